@@ -1,0 +1,25 @@
+# Every target sets up what it needs: a Python 3.11 and a C compiler are all that must be there before.
+PYTHON ?= python3.11
+VENV   := .venv
+PY     := $(VENV)/bin/python
+STAMP  := $(VENV)/.installed
+export SAM2_BUILD_CUDA := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast lint style bench lock clean
+
+help:            ## show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## create .venv with everything pinned in requirements.lock
+# sam2 ships as source only; its build must see the installed torch, so it comes second and without build isolation.
+# Nothing is compiled to bytecode here: Python does that for what it really imports.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v == (3, 11) else "panoforge needs Python 3.11 (bpy 4.2 is built for it), found %d.%d: set PYTHON=/path/to/python3.11" % v)'
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	grep -v '^sam2==' requirements.lock > $(VENV)/lock-wheels.txt
+	grep '^sam2==' requirements.lock > $(VENV)/lock-source.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-compile -r $(VENV)/lock-wheels.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --no-build-isolation -r $(VENV)/lock-source.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

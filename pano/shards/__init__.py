@@ -1,0 +1,13 @@
+"""Shards: write, index, verify and read WebDataset tars that cannot lie.
+
+    dataset/
+      manifest.json                     names every file below with its size and digest; renamed into place last
+      shards/train-000000-1a2b3c4d.tar  plain tar, plain WebDataset; the name ends with the digest's first 8 digits
+      index/samples-….parquet           one row per sample: shard, byte ranges, digest, pose, counts
+      index/instances-….parquet         one row per instance: category, pixels, steradians, wrap-aware box, flags
+
+What the manifest does not name does not exist. Names carry digests, so a new state never writes over a file of the old
+one: whenever a writer dies, readers see the old dataset or the new one, whole.
+
+Modules: `layout` (names, manifest, index schemas), `tar` (canonical headers), `write`, `read`, `verify`.
+"""

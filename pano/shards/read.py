@@ -1,0 +1,127 @@
+"""Read a dataset: by position or key, whole samples checked against their digest, nothing unpickled.
+
+`Dataset.open(folder)` checks the manifest and the digests of the index; `dataset[i]` reads one sample by byte range,
+compares its bytes with the digest of the index, and decodes members on demand. Members of types that the sample format
+does not list are never decoded. What fails a check is a DataError that names the sample.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pano.errors import DataError, UsageError, nearest
+from pano.sample import META_SUFFIX, PRODUCT_OF_SUFFIX, SampleMeta, decode_meta, decode_product
+from pano.shards.layout import INSTANCE_SCHEMA, SAMPLE_SCHEMA, IndexEntry, Manifest, read_manifest
+from pano.storage import storage_errors
+
+MAX_INDEX_BYTES = 8 << 30
+MAX_SAMPLE_BYTES = 2 << 30
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One panorama, its bytes already checked. `members` maps suffix → bytes."""
+
+    key: str
+    meta: SampleMeta
+    members: dict[str, bytes] = field(repr=False)
+
+    def suffix(self, product: str) -> str:
+        """The suffix under which this sample holds `product`; DataError if it does not."""
+        for suffix in self.members:
+            if PRODUCT_OF_SUFFIX.get(suffix) == product:
+                return suffix
+        raise DataError(f"{self.key}: has no {product}, only {sorted(self.members)}")
+
+    def read(self, product: str, rows: tuple[int, int] | None = None) -> NDArray:
+        """Decode a product ('rgb', 'instance', 'depth', …), or its rows [start, stop) only."""
+        suffix = self.suffix(product)
+        try:
+            return decode_product(suffix, self.members[suffix], rows)
+        except DataError as error:
+            raise DataError(f"{self.key}.{suffix}: {error}") from None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A map-style dataset. `samples` is the sample index as an Arrow table, restricted to the split asked for."""
+
+    folder: Path
+    manifest: Manifest
+    samples: pa.Table = field(repr=False)
+
+    @classmethod
+    def open(cls, folder: Path | str, split: str | None = None) -> Self:
+        """Open a published dataset, or one split of it. UsageError for an unknown split."""
+        folder = Path(folder)
+        manifest = read_manifest(folder)
+        samples = read_index(folder, manifest.sample_index, SAMPLE_SCHEMA)
+        if split is not None:
+            if split not in manifest.splits:
+                raise UsageError(f"{folder} has no split {split!r}, only {sorted(manifest.splits)}.{nearest(split, manifest.splits)}")
+            samples = samples.filter(pc.equal(samples["split"], split))
+        return cls(folder, manifest, samples)
+
+    @property
+    def keys(self) -> list[str]:
+        return self.samples["key"].to_pylist()
+
+    def instances(self) -> pa.Table:
+        """The instance index (of all splits)."""
+        return read_index(self.folder, self.manifest.instance_index, INSTANCE_SCHEMA)
+
+    def __len__(self) -> int:
+        return self.samples.num_rows
+
+    def __getitem__(self, index: int) -> Sample:
+        if not 0 <= index < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        return read_sample(self.folder, self.samples.slice(index, 1).to_pylist()[0])
+
+    def by_key(self, key: str) -> Sample:
+        """The sample called `key`; UsageError with the nearest key if there is none."""
+        if key not in (keys := self.keys):
+            raise UsageError(f"{self.folder} has no sample {key!r}.{nearest(key, keys)}")
+        return self[keys.index(key)]
+
+
+def read_index(folder: Path, entry: IndexEntry, schema: pa.Schema) -> pa.Table:
+    """An index table whose file has the size, digest and schema that the manifest says."""
+    path = folder / entry.name
+    with storage_errors(path):
+        size = path.stat().st_size
+        if size != entry.bytes or size > MAX_INDEX_BYTES:
+            raise DataError(f"{path}: {size} bytes, the manifest says {entry.bytes}")
+        data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != entry.sha256:
+        raise DataError(f"{path}: does not have the digest that the manifest names: the index is damaged")
+    # One thread and no dataset layer: an index is small, and Arrow's thread pool can abort a process that exits at once.
+    table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+    if table.schema != schema or table.num_rows != entry.rows:
+        raise DataError(f"{path}: columns or row count are not those of schema version 1")
+    return table
+
+
+def read_sample(folder: Path, row: dict) -> Sample:
+    """Read one sample by its row of the sample index. DataError when its bytes are not those that were packed."""
+    path = folder / row["shard"]
+    if row["length"] > MAX_SAMPLE_BYTES:
+        raise DataError(f"{row['key']}: {row['length']} bytes is over the cap of {MAX_SAMPLE_BYTES}")
+    with storage_errors(path), open(path, "rb") as file:
+        file.seek(row["offset"])
+        data = file.read(row["length"])
+    if len(data) != row["length"]:
+        raise DataError(f"{row['key']}: shard {row['shard']} ends after {len(data)} of the sample's {row['length']} bytes (truncated)")
+    if hashlib.sha256(data).hexdigest() != row["sha256"]:
+        raise DataError(f"{row['key']}: bytes in shard {row['shard']} do not have the digest of the index (damaged)")
+    at = row["offset"]
+    members = {m["suffix"]: data[m["offset"] - at : m["offset"] - at + m["length"]] for m in row["members"]}
+    if META_SUFFIX not in members:
+        raise DataError(f"{row['key']}: has no {META_SUFFIX}")
+    return Sample(row["key"], decode_meta(members[META_SUFFIX]), members)

@@ -1,0 +1,68 @@
+"""Staged panoramas: one folder per sample in `<run>/staged`, between the renderer and the shards.
+
+A render worker stages a panorama by one rename, so `staged/<key>/` is whole or absent; `pano pack` turns staged folders
+into shards without decoding them. Members have the same names as in the shard, less the key.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from numpy.typing import NDArray
+
+from pano.errors import DataError
+from pano.sample import (
+    META_SUFFIX, PRODUCT_OF_SUFFIX, REQUIRED, SampleMeta, check_key, check_product, decode_meta, encode_meta,
+    encode_product, table_faults,
+)
+from pano.storage import TEMPORARY_PREFIX, storage_errors, write_folder_atomic
+
+
+@dataclass(frozen=True)
+class StagedRecord:
+    """What a worker reports of a staged panorama: paths and digests, never pixels. `sha256` maps suffix → hex digest."""
+
+    key: str
+    sha256: dict[str, str]
+
+
+def write_staged(staged: Path, meta: SampleMeta, arrays: Mapping[str, NDArray], *, jpeg_quality: int = 95) -> StagedRecord:
+    """Stage one panorama. `arrays` maps the suffixes of `meta.products` to their arrays. Checks dtypes, shapes and that
+    the instance table agrees with the pixels before anything is written; DataError otherwise."""
+    check_key(meta.key)
+    if set(arrays) != set(meta.products):
+        raise DataError(f"{meta.key}: metadata lists products {sorted(meta.products)}, the arrays are {sorted(arrays)}")
+    missing = set(REQUIRED) - {PRODUCT_OF_SUFFIX[suffix] for suffix in arrays}
+    if missing:
+        raise DataError(f"{meta.key}: a sample needs {sorted(missing)}")
+    for suffix, array in arrays.items():
+        check_product(PRODUCT_OF_SUFFIX[suffix], array, meta.width, meta.height)
+        if PRODUCT_OF_SUFFIX[suffix] == "instance" and (faults := table_faults(array, meta)):
+            raise DataError(f"{meta.key}: {faults[0]}")
+    members = {suffix: encode_product(suffix, array, jpeg_quality=jpeg_quality) for suffix, array in arrays.items()}
+    members[META_SUFFIX] = encode_meta(meta)
+    write_folder_atomic(staged / meta.key, members)
+    return StagedRecord(meta.key, {suffix: hashlib.sha256(data).hexdigest() for suffix, data in sorted(members.items())})
+
+
+def list_staged(staged: Path) -> list[str]:
+    """Keys of all staged panoramas, sorted. StorageError if the folder is missing."""
+    with storage_errors(staged):
+        names = [entry.name for entry in staged.iterdir() if entry.is_dir() and not entry.name.startswith(TEMPORARY_PREFIX)]
+    return sorted(names)
+
+
+def read_staged(staged: Path, key: str) -> tuple[SampleMeta, dict[str, bytes]]:
+    """The members of one staged panorama, still encoded, with its checked metadata. DataError when the folder does not
+    hold exactly what its metadata says."""
+    folder = staged / key
+    with storage_errors(folder):
+        members = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    if META_SUFFIX not in members:
+        raise DataError(f"{folder}: no {META_SUFFIX}")
+    meta = decode_meta(members[META_SUFFIX])
+    expected = {*meta.products, META_SUFFIX}
+    if meta.key != key or set(members) != expected:
+        raise DataError(f"{folder}: expected key {key} with members {sorted(expected)}, got {meta.key} with {sorted(members)}")
+    return meta, members
