@@ -46,8 +46,8 @@ class View:
 
 
 def lonlat_to_direction(lon: ArrayLike, lat: ArrayLike) -> Array:
-    """Radians of shape S → unit directions of shape S+(3,)."""
-    lon, lat = np.asarray(lon, np.float64), np.asarray(lat, np.float64)
+    """Radians (shapes broadcast to S) → unit directions of shape S+(3,)."""
+    lon, lat = np.broadcast_arrays(np.asarray(lon, np.float64), np.asarray(lat, np.float64))
     return np.stack([np.cos(lat) * np.sin(lon), np.cos(lat) * np.cos(lon), np.sin(lat)], axis=-1)
 
 

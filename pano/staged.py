@@ -13,8 +13,16 @@ from numpy.typing import NDArray
 
 from pano.errors import DataError
 from pano.sample import (
-    META_SUFFIX, PRODUCT_OF_SUFFIX, REQUIRED, SampleMeta, check_key, check_product, decode_meta, encode_meta,
-    encode_product, table_faults,
+    META_SUFFIX,
+    PRODUCT_OF_SUFFIX,
+    REQUIRED,
+    SampleMeta,
+    check_key,
+    check_product,
+    decode_meta,
+    encode_meta,
+    encode_product,
+    table_faults,
 )
 from pano.storage import TEMPORARY_PREFIX, storage_errors, write_folder_atomic
 

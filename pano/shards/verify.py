@@ -14,7 +14,13 @@ from pathlib import Path
 from pano.errors import UserError
 from pano.sample import META_SUFFIX, PRODUCT_OF_SUFFIX, check_product, decode_meta, decode_product, table_faults
 from pano.shards.layout import (
-    INSTANCE_SCHEMA, MANIFEST_NAME, SAMPLE_SCHEMA, ShardEntry, instance_rows, read_manifest, sample_row,
+    INSTANCE_SCHEMA,
+    MANIFEST_NAME,
+    SAMPLE_SCHEMA,
+    ShardEntry,
+    instance_rows,
+    read_manifest,
+    sample_row,
 )
 from pano.shards.read import read_index
 from pano.shards.tar import BLOCK, TRAILER, Member, header, padded

@@ -20,8 +20,16 @@ import pyarrow.parquet as pq
 from pano.errors import DataError
 from pano.sample import META_SUFFIX, SampleMeta, decode_meta
 from pano.shards.layout import (
-    DEFAULT_SPLITS, INSTANCE_SCHEMA, MANIFEST_NAME, SAMPLE_SCHEMA, IndexEntry, Manifest, ShardEntry, instance_rows,
-    sample_row, split_of,
+    DEFAULT_SPLITS,
+    INSTANCE_SCHEMA,
+    MANIFEST_NAME,
+    SAMPLE_SCHEMA,
+    IndexEntry,
+    Manifest,
+    ShardEntry,
+    instance_rows,
+    sample_row,
+    split_of,
 )
 from pano.shards.tar import TRAILER, Member, sample_bytes, sample_length
 from pano.staged import list_staged, read_staged
@@ -76,7 +84,7 @@ def plan_shards(samples: Iterable[tuple[str, str, int]], shard_bytes: int) -> li
     return plans
 
 
-def pack(staged: Path, dataset: Path, options: PackOptions = PackOptions(), *,  # noqa: B008 (frozen)
+def pack(staged: Path, dataset: Path, options: PackOptions = PackOptions(), *,
          on_sample: Callable[[str], None] = lambda key: None) -> Manifest:
     """Pack every staged panorama and publish the dataset. `on_sample(key)` is called after each, for progress.
     Raises DataError for a damaged staged panorama (naming it), StorageError for a full disk and the like; the dataset
