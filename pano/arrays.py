@@ -42,7 +42,8 @@ def encode_array(array: NDArray, *, level: int = 9) -> bytes:
     label map and decodes as fast as level 1."""
     dtype = array.dtype.newbyteorder("<")
     if dtype not in _DTYPES or array.ndim not in (2, 3) or not array.size:
-        raise ValueError(f"expected a non-empty 2-D or 3-D array of uint8, uint16, float16 or float32, got {array.dtype} {array.shape}")
+        raise ValueError("expected a non-empty 2-D or 3-D array of uint8, uint16, float16 or float32, "
+                         f"got {array.dtype} {array.shape}")
     if array.shape[0] * array.shape[1] > MAX_PIXELS:
         raise ValueError(f"array of {array.shape} is over the cap of {MAX_PIXELS} pixels that readers accept")
     array = np.ascontiguousarray(array, dtype)

@@ -63,7 +63,7 @@ def check_labels(labels: NDArray) -> None:
 def label_runs(labels: Labels) -> Runs:
     """The runs of a label map, background left out."""
     check_labels(labels)
-    height, width = labels.shape
+    width = labels.shape[1]
     flat = np.ascontiguousarray(labels).ravel()
     begins = np.empty(flat.size, bool)
     np.not_equal(flat[1:], flat[:-1], out=begins[1:])
@@ -141,7 +141,7 @@ def encode_rles(labels: Labels) -> dict[int, dict[str, object]]:
     id_, begin, length = runs.id[order], at[order], runs.length[order]
     rles: dict[int, dict[str, object]] = {}
     first = np.flatnonzero(np.diff(id_, prepend=-1))
-    for low, high in zip(first, np.append(first[1:], id_.size), strict=True):
+    for low, high in zip(first, [*first[1:], id_.size], strict=False):  # no instance, no bounds
         edges = np.stack([begin[low:high], begin[low:high] + length[low:high]], axis=1).ravel()
         counts = np.diff(edges, prepend=0, append=height * width)
         rle = coco_mask.frPyObjects({"size": [height, width], "counts": _merge_empty(counts).tolist()}, height, width)

@@ -216,7 +216,9 @@ class InstanceLabel:
     flags: tuple[str, ...] = ()
 
 
-def instance_table(labels: NDArray[np.uint16], names: Mapping[int, InstanceLabel], *, rle: bool = False) -> tuple[InstanceMeta, ...]:
+def instance_table(
+    labels: NDArray[np.uint16], names: Mapping[int, InstanceLabel], *, rle: bool = False
+) -> tuple[InstanceMeta, ...]:
     """The metadata's instance table: what is known of each id joined with what the label map says. Every id in the map
     must be named; seam and pole flags come from the pixels. With `rle` each instance carries its COCO RLE."""
     stats = instance_stats(labels)

@@ -22,7 +22,7 @@ TEMPORARY_PREFIX = ".tmp-"
 def storage_errors(path: Path | str) -> Iterator[None]:
     """Turn an OSError about `path` into a StorageError that says what to do."""
     advice = {
-        errno.ENOSPC: "the disk is full: free some space or choose another folder; nothing half-written was left under its final name",
+        errno.ENOSPC: "the disk is full: free some space or choose another folder; nothing half-written was left behind",
         errno.EDQUOT: "the disk quota is used up: free some space or choose another folder",
         errno.EACCES: "no permission: choose a folder that you may write to, or change its owner",
         errno.EPERM: "not permitted: choose a folder that you may write to",

@@ -64,7 +64,8 @@ class Dataset:
         samples = read_index(folder, manifest.sample_index, SAMPLE_SCHEMA)
         if split is not None:
             if split not in manifest.splits:
-                raise UsageError(f"{folder} has no split {split!r}, only {sorted(manifest.splits)}.{nearest(split, manifest.splits)}")
+                known = sorted(manifest.splits)
+                raise UsageError(f"{folder} has no split {split!r}, only {known}.{nearest(split, known)}")
             samples = samples.filter(pc.equal(samples["split"], split))
         return cls(folder, manifest, samples)
 
@@ -117,7 +118,7 @@ def read_sample(folder: Path, row: dict) -> Sample:
         file.seek(row["offset"])
         data = file.read(row["length"])
     if len(data) != row["length"]:
-        raise DataError(f"{row['key']}: shard {row['shard']} ends after {len(data)} of the sample's {row['length']} bytes (truncated)")
+        raise DataError(f"{row['key']}: shard {row['shard']} is truncated: {len(data)} of {row['length']} bytes are left")
     if hashlib.sha256(data).hexdigest() != row["sha256"]:
         raise DataError(f"{row['key']}: bytes in shard {row['shard']} do not have the digest of the index (damaged)")
     at = row["offset"]

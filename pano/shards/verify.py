@@ -141,7 +141,9 @@ def _sample_faults(row: dict, data: bytes, split: str, instances: dict[str, list
         yield str(error)
 
 
-def _content_faults(row: dict, members: dict[str, bytes], split: str, instances: dict[str, list[dict]], deep: bool) -> Iterator[str]:
+def _content_faults(
+    row: dict, members: dict[str, bytes], split: str, instances: dict[str, list[dict]], deep: bool
+) -> Iterator[str]:
     meta = decode_meta(members[META_SUFFIX])
     if {*meta.products, META_SUFFIX} != set(members):
         yield f"metadata lists {sorted(meta.products)}, the sample holds {sorted(members)}"

@@ -186,7 +186,7 @@ def _write_index(dataset: Path, kind: str, rows: list[dict], schema: pa.Schema) 
 
 
 def _sweep_unnamed(dataset: Path, manifest: Manifest) -> None:
-    named = {entry.name for entry in (*manifest.shards, manifest.sample_index, manifest.instance_index)}
+    named = {entry.name for entry in manifest.shards} | {manifest.sample_index.name, manifest.instance_index.name}
     for path in (*dataset.glob("shards/*.tar"), *dataset.glob("index/*.parquet")):
         if path.relative_to(dataset).as_posix() not in named:
             path.unlink(missing_ok=True)
