@@ -40,7 +40,7 @@ NOTHING_RGB = (24, 27, 32)  # the colour of id 0
 _STYLE = {
     "svg.fonttype": "none", "svg.hashsalt": "panoforge", "font.family": "DejaVu Sans", "font.size": 9,
     "text.color": INK, "axes.edgecolor": MUTED, "axes.labelcolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
-    "axes.grid": True, "axes.axisbelow": True, "grid.color": GRID, "grid.linewidth": 0.8, "axes.linewidth": 0.8,
+    "axes.grid": True, "axes.grid.axis": "y", "axes.axisbelow": True, "grid.color": GRID, "grid.linewidth": 0.8, "axes.linewidth": 0.8,
     "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False, "ytick.major.size": 0,
     "xtick.major.size": 3, "axes.prop_cycle": mpl.cycler(color=SERIES), "patch.linewidth": 0, "lines.linewidth": 1.8,
     "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none", "legend.frameon": False,
