@@ -3,17 +3,18 @@
 Here and not in the stages, because a stage does not know who runs it. No Ray is imported.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from eval.config import EvalConfig
-from pydantic import Field
-from train.config import TrainConfig
+from pydantic import BaseModel, Field
 
 from datagen.config import RenderConfig
-from pano.config import Config
+from eval.config import EvalConfig
+from pano.config import Config, load_config, top_level
 from pano.shards.layout import DEFAULT_SPLITS
 from pano.shards.write import DEFAULT_SHARD_BYTES, PackOptions
+from train.config import TrainConfig
 
 
 class RayConfig(Config):
@@ -64,11 +65,31 @@ class TrainJobConfig(TrainConfig):
 
 
 class EvalJobConfig(EvalConfig):
-    """`pano eval`: the evaluation config, the run folder and the dataset (default: the run's own)."""
+    """`pano eval`: the evaluation config; the run folder is where the report goes unless `out` says otherwise."""
 
     run: Path
-    dataset: Path | None = None
 
     @property
-    def dataset_folder(self) -> Path:
-        return self.dataset or self.run / "dataset"
+    def out_folder(self) -> Path:
+        return self.out or self.run
+
+
+VERBS: dict[str, type[Config] | type[RenderJobConfig]] = {
+    "render": RenderJobConfig, "pack": PackConfig, "train": TrainJobConfig, "eval": EvalJobConfig,
+}
+
+
+def sections_of(path: Path, overrides: Sequence[str]) -> list[tuple[str, BaseModel]]:
+    """The resolved configs that a file holds, by verb: all its sections, or the one verb whose keys it has. Overrides of
+    a file with sections begin with the section's name (`render.scenes=1`)."""
+    keys = top_level(path)
+    present = [verb for verb in VERBS if verb in keys]
+    if present:
+        return [(verb, load_config(path, VERBS[verb], _for_section(verb, overrides), section=verb)) for verb in present]
+    verb = max(VERBS, key=lambda verb: len(keys & set(VERBS[verb].model_fields)))
+    return [(verb, load_config(path, VERBS[verb], overrides))]
+
+
+def _for_section(verb: str, overrides: Sequence[str]) -> list[str]:
+    mine = [text.removeprefix(f"{verb}.") for text in overrides if text.startswith(f"{verb}.")]
+    return mine + [text for text in overrides if text.startswith("run=") and "run" in VERBS[verb].model_fields]

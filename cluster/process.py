@@ -5,6 +5,7 @@ starts and outlives. Takes a command, gives a `ProcessOutcome`; raises only when
 straight to the log file (no pipe to fill up); "no progress" means that the log did not grow.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -84,7 +85,5 @@ def _die_with_parent() -> None:
 
 def _kill_group(child: subprocess.Popen) -> None:
     """Kill the worker's whole session: it leads its own process group."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass

@@ -44,6 +44,10 @@ def load_config(path: Path, model: type[Model], overrides: Sequence[str] = (), *
         whole = loaded
         loaded = OmegaConf.merge(shared, loaded[section])
         loaded._set_parent(whole)  # so that ${run} still finds the top of the file
+    return _resolve(path, loaded, model, overrides)
+
+
+def _resolve(path: Path, loaded: DictConfig, model: type[Model], overrides: Sequence[str]) -> Model:
     try:
         for override in overrides:
             if "=" not in override or override.startswith("="):
@@ -54,6 +58,16 @@ def load_config(path: Path, model: type[Model], overrides: Sequence[str] = (), *
     except (OmegaConfBaseException, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: {str(error).splitlines()[0]}") from None
     return _validate(path, model, data)
+
+
+def config_from_overrides(model: type[Model], overrides: Sequence[str]) -> Model:
+    """A config made of defaults and `key=value` overrides alone. ConfigError as in `load_config`."""
+    return _resolve(Path("command line"), OmegaConf.create({}), model, overrides)
+
+
+def top_level(path: Path) -> set[str]:
+    """The top-level keys of a config file."""
+    return {str(key) for key in _read_yaml(path)}
 
 
 def _read_yaml(path: Path) -> DictConfig:

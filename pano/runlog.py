@@ -22,7 +22,9 @@ from pano import __version__
 from pano.storage import storage_errors, write_bytes_atomic
 
 RUN_FILE = "run.json"
-PACKAGES = ("bpy", "infinigen", "numpy", "opencv-python", "pyarrow", "ray", "sam2", "torch", "torchvision", "webdataset", "zstandard")
+PACKAGES = (
+    "bpy", "infinigen", "numpy", "opencv-python", "pyarrow", "ray", "sam2", "torch", "torchvision", "webdataset", "zstandard",
+)
 
 
 def versions() -> dict[str, str]:

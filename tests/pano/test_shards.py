@@ -155,7 +155,10 @@ def test_plain_tar_and_plain_webdataset_read_it(caps_dataset):
     for key, sample in samples.items():
         assert np.array_equal(decode_product("instance.zst", sample["instance.zst"]), dataset.by_key(key).read("instance"))
         assert decode_meta(sample["meta.json"]).key == key
-    names = [name for url in urls for name in tarfile.open(url).getnames()]
+    names = []
+    for url in urls:
+        with tarfile.open(url) as tar:
+            names += tar.getnames()
     assert len(names) == 4 * len(dataset)
 
 

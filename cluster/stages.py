@@ -1,0 +1,160 @@
+"""The stages as the `pano` command runs them: load the config, run the stage, record it in run.json.
+
+Every function takes typed configs and gives typed results; printing is the command's business. Heavy imports (torch, Ray)
+happen inside, so that `pano --help` and `pano verify` start at once.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cluster.config import EvalJobConfig, PackConfig, RenderJobConfig, TrainJobConfig
+from cluster.records import RECORDS, read_record
+from pano.errors import ConfigError, DataError
+from pano.progress import Progress
+from pano.runlog import record_stage
+from pano.shards.layout import Manifest
+from pano.shards.verify import VerifyReport, verify
+from pano.shards.write import pack
+from pano.staged import list_staged
+from pano.storage import storage_errors
+
+
+def render_stage(config: RenderJobConfig) -> Any:
+    """Render what is missing of the run. Gives a cluster.runner.RenderSummary."""
+    from cluster.runner import image_config_sha256, render
+
+    check_same_config(config.run, image_config_sha256(config))
+    with record_stage(config.run, "render", config, seed=config.seed, config_sha256=image_config_sha256(config)) as entry:
+        summary = render(config)
+        entry.update(
+            scenes={state: summary.count(state) for state in ("done", "rejected", "failed")}, panoramas=summary.panoramas,
+            reasons=summary.reasons, made_now=summary.made_now,
+            core_seconds_by_phase=_sum_timings(summary.records),
+        )
+    return summary
+
+
+def check_same_config(run: Path, digest: str) -> None:
+    """Refuse to mix panoramas of two render configs in one run: the dataset would say one thing and hold two."""
+    for path in sorted((run / RECORDS).glob("*.json"))[:1]:
+        record = read_record(run, path.stem)
+        if record and record.config_sha256 != digest:
+            raise ConfigError(
+                f"{run} holds panoramas of another render config ({record.config_sha256[:12]}, this one is {digest[:12]}), and one "
+                f"dataset must not mix them. Choose another folder (run=…), or delete {run}")
+
+
+def _sum_timings(records: tuple) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for record in records:
+        for phase, seconds in record.timings_s.items():
+            total[phase] = round(total.get(phase, 0.0) + seconds, 3)
+    return total
+
+
+def pack_stage(run: Path, config: PackConfig) -> Manifest:
+    """Pack what the run has staged into `<run>/dataset`."""
+    keys = list_staged(run / "staged")
+    with record_stage(run, "pack", config) as entry, Progress("pack", total=len(keys)) as progress:
+        manifest = pack(run / "staged", run / "dataset", config.options(), on_sample=lambda key: progress.advance())
+        entry.update(samples=manifest.samples, instances=manifest.instances, splits=manifest.splits,
+                     bytes=sum(shard.bytes for shard in manifest.shards))
+    return manifest
+
+
+def verify_stage(dataset: Path, *, deep: bool = False) -> VerifyReport:
+    """Verify a dataset, with a progress bar."""
+    from pano.shards.layout import read_manifest
+
+    with Progress("verify", total=read_manifest(dataset).samples) as progress:
+        return verify(dataset, deep=deep, on_sample=lambda key: progress.advance())
+
+
+def stats_stage(dataset: Path, out: Path) -> Path:
+    """Write the statistics report of a dataset; gives the path of report.html."""
+    from datagen.stats import write_report
+
+    with storage_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    write_report(dataset, out)
+    return out / "report.html"
+
+
+def train_stage(config: TrainJobConfig) -> Path:
+    """Fine-tune on the dataset; gives the folder of checkpoints."""
+    from train.run import run_training
+
+    from train.config import TrainConfig
+
+    training = TrainConfig.model_validate(config.model_dump(include=set(TrainConfig.model_fields)))
+    with record_stage(config.run, "train", config, seed=config.seed):
+        return run_training(training, config.dataset_folder, config.run)
+
+
+def eval_stage(config: EvalJobConfig) -> Any:
+    """Score a model on the dataset; gives eval.run's results."""
+    from eval.run import run_evaluation
+
+    from eval.config import EvalConfig
+
+    evaluation = EvalConfig.model_validate(config.model_dump(include=set(EvalConfig.model_fields)))
+    with record_stage(config.run, "eval", config, seed=config.seed):
+        return run_evaluation(evaluation, config.dataset_folder, config.out_folder)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The configs of the whole chain."""
+
+    render: RenderJobConfig
+    pack: PackConfig
+    train: TrainJobConfig
+    eval: EvalJobConfig
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo leaves behind for a person to look at."""
+
+    dataset: Path
+    dataset_report: Path
+    checkpoints: Path
+    evaluation_report: Path
+    seconds: dict[str, float]
+
+
+def demo_stage(demo: Demo, say: Callable[[str], None], *, fresh: bool = False) -> DemoResult:
+    """The whole chain: render → pack → verify → stats → train → eval. `say` gets a line before each stage. Resumes what
+    an earlier call left; `fresh` deletes the run first."""
+    import time
+
+    run = demo.render.run
+    if fresh and run.exists():
+        with storage_errors(run):
+            shutil.rmtree(run)
+    seconds: dict[str, float] = {}
+
+    def timed(name: str, what: str, stage: Callable[[], Any]) -> Any:
+        say(f"[{len(seconds) + 1}/6] {what}")
+        begin = time.monotonic()
+        result = stage()
+        seconds[name] = time.monotonic() - begin
+        return result
+
+    summary = timed("render", f"render {demo.render.scenes} Infinigen scenes with {demo.render.cameras_per_scene} panoramas each",
+                    lambda: render_stage(demo.render))
+    if summary.interrupted or not summary.panoramas or summary.count("failed"):
+        raise DataError(f"rendering did not finish: {summary.count('failed')} of {len(summary.records)} scenes failed, reasons: "
+                        f"{summary.reasons}. Logs are in {run / 'logs'}; the same command goes on from here")
+    timed("pack", "pack WebDataset shards", lambda: pack_stage(run, demo.pack))
+    report = timed("verify", "verify every digest, schema and label map", lambda: verify_stage(run / "dataset"))
+    if report.faults:
+        raise DataError(f"the dataset that was just packed has {len(report.faults)} faults, first: {report.faults[0]}")
+    page = timed("stats", "describe the dataset", lambda: stats_stage(run / "dataset", run / "stats"))
+    checkpoints = timed("train", "fine-tune SAM2 on scan clips (random weights, a few steps: it shows the machinery)",
+                        lambda: train_stage(demo.train))
+    timed("eval", "score it", lambda: eval_stage(demo.eval))
+    return DemoResult(run / "dataset", page, checkpoints, run / "report.html", seconds)
