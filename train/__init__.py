@@ -1,0 +1,6 @@
+"""Shards → fine-tuned SAM2: scan clips, the model, the losses, the trainer, the checkpoints.
+
+Modules, in the order a step meets them: `config` (what a run is), `plan` (which clip stands at which position: integers
+only), `clips` (plan → frames and masks), `loader` (clips ahead of time), `model` and `scan_sam2` (SAM2, frozen parts),
+`loss`, `optim`, `trainer` (the loop), `checkpoints`, `log`, `world` (ranks), `run` (what `pano train` calls).
+"""

@@ -1,0 +1,154 @@
+"""Checkpoints that survive a kill at any moment, and the export that plain `sam2` loads.
+
+    checkpoints/
+      step-00000400.pt           model, optimizer, step, position, digests; its "model" is an official state dict
+      step-00000400.pt.sha256    digest of the file, in sha256sum's format
+      latest                     the name of the newest committed checkpoint; written last
+      model.pt                   {"model": state_dict}: the official SAM2 format, written at the end of a run
+
+Each file is written under a temporary name, flushed to the disk and renamed; then its digest, then `latest`. Reading
+takes the file that `latest` names, checks the digest, and falls back one by one, saying so, when it does not hold.
+Everything random in a run is a function of (seed, position) (train.plan), so those two are the whole random state.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pano.errors import ConfigError, DataError
+from pano.storage import storage_errors, sweep_temporaries, write_atomic, write_bytes_atomic
+from train.model import StateDict, file_sha256
+
+FORMAT = "panoforge-train"
+VERSION = 1
+LATEST = "latest"
+EXPORT = "model.pt"
+_NAME = re.compile(r"step-(\d{8,})\.pt")
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """Everything a run needs to go on. `step` counts finished steps; `position` is the next clip."""
+
+    step: int
+    position: int
+    model: StateDict
+    optimizer: dict[str, Any]
+    ema: StateDict
+    skipped: int
+    config: dict[str, Any]  # TrainConfig.numbers()
+    config_sha256: str
+    dataset_sha256: str
+    weights_sha256: str
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:08d}.pt"
+
+
+def sidecar(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def save(folder: Path, state: TrainState, keep_last_k: int) -> Path:
+    """Commit `state`, then remove all but the newest `keep_last_k` checkpoints."""
+    path = checkpoint_path(folder, state.step)
+    content = {"format": FORMAT, "version": VERSION, **state.__dict__}
+    _write_with_digest(path, content)
+    write_bytes_atomic(folder / LATEST, (path.name + "\n").encode())
+    for old in committed(folder)[keep_last_k:]:
+        sidecar(old).unlink(missing_ok=True)
+        old.unlink(missing_ok=True)
+    return path
+
+
+def _write_with_digest(path: Path, content: dict[str, Any]) -> None:
+    sidecar(path).unlink(missing_ok=True)  # the digest of an older file of this name must not outlive it
+    write_atomic(path, lambda file: torch.save(content, file))
+    write_bytes_atomic(sidecar(path), f"{file_sha256(path)}  {path.name}\n".encode())
+
+
+def committed(folder: Path) -> list[Path]:
+    """Checkpoints up to the one that `latest` names, newest first; all of them where there is no readable `latest`."""
+    found = sorted((p for p in folder.glob("step-*.pt") if _NAME.fullmatch(p.name)), key=lambda p: p.name, reverse=True)
+    try:
+        name = (folder / LATEST).read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return found
+    return [p for p in found if p.name <= name] if _NAME.fullmatch(name) else found
+
+
+def load_latest(folder: Path, say: Callable[[str], object]) -> TrainState | None:
+    """The newest whole checkpoint; None where there is none at all. DataError when there are some and none is whole:
+    a run never silently starts over."""
+    sweep_temporaries(folder)
+    candidates = committed(folder)
+    faults = []
+    for path in candidates:
+        try:
+            state = load(path)
+        except DataError as error:
+            faults.append(str(error))
+            say(f"checkpoint refused, falling back to the one before: {error}")
+            continue
+        return state
+    if faults:
+        raise DataError(f"none of the {len(candidates)} checkpoints in {folder} is whole, so this run cannot go on: {faults[0]}. "
+                        "Restore one from a copy, or train into another folder")
+    return None
+
+
+def load(path: Path) -> TrainState:
+    """One checkpoint, its digest checked first. DataError says what is wrong with it."""
+    with storage_errors(path):
+        try:
+            expected = sidecar(path).read_text().split()[0]
+        except (FileNotFoundError, IndexError, UnicodeDecodeError):
+            raise DataError(f"{path} has no readable digest beside it ({sidecar(path).name}): "
+                            "its writer was stopped before the end") from None
+    if file_sha256(path) != expected:
+        raise DataError(f"{path} does not have the digest that {sidecar(path).name} states: it is truncated or damaged")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise DataError(f"{path} has its digest but torch cannot read it ({type(error).__name__}: {error}): "
+                        "it was written by other software") from None
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT or content.pop("version", None) != VERSION:
+        raise DataError(f"{path} is not a training checkpoint of version {VERSION}: "
+                        "to start from its weights, set model.checkpoint to it")
+    try:
+        return TrainState(**content)
+    except TypeError as error:
+        raise DataError(f"{path}: fields do not fit version {VERSION}: {error}") from None
+
+
+def check_same_run(state: TrainState, config: dict[str, Any], dataset_sha256: str, weights_sha256: str, folder: Path) -> None:
+    """ConfigError unless `state` belongs to a run of this config, dataset and first weights."""
+    advice = f"Go on with what {folder} was started with, or train into another folder"
+    differing = sorted(different_keys(state.config, config))
+    if differing:
+        shown = "; ".join(f"{key}: {old!r} there, {new!r} now" for key, old, new in differing[:5])
+        raise ConfigError(f"{folder} holds checkpoints of a run with another config ({shown}). {advice}")
+    if state.dataset_sha256 != dataset_sha256:
+        raise ConfigError(f"{folder} holds checkpoints of a run on another dataset (other samples, or another order). {advice}")
+    if state.weights_sha256 != weights_sha256:
+        raise ConfigError(f"{folder} holds checkpoints of a run that began with other weights (model.checkpoint has changed). "
+                          f"{advice}")
+
+
+def different_keys(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """(dotted key, old, new) for each leaf in which two nested dicts differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [d for key in old.keys() | new.keys()
+                for d in different_keys(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)]
+    return [] if old == new else [(prefix, old, new)]
+
+
+def export_official(path: Path, state: StateDict) -> Path:
+    """Write {"model": state_dict}, which `sam2.build_sam` loads, and its digest."""
+    _write_with_digest(path, {"model": {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}})
+    return path

@@ -1,0 +1,160 @@
+"""What a training run is: one pydantic model, validated before torch is imported.
+
+Defaults are SAM2's own fine-tuning recipe (sam2.1_hiera_b+_MOSE_finetune.yaml of sam2 1.1.0) with SAP's choices on top:
+scan clips, 90° views with 50 % overlap, encoder frozen. SAP publishes neither its learning rate nor its steps, so those
+stay SAM2's. `numbers()` is the part that decides the weights a run ends with; a run is resumed only under the same one.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pano.config import Config
+from pano.scan import ScanSpec, scan_grid
+
+Size = Literal["tiny", "small", "base_plus", "large"]
+Part = Literal[
+    "image_encoder", "trunk", "neck", "memory_attention", "memory_encoder", "prompt_encoder", "mask_decoder", "object_pointers",
+    "memory_embeddings",
+]
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(ge=0)]
+
+SIZE_STEP_PX = 32  # the trunk's coarsest stride, and 8-pixel windows at stride 4
+SCHEDULE_ONLY = ("checkpoint_every", "keep_last_k", "log_every", "device", "devices", "loader_threads", "torch_threads",
+                 "prefetch", "tensorboard", "rank_timeout_s")
+
+
+class ModelSettings(Config):
+    """Which SAM2.1, from which weights, with what frozen."""
+
+    size: Size = "tiny"
+    image_size: Annotated[int, Field(ge=64, le=2048, multiple_of=SIZE_STEP_PX)] = 1024
+    checkpoint: Path | None = None  # an official SAM2.1 file; null = random weights
+    frozen: tuple[Part, ...] = ("image_encoder",)
+    drop_path: Probability = 0.1  # of the trunk, when it is trained
+
+
+class ClipSettings(Config):
+    """What one training video is: consecutive frames of a scan at random yaw."""
+
+    frames: Annotated[int, Field(ge=1, le=64)] = 8
+    fov_deg: Annotated[float, Field(ge=20, le=120)] = 90.0
+    overlap: Annotated[float, Field(ge=0, le=0.9)] = 0.5
+    fov_jitter_deg: Annotated[float, Field(ge=0, le=30)] = 0.0  # uniform ±, one draw a clip
+    reverse: Probability = 0.0  # the scan run backwards
+    flip: Probability = 0.5  # left-right, the whole clip
+    colour_jitter: Probability = 1.0  # strength; 1 = SAM2's brightness 0.1, contrast 0.03, saturation 0.03 and its per-frame half
+    grayscale: Probability = 0.05
+    max_objects: Positive = 3
+    min_area_sr: Annotated[float, Field(gt=0)] = 0.002  # in the first frame; about 22×22 px of a 1024² view at 90°
+    area_power: Annotated[float, Field(ge=0, le=4)] = 0.0  # objects are drawn with chance ∝ area^power; 0 = SAM2's uniform draw
+    clips_per_panorama: Positive = 1  # in one epoch
+
+
+class PromptSettings(Config):
+    """How prompts are drawn (training/model/sam2.py): mask 50 %, box 25 %, click 25 %, with correction clicks."""
+
+    points: Probability = 0.5  # points or boxes rather than the mask
+    box: Probability = 0.5  # a box rather than a click, given points
+    max_prompted_frames: Positive = 2  # 1 … this many, the first always
+    max_corrected_frames: Positive = 2
+    corrections: Count = 7  # clicks per corrected frame
+    from_truth: Probability = 0.1  # a correction drawn from the true mask, not from the error
+
+    @model_validator(mode="after")
+    def _corrected(self) -> Self:
+        if self.max_corrected_frames < self.max_prompted_frames:
+            raise ValueError(f"max_corrected_frames ({self.max_corrected_frames}) must be at least max_prompted_frames "
+                             f"({self.max_prompted_frames}): SAM2 corrects every frame that it prompts with points")
+        return self
+
+
+class LossSettings(Config):
+    """Weights of `MultiStepMultiMasksAndIous`: focal, dice, IoU and objectness."""
+
+    mask: Rate = 20.0
+    dice: Rate = 1.0
+    iou: Rate = 1.0
+    objectness: Rate = 1.0
+
+
+class OptimSettings(Config):
+    """AdamW with a cosine schedule."""
+
+    lr: Annotated[float, Field(gt=0)] = 5e-6
+    encoder_lr: Annotated[float, Field(gt=0)] = 3e-6
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.9  # per trunk block, counted from the last
+    weight_decay: Rate = 0.1  # none on biases and norms
+    betas: tuple[Probability, Probability] = (0.9, 0.999)
+    final_lr_ratio: Probability = 0.1
+    warmup_steps: Count = 0
+    grad_clip: Annotated[float, Field(gt=0)] = 0.1  # L2 norm of the whole gradient
+
+
+class TrainConfig(Config):
+    """One run of `pano train`. A step takes `clips_per_step` clips whatever the number of processes; each process runs
+    its share `clips_per_forward` at a time and adds up the gradients."""
+
+    model: ModelSettings = ModelSettings()
+    clip: ClipSettings = ClipSettings()
+    prompt: PromptSettings = PromptSettings()
+    loss: LossSettings = LossSettings()
+    optim: OptimSettings = OptimSettings()
+    split: str = "train"
+    steps: Positive = 1000
+    clips_per_step: Positive = 8
+    clips_per_forward: Positive = 1
+    seed: Count = 0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    on_bad_loss: Literal["stop", "skip"] = "stop"
+    max_skipped_steps: Count = 10  # with on_bad_loss=skip
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # 0 = no averaged weights
+    checkpoint_every: Positive = 100
+    keep_last_k: Positive = 3
+    log_every: Positive = 10  # plain lines; metrics.jsonl has every step
+    tensorboard: bool = False
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: Positive = 1  # processes on this machine
+    rank_timeout_s: Annotated[float, Field(gt=0)] = 60.0  # a rank that others wait for longer than this ends the run
+    loader_threads: Positive = 2
+    torch_threads: Count = 0  # 0 = torch's own choice
+    prefetch: Positive = 2  # forward passes prepared ahead
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        share = self.clips_per_forward * self.devices
+        if self.clips_per_step % share:
+            raise ValueError(f"clips_per_step ({self.clips_per_step}) must be a multiple of clips_per_forward × devices ({share}): "
+                             "every process takes the same share of a step")
+        return self
+
+    @model_validator(mode="after")
+    def _clip_fits_scan(self) -> Self:
+        grid = scan_grid(ScanSpec(self.clip.fov_deg, self.clip.overlap))
+        frames = grid.columns * len(grid.pitches_deg)
+        if self.clip.frames > frames:
+            raise ValueError(f"clip.frames ({self.clip.frames}) is more than the {frames} frames of a scan at fov_deg "
+                             f"{self.clip.fov_deg} and overlap {self.clip.overlap}: lower it, or raise clip.overlap")
+        return self
+
+    @model_validator(mode="after")
+    def _prompted_frames_exist(self) -> Self:
+        prompted = max(self.prompt.max_prompted_frames, self.prompt.max_corrected_frames)
+        if self.clip.frames > 1 and prompted > self.clip.frames:
+            raise ValueError(f"prompt.max_prompted_frames and max_corrected_frames (up to {prompted}) must not exceed clip.frames "
+                             f"({self.clip.frames})")
+        return self
+
+    def numbers(self) -> dict:
+        """The keys that decide the weights, as plain JSON: all but where and how often things are written or run."""
+        return {key: value for key, value in self.model_dump(mode="json").items() if key not in SCHEDULE_ONLY}
+
+    def sha256(self) -> str:
+        """Digest of `numbers()`."""
+        return hashlib.sha256(json.dumps(self.numbers(), sort_keys=True).encode()).hexdigest()

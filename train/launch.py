@@ -1,0 +1,103 @@
+"""Several ranks on this machine, without torchrun: `devices=2` in a config does what `torchrun --nproc-per-node 2` does.
+
+Each rank is a fresh process. When one ends badly, whatever the way, its name and last words are reported and the others
+are ended, so a run never hangs on a rank that is gone. A rank that is alive but stuck is given up on by the others
+after `rank_timeout_s` (train.world). The ranks find each other through a port on the loopback interface.
+"""
+
+import multiprocessing
+import os
+import socket
+import time
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from pano.errors import UserError
+from train.config import TrainConfig
+
+POLL_S = 0.2
+GRACE_S = 5.0  # for the failed rank's message, and for the others to end by themselves
+
+
+class RankError(UserError):
+    """A process of a multi-process run died."""
+
+
+def launch(config: TrainConfig, dataset: Path, out: Path) -> Path:
+    """Run `config.devices` ranks to their end; the path that rank 0 gives. The first rank to fail decides the error."""
+    context = multiprocessing.get_context("spawn")
+    port = free_port()
+    ranks: list[tuple[BaseProcess, Connection]] = []
+    try:
+        for rank in range(config.devices):
+            receiver, sender = context.Pipe(duplex=False)
+            process = context.Process(target=_rank_main, args=(rank, port, config, dataset, out, sender), name=f"rank {rank}",
+                                      daemon=True)
+            process.start()
+            sender.close()
+            ranks.append((process, receiver))
+        return _wait(ranks)
+    finally:
+        for process, _ in ranks:
+            process.terminate()
+        for process, _ in ranks:
+            process.join(GRACE_S)
+            if process.is_alive():
+                process.kill()
+
+
+def _wait(ranks: list[tuple[BaseProcess, Connection]]) -> Path:
+    """Rank 0's result, once all have ended well."""
+    results: dict[str, Path] = {}
+    while len(results) < len(ranks):
+        time.sleep(POLL_S)
+        for process, receiver in ranks:
+            if process.name in results:
+                continue
+            ended = not process.is_alive()  # before the poll: what it had to say is in the pipe by then
+            if receiver.poll():
+                try:
+                    good, value = receiver.recv()
+                except EOFError:
+                    good, value = False, _last_words(process)
+                if not good:
+                    raise RankError(value if value.startswith(process.name) else f"{process.name} of {len(ranks)}: {value}")
+                results[process.name] = Path(value)
+            elif ended:
+                raise RankError(_last_words(process))
+    return results[ranks[0][0].name]
+
+
+def _last_words(process: BaseProcess) -> str:
+    process.join(GRACE_S)
+    code = process.exitcode
+    how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
+    return (f"{process.name} {how} without a word (out of memory, or killed from outside); the other ranks were ended. "
+            "Run the same command again to go on from the last checkpoint")
+
+
+def _rank_main(rank: int, port: int, config: TrainConfig, dataset: Path, out: Path, sender: Connection) -> None:
+    """Body of one rank: the environment torchrun would set, then `train_rank`. A UserError travels as its text."""
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(config.devices), MASTER_ADDR="127.0.0.1",
+                      MASTER_PORT=str(port))
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    from train.run import train_rank
+    from train.world import World
+
+    try:
+        path = train_rank(config, dataset, out, World.detect())
+    except UserError as error:
+        sender.send((False, str(error)))
+    except Exception as error:  # a defect, or a rank that lost its peers: the launcher names the rank
+        sender.send((False, f"{type(error).__name__}: {error}"))
+        raise
+    else:
+        sender.send((True, str(path)))
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,41 @@
+"""SAM2's loss, with the number of objects it divides by taken from the whole step.
+
+`MultiStepMultiMasksAndIous` (training/loss_fns.py): focal, dice and IoU on the best of the masks of every prediction
+step, objectness always, summed over frames and correction steps, divided by the number of objects. Upstream asks the
+process group for that number in each forward pass. Here the caller gives it: the step's objects over all forward
+passes and all processes. So a step's gradient does not depend on how its clips were dealt out, and one forward pass
+with its own number gives upstream's loss (tested).
+"""
+
+from collections import defaultdict
+from typing import Any
+
+from torch import Tensor
+from training.loss_fns import MultiStepMultiMasksAndIous
+from training.trainer import CORE_LOSS_KEY
+
+from train.config import LossSettings
+
+LOSS_NAMES = {CORE_LOSS_KEY: "loss", "loss_mask": "loss_mask", "loss_dice": "loss_dice", "loss_iou": "loss_iou",
+              "loss_class": "loss_objectness"}
+
+
+class ScanLoss(MultiStepMultiMasksAndIous):
+    """Losses of one forward pass, as its share of the step."""
+
+    def forward(self, outs_batch: list[dict[str, Any]], targets_batch: Tensor, num_objects: float) -> dict[str, Tensor]:
+        """`outs_batch`: one dict per frame; `targets_batch`: bool T×O×S×S; `num_objects`: of the whole step."""
+        losses: dict[str, Any] = defaultdict(int)
+        for outs, targets in zip(outs_batch, targets_batch, strict=True):
+            for key, value in self._forward(outs, targets, max(1.0, num_objects)).items():
+                losses[key] += value
+        return {LOSS_NAMES[key]: value for key, value in losses.items()}
+
+
+def build_loss(settings: LossSettings) -> ScanLoss:
+    """With SAM2's fixed choices: focal α 0.25 γ 2, L1 on IoU for all masks, plain cross-entropy for objectness."""
+    return ScanLoss(
+        weight_dict={"loss_mask": settings.mask, "loss_dice": settings.dice, "loss_iou": settings.iou,
+                     "loss_class": settings.objectness},
+        supervise_all_iou=True, iou_use_l1_loss=True, pred_obj_scores=True, focal_gamma_obj_score=0.0, focal_alpha_obj_score=-1.0,
+    )

@@ -1,0 +1,200 @@
+"""The training loop. Everything a step does is in `Trainer.step`, in the order it happens.
+
+A step takes `clips_per_step` clips. Each rank runs its share in forward passes of `clips_per_forward` clips, adding up
+gradients of losses that are already divided by the whole step's objects; gradients are then summed over ranks, so any
+number of ranks gives the same step up to the order of float additions. Randomness is set before each forward pass from
+(seed, step) and (seed, position): a resumed step is the same step.
+"""
+
+import contextlib
+import math
+import resource
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pano.errors import UserError
+from train import checkpoints
+from train.config import TrainConfig
+from train.loader import ClipSource
+from train.log import RunLog
+from train.loss import LOSS_NAMES, build_loss
+from train.model import StateDict, Weights
+from train.optim import build_optimizer, lr_scale, set_learning_rates
+from train.plan import noise_seed, prompt_rng
+from train.scan_sam2 import ScanSAM2
+from train.world import World
+
+
+class TrainingError(UserError):
+    """Training cannot go on; its state is kept."""
+
+
+@dataclass
+class Trainer:
+    """One rank of a run. `run()` goes from `step_done` to the last step."""
+
+    config: TrainConfig
+    model: ScanSAM2
+    weights: Weights
+    source: ClipSource
+    out: Path
+    device: torch.device
+    world: World = field(default_factory=World)
+    dataset_sha256: str = ""
+    step_done: int = 0
+    skipped: int = 0
+    ema: StateDict = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.model.to(self.device)
+        self.loss = build_loss(self.config.loss)
+        self.trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = build_optimizer(self.model, self.config.optim)
+        self.bfloat16 = use_bfloat16(self.config.precision, self.device)
+        if self.config.ema_decay:
+            self.ema = {n: p.detach().clone() for n, p in self.model.named_parameters() if p.requires_grad}
+
+    @property
+    def folder(self) -> Path:
+        return self.out / "checkpoints"
+
+    def run(self, log: RunLog) -> None:
+        """Train to the last step, saving every `checkpoint_every` steps and at the end."""
+        config = self.config
+        with reproducible(self.device, config.torch_threads):
+            begin = time.perf_counter()
+            for forwards in self.source.steps(self.step_done, self.world.rank, self.world.num_ranks):
+                figures = self.step(forwards)
+                now = time.perf_counter()
+                seconds, begin = now - begin, now
+                log.step({"step": self.step_done, **figures, "seconds": round(seconds, 4),
+                          "clips_per_s": round(config.clips_per_step / seconds, 4), "peak_memory_mb": peak_memory_mb(self.device)})
+                if self.step_done % config.checkpoint_every == 0 and self.step_done < config.steps:
+                    self.save()
+            self.save()
+
+    def step(self, forwards: list[tuple[tuple[int, ...], Any]]) -> dict[str, Any]:
+        """One optimisation step over this rank's (positions, batch) pairs. Gives the figures of the whole step."""
+        config, step = self.config, self.step_done
+        objects = self.world.sum([sum(batch.masks.shape[1] for _, batch in forwards)], self.device)[0]
+        self.model.rng = prompt_rng(config.seed, step)
+        self.optimizer.zero_grad(set_to_none=True)
+        totals = torch.zeros(len(LOSS_NAMES), dtype=torch.float64)
+        prompts = self.model.rng.bit_generator.state
+        for positions, batch in forwards:
+            self.model.rng.bit_generator.state = prompts  # every forward pass of a step draws the same kinds of prompts
+            torch.manual_seed(noise_seed(config.seed, positions[0]))
+            losses = self.forward(batch, objects)
+            losses["loss"].backward()
+            totals += torch.stack([losses[name].detach() for name in LOSS_NAMES.values()]).double().cpu()
+        self.world.sum_gradients(self.trained)
+        figures = dict(zip(LOSS_NAMES.values(), self.world.sum(totals.tolist(), self.device), strict=True))
+        norm = float(torch.nn.utils.clip_grad_norm_(self.trained, config.optim.grad_clip))
+        scale = lr_scale(step, config.steps, config.optim)
+        set_learning_rates(self.optimizer, scale)
+        good = math.isfinite(figures["loss"]) and math.isfinite(norm)
+        if good:
+            self.optimizer.step()
+            self.update_ema()
+        else:
+            self.refuse_step(figures, norm)
+        self.step_done += 1
+        epoch = step * config.clips_per_step // (len(self.source.dataset) * config.clip.clips_per_panorama)
+        return {"epoch": epoch, **figures, "lr": config.optim.lr * scale, "grad_norm": norm, "objects": int(objects),
+                **({} if good else {"skipped": True})}
+
+    def forward(self, batch: Any, objects: float) -> dict[str, Tensor]:
+        """The losses of one batch, as its share of a step of `objects` objects."""
+        batch = batch.to(self.device, non_blocking=True)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            outs = self.model(batch)
+        with torch.autocast(self.device.type, enabled=False):
+            return self.loss(outs, batch.masks, objects)
+
+    def refuse_step(self, figures: dict[str, float], norm: float) -> None:
+        """A loss or gradient that is not finite: leave the weights as they are, and stop unless the config says skip."""
+        config, step = self.config, self.step_done
+        self.optimizer.zero_grad(set_to_none=True)
+        self.skipped += 1
+        if config.on_bad_loss == "skip" and self.skipped <= config.max_skipped_steps:
+            return
+        first = step * config.clips_per_step
+        keys = self.source.keys(range(first, first + config.clips_per_step))
+        saved = self.save()
+        parts = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        skipping = f" (the {self.skipped}th such step, max_skipped_steps is {config.max_skipped_steps})"
+        raise TrainingError(
+            f"step {step + 1}: expected a finite loss and gradient, got {parts}, gradient norm {norm:.4g}"
+            f"{skipping if config.on_bad_loss == 'skip' else ''}. The weights were left as they were after step {step}, saved to "
+            f"{saved}. Clips of this step: {', '.join(keys[:4])}{' …' if len(keys) > 4 else ''}. Start a new run from that file "
+            "(model.checkpoint) with a lower optim.lr or precision=float32, or set on_bad_loss=skip")
+
+    def update_ema(self) -> None:
+        """ema ← decay·ema + (1 − decay)·weights."""
+        if self.ema:
+            now = dict(self.model.named_parameters())
+            torch._foreach_lerp_(list(self.ema.values()), [now[n].detach() for n in self.ema], 1 - self.config.ema_decay)
+
+    def save(self) -> Path:
+        """Commit the state after `step_done` steps (the main rank writes; the others have nothing to add)."""
+        path = checkpoints.checkpoint_path(self.folder, self.step_done)
+        if self.world.is_main:
+            path = checkpoints.save(self.folder, self.state(), self.config.keep_last_k)
+        return path
+
+    def state(self) -> checkpoints.TrainState:
+        """The state after `step_done` steps."""
+        return checkpoints.TrainState(
+            step=self.step_done, position=self.step_done * self.config.clips_per_step, model=self.model.state_dict(),
+            optimizer=self.optimizer.state_dict(), ema=dict(self.ema), skipped=self.skipped, config=self.config.numbers(),
+            config_sha256=self.config.sha256(), dataset_sha256=self.dataset_sha256, weights_sha256=self.weights.sha256)
+
+    def restore(self, state: checkpoints.TrainState) -> None:
+        """Go on from `state`."""
+        checkpoints.check_same_run(state, self.config.numbers(), self.dataset_sha256, self.weights.sha256, self.folder)
+        self.model.load_state_dict(state.model)
+        self.optimizer.load_state_dict(state.optimizer)
+        self.ema = {name: tensor.to(self.device) for name, tensor in state.ema.items()}
+        self.step_done, self.skipped = state.step, state.skipped
+
+    def final_weights(self) -> StateDict:
+        """What is exported: the averaged weights where there are some."""
+        return {**self.model.state_dict(), **self.ema}
+
+
+def use_bfloat16(precision: str, device: torch.device) -> bool:
+    """auto: bf16 autocast on GPUs that have it; on CPUs it is slower than float32 where there is no AMX."""
+    if precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return precision == "bfloat16"
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Most memory so far: of the GPU's allocator, or of this process."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+@contextlib.contextmanager
+def reproducible(device: torch.device, threads: int) -> Iterator[None]:
+    """Leave torch's global generator, thread count and determinism switch as they were found. On CPU, deterministic
+    kernels are asked for: the gradient of fancy indexing is otherwise summed in the order threads come by."""
+    was = (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled())
+    was_threads = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        if device.type == "cpu":
+            torch.use_deterministic_algorithms(True, warn_only=True)
+        if threads:
+            torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(was[0], warn_only=was[1])
+            torch.set_num_threads(was_threads)
