@@ -23,3 +23,32 @@ $(STAMP): requirements.lock pyproject.toml
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --no-build-isolation -r $(VENV)/lock-source.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+
+demo: setup      ## from a bare machine to a scored model: Infinigen rooms to reports, minutes on 2 cores
+	$(VENV)/bin/pano demo
+
+test: lint       ## lint, types and all tests that this machine can run
+	$(PY) -m pytest -q $(PYTEST_ARGS)
+
+test-fast: setup ## tests that render nothing and start no cluster
+	$(PY) -m pytest -q -m "not render and not ray and not browser and not slow" $(PYTEST_ARGS)
+
+lint: setup      ## check style, import directions and types; changes nothing
+	$(VENV)/bin/ruff check .
+	$(PY) -m pytest -q tests/test_architecture.py
+	$(VENV)/bin/mypy
+
+style: setup     ## fix what the linter can fix
+	$(VENV)/bin/ruff check --fix .
+
+bench: setup     ## every benchmark at its smallest honest size, peers included
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@for file in bench/[a-z]*.py; do name=$$(basename $$file .py); \
+	  case $$name in common) ;; *) echo "== $$name"; $(PY) -m bench.$$name --quick || exit 1;; esac; done
+
+lock:            ## resolve requirements.lock anew from pyproject.toml (needs uv)
+	uv pip compile --prerelease=if-necessary --python-version 3.11 --extra datagen --extra train --extra dev \
+	  pyproject.toml --no-header --output-file requirements.lock
+
+clean:           ## remove the environment and caches; runs/ stays
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info

@@ -85,9 +85,8 @@ def stats_stage(dataset: Path, out: Path) -> Path:
 
 def train_stage(config: TrainJobConfig) -> Path:
     """Fine-tune on the dataset; gives the folder of checkpoints."""
-    from train.run import run_training
-
     from train.config import TrainConfig
+    from train.run import run_training
 
     training = TrainConfig.model_validate(config.model_dump(include=set(TrainConfig.model_fields)))
     with record_stage(config.run, "train", config, seed=config.seed):
@@ -96,9 +95,8 @@ def train_stage(config: TrainJobConfig) -> Path:
 
 def eval_stage(config: EvalJobConfig) -> Any:
     """Score a model on the dataset; gives eval.run's results."""
-    from eval.run import run_evaluation
-
     from eval.config import EvalConfig
+    from eval.run import run_evaluation
 
     evaluation = EvalConfig.model_validate(config.model_dump(include=set(EvalConfig.model_fields)))
     with record_stage(config.run, "eval", config, seed=config.seed):

@@ -28,6 +28,7 @@ def storage_errors(path: Path | str) -> Iterator[None]:
         errno.EPERM: "not permitted: choose a folder that you may write to",
         errno.EROFS: "the file system is read-only: choose another folder",
         errno.ENOENT: "it does not exist",
+        errno.EEXIST: "a part of this path is a file, not a folder",
         errno.ENOTDIR: "a part of this path is a file, not a folder",
     }
     try:

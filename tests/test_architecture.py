@@ -1,0 +1,102 @@
+"""The shape of the code, enforced: which package may import what, and why; and that the README's tree is the tree."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OURS = ("pano", "datagen", "train", "eval", "cluster", "bench")
+
+# (where, what must not be imported, why). `where` is a folder or file below the root; files named in `except_` are free.
+RULES: list[tuple[str, tuple[str, ...], tuple[str, ...], str]] = [
+    ("pano", ("datagen", "train", "eval", "cluster"), ("pano/cli.py",),
+     "pano is what all stages share: imports point from the stages to it; only the command knows them all"),
+    ("pano", ("bpy", "infinigen", "infinigen2", "ray"), (), "a training node has no bpy, a render node no need of more than numpy"),
+    ("datagen", ("train", "eval", "cluster", "torch", "sam2", "ray"), (),
+     "a render node has no torch, and a worker must not know who runs it"),
+    ("train", ("datagen", "eval", "cluster", "bpy", "infinigen2", "ray"), (), "training reads shards, never a renderer's internals"),
+    ("eval", ("datagen", "cluster", "bpy", "infinigen2", "ray"), (), "evaluation reads shards, never a renderer's internals"),
+    ("cluster", ("bpy", "infinigen", "infinigen2"), (), "Blender crashes: it lives in worker processes only"),
+]
+# Modules that must load without the heavy packages, because verbs that do not need those must start at once.
+LIGHT = {"pano": ("torch", "ray"), "cluster/config.py": ("torch", "ray"), "train/config.py": ("torch",), "eval/config.py": ("torch",),
+         "datagen/config.py": ("bpy",), "datagen/worker.py": ("bpy",)}
+
+
+def sources(where: str) -> list[Path]:
+    path = ROOT / where
+    return [path] if path.suffix == ".py" else sorted(path.rglob("*.py"))
+
+
+def imported(path: Path, *, top_level_only: bool = False) -> dict[str, int]:
+    """Top-level package → line of its first import."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = [node for node in (tree.body if top_level_only else ast.walk(tree))]
+    found: dict[str, int] = {}
+    for node in nodes:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names = [node.module]
+        for name in names:
+            found.setdefault(name.split(".")[0], node.lineno)
+    return found
+
+
+@pytest.mark.parametrize(("where", "banned", "except_", "why"), RULES, ids=[f"{r[0]}-without-{r[1][0]}" for r in RULES])
+def test_imports_point_one_way(where, banned, except_, why):
+    wrong = [f"{path.relative_to(ROOT)}:{line} imports {name}" for path in sources(where)
+             if path.relative_to(ROOT).as_posix() not in except_
+             for name, line in imported(path).items() if name in banned]
+    assert not wrong, f"{why}: {wrong}"
+
+
+@pytest.mark.parametrize("where", LIGHT)
+def test_light_modules_stay_light(where):
+    wrong = [f"{path.relative_to(ROOT)}:{line} imports {name} at the top" for path in sources(where)
+             for name, line in imported(path, top_level_only=True).items() if name in LIGHT[where]]
+    assert not wrong, f"import it inside the function that needs it: {wrong}"
+
+
+def test_nobody_writes_import_eval():
+    """`import eval` hides the builtin; `from eval.metrics import …` does not."""
+    for where in OURS:
+        for path in sources(where):
+            assert not re.search(r"^\s*import eval\b", path.read_text(encoding="utf-8"), re.M), path
+
+
+def test_nothing_is_unpickled():
+    """pickle, and torch.load without weights_only=True, run whatever a file says."""
+    for where in OURS:
+        for path in sources(where):
+            text = path.read_text(encoding="utf-8")
+            assert "pickle" not in imported(path), path
+            for call in re.findall(r"torch\.load\([^\n]*", text):
+                assert "weights_only=True" in call, f"{path}: {call}"
+            assert "allow_pickle=True" not in text, path
+
+
+def test_every_module_says_what_it_is():
+    missing = [str(path.relative_to(ROOT)) for where in OURS for path in sources(where)
+               if path.stat().st_size and ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) is None]
+    assert not missing
+
+
+def test_the_readme_tree_is_the_tree():
+    """Every path that the README's layout names exists, and every module of ours is named there."""
+    block = re.search(r"## Layout\n.*?```\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+    assert block, "README.md needs a section '## Layout' with the tree in a code block"
+    named, folders = set(), {}
+    for line in block[1].splitlines():
+        match = re.match(r"^( *)([\w./*-]+)(?:\s{2,}.*)?$", line)
+        if match:
+            depth = len(match[1]) // 2
+            folders[depth] = match[2].rstrip("/")
+            named.add("/".join(folders[level] for level in range(depth + 1)))
+    absent = sorted(name for name in named if not (ROOT / name).exists())
+    assert not absent, f"README names what does not exist: {absent}"
+    modules = {path.relative_to(ROOT).as_posix() for where in OURS for path in sources(where) if path.name != "__init__.py"}
+    whole_folders = [name + "/" for name in named if "/" in name and (ROOT / name).is_dir()]
+    covered = {module for module in modules if module in named or module.startswith(tuple(whole_folders))}
+    assert not modules - covered, f"README's layout does not name {sorted(modules - covered)}"
