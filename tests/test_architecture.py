@@ -16,13 +16,14 @@ RULES: list[tuple[str, tuple[str, ...], tuple[str, ...], str]] = [
     ("pano", ("bpy", "infinigen", "infinigen2", "ray"), (), "a training node has no bpy, a render node no need of more than numpy"),
     ("datagen", ("train", "eval", "cluster", "torch", "sam2", "ray"), (),
      "a render node has no torch, and a worker must not know who runs it"),
-    ("train", ("datagen", "eval", "cluster", "bpy", "infinigen2", "ray"), (), "training reads shards, never a renderer's internals"),
+    ("train", ("datagen", "eval", "cluster", "bpy", "infinigen2", "ray"), (),
+     "training reads shards, never a renderer's internals"),
     ("eval", ("datagen", "cluster", "bpy", "infinigen2", "ray"), (), "evaluation reads shards, never a renderer's internals"),
     ("cluster", ("bpy", "infinigen", "infinigen2"), (), "Blender crashes: it lives in worker processes only"),
 ]
 # Modules that must load without the heavy packages, because verbs that do not need those must start at once.
-LIGHT = {"pano": ("torch", "ray"), "cluster/config.py": ("torch", "ray"), "train/config.py": ("torch",), "eval/config.py": ("torch",),
-         "datagen/config.py": ("bpy",), "datagen/worker.py": ("bpy",)}
+LIGHT = {"pano": ("torch", "ray"), "cluster/config.py": ("torch", "ray"), "train/config.py": ("torch",),
+         "eval/config.py": ("torch",), "datagen/config.py": ("bpy",), "datagen/worker.py": ("bpy",)}
 
 
 def sources(where: str) -> list[Path]:
