@@ -1,0 +1,113 @@
+"""Where to stand: free places in a scene, found by rays over the whole sphere, and the set of them that sees most.
+
+A panorama sees everything around it, so a frustum test is not enough: a place is free when nothing is nearer than the
+clearance in any direction, no notable part of what it sees is seen from behind (the camera would be inside something),
+and indoors nearly every ray ends on a surface. Of the free places the first chosen is the one that sees the most surface,
+each next one adds the most that no chosen one sees (greedy coverage, within 1 − 1/e of the best set; Nemhauser 1978).
+Everything follows from the seed; the order in which candidates are evaluated does not matter.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datagen.config import CameraSettings, QualitySettings
+from datagen.quality import RejectedScene
+from datagen.sources.base import Region
+from datagen.surface import Surface, fibonacci_directions
+from pano.sample import Pose
+
+CANDIDATES = 96
+RAYS = 640
+VOXEL_M = 0.25
+MIN_ENCLOSED = 0.9  # share of rays that end on a surface, indoors
+
+
+@dataclass(frozen=True)
+class Place:
+    """A free place: position (3,) in metres, clearance, and the voxels of surface that it sees."""
+
+    position: NDArray[np.float64]
+    clearance_m: float
+    seen: frozenset[tuple[int, int, int]]
+
+
+def choose_poses(
+    surface: Surface, region: Region, indoor: bool, camera: CameraSettings, quality: QualitySettings, count: int, seed: int
+) -> list[Pose]:
+    """Up to `count` poses in the order of preference. Raises RejectedScene("no_place") when nowhere is free."""
+    place_rng, heading_rng = np.random.default_rng([seed, 1]), np.random.default_rng([seed, 2])
+    floor = region.floor_z
+    low = np.array([*region.low[:2], floor + camera.eye_height_m[0]])
+    high = np.array([*region.high[:2], min(floor + camera.eye_height_m[1], region.high[2])])
+    points = low + place_rng.random((CANDIDATES, 3)) * np.maximum(high - low, 0)
+    places, refused = free_places(surface, points, indoor, camera.clearance_m, quality)
+    if not places:
+        raise RejectedScene("no_place", f"none of {CANDIDATES} places is free: {refused}")
+    chosen = greedy_coverage(places, count) if camera.choose == "coverage" else list(range(min(count, len(places))))
+    return [make_pose(places[index], camera, heading_rng) for index in chosen]
+
+
+def free_places(
+    surface: Surface, points: NDArray, indoor: bool, clearance_m: float, quality: QualitySettings
+) -> tuple[list[Place], dict[str, int]]:
+    """The free ones of `points` (N, 3), in order, and how many were refused for what."""
+    directions = fibonacci_directions(RAYS)
+    places, refused = [], {"clearance": 0, "inside": 0, "open": 0}
+    for point in points:
+        clearance = surface.clearance_m(point)
+        if clearance < clearance_m:
+            refused["clearance"] += 1
+            continue
+        hits = surface.cast(point, directions)
+        if hits.backface.mean() > quality.max_backfacing:
+            refused["inside"] += 1
+        elif indoor and (hits.index > 0).mean() < MIN_ENCLOSED:
+            refused["open"] += 1
+        else:
+            met = np.isfinite(hits.distance_m)
+            voxels = np.floor((point + directions[met] * hits.distance_m[met, None]) / VOXEL_M).astype(int)
+            places.append(Place(point, clearance, frozenset(map(tuple, voxels.tolist()))))
+    return places, refused
+
+
+def greedy_coverage(places: list[Place], count: int) -> list[int]:
+    """Indices of up to `count` places, each adding the most unseen voxels; ties go to the larger clearance, then to the
+    lower index."""
+    covered: set[tuple[int, int, int]] = set()
+    left, chosen = list(range(len(places))), []
+    while left and len(chosen) < count:
+        best = max(left, key=lambda i: (len(places[i].seen - covered), places[i].clearance_m, -i))
+        chosen.append(best)
+        left.remove(best)
+        covered |= places[best].seen
+    return chosen
+
+
+def make_pose(place: Place, camera: CameraSettings, rng: np.random.Generator) -> Pose:
+    """A pose at `place` with a uniform yaw and, where the config asks for it, a small pitch and roll."""
+    yaw = float(rng.uniform(-180, 180))
+    pitch, roll = (float(angle) for angle in rng.uniform(-camera.tilt_deg, camera.tilt_deg, 2))
+    rotation = world_from_pano(yaw, pitch, roll)
+    x, y, z = (float(value) for value in place.position)
+    return Pose(position_m=(x, y, z), yaw_deg=yaw, pitch_deg=pitch, roll_deg=roll,
+                world_from_pano=matrix_rows(rotation), clearance_m=place.clearance_m)
+
+
+def matrix_rows(matrix: Iterable[Iterable[float]]) -> tuple[tuple[float, float, float], ...]:
+    """A 3×3 array as plain tuples of rows."""
+    a, b, c = (tuple(float(value) for value in row) for row in matrix)
+    return a, b, c
+
+
+def world_from_pano(yaw_deg: float, pitch_deg: float = 0.0, roll_deg: float = 0.0) -> NDArray[np.float64]:
+    """3×3 rotation from the panorama frame (x right, y forward, z up) to the world: roll (right side down) about
+    forward, then pitch (up) about right, then yaw (clockwise from above) about up."""
+    yaw, pitch, roll = np.radians([yaw_deg, pitch_deg, roll_deg])
+    cos, sin = np.cos, np.sin
+    about_up = np.array([[cos(yaw), sin(yaw), 0], [-sin(yaw), cos(yaw), 0], [0, 0, 1]])
+    about_right = np.array([[1, 0, 0], [0, cos(pitch), -sin(pitch)], [0, sin(pitch), cos(pitch)]])
+    about_forward = np.array([[cos(roll), 0, sin(roll)], [0, 1, 0], [-sin(roll), 0, cos(roll)]])
+    return about_up @ about_right @ about_forward

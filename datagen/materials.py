@@ -1,0 +1,111 @@
+"""Cheaper materials where nobody looks: no displacement by default, and flat colours for bounced light.
+
+Infinigen's materials are large procedural node graphs. Evaluating them is nearly all of the render time, and most of it
+is spent where no one sees the result: on the second and later bounces of diffuse light. `flatten_secondary` lets only
+rays that carry an image (camera, mirror reflection, transmission) see the full material; all others see a diffuse
+surface of the material's mean albedo, measured by a small probe render. Displacement re-evaluates a graph three times
+per shading point when used as bump, and moves the geometry away from what rays see when used as true displacement.
+Measured on one living room at 512×256: bump as shipped 12.3 s, without 3.7 s, all-grey materials 1.0 s (2 samples);
+flat secondary materials are a further 3× at equal samples.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import bpy
+import numpy as np
+from numpy.typing import NDArray
+
+FALLBACK_ALBEDO = (0.4, 0.4, 0.4)
+MAX_ALBEDO = 0.9  # an enclosed room of perfect reflectors never settles
+# Materials with any of these are left alone: light passes through them or comes from them.
+KEPT_WHOLE = {"EMISSION", "BSDF_TRANSPARENT", "BSDF_GLASS", "BSDF_REFRACTION", "BSDF_TRANSLUCENT", "HOLDOUT",
+              "VOLUME_ABSORPTION", "VOLUME_SCATTER", "PRINCIPLED_VOLUME", "BSDF_HAIR_PRINCIPLED"}
+_TRANSMITS = ("Transmission Weight", "Emission Strength")
+
+
+def set_displacement(mode: str) -> None:
+    """`off` unlinks every material's displacement; `bump` and `true` set how Cycles uses it."""
+    for material in bpy.data.materials:
+        if mode != "off":
+            material.displacement_method = {"bump": "BUMP", "true": "BOTH"}[mode]
+            continue
+        for output in _outputs(material):
+            for link in list(output.inputs["Displacement"].links):
+                material.node_tree.links.remove(link)
+
+
+def index_materials() -> list[str]:
+    """Give every material its own pass index (from 1) and return their names in that order."""
+    names = sorted(material.name for material in bpy.data.materials)
+    for index, name in enumerate(names, start=1):
+        bpy.data.materials[name].pass_index = index
+    return names
+
+
+def mean_albedo(names: list[str], index: NDArray[np.int32], albedo: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
+    """Mean colour per material from a probe render: `index` H×W material indices, `albedo` H×W×3 linear."""
+    flat, colour = index.ravel(), albedo.reshape(-1, 3).astype(np.float64)
+    count = np.bincount(flat, minlength=len(names) + 1)
+    sums = np.stack([np.bincount(flat, weights=colour[:, c], minlength=len(names) + 1) for c in range(3)], axis=1)
+    return {name: sums[i] / count[i] for i, name in enumerate(names, start=1) if count[i]}
+
+
+def flatten_secondary(albedos: Mapping[str, NDArray[np.float64]]) -> int:
+    """Show bounced light a flat diffuse surface of the mean albedo instead of the full material. Returns how many
+    materials were changed. Materials that emit or let light through stay whole."""
+    fallback = np.mean(list(albedos.values()), axis=0) if albedos else np.array(FALLBACK_ALBEDO)
+    changed = 0
+    for material in sorted(bpy.data.materials, key=lambda material: material.name):
+        outputs = [output for output in _outputs(material) if output.inputs["Surface"].is_linked]
+        if outputs and not _needs_whole(material):
+            colour = np.clip(albedos.get(material.name, fallback), 0, MAX_ALBEDO)
+            for output in outputs:
+                _insert_mix(material.node_tree, output, tuple(colour.tolist()))
+            changed += 1
+    return changed
+
+
+def _insert_mix(tree: bpy.types.NodeTree, output: bpy.types.Node, colour: tuple[float, ...]) -> None:
+    """Between surface and output: mix(diffuse(colour), surface) by whether the ray carries an image. Cycles jumps over
+    the branch whose weight is zero, so the unused graph costs nothing."""
+    surface = output.inputs["Surface"].links[0].from_socket
+    path = tree.nodes.new("ShaderNodeLightPath")
+    carries = path.outputs["Is Camera Ray"]
+    for other in ("Is Singular Ray", "Is Transmission Ray"):
+        either = tree.nodes.new("ShaderNodeMath")
+        either.operation = "MAXIMUM"
+        tree.links.new(carries, either.inputs[0])
+        tree.links.new(path.outputs[other], either.inputs[1])
+        carries = either.outputs[0]
+    flat = tree.nodes.new("ShaderNodeBsdfDiffuse")
+    flat.inputs["Color"].default_value = (*colour, 1.0)
+    mix = tree.nodes.new("ShaderNodeMixShader")
+    tree.links.new(carries, mix.inputs[0])
+    tree.links.new(flat.outputs[0], mix.inputs[1])
+    tree.links.new(surface, mix.inputs[2])
+    tree.links.new(mix.outputs[0], output.inputs["Surface"])
+
+
+def _outputs(material: bpy.types.Material) -> list[bpy.types.Node]:
+    if not material.use_nodes or material.node_tree is None:
+        return []
+    return [node for node in material.node_tree.nodes if node.type == "OUTPUT_MATERIAL"]
+
+
+def _needs_whole(material: bpy.types.Material) -> bool:
+    for node in _all_nodes(material.node_tree):
+        if node.type in KEPT_WHOLE:
+            return True
+        if node.type == "BSDF_PRINCIPLED":
+            if any(node.inputs[name].is_linked or node.inputs[name].default_value > 0 for name in _TRANSMITS):
+                return True
+            if node.inputs["Alpha"].is_linked or node.inputs["Alpha"].default_value < 1:
+                return True
+    return False
+
+
+def _all_nodes(tree: bpy.types.NodeTree) -> Iterator[bpy.types.Node]:
+    for node in tree.nodes:
+        yield node
+        if node.type == "GROUP" and node.node_tree is not None:
+            yield from _all_nodes(node.node_tree)

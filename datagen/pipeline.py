@@ -1,0 +1,188 @@
+"""From a job to staged panoramas, inside a render process: generate, prepare, choose poses, render, judge, write.
+
+The order is chosen by cost: geometry is realised once per scene, places are judged by rays before anything is rendered,
+materials are simplified once, and Cycles keeps its scene between cameras. Randomness comes from the scene's seed through
+named child streams, so a panorama depends neither on how many are made nor on their order.
+"""
+
+import os
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import bpy
+import numpy as np
+from numpy.typing import NDArray
+
+from datagen import cameras, geometry, materials, quality, render
+from datagen.config import RenderConfig
+from datagen.quality import RejectedScene
+from datagen.sources.base import Scene, SceneFailed, make_scene
+from datagen.surface import Surface, scene_surface
+from datagen.worker import Panorama, Rejection, SceneRequest, SceneResult, Timer, peak_memory_mb, say
+from pano.masks import dense_ids
+from pano.sample import InstanceLabel, Pose, SampleMeta, instance_table
+from pano.staged import write_staged
+
+PROBE_WIDTH = 256
+CAMERA_STREAM = 0xCA3E7A
+
+
+def render_scene(request: SceneRequest, timer: Timer, folder: Path) -> SceneResult:
+    """Try the seeds of the job in order until one gives panoramas."""
+    rejections: list[Rejection] = []
+    panoramas: list[Panorama] = []
+    device, notes = "", ()
+    for seed in request.scene.seeds:
+        try:
+            attempt = SceneAttempt(request, seed, timer, folder)
+            device, notes = attempt.device, attempt.notes
+            panoramas = attempt.panoramas(rejections)
+        except RejectedScene as rejected:
+            rejections.append(Rejection(seed=seed, pose=None, reason=rejected.reason, detail=rejected.detail))
+            say(f"rejected seed {seed}: {rejected}")
+        if panoramas:
+            break
+    return SceneResult(
+        key=request.scene.key, outcome="done" if panoramas else "rejected", panoramas=tuple(panoramas),
+        rejections=tuple(rejections), timings_s=timer.seconds, peak_memory_mb=peak_memory_mb(), device=device, notes=notes)
+
+
+class SceneAttempt:
+    """One seed of a scene: generated, prepared and ready to be rendered from several poses."""
+
+    def __init__(self, request: SceneRequest, seed: int, timer: Timer, folder: Path):
+        self.request, self.config, self.seed, self.timer, self.folder = request, request.render, seed, timer, folder
+        self.scene = self._generate()
+        with timer.phase("prepare"):
+            geometry.prepare(self.scene.things, self.config.subdivision_cap)
+            geometry.hide_all_but(self.scene.things)
+            materials.set_displacement(self.config.displacement)
+            self.surface: Surface = scene_surface()
+            self.poses: list[Pose] = self._poses()
+        self.device, warning = render.choose_device(self.config.device, self.config.threads)
+        self.notes = self.scene.notes + ((warning,) if warning else ())
+        if warning:
+            say(f"warning: {warning}")
+        say(f"{len(self.scene.things)} things, {self.surface.triangles} triangles, {len(self.poses)} poses, {self.device}")
+        if self.config.secondary_materials == "flat":
+            self._flatten_materials()
+
+    def _generate(self) -> Scene:
+        bpy.ops.wm.read_factory_settings(use_empty=True)
+        with self.timer.phase("generate"):
+            try:
+                return make_scene(self.request.scene, self.seed)
+            except SceneFailed as failed:
+                raise RejectedScene("generator", str(failed)) from failed
+
+    def _poses(self) -> list[Pose]:
+        stream = np.random.SeedSequence([self.seed, CAMERA_STREAM]).generate_state(1, np.uint64)
+        count = self.request.scene.cameras + self.config.camera.tries
+        return cameras.choose_poses(self.surface, self.scene.region, self.scene.indoor, self.config.camera,
+                                    self.config.quality, count, int(stream[0]))
+
+    def _flatten_materials(self) -> None:
+        """Measure each material's mean albedo with a small probe at the first pose, then flatten what bounces see."""
+        with self.timer.phase("probe"):
+            settings = render.RenderSettings.probe(PROBE_WIDTH, self.seed)
+            names = materials.index_materials()
+            passes = self._render(self.poses[0], settings)
+            albedos = materials.mean_albedo(names, passes.material, passes.albedo)
+            changed = materials.flatten_secondary(albedos)
+        say(f"{changed} of {len(names)} materials are flat to bounced light, {len(albedos)} of them measured")
+
+    def _render(self, pose: Pose, settings: render.RenderSettings) -> render.Passes:
+        render.configure(settings)
+        render.place_camera(pose, settings)
+        return render.render_passes(settings, self.folder)
+
+    def panoramas(self, rejections: list[Rejection]) -> list[Panorama]:
+        """Render pose after pose until enough panoramas are accepted. Refused ones are added to `rejections`."""
+        accepted: list[Panorama] = []
+        for number, pose in enumerate(self.poses):
+            if len(accepted) == self.request.scene.cameras:
+                break
+            try:
+                accepted.append(self._panorama(pose, len(accepted)))
+                say(f"staged {accepted[-1].key}: {accepted[-1].instances} instances")
+            except RejectedScene as rejected:
+                rejections.append(Rejection(seed=self.seed, pose=number, reason=rejected.reason, detail=rejected.detail))
+                say(f"rejected pose {number}: {rejected}")
+        return accepted
+
+    def _panorama(self, pose: Pose, camera: int) -> Panorama:
+        settings = render.RenderSettings.of(self.config, self.seed + camera)
+        passes = self._render(pose, settings)
+        for name, seconds in passes.timings_s.items():
+            self.timer.add(name, seconds)
+        say(", ".join(f"{name} {seconds:.1f} s" for name, seconds in passes.timings_s.items()))
+        start = time.perf_counter()
+        ev = self.config.exposure_ev
+        ev = quality.auto_exposure_ev(passes.linear) if ev is None else ev
+        rgb = render.display_rgb(settings, self.config.view_transform, self.config.look, ev, self.folder)
+        labels, old = dense_ids(passes.index)
+        names = {new: self._label(int(index)) for new, index in enumerate(old, start=1)}
+        structure = frozenset(new for new, label in names.items() if "structure" in label.flags)
+        quality.check_frame(quality.Frame(passes.linear, rgb, labels, passes.depth_m, structure), self.config.quality)
+        timings = {**passes.timings_s, "write": time.perf_counter() - start}
+        meta = self._meta(camera, pose, labels, names, timings)
+        record = write_staged(self.request.staged, meta, self._arrays(passes, rgb, labels, names),
+                              jpeg_quality=self.config.jpeg_quality)
+        self.timer.add("write", time.perf_counter() - start)
+        return Panorama(key=meta.key, sha256=record.sha256, instances=len(meta.instances), timings_s=timings)
+
+    def _label(self, pass_index: int) -> InstanceLabel:
+        thing = self.scene.things[pass_index - 1]
+        return InstanceLabel(thing.name, thing.category, thing.objects[0], thing.flags)
+
+    def _arrays(self, passes: render.Passes, rgb: NDArray[np.uint8], labels: NDArray[np.uint16],
+                names: dict[int, InstanceLabel]) -> dict[str, NDArray]:
+        """The arrays of the products asked for, by member suffix."""
+        arrays: dict[str, NDArray] = {
+            f"rgb.{self.config.rgb_format}": rgb,
+            "instance.zst": labels,
+            "depth.zst": passes.depth_m,
+            "normal.zst": passes.normal.astype(np.float16),
+        }
+        if "semantic" in self.config.products:
+            arrays["semantic.zst"] = semantic_map(labels, names)
+        if passes.albedo is not None:
+            arrays["albedo.jpg"] = encode_srgb(passes.albedo)
+        return {suffix: arrays[suffix] for suffix in self.config.product_suffixes}
+
+    def _meta(self, camera: int, pose: Pose, labels: NDArray[np.uint16], names: dict[int, InstanceLabel],
+              timings: dict[str, float]) -> SampleMeta:
+        job, config = self.request.scene, self.config
+        shared = {name: self.timer.seconds.get(name, 0.0) for name in ("generate", "prepare", "probe")}
+        return SampleMeta(
+            key=job.sample_key(camera), width=config.width, height=config.height,
+            source=f"{job.source}/{Path(job.variant).stem}", scene=job.key, seed=self.seed, camera=camera, pose=pose,
+            products=config.product_suffixes, instances=instance_table(labels, names, rle=config.rle),
+            notes=self.notes, config_sha256=self.request.config_sha256, versions=versions(config, self.scene),
+            timings_s={**{name: seconds / job.cameras for name, seconds in shared.items()}, **timings},
+            peak_memory_mb=peak_memory_mb(),
+            hardware={"device": self.device, "cpus": str(os.cpu_count()), "machine": platform.machine()})
+
+
+def versions(config: RenderConfig, scene: Scene) -> dict[str, str]:
+    """What made the pixels."""
+    return {"panoforge": version("panoforge"), "bpy": version("bpy"), **scene.versions}
+
+
+def semantic_map(labels: NDArray[np.uint16], names: dict[int, InstanceLabel]) -> NDArray[np.uint16]:
+    """uint16 H×W category ids of configs/categories.yaml, 0 for nothing and for unknown categories."""
+    from datagen.categories import Categories
+
+    known = Categories.load().by_name
+    table = np.zeros(len(names) + 1, np.uint16)
+    for id_, label in names.items():
+        table[id_] = known[label.category].id if label.category in known else 0
+    return table[labels]
+
+
+def encode_srgb(linear: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Linear 0-1 colour → 8-bit sRGB (IEC 61966-2-1)."""
+    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.power(np.maximum(linear, 1e-9), 1 / 2.4) - 0.055)
+    return np.rint(np.clip(encoded, 0, 1) * 255).astype(np.uint8)

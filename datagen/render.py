@@ -1,0 +1,289 @@
+"""One Cycles render per panorama gives everything: colour, instance ids, depth along the ray, world normals, albedo.
+
+Ids are the Object Index pass of the beauty render itself. Cycles writes that pass, and depth, at sample 0 only, which it
+fires through the pixel centre whatever the pixel filter is: an exact, alias-free label map at no extra cost, where the
+usual second render costs as much as the picture. `pass_alpha_threshold = 0` makes it the first geometry hit even where
+a surface is transparent. The passes are float32, so they travel in a full-float EXR (half floats end at 2048 ids).
+
+The camera is Cycles' equirectangular one, aligned with `pano.sphere`: it looks along the panorama's forward, longitude 0
+at the image centre. Depth of a panoramic Cycles camera is the distance along the ray. Normals are world-space shading
+normals averaged over the pixel, normalised here. Denoised frames are rendered a few columns wider than the full circle
+(the equirectangular range simply runs on) and cropped, so that the denoiser sees across the seam.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import bpy
+import numpy as np
+import OpenEXR
+from mathutils import Matrix
+from numpy.typing import NDArray
+
+from datagen.config import RenderConfig
+from pano.sample import Pose
+
+SKY_DEPTH_M = 1e9  # Cycles writes 1e10 where a ray meets nothing
+TILE_PX = 32768
+GPU_KINDS = ("OPTIX", "CUDA", "HIP", "ONEAPI", "METAL")
+SEAM_FRACTION = 64  # the denoiser sees this part of the width beyond either end
+
+
+class RenderFailed(Exception):
+    """Cycles said that something is wrong: a shader did not compile, a texture is missing, memory ran out."""
+
+
+@dataclass(frozen=True)
+class Passes:
+    """One render: `linear` float32 H×W×3 scene-referred colour, `index` int32 H×W pass index (0 = nothing), `depth_m`
+    float32 H×W (+inf = nothing), `normal` float32 H×W×3 world frame (0 = nothing), `albedo` float32 H×W×3 linear,
+    `material` int32 H×W. `timings_s` has sync, sample and denoise."""
+
+    linear: NDArray[np.float32]
+    index: NDArray[np.int32]
+    depth_m: NDArray[np.float32]
+    normal: NDArray[np.float32]
+    albedo: NDArray[np.float32] | None
+    material: NDArray[np.int32] | None
+    timings_s: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RenderSettings:
+    """What one render needs to know. A probe is the same with other figures."""
+
+    width: int
+    height: int
+    samples: int
+    adaptive_threshold: float
+    max_bounces: int
+    denoise: bool
+    denoise_quality: str
+    albedo: bool
+    material_index: bool
+    seed: int
+
+    @property
+    def seam_px(self) -> int:
+        """Extra columns on either side, for the denoiser."""
+        return self.width // SEAM_FRACTION if self.denoise else 0
+
+    @staticmethod
+    def of(config: RenderConfig, seed: int) -> "RenderSettings":
+        """The settings of the final render."""
+        return RenderSettings(
+            config.width, config.height, config.samples, config.adaptive_threshold, config.max_bounces, config.denoise,
+            config.denoise_quality, "albedo" in config.products, False, seed % 2**31)
+
+    @staticmethod
+    def probe(width: int, seed: int) -> "RenderSettings":
+        """One sample, no bounce: what a material's colour is, and what is seen from a place."""
+        return RenderSettings(width, width // 2, 1, 0.0, 0, False, "FAST", True, True, seed % 2**31)
+
+
+def choose_device(wanted: str, threads: int) -> tuple[str, str | None]:
+    """Set Cycles to the device named, or the best one for `auto`. Returns (what is used, warning or None)."""
+    scene = bpy.context.scene
+    scene.render.threads_mode = "FIXED" if threads else "AUTO"
+    if threads:
+        scene.render.threads = threads
+    preferences = bpy.context.preferences.addons["cycles"].preferences
+    kinds = {"auto": GPU_KINDS, "cpu": ()}.get(wanted, (wanted.upper(),))
+    for kind in kinds:
+        try:
+            preferences.compute_device_type = kind
+        except TypeError:  # this build of Blender does not know that kind
+            continue
+        preferences.refresh_devices()
+        found = [device for device in preferences.devices if device.type == kind]
+        if found:
+            for device in preferences.devices:
+                device.use = device.type == kind
+            scene.cycles.device = "GPU"
+            return f"{kind.lower()}: {found[0].name}", None
+    scene.cycles.device = "CPU"
+    warning = None if wanted in ("auto", "cpu") else f"device {wanted} was asked for and none was found: rendering on the CPU"
+    return "cpu", warning
+
+
+def configure(settings: RenderSettings) -> None:
+    """Bring the open scene's render settings to `settings`. Sets everything that matters here, whatever was set before."""
+    scene, render, cycles = bpy.context.scene, bpy.context.scene.render, bpy.context.scene.cycles
+    render.engine = "CYCLES"
+    render.resolution_x, render.resolution_y = settings.width + 2 * settings.seam_px, settings.height
+    render.resolution_percentage = 100
+    render.pixel_aspect_x = render.pixel_aspect_y = 1.0
+    render.use_border = render.use_motion_blur = render.use_simplify = render.use_sequencer = False
+    render.use_compositing = scene.use_nodes = False
+    render.film_transparent = False
+    render.use_persistent_data = True
+    render.image_settings.file_format = "OPEN_EXR_MULTILAYER"
+    render.image_settings.color_depth = "32"
+    render.image_settings.exr_codec = "NONE"
+    render.dither_intensity = 0.0
+    cycles.samples = settings.samples
+    cycles.use_adaptive_sampling = settings.adaptive_threshold > 0
+    cycles.adaptive_threshold = settings.adaptive_threshold
+    cycles.time_limit = 0.0
+    cycles.seed = settings.seed
+    cycles.max_bounces = cycles.diffuse_bounces = cycles.glossy_bounces = settings.max_bounces
+    cycles.transmission_bounces = max(settings.max_bounces, 4) if settings.max_bounces else 0
+    cycles.transparent_max_bounces = 8
+    cycles.volume_bounces = 0
+    cycles.caustics_reflective = cycles.caustics_refractive = False
+    cycles.sample_clamp_direct, cycles.sample_clamp_indirect = 0.0, 10.0
+    cycles.use_light_tree = True
+    cycles.film_exposure = 1.0
+    cycles.pixel_filter_type, cycles.filter_width = "BLACKMAN_HARRIS", 1.5
+    cycles.use_auto_tile, cycles.tile_size = True, TILE_PX
+    cycles.use_denoising = settings.denoise
+    if settings.denoise:
+        cycles.denoiser = "OPENIMAGEDENOISE"
+        cycles.denoising_input_passes = "RGB_ALBEDO_NORMAL"
+        cycles.denoising_prefilter = "ACCURATE"
+        cycles.denoising_quality = settings.denoise_quality
+    _configure_layer(settings)
+
+
+def _configure_layer(settings: RenderSettings) -> None:
+    layer = bpy.context.view_layer
+    layer.material_override = None
+    layer.pass_alpha_threshold = 0.0
+    layer.use_pass_combined = layer.use_pass_z = layer.use_pass_object_index = layer.use_pass_normal = True
+    layer.use_pass_diffuse_color = layer.use_pass_glossy_color = layer.use_pass_transmission_color = settings.albedo
+    layer.use_pass_material_index = settings.material_index
+    layer.use_pass_mist = layer.use_pass_position = layer.use_pass_vector = False
+
+
+def place_camera(pose: Pose, settings: RenderSettings) -> None:
+    """Make the panorama camera, or move it, to `pose`."""
+    name = "panoforge.camera"
+    camera = bpy.data.objects.get(name)
+    if camera is None:
+        camera = bpy.data.objects.new(name, bpy.data.cameras.new(name))
+        bpy.context.scene.collection.objects.link(camera)
+    data = camera.data
+    data.type, data.panorama_type = "PANO", "EQUIRECTANGULAR"
+    reach = np.pi * (1 + 2 * settings.seam_px / settings.width)
+    data.longitude_min, data.longitude_max = -reach, reach
+    data.latitude_min, data.latitude_max = -np.pi / 2, np.pi / 2
+    data.clip_start, data.clip_end = 1e-3, 1e5
+    data.dof.use_dof = False
+    # A Blender camera looks along its own -Z with +Y up; the panorama frame is x right, y forward, z up.
+    blender_from_pano = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.array(pose.world_from_pano) @ blender_from_pano
+    matrix[:3, 3] = pose.position_m
+    camera.matrix_world = Matrix(matrix.tolist())
+    bpy.context.scene.camera = camera
+
+
+def render_passes(settings: RenderSettings, folder: Path) -> Passes:
+    """Render the open scene through its camera. `folder` takes the EXR for as long as it is read. Raises RenderFailed."""
+    path = folder / "passes.exr"
+    bpy.context.scene.render.filepath = str(path)
+    with _phase_clock() as clock:
+        bpy.ops.render.render(write_still=True)
+    if not path.is_file():
+        raise RenderFailed("Cycles wrote no image: see the log of this scene")
+    channels = read_exr(path)
+    path.unlink()
+    return _passes_of(channels, settings, clock)
+
+
+@contextlib.contextmanager
+def _phase_clock() -> Iterator[dict[str, float]]:
+    """Time from start to the first sample (sync), to the last (sample), to the end (denoise, write). Reads Cycles' own
+    status line."""
+    timings: dict[str, float] = {}
+    marks = {"start": time.perf_counter()}
+
+    def on_status(*arguments: object) -> None:
+        status = arguments[0] if arguments and isinstance(arguments[0], str) else ""
+        if "Sample " in status:
+            marks.setdefault("first", time.perf_counter())
+            marks["last"] = time.perf_counter()
+
+    bpy.app.handlers.render_stats.append(on_status)
+    try:
+        yield timings
+    finally:
+        bpy.app.handlers.render_stats.remove(on_status)
+        end = time.perf_counter()
+        first, last = marks.get("first", end), marks.get("last", end)
+        timings.update(sync=first - marks["start"], sample=last - first, denoise=end - last)
+
+
+def read_exr(path: Path) -> dict[str, NDArray]:
+    """Channels of Blender's multi-layer EXR by `Pass.Component`, e.g. `IndexOB.X`, each H×W float32."""
+    with OpenEXR.File(str(path), separate_channels=True) as file:
+        found = {name.split(".", 1)[1]: channel.pixels for name, channel in file.channels().items() if "." in name}
+    wrong = sorted(name for name, pixels in found.items() if pixels.dtype != np.float32)
+    if wrong:
+        raise RenderFailed(f"the EXR holds {wrong} as half floats, ids above 2048 would be wrong: expected full floats")
+    return found
+
+
+def _passes_of(channels: dict[str, NDArray], settings: RenderSettings, timings: dict[str, float]) -> Passes:
+    crop = slice(settings.seam_px, settings.seam_px + settings.width)
+
+    def get(name: str, components: str = "") -> NDArray:
+        if components:
+            return np.stack([channels[f"{name}.{component}"][:, crop] for component in components], axis=-1)
+        return channels[name][:, crop]
+
+    depth = get("Depth.Z").copy()
+    depth[depth >= SKY_DEPTH_M] = np.inf
+    albedo = None
+    if settings.albedo:
+        albedo = np.clip(get("DiffCol", "RGB") + get("GlossCol", "RGB") + get("TransCol", "RGB"), 0, 1)
+    return Passes(
+        linear=get("Combined", "RGB"),
+        index=whole_numbers(get("IndexOB.X"), "Object Index"),
+        depth_m=depth,
+        normal=unit_normals(get("Normal", "XYZ"), depth),
+        albedo=albedo,
+        material=whole_numbers(get("IndexMA.X"), "Material Index") if settings.material_index else None,
+        timings_s=timings,
+    )
+
+
+def whole_numbers(values: NDArray[np.float32], what: str) -> NDArray[np.int32]:
+    """Float ids → int32. RenderFailed if any is not a whole number: then something averaged them."""
+    rounded = np.rint(values)
+    if not (values == rounded).all():
+        raise RenderFailed(f"the {what} pass holds {int((values != rounded).sum())} values between ids: it was filtered")
+    return rounded.astype(np.int32)
+
+
+def unit_normals(normal: NDArray[np.float32], depth_m: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Normalise H×W×3 normals; zero where there is no geometry or where the average cancelled out."""
+    length = np.linalg.norm(normal, axis=-1, keepdims=True)
+    unit = np.divide(normal, length, out=np.zeros_like(normal), where=length > 1e-6)
+    return np.where(np.isfinite(depth_m)[..., None], unit, 0)
+
+
+def display_rgb(settings: RenderSettings, view_transform: str, look: str, exposure_ev: float, folder: Path) -> NDArray[np.uint8]:
+    """The last render through Blender's own view transform: uint8 H×W×3 sRGB."""
+    import cv2
+
+    scene, view = bpy.context.scene, bpy.context.scene.view_settings
+    view.view_transform = view_transform
+    view.look = look if look in _looks(view) else "None"
+    view.exposure, view.gamma = exposure_ev, 1.0
+    image = scene.render.image_settings
+    image.file_format, image.color_mode, image.color_depth, image.compression = "PNG", "RGB", "8", 0
+    path = folder / "display.png"
+    bpy.data.images["Render Result"].save_render(str(path), scene=scene)
+    image.file_format, image.color_depth, image.exr_codec = "OPEN_EXR_MULTILAYER", "32", "NONE"
+    pixels = cv2.imread(os.fspath(path), cv2.IMREAD_COLOR)
+    path.unlink()
+    return np.ascontiguousarray(pixels[:, settings.seam_px : settings.seam_px + settings.width, ::-1])
+
+
+def _looks(view: bpy.types.ColorManagedViewSettings) -> set[str]:
+    return {item.identifier for item in view.bl_rna.properties["look"].enum_items}
