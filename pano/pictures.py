@@ -11,8 +11,8 @@ inline SVG that `pano.report` puts into a page. Nothing here reads files or know
     chart_png(draw, size_in, dpi)          the same in the light colours as PNG bytes, for a README
 
 Charts are drawn in the light colours below (`SERIES`, `INK`, …); in the SVG each of them is then replaced by the CSS
-variable of the page's style sheet, so one drawing serves both colour schemes. Use these constants for every colour of a
-chart. Figures are made without pyplot: no global state, safe in threads.
+variable of the page's style sheet, so one drawing serves both colour schemes. Use these constants (and the colour map
+`HEAT`) for every colour of a chart. Figures are made without pyplot: no global state, safe in threads.
 """
 
 import base64
@@ -26,6 +26,7 @@ import matplotlib as mpl
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -40,12 +41,14 @@ NOTHING_RGB = (24, 27, 32)  # the colour of id 0
 _STYLE = {
     "svg.fonttype": "none", "svg.hashsalt": "panoforge", "font.family": "DejaVu Sans", "font.size": 9,
     "text.color": INK, "axes.edgecolor": MUTED, "axes.labelcolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
-    "axes.grid": True, "axes.grid.axis": "y", "axes.axisbelow": True, "grid.color": GRID, "grid.linewidth": 0.8, "axes.linewidth": 0.8,
+    "axes.grid": True, "axes.grid.axis": "y", "axes.axisbelow": True, "grid.color": GRID,
+    "grid.linewidth": 0.8, "axes.linewidth": 0.8,
     "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False, "ytick.major.size": 0,
     "xtick.major.size": 3, "axes.prop_cycle": mpl.cycler(color=SERIES), "patch.linewidth": 0, "lines.linewidth": 1.8,
     "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none", "legend.frameon": False,
-    "image.cmap": "viridis",
 }
+# For maps of shares: from nothing (the page shows through, light or dark) to full blue.
+HEAT = LinearSegmentedColormap.from_list("heat", [SERIES[0] + "08", SERIES[0] + "80", SERIES[0] + "ff"])
 
 
 @lru_cache(maxsize=1)
@@ -94,7 +97,8 @@ def overlay_ids(rgb: Rgb, labels: NDArray[np.integer], opacity: float = 0.5, out
     mixed = cv2.addWeighted(rgb, 1 - opacity, colour_ids(labels), opacity, 0)
     out = np.where((labels > 0)[..., None], mixed, rgb)
     if outline:
-        out[id_outlines(labels)] = 245
+        edge = id_outlines(labels)
+        out[edge] = (out[edge].astype(np.uint16) + 2 * 250) // 3
     return out
 
 

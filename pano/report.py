@@ -21,7 +21,7 @@ escaped; only `chart_svg`'s SVG and `Html` go in as they are. Pictures and chart
     write_report(Path("report.html"), report)
 
 Numbers: `count(1234)` 1,234 · `percent(0.1234)` 12.3 % · `size(1.2e9)` 1.2 GB · `duration(75)` 1 min 15 s ·
-`number(0.012345)` 0.0123 · `money(12.5)` $12.50. They take None and NaN and show a dash.
+`number(0.012345)` 0.0123 · `money(12.5)` $12.50 (these take None and NaN and show a dash) · `plural(2, "scene")` 2 scenes.
 In a table, columns whose cells all start like numbers are set right-aligned in tabular figures.
 """
 
@@ -122,11 +122,11 @@ class Table:
     def numeric(self) -> list[bool]:
         """Per column, whether its cells read as numbers."""
         columns = ([row[index] for row in self.rows] for index in range(len(self.columns)))
-        return [bool(cells) and all(_reads_as_number(cell) for cell in cells) for cells in columns]
+        return [any(map(str, cells)) and all(_reads_as_number(cell) for cell in cells) for cells in columns]
 
 
 def _reads_as_number(cell: Cell) -> bool:
-    return cell is None or isinstance(cell, (int, float)) or bool(re.match(r"[-−+$]?[\d.]|–$", str(cell)))
+    return cell is None or isinstance(cell, (int, float)) or bool(re.match(r"[-−+$]?[\d.]|–?$", str(cell)))
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ def count(value: float | None) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """`digits` significant digits without an exponent where it reads well: 0.012345 → '0.0123', 12345 → '12,300'."""
+    """At most `digits` significant digits, no exponent where it reads well: 0.012345 → '0.0123', 12345 → '12,300', 7.0 → '7'."""
     if value is None or not math.isfinite(value):
         return NO_VALUE
     if value == 0:
@@ -232,7 +232,8 @@ def number(value: float | None, digits: int = 3) -> str:
     exponent = math.floor(math.log10(abs(value)))
     if exponent < -4:
         return f"{value:.{digits - 1}e}"
-    return f"{round(value, digits - 1 - exponent):,.{max(0, digits - 1 - exponent)}f}"
+    text = f"{round(value, digits - 1 - exponent):,.{max(0, digits - 1 - exponent)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:
@@ -267,7 +268,13 @@ def duration(seconds: float | None) -> str:
 
 
 def money(amount: float | None) -> str:
-    """'$12.50', or four decimals below a dollar."""
+    """'$12.50'; below a dollar as many decimals (2 to 4) as it needs."""
     if amount is None or not math.isfinite(amount):
         return NO_VALUE
-    return f"${amount:,.2f}" if amount >= 1 or amount == 0 else f"${amount:.4f}"
+    cents, rest = f"{amount:,.2f}", f"{amount:.4f}"[-2:].rstrip("0")
+    return f"${cents}" if amount >= 1 else f"${amount:.{2 + len(rest)}f}"
+
+
+def plural(value: int, one: str, many: str | None = None) -> str:
+    """'1 scene', '2 scenes'; `many` for irregular words."""
+    return f"{count(value)} {one if value == 1 else many or one + 's'}"
