@@ -1,0 +1,101 @@
+"""What an evaluation is: methods, prompts, predictor, which instances count. No torch here, so that `pano config` is quick.
+
+`EvalConfig` holds everything that `eval.run` needs but the two folders. The part of it that defines *what is measured*
+(`protocol`) is hashed into a protocol id: two results are comparable only if their ids are equal. What is measured *on*
+(dataset, weights) and *with* (device, time budget of the report) is recorded beside it, not in it.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pano.config import Config
+
+PROTOCOL_VERSION = 1
+
+MethodName = Literal["direct", "direct_pad", "erp_patches", "cubemap", "scan", "scan_no_overlap", "scan_bidirectional"]
+PredictorName = Literal["sam2", "ground_truth", "empty"]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class ScanConfig(Config):
+    """The virtual camera. `size_px` is the size of the square views, or null for the model's own input size."""
+
+    fov_deg: Annotated[float, Field(ge=20, le=120)] = 90.0
+    overlap: Annotated[float, Field(ge=0, le=0.9)] = 0.5
+    size_px: Positive | None = None
+    yaw0_deg: float = 0.0
+
+
+class PromptConfig(Config):
+    """How every instance is prompted. One click is SAP's protocol."""
+
+    kind: Literal["click"] = "click"
+
+
+class InstanceConfig(Config):
+    """Which instances are scored. `max_per_panorama` draws that many (seeded) to keep within a time budget; null takes all."""
+
+    min_pixels: Positive = 64
+    min_area_sr: Annotated[float, Field(ge=0)] = 0.0
+    skip_flags: tuple[str, ...] = ()
+    max_per_panorama: Positive | None = None
+
+
+class ModelConfig(Config):
+    """Which SAM2. `checkpoint` is an official SAM2.1 file or one of ours; null means random weights, drawn from `seed`."""
+
+    size: Literal["tiny", "small", "base_plus", "large"] = "large"
+    image_size: Annotated[int, Field(ge=64, multiple_of=32)] = 1024
+    checkpoint: Path | None = None
+
+
+class MergeConfig(Config):
+    """Logits are clamped to ±`clamp` before the weighted mean: SAM2 says −1024 where it believes an object absent, and
+    one such frame would outvote all others."""
+
+    clamp: Annotated[float, Field(gt=0)] = 10.0
+
+
+class EvalConfig(Config):
+    """One evaluation; which dataset and where the results go is said beside it (`eval.run.run_evaluation`)."""
+
+    methods: Annotated[tuple[MethodName, ...], Field(min_length=1)] = ("direct", "scan")
+    predictor: PredictorName = "sam2"
+    scan: ScanConfig = ScanConfig()
+    prompts: PromptConfig = PromptConfig()
+    instances: InstanceConfig = InstanceConfig()
+    model: ModelConfig = ModelConfig()
+    merge: MergeConfig = MergeConfig()
+    split: str | None = None
+    max_panoramas: Positive | None = None
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    report_panoramas: Annotated[int, Field(ge=0)] = 24
+
+    @property
+    def view_size_px(self) -> int:
+        """Size of the scan's views in pixels."""
+        return self.scan.size_px or self.model.image_size
+
+    def protocol(self) -> dict[str, object]:
+        """What is measured, independent of data and weights: the input of the protocol id."""
+        return {
+            "version": PROTOCOL_VERSION,
+            "prompts": self.prompts.model_dump(mode="json"),
+            "instances": self.instances.model_dump(mode="json"),
+            "instance_draw_seed": self.seed if self.instances.max_per_panorama else None,
+            "scan": {**self.scan.model_dump(mode="json"), "size_px": self.view_size_px},
+            "image_size": self.model.image_size,
+            "merge": self.merge.model_dump(mode="json"),
+            "average": "IoU per instance on the panorama; mean over instances; both empty = 1",
+        }
+
+    def protocol_id(self) -> str:
+        """Short name of the protocol: two results may be compared only if theirs are equal."""
+        digest = hashlib.sha256(json.dumps(self.protocol(), sort_keys=True).encode()).hexdigest()
+        view = f"fov{self.scan.fov_deg:g}-overlap{self.scan.overlap:g}-view{self.view_size_px}"
+        return f"{self.prompts.kind}1-{view}-model{self.model.image_size}-{digest[:10]}"

@@ -1,0 +1,43 @@
+"""Predictors: from frames and clicks to mask logits per frame, behind one interface.
+
+A `Predictor` is given the frames of one panorama (images, and the true labels for the predictors that are allowed to
+look) and the clicks of every object in every frame that sees them, and yields `FrameLogits` frame by frame at its own
+native resolution. SAM2 is one; ground truth (the ceiling of a method's geometry) and nothing at all (the floor) are the
+other two. A method knows nothing of who predicts, a predictor nothing of panoramas.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eval.merge import FrameLogits
+
+
+@dataclass(frozen=True)
+class FrameInput:
+    """One frame: `image` uint8 h×w×3, `labels` uint16 h×w (true instance ids at pixel centres)."""
+
+    image: NDArray[np.uint8]
+    labels: NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class ObjectPrompt:
+    """The prompts of one object: for each frame that sees any, `points` float (K, 2) as continuous pixel indices (x, y;
+    0 is the centre of the first pixel) and their labels (K,), 1 = on the object, 0 = not on it."""
+
+    id: int
+    points: dict[int, tuple[NDArray[np.float64], NDArray[np.int32]]] = field(repr=False)
+
+
+class Predictor(Protocol):
+    """`name` goes into the tables."""
+
+    name: str
+
+    def predict(self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]) -> Iterator[FrameLogits]:
+        """Yield each frame's logits once, in any order. Object k of the logits is `prompts[k]`."""
+        ...

@@ -1,0 +1,86 @@
+"""SAM2's own video predictor as a `Predictor`: the reference that `eval.propagate` is compared with.
+
+Every object's clicks are added in every frame that sees them (each becomes a conditioning frame), then masks are
+propagated over all frames in scan order. Three things differ from calling the official class on a folder of JPEGs, none of
+them in the arithmetic: frames come from memory; the features of all frames are put into the predictor's cache before it
+starts (it keeps one frame only and would run the image encoder again for every object and frame); and the "video size"
+is set to that of SAM2's low-resolution masks, so that native logits come back and no N×1024² masks are made.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from eval.merge import FrameLogits
+from eval.predictors import FrameInput, ObjectPrompt
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+LOGIT_STRIDE = 4  # SAM2's masks come at a quarter of its input size
+
+
+def model_input(image: NDArray[np.uint8], image_size: int, device: torch.device) -> torch.Tensor:
+    """An image as SAM2 takes it: float32 1×3×S×S, resized (area averaging when shrinking) and normalised."""
+    if image.shape[:2] != (image_size, image_size):
+        shrinks = image.shape[0] > image_size or image.shape[1] > image_size
+        image = cv2.resize(image, (image_size, image_size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    tensor = torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float() / 255
+    mean, std = (torch.tensor(value, device=device)[:, None, None] for value in (MEAN, STD))
+    return (tensor - mean) / std
+
+
+def model_points(points: NDArray[np.float64], frame: FrameInput, image_size: int) -> NDArray[np.float32]:
+    """Continuous pixel indices of a frame → SAM2's input pixel indices (it adds the half pixel itself)."""
+    height, width = frame.image.shape[:2]
+    return ((points + 0.5) / (width, height) * image_size - 0.5).astype(np.float32)
+
+
+class OfficialSam2:
+    """`model` is a `sam2.sam2_video_predictor.SAM2VideoPredictor` in eval mode."""
+
+    name = "SAM2 (official predictor)"
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        model.memory_attention.register_forward_pre_hook(_same_dtype, with_kwargs=True)
+
+    def predict(self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]) -> Iterator[FrameLogits]:
+        prompted = [index for index, prompt in enumerate(prompts) if prompt.points]
+        with torch.inference_mode():
+            state = self._state(frames)
+            by_frame = sorted((frame, index) for index in prompted for frame in prompts[index].points)
+            for frame, index in by_frame:
+                points, labels = prompts[index].points[frame]
+                scaled = model_points(points, frames[frame], self.model.image_size) / self.model.image_size
+                self.model.add_new_points_or_box(state, frame, index, points=scaled, labels=labels, normalize_coords=False)
+            if not prompted:
+                return
+            for frame, objects, logits in self.model.propagate_in_video(state, start_frame_idx=0):
+                order = np.argsort(objects)
+                yield FrameLogits(frame, np.asarray(objects, np.int64)[order], logits[order, 0].float())
+
+    def _state(self, frames: Sequence[FrameInput]) -> dict[str, Any]:
+        """What `init_state` makes of a folder of JPEGs, made of frames in memory."""
+        device, size = self.model.device, self.model.image_size
+        features = {}
+        for index, frame in enumerate(frames):
+            image = model_input(frame.image, size, device)
+            features[index] = (image, self.model.forward_image(image))
+        return {
+            "images": [None] * len(frames), "num_frames": len(frames), "cached_features": features,
+            "offload_video_to_cpu": False, "offload_state_to_cpu": False, "device": device, "storage_device": device,
+            "video_height": size // LOGIT_STRIDE, "video_width": size // LOGIT_STRIDE, "constants": {},
+            "point_inputs_per_obj": {}, "mask_inputs_per_obj": {}, "obj_id_to_idx": OrderedDict(), "obj_idx_to_id": OrderedDict(),
+            "obj_ids": [], "output_dict_per_obj": {}, "temp_output_dict_per_obj": {}, "frames_tracked_per_obj": {},
+        }
+
+
+def _same_dtype(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The predictor keeps memories in bfloat16 and relies on autocast to bring them back. Without autocast (any CPU), a frame
+    with no object pointers before it would meet bfloat16 memories with float32 weights."""
+    current = kwargs["curr"][0] if isinstance(kwargs["curr"], list) else kwargs["curr"]
+    return args, {**kwargs, "memory": kwargs["memory"].to(current.dtype)}

@@ -1,0 +1,48 @@
+"""The two predictors that need no model: ground truth, the ceiling, and nothing, the floor.
+
+Ground truth takes the labels sampled in a frame and calls them logits (±10). What it loses on the way through a method
+is the loss of the method's geometry alone. With `logit_size_px` its masks are first brought down to the resolution of
+SAM2's own logits by averaging, as a perfect model would give them there: that is the ceiling that no SAM2 can beat.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+import torch
+
+from eval.merge import FrameLogits
+from eval.predictors import FrameInput, ObjectPrompt
+
+LOGIT = 10.0
+
+
+class GroundTruth:
+    """The labels of each frame as logits, at the frame's resolution or at `logit_size_px` squared."""
+
+    def __init__(self, logit_size_px: int | None = None) -> None:
+        self.logit_size_px = logit_size_px
+        self.name = "ground truth" if logit_size_px is None else f"ground truth at {logit_size_px}² logits"
+
+    def predict(self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]) -> Iterator[FrameLogits]:
+        ids = np.array([prompt.id for prompt in prompts], np.int64)
+        for index, frame in enumerate(frames):
+            seen = np.flatnonzero(np.bincount(frame.labels.ravel(), minlength=65536)[ids])
+            masks = frame.labels[None] == ids[seen, None, None]
+            if self.logit_size_px:
+                size = (self.logit_size_px, self.logit_size_px)
+                small = [cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) for mask in masks]
+                logits = np.array(small, np.float32).reshape(-1, *size) * (2 * LOGIT) - LOGIT
+            else:
+                logits = np.where(masks, np.float32(LOGIT), np.float32(-LOGIT))
+            yield FrameLogits(index, seen, torch.from_numpy(logits))
+
+
+class Empty:
+    """Nothing, everywhere."""
+
+    name = "empty"
+
+    def predict(self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]) -> Iterator[FrameLogits]:
+        for index in range(len(frames)):
+            yield FrameLogits(index, np.zeros(0, np.int64), torch.zeros(0, 1, 1))

@@ -1,0 +1,190 @@
+"""The evaluation report: what was scored, with which weights, how well, and what it looks like. One HTML file.
+
+Takes the content of results.json and the folder of panorama results (their pictures); gives a page made with
+`pano.report`. Scores never stand alone: beside each are the ceiling of its geometry, the ceiling of the model's logit
+resolution, and the floor. Random or hardly trained weights are announced above everything else.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from eval.methods import get_method
+from pano.pictures import id_colours, jpeg_uri, overlay_ids
+from pano.report import (
+    Banner,
+    Bar,
+    Details,
+    Facts,
+    Gallery,
+    Item,
+    Picture,
+    Report,
+    Section,
+    Table,
+    Tile,
+    count,
+    percent,
+    write_report,
+)
+from pano.sample import decode_product
+from pano.storage import storage_errors
+
+FEW_STEPS = 1000
+RIGHT, MISSED, WRONG, CONFUSED = (60, 170, 110), (60, 130, 235), (225, 70, 70), (240, 190, 60)
+
+Rgb = NDArray[np.uint8]
+Ids = NDArray[np.uint16]
+
+
+def write_evaluation_report(path: Path, results: Mapping[str, Any], folder: Path, panoramas: int) -> None:
+    """Write the report of `results` with pictures of up to `panoramas` panoramas, worst and best included."""
+    write_report(path, evaluation_report(results, folder, panoramas))
+
+
+def evaluation_report(results: Mapping[str, Any], folder: Path, panoramas: int) -> Report:
+    """The report as data."""
+    data, weights, model = results["dataset"], results["weights"], results["model"]
+    best = max((s for s in results["scores"] if s["role"] == "model"), key=lambda s: s["miou"] or 0.0, default=None)
+    instances = len({(row["key"], row["id"]) for row in results["rows"]})
+    what = f"SAM2.1 {model['size']} at {model['image_size']}²" if model["predictor"] == "sam2" else weights["source"]
+    return Report(
+        title="Evaluation", subtitle=f"{what} · {data['panoramas']} panoramas of {', '.join(data['size'])}",
+        made_by=f"panoforge {results['versions']['panoforge']} · protocol {results['protocol_id']}",
+        banners=_banners(results),
+        tiles=[
+            Tile("Best mIoU", percent(best["miou"] if best else None), note=f"method {best['method']}" if best else ""),
+            Tile("cos φ-weighted", percent(best["miou_cos"] if best else None), note="the same, by solid angle"),
+            Tile("Instances", count(instances), note="one click each"),
+            Tile("Panoramas", count(data["panoramas"]), note=f"split {data['split']}" if data["split"] else "the whole dataset"),
+        ],
+        sections=[_scores(results), _panoramas(results, folder, panoramas), _protocol(results)],
+    )
+
+
+def _banners(results: Mapping[str, Any]) -> list[Banner]:
+    weights = results["weights"]
+    if weights["kind"] == "random":
+        return [Banner("The weights are random numbers: the scores of the model say nothing about SAM2 or SAP. "
+                       "Ceiling and floor are real measurements.", kind="warn", title="Random weights.")]
+    if weights["kind"] == "none":
+        return [Banner(f"No model was run: the predictor is “{weights['source']}”, which measures the path around a model.",
+                       title="No model.")]
+    steps = weights["steps"]
+    if steps is not None and steps < FEW_STEPS:
+        return [Banner(f"These weights were trained for {count(steps)} steps only. The scores show that the chain works; they say "
+                       "nothing about what SAM2 or SAP can do. Ceiling and floor are real measurements.",
+                       kind="warn", title="Hardly trained.")]
+    return []
+
+
+def _scores(results: Mapping[str, Any]) -> Section:
+    found = {(s["method"], s["role"]): s for s in results["scores"]}
+    methods = list(dict.fromkeys(s["method"] for s in results["scores"]))
+    rows: list[list[Any]] = []
+    for method in methods:
+        score = found[method, "model"]
+        rows.append([
+            method, Bar(score["miou"] or 0.0, percent(score["miou"])), percent(score["miou_cos"]), percent(score["miou_by_image"]),
+            *(percent(found[method, role]["miou"], 2) for role in ("ceiling", "logit ceiling", "floor")),
+        ])
+    best = max(range(len(rows)), key=lambda k: found[methods[k], "model"]["miou"] or 0.0, default=0)
+    summaries = {name: get_method(name).summary for name in methods}
+    return Section("Scores", text=(
+        "IoU of every instance on the panorama itself, then the mean. The ceiling is ground truth sent through the same frames and "
+        "the same merging; the logit ceiling does so at the resolution of the model's own masks, which no weights can beat; "
+        "the floor is no mask at all."
+    ), blocks=[
+        Table(["method", "mIoU", "cos φ-weighted", "mean over panoramas", "ceiling", "logit ceiling", "floor"], rows,
+              strong=[best] if len(rows) > 1 else []),
+        Facts(summaries),
+    ])
+
+
+def _protocol(results: Mapping[str, Any]) -> Section:
+    weights, data, protocol = results["weights"], results["dataset"], results["protocol"]
+    scan, chosen = protocol["scan"], protocol["instances"]
+    limit = f", at most {chosen['max_per_panorama']} drawn per panorama" if chosen["max_per_panorama"] else ""
+    facts = {
+        "protocol id": results["protocol_id"],
+        "prompts": "one click per instance at its most interior point (angular distance, across seam and poles); prompts.json",
+        "instances": f"all of at least {chosen['min_pixels']} pixels{limit}",
+        "scan": f"{scan['fov_deg']:g}° field of view, {scan['overlap']:.0%} overlap, views of {scan['size_px']}²",
+        "merge": f"logits clamped to ±{protocol['merge']['clamp']:g}, centre-weighted mean, mask where above 0",
+        "weights": weights["source"] + (f", {count(weights['steps'])} steps" if weights["steps"] is not None else ""),
+        "weights sha256": weights["sha256"], "dataset manifest sha256": data["manifest_sha256"],
+        "machine": f"{results['hardware']['processor']}, {results['hardware']['cores']} cores",
+    }
+    rows = [[name, version] for name, version in results["versions"].items()]
+    return Section("Protocol", text="Two results may be compared only if their protocol ids are equal.",
+                   blocks=[Facts(facts), Details("Versions", [Table(["package", "version"], rows)])])
+
+
+def _panoramas(results: Mapping[str, Any], folder: Path, limit: int) -> Section:
+    by_key: dict[str, list[Mapping[str, Any]]] = {}
+    for row in results["rows"]:
+        if row["role"] == "model":
+            by_key.setdefault(row["key"], []).append(row)
+    shown = _pick(by_key, limit)
+    note = "" if len(shown) == len(by_key) else f" {len(shown)} of {len(by_key)} are shown, from the worst to the best."
+    return Section("Panoramas", text=(
+        "The image with the clicks, ground truth, and for every method its prediction and where it differs: green is right, blue "
+        "was missed, red is too much, yellow went to another instance." + note
+    ), blocks=[Gallery([_item(key, by_key[key], folder) for key in shown], columns=2)])
+
+
+def _pick(by_key: Mapping[str, Sequence[Mapping[str, Any]]], limit: int) -> list[str]:
+    """All keys in order, or `limit` of them spread evenly from the worst to the best mean IoU."""
+    if len(by_key) <= limit:
+        return list(by_key)
+    ranked = sorted(by_key, key=lambda key: (float(np.mean([row["iou"] for row in by_key[key]])), key))
+    return [ranked[index] for index in np.linspace(0, len(ranked) - 1, limit).round().astype(int)] if limit else []
+
+
+def _item(key: str, rows: Sequence[Mapping[str, Any]], folder: Path) -> Item:
+    rgb, truth = _read(folder / key / "rgb.jpg", "rgb.jpg"), _read(folder / key / "truth.png", "instance.png")
+    pictures = [Picture(jpeg_uri(draw_clicks(rgb, rows)), "image and clicks"),
+                Picture(jpeg_uri(overlay_ids(rgb, truth)), "ground truth")]
+    facts = {}
+    for method in dict.fromkeys(row["method"] for row in rows):
+        predicted = _read(folder / key / f"{method}.png", "instance.png")
+        mean = float(np.mean([row["iou"] for row in rows if row["method"] == method]))
+        pictures += [Picture(jpeg_uri(overlay_ids(rgb, predicted)), f"{method}: prediction"),
+                     Picture(jpeg_uri(draw_errors(rgb, truth, predicted)), f"{method}: error")]
+        facts[method] = f"mIoU {percent(mean)}"
+    n = len({row["id"] for row in rows})
+    return Item(key, pictures, note=f"{n} instances", facts=facts)
+
+
+def _read(path: Path, suffix: str) -> NDArray:
+    with storage_errors(path):
+        data = path.read_bytes()
+    return decode_product(suffix, data)
+
+
+def draw_clicks(rgb: Rgb, rows: Sequence[Mapping[str, Any]]) -> Rgb:
+    """A ringed dot in its instance's colour at every click."""
+    out, (height, width) = rgb.copy(), rgb.shape[:2]
+    for row in {row["id"]: row for row in rows}.values():
+        u = int((row["lon_deg"] / 360 + 0.5) * width) % width
+        v = min(height - 1, int((0.5 - row["lat_deg"] / 180) * height))
+        radius = max(4, width // 170)
+        cv2.circle(out, (u, v), radius + 2, (20, 22, 26), -1, cv2.LINE_AA)
+        cv2.circle(out, (u, v), radius + 1, (255, 255, 255), -1, cv2.LINE_AA)
+        cv2.circle(out, (u, v), radius - 1, tuple(map(int, id_colours()[row["id"]])), -1, cv2.LINE_AA)
+    return out
+
+
+def draw_errors(rgb: Rgb, truth: Ids, predicted: Ids) -> Rgb:
+    """Agreement and its three ways to fail, over the darkened grey picture."""
+    grey = cv2.cvtColor(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB) // 2
+    colour, shown = np.zeros_like(rgb), (truth > 0) | (predicted > 0)
+    colour[(truth > 0) & (truth == predicted)] = RIGHT
+    colour[(truth > 0) & (predicted == 0)] = MISSED
+    colour[(truth == 0) & (predicted > 0)] = WRONG
+    colour[(truth > 0) & (predicted > 0) & (truth != predicted)] = CONFUSED
+    return np.where(shown[..., None], cv2.addWeighted(grey, 0.35, colour, 0.65, 0), grey)

@@ -1,0 +1,90 @@
+"""Results: one row per panorama, method, predictor and instance; their table on disk; the scores made of them.
+
+A panorama's rows are one Parquet file, written in one rename together with its pictures: that folder is the unit of
+resuming. Its `fingerprint` (config, weights, data, in the Parquet metadata) says what it is a result *of*; a folder with another
+fingerprint is computed again. `scores` is a pure function of the rows, so an interrupted evaluation that is run again ends
+with the same `results.json`, byte for byte but for times.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from eval.metrics import miou, miou_by_image
+
+Role = Literal["model", "ceiling", "logit ceiling", "floor"]
+ROWS_NAME = "rows.parquet"
+_FINGERPRINT = b"panoforge.fingerprint"
+
+SCHEMA = pa.schema([
+    ("key", pa.string()), ("method", pa.string()), ("role", pa.string()), ("predictor", pa.string()),
+    ("id", pa.int32()), ("category", pa.string()), ("flags", pa.list_(pa.string())),
+    ("pixels", pa.int64()), ("area_sr", pa.float64()), ("lon_deg", pa.float64()), ("lat_deg", pa.float64()),
+    ("u", pa.int32()), ("v", pa.int32()), ("frames", pa.int32()),
+    ("predicted_pixels", pa.int64()), ("both_pixels", pa.int64()), ("iou", pa.float64()), ("iou_cos", pa.float64()),
+])
+
+
+@dataclass(frozen=True)
+class Row:
+    """One instance under one method and predictor. (u, v), lon and lat are its click; `frames` how many frames see that;
+    `iou` counts pixels, `iou_cos` weighs them by cos φ. `category`, `flags`, `area_sr` come from the dataset."""
+
+    key: str
+    method: str
+    role: Role
+    predictor: str
+    id: int
+    category: str
+    flags: tuple[str, ...]
+    pixels: int
+    area_sr: float
+    lon_deg: float
+    lat_deg: float
+    u: int
+    v: int
+    frames: int
+    predicted_pixels: int
+    both_pixels: int
+    iou: float
+    iou_cos: float
+
+
+def rows_parquet(rows: Sequence[Row], fingerprint: str) -> bytes:
+    """The Parquet file of one panorama."""
+    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
+    sink = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata({_FINGERPRINT: fingerprint.encode()}), sink)
+    return sink.getvalue()
+
+
+def read_rows(path: Path, fingerprint: str) -> list[Row] | None:
+    """A panorama's rows, or None if they are not there, not readable, or of another evaluation."""
+    try:
+        table = pq.ParquetFile(path).read(use_threads=False)
+    except (OSError, pa.ArrowInvalid):
+        return None
+    metadata = table.schema.metadata or {}
+    if metadata.get(_FINGERPRINT) != fingerprint.encode() or table.schema.names != SCHEMA.names:
+        return None
+    return [Row(**{**row, "flags": tuple(row["flags"])}) for row in table.to_pylist()]
+
+
+def scores(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """One entry per method and role, in the order of first appearance: mIoU by instance (`miou`), by panorama
+    (`miou_by_image`), cos φ-weighted (`miou_cos`), and how many instances and panoramas they are of."""
+    groups: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.method, row.role, row.predictor), []).append(row)
+    return [
+        {"method": method, "role": role, "predictor": predictor, "instances": len(group),
+         "panoramas": len({row.key for row in group}), "miou": miou([row.iou for row in group]),
+         "miou_by_image": miou_by_image([row.iou for row in group], [row.key for row in group]),
+         "miou_cos": miou([row.iou_cos for row in group])}
+        for (method, role, predictor), group in groups.items()
+    ]

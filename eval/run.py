@@ -1,0 +1,200 @@
+"""`pano eval`: score the configured methods on a dataset, panorama by panorama, and write results and report.
+
+    run_evaluation(config, dataset, out) → the content of out/results.json
+
+Per panorama: draw the instances, click each, and for every method run the predictor, the ceiling (ground truth through the
+same path; once more at the resolution of the model's logits) and the floor (nothing). What a panorama gives is committed
+as one folder out/panoramas/<key> (`eval.results`), so an interrupted evaluation goes on where it stopped. At the end:
+prompts.json, results.json, report.html.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eval.config import EvalConfig
+from eval.methods import Method, Plan, get_method
+from eval.metrics import iou, row_counts
+from eval.predictors import FrameInput, Predictor
+from eval.prompts import InstancePrompt, click_instances, project_prompts, save_prompts
+from eval.results import ROWS_NAME, Role, Row, read_rows, rows_parquet, scores
+from eval.segment import Panorama, frame_inputs, segment
+from pano.errors import UsageError
+from pano.pictures import shrink_ids, shrink_rgb
+from pano.progress import Progress
+from pano.runlog import hardware, versions
+from pano.sample import InstanceMeta, encode_product
+from pano.shards.layout import MANIFEST_NAME
+from pano.shards.read import Dataset, Sample
+from pano.storage import storage_errors, sweep_temporaries, write_bytes_atomic, write_folder_atomic
+
+RESULTS_SCHEMA_VERSION = 1
+PICTURE_WIDTH = 1024
+LOGIT_STRIDE = 4
+
+
+@dataclass(frozen=True)
+class WeightsRecord:
+    """Which weights were scored. `kind`: none (no model), random, or checkpoint; `steps` of ours, where known."""
+
+    kind: str
+    source: str
+    sha256: str | None
+    steps: int | None = None
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A predictor and the role that its rows have in the tables."""
+
+    role: Role
+    predictor: Predictor
+
+
+def run_evaluation(config: EvalConfig, dataset: Path, out: Path) -> dict[str, Any]:
+    """Evaluate; returns what is written to out/results.json. UserError for anything that a user can put right."""
+    data = Dataset.open(dataset, config.split)
+    keys = data.keys[: config.max_panoramas]
+    if not keys:
+        raise UsageError(f"{dataset}: split {config.split!r} holds no panoramas, so there is nothing to score; the dataset's "
+                         f"splits are {data.manifest.splits}: choose another, or split: null for all")
+    with storage_errors(dataset):
+        data_sha256 = hashlib.sha256((dataset / MANIFEST_NAME).read_bytes()).hexdigest()
+    contestants, weights = _contestants(config)
+    fingerprint = _fingerprint(config, weights, data_sha256)
+    folder = out / "panoramas"
+    sweep_temporaries(folder)
+    rows: list[Row] = []
+    with Progress("eval", total=len(keys), unit="panoramas") as progress:
+        for index, key in enumerate(keys):
+            done = read_rows(folder / key / ROWS_NAME, fingerprint)
+            if done is None:
+                done, pictures = evaluate_sample(config, data[index], contestants)
+                write_folder_atomic(folder / key, {**pictures, ROWS_NAME: rows_parquet(done, fingerprint)})
+            rows += done
+            progress.advance()
+    results = _results(config, data, keys, data_sha256, weights, rows)
+    _save_prompts(out / "prompts.json", data, rows, config.protocol_id())
+    write_bytes_atomic(out / "results.json", json.dumps(results, indent=1, ensure_ascii=False).encode() + b"\n")
+    from eval.report import write_evaluation_report
+
+    write_evaluation_report(out / "report.html", results, folder, config.report_panoramas)
+    return results
+
+
+def _contestants(config: EvalConfig) -> tuple[list[Contestant], WeightsRecord]:
+    """The predictor asked for, then the ceilings and the floor."""
+    from eval.predictors.truth import Empty, GroundTruth
+
+    native = config.model.image_size // LOGIT_STRIDE
+    bounds = [Contestant("ceiling", GroundTruth()), Contestant("logit ceiling", GroundTruth(native)), Contestant("floor", Empty())]
+    if config.predictor == "ground_truth":
+        return [Contestant("model", GroundTruth()), *bounds], WeightsRecord("none", "ground truth", None)
+    if config.predictor == "empty":
+        return [Contestant("model", Empty()), *bounds], WeightsRecord("none", "no masks", None)
+    from eval.model import load_model
+    from eval.predictors.sam2_video import OfficialSam2
+
+    loaded = load_model(config)
+    kind = "random" if loaded.weights.random else "checkpoint"
+    record = WeightsRecord(kind, loaded.weights.source, loaded.weights.sha256, loaded.trained_steps)
+    return [Contestant("model", OfficialSam2(loaded.model)), *bounds], record
+
+
+def _fingerprint(config: EvalConfig, weights: WeightsRecord, data_sha256: str) -> str:
+    """What a panorama's rows depend on."""
+    asked = {"protocol": config.protocol(), "methods": config.methods, "predictor": config.predictor,
+             "model_size": config.model.size, "weights": asdict(weights), "data": data_sha256}
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def choose_instances(config: EvalConfig, meta: Sequence[InstanceMeta], key: str) -> list[InstanceMeta]:
+    """The instances of a panorama that are scored, by ascending id: large enough, not flagged away, and at most
+    `max_per_panorama`, drawn by seed and key."""
+    rules = config.instances
+    kept = [row for row in meta if row.pixels >= rules.min_pixels and row.area_sr >= rules.min_area_sr
+            and not set(row.flags) & set(rules.skip_flags)]
+    if rules.max_per_panorama is None or len(kept) <= rules.max_per_panorama:
+        return kept
+    entropy = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
+    chosen = np.random.default_rng([config.seed, entropy]).choice(len(kept), rules.max_per_panorama, replace=False)
+    return [kept[index] for index in sorted(chosen)]
+
+
+def evaluate_sample(config: EvalConfig, sample: Sample, contestants: Sequence[Contestant]) -> tuple[list[Row], dict[str, bytes]]:
+    """All rows of one panorama, and its pictures by file name."""
+    panorama = Panorama(sample.key, sample.read("rgb"), sample.read("instance"))
+    instances = choose_instances(config, sample.meta.instances, sample.key)
+    prompts = click_instances(panorama.labels, [row.id for row in instances])
+    scored = np.where(np.isin(panorama.labels, [row.id for row in instances]), panorama.labels, 0).astype(np.uint16)
+    pictures = {
+        "rgb.jpg": encode_product("rgb.jpg", shrink_rgb(panorama.rgb, PICTURE_WIDTH)),
+        "truth.png": encode_product("instance.png", shrink_ids(scored, PICTURE_WIDTH)),
+    }
+    rows = []
+    for name in config.methods:
+        method = get_method(name)
+        plan = method.plan(panorama.width, panorama.height, config)
+        inputs = frame_inputs(panorama, plan)
+        for contestant in contestants:
+            new, labels = _score(config, panorama, method, plan, inputs, instances, prompts, contestant)
+            rows += new
+            if contestant.role == "model":
+                pictures[f"{name}.png"] = encode_product("instance.png", shrink_ids(labels, PICTURE_WIDTH))
+    return rows, pictures
+
+
+def _score(
+    config: EvalConfig, panorama: Panorama, method: Method, plan: Plan, inputs: Sequence[FrameInput],
+    instances: Sequence[InstanceMeta], prompts: Sequence[InstancePrompt], contestant: Contestant,
+) -> tuple[list[Row], np.ndarray]:
+    """The rows of one method and predictor, and the predicted instance map (uint16 H×W)."""
+    masks = segment(panorama, plan, inputs, prompts, contestant.predictor, clamp=config.merge.clamp)
+    ids = [prompt.id for prompt in prompts]
+    counts = row_counts(masks, panorama.labels, ids)
+    plain, weighted = iou(counts), iou(counts, cos_weighted=True)
+    frames = [len(seen.points) for seen in project_prompts(prompts, plan.projections)]
+    rows = []
+    for k, (meta, prompt) in enumerate(zip(instances, prompts, strict=True)):
+        click = prompt.clicks[0]
+        rows.append(Row(
+            key=panorama.key, method=method.name, role=contestant.role, predictor=contestant.predictor.name, id=meta.id,
+            category=meta.category, flags=meta.flags, pixels=meta.pixels, area_sr=meta.area_sr, lon_deg=click.lon_deg,
+            lat_deg=click.lat_deg, u=click.u, v=click.v, frames=frames[k], predicted_pixels=int(counts.predicted[k].sum()),
+            both_pixels=int(counts.both[k].sum()), iou=float(plain[k]), iou_cos=float(weighted[k]),
+        ))
+    return rows, np.array([0, *ids], np.uint16)[masks.labels]
+
+
+def _results(
+    config: EvalConfig, data: Dataset, keys: Sequence[str], data_sha256: str, weights: WeightsRecord, rows: Sequence[Row]
+) -> dict[str, Any]:
+    return {
+        "schema_version": RESULTS_SCHEMA_VERSION, "format": "panoforge-results",
+        "protocol_id": config.protocol_id(), "protocol": config.protocol(),
+        "model": {"predictor": config.predictor, "size": config.model.size, "image_size": config.model.image_size},
+        "weights": asdict(weights),
+        "dataset": {"name": data.folder.name, "manifest_sha256": data_sha256, "split": config.split, "panoramas": len(keys),
+                    "of": len(data), "size": sorted({f"{w}×{h}" for w, h in _sizes(data)})},
+        "versions": versions(), "hardware": hardware(),
+        "scores": scores(rows), "rows": [asdict(row) for row in rows],
+    }
+
+
+def _sizes(data: Dataset) -> set[tuple[int, int]]:
+    return set(zip(data.samples["width"].to_pylist(), data.samples["height"].to_pylist(), strict=True))
+
+
+def _save_prompts(path: Path, data: Dataset, rows: Sequence[Row], protocol_id: str) -> None:
+    """prompts.json from the rows, so that panoramas of an earlier, interrupted run are in it too."""
+    columns = (data.samples[name].to_pylist() for name in ("key", "width", "height"))
+    sizes = {key: (width, height) for key, width, height in zip(*columns, strict=True)}
+    instances: dict[str, dict[int, Row]] = {}
+    for row in rows:
+        instances.setdefault(row.key, {})[row.id] = row
+    save_prompts(path, {key: (*sizes[key], list(found.values())) for key, found in instances.items()}, protocol_id)

@@ -1,0 +1,60 @@
+"""One panorama, one method, one predictor → masks: sample the frames, project the prompts, predict, merge.
+
+This is the whole path that a score goes through; `eval.run` calls it for every row of the table and `pano segment` can
+call it on a single picture. Frames of one video are predicted together, the frames of a method that is no video one by
+one, with those objects only that the frame has a click for.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eval.merge import FrameLogits, Masks, merge_masks
+from eval.methods import Plan
+from eval.predictors import FrameInput, ObjectPrompt, Predictor
+from eval.prompts import InstancePrompt, project_prompts
+from pano.views import wrap_panorama
+
+
+@dataclass(frozen=True)
+class Panorama:
+    """What is segmented: `rgb` uint8 H×W×3 and the true `labels` uint16 H×W."""
+
+    key: str
+    rgb: NDArray[np.uint8]
+    labels: NDArray[np.uint16]
+
+    @property
+    def width(self) -> int:
+        return self.labels.shape[1]
+
+    @property
+    def height(self) -> int:
+        return self.labels.shape[0]
+
+
+def frame_inputs(panorama: Panorama, plan: Plan) -> list[FrameInput]:
+    """The frames of a plan: colour interpolated, labels not."""
+    rgb, labels = wrap_panorama(panorama.rgb), wrap_panorama(panorama.labels)
+    return [FrameInput(p.sample(rgb), p.sample(labels, labels=True)) for p in plan.projections]
+
+
+def segment(
+    panorama: Panorama, plan: Plan, inputs: Sequence[FrameInput], prompts: Sequence[InstancePrompt], predictor: Predictor,
+    *, clamp: float,
+) -> Masks:
+    """The masks of the prompted instances, in the order of `prompts`."""
+    objects = project_prompts(prompts, plan.projections)
+    logits = list(predictor.predict(inputs, objects) if plan.video else _predict_singly(inputs, objects, predictor))
+    return merge_masks(plan.projections, logits, len(objects), panorama.width, panorama.height, clamp=clamp)
+
+
+def _predict_singly(inputs: Sequence[FrameInput], objects: Sequence[ObjectPrompt], predictor: Predictor) -> Iterator[FrameLogits]:
+    """Every frame as a picture of its own. A predictor sees one frame, number 0, and the objects clicked in it."""
+    for index, frame in enumerate(inputs):
+        here = [k for k, prompt in enumerate(objects) if index in prompt.points]
+        alone = [ObjectPrompt(objects[k].id, {0: objects[k].points[index]}) for k in here]
+        for said in predictor.predict([frame], alone):
+            yield FrameLogits(index, np.asarray(here, np.int64)[said.objects], said.logits)
