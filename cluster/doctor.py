@@ -105,6 +105,10 @@ def _sam2_check() -> Check:
     return Check("sam2", "ok", "sam2 and its training package are installed; weights are yours to bring (checkpoint=…)")
 
 
+def _process_id() -> int:
+    return os.getpid()
+
+
 def _ray_check() -> Check:
     from cluster.config import RayConfig
     from cluster.ray_session import ClusterError, ray_session
@@ -113,7 +117,7 @@ def _ray_check() -> Check:
         with ray_session(RayConfig(), cpus=1):
             import ray
 
-            answer = ray.get(ray.remote(num_cpus=1)(os.getpid).remote(), timeout=60)
+            answer = ray.get(ray.remote(num_cpus=1)(_process_id).remote(), timeout=60)
     except (ClusterError, Exception) as error:
         return Check("ray", "broken", str(error).splitlines()[0], "see Ray's own logs; ports or shared memory may be closed")
     return Check("ray", "ok", f"a private Ray ran a task (process {answer})")
