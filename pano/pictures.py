@@ -53,13 +53,12 @@ HEAT = LinearSegmentedColormap.from_list("heat", [SERIES[0] + "08", SERIES[0] + 
 
 @lru_cache(maxsize=1)
 def id_colours() -> Rgb:
-    """The colour of every possible id, uint8 (65536, 3), read-only. Hues step by the golden angle, so neighbouring ids
-    lie far apart; lightness and chroma cycle, so near hues differ in them. Made in OKLCH (Ottosson 2020), where equal
-    steps look equal."""
-    ids = np.arange(65536)
-    hue = ids * (np.pi * (3 - np.sqrt(5)))
-    lightness = np.array([0.72, 0.58, 0.82, 0.66])[ids % 4]
-    chroma = np.array([0.15, 0.17, 0.11])[ids % 3]
+    """The colour of every possible id, uint8 (65536, 3), read-only. Hue, lightness and chroma follow an additive
+    low-discrepancy sequence (Roberts 2018, R3), so any first n ids are well apart; they are read as OKLCH (Ottosson 2020),
+    where equal steps look equal."""
+    step = 1.2207440846057596 ** -np.arange(1, 4)  # the root of x⁴ = x + 1
+    hue, lightness, chroma = np.mod(np.arange(65536)[:, None] * step + 0.5, 1).T
+    hue, lightness, chroma = 2 * np.pi * hue, 0.5 + 0.35 * lightness, 0.04 + 0.12 * chroma
     a, b = chroma * np.cos(hue), chroma * np.sin(hue)
     lms = np.stack([
         lightness + 0.3963377774 * a + 0.2158037573 * b,

@@ -126,7 +126,7 @@ class Table:
 
 
 def _reads_as_number(cell: Cell) -> bool:
-    return cell is None or isinstance(cell, (int, float)) or bool(re.match(r"[-−+$]?[\d.]|–?$", str(cell)))
+    return cell is None or isinstance(cell, (int, float)) or bool(re.match(r"[-−+$]?[\d.,]+(?![\d×])|–?$", str(cell)))
 
 
 @dataclass(frozen=True)

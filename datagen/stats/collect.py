@@ -42,7 +42,8 @@ class _Gathered:
         self.totals = view.totals if self.totals is None else self.totals + view.totals
         self.keys.append(view.key)
         self.looks.append(view.look)
-        self.timings_s.append(view.timings_s)
+        threads = int(view.hardware.get("threads", "1"))
+        self.timings_s.append({name: seconds * threads for name, seconds in view.timings_s.items()})
         if view.peak_memory_mb is not None:
             self.peak_memory_mb = max(view.peak_memory_mb, self.peak_memory_mb or 0.0)
         for seen, found in ((self.versions, view.versions), (self.hardware, view.hardware)):

@@ -123,7 +123,8 @@ class StageTime(Record):
 
 
 class Cost(Record):
-    """What a panorama costs: core-seconds over all stages, and money at a price per core-hour."""
+    """What a panorama costs: core-seconds over all stages (seconds × the threads that the sample's hardware names, one if it
+    names none), and money at a price per core-hour."""
 
     stages: tuple[StageTime, ...]
     core_seconds_per_panorama: float

@@ -32,7 +32,7 @@ from pano.report import (
 # toolkits' READMEs for PanoVOS and 360VOTS; PAVS10K's README.
 PUBLISHED: tuple[tuple[str, str, str, str, str, str], ...] = (
     ("SAP", "183,440 panoramas", "6.4 M masks", "4096×2048", "instances", "Infinigen, rendered"),
-    ("Leader360V", "over 10,000 videos", "–", "2048×1024 tool input", "198 categories", "real, labelled by models and people"),
+    ("Leader360V", "over 10,000 videos", "–", "–", "198 categories", "real, labelled by models and people"),
     ("PanoVOS", "150 videos, 14 K frames", "19 K masks", "–", "35 categories", "real"),
     ("360VOTS (segmentation)", "290 sequences, 242 K frames", "one target each", "3840×1920", "62 categories", "real"),
     ("PAVS10K", "67 videos, 10,465 frames", "–", "4K", "salient objects", "real"),

@@ -146,7 +146,7 @@ def _luma(sample: Sample) -> NDArray[np.uint8]:
 def difference_hash(luma: NDArray[np.uint8]) -> bytes:
     """128 bits: whether each cell of a 16×8 grid is darker than its right neighbour (columns wrap). Small changes of
     exposure, noise and compression leave it as it is."""
-    cells = cv2.resize(luma, (16, 8), interpolation=cv2.INTER_AREA).astype(np.int16)
+    cells = cv2.resize(luma.astype(np.float32), (16, 8), interpolation=cv2.INTER_AREA)
     return np.packbits(cells < np.roll(cells, -1, axis=1)).tobytes()
 
 
