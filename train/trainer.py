@@ -128,7 +128,7 @@ class Trainer:
         keys = self.source.keys(range(first, first + config.clips_per_step))
         saved = self.save()
         parts = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
-        skipping = f" (the {self.skipped}th such step, max_skipped_steps is {config.max_skipped_steps})"
+        skipping = f" (skipped steps so far: {self.skipped}, max_skipped_steps is {config.max_skipped_steps})"
         raise TrainingError(
             f"step {step + 1}: expected a finite loss and gradient, got {parts}, gradient norm {norm:.4g}"
             f"{skipping if config.on_bad_loss == 'skip' else ''}. The weights were left as they were after step {step}, saved to "
