@@ -1,34 +1,56 @@
-"""One worker process, watched: its own session, a log file, a wall-clock and a no-progress limit, killed as a group.
+"""One worker process, watched: its own session, a log file, limits, and an end that leaves nothing behind.
 
 A native crash in Blender must not take a Ray worker and its logs along, so every scene runs in a child that this module
 starts and outlives. Takes a command, gives a `ProcessOutcome`; raises only when the child cannot be started. Output goes
-straight to the log file (no pipe to fill up); "no progress" means that the log did not grow.
+straight to the log file (no pipe to fill up); "no progress" means that the log did not grow. Memory is the resident size
+of the worker and all its descendants, polled: a limit on address space would hit Blender's harmless reservations.
+
+Descendants that left the session (a double fork) are found again by a tag in their environment.
 """
 
 import contextlib
 import ctypes
 import os
+import select
 import signal
 import subprocess
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 _PR_SET_PDEATHSIG = 1
-_POLL_S = 0.2
+_LIBC = ctypes.CDLL(None)  # loaded before any fork
+_POLL_S = 0.25
+_TAG = "PANOFORGE_ATTEMPT"
 TAIL_BYTES = 4000
 
 
 @dataclass(frozen=True)
+class Limits:
+    """When a worker is given up. `memory_bytes` None: no limit of ours."""
+
+    timeout_s: float
+    no_progress_s: float
+    memory_bytes: float | None = None
+    log_bytes: int = 64 << 20
+
+
+@dataclass(frozen=True)
 class ProcessOutcome:
-    """How a worker process ended. `signal` is its name if one killed it; `gave_up` says which limit we enforced."""
+    """How a worker process ended. `signal` is its name if one killed it; `limit` names the limit that we enforced (time,
+    silence, memory, log) and `gave_up` says so in words. `peak_bytes` is the largest resident size seen."""
 
     exit_code: int | None
     signal: str | None
     gave_up: str | None
     seconds: float
     log_tail: str
+    limit: str | None = None
+    peak_bytes: int = 0
 
     def describe(self) -> str:
         """The end in one phrase."""
@@ -39,51 +61,121 @@ class ProcessOutcome:
         return f"exit code {self.exit_code}"
 
 
-def run_watched(command: Sequence[str], log: Path, *, timeout_s: float, no_progress_s: float,
-                environment: dict[str, str] | None = None) -> ProcessOutcome:
-    """Run `command` to its end or to a limit, all its output appended to `log`."""
+def run_watched(command: Sequence[str], log: Path, limits: Limits, *, environment: dict[str, str] | None = None) -> ProcessOutcome:
+    """Run `command` to its end or to a limit, all its output appended to `log`. Afterwards no descendant is alive."""
     log.parent.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
+    tag = uuid.uuid4().hex
     with open(log, "ab") as output:
+        start = output.tell()
         child = subprocess.Popen(
             list(command), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-            env={**os.environ, **(environment or {})}, preexec_fn=_die_with_parent,
+            env={**os.environ, **(environment or {}), _TAG: tag}, preexec_fn=_die_with_parent,
         )
-    gave_up = None
-    size, grew = -1, begin
+    watch = _Watch(child, log, start, begin, limits)
     try:
-        while child.poll() is None:
-            time.sleep(_POLL_S)
-            now, current = time.monotonic(), log.stat().st_size
-            if current != size:
-                size, grew = current, now
-            if now - begin > timeout_s:
-                gave_up = f"ran longer than {timeout_s:.0f} s"
-            elif now - grew > no_progress_s:
-                gave_up = f"wrote nothing for {no_progress_s:.0f} s"
-            if gave_up:
-                break
+        with _exit_event(child) as ended:
+            while not ended(_POLL_S):
+                if watch.over():
+                    break
     finally:
-        _kill_group(child)  # a worker that ended may have left children; one that hangs is killed with them
+        _kill_all(child, tag)  # a worker that ended may have left children; one that hangs is killed with them
     code = child.wait()
+    if watch.limit == "log":
+        _cut(log, start + limits.log_bytes)
     return ProcessOutcome(
-        exit_code=code if code >= 0 else None, signal=signal.Signals(-code).name if code < 0 and not gave_up else None,
-        gave_up=gave_up, seconds=time.monotonic() - begin, log_tail=tail(log),
+        exit_code=code if code >= 0 else None, signal=_signal_name(-code) if code < 0 and not watch.limit else None,
+        gave_up=watch.words, seconds=time.monotonic() - begin, log_tail=tail(log, since=start), limit=watch.limit,
+        peak_bytes=watch.peak,
     )
 
 
-def tail(log: Path, size: int = TAIL_BYTES) -> str:
-    """The last lines of a log, at most `size` bytes."""
+class _Watch:
+    """The limits of one child, looked at every poll. `limit` and `words` are set when one is exceeded."""
+
+    def __init__(self, child: subprocess.Popen, log: Path, start: int, begin: float, limits: Limits) -> None:
+        self._log, self._start, self._begin, self._limits = log, start, begin, limits
+        self._size, self._grew = start, begin
+        self._process = psutil.Process(child.pid)
+        self._next_memory = begin
+        self.peak = 0
+        self.limit: str | None = None
+        self.words: str | None = None
+
+    def over(self) -> bool:
+        now = time.monotonic()
+        size = self._log.stat().st_size
+        if size != self._size:
+            self._size, self._grew = size, now
+        if now >= self._next_memory:
+            self._measure()
+            # Walking the process table costs milliseconds: often while memory may still rise fast, seldom in a long render.
+            self._next_memory = now + min(2.0, _POLL_S + 0.02 * (now - self._begin))
+        memory, written = self._limits.memory_bytes, size - self._start
+        if now - self._begin > self._limits.timeout_s:
+            self.limit, self.words = "time", f"ran longer than {self._limits.timeout_s:.0f} s"
+        elif now - self._grew > self._limits.no_progress_s:
+            self.limit, self.words = "silence", f"wrote nothing for {self._limits.no_progress_s:.0f} s"
+        elif memory and self.peak > memory:
+            self.limit, self.words = "memory", f"took {self.peak / 1e9:.2f} GB of memory, the limit is {memory / 1e9:.2f} GB"
+        elif written > self._limits.log_bytes:
+            self.limit, self.words = "log", f"wrote more than {self._limits.log_bytes / 1e6:.0f} MB of output"
+        return self.limit is not None
+
+    def _measure(self) -> None:
+        total = 0
+        with contextlib.suppress(psutil.Error):
+            for process in (self._process, *self._process.children(recursive=True)):
+                with contextlib.suppress(psutil.Error):
+                    total += process.memory_info().rss
+        self.peak = max(self.peak, total)
+
+
+@contextlib.contextmanager
+def _exit_event(child: subprocess.Popen):
+    """Yields a function that waits up to some seconds for the child's end and says whether it came: at once, not at the
+    next poll, which for scenes of a second would be a tenth of the time."""
+    descriptor = os.pidfd_open(child.pid)
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    try:
+        yield lambda seconds: bool(poller.poll(1000 * seconds))
+    finally:
+        os.close(descriptor)
+
+
+def tail(log: Path, size: int = TAIL_BYTES, *, since: int = 0) -> str:
+    """The last lines of a log from byte `since` on, at most `size` bytes."""
     with open(log, "rb") as file:
-        file.seek(max(0, log.stat().st_size - size))
-        return file.read().decode("utf-8", "replace").strip()
+        file.seek(max(since, log.stat().st_size - size))
+        return file.read(size).decode("utf-8", "replace").strip()
+
+
+def _cut(log: Path, size: int) -> None:
+    with open(log, "r+b") as file:
+        file.truncate(size)
+        file.seek(0, os.SEEK_END)
+        file.write(b"\n[log cut here: over its cap]\n")
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _kill_group(child: subprocess.Popen) -> None:
-    """Kill the worker's whole session: it leads its own process group."""
+def _kill_all(child: subprocess.Popen, tag: str) -> None:
+    """Kill the worker's whole session (it leads its own process group), then whatever of it left the session."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
+    needle = f"{_TAG}={tag}".encode()
+    for entry in os.scandir("/proc") if os.path.isdir("/proc") else ():
+        if entry.name.isdigit() and int(entry.name) not in (os.getpid(), child.pid):
+            with contextlib.suppress(OSError):
+                if needle in Path(entry.path, "environ").read_bytes():
+                    os.kill(int(entry.name), signal.SIGKILL)

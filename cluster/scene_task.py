@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from cluster.config import LimitsConfig
-from cluster.process import ProcessOutcome, run_watched
+from cluster.process import Limits, ProcessOutcome, run_watched
 from cluster.records import SceneRecord, State, write_record
 from datagen.config import RenderConfig, SceneJob
 from datagen.worker import SceneRequest, SceneResult
@@ -47,7 +47,7 @@ def run_scene(task: SceneTask) -> SceneRecord:
     threads = str(task.threads)
     outcome = run_watched(
         [sys.executable, "-m", "datagen.worker", str(folder / "job.json")], log,
-        timeout_s=min(task.limits.scene_timeout_s, task.render.time_limit_s), no_progress_s=task.limits.no_progress_s,
+        Limits(min(task.limits.scene_timeout_s, task.render.time_limit_s), task.limits.no_progress_s),
         environment={"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads},
     )
     record = record_of(task, outcome, _read_result(result), str(log.relative_to(run)))

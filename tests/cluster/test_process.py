@@ -7,14 +7,14 @@ import time
 import psutil
 import pytest
 
-from cluster.process import run_watched
+from cluster.process import Limits, run_watched
 
 
 @pytest.fixture
 def watch(tmp_path):
-    def watch(code: str, timeout_s: float = 20, no_progress_s: float = 20):
+    def watch(code: str, timeout_s: float = 20, no_progress_s: float = 20, **limits):
         command = [sys.executable, "-u", "-c", code]
-        return run_watched(command, tmp_path / "logs" / "scene.log", timeout_s=timeout_s, no_progress_s=no_progress_s)
+        return run_watched(command, tmp_path / "logs" / "scene.log", Limits(timeout_s, no_progress_s, **limits))
     return watch
 
 
@@ -53,8 +53,32 @@ def test_a_flood_does_not_block(watch):
     assert outcome.exit_code == 0
 
 
-def test_children_of_the_worker_die_with_it(watch):
-    outcome = watch("import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)']).pid)")
+def test_a_flood_over_the_cap_is_ended_and_its_log_cut(watch, tmp_path):
+    outcome = watch("while True: print('flood ' * 1000)", log_bytes=1_000_000)
+    assert (outcome.limit, outcome.describe()) == ("log", "wrote more than 1 MB of output")
+    assert (tmp_path / "logs" / "scene.log").stat().st_size < 1_000_100
+
+
+def test_a_balloon_is_ended(watch):
+    outcome = watch("import time\nkept = []\nwhile True: kept.append(b'x' * 10_000_000); time.sleep(0.02)", memory_bytes=150e6)
+    assert outcome.limit == "memory" and "the limit is 0.15 GB" in outcome.describe() and 150e6 < outcome.peak_bytes < 2e9
+
+
+def test_memory_of_children_counts(watch):
+    child = "x = b'x' * 200_000_000; import time; time.sleep(60)"
+    outcome = watch(f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])", memory_bytes=150e6)
+    assert outcome.limit == "memory"
+
+
+def test_the_tail_is_of_this_attempt_only(watch):
+    assert watch("print('first')").log_tail == "first"
+    assert watch("pass").log_tail == ""
+
+
+@pytest.mark.parametrize("session", [False, True], ids=["in the session", "in a session of its own"])
+def test_children_of_the_worker_die_with_it(watch, session):
+    outcome = watch("import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'], "
+                    f"start_new_session={session}).pid)")
     child = int(outcome.log_tail)
     for _ in range(50):
         if not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE:
@@ -66,9 +90,8 @@ def test_children_of_the_worker_die_with_it(watch):
 def test_the_worker_dies_with_its_parent(tmp_path):
     """A Ray worker that is killed must not leave Blender behind."""
     worker_code = "import os, time; print(os.getpid()); time.sleep(300)"
-    code = ("import sys; from pathlib import Path; from cluster.process import run_watched; "
-            f"run_watched([sys.executable, '-u', '-c', {worker_code!r}], Path({str(tmp_path / 'l')!r}), "
-            "timeout_s=99, no_progress_s=99)")
+    code = ("import sys; from pathlib import Path; from cluster.process import Limits, run_watched; "
+            f"run_watched([sys.executable, '-u', '-c', {worker_code!r}], Path({str(tmp_path / 'l')!r}), Limits(99, 99))")
     parent = subprocess.Popen([sys.executable, "-c", code])
     log = tmp_path / "l"
     for _ in range(100):
