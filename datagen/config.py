@@ -164,8 +164,13 @@ def scene_seed(seed: int, index: int, attempt: int) -> int:
 
 def plan_scenes(config: RenderConfig) -> list[SceneJob]:
     """The scenes of a run: sources and their variants taken in turn. Scene i depends on `seed`, `sources` and i only."""
+    return [plan_scene(config, index) for index in range(config.scenes)]
+
+
+def plan_scene(config: RenderConfig, index: int) -> SceneJob:
+    """Scene `index` of a run, without those before it: a resumed run of 183,440 scenes plans only what is missing."""
     kinds = [(source.source, variant) for source in config.sources for variant in source.variants]
-    return [_scene_job(config, index, *kinds[index % len(kinds)]) for index in range(config.scenes)]
+    return _scene_job(config, index, *kinds[index % len(kinds)])
 
 
 def _scene_job(config: RenderConfig, index: int, source: str, variant: str) -> SceneJob:

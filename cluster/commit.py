@@ -1,0 +1,88 @@
+"""From a worker's private folder to the run: check what it left, then move each panorama to `staged` by one rename.
+
+Every attempt stages into a folder of its own, so that an attempt that dies leaves nothing in the run. What it made is
+believed after its digests are checked, and committed once: if a panorama of the same labels and the same config is there
+already (the scene was made twice, say after a lost node came back), the first one stays. One of another content was left
+by an attempt that never reached the ledger, and is replaced.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from datagen.worker import SceneResult
+from pano.sample import META_SUFFIX
+from pano.storage import fsync_folder, storage_errors, temporary_beside
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A panorama that is whole: the SHA-256 of its label map is what identifies its content."""
+
+    key: str
+    label_sha256: str
+    bytes: int
+
+
+def check_output(staged: Path, result: SceneResult, sample_keys: set[str]) -> list[Checked] | str:
+    """Compare what lies in `staged` with what the worker says, byte by byte. Gives the panoramas, or what is wrong."""
+    if not result.panoramas:
+        return "the result says done and names no panorama"
+    checked = []
+    for panorama in result.panoramas:
+        folder = staged / panorama.key
+        if panorama.key not in sample_keys:
+            return f"{panorama.key} is not a panorama of this scene"
+        members = {path.name: path.read_bytes() for path in folder.iterdir()} if folder.is_dir() else {}
+        expected = {*panorama.sha256, META_SUFFIX}
+        if set(members) != expected:
+            return f"{panorama.key}: expected members {sorted(expected)}, found {sorted(members) or 'nothing'}"
+        for suffix, digest in panorama.sha256.items():
+            if hashlib.sha256(members[suffix]).hexdigest() != digest:
+                return f"{panorama.key}: {suffix} does not have the digest that the worker reported"
+        labels = next((members[suffix] for suffix in sorted(members) if suffix.startswith("instance.")), None)
+        if labels is None:
+            return f"{panorama.key} has no label map"
+        checked.append(Checked(panorama.key, hashlib.sha256(labels).hexdigest(), sum(map(len, members.values()))))
+    return checked
+
+
+def commit(source: Path, target: Path) -> bool:
+    """Move a whole panorama folder to its place; says whether it was needed. Safe against others doing the same."""
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for _ in range(10):
+            try:
+                os.rename(source, target)
+                fsync_folder(target.parent)
+                return True
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+            if _identity(target) == _identity(source):
+                return False
+            _set_aside(target)
+        raise OSError(errno.EBUSY, "others keep writing the same panorama")
+
+
+def _set_aside(target: Path) -> None:
+    aside = temporary_beside(target)
+    try:
+        os.rename(target, aside)
+    except FileNotFoundError:  # somebody else did
+        return
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _identity(folder: Path) -> tuple[str, str] | None:
+    """What makes two panoramas the same one: config and labels. Their metadata differ in timings. None if unreadable."""
+    try:
+        config = json.loads((folder / META_SUFFIX).read_bytes())["config_sha256"]
+        labels, = (path for path in folder.iterdir() if path.name.startswith("instance."))
+        return config, hashlib.sha256(labels.read_bytes()).hexdigest()
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
