@@ -98,12 +98,12 @@ def _contestants(config: EvalConfig) -> tuple[list[Contestant], WeightsRecord]:
     if config.predictor == "empty":
         return [Contestant("model", Empty()), *bounds], WeightsRecord("none", "no masks", None)
     from eval.model import load_model
-    from eval.predictors.sam2_video import OfficialSam2
+    from eval.propagate import BatchedSam2
 
     loaded = load_model(config)
     kind = "random" if loaded.weights.random else "checkpoint"
     record = WeightsRecord(kind, loaded.weights.source, loaded.weights.sha256, loaded.trained_steps)
-    return [Contestant("model", OfficialSam2(loaded.model)), *bounds], record
+    return [Contestant("model", BatchedSam2(loaded.model)), *bounds], record
 
 
 def _fingerprint(config: EvalConfig, weights: WeightsRecord, data_sha256: str) -> str:
@@ -182,7 +182,7 @@ def _results(
         "dataset": {"name": data.folder.name, "manifest_sha256": data_sha256, "split": config.split, "panoramas": len(keys),
                     "of": len(data), "size": sorted({f"{w}×{h}" for w, h in _sizes(data)})},
         "versions": versions(), "hardware": hardware(),
-        "scores": scores(rows), "rows": [asdict(row) for row in rows],
+        "scores": scores(rows), "rows": [{**asdict(row), "flags": list(row.flags)} for row in rows],
     }
 
 

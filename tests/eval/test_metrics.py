@@ -1,0 +1,76 @@
+"""IoU from row counts against a per-pixel brute force, on random masks with every hard case in them."""
+
+import numpy as np
+import pytest
+
+from eval.merge import Masks
+from eval.metrics import iou, miou, miou_by_image, row_counts
+
+
+def pack(masks: np.ndarray) -> Masks:
+    return Masks(np.packbits(masks, axis=2), np.zeros(masks.shape[1:], np.int32))
+
+
+def brute_iou(predicted: np.ndarray, true: np.ndarray, weighted: bool) -> float:
+    height, width = true.shape
+    both = either = 0.0
+    for v in range(height):
+        weight = np.cos((0.5 - (v + 0.5) / height) * np.pi) if weighted else 1.0
+        for u in range(width):
+            both += weight * (predicted[v, u] and true[v, u])
+            either += weight * (predicted[v, u] or true[v, u])
+    return both / either if either else 1.0
+
+
+def random_case(rng: np.random.Generator, case: int) -> tuple[np.ndarray, np.ndarray]:
+    """(predicted, true) bool masks: empty, full, across the seam, over a pole, or noise; W is not always a multiple of 8."""
+    height, width = int(rng.integers(1, 9)), int(rng.integers(1, 21))
+
+    def mask(kind: int) -> np.ndarray:
+        out = np.zeros((height, width), bool)
+        if kind == 1:
+            out[:] = True
+        elif kind == 2:
+            out[height // 2, [0, -1]] = True
+        elif kind == 3:
+            out[rng.choice([0, -1])] = True
+        elif kind == 4:
+            out = rng.random((height, width)) < rng.random()
+        return out
+
+    return mask(case % 5), mask(case // 5 % 5)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_iou_equals_brute_force(weighted: bool) -> None:
+    rng = np.random.default_rng(0)
+    for case in range(250):
+        predicted, true = random_case(rng, case)
+        counts = row_counts(pack(predicted[None]), true.astype(np.uint16) * 7, [7])
+        assert iou(counts, cos_weighted=weighted)[0] == pytest.approx(brute_iou(predicted, true, weighted), abs=1e-12)
+
+
+def test_iou_of_several_instances_of_one_map() -> None:
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 5, (16, 33)).astype(np.uint16)
+    predicted = rng.random((4, 16, 33)) < 0.4
+    found = iou(row_counts(pack(predicted), labels, [1, 2, 3, 4]))
+    for k in range(4):
+        assert found[k] == pytest.approx(brute_iou(predicted[k], labels == k + 1, False), abs=1e-12)
+
+
+def test_weighting_matters_near_the_pole_and_not_for_equal_masks() -> None:
+    labels = np.zeros((32, 64), np.uint16)
+    labels[[0, 16]] = 1
+    half = labels == 1
+    half[0] = False  # the pole row is missed: half the pixels, almost no area
+    counts = row_counts(pack(np.stack([half, labels == 1])), labels, [1, 1])
+    assert iou(counts).tolist() == [0.5, 1.0]
+    assert iou(counts, cos_weighted=True)[0] > 0.95
+    assert iou(counts, cos_weighted=True)[1] == 1.0
+
+
+def test_means() -> None:
+    assert miou([]) is None and miou_by_image([], []) is None
+    assert miou([1.0, 0.0, 0.0, 0.0]) == 0.25
+    assert miou_by_image([1.0, 0.0, 0.0, 0.0], ["a", "b", "b", "b"]) == 0.5
