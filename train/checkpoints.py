@@ -4,7 +4,7 @@
       step-00000400.pt           model, optimizer, step, position, digests; its "model" is an official state dict
       step-00000400.pt.sha256    digest of the file, in sha256sum's format
       latest                     the name of the newest committed checkpoint; written last
-      model.pt                   {"model": state_dict}: the official SAM2 format, written at the end of a run
+      model.pt                   {"model": state_dict, "step": n}: the official SAM2 format, written at the end of a run
 
 Each file is written under a temporary name, flushed to the disk and renamed; then its digest, then `latest`. Reading
 takes the file that `latest` names, checks the digest, and falls back one by one, saying so, when it does not hold.
@@ -148,7 +148,7 @@ def different_keys(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any,
     return [] if old == new else [(prefix, old, new)]
 
 
-def export_official(path: Path, state: StateDict) -> Path:
-    """Write {"model": state_dict}, which `sam2.build_sam` loads, and its digest."""
-    _write_with_digest(path, {"model": {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}})
+def export_official(path: Path, state: StateDict, step: int) -> Path:
+    """Write {"model": state_dict, "step": steps trained}, which `sam2.build_sam` loads, and its digest."""
+    _write_with_digest(path, {"model": {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, "step": step})
     return path

@@ -17,7 +17,10 @@ from pano.errors import UserError
 from train.config import TrainConfig
 
 POLL_S = 0.2
-GRACE_S = 5.0  # for the failed rank's message, and for the others to end by themselves
+SECOND_LOOK_S = 2.0  # between the first failure and the choice of its cause
+GRACE_S = 5.0  # to end when told to
+
+Rank = tuple[BaseProcess, Connection]
 
 
 class RankError(UserError):
@@ -28,7 +31,7 @@ def launch(config: TrainConfig, dataset: Path, out: Path) -> Path:
     """Run `config.devices` ranks to their end; the path that rank 0 gives. The first rank to fail decides the error."""
     context = multiprocessing.get_context("spawn")
     port = free_port()
-    ranks: list[tuple[BaseProcess, Connection]] = []
+    ranks: list[Rank] = []
     try:
         for rank in range(config.devices):
             receiver, sender = context.Pipe(duplex=False)
@@ -47,26 +50,42 @@ def launch(config: TrainConfig, dataset: Path, out: Path) -> Path:
                 process.kill()
 
 
-def _wait(ranks: list[tuple[BaseProcess, Connection]]) -> Path:
-    """Rank 0's result, once all have ended well."""
+def _wait(ranks: list[Rank]) -> Path:
+    """Rank 0's result, once all have ended well. When one fails, the others soon fail for want of it: so wait a moment
+    and report the cause, which is the rank that died in silence, else the first whose user must act, else the first."""
     results: dict[str, Path] = {}
     while len(results) < len(ranks):
         time.sleep(POLL_S)
-        for process, receiver in ranks:
-            if process.name in results:
-                continue
-            ended = not process.is_alive()  # before the poll: what it had to say is in the pipe by then
-            if receiver.poll():
-                try:
-                    good, value = receiver.recv()
-                except EOFError:
-                    good, value = False, _last_words(process)
-                if not good:
-                    raise RankError(value if value.startswith(process.name) else f"{process.name} of {len(ranks)}: {value}")
-                results[process.name] = Path(value)
-            elif ended:
-                raise RankError(_last_words(process))
+        failures = _collect(ranks, results)
+        if failures:
+            time.sleep(SECOND_LOOK_S)
+            failures = sorted({**_collect(ranks, results), **failures}.values())  # what was heard first stands
+            raise RankError(failures[0][1])
     return results[ranks[0][0].name]
+
+
+def _collect(ranks: list[Rank], results: dict[str, Path]) -> dict[str, tuple[int, str]]:
+    """Results that have come in go to `results`; gives (kind, message) of each rank that failed, the likeliest cause
+    having the lowest kind."""
+    failures = {}
+    for process, receiver in ranks:
+        if process.name in results:
+            continue
+        ended = not process.is_alive()  # asked before the pipe: what it had to say is in there by then
+        if receiver.poll():
+            try:
+                good, users_fault, value = receiver.recv()
+            except EOFError:
+                ended = True
+            else:
+                if good:
+                    results[process.name] = Path(value)
+                else:
+                    failures[process.name] = (1 if users_fault else 2, f"{process.name} of {len(ranks)}: {value}")
+                continue
+        if ended:
+            failures[process.name] = (0, _last_words(process))
+    return failures
 
 
 def _last_words(process: BaseProcess) -> str:
@@ -88,12 +107,12 @@ def _rank_main(rank: int, port: int, config: TrainConfig, dataset: Path, out: Pa
     try:
         path = train_rank(config, dataset, out, World.detect())
     except UserError as error:
-        sender.send((False, str(error)))
+        sender.send((False, True, str(error)))
     except Exception as error:  # a defect, or a rank that lost its peers: the launcher names the rank
-        sender.send((False, f"{type(error).__name__}: {error}"))
+        sender.send((False, False, f"{type(error).__name__}: {error}"))
         raise
     else:
-        sender.send((True, str(path)))
+        sender.send((True, False, str(path)))
 
 
 def free_port() -> int:

@@ -19,10 +19,10 @@ from pano.runlog import hardware, versions
 from pano.shards.read import Dataset
 from pano.storage import storage_errors, write_bytes_atomic
 from train.config import TrainConfig
+from train.world import World
 
 if TYPE_CHECKING:
     from train.trainer import Trainer
-    from train.world import World
 
 TRAIN_FILE = "train.json"
 SMOKE_TEST_CLIPS = 10_000  # fewer clips than this teach a random network nothing that a report could call a model
@@ -35,24 +35,22 @@ def run_training(config: TrainConfig, dataset: Path, out: Path) -> Path:
         from train.launch import launch
 
         return launch(config, dataset, out)
-    from train.world import World
-
     return train_rank(config, dataset, out, World.detect())
 
 
-def train_rank(config: TrainConfig, dataset: Path, out: Path, world: "World") -> Path:
+def train_rank(config: TrainConfig, dataset: Path, out: Path, world: World) -> Path:
     """One rank's part of a run."""
-    from train.checkpoints import EXPORT, export_official, load_latest
-    from train.loader import ClipSource
-    from train.log import RunLog
-    from train.model import build_model, state_dict_sha256
-    from train.trainer import Trainer
-
     begin = time.monotonic()
     data = open_split(dataset, config.split)
     check_share(config, world)
     with storage_errors(out):
         (out / "checkpoints").mkdir(parents=True, exist_ok=True)
+    from train.checkpoints import EXPORT, export_official, load_latest  # torch, after all that can be refused without it
+    from train.loader import ClipSource
+    from train.log import RunLog
+    from train.model import build_model, state_dict_sha256
+    from train.trainer import Trainer
+
     device = pick_device(config.device, world.rank_of_node)
     model, weights = build_model(config.model, config.prompt, seed=config.seed)
     trainer = Trainer(config, model, weights, ClipSource(data, config), out, device, world, data_sha256(data))
@@ -74,7 +72,7 @@ def train_rank(config: TrainConfig, dataset: Path, out: Path, world: "World") ->
         if resumed_at < config.steps:
             trainer.run(log)
         if world.is_main:
-            export_official(export, trainer.final_weights())
+            export_official(export, trainer.final_weights(), trainer.step_done)
             write_record(out, trainer, data, resumed_at, time.monotonic() - begin)
             log.say(statement(config, weights.source, weights.random, len(data)))
     return export
@@ -88,7 +86,7 @@ def open_split(dataset: Path, split: str) -> Dataset:
     return data
 
 
-def check_share(config: TrainConfig, world: "World") -> None:
+def check_share(config: TrainConfig, world: World) -> None:
     """UsageError unless every rank gets the same number of forward passes."""
     if config.clips_per_step % (config.clips_per_forward * world.num_ranks):
         raise UsageError(f"clips_per_step ({config.clips_per_step}) must be a multiple of clips_per_forward × processes "

@@ -12,11 +12,11 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-import torch
-import torch.distributed as dist
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,11 @@ class World:
         return self.rank == 0
 
     @contextlib.contextmanager
-    def joined(self, device: torch.device, timeout_s: float) -> Iterator[None]:
+    def joined(self, device: "torch.device", timeout_s: float) -> Iterator[None]:
         """Be a member of the process group: gloo on CPU, NCCL on GPUs. A rank that is waited for longer than `timeout_s`
         ends the run. Nothing to do for a lone process, or inside a group that somebody else (Ray Train) made."""
+        import torch.distributed as dist
+
         if self.num_ranks == 1 or dist.is_initialized():
             yield
             return
@@ -51,37 +53,43 @@ class World:
         finally:
             dist.destroy_process_group()
 
-    def sum(self, values: Sequence[float], device: torch.device) -> list[float]:
+    def sum(self, values: Sequence[float], device: "torch.device") -> list[float]:
         """Element-wise sum of `values` over all ranks, in float64."""
         if self.num_ranks == 1:
             return [float(v) for v in values]
+        import torch
+
         tensor = torch.tensor([float(v) for v in values], dtype=torch.float64, device=device)
-        dist.all_reduce(tensor)
+        torch.distributed.all_reduce(tensor)
         return tensor.tolist()
 
-    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+    def sum_gradients(self, parameters: Sequence["nn.Parameter"]) -> None:
         """Replace every gradient by its sum over all ranks."""
         if self.num_ranks == 1:
             return
+        import torch.distributed as dist
+
         flat = flatten_gradients(parameters)
         dist.all_reduce(flat)
         unflatten_gradients(flat, parameters)
 
-    def same_everywhere(self, digest: str, device: torch.device) -> bool:
+    def same_everywhere(self, digest: str, device: "torch.device") -> bool:
         """Whether all ranks hold the same digest (hex, SHA-256)."""
         words = [int(digest[i : i + 8], 16) for i in range(0, 64, 8)]
         total = self.sum(words, device)
         return bool(self.sum([float(total != [w * self.num_ranks for w in words])], device)[0] == 0)
 
 
-def flatten_gradients(parameters: Sequence[nn.Parameter]) -> Tensor:
+def flatten_gradients(parameters: Sequence["nn.Parameter"]) -> "Tensor":
     """One buffer: all gradients (zeros where there is none), then one number per parameter: 1 where there is one."""
+    import torch
+
     pieces = [p.grad.reshape(-1) if p.grad is not None else p.new_zeros(p.numel()) for p in parameters]
     present = parameters[0].new_tensor([float(p.grad is not None) for p in parameters])
     return torch.cat([*pieces, present])
 
 
-def unflatten_gradients(flat: Tensor, parameters: Sequence[nn.Parameter]) -> None:
+def unflatten_gradients(flat: "Tensor", parameters: Sequence["nn.Parameter"]) -> None:
     """Undo `flatten_gradients` into `.grad`."""
     present = flat[-len(parameters) :].tolist()
     at = 0
