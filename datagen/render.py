@@ -30,6 +30,7 @@ from pano.sample import Pose
 SKY_DEPTH_M = 1e9  # Cycles writes 1e10 where a ray meets nothing
 TILE_PX = 32768
 GPU_KINDS = ("OPTIX", "CUDA", "HIP", "ONEAPI", "METAL")
+WORLD_MAP_PX = 512  # importance map of the sky; Cycles' own choice costs 2 s per render and the sun is a lamp of its own
 SEAM_FRACTION = 64  # the denoiser sees this part of the width beyond either end
 
 
@@ -146,6 +147,8 @@ def configure(settings: RenderSettings) -> None:
         cycles.denoising_input_passes = "RGB_ALBEDO_NORMAL"
         cycles.denoising_prefilter = "ACCURATE"
         cycles.denoising_quality = settings.denoise_quality
+    if scene.world is not None:
+        scene.world.cycles.sampling_method, scene.world.cycles.sample_map_resolution = "MANUAL", WORLD_MAP_PX
     _configure_layer(settings)
 
 

@@ -1,0 +1,274 @@
+"""Known scenes rendered by the real renderer, in a process of its own: `python blender_scenes.py OUT_FOLDER`.
+
+Writes NumPy archives and facts.json for test_render.py, which checks them without bpy (bpy may crash a test process at
+exit). Every scene is made with plain bpy, so nothing here depends on the scene generators.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import bpy
+import numpy as np
+from blender_scenes_constants import (
+    BALL_DISTANCE,
+    BALL_RADIUS,
+    BALLS,
+    HEIGHT,
+    PITCH,
+    POSITION,
+    ROLL,
+    ROOM_RADIUS,
+    WIDTH,
+    YAW,
+)
+from mathutils import Euler
+
+from datagen import defects, geometry, materials, render
+from datagen.cameras import matrix_rows, world_from_pano
+from datagen.sources.base import Thing
+from datagen.surface import scene_surface
+from pano.sample import Pose
+from pano.sphere import lonlat_to_direction, pixel_to_direction
+
+
+def settings(**changes: object) -> render.RenderSettings:
+    base = dict(width=WIDTH, height=HEIGHT, samples=4, adaptive_threshold=0.0, max_bounces=2, denoise=True,
+                denoise_quality="FAST", albedo=True, material_index=False, seed=0)
+    return render.RenderSettings(**{**base, **changes})
+
+
+def pose() -> Pose:
+    rotation = world_from_pano(YAW, PITCH, ROLL)
+    return Pose(position_m=POSITION, yaw_deg=YAW, pitch_deg=PITCH, roll_deg=ROLL, world_from_pano=matrix_rows(rotation))
+
+
+def take(config: render.RenderSettings, where: Pose, folder: Path) -> render.Passes:
+    render.configure(config)
+    render.place_camera(where, config)
+    return render.render_passes(config, folder)
+
+
+def material(name: str, colour: tuple[float, float, float]) -> bpy.types.Material:
+    made = bpy.data.materials.new(name)
+    made.use_nodes = True
+    made.node_tree.nodes["Principled BSDF"].inputs["Base Color"].default_value = (*colour, 1)
+    return made
+
+
+def ball(name: str, centre: np.ndarray, radius: float, segments: int = 128) -> bpy.types.Object:
+    bpy.ops.mesh.primitive_uv_sphere_add(radius=radius, segments=segments, ring_count=segments // 2, location=tuple(centre))
+    obj = bpy.context.object
+    obj.name = name
+    return obj
+
+
+def lamp(energy: float, location: tuple[float, float, float]) -> bpy.types.Object:
+    light = bpy.data.lights.new("lamp", "POINT")
+    light.energy, light.shadow_soft_size = energy, 0.1
+    obj = bpy.data.objects.new("lamp", light)
+    obj.location = location
+    bpy.context.scene.collection.objects.link(obj)
+    return obj
+
+
+def thing(*names: str) -> Thing:
+    return Thing(names[0], "test", names)
+
+
+def analytic(out: Path) -> None:
+    """Balls at known directions inside a big sphere around the camera."""
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    where = pose()
+    rotation = np.array(where.world_from_pano)
+    centres = [np.array(POSITION) + BALL_DISTANCE * rotation @ lonlat_to_direction(*np.radians(place)) for place in BALLS]
+    names = [ball(f"ball{number}", centre, BALL_RADIUS).name for number, centre in enumerate(centres)]
+    names.append(ball("room", np.array(POSITION), ROOM_RADIUS, 256).name)
+    lamp(100, (0.3, -0.2, 2.1))
+    geometry.prepare([thing(name) for name in names], subdivision_cap=0)
+    passes = take(settings(), where, out)
+    np.savez(out / "analytic.npz", index=passes.index, depth=passes.depth_m, normal=passes.normal, linear=passes.linear,
+             centres=np.array(centres), rotation=rotation)
+
+
+def cluttered() -> list[Thing]:
+    """Rotated boxes, a monkey, panes of glass and of pure transparency, and two instances of a collection."""
+    rng = np.random.default_rng(3)
+    names = []
+    for number in range(40):
+        bpy.ops.mesh.primitive_cube_add(size=0.5, location=tuple(rng.uniform(-2.5, 2.5, 3)))
+        box = bpy.context.object
+        box.name, box.rotation_euler = f"box{number:02d}", Euler(rng.uniform(0, 6, 3))
+        names.append(box.name)
+    bpy.ops.mesh.primitive_monkey_add(location=(1, 1, 0.5))
+    bpy.context.object.modifiers.new("subdivide", "SUBSURF").render_levels = 4
+    names.append(bpy.context.object.name)
+    for kind, place in (("ShaderNodeBsdfGlass", (0, -1.2, 1.2)), ("ShaderNodeBsdfTransparent", (0, 1.4, 1.3))):
+        bpy.ops.mesh.primitive_plane_add(size=1.0, location=place, rotation=(1.2, 0.3, 0))
+        pane = bpy.context.object
+        pane.name = f"pane{kind[14:]}"
+        see_through = bpy.data.materials.new(kind)
+        see_through.use_nodes = True
+        shader = see_through.node_tree.nodes.new(kind)
+        output = see_through.node_tree.nodes["Material Output"]
+        see_through.node_tree.links.new(shader.outputs[0], output.inputs["Surface"])
+        pane.data.materials.append(see_through)
+        names.append(pane.name)
+    collection = bpy.data.collections.new("plants")
+    bpy.ops.mesh.primitive_ico_sphere_add(radius=0.3, location=(0, 0, 0))
+    collection.objects.link(bpy.context.object)
+    bpy.context.scene.collection.objects.unlink(bpy.context.object)
+    for number, place in enumerate(((0.9, -1.3, 1.5), (-0.6, 0.3, 1.0))):
+        empty = bpy.data.objects.new(f"plant{number}", None)
+        empty.instance_type, empty.instance_collection, empty.location = "COLLECTION", collection, place
+        bpy.context.scene.collection.objects.link(empty)
+        names.append(empty.name)
+    bpy.context.view_layer.update()
+    return [thing(name) for name in names]
+
+
+def oracle(out: Path) -> None:
+    """The rendered id map of the cluttered scene, and what rays through pixel centres meet."""
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    things = cluttered()
+    lamp(100, (0, 0, 2.4))
+    geometry.prepare(things, subdivision_cap=2)
+    where = pose()
+    passes = take(settings(), where, out)
+    surface, rotation = scene_surface(), np.array(where.world_from_pano)
+
+    def cast(du: float, dv: float, at: np.ndarray) -> np.ndarray:
+        v, u = np.divmod(at, WIDTH)
+        directions = pixel_to_direction(u + du, v + dv, WIDTH, HEIGHT) @ rotation.T
+        hits = surface.cast(np.array(POSITION), directions)
+        return np.stack([hits.index, hits.distance_m])
+
+    everywhere = np.arange(WIDTH * HEIGHT)
+    index, distance = cast(0, 0, everywhere)
+    differs = np.flatnonzero(index != passes.index.ravel())
+    near = np.stack([cast(du, dv, differs)[0] for du in (-0.02, 0, 0.02) for dv in (-0.02, 0, 0.02)]) if differs.size else None
+    np.savez(out / "oracle.npz", rendered=passes.index, depth=passes.depth_m, cast=index.reshape(HEIGHT, WIDTH),
+             distance=distance.reshape(HEIGHT, WIDTH), differs=differs, near=np.zeros((9, 0)) if near is None else near,
+             names=np.array([thing.name for thing in things]))
+
+
+def persistent(out: Path) -> dict[str, list[float]]:
+    """For each change: how far the image moved from the one before, and how far it is from a render without persistent
+    data. A change that does not reach Cycles has the first zero or the second large."""
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    centre = np.array(POSITION)
+    names = [ball("room", centre, 4.0, 32).name, ball("ball", centre + np.array((0, 2, 0)), 0.5, 32).name]
+    light = lamp(100, (0.3, -0.2, 3.0))
+    paint = material("paint", (0.8, 0.1, 0.1))
+    for name in names:
+        bpy.data.objects[name].data.materials.append(paint)
+    geometry.prepare([thing(name) for name in names], subdivision_cap=0)
+    state = dict(where=pose(), config=settings(width=128, height=64, denoise=False, albedo=False))
+
+    def paint_green() -> None:
+        paint.node_tree.nodes["Principled BSDF"].inputs["Base Color"].default_value = (0.1, 0.8, 0.1, 1)
+
+    def move_camera() -> None:
+        state["where"] = state["where"].model_copy(update={"position_m": (0.8, -0.2, 1.3)})
+
+    def reconfigure(**changes: object) -> None:
+        state["config"] = render.RenderSettings(**{**vars(state["config"]), **changes})
+
+    changes = {
+        "camera": move_camera,
+        "light": lambda: setattr(light.data, "energy", 900.0),
+        "material": paint_green,
+        "bounces": lambda: reconfigure(max_bounces=0),
+        "samples": lambda: reconfigure(samples=16),
+        "bounces again": lambda: reconfigure(max_bounces=3),
+        "flat materials": lambda: materials.flatten_secondary({}),
+        "seed": lambda: reconfigure(seed=5),
+        "albedo": lambda: reconfigure(albedo=True),
+    }
+    facts: dict[str, list[float]] = {}
+    before = take(state["config"], state["where"], out).linear
+    for name, change in changes.items():
+        change()
+        kept = take(state["config"], state["where"], out).linear
+        render.configure(state["config"])
+        bpy.context.scene.render.use_persistent_data = False
+        fresh = render.render_passes(state["config"], out).linear
+        facts[name] = [float(np.abs(kept - before).max()), float(np.abs(kept - fresh).max())]
+        before = kept
+    return facts
+
+
+def flattened(out: Path) -> dict[str, object]:
+    """What the camera sees directly is the same before and after materials are flattened; glass and lamps stay whole."""
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    centre = np.array(POSITION)
+    names = [ball("room", centre, 4.0, 32).name, ball("lampshade", centre + np.array((1.5, 1, 0)), 0.3, 32).name]
+    checker = material("checker", (1, 1, 1))
+    texture = checker.node_tree.nodes.new("ShaderNodeTexChecker")
+    checker.node_tree.links.new(texture.outputs["Color"], checker.node_tree.nodes["Principled BSDF"].inputs["Base Color"])
+    glow = material("glow", (1, 1, 1))
+    glow.node_tree.nodes["Principled BSDF"].inputs["Emission Strength"].default_value = 5.0
+    for name, paint in zip(names, (checker, glow), strict=True):
+        bpy.data.objects[name].data.materials.append(paint)
+    lamp(100, (0.3, -0.2, 3.0))
+    geometry.prepare([thing(name) for name in names], subdivision_cap=0)
+    config = settings(width=128, height=64, denoise=False, max_bounces=0, material_index=True)
+    before = take(config, pose(), out)
+    order = materials.index_materials()
+    before = take(config, pose(), out)
+    albedos = materials.mean_albedo(order, before.material, before.albedo)
+    changed = materials.flatten_secondary(albedos)
+    after = take(config, pose(), out)
+    return {"changed": changed, "difference": float(np.abs(after.linear - before.linear).max()),
+            "albedo": albedos["checker"].tolist()}
+
+
+def messages() -> dict[str, str]:
+    texts = {}
+    geometry.check_count(geometry.MAX_PASS_INDEX)
+    try:
+        geometry.check_count(geometry.MAX_PASS_INDEX + 1)
+    except geometry.TooManyThings as error:
+        texts["too many"] = str(error)
+    try:
+        render.whole_numbers(np.array([[1.0, 2.5]], np.float32), "Object Index")
+    except render.RenderFailed as error:
+        texts["filtered"] = str(error)
+    return texts
+
+
+def leftovers() -> dict[str, object]:
+    """Leftover objects go; a kept child of a deleted parent stays where it is."""
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    parent = ball("pool", np.array((1.0, 2.0, 3.0)), 0.1, 8)
+    child = ball("kept", np.array((1.0, 2.0, 4.0)), 0.1, 8)
+    child.parent = parent
+    bpy.context.view_layer.update()
+    was = child.matrix_world.translation.copy()
+    count = defects.delete_leftovers([child])
+    bpy.context.view_layer.update()
+    return {"deleted": count, "left": sorted(bpy.data.objects.keys()), "moved": (child.matrix_world.translation - was).length}
+
+
+def rocks() -> dict[str, object]:
+    """Without the add-on a rock is a bowl, with a note; the generator is put back afterwards."""
+    from infinigen2.objects import boulder
+
+    original, notes = boulder.rock_rand, []
+    with defects.rocks_without_addon(notes.append):
+        made = boulder.rock_rand(np.random.default_rng(0)).mesh.item().name if not defects.rock_addon_installed() else ""
+    return {"installed": defects.rock_addon_installed(), "made": made, "notes": notes, "restored": boulder.rock_rand is original}
+
+
+def main(out: Path) -> None:
+    render.choose_device("cpu", 0)
+    analytic(out)
+    oracle(out)
+    facts = {"persistent": persistent(out), "flattened": flattened(out), "messages": messages(),
+             "leftovers": leftovers(), "rocks": rocks(), "device": render.choose_device("optix", 0)}
+    (out / "facts.json").write_text(json.dumps(facts))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
+    defects.exit_now(0)

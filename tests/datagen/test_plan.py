@@ -1,0 +1,159 @@
+"""The plan of a run, poses, categories and the quality gate: everything of datagen that needs no Blender."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from datagen.categories import CATEGORIES_FILE, Categories, base_name, parse_categories
+from datagen.config import CameraSettings, QualitySettings, RenderConfig, plan_scenes
+from datagen.quality import Frame, RejectedScene, auto_exposure_ev, check_frame
+from datagen.worker import Panorama, Rejection, SceneRequest, SceneResult, read_request, write_result
+
+ROOMS = [{"source": "infinigen2.rooms", "rooms": ["kitchen", "bedroom"]}]
+
+
+def config(**changes: object) -> RenderConfig:
+    return RenderConfig(**{"sources": ROOMS, "scenes": 5, "width": 128, "height": 64, **changes})
+
+
+def test_scenes_take_turns_and_do_not_depend_on_how_many_are_asked_for():
+    five, fifty = plan_scenes(config()), plan_scenes(config(scenes=50))
+    assert five == fifty[:5]
+    assert [job.key for job in five[:3]] == ["rooms-kitchen-00000000", "rooms-bedroom-00000001", "rooms-kitchen-00000002"]
+    assert five[2].sample_key(1) == "rooms-kitchen-00000002-c1"
+
+
+def test_seeds_differ_between_scenes_attempts_and_runs_and_zero_is_a_seed():
+    seeds = [seed for run in (0, 1) for job in plan_scenes(config(seed=run, scenes=200, scene_tries=3)) for seed in job.seeds]
+    assert len(set(seeds)) == len(seeds) == 2 * 200 * 3
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert plan_scenes(config(seed=0)) == plan_scenes(config(seed=0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"width": 130}, "twice as wide as high, got 130×64"),
+        ({"products": ["rgb"]}, "must include rgb and instance"),
+        ({"sampels": 3}, "Extra inputs are not permitted"),
+        ({"sources": [{"source": "infinigen2.rooms", "rooms": ["garage"]}]}, "garage"),
+        ({"sources": [{"source": "infinigen3"}]}, "infinigen2.rooms"),
+        ({"camera": {"eye_height_m": [2, 1]}}, "(lowest, highest)"),
+        ({"scenes": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_configs_that_cannot_be_meant_are_refused(changes, says):
+    with pytest.raises(ValidationError) as caught:
+        config(**changes)
+    assert says in str(caught.value)
+
+
+def test_products_become_member_names():
+    assert config(rgb_format="png", products=["rgb", "instance", "albedo"]).product_suffixes == (
+        "albedo.jpg", "instance.zst", "rgb.png")
+
+
+def test_request_and_result_survive_the_files_and_need_no_bpy(tmp_path):
+    job = plan_scenes(config())[1]
+    request = SceneRequest(scene=job, render=config(), staged=tmp_path, result=tmp_path / "r.json", config_sha256="ab")
+    (tmp_path / "job.json").write_text(request.model_dump_json())
+    assert read_request(tmp_path / "job.json") == request
+    result = SceneResult(key=job.key, outcome="done", panoramas=(Panorama(key="k", sha256={}, instances=3, timings_s={}),),
+                         rejections=(Rejection(seed=1, pose=None, reason="black", detail="dark"),))
+    write_result(request.result, result)
+    assert SceneResult.model_validate_json(request.result.read_bytes()) == result
+    code = "import datagen.worker, datagen.config, datagen.quality, datagen.categories, sys; sys.exit('bpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
+
+
+def test_names_become_categories():
+    categories = Categories.load()
+    assert base_name("cup_rand.005") == "cup" and base_name("dining_chair_02") == "dining_chair"
+    assert base_name("cube_rand_effect_bevel.004") == "cube" and base_name("room_wall_sill_01.002") == "room_wall_sill"
+    assert categories.of("plant_pot_large_rand.001").name == "plant"
+    assert categories.of("room_floor_00").flags == ("structure",) and categories.of("window_03").flags == ("transparent",)
+    unknown = categories.of("spaceship_rand.007")
+    assert (unknown.name, unknown.id) == ("unknown:spaceship", 0)
+
+
+def test_category_ids_are_the_order_of_the_file_and_names_are_listed_once():
+    document = yaml.safe_load(CATEGORIES_FILE.read_text())
+    categories = Categories.load()
+    assert [categories.by_name[name].id for name in document] == list(range(1, len(document) + 1))
+    with pytest.raises(ValueError, match="'cup' is listed under 'a' and 'b'"):
+        parse_categories({"a": {"objects": ["cup"]}, "b": {"objects": ["cup"]}})
+
+
+def test_every_object_generator_of_infinigen_has_a_category():
+    """The package's own manifest, read as a file. Not things one would click: generators of parts and of light."""
+    manifest = next(Path(path) / "infinigen2" / "manifest.json" for path in sys.path
+                    if (Path(path) / "infinigen2" / "manifest.json").is_file())
+    generators = [row["name"].rsplit(".", 1)[1] for row in yaml.safe_load(manifest.read_text()) if row["category"] == "Object"]
+    assert len(generators) > 50
+    categories = Categories.load()
+    unknown = {name for name in generators if categories.of(name).name.startswith("unknown:")}
+    assert unknown <= {"obj_with_postprocessing"}  # wraps another generator, whose object keeps its name
+
+
+def good_frame(width: int = 128, height: int = 64) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    labels = (np.arange(width)[None] * 12 // width + 1 + 12 * (np.arange(height)[:, None] >= height // 2)).astype(np.uint16)
+    return dict(linear=rng.uniform(0.05, 0.8, (height, width, 3)).astype(np.float32),
+                rgb=rng.integers(20, 230, (height, width, 3), dtype=np.uint8), labels=labels,
+                depth_m=np.full((height, width), 2.0, np.float32))
+
+
+def reason(**changes: object) -> str | None:
+    try:
+        check_frame(Frame(**{**good_frame(), **changes}), QualitySettings())
+    except RejectedScene as rejected:
+        return rejected.reason
+    return None
+
+
+def test_a_good_frame_is_accepted():
+    assert reason() is None
+
+
+def test_each_fault_has_its_reason():
+    good = good_frame()
+    broken = good["linear"].copy()
+    broken[3, 4, 1] = np.nan
+    assert reason(linear=broken) == "nan"
+    near = good["depth_m"].copy()
+    near[20:40] = 0.02
+    assert reason(depth_m=near) == "too_close"
+    assert reason(linear=good["linear"] * 1e-6) == "black"
+    assert reason(rgb=np.where(np.arange(128)[None, :, None] < 64, 255, good["rgb"]).astype(np.uint8)) == "blown_out"
+    assert reason(rgb=np.full_like(good["rgb"], 120)) == "flat"
+    magenta = good["linear"].copy()
+    magenta[30:34, 10:20] = (1, 0, 1)
+    assert reason(linear=magenta) == "magenta"
+    assert reason(labels=np.minimum(good["labels"], 5)) == "single_instance"
+    assert reason(labels=np.minimum(good["labels"], 5), structure_ids=frozenset({5})) == "too_few_instances"
+
+
+def test_what_counts_is_the_sphere_not_the_pixels():
+    """The top sixth of the rows is 6.7 % of the sphere: a magenta pixel there weighs less than one at the equator."""
+    near = good_frame()["depth_m"]
+    near[:10] = 0.02  # 15.6 % of the rows, 5.9 % of the sphere
+    assert reason(depth_m=near) == "too_close"
+    near[7:10] = 2.0  # 10.9 % of the rows, 2.9 % of the sphere
+    assert reason(depth_m=near) is None
+
+
+def test_exposure_brings_a_grey_scene_to_middle_grey_and_ignores_a_lamp():
+    grey = np.full((64, 128, 3), 0.045, np.float32)
+    assert auto_exposure_ev(grey) == pytest.approx(2.0, abs=0.01)
+    grey[30:32, 50:60] = 5000.0
+    assert auto_exposure_ev(grey) == pytest.approx(2.0, abs=0.02)
+    assert auto_exposure_ev(grey * 1e6) == -8.0
+
+
+def test_camera_settings_have_sane_defaults():
+    assert CameraSettings().eye_height_m[0] < CameraSettings().eye_height_m[1]

@@ -1,0 +1,86 @@
+"""One real Infinigen room through the worker, small: staged output, its metadata, and the same labels twice."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datagen.config import RenderConfig, plan_scenes
+from datagen.worker import SceneRequest, SceneResult
+from pano.sample import decode_product, table_faults
+from pano.staged import read_staged
+
+pytestmark = [pytest.mark.render, pytest.mark.timeout(600)]
+ROOT = Path(__file__).parents[2]
+
+
+def run_room(folder: Path, **changes: object) -> tuple[SceneResult, Path]:
+    """Render one bathroom at 128×64; returns the result and the staged folder."""
+    config = RenderConfig(**{
+        "sources": [{"source": "infinigen2.rooms", "rooms": ["bathroom"]}], "cameras_per_scene": 1, "width": 128, "height": 64,
+        "samples": 2, "denoise": False, "threads": 1, "rle": True, "rgb_format": "png",
+        "products": ["rgb", "instance", "depth", "normal", "semantic", "albedo"], **changes})
+    request = SceneRequest(scene=plan_scenes(config)[0], render=config, staged=folder / "staged",
+                           result=folder / "result.json", config_sha256="c0ffee")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "job.json").write_text(request.model_dump_json())
+    done = subprocess.run([sys.executable, "-m", "datagen.worker", str(folder / "job.json")], cwd=ROOT, text=True,
+                          capture_output=True, timeout=500, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return SceneResult.model_validate_json((folder / "result.json").read_bytes()), folder / "staged"
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> tuple[SceneResult, Path]:
+    return run_room(tmp_path_factory.mktemp("room"))
+
+
+def test_a_room_is_staged_with_everything_asked_for(room):
+    result, staged = room
+    assert result.outcome == "done" and len(result.panoramas) == 1
+    assert {"generate", "prepare", "probe", "sync", "sample", "write"} <= set(result.timings_s)
+    assert 100 < result.peak_memory_mb < 8000
+    meta, members = read_staged(staged, result.panoramas[0].key)
+    arrays = {suffix: decode_product(suffix, members[suffix]) for suffix in meta.products}
+    labels = arrays["instance.zst"]
+    assert table_faults(labels, meta) == []
+    assert (labels > 0).mean() > 0.95  # a room is closed
+    categories = {row.category for row in meta.instances}
+    assert {"wall", "floor", "ceiling", "door"} <= categories
+    assert not any(name.startswith("unknown:") for name in categories)
+    assert all("structure" in row.flags for row in meta.instances if row.category in ("wall", "floor", "ceiling"))
+    assert all(row.rle is not None for row in meta.instances)
+    assert (arrays["semantic.zst"] > 0).sum() == (labels > 0).sum()
+    assert arrays["rgb.png"].std() > 3 and arrays["albedo.jpg"].std() > 3
+
+
+def test_floor_is_below_and_depth_agrees_with_where_the_camera_stands(room):
+    result, staged = room
+    meta, members = read_staged(staged, result.panoramas[0].key)
+    labels, depth, normal = (decode_product(f"{name}.zst", members[f"{name}.zst"]) for name in ("instance", "depth", "normal"))
+    floor = [row.id for row in meta.instances if row.category == "floor"]
+    below = np.isin(labels[-1], floor)
+    assert np.isfinite(depth[labels > 0]).all() and depth.min() >= meta.pose.clearance_m - 1e-3
+    if below.any():
+        assert depth[-1][below] == pytest.approx(meta.pose.position_m[2], rel=0.02)
+        assert (normal[-1][below][:, 2] > 0.9).all()
+
+
+def test_the_same_seed_gives_the_same_labels_and_metadata(room, tmp_path):
+    first, staged = room
+    second, again = run_room(tmp_path / "again")
+    assert [panorama.key for panorama in first.panoramas] == [panorama.key for panorama in second.panoramas]
+    for panorama in first.panoramas:
+        _, members = read_staged(staged, panorama.key)
+        _, repeated = read_staged(again, panorama.key)
+        for suffix in ("instance.zst", "depth.zst", "semantic.zst"):
+            assert members[suffix] == repeated[suffix], suffix
+        metas = [json.loads(data["meta.json"]) for data in (members, repeated)]
+        for meta in metas:
+            for varying in ("timings_s", "peak_memory_mb", "hardware"):
+                meta.pop(varying)
+        assert metas[0] == metas[1]
