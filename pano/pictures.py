@@ -20,10 +20,12 @@ import io
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import matplotlib as mpl
 import numpy as np
+from cycler import cycler
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
@@ -38,13 +40,13 @@ _CSS_OF = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)"} | {
     colour: f"var(--c{number})" for number, colour in enumerate(SERIES, start=1)
 }
 NOTHING_RGB = (24, 27, 32)  # the colour of id 0
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "panoforge", "font.family": "DejaVu Sans", "font.size": 9,
     "text.color": INK, "axes.edgecolor": MUTED, "axes.labelcolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
     "axes.grid": True, "axes.grid.axis": "y", "axes.axisbelow": True, "grid.color": GRID,
     "grid.linewidth": 0.8, "axes.linewidth": 0.8,
     "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False, "ytick.major.size": 0,
-    "xtick.major.size": 3, "axes.prop_cycle": mpl.cycler(color=SERIES), "patch.linewidth": 0, "lines.linewidth": 1.8,
+    "xtick.major.size": 3, "axes.prop_cycle": cycler(color=SERIES), "patch.linewidth": 0, "lines.linewidth": 1.8,
     "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none", "legend.frameon": False,
 }
 # For maps of shares: from nothing (the page shows through, light or dark) to full blue.

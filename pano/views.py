@@ -12,6 +12,7 @@ Labels are never interpolated: one id per view pixel, that of the panorama pixel
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from pano.sphere import View, direction_to_pixel, view_pixel_to_direction
 
 _POLE_ROWS = 2  # bilinear reaches one row over a pole; one more keeps rounding harmless
 _SPARE_COLUMNS = 8
+_PREFILTER = 0.6
 _MAX_REMAP_SIDE = 32767  # cv2.remap's fixed-point maps hold int16 coordinates
 
 
@@ -36,7 +38,8 @@ class WrappedPanorama:
 @dataclass(frozen=True)
 class _ViewMap:
     """Where a view at yaw 0 looks: float32 source indices relative to column `first_column` of the wrapped panorama,
-    and the same in OpenCV's fixed-point form for bilinear and for nearest sampling."""
+    and the same in OpenCV's fixed-point form for bilinear and for nearest sampling. (cv2.remap rounds to 1/32 pixel from
+    float maps too, so nothing is lost by it.)"""
 
     first_column: int
     span: int
@@ -46,9 +49,36 @@ class _ViewMap:
     nearest: NDArray
 
 
-def wrap_panorama(image: NDArray) -> WrappedPanorama:
+def prefilter_rows(image: NDArray) -> NDArray:
+    """Average rows towards the poles along the circle over 0.6/cos φ pixels where that is above 1 (|φ| > 53°): 1/cos φ is the
+    stretch of the projection there, and a view that takes single pixels from stretched rows aliases and keeps all their
+    noise. 0.6 is the width of least error against supersampled truth; wider blurs more than it cures
+    (bench/view_sampling.py). Takes colour (uint8 or float32, H×W[×C]), never labels. Costs a few frames' sampling, once
+    per panorama. Two box filters of odd widths per row give the fractional width."""
+    height, width = image.shape[:2]
+    stretch = np.minimum(_PREFILTER / np.cos((0.5 - (np.arange(height) + 0.5) / height) * np.pi), width // 2)
+    odd = np.where(stretch <= 1, 0, np.maximum(1, 2 * np.floor((stretch - 1) / 2).astype(int) + 1))  # 0: leave the row alone
+    out = image.copy()
+    changes = np.flatnonzero(np.diff(odd, prepend=-1, append=-1))
+    for start, stop in pairwise(changes.tolist()):
+        rows, narrow = slice(start, stop), int(odd[start])
+        if not narrow:
+            continue
+        reach = narrow // 2 + 1
+        band = np.concatenate([image[rows, -reach:], image[rows], image[rows, :reach]], axis=1)
+        sums = [cv2.boxFilter(band, cv2.CV_32F, (size, 1), normalize=False)[:, reach:-reach] for size in (narrow, narrow + 2)]
+        more = ((stretch[rows] - narrow) / 2).astype(np.float32).reshape(-1, *[1] * (image.ndim - 1))
+        mean = (sums[0] + more * (sums[1] - sums[0])) / (narrow + 2 * more)
+        out[rows] = np.rint(mean) if image.dtype == np.uint8 else mean
+    return out
+
+
+def wrap_panorama(image: NDArray, *, prefilter: bool = False) -> WrappedPanorama:
     """Lay out an H×W[×C] panorama for sampling: one copy of twice its size. W must be even (the antipode of a column
-    is a column) and below 16,380 (OpenCV's limit on sources is 32,767)."""
+    is a column) and below 16,380 (OpenCV's limit on sources is 32,767). `prefilter` (colour only) averages the stretched
+    rows towards the poles first, see `prefilter_rows`."""
+    if prefilter:
+        image = prefilter_rows(image)
     height, width = image.shape[:2]
     if width % 2 or 2 * width + _SPARE_COLUMNS > _MAX_REMAP_SIDE:
         raise ValueError(f"a panorama to be sampled needs an even width of at most 16,379, got {width}×{height}")

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pano.sphere import View, direction_to_pixel, pixel_to_direction, view_pixel_to_direction, wrap_pixel
-from pano.views import sample_view, wrap_panorama
+from pano.views import prefilter_rows, sample_view, wrap_panorama
 
 W, H = 128, 64
 VIEWS = st.builds(View, st.floats(-180, 179), st.sampled_from([-90.0, -60.0, -45.0, 0.0, 30.0, 45.0, 90.0]), st.floats(30, 120),
@@ -84,3 +84,27 @@ def test_erp_to_view_to_erp():
 def test_odd_widths_are_refused():
     with pytest.raises(ValueError, match="even width"):
         wrap_panorama(np.zeros((4, 7), np.uint8))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_the_prefilter_averages_stretched_rows_along_the_circle(dtype, channels):
+    """Against a plain loop: row of latitude φ averaged over 0.6/cos φ pixels where that is above 1, else untouched."""
+    image = np.random.default_rng(0).integers(0, 256, (H, W, *channels)).astype(dtype)
+    out = prefilter_rows(image)
+    assert out.dtype == dtype and out.shape == image.shape
+    for row in range(H):
+        width = min(0.6 / np.cos((0.5 - (row + 0.5) / H) * np.pi), W // 2)
+        if width <= 1:
+            assert np.array_equal(out[row], image[row])
+            continue
+        whole = 2 * max(0, int((width - 1) // 2)) + 1
+        weights = np.zeros(W)
+        weights[np.arange(-(whole // 2), whole // 2 + 1)] = 1
+        weights[[whole // 2 + 1, -(whole // 2) - 1]] += (width - whole) / 2
+        for column in (0, 1, W // 2, W - 1):
+            expected = np.tensordot(np.roll(weights, column) / width, image[row].astype(float), axes=1)
+            assert np.abs(out[row, column] - expected).max() <= (0.501 if dtype == np.uint8 else 1e-3)
+    assert np.array_equal(prefilter_rows(np.roll(image, 5, axis=1)), np.roll(out, 5, axis=1))
+    view = View(20.0, 90.0, 90.0, 32)
+    assert np.array_equal(sample_view(wrap_panorama(image, prefilter=True), view), sample_view(wrap_panorama(out), view))

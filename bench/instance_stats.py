@@ -1,0 +1,100 @@
+"""Per-instance statistics of a 4096×2048 label map: pixels, steradians, wrap-aware box, seam and pole flags.
+
+Ours: `pano.masks.instance_stats`. Peers on the same work: scipy.ndimage.find_objects for the boxes (with a second look at
+those that touch both edges, since it knows no seam) and bincount for the areas; and a loop over ids. All give the same
+numbers, asserted first. `find_objects` alone, which gives boxes and nothing else, is timed too.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from bench.common import Outcome, Peer, arguments, finish, interleave, median, spread, use_one_thread, version
+from bench.maps import room_labels
+from pano.masks import InstanceStats, instance_stats
+from pano.sphere import row_area_sr
+
+Labels = NDArray[np.uint16]
+
+
+def by_find_objects(labels: Labels) -> InstanceStats:
+    """The same statistics from find_objects and two bincounts."""
+    height, width = labels.shape
+    flat = labels.ravel()
+    pixels = np.bincount(flat)
+    area = np.bincount(flat, np.repeat(row_area_sr(width, height), width), minlength=pixels.size)
+    rows = []
+    for id_, found in enumerate(ndimage.find_objects(labels), start=1):
+        if found is not None:
+            rows.append((id_, *_cylinder_box(labels[found] == id_, found, width)))
+    return _collect(rows, pixels, area, height)
+
+
+def by_loop(labels: Labels) -> InstanceStats:
+    """The same statistics, one id after the other over the full frame."""
+    height, width = labels.shape
+    per_pixel = np.broadcast_to(row_area_sr(width, height)[:, None], labels.shape)
+    pixels, area = np.zeros(int(labels.max()) + 1, int), np.zeros(int(labels.max()) + 1)
+    rows = []
+    for id_ in np.unique(labels[labels > 0]).tolist():
+        mask = labels == id_
+        pixels[id_], area[id_] = mask.sum(), per_pixel[mask].sum()
+        v, u = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        found = (slice(v[0], v[-1] + 1), slice(u[0], u[-1] + 1))
+        rows.append((id_, *_cylinder_box(mask[found], found, width)))
+    return _collect(rows, pixels, area, height)
+
+
+def _cylinder_box(mask: NDArray[np.bool_], found: tuple[slice, slice], width: int) -> tuple[int, int, int, int, bool]:
+    """u0, v0, width, height and the seam flag of a mask cropped to `found`."""
+    v, u = found
+    box = (u.start, v.start, u.stop - u.start, v.stop - v.start)
+    if u.start > 0 or u.stop < width:  # an inner gap could still be wider than the one around the seam
+        gap_outside = width - box[2]
+        if gap_outside * 2 >= width:
+            return (*box, False)
+    columns = np.flatnonzero(mask.any(axis=0)) + u.start
+    gaps = np.diff(columns) - 1
+    seam_gap = columns[0] + width - 1 - columns[-1]
+    at = int(gaps.argmax()) if gaps.size else 0
+    if gaps.size and gaps[at] > seam_gap:
+        box = (int(columns[at + 1]), v.start, width - int(gaps[at]), box[3])
+    return (*box, bool(columns[0] == 0 and columns[-1] == width - 1))
+
+
+def _collect(rows: list[tuple], pixels: NDArray, area: NDArray, height: int) -> InstanceStats:
+    ids, u0, v0, box_width, box_height, seam = (np.array(column) for column in zip(*rows, strict=True))
+    return InstanceStats(ids, pixels[ids], area[ids], u0, v0, box_width, box_height, seam, (v0 == 0) | (v0 + box_height == height))
+
+
+def assert_equal(a: InstanceStats, b: InstanceStats) -> None:
+    """All integers equal, steradians to rounding."""
+    for name in ("ids", "pixels", "u0", "v0", "width", "height", "seam", "pole"):
+        assert np.array_equal(getattr(a, name), getattr(b, name)), name
+    assert np.allclose(a.area_sr, b.area_sr, rtol=1e-9)
+
+
+def main() -> None:
+    args = arguments(__doc__).parse_args()
+    use_one_thread()
+    labels = room_labels()
+    ours = instance_stats(labels)
+    assert_equal(ours, by_find_objects(labels))
+    assert_equal(ours, by_loop(labels))
+    seconds = interleave({
+        "ours": lambda: instance_stats(labels), "find_objects": lambda: by_find_objects(labels),
+        "find_objects alone": lambda: ndimage.find_objects(labels), "loop": lambda: by_loop(labels),
+    }, repeats=5 if args.quick else 15)
+    for name, values in seconds.items():
+        print(f"{name}: {spread(values)} ms")
+    finish(Outcome(
+        "instance_stats", ours=1e3 * median(seconds["ours"]), unit="ms", n=len(seconds["ours"]), facts={"instances": ours.ids.size},
+        peers=(
+            Peer(f"find_objects + bincount ({version('scipy')})", 1e3 * median(seconds["find_objects"]), 4),
+            Peer(f"find_objects alone, boxes only ({version('scipy')})", 1e3 * median(seconds["find_objects alone"]), 4),
+            Peer(f"loop over ids ({version('numpy')})", 1e3 * median(seconds["loop"]), 300),
+        )), args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Label maps on disk: decode time and size of `instance.zst` against 16-bit PNG and COCO RLE, on a rendered 4096×2048 map.
+
+Ours: `pano.arrays`. Peers: PNG by OpenCV (compression 6, the usual default), and one COCO RLE per instance by pycocotools,
+painted into one map. Every decoder gives the same map, asserted first. Also timed: the rows of one perspective view.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from bench.common import Outcome, Peer, arguments, finish, interleave, median, spread, use_one_thread, version
+from bench.maps import room_labels
+from pano.arrays import decode_array, encode_array
+from pano.masks import encode_rles
+
+VIEW_ROWS = (700, 1350)  # the rows that a level 90° view of 2048 rows needs lie in here at its middle column
+
+
+def decode_png(data: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    return cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+
+
+def decode_coco(rles: dict[int, dict], shape: tuple[int, int]) -> NDArray[np.uint16]:
+    """Paint the decoded mask of every id."""
+    labels = np.zeros(shape, np.uint16)
+    for id_, rle in rles.items():
+        labels[coco_mask.decode(rle).astype(bool)] = id_
+    return labels
+
+
+def main() -> None:
+    args = arguments(__doc__).parse_args()
+    use_one_thread()
+    labels = room_labels()
+    zst = encode_array(labels)
+    png = cv2.imencode(".png", labels, [cv2.IMWRITE_PNG_COMPRESSION, 6])[1]
+    rles = {id_: {"size": rle["size"], "counts": rle["counts"].encode()} for id_, rle in encode_rles(labels).items()}
+    assert np.array_equal(decode_array(zst), labels)
+    assert np.array_equal(decode_png(png), labels)
+    assert np.array_equal(decode_coco(rles, labels.shape), labels)
+    assert np.array_equal(decode_array(zst, VIEW_ROWS), labels[slice(*VIEW_ROWS)])
+    seconds = interleave({
+        "ours": lambda: decode_array(zst), "ours, 650 rows": lambda: decode_array(zst, VIEW_ROWS), "png": lambda: decode_png(png),
+        "coco": lambda: decode_coco(rles, labels.shape),
+        "ours, encode": lambda: encode_array(labels),
+        "png, encode": lambda: cv2.imencode(".png", labels, [cv2.IMWRITE_PNG_COMPRESSION, 6]),
+    }, repeats=5 if args.quick else 15)
+    for name, values in seconds.items():
+        print(f"{name}: {spread(values)} ms")
+    coco_bytes = sum(len(rle["counts"]) for rle in rles.values())
+    print(f"bytes: ours {len(zst)}, png {png.size}, coco {coco_bytes}")
+    finish(Outcome(
+        "label_codec", ours=1e3 * median(seconds["ours"]), unit="ms", n=len(seconds["ours"]),
+        facts={"instances": len(rles), "bytes": {"ours": len(zst), "png16": int(png.size), "coco": coco_bytes}},
+        peers=(
+            Peer(f"PNG16 ({version('opencv-python')})", 1e3 * median(seconds["png"]), 15),
+            Peer(f"COCO RLE per instance ({version('pycocotools')})", 1e3 * median(seconds["coco"]), 300),
+            Peer("PNG16, size", png.size / 1e3, 1 / 0.7, ours=len(zst) / 1e3, unit="kB"),
+        )), args)
+
+
+if __name__ == "__main__":
+    main()
