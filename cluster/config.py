@@ -16,6 +16,8 @@ from pano.shards.layout import DEFAULT_SPLITS
 from pano.shards.write import DEFAULT_SHARD_BYTES, PackOptions
 from train.config import TrainConfig
 
+LEDGER = "ledger"  # folder of a run
+
 
 class RayConfig(Config):
     """How `pano` reaches Ray. `address` null starts a private Ray on this machine; `auto` or `HOST:PORT` joins a cluster."""
@@ -28,18 +30,38 @@ class RayConfig(Config):
 
 
 class LimitsConfig(Config):
-    """When a scene's worker process is given up: wall clock, and seconds without a line of output."""
+    """When a scene's worker process is given up (wall clock, seconds without a line of output, memory of it and its
+    children, size of its log), and how much disk must stay free for another scene to start."""
 
     scene_timeout_s: Annotated[float, Field(gt=0)] = 3600.0
     no_progress_s: Annotated[float, Field(gt=0)] = 1800.0
+    memory_gb: Annotated[float, Field(gt=0)] | None = None  # None: ray.memory_per_scene_gb where that is set
+    log_mb: Annotated[float, Field(gt=0)] = 64.0
+    min_free_gb: Annotated[float, Field(ge=0)] = 1.0
+    disk_wait_s: Annotated[float, Field(ge=0)] = 3600.0  # for how long a full disk is waited for before the run stops
+
+
+class CostConfig(Config):
+    """Prices, for `pano status` and `pano plan`. Money is left out of them while both are 0."""
+
+    usd_per_cpu_hour: Annotated[float, Field(ge=0)] = 0.0
+    usd_per_gpu_hour: Annotated[float, Field(ge=0)] = 0.0
 
 
 class RenderJobConfig(RenderConfig):
-    """`pano render`: the render config, the run folder, Ray and limits."""
+    """`pano render`: the render config, the run folder, Ray, limits and prices. `ledger` is an fsspec URL (default: a
+    folder of the run); `worker` is the module that makes a scene, `python -m WORKER JOB.json` as `datagen.worker` defines."""
 
     run: Path
+    ledger: str | None = None
+    worker: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*$")] = "datagen.worker"
     ray: RayConfig = RayConfig()
     limits: LimitsConfig = LimitsConfig()
+    cost: CostConfig = CostConfig()
+
+    @property
+    def ledger_url(self) -> str:
+        return self.ledger or str(self.run.absolute() / LEDGER)
 
 
 class PackConfig(Config):
@@ -65,13 +87,14 @@ class TrainJobConfig(TrainConfig):
 
 
 class EvalJobConfig(EvalConfig):
-    """`pano eval`: the evaluation config; the run folder is where the report goes unless `out` says otherwise."""
+    """`pano eval`: the evaluation config, the run folder (where the report goes) and the dataset (default: the run's own)."""
 
     run: Path
+    dataset: Path | None = None
 
     @property
-    def out_folder(self) -> Path:
-        return self.out or self.run
+    def dataset_folder(self) -> Path:
+        return self.dataset or self.run / "dataset"
 
 
 VERBS: dict[str, type[Config] | type[RenderJobConfig]] = {

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.process import start_ticks
 from cluster.store import Store
 from pano.errors import UserError
 from pano.report import duration
@@ -46,11 +47,11 @@ class Holder:
 
     @classmethod
     def me(cls, epoch: int) -> "Holder":
-        return cls(epoch, platform.node(), os.getpid(), _machine(), _start_ticks(os.getpid()), time.time())
+        return cls(epoch, platform.node(), os.getpid(), _machine(), start_ticks(os.getpid()), time.time())
 
     def is_dead_here(self) -> bool:
         """True if it ran on this very machine and is gone; False also where that cannot be known."""
-        return self.machine == _machine() and (self.start_ticks is None or _start_ticks(self.pid) != self.start_ticks)
+        return self.machine == _machine() and (self.start_ticks is None or start_ticks(self.pid) != self.start_ticks)
 
     def is_alive_here(self) -> bool:
         return self.machine == _machine() and not self.is_dead_here()
@@ -170,12 +171,3 @@ def _machine() -> str:
     namespace = Path("/proc/self/ns/pid")
     parts.append(os.readlink(namespace) if namespace.exists() else "")
     return "/".join(parts)
-
-
-def _start_ticks(pid: int) -> int | None:
-    """When a process began, in ticks since boot, which no clock setting changes; None if there is no such process."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] == "Z" else int(fields[19])

@@ -1,57 +1,88 @@
 """The render runner: the scenes of a config as Ray tasks, with a progress bar, resumable, never stopped by one scene.
 
-Takes a `RenderJobConfig`, leaves `<run>/staged`, one record per scene in `<run>/scenes` and logs in `<run>/logs`; gives a
-`RenderSummary`. What is settled already (cluster.records) is not done again. A bounded number of tasks is in flight;
-Ray's own retries are off, because what a failure means is decided here and not by the scheduler.
+Takes a `RenderJobConfig`, leaves `<run>/staged`, the ledger and `<run>/logs`; gives a `RenderSummary`. One driver at a time
+holds the run (cluster.lease); what the ledger knows to be settled is not done again; `cluster.driver` does the rest.
 """
 
 import contextlib
 import os
+import shutil
 import signal
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from cluster.book import COLUMNS, Book, State, read_book
 from cluster.config import RenderJobConfig
+from cluster.driver import Driver
+from cluster.lease import Lease
+from cluster.ledger import AttemptRecord, Ledger
 from cluster.ray_session import ray_session
-from cluster.records import SceneRecord, settled
-from cluster.scene_task import SceneTask, run_scene
-from datagen.config import RenderConfig, plan_scenes
+from cluster.rebuild import rebuild
+from cluster.scene_task import STAGED, WORK
+from cluster.tally import Tally, sum_json_columns, tally
+from datagen.config import RenderConfig
 from pano.config import config_sha256
-from pano.errors import UserError
 from pano.progress import Progress
-from pano.storage import storage_errors, sweep_temporaries
+from pano.storage import TEMPORARY_PREFIX, storage_errors, sweep_temporaries
 
 # What may differ between two renders of the same panoramas: how many are made, and where and how fast.
 _NOT_PART_OF_THE_IMAGE = {"scenes", "threads", "time_limit_s"}
 
 
 @dataclass(frozen=True)
-class RenderSummary:
-    """How a run stands: records of all its scenes, and how many of them this call made."""
+class SceneRecord:
+    """How one scene stands: done, rejected, failed (quarantined) or open."""
 
-    records: tuple[SceneRecord, ...]
+    scene: str
+    state: str
+    reason: str
+    panoramas: tuple[str, ...]
+    timings_s: dict[str, float]
+
+
+@dataclass(frozen=True)
+class RenderSummary:
+    """How a run stands: its tally, and how many scenes this call settled."""
+
+    ledger: Ledger
+    tally: Tally
     made_now: int
     interrupted: bool
 
     @property
     def panoramas(self) -> int:
-        return sum(len(record.panoramas) for record in self.records)
+        return self.tally.panoramas
 
     def count(self, state: str) -> int:
-        return sum(record.state == state for record in self.records)
+        """Scenes that are done, rejected, failed or open."""
+        return self.tally.states.get("quarantined" if state == "failed" else state, 0)
 
     @property
     def reasons(self) -> dict[str, int]:
         """Why scenes failed or were rejected, and why poses were."""
-        reasons: Counter[str] = Counter()
-        for record in self.records:
-            if record.state != "done":
-                reasons[f"{record.state}: {record.reason}"] += 1
-            for reason, count in record.rejected_poses.items():
-                reasons[f"pose rejected: {reason}"] += count
-        return dict(reasons.most_common())
+        return {**self.tally.reasons, **{f"pose rejected: {reason}": count for reason, count in self._sums[1].items()}}
+
+    @property
+    def seconds_by_phase(self) -> dict[str, float]:
+        """Seconds of all attempts by phase of the worker."""
+        return self._sums[0]
+
+    @cached_property
+    def _sums(self) -> tuple[dict[str, float], dict[str, int]]:
+        return sum_json_columns(self.ledger, self.tally.total)
+
+    @property
+    def records(self) -> tuple[SceneRecord, ...]:
+        """One record per scene that anything is known of, in order. Reads the whole ledger: for small runs."""
+        by_index: dict[int, list[AttemptRecord]] = {}
+        for record in self.ledger.records():
+            if record.index < self.tally.total:
+                by_index.setdefault(record.index, []).append(record)
+        names = {"fault": "open", "retry": "open", "quarantined": "failed", "rejected": "rejected", "done": "done"}
+        ends = (next((record for record in records if record.outcome == "done"), records[-1]) for records in by_index.values())
+        return tuple(SceneRecord(end.scene, names[end.outcome], end.reason, end.panoramas, end.timings_s) for end in ends)
 
 
 def image_config_sha256(config: RenderConfig) -> str:
@@ -64,75 +95,52 @@ def image_config_sha256(config: RenderConfig) -> str:
 
 def render(config: RenderJobConfig) -> RenderSummary:
     """Render what is missing of a run. Returns a summary also when scenes failed; raises UserError only when the run
-    as a whole cannot go on (no disk, no Ray)."""
-    run = config.run.absolute()  # nodes and workers have other working folders
-    digest = image_config_sha256(config)
-    with storage_errors(run):
-        (run / "staged").mkdir(parents=True, exist_ok=True)
-    jobs = plan_scenes(config)
-    records: dict[str, SceneRecord] = {}
-    for job in jobs:
-        if record := settled(run, job.key, digest):
-            records[job.key] = record
-    sweep_temporaries(run / "staged")
-    render_config = RenderConfig.model_validate(config.model_dump(include=set(RenderConfig.model_fields)))
-    threads = config.threads or max(1, int(config.ray.cpus_per_scene))
-    tasks = [
-        SceneTask(str(run), job, render_config.model_copy(update={"threads": threads}), digest, config.limits, threads)
-        for job in jobs if job.key not in records
-    ]
+    as a whole cannot go on (no disk, no Ray, another driver)."""
+    config = config.model_copy(update={"run": config.run.absolute()})  # nodes and workers have other working folders
+    ledger = Ledger(config.ledger_url)
+    with storage_errors(config.run):
+        (config.run / STAGED).mkdir(parents=True, exist_ok=True)
     made = 0
-    with Progress("render", total=len(jobs)) as progress, _drain_on_signal() as stopped:
-        progress.advance(len(records))
-        if tasks:
-            with ray_session(config.ray):
-                for record in _in_flight(tasks, config, stopped):
-                    records[record.scene] = record
-                    made += 1
-                    if record.state == "failed":
-                        progress.fail()
-                        progress.log(f"{record.scene} failed: {record.reason}\n{_indented(record.log_tail)}")
-                    elif record.state == "rejected":
-                        progress.log(f"{record.scene} rejected: {record.reason}")
-                    progress.advance()
-    ordered = tuple(records[job.key] for job in jobs if job.key in records)
-    return RenderSummary(ordered, made, interrupted=stopped())
+    with Lease(ledger.store, str(config.run)) as lease, _drain_on_signal() as stopped:
+        book = _open_book(config, ledger)
+        with Progress("render", total=config.scenes) as progress:
+            progress.advance(config.scenes - book.count(State.OPEN))
+            if book.count(State.OPEN):
+                with ray_session(config.ray):
+                    driver = Driver(config, book, ledger, image_config_sha256, stopped=stopped, check=lease.check, say=progress.log)
+                    lease.payload = driver.beat
+                    for record in driver.records():
+                        made += _show(record, progress)
+        shutil.rmtree(config.run / WORK, ignore_errors=True)
+        sums, _ = tally(ledger, config.scenes, list_keys(config.run / STAGED))
+        return RenderSummary(ledger, sums, made, interrupted=stopped())
 
 
-def _in_flight(tasks: list[SceneTask], config: RenderJobConfig, stopped: Callable[[], bool]) -> Iterator[SceneRecord]:
-    """Hand tasks to Ray, a bounded number at a time, and yield records as they come. A stop signal hands out no more
-    and waits for what runs."""
-    import ray
-
-    resources: dict[str, float] = {"num_cpus": config.ray.cpus_per_scene, "num_gpus": config.ray.gpus_per_scene}
-    if config.ray.memory_per_scene_gb:
-        resources["memory"] = config.ray.memory_per_scene_gb * 1e9
-    remote = ray.remote(max_retries=0, **resources)(run_scene)
-    slots = max(1, int(ray.cluster_resources().get("CPU", 1) / config.ray.cpus_per_scene))
-    waiting = list(reversed(tasks))
-    running: dict[ray.ObjectRef, SceneTask] = {}
-    while running or (waiting and not stopped()):
-        while waiting and not stopped() and len(running) < slots * config.ray.in_flight_per_slot:
-            task = waiting.pop()
-            running[remote.remote(task)] = task
-        done, _ = ray.wait(list(running), num_returns=1, timeout=1.0)
-        for reference in done:
-            task = running.pop(reference)
-            try:
-                yield ray.get(reference)
-            except ray.exceptions.RayTaskError as error:
-                if isinstance(error.cause, UserError):
-                    raise error.cause from None
-                raise
-            except ray.exceptions.RayError as error:  # the node or Ray's worker died under it
-                yield _lost(task, error)
+def _open_book(config: RenderJobConfig, ledger: Ledger) -> Book:
+    """Sweep what a killed driver left, and read where each scene stands. The lease must be held."""
+    digest = image_config_sha256(config)
+    ledger.declare(digest, {"scenes": config.scenes, "seed": config.seed})
+    shutil.rmtree(config.run / WORK, ignore_errors=True)
+    sweep_temporaries(config.run / STAGED)
+    keys = list_keys(config.run / STAGED)
+    if keys and ledger.is_empty():
+        rebuild(ledger, config, config.run / STAGED, keys, digest)
+    ledger.compact_all()
+    return read_book(ledger.table(COLUMNS), config.scenes, keys)
 
 
-def _lost(task: SceneTask, error: Exception) -> SceneRecord:
-    return SceneRecord(
-        scene=task.job.key, state="failed", reason=f"its node was lost ({type(error).__name__})", panoramas=(),
-        config_sha256=task.config_sha256, seconds=0.0, node="?", log=f"logs/{task.job.key}.log", log_tail=str(error)[-2000:],
-    )
+def _show(record: AttemptRecord, progress: Progress) -> int:
+    """Tell the person at the terminal; gives 1 if the record settles its scene."""
+    if record.outcome == "quarantined":
+        progress.fail()
+        progress.log(f"{record.scene} failed: {record.reason}")
+    elif record.outcome == "rejected":
+        progress.log(f"{record.scene} rejected: {record.reason}")
+    elif record.outcome == "fault":
+        progress.log(f"{record.scene}, attempt {record.attempt}: {record.reason}\n{_indented(record.log_tail)}".rstrip())
+    settles = record.outcome in ("done", "rejected", "quarantined")
+    progress.advance(int(settles))
+    return int(settles)
 
 
 @contextlib.contextmanager
@@ -163,6 +171,14 @@ def _indented(text: str, lines: int = 15) -> str:
     return "\n".join("    " + line for line in text.splitlines()[-lines:])
 
 
+def list_keys(staged: Path) -> set[str]:
+    """Keys of all staged panoramas, by one listing without a look at any of them."""
+    if not staged.is_dir():
+        return set()
+    with storage_errors(staged):
+        return {entry.name for entry in os.scandir(staged) if not entry.name.startswith(TEMPORARY_PREFIX)}
+
+
 def staged_folder(run: Path) -> Path:
     """Where a run stages its panoramas."""
-    return run / "staged"
+    return run / STAGED

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from cluster.config import EvalJobConfig, PackConfig, RenderJobConfig, TrainJobConfig
-from cluster.records import RECORDS, read_record
-from pano.errors import ConfigError, DataError
+from cluster.ledger import Ledger
+from pano.errors import DataError
 from pano.progress import Progress
 from pano.runlog import record_stage
 from pano.shards.layout import Manifest
@@ -26,33 +26,15 @@ def render_stage(config: RenderJobConfig) -> Any:
     """Render what is missing of the run. Gives a cluster.runner.RenderSummary."""
     from cluster.runner import image_config_sha256, render
 
-    check_same_config(config.run, image_config_sha256(config))
+    Ledger(config.ledger_url).check(image_config_sha256(config))  # before run.json says anything of this config
     with record_stage(config.run, "render", config, seed=config.seed, config_sha256=image_config_sha256(config)) as entry:
         summary = render(config)
         entry.update(
             scenes={state: summary.count(state) for state in ("done", "rejected", "failed")}, panoramas=summary.panoramas,
             reasons=summary.reasons, made_now=summary.made_now,
-            core_seconds_by_phase=_sum_timings(summary.records),
+            core_seconds_by_phase=summary.seconds_by_phase, core_hours=round(summary.tally.core_hours, 4),
         )
     return summary
-
-
-def check_same_config(run: Path, digest: str) -> None:
-    """Refuse to mix panoramas of two render configs in one run: the dataset would say one thing and hold two."""
-    for path in sorted((run / RECORDS).glob("*.json"))[:1]:
-        record = read_record(run, path.stem)
-        if record and record.config_sha256 != digest:
-            raise ConfigError(
-                f"{run} holds panoramas of another render config ({record.config_sha256[:12]}, this one is {digest[:12]}), and one "
-                f"dataset must not mix them. Choose another folder (run=…), or delete {run}")
-
-
-def _sum_timings(records: tuple) -> dict[str, float]:
-    total: dict[str, float] = {}
-    for record in records:
-        for phase, seconds in record.timings_s.items():
-            total[phase] = round(total.get(phase, 0.0) + seconds, 3)
-    return total
 
 
 def pack_stage(run: Path, config: PackConfig) -> Manifest:
@@ -100,7 +82,7 @@ def eval_stage(config: EvalJobConfig) -> Any:
 
     evaluation = EvalConfig.model_validate(config.model_dump(include=set(EvalConfig.model_fields)))
     with record_stage(config.run, "eval", config, seed=config.seed):
-        return run_evaluation(evaluation, config.dataset_folder, config.out_folder)
+        return run_evaluation(evaluation, config.dataset_folder, config.run)
 
 
 @dataclass(frozen=True)
@@ -145,8 +127,9 @@ def demo_stage(demo: Demo, say: Callable[[str], None], *, fresh: bool = False) -
     summary = timed("render", f"render {demo.render.scenes} Infinigen scenes with {demo.render.cameras_per_scene} panoramas each",
                     lambda: render_stage(demo.render))
     if summary.interrupted or not summary.panoramas or summary.count("failed"):
-        raise DataError(f"rendering did not finish: {summary.count('failed')} of {len(summary.records)} scenes failed, reasons: "
-                        f"{summary.reasons}. Logs are in {run / 'logs'}; the same command goes on from here")
+        raise DataError(f"rendering did not finish: {summary.count('failed')} of {demo.render.scenes} scenes failed, reasons: "
+                        f"{summary.reasons}. Logs are in {run / 'logs'}. Give the same command to go on from here (after "
+                        f"`pano retry {run}` if scenes failed)")
     timed("pack", "pack WebDataset shards", lambda: pack_stage(run, demo.pack))
     report = timed("verify", "verify every digest, schema and label map", lambda: verify_stage(run / "dataset"))
     if report.faults:

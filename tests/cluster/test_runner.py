@@ -25,7 +25,7 @@ def test_a_failed_scene_stays_alone_and_a_second_run_does_what_is_missing(tmp_pa
     first = render(job)
     assert [record.state for record in first.records] == ["done", "failed"]
     assert "missing.blend" in first.records[1].reason
-    assert first.made_now == 2 and first.panoramas == 1
+    assert first.made_now == 2 and first.panoramas == 1 and first.count("failed") == 1
     key, = list_staged(tmp_path / "run" / "staged")
     meta, members = read_staged(tmp_path / "run" / "staged", key)
     assert len(meta.instances) >= 8 and (meta.width, meta.height) == (128, 64)

@@ -138,8 +138,7 @@ def test_config_prints_what_would_run(pano, demo_yaml, tmp_path):
 
 
 def test_a_run_never_mixes_configs(pano, demo_yaml, tmp_path):
-    from cluster.records import SceneRecord, write_record
-    write_record(tmp_path / "run", SceneRecord(scene="s", state="done", reason=None, panoramas=(), config_sha256="0" * 64,
-                                               seconds=1.0, node="n", log="l"))
+    from cluster.ledger import Ledger
+    Ledger(str(tmp_path / "run" / "ledger")).declare("0" * 64, {})
     code, _, stderr = pano("render", demo_yaml)
-    assert code == 2 and "panoramas of another render config" in stderr
+    assert code == 2 and "the ledger of another render config" in stderr

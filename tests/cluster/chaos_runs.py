@@ -1,0 +1,81 @@
+"""Runs of synthetic scenes on a real Ray: each scene a real child process, about a second."""
+
+import json
+import os
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cluster.config import LimitsConfig, RayConfig, RenderJobConfig
+from cluster.ledger import Ledger
+from pano.staged import list_staged, read_staged
+
+ROOT = Path(__file__).parents[2]
+LIMITS = LimitsConfig(scene_timeout_s=60, no_progress_s=30, min_free_gb=0)
+
+
+class Chaos:
+    """A run folder, and what its scenes' attempts do (see chaos_worker)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.run = folder, folder / "run"
+
+    def plan(self, plan: dict[int, list[str]]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "plan.json").write_text(json.dumps(plan))
+
+    def job(self, scenes: int, **change) -> RenderJobConfig:
+        fields = {"run": self.run, "scenes": scenes, "cameras_per_scene": 1, "width": 64, "height": 32, "worker": "chaos_worker",
+                  "ray": RayConfig(), "limits": LIMITS}
+        return RenderJobConfig(**{**fields, **change})
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(str(self.run / "ledger"))
+
+    def starts(self, index: int) -> int:
+        return len(list((self.folder / "calls").glob(f"{index}-*")))
+
+    def assert_exact(self, scenes: int, failed: set[int] = frozenset(), rejected: set[int] = frozenset(), cameras: int = 1) -> None:
+        """The heart of every chaos test: accepted panoramas are the job's list less what was given up with a reason, each
+        once and whole; nobody is left running, and nothing half-written is left lying."""
+        from datagen.config import plan_scenes
+
+        jobs = plan_scenes(self.job(scenes, cameras_per_scene=cameras))
+        expected = sorted(job.sample_key(c) for job in jobs if job.index not in failed | rejected for c in range(cameras))
+        assert list_staged(self.run / "staged") == expected
+        for key in expected:
+            read_staged(self.run / "staged", key)
+        records = self.ledger.records()
+        last = {record.index: record for record in records}
+        assert {record.index for record in records if record.outcome == "done"} == set(range(scenes)) - failed - rejected
+        assert {i for i, record in last.items() if record.outcome == "quarantined"} == failed
+        assert all(last[i].reason for i in failed | rejected)
+        assert {record.index for record in records if record.outcome == "rejected"} == rejected
+        assert orphans(self.folder) == []
+        leftovers = [path for path in self.run.rglob("*") if path.name.startswith(".tmp-")]
+        assert leftovers == [] and not (self.run / "work").exists()
+        assert self.ledger.store.names("attempts") == []
+
+
+def orphans(chaos: Path) -> list[str]:
+    """Living processes of this test: workers and what they started carry CHAOS in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            ours = process.environ().get("CHAOS") == str(chaos) and "PANOFORGE_ATTEMPT" in process.environ()
+            if ours and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.fixture
+def chaos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Chaos:
+    monkeypatch.setenv("CHAOS", str(tmp_path / "chaos"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "cluster")]))
+    result = Chaos(tmp_path / "chaos")
+    result.plan({})
+    return result
