@@ -101,8 +101,22 @@ def _scores(results: Mapping[str, Any]) -> Section:
     ), blocks=[
         Table(["method", "mIoU", "cos φ-weighted", "mean over panoramas", "ceiling", "logit ceiling", "floor"], rows,
               strong=[best] if len(rows) > 1 else []),
-        Facts(summaries),
+        Facts(summaries), *_groups(results, methods),
     ])
+
+
+def _groups(results: Mapping[str, Any], methods: Sequence[str]) -> list[Table]:
+    """A table per way to group: mIoU of each method, and the logit ceiling of the last one, in every group."""
+    tables = []
+    for by in dict.fromkeys(entry["by"] for entry in results["groups"]):
+        entries = {(e["group"], e["method"], e["role"]): e for e in results["groups"] if e["by"] == by}
+        rows = []
+        for group in dict.fromkeys(key[0] for key in entries):
+            cells = [Bar(e["miou"], percent(e["miou"])) for e in (entries[group, method, "model"] for method in methods)]
+            ceiling = entries[group, methods[-1], "logit ceiling"]
+            rows.append([group, count(ceiling["instances"]), *cells, percent(ceiling["miou"])])
+        tables.append(Table([by, "instances", *methods, f"logit ceiling of {methods[-1]}"], rows, caption=f"mIoU by {by}"))
+    return tables
 
 
 def _protocol(results: Mapping[str, Any]) -> Section:

@@ -75,6 +75,39 @@ def read_rows(path: Path, fingerprint: str) -> list[Row] | None:
     return [Row(**{**row, "flags": tuple(row["flags"])}) for row in table.to_pylist()]
 
 
+# Sizes are COCO's 32² and 96² pixels, in a 1024² view of 90° (512 pixels to the radian), as solid angles.
+SMALL_SR, LARGE_SR = (32 / 512) ** 2, (96 / 512) ** 2
+
+
+def groups_of(row: Row) -> dict[str, str]:
+    """The group of an instance under each way to group."""
+    lat = abs(row.lat_deg)
+    return {
+        "size": "small" if row.area_sr < SMALL_SR else "medium" if row.area_sr < LARGE_SR else "large",
+        "latitude of the click": "below 30°" if lat < 30 else "30° to 60°" if lat < 60 else "above 60°",
+        "crossing": "over a pole" if "pole" in row.flags else "over the seam" if "seam" in row.flags else "neither",
+    }
+
+
+GROUP_ORDER = {
+    "size": ("small", "medium", "large"), "latitude of the click": ("below 30°", "30° to 60°", "above 60°"),
+    "crossing": ("neither", "over the seam", "over a pole"),
+}
+
+
+def group_scores(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """mIoU by method and role within every group that has instances."""
+    found: dict[tuple[str, str, str, str], list[float]] = {}
+    for row in rows:
+        for by, group in groups_of(row).items():
+            found.setdefault((by, group, row.method, row.role), []).append(row.iou)
+    return [
+        {"by": by, "group": group, "method": method, "role": role, "instances": len(ious), "miou": miou(ious)}
+        for by, order in GROUP_ORDER.items() for group in order
+        for (b, g, method, role), ious in found.items() if (b, g) == (by, group)
+    ]
+
+
 def scores(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """One entry per method and role, in the order of first appearance: mIoU by instance (`miou`), by panorama
     (`miou_by_image`), cos φ-weighted (`miou_cos`), and how many instances and panoramas they are of."""

@@ -22,7 +22,7 @@ from eval.methods import Method, Plan, get_method
 from eval.metrics import iou, row_counts
 from eval.predictors import FrameInput, Predictor
 from eval.prompts import InstancePrompt, click_instances, project_prompts, save_prompts
-from eval.results import ROWS_NAME, Role, Row, read_rows, rows_parquet, scores
+from eval.results import ROWS_NAME, Role, Row, group_scores, read_rows, rows_parquet, scores
 from eval.segment import Panorama, frame_inputs, segment
 from pano.errors import UsageError
 from pano.pictures import shrink_ids, shrink_rgb
@@ -182,7 +182,8 @@ def _results(
         "dataset": {"name": data.folder.name, "manifest_sha256": data_sha256, "split": config.split, "panoramas": len(keys),
                     "of": len(data), "size": sorted({f"{w}×{h}" for w, h in _sizes(data)})},
         "versions": versions(), "hardware": hardware(),
-        "scores": scores(rows), "rows": [{**asdict(row), "flags": list(row.flags)} for row in rows],
+        "scores": scores(rows), "groups": group_scores(rows),
+        "rows": [{**asdict(row), "flags": list(row.flags)} for row in rows],
     }
 
 

@@ -6,7 +6,7 @@ one, with those objects only that the frame has a click for.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +47,23 @@ def segment(
 ) -> Masks:
     """The masks of the prompted instances, in the order of `prompts`."""
     objects = project_prompts(prompts, plan.projections)
-    logits = list(predictor.predict(inputs, objects) if plan.video else _predict_singly(inputs, objects, predictor))
+    if plan.video:
+        logits = list(predictor.predict(inputs, objects))
+        if plan.bidirectional:
+            logits += _predict_backwards(inputs, objects, predictor)
+    else:
+        logits = list(_predict_singly(inputs, objects, predictor))
     return merge_masks(plan.projections, logits, len(objects), panorama.width, panorama.height, clamp=clamp)
+
+
+def _predict_backwards(
+    inputs: Sequence[FrameInput], objects: Sequence[ObjectPrompt], predictor: Predictor
+) -> Iterator[FrameLogits]:
+    """The video from its last frame to its first; frames are numbered as in `inputs`."""
+    last = len(inputs) - 1
+    mirrored = [ObjectPrompt(prompt.id, {last - t: points for t, points in prompt.points.items()}) for prompt in objects]
+    for said in predictor.predict(inputs[::-1], mirrored):
+        yield replace(said, frame=last - said.frame)
 
 
 def _predict_singly(inputs: Sequence[FrameInput], objects: Sequence[ObjectPrompt], predictor: Predictor) -> Iterator[FrameLogits]:

@@ -1,4 +1,4 @@
-"""Methods: how a panorama is shown to a model. One file each, one interface, registered in `METHODS`.
+"""Methods: how a panorama is shown to a model. One file each, one interface, found by `get_method`.
 
 A method turns a panorama's size and the config into a tuple of projections, in the order in which a video model should
 see them, and says whether they are one video or so many single images. All the rest (sampling, prompts, prediction,
@@ -15,10 +15,12 @@ from eval.frames import Projection
 @dataclass(frozen=True)
 class Plan:
     """The frames of a method over one panorama size. `video`: masks propagate from frame to frame; otherwise every
-    frame is its own image and only frames that see a click say anything."""
+    frame is its own image and only frames that see a click say anything. `bidirectional`: a video is also run backwards, and
+    what both runs say is merged."""
 
     projections: tuple[Projection, ...]
     video: bool
+    bidirectional: bool = False
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,6 @@ class Method:
 
 def get_method(name: str) -> Method:
     """The method called `name` (config validation has already refused unknown names)."""
-    from eval.methods import direct, scan
+    from eval.methods import direct, patches, scan
 
-    return {method.name: method for module in (direct, scan) for method in module.METHODS}[name]
+    return {method.name: method for module in (direct, patches, scan) for method in module.METHODS}[name]
