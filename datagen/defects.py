@@ -16,6 +16,11 @@ ROCK_ADDON = "bl_ext.blender_org.antlandscape"
 ROCK_NOTE = "infinigen2 rock_rand replaced by bowl_rand: Blender add-on antlandscape is not installed"
 
 
+def objects_named(names: Iterable[str]) -> set[bpy.types.Object]:
+    """The objects of these names. KeyError if one is not there."""
+    return {bpy.data.objects[name] for name in names}
+
+
 def delete_leftovers(keep: Iterable[bpy.types.Object]) -> int:
     """Defect: Infinigen 2 leaves the pools it samples from, failed placements and collision proxies in the file, where
     they render too (at subdivision level 6). Deletes every object that is not in `keep`. Returns how many."""

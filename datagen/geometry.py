@@ -29,6 +29,8 @@ def prepare(things: Sequence[Thing], subdivision_cap: int) -> None:
     """Realise the geometry of `things` and give thing k (from 0) the pass index k + 1, on all its objects."""
     check_count(len(things))
     owner = {name: index for index, thing in enumerate(things, start=1) for name in thing.objects}
+    for obj in bpy.data.objects:  # a file from outside may bring indices of its own
+        obj.pass_index = 0
     objects = [bpy.data.objects[name] for name in owner]
     cap_subdivision(objects, subdivision_cap)
     _realise_instances(owner)

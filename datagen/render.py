@@ -119,7 +119,7 @@ def configure(settings: RenderSettings) -> None:
     render.resolution_percentage = 100
     render.pixel_aspect_x = render.pixel_aspect_y = 1.0
     render.use_border = render.use_motion_blur = render.use_simplify = render.use_sequencer = False
-    render.use_compositing = scene.use_nodes = False
+    render.use_compositing = scene.use_nodes = render.use_multiview = render.use_freestyle = False
     render.film_transparent = False
     render.use_persistent_data = True
     render.image_settings.file_format = "OPEN_EXR_MULTILAYER"
@@ -130,7 +130,8 @@ def configure(settings: RenderSettings) -> None:
     cycles.use_adaptive_sampling = settings.adaptive_threshold > 0
     cycles.adaptive_threshold = settings.adaptive_threshold
     cycles.time_limit = 0.0
-    cycles.seed = settings.seed
+    cycles.seed, cycles.sample_offset = settings.seed, 0
+    cycles.use_fast_gi = cycles.shading_system = False
     cycles.max_bounces = cycles.diffuse_bounces = cycles.glossy_bounces = settings.max_bounces
     cycles.transmission_bounces = max(settings.max_bounces, 4) if settings.max_bounces else 0
     cycles.transparent_max_bounces = 8
@@ -154,7 +155,9 @@ def configure(settings: RenderSettings) -> None:
 
 def _configure_layer(settings: RenderSettings) -> None:
     layer = bpy.context.view_layer
-    layer.material_override = None
+    for other in bpy.context.scene.view_layers:
+        other.use = other == layer
+    layer.material_override, layer.samples = None, 0
     layer.pass_alpha_threshold = 0.0
     layer.use_pass_combined = layer.use_pass_z = layer.use_pass_object_index = layer.use_pass_normal = True
     layer.use_pass_diffuse_color = layer.use_pass_glossy_color = layer.use_pass_transmission_color = settings.albedo
@@ -224,7 +227,7 @@ def _phase_clock() -> Iterator[dict[str, float]]:
 def read_exr(path: Path) -> dict[str, NDArray]:
     """Channels of Blender's multi-layer EXR by `Pass.Component`, e.g. `IndexOB.X`, each H×W float32."""
     with OpenEXR.File(str(path), separate_channels=True) as file:
-        found = {name.split(".", 1)[1]: channel.pixels for name, channel in file.channels().items() if "." in name}
+        found = {".".join(name.rsplit(".", 2)[1:]): channel.pixels for name, channel in file.channels().items() if "." in name}
     wrong = sorted(name for name, pixels in found.items() if pixels.dtype != np.float32)
     if wrong:
         raise RenderFailed(f"the EXR holds {wrong} as half floats, ids above 2048 would be wrong: expected full floats")

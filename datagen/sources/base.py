@@ -2,7 +2,7 @@
 
 A source fills the open Blender file with geometry, lights and a world, and says what each object is: which objects make
 up one thing that a person would click, what it is called, and where a camera may stand. It sets no render settings,
-makes no camera and starts no render. Sources are found by name in `SOURCES`, so a new one is one file and one line.
+makes no camera and starts no render. Sources are found by name in `source_functions`, so a new one is one file and one line.
 """
 
 from collections.abc import Callable
@@ -51,9 +51,13 @@ SceneSource = Callable[[SceneJob, int], Scene]  # (job, seed) -> Scene, in an em
 
 def source_functions() -> dict[str, SceneSource]:
     """All sources by name. Imports bpy and the generators, so only a render process may call it."""
-    from datagen.sources import infinigen2_rooms
+    from datagen.sources import blend, infinigen2_floating, infinigen2_rooms
 
-    return {"infinigen2.rooms": infinigen2_rooms.make_scene}
+    return {
+        "infinigen2.rooms": infinigen2_rooms.make_scene,
+        "infinigen2.floating": infinigen2_floating.make_scene,
+        "blend": blend.make_scene,
+    }
 
 
 def make_scene(job: SceneJob, seed: int) -> Scene:

@@ -26,6 +26,8 @@ from mathutils import Euler
 
 from datagen import defects, geometry, materials, render
 from datagen.cameras import matrix_rows, world_from_pano
+from datagen.config import SceneJob
+from datagen.sources import blend
 from datagen.sources.base import Thing
 from datagen.surface import scene_surface
 from pano.sample import Pose
@@ -250,6 +252,39 @@ def leftovers() -> dict[str, object]:
     return {"deleted": count, "left": sorted(bpy.data.objects.keys()), "moved": (child.matrix_world.translation - was).length}
 
 
+def blend_file(out: Path) -> dict[str, object]:
+    """A file made with plain bpy comes back through the `blend` source; one with auto-run text and an empty one do not."""
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    cluttered()
+    lamp(100, (0, 0, 2.4))
+    hidden = ball("hidden", np.zeros(3), 0.1, 8)
+    hidden.hide_render = True
+    bpy.context.view_layer.name = "View.Layer.001"
+    bpy.context.scene.view_layers.new("another")
+    bpy.data.objects["Suzanne"].pass_index = bpy.context.scene.objects["hidden"].pass_index = 9
+    bpy.ops.wm.save_as_mainfile(filepath=str(out / "good.blend"))
+    bpy.data.texts.new("startup.py").use_module = True
+    bpy.ops.wm.save_as_mainfile(filepath=str(out / "scripted.blend"))
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.ops.wm.save_as_mainfile(filepath=str(out / "empty.blend"))
+    (out / "broken.blend").write_bytes(b"BLENDER nonsense")
+    refused = {}
+    for name in ("scripted", "empty", "broken", "missing"):
+        try:
+            blend.make_scene(SceneJob(0, "blend", "blend", str(out / f"{name}.blend"), (0,), 1), 0)
+        except blend.UnusableBlend as error:
+            refused[name] = str(error)
+    scene = blend.make_scene(SceneJob(0, "blend", "blend", str(out / "good.blend"), (0,), 1), 0)
+    geometry.prepare(scene.things, subdivision_cap=2)
+    geometry.hide_all_but(scene.things)
+    passes = take(settings(width=256, height=128, denoise=False, albedo=False), pose(), out)
+    surface, (v, u) = scene_surface(), np.mgrid[:128, :256]
+    directions = pixel_to_direction(u.ravel(), v.ravel(), 256, 128) @ np.array(pose().world_from_pano).T
+    met = surface.cast(np.array(POSITION), directions).index
+    return {"refused": refused, "things": [thing.name for thing in scene.things],
+            "differ": int((met != passes.index.ravel()).sum()), "seen": len(np.unique(met))}
+
+
 def rocks() -> dict[str, object]:
     """Without the add-on a rock is a bowl, with a note; the generator is put back afterwards."""
     from infinigen2.objects import boulder
@@ -265,7 +300,7 @@ def main(out: Path) -> None:
     analytic(out)
     oracle(out)
     facts = {"persistent": persistent(out), "flattened": flattened(out), "messages": messages(),
-             "leftovers": leftovers(), "rocks": rocks(), "device": render.choose_device("optix", 0)}
+             "leftovers": leftovers(), "blend": blend_file(out), "rocks": rocks(), "device": render.choose_device("optix", 0)}
     (out / "facts.json").write_text(json.dumps(facts))
 
 

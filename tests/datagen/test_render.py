@@ -164,3 +164,18 @@ def test_rocks_need_no_addon(facts):
 def test_a_device_that_is_not_there_is_one_warning(facts):
     used, warning = facts["device"]
     assert used.startswith("optix") or "optix was asked for" in warning
+
+
+def test_a_blend_file_from_outside_renders_with_correct_ids(facts):
+    blend = facts["blend"]
+    assert "Suzanne" in blend["things"] and "plant0" in blend["things"] and "hidden" not in blend["things"]
+    assert blend["seen"] > 30 and blend["differ"] <= 2
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("scripted", "ask to run on opening (startup.py)"), ("empty", "nothing in scene 'Scene' renders"),
+     ("broken", "cannot open it"), ("missing", "no such file on the machine that renders")],
+)
+def test_unusable_blend_files_are_refused_with_the_reason(facts, name, says):
+    assert says in facts["blend"]["refused"][name]

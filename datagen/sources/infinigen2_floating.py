@@ -1,0 +1,38 @@
+"""Source `infinigen2.floating`: Infinigen 2 objects floating in a 5 m cube under a sky, for hard occlusions.
+
+Chairs, lamps, shelves and primitives at any angle, close together: what the tidy rooms never show. There is no floor and
+no wall, so rays may end in the sky.
+"""
+
+from importlib.metadata import version
+
+import numpy as np
+
+from datagen import defects
+from datagen.config import SceneJob
+from datagen.sources.base import Region, Scene, SceneFailed, describe
+from datagen.sources.infinigen2_rooms import things_of
+
+SIZE_M = 5.0
+
+
+def make_scene(job: SceneJob, seed: int) -> Scene:
+    """Fill the open, empty Blender file. Raises SceneFailed when a generator does."""
+    import procfunc as pf
+    from infinigen2.lighting import sky_lighting
+    from infinigen2.scenes import floating_objects
+
+    rng_objects, rng_sky = np.random.default_rng(seed).spawn(2)
+    notes: list[str] = []
+    with defects.rocks_without_addon(notes.append):
+        try:
+            placed = floating_objects.floating_objects_rand(rng_objects).all_objects
+            lights = sky_lighting.sky_hosek_wilkie_with_sun_lamp_rand(rng_sky).lights
+        except Exception as error:  # a generator may fail in any way it likes; the seed is then unusable
+            raise SceneFailed(f"floating_objects_rand: {describe(error)}") from error
+    things = things_of([obj.item() for obj in placed if isinstance(obj, pf.MeshObject)])
+    keep = {name for thing in things for name in thing.objects}
+    floating_lights = [obj for obj in placed if isinstance(obj, pf.LightObject)]
+    defects.delete_leftovers(defects.objects_named(keep) | {light.item() for light in [*lights, *floating_lights]})
+    return Scene(things=things, region=Region((0.0, 0.0, 0.0), (SIZE_M, SIZE_M, SIZE_M), 0.0), indoor=False,
+                 notes=tuple(sorted(set(notes))), versions={"infinigen": version("infinigen")})
