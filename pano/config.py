@@ -41,19 +41,18 @@ def load_config(path: Path, model: type[Model], overrides: Sequence[str] = (), *
         if not isinstance(loaded[section], DictConfig):
             raise ConfigError(f"{path}: {section}: expected a section (a mapping of keys), got {loaded[section]!r}")
         shared = {key: loaded[key] for key in SHARED_KEYS if key in loaded and key in model.model_fields}
-        whole = loaded
-        loaded = OmegaConf.merge(shared, loaded[section])
+        for key, value in _split(overrides):
+            if key in SHARED_KEYS:
+                OmegaConf.update(loaded, key, value, force_add=True)
+        whole, loaded = loaded, OmegaConf.merge(shared, loaded[section])
         loaded._set_parent(whole)  # so that ${run} still finds the top of the file
     return _resolve(path, loaded, model, overrides)
 
 
 def _resolve(path: Path, loaded: DictConfig, model: type[Model], overrides: Sequence[str]) -> Model:
     try:
-        for override in overrides:
-            if "=" not in override or override.startswith("="):
-                raise ConfigError(f"override {override!r}: expected key=value, e.g. scenes=4 or ray.address=auto")
-            key, value = override.split("=", 1)
-            OmegaConf.update(loaded, key, yaml.safe_load(value) if value else None, force_add=True)
+        for key, value in _split(overrides):
+            OmegaConf.update(loaded, key, value, force_add=True)
         data = OmegaConf.to_container(loaded, resolve=True)
     except (OmegaConfBaseException, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: {str(error).splitlines()[0]}") from None
@@ -68,6 +67,20 @@ def config_from_overrides(model: type[Model], overrides: Sequence[str]) -> Model
 def top_level(path: Path) -> set[str]:
     """The top-level keys of a config file."""
     return {str(key) for key in _read_yaml(path)}
+
+
+def _split(overrides: Sequence[str]) -> list[tuple[str, Any]]:
+    """`key=value` texts as keys and YAML values. ConfigError for anything else."""
+    pairs = []
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not key or not equals:
+            raise ConfigError(f"override {override!r}: expected key=value, e.g. scenes=4 or ray.address=auto")
+        try:
+            pairs.append((key, yaml.safe_load(value) if value else None))
+        except yaml.YAMLError as error:
+            raise ConfigError(f"override {override!r}: {' '.join(str(error).split())}") from None
+    return pairs
 
 
 def _read_yaml(path: Path) -> DictConfig:
