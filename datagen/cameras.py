@@ -17,7 +17,7 @@ from datagen.config import CameraSettings, QualitySettings
 from datagen.quality import RejectedScene
 from datagen.sources.base import Region
 from datagen.surface import Surface, fibonacci_directions
-from pano.sample import Pose
+from pano.sample import Pose, Vector
 
 CANDIDATES = 96
 RAYS = 640
@@ -77,7 +77,8 @@ def greedy_coverage(places: list[Place], count: int) -> list[int]:
     """Indices of up to `count` places, each adding the most unseen voxels; ties go to the larger clearance, then to the
     lower index."""
     covered: set[tuple[int, int, int]] = set()
-    left, chosen = list(range(len(places))), []
+    left = list(range(len(places)))
+    chosen: list[int] = []
     while left and len(chosen) < count:
         best = max(left, key=lambda i: (len(places[i].seen - covered), places[i].clearance_m, -i))
         chosen.append(best)
@@ -96,9 +97,9 @@ def make_pose(place: Place, camera: CameraSettings, rng: np.random.Generator) ->
                 world_from_pano=matrix_rows(rotation), clearance_m=place.clearance_m)
 
 
-def matrix_rows(matrix: Iterable[Iterable[float]]) -> tuple[tuple[float, float, float], ...]:
+def matrix_rows(matrix: Iterable[Iterable[float]]) -> tuple[Vector, Vector, Vector]:
     """A 3×3 array as plain tuples of rows."""
-    a, b, c = (tuple(float(value) for value in row) for row in matrix)
+    a, b, c = ((float(x), float(y), float(z)) for x, y, z in matrix)
     return a, b, c
 
 

@@ -6,13 +6,13 @@ list, and so that scene 7 is the same scene whether 8 or 80,000 are asked for.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-ROOMS = ("livingroom", "bedroom", "bathroom", "diningroom", "kitchen")
 Room = Literal["livingroom", "bedroom", "bathroom", "diningroom", "kitchen"]
+ROOMS: tuple[Room, ...] = get_args(Room)
 # How each rendered product is stored. rgb has two forms and is settled by `rgb_format`.
 PRODUCT_SUFFIXES = {
     "instance": "instance.zst", "depth": "depth.zst", "normal": "normal.zst", "semantic": "semantic.zst",

@@ -20,7 +20,7 @@ from datagen.config import RenderConfig
 from datagen.quality import RejectedScene
 from datagen.sources.base import Scene, SceneFailed, make_scene
 from datagen.surface import Surface, scene_surface
-from datagen.worker import Panorama, Rejection, SceneRequest, SceneResult, Timer, peak_memory_mb, say
+from datagen.worker import Panorama, Rejection, SceneRequest, SceneResult, Timer, cpu_seconds, peak_memory_mb, say
 from pano.masks import dense_ids
 from pano.sample import InstanceLabel, Pose, SampleMeta, instance_table
 from pano.staged import write_staged
@@ -46,7 +46,8 @@ def render_scene(request: SceneRequest, timer: Timer, folder: Path) -> SceneResu
             break
     return SceneResult(
         key=request.scene.key, outcome="done" if panoramas else "rejected", panoramas=tuple(panoramas),
-        rejections=tuple(rejections), timings_s=timer.seconds, peak_memory_mb=peak_memory_mb(), device=device, notes=notes)
+        rejections=tuple(rejections), timings_s=timer.seconds, cpu_s=cpu_seconds(),
+        peak_memory_mb=peak_memory_mb(), device=device, notes=notes)
 
 
 class SceneAttempt:

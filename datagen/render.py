@@ -42,7 +42,7 @@ class RenderFailed(Exception):
 class Passes:
     """One render: `linear` float32 H×W×3 scene-referred colour, `index` int32 H×W pass index (0 = nothing), `depth_m`
     float32 H×W (+inf = nothing), `normal` float32 H×W×3 world frame (0 = nothing), `albedo` float32 H×W×3 linear,
-    `material` int32 H×W. `timings_s` has sync, sample and denoise."""
+    `material` int32 H×W. `timings_s` has sync, sample and save."""
 
     linear: NDArray[np.float32]
     index: NDArray[np.int32]
@@ -203,8 +203,8 @@ def render_passes(settings: RenderSettings, folder: Path) -> Passes:
 
 @contextlib.contextmanager
 def _phase_clock() -> Iterator[dict[str, float]]:
-    """Time from start to the first sample (sync), to the last (sample), to the end (denoise, write). Reads Cycles' own
-    status line."""
+    """Time from start to the first sample (sync), to the last (sample), to the end (save). Reads Cycles' own status line,
+    which reports the last sample only after the denoiser has run: `sample` includes it."""
     timings: dict[str, float] = {}
     marks = {"start": time.perf_counter()}
 
@@ -221,7 +221,7 @@ def _phase_clock() -> Iterator[dict[str, float]]:
         bpy.app.handlers.render_stats.remove(on_status)
         end = time.perf_counter()
         first, last = marks.get("first", end), marks.get("last", end)
-        timings.update(sync=first - marks["start"], sample=last - first, denoise=end - last)
+        timings.update(sync=first - marks["start"], sample=last - first, save=end - last)
 
 
 def read_exr(path: Path) -> dict[str, NDArray]:

@@ -7,6 +7,7 @@ without any accepted panorama to the next seed, and `rejected` with all the reas
 """
 
 import json
+import os
 import sys
 import tempfile
 import time
@@ -62,6 +63,7 @@ class SceneResult(_Message):
     rejections: tuple[Rejection, ...] = ()
     error: str | None = None  # for `failed`: one line; the traceback is in the log
     timings_s: dict[str, float] = {}
+    cpu_s: float = 0.0  # core-seconds of this process, imports included: what a panorama really costs
     peak_memory_mb: float = 0.0
     device: str = ""
     notes: tuple[str, ...] = ()
@@ -117,7 +119,13 @@ def run(request: SceneRequest) -> SceneResult:
             if not isinstance(error, UserError):
                 traceback.print_exc()
             return SceneResult(key=request.scene.key, outcome="failed", error=f"{type(error).__name__}: {error}",
-                               timings_s=timer.seconds, peak_memory_mb=peak_memory_mb())
+                               timings_s=timer.seconds, cpu_s=cpu_seconds(), peak_memory_mb=peak_memory_mb())
+
+
+def cpu_seconds() -> float:
+    """User and system time of this process so far."""
+    times = os.times()
+    return times.user + times.system
 
 
 def peak_memory_mb() -> float:

@@ -14,6 +14,7 @@ from datagen.sources.base import Region, Scene, SceneFailed, describe
 from datagen.sources.infinigen2_rooms import things_of
 
 SIZE_M = 5.0
+DENSITY = 0.3  # share of the cube that is filled; Infinigen's own 0.125 leaves mostly sky
 
 
 def make_scene(job: SceneJob, seed: int) -> Scene:
@@ -26,7 +27,7 @@ def make_scene(job: SceneJob, seed: int) -> Scene:
     notes: list[str] = []
     with defects.rocks_without_addon(notes.append):
         try:
-            placed = floating_objects.floating_objects_rand(rng_objects).all_objects
+            placed = floating_objects.floating_objects_rand(rng_objects, volume_density=DENSITY).all_objects
             lights = sky_lighting.sky_hosek_wilkie_with_sun_lamp_rand(rng_sky).lights
         except Exception as error:  # a generator may fail in any way it likes; the seed is then unusable
             raise SceneFailed(f"floating_objects_rand: {describe(error)}") from error
