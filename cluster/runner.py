@@ -21,6 +21,7 @@ from cluster.ledger import AttemptRecord, Ledger
 from cluster.ray_session import ray_session
 from cluster.rebuild import rebuild
 from cluster.scene_task import STAGED, WORK
+from cluster.status import save_job
 from cluster.tally import Tally, sum_json_columns, tally
 from datagen.config import RenderConfig
 from pano.config import config_sha256
@@ -102,6 +103,7 @@ def render(config: RenderJobConfig) -> RenderSummary:
         (config.run / STAGED).mkdir(parents=True, exist_ok=True)
     made = 0
     with Lease(ledger.store, str(config.run)) as lease, _drain_on_signal() as stopped:
+        save_job(config)
         book = _open_book(config, ledger)
         with Progress("render", total=config.scenes) as progress:
             progress.advance(config.scenes - book.count(State.OPEN))

@@ -4,6 +4,7 @@ Every function takes typed configs and gives typed results; printing is the comm
 happen inside, so that `pano --help` and `pano verify` start at once.
 """
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +36,17 @@ def render_stage(config: RenderJobConfig) -> Any:
             core_seconds_by_phase=summary.seconds_by_phase, core_hours=round(summary.tally.core_hours, 4),
         )
     return summary
+
+
+def plan_stage(config: RenderJobConfig, calibration: Path | None = None, slots: int | None = None) -> Any:
+    """What a run will take, calibrated on its own scenes or on another run's. Gives a cluster.plan.RunPlan."""
+    from cluster.plan import plan_run
+    from cluster.runner import image_config_sha256
+    from cluster.status import ledger_of, load_job
+
+    ledger = ledger_of(load_job(calibration)) if calibration else Ledger(config.ledger_url)
+    here = max(1, int(len(os.sched_getaffinity(0)) / config.ray.cpus_per_scene))
+    return plan_run(config, ledger, image_config_sha256(config), slots=slots or here, in_place=calibration is None)
 
 
 def pack_stage(run: Path, config: PackConfig) -> Manifest:
