@@ -48,8 +48,9 @@ class Categories:
 
 
 def base_name(object_name: str) -> str:
-    """`cup_rand.005` → `cup`; `dining_chair_02` → `dining_chair`; `cube_rand_effect_bevel.004` → `cube`."""
-    return _VARIANT.sub("", _NUMBERING.sub("", object_name))
+    """`cup_rand.005` → `cup`; `dining_chair_02` → `dining_chair`; `cube_rand_effect_bevel.004` → `cube`;
+    `_table_coffee_legged_rand` (a private generator) → `table_coffee_legged`."""
+    return _VARIANT.sub("", _NUMBERING.sub("", object_name)).lstrip("_")
 
 
 def parse_categories(document: dict[str, dict]) -> Categories:

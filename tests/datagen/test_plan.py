@@ -76,6 +76,7 @@ def test_names_become_categories():
     assert base_name("cup_rand.005") == "cup" and base_name("dining_chair_02") == "dining_chair"
     assert base_name("cube_rand_effect_bevel.004") == "cube" and base_name("room_wall_sill_01.002") == "room_wall_sill"
     assert categories.of("plant_pot_large_rand.001").name == "plant"
+    assert categories.of("_table_coffee_legged_rand").name == "table" and categories.of("<lambda>").name == "window"
     assert categories.of("room_floor_00").flags == ("structure",) and categories.of("window_03").flags == ("transparent",)
     unknown = categories.of("spaceship_rand.007")
     assert (unknown.name, unknown.id) == ("unknown:spaceship", 0)
