@@ -110,6 +110,7 @@ class TrainConfig(Config):
     steps: Positive = 1000
     clips_per_step: Positive = 8
     clips_per_forward: Positive = 1
+    objects_per_forward: Count = 0  # of a forward pass's objects, this many at a time (0 = all): less memory, same sum
     seed: Count = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     on_bad_loss: Literal["stop", "skip"] = "stop"
@@ -132,6 +133,13 @@ class TrainConfig(Config):
         if self.clips_per_step % share:
             raise ValueError(f"clips_per_step ({self.clips_per_step}) must be a multiple of clips_per_forward × devices ({share}): "
                              "every process takes the same share of a step")
+        return self
+
+    @model_validator(mode="after")
+    def _objects_share_an_encoding(self) -> Self:
+        if self.objects_per_forward and "image_encoder" not in self.model.frozen:
+            raise ValueError("objects_per_forward needs image_encoder in model.frozen: groups of objects share its output, "
+                             "which must then need no gradient")
         return self
 
     @model_validator(mode="after")

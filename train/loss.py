@@ -5,12 +5,18 @@ step, objectness always, summed over frames and correction steps, divided by the
 process group for that number in each forward pass. Here the caller gives it: the step's objects over all forward
 passes and all processes. So a step's gradient does not depend on how its clips were dealt out, and one forward pass
 with its own number gives upstream's loss (tested).
+
+Masks that come at low resolution are enlarged here, one prediction step at a time, and what that step computed is
+thrown away and computed again in the backward pass: at 1024 px the graph of upstream's loss takes more memory than the
+model, to save a few per cent of the time.
 """
 
 from collections import defaultdict
 from typing import Any
 
 from torch import Tensor
+from torch.nn.functional import interpolate
+from torch.utils.checkpoint import checkpoint
 from training.loss_fns import MultiStepMultiMasksAndIous
 from training.trainer import CORE_LOSS_KEY
 
@@ -30,6 +36,23 @@ class ScanLoss(MultiStepMultiMasksAndIous):
             for key, value in self._forward(outs, targets, max(1.0, num_objects)).items():
                 losses[key] += value
         return {LOSS_NAMES[key]: value for key, value in losses.items()}
+
+
+    def _update_losses(
+        self, losses: dict[str, Any], src_masks: Tensor, target_masks: Tensor, ious: Tensor, num_objects: float,
+        object_score_logits: Tensor,
+    ) -> None:
+        """Add one prediction step (src_masks O×M×h×w, any h and w) to `losses`."""
+        def terms(masks: Tensor, ious: Tensor, scores: Tensor) -> tuple[Tensor, ...]:
+            if masks.shape[-2:] != target_masks.shape[-2:]:
+                masks = interpolate(masks, target_masks.shape[-2:], mode="bilinear", align_corners=False)  # as SAM2Base does
+            found: dict[str, Any] = dict.fromkeys(losses, 0)
+            super(ScanLoss, self)._update_losses(found, masks, target_masks, ious, num_objects, scores)
+            return tuple(found.values())
+
+        values = checkpoint(terms, src_masks, ious, object_score_logits, use_reentrant=False, preserve_rng_state=False)
+        for key, value in zip(losses, values, strict=True):
+            losses[key] += value
 
 
 def build_loss(settings: LossSettings) -> ScanLoss:

@@ -79,6 +79,6 @@ def prompt_rng(seed: int, step: int) -> np.random.Generator:
     return np.random.default_rng([seed, PROMPT_LANE, step])
 
 
-def noise_seed(seed: int, position: int) -> int:
-    """The torch seed of the forward pass that starts at `position`: where clicks fall, dropout."""
-    return int(np.random.default_rng([seed, NOISE_LANE, position]).integers(2**62))
+def noise_seed(seed: int, position: int, group: int = 0) -> int:
+    """The torch seed of a group of objects of the forward pass that starts at `position`: where clicks fall, dropout."""
+    return int(np.random.default_rng([seed, NOISE_LANE, position, group]).integers(2**62))

@@ -1,13 +1,14 @@
-"""SAM2Train with two defects boxed and the frozen encoder run as one.
+"""SAM2Train with two defects boxed, the frozen encoder run once, and less kept in memory.
 
 `ScanSAM2` takes and gives what `training.model.sam2.SAM2Train` does, from the same parameters under the same names. It
-differs in three places, each tested against upstream:
+differs in four places, each tested against upstream:
 
 - An image encoder without trainable parameters runs without autograd and stays in eval mode. Upstream's
   `freeze_image_encoder` leaves it in train mode, so DropPath keeps dropping blocks of a network that cannot adapt.
 - A box prompt on a conditioning frame where the object is absent becomes no prompt (two padding points). Upstream
   hands SAM the box [W, H, −1, −1] of an empty mask (facebookresearch/sam2#470), and objects do leave a scan.
-- The draw of prompt kinds is seeded from outside (`rng`), step by step, so that a resumed run draws the same.
+- Masks are handed to the loss at the decoder's quarter resolution and enlarged there (train.loss), and the last frame is
+  not encoded into a memory that nobody will read. Both change what is kept and computed, not what is learnt.
 """
 
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from training.model.sam2 import SAM2Train
+
+Encoded = dict[str, Any]  # what ImageEncoder gives: vision_features, vision_pos_enc, backbone_fpn (three levels, fine first)
 
 BOX_TOP_LEFT_LABEL = 2  # sam2.modeling.sam2_utils.sample_box_points
 PADDING_LABEL = -1  # sam2.modeling.sam.prompt_encoder: "not a point"
@@ -32,23 +35,46 @@ class ScanSAM2(SAM2Train):
                 module.eval()
         return self
 
-    def forward_image(self, img_batch: Tensor) -> dict[str, Any]:
-        """Features of N×3×S×S images. The mask decoder's 1×1 convolutions on them (conv_s0, conv_s1) keep their gradient."""
-        if not is_frozen(self.image_encoder):
-            return super().forward_image(img_batch)
-        with torch.no_grad():
-            backbone_out = self.image_encoder(img_batch)
-        features = backbone_out["backbone_fpn"]
-        features[0] = self.sam_mask_decoder.conv_s0(features[0])
-        features[1] = self.sam_mask_decoder.conv_s1(features[1])
-        return backbone_out
+    def forward(self, input: Any, encoded: Encoded | None = None) -> list[dict[str, Any]]:
+        """As upstream; `encoded` (from `encode`) saves running the encoder again for other objects of the same frames."""
+        if encoded is None:
+            return super().forward(input)
+        backbone_out = self.prepare_prompt_inputs(self.project(encoded), input)
+        return self.forward_tracking(backbone_out, input)
+
+    def encode(self, images: Tensor) -> Encoded:
+        """The image encoder on N×3×S×S images; without a graph where it is frozen."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not is_frozen(self.image_encoder)):
+            return self.image_encoder(images)
+
+    def project(self, encoded: Encoded) -> Encoded:
+        """The mask decoder's 1×1 convolutions on the two fine levels. They belong to the decoder and keep their gradient."""
+        fine, middle, *coarse = encoded["backbone_fpn"]
+        decoder = self.sam_mask_decoder
+        return {**encoded, "backbone_fpn": [decoder.conv_s0(fine), decoder.conv_s1(middle), *coarse]}
+
+    def forward_image(self, img_batch: Tensor) -> Encoded:
+        """Features of N×3×S×S images, ready for tracking."""
+        return self.project(self.encode(img_batch))
 
     def prepare_prompt_inputs(self, backbone_out: dict[str, Any], input: Any, start_frame_idx: int = 0) -> dict[str, Any]:
         """As upstream, minus the boxes of empty masks."""
         backbone_out = super().prepare_prompt_inputs(backbone_out, input, start_frame_idx)
         for frame, points in backbone_out["point_inputs_per_frame"].items():
             blank_absent_boxes(points, backbone_out["gt_masks_per_frame"][frame])
+        self._last_frame = (backbone_out["init_cond_frames"] + backbone_out["frames_not_in_init_cond"])[-1]
         return backbone_out
+
+    def track_step(self, frame_idx: int, *args: Any, run_mem_encoder: bool = True, **kwargs: Any) -> dict[str, Any]:
+        """As upstream; in training the frame that is processed last leaves no memory."""
+        read_later = not self.training or frame_idx != self._last_frame
+        return super().track_step(frame_idx, *args, run_mem_encoder=run_mem_encoder and read_later, **kwargs)
+
+    def _forward_sam_heads(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """As upstream; in training the candidate masks for the loss (second item) stay at low resolution. Upstream keeps all
+        three of them at S×S, and a dozen copies in the loss, for each click on each frame."""
+        low_res_masks, high_res_masks, *rest = super()._forward_sam_heads(*args, **kwargs)
+        return (low_res_masks, low_res_masks if self.training else high_res_masks, *rest)
 
 
 def blank_absent_boxes(points: Mapping[str, Tensor], masks: Tensor) -> None:

@@ -27,7 +27,7 @@ from train.loss import LOSS_NAMES, build_loss
 from train.model import StateDict, Weights
 from train.optim import build_optimizer, lr_scale, set_learning_rates
 from train.plan import noise_seed, prompt_rng
-from train.scan_sam2 import ScanSAM2
+from train.scan_sam2 import Encoded, ScanSAM2
 from train.world import World
 
 
@@ -88,11 +88,15 @@ class Trainer:
         totals = torch.zeros(len(LOSS_NAMES), dtype=torch.float64)
         prompts = self.model.rng.bit_generator.state
         for positions, batch in forwards:
-            self.model.rng.bit_generator.state = prompts  # every forward pass of a step draws the same kinds of prompts
-            torch.manual_seed(noise_seed(config.seed, positions[0]))
-            losses = self.forward(batch, objects)
-            losses["loss"].backward()
-            totals += torch.stack([losses[name].detach() for name in LOSS_NAMES.values()]).double().cpu()
+            batch = batch.to(self.device, non_blocking=True)
+            with self.autocast():
+                encoded = self.model.encode(batch.flat_img_batch)
+            for index, group in enumerate(object_groups(batch, config.objects_per_forward)):
+                self.model.rng.bit_generator.state = prompts  # every forward pass of a step draws the same kinds of prompts
+                torch.manual_seed(noise_seed(config.seed, positions[0], index))
+                losses = self.forward(group, encoded, objects)
+                losses["loss"].backward()
+                totals += torch.stack([losses[name].detach() for name in LOSS_NAMES.values()]).double().cpu()
         self.world.sum_gradients(self.trained)
         figures = dict(zip(LOSS_NAMES.values(), self.world.sum(totals.tolist(), self.device), strict=True))
         norm = float(torch.nn.utils.clip_grad_norm_(self.trained, config.optim.grad_clip))
@@ -109,13 +113,15 @@ class Trainer:
         return {"epoch": epoch, **figures, "lr": config.optim.lr * scale, "grad_norm": norm, "objects": int(objects),
                 **({} if good else {"skipped": True})}
 
-    def forward(self, batch: Any, objects: float) -> dict[str, Tensor]:
-        """The losses of one batch, as its share of a step of `objects` objects."""
-        batch = batch.to(self.device, non_blocking=True)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            outs = self.model(batch)
-        with torch.autocast(self.device.type, enabled=False):
-            return self.loss(outs, batch.masks, objects)
+    def forward(self, batch: Any, encoded: Encoded, objects: float) -> dict[str, Tensor]:
+        """The losses of one batch with its encoded frames, as its share of a step of `objects` objects."""
+        with self.autocast():
+            outs = self.model(batch, encoded)
+        return self.loss(outs, batch.masks, objects)  # in float32: sums over a million pixels
+
+    def autocast(self) -> torch.autocast:
+        """bf16 for what profits from it, where `precision` says so."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
 
     def refuse_step(self, figures: dict[str, float], norm: float) -> None:
         """A loss or gradient that is not finite: leave the weights as they are, and stop unless the config says skip."""
@@ -166,6 +172,20 @@ class Trainer:
     def final_weights(self) -> StateDict:
         """What is exported: the averaged weights where there are some."""
         return {**self.model.state_dict(), **self.ema}
+
+
+def object_groups(batch: Any, size: int) -> Iterator[Any]:
+    """The batch with `size` of its objects at a time; the whole batch for 0."""
+    total = batch.masks.shape[1]
+    if not size or size >= total:
+        yield batch
+        return
+    for start in range(0, total, size):
+        part = slice(start, start + size)
+        metadata = type(batch.metadata)(unique_objects_identifier=batch.metadata.unique_objects_identifier[:, part],
+                                        frame_orig_size=batch.metadata.frame_orig_size[:, part])
+        yield type(batch)(img_batch=batch.img_batch, obj_to_frame_idx=batch.obj_to_frame_idx[:, part], masks=batch.masks[:, part],
+                          metadata=metadata, dict_key=batch.dict_key, batch_size=batch.batch_size)
 
 
 def use_bfloat16(precision: str, device: torch.device) -> bool:

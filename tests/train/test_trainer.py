@@ -150,8 +150,8 @@ def test_a_run_starts_from_its_own_checkpoint_as_from_an_official_one(caps_datas
 def poisoned(monkeypatch, bad_steps: set[int]) -> None:
     real = Trainer.forward
 
-    def forward(self, batch, objects):
-        losses = real(self, batch, objects)
+    def forward(self, batch, encoded, objects):
+        losses = real(self, batch, encoded, objects)
         return {k: v * float("nan") for k, v in losses.items()} if self.step_done in bad_steps else losses
 
     monkeypatch.setattr(Trainer, "forward", forward)

@@ -1,0 +1,205 @@
+"""One optimisation step of ours against the official trainer's: seconds per clip, and memory that a step adds.
+
+The same clips, weights, prompts and precision. The peer is what sam2's `training` package does in a step with
+freeze_image_encoder=True: `SAM2Train` forward, `MultiStepMultiMasksAndIous`, backward, clipping, AdamW. Ours is
+`Trainer.step`, once with all objects of a clip together (its loss and gradients are asserted equal to the peer's
+before anything is timed) and once with one object at a time, which is the setting for little memory.
+
+On a GPU memory is the allocator's peak; on a CPU it is the growth of the resident set during a step, the kernel's
+high-water mark being reset before it.
+"""
+
+import ctypes
+import gc
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.common import Outcome, Peer, arguments, finish, interleave, median, use_one_thread, version
+from train.config import TrainConfig
+
+REPEATS = 5
+PROMPT_STEPS = {True: (0, 2), False: (0, 1, 2, 3)}  # quick or not: draws of mask, box and click prompts
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--size", default="tiny", choices=("tiny", "small", "base_plus", "large"))
+    parser.add_argument("--image-size", type=int, help="default: 256 on a CPU, 1024 on a GPU")
+    args = parser.parse_args()
+    use_one_thread()
+    import torch
+
+    torch.set_num_threads(1)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    image_size = args.image_size or (1024 if device.type == "cuda" else 128 if args.quick else 256)
+    config = TrainConfig.model_validate({
+        "model": {"size": args.size, "image_size": image_size, "drop_path": 0.0},
+        "clip": {"frames": 4 if device.type == "cpu" else 8, "min_area_sr": 0.01}, "clips_per_step": 1, "steps": 100,
+    })
+    work = build_work(config, device, PROMPT_STEPS[args.quick])
+    assert_equal(work["peer"], work["ours"])
+    memory = {name: [step_memory_mb(step.run, device) for _ in range(3)] for name, step in work.items()}
+    seconds = interleave({name: step.run for name, step in work.items()}, repeats=REPEATS)
+    clips = len(PROMPT_STEPS[args.quick])
+    per_clip = {name: median(times) / clips for name, times in seconds.items()}
+    peak = {name: median(values) for name, values in memory.items()}
+    finish(Outcome(
+        "train_step", ours=per_clip["ours"], unit="s/clip", n=clips * REPEATS,
+        peers=(Peer(f"{version('sam2')} SAM2Train", per_clip["peer"], target=1.3),
+               Peer(f"{version('sam2')} SAM2Train, ours one object at a time", per_clip["peer"], target=1.3,
+                    ours=per_clip["one_object"])),
+        facts={"device": str(device), "model": args.size, "image_size": image_size, "frames": config.clip.frames,
+               "memory_mb": {name: round(value, 1) for name, value in peak.items()},
+               "memory_ratio": round(peak["ours"] / peak["peer"], 3),
+               "memory_ratio_one_object": round(peak["one_object"] / peak["peer"], 3), "memory_target": 0.6},
+    ), args)
+
+
+class Step:
+    """`run()` does one optimisation step for each prompt draw; `gradients(draw)` gives loss and gradients of one."""
+
+    def __init__(self, model, optimizer, backward: Callable[[int], float], steps: tuple[int, ...]) -> None:
+        self.model, self.optimizer, self.backward, self.steps = model, optimizer, backward, steps
+        self.trained = [p for p in model.parameters() if p.requires_grad]
+
+    def run(self) -> None:
+        import torch
+
+        for draw in self.steps:
+            self.optimizer.zero_grad(set_to_none=True)
+            self.backward(draw)
+            torch.nn.utils.clip_grad_norm_(self.trained, 0.1)
+            self.optimizer.step()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+
+    def gradients(self, draw: int) -> tuple[float, dict]:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.backward(draw)
+        return loss, {name: p.grad.clone() for name, p in self.model.named_parameters() if p.grad is not None}
+
+
+def build_work(config: TrainConfig, device, steps: tuple[int, ...]) -> dict[str, Step]:
+    """The peer's step and ours in two settings, on one clip of a synthetic panorama that both see."""
+    import torch
+    from hydra.utils import instantiate
+    from training.loss_fns import MultiStepMultiMasksAndIous
+
+    from train.loss import build_loss
+    from train.model import build_model, model_config
+    from train.optim import build_optimizer
+    from train.plan import prompt_rng
+    from train.trainer import object_groups, use_bfloat16
+
+    batch = one_clip(config).to(device)
+    autocast = {"device_type": device.type, "dtype": torch.bfloat16, "enabled": use_bfloat16("auto", device)}
+    loss = build_loss(config.loss)
+
+    def seed(model, draw: int) -> None:
+        model.rng = prompt_rng(config.seed, draw)
+        torch.manual_seed(draw)
+
+    node = model_config(config.model, config.prompt)
+    node._target_, node.freeze_image_encoder = "training.model.sam2.SAM2Train", True
+    torch.manual_seed(config.seed)
+    theirs = instantiate(node).to(device).train()
+    their_loss = MultiStepMultiMasksAndIous(
+        {"loss_mask": 20, "loss_dice": 1, "loss_iou": 1, "loss_class": 1}, supervise_all_iou=True, iou_use_l1_loss=True,
+        pred_obj_scores=True, focal_gamma_obj_score=0.0, focal_alpha_obj_score=-1.0)
+
+    def peer(draw: int) -> float:
+        seed(theirs, draw)
+        with torch.autocast(**autocast):
+            total = their_loss(theirs(batch), batch.masks)["core_loss"]
+        total.backward()
+        return float(total.detach())
+
+    def ours(objects_per_forward: int) -> Step:
+        model = build_model(config.model, config.prompt, seed=config.seed)[0].to(device)
+
+        def backward(draw: int) -> float:
+            with torch.autocast(**autocast):
+                encoded = model.encode(batch.flat_img_batch)
+            total = 0.0
+            for group in object_groups(batch, objects_per_forward):
+                seed(model, draw)
+                with torch.autocast(**autocast):
+                    outs = model(group, encoded)
+                value = loss(outs, group.masks, batch.masks.shape[1])["loss"]
+                value.backward()
+                total += float(value.detach())
+            return total
+
+        return Step(model, build_optimizer(model, config.optim), backward, steps)
+
+    return {"peer": Step(theirs, build_optimizer(theirs, config.optim), peer, steps), "ours": ours(0), "one_object": ours(1)}
+
+
+def one_clip(config: TrainConfig):
+    """A slow pan over three coloured caps of a panorama made here, all of them in view in every frame."""
+    import numpy as np
+    import torch
+    from training.utils.data_utils import Frame, Object, VideoDatapoint
+
+    from pano.masks import dense_ids
+    from pano.sphere import View, angle_between, lonlat_to_direction, pixel_to_direction
+    from pano.views import sample_view, wrap_panorama
+    from train.clips import collate, normalise
+
+    width = 1024
+    directions = pixel_to_direction(np.arange(width)[None, :], np.arange(width // 2)[:, None], width, width // 2)
+    labels, rgb = np.zeros((width // 2, width), np.uint16), np.full((width // 2, width, 3), 128, np.uint8)
+    for k, (lon, lat) in enumerate([(-0.3, 0.0), (0.1, 0.25), (0.3, -0.2)]):
+        inside = angle_between(directions, lonlat_to_direction(lon, lat)) < 0.18
+        labels[inside], rgb[inside] = k + 1, (80 * k + 60, 200 - 60 * k, 90)
+    size = config.model.image_size
+    views = [View(4.0 * t, 0.0, config.clip.fov_deg, size) for t in range(config.clip.frames)]
+    images, ids = wrap_panorama(rgb), wrap_panorama(dense_ids(labels)[0])
+    frames = []
+    for t, view in enumerate(views):
+        found = sample_view(ids, view, labels=True)
+        objects = [Object(i, t, torch.from_numpy(found == i)) for i in (1, 2, 3)]
+        frames.append(Frame(torch.from_numpy(normalise(sample_view(images, view))), objects))
+    batch = collate([VideoDatapoint(frames, 0, (size, size))])
+    assert batch.masks.flatten(2).any(dim=2).all(), "every object must be in view: upstream's box of an empty mask is wrong"
+    return batch
+
+
+def assert_equal(peer: Step, ours: Step) -> None:
+    """Same loss and same gradients, before a step is timed. In bf16 only as close as its eight bits allow."""
+    import torch
+
+    tolerance = 2e-2 if torch.cuda.is_available() else 1e-5
+    for draw in peer.steps:
+        (a, theirs), (b, mine) = peer.gradients(draw), ours.gradients(draw)
+        assert abs(a - b) <= tolerance * abs(a), f"draw {draw}: loss {a} there, {b} here"
+        assert theirs.keys() == mine.keys()
+        scale = max(float(g.abs().max()) for g in theirs.values())
+        worst = max(float((theirs[name] - mine[name]).abs().max()) for name in theirs)
+        assert worst <= tolerance * scale, f"draw {draw}: gradients differ by {worst} of {scale}"
+
+
+def step_memory_mb(run: Callable[[], None], device) -> float:
+    """Megabytes that `run` needs above what is there before it."""
+    import torch
+
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        run()
+        return (torch.cuda.max_memory_allocated(device) - before) / 2**20
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
+    before = _status_mb("VmRSS")
+    run()
+    return _status_mb("VmHWM") - before
+
+
+def _status_mb(key: str) -> float:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
+    return int(line.split()[1]) / 1024
+
+
+if __name__ == "__main__":
+    main()
