@@ -2,5 +2,6 @@
 
 Modules, in the order a step meets them: `config` (what a run is), `plan` (which clip stands at which position: integers
 only), `clips` (plan → frames and masks), `loader` (clips ahead of time), `model` and `scan_sam2` (SAM2, frozen parts),
-`loss`, `optim`, `trainer` (the loop), `checkpoints`, `log`, `world` (ranks), `run` (what `pano train` calls).
+`loss`, `optim`, `trainer` (the loop), `validate` (mIoU on held-out clips), `checkpoints`, `log`, `world` and `launch`
+(several ranks), `run` (what `pano train` calls).
 """

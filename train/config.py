@@ -27,7 +27,7 @@ Rate = Annotated[float, Field(ge=0)]
 
 SIZE_STEP_PX = 32  # the trunk's coarsest stride, and 8-pixel windows at stride 4
 SCHEDULE_ONLY = ("checkpoint_every", "keep_last_k", "log_every", "device", "devices", "loader_threads", "torch_threads",
-                 "prefetch", "tensorboard", "rank_timeout_s")
+                 "prefetch", "tensorboard", "rank_timeout_s", "validate_every", "validate_clips", "validate_split")
 
 
 class ModelSettings(Config):
@@ -116,6 +116,9 @@ class TrainConfig(Config):
     on_bad_loss: Literal["stop", "skip"] = "stop"
     max_skipped_steps: Count = 10  # with on_bad_loss=skip
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # 0 = no averaged weights
+    validate_every: Count = 0  # steps between mIoUs on validate_split; 0 = never
+    validate_clips: Positive = 16
+    validate_split: str = "val"
     checkpoint_every: Positive = 100
     keep_last_k: Positive = 3
     log_every: Positive = 10  # plain lines; metrics.jsonl has every step

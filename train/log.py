@@ -70,7 +70,8 @@ class RunLog:
                 self._writer.add_scalar(key, value, row["step"])
         if row["step"] % self.log_every == 0:
             self._progress.log(f"step {row['step']}: loss {row['loss']:.4g}, lr {row['lr']:.2e}, gradient {row['grad_norm']:.3g}, "
-                               f"{row['clips_per_s']:.2f} clips/s")
+                               f"{row['clips_per_s']:.2f} clips/s"
+                               + (f", val mIoU {row['val_miou']:.3f}" if "val_miou" in row else ""))
         self._progress.advance()
 
     def say(self, text: str) -> None:

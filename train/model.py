@@ -80,6 +80,7 @@ def model_config(settings: ModelSettings, prompt: PromptSettings) -> Any:
         "prob_to_sample_from_gt_for_train": prompt.from_truth,
         "num_init_cond_frames_for_train": prompt.max_prompted_frames,
         "num_frames_to_correct_for_train": prompt.max_corrected_frames,
+        "prob_to_use_pt_input_for_eval": 1.0,  # validation: one click
         "rand_init_cond_frames_for_train": True,
         "rand_frames_to_correct_for_train": True,
         "add_all_frames_to_correct_as_cond": True,

@@ -42,6 +42,8 @@ def train_rank(config: TrainConfig, dataset: Path, out: Path, world: World) -> P
     """One rank's part of a run."""
     begin = time.monotonic()
     data = open_split(dataset, config.split)
+    if config.validate_every:
+        open_split(dataset, config.validate_split)
     check_share(config, world)
     with storage_errors(out):
         (out / "checkpoints").mkdir(parents=True, exist_ok=True)
@@ -50,10 +52,13 @@ def train_rank(config: TrainConfig, dataset: Path, out: Path, world: World) -> P
     from train.log import RunLog
     from train.model import build_model, state_dict_sha256
     from train.trainer import Trainer
+    from train.validate import validation_source
 
     device = pick_device(config.device, world.rank_of_node)
     model, weights = build_model(config.model, config.prompt, seed=config.seed)
     trainer = Trainer(config, model, weights, ClipSource(data, config), out, device, world, data_sha256(data))
+    if config.validate_every:
+        trainer.held_out = validation_source(open_split(dataset, config.validate_split), config)
     messages: list[str] = []
     state = load_latest(trainer.folder, messages.append)
     if state is not None:
@@ -82,7 +87,7 @@ def open_split(dataset: Path, split: str) -> Dataset:
     """The split to train on, with at least one panorama."""
     data = Dataset.open(dataset, split)
     if not len(data):
-        raise UsageError(f"{dataset}: split {split!r} has no panorama to train on; splits: {data.manifest.splits}")
+        raise UsageError(f"{dataset}: split {split!r} has no panorama; splits: {data.manifest.splits}")
     return data
 
 

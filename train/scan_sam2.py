@@ -58,10 +58,12 @@ class ScanSAM2(SAM2Train):
         return self.project(self.encode(img_batch))
 
     def prepare_prompt_inputs(self, backbone_out: dict[str, Any], input: Any, start_frame_idx: int = 0) -> dict[str, Any]:
-        """As upstream, minus the boxes of empty masks."""
+        """As upstream, minus the boxes of empty masks. Validation scores the first prompt, so nothing is corrected there."""
         backbone_out = super().prepare_prompt_inputs(backbone_out, input, start_frame_idx)
         for frame, points in backbone_out["point_inputs_per_frame"].items():
             blank_absent_boxes(points, backbone_out["gt_masks_per_frame"][frame])
+        if not self.training or self.num_correction_pt_per_frame == 0:  # upstream fails on zero corrections
+            backbone_out["frames_to_add_correction_pt"] = []
         self._last_frame = (backbone_out["init_cond_frames"] + backbone_out["frames_not_in_init_cond"])[-1]
         return backbone_out
 

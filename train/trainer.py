@@ -28,6 +28,7 @@ from train.model import StateDict, Weights
 from train.optim import build_optimizer, lr_scale, set_learning_rates
 from train.plan import noise_seed, prompt_rng
 from train.scan_sam2 import Encoded, ScanSAM2
+from train.validate import validate
 from train.world import World
 
 
@@ -47,6 +48,7 @@ class Trainer:
     device: torch.device
     world: World = field(default_factory=World)
     dataset_sha256: str = ""
+    held_out: ClipSource | None = None  # clips to validate on every `validate_every` steps
     step_done: int = 0
     skipped: int = 0
     ema: StateDict = field(default_factory=dict)
@@ -71,6 +73,9 @@ class Trainer:
             begin = time.perf_counter()
             for forwards in self.source.steps(self.step_done, self.world.rank, self.world.num_ranks):
                 figures = self.step(forwards)
+                if self.held_out and self.step_done % config.validate_every == 0:
+                    figures["val_miou"] = validate(self.model, self.held_out, config.validate_clips, self.device, self.world,
+                                                   self.autocast())
                 now = time.perf_counter()
                 seconds, begin = now - begin, now
                 log.step({"step": self.step_done, **figures, "seconds": round(seconds, 4),

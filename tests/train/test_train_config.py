@@ -25,6 +25,7 @@ def test_defaults_are_sam2s_recipe():
     ({"clip": {"frames": 25}}, "more than the 24 frames of a scan"),
     ({"prompt": {"max_prompted_frames": 2, "max_corrected_frames": 1}}, "must be at least max_prompted_frames"),
     ({"prompt": {"max_prompted_frames": 4, "max_corrected_frames": 4}}, "must not exceed clip.frames"),
+    ({"objects_per_forward": 1, "model": {"frozen": ["memory_encoder"]}}, "needs image_encoder in model.frozen"),
     ({"learning_rate": 1.0}, "Extra inputs"),
     ({"model": {"frozen": ["encoder"]}}, "image_encoder"),
     ({"optim": {"lr": float("nan")}}, "lr"),
@@ -37,7 +38,7 @@ def test_what_cannot_run_is_refused(changes: dict, message: str):
 def test_digest_covers_the_numbers_and_nothing_else():
     base = small_config()
     for key in SCHEDULE_ONLY:
-        other = {"device": "auto", "tensorboard": True, "devices": 2}.get(key, 77)
+        other = {"device": "auto", "tensorboard": True, "devices": 2, "validate_split": "test"}.get(key, 77)
         assert small_config(**{key: other, "clips_per_step": 2}).sha256() == base.sha256(), key
     for changes in ({"seed": 1}, {"steps": 5}, {"optim": {"lr": 2e-4}}, {"clip": {"frames": 2}}, {"prompt": {"box": 0.1}}):
         assert small_config(**changes).sha256() != base.sha256(), changes

@@ -37,7 +37,7 @@ class Killed(BaseException):
     """Stands for a kill: nothing catches it."""
 
 
-@pytest.mark.parametrize("kill_at", [1, 3])
+@pytest.mark.parametrize("kill_at", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_resumed_run_is_bit_equal(caps_dataset: Path, straight: Path, tmp_path: Path, monkeypatch, kill_at: int):
     """Killed in step 2 (before any checkpoint) or 4 (a step after one), then run again: the same losses and weights, to the bit."""
     config = small_config(ema_decay=0.9)
@@ -195,6 +195,30 @@ def test_gradients_do_not_depend_on_how_clips_are_dealt_out(caps_dataset: Path, 
     both = trainer.step(batches)
     assert both["objects"] == sum(counts)
     assert both["loss"] == pytest.approx(sum(per_object) / sum(counts), rel=1e-5)
+
+
+def test_groups_of_objects_add_up(source, tiny_model):
+    """One object at a time on one encoding: every object once, in its own frames, with the whole batch's loss when
+    nothing is drawn at random."""
+    from train.loss import build_loss
+    from train.trainer import object_groups
+
+    batch = source.batch((0, 1))
+    groups = list(object_groups(batch, 1))
+    assert len(groups) == batch.masks.shape[1] > 1
+    assert torch.equal(torch.cat([g.masks for g in groups], dim=1), batch.masks)
+    assert torch.equal(torch.cat([g.flat_obj_to_img_idx for g in groups], dim=1), batch.flat_obj_to_img_idx)
+    assert list(object_groups(batch, 0)) == [batch]
+    loss = build_loss(small_config().loss)
+    tiny_model.eval()  # mask prompts and no dropout
+    try:
+        with torch.no_grad():
+            encoded = tiny_model.encode(batch.flat_img_batch)
+            whole = loss(tiny_model(batch, encoded), batch.masks, batch.masks.shape[1])["loss"]
+            parts = [loss(tiny_model(g, encoded), g.masks, batch.masks.shape[1])["loss"] for g in groups]
+        assert torch.stack(parts).sum().item() == pytest.approx(whole.item(), rel=1e-4)
+    finally:
+        tiny_model.train()
 
 
 def test_no_cuda_is_said_plainly(monkeypatch):
