@@ -8,10 +8,10 @@ import contextlib
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from cluster.book import COLUMNS, Book, State, read_book
 from cluster.config import RenderJobConfig
@@ -102,20 +102,22 @@ def render(config: RenderJobConfig) -> RenderSummary:
     with storage_errors(config.run):
         (config.run / STAGED).mkdir(parents=True, exist_ok=True)
     made = 0
-    with Lease(ledger.store, str(config.run)) as lease, _drain_on_signal() as stopped:
+    with Lease(ledger.store, str(config.run)) as lease, Drain() as drain:
         save_job(config)
         book = _open_book(config, ledger)
         with Progress("render", total=config.scenes) as progress:
             progress.advance(config.scenes - book.count(State.OPEN))
             if book.count(State.OPEN):
                 with ray_session(config.ray):
-                    driver = Driver(config, book, ledger, image_config_sha256, stopped=stopped, check=lease.check, say=progress.log)
+                    drain.listen()  # again: ray.init puts its own handler of SIGTERM in, which ends the process
+                    driver = Driver(config, book, ledger, image_config_sha256, stopped=lambda: drain.asked, check=lease.check,
+                                    say=progress.log)
                     lease.payload = driver.beat
                     for record in driver.records():
                         made += _show(record, progress)
         shutil.rmtree(config.run / WORK, ignore_errors=True)
         sums, _ = tally(ledger, config.scenes, list_keys(config.run / STAGED))
-        return RenderSummary(ledger, sums, made, interrupted=stopped())
+        return RenderSummary(ledger, sums, made, interrupted=drain.asked)
 
 
 def _open_book(config: RenderJobConfig, ledger: Ledger) -> Book:
@@ -145,28 +147,35 @@ def _show(record: AttemptRecord, progress: Progress) -> int:
     return int(settles)
 
 
-@contextlib.contextmanager
-def _drain_on_signal() -> Iterator[Callable[[], bool]]:
-    """The first SIGINT or SIGTERM asks for a drain (the yielded function turns true); the second one stops at once."""
-    seen = 0
+class Drain:
+    """The first SIGINT or SIGTERM asks for a drain (`asked` turns true); the second one stops at once. As a context manager it
+    puts back the handlers that it found. Outside the main thread signals are somebody else's."""
 
-    def on_signal(number: int, frame: object) -> None:
-        nonlocal seen
-        seen += 1
-        if seen > 1:
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
+
+    def listen(self) -> None:
+        """Install the handlers, now or once more."""
+        with contextlib.suppress(ValueError):
+            for number in (signal.SIGINT, signal.SIGTERM):
+                found = signal.signal(number, self._on_signal)
+                self._before.setdefault(number, found)
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        if self.asked:
             raise KeyboardInterrupt
+        self.asked = True
         os.write(2, b"\nstopping after the scenes that are running; once more stops at once\n")
 
-    try:
-        before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: signals are somebody else's
-        yield lambda: False
-        return
-    try:
-        yield lambda: seen > 0
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def __enter__(self) -> "Drain":
+        self.listen()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(ValueError):
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
 
 
 def _indented(text: str, lines: int = 15) -> str:

@@ -1,7 +1,12 @@
 """Chaos: real scenes of about a second on a real Ray, and everything that can go wrong with them does."""
 
+import platform
+import subprocess
+import sys
+import time
+
 import pytest
-from chaos_runs import LIMITS
+from chaos_runs import LIMITS, orphans
 
 from cluster.config import RayConfig
 from cluster.policy import Fault
@@ -34,3 +39,48 @@ def test_each_way_to_fail_ends_as_the_policy_says(chaos):
     assert (profiles[0], profiles[1], profiles[3], profiles[6]) == ("normal", "normal", "degraded", "roomy")
     again = render(chaos.job(15, limits=limits))
     assert again.made_now == 0 and again.count("failed") == 2 and chaos.starts(13) == 3
+
+
+@pytest.mark.slow
+def test_drivers_come_and_go(chaos, tmp_path):
+    """SIGTERM drains; a second driver is refused; SIGKILL loses only what was running; the last one ends the job."""
+    chaos.plan({index: ["sleep 1"] for index in range(12)})
+    file = tmp_path / "job.yaml"
+    file.write_text(chaos.job(12).model_dump_json())
+    command = [sys.executable, "-m", "pano.cli", "render", str(file)]
+
+    first = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    wait_for(lambda: len(done(chaos)) >= 1)
+    second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert second.returncode == 1
+    message = f"is being rendered already: a driver on {platform.node()} (process {first.pid}), at work for"
+    assert message in " ".join(second.stderr.split())
+    first.terminate()
+    assert "stopping after the scenes that are running" in first.communicate(timeout=90)[1]
+    assert first.returncode == 1 and orphans(chaos.folder) == []
+    drained = done(chaos)
+    assert 1 <= len(drained) < 12
+
+    third = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    wait_for(lambda: len(done(chaos)) >= len(drained) + 2)
+    third.kill()
+    third.wait()
+    wait_for(lambda: orphans(chaos.folder) == [])
+    before = done(chaos)
+    assert drained < before < set(range(12))
+
+    summary = render(chaos.job(12))
+    chaos.assert_exact(12)
+    assert summary.made_now == 12 - len(before)
+    assert all(chaos.starts(index) == 1 for index in before)
+
+
+def done(chaos) -> set[int]:
+    return {record.index for record in chaos.ledger.records() if record.outcome == "done"}
+
+
+def wait_for(what, seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it never came to that"
+        time.sleep(0.1)
