@@ -55,37 +55,46 @@ def merge_bands(
     *, clamp: float = 10.0, band_rows: int = BAND_ROWS,
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Yield (first row, merged logits float32 N×rows×W) for every band from the top. A pixel that no frame sees is
-    −clamp (methods cover the sphere; tested)."""
-    present = [(projections[f.frame], torch.as_tensor(f.objects), f.logits.clamp(-clamp, clamp) + clamp) for f in frames]
-    device = present[0][2].device if present else torch.device("cpu")
+    −clamp (methods cover the sphere; tested). The frames' logits are clamped *in place*: a copy could be gigabytes."""
+    with torch.inference_mode():
+        for frame in frames:
+            frame.logits.clamp_(-clamp, clamp)
+    device = frames[0].logits.device if frames else torch.device("cpu")
     for row0 in range(0, height, band_rows):
         rows = (row0, min(row0 + band_rows, height))
         total = torch.zeros(rows[1] - row0, width, device=device)
         above = torch.zeros(n_objects, rows[1] - row0, width, device=device)  # Σ w·(logit + clamp)
-        for projection, objects, logits in present:
-            _add_frame(above, total, projection, objects.to(device), logits, width, height, rows)
+        for frame in frames:
+            _add_frame(above, total, projections[frame.frame], frame, clamp, height, rows)
         yield row0, above.div_(total.clamp_min_(torch.finfo(total.dtype).tiny)).sub_(clamp)
 
 
 def _add_frame(
-    above: torch.Tensor, total: torch.Tensor, projection: Projection, objects: torch.Tensor, logits: torch.Tensor,
-    width: int, height: int, rows: tuple[int, int],
+    above: torch.Tensor, total: torch.Tensor, projection: Projection, frame: FrameLogits, clamp: float, pano_height: int,
+    rows: tuple[int, int],
 ) -> None:
     """Gather one frame's logits on one band and add them, weighted, to the sums."""
-    footprint = projection.footprint(width, height, rows)
+    width = total.shape[1]
+    footprint = projection.footprint(width, pano_height, rows)
     if footprint is None:
         return
     weight = torch.tensor(footprint.weight, device=above.device)
     pieces = footprint.pieces(width)
     for there, here in pieces:
         total[:, there] += weight[:, here]
-    if not len(objects):
+    if not frame.objects.size:
         return
     grid = torch.tensor(footprint.grid, device=above.device)[None]
-    sampled = torch.nn.functional.grid_sample(logits[None], grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
-    sampled *= weight
+    sampled = torch.nn.functional.grid_sample(
+        frame.logits[None], grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
+    sampled.add_(clamp).mul_(weight)
     for there, here in pieces:
-        above[:, :, there].index_add_(0, objects, sampled[:, :, here])
+        if above.device.type == "cpu":  # there index_add_ goes element by element, several times slower than plain sums
+            for k, values in zip(frame.objects.tolist(), sampled, strict=True):
+                above[k, :, there] += values[:, here]
+        else:
+            objects = torch.as_tensor(frame.objects, device=above.device)
+            above[:, :, there].index_add_(0, objects, sampled[:, :, here])
 
 
 def merge_masks(

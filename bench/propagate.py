@@ -1,0 +1,117 @@
+"""Propagating masks along a scan: object-frames per second of batched propagation against SAM2's official video predictor.
+
+The work: one 24-view scan of a panorama of coloured caps, every object clicked in every view that sees its click, SAM2.1-tiny with
+random weights (nothing here depends on their values). Peer: the official predictor as its notebook uses it, prompts in
+frame order, so that its one-frame feature cache helps it as much as it can; masks at the size of the views. Asserted
+first: for every object and frame our native logits are the official predictor's to 1e-4, and so are the masks.
+On a GPU: 1, 10, 50 and 100 objects at 1024²; on a CPU: 1 and 20 objects at 256², with --quick at 128².
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bench.common import Outcome, Peer, arguments, finish, interleave, median, spread, use_one_thread, version
+
+FRAMES = 24
+
+
+def picture_of_caps(rng: np.random.Generator, width: int, n_caps: int) -> tuple[np.ndarray, np.ndarray]:
+    """(rgb, labels) of `n_caps` coloured caps on noise; a cap that another one hides is left out."""
+    from pano.masks import dense_ids
+    from pano.sphere import angle_between, lonlat_to_direction, pixel_to_direction
+
+    at = pixel_to_direction(np.arange(width)[None, :], np.arange(width // 2)[:, None], width, width // 2)
+    labels = np.zeros(at.shape[:2], np.uint16)
+    rgb = rng.integers(90, 130, (*at.shape[:2], 3)).astype(np.uint8)
+    centres = lonlat_to_direction(rng.uniform(-np.pi, np.pi, n_caps), np.arcsin(rng.uniform(-1, 1, n_caps)))
+    for k, centre in enumerate(centres):
+        inside = angle_between(at, centre) < rng.uniform(0.1, 0.3)
+        labels[inside], rgb[inside] = k + 1, rng.integers(0, 256, 3)
+    return rgb, dense_ids(labels)[0]
+
+
+def plain_official(model: Any) -> Any:
+    """The official predictor without the two helps that `OfficialSam2` gives it."""
+    import torch
+
+    from eval.predictors.sam2_video import OfficialSam2, model_input
+
+    class Plain(OfficialSam2):
+        def _state(self, frames: Sequence[Any]) -> dict[str, Any]:
+            state = super()._state(frames[:1])
+            images = torch.cat([model_input(f.image, model.image_size, model.device)[0][None] for f in frames])
+            height, width = frames[0].image.shape[:2]
+            return state | {"images": images, "num_frames": len(frames), "video_height": height, "video_width": width}
+
+    return Plain(model)
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    args = parser.parse_args()
+    use_one_thread()
+    import torch
+
+    from eval.config import EvalConfig
+    from eval.methods import get_method
+    from eval.model import load_model
+    from eval.predictors.sam2_video import OfficialSam2
+    from eval.prompts import click_instances, project_prompts
+    from eval.propagate import BatchedSam2
+    from eval.segment import Panorama, frame_inputs
+
+    gpu = torch.cuda.is_available()
+    size, counts = (1024, (1, 10, 50, 100)) if gpu else (128 if args.quick else 256, (1, 20))
+    torch.set_num_threads(1)
+    config = EvalConfig.model_validate({"model": {"size": "tiny", "image_size": size}})
+    model = load_model(config).model
+    rgb, labels = picture_of_caps(np.random.default_rng(0), 2048, 3 * max(counts))
+    plan = get_method("scan").plan(2048, 1024, config)
+    inputs = frame_inputs(Panorama("caps", rgb, labels), plan)
+    prompts = project_prompts(click_instances(labels, range(1, max(counts) + 1)), plan.projections)
+    ours, official, plain = BatchedSam2(model), OfficialSam2(model), plain_official(model)
+
+    _assert_equal(ours, official, inputs, prompts[:5])
+    figures = {}
+    for n in counts:
+        seconds = interleave({
+            "ours": lambda n=n: _run(ours, inputs, prompts[:n]), "official": lambda n=n: _run(plain, inputs, prompts[:n]),
+        })
+        print(f"{n} objects: ours {spread(seconds['ours'])} ms, official {spread(seconds['official'])} ms")
+        figures[n] = {name: 1e3 * median(values) / (n * FRAMES) for name, values in seconds.items()}
+    most, name = (50 if gpu else 20), f"SAM2VideoPredictor of {version('sam2')}"
+    peers = [Peer(f"{name}, {most} objects", figures[most]["official"], target=5 if gpu else 2)]
+    peers += [Peer(f"{name}, {n} object{'s' * (n > 1)}", figures[n]["official"], target=1, ours=figures[n]["ours"])
+              for n in counts if n != most]
+    facts = {"image_size": size, "object_frames_per_s": {n: round(1e3 / f["ours"], 2) for n, f in figures.items()}}
+    outcome = Outcome("propagate", ours=figures[most]["ours"], unit="ms per object-frame", n=most, peers=tuple(peers), facts=facts)
+    finish(outcome, args)
+
+
+def _run(predictor: Any, inputs: Sequence[Any], prompts: Sequence[Any]) -> None:
+    import torch
+
+    for said in predictor.predict(inputs, prompts):
+        del said
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _assert_equal(ours: Any, official: Any, inputs: Sequence[Any], prompts: Sequence[Any]) -> None:
+    """Native logits of every object in every frame, object scores included."""
+    tolerance = 1e-4 if ours.model.device.type == "cpu" else 0.5  # bfloat16 on a GPU
+    wanted = {said.frame: said for said in official.predict(inputs, prompts)}
+    flipped = total = 0
+    for said in ours.predict(inputs, prompts):
+        expected = wanted[said.frame].logits.cpu().numpy()
+        found = np.full_like(expected, -1024)
+        found[said.objects] = said.logits.cpu().numpy()
+        assert np.abs(found - expected).max() <= tolerance, f"frame {said.frame}: {np.abs(found - expected).max()}"
+        flipped, total = flipped + ((found > 0) != (expected > 0)).sum(), total + found.size
+    assert flipped <= 1e-4 * total, f"{flipped} of {total} mask pixels differ"
+
+
+if __name__ == "__main__":
+    main()
