@@ -75,19 +75,28 @@ def _write_with_digest(path: Path, content: dict[str, Any]) -> None:
 def committed(folder: Path) -> list[Path]:
     """Checkpoints up to the one that `latest` names, newest first; all of them where there is no readable `latest`."""
     found = sorted((p for p in folder.glob("step-*.pt") if _NAME.fullmatch(p.name)), key=lambda p: p.name, reverse=True)
+    name = latest_name(folder)
+    return found if name is None else [p for p in found if p.name <= name]
+
+
+def latest_name(folder: Path) -> str | None:
+    """What `latest` names; None where it is missing or does not hold a checkpoint's name."""
     try:
         name = (folder / LATEST).read_text().strip()
     except (OSError, UnicodeDecodeError):
-        return found
-    return [p for p in found if p.name <= name] if _NAME.fullmatch(name) else found
+        return None
+    return name if _NAME.fullmatch(name) else None
 
 
 def load_latest(folder: Path, say: Callable[[str], object]) -> TrainState | None:
     """The newest whole checkpoint; None where there is none at all. DataError when there are some and none is whole:
     a run never silently starts over."""
     sweep_temporaries(folder)
-    candidates = committed(folder)
+    candidates, name = committed(folder), latest_name(folder)
     faults = []
+    if name is not None and not (folder / name).exists():
+        faults.append(f"{folder / name}, which {LATEST} names, is missing")
+        say(f"{faults[0]}: falling back to the one before")
     for path in candidates:
         try:
             state = load(path)
@@ -97,7 +106,7 @@ def load_latest(folder: Path, say: Callable[[str], object]) -> TrainState | None
             continue
         return state
     if faults:
-        raise DataError(f"none of the {len(candidates)} checkpoints in {folder} is whole, so this run cannot go on: {faults[0]}. "
+        raise DataError(f"none of the {max(1, len(candidates))} checkpoints in {folder} is whole, so this run cannot go on: {faults[0]}. "
                         "Restore one from a copy, or train into another folder")
     return None
 

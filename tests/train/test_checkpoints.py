@@ -47,6 +47,7 @@ DAMAGES = {
     "a flipped bit": damage_flip,
     "a cut": lambda path: path.write_bytes(path.read_bytes()[:-100]),
     "nothing left": lambda path: path.write_bytes(b""),
+    "gone": lambda path: path.unlink(),
     "no digest": lambda path: sidecar(path).unlink(),
     "an empty digest": lambda path: sidecar(path).write_text(""),
 }
