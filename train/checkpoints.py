@@ -106,8 +106,8 @@ def load_latest(folder: Path, say: Callable[[str], object]) -> TrainState | None
             continue
         return state
     if faults:
-        raise DataError(f"none of the {max(1, len(candidates))} checkpoints in {folder} is whole, so this run cannot go on: {faults[0]}. "
-                        "Restore one from a copy, or train into another folder")
+        raise DataError(f"none of the {max(1, len(candidates))} checkpoints in {folder} is whole, so this run cannot go on: "
+                        f"{faults[0]}. Restore one from a copy, or train into another folder")
     return None
 
 
