@@ -38,8 +38,9 @@ lint: setup      ## check style, import directions and types; changes nothing
 	$(PY) -m pytest -q tests/test_architecture.py
 	$(VENV)/bin/mypy
 
-style: setup     ## fix what the linter can fix
+style: setup     ## fix what the linter can fix, and write the README's layout anew
 	$(VENV)/bin/ruff check --fix .
+	$(PY) tests/readme_tree.py
 
 bench: setup     ## every benchmark at its smallest honest size, peers included
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[bench]'

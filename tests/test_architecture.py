@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import readme_tree
 
 ROOT = Path(__file__).parents[1]
 OURS = ("pano", "datagen", "train", "eval", "cluster", "bench")
@@ -85,19 +86,7 @@ def test_every_module_says_what_it_is():
 
 
 def test_the_readme_tree_is_the_tree():
-    """Every path that the README's layout names exists, and every module of ours is named there."""
+    """The layout in the README names every module, in the module's own words."""
     block = re.search(r"## Layout\n.*?```\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
     assert block, "README.md needs a section '## Layout' with the tree in a code block"
-    named, folders = set(), {}
-    for line in block[1].splitlines():
-        match = re.match(r"^( *)([\w./*-]+)(?:\s{2,}.*)?$", line)
-        if match:
-            depth = len(match[1]) // 2
-            folders[depth] = match[2].rstrip("/")
-            named.add("/".join(folders[level] for level in range(depth + 1)))
-    absent = sorted(name for name in named if not (ROOT / name).exists())
-    assert not absent, f"README names what does not exist: {absent}"
-    modules = {path.relative_to(ROOT).as_posix() for where in OURS for path in sources(where) if path.name != "__init__.py"}
-    whole_folders = [name + "/" for name in named if "/" in name and (ROOT / name).is_dir()]
-    covered = {module for module in modules if module in named or module.startswith(tuple(whole_folders))}
-    assert not modules - covered, f"README's layout does not name {sorted(modules - covered)}"
+    assert block[1] == readme_tree.tree(), "README's layout is out of date: run `make style`"
