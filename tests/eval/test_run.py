@@ -1,5 +1,6 @@
 """The whole evaluation on small data: the geometry's ceiling, the files it writes, resuming, and what it refuses."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -142,3 +143,21 @@ def test_user_mistakes_are_named(caps_dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"junk\.pt cannot be read as a checkpoint"):
         run_evaluation(config(predictor="sam2", model=wrong), caps_dataset, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_hardly_trained_checkpoint_is_scored_and_announced(tmp_path: Path) -> None:
+    from eval.model import load_model
+    from train.checkpoints import export_official
+
+    small = {"size": "tiny", "image_size": 64}
+    export_official(tmp_path / "model.pt", load_model(config(model=small, seed=5)).model.state_dict(), step=12)
+    dataset = synthetic.dataset(tmp_path, scenes=1, cameras=1, width=128, n_caps=2)
+    scored = config(predictor="sam2", methods=["direct"], model={**small, "checkpoint": tmp_path / "model.pt"})
+    results = run_evaluation(scored, dataset, tmp_path / "out")
+    assert results["weights"]["kind"] == "checkpoint" and results["weights"]["steps"] == 12
+    assert results["weights"]["sha256"] == hashlib.sha256((tmp_path / "model.pt").read_bytes()).hexdigest()
+    page = (tmp_path / "out/report.html").read_text()
+    assert "Hardly trained." in page and "12 steps only" in page and "Random weights" not in page
+    wrong = {**small, "size": "small", "checkpoint": tmp_path / "model.pt"}
+    with pytest.raises(DataError, match=r"does not fit model\.size=small: it looks like SAM 2\.1 tiny"):
+        run_evaluation(config(predictor="sam2", model=wrong), dataset, tmp_path)
