@@ -1,16 +1,14 @@
-"""The driver's loop: which attempt goes to Ray next, and what follows from each that comes back.
+"""The driver's loop: which attempt goes to the cluster next, and what follows from each that comes back.
 
 Holds the `Book`, asks `policy` what happens next, hands out a bounded number of tasks (Ray never waits for work and never
 drowns in it) and writes what only a driver can know: that a node was lost with a scene on it, and that a scene is given
-up. Ray's own retries are off: what a failure means is decided by the policy, not by the scheduler.
+up. The cluster is an `Executor`: Ray, or the simulated one of bench/scale_sim.py.
 """
 
 import heapq
-import itertools
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from typing import Any
 
 from cluster.book import Book, State
@@ -18,36 +16,38 @@ from cluster.config import RenderJobConfig
 from cluster.ledger import COMPACT_EVERY, AttemptRecord, Ledger, new_id
 from cluster.policy import RULES, Fault, Profile, Step, degrade, memory_factor, next_step, nodes_to_set_aside
 from cluster.process import Limits
-from cluster.scene_task import SceneTask, run_scene
+from cluster.ray_executor import Executor, NoRecord
+from cluster.scene_task import SceneTask
 from datagen.config import RenderConfig, plan_scene
-from pano.errors import StorageError, UserError
+from pano.errors import StorageError
 
 _WAIT_S = 0.5
-_LOOK_AT_CLUSTER_S = 5.0
 
 
 class Driver:
     """Renders what a book says is open. `records` yields every record of the run as it is written."""
 
-    def __init__(self, config: RenderJobConfig, book: Book, ledger: Ledger, digest_of: Callable[[RenderConfig], str], *,
-                 stopped: Callable[[], bool], check: Callable[[], None], say: Callable[[str], None]) -> None:
-        self.config, self.book, self.ledger = config, book, ledger
-        self._stopped, self._check, self._say, self._digest_of = stopped, check, say, digest_of
+    def __init__(self, config: RenderJobConfig, book: Book, ledger: Ledger, digest_of: Callable[[RenderConfig], str],
+                 executor: Executor, *, stopped: Callable[[], bool], check: Callable[[], None], say: Callable[[str], None]) -> None:
+        self.config, self.book, self.ledger, self.executor = config, book, ledger, executor
+        self._stopped, self._check, self._say = stopped, check, say
         self._render = RenderConfig.model_validate(config.model_dump(include=set(RenderConfig.model_fields)))
+        images = {profile: degrade(self._render) if profile is Profile.DEGRADED else self._render for profile in Profile}
+        self._images = {profile: (image, digest_of(image)) for profile, image in images.items()}
         self._job_sha256 = digest_of(self._render)
         self._later: list[tuple[float, int, Profile]] = []  # heap of (not before, scene, profile)
         self._fresh = book.fresh()
-        self._running: dict[Any, tuple[SceneTask, float]] = {}
+        self._running: dict[int, tuple[SceneTask, float]] = {}  # scene → its attempt, and since when
         self._loose: list[AttemptRecord] = []
         self._streaks: dict[str, int] = {}  # faults in a row that speak against a node
         self._healthy: set[str] = set()
         self._aside: set[str] = set()
-        self._looked, self._slots = 0.0, 1
+        self._slots = 1
         self._full_since: float | None = None
 
     def beat(self) -> dict[str, Any]:
         """What the lease's beat tells others about this driver."""
-        now = time.monotonic()
+        now = self.executor.now()
         running = sorted(((task, now - since) for task, since in list(self._running.values())), key=lambda item: -item[1])
         return {
             "total": self.book.total, "in_flight": len(running), "slots": self._slots, "set_aside": sorted(self._aside),
@@ -61,9 +61,9 @@ class Driver:
             yield from self._follow_up(index, run_now=True)
         while self._hand_out() or self._running or (self._later and not self._stopped()):
             self._check()
-            for reference in self._wait():
-                task, _ = self._running.pop(reference)
-                record = self._collect(reference, task)
+            for task, answer in self.executor.wait(_WAIT_S):
+                del self._running[task.job.index]
+                record = self._record_of(task, answer)
                 self._note_node(record)
                 self.book.apply(record)
                 yield record
@@ -76,7 +76,7 @@ class Driver:
         """Queue the next attempt of an open scene, or quarantine it."""
         step: Step = next_step(self.book.faults.get(index, []))
         if step.profile is not None:
-            heapq.heappush(self._later, (time.monotonic() + (0.0 if run_now else step.wait_s), index, step.profile))
+            heapq.heappush(self._later, (self.executor.now() + (0.0 if run_now else step.wait_s), index, step.profile))
             return
         attempt = self.book.attempts[index]
         fault = self.book.faults[index][-1][0]
@@ -88,17 +88,19 @@ class Driver:
 
     def _hand_out(self) -> bool:
         """Fill the window. Says whether tasks could still come later."""
-        window = self.slots * self.config.ray.in_flight_per_slot
+        self._slots = self.executor.slots()
+        window = self._slots * self.config.ray.in_flight_per_slot
         while len(self._running) < window and not self._stopped():
             if not self._room_on_disk() or (following := self._next()) is None:
                 break
             index, profile = following
             task = self._task(index, profile)
-            self._running[self._submit(task)] = (task, time.monotonic())
+            self._running[index] = (task, self.executor.now())
+            self.executor.submit(task, {node.rpartition("/")[2] for node in self._aside})
         return self._full_since is not None and not self._stopped()
 
     def _next(self) -> tuple[int, Profile] | None:
-        if self._later and self._later[0][0] <= time.monotonic():
+        if self._later and self._later[0][0] <= self.executor.now():
             _, index, profile = heapq.heappop(self._later)
             return index, profile
         index = next(self._fresh, None)
@@ -107,48 +109,16 @@ class Driver:
     def _task(self, index: int, profile: Profile) -> SceneTask:
         config, factor = self.config, memory_factor(profile)
         threads = config.threads or max(1, int(config.ray.cpus_per_scene))
-        image = degrade(self._render) if profile is Profile.DEGRADED else self._render
+        image, image_sha256 = self._images[profile]
         memory_gb = config.limits.memory_gb or config.ray.memory_per_scene_gb
         limits = Limits(min(config.limits.scene_timeout_s, config.time_limit_s), config.limits.no_progress_s,
                         factor * memory_gb * 1e9 if memory_gb else None, int(config.limits.log_mb * 1e6))
         self.book.attempts[index] = attempt = self.book.attempts.get(index, 0) + 1
         return SceneTask(
             str(config.run), self.ledger.url, config.worker, plan_scene(self._render, index),
-            image.model_copy(update={"threads": threads}), self._job_sha256, self._digest_of(image), limits, threads, attempt,
+            image.model_copy(update={"threads": threads}), self._job_sha256, image_sha256, limits, threads, attempt,
             profile, config.ray.cpus_per_scene, config.ray.gpus_per_scene,
         )
-
-    def _submit(self, task: SceneTask) -> Any:
-        options: dict[str, Any] = {}
-        if self.config.ray.memory_per_scene_gb:
-            wanted = memory_factor(task.profile) * self.config.ray.memory_per_scene_gb * 1e9
-            options["memory"] = min(wanted, self._largest_memory)  # what no node has would wait for ever
-        if self._aside:
-            options["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(self._aside))})"}
-        return self._remote.options(name=task.job.key, **options).remote(task)
-
-    @cached_property
-    def _remote(self) -> Any:
-        import ray
-
-        resources = {"num_cpus": self.config.ray.cpus_per_scene, "num_gpus": self.config.ray.gpus_per_scene}
-        return ray.remote(max_retries=0, **resources)(_on_node)
-
-    @property
-    def slots(self) -> int:
-        """How many scenes the cluster can hold at once, as it stands now: clusters grow and shrink."""
-        import ray
-
-        if time.monotonic() - self._looked > _LOOK_AT_CLUSTER_S or not self._looked:
-            self._looked = time.monotonic()
-            self._slots = sum(self._slots_of(node["Resources"]) for node in ray.nodes() if node["Alive"]) or 1
-            self._largest_memory = max((node["Resources"].get("memory", 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
-        return self._slots
-
-    def _slots_of(self, resources: dict[str, float]) -> int:
-        wanted = {"CPU": self.config.ray.cpus_per_scene, "GPU": self.config.ray.gpus_per_scene,
-                  "memory": self.config.ray.memory_per_scene_gb * 1e9}
-        return int(min(resources.get(name, 0.0) / amount for name, amount in wanted.items() if amount))
 
     def _room_on_disk(self) -> bool:
         """Back-pressure: no new scene while the run's disk is nearly full. StorageError when that lasts too long."""
@@ -158,10 +128,10 @@ class Driver:
             self._full_since = None
             return True
         if self._full_since is None:
-            self._full_since = time.monotonic()
+            self._full_since = self.executor.now()
             self._say(f"{self.config.run}: {free / 1e9:.1f} GB are free, less than limits.min_free_gb={limits.min_free_gb:g}: "
                       "no new scenes until there is room")
-        elif not self._running and time.monotonic() - self._full_since > limits.disk_wait_s:
+        elif not self._running and self.executor.now() - self._full_since > limits.disk_wait_s:
             raise StorageError(
                 f"{self.config.run}: the disk stayed full for {limits.disk_wait_s:.0f} s ({free / 1e9:.1f} GB free, "
                 f"limits.min_free_gb={limits.min_free_gb:g}). Nothing is lost: free some space and give the same command")
@@ -169,34 +139,12 @@ class Driver:
 
     # ---- collecting
 
-    def _wait(self) -> list[Any]:
-        import ray
-
-        if not self._running:
-            time.sleep(_WAIT_S if self._full_since is not None else min(_WAIT_S, 0.05))
-            return []
-        done, _ = ray.wait(list(self._running), num_returns=1, timeout=_WAIT_S)
-        if done:
-            done, _ = ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
-        return done
-
-    def _collect(self, reference: Any, task: SceneTask) -> AttemptRecord:
+    def _record_of(self, task: SceneTask, answer: AttemptRecord | NoRecord) -> AttemptRecord:
         """The record that a node wrote; or, where none came back, one that says why."""
-        import ray
-
-        try:
-            record = ray.get(reference)
-            self._loose.append(record)
-            return record
-        except ray.exceptions.OutOfMemoryError as error:
-            fault, reason = Fault.OOM, f"Ray stopped it to save its node's memory: {_first_line(error)}"
-        except ray.exceptions.RayTaskError as error:
-            if not isinstance(error.cause, StorageError):
-                raise (error.cause if isinstance(error.cause, UserError) else error) from None
-            fault, reason = Fault.DISK, str(error.cause)
-        except ray.exceptions.RayError as error:
-            fault, reason = Fault.LOST, f"its node or Ray worker was lost ({type(error).__name__})"
-        return self._own_record(task.job.index, task.attempt, "fault", fault, reason, profile=task.profile)
+        if isinstance(answer, NoRecord):
+            return self._own_record(task.job.index, task.attempt, "fault", answer.fault, answer.reason, profile=task.profile)
+        self._loose.append(answer)
+        return answer
 
     def _own_record(self, index: int, attempt: int, outcome: Any, fault: Fault, reason: str,
                     profile: Profile = Profile.NORMAL) -> AttemptRecord:
@@ -224,22 +172,9 @@ class Driver:
             self._healthy.discard(node)
         if aside := nodes_to_set_aside(self._streaks, self._healthy) - self._aside:
             self._say(f"node {', '.join(sorted(aside))} failed too many scenes in a row and gets no more")
-            self._aside |= {node.rpartition("/")[2] for node in aside}
+            self._aside |= aside
 
     def _compact(self, at_least: int) -> None:
         if len(self._loose) >= at_least:
             self.ledger.compact(self._loose)
             self._loose = []
-
-
-def _on_node(task: SceneTask) -> AttemptRecord:
-    """The Ray task."""
-    import platform
-
-    import ray
-
-    return run_scene(task, f"{platform.node()}/{ray.get_runtime_context().get_node_id()}")
-
-
-def _first_line(error: Exception) -> str:
-    return next(itertools.chain(str(error).strip().splitlines(), [type(error).__name__]))

@@ -12,13 +12,15 @@ import contextlib
 import ctypes
 import os
 import select
+import shutil
 import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 
@@ -68,10 +70,7 @@ def run_watched(command: Sequence[str], log: Path, limits: Limits, *, environmen
     tag = uuid.uuid4().hex
     with open(log, "ab") as output:
         start = output.tell()
-        child = subprocess.Popen(
-            list(command), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-            env={**os.environ, **(environment or {}), _TAG: tag}, preexec_fn=_die_with_parent,
-        )
+        child = _start([*command], output, {**os.environ, **(environment or {}), _TAG: tag})
     watch = _Watch(child, log, start, begin, limits)
     try:
         with _exit_event(child) as ended:
@@ -125,10 +124,36 @@ class _Watch:
     def _measure(self) -> None:
         total = 0
         with contextlib.suppress(psutil.Error):
-            for process in (self._process, *self._process.children(recursive=True)):
+            for process in (self._process, *_descendants(self._process)):
                 with contextlib.suppress(psutil.Error):
                     total += process.memory_info().rss
         self.peak = max(self.peak, total)
+
+
+def _start(command: list[str], output: BinaryIO, environment: dict[str, str]) -> subprocess.Popen:
+    """Start a worker that dies with its parent. Through `setpriv` where there is one, because Python forks a large Ray worker
+    slowly when it must run code of its own between fork and exec."""
+    setpriv = shutil.which("setpriv")
+    if setpriv:
+        command = [setpriv, "--pdeathsig", "KILL", "--", *command]
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, env=environment,
+        preexec_fn=None if setpriv else _die_with_parent,
+    )
+
+
+def _descendants(process: psutil.Process) -> Iterator[psutil.Process]:
+    """All living descendants. The kernel's own lists are read where it has them: psutil walks the whole process table."""
+    if not Path(f"/proc/{process.pid}/task/{process.pid}/children").exists():
+        yield from process.children(recursive=True)
+        return
+    waiting = [process.pid]
+    while waiting:
+        for entry in Path(f"/proc/{waiting.pop()}/task").glob("*/children"):
+            with contextlib.suppress(OSError, psutil.Error):
+                for pid in map(int, entry.read_text().split()):
+                    waiting.append(pid)
+                    yield psutil.Process(pid)
 
 
 @contextlib.contextmanager
@@ -183,8 +208,15 @@ def _kill_all(child: subprocess.Popen, tag: str) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     needle = f"{_TAG}={tag}".encode()
-    for entry in os.scandir("/proc") if os.path.isdir("/proc") else ():
-        if entry.name.isdigit() and int(entry.name) not in (os.getpid(), child.pid):
-            with contextlib.suppress(OSError):
-                if needle in Path(entry.path, "environ").read_bytes():
-                    os.kill(int(entry.name), signal.SIGKILL)
+    for pid in _younger_processes(child.pid) if os.path.isdir("/proc") else ():
+        with contextlib.suppress(OSError):
+            if needle in Path(f"/proc/{pid}/environ").read_bytes():
+                os.kill(pid, signal.SIGKILL)
+
+
+def _younger_processes(pid: int) -> list[int]:
+    """Processes that may have been started after `pid`: those with higher numbers, or all once numbers went round."""
+    last = int(Path("/proc/loadavg").read_text().split()[-1])
+    numbers = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    went_round = last < pid or max(numbers) > last
+    return [number for number in numbers if number != os.getpid() and (went_round or number > pid)]

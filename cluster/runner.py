@@ -18,6 +18,7 @@ from cluster.config import RenderJobConfig
 from cluster.driver import Driver
 from cluster.lease import Lease
 from cluster.ledger import AttemptRecord, Ledger
+from cluster.ray_executor import RayExecutor
 from cluster.ray_session import ray_session
 from cluster.rebuild import rebuild
 from cluster.scene_task import STAGED, WORK
@@ -110,8 +111,8 @@ def render(config: RenderJobConfig) -> RenderSummary:
             if book.count(State.OPEN):
                 with ray_session(config.ray):
                     drain.listen()  # again: ray.init puts its own handler of SIGTERM in, which ends the process
-                    driver = Driver(config, book, ledger, image_config_sha256, stopped=lambda: drain.asked, check=lease.check,
-                                    say=progress.log)
+                    driver = Driver(config, book, ledger, image_config_sha256, RayExecutor(config.ray), stopped=lambda: drain.asked,
+                                    check=lease.check, say=progress.log)
                     lease.payload = driver.beat
                     for record in driver.records():
                         made += _show(record, progress)

@@ -23,7 +23,7 @@ from cluster.process import Limits, ProcessOutcome, run_watched, start_ticks
 from datagen.config import RenderConfig, SceneJob
 from datagen.worker import SceneRequest, SceneResult
 from pano.errors import StorageError
-from pano.storage import storage_errors, write_bytes_atomic
+from pano.storage import storage_errors
 
 STAGED, WORK, LOGS = "staged", "work", "logs"  # folders of a run
 MAX_RESULT_BYTES = 64 << 20
@@ -89,7 +89,7 @@ def _run_worker(task: SceneTask, folder: Path, log: Path, node: str) -> tuple[Pr
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "a", encoding="utf-8") as file:
             file.write(f"--- attempt {task.attempt}, profile {task.profile}, on {node}, {time.strftime('%F %TZ', time.gmtime())}\n")
-    write_bytes_atomic(folder / "job.json", request.model_dump_json(indent=1).encode())
+        (folder / "job.json").write_bytes(request.model_dump_json(indent=1).encode())  # nobody reads it after a crash
     threads = str(task.threads)
     environment = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "TMPDIR": str(_scratch(folder.name, make=True))}
     with storage_errors(log):

@@ -11,6 +11,7 @@ from cluster.commit import commit
 from cluster.driver import Driver
 from cluster.policy import Fault, Profile
 from cluster.process import Limits
+from cluster.ray_executor import RayExecutor
 from cluster.rebuild import rebuild
 from cluster.runner import image_config_sha256, list_keys
 from cluster.scene_task import SceneTask, run_scene
@@ -121,7 +122,8 @@ def test_no_scene_starts_while_the_disk_is_nearly_full(chaos):
 
     def driver(limits) -> Driver:
         job = chaos.job(1, limits=limits)
-        return Driver(job, Book(1), chaos.ledger, image_config_sha256, stopped=lambda: False, check=lambda: None, say=said.append)
+        return Driver(job, Book(1), chaos.ledger, image_config_sha256, RayExecutor(job.ray), stopped=lambda: False,
+                      check=lambda: None, say=said.append)
 
     limits = chaos.job(1).limits
     assert driver(limits)._room_on_disk() and not said

@@ -1,0 +1,111 @@
+"""What the runner costs: scenes that sleep a second on N slots, against plain Ray tasks that start the same process.
+
+    python -m bench.orchestration [--quick] [--record]
+
+The peer hands all its tasks to Ray at once, and each writes the job file and runs the worker with `subprocess.run`: no
+ledger, no limits, no digests, no commit, no resume. Ours is `cluster.runner.render` with all of that. Wall clock, since
+sleeping costs no CPU; both are also set against the ideal, scenes · sleep / slots. Then ours again with 10 % of all
+attempts crashing at their end, which no runner can do in less than 1/(1 − p) of the time.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.common import Outcome, Peer, arguments, finish, median, version
+from bench.sleep_scene import crashes
+
+SLEEP_S = 1.0
+CRASH_P = 0.1
+TARGET = 0.98
+CRASH_SLACK = 0.05
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--slots", type=int, default=4)
+    args = parser.parse_args()
+    scenes, repeats, crash_scenes = (24, 5, 80) if args.quick else (120, 7, 400)
+    os.environ["PANOFORGE_SLEEP_S"] = str(SLEEP_S)
+    from cluster.config import RayConfig
+    from cluster.ray_session import ray_session
+
+    with tempfile.TemporaryDirectory() as folder, ray_session(RayConfig(), cpus=args.slots):
+        seconds: dict[str, list[float]] = {"ours": [], "plain": []}
+        for turn in range(repeats + 1):
+            for name, run in (("ours", ours), ("plain", plain)):
+                took = run(Path(folder, f"{name}-{turn}"), scenes)
+                if turn:  # the first round starts Ray's workers
+                    seconds[name].append(took)
+        os.environ["PANOFORGE_CRASH_P"] = str(CRASH_P)
+    with tempfile.TemporaryDirectory() as folder, ray_session(RayConfig(), cpus=args.slots):
+        ours(Path(folder, "warm"), args.slots)
+        with_crashes = ours(Path(folder, "crashes"), crash_scenes)
+    ideal, ideal_of_crashes = scenes * SLEEP_S / args.slots, crash_scenes * SLEEP_S / args.slots
+    clean = median(seconds["ours"]) / ideal
+    overhead = with_crashes / ideal_of_crashes / clean
+    bound = 1 / (1 - CRASH_P) + CRASH_SLACK
+    print(f"ours {median(seconds['ours']):.2f} s, plain Ray {median(seconds['plain']):.2f} s, ideal {ideal:.2f} s; with crashes "
+          f"{overhead:.3f} × the time per scene (bound {bound:.3f}, {attempts(crash_scenes)} attempts at {crash_scenes} scenes)")
+    finish(Outcome(
+        "orchestration", ours=median(seconds["ours"]), unit="s", n=scenes,
+        peers=(Peer(f"plain Ray tasks, {version('ray')}", median(seconds["plain"]), TARGET),),
+        facts={"efficiency": round(ideal / median(seconds["ours"]), 4),
+               "peer_efficiency": round(ideal / median(seconds["plain"]), 4),
+               "slots": args.slots, "crash_p": CRASH_P, "crash_overhead": round(overhead, 4), "crash_bound": round(bound, 4),
+               "crash_attempts": attempts(crash_scenes), "crash_scenes": crash_scenes, "ok": overhead <= bound},
+    ), args)
+
+
+def ours(run: Path, scenes: int) -> float:
+    """Seconds of `pano render` within a Ray that is up."""
+    from cluster.config import LimitsConfig, RenderJobConfig
+    from cluster.runner import render
+
+    config = RenderJobConfig(run=run, scenes=scenes, cameras_per_scene=1, worker="bench.sleep_scene",
+                             limits=LimitsConfig(min_free_gb=0))
+    begin = time.perf_counter()
+    summary = render(config)
+    took = time.perf_counter() - begin
+    assert (summary.count("done"), summary.panoramas) == (scenes, scenes), summary.reasons
+    return took
+
+
+def plain(run: Path, scenes: int) -> float:
+    """Seconds of plain Ray tasks that start the same worker on the same job files."""
+    import ray
+
+    def scene(index: int) -> bool:
+        folder = run / f"{index}-1"
+        (folder / "staged").mkdir(parents=True)
+        job = {"scene": {"index": index, "key": f"scene-{index:08d}"}, "staged": str(folder / "staged"), "config_sha256": "0" * 64,
+               "result": str(folder / "result.json")}
+        (folder / "job.json").write_text(json.dumps(job))
+        subprocess.run([sys.executable, "-m", "bench.sleep_scene", str(folder / "job.json")], check=True)
+        return json.loads((folder / "result.json").read_text())["outcome"] == "done"
+
+    task = ray.remote(num_cpus=1, max_retries=0)(scene)
+    begin = time.perf_counter()
+    done = ray.get([task.remote(index) for index in range(scenes)])
+    took = time.perf_counter() - begin
+    assert all(done)
+    return took
+
+
+def attempts(scenes: int) -> int:
+    """How many attempts that many scenes take with crashes, none of them given up."""
+    total = 0
+    for scene in range(scenes):
+        attempt = 1
+        while crashes(scene, attempt, CRASH_P) and attempt < 3:
+            attempt += 1
+        total += attempt
+    return total
+
+
+if __name__ == "__main__":
+    main()
