@@ -102,7 +102,7 @@ def _sam2_check() -> Check:
         if find_spec(module) is None:
             return Check("sam2", "limited", f"package {module!r} is missing: no training or evaluation",
                          "pip install 'panoforge[train]' (with --no-build-isolation, after torch)")
-    return Check("sam2", "ok", "sam2 and its training package are installed; weights are yours to bring (checkpoint=…)")
+    return Check("sam2", "ok", "sam2 and its training package are installed; weights are yours to bring (--checkpoint FILE)")
 
 
 def _process_id() -> int:

@@ -219,7 +219,7 @@ def evaluate(
     from cluster.config import EvalJobConfig
     from cluster.stages import eval_stage
 
-    job = load_config(config, EvalJobConfig, _with(overrides, "checkpoint", checkpoint), section="eval")
+    job = load_config(config, EvalJobConfig, _with(overrides, "model.checkpoint", checkpoint), section="eval")
     eval_stage(job)
     out.print(str(job.run / "report.html"))
 

@@ -23,6 +23,7 @@ from pano.storage import storage_errors
 
 MAX_CONFIG_BYTES = 1 << 20
 SHARED_KEYS = ("run",)
+_MAX_PROBLEMS = 3  # named in one message: a file of another kind would fill the screen
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -104,8 +105,9 @@ def _validate(path: Path, model: type[Model], data: Any) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        problems = [_explain(problem, model) for problem in error.errors()]
-        raise ConfigError(f"{path}: " + "; ".join(dict.fromkeys(problems))) from None
+        problems = list(dict.fromkeys(_explain(problem, model) for problem in error.errors()))
+        more = f"; and {len(problems) - _MAX_PROBLEMS} more" if len(problems) > _MAX_PROBLEMS else ""
+        raise ConfigError(f"{path}: " + "; ".join(problems[:_MAX_PROBLEMS]) + more) from None
 
 
 def _explain(problem: Any, model: type[BaseModel]) -> str:
