@@ -5,9 +5,10 @@ A benchmark builds its work, asserts that ours and every peer's result are right
     seconds = interleave({"ours": ours, "py360convert": peer}, repeats=7)
     finish(Outcome("view_sampling", unit="ms", n=24, ours=…, peers=(Peer("py360convert 1.0.4", …, target=8),)), args)
 
-Runs are interleaved A/B/A/B, so that a busy machine is busy for all of them alike, and medians are compared. One thread
-everywhere. The last line printed is JSON with the fields that DESIGN.md lists, ratio > 1 meaning ours is better; peers
-after the first are under "also". `--record` appends to bench/RESULTS.md, misses included.
+Runs are interleaved A/B/A/B and medians are compared. One thread everywhere, and CPU seconds of this process are counted:
+on an idle machine they are the wall's, on a busy one a neighbour's time slices are left out. The last line printed is JSON
+with the fields that DESIGN.md lists, ratio > 1 meaning ours is better; peers after the first are under "also". `--record`
+appends to bench/RESULTS.md, misses included.
 """
 
 import argparse
@@ -69,16 +70,16 @@ def use_one_thread() -> None:
 
 
 def interleave(work: Mapping[str, Callable[[], object]], repeats: int = 5) -> dict[str, list[float]]:
-    """Seconds of each piece of work, `repeats` times in turn, after one warm-up round."""
+    """CPU seconds of each piece of work, `repeats` times in turn, after one warm-up round."""
     seconds: dict[str, list[float]] = {name: [] for name in work}
     for function in work.values():
         function()
     for _ in range(max(5, repeats)):
         for name, function in work.items():
             gc.collect()
-            begin = time.perf_counter()
+            begin = time.process_time()
             function()
-            seconds[name].append(time.perf_counter() - begin)
+            seconds[name].append(time.process_time() - begin)
     return seconds
 
 

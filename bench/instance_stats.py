@@ -5,6 +5,8 @@ those that touch both edges, since it knows no seam) and bincount for the areas;
 numbers, asserted first. `find_objects` alone, which gives boxes and nothing else, is timed too.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -20,13 +22,13 @@ Labels = NDArray[np.uint16]
 def by_find_objects(labels: Labels) -> InstanceStats:
     """The same statistics from find_objects and two bincounts."""
     height, width = labels.shape
-    flat = labels.ravel()
-    pixels = np.bincount(flat)
-    area = np.bincount(flat, np.repeat(row_area_sr(width, height), width), minlength=pixels.size)
+    ids = int(labels.max()) + 1
+    by_row = np.stack([np.bincount(row, minlength=ids) for row in labels])
+    pixels, area = by_row.sum(axis=0), row_area_sr(width, height) @ by_row
     rows = []
     for id_, found in enumerate(ndimage.find_objects(labels), start=1):
         if found is not None:
-            rows.append((id_, *_cylinder_box(labels[found] == id_, found, width)))
+            rows.append((id_, *_cylinder_box(lambda id_=id_, found=found: labels[found] == id_, found, width)))
     return _collect(rows, pixels, area, height)
 
 
@@ -41,25 +43,23 @@ def by_loop(labels: Labels) -> InstanceStats:
         pixels[id_], area[id_] = mask.sum(), per_pixel[mask].sum()
         v, u = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         found = (slice(v[0], v[-1] + 1), slice(u[0], u[-1] + 1))
-        rows.append((id_, *_cylinder_box(mask[found], found, width)))
+        rows.append((id_, *_cylinder_box(lambda mask=mask, found=found: mask[found], found, width)))
     return _collect(rows, pixels, area, height)
 
 
-def _cylinder_box(mask: NDArray[np.bool_], found: tuple[slice, slice], width: int) -> tuple[int, int, int, int, bool]:
-    """u0, v0, width, height and the seam flag of a mask cropped to `found`."""
+def _cylinder_box(mask: Callable[[], NDArray[np.bool_]], found: tuple[slice, slice], width: int) -> tuple[int, int, int, int, bool]:
+    """u0, v0, width, height and the seam flag. Only for a box of more than half the circle can another gap be wider than the
+    one around the box; only then is the mask (cropped to `found`) looked at."""
     v, u = found
     box = (u.start, v.start, u.stop - u.start, v.stop - v.start)
-    if u.start > 0 or u.stop < width:  # an inner gap could still be wider than the one around the seam
-        gap_outside = width - box[2]
-        if gap_outside * 2 >= width:
-            return (*box, False)
-    columns = np.flatnonzero(mask.any(axis=0)) + u.start
-    gaps = np.diff(columns) - 1
-    seam_gap = columns[0] + width - 1 - columns[-1]
-    at = int(gaps.argmax()) if gaps.size else 0
-    if gaps.size and gaps[at] > seam_gap:
-        box = (int(columns[at + 1]), v.start, width - int(gaps[at]), box[3])
-    return (*box, bool(columns[0] == 0 and columns[-1] == width - 1))
+    seam_gap = width - box[2]
+    if 2 * box[2] > width:
+        columns = np.flatnonzero(mask().any(axis=0)) + u.start
+        gaps = np.diff(columns) - 1
+        at = int(gaps.argmax())
+        if gaps[at] > seam_gap:
+            box = (int(columns[at + 1]), v.start, width - int(gaps[at]), box[3])
+    return (*box, u.start == 0 and u.stop == width)
 
 
 def _collect(rows: list[tuple], pixels: NDArray, area: NDArray, height: int) -> InstanceStats:

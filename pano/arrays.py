@@ -100,8 +100,11 @@ def decode_array(data: bytes | memoryview, rows: tuple[int, int] | None = None) 
             claimed = zstandard.frame_content_size(frame)
             if claimed != target.nbytes:
                 raise DataError(f"band {band} of an encoded array claims {claimed} bytes, its place holds {target.nbytes}")
-            raw = decompressor.decompress(frame, max_output_size=target.nbytes, allow_extra_data=False)
+            # Straight into its place; the read past the end makes zstd check the checksum and finds whatever else is there.
+            reader = decompressor.stream_reader(frame, read_across_frames=True)
+            filled = reader.readinto(target.reshape(-1).view(np.uint8))
+            if filled != target.nbytes or reader.read(1):
+                raise DataError(f"band {band} of an encoded array holds another number of bytes than it claims")
         except zstandard.ZstdError as error:
             raise DataError(f"band {band} of an encoded array is damaged ({error})") from None
-        target[...] = np.frombuffer(raw, header.dtype).reshape(target.shape)
     return out[start - first * step : stop - first * step]

@@ -71,9 +71,11 @@ def label_runs(labels: Labels) -> Runs:
     at = np.flatnonzero(begins)
     ids = flat[at].astype(np.int64)
     length = np.diff(at, append=flat.size)
-    keep = ids > 0
-    at = at[keep]
-    return Runs(at // width, at % width, length[keep], ids[keep])
+    if not ids.all():
+        keep = np.flatnonzero(ids)
+        at, ids, length = at[keep], ids[keep], length[keep]
+    row = at // width
+    return Runs(row, at - row * width, length, ids)
 
 
 def instance_stats(labels: Labels) -> InstanceStats:
@@ -83,7 +85,7 @@ def instance_stats(labels: Labels) -> InstanceStats:
     if not runs.id.size:
         none = np.zeros(0, np.int64)
         return InstanceStats(none, none, np.zeros(0), none, none, none, none, np.zeros(0, bool), np.zeros(0, bool))
-    order = np.lexsort((runs.start, runs.id))
+    order = np.argsort(runs.id * width + runs.start)  # by id, then start; equal ones lie in different rows: any order will do
     id_, start, length, row = runs.id[order], runs.start[order], runs.length[order], runs.row[order]
     first = np.flatnonzero(np.diff(id_, prepend=-1))
     u0, box_width, seam = _cylinder_extent(id_, start, start + length, first, width)
