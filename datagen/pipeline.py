@@ -164,7 +164,8 @@ class SceneAttempt:
             notes=self.notes, config_sha256=self.request.config_sha256, versions=versions(config, self.scene),
             timings_s={**{name: seconds / job.cameras for name, seconds in shared.items()}, **timings},
             peak_memory_mb=peak_memory_mb(),
-            hardware={"device": self.device, "cpus": str(os.cpu_count()), "machine": platform.machine()})
+            hardware={"device": self.device, "cpus": str(os.cpu_count()), "machine": platform.machine(),
+                      "threads": str(config.threads or os.cpu_count())})
 
 
 def versions(config: RenderConfig, scene: Scene) -> dict[str, str]:

@@ -198,6 +198,49 @@ def stats(
 
 
 @app.command()
+def query(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET")],
+    expression: Annotated[str, typer.Argument(metavar="EXPRESSION", help="e.g. \"category == 'sofa' and sr > 0.01\"")],
+    split: Annotated[str | None, typer.Option("--split", help="Look in this split only.")] = None,
+    folder: Annotated[Path | None, typer.Option("--extract", metavar="DIR", help="Write the samples' members to DIR.")] = None,
+    products: Annotated[str | None, typer.Option("--products", help="Which products to extract, e.g. rgb,instance.")] = None,
+) -> None:
+    """List the samples that match an expression over the index; extract them by byte range."""
+    from pano.shards.query import extract, find
+    from pano.shards.read import Dataset
+
+    opened = Dataset.open(dataset, split)
+    matches = find(opened, expression)
+    out.print("\n".join(matches.keys), markup=False)
+    err.print(f"{len(matches.keys)} of {len(opened)} samples")
+    if folder:
+        written = extract(opened, matches.keys, folder, tuple(products.split(",")) if products else None)
+        err.print(f"{len(written)} files in {folder}")
+
+
+@app.command()
+def export(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
+    to: Annotated[str, typer.Option("--to", help="coco, yolo-seg, sa1b, mask2former-panoptic, sav, davis or ytvis.")],
+    split: Annotated[str | None, typer.Option("--split")] = None,
+    perspective: Annotated[bool, typer.Option("--perspective", help="Scan views (90°, 50 %) instead of panoramas.")] = False,
+) -> None:
+    """Write a dataset in a format that other tools read."""
+    from pano.export import ExportOptions
+    from pano.export import export as write_export
+    from pano.progress import Progress
+    from pano.scan import ScanSpec
+    from pano.shards.read import Dataset
+
+    opened = Dataset.open(dataset, split)
+    options = ExportOptions(perspective=ScanSpec()) if perspective else ExportOptions()
+    with Progress("export", total=len(opened)) as progress:
+        write_export(opened, to, folder, options, on_sample=lambda key: progress.advance())
+    out.print(str(folder))
+
+
+@app.command()
 def train(
     config: ConfigPath, overrides: Overrides = None,
     checkpoint: Annotated[Path | None, typer.Option("--checkpoint", help="Start from an official SAM2.1 checkpoint.")] = None,

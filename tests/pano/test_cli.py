@@ -118,6 +118,22 @@ def test_no_permission_and_full_disk_are_explained(pano, tmp_path, monkeypatch):
     assert code == 1 and "a part of this path is a file" in stderr
 
 
+def test_query_and_export_by_command(pano, caps_dataset, tmp_path):
+    wanted = "category == 'sofa' and sr > 0.01"
+    code, stdout, stderr = pano("query", caps_dataset, wanted, "--extract", tmp_path / "x", "--products", "rgb")
+    assert code == 0
+    keys = stdout.split()
+    assert 0 < len(keys) <= 8 and f"{len(keys)} of 8 samples" in stderr
+    expected = {f"{key}.{suffix}" for key in keys for suffix in ("rgb.jpg", "meta.json")}
+    assert {p.name for p in (tmp_path / "x").iterdir()} == expected
+    code, _, stderr = pano("query", caps_dataset, "__import__('os').system('true')")
+    assert code == 2 and "error" in stderr
+    assert pano("export", caps_dataset, tmp_path / "coco", "--to", "coco")[0] == 0
+    assert len(json.loads((tmp_path / "coco" / "annotations" / "instances.json").read_text())["images"]) == 8
+    code, _, stderr = pano("export", caps_dataset, tmp_path / "y", "--to", "coko")
+    assert code == 2 and "Did you mean 'coco'" in stderr
+
+
 def test_pack_then_verify_by_command(pano, tmp_path):
     synthetic.stage(tmp_path / "staged", 0, 0)
     code, stdout, _ = pano("pack", tmp_path, "splits={train: 1.0}")
