@@ -164,7 +164,8 @@ def main() -> None:
         for scenes in sizes:
             found.append(simulate(scenes, Path(folder)))
             print(json.dumps(found[-1]), flush=True)
-    first, last = found[0], found[-1]
+    # Below the number of slots everything is handed out at once, which is cheaper: not a base to compare with.
+    first, last = next((size for size in found if size["scenes"] > 2 * SLOTS), found[0]), found[-1]
     growth = last["cpu_ms_per_scene"] / first["cpu_ms_per_scene"]
     ok = (last["memory_growth_mb"] < MEMORY_GROWTH_MB and last["query_s"] < QUERY_S and last["page_s"] < QUERY_S
           and last["resume_s"] < RESUME_S and growth < 1.5)

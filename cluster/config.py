@@ -5,7 +5,7 @@ Here and not in the stages, because a stage does not know who runs it. No Ray is
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
@@ -23,6 +23,7 @@ class RayConfig(Config):
     """How `pano` reaches Ray. `address` null starts a private Ray on this machine; `auto` or `HOST:PORT` joins a cluster."""
 
     address: str | None = None
+    auth: Literal["token", "off"] = "token"  # of a private Ray: off lets whoever reaches its ports run code here
     cpus_per_scene: Annotated[float, Field(gt=0)] = 1.0
     gpus_per_scene: Annotated[float, Field(ge=0)] = 0.0
     memory_per_scene_gb: Annotated[float, Field(ge=0)] = 0.0  # 0 leaves memory out of scheduling

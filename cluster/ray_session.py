@@ -1,12 +1,17 @@
 """One Ray session: a private Ray on this machine by default, or somebody's cluster by address.
 
-The private one binds to loopback, starts no dashboard and holds next to nothing in its object store (only paths and
-digests go through Ray). It is shut down again on the way out, also on errors.
+The private one starts no dashboard and holds next to nothing in its object store (only paths and digests go through Ray).
+Ray binds its ports to every address of the machine whatever it is told, and whoever reaches them can run code: so the
+private Ray asks for a token that this process makes up (`ray.auth`), and refuses everybody else. It is shut down again on
+the way out, also on errors. A cluster that one joins has its own token: RAY_AUTH_MODE and RAY_AUTH_TOKEN, as Ray reads them.
 """
 
 import contextlib
 import logging
 import os
+import re
+import secrets
+import socket
 from collections.abc import Iterator
 
 from cluster.config import RayConfig
@@ -25,12 +30,17 @@ def ray_session(config: RayConfig, *, cpus: int | None = None) -> Iterator[None]
     A session that the caller has already opened is used and left open."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing of a user's run leaves the machine
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # keep CUDA_VISIBLE_DEVICES as it is in CPU tasks
+    if config.address is None:
+        _require_token(config)
     import ray
 
     if ray.is_initialized():
         yield
         return
     try:
+        if config.address and re.fullmatch(r"[\w.-]+:\d+", config.address):
+            host, _, port = config.address.rpartition(":")
+            socket.create_connection((host, int(port)), timeout=10).close()  # Ray itself would try for minutes
         if config.address is None:
             ray.init(
                 num_cpus=cpus or len(os.sched_getaffinity(0)), include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES,
@@ -46,3 +56,13 @@ def ray_session(config: RayConfig, *, cpus: int | None = None) -> Iterator[None]
         yield
     finally:
         ray.shutdown()
+
+
+def _require_token(config: RayConfig) -> None:
+    """Have Ray refuse whoever does not know this process's token. Ray reads these once per process, so they stay set."""
+    if config.auth == "off":
+        os.environ["RAY_AUTH_MODE"] = "disabled"
+        return
+    os.environ["RAY_AUTH_MODE"] = "token"
+    if "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

@@ -1,8 +1,10 @@
 """Chaos: real scenes of about a second on a real Ray, and everything that can go wrong with them does."""
 
 import platform
+import shutil
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -11,6 +13,7 @@ from chaos_runs import LIMITS, orphans
 from cluster.config import RayConfig
 from cluster.policy import Fault
 from cluster.runner import render
+from pano.shards.write import PackOptions, pack
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
@@ -84,3 +87,58 @@ def wait_for(what, seconds: float = 90) -> None:
     while not what():
         assert time.monotonic() < end, "it never came to that"
         time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_nodes_that_die_cost_no_attempt(chaos):
+    """Three nodes, of which one raylet after the other is killed and replaced: lost scenes are made again, once, for free."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    chaos.plan({index: ["sleep 2"] for index in range(14)})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80 << 20})
+    stop = threading.Event()
+    killed = []
+
+    def kill_raylets() -> None:
+        for _ in range(3):
+            if stop.wait(8):
+                return
+            victim = cluster.add_node(num_cpus=1, object_store_memory=80 << 20) if not nodes else nodes.pop()
+            cluster.remove_node(victim, allow_graceful=False)
+            killed.append(victim)
+            nodes.append(cluster.add_node(num_cpus=1, object_store_memory=80 << 20))
+
+    killer = threading.Thread(target=kill_raylets)
+    try:
+        nodes = [cluster.add_node(num_cpus=1, object_store_memory=80 << 20) for _ in range(2)]
+        ray.init(address=cluster.address, log_to_driver=False)
+        killer.start()
+        summary = render(chaos.job(14))
+        stop.set()
+        killer.join()
+        wait_for(lambda: ray.available_resources().get("CPU") == ray.cluster_resources().get("CPU"), 30)
+    finally:
+        stop.set()
+        ray.shutdown()
+        cluster.shutdown()
+    assert killed and summary.count("done") == 14
+    chaos.assert_exact(14)
+    faults = [record for record in chaos.ledger.records() if record.outcome == "fault"]
+    assert {record.fault for record in faults} <= {Fault.LOST} and len(faults) >= 1
+    assert all(record.profile == "normal" for record in chaos.ledger.records())
+
+
+@pytest.mark.slow
+def test_the_same_shards_with_one_two_and_four_workers_and_with_chaos(tmp_path, chaos):
+    plans = {1: {}, 2: {3: ["segfault", "ok"]}, 4: {0: ["half file", "ok"], 5: ["crash on the way out"], 1: ["sleep 1"]}}
+    digests = []
+    for workers, plan in plans.items():
+        chaos.plan(plan)
+        shutil.rmtree(chaos.folder / "calls", ignore_errors=True)
+        run = tmp_path / f"run-{workers}"
+        assert render(chaos.job(6, run=run, ray=RayConfig(cpus_per_scene=2 / workers))).count("done") == 6
+        manifest = pack(run / "staged", run / "dataset", PackOptions(shard_bytes=20_000))
+        digests.append([(shard.name, shard.sha256) for shard in manifest.shards])
+        assert len(manifest.shards) > 1
+    assert digests[0] == digests[1] == digests[2]
