@@ -96,32 +96,27 @@ def test_nodes_that_die_cost_no_attempt(chaos):
     from ray.cluster_utils import Cluster
 
     chaos.plan({index: ["sleep 2"] for index in range(14)})
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80 << 20})
-    stop = threading.Event()
-    killed = []
-
-    def kill_raylets() -> None:
-        for _ in range(3):
-            if stop.wait(8):
-                return
-            victim = cluster.add_node(num_cpus=1, object_store_memory=80 << 20) if not nodes else nodes.pop()
-            cluster.remove_node(victim, allow_graceful=False)
-            killed.append(victim)
-            nodes.append(cluster.add_node(num_cpus=1, object_store_memory=80 << 20))
-
-    killer = threading.Thread(target=kill_raylets)
+    small = {"num_cpus": 1, "object_store_memory": 80 << 20}
+    cluster = Cluster(initialize_head=True, head_node_args=small)
+    finished: list = []
+    killed = 0
     try:
-        nodes = [cluster.add_node(num_cpus=1, object_store_memory=80 << 20) for _ in range(2)]
+        nodes = [cluster.add_node(**small) for _ in range(2)]
         ray.init(address=cluster.address, log_to_driver=False)
-        killer.start()
-        summary = render(chaos.job(14))
-        stop.set()
-        killer.join()
+        runner = threading.Thread(target=lambda: finished.append(render(chaos.job(14))))
+        runner.start()
+        while runner.is_alive() and killed < 3:  # nodes can be started from the main thread only
+            runner.join(8)
+            if runner.is_alive() and done(chaos):
+                cluster.remove_node(nodes.pop(0), allow_graceful=False)
+                nodes.append(cluster.add_node(**small))
+                killed += 1
+        runner.join(150)
         wait_for(lambda: ray.available_resources().get("CPU") == ray.cluster_resources().get("CPU"), 30)
     finally:
-        stop.set()
         ray.shutdown()
         cluster.shutdown()
+    summary, = finished
     assert killed and summary.count("done") == 14
     chaos.assert_exact(14)
     faults = [record for record in chaos.ledger.records() if record.outcome == "fault"]

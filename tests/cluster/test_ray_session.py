@@ -9,7 +9,7 @@ import pytest
 from cluster.config import RayConfig
 from cluster.ray_session import ClusterError, ray_session
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(200)]
 
 JOIN = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False); print('joined', len(ray.nodes()))"
 
