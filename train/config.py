@@ -20,6 +20,7 @@ Part = Literal[
     "image_encoder", "trunk", "neck", "memory_attention", "memory_encoder", "prompt_encoder", "mask_decoder", "object_pointers",
     "memory_embeddings",
 ]
+SourceKind = Literal["shards", "sa1b", "sav", "vos", "coco"]
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -72,6 +73,25 @@ class PromptSettings(Config):
         if self.max_corrected_frames < self.max_prompted_frames:
             raise ValueError(f"max_corrected_frames ({self.max_corrected_frames}) must be at least max_prompted_frames "
                              f"({self.max_prompted_frames}): SAM2 corrects every frame that it prompts with points")
+        return self
+
+
+class SourceSettings(Config):
+    """One entry of `mixture`: the panorama shards, or another dataset (train.sources)."""
+
+    kind: SourceKind
+    weight: Annotated[float, Field(gt=0)]  # share of clips, relative to the other entries
+    folder: Path | None = None  # of the dataset; none for the shards
+    split: str | None = None  # vos: its folder (train, val); coco: the part after instances_ (train2017)
+    annotations: Literal["manual", "auto"] = "manual"  # sav: drawn by people, or found by SAM2
+    frame_step: Positive = 1  # vos: every so many annotated frames
+    min_area_share: Annotated[float, Field(gt=0, lt=1)] = 0.0005  # of the first frame; about 23×23 px of 1024²
+
+    @model_validator(mode="after")
+    def _has_its_folder(self) -> Self:
+        if (self.folder is None) != (self.kind == "shards"):
+            raise ValueError("a mixture entry of kind shards takes no folder (it is the run's dataset)" if self.folder else
+                             f"a mixture entry of kind {self.kind} needs folder: where that dataset lies")
         return self
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pano.scan import ScanSpec, random_yaw0_deg, scan_grid
 from train.config import ClipSettings
 
-ORDER_LANE, CLIP_LANE, PROMPT_LANE, NOISE_LANE = range(4)  # independent random streams of one seed
+ORDER_LANE, CLIP_LANE, PROMPT_LANE, NOISE_LANE, SOURCE_LANE, CLICK_LANE = range(6)  # independent random streams of one seed
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class ClipPlan:
     colour_seed: int
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)  # two epochs of each source of a mixture
 def epoch_order(seed: int, epoch: int, samples: int, repeats: int) -> NDArray[np.int64]:
     """The samples of one epoch in training order, shape (samples × repeats,): every sample `repeats` times."""
     rng = np.random.default_rng([seed, ORDER_LANE, epoch])
