@@ -5,6 +5,7 @@ stderr; results go to stdout, progress to stderr. Heavy packages are imported by
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -307,6 +308,8 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the findi
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: run a verb, turn a `UserError` into one message and its exit code."""
     code: int | str | None
+    # Torch's threads spin while they wait; beside any other work that makes everything several times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = app(arguments, standalone_mode=False) or 0
     except UserError as error:

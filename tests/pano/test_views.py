@@ -40,6 +40,14 @@ def test_bilinear_equals_the_reference(view, seed):
     assert np.abs(ours - reference_bilinear(image, view)).max() <= 255 * 2 / 64 * 2 + 1
 
 
+@pytest.mark.parametrize("view", [View(0, 90, 30, 48), View(77, -90, 30, 48), View(180, 0, 60, 48), View(-179, 45, 90, 48)])
+def test_seam_and_poles_are_like_any_other_place(view):
+    """Half a row from a pole a pixel mixes rows from either side of it, half a column from the seam columns of both ends."""
+    image = np.random.default_rng(0).integers(0, 256, (H, W, 3), dtype=np.uint8)
+    ours = sample_view(wrap_panorama(image), view).astype(float)
+    assert np.abs(ours - reference_bilinear(image, view)).max() <= 255 * 2 / 64 + 2
+
+
 def test_bilinear_is_unbiased():
     """Half a pixel of shift would move a ramp by half a step; OpenCV's rounding moves it by less than a twentieth."""
     ramp = np.broadcast_to(np.linspace(0, 255, H)[:, None, None], (H, W, 3)).astype(np.float32)
