@@ -18,6 +18,7 @@ from cluster.config import RenderJobConfig
 from cluster.driver import Driver
 from cluster.lease import Lease
 from cluster.ledger import AttemptRecord, Ledger
+from cluster.metrics import RunMetrics
 from cluster.ray_executor import RayExecutor
 from cluster.ray_session import ray_session
 from cluster.rebuild import rebuild
@@ -114,8 +115,10 @@ def render(config: RenderJobConfig) -> RenderSummary:
                     driver = Driver(config, book, ledger, image_config_sha256, RayExecutor(config.ray), stopped=lambda: drain.asked,
                                     check=lease.check, say=progress.log)
                     lease.payload = driver.beat
+                    metrics = RunMetrics(config.run.name, book)
                     for record in driver.records():
                         made += _show(record, progress)
+                        metrics.note(record)
         shutil.rmtree(config.run / WORK, ignore_errors=True)
         sums, _ = tally(ledger, config.scenes, list_keys(config.run / STAGED))
         return RenderSummary(ledger, sums, made, interrupted=drain.asked)
