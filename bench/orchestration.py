@@ -29,7 +29,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--slots", type=int, default=4)
     args = parser.parse_args()
-    scenes, repeats, crash_scenes = (24, 5, 80) if args.quick else (120, 7, 400)
+    scenes, repeats, crash_scenes = (40, 5, 80) if args.quick else (120, 7, 400)
     os.environ["PANOFORGE_SLEEP_S"] = str(SLEEP_S)
     from cluster.config import RayConfig
     from cluster.ray_session import ray_session
