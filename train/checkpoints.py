@@ -44,6 +44,7 @@ class TrainState:
     config_sha256: str
     dataset_sha256: str
     weights_sha256: str
+    bad_samples: int = 0  # left out so far
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:

@@ -28,7 +28,8 @@ Rate = Annotated[float, Field(ge=0)]
 
 SIZE_STEP_PX = 32  # the trunk's coarsest stride, and 8-pixel windows at stride 4
 SCHEDULE_ONLY = ("checkpoint_every", "keep_last_k", "log_every", "device", "devices", "loader_threads", "torch_threads",
-                 "prefetch", "tensorboard", "rank_timeout_s", "validate_every", "validate_clips", "validate_split")
+                 "prefetch", "tensorboard", "rank_timeout_s", "max_bad_samples", "validate_every", "validate_clips",
+                 "validate_split")
 
 
 class ModelSettings(Config):
@@ -127,6 +128,7 @@ class TrainConfig(Config):
     loss: LossSettings = LossSettings()
     optim: OptimSettings = OptimSettings()
     split: str = "train"
+    mixture: dict[str, SourceSettings] = {}  # by a name of your own; empty = the shards alone
     steps: Positive = 1000
     clips_per_step: Positive = 8
     clips_per_forward: Positive = 1
@@ -135,6 +137,7 @@ class TrainConfig(Config):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     on_bad_loss: Literal["stop", "skip"] = "stop"
     max_skipped_steps: Count = 10  # with on_bad_loss=skip
+    max_bad_samples: Count = 0  # damaged images or videos left out (named, never replaced) before the run stops; 0 = stop at once
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # 0 = no averaged weights
     validate_every: Count = 0  # steps between mIoUs on validate_split; 0 = never
     validate_clips: Positive = 16
@@ -156,6 +159,14 @@ class TrainConfig(Config):
         if self.clips_per_step % share:
             raise ValueError(f"clips_per_step ({self.clips_per_step}) must be a multiple of clips_per_forward × devices ({share}): "
                              "every process takes the same share of a step")
+        return self
+
+    @model_validator(mode="after")
+    def _one_line_of_panoramas(self) -> Self:
+        shards = [name for name, entry in self.mixture.items() if entry.kind == "shards"]
+        if len(shards) > 1:
+            raise ValueError(f"mixture entries {shards} are all the run's shards and would show every clip {len(shards)} times: "
+                             "keep one, and add up their weights")
         return self
 
     @model_validator(mode="after")
@@ -183,8 +194,14 @@ class TrainConfig(Config):
         return self
 
     def numbers(self) -> dict:
-        """The keys that decide the weights, as plain JSON: all but where and how often things are written or run."""
-        return {key: value for key, value in self.model_dump(mode="json").items() if key not in SCHEDULE_ONLY}
+        """The keys that decide the weights, as plain JSON: all but where things lie and how often they are written or run.
+        A mixture's datasets are known by their digest, not by their folder. What came later and is off is left out, so that
+        runs begun before it go on."""
+        numbers = {key: value for key, value in self.model_dump(mode="json").items() if key not in SCHEDULE_ONLY}
+        numbers["mixture"] = {name: {k: v for k, v in entry.items() if k != "folder"} for name, entry in numbers["mixture"].items()}
+        if not self.mixture:
+            del numbers["mixture"]
+        return numbers
 
     def sha256(self) -> str:
         """Digest of `numbers()`."""

@@ -2,7 +2,8 @@
 
 Threads and not processes: decoding and remapping are OpenCV and zstd, which let go of Python's lock, and nothing has
 to be pickled. Order is that of the tasks, whatever finishes first. An error (a damaged sample) comes out at the place
-of its task, in its own words.
+of its task, in its own words; where `max_bad_samples` lets a run go on, its clip is left out of its batch and noted
+under its position. No other clip takes its place.
 """
 
 from collections import deque
@@ -10,14 +11,17 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
+from pano.errors import DataError
 from pano.shards.read import Dataset
-from train.clips import build_clip, collate
+from train.clips import collate
 from train.config import TrainConfig
-from train.plan import clip_plan, positions_of_rank
+from train.mixture import Mixture
+from train.plan import positions_of_rank
 
 if TYPE_CHECKING:
     from training.utils.data_utils import BatchedVideoDatapoint
 
+Forward = tuple[tuple[int, ...], "BatchedVideoDatapoint | None"]  # positions and their batch
 Task = TypeVar("Task")
 Built = TypeVar("Built")
 
@@ -39,27 +43,32 @@ def prefetched(tasks: Iterable[Task], build: Callable[[Task], Built], *, threads
 
 
 class ClipSource:
-    """Batches by position, from one dataset under one config. Stateless: any position, any time, any thread."""
+    """Batches by position, from one dataset (and those mixed in) under one config: any position, any time, any thread.
+    `bad` holds what was wrong with the clips that were left out, by position."""
 
     def __init__(self, dataset: Dataset, config: TrainConfig) -> None:
         self.dataset, self.config = dataset, config
-        self.widths: list[int] = dataset.samples["width"].to_pylist()
+        self.mixture = Mixture.open(config, dataset)
+        self.bad: dict[int, str] = {}
 
-    def batch(self, positions: tuple[int, ...]) -> "BatchedVideoDatapoint":
-        """The batch of the clips at `positions`."""
+    def batch(self, positions: tuple[int, ...]) -> "BatchedVideoDatapoint | None":
+        """The batch of the clips at `positions`; None where bad samples leave none of them."""
         clips = []
         for position in positions:
-            plan = clip_plan(self.config.clip, self.config.seed, position, self.widths)
-            clips.append(build_clip(self.dataset[plan.sample], plan, self.config.clip, self.config.model.image_size))
-        return collate(clips)
+            try:
+                clips.append(self.mixture.clip(position))
+            except DataError as error:
+                if not self.config.max_bad_samples:
+                    raise
+                self.bad[position] = str(error)
+        return collate(clips) if clips else None
 
     def keys(self, positions: Iterable[int]) -> list[str]:
-        """Which panoramas the clips at `positions` come from."""
-        keys = self.dataset.samples["key"]
-        return [keys[clip_plan(self.config.clip, self.config.seed, p, self.widths).sample].as_py() for p in positions]
+        """What the clips at `positions` are cut from."""
+        return [self.mixture.key(position) for position in positions]
 
-    def steps(self, first: int, rank: int, num_ranks: int) -> Iterator[list[tuple[tuple[int, ...], "BatchedVideoDatapoint"]]]:
-        """This rank's forward passes, step by step from step `first` to the end of the run: (positions, batch) each."""
+    def steps(self, first: int, rank: int, num_ranks: int) -> Iterator[list[Forward]]:
+        """This rank's forward passes, step by step from step `first` to the end of the run."""
         config = self.config
 
         def share(step: int) -> list[tuple[int, ...]]:

@@ -63,6 +63,8 @@ class RunLog:
         """One finished step: its number (from 1) and its figures."""
         if not self._progress:
             return
+        for text in row.get("bad", ()):
+            self._progress.log(f"step {row['step']}: bad sample left out: {text}")
         with storage_errors(self.out / METRICS_FILE):
             self._file.write(json.dumps(row) + "\n")
         for key, value in row.items():

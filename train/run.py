@@ -7,7 +7,6 @@
 Running it again goes on from the last checkpoint, or returns at once when the run is finished.
 """
 
-import hashlib
 import json
 import os
 import time
@@ -55,8 +54,9 @@ def train_rank(config: TrainConfig, dataset: Path, out: Path, world: World) -> P
     from train.validate import validation_source
 
     device = pick_device(config.device, world.rank_of_node)
+    source = ClipSource(data, config)
     model, weights = build_model(config.model, config.prompt, seed=config.seed)
-    trainer = Trainer(config, model, weights, ClipSource(data, config), out, device, world, data_sha256(data))
+    trainer = Trainer(config, model, weights, source, out, device, world, source.mixture.sha256())
     if config.validate_every:
         trainer.held_out = validation_source(open_split(dataset, config.validate_split), config)
     messages: list[str] = []
@@ -111,17 +111,14 @@ def pick_device(wanted: str, rank_of_node: int) -> Any:
     return device
 
 
-def data_sha256(data: Dataset) -> str:
-    """Digest of the samples trained on, in their order: keys and content digests."""
-    rows = zip(data.samples["key"].to_pylist(), data.samples["sha256"].to_pylist(), strict=True)
-    return hashlib.sha256("\n".join(f"{key} {digest}" for key, digest in rows).encode()).hexdigest()
-
-
 def statement(config: TrainConfig, source: str, random: bool, panoramas: int) -> str:
     """What this run is, in plain words, for every report that shows its results."""
     clips = config.steps * config.clips_per_step
     work = (f"SAM2.1 {config.model.size} at {config.model.image_size} px, {config.steps} steps over {clips} clips of "
             f"{panoramas} panorama{'s' if panoramas != 1 else ''}")
+    if config.mixture:
+        total = sum(entry.weight for entry in config.mixture.values())
+        work += f" mixed {' + '.join(f'{entry.weight / total:.0%} {name}' for name, entry in config.mixture.items())}"
     if random and clips < SMOKE_TEST_CLIPS:
         return f"{work}, from random weights: a smoke test of the pipeline, not a trained model."
     return f"{work}, trained from random weights." if random else f"{work}, fine-tuned from {source}."
@@ -136,9 +133,11 @@ def write_record(out: Path, trainer: "Trainer", data: Dataset, resumed_at: int, 
         "schema_version": 1, "statement": statement(config, weights.source, weights.random, len(data)),
         "config": config.model_dump(mode="json"), "config_sha256": config.sha256(),
         "weights": {"source": weights.source, "sha256": weights.sha256, "random": weights.random},
-        "dataset": {"split": config.split, "panoramas": len(data), "sha256": trainer.dataset_sha256},
+        "dataset": {"split": config.split, "panoramas": len(data), "sha256": trainer.dataset_sha256,
+                    "mixture": trainer.source.mixture.record()},
         "export": {"file": f"checkpoints/{EXPORT}", "sha256": sidecar(trainer.folder / EXPORT).read_text().split()[0]},
         "seconds": round(seconds, 3), "resumed_at_step": resumed_at, "skipped_steps": trainer.skipped,
+        "bad_samples": trainer.bad_samples,
         "device": str(trainer.device), "processes": trainer.world.num_ranks,
         "precision": "bfloat16" if trainer.bfloat16 else "float32",
         "parameters": sum(p.numel() for p in trainer.model.parameters()),

@@ -51,6 +51,7 @@ class Trainer:
     held_out: ClipSource | None = None  # clips to validate on every `validate_every` steps
     step_done: int = 0
     skipped: int = 0
+    bad_samples: int = 0  # clips left out so far, on all ranks
     ema: StateDict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -87,12 +88,17 @@ class Trainer:
     def step(self, forwards: list[tuple[tuple[int, ...], Any]]) -> dict[str, Any]:
         """One optimisation step over this rank's (positions, batch) pairs. Gives the figures of the whole step."""
         config, step = self.config, self.step_done
-        objects = self.world.sum([sum(batch.masks.shape[1] for _, batch in forwards)], self.device)[0]
+        here = [f"position {p}: {self.source.bad[p]}" for positions, _ in forwards for p in positions if p in self.source.bad]
+        objects, bad = self.world.sum(
+            [sum(batch.masks.shape[1] for _, batch in forwards if batch is not None), len(here)], self.device)
+        named = self.name_bad_samples(here) if bad else []
         self.model.rng = prompt_rng(config.seed, step)
         self.optimizer.zero_grad(set_to_none=True)
         totals = torch.zeros(len(LOSS_NAMES), dtype=torch.float64)
         prompts = self.model.rng.bit_generator.state
         for positions, batch in forwards:
+            if batch is None:  # all its clips are bad: it adds nothing
+                continue
             batch = batch.to(self.device, non_blocking=True)
             with self.autocast():
                 encoded = self.model.encode(batch.flat_img_batch)
@@ -114,9 +120,9 @@ class Trainer:
         else:
             self.refuse_step(figures, norm)
         self.step_done += 1
-        epoch = step * config.clips_per_step // (len(self.source.dataset) * config.clip.clips_per_panorama)
+        epoch = self.source.mixture.epoch(step * config.clips_per_step)
         return {"epoch": epoch, **figures, "lr": config.optim.lr * scale, "grad_norm": norm, "objects": int(objects),
-                **({} if good else {"skipped": True})}
+                **({} if good else {"skipped": True}), **({"bad": named} if named else {})}
 
     def forward(self, batch: Any, encoded: Encoded, objects: float) -> dict[str, Tensor]:
         """The losses of one batch with its encoded frames, as its share of a step of `objects` objects."""
@@ -127,6 +133,21 @@ class Trainer:
     def autocast(self) -> torch.autocast:
         """bf16 for what profits from it, where `precision` says so."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
+
+    def name_bad_samples(self, here: list[str]) -> list[str]:
+        """All ranks' bad samples of this step, counted. TrainingError where there have been too many."""
+        gathered = self.world.gather_texts("\n".join(text.replace("\n", " ") for text in here), self.device)
+        lines = [line for text in gathered for line in text.split("\n") if line]
+        named = sorted(lines, key=lambda line: int(line.split()[1].rstrip(":")))
+        total, limit = self.bad_samples + len(named), self.config.max_bad_samples
+        if total > limit:
+            saved = self.save()  # before they are counted: the next run meets them again
+            raise TrainingError(
+                f"step {self.step_done + 1}: {total} bad samples so far, max_bad_samples is {limit}. The weights are as they were "
+                f"after step {self.step_done}, saved to {saved}. Of this step: {'; '.join(named[:4])}"
+                f"{' …' if len(named) > 4 else ''}. Mend the data, or raise the limit: the run goes on from there")
+        self.bad_samples = total
+        return named
 
     def refuse_step(self, figures: dict[str, float], norm: float) -> None:
         """A loss or gradient that is not finite: leave the weights as they are, and stop unless the config says skip."""
@@ -163,8 +184,9 @@ class Trainer:
         """The state after `step_done` steps."""
         return checkpoints.TrainState(
             step=self.step_done, position=self.step_done * self.config.clips_per_step, model=self.model.state_dict(),
-            optimizer=self.optimizer.state_dict(), ema=dict(self.ema), skipped=self.skipped, config=self.config.numbers(),
-            config_sha256=self.config.sha256(), dataset_sha256=self.dataset_sha256, weights_sha256=self.weights.sha256)
+            optimizer=self.optimizer.state_dict(), ema=dict(self.ema), skipped=self.skipped,
+            bad_samples=self.bad_samples, config=self.config.numbers(), config_sha256=self.config.sha256(),
+            dataset_sha256=self.dataset_sha256, weights_sha256=self.weights.sha256)
 
     def restore(self, state: checkpoints.TrainState) -> None:
         """Go on from `state`."""
@@ -172,7 +194,7 @@ class Trainer:
         self.model.load_state_dict(state.model)
         self.optimizer.load_state_dict(state.optimizer)
         self.ema = {name: tensor.to(self.device) for name, tensor in state.ema.items()}
-        self.step_done, self.skipped = state.step, state.skipped
+        self.step_done, self.skipped, self.bad_samples = state.step, state.skipped, state.bad_samples
 
     def final_weights(self) -> StateDict:
         """What is exported: the averaged weights where there are some."""

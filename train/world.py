@@ -63,6 +63,19 @@ class World:
         torch.distributed.all_reduce(tensor)
         return tensor.tolist()
 
+    def gather_texts(self, text: str, device: "torch.device") -> list[str]:
+        """Every rank's text, in the order of ranks."""
+        if self.num_ranks == 1:
+            return [text]
+        import torch
+
+        data = text.encode()
+        lengths = self.sum([len(data) if rank == self.rank else 0 for rank in range(self.num_ranks)], device)
+        table = torch.zeros(self.num_ranks, int(max(lengths)), dtype=torch.int32, device=device)
+        table[self.rank, : len(data)] = torch.tensor(list(data), dtype=torch.int32, device=device)
+        torch.distributed.all_reduce(table)
+        return [bytes(row[: int(length)]).decode() for row, length in zip(table.tolist(), lengths, strict=True)]
+
     def sum_gradients(self, parameters: Sequence["nn.Parameter"]) -> None:
         """Replace every gradient by its sum over all ranks."""
         if self.num_ranks == 1:
