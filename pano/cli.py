@@ -268,6 +268,18 @@ def evaluate(
     out.print(str(job.run / "report.html"))
 
 
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of evaluations; the first is the reference.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
+) -> None:
+    """Put evaluations side by side, with intervals and paired tests. Those that measured differently are refused."""
+    from eval.compare import compare as compare_runs
+
+    found = compare_runs(runs)
+    print(json.dumps(found.as_json(), ensure_ascii=False) if as_json else "\n".join(found.as_lines()))
+
+
 def _with(overrides: list[str] | None, key: str, value: Path | None) -> list[str]:
     return [*(overrides or ()), *([f"{key}={value}"] if value else [])]
 

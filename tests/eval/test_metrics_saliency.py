@@ -47,7 +47,7 @@ def test_mae_f_and_e_are_their_definitions_at_every_threshold() -> None:
         errors = [abs(p - t) for p, t in zip(predicted.flat, true.flat, strict=True)]
         assert mae(predicted, true) == pytest.approx(sum(errors) / true.size)
         f, e, paper = f_curve(predicted, true), e_curve(predicted, true), e_curve(predicted, true, "paper")
-        for k, threshold in list(enumerate(np.linspace(0, 1 - 1e-10, 255)))[::4] + [(254, 1 - 1e-10)]:
+        for k, threshold in [*list(enumerate(np.linspace(0, 1 - 1e-10, 255)))[::4], (254, 1 - 1e-10)]:
             binary = (stretch(predicted) >= threshold).astype(float)
             hit = (binary * true).sum()
             precision, recall = hit / (binary.sum() + 1e-20), hit / (true.sum() + 1e-20)
