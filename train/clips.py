@@ -23,10 +23,10 @@ from pano.shards.read import Sample
 from pano.sphere import View
 from pano.views import WrappedPanorama, sample_view, wrap_panorama
 from train.config import ClipSettings
-from train.plan import ClipPlan
+from train.plan import CLICK_LANE, ClipPlan
 
 if TYPE_CHECKING:
-    from training.utils.data_utils import BatchedVideoDatapoint, VideoDatapoint
+    from training.utils.data_utils import BatchedVideoDatapoint, Frame, VideoDatapoint
 
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
@@ -68,8 +68,10 @@ def choose_objects(areas: NDArray[np.float64], settings: ClipSettings, rng: np.r
     return sorted(int(i) for i in chosen)
 
 
-def build_clip(sample: Sample, plan: ClipPlan, settings: ClipSettings, size_px: int) -> "VideoDatapoint":
-    """The clip of `plan`, cut from `sample` at size_px×size_px."""
+def build_clip(
+    sample: Sample, plan: ClipPlan, settings: ClipSettings, size_px: int, *, clicks: bool = False
+) -> "VideoDatapoint":
+    """The clip of `plan`, cut from `sample` at size_px×size_px; with `clicks`, a sphere click for each of its objects."""
     import torch
     from training.utils.data_utils import Frame, Object, VideoDatapoint
 
@@ -86,7 +88,23 @@ def build_clip(sample: Sample, plan: ClipPlan, settings: ClipSettings, size_px: 
     for t, (image, frame_ids) in enumerate(zip(images, frames_ids, strict=True)):
         objects = [Object(id_, t, torch.from_numpy(np.ascontiguousarray(frame_ids == id_))) for id_ in ids]
         frames.append(Frame(torch.from_numpy(normalise(image)), objects))
+    if clicks:
+        _add_clicks(frames, views, plan)
     return VideoDatapoint(frames, plan.position, (size_px, size_px))
+
+
+def _add_clicks(frames: list["Frame"], views: tuple[View, ...], plan: ClipPlan) -> None:
+    """Give every object of a panorama's frames its sphere click. Views are not mirrored, frames may be."""
+    from train.clicks import ClickedObject, sphere_clicks
+
+    rng = np.random.default_rng([plan.object_seed, CLICK_LANE])
+    last = frames[0].data.shape[-1] - 1
+    for index in range(len(frames[0].objects)):
+        objects = [frame.objects[index] for frame in frames]
+        masks = [o.segment.numpy()[:, ::-1] if plan.flip else o.segment.numpy() for o in objects]
+        for frame, o, place in zip(frames, objects, sphere_clicks(masks, views, rng), strict=True):
+            click = (last - place[0], place[1]) if place and plan.flip else place
+            frame.objects[index] = ClickedObject(o.object_id, o.frame_index, o.segment, click)
 
 
 def _panorama(sample: Sample) -> tuple[WrappedPanorama, WrappedPanorama]:
@@ -148,7 +166,12 @@ def _grey(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def collate(clips: list["VideoDatapoint"]) -> "BatchedVideoDatapoint":
-    """SAM2's own batch: img_batch T×B×3×S×S, masks T×O×S×S, obj_to_frame_idx T×O×2."""
+    """SAM2's own batch: img_batch T×B×3×S×S, masks T×O×S×S, obj_to_frame_idx T×O×2; with the clips' clicks, if any."""
     from training.utils.data_utils import collate_fn
 
-    return collate_fn(clips, dict_key="scan")
+    batch = collate_fn(clips, dict_key="scan")
+    if not hasattr(clips[0].frames[0].objects[0], "click"):
+        return batch
+    from train.clicks import with_clicks
+
+    return with_clicks(batch, clips)

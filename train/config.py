@@ -68,6 +68,7 @@ class PromptSettings(Config):
     max_corrected_frames: Positive = 2
     corrections: Count = 7  # clicks per corrected frame
     from_truth: Probability = 0.1  # a correction drawn from the true mask, not from the error
+    sphere_click: Probability = 0.0  # of panoramas: instead of the above, SAP's one click in every frame that sees it
 
     @model_validator(mode="after")
     def _corrected(self) -> Self:
@@ -201,6 +202,8 @@ class TrainConfig(Config):
         numbers["mixture"] = {name: {k: v for k, v in entry.items() if k != "folder"} for name, entry in numbers["mixture"].items()}
         if not self.mixture:
             del numbers["mixture"]
+        if not self.prompt.sphere_click:
+            del numbers["prompt"]["sphere_click"]
         return numbers
 
     def sha256(self) -> str:

@@ -66,6 +66,7 @@ def build_model(settings: ModelSettings, prompt: PromptSettings = PromptSettings
     else:
         weights = load_checkpoint(model, settings.checkpoint, settings.size)
     freeze(model, settings.frozen)
+    model.sphere_click = prompt.sphere_click
     return model.train(), weights
 
 

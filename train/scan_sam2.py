@@ -1,12 +1,13 @@
 """SAM2Train with two defects boxed, the frozen encoder run once, and less kept in memory.
 
 `ScanSAM2` takes and gives what `training.model.sam2.SAM2Train` does, from the same parameters under the same names. It
-differs in four places, each tested against upstream:
+differs in five places, each tested against upstream:
 
 - An image encoder without trainable parameters runs without autograd and stays in eval mode. Upstream's
   `freeze_image_encoder` leaves it in train mode, so DropPath keeps dropping blocks of a network that cannot adapt.
 - A box prompt on a conditioning frame where the object is absent becomes no prompt (two padding points). Upstream
   hands SAM the box [W, H, −1, −1] of an empty mask (facebookresearch/sam2#470), and objects do leave a scan.
+- A batch of panoramas with clicks (train.clicks) is prompted by them, with probability `sphere_click`; never when it is 0.
 - Masks are handed to the loss at the decoder's quarter resolution and enlarged there (train.loss), and the last frame is
   not encoded into a memory that nobody will read. Both change what is kept and computed, not what is learnt.
 """
@@ -18,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from training.model.sam2 import SAM2Train
 
+from train.clicks import click_prompt, clicks_of, prompted_frames
+
 Encoded = dict[str, Any]  # what ImageEncoder gives: vision_features, vision_pos_enc, backbone_fpn (three levels, fine first)
 
 BOX_TOP_LEFT_LABEL = 2  # sam2.modeling.sam2_utils.sample_box_points
@@ -26,6 +29,8 @@ PADDING_LABEL = -1  # sam2.modeling.sam.prompt_encoder: "not a point"
 
 class ScanSAM2(SAM2Train):
     """SAM2Train for scan clips. `forward(batch)` gives one dict per frame, as the losses of `training` expect."""
+
+    sphere_click = 0.0  # probability of prompting with sphere clicks
 
     def train(self, mode: bool = True) -> "ScanSAM2":
         """As `nn.Module.train`, but children without a trainable parameter stay in eval mode."""
@@ -62,10 +67,27 @@ class ScanSAM2(SAM2Train):
         backbone_out = super().prepare_prompt_inputs(backbone_out, input, start_frame_idx)
         for frame, points in backbone_out["point_inputs_per_frame"].items():
             blank_absent_boxes(points, backbone_out["gt_masks_per_frame"][frame])
+        if self.training and self.sphere_click and self.rng.random() < self.sphere_click:
+            self.prompt_with_clicks(backbone_out, input)
         if not self.training or self.num_correction_pt_per_frame == 0:  # upstream fails on zero corrections
             backbone_out["frames_to_add_correction_pt"] = []
         self._last_frame = (backbone_out["init_cond_frames"] + backbone_out["frames_not_in_init_cond"])[-1]
         return backbone_out
+
+    def prompt_with_clicks(self, backbone_out: dict[str, Any], input: Any) -> None:
+        """Put the batch's clicks, if it has any, in place of the prompts that were drawn. As SAM2 does, correct the first
+        frame and up to `max_corrected_frames` − 1 other prompted ones."""
+        clicks = clicks_of(input)
+        if clicks is None:
+            return
+        frames = prompted_frames(clicks, input.masks)  # the first is always among them: the clicks were drawn there
+        others = self.rng.permutation(frames[1:])[: int(self.rng.integers(self.num_frames_to_correct_for_train))]
+        backbone_out.update({
+            "use_pt_input": True, "init_cond_frames": frames,
+            "frames_not_in_init_cond": [t for t in range(input.num_frames) if t not in frames],
+            "mask_inputs_per_frame": {}, "point_inputs_per_frame": {t: click_prompt(clicks[t]) for t in frames},
+            "frames_to_add_correction_pt": [frames[0], *others.tolist()],
+        })
 
     def track_step(self, frame_idx: int, *args: Any, run_mem_encoder: bool = True, **kwargs: Any) -> dict[str, Any]:
         """As upstream; in training the frame that is processed last leaves no memory."""

@@ -209,8 +209,7 @@ def object_groups(batch: Any, size: int) -> Iterator[Any]:
         return
     for start in range(0, total, size):
         part = slice(start, start + size)
-        metadata = type(batch.metadata)(unique_objects_identifier=batch.metadata.unique_objects_identifier[:, part],
-                                        frame_orig_size=batch.metadata.frame_orig_size[:, part])
+        metadata = batch.metadata.apply(lambda tensor, part=part: tensor[:, part])  # each of its tensors is T×O×…
         yield type(batch)(img_batch=batch.img_batch, obj_to_frame_idx=batch.obj_to_frame_idx[:, part], masks=batch.masks[:, part],
                           metadata=metadata, dict_key=batch.dict_key, batch_size=batch.batch_size)
 

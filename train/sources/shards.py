@@ -31,7 +31,8 @@ class Shards:
 
     def clip(self, position: int) -> "VideoDatapoint":
         plan = self.plan(position)
-        return build_clip(self.dataset[plan.sample], plan, self.config.clip, self.config.model.image_size)
+        return build_clip(self.dataset[plan.sample], plan, self.config.clip, self.config.model.image_size,
+                          clicks=self.config.prompt.sphere_click > 0)
 
     def sha256(self) -> str:
         return data_sha256(self.dataset)
