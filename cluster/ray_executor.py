@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from cluster.config import RayConfig
 from cluster.ledger import AttemptRecord
 from cluster.policy import Fault, memory_factor
+from cluster.ray_session import ClusterError
 from cluster.scene_task import SceneTask, run_scene
 from pano.errors import StorageError, UserError
 
@@ -59,6 +60,7 @@ class RayExecutor:
     def slots(self) -> int:
         import ray
 
+        _require_living_ray()
         if self._looked is None or time.monotonic() - self._looked > _LOOK_AT_CLUSTER_S:  # clusters grow and shrink
             self._looked = time.monotonic()
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -93,10 +95,23 @@ class RayExecutor:
         if not self._running:
             time.sleep(min(timeout_s, 0.05))
             return []
+        _require_living_ray()
         done, _ = ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
         if done:
             done, _ = ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
         return [(self._running.pop(reference), _record_of(reference)) for reference in done]
+
+
+def _require_living_ray() -> None:
+    """ClusterError if a process of our private Ray is dead: a signal to the whole process group (`timeout`, a batch
+    system) reaches them too, and Ray's calls then block for ever instead of failing."""
+    from ray._private import worker
+
+    node = getattr(worker, "_global_node", None)  # None on somebody else's cluster: that one's health is its owner's
+    dead = [name for name, _ in node.dead_processes()] if node is not None else []
+    if dead:
+        raise ClusterError(f"the private Ray of this run died ({', '.join(map(str, dead))}): something stopped or killed it. "
+                           "What was rendered is kept; the same command goes on from here")
 
 
 def _record_of(reference: Any) -> AttemptRecord | NoRecord:
