@@ -207,3 +207,18 @@ def test_every_rank_learns_the_names_of_all(tmp_path: Path):
     assert World().gather_texts("position 3: ü", torch.device("cpu")) == ["position 3: ü"]
     ranks = [subprocess.Popen([sys.executable, "-c", GATHER, str(rank), str(tmp_path / "store")]) for rank in range(2)]
     assert [rank.wait(60) for rank in ranks] == [0, 0]
+
+
+def test_the_model_learns_from_a_still_image(caps: Dataset, mixed: dict, tiny_model, tmp_path: Path):
+    """A one-frame batch, which has no memory to attend to, through the real model."""
+    config = small_config(**mixed, clips_per_step=4)
+    source = ClipSource(caps, config)
+    trainer = Trainer(config, tiny_model, None, source, tmp_path, torch.device("cpu"))
+    image = source.batch((next(p for p in range(4) if source.mixture.at(p)[0].name == "sa1b"),))
+    tiny_model.rng = np.random.default_rng(0)
+    loss = trainer.forward(image, tiny_model.encode(image.flat_img_batch), image.masks.shape[1])["loss"]
+    loss.backward()
+    gradients = {name: p.grad.abs().sum() for name, p in tiny_model.named_parameters() if p.grad is not None}
+    assert image.num_frames == 1 and torch.isfinite(torch.stack([loss, *gradients.values()])).all()
+    assert gradients["sam_mask_decoder.iou_token.weight"] > 0
+    tiny_model.zero_grad(set_to_none=True)

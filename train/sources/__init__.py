@@ -12,6 +12,7 @@ what it expected. What is wrong with one image or video is a DataError that name
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from pano.storage import storage_errors
 from train.config import SourceSettings, TrainConfig
 from train.sources.draw import Draw, source_seed
 
@@ -38,7 +39,8 @@ class Source(Protocol):
 
 
 def open_source(name: str, settings: SourceSettings, config: TrainConfig) -> Source:
-    """The source that one entry of `mixture` describes (not the shards)."""
+    """The source that one entry of `mixture` describes (not the shards). DataError where its folder holds something else,
+    StorageError where it cannot be read."""
     from train.sources.coco import Coco
     from train.sources.sa1b import Sa1b
     from train.sources.sav import Sav
@@ -46,10 +48,11 @@ def open_source(name: str, settings: SourceSettings, config: TrainConfig) -> Sou
 
     folder = settings.folder or Path()  # the config refuses an entry without one
     draw = Draw(source_seed(config.seed, name), config.clip, config.model.image_size, settings.min_area_share)
-    if settings.kind == "sa1b":
-        return Sa1b(name, folder, draw)
-    if settings.kind == "sav":
-        return Sav(name, folder, draw, settings.annotations)
-    if settings.kind == "vos":
-        return Vos(name, folder, draw, settings.split, settings.frame_step)
-    return Coco(name, folder, draw, settings.split)
+    with storage_errors(folder):
+        if settings.kind == "sa1b":
+            return Sa1b(name, folder, draw)
+        if settings.kind == "sav":
+            return Sav(name, folder, draw, settings.annotations)
+        if settings.kind == "vos":
+            return Vos(name, folder, draw, settings.split, settings.frame_step)
+        return Coco(name, folder, draw, settings.split)
