@@ -90,6 +90,7 @@ def _scores(results: Mapping[str, Any]) -> Section:
         score = found[method, "model"]
         rows.append([
             method, Bar(score["miou"] or 0.0, percent(score["miou"])), percent(score["miou_cos"]), percent(score["miou_by_image"]),
+            percent(score["boundary_f"]),
             *(percent(found[method, role]["miou"], 2) for role in ("ceiling", "logit ceiling", "floor")),
         ])
     best = max(range(len(rows)), key=lambda k: found[methods[k], "model"]["miou"] or 0.0, default=0)
@@ -97,9 +98,10 @@ def _scores(results: Mapping[str, Any]) -> Section:
     return Section("Scores", text=(
         "IoU of every instance on the panorama itself, then the mean. The ceiling is ground truth sent through the same frames and "
         "the same merging; the logit ceiling does so at the resolution of the model's own masks, which no weights can beat; "
-        "the floor is no mask at all."
+        "the floor is no mask at all. Boundary F (DAVIS) is how much of both outlines lies within 0.8 % of the image diagonal of "
+        "the other, also across the seam."
     ), blocks=[
-        Table(["method", "mIoU", "cos φ-weighted", "mean over panoramas", "ceiling", "logit ceiling", "floor"], rows,
+        Table(["method", "mIoU", "cos φ-weighted", "mean over panoramas", "boundary F", "ceiling", "logit ceiling", "floor"], rows,
               strong=[best] if len(rows) > 1 else []),
         Facts(summaries), *_groups(results, methods),
     ])

@@ -27,13 +27,15 @@ SCHEMA = pa.schema([
     ("pixels", pa.int64()), ("area_sr", pa.float64()), ("lon_deg", pa.float64()), ("lat_deg", pa.float64()),
     ("u", pa.int32()), ("v", pa.int32()), ("frames", pa.int32()),
     ("predicted_pixels", pa.int64()), ("both_pixels", pa.int64()), ("iou", pa.float64()), ("iou_cos", pa.float64()),
+    ("boundary_f", pa.float64()),
 ])
 
 
 @dataclass(frozen=True)
 class Row:
     """One instance under one method and predictor. (u, v), lon and lat are its click; `frames` how many frames see that;
-    `iou` counts pixels, `iou_cos` weighs them by cos φ. `category`, `flags`, `area_sr` come from the dataset."""
+    `iou` counts pixels, `iou_cos` weighs them by cos φ, `boundary_f` is DAVIS' F, seam-aware. `category`, `flags`,
+    `area_sr` come from the dataset."""
 
     key: str
     method: str
@@ -53,6 +55,7 @@ class Row:
     both_pixels: int
     iou: float
     iou_cos: float
+    boundary_f: float
 
 
 def rows_parquet(rows: Sequence[Row], fingerprint: str) -> bytes:
@@ -110,7 +113,8 @@ def group_scores(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def scores(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """One entry per method and role, in the order of first appearance: mIoU by instance (`miou`), by panorama
-    (`miou_by_image`), cos φ-weighted (`miou_cos`), and how many instances and panoramas they are of."""
+    (`miou_by_image`), cos φ-weighted (`miou_cos`), mean boundary F (`boundary_f`), and how many instances
+    and panoramas they are of."""
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row.method, row.role, row.predictor), []).append(row)
@@ -118,6 +122,6 @@ def scores(rows: Sequence[Row]) -> list[dict[str, Any]]:
         {"method": method, "role": role, "predictor": predictor, "instances": len(group),
          "panoramas": len({row.key for row in group}), "miou": miou([row.iou for row in group]),
          "miou_by_image": miou_by_image([row.iou for row in group], [row.key for row in group]),
-         "miou_cos": miou([row.iou_cos for row in group])}
+         "miou_cos": miou([row.iou_cos for row in group]), "boundary_f": miou([row.boundary_f for row in group])}
         for (method, role, predictor), group in groups.items()
     ]

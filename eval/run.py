@@ -20,6 +20,7 @@ import numpy as np
 from eval.config import EvalConfig
 from eval.methods import Method, Plan, get_method
 from eval.metrics import iou, row_counts
+from eval.metrics.boundary import boundary_f_scores
 from eval.predictors import FrameInput, Predictor
 from eval.prompts import InstancePrompt, click_instances, project_prompts, save_prompts
 from eval.results import ROWS_NAME, Role, Row, group_scores, read_rows, rows_parquet, scores
@@ -158,6 +159,7 @@ def _score(
     ids = [prompt.id for prompt in prompts]
     counts = row_counts(masks, panorama.labels, ids)
     plain, weighted = iou(counts), iou(counts, cos_weighted=True)
+    outline = boundary_f_scores(masks, panorama.labels, ids)
     frames = [len(seen.points) for seen in project_prompts(prompts, plan.projections)]
     rows = []
     for k, (meta, prompt) in enumerate(zip(instances, prompts, strict=True)):
@@ -167,6 +169,7 @@ def _score(
             category=meta.category, flags=meta.flags, pixels=meta.pixels, area_sr=meta.area_sr, lon_deg=click.lon_deg,
             lat_deg=click.lat_deg, u=click.u, v=click.v, frames=frames[k], predicted_pixels=int(counts.predicted[k].sum()),
             both_pixels=int(counts.both[k].sum()), iou=float(plain[k]), iou_cos=float(weighted[k]),
+            boundary_f=float(outline[k]),
         ))
     return rows, np.array([0, *ids], np.uint16)[masks.labels]
 

@@ -81,7 +81,8 @@ def test_groups_are_a_partition_with_the_right_means() -> None:
 
     def row(iou_: float, lat_deg: float, area_sr: float, *flags: str) -> Row:
         return Row(key="k", method="scan", role="model", predictor="p", id=1, category="c", flags=flags, pixels=1, area_sr=area_sr,
-                   lon_deg=0, lat_deg=lat_deg, u=0, v=0, frames=1, predicted_pixels=0, both_pixels=0, iou=iou_, iou_cos=0.0)
+                   lon_deg=0, lat_deg=lat_deg, u=0, v=0, frames=1, predicted_pixels=0, both_pixels=0, iou=iou_, iou_cos=0.0,
+                   boundary_f=0.0)
 
     found = group_scores([row(1.0, -80, 0.5, "pole", "seam"), row(0.5, 10, 0.001), row(0.0, -20, 0.01, "seam")])
     table = {(e["by"], e["group"]): (e["instances"], e["miou"]) for e in found}

@@ -112,7 +112,7 @@ def test_prompts_are_deterministic_and_saved(tmp_path: Path) -> None:
     click = first[1].clicks[0]
     row = Row(key="k", method="scan", role="model", predictor="SAM2", id=4, category="lamp", flags=(), pixels=9, area_sr=0.1,
               lon_deg=click.lon_deg, lat_deg=click.lat_deg, u=click.u, v=click.v, frames=4, predicted_pixels=0, both_pixels=0,
-              iou=0.0, iou_cos=0.0)
+              iou=0.0, iou_cos=0.0, boundary_f=0.0)
     save_prompts(tmp_path / "prompts.json", {"k": (256, 128, [row])}, "id")
     saved = json.loads((tmp_path / "prompts.json").read_text())
     (instance,) = saved["panoramas"]["k"]["instances"]

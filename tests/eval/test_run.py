@@ -32,7 +32,7 @@ def test_ground_truth_survives_scan_and_merge_at_1024(tmp_path: Path) -> None:
     dataset = synthetic.dataset(tmp_path, scenes=2, cameras=1, width=1024, n_caps=10)
     results = run_evaluation(config(methods=["scan"], scan={"size_px": 512}), dataset, tmp_path / "out")
     found = score(results, "scan", "model")
-    assert found["miou"] >= 0.999 and found["miou_cos"] >= 0.999
+    assert found["miou"] >= 0.999 and found["miou_cos"] >= 0.999 and found["boundary_f"] >= 0.999
     assert min(row["iou"] for row in results["rows"] if row["role"] == "model") >= 0.99
     assert any("seam" in row["flags"] for row in results["rows"]) and any("pole" in row["flags"] for row in results["rows"])
 
@@ -57,7 +57,7 @@ def test_results_say_what_was_measured(caps_dataset: Path, tmp_path: Path) -> No
     assert results["weights"]["kind"] == "none" and len(results["dataset"]["manifest_sha256"]) == 64
     assert results["versions"]["torch"] and results["dataset"]["panoramas"] == 2
     for method in ("direct", "scan"):
-        assert score(results, method, "floor")["miou"] == 0.0
+        assert score(results, method, "floor")["miou"] == score(results, method, "floor")["boundary_f"] == 0.0
         assert score(results, method, "ceiling")["miou"] > 0.97
         assert score(results, method, "logit ceiling")["miou"] < score(results, method, "ceiling")["miou"]
     rows = [row for row in results["rows"] if row["role"] == "model" and row["method"] == "scan"]
