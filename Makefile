@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 export SAM2_BUILD_CUDA := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint style bench lock clean
+.PHONY: help setup demo test test-all test-fast lint style bench lock clean
 
 help:            ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +27,10 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup      ## from a bare machine to a scored model: Infinigen rooms to reports, minutes on 2 cores
 	$(VENV)/bin/pano demo
 
-test: lint       ## lint, types and all tests that this machine can run
+test: lint       ## lint, types and the tests, renders and clusters included; minutes
+	$(PY) -m pytest -q -m "not slow" $(PYTEST_ARGS)
+
+test-all: lint   ## also the slow ones: long chaos runs, several nodes, several ranks
 	$(PY) -m pytest -q $(PYTEST_ARGS)
 
 test-fast: setup ## tests that render nothing and start no cluster
