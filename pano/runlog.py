@@ -70,6 +70,9 @@ def record_stage(run: Path, stage: str, config: BaseModel | None, **facts: Any) 
         "started": datetime.now(UTC).isoformat(timespec="seconds"), "outcome": "failed",
     }
     begin = time.monotonic()
+    if os.environ.get("RANK", "0") != "0":  # under torchrun every rank comes by; the first one keeps the record
+        yield entry
+        return
     try:
         yield entry
         entry["outcome"] = "done"
