@@ -21,6 +21,6 @@ def test_a_dead_private_ray_ends_the_run_with_a_message():
         psutil.wait_procs([gcs], timeout=10)
         begin = time.monotonic()
         executor._looked = None  # the next look at the cluster is due
-        with pytest.raises(ClusterError, match="private Ray of this run died .*goes on from here"):
+        with pytest.raises(ClusterError, match=r"private Ray of this run died .*goes on from here"):
             executor.slots()
         assert time.monotonic() - begin < 5
