@@ -192,8 +192,3 @@ def list_keys(staged: Path) -> set[str]:
         return set()
     with storage_errors(staged):
         return {entry.name for entry in os.scandir(staged) if not entry.name.startswith(TEMPORARY_PREFIX)}
-
-
-def staged_folder(run: Path) -> Path:
-    """Where a run stages its panoramas."""
-    return run / STAGED

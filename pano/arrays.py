@@ -8,7 +8,7 @@ An encoded array is one zstd *skippable* frame holding a header, then one ordina
 Decoders skip skippable frames and join consecutive frames, so plain `zstd -d` gives the raw little-endian C-order
 array; ours reads the header, checks it against caps before it allocates anything, and decodes only the bands that the
 asked-for rows touch. Every frame carries zstd's own checksum, so a flipped bit is an error and never another label.
-The same array always gives the same bytes. Why not PNG: it decodes about 15 times slower (bench/RESULTS.md).
+The same array always gives the same bytes. Why not PNG: it decodes more than ten times slower (bench/RESULTS.md).
 """
 
 import struct

@@ -68,12 +68,13 @@ def _grid(fov_deg: float, columns: int, rows: int) -> ScanGrid:
 
 def _sees_everything(grid: ScanGrid, fov_deg: float, steps: int = 180) -> bool:
     """Whether every direction lies in some view, tested on a grid of directions against views a shade narrower than
-    the real ones (the margin is above the test's spacing, so nothing slips between the points)."""
+    the real ones. A sampled test: its points hold the lines where gaps open first (column borders, and between rows), the
+    margin covers what lies beside them; the property test looks at whole panoramas."""
     lat = np.radians(np.linspace(-90, 90, steps + 1))
     half_step = grid.yaw_step_deg / 2
     lon = np.radians(np.linspace(-half_step, half_step, max(3, int(2 * grid.yaw_step_deg) | 1)))
     directions = lonlat_to_direction(*np.meshgrid(lon, lat))
-    margin_deg = 0.05  # columns repeat and mirror, so the worst directions (column borders, rows' corners) are on the test grid
+    margin_deg = 0.05
     seen = np.zeros(directions.shape[:2], bool)
     limit = np.tan(np.radians(fov_deg) / 2 - np.radians(margin_deg))
     for column in range(-2, 3):

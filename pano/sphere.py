@@ -10,8 +10,8 @@ Columns wrap; crossing a pole flips the row and shifts by W/2. A perspective vie
 (x right, y down, z forward) given by yaw, pitch, fov and size; yaw turns to the right, pitch up. All continuous pixel
 coordinates here are in *index* units: the centre of pixel 0 is 0.0, so they can go to cv2.remap as they are.
 
-Why our own and not a library: the two common ones differ from each other by one pixel and from Blender by half a
-pixel (bench/RESULTS.md). Everything is numpy and vectorised; sampling an image through these maps is `pano.views`.
+Why our own and not a library: the two common ones differ from each other by one pixel. Everything is numpy and
+vectorised; sampling an image through these maps is `pano.views`.
 """
 
 from dataclasses import dataclass

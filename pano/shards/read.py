@@ -87,9 +87,10 @@ class Dataset:
 
     def by_key(self, key: str) -> Sample:
         """The sample called `key`; UsageError with the nearest key if there is none."""
-        if key not in (keys := self.keys):
-            raise UsageError(f"{self.folder} has no sample {key!r}.{nearest(key, keys)}")
-        return self[keys.index(key)]
+        index = pc.index(self.samples["key"], key).as_py()
+        if index < 0:
+            raise UsageError(f"{self.folder} has no sample {key!r}.{nearest(key, self.keys)}")
+        return self[index]
 
 
 def read_index(folder: Path, entry: IndexEntry, schema: pa.Schema) -> pa.Table:

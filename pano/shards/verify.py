@@ -63,9 +63,11 @@ def verify(dataset: Path, *, deep: bool = False, on_sample: Callable[[str], None
         faults.append(Fault(MANIFEST_NAME, None, f"says {manifest.samples} samples, the index holds {len(samples)}"))
     if len({row["key"] for row in samples}) != len(samples):
         faults.append(Fault(manifest.sample_index.name, None, "keys come twice"))
-    in_shards = {entry.name: [row for row in samples if row["shard"] == entry.name] for entry in manifest.shards}
+    in_shards: dict[str, list[dict]] = {entry.name: [] for entry in manifest.shards}
     for row in samples:
-        if row["shard"] not in in_shards:
+        if row["shard"] in in_shards:
+            in_shards[row["shard"]].append(row)
+        else:
             faults.append(Fault(row["shard"], row["key"], "the manifest does not name this shard"))
     for entry in manifest.shards:
         faults += _shard_faults(dataset, entry, in_shards[entry.name], by_key, deep, on_sample)
