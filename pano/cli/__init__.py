@@ -1,0 +1,10 @@
+"""The `pano` command. Each verb is a few lines: load the config, call the stage, say what came out.
+
+Verbs stand in one module per subject; importing them here registers them, in the order `pano --help` lists them.
+Heavy packages are imported by the stage that needs them, inside the verb, so that `pano --help` is quick.
+"""
+
+from pano.cli import chain, runs, datasets, models  # noqa: F401  # isort: skip
+from pano.cli.app import main
+
+__all__ = ["main"]

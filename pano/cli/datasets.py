@@ -1,0 +1,95 @@
+"""Verbs of a dataset: pack, verify, stats, query, export."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from pano.cli.app import Overrides, app, err, out
+
+
+@app.command()
+def pack(run: Annotated[Path, typer.Argument(metavar="RUN")], overrides: Overrides = None) -> None:
+    """Pack RUN/staged into RUN/dataset: shards, index, manifest. Keys: shard_bytes, splits, salt."""
+    from cluster.config import PackConfig
+    from cluster.stages import pack_stage
+    from pano.config import config_from_overrides
+
+    manifest = pack_stage(run, config_from_overrides(PackConfig, overrides or ()))
+    out.print(f"{manifest.samples} panoramas with {manifest.instances} instances, {len(manifest.shards)} shards: {run / 'dataset'}")
+
+
+@app.command()
+def verify(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print {samples, faults} as JSON.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Decode every product, not only metadata and label maps.")] = False,
+) -> None:
+    """Check every digest, every schema, every label map of a dataset. Exit code 1 with the list of faults."""
+    from cluster.stages import verify_stage
+
+    report = verify_stage(dataset, deep=deep)
+    if as_json:
+        print(json.dumps({"samples": report.samples, "faults": [vars(fault) for fault in report.faults]}))
+    else:
+        for fault in report.faults:
+            out.print(escape(f"{fault.file}: {fault.sample or '(no sample)'}: {fault.what}"))
+        out.print(f"{report.samples} samples, {len(report.faults)} faults")
+    if report.faults:
+        raise typer.Exit(1)
+
+
+@app.command()
+def stats(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET")],
+    folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where report.html and report.json go.")],
+) -> None:
+    """Describe a dataset: DIR/report.html and DIR/report.json."""
+    from cluster.stages import stats_stage
+
+    out.print(str(stats_stage(dataset, folder)))
+
+
+@app.command()
+def query(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET")],
+    expression: Annotated[str, typer.Argument(metavar="EXPRESSION", help="e.g. \"category == 'sofa' and sr > 0.01\"")],
+    split: Annotated[str | None, typer.Option("--split", help="Look in this split only.")] = None,
+    folder: Annotated[Path | None, typer.Option("--extract", metavar="DIR", help="Write the samples' members to DIR.")] = None,
+    products: Annotated[str | None, typer.Option("--products", help="Which products to extract, e.g. rgb,instance.")] = None,
+) -> None:
+    """List the samples that match an expression over the index; extract them by byte range."""
+    from pano.shards.query import extract, find
+    from pano.shards.read import Dataset
+
+    opened = Dataset.open(dataset, split)
+    matches = find(opened, expression)
+    out.print("\n".join(matches.keys), markup=False)
+    err.print(f"{len(matches.keys)} of {len(opened)} samples")
+    if folder:
+        written = extract(opened, matches.keys, folder, tuple(products.split(",")) if products else None)
+        err.print(f"{len(written)} files in {folder}")
+
+
+@app.command()
+def export(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
+    to: Annotated[str, typer.Option("--to", help="coco, yolo-seg, sa1b, mask2former-panoptic, sav, davis or ytvis.")],
+    split: Annotated[str | None, typer.Option("--split")] = None,
+    perspective: Annotated[bool, typer.Option("--perspective", help="Scan views (90°, 50 %) instead of panoramas.")] = False,
+) -> None:
+    """Write a dataset in a format that other tools read."""
+    from pano.export import ExportOptions
+    from pano.export import export as write_export
+    from pano.progress import Progress
+    from pano.scan import ScanSpec
+    from pano.shards.read import Dataset
+
+    opened = Dataset.open(dataset, split)
+    options = ExportOptions(perspective=ScanSpec()) if perspective else ExportOptions()
+    with Progress("export", total=len(opened)) as progress:
+        write_export(opened, to, folder, options, on_sample=lambda key: progress.advance())
+    out.print(str(folder))
