@@ -118,6 +118,11 @@ def read_sample(folder: Path, row: dict) -> Sample:
     with storage_errors(path), open(path, "rb") as file:
         file.seek(row["offset"])
         data = file.read(row["length"])
+    return checked_sample(row, data)
+
+
+def checked_sample(row: dict, data: bytes) -> Sample:
+    """The sample of which `data` are all bytes in its shard. DataError when they are not those that were packed."""
     if len(data) != row["length"]:
         raise DataError(f"{row['key']}: shard {row['shard']} is truncated: {len(data)} of {row['length']} bytes are left")
     if hashlib.sha256(data).hexdigest() != row["sha256"]:
