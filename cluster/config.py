@@ -24,6 +24,7 @@ class RayConfig(Config):
 
     address: str | None = None
     auth: Literal["token", "off"] = "token"  # of a private Ray: off lets whoever reaches its ports run code here
+    listen: Literal["loopback", "all"] = "loopback"  # addresses of a private Ray's ports
     cpus_per_scene: Annotated[float, Field(gt=0)] = 1.0
     gpus_per_scene: Annotated[float, Field(ge=0)] = 0.0
     memory_per_scene_gb: Annotated[float, Field(ge=0)] = 0.0  # 0 leaves memory out of scheduling

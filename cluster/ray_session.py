@@ -1,9 +1,10 @@
 """One Ray session: a private Ray on this machine by default, or somebody's cluster by address.
 
-The private one starts no dashboard and holds next to nothing in its object store (only paths and digests go through Ray).
-Ray binds its ports to every address of the machine whatever it is told, and whoever reaches them can run code: so the
-private Ray asks for a token that this process makes up (`ray.auth`), and refuses everybody else. It is shut down again on
-the way out, also on errors. A cluster that one joins has its own token: RAY_AUTH_MODE and RAY_AUTH_TOKEN, as Ray reads them.
+The private one holds next to nothing in its object store (only paths and digests go through Ray), and starts a dashboard,
+which has the job port, only where it is asked for. Whoever reaches a port of Ray can run code: so all ports of the private
+Ray listen on the loopback address alone (`ray.listen`), and it asks for a token that this process makes up (`ray.auth`). It
+is shut down again on the way out, also on errors. A cluster that one joins has its own token: RAY_AUTH_MODE and
+RAY_AUTH_TOKEN, as Ray reads them.
 """
 
 import contextlib
@@ -11,6 +12,7 @@ import logging
 import os
 import re
 import secrets
+import signal
 import socket
 from collections.abc import Iterator
 
@@ -25,9 +27,9 @@ class ClusterError(UserError):
 
 
 @contextlib.contextmanager
-def ray_session(config: RayConfig, *, cpus: int | None = None) -> Iterator[None]:
-    """Connect to Ray for the time of a `with` block. `cpus` caps a private Ray (None: all cores of this machine).
-    A session that the caller has already opened is used and left open."""
+def ray_session(config: RayConfig, *, cpus: int | None = None, dashboard: bool = False) -> Iterator[None]:
+    """Connect to Ray for the time of a `with` block. `cpus` caps a private Ray (None: all cores of this machine), `dashboard`
+    gives it one. A session that the caller has already opened is used and left open."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing of a user's run leaves the machine
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # keep CUDA_VISIBLE_DEVICES as it is in CPU tasks
     if config.address is None:
@@ -37,25 +39,79 @@ def ray_session(config: RayConfig, *, cpus: int | None = None) -> Iterator[None]
     if ray.is_initialized():
         yield
         return
+    if config.address is None and config.listen == "loopback":
+        with _on_loopback():
+            yield from _session(config, cpus, dashboard)
+        return
+    yield from _session(config, cpus, dashboard)
+
+
+def _session(config: RayConfig, cpus: int | None, dashboard: bool) -> Iterator[None]:
+    import ray
+
     try:
-        if config.address and re.fullmatch(r"[\w.-]+:\d+", config.address):
-            host, _, port = config.address.rpartition(":")
-            socket.create_connection((host, int(port)), timeout=10).close()  # Ray itself would try for minutes
-        if config.address is None:
-            ray.init(
-                num_cpus=cpus or len(os.sched_getaffinity(0)), include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES,
-                _node_ip_address="127.0.0.1", log_to_driver=False, logging_level=logging.ERROR,
-            )
-        else:
-            ray.init(address=config.address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
-        where = f"the Ray cluster at {config.address}" if config.address else "a private Ray on this machine"
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ClusterError(f"cannot reach or start {where}: {first}. Check ray.address, and see pano doctor") from None
-    try:
+        try:
+            if config.address and re.fullmatch(r"[\w.-]+:\d+", config.address):
+                host, _, port = config.address.rpartition(":")
+                socket.create_connection((host, int(port)), timeout=10).close()  # Ray itself would try for minutes
+            with _our_own_sigterm():
+                _connect(config, cpus, dashboard)
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
+            where = f"the Ray cluster at {config.address}" if config.address else "a private Ray on this machine"
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ClusterError(f"cannot reach or start {where}: {first}. Check ray.address, and see pano doctor") from None
         yield
     finally:
         ray.shutdown()
+
+
+def _connect(config: RayConfig, cpus: int | None, dashboard: bool) -> None:
+    import ray
+
+    if config.address is not None:
+        ray.init(address=config.address, log_to_driver=False, logging_level=logging.ERROR)
+        return
+    ray.init(
+        num_cpus=cpus or len(os.sched_getaffinity(0)), include_dashboard=dashboard, dashboard_host="127.0.0.1",
+        object_store_memory=_OBJECT_STORE_BYTES, log_to_driver=False, logging_level=logging.ERROR,
+        _node_ip_address="127.0.0.1" if config.listen == "loopback" else None,
+    )
+
+
+@contextlib.contextmanager
+def _our_own_sigterm() -> Iterator[None]:
+    """Keep a handler of SIGTERM that this process has. `ray.init` would put its own in, and a SIGTERM in the seconds that it
+    takes would end the process with status 15 and no word."""
+    from ray._private import utils
+
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        yield
+        return
+    before, utils.set_sigterm_handler = utils.set_sigterm_handler, lambda handler: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = before
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Have a Ray that is started in here listen on 127.0.0.1 alone. Told that address, Ray (2.60) still takes the machine's
+    own instead, and then listens on all, because nodes on other machines might join; where it supports no other nodes
+    (its switch for macOS and Windows) it stays on the loopback address. Ray reads the switch when it is imported."""
+    from ray._private import ray_constants
+
+    before, variable = ray_constants.ENABLE_RAY_CLUSTER, ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    inherited = os.environ.get(variable)
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    os.environ[variable] = "0"  # for Ray's own processes
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        os.environ.pop(variable)
+        if inherited is not None:
+            os.environ[variable] = inherited
 
 
 def _require_token(config: RayConfig) -> None:

@@ -111,7 +111,6 @@ def render(config: RenderJobConfig) -> RenderSummary:
             progress.advance(config.scenes - book.count(State.OPEN))
             if book.count(State.OPEN):
                 with ray_session(config.ray):
-                    drain.listen()  # again: ray.init puts its own handler of SIGTERM in, which ends the process
                     driver = Driver(config, book, ledger, image_config_sha256, RayExecutor(config.ray), stopped=lambda: drain.asked,
                                     check=lease.check, say=progress.log)
                     lease.payload = driver.beat
@@ -159,13 +158,6 @@ class Drain:
         self.asked = False
         self._before: dict[int, Any] = {}
 
-    def listen(self) -> None:
-        """Install the handlers, now or once more."""
-        with contextlib.suppress(ValueError):
-            for number in (signal.SIGINT, signal.SIGTERM):
-                found = signal.signal(number, self._on_signal)
-                self._before.setdefault(number, found)
-
     def _on_signal(self, number: int, frame: object) -> None:
         if self.asked:
             raise KeyboardInterrupt
@@ -173,7 +165,9 @@ class Drain:
         os.write(2, b"\nstopping after the scenes that are running; once more stops at once\n")
 
     def __enter__(self) -> "Drain":
-        self.listen()
+        with contextlib.suppress(ValueError):
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *_: object) -> None:

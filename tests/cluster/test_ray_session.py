@@ -1,12 +1,15 @@
-"""A private Ray is private: whoever reaches its ports without the token is refused, also from another address."""
+"""A private Ray is private: no other machine reaches its ports, and who reaches them without the token is refused."""
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 
+import psutil
 import pytest
 
 from cluster.book import Book
@@ -21,19 +24,74 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(200)]
 JOIN = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False); print('joined', len(ray.nodes()))"
 
 
-def test_nobody_joins_without_the_token():
-    with ray_session(RayConfig(), cpus=1):
+def own_address() -> str:
+    """An address of this machine as other machines see it."""
+    found = [address.address for name, addresses in psutil.net_if_addrs().items() if name != "lo"
+             for address in addresses if address.family == socket.AF_INET]
+    return found[0] if found else pytest.skip("needs a network card")
+
+
+def listeners() -> dict[int, tuple[str, str]]:
+    """Port → (address, process) of everything that this process's Ray listens on."""
+    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    return {socket_.laddr.port: (socket_.laddr.ip.removeprefix("::ffff:"), process.name())
+            for process in processes for socket_ in process.net_connections("inet") if socket_.status == psutil.CONN_LISTEN}
+
+
+def is_open(address: str, port: int) -> bool:
+    try:
+        socket.create_connection((address, port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+def join(address: str, *, with_token: bool) -> subprocess.CompletedProcess:
+    environment = dict(os.environ)
+    if not with_token:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+        environment["RAY_AUTH_MODE"] = "disabled"
+    return subprocess.run([sys.executable, "-c", JOIN, address], env=environment, capture_output=True, text=True, timeout=90,
+                          check=False)
+
+
+def test_a_private_ray_listens_on_the_loopback_address_alone_and_asks_for_a_token():
+    elsewhere = own_address()
+    with ray_session(RayConfig(), cpus=1, dashboard=True):
         import ray
 
-        address = ray.get_runtime_context().gcs_address  # not loopback: the machine's own address, as another host sees it
-        port = address.rpartition(":")[2]
-        without = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
-        for where in dict.fromkeys((address, f"127.0.0.2:{port}")):
-            refused = subprocess.run([sys.executable, "-c", JOIN, where], env={**without, "RAY_AUTH_MODE": "disabled"},
-                                     capture_output=True, text=True, timeout=90, check=False)
-            assert refused.returncode != 0 and "joined" not in refused.stdout, where
-        welcome = subprocess.run([sys.executable, "-c", JOIN, address], capture_output=True, text=True, timeout=90, check=False)
-        assert welcome.stdout == "joined 1\n", welcome.stderr
+        @ray.remote
+        def work() -> int:
+            return 1
+
+        assert ray.get(work.remote()) == 1  # a worker is up and listens too
+        address = ray.get_runtime_context().gcs_address
+        dashboard = ray._private.worker.global_worker.node.webui_url
+        found = listeners()
+        assert {int(address.rpartition(":")[2]), int(dashboard.rpartition(":")[2])} < set(found)
+        assert {ip for ip, _ in found.values()} == {"127.0.0.1"}, found
+        assert {"gcs_server", "raylet"} <= {process for _, process in found.values()}
+        reached = [port for port in found if is_open(elsewhere, port)]
+        assert reached == [] and all(is_open("127.0.0.1", port) for port in found)
+
+        # A neighbour on this machine reaches the loopback address, and is asked for the token there.
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"http://{dashboard}/api/jobs/", timeout=10)
+        assert refused.value.code == 401
+        stranger = join(address, with_token=False)
+        assert stranger.returncode != 0 and "joined" not in stranger.stdout
+        assert join(address, with_token=True).stdout == "joined 1\n"
+
+
+def test_with_the_flag_it_listens_on_all_addresses_and_still_asks_for_the_token():
+    elsewhere = own_address()
+    with ray_session(RayConfig(listen="all"), cpus=1):
+        import ray
+
+        port = int(ray.get_runtime_context().gcs_address.rpartition(":")[2])
+        assert is_open(elsewhere, port)
+        stranger = join(f"{elsewhere}:{port}", with_token=False)
+        assert stranger.returncode != 0 and "joined" not in stranger.stdout
 
 
 def test_prometheus_sees_a_run():
