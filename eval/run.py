@@ -182,7 +182,7 @@ def _results(
         "protocol_id": config.protocol_id(), "protocol": config.protocol(),
         "model": {"predictor": config.predictor, "size": config.model.size, "image_size": config.model.image_size},
         "weights": asdict(weights),
-        "dataset": {"name": data.folder.name, "manifest_sha256": data_sha256, "split": config.split, "panoramas": len(keys),
+        "dataset": {"name": data.store.name, "manifest_sha256": data_sha256, "split": config.split, "panoramas": len(keys),
                     "of": len(data), "size": sorted({f"{w}×{h}" for w, h in _sizes(data)})},
         "versions": versions(), "hardware": hardware(),
         "scores": scores(rows), "groups": group_scores(rows),

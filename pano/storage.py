@@ -36,7 +36,8 @@ def storage_errors(path: Path | str) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, (BlockingIOError, ChildProcessError, ConnectionError, InterruptedError, TimeoutError)):
             raise
-        raise StorageError(f"{path}: {advice.get(error.errno or 0, error.strerror or str(error))}") from error
+        code = error.errno or {FileNotFoundError: errno.ENOENT, PermissionError: errno.EACCES}.get(type(error), 0)  # buckets
+        raise StorageError(f"{path}: {advice.get(code, error.strerror or str(error))}") from error
 
 
 def fsync_folder(folder: Path) -> None:

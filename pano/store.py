@@ -20,7 +20,7 @@ from typing import BinaryIO, Self, TypeAlias
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from pano.errors import StorageError
+from pano.errors import StorageError, UsageError, nearest
 from pano.storage import (
     TEMPORARY_PREFIX,
     fsync_folder,
@@ -38,6 +38,10 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/") or url
+        protocol = fsspec.utils.get_protocol(url)
+        if protocol not in fsspec.available_protocols():
+            known = sorted(fsspec.available_protocols())
+            raise UsageError(f"{url}: {protocol}:// is no kind of storage that fsspec knows.{nearest(protocol, known)}")
         with _errors(url):
             self._fs, self._root = fsspec.core.url_to_fs(url, use_listings_cache=False)
         self._local = Path(self._root) if isinstance(self._fs, LocalFileSystem) else None

@@ -1,7 +1,6 @@
 """Names, manifest and index schemas of a dataset folder: what `write`, `read` and `verify` agree on. No pixels here."""
 
 import hashlib
-from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
@@ -10,7 +9,7 @@ from pydantic import ValidationError
 from pano.errors import DataError
 from pano.sample import Record, SampleMeta
 from pano.shards.tar import Member
-from pano.storage import storage_errors
+from pano.store import Location, Store
 
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 256 << 20
@@ -68,13 +67,13 @@ class Manifest(Record):
     instance_index: IndexEntry
 
 
-def read_manifest(dataset: Path) -> Manifest:
+def read_manifest(dataset: Location) -> Manifest:
     """The dataset's manifest. StorageError when there is none, DataError when it does not parse or fit."""
-    path = dataset / MANIFEST_NAME
-    with storage_errors(path):
-        if path.stat().st_size > MAX_MANIFEST_BYTES:
-            raise DataError(f"{path} is over the cap of {MAX_MANIFEST_BYTES} bytes")
-        data = path.read_bytes()
+    store = Store.at(dataset)
+    path = f"{store}/{MANIFEST_NAME}"
+    if store.size(MANIFEST_NAME) > MAX_MANIFEST_BYTES:
+        raise DataError(f"{path} is over the cap of {MAX_MANIFEST_BYTES} bytes")
+    data = store.read(MANIFEST_NAME)
     try:
         return Manifest.model_validate_json(data)
     except ValidationError as error:

@@ -1,12 +1,13 @@
 """Read a dataset: by position or key, whole samples checked against their digest, nothing unpickled.
 
-`Dataset.open(folder)` checks the manifest and the digests of the index; `dataset[i]` reads one sample by byte range,
-compares its bytes with the digest of the index, and decodes members on demand. Members of types that the sample format
-does not list are never decoded. What fails a check is a DataError that names the sample.
+`Dataset.open(location)`, a path or an fsspec URL, checks the manifest and the digests of the index; `dataset[i]` reads
+one sample by byte range, compares its bytes with the digest of the index, and decodes members on demand. Members of types
+that the sample format does not list are never decoded. What fails a check is a DataError that names the sample.
 """
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from pano.errors import DataError, UsageError, nearest
 from pano.sample import META_SUFFIX, PRODUCT_OF_SUFFIX, SampleMeta, decode_meta, decode_product
 from pano.shards.layout import INSTANCE_SCHEMA, SAMPLE_SCHEMA, IndexEntry, Manifest, read_manifest
-from pano.storage import storage_errors
+from pano.store import Location, Store
 
 MAX_INDEX_BYTES = 8 << 30
 MAX_SAMPLE_BYTES = 2 << 30
@@ -50,18 +51,20 @@ class Sample:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A map-style dataset. `samples` is the sample index as an Arrow table, restricted to the split asked for."""
+    """A map-style dataset. `folder` is where it lies, a path or a URL; `samples` is the sample index as an Arrow table,
+    restricted to the split asked for."""
 
-    folder: Path
+    folder: Path | str
     manifest: Manifest
     samples: pa.Table = field(repr=False)
 
     @classmethod
-    def open(cls, folder: Path | str, split: str | None = None) -> Self:
+    def open(cls, location: Location, split: str | None = None) -> Self:
         """Open a published dataset, or one split of it. UsageError for an unknown split."""
-        folder = Path(folder)
-        manifest = read_manifest(folder)
-        samples = read_index(folder, manifest.sample_index, SAMPLE_SCHEMA)
+        store = Store.at(location)
+        folder = store.url if store.local is None else store.local
+        manifest = read_manifest(store)
+        samples = read_index(store, manifest.sample_index, SAMPLE_SCHEMA)
         if split is not None:
             if split not in manifest.splits:
                 known = sorted(manifest.splits)
@@ -69,13 +72,17 @@ class Dataset:
             samples = samples.filter(pc.equal(samples["split"], split))
         return cls(folder, manifest, samples)
 
+    @cached_property
+    def store(self) -> Store:
+        return Store.at(self.folder)
+
     @property
     def keys(self) -> list[str]:
         return self.samples["key"].to_pylist()
 
     def instances(self) -> pa.Table:
         """The instance index (of all splits)."""
-        return read_index(self.folder, self.manifest.instance_index, INSTANCE_SCHEMA)
+        return read_index(self.store, self.manifest.instance_index, INSTANCE_SCHEMA)
 
     def __len__(self) -> int:
         return self.samples.num_rows
@@ -83,7 +90,7 @@ class Dataset:
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
-        return read_sample(self.folder, self.samples.slice(index, 1).to_pylist()[0])
+        return read_sample(self.store, self.samples.slice(index, 1).to_pylist()[0])
 
     def by_key(self, key: str) -> Sample:
         """The sample called `key`; UsageError with the nearest key if there is none."""
@@ -93,14 +100,14 @@ class Dataset:
         return self[index]
 
 
-def read_index(folder: Path, entry: IndexEntry, schema: pa.Schema) -> pa.Table:
+def read_index(dataset: Location, entry: IndexEntry, schema: pa.Schema) -> pa.Table:
     """An index table whose file has the size, digest and schema that the manifest says."""
-    path = folder / entry.name
-    with storage_errors(path):
-        size = path.stat().st_size
-        if size != entry.bytes or size > MAX_INDEX_BYTES:
-            raise DataError(f"{path}: {size} bytes, the manifest says {entry.bytes}")
-        data = path.read_bytes()
+    store = Store.at(dataset)
+    path = f"{store}/{entry.name}"
+    size = store.size(entry.name)
+    if size != entry.bytes or size > MAX_INDEX_BYTES:
+        raise DataError(f"{path}: {size} bytes, the manifest says {entry.bytes}")
+    data = store.read(entry.name)
     if hashlib.sha256(data).hexdigest() != entry.sha256:
         raise DataError(f"{path}: does not have the digest that the manifest names: the index is damaged")
     # One thread and no dataset layer: an index is small, and Arrow's thread pool can abort a process that exits at once.
@@ -110,14 +117,12 @@ def read_index(folder: Path, entry: IndexEntry, schema: pa.Schema) -> pa.Table:
     return table
 
 
-def read_sample(folder: Path, row: dict) -> Sample:
-    """Read one sample by its row of the sample index. DataError when its bytes are not those that were packed."""
-    path = folder / row["shard"]
+def read_sample(dataset: Location, row: dict) -> Sample:
+    """Read one sample by its row of the sample index, in one request. DataError when its bytes are not those that were
+    packed."""
     if row["length"] > MAX_SAMPLE_BYTES:
         raise DataError(f"{row['key']}: {row['length']} bytes is over the cap of {MAX_SAMPLE_BYTES}")
-    with storage_errors(path), open(path, "rb") as file:
-        file.seek(row["offset"])
-        data = file.read(row["length"])
+    data = Store.at(dataset).read(row["shard"], row["offset"], row["offset"] + row["length"])
     return checked_sample(row, data)
 
 
