@@ -1,11 +1,13 @@
 """Staged panoramas: one folder per sample in `<run>/staged`, between the renderer and the shards.
 
 A render worker stages a panorama by one rename, so `staged/<key>/` is whole or absent; `pano pack` turns staged folders
-into shards without decoding them. Members have the same names as in the shard, less the key.
+into shards without decoding them, from a disk or from a bucket. Members have the same names as in the shard, less the key.
+In a bucket, which cannot rename, a panorama is there when its `meta.json` is: whoever copies one there writes that last.
 """
 
 import hashlib
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from pano.sample import (
     table_faults,
 )
 from pano.storage import TEMPORARY_PREFIX, storage_errors, write_folder_atomic
+from pano.store import Location, Store
 
 
 @dataclass(frozen=True)
@@ -54,23 +57,46 @@ def write_staged(staged: Path, meta: SampleMeta, arrays: Mapping[str, NDArray], 
     return StagedRecord(meta.key, {suffix: hashlib.sha256(data).hexdigest() for suffix, data in sorted(members.items())})
 
 
-def list_staged(staged: Path) -> list[str]:
+def list_staged(staged: Location) -> list[str]:
     """Keys of all staged panoramas, sorted. StorageError if the folder is missing."""
-    with storage_errors(staged):
-        names = [entry.name for entry in staged.iterdir() if entry.is_dir() and not entry.name.startswith(TEMPORARY_PREFIX)]
+    store = Store.at(staged)
+    if store.local is None:
+        return sorted(staged_sizes(store))
+    with storage_errors(store.url):
+        names = [entry.name for entry in os.scandir(store.local)
+                 if entry.is_dir() and not entry.name.startswith(TEMPORARY_PREFIX)]
     return sorted(names)
 
 
-def read_staged(staged: Path, key: str) -> tuple[SampleMeta, dict[str, bytes]]:
+def staged_sizes(staged: Location, keys: Iterable[str] | None = None) -> dict[str, dict[str, int]]:
+    """Bytes of every member of the staged panoramas, or of those called `keys`: key → suffix → bytes. Opens no file."""
+    store = Store.at(staged)
+    if store.local is not None:
+        with storage_errors(store.url):
+            return {key: {entry.name: entry.stat().st_size for entry in os.scandir(store.local / key)}
+                    for key in (list_staged(store) if keys is None else keys)}
+    found: dict[str, dict[str, int]] = {}
+    for name, size in store.sizes().items():
+        key, _, suffix = name.partition("/")
+        found.setdefault(key, {})[suffix] = size
+    wanted = found if keys is None else keys
+    return {key: found[key] for key in wanted if META_SUFFIX in found.get(key, {})}
+
+
+def read_staged_meta(staged: Location, key: str) -> SampleMeta:
+    """The metadata of one staged panorama."""
+    return decode_meta(Store.at(staged).read(f"{key}/{META_SUFFIX}"))
+
+
+def read_staged(staged: Location, key: str) -> tuple[SampleMeta, dict[str, bytes]]:
     """The members of one staged panorama, still encoded, with its checked metadata. DataError when the folder does not
     hold exactly what its metadata says."""
-    folder = staged / key
-    with storage_errors(folder):
-        members = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    store = Store.at(staged)
+    members = {name.rpartition("/")[2]: store.read(name) for name in store.names(key)}
     if META_SUFFIX not in members:
-        raise DataError(f"{folder}: no {META_SUFFIX}")
+        raise DataError(f"{store}/{key}: no {META_SUFFIX}")
     meta = decode_meta(members[META_SUFFIX])
     expected = {*meta.products, META_SUFFIX}
     if meta.key != key or set(members) != expected:
-        raise DataError(f"{folder}: expected key {key} with members {sorted(expected)}, got {meta.key} with {sorted(members)}")
+        raise DataError(f"{store}/{key}: expected key {key} with members {sorted(expected)}, got {meta.key} with {sorted(members)}")
     return meta, members

@@ -57,6 +57,11 @@ class Store:
         return self._local
 
     @property
+    def absolute(self) -> str:
+        """The URL, or the folder's absolute path: what another process needs."""
+        return self.url if self._local is None else str(self._local.absolute())
+
+    @property
     def name(self) -> str:
         """The last part of the URL."""
         return self._root.rstrip("/").rpartition("/")[2]
@@ -72,7 +77,7 @@ class Store:
         return self.url
 
     def __reduce__(self) -> tuple[type[Self], tuple[str]]:
-        return type(self), (self.url,)  # a task takes the URL along, never a connection
+        return type(self), (self.absolute,)  # a task takes the URL along, never a connection
 
     def below(self, name: str) -> "Store":
         """The store of the folder `name`."""

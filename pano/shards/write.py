@@ -1,41 +1,42 @@
-"""Pack staged panoramas into shards, and publish them.
+"""Pack staged panoramas into a dataset: all at once (`pack`), or as they are rendered (`publish`).
 
-Takes a folder of staged panoramas, gives a dataset folder (see `pano.shards`). Which sample goes into which shard is a
-pure function of keys, sizes and target size: keys in order, a shard closed when the next sample would pass the target.
-So the same staged set gives the same bytes, whoever packs it and however often it was interrupted. Staged members go in
-as they are, after their metadata is checked; the manifest is renamed into place last, and only then are files that it
-does not name swept away.
+Both take one or more places of staged panoramas and a dataset, each a path or an fsspec URL. They plan
+(`pano.shards.plan`), build what is missing (`pano.shards.build`, by whatever `build` says: here, or as tasks of a
+cluster) and commit. The same staged set gives the same bytes, whoever packs it, with how many workers, and however often
+it was interrupted or published in between:
+
+    publish(run / "staged", dataset, options, before="rooms-kitchen-00000042")   # as often as one likes, while rendering
+    pack(run / "staged", dataset, options)                                       # at the end
+
+`publish` is for the time in which scenes are still being made. `before` is the first scene of the job list that is *not*
+settled (not yet made, rejected or given up): nothing at or behind it is looked at. Of what stands before it, the shards
+that are full are published, and only they: a shard that more panoramas could still join stays out, so that what is
+published is what `pack` will publish. Nothing that is published is taken away by it. A call reads the names of the staged
+folders, the sizes of those that are not published yet, and the index; what is published already is not read again.
 """
 
-import hashlib
-import io
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pano.errors import DataError
-from pano.sample import META_SUFFIX, SampleMeta, decode_meta
-from pano.shards.layout import (
-    DEFAULT_SPLITS,
-    INSTANCE_SCHEMA,
-    MANIFEST_NAME,
-    SAMPLE_SCHEMA,
-    IndexEntry,
-    Manifest,
-    ShardEntry,
-    instance_rows,
-    sample_row,
-    split_of,
-)
-from pano.shards.tar import TRAILER, Member, sample_bytes, sample_length
-from pano.staged import list_staged, read_staged
-from pano.storage import fsync_folder, storage_errors, sweep_temporaries, temporary_beside, write_bytes_atomic
+from pano.shards.build import INDEX, SHARDS, BuildTask, BuiltShard, build_shard, commit
+from pano.shards.layout import DEFAULT_SPLITS, INSTANCE_SCHEMA, MANIFEST_NAME, SAMPLE_SCHEMA, Manifest, read_manifest, split_of
+from pano.shards.plan import Candidate, ShardPlan, pack_order, plan_shards, scene_of
+from pano.shards.read import read_index
+from pano.shards.tar import TRAILER, sample_length
+from pano.staged import list_staged, read_staged_meta, staged_sizes
+from pano.store import Location, Store
 
 DEFAULT_SHARD_BYTES = 512_000_000
+
+OnSample: TypeAlias = Callable[[str], None]
+Builder: TypeAlias = Callable[[Sequence[BuildTask], OnSample], Iterable[BuiltShard]]
+"""Builds shards, in any order; `on_sample(key)` is called as samples are done."""
 
 
 @dataclass(frozen=True)
@@ -47,146 +48,114 @@ class PackOptions:
     salt: str = ""
 
 
-@dataclass(frozen=True)
-class ShardPlan:
-    """One shard to be written: its split, its number within the split, its keys in order."""
-
-    split: str
-    number: int
-    keys: tuple[str, ...]
+def build_here(tasks: Sequence[BuildTask], on_sample: OnSample) -> Iterable[BuiltShard]:
+    """The builder that needs nothing: one shard after the other in this process."""
+    return (build_shard(task, on_sample) for task in tasks)
 
 
-@dataclass(frozen=True)
-class WrittenShard:
-    """A committed shard and the index rows of its samples."""
-
-    entry: ShardEntry
-    sample_rows: list[dict]
-    instance_rows: list[dict]
-
-
-def plan_shards(samples: Iterable[tuple[str, str, int]], shard_bytes: int) -> list[ShardPlan]:
-    """Assign (key, split, bytes) to shards: per split, in key order, at most `shard_bytes` each (one sample at least)."""
-    plans: list[ShardPlan] = []
-    by_split: dict[str, list[tuple[str, int]]] = {}
-    for key, split, size in sorted(samples):
-        by_split.setdefault(split, []).append((key, size))
-    for split, members in sorted(by_split.items()):
-        keys: list[str] = []
-        filled = number = 0
-        for key, size in members:
-            if keys and filled + size > shard_bytes:
-                plans.append(ShardPlan(split, number, tuple(keys)))
-                keys, filled, number = [], 0, number + 1
-            keys.append(key)
-            filled += size
-        plans.append(ShardPlan(split, number, tuple(keys)))
-    return plans
-
-
-def pack(staged: Path, dataset: Path, options: PackOptions = PackOptions(), *,
-         on_sample: Callable[[str], None] = lambda key: None) -> Manifest:
+def pack(staged: Location | Sequence[Location], dataset: Location, options: PackOptions = PackOptions(), *,
+         build: Builder = build_here, on_sample: OnSample = lambda key: None) -> Manifest:
     """Pack every staged panorama and publish the dataset. `on_sample(key)` is called after each, for progress.
     Raises DataError for a damaged staged panorama (naming it), StorageError for a full disk and the like; the dataset
     that was there before still stands then."""
-    keys = list_staged(staged)
-    if not keys:
-        raise DataError(f"{staged} holds no staged panoramas: nothing to pack. Render some first (pano render CONFIG)")
-    shards = dataset / "shards"
-    with storage_errors(shards):
-        shards.mkdir(parents=True, exist_ok=True)
-        (dataset / "index").mkdir(exist_ok=True)
-    for folder in (dataset, shards, dataset / "index"):
-        sweep_temporaries(folder)
+    sources, store = _stores(staged), Store.at(dataset)
+    samples = _candidates([(source, list_staged(source)) for source in sources], {}, options)
+    if not samples:
+        raise DataError(f"{', '.join(map(str, sources))}: no staged panoramas, nothing to pack. Render some first "
+                        "(pano render CONFIG)")
+    return commit(store, _built(store, plan_shards(samples, options.shard_bytes), build, on_sample))
+
+
+def publish(staged: Location | Sequence[Location], dataset: Location, options: PackOptions = PackOptions(), *,
+            before: str | None = None, final: bool = False, build: Builder = build_here,
+            on_sample: OnSample = lambda key: None) -> Manifest | None:
+    """Publish what is full of the scenes in front of `before` (None: of all), see above; with `final` everything, which is
+    `pack`. Gives the manifest that holds now, None if nothing is published yet. Errors as in `pack`."""
+    if final:
+        return pack(staged, dataset, options, build=build, on_sample=on_sample)
+    store = Store.at(dataset)
+    published = _Published.read(store)
+    limit = pack_order(before) if before is not None else None
+    found = [(source, [key for key in _names(source) if limit is None or pack_order(key) < limit]) for source in _stores(staged)]
+    lengths = published.lengths() if published else {}
+    plans = plan_shards(_candidates(found, lengths, options), options.shard_bytes, final=False)
+    kept = published.kept(plans) if published else {}
+    new = [plan for plan in plans if plan.stem not in kept]
+    if not new or set(lengths) - {key for plan in plans for key in plan.keys}:
+        return published.manifest if published else None
+    return commit(store, [*kept.values(), *_built(store, new, build, on_sample)])
+
+
+def _stores(staged: Location | Sequence[Location]) -> list[Store]:
+    return [Store.at(staged)] if isinstance(staged, (str, Path, Store)) else [Store.at(place) for place in staged]
+
+
+def _names(staged: Store) -> list[str]:
+    """Keys that are staged; none before the first scene has made the folder."""
+    return [] if staged.local is not None and not staged.local.exists() else list_staged(staged)
+
+
+def _candidates(found: Sequence[tuple[Store, list[str]]], lengths: dict[str, int], options: PackOptions) -> list[Candidate]:
+    """What is to be packed. `lengths` are known from an earlier publication, the others are looked up."""
     splits = dict(options.splits)
-    samples = []
-    for key in keys:
-        meta, sizes = _staged_sizes(staged, key)
-        samples.append((key, split_of(meta.scene, splits, options.salt), sample_length(sizes)))
-    written = [write_shard(staged, dataset, plan, on_sample) for plan in plan_shards(samples, options.shard_bytes)]
-    return publish(dataset, written)
+    samples: dict[str, Candidate] = {}
+    for staged, keys in found:
+        sizes = staged_sizes(staged, [key for key in keys if key not in lengths])
+        for key in keys:
+            scene = scene_of(key) or read_staged_meta(staged, key).scene
+            length = lengths[key] if key in lengths else sample_length(sizes[key])
+            if key in samples:
+                raise DataError(f"{key} is staged twice, in {samples[key].staged} and in {staged}: keys are unique in a dataset")
+            samples[key] = Candidate(key, split_of(scene, splits, options.salt), length, staged.absolute)
+    return list(samples.values())
 
 
-def _staged_sizes(staged: Path, key: str) -> tuple[SampleMeta, dict[str, int]]:
-    folder = staged / key
-    with storage_errors(folder):
-        meta = decode_meta((folder / META_SUFFIX).read_bytes())
-        return meta, {path.name: path.stat().st_size for path in folder.iterdir()}
+def _built(store: Store, plans: Sequence[ShardPlan], build: Builder, on_sample: OnSample) -> list[BuiltShard]:
+    """Build the planned shards, but for those that an interrupted packer left whole."""
+    for folder in ("", SHARDS, INDEX):
+        store.sweep(folder)
+    there = store.sizes(SHARDS)
+    by_stem: dict[str, list[str]] = {}
+    for name in there:
+        by_stem.setdefault(name.removeprefix(f"{SHARDS}/").rpartition("-")[0], []).append(name)
+    tasks = []
+    for plan in plans:
+        whole = tuple(name for name in by_stem.get(plan.stem, ()) if there[name] == plan.length + len(TRAILER))
+        tasks.append(BuildTask(plan, store.absolute, whole))
+    return list(build(tasks, on_sample))
 
 
-def write_shard(staged: Path, dataset: Path, plan: ShardPlan, on_sample: Callable[[str], None] = lambda key: None) -> WrittenShard:
-    """Write and commit one shard. Its name carries its digest, so it is known only after the last byte: the temporary
-    file is renamed then. An equal shard that is already there is left as it is."""
-    stem = f"shards/{plan.split}-{plan.number:06d}"
-    temporary = temporary_beside(dataset / stem)
-    digest = hashlib.sha256()
-    places: list[tuple[SampleMeta, int, int, str, list[Member]]] = []
-    offset = 0
-    with storage_errors(dataset / stem):
-        try:
-            with open(temporary, "xb") as file:
-                for key in plan.keys:
-                    meta, members = read_staged(staged, key)
-                    data, places_in_sample = sample_bytes(key, members)
-                    file.write(data)
-                    digest.update(data)
-                    places.append((meta, offset, len(data), hashlib.sha256(data).hexdigest(), places_in_sample))
-                    offset += len(data)
-                    on_sample(key)
-                file.write(TRAILER)
-                digest.update(TRAILER)
-                file.flush()
-                os.fsync(file.fileno())
-            name = f"{stem}-{digest.hexdigest()[:8]}.tar"
-            temporary.replace(dataset / name)
-            fsync_folder((dataset / name).parent)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    entry = ShardEntry(name=name, split=plan.split, samples=len(places), bytes=offset + len(TRAILER), sha256=digest.hexdigest())
-    return WrittenShard(
-        entry,
-        [sample_row(meta, plan.split, name, at, length, sha, members) for meta, at, length, sha, members in places],
-        [row for meta, *_ in places for row in instance_rows(meta)],
-    )
+@dataclass(frozen=True)
+class _Published:
+    """What the dataset holds now."""
 
+    manifest: Manifest
+    samples: pa.Table
+    instances: pa.Table
 
-def publish(dataset: Path, written: Iterable[WrittenShard]) -> Manifest:
-    """Write the index of these shards, commit the manifest, then remove files of `dataset` that it does not name."""
-    written = sorted(written, key=lambda shard: shard.entry.name)
-    sample_rows = [row for shard in written for row in shard.sample_rows]
-    rows_of_instances = [row for shard in written for row in shard.instance_rows]
-    keys = [row["key"] for row in sample_rows]
-    if len(set(keys)) != len(keys):
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        raise DataError(f"keys must be unique in a dataset; these come twice: {twice[:5]}")
-    splits: dict[str, int] = {}
-    for shard in written:
-        splits[shard.entry.split] = splits.get(shard.entry.split, 0) + shard.entry.samples
-    manifest = Manifest(
-        samples=len(sample_rows), instances=len(rows_of_instances), splits=splits,
-        config_sha256=tuple(sorted({row["config_sha256"] for row in sample_rows})),
-        shards=tuple(shard.entry for shard in written),
-        sample_index=_write_index(dataset, "samples", sample_rows, SAMPLE_SCHEMA),
-        instance_index=_write_index(dataset, "instances", rows_of_instances, INSTANCE_SCHEMA),
-    )
-    write_bytes_atomic(dataset / MANIFEST_NAME, manifest.model_dump_json(indent=1).encode() + b"\n")
-    _sweep_unnamed(dataset, manifest)
-    return manifest
+    @classmethod
+    def read(cls, store: Store) -> "_Published | None":
+        if store.get(MANIFEST_NAME) is None:
+            return None
+        manifest = read_manifest(store)
+        return cls(manifest, read_index(store, manifest.sample_index, SAMPLE_SCHEMA),
+                   read_index(store, manifest.instance_index, INSTANCE_SCHEMA))
 
+    def lengths(self) -> dict[str, int]:
+        return dict(zip(self.samples["key"].to_pylist(), self.samples["length"].to_pylist(), strict=True))
 
-def _write_index(dataset: Path, kind: str, rows: list[dict], schema: pa.Schema) -> IndexEntry:
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema), buffer, compression="zstd", row_group_size=65536)
-    data = buffer.getvalue()
-    digest = hashlib.sha256(data).hexdigest()
-    name = f"index/{kind}-{digest[:8]}.parquet"
-    write_bytes_atomic(dataset / name, data)
-    return IndexEntry(name=name, rows=len(rows), bytes=len(data), sha256=digest)
-
-
-def _sweep_unnamed(dataset: Path, manifest: Manifest) -> None:
-    named = {entry.name for entry in manifest.shards} | {manifest.sample_index.name, manifest.instance_index.name}
-    for path in (*dataset.glob("shards/*.tar"), *dataset.glob("index/*.parquet")):
-        if path.relative_to(dataset).as_posix() not in named:
-            path.unlink(missing_ok=True)
+    def kept(self, plans: Sequence[ShardPlan]) -> dict[str, BuiltShard]:
+        """The published shards that hold just what is planned, by stem. Index rows lie in the order of the shards."""
+        planned = {plan.stem: plan.keys for plan in plans}
+        keys = self.samples["key"].to_pylist()
+        instances_to = np.concatenate([[0], np.cumsum(self.samples["n_instances"].to_numpy())])
+        kept: dict[str, BuiltShard] = {}
+        begin = 0
+        for entry in self.manifest.shards:
+            end = begin + entry.samples
+            stem = entry.name.removeprefix(f"{SHARDS}/").rpartition("-")[0]
+            if planned.get(stem) == tuple(keys[begin:end]):
+                first, last = instances_to[begin], instances_to[end]
+                kept[stem] = BuiltShard(entry, self.samples.slice(begin, entry.samples), self.instances.slice(first, last - first))
+            begin = end
+        return kept

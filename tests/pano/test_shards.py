@@ -17,10 +17,11 @@ from pycocotools import mask as coco_mask
 from pano.errors import DataError, StorageError, UsageError
 from pano.sample import decode_meta, decode_product
 from pano.shards.layout import read_manifest, split_of
+from pano.shards.plan import Candidate, plan_shards
 from pano.shards.read import Dataset
 from pano.shards.tar import BLOCK
 from pano.shards.verify import verify
-from pano.shards.write import PackOptions, pack, plan_shards
+from pano.shards.write import PackOptions, pack
 
 
 @pytest.fixture
@@ -237,11 +238,11 @@ def test_killing_the_packer_at_any_system_call_leaves_the_old_or_the_new_state(t
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 50)), min_size=1, max_size=40), st.integers(1, 120))
 def test_shard_plans_hold_every_sample_once(sizes, target):
-    samples = [(f"k{i:03d}", f"s{split}", size) for i, (split, size) in enumerate(sizes)]
+    samples = [Candidate(f"k{i:03d}", f"s{split}", size) for i, (split, size) in enumerate(sizes)]
     plans = plan_shards(samples, target)
-    assert sorted(key for plan in plans for key in plan.keys) == sorted(key for key, *_ in samples)
-    size_of = {key: size for key, _, size in samples}
-    split_of_key = {key: split for key, split, _ in samples}
+    assert sorted(key for plan in plans for key in plan.keys) == sorted(sample.key for sample in samples)
+    size_of = {sample.key: sample.length for sample in samples}
+    split_of_key = {sample.key: sample.split for sample in samples}
     for plan in plans:
         assert len(plan.keys) == 1 or sum(size_of[key] for key in plan.keys) <= target
         assert {split_of_key[key] for key in plan.keys} == {plan.split}
