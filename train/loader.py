@@ -6,12 +6,11 @@ of its task, in its own words; where `max_bad_samples` lets a run go on, its cli
 under its position. No other clip takes its place.
 """
 
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from pano.errors import DataError
+from pano.parallel import prefetched
 from pano.shards.read import Dataset
 from train.clips import collate
 from train.config import TrainConfig
@@ -22,24 +21,6 @@ if TYPE_CHECKING:
     from training.utils.data_utils import BatchedVideoDatapoint
 
 Forward = tuple[tuple[int, ...], "BatchedVideoDatapoint | None"]  # positions and their batch
-Task = TypeVar("Task")
-Built = TypeVar("Built")
-
-
-def prefetched(tasks: Iterable[Task], build: Callable[[Task], Built], *, threads: int, ahead: int) -> Generator[Built]:
-    """`map(build, tasks)` with up to `ahead` + 1 results under way on `threads` threads."""
-    pending: deque[Future[Built]] = deque()
-    with ThreadPoolExecutor(threads, thread_name_prefix="clips") as pool:
-        try:
-            for task in tasks:
-                pending.append(pool.submit(build, task))
-                if len(pending) > ahead:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
 
 
 class ClipSource:

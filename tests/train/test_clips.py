@@ -9,6 +9,7 @@ import pytest
 from train_small import small_config
 
 from pano.errors import DataError
+from pano.parallel import prefetched
 from pano.shards.read import Dataset, Sample
 from pano.views import sample_view, wrap_panorama
 from train.clips import (
@@ -22,7 +23,6 @@ from train.clips import (
     jitter_colours,
     pixel_solid_angles,
 )
-from train.loader import prefetched
 from train.plan import clip_plan
 
 PLAIN = small_config(clip={"flip": 0, "colour_jitter": 0, "grayscale": 0}).clip

@@ -1,0 +1,49 @@
+"""Work ahead of its consumer, in order: `prefetched` on threads, `ordered_map` in processes.
+
+Both are `map` with several results under way: what comes out, and in which order, never depends on how many hands made
+it, and an error comes out at the place of its task. Threads are for work that lets go of Python's lock (reading,
+decoding, remapping); processes are for the rest.
+"""
+
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from typing import TypeVar
+
+from pano.errors import UsageError
+
+Task = TypeVar("Task")
+Built = TypeVar("Built")
+
+
+def prefetched(tasks: Iterable[Task], build: Callable[[Task], Built], *, threads: int, ahead: int) -> Generator[Built]:
+    """`map(build, tasks)` with up to `ahead` + 1 results under way on `threads` threads."""
+    yield from _ahead(ThreadPoolExecutor(threads, thread_name_prefix="ahead"), tasks, build, ahead)
+
+
+def ordered_map(tasks: Iterable[Task], build: Callable[[Task], Built], *, workers: int) -> Generator[Built]:
+    """`map(build, tasks)` in `workers` processes; 1 is this process. `build` and tasks are sent to fresh processes, which
+    know nothing of this one's threads and connections, so `build` is a module's function or a partial of one."""
+    if workers < 1:
+        raise UsageError(f"expected at least 1 worker, got {workers}")
+    if workers == 1:
+        yield from map(build, tasks)
+        return
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+    yield from _ahead(pool, tasks, build, 2 * workers)
+
+
+def _ahead(pool: Executor, tasks: Iterable[Task], build: Callable[[Task], Built], ahead: int) -> Generator[Built]:
+    pending: deque[Future[Built]] = deque()
+    with pool:
+        try:
+            for task in tasks:
+                pending.append(pool.submit(build, task))
+                if len(pending) > ahead:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
