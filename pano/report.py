@@ -37,6 +37,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pano.storage import write_bytes_atomic
+from pano.viewer import Sphere, scene_json, viewer_script, viewer_style
 
 NO_VALUE = "–"
 
@@ -139,21 +140,31 @@ class Facts:
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of a gallery item; `uri` is a data URI (`pano.pictures.jpeg_uri`)."""
+    """One picture of a gallery item; `uri` is a data URI (`pano.pictures.jpeg_uri`). Where the item has a sphere, a click on the
+    picture opens that, with the layers named in `shown` switched on and filled ones at `opacity`."""
 
     uri: str
     label: str
     wide: bool = False
+    shown: Sequence[str] = ()
+    opacity: float = 0.5
 
 
 @dataclass(frozen=True)
 class Item:
-    """One entry of a gallery: pictures side by side under a title."""
+    """One entry of a gallery: pictures side by side under a title. `sphere` is what a click on any of them opens, to look
+    around in; without one a click opens the picture itself."""
 
     title: str
     pictures: Sequence[Picture]
     note: str = ""
     facts: Mapping[str, Cell] = field(default_factory=dict)
+    sphere: Sphere | None = None
+
+    @property
+    def scene(self) -> Markup:
+        """The sphere as the page's script takes it."""
+        return scene_json(self.sphere) if self.sphere else Markup()
 
 
 @dataclass(frozen=True)
@@ -201,6 +212,17 @@ class Report:
     banners: Sequence[Banner] = ()
     made_by: str = ""
 
+    @property
+    def has_spheres(self) -> bool:
+        """Whether the page needs the 360° viewer in it."""
+        return any(_has_spheres(section.blocks) for section in self.sections)
+
+
+def _has_spheres(blocks: Sequence[Block]) -> bool:
+    return any(
+        any(item.sphere for item in block.items) if isinstance(block, Gallery)
+        else isinstance(block, Details) and _has_spheres(block.blocks) for block in blocks)
+
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
@@ -210,7 +232,8 @@ def _environment() -> Environment:
 
 def render_report(report: Report) -> str:
     """The page as HTML text."""
-    return _environment().get_template("report.html").render(report=report)
+    return _environment().get_template("report.html").render(
+        report=report, viewer_style=viewer_style, viewer_script=viewer_script)
 
 
 def write_report(path: Path, report: Report) -> None:

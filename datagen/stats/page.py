@@ -2,7 +2,7 @@
 
 from datagen.stats import charts
 from datagen.stats.model import Category, Cost, DatasetStats, IndexStats, RunFacts
-from datagen.stats.pixels import Thumbnails
+from datagen.stats.pixels import IDS_LAYER, Thumbnails
 from pano import __version__
 from pano.report import (
     Banner,
@@ -28,14 +28,17 @@ from pano.report import (
     size,
 )
 
-# What others publish of theirs. Sources: SAP's abstract and project text; Leader360V, Table 1 and §3; PanoSAM2 §4 and the
-# toolkits' READMEs for PanoVOS and 360VOTS; PAVS10K's README.
-PUBLISHED: tuple[tuple[str, str, str, str, str, str], ...] = (
-    ("SAP", "183,440 panoramas", "6.4 M masks", "4096×2048", "instances", "Infinigen, rendered"),
-    ("Leader360V", "over 10,000 videos", "–", "–", "198 categories", "real, labelled by models and people"),
-    ("PanoVOS", "150 videos, 14 K frames", "19 K masks", "–", "35 categories", "real"),
-    ("360VOTS (segmentation)", "290 sequences, 242 K frames", "one target each", "3840×1920", "62 categories", "real"),
-    ("PAVS10K", "67 videos, 10,465 frames", "–", "4K", "salient objects", "real"),
+# What others publish of theirs, with where it is written.
+PUBLISHED: tuple[tuple[str, str, str, str, str, str, str], ...] = (
+    ("SAP", "183,440 panoramas", "6.4 M masks", "4096×2048", "instances", "Infinigen, rendered",
+     "arXiv 2603.12759, abstract; masks: AIWalker's summary of it"),
+    ("Leader360V", "over 10,000 videos", "–", "–", "198 categories", "real, labelled by models and people",
+     "Leader360V's paper and class list"),
+    ("PanoVOS", "150 videos, about 14 K frames", "over 19 K masks", "–", "35 categories", "real",
+     "arXiv 2604.07901 (PanoSAM2), §4.1"),
+    ("360VOTS (segmentation)", "290 sequences, about 242 K frames", "one target each", "3840×1920", "62 categories", "real",
+     "arXiv 2604.07901 (PanoSAM2), §4.1; resolution: toolkit"),
+    ("PAVS10K", "67 videos, 10,465 frames", "–", "4K", "salient objects", "real", "its README"),
 )
 
 
@@ -93,13 +96,17 @@ def _banners(stats: DatasetStats) -> list[Banner]:
 
 
 def _gallery(thumbnails: list[Thumbnails]) -> Gallery:
-    return Gallery([Item(t.key, [Picture(t.rgb, "image"), Picture(t.ids, "instance ids"), Picture(t.overlay, "overlay")], t.note)
-                    for t in thumbnails])
+    shown = (IDS_LAYER,)
+    return Gallery([
+        Item(t.key, [Picture(t.rgb, "image"), Picture(t.ids, "instance ids", shown=shown, opacity=1.0),
+                     Picture(t.overlay, "overlay", shown=shown)], t.note, sphere=t.sphere)
+        for t in thumbnails])
 
 
 def _gallery_text(shown: int, panoramas: int) -> str:
     which = "All panoramas." if shown == panoramas else f"{count(shown)} of {count(panoramas)}, evenly spread over the scenes."
-    return f"{which} One colour per id; dark is nothing. A click opens a picture in full."
+    return (f"{which} One colour per id; dark is nothing. A click opens the panorama to look around in: drag, scroll or use the "
+            "arrow keys; point at a thing to read what it is.")
 
 
 def _instance_blocks(stats: DatasetStats) -> list[Block]:
@@ -181,8 +188,8 @@ def _cost_blocks(cost: Cost | None, run: RunFacts | None) -> list[Block]:
 def _published(stats: DatasetStats) -> Table:
     index = stats.index
     ours = ["this dataset", f"{count(index.panoramas)} panoramas", f"{count(index.instances)} masks", ", ".join(index.image_sizes),
-            f"{count(len(index.categories))} categories", ", ".join(index.sources)]
-    return Table(["dataset", "size", "masks", "resolution", "labels", "made from"], [ours, *PUBLISHED], strong=[0])
+            f"{count(len(index.categories))} categories", ", ".join(index.sources), "this page"]
+    return Table(["dataset", "size", "masks", "resolution", "labels", "made from", "source"], [ours, *PUBLISHED], strong=[0])
 
 
 def _provenance_blocks(stats: DatasetStats) -> list[Block]:

@@ -19,6 +19,7 @@ from pano.pictures import colour_ids, jpeg_uri, overlay_ids, png_uri, shrink_ids
 from pano.sample import PRODUCT_OF_SUFFIX, image_size
 from pano.shards.read import Sample
 from pano.sphere import row_area_sr
+from pano.viewer import Sphere, id_layer
 
 GRID_ROWS, GRID_COLUMNS = 64, 128
 LATITUDE_BANDS = 36
@@ -26,6 +27,8 @@ DEPTH_EDGES_M = np.geomspace(0.05, 200, 73)
 HASH_DISTANCE = 4
 _LOOK_WIDTH = 512  # luma and depth are measured on about this many columns: thousands of points per bin remain
 _THUMBNAIL_WIDTH = 640
+_SPHERE_WIDTH, _SPHERE_IDS_WIDTH, _SPHERE_QUALITY = 1600, 1024, 78  # of the view that a thumbnail opens: about 200 kB
+IDS_LAYER = "instances"
 
 Array = NDArray[np.float64]
 
@@ -51,13 +54,14 @@ class PixelTotals:
 
 @dataclass(frozen=True)
 class Thumbnails:
-    """Data URIs of one gallery entry."""
+    """Data URIs of one gallery entry, and the panorama to look around in that they open."""
 
     key: str
     note: str
     rgb: str
     ids: str
     overlay: str
+    sphere: Sphere
 
 
 @dataclass(frozen=True)
@@ -151,10 +155,13 @@ def difference_hash(luma: NDArray[np.uint8]) -> bytes:
 
 
 def _thumbnails(sample: Sample, labels: NDArray[np.uint16]) -> Thumbnails:
-    rgb, ids = shrink_rgb(sample.read("rgb"), _THUMBNAIL_WIDTH), shrink_ids(labels, _THUMBNAIL_WIDTH)
+    large = shrink_rgb(sample.read("rgb"), _SPHERE_WIDTH)
+    rgb, ids = shrink_rgb(large, _THUMBNAIL_WIDTH), shrink_ids(labels, _THUMBNAIL_WIDTH)
+    names = {row.id: f"{row.name} ({row.category.replace('_', ' ')})" for row in sample.meta.instances}
     return Thumbnails(
         key=sample.key, note=f"{sample.meta.source}, {len(sample.meta.instances)} instances",
         rgb=jpeg_uri(rgb), ids=png_uri(colour_ids(ids)), overlay=jpeg_uri(overlay_ids(rgb, ids)),
+        sphere=Sphere(jpeg_uri(large, _SPHERE_QUALITY), (id_layer(IDS_LAYER, shrink_ids(labels, _SPHERE_IDS_WIDTH), names),)),
     )
 
 

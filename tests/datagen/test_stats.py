@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import synthetic
 from browser import open_page
+from devtools import difference, open_tab
 
 from datagen.stats import DatasetStats, dataset_statistics, write_report
 from datagen.stats.collect import cost, gallery_choice
@@ -199,3 +200,32 @@ def test_a_browser_shows_the_report(caps_dataset: Path, tmp_path: Path) -> None:
         page = open_page(tmp_path / "report.html", width)
         assert (page.console, page.requests, page.broken_images, page.overflow_px) == ([], [], 0, 0)
         assert page.images == 3 * 8 and page.charts == 12 and page.height_px > 3000
+
+
+@pytest.mark.browser
+def test_a_gallery_picture_opens_the_panorama_to_look_around_in(caps_dataset: Path, tmp_path: Path) -> None:
+    """As a reader does: click the overlay, drag, point at a thing, switch the ids off, Escape."""
+    write_report(caps_dataset, tmp_path, gallery=2)
+    names = {row.name for row in Dataset.open(caps_dataset)[0].meta.instances}
+    with open_tab((tmp_path / "report.html").as_uri()) as tab:
+        tab.click_on(".item:first-child figure:last-child button.zoom")
+        tab.wait_for("document.querySelector('#sphere > div').dataset.shown > 0")
+        x, y, width, height = tab.evaluate("(() => { const b = document.querySelector('.ps-stage').getBoundingClientRect();"
+                                           " return [b.x, b.y, b.width, b.height].map(Math.round); })()")
+        first = tab.shot_of(".ps-stage")
+        assert first.std() > 10  # something is there
+        tab.drag(x + 700, y + 300, x + 300, y + 350)
+        tab.evaluate("new Promise((done) => setTimeout(done, 1500))")  # the view glides on a little
+        turned = tab.shot_of(".ps-stage")
+        assert difference(turned, first) > 5
+        read = set()
+        for fraction in np.linspace(0.05, 0.95, 40):
+            tab.mouse("mouseMoved", x + fraction * width, y + (0.3 + 0.4 * fraction) * height)
+            read.add(tab.evaluate("(document.querySelector('.ps-readout b') || {}).textContent"))
+        assert any(str(text).split(" (")[0] in names for text in read), read
+        tab.click_on('[data-layer="instances"]')
+        tab.wait_for("document.querySelector('#sphere > div').dataset.shown > 1")
+        assert difference(tab.shot_of(".ps-stage"), turned) > 1
+        tab.key("Escape", 27)
+        tab.wait_for("!document.getElementById('sphere').open")
+        assert (tab.console, tab.requests) == ([], [])
