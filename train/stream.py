@@ -11,6 +11,7 @@ ahead of it is built again.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -26,18 +27,31 @@ Built = TypeVar("Built")
 Batch = TypeVar("Batch")
 
 
+@dataclass(frozen=True)
+class _Make(Generic[Built, Batch]):
+    """Positions in, a batch out; a class because processes are sent it."""
+
+    line: Line
+    build: Callable[[Item], Built]
+    collate: Callable[[list[Built]], Batch]
+
+    def __call__(self, positions: range) -> Batch:
+        return self.collate([self.build(self.line.item(position)) for position in positions])
+
+
 class _Batches(IterableDataset, Generic[Batch]):
     """The batches of one rank from `start` on; in a worker process, that worker's."""
 
-    def __init__(self, line: Line, positions: range, batch_size: int, make: Callable[[range], Batch], threads: int) -> None:
-        self.line, self.positions, self.batch_size, self.make, self.threads = line, positions, batch_size, make, threads
+    def __init__(self, make: _Make[Any, Batch], positions: range, batch_size: int, threads: int) -> None:
+        self.make, self.positions, self.batch_size, self.threads = make, positions, batch_size, threads
 
     def __iter__(self) -> Iterator[Batch]:
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         numbers = batches_of_worker(self.positions, self.batch_size, worker, workers)
         tasks = (batch(self.positions, number, self.batch_size) for number in numbers)
-        return prefetched(tasks, self.make, threads=self.threads, ahead=1)
+        make = replace(self.make, line=self.make.line.reopened()) if info else self.make
+        return prefetched(tasks, make, threads=self.threads, ahead=1)
 
 
 class StreamLoader(Generic[Batch]):
@@ -57,7 +71,7 @@ class StreamLoader(Generic[Batch]):
     def __iter__(self) -> Iterator[Batch]:
         begin = self._start + self._taken * self.batch_size * self.num_ranks
         positions = positions_of_rank(begin, self._stop, self.rank, self.num_ranks)
-        batches = _Batches(self.line, positions, self.batch_size, self.make, self._threads)
+        batches = _Batches(self.make, positions, self.batch_size, self._threads)
         # A generator of its own: DataLoader would draw from torch's global one, and a resumed run from another place in it.
         loader = DataLoader(batches, batch_size=None, num_workers=self.workers, generator=torch.Generator().manual_seed(0),
                             multiprocessing_context=self._context if self.workers else None)
@@ -72,13 +86,3 @@ class StreamLoader(Generic[Batch]):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Stand where `state` says, whatever numbers of ranks, workers and samples per batch wrote it."""
         self._start, self._taken = self.line.position(state), 0
-
-
-class _Make(Generic[Built, Batch]):
-    """Positions in, a batch out; a class because processes are sent it."""
-
-    def __init__(self, line: Line, build: Callable[[Item], Built], collate: Callable[[list[Built]], Batch]) -> None:
-        self.line, self.build, self.collate = line, build, collate
-
-    def __call__(self, positions: range) -> Batch:
-        return self.collate([self.build(self.line.item(position)) for position in positions])

@@ -18,7 +18,7 @@ Reading runs ahead on threads. What randomness a consumer needs it draws from `d
 import contextlib
 import hashlib
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import Field, ValidationError
@@ -62,6 +62,10 @@ class Line:
         self.dataset, self.shuffle, self.cache = dataset, shuffle, cache
         self.order = SampleOrder(by_shard(dataset.samples["shard"].to_pylist()), shuffle)
         self._shards = {entry.name: entry for entry in dataset.manifest.shards}
+
+    def reopened(self) -> "Line":
+        """The same line with connections of its own: a forked process cannot use those of its parent."""
+        return Line(replace(self.dataset), self.shuffle, self.cache)
 
     def item(self, position: int) -> Item:
         """The item at `position`. DataError names a sample whose bytes are not those that were packed."""

@@ -4,16 +4,16 @@ import hashlib
 import itertools
 import json
 import multiprocessing
-import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-import fsspec
+import buckets
 import pytest
 import synthetic
 
@@ -39,21 +39,10 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def bucket(dataset: Dataset) -> str:
+def bucket(dataset: Dataset) -> Iterator[str]:
     """The same dataset behind a real HTTP connection to a local S3 server."""
-    from moto.server import ThreadedMotoServer  # not at the top: processes that import this module need not wait for it
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    before = {name: os.environ.get(name) for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
-    os.environ |= {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
-    fsspec.filesystem("s3").mkdir("stream")
-    fsspec.filesystem("s3").put(str(dataset.folder), "stream/dataset", recursive=True)
-    yield "s3://stream/dataset"
-    server.stop()
-    for name, value in before.items():
-        os.environ.pop(name) if value is None else os.environ.update({name: value})
+    with buckets.bucket(dataset=Path(dataset.folder)) as url:
+        yield f"{url}/dataset"
 
 
 def what(item: Item) -> tuple[int, str, str]:

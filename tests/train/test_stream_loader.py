@@ -2,6 +2,7 @@
 
 import json
 
+import buckets
 import pytest
 import torch
 
@@ -79,3 +80,11 @@ def test_an_error_comes_out_at_its_place(caps: Dataset, workers: int) -> None:
     assert [next(taking) for _ in range(4)] == [[0], [1], [2], [3]]
     with pytest.raises(DataError, match="made to fail"):
         next(taking)
+
+
+def test_workers_that_were_forked_read_a_bucket(caps: Dataset, line: list) -> None:
+    """Connections of the parent do not work in its children."""
+    with buckets.bucket(dataset=caps.folder) as url:
+        remote = Dataset.open(f"{url}/dataset", "train")
+        assert len(remote[0].members)  # the parent has a connection now
+        assert equal([item for batch in loader(remote, workers=2, context="fork") for item in batch], line)

@@ -1,0 +1,33 @@
+"""Datasets in buckets: a real S3 server (moto's) on a loopback port, and folders copied into it."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+VARIABLES = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+
+
+@contextlib.contextmanager
+def bucket(**folders: Path) -> Iterator[str]:
+    """The URL of a bucket that holds these folders under their names; gone afterwards."""
+    import fsspec
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    before = {name: os.environ.get(name) for name in VARIABLES}
+    os.environ |= dict(zip(VARIABLES, (f"http://{host}:{port}", "test", "test"), strict=True))
+    try:
+        fsspec.filesystem("s3").mkdir("panoforge")
+        for name, folder in folders.items():
+            fsspec.filesystem("s3").put(str(folder), f"panoforge/{name}", recursive=True)
+        yield "s3://panoforge"
+    finally:
+        server.stop()
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
