@@ -12,6 +12,7 @@ VARIABLES = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 def bucket(**folders: Path) -> Iterator[str]:
     """The URL of a bucket that holds these folders under their names; gone afterwards."""
     import fsspec
+    import s3fs
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -19,12 +20,14 @@ def bucket(**folders: Path) -> Iterator[str]:
     host, port = server.get_host_and_port()
     before = {name: os.environ.get(name) for name in VARIABLES}
     os.environ |= dict(zip(VARIABLES, (f"http://{host}:{port}", "test", "test"), strict=True))
+    s3fs.S3FileSystem.clear_instance_cache()  # connections of an earlier server
     try:
         fsspec.filesystem("s3").mkdir("panoforge")
         for name, folder in folders.items():
             fsspec.filesystem("s3").put(str(folder), f"panoforge/{name}", recursive=True)
         yield "s3://panoforge"
     finally:
+        s3fs.S3FileSystem.clear_instance_cache()
         server.stop()
         for name, value in before.items():
             if value is None:
