@@ -2,31 +2,38 @@
 
 Built from the official YAML like the model of `train.model`, whose checkpoint reader and architecture check it uses; so
 every checkpoint that training takes or writes can be scored. Post-processing follows `build_sam2_video_predictor`, but
-for hole filling, which needs a compiled CUDA extension and is therefore off for everybody.
+for hole filling, which needs a compiled CUDA extension and is therefore off for everybody. A checkpoint that holds PanoSAM2's
+parts (train.panosam2) says so, and the predictor is built with them.
 """
 
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from sam2.sam2_video_predictor import SAM2VideoPredictor
 
 from eval.config import EvalConfig
 from pano.errors import ConfigError
-from train.model import BACKBONE_STRIDE, CONFIGS, Weights, load_checkpoint, state_dict_sha256
+from train.config import PanoSam2Settings
+from train.model import Weights, architecture, load_checkpoint, parts_in, read_checkpoint, state_dict_sha256
+from train.panosam2.parts import PanoParts, add_parts
 
-VIDEO_PREDICTOR = "sam2.sam2_video_predictor.SAM2VideoPredictor"
+
+class PanoVideoPredictor(PanoParts, SAM2VideoPredictor):
+    """SAM2's video predictor with PanoSAM2's parts."""
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """`model` is a SAM2VideoPredictor in eval mode on its device. `trained_steps` is what the checkpoint says, if it says."""
+    """`model` is a SAM2VideoPredictor in eval mode on its device. `trained_steps` is what the checkpoint says, if it says; `parts`
+    are PanoSAM2's, which need the official predictor's bookkeeping (`eval.predictors.sam2_video`)."""
 
     model: Any
     weights: Weights
     trained_steps: int | None
+    parts: PanoSam2Settings
 
 
 def pick_device(name: str) -> torch.device:
@@ -40,27 +47,28 @@ def load_model(config: EvalConfig) -> LoadedModel:
     """Build and load the model of a config. Random weights are a function of `config.seed` and leave torch's global
     generator as it was. DataError for a checkpoint that is damaged or of another architecture."""
     settings = config.model
-    official = OmegaConf.create(resources.files("sam2").joinpath(CONFIGS[settings.size]).read_text()).model
-    node = OmegaConf.merge(official, {
-        "_target_": VIDEO_PREDICTOR, "image_size": settings.image_size, "binarize_mask_from_pts_for_mem_enc": True,
+    found = {} if settings.checkpoint is None else parts_in(read_checkpoint(settings.checkpoint))
+    parts = PanoSam2Settings.model_validate(found)
+    kind = PanoVideoPredictor if found else SAM2VideoPredictor
+    node = OmegaConf.merge(architecture(settings.size, settings.image_size), {
+        "_target_": f"{kind.__module__}.{kind.__qualname__}", "binarize_mask_from_pts_for_mem_enc": True,
         "sam_mask_decoder_extra_args": {
             "dynamic_multimask_via_stability": True, "dynamic_multimask_stability_delta": 0.05,
             "dynamic_multimask_stability_thresh": 0.98,
         },
     })
-    side = settings.image_size // BACKBONE_STRIDE
-    for attention in ("self_attention", "cross_attention"):
-        node.memory_attention.layer[attention].feat_sizes = [side, side]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = instantiate(node)
+        if found:
+            add_parts(model, parts)
     steps = None
     if settings.checkpoint is None:
         weights = Weights(f"random, seed {config.seed}", state_dict_sha256(model.state_dict()), random=True)
     else:
-        weights = load_checkpoint(model, settings.checkpoint, settings.size)
+        weights = load_checkpoint(model, settings.checkpoint, settings.size, parts)
         steps = _steps(settings.checkpoint)
-    return LoadedModel(model.eval().to(pick_device(config.device)), weights, steps)
+    return LoadedModel(model.eval().to(pick_device(config.device)), weights, steps, parts)
 
 
 def _steps(checkpoint: Any) -> int | None:

@@ -21,7 +21,7 @@ import torch
 
 from pano.errors import ConfigError, DataError
 from pano.storage import storage_errors, sweep_temporaries, write_atomic, write_bytes_atomic
-from train.model import StateDict, file_sha256
+from train.model import StateDict, file_sha256, parts_in
 
 FORMAT = "panoforge-train"
 VERSION = 1
@@ -159,6 +159,9 @@ def different_keys(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any,
 
 
 def export_official(path: Path, state: StateDict, step: int) -> Path:
-    """Write {"model": state_dict, "step": steps trained}, which `sam2.build_sam` loads, and its digest."""
-    _write_with_digest(path, {"model": {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, "step": step})
+    """Write {"model": state_dict, "step": steps trained}, which `sam2.build_sam` loads, and its digest. With PanoSAM2's
+    parts it says so ("panosam2"), and plain SAM2 refuses their keys."""
+    content: dict[str, Any] = {"model": {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, "step": step}
+    parts = parts_in(state)
+    _write_with_digest(path, {**content, "panosam2": parts} if parts else content)
     return path

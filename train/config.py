@@ -15,10 +15,10 @@ from pydantic import Field, model_validator
 from pano.config import Config
 from pano.scan import ScanSpec, scan_grid
 
-Size = Literal["tiny", "small", "base_plus", "large"]
+Size = Literal["micro", "tiny", "small", "base_plus", "large"]
 Part = Literal[
     "image_encoder", "trunk", "neck", "memory_attention", "memory_encoder", "prompt_encoder", "mask_decoder", "object_pointers",
-    "memory_embeddings",
+    "memory_embeddings", "panosam2",
 ]
 SourceKind = Literal["shards", "sa1b", "sav", "vos", "coco"]
 Positive = Annotated[int, Field(ge=1)]
@@ -31,21 +31,41 @@ SCHEDULE_ONLY = ("checkpoint_every", "keep_last_k", "log_every", "device", "devi
                  "prefetch", "tensorboard", "rank_timeout_s", "max_bad_samples", "validate_every", "validate_clips",
                  "validate_split")
 
+# Off by default: left out of `numbers` where they are, so that runs begun before them go on.
+ADDED_LATER: dict[str, tuple[str, ...]] = {"clip": ("frames_are", "turn_deg"), "model": ("panosam2",), "loss": ("distortion",)}
+
+
+class PanoSam2Settings(Config):
+    """PanoSAM2's parts of the model (train.panosam2), for panoramas shown whole. All off is plain SAM2."""
+
+    decoder: bool = False  # convolutions that wrap at the seam
+    previous_mask: bool = True  # with the decoder: the previous frame's mask fused in
+    memory: bool = False  # long-short memory
+    long_pointers: Annotated[int, Field(ge=1, le=16)] = 2  # object pointers of old frames that it keeps
+
+    def record(self) -> dict[str, bool | int]:
+        """What a checkpoint says of them: only what is there. Empty for plain SAM2."""
+        decoder: dict[str, bool | int] = {"decoder": True, "previous_mask": self.previous_mask} if self.decoder else {}
+        return {**decoder, **({"memory": True, "long_pointers": self.long_pointers} if self.memory else {})}
+
 
 class ModelSettings(Config):
-    """Which SAM2.1, from which weights, with what frozen."""
+    """Which SAM2.1, from which weights, with what frozen. `micro` is no official size: see train.model."""
 
     size: Size = "tiny"
     image_size: Annotated[int, Field(ge=64, le=2048, multiple_of=SIZE_STEP_PX)] = 1024
     checkpoint: Path | None = None  # an official SAM2.1 file; null = random weights
     frozen: tuple[Part, ...] = ("image_encoder",)
     drop_path: Probability = 0.1  # of the trunk, when it is trained
+    panosam2: PanoSam2Settings = PanoSam2Settings()
 
 
 class ClipSettings(Config):
     """What one training video is: consecutive frames of a scan at random yaw."""
 
     frames: Annotated[int, Field(ge=1, le=64)] = 8
+    frames_are: Literal["views", "panorama"] = "views"  # of a scan (SAP), or the whole panorama, turning (what PanoSAM2 is for)
+    turn_deg: Annotated[float, Field(ge=0, le=90)] = 15.0  # of a whole panorama from frame to frame
     fov_deg: Annotated[float, Field(ge=20, le=120)] = 90.0
     overlap: Annotated[float, Field(ge=0, le=0.9)] = 0.5
     fov_jitter_deg: Annotated[float, Field(ge=0, le=30)] = 0.0  # uniform ±, one draw a clip
@@ -97,6 +117,20 @@ class SourceSettings(Config):
         return self
 
 
+class DistortionSettings(Config):
+    """PanoSAM2's distortion-guided mask loss (train.panosam2.loss), for panoramas shown whole."""
+
+    weight_min: Annotated[float, Field(gt=0)] = 0.5
+    weight_max: Annotated[float, Field(gt=0)] = 2.0
+    decay: Rate = 1.0  # of the background's weight, over the distance to the object as a share of the largest
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.weight_min > self.weight_max:
+            raise ValueError(f"weight_min ({self.weight_min}) must not be above weight_max ({self.weight_max})")
+        return self
+
+
 class LossSettings(Config):
     """Weights of `MultiStepMultiMasksAndIous`: focal, dice, IoU and objectness."""
 
@@ -104,6 +138,7 @@ class LossSettings(Config):
     dice: Rate = 1.0
     iou: Rate = 1.0
     objectness: Rate = 1.0
+    distortion: DistortionSettings | None = None  # null: every pixel counts alike, as in SAM2
 
 
 class OptimSettings(Config):
@@ -181,9 +216,19 @@ class TrainConfig(Config):
     def _clip_fits_scan(self) -> Self:
         grid = scan_grid(ScanSpec(self.clip.fov_deg, self.clip.overlap))
         frames = grid.columns * len(grid.pitches_deg)
-        if self.clip.frames > frames:
+        if self.clip.frames > frames and self.clip.frames_are == "views":
             raise ValueError(f"clip.frames ({self.clip.frames}) is more than the {frames} frames of a scan at fov_deg "
                              f"{self.clip.fov_deg} and overlap {self.clip.overlap}: lower it, or raise clip.overlap")
+        return self
+
+    @model_validator(mode="after")
+    def _panoramas_for_panosam2(self) -> Self:
+        wanted = [name for name, on in (("model.panosam2.decoder", self.model.panosam2.decoder),
+                                        ("loss.distortion", self.loss.distortion is not None)) if on]
+        shards = not self.mixture or any(entry.kind == "shards" for entry in self.mixture.values())
+        if wanted and shards and self.clip.frames_are == "views":
+            raise ValueError(f"{' and '.join(wanted)} need frames that are whole panoramas, as a perspective view has no seam: "
+                             "set clip.frames_are to panorama")
         return self
 
     @model_validator(mode="after")
@@ -204,6 +249,11 @@ class TrainConfig(Config):
             del numbers["mixture"]
         if not self.prompt.sphere_click:
             del numbers["prompt"]["sphere_click"]
+        for section, keys in ADDED_LATER.items():
+            fresh = type(getattr(self, section))().model_dump(mode="json")
+            for key in keys:
+                if numbers[section][key] == fresh[key]:
+                    del numbers[section][key]
         return numbers
 
     def sha256(self) -> str:

@@ -33,21 +33,34 @@ class ScanLoss(MultiStepMultiMasksAndIous):
         """`outs_batch`: one dict per frame; `targets_batch`: bool T×O×S×S; `num_objects`: of the whole step."""
         losses: dict[str, Any] = defaultdict(int)
         for outs, targets in zip(outs_batch, targets_batch, strict=True):
+            self._weights = self.frame_weights(targets)
             for key, value in self._forward(outs, targets, max(1.0, num_objects)).items():
                 losses[key] += value
         return {LOSS_NAMES[key]: value for key, value in losses.items()}
 
+    def frame_weights(self, targets: Tensor) -> Tensor | None:
+        """Weights of one frame's pixels, O×1×S×S; None where all count alike."""
+        return None
+
+    def prediction_losses(
+        self, losses: dict[str, Any], masks: Tensor, targets: Tensor, ious: Tensor, num_objects: float, scores: Tensor,
+        weights: Tensor | None,
+    ) -> None:
+        """Add the losses of one prediction step at the size of its targets: upstream's."""
+        super()._update_losses(losses, masks, targets, ious, num_objects, scores)
 
     def _update_losses(
         self, losses: dict[str, Any], src_masks: Tensor, target_masks: Tensor, ious: Tensor, num_objects: float,
         object_score_logits: Tensor,
     ) -> None:
         """Add one prediction step (src_masks O×M×h×w, any h and w) to `losses`."""
+        weights = self._weights  # of the frame at hand: the terms are computed again when others have come
+
         def terms(masks: Tensor, ious: Tensor, scores: Tensor) -> tuple[Tensor, ...]:
             if masks.shape[-2:] != target_masks.shape[-2:]:
                 masks = interpolate(masks, target_masks.shape[-2:], mode="bilinear", align_corners=False)  # as SAM2Base does
             found: dict[str, Any] = dict.fromkeys(losses, 0)
-            super(ScanLoss, self)._update_losses(found, masks, target_masks, ious, num_objects, scores)
+            self.prediction_losses(found, masks, target_masks, ious, num_objects, scores, weights)
             return tuple(found.values())
 
         values = checkpoint(terms, src_masks, ious, object_score_logits, use_reentrant=False, preserve_rng_state=False)
@@ -57,8 +70,11 @@ class ScanLoss(MultiStepMultiMasksAndIous):
 
 def build_loss(settings: LossSettings) -> ScanLoss:
     """With SAM2's fixed choices: focal α 0.25 γ 2, L1 on IoU for all masks, plain cross-entropy for objectness."""
-    return ScanLoss(
-        weight_dict={"loss_mask": settings.mask, "loss_dice": settings.dice, "loss_iou": settings.iou,
-                     "loss_class": settings.objectness},
-        supervise_all_iou=True, iou_use_l1_loss=True, pred_obj_scores=True, focal_gamma_obj_score=0.0, focal_alpha_obj_score=-1.0,
-    )
+    weights = {"loss_mask": settings.mask, "loss_dice": settings.dice, "loss_iou": settings.iou, "loss_class": settings.objectness}
+    fixed = {"supervise_all_iou": True, "iou_use_l1_loss": True, "pred_obj_scores": True, "focal_gamma_obj_score": 0.0,
+             "focal_alpha_obj_score": -1.0}
+    if settings.distortion is None:
+        return ScanLoss(weight_dict=weights, **fixed)
+    from train.panosam2.loss import DistortionLoss
+
+    return DistortionLoss(settings.distortion, weight_dict=weights, **fixed)

@@ -3,7 +3,12 @@
 The architecture comes from the YAML files inside the `sam2` package, instantiated directly: no use of hydra's global
 state. `image_size` may be lowered for demos and tests; the rotary grid of the memory attention follows it, as upstream
 asks. A checkpoint is `{"model": state_dict}` and is only ever read with `weights_only=True`; one of another
-architecture is refused with the size it looks like.
+architecture is refused with the size it looks like. PanoSAM2's parts are extra keys under `panosam2.`: a file says which it
+holds, and a model of other parts refuses it by name; only a plain SAM2 may begin one with parts.
+
+`micro` is a SAM2.1 of 4 M parameters for work from random weights (bench/learns.py): tiny's YAML with a narrower, shorter
+trunk, a width of 128 and one mask per click instead of three, whose choice is a second thing to learn. No official file
+fits it.
 """
 
 import hashlib
@@ -19,8 +24,10 @@ from torch import Tensor, nn
 
 from pano.errors import ConfigError, DataError
 from pano.storage import storage_errors
-from train.config import ModelSettings, Part, PromptSettings, Size
-from train.scan_sam2 import ScanSAM2
+from train.config import ModelSettings, PanoSam2Settings, Part, PromptSettings, Size
+from train.panosam2.parts import PREFIX as PANO_PREFIX
+from train.panosam2.parts import add_parts
+from train.scan_sam2 import PanoScanSAM2, ScanSAM2
 
 StateDict = dict[str, Tensor]
 
@@ -28,8 +35,23 @@ CONFIGS: dict[Size, str] = {
     "tiny": "configs/sam2.1/sam2.1_hiera_t.yaml", "small": "configs/sam2.1/sam2.1_hiera_s.yaml",
     "base_plus": "configs/sam2.1/sam2.1_hiera_b+.yaml", "large": "configs/sam2.1/sam2.1_hiera_l.yaml",
 }
+_MICRO_ATTENTION = {"embedding_dim": 128, "dropout": 0.0}
+MICRO = {
+    "image_encoder": {
+        "trunk": {"embed_dim": 32, "stages": [1, 2, 2, 1], "global_att_blocks": [4], "window_spec": [8, 4, 8, 4]},
+        "neck": {"d_model": 128, "backbone_channel_list": [256, 128, 64, 32], "position_encoding": {"num_pos_feats": 128}},
+    },
+    "memory_attention": {
+        "d_model": 128, "num_layers": 2,
+        "layer": {"d_model": 128, "dim_feedforward": 512, "dropout": 0.0, "self_attention": _MICRO_ATTENTION,
+                  "cross_attention": _MICRO_ATTENTION},
+    },
+    "memory_encoder": {"in_dim": 128, "mask_downsampler": {"embed_dim": 128}, "fuser": {"layer": {"dim": 128}}},
+    "multimask_output_in_sam": False, "multimask_output_for_tracking": False, "use_multimask_token_for_obj_ptr": False,
+}
 # Width and number of blocks of the trunk tell the sizes apart.
-TRUNKS: dict[tuple[int, int], Size] = {(96, 12): "tiny", (96, 16): "small", (112, 24): "base_plus", (144, 48): "large"}
+TRUNKS: dict[tuple[int, int], Size] = {
+    (32, 6): "micro", (96, 12): "tiny", (96, 16): "small", (112, 24): "base_plus", (144, 48): "large"}
 PARTS: dict[Part, tuple[str, ...]] = {
     "image_encoder": ("image_encoder.",),
     "trunk": ("image_encoder.trunk.",),
@@ -39,6 +61,7 @@ PARTS: dict[Part, tuple[str, ...]] = {
     "prompt_encoder": ("sam_prompt_encoder.",),
     "mask_decoder": ("sam_mask_decoder.",),
     "object_pointers": ("obj_ptr_proj.", "obj_ptr_tpos_proj.", "no_obj_ptr", "mask_downsample."),
+    "panosam2": (PANO_PREFIX,),
     "memory_embeddings": ("maskmem_tpos_enc", "no_mem_embed", "no_mem_pos_enc", "no_obj_embed_spatial"),
 }
 BACKBONE_STRIDE = 16
@@ -61,21 +84,24 @@ def build_model(settings: ModelSettings, prompt: PromptSettings = PromptSettings
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = instantiate(model_config(settings, prompt))
+        if settings.panosam2.record():
+            add_parts(model, settings.panosam2)
     if settings.checkpoint is None:
         weights = Weights(f"random, seed {seed}", state_dict_sha256(model.state_dict()), random=True)
     else:
-        weights = load_checkpoint(model, settings.checkpoint, settings.size)
+        weights = load_checkpoint(model, settings.checkpoint, settings.size, settings.panosam2)
     freeze(model, settings.frozen)
+    if settings.panosam2.decoder and settings.panosam2.previous_mask:
+        model.memory_encoder.mask_downsampler.requires_grad_(False)  # §3.1: the fusion reads it, nothing changes it
     model.sphere_click = prompt.sphere_click
     return model.train(), weights
 
 
 def model_config(settings: ModelSettings, prompt: PromptSettings) -> Any:
     """The official YAML's `model` node with our class, image size, prompt probabilities and drop path."""
-    official = OmegaConf.create(resources.files("sam2").joinpath(CONFIGS[settings.size]).read_text()).model
-    config = OmegaConf.merge(official, {
-        "_target_": f"{ScanSAM2.__module__}.{ScanSAM2.__qualname__}",
-        "image_size": settings.image_size,
+    kind = PanoScanSAM2 if settings.panosam2.record() else ScanSAM2
+    return OmegaConf.merge(architecture(settings.size, settings.image_size), {
+        "_target_": f"{kind.__module__}.{kind.__qualname__}",
         "prob_to_use_pt_input_for_train": prompt.points,
         "prob_to_use_box_input_for_train": prompt.box,
         "prob_to_sample_from_gt_for_train": prompt.from_truth,
@@ -88,7 +114,13 @@ def model_config(settings: ModelSettings, prompt: PromptSettings) -> Any:
         "num_correction_pt_per_frame": prompt.corrections,
         "image_encoder": {"trunk": {"drop_path_rate": settings.drop_path}},
     })
-    side = settings.image_size // BACKBONE_STRIDE
+
+
+def architecture(size: Size, image_size: int) -> Any:
+    """The `model` node of a size's YAML for square images of `image_size`."""
+    official = OmegaConf.create(resources.files("sam2").joinpath(CONFIGS["tiny" if size == "micro" else size]).read_text()).model
+    config = OmegaConf.merge(official, MICRO if size == "micro" else {}, {"image_size": image_size})
+    side = image_size // BACKBONE_STRIDE
     for attention in ("self_attention", "cross_attention"):
         config.memory_attention.layer[attention].feat_sizes = [side, side]
     return config
@@ -103,13 +135,33 @@ def freeze(model: nn.Module, parts: tuple[Part, ...]) -> None:
         raise ConfigError(f"model.frozen {list(parts)} leaves nothing to train: remove a part from it")
 
 
-def load_checkpoint(model: nn.Module, path: Path, size: Size) -> Weights:
+def load_checkpoint(model: nn.Module, path: Path, size: Size, parts: PanoSam2Settings = PanoSam2Settings()) -> Weights:  # noqa: B008
     """Load an official SAM2.1 checkpoint, or one of ours (its `model` is the same). DataError when it is damaged, holds
-    something else, or is of another architecture."""
+    something else, or is of another architecture or of other PanoSAM2 parts. `parts` are the model's: those start afresh
+    where the file is a plain SAM2."""
     state = read_checkpoint(path)
-    check_architecture(state, model.state_dict(), path, size)
+    expected = model.state_dict()
+    found = parts_in(state)
+    if found and found != parts.record():
+        raise DataError(f"{path} holds PanoSAM2's parts {found} (keys under {PANO_PREFIX}), the model here has "
+                        f"{parts.record() or 'none of them'}: set model.panosam2 to what the file holds")
+    if not found:
+        state = {**{key: value for key, value in expected.items() if key.startswith(PANO_PREFIX)}, **state}
+    check_architecture(state, expected, path, size)
     model.load_state_dict(state)
     return Weights(path.name, file_sha256(path), random=False)
+
+
+def parts_in(state: StateDict) -> dict[str, bool | int]:
+    """PanoSAM2's parts in a state dict, as `PanoSam2Settings.record` has them; the bank's size is no weight and read from
+    the buffer that keeps it."""
+    decoder, memory = (any(key.startswith(f"{PANO_PREFIX}{part}.") for key in state) for part in ("decoder", "memory"))
+    found: dict[str, bool | int] = {}
+    if decoder:
+        found |= {"decoder": True, "previous_mask": f"{PANO_PREFIX}decoder.fusion.mix.weight" in state}
+    if memory:
+        found |= {"memory": True, "long_pointers": int(state.get(f"{PANO_PREFIX}memory.size", torch.tensor(0)))}
+    return found
 
 
 def read_checkpoint(path: Path) -> StateDict:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from training.model.sam2 import SAM2Train
 
 from train.clicks import click_prompt, clicks_of, prompted_frames
+from train.panosam2.parts import PanoParts
 
 Encoded = dict[str, Any]  # what ImageEncoder gives: vision_features, vision_pos_enc, backbone_fpn (three levels, fine first)
 
@@ -99,6 +100,22 @@ class ScanSAM2(SAM2Train):
         three of them at S×S, and a dozen copies in the loss, for each click on each frame."""
         low_res_masks, high_res_masks, *rest = super()._forward_sam_heads(*args, **kwargs)
         return (low_res_masks, low_res_masks if self.training else high_res_masks, *rest)
+
+
+class PanoScanSAM2(PanoParts, ScanSAM2):
+    """ScanSAM2 with PanoSAM2's parts (`train.panosam2.parts.add_parts` makes them)."""
+
+    forward_image = ScanSAM2.forward_image  # which projects, and there the parts come in
+
+    def project(self, encoded: Encoded) -> Encoded:
+        """As ScanSAM2, and the fine levels through their blocks."""
+        return self.seam_consistent(super().project(encoded))
+
+    def prepare_prompt_inputs(self, backbone_out: dict[str, Any], input: Any, start_frame_idx: int = 0) -> dict[str, Any]:
+        """As ScanSAM2; in training the long-term frames are drawn anew for each forward pass, from torch's generator."""
+        if self.training and "memory" in self.panosam2:
+            self.sampling_seed = int(torch.randint(2**31, ()))
+        return super().prepare_prompt_inputs(backbone_out, input, start_frame_idx)
 
 
 def blank_absent_boxes(points: Mapping[str, Tensor], masks: Tensor) -> None:
