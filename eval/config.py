@@ -48,7 +48,7 @@ class InstanceConfig(Config):
 class ModelConfig(Config):
     """Which SAM2. `checkpoint` is an official SAM2.1 file or one of ours; null means random weights, drawn from `seed`."""
 
-    size: Literal["tiny", "small", "base_plus", "large"] = "large"
+    size: Literal["micro", "tiny", "small", "base_plus", "large"] = "large"
     image_size: Annotated[int, Field(ge=64, multiple_of=32)] = 1024
     checkpoint: Path | None = None
 

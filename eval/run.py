@@ -99,12 +99,14 @@ def _contestants(config: EvalConfig) -> tuple[list[Contestant], WeightsRecord]:
     if config.predictor == "empty":
         return [Contestant("model", Empty()), *bounds], WeightsRecord("none", "no masks", None)
     from eval.model import load_model
+    from eval.predictors.sam2_video import OfficialSam2
     from eval.propagate import BatchedSam2
 
     loaded = load_model(config)
     kind = "random" if loaded.weights.random else "checkpoint"
     record = WeightsRecord(kind, loaded.weights.source, loaded.weights.sha256, loaded.trained_steps)
-    return [Contestant("model", BatchedSam2(loaded.model)), *bounds], record
+    predictor = OfficialSam2(loaded.model) if loaded.parts.record() else BatchedSam2(loaded.model)
+    return [Contestant("model", predictor), *bounds], record
 
 
 def _fingerprint(config: EvalConfig, weights: WeightsRecord, data_sha256: str) -> str:
