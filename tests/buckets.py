@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,10 +23,11 @@ def bucket(**folders: Path) -> Iterator[str]:
     os.environ |= dict(zip(VARIABLES, (f"http://{host}:{port}", "test", "test"), strict=True))
     s3fs.S3FileSystem.clear_instance_cache()  # connections of an earlier server
     try:
-        fsspec.filesystem("s3").mkdir("panoforge")
+        name_of_bucket = f"panoforge-{uuid.uuid4().hex[:8]}"  # moto's servers of one process share their buckets
+        fsspec.filesystem("s3").mkdir(name_of_bucket)
         for name, folder in folders.items():
-            fsspec.filesystem("s3").put(str(folder), f"panoforge/{name}", recursive=True)
-        yield "s3://panoforge"
+            fsspec.filesystem("s3").put(str(folder), f"{name_of_bucket}/{name}", recursive=True)
+        yield f"s3://{name_of_bucket}"
     finally:
         s3fs.S3FileSystem.clear_instance_cache()
         server.stop()
