@@ -16,7 +16,7 @@ from pano.shards.layout import DEFAULT_SPLITS
 from pano.shards.write import DEFAULT_SHARD_BYTES, PackOptions
 from train.config import TrainConfig
 
-LEDGER = "ledger"  # folder of a run
+LEDGER, DATASET = "ledger", "dataset"  # folders of a run
 
 
 class RayConfig(Config):
@@ -50,8 +50,31 @@ class CostConfig(Config):
     usd_per_gpu_hour: Annotated[float, Field(ge=0)] = 0.0
 
 
+class PackConfig(Config):
+    """`pano pack`: shard size, the shares of the splits (by scene, by a stable hash of `salt` and its name), and how many
+    Ray tasks build shards at once (1: no Ray). The bytes do not depend on `workers`."""
+
+    shard_bytes: Annotated[int, Field(ge=1024)] = DEFAULT_SHARD_BYTES
+    splits: dict[str, Annotated[float, Field(ge=0, le=1)]] = DEFAULT_SPLITS
+    salt: str = ""
+    workers: Annotated[int, Field(ge=1)] = 1
+    ray: RayConfig = RayConfig()
+
+    def options(self) -> PackOptions:
+        return PackOptions(self.shard_bytes, tuple(self.splits.items()), self.salt)
+
+
+class PackingConfig(PackConfig):
+    """Packing beside rendering (`pano render`): whether, after how many more settled scenes in a row the packer looks again,
+    and by how many it may fall behind before no new scene is started. Sizes and splits as of `pano pack`."""
+
+    while_rendering: bool = False
+    every_scenes: Annotated[int, Field(ge=1)] = 100
+    max_behind_scenes: Annotated[int, Field(ge=1)] = 2000
+
+
 class RenderJobConfig(RenderConfig):
-    """`pano render`: the render config, the run folder, Ray, limits and prices. `ledger` is an fsspec URL (default: a
+    """`pano render`: the render config, the run folder, Ray, limits, packing and prices. `ledger` is an fsspec URL (default: a
     folder of the run); `worker` is the module that makes a scene, `python -m WORKER JOB.json` as `datagen.worker` defines."""
 
     run: Path
@@ -59,22 +82,12 @@ class RenderJobConfig(RenderConfig):
     worker: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*$")] = "datagen.worker"
     ray: RayConfig = RayConfig()
     limits: LimitsConfig = LimitsConfig()
+    packing: PackingConfig = PackingConfig()
     cost: CostConfig = CostConfig()
 
     @property
     def ledger_url(self) -> str:
         return self.ledger or str(self.run.absolute() / LEDGER)
-
-
-class PackConfig(Config):
-    """`pano pack`: shard size, and the shares of the splits (by scene, by a stable hash of `salt` and its name)."""
-
-    shard_bytes: Annotated[int, Field(ge=1024)] = DEFAULT_SHARD_BYTES
-    splits: dict[str, Annotated[float, Field(ge=0, le=1)]] = DEFAULT_SPLITS
-    salt: str = ""
-
-    def options(self) -> PackOptions:
-        return PackOptions(self.shard_bytes, tuple(self.splits.items()), self.salt)
 
 
 class TrainJobConfig(TrainConfig):
@@ -85,7 +98,7 @@ class TrainJobConfig(TrainConfig):
 
     @property
     def dataset_folder(self) -> Path:
-        return self.dataset or self.run / "dataset"
+        return self.dataset or self.run / DATASET
 
 
 class EvalJobConfig(EvalConfig):
@@ -96,7 +109,7 @@ class EvalJobConfig(EvalConfig):
 
     @property
     def dataset_folder(self) -> Path:
-        return self.dataset or self.run / "dataset"
+        return self.dataset or self.run / DATASET
 
 
 VERBS: dict[str, type[Config] | type[RenderJobConfig]] = {

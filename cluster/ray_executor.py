@@ -60,7 +60,7 @@ class RayExecutor:
     def slots(self) -> int:
         import ray
 
-        _require_living_ray()
+        require_living_ray()
         if self._looked is None or time.monotonic() - self._looked > _LOOK_AT_CLUSTER_S:  # clusters grow and shrink
             self._looked = time.monotonic()
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -95,14 +95,14 @@ class RayExecutor:
         if not self._running:
             time.sleep(min(timeout_s, 0.05))
             return []
-        _require_living_ray()
+        require_living_ray()
         done, _ = ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
         if done:
             done, _ = ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
         return [(self._running.pop(reference), _record_of(reference)) for reference in done]
 
 
-def _require_living_ray() -> None:
+def require_living_ray() -> None:
     """ClusterError if a process of our private Ray is dead: a signal to the whole process group (`timeout`, a batch
     system) reaches them too, and Ray's calls then block for ever instead of failing."""
     from ray._private import worker

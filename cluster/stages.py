@@ -6,14 +6,15 @@ happen inside, so that `pano --help` and `pano verify` start at once.
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cluster.config import EvalJobConfig, PackConfig, RenderJobConfig, TrainJobConfig
 from cluster.ledger import Ledger
-from pano.errors import DataError
+from pano.errors import DataError, UsageError
 from pano.progress import Progress
 from pano.runlog import record_stage
 from pano.shards.layout import Manifest
@@ -21,6 +22,9 @@ from pano.shards.verify import VerifyReport, verify
 from pano.shards.write import pack
 from pano.staged import list_staged
 from pano.storage import storage_errors
+from pano.store import Location, Store
+
+STAGED, DATASET = "staged", "dataset"  # folders of a run
 
 
 def render_stage(config: RenderJobConfig) -> Any:
@@ -49,17 +53,26 @@ def plan_stage(config: RenderJobConfig, calibration: Path | None = None, slots: 
     return plan_run(config, ledger, image_config_sha256(config), slots=slots or here, in_place=calibration is None)
 
 
-def pack_stage(run: Path, config: PackConfig) -> Manifest:
-    """Pack what the run has staged into `<run>/dataset`."""
-    keys = list_staged(run / "staged")
-    with record_stage(run, "pack", config) as entry, Progress("pack", total=len(keys)) as progress:
-        manifest = pack(run / "staged", run / "dataset", config.options(), on_sample=lambda key: progress.advance())
+def pack_stage(runs: Location | Sequence[Location], config: PackConfig, to: Location | None = None) -> Manifest:
+    """Pack what the runs have staged into `to` (default, for one run: its own `dataset`), with `config.workers`."""
+    from cluster.packing import builder
+
+    stores = [Store.at(runs)] if isinstance(runs, (str, Path, Store)) else [Store.at(run) for run in runs]
+    if to is None and len(stores) != 1:
+        raise UsageError("several runs become one dataset of their own: say where with --to DATASET")
+    staged = [store.below(STAGED) for store in stores]
+    dataset = stores[0].below(DATASET) if to is None else Store.at(to)
+    recorded = stores[0].local if len(stores) == 1 else None  # a record belongs to a run, and lies on a disk
+    total = sum(len(list_staged(place)) for place in staged)
+    record = record_stage(recorded, "pack", config) if recorded else nullcontext({})
+    with record as entry, Progress("pack", total=total) as progress:
+        manifest = pack(staged, dataset, config.options(), build=builder(config), on_sample=lambda key: progress.advance())
         entry.update(samples=manifest.samples, instances=manifest.instances, splits=manifest.splits,
                      bytes=sum(shard.bytes for shard in manifest.shards))
     return manifest
 
 
-def verify_stage(dataset: Path, *, deep: bool = False) -> VerifyReport:
+def verify_stage(dataset: Location, *, deep: bool = False) -> VerifyReport:
     """Verify a dataset, with a progress bar."""
     from pano.shards.layout import read_manifest
 
@@ -67,7 +80,7 @@ def verify_stage(dataset: Path, *, deep: bool = False) -> VerifyReport:
         return verify(dataset, deep=deep, on_sample=lambda key: progress.advance())
 
 
-def stats_stage(dataset: Path, out: Path) -> Path:
+def stats_stage(dataset: Location, out: Path) -> Path:
     """Write the statistics report of a dataset; gives the path of report.html."""
     from datagen.stats import write_report
 

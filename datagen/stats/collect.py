@@ -20,6 +20,7 @@ from pano.report import write_report as write_page
 from pano.runlog import read_run
 from pano.shards.read import Dataset
 from pano.storage import write_bytes_atomic
+from pano.store import Location
 
 GALLERY = 24
 PRICE_PER_CORE_HOUR = 0.04  # dollars; about what clouds ask for a preemptible to on-demand CPU core in 2025
@@ -53,13 +54,13 @@ class _Gathered:
             self.thumbnails.append(view.thumbnails)
 
 
-def dataset_statistics(dataset: Path, *, price_per_core_hour: float = PRICE_PER_CORE_HOUR,
+def dataset_statistics(dataset: Location, *, price_per_core_hour: float = PRICE_PER_CORE_HOUR,
                        threads: int | None = None) -> DatasetStats:
     """All statistics of a published dataset. Raises DataError for a damaged sample, naming it."""
     return _collect(dataset, 0, price_per_core_hour, threads)[0]
 
 
-def write_report(dataset: Path, out: Path, *, gallery: int = GALLERY, price_per_core_hour: float = PRICE_PER_CORE_HOUR,
+def write_report(dataset: Location, out: Path, *, gallery: int = GALLERY, price_per_core_hour: float = PRICE_PER_CORE_HOUR,
                  threads: int | None = None) -> DatasetStats:
     """Write `out`/report.json and `out`/report.html (at most `gallery` panoramas pictured), and give the statistics."""
     stats, thumbnails = _collect(dataset, gallery, price_per_core_hour, threads)
@@ -69,10 +70,12 @@ def write_report(dataset: Path, out: Path, *, gallery: int = GALLERY, price_per_
     return stats
 
 
-def _collect(folder: Path, gallery: int, price_per_core_hour: float, threads: int | None) -> tuple[DatasetStats, list[Thumbnails]]:
-    dataset = Dataset.open(folder)
+def _collect(location: Location, gallery: int, price_per_core_hour: float, threads: int | None
+             ) -> tuple[DatasetStats, list[Thumbnails]]:
+    dataset = Dataset.open(location)
+    store, run = dataset.store, dataset.store.parent
     if not len(dataset):
-        raise DataError(f"{folder} holds no samples: there is nothing to describe. Pack some panoramas first (pano pack RUN)")
+        raise DataError(f"{store} holds no samples: there is nothing to describe. Pack some panoramas first (pano pack RUN)")
     gathered = _Gathered()
     pictured = gallery_choice(dataset.samples["scene"].to_pylist(), gallery)
     with Progress("stats", total=len(dataset)) as progress:
@@ -81,10 +84,10 @@ def _collect(folder: Path, gallery: int, price_per_core_hour: float, threads: in
             progress.advance()
     assert gathered.totals is not None
     stats = DatasetStats(
-        dataset=folder.resolve().name if folder.resolve().name != "dataset" else f"{folder.resolve().parent.name}/dataset",
+        dataset=store.name if store.name != "dataset" else f"{run.name}/dataset",
         index=index_statistics(dataset), pixels=pixel_statistics(gathered.totals),
         cost=cost(gathered.timings_s, price_per_core_hour, gathered.peak_memory_mb),
-        duplicates=find_duplicates(gathered.keys, gathered.looks), run=_run_facts(folder.resolve().parent),
+        duplicates=find_duplicates(gathered.keys, gathered.looks), run=_run_facts(run.local) if run.local else None,
         versions=_plain(gathered.versions), hardware=_plain(gathered.hardware),
     )
     return stats, gathered.thumbnails

@@ -28,7 +28,7 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Config overrides, e.g. scenes=4 ray.address=auto.")
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a render run.")]
-DatasetPath = Annotated[Path, typer.Argument(metavar="DATASET")]
+DatasetUrl = Annotated[str, typer.Argument(metavar="DATASET", help="A folder, or a URL such as s3://bucket/dataset.")]
 
 
 def _version(show: bool) -> None:

@@ -1,29 +1,37 @@
 """Verbs of a dataset: pack, verify, stats, query, export."""
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from pano.cli.app import Overrides, app, err, out
+from pano.cli.app import DatasetUrl, app, err, out
 
 
 @app.command()
-def pack(run: Annotated[Path, typer.Argument(metavar="RUN")], overrides: Overrides = None) -> None:
-    """Pack RUN/staged into RUN/dataset: shards, index, manifest. Keys: shard_bytes, splits, salt."""
+def pack(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN... [KEY=VALUE]...", help="Runs (folders or URLs), and overrides.")],
+    to: Annotated[str | None, typer.Option("--to", metavar="DATASET", help="Folder or URL (default: RUN/dataset).")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", help="Ray tasks that build shards at once.")] = None,
+) -> None:
+    """Pack RUN/staged into RUN/dataset: shards, index, manifest. Keys: shard_bytes, splits, salt, ray. Several runs merge."""
     from cluster.config import PackConfig
     from cluster.stages import pack_stage
     from pano.config import config_from_overrides
 
-    manifest = pack_stage(run, config_from_overrides(PackConfig, overrides or ()))
-    out.print(f"{manifest.samples} panoramas with {manifest.instances} instances, {len(manifest.shards)} shards: {run / 'dataset'}")
+    overrides = [text for text in runs if re.match(r"[a-z_.]+=", text)] + ([f"workers={workers}"] if workers is not None else [])
+    folders = [text for text in runs if text not in overrides]
+    manifest = pack_stage(folders, config_from_overrides(PackConfig, overrides), to)
+    out.print(f"{manifest.samples} panoramas with {manifest.instances} instances, {len(manifest.shards)} shards: "
+              f"{to or f'{folders[0]}/dataset'}")
 
 
 @app.command()
 def verify(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET")],
+    dataset: DatasetUrl,
     as_json: Annotated[bool, typer.Option("--json", help="Print {samples, faults} as JSON.")] = False,
     deep: Annotated[bool, typer.Option("--deep", help="Decode every product, not only metadata and label maps.")] = False,
 ) -> None:
@@ -43,7 +51,7 @@ def verify(
 
 @app.command()
 def stats(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET")],
+    dataset: DatasetUrl,
     folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where report.html and report.json go.")],
 ) -> None:
     """Describe a dataset: DIR/report.html and DIR/report.json."""
@@ -54,7 +62,7 @@ def stats(
 
 @app.command()
 def query(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET")],
+    dataset: DatasetUrl,
     expression: Annotated[str, typer.Argument(metavar="EXPRESSION", help="e.g. \"category == 'sofa' and sr > 0.01\"")],
     split: Annotated[str | None, typer.Option("--split", help="Look in this split only.")] = None,
     folder: Annotated[Path | None, typer.Option("--extract", metavar="DIR", help="Write the samples' members to DIR.")] = None,
@@ -75,7 +83,7 @@ def query(
 
 @app.command()
 def export(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET")],
+    dataset: DatasetUrl,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
     to: Annotated[str, typer.Option("--to", help="coco, yolo-seg, sa1b, mask2former-panoptic, sav, davis or ytvis.")],
     split: Annotated[str | None, typer.Option("--split")] = None,
