@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.methods import get_method
-from pano.pictures import id_colours, jpeg_uri, overlay_ids
+from eval.published import SAP_ON_PAV_SOD, SAP_SOURCE, TABLES
+from pano.pictures import id_colours, jpeg_uri, overlay_ids, shrink_rgb
 from pano.report import (
     Banner,
     Bar,
@@ -33,8 +34,11 @@ from pano.report import (
 )
 from pano.sample import decode_product
 from pano.storage import storage_errors
+from pano.viewer import Point, PointLayer, Sphere, css_colour, id_layer
 
 FEW_STEPS = 1000
+GALLERY_WIDTH = 800  # of the flat pictures; the sphere that they open has all that was kept
+TRUTH, CLICKS = "ground truth", "clicks"
 RIGHT, MISSED, WRONG, CONFUSED = (60, 170, 110), (60, 130, 235), (225, 70, 70), (240, 190, 60)
 
 Rgb = NDArray[np.uint8]
@@ -62,7 +66,7 @@ def evaluation_report(results: Mapping[str, Any], folder: Path, panoramas: int) 
             Tile("Instances", count(instances), note="one click each"),
             Tile("Panoramas", count(data["panoramas"]), note=f"split {data['split']}" if data["split"] else "the whole dataset"),
         ],
-        sections=[_scores(results), _panoramas(results, folder, panoramas), _protocol(results)],
+        sections=[_scores(results), _panoramas(results, folder, panoramas), _published(results), _protocol(results)],
     )
 
 
@@ -140,6 +144,25 @@ def _protocol(results: Mapping[str, Any]) -> Section:
                    blocks=[Facts(facts), Details("Versions", [Table(["package", "version"], rows)])])
 
 
+def _published(results: Mapping[str, Any]) -> Section:
+    """Our scores above those that SAP publishes, then the tables of others."""
+    data, weights = results["dataset"], results["weights"]
+    what = weights["source"] if weights["kind"] == "none" else f"SAM2.1 {results['model']['size']}, {weights['kind']} weights"
+    ours = [[f"{score['method']} ({what})", Bar(score["miou"] or 0.0, percent(score["miou"])), f"{data['name']}, this report",
+             "measured here"] for score in results["scores"] if score["role"] == "model"]
+    theirs = [[label, Bar(miou, percent(miou)), data_, "published, not reproduced"] for label, miou, data_ in SAP_ON_PAV_SOD]
+    tables = [Table(table.columns, table.rows, caption=f"{table.title}. Published, not reproduced. Source: {table.source}.")
+              for table in TABLES]
+    return Section("Beside published results", text=(
+        "What others print of theirs. None of it was reproduced here, and a row compares with ours only on the same data under the "
+        "same protocol: SAP publishes neither its clicks nor its averaging."
+    ), blocks=[
+        Table(["method", "mIoU", "data", "evidence"], [*ours, *theirs],
+              caption=f"Zero-shot mIoU as published; ours as measured on our data. Source of the published rows: {SAP_SOURCE}."),
+        Details("Ablations and the 360° video benchmarks, as published", tables),
+    ])
+
+
 def _panoramas(results: Mapping[str, Any], folder: Path, limit: int) -> Section:
     by_key: dict[str, list[Mapping[str, Any]]] = {}
     for row in results["rows"]:
@@ -149,7 +172,8 @@ def _panoramas(results: Mapping[str, Any], folder: Path, limit: int) -> Section:
     note = "" if len(shown) == len(by_key) else f" {len(shown)} of {len(by_key)} are shown, from the worst to the best."
     return Section("Panoramas", text=(
         "The image with the clicks, ground truth, and for every method its prediction and where it differs: green is right, blue "
-        "was missed, red is too much, yellow went to another instance." + note
+        "was missed, red is too much, yellow went to another instance. A click on a picture opens the panorama to look around in, "
+        "with clicks, ground truth (outlines) and predictions to be switched on and off; point at a thing to read its IoU." + note
     ), blocks=[Gallery([_item(key, by_key[key], folder) for key in shown], columns=2)])
 
 
@@ -163,17 +187,34 @@ def _pick(by_key: Mapping[str, Sequence[Mapping[str, Any]]], limit: int) -> list
 
 def _item(key: str, rows: Sequence[Mapping[str, Any]], folder: Path) -> Item:
     rgb, truth = _read(folder / key / "rgb.jpg", "rgb.jpg"), _read(folder / key / "truth.png", "instance.png")
-    pictures = [Picture(jpeg_uri(draw_clicks(rgb, rows)), "image and clicks"),
-                Picture(jpeg_uri(overlay_ids(rgb, truth)), "ground truth")]
+    methods = dict.fromkeys(row["method"] for row in rows)
+    by_method = {method: [row for row in rows if row["method"] == method] for method in methods}
+    predicted = {method: _read(folder / key / f"{method}.png", "instance.png") for method in by_method}
+    pictures = [_picture(draw_clicks(rgb, rows), "image and clicks", CLICKS),
+                _picture(overlay_ids(rgb, truth), "ground truth", TRUTH, CLICKS)]
     facts = {}
-    for method in dict.fromkeys(row["method"] for row in rows):
-        predicted = _read(folder / key / f"{method}.png", "instance.png")
-        mean = float(np.mean([row["iou"] for row in rows if row["method"] == method]))
-        pictures += [Picture(jpeg_uri(overlay_ids(rgb, predicted)), f"{method}: prediction"),
-                     Picture(jpeg_uri(draw_errors(rgb, truth, predicted)), f"{method}: error")]
-        facts[method] = f"mIoU {percent(mean)}"
+    for method, own in by_method.items():
+        pictures += [_picture(overlay_ids(rgb, predicted[method]), f"{method}: prediction", method, CLICKS),
+                     _picture(draw_errors(rgb, truth, predicted[method]), f"{method}: error", method, TRUTH)]
+        facts[method] = f"mIoU {percent(float(np.mean([row['iou'] for row in own])))}"
     n = len({row["id"] for row in rows})
-    return Item(key, pictures, note=f"{n} instances", facts=facts)
+    return Item(key, pictures, note=f"{n} instances", facts=facts, sphere=_sphere(rgb, truth, predicted, by_method))
+
+
+def _picture(rgb: Rgb, label: str, *shown: str) -> Picture:
+    return Picture(jpeg_uri(shrink_rgb(rgb, GALLERY_WIDTH)), label, shown=shown)
+
+
+def _sphere(rgb: Rgb, truth: Ids, predicted: Mapping[str, Ids], by_method: Mapping[str, Sequence[Mapping[str, Any]]]) -> Sphere:
+    """The panorama to look around in: ground truth as outlines over the predictions, which name their IoU, and the clicks."""
+    every = {row["id"]: row for own in by_method.values() for row in own}
+    names = {id_: f"{row['category'].replace('_', ' ')} {id_}" for id_, row in every.items()}
+    layers = [
+        id_layer(method, predicted[method], {row["id"]: f"{names[row['id']]}, IoU {percent(row['iou'])}" for row in own})
+        for method, own in by_method.items()
+    ]
+    clicks = [Point(row["lon_deg"], row["lat_deg"], css_colour(id_), names[id_]) for id_, row in every.items()]
+    return Sphere(jpeg_uri(rgb), (*layers, id_layer(TRUTH, truth, names, outline=True), PointLayer(CLICKS, clicks)))
 
 
 def _read(path: Path, suffix: str) -> NDArray:

@@ -86,6 +86,7 @@ window.panoSphere = function (container, scene, options) {
     context.globalAlpha = 1;
     state.version += 1;
     if (viewer) refresh();
+    else if (flat) container.dataset.shown = state.version;
     drawPoints();
   }
 
