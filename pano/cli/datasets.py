@@ -34,8 +34,12 @@ def verify(
     dataset: DatasetUrl,
     as_json: Annotated[bool, typer.Option("--json", help="Print {samples, faults} as JSON.")] = False,
     deep: Annotated[bool, typer.Option("--deep", help="Decode every product, not only metadata and label maps.")] = False,
+    rays: Annotated[int, typer.Option("--rays", metavar="N", help="DATASET is a run: check N pixels against rays instead.")] = 0,
 ) -> None:
-    """Check every digest, every schema, every label map of a dataset. Exit code 1 with the list of faults."""
+    """Check every digest, every schema, every label map of a dataset. Exit code 1 with the list of faults. With --rays, make
+    the scenes of a run again and compare rendered ids with independently cast rays."""
+    if rays:
+        return _verify_rays(dataset, rays, as_json)
     from cluster.stages import verify_stage
 
     report = verify_stage(dataset, deep=deep)
@@ -46,6 +50,15 @@ def verify(
             out.print(escape(f"{fault.file}: {fault.sample or '(no sample)'}: {fault.what}"))
         out.print(f"{report.samples} samples, {len(report.faults)} faults")
     if report.faults:
+        raise typer.Exit(1)
+
+
+def _verify_rays(run: Path, rays: int, as_json: bool) -> None:
+    from cluster.verify_rays import verify_by_rays
+
+    report = verify_by_rays(run, rays, on_scene=lambda scene: err.print(f"{scene}: checked"))
+    print(json.dumps(report.as_json()) if as_json else "\n".join(report.as_lines()))
+    if not report.ok:
         raise typer.Exit(1)
 
 
@@ -65,7 +78,7 @@ def query(
     dataset: DatasetUrl,
     expression: Annotated[str, typer.Argument(metavar="EXPRESSION", help="e.g. \"category == 'sofa' and sr > 0.01\"")],
     split: Annotated[str | None, typer.Option("--split", help="Look in this split only.")] = None,
-    folder: Annotated[Path | None, typer.Option("--extract", metavar="DIR", help="Write the samples' members to DIR.")] = None,
+    folder: Annotated[str | None, typer.Option("--extract", metavar="DIR", help="Write the samples' members there.")] = None,
     products: Annotated[str | None, typer.Option("--products", help="Which products to extract, e.g. rgb,instance.")] = None,
 ) -> None:
     """List the samples that match an expression over the index; extract them by byte range."""

@@ -13,7 +13,6 @@ is asked per instance. Every step is one Arrow kernel over whole columns, withou
 import ast
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,7 +22,7 @@ import pyarrow.compute as pc
 from pano.errors import UsageError, nearest
 from pano.sample import META_SUFFIX, PRODUCT_OF_SUFFIX, check_key
 from pano.shards.read import Dataset
-from pano.storage import write_bytes_atomic
+from pano.store import Location, Store
 
 MAX_EXPRESSION = 2000
 SAMPLE_COLUMNS = ("key", "split", "shard", "source", "scene", "seed", "camera", "width", "height", "n_instances", "yaw_deg",
@@ -70,17 +69,17 @@ def find(dataset: Dataset, expression: str) -> Matches:
     return Matches(tuple(samples["key"].take(pa.array(rows)).to_pylist()), instances.filter(mask))
 
 
-def extract(dataset: Dataset, keys: tuple[str, ...], folder: Path, products: tuple[str, ...] | None = None) -> list[Path]:
-    """Write members of the samples as `<folder>/<key>.<suffix>`, read by byte range and checked against their digests.
-    `products` (e.g. ('rgb',)) chooses among them; the metadata always comes along."""
-    written = []
+def extract(dataset: Dataset, keys: tuple[str, ...], target: Location, products: tuple[str, ...] | None = None) -> list[str]:
+    """Write members of the samples as `<target>/<key>.<suffix>`, read by byte range and checked against their digests; gives
+    their names. `products` (e.g. ('rgb',)) chooses among them; the metadata always comes along."""
+    store, written = Store.at(target), []
     for key in keys:
         sample = dataset.by_key(check_key(key))
         for suffix, data in sample.members.items():
             product = PRODUCT_OF_SUFFIX.get(suffix)
             if suffix == META_SUFFIX or (product and (products is None or product in products)):
-                written.append(folder / f"{key}.{suffix}")
-                write_bytes_atomic(written[-1], data)
+                written.append(f"{key}.{suffix}")
+                store.put(written[-1], data)
     return written
 
 
