@@ -34,11 +34,15 @@ _STATE_OF = {
 }
 
 
+_FAULTS = {fault.value: fault for fault in Fault}  # a call of the enum costs ten times as much
+
+
 class Book:
     """The scenes 0 … total-1 of a job. `faults` and `attempts` (the number of the last attempt) are kept for open scenes."""
 
     def __init__(self, total: int) -> None:
         self.states = bytearray(total)
+        self._counts = [total, 0, 0, 0]
         self.attempts: dict[int, int] = {}
         self.faults: dict[int, list[tuple[Fault, str]]] = {}
 
@@ -47,7 +51,12 @@ class Book:
         return len(self.states)
 
     def count(self, state: State) -> int:
-        return self.states.count(state)
+        return self._counts[state]
+
+    def set_states(self, states: bytes) -> None:
+        """All states anew."""
+        self.states = bytearray(states)
+        self._counts = [states.count(state) for state in State]
 
     def fresh(self) -> Iterator[int]:
         """Open scenes that nothing is known of, in order."""
@@ -62,7 +71,9 @@ class Book:
         index = record.index
         if self.states[index] == State.DONE:  # the same scene done twice counts once
             return
+        self._counts[self.states[index]] -= 1
         self.states[index] = _STATE_OF[record.outcome]
+        self._counts[self.states[index]] += 1
         if self.states[index] != State.OPEN:
             self.attempts.pop(index, None)
             self.faults.pop(index, None)
@@ -74,10 +85,17 @@ class Book:
             self.faults.setdefault(index, []).append((record.fault, record.reason))
 
 
+def of_job(table: pa.Table, total: int) -> pa.Table:
+    """The rows of the scenes 0 … total-1. All of them, mostly, and then nothing is copied."""
+    if not table.num_rows or pc.max(table["index"]).as_py() < total:
+        return table
+    return table.filter(pc.less(table["index"], total))
+
+
 def read_book(table: pa.Table, total: int, staged: set[str] | None) -> Book:
     """The book of a ledger's `COLUMNS`. `staged` are the keys that are there; None believes the ledger."""
     book = Book(total)
-    table = table.filter(pc.less(table["index"], total))
+    table = of_job(table, total)
     if not table.num_rows:
         return book
     index = table["index"].to_numpy()
@@ -91,7 +109,7 @@ def read_book(table: pa.Table, total: int, staged: set[str] | None) -> Book:
     whole = done[_all_staged(table["panoramas"].take(pa.array(done)), staged)]
     states[states == State.DONE] = State.OPEN
     states[index[whole]] = State.DONE
-    book.states = bytearray(states.tobytes())
+    book.set_states(states.tobytes())
     _recall_open(book, table, states, index, attempt, rank, order)
     return book
 
@@ -118,7 +136,7 @@ def _recall_open(book: Book, table: pa.Table, states: NDArray, index: NDArray, a
         if outcome in ("retry", "done"):
             book.faults[scene] = []
         elif outcome == "fault":
-            book.faults[scene].append((Fault(detail["fault"]), detail["reason"]))
+            book.faults[scene].append((_FAULTS[detail["fault"]], detail["reason"]))
 
 
 def summary_of_states(book: Book) -> Counter[str]:

@@ -14,8 +14,12 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from datagen.quality import luminance
 from datagen.worker import SceneResult
-from pano.sample import META_SUFFIX
+from pano.errors import DataError
+from pano.sample import META_SUFFIX, PRODUCT_OF_SUFFIX, decode_product
 from pano.storage import fsync_folder, storage_errors, temporary_beside
 
 
@@ -28,8 +32,10 @@ class Checked:
     bytes: int
 
 
-def check_output(staged: Path, result: SceneResult, sample_keys: set[str]) -> list[Checked] | str:
-    """Compare what lies in `staged` with what the worker says, byte by byte. Gives the panoramas, or what is wrong."""
+def check_output(staged: Path, result: SceneResult, sample_keys: set[str], min_spread: float) -> list[Checked] | str:
+    """Compare what lies in `staged` with what the worker says, byte by byte, and look whether there is a picture at all: an
+    8-bit luma that varies by less than `min_spread` is what a device that gave up leaves. Gives the panoramas, or what is
+    wrong."""
     if not result.panoramas:
         return "the result says done and names no panorama"
     checked = []
@@ -44,11 +50,27 @@ def check_output(staged: Path, result: SceneResult, sample_keys: set[str]) -> li
         for suffix, digest in panorama.sha256.items():
             if hashlib.sha256(members[suffix]).hexdigest() != digest:
                 return f"{panorama.key}: {suffix} does not have the digest that the worker reported"
+        if fault := _picture_fault(members, min_spread):
+            return f"{panorama.key}: {fault}"
         labels = next((members[suffix] for suffix in sorted(members) if suffix.startswith("instance.")), None)
         if labels is None:
             return f"{panorama.key} has no label map"
         checked.append(Checked(panorama.key, hashlib.sha256(labels).hexdigest(), sum(map(len, members.values()))))
     return checked
+
+
+def _picture_fault(members: dict[str, bytes], min_spread: float) -> str:
+    """What is wrong with the picture; "" if nothing is. Every fourth pixel tells."""
+    for suffix in members:
+        if PRODUCT_OF_SUFFIX.get(suffix) == "rgb":
+            try:
+                rgb = decode_product(suffix, members[suffix])
+            except DataError as error:
+                return f"{suffix} cannot be decoded: {error}"
+            spread = float(luminance(rgb[::4, ::4].astype(np.float32)).std())
+            if spread < min_spread:
+                return f"the picture is black or blank: its luma varies by {spread:.2f}"
+    return ""
 
 
 def commit(source: Path, target: Path) -> bool:

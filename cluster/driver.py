@@ -14,7 +14,8 @@ from typing import Any
 from cluster.book import Book, State
 from cluster.config import RenderJobConfig
 from cluster.ledger import COMPACT_EVERY, AttemptRecord, Ledger, new_id
-from cluster.policy import RULES, Fault, Profile, Step, degrade, memory_factor, next_step, nodes_to_set_aside
+from cluster.packer import Packer
+from cluster.policy import NODE_FAULTS_IN_A_ROW, RULES, Fault, Profile, Step, degrade, memory_factor, next_step, nodes_to_set_aside
 from cluster.process import Limits
 from cluster.ray_executor import Executor, NoRecord
 from cluster.scene_task import SceneTask
@@ -28,9 +29,10 @@ class Driver:
     """Renders what a book says is open. `records` yields every record of the run as it is written."""
 
     def __init__(self, config: RenderJobConfig, book: Book, ledger: Ledger, digest_of: Callable[[RenderConfig], str],
-                 executor: Executor, *, stopped: Callable[[], bool], check: Callable[[], None], say: Callable[[str], None]) -> None:
+                 executor: Executor, *, stopped: Callable[[], bool], check: Callable[[], None], say: Callable[[str], None],
+                 packer: Packer | None = None) -> None:
         self.config, self.book, self.ledger, self.executor = config, book, ledger, executor
-        self._stopped, self._check, self._say = stopped, check, say
+        self._stopped, self._check, self._say, self._packer = stopped, check, say, packer
         self._render = RenderConfig.model_validate(config.model_dump(include=set(RenderConfig.model_fields)))
         images = {profile: degrade(self._render) if profile is Profile.DEGRADED else self._render for profile in Profile}
         self._images = {profile: (image, digest_of(image)) for profile, image in images.items()}
@@ -40,10 +42,13 @@ class Driver:
         self._running: dict[int, tuple[SceneTask, float]] = {}  # scene → its attempt, and since when
         self._loose: list[AttemptRecord] = []
         self._streaks: dict[str, int] = {}  # faults in a row that speak against a node
+        self._suspects: dict[str, int] = {}  # those of the streaks that are long
         self._healthy: set[str] = set()
         self._aside: set[str] = set()
         self._slots = 1
         self._full_since: float | None = None
+        self._frontier = 0
+        self._packer_is_behind = False
 
     def beat(self) -> dict[str, Any]:
         """What the lease's beat tells others about this driver."""
@@ -51,7 +56,8 @@ class Driver:
         running = sorted(((task, now - since) for task, since in list(self._running.values())), key=lambda item: -item[1])
         return {
             "total": self.book.total, "in_flight": len(running), "slots": self._slots, "set_aside": sorted(self._aside),
-            "waiting_for_disk": self._full_since is not None, "draining": self._stopped(),
+            "waiting_for_disk": self._full_since is not None, "waiting_for_packing": self._packer_is_behind,
+            "packed": self._packer.samples if self._packer else None, "draining": self._stopped(),
             "oldest": [{"scene": task.job.key, "attempt": task.attempt, "seconds": round(age, 1)} for task, age in running[:20]],
         }
 
@@ -71,6 +77,8 @@ class Driver:
                     yield from self._follow_up(record.index)
             self._compact(COMPACT_EVERY)
         self._compact(1)
+        if self._packer:
+            self._packer.finish(self.frontier())
 
     def _follow_up(self, index: int, *, run_now: bool = False) -> Iterator[AttemptRecord]:
         """Queue the next attempt of an open scene, or quarantine it."""
@@ -90,14 +98,23 @@ class Driver:
         """Fill the window. Says whether tasks could still come later."""
         self._slots = self.executor.slots()
         window = self._slots * self.config.ray.in_flight_per_slot
-        while len(self._running) < window and not self._stopped():
+        if self._packer:
+            self._packer.step(self.frontier())
+            self._packer_is_behind = self._packer.is_behind(self._frontier)
+        while len(self._running) < window and not self._stopped() and not self._packer_is_behind:
             if not self._room_on_disk() or (following := self._next()) is None:
                 break
             index, profile = following
             task = self._task(index, profile)
             self._running[index] = (task, self.executor.now())
             self.executor.submit(task, {node.rpartition("/")[2] for node in self._aside})
-        return self._full_since is not None and not self._stopped()
+        return (self._full_since is not None or self._packer_is_behind) and not self._stopped()
+
+    def frontier(self) -> int:
+        """The first scene that is not settled; the number of scenes if all are."""
+        at = self.book.states.find(State.OPEN, self._frontier)
+        self._frontier = at if at >= 0 else self.book.total
+        return self._frontier
 
     def _next(self) -> tuple[int, Profile] | None:
         if self._later and self._later[0][0] <= self.executor.now():
@@ -118,6 +135,7 @@ class Driver:
             str(config.run), self.ledger.url, config.worker, plan_scene(self._render, index),
             image.model_copy(update={"threads": threads}), self._job_sha256, image_sha256, limits, threads, attempt,
             profile, config.ray.cpus_per_scene, config.ray.gpus_per_scene,
+            more=self.book.count(State.OPEN) > len(self._running) + self._slots,
         )
 
     def _room_on_disk(self) -> bool:
@@ -170,11 +188,19 @@ class Driver:
         elif record.fault and RULES[record.fault].blames_node:
             self._streaks[node] = self._streaks.get(node, 0) + 1
             self._healthy.discard(node)
-        if aside := nodes_to_set_aside(self._streaks, self._healthy) - self._aside:
+        if self._streaks.get(node, 0) >= NODE_FAULTS_IN_A_ROW:
+            self._suspects[node] = self._streaks[node]
+        else:
+            self._suspects.pop(node, None)
+        if self._suspects and (aside := nodes_to_set_aside(self._suspects, self._healthy) - self._aside):
             self._say(f"node {', '.join(sorted(aside))} failed too many scenes in a row and gets no more")
             self._aside |= aside
 
     def _compact(self, at_least: int) -> None:
         if len(self._loose) >= at_least:
-            self.ledger.compact(self._loose)
+            try:
+                self.ledger.compact(self._loose)
+            except StorageError as error:  # a full disk, mostly: the records stay as they are, and the next call takes them
+                self._say(f"the ledger cannot be compacted now: {error}")
+                return
             self._loose = []

@@ -7,6 +7,7 @@ or forth changes only the ages in messages. A driver on the same machine is look
 A driver that was paused for long finds the higher epoch at its next beat and stops (`LeaseLost`).
 """
 
+import contextlib
 import json
 import os
 import platform
@@ -79,7 +80,8 @@ class Lease:
         self._thread.join()
         if not self._lost:
             self._beat()
-            self._store.put(_name("end", self.epoch), b"{}\n")
+            with contextlib.suppress(UserError):  # a full disk: the next driver finds out that this one is dead
+                self._store.put(_name("end", self.epoch), b"{}\n")
 
     def check(self) -> None:
         """LeaseLost if another driver has taken over."""

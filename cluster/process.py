@@ -17,10 +17,9 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import psutil
 
@@ -63,29 +62,38 @@ class ProcessOutcome:
         return f"exit code {self.exit_code}"
 
 
-def run_watched(command: Sequence[str], log: Path, limits: Limits, *, environment: dict[str, str] | None = None) -> ProcessOutcome:
-    """Run `command` to its end or to a limit, all its output appended to `log`. Afterwards no descendant is alive."""
+@dataclass(frozen=True)
+class Child:
+    """A worker process that was started, and the tag by which its descendants are known."""
+
+    process: subprocess.Popen
+    tag: str
+
+
+def run_watched(start: Callable[[], Child], log: Path, limits: Limits) -> ProcessOutcome:
+    """Watch the child that `start` starts (its output appended to `log`) to its end or to a limit. Afterwards no descendant of
+    it is alive."""
     log.parent.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
-    tag = uuid.uuid4().hex
-    with open(log, "ab") as output:
-        start = output.tell()
-        child = _start([*command], output, {**os.environ, **(environment or {}), _TAG: tag})
-    watch = _Watch(child, log, start, begin, limits)
+    with open(log, "ab") as file:
+        before = file.tell()
+    started = start()
+    child, tag = started.process, started.tag
+    guard = _Watch(child, log, before, begin, limits)
     try:
         with _exit_event(child) as ended:
             while not ended(_POLL_S):
-                if watch.over():
+                if guard.over():
                     break
     finally:
         _kill_all(child, tag)  # a worker that ended may have left children; one that hangs is killed with them
     code = child.wait()
-    if watch.limit == "log":
-        _cut(log, start + limits.log_bytes)
+    if guard.limit == "log":
+        _cut(log, before + limits.log_bytes)
     return ProcessOutcome(
-        exit_code=code if code >= 0 else None, signal=_signal_name(-code) if code < 0 and not watch.limit else None,
-        gave_up=watch.words, seconds=time.monotonic() - begin, log_tail=tail(log, since=start), limit=watch.limit,
-        peak_bytes=watch.peak,
+        exit_code=code if code >= 0 else None, signal=_signal_name(-code) if code < 0 and not guard.limit else None,
+        gave_up=guard.words, seconds=time.monotonic() - begin, log_tail=tail(log, since=before), limit=guard.limit,
+        peak_bytes=guard.peak,
     )
 
 
@@ -130,16 +138,20 @@ class _Watch:
         self.peak = max(self.peak, total)
 
 
-def _start(command: list[str], output: BinaryIO, environment: dict[str, str]) -> subprocess.Popen:
-    """Start a worker that dies with its parent. Through `setpriv` where there is one, because Python forks a large Ray worker
-    slowly when it must run code of its own between fork and exec."""
+def start_child(command: Sequence[str], log: Path | None, environment: Mapping[str, str], *,
+                stdin: int = subprocess.DEVNULL) -> Child:
+    """Start a worker that dies with its parent, its output appended to `log` (None: dropped), `environment` added to this
+    process's. Through `setpriv` where there is one, because Python forks a large Ray worker slowly when it must run code of its
+    own between fork and exec."""
+    command, tag = [*command], uuid.uuid4().hex
     setpriv = shutil.which("setpriv")
     if setpriv:
         command = [setpriv, "--pdeathsig", "KILL", "--", *command]
-    return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, env=environment,
-        preexec_fn=None if setpriv else _die_with_parent,
-    )
+    with open(log or os.devnull, "ab") as output:
+        return Child(subprocess.Popen(
+            command, stdin=stdin, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+            env={**os.environ, **environment, _TAG: tag}, preexec_fn=None if setpriv else _die_with_parent,
+        ), tag)
 
 
 def _descendants(process: psutil.Process) -> Iterator[psutil.Process]:

@@ -56,7 +56,7 @@ def _session(config: RayConfig, cpus: int | None, dashboard: bool) -> Iterator[N
                 socket.create_connection((host, int(port)), timeout=10).close()  # Ray itself would try for minutes
             with _our_own_sigterm():
                 _connect(config, cpus, dashboard)
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
+        except Exception as error:  # Ray raises bare ones too: that its own node did not come up in time, for one
             where = f"the Ray cluster at {config.address}" if config.address else "a private Ray on this machine"
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ClusterError(f"cannot reach or start {where}: {first}. Check ray.address, and see pano doctor") from None

@@ -8,26 +8,30 @@ import contextlib
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from cluster.book import COLUMNS, Book, State, read_book
-from cluster.config import RenderJobConfig
+from cluster.config import DATASET, RenderJobConfig
 from cluster.driver import Driver
 from cluster.lease import Lease
 from cluster.ledger import AttemptRecord, Ledger
 from cluster.metrics import RunMetrics
+from cluster.packer import Packer
 from cluster.ray_executor import RayExecutor
 from cluster.ray_session import ray_session
 from cluster.rebuild import rebuild
 from cluster.scene_task import STAGED, WORK
 from cluster.status import save_job
 from cluster.tally import Tally, sum_json_columns, tally
-from datagen.config import RenderConfig
+from datagen.config import RenderConfig, plan_scene
 from pano.config import config_sha256
+from pano.errors import StorageError, UserError
 from pano.progress import Progress
+from pano.shards.layout import read_manifest
 from pano.storage import TEMPORARY_PREFIX, storage_errors, sweep_temporaries
 
 # What may differ between two renders of the same panoramas: how many are made, and where and how fast.
@@ -109,18 +113,42 @@ def render(config: RenderJobConfig) -> RenderSummary:
         book = _open_book(config, ledger)
         with Progress("render", total=config.scenes) as progress:
             progress.advance(config.scenes - book.count(State.OPEN))
-            if book.count(State.OPEN):
+            if book.count(State.OPEN) or _is_to_be_packed(config):
                 with ray_session(config.ray):
                     driver = Driver(config, book, ledger, image_config_sha256, RayExecutor(config.ray), stopped=lambda: drain.asked,
-                                    check=lease.check, say=progress.log)
+                                    check=lease.check, say=progress.log, packer=_packer(config, progress.log))
                     lease.payload = driver.beat
                     metrics = RunMetrics(config.run.name, book)
                     for record in driver.records():
                         made += _show(record, progress)
                         metrics.note(record)
-        shutil.rmtree(config.run / WORK, ignore_errors=True)
+        _tidy(config, ledger)
         sums, _ = tally(ledger, config.scenes, list_keys(config.run / STAGED))
         return RenderSummary(ledger, sums, made, interrupted=drain.asked)
+
+
+def _packer(config: RenderJobConfig, say: Callable[[str], None]) -> Packer | None:
+    if not config.packing.while_rendering:
+        return None
+    return Packer(config.packing, config.run / STAGED, config.run / DATASET, config.scenes,
+                  lambda index: plan_scene(config, index).key, say)
+
+
+def _is_to_be_packed(config: RenderJobConfig) -> bool:
+    """Whether a driver was stopped between the last scene and the last shard."""
+    keys = list_keys(config.run / STAGED)
+    try:
+        return config.packing.while_rendering and bool(keys) and read_manifest(config.run / DATASET).samples != len(keys)
+    except UserError:  # no manifest yet, or a damaged one
+        return True
+
+
+def _tidy(config: RenderJobConfig, ledger: Ledger) -> None:
+    """Take away what attempts that were killed left lying. Nothing runs any more, or what still does is given up as lost."""
+    shutil.rmtree(config.run / WORK, ignore_errors=True)
+    with contextlib.suppress(StorageError):  # on a full disk the next driver does it
+        ledger.compact_all()
+        sweep_temporaries(config.run / STAGED)
 
 
 def _open_book(config: RenderJobConfig, ledger: Ledger) -> Book:

@@ -19,7 +19,8 @@ from pydantic import ValidationError
 from cluster.commit import Checked, check_output, commit
 from cluster.ledger import AttemptRecord, Ledger, new_id
 from cluster.policy import Fault, Profile, Verdict, classify
-from cluster.process import Limits, ProcessOutcome, run_watched, start_ticks
+from cluster.process import Child, Limits, ProcessOutcome, run_watched, start_child, start_ticks
+from cluster.spare import Spares
 from datagen.config import RenderConfig, SceneJob
 from datagen.worker import SceneRequest, SceneResult
 from pano.errors import StorageError
@@ -46,6 +47,10 @@ class SceneTask:
     profile: Profile
     cpus: float
     gpus: float
+    more: bool = False  # other scenes wait: start the next worker process while this one works
+
+
+_SPARES = Spares()
 
 
 def run_scene(task: SceneTask, node: str) -> AttemptRecord:
@@ -93,9 +98,18 @@ def _run_worker(task: SceneTask, folder: Path, log: Path, node: str) -> tuple[Pr
     threads = str(task.threads)
     environment = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "TMPDIR": str(_scratch(folder.name, make=True))}
     with storage_errors(log):
-        command = [sys.executable, "-m", task.worker, str(folder / "job.json")]
-        outcome = run_watched(command, log, task.limits, environment=environment)
+        outcome = run_watched(lambda: _start(task, [str(folder / "job.json")], environment, log), log, task.limits)
     return outcome, _read_result(result, task.job.key)
+
+
+def _start(task: SceneTask, arguments: list[str], environment: dict[str, str], log: Path) -> Child:
+    """Set the spare worker to work, or start one; and have the next one ready where it will be wanted."""
+    child = _SPARES.take(task.worker, arguments, environment, log)
+    if child is None:
+        child = start_child([sys.executable, "-m", task.worker, *arguments], log, environment)
+    if task.more:
+        _SPARES.prepare(task.worker, environment)
+    return child
 
 
 def _scratch(record_id: str, *, make: bool = False) -> Path:
@@ -129,7 +143,8 @@ def _judge(task: SceneTask, outcome: ProcessOutcome, result: SceneResult | None,
     if verdict.outcome != "done" or result is None:
         return verdict, []
     with storage_errors(made):
-        checked = check_output(made, result, {task.job.sample_key(camera) for camera in range(task.job.cameras)})
+        checked = check_output(made, result, {task.job.sample_key(camera) for camera in range(task.job.cameras)},
+                               task.render.quality.min_spread)
     if isinstance(checked, str):
         return Verdict("fault", Fault.BAD_OUTPUT, checked), []
     for panorama in checked:

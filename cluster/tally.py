@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cluster.book import COLUMNS, Book, State, read_book
+from cluster.book import COLUMNS, Book, State, of_job, read_book
 from cluster.ledger import Ledger
 
 _MORE = ("scene", "node", "started_unix_s", "seconds", "cpus", "gpus", "peak_memory_mb", "staged_bytes", "profile")
@@ -62,8 +62,7 @@ class Tally:
 
 def tally(ledger: Ledger, total: int, staged: set[str] | None = None) -> tuple[Tally, Book]:
     """Add a ledger up; also gives the book that it came from."""
-    table = ledger.table((*COLUMNS, *_MORE))
-    table = table.filter(pc.less(table["index"], total))
+    table = of_job(ledger.table((*COLUMNS, *_MORE)), total)
     book = read_book(table, total, staged)
     states = {state.name.lower(): book.count(state) for state in State}
     if not table.num_rows:
@@ -75,9 +74,9 @@ def tally(ledger: Ledger, total: int, staged: set[str] | None = None) -> tuple[T
     done = _first_of_each(table, (outcome == "done") & (by_index == State.DONE))
     seconds, cpus, gpus = (np.nan_to_num(table[name].to_numpy()).astype(float) for name in ("seconds", "cpus", "gpus"))
     ended = table["started_unix_s"].to_numpy() + seconds
-    of_done = table.take(pa.array(done))
+    of_done = table.select(["panoramas", "staged_bytes", "profile"]).take(pa.array(done))
     hours = np.unique((ended[done] // 3600).astype(int), return_counts=True)
-    slowest = done[np.argsort(-seconds[done], kind="stable")[:10]]
+    slowest = _slowest(done, seconds)
     peak = pc.max(table["peak_memory_mb"]).as_py()
     return Tally(
         total, states,
@@ -101,8 +100,17 @@ def tally(ledger: Ledger, total: int, staged: set[str] | None = None) -> tuple[T
 def _first_of_each(table: pa.Table, mask: np.ndarray) -> np.ndarray:
     """Rows of `mask`, one per scene: the same scene done twice counts once."""
     rows = np.flatnonzero(mask)
-    _, first = np.unique(table["index"].to_numpy()[rows], return_index=True)
-    return rows[first]
+    index = table["index"].to_numpy()[rows]
+    first = np.full(int(index.max(initial=-1)) + 1, -1)
+    first[index[::-1]] = rows[::-1]  # of several assignments to one scene numpy keeps the last
+    return first[first >= 0]
+
+
+def _slowest(done: np.ndarray, seconds: np.ndarray, top: int = 10) -> np.ndarray:
+    """The rows of the slowest scenes, without sorting the others."""
+    if len(done) > top:
+        done = done[seconds[done] >= np.partition(seconds[done], -top)[-top]]
+    return done[np.argsort(-seconds[done], kind="stable")[:top]]
 
 
 def _reasons(table: pa.Table, outcome: np.ndarray, by_index: np.ndarray) -> dict[str, int]:
@@ -115,23 +123,23 @@ def _reasons(table: pa.Table, outcome: np.ndarray, by_index: np.ndarray) -> dict
 
 def _recent_rate(ended: np.ndarray, window: int = 500) -> float | None:
     """Scenes per hour over the last `window` of them (long enough for one slow scene not to matter)."""
-    last = np.sort(ended)[-window:]
+    last = np.sort(np.partition(ended, -window)[-window:] if len(ended) > window else ended)
     return float((len(last) - 1) / (last[-1] - last[0]) * 3600) if len(last) > 1 and last[-1] > last[0] else None
 
 
 def _nodes(table: pa.Table, outcome: np.ndarray, core_seconds: np.ndarray) -> tuple[NodeTally, ...]:
-    names, which = np.unique(np.asarray(table["node"].to_numpy(zero_copy_only=False), dtype=str), return_inverse=True)
+    coded = table["node"].combine_chunks().dictionary_encode()
+    names, which = coded.dictionary.to_pylist(), coded.indices.to_numpy()
     done = np.bincount(which, weights=outcome == "done", minlength=len(names))
     faults = np.bincount(which, weights=outcome == "fault", minlength=len(names))
     hours = np.bincount(which, weights=core_seconds, minlength=len(names)) / 3600
     rows = (NodeTally(name, int(done[i]), int(faults[i]), float(hours[i])) for i, name in enumerate(names) if name != "?")
-    return tuple(sorted(rows, key=lambda node: -node.done))
+    return tuple(sorted(rows, key=lambda node: (-node.done, node.node)))
 
 
 def sum_json_columns(ledger: Ledger, total: int) -> tuple[dict[str, float], dict[str, int]]:
     """(seconds by phase, rejected poses by reason), summed over all attempts. Slower than `tally`: it parses every row."""
-    table = ledger.table(("index", "timings_s", "rejected_poses"))
-    table = table.filter(pc.less(table["index"], total))
+    table = of_job(ledger.table(("index", "timings_s", "rejected_poses")), total)
     phases: Counter[str] = Counter()
     poses: Counter[str] = Counter()
     for timings, rejected in zip(table["timings_s"].to_pylist(), table["rejected_poses"].to_pylist(), strict=True):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import psutil
@@ -59,8 +60,16 @@ class Chaos:
         assert self.ledger.store.names("attempts") == []
 
 
-def orphans(chaos: Path) -> list[str]:
-    """Living processes of this test: workers and what they started carry CHAOS in their environment."""
+def orphans(chaos: Path, patience_s: float = 10.0) -> list[str]:
+    """Living processes of this test: workers and what they started carry CHAOS in their environment. What was just killed
+    may take a moment to go."""
+    end = time.monotonic() + patience_s
+    while (found := _of_this_test(chaos)) and time.monotonic() < end:
+        time.sleep(0.2)
+    return found
+
+
+def _of_this_test(chaos: Path) -> list[str]:
     found = []
     for process in psutil.process_iter():
         try:

@@ -17,8 +17,8 @@ from datagen.worker import Panorama, Rejection, SceneRequest, SceneResult, read_
 WIDTH = 64
 
 
-def make(request: SceneRequest, camera: int) -> Panorama:
-    """One panorama, a pure function of seed and camera."""
+def make(request: SceneRequest, camera: int, *, black: bool = False) -> Panorama:
+    """One panorama, a pure function of seed and camera; `black` as a device that gave up leaves it."""
     import numpy as np  # here, because a worker that is to fail need not wait for imports that take a second
     import synthetic
 
@@ -28,6 +28,7 @@ def make(request: SceneRequest, camera: int) -> Panorama:
 
     rng = np.random.default_rng([request.scene.seeds[0], camera])
     rgb, labels = synthetic.caps(rng, WIDTH, 6)
+    rgb = np.zeros_like(rgb) if black else rgb
     labels, _ = dense_ids(labels)
     names = {i: InstanceLabel(f"cap_{i}", "lamp", f"Cap.{i:03d}") for i in range(1, int(labels.max()) + 1)}
     arrays = {"rgb.png": rgb, "instance.zst": labels}
@@ -125,7 +126,7 @@ def main() -> None:
     request = read_request(Path(sys.argv[1]))
     how = behaviour(request)
     misbehave(how, request)
-    panoramas = [make(request, camera) for camera in range(request.scene.cameras)]
+    panoramas = [make(request, camera, black=how == "black frame") for camera in range(request.scene.cameras)]
     if how == "lie":  # the result names bytes that are not what was staged
         (request.staged / panoramas[0].key / "instance.zst").write_bytes(b"rotten")
     write_result(request.result, SceneResult(key=request.scene.key, outcome="done", panoramas=tuple(panoramas), peak_memory_mb=1.0))

@@ -7,14 +7,15 @@ import time
 import psutil
 import pytest
 
-from cluster.process import Limits, run_watched
+from cluster.process import Limits, run_watched, start_child
 
 
 @pytest.fixture
 def watch(tmp_path):
     def watch(code: str, timeout_s: float = 20, no_progress_s: float = 20, **limits):
         command = [sys.executable, "-u", "-c", code]
-        return run_watched(command, tmp_path / "logs" / "scene.log", Limits(timeout_s, no_progress_s, **limits))
+        log = tmp_path / "logs" / "scene.log"
+        return run_watched(lambda: start_child(command, log, {}), log, Limits(timeout_s, no_progress_s, **limits))
     return watch
 
 
@@ -90,8 +91,9 @@ def test_children_of_the_worker_die_with_it(watch, session):
 def test_the_worker_dies_with_its_parent(tmp_path):
     """A Ray worker that is killed must not leave Blender behind."""
     worker_code = "import os, time; print(os.getpid()); time.sleep(300)"
-    code = ("import sys; from pathlib import Path; from cluster.process import Limits, run_watched; "
-            f"run_watched([sys.executable, '-u', '-c', {worker_code!r}], Path({str(tmp_path / 'l')!r}), Limits(99, 99))")
+    code = ("import sys; from pathlib import Path; from cluster.process import Limits, run_watched, start_child; "
+            f"log = Path({str(tmp_path / 'l')!r}); command = [sys.executable, '-u', '-c', {worker_code!r}]; "
+            "run_watched(lambda: start_child(command, log, {}), log, Limits(99, 99))")
     parent = subprocess.Popen([sys.executable, "-c", code])
     log = tmp_path / "l"
     for _ in range(100):
