@@ -4,8 +4,8 @@
 
 The peer hands all its tasks to Ray at once, and each writes the job file and runs the worker with `subprocess.run`: no
 ledger, no limits, no digests, no commit, no resume. Ours is `cluster.runner.render` with all of that. Wall clock, since
-sleeping costs no CPU; both are also set against the ideal, scenes · sleep / slots. Then ours again with 10 % of all
-attempts crashing at their end, which no runner can do in less than 1/(1 − p) of the time.
+sleeping costs no CPU; both are also set against the ideal, scenes · sleep / slots. Then ours with 10 % of all attempts
+crashing at their end, which no runner can do in less than 1/(1 − p) of the time, beside as many scenes without crashes.
 """
 
 import json
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from bench.common import Outcome, Peer, arguments, finish, median, version
@@ -30,24 +31,17 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=4)
     args = parser.parse_args()
     scenes, repeats, crash_scenes = (40, 5, 80) if args.quick else (120, 7, 400)
-    os.environ["PANOFORGE_SLEEP_S"] = str(SLEEP_S)
+    os.environ |= {"PANOFORGE_SLEEP_S": str(SLEEP_S), "PANOFORGE_CRASH_P": str(CRASH_P)}
     from cluster.config import RayConfig
     from cluster.ray_session import ray_session
 
     with tempfile.TemporaryDirectory() as folder, ray_session(RayConfig(), cpus=args.slots):
-        seconds: dict[str, list[float]] = {"ours": [], "plain": []}
-        for turn in range(repeats + 1):
-            for name, run in (("ours", ours), ("plain", plain)):
-                took = run(Path(folder, f"{name}-{turn}"), scenes)
-                if turn:  # the first round starts Ray's workers
-                    seconds[name].append(took)
-        os.environ["PANOFORGE_CRASH_P"] = str(CRASH_P)
-    with tempfile.TemporaryDirectory() as folder, ray_session(RayConfig(), cpus=args.slots):
-        ours(Path(folder, "warm"), args.slots)
-        with_crashes = ours(Path(folder, "crashes"), crash_scenes)
-    ideal, ideal_of_crashes = scenes * SLEEP_S / args.slots, crash_scenes * SLEEP_S / args.slots
-    clean = median(seconds["ours"]) / ideal
-    overhead = with_crashes / ideal_of_crashes / clean
+        for run in (ours, plain):  # starts Ray's workers
+            run(Path(folder, run.__name__), scenes)
+        seconds = in_turn({"ours": ours, "plain": plain}, folder, scenes, repeats)
+        of_crashes = in_turn({"clean": ours, "crash": ours}, folder, crash_scenes, 3)
+    ideal = scenes * SLEEP_S / args.slots
+    overhead = median(of_crashes["crash"]) / median(of_crashes["clean"])
     bound = 1 / (1 - CRASH_P) + CRASH_SLACK
     print(f"ours {median(seconds['ours']):.2f} s, plain Ray {median(seconds['plain']):.2f} s, ideal {ideal:.2f} s; with crashes "
           f"{overhead:.3f} × the time per scene (bound {bound:.3f}, {attempts(crash_scenes)} attempts at {crash_scenes} scenes)")
@@ -59,6 +53,15 @@ def main() -> None:
                "slots": args.slots, "crash_p": CRASH_P, "crash_overhead": round(overhead, 4), "crash_bound": round(bound, 4),
                "crash_attempts": attempts(crash_scenes), "crash_scenes": crash_scenes, "ok": overhead <= bound},
     ), args)
+
+
+def in_turn(work: dict[str, Callable[[Path, int], float]], folder: str, scenes: int, repeats: int) -> dict[str, list[float]]:
+    """Seconds of each, `repeats` times in turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in work}
+    for turn in range(repeats):
+        for name, run in work.items():
+            seconds[name].append(run(Path(folder, f"{name}-{scenes}-{turn}"), scenes))
+    return seconds
 
 
 def ours(run: Path, scenes: int) -> float:

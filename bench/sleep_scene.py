@@ -1,8 +1,8 @@
 """A scene worker that sleeps: the smallest thing that obeys `datagen.worker`'s contract, for bench/orchestration.py.
 
 Uses the standard library alone, so that its start costs as little as a Python process can. `PANOFORGE_SLEEP_S` is how
-long it sleeps, and with the chance `PANOFORGE_CRASH_P`, decided by scene and attempt, it crashes at the end of the sleep:
-the dearest moment.
+long it sleeps. In runs whose folder is called crash… it crashes with the chance `PANOFORGE_CRASH_P`, decided by scene and
+attempt, at the end of the sleep: the dearest moment.
 """
 
 import hashlib
@@ -22,7 +22,8 @@ def main() -> None:
     request = json.loads(Path(sys.argv[1]).read_bytes())
     time.sleep(float(os.environ["PANOFORGE_SLEEP_S"]))
     scene, attempt = request["scene"], int(Path(sys.argv[1]).parent.name.split("-")[1])
-    if crashes(scene["index"], attempt, float(os.environ.get("PANOFORGE_CRASH_P", "0"))):
+    to_crash = Path(sys.argv[1]).parents[2].name.startswith("crash")  # RUN/work/ATTEMPT/job.json
+    if to_crash and crashes(scene["index"], attempt, float(os.environ["PANOFORGE_CRASH_P"])):
         os.abort()
     key = f"{scene['key']}-c0"
     folder = Path(request["staged"], key)
