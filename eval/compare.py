@@ -18,7 +18,7 @@ from eval.metrics.stats import Interval, Paired, bootstrap_mean, holm, paired_te
 from pano.errors import DataError, UsageError
 from pano.storage import storage_errors
 
-RESULTS_FORMAT, RESULTS_SCHEMA_VERSION = "panoforge-results", 1
+RESULTS_FORMAT, RESULTS_SCHEMA_VERSION = "panoforge-results", 2
 SHOWN_DIFFERENCES = 8
 _ABSENT = "(not there)"
 

@@ -13,10 +13,16 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pano.config import Config
+from pano.scan import Trajectory
+from pano.storage import storage_errors
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
-MethodName = Literal["direct", "direct_pad", "erp_patches", "cubemap", "scan", "scan_no_overlap", "scan_bidirectional"]
+MethodName = Literal[
+    "direct", "direct_pad", "erp_patches", "cubemap", "scan", "scan_no_overlap", "scan_bidirectional", "scan_zoom",
+    "scan_row_first", "scan_spiral", "scan_random",
+]
+PromptKind = Literal["click", "box", "mask"]
 PredictorName = Literal["sam2", "ground_truth", "empty"]
 Positive = Annotated[int, Field(gt=0)]
 
@@ -28,12 +34,38 @@ class ScanConfig(Config):
     overlap: Annotated[float, Field(ge=0, le=0.9)] = 0.5
     size_px: Positive | None = None
     yaw0_deg: float = 0.0
+    trajectory: Trajectory = "column_first"
+
+
+class ZoomConfig(Config):
+    """`scan_zoom`'s second look. Instances whose BFoV is wider than `max_fov_deg` stay as the scan left them. `margin` is the
+    view's width over the BFoV's, `trim` the share of a mask's solid angle that may stick out on each side; the view's sides
+    differ at most by `max_aspect` (a longer one is squeezed into the model's square). An instance that the scan lost is looked
+    for in `lost_fov_deg` around its first click. `prompt`: what the look is told of the scan's answer and of the prompt."""
+
+    max_fov_deg: Annotated[float, Field(gt=0, le=90)] = 75.0
+    min_fov_deg: Annotated[float, Field(gt=0, le=90)] = 4.0
+    lost_fov_deg: Annotated[float, Field(gt=0, le=90)] = 16.0
+    margin: Annotated[float, Field(ge=1, le=4)] = 1.25
+    max_aspect: Annotated[float, Field(ge=1, le=8)] = 2.0
+    trim: Annotated[float, Field(ge=0, lt=0.5)] = 0.002
+    prompt: Annotated[tuple[Literal["mask", "box", "click"], ...], Field(min_length=1)] = ("mask", "click")
 
 
 class PromptConfig(Config):
-    """How every instance is prompted. One click is SAP's protocol."""
+    """How every instance is prompted (`eval.prompts`). One click is SAP's protocol. `file` takes prompts and instances from a
+    prompts.json instead (`eval.promptfile`)."""
 
-    kind: Literal["click"] = "click"
+    kind: PromptKind = "click"
+    clicks: Literal[1, 3, 5] = 1
+    file: Path | None = None
+
+    def protocol(self) -> dict[str, object]:
+        """What the scores depend on: the rule, or the file's content."""
+        if self.file is None:
+            return {"kind": self.kind, "clicks": self.clicks if self.kind == "click" else None}
+        with storage_errors(self.file):
+            return {"kind": "file", "sha256": hashlib.sha256(self.file.read_bytes()).hexdigest()}
 
 
 class InstanceConfig(Config):
@@ -66,6 +98,7 @@ class EvalConfig(Config):
     methods: Annotated[tuple[MethodName, ...], Field(min_length=1)] = ("direct", "scan")
     predictor: PredictorName = "sam2"
     scan: ScanConfig = ScanConfig()
+    zoom: ZoomConfig = ZoomConfig()
     prompts: PromptConfig = PromptConfig()
     instances: InstanceConfig = InstanceConfig()
     model: ModelConfig = ModelConfig()
@@ -85,10 +118,11 @@ class EvalConfig(Config):
         """What is measured, independent of data and weights: the input of the protocol id."""
         return {
             "version": PROTOCOL_VERSION,
-            "prompts": self.prompts.model_dump(mode="json"),
+            "prompts": self.prompts.protocol(),
             "instances": self.instances.model_dump(mode="json"),
             "instance_draw_seed": self.seed if self.instances.max_per_panorama else None,
             "scan": {**self.scan.model_dump(mode="json"), "size_px": self.view_size_px},
+            "zoom": self.zoom.model_dump(mode="json"),
             "image_size": self.model.image_size,
             "merge": self.merge.model_dump(mode="json"),
             "average": "IoU per instance on the panorama; mean over instances; both empty = 1",
@@ -98,4 +132,6 @@ class EvalConfig(Config):
         """Short name of the protocol: two results may be compared only if theirs are equal."""
         digest = hashlib.sha256(json.dumps(self.protocol(), sort_keys=True).encode()).hexdigest()
         view = f"fov{self.scan.fov_deg:g}-overlap{self.scan.overlap:g}-view{self.view_size_px}"
-        return f"{self.prompts.kind}1-{view}-model{self.model.image_size}-{digest[:10]}"
+        rule = f"click{self.prompts.clicks}" if self.prompts.kind == "click" else self.prompts.kind
+        prompts = "file" if self.prompts.file else rule
+        return f"{prompts}-{view}-model{self.model.image_size}-{digest[:10]}"

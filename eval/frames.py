@@ -17,8 +17,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pano.sphere import View, direction_to_pixel, direction_to_view_pixel, pixel_to_direction, view_rotation
-from pano.views import WrappedPanorama, sample_view
+from eval.fit import Bfov
+from pano.sphere import View, direction_to_lonlat, direction_to_pixel, direction_to_view_pixel, pixel_to_direction, view_rotation
+from pano.views import WrappedPanorama, sample_directions, sample_view
 
 EDGE_WEIGHT = 1e-3  # what the border of a frame still counts, so that a pixel seen by one frame only is never 0/0
 
@@ -92,6 +93,10 @@ class PerspectiveFrame:
     def project(self, direction: ArrayLike) -> tuple[Floats, Floats, NDArray[np.bool_]]:
         return direction_to_view_pixel(direction, self.view)
 
+    def density_per_sr(self, grid: NDArray[np.float32], pixels: int) -> NDArray[np.float32]:
+        tangent = float(np.tan(np.radians(self.view.fov_deg) / 2))
+        return tangent_density(grid, tangent, tangent, pixels)
+
     def footprint(self, width: int, height: int, rows: tuple[int, int]) -> Footprint | None:
         shift = self.view.yaw_deg / 360 * width
         whole = round(shift)
@@ -120,6 +125,82 @@ def _perspective_footprint(
     inside = inside[:, columns]
     x, y = (np.where(inside, a[:, columns], 0.0) for a in (x, y))
     return _footprint(columns.start, x, y, np.where(inside, centre_weight(x, y), 0.0))
+
+
+@dataclass(frozen=True)
+class BfovFrame:
+    """A view fitted to a bounding field of view and squeezed into a square of `size_px`: what a second look sees (`eval.zoom`).
+    Its footprint is computed where it is used and not kept: no two instances share one."""
+
+    bfov: Bfov
+    size_px: int
+
+    @property
+    def height(self) -> int:
+        return self.size_px
+
+    @property
+    def width(self) -> int:
+        return self.size_px
+
+    def sample(self, panorama: WrappedPanorama, *, labels: bool = False) -> NDArray:
+        step = (np.arange(self.size_px) + 0.5) / self.size_px * 2 - 1
+        return sample_directions(panorama, self.directions(step[None, :], step[:, None]), labels=labels)
+
+    def directions(self, x: ArrayLike, y: ArrayLike) -> Floats:
+        """Normalised places in the frame → directions, not normalised."""
+        right, down = np.broadcast_arrays(np.asarray(x) * self.bfov.tan_x, np.asarray(y) * self.bfov.tan_y)
+        return np.stack([right, down, np.ones_like(right)], axis=-1) @ self.bfov.axes().T
+
+    def project(self, direction: ArrayLike) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+        x, y, inside = self._place(np.asarray(direction, np.float64))
+        return (x + 1) / 2 * self.size_px - 0.5, (y + 1) / 2 * self.size_px - 0.5, inside
+
+    def _place(self, direction: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+        right, down, forward = np.moveaxis(direction @ self.bfov.axes(), -1, 0)
+        front = forward > 1e-9
+        depth = np.where(front, forward, np.nan)
+        x, y = right / depth / self.bfov.tan_x, down / depth / self.bfov.tan_y
+        with np.errstate(invalid="ignore"):
+            return x, y, front & (np.abs(x) <= 1 + 1e-9) & (np.abs(y) <= 1 + 1e-9)
+
+    def extent(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """The box of panorama pixels around it: first row, end row, first column, number of columns (modulo W). Latitude and
+        longitude are extreme on the border, unless a pole is inside."""
+        step = np.linspace(-1, 1, 65)
+        edges = [(step, np.full(65, side)) for side in (-1.0, 1.0)] + [(np.full(65, side), step) for side in (-1.0, 1.0)]
+        lon, lat = direction_to_lonlat(np.concatenate([self.directions(x, y) for x, y in edges]))
+        poles = [bool(self._place(np.array([0.0, 0.0, sign]))[2]) for sign in (1.0, -1.0)]
+        low, high = float(lat.min()), float(lat.max())
+        slack = 2 + (high - low) / np.pi * height / 100  # between two points of the border it may bulge a little
+        top = 0 if poles[0] else max(0, int(np.floor((0.5 - high / np.pi) * height - slack)))
+        bottom = height if poles[1] else min(height, int(np.ceil((0.5 - low / np.pi) * height + slack)))
+        aside = np.mod(lon - np.radians(self.bfov.yaw_deg) + np.pi, 2 * np.pi) - np.pi
+        slack_columns = 2 + (aside.max() - aside.min()) / (2 * np.pi) * width / 100
+        first = int(np.floor((np.radians(self.bfov.yaw_deg) + aside.min()) / (2 * np.pi) * width + width / 2 - slack_columns))
+        columns = int(np.ceil((aside.max() - aside.min()) / (2 * np.pi) * width + 2 * slack_columns)) + 1
+        return (top, bottom, 0, width) if any(poles) or columns >= width else (top, bottom, first % width, columns)
+
+    def footprint(self, width: int, height: int, rows: tuple[int, int]) -> Footprint | None:
+        top, bottom, first, columns = self.extent(width, height)
+        if max(rows[0], top) >= min(rows[1], bottom):
+            return None
+        u, v = np.arange(first, first + columns)[None, :], np.arange(*rows)[:, None]
+        x, y, inside = self._place(pixel_to_direction(u, v, width, height))
+        if not inside.any():
+            return None
+        x, y = (np.where(inside, place, 0.0) for place in (x, y))
+        return _footprint(first, x, y, np.where(inside, centre_weight(x, y), 0.0))
+
+    def density_per_sr(self, grid: NDArray[np.float32], pixels: int) -> NDArray[np.float32]:
+        return tangent_density(grid, self.bfov.tan_x, self.bfov.tan_y, pixels)
+
+
+def tangent_density(grid: NDArray[np.float32], tan_x: float, tan_y: float, pixels: int) -> NDArray[np.float32]:
+    """Samples per steradian at normalised places of a flat view that is sampled `pixels` times in all: its plane is
+    dX·dY/(1 + X² + Y²)^³ᐟ² steradians thick, so samples are sparsest in the middle."""
+    x, y = grid[..., 0] * np.float32(tan_x), grid[..., 1] * np.float32(tan_y)
+    return np.float32(pixels / (4 * tan_x * tan_y)) * (1 + x * x + y * y) ** np.float32(1.5)
 
 
 @dataclass(frozen=True)

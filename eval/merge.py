@@ -10,24 +10,28 @@ An object is a mask where the mean is above 0. Only the pixels inside a frame's 
 12 % of the panorama), all objects of a frame share one set of interpolation weights, and the working memory is one
 band (objects × rows × W floats): it grows neither with the number of frames nor with the height of the panorama.
 An object that a frame does not hold counts there as −clamp, without any work.
+
+A second look at one object (`Look`, from `eval.zoom`) takes the mean's place at every pixel of its footprint where it has more
+samples per steradian than the frames had there (their own densities, averaged with their weights). It never speaks elsewhere.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from eval.frames import Projection
+from eval.frames import BfovFrame, PerspectiveFrame, Projection
 
-BAND_ROWS = 64
+BAND_ROWS = 48
 
 
 @dataclass(frozen=True)
 class FrameLogits:
     """What a predictor says of one frame: `objects` (K,) indices of the objects it may hold, ascending, and `logits`
-    float32 K×h×w over the whole frame, h and w being the model's own resolution. Objects left out are absent."""
+    float32 (or int8, which is smaller) K×h×w over the whole frame, h and w being the model's own resolution. Objects left out are
+    absent."""
 
     frame: int
     objects: NDArray[np.int64]
@@ -35,12 +39,23 @@ class FrameLogits:
 
 
 @dataclass(frozen=True)
+class Look:
+    """A second look at object `object`: its own frame, and float32 h×w logits over it."""
+
+    object: int
+    frame: BfovFrame
+    logits: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Masks:
     """N binary masks over a panorama, 8 pixels to a byte: `packed` uint8 N×H×⌈W/8⌉; `labels` int32 H×W: 1 + the object of the
-    highest logit above 0, or 0 (what a picture shows where masks overlap)."""
+    highest logit above 0, or 0 (what a picture shows where masks overlap); `scores` float32 (N,): how sure each is, the mean
+    logit of its pixels (0 without any)."""
 
     packed: NDArray[np.uint8]
     labels: NDArray[np.int32]
+    scores: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def __len__(self) -> int:
         return self.packed.shape[0]
@@ -52,13 +67,16 @@ class Masks:
 
 def merge_bands(
     projections: Sequence[Projection], frames: Sequence[FrameLogits], n_objects: int, width: int, height: int,
-    *, clamp: float = 10.0, band_rows: int = BAND_ROWS,
+    *, clamp: float = 10.0, band_rows: int = BAND_ROWS, looks: Sequence[Look] = (),
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Yield (first row, merged logits float32 N×rows×W) for every band from the top. A pixel that no frame sees is
-    −clamp (methods cover the sphere; tested). The frames' logits are clamped *in place*: a copy could be gigabytes."""
+    −clamp (methods cover the sphere; tested). The frames' logits are clamped *in place*: a copy could be gigabytes.
+    `looks` replace the mean where they are denser; the frames must then be perspective views."""
     with torch.inference_mode():
-        for frame in frames:
-            frame.logits.clamp_(-clamp, clamp)
+        for said in (*frames, *looks):
+            if said.logits.dtype == torch.float32:
+                said.logits.clamp_(-clamp, clamp)
+    extents = [look.frame.extent(width, height)[:2] for look in looks]
     device = frames[0].logits.device if frames else torch.device("cpu")
     for row0 in range(0, height, band_rows):
         rows = (row0, min(row0 + band_rows, height))
@@ -66,7 +84,13 @@ def merge_bands(
         above = torch.zeros(n_objects, rows[1] - row0, width, device=device)  # Σ w·(logit + clamp)
         for frame in frames:
             _add_frame(above, total, projections[frame.frame], frame, clamp, height, rows)
-        yield row0, above.div_(total.clamp_min_(torch.finfo(total.dtype).tiny)).sub_(clamp)
+        merged = above.div_(total.clamp_min_(torch.finfo(total.dtype).tiny)).sub_(clamp)
+        here = [look for look, (top, bottom) in zip(looks, extents, strict=True) if top < rows[1] and bottom > rows[0]]
+        if here:
+            density = _density(projections, frames, width, height, rows).to(device)
+            for look in here:
+                _look_again(merged[look.object], density, look, clamp, height, rows)
+        yield row0, merged
 
 
 def _add_frame(
@@ -84,9 +108,7 @@ def _add_frame(
         total[:, there] += weight[:, here]
     if not frame.objects.size:
         return
-    grid = torch.tensor(footprint.grid, device=above.device)[None]
-    sampled = torch.nn.functional.grid_sample(
-        frame.logits[None], grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
+    sampled = _sample(frame.logits, torch.tensor(footprint.grid, device=above.device), clamp)
     sampled.add_(clamp).mul_(weight)
     for there, here in pieces:
         if above.device.type == "cpu":  # there index_add_ goes element by element, several times slower than plain sums
@@ -97,17 +119,68 @@ def _add_frame(
             above[:, :, there].index_add_(0, objects, sampled[:, :, here])
 
 
+def _sample(logits: torch.Tensor, grid: torch.Tensor, clamp: float) -> torch.Tensor:
+    """Logits K×h×w at normalised places r×c×2, bilinear, K×r×c. Whole numbers are made floats in those rows only that the places
+    reach: ground truth at the resolution of its frames would be gigabytes otherwise."""
+    if logits.dtype != torch.float32:
+        height = logits.shape[1]
+        rows = (grid[..., 1] + 1) / 2 * height - 0.5
+        first, last = max(0, int(rows.min()) - 1), min(height, int(rows.max()) + 3)
+        logits = logits[:, first:last].float().clamp_(-clamp, clamp)
+        grid = grid.clone()
+        grid[..., 1] = (rows + 0.5 - first) / (last - first) * 2 - 1
+    return torch.nn.functional.grid_sample(logits[None], grid[None], mode="bilinear", padding_mode="border", align_corners=False)[0]
+
+
+def _density(
+    projections: Sequence[Projection], frames: Sequence[FrameLogits], width: int, height: int, rows: tuple[int, int]
+) -> torch.Tensor:
+    """Samples per steradian that the frames' mean stands on, rows×W: 0 where no frame looks."""
+    sums, total = np.zeros((2, rows[1] - rows[0], width), np.float32)
+    for frame in frames:
+        projection = projections[frame.frame]
+        if not isinstance(projection, PerspectiveFrame):
+            raise TypeError(f"a second look is for scans: {type(projection).__name__} has no density per steradian")
+        footprint = projection.footprint(width, height, rows)
+        if footprint is None or not frame.objects.size:
+            continue
+        weighted = projection.density_per_sr(footprint.grid, int(np.prod(frame.logits.shape[-2:]))) * footprint.weight
+        for there, here in footprint.pieces(width):
+            sums[:, there] += weighted[:, here]
+            total[:, there] += footprint.weight[:, here]
+    return torch.from_numpy(sums / np.maximum(total, np.finfo(np.float32).tiny))
+
+
+def _look_again(
+    merged: torch.Tensor, density: torch.Tensor, look: Look, clamp: float, height: int, rows: tuple[int, int]
+) -> None:
+    """Put a look's logits into one object's rows×W band, where it is denser than the frames were."""
+    width = merged.shape[1]
+    footprint = look.frame.footprint(width, height, rows)
+    if footprint is None:
+        return
+    sampled = _sample(look.logits[None].to(merged.device), torch.tensor(footprint.grid, device=merged.device), clamp)[0]
+    own = look.frame.density_per_sr(footprint.grid, look.logits.numel()) * (footprint.weight > 0)
+    denser = torch.from_numpy(own).to(merged.device)
+    for there, here in footprint.pieces(width):
+        merged[:, there] = torch.where(denser[:, here] > density[:, there], sampled[:, here], merged[:, there])
+
+
 def merge_masks(
     projections: Sequence[Projection], frames: Sequence[FrameLogits], n_objects: int, width: int, height: int,
-    *, clamp: float = 10.0,
+    *, clamp: float = 10.0, looks: Sequence[Look] = (),
 ) -> Masks:
     """The masks of `n_objects` objects: merged logits above 0."""
     packed = np.zeros((n_objects, height, -(-width // 8)), np.uint8)
     labels = np.zeros((height, width), np.int32)
+    sums, counts = np.zeros((2, n_objects))
     if n_objects:
-        for row0, logits in merge_bands(projections, frames, n_objects, width, height, clamp=clamp):
+        for row0, logits in merge_bands(projections, frames, n_objects, width, height, clamp=clamp, looks=looks):
             rows = slice(row0, row0 + logits.shape[1])
-            packed[:, rows] = np.packbits((logits > 0).cpu().numpy(), axis=2)
+            above = logits > 0
+            packed[:, rows] = np.packbits(above.cpu().numpy(), axis=2)
             best, owner = logits.max(dim=0)
             labels[rows] = torch.where(best > 0, owner + 1, 0).cpu().numpy()
-    return Masks(packed, labels)
+            counts += above.sum(dim=(1, 2)).cpu().numpy()
+            sums += logits.clamp_(min=0).sum(dim=(1, 2), dtype=torch.float64).cpu().numpy()
+    return Masks(packed, labels, (sums / np.maximum(counts, 1)).astype(np.float32))

@@ -1,35 +1,37 @@
-"""Prompts: one click per instance at its most interior point, as a direction, and as points in every frame that sees it.
+"""Prompts: clicks, a box or a mask per instance, chosen on the sphere and projected into the frames that a model sees.
 
-The most interior point of a mask is the pixel whose *angular* distance to the nearest pixel outside the mask is largest,
-across the seam and over the poles: a mask cut by the panorama's border has no border there. Distances are on the sphere,
-so a click does not drift towards a pole because pixels are dense there.
+Clicks. The first is the most interior point: the pixel whose *angular* distance to the nearest pixel outside the mask is largest,
+across the seam and over the poles (a mask cut by the panorama's border has no border there). Each further one is the most interior
+point of what is left when the earlier clicks count as outside, so three clicks spread over the instance. No click depends on
+what a model answered: prompts can be saved (`eval.promptfile`) and another tool scored on the very same ones. (SAM2's own
+evaluation clicks where the answer was wrong, which is another prompt for every model.) A click goes into every frame that sees it.
+
+Box and mask. The wrap-aware box of the instance, or the instance itself, is given in one frame: the one that sees most of it by
+solid angle, the first of equals. A box there is the smallest rectangle around the part of the panorama box that the frame sees.
 
 The distance transform is exact and separable although the sphere is curved: between two given latitudes the angle grows
 with the longitude difference, so the nearest outside pixel of a row is the one nearest along that row. One pass finds it
 per row, one takes the minimum over rows. Masks of more than `MAX_CELLS` cells a side are searched on a coarser grid whose
 cells lie wholly inside (a lower bound, within about 2 % of the mask's size); the grid is refined until a cell fits.
-
-Clicks are deterministic (ties: the first pixel in raster order) and saved as JSON, so that another tool can be scored
-on the very same prompts.
+Everything is deterministic (ties: the first pixel in raster order).
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.config import PromptKind
 from eval.frames import Projection
 from eval.predictors import ObjectPrompt
-from pano.masks import Box, instance_stats
-from pano.sphere import direction_to_lonlat, pixel_to_direction
-from pano.storage import write_bytes_atomic
+from pano.masks import Box, decode_rle, encode_rles, instance_stats
+from pano.sphere import direction_to_lonlat, pixel_to_direction, row_area_sr
+from pano.views import wrap_panorama
 
 MAX_CELLS = 128
-SCHEMA_VERSION = 1
+BOX_SAMPLES = 48  # a side, when asking how much of a box a frame sees
+MASK_SAMPLES = 20_000
 
 Bools = NDArray[np.bool_]
 
@@ -54,22 +56,43 @@ class Click:
 
 @dataclass(frozen=True)
 class InstancePrompt:
-    """The clicks of one instance id."""
+    """The prompt of one instance id: clicks, or a panorama box, or a COCO RLE of the whole mask (`size` is (width, height))."""
 
     id: int
-    clicks: tuple[Click, ...]
+    clicks: tuple[Click, ...] = ()
+    box: Box | None = None
+    mask: Mapping[str, object] | None = field(default=None, repr=False)
+    size: tuple[int, int] = (0, 0)
 
 
-def click_instances(labels: NDArray[np.uint16], ids: Sequence[int]) -> list[InstancePrompt]:
-    """One click for each of `ids`, which must all be in the label map."""
+def click_instances(labels: NDArray[np.uint16], ids: Sequence[int], clicks: int = 1) -> list[InstancePrompt]:
+    """Up to `clicks` clicks (there are no more than pixels) for each of `ids`, which must all be in the label map."""
     stats = instance_stats(labels)
     index_of = {int(id_): index for index, id_ in enumerate(stats.ids)}
     height, width = labels.shape
     prompts = []
     for id_ in ids:
-        u, v = interior_pixel(labels == id_, stats.box(index_of[int(id_)]))
-        prompts.append(InstancePrompt(int(id_), (Click(pixel_to_direction(u, v, width, height), u, v),)))
+        mask, box = labels == id_, stats.box(index_of[int(id_)])
+        found = []
+        for _ in range(min(clicks, int(stats.pixels[index_of[int(id_)]]))):
+            u, v = interior_pixel(mask, box)
+            found.append(Click(pixel_to_direction(u, v, width, height), u, v))
+            mask[v, u] = False
+        prompts.append(InstancePrompt(int(id_), tuple(found), size=(width, height)))
     return prompts
+
+
+def prompt_instances(labels: NDArray[np.uint16], ids: Sequence[int], kind: PromptKind, clicks: int = 1) -> list[InstancePrompt]:
+    """The prompts of `ids` by the rules of a config."""
+    if kind == "click":
+        return click_instances(labels, ids, clicks)
+    size = (labels.shape[1], labels.shape[0])
+    if kind == "box":
+        stats = instance_stats(labels)
+        boxes = {int(id_): stats.box(index) for index, id_ in enumerate(stats.ids)}
+        return [InstancePrompt(int(id_), box=boxes[int(id_)], size=size) for id_ in ids]
+    rles = encode_rles(labels)
+    return [InstancePrompt(int(id_), mask=rles[int(id_)], size=size) for id_ in ids]
 
 
 def interior_pixel(mask: Bools, box: Box) -> tuple[int, int]:
@@ -137,41 +160,57 @@ def _columns_to_outside(inside: Bools, wraps: bool) -> NDArray[np.float64]:
 
 
 def project_prompts(prompts: Sequence[InstancePrompt], projections: Sequence[Projection]) -> list[ObjectPrompt]:
-    """Every click as a point in every frame that sees it."""
-    objects = []
-    for prompt in prompts:
-        directions = np.array([click.direction for click in prompt.clicks])
-        labels = np.array([click.label for click in prompt.clicks], np.int32)
-        points = {}
-        for index, projection in enumerate(projections):
-            x, y, inside = projection.project(directions)
-            if inside.any():
-                points[index] = (np.stack([x, y], axis=-1)[inside], labels[inside])
-        objects.append(ObjectPrompt(prompt.id, points))
-    return objects
+    """The prompts as the frames see them: clicks in every frame that sees them, a box or a mask in one."""
+    return [
+        _project_mask(prompt, projections) if prompt.mask is not None
+        else _project_box(prompt, prompt.box, projections) if prompt.box is not None
+        else _project_clicks(prompt, projections)
+        for prompt in prompts
+    ]
 
 
-class ClickRow(Protocol):
-    """What the prompts file needs of an instance; `eval.results.Row` has it."""
+def _project_clicks(prompt: InstancePrompt, projections: Sequence[Projection]) -> ObjectPrompt:
+    directions = np.array([click.direction for click in prompt.clicks]).reshape(-1, 3)
+    labels = np.array([click.label for click in prompt.clicks], np.int32)
+    points = {}
+    for index, projection in enumerate(projections):
+        x, y, inside = projection.project(directions)
+        if (labels[inside] == 1).any():  # a frame that sees only clicks beside the object is not told what the object is
+            points[index] = (np.stack([x, y], axis=-1)[inside], labels[inside])
+    return ObjectPrompt(prompt.id, points)
 
-    id: int
-    lon_deg: float
-    lat_deg: float
-    u: int
-    v: int
+
+def _project_box(prompt: InstancePrompt, box: Box, projections: Sequence[Projection]) -> ObjectPrompt:
+    width, height = prompt.size
+    u = box.u0 - 0.5 + np.linspace(0, box.width, BOX_SAMPLES)[None, :]
+    v = box.v0 - 0.5 + np.linspace(0, box.height, BOX_SAMPLES)[:, None]
+    directions = pixel_to_direction(u, v, width, height)
+    weight = np.broadcast_to(np.cos((0.5 - (v + 0.5) / height) * np.pi), directions.shape[:2])
+    best = _sees_most(projections, directions, weight)
+    if best is None:
+        return ObjectPrompt(prompt.id, {})
+    x, y, inside = projections[best].project(directions)
+    corners = np.array([[x[inside].min(), y[inside].min()], [x[inside].max(), y[inside].max()]])
+    return ObjectPrompt(prompt.id, {best: (corners, np.array([2, 3], np.int32))})
 
 
-def save_prompts(path: Path, panoramas: Mapping[str, tuple[int, int, Sequence[ClickRow]]], protocol_id: str) -> None:
-    """Write the prompts of an evaluation as one JSON file: {key: (width, height, clicks)}, clicks in degrees and pixels."""
-    document = {
-        "schema_version": SCHEMA_VERSION, "format": "panoforge-prompts", "protocol_id": protocol_id,
-        "panoramas": {
-            key: {"width": width, "height": height, "instances": [
-                {"id": row.id, "clicks": [{"lon_deg": round(row.lon_deg, 6), "lat_deg": round(row.lat_deg, 6),
-                                           "u": row.u, "v": row.v, "label": 1}]}
-                for row in rows
-            ]}
-            for key, (width, height, rows) in panoramas.items()
-        },
-    }
-    write_bytes_atomic(path, json.dumps(document, indent=1).encode() + b"\n")
+def _project_mask(prompt: InstancePrompt, projections: Sequence[Projection]) -> ObjectPrompt:
+    mask = decode_rle(dict(prompt.mask or {}))
+    height, width = mask.shape
+    v, u = np.nonzero(mask)
+    some = slice(None, None, max(1, v.size // MASK_SAMPLES))
+    v, u = v[some], u[some]
+    best = _sees_most(projections, pixel_to_direction(u, v, width, height), row_area_sr(width, height)[v])
+    if best is None:
+        return ObjectPrompt(prompt.id, {})
+    seen = projections[best].sample(wrap_panorama(mask.astype(np.uint16)), labels=True)
+    return ObjectPrompt(prompt.id, {}, {best: seen.astype(np.float32) * 20 - 10})
+
+
+def _sees_most(
+    projections: Sequence[Projection], directions: NDArray[np.float64], weight: NDArray[np.float64]
+) -> int | None:
+    """The frame that sees most of `directions` by weight, the first of equals; None if none sees any."""
+    seen = [round(float((projection.project(directions)[2] * weight).sum()), 9) for projection in projections]
+    best = int(np.argmax(seen)) if seen else 0
+    return best if seen and seen[best] > 0 else None

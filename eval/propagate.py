@@ -88,7 +88,7 @@ class BatchedSam2:
         for t in range(len(frames)):
             with self._precision():
                 said = dict(clicked[t])
-                others = [k for k, prompt in enumerate(prompts) if prompt.points and k not in said]
+                others = [k for k, prompt in enumerate(prompts) if prompt.frames() and k not in said]
                 for batch in self._batches(t, others, memories):
                     said |= self._track(t, len(frames), features[t], batch, memories)
             clicked[t] = {}
@@ -96,6 +96,45 @@ class BatchedSam2:
             shape = (0, 1, 1)
             logits = torch.stack([said[k] for k in here]) if here else torch.zeros(shape, device=self.model.device)
             yield FrameLogits(t, np.asarray(here, np.int64), logits.float())
+
+    @torch.inference_mode()
+    def look(self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]) -> list[Tensor | None]:
+        """One object in each picture, as SAM2's image predictor does it, in batches: encoded `encode_batch` at a time, decoded
+        together where they have equally many points. With a mask prompt one mask is asked for, without it as for a click."""
+        found: dict[int, Tensor | None] = {}
+        for start in range(0, len(frames), self.encode_batch):
+            some = range(start, min(start + self.encode_batch, len(frames)))
+            with self._precision():
+                features = dict(zip(some, self._encode([frames[k] for k in some]), strict=True))
+                groups: dict[tuple[int, bool], list[int]] = defaultdict(list)
+                for k in some:
+                    groups[prompts[k].points[0][1].size if 0 in prompts[k].points else 0, 0 in prompts[k].masks].append(k)
+                for (count, has_mask), group in groups.items():
+                    found |= self._look([features[k] for k in group], group, frames, prompts, count, has_mask)
+        return [None if (logits := found[k]) is None else logits.float() for k in range(len(frames))]
+
+    def _look(
+        self, features: list[_Features], group: list[int], frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt],
+        count: int, has_mask: bool,
+    ) -> dict[int, Tensor | None]:
+        image = torch.cat([_image(own.top + self.model.no_mem_embed, own.size) for own in features])
+        high_res = [torch.cat(level) for level in zip(*(own.high_res for own in features), strict=True)] or None
+        inputs = self._points([(prompts[k], 0, frames[k]) for k in group]) if count else None
+        hints = None
+        if has_mask:
+            hints = torch.from_numpy(np.stack([prompts[k].masks[0] for k in group]))[:, None].to(self.model.device)
+        multimask = not has_mask and self.model._use_multimask(True, inputs)
+        _, _, _, low, _, _, score = self.model._forward_sam_heads(
+            backbone_features=image, point_inputs=inputs, mask_inputs=hints, high_res_features=high_res, multimask_output=multimask)
+        there = (score > 0).flatten().tolist()
+        return {k: mask[0] if present else None for k, mask, present in zip(group, low, there, strict=True)}
+
+    def _points(self, clicked: Sequence[tuple[ObjectPrompt, int, FrameInput]]) -> dict[str, Tensor]:
+        """SAM2's point inputs of (object, frame number, frame), which must have equally many points."""
+        points = [model_points(prompt.points[t][0], frame, self.model.image_size) for prompt, t, frame in clicked]
+        labels = [prompt.points[t][1] for prompt, t, _ in clicked]
+        return {"point_coords": torch.from_numpy(np.stack(points)).to(self.model.device),
+                "point_labels": torch.from_numpy(np.stack(labels)).to(self.model.device)}
 
     def _precision(self) -> contextlib.AbstractContextManager:
         """bfloat16 on CUDA, as SAM2 is meant to run; float32 elsewhere."""
@@ -119,22 +158,22 @@ class BatchedSam2:
     def _condition(
         self, t: int, frame: FrameInput, features: _Features, prompts: Sequence[ObjectPrompt], memories: list[_Memory]
     ) -> dict[int, Tensor | None]:
-        """Predict the objects that are clicked in frame `t` from their clicks alone, and remember them."""
+        """Predict the objects that are prompted in frame `t` from their prompts alone, and remember them. A mask is its own
+        prediction; `count` 0 stands for masks."""
         by_count: dict[int, list[int]] = defaultdict(list)
         for k, prompt in enumerate(prompts):
-            if t in prompt.points:
-                by_count[len(prompt.points[t][1])].append(k)
+            if t in prompt.frames():
+                by_count[0 if t in prompt.masks else len(prompt.points[t][1])].append(k)
         said: dict[int, Tensor | None] = {}
-        for objects in by_count.values():
+        for count, objects in by_count.items():
             for start in range(0, len(objects), self.max_batch):
                 batch = objects[start : start + self.max_batch]
-                points = [model_points(prompts[k].points[t][0], frame, self.model.image_size) for k in batch]
-                inputs = {
-                    "point_coords": torch.from_numpy(np.stack(points)).to(self.model.device),
-                    "point_labels": torch.from_numpy(np.stack([prompts[k].points[t][1] for k in batch])).to(self.model.device),
-                }
                 image = _image((features.top + self.model.no_mem_embed).expand(-1, len(batch), -1), features.size)
-                out = self._decode(image, features, inputs, self.model._use_multimask(True, inputs))
+                if count:
+                    inputs = self._points([(prompts[k], t, frame) for k in batch])
+                    out = self._decode(image, features, inputs, self.model._use_multimask(True, inputs))
+                else:
+                    out = self._given(features, self._masks([prompts[k].masks[t] for k in batch]))
                 high_res = torch.nn.functional.interpolate(
                     out.masks, size=(self.model.image_size,) * 2, mode="bilinear", align_corners=False)
                 for k, memory, pointer in zip(batch, self._remember(features, high_res, out.score, True), out.pointer, strict=True):
@@ -204,6 +243,21 @@ class BatchedSam2:
         split = width // model.mem_dim
         tokens = pointers.reshape(count, b, split, model.mem_dim).permute(0, 2, 1, 3).flatten(0, 1)
         return tokens, far.repeat_interleave(split, dim=0)
+
+    def _masks(self, masks: Sequence[np.ndarray]) -> Tensor:
+        """Mask logits of a frame → 0 or 1, B×1×S×S, as `add_new_mask` makes them."""
+        above = torch.from_numpy(np.stack(masks) > 0)[:, None].float().to(self.model.device)
+        size = (self.model.image_size,) * 2
+        if above.shape[-2:] == size:
+            return above
+        return (torch.nn.functional.interpolate(above, size=size, mode="bilinear", antialias=True) >= 0.5).float()
+
+    def _given(self, features: _Features, masks: Tensor) -> _Prediction:
+        """Masks that were given, as predictions. (SAM2 shows its decoder the frame without `no_mem_embed` here.)"""
+        image = _image(features.top.expand(-1, len(masks), -1), features.size)
+        high_res = [level.expand(len(masks), -1, -1, -1) for level in features.high_res] or None
+        _, _, _, low, high, pointer, score = self.model._use_mask_as_output(image, high_res, masks)
+        return _Prediction(low, high, pointer, score)
 
     def _decode(self, image: Tensor, features: _Features, points: dict[str, Tensor] | None, multimask: bool) -> _Prediction:
         """SAM's prompt encoder and mask decoder on B×C×H×W image features."""

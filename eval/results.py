@@ -1,21 +1,19 @@
-"""Results: one row per panorama, method, predictor and instance; their table on disk; the scores made of them.
+"""Results: one row per panorama, method, predictor and instance, and their table on disk.
 
 A panorama's rows are one Parquet file, written in one rename together with its pictures: that folder is the unit of
 resuming. Its `fingerprint` (config, weights, data, in the Parquet metadata) says what it is a result *of*; a folder with another
-fingerprint is computed again. `scores` is a pure function of the rows, so an interrupted evaluation that is run again ends
-with the same `results.json`, byte for byte but for times.
+fingerprint is computed again. Scores (`eval.scores`) are a pure function of the rows, so an interrupted evaluation that is run
+again ends with the same `results.json`, byte for byte but for times.
 """
 
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-
-from eval.metrics import miou, miou_by_image
 
 Role = Literal["model", "ceiling", "logit ceiling", "floor"]
 ROWS_NAME = "rows.parquet"
@@ -27,15 +25,18 @@ SCHEMA = pa.schema([
     ("pixels", pa.int64()), ("area_sr", pa.float64()), ("lon_deg", pa.float64()), ("lat_deg", pa.float64()),
     ("u", pa.int32()), ("v", pa.int32()), ("frames", pa.int32()),
     ("predicted_pixels", pa.int64()), ("both_pixels", pa.int64()), ("iou", pa.float64()), ("iou_cos", pa.float64()),
-    ("boundary_f", pa.float64()),
+    ("boundary_f", pa.float64()), ("j_sphere", pa.float64()), ("f_sphere", pa.float64()),
+    ("score", pa.float64()), ("best_id", pa.int32()), ("best_iou", pa.float64()),
 ])
 
 
 @dataclass(frozen=True)
 class Row:
-    """One instance under one method and predictor. (u, v), lon and lat are its click; `frames` how many frames see that;
-    `iou` counts pixels, `iou_cos` weighs them by cos φ, `boundary_f` is DAVIS' F, seam-aware. `category`, `flags`,
-    `area_sr` come from the dataset."""
+    """One instance under one method and predictor. (u, v), lon and lat are its most interior point, which is the first click where
+    prompts are clicks; `frames` how many frames its prompt is in; `iou` (J) counts pixels, `iou_cos` weighs them by cos φ,
+    `boundary_f` is DAVIS' F, seam-aware; `j_sphere` and `f_sphere` are 360VOTS', seam-aware. `score` is how sure the mask is,
+    `best_id` and `best_iou` which scored instance it overlaps most: what AP is made of. `category`, `flags`, `area_sr`
+    come from the dataset."""
 
     key: str
     method: str
@@ -56,6 +57,11 @@ class Row:
     iou: float
     iou_cos: float
     boundary_f: float
+    j_sphere: float
+    f_sphere: float
+    score: float
+    best_id: int
+    best_iou: float
 
 
 def rows_parquet(rows: Sequence[Row], fingerprint: str) -> bytes:
@@ -76,52 +82,3 @@ def read_rows(path: Path, fingerprint: str) -> list[Row] | None:
     if metadata.get(_FINGERPRINT) != fingerprint.encode() or table.schema.names != SCHEMA.names:
         return None
     return [Row(**{**row, "flags": tuple(row["flags"])}) for row in table.to_pylist()]
-
-
-# Sizes are COCO's 32² and 96² pixels, in a 1024² view of 90° (512 pixels to the radian), as solid angles.
-SMALL_SR, LARGE_SR = (32 / 512) ** 2, (96 / 512) ** 2
-
-
-def groups_of(row: Row) -> dict[str, str]:
-    """The group of an instance under each way to group."""
-    lat = abs(row.lat_deg)
-    return {
-        "size": "small" if row.area_sr < SMALL_SR else "medium" if row.area_sr < LARGE_SR else "large",
-        "latitude of the click": "below 30°" if lat < 30 else "30° to 60°" if lat < 60 else "above 60°",
-        "crossing": "over a pole" if "pole" in row.flags else "over the seam" if "seam" in row.flags else "neither",
-    }
-
-
-GROUP_ORDER = {
-    "size": ("small", "medium", "large"), "latitude of the click": ("below 30°", "30° to 60°", "above 60°"),
-    "crossing": ("neither", "over the seam", "over a pole"),
-}
-
-
-def group_scores(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """mIoU by method and role within every group that has instances."""
-    found: dict[tuple[str, str, str, str], list[float]] = {}
-    for row in rows:
-        for by, group in groups_of(row).items():
-            found.setdefault((by, group, row.method, row.role), []).append(row.iou)
-    return [
-        {"by": by, "group": group, "method": method, "role": role, "instances": len(ious), "miou": miou(ious)}
-        for by, order in GROUP_ORDER.items() for group in order
-        for (b, g, method, role), ious in found.items() if (b, g) == (by, group)
-    ]
-
-
-def scores(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """One entry per method and role, in the order of first appearance: mIoU by instance (`miou`), by panorama
-    (`miou_by_image`), cos φ-weighted (`miou_cos`), mean boundary F (`boundary_f`), and how many instances
-    and panoramas they are of."""
-    groups: dict[tuple[str, str, str], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((row.method, row.role, row.predictor), []).append(row)
-    return [
-        {"method": method, "role": role, "predictor": predictor, "instances": len(group),
-         "panoramas": len({row.key for row in group}), "miou": miou([row.iou for row in group]),
-         "miou_by_image": miou_by_image([row.iou for row in group], [row.key for row in group]),
-         "miou_cos": miou([row.iou_cos for row in group]), "boundary_f": miou([row.boundary_f for row in group])}
-        for (method, role, predictor), group in groups.items()
-    ]

@@ -2,10 +2,10 @@
 
     run_evaluation(config, dataset, out) → the content of out/results.json
 
-Per panorama: draw the instances, click each, and for every method run the predictor, the ceiling (ground truth through the
-same path; once more at the resolution of the model's logits) and the floor (nothing). What a panorama gives is committed
-as one folder out/panoramas/<key> (`eval.results`), so an interrupted evaluation goes on where it stopped. At the end:
-prompts.json, results.json, report.html.
+Per panorama: draw the instances, prompt each (or take both from a prompts file), and for every method run the predictor, the
+ceiling (ground truth through the same path; once more at the resolution of the model's logits) and the floor (nothing). What a
+panorama gives is committed as one folder out/panoramas/<key> (`eval.results`), so an interrupted evaluation goes on where it
+stopped. At the end: prompts.json, results.json, report.html.
 """
 
 import hashlib
@@ -19,11 +19,14 @@ import numpy as np
 
 from eval.config import EvalConfig
 from eval.methods import Method, Plan, get_method
-from eval.metrics import iou, row_counts
-from eval.metrics.boundary import boundary_f_scores
+from eval.metrics import best_overlaps, iou, row_counts
+from eval.metrics.boundary import f_measure, match_instances
+from eval.metrics.sphere import row_weight_sr
 from eval.predictors import FrameInput, Predictor
-from eval.prompts import InstancePrompt, click_instances, project_prompts, save_prompts
-from eval.results import ROWS_NAME, Role, Row, group_scores, read_rows, rows_parquet, scores
+from eval.promptfile import PromptFile, panorama_entry, save_prompts
+from eval.prompts import InstancePrompt, click_instances, project_prompts, prompt_instances
+from eval.results import ROWS_NAME, Role, Row, read_rows, rows_parquet
+from eval.scores import group_scores, scores
 from eval.segment import Panorama, frame_inputs, segment
 from pano.errors import UsageError
 from pano.pictures import shrink_ids, shrink_rgb
@@ -34,7 +37,8 @@ from pano.shards.layout import MANIFEST_NAME
 from pano.shards.read import Dataset, Sample
 from pano.storage import storage_errors, sweep_temporaries, write_bytes_atomic, write_folder_atomic
 
-RESULTS_SCHEMA_VERSION = 1
+RESULTS_SCHEMA_VERSION = 2
+PROMPTS_NAME = "prompts.json"
 PICTURE_WIDTH = 1024
 LOGIT_STRIDE = 4
 
@@ -66,6 +70,7 @@ def run_evaluation(config: EvalConfig, dataset: Path, out: Path) -> dict[str, An
                          f"splits are {data.manifest.splits}: choose another, or split: null for all")
     with storage_errors(dataset):
         data_sha256 = hashlib.sha256((dataset / MANIFEST_NAME).read_bytes()).hexdigest()
+    given = PromptFile(config.prompts.file) if config.prompts.file else None
     contestants, weights = _contestants(config)
     fingerprint = _fingerprint(config, weights, data_sha256)
     folder = out / "panoramas"
@@ -75,12 +80,12 @@ def run_evaluation(config: EvalConfig, dataset: Path, out: Path) -> dict[str, An
         for index, key in enumerate(keys):
             done = read_rows(folder / key / ROWS_NAME, fingerprint)
             if done is None:
-                done, pictures = evaluate_sample(config, data[index], contestants)
-                write_folder_atomic(folder / key, {**pictures, ROWS_NAME: rows_parquet(done, fingerprint)})
+                done, files = evaluate_sample(config, data[index], contestants, given)
+                write_folder_atomic(folder / key, {**files, ROWS_NAME: rows_parquet(done, fingerprint)})
             rows += done
             progress.advance()
     results = _results(config, data, keys, data_sha256, weights, rows)
-    _save_prompts(out / "prompts.json", data, rows, config.protocol_id())
+    _save_prompts(out / PROMPTS_NAME, folder, keys, config.protocol_id())
     write_bytes_atomic(out / "results.json", json.dumps(results, indent=1, ensure_ascii=False).encode() + b"\n")
     from eval.report import write_evaluation_report
 
@@ -129,13 +134,24 @@ def choose_instances(config: EvalConfig, meta: Sequence[InstanceMeta], key: str)
     return [kept[index] for index in sorted(chosen)]
 
 
-def evaluate_sample(config: EvalConfig, sample: Sample, contestants: Sequence[Contestant]) -> tuple[list[Row], dict[str, bytes]]:
-    """All rows of one panorama, and its pictures by file name."""
+def evaluate_sample(
+    config: EvalConfig, sample: Sample, contestants: Sequence[Contestant], given: PromptFile | None = None
+) -> tuple[list[Row], dict[str, bytes]]:
+    """All rows of one panorama, and its other files by name: pictures and prompts."""
     panorama = Panorama(sample.key, sample.read("rgb"), sample.read("instance"))
-    instances = choose_instances(config, sample.meta.instances, sample.key)
-    prompts = click_instances(panorama.labels, [row.id for row in instances])
+    if given is not None:
+        prompts = given.prompts(sample.key, panorama.labels)
+        by_id = {row.id: row for row in sample.meta.instances}
+        instances = [by_id[prompt.id] for prompt in prompts]
+    else:
+        instances = choose_instances(config, sample.meta.instances, sample.key)
+        ids = [row.id for row in instances]
+        prompts = prompt_instances(panorama.labels, ids, config.prompts.kind, config.prompts.clicks)
+    places = click_instances(panorama.labels, [row.id for row in instances])
     scored = np.where(np.isin(panorama.labels, [row.id for row in instances]), panorama.labels, 0).astype(np.uint16)
-    pictures = {
+    entry = panorama_entry(prompts, panorama.width, panorama.height)
+    files = {
+        PROMPTS_NAME: json.dumps(entry).encode(),
         "rgb.jpg": encode_product("rgb.jpg", shrink_rgb(panorama.rgb, PICTURE_WIDTH)),
         "truth.png": encode_product("instance.png", shrink_ids(scored, PICTURE_WIDTH)),
     }
@@ -145,33 +161,36 @@ def evaluate_sample(config: EvalConfig, sample: Sample, contestants: Sequence[Co
         plan = method.plan(panorama.width, panorama.height, config)
         inputs = frame_inputs(panorama, plan)
         for contestant in contestants:
-            new, labels = _score(config, panorama, method, plan, inputs, instances, prompts, contestant)
+            new, labels = _score(config, panorama, method, plan, inputs, instances, places, prompts, contestant)
             rows += new
             if contestant.role == "model":
-                pictures[f"{name}.png"] = encode_product("instance.png", shrink_ids(labels, PICTURE_WIDTH))
-    return rows, pictures
+                files[f"{name}.png"] = encode_product("instance.png", shrink_ids(labels, PICTURE_WIDTH))
+    return rows, files
 
 
 def _score(
     config: EvalConfig, panorama: Panorama, method: Method, plan: Plan, inputs: Sequence[FrameInput],
-    instances: Sequence[InstanceMeta], prompts: Sequence[InstancePrompt], contestant: Contestant,
+    instances: Sequence[InstanceMeta], places: Sequence[InstancePrompt], prompts: Sequence[InstancePrompt], contestant: Contestant,
 ) -> tuple[list[Row], np.ndarray]:
-    """The rows of one method and predictor, and the predicted instance map (uint16 H×W)."""
+    """The rows of one method and predictor, and the predicted instance map (uint16 H×W). `places`: one click for each instance,
+    whatever it was prompted with."""
     masks = segment(panorama, plan, inputs, prompts, contestant.predictor, clamp=config.merge.clamp)
     ids = [prompt.id for prompt in prompts]
-    counts = row_counts(masks, panorama.labels, ids)
-    plain, weighted = iou(counts), iou(counts, cos_weighted=True)
-    outline = boundary_f_scores(masks, panorama.labels, ids)
-    frames = [len(seen.points) for seen in project_prompts(prompts, plan.projections)]
+    counts, sphere = row_counts(masks, panorama.labels, ids), row_weight_sr(panorama.height, panorama.width)
+    plain, weighted, on_sphere = iou(counts), iou(counts, cos_weighted=True), iou(counts, row_weight=sphere)
+    outlines = list(match_instances(masks, panorama.labels, ids))
+    best, overlap = best_overlaps(masks, panorama.labels, ids)
+    frames = [len(seen.frames()) for seen in project_prompts(prompts, plan.projections)]
     rows = []
-    for k, (meta, prompt) in enumerate(zip(instances, prompts, strict=True)):
-        click = prompt.clicks[0]
+    for k, (meta, place) in enumerate(zip(instances, places, strict=True)):
+        click = place.clicks[0]
         rows.append(Row(
             key=panorama.key, method=method.name, role=contestant.role, predictor=contestant.predictor.name, id=meta.id,
             category=meta.category, flags=meta.flags, pixels=meta.pixels, area_sr=meta.area_sr, lon_deg=click.lon_deg,
             lat_deg=click.lat_deg, u=click.u, v=click.v, frames=frames[k], predicted_pixels=int(counts.predicted[k].sum()),
             both_pixels=int(counts.both[k].sum()), iou=float(plain[k]), iou_cos=float(weighted[k]),
-            boundary_f=float(outline[k]),
+            boundary_f=f_measure(outlines[k]), j_sphere=float(on_sphere[k]), f_sphere=f_measure(outlines[k], sphere),
+            score=float(masks.scores[k]), best_id=int(best[k]), best_iou=float(overlap[k]),
         ))
     return rows, np.array([0, *ids], np.uint16)[masks.labels]
 
@@ -196,11 +215,10 @@ def _sizes(data: Dataset) -> set[tuple[int, int]]:
     return set(zip(data.samples["width"].to_pylist(), data.samples["height"].to_pylist(), strict=True))
 
 
-def _save_prompts(path: Path, data: Dataset, rows: Sequence[Row], protocol_id: str) -> None:
-    """prompts.json from the rows, so that panoramas of an earlier, interrupted run are in it too."""
-    columns = (data.samples[name].to_pylist() for name in ("key", "width", "height"))
-    sizes = {key: (width, height) for key, width, height in zip(*columns, strict=True)}
-    instances: dict[str, dict[int, Row]] = {}
-    for row in rows:
-        instances.setdefault(row.key, {})[row.id] = row
-    save_prompts(path, {key: (*sizes[key], list(found.values())) for key, found in instances.items()}, protocol_id)
+def _save_prompts(path: Path, folder: Path, keys: Sequence[str], protocol_id: str) -> None:
+    """prompts.json from the panoramas' own, so that those of an earlier, interrupted run are in it too."""
+    entries = {}
+    for key in keys:
+        with storage_errors(folder / key / PROMPTS_NAME):
+            entries[key] = json.loads((folder / key / PROMPTS_NAME).read_bytes())
+    save_prompts(path, entries, protocol_id)

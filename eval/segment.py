@@ -15,6 +15,7 @@ from eval.merge import FrameLogits, Masks, merge_masks
 from eval.methods import Plan
 from eval.predictors import FrameInput, ObjectPrompt, Predictor
 from eval.prompts import InstancePrompt, project_prompts
+from eval.zoom import second_looks
 from pano.views import wrap_panorama
 
 
@@ -47,13 +48,24 @@ def segment(
 ) -> Masks:
     """The masks of the prompted instances, in the order of `prompts`."""
     objects = project_prompts(prompts, plan.projections)
+    said = predict_frames(plan, inputs, objects, predictor)
+    looks = [] if plan.zoom is None else second_looks(
+        wrap_panorama(panorama.rgb), wrap_panorama(panorama.labels), plan.projections, said, prompts, predictor, plan.zoom,
+        size_px=plan.zoom_size_px, clamp=clamp)
+    return merge_masks(plan.projections, said, len(objects), panorama.width, panorama.height, clamp=clamp, looks=looks)
+
+
+def predict_frames(
+    plan: Plan, inputs: Sequence[FrameInput], objects: Sequence[ObjectPrompt], predictor: Predictor
+) -> list[FrameLogits]:
+    """What the predictor says of a plan's frames; frames are numbered as in `inputs`."""
     if plan.video:
         logits = list(predictor.predict(inputs, objects))
         if plan.bidirectional:
             logits += _predict_backwards(inputs, objects, predictor)
     else:
         logits = list(_predict_singly(inputs, objects, predictor))
-    return merge_masks(plan.projections, logits, len(objects), panorama.width, panorama.height, clamp=clamp)
+    return logits
 
 
 def _predict_backwards(

@@ -1,8 +1,9 @@
 """Scan trajectories: a panorama as a smooth perspective video (SAP §3, "fixed-trajectory perspective scanning").
 
 A scan is a grid of views in column-first zig-zag order: up one column, down the next, so that consecutive frames
-always overlap and the last frame differs from the first in yaw only (the loop closes). `scan_views(spec, yaw0_deg)` is
-pure; `random_yaw0_deg(rng, …)` draws the yaw of a training scan. With 90° and 50 % the grid has 8 columns × 3 rows.
+always overlap and the last frame differs from the first in yaw only (the loop closes). Other orders are there for SAP's
+ablation (`scan_order`). `scan_views(spec, yaw0_deg)` is pure; `random_yaw0_deg(rng, …)` draws the yaw of a training scan. With
+90° and 50 % the grid has 8 columns × 3 rows.
 
 The overlap asked for is a lower bound: neighbouring views are `fov·(1 − overlap)` apart or less, because steps must
 divide the circle and because flat images that only touch at their middles leave gaps at the corners. The grid is made
@@ -12,10 +13,14 @@ denser until a conservative test finds no gap, so every pixel of the sphere is s
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
+from typing import Literal, get_args
 
 import numpy as np
 
 from pano.sphere import View, lonlat_to_direction, view_rotation
+
+Trajectory = Literal["column_first", "row_first", "spiral", "random"]
+RANDOM_SEED = 0  # of the one shuffle that `random` is: the same for every panorama, or methods would not be comparable
 
 
 @dataclass(frozen=True)
@@ -85,15 +90,34 @@ def _sees_everything(grid: ScanGrid, fov_deg: float, steps: int = 180) -> bool:
     return bool(seen[1:-1].all())  # the poles are exactly on a border of the outermost views when rows reach just so far
 
 
-def scan_views(spec: ScanSpec, yaw0_deg: float = 0.0) -> tuple[View, ...]:
-    """The views of one scan in column-first zig-zag order; column k has yaw `yaw0_deg + k·step`, wrapped to [−180, 180)."""
+def scan_views(spec: ScanSpec, yaw0_deg: float = 0.0, trajectory: Trajectory = "column_first") -> tuple[View, ...]:
+    """The views of one scan; column k has yaw `yaw0_deg + k·step`, wrapped to [−180, 180). All trajectories (SAP, Fig. 3) visit
+    the same views, in the order of `scan_order`."""
     grid = scan_grid(spec)
-    views = []
-    for column in range(grid.columns):
-        yaw = (yaw0_deg + column * grid.yaw_step_deg + 180) % 360 - 180
-        pitches = grid.pitches_deg if column % 2 == 0 else grid.pitches_deg[::-1]
-        views += [View(yaw, pitch, spec.fov_deg, spec.size_px) for pitch in pitches]
-    return tuple(views)
+    return tuple(
+        View((yaw0_deg + column * grid.yaw_step_deg + 180) % 360 - 180, grid.pitches_deg[row], spec.fov_deg, spec.size_px)
+        for column, row in scan_order(grid.columns, len(grid.pitches_deg), trajectory)
+    )
+
+
+def scan_order(columns: int, rows: int, trajectory: Trajectory = "column_first") -> list[tuple[int, int]]:
+    """(column, row from below) of each view in turn, every pair once.
+
+    `column_first`  up one column, down the next: neighbours always overlap, the last view differs from the first in yaw only
+    `row_first`     around one row to the right, around the next to the left: neighbours overlap, the loop does not close
+    `spiral`        around and around to the right, a row higher after each turn, as a peel comes off an orange
+    `random`        one fixed shuffle: what memory does when neighbours have nothing in common
+    """
+    if trajectory == "column_first":
+        return [(c, row) for c in range(columns) for row in (range(rows) if c % 2 == 0 else reversed(range(rows)))]
+    if trajectory == "row_first":
+        return [(c, row) for row in range(rows) for c in (range(columns) if row % 2 == 0 else reversed(range(columns)))]
+    if trajectory == "spiral":
+        return [(c, row) for row in range(rows) for c in range(columns)]
+    if trajectory == "random":
+        shuffled = np.random.default_rng(RANDOM_SEED).permutation(columns * rows)
+        return [(int(k) // rows, int(k) % rows) for k in shuffled]
+    raise ValueError(f"trajectory is one of {', '.join(get_args(Trajectory))}, got {trajectory!r}")
 
 
 def random_yaw0_deg(rng: np.random.Generator, pano_width: int) -> float:

@@ -128,3 +128,11 @@ def sample_view(panorama: WrappedPanorama, view: View, *, labels: bool = False) 
     if labels:
         return cv2.remap(window, where.nearest, None, cv2.INTER_NEAREST)
     return cv2.remap(window, *where.bilinear, cv2.INTER_LINEAR)
+
+
+def sample_directions(panorama: WrappedPanorama, directions: NDArray[np.float64], *, labels: bool = False) -> NDArray:
+    """The panorama seen in any directions, h×w×3 (of any length) → h×w[×C]: for pictures that are no square views. Bilinear, or
+    nearest for labels; slower than `sample_view`, which keeps its maps."""
+    u, v = direction_to_pixel(directions, panorama.width, panorama.height)
+    columns, rows = np.mod(u, panorama.width).astype(np.float32), (v + _POLE_ROWS).astype(np.float32)
+    return cv2.remap(panorama.data, columns, rows, cv2.INTER_NEAREST if labels else cv2.INTER_LINEAR)

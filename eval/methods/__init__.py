@@ -8,7 +8,7 @@ merging) is the same for all methods, in `eval.segment`: what differs between tw
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from eval.config import EvalConfig
+from eval.config import EvalConfig, ZoomConfig
 from eval.frames import Projection
 
 
@@ -16,11 +16,13 @@ from eval.frames import Projection
 class Plan:
     """The frames of a method over one panorama size. `video`: masks propagate from frame to frame; otherwise every
     frame is its own image and only frames that see a click say anything. `bidirectional`: a video is also run backwards, and
-    what both runs say is merged."""
+    what both runs say is merged. `zoom`: every instance is looked at again (`eval.zoom`), in views of `zoom_size_px`."""
 
     projections: tuple[Projection, ...]
     video: bool
     bidirectional: bool = False
+    zoom: ZoomConfig | None = None
+    zoom_size_px: int = 0
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ for the neighbours and for the distance; `official` sees an edge of the image th
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -52,11 +52,16 @@ def boundary_f_scores(
     masks: "Masks", labels: NDArray[np.uint16], ids: Sequence[int], mode: Mode = "seam-aware", *, tolerance: float = TOLERANCE
 ) -> NDArray[np.float64]:
     """F of mask k of `masks` against instance `ids[k]` of the uint16 H×W label map, (N,)."""
+    return np.array([f_measure(matched) for matched in match_instances(masks, labels, ids, mode, tolerance=tolerance)], np.float64)
+
+
+def match_instances(
+    masks: "Masks", labels: NDArray[np.uint16], ids: Sequence[int], mode: Mode = "seam-aware", *, tolerance: float = TOLERANCE
+) -> Iterator[Matched]:
+    """The matched boundaries of mask k and instance `ids[k]`, one after the other: `f_measure` makes F of them, and F_sphere."""
     (height, width), wrap = labels.shape, mode == "seam-aware"
-    return np.array([
-        f_measure(match_boundaries(crop_bits(masks.packed[k], width, wrap=wrap), true, height, width, mode, tolerance=tolerance))
-        for k, true in enumerate(crop_instances(labels, ids, wrap=wrap))
-    ], np.float64)
+    for k, true in enumerate(crop_instances(labels, ids, wrap=wrap)):
+        yield match_boundaries(crop_bits(masks.packed[k], width, wrap=wrap), true, height, width, mode, tolerance=tolerance)
 
 
 def tolerance_px(tolerance: float, height: int, width: int) -> float:

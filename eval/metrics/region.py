@@ -59,6 +59,28 @@ def row_counts(masks: "Masks", labels: NDArray[np.uint16], ids: Sequence[int]) -
     return RowCounts(predicted, true, both)
 
 
+def best_overlaps(masks: "Masks", labels: NDArray[np.uint16], ids: Sequence[int]) -> tuple[Counts, NDArray[np.float64]]:
+    """Which of the instances `ids` each mask overlaps most, by IoU, and how much: ids (N,), 0 where it meets none, and IoU (N,).
+    Instances of a label map are disjoint, so no mask has an IoU above ½ with any other: all that average precision needs."""
+    area = np.bincount(labels.ravel(), minlength=65536)
+    wanted = np.zeros(65536, bool)
+    wanted[list(ids)] = True
+    wanted[0] = False
+    best, overlap = np.zeros(len(masks), np.int64), np.zeros(len(masks))
+    for k in range(len(masks)):
+        rows, bytes_ = packed_extent(masks.packed[k])
+        if rows is None:
+            continue
+        mask = np.unpackbits(masks.packed[k, rows, bytes_], axis=1).view(bool)
+        there = labels[rows, 8 * bytes_.start : 8 * bytes_.stop]
+        both = np.bincount(there[mask[:, : there.shape[1]]], minlength=65536) * wanted
+        met = np.flatnonzero(both)
+        if met.size:
+            values = both[met] / (np.count_nonzero(mask) + area[met] - both[met])
+            best[k], overlap[k] = met[values.argmax()], values.max()
+    return best, overlap
+
+
 def _instance_rows(labels: NDArray[np.uint16], ids: Sequence[int]) -> Counts:
     """Pixels of each id in each row, int64 N×H."""
     runs, height = label_runs(labels), labels.shape[0]
@@ -78,9 +100,12 @@ def _count_bits(bits: NDArray[np.uint8]) -> Counts:
     return _WORD_BITS[np.ascontiguousarray(bits).view(np.uint16)].sum(axis=1, dtype=np.int64)
 
 
-def iou(counts: RowCounts, *, cos_weighted: bool = False) -> NDArray[np.float64]:
-    """IoU of every mask, (N,): Σ w·|both| / Σ w·|either| over rows with w = 1 or cos φ. 1 where both masks are empty."""
+def iou(counts: RowCounts, *, cos_weighted: bool = False, row_weight: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    """IoU of every mask, (N,): Σ w·|both| / Σ w·|either| over rows with w = 1, cos φ, or `row_weight` (H,). 1 where both masks
+    are empty."""
     weight = row_cos_lat(counts.height) if cos_weighted else np.ones(counts.height)
+    if row_weight is not None:
+        weight = row_weight
     both = counts.both @ weight
     either = (counts.predicted + counts.true - counts.both) @ weight
     return np.where(either > 0, both / np.where(either > 0, either, 1), 1.0)

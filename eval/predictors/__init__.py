@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from eval.merge import FrameLogits
@@ -27,10 +28,17 @@ class FrameInput:
 @dataclass(frozen=True)
 class ObjectPrompt:
     """The prompts of one object: for each frame that sees any, `points` float (K, 2) as continuous pixel indices (x, y;
-    0 is the centre of the first pixel) and their labels (K,), 1 = on the object, 0 = not on it."""
+    0 is the centre of the first pixel) and their labels (K,): 1 = on the object, 0 = not on it, 2 and 3 = upper left and lower
+    right corner of its box (they come first, as SAM2 wants them). `masks`, where there are any: float32 logits h×w over the
+    whole frame, beside the points or instead of them."""
 
     id: int
     points: dict[int, tuple[NDArray[np.float64], NDArray[np.int32]]] = field(repr=False)
+    masks: dict[int, NDArray[np.float32]] = field(default_factory=dict, repr=False)
+
+    def frames(self) -> set[int]:
+        """The frames with any prompt."""
+        return {*self.points, *self.masks}
 
 
 class Predictor(Protocol):
@@ -40,4 +48,9 @@ class Predictor(Protocol):
 
     def predict(self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]) -> Iterator[FrameLogits]:
         """Yield each frame's logits once, in any order. Object k of the logits is `prompts[k]`."""
+        ...
+
+    def look(self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]) -> list[torch.Tensor | None]:
+        """One object in each picture: `frames[k]` shows the object of `prompts[k]`, prompted as frame 0. Float32 logits h×w each;
+        None where the object is not found. A mask prompt is a hint here, not an answer."""
         ...

@@ -49,11 +49,14 @@ class OfficialSam2:
         model.memory_attention.register_forward_pre_hook(_same_dtype, with_kwargs=True)
 
     def predict(self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]) -> Iterator[FrameLogits]:
-        prompted = [index for index, prompt in enumerate(prompts) if prompt.points]
+        prompted = [index for index, prompt in enumerate(prompts) if prompt.frames()]
         with torch.inference_mode():
             state = self._state(frames)
-            by_frame = sorted((frame, index) for index in prompted for frame in prompts[index].points)
+            by_frame = sorted((frame, index) for index in prompted for frame in prompts[index].frames())
             for frame, index in by_frame:
+                if frame in prompts[index].masks:
+                    self.model.add_new_mask(state, frame, index, torch.from_numpy(prompts[index].masks[frame] > 0))
+                    continue
                 points, labels = prompts[index].points[frame]
                 scaled = model_points(points, frames[frame], self.model.image_size) / self.model.image_size
                 self.model.add_new_points_or_box(state, frame, index, points=scaled, labels=labels, normalize_coords=False)
@@ -62,6 +65,27 @@ class OfficialSam2:
             for frame, objects, logits in self.model.propagate_in_video(state, start_frame_idx=0):
                 order = np.argsort(objects)
                 yield FrameLogits(frame, np.asarray(objects, np.int64)[order], logits[order, 0].float())
+
+    def look(self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]) -> list[torch.Tensor | None]:
+        """SAM2's image predictor, picture by picture (whatever its object score says, which that predictor does not tell)."""
+        from sam2.sam2_image_predictor import SAM2ImagePredictor
+
+        predictor, found = SAM2ImagePredictor(self.model), []
+        predictor._bb_feat_sizes = [(self.model.image_size // stride,) * 2 for stride in (4, 8, 16)]  # it knows 1024² only
+        for frame, prompt in zip(frames, prompts, strict=True):
+            with torch.inference_mode():
+                predictor.set_image(frame.image)
+                points, labels = prompt.points.get(0, (None, None))
+                if points is not None:
+                    points = model_points(points, frame, self.model.image_size) / self.model.image_size
+                hint = prompt.masks.get(0)
+                asked = None if labels is None else {"point_labels": torch.from_numpy(labels)[None]}
+                multimask = hint is None and self.model._use_multimask(True, asked)
+                _, quality, low = predictor.predict(
+                    point_coords=points, point_labels=labels, mask_input=None if hint is None else hint[None],
+                    multimask_output=multimask, return_logits=True, normalize_coords=False)
+            found.append(torch.from_numpy(low[int(quality.argmax())]))
+        return found
 
     def _state(self, frames: Sequence[FrameInput]) -> dict[str, Any]:
         """What `init_state` makes of a folder of JPEGs, made of frames in memory."""

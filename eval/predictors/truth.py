@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from eval.merge import FrameLogits
 from eval.predictors import FrameInput, ObjectPrompt
@@ -28,14 +29,20 @@ class GroundTruth:
         ids = np.array([prompt.id for prompt in prompts], np.int64)
         for index, frame in enumerate(frames):
             seen = np.flatnonzero(np.bincount(frame.labels.ravel(), minlength=65536)[ids])
-            masks = frame.labels[None] == ids[seen, None, None]
-            if self.logit_size_px:
-                size = (self.logit_size_px, self.logit_size_px)
-                small = [cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) for mask in masks]
-                logits = np.array(small, np.float32).reshape(-1, *size) * (2 * LOGIT) - LOGIT
-            else:
-                logits = np.where(masks, np.float32(LOGIT), np.float32(-LOGIT))
-            yield FrameLogits(index, seen, torch.from_numpy(logits))
+            yield FrameLogits(index, seen, torch.from_numpy(self._logits(frame, ids[seen])))
+
+    def look(self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]) -> list[torch.Tensor | None]:
+        logits = (self._logits(frame, np.array([prompt.id])) for frame, prompt in zip(frames, prompts, strict=True))
+        return [torch.from_numpy(own[0]) if (own > -LOGIT).any() else None for own in logits]
+
+    def _logits(self, frame: FrameInput, ids: NDArray[np.int64]) -> NDArray[np.int8 | np.float32]:
+        """K×h×w, int8 at the frame's own resolution."""
+        masks = frame.labels[None] == ids[:, None, None]
+        if not self.logit_size_px:
+            return np.where(masks, np.int8(LOGIT), np.int8(-LOGIT))
+        size = (self.logit_size_px, self.logit_size_px)
+        small = [cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) for mask in masks]
+        return np.array(small, np.float32).reshape(-1, *size) * np.float32(2 * LOGIT) - np.float32(LOGIT)
 
 
 class Empty:
@@ -46,3 +53,6 @@ class Empty:
     def predict(self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]) -> Iterator[FrameLogits]:
         for index in range(len(frames)):
             yield FrameLogits(index, np.zeros(0, np.int64), torch.zeros(0, 1, 1))
+
+    def look(self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]) -> list[torch.Tensor | None]:
+        return [None] * len(frames)

@@ -102,8 +102,8 @@ def test_what_is_no_result_is_refused(evaluations: Path, tmp_path: Path) -> None
     (tmp_path / "results.json").write_text("{")
     with pytest.raises(DataError, match="not what pano eval writes"):
         compare([tmp_path])
-    with pytest.raises(DataError, match="version 2, this panoforge reads panoforge-results version 1"):
-        compare([changed(evaluations, "newer", lambda c: c.update(schema_version=2))])
+    with pytest.raises(DataError, match="version 1, this panoforge reads panoforge-results version 2"):
+        compare([changed(evaluations, "newer", lambda c: c.update(schema_version=1))])
     with pytest.raises(DataError, match="no scored instances"):
         compare([changed(evaluations, "bare", lambda c: c.update(rows=[]))])
 

@@ -77,17 +77,19 @@ def test_means() -> None:
 
 
 def test_groups_are_a_partition_with_the_right_means() -> None:
-    from eval.results import Row, group_scores
+    from eval.results import Row
+    from eval.scores import group_scores
 
     def row(iou_: float, lat_deg: float, area_sr: float, *flags: str) -> Row:
         return Row(key="k", method="scan", role="model", predictor="p", id=1, category="c", flags=flags, pixels=1, area_sr=area_sr,
                    lon_deg=0, lat_deg=lat_deg, u=0, v=0, frames=1, predicted_pixels=0, both_pixels=0, iou=iou_, iou_cos=0.0,
-                   boundary_f=0.0)
+                   boundary_f=0.0, j_sphere=0.0, f_sphere=0.0, score=0.0, best_id=0, best_iou=0.0)
 
     found = group_scores([row(1.0, -80, 0.5, "pole", "seam"), row(0.5, 10, 0.001), row(0.0, -20, 0.01, "seam")])
     table = {(e["by"], e["group"]): (e["instances"], e["miou"]) for e in found}
     assert table["latitude of the click", "below 30°"] == (2, 0.25) and table["latitude of the click", "above 60°"] == (1, 1.0)
     assert table["size", "small"] == (1, 0.5) and table["size", "medium"] == (1, 0.0) and table["size", "large"] == (1, 1.0)
     assert table["crossing", "over a pole"] == (1, 1.0) and table["crossing", "over the seam"] == (1, 0.0)
+    assert table["category", "c"] == (3, 0.5)
     for by in {key[0] for key in table}:
         assert sum(n for (b, _), (n, _) in table.items() if b == by) == 3

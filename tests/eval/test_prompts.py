@@ -9,9 +9,10 @@ import synthetic
 
 from eval.config import EvalConfig
 from eval.methods import get_method
-from eval.prompts import angular_distance_squared, click_instances, interior_pixel, project_prompts, save_prompts
-from eval.results import Row
-from pano.masks import instance_stats
+from eval.promptfile import PromptFile, panorama_entry, save_prompts
+from eval.prompts import angular_distance_squared, click_instances, interior_pixel, project_prompts, prompt_instances
+from pano.errors import DataError
+from pano.masks import decode_rle, instance_stats
 from pano.sphere import angle_between, pixel_to_direction, view_pixel_to_direction
 
 
@@ -105,18 +106,89 @@ def test_a_click_goes_into_every_view_that_sees_it_and_nowhere_else() -> None:
                 assert angle_between(axis, direction) > np.pi / 4 - 1e-9
 
 
-def test_prompts_are_deterministic_and_saved(tmp_path: Path) -> None:
+def test_further_clicks_keep_away_from_the_edge_and_from_each_other() -> None:
+    """Each is the farthest pixel from everything that is outside or clicked, by comparing all pairs."""
+    rng = np.random.default_rng(5)
+    for case in range(60):
+        mask = random_mask(rng, case)
+        (prompt,) = click_instances(mask.astype(np.uint16), [1], 5)
+        left = mask.copy()
+        assert len(prompt.clicks) == min(5, mask.sum())
+        for click in prompt.clicks:
+            distance = brute_distance(left)
+            assert left[click.v, click.u] and distance[click.v, click.u] == pytest.approx(distance.max(), abs=1e-5), case
+            left[click.v, click.u] = False
+        (alone,) = click_instances(mask.astype(np.uint16), [1])
+        assert (alone.clicks[0].u, alone.clicks[0].v) == (prompt.clicks[0].u, prompt.clicks[0].v)
+
+
+def test_a_box_goes_into_the_frame_that_sees_most_of_it() -> None:
+    labels = np.zeros((128, 256), np.uint16)
+    labels[50:70, 250:], labels[50:70, :14] = 1, 1  # over the seam
+    plan = get_method("scan").plan(256, 128, EvalConfig.model_validate({"scan": {"size_px": 64}}))
+    (prompt,) = prompt_instances(labels, [1], "box")
+    assert (prompt.box.u0, prompt.box.width, prompt.box.v0, prompt.box.height) == (250, 20, 50, 20)
+    (seen,) = project_prompts([prompt], plan.projections)
+    (index,), (corners, kinds) = seen.points.keys(), next(iter(seen.points.values()))
+    assert kinds.tolist() == [2, 3] and (corners[0] < corners[1]).all()
+    inside = [int(p.project(directions(256, 128)[labels == 1])[2].sum()) for p in plan.projections]
+    assert inside[index] == max(inside) == (labels == 1).sum()
+    x, y, _ = plan.projections[index].project(directions(256, 128)[labels == 1])
+    low, high = np.array([x.min(), y.min()]), np.array([x.max(), y.max()])
+    assert (corners[0] <= low + 1e-6).all() and (corners[1] >= high - 1e-6).all()  # holds every pixel centre
+    assert (corners[0] > low - 3).all() and (corners[1] < high + 3).all()  # and little more
+
+
+def test_a_mask_is_given_whole_in_one_frame() -> None:
     _, labels = synthetic.caps(np.random.default_rng(0), 256, 5)
-    first, second = click_instances(labels, [1, 4]), click_instances(labels, [1, 4])
-    assert [p.clicks[0].u for p in first] == [p.clicks[0].u for p in second]
-    click = first[1].clicks[0]
-    row = Row(key="k", method="scan", role="model", predictor="SAM2", id=4, category="lamp", flags=(), pixels=9, area_sr=0.1,
-              lon_deg=click.lon_deg, lat_deg=click.lat_deg, u=click.u, v=click.v, frames=4, predicted_pixels=0, both_pixels=0,
-              iou=0.0, iou_cos=0.0, boundary_f=0.0)
-    save_prompts(tmp_path / "prompts.json", {"k": (256, 128, [row])}, "id")
-    saved = json.loads((tmp_path / "prompts.json").read_text())
-    (instance,) = saved["panoramas"]["k"]["instances"]
-    assert instance["id"] == 4 and saved["protocol_id"] == "id"
-    lon, lat = np.radians(instance["clicks"][0]["lon_deg"]), np.radians(instance["clicks"][0]["lat_deg"])
-    again = np.array([np.cos(lat) * np.sin(lon), np.cos(lat) * np.cos(lon), np.sin(lat)])
-    assert angle_between(again, click.direction) < 1e-7
+    plan = get_method("scan").plan(256, 128, EvalConfig.model_validate({"scan": {"size_px": 64}}))
+    prompts = prompt_instances(labels, [2, 3], "mask")
+    for prompt, seen in zip(prompts, project_prompts(prompts, plan.projections), strict=True):
+        np.testing.assert_array_equal(decode_rle(prompt.mask), labels == prompt.id)
+        ((index, given),) = seen.masks.items()
+        assert not seen.points and seen.frames() == {index}
+        from pano.views import wrap_panorama
+
+        expected = plan.projections[index].sample(wrap_panorama(labels), labels=True) == prompt.id
+        np.testing.assert_array_equal(given > 0, expected)
+
+
+@pytest.mark.parametrize(("kind", "clicks"), [("click", 1), ("click", 5), ("box", 1), ("mask", 1)])
+def test_prompts_are_deterministic_and_come_back_from_their_file(tmp_path: Path, kind: str, clicks: int) -> None:
+    _, labels = synthetic.caps(np.random.default_rng(0), 256, 5)
+    prompts = prompt_instances(labels, [1, 4], kind, clicks)
+    save_prompts(tmp_path / "prompts.json", {"k": panorama_entry(prompts, 256, 128)}, "id")
+    again = PromptFile(tmp_path / "prompts.json").prompts("k", labels)
+    save_prompts(tmp_path / "again.json", {"k": panorama_entry(again, 256, 128)}, "id")
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "prompts.json").read_bytes()
+    for one, other in zip(prompts, again, strict=True):
+        assert (one.id, one.box, one.mask) == (other.id, other.box, other.mask) and len(one.clicks) == len(other.clicks)
+        for a, b in zip(one.clicks, other.clicks, strict=True):
+            assert angle_between(a.direction, b.direction) < 1e-7 and (a.u, a.v, a.label) == (b.u, b.v, b.label)
+
+
+def test_a_prompts_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    _, labels = synthetic.caps(np.random.default_rng(0), 256, 5)
+    path = tmp_path / "prompts.json"
+    entry = panorama_entry(prompt_instances(labels, [1], "click"), 256, 128)
+
+    def refuses(change: dict, said: str) -> None:
+        save_prompts(path, {"k": {**entry, **change}}, "id")
+        with pytest.raises(DataError, match=said):
+            PromptFile(path).prompts("k", labels)
+
+    click = entry["instances"][0]["clicks"][0]
+    refuses({"width": 512}, "they are for 512×128, the panorama has 256×128")
+    refuses({"instances": [{"id": 77, "clicks": [click]}]}, "id 77 is not in the label map")
+    refuses({"instances": [{"id": 1, "clicks": [{**click, "u": 256}]}]}, "a click of id 1 is outside of the panorama")
+    refuses({"instances": [{"id": 1}]}, "id 1 needs clicks, or a box, or a mask")
+    refuses({"instances": [{"clicks": [click]}]}, "KeyError 'id'")
+    refuses({"instances": [{"id": 1, "box": {"u0": 250, "v0": 120, "width": 9, "height": 9}}]}, "box of id 1 is outside")
+    with pytest.raises(DataError, match="no prompts for panorama other"):
+        PromptFile(path).prompts("other", labels)
+    path.write_text(json.dumps({"format": "panoforge-prompts", "schema_version": 1, "panoramas": {}}))
+    with pytest.raises(DataError, match="version 1; this panoforge reads panoforge-prompts version 2"):
+        PromptFile(path)
+    path.write_text("[]")
+    with pytest.raises(DataError, match="is no prompts file"):
+        PromptFile(path)

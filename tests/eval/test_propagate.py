@@ -90,3 +90,41 @@ def test_old_memories_are_dropped(model) -> None:
     memory = _Memory(recent={t: torch.zeros(1) for t in range(20)}, recent_pointer={t: torch.zeros(1) for t in range(20)})
     memory.forget(20, memories=6, pointers=15)
     assert sorted(memory.recent) == list(range(14, 20)) and sorted(memory.recent_pointer) == list(range(5, 20))
+
+
+def test_mask_prompts_equal_the_official_predictor(model) -> None:
+    """A mask in one frame, among objects that are clicked; masks at the frame's size and at the model's."""
+    rng = np.random.default_rng(3)
+    frames, prompts = scene(rng, n_frames=7, n_objects=4)
+    for k, (frame, side) in enumerate([(2, 96), (0, SIZE), (5, 96)]):
+        mask = np.full((side, side), -10.0, np.float32)
+        mask[side // 5 : side // 2, side // 6 * (k + 1) : side // 6 * (k + 3)] = 10.0
+        prompts[k] = ObjectPrompt(k + 1, {}, {frame: mask})
+    official = dense(list(OfficialSam2(model).predict(frames, prompts)), 4)
+    for max_batch in (64, 1):
+        ours = dense(list(BatchedSam2(model, max_batch=max_batch).predict(frames, prompts)), 4)
+        np.testing.assert_array_equal(ours == -1024, official == -1024)
+        np.testing.assert_allclose(ours, official, atol=1e-4)
+    assert (official[2, 0] > 0).any() and (official[2, 0] < 0).any()
+
+
+def test_looks_equal_the_official_image_predictor(model) -> None:
+    """Clicks, boxes, masks and both, each in its own picture, in batches of any size."""
+    rng = np.random.default_rng(4)
+    images, nothing = rng.integers(0, 256, (7, SIZE, SIZE, 3)).astype(np.uint8), np.zeros((SIZE, SIZE), np.uint16)
+    frames = [FrameInput(image, nothing) for image in images]
+    hints = [rng.normal(0, 6, (SIZE // 4, SIZE // 4)).astype(np.float32) for _ in frames]
+    click = (np.array([[20.3, 31.0]]), np.array([1], np.int32))
+    box = (np.array([[5.0, 9.5], [40.0, 50.0], [20.0, 30.0]]), np.array([2, 3, 1], np.int32))
+    prompts = [
+        ObjectPrompt(1, {0: click}), ObjectPrompt(2, {0: click}, {0: hints[1]}), ObjectPrompt(3, {}, {0: hints[2]}),
+        ObjectPrompt(4, {0: box}), ObjectPrompt(5, {0: box}, {0: hints[4]}), ObjectPrompt(6, {0: click}),
+        ObjectPrompt(7, {0: click}),
+    ]
+    official = OfficialSam2(model).look(frames, prompts)
+    for batch in (1, 3, 8):
+        ours = BatchedSam2(model, encode_batch=batch).look(frames, prompts)
+        found = [k for k, logits in enumerate(ours) if logits is not None]
+        assert len(found) >= 2
+        for k in found:
+            np.testing.assert_allclose(ours[k].numpy(), official[k].numpy(), atol=1e-4, err_msg=str(k))

@@ -99,11 +99,11 @@ def test_interrupted_and_run_again_gives_the_same(caps_dataset: Path, tmp_path: 
     whole = run_evaluation(config(), caps_dataset, tmp_path / "whole")
     calls, real = [], run.evaluate_sample
 
-    def dies_at_the_third(cfg: EvalConfig, sample: object, contestants: object) -> object:
+    def dies_at_the_third(cfg: EvalConfig, sample: object, *others: object) -> object:
         calls.append(sample.key)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return real(cfg, sample, contestants)
+        return real(cfg, sample, *others)
 
     monkeypatch.setattr(run, "evaluate_sample", dies_at_the_third)
     with pytest.raises(KeyboardInterrupt):

@@ -1,11 +1,13 @@
 """Scan trajectories: the paper's grid, the zig-zag, the closed loop, full coverage of the sphere."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pano.scan import ScanSpec, random_yaw0_deg, scan_grid, scan_views
+from pano.scan import ScanSpec, random_yaw0_deg, scan_grid, scan_order, scan_views
 from pano.sphere import angle_between, direction_to_view_pixel, lonlat_to_direction, pixel_to_direction, view_rotation
 
 
@@ -63,3 +65,22 @@ def test_impossible_specs_are_refused():
         ScanSpec(90, 1.0)
     with pytest.raises(ValueError, match="fov_deg must be in"):
         ScanSpec(10)
+
+
+@pytest.mark.parametrize("trajectory", ["column_first", "row_first", "spiral", "random"])
+def test_every_trajectory_visits_every_view_once(trajectory):
+    order = scan_order(8, 3, trajectory)
+    assert sorted(order) == [(column, row) for column in range(8) for row in range(3)]
+    assert order == scan_order(8, 3, trajectory)
+    views = scan_views(ScanSpec(size_px=8), 10.0, trajectory)
+    key = lambda view: (view.yaw_deg, view.pitch_deg)  # noqa: E731
+    assert sorted(views, key=key) == sorted(scan_views(ScanSpec(size_px=8), 10.0), key=key)
+    steps = [(abs(a[0] - b[0]), abs(a[1] - b[1])) for a, b in itertools.pairwise(order)]
+    if trajectory in ("column_first", "row_first"):
+        assert set(steps) == {(0, 1), (1, 0)}  # never more than to a neighbour
+    elif trajectory == "spiral":
+        assert {min(c, 8 - c) + 3 * r for c, r in steps} == {1, 4}  # the next to the right, at the end of a turn also one up
+    else:
+        assert len(set(steps)) > 6
+    with pytest.raises(ValueError, match="trajectory is one of column_first, row_first, spiral, random, got 'zigzag'"):
+        scan_order(8, 3, "zigzag")
