@@ -75,10 +75,15 @@ def _bpy_check() -> Check:
     return Check("bpy", "ok", f"Blender {found['version']}, Cycles devices: {devices}")
 
 
-def _antlandscape_check() -> Check:
+def _infinigen_check() -> Check:
+    from cluster.sources import antlandscape_installed
+
     if find_spec("infinigen2") is None:
         return Check("infinigen", "limited", "not installed: no procedural scenes", "pip install 'panoforge[datagen]'")
-    return Check("infinigen", "ok", "2.x rooms; rocks of the add-on antlandscape are replaced where it is missing, and noted")
+    if antlandscape_installed():
+        return Check("infinigen", "ok", "2.x with Blender's extension A.N.T. Landscape: every scene source, landscapes too")
+    return Check("infinigen", "limited", "2.x, but no landscapes, and rocks are replaced (noted in the metadata): Blender's "
+                 "extension A.N.T. Landscape is not installed", "set antlandscape to a zip file of it, or to online")
 
 
 def _torch_check() -> Check:
@@ -150,7 +155,7 @@ def diagnose(folder: Path, on_check: Callable[[str], None] = lambda name: None) 
     """All checks, in the order in which the stages need them."""
     checks: list[tuple[str, Callable[[], Check]]] = [
         ("python", _python_check), ("memory", _memory_check), ("disk", lambda: _disk_check(folder)), ("bpy", _bpy_check),
-        ("infinigen", _antlandscape_check), ("ray", _ray_check), ("torch", _torch_check), ("sam2", _sam2_check),
+        ("infinigen", _infinigen_check), ("ray", _ray_check), ("torch", _torch_check), ("sam2", _sam2_check),
     ]
     found = []
     for name, check in checks:

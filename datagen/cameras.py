@@ -7,13 +7,15 @@ each next one adds the most that no chosen one sees (greedy coverage, within 1 â
 Everything follows from the seed; the order in which candidates are evaluated does not matter.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datagen.config import CameraSettings, QualitySettings
+from datagen.poses import FixedPose
 from datagen.quality import RejectedScene
 from datagen.sources.base import Region
 from datagen.surface import Surface, fibonacci_directions
@@ -35,19 +37,33 @@ class Place:
 
 
 def choose_poses(
-    surface: Surface, region: Region, indoor: bool, camera: CameraSettings, quality: QualitySettings, count: int, seed: int
+    surface: Surface, regions: Sequence[Region], indoor: bool, camera: CameraSettings, quality: QualitySettings, count: int,
+    seed: int,
 ) -> list[Pose]:
-    """Up to `count` poses in the order of preference. Raises RejectedScene("no_place") when nowhere is free."""
-    place_rng, heading_rng = np.random.default_rng([seed, 1]), np.random.default_rng([seed, 2])
-    floor = region.floor_z
-    low = np.array([*region.low[:2], floor + camera.eye_height_m[0]])
-    high = np.array([*region.high[:2], min(floor + camera.eye_height_m[1], region.high[2])])
-    points = low + place_rng.random((CANDIDATES, 3)) * np.maximum(high - low, 0)
-    places, refused = free_places(surface, points, indoor, camera.clearance_m, quality)
+    """Up to `count` poses in the order of preference. Raises RejectedScene("no_place") when nowhere is free. A house has a
+    region per room: a room that no chosen place sees adds the most, so rooms take turns."""
+    heading_rng = np.random.default_rng([seed, 2])
+    places: list[Place] = []
+    refused: Counter[str] = Counter()
+    for number, region in enumerate(regions):
+        place_rng = np.random.default_rng([seed, 1, number] if number else [seed, 1])
+        found, not_free = free_places(surface, candidates(region, camera, place_rng), indoor, camera.clearance_m, quality)
+        places += found
+        refused.update(not_free)
     if not places:
-        raise RejectedScene("no_place", f"none of {CANDIDATES} places is free: {refused}")
+        raise RejectedScene("no_place", f"none of {CANDIDATES * len(regions)} places is free: {dict(refused)}")
     chosen = greedy_coverage(places, count) if camera.choose == "coverage" else list(range(min(count, len(places))))
     return [make_pose(places[index], camera, heading_rng) for index in chosen]
+
+
+def candidates(region: Region, camera: CameraSettings, rng: np.random.Generator) -> NDArray[np.float64]:
+    """(CANDIDATES, 3) points in the region: at eye height above its floor, or anywhere in it for `free`."""
+    floor, ceiling = region.floor_z, region.high[2]
+    bottom, top = (floor + camera.eye_height_m[0], min(floor + camera.eye_height_m[1], ceiling))
+    if camera.placement == "free":
+        bottom, top = floor + camera.clearance_m, ceiling - camera.clearance_m
+    low, high = np.array([*region.low[:2], bottom]), np.array([*region.high[:2], top])
+    return low + rng.random((CANDIDATES, 3)) * np.maximum(high - low, 0)
 
 
 def free_places(
@@ -95,6 +111,15 @@ def make_pose(place: Place, camera: CameraSettings, rng: np.random.Generator) ->
     x, y, z = (float(value) for value in place.position)
     return Pose(position_m=(x, y, z), yaw_deg=yaw, pitch_deg=pitch, roll_deg=roll,
                 world_from_pano=matrix_rows(rotation), clearance_m=place.clearance_m)
+
+
+def fixed_pose(pose: FixedPose, surface: Surface) -> Pose:
+    """A pose that the user gave, with the clearance it has."""
+    position = (pose.x_m, pose.y_m, pose.z_m)
+    clearance = surface.clearance_m(np.array(position))
+    return Pose(position_m=position, yaw_deg=pose.yaw_deg, pitch_deg=pose.pitch_deg, roll_deg=pose.roll_deg,
+                world_from_pano=matrix_rows(world_from_pano(pose.yaw_deg, pose.pitch_deg, pose.roll_deg)),
+                clearance_m=clearance if np.isfinite(clearance) else None)
 
 
 def matrix_rows(matrix: Iterable[Iterable[float]]) -> tuple[Vector, Vector, Vector]:

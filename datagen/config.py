@@ -6,13 +6,17 @@ list, and so that scene 7 is the same scene whether 8 or 80,000 are asked for.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-Room = Literal["livingroom", "bedroom", "bathroom", "diningroom", "kitchen"]
-ROOMS: tuple[Room, ...] = get_args(Room)
+from datagen.poses import FixedPose, read_poses
+from datagen.sources.settings import AnySource, BlendSource, RoomsSource, Settings, Source
+
+__all__ = ["BlendSource", "CameraSettings", "QualitySettings", "RenderConfig", "RoomsSource", "SceneJob", "plan_scene",
+           "plan_scenes", "scene_seed", "source_of"]
+
 # How each rendered product is stored. rgb has two forms and is settled by `rgb_format`.
 PRODUCT_SUFFIXES = {
     "instance": "instance.zst", "depth": "depth.zst", "normal": "normal.zst", "semantic": "semantic.zst",
@@ -21,54 +25,15 @@ PRODUCT_SUFFIXES = {
 ProductName = Literal["rgb", "instance", "depth", "normal", "semantic", "albedo"]
 
 
-class Settings(BaseModel):
-    """Base of every config model: a key that nothing reads is a mistake, never ignored."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class RoomsSource(Settings):
-    """Single furnished rooms of Infinigen 2, taken in turn."""
-
-    source: Literal["infinigen2.rooms"]
-    rooms: Annotated[tuple[Room, ...], Field(min_length=1)] = ROOMS
-
-    @property
-    def variants(self) -> tuple[str, ...]:
-        """Names of the kinds of scene that this source makes."""
-        return tuple(self.rooms)
-
-
-class FloatingSource(Settings):
-    """Infinigen 2 objects floating in a void or a bare box, with hard occlusions."""
-
-    source: Literal["infinigen2.floating"]
-
-    @property
-    def variants(self) -> tuple[str, ...]:
-        return ("floating",)
-
-
-class BlendSource(Settings):
-    """Somebody's .blend files, opened with their scripts off. `paths` must exist where the worker runs."""
-
-    source: Literal["blend"]
-    paths: Annotated[tuple[str, ...], Field(min_length=1)]
-
-    @property
-    def variants(self) -> tuple[str, ...]:
-        return tuple(self.paths)
-
-
-Source = Annotated[RoomsSource | FloatingSource | BlendSource, Field(discriminator="source")]
-
-
 class CameraSettings(Settings):
     """Where a panorama may be taken from. Lengths in metres, angles in degrees."""
 
+    placement: Literal["eye_height", "free"] = "eye_height"  # free: anywhere between floor and ceiling
     eye_height_m: tuple[float, float] = (1.3, 1.7)  # uniform; a standing or sitting person, as in real captures
     clearance_m: Annotated[float, Field(gt=0)] = 0.35  # nearer surfaces fill a third of the sphere
     tilt_deg: Annotated[float, Field(ge=0, le=45)] = 0.0  # largest pitch and roll, uniform
+    # Instead of choosing: poses, or the .json or .csv file that holds them (datagen/poses.py).
+    poses: Annotated[tuple[FixedPose, ...], BeforeValidator(read_poses)] = ()
     tries: Annotated[int, Field(ge=1, le=100)] = 6  # poses rendered before a scene is given up
     choose: Literal["random", "coverage"] = "coverage"  # of the free places: any, or the set that sees most
 
@@ -92,6 +57,7 @@ class RenderConfig(Settings):
     """The `render:` section of a config."""
 
     sources: Annotated[tuple[Source, ...], Field(min_length=1)] = (RoomsSource(source="infinigen2.rooms"),)
+    antlandscape: str = "installed"  # Blender's extension for Infinigen's landscapes: installed, online, or a zip file's path
     scenes: Annotated[int, Field(ge=1, le=10_000_000)] = 1
     cameras_per_scene: Annotated[int, Field(ge=1, le=64)] = 2
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -112,6 +78,7 @@ class RenderConfig(Settings):
     subdivision_cap: Annotated[int, Field(ge=0, le=6)] = 2
     displacement: Literal["off", "bump", "true"] = "off"  # of materials; see datagen/materials.py for what each costs
     secondary_materials: Literal["flat", "full"] = "flat"  # what diffusely bounced light sees of a material
+    glass: Literal["solid", "see-through"] = "solid"  # what ids, depth and normals show where one looks through glass
     device: Literal["auto", "cpu", "cuda", "optix", "hip", "oneapi", "metal"] = "auto"
     threads: Annotated[int, Field(ge=0, le=1024)] = 0  # 0: all cores
     time_limit_s: Annotated[float, Field(gt=0)] = 3600.0  # per scene; the parent process enforces it
@@ -149,6 +116,7 @@ class SceneJob:
     variant: str  # e.g. kitchen, or a path for source blend
     seeds: tuple[int, ...]
     cameras: int
+    entry: int = 0  # which of the config's sources
 
     def sample_key(self, camera: int) -> str:
         """Key of the panorama of one camera; the keys of a scene sort by camera."""
@@ -169,11 +137,16 @@ def plan_scenes(config: RenderConfig) -> list[SceneJob]:
 
 def plan_scene(config: RenderConfig, index: int) -> SceneJob:
     """Scene `index` of a run, without those before it: a resumed run of 183,440 scenes plans only what is missing."""
-    kinds = [(source.source, variant) for source in config.sources for variant in source.variants]
+    kinds = [(entry, variant) for entry, source in enumerate(config.sources) for variant in source.variants]
     return _scene_job(config, index, *kinds[index % len(kinds)])
 
 
-def _scene_job(config: RenderConfig, index: int, source: str, variant: str) -> SceneJob:
-    name = {"infinigen2.rooms": f"rooms-{variant}", "infinigen2.floating": "floating", "blend": "blend"}[source]
+def _scene_job(config: RenderConfig, index: int, entry: int, variant: str) -> SceneJob:
+    source = config.sources[entry]
     seeds = tuple(scene_seed(config.seed, index, attempt) for attempt in range(config.scene_tries))
-    return SceneJob(index, f"{name}-{index:08d}", source, variant, seeds, config.cameras_per_scene)
+    return SceneJob(index, f"{source.slug(variant)}-{index:08d}", source.source, variant, seeds, config.cameras_per_scene, entry)
+
+
+def source_of(config: RenderConfig, job: SceneJob) -> AnySource:
+    """The entry of the config that `job` was planned from."""
+    return config.sources[job.entry]

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 import bpy
 import numpy as np
 
-ROCK_ADDON = "bl_ext.blender_org.antlandscape"
+from datagen.extension import antlandscape_available
+
 ROCK_NOTE = "infinigen2 rock_rand replaced by bowl_rand: Blender add-on antlandscape is not installed"
 
 
@@ -35,19 +36,12 @@ def delete_leftovers(keep: Iterable[bpy.types.Object]) -> int:
     return len(doomed)
 
 
-def rock_addon_installed() -> bool:
-    """Whether Blender can load the A.N.T. Landscape extension without going online."""
-    import addon_utils
-
-    return any(module.__name__ == ROCK_ADDON for module in addon_utils.modules(refresh=True))
-
-
 @contextlib.contextmanager
 def rocks_without_addon(on_replaced: Callable[[str], None]) -> Iterator[None]:
     """Defect: rocks among the small decorations need the add-on `antlandscape`, which Blender fetches online, and the
     whole scene fails where it cannot. While this is open and the add-on is missing, a bowl is made in place of each
     rock, from the same random stream; `on_replaced` gets the note each time that happens."""
-    if rock_addon_installed():
+    if antlandscape_available():
         yield
         return
     from infinigen2.objects import boulder, bowl

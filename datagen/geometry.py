@@ -120,6 +120,15 @@ def _replace_data(obj: bpy.types.Object, mesh: bpy.types.Mesh) -> bpy.types.Obje
     return real
 
 
+def indexed_objects() -> dict[int, list[bpy.types.Object]]:
+    """The mesh objects that render, by pass index, in the order of their names."""
+    found: dict[int, list[bpy.types.Object]] = {}
+    for obj in sorted(bpy.context.scene.objects, key=lambda obj: obj.name):
+        if obj.type == "MESH" and obj.pass_index and not obj.hide_render and len(obj.data.polygons):
+            found.setdefault(obj.pass_index, []).append(obj)
+    return found
+
+
 def hide_all_but(things: Iterable[Thing]) -> None:
     """Nothing that carries no index may render: what no thing owns is hidden, lights and cameras aside."""
     for obj in bpy.context.scene.objects:

@@ -7,7 +7,7 @@ named child streams, so a panorama depends neither on how many are made nor on t
 
 import os
 import platform
-import time
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,8 +15,11 @@ import bpy
 import numpy as np
 from numpy.typing import NDArray
 
-from datagen import cameras, geometry, materials, quality, render
-from datagen.config import RenderConfig
+from datagen import cameras, geometry, glass, materials, quality, render
+from datagen.config import RenderConfig, source_of
+from datagen.extension import provide_antlandscape
+from datagen.instances import SceneInstances
+from datagen.poses import poses_of
 from datagen.quality import RejectedScene
 from datagen.sources.base import Scene, SceneFailed, make_scene
 from datagen.surface import Surface, scene_surface
@@ -27,6 +30,7 @@ from pano.staged import write_staged
 
 PROBE_WIDTH = 256
 CAMERA_STREAM = 0xCA3E7A
+SHARED = ("generate", "prepare", "probe")  # phases that all panoramas of a scene share
 
 
 def render_scene(request: SceneRequest, timer: Timer, folder: Path) -> SceneResult:
@@ -46,7 +50,7 @@ def render_scene(request: SceneRequest, timer: Timer, folder: Path) -> SceneResu
             break
     return SceneResult(
         key=request.scene.key, outcome="done" if panoramas else "rejected", panoramas=tuple(panoramas),
-        rejections=tuple(rejections), timings_s=timer.seconds, cpu_s=cpu_seconds(),
+        rejections=tuple(rejections), timings_s=timer.seconds, cpu_s=cpu_seconds(), cpu_by_phase_s=timer.cpu,
         peak_memory_mb=peak_memory_mb(), device=device, notes=notes)
 
 
@@ -60,8 +64,10 @@ class SceneAttempt:
             geometry.prepare(self.scene.things, self.config.subdivision_cap)
             geometry.hide_all_but(self.scene.things)
             materials.set_displacement(self.config.displacement)
+            self.instances = SceneInstances()
             self.surface: Surface = scene_surface()
             self.poses: list[Pose] = self._poses()
+            self.panes = self._panes() if self.config.glass == "see-through" else {}
         self.device, warning = render.choose_device(self.config.device, self.config.threads)
         self.notes = self.scene.notes + ((warning,) if warning else ())
         if warning:
@@ -73,15 +79,19 @@ class SceneAttempt:
     def _generate(self) -> Scene:
         bpy.ops.wm.read_factory_settings(use_empty=True)
         with self.timer.phase("generate"):
+            provide_antlandscape(self.config.antlandscape, self.folder / "extensions")
             try:
-                return make_scene(self.request.scene, self.seed)
+                return make_scene(self.request.scene, source_of(self.config, self.request.scene), self.seed)
             except SceneFailed as failed:
                 raise RejectedScene("generator", str(failed)) from failed
 
     def _poses(self) -> list[Pose]:
+        fixed = poses_of(self.config.camera.poses, self.request.scene.key)
+        if fixed:
+            return [cameras.fixed_pose(pose, self.surface) for pose in fixed]
         stream = np.random.SeedSequence([self.seed, CAMERA_STREAM]).generate_state(1, np.uint64)
         count = self.request.scene.cameras + self.config.camera.tries
-        return cameras.choose_poses(self.surface, self.scene.region, self.scene.indoor, self.config.camera,
+        return cameras.choose_poses(self.surface, self.scene.regions, self.scene.indoor, self.config.camera,
                                     self.config.quality, count, int(stream[0]))
 
     def _flatten_materials(self) -> None:
@@ -99,6 +109,18 @@ class SceneAttempt:
         render.place_camera(pose, settings)
         return render.render_passes(settings, self.folder)
 
+    def _panes(self) -> dict[str, int]:
+        """The glass materials and their pass index."""
+        order = materials.index_materials()
+        return {name: order.index(name) + 1 for name in glass.glass_materials()}
+
+    def _behind_glass(self, pose: Pose, settings: render.RenderSettings, front: render.Passes) -> render.Passes:
+        """`front` with what is behind panes filled in, where the config asks for that and a pane is seen."""
+        if front.material is None or not np.isin(front.material, list(self.panes.values())).any():
+            return front
+        with glass.removed(list(self.panes)):
+            return glass.merge(front, self._render(pose, glass.behind_settings(settings)), list(self.panes.values()))
+
     def panoramas(self, rejections: list[Rejection]) -> list[Panorama]:
         """Render pose after pose until enough panoramas are accepted. Refused ones are added to `rejections`."""
         accepted: list[Panorama] = []
@@ -115,24 +137,33 @@ class SceneAttempt:
 
     def _panorama(self, pose: Pose, camera: int) -> Panorama:
         settings = render.RenderSettings.of(self.config, self.seed + camera)
-        passes = self._render(pose, settings)
-        for name, seconds in passes.timings_s.items():
-            self.timer.add(name, seconds)
-        say(", ".join(f"{name} {seconds:.1f} s" for name, seconds in passes.timings_s.items()))
-        start = time.perf_counter()
-        ev = self.config.exposure_ev
-        ev = quality.auto_exposure_ev(passes.linear) if ev is None else ev
-        rgb = render.display_rgb(settings, self.config.view_transform, self.config.look, ev, self.folder)
-        labels, old = dense_ids(passes.index)
-        names = {new: self._label(int(index)) for new, index in enumerate(old, start=1)}
-        structure = frozenset(new for new, label in names.items() if "structure" in label.flags)
-        quality.check_frame(quality.Frame(passes.linear, rgb, labels, passes.depth_m, structure), self.config.quality)
-        timings = {**passes.timings_s, "write": time.perf_counter() - start}
-        meta = self._meta(camera, pose, labels, names, timings)
-        record = write_staged(self.request.staged, meta, self._arrays(passes, rgb, labels, names),
-                              jpeg_quality=self.config.jpeg_quality)
-        self.timer.add("write", time.perf_counter() - start)
-        return Panorama(key=meta.key, sha256=record.sha256, instances=len(meta.instances), timings_s=timings)
+        passes, own = self._render(pose, settings), Timer()
+        try:
+            with own.measure("write"):
+                ev = self.config.exposure_ev
+                ev = quality.auto_exposure_ev(passes.linear) if ev is None else ev
+                rgb = render.display_rgb(settings, self.config.view_transform, self.config.look, ev, self.folder)
+            passes = self._behind_glass(pose, settings, passes)
+            say(", ".join(f"{name} {seconds:.1f} s" for name, seconds in passes.timings_s.items()))
+            with own.measure("write"):
+                labels, old = dense_ids(passes.index)
+                things = {id_: self._label(int(index)) for id_, index in enumerate(old, start=1)}
+                structure = frozenset(id_ for id_, label in things.items() if "structure" in label.flags)
+                quality.check_frame(quality.Frame(passes.linear, rgb, labels, passes.depth_m, structure), self.config.quality)
+            with own.measure("describe"):
+                names = {id_: self._in_space(label, int(old[id_ - 1]), id_, labels, pose) for id_, label in things.items()}
+            with own.measure("write"):
+                arrays = self._arrays(passes, rgb, labels, names)
+                meta = self._meta(camera, pose, labels, names, passes, own)
+                record = write_staged(self.request.staged, meta, arrays, jpeg_quality=self.config.jpeg_quality)
+        finally:
+            for name, seconds in [*passes.timings_s.items(), *own.seconds.items()]:
+                self.timer.add(name, seconds, {**passes.cpu_s, **own.cpu}[name])
+        return Panorama(key=meta.key, sha256=record.sha256, instances=len(meta.instances), timings_s=meta.timings_s)
+
+    def _in_space(self, label: InstanceLabel, index: int, id_: int, labels: NDArray[np.uint16], pose: Pose) -> InstanceLabel:
+        """`label` with the instance's box and visibility."""
+        return replace(label, box_3d=self.instances.box(index), visibility=self.instances.visibility(index, id_, labels, pose))
 
     def _label(self, pass_index: int) -> InstanceLabel:
         thing = self.scene.things[pass_index - 1]
@@ -154,15 +185,16 @@ class SceneAttempt:
         return {suffix: arrays[suffix] for suffix in self.config.product_suffixes}
 
     def _meta(self, camera: int, pose: Pose, labels: NDArray[np.uint16], names: dict[int, InstanceLabel],
-              timings: dict[str, float]) -> SampleMeta:
+              passes: render.Passes, own: Timer) -> SampleMeta:
         job, config = self.request.scene, self.config
-        shared = {name: self.timer.seconds.get(name, 0.0) for name in ("generate", "prepare", "probe")}
+        shared = {name: self.timer.seconds.get(name, 0.0) / job.cameras for name in SHARED}
+        shared_cpu = {name: self.timer.cpu.get(name, 0.0) / job.cameras for name in SHARED}
         return SampleMeta(
             key=job.sample_key(camera), width=config.width, height=config.height,
             source=f"{job.source}/{Path(job.variant).stem}", scene=job.key, seed=self.seed, camera=camera, pose=pose,
             products=config.product_suffixes, instances=instance_table(labels, names, rle=config.rle),
             notes=self.notes, config_sha256=self.request.config_sha256, versions=versions(config, self.scene),
-            timings_s={**{name: seconds / job.cameras for name, seconds in shared.items()}, **timings},
+            timings_s={**shared, **passes.timings_s, **own.seconds}, cpu_s={**shared_cpu, **passes.cpu_s, **own.cpu},
             peak_memory_mb=peak_memory_mb(),
             hardware={"device": self.device, "cpus": str(os.cpu_count()), "machine": platform.machine(),
                       "threads": str(config.threads or os.cpu_count())})

@@ -25,6 +25,7 @@ from mathutils import Matrix
 from numpy.typing import NDArray
 
 from datagen.config import RenderConfig
+from datagen.quality import RejectedScene
 from pano.sample import Pose
 
 SKY_DEPTH_M = 1e9  # Cycles writes 1e10 where a ray meets nothing
@@ -51,11 +52,13 @@ class Passes:
     albedo: NDArray[np.float32] | None
     material: NDArray[np.int32] | None
     timings_s: dict[str, float] = field(default_factory=dict)
+    cpu_s: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """What one render needs to know. A probe is the same with other figures."""
+    """What one render needs to know. A probe is the same with other figures. `alpha_threshold`: a surface less opaque than
+    this leaves the data passes to what is behind it."""
 
     width: int
     height: int
@@ -67,6 +70,7 @@ class RenderSettings:
     albedo: bool
     material_index: bool
     seed: int
+    alpha_threshold: float = 0.0
 
     @property
     def seam_px(self) -> int:
@@ -78,7 +82,7 @@ class RenderSettings:
         """The settings of the final render."""
         return RenderSettings(
             config.width, config.height, config.samples, config.adaptive_threshold, config.max_bounces, config.denoise,
-            config.denoise_quality, "albedo" in config.products, False, seed % 2**31)
+            config.denoise_quality, "albedo" in config.products, config.glass == "see-through", seed % 2**31)
 
     @staticmethod
     def probe(width: int, seed: int) -> "RenderSettings":
@@ -158,7 +162,7 @@ def _configure_layer(settings: RenderSettings) -> None:
     for other in bpy.context.scene.view_layers:
         other.use = other == layer
     layer.material_override, layer.samples = None, 0
-    layer.pass_alpha_threshold = 0.0
+    layer.pass_alpha_threshold = settings.alpha_threshold
     layer.use_pass_combined = layer.use_pass_z = layer.use_pass_object_index = layer.use_pass_normal = True
     layer.use_pass_diffuse_color = layer.use_pass_glossy_color = layer.use_pass_transmission_color = settings.albedo
     layer.use_pass_material_index = settings.material_index
@@ -189,10 +193,11 @@ def place_camera(pose: Pose, settings: RenderSettings) -> None:
 
 
 def render_passes(settings: RenderSettings, folder: Path) -> Passes:
-    """Render the open scene through its camera. `folder` takes the EXR for as long as it is read. Raises RenderFailed."""
+    """Render the open scene through its camera. `folder` takes the EXR for as long as it is read. Raises RenderFailed, and
+    RejectedScene("cycles_error") when Cycles complains on its output about a shader or a texture."""
     path = folder / "passes.exr"
     bpy.context.scene.render.filepath = str(path)
-    with _phase_clock() as clock:
+    with _phase_clock() as clock, _cycles_complaints():
         bpy.ops.render.render(write_still=True)
     if not path.is_file():
         raise RenderFailed("Cycles wrote no image: see the log of this scene")
@@ -202,26 +207,57 @@ def render_passes(settings: RenderSettings, folder: Path) -> Passes:
 
 
 @contextlib.contextmanager
-def _phase_clock() -> Iterator[dict[str, float]]:
+def _cycles_complaints() -> Iterator[None]:
+    """Refuse a render during which Cycles or Blender wrote an error. Shaders that do not compile, or outgrow the SVM's
+    stack, render as something else without any other sign; Infinigen 2 reads the output for that, and so its check is used."""
+    from infinigen2 import context
+    from infinigen2.exporters.render_error_check import CyclesShaderError, detect_cycles_errors
+
+    mode, context.globals.error_mode_cycles_shader = context.globals.error_mode_cycles_shader, "error"
+    try:
+        with detect_cycles_errors(replay=True):
+            yield
+    except CyclesShaderError as error:
+        raise RejectedScene("cycles_error", " | ".join(str(error).splitlines())[:500]) from None
+    finally:
+        context.globals.error_mode_cycles_shader = mode
+
+
+class PhaseClock:
+    """Seconds of a render by phase: on the clock, and of the processor."""
+
+    def __init__(self) -> None:
+        self.wall: dict[str, float] = {}
+        self.cpu: dict[str, float] = {}
+
+
+@contextlib.contextmanager
+def _phase_clock() -> Iterator[PhaseClock]:
     """Time from start to the first sample (sync), to the last (sample), to the end (save). Reads Cycles' own status line,
     which reports the last sample only after the denoiser has run: `sample` includes it."""
-    timings: dict[str, float] = {}
-    marks = {"start": time.perf_counter()}
+    clock = PhaseClock()
+
+    def now() -> tuple[float, float]:
+        return time.perf_counter(), time.process_time()
+
+    marks = {"start": now()}
 
     def on_status(*arguments: object) -> None:
         status = arguments[0] if arguments and isinstance(arguments[0], str) else ""
         if "Sample " in status:
-            marks.setdefault("first", time.perf_counter())
-            marks["last"] = time.perf_counter()
+            marks.setdefault("first", now())
+            marks["last"] = now()
 
     bpy.app.handlers.render_stats.append(on_status)
     try:
-        yield timings
+        yield clock
     finally:
         bpy.app.handlers.render_stats.remove(on_status)
-        end = time.perf_counter()
+        end = now()
         first, last = marks.get("first", end), marks.get("last", end)
-        timings.update(sync=first - marks["start"], sample=last - first, save=end - last)
+        for which, found in enumerate((clock.wall, clock.cpu)):
+            start = marks["start"][which]
+            found.update(sync=first[which] - start, sample=last[which] - first[which], save=end[which] - last[which])
 
 
 def read_exr(path: Path) -> dict[str, NDArray]:
@@ -234,7 +270,7 @@ def read_exr(path: Path) -> dict[str, NDArray]:
     return found
 
 
-def _passes_of(channels: dict[str, NDArray], settings: RenderSettings, timings: dict[str, float]) -> Passes:
+def _passes_of(channels: dict[str, NDArray], settings: RenderSettings, clock: PhaseClock) -> Passes:
     crop = slice(settings.seam_px, settings.seam_px + settings.width)
 
     def get(name: str, components: str = "") -> NDArray:
@@ -254,7 +290,7 @@ def _passes_of(channels: dict[str, NDArray], settings: RenderSettings, timings: 
         normal=unit_normals(get("Normal", "XYZ"), depth),
         albedo=albedo,
         material=whole_numbers(get("IndexMA.X"), "Material Index") if settings.material_index else None,
-        timings_s=timings,
+        timings_s=clock.wall, cpu_s=clock.cpu,
     )
 
 

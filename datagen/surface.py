@@ -72,13 +72,18 @@ def world_triangles(obj: bpy.types.Object) -> tuple[NDArray[np.float64], NDArray
     """(V, 3) world-space vertices and (T, 3) vertex indices of a realised mesh object."""
     mesh = obj.data
     mesh.calc_loop_triangles()
-    points = np.empty(len(mesh.vertices) * 3, np.float32)
-    mesh.vertices.foreach_get("co", points)
     triangles = np.empty(len(mesh.loop_triangles) * 3, np.int32)
     mesh.loop_triangles.foreach_get("vertices", triangles)
+    return world_vertices(obj), triangles.reshape(-1, 3).astype(np.int64)
+
+
+def world_vertices(obj: bpy.types.Object) -> NDArray[np.float64]:
+    """(V, 3) world-space vertices of a realised mesh object."""
+    points = np.empty(len(obj.data.vertices) * 3, np.float32)
+    obj.data.vertices.foreach_get("co", points)
     matrix = np.array(obj.matrix_world)
-    world = points.reshape(-1, 3).astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
-    return world, triangles.reshape(-1, 3).astype(np.int64)
+    world: NDArray[np.float64] = points.reshape(-1, 3).astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+    return world
 
 
 def fibonacci_directions(count: int) -> NDArray[np.float64]:

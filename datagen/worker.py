@@ -64,28 +64,42 @@ class SceneResult(_Message):
     error: str | None = None  # for `failed`: one line; the traceback is in the log
     timings_s: dict[str, float] = {}
     cpu_s: float = 0.0  # core-seconds of this process, imports included: what a panorama really costs
+    cpu_by_phase_s: dict[str, float] = {}
     peak_memory_mb: float = 0.0
     device: str = ""
     notes: tuple[str, ...] = ()
 
 
 class Timer:
-    """Adds up seconds by phase and prints a line when a phase ends, so that a parent can see progress."""
+    """Adds up seconds by phase, on the clock and of the processor (all threads), and prints a line when a phase ends, so
+    that a parent can see progress."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.cpu: dict[str, float] = {}
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
+        """Measure a phase and say how long it took."""
         start = time.perf_counter()
+        try:
+            with self.measure(name):
+                yield
+        finally:
+            say(f"{name} {time.perf_counter() - start:.1f} s")
+
+    @contextmanager
+    def measure(self, name: str) -> Iterator[None]:
+        """Measure a part of a phase."""
+        start, cpu = time.perf_counter(), time.process_time()
         try:
             yield
         finally:
-            self.add(name, time.perf_counter() - start)
-            say(f"{name} {time.perf_counter() - start:.1f} s")
+            self.add(name, time.perf_counter() - start, time.process_time() - cpu)
 
-    def add(self, name: str, seconds: float) -> None:
+    def add(self, name: str, seconds: float, cpu: float) -> None:
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+        self.cpu[name] = self.cpu.get(name, 0.0) + cpu
 
 
 def say(text: str) -> None:
@@ -119,7 +133,8 @@ def run(request: SceneRequest) -> SceneResult:
             if not isinstance(error, UserError):
                 traceback.print_exc()
             return SceneResult(key=request.scene.key, outcome="failed", error=f"{type(error).__name__}: {error}",
-                               timings_s=timer.seconds, cpu_s=cpu_seconds(), peak_memory_mb=peak_memory_mb())
+                               timings_s=timer.seconds, cpu_s=cpu_seconds(), cpu_by_phase_s=timer.cpu,
+                               peak_memory_mb=peak_memory_mb())
 
 
 def cpu_seconds() -> float:

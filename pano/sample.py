@@ -15,13 +15,14 @@ from typing import Annotated, Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pano.arrays import MAX_PIXELS, decode_array, encode_array
 from pano.errors import DataError
 from pano.masks import InstanceStats, encode_rles, instance_stats
 
-SCHEMA_VERSION = 1
+# What is written. Readers take 1 too, which had no 3-D boxes, no visibility and no CPU seconds.
+SCHEMA_VERSION = 2
 META_SUFFIX = "meta.json"
 MAX_META_BYTES = 64 << 20
 _KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")  # with a suffix it fits the 100 characters of a plain tar header
@@ -63,6 +64,7 @@ class Record(BaseModel):
 
 
 Vector = tuple[float, float, float]
+NotNegative = Annotated[float, Field(ge=0)]
 
 
 class Pose(Record):
@@ -86,6 +88,23 @@ class WrapBox(Record):
     height: int
 
 
+class Box3D(Record):
+    """The smallest upright box around an instance, all of it, seen or not: world metres. `world_from_box` (3×3, row-major)
+    turns box axes into the world's: x along the longer horizontal side, z up; `size_m` are the full lengths of its sides
+    along x, y, z. Upright (rotated about the vertical only), as indoor 3-D detection has it (SUN RGB-D, Song et al. 2015)."""
+
+    center_m: Vector
+    size_m: tuple[NotNegative, NotNegative, NotNegative]
+    world_from_box: tuple[Vector, Vector, Vector]
+
+    @model_validator(mode="after")
+    def _is_rotation(self) -> "Box3D":
+        rotation = np.array(self.world_from_box)
+        if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-6 or np.linalg.det(rotation) < 0:
+            raise ValueError("world_from_box is not a rotation")
+        return self
+
+
 class Rle(Record):
     """COCO compressed RLE, as pycocotools reads it."""
 
@@ -94,7 +113,8 @@ class Rle(Record):
 
 
 class InstanceMeta(Record):
-    """What one id is. `flags` come from: structure, transparent, seam, pole."""
+    """What one id is. `flags` come from: structure, transparent, seam, pole. `visibility` is the share, by solid angle, of
+    what the instance alone would cover from this camera that is seen: 1 where nothing stands before it; None if unknown."""
 
     id: Annotated[int, Field(ge=1, le=65535)]
     name: str
@@ -104,13 +124,16 @@ class InstanceMeta(Record):
     pixels: Annotated[int, Field(ge=1)]
     area_sr: Annotated[float, Field(gt=0)]
     box: WrapBox
+    box_3d: Box3D | None = None
+    visibility: Annotated[float, Field(ge=0, le=1)] | None = None
     rle: Rle | None = None
 
 
 class SampleMeta(Record):
-    """`meta.json`. All but `timings_s`, `peak_memory_mb` and `hardware` is a function of config, seed and versions."""
+    """`meta.json`. All but `timings_s`, `cpu_s`, `peak_memory_mb` and `hardware` is a function of config, seed and versions.
+    `timings_s` are seconds on the clock by phase, `cpu_s` core-seconds; what a scene's panoramas share is split evenly."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     key: str
     width: int
     height: int
@@ -125,6 +148,7 @@ class SampleMeta(Record):
     config_sha256: str
     versions: dict[str, str]
     timings_s: dict[str, float] = {}
+    cpu_s: dict[str, float] = {}
     peak_memory_mb: float | None = None
     hardware: dict[str, str] = {}
 
@@ -203,7 +227,7 @@ def decode_meta(data: bytes) -> SampleMeta:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "document"
-        raise DataError(f"meta.json does not fit schema version {SCHEMA_VERSION}: {where}: {first['msg']}") from None
+        raise DataError(f"meta.json does not fit schema versions 1 to {SCHEMA_VERSION}: {where}: {first['msg']}") from None
 
 
 @dataclass(frozen=True)
@@ -214,6 +238,8 @@ class InstanceLabel:
     category: str
     source_object: str
     flags: tuple[str, ...] = ()
+    box_3d: Box3D | None = None
+    visibility: float | None = None
 
 
 def instance_table(
@@ -236,7 +262,7 @@ def _instance_row(stats: InstanceStats, index: int, names: Mapping[int, Instance
     return InstanceMeta(
         id=id_, name=label.name, category=label.category, source_object=label.source_object, flags=tuple(sorted(set(flags))),
         pixels=int(stats.pixels[index]), area_sr=float(stats.area_sr[index]),
-        box=WrapBox(u0=box.u0, v0=box.v0, width=box.width, height=box.height),
+        box=WrapBox(u0=box.u0, v0=box.v0, width=box.width, height=box.height), box_3d=label.box_3d, visibility=label.visibility,
         rle=Rle(**rles[id_]) if id_ in rles else None,
     )
 

@@ -2,14 +2,16 @@
 
 A source fills the open Blender file with geometry, lights and a world, and says what each object is: which objects make
 up one thing that a person would click, what it is called, and where a camera may stand. It sets no render settings,
-makes no camera and starts no render. Sources are found by name in `source_functions`, so a new one is one file and one line.
+makes no camera and starts no render. Sources are found by name in `MODULES`, so a new one is one file and one line.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 from datagen.config import SceneJob
+from datagen.sources.settings import AnySource
 
 
 class SceneFailed(Exception):
@@ -40,29 +42,31 @@ class Scene:
     """A generated scene in the open Blender file."""
 
     things: tuple[Thing, ...]
-    region: Region
+    regions: tuple[Region, ...]  # one per room
     indoor: bool = True  # whether every direction must end on a surface
     notes: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
 
 
-SceneSource = Callable[[SceneJob, int], Scene]  # (job, seed) -> Scene, in an empty Blender file
+SceneSource = Callable[[SceneJob, Any, int], Scene]  # (job, this source's settings, seed) -> Scene, in an empty Blender file
 
 
-def source_functions() -> dict[str, SceneSource]:
-    """All sources by name. Imports bpy and the generators, so only a render process may call it."""
-    from datagen.sources import blend, infinigen2_floating, infinigen2_rooms
+MODULES = {
+    "infinigen2.rooms": "infinigen2_rooms",
+    "infinigen2.house": "infinigen2_house",
+    "infinigen2.floating": "infinigen2_floating",
+    "infinigen2.outdoor": "infinigen2_outdoor",
+    "infinigen1.indoors": "infinigen1",
+    "infinigen1.nature": "infinigen1",
+    "blend": "blend",
+}
 
-    return {
-        "infinigen2.rooms": infinigen2_rooms.make_scene,
-        "infinigen2.floating": infinigen2_floating.make_scene,
-        "blend": blend.make_scene,
-    }
 
-
-def make_scene(job: SceneJob, seed: int) -> Scene:
+def make_scene(job: SceneJob, source: AnySource, seed: int) -> Scene:
     """Make the scene of `job` with `seed`. Raises SceneFailed when this seed makes none."""
-    return source_functions()[job.source](job, seed)
+    module = import_module(f"datagen.sources.{MODULES[job.source]}")  # imports bpy and generators: in a render process only
+    function: SceneSource = module.make_scene
+    return function(job, source, seed)
 
 
 def describe(value: Any) -> str:

@@ -15,6 +15,7 @@ from datagen.categories import Categories
 from datagen.config import SceneJob
 from datagen.geometry import RENDERABLE
 from datagen.sources.base import Region, Scene, Thing
+from datagen.sources.settings import BlendSource
 from pano.errors import UserError
 
 
@@ -22,9 +23,19 @@ class UnusableBlend(UserError):
     """A .blend file that cannot or must not be rendered."""
 
 
-def make_scene(job: SceneJob, seed: int) -> Scene:
+def make_scene(job: SceneJob, source: BlendSource, seed: int) -> Scene:
     """Open the file of `job.variant`. Raises UnusableBlend with the reason when it is refused."""
     path = Path(job.variant)
+    open_blend(path)
+    things = _things()
+    if not things:
+        raise UnusableBlend(f"{path}: nothing in scene {bpy.context.scene.name!r} renders (no mesh, curve, surface, text or "
+                            "instancer that is visible in renders)")
+    return Scene(things=things, regions=(bounds(),), indoor=False, versions={"blend": path.name})
+
+
+def open_blend(path: Path) -> None:
+    """Open the file with scripts off. UnusableBlend if it is missing, does not open, or asks to run scripts."""
     if not path.is_file():
         raise UnusableBlend(f"{path}: no such file on the machine that renders; give a path that all render nodes see")
     try:
@@ -35,11 +46,6 @@ def make_scene(job: SceneJob, seed: int) -> Scene:
     if auto_run:
         raise UnusableBlend(f"{path}: holds scripts that ask to run on opening ({', '.join(auto_run)}). Files from others "
                             "must not run code on render nodes: clear Register on these texts and save the file again")
-    things = _things()
-    if not things:
-        raise UnusableBlend(f"{path}: nothing in scene {bpy.context.scene.name!r} renders (no mesh, curve, surface, text or "
-                            "instancer that is visible in renders)")
-    return Scene(things=things, region=_bounds(), indoor=False, versions={"blend": path.name})
 
 
 def _things() -> tuple[Thing, ...]:
@@ -52,7 +58,7 @@ def _things() -> tuple[Thing, ...]:
     return tuple(things)
 
 
-def _bounds() -> Region:
+def bounds() -> Region:
     """The box around everything that renders, instances included."""
     corners = []
     for instance in bpy.context.evaluated_depsgraph_get().object_instances:

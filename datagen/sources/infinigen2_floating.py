@@ -12,12 +12,12 @@ from datagen import defects
 from datagen.config import SceneJob
 from datagen.sources.base import Region, Scene, SceneFailed, describe
 from datagen.sources.infinigen2_rooms import things_of
+from datagen.sources.settings import FloatingSource
 
 SIZE_M = 5.0
-DENSITY = 0.3  # share of the cube that is filled; Infinigen's own 0.125 leaves mostly sky
 
 
-def make_scene(job: SceneJob, seed: int) -> Scene:
+def make_scene(job: SceneJob, source: FloatingSource, seed: int) -> Scene:
     """Fill the open, empty Blender file. Raises SceneFailed when a generator does."""
     import procfunc as pf
     from infinigen2.lighting import sky_lighting
@@ -27,7 +27,7 @@ def make_scene(job: SceneJob, seed: int) -> Scene:
     notes: list[str] = []
     with defects.rocks_without_addon(notes.append):
         try:
-            placed = floating_objects.floating_objects_rand(rng_objects, volume_density=DENSITY).all_objects
+            placed = floating_objects.floating_objects_rand(rng_objects, volume_density=source.volume_density).all_objects
             lights = sky_lighting.sky_hosek_wilkie_with_sun_lamp_rand(rng_sky).lights
         except Exception as error:  # a generator may fail in any way it likes; the seed is then unusable
             raise SceneFailed(f"floating_objects_rand: {describe(error)}") from error
@@ -35,5 +35,5 @@ def make_scene(job: SceneJob, seed: int) -> Scene:
     keep = {name for thing in things for name in thing.objects}
     floating_lights = [obj for obj in placed if isinstance(obj, pf.LightObject)]
     defects.delete_leftovers(defects.objects_named(keep) | {light.item() for light in [*lights, *floating_lights]})
-    return Scene(things=things, region=Region((0.0, 0.0, 0.0), (SIZE_M, SIZE_M, SIZE_M), 0.0), indoor=False,
+    return Scene(things=things, regions=(Region((0.0, 0.0, 0.0), (SIZE_M, SIZE_M, SIZE_M), 0.0),), indoor=False,
                  notes=tuple(sorted(set(notes))), versions={"infinigen": version("infinigen")})

@@ -14,11 +14,12 @@ from datagen import defects
 from datagen.categories import Categories
 from datagen.config import SceneJob
 from datagen.sources.base import Region, Scene, SceneFailed, Thing, describe
+from datagen.sources.settings import RoomsSource
 
 WALL_MARGIN_M = 0.3
 
 
-def make_scene(job: SceneJob, seed: int) -> Scene:
+def make_scene(job: SceneJob, source: RoomsSource, seed: int) -> Scene:
     """Fill the open, empty Blender file with a room. Raises SceneFailed when the generator does."""
     from infinigen2.scenes.room import room as rooms
 
@@ -34,7 +35,7 @@ def make_scene(job: SceneJob, seed: int) -> Scene:
     defects.delete_leftovers(defects.objects_named(kept) | {light.item() for light in result.lights})
     return Scene(
         things=things,
-        region=room_region(tuple(result.dimensions)),
+        regions=(room_region(tuple(result.dimensions)),),
         notes=tuple(sorted(set(notes))),
         versions={"infinigen": version("infinigen")},
     )

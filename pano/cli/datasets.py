@@ -39,7 +39,7 @@ def verify(
     """Check every digest, every schema, every label map of a dataset. Exit code 1 with the list of faults. With --rays, make
     the scenes of a run again and compare rendered ids with independently cast rays."""
     if rays:
-        return _verify_rays(dataset, rays, as_json)
+        return _verify_rays(Path(dataset), rays, as_json)
     from cluster.stages import verify_stage
 
     report = verify_stage(dataset, deep=deep)

@@ -3,13 +3,16 @@
 import json
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
 from pano.cli.app import ConfigPath, Overrides, RunPath, app, err, out
 from pano.config import load_config
+
+if TYPE_CHECKING:
+    from datagen.config import RenderConfig
 
 
 @app.command()
@@ -24,6 +27,7 @@ def render(
 
     whole = load_config(config, RenderJobConfig, overrides or (), section="render")
     job = load_config(config, RenderJobConfig, [*(overrides or ()), *([f"scenes={scenes}"] if scenes else [])], section="render")
+    _warn_of_missing(job)
     summary = render_stage(job)
     if calibrate:
         out.print("\n".join(plan_stage(whole).as_lines()))
@@ -46,8 +50,31 @@ def plan(
     from cluster.config import RenderJobConfig
     from cluster.stages import plan_stage
 
-    found = plan_stage(load_config(config, RenderJobConfig, overrides or (), section="render"), calibration, slots)
+    job = load_config(config, RenderJobConfig, overrides or (), section="render")
+    _warn_of_missing(job)
+    found = plan_stage(job, calibration, slots)
     print(json.dumps(found.as_json()) if as_json else "\n".join(found.as_lines()))
+
+
+def _warn_of_missing(job: "RenderConfig") -> None:
+    from cluster.sources import missing_here
+
+    for sentence in missing_here(job):
+        err.print(f"[yellow]missing here:[/] {escape(sentence)}")
+
+
+@app.command()
+def sources(as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False) -> None:
+    """List the scene sources, and what this machine lacks for them."""
+    from cluster.sources import known_sources
+
+    if as_json:
+        print(json.dumps([vars(state) for state in known_sources()]))
+        return
+    for state in known_sources():
+        out.print(f"{'[yellow]limited[/]' if state.missing else '[green]ok[/]     '}  {state.name:<20} {escape(state.makes)}")
+        if state.missing:
+            out.print(f"{'':<30}→ {escape(state.missing)}")
 
 
 @app.command()

@@ -24,11 +24,12 @@ from blender_scenes_constants import (
 )
 from mathutils import Euler
 
-from datagen import defects, geometry, materials, render
+from datagen import defects, extension, geometry, materials, render
 from datagen.cameras import matrix_rows, world_from_pano
 from datagen.config import SceneJob
 from datagen.sources import blend
-from datagen.sources.base import Thing
+from datagen.sources.base import Scene, Thing
+from datagen.sources.settings import BlendSource
 from datagen.surface import scene_surface
 from pano.sample import Pose
 from pano.sphere import lonlat_to_direction, pixel_to_direction
@@ -252,6 +253,12 @@ def leftovers() -> dict[str, object]:
     return {"deleted": count, "left": sorted(bpy.data.objects.keys()), "moved": (child.matrix_world.translation - was).length}
 
 
+def open_file(path: Path) -> Scene:
+    """The file through the `blend` source."""
+    job = SceneJob(0, "blend", "blend", str(path), (0,), 1)
+    return blend.make_scene(job, BlendSource(source="blend", paths=(str(path),)), 0)
+
+
 def blend_file(out: Path) -> dict[str, object]:
     """A file made with plain bpy comes back through the `blend` source; one with auto-run text and an empty one do not."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
@@ -271,10 +278,10 @@ def blend_file(out: Path) -> dict[str, object]:
     refused = {}
     for name in ("scripted", "empty", "broken", "missing"):
         try:
-            blend.make_scene(SceneJob(0, "blend", "blend", str(out / f"{name}.blend"), (0,), 1), 0)
+            open_file(out / f"{name}.blend")
         except blend.UnusableBlend as error:
             refused[name] = str(error)
-    scene = blend.make_scene(SceneJob(0, "blend", "blend", str(out / "good.blend"), (0,), 1), 0)
+    scene = open_file(out / "good.blend")
     geometry.prepare(scene.things, subdivision_cap=2)
     geometry.hide_all_but(scene.things)
     passes = take(settings(width=256, height=128, denoise=False, albedo=False), pose(), out)
@@ -291,8 +298,9 @@ def rocks() -> dict[str, object]:
 
     original, notes = boulder.rock_rand, []
     with defects.rocks_without_addon(notes.append):
-        made = boulder.rock_rand(np.random.default_rng(0)).mesh.item().name if not defects.rock_addon_installed() else ""
-    return {"installed": defects.rock_addon_installed(), "made": made, "notes": notes, "restored": boulder.rock_rand is original}
+        made = boulder.rock_rand(np.random.default_rng(0)).mesh.item().name if not extension.antlandscape_available() else ""
+    return {"installed": extension.antlandscape_available(), "made": made, "notes": notes,
+            "restored": boulder.rock_rand is original}
 
 
 def main(out: Path) -> None:

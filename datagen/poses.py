@@ -1,0 +1,64 @@
+"""Poses from a file: where the cameras stand, said by the user instead of chosen.
+
+`camera.poses` names a JSON file (a list of objects) or a CSV file (a header, then rows) with x_m, y_m, z_m in the world of
+the scene, yaw_deg (clockwise seen from above, 0 looks along +Y), and optionally pitch_deg (up), roll_deg (right side down)
+and `scene`, the key of the scene that a pose is for; without it a pose is for every scene. The file is read when the config
+is: its poses become part of the config and of its digest, so nodes need no file and a changed file is a changed run.
+"""
+
+import csv
+import json
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from datagen.sources.settings import Settings
+
+MAX_BYTES = 64 << 20
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class FixedPose(Settings):
+    """One pose. Metres and degrees, world frame (+Z up)."""
+
+    x_m: Finite
+    y_m: Finite
+    z_m: Finite
+    yaw_deg: Finite = 0.0
+    pitch_deg: Annotated[float, Field(ge=-90, le=90)] = 0.0
+    roll_deg: Annotated[float, Field(ge=-180, le=180)] = 0.0
+    scene: str | None = None
+
+
+def read_poses(value: Any) -> Any:
+    """The poses in the file that `value` names; anything but a string is left to validation. ValueError that says what is
+    wrong with the file."""
+    if not isinstance(value, str):
+        return value
+    path = Path(value)
+    if path.suffix not in (".json", ".csv"):
+        raise ValueError(f"expected a .json or .csv file, got {value!r}")
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"{path} is over the cap of {MAX_BYTES >> 20} MB")
+        text = path.read_text(encoding="utf-8")
+        rows = json.loads(text) if path.suffix == ".json" else list(csv.DictReader(StringIO(text)))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is no valid {path.suffix[1:]}: {error}") from None
+    if not isinstance(rows, list) or not rows:
+        raise ValueError(f"{path} holds no poses: expected a list of objects (.json), or a header and rows (.csv)")
+    return tuple(_without_blanks(row) if isinstance(row, dict) else row for row in rows)
+
+
+def _without_blanks(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: cell for name, cell in row.items() if cell not in ("", None)}
+
+
+def poses_of(poses: Sequence[FixedPose], scene: str) -> list[FixedPose]:
+    """Those of a scene, in the order of the file."""
+    return [pose for pose in poses if pose.scene in (None, scene)]

@@ -1,0 +1,119 @@
+"""The `sources:` part of a render config: what each scene source can be asked for. Imports no bpy.
+
+Every source has one model here and one module beside it. `variants` are the kinds of scene that a source makes, taken in
+turn; `slug` is what the keys of its scenes begin with.
+"""
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Room = Literal["livingroom", "bedroom", "bathroom", "diningroom", "kitchen"]
+ROOMS: tuple[Room, ...] = get_args(Room)
+Biome = Literal["plain", "hills", "landscape"]
+
+
+class Settings(BaseModel):
+    """Base of every config model: a key that nothing reads is a mistake, never ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RoomsSource(Settings):
+    """Single furnished rooms of Infinigen 2, taken in turn."""
+
+    source: Literal["infinigen2.rooms"]
+    rooms: Annotated[tuple[Room, ...], Field(min_length=1)] = ROOMS
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Names of the kinds of scene that this source makes."""
+        return tuple(self.rooms)
+
+    def slug(self, variant: str) -> str:
+        """What the keys of this source's scenes begin with."""
+        return f"rooms-{variant}"
+
+
+class HouseSource(Settings):
+    """Infinigen 2's furnished houses: several rooms behind open doors. `room_count` None: drawn from 3 to 9."""
+
+    source: Literal["infinigen2.house"]
+    room_count: Annotated[int, Field(ge=1, le=20)] | None = None
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        return ("house",)
+
+    def slug(self, variant: str) -> str:
+        return "house"
+
+
+class FloatingSource(Settings):
+    """Infinigen 2 objects floating in the open, with hard occlusions. `volume_density` is the share of the 5 m cube that
+    is asked to be filled; Infinigen's own is 0.125, which leaves mostly sky."""
+
+    source: Literal["infinigen2.floating"]
+    volume_density: Annotated[float, Field(gt=0, le=2)] = 0.3
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        return ("floating",)
+
+    def slug(self, variant: str) -> str:
+        return "floating"
+
+
+class OutdoorSource(Settings):
+    """Open ground under a sky, with rocks and plants. `plain` and `hills` are grounds made here; `landscape` is one of
+    Infinigen 2's landscapes, which need Blender's extension A.N.T. Landscape (see `antlandscape` of the render config). So
+    do Infinigen's boulders: where the extension is missing, rocks made here take their place, and that is noted."""
+
+    source: Literal["infinigen2.outdoor"]
+    biomes: Annotated[tuple[Biome, ...], Field(min_length=1)] = ("plain", "hills")
+    plants: Annotated[int, Field(ge=0, le=500)] = 60
+    rocks: Annotated[int, Field(ge=0, le=500)] = 24
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        return tuple(self.biomes)
+
+    def slug(self, variant: str) -> str:
+        return f"outdoor-{variant}"
+
+
+class Infinigen1Source(Settings):
+    """Scenes of Infinigen 1.x, made by its own command in its own environment, because its pins differ from ours.
+    `python` is that environment's interpreter on the render nodes. The .blend that it saves is rendered like any other;
+    `overrides` are gin bindings (`-p`), `configs` gin files (`-g`), `timeout_s` ends a hanging generator."""
+
+    source: Literal["infinigen1.indoors", "infinigen1.nature"]
+    python: str
+    configs: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+    timeout_s: Annotated[float, Field(gt=0)] = 7200.0
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        return (self.source.split(".")[1],)
+
+    def slug(self, variant: str) -> str:
+        return f"infinigen1-{variant}"
+
+
+class BlendSource(Settings):
+    """Somebody's .blend files, opened with their scripts off. `paths` must exist where the worker runs."""
+
+    source: Literal["blend"]
+    paths: Annotated[tuple[str, ...], Field(min_length=1)]
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        return tuple(self.paths)
+
+    def slug(self, variant: str) -> str:
+        return "blend"
+
+
+AnySource = RoomsSource | HouseSource | FloatingSource | OutdoorSource | Infinigen1Source | BlendSource
+Source = Annotated[AnySource, Field(discriminator="source")]
