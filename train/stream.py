@@ -10,7 +10,7 @@ number of workers. The state is arithmetic on the number of batches taken: no wo
 ahead of it is built again.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -60,8 +60,9 @@ class StreamLoader(Generic[Batch]):
 
     def __init__(self, dataset: Dataset, shuffle: Shuffle = Shuffle(), *, build: Callable[[Item], Built],  # noqa: B008
                  collate: Callable[[list[Built]], Batch], batch_size: int = 1, workers: int = 0, rank: int = 0, num_ranks: int = 1,
-                 epochs: int | None = None, cache: ShardCache | None = None, threads: int = 1, context: str | None = None) -> None:
-        self.line = Line(dataset, shuffle, cache)
+                 epochs: int | None = None, cache: ShardCache | None = None, products: Collection[str] | None = None,
+                 threads: int = 1, context: str | None = None) -> None:
+        self.line = Line(dataset, shuffle, cache, products)
         self.make = _Make(self.line, build, collate)
         self.batch_size, self.workers, self.rank, self.num_ranks = batch_size, workers, rank, num_ranks
         self._stop = ENDLESS if epochs is None else epochs * len(dataset)

@@ -3,6 +3,7 @@
 import hashlib
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 from pydantic import ValidationError
 
@@ -15,7 +16,8 @@ MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 256 << 20
 DEFAULT_SPLITS = {"train": 0.9, "val": 0.05, "test": 0.05}
 
-MEMBER_TYPE = pa.struct([("suffix", pa.string()), ("offset", pa.int64()), ("length", pa.int64())])
+_MEMBER_FIELDS_1 = [("suffix", pa.string()), ("offset", pa.int64()), ("length", pa.int64())]
+MEMBER_TYPE = pa.struct([*_MEMBER_FIELDS_1, ("crc32", pa.uint32())])
 
 SAMPLE_SCHEMA = pa.schema([
     ("key", pa.string()), ("split", pa.string()), ("shard", pa.string()),
@@ -26,6 +28,10 @@ SAMPLE_SCHEMA = pa.schema([
     ("position_m", pa.list_(pa.float64())), ("yaw_deg", pa.float64()), ("pitch_deg", pa.float64()), ("roll_deg", pa.float64()),
     ("clearance_m", pa.float64()), ("notes", pa.list_(pa.string())), ("config_sha256", pa.string()),
 ])
+
+# The sample index of schema version 1: members had no checksums of their own. Still read, see `upgraded`.
+SAMPLE_SCHEMA_1 = SAMPLE_SCHEMA.set(SAMPLE_SCHEMA.get_field_index("members"),
+                                    pa.field("members", pa.list_(pa.struct(_MEMBER_FIELDS_1))))
 
 INSTANCE_SCHEMA = pa.schema([
     ("key", pa.string()), ("id", pa.int32()), ("name", pa.string()), ("category", pa.string()), ("source_object", pa.string()),
@@ -56,7 +62,7 @@ class IndexEntry(Record):
 class Manifest(Record):
     """`manifest.json`: the dataset's commit point."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     format: Literal["panoforge-dataset"] = "panoforge-dataset"
     samples: int
     instances: int
@@ -78,7 +84,7 @@ def read_manifest(dataset: Location) -> Manifest:
         return Manifest.model_validate_json(data)
     except ValidationError as error:
         first = error.errors()[0]
-        raise DataError(f"{path} is not a manifest of schema version 1: {'.'.join(map(str, first['loc'])) or 'document'}: "
+        raise DataError(f"{path} is not a manifest of schema version 1 or 2: {'.'.join(map(str, first['loc'])) or 'document'}: "
                         f"{first['msg']}") from None
 
 
@@ -94,12 +100,24 @@ def split_of(scene: str, splits: dict[str, float], salt: str = "") -> str:
     return list(splits)[-1]
 
 
+def upgraded(samples: pa.Table) -> pa.Table:
+    """A sample index of schema version 1 as one of version 2; its members' checksums are null."""
+    members = samples["members"].combine_chunks()
+    places = members.flatten()
+    columns = [places.field(name) for name, _ in _MEMBER_FIELDS_1]
+    with_crc = pa.StructArray.from_arrays([*columns, pa.nulls(len(places), pa.uint32())], fields=list(MEMBER_TYPE))
+    lengths = members.value_lengths().to_numpy()
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+    return samples.set_column(samples.schema.get_field_index("members"), SAMPLE_SCHEMA.field("members"),
+                              pa.ListArray.from_arrays(offsets, with_crc))
+
+
 def sample_row(meta: SampleMeta, split: str, shard: str, offset: int, length: int, sha256: str, members: list[Member]) -> dict:
     """One row of the sample index."""
     pose = meta.pose
     return {
         "key": meta.key, "split": split, "shard": shard, "offset": offset, "length": length, "sha256": sha256,
-        "members": [{"suffix": m.suffix, "offset": offset + m.offset, "length": m.length} for m in members],
+        "members": [{"suffix": m.suffix, "offset": offset + m.offset, "length": m.length, "crc32": m.crc32} for m in members],
         "source": meta.source, "scene": meta.scene, "seed": meta.seed, "camera": meta.camera,
         "width": meta.width, "height": meta.height, "n_instances": len(meta.instances),
         "position_m": list(pose.position_m), "yaw_deg": pose.yaw_deg, "pitch_deg": pose.pitch_deg, "roll_deg": pose.roll_deg,

@@ -6,6 +6,8 @@ that the sample format does not list are never decoded. What fails a check is a 
 """
 
 import hashlib
+import zlib
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,21 +19,29 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pano.errors import DataError, UsageError, nearest
-from pano.sample import META_SUFFIX, PRODUCT_OF_SUFFIX, SampleMeta, decode_meta, decode_product
-from pano.shards.layout import INSTANCE_SCHEMA, SAMPLE_SCHEMA, IndexEntry, Manifest, read_manifest
+from pano.sample import META_SUFFIX, PRODUCT_OF_SUFFIX, PRODUCTS, SampleMeta, decode_meta, decode_product
+from pano.shards.layout import INSTANCE_SCHEMA, SAMPLE_SCHEMA, SAMPLE_SCHEMA_1, IndexEntry, Manifest, read_manifest, upgraded
 from pano.store import Location, Store
 
 MAX_INDEX_BYTES = 8 << 30
 MAX_SAMPLE_BYTES = 2 << 30
+MAX_GAP_BYTES = 256 << 10  # unwanted bytes that are read from a bucket rather than asking twice
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One panorama, its bytes already checked. `members` maps suffix → bytes."""
+    """One panorama, its bytes already checked. `members` maps suffix → bytes: all of them, or those that were asked for."""
 
     key: str
-    meta: SampleMeta
     members: dict[str, bytes] = field(repr=False)
+
+    @cached_property
+    def meta(self) -> SampleMeta:
+        """Decoded when it is first asked for: hundreds of instances take a millisecond. DataError if it does not fit."""
+        try:
+            return decode_meta(self.members[META_SUFFIX])
+        except DataError as error:
+            raise DataError(f"{self.key}: {error}") from None
 
     def suffix(self, product: str) -> str:
         """The suffix under which this sample holds `product`; DataError if it does not."""
@@ -92,6 +102,15 @@ class Dataset:
             raise IndexError(f"sample {index} of {len(self)}")
         return read_sample(self.store, self.samples.slice(index, 1).to_pylist()[0])
 
+    def read(self, index: int, products: Collection[str] | None = None) -> Sample:
+        """Sample `index`; with `products` ('rgb', 'instance', …) only those of its members, and its metadata. A member on
+        its own is checked against its CRC-32, a whole sample against its SHA-256. UsageError for an unknown product."""
+        if products is None:
+            return self[index]
+        if not 0 <= index < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        return read_members(self.store, self.samples.slice(index, 1).to_pylist()[0], products)
+
     def by_key(self, key: str) -> Sample:
         """The sample called `key`; UsageError with the nearest key if there is none."""
         index = pc.index(self.samples["key"], key).as_py()
@@ -112,8 +131,10 @@ def read_index(dataset: Location, entry: IndexEntry, schema: pa.Schema) -> pa.Ta
         raise DataError(f"{path}: does not have the digest that the manifest names: the index is damaged")
     # One thread and no dataset layer: an index is small, and Arrow's thread pool can abort a process that exits at once.
     table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+    if schema == SAMPLE_SCHEMA and table.schema == SAMPLE_SCHEMA_1:
+        table = upgraded(table)
     if table.schema != schema or table.num_rows != entry.rows:
-        raise DataError(f"{path}: columns or row count are not those of schema version 1")
+        raise DataError(f"{path}: columns or row count are not those of schema version 1 or 2")
     return table
 
 
@@ -136,4 +157,52 @@ def checked_sample(row: dict, data: bytes) -> Sample:
     members = {m["suffix"]: data[m["offset"] - at : m["offset"] - at + m["length"]] for m in row["members"]}
     if META_SUFFIX not in members:
         raise DataError(f"{row['key']}: has no {META_SUFFIX}")
-    return Sample(row["key"], decode_meta(members[META_SUFFIX]), members)
+    return Sample(row["key"], members)
+
+
+def read_members(dataset: Location, row: dict, products: Collection[str]) -> Sample:
+    """Read the metadata and some products of a sample, and nothing else: from a bucket in as few requests as their places
+    allow. DataError when their bytes are not those that were packed; where the index is of schema version 1, which has no
+    checksums of members, the whole sample is read instead."""
+    check_products(products)
+    wanted = [m for m in row["members"] if m["suffix"] == META_SUFFIX or PRODUCT_OF_SUFFIX.get(m["suffix"]) in products]
+    store = Store.at(dataset)
+    if any(m["crc32"] is None for m in wanted):
+        sample = read_sample(store, row)
+        return Sample(sample.key, {m["suffix"]: sample.members[m["suffix"]] for m in wanted})
+    if sum(m["length"] for m in wanted) > MAX_SAMPLE_BYTES:
+        raise DataError(f"{row['key']}: members are over the cap of {MAX_SAMPLE_BYTES} bytes")
+    members = {}
+    for run in _runs(wanted, 0 if store.local is not None else MAX_GAP_BYTES):
+        begin = run[0]["offset"]
+        data = store.read(row["shard"], begin, run[-1]["offset"] + run[-1]["length"])
+        for m in run:
+            part = data if len(run) == 1 else data[m["offset"] - begin : m["offset"] - begin + m["length"]]
+            if len(part) != m["length"]:
+                raise DataError(f"{row['key']}.{m['suffix']}: shard {row['shard']} is truncated: {len(part)} of {m['length']} "
+                                "bytes are left")
+            if zlib.crc32(part) != m["crc32"]:
+                raise DataError(f"{row['key']}.{m['suffix']}: bytes in shard {row['shard']} do not have the checksum of the index "
+                                "(damaged)")
+            members[m["suffix"]] = part
+    if META_SUFFIX not in members:
+        raise DataError(f"{row['key']}: has no {META_SUFFIX}")
+    return Sample(row["key"], members)
+
+
+def check_products(products: Collection[str]) -> None:
+    """UsageError unless all are names of products."""
+    for product in products:
+        if product not in PRODUCTS:
+            raise UsageError(f"no product {product!r}.{nearest(product, PRODUCTS)} There are: {', '.join(PRODUCTS)}")
+
+
+def _runs(members: list[dict], max_gap: int) -> list[list[dict]]:
+    """Members in order of place, those joined that lie at most `max_gap` bytes apart: one request is cheaper then."""
+    runs: list[list[dict]] = []
+    for member in sorted(members, key=lambda m: m["offset"]):
+        if runs and member["offset"] - runs[-1][-1]["offset"] - runs[-1][-1]["length"] <= max_gap:
+            runs[-1].append(member)
+        else:
+            runs.append([member])
+    return runs

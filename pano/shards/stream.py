@@ -3,21 +3,22 @@
     stream = Stream(Dataset.open("s3://bucket/dataset", "train"), Shuffle(seed=1), rank=rank, num_ranks=8,
                     cache=ShardCache("/local/cache", 200_000_000_000))
     for item in stream:                    # endless; `epochs=` bounds it
-        item.position, item.sample         # the sample is checked against its digest; nothing is unpickled
+        item.position, item.sample         # checked against the index; nothing is unpickled
         checkpoint["data"] = stream.state_dict()
 
 The order is that of `pano.shards.order`: a function of (seed, epoch, position), the same line for every number of ranks.
 The state is the global position where the ranks stand when each has taken as many items as this one, so it fits any other
 number of ranks too, and resuming costs one lookup. A state of another dataset or shuffle is refused.
 
-Without a cache a sample is read by its byte range: each rank fetches its own share and nothing else. With one, shards are
-kept whole on the local disk, which pays when several epochs are read, or several ranks share the disk.
+Without a cache a sample is read by its byte range: each rank fetches its own share and nothing else; with `products`
+only the members that are used, which for training is a tenth of what depth and normals come to. With a cache, shards
+are kept whole on the local disk, which pays when several epochs are read, or several ranks share the disk.
 Reading runs ahead on threads. What randomness a consumer needs it draws from `default_rng([seed, item.position])`.
 """
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeVar
 
@@ -29,7 +30,7 @@ from pano.sample import Record
 from pano.shards.cache import ShardCache
 from pano.shards.layout import ShardEntry
 from pano.shards.order import ENDLESS, SampleOrder, Shuffle, by_shard, positions_of_rank
-from pano.shards.read import Dataset, Sample, checked_sample
+from pano.shards.read import Dataset, Sample, check_products, checked_sample
 
 Built = TypeVar("Built")
 
@@ -56,24 +57,25 @@ class StreamState(Record):
 class Line:
     """Items by position: any position, any time, any thread, any process."""
 
-    def __init__(self, dataset: Dataset, shuffle: Shuffle, cache: ShardCache | None = None) -> None:
+    def __init__(self, dataset: Dataset, shuffle: Shuffle, cache: ShardCache | None = None,
+                 products: Collection[str] | None = None) -> None:
+        check_products(products or ())
         if not len(dataset):
             raise UsageError(f"{dataset.folder} has no samples to stream (in this split)")
-        self.dataset, self.shuffle, self.cache = dataset, shuffle, cache
+        self.dataset, self.shuffle, self.cache, self.products = dataset, shuffle, cache, products
         self.order = SampleOrder(by_shard(dataset.samples["shard"].to_pylist()), shuffle)
         self._shards = {entry.name: entry for entry in dataset.manifest.shards}
 
     def reopened(self) -> "Line":
         """The same line with connections of its own: a forked process cannot use those of its parent."""
-        return Line(replace(self.dataset), self.shuffle, self.cache)
+        return Line(replace(self.dataset), self.shuffle, self.cache, self.products)
 
     def item(self, position: int) -> Item:
         """The item at `position`. DataError names a sample whose bytes are not those that were packed."""
+        if self.cache is None or self.dataset.store.local is not None:
+            return Item(position, self.dataset.read(self.order.sample(position), self.products))
         row = self.dataset.samples.slice(self.order.sample(position), 1).to_pylist()[0]
-        entry = self._shards.get(row["shard"])
-        if self.cache is None or entry is None or self.dataset.store.local is not None:
-            return Item(position, self.dataset[self.order.sample(position)])
-        return Item(position, self._cached(self.cache, entry, row))
+        return Item(position, self._cached(self.cache, self._shards[row["shard"]], row))
 
     def state(self, position: int) -> StreamState:
         """The state of a run whose next position is `position`."""
@@ -111,9 +113,10 @@ class Stream(Generic[Built]):
     is none. `threads` read up to `ahead` items before they are asked for."""
 
     def __init__(self, dataset: Dataset, shuffle: Shuffle = Shuffle(), *, rank: int = 0, num_ranks: int = 1,  # noqa: B008
-                 epochs: int | None = None, cache: ShardCache | None = None, build: Callable[[Item], Built] | None = None,
+                 epochs: int | None = None, cache: ShardCache | None = None, products: Collection[str] | None = None,
+                 build: Callable[[Item], Built] | None = None,
                  threads: int = 2, ahead: int = 4) -> None:
-        self.line = Line(dataset, shuffle, cache)
+        self.line = Line(dataset, shuffle, cache, products)
         self.rank, self.num_ranks = rank, num_ranks
         self._stop = ENDLESS if epochs is None else epochs * len(dataset)
         self._build, self._threads, self._ahead = build, threads, ahead

@@ -5,6 +5,7 @@ pure function of its members, and a reader can rebuild the header that must stan
 """
 
 import tarfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,11 +16,13 @@ MAX_MEMBER_BYTES = (1 << 33) - 1  # ustar's 11 octal digits
 
 @dataclass(frozen=True)
 class Member:
-    """Where a member's data lies: `offset` from the start of its sample (or shard), `length` in bytes."""
+    """Where a member's data lies: `offset` from the start of its sample (or shard), `length` in bytes; and their CRC-32
+    (zlib's; None where an older index has none), for who reads a member and not the whole sample."""
 
     suffix: str
     offset: int
     length: int
+    crc32: int | None = None
 
 
 def header(name: str, size: int) -> bytes:
@@ -45,7 +48,7 @@ def sample_bytes(key: str, members: Mapping[str, bytes]) -> tuple[bytes, list[Me
     for suffix in sorted(members):
         data = members[suffix]
         parts += [header(f"{key}.{suffix}", len(data)), data, bytes(padded(len(data)) - len(data))]
-        places.append(Member(suffix, offset + BLOCK, len(data)))
+        places.append(Member(suffix, offset + BLOCK, len(data), zlib.crc32(data)))
         offset += BLOCK + padded(len(data))
     return b"".join(parts), places
 

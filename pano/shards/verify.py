@@ -8,6 +8,7 @@ too. Memory stays small: one sample at a time, and the index as Arrow columns.
 """
 
 import hashlib
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -220,9 +221,10 @@ class _Walker:
         meta = decode_meta(bytes(members[META_SUFFIX]))
         if {*meta.products, META_SUFFIX} != set(members):
             yield f"metadata lists {sorted(meta.products)}, the sample holds {sorted(members)}"
-        places = [Member(m["suffix"], m["offset"] - row["offset"], m["length"]) for m in row["members"]]
+        places = [Member(m["suffix"], m["offset"] - row["offset"], m["length"],
+                         None if m["crc32"] is None else zlib.crc32(members[m["suffix"]])) for m in row["members"]]
         if sample_row(meta, split, row["shard"], row["offset"], row["length"], row["sha256"], places) != row:
-            yield "its row of the sample index disagrees with its metadata"
+            yield "its row of the sample index disagrees with its metadata or its members' checksums"
         if self._instances is not None and self._instances.of_sample(row["key"]) != instance_rows(meta):
             yield "its rows of the instance index disagree with its metadata"
         for suffix, data in members.items():

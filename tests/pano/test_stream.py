@@ -98,6 +98,15 @@ def test_states_of_all_ranks_agree_and_name_what_they_count(dataset: Dataset) ->
         assert streams[0].state_dict()["position"] == 10
 
 
+def test_products_are_read_without_the_rest(dataset: Dataset) -> None:
+    whole, some = (list(Stream(dataset, SHUFFLE, epochs=1, products=products)) for products in (None, ("rgb", "instance")))
+    for a, b in zip(whole, some, strict=True):
+        assert a.position == b.position and a.sample.meta == b.sample.meta
+        assert b.sample.members == {suffix: a.sample.members[suffix] for suffix in ("instance.zst", "meta.json", "rgb.jpg")}
+    with pytest.raises(UsageError, match=r"no product 'rbg'\. Did you mean 'rgb'"):
+        Stream(dataset, SHUFFLE, products=("rbg",))
+
+
 def test_a_second_iteration_goes_on(dataset: Dataset) -> None:
     stream, line = Stream(dataset, SHUFFLE, epochs=2, build=what), two_epochs(dataset)
     assert list(itertools.islice(stream, 3)) == line[:3]
