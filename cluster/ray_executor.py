@@ -5,6 +5,7 @@ Tasks carry paths and digests, never pixels. Ray's own retries are off: what a f
 
 import itertools
 import platform
+import socket
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from cluster.scene_task import SceneTask, run_scene
 from pano.errors import StorageError, UserError
 
 _LOOK_AT_CLUSTER_S = 5.0
+_HEAD_PATIENCE_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class RayExecutor:
         self._config = config
         self._running: dict[Any, SceneTask] = {}
         self._looked: float | None = None
+        self._silent_since: float | None = None
         self._slots, self._largest_memory = 1, 0.0
 
     def now(self) -> float:
@@ -67,6 +70,23 @@ class RayExecutor:
             self._slots = sum(map(self._slots_of, nodes)) or 1
             self._largest_memory = max((resources.get("memory", 0.0) for resources in nodes), default=0.0)
         return self._slots
+
+    def _head_answers(self) -> bool:
+        """Whether the cluster's head can be reached. ClusterError once it could not for long: Ray itself would end this process
+        without a word, or wait for ever, and a head that keeps its state elsewhere is back in seconds."""
+        import ray
+
+        host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+        except OSError:
+            self._silent_since = self._silent_since or time.monotonic()
+            if time.monotonic() - self._silent_since > _HEAD_PATIENCE_S:
+                raise ClusterError(f"the head of the Ray cluster at {host}:{port} cannot be reached any more. What was rendered is "
+                                   "kept; start a cluster, and the same command goes on from here") from None
+            return False
+        self._silent_since = None
+        return True
 
     def _slots_of(self, resources: dict[str, float]) -> int:
         wanted = {"CPU": self._config.cpus_per_scene, "GPU": self._config.gpus_per_scene,

@@ -96,7 +96,9 @@ def _run_worker(task: SceneTask, folder: Path, log: Path, node: str) -> tuple[Pr
             file.write(f"--- attempt {task.attempt}, profile {task.profile}, on {node}, {time.strftime('%F %TZ', time.gmtime())}\n")
         (folder / "job.json").write_bytes(request.model_dump_json(indent=1).encode())  # nobody reads it after a crash
     threads = str(task.threads)
-    environment = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "TMPDIR": str(_scratch(folder.name, make=True))}
+    with storage_errors(tempfile.gettempdir()):
+        scratch = _scratch(folder.name, make=True)
+    environment = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "TMPDIR": str(scratch)}
     with storage_errors(log):
         outcome = run_watched(lambda: _start(task, [str(folder / "job.json")], environment, log), log, task.limits)
     return outcome, _read_result(result, task.job.key)

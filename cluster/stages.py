@@ -80,13 +80,13 @@ def verify_stage(dataset: Location, *, deep: bool = False) -> VerifyReport:
         return verify(dataset, deep=deep, on_sample=lambda key: progress.advance())
 
 
-def stats_stage(dataset: Location, out: Path) -> Path:
+def stats_stage(dataset: Location, out: Path, usd_per_core_hour: float = 0.04, usd_per_gpu_hour: float = 0.0) -> Path:
     """Write the statistics report of a dataset; gives the path of report.html."""
-    from datagen.stats import write_report
+    from datagen.stats import Prices, write_report
 
     with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    write_report(dataset, out)
+    write_report(dataset, out, prices=Prices(usd_per_core_hour, usd_per_gpu_hour))
     return out / "report.html"
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -79,6 +80,19 @@ def _of_this_test(chaos: Path) -> list[str]:
         except psutil.Error:
             continue
     return found
+
+
+def done(chaos: Chaos) -> set[int]:
+    """Scenes that the ledger says are done."""
+    return {record.index for record in chaos.ledger.records() if record.outcome == "done"}
+
+
+def wait_for(what: Callable[[], object], seconds: float = 90) -> None:
+    """Until it is so; AssertionError if that takes too long."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it never came to that"
+        time.sleep(0.1)
 
 
 @pytest.fixture

@@ -4,11 +4,9 @@ import platform
 import shutil
 import subprocess
 import sys
-import threading
-import time
 
 import pytest
-from chaos_runs import LIMITS, orphans
+from chaos_runs import LIMITS, done, orphans, wait_for
 
 from cluster.config import RayConfig
 from cluster.policy import Fault
@@ -77,52 +75,6 @@ def test_drivers_come_and_go(chaos, tmp_path):
     chaos.assert_exact(12)
     assert summary.made_now == 12 - len(before)
     assert all(chaos.starts(index) == 1 for index in before)
-
-
-def done(chaos) -> set[int]:
-    return {record.index for record in chaos.ledger.records() if record.outcome == "done"}
-
-
-def wait_for(what, seconds: float = 90) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "it never came to that"
-        time.sleep(0.1)
-
-
-@pytest.mark.slow
-def test_nodes_that_die_cost_no_attempt(chaos):
-    """Three nodes, of which one raylet after the other is killed and replaced: lost scenes are made again, once, for free."""
-    import ray
-    from ray.cluster_utils import Cluster
-
-    chaos.plan({index: ["sleep 2"] for index in range(14)})
-    small = {"num_cpus": 1, "object_store_memory": 80 << 20}
-    cluster = Cluster(initialize_head=True, head_node_args=small)
-    finished: list = []
-    killed = 0
-    try:
-        nodes = [cluster.add_node(**small) for _ in range(2)]
-        ray.init(address=cluster.address, log_to_driver=False)
-        runner = threading.Thread(target=lambda: finished.append(render(chaos.job(14))))
-        runner.start()
-        while runner.is_alive() and killed < 3:  # nodes can be started from the main thread only
-            runner.join(8)
-            if runner.is_alive() and done(chaos):
-                cluster.remove_node(nodes.pop(0), allow_graceful=False)
-                nodes.append(cluster.add_node(**small))
-                killed += 1
-        runner.join(150)
-        wait_for(lambda: ray.available_resources().get("CPU") == ray.cluster_resources().get("CPU"), 30)
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
-    summary, = finished
-    assert killed and summary.count("done") == 14
-    chaos.assert_exact(14)
-    faults = [record for record in chaos.ledger.records() if record.outcome == "fault"]
-    assert {record.fault for record in faults} <= {Fault.LOST} and len(faults) >= 1
-    assert all(record.profile == "normal" for record in chaos.ledger.records())
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ def test_a_failed_scene_stays_alone_and_a_second_run_does_what_is_missing(tmp_pa
     assert second.made_now == 1 and second.records[0].state == "done"
     again_meta, again = read_staged(tmp_path / "run" / "staged", key)
     assert again["instance.zst"] == members["instance.zst"]
-    strip = {"timings_s", "peak_memory_mb", "hardware"}
+    strip = {"timings_s", "cpu_s", "peak_memory_mb", "hardware"}
     assert again_meta.model_dump(exclude=strip) == meta.model_dump(exclude=strip)
 
     third = render(job.model_copy(update={"scenes": 1}))
