@@ -23,7 +23,17 @@ from pano.storage import write_bytes_atomic
 from pano.store import Location
 
 GALLERY = 24
-PRICE_PER_CORE_HOUR = 0.04  # dollars; about what clouds ask for a preemptible to on-demand CPU core in 2025
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Dollars per hour. The default is about what clouds ask for a preemptible to on-demand CPU core in 2025."""
+
+    core_hour: float = 0.04
+    gpu_hour: float = 0.0
+
+
+DEFAULT_PRICES = Prices()
 
 
 @dataclass
@@ -33,7 +43,8 @@ class _Gathered:
     totals: PixelTotals | None = None
     keys: list[str] = field(default_factory=list)
     looks: list[bytes] = field(default_factory=list)
-    timings_s: list[dict[str, float]] = field(default_factory=list)
+    core_s: list[dict[str, float]] = field(default_factory=list)
+    gpu_s: float = 0.0
     peak_memory_mb: float | None = None
     versions: dict[str, Counter[str]] = field(default_factory=dict)
     hardware: dict[str, Counter[str]] = field(default_factory=dict)
@@ -43,8 +54,8 @@ class _Gathered:
         self.totals = view.totals if self.totals is None else self.totals + view.totals
         self.keys.append(view.key)
         self.looks.append(view.look)
-        threads = int(view.hardware.get("threads", "1"))
-        self.timings_s.append({name: seconds * threads for name, seconds in view.timings_s.items()})
+        self.core_s.append(view.core_s)
+        self.gpu_s += view.gpu_s
         if view.peak_memory_mb is not None:
             self.peak_memory_mb = max(view.peak_memory_mb, self.peak_memory_mb or 0.0)
         for seen, found in ((self.versions, view.versions), (self.hardware, view.hardware)):
@@ -54,23 +65,23 @@ class _Gathered:
             self.thumbnails.append(view.thumbnails)
 
 
-def dataset_statistics(dataset: Location, *, price_per_core_hour: float = PRICE_PER_CORE_HOUR,
+def dataset_statistics(dataset: Location, *, prices: Prices = DEFAULT_PRICES,
                        threads: int | None = None) -> DatasetStats:
     """All statistics of a published dataset. Raises DataError for a damaged sample, naming it."""
-    return _collect(dataset, 0, price_per_core_hour, threads)[0]
+    return _collect(dataset, 0, prices, threads)[0]
 
 
-def write_report(dataset: Location, out: Path, *, gallery: int = GALLERY, price_per_core_hour: float = PRICE_PER_CORE_HOUR,
+def write_report(dataset: Location, out: Path, *, gallery: int = GALLERY, prices: Prices = DEFAULT_PRICES,
                  threads: int | None = None) -> DatasetStats:
     """Write `out`/report.json and `out`/report.html (at most `gallery` panoramas pictured), and give the statistics."""
-    stats, thumbnails = _collect(dataset, gallery, price_per_core_hour, threads)
+    stats, thumbnails = _collect(dataset, gallery, prices, threads)
     page = build_report(stats, thumbnails, datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
     write_bytes_atomic(out / "report.json", stats.model_dump_json(indent=1).encode() + b"\n")
     write_page(out / "report.html", page)
     return stats
 
 
-def _collect(location: Location, gallery: int, price_per_core_hour: float, threads: int | None
+def _collect(location: Location, gallery: int, prices: Prices, threads: int | None
              ) -> tuple[DatasetStats, list[Thumbnails]]:
     dataset = Dataset.open(location)
     store, run = dataset.store, dataset.store.parent
@@ -86,7 +97,7 @@ def _collect(location: Location, gallery: int, price_per_core_hour: float, threa
     stats = DatasetStats(
         dataset=store.name if store.name != "dataset" else f"{run.name}/dataset",
         index=index_statistics(dataset), pixels=pixel_statistics(gathered.totals),
-        cost=cost(gathered.timings_s, price_per_core_hour, gathered.peak_memory_mb),
+        cost=cost(gathered.core_s, prices, gathered.peak_memory_mb, gathered.gpu_s),
         duplicates=find_duplicates(gathered.keys, gathered.looks), run=_run_facts(run.local) if run.local else None,
         versions=_plain(gathered.versions), hardware=_plain(gathered.hardware),
     )
@@ -126,19 +137,20 @@ def gallery_choice(scenes: list[str], limit: int) -> frozenset[int]:
     return frozenset(chosen)
 
 
-def cost(timings_s: list[dict[str, float]], price_per_core_hour: float, peak_memory_mb: float | None) -> Cost | None:
-    """Core-seconds per panorama by stage, longest first; a stage that a panorama does not name took it 0 s."""
-    names = sorted({name for timings in timings_s for name in timings})
+def cost(core_s: list[dict[str, float]], prices: Prices, peak_memory_mb: float | None, gpu_s: float = 0.0) -> Cost | None:
+    """Core-seconds per panorama by stage, longest first; a stage that a panorama does not name took it 0 s. `gpu_s`: all
+    panoramas' seconds on a GPU."""
+    names = sorted({name for timings in core_s for name in timings})
     if not names:
         return None
-    table = np.array([[timings.get(name, 0.0) for name in names] for timings in timings_s])
+    table = np.array([[timings.get(name, 0.0) for name in names] for timings in core_s])
     stages = [StageTime(name=name, mean_s=float(column.mean()), median_s=float(np.median(column)),
                         p95_s=float(np.quantile(column, 0.95)))
               for name, column in zip(names, table.T, strict=True)]
-    total = float(table.sum() / len(table))
+    total, gpu = float(table.sum() / len(table)), gpu_s / len(table)
     return Cost(stages=tuple(sorted(stages, key=lambda stage: -stage.mean_s)), core_seconds_per_panorama=total,
-                price_per_core_hour=price_per_core_hour, price_per_1000=1000 * total / 3600 * price_per_core_hour,
-                peak_memory_mb=peak_memory_mb)
+                gpu_seconds_per_panorama=gpu, price_per_core_hour=prices.core_hour, price_per_gpu_hour=prices.gpu_hour,
+                price_per_1000=1000 / 3600 * (total * prices.core_hour + gpu * prices.gpu_hour), peak_memory_mb=peak_memory_mb)
 
 
 def _run_facts(run: Path) -> RunFacts | None:

@@ -123,12 +123,14 @@ class StageTime(Record):
 
 
 class Cost(Record):
-    """What a panorama costs: core-seconds over all stages (seconds × the threads that the sample's hardware names, one if it
-    names none), and money at a price per core-hour."""
+    """What a panorama costs: core-seconds over all stages, as the workers measured them, seconds for which it held a GPU, and
+    money at prices per hour."""
 
     stages: tuple[StageTime, ...]
     core_seconds_per_panorama: float
+    gpu_seconds_per_panorama: float
     price_per_core_hour: float
+    price_per_gpu_hour: float
     price_per_1000: float
     peak_memory_mb: float | None
 

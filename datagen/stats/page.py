@@ -172,7 +172,9 @@ def _cost_blocks(cost: Cost | None, run: RunFacts | None) -> list[Block]:
                                    Bar(stage.mean_s / total, percent(stage.mean_s / total))] for stage in cost.stages]
         rows.append(["all", duration(cost.core_seconds_per_panorama), "", "", ""])
         blocks.append(Table(["stage", "mean", "median", "95 %", "share"], rows, strong=[len(rows) - 1], caption=(
-            f"Core-seconds per panorama, as the workers measured them. At {money(cost.price_per_core_hour)} a core-hour, 1,000 "
+            f"Core-seconds per panorama, as the workers measured them. At {money(cost.price_per_core_hour)} a core-hour"
+            + (f" and {money(cost.price_per_gpu_hour)} a GPU-hour ({duration(cost.gpu_seconds_per_panorama)} of a GPU each)"
+               if cost.gpu_seconds_per_panorama else "") + ", 1,000 "
             f"panoramas cost {money(cost.price_per_1000)}" + (f"; peak memory of a worker {size(cost.peak_memory_mb * 1e6)}."
                                                               if cost.peak_memory_mb else "."))))
     if run:

@@ -16,7 +16,7 @@ from pano.arrays import MAX_PIXELS
 from pano.errors import DataError
 from pano.masks import label_runs
 from pano.pictures import colour_ids, jpeg_uri, overlay_ids, png_uri, shrink_ids, shrink_rgb
-from pano.sample import PRODUCT_OF_SUFFIX, image_size
+from pano.sample import PRODUCT_OF_SUFFIX, SampleMeta, image_size
 from pano.shards.read import Sample
 from pano.sphere import row_area_sr
 from pano.viewer import Sphere, id_layer
@@ -71,7 +71,8 @@ class SampleView:
     key: str
     totals: PixelTotals
     look: bytes  # 128-bit difference hash
-    timings_s: dict[str, float]
+    core_s: dict[str, float]
+    gpu_s: float
     peak_memory_mb: float | None
     versions: dict[str, str]
     hardware: dict[str, str]
@@ -93,8 +94,20 @@ def look_at(sample: Sample, *, with_thumbnails: bool = False) -> SampleView:
     )
     meta = sample.meta
     thumbnails = _thumbnails(sample, labels) if with_thumbnails else None
-    return SampleView(sample.key, totals, difference_hash(luma), meta.timings_s, meta.peak_memory_mb, meta.versions,
-                      meta.hardware, thumbnails)
+    return SampleView(sample.key, totals, difference_hash(luma), core_seconds(meta), gpu_seconds(meta), meta.peak_memory_mb,
+                      meta.versions, meta.hardware, thumbnails)
+
+
+def core_seconds(meta: SampleMeta) -> dict[str, float]:
+    """Core-seconds by phase, as the worker measured them. Metadata of version 1 has seconds on the clock only: those times
+    the threads that its hardware names, which counts the phases that use one core too high."""
+    threads = int(meta.hardware.get("threads", "1"))
+    return dict(meta.cpu_s) or {name: seconds * threads for name, seconds in meta.timings_s.items()}
+
+
+def gpu_seconds(meta: SampleMeta) -> float:
+    """Seconds for which the panorama held a GPU: a worker has it from start to end."""
+    return 0.0 if meta.hardware.get("device", "cpu") == "cpu" else sum(meta.timings_s.values())
 
 
 def _occupancy(labels: NDArray[np.uint16], structure: NDArray[np.bool_]) -> tuple[Array, Array, Array, Array, Array]:

@@ -66,11 +66,13 @@ def _verify_rays(run: Path, rays: int, as_json: bool) -> None:
 def stats(
     dataset: DatasetUrl,
     folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where report.html and report.json go.")],
+    core_hour: Annotated[float, typer.Option("--usd-per-core-hour", min=0, help="For the price per 1,000 panoramas.")] = 0.04,
+    gpu_hour: Annotated[float, typer.Option("--usd-per-gpu-hour", min=0)] = 0.0,
 ) -> None:
     """Describe a dataset: DIR/report.html and DIR/report.json."""
     from cluster.stages import stats_stage
 
-    out.print(str(stats_stage(dataset, folder)))
+    out.print(str(stats_stage(dataset, folder, core_hour, gpu_hour)))
 
 
 @app.command()

@@ -13,7 +13,7 @@ from browser import open_page
 from devtools import difference, open_tab
 
 from datagen.stats import DatasetStats, dataset_statistics, write_report
-from datagen.stats.collect import cost, gallery_choice
+from datagen.stats.collect import Prices, cost, gallery_choice
 from datagen.stats.model import Histogram
 from datagen.stats.pixels import GRID_COLUMNS, GRID_ROWS, difference_hash, find_duplicates
 from datagen.stats.tables import distribution
@@ -148,17 +148,26 @@ def test_a_damaged_sample_is_named_and_nothing_written(caps_dataset: Path, tmp_p
 
 
 def test_cost_counts_threads_and_missing_stages() -> None:
-    found = cost([{"render": 10.0, "pack": 2.0}, {"render": 20.0}], 0.36, 100.0)
+    found = cost([{"render": 10.0, "pack": 2.0}, {"render": 20.0}], Prices(0.36), 100.0)
     assert [(stage.name, stage.mean_s) for stage in found.stages] == [("render", 15.0), ("pack", 1.0)]
     assert found.core_seconds_per_panorama == 16 and found.price_per_1000 == pytest.approx(1.6)
-    assert cost([{}, {}], 1.0, None) is None
+    assert cost([{}, {}], Prices(), None) is None
+    on_gpu = cost([{"render": 10.0}, {"render": 10.0}], Prices(0.36, 3.6), None, gpu_s=8.0)
+    assert on_gpu.gpu_seconds_per_panorama == 4 and on_gpu.price_per_1000 == pytest.approx(1.0 + 4.0)
 
 
-def test_core_seconds_are_seconds_times_threads(tmp_path: Path) -> None:
+def test_core_seconds_are_the_processors_and_times_threads_only_where_those_are_not_known(tmp_path: Path) -> None:
     labels = np.ones((8, 16), np.uint16)
-    stage_one(tmp_path / "staged", "a", labels, {}, timings_s={"sample": 3.0}, hardware={"threads": "4"})
-    pack(tmp_path / "staged", tmp_path / "dataset")
-    assert dataset_statistics(tmp_path / "dataset").cost.core_seconds_per_panorama == 12
+    clock, measured = {"sample": 3.0, "generate": 5.0}, {"sample": 9.0, "generate": 5.0}
+    for name, cpu, device in (("old", {}, "cpu"), ("new", measured, "cpu"), ("gpu", measured, "optix: A card")):
+        hardware = {"threads": "4", "device": device}
+        stage_one(tmp_path / name / "staged", "a", labels, {}, timings_s=clock, cpu_s=cpu, hardware=hardware)
+        pack(tmp_path / name / "staged", tmp_path / name / "dataset")
+    prices = Prices(0.36, 0.36)
+    found = {name: dataset_statistics(tmp_path / name / "dataset", prices=prices).cost for name in ("old", "new", "gpu")}
+    assert found["old"].core_seconds_per_panorama == 32 and found["new"].core_seconds_per_panorama == 14
+    assert found["gpu"].gpu_seconds_per_panorama == 8 and found["new"].gpu_seconds_per_panorama == 0
+    assert found["gpu"].price_per_1000 == pytest.approx(2.2)
 
 
 @pytest.mark.parametrize(("scenes", "limit", "expected"), [

@@ -54,6 +54,10 @@ def test_a_room_is_staged_with_everything_asked_for(room):
     assert not any(name.startswith("unknown:") for name in categories)
     assert all("structure" in row.flags for row in meta.instances if row.category in ("wall", "floor", "ceiling"))
     assert all(row.rle is not None for row in meta.instances)
+    assert set(meta.cpu_s) == set(meta.timings_s) and 0 < sum(meta.cpu_s.values()) <= result.cpu_s
+    floor = next(row for row in meta.instances if row.category == "floor")
+    assert floor.box_3d is not None and floor.box_3d.size_m[2] < 0.1 and abs(floor.box_3d.center_m[2]) < 0.1
+    assert all(row.visibility is not None and 0 < row.visibility <= 1 for row in meta.instances if row.pixels > 20)
     assert (arrays["semantic.zst"] > 0).sum() == (labels > 0).sum()
     assert arrays["rgb.png"].std() > 3 and arrays["albedo.jpg"].std() > 3
 
@@ -81,6 +85,6 @@ def test_the_same_seed_gives_the_same_labels_and_metadata(room, tmp_path):
             assert members[suffix] == repeated[suffix], suffix
         metas = [json.loads(data["meta.json"]) for data in (members, repeated)]
         for meta in metas:
-            for varying in ("timings_s", "peak_memory_mb", "hardware"):
+            for varying in ("timings_s", "cpu_s", "peak_memory_mb", "hardware"):
                 meta.pop(varying)
         assert metas[0] == metas[1]

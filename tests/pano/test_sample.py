@@ -32,11 +32,35 @@ def test_metadata_round_trip(staged):
     meta, _ = staged
     data = encode_meta(meta)
     assert decode_meta(data) == meta
-    assert data.startswith(b'{"schema_version":1,')
+    assert data.startswith(b'{"schema_version":2,')
+
+
+def test_metadata_of_version_1_is_still_read(staged):
+    data = json.loads(encode_meta(staged[0])) | {"schema_version": 1}
+    meta = decode_meta(json.dumps(data).encode())
+    assert meta.schema_version == 1 and meta.cpu_s == {} and meta.instances[0].box_3d is None and meta.instances[0].visibility is None
+
+
+BOX = {"center_m": [1, 2, 3], "size_m": [1, 0.5, 2], "world_from_box": [[0, -1, 0], [1, 0, 0], [0, 0, 1]]}
+
+
+@pytest.mark.parametrize(("field", "value", "message"), [
+    ("visibility", 1.5, "visibility: Input should be less than or equal to 1"), ("visibility", -0.1, "visibility"),
+    ("box_3d", BOX | {"size_m": [1, -1, 1]}, "box_3d.size_m.1"),
+    ("box_3d", BOX | {"world_from_box": [[2, 0, 0], [0, 1, 0], [0, 0, 1]]}, "is not a rotation"),
+    ("box_3d", BOX | {"world_from_box": [[-1, 0, 0], [0, 1, 0], [0, 0, 1]]}, "is not a rotation"),
+])
+def test_what_an_instance_is_in_space_must_be_possible(staged, field, value, message):
+    data = json.loads(encode_meta(staged[0]))
+    data["instances"][0] |= {"box_3d": BOX, "visibility": 0.5}
+    assert decode_meta(json.dumps(data).encode()).instances[0].visibility == 0.5
+    data["instances"][0][field] = value
+    with pytest.raises(DataError, match=message):
+        decode_meta(json.dumps(data).encode())
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"schema_version": 2}, "schema_version"), ({"surprise": 1}, "surprise: Extra inputs"), ({"width": "wide"}, "width"),
+    ({"schema_version": 3}, "schema_version"), ({"surprise": 1}, "surprise: Extra inputs"), ({"width": "wide"}, "width"),
     ({"pose": {}}, "pose.position_m"),
 ])
 def test_metadata_that_does_not_fit_is_named(staged, change, message):
