@@ -38,7 +38,8 @@ def test_metadata_round_trip(staged):
 def test_metadata_of_version_1_is_still_read(staged):
     data = json.loads(encode_meta(staged[0])) | {"schema_version": 1}
     meta = decode_meta(json.dumps(data).encode())
-    assert meta.schema_version == 1 and meta.cpu_s == {} and meta.instances[0].box_3d is None and meta.instances[0].visibility is None
+    assert meta.schema_version == 1 and meta.cpu_s == {}
+    assert meta.instances[0].box_3d is None and meta.instances[0].visibility is None
 
 
 BOX = {"center_m": [1, 2, 3], "size_m": [1, 0.5, 2], "world_from_box": [[0, -1, 0], [1, 0, 0], [0, 0, 1]]}
