@@ -5,12 +5,14 @@
       step-00000400.pt.sha256    digest of the file, in sha256sum's format
       latest                     the name of the newest committed checkpoint; written last
       model.pt                   {"model": state_dict, "step": n}: the official SAM2 format, written at the end of a run
+      model.safetensors          the same tensors, and the step in its metadata, where `export` asks for it
 
 Each file is written under a temporary name, flushed to the disk and renamed; then its digest, then `latest`. Reading
 takes the file that `latest` names, checks the digest, and falls back one by one, saying so, when it does not hold.
 Everything random in a run is a function of (seed, position) (train.plan), so those two are the whole random state.
 """
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +29,7 @@ FORMAT = "panoforge-train"
 VERSION = 1
 LATEST = "latest"
 EXPORT = "model.pt"
+SAFETENSORS = "model.safetensors"
 _NAME = re.compile(r"step-(\d{8,})\.pt")
 
 
@@ -164,4 +167,18 @@ def export_official(path: Path, state: StateDict, step: int) -> Path:
     content: dict[str, Any] = {"model": {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, "step": step}
     parts = parts_in(state)
     _write_with_digest(path, {**content, "panosam2": parts} if parts else content)
+    return path
+
+
+def export_safetensors(path: Path, state: StateDict, step: int) -> Path:
+    """Write the same tensors as a safetensors file (no pickle at all, mapped and not copied by its readers), and its digest.
+    Its metadata says the step and PanoSAM2's parts."""
+    from safetensors.torch import save as to_bytes
+
+    parts = parts_in(state)
+    metadata = {"format": "pt", "step": str(step), **({"panosam2": json.dumps(parts)} if parts else {})}
+    data = to_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, metadata)
+    sidecar(path).unlink(missing_ok=True)
+    write_bytes_atomic(path, data)
+    write_bytes_atomic(sidecar(path), f"{file_sha256(path)}  {path.name}\n".encode())
     return path

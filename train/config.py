@@ -29,10 +29,11 @@ Rate = Annotated[float, Field(ge=0)]
 SIZE_STEP_PX = 32  # the trunk's coarsest stride, and 8-pixel windows at stride 4
 SCHEDULE_ONLY = ("checkpoint_every", "keep_last_k", "log_every", "device", "devices", "loader_threads", "torch_threads",
                  "prefetch", "tensorboard", "rank_timeout_s", "max_bad_samples", "validate_every", "validate_clips",
-                 "validate_split")
+                 "validate_split", "async_save", "export")
 
 # Off by default: left out of `numbers` where they are, so that runs begun before them go on.
-ADDED_LATER: dict[str, tuple[str, ...]] = {"clip": ("frames_are", "turn_deg"), "model": ("panosam2",), "loss": ("distortion",)}
+ADDED_LATER: dict[str, tuple[str, ...]] = {
+    "clip": ("frames_are", "turn_deg"), "model": ("panosam2", "initial"), "loss": ("distortion",)}
 
 
 class PanoSam2Settings(Config):
@@ -58,6 +59,7 @@ class ModelSettings(Config):
     frozen: tuple[Part, ...] = ("image_encoder",)
     drop_path: Probability = 0.1  # of the trunk, when it is trained
     panosam2: PanoSam2Settings = PanoSam2Settings()
+    initial: Literal["sam2", "mimetic"] = "sam2"  # random weights: SAM2's own, or train.initial's for starting from nothing
 
 
 class ClipSettings(Config):
@@ -180,11 +182,13 @@ class TrainConfig(Config):
     validate_split: str = "val"
     checkpoint_every: Positive = 100
     keep_last_k: Positive = 3
+    async_save: bool = True  # checkpoints are written beside the training; a failed write stops the run at its next step
+    export: tuple[Literal["safetensors"], ...] = ()  # formats of the final weights besides model.pt, SAM2's own
     log_every: Positive = 10  # plain lines; metrics.jsonl has every step
     tensorboard: bool = False
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: Positive = 1  # processes on this machine
-    rank_timeout_s: Annotated[float, Field(gt=0)] = 60.0  # a rank that others wait for longer than this ends the run
+    rank_timeout_s: Annotated[float, Field(gt=0)] = 50.0  # a rank that others wait for longer than this ends the run
     loader_threads: Positive = 2
     torch_threads: Count = 0  # 0 = torch's own choice
     prefetch: Positive = 2  # forward passes prepared ahead

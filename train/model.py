@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from pano.errors import ConfigError, DataError
 from pano.storage import storage_errors
 from train.config import ModelSettings, PanoSam2Settings, Part, PromptSettings, Size
+from train.initial import mimetic
 from train.panosam2.parts import PREFIX as PANO_PREFIX
 from train.panosam2.parts import add_parts
 from train.scan_sam2 import PanoScanSAM2, ScanSAM2
@@ -86,6 +87,8 @@ def build_model(settings: ModelSettings, prompt: PromptSettings = PromptSettings
         model = instantiate(model_config(settings, prompt))
         if settings.panosam2.record():
             add_parts(model, settings.panosam2)
+        if settings.initial == "mimetic":
+            mimetic(model.sam_mask_decoder)
     if settings.checkpoint is None:
         weights = Weights(f"random, seed {seed}", state_dict_sha256(model.state_dict()), random=True)
     else:
@@ -165,10 +168,12 @@ def parts_in(state: StateDict) -> dict[str, bool | int]:
 
 
 def read_checkpoint(path: Path) -> StateDict:
-    """The state dict of `{"model": state_dict}`; nothing but tensors is ever unpickled."""
+    """The state dict of `{"model": state_dict}`, or of a .safetensors file; nothing but tensors is ever unpickled."""
     with storage_errors(path), open(path, "rb") as file:
         if not file.read(1):
             raise DataError(f"{path} is empty: expected an official SAM2.1 checkpoint, download or copy it again")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
@@ -182,6 +187,17 @@ def read_checkpoint(path: Path) -> StateDict:
         found = sorted(map(str, content))[:5] if isinstance(content, dict) else type(content).__name__
         raise DataError(f'{path} is no official SAM2 checkpoint: expected {{"model": state_dict}}, found {found}')
     return state
+
+
+def _read_safetensors(path: Path) -> StateDict:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise DataError(f"{path} cannot be read as safetensors: truncated, damaged, or something else ({error}). "
+                        "Copy or export it again") from None
 
 
 def check_architecture(state: StateDict, expected: StateDict, path: Path, size: Size) -> None:

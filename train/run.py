@@ -1,6 +1,6 @@
 """`run_training`: what `pano train` calls. One config, one dataset, one folder.
 
-    out/checkpoints/    resumable checkpoints, and model.pt in the official SAM2 format
+    out/checkpoints/    resumable checkpoints, and model.pt in the official SAM2 format (and as safetensors, with `export`)
     out/metrics.jsonl   one line per step
     out/train.json      resolved config, versions, hardware, weights, dataset, and in plain words what came out
 
@@ -46,7 +46,7 @@ def train_rank(config: TrainConfig, dataset: Path, out: Path, world: World) -> P
     check_share(config, world)
     with storage_errors(out):
         (out / "checkpoints").mkdir(parents=True, exist_ok=True)
-    from train.checkpoints import EXPORT, export_official, load_latest  # torch, after all that can be refused without it
+    from train import checkpoints  # torch, after all that can be refused without it
     from train.loader import ClipSource
     from train.log import RunLog
     from train.model import build_model, state_dict_sha256
@@ -60,12 +60,12 @@ def train_rank(config: TrainConfig, dataset: Path, out: Path, world: World) -> P
     if config.validate_every:
         trainer.held_out = validation_source(open_split(dataset, config.validate_split), config)
     messages: list[str] = []
-    state = load_latest(trainer.folder, messages.append)
+    state = checkpoints.load_latest(trainer.folder, messages.append)
     if state is not None:
         trainer.restore(state)
         messages.append(f"going on from step {state.step} of {config.steps} ({trainer.folder})")
     resumed_at = trainer.step_done
-    export = trainer.folder / EXPORT
+    export = trainer.folder / checkpoints.EXPORT
     with world.joined(device, config.rank_timeout_s), RunLog(
         out, config.steps, resumed_at, log_every=config.log_every, tensorboard=config.tensorboard, active=world.is_main
     ) as log:
@@ -77,7 +77,9 @@ def train_rank(config: TrainConfig, dataset: Path, out: Path, world: World) -> P
         if resumed_at < config.steps:
             trainer.run(log)
         if world.is_main:
-            export_official(export, trainer.final_weights(), trainer.step_done)
+            checkpoints.export_official(export, trainer.final_weights(), trainer.step_done)
+            if "safetensors" in config.export:
+                checkpoints.export_safetensors(trainer.folder / checkpoints.SAFETENSORS, trainer.final_weights(), trainer.step_done)
             write_record(out, trainer, data, resumed_at, time.monotonic() - begin)
             log.say(statement(config, weights.source, weights.random, len(data)))
     return export

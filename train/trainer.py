@@ -27,6 +27,7 @@ from train.loss import LOSS_NAMES, build_loss
 from train.model import StateDict, Weights
 from train.optim import build_optimizer, lr_scale, set_learning_rates
 from train.plan import noise_seed, prompt_rng
+from train.saver import Saver
 from train.scan_sam2 import Encoded, ScanSAM2
 from train.validate import validate
 from train.world import World
@@ -59,6 +60,7 @@ class Trainer:
         self.loss = build_loss(self.config.loss)
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = build_optimizer(self.model, self.config.optim)
+        self.saver = Saver(self.folder, self.config.keep_last_k)
         self.bfloat16 = use_bfloat16(self.config.precision, self.device)
         if self.config.ema_decay:
             self.ema = {n: p.detach().clone() for n, p in self.model.named_parameters() if p.requires_grad}
@@ -73,6 +75,7 @@ class Trainer:
         with reproducible(self.device, config.torch_threads):
             begin = time.perf_counter()
             for forwards in self.source.steps(self.step_done, self.world.rank, self.world.num_ranks):
+                self.saver.check()
                 figures = self.step(forwards)
                 if self.held_out and self.step_done % config.validate_every == 0:
                     figures["val_miou"] = validate(self.model, self.held_out, config.validate_clips, self.device, self.world,
@@ -82,7 +85,7 @@ class Trainer:
                 log.step({"step": self.step_done, **figures, "seconds": round(seconds, 4),
                           "clips_per_s": round(config.clips_per_step / seconds, 4), "peak_memory_mb": peak_memory_mb(self.device)})
                 if self.step_done % config.checkpoint_every == 0 and self.step_done < config.steps:
-                    self.save()
+                    self.save(wait=not config.async_save)
             self.save()
 
     def step(self, forwards: list[tuple[tuple[int, ...], Any]]) -> dict[str, Any]:
@@ -173,12 +176,12 @@ class Trainer:
             now = dict(self.model.named_parameters())
             torch._foreach_lerp_(list(self.ema.values()), [now[n].detach() for n in self.ema], 1 - self.config.ema_decay)
 
-    def save(self) -> Path:
-        """Commit the state after `step_done` steps (the main rank writes; the others have nothing to add)."""
-        path = checkpoints.checkpoint_path(self.folder, self.step_done)
+    def save(self, wait: bool = True) -> Path:
+        """Commit the state after `step_done` steps, beside the training unless told to wait (the main rank writes; the others
+        have nothing to add)."""
         if self.world.is_main:
-            path = checkpoints.save(self.folder, self.state(), self.config.keep_last_k)
-        return path
+            self.saver.save(self.state(), wait=wait)
+        return checkpoints.checkpoint_path(self.folder, self.step_done)
 
     def state(self) -> checkpoints.TrainState:
         """The state after `step_done` steps."""

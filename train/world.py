@@ -5,18 +5,31 @@ meet three times a step: to add up object counts, gradients and losses. Gradient
 backward pass: with the encoder frozen there are some ten million of them, a single all-reduce costs less than DDP's
 search for the parameters that a prompt kind leaves unused, and the order of summation is fixed. A parameter that no
 rank has a gradient for stays without one, so AdamW passes it over, as it does in a run of one process.
+
+Before each meeting a rank writes its number of meetings to the group's store. When a meeting fails, because a rank hangs or is
+gone, those who did come read who did not, and say so by name: `LostRank`. So it is under every launcher.
 """
 
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Self
+from itertools import count
+from typing import TYPE_CHECKING, Any, Self
+
+from pano.errors import UserError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+
+
+ASK_STORE_S = 5.0  # for the numbers of the others, once something is wrong
+
+
+class LostRank(UserError):
+    """Another rank of the run hangs or is gone."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +39,7 @@ class World:
     rank: int = 0
     num_ranks: int = 1
     rank_of_node: int = 0
+    _meetings: Iterator[int] = field(default_factory=lambda: count(1), compare=False, repr=False)
 
     @classmethod
     def detect(cls) -> Self:
@@ -60,8 +74,26 @@ class World:
         import torch
 
         tensor = torch.tensor([float(v) for v in values], dtype=torch.float64, device=device)
-        torch.distributed.all_reduce(tensor)
+        self._add_up(tensor)
         return tensor.tolist()
+
+    def _add_up(self, tensor: "Tensor") -> None:
+        """Sum `tensor` over all ranks, in place. LostRank names who does not come."""
+        import torch.distributed as dist
+
+        store, meeting = _store(), next(self._meetings)
+        try:
+            if store is not None:
+                store.set(f"panoforge/{self.rank}", str(meeting))
+            dist.all_reduce(tensor)
+            if tensor.is_cuda:
+                tensor[:1].cpu()  # NCCL says nothing until its result is asked for
+        except RuntimeError as error:
+            late = _late(store, self.num_ranks, meeting)
+            who = f"rank{'s' if len(late) > 1 else ''} {', '.join(map(str, late))} of {self.num_ranks}" if late else "another rank"
+            raise LostRank(f"{who} did not come to meeting {meeting} of this run: hanging, killed or out of memory (rank "
+                           f"{self.rank} waited: {str(error).splitlines()[0][:200]}). Run the same command again to go on from "
+                           "the last checkpoint") from error
 
     def gather_texts(self, text: str, device: "torch.device") -> list[str]:
         """Every rank's text, in the order of ranks."""
@@ -73,17 +105,15 @@ class World:
         lengths = self.sum([len(data) if rank == self.rank else 0 for rank in range(self.num_ranks)], device)
         table = torch.zeros(self.num_ranks, int(max(lengths)), dtype=torch.int32, device=device)
         table[self.rank, : len(data)] = torch.tensor(list(data), dtype=torch.int32, device=device)
-        torch.distributed.all_reduce(table)
+        self._add_up(table)
         return [bytes(row[: int(length)]).decode() for row, length in zip(table.tolist(), lengths, strict=True)]
 
     def sum_gradients(self, parameters: Sequence["nn.Parameter"]) -> None:
         """Replace every gradient by its sum over all ranks."""
         if self.num_ranks == 1:
             return
-        import torch.distributed as dist
-
         flat = flatten_gradients(parameters)
-        dist.all_reduce(flat)
+        self._add_up(flat)
         unflatten_gradients(flat, parameters)
 
     def same_everywhere(self, digest: str, device: "torch.device") -> bool:
@@ -91,6 +121,30 @@ class World:
         words = [int(digest[i : i + 8], 16) for i in range(0, 64, 8)]
         total = self.sum(words, device)
         return bool(self.sum([float(total != [w * self.num_ranks for w in words])], device)[0] == 0)
+
+
+def _store() -> Any:
+    """The key-value store that the process group met through; None where it has none."""
+    from torch.distributed import distributed_c10d
+
+    try:
+        return distributed_c10d._get_default_store()
+    except ValueError:
+        return None
+
+
+def _late(store: Any, num_ranks: int, meeting: int) -> list[int]:
+    """Ranks that have not come to `meeting`. Where the store's own host (rank 0, without torchrun) is gone: that one."""
+    late = []
+    for rank in range(num_ranks):
+        key = f"panoforge/{rank}"
+        try:
+            store.wait([key], timedelta(seconds=ASK_STORE_S))
+            if int(store.get(key)) < meeting:
+                late.append(rank)
+        except RuntimeError:  # of which DistError and its kin are
+            return [*late, rank]
+    return late
 
 
 def flatten_gradients(parameters: Sequence["nn.Parameter"]) -> "Tensor":
