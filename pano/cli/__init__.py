@@ -4,7 +4,7 @@ Verbs stand in one module per subject; importing them here registers them, in th
 Heavy packages are imported by the stage that needs them, inside the verb, so that `pano --help` is quick.
 """
 
-from pano.cli import chain, runs, datasets, models  # noqa: F401  # isort: skip
+from pano.cli import chain, runs, datasets, models, pictures, jobs  # noqa: F401  # isort: skip
 from pano.cli.app import main
 
 __all__ = ["main"]
