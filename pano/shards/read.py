@@ -39,9 +39,13 @@ class Sample:
     def meta(self) -> SampleMeta:
         """Decoded when it is first asked for: hundreds of instances take a millisecond. DataError if it does not fit."""
         try:
-            return decode_meta(self.members[META_SUFFIX])
+            meta = decode_meta(self.members[META_SUFFIX])
         except DataError as error:
             raise DataError(f"{self.key}: {error}") from None
+        if meta.key != self.key or not set(self.members) <= {*meta.products, META_SUFFIX}:
+            raise DataError(f"{self.key}: its metadata are those of {meta.key} with {sorted(meta.products)}, its members are "
+                            f"{sorted(self.members)}")
+        return meta
 
     def suffix(self, product: str) -> str:
         """The suffix under which this sample holds `product`; DataError if it does not."""
@@ -54,9 +58,12 @@ class Sample:
         """Decode a product ('rgb', 'instance', 'depth', …), or its rows [start, stop) only."""
         suffix = self.suffix(product)
         try:
-            return decode_product(suffix, self.members[suffix], rows)
+            array = decode_product(suffix, self.members[suffix], rows)
         except DataError as error:
             raise DataError(f"{self.key}.{suffix}: {error}") from None
+        if array.dtype.name not in PRODUCTS[product].dtypes:
+            raise DataError(f"{self.key}.{suffix}: expected {' or '.join(PRODUCTS[product].dtypes)}, it holds {array.dtype}")
+        return array
 
 
 @dataclass(frozen=True)
@@ -153,6 +160,9 @@ def checked_sample(row: dict, data: bytes) -> Sample:
         raise DataError(f"{row['key']}: shard {row['shard']} is truncated: {len(data)} of {row['length']} bytes are left")
     if hashlib.sha256(data).hexdigest() != row["sha256"]:
         raise DataError(f"{row['key']}: bytes in shard {row['shard']} do not have the digest of the index (damaged)")
+    suffixes = [m["suffix"] for m in row["members"]]
+    if suffixes != sorted(set(suffixes)):
+        raise DataError(f"{row['key']}: its members come twice or out of order: {suffixes}")
     at = row["offset"]
     members = {m["suffix"]: data[m["offset"] - at : m["offset"] - at + m["length"]] for m in row["members"]}
     if META_SUFFIX not in members:

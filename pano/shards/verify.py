@@ -207,7 +207,8 @@ class _Walker:
                 yield f"{member['suffix']}: its padding is not zero"
             members[member["suffix"]] = data[start : start + length]
             at = end
-        if at != len(data) or list(members) != sorted(members):
+        suffixes = [member["suffix"] for member in row["members"]]
+        if at != len(data) or suffixes != sorted(set(suffixes)):
             yield "holds members that the index does not list, or in another order"
         if META_SUFFIX not in members:
             yield f"has no {META_SUFFIX}"
