@@ -85,7 +85,7 @@ def instance_stats(labels: Labels) -> InstanceStats:
     if not runs.id.size:
         none = np.zeros(0, np.int64)
         return InstanceStats(none, none, np.zeros(0), none, none, none, none, np.zeros(0, bool), np.zeros(0, bool))
-    order = np.argsort(runs.id * width + runs.start)  # by id, then start; equal ones lie in different rows: any order will do
+    order = _by_id_and_start(runs)
     id_, start, length, row = runs.id[order], runs.start[order], runs.length[order], runs.row[order]
     first = np.flatnonzero(np.diff(id_, prepend=-1))
     u0, box_width, seam = _cylinder_extent(id_, start, start + length, first, width)
@@ -97,6 +97,13 @@ def instance_stats(labels: Labels) -> InstanceStats:
         u0=u0, v0=v0, width=box_width, height=v1 - v0, seam=seam,
         pole=(v0 == 0) | (v1 == height),
     )
+
+
+def _by_id_and_start(runs: Runs) -> NDArray[np.int64]:
+    """The runs ordered by id, then start: NumPy sorts 16-bit keys by radix, several times faster than longer ones."""
+    start = runs.start.astype(np.uint16) if runs.start.max() < 65536 else runs.start
+    by_start = np.argsort(start, kind="stable")
+    return by_start[np.argsort(runs.id.astype(np.uint16)[by_start], kind="stable")]
 
 
 def _cylinder_extent(
