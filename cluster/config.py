@@ -112,6 +112,21 @@ class EvalJobConfig(EvalConfig):
         return self.dataset or self.run / DATASET
 
 
+class SubmitConfig(Config):
+    """`pano submit`: where a job goes, what its process holds there, and what it finds there. The cluster's image has
+    panoforge, unless `send_code` sends this one's; `pip` are requirements to install on top, `py_modules` folders of Python
+    packages to send along. Ray keeps both per job, apart from the image."""
+
+    address: str | None = None  # of the dashboard, http://HOST:8265, or auto; None: a private Ray on this machine
+    cpus: Annotated[float, Field(ge=0)] = 1.0
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+    memory_gb: Annotated[float, Field(ge=0)] = 0.0
+    send_code: bool = False
+    py_modules: tuple[Path, ...] = ()
+    pip: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+
+
 VERBS: dict[str, type[Config] | type[RenderJobConfig]] = {
     "render": RenderJobConfig, "pack": PackConfig, "train": TrainJobConfig, "eval": EvalJobConfig,
 }

@@ -6,6 +6,7 @@ Tasks carry paths and digests, never pixels. Ray's own retries are off: what a f
 import itertools
 import platform
 import socket
+import threading
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -53,7 +54,8 @@ class RayExecutor:
     def __init__(self, config: RayConfig) -> None:
         self._config = config
         self._running: dict[Any, SceneTask] = {}
-        self._looked: float | None = None
+        self._asked: float | None = None
+        self._looking: threading.Thread | None = None
         self._silent_since: float | None = None
         self._slots, self._largest_memory = 1, 0.0
 
@@ -61,15 +63,23 @@ class RayExecutor:
         return time.monotonic()
 
     def slots(self) -> int:
+        require_living_ray()
+        due = self._asked is None or time.monotonic() - self._asked > _LOOK_AT_CLUSTER_S  # clusters grow and shrink
+        if due and self._head_answers() and not (self._looking and self._looking.is_alive()):
+            # In a thread of its own: if the head dies just then, Ray's call returns only with the end of this process.
+            self._looking = threading.Thread(target=self._look, name="look at the cluster", daemon=True)
+            self._looking.start()
+            if self._asked is None:
+                self._looking.join(_HEAD_PATIENCE_S)
+            self._asked = time.monotonic()
+        return self._slots
+
+    def _look(self) -> None:
         import ray
 
-        require_living_ray()
-        if self._looked is None or time.monotonic() - self._looked > _LOOK_AT_CLUSTER_S:  # clusters grow and shrink
-            self._looked = time.monotonic()
-            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            self._slots = sum(map(self._slots_of, nodes)) or 1
-            self._largest_memory = max((resources.get("memory", 0.0) for resources in nodes), default=0.0)
-        return self._slots
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        self._slots = sum(map(self._slots_of, nodes)) or 1
+        self._largest_memory = max((resources.get("memory", 0.0) for resources in nodes), default=0.0)
 
     def _head_answers(self) -> bool:
         """Whether the cluster's head can be reached. ClusterError once it could not for long: Ray itself would end this process

@@ -32,13 +32,13 @@ def ray_session(config: RayConfig, *, cpus: int | None = None, dashboard: bool =
     gives it one. A session that the caller has already opened is used and left open."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing of a user's run leaves the machine
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # keep CUDA_VISIBLE_DEVICES as it is in CPU tasks
-    if config.address is None:
-        _require_token(config)
     import ray
 
     if ray.is_initialized():
         yield
         return
+    if config.address is None:
+        _require_token(config)
     if config.address is None and config.listen == "loopback":
         with _on_loopback():
             yield from _session(config, cpus, dashboard)
@@ -71,6 +71,19 @@ def _connect(config: RayConfig, cpus: int | None, dashboard: bool) -> None:
     if config.address is not None:
         ray.init(address=config.address, log_to_driver=False, logging_level=logging.ERROR)
         return
+    for last in (False, True):  # Ray gives its node 30 s to come up: a machine that is very busy may need a second try
+        try:
+            _start(config, cpus, dashboard)
+            return
+        except Exception as error:
+            ray.shutdown()
+            if last or "timed out during startup" not in str(error):
+                raise
+
+
+def _start(config: RayConfig, cpus: int | None, dashboard: bool) -> None:
+    import ray
+
     ray.init(
         num_cpus=cpus or len(os.sched_getaffinity(0)), include_dashboard=dashboard, dashboard_host="127.0.0.1",
         object_store_memory=_OBJECT_STORE_BYTES, log_to_driver=False, logging_level=logging.ERROR,
@@ -115,10 +128,11 @@ def _on_loopback() -> Iterator[None]:
 
 
 def _require_token(config: RayConfig) -> None:
-    """Have Ray refuse whoever does not know this process's token. Ray reads these once per process, so they stay set."""
-    if config.auth == "off":
-        os.environ["RAY_AUTH_MODE"] = "disabled"
-        return
-    os.environ["RAY_AUTH_MODE"] = "token"
-    if "RAY_AUTH_TOKEN_PATH" not in os.environ:
+    """Have Ray refuse whoever does not know this process's token."""
+    from ray._raylet import AuthenticationTokenLoader, Config
+
+    os.environ["RAY_AUTH_MODE"] = "disabled" if config.auth == "off" else "token"
+    if config.auth == "token" and "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    Config.initialize("")  # Ray read both when it was imported, which may have been before
+    AuthenticationTokenLoader.instance().reset_cache()

@@ -20,7 +20,7 @@ def test_a_dead_private_ray_ends_the_run_with_a_message():
         gcs.kill()  # as a signal to the whole process group does
         psutil.wait_procs([gcs], timeout=10)
         begin = time.monotonic()
-        executor._looked = None  # the next look at the cluster is due
+        executor._asked = None  # the next look at the cluster is due
         with pytest.raises(ClusterError, match=r"private Ray of this run died .*goes on from here"):
             executor.slots()
         assert time.monotonic() - begin < 5

@@ -1,0 +1,115 @@
+"""Jobs through Ray's Job Submission API, on a real Ray with a job port that asks for a token."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cluster.config import RayConfig
+from cluster.ray_session import ray_session
+from cluster.submit import Job, load_job
+from pano.errors import ConfigError, UsageError
+
+
+@pytest.fixture
+def config(tmp_path: Path, caps_dataset: Path) -> Path:
+    """The ceiling of a small dataset: a real evaluation that needs no weights."""
+    path = tmp_path / "chain.yaml"
+    path.write_text(yaml.safe_dump({
+        "run": str(tmp_path / "run"),
+        "submit": {"cpus": 0.5, "env": {"PYTHONPATH": str(Path(__file__).parents[2])}},
+        "eval": {"dataset": str(caps_dataset), "methods": ["direct"], "predictor": "ground_truth", "scan": {"size_px": 64}},
+    }))
+    return path
+
+
+def test_a_job_is_resolved_before_it_is_sent(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    job = load_job("eval", config, ["run=elsewhere", "submit.gpus=1", "submit.send_code=true", "submit.pip=[zstandard]"])
+    assert (job.submit.cpus, job.submit.gpus) == (0.5, 1.0) and job.config.run == Path("elsewhere")
+    assert job.entrypoint == "python -m pano.cli eval job.yaml"
+    environment = job.runtime_env(tmp_path)
+    assert environment["working_dir"] == str(tmp_path) and environment["pip"] == ["zstandard"]
+    assert [Path(module).name for module in environment["py_modules"]] == ["pano", "datagen", "train", "eval", "cluster"]
+    with pytest.raises(ConfigError, match=r"unknown key 'methodz'.*methods"):
+        load_job("eval", config, ["methodz=1"])
+    with pytest.raises(ConfigError, match=r"unknown key 'gpu'.*gpus"):
+        load_job("eval", config, ["submit.gpu=1"])
+    with pytest.raises(UsageError, match="only render, train, eval are jobs of a cluster"):
+        load_job("pack", config, [])
+    render = tmp_path / "render.yaml"
+    render.write_text("run: a\nscenes: 1\n")
+    assert load_job("render", render, []).config.ray.address == "auto"
+
+
+def pano(*arguments: object, **change: str | None) -> subprocess.CompletedProcess:
+    environment = {name: value for name, value in {**os.environ, **change}.items() if value is not None}
+    return subprocess.run([sys.executable, "-m", "pano.cli", *map(str, arguments)], capture_output=True, text=True, timeout=200,
+                          check=False, env=environment)
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """A cluster that is there already, with a job port that asks for a token."""
+    with ray_session(RayConfig(), cpus=2, dashboard=True):
+        import ray
+
+        yield f"http://{ray._private.worker.global_worker.node.webui_url}"
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+class TestOnACluster:
+    def test_an_evaluation_succeeds_and_its_log_comes_back(self, config, address, tmp_path):
+        done = pano("submit", "eval", config, "--address", address)
+        assert done.returncode == 0, done.stderr
+        assert str(tmp_path / "run" / "report.html") in done.stdout and f"submitted to {address}" in done.stderr
+        results = json.loads((tmp_path / "run" / "results.json").read_text())
+        assert results and (tmp_path / "run" / "report.html").exists()
+
+    def test_a_job_that_fails_gives_its_message_and_its_exit_code(self, config, address, tmp_path):
+        failed = pano("submit", "eval", config, f"dataset={tmp_path / 'nowhere'}", "--address", address)
+        assert failed.returncode == 1 and str(tmp_path / "nowhere") in failed.stdout + failed.stderr
+        assert "Traceback" not in failed.stderr
+
+    def test_a_wrong_config_is_refused_before_anything_is_sent(self, config, address):
+        refused = pano("submit", "eval", config, "methodz=1", "--address", address)
+        assert refused.returncode == 2 and "unknown key 'methodz'" in refused.stderr and "submitted" not in refused.stderr
+
+    def test_without_the_token_it_is_refused(self, config, address):
+        refused = pano("submit", "eval", config, "--address", address, RAY_AUTH_MODE="disabled", RAY_AUTH_TOKEN=None)
+        said = " ".join(refused.stderr.split())
+        assert refused.returncode == 1 and "did not take the job" in said and "RAY_AUTH_TOKEN" in said, said
+
+    def test_a_cluster_that_is_not_there(self, config):
+        refused = pano("submit", "eval", config, "--address", "http://127.0.0.1:1")
+        assert refused.returncode == 1 and "the Ray cluster at http://127.0.0.1:1 did not take the job" in refused.stderr
+
+    def test_not_following(self, config, address):
+        done = pano("submit", "eval", config, "--address", address, "--no-follow")
+        assert done.returncode == 0 and "ray job logs" in done.stderr
+        refused = pano("submit", "eval", config, "--no-follow")
+        assert refused.returncode == 2 and "must be followed" in refused.stderr
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_without_an_address_a_private_ray_is_started(config, tmp_path):
+    done = pano("submit", "eval", config)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_the_entrypoint_is_a_verb_of_the_command(config):
+    from pano.cli.app import app
+
+    names = {command.name or command.callback.__name__ for command in app.registered_commands}
+    for verb in ("render", "train", "eval"):
+        assert Job(verb, None, None).entrypoint.split()[3] in names
