@@ -17,12 +17,14 @@ from blender_scenes import ball, lamp, settings, take, thing
 from mathutils import Euler
 
 from datagen import defects, extension, geometry, glass, materials, oracle, render
-from datagen.cameras import matrix_rows, world_from_pano
-from datagen.config import SceneJob
+from datagen.cameras import choose_poses, matrix_rows, world_from_pano
+from datagen.config import CameraSettings, QualitySettings, SceneJob
 from datagen.instances import SceneInstances, upright_box
 from datagen.quality import RejectedScene
 from datagen.sources import infinigen1, infinigen2_outdoor, outdoor_parts
+from datagen.sources.base import Region
 from datagen.sources.settings import Infinigen1Source, OutdoorSource
+from datagen.surface import scene_surface
 from pano.errors import UserError
 from pano.masks import dense_ids
 from pano.sample import InstanceLabel, Pose, SampleMeta, instance_table
@@ -166,6 +168,25 @@ def rays(out: Path) -> dict[str, object]:
             "shifted": plain(shifted)}
 
 
+def two_rooms() -> list[list[float]]:
+    """Where cameras stand in two closed rooms side by side, two regions: with two cameras, one in each."""
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    names, regions = [], []
+    for number, x in enumerate((0.0, 20.0)):
+        bpy.ops.mesh.primitive_cube_add(size=1, location=(x, 0, 1.5))
+        room = bpy.context.object
+        room.name, room.scale = f"room{number}", (6.0 - 3 * number, 5.0 - 2 * number, 3.0)  # the second is much smaller
+        bpy.ops.object.mode_set(mode="EDIT")
+        bpy.ops.mesh.flip_normals()  # seen from within
+        bpy.ops.object.mode_set(mode="OBJECT")
+        names.append(room.name)
+        regions.append(Region((x - 1, -1, 0), (x + 1, 1, 3), 0.0))
+    geometry.prepare([thing(name) for name in names], subdivision_cap=0)
+    poses = choose_poses(scene_surface(), regions, True, CameraSettings(), QualitySettings(), 2, 5)
+    free = choose_poses(scene_surface(), regions, True, CameraSettings(placement="free", tilt_deg=10), QualitySettings(), 8, 5)
+    return [[list(pose.position_m) for pose in poses], [[pose.position_m[2], pose.pitch_deg, pose.roll_deg] for pose in free]]
+
+
 def plain(report: oracle.RayReport) -> dict[str, object]:
     return json.loads(json.dumps(vars(report)))
 
@@ -269,8 +290,8 @@ def terrain() -> dict[str, float]:
 def main(out: Path) -> None:
     render.choose_device("cpu", 0)
     facts = {"glass": glass_policies(out), "space": boxes_and_visibility(out), "boxes": random_boxes(), "rays": rays(out),
-             "cycles_error": cycles_error(out), "infinigen1": infinigen1_scenes(out), "antlandscape": antlandscape(out),
-             "terrain": terrain()}
+             "cycles_error": cycles_error(out), "rooms": two_rooms(), "infinigen1": infinigen1_scenes(out),
+             "antlandscape": antlandscape(out), "terrain": terrain()}
     (out / "facts.json").write_text(json.dumps(facts))
 
 

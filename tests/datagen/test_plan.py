@@ -1,5 +1,6 @@
 """The plan of a run, poses, categories and the quality gate: everything of datagen that needs no Blender."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,10 @@ import yaml
 from pydantic import ValidationError
 
 from datagen.categories import CATEGORIES_FILE, Categories, base_name, parse_categories
-from datagen.config import CameraSettings, QualitySettings, RenderConfig, plan_scenes
+from datagen.config import CameraSettings, QualitySettings, RenderConfig, plan_scenes, source_of
+from datagen.poses import FixedPose, poses_of
 from datagen.quality import Frame, RejectedScene, auto_exposure_ev, check_frame
+from datagen.sources.base import MODULES
 from datagen.worker import Panorama, Rejection, SceneRequest, SceneResult, read_request, write_result
 
 ROOMS = [{"source": "infinigen2.rooms", "rooms": ["kitchen", "bedroom"]}]
@@ -158,3 +161,63 @@ def test_exposure_brings_a_grey_scene_to_middle_grey_and_ignores_a_lamp():
 
 def test_camera_settings_have_sane_defaults():
     assert CameraSettings().eye_height_m[0] < CameraSettings().eye_height_m[1]
+
+
+def test_poses_come_from_a_file_and_become_part_of_the_config(tmp_path):
+    rows = [{"x_m": 1, "y_m": 2, "z_m": 1.5, "yaw_deg": 30},
+            {"x_m": 0, "y_m": 0, "z_m": 1, "roll_deg": 5, "scene": "rooms-kitchen-00000000"}]
+    (tmp_path / "poses.json").write_text(json.dumps(rows))
+    (tmp_path / "poses.csv").write_text("x_m,y_m,z_m,yaw_deg,roll_deg,scene\n1,2,1.5,30,,\n0,0,1,,5,rooms-kitchen-00000000\n")
+    found = [config(camera={"poses": str(tmp_path / name)}).camera.poses for name in ("poses.json", "poses.csv")]
+    assert found[0] == found[1] and found[0][0] == FixedPose(x_m=1, y_m=2, z_m=1.5, yaw_deg=30)
+    assert len(poses_of(found[0], "rooms-kitchen-00000000")) == 2 and len(poses_of(found[0], "rooms-bedroom-00000001")) == 1
+    again = RenderConfig.model_validate_json(config(camera={"poses": str(tmp_path / "poses.csv")}).model_dump_json())
+    assert again.camera.poses == found[0]  # a node reads no file
+
+
+@pytest.mark.parametrize(("name", "text", "says"), [
+    ("poses.txt", "", "expected a .json or .csv file"), ("poses.json", "[", "is no valid json"),
+    ("poses.json", "[]", "holds no poses"),
+    ("poses.csv", "x_m,y_m,z_m\n", "holds no poses"), ("poses.csv", "x_m,y_m,z_m\n1,2\n", "z_m"),
+    ("poses.csv", "x_m,y_m,z_m,jaw_deg\n1,2,3,4\n", "jaw_deg"), ("poses.csv", "x_m,y_m,z_m\n1,2,nan\n", "finite"),
+    ("poses.json", '[{"x_m": 1, "y_m": 1, "z_m": 1, "pitch_deg": 95}]', "less than or equal to 90"),
+])
+def test_poses_that_cannot_be_meant_are_refused(tmp_path, name, text, says):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValidationError, match=says):
+        config(camera={"poses": str(tmp_path / name)})
+
+
+def test_a_file_of_poses_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ValidationError, match=r"poses\.csv cannot be read: No such file"):
+        config(camera={"poses": str(tmp_path / "poses.csv")})
+
+
+ALL_SOURCES = [
+    {"source": "infinigen2.house"}, {"source": "infinigen2.outdoor", "biomes": ["plain", "landscape"]},
+    {"source": "infinigen2.floating"},
+    {"source": "infinigen1.nature", "python": "/nowhere/python"},
+    {"source": "blend", "paths": ["/nowhere/mine.blend"]},
+]
+
+
+def test_scenes_of_every_source_are_planned_and_know_their_entry():
+    planned = plan_scenes(config(sources=ALL_SOURCES, scenes=6))
+    assert [job.key.rpartition("-")[0] for job in planned] == [
+        "house", "outdoor-plain", "outdoor-landscape", "floating", "infinigen1-nature", "blend"]
+    assert [job.entry for job in planned] == [0, 1, 1, 2, 3, 4]
+    assert all(source_of(config(sources=ALL_SOURCES), job).source == job.source for job in planned)
+
+
+def test_what_sources_lack_is_said_before_a_run_starts(monkeypatch):
+    from cluster import sources
+
+    monkeypatch.setattr(sources, "antlandscape_installed", lambda: False)
+    said = sources.missing_here(config(sources=ALL_SOURCES, antlandscape="installed"))
+    assert len(said) == 3 and "landscape needs Blender's extension A.N.T. Landscape" in said[0]
+    assert "python=/nowhere/python is no executable" in said[1] and "no such file: /nowhere/mine.blend" in said[2]
+    assert sources.missing_here(config(sources=ALL_SOURCES[:1], antlandscape="/nowhere/ant.zip")) == [
+        "antlandscape: no such file: /nowhere/ant.zip"]
+    assert sources.missing_here(config(sources=ALL_SOURCES[1:2], antlandscape="online")) == []
+    listed = {state.name: state for state in sources.known_sources()}
+    assert set(listed) == set(MODULES) and "A.N.T. Landscape" in listed["infinigen2.outdoor"].missing

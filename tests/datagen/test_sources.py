@@ -65,6 +65,15 @@ def test_rays_find_swapped_ids_and_a_map_that_is_one_pixel_off(facts):
     assert shifted["differ"]["wrong"] > 300
 
 
+def test_every_room_gets_a_camera_and_free_ones_stand_at_any_height_a_little_tilted(facts):
+    chosen, free = facts["rooms"]
+    assert sorted(position[0] > 10 for position in chosen) == [False, True]
+    assert all(1.3 <= position[2] <= 1.7 for position in chosen)
+    heights, tilts = np.array(free)[:, 0], np.array(free)[:, 1:]
+    assert np.ptp(heights) > 0.8 and heights.min() >= 0.35 and heights.max() <= 2.65
+    assert 2 < np.abs(tilts).max() <= 10
+
+
 def test_an_error_that_cycles_writes_refuses_the_panorama(facts):
     assert facts["cycles_error"].startswith("cycles_error: ") and "SVM stack" in facts["cycles_error"]
 

@@ -1,0 +1,212 @@
+"""What a panorama costs: ours against Infinigen 2's own exporters, in three parts that scale differently.
+
+A furnished room, several cameras. The stock path is `render_cycles` and then `render_cycles_ground_truth` with their own
+settings and a panoramic camera, nothing kept between views. Apart are reported: the *fixed* cost of a view (sync, BVH, the
+second render's too), core-seconds per *million samples*, and the *samples* that equal error takes, against a many-sample
+reference of the full materials. Then what they add up to at 4096×2048 here, and where sampling is 100 times faster. All at
+a size that two cores can afford; error is the RMS of the 8-bit picture (sRGB, exposed for the reference), so it includes
+what flat secondary materials change, which is reported by itself too. Both paths get the same realised geometry without
+displacement, which is kinder to the stock path: as generated, its limit-surface subdivision is evaluated again per view
+(`--as-generated` measures that too, and takes minutes).
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.common import arguments, machine, median, use_one_thread, version
+
+FULL_MPX = 4096 * 2048 / 1e6
+FASTER = 100.0
+STOCK_SAMPLES = (32, 256)
+OUR_SAMPLES = (1, 2, 4, 8, 16, 32, 64)
+PAIR = (1, 5)  # sample counts that a slope is taken between
+FULL, FLAT = "full materials, 4 bounces", "flat secondary materials, 4 bounces"
+
+
+@dataclass(frozen=True)
+class Slope:
+    """Core-seconds = fixed_s + per_msample_s × million samples."""
+
+    fixed_s: float
+    per_msample_s: float
+
+
+@dataclass
+class Found:
+    """What was measured. Errors are RMS of 8 bits; `errors` and `costs` are ours by samples."""
+
+    slopes: dict[str, Slope] = field(default_factory=dict)
+    view_s: float = 0.0  # ours: one more one-sample view of a scene that is there
+    stock: Slope = Slope(0.0, 0.0)
+    stock_s: float = 0.0
+    stock_error: float = 0.0
+    ground_truth_s: float = 0.0
+    probe_s: float = 0.0
+    noise: float = 0.0  # of the reference
+    full_error: float = 0.0
+    flat_error: float = 0.0
+    errors: dict[int, float] = field(default_factory=dict)
+    costs: dict[int, float] = field(default_factory=dict)
+
+
+def core_s(work: Callable[[], object]) -> float:
+    """Core-seconds of one run (all threads of this process)."""
+    begin = time.process_time()
+    work()
+    return time.process_time() - begin
+
+
+def slope(render_at: Callable[[int], object], pixels: int, repeats: int) -> Slope:
+    """The medians of `repeats` renders at each of two sample counts, a line through them."""
+    few, many = (median([core_s(lambda n=n: render_at(n)) for _ in range(repeats)]) for n in PAIR)
+    per_sample = max(0.0, (many - few) / ((PAIR[1] - PAIR[0]) * pixels))
+    return Slope(max(0.0, few - per_sample * PAIR[0] * pixels), per_sample * 1e6)
+
+
+def measure(args: argparse.Namespace, folder: Path) -> Found:
+    """Everything, in one Blender process. Materials are flattened last: that cannot be undone."""
+    from bench.rooms import furnished, infinigen_beauty, infinigen_ground_truth, ours, settings
+    from datagen import materials, render
+
+    room, found, pixels = furnished(args.room), Found(), args.width * args.width // 2
+    materials.set_displacement("off")
+    pose, full = room.poses[0], settings(args.width, 1, max_bounces=4)
+    ours(full, pose, folder)  # kernels and the scene are loaded
+    found.view_s = median([core_s(lambda p=p: ours(full, p, folder)) for p in room.poses[1:] for _ in range(args.repeats)])
+
+    def at(config: render.RenderSettings) -> Slope:
+        return slope(lambda n: ours(replace(config, samples=n), pose, folder), pixels, args.repeats)
+
+    found.slopes["full materials, 12 bounces"] = at(replace(full, max_bounces=12))
+    found.slopes[FULL] = at(full)
+    many = replace(full, samples=args.reference, max_bounces=12)
+    halves = [ours(replace(many, seed=seed), pose, folder).linear for seed in (11, 12)]
+    error = picture_error((halves[0] + halves[1]) / 2)
+    found.noise, found.full_error = error(halves[0]) / 2, error(halves[0])
+    found.stock = slope(lambda n: infinigen_beauty(pose, args.width, folder, samples=(n, n + 1)), pixels, 1)
+    begin = time.process_time()
+    picture = infinigen_beauty(pose, args.width, folder, samples=STOCK_SAMPLES)
+    found.stock_s, found.stock_error = time.process_time() - begin, error(picture)
+    found.ground_truth_s = core_s(lambda: infinigen_ground_truth(room, pose, args.width, folder))
+    found.probe_s = _flatten(pose, folder)
+    found.slopes[FLAT] = at(full)
+    found.flat_error = error(ours(replace(many, max_bounces=4, seed=13), pose, folder).linear)
+    denoised = replace(full, denoise=True, denoise_quality="HIGH", adaptive_threshold=0.02, seed=21)
+    for samples in OUR_SAMPLES[: 5 if args.quick else None]:
+        begin = time.process_time()
+        picture = ours(replace(denoised, samples=samples), pose, folder).linear
+        found.costs[samples], found.errors[samples] = time.process_time() - begin, error(picture)
+    return found
+
+
+def _flatten(pose: Any, folder: Path) -> float:
+    """Flatten secondary materials as the worker does. Core-seconds of the probe."""
+    from bench.rooms import ours
+    from datagen import materials, render
+
+    names, settings = materials.index_materials(), render.RenderSettings.probe(256, 1)
+    begin = time.process_time()
+    probe = ours(settings, pose, folder)
+    seconds = time.process_time() - begin
+    assert probe.material is not None and probe.albedo is not None
+    materials.flatten_secondary(materials.mean_albedo(names, probe.material, probe.albedo))
+    return seconds
+
+
+def picture_error(truth: np.ndarray) -> Callable[[np.ndarray], float]:
+    """RMS difference of an image's 8-bit picture from that of `truth` (H×W×3, linear), both exposed for `truth`."""
+    from datagen.pipeline import encode_srgb
+    from datagen.quality import auto_exposure_ev
+
+    gain = 2.0 ** auto_exposure_ev(truth)
+    want = encode_srgb(truth * gain).astype(float)
+    return lambda linear: float(np.sqrt(((encode_srgb(linear * gain).astype(float) - want) ** 2).mean()))
+
+
+def as_generated(name: str, width: int, folder: Path) -> float:
+    """Core-seconds of a one-sample beauty render of the room as Infinigen made it: nothing capped, nothing realised."""
+    import bpy
+
+    from bench import rooms
+    from datagen.config import RenderConfig, plan_scene
+    from datagen.sources.base import make_scene
+
+    pose = rooms.furnished(name, views=1).poses[0]
+    config = RenderConfig(sources=({"source": "infinigen2.rooms", "rooms": (name,)},))
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    make_scene(plan_scene(config, 0), config.sources[0], rooms.SEED)
+    return core_s(lambda: rooms.infinigen_beauty(pose, width, folder, samples=(1, 2)))
+
+
+def totals(found: Found, pixels: int) -> dict[str, Any]:
+    """What the parts add up to at 4096×2048. Where no number of ours reaches the stock error, the largest is taken."""
+    mpx = pixels / 1e6
+    fixed = max(1e-3, found.view_s - found.slopes[FULL].per_msample_s * mpx)
+    stock_fixed = 2 * found.stock.fixed_s  # the second render syncs and builds again
+    equal = next((samples for samples, error in found.errors.items() if error <= found.stock_error), None)
+    stock_samples = max(1.0, (found.stock_s - found.stock.fixed_s) / max(found.stock.per_msample_s, 1e-9) / mpx)
+    own = (equal or max(found.errors)) * FULL_MPX * found.slopes[FLAT].per_msample_s
+    truth = max(0.0, found.ground_truth_s - found.stock.fixed_s) / mpx * FULL_MPX
+    stock = stock_samples * FULL_MPX * found.stock.per_msample_s + truth
+    return {"fixed_ours_s": round(fixed, 3), "fixed_stock_s": round(stock_fixed, 3), "fixed_ratio": round(stock_fixed / fixed, 1),
+            "equal_error_samples": equal, "stock_samples": round(stock_samples, 1), "ours_4k_s": round(fixed + own, 1),
+            "stock_4k_s": round(stock_fixed + stock, 1), "ratio_4k": round((stock_fixed + stock) / (fixed + own), 2),
+            "ratio_where_sampling_is_100_times_faster": round((stock_fixed + stock / FASTER) / (fixed + own / FASTER), 1)}
+
+
+def tell(found: Found, sums: dict[str, Any]) -> None:
+    """For people."""
+    for name, line in {**found.slopes, "stock (its bounces, its passes)": found.stock}.items():
+        print(f"  {name:<38}{line.per_msample_s:8.2f} core-s per million samples, fixed {line.fixed_s:.2f}")
+    print(f"  fixed per further view: ours {sums['fixed_ours_s']}, stock {sums['fixed_stock_s']} core-s ({sums['fixed_ratio']} ×)")
+    print(f"  error: full materials {found.full_error:.2f}, flat secondary materials {found.flat_error:.2f} at as many samples; "
+          f"stock {found.stock_error:.2f} with some {sums['stock_samples']} samples in {found.stock_s:.1f} core-s")
+    print("  ours: " + ", ".join(f"{n} samples {found.errors[n]:.2f} ({found.costs[n]:.2f} core-s)" for n in found.errors))
+    print(f"  4096×2048: ours {sums['ours_4k_s']} core-s at {sums['equal_error_samples'] or max(found.errors)} samples, stock "
+          f"{sums['stock_4k_s']} ({sums['ratio_4k']} ×; {sums['ratio_where_sampling_is_100_times_faster']} × on fast sampling)")
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--room", default="bathroom")
+    parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--reference", type=int, default=256, help="samples of each half of the reference")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--as-generated", action="store_true", help="measure the stock path's subdivision too (minutes)")
+    args = parser.parse_args()
+    if args.quick:
+        args.width, args.reference, args.repeats = 64, 64, 1
+    use_one_thread()
+    from datagen import render
+    from datagen.defects import exit_now
+
+    render.choose_device("cpu", 1)
+    with tempfile.TemporaryDirectory() as name:
+        found = measure(args, Path(name))
+        generated = as_generated(args.room, args.width, Path(name)) if args.as_generated else None
+    sums = totals(found, args.width * args.width // 2)
+    print(f"{args.room} at {args.width}×{args.width // 2}, reference of {2 * args.reference} samples (noise {found.noise:.2f})")
+    tell(found, sums)
+    if generated is not None:
+        print(f"  stock, one sample of the room as generated: {generated:.0f} core-s")
+    print(json.dumps({
+        "bench": "render_cost", "ratio": sums["ratio_4k"], "target": 3, "ours": sums["ours_4k_s"], "peer": sums["stock_4k_s"],
+        "peer_name": f"render_cycles + render_cycles_ground_truth ({version('infinigen')})", "n": args.repeats,
+        "unit": "core-s per 4096×2048 panorama, from the parts", "machine": machine(), "quick": args.quick, **sums,
+        "per_msample_s": {name: round(line.per_msample_s, 3) for name, line in found.slopes.items()},
+        "stock_per_msample_s": round(found.stock.per_msample_s, 3), "errors": found.errors, "stock_error": found.stock_error,
+        "flat_error": found.flat_error, "full_error": found.full_error, "ground_truth_s": found.ground_truth_s,
+        "probe_s": found.probe_s, "as_generated_s": generated}), flush=True)
+    exit_now(0)
+
+
+if __name__ == "__main__":
+    main()
