@@ -50,23 +50,28 @@ class CostConfig(Config):
     usd_per_gpu_hour: Annotated[float, Field(ge=0)] = 0.0
 
 
-class PackConfig(Config):
-    """`pano pack`: shard size, the shares of the splits (by scene, by a stable hash of `salt` and its name), and how many
-    Ray tasks build shards at once (1: no Ray). The bytes do not depend on `workers`."""
+class ShardConfig(Config):
+    """What shapes a dataset's bytes: shard size, and the shares of the splits (by scene, by a stable hash of `salt` and its
+    name)."""
 
     shard_bytes: Annotated[int, Field(ge=1024)] = DEFAULT_SHARD_BYTES
     splits: dict[str, Annotated[float, Field(ge=0, le=1)]] = DEFAULT_SPLITS
     salt: str = ""
-    workers: Annotated[int, Field(ge=1)] = 1
-    ray: RayConfig = RayConfig()
 
     def options(self) -> PackOptions:
         return PackOptions(self.shard_bytes, tuple(self.splits.items()), self.salt)
 
 
-class PackingConfig(PackConfig):
+class PackConfig(ShardConfig):
+    """`pano pack`: the shards, and how many Ray tasks build them at once (1: no Ray). The bytes do not depend on `workers`."""
+
+    workers: Annotated[int, Field(ge=1)] = 1
+    ray: RayConfig = RayConfig()
+
+
+class PackingConfig(ShardConfig):
     """Packing beside rendering (`pano render`): whether, after how many more settled scenes in a row the packer looks again,
-    and by how many it may fall behind before no new scene is started. Sizes and splits as of `pano pack`."""
+    and by how many it may fall behind before no new scene is started. Shards as of `pano pack`."""
 
     while_rendering: bool = False
     every_scenes: Annotated[int, Field(ge=1)] = 100

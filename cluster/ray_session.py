@@ -85,6 +85,7 @@ def _start(config: RayConfig, cpus: int | None, dashboard: bool) -> None:
     import ray
 
     ray.init(
+        address="local",  # none at all would join a cluster that somebody started on this machine
         num_cpus=cpus or len(os.sched_getaffinity(0)), include_dashboard=dashboard, dashboard_host="127.0.0.1",
         object_store_memory=_OBJECT_STORE_BYTES, log_to_driver=False, logging_level=logging.ERROR,
         _node_ip_address="127.0.0.1" if config.listen == "loopback" else None,

@@ -18,6 +18,7 @@ from pano.errors import DataError, UsageError
 from pano.progress import Progress
 from pano.runlog import record_stage
 from pano.shards.layout import Manifest
+from pano.shards.repair import RepairReport, repair
 from pano.shards.verify import VerifyReport, verify
 from pano.shards.write import pack
 from pano.staged import list_staged
@@ -78,6 +79,13 @@ def verify_stage(dataset: Location, *, deep: bool = False) -> VerifyReport:
 
     with Progress("verify", total=read_manifest(dataset).samples) as progress:
         return verify(dataset, deep=deep, on_sample=lambda key: progress.advance())
+
+
+def repair_stage(dataset: Location, *, deep: bool = False) -> RepairReport:
+    """Repair a dataset, with a progress bar over its shards."""
+    total = sum(name.endswith(".tar") for name in Store.at(dataset).names("shards"))
+    with Progress("repair", total=total) as progress:
+        return repair(dataset, deep=deep, on_shard=lambda name: progress.advance())
 
 
 def stats_stage(dataset: Location, out: Path, usd_per_core_hour: float = 0.04, usd_per_gpu_hour: float = 0.0) -> Path:

@@ -94,6 +94,15 @@ def test_with_the_flag_it_listens_on_all_addresses_and_still_asks_for_the_token(
         assert stranger.returncode != 0 and "joined" not in stranger.stdout
 
 
+def test_a_private_ray_is_private_beside_another_on_this_machine(monkeypatch):
+    """Without care Ray would join whatever cluster was started here last, or RAY_ADDRESS."""
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with ray_session(RayConfig(), cpus=1):
+        import ray
+
+        assert ray.cluster_resources()["CPU"] == 1
+
+
 def test_prometheus_sees_a_run():
     with ray_session(RayConfig(), cpus=1):
         import ray
