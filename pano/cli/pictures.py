@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pano.cli.app import Overrides, app, out
+from pano.cli.app import Overrides, app, err, out
 
 Checkpoint = Annotated[Path | None, typer.Option(
     "--checkpoint", metavar="FILE", help="SAM2.1 weights, official or exported by pano train.")]
@@ -35,3 +35,29 @@ def segment(
     clicks = [*(parse_click(text) for text in click or ()), *(parse_click(text, positive=False) for text in negative or ())]
     loaded = load_predictor(predictor, checkpoint, method, [*(overrides or ()), f"model.size={model}"])
     out.print("\n".join(str(path) for path in segment_image(image, clicks, loaded, folder, labels)))
+
+
+@app.command()
+def serve(
+    overrides: Overrides = None,
+    image: Annotated[Path | None, typer.Option("--image", metavar="FILE", help="Open this panorama at once.")] = None,
+    checkpoint: Checkpoint = None, model: Model = "large", method: MethodOption = "scan", predictor: PredictorOption = "sam2",
+    labels: Labels = None,
+    host: Annotated[str, typer.Option("--host", help="Where to listen; other than loopback a token is asked for.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="0 takes a free one.")] = 8360,
+    max_upload_mb: Annotated[int, typer.Option("--max-upload-mb", min=1, help="The largest picture that may be dropped.")] = 64,
+) -> None:
+    """Open a local web page: drop a panorama, look around, click on things, save their masks. KEY=VALUE as in pano segment."""
+    from eval.segment_image import load_predictor, read_labels
+    from eval.serve.server import PanoServer
+    from eval.serve.session import Session
+
+    loaded = load_predictor(predictor, checkpoint, method, [*(overrides or ()), f"model.size={model}"])
+    session = Session(loaded, read_labels(labels) if labels else None)
+    if image:
+        session.open_file(image)
+    with PanoServer(session, host, port, max_upload_mb * 10**6) as server:
+        if server.token:
+            err.print("[yellow]warning:[/] not only this machine can reach it; whoever has this address can use it, unencrypted")
+        print(server.url, flush=True)
+        server.serve_forever()

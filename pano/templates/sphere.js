@@ -43,7 +43,7 @@ window.panoSphere = function (container, scene, options) {
   const webgl = hasWebgl();
   const state = { base: null, layers: [], opacity: options.opacity ?? 0.5, flat: Boolean(options.flat) || !webgl, version: 0, gone: false };
   const on = new Map();  // label → whether it is shown; kept when layers are replaced
-  let viewer = null, flat = null, spots = [], down = null;
+  let viewer = null, flat = null, spots = [], down = null, at = null;
 
   // ---- layers
   async function prepare(layer) {
@@ -88,6 +88,7 @@ window.panoSphere = function (container, scene, options) {
     if (viewer) refresh();
     else if (flat) container.dataset.shown = state.version;
     drawPoints();
+    if (at) tell(...at);
   }
 
   function refresh() {  // the texture is taken anew for three frames, then left alone
@@ -147,7 +148,7 @@ window.panoSphere = function (container, scene, options) {
       const place = make("div", "ps-pannellum", stage);
       viewer = window.pannellum.viewer(place, {
         type: "equirectangular", panorama: canvas, dynamic: true, dynamicUpdate: true, autoLoad: true, hfov: 100, minHfov: 20,
-        maxHfov: 130, doubleClickZoom: false, showControls: false, capturedKeyNumbers: [16, 17, 37, 38, 39, 40, 61, 107, 109, 173, 187, 189],
+        maxHfov: 130, doubleClickZoom: false, showControls: false, capturedKeyNumbers: [37, 38, 39, 40, 61, 107, 109, 173, 187, 189],
       });
       refresh();
       listen(place);
@@ -174,8 +175,11 @@ window.panoSphere = function (container, scene, options) {
       down = null;
       if (still && event.button === 0 && options.onPick) options.onPick(...coordinates(event), event);
     });
-    target.addEventListener("pointermove", (event) => { if (!event.buttons) tell(...coordinates(event)); });
-    target.addEventListener("pointerleave", () => readout.replaceChildren());
+    target.addEventListener("pointermove", (event) => {
+      at = event.buttons ? null : coordinates(event);
+      if (at) tell(...at);
+    });
+    target.addEventListener("pointerleave", () => { at = null; readout.replaceChildren(); });
   }
 
   function tell(lon, lat) {
