@@ -125,6 +125,12 @@ class Store:
         with _errors(f"{self.url}/{name}"):
             return (self._local / name).stat().st_size if self._local is not None else int(self._fs.size(self._path(name)))
 
+    def get_size(self, name: str) -> int | None:
+        """Bytes of an object; None if there is none."""
+        with contextlib.suppress(FileNotFoundError), _errors(f"{self.url}/{name}", FileNotFoundError):
+            return (self._local / name).stat().st_size if self._local is not None else int(self._fs.size(self._path(name)))
+        return None
+
     def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
         """Bytes [start, stop) of an object (to its end where `stop` is None; fewer where it is shorter). StorageError if
         there is none."""

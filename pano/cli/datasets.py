@@ -99,10 +99,11 @@ def query(
 @app.command()
 def export(
     dataset: DatasetUrl,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="A new folder, or the URL of one.")],
     to: Annotated[str, typer.Option("--to", help="coco, yolo-seg, sa1b, mask2former-panoptic, sav, davis or ytvis.")],
     split: Annotated[str | None, typer.Option("--split")] = None,
     perspective: Annotated[bool, typer.Option("--perspective", help="Scan views (90°, 50 %) instead of panoramas.")] = False,
+    workers: Annotated[int, typer.Option("--workers", help="Processes; the bytes are the same for any number.")] = 1,
 ) -> None:
     """Write a dataset in a format that other tools read."""
     from pano.export import ExportOptions
@@ -114,5 +115,24 @@ def export(
     opened = Dataset.open(dataset, split)
     options = ExportOptions(perspective=ScanSpec()) if perspective else ExportOptions()
     with Progress("export", total=len(opened)) as progress:
-        write_export(opened, to, folder, options, on_sample=lambda key: progress.advance())
-    out.print(str(folder))
+        write_export(opened, to, folder, options, workers=workers, on_sample=lambda key: progress.advance())
+    out.print(folder)
+
+
+@app.command()
+def repair(
+    dataset: DatasetUrl,
+    deep: Annotated[bool, typer.Option("--deep", help="Decode every product, not only metadata and label maps.")] = False,
+) -> None:
+    """Rebuild a lost index or manifest, and move damaged samples to DATASET/quarantine with a list of scenes to re-render."""
+    from cluster.stages import repair_stage
+
+    report = repair_stage(dataset, deep=deep)
+    for part in report.damaged:
+        out.print(escape(f"{part.key or '(no sample)'}: {'; '.join(part.faults)}"))
+    for name in report.written:
+        err.print(f"written: {name}")
+    if report.scenes:
+        err.print(f"{len(report.scenes)} scenes to render again are listed in {dataset}/quarantine/rerender.txt")
+    what = "repaired" if report.written or report.removed else "nothing to repair"
+    out.print(f"{report.samples} samples, {len(report.damaged)} damaged parts in quarantine: {what}")

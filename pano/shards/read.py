@@ -97,6 +97,10 @@ class Dataset:
     def keys(self) -> list[str]:
         return self.samples["key"].to_pylist()
 
+    def key(self, index: int) -> str:
+        """The key of sample `index`."""
+        return self.samples["key"][index].as_py()
+
     def instances(self) -> pa.Table:
         """The instance index (of all splits)."""
         return read_index(self.store, self.manifest.instance_index, INSTANCE_SCHEMA)
@@ -136,12 +140,20 @@ def read_index(dataset: Location, entry: IndexEntry, schema: pa.Schema) -> pa.Ta
     data = store.read(entry.name)
     if hashlib.sha256(data).hexdigest() != entry.sha256:
         raise DataError(f"{path}: does not have the digest that the manifest names: the index is damaged")
+    table = read_table(data, schema)
+    if table.num_rows != entry.rows:
+        raise DataError(f"{path}: {table.num_rows} rows, the manifest says {entry.rows}")
+    return table
+
+
+def read_table(data: bytes, schema: pa.Schema) -> pa.Table:
+    """The table of an index file's bytes. DataError for other columns than those of schema version 1 or 2."""
     # One thread and no dataset layer: an index is small, and Arrow's thread pool can abort a process that exits at once.
     table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     if schema == SAMPLE_SCHEMA and table.schema == SAMPLE_SCHEMA_1:
         table = upgraded(table)
-    if table.schema != schema or table.num_rows != entry.rows:
-        raise DataError(f"{path}: columns or row count are not those of schema version 1 or 2")
+    if table.schema != schema:
+        raise DataError("an index file has other columns than those of schema version 1 or 2")
     return table
 
 

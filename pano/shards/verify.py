@@ -110,7 +110,7 @@ def _by_shard(manifest: Manifest, samples: pa.Table, faults: list[Fault]) -> Ite
 @dataclass(frozen=True)
 class _Instances:
     """The instance index, and where each sample's rows are in it. Rows of one sample that do not lie together are told by
-    a length of −1: no sample has such."""
+    a length of −1, and given as rows that no sample has."""
 
     table: pa.Table
     rows_of: dict[str, tuple[int, int]] = field(repr=False)
@@ -129,9 +129,9 @@ class _Instances:
             rows_of[key] = (begin, -1) if key in rows_of else (begin, end - begin)
         return cls(table, rows_of)
 
-    def of_sample(self, key: str) -> list[dict] | None:
+    def of_sample(self, key: str) -> list[dict]:
         begin, length = self.rows_of.get(key, (0, 0))
-        return None if length < 0 else self.table.slice(begin, length).to_pylist()
+        return [{}] if length < 0 else self.table.slice(begin, length).to_pylist()
 
 
 class _Walker:
@@ -169,7 +169,8 @@ class _Walker:
                 elif hashlib.sha256(data).hexdigest() != row["sha256"]:
                     yield Fault(entry.name, row["key"], "its bytes do not have the digest of the index")
                 else:
-                    for what in self._sample_faults(row, data, entry.split):
+                    instances = self._instances.of_sample(row["key"]) if self._instances else None
+                    for what in sample_faults(row, data, entry.split, instances, deep=self._deep):
                         yield Fault(entry.name, row["key"], what)
                 self._on_sample(row["key"])
             rest = file.read(len(TRAILER) + 1)
@@ -191,54 +192,58 @@ class _Walker:
             filled += count
         return view[:filled]
 
-    def _sample_faults(self, row: dict, data: memoryview, split: str) -> Iterator[str]:
-        """What is wrong with a sample whose digest fits: the packer or the index lied."""
-        at = 0
-        members: dict[str, memoryview] = {}
-        for member in row["members"]:
-            start, length = member["offset"] - row["offset"], member["length"]
-            end = at + BLOCK + padded(length)
-            if start != at + BLOCK or end > len(data):
-                yield f"{member['suffix']}: the index places it at {start}, the tar has it at {at + BLOCK}"
-                return
-            if data[at : at + BLOCK] != header(f"{row['key']}.{member['suffix']}", length):
-                yield f"{member['suffix']}: its tar header is not the canonical one"
-            if data[start + length : end] != _ZEROS[: end - start - length]:
-                yield f"{member['suffix']}: its padding is not zero"
-            members[member["suffix"]] = data[start : start + length]
-            at = end
-        suffixes = [member["suffix"] for member in row["members"]]
-        if at != len(data) or suffixes != sorted(set(suffixes)):
-            yield "holds members that the index does not list, or in another order"
-        if META_SUFFIX not in members:
-            yield f"has no {META_SUFFIX}"
-            return
-        try:
-            yield from self._content_faults(row, members, split)
-        except UserError as error:
-            yield str(error)
 
-    def _content_faults(self, row: dict, members: dict[str, memoryview], split: str) -> Iterator[str]:
-        meta = decode_meta(bytes(members[META_SUFFIX]))
-        if {*meta.products, META_SUFFIX} != set(members):
-            yield f"metadata lists {sorted(meta.products)}, the sample holds {sorted(members)}"
-        places = [Member(m["suffix"], m["offset"] - row["offset"], m["length"],
-                         None if m["crc32"] is None else zlib.crc32(members[m["suffix"]])) for m in row["members"]]
-        if sample_row(meta, split, row["shard"], row["offset"], row["length"], row["sha256"], places) != row:
-            yield "its row of the sample index disagrees with its metadata or its members' checksums"
-        if self._instances is not None and self._instances.of_sample(row["key"]) != instance_rows(meta):
-            yield "its rows of the instance index disagree with its metadata"
-        for suffix, data in members.items():
-            name = PRODUCT_OF_SUFFIX.get(suffix)
-            if suffix == META_SUFFIX:
-                continue
-            if name is None:
-                yield f"{suffix}: not a member of the sample format"
-            elif name == "instance" or self._deep:
-                array = decode_product(suffix, bytes(data))
-                check_product(name, array, meta.width, meta.height)
-                if name == "instance":
-                    yield from table_faults(array, meta)
+def sample_faults(row: dict, data: memoryview, split: str, instances: list[dict] | None = None, *, deep: bool) -> Iterator[str]:
+    """What is wrong with a sample whose digest fits, because the packer or the index lied. `row` is its row of the sample
+    index, `data` its bytes, `instances` its rows of the instance index (None: they are not asked for)."""
+    at = 0
+    members: dict[str, memoryview] = {}
+    for member in row["members"]:
+        start, length = member["offset"] - row["offset"], member["length"]
+        end = at + BLOCK + padded(length)
+        if start != at + BLOCK or end > len(data):
+            yield f"{member['suffix']}: the index places it at {start}, the tar has it at {at + BLOCK}"
+            return
+        if data[at : at + BLOCK] != header(f"{row['key']}.{member['suffix']}", length):
+            yield f"{member['suffix']}: its tar header is not the canonical one"
+        if data[start + length : end] != _ZEROS[: end - start - length]:
+            yield f"{member['suffix']}: its padding is not zero"
+        members[member["suffix"]] = data[start : start + length]
+        at = end
+    suffixes = [member["suffix"] for member in row["members"]]
+    if at != len(data) or suffixes != sorted(set(suffixes)):
+        yield "holds members that the index does not list, or in another order"
+    if META_SUFFIX not in members:
+        yield f"has no {META_SUFFIX}"
+        return
+    try:
+        yield from _content_faults(row, members, split, instances, deep)
+    except UserError as error:
+        yield str(error)
+
+
+def _content_faults(row: dict, members: dict[str, memoryview], split: str, instances: list[dict] | None, deep: bool
+                    ) -> Iterator[str]:
+    meta = decode_meta(bytes(members[META_SUFFIX]))
+    if {*meta.products, META_SUFFIX} != set(members):
+        yield f"metadata lists {sorted(meta.products)}, the sample holds {sorted(members)}"
+    places = [Member(m["suffix"], m["offset"] - row["offset"], m["length"],
+                     None if m["crc32"] is None else zlib.crc32(members[m["suffix"]])) for m in row["members"]]
+    if sample_row(meta, split, row["shard"], row["offset"], row["length"], row["sha256"], places) != row:
+        yield "its row of the sample index disagrees with its metadata or its members' checksums"
+    if instances is not None and instances != instance_rows(meta):
+        yield "its rows of the instance index disagree with its metadata"
+    for suffix, data in members.items():
+        name = PRODUCT_OF_SUFFIX.get(suffix)
+        if suffix == META_SUFFIX:
+            continue
+        if name is None:
+            yield f"{suffix}: not a member of the sample format"
+        elif name == "instance" or deep:
+            array = decode_product(suffix, bytes(data))
+            check_product(name, array, meta.width, meta.height)
+            if name == "instance":
+                yield from table_faults(array, meta)
 
 
 def _sample_at(rows: list[dict], offset: int) -> str | None:

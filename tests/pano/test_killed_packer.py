@@ -119,18 +119,27 @@ def kill_everywhere(packer: Packer, states: tuple[Path, Path, dict[str, bytes]],
     return found
 
 
+def test_killed_at_calls_that_change_the_disk(packer, states, tmp_path):
+    found = kill_everywhere(packer, states, tmp_path, CHANGING, at_most=4)
+    assert set(found) == {5, 6} and found.total() >= 10
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_killed_at_every_call_that_changes_the_disk(packer, states, tmp_path):
     found = kill_everywhere(packer, states, tmp_path, CHANGING)
     assert set(found) == {5, 6} and found.total() >= 20
 
 
 @pytest.mark.slow
-def test_killed_at_every_call(packer, states, tmp_path):
+@pytest.mark.timeout(900)
+def test_killed_at_calls_in_between(packer, states, tmp_path):
     found = kill_everywhere(packer, states, tmp_path, LOOKING, at_most=15)
     assert set(found) == {5, 6} and found.total() >= 50
 
 
-@pytest.mark.parametrize("fault", ["ENOSPC", pytest.param("EIO", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["ENOSPC", "EIO"])
 def test_a_failing_disk_at_every_write_leaves_the_old_state_and_no_litter(packer, states, tmp_path, fault):
     """The packer is told, instead of killed: it must end with an error and clean up."""
     staged, old, new = states
