@@ -126,6 +126,7 @@ class SubmitConfig(Config):
     cpus: Annotated[float, Field(ge=0)] = 1.0
     gpus: Annotated[float, Field(ge=0)] = 0.0
     memory_gb: Annotated[float, Field(ge=0)] = 0.0
+    python: str | None = None  # the command of the Python over there; None: the first one on its path
     send_code: bool = False
     py_modules: tuple[Path, ...] = ()
     pip: tuple[str, ...] = ()

@@ -9,6 +9,9 @@ door, on this machine. Where the cluster asks for a token, Ray sends RAY_AUTH_TO
 
 import asyncio
 import contextlib
+import logging
+import shlex
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,7 +46,9 @@ class Job:
 
     @property
     def entrypoint(self) -> str:
-        return f"python -m pano.cli {self.verb} {JOB_YAML}"
+        """A private Ray has this environment; on a cluster it is the Python that stands first there."""
+        python = self.submit.python or (shlex.quote(sys.executable) if self.submit.address is None else "python")
+        return f"{python} -m pano.cli {self.verb} {JOB_YAML}"
 
     def runtime_env(self, working_dir: Path) -> dict[str, Any]:
         """Ray's runtime environment of the job."""
@@ -85,6 +90,7 @@ def _submit(job: Job, address: str, follow: bool, write: Callable[[str], None], 
     from ray.job_submission import JobStatus, JobSubmissionClient
 
     how = job.submit
+    logging.getLogger("ray").setLevel(logging.WARNING)
     with _cluster_errors(address), tempfile.TemporaryDirectory(prefix="panoforge-") as folder:
         Path(folder, JOB_YAML).write_text(yaml.safe_dump(_plain(job.config.model_dump()), sort_keys=False, allow_unicode=True))
         client = JobSubmissionClient(address)

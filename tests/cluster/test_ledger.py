@@ -7,8 +7,10 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import replace
 
+import buckets
 import pytest
 
 from cluster import ledger as ledger_module
@@ -29,9 +31,18 @@ def record(index=0, attempt=1, outcome="done", **change) -> AttemptRecord:
     return AttemptRecord(**{**fields, **change})
 
 
-@pytest.fixture(params=["folder", "object store"])
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    with buckets.bucket() as url:
+        yield url
+
+
+@pytest.fixture(params=["folder", "object store", "s3"])
 def ledger(request, tmp_path) -> Ledger:
-    return Ledger(str(tmp_path / "ledger") if request.param == "folder" else f"memory://{uuid.uuid4().hex}")
+    if request.param == "folder":
+        return Ledger(str(tmp_path / "ledger"))
+    where = "memory:/" if request.param == "object store" else request.getfixturevalue("bucket")
+    return Ledger(f"{where}/{uuid.uuid4().hex}")
 
 
 def states(ledger: Ledger, total: int, staged: set[str] | None = None) -> list[State]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster.config import RayConfig
+from cluster.config import RayConfig, SubmitConfig
 from cluster.ray_session import ray_session
 from cluster.submit import Job, load_job
 from pano.errors import ConfigError, UsageError
@@ -22,7 +22,7 @@ def config(tmp_path: Path, caps_dataset: Path) -> Path:
     path = tmp_path / "chain.yaml"
     path.write_text(yaml.safe_dump({
         "run": str(tmp_path / "run"),
-        "submit": {"cpus": 0.5, "env": {"PYTHONPATH": str(Path(__file__).parents[2])}},
+        "submit": {"cpus": 0.5, "python": sys.executable, "env": {"PYTHONPATH": str(Path(__file__).parents[2])}},
         "eval": {"dataset": str(caps_dataset), "methods": ["direct"], "predictor": "ground_truth", "scan": {"size_px": 64}},
     }))
     return path
@@ -32,7 +32,8 @@ def test_a_job_is_resolved_before_it_is_sent(config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     job = load_job("eval", config, ["run=elsewhere", "submit.gpus=1", "submit.send_code=true", "submit.pip=[zstandard]"])
     assert (job.submit.cpus, job.submit.gpus) == (0.5, 1.0) and job.config.run == Path("elsewhere")
-    assert job.entrypoint == "python -m pano.cli eval job.yaml"
+    assert job.entrypoint == f"{sys.executable} -m pano.cli eval job.yaml"
+    assert load_job("eval", config, ["submit.python=null", "submit.address=auto"]).entrypoint == "python -m pano.cli eval job.yaml"
     environment = job.runtime_env(tmp_path)
     assert environment["working_dir"] == str(tmp_path) and environment["pip"] == ["zstandard"]
     assert [Path(module).name for module in environment["py_modules"]] == ["pano", "datagen", "train", "eval", "cluster"]
@@ -112,4 +113,4 @@ def test_the_entrypoint_is_a_verb_of_the_command(config):
 
     names = {command.name or command.callback.__name__ for command in app.registered_commands}
     for verb in ("render", "train", "eval"):
-        assert Job(verb, None, None).entrypoint.split()[3] in names
+        assert Job(verb, None, SubmitConfig(address="auto")).entrypoint.split()[3] in names

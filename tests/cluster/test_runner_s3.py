@@ -1,0 +1,25 @@
+"""A run whose ledger is in a bucket: a real driver and real nodes, on a real S3 server on loopback."""
+
+import buckets
+import pytest
+
+from cluster.ledger import Ledger
+from cluster.runner import render
+from cluster.status import read_status
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def test_a_run_with_its_ledger_in_a_bucket(chaos):
+    chaos.plan({1: ["segfault", "ok"], 2: ["refuse"]})
+    with buckets.bucket() as url:
+        job = chaos.job(4, ledger=f"{url}/ledgers/a-run")
+        summary = render(job)
+        assert (summary.count("done"), summary.count("failed")) == (3, 1)
+        assert render(job).made_now == 0
+        assert not (chaos.run / "ledger").exists()
+        ledger = Ledger(job.ledger_url)
+        assert ledger.store.names("attempts") == [] and len(ledger.store.names("segments")) >= 1
+        assert {record.index: record.outcome for record in ledger.records()} == {0: "done", 1: "done", 2: "quarantined", 3: "done"}
+        assert len(ledger.store.names("lease")) == 2 * 3  # two drivers came and went: epoch, beat and end of each
+        assert read_status(chaos.run).state == "finished"
