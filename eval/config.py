@@ -22,6 +22,9 @@ MethodName = Literal[
     "direct", "direct_pad", "erp_patches", "cubemap", "scan", "scan_no_overlap", "scan_bidirectional", "scan_zoom",
     "scan_row_first", "scan_spiral", "scan_random",
 ]
+BenchmarkName = Literal[
+    "folder", "hunyuanworld", "leader360v", "panovos", "pavsod", "pavsodr", "stanford2d3d", "structured3d", "360vos",
+]
 PromptKind = Literal["click", "box", "mask"]
 PredictorName = Literal["sam2", "ground_truth", "empty"]
 Positive = Annotated[int, Field(gt=0)]
@@ -93,7 +96,8 @@ class MergeConfig(Config):
 
 
 class EvalConfig(Config):
-    """One evaluation; which dataset and where the results go is said beside it (`eval.run.run_evaluation`)."""
+    """One evaluation; which dataset and where the results go is said beside it (`eval.run.run_evaluation`). `benchmark` and `root`
+    take somebody else's data instead of the dataset (`eval.benchmarks`)."""
 
     methods: Annotated[tuple[MethodName, ...], Field(min_length=1)] = ("direct", "scan")
     predictor: PredictorName = "sam2"
@@ -103,6 +107,8 @@ class EvalConfig(Config):
     instances: InstanceConfig = InstanceConfig()
     model: ModelConfig = ModelConfig()
     merge: MergeConfig = MergeConfig()
+    benchmark: BenchmarkName | None = None
+    root: Path | None = None
     split: str | None = None
     max_panoramas: Positive | None = None
     seed: int = 0

@@ -82,16 +82,20 @@ class BatchedSam2:
     @torch.inference_mode()
     def predict(self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]) -> Iterator[FrameLogits]:
         with self._precision():
-            features = self._encode(frames)
             memories = [_Memory() for _ in prompts]
-            clicked = [self._condition(t, frame, features[t], prompts, memories) for t, frame in enumerate(frames)]
+            prompted = sorted({t for prompt in prompts for t in prompt.frames()})
+            features = self._encode_some(frames, prompted)
+            clicked = {t: self._condition(t, frames[t], features[t], prompts, memories) for t in prompted}
         for t in range(len(frames)):
             with self._precision():
-                said = dict(clicked[t])
+                if t not in features:
+                    ahead = [s for s in range(t, len(frames)) if s not in features]
+                    features |= self._encode_some(frames, ahead[: self.encode_batch])
+                said = clicked.pop(t, {})
                 others = [k for k, prompt in enumerate(prompts) if prompt.frames() and k not in said]
                 for batch in self._batches(t, others, memories):
                     said |= self._track(t, len(frames), features[t], batch, memories)
-            clicked[t] = {}
+            del features[t]
             here = sorted(k for k, logits in said.items() if logits is not None)
             shape = (0, 1, 1)
             logits = torch.stack([said[k] for k in here]) if here else torch.zeros(shape, device=self.model.device)
@@ -139,6 +143,14 @@ class BatchedSam2:
     def _precision(self) -> contextlib.AbstractContextManager:
         """bfloat16 on CUDA, as SAM2 is meant to run; float32 elsewhere."""
         return torch.autocast("cuda", torch.bfloat16) if self.model.device.type == "cuda" else contextlib.nullcontext()
+
+    def _encode_some(self, frames: Sequence[FrameInput], which: Sequence[int]) -> dict[int, _Features]:
+        """Frames by number, encoded: those with prompts at once, as their masks are wanted first, others when their turn comes."""
+        found: dict[int, _Features] = {}
+        for start in range(0, len(which), self.encode_batch):
+            some = which[start : start + self.encode_batch]
+            found |= dict(zip(some, self._encode([frames[t] for t in some]), strict=True))
+        return found
 
     def _encode(self, frames: Sequence[FrameInput]) -> list[_Features]:
         features = []

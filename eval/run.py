@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from eval.benchmarks import get_benchmark
 from eval.config import EvalConfig
 from eval.methods import Method, Plan, get_method
 from eval.metrics import best_overlaps, iou, row_counts
@@ -28,13 +29,11 @@ from eval.prompts import InstancePrompt, click_instances, project_prompts, promp
 from eval.results import ROWS_NAME, Role, Row, read_rows, rows_parquet
 from eval.scores import group_scores, scores
 from eval.segment import Panorama, frame_inputs, segment
-from pano.errors import UsageError
+from eval.source import ScoredSample, open_source
 from pano.pictures import shrink_ids, shrink_rgb
 from pano.progress import Progress
 from pano.runlog import hardware, versions
 from pano.sample import InstanceMeta, encode_product
-from pano.shards.layout import MANIFEST_NAME
-from pano.shards.read import Dataset, Sample
 from pano.storage import storage_errors, sweep_temporaries, write_bytes_atomic, write_folder_atomic
 
 RESULTS_SCHEMA_VERSION = 2
@@ -63,15 +62,14 @@ class Contestant:
 
 def run_evaluation(config: EvalConfig, dataset: Path, out: Path) -> dict[str, Any]:
     """Evaluate; returns what is written to out/results.json. UserError for anything that a user can put right."""
-    data = Dataset.open(dataset, config.split)
-    keys = data.keys[: config.max_panoramas]
-    if not keys:
-        raise UsageError(f"{dataset}: split {config.split!r} holds no panoramas, so there is nothing to score; the dataset's "
-                         f"splits are {data.manifest.splits}: choose another, or split: null for all")
-    with storage_errors(dataset):
-        data_sha256 = hashlib.sha256((dataset / MANIFEST_NAME).read_bytes()).hexdigest()
+    if config.benchmark is not None and get_benchmark(config.benchmark).kind == "videos":
+        from eval.video import run_videos
+
+        return run_videos(config, out)
+    source = open_source(config, dataset)
+    keys, data_sha256 = source.keys[: config.max_panoramas], source.sha256
     given = PromptFile(config.prompts.file) if config.prompts.file else None
-    contestants, weights = _contestants(config)
+    contestants, weights = contestants_of(config)
     fingerprint = _fingerprint(config, weights, data_sha256)
     folder = out / "panoramas"
     sweep_temporaries(folder)
@@ -80,11 +78,11 @@ def run_evaluation(config: EvalConfig, dataset: Path, out: Path) -> dict[str, An
         for index, key in enumerate(keys):
             done = read_rows(folder / key / ROWS_NAME, fingerprint)
             if done is None:
-                done, files = evaluate_sample(config, data[index], contestants, given)
+                done, files = evaluate_sample(config, source[index], contestants, given)
                 write_folder_atomic(folder / key, {**files, ROWS_NAME: rows_parquet(done, fingerprint)})
             rows += done
             progress.advance()
-    results = _results(config, data, keys, data_sha256, weights, rows)
+    results = _results(config, source.describe(len(keys)), weights, rows)
     _save_prompts(out / PROMPTS_NAME, folder, keys, config.protocol_id())
     write_bytes_atomic(out / "results.json", json.dumps(results, indent=1, ensure_ascii=False).encode() + b"\n")
     from eval.report import write_evaluation_report
@@ -93,7 +91,7 @@ def run_evaluation(config: EvalConfig, dataset: Path, out: Path) -> dict[str, An
     return results
 
 
-def _contestants(config: EvalConfig) -> tuple[list[Contestant], WeightsRecord]:
+def contestants_of(config: EvalConfig) -> tuple[list[Contestant], WeightsRecord]:
     """The predictor asked for, then the ceilings and the floor."""
     from eval.predictors.truth import Empty, GroundTruth
 
@@ -135,7 +133,7 @@ def choose_instances(config: EvalConfig, meta: Sequence[InstanceMeta], key: str)
 
 
 def evaluate_sample(
-    config: EvalConfig, sample: Sample, contestants: Sequence[Contestant], given: PromptFile | None = None
+    config: EvalConfig, sample: ScoredSample, contestants: Sequence[Contestant], given: PromptFile | None = None
 ) -> tuple[list[Row], dict[str, bytes]]:
     """All rows of one panorama, and its other files by name: pictures and prompts."""
     panorama = Panorama(sample.key, sample.read("rgb"), sample.read("instance"))
@@ -195,24 +193,16 @@ def _score(
     return rows, np.array([0, *ids], np.uint16)[masks.labels]
 
 
-def _results(
-    config: EvalConfig, data: Dataset, keys: Sequence[str], data_sha256: str, weights: WeightsRecord, rows: Sequence[Row]
-) -> dict[str, Any]:
+def _results(config: EvalConfig, dataset: dict[str, Any], weights: WeightsRecord, rows: Sequence[Row]) -> dict[str, Any]:
     return {
         "schema_version": RESULTS_SCHEMA_VERSION, "format": "panoforge-results",
         "protocol_id": config.protocol_id(), "protocol": config.protocol(),
         "model": {"predictor": config.predictor, "size": config.model.size, "image_size": config.model.image_size},
-        "weights": asdict(weights),
-        "dataset": {"name": data.store.name, "manifest_sha256": data_sha256, "split": config.split, "panoramas": len(keys),
-                    "of": len(data), "size": sorted({f"{w}×{h}" for w, h in _sizes(data)})},
+        "weights": asdict(weights), "dataset": dataset,
         "versions": versions(), "hardware": hardware(),
         "scores": scores(rows), "groups": group_scores(rows),
         "rows": [{**asdict(row), "flags": list(row.flags)} for row in rows],
     }
-
-
-def _sizes(data: Dataset) -> set[tuple[int, int]]:
-    return set(zip(data.samples["width"].to_pylist(), data.samples["height"].to_pylist(), strict=True))
 
 
 def _save_prompts(path: Path, folder: Path, keys: Sequence[str], protocol_id: str) -> None:

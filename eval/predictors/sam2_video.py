@@ -79,6 +79,8 @@ class OfficialSam2:
                 if points is not None:
                     points = model_points(points, frame, self.model.image_size) / self.model.image_size
                 hint = prompt.masks.get(0)
+                if hint is not None:
+                    hint = cv2.resize(hint, (self.model.image_size // LOGIT_STRIDE,) * 2, interpolation=cv2.INTER_LINEAR)
                 asked = None if labels is None else {"point_labels": torch.from_numpy(labels)[None]}
                 multimask = hint is None and self.model._use_multimask(True, asked)
                 _, quality, low = predictor.predict(

@@ -31,10 +31,13 @@ def evaluate(
     """Score a model on a dataset: RUN/report.html and RUN/results.json."""
     from cluster.config import EvalJobConfig
     from cluster.stages import eval_stage
+    from eval.table import as_lines
 
     job = load_config(config, EvalJobConfig, _with(overrides, "model.checkpoint", checkpoint), section="eval")
-    eval_stage(job)
-    out.print(str(job.run / "report.html"))
+    results = eval_stage(job)
+    out.print("\n".join(as_lines(results)), soft_wrap=True, highlight=False, markup=False)
+    if job.benchmark is None or (job.run / "report.html").exists():
+        out.print(str(job.run / "report.html"))
 
 
 @app.command()

@@ -44,12 +44,7 @@ class Vos(Listed):
 
     def __init__(self, name: str, folder: Path, draw: Draw, split: str | None = None, frame_step: int = 1) -> None:
         self.folder = folder
-        root = _split_folder(folder, split)
-        videos = [v for v in _davis(root) or _vos360(root) if v.frames]
-        if not videos:
-            raise DataError(f"{root} holds no videos with masks: expected JPEGImages/<video>/*.jpg with Annotations/<video>/*.png, "
-                            "JPEGImages_24fps/<video> with Annotations_6fps/<video>/<object>, or <video>/image with <video>/mask; "
-                            f"found {found_in(root)}")
+        root, videos = find_videos(folder, split)
         still = [v.name for v in videos if len(v.frames) == 1]
         if still and draw.clip.frames > 1:
             raise DataError(f"{root}: {len(still)} videos (first: {still[0]}) have a mask for one frame only: the val and "
@@ -80,6 +75,17 @@ class Vos(Listed):
                     raise DataError(f"{video.frames[t][0]} is {image.shape[1]}×{image.shape[0]}, its mask "
                                     f"{mask.shape[1]}×{mask.shape[0]}")
         return make_clip(position, images, {i: [masks.get(i) for masks in found] for i in ids}, self.draw, rng)
+
+
+def find_videos(folder: Path, split: str | None = None) -> tuple[Path, list[Video]]:
+    """The folder of a split and its videos that have masks. DataError where there are none."""
+    root = _split_folder(folder, split)
+    videos = [v for v in _davis(root) or _vos360(root) if v.frames]
+    if not videos:
+        raise DataError(f"{root} holds no videos with masks: expected JPEGImages/<video>/*.jpg with Annotations/<video>/*.png, "
+                        "JPEGImages_24fps/<video> with Annotations_6fps/<video>/<object>, or <video>/image with <video>/mask; "
+                        f"found {found_in(root)}")
+    return root, videos
 
 
 def read_masks(files: tuple[tuple[int | None, Path], ...]) -> dict[int, NDArray[np.bool_]]:

@@ -1,0 +1,90 @@
+"""Benchmarks `360vos` and `360vot`: the two halves of 360VOTS (Xu et al., 2025).
+
+`360vos` is videos with binary masks, `360vot` videos with bounding fields of view and boxes in label.json: there the prompt is
+the box of the first frame that has the object, and what is scored are the boxes around the masks. Their number and the toolkit's
+numbers: `eval.metrics.tracking`, `eval.metrics.bfov`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eval.benchmarks import Benchmark, VideoItem
+from eval.benchmarks.idmaps import images_in
+from eval.benchmarks.panovos import video_item
+from pano.errors import DataError
+from train.sources.files import found_in, read_json
+from train.sources.vos import find_videos
+
+LEAKAGE = ("97 of the 170 training clips of 360VOS are test clips of 360VOT, and 5 more come from the same videos: a model "
+           "trained on the one must not be scored on the other.")
+
+
+@dataclass(frozen=True)
+class TrackItem:
+    """One sequence of 360VOT: boxes (N, 4) x1, y1, w, h in pixels and BFoVs (N, 5) clon, clat, fov_h, fov_v, rotation in degrees,
+    frame by frame; `present` (N,) bool."""
+
+    key: str
+    images: tuple[Path, ...]
+    boxes: NDArray[np.float64]
+    bfovs: NDArray[np.float64]
+    present: NDArray[np.bool_]
+
+
+def open_videos(root: Path, split: str | None) -> Sequence[VideoItem]:
+    _, videos = find_videos(root, split)
+    return [video_item(video) for video in videos if len(video.frames) > 1]
+
+
+def open_tracks(root: Path, split: str | None = None) -> Sequence[TrackItem]:
+    """The sequences of 360VOT, for `eval.metrics.tracking`."""
+    folder = root / split if split else root
+    sequences = sorted(p for p in folder.iterdir() if (p / "label.json").is_file()) if folder.is_dir() else []
+    if not sequences:
+        raise DataError(f"{folder}: expected <sequence>/label.json with <sequence>/image/; found {found_in(folder)}\n"
+                        f"{BENCHMARKS[0].about}")
+    return [_track(sequence) for sequence in sequences]
+
+
+def _track(sequence: Path) -> TrackItem:
+    path = sequence / "label.json"
+    document, images = read_json(path), {p.name: p for p in images_in(sequence / "image")}
+    boxes, bfovs = [], []
+    try:
+        names = sorted(document)
+        for name in names:
+            box, bfov = document[name]["bbox"], document[name]["bfov"]
+            boxes.append([box["cx"] - box["w"] / 2, box["cy"] - box["h"] / 2, box["w"], box["h"]])
+            bfovs.append([bfov[part] for part in ("clon", "clat", "fov_h", "fov_v", "rotation")])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is not a label file of 360VOT ({type(error).__name__} {error}): expected "
+                        '{"000000.jpg": {"bfov": {…}, "bbox": {…}}, …}') from error
+    missing = [name for name in names if name not in images]
+    if missing:
+        raise DataError(f"{sequence}: label.json has {len(missing)} frames that image/ has not, first {missing[0]}")
+    found = np.array(boxes, np.float64).reshape(-1, 4)
+    return TrackItem(sequence.name, tuple(images[name] for name in names), found, np.array(bfovs, np.float64).reshape(-1, 5),
+                     (found[:, 2] > 0) & (found[:, 3] > 0))
+
+
+def read_tracker(path: Path, frames: int, columns: int) -> NDArray[np.float64]:
+    """A tracker's result file of the toolkit, results/<tracker>/<sequence>.txt: a line per frame, numbers by comma or blank."""
+    try:
+        rows = [[float(cell) for cell in line.replace(",", " ").split()] for line in path.read_text().splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is not a tracker's result ({error}): expected {columns} numbers a line") from error
+    if len(rows) != frames or any(len(row) != columns for row in rows):
+        raise DataError(f"{path} has {len(rows)} lines, expected {frames} of {columns} numbers: one per frame of the sequence")
+    return np.array(rows, np.float64)
+
+
+_SOURCE = "huggingface.co/datasets/xuyzshaun/360VOTS (one zip per sequence); toolkit github.com/HuajianUP/360VOT."
+_LICENCE = "for research; see the data set's page."
+BENCHMARKS = (Benchmark(
+    "360vos", "360VOTS, segmentation (360VOS)", "videos", _SOURCE, _LICENCE,
+    "    [<split>/]<sequence>/image/<frame>.jpg with [<split>/]<sequence>/mask/<frame>[_<object>].png   binary PNG\n"
+    "    and for tracking (360VOT): <sequence>/image/<frame>.jpg with <sequence>/label.json", open_videos, warning=LEAKAGE),)

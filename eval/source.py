@@ -1,0 +1,165 @@
+"""What is scored: the panoramas of one of our datasets, or of a benchmark, behind one small interface.
+
+`open_source(config, dataset)` takes the benchmark that the config names, else the dataset. A source has keys in a fixed order,
+gives a panorama by position as something with `key`, `read("rgb")`, `read("instance")` and `meta.instances`, and says what it is
+for results.json: its digest (the dataset's manifest; of a benchmark the keys and the names and sizes of its files) decides
+whether two results were measured on the same data.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eval.benchmarks import Benchmark, PanoramaItem, VideoItem, get_benchmark, open_benchmark
+from eval.config import EvalConfig
+from pano.errors import DataError, UsageError
+from pano.sample import InstanceLabel, InstanceMeta, instance_table
+from pano.shards.layout import MANIFEST_NAME
+from pano.shards.read import Dataset
+from pano.storage import storage_errors
+
+
+class ScoredMeta(Protocol):
+    @property
+    def instances(self) -> Sequence[InstanceMeta]: ...
+
+
+class ScoredSample(Protocol):
+    """A panorama: `read("rgb")` uint8 H×W×3, `read("instance")` uint16 H×W."""
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def meta(self) -> ScoredMeta: ...
+
+    def read(self, product: str) -> NDArray: ...
+
+
+class Source(Protocol):
+    """Panoramas in a fixed order."""
+
+    keys: list[str]
+    sha256: str
+
+    def __getitem__(self, index: int) -> ScoredSample: ...
+
+    def describe(self, panoramas: int) -> dict[str, Any]: ...
+
+
+def open_source(config: EvalConfig, dataset: Path) -> Source:
+    """The panoramas that a config asks for. UsageError where there are none."""
+    if config.benchmark is None:
+        return DatasetSource(dataset, config.split)
+    benchmark = get_benchmark(config.benchmark)
+    return BenchmarkSource(benchmark, benchmark_root(config), config.split)
+
+
+def benchmark_root(config: EvalConfig) -> Path:
+    """The folder of a config's benchmark. UsageError, with what belongs there, where it is not named."""
+    if config.root is None:
+        benchmark = get_benchmark(str(config.benchmark))
+        raise UsageError(f"benchmark={benchmark.name} needs root=DIR, the folder of the data. {benchmark.about}")
+    return config.root
+
+
+class DatasetSource:
+    """A published dataset of ours, or one split of it."""
+
+    def __init__(self, folder: Path, split: str | None) -> None:
+        self.data, self.split = Dataset.open(folder, split), split
+        if not self.data.keys:
+            raise UsageError(f"{folder}: split {split!r} holds no panoramas, so there is nothing to score; the dataset's splits "
+                             f"are {self.data.manifest.splits}: choose another, or split: null for all")
+        self.keys = list(self.data.keys)
+        with storage_errors(folder):
+            self.sha256 = hashlib.sha256((folder / MANIFEST_NAME).read_bytes()).hexdigest()
+        self.name = folder.name
+
+    def __getitem__(self, index: int) -> ScoredSample:
+        return self.data[index]
+
+    def describe(self, panoramas: int) -> dict[str, Any]:
+        sizes = zip(self.data.samples["width"].to_pylist(), self.data.samples["height"].to_pylist(), strict=True)
+        return {"name": self.name, "manifest_sha256": self.sha256, "split": self.split, "panoramas": panoramas,
+                "of": len(self.data), "size": sorted({f"{w}×{h}" for w, h in sizes})}
+
+
+@dataclass(frozen=True)
+class _Meta:
+    instances: tuple[InstanceMeta, ...]
+
+
+class BenchmarkSample:
+    """One panorama of a benchmark, read when it is first asked for and checked. DataError for what is no panorama."""
+
+    def __init__(self, item: PanoramaItem) -> None:
+        self.key = item.key
+        self._rgb, self._labels, names = item.read()
+        height, width = self._labels.shape
+        if self._rgb.shape[:2] != (height, width) or width != 2 * height:
+            raise DataError(f"{item.key}: an equirectangular panorama is twice as wide as high, this is {self._rgb.shape[1]}×"
+                            f"{self._rgb.shape[0]} with labels of {width}×{height}")
+        ids = np.unique(self._labels[self._labels > 0]).tolist()
+        known = {id_: InstanceLabel(names.get(id_) or str(id_), names.get(id_, ""), "") for id_ in ids}
+        self.meta = _Meta(instance_table(self._labels, known))
+
+    def read(self, product: str) -> NDArray:
+        return {"rgb": self._rgb, "instance": self._labels}[product]
+
+
+class BenchmarkSource:
+    """The panoramas of an image benchmark."""
+
+    def __init__(self, benchmark: Benchmark, root: Path, split: str | None) -> None:
+        items = open_benchmark(benchmark, root, split)
+        self.benchmark, self.split = benchmark, split
+        self.items = [item for item in items if isinstance(item, PanoramaItem)]
+        if len(self.items) != len(items):
+            raise TypeError(f"{benchmark.name} holds videos: eval.video scores them")
+        self.keys = [item.key for item in self.items]
+        check_keys(self.keys, root)
+        self.sha256 = listing_digest(benchmark.name, items)
+
+    def __getitem__(self, index: int) -> ScoredSample:
+        return BenchmarkSample(self.items[index])
+
+    def describe(self, panoramas: int) -> dict[str, Any]:
+        return {"name": self.benchmark.name, "manifest_sha256": self.sha256, "split": self.split, "panoramas": panoramas,
+                "of": len(self.items), "size": ["sizes as published"], "licence": self.benchmark.licence,
+                "warning": self.benchmark.warning}
+
+
+def check_keys(keys: Sequence[str], root: Path) -> None:
+    """DataError unless every key names one item, and a folder."""
+    twice = sorted({key for key in keys if keys.count(key) > 1}) if len(set(keys)) < len(keys) else []
+    if twice:
+        raise DataError(f"{root} holds {len(twice)} names twice, first {twice[0]}: results are kept by name")
+    odd = [key for key in keys if "/" in key or key in ("", ".", "..")]
+    if odd:
+        raise DataError(f"{root}: {odd[0]!r} is no name for a result's folder")
+
+
+def listing_digest(name: str, items: Sequence[PanoramaItem] | Sequence[VideoItem]) -> str:
+    """SHA-256 of the keys and of the names and sizes of the files that belong to them."""
+    digest = hashlib.sha256(name.encode())
+    for item in items:
+        digest.update(f"\n{item.key}".encode())
+        for path in _files(item):
+            digest.update(f" {path.name}:{path.stat().st_size if path.is_file() else -1}".encode())
+    return digest.hexdigest()
+
+
+def _files(item: PanoramaItem | VideoItem) -> Iterator[Path]:
+    readers: list[Any] = [item.read] if isinstance(item, PanoramaItem) else list(item.masks)
+    if isinstance(item, VideoItem):
+        yield from item.images
+    for reader in readers:
+        if isinstance(reader, partial):
+            yield from (argument for argument in reader.args if isinstance(argument, Path))
