@@ -33,6 +33,7 @@ def report_of(room: "object", index: np.ndarray, pose: "object", depth: np.ndarr
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--room", default="bathroom")
+    parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--width", type=int, default=512)
     args = parser.parse_args()
     use_one_thread()
@@ -41,7 +42,7 @@ def main() -> None:
     from datagen.defects import exit_now
 
     width = 128 if args.quick else args.width
-    room = furnished(args.room, with_oracle=True)
+    room = furnished(args.room, args.seed, with_oracle=True)
     materials.set_displacement("off")
     pose = room.poses[0]
     with tempfile.TemporaryDirectory() as name:
@@ -59,7 +60,7 @@ def main() -> None:
     ties = dict(sorted(found["ours"]["ties"].items(), key=lambda item: -item[1])[:5])
     line = {name: {key: row[key] for key in ("rays", "agree", "differ", "kinds", "depth_off")} for name, row in found.items()}
     ok = not found["ours"]["differ"].get("wrong") and not found["ours"]["depth_off"]
-    print(json.dumps({"bench": "mask_truth", "ok": ok, "room": args.room, "width": width, **line, "coplanar": ties,
+    print(json.dumps({"bench": "mask_truth", "ok": ok, "room": args.room, "seed": args.seed, "width": width, **line, "coplanar": ties,
                       "peer_name": f"render_cycles_ground_truth ({version('infinigen')})", "machine": machine()}), flush=True)
     exit_now(0 if ok else 1)
 

@@ -1,8 +1,9 @@
 """Where to stand: free places in a scene, found by rays over the whole sphere, and the set of them that sees most.
 
 A panorama sees everything around it, so a frustum test is not enough: a place is free when nothing is nearer than the
-clearance in any direction, no notable part of what it sees is seen from behind (the camera would be inside something),
-and indoors nearly every ray ends on a surface. Of the free places the first chosen is the one that sees the most surface,
+clearance in any direction, no notable part of what it sees is the inside of a thing that has it within its bounds (the
+backs of open surfaces elsewhere, of a chair's thin seat, are no sign of that), and indoors nearly every ray ends on a
+surface. Of the free places the first chosen is the one that sees the most surface,
 each next one adds the most that no chosen one sees (greedy coverage, within 1 − 1/e of the best set; Nemhauser 1978).
 Everything follows from the seed; the order in which candidates are evaluated does not matter.
 """
@@ -24,6 +25,7 @@ from pano.sample import Pose, Vector
 CANDIDATES = 96
 RAYS = 640
 VOXEL_M = 0.25
+MAX_BACKFACING_ANYWHERE = 0.3  # beyond it the camera is outside of the room, or in a hollow of many things
 MIN_ENCLOSED = 0.9  # share of rays that end on a surface, indoors
 
 
@@ -78,7 +80,8 @@ def free_places(
             refused["clearance"] += 1
             continue
         hits = surface.cast(point, directions)
-        if hits.backface.mean() > quality.max_backfacing:
+        within = hits.backface & surface.around(point)[hits.index]
+        if within.mean() > quality.max_backfacing or hits.backface.mean() > MAX_BACKFACING_ANYWHERE:
             refused["inside"] += 1
         elif indoor and (hits.index > 0).mean() < MIN_ENCLOSED:
             refused["open"] += 1

@@ -46,7 +46,7 @@ class QualitySettings(Settings):
     max_single_instance: float = 0.6  # one thing (not a wall, floor or ceiling) fills more than this: too close to it
     near_m: float = 0.08
     max_near: float = 0.05
-    max_backfacing: float = 0.02  # share of rays that meet a surface from behind: the camera is inside something
+    max_backfacing: float = 0.02  # share of rays that meet a thing around the camera from behind: it is inside that thing
     min_mean_luminance: float = 1e-4  # linear, before exposure: below it the lights are off
     max_clipped: float = 0.35  # share of pixels that are pure white after the view transform
     min_spread: float = 3.0  # standard deviation of 8-bit luma: below it the picture is flat

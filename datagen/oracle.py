@@ -62,7 +62,8 @@ class RayReport:
     by_category: dict[str, list[int]] = field(default_factory=dict)  # category → [rays, agreeing]
     differ: Counter[str] = field(default_factory=Counter)
     ties: Counter[str] = field(default_factory=Counter)
-    depth_off: int = 0
+    depth_off: int = 0  # agreeing rays whose depth is another, on no edge of the thing itself
+    depth_edges: int = 0
     depth_max_error_m: float = 0.0
     examples: list[str] = field(default_factory=list)
 
@@ -159,6 +160,10 @@ def judge(oracle: Oracle, things: Sequence[Thing], meta: SampleMeta, labels: NDA
     def directions(du: float, dv: float, at: NDArray) -> NDArray:
         return pixel_to_direction(columns[at] + du, rows[at] + dv, meta.width, meta.height) @ rotation.T
 
+    def around(number: int) -> list[tuple[int, float]]:
+        at, steps = everything[number : number + 1], (-EDGE_PX, 0.0, EDGE_PX)
+        return [oracle.cast(origin, directions(du, dv, at)[0].tolist()) for du in steps for dv in steps]
+
     everything = np.arange(len(pixels))
     for number, direction in enumerate(directions(0, 0, everything).tolist()):
         triangle, distance = oracle.cast(origin, direction)
@@ -178,11 +183,16 @@ def judge(oracle: Oracle, things: Sequence[Thing], meta: SampleMeta, labels: NDA
             report.agree += 1
             report.agree_by_kind[kind] += 1
             counted[1] += 1
-            _check_depth(report, depth_m, rows[number], columns[number], distance)
+            if depth_m is not None and np.isfinite(distance):
+                shown = float(depth_m[rows[number], columns[number]])
+                if _differs(shown, distance):  # an outline of the thing before itself is an edge too
+                    beside_m = [hit[1] for hit in around(number)]
+                    report.depth_edges += not all(_differs(shown, other) for other in beside_m)
+                    report.depth_off += all(_differs(shown, other) for other in beside_m)
+                else:
+                    report.depth_max_error_m = max(report.depth_max_error_m, abs(shown - distance))
             continue
-        at, steps = everything[number : number + 1], (-EDGE_PX, 0.0, EDGE_PX)
-        around = [oracle.cast(origin, directions(du, dv, at)[0].tolist())[0] for du in steps for dv in steps]
-        beside = {int(oracle.owner[t]) if t != NOTHING else NOTHING for t in around}
+        beside = {int(oracle.owner[t]) if t != NOTHING else NOTHING for t, _ in around(number)}
         cause = _cause(oracle, triangle, said, beside, near, displacement)
         report.differ[cause] += 1
         if cause == "wrong" and len(report.examples) < 5:
@@ -220,12 +230,8 @@ def _cause(oracle: Oracle, triangle: int, said: int, beside: set[int], near: Map
     return "transparent" if triangle != NOTHING and oracle.transparent[triangle] else "wrong"
 
 
-def _check_depth(report: RayReport, depth_m: NDArray | None, row: int, column: int, distance: float) -> None:
-    if depth_m is None or not np.isfinite(distance):
-        return
-    error = abs(float(depth_m[row, column]) - distance)
-    report.depth_max_error_m = max(report.depth_max_error_m, error)
-    report.depth_off += error > max(2e-3, DEPTH_RELATIVE * distance)
+def _differs(depth_m: float, distance_m: float) -> bool:
+    return abs(depth_m - distance_m) > max(2e-3, DEPTH_RELATIVE * distance_m)
 
 
 def _name(things: Sequence[Thing], number: int) -> str:

@@ -25,11 +25,14 @@ class Hits:
 
 @dataclass(frozen=True)
 class Surface:
-    """Triangles of the scene with a BVH over them. `owner` (T,) is the pass index of each triangle."""
+    """Triangles of the scene with a BVH over them. `owner` (T,) is the pass index of each triangle, `low` and `high` (K, 3)
+    the bounds of each thing by pass index (empty, +inf to -inf, for one without triangles)."""
 
     tree: BVHTree
     owner: NDArray[np.int32]
     triangles: int
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
 
     def cast(self, origin: NDArray, directions: NDArray) -> Hits:
         """Cast one ray from `origin` (3,) along each of the unit `directions` (N, 3)."""
@@ -45,6 +48,11 @@ class Surface:
                 backface[number] = normal.dot(direction) > 0
         return Hits(index, distance, backface)
 
+    def around(self, point: NDArray) -> NDArray[np.bool_]:
+        """(K,) whether `point` (3,) is within the bounds of each thing: only those can have it inside them."""
+        inside: NDArray[np.bool_] = ((self.low <= point) & (point <= self.high)).all(axis=1)
+        return inside
+
     def clearance_m(self, point: NDArray) -> float:
         """Distance from `point` to the nearest surface in any direction, exact; +inf in an empty scene."""
         nearest = self.tree.find_nearest(tuple(map(float, point)))
@@ -54,18 +62,24 @@ class Surface:
 def scene_surface() -> Surface:
     """Collect the triangles of every mesh object that renders and carries a pass index. Geometry must be realised."""
     corners, faces, owners, offset = [], [], [], 0
+    things = 1 + max((obj.pass_index for obj in bpy.context.scene.objects), default=0)
+    low, high = np.full((things, 3), np.inf), np.full((things, 3), -np.inf)
     for obj in sorted(bpy.context.scene.objects, key=lambda obj: obj.name):
         if obj.type != "MESH" or obj.hide_render or not obj.pass_index:
             continue
         points, triangles = world_triangles(obj)
+        if len(points):
+            low[obj.pass_index] = np.minimum(low[obj.pass_index], points.min(axis=0))
+            high[obj.pass_index] = np.maximum(high[obj.pass_index], points.max(axis=0))
         corners.append(points)
         faces.append(triangles + offset)
         owners.append(np.full(len(triangles), obj.pass_index, np.int32))
         offset += len(points)
     if not offset:
-        return Surface(BVHTree.FromPolygons([], []), np.zeros(0, np.int32), 0)
+        return Surface(BVHTree.FromPolygons([], []), np.zeros(0, np.int32), 0, low, high)
     vertices, polygons = np.concatenate(corners).tolist(), np.concatenate(faces).tolist()
-    return Surface(BVHTree.FromPolygons(vertices, polygons, all_triangles=True), np.concatenate(owners), len(polygons))
+    tree = BVHTree.FromPolygons(vertices, polygons, all_triangles=True)
+    return Surface(tree, np.concatenate(owners), len(polygons), low, high)
 
 
 def world_triangles(obj: bpy.types.Object) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -27,8 +27,9 @@ def make_scene(job: SceneJob, source: HouseSource, seed: int) -> Scene:
         except Exception as error:  # a generator may fail in any way it likes; the seed is then unusable
             raise SceneFailed(f"house_furnished_rand: {describe(error)}") from error
     things = things_of([obj.item() for obj in house.all_objects])
-    kept = {name for thing in things for name in thing.objects}
-    defects.delete_leftovers(defects.objects_named(kept) | {light.item() for light in house.lights})
+    kept = defects.objects_named(name for thing in things for name in thing.objects)
+    defects.delete_leftovers(kept | {light.item() for light in house.lights})
+    notes += defects.lower_ceiling_lights(kept)
     height = float(house.dimensions[2])
     return Scene(
         things=things, regions=tuple(room_box(room.boundary_rings[0], height) for room in house.rooms),

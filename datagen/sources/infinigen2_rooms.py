@@ -31,8 +31,9 @@ def make_scene(job: SceneJob, source: RoomsSource, seed: int) -> Scene:
         except Exception as error:  # a generator may fail in any way it likes; the seed is then unusable
             raise SceneFailed(f"room_{job.variant}_rand: {describe(error)}") from error
     things = things_of([obj.item() for obj in result.all_objects])
-    kept = {name for thing in things for name in thing.objects}
-    defects.delete_leftovers(defects.objects_named(kept) | {light.item() for light in result.lights})
+    kept = defects.objects_named(name for thing in things for name in thing.objects)
+    defects.delete_leftovers(kept | {light.item() for light in result.lights})
+    notes += defects.lower_ceiling_lights(kept)
     return Scene(
         things=things,
         regions=(room_region(tuple(result.dimensions)),),

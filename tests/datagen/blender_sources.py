@@ -17,14 +17,14 @@ from blender_scenes import ball, lamp, settings, take, thing
 from mathutils import Euler
 
 from datagen import defects, extension, geometry, glass, materials, oracle, render
-from datagen.cameras import choose_poses, matrix_rows, world_from_pano
+from datagen.cameras import choose_poses, free_places, matrix_rows, world_from_pano
 from datagen.config import CameraSettings, QualitySettings, SceneJob
 from datagen.instances import SceneInstances, upright_box
 from datagen.quality import RejectedScene
 from datagen.sources import infinigen1, infinigen2_outdoor, outdoor_parts
 from datagen.sources.base import Region
 from datagen.sources.settings import Infinigen1Source, OutdoorSource
-from datagen.surface import scene_surface
+from datagen.surface import fibonacci_directions, scene_surface
 from pano.errors import UserError
 from pano.masks import dense_ids
 from pano.sample import InstanceLabel, Pose, SampleMeta, instance_table
@@ -187,6 +187,28 @@ def two_rooms() -> list[list[float]]:
     return [[list(pose.position_m) for pose in poses], [[pose.position_m[2], pose.pitch_deg, pose.roll_deg] for pose in free]]
 
 
+def places() -> dict[str, list[int]]:
+    """Which of three points in a closed room are free: in the open beside sheets seen from behind, inside a box, outside."""
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    names = [ball("room", np.array((0.0, 0.0, 1.5)), 5.0, 32).name]
+    bpy.ops.object.mode_set(mode="EDIT")
+    bpy.ops.mesh.flip_normals()
+    bpy.ops.object.mode_set(mode="OBJECT")
+    for number in range(4):  # their backs fill some 8 % of the sphere
+        bpy.ops.mesh.primitive_plane_add(size=1.2, location=(-1.0 + 0.5 * number, 1.6, 1.5), rotation=(-np.pi / 2, 0, 0))
+        bpy.context.object.name = f"sheet{number}"
+        names.append(f"sheet{number}")
+    bpy.ops.mesh.primitive_cube_add(size=1.6, location=(0, -2.5, 1.5))
+    bpy.context.object.name = "chest"
+    geometry.prepare([thing(name) for name in [*names, "chest"]], subdivision_cap=0)
+    surface, found = scene_surface(), {}
+    for name, point in (("open", (0, 0, 1.5)), ("in the chest", (0, -2.5, 1.5)), ("outside", (0, 0, 8.0))):
+        free, refused = free_places(surface, np.array([point], float), True, 0.3, QualitySettings())
+        behind = surface.cast(np.array(point, float), fibonacci_directions(640)).backface.mean()
+        found[name] = [len(free), refused["inside"], refused["open"], round(100 * float(behind))]
+    return found
+
+
 def plain(report: oracle.RayReport) -> dict[str, object]:
     return json.loads(json.dumps(vars(report)))
 
@@ -290,7 +312,7 @@ def terrain() -> dict[str, float]:
 def main(out: Path) -> None:
     render.choose_device("cpu", 0)
     facts = {"glass": glass_policies(out), "space": boxes_and_visibility(out), "boxes": random_boxes(), "rays": rays(out),
-             "cycles_error": cycles_error(out), "rooms": two_rooms(), "infinigen1": infinigen1_scenes(out),
+             "cycles_error": cycles_error(out), "rooms": two_rooms(), "places": places(), "infinigen1": infinigen1_scenes(out),
              "antlandscape": antlandscape(out), "terrain": terrain()}
     (out / "facts.json").write_text(json.dumps(facts))
 

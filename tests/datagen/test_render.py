@@ -151,7 +151,13 @@ def test_messages_say_what_was_expected_and_why(facts):
 
 
 def test_leftovers_are_deleted_and_kept_objects_stay_in_place(facts):
-    assert facts["leftovers"] == {"deleted": 1, "left": ["kept"], "moved": pytest.approx(0, abs=1e-6)}
+    found = facts["leftovers"]
+    assert (found["deleted"], found["left"]) == (1, ["kept"]) and found["moved"] == pytest.approx(0, abs=1e-6)
+
+
+def test_ceiling_lights_leave_the_plane_of_the_ceiling(facts):
+    found = facts["leftovers"]
+    assert found["lowered"] == pytest.approx(1e-3, abs=1e-6) and (found["notes"], found["others"]) == (1, 0)
 
 
 def test_rocks_need_no_addon(facts):

@@ -74,6 +74,13 @@ def test_every_room_gets_a_camera_and_free_ones_stand_at_any_height_a_little_til
     assert 2 < np.abs(tilts).max() <= 10
 
 
+def test_backs_of_sheets_elsewhere_do_not_make_a_place_unfree_being_inside_does(facts):
+    places = facts["places"]
+    assert places["open"][:3] == [1, 0, 0] and places["open"][3] > 4  # % of the sphere: more than max_backfacing
+    assert places["in the chest"] == [0, 1, 0, 100]
+    assert places["outside"][:3] == [0, 0, 1]
+
+
 def test_an_error_that_cycles_writes_refuses_the_panorama(facts):
     assert facts["cycles_error"].startswith("cycles_error: ") and "SVM stack" in facts["cycles_error"]
 
