@@ -1,120 +1,173 @@
-"""Packing while rendering: the shards are those of packing at the end, they come as they fill, and a slow packer holds back."""
+"""Packing as Ray tasks: the bytes of one process, whatever is killed, and errors as they were raised on the node."""
 
+import os
+import shutil
+import signal
 import threading
 import time
+from pathlib import Path
 
+import psutil
 import pytest
+import synthetic
 
-from cluster import packer as packer_module
-from cluster.book import Book, State
-from cluster.config import PackingConfig, RayConfig
-from cluster.driver import Driver
-from cluster.packer import Packer
+from cluster.config import PackConfig, RayConfig
+from cluster.packing import RayBuilder, builder
 from cluster.ray_session import ray_session
-from cluster.runner import image_config_sha256, render
-from pano.errors import DataError
-from pano.shards.layout import read_manifest
+from cluster.stages import pack_stage
+from pano.cli import main
+from pano.errors import DataError, UsageError
+from pano.shards.build import BuildTask, build_shard
 from pano.shards.verify import verify
-from pano.shards.write import pack
-from pano.staged import list_staged
+from pano.shards.write import build_here, pack, publish
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
-PACKING = PackingConfig(while_rendering=True, every_scenes=2, shard_bytes=20_000, splits={"train": 1.0})
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
 
-
-def files(dataset) -> dict[str, bytes]:
-    return {path.relative_to(dataset).as_posix(): path.read_bytes() for path in dataset.rglob("*") if path.is_file()}
+CONFIG = PackConfig(shard_bytes=20_000, splits={"train": 0.7, "val": 0.3})
+SCENES = 16
 
 
-def test_shards_are_published_as_they_fill_and_are_those_of_packing_at_the_end(chaos, tmp_path):
-    chaos.plan({2: ["reject"], 4: ["segfault", "ok"], 7: ["refuse"], **{index: ["sleep 1"] for index in range(8, 12)}})
-    seen: list[int] = []
-    stop = threading.Event()
-
-    def look() -> None:
-        while not stop.wait(0.1):
-            if (chaos.run / "dataset" / "manifest.json").exists():
-                seen.append(read_manifest(chaos.run / "dataset").samples)
-
-    reader = threading.Thread(target=look)
-    reader.start()
-    summary = render(chaos.job(12, packing=PACKING))
-    stop.set()
-    reader.join()
-    chaos.assert_exact(12, failed={7}, rejected={2})
-    assert summary.panoramas == 10 and read_manifest(chaos.run / "dataset").samples == 10
-    assert seen == sorted(seen) and 0 < seen[0] < 10, seen
-    assert not verify(chaos.run / "dataset").faults
-    pack(chaos.run / "staged", tmp_path / "at the end", PACKING.options())
-    assert files(chaos.run / "dataset") == files(tmp_path / "at the end")
-
-    (chaos.run / "dataset" / "manifest.json").unlink()  # as if the driver had died before the last shard
-    render(chaos.job(12, packing=PACKING))
-    assert files(chaos.run / "dataset") == files(tmp_path / "at the end")
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that is staged, and packed by one process."""
+    folder = tmp_path_factory.mktemp("run")
+    for scene in range(SCENES):
+        synthetic.stage(folder / "staged", scene, 0, 64, n_caps=3)
+    pack(folder / "staged", folder / "dataset", CONFIG.options())
+    return folder
 
 
-def test_a_packer_that_falls_behind_holds_the_driver_back(chaos, monkeypatch):
-    """Nothing starts while it is behind; when it has caught up, things go on."""
-    gate = chaos.folder / "gate"
-    monkeypatch.setattr(packer_module, "_publish", _publish_at(str(gate)))
-    chaos.run.mkdir(parents=True)
-    job = chaos.job(10, packing=PACKING.model_copy(update={"max_behind_scenes": 3}))
-    with ray_session(RayConfig(), cpus=1):
-        packer = Packer(job.packing, chaos.run, chaos.run, 10, lambda index: f"s-{index}", print)
-        driver = Driver(job, Book(10), chaos.ledger, image_config_sha256, NoExecutor(), stopped=lambda: False, check=lambda: None,
-                        say=print, packer=packer)
-        settle(driver.book, 2)
-        driver._hand_out()
-        assert driver.beat()["in_flight"] == 2 and not driver.beat()["waiting_for_packing"]  # a task runs, nobody waits yet
-        settle(driver.book, 6)
-        driver._running.clear()
-        assert driver._hand_out() and driver.beat()["in_flight"] == 0 and driver.beat()["waiting_for_packing"]
-        gate.touch()
-        end = time.monotonic() + 60
-        while driver.beat()["in_flight"] == 0:
-            assert time.monotonic() < end
-            driver._hand_out()
-        assert not driver.beat()["waiting_for_packing"]
+@pytest.fixture(scope="module")
+def session():
+    """One private Ray for all tests that need not start their own."""
+    with ray_session(CONFIG.ray, cpus=2):
+        yield
 
 
-def test_what_goes_wrong_in_packing_is_said_and_raised_at_the_end(chaos):
-    said: list[str] = []
-    render(chaos.job(2))
-    first, _ = list_staged(chaos.run / "staged")
-    (chaos.run / "staged" / first / "meta.json").write_text("{}")
-    with ray_session(RayConfig(), cpus=1):
-        packer = Packer(PACKING, chaos.run / "staged", chaos.run / "dataset", 2, lambda index: "", said.append)
-        packer.step(2)
-        with pytest.raises(DataError, match="does not fit schema"):
-            packer.finish(2)
-    assert len(said) == 1 and "does not fit schema" in said[0] and not (chaos.run / "dataset" / "manifest.json").exists()
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-class NoExecutor:
-    """Two slots, and nothing ever ends."""
+def workers(count: int) -> PackConfig:
+    return CONFIG.model_copy(update={"workers": count})
 
-    def now(self) -> float:
-        return 0.0
 
-    def slots(self) -> int:
-        return 1
+def test_one_worker_needs_no_ray():
+    assert builder(CONFIG) is build_here
 
-    def submit(self, task, avoid) -> None:
+
+@pytest.mark.parametrize("count", [2, 4, pytest.param(16, marks=pytest.mark.slow)])
+def test_the_bytes_do_not_depend_on_the_number_of_workers(run, session, tmp_path, count):
+    """All of them at once: a task asks for so small a part of a core that this machine holds them."""
+    config, seen = workers(count).model_copy(update={"ray": RayConfig(cpus_per_scene=2 / count)}), []
+    pack(run / "staged", tmp_path / "dataset", CONFIG.options(), build=builder(config), on_sample=seen.append)
+    assert files_of(tmp_path / "dataset") == files_of(run / "dataset") and len(seen) == SCENES
+
+
+def test_publishing_with_ray_tasks_as_scenes_come_in(run, session, tmp_path):
+    build = builder(workers(2))
+    for number in (5, 11):
+        manifest = publish(run / "staged", tmp_path / "dataset", CONFIG.options(), before=f"caps-{number:06d}", build=build)
+        assert manifest.samples and verify(tmp_path / "dataset").faults == ()
+    publish(run / "staged", tmp_path / "dataset", CONFIG.options(), final=True, build=build)
+    assert files_of(tmp_path / "dataset") == files_of(run / "dataset")
+
+
+def test_interrupted_again_and_again_it_goes_on_from_what_is_built(run, session, tmp_path, monkeypatch):
+    """The driver dies after 1, 2, … shards. What is built is not written again, and the bytes are the same at the end."""
+    target, total = tmp_path / "dataset", len(list((run / "dataset" / "shards").iterdir()))
+
+    class Stop(Exception):
         pass
 
-    def wait(self, timeout_s: float) -> list:
-        return []
+    written: dict[str, int] = {}
+    for after in range(1, total):
+        def stopping(tasks, on_sample, after=after):
+            for number, built in enumerate(RayBuilder(workers(1))(tasks, on_sample)):
+                if number == after:
+                    raise Stop
+                yield built
+
+        with pytest.raises(Stop):
+            pack(run / "staged", target, CONFIG.options(), build=stopping)
+        assert not (target / "manifest.json").exists()
+        for path in (target / "shards").glob("*.tar"):
+            assert written.setdefault(path.name, path.stat().st_mtime_ns) == path.stat().st_mtime_ns
+    pack(run / "staged", target, CONFIG.options(), build=builder(workers(4)))
+    assert files_of(target) == files_of(run / "dataset") and len(written) >= total - 1
+    assert all((target / "shards" / name).stat().st_mtime_ns == when for name, when in written.items())
 
 
-def settle(book: Book, scenes: int) -> None:
-    book.set_states(bytes([State.DONE] * scenes + [State.OPEN] * (book.total - scenes)))
+def test_a_shard_of_the_right_name_and_wrong_content_is_built_again(run, tmp_path):
+    """Left by other staged panoramas: same place, same size."""
+    shutil.copytree(run / "dataset", tmp_path / "dataset")
+    shutil.copytree(run / "staged", tmp_path / "staged")
+    path = tmp_path / "staged" / "caps-000003-c0" / "meta.json"
+    path.write_bytes(path.read_bytes().replace(b'"generate":1.0', b'"generate":2.0'))
+    pack(tmp_path / "staged", tmp_path / "dataset", CONFIG.options())
+    pack(tmp_path / "staged", tmp_path / "fresh", CONFIG.options())
+    assert files_of(tmp_path / "dataset") == files_of(tmp_path / "fresh") != files_of(run / "dataset")
 
 
-def _publish_at(gate: str):
-    def publish_when_told(*arguments):
-        import time
-        from pathlib import Path
+def test_workers_that_are_killed_cost_nothing(run, tmp_path):
+    """SIGKILL to every Ray worker process that appears, for the first seconds of the pack."""
+    stop, killed = threading.Event(), []
 
-        while not Path(gate).exists():
-            time.sleep(0.05)
-    return publish_when_told
+    def killer() -> None:
+        end = time.monotonic() + 6
+        while not stop.is_set() and time.monotonic() < end and len(killed) < 3:
+            for child in psutil.Process().children(recursive=True):
+                try:
+                    if child.name().startswith("ray::") and "IDLE" not in child.name():
+                        os.kill(child.pid, signal.SIGKILL)
+                        killed.append(child.pid)
+                except (psutil.Error, ProcessLookupError):
+                    continue
+            time.sleep(0.02)
+
+    with ray_session(CONFIG.ray, cpus=2):
+        thread = threading.Thread(target=killer)
+        thread.start()
+        try:
+            pack(run / "staged", tmp_path / "dataset", CONFIG.options(), build=builder(workers(2)))
+        finally:
+            stop.set()
+            thread.join()
+    assert killed and files_of(tmp_path / "dataset") == files_of(run / "dataset")
+
+
+def test_a_damaged_panorama_is_named_by_the_driver(run, session, tmp_path):
+    shutil.copytree(run / "staged", tmp_path / "staged")
+    (tmp_path / "staged" / "caps-000004-c0" / "depth.zst").unlink()
+    with pytest.raises(DataError, match=r"caps-000004-c0: expected key"):
+        pack(tmp_path / "staged", tmp_path / "dataset", CONFIG.options(), build=builder(workers(2)))
+    assert not (tmp_path / "dataset" / "manifest.json").exists()
+
+
+def test_a_task_is_a_value_and_a_build_leaves_no_litter(run, tmp_path):
+    """The same task run twice at once (a lost node that comes back) commits one shard."""
+    from pano.shards.plan import Candidate, ShardPlan
+    from pano.shards.tar import sample_length
+    from pano.staged import staged_sizes
+
+    sizes = staged_sizes(run / "staged", ["caps-000000-c0"])["caps-000000-c0"]
+    plan = ShardPlan("train", 0, (Candidate("caps-000000-c0", "train", sample_length(sizes), str(run / "staged")),))
+    threads = [threading.Thread(target=build_shard, args=(BuildTask(plan, str(tmp_path)),)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(list(tmp_path.rglob("*"))) == 2  # the folder and the shard
+
+
+def test_pack_by_command_with_workers(run, session, tmp_path, capfd):
+    shutil.copytree(run / "staged", tmp_path / "run" / "staged")
+    with pytest.raises(SystemExit) as end:
+        main(["pack", str(tmp_path / "run"), "shard_bytes=20000", "splits={train: 0.7, val: 0.3}", "--workers", "2"])
+    assert not end.value.code and f"{SCENES} panoramas with" in capfd.readouterr().out
+    assert files_of(tmp_path / "run" / "dataset") == files_of(run / "dataset")
+
+
+def test_several_runs_need_a_place(run):
+    with pytest.raises(UsageError, match="say where with --to DATASET"):
+        pack_stage([run, run], CONFIG)
