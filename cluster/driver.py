@@ -57,7 +57,7 @@ class Driver:
         return {
             "total": self.book.total, "in_flight": len(running), "slots": self._slots, "set_aside": sorted(self._aside),
             "waiting_for_disk": self._full_since is not None, "waiting_for_packing": self._packer_is_behind,
-            "packed": self._packer.samples if self._packer else None, "draining": self._stopped(),
+            "draining": self._stopped(),
             "oldest": [{"scene": task.job.key, "attempt": task.attempt, "seconds": round(age, 1)} for task, age in running[:20]],
         }
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from cluster.config import PackingConfig
 from pano.errors import UserError
-from pano.shards.layout import Manifest
 from pano.shards.write import PackOptions, publish
 
 
@@ -25,7 +24,6 @@ class Packer:
         self._scene_key, self._say = scene_key, say
         self._task: Any = None
         self._asked = 0  # the frontier of the last task
-        self.samples = 0  # published
 
     def step(self, frontier: int) -> None:
         """Look after the running task; start the next one if there is enough to do. `frontier` is the first open scene."""
@@ -66,20 +64,18 @@ class Packer:
 
         reference, self._task = self._task, None
         try:
-            manifest: Manifest | None = ray.get(reference)
+            ray.get(reference)
         except ray.exceptions.RayTaskError as error:
             raise (error.cause if isinstance(error.cause, UserError) else error) from None
         except ray.exceptions.RayError as error:
             raise PackingLost(f"the node or Ray worker that packed was lost ({type(error).__name__})") from None
-        self.samples = manifest.samples if manifest else 0
 
 
 class PackingLost(UserError):
     """The task that packed did not come back."""
 
 
-def _publish(staged: str, dataset: str, options: PackOptions, before: str | None) -> Manifest | None:
+def _publish(staged: str, dataset: str, options: PackOptions, before: str | None) -> None:
     """The Ray task. With nothing staged at all there is nothing to pack, and that is fine."""
-    if not any(Path(staged).iterdir()):
-        return None
-    return publish(Path(staged), Path(dataset), options, before=before, final=before is None)
+    if any(Path(staged).iterdir()):
+        publish(Path(staged), Path(dataset), options, before=before, final=before is None)

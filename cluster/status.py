@@ -4,6 +4,7 @@
 its lines and its JSON. Nothing is asked of the driver but its beat, so a run on another machine shows just as well.
 """
 
+import contextlib
 import json
 import time
 from collections.abc import Mapping
@@ -14,12 +15,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from cluster.book import Book
-from cluster.config import RenderJobConfig
+from cluster.config import DATASET, RenderJobConfig
 from cluster.lease import latest_epoch, read_beat, read_holder
 from cluster.ledger import Ledger, open_ledger
 from cluster.tally import Tally, tally
-from pano.errors import DataError
+from pano.errors import DataError, UserError
 from pano.report import count, duration, money, number, percent
+from pano.shards.layout import read_manifest
 from pano.storage import storage_errors, write_bytes_atomic
 
 JOB_FILE = "render.json"  # in the run folder: the resolved config of the last `pano render`
@@ -63,7 +65,7 @@ class RunStatus:
     """A run at one moment. Hours and money at the end are extrapolated from the scenes settled so far."""
 
     run: str
-    state: str  # running, draining, waiting for disk, silent, stopped, finished
+    state: str  # running, draining, waiting for disk, waiting for packing, silent, stopped, finished
     driver: str
     tally: Tally
     live: Mapping[str, Any]  # the driver's last beat
@@ -73,6 +75,7 @@ class RunStatus:
     panoramas_per_hour: float | None
     core_hours_at_end: float | None
     money: Money
+    published: int | None = None  # panoramas in the dataset of a run that packs while it renders
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for scripts: stable names, units in them."""
@@ -93,7 +96,7 @@ def _status(config: RenderJobConfig, ledger: Ledger, sums: Tally, book: Book) ->
     live = beat or {}
     open_scenes = sums.states.get("open", 0)
     state = _state(ledger, live, ended, open_scenes)
-    active = state in ("running", "draining", "waiting for disk")
+    active = state in ("running", "draining", "waiting for disk", "waiting for packing")
     running = min(int(live.get("in_flight", 0)), int(live.get("slots", 0))) if active else 0
     done = sums.states.get("done", 0)
     rate = sums.recent_scenes_per_hour
@@ -103,8 +106,16 @@ def _status(config: RenderJobConfig, ledger: Ledger, sums: Tally, book: Book) ->
         run=str(config.run), state=state, driver=_driver(ledger, live, ended), tally=sums, live=live, running=running,
         waiting=max(0, open_scenes - running), eta_s=3600 * open_scenes / rate if rate and open_scenes and active else None,
         panoramas_per_hour=rate * sums.panoramas / done if rate and done else None, core_hours_at_end=hours_at_end,
-        money=_money(config, sums, open_scenes),
+        money=_money(config, sums, open_scenes), published=_published(config),
     )
+
+
+def _published(config: RenderJobConfig) -> int | None:
+    if not config.packing.while_rendering:
+        return None
+    with contextlib.suppress(UserError):  # no manifest yet
+        return read_manifest(config.run / DATASET).samples
+    return 0
 
 
 def _state(ledger: Ledger, live: Mapping[str, Any], ended: bool, open_scenes: int) -> str:
@@ -117,6 +128,8 @@ def _state(ledger: Ledger, live: Mapping[str, Any], ended: bool, open_scenes: in
         return "silent"
     if live.get("waiting_for_disk"):
         return "waiting for disk"
+    if live.get("waiting_for_packing"):
+        return "waiting for packing"
     return "draining" if live.get("draining") else "running"
 
 
@@ -149,6 +162,8 @@ def as_lines(status: RunStatus) -> list[str]:
         f"{number(status.core_hours_at_end)} at the end; a scene takes {duration(t.seconds_median)} (median), "
         f"{duration(t.seconds_p95)} (95 %)",
     ]
+    if status.published is not None:
+        lines.append(f"  {count(status.published)} panoramas are published in shards")
     if status.money.so_far is not None:
         lines.append(f"  {money(status.money.so_far)} so far, {money(status.money.at_end)} at the end")
     if t.faults:

@@ -56,6 +56,7 @@ def _banners(status: RunStatus) -> list[Banner]:
         "running": ("info", f"Driver {status.driver}."),
         "draining": ("warn", "A stop was asked for: the scenes that run are finished, no others are begun."),
         "waiting for disk": ("warn", "The run's disk is nearly full: no scene is begun until there is room."),
+        "waiting for packing": ("warn", "Packing is behind rendering: no scene is begun until it has caught up."),
         "silent": ("bad", f"The driver gives no sign of life: {status.driver}. If it is gone, give `pano render` again."),
         "stopped": ("warn", f"No driver is at work and {plural(waiting, 'scene')} are left. `pano render` goes on from here."),
         "finished": ("good", "Every scene is settled."),
@@ -72,7 +73,8 @@ def _tiles(status: RunStatus) -> list[Tile]:
     t = status.tally
     tiles = [
         Tile("Scenes settled", percent(t.settled / t.total), note=f"{count(t.settled)} of {count(t.total)}"),
-        Tile("Panoramas", count(t.panoramas), note=f"{size(t.staged_bytes)} staged"),
+        Tile("Panoramas", count(t.panoramas), note=f"{size(t.staged_bytes)} staged"
+             + (f", {count(status.published)} in shards" if status.published is not None else "")),
         Tile("Panoramas per hour", number(status.panoramas_per_hour), note="over the last scenes"),
         Tile("Time left", duration(status.eta_s), note=f"{count(status.running)} running, {count(status.waiting)} waiting"),
         Tile("Core-hours", number(t.core_hours), note=f"{number(status.core_hours_at_end)} at the end"),

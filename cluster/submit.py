@@ -128,10 +128,12 @@ async def _tail(client: "JobSubmissionClient", name: str, write: Callable[[str],
 
 @contextlib.contextmanager
 def _cluster_errors(address: str) -> Iterator[None]:
-    """Ray's client raises bare errors."""
+    """Ray's client raises bare errors, and its own where the token is wrong."""
+    from ray.exceptions import RayError
+
     try:
         yield
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ClusterError(f"the Ray cluster at {address} did not take the job: {first} Check submit.address (the dashboard's, "
                            "http://HOST:8265) and, if it asks for a token, RAY_AUTH_MODE=token and RAY_AUTH_TOKEN") from None
