@@ -20,7 +20,7 @@ from pano.runlog import record_stage
 from pano.shards.layout import Manifest
 from pano.shards.repair import RepairReport, repair
 from pano.shards.verify import VerifyReport, verify
-from pano.shards.write import pack
+from pano.shards.write import Source, pack
 from pano.staged import list_staged
 from pano.storage import storage_errors
 from pano.store import Location, Store
@@ -54,17 +54,19 @@ def plan_stage(config: RenderJobConfig, calibration: Path | None = None, slots: 
     return plan_run(config, ledger, image_config_sha256(config), slots=slots or here, in_place=calibration is None)
 
 
-def pack_stage(runs: Location | Sequence[Location], config: PackConfig, to: Location | None = None) -> Manifest:
-    """Pack what the runs have staged into `to` (default, for one run: its own `dataset`), with `config.workers`."""
+def pack_stage(runs: Location | Sequence[Location], config: PackConfig, to: Location | None = None, *, prefix: bool = False
+               ) -> Manifest:
+    """Pack what the runs have staged into `to` (default, for one run: its own `dataset`), with `config.workers`. With
+    `prefix` the names of samples and scenes begin with the name of their run."""
     from cluster.packing import builder
 
     stores = [Store.at(runs)] if isinstance(runs, (str, Path, Store)) else [Store.at(run) for run in runs]
     if to is None and len(stores) != 1:
         raise UsageError("several runs become one dataset of their own: say where with --to DATASET")
-    staged = [store.below(STAGED) for store in stores]
+    staged = [Source(store.below(STAGED), f"{store.name}-" if prefix else "") for store in stores]
     dataset = stores[0].below(DATASET) if to is None else Store.at(to)
     recorded = stores[0].local if len(stores) == 1 else None  # a record belongs to a run, and lies on a disk
-    total = sum(len(list_staged(place)) for place in staged)
+    total = sum(len(list_staged(source.staged)) for source in staged)
     record = record_stage(recorded, "pack", config) if recorded else nullcontext({})
     with record as entry, Progress("pack", total=total) as progress:
         manifest = pack(staged, dataset, config.options(), build=builder(config), on_sample=lambda key: progress.advance())

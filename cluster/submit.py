@@ -34,6 +34,7 @@ JOB_YAML = "job.yaml"
 SUBMITTED = ("render", "train", "eval")
 PACKAGES = ("pano", "datagen", "train", "eval", "cluster")
 _PREFIX = "submit."
+_AGENT_PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,11 @@ def _submit(job: Job, address: str, follow: bool, write: Callable[[str], None], 
     with _cluster_errors(address), tempfile.TemporaryDirectory(prefix="panoforge-") as folder:
         Path(folder, JOB_YAML).write_text(yaml.safe_dump(_plain(job.config.model_dump()), sort_keys=False, allow_unicode=True))
         client = JobSubmissionClient(address)
-        name = client.submit_job(
+        name = _patiently(lambda: client.submit_job(
             entrypoint=job.entrypoint, runtime_env=job.runtime_env(Path(folder)), metadata={"panoforge": job.verb},
             entrypoint_num_cpus=how.cpus or None, entrypoint_num_gpus=how.gpus or None,
             entrypoint_memory=int(how.memory_gb * 1e9) or None,
-        )
+        ))
     say(f"{name}: submitted to {address}")
     if not follow:
         say(f"follow it with: ray job logs --address {address} --follow {name}")
@@ -119,6 +120,18 @@ def _submit(job: Job, address: str, follow: bool, write: Callable[[str], None], 
         return 0
     say(f"{name}: {status.lower()}: {info.message}")
     return info.driver_exit_code or 1
+
+
+def _patiently(hand_in: Callable[[], str]) -> str:
+    """A cluster that is just coming up has no agent to take a job yet: it says so, and has one some seconds later."""
+    end = time.monotonic() + _AGENT_PATIENCE_S
+    while True:
+        try:
+            return hand_in()
+        except RuntimeError as error:
+            if "No available agent" not in str(error) or time.monotonic() > end:
+                raise
+            time.sleep(1)
 
 
 async def _tail(client: "JobSubmissionClient", name: str, write: Callable[[str], None]) -> None:

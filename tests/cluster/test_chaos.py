@@ -8,9 +8,10 @@ import sys
 import pytest
 from chaos_runs import LIMITS, done, orphans, wait_for
 
-from cluster.config import RayConfig
+from cluster.config import PackingConfig, RayConfig
 from cluster.policy import Fault
 from cluster.runner import render
+from pano.shards.layout import read_manifest
 from pano.shards.write import PackOptions, pack
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
@@ -79,14 +80,19 @@ def test_drivers_come_and_go(chaos, tmp_path):
 
 @pytest.mark.slow
 def test_the_same_shards_with_one_two_and_four_workers_and_with_chaos(tmp_path, chaos):
+    """Packed at the end, and while rendering."""
     plans = {1: {}, 2: {3: ["segfault", "ok"]}, 4: {0: ["half file", "ok"], 5: ["crash on the way out"], 1: ["sleep 1"]}}
     digests = []
     for workers, plan in plans.items():
         chaos.plan(plan)
         shutil.rmtree(chaos.folder / "calls", ignore_errors=True)
         run = tmp_path / f"run-{workers}"
-        assert render(chaos.job(6, run=run, ray=RayConfig(cpus_per_scene=2 / workers))).count("done") == 6
-        manifest = pack(run / "staged", run / "dataset", PackOptions(shard_bytes=20_000))
+        packing = PackingConfig(while_rendering=workers == 4, every_scenes=1, shard_bytes=20_000)
+        job = chaos.job(6, run=run, ray=RayConfig(cpus_per_scene=2 / workers), packing=packing)
+        assert render(job).count("done") == 6
+        if not packing.while_rendering:
+            pack(run / "staged", run / "dataset", PackOptions(shard_bytes=20_000))
+        manifest = read_manifest(run / "dataset")
         digests.append([(shard.name, shard.sha256) for shard in manifest.shards])
         assert len(manifest.shards) > 1
     assert digests[0] == digests[1] == digests[2]

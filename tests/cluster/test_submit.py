@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cluster import submit as submit_module
 from cluster.config import RayConfig, SubmitConfig
 from cluster.ray_session import ray_session
 from cluster.submit import Job, load_job
@@ -46,6 +47,20 @@ def test_a_job_is_resolved_before_it_is_sent(config, tmp_path, monkeypatch):
     render = tmp_path / "render.yaml"
     render.write_text("run: a\nscenes: 1\n")
     assert load_job("render", render, []).config.ray.address == "auto"
+
+
+def test_a_cluster_that_is_coming_up_is_waited_for(monkeypatch):
+    answers = ["status code 500: No available agent to submit job, please try again later.", "", "no such thing"]
+
+    def hand_in() -> str:
+        if answer := answers.pop(0):
+            raise RuntimeError(answer)
+        return "raysubmit_1"
+
+    monkeypatch.setattr(submit_module.time, "sleep", lambda seconds: None)
+    assert submit_module._patiently(hand_in) == "raysubmit_1"
+    with pytest.raises(RuntimeError, match="no such thing"):
+        submit_module._patiently(hand_in)
 
 
 def pano(*arguments: object, **change: str | None) -> subprocess.CompletedProcess:
