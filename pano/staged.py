@@ -6,6 +6,7 @@ In a bucket, which cannot rename, a panorama is there when its `meta.json` is: w
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from pano.sample import (
 )
 from pano.storage import TEMPORARY_PREFIX, storage_errors, write_folder_atomic
 from pano.store import Location, Store
+
+NOT_CONTENT = {"timings_s", "cpu_s", "peak_memory_mb", "hardware"}  # of the metadata: differ when a panorama is made again
 
 
 @dataclass(frozen=True)
@@ -100,3 +103,23 @@ def read_staged(staged: Location, key: str) -> tuple[SampleMeta, dict[str, bytes
     if meta.key != key or set(members) != expected:
         raise DataError(f"{store}/{key}: expected key {key} with members {sorted(expected)}, got {meta.key} with {sorted(members)}")
     return meta, members
+
+
+def renamed(meta_json: bytes, key: str, scene: str, prefix: str) -> bytes:
+    """Metadata as bytes with `prefix` before the names of sample and scene, all else as it was. DataError when the bytes are
+    not metadata of that sample and scene as panoforge writes them."""
+    for name, value in (("key", key), ("scene", scene)):
+        old, new = (json.dumps({name: text}, separators=(",", ":"))[1:-1].encode() for text in (value, prefix + value))
+        if meta_json.count(old) != 1:
+            raise DataError(f"{key}: {META_SUFFIX} does not name its {name} {value!r} as panoforge writes it: it cannot be renamed")
+        meta_json = meta_json.replace(old, new)
+    return meta_json
+
+
+def differences(key: str, one: Location, other: Location) -> list[str]:
+    """In what two staged panoramas of one key differ: members, or fields of the metadata. What only says how long and where
+    it was made does not count."""
+    (meta, members), (other_meta, others) = read_staged(one, key), read_staged(other, key)
+    found = [suffix for suffix in sorted({*members, *others} - {META_SUFFIX}) if members.get(suffix) != others.get(suffix)]
+    ours, theirs = (each.model_dump(exclude=NOT_CONTENT) for each in (meta, other_meta))
+    return found + [f"{META_SUFFIX}: {name}" for name in ours if ours[name] != theirs[name]]

@@ -16,6 +16,7 @@ def pack(
     runs: Annotated[list[str], typer.Argument(metavar="RUN... [KEY=VALUE]...", help="Runs (folders or URLs), and overrides.")],
     to: Annotated[str | None, typer.Option("--to", metavar="DATASET", help="Folder or URL (default: RUN/dataset).")] = None,
     workers: Annotated[int | None, typer.Option("--workers", help="Ray tasks that build shards at once.")] = None,
+    prefix: Annotated[bool, typer.Option("--prefix", help="Put its run's name before every key.")] = False,
 ) -> None:
     """Pack RUN/staged into RUN/dataset: shards, index, manifest. Keys: shard_bytes, splits, salt, ray. Several runs merge."""
     from cluster.config import PackConfig
@@ -24,7 +25,7 @@ def pack(
 
     overrides = [text for text in runs if re.match(r"[a-z_.]+=", text)] + ([f"workers={workers}"] if workers is not None else [])
     folders = [text for text in runs if text not in overrides]
-    manifest = pack_stage(folders, config_from_overrides(PackConfig, overrides), to)
+    manifest = pack_stage(folders, config_from_overrides(PackConfig, overrides), to, prefix=prefix)
     out.print(f"{manifest.samples} panoramas with {manifest.instances} instances, {len(manifest.shards)} shards: "
               f"{to or f'{folders[0]}/dataset'}")
 
@@ -136,3 +137,20 @@ def repair(
         err.print(f"{len(report.scenes)} scenes to render again are listed in {dataset}/quarantine/rerender.txt")
     what = "repaired" if report.written or report.removed else "nothing to repair"
     out.print(f"{report.samples} samples, {len(report.damaged)} damaged parts in quarantine: {what}")
+
+
+@app.command()
+def card(
+    dataset: DatasetUrl,
+    name: Annotated[str, typer.Option("--name", help="What the dataset is called.")],
+    license: Annotated[str, typer.Option("--license", help="An identifier of Hugging Face's list, e.g. cc-by-4.0.")],
+    url: Annotated[str, typer.Option("--url", help="Where it will be found.")] = "",
+    creator: Annotated[str, typer.Option("--creator")] = "panoforge",
+    published: Annotated[str, typer.Option("--published", metavar="DATE", help="YYYY-MM-DD.")] = "",
+) -> None:
+    """Write DATASET/README.md (Hugging Face) and DATASET/croissant.json, filled from the index."""
+    from pano.cards import CardOptions, write_cards
+    from pano.shards.read import Dataset
+
+    for written in write_cards(Dataset.open(dataset), CardOptions(name, license, url, creator, published)):
+        out.print(f"{dataset}/{written}")

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pano.errors import DataError
+from pano.sample import META_SUFFIX, SampleMeta, decode_meta
 from pano.shards.layout import (
     INSTANCE_SCHEMA,
     MANIFEST_NAME,
@@ -29,9 +30,9 @@ from pano.shards.layout import (
     instance_rows,
     sample_row,
 )
-from pano.shards.plan import ShardPlan, scene_of
+from pano.shards.plan import Candidate, ShardPlan, scene_of
 from pano.shards.tar import TRAILER, sample_bytes
-from pano.staged import read_staged
+from pano.staged import read_staged, renamed
 from pano.store import Store
 
 SHARDS, INDEX = "shards", "index"
@@ -86,10 +87,7 @@ def _assemble(plan: ShardPlan, file: BinaryIO, on_sample: Callable[[str], None],
     places = []
     offset = 0
     for sample in plan.samples:
-        meta, members = read_staged(sample.staged, sample.key)
-        if (scene_of(sample.key) or meta.scene) != meta.scene:
-            raise DataError(f"{sample.staged}/{sample.key}: its metadata says scene {meta.scene!r}, its key says "
-                            f"{scene_of(sample.key)!r}: a key is the scene's name and -c with the camera's number")
+        meta, members = _members(sample)
         data, members_at = sample_bytes(sample.key, members)
         if len(data) != sample.length:
             raise DataError(f"{sample.staged}/{sample.key}: changed while it was packed, {sample.length} bytes became {len(data)}: "
@@ -110,6 +108,19 @@ def _assemble(plan: ShardPlan, file: BinaryIO, on_sample: Callable[[str], None],
         pa.Table.from_pylist(rows, SAMPLE_SCHEMA),
         pa.Table.from_pylist([row for meta, *_ in places for row in instance_rows(meta)], INSTANCE_SCHEMA),
     )
+
+
+def _members(sample: Candidate) -> tuple[SampleMeta, dict[str, bytes]]:
+    """What is staged of a sample, under the name that it has in the dataset."""
+    key = sample.key.removeprefix(sample.prefix)
+    meta, members = read_staged(sample.staged, key)
+    if (scene_of(key) or meta.scene) != meta.scene:
+        raise DataError(f"{sample.staged}/{key}: its metadata says scene {meta.scene!r}, its key says {scene_of(key)!r}: a key is "
+                        "the scene's name and -c with the camera's number")
+    if sample.prefix:
+        members[META_SUFFIX] = renamed(members[META_SUFFIX], key, meta.scene, sample.prefix)
+        meta = decode_meta(members[META_SUFFIX])
+    return meta, members
 
 
 def commit(store: Store, shards: Sequence[BuiltShard]) -> Manifest:

@@ -17,12 +17,13 @@ _NUMBER = re.compile(r"\d+")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A sample to be packed: its split, its bytes in a shard, and where it is staged (a URL)."""
+    """A sample to be packed: its split, its bytes in a shard, and where it is staged (a URL), there without `prefix`."""
 
     key: str
     split: str
     length: int
     staged: str = ""
+    prefix: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Pack staged panoramas into a dataset: all at once (`pack`), or as they are rendered (`publish`).
 
-Both take one or more places of staged panoramas and a dataset, each a path or an fsspec URL. They plan
+Both take one or more places of staged panoramas (several runs merge: a key that two of them hold with the same content is
+packed once, with other content it is refused) and a dataset, each a path or an fsspec URL. They plan
 (`pano.shards.plan`), build what is missing (`pano.shards.build`, by whatever `build` says: here, or as tasks of a
 cluster) and commit. The same staged set gives the same bytes, whoever packs it, with how many workers, and however often
 it was interrupted or published in between:
@@ -23,13 +24,14 @@ from typing import TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from pano.errors import DataError
+from pano.errors import DataError, UsageError
+from pano.sample import META_SUFFIX, check_key
 from pano.shards.build import INDEX, SHARDS, BuildTask, BuiltShard, build_shard, commit
 from pano.shards.layout import DEFAULT_SPLITS, INSTANCE_SCHEMA, MANIFEST_NAME, SAMPLE_SCHEMA, Manifest, read_manifest, split_of
 from pano.shards.plan import Candidate, ShardPlan, pack_order, plan_shards, scene_of
 from pano.shards.read import read_index
 from pano.shards.tar import TRAILER, sample_length
-from pano.staged import list_staged, read_staged_meta, staged_sizes
+from pano.staged import differences, list_staged, read_staged_meta, staged_sizes
 from pano.store import Location, Store
 
 DEFAULT_SHARD_BYTES = 512_000_000
@@ -37,6 +39,17 @@ DEFAULT_SHARD_BYTES = 512_000_000
 OnSample: TypeAlias = Callable[[str], None]
 Builder: TypeAlias = Callable[[Sequence[BuildTask], OnSample], Iterable[BuiltShard]]
 """Builds shards, in any order; `on_sample(key)` is called as samples are done."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where panoramas are staged, and what is put before their keys and scenes in the dataset, e.g. `night-`."""
+
+    staged: Store
+    prefix: str = ""
+
+
+Sources: TypeAlias = Location | Source | Sequence[Location | Source]
 
 
 @dataclass(frozen=True)
@@ -53,20 +66,20 @@ def build_here(tasks: Sequence[BuildTask], on_sample: OnSample) -> Iterable[Buil
     return (build_shard(task, on_sample) for task in tasks)
 
 
-def pack(staged: Location | Sequence[Location], dataset: Location, options: PackOptions = PackOptions(), *,
+def pack(staged: Sources, dataset: Location, options: PackOptions = PackOptions(), *,
          build: Builder = build_here, on_sample: OnSample = lambda key: None) -> Manifest:
     """Pack every staged panorama and publish the dataset. `on_sample(key)` is called after each, for progress.
     Raises DataError for a damaged staged panorama (naming it), StorageError for a full disk and the like; the dataset
     that was there before still stands then."""
-    sources, store = _stores(staged), Store.at(dataset)
-    samples = _candidates([(source, list_staged(source)) for source in sources], {}, options)
+    sources, store = _sources(staged), Store.at(dataset)
+    samples = _candidates([(source, list_staged(source.staged)) for source in sources], {}, options)
     if not samples:
-        raise DataError(f"{', '.join(map(str, sources))}: no staged panoramas, nothing to pack. Render some first "
-                        "(pano render CONFIG)")
+        raise DataError(f"{', '.join(source.staged.url for source in sources)}: no staged panoramas, nothing to pack. "
+                        "Render some first (pano render CONFIG)")
     return commit(store, _built(store, plan_shards(samples, options.shard_bytes), build, on_sample))
 
 
-def publish(staged: Location | Sequence[Location], dataset: Location, options: PackOptions = PackOptions(), *,
+def publish(staged: Sources, dataset: Location, options: PackOptions = PackOptions(), *,
             before: str | None = None, final: bool = False, build: Builder = build_here,
             on_sample: OnSample = lambda key: None) -> Manifest | None:
     """Publish what is full of the scenes in front of `before` (None: of all), see above; with `final` everything, which is
@@ -76,7 +89,8 @@ def publish(staged: Location | Sequence[Location], dataset: Location, options: P
     store = Store.at(dataset)
     published = _Published.read(store)
     limit = pack_order(before) if before is not None else None
-    found = [(source, [key for key in _names(source) if limit is None or pack_order(key) < limit]) for source in _stores(staged)]
+    found = [(source, [key for key in _names(source.staged) if limit is None or pack_order(source.prefix + key) < limit])
+             for source in _sources(staged)]
     lengths = published.lengths() if published else {}
     plans = plan_shards(_candidates(found, lengths, options), options.shard_bytes, final=False)
     kept = published.kept(plans) if published else {}
@@ -86,8 +100,9 @@ def publish(staged: Location | Sequence[Location], dataset: Location, options: P
     return commit(store, [*kept.values(), *_built(store, new, build, on_sample)])
 
 
-def _stores(staged: Location | Sequence[Location]) -> list[Store]:
-    return [Store.at(staged)] if isinstance(staged, (str, Path, Store)) else [Store.at(place) for place in staged]
+def _sources(staged: Sources) -> list[Source]:
+    places = [staged] if isinstance(staged, (str, Path, Store, Source)) else staged
+    return [place if isinstance(place, Source) else Source(Store.at(place)) for place in places]
 
 
 def _names(staged: Store) -> list[str]:
@@ -95,19 +110,43 @@ def _names(staged: Store) -> list[str]:
     return [] if staged.local is not None and not staged.local.exists() else list_staged(staged)
 
 
-def _candidates(found: Sequence[tuple[Store, list[str]]], lengths: dict[str, int], options: PackOptions) -> list[Candidate]:
+def _candidates(found: Sequence[tuple[Source, list[str]]], lengths: dict[str, int], options: PackOptions) -> list[Candidate]:
     """What is to be packed. `lengths` are known from an earlier publication, the others are looked up."""
     splits = dict(options.splits)
     samples: dict[str, Candidate] = {}
-    for staged, keys in found:
-        sizes = staged_sizes(staged, [key for key in keys if key not in lengths])
+    for source, keys in found:
+        staged, prefix = source.staged, source.prefix
+        sizes = staged_sizes(staged, [key for key in keys if prefix + key not in lengths])
         for key in keys:
-            scene = scene_of(key) or read_staged_meta(staged, key).scene
-            length = lengths[key] if key in lengths else sample_length(sizes[key])
-            if key in samples:
-                raise DataError(f"{key} is staged twice, in {samples[key].staged} and in {staged}: keys are unique in a dataset")
-            samples[key] = Candidate(key, split_of(scene, splits, options.salt), length, staged.absolute)
+            name = prefix + key
+            if name in samples:
+                if name not in lengths:  # what is published was compared then
+                    _refuse_another(key, samples[name], source)
+                continue
+            _check_name(name, prefix)
+            scene = prefix + (scene_of(key) or read_staged_meta(staged, key).scene)
+            if name not in lengths and prefix and META_SUFFIX in sizes[key]:
+                sizes[key][META_SUFFIX] += 2 * len(prefix)  # the metadata names sample and scene
+            length = lengths[name] if name in lengths else sample_length(sizes[key])
+            samples[name] = Candidate(name, split_of(scene, splits, options.salt), length, staged.absolute, prefix)
     return list(samples.values())
+
+
+def _check_name(name: str, prefix: str) -> None:
+    try:
+        check_key(name)
+    except ValueError as error:
+        why = f". It begins with {prefix!r}, the name of its run: rename the run" if prefix else ""
+        raise UsageError(f"{error}{why}") from None
+
+
+def _refuse_another(key: str, first: Candidate, source: Source) -> None:
+    """DataError unless the panorama is the one of that name which an earlier source holds."""
+    differ = differences(key, first.staged, source.staged) if first.prefix == source.prefix else ["their names before the prefix"]
+    if differ:
+        raise DataError(f"{first.key} is staged in {first.staged} and in {source.staged} with different content "
+                        f"({', '.join(differ[:5])}): keys are unique in a dataset. Give each run's samples a name of their own "
+                        "(pano pack --prefix), or remove one of the two")
 
 
 def _built(store: Store, plans: Sequence[ShardPlan], build: Builder, on_sample: OnSample) -> list[BuiltShard]:
