@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eval.merge import Masks
-from eval.metrics import iou, miou, miou_by_image, row_counts
+from eval.metrics import best_overlaps, iou, miou, miou_by_image, row_counts
 
 
 def pack(masks: np.ndarray) -> Masks:
@@ -93,3 +93,74 @@ def test_groups_are_a_partition_with_the_right_means() -> None:
     assert table["category", "c"] == (3, 0.5)
     for by in {key[0] for key in table}:
         assert sum(n for (b, _), (n, _) in table.items() if b == by) == 3
+
+
+def test_the_best_overlap_is_that_of_all_pairs_compared() -> None:
+    """250 label maps with masks that are empty, full, over the seam, over a pole, noise, or an instance and a little more."""
+    rng = np.random.default_rng(2)
+    ties = 0
+    for case in range(250):
+        labels = rng.integers(0, 4, (9, 1 + case % 19)).astype(np.uint16).repeat(2, axis=1)
+        labels[rng.integers(9)] = 7  # never scored
+        ids = [1, 2, 3, 9]
+        predicted = np.stack([random_mask(rng, case + k, labels) for k in range(4)])
+        best, overlap = best_overlaps(pack(predicted), labels, ids)
+        for k, mask in enumerate(predicted):
+            ious = {id_: brute_iou(mask, labels == id_, False) for id_ in ids if (labels == id_).any() and mask.any()}
+            expected = max(ious.values(), default=0.0)
+            assert overlap[k] == pytest.approx(expected, abs=1e-12)
+            assert best[k] == 0 if expected == 0 else ious[best[k]] == pytest.approx(expected, abs=1e-12)
+            ties += sum(value > 0.5 for value in ious.values()) > 1
+    assert ties == 0  # instances are disjoint: that a single one above ½ is enough is no assumption
+
+
+def random_mask(rng: np.random.Generator, case: int, labels: np.ndarray) -> np.ndarray:
+    kind, mask = case % 6, np.zeros(labels.shape, bool)
+    if kind == 1:
+        mask[:] = True
+    elif kind == 2:
+        mask[:, [0, -1]] = True
+    elif kind == 3:
+        mask[rng.choice([0, -1])] = True
+    elif kind == 4:
+        mask = rng.random(mask.shape) < rng.random()
+    elif kind == 5:
+        mask = (labels == rng.integers(1, 5)) ^ (rng.random(mask.shape) < 0.1)
+    return mask
+
+
+def test_precision_from_rows_is_cocos_average_precision_of_all_pairs() -> None:
+    """The rows keep one overlap a mask; AP made of them is that of the whole IoU matrices."""
+    from eval.metrics.detection import average_precision
+    from eval.results import Row
+    from eval.scores import precision
+
+    rng = np.random.default_rng(3)
+    for case in range(200):
+        rows, images = [], []
+        for key in ("a", "b")[: 1 + case % 2]:
+            labels = rng.integers(0, 4, (8, 6)).astype(np.uint16).repeat(2, axis=1)
+            ids = [id_ for id_ in (1, 2, 3) if (labels == id_).any()]
+            predicted = np.stack([random_mask(rng, case + 5 * k, labels) for k in range(len(ids))])
+            sure = rng.permutation(len(ids)) / 4
+            best, overlap = best_overlaps(pack(predicted), labels, ids)
+            rows += [Row(key=key, method="m", role="model", predictor="p", id=id_, category="", flags=(), pixels=1, area_sr=1.0,
+                         lon_deg=0, lat_deg=0, u=0, v=0, frames=1, predicted_pixels=int(predicted[k].sum()), both_pixels=0, iou=0.0,
+                         iou_cos=0.0, boundary_f=0.0, j_sphere=0.0, f_sphere=0.0, score=float(sure[k]), best_id=int(best[k]),
+                         best_iou=float(overlap[k])) for k, id_ in enumerate(ids)]
+            there = [k for k in range(len(ids)) if predicted[k].any()]
+            matrix = np.array([[brute_iou(predicted[k], labels == id_, False) for id_ in ids] for k in there]).reshape(-1, len(ids))
+            images.append((sure[there], matrix))
+        expected = average_precision(images)
+        assert precision(rows) == {"ap": pytest.approx(expected.mean()), "ap50": pytest.approx(expected[0])}
+
+
+def test_sphere_iou_of_counts_is_jaccard_sphere() -> None:
+    from eval.metrics.sphere import jaccard_sphere, row_weight_sr
+
+    rng = np.random.default_rng(4)
+    for case in range(250):
+        predicted, true = random_case(rng, case)
+        counts = row_counts(pack(predicted[None]), true.astype(np.uint16) * 7, [7])
+        found = iou(counts, row_weight=row_weight_sr(*true.shape))[0]
+        assert found == pytest.approx(jaccard_sphere(predicted, true), abs=1e-12)

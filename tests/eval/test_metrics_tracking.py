@@ -195,3 +195,65 @@ def test_bfov_curves() -> None:
     assert len(success_sphere(over, true, present)) == len(OVERLAPS)
     with pytest.raises(ValueError, match="180°"):
         sphere_iou([[0, 0, 200, 10, 0]], [[0, 0, 20, 10, 0]])
+
+
+def test_seam_aware_curves_are_loops_over_turns() -> None:
+    """Distances to the truth a turn to either side and as it is, angles from dot products, boxes by counted pixels; boxes over the
+    seam, over the edge at the poles, absent ones."""
+    rng = np.random.default_rng(5)
+    for _ in range(220):
+        n = int(rng.integers(1, 9))
+        true = boxes(rng, n)
+        true[rng.random(n) < 0.2, 2] = 0
+        predicted, present = near(rng, true), rng.random(n) < 0.9
+        true[0, 2], present[0] = max(true[0, 2], 3), True
+        success, hits, normal, angle, tie = np.zeros(21), np.zeros(51), np.zeros(51), np.zeros(101), np.zeros(101, bool)
+        frames = 0
+        for p, t, here in zip(predicted.tolist(), true.tolist(), present, strict=True):
+            if not here or t[2] <= 0:
+                continue
+            frames += 1
+            p_clip, t_clip = ([x, y, min(w, WIDTH), h] for x, y, w, h in (p, t))
+            overlap = counted_iou(pixels(p_clip, 0, WIDTH), pixels(t_clip, 0, WIDTH))
+            success += [overlap > threshold for threshold in np.arange(0, 1.05, 0.05)]
+            at = [(b[0] + (b[2] - 1) / 2, b[1] + (b[3] - 1) / 2) for b in (t, p)]
+            turns = [(at[0][0] + turn * WIDTH - at[1][0], at[0][1] - at[1][1]) for turn in range(-3, 4)]
+            hits += min(math.hypot(*d) for d in turns) <= np.arange(51)
+            normal += min(math.hypot(d[0] / t[2], d[1] / t[3]) for d in turns) <= np.arange(51) / 100
+            lon = [(u + 0.5) / WIDTH * 2 * math.pi for u, _ in at]
+            lat = [(0.5 - (v + 0.5) / HEIGHT) * math.pi for _, v in at]
+            cos = math.sin(lat[0]) * math.sin(lat[1]) + math.cos(lat[0]) * math.cos(lat[1]) * math.cos(lon[0] - lon[1])
+            between = math.degrees(math.acos(max(-1, min(1, cos))))
+            angle += between <= DEGREES
+            tie |= np.abs(between - DEGREES) < 1e-5
+        arguments = (predicted, true, present, WIDTH)
+        assert np.allclose(success_dual(*arguments), success / frames)
+        assert np.allclose(precision_dual(*arguments), hits / frames)
+        assert np.allclose(normalised_precision_dual(*arguments), normal / frames)
+        assert np.allclose(precision_angle(*arguments, HEIGHT)[~tie], angle[~tie] / frames)
+
+
+@pytest.mark.parametrize("mode", ["official", "seam-aware"])
+def test_bfov_curves_are_loops_over_frames(mode: Mode) -> None:
+    rng = np.random.default_rng(6)
+    for _ in range(200):
+        n = int(rng.integers(1, 7))
+        lon, lat = rng.choice([-179.0, 0.0, 60.0], n), rng.choice([-88.0, 5.0, 89.0], n)
+        true = np.stack([lon, lat, *rng.uniform(20, 60, (2, n)), np.zeros(n)], 1)
+        true[rng.random(n) < 0.2, 2] = 0
+        predicted, present = true + rng.normal(0, 4, true.shape), rng.random(n) < 0.9
+        predicted[:, 2:4] = np.clip(predicted[:, 2:4], 5, 70)
+        true[0, 2], present[0] = 30, True
+        kept = [k for k in range(n) if present[k] and (mode == "official" or true[k, 2] > 0)]
+        frames = n if mode == "official" else len(kept)
+        overlap = [float(sphere_iou(predicted[k : k + 1], true[k : k + 1], mode)[0]) if true[k, 2] > 0 else -1.0 for k in kept]
+        curve = [sum(value > threshold for value in overlap) / frames for threshold in OVERLAPS]
+        assert np.allclose(success_sphere(predicted, true, present, mode), curve)
+        angles = []
+        for k in kept:
+            (a, b), (c, d) = np.radians(predicted[k, :2]), np.radians(true[k, :2])
+            cos = math.sin(b) * math.sin(d) + math.cos(b) * math.cos(d) * math.cos(a - c)
+            angles.append(math.degrees(math.acos(max(-1, min(1, cos)))))
+        curve = np.array([sum(value <= threshold for value in angles) / frames for threshold in DEGREES])
+        tie = np.array([any(abs(value - threshold) < 1e-5 for value in angles) for threshold in DEGREES])
+        assert np.allclose(precision_angle_bfov(predicted, true, present, mode)[~tie], curve[~tie])
