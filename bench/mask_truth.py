@@ -60,7 +60,8 @@ def main() -> None:
     ties = dict(sorted(found["ours"]["ties"].items(), key=lambda item: -item[1])[:5])
     line = {name: {key: row[key] for key in ("rays", "agree", "differ", "kinds", "depth_off")} for name, row in found.items()}
     ok = not found["ours"]["differ"].get("wrong") and not found["ours"]["depth_off"]
-    print(json.dumps({"bench": "mask_truth", "ok": ok, "room": args.room, "seed": args.seed, "width": width, **line, "coplanar": ties,
+    print(json.dumps({"bench": "mask_truth", "ok": ok, "room": args.room, "seed": args.seed, "width": width, **line,
+                      "coplanar": ties,
                       "peer_name": f"render_cycles_ground_truth ({version('infinigen')})", "machine": machine()}), flush=True)
     exit_now(0 if ok else 1)
 

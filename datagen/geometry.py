@@ -32,6 +32,8 @@ def prepare(things: Sequence[Thing], subdivision_cap: int) -> None:
     for obj in bpy.data.objects:  # a file from outside may bring indices of its own
         obj.pass_index = 0
     objects = [bpy.data.objects[name] for name in owner]
+    for obj in objects:  # what is hidden in the viewport renders all the same, and is not evaluated
+        obj.hide_viewport = False
     cap_subdivision(objects, subdivision_cap)
     _realise_instances(owner)
     _realise_meshes(owner)

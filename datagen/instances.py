@@ -35,14 +35,18 @@ class SceneInstances:
         return self._boxes[index]
 
     def visibility(self, index: int, id_: int, labels: NDArray[np.uint16], pose: Pose) -> float | None:
-        """Share of thing `index` that is seen as `id_` in `labels` (H, W) from `pose`; None if no sampled ray meets it."""
+        """Share of thing `index` that is seen as `id_` in `labels` (H, W) from `pose`; None if no sampled ray meets it, or
+        Blender has not evaluated it (an object in a collection that a user's file excludes from the view)."""
         height, width = labels.shape
         rows, columns = cone_pixels(self.box(index), pose, width, height, RAYS)
         directions = pixel_to_direction(columns, rows, width, height) @ np.array(pose.world_from_pano).T
         alone = np.zeros(len(rows), bool)
         for obj in self.objects[index]:
             left = np.flatnonzero(~alone)
-            alone[left] = self._hits(obj, np.array(pose.position_m), directions[left])
+            try:
+                alone[left] = self._hits(obj, np.array(pose.position_m), directions[left])
+            except RuntimeError:
+                return None
         weight = row_area_sr(width, height)[rows]
         whole = float(weight[alone].sum())
         return float(weight[alone & (labels[rows, columns] == id_)].sum()) / whole if whole > 0 else None

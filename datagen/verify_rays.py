@@ -1,8 +1,9 @@
 """Check one scene's panoramas by rays, in a process of its own: `python -m datagen.verify_rays JOB.json`.
 
 The scene is made again from its seed (a .blend of a user's is opened again) and stays as its source made it, but for the
-subdivision cap, which is part of what was asked for; see `datagen.oracle` for what is compared. Pixels are drawn from a
-generator of the sample's key, so the same check gives the same answer. The report is JSON, written as the last act.
+subdivision cap, which is part of what was asked for, and objects hidden in the viewport, which are shown; see
+`datagen.oracle` for what is compared. Pixels are drawn from a generator of the sample's key, so the same check gives the
+same answer. The report is JSON, written as the last act.
 """
 
 import json
@@ -50,6 +51,8 @@ def check_scene(request: VerifyRequest) -> list[dict]:
         scene = make_scene(request.scene, source_of(request.render, request.scene), request.seed)
         objects = [bpy.data.objects[name] for thing in scene.things for name in thing.objects]
         cap_subdivision(objects, request.render.subdivision_cap)
+        for obj in objects:  # what is hidden in the viewport renders, and Blender's rays would miss it
+            obj.hide_viewport = False
         bpy.context.view_layer.update()
         glass = frozenset(glass_materials()) if request.render.glass == "see-through" else frozenset()
         oracle = build_oracle(scene.things, glass)

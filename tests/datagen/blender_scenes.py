@@ -27,6 +27,7 @@ from mathutils import Euler
 from datagen import defects, extension, geometry, materials, render
 from datagen.cameras import matrix_rows, world_from_pano
 from datagen.config import SceneJob
+from datagen.instances import SceneInstances
 from datagen.sources import blend
 from datagen.sources.base import Scene, Thing
 from datagen.sources.settings import BlendSource
@@ -269,6 +270,7 @@ def blend_file(out: Path) -> dict[str, object]:
     lamp(100, (0, 0, 2.4))
     hidden = ball("hidden", np.zeros(3), 0.1, 8)
     hidden.hide_render = True
+    ball("shy", np.array((0.3, 0.6, 1.1)), 0.2, 16).hide_viewport = True  # renders all the same
     bpy.context.view_layer.name = "View.Layer.001"
     bpy.context.scene.view_layers.new("another")
     bpy.data.objects["Suzanne"].pass_index = bpy.context.scene.objects["hidden"].pass_index = 9
@@ -292,7 +294,15 @@ def blend_file(out: Path) -> dict[str, object]:
     directions = pixel_to_direction(u.ravel(), v.ravel(), 256, 128) @ np.array(pose().world_from_pano).T
     met = surface.cast(np.array(POSITION), directions).index
     return {"refused": refused, "things": [thing.name for thing in scene.things],
-            "differ": int((met != passes.index.ravel()).sum()), "seen": len(np.unique(met))}
+            "differ": int((met != passes.index.ravel()).sum()), "seen": len(np.unique(met)),
+            "shy": int((passes.index == 1 + [thing.name for thing in scene.things].index("shy")).sum()),
+            "visibility": SceneInstances().visibility(*shy_seen(scene, passes.index))}
+
+
+def shy_seen(scene: Scene, index: np.ndarray) -> tuple[int, int, np.ndarray, Pose]:
+    """Arguments of `visibility` for the object that is hidden in the viewport."""
+    number = 1 + [thing.name for thing in scene.things].index("shy")
+    return number, 1, (index == number).astype(np.uint16), pose()
 
 
 def rocks() -> dict[str, object]:

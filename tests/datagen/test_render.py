@@ -176,6 +176,7 @@ def test_a_blend_file_from_outside_renders_with_correct_ids(facts):
     blend = facts["blend"]
     assert "Suzanne" in blend["things"] and "plant0" in blend["things"] and "hidden" not in blend["things"]
     assert blend["seen"] > 30 and blend["differ"] <= 2
+    assert "shy" in blend["things"] and blend["shy"] > 50 and blend["visibility"] > 0.9  # hidden in the viewport only
 
 
 @pytest.mark.parametrize(
