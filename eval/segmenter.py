@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.config import EvalConfig
+from eval.merge import BAND_ROWS
 from eval.methods import get_method
 from eval.predictors import FrameInput, Predictor
 from eval.predictors.truth import GroundTruth
@@ -100,6 +101,13 @@ class Segmenter:
     def frames(self) -> int:
         """How many frames the method looks at."""
         return len(self._inputs)
+
+    def warm(self) -> None:
+        """Work out where every frame lies on the panorama, which the first mask would otherwise wait for (it is remembered)."""
+        width, height = self.panorama.width, self.panorama.height
+        for row0 in range(0, height, BAND_ROWS):
+            for projection in self._plan.projections:
+                projection.footprint(width, height, (row0, min(row0 + BAND_ROWS, height)))
 
     def mask(self, clicks: Sequence[SphereClick]) -> Bools:
         """The mask of one object, bool H×W; empty if no click is on it."""

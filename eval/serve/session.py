@@ -51,7 +51,9 @@ class Session:
         return self.state(with_picture=True)
 
     def _take(self, rgb: NDArray[np.uint8], name: str) -> None:
-        self._segmenter = Segmenter(rgb, self._loaded.config, self._loaded.predictor, self._labels)
+        segmenter = Segmenter(rgb, self._loaded.config, self._loaded.predictor, self._labels)
+        segmenter.warm()
+        self._segmenter = segmenter
         self._name = PurePosixPath(name.replace("\\", "/")).name or "panorama"
         self._stack, self._masks = [((),)], {}
         self._picture = jpeg_uri(shrink_rgb(rgb, PICTURE_WIDTH), 88)

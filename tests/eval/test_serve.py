@@ -2,10 +2,14 @@
 
 import http.client
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -208,6 +212,25 @@ def test_beyond_loopback_a_token_is_needed(picture: tuple[Path, np.ndarray]) -> 
 def test_a_port_in_use_is_said(server: PanoServer, picture: tuple[Path, np.ndarray]) -> None:
     with pytest.raises(UsageError, match=r"cannot listen on 127\.0\.0\.1:\d+"):
         PanoServer(truth_session(picture), "127.0.0.1", server.server_port, CAP)
+
+
+def test_the_command_serves_until_it_is_stopped(picture: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    (tmp_path / "ids.png").write_bytes(encode_product("instance.png", picture[1]))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pano.cli", "serve", "--image", picture[0], "--predictor", "truth", "--labels", tmp_path / "ids.png",
+         "--port", "0", *SCAN], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        url = urlsplit(process.stdout.readline().strip())
+        assert url.hostname == "127.0.0.1" and not url.query
+        connection = http.client.HTTPConnection(url.hostname, url.port, timeout=30)
+        connection.request("GET", "/state")
+        assert json.loads(connection.getresponse().read())["name"] == "my room.png"  # --image is open already
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+        assert process.returncode == 130 and "Traceback" not in told
+    finally:
+        process.kill()
+        process.wait()
 
 
 def settled(tab: Tab, objects: list[int]) -> None:
