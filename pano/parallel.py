@@ -9,7 +9,7 @@ import multiprocessing
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pano.errors import UsageError
 
@@ -23,15 +23,30 @@ def prefetched(tasks: Iterable[Task], build: Callable[[Task], Built], *, threads
 
 
 def ordered_map(tasks: Iterable[Task], build: Callable[[Task], Built], *, workers: int) -> Generator[Built]:
-    """`map(build, tasks)` in `workers` processes; 1 is this process. `build` and tasks are sent to fresh processes, which
-    know nothing of this one's threads and connections, so `build` is a module's function or a partial of one."""
+    """`map(build, tasks)` in `workers` processes; 1 is this process. `build` is sent once to each of them and they are fresh:
+    nothing is known there of this one's threads and connections. It is a module's function, or a partial of one."""
     if workers < 1:
         raise UsageError(f"expected at least 1 worker, got {workers}")
     if workers == 1:
         yield from map(build, tasks)
         return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
-    yield from _ahead(pool, tasks, build, 2 * workers)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(build,))
+    yield from _ahead(pool, tasks, _call, 2 * workers)
+
+
+_build: Callable[[Any], Any]
+
+
+def _begin(build: Callable[[Any], Any]) -> None:
+    global _build
+    import cv2
+
+    cv2.setNumThreads(1)  # the processes are the threads
+    _build = build
+
+
+def _call(task: Any) -> Any:
+    return _build(task)
 
 
 def _ahead(pool: Executor, tasks: Iterable[Task], build: Callable[[Task], Built], ahead: int) -> Generator[Built]:

@@ -241,8 +241,9 @@ class Draft:
         if self._store.local is not None:
             os.fsync(self.file.fileno())
         self.file.close()
-        self._store._commit(self._path, f"{self._folder}/{name}")
-        return f"{self._folder}/{name}"
+        full = f"{self._folder}/{name}".lstrip("/")  # the folder "" is the store itself
+        self._store._commit(self._path, full)
+        return full
 
 
 def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:

@@ -1,8 +1,8 @@
 """`pano export`: a dataset in the formats that other tools read.
 
-    export(dataset, "coco", Path("out"))                              panoramas
-    export(dataset, "coco", Path("out"), ExportOptions(perspective=ScanSpec()))   scan views instead
-    export(dataset, "sav", Path("out"))                               each panorama as the video of its scan
+    export(dataset, "coco", "out")                              panoramas
+    export(dataset, "coco", "s3://bucket/out", ExportOptions(perspective=ScanSpec()), workers=8)   scan views instead
+    export(dataset, "sav", "out")                               each panorama as the video of its scan
 
 | format | what is written | read by |
 |---|---|---|
@@ -15,46 +15,59 @@
 | ytvis | JPEGImages/, instances.json | YouTube-VIS readers |
 
 What a format cannot hold is said in its module: boxes of these formats do not cross the seam, polygons have no holes, a
-palette has 255 colours. Samples stream through one at a time. `out` must be new or empty; `export.json`, written last, says
-what was written from what, so a folder without it is not finished.
+palette has 255 colours. Samples stream through, `workers` at a time, and the bytes are the same for any number of them. `out`
+is a folder on a disk or in a bucket and must be new or empty; `export.json`, written last, says what was written from what,
+so a folder without it is not finished.
 """
 
 import json
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from pano import __version__
 from pano.errors import UsageError, nearest
-from pano.export.frames import Counts, ExportOptions, Job, category_ids
-from pano.export.images import write_coco, write_panoptic, write_sa1b, write_yolo
-from pano.export.videos import write_davis, write_sav, write_ytvis
+from pano.export import images, videos
+from pano.export.frames import ExportOptions, Format, Job, Part, category_ids, join_counts
+from pano.parallel import ordered_map
 from pano.shards.read import Dataset
-from pano.storage import storage_errors, write_bytes_atomic
+from pano.store import Location, Store
 
-FORMATS: dict[str, Callable[[Job], Counts]] = {
-    "coco": write_coco, "yolo-seg": write_yolo, "sa1b": write_sa1b, "mask2former-panoptic": write_panoptic,
-    "sav": write_sav, "davis": write_davis, "ytvis": write_ytvis,
+FORMATS: dict[str, Format] = {
+    "coco": Format(images.coco_part, images.coco_join),
+    "yolo-seg": Format(images.yolo_part, images.yolo_join),
+    "sa1b": Format(images.sa1b_part, join_counts),
+    "mask2former-panoptic": Format(images.panoptic_part, images.panoptic_join),
+    "sav": Format(videos.sav_part, videos.sav_join, video=True),
+    "davis": Format(videos.davis_part, videos.davis_join, video=True),
+    "ytvis": Format(videos.ytvis_part, videos.ytvis_join, video=True),
 }
 
 __all__ = ["FORMATS", "ExportOptions", "export"]
 
 
-def export(dataset: Dataset, to: str, out: Path, options: ExportOptions | None = None, *,
+def export(dataset: Dataset, to: str, out: Location, options: ExportOptions | None = None, *, workers: int = 1,
            on_sample: Callable[[str], None] = lambda key: None) -> dict[str, object]:
-    """Write `dataset` to the folder `out` in the format `to`, and give what export.json says. UsageError for an unknown
-    format or a folder that holds something already; StorageError when it cannot be written."""
+    """Write `dataset` to the folder `out`, a path or an fsspec URL, in the format `to`, and give what export.json says.
+    `workers` processes share the samples. UsageError for an unknown format or a folder that holds something already;
+    StorageError when it cannot be written."""
     if to not in FORMATS:
         raise UsageError(f"no export format {to!r}.{nearest(to, FORMATS)} There are: {', '.join(FORMATS)}")
-    with storage_errors(out):
-        if out.exists() and any(out.iterdir()):
-            raise UsageError(f"{out} is not empty: an export is written to a new folder, so that it never mixes with another")
-        out.mkdir(parents=True, exist_ok=True)
+    store = Store.at(out)
+    if store.names(""):
+        raise UsageError(f"{out} is not empty: an export is written to a new folder, so that it never mixes with another")
     options = options or ExportOptions()
-    counts = FORMATS[to](Job(dataset, out, options, category_ids(dataset), on_sample))
+    job = Job(dataset, store, options, category_ids(dataset))
+
+    def told() -> Iterator[Part]:
+        for part in ordered_map(range(len(dataset)), partial(FORMATS[to].part, job), workers=workers):
+            on_sample(part.key)
+            yield part
+
+    counts = FORMATS[to].join(job, told())
     facts: dict[str, object] = {
         "format": to, "samples": len(dataset), **counts, "panoforge": __version__,
         "sample_index_sha256": dataset.manifest.sample_index.sha256, "min_pixels": options.min_pixels,
         "scan": vars(options.perspective) if options.perspective else None,
     }
-    write_bytes_atomic(out / "export.json", json.dumps(facts, indent=1).encode() + b"\n")
+    store.put("export.json", json.dumps(facts, indent=1).encode() + b"\n")
     return facts

@@ -2,11 +2,15 @@
 
 A panorama's JPEG is passed on byte for byte; scan views are sampled and encoded. Ids of a view are those of its panorama,
 which is what makes the views of one scan a video.
+
+A format is two functions. `each(job, sample, frames)` writes what belongs to one sample and gives a `Part`; it runs in any
+process, in any order, and what it writes depends on nothing but the sample and its place in the dataset. `join(job, parts)`
+gets the parts in the order of the dataset and writes what is about all of them. So the bytes are the same for any number
+of workers.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +18,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from pano.export.jsonlists import JsonLists
 from pano.masks import encode_rles
 from pano.sample import InstanceMeta, encode_product
 from pano.scan import ScanSpec, scan_views
 from pano.shards.read import Dataset, Sample
+from pano.store import Store
 from pano.views import sample_view, wrap_panorama
 
 Entry = dict[str, Any]  # one JSON object
@@ -88,32 +94,65 @@ def category_ids(dataset: Dataset) -> dict[str, Category]:
 
 @dataclass(frozen=True)
 class Job:
-    """One export: what every writer takes."""
+    """One export: what every writer takes. `out` is a folder on a disk or in a bucket."""
 
     dataset: Dataset
-    out: Path
+    out: Store
     options: ExportOptions
     categories: dict[str, Category]
-    on_sample: Callable[[str], None]
 
-    def frames(self) -> Iterator[tuple[str, list[Frame]]]:
-        """Per sample its key and its pictures: the panorama, or the views of its scan if `perspective` asks for them."""
-        for sample in self._samples():
-            yield sample.key, scan_frames(sample, self.options) if self.options.perspective else [panorama_frame(sample)]
 
-    def clips(self) -> Iterator[tuple[str, list[Frame]]]:
-        """Per sample its key and the frames of its scan, in scan order."""
-        for sample in self._samples():
-            yield sample.key, scan_frames(sample, self.options)
+@dataclass(frozen=True)
+class Part:
+    """What one sample adds to an export: entries of its lists, in which images and videos are numbered from 1 within the
+    sample; counts; and what else its format joins."""
 
-    def _samples(self) -> Iterator[Sample]:
-        return (self.dataset[index] for index in range(len(self.dataset)))
+    key: str
+    lists: dict[str, list[Entry]] = field(default_factory=dict)
+    counts: Counts = field(default_factory=dict)
+    extra: Any = None
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a format is written. `video`: its frames are always those of the scan."""
+
+    each: Callable[[Job, int, list[Frame]], Part]
+    join: Callable[[Job, Iterator[Part]], Counts]
+    video: bool = False
+
+    def part(self, job: Job, index: int) -> Part:
+        """Write what belongs to sample `index`. Of the sample no more than its picture and labels is read."""
+        sample = job.dataset.read(index, ("rgb", "instance"))
+        scan = self.video or job.options.perspective
+        return self.each(job, index, scan_frames(sample, job.options) if scan else [panorama_frame(sample)])
+
+
+def join_counts(job: Job, parts: Iterator[Part]) -> Counts:
+    """The sums of the parts' counts."""
+    total: Counts = {}
+    for part in parts:
+        for name, count in part.counts.items():
+            total[name] = total.get(name, 0) + count
+    return total
+
+
+def join_lists(lists: JsonLists, parts: Iterator[Part], links: dict[str, str]) -> None:
+    """Append the parts' entries, numbered from 1 over the whole export. `links` names the keys of entries that hold such a
+    number, and of which list."""
+    for part in parts:
+        before = dict(lists.counts)
+        for name, entries in part.lists.items():
+            for entry in entries:
+                moved = {key: entry[key] + before[of] for key, of in links.items() if key in entry}
+                own = {"id": lists.counts[name] + 1} if "id" in entry else {}
+                lists.add(name, {**entry, **moved, **own})
 
 
 def panorama_frame(sample: Sample) -> Frame:
     """The panorama as it is."""
     suffix = sample.suffix("rgb")
-    return Frame(sample.key, sample.members[suffix], suffix.rsplit(".", 1)[1], sample.read("instance"), _by_id(sample))
+    return Frame(sample.key, bytes(sample.members[suffix]), suffix.rsplit(".", 1)[1], sample.read("instance"), _by_id(sample))
 
 
 def scan_frames(sample: Sample, options: ExportOptions) -> list[Frame]:

@@ -1,19 +1,19 @@
 """Exports of single pictures: COCO instances, YOLO polygons, SA-1B pairs, COCO panoptic (Mask2Former).
 
-All take a `Job` and give counts for export.json. An instance on the seam stays one
-annotation of two parts with one flat box; `wrap_box` in COCO's annotations is the box on the cylinder.
+An instance on the seam stays one annotation of two parts with one flat box; `wrap_box` in COCO's annotations is the box on
+the cylinder.
 """
 
 import json
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pano.export.frames import Counts, Entry, Frame, Job, masks_of
-from pano.export.jsonlists import JsonLists
+from pano.export.frames import Counts, Entry, Frame, Job, Part, join_counts, join_lists, masks_of
+from pano.export.jsonlists import json_lists
 from pano.sample import decode_product, encode_product
-from pano.storage import write_bytes_atomic
 
 
 def coco_head(job: Job) -> Entry:
@@ -23,54 +23,61 @@ def coco_head(job: Job) -> Entry:
          "supercategory": "thing" if category.thing else "structure"} for category in job.categories.values()]}
 
 
-def write_coco(job: Job) -> Counts:
-    """images/<name>.jpg and annotations/instances.json with compressed RLEs."""
-    head = coco_head(job)
-    with JsonLists(job.out / "annotations" / "instances.json", ("images", "annotations"), head) as lists:
-        for key, pictures in job.frames():
-            for frame in pictures:
-                image_id = lists.counts["images"] + 1
-                lists.add("images", _image_entry(job, image_id, frame))
-                for mask in masks_of(frame, job.options.min_pixels):
-                    entry = {
-                        "id": lists.counts["annotations"] + 1, "image_id": image_id, "iscrowd": 0,
-                        "category_id": job.categories[mask.instance.category].id, "segmentation": mask.rle, "area": mask.area,
-                        "bbox": mask.box, "instance_id": mask.instance.id, "name": mask.instance.name,
-                    }
-                    if not job.options.perspective:
-                        entry |= {"area_sr": mask.instance.area_sr, "wrap_box": mask.instance.box.model_dump()}
-                    lists.add("annotations", entry)
-            job.on_sample(key)
+def coco_part(job: Job, index: int, frames: list[Frame]) -> Part:
+    """images/<name>.jpg; images and annotations with compressed RLEs."""
+    images, annotations = [], []
+    for number, frame in enumerate(frames, start=1):
+        images.append(_image_entry(job, number, frame))
+        for mask in masks_of(frame, job.options.min_pixels):
+            entry = {
+                "id": 0, "image_id": number, "iscrowd": 0, "category_id": job.categories[mask.instance.category].id,
+                "segmentation": mask.rle, "area": mask.area, "bbox": mask.box, "instance_id": mask.instance.id,
+                "name": mask.instance.name,
+            }
+            if not job.options.perspective:
+                entry |= {"area_sr": mask.instance.area_sr, "wrap_box": mask.instance.box.model_dump()}
+            annotations.append(entry)
+    return Part(job.dataset.key(index), {"images": images, "annotations": annotations})
+
+
+def coco_join(job: Job, parts: Iterator[Part]) -> Counts:
+    """annotations/instances.json."""
+    with json_lists(job.out, "annotations", "instances.json", ("images", "annotations"), coco_head(job)) as lists:
+        join_lists(lists, parts, {"image_id": "images"})
     return dict(lists.counts)
 
 
 def _image_entry(job: Job, number: int, frame: Frame) -> Entry:
     """Write images/<name>.<suffix>, and give its entry in a list of images."""
     name = f"{frame.name}.{frame.suffix}"
-    write_bytes_atomic(job.out / "images" / name, frame.image)
+    job.out.put(f"images/{name}", frame.image)
     return {"id": number, "width": frame.width, "height": frame.height, "file_name": name}
 
 
-def write_yolo(job: Job) -> Counts:
-    """images/, labels/<name>.txt (class x1 y1 x2 y2 …, relative), data.yaml. A polygon has neither holes nor parts: holes
-    are filled, parts are joined by a bridge of no width, as Ultralytics does with COCO."""
-    polygons = pictures = 0
-    for key, of_sample in job.frames():
-        for frame in of_sample:
-            _image_entry(job, pictures + 1, frame)
-            lines = []
-            for id_ in np.unique(frame.labels[frame.labels > 0]).tolist():
-                mask = frame.labels == id_
-                if mask.sum() >= job.options.min_pixels:
-                    points = (outline(mask) + 0.5) / (frame.width, frame.height)
-                    number = job.categories[frame.instances[id_].category].id - 1
-                    lines.append(f"{number} " + " ".join(f"{value:.6f}" for value in points.ravel()))
-            write_bytes_atomic(job.out / "labels" / f"{frame.name}.txt", "".join(f"{line}\n" for line in lines).encode())
-            polygons, pictures = polygons + len(lines), pictures + 1
-        job.on_sample(key)
+def yolo_part(job: Job, index: int, frames: list[Frame]) -> Part:
+    """images/, labels/<name>.txt (class x1 y1 x2 y2 …, relative). A polygon has neither holes nor parts: holes are filled,
+    parts are joined by a bridge of no width, as Ultralytics does with COCO."""
+    polygons = 0
+    for number, frame in enumerate(frames, start=1):
+        _image_entry(job, number, frame)
+        lines = []
+        for id_ in np.unique(frame.labels[frame.labels > 0]).tolist():
+            mask = frame.labels == id_
+            if mask.sum() >= job.options.min_pixels:
+                points = (outline(mask) + 0.5) / (frame.width, frame.height)
+                category = job.categories[frame.instances[id_].category].id - 1
+                lines.append(f"{category} " + " ".join(f"{value:.6f}" for value in points.ravel()))
+        job.out.put(f"labels/{frame.name}.txt", "".join(f"{line}\n" for line in lines).encode())
+        polygons += len(lines)
+    return Part(job.dataset.key(index), counts={"images": len(frames), "annotations": polygons})
+
+
+def yolo_join(job: Job, parts: Iterator[Part]) -> Counts:
+    """data.yaml."""
+    counts = join_counts(job, parts)
     names = "".join(f"  {category.id - 1}: {json.dumps(category.name)}\n" for category in job.categories.values())
-    write_bytes_atomic(job.out / "data.yaml", f"path: .\ntrain: images\nval: images\nnames:\n{names}".encode())
-    return {"images": pictures, "annotations": polygons}
+    job.out.put("data.yaml", f"path: .\ntrain: images\nval: images\nnames:\n{names}".encode())
+    return counts
 
 
 def outline(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -89,31 +96,26 @@ def outline(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     return joined
 
 
-def write_sa1b(job: Job) -> Counts:
+def sa1b_part(job: Job, index: int, frames: list[Frame]) -> Part:
     """sa_<n>.jpg beside sa_<n>.json, n from 1. Classes are not part of SA-1B; scores are 1, as these are not predictions.
-    The point is the pixel deepest inside the mask."""
-    number = annotations = 0
-    for key, of_sample in job.frames():
-        for frame in of_sample:
-            number += 1
-            jpeg = frame.image
-            if frame.suffix != "jpg":
-                rgb = decode_product(f"rgb.{frame.suffix}", frame.image)
-                jpeg = encode_product("rgb.jpg", rgb, jpeg_quality=job.options.jpeg_quality)
-            entries: list[Entry] = []
-            for mask in masks_of(frame, job.options.min_pixels):
-                entries.append({
-                    "id": annotations + len(entries) + 1, "segmentation": mask.rle, "bbox": mask.box, "area": mask.area,
-                    "predicted_iou": 1.0, "stability_score": 1.0, "crop_box": [0, 0, frame.width, frame.height],
-                    "point_coords": [deepest_point(frame.labels, mask.instance.id, mask.box)],
-                })
-            annotations += len(entries)
-            image = {"image_id": number, "width": frame.width, "height": frame.height, "file_name": f"sa_{number}.jpg",
-                     "panoforge_name": frame.name}
-            write_bytes_atomic(job.out / f"sa_{number}.jpg", jpeg)
-            write_bytes_atomic(job.out / f"sa_{number}.json", json.dumps({"image": image, "annotations": entries}).encode())
-        job.on_sample(key)
-    return {"images": number, "annotations": annotations}
+    The point is the pixel deepest inside the mask. An annotation's id is n·65536 + the instance's."""
+    annotations = 0
+    for number, frame in enumerate(frames, start=1 + index * len(frames)):
+        jpeg = frame.image
+        if frame.suffix != "jpg":
+            rgb = decode_product(f"rgb.{frame.suffix}", frame.image)
+            jpeg = encode_product("rgb.jpg", rgb, jpeg_quality=job.options.jpeg_quality)
+        entries: list[Entry] = [
+            {"id": number * 65536 + mask.instance.id, "segmentation": mask.rle, "bbox": mask.box, "area": mask.area,
+             "predicted_iou": 1.0, "stability_score": 1.0, "crop_box": [0, 0, frame.width, frame.height],
+             "point_coords": [deepest_point(frame.labels, mask.instance.id, mask.box)]}
+            for mask in masks_of(frame, job.options.min_pixels)]
+        annotations += len(entries)
+        image = {"image_id": number, "width": frame.width, "height": frame.height, "file_name": f"sa_{number}.jpg",
+                 "panoforge_name": frame.name}
+        job.out.put(f"sa_{number}.jpg", jpeg)
+        job.out.put(f"sa_{number}.json", json.dumps({"image": image, "annotations": entries}).encode())
+    return Part(job.dataset.key(index), counts={"images": len(frames), "annotations": annotations})
 
 
 def deepest_point(labels: NDArray[np.uint16], id_: int, box: tuple[float, float, float, float]) -> list[float]:
@@ -125,23 +127,34 @@ def deepest_point(labels: NDArray[np.uint16], id_: int, box: tuple[float, float,
     return [float(x + column), float(y + row)]
 
 
-def write_panoptic(job: Job) -> Counts:
-    """images/, panoptic/<name>.png (id = R + 256·G + 65536·B, 0 = void) and panoptic.json, as COCO panoptic has them.
-    Structure is stuff, but every wall keeps its own segment."""
-    head = coco_head(job)
-    segments = 0
-    with JsonLists(job.out / "panoptic.json", ("images", "annotations"), head) as lists:
-        for key, pictures in job.frames():
-            for frame in pictures:
-                image_id = lists.counts["images"] + 1
-                lists.add("images", _image_entry(job, image_id, frame))
-                found = masks_of(frame, job.options.min_pixels)
-                kept = np.where(np.isin(frame.labels, [mask.instance.id for mask in found]), frame.labels, 0)
-                colours = np.stack([kept & 255, kept >> 8, np.zeros_like(kept)], axis=-1).astype(np.uint8)
-                write_bytes_atomic(job.out / "panoptic" / f"{frame.name}.png", encode_product("rgb.png", colours))
-                lists.add("annotations", {"image_id": image_id, "file_name": f"{frame.name}.png", "segments_info": [
-                    {"id": mask.instance.id, "category_id": job.categories[mask.instance.category].id, "area": mask.area,
-                     "bbox": mask.box, "iscrowd": 0} for mask in found]})
-                segments += len(found)
-            job.on_sample(key)
-    return {"images": lists.counts["images"], "annotations": segments}
+def panoptic_part(job: Job, index: int, frames: list[Frame]) -> Part:
+    """images/, panoptic/<name>.png (id = R + 256·G + 65536·B, 0 = void). Structure is stuff, but every wall keeps its own
+    segment."""
+    images, annotations, segments = [], [], 0
+    for number, frame in enumerate(frames, start=1):
+        images.append(_image_entry(job, number, frame))
+        found = masks_of(frame, job.options.min_pixels)
+        kept = np.where(np.isin(frame.labels, [mask.instance.id for mask in found]), frame.labels, 0)
+        colours = np.stack([kept & 255, kept >> 8, np.zeros_like(kept)], axis=-1).astype(np.uint8)
+        job.out.put(f"panoptic/{frame.name}.png", encode_product("rgb.png", colours))
+        annotations.append({"image_id": number, "file_name": f"{frame.name}.png", "segments_info": [
+            {"id": mask.instance.id, "category_id": job.categories[mask.instance.category].id, "area": mask.area,
+             "bbox": mask.box, "iscrowd": 0} for mask in found]})
+        segments += len(found)
+    return Part(job.dataset.key(index), {"images": images, "annotations": annotations},
+                {"images": len(frames), "annotations": segments})
+
+
+def panoptic_join(job: Job, parts: Iterator[Part]) -> Counts:
+    """panoptic.json, as COCO panoptic has it."""
+    counts: Counts = {"images": 0, "annotations": 0}
+
+    def counted() -> Iterator[Part]:
+        for part in parts:
+            for name, count in part.counts.items():
+                counts[name] += count
+            yield part
+
+    with json_lists(job.out, "", "panoptic.json", ("images", "annotations"), coco_head(job)) as lists:
+        join_lists(lists, counted(), {"image_id": "images"})
+    return counts

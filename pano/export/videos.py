@@ -1,31 +1,30 @@
 """Exports of scans as videos: SA-V, DAVIS, YouTube-VIS. One panorama is one video of its scan, one instance one masklet.
 
-All take a `Job` and give counts for export.json. Frames are `00000.jpg`, …
+Frames are `00000.jpg`, …
 """
 
 import json
 import struct
 import zlib
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from pano.export.frames import Counts, Entry, Frame, Job, Mask, masks_of
+from pano.export.frames import Counts, Entry, Frame, Job, Mask, Part, join_counts, join_lists, masks_of
 from pano.export.images import coco_head
-from pano.export.jsonlists import JsonLists
+from pano.export.jsonlists import json_lists
 from pano.pictures import id_colours
 from pano.sample import InstanceMeta
-from pano.storage import write_bytes_atomic
 
 MAX_PALETTE_IDS = 255
 SAV_FPS = 24
 
 
-def _write_frames(folder: Path, clip: list[Frame]) -> None:
+def _write_frames(job: Job, folder: str, clip: list[Frame]) -> None:
     for number, frame in enumerate(clip):
-        write_bytes_atomic(folder / f"{number:05d}.jpg", frame.image)
+        job.out.put(f"{folder}/{number:05d}.jpg", frame.image)
 
 
 def _masklets(clip: list[Frame], min_pixels: int) -> tuple[list[InstanceMeta], list[dict[int, Mask]]]:
@@ -35,30 +34,30 @@ def _masklets(clip: list[Frame], min_pixels: int) -> tuple[list[InstanceMeta], l
     return [seen[id_] for id_ in sorted(seen)], per_frame
 
 
-def write_sav(job: Job) -> Counts:
+def sav_part(job: Job, index: int, clip: list[Frame]) -> Part:
     """Both forms of SA-V beside one set of frames: annotations/<video>_manual.json for training, Annotations_6fps/<video>/
     <object>/<frame>.png and sav_val.txt for evaluation. Every frame is annotated, which `fps` in the JSON says; an object out
     of sight has an empty mask, not None, or SAM2's loader would drop the frame for all objects."""
-    masklets = 0
-    videos = []
-    for key, clip in job.clips():
-        _write_frames(job.out / "JPEGImages_24fps" / key, clip)
-        objects, per_frame = _masklets(clip, job.options.min_pixels)
-        size = [clip[0].height, clip[0].width]
-        empty = {"size": size, "counts": coco_mask.encode(np.zeros(size, np.uint8, order="F"))["counts"].decode("ascii")}
-        rows = [[masks[row.id].rle if row.id in masks else empty for row in objects] for masks in per_frame]
-        write_bytes_atomic(job.out / "annotations" / f"{key}_manual.json", json.dumps(_sav_record(key, clip, objects, per_frame) | {
-            "masklet": rows}, separators=(",", ":")).encode())
-        for position, row in enumerate(objects):
-            for number, frame in enumerate(clip):
-                mask = frame.labels == row.id if row.id in per_frame[number] else np.zeros_like(frame.labels, bool)
-                path = job.out / "Annotations_6fps" / key / f"{position:03d}" / f"{number:05d}.png"
-                write_bytes_atomic(path, palette_png(mask.astype(np.uint8)))
-        videos.append(key)
-        masklets += len(objects)
-        job.on_sample(key)
-    write_bytes_atomic(job.out / "sav_val.txt", "".join(f"{key}\n" for key in videos).encode())
-    return {"videos": len(videos), "masklets": masklets}
+    key = job.dataset.key(index)
+    _write_frames(job, f"JPEGImages_24fps/{key}", clip)
+    objects, per_frame = _masklets(clip, job.options.min_pixels)
+    size = [clip[0].height, clip[0].width]
+    empty = {"size": size, "counts": coco_mask.encode(np.zeros(size, np.uint8, order="F"))["counts"].decode("ascii")}
+    rows = [[masks[row.id].rle if row.id in masks else empty for row in objects] for masks in per_frame]
+    record = _sav_record(key, clip, objects, per_frame) | {"masklet": rows}
+    job.out.put(f"annotations/{key}_manual.json", json.dumps(record, separators=(",", ":")).encode())
+    for position, row in enumerate(objects):
+        for number, frame in enumerate(clip):
+            mask = frame.labels == row.id if row.id in per_frame[number] else np.zeros_like(frame.labels, bool)
+            job.out.put(f"Annotations_6fps/{key}/{position:03d}/{number:05d}.png", palette_png(mask.astype(np.uint8)))
+    return Part(key, counts={"videos": 1, "masklets": len(objects)})
+
+
+def sav_join(job: Job, parts: Iterator[Part]) -> Counts:
+    """sav_val.txt."""
+    counts = join_counts(job, parts)
+    job.out.put("sav_val.txt", "".join(f"{key}\n" for key in job.dataset.keys).encode())
+    return counts
 
 
 def _sav_record(key: str, clip: list[Frame], objects: list[InstanceMeta], per_frame: list[dict[int, Mask]]) -> Entry:
@@ -80,30 +79,38 @@ def _sav_record(key: str, clip: list[Frame], objects: list[InstanceMeta], per_fr
     }
 
 
-def write_davis(job: Job) -> Counts:
-    """JPEGImages/<video>/, Annotations/<video>/ (palette PNG, pixel = object, 0 = background), ImageSets/train.txt, and
-    objects.json with what each number is. A palette has 255 numbers: of a busier panorama the largest 255 instances are
-    kept, and objects.json says how many are not."""
-    masklets = 0
+def davis_part(job: Job, index: int, clip: list[Frame]) -> Part:
+    """JPEGImages/<video>/ and Annotations/<video>/ (palette PNG, pixel = object, 0 = background). A palette has 255 numbers: of
+    a busier panorama the largest 255 instances are kept, and objects.json says how many are not."""
+    key = job.dataset.key(index)
+    _write_frames(job, f"JPEGImages/{key}", clip)
+    objects, per_frame = _masklets(clip, job.options.min_pixels)
+    area = {row.id: sum(masks[row.id].area for masks in per_frame if row.id in masks) for row in objects}
+    kept = sorted(sorted(area, key=lambda id_: (-area[id_], id_))[:MAX_PALETTE_IDS])
+    table = np.zeros(65536, np.uint8)
+    table[kept] = np.arange(1, len(kept) + 1)
+    for number, frame in enumerate(clip):
+        shown = table * np.isin(np.arange(65536), list(per_frame[number])).astype(np.uint8)
+        job.out.put(f"Annotations/{key}/{number:05d}.png", palette_png(shown[frame.labels]))
+    names = {row.id: row for row in objects}
+    known = {"left_out": len(objects) - len(kept), "objects": {
+        str(table[id_]): {"id": id_, "name": names[id_].name, "category": names[id_].category} for id_ in kept}}
+    return Part(key, counts={"videos": 1, "masklets": len(kept)}, extra=known)
+
+
+def davis_join(job: Job, parts: Iterator[Part]) -> Counts:
+    """ImageSets/train.txt, and objects.json with what each number is."""
     known: dict[str, object] = {}
-    for key, clip in job.clips():
-        _write_frames(job.out / "JPEGImages" / key, clip)
-        objects, per_frame = _masklets(clip, job.options.min_pixels)
-        area = {row.id: sum(masks[row.id].area for masks in per_frame if row.id in masks) for row in objects}
-        kept = sorted(sorted(area, key=lambda id_: (-area[id_], id_))[:MAX_PALETTE_IDS])
-        table = np.zeros(65536, np.uint8)
-        table[kept] = np.arange(1, len(kept) + 1)
-        for number, frame in enumerate(clip):
-            shown = table * np.isin(np.arange(65536), list(per_frame[number])).astype(np.uint8)
-            write_bytes_atomic(job.out / "Annotations" / key / f"{number:05d}.png", palette_png(shown[frame.labels]))
-        names = {row.id: row for row in objects}
-        known[key] = {"left_out": len(objects) - len(kept), "objects": {
-            str(table[id_]): {"id": id_, "name": names[id_].name, "category": names[id_].category} for id_ in kept}}
-        masklets += len(kept)
-        job.on_sample(key)
-    write_bytes_atomic(job.out / "ImageSets" / "train.txt", "".join(f"{key}\n" for key in known).encode())
-    write_bytes_atomic(job.out / "objects.json", json.dumps(known, indent=1).encode())
-    return {"videos": len(known), "masklets": masklets}
+
+    def noted() -> Iterator[Part]:
+        for part in parts:
+            known[part.key] = part.extra
+            yield part
+
+    counts = join_counts(job, noted())
+    job.out.put("ImageSets/train.txt", "".join(f"{key}\n" for key in known).encode())
+    job.out.put("objects.json", json.dumps(known, indent=1).encode())
+    return counts
 
 
 def palette_png(indices: NDArray[np.uint8]) -> bytes:
@@ -120,24 +127,28 @@ def palette_png(indices: NDArray[np.uint8]) -> bytes:
             + chunk(b"PLTE", colours.tobytes()) + chunk(b"IDAT", zlib.compress(raw, 6)) + chunk(b"IEND", b""))
 
 
-def write_ytvis(job: Job) -> Counts:
-    """JPEGImages/<video>/ and instances.json: per masklet a list over frames of RLE, box and area, null where out of sight."""
-    with JsonLists(job.out / "instances.json", ("videos", "annotations"), coco_head(job)) as lists:
-        for key, clip in job.clips():
-            _write_frames(job.out / "JPEGImages" / key, clip)
-            video = lists.counts["videos"] + 1
-            lists.add("videos", {"id": video, "width": clip[0].width, "height": clip[0].height, "length": len(clip),
-                                 "file_names": [f"{key}/{number:05d}.jpg" for number in range(len(clip))]})
-            objects, per_frame = _masklets(clip, job.options.min_pixels)
-            for row in objects:
-                masks = [found.get(row.id) for found in per_frame]
-                lists.add("annotations", {
-                    "id": lists.counts["annotations"] + 1, "video_id": video, "iscrowd": 0, "instance_id": row.id,
-                    "category_id": job.categories[row.category].id,
-                    "width": clip[0].width, "height": clip[0].height, "length": 1,
-                    "segmentations": [mask.rle if mask else None for mask in masks],
-                    "bboxes": [mask.box if mask else None for mask in masks],
-                    "areas": [mask.area if mask else None for mask in masks],
-                })
-            job.on_sample(key)
+def ytvis_part(job: Job, index: int, clip: list[Frame]) -> Part:
+    """JPEGImages/<video>/; per masklet a list over frames of RLE, box and area, null where out of sight."""
+    key = job.dataset.key(index)
+    _write_frames(job, f"JPEGImages/{key}", clip)
+    objects, per_frame = _masklets(clip, job.options.min_pixels)
+    video = {"id": 1, "width": clip[0].width, "height": clip[0].height, "length": len(clip),
+             "file_names": [f"{key}/{number:05d}.jpg" for number in range(len(clip))]}
+    annotations = []
+    for row in objects:
+        masks = [found.get(row.id) for found in per_frame]
+        annotations.append({
+            "id": 0, "video_id": 1, "iscrowd": 0, "instance_id": row.id, "category_id": job.categories[row.category].id,
+            "width": clip[0].width, "height": clip[0].height, "length": 1,
+            "segmentations": [mask.rle if mask else None for mask in masks],
+            "bboxes": [mask.box if mask else None for mask in masks],
+            "areas": [mask.area if mask else None for mask in masks],
+        })
+    return Part(key, {"videos": [video], "annotations": annotations})
+
+
+def ytvis_join(job: Job, parts: Iterator[Part]) -> Counts:
+    """instances.json."""
+    with json_lists(job.out, "", "instances.json", ("videos", "annotations"), coco_head(job)) as lists:
+        join_lists(lists, parts, {"video_id": "videos"})
     return dict(lists.counts)

@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import buckets
 import cv2
 import numpy as np
 import pytest
@@ -16,13 +17,14 @@ from pano.errors import DataError, UsageError
 from pano.export import FORMATS, ExportOptions, export
 from pano.export.frames import Frame, category_ids, masks_of, panorama_frame, scan_frames
 from pano.export.images import deepest_point, outline
-from pano.export.jsonlists import JsonLists
+from pano.export.jsonlists import json_lists
 from pano.export.videos import palette_png
 from pano.sample import InstanceLabel, Pose, SampleMeta, instance_table
 from pano.scan import ScanSpec
 from pano.shards.read import Dataset
 from pano.shards.write import pack
 from pano.staged import write_staged
+from pano.store import Store
 
 SMALL_SCAN = ExportOptions(perspective=ScanSpec(size_px=64))
 
@@ -294,12 +296,71 @@ def test_an_unknown_format_names_the_nearest(dataset: Dataset, tmp_path: Path) -
 
 
 def test_long_lists_join_only_without_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "lists.json"
-    with JsonLists(path, ("a", "b"), {"head": {"ü": 1}}) as lists:
+    store, path = Store.at(tmp_path), tmp_path / "deep" / "lists.json"
+    with json_lists(store, "deep", "lists.json", ("a", "b"), {"head": {"ü": 1}}) as lists:
         for number in range(3):
             lists.add("a", {"n": number})
     assert json.loads(path.read_text()) == {"head": {"ü": 1}, "a": [{"n": 0}, {"n": 1}, {"n": 2}], "b": []}
     before = path.read_bytes()
-    with pytest.raises(TypeError), JsonLists(path, ("a",), {}) as lists:
+    with pytest.raises(TypeError), json_lists(store, "deep", "lists.json", ("a",), {}) as lists:
         lists.add("a", {"n": object()})
     assert path.read_bytes() == before and [p.name for p in path.parent.iterdir()] == ["lists.json"]
+    with json_lists(store, "", "bare.json", ("a",), {}):
+        pass
+    assert json.loads((tmp_path / "bare.json").read_text()) == {"a": []}
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_any_number_of_workers_writes_the_same_bytes(dataset: Dataset, tmp_path: Path) -> None:
+    """Also lists that are numbered over many samples; and an error in a worker comes out in its own words."""
+    for workers in (1, 2):
+        export(dataset, "coco", tmp_path / f"{workers}", SMALL_SCAN, workers=workers)
+    assert len(files_of(tmp_path / "1")) == 50 and files_of(tmp_path / "1") == files_of(tmp_path / "2")
+    cut = Path(shutil.copytree(dataset.folder, tmp_path / "cut"))
+    shard = cut / dataset.samples["shard"].to_pylist()[-1]
+    shard.write_bytes(shard.read_bytes()[:-20_000])
+    with pytest.raises(DataError, match=r"rgb\.jpg: shard .* is truncated: \d+ of \d+ bytes"):
+        export(Dataset.open(cut), "coco", tmp_path / "out", workers=2)
+    assert not (tmp_path / "out" / "annotations").exists()
+    with pytest.raises(UsageError, match="at least 1 worker, got 0"):
+        export(dataset, "coco", tmp_path / "none", workers=0)
+
+
+def test_exports_are_written_to_a_bucket(dataset: Dataset, tmp_path: Path) -> None:
+    """The same bytes as on a disk, from a dataset in the bucket; and the bucket's folder is not mixed with another."""
+    with buckets.bucket(dataset=Path(dataset.folder)) as url:
+        remote = Dataset.open(f"{url}/dataset")
+        for to in ("mask2former-panoptic", "sav"):
+            export(dataset, to, tmp_path / to, SMALL_SCAN if to == "sav" else None)
+            export(remote, to, f"{url}/{to}", SMALL_SCAN if to == "sav" else None)
+            store = Store.at(f"{url}/{to}")
+            assert {name: store.read(name) for name in store.sizes()} == files_of(tmp_path / to)
+        with pytest.raises(UsageError, match="is not empty"):
+            export(remote, "sav", f"{url}/sav")
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a & b).sum() / (a | b).sum())
+
+
+def test_yolo_labels_read_by_ultralytics_rule_are_the_masks(dataset: Dataset, options: ExportOptions, tmp_path: Path) -> None:
+    """A reader of our own after docs.ultralytics.com/datasets/segment: a line is a class and x y pairs in [0, 1], painted by
+    fillPoly at the picture's size, as `polygon2mask` does. Where an instance is one part without holes the two masks agree
+    to 0.9, what rounding to whole pixels costs thin things; bridges and filled holes may cost more elsewhere, never pixels
+    of the instance."""
+    export(dataset, "yolo-seg", tmp_path, options)
+    simple = []
+    for name, frame in pictures_of(dataset, options).items():
+        size = np.array([frame.width, frame.height])
+        lines = (tmp_path / "labels" / f"{name}.txt").read_text().splitlines()
+        for line, id_ in zip(lines, np.unique(frame.labels[frame.labels > 0]).tolist(), strict=True):
+            points = (np.array(line.split()[1:], np.float32).reshape(-1, 2) * size).astype(np.int32)  # polygon2mask cuts off
+            painted = cv2.fillPoly(np.zeros(frame.labels.shape, np.uint8), [points], 1).astype(bool)
+            mask = frame.labels == id_
+            contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+            if len(contours) == 1 and mask.sum() >= 100:
+                simple.append(iou(painted, mask))
+    assert len(simple) >= 5 and min(simple) > 0.9
