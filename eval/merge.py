@@ -182,5 +182,5 @@ def merge_masks(
             best, owner = logits.max(dim=0)
             labels[rows] = torch.where(best > 0, owner + 1, 0).cpu().numpy()
             counts += above.sum(dim=(1, 2)).cpu().numpy()
-            sums += logits.clamp_(min=0).sum(dim=(1, 2), dtype=torch.float64).cpu().numpy()
+            sums += logits.clamp_(min=0).sum(dim=(1, 2)).cpu().numpy()
     return Masks(packed, labels, (sums / np.maximum(counts, 1)).astype(np.float32))
