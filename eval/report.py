@@ -37,6 +37,7 @@ from pano.storage import storage_errors
 from pano.viewer import Point, PointLayer, Sphere, css_colour, id_layer
 
 FEW_STEPS = 1000
+SCORES = ("boundary_f", "j_and_f", "j_sphere", "f_sphere")
 GALLERY_WIDTH = 800  # of the flat pictures; the sphere that they open has all that was kept
 TRUTH, CLICKS = "ground truth", "clicks"
 RIGHT, MISSED, WRONG, CONFUSED = (60, 170, 110), (60, 130, 235), (225, 70, 70), (240, 190, 60)
@@ -63,7 +64,7 @@ def evaluation_report(results: Mapping[str, Any], folder: Path, panoramas: int) 
         tiles=[
             Tile("Best mIoU", percent(best["miou"] if best else None), note=f"method {best['method']}" if best else ""),
             Tile("cos φ-weighted", percent(best["miou_cos"] if best else None), note="the same, by solid angle"),
-            Tile("Instances", count(instances), note="one click each"),
+            Tile("Instances", count(instances), note=f"prompts: {_prompts(results['protocol']['prompts']).split(',')[0]}"),
             Tile("Panoramas", count(data["panoramas"]), note=f"split {data['split']}" if data["split"] else "the whole dataset"),
         ],
         sections=[_scores(results), _panoramas(results, folder, panoramas), _published(results), _protocol(results)],
@@ -93,8 +94,8 @@ def _scores(results: Mapping[str, Any]) -> Section:
     for method in methods:
         score = found[method, "model"]
         rows.append([
-            method, Bar(score["miou"] or 0.0, percent(score["miou"])), percent(score["miou_cos"]), percent(score["miou_by_image"]),
-            percent(score["boundary_f"]),
+            method, Bar(score["miou"] or 0.0, percent(score["miou"])), _span(score), percent(score["miou_cos"]),
+            percent(score["miou_by_image"]), *(percent(score[name]) for name in SCORES), percent(score["ap"]),
             *(percent(found[method, role]["miou"], 2) for role in ("ceiling", "logit ceiling", "floor")),
         ])
     best = max(range(len(rows)), key=lambda k: found[methods[k], "model"]["miou"] or 0.0, default=0)
@@ -103,26 +104,46 @@ def _scores(results: Mapping[str, Any]) -> Section:
         "IoU of every instance on the panorama itself, then the mean. The ceiling is ground truth sent through the same frames and "
         "the same merging; the logit ceiling does so at the resolution of the model's own masks, which no weights can beat; "
         "the floor is no mask at all. Boundary F (DAVIS) is how much of both outlines lies within 0.8 % of the image diagonal of "
-        "the other, also across the seam."
+        "the other, also across the seam; J&F is the mean of both, the spherical ones weigh every pixel by its solid angle. AP "
+        "ranks masks by how sure they are. Intervals are 95 % bootstrap intervals over panoramas."
     ), blocks=[
-        Table(["method", "mIoU", "cos φ-weighted", "mean over panoramas", "boundary F", "ceiling", "logit ceiling", "floor"], rows,
-              strong=[best] if len(rows) > 1 else []),
+        Table(["method", "mIoU", "95 %", "cos φ-weighted", "mean over panoramas", "boundary F", "J&F", "J sphere", "F sphere", "AP",
+               "ceiling", "logit ceiling", "floor"], rows, strong=[best] if len(rows) > 1 else []),
         Facts(summaries), *_groups(results, methods),
     ])
 
 
+def _span(entry: Mapping[str, Any]) -> str:
+    """'61.2 to 70.3', or a dash where one panorama says nothing of the spread."""
+    low, high = entry["miou_low"], entry["miou_high"]
+    return "–" if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}"
+
+
 def _groups(results: Mapping[str, Any], methods: Sequence[str]) -> list[Table]:
-    """A table per way to group: mIoU of each method, and the logit ceiling of the last one, in every group."""
+    """A table per way to group: mIoU of each method with its interval, and its logit ceiling, in every group."""
     tables = []
     for by in dict.fromkeys(entry["by"] for entry in results["groups"]):
         entries = {(e["group"], e["method"], e["role"]): e for e in results["groups"] if e["by"] == by}
         rows = []
         for group in dict.fromkeys(key[0] for key in entries):
-            cells = [Bar(e["miou"], percent(e["miou"])) for e in (entries[group, method, "model"] for method in methods)]
-            ceiling = entries[group, methods[-1], "logit ceiling"]
-            rows.append([group, count(ceiling["instances"]), *cells, percent(ceiling["miou"])])
-        tables.append(Table([by, "instances", *methods, f"logit ceiling of {methods[-1]}"], rows, caption=f"mIoU by {by}"))
+            cells: list[Any] = []
+            for method in methods:
+                score, ceiling = entries[group, method, "model"], entries[group, method, "logit ceiling"]
+                cells += [Bar(score["miou"], f"{percent(score['miou'])} ({_span(score)})"), percent(ceiling["miou"])]
+            rows.append([group, count(entries[group, methods[0], "model"]["instances"]), *cells])
+        heads = [head for method in methods for head in (method, "logit ceiling")]
+        tables.append(Table([by, "instances", *heads], rows, caption=f"mIoU by {by}, and its 95 % interval"))
     return tables
+
+
+def _prompts(rule: Mapping[str, Any]) -> str:
+    """The prompts' rule in words."""
+    if rule["kind"] == "click":
+        number = "one click" if rule["clicks"] == 1 else f"{rule['clicks']} clicks"
+        return f"{number} per instance, the first at its most interior point (angular distance, across seam and poles)"
+    if rule["kind"] == "file":
+        return f"a prompts file, sha256 {rule['sha256']}"
+    return f"the {rule['kind']} of every instance, in the frame that sees most of it"
 
 
 def _protocol(results: Mapping[str, Any]) -> Section:
@@ -131,7 +152,7 @@ def _protocol(results: Mapping[str, Any]) -> Section:
     limit = f", at most {chosen['max_per_panorama']} drawn per panorama" if chosen["max_per_panorama"] else ""
     facts = {
         "protocol id": results["protocol_id"],
-        "prompts": "one click per instance at its most interior point (angular distance, across seam and poles); prompts.json",
+        "prompts": f"{_prompts(protocol['prompts'])}; saved in prompts.json",
         "instances": f"all of at least {chosen['min_pixels']} pixels{limit}",
         "scan": f"{scan['fov_deg']:g}° field of view, {scan['overlap']:.0%} overlap, views of {scan['size_px']}²",
         "merge": f"logits clamped to ±{protocol['merge']['clamp']:g}, centre-weighted mean, mask where above 0",
@@ -168,24 +189,52 @@ def _panoramas(results: Mapping[str, Any], folder: Path, limit: int) -> Section:
     for row in results["rows"]:
         if row["role"] == "model":
             by_key.setdefault(row["key"], []).append(row)
-    shown = _pick(by_key, limit)
+    shown, marks = _pick(by_key, limit), _marks(by_key)
     note = "" if len(shown) == len(by_key) else f" {len(shown)} of {len(by_key)} are shown, from the worst to the best."
     return Section("Panoramas", text=(
         "The image with the clicks, ground truth, and for every method its prediction and where it differs: green is right, blue "
         "was missed, red is too much, yellow went to another instance. A click on a picture opens the panorama to look around in, "
         "with clicks, ground truth (outlines) and predictions to be switched on and off; point at a thing to read its IoU." + note
-    ), blocks=[Gallery([_item(key, by_key[key], folder) for key in shown], columns=2)])
+    ), blocks=[Gallery([_item(key, by_key[key], folder, marks.get(key, "")) for key in shown], columns=2)])
 
 
 def _pick(by_key: Mapping[str, Sequence[Mapping[str, Any]]], limit: int) -> list[str]:
-    """All keys in order, or `limit` of them spread evenly from the worst to the best mean IoU."""
+    """All keys in order, or `limit` of them spread evenly from the worst to the best mean IoU, the one in which methods differ
+    most among them."""
     if len(by_key) <= limit:
         return list(by_key)
-    ranked = sorted(by_key, key=lambda key: (float(np.mean([row["iou"] for row in by_key[key]])), key))
-    return [ranked[index] for index in np.linspace(0, len(ranked) - 1, limit).round().astype(int)] if limit else []
+    ranked = sorted(by_key, key=lambda key: (_mean_iou(by_key[key]), key))
+    chosen = [ranked[index] for index in np.linspace(0, len(ranked) - 1, limit).round().astype(int)] if limit else []
+    differing = max(by_key, key=lambda key: (_spread(by_key[key]), key))
+    if limit >= 3 and _spread(by_key[differing]) > 0 and differing not in chosen:
+        chosen[limit // 2] = differing
+        chosen.sort(key=ranked.index)
+    return chosen
 
 
-def _item(key: str, rows: Sequence[Mapping[str, Any]], folder: Path) -> Item:
+def _marks(by_key: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]:
+    """What is notable about some panoramas: the worst, the best, and where methods differ most."""
+    if len(by_key) < 2:
+        return {}
+    ranked = sorted(by_key, key=lambda key: (_mean_iou(by_key[key]), key))
+    marks = {ranked[0]: ["the worst"], ranked[-1]: ["the best"]}
+    differing = max(by_key, key=lambda key: (_spread(by_key[key]), key))
+    if (spread := _spread(by_key[differing])) > 0:
+        marks.setdefault(differing, []).append(f"methods differ most ({100 * spread:.1f} points of mIoU)")
+    return {key: ", ".join(words) for key, words in marks.items()}
+
+
+def _mean_iou(rows: Sequence[Mapping[str, Any]]) -> float:
+    return float(np.mean([row["iou"] for row in rows]))
+
+
+def _spread(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Best minus worst mIoU over the methods."""
+    means = [_mean_iou([row for row in rows if row["method"] == method]) for method in {row["method"] for row in rows}]
+    return max(means) - min(means)
+
+
+def _item(key: str, rows: Sequence[Mapping[str, Any]], folder: Path, mark: str = "") -> Item:
     rgb, truth = _read(folder / key / "rgb.jpg", "rgb.jpg"), _read(folder / key / "truth.png", "instance.png")
     methods = dict.fromkeys(row["method"] for row in rows)
     by_method = {method: [row for row in rows if row["method"] == method] for method in methods}
@@ -198,7 +247,8 @@ def _item(key: str, rows: Sequence[Mapping[str, Any]], folder: Path) -> Item:
                      _picture(draw_errors(rgb, truth, predicted[method]), f"{method}: error", method, TRUTH)]
         facts[method] = f"mIoU {percent(float(np.mean([row['iou'] for row in own])))}"
     n = len({row["id"] for row in rows})
-    return Item(key, pictures, note=f"{n} instances", facts=facts, sphere=_sphere(rgb, truth, predicted, by_method))
+    note = f"{n} instances" + (f" · {mark}" if mark else "")
+    return Item(key, pictures, note=note, facts=facts, sphere=_sphere(rgb, truth, predicted, by_method))
 
 
 def _picture(rgb: Rgb, label: str, *shown: str) -> Picture:

@@ -38,7 +38,7 @@ from pano.storage import storage_errors, sweep_temporaries, write_bytes_atomic, 
 
 RESULTS_SCHEMA_VERSION = 2
 PROMPTS_NAME = "prompts.json"
-PICTURE_WIDTH = 1024
+PICTURE_WIDTH = 1600
 LOGIT_STRIDE = 4
 
 

@@ -9,6 +9,7 @@ from devtools import Tab, difference, open_tab
 
 from eval.config import EvalConfig
 from eval.published import SAP_ON_PAV_SOD, TABLES
+from eval.report import _marks, _pick
 from eval.run import run_evaluation
 from pano.pictures import id_colours
 
@@ -41,6 +42,21 @@ def test_published_j_and_f_average_to_their_mean() -> None:
                 at = table.columns.index(name)
                 for row in table.rows:
                     assert float(row[at]) == pytest.approx((float(row[at + 1]) + float(row[at + 2])) / 2, abs=0.6), row
+
+
+def rows_of(**ious: tuple[float, float]) -> dict[str, list[dict]]:
+    """Per panorama the IoU of its one instance under two methods."""
+    return {key: [{"method": method, "iou": iou} for method, iou in zip(("direct", "scan"), pair, strict=True)]
+            for key, pair in ious.items()}
+
+
+def test_the_worst_the_best_and_the_most_different_are_shown_and_named() -> None:
+    by_key = rows_of(a=(0.9, 0.9), b=(0.2, 0.2), c=(0.3, 0.8), d=(0.5, 0.5), e=(0.6, 0.6), f=(0.7, 0.7), g=(0.95, 0.95))
+    assert _pick(by_key, 3) == ["b", "c", "g"] and _pick(by_key, 99) == list("abcdefg") and _pick(by_key, 0) == []
+    assert _marks(by_key) == {"b": "the worst", "g": "the best", "c": "methods differ most (50.0 points of mIoU)"}
+    assert _marks(rows_of(a=(0.1, 0.1))) == {} and set(_marks(rows_of(a=(0.1, 0.1), b=(0.2, 0.2)))) == {"a", "b"}
+    both = _marks(rows_of(a=(0.0, 0.4), b=(0.9, 0.9)))
+    assert both["a"] == "the worst, methods differ most (40.0 points of mIoU)"
 
 
 def switch(tab: Tab, label: str) -> None:
