@@ -19,6 +19,8 @@ from torch import Tensor
 from training.utils.data_utils import BatchedVideoDatapoint, Object, VideoDatapoint
 
 from pano.sphere import View, direction_to_view_pixel, view_pixel_to_direction
+from train.plan import ClipPlan
+from train.warp import unwarp_places, warp_places
 
 Place = tuple[float, float]  # x, y in pixels of a frame; integers are centres
 CLICK_LABEL, NO_CLICK_LABEL = 1, -1  # sam2.modeling.sam.prompt_encoder: a positive point, "not a point"
@@ -40,17 +42,22 @@ class ClickMetaData:
     clicks: torch.Tensor
 
 
-def sphere_clicks(masks: Sequence[NDArray[np.bool_]], views: Sequence[View], rng: np.random.Generator) -> list[Place | None]:
+def sphere_clicks(
+    masks: Sequence[NDArray[np.bool_]], views: Sequence[View], rng: np.random.Generator, plan: ClipPlan
+) -> list[Place | None]:
     """The click of one object in each frame. `masks`: its S×S mask in each; the first shows it. A frame sees the click
-    where it falls on the object: rounding may put it just beside."""
+    where it falls on the object: rounding may put it just beside. The plan's affine warp is undone and done again on the
+    way; its tilt is the same for all frames and drops out."""
     rows, columns = np.nonzero(masks[0])
     pick = int(rng.integers(rows.size))
-    direction = view_pixel_to_direction(columns[pick], rows[pick], views[0])
+    plain = unwarp_places(np.array([columns[pick], rows[pick]], np.float64), plan, views[0].size_px)
+    direction = view_pixel_to_direction(plain[0], plain[1], views[0])
     places: list[Place | None] = [(float(columns[pick]), float(rows[pick]))]
     for mask, view in zip(masks[1:], views[1:], strict=True):
-        x, y, inside = direction_to_view_pixel(direction, view)
         limit = view.size_px - 1
-        seen = bool(inside) and mask[min(max(round(float(y)), 0), limit), min(max(round(float(x)), 0), limit)]
+        x, y = warp_places(np.stack(direction_to_view_pixel(direction, view)[:2]), plan, view.size_px)
+        inside = -0.5 <= x <= limit + 0.5 and -0.5 <= y <= limit + 0.5  # not so behind the camera: NaN
+        seen = inside and mask[min(max(round(float(y)), 0), limit), min(max(round(float(x)), 0), limit)]
         places.append((float(x), float(y)) if seen else None)
     return places
 

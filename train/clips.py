@@ -21,9 +21,11 @@ from pano.errors import DataError
 from pano.scan import ScanSpec, scan_views
 from pano.shards.read import Sample
 from pano.sphere import View
-from pano.views import WrappedPanorama, sample_view, wrap_panorama
+from pano.views import WrappedPanorama, wrap_panorama
 from train.config import ClipSettings
 from train.plan import CLICK_LANE, ClipPlan
+from train.warp import is_warped, look
+from train.warp import pixel_solid_angles as warped_solid_angles
 
 if TYPE_CHECKING:
     from training.utils.data_utils import BatchedVideoDatapoint, Frame, VideoDatapoint
@@ -79,8 +81,8 @@ def build_clip(
     views = clip_views(settings, plan, size_px)
     first, ids = _first_frame(labels, views, plan, settings, sample.key)
     views = (views[first:] + views[:first])[: settings.frames]
-    images = [sample_view(rgb, view) for view in views]
-    frames_ids = [sample_view(labels, view, labels=True) for view in views]
+    images = [look(rgb, view, plan) for view in views]
+    frames_ids = [look(labels, view, plan, labels=True) for view in views]
     if plan.flip:
         images, frames_ids = [i[:, ::-1] for i in images], [i[:, ::-1] for i in frames_ids]
     images = jitter_colours(images, settings, np.random.default_rng(plan.colour_seed))
@@ -102,7 +104,7 @@ def _add_clicks(frames: list["Frame"], views: tuple[View, ...], plan: ClipPlan) 
     for index in range(len(frames[0].objects)):
         objects = [frame.objects[index] for frame in frames]
         masks = [o.segment.numpy()[:, ::-1] if plan.flip else o.segment.numpy() for o in objects]
-        for frame, o, place in zip(frames, objects, sphere_clicks(masks, views, rng), strict=True):
+        for frame, o, place in zip(frames, objects, sphere_clicks(masks, views, rng, plan), strict=True):
             click = (last - place[0], place[1]) if place and plan.flip else place
             frame.objects[index] = ClickedObject(o.object_id, o.frame_index, o.segment, click)
 
@@ -121,7 +123,11 @@ def _first_frame(
 ) -> tuple[int, list[int]]:
     """Where in `views` the clip begins, and the ids it follows."""
     for index, view in enumerate(views):
-        areas = areas_sr(sample_view(labels, view, labels=True), view.fov_deg)
+        seen = look(labels, view, plan, labels=True)
+        if is_warped(plan):
+            areas = np.bincount(seen.ravel(), weights=warped_solid_angles(plan, view).ravel())
+        else:
+            areas = areas_sr(seen, view.fov_deg)
         ids = choose_objects(areas, settings, np.random.default_rng(plan.object_seed))
         if ids:
             return index, ids

@@ -29,11 +29,12 @@ Rate = Annotated[float, Field(ge=0)]
 SIZE_STEP_PX = 32  # the trunk's coarsest stride, and 8-pixel windows at stride 4
 SCHEDULE_ONLY = ("checkpoint_every", "keep_last_k", "log_every", "device", "devices", "loader_threads", "torch_threads",
                  "prefetch", "tensorboard", "rank_timeout_s", "max_bad_samples", "validate_every", "validate_clips",
-                 "validate_split", "async_save", "export")
+                 "validate_split", "async_save", "export", "recompute", "picture_every", "wandb")
 
 # Off by default: left out of `numbers` where they are, so that runs begun before them go on.
 ADDED_LATER: dict[str, tuple[str, ...]] = {
-    "clip": ("frames_are", "turn_deg"), "model": ("panosam2", "initial"), "loss": ("distortion",)}
+    "clip": ("frames_are", "turn_deg", "tilt_jitter_deg", "affine_deg", "shear_deg"), "model": ("panosam2", "initial"),
+    "loss": ("distortion",)}
 
 
 class PanoSam2Settings(Config):
@@ -71,6 +72,9 @@ class ClipSettings(Config):
     fov_deg: Annotated[float, Field(ge=20, le=120)] = 90.0
     overlap: Annotated[float, Field(ge=0, le=0.9)] = 0.5
     fov_jitter_deg: Annotated[float, Field(ge=0, le=30)] = 0.0  # uniform ±, one draw a clip
+    tilt_jitter_deg: Annotated[float, Field(ge=0, le=45)] = 0.0  # the scan's axis leans: uniform up to this, to any side
+    affine_deg: Annotated[float, Field(ge=0, le=45)] = 0.0  # rotation of all frames in their plane: uniform ± (SAM2: 25)
+    shear_deg: Annotated[float, Field(ge=0, le=45)] = 0.0  # uniform ±, after the rotation (SAM2: 20)
     reverse: Probability = 0.0  # the scan run backwards
     flip: Probability = 0.5  # left-right, the whole clip
     colour_jitter: Probability = 1.0  # strength; 1 = SAM2's brightness 0.1, contrast 0.03, saturation 0.03 and its per-frame half
@@ -173,6 +177,8 @@ class TrainConfig(Config):
     objects_per_forward: Count = 0  # of a forward pass's objects, this many at a time (0 = all): less memory, same sum
     seed: Count = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    recompute: bool = False  # activation checkpointing: keep inputs only, compute again in the backward pass; same gradients
+    compile: bool = False  # torch.compile of the image encoder and the memory attention; first steps take minutes
     on_bad_loss: Literal["stop", "skip"] = "stop"
     max_skipped_steps: Count = 10  # with on_bad_loss=skip
     max_bad_samples: Count = 0  # damaged images or videos left out (named, never replaced) before the run stops; 0 = stop at once
@@ -186,6 +192,8 @@ class TrainConfig(Config):
     export: tuple[Literal["safetensors"], ...] = ()  # formats of the final weights besides model.pt, SAM2's own
     log_every: Positive = 10  # plain lines; metrics.jsonl has every step
     tensorboard: bool = False
+    wandb: str | None = None  # a Weights & Biases project to log to as well; needs the package `wandb`
+    picture_every: Count = 0  # steps between pictures of predictions on a training clip (pictures/ and TensorBoard); 0 = never
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: Positive = 1  # processes on this machine
     rank_timeout_s: Annotated[float, Field(gt=0)] = 50.0  # a rank that others wait for longer than this ends the run
@@ -253,6 +261,8 @@ class TrainConfig(Config):
             del numbers["mixture"]
         if not self.prompt.sphere_click:
             del numbers["prompt"]["sphere_click"]
+        if not self.compile:
+            del numbers["compile"]
         for section, keys in ADDED_LATER.items():
             fresh = type(getattr(self, section))().model_dump(mode="json")
             for key in keys:

@@ -1,15 +1,22 @@
-"""What a run writes about itself: metrics.jsonl, TensorBoard if wanted, a bar on a terminal, plain lines elsewhere.
+"""What a run writes about itself: metrics.jsonl, TensorBoard and Weights & Biases if wanted, pictures of predictions, a bar on
+a terminal, plain lines elsewhere.
 
 metrics.jsonl has one object per step and only ever grows by whole lines. A resumed run first drops the lines of steps
 that its checkpoint does not know, so the file tells one story.
 """
 
+import hashlib
 import json
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
+from pano.errors import UsageError
 from pano.progress import Progress
+from pano.sample import encode_product
 from pano.storage import storage_errors, write_bytes_atomic
 
 METRICS_FILE = "metrics.jsonl"
@@ -29,13 +36,30 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def import_wandb() -> Any:
+    """The package, or a UsageError that says how to get it."""
+    try:
+        import wandb
+    except ImportError:
+        raise UsageError("wandb is set, but the package is not installed here: `pip install wandb` (and `wandb login`), or leave "
+                         "wandb out: metrics.jsonl and tensorboard=true have the same figures") from None
+    return wandb
+
+
+def run_id(out: Path) -> str:
+    """A name of a run folder that a resumed run finds again."""
+    return hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:16]
+
+
 class RunLog:
     """Log of one rank. Ranks other than the main one are silent."""
 
-    def __init__(self, out: Path, steps: int, first_step: int, *, log_every: int, tensorboard: bool, active: bool) -> None:
+    def __init__(self, out: Path, steps: int, first_step: int, *, log_every: int, tensorboard: bool, active: bool,
+                 wandb: str | None = None) -> None:
         self.out, self.log_every, self.active = out, log_every, active
         self._progress = Progress("train", steps, unit="step") if active else None
         self._writer: Any = None
+        self._wandb: Any = None
         if not active:
             return
         kept = [row for row in read_metrics(out / METRICS_FILE) if row["step"] <= first_step]
@@ -45,6 +69,8 @@ class RunLog:
             from torch.utils.tensorboard import SummaryWriter
 
             self._writer = SummaryWriter(str(out / "tensorboard"), purge_step=first_step + 1)
+        if wandb:
+            self._wandb = import_wandb().init(project=wandb, name=out.name, dir=str(out), resume="allow", id=run_id(out))
         self._progress.done = first_step
 
     def __enter__(self) -> Self:
@@ -58,6 +84,8 @@ class RunLog:
             self._file.close()
         if self._writer:
             self._writer.close()
+        if self._wandb:
+            self._wandb.finish(exit_code=int(kind is not None))
 
     def step(self, row: dict[str, Any]) -> None:
         """One finished step: its number (from 1) and its figures."""
@@ -70,11 +98,21 @@ class RunLog:
         for key, value in row.items():
             if self._writer and isinstance(value, (int, float)) and key != "step":
                 self._writer.add_scalar(key, value, row["step"])
+        if self._wandb:
+            self._wandb.log({k: v for k, v in row.items() if isinstance(v, (int, float))}, step=row["step"])
         if row["step"] % self.log_every == 0:
             self._progress.log(f"step {row['step']}: loss {row['loss']:.4g}, lr {row['lr']:.2e}, gradient {row['grad_norm']:.3g}, "
                                f"{row['clips_per_s']:.2f} clips/s"
                                + (f", val mIoU {row['val_miou']:.3f}" if "val_miou" in row else ""))
         self._progress.advance()
+
+    def picture(self, step: int, image: NDArray[np.uint8]) -> None:
+        """A picture of predictions, RGB: pictures/step-N.png, and TensorBoard."""
+        if not self._progress:
+            return
+        write_bytes_atomic(self.out / "pictures" / f"step-{step:08d}.png", encode_product("rgb.png", image))
+        if self._writer:
+            self._writer.add_image("predictions", image, step, dataformats="HWC")
 
     def say(self, text: str) -> None:
         """A line of its own."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pano.scan import ScanSpec, random_yaw0_deg, scan_grid
 from train.config import ClipSettings
 
-ORDER_LANE, CLIP_LANE, PROMPT_LANE, NOISE_LANE, SOURCE_LANE, CLICK_LANE = range(6)  # independent random streams of one seed
+ORDER_LANE, CLIP_LANE, PROMPT_LANE, NOISE_LANE, SOURCE_LANE, CLICK_LANE, WARP_LANE = range(7)  # random streams of a seed
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,10 @@ class ClipPlan:
     fov_deg: float
     object_seed: int
     colour_seed: int
+    tilt_deg: float = 0.0  # train.warp
+    tilt_towards_deg: float = 0.0
+    rotate_deg: float = 0.0
+    shear_deg: float = 0.0
 
 
 @lru_cache(maxsize=16)  # two epochs of each source of a mixture
@@ -53,6 +57,7 @@ def clip_plan(settings: ClipSettings, seed: int, position: int, pano_widths: Seq
     sample = int(epoch_order(seed, epoch, samples, settings.clips_per_panorama)[index])
     grid = scan_grid(ScanSpec(settings.fov_deg, settings.overlap))
     rng = np.random.default_rng([seed, CLIP_LANE, position])
+    warp = np.random.default_rng([seed, WARP_LANE, position])
     return ClipPlan(
         position=position, epoch=epoch, sample=sample,
         yaw0_deg=random_yaw0_deg(rng, pano_widths[sample]),
@@ -62,6 +67,10 @@ def clip_plan(settings: ClipSettings, seed: int, position: int, pano_widths: Seq
         fov_deg=settings.fov_deg + settings.fov_jitter_deg * float(rng.uniform(-1, 1)),
         object_seed=int(rng.integers(2**32)),
         colour_seed=int(rng.integers(2**32)),
+        tilt_deg=settings.tilt_jitter_deg * float(warp.random()),
+        tilt_towards_deg=float(warp.uniform(-180, 180)),
+        rotate_deg=settings.affine_deg * float(warp.uniform(-1, 1)),
+        shear_deg=settings.shear_deg * float(warp.uniform(-1, 1)),
     )
 
 

@@ -2,6 +2,7 @@
 
     out/checkpoints/    resumable checkpoints, and model.pt in the official SAM2 format (and as safetensors, with `export`)
     out/metrics.jsonl   one line per step
+    out/pictures/       predictions every `picture_every` steps
     out/train.json      resolved config, versions, hardware, weights, dataset, and in plain words what came out
 
 Running it again goes on from the last checkpoint, or returns at once when the run is finished.
@@ -46,6 +47,10 @@ def train_rank(config: TrainConfig, dataset: Path, out: Path, world: World) -> P
     check_share(config, world)
     with storage_errors(out):
         (out / "checkpoints").mkdir(parents=True, exist_ok=True)
+    if config.wandb:
+        from train.log import import_wandb
+
+        import_wandb()
     from train import checkpoints  # torch, after all that can be refused without it
     from train.loader import ClipSource
     from train.log import RunLog
@@ -67,7 +72,8 @@ def train_rank(config: TrainConfig, dataset: Path, out: Path, world: World) -> P
     resumed_at = trainer.step_done
     export = trainer.folder / checkpoints.EXPORT
     with world.joined(device, config.rank_timeout_s), RunLog(
-        out, config.steps, resumed_at, log_every=config.log_every, tensorboard=config.tensorboard, active=world.is_main
+        out, config.steps, resumed_at, log_every=config.log_every, tensorboard=config.tensorboard, active=world.is_main,
+        wandb=config.wandb,
     ) as log:
         for message in messages:
             log.say(message)

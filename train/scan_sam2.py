@@ -10,13 +10,18 @@ differs in five places, each tested against upstream:
 - A batch of panoramas with clicks (train.clicks) is prompted by them, with probability `sphere_click`; never when it is 0.
 - Masks are handed to the loss at the decoder's quarter resolution and enlarged there (train.loss), and the last frame is
   not encoded into a memory that nobody will read. Both change what is kept and computed, not what is learnt.
+
+With `recompute` the mask decoder (for each click on each frame), the layers of the memory attention and the memory encoder keep
+only their inputs and are run again in the backward pass: the same gradients to the bit, half of the memory, a quarter more time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from training.model.sam2 import SAM2Train
 
 from train.clicks import click_prompt, clicks_of, prompted_frames
@@ -32,6 +37,7 @@ class ScanSAM2(SAM2Train):
     """SAM2Train for scan clips. `forward(batch)` gives one dict per frame, as the losses of `training` expect."""
 
     sphere_click = 0.0  # probability of prompting with sphere clicks
+    recompute = False  # activation checkpointing; `recompute_activations` switches it on
 
     def train(self, mode: bool = True) -> "ScanSAM2":
         """As `nn.Module.train`, but children without a trainable parameter stay in eval mode."""
@@ -98,8 +104,38 @@ class ScanSAM2(SAM2Train):
     def _forward_sam_heads(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """As upstream; in training the candidate masks for the loss (second item) stay at low resolution. Upstream keeps all
         three of them at S×S, and a dozen copies in the loss, for each click on each frame."""
-        low_res_masks, high_res_masks, *rest = super()._forward_sam_heads(*args, **kwargs)
+        low_res_masks, high_res_masks, *rest = self._again_if_asked(super()._forward_sam_heads, *args, **kwargs)
         return (low_res_masks, low_res_masks if self.training else high_res_masks, *rest)
+
+    def _encode_new_memory(self, *args: Any, **kwargs: Any) -> Any:
+        """As upstream."""
+        return self._again_if_asked(super()._encode_new_memory, *args, **kwargs)
+
+    def _again_if_asked(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """`function` on these arguments, which draws nothing at random; with `recompute`, again in the backward pass."""
+        if not (self.recompute and self.training and torch.is_grad_enabled()):
+            return function(*args, **kwargs)
+        return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False, determinism_check="none", **kwargs)
+
+
+def recompute_activations(model: ScanSAM2) -> None:
+    """Switch `recompute` on. The memory attention's layers have dropout: they draw it again from the generator's state."""
+    model.recompute = True
+    for layer in model.memory_attention.layers:
+        layer.forward = partial(_layer_again, layer, layer.forward)
+
+
+def _layer_again(layer: nn.Module, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    if not (layer.training and torch.is_grad_enabled()):
+        return forward(*args, **kwargs)
+    return checkpoint(forward, *args, use_reentrant=False, determinism_check="none", **kwargs)
+
+
+def compile_parts(model: ScanSAM2) -> None:
+    """torch.compile the parts that are called with few shapes and hold no complex numbers (those of the rotary attention do):
+    the image encoder and the memory encoder. Names in the state dict stay."""
+    for module in (model.image_encoder, model.memory_encoder):
+        module.forward = torch.compile(module.forward)
 
 
 class PanoScanSAM2(PanoParts, ScanSAM2):

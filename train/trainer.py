@@ -26,9 +26,10 @@ from train.log import RunLog
 from train.loss import LOSS_NAMES, build_loss
 from train.model import StateDict, Weights
 from train.optim import build_optimizer, lr_scale, set_learning_rates
+from train.pictures import picture
 from train.plan import noise_seed, prompt_rng
 from train.saver import Saver
-from train.scan_sam2 import Encoded, ScanSAM2
+from train.scan_sam2 import Encoded, ScanSAM2, compile_parts, recompute_activations
 from train.validate import validate
 from train.world import World
 
@@ -60,6 +61,10 @@ class Trainer:
         self.loss = build_loss(self.config.loss)
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = build_optimizer(self.model, self.config.optim)
+        if self.config.recompute:
+            recompute_activations(self.model)
+        if self.config.compile:
+            compile_parts(self.model)
         self.saver = Saver(self.folder, self.config.keep_last_k)
         self.bfloat16 = use_bfloat16(self.config.precision, self.device)
         if self.config.ema_decay:
@@ -80,6 +85,10 @@ class Trainer:
                 if self.held_out and self.step_done % config.validate_every == 0:
                     figures["val_miou"] = validate(self.model, self.held_out, config.validate_clips, self.device, self.world,
                                                    self.autocast())
+                if config.picture_every and self.step_done % config.picture_every == 0 and self.world.is_main:
+                    shown = next((batch for _, batch in forwards if batch is not None), None)
+                    if shown is not None:
+                        log.picture(self.step_done, picture(self.model, shown.to(self.device), self.autocast()))
                 now = time.perf_counter()
                 seconds, begin = now - begin, now
                 log.step({"step": self.step_done, **figures, "seconds": round(seconds, 4),

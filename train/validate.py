@@ -18,7 +18,8 @@ from train.scan_sam2 import ScanSAM2
 if TYPE_CHECKING:
     from train.world import World
 
-PLAIN = {"flip": 0.0, "reverse": 0.0, "colour_jitter": 0.0, "grayscale": 0.0, "fov_jitter_deg": 0.0}
+PLAIN = {"flip": 0.0, "reverse": 0.0, "colour_jitter": 0.0, "grayscale": 0.0, "fov_jitter_deg": 0.0, "tilt_jitter_deg": 0.0,
+         "affine_deg": 0.0, "shear_deg": 0.0}
 
 
 def validation_source(dataset: Dataset, config: TrainConfig) -> ClipSource:

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pano.errors import DataError
-from train.clips import jitter_colours, normalise
+from train.clips import IMAGENET_MEAN, jitter_colours, normalise
 from train.config import ClipSettings
 from train.plan import CLIP_LANE, SOURCE_LANE, epoch_order
+from train.warp import affine_matrix
 
 if TYPE_CHECKING:
     from training.utils.data_utils import VideoDatapoint
@@ -139,21 +140,39 @@ def make_clip(
     position: int, images: Sequence[NDArray[np.uint8]], masks: Mapping[int, Sequence[NDArray | None]], draw: Draw,
     rng: np.random.Generator,
 ) -> "VideoDatapoint":
-    """The clip of RGB `images` (T of them, any size) and per object id its T masks (None: absent), flipped and coloured
-    as a whole."""
+    """The clip of RGB `images` (T of them, any size) and per object id its T masks (None: absent), flipped, warped and
+    coloured as a whole. As in SAM2, a warp that takes an object out of the first frame is left undone."""
     import torch
     from training.utils.data_utils import Frame, Object, VideoDatapoint
 
     size = draw.size_px
     flip = slice(None, None, -1 if rng.random() < draw.clip.flip else 1)
     empty = np.zeros((size, size), bool)
-    squares = jitter_colours([square_image(image, size)[:, flip] for image in images], draw.clip, rng)
+    pictures = [square_image(image, size)[:, flip] for image in images]
+    seen = {id_: [empty if mask is None else square(mask, size)[:, flip] for mask in of_frames] for id_, of_frames in masks.items()}
+    if draw.clip.affine_deg or draw.clip.shear_deg:
+        matrix = square_affine(draw.clip, rng, size)
+        warped = {id_: [warp_square(mask, matrix) for mask in of_frames] for id_, of_frames in seen.items()}
+        if all(of_frames[0].any() for of_frames in warped.values()):
+            pictures, seen = [warp_square(picture, matrix) for picture in pictures], warped
     frames = []
-    for t, image in enumerate(squares):
-        objects = []
-        for id_, of_frames in masks.items():
-            mask = of_frames[t]
-            seen = empty if mask is None else square(mask, size)[:, flip]
-            objects.append(Object(id_, t, torch.from_numpy(np.ascontiguousarray(seen))))
+    for t, image in enumerate(jitter_colours(pictures, draw.clip, rng)):
+        objects = [Object(id_, t, torch.from_numpy(np.ascontiguousarray(of_frames[t]))) for id_, of_frames in seen.items()]
         frames.append(Frame(torch.from_numpy(normalise(image)), objects))
     return VideoDatapoint(frames, position, (size, size))
+
+
+def square_affine(clip: ClipSettings, rng: np.random.Generator, size_px: int) -> NDArray[np.float64]:
+    """One draw of train.warp's A about the middle of an S×S picture, as the 2×3 matrix from old pixel indices to new."""
+    matrix = affine_matrix(clip.affine_deg * rng.uniform(-1, 1), clip.shear_deg * rng.uniform(-1, 1))
+    middle = np.full(2, 0.5 * size_px - 0.5)
+    return np.column_stack([matrix, middle - matrix @ middle])
+
+
+def warp_square(image: NDArray, matrix: NDArray[np.float64]) -> NDArray:
+    """An S×S RGB picture (bilinear, ImageNet's mean where nothing was) or mask (nearest, empty there), warped."""
+    size = (image.shape[1], image.shape[0])
+    if image.ndim == 2:
+        return cv2.warpAffine(image.astype(np.uint8), matrix, size, flags=cv2.INTER_NEAREST).astype(bool)
+    fill = [float(x) for x in np.round(IMAGENET_MEAN * 255)]
+    return cv2.warpAffine(np.ascontiguousarray(image), matrix, size, flags=cv2.INTER_LINEAR, borderValue=fill)
