@@ -42,11 +42,13 @@ def test_a_ledger_append_and_its_compaction(tmp_path, how):
     for n in range(1, LIMIT):
         folder = tmp_path / str(n)
         shutil.copytree(tmp_path / "template", folder)
-        ledger = Ledger(str(folder))
+        ledger, acknowledged = Ledger(str(folder)), False
         with FaultyDisk(n, how) as disk, contextlib.suppress(StorageError, Killed):
             ledger.write(record(FAN_IN - 1))
+            acknowledged = True
             ledger.compact_all()
-        assert [r.index for r in Ledger(str(folder)).records()] in (before, after), n
+        found = [r.index for r in Ledger(str(folder)).records()]
+        assert found == after or (found == before and not acknowledged), n
         again = Ledger(str(folder))  # the next driver
         again.compact_all()
         if len(again.records()) == len(before):
