@@ -2,7 +2,7 @@
 
 Members are of the sizes and kinds that a run makes by default: a JPEG of a noisy picture, the rendered label map of a furnished
 room with its instance table, float32 depth and float16 normals. Everything that the command checks by default is checked:
-each byte's digest twice (sample and shard), headers, padding, both indices, metadata, and the label map against its table.
+each shard's digest, headers, padding, members' checksums, both indices, metadata, and the label map against its table.
 Beside it one SHA-256 over the same files, which no verification can be faster than.
 """
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import synthetic
 
@@ -181,8 +182,6 @@ def forge(subject: Subject, target: Path, change: Callable[[str, dict[str, bytes
     rows = [row | {"shard": name} for row in rows]
     (target / "shards").mkdir(parents=True)
     (target / name).write_bytes(data)
-    import pyarrow as pa
-
     commit(Store.at(target), [BuiltShard(
         ShardEntry(name=name, split="train", samples=len(rows), bytes=len(data), sha256=digest),
         pa.Table.from_pylist(rows, SAMPLE_SCHEMA), pa.Table.from_pylist(instances, INSTANCE_SCHEMA))])
@@ -230,6 +229,17 @@ def test_a_lying_packer_is_found_and_its_sample_refused(subject, tmp_path, lie):
             assert dataset.by_key(row["key"]).members == subject.good[row["key"]]
     with pytest.raises(DataError, match=VICTIM):
         look_at(dataset, VICTIM)
+
+
+def test_a_wrong_digest_over_right_bytes_is_found_by_a_deep_look_and_refused_by_readers(subject, tmp_path):
+    shutil.copytree(subject.folder, tmp_path / "d")
+    instances = subject.dataset.instances()
+    rows = [row | {"sha256": "0" * 64} if row["key"] == VICTIM else row for row in subject.rows]
+    commit(Store.at(tmp_path / "d"), [BuiltShard(
+        subject.dataset.manifest.shards[0], pa.Table.from_pylist(rows, SAMPLE_SCHEMA), instances)])
+    assert {fault.sample for fault in verify(tmp_path / "d", deep=True).faults} == {VICTIM}
+    with pytest.raises(DataError, match=VICTIM):
+        Dataset.open(tmp_path / "d").by_key(VICTIM)
 
 
 # ---- index and manifest
