@@ -14,11 +14,14 @@ import re
 import secrets
 import signal
 import socket
+import time
 from collections.abc import Iterator
+from typing import Any
 
 from cluster.config import RayConfig
 from pano.errors import UserError
 
+_START_PATIENCE_S = 180.0
 _OBJECT_STORE_BYTES = 80 << 20  # Ray's minimum is 75 MiB
 
 
@@ -54,7 +57,7 @@ def _session(config: RayConfig, cpus: int | None, dashboard: bool) -> Iterator[N
             if config.address and re.fullmatch(r"[\w.-]+:\d+", config.address):
                 host, _, port = config.address.rpartition(":")
                 socket.create_connection((host, int(port)), timeout=10).close()  # Ray itself would try for minutes
-            with _our_own_sigterm():
+            with _our_own_sigterm(), patient_start():
                 _connect(config, cpus, dashboard)
         except Exception as error:  # Ray raises bare ones too: that its own node did not come up in time, for one
             where = f"the Ray cluster at {config.address}" if config.address else "a private Ray on this machine"
@@ -71,25 +74,37 @@ def _connect(config: RayConfig, cpus: int | None, dashboard: bool) -> None:
     if config.address is not None:
         ray.init(address=config.address, log_to_driver=False, logging_level=logging.ERROR)
         return
-    for last in (False, True):  # Ray gives its node 30 s to come up: a machine that is very busy may need a second try
-        try:
-            _start(config, cpus, dashboard)
-            return
-        except Exception as error:
-            ray.shutdown()
-            if last or "timed out during startup" not in str(error):
-                raise
-
-
-def _start(config: RayConfig, cpus: int | None, dashboard: bool) -> None:
-    import ray
-
     ray.init(
         address="local",  # none at all would join a cluster that somebody started on this machine
         num_cpus=cpus or len(os.sched_getaffinity(0)), include_dashboard=dashboard, dashboard_host="127.0.0.1",
         object_store_memory=_OBJECT_STORE_BYTES, log_to_driver=False, logging_level=logging.ERROR,
         _node_ip_address="127.0.0.1" if config.listen == "loopback" else None,
     )
+
+
+@contextlib.contextmanager
+def patient_start() -> Iterator[None]:
+    """Give a node of Ray that is started in here minutes to come up. Ray (2.60) gives it 30 s and no way to say more, which
+    a machine that is very busy, with other people's renders say, does not hold."""
+    from ray._private import services
+
+    once = services.get_node
+
+    def get_node(*arguments: Any) -> Any:
+        end = time.monotonic() + _START_PATIENCE_S
+        while True:
+            try:
+                return once(*arguments)
+            except RuntimeError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.2)
+
+    services.get_node = get_node
+    try:
+        yield
+    finally:
+        services.get_node = once
 
 
 @contextlib.contextmanager

@@ -112,12 +112,13 @@ def train_stage(config: TrainJobConfig) -> Path:
 
 def eval_stage(config: EvalJobConfig) -> Any:
     """Score a model on the dataset; gives eval.run's results."""
+    from cluster.evaluation import evaluator
     from eval.config import EvalConfig
     from eval.run import run_evaluation
 
     evaluation = EvalConfig.model_validate(config.model_dump(include=set(EvalConfig.model_fields)))
     with record_stage(config.run, "eval", config, seed=config.seed):
-        return run_evaluation(evaluation, config.dataset_folder, config.run)
+        return run_evaluation(evaluation, config.dataset_folder, config.run, evaluator(config))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from chaos_runs import done, orphans, wait_for
 
 from cluster.config import RayConfig
 from cluster.policy import Fault
-from cluster.ray_session import ray_session
+from cluster.ray_session import patient_start, ray_session
 from cluster.runner import render
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -34,14 +34,8 @@ def cluster_of(*nodes: dict):
 
 
 def add_node(cluster, **arguments):
-    """Ray gives a node 30 s to come up; on a machine that is very busy it may need another try."""
-    for _ in range(3):
-        try:
-            return cluster.add_node(**arguments)
-        except Exception as error:
-            if "timed out during startup" not in str(error):
-                raise
-    pytest.fail("no node of Ray comes up on this machine: it is too busy")
+    with patient_start():
+        return cluster.add_node(**arguments)
 
 
 def assert_everything_is_returned() -> None:
