@@ -46,7 +46,7 @@ style: setup     ## fix what the linter can fix, and write the README's layout a
 	$(PY) tests/readme_tree.py
 
 bench: setup     ## every benchmark at its smallest honest size, peers included
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation -c $(VENV)/lock-wheels.txt -e '.[bench]'
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r bench/peers.txt
 	@for file in bench/[a-z]*.py; do name=$$(basename $$file .py); \
 	  case $$name in common|maps|sleep_scene) ;; *) echo "== $$name"; $(PY) -m bench.$$name --quick || exit 1;; esac; done
 

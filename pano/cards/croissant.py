@@ -27,9 +27,10 @@ CONTEXT: dict[str, Any] = {
     "parentField": "cr:parentField", "path": "cr:path", "recordSet": "cr:recordSet", "references": "cr:references",
     "regex": "cr:regex", "repeated": "cr:repeated",
     "replace": "cr:replace", "sc": "https://schema.org/", "separator": "cr:separator", "source": "cr:source",
-    "subField": "cr:subField",
+    "subField": "cr:subField", "equivalentProperty": "cr:equivalentProperty", "samplingRate": "cr:samplingRate",
     "transform": "cr:transform",
 }
+CITE_AS = "SAP: Segment Any 4K Panorama. arXiv:2603.12759"
 KEYS = {"samples": ["key"], "instances": ["key", "id"]}
 
 
@@ -39,7 +40,7 @@ def croissant(facts: Facts, options: CardOptions) -> str:
         "@context": CONTEXT, "@type": "sc:Dataset", "conformsTo": CONFORMS_TO, "name": options.name, "description": summary(facts),
         "license": options.license, "url": options.url, "creator": {"@type": "sc:Organization", "name": options.creator},
         "datePublished": options.published, "version": f"1.0.0+{facts.manifest.sample_index.sha256[:8]}",
-        "keywords": ["panorama", "equirectangular", "instance segmentation", "synthetic"],
+        "citeAs": CITE_AS, "keywords": ["panorama", "equirectangular", "instance segmentation", "synthetic"],
         "distribution": [
             *(_file(f"{name}-index", entry.name, entry.bytes, entry.sha256, "application/x-parquet")
               for name, entry, _ in facts.indexes),

@@ -333,13 +333,13 @@ def test_exports_are_written_to_a_bucket(dataset: Dataset, tmp_path: Path) -> No
     """The same bytes as on a disk, from a dataset in the bucket; and the bucket's folder is not mixed with another."""
     with buckets.bucket(dataset=Path(dataset.folder)) as url:
         remote = Dataset.open(f"{url}/dataset")
-        for to in ("mask2former-panoptic", "sav"):
-            export(dataset, to, tmp_path / to, SMALL_SCAN if to == "sav" else None)
-            export(remote, to, f"{url}/{to}", SMALL_SCAN if to == "sav" else None)
+        for to in ("mask2former-panoptic", "ytvis"):
+            export(dataset, to, tmp_path / to, SMALL_SCAN if to == "ytvis" else None)
+            export(remote, to, f"{url}/{to}", SMALL_SCAN if to == "ytvis" else None)
             store = Store.at(f"{url}/{to}")
             assert {name: store.read(name) for name in store.sizes()} == files_of(tmp_path / to)
         with pytest.raises(UsageError, match="is not empty"):
-            export(remote, "sav", f"{url}/sav")
+            export(remote, "ytvis", f"{url}/ytvis")
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:
