@@ -77,7 +77,7 @@ class Driver:
                     yield from self._follow_up(record.index)
             self._compact(COMPACT_EVERY)
         self._compact(1)
-        if self._packer:
+        if self._packer and (not self._stopped() or self.frontier() == self.book.total):  # a stop waits for scenes only
             self._packer.finish(self.frontier())
 
     def _follow_up(self, index: int, *, run_now: bool = False) -> Iterator[AttemptRecord]:
