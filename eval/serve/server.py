@@ -184,7 +184,7 @@ class Handler(BaseHTTPRequestHandler):
         """A body with exactly these fields of these types."""
         try:
             asked = json.loads(self._body(MAX_JSON_BYTES))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Refused(400, "the body is not JSON") from None
         right = isinstance(asked, dict) and set(asked) == set(fields) and all(
             isinstance(asked[name], kind) and (kind is bool or not isinstance(asked[name], bool)) for name, kind in fields.items())

@@ -177,7 +177,7 @@ def test_bodies_are_capped_before_they_are_read(server: PanoServer, picture: tup
     assert connection.getresponse().status == 411
     assert ask(server, "POST", "/click", b"x" * 20_000, **OURS)[0] == 413
     assert ask(server, "POST", "/image?name=x", picture[0].read_bytes(), **OURS)[0] == 200
-    for body in ("{", "[]", "{}", '{"object": true, "lon_deg": 0, "lat_deg": 0, "positive": true}',
+    for body in ("{", "[]", "{}", "[" * 9000, '{"object": true, "lon_deg": 0, "lat_deg": 0, "positive": true}',
                  '{"object": 0, "lon_deg": "0", "lat_deg": 0, "positive": true}'):
         assert ask(server, "POST", "/click", body, **OURS)[0] == 400
     for body in ('{"object": 0, "lon_deg": NaN, "lat_deg": 0, "positive": true}',
