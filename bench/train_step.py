@@ -2,8 +2,8 @@
 
 The same clips, weights, prompts and precision. The peer is what sam2's `training` package does in a step with
 freeze_image_encoder=True: `SAM2Train` forward, `MultiStepMultiMasksAndIous`, backward, clipping, AdamW. Ours is
-`Trainer.step`, once with all objects of a clip together (its loss and gradients are asserted equal to the peer's
-before anything is timed) and once with one object at a time, which is the setting for little memory.
+`Trainer.step` in three settings: all objects of a clip together, the same with `recompute` (activation checkpointing), both
+with loss and gradients asserted equal to the peer's before anything is timed, and one object at a time.
 
 On a GPU memory is the allocator's peak; on a CPU it is the growth of the resident set during a step, the kernel's
 high-water mark being reset before it.
@@ -25,6 +25,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--size", default="tiny", choices=("tiny", "small", "base_plus", "large"))
     parser.add_argument("--image-size", type=int, help="default: 256 on a CPU, 1024 on a GPU")
+    parser.add_argument("--frames", type=int, help="default: 4 on a CPU, 8 on a GPU")
     args = parser.parse_args()
     use_one_thread()
     import torch
@@ -32,12 +33,14 @@ def main() -> None:
     torch.set_num_threads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     image_size = args.image_size or (1024 if device.type == "cuda" else 128 if args.quick else 256)
+    frames = args.frames or (4 if device.type == "cpu" else 8)
     config = TrainConfig.model_validate({
         "model": {"size": args.size, "image_size": image_size, "drop_path": 0.0},
-        "clip": {"frames": 4 if device.type == "cpu" else 8, "min_area_sr": 0.01}, "clips_per_step": 1, "steps": 100,
+        "clip": {"frames": frames, "min_area_sr": 0.01}, "clips_per_step": 1, "steps": 100,
     })
     work = build_work(config, device, PROMPT_STEPS[args.quick])
     assert_equal(work["peer"], work["ours"])
+    assert_equal(work["peer"], work["recompute"])
     memory = {name: [step_memory_mb(step.run, device) for _ in range(3)] for name, step in work.items()}
     seconds = interleave({name: step.run for name, step in work.items()}, repeats=REPEATS)
     clips = len(PROMPT_STEPS[args.quick])
@@ -46,11 +49,15 @@ def main() -> None:
     finish(Outcome(
         "train_step", ours=per_clip["ours"], unit="s/clip", n=clips * REPEATS,
         peers=(Peer(f"{version('sam2')} SAM2Train", per_clip["peer"], target=1.3),
+               Peer(f"{version('sam2')} SAM2Train, ours with recompute", per_clip["peer"], target=1.3, ours=per_clip["recompute"]),
+               Peer(f"{version('sam2')} SAM2Train, memory of ours with recompute", peak["peer"], target=1 / 0.6,
+                    ours=peak["recompute"], unit="MB"),
                Peer(f"{version('sam2')} SAM2Train, ours one object at a time", per_clip["peer"], target=1.3,
                     ours=per_clip["one_object"])),
         facts={"device": str(device), "model": args.size, "image_size": image_size, "frames": config.clip.frames,
                "memory_mb": {name: round(value, 1) for name, value in peak.items()},
                "memory_ratio": round(peak["ours"] / peak["peer"], 3),
+               "memory_ratio_recompute": round(peak["recompute"] / peak["peer"], 3),
                "memory_ratio_one_object": round(peak["one_object"] / peak["peer"], 3), "memory_target": 0.6},
     ), args)
 
@@ -89,6 +96,7 @@ def build_work(config: TrainConfig, device, steps: tuple[int, ...]) -> dict[str,
     from train.model import build_model, model_config
     from train.optim import build_optimizer
     from train.plan import prompt_rng
+    from train.scan_sam2 import recompute_activations
     from train.trainer import object_groups, use_bfloat16
 
     batch = one_clip(config).to(device)
@@ -114,8 +122,10 @@ def build_work(config: TrainConfig, device, steps: tuple[int, ...]) -> dict[str,
         total.backward()
         return float(total.detach())
 
-    def ours(objects_per_forward: int) -> Step:
+    def ours(objects_per_forward: int, recompute: bool = False) -> Step:
         model = build_model(config.model, config.prompt, seed=config.seed)[0].to(device)
+        if recompute:
+            recompute_activations(model)
 
         def backward(draw: int) -> float:
             with torch.autocast(**autocast):
@@ -132,7 +142,8 @@ def build_work(config: TrainConfig, device, steps: tuple[int, ...]) -> dict[str,
 
         return Step(model, build_optimizer(model, config.optim), backward, steps)
 
-    return {"peer": Step(theirs, build_optimizer(theirs, config.optim), peer, steps), "ours": ours(0), "one_object": ours(1)}
+    return {"peer": Step(theirs, build_optimizer(theirs, config.optim), peer, steps), "ours": ours(0),
+            "recompute": ours(0, recompute=True), "one_object": ours(1)}
 
 
 def one_clip(config: TrainConfig):
