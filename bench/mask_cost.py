@@ -95,12 +95,14 @@ def main() -> None:
     assert agree > 0.98, f"Infinigen's map is another one: {agree:.3%} of the pixels agree"
     extra = [a - b for a, b in zip(times["with"], times["without"], strict=True)]
     own = max(0.0, *extra) + median(times["after"])  # the worst difference: the middle one is lost in the noise
-    print(f"{width}×{width // 2}: the pass {median(extra):.3f} ({min(extra):.3f} to {max(extra):.3f}) core-s, ids and bytes {median(times['after']):.3f}; re-render "
-          f"{median(times['again']):.2f}, Infinigen 2 {infinigen[0]:.1f}; its ids equal ours on {agree:.4%}")
+    print(f"{width}×{width // 2}: the pass {median(extra):.3f} ({min(extra):.3f} to {max(extra):.3f}) core-s, ids and bytes "
+          f"{median(times['after']):.3f}; re-render {median(times['again']):.2f}, Infinigen 2 {infinigen[0]:.1f} core-s; its ids "
+          f"equal ours on {agree:.4%} (it moves surfaces by their shaders)")
     finish(Outcome("mask_cost", ours=own, unit=f"core-s at {width}×{width // 2}", n=len(times["with"]), peers=(
         Peer(f"render_cycles_ground_truth ({version('infinigen')})", infinigen[0], 20),
         Peer("1-sample re-render, flat materials", median(times["again"]), 3)),
-        facts={"pass_core_s": [round(value, 3) for value in sorted(extra)], "after_core_s": round(median(times["after"]), 3), "room": args.room}), args)
+        facts={"pass_core_s": [round(value, 3) for value in sorted(extra)], "after_core_s": round(median(times["after"]), 3),
+               "room": args.room}), args)
     exit_now(0)
 
 
