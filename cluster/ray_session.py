@@ -14,14 +14,13 @@ import re
 import secrets
 import signal
 import socket
-import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from cluster.config import RayConfig
 from pano.errors import UserError
 
-_START_PATIENCE_S = 180.0
+Node = TypeVar("Node")
 _OBJECT_STORE_BYTES = 80 << 20  # Ray's minimum is 75 MiB
 
 
@@ -57,7 +56,7 @@ def _session(config: RayConfig, cpus: int | None, dashboard: bool) -> Iterator[N
             if config.address and re.fullmatch(r"[\w.-]+:\d+", config.address):
                 host, _, port = config.address.rpartition(":")
                 socket.create_connection((host, int(port)), timeout=10).close()  # Ray itself would try for minutes
-            with _our_own_sigterm(), patient_start():
+            with _our_own_sigterm():
                 _connect(config, cpus, dashboard)
         except Exception as error:  # Ray raises bare ones too: that its own node did not come up in time, for one
             where = f"the Ray cluster at {config.address}" if config.address else "a private Ray on this machine"
@@ -74,37 +73,29 @@ def _connect(config: RayConfig, cpus: int | None, dashboard: bool) -> None:
     if config.address is not None:
         ray.init(address=config.address, log_to_driver=False, logging_level=logging.ERROR)
         return
-    ray.init(
-        address="local",  # none at all would join a cluster that somebody started on this machine
-        num_cpus=cpus or len(os.sched_getaffinity(0)), include_dashboard=dashboard, dashboard_host="127.0.0.1",
-        object_store_memory=_OBJECT_STORE_BYTES, log_to_driver=False, logging_level=logging.ERROR,
-        _node_ip_address="127.0.0.1" if config.listen == "loopback" else None,
-    )
+
+    def start() -> None:
+        ray.shutdown()
+        ray.init(
+            address="local",  # none at all would join a cluster that somebody started on this machine
+            num_cpus=cpus or len(os.sched_getaffinity(0)), include_dashboard=dashboard, dashboard_host="127.0.0.1",
+            object_store_memory=_OBJECT_STORE_BYTES, log_to_driver=False, logging_level=logging.ERROR,
+            _node_ip_address="127.0.0.1" if config.listen == "loopback" else None,
+        )
+
+    patiently(start)
 
 
-@contextlib.contextmanager
-def patient_start() -> Iterator[None]:
-    """Give a node of Ray that is started in here minutes to come up. Ray (2.60) gives it 30 s and no way to say more, which
-    a machine that is very busy, with other people's renders say, does not hold."""
-    from ray._private import services
-
-    once = services.get_node
-
-    def get_node(*arguments: Any) -> Any:
-        end = time.monotonic() + _START_PATIENCE_S
-        while True:
-            try:
-                return once(*arguments)
-            except RuntimeError:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.2)
-
-    services.get_node = get_node
-    try:
-        yield
-    finally:
-        services.get_node = once
+def patiently(start: Callable[[], Node]) -> Node:
+    """Start a node of Ray, up to three times. Ray (2.60) gives one 30 s and no way to say more: on a machine that is very busy
+    its agents need longer, its raylet ends, and the next try finds everything in the disk cache."""
+    for last in (False, False, True):
+        try:
+            return start()
+        except Exception as error:
+            if last or "timed out during startup" not in str(error):
+                raise
+    raise AssertionError
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from chaos_runs import done, orphans, wait_for
 
 from cluster.config import RayConfig
 from cluster.policy import Fault
-from cluster.ray_session import patient_start, ray_session
+from cluster.ray_session import patiently, ray_session
 from cluster.runner import render
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -34,8 +34,7 @@ def cluster_of(*nodes: dict):
 
 
 def add_node(cluster, **arguments):
-    with patient_start():
-        return cluster.add_node(**arguments)
+    return patiently(lambda: cluster.add_node(**arguments))
 
 
 def assert_everything_is_returned() -> None:

@@ -1,13 +1,16 @@
 """Evaluation as Ray tasks gives what one process gives, and goes on where it stopped."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import synthetic
 
 from cluster.config import EvalJobConfig, RayConfig
-from cluster.evaluation import chunks, evaluator
+from cluster.evaluation import _on_node, chunks, evaluator
 from cluster.stages import eval_stage
+from eval.config import EvalConfig
+from eval.run import EvalJob, run_evaluation
 from pano.errors import DataError
 from pano.storage import write_bytes_atomic
 
@@ -25,6 +28,26 @@ def test_every_position_is_in_one_chunk_and_chunks_are_small() -> None:
             assert [p for chunk in found for p in chunk] == list(range(3, 3 + number)) and all(found)
             assert len(found) <= 4 * workers
     assert evaluator(config(Path("nowhere"), "run")) is None
+
+
+def test_what_a_task_does_gives_the_rows_of_one_process_in_any_order(tmp_path: Path) -> None:
+    synthetic.dataset(tmp_path, scenes=3, cameras=1, width=128, n_caps=4)
+    settings = config(tmp_path, "alone")
+    plain = EvalConfig.model_validate(settings.model_dump(include=set(EvalConfig.model_fields)))
+    alone = run_evaluation(plain, settings.dataset_folder, tmp_path / "alone")
+
+    def backwards(job: EvalJob, positions: Sequence[int], on_done: Callable[[], None]) -> None:
+        for chunk in reversed(chunks(positions, 1)):
+            _on_node(job, chunk)
+            on_done()
+
+    other = run_evaluation(plain, settings.dataset_folder, tmp_path / "other", backwards)
+    assert other["rows"] == alone["rows"] and other["scores"] == alone["scores"]
+    with pytest.raises(DataError, match="was evaluated and is not there"):
+        run_evaluation(plain, settings.dataset_folder, tmp_path / "lost", lambda *_: None)
+    changed = EvalJob(plain, settings.dataset_folder, tmp_path / "changed", "of other weights")
+    with pytest.raises(DataError, match="all workers must see the same files"):
+        _on_node(changed, [0])
 
 
 @pytest.mark.ray
