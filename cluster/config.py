@@ -107,8 +107,9 @@ class TrainJobConfig(TrainConfig):
 
 
 class EvalJobConfig(EvalConfig):
-    """`pano eval`: the evaluation config, the run folder (where the report goes), the dataset (default: the run's own), and how many
-    Ray tasks evaluate panoramas at once (1: no Ray). Scores do not depend on `workers`; videos are evaluated in one process."""
+    """`pano eval`: the evaluation config, the run folder (where the report goes), the dataset (default: the run's own), and how
+    many Ray tasks evaluate panoramas at once (1: no Ray). Scores do not depend on `workers`; videos are evaluated in one
+    process."""
 
     run: Path
     dataset: Path | None = None

@@ -10,7 +10,7 @@ stopped. At the end: prompts.json, results.json, report.html.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,8 @@ from eval.prompts import InstancePrompt, click_instances, project_prompts, promp
 from eval.results import ROWS_NAME, Role, Row, read_rows, rows_parquet
 from eval.scores import group_scores, scores
 from eval.segment import Panorama, frame_inputs, segment
-from eval.source import ScoredSample, open_source
+from eval.source import ScoredSample, Source, open_source
+from pano.errors import DataError
 from pano.pictures import shrink_ids, shrink_rgb
 from pano.progress import Progress
 from pano.runlog import hardware, versions
@@ -60,35 +61,80 @@ class Contestant:
     predictor: Predictor
 
 
-def run_evaluation(config: EvalConfig, dataset: Path, out: Path) -> dict[str, Any]:
-    """Evaluate; returns what is written to out/results.json. UserError for anything that a user can put right."""
+@dataclass(frozen=True)
+class EvalJob:
+    """An evaluation as its workers see it: where the panoramas are, where results go, and what a result must be of."""
+
+    config: EvalConfig
+    dataset: Path
+    out: Path
+    fingerprint: str
+
+    @property
+    def folder(self) -> Path:
+        return self.out / "panoramas"
+
+
+# Evaluates the panoramas at some positions of a job's source, in any order and anywhere, and calls back after each: when it
+# returns, `job.folder` holds them all. The result does not depend on who does it (cluster.evaluation has one over Ray).
+Evaluator = Callable[[EvalJob, Sequence[int], Callable[[], None]], None]
+
+
+def run_evaluation(config: EvalConfig, dataset: Path, out: Path, evaluator: Evaluator | None = None) -> dict[str, Any]:
+    """Evaluate, in this process unless `evaluator` does it elsewhere; returns what is written to out/results.json. UserError for
+    anything that a user can put right."""
     if config.benchmark is not None and get_benchmark(config.benchmark).kind == "videos":
         from eval.video import run_videos
 
         return run_videos(config, out)
     source = open_source(config, dataset)
-    keys, data_sha256 = source.keys[: config.max_panoramas], source.sha256
-    given = PromptFile(config.prompts.file) if config.prompts.file else None
+    keys = source.keys[: config.max_panoramas]
     contestants, weights = contestants_of(config)
-    fingerprint = _fingerprint(config, weights, data_sha256)
-    folder = out / "panoramas"
-    sweep_temporaries(folder)
-    rows: list[Row] = []
+    job = EvalJob(config, dataset, out, _fingerprint(config, weights, source.sha256))
+    sweep_temporaries(job.folder)
+    todo = [index for index, key in enumerate(keys) if read_rows(job.folder / key / ROWS_NAME, job.fingerprint) is None]
     with Progress("eval", total=len(keys), unit="panoramas") as progress:
-        for index, key in enumerate(keys):
-            done = read_rows(folder / key / ROWS_NAME, fingerprint)
-            if done is None:
-                done, files = evaluate_sample(config, source[index], contestants, given)
-                write_folder_atomic(folder / key, {**files, ROWS_NAME: rows_parquet(done, fingerprint)})
-            rows += done
+        for _ in range(len(keys) - len(todo)):
             progress.advance()
+        if evaluator is not None and todo:
+            evaluator(job, todo, progress.advance)
+        else:
+            evaluate_panoramas(job, todo, progress.advance, source, contestants)
+    rows = [row for key in keys for row in _finished(job, key)]
     results = _results(config, source.describe(len(keys)), weights, rows)
-    _save_prompts(out / PROMPTS_NAME, folder, keys, config.protocol_id())
+    _save_prompts(out / PROMPTS_NAME, job.folder, keys, config.protocol_id())
     write_bytes_atomic(out / "results.json", json.dumps(results, indent=1, ensure_ascii=False).encode() + b"\n")
     from eval.report import write_evaluation_report
 
-    write_evaluation_report(out / "report.html", results, folder, config.report_panoramas)
+    write_evaluation_report(out / "report.html", results, job.folder, config.report_panoramas)
     return results
+
+
+def evaluate_panoramas(
+    job: EvalJob, positions: Sequence[int], on_done: Callable[[], None], source: Source | None = None,
+    contestants: Sequence[Contestant] | None = None,
+) -> None:
+    """Evaluate here. Source and contestants are opened and loaded if they are not given; weights that have changed since the job
+    was planned are refused."""
+    source = source or open_source(job.config, job.dataset)
+    if contestants is None:
+        contestants, weights = contestants_of(job.config)
+        if _fingerprint(job.config, weights, source.sha256) != job.fingerprint:
+            raise DataError("the weights or the data that this worker finds are not those that the evaluation was started with: "
+                            "all workers must see the same files")
+    given = PromptFile(job.config.prompts.file) if job.config.prompts.file else None
+    for position in positions:
+        rows, files = evaluate_sample(job.config, source[position], contestants, given)
+        write_folder_atomic(job.folder / source.keys[position], {**files, ROWS_NAME: rows_parquet(rows, job.fingerprint)})
+        on_done()
+
+
+def _finished(job: EvalJob, key: str) -> list[Row]:
+    """The rows of a panorama that has been evaluated."""
+    rows = read_rows(job.folder / key / ROWS_NAME, job.fingerprint)
+    if rows is None:
+        raise DataError(f"{job.folder / key} was evaluated and is not there: all workers must write to one storage")
+    return rows
 
 
 def contestants_of(config: EvalConfig) -> tuple[list[Contestant], WeightsRecord]:
