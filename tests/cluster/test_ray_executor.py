@@ -1,10 +1,14 @@
 """A private Ray that dies under a run: said at once, where Ray's own calls would block."""
 
+import socket
+import threading
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
+from cluster import ray_executor
 from cluster.config import RayConfig
 from cluster.ray_executor import RayExecutor
 from cluster.ray_session import ClusterError, ray_session
@@ -24,3 +28,35 @@ def test_a_dead_private_ray_ends_the_run_with_a_message():
         with pytest.raises(ClusterError, match=r"private Ray of this run died .*goes on from here"):
             executor.slots()
         assert time.monotonic() - begin < 5
+
+
+def test_a_head_that_goes_silent_is_noticed_while_rays_own_calls_hang(monkeypatch):
+    """The head is a real port here; a call of Ray that hangs, as they do without a head, is an event that never comes."""
+    import ray
+
+    server = socket.create_server(("127.0.0.1", 0))
+    address = SimpleNamespace(gcs_address=f"127.0.0.1:{server.getsockname()[1]}")
+    never, calls = threading.Event(), []
+
+    def nodes() -> list[dict]:
+        calls.append(1)
+        if len(calls) > 1:
+            never.wait(60)
+        return [{"Alive": True, "Resources": {"CPU": 3.0}}, {"Alive": False, "Resources": {"CPU": 8.0}}]
+
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: address)
+    monkeypatch.setattr(ray, "nodes", nodes)
+    monkeypatch.setattr(ray_executor, "_LOOK_AT_CLUSTER_S", 0.0)
+    monkeypatch.setattr(ray_executor, "_HEAD_PATIENCE_S", 1.0)
+    executor = RayExecutor(RayConfig())
+    assert executor.slots() == 3
+    begin = time.monotonic()
+    assert executor.slots() == executor.slots() == 3 and time.monotonic() - begin < 0.5  # the second look hangs, we do not
+    server.close()
+    assert executor.slots() == 3  # silent for a moment only
+    time.sleep(1.1)
+    with pytest.raises(ClusterError, match=r"the head of the Ray cluster at 127\.0\.0\.1:\d+ cannot be reached.*goes on from here"):
+        executor.slots()
+    with socket.create_server(("127.0.0.1", int(address.gcs_address.rpartition(":")[2]))):  # it is back
+        assert executor.slots() == 3
+    never.set()
