@@ -8,8 +8,8 @@
 
       quarantine/                       what `pano repair` took out: raw bytes, and which scenes to render again
 
-The folder is a path or any fsspec URL. What the manifest does not name does not exist. Names carry digests, so a new state never writes over a file of the old
-one: whenever a writer dies, readers see the old dataset or the new one, whole.
+The folder is a path or any fsspec URL. What the manifest does not name does not exist. Names carry digests, so a new state
+never writes over a file of the old one: whenever a writer dies, readers see the old dataset or the new one, whole.
 
 Modules: `layout` (names, manifest, index schemas) and `tar` (canonical headers); `plan` (which sample goes where), `build`
 (one shard; the commit) and `write` (packing, and publishing while scenes are made); `read`, `order`, `stream` and `cache`;

@@ -70,14 +70,13 @@ def find(dataset: Dataset, expression: str) -> Matches:
 
 
 def extract(dataset: Dataset, keys: tuple[str, ...], target: Location, products: tuple[str, ...] | None = None) -> list[str]:
-    """Write members of the samples as `<target>/<key>.<suffix>`, read by byte range and checked against their digests; gives
-    their names. `products` (e.g. ('rgb',)) chooses among them; the metadata always comes along."""
+    """Write members of the samples as `<target>/<key>.<suffix>`, read by byte range and checked; gives their names. `products`
+    (e.g. ('rgb',)) chooses among them, and nothing else is read; the metadata always comes along."""
     store, written = Store.at(target), []
     for key in keys:
-        sample = dataset.by_key(check_key(key))
+        sample = dataset.by_key(check_key(key), products)
         for suffix, data in sample.members.items():
-            product = PRODUCT_OF_SUFFIX.get(suffix)
-            if suffix == META_SUFFIX or (product and (products is None or product in products)):
+            if suffix == META_SUFFIX or suffix in PRODUCT_OF_SUFFIX:
                 written.append(f"{key}.{suffix}")
                 store.put(written[-1], data)
     return written

@@ -122,12 +122,12 @@ class Dataset:
             raise IndexError(f"sample {index} of {len(self)}")
         return read_members(self.store, self.samples.slice(index, 1).to_pylist()[0], products)
 
-    def by_key(self, key: str) -> Sample:
-        """The sample called `key`; UsageError with the nearest key if there is none."""
+    def by_key(self, key: str, products: Collection[str] | None = None) -> Sample:
+        """The sample called `key`, as `read` gives it; UsageError with the nearest key if there is none."""
         index = pc.index(self.samples["key"], key).as_py()
         if index < 0:
             raise UsageError(f"{self.folder} has no sample {key!r}.{nearest(key, self.keys)}")
-        return self[index]
+        return self.read(index, products)
 
 
 def read_index(dataset: Location, entry: IndexEntry, schema: pa.Schema) -> pa.Table:

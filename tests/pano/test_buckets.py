@@ -150,10 +150,17 @@ def test_a_query_reads_the_index_and_its_extraction_just_those_samples(s3, run, 
     assert sum(traffic.values()) < total / 4
 
 
-def test_a_bucket_can_be_the_target_of_an_extraction(s3, run):
+def test_an_extraction_of_products_into_a_bucket_reads_their_bytes(s3, run, traffic):
     opened = Dataset.open(f"{s3}/dataset")
-    written = extract(opened, find(opened, "seed == 2").keys, f"{s3}/extracted", ("rgb",))
-    assert sorted(Store.at(f"{s3}/extracted").sizes()) == sorted(written) and len(written) == 4
+    keys = find(opened, "seed == 2").keys
+    traffic.clear()
+    written = extract(opened, keys, f"{s3}/extracted", ("instance",))
+    sizes = Store.at(f"{s3}/extracted").sizes()
+    assert sorted(sizes) == sorted(written) and len(written) == 4
+    rows = [row for row in opened.samples.to_pylist() if row["key"] in keys]
+    least = sum(m["length"] for row in rows for m in row["members"] if m["suffix"] in ("instance.zst", "meta.json"))
+    assert sum(sizes.values()) == least <= sum(traffic.values()) < least + 2048  # what lies between them is a header
+    assert sum(traffic.values()) < sum(row["length"] for row in rows) / 2
 
 
 def test_verify_by_command_finds_what_is_wrong_in_a_bucket(s3, run, capfd):
