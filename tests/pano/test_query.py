@@ -99,5 +99,5 @@ def test_extraction_is_by_byte_range_and_checked(caps_dataset: Path, tmp_path: P
     with pytest.raises(DataError, match="do not have the digest"):
         extract(damaged, (dataset.keys[0],), tmp_path / "never")
     assert not (tmp_path / "never").exists()
-    with pytest.raises(UsageError, match="no product 'rbg'. Did you mean 'rgb'"):
+    with pytest.raises(UsageError, match=r"no product 'rbg'\. Did you mean 'rgb'"):
         extract(dataset, (dataset.keys[0],), tmp_path / "never", ("rbg",))
