@@ -18,7 +18,10 @@ Built = TypeVar("Built")
 
 
 def prefetched(tasks: Iterable[Task], build: Callable[[Task], Built], *, threads: int, ahead: int) -> Generator[Built]:
-    """`map(build, tasks)` with up to `ahead` + 1 results under way on `threads` threads."""
+    """`map(build, tasks)` with up to `ahead` + 1 results under way on `threads` threads; with `ahead` 0 on the caller's own."""
+    if not ahead:
+        yield from map(build, tasks)
+        return
     yield from _ahead(ThreadPoolExecutor(threads, thread_name_prefix="ahead"), tasks, build, ahead)
 
 

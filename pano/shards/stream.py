@@ -20,8 +20,11 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar
 
+import numpy as np
+import pyarrow as pa
 from pydantic import Field, ValidationError
 
 from pano.errors import DataError, UsageError
@@ -30,7 +33,7 @@ from pano.sample import Record
 from pano.shards.cache import ShardCache
 from pano.shards.layout import ShardEntry
 from pano.shards.order import ENDLESS, SampleOrder, Shuffle, by_shard, positions_of_rank
-from pano.shards.read import Dataset, Sample, check_products, checked_sample
+from pano.shards.read import Dataset, Sample, check_products, checked_sample, read_members
 
 Built = TypeVar("Built")
 
@@ -65,6 +68,7 @@ class Line:
         self.dataset, self.shuffle, self.cache, self.products = dataset, shuffle, cache, products
         self.order = SampleOrder(by_shard(dataset.samples["shard"].to_pylist()), shuffle)
         self._shards = {entry.name: entry for entry in dataset.manifest.shards}
+        self._places = Places(dataset.samples)
 
     def reopened(self) -> "Line":
         """The same line with connections of its own: a forked process cannot use those of its parent."""
@@ -73,14 +77,20 @@ class Line:
     def item(self, position: int) -> Item:
         """The item at `position`. DataError names a sample whose bytes are not those that were packed."""
         if self.cache is None or self.dataset.store.local is not None:
-            return Item(position, self.dataset.read(self.order.sample(position), self.products))
+            if self.products is None:
+                return Item(position, self.dataset[self.order.sample(position)])
+            return Item(position, read_members(self.dataset.store, self._places.row(self.order.sample(position)), self.products))
         row = self.dataset.samples.slice(self.order.sample(position), 1).to_pylist()[0]
         return Item(position, self._cached(self.cache, self._shards[row["shard"]], row))
 
     def state(self, position: int) -> StreamState:
         """The state of a run whose next position is `position`."""
         return StreamState(position=position, seed=self.shuffle.seed, window=self.shuffle.window, shuffle=self.shuffle.on,
-                           samples_sha256=samples_sha256(self.dataset))
+                           samples_sha256=self._samples_sha256)
+
+    @cached_property
+    def _samples_sha256(self) -> str:
+        return samples_sha256(self.dataset)
 
     def position(self, state: StreamState | dict[str, Any]) -> int:
         """The position of a state. UsageError where it is that of another line, DataError where it is no state."""
@@ -108,9 +118,33 @@ class Line:
             return checked_sample(row, file.read(row["length"]))
 
 
+class Places:
+    """Where the members of each sample lie, as flat arrays: a row of the index by Arrow takes longer than to read a small
+    sample."""
+
+    def __init__(self, samples: pa.Table) -> None:
+        members = samples["members"].combine_chunks()
+        lengths = members.value_lengths().to_numpy()
+        places = members.flatten()
+        self._first = np.concatenate([[0], np.cumsum(lengths)])
+        suffixes = places.field("suffix").dictionary_encode()
+        self._suffixes, self._codes = suffixes.dictionary.to_pylist(), suffixes.indices.to_numpy()
+        self._offsets, self._lengths = places.field("offset").to_numpy(), places.field("length").to_numpy()
+        self._crcs = places.field("crc32").cast(pa.int64()).fill_null(-1).to_numpy()
+        self._samples = samples
+
+    def row(self, index: int) -> dict[str, Any]:
+        """What `read_members` needs of a sample's row."""
+        members = [{"suffix": self._suffixes[self._codes[at]], "offset": int(self._offsets[at]), "length": int(self._lengths[at]),
+                    "crc32": int(self._crcs[at])} for at in range(self._first[index], self._first[index + 1])]
+        if any(member["crc32"] < 0 for member in members):  # an index of version 1: the whole sample is read
+            return self._samples.slice(index, 1).to_pylist()[0]
+        return {"key": self._samples["key"][index].as_py(), "shard": self._samples["shard"][index].as_py(), "members": members}
+
+
 class Stream(Generic[Built]):
     """The share of one rank. `build(item)` runs on the reading threads and gives what is yielded: the item itself if there
-    is none. `threads` read up to `ahead` items before they are asked for."""
+    is none. `threads` read up to `ahead` items before they are asked for; with `ahead` 0 the caller's own reads."""
 
     def __init__(self, dataset: Dataset, shuffle: Shuffle = Shuffle(), *, rank: int = 0, num_ranks: int = 1,  # noqa: B008
                  epochs: int | None = None, cache: ShardCache | None = None, products: Collection[str] | None = None,
