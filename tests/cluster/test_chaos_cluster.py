@@ -89,13 +89,14 @@ def ray_workers_at_work() -> list[psutil.Process]:
 
 
 def test_ray_workers_killed_every_1_to_3_s(chaos):
+    """Eight of them, as long as there are some at work."""
     import ray
 
     rng = np.random.default_rng(0)
     stop, killed = threading.Event(), []
 
     def kill_some() -> None:
-        while not stop.wait(rng.uniform(1, 3)):
+        while len(killed) < 8 and not stop.wait(rng.uniform(1, 3)):  # fewer than a scene is allowed: slow machines end too
             if workers := ray_workers_at_work():
                 worker = workers[rng.integers(len(workers))]
                 with contextlib.suppress(psutil.Error):
