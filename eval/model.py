@@ -53,7 +53,7 @@ def load_model(config: EvalConfig) -> LoadedModel:
     node = OmegaConf.merge(architecture(settings.size, settings.image_size), {
         "_target_": f"{kind.__module__}.{kind.__qualname__}", "binarize_mask_from_pts_for_mem_enc": True,
         "sam_mask_decoder_extra_args": {
-            "dynamic_multimask_via_stability": True, "dynamic_multimask_stability_delta": 0.05,
+            "dynamic_multimask_via_stability": settings.size != "micro", "dynamic_multimask_stability_delta": 0.05,
             "dynamic_multimask_stability_thresh": 0.98,
         },
     })

@@ -7,8 +7,8 @@ architecture is refused with the size it looks like. PanoSAM2's parts are extra 
 holds, and a model of other parts refuses it by name; only a plain SAM2 may begin one with parts.
 
 `micro` is a SAM2.1 of 4 M parameters for work from random weights (bench/learns.py): tiny's YAML with a narrower, shorter
-trunk, a width of 128 and one mask per click instead of three, whose choice is a second thing to learn. No official file
-fits it.
+trunk, a width of 128 and one mask per click instead of three, whose choice is a second thing to learn (so `pano eval` never falls
+back to three masks either). No official file fits it.
 """
 
 import hashlib

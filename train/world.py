@@ -12,6 +12,7 @@ gone, those who did come read who did not, and say so by name: `LostRank`. So it
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -89,8 +90,9 @@ class World:
             if tensor.is_cuda:
                 tensor[:1].cpu()  # NCCL says nothing until its result is asked for
         except RuntimeError as error:
-            late = _late(store, self.num_ranks, meeting)
-            who = f"rank{'s' if len(late) > 1 else ''} {', '.join(map(str, late))} of {self.num_ranks}" if late else "another rank"
+            who = _who_is_late(store, self.num_ranks, meeting)
+            if self.is_main:
+                time.sleep(ASK_STORE_S)  # it may keep the store, and the others have to ask too
             raise LostRank(f"{who} did not come to meeting {meeting} of this run: hanging, killed or out of memory (rank "
                            f"{self.rank} waited: {str(error).splitlines()[0][:200]}). Run the same command again to go on from "
                            "the last checkpoint") from error
@@ -133,18 +135,17 @@ def _store() -> Any:
         return None
 
 
-def _late(store: Any, num_ranks: int, meeting: int) -> list[int]:
-    """Ranks that have not come to `meeting`. Where the store's own host (rank 0, without torchrun) is gone: that one."""
+def _who_is_late(store: Any, num_ranks: int, meeting: int) -> str:
+    """The ranks that have not come to `meeting`, in words."""
     late = []
-    for rank in range(num_ranks):
-        key = f"panoforge/{rank}"
-        try:
-            store.wait([key], timedelta(seconds=ASK_STORE_S))
-            if int(store.get(key)) < meeting:
-                late.append(rank)
-        except RuntimeError:  # of which DistError and its kin are
-            return [*late, rank]
-    return late
+    try:
+        for rank in range(num_ranks):
+            key = f"panoforge/{rank}"
+            if not store.check([key]) or int(store.get(key)) < meeting:
+                late.append(str(rank))
+    except RuntimeError:  # of which torch's DistError is one
+        return f"rank 0 of {num_ranks} (or one whose loss it reported before it ended)"
+    return f"rank{'s' if len(late) > 1 else ''} {', '.join(late)} of {num_ranks}" if late else "another rank"
 
 
 def flatten_gradients(parameters: Sequence["nn.Parameter"]) -> "Tensor":

@@ -71,6 +71,44 @@ def test_killed_at_random_steps_it_ends_bit_equal(caps_dataset: Path, tmp_path: 
     assert (killed / "checkpoints/model.pt").read_bytes() == (straight / "checkpoints/model.pt").read_bytes()
 
 
+MEETING = """
+import os, sys, time
+import torch
+from train.world import LostRank, World
+world = World.detect()
+with world.joined(torch.device("cpu"), 6.0):
+    assert world.sum([1.0, world.rank], torch.device("cpu")) == [3.0, 3.0]
+    assert world.gather_texts("x" * world.rank, torch.device("cpu")) == ["", "x", "xx"]
+    if world.rank == 1:
+        time.sleep(60) if sys.argv[1] == "hang" else os._exit(9)
+    try:
+        world.sum([1.0], torch.device("cpu"))
+    except LostRank as error:
+        print(error, flush=True)
+        os._exit(3)
+"""
+
+
+@pytest.mark.parametrize("how", ["hang", "exit"])
+def test_who_does_not_come_to_a_meeting_is_named_by_the_others(how: str):
+    """Three ranks under no launcher of ours: the second stops coming. Both others say its name and end, soon."""
+    from train.launch import free_port
+
+    common = {**environment(), "WORLD_SIZE": "3", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    ranks = [subprocess.Popen([sys.executable, "-c", MEETING, how], env={**common, "RANK": str(r), "LOCAL_RANK": str(r)},
+                              stdout=subprocess.PIPE, text=True) for r in range(3)]
+    try:
+        for rank in (0, 2):
+            said, _ = ranks[rank].communicate(timeout=240)
+            assert ranks[rank].returncode == 3
+            assert "rank 1 of 3 did not come to meeting 4 of this run: hanging, killed or out of memory" in said
+            assert f"(rank {rank} waited" in said
+    finally:
+        for process in ranks:
+            process.kill()
+            process.communicate()
+
+
 @pytest.mark.parametrize(("sent", "said"), [
     (signal.SIGKILL, r"rank 1 was killed by signal 9"), (signal.SIGSTOP, r"rank 1 of 2 did not come to meeting \d+")])
 def test_a_dead_or_hung_rank_ends_all_within_a_minute(caps_dataset: Path, tmp_path: Path, sent: int, said: str):
