@@ -79,6 +79,12 @@ def test_nothing_is_unpickled():
             assert "allow_pickle=True" not in text, path
 
 
+def test_test_modules_have_names_of_their_own():
+    """pytest refuses two of one name, but only where both are collected: each alone would pass."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert not {name for name in names if names.count(name) > 1}
+
+
 def test_every_module_says_what_it_is():
     missing = [str(path.relative_to(ROOT)) for where in OURS for path in sources(where)
                if path.stat().st_size and ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) is None]
