@@ -5,7 +5,7 @@ writer. All read it shuffled, whole samples, in one process; each sample's colou
 function. Ours reads the members that are decoded and no others, and compares them with their checksums; the peers read
 whole samples and check nothing. First asserted: every reader gives every sample once, with the same bytes.
 
-Resuming at 90 % of an epoch of 300 small panoramas (512×256): seconds until the first batch. webdataset has no state and
+Resuming at 90 % of an epoch of 800 small panoramas (512×256): seconds until the first batch. webdataset has no state and
 must skip, which takes as long as the epoch is; the others load theirs.
 """
 
@@ -31,7 +31,7 @@ from pano.staged import write_staged
 
 SUFFIXES = ("depth.zst", "instance.zst", "meta.json", "rgb.jpg")
 SHARD_BYTES = 64 << 20  # what the peers' writers take for a good size
-MANY = 300
+MANY = 800
 NEEDED = ("rgb", "instance")  # what training decodes
 TARGETS = {"webdataset": 1, "litdata": 1, "mosaicml-streaming": 1}
 Members = dict[str, bytes]
