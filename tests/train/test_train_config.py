@@ -38,7 +38,8 @@ def test_what_cannot_run_is_refused(changes: dict, message: str):
 def test_digest_covers_the_numbers_and_nothing_else():
     base = small_config()
     for key in SCHEDULE_ONLY:
-        other = {"device": "auto", "tensorboard": True, "devices": 2, "validate_split": "test"}.get(key, 77)
+        other = {"device": "auto", "tensorboard": True, "devices": 2, "validate_split": "test", "async_save": False,
+                 "export": ["safetensors"], "recompute": True, "wandb": "project"}.get(key, 77)
         assert small_config(**{key: other, "clips_per_step": 2}).sha256() == base.sha256(), key
     for changes in ({"seed": 1}, {"steps": 5}, {"optim": {"lr": 2e-4}}, {"clip": {"frames": 2}}, {"prompt": {"box": 0.1}}):
         assert small_config(**changes).sha256() != base.sha256(), changes
