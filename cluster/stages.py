@@ -38,7 +38,7 @@ def render_stage(config: RenderJobConfig) -> Any:
         entry.update(
             scenes={state: summary.count(state) for state in ("done", "rejected", "failed")}, panoramas=summary.panoramas,
             reasons=summary.reasons, made_now=summary.made_now,
-            core_seconds_by_phase=summary.seconds_by_phase, core_hours=round(summary.tally.core_hours, 4),
+            seconds_by_phase=summary.seconds_by_phase, core_hours=round(summary.tally.core_hours, 4),
         )
     return summary
 

@@ -12,7 +12,7 @@ differs in five places, each tested against upstream:
   not encoded into a memory that nobody will read. Both change what is kept and computed, not what is learnt.
 
 With `recompute` the mask decoder (for each click on each frame), the layers of the memory attention and the memory encoder keep
-only their inputs and are run again in the backward pass: the same gradients to the bit, half of the memory, a quarter more time.
+only their inputs and are run again in the backward pass: the same gradients to the bit, less memory, more time.
 """
 
 from collections.abc import Callable, Mapping

@@ -37,9 +37,10 @@ class Shards:
 
     def clip(self, position: int) -> "VideoDatapoint":
         plan = self.plan(position)
+        sample = self.dataset.read(plan.sample, ("rgb", "instance"))  # depth and normals are nine tenths of the bytes
         if self.config.clip.frames_are == "panorama":
-            return whole_clip(self.dataset[plan.sample], plan, self.config.clip, self.config.model.image_size)
-        return build_clip(self.dataset[plan.sample], plan, self.config.clip, self.config.model.image_size,
+            return whole_clip(sample, plan, self.config.clip, self.config.model.image_size)
+        return build_clip(sample, plan, self.config.clip, self.config.model.image_size,
                           clicks=self.config.prompt.sphere_click > 0)
 
     def sha256(self) -> str:
