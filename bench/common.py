@@ -70,16 +70,21 @@ def use_one_thread() -> None:
 
 
 def interleave(work: Mapping[str, Callable[[], object]], repeats: int = 5) -> dict[str, list[float]]:
-    """CPU seconds of each piece of work, `repeats` times in turn, after one warm-up round."""
+    """CPU seconds of each piece of work, `repeats` times in turn, after one warm-up round. As in `timeit` the garbage collector
+    rests meanwhile: a collection before each piece would empty the caches, which costs what takes milliseconds most."""
     seconds: dict[str, list[float]] = {name: [] for name in work}
     for function in work.values():
         function()
-    for _ in range(max(5, repeats)):
-        for name, function in work.items():
-            gc.collect()
-            begin = time.process_time()
-            function()
-            seconds[name].append(time.process_time() - begin)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(max(5, repeats)):
+            for name, function in work.items():
+                begin = time.process_time()
+                function()
+                seconds[name].append(time.process_time() - begin)
+    finally:
+        gc.enable()
     return seconds
 
 

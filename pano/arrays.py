@@ -81,16 +81,20 @@ def read_header(data: bytes | memoryview) -> ArrayHeader:
     return ArrayHeader(shape, dtype, rows_per_band, tuple(offsets.tolist()))
 
 
-def decode_array(data: bytes | memoryview, rows: tuple[int, int] | None = None) -> NDArray:
+def decode_array(data: bytes | memoryview, rows: tuple[int, int] | None = None, *, out: NDArray | None = None) -> NDArray:
     """Decode an array, or its rows [start, stop) only. Raises DataError for damage; never allocates more than the
-    checked header says, and refuses bands whose own size disagrees with it."""
+    checked header says, and refuses bands whose own size disagrees with it. `out` takes a whole array (rows None) of that shape
+    and dtype instead of a new one: a third of the time of a 4K label map is the kernel clearing fresh pages."""
     header = read_header(data)
     start, stop = (0, header.shape[0]) if rows is None else rows
     if not 0 <= start < stop <= header.shape[0]:
         raise ValueError(f"rows must satisfy 0 <= start < stop <= {header.shape[0]}, got {start}, {stop}")
     step = header.rows_per_band
     first, last = start // step, -(-stop // step)
-    out = np.empty((min(last * step, header.shape[0]) - first * step, *header.shape[1:]), header.dtype)
+    if out is None:
+        out = np.empty((min(last * step, header.shape[0]) - first * step, *header.shape[1:]), header.dtype)
+    elif rows is not None or out.shape != header.shape or out.dtype != header.dtype or not out.flags.c_contiguous:
+        raise ValueError(f"out must be a C-ordered {header.dtype} {header.shape} for all rows, got {out.dtype} {out.shape}")
     decompressor = zstandard.ZstdDecompressor()
     view = memoryview(data)
     for band in range(first, last):

@@ -103,3 +103,14 @@ def test_sizes_are_capped_before_allocating():
 def test_other_arrays_are_refused():
     with pytest.raises(ValueError, match="got int64"):
         encode_array(np.zeros((2, 2), np.int64))
+
+
+def test_decoding_into_memory_that_is_there():
+    labels = np.arange(64 * 128, dtype=np.uint16).reshape(64, 128)
+    data, out = encode_array(labels), np.zeros((64, 128), np.uint16)
+    assert np.shares_memory(decode_array(data, out=out), out) and np.array_equal(out, labels)
+    for wrong in (np.zeros((64, 127), np.uint16), np.zeros((64, 128), np.uint8), np.zeros((128, 64), np.uint16).T):
+        with pytest.raises(ValueError, match="out must be a C-ordered uint16"):
+            decode_array(data, out=wrong)
+    with pytest.raises(ValueError, match="for all rows"):
+        decode_array(data, (0, 8), out=out)
