@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import ValidationError
 
-from pano.errors import DataError
+from pano.errors import DataError, StorageError
 from pano.sample import Record, SampleMeta
 from pano.shards.tar import Member
 from pano.store import Location, Store
@@ -77,7 +77,12 @@ def read_manifest(dataset: Location) -> Manifest:
     """The dataset's manifest. StorageError when there is none, DataError when it does not parse or fit."""
     store = Store.at(dataset)
     path = f"{store}/{MANIFEST_NAME}"
-    if store.size(MANIFEST_NAME) > MAX_MANIFEST_BYTES:
+    try:
+        size = store.size(MANIFEST_NAME)
+    except StorageError as error:
+        raise StorageError(f"{error}. Is {store} the folder of a packed dataset? If its manifest was lost, `pano repair {store}` makes "
+                           "it again from the shards") from None
+    if size > MAX_MANIFEST_BYTES:
         raise DataError(f"{path} is over the cap of {MAX_MANIFEST_BYTES} bytes")
     data = store.read(MANIFEST_NAME)
     try:

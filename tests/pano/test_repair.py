@@ -12,7 +12,7 @@ import pytest
 import synthetic
 
 from pano.cli import main
-from pano.errors import DataError
+from pano.errors import DataError, StorageError
 from pano.shards.layout import read_manifest
 from pano.shards.read import Dataset
 from pano.shards.repair import repair
@@ -270,3 +270,9 @@ def test_a_bucket_is_repaired_as_a_folder(original, tmp_path, capfd):
         with pytest.raises(SystemExit):
             main(["repair", store.url])
         assert "nothing to repair" in capfd.readouterr().out
+
+
+def test_who_misses_a_manifest_is_sent_here(dataset: Path) -> None:
+    (dataset / "manifest.json").unlink()
+    with pytest.raises(StorageError, match=r"manifest.json: it does not exist.*`pano repair .*dataset` makes it again"):
+        Dataset.open(dataset)
