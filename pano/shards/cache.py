@@ -52,8 +52,9 @@ class ShardCache:
         self._path(entry).unlink(missing_ok=True)
 
     def bytes(self) -> int:
-        """What the folder holds, parts included."""
-        return sum(status.st_size for _, status in self._files())
+        """What the folder holds, parts included, at one moment: nobody makes room meanwhile."""
+        with storage_errors(self.folder), _locked(self.folder / ".lock"):
+            return sum(status.st_size for _, status in self._files())
 
     def _path(self, entry: ShardEntry) -> Path:
         return self.folder / f"{entry.sha256}.tar"
@@ -75,7 +76,8 @@ class ShardCache:
             try:
                 self._make_room(file, part, entry.bytes)
                 _download(file, entry, dataset)
-                os.replace(part, self._path(entry))
+                with _locked(self.folder / ".lock"):  # who counts the files must not miss it between its two names
+                    os.replace(part, self._path(entry))
             except BaseException:
                 part.unlink(missing_ok=True)
                 raise

@@ -80,8 +80,8 @@ def read_manifest(dataset: Location) -> Manifest:
     try:
         size = store.size(MANIFEST_NAME)
     except StorageError as error:
-        raise StorageError(f"{error}. Is {store} the folder of a packed dataset? If its manifest was lost, `pano repair {store}` makes "
-                           "it again from the shards") from None
+        raise StorageError(f"{error}. Is {store} the folder of a packed dataset? If its manifest was lost, "
+                           f"`pano repair {store}` makes it again from the shards") from None
     if size > MAX_MANIFEST_BYTES:
         raise DataError(f"{path} is over the cap of {MAX_MANIFEST_BYTES} bytes")
     data = store.read(MANIFEST_NAME)
