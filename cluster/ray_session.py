@@ -8,6 +8,7 @@ RAY_AUTH_TOKEN, as Ray reads them.
 """
 
 import contextlib
+import functools
 import logging
 import os
 import re
@@ -76,12 +77,13 @@ def _connect(config: RayConfig, cpus: int | None, dashboard: bool) -> None:
 
     def start() -> None:
         ray.shutdown()
-        ray.init(
-            address="local",  # none at all would join a cluster that somebody started on this machine
-            num_cpus=cpus or len(os.sched_getaffinity(0)), include_dashboard=dashboard, dashboard_host="127.0.0.1",
-            object_store_memory=_OBJECT_STORE_BYTES, log_to_driver=False, logging_level=logging.ERROR,
-            _node_ip_address="127.0.0.1" if config.listen == "loopback" else None,
-        )
+        with _a_job_port_of_its_own():
+            ray.init(
+                address="local",  # none at all would join a cluster that somebody started on this machine
+                num_cpus=cpus or len(os.sched_getaffinity(0)), include_dashboard=dashboard, dashboard_host="127.0.0.1",
+                object_store_memory=_OBJECT_STORE_BYTES, log_to_driver=False, logging_level=logging.ERROR,
+                _node_ip_address="127.0.0.1" if config.listen == "loopback" else None,
+            )
 
     patiently(start)
 
@@ -96,6 +98,22 @@ def patiently(start: Callable[[], Node]) -> Node:
             if last or "timed out during startup" not in str(error):
                 raise
     raise AssertionError
+
+
+@contextlib.contextmanager
+def _a_job_port_of_its_own() -> Iterator[None]:
+    """Ray's agent, which starts jobs, listens on 52365 and `ray.init` has no word for another: beside a second Ray on the
+    machine it gives up without a word, and jobs find "no available agent"."""
+    from ray._private import parameter
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    before, parameter.RayParams = parameter.RayParams, functools.partial(parameter.RayParams, dashboard_agent_listen_port=port)
+    try:
+        yield
+    finally:
+        parameter.RayParams = before
 
 
 @contextlib.contextmanager
