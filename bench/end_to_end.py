@@ -9,41 +9,13 @@ same to 1e-3. Memory is what a forked process needs beyond the model and the pan
 On a GPU: 4096×2048, 50 objects, 1024². On a CPU: 2048×1024, 20 objects, 256², views of 512²; --quick 1024×512, 8 objects, 128².
 """
 
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from bench.common import Outcome, Peer, arguments, finish, interleave, median, spread, use_one_thread, version
-from bench.merge import peak_bytes
+from bench.merge import CLAMP, peak_bytes
+from bench.merge import plain as plain_merge
 from bench.propagate import picture_of_caps, plain_official
-
-CLAMP = 10.0
-
-
-def plain_merge(views: Sequence[Any], said: Sequence[Any], n: int, width: int, height: int) -> Any:
-    """Full-panorama grid_sample of every frame's masks as they come: merged logits N×H×W."""
-    import torch
-
-    from eval.frames import EDGE_WEIGHT
-    from pano.sphere import pixel_to_direction, view_rotation
-
-    at = pixel_to_direction(np.arange(width)[None, :], np.arange(height)[:, None], width, height).astype(np.float32)
-    device = said[0].logits.device
-    directions = torch.from_numpy(at).to(device)
-    above, total = torch.zeros(n, height, width, device=device), torch.zeros(height, width, device=device)
-    for frame in said:
-        view = views[frame.frame]
-        local = directions @ torch.from_numpy(view_rotation(view).astype(np.float32)).to(device)
-        place = local[..., :2] / (local[..., 2:] * np.tan(np.radians(view.fov_deg) / 2))
-        seen = (local[..., 2] > 1e-6) & (place.abs() <= 1).all(dim=-1)
-        tent = (1 - place.abs()).clamp(0, 1)
-        weight = torch.where(seen, EDGE_WEIGHT + (1 - EDGE_WEIGHT) * tent[..., 0] * tent[..., 1], 0.0)
-        logits = frame.logits.clamp(-CLAMP, CLAMP)[None]
-        sampled = torch.nn.functional.grid_sample(logits, place[None], padding_mode="border", align_corners=False)[0]
-        above[torch.from_numpy(frame.objects).to(device)] += sampled * weight
-        total += weight
-    return above / total
 
 
 def main() -> None:

@@ -28,18 +28,19 @@ def plain(views: Sequence, frames: Sequence, n: int, width: int, height: int):
     from pano.sphere import pixel_to_direction, view_rotation
 
     directions = pixel_to_direction(np.arange(width)[None, :], np.arange(height)[:, None], width, height)
-    at = torch.from_numpy(directions.astype(np.float32))
-    above, total = torch.zeros(n, height, width), torch.zeros(height, width)
+    device = frames[0].logits.device
+    at = torch.from_numpy(directions.astype(np.float32)).to(device)
+    above, total = torch.zeros(n, height, width, device=device), torch.zeros(height, width, device=device)
     for frame in frames:
         view = views[frame.frame]
-        local = at @ torch.from_numpy(view_rotation(view).astype(np.float32))
+        local = at @ torch.from_numpy(view_rotation(view).astype(np.float32)).to(device)
         place = local[..., :2] / (local[..., 2:] * np.tan(np.radians(view.fov_deg) / 2))
         seen = (local[..., 2] > 1e-6) & (place.abs() <= 1).all(dim=-1)
         tent = (1 - place.abs()).clamp(0, 1)
         weight = torch.where(seen, EDGE_WEIGHT + (1 - EDGE_WEIGHT) * tent[..., 0] * tent[..., 1], 0.0)
         logits = frame.logits.clamp(-CLAMP, CLAMP)[None]
         sampled = torch.nn.functional.grid_sample(logits, place[None], padding_mode="border", align_corners=False)[0]
-        above[torch.from_numpy(frame.objects)] += sampled * weight
+        above[torch.from_numpy(frame.objects).to(device)] += sampled * weight
         total += weight
     return above / total
 

@@ -22,7 +22,7 @@ def main() -> None:
     request = json.loads(Path(sys.argv[1]).read_bytes())
     time.sleep(float(os.environ["PANOFORGE_SLEEP_S"]))
     scene, attempt = request["scene"], int(Path(sys.argv[1]).parent.name.split("-")[1])
-    to_crash = Path(sys.argv[1]).parents[2].name.startswith("crash")  # RUN/work/ATTEMPT/job.json
+    to_crash = Path(sys.argv[1]).parents[2].name.startswith("crash")  # of the run whose job file this is
     if to_crash and crashes(scene["index"], attempt, float(os.environ["PANOFORGE_CRASH_P"])):
         os.abort()
     key = f"{scene['key']}-c0"

@@ -5,7 +5,6 @@ Built from the ledger's columns and one listing of the staged panoramas, without
 only if every panorama that its record names is really staged; a lost panorama makes its scene open again.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from enum import IntEnum
 
@@ -137,8 +136,3 @@ def _recall_open(book: Book, table: pa.Table, states: NDArray, index: NDArray, a
             book.faults[scene] = []
         elif outcome == "fault":
             book.faults[scene].append((_FAULTS[detail["fault"]], detail["reason"]))
-
-
-def summary_of_states(book: Book) -> Counter[str]:
-    """How many scenes are in each state, by its name in lower case."""
-    return Counter({state.name.lower(): book.count(state) for state in State})

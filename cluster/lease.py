@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from cluster.process import start_ticks
-from cluster.store import Store
 from pano.errors import UserError
 from pano.report import duration
+from pano.store import Store
 
 BEAT_S = 5.0
 PATIENCE = 4  # beats that a foreign driver may miss

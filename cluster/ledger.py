@@ -27,9 +27,9 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from cluster.policy import Fault, Profile
-from cluster.store import Store
 from pano.errors import ConfigError, DataError
 from pano.sample import Record
+from pano.store import Store
 
 FAN_IN = 16
 COMPACT_EVERY = 500

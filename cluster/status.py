@@ -5,7 +5,6 @@ its lines and its JSON. Nothing is asked of the driver but its beat, so a run on
 """
 
 import contextlib
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -173,8 +172,3 @@ def as_lines(status: RunStatus) -> list[str]:
               for task in list(status.live.get("oldest", ()))[: min(3, status.running)]]
     lines += [f"  slow: {scene} took {duration(seconds)}" for scene, seconds in t.slowest[:3]]
     return lines
-
-
-def status_json(run: Path) -> str:
-    """`pano status RUN --json`."""
-    return json.dumps(read_status(run).as_json())
