@@ -2,11 +2,14 @@
 
 The copy is made before `save` returns, in CPU memory, so the next step may change every tensor. One save is under way at a
 time: a second one waits for the first. What goes wrong in the thread (a full disk) comes out of the next call of `check`,
-`save` or `wait`, in its own words; the trainer calls `check` before every step. The order of writing, with `latest` last, is
-`checkpoints.save`'s.
+`save` or `wait`, in its own words; the trainer calls `check` before every step. A training that ends in an error or a signal
+still waits for the save under way (`settled`): the state is kept, and whoever continues finds one writer only. The order of
+writing, with `latest` last, is `checkpoints.save`'s.
 """
 
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +46,19 @@ class Saver:
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
+
+    @contextmanager
+    def settled(self) -> Iterator[None]:
+        """Whatever ends the block, nothing is being saved after it. An error of the block goes on, with that of the save as a note."""
+        try:
+            yield
+        except BaseException as error:
+            try:
+                self.wait()
+            except Exception as unsaved:
+                error.add_note(f"The save under way failed too: {type(unsaved).__name__}: {unsaved}")
+            raise
+        self.wait()
 
 
 def snapshot(value: Any) -> Any:

@@ -77,7 +77,7 @@ class Trainer:
     def run(self, log: RunLog) -> None:
         """Train to the last step, saving every `checkpoint_every` steps and at the end."""
         config = self.config
-        with reproducible(self.device, config.torch_threads):
+        with reproducible(self.device, config.torch_threads), self.saver.settled():
             begin = time.perf_counter()
             for forwards in self.source.steps(self.step_done, self.world.rank, self.world.num_ranks):
                 self.saver.check()

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,28 @@ def test_saves_do_not_overtake_each_other(tmp_path: Path):
         saver.save(state_at(step), wait=step == 5)
     assert load_latest(tmp_path, print).step == 5
     assert sorted(p.name for p in tmp_path.glob("step-*.pt")) == ["step-00000004.pt", "step-00000005.pt"]
+
+
+@pytest.mark.parametrize("save_fails", [False, True])
+def test_an_error_of_the_training_waits_for_the_save_under_way(tmp_path: Path, monkeypatch, save_fails: bool):
+    """A slow save (0.3 s) has begun when the training raises: its state is there when the error comes out, or its error is a note."""
+    real = checkpoints.save
+
+    def slow(*args) -> Path:
+        time.sleep(0.3)
+        if save_fails:
+            raise StorageError("the disk is full")
+        return real(*args)
+
+    monkeypatch.setattr(checkpoints, "save", slow)
+    saver = Saver(tmp_path, 2)
+    with pytest.raises(KeyboardInterrupt) as caught, saver.settled():
+        saver.save(state_at(3), wait=False)
+        raise KeyboardInterrupt
+    if save_fails:
+        assert "the disk is full" in caught.value.__notes__[0]
+    else:
+        assert load_latest(tmp_path, print).step == 3
 
 
 def test_snapshot_follows_containers():

@@ -1,6 +1,7 @@
 """Whole runs, small: bit-equal resume, the export in plain sam2, bad losses, the record of a run."""
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,11 @@ class Killed(BaseException):
 def test_resumed_run_is_bit_equal(caps_dataset: Path, straight: Path, tmp_path: Path, monkeypatch, kill_at: int):
     """Killed in step 2 (before any checkpoint) or 4 (a step after one), then run again: the same losses and weights, to the bit."""
     config = small_config(ema_decay=0.9)
-    real_step = Trainer.step
+    real_step, real_save = Trainer.step, checkpoints.save
+
+    def slow_save(*args):  # so slow that it is still under way at the kill: the run waits for it
+        time.sleep(2)
+        return real_save(*args)
 
     def step(self, forwards):
         if self.step_done == kill_at:
@@ -50,6 +55,7 @@ def test_resumed_run_is_bit_equal(caps_dataset: Path, straight: Path, tmp_path: 
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "step", step)
+        patch.setattr(checkpoints, "save", slow_save)
         with pytest.raises(Killed):
             run_training(config, caps_dataset, tmp_path)
     (tmp_path / "metrics.jsonl").open("a").write('{"step": 3, "lo')  # the kill fell into a write
