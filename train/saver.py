@@ -49,7 +49,7 @@ class Saver:
 
     @contextmanager
     def settled(self) -> Iterator[None]:
-        """Whatever ends the block, nothing is being saved after it. An error of the block goes on, with that of the save as a note."""
+        """Whatever ends the block, nothing is being saved after it. An error of the block goes on, with the save's as a note."""
         try:
             yield
         except BaseException as error:

@@ -52,7 +52,7 @@ def test_saves_do_not_overtake_each_other(tmp_path: Path):
 
 @pytest.mark.parametrize("save_fails", [False, True])
 def test_an_error_of_the_training_waits_for_the_save_under_way(tmp_path: Path, monkeypatch, save_fails: bool):
-    """A slow save (0.3 s) has begun when the training raises: its state is there when the error comes out, or its error is a note."""
+    """A slow save (0.3 s) has begun when the training raises: its state is there when the error comes out, or it is a note."""
     real = checkpoints.save
 
     def slow(*args) -> Path:
@@ -63,9 +63,14 @@ def test_an_error_of_the_training_waits_for_the_save_under_way(tmp_path: Path, m
 
     monkeypatch.setattr(checkpoints, "save", slow)
     saver = Saver(tmp_path, 2)
-    with pytest.raises(KeyboardInterrupt) as caught, saver.settled():
-        saver.save(state_at(3), wait=False)
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with saver.settled():
+            saver.save(state_at(3), wait=False)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        interrupted()
     if save_fails:
         assert "the disk is full" in caught.value.__notes__[0]
     else:
