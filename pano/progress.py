@@ -41,7 +41,7 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         if self._bar:
             self._bar.stop()
-        else:
+        elif self.done or value is None:  # what was refused before it began needs no second line
             self._line()
 
     def advance(self, count: int = 1) -> None:

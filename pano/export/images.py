@@ -5,13 +5,14 @@ the cylinder.
 """
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pano.export.frames import Counts, Entry, Frame, Job, Part, join_counts, join_lists, masks_of
+from pano.export.frames import Counts, Entry, Frame, Job, Part, join_lists, masks_of
 from pano.export.jsonlists import json_lists
 from pano.sample import decode_product, encode_product
 
@@ -57,9 +58,9 @@ def _image_entry(job: Job, number: int, frame: Frame) -> Entry:
 def yolo_part(job: Job, index: int, frames: list[Frame]) -> Part:
     """images/, labels/<name>.txt (class x1 y1 x2 y2 …, relative). A polygon has neither holes nor parts: holes are filled,
     parts are joined by a bridge of no width, as Ultralytics does with COCO."""
-    polygons = 0
+    polygons, images = 0, []
     for number, frame in enumerate(frames, start=1):
-        _image_entry(job, number, frame)
+        images.append(_image_entry(job, number, frame)["file_name"])
         lines = []
         for id_ in np.unique(frame.labels[frame.labels > 0]).tolist():
             mask = frame.labels == id_
@@ -69,15 +70,27 @@ def yolo_part(job: Job, index: int, frames: list[Frame]) -> Part:
                 lines.append(f"{category} " + " ".join(f"{value:.6f}" for value in points.ravel()))
         job.out.put(f"labels/{frame.name}.txt", "".join(f"{line}\n" for line in lines).encode())
         polygons += len(lines)
-    return Part(job.dataset.key(index), counts={"images": len(frames), "annotations": polygons})
+    return Part(job.dataset.key(index), counts={"images": len(frames), "annotations": polygons},
+                extra=(job.dataset.split(index), images))
 
 
 def yolo_join(job: Job, parts: Iterator[Part]) -> Counts:
-    """data.yaml."""
-    counts = join_counts(job, parts)
+    """<split>.txt, the dataset's own splits as lists of images, and data.yaml. That has no `path`: Ultralytics takes the folder
+    of the file then, where a relative one would mean the folder that training is started in. It demands a train and a val: one
+    that the dataset lacks is a split that it has."""
+    counts, lists = Counter[str](), defaultdict[str, list[str]](list)
+    for part in parts:
+        counts.update(part.counts)
+        split, images = part.extra
+        lists[split] += images
+    for split, images in lists.items():
+        job.out.put(f"{split}.txt", "".join(f"./images/{name}\n" for name in images).encode())
+    stand_in = {"train": next(iter(lists), "train"), "val": "test" if "test" in lists else next(iter(lists), "train")}
+    named = stand_in | {split: split for split in lists}
+    splits = "".join(f"{key}: {split}.txt\n" for key, split in named.items())
     names = "".join(f"  {category.id - 1}: {json.dumps(category.name)}\n" for category in job.categories.values())
-    job.out.put("data.yaml", f"path: .\ntrain: images\nval: images\nnames:\n{names}".encode())
-    return counts
+    job.out.put("data.yaml", f"{splits}names:\n{names}".encode())
+    return dict(counts)
 
 
 def outline(mask: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -20,7 +20,16 @@ from numpy.typing import NDArray
 
 from pano.errors import DataError, UsageError, nearest
 from pano.sample import META_SUFFIX, PRODUCT_OF_SUFFIX, PRODUCTS, SampleMeta, decode_meta, decode_product
-from pano.shards.layout import INSTANCE_SCHEMA, SAMPLE_SCHEMA, SAMPLE_SCHEMA_1, IndexEntry, Manifest, read_manifest, upgraded
+from pano.shards.layout import (
+    SAMPLE_SCHEMA,
+    SAMPLE_SCHEMA_1,
+    SCHEMA_VERSION,
+    IndexEntry,
+    Manifest,
+    read_manifest,
+    upgraded_instances,
+    upgraded_samples,
+)
 from pano.store import Location, Store
 
 MAX_INDEX_BYTES = 8 << 30
@@ -101,9 +110,13 @@ class Dataset:
         """The key of sample `index`."""
         return self.samples["key"][index].as_py()
 
+    def split(self, index: int) -> str:
+        """The split of sample `index`."""
+        return self.samples["split"][index].as_py()
+
     def instances(self) -> pa.Table:
         """The instance index (of all splits)."""
-        return read_index(self.store, self.manifest.instance_index, INSTANCE_SCHEMA)
+        return read_instances(self.store, self.manifest)
 
     def __len__(self) -> int:
         return self.samples.num_rows
@@ -146,14 +159,20 @@ def read_index(dataset: Location, entry: IndexEntry, schema: pa.Schema) -> pa.Ta
     return table
 
 
+def read_instances(dataset: Location, manifest: Manifest) -> pa.Table:
+    """The instance index, in the columns of today. DataError where it is not the one that the manifest says."""
+    table = read_index(dataset, manifest.instance_index, manifest.instance_schema)
+    return table if manifest.schema_version >= 3 else upgraded_instances(table)
+
+
 def read_table(data: bytes, schema: pa.Schema) -> pa.Table:
-    """The table of an index file's bytes. DataError for other columns than those of schema version 1 or 2."""
+    """The table of an index file's bytes. DataError for other columns than those of a known schema version."""
     # One thread and no dataset layer: an index is small, and Arrow's thread pool can abort a process that exits at once.
     table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     if schema == SAMPLE_SCHEMA and table.schema == SAMPLE_SCHEMA_1:
-        table = upgraded(table)
+        table = upgraded_samples(table)
     if table.schema != schema:
-        raise DataError("an index file has other columns than those of schema version 1 or 2")
+        raise DataError(f"an index file has other columns than those of schema versions 1 to {SCHEMA_VERSION}")
     return table
 
 

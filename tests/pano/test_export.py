@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import synthetic
+import yaml
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
@@ -22,7 +23,7 @@ from pano.export.videos import palette_png
 from pano.sample import InstanceLabel, Pose, SampleMeta, instance_table
 from pano.scan import ScanSpec
 from pano.shards.read import Dataset
-from pano.shards.write import pack
+from pano.shards.write import PackOptions, pack
 from pano.staged import write_staged
 from pano.store import Store
 
@@ -98,7 +99,7 @@ def test_small_instances_are_left_out_when_asked(dataset: Dataset, tmp_path: Pat
 
 def test_yolo_polygons_paint_the_masks(dataset: Dataset, options: ExportOptions, tmp_path: Path) -> None:
     export(dataset, "yolo-seg", tmp_path, options)
-    names = [line.split(": ")[1].strip('"') for line in (tmp_path / "data.yaml").read_text().splitlines() if line.startswith("  ")]
+    names = list(yaml.safe_load((tmp_path / "data.yaml").read_text())["names"].values())
     assert names == sorted({"sofa", "lamp", "plant"})
     polygons = 0
     for name, frame in pictures_of(dataset, options).items():
@@ -122,6 +123,22 @@ def test_yolo_polygons_paint_the_masks(dataset: Dataset, options: ExportOptions,
                 assert np.array_equal(painted, filled)
             polygons += 1
     assert polygons > 10
+
+
+def test_yolo_splits_are_those_of_the_dataset(tmp_path: Path) -> None:
+    """Read as Ultralytics' `check_det_dataset` does: no `path` means the folder of the file; ./ in a list means the list's."""
+    dataset = Dataset.open(synthetic.dataset(tmp_path, scenes=12, cameras=1, width=64,
+                                             options=PackOptions(splits=(("train", 0.5), ("test", 0.5)))))
+    export(dataset, "yolo-seg", tmp_path / "yolo")
+    data = yaml.safe_load((tmp_path / "yolo" / "data.yaml").read_text())
+    assert set(data) == {"train", "val", "test", "names"} and sorted(data["names"]) == list(range(len(data["names"])))
+    assert data["val"] == data["test"] == "test.txt"  # Ultralytics demands a val; this dataset has none
+    found = {split: [(tmp_path / "yolo" / line).resolve() for line in (tmp_path / "yolo" / data[split]).read_text().splitlines()]
+             for split in ("train", "test")}
+    assert all(path.is_file() and path.parent.name == "images" for paths in found.values() for path in paths)
+    assert {split: [path.stem for path in paths] for split, paths in found.items()} == {
+        split: [key for i, key in enumerate(dataset.keys) if dataset.split(i) == split] for split in ("train", "test")}
+    assert min(len(paths) for paths in found.values()) > 0
 
 
 def test_an_outline_goes_around_all_parts() -> None:
