@@ -37,7 +37,8 @@ def stage(staged: Path, scene: int, camera: int, width: int = 256, *, n_caps: in
     """Stage one such panorama (rgb, instance, depth) and return its key."""
     rng = np.random.default_rng([scene, camera])
     rgb, labels = caps(rng, width, n_caps)
-    names = {i: InstanceLabel(f"cap_{i}", ("sofa", "lamp", "plant")[i % 3], f"Cap.{i:03d}") for i in range(1, n_caps + 1)}
+    names = {i: InstanceLabel(f"cap_{i}", ("sofa", "lamp", "plant")[i % 3], f"Cap.{i:03d}", visibility=(1 / i, None)[i % 4 == 3])
+             for i in range(1, n_caps + 1)}  # any share will do: what follows the renderer only carries it
     key = f"caps-{scene:06d}-c{camera}"
     arrays = {
         "rgb.jpg": rgb, "instance.zst": labels,

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from pano.errors import UsageError
 from pano.sample import META_SUFFIX, PRODUCT_OF_SUFFIX
-from pano.shards.layout import INSTANCE_SCHEMA, SAMPLE_SCHEMA, SAMPLE_SCHEMA_1, IndexEntry, Manifest
+from pano.shards.layout import SAMPLE_SCHEMA, SAMPLE_SCHEMA_1, IndexEntry, Manifest
 from pano.shards.read import Dataset
 
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
@@ -73,7 +73,7 @@ class Facts:
         """Name, file and schema of the two index tables."""
         samples = SAMPLE_SCHEMA_1 if self.manifest.schema_version == 1 else SAMPLE_SCHEMA
         return (("samples", self.manifest.sample_index, samples),
-                ("instances", self.manifest.instance_index, INSTANCE_SCHEMA))
+                ("instances", self.manifest.instance_index, self.manifest.instance_schema))
 
 
 def facts_of(dataset: Dataset) -> Facts:

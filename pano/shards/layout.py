@@ -13,6 +13,7 @@ from pano.shards.tar import Member
 from pano.store import Location, Store
 
 MANIFEST_NAME = "manifest.json"
+SCHEMA_VERSION: Literal[3] = 3  # 2 added checksums of members to the index, 3 the visibility of instances; 1 and 2 are still read
 MAX_MANIFEST_BYTES = 256 << 20
 DEFAULT_SPLITS = {"train": 0.9, "val": 0.05, "test": 0.05}
 
@@ -29,7 +30,7 @@ SAMPLE_SCHEMA = pa.schema([
     ("clearance_m", pa.float64()), ("notes", pa.list_(pa.string())), ("config_sha256", pa.string()),
 ])
 
-# The sample index of schema version 1: members had no checksums of their own. Still read, see `upgraded`.
+# The sample index of schema version 1: members had no checksums of their own. Still read, see `upgraded_samples`.
 SAMPLE_SCHEMA_1 = SAMPLE_SCHEMA.set(SAMPLE_SCHEMA.get_field_index("members"),
                                     pa.field("members", pa.list_(pa.struct(_MEMBER_FIELDS_1))))
 
@@ -37,7 +38,11 @@ INSTANCE_SCHEMA = pa.schema([
     ("key", pa.string()), ("id", pa.int32()), ("name", pa.string()), ("category", pa.string()), ("source_object", pa.string()),
     ("flags", pa.list_(pa.string())), ("pixels", pa.int64()), ("area_sr", pa.float64()),
     ("u0", pa.int32()), ("v0", pa.int32()), ("width", pa.int32()), ("height", pa.int32()),
+    ("visibility", pa.float64()),  # null where the metadata does not say
 ])
+
+# The instance index of schema versions 1 and 2. Still read, see `upgraded_instances`.
+INSTANCE_SCHEMA_2 = INSTANCE_SCHEMA.remove(INSTANCE_SCHEMA.get_field_index("visibility"))
 
 
 class ShardEntry(Record):
@@ -62,7 +67,7 @@ class IndexEntry(Record):
 class Manifest(Record):
     """`manifest.json`: the dataset's commit point."""
 
-    schema_version: Literal[1, 2] = 2
+    schema_version: Literal[1, 2, 3] = SCHEMA_VERSION
     format: Literal["panoforge-dataset"] = "panoforge-dataset"
     samples: int
     instances: int
@@ -71,6 +76,11 @@ class Manifest(Record):
     shards: tuple[ShardEntry, ...]
     sample_index: IndexEntry
     instance_index: IndexEntry
+
+    @property
+    def instance_schema(self) -> pa.Schema:
+        """The columns of the instance index that this manifest names."""
+        return INSTANCE_SCHEMA if self.schema_version >= 3 else INSTANCE_SCHEMA_2
 
 
 def read_manifest(dataset: Location) -> Manifest:
@@ -89,8 +99,8 @@ def read_manifest(dataset: Location) -> Manifest:
         return Manifest.model_validate_json(data)
     except ValidationError as error:
         first = error.errors()[0]
-        raise DataError(f"{path} is not a manifest of schema version 1 or 2: {'.'.join(map(str, first['loc'])) or 'document'}: "
-                        f"{first['msg']}") from None
+        raise DataError(f"{path} is not a manifest of schema versions 1 to {SCHEMA_VERSION}: "
+                        f"{'.'.join(map(str, first['loc'])) or 'document'}: {first['msg']}") from None
 
 
 def split_of(scene: str, splits: dict[str, float], salt: str = "") -> str:
@@ -105,8 +115,13 @@ def split_of(scene: str, splits: dict[str, float], salt: str = "") -> str:
     return list(splits)[-1]
 
 
-def upgraded(samples: pa.Table) -> pa.Table:
-    """A sample index of schema version 1 as one of version 2; its members' checksums are null."""
+def upgraded_instances(instances: pa.Table) -> pa.Table:
+    """An instance index of schema version 1 or 2 as one of version 3; visibilities are null."""
+    return instances.append_column(INSTANCE_SCHEMA.field("visibility"), pa.nulls(instances.num_rows, pa.float64()))
+
+
+def upgraded_samples(samples: pa.Table) -> pa.Table:
+    """A sample index of schema version 1 as one of today; its members' checksums are null."""
     members = samples["members"].combine_chunks()
     places = members.flatten()
     columns = [places.field(name) for name, _ in _MEMBER_FIELDS_1]
@@ -134,6 +149,7 @@ def instance_rows(meta: SampleMeta) -> list[dict]:
     """The rows of the instance index for one sample."""
     return [
         {"key": meta.key, "id": row.id, "name": row.name, "category": row.category, "source_object": row.source_object,
-         "flags": list(row.flags), "pixels": row.pixels, "area_sr": row.area_sr, **row.box.model_dump()}
+         "flags": list(row.flags), "pixels": row.pixels, "area_sr": row.area_sr, **row.box.model_dump(),
+         "visibility": row.visibility}
         for row in meta.instances
     ]

@@ -2,6 +2,7 @@
 
     find(dataset, "category == 'sofa' and sr > 0.01")          samples with at least one such instance
     find(dataset, "'seam' in flags and not 'structure' in flags")
+    find(dataset, "visibility > 0.5 and px > 100")             at least half of it unhidden; never where that is unknown
     find(dataset, "source == 'infinigen2.rooms/kitchen' and n_instances >= 100 and split == 'train'")
 
 An expression is a small part of Python: columns, numbers, strings, lists of them, comparisons (also chained), `in`, `and`,
@@ -30,7 +31,7 @@ SAMPLE_COLUMNS = ("key", "split", "shard", "source", "scene", "seed", "camera", 
 # Name in expressions → column of the instance index. The box's size would hide the panorama's, so it has another name.
 INSTANCE_COLUMNS = {"id": "id", "name": "name", "category": "category", "source_object": "source_object", "flags": "flags",
                     "pixels": "pixels", "px": "pixels", "area_sr": "area_sr", "sr": "area_sr", "u0": "u0", "v0": "v0",
-                    "box_width": "width", "box_height": "height"}
+                    "box_width": "width", "box_height": "height", "visibility": "visibility"}
 COLUMNS = (*SAMPLE_COLUMNS, *INSTANCE_COLUMNS)
 _COMPARISONS: dict[type[ast.cmpop], Callable] = {
     ast.Eq: pc.equal, ast.NotEq: pc.not_equal, ast.Lt: pc.less, ast.LtE: pc.less_equal, ast.Gt: pc.greater,

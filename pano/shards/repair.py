@@ -34,7 +34,7 @@ from pano.shards.layout import (
     read_manifest,
     sample_row,
 )
-from pano.shards.read import read_index, read_table
+from pano.shards.read import read_index, read_instances, read_table
 from pano.shards.salvage import Damaged, Good, Salvage, salvage, scene_named, split_of_shard
 from pano.shards.tar import TRAILER
 from pano.store import Location, Store
@@ -171,7 +171,7 @@ def _says_the_same(known: _Known, manifest: Manifest, store: Store) -> bool:
     if old is None or known.samples is None or old.schema_version == manifest.schema_version:
         return False
     with contextlib.suppress(UserError):
-        read_index(store, old.instance_index, INSTANCE_SCHEMA)
+        read_instances(store, old)
         return old.shards == manifest.shards and old.samples == manifest.samples and old.instances == manifest.instances
     return False
 

@@ -21,9 +21,8 @@ import numpy as np
 import pyarrow as pa
 
 from pano.errors import UserError
-from pano.sample import META_SUFFIX, PRODUCT_OF_SUFFIX, check_product, decode_meta, decode_product, table_faults
+from pano.sample import META_SUFFIX, PRODUCT_OF_SUFFIX, SampleMeta, check_product, decode_meta, decode_product, table_faults
 from pano.shards.layout import (
-    INSTANCE_SCHEMA,
     MANIFEST_NAME,
     SAMPLE_SCHEMA,
     Manifest,
@@ -32,7 +31,7 @@ from pano.shards.layout import (
     read_manifest,
     sample_row,
 )
-from pano.shards.read import MAX_SAMPLE_BYTES, read_index
+from pano.shards.read import MAX_SAMPLE_BYTES, read_index, read_instances
 from pano.shards.tar import BLOCK, TRAILER, Member, header, padded
 from pano.store import Location, Store
 
@@ -66,7 +65,7 @@ def verify(dataset: Location, *, deep: bool = False, on_sample: Callable[[str], 
     except UserError as error:
         return VerifyReport(0, (Fault(manifest.sample_index.name, None, str(error)),))
     try:
-        instances = _Instances.of(read_index(store, manifest.instance_index, INSTANCE_SCHEMA))
+        instances = _Instances.of(read_instances(store, manifest), manifest.schema_version)
     except UserError as error:
         faults.append(Fault(manifest.instance_index.name, None, str(error)))
         instances = None
@@ -114,13 +113,14 @@ def _by_shard(manifest: Manifest, samples: pa.Table, faults: list[Fault]) -> Ite
 @dataclass(frozen=True)
 class _Instances:
     """The instance index, and where each sample's rows are in it. Rows of one sample that do not lie together are told by
-    a length of −1, and given as rows that no sample has."""
+    a length of −1, and given as rows that no sample has. `schema_version` is the manifest's."""
 
     table: pa.Table
+    schema_version: int
     rows_of: dict[str, tuple[int, int]] = field(repr=False)
 
     @classmethod
-    def of(cls, table: pa.Table) -> "_Instances":
+    def of(cls, table: pa.Table, schema_version: int) -> "_Instances":
         table = table.combine_chunks()
         codes = table["key"].combine_chunks().dictionary_encode()
         indices = codes.indices.to_numpy(zero_copy_only=False)
@@ -131,11 +131,15 @@ class _Instances:
         for begin, end in zip(first.tolist(), ends.tolist(), strict=False):
             key = keys[indices[begin]]
             rows_of[key] = (begin, -1) if key in rows_of else (begin, end - begin)
-        return cls(table, rows_of)
+        return cls(table, schema_version, rows_of)
 
-    def of_sample(self, key: str) -> list[dict]:
-        begin, length = self.rows_of.get(key, (0, 0))
-        return [{}] if length < 0 else self.table.slice(begin, length).to_pylist()
+    def fits(self, meta: SampleMeta) -> bool:
+        """Whether the sample's rows say what its metadata say. An index of before version 3 has no visibility."""
+        begin, length = self.rows_of.get(meta.key, (0, 0))
+        rows = instance_rows(meta)
+        if self.schema_version < 3:
+            rows = [row | {"visibility": None} for row in rows]
+        return length >= 0 and self.table.slice(begin, length).to_pylist() == rows
 
 
 class _Walker:
@@ -191,8 +195,7 @@ class _Walker:
         elif each and hashlib.sha256(data).hexdigest() != row["sha256"]:
             yield "its bytes do not have the digest of the index"
         else:
-            instances = self._instances.of_sample(row["key"]) if self._instances else None
-            yield from sample_faults(row, data, split, instances, deep=self._deep)
+            yield from sample_faults(row, data, split, self._instances.fits if self._instances else None, deep=self._deep)
 
     def _read(self, file: Any, length: int) -> memoryview:
         """The next `length` bytes, or what is left, in a buffer that the next call overwrites."""
@@ -205,9 +208,10 @@ class _Walker:
         return view[:filled]
 
 
-def sample_faults(row: dict, data: memoryview, split: str, instances: list[dict] | None = None, *, deep: bool) -> Iterator[str]:
+def sample_faults(row: dict, data: memoryview, split: str, indexed: Callable[[SampleMeta], bool] | None = None, *, deep: bool
+                  ) -> Iterator[str]:
     """What is wrong with a sample whose digest fits, because the packer or the index lied. `row` is its row of the sample
-    index, `data` its bytes, `instances` its rows of the instance index (None: they are not asked for)."""
+    index, `data` its bytes; `indexed` says whether the instance index fits its metadata (None: that is not asked)."""
     at = 0
     members: dict[str, memoryview] = {}
     for member in row["members"]:
@@ -229,13 +233,13 @@ def sample_faults(row: dict, data: memoryview, split: str, instances: list[dict]
         yield f"has no {META_SUFFIX}"
         return
     try:
-        yield from _content_faults(row, members, split, instances, deep)
+        yield from _content_faults(row, members, split, indexed, deep)
     except UserError as error:
         yield str(error)
 
 
-def _content_faults(row: dict, members: dict[str, memoryview], split: str, instances: list[dict] | None, deep: bool
-                    ) -> Iterator[str]:
+def _content_faults(row: dict, members: dict[str, memoryview], split: str, indexed: Callable[[SampleMeta], bool] | None,
+                    deep: bool) -> Iterator[str]:
     meta = decode_meta(bytes(members[META_SUFFIX]))
     if {*meta.products, META_SUFFIX} != set(members):
         yield f"metadata lists {sorted(meta.products)}, the sample holds {sorted(members)}"
@@ -243,7 +247,7 @@ def _content_faults(row: dict, members: dict[str, memoryview], split: str, insta
                      None if m["crc32"] is None else zlib.crc32(members[m["suffix"]])) for m in row["members"]]
     if sample_row(meta, split, row["shard"], row["offset"], row["length"], row["sha256"], places) != row:
         yield "its row of the sample index disagrees with its metadata or its members' checksums"
-    if instances is not None and instances != instance_rows(meta):
+    if indexed is not None and not indexed(meta):
         yield "its rows of the instance index disagree with its metadata"
     for suffix, data in members.items():
         name = PRODUCT_OF_SUFFIX.get(suffix)

@@ -27,9 +27,17 @@ import pyarrow as pa
 from pano.errors import DataError, UsageError
 from pano.sample import META_SUFFIX, check_key
 from pano.shards.build import INDEX, SHARDS, BuildTask, BuiltShard, build_shard, commit
-from pano.shards.layout import DEFAULT_SPLITS, INSTANCE_SCHEMA, MANIFEST_NAME, SAMPLE_SCHEMA, Manifest, read_manifest, split_of
+from pano.shards.layout import (
+    DEFAULT_SPLITS,
+    MANIFEST_NAME,
+    SAMPLE_SCHEMA,
+    SCHEMA_VERSION,
+    Manifest,
+    read_manifest,
+    split_of,
+)
 from pano.shards.plan import Candidate, ShardPlan, pack_order, plan_shards, scene_of
-from pano.shards.read import read_index
+from pano.shards.read import read_index, read_instances
 from pano.shards.tar import TRAILER, sample_length
 from pano.staged import differences, list_staged, read_staged_meta, staged_sizes
 from pano.store import Location, Store
@@ -177,14 +185,16 @@ class _Published:
         if store.get(MANIFEST_NAME) is None:
             return None
         manifest = read_manifest(store)
-        return cls(manifest, read_index(store, manifest.sample_index, SAMPLE_SCHEMA),
-                   read_index(store, manifest.instance_index, INSTANCE_SCHEMA))
+        return cls(manifest, read_index(store, manifest.sample_index, SAMPLE_SCHEMA), read_instances(store, manifest))
 
     def lengths(self) -> dict[str, int]:
         return dict(zip(self.samples["key"].to_pylist(), self.samples["length"].to_pylist(), strict=True))
 
     def kept(self, plans: Sequence[ShardPlan]) -> dict[str, BuiltShard]:
-        """The published shards that hold just what is planned, by stem. Index rows lie in the order of the shards."""
+        """The published shards that hold just what is planned, by stem. Index rows lie in the order of the shards. None are
+        kept where the index is of an older schema: it lacks what the metadata say, so that they are read again."""
+        if self.manifest.schema_version != SCHEMA_VERSION:
+            return {}
         planned = {plan.stem: plan.keys for plan in plans}
         keys = self.samples["key"].to_pylist()
         instances_to = np.concatenate([[0], np.cumsum(self.samples["n_instances"].to_numpy())])

@@ -18,6 +18,8 @@ CASES = {
     "category != 'plant' and seed >= 2 and camera == 1": lambda s, i: i.category != "plant" and s.seed >= 2 and s.camera == 1,
     "'p_3' in name and width == 256": lambda s, i: "p_3" in i.name and s.width == 256,
     "u0 > -1 and id not in [1, 2, 3, 4, 5]": lambda s, i: i.id > 5,
+    "visibility > 0.3": lambda s, i: i.visibility is not None and i.visibility > 0.3,
+    "visibility <= 0.5 and camera == 0": lambda s, i: i.visibility is not None and i.visibility <= 0.5 and s.camera == 0,
     "category == 'unicorn'": lambda s, i: False,
 }
 

@@ -141,7 +141,7 @@ def test_damaged_index_and_manifest_are_refused(copy):
         Dataset.open(copy)
     assert "the index is damaged" in verify(copy).faults[0].what
     (copy / "manifest.json").write_text("{}")
-    with pytest.raises(DataError, match="not a manifest of schema version 1"):
+    with pytest.raises(DataError, match="not a manifest of schema versions 1 to 3"):
         Dataset.open(copy)
     (copy / "manifest.json").unlink()
     with pytest.raises(StorageError, match="does not exist"):
