@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ class Chaos:
     """A run folder, and what its scenes' attempts do (see chaos_worker)."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.run = folder, folder / "run"
+        self.folder, self.run, self.scratch = folder, folder / "run", folder.parent / "scratch"
 
     def plan(self, plan: dict[int, list[str]]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -41,7 +42,8 @@ class Chaos:
 
     def assert_exact(self, scenes: int, failed: set[int] = frozenset(), rejected: set[int] = frozenset(), cameras: int = 1) -> None:
         """The heart of every chaos test: accepted panoramas are the job's list less what was given up with a reason, each
-        once and whole; nobody is left running, and nothing half-written is left lying."""
+        once and whole; nobody is left running, nothing half-written is left lying, and Ray has all its resources back (or is
+        gone itself, where it was the run's own)."""
         from datagen.config import plan_scenes
 
         jobs = plan_scenes(self.job(scenes, cameras_per_scene=cameras))
@@ -55,26 +57,40 @@ class Chaos:
         assert {i for i, record in last.items() if record.outcome == "quarantined"} == failed
         assert all(last[i].reason for i in failed | rejected)
         assert {record.index for record in records if record.outcome == "rejected"} == rejected
+        assert_resources_are_returned()
         assert orphans(self.folder) == []
         leftovers = [path for path in self.run.rglob("*") if path.name.startswith(".tmp-")]
         assert leftovers == [] and not (self.run / "work").exists()
         assert self.ledger.store.names("attempts") == []
+        assert [path for path in self.scratch.rglob("*") if not path.name.startswith("panoforge-")] == []
 
 
-def orphans(chaos: Path, patience_s: float = 10.0) -> list[str]:
-    """Living processes of this test: workers and what they started carry CHAOS in their environment. What was just killed
-    may take a moment to go."""
+def assert_resources_are_returned(seconds: float = 60) -> None:
+    """All that the connected Ray has is available; nothing to say where none is connected."""
+    import ray
+
+    if ray.is_initialized():
+        wait_for(lambda: all(ray.available_resources().get(name) == amount for name, amount in ray.cluster_resources().items()),
+                 seconds)
+
+
+def orphans(chaos: Path, patience_s: float = 15.0) -> list[str]:
+    """Living processes of this test: all that it started carry CHAOS in their environment, Ray's own too. While a Ray of this
+    process is up, only workers and what they started count. What was just killed may take a moment to go."""
+    import ray
+
     end = time.monotonic() + patience_s
-    while (found := _of_this_test(chaos)) and time.monotonic() < end:
+    while (found := _of_this_test(chaos, only_workers=ray.is_initialized())) and time.monotonic() < end:
         time.sleep(0.2)
     return found
 
 
-def _of_this_test(chaos: Path) -> list[str]:
+def _of_this_test(chaos: Path, *, only_workers: bool) -> list[str]:
     found = []
     for process in psutil.process_iter():
         try:
-            ours = process.environ().get("CHAOS") == str(chaos) and "PANOFORGE_ATTEMPT" in process.environ()
+            environment = process.environ()
+            ours = environment.get("CHAOS") == str(chaos) and (not only_workers or "PANOFORGE_ATTEMPT" in environment)
             if ours and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(" ".join(process.cmdline()))
         except psutil.Error:
@@ -100,5 +116,9 @@ def chaos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Chaos:
     monkeypatch.setenv("CHAOS", str(tmp_path / "chaos"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "cluster")]))
     result = Chaos(tmp_path / "chaos")
+    monkeypatch.setenv("RAY_TMPDIR", tempfile.gettempdir())  # Ray's sockets need a short path
+    monkeypatch.setenv("TMPDIR", str(result.scratch))
+    monkeypatch.setattr(tempfile, "tempdir", str(result.scratch))
+    result.scratch.mkdir()
     result.plan({})
     return result

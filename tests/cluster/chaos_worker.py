@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -58,6 +59,7 @@ def behaviour(request: SceneRequest) -> str:
 
 def segfault(request: SceneRequest) -> None:
     make(request, 0)
+    tempfile.mkstemp(dir=tempfile.mkdtemp())  # as Blender leaves some
     os.kill(os.getpid(), signal.SIGSEGV)
 
 

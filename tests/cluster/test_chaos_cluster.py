@@ -9,7 +9,7 @@ import time
 import numpy as np
 import psutil
 import pytest
-from chaos_runs import done, orphans, wait_for
+from chaos_runs import assert_resources_are_returned, done, orphans, wait_for
 
 from cluster.config import RayConfig
 from cluster.policy import Fault
@@ -37,13 +37,6 @@ def add_node(cluster, **arguments):
     return patiently(lambda: cluster.add_node(**arguments))
 
 
-def assert_everything_is_returned() -> None:
-    import ray
-
-    wait_for(lambda: all(ray.available_resources().get(name) == amount for name, amount in ray.cluster_resources().items()
-                         if name in ("CPU", "memory")), 60)
-
-
 def faults(chaos) -> list[Fault]:
     return [record.fault for record in chaos.ledger.records() if record.outcome == "fault"]
 
@@ -67,7 +60,7 @@ def test_raylets_killed_every_20_s_cost_no_attempt(chaos):
                 killed += 1
                 runner.join(20)
             runner.join(300)
-            assert_everything_is_returned()
+            assert_resources_are_returned()
         finally:
             ray.shutdown()
     summary, = finished
@@ -112,7 +105,7 @@ def test_ray_workers_killed_every_1_to_3_s(chaos):
         finally:
             stop.set()
             killer.join()
-        assert_everything_is_returned()
+        assert_resources_are_returned()
         ray.shutdown()
     assert len(killed) >= 3 and summary.count("done") == 16
     chaos.assert_exact(16)
@@ -123,6 +116,8 @@ def test_ray_workers_killed_every_1_to_3_s(chaos):
 def test_the_head_is_lost(chaos, tmp_path, what):
     """The driver ends in bounded time, and says so where Ray lets it live that long (the driver is on the head's node, and
     Ray ends a process whose own node died); on a new cluster the same command makes what is missing."""
+    import ray
+
     chaos.plan({index: ["sleep 1"] for index in range(20)})
     file = tmp_path / "job.yaml"
     file.write_text(chaos.job(20).model_dump_json())
@@ -150,5 +145,10 @@ def test_the_head_is_lost(chaos, tmp_path, what):
     with cluster_of(head, SMALL, SMALL) as (cluster, _):
         again = subprocess.run(command(cluster.address), capture_output=True, text=True, timeout=240, check=False)
         assert again.returncode == 0, again.stderr
+        ray.init(address=cluster.address, log_to_driver=False)
+        try:
+            assert_resources_are_returned()
+        finally:
+            ray.shutdown()
     chaos.assert_exact(20)
     assert all(chaos.starts(index) == 1 for index in before)

@@ -9,12 +9,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from chaos_runs import wait_for
 
 from cluster import submit as submit_module
 from cluster.config import RayConfig, SubmitConfig
 from cluster.ray_session import ray_session
+from cluster.status import read_status
 from cluster.submit import Job, load_job
 from pano.errors import ConfigError, UsageError
+from pano.shards.layout import read_manifest
+from train.log import read_metrics
 
 
 @pytest.fixture
@@ -65,7 +69,7 @@ def test_a_cluster_that_is_coming_up_is_waited_for(monkeypatch):
 
 def pano(*arguments: object, **change: str | None) -> subprocess.CompletedProcess:
     environment = {name: value for name, value in {**os.environ, **change}.items() if value is not None}
-    return subprocess.run([sys.executable, "-m", "pano.cli", *map(str, arguments)], capture_output=True, text=True, timeout=200,
+    return subprocess.run([sys.executable, "-m", "pano.cli", *map(str, arguments)], capture_output=True, text=True, timeout=600,
                           check=False, env=environment)
 
 
@@ -112,6 +116,37 @@ class TestOnACluster:
         assert done.returncode == 0 and "ray job logs" in done.stderr
         refused = pano("submit", "eval", config, "--no-follow")
         assert refused.returncode == 2 and "must be followed" in refused.stderr
+
+
+@pytest.mark.ray
+@pytest.mark.render
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_room_is_rendered_trained_on_and_scored_by_jobs(address, tmp_path):
+    """The chain through the job port: a real Infinigen room, SAM2 made small, nothing but the submit verb on the way."""
+    chain, run, small = tmp_path / "chain.yaml", tmp_path / "run", {"size": "micro", "image_size": 128}
+    chain.write_text(yaml.safe_dump({
+        "run": str(run),
+        "submit": {"cpus": 0.5, "python": sys.executable, "env": {"PYTHONPATH": str(Path(__file__).parents[2])}},
+        "render": {"sources": [{"source": "infinigen2.rooms", "rooms": ["bathroom"]}], "scenes": 1, "cameras_per_scene": 2,
+                   "width": 256, "height": 128, "samples": 1, "denoise": False, "camera": {"choose": "random"},
+                   "packing": {"while_rendering": True, "splits": {"train": 1.0}}},
+        "train": {"model": small, "clip": {"frames": 2, "max_objects": 1}, "prompt": {"corrections": 0}, "steps": 2,
+                  "clips_per_step": 1, "torch_threads": 1, "loader_threads": 1, "device": "cpu"},
+        "eval": {"methods": ["direct"], "model": {**small, "checkpoint": str(run / "checkpoints" / "model.pt")},
+                 "instances": {"max_per_panorama": 2}},
+    }))
+    rendered = pano("submit", "render", chain, "--address", address)
+    assert rendered.returncode == 0, rendered.stdout + rendered.stderr
+    assert read_status(run).state == "finished" and read_manifest(run / "dataset").samples == 2
+    trained = pano("submit", "train", chain, "--address", address)
+    assert trained.returncode == 0, trained.stdout + trained.stderr
+    assert [row["step"] for row in read_metrics(run / "metrics.jsonl")][-1] == 2 and (run / "checkpoints" / "model.pt").is_file()
+    scored = pano("submit", "eval", chain, "--address", address)
+    assert scored.returncode == 0 and str(run / "report.html") in scored.stdout, scored.stdout + scored.stderr
+    import ray
+
+    wait_for(lambda: ray.available_resources().get("CPU") == ray.cluster_resources()["CPU"], 60)
 
 
 @pytest.mark.ray
