@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from datagen.config import RenderConfig
 from eval.config import EvalConfig
@@ -17,6 +18,19 @@ from pano.shards.write import DEFAULT_SHARD_BYTES, PackOptions
 from train.config import TrainConfig
 
 LEDGER, DATASET = "ledger", "dataset"  # folders of a run
+
+
+def _not_a_url(value: object) -> object:
+    """A path of the form s3://bucket would quietly become the folder `s3:`."""
+    if isinstance(value, str) and "://" in value:
+        raise PydanticCustomError(
+            "folder", "expected a folder that every node mounts (NFS, a shared claim, a local disk for one machine), not a URL: "
+            "scenes and checkpoints are committed by renaming, which buckets cannot do. What may be in a bucket: the ledger "
+            "(ledger=s3://…) and the dataset (pano pack RUN --to s3://…)")
+    return value
+
+
+RunFolder = Annotated[Path, BeforeValidator(_not_a_url)]
 
 
 class RayConfig(Config):
@@ -82,7 +96,7 @@ class RenderJobConfig(RenderConfig):
     """`pano render`: the render config, the run folder, Ray, limits, packing and prices. `ledger` is an fsspec URL (default: a
     folder of the run); `worker` is the module that makes a scene, `python -m WORKER JOB.json` as `datagen.worker` defines."""
 
-    run: Path
+    run: RunFolder
     ledger: str | None = None
     worker: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*$")] = "datagen.worker"
     ray: RayConfig = RayConfig()
@@ -98,7 +112,7 @@ class RenderJobConfig(RenderConfig):
 class TrainJobConfig(TrainConfig):
     """`pano train`: the training config, the run folder and the dataset (default: the run's own)."""
 
-    run: Path
+    run: RunFolder
     dataset: Path | None = None
 
     @property
@@ -111,7 +125,7 @@ class EvalJobConfig(EvalConfig):
     many Ray tasks evaluate panoramas at once (1: no Ray). Scores do not depend on `workers`; videos are evaluated in one
     process."""
 
-    run: Path
+    run: RunFolder
     dataset: Path | None = None
     workers: Annotated[int, Field(ge=1)] = 1
     ray: RayConfig = RayConfig()

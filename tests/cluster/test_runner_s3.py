@@ -3,13 +3,29 @@
 import buckets
 import pytest
 
+from cluster.config import TrainJobConfig, sections_of
 from cluster.ledger import Ledger
 from cluster.runner import render
 from cluster.status import read_status
+from pano.config import load_config
+from pano.errors import ConfigError
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
+
+def test_a_run_folder_is_a_folder(tmp_path):
+    """Path("s3://bucket/run") would be a folder called s3: of the working folder."""
+    file = tmp_path / "job.yaml"
+    file.write_text("run: s3://bucket/run\nscenes: 1\n")
+    said = r"run: expected a folder that every node mounts .* not a URL: .*ledger=s3://.*pano pack RUN --to s3://.* got 's3://bucket/run'"
+    with pytest.raises(ConfigError, match=said):
+        sections_of(file, [])
+    file.write_text("run: here\n")
+    with pytest.raises(ConfigError, match=said):
+        load_config(file, TrainJobConfig, ["run=s3://bucket/run"])
 
 
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_run_with_its_ledger_in_a_bucket(chaos):
     chaos.plan({1: ["segfault", "ok"], 2: ["refuse"]})
     with buckets.bucket() as url:
