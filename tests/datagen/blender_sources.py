@@ -17,7 +17,7 @@ from blender_scenes import ball, lamp, settings, take, thing
 from mathutils import Euler
 
 from datagen import defects, extension, geometry, glass, materials, oracle, render
-from datagen.cameras import choose_poses, free_places, matrix_rows, world_from_pano
+from datagen.cameras import candidates, choose_poses, free_places, greedy_coverage, matrix_rows, world_from_pano
 from datagen.config import CameraSettings, QualitySettings, SceneJob
 from datagen.instances import SceneInstances, upright_box
 from datagen.quality import RejectedScene
@@ -168,8 +168,9 @@ def rays(out: Path) -> dict[str, object]:
             "shifted": plain(shifted)}
 
 
-def two_rooms() -> list[list[float]]:
-    """Where cameras stand in two closed rooms side by side, two regions: with two cameras, one in each."""
+def two_rooms() -> list[list]:
+    """Where cameras stand in two closed rooms side by side, two regions: with two cameras, one in each. Then free ones, and
+    those again. And which places of the first room are preferred, evaluated in two orders."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
     names, regions = [], []
     for number, x in enumerate((0.0, 20.0)):
@@ -183,8 +184,14 @@ def two_rooms() -> list[list[float]]:
         regions.append(Region((x - 1, -1, 0), (x + 1, 1, 3), 0.0))
     geometry.prepare([thing(name) for name in names], subdivision_cap=0)
     poses = choose_poses(scene_surface(), regions, True, CameraSettings(), QualitySettings(), 2, 5)
-    free = choose_poses(scene_surface(), regions, True, CameraSettings(placement="free", tilt_deg=10), QualitySettings(), 8, 5)
-    return [[list(pose.position_m) for pose in poses], [[pose.position_m[2], pose.pitch_deg, pose.roll_deg] for pose in free]]
+    free, again = ([[*pose.position_m, pose.yaw_deg, pose.pitch_deg, pose.roll_deg] for pose in choose_poses(
+        scene_surface(), regions, True, CameraSettings(placement="free", tilt_deg=10), QualitySettings(), 8, 5)] for _ in range(2))
+    points = candidates(regions[0], CameraSettings(), np.random.default_rng(5))
+    preferred = []
+    for order in (points, points[::-1]):
+        found, _ = free_places(scene_surface(), order, True, 0.35, QualitySettings())
+        preferred.append([found[index].position.tolist() for index in greedy_coverage(found, 6)])
+    return [[list(pose.position_m) for pose in poses], free, again, preferred]
 
 
 def places() -> dict[str, list[int]]:

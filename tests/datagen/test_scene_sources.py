@@ -66,12 +66,18 @@ def test_rays_find_swapped_ids_and_a_map_that_is_one_pixel_off(facts):
 
 
 def test_every_room_gets_a_camera_and_free_ones_stand_at_any_height_a_little_tilted(facts):
-    chosen, free = facts["rooms"]
+    chosen, free, _, _ = facts["rooms"]
     assert sorted(position[0] > 10 for position in chosen) == [False, True]
     assert all(1.3 <= position[2] <= 1.7 for position in chosen)
-    heights, tilts = np.array(free)[:, 0], np.array(free)[:, 1:]
+    heights, tilts = np.array(free)[:, 2], np.array(free)[:, 4:]
     assert np.ptp(heights) > 0.8 and heights.min() >= 0.35 and heights.max() <= 2.65
     assert 2 < np.abs(tilts).max() <= 10
+
+
+def test_poses_follow_from_the_seed_whatever_the_order_of_evaluation(facts):
+    _, free, again, (forth, back) = facts["rooms"]
+    assert len(free) == 8 and free == again
+    assert len(forth) == 6 and forth == back
 
 
 def test_backs_of_sheets_elsewhere_do_not_make_a_place_unfree_being_inside_does(facts):
