@@ -15,7 +15,7 @@ from train.config import DistortionSettings, PanoSam2Settings, TrainConfig
 from train.loss import ScanLoss, build_loss
 from train.model import build_model, parts_in
 from train.panosam2.decoder import MaskFusion, PanoConsistency, SeamConv2d
-from train.panosam2.loss import DistortionLoss, bounding_fov, pixel_weights, region_weights, weighted_focal
+from train.panosam2.loss import DistortionLoss, bounding_fov, pixel_weights, region_weights
 from train.panosam2.memory import LongShortMemory, sample_by_occlusion, sample_frames
 from train.plan import prompt_rng
 from train.scan_sam2 import ScanSAM2
@@ -174,21 +174,6 @@ def test_weights_of_a_small_cap():
     assert (pixel_weights(np.zeros((8, 16), bool), SETTINGS) == 1).all()
 
 
-def test_weighted_focal_is_its_sum():
-    g = torch.Generator().manual_seed(0)
-    logits = torch.randn(2, 3, 4, 5, dtype=torch.float64, generator=g)
-    truth = (torch.rand(2, 1, 4, 5, generator=g) > 0.5).double().expand_as(logits)
-    weights = torch.rand(2, 1, 4, 5, dtype=torch.float64, generator=g)
-    out = weighted_focal(logits, truth, weights, 0.25, 2.0)
-    for o, m in itertools.product(range(2), range(3)):
-        total = 0.0
-        for y, x in itertools.product(range(4), range(5)):
-            p = 1 / (1 + math.exp(-logits[o, m, y, x].item()))
-            right, alpha = (p, 0.25) if truth[o, m, y, x] else (1 - p, 0.75)
-            total -= weights[o, 0, y, x].item() * alpha * (1 - right) ** 2 * math.log(right)
-        assert out[o, m].item() == pytest.approx(total / 20, rel=1e-10)
-
-
 def test_with_equal_weights_it_is_sam2s_loss(source, tiny_model, monkeypatch):
     batch = source.batch((0, 1))
     batch.masks[1:, 0] = False  # an absent object too
@@ -198,26 +183,26 @@ def test_with_equal_weights_it_is_sam2s_loss(source, tiny_model, monkeypatch):
     with torch.no_grad():
         outs = tiny_model(batch)
     weighted = ours(outs, batch.masks, 2.0)
-    monkeypatch.setattr(ours, "frame_weights", lambda targets: torch.ones(targets.shape)[:, None])
+    monkeypatch.setattr(ours, "frame_weights", lambda targets: torch.ones(targets.shape))
     for name, value in plain(outs, batch.masks, 2.0).items():
         assert ours(outs, batch.masks, 2.0)[name].item() == pytest.approx(value.item(), rel=1e-5), name
     assert weighted["loss_mask"].item() != pytest.approx(plain(outs, batch.masks, 2.0)["loss_mask"].item(), rel=1e-2)
 
 
-def test_gradients_use_each_frames_own_weights(source, tiny_model):
-    """The terms are computed again in the backward pass, when the weights at hand are the last frame's."""
+def test_each_frame_has_its_own_weights(source):
+    """The focal term of two frames is that of either with the weights of its own truth."""
     batch = source.batch((0,))
     loss = build_loss(pano_config(loss={"distortion": {}}).loss)
-    frames = [{"multistep_pred_multimasks_high_res": [torch.randn(batch.masks.shape[1], 1, 128, 128, requires_grad=True)],
+    frames = [{"multistep_pred_multimasks_high_res": [torch.randn(batch.masks.shape[1], 1, 128, 128)],
                "multistep_pred_ious": [torch.rand(batch.masks.shape[1], 1)],
-               "multistep_object_score_logits": [torch.zeros(batch.masks.shape[1], 1)]} for _ in range(batch.masks.shape[0])]
-    loss(frames, batch.masks, 1.0)["loss_mask"].backward()
-    logits = frames[0]["multistep_pred_multimasks_high_res"][0]
-    weights = loss.frame_weights(batch.masks[0])
-    truth = batch.masks[0][:, None].float()
-    present = batch.masks[0].flatten(1).any(1)[:, None].float()
-    (expected,) = torch.autograd.grad((weighted_focal(logits, truth, weights, 0.25, 2.0) * present).sum(), logits)
-    assert torch.allclose(logits.grad, expected, atol=1e-9)
+               "multistep_object_score_logits": [torch.zeros(batch.masks.shape[1], 1)]} for _ in batch.masks]
+    total = 0.0
+    for frame, targets in zip(frames, batch.masks, strict=True):
+        logits, truth = frame["multistep_pred_multimasks_high_res"][0][:, 0], targets.float()
+        for mask, x, t in zip(targets.numpy(), logits, truth, strict=True):
+            terms = (0.25 * t + 0.75 * (1 - t)) * (x.sigmoid() - t).abs() ** 2 * torch.nn.functional.softplus((1 - 2 * t) * x)
+            total += float((torch.from_numpy(pixel_weights(mask, SETTINGS)) * terms).mean()) * bool(mask.any())
+    assert loss(frames, batch.masks, 1.0)["loss_mask"].item() == pytest.approx(total, rel=1e-5)
 
 
 # -- the model --------------------------------------------------------------------------------------------------------------

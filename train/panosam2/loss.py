@@ -15,15 +15,12 @@ Left open by the paper and chosen here: the ratio N_b / N_f, as bounds of 0.5 an
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
-from training.loss_fns import dice_loss, iou_loss, sigmoid_focal_loss
 
 from pano.sphere import View, direction_to_lonlat, lonlat_to_direction, pixel_to_direction, row_area_sr, view_rotation
 from train.config import DistortionSettings
@@ -123,37 +120,8 @@ def _reproject(local: NDArray[np.float32], fov: BoundingFov, shape: tuple[int, i
 class DistortionLoss(ScanLoss):
     """`ScanLoss` with the weights above on the focal term. The other three terms are SAM2's."""
 
-    def __init__(self, distortion: DistortionSettings, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.distortion = distortion
-
-    def frame_weights(self, targets: Tensor) -> Tensor:
-        """The weights of one frame's true masks, O×S×S bool → O×1×S×S float32."""
-        weights = [pixel_weights(mask, self.distortion) for mask in targets.cpu().numpy()]
-        return torch.from_numpy(np.stack(weights))[:, None].to(targets.device)
-
-    def prediction_losses(
-        self, losses: dict[str, Any], masks: Tensor, targets: Tensor, ious: Tensor, num_objects: float, scores: Tensor,
-        weights: Tensor | None,
-    ) -> None:
-        """As `MultiStepMultiMasksAndIous._update_losses` (masks O×M×S×S, targets O×1×S×S), the focal term weighted."""
-        truth = targets.expand_as(masks)
-        focal = weighted_focal(masks, truth, weights, self.focal_alpha, self.focal_gamma) / num_objects
-        dice = dice_loss(masks, truth, num_objects, loss_on_multimask=True)
-        iou = iou_loss(masks, truth, ious, num_objects, loss_on_multimask=True, use_l1_loss=self.iou_use_l1_loss)
-        present = targets[:, 0].flatten(1).any(dim=-1)[:, None].float()
-        best = (focal * self.weight_dict["loss_mask"] + dice * self.weight_dict["loss_dice"]).argmin(dim=-1, keepdim=True)
-        losses["loss_mask"] += (focal.gather(1, best) * present).sum()
-        losses["loss_dice"] += (dice.gather(1, best) * present).sum()
-        losses["loss_iou"] += (iou.mean(dim=-1, keepdim=True) * present).sum()  # of all masks: supervise_all_iou
-        losses["loss_class"] += sigmoid_focal_loss(
-            scores, present, num_objects, alpha=self.focal_alpha_obj_score, gamma=self.focal_gamma_obj_score)
-
-
-def weighted_focal(logits: Tensor, truth: Tensor, weights: Tensor | None, alpha: float, gamma: float) -> Tensor:
-    """Σ_p w(p)·focal(p) / pixels of each mask: O×M×S×S logits and truth, O×1×S×S weights → O×M."""
-    chance = logits.sigmoid()
-    wrong = chance * (1 - truth) + (1 - chance) * truth
-    terms = binary_cross_entropy_with_logits(logits, truth, reduction="none") * wrong**gamma
-    terms = terms * (alpha * truth + (1 - alpha) * (1 - truth))
-    return (terms if weights is None else terms * weights).flatten(2).mean(-1)
+    def frame_weights(self, targets: Tensor) -> Tensor | None:
+        """The weights of one frame's true masks, O×S×S bool → O×S×S float32."""
+        assert self.settings.distortion is not None
+        weights = [pixel_weights(mask, self.settings.distortion) for mask in targets.cpu().numpy()]
+        return torch.from_numpy(np.stack(weights)).to(targets.device)
