@@ -88,7 +88,7 @@ def build_model(settings: ModelSettings, prompt: PromptSettings = PromptSettings
         if settings.panosam2.record():
             add_parts(model, settings.panosam2)
         if settings.initial == "mimetic":
-            mimetic(model.sam_mask_decoder)
+            mimetic(model)
     if settings.checkpoint is None:
         weights = Weights(f"random, seed {seed}", state_dict_sha256(model.state_dict()), random=True)
     else:

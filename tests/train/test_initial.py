@@ -3,6 +3,7 @@
 import torch
 from train_small import small_config
 
+from train.initial import PRESENT
 from train.model import build_model
 
 
@@ -26,6 +27,21 @@ def at_their_place(initial: str) -> float:
 def test_a_click_is_looked_up_by_its_place():
     assert at_their_place("sam2") < 2 / 64
     assert at_their_place("mimetic") > 6 / 64
+
+
+def test_every_object_is_present_and_memory_adds_nothing_at_first(source):
+    """Objectness is one number whatever the picture; what memory attention gives is its input, normalised. SAM2's own differ."""
+    for initial in ("mimetic", "sam2"):
+        config = small_config(model={"size": "micro", "initial": initial})
+        model, _ = build_model(config.model, config.prompt)
+        model.eval()
+        with torch.no_grad():
+            scores = torch.cat([out["multistep_object_score_logits"][0] for out in model(source.batch((0, 1)))])
+            image, memory, places = torch.randn(64, 2, 128), torch.randn(64, 2, 64), torch.randn(64, 2, 128)
+            seen = model.memory_attention(curr=image, curr_pos=places, memory=memory, memory_pos=torch.randn(64, 2, 64))
+            plain = model.memory_attention.norm(image + 0.1 * places)
+        assert bool((scores == PRESENT).all()) == (initial == "mimetic")
+        assert torch.allclose(seen, plain, atol=1e-6) == (initial == "mimetic")
 
 
 def test_it_is_for_random_weights_and_a_function_of_the_seed(tmp_path):
