@@ -84,8 +84,9 @@ class PackConfig(ShardConfig):
 
 
 class PackingConfig(ShardConfig):
-    """Packing beside rendering (`pano render`): whether, after how many more settled scenes in a row the packer looks again,
-    and by how many it may fall behind before no new scene is started. Shards as of `pano pack`."""
+    """Packing beside rendering (`pano render`): whether, after how many more settled scenes in a row (a hundredth of those
+    before at least) the packer looks again, and by how many it may fall behind before no new scene is started. Shards as of
+    `pano pack`."""
 
     while_rendering: bool = False
     every_scenes: Annotated[int, Field(ge=1)] = 100

@@ -1,9 +1,10 @@
 """Packing while rendering: shards are published as they fill, by one Ray task at a time beside the scenes.
 
 The driver tells the packer how far the run is settled without a gap (its frontier). Once that has moved by `every_scenes`,
-a task publishes what is full of the scenes in front of it (`pano.shards.write.publish`: the same bytes as packing at the
-end gives); when the last scene is settled, the rest. A packer that cannot keep up holds the driver back (`is_behind`). What
-goes wrong in packing stops no scene: it is said, tried again with the next frontier, and raised by `finish`.
+and by a hundredth (a call looks at the names of all that is published, so that calls at even steps would cost the square of
+the run's size), a task publishes what is full of the scenes in front of it (`pano.shards.write.publish`: the same bytes as
+packing at the end gives); when the last scene is settled, the rest. A packer that cannot keep up holds the driver back
+(`is_behind`). What goes wrong in packing stops no scene: it is said, tried again with the next frontier, and raised by `finish`.
 """
 
 from collections.abc import Callable
@@ -34,7 +35,7 @@ class Packer:
                 self._collect()
             except UserError as error:
                 self._say(f"packing: {error}. Rendering goes on; packing is tried again")
-        if self._task is None and frontier - self._asked >= self._config.every_scenes:
+        if self._task is None and frontier - self._asked >= max(self._config.every_scenes, self._asked // 100):
             self._start(frontier)
 
     def is_behind(self, frontier: int) -> bool:

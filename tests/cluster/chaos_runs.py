@@ -28,6 +28,10 @@ class Chaos:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "plan.json").write_text(json.dumps(plan))
 
+    def open(self, gate: str) -> None:
+        """Let the scenes go on that wait at it (`gate a` in the plan)."""
+        (self.folder / gate).touch()
+
     def job(self, scenes: int, **change) -> RenderJobConfig:
         fields = {"run": self.run, "scenes": scenes, "cameras_per_scene": 1, "width": 64, "height": 32, "worker": "chaos_worker",
                   "ray": RayConfig(), "limits": LIMITS}
@@ -105,7 +109,7 @@ def done(chaos: Chaos) -> set[int]:
     return {record.index for record in chaos.ledger.records() if record.outcome == "done"}
 
 
-def wait_for(what: Callable[[], object], seconds: float = 90) -> None:
+def wait_for(what: Callable[[], object], seconds: float = 240) -> None:
     """Until it is so; AssertionError if that takes too long."""
     end = time.monotonic() + seconds
     while not what():

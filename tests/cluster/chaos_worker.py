@@ -120,6 +120,10 @@ def misbehave(how: str, request: SceneRequest) -> None:
     print("chaos:", how, flush=True)
     if how.startswith("sleep"):
         time.sleep(float(how.split()[1]))
+    elif how.startswith("gate"):  # until the test opens it
+        while not Path(os.environ["CHAOS"], how).exists():
+            print("at the gate", flush=True)
+            time.sleep(0.2)
     elif how in BEFORE:
         BEFORE[how](request)
 

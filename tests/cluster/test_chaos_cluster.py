@@ -16,7 +16,7 @@ from cluster.policy import Fault
 from cluster.ray_session import patiently, ray_session
 from cluster.runner import render
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 SMALL = {"num_cpus": 1, "object_store_memory": 80 << 20}
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from cluster.policy import Fault
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 SCENES = 12
 CALLS = ("CoreWorkerService.grpc_client.PushTask", "NodeManagerService.grpc_client.RequestWorkerLease",
          "NodeManagerService.grpc_client.ReturnWorkerLease")

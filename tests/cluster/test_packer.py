@@ -77,6 +77,24 @@ def test_a_packer_that_falls_behind_holds_the_driver_back(chaos, monkeypatch):
         assert not driver.beat()["waiting_for_packing"]
 
 
+def test_the_work_of_publishing_grows_as_the_run_does(chaos, monkeypatch):
+    """Each call looks at all names in front of it: what they sum up to over a run is a hundred per scene at most, however long
+    it is; at even steps it would be a thousand for the larger one."""
+    asked: list[int] = []
+
+    def start(packer: Packer, frontier: int) -> None:
+        packer._asked = frontier
+        asked.append(frontier)
+
+    monkeypatch.setattr(Packer, "_start", start)
+    for total in (20_000, 200_000):
+        asked.clear()
+        packer = Packer(PackingConfig(), chaos.run, chaos.run, total, lambda index: "", print)
+        for frontier in range(0, total, 10):
+            packer.step(frontier)
+        assert asked[0] == 100 and asked[-1] >= 0.98 * total and sum(asked) < 105 * total
+
+
 def test_what_goes_wrong_in_packing_is_said_and_raised_at_the_end(chaos):
     said: list[str] = []
     render(chaos.job(2))
