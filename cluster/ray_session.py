@@ -15,14 +15,16 @@ import re
 import secrets
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cluster.config import RayConfig
 from pano.errors import UserError
 
 Node = TypeVar("Node")
 _OBJECT_STORE_BYTES = 80 << 20  # Ray's minimum is 75 MiB
+_START_S = 180.0  # for a node of Ray to come up
 
 
 class ClusterError(UserError):
@@ -89,15 +91,42 @@ def _connect(config: RayConfig, cpus: int | None, dashboard: bool) -> None:
 
 
 def patiently(start: Callable[[], Node]) -> Node:
-    """Start a node of Ray, up to three times. Ray (2.60) gives one 30 s and no way to say more: on a machine that is very busy
-    its agents need longer, its raylet ends, and the next try finds everything in the disk cache."""
-    for last in (False, False, True):
-        try:
-            return start()
-        except Exception as error:
-            if last or "timed out during startup" not in str(error):
-                raise
+    """Start a node of Ray, with more time than Ray gives it, and up to three times."""
+    with _time_to_start():
+        for last in (False, False, True):
+            try:
+                return start()
+            except Exception as error:
+                if last or "timed out during startup" not in str(error):
+                    raise
     raise AssertionError
+
+
+@contextlib.contextmanager
+def _time_to_start() -> Iterator[None]:
+    """Ray (2.60) gives a node 30 s to come up, which stands in its code, and its raylet ends if its agents take as long: on a
+    machine that is very busy both need minutes, and starting anew makes it busier."""
+    from ray._private import node
+
+    os.environ.setdefault("RAY_agent_register_timeout_ms", str(round(1000 * _START_S)))
+    before, node.time = node.time, _SlowClock(_START_S / 30)
+    try:
+        yield
+    finally:
+        node.time = before
+
+
+class _SlowClock:
+    """The module `time`, but that its monotonic clock goes `factor` times slower."""
+
+    def __init__(self, factor: float) -> None:
+        self._factor = factor
+
+    def monotonic(self) -> float:
+        return time.monotonic() / self._factor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
 
 
 @contextlib.contextmanager

@@ -109,7 +109,7 @@ def done(chaos: Chaos) -> set[int]:
     return {record.index for record in chaos.ledger.records() if record.outcome == "done"}
 
 
-def wait_for(what: Callable[[], object], seconds: float = 240) -> None:
+def wait_for(what: Callable[[], object], seconds: float = 400) -> None:
     """Until it is so; AssertionError if that takes too long."""
     end = time.monotonic() + seconds
     while not what():

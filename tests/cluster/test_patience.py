@@ -1,4 +1,7 @@
-"""Ray's node is started again when it did not come up in time, and only then."""
+"""Ray's node has more time to start than Ray gives it, and is started again when that was not enough, and only then."""
+
+import os
+import time
 
 import pytest
 
@@ -23,3 +26,17 @@ def test_a_slow_start_is_tried_three_times():
     with pytest.raises(Exception, match="no"):
         patiently(start)
     assert answers == []
+
+
+def test_a_start_may_take_six_times_as_long_as_ray_allows():
+    from ray._private import node
+
+    assert node.time is time
+
+    def start() -> float:
+        begin, really = node.time.monotonic(), time.monotonic()
+        node.time.sleep(0.6)
+        return (time.monotonic() - really) / (node.time.monotonic() - begin)
+
+    assert patiently(start) == pytest.approx(6, rel=0.01)
+    assert node.time is time and dict(os.environ)["RAY_agent_register_timeout_ms"] == "180000"
