@@ -1,18 +1,20 @@
 """What a perfect model would score: ground truth through the scan, at its own resolution and at SAM2's 256² logits, with and
 without a second look.
 
-    python -m bench.ceiling [--quick] [--dataset DIR --panoramas N] [--record]
+    python -m bench.ceiling [--quick] [--dataset DIR --panoramas N | --staged DIR …] [--record]
 
-The work: real rendered label maps (bench/data's furnished room at 4096×2048; or N panoramas of a dataset), instances of at least 64
-pixels, the 24 views of SAP's scan at 1024². Four lines: masks as they are (what geometry alone costs), masks averaged down to 256²
-logits (what SAM2's resolution costs), and both again with `scan_zoom`. Printed by size, and for the instances that lose most, why:
-the width of their thinnest half, in panorama pixels and in logits, is measured, not guessed. `--quick` is the room at 2048×1024
-through views of 512² and logits of 128²: the same pixels per logit. No race, so "ok" instead of a ratio.
+The work: real rendered label maps (bench/data's furnished room at 4096×2048; or N panoramas of a dataset; or staged panoramas, also
+of older versions, of which only instance.zst is read), instances of at least 64 pixels, the 24 views of SAP's scan at 1024². Four
+lines: masks as they are (what geometry alone costs), masks averaged down to 256² logits (what SAM2's resolution costs), and both
+again with `scan_zoom`. Printed by size, and what is lost by cause, which is measured instance by instance and not guessed: the
+median width of the thinner half of it, in panorama pixels and in logits of the scan, and in how many pieces it is. `--quick` is
+the room at 2048×1024 through views of 512² and logits of 128²: the same pixels per logit. No race, so "ok" instead of a ratio.
 """
 
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -21,15 +23,19 @@ from numpy.typing import NDArray
 
 from bench.common import RESULTS, arguments, machine, use_one_thread
 from bench.maps import room_labels
+from eval.metrics.crops import crop_instances
+from pano.arrays import decode_array
 
 MIN_PIXELS = 64
-TARGETS = {("scan", "as they are"): 0.997, ("scan_zoom", "logits"): 0.97}
-WORST = 8
+TARGETS = {("scan_zoom", "as they are"): 0.997, ("scan_zoom", "logits"): 0.97}
+WORST = 6
+CAUSES = ("no wider than a pixel", "thinner than a logit", "in pieces", "outline")
 
 
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--dataset", type=Path, help="score panoramas of this dataset instead of the room")
+    parser.add_argument("--staged", type=Path, nargs="+", help="score these staged panoramas (folders with instance.zst)")
     parser.add_argument("--panoramas", type=int, default=1, help="how many of the dataset")
     args = parser.parse_args()
     use_one_thread()
@@ -38,20 +44,26 @@ def main() -> None:
     torch.set_num_threads(1)
     scores: dict[tuple[str, str], list[NDArray[np.float64]]] = {}
     facts: list[NDArray[np.float64]] = []
+    shapes: list[list[Shape]] = []
+    names = []
     for name, labels in panoramas(args):
+        names.append(name)
         facts.append(instance_facts(labels))
+        shapes.append([shape_of(crop.mask) for crop in crop_instances(labels, facts[-1][:, 0].astype(int).tolist(), wrap=True)])
         for (method, masks), values in score(labels, args.quick).items():
             scores.setdefault((method, masks), []).append(values)
-        explain(name, labels, facts[-1], {key: values[-1] for key, values in scores.items()}, 256 // (2 if args.quick else 1))
+        logit_px = labels.shape[1] / 4 / (256 // (2 if args.quick else 1))  # panorama pixels to a logit of a 90° view, about
+        worst(name, facts[-1], shapes[-1], {key: values[-1] for key, values in scores.items()}, logit_px)
     all_facts = np.concatenate(facts)
     table = {key: np.concatenate(values) for key, values in scores.items()}
-    lines = by_size(table, all_facts)
+    lines = [*by_size(table, all_facts), "", *by_cause(table, [shape.cause(logit_px) for some in shapes for shape in some])]
     print("\n".join(lines))
     found = {key: float(values.mean()) for key, values in table.items()}
     ok = all(found[key] >= target for key, target in TARGETS.items())
     if args.record:
         with open(RESULTS, "a") as file:
-            file.write("\n" + "\n".join(["`ceiling`, " + time.strftime("%Y-%m-%d") + f", {machine()}:", "", *lines]) + "\n")
+            title = f"`ceiling`, {time.strftime('%Y-%m-%d')}, {', '.join(names)}, {machine()}:"
+            file.write("\n" + "\n".join([title, "", *lines]) + "\n")
     print(json.dumps({"bench": "ceiling", "ok": ok, "miou": {f"{a}, {b}": round(v, 4) for (a, b), v in found.items()},
                       "targets": {f"{a}, {b}": v for (a, b), v in TARGETS.items()}, "instances": len(all_facts),
                       "panoramas": len(facts), "quick": args.quick, "machine": machine()}))
@@ -64,6 +76,9 @@ def panoramas(args) -> Iterator[tuple[str, NDArray[np.uint16]]]:
         data = Dataset.open(args.dataset)
         for index in range(min(args.panoramas, len(data))):
             yield data[index].key, data[index].read("instance")
+    elif args.staged:
+        for folder in args.staged:
+            yield folder.name, decode_array((folder / "instance.zst").read_bytes())
     else:
         labels = room_labels()
         yield "livingroom", np.ascontiguousarray(labels[::2, ::2]) if args.quick else labels
@@ -110,6 +125,7 @@ def by_size(table: dict[tuple[str, str], NDArray[np.float64]], facts: NDArray[np
     groups = {
         "all": np.ones(len(facts), bool), "tiny (< 16²)": area < tiny, "small (< 32²)": (area >= tiny) & (area < SMALL_SR),
         "medium": (area >= SMALL_SR) & (area < LARGE_SR), "large (> 96²)": area >= LARGE_SR, "seam or pole": crossing,
+        "of 500 pixels and more": facts[:, 1] >= 500,
     }
     groups = {name: kept for name, kept in groups.items() if kept.any()}
     rows = ["| ground truth through | " + " | ".join(f"{name}, {kept.sum()}" for name, kept in groups.items()) + " |",
@@ -120,26 +136,47 @@ def by_size(table: dict[tuple[str, str], NDArray[np.float64]], facts: NDArray[np
     return rows
 
 
-def explain(
-    name: str, labels: NDArray[np.uint16], facts: NDArray[np.float64], scores: dict[tuple[str, str], NDArray[np.float64]], side: int
+@dataclass(frozen=True)
+class Shape:
+    """How thin a mask is (median width along its ridges, pixels) and in how many pieces."""
+
+    thin_px: float
+    pieces: int
+
+    def cause(self, logit_px: float) -> str:
+        """What it loses by, of CAUSES."""
+        return CAUSES[0 if self.thin_px <= 1 else 1 if self.thin_px < logit_px else 2 if self.pieces > 3 else 3]
+
+
+def shape_of(mask: NDArray[np.bool_]) -> Shape:
+    depth = cv2.distanceTransform(np.pad(mask.astype(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    ridge = (depth > 0) & (depth >= cv2.dilate(depth, np.ones((3, 3), np.uint8)))
+    pieces = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[0] - 1
+    return Shape(2 * float(np.quantile(depth[ridge], 0.5)) - 1, pieces)
+
+
+def by_cause(table: dict[tuple[str, str], NDArray[np.float64]], causes: list[str]) -> list[str]:
+    """The second table: how much mIoU each kind of instance costs, in points."""
+    kind = np.array(causes)
+    rows = ["| mIoU lost, points | " + " | ".join(f"{cause}, {(kind == cause).sum()}" for cause in CAUSES) + " |",
+            "|---|" + "---|" * len(CAUSES)]
+    for (method, masks), values in table.items():
+        lost = [100 * (1 - values[kind == cause]).sum() / len(values) for cause in CAUSES]
+        rows.append(f"| {method}, masks {masks} | " + " | ".join(f"{points:.2f}" for points in lost) + " |")
+    return rows
+
+
+def worst(
+    name: str, facts: NDArray[np.float64], shapes: list[Shape], scores: dict[tuple[str, str], NDArray[np.float64]], logit_px: float
 ) -> None:
-    """Say of the instances that lose most in the best line how thin they are, and in how many pieces."""
-    best, scan = scores["scan_zoom", "logits"], scores["scan", "logits"]
-    lost = (1 - best).sum()
-    logit_px = labels.shape[1] / 4 / side  # panorama pixels to a logit of a 90° view, about
-    print(f"{name}: {len(best)} instances lose {lost:.2f} in all")
-    for k in np.argsort(best)[:WORST]:
-        mask = (labels == int(facts[k, 0])).astype(np.uint8)
-        u = np.nonzero(mask)[1]
-        if u.max() - u.min() > labels.shape[1] // 2:
-            mask = np.roll(mask, labels.shape[1] // 2, axis=1)
-        depth = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
-        ridge = (depth > 0) & (depth >= cv2.dilate(depth, np.ones((3, 3), np.uint8)))
-        thin = 2 * float(np.quantile(depth[ridge], 0.5)) - 1
-        pieces = cv2.connectedComponents(mask, connectivity=8)[0] - 1
-        why = "thinner than a logit" if thin < logit_px else "in pieces" if pieces > 3 else "its outline"
-        print(f"  id {int(facts[k, 0])}: {best[k]:.3f} ({scan[k]:.3f} without the look), {int(facts[k, 1])} pixels, "
-              f"{thin:.1f} pixels thin = {thin / logit_px:.2f} logits of the scan, {pieces} pieces: {why}")
+    """The instances that lose most with the second look, of both kinds of mask."""
+    for masks in ("as they are", "logits"):
+        best, scan = scores["scan_zoom", masks], scores["scan", masks]
+        print(f"{name}, masks {masks}: {len(best)} instances lose {(1 - best).sum():.2f} in all with the look")
+        for k in np.argsort(best)[:WORST]:
+            shape = shapes[k]
+            print(f"  id {int(facts[k, 0])}: {best[k]:.3f} ({scan[k]:.3f} without the look), {int(facts[k, 1])} pixels, "
+                  f"{shape.thin_px:.1f} pixels thin, {shape.pieces} pieces: {shape.cause(logit_px)}")
 
 
 if __name__ == "__main__":

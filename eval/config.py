@@ -44,7 +44,10 @@ class ZoomConfig(Config):
     """`scan_zoom`'s second look. Instances whose BFoV is wider than `max_fov_deg` stay as the scan left them. `margin` is the
     view's width over the BFoV's, `trim` the share of a mask's solid angle that may stick out on each side; the view's sides
     differ at most by `max_aspect` (a longer one is squeezed into the model's square). An instance that the scan lost is looked
-    for in `lost_fov_deg` around its first click. `prompt`: what the look is told of the scan's answer and of the prompt."""
+    for in `lost_fov_deg` around its first click. The BFoV is that of the pieces above `reach_logit` that hold some of the mask,
+    or of the mask alone where those are too wide. At most `more_looks` follow, one from another; what is `thin` to more than
+    that share is looked at in tiles, `tile_fov_deg` wide. `prompt`: what a look is told of the answer so far and of the
+    prompt."""
 
     max_fov_deg: Annotated[float, Field(gt=0, le=90)] = 75.0
     min_fov_deg: Annotated[float, Field(gt=0, le=90)] = 4.0
@@ -52,6 +55,10 @@ class ZoomConfig(Config):
     margin: Annotated[float, Field(ge=1, le=4)] = 1.25
     max_aspect: Annotated[float, Field(ge=1, le=8)] = 2.0
     trim: Annotated[float, Field(ge=0, lt=0.5)] = 0.002
+    reach_logit: Annotated[float, Field(lt=0)] = -8.0
+    more_looks: Annotated[int, Field(ge=0, le=8)] = 4
+    thin: Annotated[float, Field(ge=0, le=1)] = 0.25
+    tile_fov_deg: Annotated[float, Field(gt=0, le=90)] = 16.0
     prompt: Annotated[tuple[Literal["mask", "box", "click"], ...], Field(min_length=1)] = ("mask", "click")
 
 

@@ -12,9 +12,11 @@ band (objects × rows × W floats): it grows neither with the number of frames n
 An object that a frame does not hold counts there as −clamp, without any work.
 
 A second look at one object (`Look`, from `eval.zoom`) takes the mean's place at every pixel of its footprint where it has more
-samples per steradian than the frames had there (their own densities, averaged with their weights). It never speaks elsewhere.
+samples per steradian than the frames had there (their own densities, averaged with their weights), and of several looks at one
+object the densest speaks. It never speaks elsewhere.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -25,6 +27,7 @@ from numpy.typing import NDArray
 from eval.frames import BfovFrame, PerspectiveFrame, Projection
 
 BAND_ROWS = 48
+_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)  # set bits of a byte
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,10 @@ def merge_bands(
         here = [look for look, (top, bottom) in zip(looks, extents, strict=True) if top < rows[1] and bottom > rows[0]]
         if here:
             density = _density(projections, frames, width, height, rows).to(device)
+            several = {k: density.clone() for k, count in Counter(look.object for look in here).items() if count > 1}
             for look in here:
-                _look_again(merged[look.object], density, look, clamp, height, rows)
+                best = several.get(look.object, density)
+                _look_again(merged[look.object], best, look, clamp, height, rows, several=look.object in several)
         yield row0, merged
 
 
@@ -152,9 +157,10 @@ def _density(
 
 
 def _look_again(
-    merged: torch.Tensor, density: torch.Tensor, look: Look, clamp: float, height: int, rows: tuple[int, int]
+    merged: torch.Tensor, density: torch.Tensor, look: Look, clamp: float, height: int, rows: tuple[int, int], *, several: bool
 ) -> None:
-    """Put a look's logits into one object's rows×W band, where it is denser than the frames were."""
+    """Put a look's logits into one object's rows×W band, where it is denser than what was there; its own density takes the other's
+    place there if the object has more looks (then `density` is its own)."""
     width = merged.shape[1]
     footprint = look.frame.footprint(width, height, rows)
     if footprint is None:
@@ -163,7 +169,10 @@ def _look_again(
     own = look.frame.density_per_sr(footprint.grid, look.logits.numel()) * (footprint.weight > 0)
     denser = torch.from_numpy(own).to(merged.device)
     for there, here in footprint.pieces(width):
-        merged[:, there] = torch.where(denser[:, here] > density[:, there], sampled[:, here], merged[:, there])
+        wins = denser[:, here] > density[:, there]
+        merged[:, there] = torch.where(wins, sampled[:, here], merged[:, there])
+        if several:
+            density[:, there] = torch.where(wins, denser[:, here], density[:, there])
 
 
 def merge_masks(
@@ -177,10 +186,14 @@ def merge_masks(
     if n_objects:
         for row0, logits in merge_bands(projections, frames, n_objects, width, height, clamp=clamp, looks=looks):
             rows = slice(row0, row0 + logits.shape[1])
-            above = logits > 0
-            packed[:, rows] = np.packbits(above.cpu().numpy(), axis=2)
-            best, owner = logits.max(dim=0)
-            labels[rows] = torch.where(best > 0, owner + 1, 0).cpu().numpy()
-            counts += above.sum(dim=(1, 2)).cpu().numpy()
-            sums += logits.clamp_(min=0).sum(dim=(1, 2)).cpu().numpy()
+            here = torch.nonzero(logits.amax(dim=(1, 2)) > 0).flatten()  # a band holds few of a panorama's objects
+            if not here.numel():
+                continue
+            some, objects = logits[here], here.cpu().numpy()
+            bits = np.packbits((some > 0).cpu().numpy(), axis=2)
+            packed[objects, rows] = bits
+            best, owner = some.max(dim=0)
+            labels[rows] = torch.where(best > 0, here[owner] + 1, 0).cpu().numpy()
+            counts[objects] += _BITS[bits].sum(axis=(1, 2), dtype=np.int64)
+            sums[objects] += some.clamp_(min=0).sum(dim=(1, 2)).cpu().numpy()
     return Masks(packed, labels, (sums / np.maximum(counts, 1)).astype(np.float32))

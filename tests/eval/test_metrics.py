@@ -76,6 +76,54 @@ def test_means() -> None:
     assert miou_by_image([1.0, 0.0, 0.0, 0.0], ["a", "b", "b", "b"]) == 0.5
 
 
+def test_means_are_loops_over_250_random_sets_of_scores() -> None:
+    """From masks to both means: IoUs of empty, full, seam-crossing and polar masks, of panoramas with few and with many."""
+    rng = np.random.default_rng(7)
+    for case in range(250):
+        ious, keys = [], []
+        for k in range(int(rng.integers(1, 9))):
+            predicted, true = random_case(rng, case + 7 * k)
+            ious.append(float(iou(row_counts(pack(predicted[None]), true.astype(np.uint16) * 7, [7]))[0]))
+            keys.append("abc"[rng.integers(3)])
+            assert ious[-1] == pytest.approx(brute_iou(predicted, true, False), abs=1e-12)
+        total, of_key = 0.0, {}
+        for value, key in zip(ious, keys, strict=True):
+            total += value
+            of_key[key] = [*of_key.get(key, []), value]
+        assert miou(ious) == pytest.approx(total / len(ious), abs=1e-12)
+        by_image = sum(sum(values) / len(values) for values in of_key.values()) / len(of_key)
+        assert miou_by_image(ious, keys) == pytest.approx(by_image, abs=1e-12)
+
+
+def test_groups_of_400_random_instances_are_sorted_by_hand() -> None:
+    """mIoU by size, latitude, crossing and category of rows anywhere, at the bounds of groups too, against lists made by hand."""
+    from eval.results import Row
+    from eval.scores import group_scores
+
+    rng = np.random.default_rng(8)
+    edges = [(32 / 512) ** 2, (96 / 512) ** 2]
+    rows, expected = [], {}
+    for k in range(400):
+        area = float(rng.choice([edges[0], edges[1], 10 ** rng.uniform(-4, 0)]))
+        lat = float(rng.choice([30, -30, 60, -60, 90, rng.uniform(-90, 90)]))
+        flags = tuple(flag for flag in ("seam", "pole", "structure") if rng.random() < 0.3)
+        category, value = str(rng.choice(["lamp", "sofa", ""])), float(rng.random())
+        rows.append(Row(key=f"p{k % 9}", method="scan", role="model", predictor="p", id=k, category=category, flags=flags, pixels=1,
+                        area_sr=area, lon_deg=0, lat_deg=lat, u=0, v=0, frames=1, predicted_pixels=0, both_pixels=0, iou=value,
+                        iou_cos=0.0, boundary_f=value / 2, j_sphere=0.0, f_sphere=0.0, score=0.0, best_id=0, best_iou=0.0))
+        size = "large" if area >= edges[1] else "medium" if area >= edges[0] else "small"
+        belt = "above 60°" if lat >= 60 or lat <= -60 else "30° to 60°" if lat >= 30 or lat <= -30 else "below 30°"
+        crossing = "over a pole" if "pole" in flags else "over the seam" if "seam" in flags else "neither"
+        for by, group in (("size", size), ("latitude of the click", belt), ("crossing", crossing),
+                          ("category", category or "(none)")):
+            expected.setdefault((by, group), []).append(value)
+    found = {(e["by"], e["group"]): e for e in group_scores(rows)}
+    assert set(found) == set(expected) and len(found) == 3 + 3 + 3 + 3
+    for key, values in expected.items():
+        assert found[key]["instances"] == len(values) and found[key]["miou"] == pytest.approx(sum(values) / len(values))
+        assert found[key]["j_and_f"] == pytest.approx(0.75 * sum(values) / len(values))
+
+
 def test_groups_are_a_partition_with_the_right_means() -> None:
     from eval.results import Row
     from eval.scores import group_scores

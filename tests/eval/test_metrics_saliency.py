@@ -132,16 +132,22 @@ def coco_ap(images: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarr
 
 
 def test_average_precision_is_cocos() -> None:
+    """200 sets of images; the first instance is the whole image, over the seam or polar in some; some masks are full."""
     rng = np.random.default_rng(1)
-    for _ in range(200):
+    for case in range(200):
         images, pairs = [], []
         for _ in range(int(rng.integers(1, 4))):
             truth = np.zeros((int(rng.integers(1, 5)), 12, 20), bool)
             for mask in truth:
                 v, u = rng.integers(0, 9), rng.integers(0, 15)
                 mask[v : v + 3, u : u + 5] = True
+            if case % 5:
+                everything, seam = slice(None), [0, 1, -1]
+                truth[0] = False
+                truth[0][((everything, everything), (slice(3, 7), seam), (0, everything), (-1, everything))[case % 5 - 1]] = True
             chosen = truth[rng.integers(0, len(truth), int(rng.integers(1, 7)))]
             masks = chosen ^ (rng.random(chosen.shape) < rng.choice([0.0, 0.01, 0.02]))
+            masks[0] |= case % 7 == 0
             masks[:, 0, 0] |= ~masks.any(axis=(1, 2))
             scores = rng.permutation(len(masks)) / 8
             both = np.einsum("dhw,ghw->dg", masks.astype(float), truth.astype(float))
