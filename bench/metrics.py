@@ -1,14 +1,16 @@
 """Scores of 100 instances at 4096×2048: J of all of them, and boundary F, against pycocotools and the DAVIS toolkit.
 
-Both get what they take: ours the label map and the predictions as bits (`eval.merge.Masks`, what merging gives), the peers full
-masks, uint8 H×W×N in pycocotools' own order and bool H×W for DAVIS (their making is not timed). The truth is a rendered room
-with 100 of its instances, the predictions are the same instances with ragged edges, some with a piece missing or a piece too
-much. J must be equal to 1e-12, F to the last bit. How long pycocotools' `iou` takes on run lengths that were encoded before is
-among the facts. A full-frame dilation takes a second, so F is timed on every tenth instance (--quick: every 25th) by size.
+Both get what they take: ours the label map and the predictions as merging gives them (`eval.merge.Masks`: bits, and the rows
+that each mask is in), the peers full masks, uint8 H×W×N in pycocotools' own order and bool H×W for DAVIS (nobody's making is
+timed). The truth is a rendered room with 100 of its instances, the predictions are the same instances with ragged edges, some
+with a piece missing or a piece too much. J must be equal to 1e-12, F to the last bit. How long pycocotools' `iou` takes on run
+lengths that were encoded before is among the facts. A full-frame dilation takes a second, so F is timed on every tenth instance
+(--quick: every 25th) by size.
 """
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -81,10 +83,10 @@ def main() -> None:
     labels = hundred_instances()
     ids = np.unique(labels[labels > 0]).tolist()
     full = predictions(labels, ids)
-    masks = Masks(np.packbits(full, axis=2), np.zeros(labels.shape, np.int32))
+    masks = Masks.of(full)
     step = 25 if args.quick else 10
     some = sorted(range(len(ids)), key=lambda k: np.count_nonzero(labels == ids[k]))[step // 2 :: step]
-    bits = Masks(masks.packed[some], masks.labels)
+    bits = replace(masks, packed=masks.packed[some], rows=masks.rows[some])
     pairs = [(full[k], labels == ids[k]) for k in some]
 
     truth_coco = np.asfortranarray(np.stack([labels == id_ for id_ in ids], axis=2).view(np.uint8))

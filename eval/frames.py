@@ -164,6 +164,7 @@ class BfovFrame:
         with np.errstate(invalid="ignore"):
             return x, y, front & (np.abs(x) <= 1 + 1e-9) & (np.abs(y) <= 1 + 1e-9)
 
+    @lru_cache(maxsize=4096)  # noqa: B019 (a frozen value of five numbers; merging asks for it band by band)
     def extent(self, width: int, height: int) -> tuple[int, int, int, int]:
         """The box of panorama pixels around it: first row, end row, first column, number of columns (modulo W). Latitude and
         longitude are extreme on the border, unless a pole is inside."""

@@ -25,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from eval.frames import BfovFrame, PerspectiveFrame, Projection
+from eval.metrics.crops import packed_extent
 
 BAND_ROWS = 48
 _BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)  # set bits of a byte
@@ -54,11 +55,13 @@ class Look:
 class Masks:
     """N binary masks over a panorama, 8 pixels to a byte: `packed` uint8 N×H×⌈W/8⌉; `labels` int32 H×W: 1 + the object of the
     highest logit above 0, or 0 (what a picture shows where masks overlap); `scores` float32 (N,): how sure each is, the mean
-    logit of its pixels (0 without any)."""
+    logit of its pixels (0 without any); `rows` int64 N×2, if known: each mask lies in rows [first, stop), which saves whoever
+    counts it from reading all of 100 MB to find out."""
 
     packed: NDArray[np.uint8]
     labels: NDArray[np.int32]
     scores: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    rows: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return self.packed.shape[0]
@@ -66,6 +69,27 @@ class Masks:
     def __getitem__(self, index: int) -> NDArray[np.bool_]:
         """Mask `index` as bool H×W."""
         return np.unpackbits(self.packed[index], axis=1, count=self.labels.shape[1]).astype(bool)
+
+    def extent(self, index: int) -> tuple[slice | None, slice]:
+        """Rows and byte columns that mask `index` is in; no rows if it is empty."""
+        if self.rows is None:
+            return packed_extent(self.packed[index])
+        first, stop = self.rows[index].tolist()
+        rows, bytes_ = packed_extent(self.packed[index, first:stop])
+        return (None if rows is None else slice(rows.start + first, rows.stop + first)), bytes_
+
+    @classmethod
+    def of(cls, masks: NDArray[np.bool_]) -> "Masks":
+        """Of bool N×H×W, their rows noted; labels are those of the last where they overlap."""
+        n = len(masks)
+        rows = np.zeros((n, 2), np.int64)
+        for k, mask in enumerate(masks):
+            at = np.flatnonzero(mask.any(axis=1))
+            rows[k] = (at[0], at[-1] + 1) if at.size else (0, 0)
+        labels = np.zeros(masks.shape[1:], np.int32)
+        for k, mask in enumerate(masks):
+            labels[mask] = k + 1
+        return cls(np.packbits(masks, axis=2), labels, np.zeros(n, np.float32), rows)
 
 
 def merge_bands(
@@ -183,6 +207,7 @@ def merge_masks(
     packed = np.zeros((n_objects, height, -(-width // 8)), np.uint8)
     labels = np.zeros((height, width), np.int32)
     sums, counts = np.zeros((2, n_objects))
+    spans = np.tile(np.array([height, 0]), (n_objects, 1))
     if n_objects:
         for row0, logits in merge_bands(projections, frames, n_objects, width, height, clamp=clamp, looks=looks):
             rows = slice(row0, row0 + logits.shape[1])
@@ -192,8 +217,10 @@ def merge_masks(
             some, objects = logits[here], here.cpu().numpy()
             bits = np.packbits((some > 0).cpu().numpy(), axis=2)
             packed[objects, rows] = bits
+            spans[objects, 0] = np.minimum(spans[objects, 0], row0)
+            spans[objects, 1] = rows.stop
             best, owner = some.max(dim=0)
             labels[rows] = torch.where(best > 0, here[owner] + 1, 0).cpu().numpy()
             counts[objects] += _BITS[bits].sum(axis=(1, 2), dtype=np.int64)
             sums[objects] += some.clamp_(min=0).sum(dim=(1, 2)).cpu().numpy()
-    return Masks(packed, labels, (sums / np.maximum(counts, 1)).astype(np.float32))
+    return Masks(packed, labels, (sums / np.maximum(counts, 1)).astype(np.float32), spans)

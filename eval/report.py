@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from eval.methods import get_method
 from eval.published import SAP_ON_PAV_SOD, SAP_SOURCE, TABLES
+from eval.salient import OFFICIAL, SEAM_AWARE
 from pano.pictures import id_colours, jpeg_uri, overlay_ids, shrink_rgb
 from pano.report import (
     Banner,
@@ -114,8 +115,19 @@ def _scores(results: Mapping[str, Any]) -> Section:
         Table(["method", "mIoU", "95 %", "ceiling", "logit ceiling", "floor"], rows, strong=[best] if len(rows) > 1 else []),
         Table(["method", "cos φ-weighted", "mean over panoramas", "boundary F", "J&F", "J sphere", "F sphere", "AP"], others,
               strong=[best] if len(rows) > 1 else []),
-        Facts(summaries), *_groups(results, methods),
+        *_saliency(results), Facts(summaries), *_groups(results, methods),
     ])
+
+
+def _saliency(results: Mapping[str, Any]) -> list[Table]:
+    """The masks together as a saliency map, for benchmarks of salient objects."""
+    names = (*OFFICIAL, *SEAM_AWARE)
+    rows = [[s["method"], s["role"], *(percent(s[name], 2) for name in names)] for s in results.get("saliency", ())]
+    heads = ["method", "", "MAE", "F_β", "E-measure", "S-measure", "MAE by solid angle", "E-measure, paper's",
+             "S-measure, seam turned"]
+    caption = ("All masks of a panorama as one saliency map. First as the sets' evaluator computes it, then by solid angle, with "
+               "E-measure as its paper has it, and with the seam turned to where nothing is.")
+    return [Table(heads, rows, caption=caption)] if rows else []
 
 
 def _span(entry: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from eval import salient
 from eval.benchmarks import get_benchmark
 from eval.config import EvalConfig
 from eval.methods import Method, Plan, get_method
@@ -39,6 +40,7 @@ from pano.storage import storage_errors, sweep_temporaries, write_bytes_atomic, 
 
 RESULTS_SCHEMA_VERSION = 2
 PROMPTS_NAME = "prompts.json"
+SALIENCY_NAME = "saliency.json"
 PICTURE_WIDTH = 1600
 LOGIT_STRIDE = 4
 
@@ -102,6 +104,8 @@ def run_evaluation(config: EvalConfig, dataset: Path, out: Path, evaluator: Eval
             evaluate_panoramas(job, todo, progress.advance, source, contestants)
     rows = [row for key in keys for row in _finished(job, key)]
     results = _results(config, source.describe(len(keys)), weights, rows)
+    if config.benchmark in salient.BENCHMARKS:
+        results["saliency"] = salient.mean_scores([entry for key in keys for entry in _read_json(job.folder / key / SALIENCY_NAME)])
     _save_prompts(out / PROMPTS_NAME, job.folder, keys, config.protocol_id())
     write_bytes_atomic(out / "results.json", json.dumps(results, indent=1, ensure_ascii=False).encode() + b"\n")
     from eval.report import write_evaluation_report
@@ -162,6 +166,8 @@ def _fingerprint(config: EvalConfig, weights: WeightsRecord, data_sha256: str) -
     """What a panorama's rows depend on."""
     asked = {"protocol": config.protocol(), "methods": config.methods, "predictor": config.predictor,
              "model_size": config.model.size, "weights": asdict(weights), "data": data_sha256}
+    if config.benchmark in salient.BENCHMARKS:
+        asked["saliency"] = (salient.OFFICIAL, salient.SEAM_AWARE)
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
@@ -199,7 +205,7 @@ def evaluate_sample(
         "rgb.jpg": encode_product("rgb.jpg", shrink_rgb(panorama.rgb, PICTURE_WIDTH)),
         "truth.png": encode_product("instance.png", shrink_ids(scored, PICTURE_WIDTH)),
     }
-    rows = []
+    rows, saliency = [], []
     for name in config.methods:
         method = get_method(name)
         plan = method.plan(panorama.width, panorama.height, config)
@@ -207,8 +213,12 @@ def evaluate_sample(
         for contestant in contestants:
             new, labels = _score(config, panorama, method, plan, inputs, instances, places, prompts, contestant)
             rows += new
+            if config.benchmark in salient.BENCHMARKS:
+                saliency.append({"method": name, "role": contestant.role, **salient.salient_scores(labels > 0, scored > 0)})
             if contestant.role == "model":
                 files[f"{name}.png"] = encode_product("instance.png", shrink_ids(labels, PICTURE_WIDTH))
+    if config.benchmark in salient.BENCHMARKS:
+        files[SALIENCY_NAME] = json.dumps(saliency).encode()
     return rows, files
 
 
@@ -253,8 +263,9 @@ def _results(config: EvalConfig, dataset: dict[str, Any], weights: WeightsRecord
 
 def _save_prompts(path: Path, folder: Path, keys: Sequence[str], protocol_id: str) -> None:
     """prompts.json from the panoramas' own, so that those of an earlier, interrupted run are in it too."""
-    entries = {}
-    for key in keys:
-        with storage_errors(folder / key / PROMPTS_NAME):
-            entries[key] = json.loads((folder / key / PROMPTS_NAME).read_bytes())
-    save_prompts(path, entries, protocol_id)
+    save_prompts(path, {key: _read_json(folder / key / PROMPTS_NAME) for key in keys}, protocol_id)
+
+
+def _read_json(path: Path) -> Any:
+    with storage_errors(path):
+        return json.loads(path.read_bytes())

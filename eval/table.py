@@ -6,6 +6,9 @@ Takes the content of results.json (of panoramas or of videos), gives lines of te
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from eval.salient import OFFICIAL, SEAM_AWARE
+from eval.tracks import TRACKING
+
 
 def as_lines(results: Mapping[str, Any]) -> list[str]:
     """The table of an evaluation, in percent."""
@@ -21,25 +24,40 @@ def _panorama_lines(results: Mapping[str, Any]) -> list[str]:
     by_size = {(e["group"], e["method"], e["role"]): e["miou"] for e in sizes}
     counts = {e["group"]: e["instances"] for e in sizes}
     heads = [f"{group} ({counts[group]}): mIoU | ceiling at logits" for group in groups]
-    rows = [["method", "mIoU", "J&F", "AP", "ceiling", "at logits", *heads]]
+    rows = [["method", "mIoU", "J&F", "AP", "ceiling", "at logits", "floor", *heads]]
     for method in dict.fromkeys(s["method"] for s in results["scores"]):
         score = found[method, "model"]
         cells = [f"{_percent(by_size[g, method, 'model'])} | {_percent(by_size[g, method, 'logit ceiling'])}" for g in groups]
         rows.append([method, _interval(score["miou"], score["miou_low"], score["miou_high"]), _percent(score["j_and_f"]),
                      _percent(score["ap"]), _percent(found[method, "ceiling"]["miou"]),
-                     _percent(found[method, "logit ceiling"]["miou"]), *cells])
+                     _percent(found[method, "logit ceiling"]["miou"]), _percent(found[method, "floor"]["miou"]), *cells])
+    names = (*OFFICIAL, *SEAM_AWARE)
+    salient = [[s["method"], s["role"], *(_percent(s[name]) for name in names)] for s in results.get("saliency", ())]
+    if salient:
+        heads = ["MAE", "F_β", "E-measure", "S-measure", "MAE by solid angle", "E-measure, paper's", "S-measure, seam turned"]
+        salient = [["all masks together", "", *heads], *salient]
     first = next(iter(found.values()), None)
     what = f"{first['instances']} instances in {first['panoramas']} panoramas" if first else "nothing was scored"
-    return [*_columns(rows), f"{what}, protocol {results['protocol_id']}; 95 % intervals by panorama; ceilings are ground truth "
-            "on the same path, as it is and at the resolution of the model's logits"]
+    return [*_columns(rows), *(_columns(salient) if salient else ()),
+            f"{what}, protocol {results['protocol_id']}; 95 % intervals by panorama; ceilings are ground truth "
+            "on the same path, as it is and at the resolution of the model's logits; the floor is no masks"]
 
 
 def _video_lines(results: Mapping[str, Any]) -> list[str]:
     rows = [["", "J&F", "J", "F", "F seam-aware", "J_sphere", "F_sphere"]]
     rows += [[s["role"], _interval(s["j_and_f"], s["j_and_f_low"], s["j_and_f_high"]),
               *(_percent(s[name]) for name in ("j", "f", "f_seam", "j_sphere", "f_sphere"))] for s in results["scores"]]
+    if any(s["tracking"] for s in results["scores"]):
+        heads = ["S_dual", "P_dual", "normalised P_dual", "P_angle", "S_sphere"]
+        rows_of = [[s["role"], mode, *(_percent(s["tracking"].get(name + end)) for name in TRACKING)]
+                   for s in results["scores"] for mode, end in (("official", "_official"), ("seam-aware", ""))]
+        return [*_columns(rows), *_columns([["boxes around the masks", "mode", *heads], *rows_of]), _video_line(results)]
+    return [*_columns(rows), _video_line(results)]
+
+
+def _video_line(results: Mapping[str, Any]) -> str:
     data = results["dataset"]
-    return [*_columns(rows), f"{data['videos']} of {data['of']} videos of {data['name']}, protocol {results['protocol_id']}"]
+    return f"{data['videos']} of {data['of']} videos of {data['name']}, protocol {results['protocol_id']}"
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -2,7 +2,8 @@
 
 `run_videos(config, out)` is `pano eval` for benchmarks of kind `videos`. Every frame is shown to the model as method `direct`
 shows a panorama, the video predictor carries the masks (`eval.propagate`), and J, F, J&F and their spherical forms are means over
-the annotated frames after the first of each object, then over objects, as DAVIS and SA-V average. Scores come in two modes:
+the annotated frames after the first of each object, then over objects, as DAVIS and SA-V average. For 360VOTS the boxes and BFoVs
+around the masks are scored too, as its tracking half is (`eval.tracks`). Scores come in two modes:
 `official`, as the toolkits compute them (the seam is an edge), to stand beside published numbers, and `seam-aware`. Ground truth
 at the model's resolution, its frames shrunk and its masks enlarged again, is scored on the same path: the ceiling.
 
@@ -12,7 +13,7 @@ A video's scores are one file, written when it is done, so an interrupted run go
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, overload
 
@@ -28,13 +29,15 @@ from eval.metrics.sphere import boundary_f_sphere, jaccard_sphere
 from eval.metrics.stats import bootstrap_mean
 from eval.predictors import FrameInput, ObjectPrompt, Predictor
 from eval.source import benchmark_root, check_keys, listing_digest
+from eval.tracks import Track
 from pano.errors import DataError, UsageError
 from pano.progress import Progress
 from pano.runlog import hardware, versions
 from pano.storage import storage_errors, write_bytes_atomic
 from train.sources.files import read_image
 
-VIDEO_PROTOCOL_VERSION = 1
+VIDEO_PROTOCOL_VERSION = 2
+TRACKED = ("360vos",)
 SCORES = ("j", "f", "j_seam", "f_seam", "j_sphere", "f_sphere")
 
 Bools = NDArray[np.bool_]
@@ -54,6 +57,7 @@ class ObjectScores:
     f_seam: float
     j_sphere: float
     f_sphere: float
+    tracking: dict[str, float] = field(default_factory=dict)  # of 360VOTS, `eval.tracks`
 
 
 class _Frames(Sequence[FrameInput]):
@@ -100,7 +104,7 @@ def run_videos(config: EvalConfig, out: Path) -> dict[str, Any]:
             path = out / "videos" / f"{video.key}.json"
             found = _read(path, fingerprint)
             if found is None:
-                found = score_video(video, contestants[0].predictor, config.model.image_size)
+                found = score_video(video, contestants[0].predictor, config.model.image_size, tracked=benchmark.name in TRACKED)
                 _write(path, fingerprint, found)
             rows += found
             progress.advance()
@@ -112,6 +116,9 @@ def run_videos(config: EvalConfig, out: Path) -> dict[str, Any]:
         "versions": versions(), "hardware": hardware(), "scores": summary(rows), "rows": [asdict(row) for row in rows],
     }
     write_bytes_atomic(out / "results.json", json.dumps(results, indent=1, ensure_ascii=False).encode() + b"\n")
+    from eval.video_report import write_video_report
+
+    write_video_report(out / "report.html", results)
     return results
 
 
@@ -120,13 +127,14 @@ def _describe(benchmark: Benchmark, config: EvalConfig, sha256: str, videos: int
             "licence": benchmark.licence, "warning": benchmark.warning}
 
 
-def score_video(video: VideoItem, predictor: Predictor, image_size: int) -> list[ObjectScores]:
-    """The scores of every object of a video, of the model and of the ceiling."""
+def score_video(video: VideoItem, predictor: Predictor, image_size: int, *, tracked: bool = False) -> list[ObjectScores]:
+    """The scores of every object of a video, of the model and of the ceiling; with `tracked` those of their boxes too."""
     first = first_masks(video)
     ids = sorted(first)
     frames = _Frames(video.images, image_size)
     prompts = [ObjectPrompt(id_, {}, {first[id_][0]: shrink(first[id_][1], image_size) * 20 - 10}) for id_ in ids]
     found: dict[tuple[str, int], list[tuple[float, ...]]] = {}
+    tracks: dict[tuple[str, int], Track] = {}
     for said in predictor.predict(frames, prompts):
         read = video.masks[said.frame]
         true = read() if read is not None else {}
@@ -141,10 +149,13 @@ def score_video(video: VideoItem, predictor: Predictor, image_size: int) -> list
                 continue
             mask = true.get(id_, np.zeros(shape, bool))
             predicted = enlarge(logits[k], shape) if k in logits else np.zeros(shape, bool)
-            found.setdefault(("model", id_), []).append(_scores(predicted, mask))
-            native = shrink(mask, image_size // 4) * 20 - 10
-            found.setdefault(("ceiling", id_), []).append(_scores(enlarge(native, shape), mask))
-    return [ObjectScores(video.key, id_, role, len(values), *np.mean(values, axis=0).tolist())
+            native = enlarge(shrink(mask, image_size // 4) * 20 - 10, shape)
+            for role, answer in (("model", predicted), ("ceiling", native)):
+                found.setdefault((role, id_), []).append(_scores(answer, mask))
+                if tracked:
+                    tracks.setdefault((role, id_), Track(shape[1], shape[0])).add(answer, mask)
+    return [ObjectScores(video.key, id_, role, len(values), *np.mean(values, axis=0).tolist(),
+                         tracking=tracks[role, id_].scores() if tracked else {})
             for (role, id_), values in found.items()]
 
 
@@ -187,7 +198,13 @@ def _summaries(rows: Sequence[ObjectScores]) -> Iterator[dict[str, Any]]:
         both = bootstrap_mean([(row.j + row.f) / 2 for row in some], [row.video for row in some])
         yield {"role": role, "objects": len(some), "videos": len({row.video for row in some}), "j_and_f": both.value,
                "j_and_f_low": both.low, "j_and_f_high": both.high,
-               **{name: float(np.mean([getattr(row, name) for row in some])) for name in SCORES}}
+               **{name: float(np.mean([getattr(row, name) for row in some])) for name in SCORES}, "tracking": _tracking(some)}
+
+
+def _tracking(rows: Sequence[ObjectScores]) -> dict[str, float]:
+    """Means of the tracking scores over the objects that have them."""
+    names = dict.fromkeys(name for row in rows for name in row.tracking)
+    return {name: float(np.mean([row.tracking[name] for row in rows if name in row.tracking])) for name in names}
 
 
 def _read(path: Path, fingerprint: str) -> list[ObjectScores] | None:

@@ -33,6 +33,7 @@ from eval.fit import Bfov, around, fit_bfov, fit_directions
 from eval.frames import BfovFrame, Projection
 from eval.merge import FrameLogits, Look, merge_bands
 from eval.predictors import FrameInput, ObjectPrompt, Predictor
+from eval.predictors.truth import GroundTruth
 from eval.prompts import InstancePrompt
 from pano.views import WrappedPanorama, sample_directions, wrap_panorama
 
@@ -76,10 +77,17 @@ def _look_at(
     predictor: Predictor, zoom: ZoomConfig,
 ) -> list[tuple[_Plan, Look]]:
     """What was found, beside where it was looked for."""
-    frames = [FrameInput(plan.frame.sample(rgb), plan.frame.sample(labels, labels=True)) for plan in batch]
+    frames = [_shown(plan.frame, rgb, labels, predictor) for plan in batch]
     objects = [_object_prompt(plan, prompts[plan.object], zoom) for plan in batch]
     said = predictor.look(frames, objects)
     return [(plan, Look(plan.object, plan.frame, logits)) for plan, logits in zip(batch, said, strict=True) if logits is not None]
+
+
+def _shown(frame: BfovFrame, rgb: WrappedPanorama, labels: WrappedPanorama, predictor: Predictor) -> FrameInput:
+    """A look's picture, or its labels for who looks at those: sampling is most of what a look costs beside the model."""
+    if isinstance(predictor, GroundTruth):
+        return FrameInput(np.zeros((0, 0, 3), np.uint8), frame.sample(labels, labels=True))
+    return FrameInput(frame.sample(rgb), np.zeros((0, 0), np.uint16))
 
 
 def _next(plan: _Plan, look: Look, zoom: ZoomConfig, size_px: int, clamp: float) -> list[_Plan]:

@@ -61,7 +61,8 @@ def match_instances(
     """The matched boundaries of mask k and instance `ids[k]`, one after the other: `f_measure` makes F of them, and F_sphere."""
     (height, width), wrap = labels.shape, mode == "seam-aware"
     for k, true in enumerate(crop_instances(labels, ids, wrap=wrap)):
-        yield match_boundaries(crop_bits(masks.packed[k], width, wrap=wrap), true, height, width, mode, tolerance=tolerance)
+        predicted = crop_bits(masks.packed[k], width, wrap=wrap, extent=masks.extent(k))
+        yield match_boundaries(predicted, true, height, width, mode, tolerance=tolerance)
 
 
 def tolerance_px(tolerance: float, height: int, width: int) -> float:

@@ -37,9 +37,12 @@ def crop_mask(mask: Bools, *, wrap: bool) -> Crop:
     return Crop(rows.start, u0, _columns(mask[rows], u0, columns))
 
 
-def crop_bits(bits: NDArray[np.uint8], width: int, *, wrap: bool) -> Crop:
-    """The crop of a mask of `width` columns given 8 pixels to a byte, uint8 H×⌈W/8⌉ (a `Masks.packed[k]`)."""
-    rows, bytes_ = packed_extent(bits)
+def crop_bits(
+    bits: NDArray[np.uint8], width: int, *, wrap: bool, extent: tuple[slice | None, slice] | None = None
+) -> Crop:
+    """The crop of a mask of `width` columns given 8 pixels to a byte, uint8 H×⌈W/8⌉ (a `Masks.packed[k]`), and where it is known
+    its `packed_extent`."""
+    rows, bytes_ = extent or packed_extent(bits)
     if rows is None:
         return EMPTY
     mask = np.unpackbits(bits[rows, bytes_], axis=1).view(bool)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.metrics.crops import packed_extent
 from pano.masks import label_runs
 from pano.sphere import row_cos_lat
 
@@ -45,7 +44,7 @@ def row_counts(masks: "Masks", labels: NDArray[np.uint16], ids: Sequence[int]) -
     true = _instance_rows(labels, ids)
     predicted, both = np.zeros_like(true), np.zeros_like(true)
     for k, id_ in enumerate(ids):
-        rows, bytes_ = packed_extent(masks.packed[k])
+        rows, bytes_ = masks.extent(k)
         if rows is None:
             continue
         bits = masks.packed[k, rows, bytes_]
@@ -68,7 +67,7 @@ def best_overlaps(masks: "Masks", labels: NDArray[np.uint16], ids: Sequence[int]
     wanted[0] = False
     best, overlap = np.zeros(len(masks), np.int64), np.zeros(len(masks))
     for k in range(len(masks)):
-        rows, bytes_ = packed_extent(masks.packed[k])
+        rows, bytes_ = masks.extent(k)
         if rows is None:
             continue
         mask = np.unpackbits(masks.packed[k, rows, bytes_], axis=1).view(bool)

@@ -127,7 +127,7 @@ def test_bits_and_label_maps_give_what_arrays_give() -> None:
         height, width = 12, int(rng.integers(3, 40))
         labels = rng.integers(0, 4, (height, 1 + width // 6)).astype(np.uint16).repeat(6, axis=1)[:, :width]
         predicted = np.stack([random_mask(rng, (case + k) % 8, height, width) for k in range(4)])
-        masks = Masks(np.packbits(predicted, axis=2), np.zeros((height, width), np.int32))
+        masks = Masks.of(predicted)
         for mode in ("official", "seam-aware"):
             found = boundary_f_scores(masks, labels, [1, 2, 3, 9], mode, tolerance=1)
             pairs = zip(predicted, [1, 2, 3, 9], strict=True)

@@ -1,0 +1,142 @@
+"""What 360VOTS and PAV-SOD report beside masks: boxes around masks as tracks, all masks as a saliency map, through `pano eval`."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from eval.config import EvalConfig
+from eval.metrics.saliency import s_measure
+from eval.run import run_evaluation
+from eval.salient import OFFICIAL, SEAM_AWARE, quiet_column, salient_scores
+from eval.table import as_lines
+from eval.tracks import TRACKING, Track, mask_bfov, mask_box
+from pano.sphere import angle_between, lonlat_to_direction, pixel_to_direction
+
+WIDTH, HEIGHT = 96, 48
+
+
+def disc(lon: float, lat: float, radius: float) -> np.ndarray:
+    at = pixel_to_direction(np.arange(WIDTH)[None, :], np.arange(HEIGHT)[:, None], WIDTH, HEIGHT)
+    return angle_between(at, lonlat_to_direction(lon, lat)) < radius
+
+
+def random_mask(rng: np.random.Generator, case: int) -> np.ndarray:
+    """Empty, full, over the seam, over a pole, somewhere, noise."""
+    lon, lat = rng.uniform(-np.pi, np.pi), rng.uniform(-1.3, 1.3)
+    kinds = (lambda: np.zeros((HEIGHT, WIDTH), bool), lambda: np.ones((HEIGHT, WIDTH), bool), lambda: disc(np.pi, lat, 0.4),
+             lambda: disc(lon, np.pi / 2 * rng.choice([-1, 1]), 0.5), lambda: disc(lon, lat, rng.uniform(0.1, 0.7)),
+             lambda: rng.random((HEIGHT, WIDTH)) < 0.01)
+    return kinds[case % 6]()
+
+
+def test_boxes_are_the_shortest_of_all_intervals_and_bfovs_hold_their_masks() -> None:
+    from eval.fit import Bfov
+    from eval.frames import BfovFrame
+
+    rng = np.random.default_rng(0)
+    for case in range(240):
+        mask = random_mask(rng, case)
+        x, y, w, h = mask_box(mask).astype(int).tolist()
+        columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+        if not columns.size:
+            assert (x, y, w, h) == (0, 0, 0, 0) and not mask_bfov(mask).any()
+            continue
+        shortest = min(int(((columns - start) % WIDTH).max()) + 1 for start in columns.tolist())
+        assert w == shortest and set(columns.tolist()) <= {(x + k) % WIDTH for k in range(w)}
+        assert (y, y + h) == (rows[0], rows[-1] + 1) and 0 <= x < WIDTH
+        clon, clat, fov_h, fov_v, roll = mask_bfov(mask)
+        if fov_h:
+            tangents = np.tan(np.radians([fov_h, fov_v]) / 2)
+            v, u = np.nonzero(mask)
+            assert roll == 0 and BfovFrame(Bfov(clon, clat, *tangents), 8).project(pixel_to_direction(u, v, WIDTH, HEIGHT))[2].all()
+
+
+def test_a_track_is_scored_in_both_modes() -> None:
+    track, late = Track(WIDTH, HEIGHT), Track(WIDTH, HEIGHT)
+    for t in range(6):
+        true = disc(np.pi - 0.3 + 0.12 * t, 0.2, 0.35)  # walks over the seam
+        track.add(true, true)
+        late.add(disc(np.pi - 0.3 + 0.12 * t - 0.35, 0.2, 0.35), true)
+    track.add(np.zeros_like(true), np.zeros_like(true))  # gone
+    late.add(true, np.zeros_like(true))
+    perfect, behind = track.scores(), late.scores()
+    assert set(perfect) == {name + end for name in TRACKING for end in ("", "_official")}
+    assert perfect["s_dual"] == pytest.approx(20 / 21) and perfect["p_dual"] == perfect["p_angle"] == 1.0
+    assert perfect["s_dual_official"] == pytest.approx(20 / 21 * 6 / 7)  # the absent frame stays in the number of frames
+    assert 0.2 < behind["s_dual"] < 0.6 and behind["p_angle"] == 0.0 and behind["s_sphere"] < 0.7 < perfect["s_sphere"]
+    gone = Track(WIDTH, HEIGHT)
+    gone.add(true, np.zeros_like(true))
+    assert gone.scores() == {}
+
+
+def test_saliency_of_masks_is_counted_and_knows_no_seam() -> None:
+    rng = np.random.default_rng(1)
+    for case in range(240):
+        predicted, true = random_mask(rng, case), random_mask(rng, case // 6)
+        found = salient_scores(predicted, true)
+        assert set(found) == {*OFFICIAL, *SEAM_AWARE} and found["mae"] == pytest.approx((predicted ^ true).mean())
+        area = np.diff(np.sin((0.5 - np.arange(HEIGHT + 1) / HEIGHT) * np.pi)) * -2 * np.pi / WIDTH
+        assert found["mae_sphere"] == pytest.approx((predicted ^ true).sum(axis=1) @ area / (4 * np.pi), abs=1e-9)
+        if 0 < predicted.sum() < predicted.size:
+            hit = (predicted & true).sum()
+            precision, recall = hit / predicted.sum(), hit / max(true.sum(), 1)
+            expected = 1.3 * precision * recall / (0.3 * precision + recall) if hit else 0.0
+            assert found["f_beta"] == pytest.approx(expected)
+        if case % 8 == 0:
+            turn = int(rng.integers(1, WIDTH))
+            moved = salient_scores(np.roll(predicted, turn, 1), np.roll(true, turn, 1))
+            busy = (predicted | true).any(axis=0)
+            gaps = np.diff(np.flatnonzero(np.tile(~busy, 2)), prepend=-2)
+            if busy.any() and not busy.all() and gaps.size:
+                cut = quiet_column(predicted | true)
+                assert not busy[cut] or busy.mean() > 0.9
+                assert moved["mae"] == pytest.approx(found["mae"]) and moved["e_measure"] == pytest.approx(found["e_measure"])
+    seam, near = disc(np.pi, 0.1, 0.4), disc(3.0, 0.1, 0.4)
+    here, moved = salient_scores(seam, near), salient_scores(np.roll(seam, 30, 1), np.roll(near, 30, 1))
+    assert moved["s_measure_seam"] == pytest.approx(here["s_measure_seam"])
+    assert moved["s_measure"] != pytest.approx(here["s_measure"])
+    middle = s_measure(np.roll(seam, 48, 1).astype(float), np.roll(near, 48, 1))
+    assert moved["s_measure_seam"] == pytest.approx(middle, abs=0.02)
+
+
+def write(path: Path, image: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), image)
+
+
+def config(**changes: object) -> EvalConfig:
+    return EvalConfig.model_validate({"methods": ["direct"], "scan": {"size_px": 64}, "device": "cpu", "report_panoramas": 1,
+                                      "model": {"size": "tiny", "image_size": 64}, "instances": {"min_pixels": 8}, **changes})
+
+
+def test_360vos_reports_tracking_scores(tmp_path: Path) -> None:
+    for t in range(3):
+        write(tmp_path / f"data/0117/image/{t:06d}.jpg", np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
+        write(tmp_path / f"data/0117/mask/{t:06d}_0.png", disc(np.pi - 0.2 + 0.2 * t, 0.0, 0.4).astype(np.uint8) * 255)
+    results = run_evaluation(config(predictor="empty", benchmark="360vos", root=tmp_path / "data"), tmp_path, tmp_path / "out")
+    tracking = {s["role"]: s["tracking"] for s in results["scores"]}
+    assert tracking["ceiling"]["s_dual"] > 0.7 and tracking["ceiling"]["p_dual"] == 1.0
+    assert tracking["model"]["s_dual"] == 0.0 and set(tracking["model"]) >= {"p_dual_official", "s_sphere"}
+    text, page = "\n".join(as_lines(results)), (tmp_path / "out/report.html").read_text()
+    for word in ("S_dual", "official", "seam-aware"):
+        assert word in text and word in page
+    assert "97 of the 170" in page
+
+
+def test_pavsod_reports_saliency(tmp_path: Path) -> None:
+    for t in range(2):
+        colours = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+        colours[disc(np.pi, 0.1, 0.4)], colours[disc(0.5 + t, -0.4, 0.3)] = (0, 0, 200), (0, 200, 0)
+        write(tmp_path / f"data/frame_key/street/{t:05d}.png", np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
+        write(tmp_path / f"data/instance/street/{t:05d}.png", colours)
+    asked = config(predictor="ground_truth", benchmark="pavsod", root=tmp_path / "data")
+    results = run_evaluation(asked, tmp_path, tmp_path / "out")
+    found = {s["role"]: s for s in results["saliency"]}
+    assert found["floor"]["f_beta"] == 0.0 and found["floor"]["mae"] > 0.03 and found["ceiling"]["panoramas"] == 2
+    assert found["ceiling"]["f_beta"] > 0.9 and found["ceiling"]["s_measure"] > 0.85 and found["ceiling"]["mae"] < 0.02
+    text, page = "\n".join(as_lines(results)), (tmp_path / "out/report.html").read_text()
+    for word in ("MAE", "S-measure", "E-measure"):
+        assert word in text and word in page
+    assert run_evaluation(asked, tmp_path, tmp_path / "out")["saliency"] == results["saliency"]
