@@ -5,12 +5,16 @@ freeze_image_encoder=True: `SAM2Train` forward, `MultiStepMultiMasksAndIous`, ba
 `Trainer.step` in three settings: all objects of a clip together, the same with `recompute` (activation checkpointing), both
 with loss and gradients asserted equal to the peer's before anything is timed, and one object at a time.
 
-On a GPU memory is the allocator's peak; on a CPU it is the growth of the resident set during a step, the kernel's
-high-water mark being reset before it.
+Memory is measured in a process of its own for each side. On a GPU it is the allocator's peak. On a CPU it is the growth of the
+resident set during a step, its high-water mark being reset before it, with the C library told to give every block of a page
+or more back at once (MALLOC_MMAP_THRESHOLD_): otherwise what is measured is how its free lists happen to lie.
 """
 
-import ctypes
+import argparse
 import gc
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +22,8 @@ from bench.common import Outcome, Peer, arguments, finish, interleave, median, u
 from train.config import TrainConfig
 
 REPEATS = 5
+SIDES = ("peer", "ours", "recompute", "one_object")
+GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "4096", "MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_MMAP_MAX_": "1000000"}
 PROMPT_STEPS = {True: (0, 2), False: (0, 1, 2, 3)}  # quick or not: draws of mask, box and click prompts
 
 
@@ -26,6 +32,7 @@ def main() -> None:
     parser.add_argument("--size", default="tiny", choices=("tiny", "small", "base_plus", "large"))
     parser.add_argument("--image-size", type=int, help="default: 256 on a CPU, 1024 on a GPU")
     parser.add_argument("--frames", type=int, help="default: 4 on a CPU, 8 on a GPU")
+    parser.add_argument("--memory-of", choices=SIDES, help="print the megabytes that a step of this side adds, and end")
     args = parser.parse_args()
     use_one_thread()
     import torch
@@ -38,28 +45,37 @@ def main() -> None:
         "model": {"size": args.size, "image_size": image_size, "drop_path": 0.0},
         "clip": {"frames": frames, "min_area_sr": 0.01}, "clips_per_step": 1, "steps": 100,
     })
-    work = build_work(config, device, PROMPT_STEPS[args.quick])
+    draws = PROMPT_STEPS[args.quick]
+    if args.memory_of:
+        step = build_work(config, device, PROMPT_STEPS[True], (args.memory_of,))[args.memory_of]
+        print(step_memory_mb(step, device))
+        return
+    peak = {side: memory_of(side, args) for side in SIDES}
+    work = build_work(config, device, draws, SIDES)
     assert_equal(work["peer"], work["ours"])
     assert_equal(work["peer"], work["recompute"])
-    memory = {name: [step_memory_mb(step.run, device) for _ in range(3)] for name, step in work.items()}
     seconds = interleave({name: step.run for name, step in work.items()}, repeats=REPEATS)
-    clips = len(PROMPT_STEPS[args.quick])
-    per_clip = {name: median(times) / clips for name, times in seconds.items()}
-    peak = {name: median(values) for name, values in memory.items()}
+    per_clip = {name: median(times) / len(draws) for name, times in seconds.items()}
+    sam2 = f"{version('sam2')} SAM2Train"
+    settings = (("ours", ""), ("recompute", ", ours with recompute"), ("one_object", ", ours one object at a time"))
+    megabytes = f"MB at {image_size} px × {frames}"
     finish(Outcome(
-        "train_step", ours=per_clip["ours"], unit="s/clip", n=clips * REPEATS,
-        peers=(Peer(f"{version('sam2')} SAM2Train", per_clip["peer"], target=1.3),
-               Peer(f"{version('sam2')} SAM2Train, ours with recompute", per_clip["peer"], target=1.3, ours=per_clip["recompute"]),
-               Peer(f"{version('sam2')} SAM2Train, memory of ours with recompute", peak["peer"], target=1 / 0.6,
-                    ours=peak["recompute"], unit="MB"),
-               Peer(f"{version('sam2')} SAM2Train, ours one object at a time", per_clip["peer"], target=1.3,
-                    ours=per_clip["one_object"])),
-        facts={"device": str(device), "model": args.size, "image_size": image_size, "frames": config.clip.frames,
-               "memory_mb": {name: round(value, 1) for name, value in peak.items()},
-               "memory_ratio": round(peak["ours"] / peak["peer"], 3),
-               "memory_ratio_recompute": round(peak["recompute"] / peak["peer"], 3),
-               "memory_ratio_one_object": round(peak["one_object"] / peak["peer"], 3), "memory_target": 0.6},
+        "train_step", ours=per_clip["ours"], unit="s/clip", n=len(draws) * REPEATS,
+        peers=(*(Peer(sam2 + words, per_clip["peer"], target=1.3, ours=per_clip[side]) for side, words in settings),
+               *(Peer(f"{sam2}, memory{words}", peak["peer"], target=1 / 0.6, ours=peak[side], unit=megabytes)
+                 for side, words in settings)),
+        facts={"device": str(device), "model": args.size, "image_size": image_size, "frames": frames,
+               "memory_mb": {name: round(value, 1) for name, value in peak.items()}, "memory_target": 0.6,
+               "memory_ratio": {name: round(value / peak["peer"], 3) for name, value in peak.items()}},
     ), args)
+
+
+def memory_of(side: str, args: argparse.Namespace) -> float:
+    """`--memory-of` of a fresh process with the same arguments."""
+    sizes = [f"--{name.replace('_', '-')}={value}" for name in ("size", "image_size", "frames") if (value := getattr(args, name))]
+    command = [sys.executable, "-m", "bench.train_step", *sizes, *(["--quick"] if args.quick else []), f"--memory-of={side}"]
+    done = subprocess.run(command, check=True, env={**os.environ, **GIVE_BACK}, stdout=subprocess.PIPE, text=True)
+    return float(done.stdout.split()[-1])
 
 
 class Step:
@@ -86,8 +102,8 @@ class Step:
         return loss, {name: p.grad.clone() for name, p in self.model.named_parameters() if p.grad is not None}
 
 
-def build_work(config: TrainConfig, device, steps: tuple[int, ...]) -> dict[str, Step]:
-    """The peer's step and ours in two settings, on one clip of a synthetic panorama that both see."""
+def build_work(config: TrainConfig, device, steps: tuple[int, ...], sides: tuple[str, ...]) -> dict[str, Step]:
+    """The peer's step and ours in three settings, those of `sides`, on one clip of a synthetic panorama that all see."""
     import torch
     from hydra.utils import instantiate
     from training.loss_fns import MultiStepMultiMasksAndIous
@@ -107,20 +123,23 @@ def build_work(config: TrainConfig, device, steps: tuple[int, ...]) -> dict[str,
         model.rng = prompt_rng(config.seed, draw)
         torch.manual_seed(draw)
 
-    node = model_config(config.model, config.prompt)
-    node._target_, node.freeze_image_encoder = "training.model.sam2.SAM2Train", True
-    torch.manual_seed(config.seed)
-    theirs = instantiate(node).to(device).train()
-    their_loss = MultiStepMultiMasksAndIous(
-        {"loss_mask": 20, "loss_dice": 1, "loss_iou": 1, "loss_class": 1}, supervise_all_iou=True, iou_use_l1_loss=True,
-        pred_obj_scores=True, focal_gamma_obj_score=0.0, focal_alpha_obj_score=-1.0)
+    def peer() -> Step:
+        node = model_config(config.model, config.prompt)
+        node._target_, node.freeze_image_encoder = "training.model.sam2.SAM2Train", True
+        torch.manual_seed(config.seed)
+        model = instantiate(node).to(device).train()
+        their_loss = MultiStepMultiMasksAndIous(
+            {"loss_mask": 20, "loss_dice": 1, "loss_iou": 1, "loss_class": 1}, supervise_all_iou=True, iou_use_l1_loss=True,
+            pred_obj_scores=True, focal_gamma_obj_score=0.0, focal_alpha_obj_score=-1.0)
 
-    def peer(draw: int) -> float:
-        seed(theirs, draw)
-        with torch.autocast(**autocast):
-            total = their_loss(theirs(batch), batch.masks)["core_loss"]
-        total.backward()
-        return float(total.detach())
+        def backward(draw: int) -> float:
+            seed(model, draw)
+            with torch.autocast(**autocast):
+                total = their_loss(model(batch), batch.masks)["core_loss"]
+            total.backward()
+            return float(total.detach())
+
+        return Step(model, build_optimizer(model, config.optim), backward, steps)
 
     def ours(objects_per_forward: int, recompute: bool = False) -> Step:
         model = build_model(config.model, config.prompt, seed=config.seed)[0].to(device)
@@ -142,8 +161,8 @@ def build_work(config: TrainConfig, device, steps: tuple[int, ...]) -> dict[str,
 
         return Step(model, build_optimizer(model, config.optim), backward, steps)
 
-    return {"peer": Step(theirs, build_optimizer(theirs, config.optim), peer, steps), "ours": ours(0),
-            "recompute": ours(0, recompute=True), "one_object": ours(1)}
+    make = {"peer": peer, "ours": lambda: ours(0), "recompute": lambda: ours(0, recompute=True), "one_object": lambda: ours(1)}
+    return {side: make[side]() for side in sides}
 
 
 def one_clip(config: TrainConfig):
@@ -190,20 +209,21 @@ def assert_equal(peer: Step, ours: Step) -> None:
         assert worst <= tolerance * scale, f"draw {draw}: gradients differ by {worst} of {scale}"
 
 
-def step_memory_mb(run: Callable[[], None], device) -> float:
-    """Megabytes that `run` needs above what is there before it."""
+def step_memory_mb(step: Step, device) -> float:
+    """Megabytes that a step needs above weights and optimizer, which the first step makes."""
     import torch
 
+    step.run()
+    step.optimizer.zero_grad(set_to_none=True)
     gc.collect()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
-        run()
+        step.run()
         return (torch.cuda.max_memory_allocated(device) - before) / 2**20
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
     before = _status_mb("VmRSS")
-    run()
+    step.run()
     return _status_mb("VmHWM") - before
 
 
