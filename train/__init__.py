@@ -2,9 +2,9 @@
 
 Modules, in the order a step meets them: `config` (what a run is), `plan` (which clip stands at which position: integers
 only), `clips` and `clicks` (plan → frames, masks, sphere clicks), `sources` (other datasets as clips) and `mixture` (which
-source stands where), `loader` (clips ahead of time), `model` and `scan_sam2` (SAM2, frozen parts),
-`lean` (what its dropout keeps), `loss` and `mask_loss`, `optim`, `trainer` (the loop), `validate` (mIoU on held-out clips), `checkpoints`, `log`, `world` and `launch`
-(several ranks), `run` (what `pano train` calls).
+source stands where), `loader` (clips ahead of time), `model` and `scan_sam2` (SAM2, frozen parts), `lean` (what its dropout
+keeps), `loss` and `mask_loss`, `optim`, `trainer` (the loop), `validate` (mIoU on held-out clips), `checkpoints`, `log`,
+`world` and `launch` (several ranks), `run` (what `pano train` calls).
 
 Why the order of clips is `train.plan`'s and not that of `pano.shards.Stream`: a stream deals single samples to ranks, and what is
 dealt here are forward passes, of several sources with their own lengths (`mixture`), the same number to each rank, of clips that
