@@ -8,7 +8,6 @@ RAY_AUTH_TOKEN, as Ray reads them.
 """
 
 import contextlib
-import functools
 import logging
 import os
 import re
@@ -24,7 +23,9 @@ from pano.errors import UserError
 
 Node = TypeVar("Node")
 _OBJECT_STORE_BYTES = 80 << 20  # Ray's minimum is 75 MiB
-_START_S = 180.0  # for a node of Ray to come up
+_START_S = 120.0  # for a node of Ray to come up
+_JOB_PORT = "dashboard_agent_listen_port"
+_AGENT_PORTS = (_JOB_PORT, "metrics_agent_port", "metrics_export_port", "runtime_env_agent_port")
 
 
 class ClusterError(UserError):
@@ -79,26 +80,25 @@ def _connect(config: RayConfig, cpus: int | None, dashboard: bool) -> None:
 
     def start() -> None:
         ray.shutdown()
-        with _a_job_port_of_its_own():
-            ray.init(
-                address="local",  # none at all would join a cluster that somebody started on this machine
-                num_cpus=cpus or len(os.sched_getaffinity(0)), include_dashboard=dashboard, dashboard_host="127.0.0.1",
-                object_store_memory=_OBJECT_STORE_BYTES, log_to_driver=False, logging_level=logging.ERROR,
-                _node_ip_address="127.0.0.1" if config.listen == "loopback" else None,
-            )
+        ray.init(
+            address="local",  # none at all would join a cluster that somebody started on this machine
+            num_cpus=cpus or len(os.sched_getaffinity(0)), include_dashboard=dashboard, dashboard_host="127.0.0.1",
+            object_store_memory=_OBJECT_STORE_BYTES, log_to_driver=False, logging_level=logging.ERROR,
+            _node_ip_address="127.0.0.1" if config.listen == "loopback" else None,
+        )
 
     patiently(start)
 
 
 def patiently(start: Callable[[], Node]) -> Node:
     """Start a node of Ray, with more time than Ray gives it, and up to three times."""
-    with _time_to_start():
-        for last in (False, False, True):
-            try:
+    for last in (False, False, True):
+        try:
+            with _time_to_start(), _ports_of_its_own():
                 return start()
-            except Exception as error:
-                if last or "timed out during startup" not in str(error):
-                    raise
+        except Exception as error:
+            if last or "timed out during startup" not in str(error):
+                raise
     raise AssertionError
 
 
@@ -130,19 +130,33 @@ class _SlowClock:
 
 
 @contextlib.contextmanager
-def _a_job_port_of_its_own() -> Iterator[None]:
-    """Ray's agent, which starts jobs, listens on 52365 and `ray.init` has no word for another: beside a second Ray on the
-    machine it gives up without a word, and jobs find "no available agent"."""
-    from ray._private import parameter
+def _ports_of_its_own() -> Iterator[None]:
+    """Give the agents of a node their ports, and tell its raylet all of them. `ray.init` (2.60) has no word for most. The agent
+    that starts jobs would listen on 52365, and beside a second Ray on the machine give up without a word; the others would
+    choose theirs and write them into files, for which the raylet waits 15 s and then aborts: too short for a busy machine,
+    where a Python takes half a minute to start."""
+    from ray._private import parameter, ray_constants, services
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    before, parameter.RayParams = parameter.RayParams, functools.partial(parameter.RayParams, dashboard_agent_listen_port=port)
+    with contextlib.ExitStack() as stack:
+        probes = {name: stack.enter_context(socket.socket()) for name in _AGENT_PORTS}
+        for probe in probes.values():
+            probe.bind(("127.0.0.1", 0))
+        ports = {name: probe.getsockname()[1] for name, probe in probes.items()}
+    before = parameter.RayParams, services.start_ray_process
+
+    def with_ports(*arguments: Any, **named: Any) -> Any:
+        return before[0](*arguments, **named | {name: port for name, port in ports.items() if not named.get(name)})
+
+    def told(command: list[str], process_type: str, *arguments: Any, **named: Any) -> Any:
+        if process_type == ray_constants.PROCESS_TYPE_RAYLET:  # the one port that Ray does not pass on
+            command = [*command, f"--{_JOB_PORT}={ports[_JOB_PORT]}"]
+        return before[1](command, process_type, *arguments, **named)
+
+    parameter.RayParams, services.start_ray_process = with_ports, told
     try:
         yield
     finally:
-        parameter.RayParams = before
+        parameter.RayParams, services.start_ray_process = before
 
 
 @contextlib.contextmanager

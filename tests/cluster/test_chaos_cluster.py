@@ -128,7 +128,7 @@ def test_the_head_is_lost(chaos, tmp_path, what):
     head = {"num_cpus": 0, "object_store_memory": 80 << 20}
     with cluster_of(head, SMALL, SMALL) as (cluster, _):
         driver = subprocess.Popen(command(cluster.address), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-        wait_for(lambda: len(done(chaos)) >= 3, 120)
+        wait_for(lambda: len(done(chaos)) >= 3)
         if what == "the whole node":
             cluster.remove_node(cluster.head_node, allow_graceful=False)
         else:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from cluster.ray_session import patiently
+from cluster.ray_session import _AGENT_PORTS, patiently
 
 SLOW = "The current node timed out during startup. This could happen because some of the raylet failed to startup"
 
@@ -38,5 +38,24 @@ def test_a_start_may_take_six_times_as_long_as_ray_allows():
         node.time.sleep(0.6)
         return (time.monotonic() - really) / (node.time.monotonic() - begin)
 
-    assert patiently(start) == pytest.approx(6, rel=0.01)
-    assert node.time is time and dict(os.environ)["RAY_agent_register_timeout_ms"] == "180000"
+    assert patiently(start) == pytest.approx(4, rel=0.01)
+    assert node.time is time and dict(os.environ)["RAY_agent_register_timeout_ms"] == "120000"
+
+
+def test_a_raylet_waits_for_no_file_with_a_port(monkeypatch):
+    """All ports of its agents are chosen before it starts, each node's its own, and it is told them."""
+    from ray._private import parameter, services
+
+    commands = []
+    monkeypatch.setattr(services, "start_ray_process", lambda command, kind: commands.append((kind, command)))
+
+    def start() -> list[int]:
+        params = parameter.RayParams(metrics_export_port=None, dashboard_agent_listen_port=0)
+        services.start_ray_process(["raylet"], "raylet")
+        services.start_ray_process(["gcs_server"], "gcs_server")
+        return [getattr(params, name) for name in _AGENT_PORTS]
+
+    first, second = patiently(start), patiently(start)
+    assert len({*first, *second}) == 8 and all(first + second)
+    assert commands[:2] == [("raylet", ["raylet", f"--dashboard_agent_listen_port={first[0]}"]), ("gcs_server", ["gcs_server"])]
+    assert parameter.RayParams().metrics_agent_port is None
