@@ -38,6 +38,7 @@ from pano.storage import storage_errors
 from pano.viewer import Point, PointLayer, Sphere, css_colour, id_layer
 
 FEW_STEPS = 1000
+SIDE_BY_SIDE = 3
 SCORES = ("boundary_f", "j_and_f", "j_sphere", "f_sphere")
 GALLERY_WIDTH = 800  # of the flat pictures; the sphere that they open has all that was kept
 TRUTH, CLICKS = "ground truth", "clicks"
@@ -137,19 +138,32 @@ def _span(entry: Mapping[str, Any]) -> str:
 
 
 def _groups(results: Mapping[str, Any], methods: Sequence[str]) -> list[Table]:
-    """A table per way to group: mIoU of each method with its interval, and its logit ceiling, in every group."""
+    """A table per way to group: mIoU of each method with its interval, and its logit ceiling, in every group. Where many methods
+    would run off the page, methods are rows if groups are few, and numbers stand alone if they are many too."""
     tables = []
     for by in dict.fromkeys(entry["by"] for entry in results["groups"]):
         entries = {(e["group"], e["method"], e["role"]): e for e in results["groups"] if e["by"] == by}
-        rows = []
-        for group in dict.fromkeys(key[0] for key in entries):
-            cells: list[Any] = []
-            for method in methods:
-                score, ceiling = entries[group, method, "model"], entries[group, method, "logit ceiling"]
-                cells += [Bar(score["miou"], f"{percent(score['miou'])} ({_span(score)})"), percent(ceiling["miou"])]
-            rows.append([group, count(entries[group, methods[0], "model"]["instances"]), *cells])
-        heads = [head for method in methods for head in (method, "logit ceiling")]
-        tables.append(Table([by, "instances", *heads], rows, caption=f"mIoU by {by}, and its 95 % interval"))
+        groups = list(dict.fromkeys(key[0] for key in entries))
+        numbers = {group: count(entries[group, methods[0], "model"]["instances"]) for group in groups}
+
+        def pair(group: str, method: str, entries: Mapping[tuple[str, str, str], Any] = entries) -> list[Any]:
+            score, ceiling = entries[group, method, "model"], entries[group, method, "logit ceiling"]
+            span = f" ({_span(score)})" if len(methods) <= SIDE_BY_SIDE else ""
+            return [Bar(score["miou"], percent(score["miou"]) + span), percent(ceiling["miou"])]
+
+        caption = f"mIoU by {by}"
+        if len(methods) <= SIDE_BY_SIDE:
+            caption += ", and its 95 % interval"
+            heads = [by, "instances", *(head for method in methods for head in (method, "logit ceiling"))]
+            rows = [[group, numbers[group], *(cell for method in methods for cell in pair(group, method))] for group in groups]
+        elif len(groups) <= SIDE_BY_SIDE:
+            heads = ["method", *(head for group in groups for head in (f"{group}, {numbers[group]}", "logit ceiling"))]
+            rows = [[method, *(cell for group in groups for cell in pair(group, method))] for method in methods]
+        else:
+            heads = [by, "instances", *methods]
+            rows = [[group, numbers[group], *(percent(entries[group, method, "model"]["miou"]) for method in methods)]
+                    for group in groups]
+        tables.append(Table(heads, rows, caption=caption))
     return tables
 
 
