@@ -5,8 +5,14 @@ random weights (nothing here depends on their values). Peer: the official predic
 frame order, so that its one-frame feature cache helps it as much as it can; masks at the size of the views. Asserted
 first: for every object and frame our native logits are the official predictor's to 1e-4, and so are the masks.
 On a GPU: 1, 10, 50 and 100 objects at 1024²; on a CPU: 1 and 20 objects at 256², with --quick at 128².
+
+    python -m bench.propagate --flops [--quick]
+
+times nothing and counts the floating-point operations of both instead, by part of the model, with 1 and with 3 objects: on one
+thread they bound what batching can gain while every mask stays equal.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,6 +56,7 @@ def plain_official(model: Any) -> Any:
 
 def main() -> None:
     parser = arguments(__doc__)
+    parser.add_argument("--flops", action="store_true", help="count operations instead of timing them")
     args = parser.parse_args()
     use_one_thread()
     import torch
@@ -72,6 +79,12 @@ def main() -> None:
     inputs = frame_inputs(Panorama("caps", rgb, labels), plan)
     prompts = project_prompts(click_instances(labels, range(1, max(counts) + 1)), plan.projections)
     ours, official, plain = BatchedSam2(model), OfficialSam2(model), plain_official(model)
+    if args.flops:
+        for name, predictor in (("ours", ours), ("official", plain)):
+            for n in (1, 3):
+                counted = flops(predictor, inputs, prompts[:n])
+                print(json.dumps({"predictor": name, "image_size": size, "objects": n} | counted), flush=True)
+        return
 
     _assert_equal(ours, official, inputs, prompts[:5])
     figures = {}
@@ -88,6 +101,16 @@ def main() -> None:
     facts = {"image_size": size, "object_frames_per_s": {n: round(1e3 / f["ours"], 2) for n, f in figures.items()}}
     outcome = Outcome("propagate", ours=figures[most]["ours"], unit="ms per object-frame", n=most, peers=tuple(peers), facts=facts)
     finish(outcome, args)
+
+
+def flops(predictor: Any, inputs: Sequence[Any], prompts: Sequence[Any]) -> dict[str, float]:
+    """Floating-point operations in GFLOP, in all and by part of the model."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        _run(predictor, inputs, prompts)
+    parts = {name: sum(by_op.values()) for name, by_op in counter.get_flop_counts().items() if "." not in name and name != "Global"}
+    return {"all": round(counter.get_total_flops() / 1e9, 3)} | {name: round(value / 1e9, 3) for name, value in parts.items()}
 
 
 def _run(predictor: Any, inputs: Sequence[Any], prompts: Sequence[Any]) -> None:
