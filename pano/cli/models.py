@@ -27,8 +27,12 @@ def train(
 def evaluate(
     config: ConfigPath, overrides: Overrides = None,
     checkpoint: Annotated[Path | None, typer.Option("--checkpoint", help="Score this checkpoint.")] = None,
+    side_by_side: Annotated[bool, typer.Option("--compare", help="The arguments are runs: the same as pano compare.")] = False,
 ) -> None:
     """Score a model on a dataset: RUN/report.html and RUN/results.json."""
+    if side_by_side:
+        compare([config, *map(Path, overrides or ())])
+        return
     from cluster.config import EvalJobConfig
     from cluster.stages import eval_stage
     from eval.table import as_lines

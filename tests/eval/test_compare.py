@@ -115,5 +115,8 @@ def test_the_command(evaluations: Path, capsys: pytest.CaptureFixture[str]) -> N
     found = json.loads(capsys.readouterr().out)
     assert found["format"] == "panoforge-comparison" and [line["run"] for line in found["lines"]] == ["truth", "nothing"]
     with pytest.raises(SystemExit) as stopped:
+        main(["eval", "--compare", str(evaluations / "truth"), str(evaluations / "nothing")])
+    assert stopped.value.code == 0 and "(reference)" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stopped:
         main(["compare", str(evaluations / "truth"), str(evaluations / "narrow")])
     assert stopped.value.code == 2 and "What differs" in capsys.readouterr().err
