@@ -202,16 +202,20 @@ def reaching(
 ) -> NDArray[np.bool_]:
     """Where H×W logits are above `least`, in those pieces that hold some of `known` (8-connected; with `wrap` columns are a
     circle): what is thinner than a logit is below 0 and yet not nothing."""
-    _, pieces = cv2.connectedComponents((logits > least).astype(np.uint8), connectivity=8)
+    count, pieces = cv2.connectedComponents((logits > least).astype(np.uint8), connectivity=8)
+    root = np.arange(count)
     if wrap:
         left, right = pieces[:, 0], pieces[:, -1]
+        rows = np.arange(len(left))
         for shift in (-1, 0, 1):
-            for a, b in {(a, b) for a, b in zip(right.tolist(), np.roll(left, shift).tolist(), strict=True) if a and b and a != b}:
-                pieces[pieces == b] = a
-    kept = np.zeros(int(pieces.max()) + 1, bool)
-    kept[pieces[known]] = True
-    kept[0] = False
-    return kept[pieces]
+            meet = rows[(rows + shift >= 0) & (rows + shift < len(left))]
+            for a, b in zip(right[meet].tolist(), left[meet + shift].tolist(), strict=True):
+                if a and b:
+                    root[root == root[b]] = root[a]
+    kept = np.zeros(count, bool)
+    kept[root[pieces[known]]] = True
+    kept[root[0]] = False
+    return kept[root[pieces]]
 
 
 def _coarse_logits(
