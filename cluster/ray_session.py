@@ -104,11 +104,13 @@ def patiently(start: Callable[[], Node]) -> Node:
 
 @contextlib.contextmanager
 def _time_to_start() -> Iterator[None]:
-    """Ray (2.60) gives a node 30 s to come up, which stands in its code, and its raylet ends if its agents take as long: on a
-    machine that is very busy both need minutes, and starting anew makes it busier."""
+    """Ray (2.60) gives a node 30 s to come up, which stands in its code, and its raylet ends if its agents take as long. If its
+    first workers take over 60 s it gives them up, and its driver, which waits for them, for ever. On a machine that is very
+    busy all of them need minutes, and starting anew makes it busier."""
     from ray._private import node
 
     os.environ.setdefault("RAY_agent_register_timeout_ms", str(round(1000 * _START_S)))
+    os.environ.setdefault("RAY_worker_register_timeout_seconds", str(round(2 * _START_S)))
     before, node.time = node.time, _SlowClock(_START_S / 30)
     try:
         yield

@@ -123,6 +123,7 @@ def chaos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Chaos:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "cluster")]))
     result = Chaos(tmp_path / "chaos")
     monkeypatch.setenv("RAY_TMPDIR", tempfile.gettempdir())  # Ray's sockets need a short path
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # at 15, as Ray has it, a worker hardly starts on a machine that is busy
     monkeypatch.setenv("TMPDIR", str(result.scratch))
     monkeypatch.setattr(tempfile, "tempdir", str(result.scratch))
     result.scratch.mkdir()

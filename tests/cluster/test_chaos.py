@@ -24,7 +24,7 @@ def test_each_way_to_fail_ends_as_the_policy_says(chaos):
         6: ["balloon", "ok"], 7: ["children"], 8: ["half file", "ok"], 9: ["hang against sigterm", "ok"], 10: ["lie", "ok"],
         11: ["crash on the way out"], 12: ["reject"], 13: ["segfault"], 14: ["refuse"], 15: ["black frame", "ok"],
     })
-    limits = LIMITS.model_copy(update={"no_progress_s": 8.0, "memory_gb": 0.5, "log_mb": 1.0})
+    limits = LIMITS.model_copy(update={"no_progress_s": 20.0, "memory_gb": 0.5, "log_mb": 1.0})
     summary = render(chaos.job(16, limits=limits, ray=RayConfig(cpus_per_scene=0.5)))
     chaos.assert_exact(16, failed={13, 14}, rejected={12})
     assert (summary.count("done"), summary.count("rejected"), summary.count("failed"), summary.count("open")) == (13, 1, 2, 0)

@@ -39,7 +39,9 @@ def test_a_start_may_take_six_times_as_long_as_ray_allows():
         return (time.monotonic() - really) / (node.time.monotonic() - begin)
 
     assert patiently(start) == pytest.approx(4, rel=0.01)
-    assert node.time is time and dict(os.environ)["RAY_agent_register_timeout_ms"] == "120000"
+    assert node.time is time
+    assert dict(os.environ)["RAY_agent_register_timeout_ms"] == "120000"
+    assert dict(os.environ)["RAY_worker_register_timeout_seconds"] == "240"
 
 
 def test_a_raylet_waits_for_no_file_with_a_port(monkeypatch):
