@@ -1,13 +1,15 @@
 """What a panorama costs: ours against Infinigen 2's own exporters, in three parts that scale differently.
 
 A furnished room, several cameras. The stock path is `render_cycles` and then `render_cycles_ground_truth` with their own
-settings and a panoramic camera, nothing kept between views. Apart are reported: the *fixed* cost of a view (sync, BVH, the
-second render's too), core-seconds per *million samples*, and the *samples* that equal error takes, against a many-sample
-reference of the full materials. Then what they add up to at 4096×2048 here, and where sampling is 100 times faster. All at
-a size that two cores can afford; error is the RMS of the 8-bit picture (sRGB, exposed for the reference), so it includes
-what flat secondary materials change, which is reported by itself too. Both paths get the same realised geometry without
-displacement, which is kinder to the stock path: as generated, its limit-surface subdivision is evaluated again per view
-(`--as-generated` measures that too, and takes minutes).
+settings and a panoramic camera, nothing kept between views. Apart are reported: the *fixed* cost of a view (all of it but
+the time between the first and the last sample: sync, BVH, files; the second render's too), core-seconds per *million
+samples*, and the *samples* that equal error takes, against a many-sample reference of the full materials. Then what they
+add up to at 4096×2048 here, and where sampling is 100 times faster. All at a size that two cores can afford; error is the
+RMS of the 8-bit picture (sRGB, exposed for the reference), so it includes what flat secondary materials change, which is
+reported by itself too. Both paths get the same realised geometry without displacement, which is kinder to the stock path:
+as generated, its limit-surface subdivision is evaluated again in either render of every view. `--as-generated` measures
+that too (minutes), against our view with its share of preparing the room.
+What each lever gave is measured by taking it away.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,8 @@ FULL_MPX = 4096 * 2048 / 1e6
 FASTER = 100.0
 STOCK_SAMPLES = (32, 256)
 OUR_SAMPLES = (1, 2, 4, 8, 16, 32, 64, 128)
+FULL_SAMPLES = (16, 32, 64)
+PLAIN_SAMPLES = (16, 128)
 PAIR = (1, 5)  # sample counts that a slope is taken between
 FULL, FLAT = "full materials, 4 bounces", "flat secondary materials, 4 bounces"
 
@@ -44,7 +49,11 @@ class Found:
     """What was measured. Errors are RMS of 8 bits; `errors` and `costs` are ours by samples."""
 
     slopes: dict[str, Slope] = field(default_factory=dict)
-    view_s: float = 0.0  # ours: one more one-sample view of a scene that is there
+    fixed_s: float = 0.0  # ours: one more view of a scene that is there
+    fresh_s: float = 0.0  # the same without persistent data
+    stock_fixed_s: tuple[float, float] = (0.0, 0.0)  # of its picture, of its ground truth
+    prepare_s: float = 0.0  # once per room
+    views: int = 1
     stock: Slope = Slope(0.0, 0.0)
     stock_s: float = 0.0
     stock_error: float = 0.0
@@ -55,6 +64,8 @@ class Found:
     flat_error: float = 0.0  # the same with flat secondary materials: what is more is their doing
     errors: dict[int, float] = field(default_factory=dict)
     costs: dict[int, float] = field(default_factory=dict)
+    full_errors: dict[int, float] = field(default_factory=dict)  # as `errors`, bounced light sees full materials
+    plain: dict[int, tuple[float, float]] = field(default_factory=dict)  # cost and error without denoiser and adaptive samples
 
 
 def core_s(work: Callable[[], object]) -> float:
@@ -62,6 +73,15 @@ def core_s(work: Callable[[], object]) -> float:
     begin = time.process_time()
     work()
     return time.process_time() - begin
+
+
+def fixed_s(work: Callable[[], object]) -> float:
+    """Core-seconds of one render but for those between its first and its last sample."""
+    from datagen.render import phase_clock
+
+    with phase_clock() as clock:
+        total = core_s(work)
+    return total - clock.cpu["sample"]
 
 
 def slope(render_at: Callable[[int], object], pixels: int, repeats: int) -> Slope:
@@ -73,14 +93,27 @@ def slope(render_at: Callable[[int], object], pixels: int, repeats: int) -> Slop
 
 def measure(args: argparse.Namespace, folder: Path) -> Found:
     """Everything, in one Blender process. Materials are flattened last: that cannot be undone."""
+    import bpy
+
     from bench.rooms import furnished, infinigen_beauty, infinigen_ground_truth, ours, settings
     from datagen import materials, render
 
-    room, found, pixels = furnished(args.room), Found(), args.width * args.width // 2
+    room, pixels = furnished(args.room), args.width * args.width // 2
+    found = Found(prepare_s=room.prepare_s, views=len(room.poses))
     materials.set_displacement("off")
     pose, full = room.poses[0], settings(args.width, 1, max_bounces=4)
     ours(full, pose, folder)  # kernels and the scene are loaded
-    found.view_s = median([core_s(lambda p=p: ours(full, p, folder)) for p in room.poses[1:] for _ in range(args.repeats)])
+    found.fixed_s = median([fixed_s(lambda p=p: ours(full, p, folder)) for _ in range(args.repeats) for p in room.poses])
+
+    def fresh() -> None:
+        """A view as `ours`, of which nothing is kept."""
+        render.configure(full)
+        render.place_camera(pose, full)
+        render.assign(bpy.context.scene.render, use_persistent_data=False)
+        render.render_passes(full, folder)
+
+    found.fresh_s = median([fixed_s(fresh) for _ in range(args.repeats)])
+    ours(full, pose, folder)
 
     def at(config: render.RenderSettings) -> Slope:
         return slope(lambda n: ours(replace(config, samples=n), pose, folder), pixels, args.repeats)
@@ -94,18 +127,27 @@ def measure(args: argparse.Namespace, folder: Path) -> Found:
     error = picture_error((halves[0] + halves[1]) / 2, found.noise)
     found.full_error = error(ours(replace(many, seed=14), pose, folder).linear)
     found.stock = slope(lambda n: infinigen_beauty(pose, args.width, folder, samples=(n, n + 1)), pixels, 1)
+    one = partial(infinigen_beauty, pose, args.width, folder, samples=(1, 2))
+    found.stock_fixed_s = (median([fixed_s(one) for _ in range(args.repeats)]),
+                           fixed_s(partial(infinigen_ground_truth, room, pose, args.width, folder)))
     begin = time.process_time()
     picture = infinigen_beauty(pose, args.width, folder, samples=STOCK_SAMPLES)
     found.stock_s, found.stock_error = time.process_time() - begin, error(picture)
     found.ground_truth_s = core_s(lambda: infinigen_ground_truth(room, pose, args.width, folder))
+    denoised = replace(full, denoise=True, denoise_quality="HIGH", adaptive_threshold=0.02, seed=21)
+    for samples in FULL_SAMPLES:
+        found.full_errors[samples] = error(ours(replace(denoised, samples=samples), pose, folder).linear)
     found.probe_s = _flatten(pose, folder)
     found.slopes[FLAT] = at(full)
     found.flat_error = error(ours(replace(many, seed=13), pose, folder).linear)
-    denoised = replace(full, denoise=True, denoise_quality="HIGH", adaptive_threshold=0.02, seed=21)
     for samples in OUR_SAMPLES[: 6 if args.quick else None]:
         begin = time.process_time()
         picture = ours(replace(denoised, samples=samples), pose, folder).linear
         found.costs[samples], found.errors[samples] = time.process_time() - begin, error(picture)
+    for samples in PLAIN_SAMPLES[: 1 if args.quick else None]:
+        begin = time.process_time()
+        picture = ours(replace(full, samples=samples, seed=21), pose, folder).linear
+        found.plain[samples] = time.process_time() - begin, error(picture)
     return found
 
 
@@ -139,34 +181,44 @@ def picture_error(truth: np.ndarray, noise: float) -> Callable[[np.ndarray], flo
     return error
 
 
-def as_generated(name: str, width: int, folder: Path) -> float:
-    """Core-seconds of a one-sample beauty render of the room as Infinigen made it: nothing capped, nothing realised."""
+def as_generated(name: str, width: int, folder: Path) -> tuple[float, float]:
+    """The fixed core-seconds of Infinigen's picture and of its ground truth of a room as it made it: nothing capped, nothing
+    realised."""
     import bpy
 
     from bench import rooms
     from datagen.config import RenderConfig, plan_scene
     from datagen.sources.base import make_scene
 
-    pose = rooms.furnished(name, views=1).poses[0]
+    room = rooms.furnished(name, views=1)
     config = RenderConfig(sources=({"source": "infinigen2.rooms", "rooms": (name,)},))
     bpy.ops.wm.read_factory_settings(use_empty=True)
     make_scene(plan_scene(config, 0), config.sources[0], rooms.SEED)
-    return core_s(lambda: rooms.infinigen_beauty(pose, width, folder, samples=(1, 2)))
+    return (fixed_s(partial(rooms.infinigen_beauty, room.poses[0], width, folder, samples=(1, 2))),
+            fixed_s(partial(rooms.infinigen_ground_truth, room, room.poses[0], width, folder)))
 
 
-def totals(found: Found, pixels: int) -> dict[str, Any]:
-    """What the parts add up to at 4096×2048. Where no number of samples of ours reaches the stock error there is no ratio: the
-    figures of ours are then those of the most samples tried."""
+def totals(found: Found, pixels: int, generated: tuple[float, float] | None = None) -> dict[str, Any]:
+    """What the parts add up to at 4096×2048, ours with the materials and samples that reach the stock error for least. Where
+    none does there is no ratio: the figures of ours are then those of the most samples of flat secondary materials."""
     mpx = pixels / 1e6
-    fixed = max(1e-3, found.view_s - found.slopes[FULL].per_msample_s * mpx)
-    stock_fixed = 2 * found.stock.fixed_s  # the second render syncs and builds again
-    equal = next((samples for samples, error in found.errors.items() if error <= found.stock_error), None)
+    fixed, stock_fixed = found.fixed_s, sum(found.stock_fixed_s)
+    reached = [(samples * found.slopes[which].per_msample_s, samples, which)
+               for which, errors in ((FLAT, found.errors), (FULL, found.full_errors))
+               for samples, error in errors.items() if error <= found.stock_error]
+    per_mpx, equal, which = min(reached, default=(max(found.errors) * found.slopes[FLAT].per_msample_s, None, FLAT))
     stock_samples = max(1.0, (found.stock_s - found.stock.fixed_s) / max(found.stock.per_msample_s, 1e-9) / mpx)
-    own = (equal or max(found.errors)) * FULL_MPX * found.slopes[FLAT].per_msample_s
-    truth = max(0.0, found.ground_truth_s - found.stock.fixed_s) / mpx * FULL_MPX
+    own = per_mpx * FULL_MPX
+    truth = max(0.0, found.ground_truth_s - found.stock_fixed_s[1]) / mpx * FULL_MPX
     stock = stock_samples * FULL_MPX * found.stock.per_msample_s + truth
-    return {"fixed_ours_s": round(fixed, 3), "fixed_stock_s": round(stock_fixed, 3), "fixed_ratio": round(stock_fixed / fixed, 1),
-            "equal_error_samples": equal, "stock_samples": round(stock_samples, 1), "ours_4k_s": round(fixed + own, 1),
+    whole = fixed + (found.prepare_s + found.probe_s) / found.views
+    first = {} if generated is None else {
+        "fixed_ours_with_preparation_s": round(whole, 3), "fixed_stock_as_generated_s": round(sum(generated), 1),
+        "fixed_ratio_as_generated": round(sum(generated) / whole, 1)}
+    return first | {
+            "fixed_ours_s": round(fixed, 4), "fixed_stock_s": round(stock_fixed, 3), "fixed_ratio": round(stock_fixed / fixed, 1),
+            "equal_error_samples": equal, "equal_error_with": which if equal else None,
+            "stock_samples": round(stock_samples, 1), "ours_4k_s": round(fixed + own, 1),
             "stock_4k_s": round(stock_fixed + stock, 1),
             "ratio_4k": round((stock_fixed + stock) / (fixed + own), 2) if equal else None,
             "ratio_where_sampling_is_100_times_faster":
@@ -181,7 +233,13 @@ def tell(found: Found, sums: dict[str, Any]) -> None:
     print(f"  error: full materials {found.full_error:.2f}, flat secondary materials {found.flat_error:.2f}, both at the "
           f"reference's samples; stock {found.stock_error:.2f} with some {sums['stock_samples']} in {found.stock_s:.1f} core-s")
     print("  ours: " + ", ".join(f"{n} samples {found.errors[n]:.2f} ({found.costs[n]:.2f} core-s)" for n in found.errors))
-    reached = f"at {sums['equal_error_samples']} samples, of equal error" if sums["equal_error_samples"] else (
+    print("  ours, full materials: " + ", ".join(f"{n} samples {error:.2f}" for n, error in found.full_errors.items()))
+    print("  ours, no denoiser, no adaptive samples: "
+          + ", ".join(f"{n} samples {error:.2f} ({cost:.2f} core-s)" for n, (cost, error) in found.plain.items()))
+    print(f"  fixed without persistent data {found.fresh_s:.3f}, stock's picture and ground truth {found.stock_fixed_s}; once per "
+          f"room: preparing {found.prepare_s:.2f}, probe {found.probe_s:.2f}")
+    equal = f"at {sums['equal_error_samples']} samples, {sums['equal_error_with']}, of equal error"
+    reached = equal if sums["equal_error_samples"] else (
         f"at {max(found.errors)} samples, which do NOT reach the stock error")
     print(f"  4096×2048: ours {sums['ours_4k_s']} core-s {reached}; stock {sums['stock_4k_s']} ({sums['ratio_4k']} ×; "
           f"{sums['ratio_where_sampling_is_100_times_faster']} × where sampling is fast)")
@@ -205,19 +263,23 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         found = measure(args, Path(name))
         generated = as_generated(args.room, args.width, Path(name)) if args.as_generated else None
-    sums = totals(found, args.width * args.width // 2)
+    sums = totals(found, args.width * args.width // 2, generated)
     print(f"{args.room} at {args.width}×{args.width // 2}, reference of {2 * args.reference} samples (noise {found.noise:.2f})")
     tell(found, sums)
     if generated is not None:
-        print(f"  stock, one sample of the room as generated: {generated:.0f} core-s")
+        print(f"  fixed as generated: stock {generated[0]:.0f} + {generated[1]:.0f} core-s; a view of ours with its share of "
+              f"preparing the room {sums['fixed_ours_with_preparation_s']} ({sums['fixed_ratio_as_generated']} ×)")
     print(json.dumps({
         "bench": "render_cost", "ratio": sums["ratio_4k"], "target": 3, "ours": sums["ours_4k_s"], "peer": sums["stock_4k_s"],
         "peer_name": f"render_cycles + render_cycles_ground_truth ({version('infinigen')})", "n": args.repeats,
         "unit": "core-s per 4096×2048 panorama, from the parts", "machine": machine(), "quick": args.quick, **sums,
         "per_msample_s": {name: round(line.per_msample_s, 3) for name, line in found.slopes.items()},
-        "stock_per_msample_s": round(found.stock.per_msample_s, 3), "errors": found.errors, "stock_error": found.stock_error,
+        "stock_per_msample_s": round(found.stock.per_msample_s, 3), "errors": found.errors, "full_errors": found.full_errors,
+        "stock_error": found.stock_error,
         "flat_error": found.flat_error, "full_error": found.full_error, "ground_truth_s": found.ground_truth_s,
-        "probe_s": found.probe_s, "as_generated_s": generated}), flush=True)
+        "probe_s": found.probe_s, "prepare_s": found.prepare_s, "fresh_s": found.fresh_s, "stock_fixed_s": found.stock_fixed_s,
+        "plain": found.plain,
+        "as_generated_s": generated}), flush=True)
     exit_now(0)
 
 

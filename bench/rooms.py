@@ -6,6 +6,7 @@ and the same equirectangular camera. Import this in a process of its own: it fil
 """
 
 import json
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,12 +26,14 @@ SEED = 7
 
 @dataclass(frozen=True)
 class Room:
-    """A prepared room: what its pass indices mean (thing k has index k + 1), where to stand, and its independent judge."""
+    """A prepared room: what its pass indices mean (thing k has index k + 1), where to stand, its independent judge, and the
+    core-seconds that preparing it took (realised geometry, poses)."""
 
     name: str
     things: tuple[Thing, ...]
     poses: tuple[Pose, ...]
     oracle: Oracle | None
+    prepare_s: float
 
 
 def furnished(name: str = "bathroom", seed: int = SEED, *, with_oracle: bool = False, subdivision_cap: int = 2,
@@ -45,10 +48,11 @@ def furnished(name: str = "bathroom", seed: int = SEED, *, with_oracle: bool = F
         cap_subdivision([bpy.data.objects[name] for thing in scene.things for name in thing.objects], subdivision_cap)
         bpy.context.view_layer.update()
     oracle = build_oracle(scene.things) if with_oracle else None
+    begin = time.process_time()
     geometry.prepare(scene.things, subdivision_cap)
     geometry.hide_all_but(scene.things)
     poses = cameras.choose_poses(scene_surface(), scene.regions, True, CameraSettings(), QualitySettings(), views, seed)
-    return Room(name, scene.things, tuple(poses), oracle)
+    return Room(name, scene.things, tuple(poses), oracle, time.process_time() - begin)
 
 
 def settings(width: int, samples: int, **changes: object) -> render.RenderSettings:
@@ -117,6 +121,11 @@ def _hand_over(pose: Pose, width: int) -> list[bpy.types.Object]:
     render.configure(plain)
     render.place_camera(pose, plain)
     layer, scene = bpy.context.view_layer, bpy.context.scene
+    for obj in [obj for obj in scene.objects if obj.parent is not None]:  # its exporters refuse objects with children
+        world = obj.matrix_world.copy()
+        obj.parent = None
+        obj.matrix_world = world
+    layer.update()
     layer.name, layer.pass_alpha_threshold = "ViewLayer", 0.5
     for name in ("use_pass_z", "use_pass_object_index", "use_pass_normal", "use_pass_material_index"):
         setattr(layer, name, False)
