@@ -74,6 +74,11 @@ class RayExecutor:
             self._asked = time.monotonic()
         return self._slots
 
+    def close(self) -> None:
+        """Wait for the last look: a thread that comes back from Ray's C++ while Python ends would abort the process."""
+        if self._looking:
+            self._looking.join(_LOOK_AT_CLUSTER_S)
+
     def _look(self) -> None:
         import ray
 

@@ -114,8 +114,8 @@ def render(config: RenderJobConfig) -> RenderSummary:
         with Progress("render", total=config.scenes) as progress:
             progress.advance(config.scenes - book.count(State.OPEN))
             if book.count(State.OPEN) or _is_to_be_packed(config):
-                with ray_session(config.ray):
-                    driver = Driver(config, book, ledger, image_config_sha256, RayExecutor(config.ray), stopped=lambda: drain.asked,
+                with ray_session(config.ray), contextlib.closing(RayExecutor(config.ray)) as executor:
+                    driver = Driver(config, book, ledger, image_config_sha256, executor, stopped=lambda: drain.asked,
                                     check=lease.check, say=progress.log, packer=_packer(config, progress.log))
                     lease.payload = driver.beat
                     metrics = RunMetrics(config.run.name, book)

@@ -60,8 +60,9 @@ def test_drivers_come_and_go(chaos, tmp_path):
     assert message in " ".join(second.stderr.split())
     first.terminate()
     chaos.open("gate a")
-    assert "stopping after the scenes that are running" in first.communicate(timeout=240)[1]
-    assert first.returncode == 1 and orphans(chaos.folder) == []
+    said = first.communicate(timeout=240)[1]
+    assert first.returncode == 1 and "stopping after the scenes that are running" in said, said
+    assert orphans(chaos.folder) == []
     drained = done(chaos)
     assert 1 <= len(drained) < 12
 
