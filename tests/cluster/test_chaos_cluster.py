@@ -16,7 +16,7 @@ from cluster.policy import Fault
 from cluster.ray_session import patiently, ray_session
 from cluster.runner import render
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1500)]
 SMALL = {"num_cpus": 1, "object_store_memory": 80 << 20}
 
 
@@ -143,7 +143,7 @@ def test_the_head_is_lost(chaos, tmp_path, what):
     assert len(before) >= 3
 
     with cluster_of(head, SMALL, SMALL) as (cluster, _):
-        again = subprocess.run(command(cluster.address), capture_output=True, text=True, timeout=240, check=False)
+        again = subprocess.run(command(cluster.address), capture_output=True, text=True, timeout=600, check=False)
         assert again.returncode == 0, again.stderr
         ray.init(address=cluster.address, log_to_driver=False)
         try:
