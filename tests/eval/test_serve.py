@@ -218,7 +218,8 @@ def test_the_command_serves_until_it_is_stopped(picture: tuple[Path, np.ndarray]
     (tmp_path / "ids.png").write_bytes(encode_product("instance.png", picture[1]))
     process = subprocess.Popen(
         [sys.executable, "-m", "pano.cli", "serve", "--image", picture[0], "--predictor", "truth", "--labels", tmp_path / "ids.png",
-         "--port", "0", *SCAN], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+         "--port", "0", *SCAN], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a job in the background of a shell ignores SIGINT
     try:
         url = urlsplit(process.stdout.readline().strip())
         assert url.hostname == "127.0.0.1" and not url.query
