@@ -164,7 +164,8 @@ def _ports_of_its_own() -> Iterator[None]:
 @contextlib.contextmanager
 def _our_own_sigterm() -> Iterator[None]:
     """Keep a handler of SIGTERM that this process has. `ray.init` would put its own in, and a SIGTERM in the seconds that it
-    takes would end the process with status 15 and no word."""
+    takes would end the process with status 15 and no word. Its C++ puts one below Python's: that one prints a stack, calls
+    Python's, and has set an alarm that aborts the process three seconds later. So Python's is put back into its place."""
     from ray._private import utils
 
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
@@ -175,6 +176,8 @@ def _our_own_sigterm() -> Iterator[None]:
         yield
     finally:
         utils.set_sigterm_handler = before
+        with contextlib.suppress(ValueError):  # outside the main thread signals are somebody else's
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
 
 @contextlib.contextmanager

@@ -190,6 +190,7 @@ class Drain:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+        signal.alarm(0)  # that of Ray's handler, if the signal came while Ray was starting (cluster.ray_session)
         os.write(2, b"\nstopping after the scenes that are running; once more stops at once\n")
 
     def __enter__(self) -> "Drain":

@@ -129,3 +129,13 @@ def test_a_cluster_that_is_not_there():
     with pytest.raises(ClusterError, match=r"cannot reach or start the Ray cluster at 127\.0\.0\.1:1: .*Check ray\.address"), \
             ray_session(RayConfig(address="127.0.0.1:1")):
         pass
+
+
+def test_a_drain_may_take_longer_than_the_alarm_of_rays_signal_handler():
+    """Ray's C++ handler of SIGTERM sets an alarm that aborts the process after 3 s, and prints a stack; a scene takes minutes."""
+    code = ("import os, signal, time\nfrom cluster.config import RayConfig\nfrom cluster.ray_session import ray_session\n"
+            "from cluster.runner import Drain\nwith Drain() as drain, ray_session(RayConfig(), cpus=1):\n"
+            "    os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(4)\n    print(drain.asked)")
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "True\n"), ended.stderr
+    assert "SIGTERM received" not in ended.stderr
