@@ -61,9 +61,10 @@ def main() -> None:
     found = {key: float(values.mean()) for key, values in table.items()}
     ok = all(found[key] >= target for key, target in TARGETS.items())
     if args.record:
+        figures = ", ".join(f"{method} {masks} {value:.4f}" for (method, masks), value in found.items())
         with open(RESULTS, "a") as file:
-            title = f"`ceiling`, {time.strftime('%Y-%m-%d')}, {', '.join(names)}, {machine()}:"
-            file.write("\n" + "\n".join([title, "", *lines]) + "\n")
+            file.write(f"| {time.strftime('%Y-%m-%d')} | ceiling, {', '.join(names)} | {figures} | | | | | | "
+                       f"{'yes' if ok else '**no**'} | {machine()} |\n")
     print(json.dumps({"bench": "ceiling", "ok": ok, "miou": {f"{a}, {b}": round(v, 4) for (a, b), v in found.items()},
                       "targets": {f"{a}, {b}": v for (a, b), v in TARGETS.items()}, "instances": len(all_facts),
                       "panoramas": len(facts), "quick": args.quick, "machine": machine()}))

@@ -127,7 +127,8 @@ def _saliency(results: Mapping[str, Any]) -> list[Table]:
     heads = ["method", "", "MAE", "F_β", "E-measure", "S-measure", "MAE by solid angle", "E-measure, paper's",
              "S-measure, seam turned"]
     caption = ("All masks of a panorama as one saliency map. First as the sets' evaluator computes it, then by solid angle, with "
-               "E-measure as its paper has it, and with the seam turned to where nothing is.")
+               "E-measure as its paper has it, and with the seam turned to where nothing is. E-measure divides by one pixel less "
+               "than there are, in the evaluator: a perfect map has a little over 100 %.")
     return [Table(heads, rows, caption=caption)] if rows else []
 
 

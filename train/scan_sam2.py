@@ -12,7 +12,7 @@ differs in five places, each tested against upstream:
   encoded into a memory that nobody will read, and the memory attention's dropout keeps less (train.lean). All three change
   what is kept and computed, not what is learnt.
 
-The memory encoder keeps only its inputs and is run again in the backward pass: a fifth of the memory for 3 % of the time. With
+The memory encoder keeps only its inputs and is run again in the backward pass: a fifth of the memory for little time. With
 `recompute` so do the mask decoder (for each click on each frame) and the layers of the memory attention: much less memory,
 a quarter more time. The gradients are the same to the bit.
 """

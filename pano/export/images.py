@@ -5,14 +5,14 @@ the cylinder.
 """
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pano.export.frames import Counts, Entry, Frame, Job, Part, join_lists, masks_of
+from pano.export.frames import Counts, Entry, Frame, Job, Part, join_counts, join_lists, masks_of
 from pano.export.jsonlists import json_lists
 from pano.sample import decode_product, encode_product
 
@@ -78,11 +78,15 @@ def yolo_join(job: Job, parts: Iterator[Part]) -> Counts:
     """<split>.txt, the dataset's own splits as lists of images, and data.yaml. That has no `path`: Ultralytics takes the folder
     of the file then, where a relative one would mean the folder that training is started in. It demands a train and a val: one
     that the dataset lacks is a split that it has."""
-    counts, lists = Counter[str](), defaultdict[str, list[str]](list)
-    for part in parts:
-        counts.update(part.counts)
-        split, images = part.extra
-        lists[split] += images
+    lists: dict[str, list[str]] = defaultdict(list)
+
+    def listed() -> Iterator[Part]:
+        for part in parts:
+            split, images = part.extra
+            lists[split] += images
+            yield part
+
+    counts = join_counts(job, listed())
     for split, images in lists.items():
         job.out.put(f"{split}.txt", "".join(f"./images/{name}\n" for name in images).encode())
     stand_in = {"train": next(iter(lists), "train"), "val": "test" if "test" in lists else next(iter(lists), "train")}
@@ -90,7 +94,7 @@ def yolo_join(job: Job, parts: Iterator[Part]) -> Counts:
     splits = "".join(f"{key}: {split}.txt\n" for key, split in named.items())
     names = "".join(f"  {category.id - 1}: {json.dumps(category.name)}\n" for category in job.categories.values())
     job.out.put("data.yaml", f"{splits}names:\n{names}".encode())
-    return dict(counts)
+    return counts
 
 
 def outline(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
