@@ -23,7 +23,7 @@ MethodName = Literal[
     "scan_row_first", "scan_spiral", "scan_random",
 ]
 BenchmarkName = Literal[
-    "folder", "hunyuanworld", "leader360v", "panovos", "pavsod", "pavsodr", "stanford2d3d", "structured3d", "360vos",
+    "folder", "hunyuanworld", "leader360v", "panovos", "pavsod", "pavsodr", "stanford2d3d", "structured3d", "360vos", "360vot",
 ]
 PromptKind = Literal["click", "box", "mask"]
 PredictorName = Literal["sam2", "ground_truth", "empty"]

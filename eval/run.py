@@ -85,7 +85,7 @@ Evaluator = Callable[[EvalJob, Sequence[int], Callable[[], None]], None]
 def run_evaluation(config: EvalConfig, dataset: Path, out: Path, evaluator: Evaluator | None = None) -> dict[str, Any]:
     """Evaluate, in this process unless `evaluator` does it elsewhere; returns what is written to out/results.json. UserError for
     anything that a user can put right."""
-    if config.benchmark is not None and get_benchmark(config.benchmark).kind == "videos":
+    if config.benchmark is not None and get_benchmark(config.benchmark).kind != "images":
         from eval.video import run_videos
 
         return run_videos(config, out)

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.benchmarks import Benchmark, PanoramaItem, VideoItem, get_benchmark, open_benchmark
+from eval.benchmarks import Benchmark, Items, PanoramaItem, TrackItem, VideoItem, get_benchmark, open_benchmark
 from eval.config import EvalConfig
 from pano.errors import DataError, UsageError
 from pano.sample import InstanceLabel, InstanceMeta, instance_table
@@ -146,7 +146,7 @@ def check_keys(keys: Sequence[str], root: Path) -> None:
         raise DataError(f"{root}: {odd[0]!r} is no name for a result's folder")
 
 
-def listing_digest(name: str, items: Sequence[PanoramaItem] | Sequence[VideoItem]) -> str:
+def listing_digest(name: str, items: Items) -> str:
     """SHA-256 of the keys and of the names and sizes of the files that belong to them."""
     digest = hashlib.sha256(name.encode())
     for item in items:
@@ -156,10 +156,13 @@ def listing_digest(name: str, items: Sequence[PanoramaItem] | Sequence[VideoItem
     return digest.hexdigest()
 
 
-def _files(item: PanoramaItem | VideoItem) -> Iterator[Path]:
-    readers: list[Any] = [item.read] if isinstance(item, PanoramaItem) else list(item.masks)
-    if isinstance(item, VideoItem):
+def _files(item: PanoramaItem | VideoItem | TrackItem) -> Iterator[Path]:
+    if not isinstance(item, PanoramaItem):
         yield from item.images
+    if isinstance(item, TrackItem):
+        yield item.labels
+        return
+    readers: list[Any] = [item.read] if isinstance(item, PanoramaItem) else list(item.masks)
     for reader in readers:
         if isinstance(reader, partial):
             yield from (argument for argument in reader.args if isinstance(argument, Path))

@@ -44,15 +44,18 @@ def _panorama_lines(results: Mapping[str, Any]) -> list[str]:
 
 
 def _video_lines(results: Mapping[str, Any]) -> list[str]:
-    rows = [["", "J&F", "J", "F", "F seam-aware", "J_sphere", "F_sphere"]]
-    rows += [[s["role"], _interval(s["j_and_f"], s["j_and_f_low"], s["j_and_f_high"]),
-              *(_percent(s[name]) for name in ("j", "f", "f_seam", "j_sphere", "f_sphere"))] for s in results["scores"]]
-    if any(s["tracking"] for s in results["scores"]):
+    lines, scores = [], results["scores"]
+    if any(s["j"] is not None for s in scores):
+        rows = [["", "J&F", "J", "F", "F seam-aware", "J_sphere", "F_sphere"]]
+        rows += [[s["role"], _interval(s["j_and_f"], s["j_and_f_low"], s["j_and_f_high"]),
+                  *(_percent(s[name]) for name in ("j", "f", "f_seam", "j_sphere", "f_sphere"))] for s in scores]
+        lines += _columns(rows)
+    if any(s["tracking"] for s in scores):
         heads = ["S_dual", "P_dual", "normalised P_dual", "P_angle", "S_sphere"]
         rows_of = [[s["role"], mode, *(_percent(s["tracking"].get(name + end)) for name in TRACKING)]
-                   for s in results["scores"] for mode, end in (("official", "_official"), ("seam-aware", ""))]
-        return [*_columns(rows), *_columns([["boxes around the masks", "mode", *heads], *rows_of]), _video_line(results)]
-    return [*_columns(rows), _video_line(results)]
+                   for s in scores for mode, end in (("official", "_official"), ("seam-aware", ""))]
+        lines += _columns([["boxes around the masks", "mode", *heads], *rows_of])
+    return [*lines, _video_line(results)]
 
 
 def _video_line(results: Mapping[str, Any]) -> str:

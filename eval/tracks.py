@@ -1,9 +1,10 @@
 """The tracking scores of 360VOTS for masks: boxes and bounding fields of view around them, scored as its toolkit scores trackers.
 
-Takes the predicted and the true masks of one object, frame by frame (`Track.add`), gives S_dual, P_dual, its normalised form,
-P_angle and S_sphere in both modes of `eval.metrics.tracking`: `official`, to stand beside published numbers, bugs included, and
-`seam-aware`. A mask's box is its shortest interval of columns on the circle by its rows; its BFoV is `eval.fit`'s, unrotated. A
-frame without the object in truth is absent; an empty prediction is a box of no size, which overlaps nothing.
+Takes the predicted and the true masks of one object, frame by frame (`Track.add`), or boxes (`track_scores`); gives S_dual,
+P_dual, its normalised form, P_angle and S_sphere in both modes of `eval.metrics.tracking`: `official`, to stand beside published
+numbers, bugs included, and `seam-aware`. A mask's box is its shortest interval of columns on the circle by its rows; its BFoV is
+`eval.fit`'s, unrotated. A frame without the object in truth is absent; an empty prediction is a box of no size, which overlaps
+nothing.
 """
 
 from dataclasses import dataclass, field
@@ -62,19 +63,23 @@ class Track:
     def scores(self) -> dict[str, float]:
         """By name, `official` ones with that word behind it; nothing where the object is in no frame."""
         (p, p_bfov), (t, t_bfov) = ([np.array(part) for part in zip(*some, strict=True)] for some in (self.predicted, self.true))
-        present = t[:, 2] > 0
-        if not present.any():
-            return {}
-        found = {}
-        for mode in MODES:
-            curves = {
-                "s_dual": score_of(success_dual(p, t, present, self.width, mode), "success"),
-                "p_dual": score_of(precision_dual(p, t, present, self.width, mode), "precision"),
-                "p_dual_normalised": score_of(normalised_precision_dual(p, t, present, self.width, mode), "normalised precision"),
-                "p_angle": score_of(precision_angle(p, t, present, self.width, self.height, mode), "angle"),
-            }
-            bounded = present & (t_bfov[:, 2] > 0)
-            if bounded.any():
-                curves["s_sphere"] = score_of(success_sphere(p_bfov, t_bfov, bounded, mode), "success")
-            found |= {name if mode == "seam-aware" else f"{name}_official": value for name, value in curves.items()}
-        return found
+        return track_scores(p, t, t[:, 2] > 0, self.width, self.height, (p_bfov, t_bfov))
+
+
+def track_scores(predicted: Floats, true: Floats, present: Bools, width: int, height: int,
+                 bfovs: tuple[Floats, Floats] | None = None) -> dict[str, float]:
+    """Scores of boxes (N, 4) as `Track.scores` names them, and of BFoVs (N, 5), predicted and true, where there are any."""
+    if not present.any():
+        return {}
+    found = {}
+    for mode in MODES:
+        curves = {
+            "s_dual": score_of(success_dual(predicted, true, present, width, mode), "success"),
+            "p_dual": score_of(precision_dual(predicted, true, present, width, mode), "precision"),
+            "p_dual_normalised": score_of(normalised_precision_dual(predicted, true, present, width, mode), "normalised precision"),
+            "p_angle": score_of(precision_angle(predicted, true, present, width, height, mode), "angle"),
+        }
+        if bfovs is not None and (bounded := present & (bfovs[1][:, 2] > 0)).any():
+            curves["s_sphere"] = score_of(success_sphere(*bfovs, bounded, mode), "success")
+        found |= {name if mode == "seam-aware" else f"{name}_official": value for name, value in curves.items()}
+    return found

@@ -1,11 +1,12 @@
-"""Panoramic videos: the mask of an object in its first annotated frame is the prompt, its masks in all later ones are scored.
+"""Panoramic videos: an object is prompted in the first frame that shows it, and followed through the rest.
 
-`run_videos(config, out)` is `pano eval` for benchmarks of kind `videos`. Every frame is shown to the model as method `direct`
-shows a panorama, the video predictor carries the masks (`eval.propagate`), and J, F, J&F and their spherical forms are means over
-the annotated frames after the first of each object, then over objects, as DAVIS and SA-V average. For 360VOTS the boxes and BFoVs
-around the masks are scored too, as its tracking half is (`eval.tracks`). Scores come in two modes:
-`official`, as the toolkits compute them (the seam is an edge), to stand beside published numbers, and `seam-aware`. Ground truth
-at the model's resolution, its frames shrunk and its masks enlarged again, is scored on the same path: the ceiling.
+`run_videos(config, out)` is `pano eval` for benchmarks of kind `videos` and `tracks`. Every frame is shown to the model as method
+`direct` shows a panorama, the video predictor carries the masks (`eval.propagate`). Of `videos` the mask is the prompt, and J, F,
+J&F and their spherical forms are means over the annotated frames after the first of each object, then over objects, as DAVIS and
+SA-V average (`eval.objects`); for 360VOS the boxes and BFoVs around the masks are scored too. Of `tracks` the box is the prompt and
+the boxes around the masks are scored (`eval.boxes`). Scores come in two modes: `official`, as the toolkits compute them (the seam
+is an edge), to stand beside published numbers, and `seam-aware`. Ground truth at the model's resolution is scored on the same path:
+the ceiling.
 
 A video's scores are one file, written when it is done, so an interrupted run goes on where it stopped.
 """
@@ -13,71 +14,26 @@ A video's scores are one file, written when it is done, so an interrupted run go
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from eval.benchmarks import Benchmark, VideoItem, get_benchmark, open_benchmark
+from eval.benchmarks import Benchmark, TrackItem, VideoItem, get_benchmark, open_benchmark
+from eval.boxes import score_boxes
 from eval.config import EvalConfig
-from eval.metrics import jaccard
-from eval.metrics.boundary import boundary_f
-from eval.metrics.sphere import boundary_f_sphere, jaccard_sphere
 from eval.metrics.stats import bootstrap_mean
-from eval.predictors import FrameInput, ObjectPrompt, Predictor
+from eval.objects import SCORES, ObjectScores, score_video
+from eval.predictors import Predictor
 from eval.source import benchmark_root, check_keys, listing_digest
-from eval.tracks import Track
-from pano.errors import DataError, UsageError
+from pano.errors import UsageError
 from pano.progress import Progress
 from pano.runlog import hardware, versions
 from pano.storage import storage_errors, write_bytes_atomic
-from train.sources.files import read_image
 
 VIDEO_PROTOCOL_VERSION = 2
 TRACKED = ("360vos",)
-SCORES = ("j", "f", "j_seam", "f_seam", "j_sphere", "f_sphere")
-
-Bools = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class ObjectScores:
-    """One object of one video under one role: means over `frames` scored frames, each in [0, 1]."""
-
-    video: str
-    object: int
-    role: str
-    frames: int
-    j: float
-    f: float
-    j_seam: float
-    f_seam: float
-    j_sphere: float
-    f_sphere: float
-    tracking: dict[str, float] = field(default_factory=dict)  # of 360VOTS, `eval.tracks`
-
-
-class _Frames(Sequence[FrameInput]):
-    """The images of a video as frames, read and shrunk when they are asked for: a video at 4K would be gigabytes."""
-
-    def __init__(self, images: Sequence[Path], size_px: int) -> None:
-        self.images, self.size_px = images, size_px
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @overload
-    def __getitem__(self, index: int) -> FrameInput: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[FrameInput]: ...
-    def __getitem__(self, index: int | slice) -> FrameInput | Sequence[FrameInput]:
-        if isinstance(index, slice):
-            return _Frames(self.images[index], self.size_px)
-        image = cv2.resize(read_image(self.images[index]), (self.size_px, self.size_px), interpolation=cv2.INTER_AREA)
-        return FrameInput(image, np.zeros(image.shape[:2], np.uint16))
 
 
 def run_videos(config: EvalConfig, out: Path) -> dict[str, Any]:
@@ -89,13 +45,12 @@ def run_videos(config: EvalConfig, out: Path) -> dict[str, Any]:
         raise UsageError(f"benchmark={benchmark.name} scores videos, where ground truth is in every result as the ceiling: "
                          "predictor: sam2 or empty")
     root = benchmark_root(config)
-    videos = [item for item in open_benchmark(benchmark, root, config.split) if isinstance(item, VideoItem)]
+    videos = [item for item in open_benchmark(benchmark, root, config.split) if isinstance(item, VideoItem | TrackItem)]
     check_keys([video.key for video in videos], root)
     data_sha256 = listing_digest(benchmark.name, videos)
     scored = videos[: config.max_panoramas]
     contestants, weights = contestants_of(config)
-    protocol = {"version": VIDEO_PROTOCOL_VERSION, "prompt": "mask of the first annotated frame", "method": "direct",
-                "image_size": config.model.image_size, "average": "annotated frames after the first, then objects"}
+    protocol = _protocol(benchmark, config.model.image_size)
     asked = {"protocol": protocol, "weights": asdict(weights), "data": data_sha256, "predictor": config.predictor}
     fingerprint = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     rows: list[ObjectScores] = []
@@ -104,7 +59,7 @@ def run_videos(config: EvalConfig, out: Path) -> dict[str, Any]:
             path = out / "videos" / f"{video.key}.json"
             found = _read(path, fingerprint)
             if found is None:
-                found = score_video(video, contestants[0].predictor, config.model.image_size, tracked=benchmark.name in TRACKED)
+                found = _score(video, contestants[0].predictor, config.model.image_size, benchmark)
                 _write(path, fingerprint, found)
             rows += found
             progress.advance()
@@ -122,83 +77,42 @@ def run_videos(config: EvalConfig, out: Path) -> dict[str, Any]:
     return results
 
 
+def _protocol(benchmark: Benchmark, image_size: int) -> dict[str, Any]:
+    common = {"version": VIDEO_PROTOCOL_VERSION, "method": "direct", "image_size": image_size}
+    if benchmark.kind == "tracks":
+        return {**common, "prompt": "box of the first frame that has the object", "average": "frames, then sequences"}
+    return {**common, "prompt": "mask of the first annotated frame", "average": "annotated frames after the first, then objects"}
+
+
+def _score(item: VideoItem | TrackItem, predictor: Predictor, image_size: int, benchmark: Benchmark) -> list[ObjectScores]:
+    if isinstance(item, TrackItem):
+        return score_boxes(item, predictor, image_size)
+    return score_video(item, predictor, image_size, tracked=benchmark.name in TRACKED)
+
+
 def _describe(benchmark: Benchmark, config: EvalConfig, sha256: str, videos: int, of: int) -> dict[str, Any]:
     return {"name": benchmark.name, "manifest_sha256": sha256, "split": config.split, "videos": videos, "of": of,
             "licence": benchmark.licence, "warning": benchmark.warning}
 
 
-def score_video(video: VideoItem, predictor: Predictor, image_size: int, *, tracked: bool = False) -> list[ObjectScores]:
-    """The scores of every object of a video, of the model and of the ceiling; with `tracked` those of their boxes too."""
-    first = first_masks(video)
-    ids = sorted(first)
-    frames = _Frames(video.images, image_size)
-    prompts = [ObjectPrompt(id_, {}, {first[id_][0]: shrink(first[id_][1], image_size) * 20 - 10}) for id_ in ids]
-    found: dict[tuple[str, int], list[tuple[float, ...]]] = {}
-    tracks: dict[tuple[str, int], Track] = {}
-    for said in predictor.predict(frames, prompts):
-        read = video.masks[said.frame]
-        true = read() if read is not None else {}
-        shape = next((mask.shape for mask in true.values()), None)
-        if read is None or (shape is None and not true):
-            shape = read_image(video.images[said.frame]).shape[:2] if read is not None else None
-        if shape is None:
-            continue
-        logits = dict(zip(said.objects.tolist(), said.logits.cpu().numpy(), strict=True))
-        for k, id_ in enumerate(ids):
-            if said.frame <= first[id_][0]:
-                continue
-            mask = true.get(id_, np.zeros(shape, bool))
-            predicted = enlarge(logits[k], shape) if k in logits else np.zeros(shape, bool)
-            native = enlarge(shrink(mask, image_size // 4) * 20 - 10, shape)
-            for role, answer in (("model", predicted), ("ceiling", native)):
-                found.setdefault((role, id_), []).append(_scores(answer, mask))
-                if tracked:
-                    tracks.setdefault((role, id_), Track(shape[1], shape[0])).add(answer, mask)
-    return [ObjectScores(video.key, id_, role, len(values), *np.mean(values, axis=0).tolist(),
-                         tracking=tracks[role, id_].scores() if tracked else {})
-            for (role, id_), values in found.items()]
-
-
-def first_masks(video: VideoItem) -> dict[int, tuple[int, Bools]]:
-    """For each object the first annotated frame that has it, and its mask there."""
-    first: dict[int, tuple[int, Bools]] = {}
-    for t, read in enumerate(video.masks):
-        for id_, mask in (read() if read is not None else {}).items():
-            if mask.any():
-                first.setdefault(id_, (t, mask))
-    if not first:
-        raise DataError(f"{video.key} has no object in any annotated frame, so there is nothing to follow")
-    return first
-
-
-def shrink(mask: Bools, size_px: int) -> NDArray[np.float32]:
-    """A mask as shares of covered area, size_px²."""
-    return cv2.resize(mask.astype(np.float32), (size_px, size_px), interpolation=cv2.INTER_AREA)
-
-
-def enlarge(logits: NDArray[np.float32], shape: tuple[int, int]) -> Bools:
-    """Logits over a whole frame → its mask, H×W."""
-    return cv2.resize(logits, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR) > 0
-
-
-def _scores(predicted: Bools, true: Bools) -> tuple[float, ...]:
-    j = jaccard(predicted, true)
-    return (j, boundary_f(predicted, true, "official"), j, boundary_f(predicted, true, "seam-aware"),
-            jaccard_sphere(predicted, true), boundary_f_sphere(predicted, true))
-
-
 def summary(rows: Sequence[ObjectScores]) -> list[dict[str, Any]]:
-    """One entry per role: means over objects, J&F, and its bootstrap interval over videos."""
+    """One entry per role: means over objects, J&F, and its bootstrap interval over videos; None for what was not scored."""
     return list(_summaries(rows))
 
 
 def _summaries(rows: Sequence[ObjectScores]) -> Iterator[dict[str, Any]]:
     for role in dict.fromkeys(row.role for row in rows):
         some = [row for row in rows if row.role == role]
-        both = bootstrap_mean([(row.j + row.f) / 2 for row in some], [row.video for row in some])
-        yield {"role": role, "objects": len(some), "videos": len({row.video for row in some}), "j_and_f": both.value,
-               "j_and_f_low": both.low, "j_and_f_high": both.high,
-               **{name: float(np.mean([getattr(row, name) for row in some])) for name in SCORES}, "tracking": _tracking(some)}
+        both = [((row.j + row.f) / 2, row.video) for row in some if row.j is not None and row.f is not None]
+        mean = bootstrap_mean(*map(list, zip(*both, strict=True))) if both else None
+        yield {"role": role, "objects": len(some), "videos": len({row.video for row in some}),
+               "j_and_f": mean and mean.value, "j_and_f_low": mean and mean.low, "j_and_f_high": mean and mean.high,
+               **{name: _mean([getattr(row, name) for row in some]) for name in SCORES}, "tracking": _tracking(some)}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _tracking(rows: Sequence[ObjectScores]) -> dict[str, float]:

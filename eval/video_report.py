@@ -13,6 +13,10 @@ from eval.published import TABLES
 from eval.tracks import TRACKING
 from pano.report import Banner, Bar, Details, Facts, Report, Section, Table, Tile, count, percent, write_report
 
+OF_MASKS = ("Means over the annotated frames after each object's first, then over objects; the first mask is the prompt. "
+            "The ceiling is ground truth at the model's resolution. Intervals are 95 % bootstrap intervals over videos.")
+OF_BOXES = ("Means over sequences; the first box is the prompt, and its frame counts, as in the toolkit. The ceiling is the true "
+            "box at the resolution of the model's logits; no BFoV can be had from a box, so it has no S_sphere.")
 HEADS = ("S_dual", "P_dual at 20 px", "normalised P_dual", "P_angle at 3°", "S_sphere")
 
 
@@ -31,28 +35,38 @@ def video_report(results: Mapping[str, Any]) -> Report:
     return Report(
         title="Video evaluation", subtitle=f"{what} · {count(data['videos'])} of {count(data['of'])} videos of {data['name']}",
         made_by=f"panoforge {results['versions']['panoforge']} · protocol {results['protocol_id']}", banners=banners,
-        tiles=[Tile("J&F", percent(best["j_and_f"] if best else None), note="seam as an edge, as published"),
-               Tile("J sphere", percent(best["j_sphere"] if best else None)),
-               Tile("F sphere", percent(best["f_sphere"] if best else None)),
-               Tile("Objects", count(best["objects"] if best else 0), note=f"in {count(data['videos'])} videos")],
+        tiles=_tiles(best, data["videos"]),
         sections=[_scores(results), _published(), _protocol(results)],
     )
 
 
+def _tiles(best: Mapping[str, Any] | None, videos: int) -> list[Tile]:
+    """Of the model: the scores of its masks, or of the boxes around them where boxes are the truth."""
+    scores: Mapping[str, Any] = best or {}
+    objects = Tile("Objects", count(scores.get("objects", 0)), note=f"in {count(videos)} videos")
+    if scores.get("j") is None and scores.get("tracking"):
+        tracking = scores["tracking"]
+        return [Tile("S_dual", percent(tracking.get("s_dual_official")), note="official, as published"),
+                Tile("S_dual, seam-aware", percent(tracking.get("s_dual"))),
+                Tile("P_angle at 3°, seam-aware", percent(tracking.get("p_angle"))), objects]
+    return [Tile("J&F", percent(scores.get("j_and_f")), note="seam as an edge, as published"),
+            Tile("J sphere", percent(scores.get("j_sphere"))), Tile("F sphere", percent(scores.get("f_sphere"))), objects]
+
+
 def _scores(results: Mapping[str, Any]) -> Section:
-    rows = [[s["role"], Bar(s["j_and_f"], percent(s["j_and_f"])), _span(s),
-             *(percent(s[name]) for name in ("j", "f", "f_seam", "j_sphere", "f_sphere"))] for s in results["scores"]]
-    blocks = [Table(["", "J&F", "95 %", "J", "F", "F, seam-aware", "J sphere", "F sphere"], rows)]
+    blocks = []
+    masks = any(s["j"] is not None for s in results["scores"])
+    if masks:
+        rows = [[s["role"], Bar(s["j_and_f"], percent(s["j_and_f"])), _span(s),
+                 *(percent(s[name]) for name in ("j", "f", "f_seam", "j_sphere", "f_sphere"))] for s in results["scores"]]
+        blocks.append(Table(["", "J&F", "95 %", "J", "F", "F, seam-aware", "J sphere", "F sphere"], rows))
     tracked = [[s["role"], mode, *(percent(s["tracking"].get(name + end)) for name in TRACKING)]
                for s in results["scores"] if s["tracking"] for mode, end in (("official", "_official"), ("seam-aware", ""))]
     if tracked:
         blocks.append(Table(["boxes around the masks", "mode", *HEADS], tracked, caption=(
             "Official is the toolkit with what it does unasked (eval/metrics/tracking.py lists it), to stand beside published "
             "numbers; seam-aware is what the names say.")))
-    return Section("Scores", text=(
-        "Means over the annotated frames after each object's first, then over objects; the first mask is the prompt. "
-        "The ceiling is ground truth at the model's resolution. Intervals are 95 % bootstrap intervals over videos."
-    ), blocks=blocks)
+    return Section("Scores", text=OF_MASKS if masks else OF_BOXES, blocks=blocks)
 
 
 def _span(entry: Mapping[str, Any]) -> str:

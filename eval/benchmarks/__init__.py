@@ -6,7 +6,8 @@ as expected), and opens a folder as
 
 - `images`   panoramas with instance id maps: the same path as our own datasets (`eval.run`), one `PanoramaItem` each;
 - `videos`   panoramic videos with object masks (`eval.video`): the mask of an object in its first annotated frame is the prompt,
-             J&F of the others the score, as the benchmarks have it; one `VideoItem` each.
+             J&F of the others the score, as the benchmarks have it; one `VideoItem` each;
+- `tracks`   panoramic videos with boxes (`eval.boxes`): the first box is the prompt, boxes are scored; one `TrackItem` each.
 
 Nothing is downloaded: no benchmark here allows it without its authors' forms or terms. `pano eval CONFIG benchmark=NAME root=DIR`.
 """
@@ -43,17 +44,33 @@ class VideoItem:
 
 
 @dataclass(frozen=True)
+class TrackItem:
+    """One sequence of 360VOT: boxes (N, 4) x1, y1, w, h in pixels and BFoVs (N, 5) clon, clat, fov_h, fov_v, rotation in degrees,
+    frame by frame; `present` (N,) bool. `labels` is the file that says so."""
+
+    key: str
+    labels: Path
+    images: tuple[Path, ...]
+    boxes: NDArray[np.float64]
+    bfovs: NDArray[np.float64]
+    present: NDArray[np.bool_]
+
+
+Items = Sequence[PanoramaItem] | Sequence[VideoItem] | Sequence[TrackItem]
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """`open(root, split)` gives the items in a fixed order, or DataError (`wrong_layout`). `warning`, if any, goes into every
     result."""
 
     name: str
     title: str
-    kind: str  # "images" or "videos"
+    kind: str  # "images", "videos" or "tracks"
     source: str
     licence: str
     layout: str
-    open: Callable[[Path, str | None], Sequence[PanoramaItem] | Sequence[VideoItem]]
+    open: Callable[[Path, str | None], Items]
     warning: str | None = None
 
     @property
@@ -69,7 +86,7 @@ def get_benchmark(name: str) -> Benchmark:
     return {benchmark.name: benchmark for module in modules for benchmark in module.BENCHMARKS}[name]
 
 
-def open_benchmark(benchmark: Benchmark, root: Path, split: str | None) -> Sequence[PanoramaItem] | Sequence[VideoItem]:
+def open_benchmark(benchmark: Benchmark, root: Path, split: str | None) -> Items:
     """Its items. DataError with the expected layout if there are none."""
     try:
         items = benchmark.open(root, split)

@@ -6,13 +6,12 @@ numbers: `eval.metrics.tracking`, `eval.metrics.bfov`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.benchmarks import Benchmark, VideoItem
+from eval.benchmarks import Benchmark, TrackItem, VideoItem
 from eval.benchmarks.idmaps import images_in
 from eval.benchmarks.panovos import video_item
 from pano.errors import DataError
@@ -21,18 +20,6 @@ from train.sources.vos import find_videos
 
 LEAKAGE = ("97 of the 170 training clips of 360VOS are test clips of 360VOT, and 5 more come from the same videos: a model "
            "trained on the one must not be scored on the other.")
-
-
-@dataclass(frozen=True)
-class TrackItem:
-    """One sequence of 360VOT: boxes (N, 4) x1, y1, w, h in pixels and BFoVs (N, 5) clon, clat, fov_h, fov_v, rotation in degrees,
-    frame by frame; `present` (N,) bool."""
-
-    key: str
-    images: tuple[Path, ...]
-    boxes: NDArray[np.float64]
-    bfovs: NDArray[np.float64]
-    present: NDArray[np.bool_]
 
 
 def open_videos(root: Path, split: str | None) -> Sequence[VideoItem]:
@@ -45,8 +32,7 @@ def open_tracks(root: Path, split: str | None = None) -> Sequence[TrackItem]:
     folder = root / split if split else root
     sequences = sorted(p for p in folder.iterdir() if (p / "label.json").is_file()) if folder.is_dir() else []
     if not sequences:
-        raise DataError(f"{folder}: expected <sequence>/label.json with <sequence>/image/; found {found_in(folder)}\n"
-                        f"{BENCHMARKS[0].about}")
+        raise DataError(f"{folder}: expected <sequence>/label.json with <sequence>/image/; found {found_in(folder)}")
     return [_track(sequence) for sequence in sequences]
 
 
@@ -67,7 +53,7 @@ def _track(sequence: Path) -> TrackItem:
     if missing:
         raise DataError(f"{sequence}: label.json has {len(missing)} frames that image/ has not, first {missing[0]}")
     found = np.array(boxes, np.float64).reshape(-1, 4)
-    return TrackItem(sequence.name, tuple(images[name] for name in names), found, np.array(bfovs, np.float64).reshape(-1, 5),
+    return TrackItem(sequence.name, path, tuple(images[name] for name in names), found, np.array(bfovs, np.float64).reshape(-1, 5),
                      (found[:, 2] > 0) & (found[:, 3] > 0))
 
 
@@ -84,7 +70,12 @@ def read_tracker(path: Path, frames: int, columns: int) -> NDArray[np.float64]:
 
 _SOURCE = "huggingface.co/datasets/xuyzshaun/360VOTS (one zip per sequence); toolkit github.com/HuajianUP/360VOT."
 _LICENCE = "for research; see the data set's page."
-BENCHMARKS = (Benchmark(
-    "360vos", "360VOTS, segmentation (360VOS)", "videos", _SOURCE, _LICENCE,
-    "    [<split>/]<sequence>/image/<frame>.jpg with [<split>/]<sequence>/mask/<frame>[_<object>].png   binary PNG\n"
-    "    and for tracking (360VOT): <sequence>/image/<frame>.jpg with <sequence>/label.json", open_videos, warning=LEAKAGE),)
+BENCHMARKS = (
+    Benchmark(
+        "360vos", "360VOTS, segmentation (360VOS)", "videos", _SOURCE, _LICENCE,
+        "    [<split>/]<sequence>/image/<frame>.jpg with [<split>/]<sequence>/mask/<frame>[_<object>].png   binary PNG",
+        open_videos, warning=LEAKAGE),
+    Benchmark(
+        "360vot", "360VOTS, tracking (360VOT)", "tracks", _SOURCE, _LICENCE,
+        "    [<split>/]<sequence>/image/<frame>.jpg with [<split>/]<sequence>/label.json   boxes and bounding fields of view",
+        open_tracks, warning=LEAKAGE))

@@ -1,17 +1,23 @@
-"""What 360VOTS and PAV-SOD report beside masks: boxes around masks as tracks, all masks as a saliency map, through `pano eval`."""
+"""What 360VOTS and PAV-SOD report beside masks: boxes as tracks, all masks as a saliency map, through `pano eval`."""
 
+import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
+from eval.benchmarks.vots360 import open_tracks
+from eval.boxes import box_corners, box_mask, score_boxes
 from eval.config import EvalConfig
+from eval.merge import FrameLogits
 from eval.metrics.saliency import s_measure
 from eval.run import run_evaluation
 from eval.salient import OFFICIAL, SEAM_AWARE, quiet_column, salient_scores
 from eval.table import as_lines
 from eval.tracks import TRACKING, Track, mask_bfov, mask_box
+from pano.errors import DataError
 from pano.sphere import angle_between, lonlat_to_direction, pixel_to_direction
 
 WIDTH, HEIGHT = 96, 48
@@ -123,6 +129,92 @@ def test_360vos_reports_tracking_scores(tmp_path: Path) -> None:
     for word in ("S_dual", "official", "seam-aware"):
         assert word in text and word in page
     assert "97 of the 170" in page
+
+
+class Follower:
+    """A predictor that answers with the discs of `walk`, `late` frames behind, at 64², and keeps what it was prompted with."""
+
+    name = "follower"
+
+    def __init__(self, late: int = 0) -> None:
+        self.late, self.prompts = late, []
+
+    def predict(self, frames, prompts):
+        self.prompts = list(prompts)
+        for t in range(len(frames)):
+            mask = walk(max(t - self.late, 0))
+            small = cv2.resize(mask.astype(np.float32), (64, 64), interpolation=cv2.INTER_AREA) * 20 - 10
+            yield FrameLogits(t, np.array([0]), torch.tensor(small[None]))
+
+
+def walk(t: int) -> np.ndarray:
+    """Over the seam, and gone in frame 4."""
+    return disc(np.pi - 0.45 + 0.15 * t, 0.1, 0.35) if t != 4 else np.zeros((HEIGHT, WIDTH), bool)
+
+
+def track_tree(root: Path) -> None:
+    """A sequence of 360VOT: boxes whose centres may lie outside the picture."""
+    labels = {}
+    for t in range(7):
+        write(root / f"0001/image/{t:06d}.jpg", np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
+        (x, y, w, h), (lon, lat, fov_h, fov_v, _) = mask_box(walk(t)), mask_bfov(walk(t))
+        labels[f"{t:06d}.jpg"] = {
+            "bbox": {"cx": x + w / 2 - (WIDTH if x + w > WIDTH else 0), "cy": y + h / 2, "w": w, "h": h, "rotation": 0},
+            "bfov": {"clon": lon, "clat": lat, "fov_h": fov_h, "fov_v": fov_v, "rotation": 0}}
+    (root / "0001/label.json").write_text(json.dumps(labels))
+
+
+def test_360vot_scores_boxes_around_masks(tmp_path: Path) -> None:
+    track_tree(tmp_path / "data")
+    (track,) = open_tracks(tmp_path / "data")
+    exact, behind = Follower(), Follower(late=2)
+    found = {row.role: row for row in score_boxes(track, exact, 64)}
+    late = {row.role: row for row in score_boxes(track, behind, 64)}["model"].tracking
+    assert found["model"].frames == 6 and found["model"].j is None
+    assert set(found["model"].tracking) >= {"s_dual", "s_sphere_official"}
+    assert found["model"].tracking["s_dual"] > 0.85 and found["model"].tracking["p_dual"] == 1.0
+    assert late["s_dual"] < found["model"].tracking["s_dual"] - 0.2 and late["p_angle"] < 0.5
+    assert 0.7 < found["ceiling"].tracking["s_dual"] < 1 and "s_sphere" not in found["ceiling"].tracking
+    (prompt,) = exact.prompts
+    corners, labels = prompt.points[0]
+    x, y, w, h = mask_box(walk(0)).tolist()
+    assert labels.tolist() == [2, 3] and not prompt.masks
+    np.testing.assert_allclose((corners + 0.5) * [WIDTH / 64, HEIGHT / 64], [[x, y], [x + w, y + h]])
+
+
+def test_a_box_over_the_seam_prompts_its_wider_part() -> None:
+    left = box_corners(np.array([-10.0, -4.0, 40.0, 20.0]), 96, 48, 96)
+    np.testing.assert_allclose((left + 0.5)[:, 0], [0, 30])
+    np.testing.assert_allclose((left + 0.5)[:, 1], [0, 32])
+    right = box_corners(np.array([60.0, 10.0, 40.0, 90.0]), 96, 48, 96)
+    np.testing.assert_allclose((right + 0.5)[:, 0], [60, 96])
+    np.testing.assert_allclose((right + 0.5)[:, 1], [20, 96])
+    rng = np.random.default_rng(2)
+    for _ in range(200):
+        box = np.array([rng.integers(-60, 100), rng.integers(-5, 44), rng.integers(1, 97), rng.integers(6, 30)], float)
+        mask = box_mask(box, 96, 48)
+        assert mask.any(axis=0).sum() == box[2] and mask_box(mask)[2] == box[2]
+        rows = np.flatnonzero(mask.any(axis=1))
+        assert (rows[0], rows[-1] + 1) == (max(box[1], 0), min(box[1] + box[3], 48))
+
+
+def test_360vot_through_pano_eval(tmp_path: Path) -> None:
+    track_tree(tmp_path / "data")
+    asked = config(predictor="empty", benchmark="360vot", root=tmp_path / "data")
+    results = run_evaluation(asked, tmp_path, tmp_path / "out")
+    scores = {s["role"]: s for s in results["scores"]}
+    assert scores["model"]["tracking"]["s_dual"] == pytest.approx(1 / 6 * 20 / 21)  # the frame of the prompt, as in the toolkit
+    assert scores["ceiling"]["tracking"]["s_dual"] > 0.7 and scores["model"]["j"] is scores["model"]["j_and_f"] is None
+    text, page = "\n".join(as_lines(results)), (tmp_path / "out/report.html").read_text()
+    assert "S_dual" in text and "S_dual" in page and "J&F" not in text and "the first box is the prompt" in page
+    assert "97 of the 170" in page
+    assert run_evaluation(asked, tmp_path, tmp_path / "out")["scores"] == results["scores"]
+    labels = json.loads((tmp_path / "data/0001/label.json").read_text())
+    for frame in labels.values():
+        frame["bbox"]["w"] = 0
+    (tmp_path / "data/0001/label.json").write_text(json.dumps(labels))
+    with pytest.raises(DataError, match="0001 has no frame with the object"):
+        run_evaluation(asked, tmp_path, tmp_path / "out")
 
 
 def test_pavsod_reports_saliency(tmp_path: Path) -> None:
