@@ -6,8 +6,8 @@ backward pass: with the encoder frozen there are some ten million of them, a sin
 search for the parameters that a prompt kind leaves unused, and the order of summation is fixed. A parameter that no
 rank has a gradient for stays without one, so AdamW passes it over, as it does in a run of one process.
 
-Before each meeting a rank writes its number of meetings to the group's store. When a meeting fails, because a rank hangs or is
-gone, those who did come read who did not, and say so by name: `LostRank`. So it is under every launcher.
+Before each meeting a rank writes its number of meetings to the group's store, and when one fails, that it noticed. So those who
+can still speak read who did not come, or came and hangs in the middle of it, and say so by name: `LostRank`, under every launcher.
 """
 
 import contextlib
@@ -90,10 +90,10 @@ class World:
             if tensor.is_cuda:
                 tensor[:1].cpu()  # NCCL says nothing until its result is asked for
         except RuntimeError as error:
-            who = _who_is_late(store, self.num_ranks, meeting)
+            who = _who_is_missing(store, self.rank, self.num_ranks, meeting)
             if self.is_main:
                 time.sleep(ASK_STORE_S)  # it may keep the store, and the others have to ask too
-            raise LostRank(f"{who} did not come to meeting {meeting} of this run: hanging, killed or out of memory (rank "
+            raise LostRank(f"{who} did not get through meeting {meeting} of this run: hanging, killed or out of memory (rank "
                            f"{self.rank} waited: {str(error).splitlines()[0][:200]}). Run the same command again to go on from "
                            "the last checkpoint") from error
 
@@ -135,17 +135,24 @@ def _store() -> Any:
         return None
 
 
-def _who_is_late(store: Any, num_ranks: int, meeting: int) -> str:
-    """The ranks that have not come to `meeting`, in words."""
-    late = []
+def _who_is_missing(store: Any, rank: int, num_ranks: int, meeting: int) -> str:
+    """The ranks that have not come to `meeting`; if all came, those that do not say soon that it failed. In words."""
     try:
-        for rank in range(num_ranks):
-            key = f"panoforge/{rank}"
-            if not store.check([key]) or int(store.get(key)) < meeting:
-                late.append(str(rank))
-    except RuntimeError:  # of which torch's DistError is one
+        store.set(f"panoforge/failed/{rank}", str(meeting))
+        missing = _behind(store, "panoforge/", num_ranks, meeting)
+        end = time.monotonic() + ASK_STORE_S
+        while not missing and time.monotonic() < end and _behind(store, "panoforge/failed/", num_ranks, meeting):
+            time.sleep(0.1)
+        missing = missing or _behind(store, "panoforge/failed/", num_ranks, meeting)
+    except (RuntimeError, AttributeError):  # torch's DistError is a RuntimeError; there may be no store
         return f"rank 0 of {num_ranks} (or one whose loss it reported before it ended)"
-    return f"rank{'s' if len(late) > 1 else ''} {', '.join(late)} of {num_ranks}" if late else "another rank"
+    return f"rank{'s' if len(missing) > 1 else ''} {', '.join(missing)} of {num_ranks}" if missing else "another rank"
+
+
+def _behind(store: Any, prefix: str, num_ranks: int, meeting: int) -> list[str]:
+    """The ranks whose number under `prefix` is less than `meeting`, or not there."""
+    keys = {str(rank): f"{prefix}{rank}" for rank in range(num_ranks)}
+    return [rank for rank, key in keys.items() if not store.check([key]) or int(store.get(key)) < meeting]
 
 
 def flatten_gradients(parameters: Sequence["nn.Parameter"]) -> "Tensor":
