@@ -29,8 +29,8 @@ from bench.common import arguments, machine, median, use_one_thread, version
 FULL_MPX = 4096 * 2048 / 1e6
 FASTER = 100.0
 STOCK_SAMPLES = (32, 256)
-OUR_SAMPLES = (1, 2, 4, 8, 16, 32, 64, 128)
-FULL_SAMPLES = (16, 32, 64)
+OUR_SAMPLES = (4, 8, 16, 32, 64, 96, 128, 192)
+FULL_SAMPLES = (64, 128, 256)
 PLAIN_SAMPLES = (16, 128)
 PAIR = (1, 5)  # sample counts that a slope is taken between
 FULL, FLAT = "full materials, 4 bounces", "flat secondary materials, 4 bounces"
@@ -65,6 +65,7 @@ class Found:
     errors: dict[int, float] = field(default_factory=dict)
     costs: dict[int, float] = field(default_factory=dict)
     full_errors: dict[int, float] = field(default_factory=dict)  # as `errors`, bounced light sees full materials
+    full_costs: dict[int, float] = field(default_factory=dict)
     plain: dict[int, tuple[float, float]] = field(default_factory=dict)  # cost and error without denoiser and adaptive samples
 
 
@@ -135,8 +136,10 @@ def measure(args: argparse.Namespace, folder: Path) -> Found:
     found.stock_s, found.stock_error = time.process_time() - begin, error(picture)
     found.ground_truth_s = core_s(lambda: infinigen_ground_truth(room, pose, args.width, folder))
     denoised = replace(full, denoise=True, denoise_quality="HIGH", adaptive_threshold=0.02, seed=21)
-    for samples in FULL_SAMPLES:
-        found.full_errors[samples] = error(ours(replace(denoised, samples=samples), pose, folder).linear)
+    for samples in FULL_SAMPLES[: 1 if args.quick else None]:
+        begin = time.process_time()
+        picture = ours(replace(denoised, samples=samples), pose, folder).linear
+        found.full_costs[samples], found.full_errors[samples] = time.process_time() - begin, error(picture)
     found.probe_s = _flatten(pose, folder)
     found.slopes[FLAT] = at(full)
     found.flat_error = error(ours(replace(many, seed=13), pose, folder).linear)
@@ -160,8 +163,8 @@ def _flatten(pose: Any, folder: Path) -> float:
     begin = time.process_time()
     probe = ours(settings, pose, folder)
     seconds = time.process_time() - begin
-    assert probe.material is not None and probe.albedo is not None
-    materials.flatten_secondary(materials.mean_albedo(names, probe.material, probe.albedo))
+    assert probe.material is not None and probe.diffuse is not None
+    materials.flatten_secondary(materials.mean_colours(names, probe.material, probe.diffuse))
     return seconds
 
 
@@ -203,14 +206,15 @@ def totals(found: Found, pixels: int, generated: tuple[float, float] | None = No
     none does there is no ratio: the figures of ours are then those of the most samples of flat secondary materials."""
     mpx = pixels / 1e6
     fixed, stock_fixed = found.fixed_s, sum(found.stock_fixed_s)
-    reached = [(samples * found.slopes[which].per_msample_s, samples, which)
-               for which, errors in ((FLAT, found.errors), (FULL, found.full_errors))
+    reached = [(costs[samples] - fixed, samples, which)
+               for which, errors, costs in ((FLAT, found.errors, found.costs), (FULL, found.full_errors, found.full_costs))
                for samples, error in errors.items() if error <= found.stock_error]
-    per_mpx, equal, which = min(reached, default=(max(found.errors) * found.slopes[FLAT].per_msample_s, None, FLAT))
+    most = max(found.errors)
+    cost, equal, which = min(reached, default=(found.costs[most] - fixed, None, FLAT))
+    own = cost / mpx * FULL_MPX
     stock_samples = max(1.0, (found.stock_s - found.stock.fixed_s) / max(found.stock.per_msample_s, 1e-9) / mpx)
-    own = per_mpx * FULL_MPX
     truth = max(0.0, found.ground_truth_s - found.stock_fixed_s[1]) / mpx * FULL_MPX
-    stock = stock_samples * FULL_MPX * found.stock.per_msample_s + truth
+    stock = (found.stock_s - found.stock_fixed_s[0]) / mpx * FULL_MPX + truth
     whole = fixed + (found.prepare_s + found.probe_s) / found.views
     first = {} if generated is None else {
         "fixed_ours_with_preparation_s": round(whole, 3), "fixed_stock_as_generated_s": round(sum(generated), 1),
@@ -233,7 +237,8 @@ def tell(found: Found, sums: dict[str, Any]) -> None:
     print(f"  error: full materials {found.full_error:.2f}, flat secondary materials {found.flat_error:.2f}, both at the "
           f"reference's samples; stock {found.stock_error:.2f} with some {sums['stock_samples']} in {found.stock_s:.1f} core-s")
     print("  ours: " + ", ".join(f"{n} samples {found.errors[n]:.2f} ({found.costs[n]:.2f} core-s)" for n in found.errors))
-    print("  ours, full materials: " + ", ".join(f"{n} samples {error:.2f}" for n, error in found.full_errors.items()))
+    print("  ours, full materials: "
+          + ", ".join(f"{n} samples {error:.2f} ({found.full_costs[n]:.2f} core-s)" for n, error in found.full_errors.items()))
     print("  ours, no denoiser, no adaptive samples: "
           + ", ".join(f"{n} samples {error:.2f} ({cost:.2f} core-s)" for n, (cost, error) in found.plain.items()))
     print(f"  fixed without persistent data {found.fresh_s:.3f}, stock's picture and ground truth {found.stock_fixed_s}; once per "

@@ -95,14 +95,16 @@ class SceneAttempt:
                                     self.config.quality, count, int(stream[0]))
 
     def _flatten_materials(self) -> None:
-        """Measure each material's mean albedo with a small probe at the first pose, then flatten what bounces see."""
+        """Measure each material's mean diffuse colour with a small probe where each camera will stand, then flatten what
+        diffusely bounced light sees."""
         with self.timer.phase("probe"):
             settings = render.RenderSettings.probe(PROBE_WIDTH, self.seed)
             names = materials.index_materials()
-            passes = self._render(self.poses[0], settings)
-            albedos = materials.mean_albedo(names, passes.material, passes.albedo)
-            changed = materials.flatten_secondary(albedos)
-        say(f"{changed} of {len(names)} materials are flat to bounced light, {len(albedos)} of them measured")
+            probes = [self._render(pose, settings) for pose in self.poses[: self.request.scene.cameras]]
+            colours = materials.mean_colours(names, np.concatenate([probe.material for probe in probes]),
+                                             np.concatenate([probe.diffuse for probe in probes]))
+            changed = materials.flatten_secondary(colours)
+        say(f"{changed} of {len(names)} materials are flat to bounced light, {len(colours)} of them measured")
 
     def _render(self, pose: Pose, settings: render.RenderSettings) -> render.Passes:
         render.configure(settings)

@@ -33,6 +33,7 @@ SKY_DEPTH_M = 1e9  # Cycles writes 1e10 where a ray meets nothing
 TILE_PX = 8192  # the largest that Cycles takes; a panorama up to that width is one tile
 GPU_KINDS = ("OPTIX", "CUDA", "HIP", "ONEAPI", "METAL")
 WORLD_MAP_PX = 512  # importance map of the sky; Cycles' own choice costs 2 s per render and the sun is a lamp of its own
+LAYER = 0.08  # the most a dielectric's clear layer reflects; what is more is metal, which is beside the diffuse colour, not above
 SEAM_FRACTION = 64  # the denoiser sees this part of the width beyond either end
 
 
@@ -44,7 +45,7 @@ class RenderFailed(Exception):
 class Passes:
     """One render: `linear` float32 H×W×3 scene-referred colour, `index` int32 H×W pass index (0 = nothing), `depth_m`
     float32 H×W (+inf = nothing), `normal` float32 H×W×3 world frame (0 = nothing), `albedo` float32 H×W×3 linear,
-    `material` int32 H×W. `timings_s` has sync, sample and save."""
+    `material` int32 H×W, `diffuse` as `albedo`: its diffuse part (`unlayered`). `timings_s` has sync, sample and save."""
 
     linear: NDArray[np.float32]
     index: NDArray[np.int32]
@@ -52,6 +53,7 @@ class Passes:
     normal: NDArray[np.float32]
     albedo: NDArray[np.float32] | None
     material: NDArray[np.int32] | None
+    diffuse: NDArray[np.float32] | None = None
     timings_s: dict[str, float] = field(default_factory=dict)
     cpu_s: dict[str, float] = field(default_factory=dict)
 
@@ -72,6 +74,7 @@ class RenderSettings:
     material_index: bool
     seed: int
     alpha_threshold: float = 0.0
+    diffuse: bool = False
 
     @property
     def seam_px(self) -> int:
@@ -88,7 +91,7 @@ class RenderSettings:
     @staticmethod
     def probe(width: int, seed: int) -> "RenderSettings":
         """One sample, no bounce: what a material's colour is, and what is seen from a place."""
-        return RenderSettings(width, width // 2, 1, 0.0, 0, False, "FAST", True, True, seed % 2**31)
+        return RenderSettings(width, width // 2, 1, 0.0, 0, False, "FAST", True, True, seed % 2**31, diffuse=True)
 
 
 def choose_device(wanted: str, threads: int) -> tuple[str, str | None]:
@@ -286,8 +289,15 @@ def _passes_of(channels: dict[str, NDArray], settings: RenderSettings, clock: Ph
         normal=unit_normals(get("Normal", "XYZ"), depth),
         albedo=albedo,
         material=whole_numbers(get("IndexMA.X"), "Material Index") if settings.material_index else None,
+        diffuse=unlayered(get("DiffCol", "RGB"), get("GlossCol", "RGB")) if settings.albedo and settings.diffuse else None,
         timings_s=clock.wall, cpu_s=clock.cpu,
     )
+
+
+def unlayered(diffuse: NDArray[np.float32], glossy: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The diffuse colour that a diffusely bounced ray meets, where there are no caustics: Cycles leaves a surface's clear layer
+    away then, which for the camera has taken its own share (`glossy`, some 4 % of a dielectric) of what is below it."""
+    return np.clip(diffuse / (1 - np.clip(glossy, 0, LAYER)), 0, 1)
 
 
 def whole_numbers(values: NDArray[np.float32], what: str) -> NDArray[np.int32]:

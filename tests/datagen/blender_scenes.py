@@ -228,11 +228,43 @@ def flattened(out: Path) -> dict[str, object]:
     before = take(config, pose(), out)
     order = materials.index_materials()
     before = take(config, pose(), out)
-    albedos = materials.mean_albedo(order, before.material, before.albedo)
-    changed = materials.flatten_secondary(albedos)
+    probe = take(render.RenderSettings.probe(256, 0), pose(), out)
+    colours = materials.mean_colours(order, probe.material, probe.diffuse)
+    changed = materials.flatten_secondary(colours)
     after = take(config, pose(), out)
     return {"changed": changed, "difference": float(np.abs(after.linear - before.linear).max()),
-            "albedo": albedos["checker"].tolist()}
+            "colour": colours["checker"].tolist()}
+
+
+def bounced(out: Path) -> dict[str, float]:
+    """A white room under a lamp whose lower half is polished metal of checks: what light does there before and after flattening.
+    `ball`: how far pixels of a blurred mirror in it move, which sees the checks; `room`: how much brighter its ceiling gets."""
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    centre = np.array(POSITION)
+    balls = (("room", centre, 4.0), ("bowl", centre, 3.9), ("mirror", centre + np.array((0, 2, 0)), 0.7))
+    names = [ball(*one, segments=32).name for one in balls]
+    bowl = bpy.data.objects["bowl"]
+    bowl.modifiers.new("half", "MASK").vertex_group = bowl.vertex_groups.new(name="low").name
+    bowl.vertex_groups["low"].add([v.index for v in bowl.data.vertices if v.co.z < 0], 1.0, "ADD")
+    metal, blurred = material("metal", (1, 1, 1)), material("blurred", (0.9, 0.9, 0.9))
+    texture = metal.node_tree.nodes.new("ShaderNodeTexChecker")
+    metal.node_tree.links.new(texture.outputs["Color"], metal.node_tree.nodes["Principled BSDF"].inputs["Base Color"])
+    for paint, roughness in ((metal, 0.4), (blurred, 0.2)):
+        paint.node_tree.nodes["Principled BSDF"].inputs["Metallic"].default_value = 1.0
+        paint.node_tree.nodes["Principled BSDF"].inputs["Roughness"].default_value = roughness
+    for name, paint in zip(names, (material("white", (0.8, 0.8, 0.8)), metal, blurred), strict=True):
+        bpy.data.objects[name].data.materials.append(paint)
+    lamp(100, (0.3, -0.2, 3.0))
+    geometry.prepare([thing(name) for name in names], subdivision_cap=0)
+    config = settings(width=64, height=32, denoise=False, max_bounces=4, samples=256, material_index=True)
+    order = materials.index_materials()
+    before = take(config, pose(), out)
+    probe = take(render.RenderSettings.probe(256, 0), pose(), out)
+    assert materials.flatten_secondary(materials.mean_colours(order, probe.material, probe.diffuse)) == 3
+    after = take(config, pose(), out)
+    white, mirror = (before.material == order.index(name) + 1 for name in ("white", "blurred"))
+    return {"room": float(after.linear[white].mean() / before.linear[white].mean()),
+            "ball": float(np.abs(after.linear - before.linear)[mirror].mean() / before.linear[mirror].mean())}
 
 
 def messages() -> dict[str, str]:
@@ -328,7 +360,7 @@ def main(out: Path) -> None:
     render.choose_device("cpu", 0)
     analytic(out)
     oracle(out)
-    facts = {"persistent": persistent(out), "flattened": flattened(out), "messages": messages(),
+    facts = {"persistent": persistent(out), "flattened": flattened(out), "bounced": bounced(out), "messages": messages(),
              "leftovers": leftovers(), "blend": blend_file(out), "rocks": rocks(), "device": render.choose_device("optix", 0)}
     (out / "facts.json").write_text(json.dumps(facts))
 

@@ -142,7 +142,13 @@ def test_changes_between_renders_reach_cycles(facts):
 def test_flat_secondary_materials_leave_what_is_seen_directly(facts):
     assert facts["flattened"]["changed"] == 1  # the checker; the lamp stays whole
     assert facts["flattened"]["difference"] == 0.0
-    assert np.allclose(facts["flattened"]["albedo"], 0.49, atol=0.05)  # half 0.8 and half 0.2, less the coat
+    assert np.allclose(facts["flattened"]["colour"], 0.49, atol=0.05)  # half 0.8 and half 0.2, less the coat
+
+
+def test_flat_secondary_materials_keep_the_light_and_the_reflections(facts):
+    """Metal gives diffuse rays no light back where caustics are off, so its flat colour is black; a blurred mirror sees checks."""
+    assert facts["bounced"]["room"] == pytest.approx(1, abs=0.01)
+    assert facts["bounced"]["ball"] < 0.02
 
 
 def test_messages_say_what_was_expected_and_why(facts):
