@@ -267,6 +267,17 @@ def bounced(out: Path) -> dict[str, float]:
             "ball": float(np.abs(after.linear - before.linear)[mirror].mean() / before.linear[mirror].mean())}
 
 
+def foreign_settings() -> dict[str, list]:
+    """What settings of somebody else's file are after `configure`, beside what a new file has."""
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    cycles = bpy.context.scene.cycles
+    fresh = {name: getattr(cycles, name) for name in render.PLAIN}
+    cycles.adaptive_min_samples, cycles.blur_glossy, cycles.light_sampling_threshold = 1, 5.0, 0.5
+    cycles.use_camera_cull, cycles.sampling_pattern, cycles.use_guiding = True, "TABULATED_SOBOL", True
+    render.configure(settings())
+    return {name: [getattr(cycles, name), value] for name, value in fresh.items()}
+
+
 def messages() -> dict[str, str]:
     texts = {}
     geometry.check_count(geometry.MAX_PASS_INDEX)
@@ -360,7 +371,8 @@ def main(out: Path) -> None:
     render.choose_device("cpu", 0)
     analytic(out)
     oracle(out)
-    facts = {"persistent": persistent(out), "flattened": flattened(out), "bounced": bounced(out), "messages": messages(),
+    facts = {"persistent": persistent(out), "flattened": flattened(out), "bounced": bounced(out), "foreign": foreign_settings(),
+             "messages": messages(),
              "leftovers": leftovers(), "blend": blend_file(out), "rocks": rocks(), "device": render.choose_device("optix", 0)}
     (out / "facts.json").write_text(json.dumps(facts))
 

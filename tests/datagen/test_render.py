@@ -151,6 +151,12 @@ def test_flat_secondary_materials_keep_the_light_and_the_reflections(facts):
     assert facts["bounced"]["ball"] < 0.02
 
 
+def test_settings_of_other_peoples_files_are_put_back(facts):
+    assert len(facts["foreign"]) > 10
+    for name, (found, fresh) in facts["foreign"].items():
+        assert found == (pytest.approx(fresh) if isinstance(fresh, float) else fresh), name
+
+
 def test_messages_say_what_was_expected_and_why(facts):
     assert "32768 objects" in facts["messages"]["too many"] and "at most 32767" in facts["messages"]["too many"]
     assert "was filtered" in facts["messages"]["filtered"]
