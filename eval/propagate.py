@@ -70,7 +70,7 @@ class _Prediction:
 class BatchedSam2:
     """SAM2 as a predictor, batched over objects. `model` is a SAM2VideoPredictor (or any SAM2Base) in eval mode."""
 
-    name = "SAM2"
+    name, sees_labels = "SAM2", False
 
     def __init__(self, model: Any, *, max_batch: int = 64, encode_batch: int | None = None) -> None:
         if model.memory_temporal_stride_for_eval != 1 or model.max_cond_frames_in_attn != -1:

@@ -33,7 +33,6 @@ from eval.fit import Bfov, around, fit_bfov, fit_directions
 from eval.frames import BfovFrame, Projection
 from eval.merge import FrameLogits, Look, merge_bands
 from eval.predictors import FrameInput, ObjectPrompt, Predictor
-from eval.predictors.truth import GroundTruth
 from eval.prompts import InstancePrompt
 from pano.views import WrappedPanorama, sample_directions, wrap_panorama
 
@@ -85,7 +84,7 @@ def _look_at(
 
 def _shown(frame: BfovFrame, rgb: WrappedPanorama, labels: WrappedPanorama, predictor: Predictor) -> FrameInput:
     """A look's picture, or its labels for who looks at those: sampling is most of what a look costs beside the model."""
-    if isinstance(predictor, GroundTruth):
+    if predictor.sees_labels:
         return FrameInput(np.zeros((0, 0, 3), np.uint8), frame.sample(labels, labels=True))
     return FrameInput(frame.sample(rgb), np.zeros((0, 0), np.uint16))
 

@@ -42,9 +42,10 @@ class ObjectPrompt:
 
 
 class Predictor(Protocol):
-    """`name` goes into the tables."""
+    """`name` goes into the tables. `sees_labels`: it is shown the true labels of a look instead of its picture."""
 
     name: str
+    sees_labels: bool
 
     def predict(self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]) -> Iterator[FrameLogits]:
         """Yield each frame's logits once, in any order. Object k of the logits is `prompts[k]`."""

@@ -42,7 +42,7 @@ def model_points(points: NDArray[np.float64], frame: FrameInput, image_size: int
 class OfficialSam2:
     """`model` is a `sam2.sam2_video_predictor.SAM2VideoPredictor` in eval mode."""
 
-    name = "SAM2 (official predictor)"
+    name, sees_labels = "SAM2 (official predictor)", False
 
     def __init__(self, model: Any) -> None:
         self.model = model

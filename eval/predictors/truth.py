@@ -21,6 +21,8 @@ LOGIT = 10.0
 class GroundTruth:
     """The labels of each frame as logits, at the frame's resolution or at `logit_size_px` squared."""
 
+    sees_labels = True
+
     def __init__(self, logit_size_px: int | None = None) -> None:
         self.logit_size_px = logit_size_px
         self.name = "ground truth" if logit_size_px is None else f"ground truth at {logit_size_px}² logits"
@@ -48,7 +50,7 @@ class GroundTruth:
 class Empty:
     """Nothing, everywhere."""
 
-    name = "empty"
+    name, sees_labels = "empty", False
 
     def predict(self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]) -> Iterator[FrameLogits]:
         for index in range(len(frames)):
