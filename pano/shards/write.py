@@ -169,7 +169,9 @@ def _built(store: Store, plans: Sequence[ShardPlan], build: Builder, on_sample: 
     for plan in plans:
         whole = tuple(name for name in by_stem.get(plan.stem, ()) if there[name] == plan.length + len(TRAILER))
         tasks.append(BuildTask(plan, store.absolute, whole))
-    return list(build(tasks, on_sample))
+    built = list(build(tasks, on_sample))
+    store.sweep(SHARDS)  # of workers that were killed; those who made their shards again are done
+    return built
 
 
 @dataclass(frozen=True)

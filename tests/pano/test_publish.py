@@ -14,7 +14,7 @@ from pano.shards.layout import read_manifest
 from pano.shards.plan import Candidate, pack_order, plan_shards, scene_of
 from pano.shards.read import Dataset
 from pano.shards.verify import verify
-from pano.shards.write import PackOptions, pack, publish
+from pano.shards.write import PackOptions, build_here, pack, publish
 
 OPTIONS = PackOptions(shard_bytes=17_000, splits=(("train", 0.6), ("val", 0.4)))
 SCENES, CAMERAS = 10, 2
@@ -119,3 +119,18 @@ def test_the_order_is_that_of_the_job_list():
     assert sorted(keys, key=pack_order) == [keys[4], keys[2], keys[0], keys[3], keys[1]]
     assert scene_of(keys[0]) == "rooms-kitchen-00000002" and scene_of("busy") is None
     assert pack_order("rooms-attic-00000003") < pack_order("rooms-attic-00000003-c0") < pack_order("rooms-attic-00000004")
+
+
+def test_what_killed_builders_leave_goes_with_the_pack(tmp_path: Path) -> None:
+    """A worker of many dies over its draft, another makes the shard: the dataset holds what it names and nothing else."""
+    for scene in range(3):
+        synthetic.stage(tmp_path / "staged", scene, 0, 64)
+
+    def build(tasks, on_sample):
+        (tmp_path / "dataset/shards").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "dataset/shards/.tmp-draft-1-aaaa").write_bytes(b"half a shard")
+        return build_here(tasks, on_sample)
+
+    pack(tmp_path / "staged", tmp_path / "dataset", build=build)
+    assert not verify(tmp_path / "dataset").faults
+    assert not list((tmp_path / "dataset").rglob(".tmp-*"))
