@@ -4,11 +4,13 @@ A furnished room, several cameras. The stock path is `render_cycles` and then `r
 settings and a panoramic camera, nothing kept between views. Apart are reported: the *fixed* cost of a view (all of it but
 the time between the first and the last sample: sync, BVH, files; the second render's too), core-seconds per *million
 samples*, and the *samples* that equal error takes, against a many-sample reference of the full materials. Then what they
-add up to at 4096×2048 here, and where sampling is 100 times faster. All at a size that two cores can afford; error is the
-RMS of the 8-bit picture (sRGB, exposed for the reference), so it includes what flat secondary materials change, which is
-reported by itself too. Both paths get the same realised geometry without displacement, which is kinder to the stock path:
-as generated, its limit-surface subdivision is evaluated again in either render of every view. `--as-generated` measures
-that too (minutes), against our view with its share of preparing the room.
+add up to at 4096×2048 here, and where sampling is 100 times faster. Fixed costs and slopes are of small panoramas; errors, and
+what sampling and denoising for them costs, are of windows of the 4096×2048 panorama, because noise depends on what a pixel sees:
+in a panorama of 128×64 most of it is texture and edges. Error is the RMS of the 8-bit picture (sRGB, exposed for the reference),
+so it includes what flat secondary materials change, which is reported by itself too. Both paths get the same realised geometry
+without displacement, flat-shaded as the stock path leaves it, which is kinder to the stock path: as generated, its limit-surface
+subdivision is evaluated again in either render of every view. `--as-generated` measures that too (minutes), against our view
+with its share of preparing the room.
 What each lever gave is measured by taking it away.
 """
 
@@ -26,12 +28,15 @@ import numpy as np
 
 from bench.common import arguments, machine, median, use_one_thread, version
 
-FULL_MPX = 4096 * 2048 / 1e6
+FULL_WIDTH = 4096
+FULL_MPX = FULL_WIDTH**2 / 2e6
 FASTER = 100.0
-STOCK_SAMPLES = (32, 256)
-OUR_SAMPLES = (4, 8, 16, 32, 64, 96, 128, 192)
-FULL_SAMPLES = (64, 128, 256)
+STOCK_SAMPLES, STOCK_THRESHOLD = (32, 256), 0.01
+OUR_SAMPLES = (8, 16, 32, 48, 64, 96, 128)
+FULL_SAMPLES = (32, 64, 128)
 PLAIN_SAMPLES = (16, 128)
+WINDOWS = ((-120.0, -20.0), (0.0, -10.0), (100.0, 5.0))  # longitude, latitude
+WINDOW_PX = (96, 64)
 PAIR = (1, 5)  # sample counts that a slope is taken between
 FULL, FLAT = "full materials, 4 bounces", "flat secondary materials, 4 bounces"
 
@@ -55,7 +60,8 @@ class Found:
     prepare_s: float = 0.0  # once per room
     views: int = 1
     stock: Slope = Slope(0.0, 0.0)
-    stock_s: float = 0.0
+    window_mpx: float = 0.0
+    stock_s: float = 0.0  # of the windows' samples, as `costs`
     stock_error: float = 0.0
     ground_truth_s: float = 0.0
     probe_s: float = 0.0
@@ -102,6 +108,7 @@ def measure(args: argparse.Namespace, folder: Path) -> Found:
     room, pixels = furnished(args.room), args.width * args.width // 2
     found = Found(prepare_s=room.prepare_s, views=len(room.poses))
     materials.set_displacement("off")
+    shade_flat()
     pose, full = room.poses[0], settings(args.width, 1, max_bounces=4)
     ours(full, pose, folder)  # kernels and the scene are loaded
     found.fixed_s = median([fixed_s(lambda p=p: ours(full, p, folder)) for _ in range(args.repeats) for p in room.poses])
@@ -121,37 +128,78 @@ def measure(args: argparse.Namespace, folder: Path) -> Found:
 
     found.slopes["full materials, 12 bounces"] = at(replace(full, max_bounces=12))
     found.slopes[FULL] = at(full)
-    many = replace(full, samples=args.reference, max_bounces=12)
-    halves = [ours(replace(many, seed=seed), pose, folder).linear for seed in (11, 12)]
+    windows = Windows(pose, folder, WINDOWS[: 1 if args.quick else None])
+    large = replace(full, width=FULL_WIDTH, height=FULL_WIDTH // 2)
+    many = replace(large, samples=args.reference, max_bounces=12)
+    halves = [windows.ours(replace(many, seed=seed))[0] for seed in (11, 12)]
     # Either half is as far from their mean as the mean is from the truth (independent noise of equal size).
     found.noise = picture_error((halves[0] + halves[1]) / 2, 0.0)(halves[0])
     error = picture_error((halves[0] + halves[1]) / 2, found.noise)
-    found.full_error = error(ours(replace(many, seed=14), pose, folder).linear)
+    found.full_error = error(windows.ours(replace(many, seed=14))[0])
     found.stock = slope(lambda n: infinigen_beauty(pose, args.width, folder, samples=(n, n + 1)), pixels, 1)
     one = partial(infinigen_beauty, pose, args.width, folder, samples=(1, 2))
     found.stock_fixed_s = (median([fixed_s(one) for _ in range(args.repeats)]),
                            fixed_s(partial(infinigen_ground_truth, room, pose, args.width, folder)))
-    begin = time.process_time()
-    picture = infinigen_beauty(pose, args.width, folder, samples=STOCK_SAMPLES)
-    found.stock_s, found.stock_error = time.process_time() - begin, error(picture)
+    picture, found.stock_s = windows.stock()
+    found.stock_error = error(picture)
     found.ground_truth_s = core_s(lambda: infinigen_ground_truth(room, pose, args.width, folder))
-    denoised = replace(full, denoise=True, denoise_quality="HIGH", adaptive_threshold=0.02, seed=21)
-    for samples in FULL_SAMPLES[: 1 if args.quick else None]:
-        begin = time.process_time()
-        picture = ours(replace(denoised, samples=samples), pose, folder).linear
-        found.full_costs[samples], found.full_errors[samples] = time.process_time() - begin, error(picture)
+    denoised = replace(large, denoise=True, denoise_quality="HIGH", adaptive_threshold=STOCK_THRESHOLD, seed=21)
+
+    def cost_and_error(config: render.RenderSettings) -> tuple[float, float]:
+        picture, seconds = windows.ours(config)
+        return seconds, error(picture)
+
+    for samples in FULL_SAMPLES[: 2 if args.quick else None]:
+        found.full_costs[samples], found.full_errors[samples] = cost_and_error(replace(denoised, samples=samples))
     found.probe_s = _flatten(pose, folder)
     found.slopes[FLAT] = at(full)
-    found.flat_error = error(ours(replace(many, seed=13), pose, folder).linear)
-    for samples in OUR_SAMPLES[: 6 if args.quick else None]:
-        begin = time.process_time()
-        picture = ours(replace(denoised, samples=samples), pose, folder).linear
-        found.costs[samples], found.errors[samples] = time.process_time() - begin, error(picture)
+    found.flat_error = error(windows.ours(replace(many, seed=13))[0])
+    for samples in OUR_SAMPLES[: 5 if args.quick else None]:
+        found.costs[samples], found.errors[samples] = cost_and_error(replace(denoised, samples=samples))
     for samples in PLAIN_SAMPLES[: 1 if args.quick else None]:
-        begin = time.process_time()
-        picture = ours(replace(full, samples=samples, seed=21), pose, folder).linear
-        found.plain[samples] = time.process_time() - begin, error(picture)
+        found.plain[samples] = cost_and_error(replace(large, samples=samples, seed=21))
+    found.window_mpx = windows.pixels / 1e6
     return found
+
+
+class Windows:
+    """Parts of the 4096×2048 panorama: pictures (h, w, 3), one below the other, and core-seconds between first and last sample."""
+
+    def __init__(self, pose: Any, folder: Path, places: tuple[tuple[float, float], ...]) -> None:
+        from bench.rooms import Window
+
+        self.pose, self.folder = pose, folder
+        self.windows = [Window(*place, *WINDOW_PX) for place in places]
+        self.pixels = len(places) * WINDOW_PX[0] * WINDOW_PX[1]
+
+    def ours(self, config: Any) -> tuple[np.ndarray, float]:
+        from bench.rooms import ours_window
+
+        return self._all(lambda window: ours_window(config, self.pose, window, self.folder))
+
+    def stock(self) -> tuple[np.ndarray, float]:
+        from bench.rooms import infinigen_beauty
+
+        return self._all(lambda window: infinigen_beauty(self.pose, FULL_WIDTH, self.folder, samples=STOCK_SAMPLES, window=window))
+
+    def _all(self, work: Callable[[Any], np.ndarray]) -> tuple[np.ndarray, float]:
+        from datagen.render import phase_clock
+
+        pictures, seconds = [], 0.0
+        for window in self.windows:
+            with phase_clock() as clock:
+                pictures.append(work(window))
+            seconds += clock.cpu["sample"]
+        return np.concatenate(pictures), seconds
+
+
+def shade_flat() -> None:
+    """As Infinigen 2's exporters leave every mesh that they render: or theirs, and all after it, would be of another picture than
+    the reference."""
+    import bpy
+
+    bpy.ops.object.select_all(action="SELECT")
+    bpy.ops.object.shade_flat()
 
 
 def _flatten(pose: Any, folder: Path) -> float:
@@ -204,17 +252,16 @@ def as_generated(name: str, width: int, folder: Path) -> tuple[float, float]:
 def totals(found: Found, pixels: int, generated: tuple[float, float] | None = None) -> dict[str, Any]:
     """What the parts add up to at 4096×2048, ours with the materials and samples that reach the stock error for least. Where
     none does there is no ratio: the figures of ours are then those of the most samples of flat secondary materials."""
-    mpx = pixels / 1e6
+    whole_of = FULL_MPX / found.window_mpx
     fixed, stock_fixed = found.fixed_s, sum(found.stock_fixed_s)
-    reached = [(costs[samples] - fixed, samples, which)
+    reached = [(costs[samples], samples, which)
                for which, errors, costs in ((FLAT, found.errors, found.costs), (FULL, found.full_errors, found.full_costs))
                for samples, error in errors.items() if error <= found.stock_error]
     most = max(found.errors)
-    cost, equal, which = min(reached, default=(found.costs[most] - fixed, None, FLAT))
-    own = cost / mpx * FULL_MPX
-    stock_samples = max(1.0, (found.stock_s - found.stock.fixed_s) / max(found.stock.per_msample_s, 1e-9) / mpx)
-    truth = max(0.0, found.ground_truth_s - found.stock_fixed_s[1]) / mpx * FULL_MPX
-    stock = (found.stock_s - found.stock_fixed_s[0]) / mpx * FULL_MPX + truth
+    cost, equal, which = min(reached, default=(found.costs[most], None, FLAT))
+    own, stock_samples = cost * whole_of, found.stock_s / max(found.stock.per_msample_s, 1e-9) / found.window_mpx
+    truth = max(0.0, found.ground_truth_s - found.stock_fixed_s[1]) / (pixels / 1e6) * FULL_MPX
+    stock = found.stock_s * whole_of + truth
     whole = fixed + (found.prepare_s + found.probe_s) / found.views
     first = {} if generated is None else {
         "fixed_ours_with_preparation_s": round(whole, 3), "fixed_stock_as_generated_s": round(sum(generated), 1),
@@ -269,7 +316,8 @@ def main() -> None:
         found = measure(args, Path(name))
         generated = as_generated(args.room, args.width, Path(name)) if args.as_generated else None
     sums = totals(found, args.width * args.width // 2, generated)
-    print(f"{args.room} at {args.width}×{args.width // 2}, reference of {2 * args.reference} samples (noise {found.noise:.2f})")
+    print(f"{args.room} at {args.width}×{args.width // 2}, windows of {found.window_mpx:.3f} Mpx of 4096×2048, "
+          f"reference of {2 * args.reference} samples (noise {found.noise:.2f})")
     tell(found, sums)
     if generated is not None:
         print(f"  fixed as generated: stock {generated[0]:.0f} + {generated[1]:.0f} core-s; a view of ours with its share of "

@@ -1,8 +1,8 @@
 """What the render benchmarks work on: one furnished room of Infinigen 2 in this process, ours and Infinigen's way to render it.
 
 `furnished` makes a room and gives its things, an oracle of it as the source made it, and a pose; `ours` renders it as the
-worker does; `infinigen_ground_truth` and `infinigen_beauty` call Infinigen 2's own exporters on the same prepared objects
-and the same equirectangular camera. Import this in a process of its own: it fills Blender.
+worker does, `ours_window` a window of it; `infinigen_ground_truth` and `infinigen_beauty` call Infinigen 2's own exporters on
+the same prepared objects and the same equirectangular camera. Import this in a process of its own: it fills Blender.
 """
 
 import json
@@ -69,6 +69,39 @@ def ours(config: render.RenderSettings, pose: Pose, folder: Path) -> render.Pass
     return render.render_passes(config, folder)
 
 
+@dataclass(frozen=True)
+class Window:
+    """A part of a large panorama, at the size its pixels have there: `width` × `height` pixels around a direction."""
+
+    lon_deg: float
+    lat_deg: float
+    width: int
+    height: int
+
+    def border(self, config: render.RenderSettings) -> None:
+        """Let Blender render this part only, of a frame as `config` has it."""
+        scene, wide = bpy.context.scene.render, config.width + 2 * config.seam_px
+        left = int((self.lon_deg / 360 + 0.5) * config.width) - self.width // 2 + config.seam_px
+        low = int((self.lat_deg / 180 + 0.5) * config.height) - self.height // 2
+        inside = 0.01  # of a pixel: Blender rounds down
+        scene.use_border, scene.use_crop_to_border = True, True
+        scene.border_min_x, scene.border_max_x = (left + inside) / wide, (left + self.width + inside) / wide
+        scene.border_min_y, scene.border_max_y = (low + inside) / config.height, (low + self.height + inside) / config.height
+
+
+def ours_window(config: render.RenderSettings, pose: Pose, window: Window, folder: Path) -> NDArray[np.float32]:
+    """Linear colour (h, w, 3) of a window, rendered as the worker renders the whole."""
+    render.configure(config)
+    render.place_camera(pose, config)
+    window.border(config)
+    path = folder / "window.exr"
+    bpy.context.scene.render.filepath = str(path)
+    bpy.ops.render.render(write_still=True)
+    channels = render.read_exr(path)
+    path.unlink()
+    return np.stack([channels[f"Combined.{name}"] for name in "RGB"], axis=-1)
+
+
 def infinigen_ground_truth(room: Room, pose: Pose, width: int, folder: Path) -> NDArray[np.int32]:
     """Object indices (H, W) by Infinigen 2's `render_cycles_ground_truth` with its own settings, as pass indices of `room`."""
     import OpenEXR
@@ -91,14 +124,18 @@ def infinigen_ground_truth(room: Room, pose: Pose, width: int, folder: Path) -> 
     return of_table[np.clip(np.rint(values).astype(int), 0, len(table) - 1)]
 
 
-def infinigen_beauty(pose: Pose, width: int, folder: Path, *, samples: tuple[int, int] = (32, 256)) -> NDArray[np.float32]:
-    """Linear denoised colour (H, W, 3) by Infinigen 2's `render_cycles`; `samples` (least, most), its own by default."""
+def infinigen_beauty(pose: Pose, width: int, folder: Path, *, samples: tuple[int, int] = (32, 256),
+                     window: Window | None = None) -> NDArray[np.float32]:
+    """Linear denoised colour (H, W, 3), or of a window of it, by Infinigen 2's `render_cycles`; `samples` (least, most), its own by
+    default."""
     import OpenEXR
     import procfunc as pf
     from infinigen2.exporters.render_cycles import render_cycles
     from infinigen2.exporters.util.format import ExportType, RenderPass
 
     objects = _hand_over(pose, width)
+    if window is not None:
+        window.border(settings(width, 1))
     lights = [pf.LightObject(obj) for obj in bpy.context.scene.objects if obj.type == "LIGHT"]
     wanted = RenderPass(ExportType.IMAGE_DENOISED_HDR, Path("image.exr"), np.float32)
     found = render_cycles(

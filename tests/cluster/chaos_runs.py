@@ -80,7 +80,7 @@ def assert_resources_are_returned(seconds: float = 60) -> None:
                  seconds)
 
 
-def orphans(chaos: Path, patience_s: float = 15.0) -> list[str]:
+def orphans(chaos: Path, patience_s: float = 60.0) -> list[str]:
     """Living processes of this test: all that it started carry CHAOS in their environment, Ray's own too. While a Ray of this
     process is up, only workers and what they started count. What was just killed may take a moment to go."""
     import ray
