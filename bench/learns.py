@@ -1,14 +1,14 @@
 """Does the method work? A small SAM2 from random weights, on panoramas made here, scored on held-out ones.
 
     python -m bench.learns --quick [--out FOLDER]      CPU, under 15 minutes
-    python -m bench.learns [--out FOLDER]              hours of one CPU core, or minutes of a GPU
+    python -m bench.learns [--out FOLDER]              an hour of one CPU core, or minutes of a GPU
 
 Blender renders panoramas of flat solids (bench.learns_scenes). A SAM2.1 of 4 M parameters (`micro`) learns click → mask on
 single 90° views, then is fine-tuned on scan clips as SAP does, its encoder frozen. The weights it starts from, the image model
 and the scan model each go through `pano eval` with SAP's four ways of showing a panorama, on panoramas of scenes nobody trained
-on. `ok` is for the easiest version, one click on one held-out view: mIoU in the end is at least TARGET times that at the
-start. `panoramas` has the same for whole panoramas, the best method against the best. Everything goes through the commands' own
-functions; FOLDER keeps data, checkpoints, logs and reports, and a second run goes on from there.
+on. `ok`: mIoU in the end is at least TARGET times that at the start, of one click on one held-out view and (`panoramas`)
+of whole panoramas, the best method against the best. Everything goes through the commands' own functions; FOLDER keeps data,
+checkpoints, logs and reports, and a second run goes on from there.
 """
 
 import argparse
@@ -39,8 +39,8 @@ class Size:
     clip_steps: int
 
 
-QUICK = Size(panoramas=200, held_out=6, instances=6, image_steps=1000, clip_steps=200)
-FULL = Size(panoramas=600, held_out=24, instances=8, image_steps=20_000, clip_steps=2_000)
+QUICK = Size(panoramas=400, held_out=6, instances=6, image_steps=2500, clip_steps=100)
+FULL = Size(panoramas=600, held_out=24, instances=8, image_steps=8_000, clip_steps=600)
 
 
 def main() -> None:
@@ -74,10 +74,12 @@ def run(out: Path, size: Size) -> dict[str, Any]:
                                        ("scan_clips", scan_model))}
     seconds["all_cpu"] = round(time.process_time() - begin, 1)
     best = {name: max(methods[method]["model"] for method in METHODS) for name, methods in scores.items()}
-    return {"bench": "learns", "ok": end >= TARGET * start, "ratio": round(end / start, 2), "target": TARGET,
-            "ours": end, "peer": start, "peer_name": "the weights it starts from", "unit": "mIoU of held-out views",
+    learnt = max(best["images"], best["scan_clips"])
+    return {"bench": "learns", "ok": end >= TARGET * start and learnt >= TARGET * best["start"],
+            "ratio": round(end / start, 2), "target": TARGET, "ours": end, "peer": start,
+            "peer_name": "the weights it starts from", "unit": "mIoU of held-out views",
             "n": image_recipe(size)["validate_clips"], "miou": scores,
-            "panoramas": {**best, "ratio": round(max(best["images"], best["scan_clips"]) / best["start"], 2)}, "size": asdict(size),
+            "panoramas": {**best, "ratio": round(learnt / best["start"], 2)}, "size": asdict(size),
             "seconds": seconds, "config_sha256": {"images": image_config, "clips": scan_config},
             "export_sha256": {name: file_sha256(path) for name, path in (("images", image_model), ("clips", scan_model))},
             "loss": {name: loss_curve(out / name) for name in ("images", "clips")}}
@@ -117,7 +119,7 @@ def clip_recipe(size: Size, checkpoint: Path) -> dict[str, Any]:
         "clip": {**recipe["clip"], "frames": 4, "max_objects": 3},
         "prompt": {**recipe["prompt"], "sphere_click": 1.0},  # as in use; a frame without its click then mostly lacks the object
         "loss": {**recipe["loss"], "objectness": 1.0},
-        "optim": {**recipe["optim"], "lr": 6e-4, "warmup_steps": 10},
+        "optim": {**recipe["optim"], "lr": 1e-4, "warmup_steps": 20},
         "steps": size.clip_steps, "clips_per_step": 2, "clips_per_forward": 2, "validate_every": max(1, size.clip_steps // 4),
         "validate_clips": 12, "checkpoint_every": 20,
     }

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-ASK_STORE_S = 5.0  # for the numbers of the others, once something is wrong
+ASK_STORE_S = 3.0  # for the numbers of the others, once something is wrong
 
 
 class LostRank(UserError):
