@@ -6,7 +6,7 @@ where no one sees the result: on the second and later bounces of diffuse light. 
 and every reflection, sharp or blurred, see the material itself. Without caustics, as we render, Cycles drops what is glossy of any
 surface that diffuse light meets, so the diffuse colour alone is the right one: with glossy colours added, which is what an
 albedo pass has, a room came out 1.6 of 255 too bright. Measured in a bathroom (bench/render_cost.py): half the time per sample and
-less noise, so that a given error, against a reference of full materials, takes a quarter of the time of Infinigen's own render.
+less noise, so that a given error, against a reference of full materials, takes a third of the time of Infinigen's own render.
 
 Displacement re-evaluates a graph three times per shading point when used as bump, and moves the geometry away from what rays see
 when used as true displacement. One living room at 512×256, 2 samples: bump as shipped 12.3 s, without 3.7 s.

@@ -137,6 +137,8 @@ def _store() -> Any:
 
 def _who_is_missing(store: Any, rank: int, num_ranks: int, meeting: int) -> str:
     """The ranks that have not come to `meeting`; if all came, those that do not say soon that it failed. In words."""
+    if store is None:
+        return "another rank"
     try:
         store.set(f"panoforge/failed/{rank}", str(meeting))
         missing = _behind(store, "panoforge/", num_ranks, meeting)
@@ -144,7 +146,7 @@ def _who_is_missing(store: Any, rank: int, num_ranks: int, meeting: int) -> str:
         while not missing and time.monotonic() < end and _behind(store, "panoforge/failed/", num_ranks, meeting):
             time.sleep(0.1)
         missing = missing or _behind(store, "panoforge/failed/", num_ranks, meeting)
-    except (RuntimeError, AttributeError):  # torch's DistError is a RuntimeError; there may be no store
+    except RuntimeError:  # of which torch's DistError is one
         return f"rank 0 of {num_ranks} (or one whose loss it reported before it ended)"
     return f"rank{'s' if len(missing) > 1 else ''} {', '.join(missing)} of {num_ranks}" if missing else "another rank"
 
