@@ -48,6 +48,7 @@ def launch(config: TrainConfig, dataset: Path, out: Path) -> Path:
             process.join(GRACE_S)
             if process.is_alive():
                 process.kill()
+                process.join(GRACE_S)  # the kernel takes its time with what was stopped or is large
 
 
 def _wait(ranks: list[Rank]) -> Path:
