@@ -11,14 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.benchmarks import TrackItem
-from eval.objects import ObjectScores, VideoFrames, enlarge, shrink
-from eval.predictors import ObjectPrompt, Predictor
+from eval.objects import ObjectScores, VideoFrames, at_logit_size, enlarge
+from eval.predictors import BOX_LABELS, ObjectPrompt, Predictor
 from eval.tracks import mask_bfov, mask_box, track_scores
 from pano.errors import DataError
 from train.sources.files import read_image
-
-CORNERS = np.array([2, 3], np.int32)  # SAM2's labels of a box's corners
-LOGIT_STRIDE = 4
 
 Floats = NDArray[np.float64]
 
@@ -31,16 +28,14 @@ def score_boxes(track: TrackItem, predictor: Predictor, image_size: int) -> list
     height, width = read_image(track.images[start]).shape[:2]
     n = len(track.images)
     boxes, bfovs, coarse = np.zeros((n, 4)), np.zeros((n, 5)), np.zeros((n, 4))
-    prompt = ObjectPrompt(1, {start: (box_corners(track.boxes[start], width, height, image_size), CORNERS)})
+    prompt = ObjectPrompt(1, {start: (box_corners(track.boxes[start], width, height, image_size), BOX_LABELS)})
     for said in predictor.predict(VideoFrames(track.images, image_size), [prompt]):
-        if 0 in said.objects.tolist():
-            logits = said.logits.cpu().numpy()[said.objects.tolist().index(0)]
+        for logits in said.logits.cpu().numpy():  # of the one object, or of none
             mask = enlarge(logits, (height, width))
             boxes[said.frame], bfovs[said.frame] = mask_box(mask), mask_bfov(mask)
     boxes[start], bfovs[start] = track.boxes[start], track.bfovs[start]
     for t in np.flatnonzero(track.present).tolist():
-        native = shrink(box_mask(track.boxes[t], width, height), image_size // LOGIT_STRIDE) * 20 - 10
-        coarse[t] = mask_box(enlarge(native, (height, width)))
+        coarse[t] = mask_box(at_logit_size(box_mask(track.boxes[t], width, height), image_size))
     scores = {"model": track_scores(boxes, track.boxes, track.present, width, height, (bfovs, track.bfovs)),
               "ceiling": track_scores(coarse, track.boxes, track.present, width, height)}
     return [ObjectScores(track.key, 1, role, int(track.present.sum()), tracking=found) for role, found in scores.items()]

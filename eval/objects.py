@@ -19,7 +19,7 @@ from eval.benchmarks import VideoItem
 from eval.metrics import jaccard
 from eval.metrics.boundary import boundary_f
 from eval.metrics.sphere import boundary_f_sphere, jaccard_sphere
-from eval.predictors import FrameInput, ObjectPrompt, Predictor
+from eval.predictors import LOGIT_STRIDE, FrameInput, ObjectPrompt, Predictor
 from eval.tracks import Track
 from pano.errors import DataError
 from train.sources.files import read_image
@@ -72,7 +72,7 @@ def score_video(video: VideoItem, predictor: Predictor, image_size: int, *, trac
     first = first_masks(video)
     ids = sorted(first)
     frames = VideoFrames(video.images, image_size)
-    prompts = [ObjectPrompt(id_, {}, {first[id_][0]: shrink(first[id_][1], image_size) * 20 - 10}) for id_ in ids]
+    prompts = [ObjectPrompt(id_, {}, {first[id_][0]: shrink(first[id_][1], image_size)}) for id_ in ids]
     found: dict[tuple[str, int], list[tuple[float, ...]]] = {}
     tracks: dict[tuple[str, int], Track] = {}
     for said in predictor.predict(frames, prompts):
@@ -89,7 +89,7 @@ def score_video(video: VideoItem, predictor: Predictor, image_size: int, *, trac
                 continue
             mask = true.get(id_, np.zeros(shape, bool))
             predicted = enlarge(logits[k], shape) if k in logits else np.zeros(shape, bool)
-            native = enlarge(shrink(mask, image_size // 4) * 20 - 10, shape)
+            native = at_logit_size(mask, image_size)
             for role, answer in (("model", predicted), ("ceiling", native)):
                 found.setdefault((role, id_), []).append(_scores(answer, mask))
                 if tracked:
@@ -112,13 +112,18 @@ def first_masks(video: VideoItem) -> dict[int, tuple[int, Bools]]:
 
 
 def shrink(mask: Bools, size_px: int) -> NDArray[np.float32]:
-    """A mask as shares of covered area, size_px²."""
-    return cv2.resize(mask.astype(np.float32), (size_px, size_px), interpolation=cv2.INTER_AREA)
+    """A mask as logits of ±10, size_px², between them by the share of covered area."""
+    return cv2.resize(mask.astype(np.float32), (size_px, size_px), interpolation=cv2.INTER_AREA) * 20 - 10
 
 
 def enlarge(logits: NDArray[np.float32], shape: tuple[int, int]) -> Bools:
     """Logits over a whole frame → its mask, H×W."""
     return cv2.resize(logits, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR) > 0
+
+
+def at_logit_size(mask: Bools, image_size: int) -> Bools:
+    """What is left of a mask at the resolution of the model's logits: the ceiling."""
+    return enlarge(shrink(mask, image_size // LOGIT_STRIDE), mask.shape)
 
 
 def _scores(predicted: Bools, true: Bools) -> tuple[float, ...]:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from eval.config import PromptKind
 from eval.frames import Projection
-from eval.predictors import ObjectPrompt
+from eval.predictors import BOX_LABELS, ObjectPrompt
 from pano.masks import Box, decode_rle, encode_rles, instance_stats
 from pano.sphere import direction_to_lonlat, pixel_to_direction, row_area_sr
 from pano.views import wrap_panorama
@@ -191,7 +191,7 @@ def _project_box(prompt: InstancePrompt, box: Box, projections: Sequence[Project
         return ObjectPrompt(prompt.id, {})
     x, y, inside = projections[best].project(directions)
     corners = np.array([[x[inside].min(), y[inside].min()], [x[inside].max(), y[inside].max()]])
-    return ObjectPrompt(prompt.id, {best: (corners, np.array([2, 3], np.int32))})
+    return ObjectPrompt(prompt.id, {best: (corners, BOX_LABELS)})
 
 
 def _project_mask(prompt: InstancePrompt, projections: Sequence[Projection]) -> ObjectPrompt:

@@ -24,7 +24,7 @@ from eval.methods import Method, Plan, get_method
 from eval.metrics import best_overlaps, iou, row_counts
 from eval.metrics.boundary import f_measure, match_instances
 from eval.metrics.sphere import row_weight_sr
-from eval.predictors import FrameInput, Predictor
+from eval.predictors import LOGIT_STRIDE, FrameInput, Predictor
 from eval.promptfile import PromptFile, panorama_entry, save_prompts
 from eval.prompts import InstancePrompt, click_instances, project_prompts, prompt_instances
 from eval.results import ROWS_NAME, Role, Row, read_rows, rows_parquet
@@ -42,7 +42,6 @@ RESULTS_SCHEMA_VERSION = 2
 PROMPTS_NAME = "prompts.json"
 SALIENCY_NAME = "saliency.json"
 PICTURE_WIDTH = 1600
-LOGIT_STRIDE = 4
 
 
 @dataclass(frozen=True)

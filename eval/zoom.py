@@ -32,7 +32,7 @@ from eval.config import ZoomConfig
 from eval.fit import Bfov, around, fit_bfov, fit_directions
 from eval.frames import BfovFrame, Projection
 from eval.merge import FrameLogits, Look, merge_bands
-from eval.predictors import FrameInput, ObjectPrompt, Predictor
+from eval.predictors import BOX_LABELS, FrameInput, ObjectPrompt, Predictor
 from eval.prompts import InstancePrompt
 from pano.views import WrappedPanorama, sample_directions, wrap_panorama
 
@@ -236,7 +236,7 @@ def _object_prompt(plan: _Plan, prompt: InstancePrompt, zoom: ZoomConfig) -> Obj
         labels = np.array([click.label for click in prompt.clicks], np.int32)[inside]
     if "box" in zoom.prompt and plan.prior is not None and (plan.prior > 0).any():
         points = np.concatenate([box_of(plan.prior > 0, plan.frame.size_px), points])
-        labels = np.concatenate([np.array([2, 3], np.int32), labels])
+        labels = np.concatenate([BOX_LABELS, labels])
     masks = {0: plan.prior} if "mask" in zoom.prompt and plan.prior is not None else {}
     return ObjectPrompt(prompt.id, {0: (points, labels)} if labels.size else {}, masks)
 

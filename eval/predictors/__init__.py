@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 from eval.merge import FrameLogits
 
+LOGIT_STRIDE = 4  # SAM2's masks come at a quarter of its input size
+BOX_LABELS = np.array([2, 3], np.int32)  # of a box's upper left and lower right corner, as points
+
 
 @dataclass(frozen=True)
 class FrameInput:

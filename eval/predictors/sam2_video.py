@@ -17,10 +17,9 @@ import torch
 from numpy.typing import NDArray
 
 from eval.merge import FrameLogits
-from eval.predictors import FrameInput, ObjectPrompt
+from eval.predictors import LOGIT_STRIDE, FrameInput, ObjectPrompt
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-LOGIT_STRIDE = 4  # SAM2's masks come at a quarter of its input size
 
 
 def model_input(image: NDArray[np.uint8], image_size: int, device: torch.device) -> torch.Tensor:
