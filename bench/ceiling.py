@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from bench.common import RESULTS, arguments, machine, use_one_thread
 from bench.maps import room_labels
-from eval.metrics.crops import crop_instances
-from pano.arrays import decode_array
+from panoforge.core.arrays import decode_array
+from panoforge.eval.metrics.crops import crop_instances
 
 MIN_PIXELS = 64
 TARGETS = {("scan_zoom", "as they are"): 0.997, ("scan_zoom", "logits"): 0.97}
@@ -72,7 +72,7 @@ def main() -> None:
 
 def panoramas(args) -> Iterator[tuple[str, NDArray[np.uint16]]]:
     if args.dataset:
-        from pano.shards.read import Dataset
+        from panoforge.core.shards.read import Dataset
 
         data = Dataset.open(args.dataset)
         for index in range(min(args.panoramas, len(data))):
@@ -87,7 +87,7 @@ def panoramas(args) -> Iterator[tuple[str, NDArray[np.uint16]]]:
 
 def instance_facts(labels: NDArray[np.uint16]) -> NDArray[np.float64]:
     """(N, 4) of the instances that count: id, pixels, steradians, seam or pole."""
-    from pano.masks import instance_stats
+    from panoforge.core.masks import instance_stats
 
     stats = instance_stats(labels)
     kept = stats.pixels >= MIN_PIXELS
@@ -96,12 +96,12 @@ def instance_facts(labels: NDArray[np.uint16]) -> NDArray[np.float64]:
 
 def score(labels: NDArray[np.uint16], quick: bool) -> dict[tuple[str, str], NDArray[np.float64]]:
     """IoU of every instance by method and kind of mask."""
-    from eval.config import EvalConfig
-    from eval.methods import get_method
-    from eval.metrics import iou, row_counts
-    from eval.predictors.truth import GroundTruth
-    from eval.prompts import click_instances
-    from eval.segment import Panorama, frame_inputs, segment
+    from panoforge.eval.config import EvalConfig
+    from panoforge.eval.methods import get_method
+    from panoforge.eval.metrics import iou, row_counts
+    from panoforge.eval.predictors.truth import GroundTruth
+    from panoforge.eval.prompts import click_instances
+    from panoforge.eval.segment import Panorama, frame_inputs, segment
 
     size = 512 if quick else 1024
     ids = instance_facts(labels)[:, 0].astype(int).tolist()
@@ -119,7 +119,7 @@ def score(labels: NDArray[np.uint16], quick: bool) -> dict[tuple[str, str], NDAr
 
 def by_size(table: dict[tuple[str, str], NDArray[np.float64]], facts: NDArray[np.float64]) -> list[str]:
     """The table: mIoU of all, by size, of those on the seam or over a pole."""
-    from eval.scores import LARGE_SR, SMALL_SR
+    from panoforge.eval.scores import LARGE_SR, SMALL_SR
 
     area, crossing = facts[:, 2], facts[:, 3] > 0
     tiny = SMALL_SR / 4

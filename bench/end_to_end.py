@@ -24,14 +24,14 @@ def main() -> None:
     use_one_thread()
     import torch
 
-    from eval.config import EvalConfig
-    from eval.merge import merge_masks
-    from eval.methods import get_method
-    from eval.metrics import iou, row_counts
-    from eval.model import load_model
-    from eval.prompts import click_instances, project_prompts
-    from eval.propagate import BatchedSam2
-    from eval.segment import Panorama, frame_inputs
+    from panoforge.eval.config import EvalConfig
+    from panoforge.eval.merge import merge_masks
+    from panoforge.eval.methods import get_method
+    from panoforge.eval.metrics import iou, row_counts
+    from panoforge.eval.model import load_model
+    from panoforge.eval.prompts import click_instances, project_prompts
+    from panoforge.eval.propagate import BatchedSam2
+    from panoforge.eval.segment import Panorama, frame_inputs
 
     torch.set_num_threads(1)
     gpu = torch.cuda.is_available()

@@ -1,6 +1,6 @@
 """Scene generation: core-seconds and memory per scene, and the share of seeds that fail, over all Infinigen 2 sources.
 
-Each seed goes through the whole worker (`datagen.worker`, a process of its own) at 128×64 and one sample, so that a seed
+Each seed goes through the whole worker (`panoforge.datagen.worker`, a process of its own) at 128×64 and one sample, so that a seed
 which generates but cannot be rendered counts as failed too, with its reason. There is no peer: this is the measurement
 behind the capacity plan, and the proof that no seed stops a run. One line per scene goes to FOLDER/scenes.jsonl as it
 ends; the same command goes on from there, at most `--minutes` at a time, and sums up when all are made:
@@ -20,8 +20,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench.common import arguments, machine
-from datagen.config import RenderConfig, SceneJob, plan_scene
-from datagen.worker import SceneRequest, SceneResult
+from panoforge.datagen.config import RenderConfig, SceneJob, plan_scene
+from panoforge.datagen.worker import SceneRequest, SceneResult
 
 # How many scenes of each source: 100 in all, 50 of them rooms (ten of each of the five).
 SHARES = {"infinigen2.rooms": 50, "infinigen2.floating": 18, "infinigen2.house": 7, "infinigen2.outdoor": 25}
@@ -52,7 +52,7 @@ def make(job: SceneJob, config: RenderConfig) -> dict:
         (folder / "job.json").write_text(request.model_dump_json())
         begin = time.perf_counter()
         try:
-            ended = subprocess.run([sys.executable, "-m", "datagen.worker", str(folder / "job.json")], text=True,
+            ended = subprocess.run([sys.executable, "-m", "panoforge.datagen.worker", str(folder / "job.json")], text=True,
                                    capture_output=True, timeout=TIMEOUT_S, env={**os.environ, "OMP_NUM_THREADS": "1"})
             tail = ended.stderr[-300:]
         except subprocess.TimeoutExpired:

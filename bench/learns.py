@@ -60,7 +60,7 @@ def main() -> None:
 
 def run(out: Path, size: Size) -> dict[str, Any]:
     """The whole proof below `out`; gives the JSON line."""
-    from train.model import file_sha256
+    from panoforge.train.model import file_sha256
 
     seconds: dict[str, float] = {}
     begin = time.process_time()
@@ -87,7 +87,7 @@ def run(out: Path, size: Size) -> dict[str, Any]:
 
 def make_dataset(out: Path, size: Size) -> Path:
     """Render and pack, unless it is there. Held-out panoramas are other scenes."""
-    from pano.shards.write import PackOptions, pack
+    from panoforge.core.shards.write import PackOptions, pack
 
     dataset, staged = out / "dataset", out / "staged"
     if not (dataset / "manifest.json").exists():
@@ -103,7 +103,7 @@ def image_recipe(size: Size) -> dict[str, Any]:
         "model": {"size": "micro", "image_size": IMAGE_PX, "frozen": [], "drop_path": 0.0, "initial": "mimetic"},
         "clip": {"frames": 1, "max_objects": 4, "min_area_sr": 0.01, "area_power": 0.5, "colour_jitter": 0.0, "grayscale": 0.0},
         "prompt": {"points": 1.0, "box": 0.0, "corrections": 0, "max_prompted_frames": 1, "max_corrected_frames": 1},
-        "loss": {"mask": 10.0, "dice": 5.0, "objectness": 0.0},  # nothing is absent from an image: see train.initial
+        "loss": {"mask": 10.0, "dice": 5.0, "objectness": 0.0},  # nothing is absent from an image: see panoforge.train.initial
         "optim": {"lr": 4e-4, "encoder_lr": 4e-4, "layer_decay": 1.0, "weight_decay": 0.01, "betas": [0.9, 0.98], "grad_clip": 1.0,
                   "warmup_steps": 50, "final_lr_ratio": 0.02},
         "steps": size.image_steps, "clips_per_step": 4, "clips_per_forward": 4, "validate_every": max(1, size.image_steps // 5),
@@ -130,8 +130,8 @@ RUN = {"validate_split": "val", "torch_threads": 1, "loader_threads": 1, "keep_l
 
 def train(out: Path, dataset: Path, recipe: dict[str, Any]) -> tuple[Path, str]:
     """`pano train`: the export and the digest of its config."""
-    from train.config import TrainConfig
-    from train.run import run_training
+    from panoforge.train.config import TrainConfig
+    from panoforge.train.run import run_training
 
     config = TrainConfig.model_validate(recipe)
     return run_training(config, dataset, out), config.sha256()
@@ -139,9 +139,9 @@ def train(out: Path, dataset: Path, recipe: dict[str, Any]) -> tuple[Path, str]:
 
 def start_weights(path: Path, size: Size) -> Path:
     """The weights that training starts from, as an official file."""
-    from train.checkpoints import export_official
-    from train.config import TrainConfig
-    from train.model import build_model
+    from panoforge.train.checkpoints import export_official
+    from panoforge.train.config import TrainConfig
+    from panoforge.train.model import build_model
 
     config = TrainConfig.model_validate(image_recipe(size))
     return export_official(path, build_model(config.model, config.prompt, seed=config.seed)[0].state_dict(), 0)
@@ -151,11 +151,11 @@ def view_miou(dataset: Path, recipe: dict[str, Any]) -> float:
     """What `validate_every` would have said before the first step."""
     import torch
 
-    from pano.shards.read import Dataset
-    from train.config import TrainConfig
-    from train.model import build_model
-    from train.validate import validate, validation_source
-    from train.world import World
+    from panoforge.core.shards.read import Dataset
+    from panoforge.train.config import TrainConfig
+    from panoforge.train.model import build_model
+    from panoforge.train.validate import validate, validation_source
+    from panoforge.train.world import World
 
     config, cpu = TrainConfig.model_validate(recipe), torch.device("cpu")
     source = validation_source(Dataset.open(dataset, config.validate_split), config)
@@ -165,8 +165,8 @@ def view_miou(dataset: Path, recipe: dict[str, Any]) -> float:
 
 def evaluate(out: Path, dataset: Path, checkpoint: Path, size: Size) -> dict[str, dict[str, float]]:
     """`pano eval`: mIoU by method, of the model, the ceiling and the floor."""
-    from eval.config import EvalConfig
-    from eval.run import run_evaluation
+    from panoforge.eval.config import EvalConfig
+    from panoforge.eval.run import run_evaluation
 
     config = EvalConfig.model_validate({
         "methods": METHODS, "model": {"size": "micro", "image_size": IMAGE_PX, "checkpoint": checkpoint}, "split": "val",
@@ -182,7 +182,7 @@ def mean(values: list[float]) -> float:
 
 def loss_curve(out: Path) -> list[list[float]]:
     """(step, validation mIoU) as metrics.jsonl has them."""
-    from train.log import read_metrics
+    from panoforge.train.log import read_metrics
 
     return [[row["step"], round(row["val_miou"], 4)] for row in read_metrics(out / "metrics.jsonl") if "val_miou" in row]
 

@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 
 from bench.common import Outcome, Peer, arguments, finish, interleave, median, spread, use_one_thread, version
 from bench.maps import picture, room_labels
-from pano.masks import instance_stats
-from pano.sample import InstanceLabel, Pose, SampleMeta, decode_product, instance_table
-from pano.shards.order import Shuffle
-from pano.shards.read import Dataset
-from pano.shards.stream import Stream
-from pano.shards.write import PackOptions, pack
-from pano.staged import write_staged
+from panoforge.core.masks import instance_stats
+from panoforge.core.sample import InstanceLabel, Pose, SampleMeta, decode_product, instance_table
+from panoforge.core.shards.order import Shuffle
+from panoforge.core.shards.read import Dataset
+from panoforge.core.shards.stream import Stream
+from panoforge.core.shards.write import PackOptions, pack
+from panoforge.core.staged import write_staged
 
 SUFFIXES = ("depth.zst", "instance.zst", "meta.json", "rgb.jpg")
 SHARD_BYTES = 64 << 20  # what the peers' writers take for a good size
@@ -70,7 +70,7 @@ def decode(members: Members) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
 
 
 class Ours:
-    """pano.shards.stream."""
+    """panoforge.core.shards.stream."""
 
     name = "ours"
 

@@ -37,10 +37,10 @@ def main() -> None:
     import numpy as np
 
     from bench.rooms import furnished, infinigen_ground_truth, settings
-    from datagen import render
-    from datagen.defects import exit_now
-    from pano.masks import dense_ids
-    from pano.sample import encode_product
+    from panoforge.core.masks import dense_ids
+    from panoforge.core.sample import encode_product
+    from panoforge.datagen import render
+    from panoforge.datagen.defects import exit_now
 
     width = 1024 if args.quick else args.width
     render.choose_device("cpu", 1)

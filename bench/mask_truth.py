@@ -1,6 +1,6 @@
 """Exact ids: agreement with independently cast rays on every pixel, ours and Infinigen 2's ground truth, per category.
 
-One furnished room, one place, every pixel of a small panorama. The judge (`datagen.oracle`) sees the room as the generator
+One furnished room, one place, every pixel of a small panorama. The judge (`panoforge.datagen.oracle`) sees the room as the generator
 made it and shares no step with either renderer. Infinigen 2 renders a second time for its object index, with its materials
 taken away; ours are the beauty render's. Both get the same geometry, so a disagreement is the ids' own. A proof, not a race.
 """
@@ -16,9 +16,9 @@ from bench.common import arguments, machine, use_one_thread, version
 
 def report_of(room: "object", index: np.ndarray, pose: "object", depth: np.ndarray | None) -> dict:
     """The oracle's report of an index map (H, W) as plain data."""
-    from datagen.oracle import judge
-    from pano.masks import dense_ids
-    from pano.sample import InstanceLabel, SampleMeta, instance_table
+    from panoforge.core.masks import dense_ids
+    from panoforge.core.sample import InstanceLabel, SampleMeta, instance_table
+    from panoforge.datagen.oracle import judge
 
     labels, old = dense_ids(index)
     names = {id_: InstanceLabel(room.things[i - 1].name, room.things[i - 1].category, room.things[i - 1].objects[0])
@@ -38,8 +38,8 @@ def main() -> None:
     args = parser.parse_args()
     use_one_thread()
     from bench.rooms import furnished, infinigen_ground_truth, ours, settings
-    from datagen import materials
-    from datagen.defects import exit_now
+    from panoforge.datagen import materials
+    from panoforge.datagen.defects import exit_now
 
     width = 128 if args.quick else args.width
     room = furnished(args.room, args.seed, with_oracle=True)

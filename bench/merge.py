@@ -24,8 +24,8 @@ def plain(views: Sequence, frames: Sequence, n: int, width: int, height: int):
     """Full-panorama grid_sample per frame: merged logits N×H×W."""
     import torch
 
-    from eval.frames import EDGE_WEIGHT
-    from pano.sphere import pixel_to_direction, view_rotation
+    from panoforge.core.sphere import pixel_to_direction, view_rotation
+    from panoforge.eval.frames import EDGE_WEIGHT
 
     directions = pixel_to_direction(np.arange(width)[None, :], np.arange(height)[:, None], width, height)
     device = frames[0].logits.device
@@ -47,8 +47,8 @@ def plain(views: Sequence, frames: Sequence, n: int, width: int, height: int):
 
 def reference(views: Sequence, frames: Sequence, n: int, u: int, v: int, width: int, height: int) -> np.ndarray:
     """Merged logits of one pixel in float64."""
-    from eval.frames import centre_weight
-    from pano.sphere import direction_to_view_pixel, pixel_to_direction
+    from panoforge.core.sphere import direction_to_view_pixel, pixel_to_direction
+    from panoforge.eval.frames import centre_weight
 
     above, total = np.zeros(n), 0.0
     for frame in frames:
@@ -87,9 +87,9 @@ def main() -> None:
     use_one_thread()
     import torch
 
-    from eval.frames import PerspectiveFrame
-    from eval.merge import FrameLogits, merge_bands, merge_masks
-    from pano.scan import ScanSpec, scan_views
+    from panoforge.core.scan import ScanSpec, scan_views
+    from panoforge.eval.frames import PerspectiveFrame
+    from panoforge.eval.merge import FrameLogits, merge_bands, merge_masks
 
     torch.set_num_threads(1)
     width, n = (1024, 30) if args.quick else (4096, 100)

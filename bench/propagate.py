@@ -25,8 +25,8 @@ FRAMES = 24
 
 def picture_of_caps(rng: np.random.Generator, width: int, n_caps: int) -> tuple[np.ndarray, np.ndarray]:
     """(rgb, labels) of `n_caps` coloured caps on noise; a cap that another one hides is left out."""
-    from pano.masks import dense_ids
-    from pano.sphere import angle_between, lonlat_to_direction, pixel_to_direction
+    from panoforge.core.masks import dense_ids
+    from panoforge.core.sphere import angle_between, lonlat_to_direction, pixel_to_direction
 
     at = pixel_to_direction(np.arange(width)[None, :], np.arange(width // 2)[:, None], width, width // 2)
     labels = np.zeros(at.shape[:2], np.uint16)
@@ -42,7 +42,7 @@ def plain_official(model: Any) -> Any:
     """The official predictor without the two helps that `OfficialSam2` gives it."""
     import torch
 
-    from eval.predictors.sam2_video import OfficialSam2, model_input
+    from panoforge.eval.predictors.sam2_video import OfficialSam2, model_input
 
     class Plain(OfficialSam2):
         def _state(self, frames: Sequence[Any]) -> dict[str, Any]:
@@ -61,13 +61,13 @@ def main() -> None:
     use_one_thread()
     import torch
 
-    from eval.config import EvalConfig
-    from eval.methods import get_method
-    from eval.model import load_model
-    from eval.predictors.sam2_video import OfficialSam2
-    from eval.prompts import click_instances, project_prompts
-    from eval.propagate import BatchedSam2
-    from eval.segment import Panorama, frame_inputs
+    from panoforge.eval.config import EvalConfig
+    from panoforge.eval.methods import get_method
+    from panoforge.eval.model import load_model
+    from panoforge.eval.predictors.sam2_video import OfficialSam2
+    from panoforge.eval.prompts import click_instances, project_prompts
+    from panoforge.eval.propagate import BatchedSam2
+    from panoforge.eval.segment import Panorama, frame_inputs
 
     gpu = torch.cuda.is_available()
     size, counts = (1024, (1, 10, 50, 100)) if gpu else (128 if args.quick else 256, (1, 20))

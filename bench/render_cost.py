@@ -84,7 +84,7 @@ def core_s(work: Callable[[], object]) -> float:
 
 def fixed_s(work: Callable[[], object]) -> float:
     """Core-seconds of one render but for those between its first and its last sample."""
-    from datagen.render import phase_clock
+    from panoforge.datagen.render import phase_clock
 
     with phase_clock() as clock:
         total = core_s(work)
@@ -103,7 +103,7 @@ def measure(args: argparse.Namespace, folder: Path) -> Found:
     import bpy
 
     from bench.rooms import furnished, infinigen_beauty, infinigen_ground_truth, ours, settings
-    from datagen import materials, render
+    from panoforge.datagen import materials, render
 
     room, pixels = furnished(args.room), args.width * args.width // 2
     found = Found(prepare_s=room.prepare_s, views=len(room.poses))
@@ -183,7 +183,7 @@ class Windows:
         return self._all(lambda window: infinigen_beauty(self.pose, FULL_WIDTH, self.folder, samples=STOCK_SAMPLES, window=window))
 
     def _all(self, work: Callable[[Any], np.ndarray]) -> tuple[np.ndarray, float]:
-        from datagen.render import phase_clock
+        from panoforge.datagen.render import phase_clock
 
         pictures, seconds = [], 0.0
         for window in self.windows:
@@ -205,7 +205,7 @@ def shade_flat() -> None:
 def _flatten(pose: Any, folder: Path) -> float:
     """Flatten secondary materials as the worker does. Core-seconds of the probe."""
     from bench.rooms import ours
-    from datagen import materials, render
+    from panoforge.datagen import materials, render
 
     names, settings = materials.index_materials(), render.RenderSettings.probe(256, 1)
     begin = time.process_time()
@@ -219,8 +219,8 @@ def _flatten(pose: Any, folder: Path) -> float:
 def picture_error(truth: np.ndarray, noise: float) -> Callable[[np.ndarray], float]:
     """RMS difference of an image's 8-bit picture from that of `truth` (H×W×3, linear), both exposed for `truth`, less the
     noise of `truth` itself (in squares)."""
-    from datagen.pipeline import encode_srgb
-    from datagen.quality import auto_exposure_ev
+    from panoforge.datagen.pipeline import encode_srgb
+    from panoforge.datagen.quality import auto_exposure_ev
 
     gain = 2.0 ** auto_exposure_ev(truth)
     want = encode_srgb(truth * gain).astype(float)
@@ -238,8 +238,8 @@ def as_generated(name: str, width: int, folder: Path) -> tuple[float, float]:
     import bpy
 
     from bench import rooms
-    from datagen.config import RenderConfig, plan_scene
-    from datagen.sources.base import make_scene
+    from panoforge.datagen.config import RenderConfig, plan_scene
+    from panoforge.datagen.sources.base import make_scene
 
     room = rooms.furnished(name, views=1)
     config = RenderConfig(sources=({"source": "infinigen2.rooms", "rooms": (name,)},))
@@ -308,8 +308,8 @@ def main() -> None:
     if args.quick:
         args.width, args.reference, args.repeats = 64, 64, 1
     use_one_thread()
-    from datagen import render
-    from datagen.defects import exit_now
+    from panoforge.datagen import render
+    from panoforge.datagen.defects import exit_now
 
     render.choose_device("cpu", 1)
     with tempfile.TemporaryDirectory() as name:

@@ -14,12 +14,12 @@ import bpy
 import numpy as np
 from numpy.typing import NDArray
 
-from datagen import cameras, geometry, render
-from datagen.config import CameraSettings, QualitySettings, RenderConfig, plan_scene
-from datagen.oracle import Oracle, build_oracle
-from datagen.sources.base import Thing, make_scene
-from datagen.surface import scene_surface
-from pano.sample import Pose
+from panoforge.core.sample import Pose
+from panoforge.datagen import cameras, geometry, render
+from panoforge.datagen.config import CameraSettings, QualitySettings, RenderConfig, plan_scene
+from panoforge.datagen.oracle import Oracle, build_oracle
+from panoforge.datagen.sources.base import Thing, make_scene
+from panoforge.datagen.surface import scene_surface
 
 SEED = 7
 
@@ -43,7 +43,7 @@ def furnished(name: str = "bathroom", seed: int = SEED, *, with_oracle: bool = F
     bpy.ops.wm.read_factory_settings(use_empty=True)
     scene = make_scene(plan_scene(config, 0), config.sources[0], seed)
     if with_oracle:
-        from datagen.defects import cap_subdivision
+        from panoforge.datagen.defects import cap_subdivision
 
         cap_subdivision([bpy.data.objects[name] for thing in scene.things for name in thing.objects], subdivision_cap)
         bpy.context.view_layer.update()

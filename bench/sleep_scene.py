@@ -1,4 +1,4 @@
-"""A scene worker that sleeps: the smallest thing that obeys `datagen.worker`'s contract, for bench/orchestration.py.
+"""A scene worker that sleeps: the smallest thing that obeys `panoforge.datagen.worker`'s contract, for bench/orchestration.py.
 
 Uses the standard library alone, so that its start costs as little as a Python process can. `PANOFORGE_SLEEP_S` is how
 long it sleeps. In runs whose folder is called crash… it crashes with the chance `PANOFORGE_CRASH_P`, decided by scene and

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.common import Outcome, Peer, arguments, finish, interleave, median, use_one_thread, version
-from train.config import TrainConfig
+from panoforge.train.config import TrainConfig
 
 REPEATS = 5
 SIDES = ("peer", "ours", "recompute", "one_object")
@@ -108,12 +108,12 @@ def build_work(config: TrainConfig, device, steps: tuple[int, ...], sides: tuple
     from hydra.utils import instantiate
     from training.loss_fns import MultiStepMultiMasksAndIous
 
-    from train.loss import build_loss
-    from train.model import build_model, model_config
-    from train.optim import build_optimizer
-    from train.plan import prompt_rng
-    from train.scan_sam2 import recompute_activations
-    from train.trainer import object_groups, use_bfloat16
+    from panoforge.train.loss import build_loss
+    from panoforge.train.model import build_model, model_config
+    from panoforge.train.optim import build_optimizer
+    from panoforge.train.plan import prompt_rng
+    from panoforge.train.scan_sam2 import recompute_activations
+    from panoforge.train.trainer import object_groups, use_bfloat16
 
     batch = one_clip(config).to(device)
     autocast = {"device_type": device.type, "dtype": torch.bfloat16, "enabled": use_bfloat16("auto", device)}
@@ -171,10 +171,10 @@ def one_clip(config: TrainConfig):
     import torch
     from training.utils.data_utils import Frame, Object, VideoDatapoint
 
-    from pano.masks import dense_ids
-    from pano.sphere import View, angle_between, lonlat_to_direction, pixel_to_direction
-    from pano.views import sample_view, wrap_panorama
-    from train.clips import collate, normalise
+    from panoforge.core.masks import dense_ids
+    from panoforge.core.sphere import View, angle_between, lonlat_to_direction, pixel_to_direction
+    from panoforge.core.views import sample_view, wrap_panorama
+    from panoforge.train.clips import collate, normalise
 
     width = 1024
     directions = pixel_to_direction(np.arange(width)[None, :], np.arange(width // 2)[:, None], width, width // 2)

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cluster.ledger import OUTCOMES, AttemptRecord
-from cluster.policy import Fault
+from panoforge.cluster.ledger import OUTCOMES, AttemptRecord
+from panoforge.cluster.policy import Fault
 
 COLUMNS = ("index", "attempt", "outcome", "fault", "reason", "panoramas")
 

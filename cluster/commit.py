@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from datagen.quality import luminance
-from datagen.worker import SceneResult
-from pano.errors import DataError
-from pano.sample import META_SUFFIX, PRODUCT_OF_SUFFIX, decode_product
-from pano.storage import fsync_folder, storage_errors, temporary_beside
+from panoforge.core.errors import DataError
+from panoforge.core.sample import META_SUFFIX, PRODUCT_OF_SUFFIX, decode_product
+from panoforge.core.storage import fsync_folder, storage_errors, temporary_beside
+from panoforge.datagen.quality import luminance
+from panoforge.datagen.worker import SceneResult
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from datagen.config import RenderConfig
-from eval.config import EvalConfig
-from pano.config import Config, load_config, top_level
-from pano.shards.layout import DEFAULT_SPLITS
-from pano.shards.write import DEFAULT_SHARD_BYTES, PackOptions
-from train.config import TrainConfig
+from panoforge.core.config import Config, load_config, top_level
+from panoforge.core.shards.layout import DEFAULT_SPLITS
+from panoforge.core.shards.write import DEFAULT_SHARD_BYTES, PackOptions
+from panoforge.datagen.config import RenderConfig
+from panoforge.eval.config import EvalConfig
+from panoforge.train.config import TrainConfig
 
 LEDGER, DATASET = "ledger", "dataset"  # folders of a run
 
@@ -95,11 +95,11 @@ class PackingConfig(ShardConfig):
 
 class RenderJobConfig(RenderConfig):
     """`pano render`: the render config, the run folder, Ray, limits, packing and prices. `ledger` is an fsspec URL (default: a
-    folder of the run); `worker` is the module that makes a scene, `python -m WORKER JOB.json` as `datagen.worker` defines."""
+    folder of the run); `worker` is the module that makes a scene, `python -m WORKER JOB.json` as `panoforge.datagen.worker` defines."""
 
     run: RunFolder
     ledger: str | None = None
-    worker: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*$")] = "datagen.worker"
+    worker: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*$")] = "panoforge.datagen.worker"
     ray: RayConfig = RayConfig()
     limits: LimitsConfig = LimitsConfig()
     packing: PackingConfig = PackingConfig()

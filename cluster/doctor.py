@@ -18,7 +18,7 @@ from typing import Literal
 
 import psutil
 
-from pano.runlog import hardware, versions
+from panoforge.core.runlog import hardware, versions
 
 State = Literal["ok", "limited", "broken"]
 
@@ -76,7 +76,7 @@ def _bpy_check() -> Check:
 
 
 def _infinigen_check() -> Check:
-    from cluster.sources import antlandscape_installed
+    from panoforge.cluster.sources import antlandscape_installed
 
     if find_spec("infinigen2") is None:
         return Check("infinigen", "limited", "not installed: no procedural scenes", "pip install 'panoforge[datagen]'")
@@ -115,8 +115,8 @@ def _process_id() -> int:
 
 
 def _ray_check() -> Check:
-    from cluster.config import RayConfig
-    from cluster.ray_session import ClusterError, ray_session
+    from panoforge.cluster.config import RayConfig
+    from panoforge.cluster.ray_session import ClusterError, ray_session
 
     try:
         with ray_session(RayConfig(), cpus=1):

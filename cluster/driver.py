@@ -11,16 +11,26 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from cluster.book import Book, State
-from cluster.config import RenderJobConfig
-from cluster.ledger import COMPACT_EVERY, AttemptRecord, Ledger, new_id
-from cluster.packer import Packer
-from cluster.policy import NODE_FAULTS_IN_A_ROW, RULES, Fault, Profile, Step, degrade, memory_factor, next_step, nodes_to_set_aside
-from cluster.process import Limits
-from cluster.ray_executor import Executor, NoRecord
-from cluster.scene_task import SceneTask
-from datagen.config import RenderConfig, plan_scene
-from pano.errors import StorageError
+from panoforge.cluster.book import Book, State
+from panoforge.cluster.config import RenderJobConfig
+from panoforge.cluster.ledger import COMPACT_EVERY, AttemptRecord, Ledger, new_id
+from panoforge.cluster.packer import Packer
+from panoforge.cluster.policy import (
+    NODE_FAULTS_IN_A_ROW,
+    RULES,
+    Fault,
+    Profile,
+    Step,
+    degrade,
+    memory_factor,
+    next_step,
+    nodes_to_set_aside,
+)
+from panoforge.cluster.process import Limits
+from panoforge.cluster.ray_executor import Executor, NoRecord
+from panoforge.cluster.scene_task import SceneTask
+from panoforge.core.errors import StorageError
+from panoforge.datagen.config import RenderConfig, plan_scene
 
 _WAIT_S = 0.5
 

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster.process import start_ticks
-from pano.errors import UserError
-from pano.report import duration
-from pano.store import Store
+from panoforge.cluster.process import start_ticks
+from panoforge.core.errors import UserError
+from panoforge.core.report import duration
+from panoforge.core.store import Store
 
 BEAT_S = 5.0
 PATIENCE = 4  # beats that a foreign driver may miss

@@ -3,13 +3,13 @@
     <ledger>/job.json                    what the run is: the digest of its images (written once)
     <ledger>/attempts/I-A-ID.json        one small immutable record per attempt, written by the node that made it
     <ledger>/segments/LEVEL-DIGEST.parquet   records that were compacted, in columns; the name carries the digest of the bytes
-    <ledger>/lease/                      who drives the run (cluster.lease)
+    <ledger>/lease/                      who drives the run (panoforge.cluster.lease)
 
 Nodes write, the one driver compacts: it puts a segment and then deletes the records that it holds; when `FAN_IN` segments
 of a level have gathered they become one of the next level, so there are never many objects to read: opening the ledger of
 a million scenes costs seconds. A reader lists loose records first and segments after, and drops what it sees twice, so it
 is right at any moment of that, and after a crash at any moment of that. A record or segment that is torn is not believed:
-its scenes count as not done, and making them again finds their panoramas staged (cluster.commit).
+its scenes count as not done, and making them again finds their panoramas staged (panoforge.cluster.commit).
 """
 
 import hashlib
@@ -26,10 +26,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from cluster.policy import Fault, Profile
-from pano.errors import ConfigError, DataError
-from pano.sample import Record
-from pano.store import Store
+from panoforge.cluster.policy import Fault, Profile
+from panoforge.core.errors import ConfigError, DataError
+from panoforge.core.sample import Record
+from panoforge.core.store import Store
 
 FAN_IN = 16
 COMPACT_EVERY = 500

@@ -6,8 +6,8 @@
     ray_panoforge_core_seconds{run}    counter  what the attempts of this driver held
 """
 
-from cluster.book import Book, State
-from cluster.ledger import AttemptRecord
+from panoforge.cluster.book import Book, State
+from panoforge.cluster.ledger import AttemptRecord
 
 
 class RunMetrics:

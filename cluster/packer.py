@@ -2,7 +2,7 @@
 
 The driver tells the packer how far the run is settled without a gap (its frontier). Once that has moved by `every_scenes`,
 and by a hundredth (a call looks at the names of all that is published, so that calls at even steps would cost the square of
-the run's size), a task publishes what is full of the scenes in front of it (`pano.shards.write.publish`: the same bytes as
+the run's size), a task publishes what is full of the scenes in front of it (`panoforge.core.shards.write.publish`: the same bytes as
 packing at the end gives); when the last scene is settled, the rest. A packer that cannot keep up holds the driver back
 (`is_behind`). What goes wrong in packing stops no scene: it is said, tried again with the next frontier, and raised by `finish`.
 """
@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cluster.config import PackingConfig
-from pano.errors import UserError
-from pano.shards.write import PackOptions, publish
+from panoforge.cluster.config import PackingConfig
+from panoforge.core.errors import UserError
+from panoforge.core.shards.write import PackOptions, publish
 
 
 class Packer:

@@ -1,6 +1,6 @@
-"""Packing as Ray tasks: one task builds one shard (`pano.shards.build.build_shard`), on any node that sees the storage.
+"""Packing as Ray tasks: one task builds one shard (`panoforge.core.shards.build.build_shard`), on any node that sees the storage.
 
-What is planned, and what is committed, is `pano.shards.write`'s business, so the bytes are those of one process. A task
+What is planned, and what is committed, is `panoforge.core.shards.write`'s business, so the bytes are those of one process. A task
 that dies with its node or its worker is simply run again by Ray: a build leaves nothing behind but a temporary file, and
 a shard that was finished is found and not written twice. Index rows come back as compressed Arrow bytes, a few hundred kB
 a shard; pixels never pass through Ray.
@@ -12,13 +12,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from cluster.config import PackConfig
-from cluster.ray_executor import require_living_ray
-from cluster.ray_session import ClusterError, ray_session
-from pano.errors import UserError
-from pano.shards.build import BuildTask, BuiltShard, build_shard
-from pano.shards.layout import ShardEntry
-from pano.shards.write import Builder, OnSample, build_here
+from panoforge.cluster.config import PackConfig
+from panoforge.cluster.ray_executor import require_living_ray
+from panoforge.cluster.ray_session import ClusterError, ray_session
+from panoforge.core.errors import UserError
+from panoforge.core.shards.build import BuildTask, BuiltShard, build_shard
+from panoforge.core.shards.layout import ShardEntry
+from panoforge.core.shards.write import Builder, OnSample, build_here
 
 _LOOK_S = 5.0
 _RETRIES = 5  # of a task whose node or worker process died

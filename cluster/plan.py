@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cluster.config import RenderJobConfig
-from cluster.ledger import Ledger
-from datagen.config import plan_scene
-from pano.errors import DataError
-from pano.report import count, duration, money, number, percent, size
+from panoforge.cluster.config import RenderJobConfig
+from panoforge.cluster.ledger import Ledger
+from panoforge.core.errors import DataError
+from panoforge.core.report import count, duration, money, number, percent, size
+from panoforge.datagen.config import plan_scene
 
 _COLUMNS = ("index", "outcome", "seconds", "cpus", "gpus", "peak_memory_mb", "staged_bytes", "panoramas")
 

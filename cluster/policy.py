@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from cluster.process import ProcessOutcome
-from datagen.config import RenderConfig
-from datagen.worker import SceneResult
+from panoforge.cluster.process import ProcessOutcome
+from panoforge.datagen.config import RenderConfig
+from panoforge.datagen.worker import SceneResult
 
 
 class Profile(StrEnum):

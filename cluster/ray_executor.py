@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-from cluster.config import RayConfig
-from cluster.ledger import AttemptRecord
-from cluster.policy import Fault, memory_factor
-from cluster.ray_session import ClusterError
-from cluster.scene_task import SceneTask, run_scene
-from pano.errors import StorageError, UserError
+from panoforge.cluster.config import RayConfig
+from panoforge.cluster.ledger import AttemptRecord
+from panoforge.cluster.policy import Fault, memory_factor
+from panoforge.cluster.ray_session import ClusterError
+from panoforge.cluster.scene_task import SceneTask, run_scene
+from panoforge.core.errors import StorageError, UserError
 
 _LOOK_AT_CLUSTER_S = 5.0
 _HEAD_PATIENCE_S = 20.0

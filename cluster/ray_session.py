@@ -18,8 +18,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from cluster.config import RayConfig
-from pano.errors import UserError
+from panoforge.cluster.config import RayConfig
+from panoforge.core.errors import UserError
 
 Node = TypeVar("Node")
 _OBJECT_STORE_BYTES = 80 << 20  # Ray's minimum is 75 MiB

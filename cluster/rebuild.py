@@ -10,10 +10,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from cluster.ledger import COMPACT_EVERY, AttemptRecord, Ledger, new_id
-from datagen.config import RenderConfig, plan_scene
-from pano.errors import DataError, StorageError
-from pano.staged import read_staged
+from panoforge.cluster.ledger import COMPACT_EVERY, AttemptRecord, Ledger, new_id
+from panoforge.core.errors import DataError, StorageError
+from panoforge.core.staged import read_staged
+from panoforge.datagen.config import RenderConfig, plan_scene
 
 
 def rebuild(ledger: Ledger, render: RenderConfig, staged: Path, keys: set[str], job_sha256: str) -> int:

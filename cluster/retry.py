@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from cluster.book import State
-from cluster.ledger import AttemptRecord, Ledger, new_id, to_records
-from cluster.policy import Fault
-from cluster.scene_task import LOGS
-from cluster.status import ledger_of, load_job
-from cluster.tally import tally
-from datagen.config import RenderConfig, plan_scene
-from pano.errors import DataError, UsageError
+from panoforge.cluster.book import State
+from panoforge.cluster.ledger import AttemptRecord, Ledger, new_id, to_records
+from panoforge.cluster.policy import Fault
+from panoforge.cluster.scene_task import LOGS
+from panoforge.cluster.status import ledger_of, load_job
+from panoforge.cluster.tally import tally
+from panoforge.core.errors import DataError, UsageError
+from panoforge.datagen.config import RenderConfig, plan_scene
 
 TAIL_BYTES = 200_000
 

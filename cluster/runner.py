@@ -1,7 +1,7 @@
 """The render runner: the scenes of a config as Ray tasks, with a progress bar, resumable, never stopped by one scene.
 
 Takes a `RenderJobConfig`, leaves `<run>/staged`, the ledger and `<run>/logs`; gives a `RenderSummary`. One driver at a time
-holds the run (cluster.lease); what the ledger knows to be settled is not done again; `cluster.driver` does the rest.
+holds the run (panoforge.cluster.lease); what the ledger knows to be settled is not done again; `panoforge.cluster.driver` does the rest.
 """
 
 import contextlib
@@ -14,25 +14,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from cluster.book import COLUMNS, Book, State, read_book
-from cluster.config import DATASET, RenderJobConfig
-from cluster.driver import Driver
-from cluster.lease import Lease
-from cluster.ledger import AttemptRecord, Ledger
-from cluster.metrics import RunMetrics
-from cluster.packer import Packer
-from cluster.ray_executor import RayExecutor
-from cluster.ray_session import ray_session
-from cluster.rebuild import rebuild
-from cluster.scene_task import STAGED, WORK
-from cluster.status import save_job
-from cluster.tally import Tally, sum_json_columns, tally
-from datagen.config import RenderConfig, plan_scene
-from pano.config import config_sha256
-from pano.errors import StorageError, UserError
-from pano.progress import Progress
-from pano.shards.layout import read_manifest
-from pano.storage import TEMPORARY_PREFIX, storage_errors, sweep_temporaries
+from panoforge.cluster.book import COLUMNS, Book, State, read_book
+from panoforge.cluster.config import DATASET, RenderJobConfig
+from panoforge.cluster.driver import Driver
+from panoforge.cluster.lease import Lease
+from panoforge.cluster.ledger import AttemptRecord, Ledger
+from panoforge.cluster.metrics import RunMetrics
+from panoforge.cluster.packer import Packer
+from panoforge.cluster.ray_executor import RayExecutor
+from panoforge.cluster.ray_session import ray_session
+from panoforge.cluster.rebuild import rebuild
+from panoforge.cluster.scene_task import STAGED, WORK
+from panoforge.cluster.status import save_job
+from panoforge.cluster.tally import Tally, sum_json_columns, tally
+from panoforge.core.config import config_sha256
+from panoforge.core.errors import StorageError, UserError
+from panoforge.core.progress import Progress
+from panoforge.core.shards.layout import read_manifest
+from panoforge.core.storage import TEMPORARY_PREFIX, storage_errors, sweep_temporaries
+from panoforge.datagen.config import RenderConfig, plan_scene
 
 # What may differ between two renders of the same panoramas: how many are made, and where and how fast.
 _NOT_PART_OF_THE_IMAGE = {"scenes", "threads", "time_limit_s"}
@@ -190,7 +190,7 @@ class Drain:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        signal.alarm(0)  # that of Ray's handler, if the signal came while Ray was starting (cluster.ray_session)
+        signal.alarm(0)  # that of Ray's handler, if the signal came while Ray was starting (panoforge.cluster.ray_session)
         os.write(2, b"\nstopping after the scenes that are running; once more stops at once\n")
 
     def __enter__(self) -> "Drain":

@@ -1,7 +1,7 @@
 """What runs on a node for one attempt at one scene: run the worker, judge it, commit what it made, record it.
 
 A plain function of plain data (`run_scene`), so that tests call it without Ray. It is the Ray task's whole body: paths
-and digests go in and out, pixels never. The worker (`datagen.worker`) is a process of its own, so nothing that Blender
+and digests go in and out, pixels never. The worker (`panoforge.datagen.worker`) is a process of its own, so nothing that Blender
 does can take the node's Ray worker along. The node itself writes the record: a driver that dies meanwhile loses nothing.
 """
 
@@ -16,15 +16,15 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from cluster.commit import Checked, check_output, commit
-from cluster.ledger import AttemptRecord, Ledger, new_id
-from cluster.policy import Fault, Profile, Verdict, classify
-from cluster.process import Child, Limits, ProcessOutcome, run_watched, start_child, start_ticks
-from cluster.spare import Spares
-from datagen.config import RenderConfig, SceneJob
-from datagen.worker import SceneRequest, SceneResult
-from pano.errors import StorageError
-from pano.storage import storage_errors
+from panoforge.cluster.commit import Checked, check_output, commit
+from panoforge.cluster.ledger import AttemptRecord, Ledger, new_id
+from panoforge.cluster.policy import Fault, Profile, Verdict, classify
+from panoforge.cluster.process import Child, Limits, ProcessOutcome, run_watched, start_child, start_ticks
+from panoforge.cluster.spare import Spares
+from panoforge.core.errors import StorageError
+from panoforge.core.storage import storage_errors
+from panoforge.datagen.config import RenderConfig, SceneJob
+from panoforge.datagen.worker import SceneRequest, SceneResult
 
 STAGED, WORK, LOGS = "staged", "work", "logs"  # folders of a run
 MAX_RESULT_BYTES = 64 << 20

@@ -14,12 +14,12 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from datagen.config import RenderConfig
-from datagen.sources.settings import AnySource, BlendSource, Infinigen1Source, OutdoorSource
+from panoforge.datagen.config import RenderConfig
+from panoforge.datagen.sources.settings import AnySource, BlendSource, Infinigen1Source, OutdoorSource
 
 _PROBE = """
 import json, os, bpy
-from datagen.extension import antlandscape_available
+from panoforge.datagen.extension import antlandscape_available
 print(json.dumps(antlandscape_available()), flush=True)
 os._exit(0)
 """

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.process import Child, start_child
+from panoforge.cluster.process import Child, start_child
 
 IDLE_S = 60.0
 _LATE = {"TMPDIR"}  # may be set when the scene is known; all else is read by what the spare imports
@@ -42,7 +42,7 @@ class Spares:
         """Start a spare for the next scene, unless one waits."""
         if not self._waiting:
             fixed = {name: value for name, value in environment.items() if name not in _LATE}
-            child = start_child([sys.executable, "-m", "cluster.spare", worker], None, fixed, stdin=subprocess.PIPE)
+            child = start_child([sys.executable, "-m", "panoforge.cluster.spare", worker], None, fixed, stdin=subprocess.PIPE)
             self._waiting.append(_Spare(child, worker, fixed))
 
     def take(self, worker: str, arguments: list[str], environment: Mapping[str, str], log: Path) -> Child | None:

@@ -12,25 +12,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster.config import EvalJobConfig, PackConfig, RenderJobConfig, TrainJobConfig
-from cluster.ledger import Ledger
-from pano.errors import DataError, UsageError
-from pano.progress import Progress
-from pano.runlog import record_stage
-from pano.shards.layout import Manifest
-from pano.shards.repair import RepairReport, repair
-from pano.shards.verify import VerifyReport, verify
-from pano.shards.write import Source, pack
-from pano.staged import list_staged
-from pano.storage import storage_errors
-from pano.store import Location, Store
+from panoforge.cluster.config import EvalJobConfig, PackConfig, RenderJobConfig, TrainJobConfig
+from panoforge.cluster.ledger import Ledger
+from panoforge.core.errors import DataError, UsageError
+from panoforge.core.progress import Progress
+from panoforge.core.runlog import record_stage
+from panoforge.core.shards.layout import Manifest
+from panoforge.core.shards.repair import RepairReport, repair
+from panoforge.core.shards.verify import VerifyReport, verify
+from panoforge.core.shards.write import Source, pack
+from panoforge.core.staged import list_staged
+from panoforge.core.storage import storage_errors
+from panoforge.core.store import Location, Store
 
 STAGED, DATASET = "staged", "dataset"  # folders of a run
 
 
 def render_stage(config: RenderJobConfig) -> Any:
-    """Render what is missing of the run. Gives a cluster.runner.RenderSummary."""
-    from cluster.runner import image_config_sha256, render
+    """Render what is missing of the run. Gives a panoforge.cluster.runner.RenderSummary."""
+    from panoforge.cluster.runner import image_config_sha256, render
 
     Ledger(config.ledger_url).check(image_config_sha256(config))  # before run.json says anything of this config
     with record_stage(config.run, "render", config, seed=config.seed, config_sha256=image_config_sha256(config)) as entry:
@@ -44,10 +44,10 @@ def render_stage(config: RenderJobConfig) -> Any:
 
 
 def plan_stage(config: RenderJobConfig, calibration: Path | None = None, slots: int | None = None) -> Any:
-    """What a run will take, calibrated on its own scenes or on another run's. Gives a cluster.plan.RunPlan."""
-    from cluster.plan import plan_run
-    from cluster.runner import image_config_sha256
-    from cluster.status import ledger_of, load_job
+    """What a run will take, calibrated on its own scenes or on another run's. Gives a panoforge.cluster.plan.RunPlan."""
+    from panoforge.cluster.plan import plan_run
+    from panoforge.cluster.runner import image_config_sha256
+    from panoforge.cluster.status import ledger_of, load_job
 
     ledger = ledger_of(load_job(calibration)) if calibration else Ledger(config.ledger_url)
     here = max(1, int(len(os.sched_getaffinity(0)) / config.ray.cpus_per_scene))
@@ -58,7 +58,7 @@ def pack_stage(runs: Location | Sequence[Location], config: PackConfig, to: Loca
                ) -> Manifest:
     """Pack what the runs have staged into `to` (default, for one run: its own `dataset`), with `config.workers`. With
     `prefix` the names of samples and scenes begin with the name of their run."""
-    from cluster.packing import builder
+    from panoforge.cluster.packing import builder
 
     stores = [Store.at(runs)] if isinstance(runs, (str, Path, Store)) else [Store.at(run) for run in runs]
     if to is None and len(stores) != 1:
@@ -77,7 +77,7 @@ def pack_stage(runs: Location | Sequence[Location], config: PackConfig, to: Loca
 
 def verify_stage(dataset: Location, *, deep: bool = False) -> VerifyReport:
     """Verify a dataset, with a progress bar."""
-    from pano.shards.layout import read_manifest
+    from panoforge.core.shards.layout import read_manifest
 
     with Progress("verify", total=read_manifest(dataset).samples) as progress:
         return verify(dataset, deep=deep, on_sample=lambda key: progress.advance())
@@ -92,7 +92,7 @@ def repair_stage(dataset: Location, *, deep: bool = False) -> RepairReport:
 
 def stats_stage(dataset: Location, out: Path, usd_per_core_hour: float = 0.04, usd_per_gpu_hour: float = 0.0) -> Path:
     """Write the statistics report of a dataset; gives the path of report.html."""
-    from datagen.stats import Prices, write_report
+    from panoforge.datagen.stats import Prices, write_report
 
     with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -102,8 +102,8 @@ def stats_stage(dataset: Location, out: Path, usd_per_core_hour: float = 0.04, u
 
 def train_stage(config: TrainJobConfig) -> Path:
     """Fine-tune on the dataset; gives the folder of checkpoints."""
-    from train.config import TrainConfig
-    from train.run import run_training
+    from panoforge.train.config import TrainConfig
+    from panoforge.train.run import run_training
 
     training = TrainConfig.model_validate(config.model_dump(include=set(TrainConfig.model_fields)))
     with record_stage(config.run, "train", config, seed=config.seed):
@@ -111,10 +111,10 @@ def train_stage(config: TrainJobConfig) -> Path:
 
 
 def eval_stage(config: EvalJobConfig) -> Any:
-    """Score a model on the dataset; gives eval.run's results."""
-    from cluster.evaluation import evaluator
-    from eval.config import EvalConfig
-    from eval.run import run_evaluation
+    """Score a model on the dataset; gives panoforge.eval.run's results."""
+    from panoforge.cluster.evaluation import evaluator
+    from panoforge.eval.config import EvalConfig
+    from panoforge.eval.run import run_evaluation
 
     evaluation = EvalConfig.model_validate(config.model_dump(include=set(EvalConfig.model_fields)))
     with record_stage(config.run, "eval", config, seed=config.seed):

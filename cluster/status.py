@@ -1,6 +1,6 @@
 """How a run stands: the ledger added up, what its driver is at, what is left to do and what it will have cost.
 
-`read_status` takes a run folder and gives a `RunStatus`, from which `cluster.status_page` makes the page and the command
+`read_status` takes a run folder and gives a `RunStatus`, from which `panoforge.cluster.status_page` makes the page and the command
 its lines and its JSON. Nothing is asked of the driver but its beat, so a run on another machine shows just as well.
 """
 
@@ -13,15 +13,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from cluster.book import Book
-from cluster.config import DATASET, RenderJobConfig
-from cluster.lease import latest_epoch, read_beat, read_holder
-from cluster.ledger import Ledger, open_ledger
-from cluster.tally import Tally, tally
-from pano.errors import DataError, UserError
-from pano.report import count, duration, money, number, percent
-from pano.shards.layout import read_manifest
-from pano.storage import storage_errors, write_bytes_atomic
+from panoforge.cluster.book import Book
+from panoforge.cluster.config import DATASET, RenderJobConfig
+from panoforge.cluster.lease import latest_epoch, read_beat, read_holder
+from panoforge.cluster.ledger import Ledger, open_ledger
+from panoforge.cluster.tally import Tally, tally
+from panoforge.core.errors import DataError, UserError
+from panoforge.core.report import count, duration, money, number, percent
+from panoforge.core.shards.layout import read_manifest
+from panoforge.core.storage import storage_errors, write_bytes_atomic
 
 JOB_FILE = "render.json"  # in the run folder: the resolved config of the last `pano render`
 _STALE_S = 60.0  # a beat older than this by this machine's clock is called silent, in words only

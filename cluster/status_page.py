@@ -6,10 +6,10 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from cluster.status import RunStatus, read_status
-from pano import __version__
-from pano.pictures import MUTED, SERIES, chart_svg
-from pano.report import (
+from panoforge.cluster.status import RunStatus, read_status
+from panoforge.core import __version__
+from panoforge.core.pictures import MUTED, SERIES, chart_svg
+from panoforge.core.report import (
     Banner,
     Bar,
     Block,

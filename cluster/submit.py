@@ -2,7 +2,7 @@
 
 The config is resolved and checked here, so that a wrong key is refused before anything is sent; what runs over there is the
 resolved config, its relative paths made absolute, uploaded as the job's working folder. The job's process gets the resources
-and the runtime environment of `submit` (cluster.config.SubmitConfig). Its log can be followed, and its exit code is given
+and the runtime environment of `submit` (panoforge.cluster.config.SubmitConfig). Its log can be followed, and its exit code is given
 back. Without an address a private Ray with a job port on the loopback address is started and ends with the job: the same
 door, on this machine. Where the cluster asks for a token, Ray sends RAY_AUTH_TOKEN along.
 """
@@ -22,17 +22,16 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import BaseModel
 
-from cluster.config import VERBS, RayConfig, RenderJobConfig, SubmitConfig
-from cluster.ray_session import ClusterError, ray_session
-from pano.config import config_from_overrides, load_config, top_level
-from pano.errors import UsageError
+from panoforge.cluster.config import VERBS, RayConfig, RenderJobConfig, SubmitConfig
+from panoforge.cluster.ray_session import ClusterError, ray_session
+from panoforge.core.config import config_from_overrides, load_config, top_level
+from panoforge.core.errors import UsageError
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 JOB_YAML = "job.yaml"
 SUBMITTED = ("render", "train", "eval")
-PACKAGES = ("pano", "datagen", "train", "eval", "cluster")
 _PREFIX = "submit."
 _AGENT_PATIENCE_S = 60.0
 
@@ -49,12 +48,12 @@ class Job:
     def entrypoint(self) -> str:
         """A private Ray has this environment; on a cluster it is the Python that stands first there."""
         python = self.submit.python or (shlex.quote(sys.executable) if self.submit.address is None else "python")
-        return f"{python} -m pano.cli {self.verb} {JOB_YAML}"
+        return f"{python} -m panoforge.core.cli {self.verb} {JOB_YAML}"
 
     def runtime_env(self, working_dir: Path) -> dict[str, Any]:
         """Ray's runtime environment of the job."""
         submit = self.submit
-        modules = [str(Path(__file__).parents[1] / name) for name in PACKAGES] if submit.send_code else []
+        modules = [str(Path(__file__).parents[1])] if submit.send_code else []
         modules += [str(path.absolute()) for path in submit.py_modules]
         found: dict[str, Any] = {"working_dir": str(working_dir), "env_vars": dict(submit.env)}
         return found | ({"py_modules": modules} if modules else {}) | ({"pip": list(submit.pip)} if submit.pip else {})

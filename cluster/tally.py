@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cluster.book import COLUMNS, Book, State, of_job, read_book
-from cluster.ledger import Ledger
+from panoforge.cluster.book import COLUMNS, Book, State, of_job, read_book
+from panoforge.cluster.ledger import Ledger
 
 _MORE = ("scene", "node", "started_unix_s", "seconds", "cpus", "gpus", "peak_memory_mb", "staged_bytes", "profile")
 

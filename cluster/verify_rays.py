@@ -13,14 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cluster.policy import degrade
-from cluster.runner import image_config_sha256
-from cluster.status import load_job
-from datagen.config import RenderConfig, plan_scene
-from datagen.verify_rays import VerifyRequest
-from pano.errors import DataError
-from pano.sample import SampleMeta
-from pano.staged import list_staged, read_staged_meta
+from panoforge.cluster.policy import degrade
+from panoforge.cluster.runner import image_config_sha256
+from panoforge.cluster.status import load_job
+from panoforge.core.errors import DataError
+from panoforge.core.sample import SampleMeta
+from panoforge.core.staged import list_staged, read_staged_meta
+from panoforge.datagen.config import RenderConfig, plan_scene
+from panoforge.datagen.verify_rays import VerifyRequest
 
 TIMEOUT_S = 3600.0
 MAX_EDGE_SHARE = 1e-3  # of rays that pass within a fiftieth of a pixel of an outline and round to the other side
@@ -28,7 +28,7 @@ MAX_EDGE_SHARE = 1e-3  # of rays that pass within a fiftieth of a pixel of an ou
 
 @dataclass(frozen=True)
 class RaysReport:
-    """The panoramas' reports, as `datagen.oracle.RayReport` has them, and scenes that could not be made again."""
+    """The panoramas' reports, as `panoforge.datagen.oracle.RayReport` has them, and scenes that could not be made again."""
 
     panoramas: tuple[dict, ...]
     failed: dict[str, str] = field(default_factory=dict)
@@ -118,7 +118,7 @@ def _check_scene(run: Path, config: RenderConfig, metas: list[SampleMeta], rays:
         path = Path(name) / "job.json"
         path.write_text(request.model_dump_json())
         try:
-            ended = subprocess.run([sys.executable, "-m", "datagen.verify_rays", str(path)], capture_output=True, text=True,
+            ended = subprocess.run([sys.executable, "-m", "panoforge.datagen.verify_rays", str(path)], capture_output=True, text=True,
                                    timeout=TIMEOUT_S, check=False)
         except subprocess.TimeoutExpired:
             return f"no answer after {TIMEOUT_S:.0f} s"

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from datagen.config import CameraSettings, QualitySettings
-from datagen.poses import FixedPose
-from datagen.quality import RejectedScene
-from datagen.sources.base import Region
-from datagen.surface import Surface, fibonacci_directions
-from pano.sample import Pose, Vector
+from panoforge.core.sample import Pose, Vector
+from panoforge.datagen.config import CameraSettings, QualitySettings
+from panoforge.datagen.poses import FixedPose
+from panoforge.datagen.quality import RejectedScene
+from panoforge.datagen.sources.base import Region
+from panoforge.datagen.surface import Surface, fibonacci_directions
 
 CANDIDATES = 96
 RAYS = 640

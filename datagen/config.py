@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
-from datagen.poses import FixedPose, read_poses
-from datagen.sources.settings import AnySource, BlendSource, RoomsSource, Settings, Source
+from panoforge.datagen.poses import FixedPose, read_poses
+from panoforge.datagen.sources.settings import AnySource, BlendSource, RoomsSource, Settings, Source
 
 __all__ = ["BlendSource", "CameraSettings", "QualitySettings", "RenderConfig", "RoomsSource", "SceneJob", "plan_scene",
            "plan_scenes", "scene_seed", "source_of"]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 import bpy
 import numpy as np
 
-from datagen.extension import antlandscape_available
+from panoforge.datagen.extension import antlandscape_available
 
 CEILING_LIGHTS = ("ceiling_light", "house_ceiling_feature")
 FLUSH_GAP_M = 1e-3

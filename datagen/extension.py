@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import bpy
 
-from pano.errors import UserError
+from panoforge.core.errors import UserError
 
 NAME = "antlandscape"
 MODULE = f"bl_ext.blender_org.{NAME}"

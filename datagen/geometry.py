@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 import bpy
 from mathutils import Matrix
 
-from datagen.defects import cap_subdivision
-from datagen.sources.base import Thing
-from pano.errors import UserError
+from panoforge.core.errors import UserError
+from panoforge.datagen.defects import cap_subdivision
+from panoforge.datagen.sources.base import Thing
 
 MAX_PASS_INDEX = 32767  # Blender clamps Object.pass_index here without a word
 SMOOTH_ANGLE = math.radians(40)

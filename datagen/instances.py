@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datagen.geometry import indexed_objects
-from datagen.surface import world_vertices
-from pano.sample import Box3D, Pose, Vector
-from pano.sphere import pixel_to_direction, row_area_sr
+from panoforge.core.sample import Box3D, Pose, Vector
+from panoforge.core.sphere import pixel_to_direction, row_area_sr
+from panoforge.datagen.geometry import indexed_objects
+from panoforge.datagen.surface import world_vertices
 
 RAYS = 600  # per instance
 

@@ -2,7 +2,7 @@
 
 It shares no step with the path that made the ids. The scene is generated again (or its file opened again) and left as it
 is: nothing is realised, joined, renamed, hidden or given an index. Triangles come from Blender's evaluated instances, the
-thing that owns each from the instance's parent, rays from `pano.sphere`, hits from a BVH of Blender's. What differs is put
+thing that owns each from the instance's parent, rays from `panoforge.core.sphere`, hits from a BVH of Blender's. What differs is put
 down to a cause that is looked for, never assumed:
 
     coplanar     the rendered thing's surface lies within a tenth of a millimetre of the hit (1/10,000 of the distance)
@@ -21,10 +21,10 @@ import numpy as np
 from mathutils.bvhtree import BVHTree
 from numpy.typing import NDArray
 
-from datagen.geometry import RENDERABLE
-from datagen.sources.base import Thing
-from pano.sample import SampleMeta
-from pano.sphere import pixel_to_direction
+from panoforge.core.sample import SampleMeta
+from panoforge.core.sphere import pixel_to_direction
+from panoforge.datagen.geometry import RENDERABLE
+from panoforge.datagen.sources.base import Thing
 
 NOTHING = -1
 EDGE_PX = 0.02

@@ -15,18 +15,18 @@ import bpy
 import numpy as np
 from numpy.typing import NDArray
 
-from datagen import cameras, geometry, glass, materials, quality, render
-from datagen.config import RenderConfig, source_of
-from datagen.extension import provide_antlandscape
-from datagen.instances import SceneInstances
-from datagen.poses import poses_of
-from datagen.quality import RejectedScene
-from datagen.sources.base import Scene, SceneFailed, make_scene
-from datagen.surface import Surface, scene_surface
-from datagen.worker import Panorama, Rejection, SceneRequest, SceneResult, Timer, cpu_seconds, peak_memory_mb, say
-from pano.masks import dense_ids
-from pano.sample import InstanceLabel, Pose, SampleMeta, instance_table
-from pano.staged import write_staged
+from panoforge.core.masks import dense_ids
+from panoforge.core.sample import InstanceLabel, Pose, SampleMeta, instance_table
+from panoforge.core.staged import write_staged
+from panoforge.datagen import cameras, geometry, glass, materials, quality, render
+from panoforge.datagen.config import RenderConfig, source_of
+from panoforge.datagen.extension import provide_antlandscape
+from panoforge.datagen.instances import SceneInstances
+from panoforge.datagen.poses import poses_of
+from panoforge.datagen.quality import RejectedScene
+from panoforge.datagen.sources.base import Scene, SceneFailed, make_scene
+from panoforge.datagen.surface import Surface, scene_surface
+from panoforge.datagen.worker import Panorama, Rejection, SceneRequest, SceneResult, Timer, cpu_seconds, peak_memory_mb, say
 
 PROBE_WIDTH = 256
 CAMERA_STREAM = 0xCA3E7A
@@ -209,7 +209,7 @@ def versions(config: RenderConfig, scene: Scene) -> dict[str, str]:
 
 def semantic_map(labels: NDArray[np.uint16], names: dict[int, InstanceLabel]) -> NDArray[np.uint16]:
     """uint16 H×W category ids of configs/categories.yaml, 0 for nothing and for unknown categories."""
-    from datagen.categories import Categories
+    from panoforge.datagen.categories import Categories
 
     known = Categories.load().by_name
     table = np.zeros(len(names) + 1, np.uint16)

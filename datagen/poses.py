@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from datagen.sources.settings import Settings
+from panoforge.datagen.sources.settings import Settings
 
 MAX_BYTES = 64 << 20
 Finite = Annotated[float, Field(allow_inf_nan=False)]

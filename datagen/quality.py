@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from datagen.config import QualitySettings
-from pano.sphere import row_area_sr
+from panoforge.core.sphere import row_area_sr
+from panoforge.datagen.config import QualitySettings
 
 REASONS = ("inside_geometry", "too_close", "nan", "black", "blown_out", "flat", "single_instance", "too_few_instances",
            "magenta", "no_place", "cycles_error", "generator")

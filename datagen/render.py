@@ -5,7 +5,7 @@ fires through the pixel centre whatever the pixel filter is: an exact, alias-fre
 usual second render costs as much as the picture. `pass_alpha_threshold = 0` makes it the first geometry hit even where
 a surface is transparent. The passes are float32, so they travel in a full-float EXR (half floats end at 2048 ids).
 
-The camera is Cycles' equirectangular one, aligned with `pano.sphere`: it looks along the panorama's forward, longitude 0
+The camera is Cycles' equirectangular one, aligned with `panoforge.core.sphere`: it looks along the panorama's forward, longitude 0
 at the image centre. Depth of a panoramic Cycles camera is the distance along the ray. Normals are world-space shading
 normals averaged over the pixel, normalised here. Denoised frames are rendered a few columns wider than the full circle
 (the equirectangular range simply runs on) and cropped, so that the denoiser sees across the seam.
@@ -25,9 +25,9 @@ import OpenEXR
 from mathutils import Matrix
 from numpy.typing import NDArray
 
-from datagen.config import RenderConfig
-from datagen.quality import RejectedScene
-from pano.sample import Pose
+from panoforge.core.sample import Pose
+from panoforge.datagen.config import RenderConfig
+from panoforge.datagen.quality import RejectedScene
 
 SKY_DEPTH_M = 1e9  # Cycles writes 1e10 where a ray meets nothing
 TILE_PX = 8192  # the largest that Cycles takes; a panorama up to that width is one tile

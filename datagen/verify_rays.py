@@ -1,8 +1,8 @@
-"""Check one scene's panoramas by rays, in a process of its own: `python -m datagen.verify_rays JOB.json`.
+"""Check one scene's panoramas by rays, in a process of its own: `python -m panoforge.datagen.verify_rays JOB.json`.
 
 The scene is made again from its seed (a .blend of a user's is opened again) and stays as its source made it, but for the
 subdivision cap, which is part of what was asked for, and objects hidden in the viewport, which are shown; see
-`datagen.oracle` for what is compared. Pixels are drawn from a generator of the sample's key, so the same check gives the
+`panoforge.datagen.oracle` for what is compared. Pixels are drawn from a generator of the sample's key, so the same check gives the
 same answer. The report is JSON, written as the last act.
 """
 
@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from datagen.config import RenderConfig, SceneJob, source_of
-from pano.sample import decode_product
-from pano.staged import read_staged
-from pano.storage import write_bytes_atomic
+from panoforge.core.sample import decode_product
+from panoforge.core.staged import read_staged
+from panoforge.core.storage import write_bytes_atomic
+from panoforge.datagen.config import RenderConfig, SceneJob, source_of
 
 
 class VerifyRequest(BaseModel):
@@ -39,11 +39,11 @@ def check_scene(request: VerifyRequest) -> list[dict]:
     """One report per panorama, as plain data. Needs bpy; changes the whole process."""
     import bpy
 
-    from datagen.defects import cap_subdivision
-    from datagen.extension import provide_antlandscape
-    from datagen.glass import glass_materials
-    from datagen.oracle import build_oracle, judge
-    from datagen.sources.base import make_scene
+    from panoforge.datagen.defects import cap_subdivision
+    from panoforge.datagen.extension import provide_antlandscape
+    from panoforge.datagen.glass import glass_materials
+    from panoforge.datagen.oracle import build_oracle, judge
+    from panoforge.datagen.sources.base import make_scene
 
     bpy.ops.wm.read_factory_settings(use_empty=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -78,6 +78,6 @@ def main(arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     code = main(sys.argv[1:])
-    from datagen.defects import exit_now
+    from panoforge.datagen.defects import exit_now
 
     exit_now(code)

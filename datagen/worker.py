@@ -1,4 +1,4 @@
-"""One scene in, staged panoramas out; always its own process: `python -m datagen.worker JOB.json`.
+"""One scene in, staged panoramas out; always its own process: `python -m panoforge.datagen.worker JOB.json`.
 
 The job file is a `SceneRequest`, the result file a `SceneResult`, written atomically as the last act. Blender may run
 out of memory, hang or crash, so nothing of it lives in the parent: the parent reads the result file, and no result file
@@ -19,7 +19,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from datagen.config import RenderConfig, SceneJob
+from panoforge.datagen.config import RenderConfig, SceneJob
 
 
 class _Message(BaseModel):
@@ -114,21 +114,21 @@ def read_request(path: Path) -> SceneRequest:
 
 def write_result(path: Path, result: SceneResult) -> None:
     """Commit the result file."""
-    from pano.storage import write_bytes_atomic
+    from panoforge.core.storage import write_bytes_atomic
 
     write_bytes_atomic(path, json.dumps(result.model_dump(mode="json"), indent=1).encode() + b"\n")
 
 
 def run(request: SceneRequest) -> SceneResult:
     """Make the scene. Needs bpy; changes the whole process."""
-    from datagen.pipeline import render_scene
+    from panoforge.datagen.pipeline import render_scene
 
     timer = Timer()
     with tempfile.TemporaryDirectory(prefix="panoforge-") as folder:
         try:
             return render_scene(request, timer, Path(folder))
         except Exception as error:
-            from pano.errors import UserError
+            from panoforge.core.errors import UserError
 
             if not isinstance(error, UserError):
                 traceback.print_exc()
@@ -153,7 +153,7 @@ def peak_memory_mb() -> float:
 
 def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
-        print("usage: python -m datagen.worker JOB.json", file=sys.stderr)
+        print("usage: python -m panoforge.datagen.worker JOB.json", file=sys.stderr)
         return 2
     request = read_request(Path(arguments[0]))
     result = run(request)
@@ -165,7 +165,7 @@ def main(arguments: list[str]) -> int:
 if __name__ == "__main__":
     code = main(sys.argv[1:])
     if "bpy" in sys.modules:
-        from datagen.defects import exit_now
+        from panoforge.datagen.defects import exit_now
 
         exit_now(code)
     sys.exit(code)

@@ -1,7 +1,7 @@
 """One sequence whose truth is boxes: the object's box in the first frame that has it is the prompt, the boxes around the predicted
 masks are scored, as 360VOT scores trackers.
 
-`score_boxes(track, predictor, image_size)` shows the frames as `eval.objects` does and gives the tracking scores of `eval.tracks`
+`score_boxes(track, predictor, image_size)` shows the frames as `panoforge.eval.objects` does and gives the tracking scores of `panoforge.eval.tracks`
 for two roles: the model, and the ceiling, which is the true box cut out at the resolution of the model's logits (a BFoV cannot be
 had from a box, so it has no S_sphere). As in the toolkit, the frame of the prompt counts, with the box that was given. A box over
 the seam is two rectangles in a frame; SAM2 takes one, so it gets the wider.
@@ -10,12 +10,12 @@ the seam is two rectangles in a frame; SAM2 takes one, so it gets the wider.
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.benchmarks import TrackItem
-from eval.objects import ObjectScores, VideoFrames, at_logit_size, enlarge
-from eval.predictors import BOX_LABELS, ObjectPrompt, Predictor
-from eval.tracks import mask_bfov, mask_box, track_scores
-from pano.errors import DataError
-from train.sources.files import read_image
+from panoforge.core.errors import DataError
+from panoforge.eval.benchmarks import TrackItem
+from panoforge.eval.objects import ObjectScores, VideoFrames, at_logit_size, enlarge
+from panoforge.eval.predictors import BOX_LABELS, ObjectPrompt, Predictor
+from panoforge.eval.tracks import mask_bfov, mask_box, track_scores
+from panoforge.train.sources.files import read_image
 
 Floats = NDArray[np.float64]
 

@@ -5,7 +5,7 @@
 Takes results.json files (or the folders they are in); every method of every run is a line, the first is the reference. Two
 results are comparable if they measured the same (`protocol_id`), on the same data (the manifest's digest), on the same
 instances; otherwise the message says which part differs. Differences are taken instance by instance, intervals and tests
-panorama by panorama (`eval.metrics.stats`), p-values are corrected for the number of lines (Holm).
+panorama by panorama (`panoforge.eval.metrics.stats`), p-values are corrected for the number of lines (Holm).
 """
 
 import json
@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.metrics.stats import Interval, Paired, bootstrap_mean, holm, paired_test
-from pano.errors import DataError, UsageError
-from pano.storage import storage_errors
+from panoforge.core.errors import DataError, UsageError
+from panoforge.core.storage import storage_errors
+from panoforge.eval.metrics.stats import Interval, Paired, bootstrap_mean, holm, paired_test
 
 RESULTS_FORMAT, RESULTS_SCHEMA_VERSION = "panoforge-results", 2
 SHOWN_DIFFERENCES = 8

@@ -6,7 +6,7 @@ flat view holds the mask. 360VOTS (Xu et al., 2025) bounds objects so; it is a b
 A rectangle of tangents around a centre is a box in the plane that touches the sphere there, so the fit is: project the mask's
 pixels into the plane at their mean direction, take the box that holds all but `trim` of their solid angle at either side, move the
 centre to the middle of the box, and again. Trimming keeps a few stray pixels, of which every real mask has some, from blowing the
-view up; what is left outside is not lost, it stays as the scan left it (`eval.zoom`).
+view up; what is left outside is not lost, it stays as the scan left it (`panoforge.eval.zoom`).
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pano.sphere import direction_to_lonlat, lonlat_to_direction, pixel_to_direction, row_area_sr
+from panoforge.core.sphere import direction_to_lonlat, lonlat_to_direction, pixel_to_direction, row_area_sr
 
 ROUNDS = 3
 WIDEST_DEG = 85.0  # half angle beyond which a flat view is all stretch
@@ -43,7 +43,7 @@ class Bfov:
 
 
 def tangent_axes(yaw: float, pitch: float) -> Floats:
-    """Columns right, down, forward of a camera with that yaw and pitch (radians), as `pano.sphere.view_rotation` has them."""
+    """Columns right, down, forward of a camera with that yaw and pitch (radians), as `panoforge.core.sphere.view_rotation` has them."""
     right = np.array([np.cos(yaw), -np.sin(yaw), 0.0])
     forward = np.array([np.cos(pitch) * np.sin(yaw), np.cos(pitch) * np.cos(yaw), np.sin(pitch)])
     return np.stack([right, np.cross(forward, right), forward], axis=1)

@@ -1,13 +1,13 @@
 """Frames: the pieces of a panorama that a model sees, and the way back from panorama pixels into them.
 
-A method (`eval.methods`) is a list of frames. Each is a `Projection`: it samples the frame from a panorama, projects
+A method (`panoforge.eval.methods`) is a list of frames. Each is a `Projection`: it samples the frame from a panorama, projects
 directions into it (prompts), and gives the `Footprint` of itself on a band of panorama rows: for each panorama pixel
 in it the place in the frame to read from, and a weight that falls off from the frame's centre. Merging gathers through
-footprints (`eval.merge`); nothing is ever scattered from frame to panorama, so there are no holes.
+footprints (`panoforge.eval.merge`); nothing is ever scattered from frame to panorama, so there are no holes.
 
 Places in a frame are *normalised*: −1 and +1 are the outer edges of the first and the last pixel, so they hold for the
 image and for logits of any resolution. A perspective footprint depends on pitch and fov only: yaw is a shift along the row
-(as in `pano.views`), so a scan of 24 views builds 3 sets of footprints, once per panorama size.
+(as in `panoforge.core.views`), so a scan of 24 views builds 3 sets of footprints, once per panorama size.
 """
 
 from dataclasses import dataclass
@@ -17,9 +17,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eval.fit import Bfov
-from pano.sphere import View, direction_to_lonlat, direction_to_pixel, direction_to_view_pixel, pixel_to_direction, view_rotation
-from pano.views import WrappedPanorama, sample_directions, sample_view
+from panoforge.core.sphere import (
+    View,
+    direction_to_lonlat,
+    direction_to_pixel,
+    direction_to_view_pixel,
+    pixel_to_direction,
+    view_rotation,
+)
+from panoforge.core.views import WrappedPanorama, sample_directions, sample_view
+from panoforge.eval.fit import Bfov
 
 EDGE_WEIGHT = 1e-3  # what the border of a frame still counts, so that a pixel seen by one frame only is never 0/0
 
@@ -129,7 +136,7 @@ def _perspective_footprint(
 
 @dataclass(frozen=True)
 class BfovFrame:
-    """A view fitted to a bounding field of view and squeezed into a square of `size_px`: what a second look sees (`eval.zoom`).
+    """A view fitted to a bounding field of view and squeezed into a square of `size_px`: what a second look sees (`panoforge.eval.zoom`).
     Its footprint is computed where it is used and not kept: no two instances share one."""
 
     bfov: Bfov

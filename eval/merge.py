@@ -1,6 +1,6 @@
 """Merge mask logits of overlapping frames into panorama masks, by gathering.
 
-Takes the frames of a method (`eval.frames.Projection`) and, for each, the logits of the objects that are there
+Takes the frames of a method (`panoforge.eval.frames.Projection`) and, for each, the logits of the objects that are there
 (`FrameLogits`, at whatever resolution the model gives); gives, band of rows by band of rows, the centre-weighted mean
 logit of every object at every panorama pixel:
 
@@ -11,7 +11,7 @@ An object is a mask where the mean is above 0. Only the pixels inside a frame's 
 band (objects × rows × W floats): it grows neither with the number of frames nor with the height of the panorama.
 An object that a frame does not hold counts there as −clamp, without any work.
 
-A second look at one object (`Look`, from `eval.zoom`) takes the mean's place at every pixel of its footprint where it has more
+A second look at one object (`Look`, from `panoforge.eval.zoom`) takes the mean's place at every pixel of its footprint where it has more
 samples per steradian than the frames had there (their own densities, averaged with their weights), and of several looks at one
 object the densest speaks. It never speaks elsewhere.
 """
@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from eval.frames import BfovFrame, PerspectiveFrame, Projection
-from eval.metrics.crops import packed_extent
+from panoforge.eval.frames import BfovFrame, PerspectiveFrame, Projection
+from panoforge.eval.metrics.crops import packed_extent
 
 BAND_ROWS = 48
 _BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)  # set bits of a byte

@@ -2,8 +2,8 @@
 
 `score_video(video, predictor, image_size)` gives the mask of each object in its first annotated frame to the video predictor, shows
 it every frame whole and resized, and takes J, F and their spherical forms in all later annotated frames: one `ObjectScores` per
-object and role. The ceiling is ground truth at the model's resolution. Boxes instead of masks: `eval.boxes`; over many videos:
-`eval.video`.
+object and role. The ceiling is ground truth at the model's resolution. Boxes instead of masks: `panoforge.eval.boxes`; over many videos:
+`panoforge.eval.video`.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.benchmarks import VideoItem
-from eval.metrics import jaccard
-from eval.metrics.boundary import boundary_f
-from eval.metrics.sphere import boundary_f_sphere, jaccard_sphere
-from eval.predictors import LOGIT_STRIDE, FrameInput, ObjectPrompt, Predictor
-from eval.tracks import Track
-from pano.errors import DataError
-from train.sources.files import read_image
+from panoforge.core.errors import DataError
+from panoforge.eval.benchmarks import VideoItem
+from panoforge.eval.metrics import jaccard
+from panoforge.eval.metrics.boundary import boundary_f
+from panoforge.eval.metrics.sphere import boundary_f_sphere, jaccard_sphere
+from panoforge.eval.predictors import LOGIT_STRIDE, FrameInput, ObjectPrompt, Predictor
+from panoforge.eval.tracks import Track
+from panoforge.train.sources.files import read_image
 
 SCORES = ("j", "f", "j_seam", "f_seam", "j_sphere", "f_sphere")
 
@@ -44,7 +44,7 @@ class ObjectScores:
     f_seam: float | None = None
     j_sphere: float | None = None
     f_sphere: float | None = None
-    tracking: dict[str, float] = field(default_factory=dict)  # of 360VOTS, `eval.tracks`
+    tracking: dict[str, float] = field(default_factory=dict)  # of 360VOTS, `panoforge.eval.tracks`
 
 
 class VideoFrames(Sequence[FrameInput]):

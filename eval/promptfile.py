@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.prompts import Click, InstancePrompt
-from pano.errors import DataError
-from pano.masks import Box
-from pano.sphere import lonlat_to_direction, pixel_to_direction
-from pano.storage import storage_errors, write_bytes_atomic
+from panoforge.core.errors import DataError
+from panoforge.core.masks import Box
+from panoforge.core.sphere import lonlat_to_direction, pixel_to_direction
+from panoforge.core.storage import storage_errors, write_bytes_atomic
+from panoforge.eval.prompts import Click, InstancePrompt
 
 FORMAT, SCHEMA_VERSION = "panoforge-prompts", 2
 

@@ -3,7 +3,7 @@
 Clicks. The first is the most interior point: the pixel whose *angular* distance to the nearest pixel outside the mask is largest,
 across the seam and over the poles (a mask cut by the panorama's border has no border there). Each further one is the most interior
 point of what is left when the earlier clicks count as outside, so three clicks spread over the instance. No click depends on
-what a model answered: prompts can be saved (`eval.promptfile`) and another tool scored on the very same ones. (SAM2's own
+what a model answered: prompts can be saved (`panoforge.eval.promptfile`) and another tool scored on the very same ones. (SAM2's own
 evaluation clicks where the answer was wrong, which is another prompt for every model.) A click goes into every frame that sees it.
 
 Box and mask. The wrap-aware box of the instance, or the instance itself, is given in one frame: the one that sees most of it by
@@ -22,12 +22,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.config import PromptKind
-from eval.frames import Projection
-from eval.predictors import BOX_LABELS, ObjectPrompt
-from pano.masks import Box, decode_rle, encode_rles, instance_stats
-from pano.sphere import direction_to_lonlat, pixel_to_direction, row_area_sr
-from pano.views import wrap_panorama
+from panoforge.core.masks import Box, decode_rle, encode_rles, instance_stats
+from panoforge.core.sphere import direction_to_lonlat, pixel_to_direction, row_area_sr
+from panoforge.core.views import wrap_panorama
+from panoforge.eval.config import PromptKind
+from panoforge.eval.frames import Projection
+from panoforge.eval.predictors import BOX_LABELS, ObjectPrompt
 
 MAX_CELLS = 128
 BOX_SAMPLES = 48  # a side, when asking how much of a box a frame sees

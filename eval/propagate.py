@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eval.merge import FrameLogits
-from eval.predictors import FrameInput, ObjectPrompt
-from eval.predictors.sam2_video import model_input, model_points
+from panoforge.eval.merge import FrameLogits
+from panoforge.eval.predictors import FrameInput, ObjectPrompt
+from panoforge.eval.predictors.sam2_video import model_input, model_points
 
 
 @dataclass(frozen=True)

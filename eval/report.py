@@ -1,7 +1,7 @@
 """The evaluation report: what was scored, with which weights, how well, and what it looks like. One HTML file.
 
 Takes the content of results.json and the folder of panorama results (their pictures); gives a page made with
-`pano.report`. Scores never stand alone: beside each are the ceiling of its geometry, the ceiling of the model's logit
+`panoforge.core.report`. Scores never stand alone: beside each are the ceiling of its geometry, the ceiling of the model's logit
 resolution, and the floor. Random or hardly trained weights are announced above everything else.
 """
 
@@ -13,11 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.methods import get_method
-from eval.published import SAP_ON_PAV_SOD, SAP_SOURCE, TABLES
-from eval.salient import OFFICIAL, SEAM_AWARE
-from pano.pictures import id_colours, jpeg_uri, overlay_ids, shrink_rgb
-from pano.report import (
+from panoforge.core.pictures import id_colours, jpeg_uri, overlay_ids, shrink_rgb
+from panoforge.core.report import (
     Banner,
     Bar,
     Details,
@@ -33,9 +30,12 @@ from pano.report import (
     percent,
     write_report,
 )
-from pano.sample import decode_product
-from pano.storage import storage_errors
-from pano.viewer import Point, PointLayer, Sphere, css_colour, id_layer
+from panoforge.core.sample import decode_product
+from panoforge.core.storage import storage_errors
+from panoforge.core.viewer import Point, PointLayer, Sphere, css_colour, id_layer
+from panoforge.eval.methods import get_method
+from panoforge.eval.published import SAP_ON_PAV_SOD, SAP_SOURCE, TABLES
+from panoforge.eval.salient import OFFICIAL, SEAM_AWARE
 
 FEW_STEPS = 1000
 SIDE_BY_SIDE = 3

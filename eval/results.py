@@ -2,7 +2,7 @@
 
 A panorama's rows are one Parquet file, written in one rename together with its pictures: that folder is the unit of
 resuming. Its `fingerprint` (config, weights, data, in the Parquet metadata) says what it is a result *of*; a folder with another
-fingerprint is computed again. Scores (`eval.scores`) are a pure function of the rows, so an interrupted evaluation that is run
+fingerprint is computed again. Scores (`panoforge.eval.scores`) are a pure function of the rows, so an interrupted evaluation that is run
 again ends with the same `results.json`, byte for byte but for times.
 """
 

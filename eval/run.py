@@ -4,7 +4,7 @@
 
 Per panorama: draw the instances, prompt each (or take both from a prompts file), and for every method run the predictor, the
 ceiling (ground truth through the same path; once more at the resolution of the model's logits) and the floor (nothing). What a
-panorama gives is committed as one folder out/panoramas/<key> (`eval.results`), so an interrupted evaluation goes on where it
+panorama gives is committed as one folder out/panoramas/<key> (`panoforge.eval.results`), so an interrupted evaluation goes on where it
 stopped. At the end: prompts.json, results.json, report.html.
 """
 
@@ -17,26 +17,26 @@ from typing import Any
 
 import numpy as np
 
-from eval import salient
-from eval.benchmarks import get_benchmark
-from eval.config import EvalConfig
-from eval.methods import Method, Plan, get_method
-from eval.metrics import best_overlaps, iou, row_counts
-from eval.metrics.boundary import f_measure, match_instances
-from eval.metrics.sphere import row_weight_sr
-from eval.predictors import LOGIT_STRIDE, FrameInput, Predictor
-from eval.promptfile import PromptFile, panorama_entry, save_prompts
-from eval.prompts import InstancePrompt, click_instances, project_prompts, prompt_instances
-from eval.results import ROWS_NAME, Role, Row, read_rows, rows_parquet
-from eval.scores import group_scores, scores
-from eval.segment import Panorama, frame_inputs, segment
-from eval.source import ScoredSample, Source, open_source
-from pano.errors import DataError
-from pano.pictures import shrink_ids, shrink_rgb
-from pano.progress import Progress
-from pano.runlog import hardware, versions
-from pano.sample import InstanceMeta, encode_product
-from pano.storage import storage_errors, sweep_temporaries, write_bytes_atomic, write_folder_atomic
+from panoforge.core.errors import DataError
+from panoforge.core.pictures import shrink_ids, shrink_rgb
+from panoforge.core.progress import Progress
+from panoforge.core.runlog import hardware, versions
+from panoforge.core.sample import InstanceMeta, encode_product
+from panoforge.core.storage import storage_errors, sweep_temporaries, write_bytes_atomic, write_folder_atomic
+from panoforge.eval import salient
+from panoforge.eval.benchmarks import get_benchmark
+from panoforge.eval.config import EvalConfig
+from panoforge.eval.methods import Method, Plan, get_method
+from panoforge.eval.metrics import best_overlaps, iou, row_counts
+from panoforge.eval.metrics.boundary import f_measure, match_instances
+from panoforge.eval.metrics.sphere import row_weight_sr
+from panoforge.eval.predictors import LOGIT_STRIDE, FrameInput, Predictor
+from panoforge.eval.promptfile import PromptFile, panorama_entry, save_prompts
+from panoforge.eval.prompts import InstancePrompt, click_instances, project_prompts, prompt_instances
+from panoforge.eval.results import ROWS_NAME, Role, Row, read_rows, rows_parquet
+from panoforge.eval.scores import group_scores, scores
+from panoforge.eval.segment import Panorama, frame_inputs, segment
+from panoforge.eval.source import ScoredSample, Source, open_source
 
 RESULTS_SCHEMA_VERSION = 2
 PROMPTS_NAME = "prompts.json"
@@ -77,7 +77,7 @@ class EvalJob:
 
 
 # Evaluates the panoramas at some positions of a job's source, in any order and anywhere, and calls back after each: when it
-# returns, `job.folder` holds them all. The result does not depend on who does it (cluster.evaluation has one over Ray).
+# returns, `job.folder` holds them all. The result does not depend on who does it (panoforge.cluster.evaluation has one over Ray).
 Evaluator = Callable[[EvalJob, Sequence[int], Callable[[], None]], None]
 
 
@@ -85,7 +85,7 @@ def run_evaluation(config: EvalConfig, dataset: Path, out: Path, evaluator: Eval
     """Evaluate, in this process unless `evaluator` does it elsewhere; returns what is written to out/results.json. UserError for
     anything that a user can put right."""
     if config.benchmark is not None and get_benchmark(config.benchmark).kind != "images":
-        from eval.video import run_videos
+        from panoforge.eval.video import run_videos
 
         return run_videos(config, out)
     source = open_source(config, dataset)
@@ -107,7 +107,7 @@ def run_evaluation(config: EvalConfig, dataset: Path, out: Path, evaluator: Eval
         results["saliency"] = salient.mean_scores([entry for key in keys for entry in _read_json(job.folder / key / SALIENCY_NAME)])
     _save_prompts(out / PROMPTS_NAME, job.folder, keys, config.protocol_id())
     write_bytes_atomic(out / "results.json", json.dumps(results, indent=1, ensure_ascii=False).encode() + b"\n")
-    from eval.report import write_evaluation_report
+    from panoforge.eval.report import write_evaluation_report
 
     write_evaluation_report(out / "report.html", results, job.folder, config.report_panoramas)
     return results
@@ -142,7 +142,7 @@ def _finished(job: EvalJob, key: str) -> list[Row]:
 
 def contestants_of(config: EvalConfig) -> tuple[list[Contestant], WeightsRecord]:
     """The predictor asked for, then the ceilings and the floor."""
-    from eval.predictors.truth import Empty, GroundTruth
+    from panoforge.eval.predictors.truth import Empty, GroundTruth
 
     native = config.model.image_size // LOGIT_STRIDE
     bounds = [Contestant("ceiling", GroundTruth()), Contestant("logit ceiling", GroundTruth(native)), Contestant("floor", Empty())]
@@ -150,9 +150,9 @@ def contestants_of(config: EvalConfig) -> tuple[list[Contestant], WeightsRecord]
         return [Contestant("model", GroundTruth()), *bounds], WeightsRecord("none", "ground truth", None)
     if config.predictor == "empty":
         return [Contestant("model", Empty()), *bounds], WeightsRecord("none", "no masks", None)
-    from eval.model import load_model
-    from eval.predictors.sam2_video import OfficialSam2
-    from eval.propagate import BatchedSam2
+    from panoforge.eval.model import load_model
+    from panoforge.eval.predictors.sam2_video import OfficialSam2
+    from panoforge.eval.propagate import BatchedSam2
 
     loaded = load_model(config)
     kind = "random" if loaded.weights.random else "checkpoint"

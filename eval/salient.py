@@ -1,7 +1,7 @@
 """Saliency scores of a panorama whose instances are its salient objects: PAV-SOD scores a map, and the masks together are one.
 
 Takes the union of the predicted masks and that of the true instances, bool H×W; gives MAE, F_β, E- and S-measure
-(`eval.metrics.saliency`) of it as the sets' evaluator computes them (`official`), and beside them what knows a panorama: MAE by
+(`panoforge.eval.metrics.saliency`) of it as the sets' evaluator computes them (`official`), and beside them what knows a panorama: MAE by
 solid angle, S-measure with the seam turned to where no object is, and E-measure as its paper defines it for empty and full truths.
 The map is binary, so a curve over thresholds has one value and the maximum and the mean of F and E are the same.
 """
@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.metrics.saliency import e_curve, f_curve, mae, s_measure
-from eval.metrics.sphere import row_weight_sr
+from panoforge.eval.metrics.saliency import e_curve, f_curve, mae, s_measure
+from panoforge.eval.metrics.sphere import row_weight_sr
 
 BENCHMARKS = ("pavsod", "pavsodr")
 OFFICIAL = ("mae", "f_beta", "e_measure", "s_measure")

@@ -1,8 +1,8 @@
 """From rows to the numbers in the tables: scores per method, with intervals, of all instances and of every kind of them.
 
-Takes the rows of an evaluation (`eval.results.Row`); gives lists of dicts that results.json holds as they are. Pure functions:
+Takes the rows of an evaluation (`panoforge.eval.results.Row`); gives lists of dicts that results.json holds as they are. Pure functions:
 the same rows give the same numbers, intervals included (every draw has a fixed seed). Intervals are 95 % bootstrap intervals over
-panoramas (`eval.metrics.stats`), absent where there is one panorama.
+panoramas (`panoforge.eval.metrics.stats`), absent where there is one panorama.
 
 A kind of instance is small, medium or large; where its click lies; whether it crosses the seam or holds a pole; its category. The
 ceilings are among the roles, so every number of a model stands beside what ground truth reaches on the same path.
@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from eval.metrics import miou, miou_by_image
-from eval.metrics.detection import average_precision
-from eval.metrics.stats import RESAMPLES, bootstrap_mean
-from eval.results import Row
+from panoforge.eval.metrics import miou, miou_by_image
+from panoforge.eval.metrics.detection import average_precision
+from panoforge.eval.metrics.stats import RESAMPLES, bootstrap_mean
+from panoforge.eval.results import Row
 
 # Sizes are COCO's 32² and 96² pixels, in a 1024² view of 90° (512 pixels to the radian), as solid angles.
 SMALL_SR, LARGE_SR = (32 / 512) ** 2, (96 / 512) ** 2

@@ -1,6 +1,6 @@
 """One panorama, one method, one predictor → masks: sample the frames, project the prompts, predict, merge.
 
-This is the whole path that a score goes through; `eval.run` calls it for every row of the table and `pano segment` can
+This is the whole path that a score goes through; `panoforge.eval.run` calls it for every row of the table and `pano segment` can
 call it on a single picture. Frames of one video are predicted together, the frames of a method that is no video one by
 one, with those objects only that the frame has a click for.
 """
@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.merge import FrameLogits, Masks, merge_masks
-from eval.methods import Plan
-from eval.predictors import FrameInput, ObjectPrompt, Predictor
-from eval.prompts import InstancePrompt, project_prompts
-from eval.zoom import second_looks
-from pano.views import wrap_panorama
+from panoforge.core.views import wrap_panorama
+from panoforge.eval.merge import FrameLogits, Masks, merge_masks
+from panoforge.eval.methods import Plan
+from panoforge.eval.predictors import FrameInput, ObjectPrompt, Predictor
+from panoforge.eval.prompts import InstancePrompt, project_prompts
+from panoforge.eval.zoom import second_looks
 
 
 @dataclass(frozen=True)

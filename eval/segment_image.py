@@ -16,19 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from eval.config import EvalConfig
-from eval.predictors import Predictor
-from eval.segmenter import Bools, KeptFeatures, Segmenter, SphereClick
-from pano import __version__
-from pano.arrays import MAX_PIXELS
-from pano.config import config_from_overrides
-from pano.errors import DataError, UsageError
-from pano.export.videos import MAX_PALETTE_IDS, palette_png
-from pano.masks import instance_stats
-from pano.pictures import overlay_ids
-from pano.sample import decode_product, encode_product, image_size
-from pano.sphere import row_area_sr
-from pano.storage import storage_errors, write_bytes_atomic
+from panoforge.core import __version__
+from panoforge.core.arrays import MAX_PIXELS
+from panoforge.core.config import config_from_overrides
+from panoforge.core.errors import DataError, UsageError
+from panoforge.core.export.videos import MAX_PALETTE_IDS, palette_png
+from panoforge.core.masks import instance_stats
+from panoforge.core.pictures import overlay_ids
+from panoforge.core.sample import decode_product, encode_product, image_size
+from panoforge.core.sphere import row_area_sr
+from panoforge.core.storage import storage_errors, write_bytes_atomic
+from panoforge.eval.config import EvalConfig
+from panoforge.eval.predictors import Predictor
+from panoforge.eval.segmenter import Bools, KeptFeatures, Segmenter, SphereClick
 
 MAX_FILE_BYTES = 256 << 20
 MAX_WIDTH = 16_378  # what OpenCV can sample from two turns of
@@ -99,13 +99,13 @@ def load_predictor(predictor: str, checkpoint: Path | None, method: str, overrid
     words = [*overrides, f"methods=[{method}]", *([f"model.checkpoint={checkpoint}"] if checkpoint else [])]
     config = config_from_overrides(EvalConfig, words)
     if predictor == "truth":
-        from eval.predictors.truth import GroundTruth
+        from panoforge.eval.predictors.truth import GroundTruth
 
         return Loaded(config, GroundTruth(), "ground truth of --labels, no model")
     if checkpoint is None:
         raise UsageError("SAM2 needs weights: give --checkpoint FILE (an official sam2.1_hiera_*.pt or one that pano train "
                          "exported) and the --model it is of; --predictor truth --labels FILE shows true masks without a model")
-    from eval.model import load_model
+    from panoforge.eval.model import load_model
 
     loaded = load_model(config)
     size = f"SAM2.1 {config.model.size} at {config.model.image_size}²"

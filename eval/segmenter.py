@@ -1,7 +1,7 @@
 """One panorama, ready to be asked: frames sampled and encoded once, then a mask for every set of clicks.
 
 What `pano segment` does once and `pano serve` again and again. A `Segmenter` takes the picture, a config (one method), and
-a predictor, and goes through the very path that scores go through (`eval.segment`): so what is seen here is what is
+a predictor, and goes through the very path that scores go through (`panoforge.eval.segment`): so what is seen here is what is
 measured there. Objects do not influence each other, so each is computed alone, and only when its clicks are new.
 
 `KeptFeatures` is SAM2 that keeps the encoder features of the frames it has seen: a click then costs memory attention and
@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.config import EvalConfig
-from eval.merge import BAND_ROWS
-from eval.methods import get_method
-from eval.predictors import FrameInput, Predictor
-from eval.predictors.truth import GroundTruth
-from eval.prompts import Click, InstancePrompt
-from eval.propagate import BatchedSam2
-from eval.segment import Panorama, frame_inputs, segment
-from pano.errors import UsageError
-from pano.sphere import lonlat_to_direction, lonlat_to_pixel
+from panoforge.core.errors import UsageError
+from panoforge.core.sphere import lonlat_to_direction, lonlat_to_pixel
+from panoforge.eval.config import EvalConfig
+from panoforge.eval.merge import BAND_ROWS
+from panoforge.eval.methods import get_method
+from panoforge.eval.predictors import FrameInput, Predictor
+from panoforge.eval.predictors.truth import GroundTruth
+from panoforge.eval.prompts import Click, InstancePrompt
+from panoforge.eval.propagate import BatchedSam2
+from panoforge.eval.segment import Panorama, frame_inputs, segment
 
 KEPT_MASKS = 64
 

@@ -16,13 +16,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.benchmarks import Benchmark, Items, PanoramaItem, TrackItem, VideoItem, get_benchmark, open_benchmark
-from eval.config import EvalConfig
-from pano.errors import DataError, UsageError
-from pano.sample import InstanceLabel, InstanceMeta, instance_table
-from pano.shards.layout import MANIFEST_NAME
-from pano.shards.read import Dataset
-from pano.storage import storage_errors
+from panoforge.core.errors import DataError, UsageError
+from panoforge.core.sample import InstanceLabel, InstanceMeta, instance_table
+from panoforge.core.shards.layout import MANIFEST_NAME
+from panoforge.core.shards.read import Dataset
+from panoforge.core.storage import storage_errors
+from panoforge.eval.benchmarks import Benchmark, Items, PanoramaItem, TrackItem, VideoItem, get_benchmark, open_benchmark
+from panoforge.eval.config import EvalConfig
 
 
 class ScoredMeta(Protocol):
@@ -122,7 +122,7 @@ class BenchmarkSource:
         self.benchmark, self.split = benchmark, split
         self.items = [item for item in items if isinstance(item, PanoramaItem)]
         if len(self.items) != len(items):
-            raise TypeError(f"{benchmark.name} holds videos: eval.video scores them")
+            raise TypeError(f"{benchmark.name} holds videos: panoforge.eval.video scores them")
         self.keys = [item.key for item in self.items]
         check_keys(self.keys, root)
         self.sha256 = listing_digest(benchmark.name, items)

@@ -6,8 +6,8 @@ Takes the content of results.json (of panoramas or of videos), gives lines of te
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eval.salient import OFFICIAL, SEAM_AWARE
-from eval.tracks import TRACKING
+from panoforge.eval.salient import OFFICIAL, SEAM_AWARE
+from panoforge.eval.tracks import TRACKING
 
 
 def as_lines(results: Mapping[str, Any]) -> list[str]:

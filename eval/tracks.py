@@ -1,9 +1,9 @@
 """The tracking scores of 360VOTS for masks: boxes and bounding fields of view around them, scored as its toolkit scores trackers.
 
 Takes the predicted and the true masks of one object, frame by frame (`Track.add`), or boxes (`track_scores`); gives S_dual,
-P_dual, its normalised form, P_angle and S_sphere in both modes of `eval.metrics.tracking`: `official`, to stand beside published
+P_dual, its normalised form, P_angle and S_sphere in both modes of `panoforge.eval.metrics.tracking`: `official`, to stand beside published
 numbers, bugs included, and `seam-aware`. A mask's box is its shortest interval of columns on the circle by its rows; its BFoV is
-`eval.fit`'s, unrotated. A frame without the object in truth is absent; an empty prediction is a box of no size, which overlaps
+`panoforge.eval.fit`'s, unrotated. A frame without the object in truth is absent; an empty prediction is a box of no size, which overlaps
 nothing.
 """
 
@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.fit import fit_directions
-from eval.metrics.bfov import success_sphere
-from eval.metrics.boundary import Mode
-from eval.metrics.crops import crop_mask
-from eval.metrics.tracking import normalised_precision_dual, precision_angle, precision_dual, score_of, success_dual
-from pano.sphere import pixel_to_direction, row_area_sr
+from panoforge.core.sphere import pixel_to_direction, row_area_sr
+from panoforge.eval.fit import fit_directions
+from panoforge.eval.metrics.bfov import success_sphere
+from panoforge.eval.metrics.boundary import Mode
+from panoforge.eval.metrics.crops import crop_mask
+from panoforge.eval.metrics.tracking import normalised_precision_dual, precision_angle, precision_dual, score_of, success_dual
 
 TRACKING = ("s_dual", "p_dual", "p_dual_normalised", "p_angle", "s_sphere")
 MODES: tuple[Mode, ...] = ("official", "seam-aware")

@@ -1,10 +1,10 @@
 """Panoramic videos: an object is prompted in the first frame that shows it, and followed through the rest.
 
 `run_videos(config, out)` is `pano eval` for benchmarks of kind `videos` and `tracks`. Every frame is shown to the model as method
-`direct` shows a panorama, the video predictor carries the masks (`eval.propagate`). Of `videos` the mask is the prompt, and J, F,
+`direct` shows a panorama, the video predictor carries the masks (`panoforge.eval.propagate`). Of `videos` the mask is the prompt, and J, F,
 J&F and their spherical forms are means over the annotated frames after the first of each object, then over objects, as DAVIS and
-SA-V average (`eval.objects`); for 360VOS the boxes and BFoVs around the masks are scored too. Of `tracks` the box is the prompt and
-the boxes around the masks are scored (`eval.boxes`). Scores come in two modes: `official`, as the toolkits compute them (the seam
+SA-V average (`panoforge.eval.objects`); for 360VOS the boxes and BFoVs around the masks are scored too. Of `tracks` the box is the prompt and
+the boxes around the masks are scored (`panoforge.eval.boxes`). Scores come in two modes: `official`, as the toolkits compute them (the seam
 is an edge), to stand beside published numbers, and `seam-aware`. Ground truth at the model's resolution is scored on the same path:
 the ceiling.
 
@@ -20,17 +20,17 @@ from typing import Any
 
 import numpy as np
 
-from eval.benchmarks import Benchmark, TrackItem, VideoItem, get_benchmark, open_benchmark
-from eval.boxes import score_boxes
-from eval.config import EvalConfig
-from eval.metrics.stats import bootstrap_mean
-from eval.objects import SCORES, ObjectScores, score_video
-from eval.predictors import Predictor
-from eval.source import benchmark_root, check_keys, listing_digest
-from pano.errors import UsageError
-from pano.progress import Progress
-from pano.runlog import hardware, versions
-from pano.storage import storage_errors, write_bytes_atomic
+from panoforge.core.errors import UsageError
+from panoforge.core.progress import Progress
+from panoforge.core.runlog import hardware, versions
+from panoforge.core.storage import storage_errors, write_bytes_atomic
+from panoforge.eval.benchmarks import Benchmark, TrackItem, VideoItem, get_benchmark, open_benchmark
+from panoforge.eval.boxes import score_boxes
+from panoforge.eval.config import EvalConfig
+from panoforge.eval.metrics.stats import bootstrap_mean
+from panoforge.eval.objects import SCORES, ObjectScores, score_video
+from panoforge.eval.predictors import Predictor
+from panoforge.eval.source import benchmark_root, check_keys, listing_digest
 
 VIDEO_PROTOCOL_VERSION = 2
 TRACKED = ("360vos",)
@@ -38,7 +38,7 @@ TRACKED = ("360vos",)
 
 def run_videos(config: EvalConfig, out: Path) -> dict[str, Any]:
     """Score a video benchmark; returns what is written to out/results.json."""
-    from eval.run import contestants_of
+    from panoforge.eval.run import contestants_of
 
     benchmark = get_benchmark(str(config.benchmark))
     if config.predictor == "ground_truth":
@@ -71,7 +71,7 @@ def run_videos(config: EvalConfig, out: Path) -> dict[str, Any]:
         "versions": versions(), "hardware": hardware(), "scores": summary(rows), "rows": [asdict(row) for row in rows],
     }
     write_bytes_atomic(out / "results.json", json.dumps(results, indent=1, ensure_ascii=False).encode() + b"\n")
-    from eval.video_report import write_video_report
+    from panoforge.eval.video_report import write_video_report
 
     write_video_report(out / "report.html", results)
     return results

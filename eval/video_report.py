@@ -1,7 +1,7 @@
 """The report of a video benchmark: J&F and its spherical forms, the tracking scores of 360VOTS, and what others publish. One HTML
 file.
 
-Takes the content of results.json (`eval.video.run_videos`); gives a page made with `pano.report`. The ceiling, ground truth at the
+Takes the content of results.json (`panoforge.eval.video.run_videos`); gives a page made with `panoforge.core.report`. The ceiling, ground truth at the
 model's resolution on the same path, stands beside the score; so does the benchmark's warning, if it has one.
 """
 
@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eval.published import TABLES
-from eval.tracks import TRACKING
-from pano.report import Banner, Bar, Details, Facts, Report, Section, Table, Tile, count, percent, write_report
+from panoforge.core.report import Banner, Bar, Details, Facts, Report, Section, Table, Tile, count, percent, write_report
+from panoforge.eval.published import TABLES
+from panoforge.eval.tracks import TRACKING
 
 OF_MASKS = ("Means over the annotated frames after each object's first, then over objects; the first mask is the prompt. "
             "The ceiling is ground truth at the model's resolution. Intervals are 95 % bootstrap intervals over videos.")

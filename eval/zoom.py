@@ -5,7 +5,7 @@ itself, brought down to those logits, loses most of its small instances (bench/c
 little else gives that instance all 256². 360VOTS looks at bounding fields of view too, one object and frame after the other;
 here one panorama's looks are encoded and decoded in batches.
 
-Per instance: merge the scan's logits coarsely, fit the BFoV to the mask (`eval.fit`), widen it by `margin`, sample the view, and
+Per instance: merge the scan's logits coarsely, fit the BFoV to the mask (`panoforge.eval.fit`), widen it by `margin`, sample the view, and
 prompt it with the instance's own clicks and with the scan's logits as SAM2's mask prompt (or their box, as configured). If the
 scan found nothing, look around the first click. What a look found may ask for another one (`_next`), a few times at most:
 
@@ -13,7 +13,7 @@ scan found nothing, look around the first click. What a look found may ask for a
 - one that fills little of its view is looked at closer;
 - one that is mostly thinner than a logit (`thin`) is looked at in tiles: no single view of 256² that holds it can show it.
 
-Then the merge (`eval.merge`) runs once, and the rule of it is
+Then the merge (`panoforge.eval.merge`) runs once, and the rule of it is
 
 - inside its looks' footprints the densest look replaces the scan's mean, at every pixel where it has more samples per steradian;
 - everywhere else, and for instances wider than `max_fov_deg` or narrower than nothing, the scan stands;
@@ -28,13 +28,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.config import ZoomConfig
-from eval.fit import Bfov, around, fit_bfov, fit_directions
-from eval.frames import BfovFrame, Projection
-from eval.merge import FrameLogits, Look, merge_bands
-from eval.predictors import BOX_LABELS, FrameInput, ObjectPrompt, Predictor
-from eval.prompts import InstancePrompt
-from pano.views import WrappedPanorama, sample_directions, wrap_panorama
+from panoforge.core.views import WrappedPanorama, sample_directions, wrap_panorama
+from panoforge.eval.config import ZoomConfig
+from panoforge.eval.fit import Bfov, around, fit_bfov, fit_directions
+from panoforge.eval.frames import BfovFrame, Projection
+from panoforge.eval.merge import FrameLogits, Look, merge_bands
+from panoforge.eval.predictors import BOX_LABELS, FrameInput, ObjectPrompt, Predictor
+from panoforge.eval.prompts import InstancePrompt
 
 COARSE_WIDTH = 1024  # about the resolution of 256² logits over 90°
 LOGITS_PX = 256  # of the mask prompt; SAM2 resizes it to its own

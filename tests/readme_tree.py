@@ -8,10 +8,11 @@ ROOT = Path(__file__).parents[1]
 WIDTH = 118
 FOLDERS = {
     "configs": "one YAML per runnable thing: demo.yaml (minutes, CPU) … sap_large.yaml (the paper, a cluster)",
-    "pano": "what every stage shares; imports no bpy, no ray; torch only inside functions",
+    "core": "what every stage shares; imports no bpy, no ray; torch only inside functions",
     "datagen": "scene → accepted panoramas; the only package that imports bpy and Infinigen",
     "train": "shards → fine-tuned SAM2",
     "eval": "prompts → scan → SAM2 → merged masks → scores",
+    "panoforge": "the public face: links to the stages, so that they install under one name",
     "cluster": "Ray: which scene runs where, what its end means, and how a run stands",
     "bench": "one file per benchmark, each against its peer in the same run; RESULTS.md keeps what was measured",
     "tests": "mirrors the packages; markers say what a test needs",

@@ -8,13 +8,13 @@ import pytest
 import readme_tree
 
 ROOT = Path(__file__).parents[1]
-OURS = ("pano", "datagen", "train", "eval", "cluster", "bench")
+OURS = ("core", "datagen", "train", "eval", "cluster", "bench")
 
 # (where, what must not be imported, why). `where` is a folder or file below the root; what begins with `except_` is free.
 RULES: list[tuple[str, tuple[str, ...], tuple[str, ...], str]] = [
-    ("pano", ("datagen", "train", "eval", "cluster"), ("pano/cli/",),
-     "pano is what all stages share: imports point from the stages to it; only the command knows them all"),
-    ("pano", ("bpy", "infinigen", "infinigen2", "ray"), (), "a training node has no bpy, a render node no need of more than numpy"),
+    ("core", ("datagen", "train", "eval", "cluster"), ("core/cli/",),
+     "core is what all stages share: imports point from the stages to it; only the command knows them all"),
+    ("core", ("bpy", "infinigen", "infinigen2", "ray"), (), "a training node has no bpy, a render node no need of more than numpy"),
     ("datagen", ("train", "eval", "cluster", "torch", "sam2", "ray"), (),
      "a render node has no torch, and a worker must not know who runs it"),
     ("train", ("datagen", "eval", "cluster", "bpy", "infinigen2", "ray"), (),
@@ -23,7 +23,7 @@ RULES: list[tuple[str, tuple[str, ...], tuple[str, ...], str]] = [
     ("cluster", ("bpy", "infinigen", "infinigen2"), (), "Blender crashes: it lives in worker processes only"),
 ]
 # Modules that must load without the heavy packages, because verbs that do not need those must start at once.
-LIGHT = {"pano": ("torch", "ray"), "cluster/config.py": ("torch", "ray"), "train/config.py": ("torch",),
+LIGHT = {"core": ("torch", "ray"), "cluster/config.py": ("torch", "ray"), "train/config.py": ("torch",),
          "eval/config.py": ("torch",), "datagen/config.py": ("bpy",), "datagen/worker.py": ("bpy",)}
 
 
@@ -42,7 +42,7 @@ def imported(path: Path, *, top_level_only: bool = False) -> dict[str, int]:
         if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             names = [node.module]
         for name in names:
-            found.setdefault(name.split(".")[0], node.lineno)
+            found.setdefault(name.removeprefix("panoforge.").split(".")[0], node.lineno)
     return found
 
 
@@ -62,7 +62,7 @@ def test_light_modules_stay_light(where):
 
 
 def test_nobody_writes_import_eval():
-    """`import eval` hides the builtin; `from eval.metrics import …` does not."""
+    """`import eval` hides the builtin; `from panoforge.eval.metrics import …` does not."""
     for where in OURS:
         for path in sources(where):
             assert not re.search(r"^\s*import eval\b", path.read_text(encoding="utf-8"), re.M), path

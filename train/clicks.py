@@ -18,9 +18,9 @@ from tensordict import tensorclass
 from torch import Tensor
 from training.utils.data_utils import BatchedVideoDatapoint, Object, VideoDatapoint
 
-from pano.sphere import View, direction_to_view_pixel, view_pixel_to_direction
-from train.plan import ClipPlan
-from train.warp import unwarp_places, warp_places
+from panoforge.core.sphere import View, direction_to_view_pixel, view_pixel_to_direction
+from panoforge.train.plan import ClipPlan
+from panoforge.train.warp import unwarp_places, warp_places
 
 Place = tuple[float, float]  # x, y in pixels of a frame; integers are centres
 CLICK_LABEL, NO_CLICK_LABEL = 1, -1  # sam2.modeling.sam.prompt_encoder: a positive point, "not a point"

@@ -17,15 +17,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pano.errors import DataError
-from pano.scan import ScanSpec, scan_views
-from pano.shards.read import Sample
-from pano.sphere import View
-from pano.views import WrappedPanorama, wrap_panorama
-from train.config import ClipSettings
-from train.plan import CLICK_LANE, ClipPlan
-from train.warp import is_warped, look
-from train.warp import pixel_solid_angles as warped_solid_angles
+from panoforge.core.errors import DataError
+from panoforge.core.scan import ScanSpec, scan_views
+from panoforge.core.shards.read import Sample
+from panoforge.core.sphere import View
+from panoforge.core.views import WrappedPanorama, wrap_panorama
+from panoforge.train.config import ClipSettings
+from panoforge.train.plan import CLICK_LANE, ClipPlan
+from panoforge.train.warp import is_warped, look
+from panoforge.train.warp import pixel_solid_angles as warped_solid_angles
 
 if TYPE_CHECKING:
     from training.utils.data_utils import BatchedVideoDatapoint, Frame, VideoDatapoint
@@ -97,7 +97,7 @@ def build_clip(
 
 def _add_clicks(frames: list["Frame"], views: tuple[View, ...], plan: ClipPlan) -> None:
     """Give every object of a panorama's frames its sphere click. Views are not mirrored, frames may be."""
-    from train.clicks import ClickedObject, sphere_clicks
+    from panoforge.train.clicks import ClickedObject, sphere_clicks
 
     rng = np.random.default_rng([plan.object_seed, CLICK_LANE])
     last = frames[0].data.shape[-1] - 1
@@ -178,6 +178,6 @@ def collate(clips: list["VideoDatapoint"]) -> "BatchedVideoDatapoint":
     batch = collate_fn(clips, dict_key="scan")
     if not hasattr(clips[0].frames[0].objects[0], "click"):
         return batch
-    from train.clicks import with_clicks
+    from panoforge.train.clicks import with_clicks
 
     return with_clicks(batch, clips)

@@ -9,13 +9,13 @@ under its position. No other clip takes its place.
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from pano.errors import DataError
-from pano.parallel import prefetched
-from pano.shards.read import Dataset
-from train.clips import collate
-from train.config import TrainConfig
-from train.mixture import Mixture
-from train.plan import positions_of_rank
+from panoforge.core.errors import DataError
+from panoforge.core.parallel import prefetched
+from panoforge.core.shards.read import Dataset
+from panoforge.train.clips import collate
+from panoforge.train.config import TrainConfig
+from panoforge.train.mixture import Mixture
+from panoforge.train.plan import positions_of_rank
 
 if TYPE_CHECKING:
     from training.utils.data_utils import BatchedVideoDatapoint

@@ -14,10 +14,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pano.errors import UsageError
-from pano.progress import Progress
-from pano.sample import encode_product
-from pano.storage import storage_errors, write_bytes_atomic
+from panoforge.core.errors import UsageError
+from panoforge.core.progress import Progress
+from panoforge.core.sample import encode_product
+from panoforge.core.storage import storage_errors, write_bytes_atomic
 
 METRICS_FILE = "metrics.jsonl"
 

@@ -5,7 +5,7 @@ step, objectness always, summed over frames and correction steps, divided by the
 process group for that number in each forward pass. Here the caller gives it: the step's objects over all forward
 passes and all processes. So a step's gradient does not depend on how its clips were dealt out, and one forward pass
 with its own number gives upstream's loss and gradients (tested). Masks at full resolution are the business of
-`train.mask_loss`, which keeps none of them.
+`panoforge.train.mask_loss`, which keeps none of them.
 """
 
 from collections import defaultdict
@@ -14,8 +14,8 @@ from typing import Any
 from torch import Tensor, nn
 from training.loss_fns import sigmoid_focal_loss
 
-from train.config import LossSettings
-from train.mask_loss import FrameTruth, MaskLosses
+from panoforge.train.config import LossSettings
+from panoforge.train.mask_loss import FrameTruth, MaskLosses
 
 LOSS_NAMES = {"loss": "loss", "mask": "loss_mask", "dice": "loss_dice", "iou": "loss_iou", "objectness": "loss_objectness"}
 
@@ -56,6 +56,6 @@ def build_loss(settings: LossSettings) -> ScanLoss:
     """With SAM2's fixed choices: focal α 0.25 γ 2, L1 on IoU for all masks, plain cross-entropy for objectness."""
     if settings.distortion is None:
         return ScanLoss(settings)
-    from train.panosam2.loss import DistortionLoss
+    from panoforge.train.panosam2.loss import DistortionLoss
 
     return DistortionLoss(settings)

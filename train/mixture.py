@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pano.errors import ConfigError
-from pano.shards.read import Dataset
-from train.config import TrainConfig
-from train.sources import Source, open_source
-from train.sources.shards import Shards
+from panoforge.core.errors import ConfigError
+from panoforge.core.shards.read import Dataset
+from panoforge.train.config import TrainConfig
+from panoforge.train.sources import Source, open_source
+from panoforge.train.sources.shards import Shards
 
 if TYPE_CHECKING:
     from training.utils.data_utils import VideoDatapoint

@@ -22,13 +22,13 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from pano.errors import ConfigError, DataError
-from pano.storage import storage_errors
-from train.config import ModelSettings, PanoSam2Settings, Part, PromptSettings, Size
-from train.initial import mimetic
-from train.panosam2.parts import PREFIX as PANO_PREFIX
-from train.panosam2.parts import add_parts
-from train.scan_sam2 import PanoScanSAM2, ScanSAM2
+from panoforge.core.errors import ConfigError, DataError
+from panoforge.core.storage import storage_errors
+from panoforge.train.config import ModelSettings, PanoSam2Settings, Part, PromptSettings, Size
+from panoforge.train.initial import mimetic
+from panoforge.train.panosam2.parts import PREFIX as PANO_PREFIX
+from panoforge.train.panosam2.parts import add_parts
+from panoforge.train.scan_sam2 import PanoScanSAM2, ScanSAM2
 
 StateDict = dict[str, Tensor]
 

@@ -11,7 +11,7 @@ import torch
 from sam2.modeling.sam2_utils import LayerNorm2d
 from torch import nn
 
-from train.config import OptimSettings
+from panoforge.train.config import OptimSettings
 
 ENCODER = "image_encoder."
 TRUNK = "image_encoder.trunk."

@@ -1,6 +1,6 @@
 """What the model makes of a training clip, as one picture: frames in columns, the truth above, the prediction below.
 
-Each object has its colour (`pano.pictures`); the model gets one click in the first frame, as in validation, and the
+Each object has its colour (`panoforge.core.pictures`); the model gets one click in the first frame, as in validation, and the
 random generators are left as they were.
 """
 
@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pano.pictures import overlay_ids
-from train.clips import IMAGENET_MEAN, IMAGENET_STD
-from train.scan_sam2 import ScanSAM2
+from panoforge.core.pictures import overlay_ids
+from panoforge.train.clips import IMAGENET_MEAN, IMAGENET_STD
+from panoforge.train.scan_sam2 import ScanSAM2
 
 MAX_FRAMES = 8
 SIDE_PX = 192  # of a frame in the picture

@@ -14,8 +14,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from pano.scan import ScanSpec, random_yaw0_deg, scan_grid
-from train.config import ClipSettings
+from panoforge.core.scan import ScanSpec, random_yaw0_deg, scan_grid
+from panoforge.train.config import ClipSettings
 
 ORDER_LANE, CLIP_LANE, PROMPT_LANE, NOISE_LANE, SOURCE_LANE, CLICK_LANE, WARP_LANE = range(7)  # random streams of a seed
 
@@ -35,7 +35,7 @@ class ClipPlan:
     fov_deg: float
     object_seed: int
     colour_seed: int
-    tilt_deg: float = 0.0  # train.warp
+    tilt_deg: float = 0.0  # panoforge.train.warp
     tilt_towards_deg: float = 0.0
     rotate_deg: float = 0.0
     shear_deg: float = 0.0

@@ -14,15 +14,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pano.errors import UsageError
-from pano.runlog import hardware, versions
-from pano.shards.read import Dataset
-from pano.storage import storage_errors, write_bytes_atomic
-from train.config import TrainConfig
-from train.world import World
+from panoforge.core.errors import UsageError
+from panoforge.core.runlog import hardware, versions
+from panoforge.core.shards.read import Dataset
+from panoforge.core.storage import storage_errors, write_bytes_atomic
+from panoforge.train.config import TrainConfig
+from panoforge.train.world import World
 
 if TYPE_CHECKING:
-    from train.trainer import Trainer
+    from panoforge.train.trainer import Trainer
 
 TRAIN_FILE = "train.json"
 SMOKE_TEST_CLIPS = 10_000  # fewer clips than this teach a random network nothing that a report could call a model
@@ -32,7 +32,7 @@ def run_training(config: TrainConfig, dataset: Path, out: Path) -> Path:
     """Train on `dataset` into `out`; gives the path of the exported weights (official format). Under torchrun or Ray
     Train this is one rank; otherwise `devices` > 1 starts that many processes here."""
     if config.devices > 1 and "RANK" not in os.environ:
-        from train.launch import launch
+        from panoforge.train.launch import launch
 
         return launch(config, dataset, out)
     return train_rank(config, dataset, out, World.detect())
@@ -48,15 +48,15 @@ def train_rank(config: TrainConfig, dataset: Path, out: Path, world: World) -> P
     with storage_errors(out):
         (out / "checkpoints").mkdir(parents=True, exist_ok=True)
     if config.wandb:
-        from train.log import import_wandb
+        from panoforge.train.log import import_wandb
 
         import_wandb()
-    from train import checkpoints  # torch, after all that can be refused without it
-    from train.loader import ClipSource
-    from train.log import RunLog
-    from train.model import build_model, state_dict_sha256
-    from train.trainer import Trainer
-    from train.validate import validation_source
+    from panoforge.train import checkpoints  # torch, after all that can be refused without it
+    from panoforge.train.loader import ClipSource
+    from panoforge.train.log import RunLog
+    from panoforge.train.model import build_model, state_dict_sha256
+    from panoforge.train.trainer import Trainer
+    from panoforge.train.validate import validation_source
 
     device = pick_device(config.device, world.rank_of_node)
     source = ClipSource(data, config)
@@ -134,7 +134,7 @@ def statement(config: TrainConfig, source: str, random: bool, panoramas: int) ->
 
 def write_record(out: Path, trainer: "Trainer", data: Dataset, resumed_at: int, seconds: float) -> None:
     """Commit train.json."""
-    from train.checkpoints import EXPORT, sidecar
+    from panoforge.train.checkpoints import EXPORT, sidecar
 
     config, weights = trainer.config, trainer.weights
     record = {

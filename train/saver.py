@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from train import checkpoints
+from panoforge.train import checkpoints
 
 
 class Saver:

@@ -7,9 +7,9 @@ differs in five places, each tested against upstream:
   `freeze_image_encoder` leaves it in train mode, so DropPath keeps dropping blocks of a network that cannot adapt.
 - A box prompt on a conditioning frame where the object is absent becomes no prompt (two padding points). Upstream
   hands SAM the box [W, H, −1, −1] of an empty mask (facebookresearch/sam2#470), and objects do leave a scan.
-- A batch of panoramas with clicks (train.clicks) is prompted by them, with probability `sphere_click`; never when it is 0.
-- Masks are handed to the loss at the decoder's quarter resolution and enlarged there (train.mask_loss), the last frame is not
-  encoded into a memory that nobody will read, and the memory attention's dropout keeps less (train.lean). All three change
+- A batch of panoramas with clicks (panoforge.train.clicks) is prompted by them, with probability `sphere_click`; never when it is 0.
+- Masks are handed to the loss at the decoder's quarter resolution and enlarged there (panoforge.train.mask_loss), the last frame is not
+  encoded into a memory that nobody will read, and the memory attention's dropout keeps less (panoforge.train.lean). All three change
   what is kept and computed, not what is learnt.
 
 The memory encoder keeps only its inputs and is run again in the backward pass: a fifth of the memory for little time. With
@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from training.model.sam2 import SAM2Train
 
-from train.clicks import click_prompt, clicks_of, prompted_frames
-from train.lean import keep_less
-from train.panosam2.parts import PanoParts
+from panoforge.train.clicks import click_prompt, clicks_of, prompted_frames
+from panoforge.train.lean import keep_less
+from panoforge.train.panosam2.parts import PanoParts
 
 Encoded = dict[str, Any]  # what ImageEncoder gives: vision_features, vision_pos_enc, backbone_fpn (three levels, fine first)
 
@@ -148,7 +148,7 @@ def compile_parts(model: ScanSAM2) -> None:
 
 
 class PanoScanSAM2(PanoParts, ScanSAM2):
-    """ScanSAM2 with PanoSAM2's parts (`train.panosam2.parts.add_parts` makes them)."""
+    """ScanSAM2 with PanoSAM2's parts (`panoforge.train.panosam2.parts.add_parts` makes them)."""
 
     forward_image = ScanSAM2.forward_image  # which projects, and there the parts come in
 

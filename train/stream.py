@@ -1,10 +1,10 @@
-"""A stream of samples through torch's DataLoader: worker processes build batches, in the order of `pano.shards.order`.
+"""A stream of samples through torch's DataLoader: worker processes build batches, in the order of `panoforge.core.shards.order`.
 
     loader = StreamLoader(dataset, build=to_tensors, collate=torch.stack, batch_size=4, workers=8, rank=rank, num_ranks=world)
     for batch in loader:
         train(batch); state = loader.state_dict()
 
-Threads (`train.loader`) do for panoramas, whose decoding lets go of Python's lock; this is for work that does not. Worker w
+Threads (`panoforge.train.loader`) do for panoramas, whose decoding lets go of Python's lock; this is for work that does not. Worker w
 builds batches w, w + W, … of its rank, which is how DataLoader asks for them, so the order is that of one process for any
 number of workers. The state is arithmetic on the number of batches taken: no worker is asked for it, and what was built
 ahead of it is built again.
@@ -17,11 +17,11 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from pano.parallel import prefetched
-from pano.shards.cache import ShardCache
-from pano.shards.order import ENDLESS, Shuffle, batch, batches_of_worker, positions_of_rank
-from pano.shards.read import Dataset
-from pano.shards.stream import Item, Line
+from panoforge.core.parallel import prefetched
+from panoforge.core.shards.cache import ShardCache
+from panoforge.core.shards.order import ENDLESS, Shuffle, batch, batches_of_worker, positions_of_rank
+from panoforge.core.shards.read import Dataset
+from panoforge.core.shards.stream import Item, Line
 
 Built = TypeVar("Built")
 Batch = TypeVar("Batch")

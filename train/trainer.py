@@ -18,20 +18,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pano.errors import UserError
-from train import checkpoints
-from train.config import TrainConfig
-from train.loader import ClipSource
-from train.log import RunLog
-from train.loss import LOSS_NAMES, build_loss
-from train.model import StateDict, Weights
-from train.optim import build_optimizer, lr_scale, set_learning_rates
-from train.pictures import picture
-from train.plan import noise_seed, prompt_rng
-from train.saver import Saver
-from train.scan_sam2 import Encoded, ScanSAM2, compile_parts, recompute_activations
-from train.validate import validate
-from train.world import World
+from panoforge.core.errors import UserError
+from panoforge.train import checkpoints
+from panoforge.train.config import TrainConfig
+from panoforge.train.loader import ClipSource
+from panoforge.train.log import RunLog
+from panoforge.train.loss import LOSS_NAMES, build_loss
+from panoforge.train.model import StateDict, Weights
+from panoforge.train.optim import build_optimizer, lr_scale, set_learning_rates
+from panoforge.train.pictures import picture
+from panoforge.train.plan import noise_seed, prompt_rng
+from panoforge.train.saver import Saver
+from panoforge.train.scan_sam2 import Encoded, ScanSAM2, compile_parts, recompute_activations
+from panoforge.train.validate import validate
+from panoforge.train.world import World
 
 
 class TrainingError(UserError):

@@ -14,9 +14,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from pano.sphere import View, view_rotation
-from pano.views import WrappedPanorama, sample_directions, sample_view
-from train.plan import ClipPlan
+from panoforge.core.sphere import View, view_rotation
+from panoforge.core.views import WrappedPanorama, sample_directions, sample_view
+from panoforge.train.plan import ClipPlan
 
 Floats = NDArray[np.float64]
 

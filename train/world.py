@@ -19,7 +19,7 @@ from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any, Self
 
-from pano.errors import UserError
+from panoforge.core.errors import UserError
 
 if TYPE_CHECKING:
     import torch

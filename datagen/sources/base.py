@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from datagen.config import SceneJob
-from datagen.sources.settings import AnySource
+from panoforge.datagen.config import SceneJob
+from panoforge.datagen.sources.settings import AnySource
 
 
 class SceneFailed(Exception):
@@ -64,7 +64,7 @@ MODULES = {
 
 def make_scene(job: SceneJob, source: AnySource, seed: int) -> Scene:
     """Make the scene of `job` with `seed`. Raises SceneFailed when this seed makes none."""
-    module = import_module(f"datagen.sources.{MODULES[job.source]}")  # imports bpy and generators: in a render process only
+    module = import_module(f"panoforge.datagen.sources.{MODULES[job.source]}")  # imports bpy and generators: in a render process only
     function: SceneSource = module.make_scene
     return function(job, source, seed)
 

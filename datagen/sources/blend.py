@@ -11,12 +11,12 @@ from pathlib import Path
 import bpy
 import numpy as np
 
-from datagen.categories import Categories
-from datagen.config import SceneJob
-from datagen.geometry import RENDERABLE
-from datagen.sources.base import Region, Scene, Thing
-from datagen.sources.settings import BlendSource
-from pano.errors import UserError
+from panoforge.core.errors import UserError
+from panoforge.datagen.categories import Categories
+from panoforge.datagen.config import SceneJob
+from panoforge.datagen.geometry import RENDERABLE
+from panoforge.datagen.sources.base import Region, Scene, Thing
+from panoforge.datagen.sources.settings import BlendSource
 
 
 class UnusableBlend(UserError):

@@ -22,13 +22,13 @@ import bpy
 import numpy as np
 from mathutils import Vector
 
-from datagen.categories import Categories
-from datagen.config import SceneJob
-from datagen.geometry import RENDERABLE
-from datagen.sources.base import Region, Scene, SceneFailed, Thing
-from datagen.sources.blend import bounds, open_blend
-from datagen.sources.settings import Infinigen1Source
-from pano.errors import UserError
+from panoforge.core.errors import UserError
+from panoforge.datagen.categories import Categories
+from panoforge.datagen.config import SceneJob
+from panoforge.datagen.geometry import RENDERABLE
+from panoforge.datagen.sources.base import Region, Scene, SceneFailed, Thing
+from panoforge.datagen.sources.blend import bounds, open_blend
+from panoforge.datagen.sources.settings import Infinigen1Source
 
 DEFAULT_CONFIGS = {
     "indoors": ("fast_solve.gin", "singleroom.gin"),

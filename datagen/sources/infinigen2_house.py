@@ -9,11 +9,11 @@ from importlib.metadata import version
 
 import numpy as np
 
-from datagen import defects
-from datagen.config import SceneJob
-from datagen.sources.base import Region, Scene, SceneFailed, describe
-from datagen.sources.infinigen2_rooms import WALL_MARGIN_M, things_of
-from datagen.sources.settings import HouseSource
+from panoforge.datagen import defects
+from panoforge.datagen.config import SceneJob
+from panoforge.datagen.sources.base import Region, Scene, SceneFailed, describe
+from panoforge.datagen.sources.infinigen2_rooms import WALL_MARGIN_M, things_of
+from panoforge.datagen.sources.settings import HouseSource
 
 
 def make_scene(job: SceneJob, source: HouseSource, seed: int) -> Scene:

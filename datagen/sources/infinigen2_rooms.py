@@ -10,11 +10,11 @@ from importlib.metadata import version
 import bpy
 import numpy as np
 
-from datagen import defects
-from datagen.categories import Categories
-from datagen.config import SceneJob
-from datagen.sources.base import Region, Scene, SceneFailed, Thing, describe
-from datagen.sources.settings import RoomsSource
+from panoforge.datagen import defects
+from panoforge.datagen.categories import Categories
+from panoforge.datagen.config import SceneJob
+from panoforge.datagen.sources.base import Region, Scene, SceneFailed, Thing, describe
+from panoforge.datagen.sources.settings import RoomsSource
 
 WALL_MARGIN_M = 0.3
 

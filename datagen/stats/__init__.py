@@ -12,7 +12,7 @@ Modules: `model` (what report.json holds), `tables` (from the index), `pixels` (
 `collect` (the pass over the dataset).
 """
 
-from datagen.stats.collect import Prices, dataset_statistics, write_report
-from datagen.stats.model import DatasetStats
+from panoforge.datagen.stats.collect import Prices, dataset_statistics, write_report
+from panoforge.datagen.stats.model import DatasetStats
 
 __all__ = ["DatasetStats", "Prices", "dataset_statistics", "write_report"]

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from datagen.stats.model import Category, CoOccurrence, Distribution, Histogram, PixelStats
-from pano.pictures import HEAT, INK, MUTED, SERIES, chart_svg
-from pano.report import Chart, count, number, percent
+from panoforge.core.pictures import HEAT, INK, MUTED, SERIES, chart_svg
+from panoforge.core.report import Chart, count, number, percent
+from panoforge.datagen.stats.model import Category, CoOccurrence, Distribution, Histogram, PixelStats
 
 WHOLE_UNITS = ("instances", "objects")
 

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from datagen.stats.model import Cost, DatasetStats, RunFacts, StageTime
-from datagen.stats.page import build_report
-from datagen.stats.pixels import PixelTotals, SampleView, Thumbnails, find_duplicates, look_at, pixel_statistics
-from datagen.stats.tables import index_statistics
-from pano.errors import DataError
-from pano.progress import Progress
-from pano.report import write_report as write_page
-from pano.runlog import read_run
-from pano.shards.read import Dataset
-from pano.storage import write_bytes_atomic
-from pano.store import Location
+from panoforge.core.errors import DataError
+from panoforge.core.progress import Progress
+from panoforge.core.report import write_report as write_page
+from panoforge.core.runlog import read_run
+from panoforge.core.shards.read import Dataset
+from panoforge.core.storage import write_bytes_atomic
+from panoforge.core.store import Location
+from panoforge.datagen.stats.model import Cost, DatasetStats, RunFacts, StageTime
+from panoforge.datagen.stats.page import build_report
+from panoforge.datagen.stats.pixels import PixelTotals, SampleView, Thumbnails, find_duplicates, look_at, pixel_statistics
+from panoforge.datagen.stats.tables import index_statistics
 
 GALLERY = 24
 

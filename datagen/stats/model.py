@@ -6,7 +6,7 @@ they are. An *object* is an instance without the flag `structure` (walls, floor,
 
 from typing import Literal
 
-from pano.sample import Record
+from panoforge.core.sample import Record
 
 
 class Histogram(Record):

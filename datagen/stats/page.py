@@ -1,10 +1,7 @@
-"""The statistics page: `DatasetStats` and thumbnails → `pano.report.Report`."""
+"""The statistics page: `DatasetStats` and thumbnails → `panoforge.core.report.Report`."""
 
-from datagen.stats import charts
-from datagen.stats.model import Category, Cost, DatasetStats, IndexStats, RunFacts
-from datagen.stats.pixels import IDS_LAYER, Thumbnails
-from pano import __version__
-from pano.report import (
+from panoforge.core import __version__
+from panoforge.core.report import (
     Banner,
     Bar,
     Block,
@@ -27,6 +24,9 @@ from pano.report import (
     plural,
     size,
 )
+from panoforge.datagen.stats import charts
+from panoforge.datagen.stats.model import Category, Cost, DatasetStats, IndexStats, RunFacts
+from panoforge.datagen.stats.pixels import IDS_LAYER, Thumbnails
 
 # What others publish of theirs, with where it is written.
 PUBLISHED: tuple[tuple[str, str, str, str, str, str, str], ...] = (

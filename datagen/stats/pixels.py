@@ -11,15 +11,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datagen.stats.model import Duplicates, Histogram, Latitude, PixelStats
-from pano.arrays import MAX_PIXELS
-from pano.errors import DataError
-from pano.masks import label_runs
-from pano.pictures import colour_ids, jpeg_uri, overlay_ids, png_uri, shrink_ids, shrink_rgb
-from pano.sample import PRODUCT_OF_SUFFIX, SampleMeta, image_size
-from pano.shards.read import Sample
-from pano.sphere import row_area_sr
-from pano.viewer import Sphere, id_layer
+from panoforge.core.arrays import MAX_PIXELS
+from panoforge.core.errors import DataError
+from panoforge.core.masks import label_runs
+from panoforge.core.pictures import colour_ids, jpeg_uri, overlay_ids, png_uri, shrink_ids, shrink_rgb
+from panoforge.core.sample import PRODUCT_OF_SUFFIX, SampleMeta, image_size
+from panoforge.core.shards.read import Sample
+from panoforge.core.sphere import row_area_sr
+from panoforge.core.viewer import Sphere, id_layer
+from panoforge.datagen.stats.model import Duplicates, Histogram, Latitude, PixelStats
 
 GRID_ROWS, GRID_COLUMNS = 64, 128
 LATITUDE_BANDS = 36

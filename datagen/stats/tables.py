@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
-from datagen.stats.model import Category, CoOccurrence, Distribution, Histogram, IndexStats, Split, Summary
-from pano.shards.read import Dataset
+from panoforge.core.shards.read import Dataset
+from panoforge.datagen.stats.model import Category, CoOccurrence, Distribution, Histogram, IndexStats, Split, Summary
 
 CO_OCCURRENCE_CATEGORIES = 14
 Ints = NDArray[np.int64]

@@ -4,10 +4,10 @@
 A benchmark says where its data come from, what their licence allows and how they lie on disk (`about`, printed when a folder is not
 as expected), and opens a folder as
 
-- `images`   panoramas with instance id maps: the same path as our own datasets (`eval.run`), one `PanoramaItem` each;
-- `videos`   panoramic videos with object masks (`eval.video`): the mask of an object in its first annotated frame is the prompt,
+- `images`   panoramas with instance id maps: the same path as our own datasets (`panoforge.eval.run`), one `PanoramaItem` each;
+- `videos`   panoramic videos with object masks (`panoforge.eval.video`): the mask of an object in its first annotated frame is the prompt,
              J&F of the others the score, as the benchmarks have it; one `VideoItem` each;
-- `tracks`   panoramic videos with boxes (`eval.boxes`): the first box is the prompt, boxes are scored; one `TrackItem` each.
+- `tracks`   panoramic videos with boxes (`panoforge.eval.boxes`): the first box is the prompt, boxes are scored; one `TrackItem` each.
 
 Nothing is downloaded: no benchmark here allows it without its authors' forms or terms. `pano eval CONFIG benchmark=NAME root=DIR`.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pano.errors import DataError
+from panoforge.core.errors import DataError
 
 Rgb = NDArray[np.uint8]
 Labels = NDArray[np.uint16]
@@ -80,7 +80,7 @@ class Benchmark:
 
 def get_benchmark(name: str) -> Benchmark:
     """The benchmark called `name` (config validation has already refused unknown names)."""
-    from eval.benchmarks import folder, hunyuanworld, leader360v, panovos, pavsod, stanford2d3d, structured3d, vots360
+    from panoforge.eval.benchmarks import folder, hunyuanworld, leader360v, panovos, pavsod, stanford2d3d, structured3d, vots360
 
     modules = (folder, hunyuanworld, leader360v, panovos, pavsod, stanford2d3d, structured3d, vots360)
     return {benchmark.name: benchmark for module in modules for benchmark in module.BENCHMARKS}[name]

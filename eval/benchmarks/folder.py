@@ -5,10 +5,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eval.benchmarks import Benchmark, Labels, PanoramaItem, Rgb
-from eval.benchmarks.idmaps import coco_masks, images_in, read_idmap, stack_masks
-from pano.errors import DataError
-from train.sources.files import found_in, read_image, read_json
+from panoforge.core.errors import DataError
+from panoforge.eval.benchmarks import Benchmark, Labels, PanoramaItem, Rgb
+from panoforge.eval.benchmarks.idmaps import coco_masks, images_in, read_idmap, stack_masks
+from panoforge.train.sources.files import found_in, read_image, read_json
 
 COCO = "annotations.json"
 

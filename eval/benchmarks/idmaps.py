@@ -1,5 +1,5 @@
 """Instance maps in the forms in which people keep them, as dense uint16 id maps: grey PNG, palette PNG, colour PNG, one file per
-instance, COCO JSON. All ways lead through `pano.masks.dense_ids`; where masks overlap, the smaller one is on top, so that nothing
+instance, COCO JSON. All ways lead through `panoforge.core.masks.dense_ids`; where masks overlap, the smaller one is on top, so that nothing
 is hidden whole by what it stands on.
 """
 
@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pano.errors import DataError
-from pano.masks import dense_ids
-from train.sources.files import MAX_IMAGE_BYTES, check_pixels, fill_runs, read_bytes, run_counts
+from panoforge.core.errors import DataError
+from panoforge.core.masks import dense_ids
+from panoforge.train.sources.files import MAX_IMAGE_BYTES, check_pixels, fill_runs, read_bytes, run_counts
 
 Labels = NDArray[np.uint16]
 IMAGES = (".jpg", ".jpeg", ".png")

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.benchmarks import Benchmark, VideoItem
-from eval.benchmarks.idmaps import fill_polygons
-from pano.errors import DataError
-from train.sources.files import found_in, read_json
+from panoforge.core.errors import DataError
+from panoforge.eval.benchmarks import Benchmark, VideoItem
+from panoforge.eval.benchmarks.idmaps import fill_polygons
+from panoforge.train.sources.files import found_in, read_json
 
 FRAME = re.compile(r"frame_(\d+)\.(png|jpg)")
 

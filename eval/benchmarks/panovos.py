@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from eval.benchmarks import Benchmark, VideoItem
-from eval.benchmarks.idmaps import images_in
-from pano.errors import DataError
-from train.sources.vos import Video, find_videos, read_masks
+from panoforge.core.errors import DataError
+from panoforge.eval.benchmarks import Benchmark, VideoItem
+from panoforge.eval.benchmarks.idmaps import images_in
+from panoforge.train.sources.vos import Video, find_videos, read_masks
 
 
 def open_videos(root: Path, split: str | None) -> Sequence[VideoItem]:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.benchmarks import Benchmark, Labels, PanoramaItem, Rgb
-from eval.benchmarks.idmaps import read_idmap
-from pano.errors import DataError
-from train.sources.files import found_in, read_image, read_json
+from panoforge.core.errors import DataError
+from panoforge.eval.benchmarks import Benchmark, Labels, PanoramaItem, Rgb
+from panoforge.eval.benchmarks.idmaps import read_idmap
+from panoforge.train.sources.files import found_in, read_image, read_json
 
 MISSING = 0x0D0D0D
 TABLE = "semantic_labels.json"
@@ -34,7 +34,7 @@ def open_areas(root: Path, split: str | None) -> Sequence[PanoramaItem]:
             labels = area / "pano" / "semantic" / image.name.replace("_rgb.png", "_semantic.png")
             items.append(PanoramaItem(f"{area.name}_{image.name.removesuffix('_rgb.png')}", partial(_read, image, labels, names)))
     if not items:
-        raise DataError(f"{areas[0]}: expected pano/rgb/*_rgb.png with pano/semantic/*_semantic.png; found {found_in(areas[0])}")
+        raise DataError(f"{areas[0]}: expected core/rgb/*_rgb.png with core/semantic/*_semantic.png; found {found_in(areas[0])}")
     return items
 
 

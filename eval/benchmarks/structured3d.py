@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from eval.benchmarks import Benchmark, PanoramaItem
-from eval.benchmarks.folder import read_pair
-from pano.errors import DataError
-from train.sources.files import found_in
+from panoforge.core.errors import DataError
+from panoforge.eval.benchmarks import Benchmark, PanoramaItem
+from panoforge.eval.benchmarks.folder import read_pair
+from panoforge.train.sources.files import found_in
 
 BACKGROUND = 65535
 

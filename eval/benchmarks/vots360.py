@@ -2,7 +2,7 @@
 
 `360vos` is videos with binary masks, `360vot` videos with bounding fields of view and boxes in label.json: there the prompt is
 the box of the first frame that has the object, and what is scored are the boxes around the masks. Their number and the toolkit's
-numbers: `eval.metrics.tracking`, `eval.metrics.bfov`.
+numbers: `panoforge.eval.metrics.tracking`, `panoforge.eval.metrics.bfov`.
 """
 
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.benchmarks import Benchmark, TrackItem, VideoItem
-from eval.benchmarks.idmaps import images_in
-from eval.benchmarks.panovos import video_item
-from pano.errors import DataError
-from train.sources.files import found_in, read_json
-from train.sources.vos import find_videos
+from panoforge.core.errors import DataError
+from panoforge.eval.benchmarks import Benchmark, TrackItem, VideoItem
+from panoforge.eval.benchmarks.idmaps import images_in
+from panoforge.eval.benchmarks.panovos import video_item
+from panoforge.train.sources.files import found_in, read_json
+from panoforge.train.sources.vos import find_videos
 
 LEAKAGE = ("97 of the 170 training clips of 360VOS are test clips of 360VOT, and 5 more come from the same videos: a model "
            "trained on the one must not be scored on the other.")
@@ -28,7 +28,7 @@ def open_videos(root: Path, split: str | None) -> Sequence[VideoItem]:
 
 
 def open_tracks(root: Path, split: str | None = None) -> Sequence[TrackItem]:
-    """The sequences of 360VOT, for `eval.metrics.tracking`."""
+    """The sequences of 360VOT, for `panoforge.eval.metrics.tracking`."""
     folder = root / split if split else root
     sequences = sorted(p for p in folder.iterdir() if (p / "label.json").is_file()) if folder.is_dir() else []
     if not sequences:

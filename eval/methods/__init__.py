@@ -2,21 +2,21 @@
 
 A method turns a panorama's size and the config into a tuple of projections, in the order in which a video model should
 see them, and says whether they are one video or so many single images. All the rest (sampling, prompts, prediction,
-merging) is the same for all methods, in `eval.segment`: what differs between two rows of the score table is this.
+merging) is the same for all methods, in `panoforge.eval.segment`: what differs between two rows of the score table is this.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from eval.config import EvalConfig, ZoomConfig
-from eval.frames import Projection
+from panoforge.eval.config import EvalConfig, ZoomConfig
+from panoforge.eval.frames import Projection
 
 
 @dataclass(frozen=True)
 class Plan:
     """The frames of a method over one panorama size. `video`: masks propagate from frame to frame; otherwise every
     frame is its own image and only frames that see a click say anything. `bidirectional`: a video is also run backwards, and
-    what both runs say is merged. `zoom`: every instance is looked at again (`eval.zoom`), in views of `zoom_size_px`."""
+    what both runs say is merged. `zoom`: every instance is looked at again (`panoforge.eval.zoom`), in views of `zoom_size_px`."""
 
     projections: tuple[Projection, ...]
     video: bool
@@ -36,6 +36,6 @@ class Method:
 
 def get_method(name: str) -> Method:
     """The method called `name` (config validation has already refused unknown names)."""
-    from eval.methods import direct, patches, scan
+    from panoforge.eval.methods import direct, patches, scan
 
     return {method.name: method for module in (direct, patches, scan) for method in module.METHODS}[name]

@@ -1,9 +1,9 @@
 """`direct`: the whole panorama resized into the model as one picture. The baseline that everything is measured against.
 `direct_pad` does the same with black bars above and below, so that shapes keep their proportions."""
 
-from eval.config import EvalConfig
-from eval.frames import ErpFrame
-from eval.methods import Method, Plan
+from panoforge.eval.config import EvalConfig
+from panoforge.eval.frames import ErpFrame
+from panoforge.eval.methods import Method, Plan
 
 
 def plan_direct(width: int, height: int, config: EvalConfig) -> Plan:

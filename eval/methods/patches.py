@@ -1,10 +1,10 @@
 """Pieces of the panorama that are not a scan: `erp_patches`, square windows slid over the equirectangular picture itself (its
 distortion stays, its seam does not), and `cubemap`, the six faces of a cube, each a picture of its own."""
 
-from eval.config import EvalConfig
-from eval.frames import ErpFrame, PerspectiveFrame
-from eval.methods import Method, Plan
-from pano.sphere import View
+from panoforge.core.sphere import View
+from panoforge.eval.config import EvalConfig
+from panoforge.eval.frames import ErpFrame, PerspectiveFrame
+from panoforge.eval.methods import Method, Plan
 
 
 def plan_erp_patches(width: int, height: int, config: EvalConfig) -> Plan:

@@ -14,8 +14,8 @@ Mode `official` is the toolkit (HuajianUP/360VOT, `eval/sphiou.py`, after Dai et
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eval.metrics.boundary import Mode
-from eval.metrics.tracking import DEGREES, OVERLAPS, centre_angle_deg, scored_frames, shares
+from panoforge.eval.metrics.boundary import Mode
+from panoforge.eval.metrics.tracking import DEGREES, OVERLAPS, centre_angle_deg, scored_frames, shares
 
 Floats = NDArray[np.float64]
 

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from eval.metrics.crops import Crop, crop_bits, crop_instances, crop_mask
+from panoforge.eval.metrics.crops import Crop, crop_bits, crop_instances, crop_mask
 
 if TYPE_CHECKING:
-    from eval.merge import Masks
+    from panoforge.eval.merge import Masks
 
 Mode = Literal["official", "seam-aware"]
 TOLERANCE = 0.008  # of the image diagonal; a tolerance of 1 or more is a number of pixels
@@ -148,6 +148,6 @@ def _share(row: Ints, hit: Bools, row_weight: NDArray[np.float64] | None) -> flo
 
 def j_and_f(predicted: Bools, true: Bools, mode: Mode = "seam-aware") -> float:
     """J&F of two bool H×W masks: the mean of region similarity and boundary F."""
-    from eval.metrics.region import jaccard
+    from panoforge.eval.metrics.region import jaccard
 
     return (jaccard(predicted, true) + boundary_f(predicted, true, mode)) / 2

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pano.masks import label_runs
-from pano.sphere import row_cos_lat
+from panoforge.core.masks import label_runs
+from panoforge.core.sphere import row_cos_lat
 
 if TYPE_CHECKING:  # it loads torch, which a comparison of results has no use for
-    from eval.merge import Masks
+    from panoforge.eval.merge import Masks
 
 Counts = NDArray[np.int64]
 

@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.metrics.boundary import TOLERANCE, Bools, f_measure, match_boundaries
-from eval.metrics.crops import crop_mask
-from pano.sphere import row_area_sr
+from panoforge.core.sphere import row_area_sr
+from panoforge.eval.metrics.boundary import TOLERANCE, Bools, f_measure, match_boundaries
+from panoforge.eval.metrics.crops import crop_mask
 
 SphereMode = Literal["official", "official-sin", "seam-aware"]
 

@@ -2,7 +2,7 @@
 
 Takes one sequence: boxes (N, 4) as x1, y1, w, h in pixels of a panorama `width` wide, of prediction and truth, frame by
 frame; gives a curve over thresholds. `score_of` makes the number in the tables of it (the mean of a curve, or its value at 20
-pixels or 3°); a benchmark is the mean over sequences. Bounding fields of view are in `eval.metrics.bfov`.
+pixels or 3°); a benchmark is the mean over sequences. Bounding fields of view are in `panoforge.eval.metrics.bfov`.
 
 Mode `seam-aware`: columns are a circle, boxes that share an arc overlap by it, frames without the object are left out. Mode
 `official` is the toolkit of HuajianUP/360VOT (`eval/OPEBenchmark_360VOT.py`) with what it does unasked:
@@ -18,8 +18,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eval.metrics.boundary import Mode
-from pano.sphere import angle_between, lonlat_to_direction, pixel_to_lonlat
+from panoforge.core.sphere import angle_between, lonlat_to_direction, pixel_to_lonlat
+from panoforge.eval.metrics.boundary import Mode
 
 Floats = NDArray[np.float64]
 Curve = Literal["success", "precision", "normalised precision", "angle"]

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from eval.merge import FrameLogits
-from eval.predictors import FrameInput, ObjectPrompt
+from panoforge.eval.merge import FrameLogits
+from panoforge.eval.predictors import FrameInput, ObjectPrompt
 
 LOGIT = 10.0
 

@@ -9,8 +9,8 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
-from pano import __version__
-from pano.viewer import viewer_script, viewer_style
+from panoforge.core import __version__
+from panoforge.core.viewer import viewer_script, viewer_style
 
 _HERE = Path(__file__).parent
 

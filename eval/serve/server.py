@@ -22,10 +22,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
-from eval.segmenter import SphereClick
-from eval.serve.page import render_page, security_policy
-from eval.serve.session import Session
-from pano.errors import UsageError, UserError
+from panoforge.core.errors import UsageError, UserError
+from panoforge.eval.segmenter import SphereClick
+from panoforge.eval.serve.page import render_page, security_policy
+from panoforge.eval.serve.session import Session
 
 DEFAULT_PORT = 8360
 MAX_JSON_BYTES = 10_000

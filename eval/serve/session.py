@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.segment_image import Loaded, Result, coco_json, decode_panorama, mask_png, overlay_jpg, read_panorama, stack
-from eval.segmenter import Segmenter, SphereClick
-from pano.errors import UsageError
-from pano.export.videos import MAX_PALETTE_IDS
-from pano.pictures import jpeg_uri, shrink_ids, shrink_rgb
-from pano.sphere import row_area_sr
-from pano.viewer import Point, PointLayer, id_layer
+from panoforge.core.errors import UsageError
+from panoforge.core.export.videos import MAX_PALETTE_IDS
+from panoforge.core.pictures import jpeg_uri, shrink_ids, shrink_rgb
+from panoforge.core.sphere import row_area_sr
+from panoforge.core.viewer import Point, PointLayer, id_layer
+from panoforge.eval.segment_image import Loaded, Result, coco_json, decode_panorama, mask_png, overlay_jpg, read_panorama, stack
+from panoforge.eval.segmenter import Segmenter, SphereClick
 
 PICTURE_WIDTH, MASK_WIDTH = 3072, 1536  # what the browser gets to see; masks are computed and saved at full size
 MAX_UNDO, MAX_CLICKS = 500, 64

@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.config import LimitsConfig, RayConfig, RenderJobConfig
-from cluster.ledger import Ledger
-from pano.staged import list_staged, read_staged
+from panoforge.cluster.config import LimitsConfig, RayConfig, RenderJobConfig
+from panoforge.cluster.ledger import Ledger
+from panoforge.core.staged import list_staged, read_staged
 
 ROOT = Path(__file__).parents[2]
 LIMITS = LimitsConfig(scene_timeout_s=60, no_progress_s=30, min_free_gb=0)
@@ -48,7 +48,7 @@ class Chaos:
         """The heart of every chaos test: accepted panoramas are the job's list less what was given up with a reason, each
         once and whole; nobody is left running, nothing half-written is left lying, and Ray has all its resources back (or is
         gone itself, where it was the run's own)."""
-        from datagen.config import plan_scenes
+        from panoforge.datagen.config import plan_scenes
 
         jobs = plan_scenes(self.job(scenes, cameras_per_scene=cameras))
         expected = sorted(job.sample_key(c) for job in jobs if job.index not in failed | rejected for c in range(cameras))

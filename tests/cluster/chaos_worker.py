@@ -1,4 +1,4 @@
-"""A worker as `datagen.worker` defines one, that makes synthetic panoramas in a moment and misbehaves on demand.
+"""A worker as `panoforge.datagen.worker` defines one, that makes synthetic panoramas in a moment and misbehaves on demand.
 
 `CHAOS` names a folder with `plan.json`: scene index → list of what its attempts do, one after the other; the last entry
 is for all further attempts, and `ok` is what scenes do that are not named. Each start leaves a file in `CHAOS/calls`.
@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from datagen.worker import Panorama, Rejection, SceneRequest, SceneResult, read_request, write_result
+from panoforge.datagen.worker import Panorama, Rejection, SceneRequest, SceneResult, read_request, write_result
 
 WIDTH = 64
 
@@ -23,9 +23,9 @@ def make(request: SceneRequest, camera: int, *, black: bool = False) -> Panorama
     import numpy as np  # here, because a worker that is to fail need not wait for imports that take a second
     import synthetic
 
-    from pano.masks import dense_ids
-    from pano.sample import InstanceLabel, Pose, SampleMeta, instance_table
-    from pano.staged import write_staged
+    from panoforge.core.masks import dense_ids
+    from panoforge.core.sample import InstanceLabel, Pose, SampleMeta, instance_table
+    from panoforge.core.staged import write_staged
 
     rng = np.random.default_rng([request.scene.seeds[0], camera])
     rgb, labels = synthetic.caps(rng, WIDTH, 6)

@@ -8,11 +8,11 @@ import sys
 import pytest
 from chaos_runs import LIMITS, done, orphans, wait_for
 
-from cluster.config import PackingConfig, RayConfig
-from cluster.policy import Fault
-from cluster.runner import render
-from pano.shards.layout import read_manifest
-from pano.shards.write import PackOptions, pack
+from panoforge.cluster.config import PackingConfig, RayConfig
+from panoforge.cluster.policy import Fault
+from panoforge.cluster.runner import render
+from panoforge.core.shards.layout import read_manifest
+from panoforge.core.shards.write import PackOptions, pack
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
@@ -50,7 +50,7 @@ def test_drivers_come_and_go(chaos, tmp_path):
     chaos.plan({2: ["gate a"], 3: ["gate a"], 10: ["gate b"], 11: ["gate b"]})
     file = tmp_path / "job.yaml"
     file.write_text(chaos.job(12).model_dump_json())
-    command = [sys.executable, "-m", "pano.cli", "render", str(file)]
+    command = [sys.executable, "-m", "panoforge.core.cli", "render", str(file)]
 
     first = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     wait_for(lambda: len(done(chaos)) >= 1)

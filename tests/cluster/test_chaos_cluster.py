@@ -11,10 +11,10 @@ import psutil
 import pytest
 from chaos_runs import assert_resources_are_returned, done, orphans, wait_for
 
-from cluster.config import RayConfig
-from cluster.policy import Fault
-from cluster.ray_session import patiently, ray_session
-from cluster.runner import render
+from panoforge.cluster.config import RayConfig
+from panoforge.cluster.policy import Fault
+from panoforge.cluster.ray_session import patiently, ray_session
+from panoforge.cluster.runner import render
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1500)]
 SMALL = {"num_cpus": 1, "object_store_memory": 80 << 20}
@@ -123,7 +123,7 @@ def test_the_head_is_lost(chaos, tmp_path, what):
     file.write_text(chaos.job(20).model_dump_json())
 
     def command(address: str) -> list[str]:
-        return [sys.executable, "-m", "pano.cli", "render", str(file), f"ray.address={address}"]
+        return [sys.executable, "-m", "panoforge.core.cli", "render", str(file), f"ray.address={address}"]
 
     head = {"num_cpus": 0, "object_store_memory": 80 << 20}
     with cluster_of(head, SMALL, SMALL) as (cluster, _):

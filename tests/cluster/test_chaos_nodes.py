@@ -8,10 +8,10 @@ import pytest
 from chaos_runs import assert_resources_are_returned, done, orphans, wait_for
 from test_chaos_cluster import SMALL, add_node, cluster_of, faults
 
-from cluster.config import RayConfig
-from cluster.policy import Fault
-from cluster.ray_session import ray_session
-from cluster.runner import render
+from panoforge.cluster.config import RayConfig
+from panoforge.cluster.policy import Fault
+from panoforge.cluster.ray_session import ray_session
+from panoforge.cluster.runner import render
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 ROOM_GB = 3.0  # that a scene may take before Ray steps in

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import doctor
+from panoforge.cluster import doctor
 
 
 @pytest.mark.ray

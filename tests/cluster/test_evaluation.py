@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import synthetic
 
-from cluster.config import EvalJobConfig, RayConfig
-from cluster.evaluation import _on_node, chunks, evaluator
-from cluster.stages import eval_stage
-from eval.config import EvalConfig
-from eval.run import EvalJob, run_evaluation
-from pano.errors import DataError
-from pano.storage import write_bytes_atomic
+from panoforge.cluster.config import EvalJobConfig, RayConfig
+from panoforge.cluster.evaluation import _on_node, chunks, evaluator
+from panoforge.cluster.stages import eval_stage
+from panoforge.core.errors import DataError
+from panoforge.core.storage import write_bytes_atomic
+from panoforge.eval.config import EvalConfig
+from panoforge.eval.run import EvalJob, run_evaluation
 
 
 def config(folder: Path, run: str, **changes: object) -> EvalJobConfig:

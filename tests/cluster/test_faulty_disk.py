@@ -13,17 +13,17 @@ from faulty_disk import FaultyDisk, Killed
 from test_ledger import record
 from test_scene_task import task_of
 
-from cluster import scene_task
-from cluster.book import State
-from cluster.ledger import FAN_IN, Ledger
-from cluster.process import ProcessOutcome
-from cluster.runner import _open_book, _tidy
-from cluster.scene_task import WORK, run_scene
-from datagen.worker import SceneResult, read_request, write_result
-from pano.errors import StorageError
-from pano.shards.layout import MANIFEST_NAME
-from pano.shards.verify import verify
-from pano.shards.write import PackOptions, pack, publish
+from panoforge.cluster import scene_task
+from panoforge.cluster.book import State
+from panoforge.cluster.ledger import FAN_IN, Ledger
+from panoforge.cluster.process import ProcessOutcome
+from panoforge.cluster.runner import _open_book, _tidy
+from panoforge.cluster.scene_task import WORK, run_scene
+from panoforge.core.errors import StorageError
+from panoforge.core.shards.layout import MANIFEST_NAME
+from panoforge.core.shards.verify import verify
+from panoforge.core.shards.write import PackOptions, pack, publish
+from panoforge.datagen.worker import SceneResult, read_request, write_result
 
 MODES = ("error", "kill", "power cut")
 LIMIT = 400

@@ -5,18 +5,18 @@ import time
 
 import pytest
 
-from cluster import packer as packer_module
-from cluster.book import Book, State
-from cluster.config import PackingConfig, RayConfig
-from cluster.driver import Driver
-from cluster.packer import Packer
-from cluster.ray_session import ray_session
-from cluster.runner import image_config_sha256, render
-from pano.errors import DataError
-from pano.shards.layout import read_manifest
-from pano.shards.verify import verify
-from pano.shards.write import pack
-from pano.staged import list_staged
+from panoforge.cluster import packer as packer_module
+from panoforge.cluster.book import Book, State
+from panoforge.cluster.config import PackingConfig, RayConfig
+from panoforge.cluster.driver import Driver
+from panoforge.cluster.packer import Packer
+from panoforge.cluster.ray_session import ray_session
+from panoforge.cluster.runner import image_config_sha256, render
+from panoforge.core.errors import DataError
+from panoforge.core.shards.layout import read_manifest
+from panoforge.core.shards.verify import verify
+from panoforge.core.shards.write import pack
+from panoforge.core.staged import list_staged
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 PACKING = PackingConfig(while_rendering=True, every_scenes=2, shard_bytes=20_000, splits={"train": 1.0})

@@ -12,15 +12,15 @@ import psutil
 import pytest
 import synthetic
 
-from cluster.config import PackConfig, RayConfig
-from cluster.packing import RayBuilder, builder
-from cluster.ray_session import ray_session
-from cluster.stages import pack_stage
-from pano.cli import main
-from pano.errors import DataError, UsageError
-from pano.shards.build import BuildTask, build_shard
-from pano.shards.verify import verify
-from pano.shards.write import build_here, pack, publish
+from panoforge.cluster.config import PackConfig, RayConfig
+from panoforge.cluster.packing import RayBuilder, builder
+from panoforge.cluster.ray_session import ray_session
+from panoforge.cluster.stages import pack_stage
+from panoforge.core.cli import main
+from panoforge.core.errors import DataError, UsageError
+from panoforge.core.shards.build import BuildTask, build_shard
+from panoforge.core.shards.verify import verify
+from panoforge.core.shards.write import build_here, pack, publish
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
 
@@ -149,9 +149,9 @@ def test_a_damaged_panorama_is_named_by_the_driver(run, session, tmp_path):
 
 def test_a_task_is_a_value_and_a_build_leaves_no_litter(run, tmp_path):
     """The same task run twice at once (a lost node that comes back) commits one shard."""
-    from pano.shards.plan import Candidate, ShardPlan
-    from pano.shards.tar import sample_length
-    from pano.staged import staged_sizes
+    from panoforge.core.shards.plan import Candidate, ShardPlan
+    from panoforge.core.shards.tar import sample_length
+    from panoforge.core.staged import staged_sizes
 
     sizes = staged_sizes(run / "staged", ["caps-000000-c0"])["caps-000000-c0"]
     plan = ShardPlan("train", 0, (Candidate("caps-000000-c0", "train", sample_length(sizes), str(run / "staged")),))

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from cluster.ray_session import _AGENT_PORTS, patiently
+from panoforge.cluster.ray_session import _AGENT_PORTS, patiently
 
 SLOW = "The current node timed out during startup. This could happen because some of the raylet failed to startup"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.policy import (
+from panoforge.cluster.policy import (
     MAX_FREE,
     RULES,
     Fault,
@@ -13,9 +13,9 @@ from cluster.policy import (
     next_step,
     nodes_to_set_aside,
 )
-from cluster.process import ProcessOutcome
-from datagen.config import RenderConfig
-from datagen.worker import SceneResult
+from panoforge.cluster.process import ProcessOutcome
+from panoforge.datagen.config import RenderConfig
+from panoforge.datagen.worker import SceneResult
 
 N, R, D = Profile.NORMAL, Profile.ROOMY, Profile.DEGRADED
 

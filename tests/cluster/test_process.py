@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from cluster.process import Limits, run_watched, start_child
+from panoforge.cluster.process import Limits, run_watched, start_child
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_children_of_the_worker_die_with_it(watch, session):
 def test_the_worker_dies_with_its_parent(tmp_path):
     """A Ray worker that is killed must not leave Blender behind."""
     worker_code = "import os, time; print(os.getpid()); time.sleep(300)"
-    code = ("import sys; from pathlib import Path; from cluster.process import Limits, run_watched, start_child; "
+    code = ("import sys; from pathlib import Path; from panoforge.cluster.process import Limits, run_watched, start_child; "
             f"log = Path({str(tmp_path / 'l')!r}); command = [sys.executable, '-u', '-c', {worker_code!r}]; "
             "run_watched(lambda: start_child(command, log, {}), log, Limits(99, 99))")
     parent = subprocess.Popen([sys.executable, "-c", code])

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from cluster import ray_executor
-from cluster.config import RayConfig
-from cluster.ray_executor import RayExecutor
-from cluster.ray_session import ClusterError, ray_session
+from panoforge.cluster import ray_executor
+from panoforge.cluster.config import RayConfig
+from panoforge.cluster.ray_executor import RayExecutor
+from panoforge.cluster.ray_session import ClusterError, ray_session
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
 

@@ -12,12 +12,12 @@ import urllib.request
 import psutil
 import pytest
 
-from cluster.book import Book
-from cluster.config import RayConfig
-from cluster.ledger import AttemptRecord
-from cluster.metrics import RunMetrics
-from cluster.policy import Fault
-from cluster.ray_session import ClusterError, ray_session
+from panoforge.cluster.book import Book
+from panoforge.cluster.config import RayConfig
+from panoforge.cluster.ledger import AttemptRecord
+from panoforge.cluster.metrics import RunMetrics
+from panoforge.cluster.policy import Fault
+from panoforge.cluster.ray_session import ClusterError, ray_session
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(200)]
 
@@ -133,8 +133,8 @@ def test_a_cluster_that_is_not_there():
 
 def test_a_drain_may_take_longer_than_the_alarm_of_rays_signal_handler():
     """Ray's C++ handler of SIGTERM sets an alarm that aborts the process after 3 s, and prints a stack; a scene takes minutes."""
-    code = ("import os, signal, time\nfrom cluster.config import RayConfig\nfrom cluster.ray_session import ray_session\n"
-            "from cluster.runner import Drain\nwith Drain() as drain, ray_session(RayConfig(), cpus=1):\n"
+    code = ("import os, signal, time\nfrom panoforge.cluster.config import RayConfig\nfrom panoforge.cluster.ray_session import ray_session\n"
+            "from panoforge.cluster.runner import Drain\nwith Drain() as drain, ray_session(RayConfig(), cpus=1):\n"
             "    os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(4)\n    print(drain.asked)")
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
     assert (ended.returncode, ended.stdout) == (0, "True\n"), ended.stderr

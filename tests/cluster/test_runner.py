@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cluster.config import RayConfig, RenderJobConfig
-from cluster.runner import image_config_sha256, render
-from datagen.config import BlendSource, CameraSettings, RoomsSource
-from pano.staged import list_staged, read_staged
+from panoforge.cluster.config import RayConfig, RenderJobConfig
+from panoforge.cluster.runner import image_config_sha256, render
+from panoforge.core.staged import list_staged, read_staged
+from panoforge.datagen.config import BlendSource, CameraSettings, RoomsSource
 
 pytestmark = [pytest.mark.render, pytest.mark.ray, pytest.mark.timeout(400)]
 

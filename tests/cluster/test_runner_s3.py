@@ -3,12 +3,12 @@
 import buckets
 import pytest
 
-from cluster.config import TrainJobConfig, sections_of
-from cluster.ledger import Ledger
-from cluster.runner import render
-from cluster.status import read_status
-from pano.config import load_config
-from pano.errors import ConfigError
+from panoforge.cluster.config import TrainJobConfig, sections_of
+from panoforge.cluster.ledger import Ledger
+from panoforge.cluster.runner import render
+from panoforge.cluster.status import read_status
+from panoforge.core.config import load_config
+from panoforge.core.errors import ConfigError
 
 
 def test_a_run_folder_is_a_folder(tmp_path):

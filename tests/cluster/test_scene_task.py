@@ -6,18 +6,18 @@ import threading
 
 import pytest
 
-from cluster.book import COLUMNS, Book, State, read_book
-from cluster.commit import commit
-from cluster.driver import Driver
-from cluster.policy import Fault, Profile
-from cluster.process import Limits
-from cluster.ray_executor import RayExecutor
-from cluster.rebuild import rebuild
-from cluster.runner import image_config_sha256, list_keys
-from cluster.scene_task import SceneTask, run_scene
-from datagen.config import RenderConfig, plan_scene
-from pano.errors import StorageError
-from pano.staged import list_staged, read_staged
+from panoforge.cluster.book import COLUMNS, Book, State, read_book
+from panoforge.cluster.commit import commit
+from panoforge.cluster.driver import Driver
+from panoforge.cluster.policy import Fault, Profile
+from panoforge.cluster.process import Limits
+from panoforge.cluster.ray_executor import RayExecutor
+from panoforge.cluster.rebuild import rebuild
+from panoforge.cluster.runner import image_config_sha256, list_keys
+from panoforge.cluster.scene_task import SceneTask, run_scene
+from panoforge.core.errors import StorageError
+from panoforge.core.staged import list_staged, read_staged
+from panoforge.datagen.config import RenderConfig, plan_scene
 
 
 def task_of(chaos, index=0, attempt=1, cameras=1) -> SceneTask:
@@ -105,7 +105,7 @@ def test_fail_the_nth_call_of_a_commit(chaos, tmp_path, monkeypatch, call):
 
 
 def test_a_full_disk_is_nobodys_fault(chaos, monkeypatch):
-    import cluster.scene_task as scene_task
+    import panoforge.cluster.scene_task as scene_task
 
     def full(source, target):
         raise StorageError("staged: the disk is full: free some space")

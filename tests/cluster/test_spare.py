@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.process import Limits, ProcessOutcome, run_watched, start_child
-from cluster.spare import Spares
+from panoforge.cluster.process import Limits, ProcessOutcome, run_watched, start_child
+from panoforge.cluster.spare import Spares
 
 WORKER = '''
 import os, sys, tempfile
@@ -84,6 +84,6 @@ def test_a_spare_that_nobody_wants_ends_by_itself(folder):
     idle = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert idle.wait(20) == 0 and idle.stdout.read() == b""
     begin = time.monotonic()
-    abandoned = subprocess.Popen([sys.executable, "-m", "cluster.spare", "a_worker"], stdin=subprocess.PIPE)
+    abandoned = subprocess.Popen([sys.executable, "-m", "panoforge.cluster.spare", "a_worker"], stdin=subprocess.PIPE)
     abandoned.stdin.close()
     assert abandoned.wait(20) == 0 and time.monotonic() - begin < 30

@@ -6,18 +6,18 @@ import time
 import numpy as np
 import pytest
 
-from cluster.book import COLUMNS, State, read_book
-from cluster.config import CostConfig, RenderJobConfig
-from cluster.lease import Lease
-from cluster.ledger import AttemptRecord, Ledger, new_id, to_table
-from cluster.plan import plan_run
-from cluster.policy import Fault
-from cluster.retry import retry, scene_log
-from cluster.runner import image_config_sha256
-from cluster.status import as_lines, read_status, save_job
-from cluster.status_page import write_page
-from datagen.config import RoomsSource, plan_scene
-from pano.errors import DataError, UsageError
+from panoforge.cluster.book import COLUMNS, State, read_book
+from panoforge.cluster.config import CostConfig, RenderJobConfig
+from panoforge.cluster.lease import Lease
+from panoforge.cluster.ledger import AttemptRecord, Ledger, new_id, to_table
+from panoforge.cluster.plan import plan_run
+from panoforge.cluster.policy import Fault
+from panoforge.cluster.retry import retry, scene_log
+from panoforge.cluster.runner import image_config_sha256
+from panoforge.cluster.status import as_lines, read_status, save_job
+from panoforge.cluster.status_page import write_page
+from panoforge.core.errors import DataError, UsageError
+from panoforge.datagen.config import RoomsSource, plan_scene
 
 T0 = 1.7e9
 

@@ -24,16 +24,16 @@ from blender_scenes_constants import (
 )
 from mathutils import Euler
 
-from datagen import defects, extension, geometry, materials, render
-from datagen.cameras import matrix_rows, world_from_pano
-from datagen.config import SceneJob
-from datagen.instances import SceneInstances
-from datagen.sources import blend
-from datagen.sources.base import Scene, Thing
-from datagen.sources.settings import BlendSource
-from datagen.surface import scene_surface
-from pano.sample import Pose
-from pano.sphere import lonlat_to_direction, pixel_to_direction
+from panoforge.core.sample import Pose
+from panoforge.core.sphere import lonlat_to_direction, pixel_to_direction
+from panoforge.datagen import defects, extension, geometry, materials, render
+from panoforge.datagen.cameras import matrix_rows, world_from_pano
+from panoforge.datagen.config import SceneJob
+from panoforge.datagen.instances import SceneInstances
+from panoforge.datagen.sources import blend
+from panoforge.datagen.sources.base import Scene, Thing
+from panoforge.datagen.sources.settings import BlendSource
+from panoforge.datagen.surface import scene_surface
 
 
 def settings(**changes: object) -> render.RenderSettings:

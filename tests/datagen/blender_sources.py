@@ -16,18 +16,18 @@ import numpy as np
 from blender_scenes import ball, lamp, settings, take, thing
 from mathutils import Euler
 
-from datagen import defects, extension, geometry, glass, materials, oracle, render
-from datagen.cameras import candidates, choose_poses, free_places, greedy_coverage, matrix_rows, world_from_pano
-from datagen.config import CameraSettings, QualitySettings, SceneJob
-from datagen.instances import SceneInstances, upright_box
-from datagen.quality import RejectedScene
-from datagen.sources import infinigen1, infinigen2_outdoor, outdoor_parts
-from datagen.sources.base import Region
-from datagen.sources.settings import Infinigen1Source, OutdoorSource
-from datagen.surface import fibonacci_directions, scene_surface
-from pano.errors import UserError
-from pano.masks import dense_ids
-from pano.sample import InstanceLabel, Pose, SampleMeta, instance_table
+from panoforge.core.errors import UserError
+from panoforge.core.masks import dense_ids
+from panoforge.core.sample import InstanceLabel, Pose, SampleMeta, instance_table
+from panoforge.datagen import defects, extension, geometry, glass, materials, oracle, render
+from panoforge.datagen.cameras import candidates, choose_poses, free_places, greedy_coverage, matrix_rows, world_from_pano
+from panoforge.datagen.config import CameraSettings, QualitySettings, SceneJob
+from panoforge.datagen.instances import SceneInstances, upright_box
+from panoforge.datagen.quality import RejectedScene
+from panoforge.datagen.sources import infinigen1, infinigen2_outdoor, outdoor_parts
+from panoforge.datagen.sources.base import Region
+from panoforge.datagen.sources.settings import Infinigen1Source, OutdoorSource
+from panoforge.datagen.surface import fibonacci_directions, scene_surface
 
 SIZE = (256, 128)
 

@@ -10,12 +10,12 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from datagen.categories import CATEGORIES_FILE, Categories, base_name, parse_categories
-from datagen.config import CameraSettings, QualitySettings, RenderConfig, plan_scenes, source_of
-from datagen.poses import FixedPose, poses_of
-from datagen.quality import Frame, RejectedScene, auto_exposure_ev, check_frame
-from datagen.sources.base import MODULES
-from datagen.worker import Panorama, Rejection, SceneRequest, SceneResult, read_request, write_result
+from panoforge.datagen.categories import CATEGORIES_FILE, Categories, base_name, parse_categories
+from panoforge.datagen.config import CameraSettings, QualitySettings, RenderConfig, plan_scenes, source_of
+from panoforge.datagen.poses import FixedPose, poses_of
+from panoforge.datagen.quality import Frame, RejectedScene, auto_exposure_ev, check_frame
+from panoforge.datagen.sources.base import MODULES
+from panoforge.datagen.worker import Panorama, Rejection, SceneRequest, SceneResult, read_request, write_result
 
 ROOMS = [{"source": "infinigen2.rooms", "rooms": ["kitchen", "bedroom"]}]
 
@@ -70,7 +70,7 @@ def test_request_and_result_survive_the_files_and_need_no_bpy(tmp_path):
                          rejections=(Rejection(seed=1, pose=None, reason="black", detail="dark"),))
     write_result(request.result, result)
     assert SceneResult.model_validate_json(request.result.read_bytes()) == result
-    code = "import datagen.worker, datagen.config, datagen.quality, datagen.categories, sys; sys.exit('bpy' in sys.modules)"
+    code = "import panoforge.datagen.worker, panoforge.datagen.config, panoforge.datagen.quality, panoforge.datagen.categories, sys; sys.exit('bpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
 
 
@@ -210,7 +210,7 @@ def test_scenes_of_every_source_are_planned_and_know_their_entry():
 
 
 def test_what_sources_lack_is_said_before_a_run_starts(monkeypatch):
-    from cluster import sources
+    from panoforge.cluster import sources
 
     monkeypatch.setattr(sources, "antlandscape_installed", lambda: False)
     said = sources.missing_here(config(sources=ALL_SOURCES, antlandscape="installed"))

@@ -12,18 +12,18 @@ import synthetic
 from browser import open_page
 from devtools import difference, open_tab
 
-from datagen.stats import DatasetStats, dataset_statistics, write_report
-from datagen.stats.collect import Prices, cost, gallery_choice
-from datagen.stats.model import Histogram
-from datagen.stats.pixels import GRID_COLUMNS, GRID_ROWS, difference_hash, find_duplicates
-from datagen.stats.tables import distribution
-from pano.errors import DataError
-from pano.runlog import record_stage
-from pano.sample import InstanceLabel, Pose, SampleMeta, instance_table
-from pano.shards.read import Dataset
-from pano.shards.write import pack
-from pano.sphere import row_area_sr
-from pano.staged import write_staged
+from panoforge.core.errors import DataError
+from panoforge.core.runlog import record_stage
+from panoforge.core.sample import InstanceLabel, Pose, SampleMeta, instance_table
+from panoforge.core.shards.read import Dataset
+from panoforge.core.shards.write import pack
+from panoforge.core.sphere import row_area_sr
+from panoforge.core.staged import write_staged
+from panoforge.datagen.stats import DatasetStats, dataset_statistics, write_report
+from panoforge.datagen.stats.collect import Prices, cost, gallery_choice
+from panoforge.datagen.stats.model import Histogram
+from panoforge.datagen.stats.pixels import GRID_COLUMNS, GRID_ROWS, difference_hash, find_duplicates
+from panoforge.datagen.stats.tables import distribution
 
 
 @pytest.fixture(scope="module")

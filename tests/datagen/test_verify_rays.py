@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from cluster.config import RenderJobConfig
-from cluster.runner import image_config_sha256
-from cluster.status import JOB_FILE
-from cluster.verify_rays import verify_by_rays
-from datagen.config import RenderConfig, plan_scenes
-from datagen.worker import SceneRequest, SceneResult
-from pano.arrays import decode_array, encode_array
-from pano.cli.app import app
-from pano.errors import DataError
+from panoforge.cluster.config import RenderJobConfig
+from panoforge.cluster.runner import image_config_sha256
+from panoforge.cluster.status import JOB_FILE
+from panoforge.cluster.verify_rays import verify_by_rays
+from panoforge.core.arrays import decode_array, encode_array
+from panoforge.core.cli.app import app
+from panoforge.core.errors import DataError
+from panoforge.datagen.config import RenderConfig, plan_scenes
+from panoforge.datagen.worker import SceneRequest, SceneResult
 
 pytestmark = [pytest.mark.render, pytest.mark.timeout(400)]
 ROOT = Path(__file__).parents[2]
@@ -31,7 +31,7 @@ bpy.ops.wm.read_factory_settings(use_empty=True)
 cluttered()
 lamp(100, (0, 0, 2.4))
 bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1])
-from datagen.defects import exit_now
+from panoforge.datagen.defects import exit_now
 exit_now(0)
 """
 
@@ -58,7 +58,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     request = SceneRequest(scene=plan_scenes(render)[0], render=render, staged=folder / "staged", result=folder / "result.json",
                            config_sha256=image_config_sha256(config))
     (folder / "job.json").write_text(request.model_dump_json())
-    python("-m", "datagen.worker", str(folder / "job.json"))
+    python("-m", "panoforge.datagen.worker", str(folder / "job.json"))
     result = SceneResult.model_validate_json((folder / "result.json").read_bytes())
     assert result.outcome == "done", result
     return folder

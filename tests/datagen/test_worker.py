@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datagen.config import RenderConfig, plan_scenes
-from datagen.worker import SceneRequest, SceneResult
-from pano.sample import decode_product, table_faults
-from pano.staged import list_staged, read_staged
-from pano.store import Store
+from panoforge.core.sample import decode_product, table_faults
+from panoforge.core.staged import list_staged, read_staged
+from panoforge.core.store import Store
+from panoforge.datagen.config import RenderConfig, plan_scenes
+from panoforge.datagen.worker import SceneRequest, SceneResult
 
 pytestmark = [pytest.mark.render, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
@@ -23,11 +23,11 @@ ROOM = {"source": "infinigen2.rooms", "rooms": ["bathroom"]}
 IN_ONE_PROCESS = """
 import sys
 from pathlib import Path
-from datagen.worker import read_request, run, write_result
+from panoforge.datagen.worker import read_request, run, write_result
 for path in sys.argv[1:]:
     request = read_request(Path(path))
     write_result(request.result, run(request))
-from datagen.defects import exit_now
+from panoforge.datagen.defects import exit_now
 exit_now(0)
 """
 
@@ -52,7 +52,7 @@ def python(*arguments: str) -> None:
 
 def run_room(folder: Path) -> tuple[SceneResult, Path]:
     """Render one bathroom; returns the result and the staged folder."""
-    python("-m", "datagen.worker", str(request_of(folder)))
+    python("-m", "panoforge.datagen.worker", str(request_of(folder)))
     return SceneResult.model_validate_json((folder / "result0.json").read_bytes()), folder / "staged"
 
 

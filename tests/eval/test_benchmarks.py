@@ -11,13 +11,13 @@ import synthetic
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from eval.benchmarks import get_benchmark, open_benchmark
-from eval.benchmarks.vots360 import open_tracks, read_tracker
-from eval.config import BenchmarkName, EvalConfig
-from eval.metrics.tracking import score_of, success_dual
-from eval.run import run_evaluation
-from eval.table import as_lines
-from pano.errors import DataError, UsageError
+from panoforge.core.errors import DataError, UsageError
+from panoforge.eval.benchmarks import get_benchmark, open_benchmark
+from panoforge.eval.benchmarks.vots360 import open_tracks, read_tracker
+from panoforge.eval.config import BenchmarkName, EvalConfig
+from panoforge.eval.metrics.tracking import score_of, success_dual
+from panoforge.eval.run import run_evaluation
+from panoforge.eval.table import as_lines
 
 WIDTH = 128
 
@@ -279,7 +279,7 @@ def test_an_image_benchmark_is_scored_like_a_dataset(tmp_path: Path, picture: tu
 def test_a_video_benchmark_is_scored_and_goes_on_where_it_stopped(
     tmp_path: Path, picture: tuple, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from eval import video
+    from panoforge.eval import video
 
     video_tree(tmp_path / "data", picture, frames=4, annotated=4)
     scored = config(predictor="sam2", benchmark="panovos", root=tmp_path / "data", split="train")

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import synthetic
 
-from eval.compare import compare
-from eval.config import EvalConfig
-from eval.run import run_evaluation
-from pano.cli import main
-from pano.errors import DataError, UsageError
+from panoforge.core.cli import main
+from panoforge.core.errors import DataError, UsageError
+from panoforge.eval.compare import compare
+from panoforge.eval.config import EvalConfig
+from panoforge.eval.run import run_evaluation
 
 
 def config(**changes: object) -> EvalConfig:

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from devtools import Tab, difference, open_tab
 
-from eval.config import EvalConfig
-from eval.published import SAP_ON_PAV_SOD, TABLES
-from eval.report import _marks, _pick
-from eval.run import run_evaluation
-from pano.pictures import id_colours
+from panoforge.core.pictures import id_colours
+from panoforge.eval.config import EvalConfig
+from panoforge.eval.published import SAP_ON_PAV_SOD, TABLES
+from panoforge.eval.report import _marks, _pick
+from panoforge.eval.run import run_evaluation
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from eval.merge import Masks
-from eval.metrics import best_overlaps, iou, miou, miou_by_image, row_counts
+from panoforge.eval.merge import Masks
+from panoforge.eval.metrics import best_overlaps, iou, miou, miou_by_image, row_counts
 
 
 def pack(masks: np.ndarray) -> Masks:
@@ -101,8 +101,8 @@ def test_means_are_loops_over_250_random_sets_of_scores() -> None:
 
 def test_groups_of_400_random_instances_are_sorted_by_hand() -> None:
     """mIoU by size, latitude, crossing and category of rows anywhere, at the bounds of groups too, against lists made by hand."""
-    from eval.results import Row
-    from eval.scores import group_scores
+    from panoforge.eval.results import Row
+    from panoforge.eval.scores import group_scores
 
     rng = np.random.default_rng(8)
     edges = [(32 / 512) ** 2, (96 / 512) ** 2]
@@ -129,8 +129,8 @@ def test_groups_of_400_random_instances_are_sorted_by_hand() -> None:
 
 
 def test_groups_are_a_partition_with_the_right_means() -> None:
-    from eval.results import Row
-    from eval.scores import group_scores
+    from panoforge.eval.results import Row
+    from panoforge.eval.scores import group_scores
 
     def row(iou_: float, lat_deg: float, area_sr: float, *flags: str) -> Row:
         return Row(key="k", method="scan", role="model", predictor="p", id=1, category="c", flags=flags, pixels=1, area_sr=area_sr,
@@ -183,9 +183,9 @@ def random_mask(rng: np.random.Generator, case: int, labels: np.ndarray) -> np.n
 
 def test_precision_from_rows_is_cocos_average_precision_of_all_pairs() -> None:
     """The rows keep one overlap a mask; AP made of them is that of the whole IoU matrices."""
-    from eval.metrics.detection import average_precision
-    from eval.results import Row
-    from eval.scores import precision
+    from panoforge.eval.metrics.detection import average_precision
+    from panoforge.eval.results import Row
+    from panoforge.eval.scores import precision
 
     rng = np.random.default_rng(3)
     for case in range(200):
@@ -208,7 +208,7 @@ def test_precision_from_rows_is_cocos_average_precision_of_all_pairs() -> None:
 
 
 def test_sphere_iou_of_counts_is_jaccard_sphere() -> None:
-    from eval.metrics.sphere import jaccard_sphere, row_weight_sr
+    from panoforge.eval.metrics.sphere import jaccard_sphere, row_weight_sr
 
     rng = np.random.default_rng(4)
     for case in range(250):

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy import integrate
 
-from eval.merge import Masks
-from eval.metrics import jaccard
-from eval.metrics.boundary import Mode, boundary_f, boundary_f_scores, j_and_f, tolerance_px
-from eval.metrics.sphere import SphereMode, boundary_f_sphere, jaccard_sphere, row_weight_sr
+from panoforge.eval.merge import Masks
+from panoforge.eval.metrics import jaccard
+from panoforge.eval.metrics.boundary import Mode, boundary_f, boundary_f_scores, j_and_f, tolerance_px
+from panoforge.eval.metrics.sphere import SphereMode, boundary_f_sphere, jaccard_sphere, row_weight_sr
 
 Pixel = tuple[int, int]
 

@@ -9,8 +9,8 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from eval.metrics.detection import average_precision
-from eval.metrics.saliency import BETA2, e_curve, f_curve, mae, s_measure
+from panoforge.eval.metrics.detection import average_precision
+from panoforge.eval.metrics.saliency import BETA2, e_curve, f_curve, mae, s_measure
 
 
 def cases(number: int = 210):

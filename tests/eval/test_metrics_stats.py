@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from eval.metrics.stats import bootstrap_mean, holm, paired_test
+from panoforge.eval.metrics.stats import bootstrap_mean, holm, paired_test
 
 
 def clustered(rng: np.random.Generator, panoramas: int) -> tuple[np.ndarray, list[str]]:

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from eval.metrics.bfov import precision_angle_bfov, sphere_iou, success_sphere
-from eval.metrics.boundary import Mode
-from eval.metrics.tracking import (
+from panoforge.eval.metrics.bfov import precision_angle_bfov, sphere_iou, success_sphere
+from panoforge.eval.metrics.boundary import Mode
+from panoforge.eval.metrics.tracking import (
     DEGREES,
     OVERLAPS,
     box_iou,

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import synthetic
 
-from eval.config import EvalConfig
-from eval.methods import get_method
-from eval.promptfile import PromptFile, panorama_entry, save_prompts
-from eval.prompts import angular_distance_squared, click_instances, interior_pixel, project_prompts, prompt_instances
-from pano.errors import DataError
-from pano.masks import decode_rle, instance_stats
-from pano.sphere import angle_between, pixel_to_direction, view_pixel_to_direction
+from panoforge.core.errors import DataError
+from panoforge.core.masks import decode_rle, instance_stats
+from panoforge.core.sphere import angle_between, pixel_to_direction, view_pixel_to_direction
+from panoforge.eval.config import EvalConfig
+from panoforge.eval.methods import get_method
+from panoforge.eval.promptfile import PromptFile, panorama_entry, save_prompts
+from panoforge.eval.prompts import angular_distance_squared, click_instances, interior_pixel, project_prompts, prompt_instances
 
 
 def directions(width: int, height: int) -> np.ndarray:
@@ -147,7 +147,7 @@ def test_a_mask_is_given_whole_in_one_frame() -> None:
         np.testing.assert_array_equal(decode_rle(prompt.mask), labels == prompt.id)
         ((index, given),) = seen.masks.items()
         assert not seen.points and seen.frames() == {index}
-        from pano.views import wrap_panorama
+        from panoforge.core.views import wrap_panorama
 
         expected = plan.projections[index].sample(wrap_panorama(labels), labels=True) == prompt.id
         np.testing.assert_array_equal(given > 0, expected)

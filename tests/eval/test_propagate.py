@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from eval.config import EvalConfig
-from eval.model import load_model
-from eval.predictors import FrameInput, ObjectPrompt
-from eval.predictors.sam2_video import OfficialSam2
-from eval.propagate import BatchedSam2
+from panoforge.eval.config import EvalConfig
+from panoforge.eval.model import load_model
+from panoforge.eval.predictors import FrameInput, ObjectPrompt
+from panoforge.eval.predictors.sam2_video import OfficialSam2
+from panoforge.eval.propagate import BatchedSam2
 
 SIZE = 64
 
@@ -85,7 +85,7 @@ def test_what_an_object_gets_does_not_depend_on_the_others(model) -> None:
 
 
 def test_old_memories_are_dropped(model) -> None:
-    from eval.propagate import _Memory
+    from panoforge.eval.propagate import _Memory
 
     memory = _Memory(recent={t: torch.zeros(1) for t in range(20)}, recent_pointer={t: torch.zeros(1) for t in range(20)})
     memory.forget(20, memories=6, pointers=15)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import synthetic
 
-from eval.config import EvalConfig, MethodName
-from eval.run import choose_instances, run_evaluation
-from pano.config import load_config
-from pano.errors import ConfigError, DataError, UsageError
-from pano.shards.read import Dataset
+from panoforge.core.config import load_config
+from panoforge.core.errors import ConfigError, DataError, UsageError
+from panoforge.core.shards.read import Dataset
+from panoforge.eval.config import EvalConfig, MethodName
+from panoforge.eval.run import choose_instances, run_evaluation
 
 
 def config(**changes: object) -> EvalConfig:
@@ -94,7 +94,7 @@ def test_sam2_with_random_weights_is_scored_and_announced(tmp_path: Path) -> Non
 
 
 def test_interrupted_and_run_again_gives_the_same(caps_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import eval.run as run
+    import panoforge.eval.run as run
 
     whole = run_evaluation(config(), caps_dataset, tmp_path / "whole")
     calls, real = [], run.evaluate_sample
@@ -147,8 +147,8 @@ def test_user_mistakes_are_named(caps_dataset: Path, tmp_path: Path) -> None:
 
 
 def test_a_hardly_trained_checkpoint_is_scored_and_announced(tmp_path: Path) -> None:
-    from eval.model import load_model
-    from train.checkpoints import export_official
+    from panoforge.eval.model import load_model
+    from panoforge.train.checkpoints import export_official
 
     small = {"size": "tiny", "image_size": 64}
     export_official(tmp_path / "model.pt", load_model(config(model=small, seed=5)).model.state_dict(), step=12)

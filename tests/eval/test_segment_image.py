@@ -10,19 +10,19 @@ import synthetic
 import torch
 from pycocotools.coco import COCO
 
-from eval.config import EvalConfig
-from eval.model import load_model
-from eval.predictors import ObjectPrompt
-from eval.predictors.truth import GroundTruth
-from eval.prompts import click_instances
-from eval.propagate import BatchedSam2
-from eval.segment_image import decode_panorama, load_predictor, read_labels, segment_image
-from eval.segmenter import KeptFeatures, Segmenter, SphereClick, parse_click
-from pano.cli import main
-from pano.errors import DataError, UsageError
-from pano.sample import encode_product
-from pano.sphere import direction_to_lonlat
-from train.checkpoints import export_official
+from panoforge.core.cli import main
+from panoforge.core.errors import DataError, UsageError
+from panoforge.core.sample import encode_product
+from panoforge.core.sphere import direction_to_lonlat
+from panoforge.eval.config import EvalConfig
+from panoforge.eval.model import load_model
+from panoforge.eval.predictors import ObjectPrompt
+from panoforge.eval.predictors.truth import GroundTruth
+from panoforge.eval.prompts import click_instances
+from panoforge.eval.propagate import BatchedSam2
+from panoforge.eval.segment_image import decode_panorama, load_predictor, read_labels, segment_image
+from panoforge.eval.segmenter import KeptFeatures, Segmenter, SphereClick, parse_click
+from panoforge.train.checkpoints import export_official
 
 SMALL = ["scan.size_px=64", "device=cpu"]
 MODEL = ["model.size=tiny", "model.image_size=64", "scan.overlap=0.0", "scan.fov_deg=120", "device=cpu"]

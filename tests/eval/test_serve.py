@@ -18,17 +18,17 @@ import synthetic
 import torch
 from devtools import Tab, difference, open_tab
 
-from eval.config import EvalConfig
-from eval.model import load_model
-from eval.prompts import click_instances
-from eval.segment_image import load_predictor, segment_image
-from eval.segmenter import SphereClick
-from eval.serve.page import render_page
-from eval.serve.server import PanoServer
-from eval.serve.session import Session
-from pano.errors import DataError, UsageError
-from pano.sample import encode_product
-from train.checkpoints import export_official
+from panoforge.core.errors import DataError, UsageError
+from panoforge.core.sample import encode_product
+from panoforge.eval.config import EvalConfig
+from panoforge.eval.model import load_model
+from panoforge.eval.prompts import click_instances
+from panoforge.eval.segment_image import load_predictor, segment_image
+from panoforge.eval.segmenter import SphereClick
+from panoforge.eval.serve.page import render_page
+from panoforge.eval.serve.server import PanoServer
+from panoforge.eval.serve.session import Session
+from panoforge.train.checkpoints import export_official
 
 SCAN = ["scan.size_px=64", "device=cpu"]
 MODEL = ["model.size=tiny", "model.image_size=64", "scan.overlap=0.0", "scan.fov_deg=120", "device=cpu"]
@@ -217,7 +217,7 @@ def test_a_port_in_use_is_said(server: PanoServer, picture: tuple[Path, np.ndarr
 def test_the_command_serves_until_it_is_stopped(picture: tuple[Path, np.ndarray], tmp_path: Path) -> None:
     (tmp_path / "ids.png").write_bytes(encode_product("instance.png", picture[1]))
     process = subprocess.Popen(
-        [sys.executable, "-m", "pano.cli", "serve", "--image", picture[0], "--predictor", "truth", "--labels", tmp_path / "ids.png",
+        [sys.executable, "-m", "panoforge.core.cli", "serve", "--image", picture[0], "--predictor", "truth", "--labels", tmp_path / "ids.png",
          "--port", "0", *SCAN], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a job in the background of a shell ignores SIGINT
     try:

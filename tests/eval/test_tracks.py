@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from eval.benchmarks.vots360 import open_tracks
-from eval.boxes import box_corners, box_mask, score_boxes
-from eval.config import EvalConfig
-from eval.merge import FrameLogits
-from eval.metrics.saliency import s_measure
-from eval.run import run_evaluation
-from eval.salient import OFFICIAL, SEAM_AWARE, quiet_column, salient_scores
-from eval.table import as_lines
-from eval.tracks import TRACKING, Track, mask_bfov, mask_box
-from pano.errors import DataError
-from pano.sphere import angle_between, lonlat_to_direction, pixel_to_direction
+from panoforge.core.errors import DataError
+from panoforge.core.sphere import angle_between, lonlat_to_direction, pixel_to_direction
+from panoforge.eval.benchmarks.vots360 import open_tracks
+from panoforge.eval.boxes import box_corners, box_mask, score_boxes
+from panoforge.eval.config import EvalConfig
+from panoforge.eval.merge import FrameLogits
+from panoforge.eval.metrics.saliency import s_measure
+from panoforge.eval.run import run_evaluation
+from panoforge.eval.salient import OFFICIAL, SEAM_AWARE, quiet_column, salient_scores
+from panoforge.eval.table import as_lines
+from panoforge.eval.tracks import TRACKING, Track, mask_bfov, mask_box
 
 WIDTH, HEIGHT = 96, 48
 
@@ -38,8 +38,8 @@ def random_mask(rng: np.random.Generator, case: int) -> np.ndarray:
 
 
 def test_boxes_are_the_shortest_of_all_intervals_and_bfovs_hold_their_masks() -> None:
-    from eval.fit import Bfov
-    from eval.frames import BfovFrame
+    from panoforge.eval.fit import Bfov
+    from panoforge.eval.frames import BfovFrame
 
     rng = np.random.default_rng(0)
     for case in range(240):

@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from eval.config import EvalConfig, ZoomConfig
-from eval.fit import Bfov, around, fit_bfov
-from eval.frames import BfovFrame, PerspectiveFrame
-from eval.merge import FrameLogits, Look, merge_bands
-from eval.methods import get_method
-from eval.metrics import iou, row_counts
-from eval.predictors import FrameInput, ObjectPrompt
-from eval.predictors.truth import GroundTruth
-from eval.prompts import click_instances
-from eval.segment import Panorama, frame_inputs, segment
-from eval.zoom import reaching, thin, view_of
-from pano.sphere import View, angle_between, direction_to_pixel, lonlat_to_direction, pixel_to_direction
+from panoforge.core.sphere import View, angle_between, direction_to_pixel, lonlat_to_direction, pixel_to_direction
+from panoforge.eval.config import EvalConfig, ZoomConfig
+from panoforge.eval.fit import Bfov, around, fit_bfov
+from panoforge.eval.frames import BfovFrame, PerspectiveFrame
+from panoforge.eval.merge import FrameLogits, Look, merge_bands
+from panoforge.eval.methods import get_method
+from panoforge.eval.metrics import iou, row_counts
+from panoforge.eval.predictors import FrameInput, ObjectPrompt
+from panoforge.eval.predictors.truth import GroundTruth
+from panoforge.eval.prompts import click_instances
+from panoforge.eval.segment import Panorama, frame_inputs, segment
+from panoforge.eval.zoom import reaching, thin, view_of
 
 WIDTH, HEIGHT = 128, 64
 
@@ -252,8 +252,8 @@ def test_a_look_without_an_answer_takes_nothing_away(room: tuple) -> None:
 
 
 def test_a_view_of_a_panorama_is_what_a_perspective_view_is() -> None:
-    """A square BFoV frame samples and projects like `pano.views` does."""
-    from pano.views import sample_view, wrap_panorama
+    """A square BFoV frame samples and projects like `panoforge.core.views` does."""
+    from panoforge.core.views import sample_view, wrap_panorama
 
     rng = np.random.default_rng(4)
     labels = rng.integers(0, 9, (64, 128)).astype(np.uint16).repeat(2, 0).repeat(2, 1)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from train_small import small_config
 
-from pano.shards.read import Dataset
-from train.loader import ClipSource
-from train.model import build_model
+from panoforge.core.shards.read import Dataset
+from panoforge.train.loader import ClipSource
+from panoforge.train.model import build_model
 
 
 @pytest.fixture(autouse=True)

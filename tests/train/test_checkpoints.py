@@ -5,9 +5,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from pano.errors import ConfigError, DataError
-from train import checkpoints
-from train.checkpoints import TrainState, check_same_run, checkpoint_path, different_keys, load, load_latest, save, sidecar
+from panoforge.core.errors import ConfigError, DataError
+from panoforge.train import checkpoints
+from panoforge.train.checkpoints import (
+    TrainState,
+    check_same_run,
+    checkpoint_path,
+    different_keys,
+    load,
+    load_latest,
+    save,
+    sidecar,
+)
 
 
 def state_at(step: int) -> TrainState:

@@ -7,13 +7,13 @@ import pytest
 import torch
 from train_small import small_config
 
-from pano.shards.read import Dataset
-from pano.sphere import angle_between, view_pixel_to_direction
-from train.clicks import click_prompt, clicks_of, prompted_frames
-from train.clips import build_clip, clip_views
-from train.loader import ClipSource
-from train.plan import clip_plan, prompt_rng
-from train.trainer import object_groups
+from panoforge.core.shards.read import Dataset
+from panoforge.core.sphere import angle_between, view_pixel_to_direction
+from panoforge.train.clicks import click_prompt, clicks_of, prompted_frames
+from panoforge.train.clips import build_clip, clip_views
+from panoforge.train.loader import ClipSource
+from panoforge.train.plan import clip_plan, prompt_rng
+from panoforge.train.trainer import object_groups
 
 CONFIG = small_config(clip={"frames": 8, "flip": 0, "fov_jitter_deg": 5}, prompt={"sphere_click": 1.0})
 
@@ -31,7 +31,7 @@ def views_of(caps: Dataset, plan, clip) -> list:
 
 
 def seen_in(caps: Dataset, plan, view, clip) -> np.ndarray:
-    from pano.views import sample_view, wrap_panorama
+    from panoforge.core.views import sample_view, wrap_panorama
 
     return sample_view(wrap_panorama(caps[plan.sample].read("instance")), view, labels=True) == clip.frames[0].objects[0].object_id
 
@@ -107,7 +107,7 @@ def test_off_draws_what_sam2_draws_and_on_prompts_with_clicks(batch, tiny_model,
 
 
 def test_a_clicked_step_has_a_loss_and_a_gradient(caps: Dataset, tiny_model, monkeypatch):
-    from train.loss import build_loss
+    from panoforge.train.loss import build_loss
 
     monkeypatch.setattr(tiny_model, "sphere_click", 1.0)
     batch = ClipSource(caps, small_config(prompt={"sphere_click": 1.0})).batch((0,))

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from train_small import small_config
 
-from pano.errors import DataError
-from pano.parallel import prefetched
-from pano.shards.read import Dataset, Sample
-from pano.views import sample_view, wrap_panorama
-from train.clips import (
+from panoforge.core.errors import DataError
+from panoforge.core.parallel import prefetched
+from panoforge.core.shards.read import Dataset, Sample
+from panoforge.core.views import sample_view, wrap_panorama
+from panoforge.train.clips import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     areas_sr,
@@ -23,7 +23,7 @@ from train.clips import (
     jitter_colours,
     pixel_solid_angles,
 )
-from train.plan import clip_plan
+from panoforge.train.plan import clip_plan
 
 PLAIN = small_config(clip={"flip": 0, "colour_jitter": 0, "grayscale": 0}).clip
 
@@ -117,7 +117,7 @@ def test_a_clip_begins_where_something_can_be_prompted(caps: Dataset):
 
 
 def with_labels(sample: Sample, labels: np.ndarray) -> Sample:
-    from pano.sample import encode_product
+    from panoforge.core.sample import encode_product
 
     return replace(sample, members={**sample.members, "instance.zst": encode_product("instance.zst", labels)})
 
@@ -135,7 +135,7 @@ def test_wrong_size_is_named(caps: Dataset):
 
 
 def test_damaged_shard_names_the_sample_and_is_not_replaced(caps_dataset: Path, tmp_path: Path):
-    from train.loader import ClipSource
+    from panoforge.train.loader import ClipSource
 
     copy = tmp_path / "dataset"
     shutil.copytree(caps_dataset, copy)

@@ -11,11 +11,11 @@ import pytest
 import torch
 from train_small import small_config
 
-from train import checkpoints
-from train.launch import RankError, launch
-from train.log import read_metrics
-from train.run import run_training
-from train.world import World, flatten_gradients, unflatten_gradients
+from panoforge.train import checkpoints
+from panoforge.train.launch import RankError, launch
+from panoforge.train.log import read_metrics
+from panoforge.train.run import run_training
+from panoforge.train.world import World, flatten_gradients, unflatten_gradients
 
 
 def test_gradients_survive_the_flat_buffer():

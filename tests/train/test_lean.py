@@ -6,7 +6,7 @@ from sam2.modeling.memory_attention import MemoryAttentionLayer
 from sam2.modeling.sam.transformer import RoPEAttention
 from torch import nn
 
-from train.lean import ReluDropout, keep_less
+from panoforge.train.lean import ReluDropout, keep_less
 
 SIDE, CHANNELS, FRAMES, POINTERS = 4, 32, 3, 8
 

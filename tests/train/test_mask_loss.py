@@ -8,8 +8,8 @@ import torch
 from train_small import small_config
 from training.loss_fns import MultiStepMultiMasksAndIous
 
-from train.loss import build_loss
-from train.mask_loss import FrameTruth, MaskLosses
+from panoforge.train.loss import build_loss
+from panoforge.train.mask_loss import FrameTruth, MaskLosses
 
 SIDE = 32
 WEIGHTS = {"loss_mask": 20, "loss_dice": 1, "loss_iou": 1, "loss_class": 1}

@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from train_small import small_config
 
-from pano.errors import ConfigError, DataError
-from pano.shards.read import Dataset
-from train import checkpoints
-from train.clips import build_clip
-from train.loader import ClipSource
-from train.log import read_metrics
-from train.mixture import MAX_PERIOD, Mixture, Schedule, whole_weights
-from train.plan import clip_plan, positions_of_rank
-from train.run import run_training, statement
-from train.trainer import Trainer, TrainingError
-from train.world import World
+from panoforge.core.errors import ConfigError, DataError
+from panoforge.core.shards.read import Dataset
+from panoforge.train import checkpoints
+from panoforge.train.clips import build_clip
+from panoforge.train.loader import ClipSource
+from panoforge.train.log import read_metrics
+from panoforge.train.mixture import MAX_PERIOD, Mixture, Schedule, whole_weights
+from panoforge.train.plan import clip_plan, positions_of_rank
+from panoforge.train.run import run_training, statement
+from panoforge.train.trainer import Trainer, TrainingError
+from panoforge.train.world import World
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=6))
@@ -150,7 +150,7 @@ def without_a_model(monkeypatch) -> None:
     monkeypatch.setattr(Trainer, "forward", lambda self, batch, encoded, objects: {
         name: sum(p.sum() for p in self.trained) * 0 + batch.masks.shape[1] / objects
         for name in ("loss", "loss_mask", "loss_dice", "loss_iou", "loss_objectness")})
-    monkeypatch.setattr("train.scan_sam2.ScanSAM2.encode", lambda self, images: {})
+    monkeypatch.setattr("panoforge.train.scan_sam2.ScanSAM2.encode", lambda self, images: {})
 
 
 def test_bad_samples_are_left_out_counted_named_and_resumed(caps_dataset: Path, tmp_path: Path, monkeypatch):
@@ -194,7 +194,7 @@ def test_by_default_the_first_bad_sample_stops_the_run(caps_dataset: Path, tmp_p
 
 GATHER = """
 import sys, torch
-from train.world import World
+from panoforge.train.world import World
 rank, cpu = int(sys.argv[1]), torch.device("cpu")
 torch.distributed.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2)
 texts = World(rank, 2).gather_texts(["position 3: ü\\nposition 5: x", ""][rank], cpu)

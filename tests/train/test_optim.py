@@ -3,8 +3,8 @@
 import pytest
 from train_small import small_config
 
-from train.model import build_model
-from train.optim import build_optimizer, learning_rate, lr_scale, set_learning_rates
+from panoforge.train.model import build_model
+from panoforge.train.optim import build_optimizer, learning_rate, lr_scale, set_learning_rates
 
 
 def test_layer_decay_is_upstreams():

@@ -9,16 +9,16 @@ import torch
 from pydantic import ValidationError
 from train_small import small_config
 
-from pano.errors import DataError
-from pano.sphere import angle_between, lonlat_to_direction, pixel_to_direction
-from train.config import DistortionSettings, PanoSam2Settings, TrainConfig
-from train.loss import ScanLoss, build_loss
-from train.model import build_model, parts_in
-from train.panosam2.decoder import MaskFusion, PanoConsistency, SeamConv2d
-from train.panosam2.loss import DistortionLoss, bounding_fov, pixel_weights, region_weights
-from train.panosam2.memory import LongShortMemory, sample_by_occlusion, sample_frames
-from train.plan import prompt_rng
-from train.scan_sam2 import ScanSAM2
+from panoforge.core.errors import DataError
+from panoforge.core.sphere import angle_between, lonlat_to_direction, pixel_to_direction
+from panoforge.train.config import DistortionSettings, PanoSam2Settings, TrainConfig
+from panoforge.train.loss import ScanLoss, build_loss
+from panoforge.train.model import build_model, parts_in
+from panoforge.train.panosam2.decoder import MaskFusion, PanoConsistency, SeamConv2d
+from panoforge.train.panosam2.loss import DistortionLoss, bounding_fov, pixel_weights, region_weights
+from panoforge.train.panosam2.memory import LongShortMemory, sample_by_occlusion, sample_frames
+from panoforge.train.plan import prompt_rng
+from panoforge.train.scan_sam2 import ScanSAM2
 
 BOTH = {"decoder": True, "memory": True}
 
@@ -264,7 +264,7 @@ def test_the_previous_mask_is_used_where_a_frame_is_tracked(source):
 
 
 def test_refused_by_name_where_the_parts_differ(tmp_path):
-    from train.checkpoints import export_official
+    from panoforge.train.checkpoints import export_official
 
     config = pano_config(model={"panosam2": BOTH})
     model, _ = build_model(config.model, config.prompt)
@@ -283,9 +283,9 @@ def test_refused_by_name_where_the_parts_differ(tmp_path):
 
 def test_trains_exports_and_evaluates(caps_dataset, tmp_path):
     """The whole way, with all three parts on: `pano train`, its export, `pano eval` on it, with and without memory in play."""
-    from eval.config import EvalConfig
-    from eval.run import run_evaluation
-    from train.run import run_training
+    from panoforge.eval.config import EvalConfig
+    from panoforge.eval.run import run_evaluation
+    from panoforge.train.run import run_training
 
     config = pano_config(model={"size": "micro", "panosam2": BOTH}, loss={"distortion": {}}, steps=2, clips_per_step=1)
     export = run_training(config, caps_dataset, tmp_path / "train")
@@ -306,7 +306,7 @@ def test_perspective_views_are_refused_by_the_decoder_and_the_loss():
 
 def test_whole_panoramas_turn(caps, caps_dataset):
     """Frame t is frame 0 rolled by t turns, pictures and masks alike, and the same clip comes again."""
-    from train.loader import ClipSource
+    from panoforge.train.loader import ClipSource
 
     config = pano_config(clip={"flip": 0, "colour_jitter": 0, "grayscale": 0, "turn_deg": 45.0, "min_area_sr": 0.01})
     source = ClipSource(caps, config)

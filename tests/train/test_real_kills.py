@@ -15,10 +15,10 @@ import torch
 import yaml
 from train_small import SMALL, small_config
 
-from train import checkpoints
-from train.launch import RankError, launch
-from train.log import read_metrics
-from train.run import run_training
+from panoforge.train import checkpoints
+from panoforge.train.launch import RankError, launch
+from panoforge.train.log import read_metrics
+from panoforge.train.run import run_training
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 TIMING = ("seconds", "clips_per_s", "peak_memory_mb")
@@ -34,7 +34,7 @@ def config_file(folder: Path, dataset: Path, run: Path, **changes: object) -> Pa
 
 
 def pano_train(config: Path, *launcher: str) -> list[str]:
-    return [*(launcher or (sys.executable,)), "-m", "pano.cli", "train", str(config)]
+    return [*(launcher or (sys.executable,)), "-m", "panoforge.core.cli", "train", str(config)]
 
 
 def environment() -> dict[str, str]:
@@ -74,7 +74,7 @@ def test_killed_at_random_steps_it_ends_bit_equal(caps_dataset: Path, tmp_path: 
 MEETING = """
 import os, sys, time
 import torch
-from train.world import LostRank, World
+from panoforge.train.world import LostRank, World
 world = World.detect()
 with world.joined(torch.device("cpu"), 6.0):
     assert world.sum([1.0, world.rank], torch.device("cpu")) == [3.0, 3.0]
@@ -95,7 +95,7 @@ with world.joined(torch.device("cpu"), 6.0):
 @pytest.mark.parametrize("how", ["hang", "exit", "hang inside"])
 def test_who_does_not_come_to_a_meeting_is_named_by_the_others(how: str):
     """Three ranks under no launcher of ours: the second stops coming. Both others say its name and end, soon."""
-    from train.launch import free_port
+    from panoforge.train.launch import free_port
 
     common = {**environment(), "WORLD_SIZE": "3", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     ranks = [subprocess.Popen([sys.executable, "-c", MEETING, how], env={**common, "RANK": str(r), "LOCAL_RANK": str(r)},
@@ -151,7 +151,7 @@ def test_four_processes_keep_the_loss_curve(caps_dataset: Path, tmp_path: Path):
 
 
 def test_torchrun_is_a_launcher_too(caps_dataset: Path, tmp_path: Path):
-    """`torchrun --nproc-per-node=2 -m pano.cli train CONFIG`: the weights of one process, and a hung rank is named."""
+    """`torchrun --nproc-per-node=2 -m panoforge.core.cli train CONFIG`: the weights of one process, and a hung rank is named."""
     one, two = tmp_path / "one", tmp_path / "two"
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     subprocess.run(pano_train(config_file(tmp_path, caps_dataset, one)), check=True, env=environment(), timeout=300)

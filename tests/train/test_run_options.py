@@ -8,14 +8,14 @@ import pytest
 import torch
 from train_small import small_config
 
-from pano.errors import UsageError
-from train.log import read_metrics
-from train.loss import build_loss
-from train.model import build_model
-from train.pictures import SIDE_PX
-from train.plan import prompt_rng
-from train.run import run_training
-from train.scan_sam2 import compile_parts, recompute_activations
+from panoforge.core.errors import UsageError
+from panoforge.train.log import read_metrics
+from panoforge.train.loss import build_loss
+from panoforge.train.model import build_model
+from panoforge.train.pictures import SIDE_PX
+from panoforge.train.plan import prompt_rng
+from panoforge.train.run import run_training
+from panoforge.train.scan_sam2 import compile_parts, recompute_activations
 
 
 def step_of(model, batch, draw: int) -> tuple[float, dict]:

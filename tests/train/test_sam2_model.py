@@ -10,9 +10,9 @@ import pytest
 import torch
 from train_small import small_config
 
-from pano.errors import ConfigError, DataError, StorageError
-from train.config import ModelSettings
-from train.model import (
+from panoforge.core.errors import ConfigError, DataError, StorageError
+from panoforge.train.config import ModelSettings
+from panoforge.train.model import (
     CONFIGS,
     PARTS,
     build_model,

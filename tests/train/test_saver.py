@@ -10,13 +10,13 @@ import pytest
 import torch
 from train_small import small_config
 
-from pano import storage
-from pano.errors import DataError, StorageError
-from train import checkpoints
-from train.checkpoints import TrainState, export_official, export_safetensors, load_latest
-from train.model import build_model, read_checkpoint
-from train.run import run_training
-from train.saver import Saver, snapshot
+from panoforge.core import storage
+from panoforge.core.errors import DataError, StorageError
+from panoforge.train import checkpoints
+from panoforge.train.checkpoints import TrainState, export_official, export_safetensors, load_latest
+from panoforge.train.model import build_model, read_checkpoint
+from panoforge.train.run import run_training
+from panoforge.train.saver import Saver, snapshot
 
 
 def state_at(step: int) -> TrainState:

@@ -11,10 +11,10 @@ from train_small import small_config
 from training.loss_fns import MultiStepMultiMasksAndIous
 from training.model.sam2 import SAM2Train
 
-from train.loss import build_loss
-from train.model import build_model, model_config
-from train.plan import prompt_rng
-from train.scan_sam2 import blank_absent_boxes, frozen_modules, is_frozen
+from panoforge.train.loss import build_loss
+from panoforge.train.model import build_model, model_config
+from panoforge.train.plan import prompt_rng
+from panoforge.train.scan_sam2 import blank_absent_boxes, frozen_modules, is_frozen
 
 CONFIG = small_config(model={"drop_path": 0.0}, prompt={"corrections": 2})
 

@@ -6,11 +6,11 @@ import buckets
 import pytest
 import torch
 
-from pano.errors import DataError
-from pano.shards.order import Shuffle
-from pano.shards.read import Dataset
-from pano.shards.stream import Item, Stream
-from train.stream import StreamLoader
+from panoforge.core.errors import DataError
+from panoforge.core.shards.order import Shuffle
+from panoforge.core.shards.read import Dataset
+from panoforge.core.shards.stream import Item, Stream
+from panoforge.train.stream import StreamLoader
 
 SHUFFLE = Shuffle(seed=3, window=1)
 

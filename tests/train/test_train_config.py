@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 from train_small import small_config
 
-from train.config import SCHEDULE_ONLY, TrainConfig
+from panoforge.train.config import SCHEDULE_ONLY, TrainConfig
 
 
 def test_defaults_are_sam2s_recipe():
@@ -46,5 +46,5 @@ def test_digest_covers_the_numbers_and_nothing_else():
 
 
 def test_config_needs_no_torch():
-    code = "import sys, train.config, train.run; sys.exit('torch' in sys.modules)"
+    code = "import sys, panoforge.train.config, panoforge.train.run; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

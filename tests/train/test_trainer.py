@@ -9,11 +9,11 @@ import pytest
 import torch
 from train_small import small_config
 
-from pano.errors import ConfigError, UsageError
-from train import checkpoints
-from train.log import RunLog, read_metrics
-from train.run import pick_device, run_training, statement
-from train.trainer import Trainer, TrainingError
+from panoforge.core.errors import ConfigError, UsageError
+from panoforge.train import checkpoints
+from panoforge.train.log import RunLog, read_metrics
+from panoforge.train.run import pick_device, run_training, statement
+from panoforge.train.trainer import Trainer, TrainingError
 
 TIMING = ("seconds", "clips_per_s", "peak_memory_mb")
 
@@ -118,8 +118,8 @@ def test_plain_sam2_tracks_with_the_export(straight: Path, caps, tmp_path: Path)
     import cv2
     from sam2.build_sam import build_sam2_video_predictor
 
-    from pano.scan import ScanSpec, scan_views
-    from pano.views import sample_view, wrap_panorama
+    from panoforge.core.scan import ScanSpec, scan_views
+    from panoforge.core.views import sample_view, wrap_panorama
 
     export = straight / "checkpoints/model.pt"
     size = ["++model.image_size=128",
@@ -184,7 +184,7 @@ def test_nan_loss_may_be_skipped_up_to_a_limit(caps_dataset: Path, tmp_path: Pat
 
 def test_gradients_do_not_depend_on_how_clips_are_dealt_out(caps_dataset: Path, source, tmp_path: Path):
     """The sum over forward passes is the gradient of the step's mean loss: each object weighs the same."""
-    from train.model import build_model
+    from panoforge.train.model import build_model
 
     config = small_config(model={"drop_path": 0.0})
     model, first = build_model(config.model, config.prompt)
@@ -206,8 +206,8 @@ def test_gradients_do_not_depend_on_how_clips_are_dealt_out(caps_dataset: Path, 
 def test_groups_of_objects_add_up(source, tiny_model):
     """One object at a time on one encoding: every object once, in its own frames, with the whole batch's loss when
     nothing is drawn at random."""
-    from train.loss import build_loss
-    from train.trainer import object_groups
+    from panoforge.train.loss import build_loss
+    from panoforge.train.trainer import object_groups
 
     batch = source.batch((0, 1))
     groups = list(object_groups(batch, 1))

@@ -8,13 +8,13 @@ import pytest
 import torch
 from train_small import small_config
 
-from pano.sphere import View, direction_to_lonlat, lonlat_to_direction
-from pano.views import wrap_panorama
-from train.clips import build_clip
-from train.loader import ClipSource
-from train.plan import clip_plan
-from train.sources.draw import square_affine, warp_square
-from train.warp import affine_matrix, look, pixel_solid_angles, tilt_matrix, unwarp_places, warp_places
+from panoforge.core.sphere import View, direction_to_lonlat, lonlat_to_direction
+from panoforge.core.views import wrap_panorama
+from panoforge.train.clips import build_clip
+from panoforge.train.loader import ClipSource
+from panoforge.train.plan import clip_plan
+from panoforge.train.sources.draw import square_affine, warp_square
+from panoforge.train.warp import affine_matrix, look, pixel_solid_angles, tilt_matrix, unwarp_places, warp_places
 
 WARPED = {"tilt_jitter_deg": 20.0, "affine_deg": 25.0, "shear_deg": 20.0, "flip": 0, "colour_jitter": 0, "grayscale": 0}
 
@@ -57,7 +57,7 @@ def test_a_look_is_its_formula():
 
 
 def test_without_a_warp_it_is_the_plain_view():
-    from pano.views import sample_view
+    from panoforge.core.views import sample_view
 
     panorama = wrap_panorama(np.random.default_rng(0).integers(0, 255, (64, 128, 3)).astype(np.uint8))
     view = View(10.0, 5.0, 90.0, 32)
@@ -97,7 +97,7 @@ def test_a_clips_frames_share_their_warp_and_clicks_stay_on_their_point(caps):
 
 
 def test_warps_leave_earlier_draws_alone_and_stay_out_of_validation(caps):
-    from train.validate import validation_source
+    from panoforge.train.validate import validation_source
 
     plain, warped = small_config().clip, small_config(clip={"tilt_jitter_deg": 10, "affine_deg": 10, "shear_deg": 5}).clip
     for position in range(5):

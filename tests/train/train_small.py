@@ -1,6 +1,6 @@
 """The small training config that the tests share."""
 
-from train.config import TrainConfig
+from panoforge.train.config import TrainConfig
 
 SMALL = {
     "model": {"size": "tiny", "image_size": 128},

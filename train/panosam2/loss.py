@@ -22,9 +22,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pano.sphere import View, direction_to_lonlat, lonlat_to_direction, pixel_to_direction, row_area_sr, view_rotation
-from train.config import DistortionSettings
-from train.loss import ScanLoss
+from panoforge.core.sphere import View, direction_to_lonlat, lonlat_to_direction, pixel_to_direction, row_area_sr, view_rotation
+from panoforge.train.config import DistortionSettings
+from panoforge.train.loss import ScanLoss
 
 REGION_PX = 128  # the longer side of the plane that the BFoV is projected onto
 MARGIN = 1.5  # the BFoV is so much wider than the object, as a tracker's search region

@@ -18,9 +18,9 @@ from sam2.modeling.sam2_utils import get_1d_sine_pe
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from train.config import PanoSam2Settings
-from train.panosam2.decoder import PanoDecoder
-from train.panosam2.memory import LongShortMemory, sample_frames
+from panoforge.train.config import PanoSam2Settings
+from panoforge.train.panosam2.decoder import PanoDecoder
+from panoforge.train.panosam2.memory import LongShortMemory, sample_frames
 
 PREFIX = "panosam2."
 

@@ -2,7 +2,7 @@
 
 SAP mixes its panoramas with SA-1B images and SA-V videos. A `Source` offers clips at positions 0, 1, 2, … of its own
 line: a clip is a function of the source's seed and its position alone, and each epoch shows every image or video once,
-in an order of its own. Clips are SAM2's `VideoDatapoint`, as `train.clips` gives for panoramas: frames squeezed to a
+in an order of its own. Clips are SAM2's `VideoDatapoint`, as `panoforge.train.clips` gives for panoramas: frames squeezed to a
 square (what SAM2 does with every picture), objects chosen in the first frame, absent ones kept as empty masks.
 
 A source lists its folder when it is opened and refuses a layout that is not the dataset's, saying what it found and
@@ -12,9 +12,9 @@ what it expected. What is wrong with one image or video is a DataError that name
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from pano.storage import storage_errors
-from train.config import SourceSettings, TrainConfig
-from train.sources.draw import Draw, source_seed
+from panoforge.core.storage import storage_errors
+from panoforge.train.config import SourceSettings, TrainConfig
+from panoforge.train.sources.draw import Draw, source_seed
 
 if TYPE_CHECKING:
     from training.utils.data_utils import VideoDatapoint
@@ -41,10 +41,10 @@ class Source(Protocol):
 def open_source(name: str, settings: SourceSettings, config: TrainConfig) -> Source:
     """The source that one entry of `mixture` describes (not the shards). DataError where its folder holds something else,
     StorageError where it cannot be read."""
-    from train.sources.coco import Coco
-    from train.sources.sa1b import Sa1b
-    from train.sources.sav import Sav
-    from train.sources.vos import Vos
+    from panoforge.train.sources.coco import Coco
+    from panoforge.train.sources.sa1b import Sa1b
+    from panoforge.train.sources.sav import Sav
+    from panoforge.train.sources.vos import Vos
 
     folder = settings.folder or Path()  # the config refuses an entry without one
     draw = Draw(source_seed(config.seed, name), config.clip, config.model.image_size, settings.min_area_share)

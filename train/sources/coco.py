@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from pano.errors import DataError
-from train.sources.draw import Draw, Listed, choose, listing_sha256, make_clip, nothing_to_prompt
-from train.sources.files import fill_runs, found_in, read_image, read_json, run_counts
+from panoforge.core.errors import DataError
+from panoforge.train.sources.draw import Draw, Listed, choose, listing_sha256, make_clip, nothing_to_prompt
+from panoforge.train.sources.files import fill_runs, found_in, read_image, read_json, run_counts
 
 if TYPE_CHECKING:
     from training.utils.data_utils import VideoDatapoint

@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pano.errors import DataError
-from train.clips import IMAGENET_MEAN, jitter_colours, normalise
-from train.config import ClipSettings
-from train.plan import CLIP_LANE, SOURCE_LANE, epoch_order
-from train.warp import affine_matrix
+from panoforge.core.errors import DataError
+from panoforge.train.clips import IMAGENET_MEAN, jitter_colours, normalise
+from panoforge.train.config import ClipSettings
+from panoforge.train.plan import CLIP_LANE, SOURCE_LANE, epoch_order
+from panoforge.train.warp import affine_matrix
 
 if TYPE_CHECKING:
     from training.utils.data_utils import VideoDatapoint
@@ -163,7 +163,7 @@ def make_clip(
 
 
 def square_affine(clip: ClipSettings, rng: np.random.Generator, size_px: int) -> NDArray[np.float64]:
-    """One draw of train.warp's A about the middle of an S×S picture, as the 2×3 matrix from old pixel indices to new."""
+    """One draw of panoforge.train.warp's A about the middle of an S×S picture, as the 2×3 matrix from old pixel indices to new."""
     matrix = affine_matrix(clip.affine_deg * rng.uniform(-1, 1), clip.shear_deg * rng.uniform(-1, 1))
     middle = np.full(2, 0.5 * size_px - 0.5)
     return np.column_stack([matrix, middle - matrix @ middle])

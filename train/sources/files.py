@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pano.errors import DataError
-from pano.sample import image_size
-from pano.storage import storage_errors
+from panoforge.core.errors import DataError
+from panoforge.core.sample import image_size
+from panoforge.core.storage import storage_errors
 
 MAX_IMAGE_BYTES = 256 << 20
 MAX_JSON_BYTES = 256 << 20

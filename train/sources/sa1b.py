@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pano.errors import DataError
-from train.sources.draw import Draw, Listed, choose, listing_sha256, make_clip, nothing_to_prompt
-from train.sources.files import fill_runs, found_in, read_image, read_json, run_area, run_counts
+from panoforge.core.errors import DataError
+from panoforge.train.sources.draw import Draw, Listed, choose, listing_sha256, make_clip, nothing_to_prompt
+from panoforge.train.sources.files import fill_runs, found_in, read_image, read_json, run_area, run_counts
 
 if TYPE_CHECKING:
     from training.utils.data_utils import VideoDatapoint

@@ -1,4 +1,4 @@
-"""The panorama shards as a source: scan clips, as `train.plan` lays them out and `train.clips` cuts them; or clips of whole
+"""The panorama shards as a source: scan clips, as `panoforge.train.plan` lays them out and `panoforge.train.clips` cuts them; or clips of whole
 panoramas that turn `turn_deg` a frame (`clip.frames_are: panorama`), for PanoSAM2's parts and for ablations."""
 
 import hashlib
@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pano.errors import DataError
-from pano.shards.read import Dataset, Sample
-from pano.sphere import row_area_sr
-from train.clips import build_clip, choose_objects
-from train.config import ClipSettings, TrainConfig
-from train.plan import ClipPlan, clip_plan
-from train.sources.draw import Draw, make_clip
+from panoforge.core.errors import DataError
+from panoforge.core.shards.read import Dataset, Sample
+from panoforge.core.sphere import row_area_sr
+from panoforge.train.clips import build_clip, choose_objects
+from panoforge.train.config import ClipSettings, TrainConfig
+from panoforge.train.plan import ClipPlan, clip_plan
+from panoforge.train.sources.draw import Draw, make_clip
 
 if TYPE_CHECKING:
     from training.utils.data_utils import VideoDatapoint

@@ -1,0 +1,177 @@
+"""Exports of single pictures: COCO instances, YOLO polygons, SA-1B pairs, COCO panoptic (Mask2Former).
+
+An instance on the seam stays one annotation of two parts with one flat box; `wrap_box` in COCO's annotations is the box on
+the cylinder.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from panoforge.core.export.frames import Counts, Entry, Frame, Job, Part, join_counts, join_lists, masks_of
+from panoforge.core.export.jsonlists import json_lists
+from panoforge.core.sample import decode_product, encode_product
+
+
+def coco_head(job: Job) -> Entry:
+    """What COCO and its kin have beside their lists; `isthing` is panoptic's."""
+    return {"info": {"description": "made by panoforge"}, "licenses": [], "categories": [
+        {"id": category.id, "name": category.name, "isthing": int(category.thing),
+         "supercategory": "thing" if category.thing else "structure"} for category in job.categories.values()]}
+
+
+def coco_part(job: Job, index: int, frames: list[Frame]) -> Part:
+    """images/<name>.jpg; images and annotations with compressed RLEs."""
+    images, annotations = [], []
+    for number, frame in enumerate(frames, start=1):
+        images.append(_image_entry(job, number, frame))
+        for mask in masks_of(frame, job.options.min_pixels):
+            entry = {
+                "id": 0, "image_id": number, "iscrowd": 0, "category_id": job.categories[mask.instance.category].id,
+                "segmentation": mask.rle, "area": mask.area, "bbox": mask.box, "instance_id": mask.instance.id,
+                "name": mask.instance.name,
+            }
+            if not job.options.perspective:
+                entry |= {"area_sr": mask.instance.area_sr, "wrap_box": mask.instance.box.model_dump()}
+            annotations.append(entry)
+    return Part(job.dataset.key(index), {"images": images, "annotations": annotations})
+
+
+def coco_join(job: Job, parts: Iterator[Part]) -> Counts:
+    """annotations/instances.json."""
+    with json_lists(job.out, "annotations", "instances.json", ("images", "annotations"), coco_head(job)) as lists:
+        join_lists(lists, parts, {"image_id": "images"})
+    return dict(lists.counts)
+
+
+def _image_entry(job: Job, number: int, frame: Frame) -> Entry:
+    """Write images/<name>.<suffix>, and give its entry in a list of images."""
+    name = f"{frame.name}.{frame.suffix}"
+    job.out.put(f"images/{name}", frame.image)
+    return {"id": number, "width": frame.width, "height": frame.height, "file_name": name}
+
+
+def yolo_part(job: Job, index: int, frames: list[Frame]) -> Part:
+    """images/, labels/<name>.txt (class x1 y1 x2 y2 …, relative). A polygon has neither holes nor parts: holes are filled,
+    parts are joined by a bridge of no width, as Ultralytics does with COCO."""
+    polygons, images = 0, []
+    for number, frame in enumerate(frames, start=1):
+        images.append(_image_entry(job, number, frame)["file_name"])
+        lines = []
+        for id_ in np.unique(frame.labels[frame.labels > 0]).tolist():
+            mask = frame.labels == id_
+            if mask.sum() >= job.options.min_pixels:
+                points = (outline(mask) + 0.5) / (frame.width, frame.height)
+                category = job.categories[frame.instances[id_].category].id - 1
+                lines.append(f"{category} " + " ".join(f"{value:.6f}" for value in points.ravel()))
+        job.out.put(f"labels/{frame.name}.txt", "".join(f"{line}\n" for line in lines).encode())
+        polygons += len(lines)
+    return Part(job.dataset.key(index), counts={"images": len(frames), "annotations": polygons},
+                extra=(job.dataset.split(index), images))
+
+
+def yolo_join(job: Job, parts: Iterator[Part]) -> Counts:
+    """<split>.txt, the dataset's own splits as lists of images, and data.yaml. That has no `path`: Ultralytics takes the folder
+    of the file then, where a relative one would mean the folder that training is started in. It demands a train and a val: one
+    that the dataset lacks is a split that it has."""
+    lists: dict[str, list[str]] = defaultdict(list)
+
+    def listed() -> Iterator[Part]:
+        for part in parts:
+            split, images = part.extra
+            lists[split] += images
+            yield part
+
+    counts = join_counts(job, listed())
+    for split, images in lists.items():
+        job.out.put(f"{split}.txt", "".join(f"./images/{name}\n" for name in images).encode())
+    stand_in = {"train": next(iter(lists), "train"), "val": "test" if "test" in lists else next(iter(lists), "train")}
+    named = stand_in | {split: split for split in lists}
+    splits = "".join(f"{key}: {split}.txt\n" for key, split in named.items())
+    names = "".join(f"  {category.id - 1}: {json.dumps(category.name)}\n" for category in job.categories.values())
+    job.out.put("data.yaml", f"{splits}names:\n{names}".encode())
+    return counts
+
+
+def outline(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """One closed outline (N, 2) of pixel indices (x, y) around all parts of a mask. Each further part is joined at the pair
+    of points where it comes nearest to what is joined already; a ring of one or two points is repeated to be a polygon."""
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    rings = sorted((contour[:, 0, :].astype(np.int64) for contour in contours), key=len, reverse=True)
+    joined = rings[0]
+    for ring in rings[1:]:
+        distance = ((joined[:, None, :] - ring[None, :, :]) ** 2).sum(axis=2)
+        here, there = np.unravel_index(int(distance.argmin()), distance.shape)
+        around = np.concatenate([ring[there:], ring[: there + 1]])
+        joined = np.concatenate([joined[: here + 1], around, joined[here:]])
+    while len(joined) < 3:
+        joined = np.concatenate([joined, joined[-1:]])
+    return joined
+
+
+def sa1b_part(job: Job, index: int, frames: list[Frame]) -> Part:
+    """sa_<n>.jpg beside sa_<n>.json, n from 1. Classes are not part of SA-1B; scores are 1, as these are not predictions.
+    The point is the pixel deepest inside the mask. An annotation's id is n·65536 + the instance's."""
+    annotations = 0
+    for number, frame in enumerate(frames, start=1 + index * len(frames)):
+        jpeg = frame.image
+        if frame.suffix != "jpg":
+            rgb = decode_product(f"rgb.{frame.suffix}", frame.image)
+            jpeg = encode_product("rgb.jpg", rgb, jpeg_quality=job.options.jpeg_quality)
+        entries: list[Entry] = [
+            {"id": number * 65536 + mask.instance.id, "segmentation": mask.rle, "bbox": mask.box, "area": mask.area,
+             "predicted_iou": 1.0, "stability_score": 1.0, "crop_box": [0, 0, frame.width, frame.height],
+             "point_coords": [deepest_point(frame.labels, mask.instance.id, mask.box)]}
+            for mask in masks_of(frame, job.options.min_pixels)]
+        annotations += len(entries)
+        image = {"image_id": number, "width": frame.width, "height": frame.height, "file_name": f"sa_{number}.jpg",
+                 "panoforge_name": frame.name}
+        job.out.put(f"sa_{number}.jpg", jpeg)
+        job.out.put(f"sa_{number}.json", json.dumps({"image": image, "annotations": entries}).encode())
+    return Part(job.dataset.key(index), counts={"images": len(frames), "annotations": annotations})
+
+
+def deepest_point(labels: NDArray[np.uint16], id_: int, box: tuple[float, float, float, float]) -> list[float]:
+    """[x, y] of the pixel of `id_` farthest from its edge, found inside `box`."""
+    x, y, width, height = map(int, box)
+    inside = np.pad((labels[y : y + height, x : x + width] == id_).astype(np.uint8), 1)
+    depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3)[1:-1, 1:-1]
+    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+    return [float(x + column), float(y + row)]
+
+
+def panoptic_part(job: Job, index: int, frames: list[Frame]) -> Part:
+    """images/, panoptic/<name>.png (id = R + 256·G + 65536·B, 0 = void). Structure is stuff, but every wall keeps its own
+    segment."""
+    images, annotations, segments = [], [], 0
+    for number, frame in enumerate(frames, start=1):
+        images.append(_image_entry(job, number, frame))
+        found = masks_of(frame, job.options.min_pixels)
+        kept = np.where(np.isin(frame.labels, [mask.instance.id for mask in found]), frame.labels, 0)
+        colours = np.stack([kept & 255, kept >> 8, np.zeros_like(kept)], axis=-1).astype(np.uint8)
+        job.out.put(f"panoptic/{frame.name}.png", encode_product("rgb.png", colours))
+        annotations.append({"image_id": number, "file_name": f"{frame.name}.png", "segments_info": [
+            {"id": mask.instance.id, "category_id": job.categories[mask.instance.category].id, "area": mask.area,
+             "bbox": mask.box, "iscrowd": 0} for mask in found]})
+        segments += len(found)
+    return Part(job.dataset.key(index), {"images": images, "annotations": annotations},
+                {"images": len(frames), "annotations": segments})
+
+
+def panoptic_join(job: Job, parts: Iterator[Part]) -> Counts:
+    """panoptic.json, as COCO panoptic has it."""
+    counts: Counts = {"images": 0, "annotations": 0}
+
+    def counted() -> Iterator[Part]:
+        for part in parts:
+            for name, count in part.counts.items():
+                counts[name] += count
+            yield part
+
+    with json_lists(job.out, "", "panoptic.json", ("images", "annotations"), coco_head(job)) as lists:
+        join_lists(lists, counted(), {"image_id": "images"})
+    return counts

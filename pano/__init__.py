@@ -1,3 +1,0 @@
-"""What every stage of panoforge shares: the sphere, the scan, the sample, the shards, the config and the `pano` command."""
-
-__version__ = "0.1.0"

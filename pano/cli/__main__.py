@@ -1,5 +1,0 @@
-"""`python -m pano.cli`, the same as `pano`."""
-
-from pano.cli import main
-
-main()
