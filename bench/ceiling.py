@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from bench.common import RESULTS, arguments, machine, use_one_thread
 from bench.maps import room_labels
-from panoforge.core.arrays import decode_array
+from panoforge.core.sample.array_codec import decode_array
 from panoforge.eval.metrics.crops import crop_instances
 
 MIN_PIXELS = 64
@@ -87,7 +87,7 @@ def panoramas(args) -> Iterator[tuple[str, NDArray[np.uint16]]]:
 
 def instance_facts(labels: NDArray[np.uint16]) -> NDArray[np.float64]:
     """(N, 4) of the instances that count: id, pixels, steradians, seam or pole."""
-    from panoforge.core.masks import instance_stats
+    from panoforge.core.sample.label_maps import instance_stats
 
     stats = instance_stats(labels)
     kept = stats.pixels >= MIN_PIXELS

@@ -104,7 +104,7 @@ def version(distribution: str) -> str:
 
 def machine() -> str:
     """Processor, cores and memory in a phrase."""
-    from panoforge.core.runlog import hardware
+    from panoforge.core.storage.runlog import hardware
 
     found = hardware()
     return f"{found['processor']}, {found['cores']} cores, {found['memory_gb']} GB, Python {platform.python_version()}"

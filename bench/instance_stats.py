@@ -1,6 +1,6 @@
 """Per-instance statistics of a 4096×2048 label map: pixels, steradians, wrap-aware box, seam and pole flags.
 
-Ours: `panoforge.core.masks.instance_stats`. Peers on the same work: scipy.ndimage.find_objects for the boxes (with a second look at
+Ours: `panoforge.core.sample.label_maps.instance_stats`. Peers on the same work: scipy.ndimage.find_objects for the boxes (with a second look at
 those that touch both edges, since it knows no seam) and bincount for the areas; and a loop over ids. All give the same
 numbers, asserted first. `find_objects` alone, which gives boxes and nothing else, is timed too.
 """
@@ -13,8 +13,8 @@ from scipy import ndimage
 
 from bench.common import Outcome, Peer, arguments, finish, interleave, median, spread, use_one_thread, version
 from bench.maps import room_labels
-from panoforge.core.masks import InstanceStats, instance_stats
-from panoforge.core.sphere import row_area_sr
+from panoforge.core.geometry.sphere import row_area_sr
+from panoforge.core.sample.label_maps import InstanceStats, instance_stats
 
 Labels = NDArray[np.uint16]
 

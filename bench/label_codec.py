@@ -1,6 +1,6 @@
 """Label maps on disk: decode time and size of `instance.zst` against 16-bit PNG and COCO RLE, on a rendered 4096×2048 map.
 
-Ours: `panoforge.core.arrays`. Peers: PNG by OpenCV (compression 6, the usual default), and one COCO RLE per instance by pycocotools,
+Ours: `panoforge.core.sample.array_codec`. Peers: PNG by OpenCV (compression 6, the usual default), and one COCO RLE per instance by pycocotools,
 painted into one map. Every decoder gives the same map, asserted first. Also timed: the rows of one perspective view.
 """
 
@@ -11,8 +11,8 @@ from pycocotools import mask as coco_mask
 
 from bench.common import Outcome, Peer, arguments, finish, interleave, median, spread, use_one_thread, version
 from bench.maps import room_labels
-from panoforge.core.arrays import decode_array, encode_array
-from panoforge.core.masks import encode_rles
+from panoforge.core.sample.array_codec import decode_array, encode_array
+from panoforge.core.sample.label_maps import encode_rles
 
 VIEW_ROWS = (700, 1350)  # the rows that a level 90° view of 2048 rows needs lie in here at its middle column
 

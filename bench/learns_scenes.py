@@ -15,9 +15,9 @@ from pathlib import Path
 import bpy
 import numpy as np
 
-from panoforge.core.masks import dense_ids
-from panoforge.core.sample import InstanceLabel, Pose, SampleMeta, instance_table
-from panoforge.core.staged import write_staged
+from panoforge.core.sample.label_maps import dense_ids
+from panoforge.core.sample.metadata import InstanceLabel, Pose, SampleMeta, instance_table
+from panoforge.core.storage.staged import write_staged
 from panoforge.datagen.defects import exit_now
 from panoforge.datagen.render import Passes, RenderSettings, choose_device, configure, place_camera, render_passes
 

@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 
 from bench.common import Outcome, Peer, arguments, finish, interleave, median, spread, use_one_thread, version
 from bench.maps import picture, room_labels
-from panoforge.core.masks import instance_stats
-from panoforge.core.sample import InstanceLabel, Pose, SampleMeta, decode_product, instance_table
+from panoforge.core.sample.label_maps import instance_stats
+from panoforge.core.sample.metadata import InstanceLabel, Pose, SampleMeta, decode_product, instance_table
 from panoforge.core.shards.order import Shuffle
 from panoforge.core.shards.read import Dataset
 from panoforge.core.shards.stream import Stream
 from panoforge.core.shards.write import PackOptions, pack
-from panoforge.core.staged import write_staged
+from panoforge.core.storage.staged import write_staged
 
 SUFFIXES = ("depth.zst", "instance.zst", "meta.json", "rgb.jpg")
 SHARD_BYTES = 64 << 20  # what the peers' writers take for a good size

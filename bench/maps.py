@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from panoforge.core.arrays import decode_array
+from panoforge.core.sample.array_codec import decode_array
 
 ROOM = Path(__file__).parent / "data" / "livingroom-4096.instance.zst"
 

@@ -37,8 +37,8 @@ def main() -> None:
     import numpy as np
 
     from bench.rooms import furnished, infinigen_ground_truth, settings
-    from panoforge.core.masks import dense_ids
-    from panoforge.core.sample import encode_product
+    from panoforge.core.sample.label_maps import dense_ids
+    from panoforge.core.sample.metadata import encode_product
     from panoforge.datagen import render
     from panoforge.datagen.defects import exit_now
 

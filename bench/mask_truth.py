@@ -16,8 +16,8 @@ from bench.common import arguments, machine, use_one_thread, version
 
 def report_of(room: "object", index: np.ndarray, pose: "object", depth: np.ndarray | None) -> dict:
     """The oracle's report of an index map (H, W) as plain data."""
-    from panoforge.core.masks import dense_ids
-    from panoforge.core.sample import InstanceLabel, SampleMeta, instance_table
+    from panoforge.core.sample.label_maps import dense_ids
+    from panoforge.core.sample.metadata import InstanceLabel, SampleMeta, instance_table
     from panoforge.datagen.oracle import judge
 
     labels, old = dense_ids(index)

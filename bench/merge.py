@@ -24,7 +24,7 @@ def plain(views: Sequence, frames: Sequence, n: int, width: int, height: int):
     """Full-panorama grid_sample per frame: merged logits N×H×W."""
     import torch
 
-    from panoforge.core.sphere import pixel_to_direction, view_rotation
+    from panoforge.core.geometry.sphere import pixel_to_direction, view_rotation
     from panoforge.eval.frames import EDGE_WEIGHT
 
     directions = pixel_to_direction(np.arange(width)[None, :], np.arange(height)[:, None], width, height)
@@ -47,7 +47,7 @@ def plain(views: Sequence, frames: Sequence, n: int, width: int, height: int):
 
 def reference(views: Sequence, frames: Sequence, n: int, u: int, v: int, width: int, height: int) -> np.ndarray:
     """Merged logits of one pixel in float64."""
-    from panoforge.core.sphere import direction_to_view_pixel, pixel_to_direction
+    from panoforge.core.geometry.sphere import direction_to_view_pixel, pixel_to_direction
     from panoforge.eval.frames import centre_weight
 
     above, total = np.zeros(n), 0.0
@@ -87,7 +87,7 @@ def main() -> None:
     use_one_thread()
     import torch
 
-    from panoforge.core.scan import ScanSpec, scan_views
+    from panoforge.core.geometry.scan import ScanSpec, scan_views
     from panoforge.eval.frames import PerspectiveFrame
     from panoforge.eval.merge import FrameLogits, merge_bands, merge_masks
 

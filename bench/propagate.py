@@ -25,8 +25,8 @@ FRAMES = 24
 
 def picture_of_caps(rng: np.random.Generator, width: int, n_caps: int) -> tuple[np.ndarray, np.ndarray]:
     """(rgb, labels) of `n_caps` coloured caps on noise; a cap that another one hides is left out."""
-    from panoforge.core.masks import dense_ids
-    from panoforge.core.sphere import angle_between, lonlat_to_direction, pixel_to_direction
+    from panoforge.core.geometry.sphere import angle_between, lonlat_to_direction, pixel_to_direction
+    from panoforge.core.sample.label_maps import dense_ids
 
     at = pixel_to_direction(np.arange(width)[None, :], np.arange(width // 2)[:, None], width, width // 2)
     labels = np.zeros(at.shape[:2], np.uint16)

@@ -14,7 +14,7 @@ import bpy
 import numpy as np
 from numpy.typing import NDArray
 
-from panoforge.core.sample import Pose
+from panoforge.core.sample.metadata import Pose
 from panoforge.datagen import cameras, geometry, render
 from panoforge.datagen.config import CameraSettings, QualitySettings, RenderConfig, plan_scene
 from panoforge.datagen.oracle import Oracle, build_oracle

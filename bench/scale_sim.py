@@ -43,7 +43,7 @@ from panoforge.cluster.runner import _open_book, _packer, image_config_sha256
 from panoforge.cluster.scene_task import STAGED, SceneTask
 from panoforge.cluster.status import read_status, save_job
 from panoforge.cluster.status_page import write_page
-from panoforge.core.sample import META_SUFFIX, InstanceLabel, Pose, SampleMeta, encode_meta, encode_product, instance_table
+from panoforge.core.sample.metadata import META_SUFFIX, InstanceLabel, Pose, SampleMeta, encode_meta, encode_product, instance_table
 from panoforge.core.shards.layout import read_manifest
 from panoforge.datagen.config import SceneJob, plan_scene
 

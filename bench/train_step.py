@@ -171,9 +171,9 @@ def one_clip(config: TrainConfig):
     import torch
     from training.utils.data_utils import Frame, Object, VideoDatapoint
 
-    from panoforge.core.masks import dense_ids
-    from panoforge.core.sphere import View, angle_between, lonlat_to_direction, pixel_to_direction
-    from panoforge.core.views import sample_view, wrap_panorama
+    from panoforge.core.geometry.sphere import View, angle_between, lonlat_to_direction, pixel_to_direction
+    from panoforge.core.geometry.views import sample_view, wrap_panorama
+    from panoforge.core.sample.label_maps import dense_ids
     from panoforge.train.clips import collate, normalise
 
     width = 1024

@@ -1,7 +1,7 @@
 """Perspective views of a 4096×2048 panorama: time per frame of training scans, and error on analytic pictures.
 
 Speed: 24-frame scans (90°, 50 % overlap) of 1024² RGB (bilinear) and label (nearest) views, a new random yaw for each
-scan as in training, one thread. Ours: `panoforge.core.views`, laying out the panorama included. Peers: py360convert and pyequilib as
+scan as in training, one thread. Ours: `panoforge.core.geometry.views`, laying out the panorama included. Peers: py360convert and pyequilib as
 their documentation uses them. pyequilib takes no uint16: its labels go through float32. Asserted first: on a smooth
 picture and on coarse labels all three give the same views, up to half a pixel.
 
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from bench.common import Outcome, Peer, arguments, finish, interleave, median, spread, use_one_thread, version
 from bench.maps import picture, room_labels
-from panoforge.core.scan import ScanSpec, random_yaw0_deg, scan_views
-from panoforge.core.sphere import View, lonlat_to_direction, view_rotation
-from panoforge.core.views import sample_view, wrap_panorama
+from panoforge.core.geometry.scan import ScanSpec, random_yaw0_deg, scan_views
+from panoforge.core.geometry.sphere import View, lonlat_to_direction, view_rotation
+from panoforge.core.geometry.views import sample_view, wrap_panorama
 
 Image = NDArray
 Sampler = Callable[[Image, View], Image]

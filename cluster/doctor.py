@@ -18,7 +18,7 @@ from typing import Literal
 
 import psutil
 
-from panoforge.core.runlog import hardware, versions
+from panoforge.core.storage.runlog import hardware, versions
 
 State = Literal["ok", "limited", "broken"]
 

@@ -20,8 +20,8 @@ from typing import Any
 
 from panoforge.cluster.process import start_ticks
 from panoforge.core.errors import UserError
-from panoforge.core.report import duration
-from panoforge.core.store import Store
+from panoforge.core.report.page import duration
+from panoforge.core.storage.store import Store
 
 BEAT_S = 5.0
 PATIENCE = 4  # beats that a foreign driver may miss

@@ -28,8 +28,8 @@ from pydantic import ValidationError
 
 from panoforge.cluster.policy import Fault, Profile
 from panoforge.core.errors import ConfigError, DataError
-from panoforge.core.sample import Record
-from panoforge.core.store import Store
+from panoforge.core.sample.metadata import Record
+from panoforge.core.storage.store import Store
 
 FAN_IN = 16
 COMPACT_EVERY = 500

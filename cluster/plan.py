@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from panoforge.cluster.config import RenderJobConfig
 from panoforge.cluster.ledger import Ledger
 from panoforge.core.errors import DataError
-from panoforge.core.report import count, duration, money, number, percent, size
+from panoforge.core.report.page import count, duration, money, number, percent, size
 from panoforge.datagen.config import plan_scene
 
 _COLUMNS = ("index", "outcome", "seconds", "cpus", "gpus", "peak_memory_mb", "staged_bytes", "panoramas")

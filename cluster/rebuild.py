@@ -12,7 +12,7 @@ from pathlib import Path
 
 from panoforge.cluster.ledger import COMPACT_EVERY, AttemptRecord, Ledger, new_id
 from panoforge.core.errors import DataError, StorageError
-from panoforge.core.staged import read_staged
+from panoforge.core.storage.staged import read_staged
 from panoforge.datagen.config import RenderConfig, plan_scene
 
 

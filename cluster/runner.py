@@ -31,7 +31,7 @@ from panoforge.core.config import config_sha256
 from panoforge.core.errors import StorageError, UserError
 from panoforge.core.progress import Progress
 from panoforge.core.shards.layout import read_manifest
-from panoforge.core.storage import TEMPORARY_PREFIX, storage_errors, sweep_temporaries
+from panoforge.core.storage.atomic import TEMPORARY_PREFIX, storage_errors, sweep_temporaries
 from panoforge.datagen.config import RenderConfig, plan_scene
 
 # What may differ between two renders of the same panoramas: how many are made, and where and how fast.

@@ -22,7 +22,7 @@ from panoforge.cluster.policy import Fault, Profile, Verdict, classify
 from panoforge.cluster.process import Child, Limits, ProcessOutcome, run_watched, start_child, start_ticks
 from panoforge.cluster.spare import Spares
 from panoforge.core.errors import StorageError
-from panoforge.core.storage import storage_errors
+from panoforge.core.storage.atomic import storage_errors
 from panoforge.datagen.config import RenderConfig, SceneJob
 from panoforge.datagen.worker import SceneRequest, SceneResult
 

@@ -16,14 +16,14 @@ from panoforge.cluster.config import EvalJobConfig, PackConfig, RenderJobConfig,
 from panoforge.cluster.ledger import Ledger
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.progress import Progress
-from panoforge.core.runlog import record_stage
 from panoforge.core.shards.layout import Manifest
 from panoforge.core.shards.repair import RepairReport, repair
 from panoforge.core.shards.verify import VerifyReport, verify
 from panoforge.core.shards.write import Source, pack
-from panoforge.core.staged import list_staged
-from panoforge.core.storage import storage_errors
-from panoforge.core.store import Location, Store
+from panoforge.core.storage.atomic import storage_errors
+from panoforge.core.storage.runlog import record_stage
+from panoforge.core.storage.staged import list_staged
+from panoforge.core.storage.store import Location, Store
 
 STAGED, DATASET = "staged", "dataset"  # folders of a run
 
@@ -92,7 +92,7 @@ def repair_stage(dataset: Location, *, deep: bool = False) -> RepairReport:
 
 def stats_stage(dataset: Location, out: Path, usd_per_core_hour: float = 0.04, usd_per_gpu_hour: float = 0.0) -> Path:
     """Write the statistics report of a dataset; gives the path of report.html."""
-    from panoforge.datagen.stats import Prices, write_report
+    from panoforge.core.stats import Prices, write_report
 
     with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)

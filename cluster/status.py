@@ -19,9 +19,9 @@ from panoforge.cluster.lease import latest_epoch, read_beat, read_holder
 from panoforge.cluster.ledger import Ledger, open_ledger
 from panoforge.cluster.tally import Tally, tally
 from panoforge.core.errors import DataError, UserError
-from panoforge.core.report import count, duration, money, number, percent
+from panoforge.core.report.page import count, duration, money, number, percent
 from panoforge.core.shards.layout import read_manifest
-from panoforge.core.storage import storage_errors, write_bytes_atomic
+from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
 
 JOB_FILE = "render.json"  # in the run folder: the resolved config of the last `pano render`
 _STALE_S = 60.0  # a beat older than this by this machine's clock is called silent, in words only

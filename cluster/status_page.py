@@ -8,8 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from panoforge.cluster.status import RunStatus, read_status
 from panoforge.core import __version__
-from panoforge.core.pictures import MUTED, SERIES, chart_svg
-from panoforge.core.report import (
+from panoforge.core.report.page import (
     Banner,
     Bar,
     Block,
@@ -30,6 +29,7 @@ from panoforge.core.report import (
     size,
     write_report,
 )
+from panoforge.core.report.pictures import MUTED, SERIES, chart_svg
 
 PAGE = "status.html"
 

@@ -17,8 +17,8 @@ from panoforge.cluster.policy import degrade
 from panoforge.cluster.runner import image_config_sha256
 from panoforge.cluster.status import load_job
 from panoforge.core.errors import DataError
-from panoforge.core.sample import SampleMeta
-from panoforge.core.staged import list_staged, read_staged_meta
+from panoforge.core.sample.metadata import SampleMeta
+from panoforge.core.storage.staged import list_staged, read_staged_meta
 from panoforge.datagen.config import RenderConfig, plan_scene
 from panoforge.datagen.verify_rays import VerifyRequest
 

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from panoforge.core.errors import ConfigError, nearest
-from panoforge.core.storage import storage_errors
+from panoforge.core.storage.atomic import storage_errors
 
 MAX_CONFIG_BYTES = 1 << 20
 SHARED_KEYS = ("run",)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from panoforge.core.sample import Pose, Vector
+from panoforge.core.sample.metadata import Pose, Vector
 from panoforge.datagen.config import CameraSettings, QualitySettings
 from panoforge.datagen.poses import FixedPose
 from panoforge.datagen.quality import RejectedScene

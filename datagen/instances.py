@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panoforge.core.sample import Box3D, Pose, Vector
-from panoforge.core.sphere import pixel_to_direction, row_area_sr
+from panoforge.core.geometry.sphere import pixel_to_direction, row_area_sr
+from panoforge.core.sample.metadata import Box3D, Pose, Vector
 from panoforge.datagen.geometry import indexed_objects
 from panoforge.datagen.surface import world_vertices
 

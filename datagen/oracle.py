@@ -2,7 +2,7 @@
 
 It shares no step with the path that made the ids. The scene is generated again (or its file opened again) and left as it
 is: nothing is realised, joined, renamed, hidden or given an index. Triangles come from Blender's evaluated instances, the
-thing that owns each from the instance's parent, rays from `panoforge.core.sphere`, hits from a BVH of Blender's. What differs is put
+thing that owns each from the instance's parent, rays from `panoforge.core.geometry.sphere`, hits from a BVH of Blender's. What differs is put
 down to a cause that is looked for, never assumed:
 
     coplanar     the rendered thing's surface lies within a tenth of a millimetre of the hit (1/10,000 of the distance)
@@ -21,8 +21,8 @@ import numpy as np
 from mathutils.bvhtree import BVHTree
 from numpy.typing import NDArray
 
-from panoforge.core.sample import SampleMeta
-from panoforge.core.sphere import pixel_to_direction
+from panoforge.core.geometry.sphere import pixel_to_direction
+from panoforge.core.sample.metadata import SampleMeta
 from panoforge.datagen.geometry import RENDERABLE
 from panoforge.datagen.sources.base import Thing
 

@@ -15,9 +15,9 @@ import bpy
 import numpy as np
 from numpy.typing import NDArray
 
-from panoforge.core.masks import dense_ids
-from panoforge.core.sample import InstanceLabel, Pose, SampleMeta, instance_table
-from panoforge.core.staged import write_staged
+from panoforge.core.sample.label_maps import dense_ids
+from panoforge.core.sample.metadata import InstanceLabel, Pose, SampleMeta, instance_table
+from panoforge.core.storage.staged import write_staged
 from panoforge.datagen import cameras, geometry, glass, materials, quality, render
 from panoforge.datagen.config import RenderConfig, source_of
 from panoforge.datagen.extension import provide_antlandscape

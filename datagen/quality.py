@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from panoforge.core.sphere import row_area_sr
+from panoforge.core.geometry.sphere import row_area_sr
 from panoforge.datagen.config import QualitySettings
 
 REASONS = ("inside_geometry", "too_close", "nan", "black", "blown_out", "flat", "single_instance", "too_few_instances",

@@ -5,7 +5,7 @@ fires through the pixel centre whatever the pixel filter is: an exact, alias-fre
 usual second render costs as much as the picture. `pass_alpha_threshold = 0` makes it the first geometry hit even where
 a surface is transparent. The passes are float32, so they travel in a full-float EXR (half floats end at 2048 ids).
 
-The camera is Cycles' equirectangular one, aligned with `panoforge.core.sphere`: it looks along the panorama's forward, longitude 0
+The camera is Cycles' equirectangular one, aligned with `panoforge.core.geometry.sphere`: it looks along the panorama's forward, longitude 0
 at the image centre. Depth of a panoramic Cycles camera is the distance along the ray. Normals are world-space shading
 normals averaged over the pixel, normalised here. Denoised frames are rendered a few columns wider than the full circle
 (the equirectangular range simply runs on) and cropped, so that the denoiser sees across the seam.
@@ -25,7 +25,7 @@ import OpenEXR
 from mathutils import Matrix
 from numpy.typing import NDArray
 
-from panoforge.core.sample import Pose
+from panoforge.core.sample.metadata import Pose
 from panoforge.datagen.config import RenderConfig
 from panoforge.datagen.quality import RejectedScene
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from panoforge.core.sample import decode_product
-from panoforge.core.staged import read_staged
-from panoforge.core.storage import write_bytes_atomic
+from panoforge.core.sample.metadata import decode_product
+from panoforge.core.storage.atomic import write_bytes_atomic
+from panoforge.core.storage.staged import read_staged
 from panoforge.datagen.config import RenderConfig, SceneJob, source_of
 
 

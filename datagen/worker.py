@@ -114,7 +114,7 @@ def read_request(path: Path) -> SceneRequest:
 
 def write_result(path: Path, result: SceneResult) -> None:
     """Commit the result file."""
-    from panoforge.core.storage import write_bytes_atomic
+    from panoforge.core.storage.atomic import write_bytes_atomic
 
     write_bytes_atomic(path, json.dumps(result.model_dump(mode="json"), indent=1).encode() + b"\n")
 

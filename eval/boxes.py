@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
+from panoforge.core.foreign.files import read_image
 from panoforge.eval.benchmarks import TrackItem
 from panoforge.eval.objects import ObjectScores, VideoFrames, at_logit_size, enlarge
 from panoforge.eval.predictors import BOX_LABELS, ObjectPrompt, Predictor
 from panoforge.eval.tracks import mask_bfov, mask_box, track_scores
-from panoforge.train.sources.files import read_image
 
 Floats = NDArray[np.float64]
 

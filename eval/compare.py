@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from panoforge.core.errors import DataError, UsageError
-from panoforge.core.storage import storage_errors
+from panoforge.core.storage.atomic import storage_errors
 from panoforge.eval.metrics.stats import Interval, Paired, bootstrap_mean, holm, paired_test
 
 RESULTS_FORMAT, RESULTS_SCHEMA_VERSION = "panoforge-results", 2

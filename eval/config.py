@@ -13,8 +13,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from panoforge.core.config import Config
-from panoforge.core.scan import Trajectory
-from panoforge.core.storage import storage_errors
+from panoforge.core.geometry.scan import Trajectory
+from panoforge.core.storage.atomic import storage_errors
 
 PROTOCOL_VERSION = 2
 

@@ -7,7 +7,7 @@ footprints (`panoforge.eval.merge`); nothing is ever scattered from frame to pan
 
 Places in a frame are *normalised*: −1 and +1 are the outer edges of the first and the last pixel, so they hold for the
 image and for logits of any resolution. A perspective footprint depends on pitch and fov only: yaw is a shift along the row
-(as in `panoforge.core.views`), so a scan of 24 views builds 3 sets of footprints, once per panorama size.
+(as in `panoforge.core.geometry.views`), so a scan of 24 views builds 3 sets of footprints, once per panorama size.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from panoforge.core.sphere import (
+from panoforge.core.geometry.bfov import Bfov
+from panoforge.core.geometry.sphere import (
     View,
     direction_to_lonlat,
     direction_to_pixel,
@@ -25,8 +26,7 @@ from panoforge.core.sphere import (
     pixel_to_direction,
     view_rotation,
 )
-from panoforge.core.views import WrappedPanorama, sample_directions, sample_view
-from panoforge.eval.fit import Bfov
+from panoforge.core.geometry.views import WrappedPanorama, sample_directions, sample_view
 
 EDGE_WEIGHT = 1e-3  # what the border of a frame still counts, so that a pixel seen by one frame only is never 0/0
 

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
+from panoforge.core.foreign.files import read_image
 from panoforge.eval.benchmarks import VideoItem
 from panoforge.eval.metrics import jaccard
 from panoforge.eval.metrics.boundary import boundary_f
 from panoforge.eval.metrics.sphere import boundary_f_sphere, jaccard_sphere
 from panoforge.eval.predictors import LOGIT_STRIDE, FrameInput, ObjectPrompt, Predictor
 from panoforge.eval.tracks import Track
-from panoforge.train.sources.files import read_image
 
 SCORES = ("j", "f", "j_seam", "f_seam", "j_sphere", "f_sphere")
 

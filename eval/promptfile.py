@@ -26,9 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
-from panoforge.core.masks import Box
-from panoforge.core.sphere import lonlat_to_direction, pixel_to_direction
-from panoforge.core.storage import storage_errors, write_bytes_atomic
+from panoforge.core.geometry.sphere import lonlat_to_direction, pixel_to_direction
+from panoforge.core.sample.label_maps import Box
+from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
 from panoforge.eval.prompts import Click, InstancePrompt
 
 FORMAT, SCHEMA_VERSION = "panoforge-prompts", 2

@@ -22,9 +22,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from panoforge.core.masks import Box, decode_rle, encode_rles, instance_stats
-from panoforge.core.sphere import direction_to_lonlat, pixel_to_direction, row_area_sr
-from panoforge.core.views import wrap_panorama
+from panoforge.core.geometry.sphere import direction_to_lonlat, pixel_to_direction, row_area_sr
+from panoforge.core.geometry.views import wrap_panorama
+from panoforge.core.sample.label_maps import Box, decode_rle, encode_rles, instance_stats
 from panoforge.eval.config import PromptKind
 from panoforge.eval.frames import Projection
 from panoforge.eval.predictors import BOX_LABELS, ObjectPrompt

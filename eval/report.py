@@ -1,7 +1,7 @@
 """The evaluation report: what was scored, with which weights, how well, and what it looks like. One HTML file.
 
 Takes the content of results.json and the folder of panorama results (their pictures); gives a page made with
-`panoforge.core.report`. Scores never stand alone: beside each are the ceiling of its geometry, the ceiling of the model's logit
+`panoforge.core.report.page`. Scores never stand alone: beside each are the ceiling of its geometry, the ceiling of the model's logit
 resolution, and the floor. Random or hardly trained weights are announced above everything else.
 """
 
@@ -13,8 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panoforge.core.pictures import id_colours, jpeg_uri, overlay_ids, shrink_rgb
-from panoforge.core.report import (
+from panoforge.core.report.page import (
     Banner,
     Bar,
     Details,
@@ -30,9 +29,10 @@ from panoforge.core.report import (
     percent,
     write_report,
 )
-from panoforge.core.sample import decode_product
-from panoforge.core.storage import storage_errors
-from panoforge.core.viewer import Point, PointLayer, Sphere, css_colour, id_layer
+from panoforge.core.report.pictures import id_colours, jpeg_uri, overlay_ids, shrink_rgb
+from panoforge.core.report.viewer import Point, PointLayer, Sphere, css_colour, id_layer
+from panoforge.core.sample.metadata import decode_product
+from panoforge.core.storage.atomic import storage_errors
 from panoforge.eval.methods import get_method
 from panoforge.eval.published import SAP_ON_PAV_SOD, SAP_SOURCE, TABLES
 from panoforge.eval.salient import OFFICIAL, SEAM_AWARE

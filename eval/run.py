@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from panoforge.core.errors import DataError
-from panoforge.core.pictures import shrink_ids, shrink_rgb
 from panoforge.core.progress import Progress
-from panoforge.core.runlog import hardware, versions
-from panoforge.core.sample import InstanceMeta, encode_product
-from panoforge.core.storage import storage_errors, sweep_temporaries, write_bytes_atomic, write_folder_atomic
+from panoforge.core.report.pictures import shrink_ids, shrink_rgb
+from panoforge.core.sample.metadata import InstanceMeta, encode_product
+from panoforge.core.storage.atomic import storage_errors, sweep_temporaries, write_bytes_atomic, write_folder_atomic
+from panoforge.core.storage.runlog import hardware, versions
 from panoforge.eval import salient
 from panoforge.eval.benchmarks import get_benchmark
 from panoforge.eval.config import EvalConfig

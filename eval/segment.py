@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from panoforge.core.views import wrap_panorama
+from panoforge.core.geometry.views import wrap_panorama
 from panoforge.eval.merge import FrameLogits, Masks, merge_masks
 from panoforge.eval.methods import Plan
 from panoforge.eval.predictors import FrameInput, ObjectPrompt, Predictor

@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from panoforge.core import __version__
-from panoforge.core.arrays import MAX_PIXELS
 from panoforge.core.config import config_from_overrides
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.export.videos import MAX_PALETTE_IDS, palette_png
-from panoforge.core.masks import instance_stats
-from panoforge.core.pictures import overlay_ids
-from panoforge.core.sample import decode_product, encode_product, image_size
-from panoforge.core.sphere import row_area_sr
-from panoforge.core.storage import storage_errors, write_bytes_atomic
+from panoforge.core.geometry.sphere import row_area_sr
+from panoforge.core.report.pictures import overlay_ids
+from panoforge.core.sample.array_codec import MAX_PIXELS
+from panoforge.core.sample.label_maps import instance_stats
+from panoforge.core.sample.metadata import decode_product, encode_product, image_size
+from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.predictors import Predictor
 from panoforge.eval.segmenter import Bools, KeptFeatures, Segmenter, SphereClick

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import UsageError
-from panoforge.core.sphere import lonlat_to_direction, lonlat_to_pixel
+from panoforge.core.geometry.sphere import lonlat_to_direction, lonlat_to_pixel
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.merge import BAND_ROWS
 from panoforge.eval.methods import get_method

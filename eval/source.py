@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError, UsageError
-from panoforge.core.sample import InstanceLabel, InstanceMeta, instance_table
+from panoforge.core.sample.metadata import InstanceLabel, InstanceMeta, instance_table
 from panoforge.core.shards.layout import MANIFEST_NAME
 from panoforge.core.shards.read import Dataset
-from panoforge.core.storage import storage_errors
+from panoforge.core.storage.atomic import storage_errors
 from panoforge.eval.benchmarks import Benchmark, Items, PanoramaItem, TrackItem, VideoItem, get_benchmark, open_benchmark
 from panoforge.eval.config import EvalConfig
 

@@ -3,7 +3,7 @@
 Takes the predicted and the true masks of one object, frame by frame (`Track.add`), or boxes (`track_scores`); gives S_dual,
 P_dual, its normalised form, P_angle and S_sphere in both modes of `panoforge.eval.metrics.tracking`: `official`, to stand beside published
 numbers, bugs included, and `seam-aware`. A mask's box is its shortest interval of columns on the circle by its rows; its BFoV is
-`panoforge.eval.fit`'s, unrotated. A frame without the object in truth is absent; an empty prediction is a box of no size, which overlaps
+`panoforge.core.geometry.bfov`'s, unrotated. A frame without the object in truth is absent; an empty prediction is a box of no size, which overlaps
 nothing.
 """
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from panoforge.core.sphere import pixel_to_direction, row_area_sr
-from panoforge.eval.fit import fit_directions
+from panoforge.core.geometry.bfov import fit_directions
+from panoforge.core.geometry.sphere import pixel_to_direction, row_area_sr
 from panoforge.eval.metrics.bfov import success_sphere
 from panoforge.eval.metrics.boundary import Mode
 from panoforge.eval.metrics.crops import crop_mask

@@ -22,8 +22,8 @@ import numpy as np
 
 from panoforge.core.errors import UsageError
 from panoforge.core.progress import Progress
-from panoforge.core.runlog import hardware, versions
-from panoforge.core.storage import storage_errors, write_bytes_atomic
+from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
+from panoforge.core.storage.runlog import hardware, versions
 from panoforge.eval.benchmarks import Benchmark, TrackItem, VideoItem, get_benchmark, open_benchmark
 from panoforge.eval.boxes import score_boxes
 from panoforge.eval.config import EvalConfig

@@ -1,7 +1,7 @@
 """The report of a video benchmark: J&F and its spherical forms, the tracking scores of 360VOTS, and what others publish. One HTML
 file.
 
-Takes the content of results.json (`panoforge.eval.video.run_videos`); gives a page made with `panoforge.core.report`. The ceiling, ground truth at the
+Takes the content of results.json (`panoforge.eval.video.run_videos`); gives a page made with `panoforge.core.report.page`. The ceiling, ground truth at the
 model's resolution on the same path, stands beside the score; so does the benchmark's warning, if it has one.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from panoforge.core.report import Banner, Bar, Details, Facts, Report, Section, Table, Tile, count, percent, write_report
+from panoforge.core.report.page import Banner, Bar, Details, Facts, Report, Section, Table, Tile, count, percent, write_report
 from panoforge.eval.published import TABLES
 from panoforge.eval.tracks import TRACKING
 

@@ -5,7 +5,7 @@ itself, brought down to those logits, loses most of its small instances (bench/c
 little else gives that instance all 256². 360VOTS looks at bounding fields of view too, one object and frame after the other;
 here one panorama's looks are encoded and decoded in batches.
 
-Per instance: merge the scan's logits coarsely, fit the BFoV to the mask (`panoforge.eval.fit`), widen it by `margin`, sample the view, and
+Per instance: merge the scan's logits coarsely, fit the BFoV to the mask (`panoforge.core.geometry.bfov`), widen it by `margin`, sample the view, and
 prompt it with the instance's own clicks and with the scan's logits as SAM2's mask prompt (or their box, as configured). If the
 scan found nothing, look around the first click. What a look found may ask for another one (`_next`), a few times at most:
 
@@ -28,9 +28,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panoforge.core.views import WrappedPanorama, sample_directions, wrap_panorama
+from panoforge.core.geometry.bfov import Bfov, around, fit_bfov, fit_directions
+from panoforge.core.geometry.views import WrappedPanorama, sample_directions, wrap_panorama
 from panoforge.eval.config import ZoomConfig
-from panoforge.eval.fit import Bfov, around, fit_bfov, fit_directions
 from panoforge.eval.frames import BfovFrame, Projection
 from panoforge.eval.merge import FrameLogits, Look, merge_bands
 from panoforge.eval.predictors import BOX_LABELS, FrameInput, ObjectPrompt, Predictor

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from panoforge.core.masks import dense_ids
-from panoforge.core.sample import InstanceLabel, Pose, SampleMeta, instance_table
+from panoforge.core.geometry.sphere import angle_between, lonlat_to_direction, pixel_to_direction
+from panoforge.core.sample.label_maps import dense_ids
+from panoforge.core.sample.metadata import InstanceLabel, Pose, SampleMeta, instance_table
 from panoforge.core.shards.write import PackOptions, pack
-from panoforge.core.sphere import angle_between, lonlat_to_direction, pixel_to_direction
-from panoforge.core.staged import write_staged
+from panoforge.core.storage.staged import write_staged
 
 
 def caps(rng: np.random.Generator, width: int, n_caps: int = 8) -> tuple[np.ndarray, np.ndarray]:

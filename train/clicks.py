@@ -18,7 +18,7 @@ from tensordict import tensorclass
 from torch import Tensor
 from training.utils.data_utils import BatchedVideoDatapoint, Object, VideoDatapoint
 
-from panoforge.core.sphere import View, direction_to_view_pixel, view_pixel_to_direction
+from panoforge.core.geometry.sphere import View, direction_to_view_pixel, view_pixel_to_direction
 from panoforge.train.plan import ClipPlan
 from panoforge.train.warp import unwarp_places, warp_places
 

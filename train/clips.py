@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
-from panoforge.core.scan import ScanSpec, scan_views
+from panoforge.core.geometry.scan import ScanSpec, scan_views
+from panoforge.core.geometry.sphere import View
+from panoforge.core.geometry.views import WrappedPanorama, wrap_panorama
 from panoforge.core.shards.read import Sample
-from panoforge.core.sphere import View
-from panoforge.core.views import WrappedPanorama, wrap_panorama
 from panoforge.train.config import ClipSettings
 from panoforge.train.plan import CLICK_LANE, ClipPlan
 from panoforge.train.warp import is_warped, look

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from panoforge.core.config import Config
-from panoforge.core.scan import ScanSpec, scan_grid
+from panoforge.core.geometry.scan import ScanSpec, scan_grid
 
 Size = Literal["micro", "tiny", "small", "base_plus", "large"]
 Part = Literal[

@@ -23,7 +23,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from panoforge.core.errors import ConfigError, DataError
-from panoforge.core.storage import storage_errors
+from panoforge.core.storage.atomic import storage_errors
 from panoforge.train.config import ModelSettings, PanoSam2Settings, Part, PromptSettings, Size
 from panoforge.train.initial import mimetic
 from panoforge.train.panosam2.parts import PREFIX as PANO_PREFIX

@@ -1,6 +1,6 @@
 """What the model makes of a training clip, as one picture: frames in columns, the truth above, the prediction below.
 
-Each object has its colour (`panoforge.core.pictures`); the model gets one click in the first frame, as in validation, and the
+Each object has its colour (`panoforge.core.report.pictures`); the model gets one click in the first frame, as in validation, and the
 random generators are left as they were.
 """
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from panoforge.core.pictures import overlay_ids
+from panoforge.core.report.pictures import overlay_ids
 from panoforge.train.clips import IMAGENET_MEAN, IMAGENET_STD
 from panoforge.train.scan_sam2 import ScanSAM2
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from panoforge.core.errors import UsageError
-from panoforge.core.runlog import hardware, versions
 from panoforge.core.shards.read import Dataset
-from panoforge.core.storage import storage_errors, write_bytes_atomic
+from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
+from panoforge.core.storage.runlog import hardware, versions
 from panoforge.train.config import TrainConfig
 from panoforge.train.world import World
 

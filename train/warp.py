@@ -14,8 +14,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from panoforge.core.sphere import View, view_rotation
-from panoforge.core.views import WrappedPanorama, sample_directions, sample_view
+from panoforge.core.geometry.sphere import View, view_rotation
+from panoforge.core.geometry.views import WrappedPanorama, sample_directions, sample_view
 from panoforge.train.plan import ClipPlan
 
 Floats = NDArray[np.float64]

@@ -109,8 +109,8 @@ def export(
     """Write a dataset in a format that other tools read."""
     from panoforge.core.export import ExportOptions
     from panoforge.core.export import export as write_export
+    from panoforge.core.geometry.scan import ScanSpec
     from panoforge.core.progress import Progress
-    from panoforge.core.scan import ScanSpec
     from panoforge.core.shards.read import Dataset
 
     opened = Dataset.open(dataset, split)

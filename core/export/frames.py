@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from panoforge.core.export.jsonlists import JsonLists
-from panoforge.core.masks import encode_rles
-from panoforge.core.sample import InstanceMeta, encode_product
-from panoforge.core.scan import ScanSpec, scan_views
+from panoforge.core.geometry.scan import ScanSpec, scan_views
+from panoforge.core.geometry.views import sample_view, wrap_panorama
+from panoforge.core.sample.label_maps import encode_rles
+from panoforge.core.sample.metadata import InstanceMeta, encode_product
 from panoforge.core.shards.read import Dataset, Sample
-from panoforge.core.store import Store
-from panoforge.core.views import sample_view, wrap_panorama
+from panoforge.core.storage.store import Store
 
 Entry = dict[str, Any]  # one JSON object
 Counts = dict[str, int]

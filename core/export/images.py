@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from panoforge.core.export.frames import Counts, Entry, Frame, Job, Part, join_counts, join_lists, masks_of
 from panoforge.core.export.jsonlists import json_lists
-from panoforge.core.sample import decode_product, encode_product
+from panoforge.core.sample.metadata import decode_product, encode_product
 
 
 def coco_head(job: Job) -> Entry:

@@ -7,8 +7,8 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
-from panoforge.core.storage import storage_errors
-from panoforge.core.store import Store
+from panoforge.core.storage.atomic import storage_errors
+from panoforge.core.storage.store import Store
 
 
 class JsonLists:

@@ -15,8 +15,8 @@ from pycocotools import mask as coco_mask
 from panoforge.core.export.frames import Counts, Entry, Frame, Job, Mask, Part, join_counts, join_lists, masks_of
 from panoforge.core.export.images import coco_head
 from panoforge.core.export.jsonlists import json_lists
-from panoforge.core.pictures import id_colours
-from panoforge.core.sample import InstanceMeta
+from panoforge.core.report.pictures import id_colours
+from panoforge.core.sample.metadata import InstanceMeta
 
 MAX_PALETTE_IDS = 255
 SAV_FPS = 24

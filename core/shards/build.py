@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from panoforge.core.errors import DataError
-from panoforge.core.sample import META_SUFFIX, SampleMeta, decode_meta
+from panoforge.core.sample.metadata import META_SUFFIX, SampleMeta, decode_meta
 from panoforge.core.shards.layout import (
     INSTANCE_SCHEMA,
     MANIFEST_NAME,
@@ -32,8 +32,8 @@ from panoforge.core.shards.layout import (
 )
 from panoforge.core.shards.plan import Candidate, ShardPlan, scene_of
 from panoforge.core.shards.tar import TRAILER, sample_bytes
-from panoforge.core.staged import read_staged, renamed
-from panoforge.core.store import Store
+from panoforge.core.storage.staged import read_staged, renamed
+from panoforge.core.storage.store import Store
 
 SHARDS, INDEX = "shards", "index"
 DIGEST_DIGITS = 8  # of a file's SHA-256, in its name

@@ -21,8 +21,8 @@ from typing import BinaryIO
 
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.shards.layout import ShardEntry
-from panoforge.core.storage import storage_errors
-from panoforge.core.store import Store
+from panoforge.core.storage.atomic import storage_errors
+from panoforge.core.storage.store import Store
 
 _CHUNK_BYTES = 8 << 20
 _POLL_S = 0.05

@@ -8,9 +8,9 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from panoforge.core.errors import DataError, StorageError
-from panoforge.core.sample import Record, SampleMeta
+from panoforge.core.sample.metadata import Record, SampleMeta
 from panoforge.core.shards.tar import Member
-from panoforge.core.store import Location, Store
+from panoforge.core.storage.store import Location, Store
 
 MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION: Literal[3] = 3  # 2 added checksums of members to the index, 3 the visibility of instances; 1 and 2 are still read

@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from panoforge.core.errors import UsageError, nearest
-from panoforge.core.sample import META_SUFFIX, PRODUCT_OF_SUFFIX, check_key
+from panoforge.core.sample.metadata import META_SUFFIX, PRODUCT_OF_SUFFIX, check_key
 from panoforge.core.shards.read import Dataset
-from panoforge.core.store import Location, Store
+from panoforge.core.storage.store import Location, Store
 
 MAX_EXPRESSION = 2000
 SAMPLE_COLUMNS = ("key", "split", "shard", "source", "scene", "seed", "camera", "width", "height", "n_instances", "yaw_deg",

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError, UsageError, nearest
-from panoforge.core.sample import META_SUFFIX, PRODUCT_OF_SUFFIX, PRODUCTS, SampleMeta, decode_meta, decode_product
+from panoforge.core.sample.metadata import META_SUFFIX, PRODUCT_OF_SUFFIX, PRODUCTS, SampleMeta, decode_meta, decode_product
 from panoforge.core.shards.layout import (
     SAMPLE_SCHEMA,
     SAMPLE_SCHEMA_1,
@@ -30,7 +30,7 @@ from panoforge.core.shards.layout import (
     upgraded_instances,
     upgraded_samples,
 )
-from panoforge.core.store import Location, Store
+from panoforge.core.storage.store import Location, Store
 
 MAX_INDEX_BYTES = 8 << 30
 MAX_SAMPLE_BYTES = 2 << 30

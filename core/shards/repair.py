@@ -37,7 +37,7 @@ from panoforge.core.shards.layout import (
 from panoforge.core.shards.read import read_index, read_instances, read_table
 from panoforge.core.shards.salvage import Damaged, Good, Salvage, salvage, scene_named, split_of_shard
 from panoforge.core.shards.tar import TRAILER
-from panoforge.core.store import Location, Store
+from panoforge.core.storage.store import Location, Store
 
 QUARANTINE = "quarantine"
 DAMAGED_LIST, SCENES_LIST = f"{QUARANTINE}/damaged.json", f"{QUARANTINE}/rerender.txt"

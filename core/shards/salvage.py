@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from panoforge.core.errors import DataError, UserError
-from panoforge.core.sample import META_SUFFIX, SampleMeta, decode_meta
+from panoforge.core.sample.metadata import META_SUFFIX, SampleMeta, decode_meta
 from panoforge.core.shards.build import DIGEST_DIGITS, SHARDS
 from panoforge.core.shards.layout import sample_row
 from panoforge.core.shards.plan import scene_of
 from panoforge.core.shards.read import MAX_SAMPLE_BYTES
 from panoforge.core.shards.tar import BLOCK, TRAILER, Member, parse_header, walk
 from panoforge.core.shards.verify import sample_faults
-from panoforge.core.store import Store
+from panoforge.core.storage.store import Store
 
 
 @dataclass(frozen=True)

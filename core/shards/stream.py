@@ -29,7 +29,7 @@ from pydantic import Field, ValidationError
 
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.parallel import prefetched
-from panoforge.core.sample import Record
+from panoforge.core.sample.metadata import Record
 from panoforge.core.shards.cache import ShardCache
 from panoforge.core.shards.layout import ShardEntry
 from panoforge.core.shards.order import ENDLESS, SampleOrder, Shuffle, by_shard, positions_of_rank

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from panoforge.core.errors import UserError
-from panoforge.core.sample import (
+from panoforge.core.sample.metadata import (
     META_SUFFIX,
     PRODUCT_OF_SUFFIX,
     SampleMeta,
@@ -41,7 +41,7 @@ from panoforge.core.shards.layout import (
 )
 from panoforge.core.shards.read import MAX_SAMPLE_BYTES, read_index, read_instances
 from panoforge.core.shards.tar import BLOCK, TRAILER, Member, header, padded
-from panoforge.core.store import Location, Store
+from panoforge.core.storage.store import Location, Store
 
 _ZEROS = bytes(BLOCK)
 

@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 
 from panoforge.core.errors import DataError, UsageError
-from panoforge.core.sample import META_SUFFIX, check_key
+from panoforge.core.sample.metadata import META_SUFFIX, check_key
 from panoforge.core.shards.build import INDEX, SHARDS, BuildTask, BuiltShard, build_shard, commit
 from panoforge.core.shards.layout import (
     DEFAULT_SPLITS,
@@ -39,8 +39,8 @@ from panoforge.core.shards.layout import (
 from panoforge.core.shards.plan import Candidate, ShardPlan, pack_order, plan_shards, scene_of
 from panoforge.core.shards.read import read_index, read_instances
 from panoforge.core.shards.tar import TRAILER, sample_length
-from panoforge.core.staged import differences, list_staged, read_staged_meta, staged_sizes
-from panoforge.core.store import Location, Store
+from panoforge.core.storage.staged import differences, list_staged, read_staged_meta, staged_sizes
+from panoforge.core.storage.store import Location, Store
 
 DEFAULT_SHARD_BYTES = 512_000_000
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from panoforge.core.errors import DataError
+from panoforge.core.foreign.files import found_in, read_image, read_json
 from panoforge.eval.benchmarks import Benchmark, Labels, PanoramaItem, Rgb
 from panoforge.eval.benchmarks.idmaps import coco_masks, images_in, read_idmap, stack_masks
-from panoforge.train.sources.files import found_in, read_image, read_json
 
 COCO = "annotations.json"
 

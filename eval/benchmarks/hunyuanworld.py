@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from panoforge.core.errors import DataError
+from panoforge.core.foreign.files import found_in
 from panoforge.eval.benchmarks import Benchmark, PanoramaItem
 from panoforge.eval.benchmarks.folder import COCO, LAYOUT, open_coco, open_folder, read_pair
-from panoforge.train.sources.files import found_in
 
 IMAGE, IDS = "panorama.png", "instance.png"
 

@@ -1,5 +1,5 @@
 """Instance maps in the forms in which people keep them, as dense uint16 id maps: grey PNG, palette PNG, colour PNG, one file per
-instance, COCO JSON. All ways lead through `panoforge.core.masks.dense_ids`; where masks overlap, the smaller one is on top, so that nothing
+instance, COCO JSON. All ways lead through `panoforge.core.sample.label_maps.dense_ids`; where masks overlap, the smaller one is on top, so that nothing
 is hidden whole by what it stands on.
 """
 
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from panoforge.core.errors import DataError
-from panoforge.core.masks import dense_ids
-from panoforge.train.sources.files import MAX_IMAGE_BYTES, check_pixels, fill_runs, read_bytes, run_counts
+from panoforge.core.foreign.files import MAX_IMAGE_BYTES, check_pixels, fill_runs, read_bytes, run_counts
+from panoforge.core.sample.label_maps import dense_ids
 
 Labels = NDArray[np.uint16]
 IMAGES = (".jpg", ".jpeg", ".png")

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
+from panoforge.core.foreign.files import found_in, read_json
 from panoforge.eval.benchmarks import Benchmark, VideoItem
 from panoforge.eval.benchmarks.idmaps import fill_polygons
-from panoforge.train.sources.files import found_in, read_json
 
 FRAME = re.compile(r"frame_(\d+)\.(png|jpg)")
 

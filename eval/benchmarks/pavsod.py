@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from panoforge.core.errors import DataError
+from panoforge.core.foreign.files import found_in, read_image, read_json, read_labels
 from panoforge.eval.benchmarks import Benchmark, Labels, PanoramaItem, Rgb
 from panoforge.eval.benchmarks.folder import read_pair
 from panoforge.eval.benchmarks.idmaps import coco_masks, images_in, stack_masks
-from panoforge.train.sources.files import found_in, read_image, read_json, read_labels
 
 FRAMES, MASKS = ("frame_key", "Frames", "images"), ("instance", "instances", "GT_instance", "GT")
 

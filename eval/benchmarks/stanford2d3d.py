@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from panoforge.core.errors import DataError
+from panoforge.core.foreign.files import found_in, read_image, read_json
 from panoforge.eval.benchmarks import Benchmark, Labels, PanoramaItem, Rgb
 from panoforge.eval.benchmarks.idmaps import read_idmap
-from panoforge.train.sources.files import found_in, read_image, read_json
 
 MISSING = 0x0D0D0D
 TABLE = "semantic_labels.json"

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from panoforge.core.errors import DataError
+from panoforge.core.foreign.files import found_in
 from panoforge.eval.benchmarks import Benchmark, PanoramaItem
 from panoforge.eval.benchmarks.folder import read_pair
-from panoforge.train.sources.files import found_in
 
 BACKGROUND = 65535
 

@@ -1,7 +1,7 @@
 """Pieces of the panorama that are not a scan: `erp_patches`, square windows slid over the equirectangular picture itself (its
 distortion stays, its seam does not), and `cubemap`, the six faces of a cube, each a picture of its own."""
 
-from panoforge.core.sphere import View
+from panoforge.core.geometry.sphere import View
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.frames import ErpFrame, PerspectiveFrame
 from panoforge.eval.methods import Method, Plan

@@ -1,12 +1,12 @@
 """`scan`: SAP. A virtual camera scans the panorama column by column, every click is projected into every view that sees it,
-and masks propagate along the scan like along a video (`panoforge.core.scan` has the trajectories). `scan_no_overlap` takes as few
+and masks propagate along the scan like along a video (`panoforge.core.geometry.scan` has the trajectories). `scan_no_overlap` takes as few
 views as cover the sphere; `scan_bidirectional` propagates in both directions and merges both; `scan_row_first`, `scan_spiral` and
 `scan_random` visit the same views in another order; `scan_zoom` looks at every instance again afterwards (`panoforge.eval.zoom`)."""
 
 from dataclasses import replace
 from functools import partial
 
-from panoforge.core.scan import ScanSpec, Trajectory, scan_views
+from panoforge.core.geometry.scan import ScanSpec, Trajectory, scan_views
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.frames import PerspectiveFrame
 from panoforge.eval.methods import Method, Plan

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from panoforge.core.masks import instance_stats
+from panoforge.core.sample.label_maps import instance_stats
 
 Bools = NDArray[np.bool_]
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from panoforge.core.masks import label_runs
-from panoforge.core.sphere import row_cos_lat
+from panoforge.core.geometry.sphere import row_cos_lat
+from panoforge.core.sample.label_maps import label_runs
 
 if TYPE_CHECKING:  # it loads torch, which a comparison of results has no use for
     from panoforge.eval.merge import Masks

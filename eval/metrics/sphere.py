@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from panoforge.core.sphere import row_area_sr
+from panoforge.core.geometry.sphere import row_area_sr
 from panoforge.eval.metrics.boundary import TOLERANCE, Bools, f_measure, match_boundaries
 from panoforge.eval.metrics.crops import crop_mask
 

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from panoforge.core.sphere import angle_between, lonlat_to_direction, pixel_to_lonlat
+from panoforge.core.geometry.sphere import angle_between, lonlat_to_direction, pixel_to_lonlat
 from panoforge.eval.metrics.boundary import Mode
 
 Floats = NDArray[np.float64]

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from panoforge.core import __version__
-from panoforge.core.viewer import viewer_script, viewer_style
+from panoforge.core.report.viewer import viewer_script, viewer_style
 
 _HERE = Path(__file__).parent
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from panoforge.core.errors import UsageError
 from panoforge.core.export.videos import MAX_PALETTE_IDS
-from panoforge.core.pictures import jpeg_uri, shrink_ids, shrink_rgb
-from panoforge.core.sphere import row_area_sr
-from panoforge.core.viewer import Point, PointLayer, id_layer
+from panoforge.core.geometry.sphere import row_area_sr
+from panoforge.core.report.pictures import jpeg_uri, shrink_ids, shrink_rgb
+from panoforge.core.report.viewer import Point, PointLayer, id_layer
 from panoforge.eval.segment_image import Loaded, Result, coco_json, decode_panorama, mask_png, overlay_jpg, read_panorama, stack
 from panoforge.eval.segmenter import Segmenter, SphereClick
 

@@ -12,7 +12,7 @@ import pytest
 
 from panoforge.cluster.config import LimitsConfig, RayConfig, RenderJobConfig
 from panoforge.cluster.ledger import Ledger
-from panoforge.core.staged import list_staged, read_staged
+from panoforge.core.storage.staged import list_staged, read_staged
 
 ROOT = Path(__file__).parents[2]
 LIMITS = LimitsConfig(scene_timeout_s=60, no_progress_s=30, min_free_gb=0)

@@ -23,9 +23,9 @@ def make(request: SceneRequest, camera: int, *, black: bool = False) -> Panorama
     import numpy as np  # here, because a worker that is to fail need not wait for imports that take a second
     import synthetic
 
-    from panoforge.core.masks import dense_ids
-    from panoforge.core.sample import InstanceLabel, Pose, SampleMeta, instance_table
-    from panoforge.core.staged import write_staged
+    from panoforge.core.sample.label_maps import dense_ids
+    from panoforge.core.sample.metadata import InstanceLabel, Pose, SampleMeta, instance_table
+    from panoforge.core.storage.staged import write_staged
 
     rng = np.random.default_rng([request.scene.seeds[0], camera])
     rgb, labels = synthetic.caps(rng, WIDTH, 6)

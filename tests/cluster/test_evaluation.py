@@ -10,7 +10,7 @@ from panoforge.cluster.config import EvalJobConfig, RayConfig
 from panoforge.cluster.evaluation import _on_node, chunks, evaluator
 from panoforge.cluster.stages import eval_stage
 from panoforge.core.errors import DataError
-from panoforge.core.storage import write_bytes_atomic
+from panoforge.core.storage.atomic import write_bytes_atomic
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.run import EvalJob, run_evaluation
 

@@ -19,7 +19,7 @@ from panoforge.cluster.lease import Holder, Lease, LeaseLost, RunIsTaken, latest
 from panoforge.cluster.ledger import FAN_IN, AttemptRecord, Ledger, new_id
 from panoforge.cluster.policy import Fault
 from panoforge.core.errors import ConfigError, StorageError
-from panoforge.core.store import Store
+from panoforge.core.storage.store import Store
 
 
 def record(index=0, attempt=1, outcome="done", **change) -> AttemptRecord:
@@ -217,7 +217,7 @@ def test_the_second_driver_is_refused_with_the_firsts_name_and_age(ledger):
 
 
 def test_a_driver_killed_here_is_replaced_at_once(tmp_path):
-    code = ("import sys, time; from panoforge.cluster.lease import Lease; from panoforge.core.store import Store\n"
+    code = ("import sys, time; from panoforge.cluster.lease import Lease; from panoforge.core.storage.store import Store\n"
             f"with Lease(Store({str(tmp_path)!r}), 'r', beat_s=0.1): print('held', flush=True); time.sleep(60)")
     driver = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert driver.stdout.readline() == b"held\n"

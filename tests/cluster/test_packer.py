@@ -16,7 +16,7 @@ from panoforge.core.errors import DataError
 from panoforge.core.shards.layout import read_manifest
 from panoforge.core.shards.verify import verify
 from panoforge.core.shards.write import pack
-from panoforge.core.staged import list_staged
+from panoforge.core.storage.staged import list_staged
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 PACKING = PackingConfig(while_rendering=True, every_scenes=2, shard_bytes=20_000, splits={"train": 1.0})

@@ -151,7 +151,7 @@ def test_a_task_is_a_value_and_a_build_leaves_no_litter(run, tmp_path):
     """The same task run twice at once (a lost node that comes back) commits one shard."""
     from panoforge.core.shards.plan import Candidate, ShardPlan
     from panoforge.core.shards.tar import sample_length
-    from panoforge.core.staged import staged_sizes
+    from panoforge.core.storage.staged import staged_sizes
 
     sizes = staged_sizes(run / "staged", ["caps-000000-c0"])["caps-000000-c0"]
     plan = ShardPlan("train", 0, (Candidate("caps-000000-c0", "train", sample_length(sizes), str(run / "staged")),))

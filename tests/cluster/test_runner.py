@@ -8,7 +8,7 @@ import pytest
 
 from panoforge.cluster.config import RayConfig, RenderJobConfig
 from panoforge.cluster.runner import image_config_sha256, render
-from panoforge.core.staged import list_staged, read_staged
+from panoforge.core.storage.staged import list_staged, read_staged
 from panoforge.datagen.config import BlendSource, CameraSettings, RoomsSource
 
 pytestmark = [pytest.mark.render, pytest.mark.ray, pytest.mark.timeout(400)]

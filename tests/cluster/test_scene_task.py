@@ -16,7 +16,7 @@ from panoforge.cluster.rebuild import rebuild
 from panoforge.cluster.runner import image_config_sha256, list_keys
 from panoforge.cluster.scene_task import SceneTask, run_scene
 from panoforge.core.errors import StorageError
-from panoforge.core.staged import list_staged, read_staged
+from panoforge.core.storage.staged import list_staged, read_staged
 from panoforge.datagen.config import RenderConfig, plan_scene
 
 

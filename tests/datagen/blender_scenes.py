@@ -24,8 +24,8 @@ from blender_scenes_constants import (
 )
 from mathutils import Euler
 
-from panoforge.core.sample import Pose
-from panoforge.core.sphere import lonlat_to_direction, pixel_to_direction
+from panoforge.core.geometry.sphere import lonlat_to_direction, pixel_to_direction
+from panoforge.core.sample.metadata import Pose
 from panoforge.datagen import defects, extension, geometry, materials, render
 from panoforge.datagen.cameras import matrix_rows, world_from_pano
 from panoforge.datagen.config import SceneJob

@@ -17,8 +17,8 @@ from blender_scenes import ball, lamp, settings, take, thing
 from mathutils import Euler
 
 from panoforge.core.errors import UserError
-from panoforge.core.masks import dense_ids
-from panoforge.core.sample import InstanceLabel, Pose, SampleMeta, instance_table
+from panoforge.core.sample.label_maps import dense_ids
+from panoforge.core.sample.metadata import InstanceLabel, Pose, SampleMeta, instance_table
 from panoforge.datagen import defects, extension, geometry, glass, materials, oracle, render
 from panoforge.datagen.cameras import candidates, choose_poses, free_places, greedy_coverage, matrix_rows, world_from_pano
 from panoforge.datagen.config import CameraSettings, QualitySettings, SceneJob

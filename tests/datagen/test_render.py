@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from blender_scenes_constants import BALL_DISTANCE, BALL_RADIUS, BALLS, HEIGHT, POSITION, ROOM_RADIUS, WIDTH
 
-from panoforge.core.sphere import angle_between, direction_to_pixel, lonlat_to_direction, pixel_to_direction, row_area_sr
+from panoforge.core.geometry.sphere import angle_between, direction_to_pixel, lonlat_to_direction, pixel_to_direction, row_area_sr
 
 pytestmark = pytest.mark.render
 PIXEL_RAD = 2 * np.pi / WIDTH

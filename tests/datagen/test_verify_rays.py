@@ -14,9 +14,9 @@ from panoforge.cluster.config import RenderJobConfig
 from panoforge.cluster.runner import image_config_sha256
 from panoforge.cluster.status import JOB_FILE
 from panoforge.cluster.verify_rays import verify_by_rays
-from panoforge.core.arrays import decode_array, encode_array
 from panoforge.core.cli.app import app
 from panoforge.core.errors import DataError
+from panoforge.core.sample.array_codec import decode_array, encode_array
 from panoforge.datagen.config import RenderConfig, plan_scenes
 from panoforge.datagen.worker import SceneRequest, SceneResult
 

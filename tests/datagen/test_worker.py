@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from panoforge.core.sample import decode_product, table_faults
-from panoforge.core.staged import list_staged, read_staged
-from panoforge.core.store import Store
+from panoforge.core.sample.metadata import decode_product, table_faults
+from panoforge.core.storage.staged import list_staged, read_staged
+from panoforge.core.storage.store import Store
 from panoforge.datagen.config import RenderConfig, plan_scenes
 from panoforge.datagen.worker import SceneRequest, SceneResult
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from devtools import Tab, difference, open_tab
 
-from panoforge.core.pictures import id_colours
+from panoforge.core.report.pictures import id_colours
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.published import SAP_ON_PAV_SOD, TABLES
 from panoforge.eval.report import _marks, _pick

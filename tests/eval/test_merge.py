@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from panoforge.core.sphere import View, direction_to_view_pixel, pixel_to_direction
+from panoforge.core.geometry.sphere import View, direction_to_view_pixel, pixel_to_direction
 from panoforge.eval.config import EvalConfig, MethodName
 from panoforge.eval.frames import ErpFrame, PerspectiveFrame, centre_weight
 from panoforge.eval.merge import FrameLogits, merge_bands, merge_masks
@@ -85,7 +85,7 @@ def test_methods_cover_the_sphere(name: str) -> None:
 
 
 def test_a_window_over_the_seam_reads_back_what_it_sampled() -> None:
-    from panoforge.core.views import wrap_panorama
+    from panoforge.core.geometry.views import wrap_panorama
 
     labels = np.random.default_rng(0).integers(0, 2, (HEIGHT, WIDTH)).astype(np.uint16)
     frame = ErpFrame(40, 5, 20, 15, WIDTH, HEIGHT, pad=3)

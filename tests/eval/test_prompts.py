@@ -8,8 +8,8 @@ import pytest
 import synthetic
 
 from panoforge.core.errors import DataError
-from panoforge.core.masks import decode_rle, instance_stats
-from panoforge.core.sphere import angle_between, pixel_to_direction, view_pixel_to_direction
+from panoforge.core.geometry.sphere import angle_between, pixel_to_direction, view_pixel_to_direction
+from panoforge.core.sample.label_maps import decode_rle, instance_stats
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.methods import get_method
 from panoforge.eval.promptfile import PromptFile, panorama_entry, save_prompts
@@ -147,7 +147,7 @@ def test_a_mask_is_given_whole_in_one_frame() -> None:
         np.testing.assert_array_equal(decode_rle(prompt.mask), labels == prompt.id)
         ((index, given),) = seen.masks.items()
         assert not seen.points and seen.frames() == {index}
-        from panoforge.core.views import wrap_panorama
+        from panoforge.core.geometry.views import wrap_panorama
 
         expected = plan.projections[index].sample(wrap_panorama(labels), labels=True) == prompt.id
         np.testing.assert_array_equal(given > 0, expected)

@@ -12,8 +12,8 @@ from pycocotools.coco import COCO
 
 from panoforge.core.cli import main
 from panoforge.core.errors import DataError, UsageError
-from panoforge.core.sample import encode_product
-from panoforge.core.sphere import direction_to_lonlat
+from panoforge.core.geometry.sphere import direction_to_lonlat
+from panoforge.core.sample.metadata import encode_product
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.model import load_model
 from panoforge.eval.predictors import ObjectPrompt

@@ -19,7 +19,7 @@ import torch
 from devtools import Tab, difference, open_tab
 
 from panoforge.core.errors import DataError, UsageError
-from panoforge.core.sample import encode_product
+from panoforge.core.sample.metadata import encode_product
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.model import load_model
 from panoforge.eval.prompts import click_instances

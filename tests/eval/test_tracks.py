@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from panoforge.core.errors import DataError
-from panoforge.core.sphere import angle_between, lonlat_to_direction, pixel_to_direction
+from panoforge.core.geometry.sphere import angle_between, lonlat_to_direction, pixel_to_direction
 from panoforge.eval.benchmarks.vots360 import open_tracks
 from panoforge.eval.boxes import box_corners, box_mask, score_boxes
 from panoforge.eval.config import EvalConfig
@@ -38,7 +38,7 @@ def random_mask(rng: np.random.Generator, case: int) -> np.ndarray:
 
 
 def test_boxes_are_the_shortest_of_all_intervals_and_bfovs_hold_their_masks() -> None:
-    from panoforge.eval.fit import Bfov
+    from panoforge.core.geometry.bfov import Bfov
     from panoforge.eval.frames import BfovFrame
 
     rng = np.random.default_rng(0)

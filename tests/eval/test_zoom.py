@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from panoforge.core.sphere import View, angle_between, direction_to_pixel, lonlat_to_direction, pixel_to_direction
+from panoforge.core.geometry.bfov import Bfov, around, fit_bfov
+from panoforge.core.geometry.sphere import View, angle_between, direction_to_pixel, lonlat_to_direction, pixel_to_direction
 from panoforge.eval.config import EvalConfig, ZoomConfig
-from panoforge.eval.fit import Bfov, around, fit_bfov
 from panoforge.eval.frames import BfovFrame, PerspectiveFrame
 from panoforge.eval.merge import FrameLogits, Look, merge_bands
 from panoforge.eval.methods import get_method
@@ -252,8 +252,8 @@ def test_a_look_without_an_answer_takes_nothing_away(room: tuple) -> None:
 
 
 def test_a_view_of_a_panorama_is_what_a_perspective_view_is() -> None:
-    """A square BFoV frame samples and projects like `panoforge.core.views` does."""
-    from panoforge.core.views import sample_view, wrap_panorama
+    """A square BFoV frame samples and projects like `panoforge.core.geometry.views` does."""
+    from panoforge.core.geometry.views import sample_view, wrap_panorama
 
     rng = np.random.default_rng(4)
     labels = rng.integers(0, 9, (64, 128)).astype(np.uint16).repeat(2, 0).repeat(2, 1)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from train_small import small_config
 
+from panoforge.core.geometry.sphere import angle_between, view_pixel_to_direction
 from panoforge.core.shards.read import Dataset
-from panoforge.core.sphere import angle_between, view_pixel_to_direction
 from panoforge.train.clicks import click_prompt, clicks_of, prompted_frames
 from panoforge.train.clips import build_clip, clip_views
 from panoforge.train.loader import ClipSource
@@ -31,7 +31,7 @@ def views_of(caps: Dataset, plan, clip) -> list:
 
 
 def seen_in(caps: Dataset, plan, view, clip) -> np.ndarray:
-    from panoforge.core.views import sample_view, wrap_panorama
+    from panoforge.core.geometry.views import sample_view, wrap_panorama
 
     return sample_view(wrap_panorama(caps[plan.sample].read("instance")), view, labels=True) == clip.frames[0].objects[0].object_id
 

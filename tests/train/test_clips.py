@@ -9,9 +9,9 @@ import pytest
 from train_small import small_config
 
 from panoforge.core.errors import DataError
+from panoforge.core.geometry.views import sample_view, wrap_panorama
 from panoforge.core.parallel import prefetched
 from panoforge.core.shards.read import Dataset, Sample
-from panoforge.core.views import sample_view, wrap_panorama
 from panoforge.train.clips import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -117,7 +117,7 @@ def test_a_clip_begins_where_something_can_be_prompted(caps: Dataset):
 
 
 def with_labels(sample: Sample, labels: np.ndarray) -> Sample:
-    from panoforge.core.sample import encode_product
+    from panoforge.core.sample.metadata import encode_product
 
     return replace(sample, members={**sample.members, "instance.zst": encode_product("instance.zst", labels)})
 

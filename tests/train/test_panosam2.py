@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from train_small import small_config
 
 from panoforge.core.errors import DataError
-from panoforge.core.sphere import angle_between, lonlat_to_direction, pixel_to_direction
+from panoforge.core.geometry.sphere import angle_between, lonlat_to_direction, pixel_to_direction
 from panoforge.train.config import DistortionSettings, PanoSam2Settings, TrainConfig
 from panoforge.train.loss import ScanLoss, build_loss
 from panoforge.train.model import build_model, parts_in

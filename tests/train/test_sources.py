@@ -10,11 +10,11 @@ from pycocotools import mask as coco_mask
 from train_small import small_config
 
 from panoforge.core.errors import DataError
+from panoforge.core.foreign.files import fill_runs, read_labels, run_area, run_counts
 from panoforge.train.clips import IMAGENET_MEAN, IMAGENET_STD, collate
 from panoforge.train.config import SourceSettings
 from panoforge.train.sources import open_source
 from panoforge.train.sources.draw import square, walk
-from panoforge.train.sources.files import fill_runs, read_labels, run_area, run_counts
 
 PLAIN = {"flip": 0, "colour_jitter": 0, "grayscale": 0}
 

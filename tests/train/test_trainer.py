@@ -118,8 +118,8 @@ def test_plain_sam2_tracks_with_the_export(straight: Path, caps, tmp_path: Path)
     import cv2
     from sam2.build_sam import build_sam2_video_predictor
 
-    from panoforge.core.scan import ScanSpec, scan_views
-    from panoforge.core.views import sample_view, wrap_panorama
+    from panoforge.core.geometry.scan import ScanSpec, scan_views
+    from panoforge.core.geometry.views import sample_view, wrap_panorama
 
     export = straight / "checkpoints/model.pt"
     size = ["++model.image_size=128",

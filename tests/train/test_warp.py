@@ -8,8 +8,8 @@ import pytest
 import torch
 from train_small import small_config
 
-from panoforge.core.sphere import View, direction_to_lonlat, lonlat_to_direction
-from panoforge.core.views import wrap_panorama
+from panoforge.core.geometry.sphere import View, direction_to_lonlat, lonlat_to_direction
+from panoforge.core.geometry.views import wrap_panorama
 from panoforge.train.clips import build_clip
 from panoforge.train.loader import ClipSource
 from panoforge.train.plan import clip_plan
@@ -57,7 +57,7 @@ def test_a_look_is_its_formula():
 
 
 def test_without_a_warp_it_is_the_plain_view():
-    from panoforge.core.views import sample_view
+    from panoforge.core.geometry.views import sample_view
 
     panorama = wrap_panorama(np.random.default_rng(0).integers(0, 255, (64, 128, 3)).astype(np.uint8))
     view = View(10.0, 5.0, 90.0, 32)

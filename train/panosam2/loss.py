@@ -22,7 +22,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from panoforge.core.sphere import View, direction_to_lonlat, lonlat_to_direction, pixel_to_direction, row_area_sr, view_rotation
+from panoforge.core.geometry.sphere import (
+    View,
+    direction_to_lonlat,
+    lonlat_to_direction,
+    pixel_to_direction,
+    row_area_sr,
+    view_rotation,
+)
 from panoforge.train.config import DistortionSettings
 from panoforge.train.loss import ScanLoss
 

@@ -12,7 +12,7 @@ what it expected. What is wrong with one image or video is a DataError that name
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from panoforge.core.storage import storage_errors
+from panoforge.core.storage.atomic import storage_errors
 from panoforge.train.config import SourceSettings, TrainConfig
 from panoforge.train.sources.draw import Draw, source_seed
 

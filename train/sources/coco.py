@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from panoforge.core.errors import DataError
+from panoforge.core.foreign.files import fill_runs, found_in, read_image, read_json, run_counts
 from panoforge.train.sources.draw import Draw, Listed, choose, listing_sha256, make_clip, nothing_to_prompt
-from panoforge.train.sources.files import fill_runs, found_in, read_image, read_json, run_counts
 
 if TYPE_CHECKING:
     from training.utils.data_utils import VideoDatapoint

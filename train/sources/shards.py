@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from panoforge.core.errors import DataError
+from panoforge.core.geometry.sphere import row_area_sr
 from panoforge.core.shards.read import Dataset, Sample
-from panoforge.core.sphere import row_area_sr
 from panoforge.train.clips import build_clip, choose_objects
 from panoforge.train.config import ClipSettings, TrainConfig
 from panoforge.train.plan import ClipPlan, clip_plan

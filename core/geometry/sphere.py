@@ -1,0 +1,143 @@
+"""Equirectangular ↔ direction ↔ perspective: the one home of the pixel convention.
+
+The panorama frame is right-handed with x right, y forward, z up (Blender's world, seen by an unrotated camera).
+A direction is (cos φ·sin λ, cos φ·cos λ, sin φ) with longitude λ ∈ [−π, π) growing to the right in the image and
+latitude φ ∈ [−π/2, π/2] growing upwards. Pixel *centres* sit at half-integers, so integer pixel indices (u, v) look at
+
+    λ = ((u + 0.5)/W − 0.5)·2π        φ = (0.5 − (v + 0.5)/H)·π
+
+Columns wrap; crossing a pole flips the row and shifts by W/2. A perspective view is a square OpenCV camera
+(x right, y down, z forward) given by yaw, pitch, fov and size; yaw turns to the right, pitch up. All continuous pixel
+coordinates here are in *index* units: the centre of pixel 0 is 0.0, so they can go to cv2.remap as they are.
+
+Why our own and not a library: the two common ones differ from each other by one pixel. Everything is numpy and
+vectorised; sampling an image through these maps is `panoforge.core.geometry.views`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class View:
+    """A square perspective view of a panorama. `yaw_deg` to the right, `pitch_deg` up, `fov_deg` is the full angle."""
+
+    yaw_deg: float
+    pitch_deg: float
+    fov_deg: float
+    size_px: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fov_deg < 180:
+            raise ValueError(f"a perspective view needs 0 < fov_deg < 180 (its image plane is flat), got {self.fov_deg}")
+        if not -90 <= self.pitch_deg <= 90:
+            raise ValueError(f"pitch_deg must be in [-90, 90] (looking past a pole is another yaw), got {self.pitch_deg}")
+        if self.size_px < 1:
+            raise ValueError(f"size_px must be at least 1, got {self.size_px}")
+
+    @property
+    def focal_px(self) -> float:
+        """Focal length in pixels: half the width over the tangent of half the angle."""
+        return 0.5 * self.size_px / float(np.tan(np.radians(self.fov_deg) / 2))
+
+
+def lonlat_to_direction(lon: ArrayLike, lat: ArrayLike) -> Array:
+    """Radians (shapes broadcast to S) → unit directions of shape S+(3,)."""
+    lon, lat = np.broadcast_arrays(np.asarray(lon, np.float64), np.asarray(lat, np.float64))
+    return np.stack([np.cos(lat) * np.sin(lon), np.cos(lat) * np.cos(lon), np.sin(lat)], axis=-1)
+
+
+def direction_to_lonlat(direction: ArrayLike) -> tuple[Array, Array]:
+    """Directions of shape S+(3,), of any length but zero → (lon, lat) in radians, lon in [−π, π). At a pole lon is 0."""
+    x, y, z = np.moveaxis(np.asarray(direction, np.float64), -1, 0)
+    lon = np.arctan2(x, y)
+    lon = np.where(lon >= np.pi, -np.pi, lon)
+    return lon, np.arctan2(z, np.hypot(x, y))
+
+
+def pixel_to_lonlat(u: ArrayLike, v: ArrayLike, width: int, height: int) -> tuple[Array, Array]:
+    """Continuous pixel indices (column u, row v) → (lon, lat) in radians. Integers are pixel centres."""
+    u, v = np.asarray(u, np.float64), np.asarray(v, np.float64)
+    return ((u + 0.5) / width - 0.5) * 2 * np.pi, (0.5 - (v + 0.5) / height) * np.pi
+
+
+def lonlat_to_pixel(lon: ArrayLike, lat: ArrayLike, width: int, height: int) -> tuple[Array, Array]:
+    """(lon, lat) in radians → continuous pixel indices, u in [−0.5, W−0.5), v in [−0.5, H−0.5]."""
+    lon, lat = np.asarray(lon, np.float64), np.asarray(lat, np.float64)
+    u = (lon / (2 * np.pi) + 0.5) * width - 0.5
+    return np.mod(u + 0.5, width) - 0.5, (0.5 - lat / np.pi) * height - 0.5
+
+
+def pixel_to_direction(u: ArrayLike, v: ArrayLike, width: int, height: int) -> Array:
+    """Continuous pixel indices of shape S → unit directions of shape S+(3,)."""
+    return lonlat_to_direction(*pixel_to_lonlat(u, v, width, height))
+
+
+def direction_to_pixel(direction: ArrayLike, width: int, height: int) -> tuple[Array, Array]:
+    """Directions of shape S+(3,) → continuous pixel indices (u, v), each of shape S."""
+    return lonlat_to_pixel(*direction_to_lonlat(direction), width, height)
+
+
+def wrap_pixel(u: ArrayLike, v: ArrayLike, width: int, height: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Integer pixel indices that ran over an edge → the pixel there: columns wrap, a crossed pole flips the row and
+    shifts by W/2. Rows may overrun by up to H. W must be even."""
+    u, v = np.asarray(u, np.intp), np.asarray(v, np.intp)
+    over_north, over_south = v < 0, v >= height
+    u = np.where(over_north | over_south, u + width // 2, u)
+    v = np.where(over_north, -1 - v, np.where(over_south, 2 * height - 1 - v, v))
+    return np.mod(u, width), v
+
+
+def view_rotation(view: View) -> Array:
+    """The 3×3 matrix whose columns are the view's camera axes (right, down, forward) in the panorama frame:
+    `direction = rotation @ camera_ray`."""
+    yaw, pitch = np.radians(view.yaw_deg), np.radians(view.pitch_deg)
+    right = np.array([np.cos(yaw), -np.sin(yaw), 0.0])
+    forward = np.array([np.cos(pitch) * np.sin(yaw), np.cos(pitch) * np.cos(yaw), np.sin(pitch)])
+    return np.stack([right, np.cross(forward, right), forward], axis=1)
+
+
+def view_pixel_to_direction(x: ArrayLike, y: ArrayLike, view: View) -> Array:
+    """Continuous view pixel indices of shape S → directions of shape S+(3,), not normalised (forward component 1)."""
+    centre = 0.5 * view.size_px - 0.5
+    x = (np.asarray(x, np.float64) - centre) / view.focal_px
+    y = (np.asarray(y, np.float64) - centre) / view.focal_px
+    x, y = np.broadcast_arrays(x, y)
+    return np.stack([x, y, np.ones_like(x)], axis=-1) @ view_rotation(view).T
+
+
+def direction_to_view_pixel(direction: ArrayLike, view: View) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Directions of shape S+(3,) → (x, y, inside) of shape S: continuous view pixel indices and whether the direction
+    falls into the image (in front of the camera and within its borders). x, y are NaN behind the camera."""
+    right, down, forward = np.moveaxis(np.asarray(direction, np.float64) @ view_rotation(view), -1, 0)
+    front = forward > 1e-9
+    depth = np.where(front, forward, np.nan)
+    centre = 0.5 * view.size_px - 0.5
+    x = right / depth * view.focal_px + centre
+    y = down / depth * view.focal_px + centre
+    low, high = -0.5 - 1e-9, view.size_px - 0.5 + 1e-9
+    with np.errstate(invalid="ignore"):
+        inside = front & (x >= low) & (x <= high) & (y >= low) & (y <= high)
+    return x, y, inside
+
+
+def row_area_sr(width: int, height: int) -> Array:
+    """Solid angle in steradians of one pixel in each row, shape (H,): (2π/W)·(sin φ_top − sin φ_bottom), exact.
+    Summed over the whole image it is 4π."""
+    edges = np.sin((0.5 - np.arange(height + 1) / height) * np.pi)
+    return (2 * np.pi / width) * (edges[:-1] - edges[1:])
+
+
+def row_cos_lat(height: int) -> Array:
+    """cos φ at the pixel centres of each row, shape (H,): the weight of cos φ-weighted scores."""
+    return np.cos((0.5 - (np.arange(height) + 0.5) / height) * np.pi)
+
+
+def angle_between(a: ArrayLike, b: ArrayLike) -> Array:
+    """Great-circle angle in radians between directions of shape S+(3,), accurate for small angles too."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    return np.arctan2(np.linalg.norm(np.cross(a, b), axis=-1), np.sum(a * b, axis=-1))

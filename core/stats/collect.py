@@ -1,0 +1,167 @@
+"""The pass over a dataset: samples in, `DatasetStats` and thumbnails out, files written last."""
+
+import os
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from panoforge.core.errors import DataError
+from panoforge.core.progress import Progress
+from panoforge.core.report.page import write_report as write_page
+from panoforge.core.shards.read import Dataset
+from panoforge.core.stats.model import Cost, DatasetStats, RunFacts, StageTime
+from panoforge.core.stats.page import build_report
+from panoforge.core.stats.pixels import PixelTotals, SampleView, Thumbnails, find_duplicates, look_at, pixel_statistics
+from panoforge.core.stats.tables import index_statistics
+from panoforge.core.storage.atomic import write_bytes_atomic
+from panoforge.core.storage.runlog import read_run
+from panoforge.core.storage.store import Location
+
+GALLERY = 24
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Dollars per hour. The default is about what clouds ask for a preemptible to on-demand CPU core in 2025."""
+
+    core_hour: float = 0.04
+    gpu_hour: float = 0.0
+
+
+DEFAULT_PRICES = Prices()
+
+
+@dataclass
+class _Gathered:
+    """What the pass has seen so far."""
+
+    totals: PixelTotals | None = None
+    keys: list[str] = field(default_factory=list)
+    looks: list[bytes] = field(default_factory=list)
+    core_s: list[dict[str, float]] = field(default_factory=list)
+    gpu_s: float = 0.0
+    peak_memory_mb: float | None = None
+    versions: dict[str, Counter[str]] = field(default_factory=dict)
+    hardware: dict[str, Counter[str]] = field(default_factory=dict)
+    thumbnails: list[Thumbnails] = field(default_factory=list)
+
+    def add(self, view: SampleView) -> None:
+        self.totals = view.totals if self.totals is None else self.totals + view.totals
+        self.keys.append(view.key)
+        self.looks.append(view.look)
+        self.core_s.append(view.core_s)
+        self.gpu_s += view.gpu_s
+        if view.peak_memory_mb is not None:
+            self.peak_memory_mb = max(view.peak_memory_mb, self.peak_memory_mb or 0.0)
+        for seen, found in ((self.versions, view.versions), (self.hardware, view.hardware)):
+            for name, value in found.items():
+                seen.setdefault(name, Counter())[value] += 1
+        if view.thumbnails:
+            self.thumbnails.append(view.thumbnails)
+
+
+def dataset_statistics(dataset: Location, *, prices: Prices = DEFAULT_PRICES,
+                       threads: int | None = None) -> DatasetStats:
+    """All statistics of a published dataset. Raises DataError for a damaged sample, naming it."""
+    return _collect(dataset, 0, prices, threads)[0]
+
+
+def write_report(dataset: Location, out: Path, *, gallery: int = GALLERY, prices: Prices = DEFAULT_PRICES,
+                 threads: int | None = None) -> DatasetStats:
+    """Write `out`/report.json and `out`/report.html (at most `gallery` panoramas pictured), and give the statistics."""
+    stats, thumbnails = _collect(dataset, gallery, prices, threads)
+    page = build_report(stats, thumbnails, datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
+    write_bytes_atomic(out / "report.json", stats.model_dump_json(indent=1).encode() + b"\n")
+    write_page(out / "report.html", page)
+    return stats
+
+
+def _collect(location: Location, gallery: int, prices: Prices, threads: int | None
+             ) -> tuple[DatasetStats, list[Thumbnails]]:
+    dataset = Dataset.open(location)
+    store, run = dataset.store, dataset.store.parent
+    if not len(dataset):
+        raise DataError(f"{store} holds no samples: there is nothing to describe. Pack some panoramas first (pano pack RUN)")
+    gathered = _Gathered()
+    pictured = gallery_choice(dataset.samples["scene"].to_pylist(), gallery)
+    with Progress("stats", total=len(dataset)) as progress:
+        for view in _views(dataset, pictured, threads or min(8, len(os.sched_getaffinity(0)))):
+            gathered.add(view)
+            progress.advance()
+    assert gathered.totals is not None
+    stats = DatasetStats(
+        dataset=store.name if store.name != "dataset" else f"{run.name}/dataset",
+        index=index_statistics(dataset), pixels=pixel_statistics(gathered.totals),
+        cost=cost(gathered.core_s, prices, gathered.peak_memory_mb, gathered.gpu_s),
+        duplicates=find_duplicates(gathered.keys, gathered.looks), run=_run_facts(run.local) if run.local else None,
+        versions=_plain(gathered.versions), hardware=_plain(gathered.hardware),
+    )
+    return stats, gathered.thumbnails
+
+
+def _views(dataset: Dataset, pictured: frozenset[int], threads: int) -> Iterator[SampleView]:
+    """Views of all samples in order, `threads` at a time; at most twice as many are in flight."""
+    with ThreadPoolExecutor(threads, thread_name_prefix="stats") as pool:
+        waiting: deque[Future[SampleView]] = deque()
+        try:
+            for index in range(len(dataset)):
+                waiting.append(pool.submit(lambda i: look_at(dataset[i], with_thumbnails=i in pictured), index))
+                if len(waiting) >= 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def gallery_choice(scenes: list[str], limit: int) -> frozenset[int]:
+    """Positions of at most `limit` samples to picture: first cameras of scenes before second ones, evenly spread."""
+    rank: Counter[str] = Counter()
+    order: list[tuple[int, int]] = []
+    for index, scene in enumerate(scenes):
+        order.append((rank[scene], index))
+        rank[scene] += 1
+    chosen: list[int] = []
+    for level in range(max(rank.values(), default=0)):
+        here = [index for r, index in order if r == level]
+        room = limit - len(chosen)
+        if room <= 0:
+            break
+        chosen += [here[i] for i in np.unique(np.linspace(0, len(here) - 1, min(room, len(here))).round().astype(int))]
+    return frozenset(chosen)
+
+
+def cost(core_s: list[dict[str, float]], prices: Prices, peak_memory_mb: float | None, gpu_s: float = 0.0) -> Cost | None:
+    """Core-seconds per panorama by stage, longest first; a stage that a panorama does not name took it 0 s. `gpu_s`: all
+    panoramas' seconds on a GPU."""
+    names = sorted({name for timings in core_s for name in timings})
+    if not names:
+        return None
+    table = np.array([[timings.get(name, 0.0) for name in names] for timings in core_s])
+    stages = [StageTime(name=name, mean_s=float(column.mean()), median_s=float(np.median(column)),
+                        p95_s=float(np.quantile(column, 0.95)))
+              for name, column in zip(names, table.T, strict=True)]
+    total, gpu = float(table.sum() / len(table)), gpu_s / len(table)
+    return Cost(stages=tuple(sorted(stages, key=lambda stage: -stage.mean_s)), core_seconds_per_panorama=total,
+                gpu_seconds_per_panorama=gpu, price_per_core_hour=prices.core_hour, price_per_gpu_hour=prices.gpu_hour,
+                price_per_1000=1000 / 3600 * (total * prices.core_hour + gpu * prices.gpu_hour), peak_memory_mb=peak_memory_mb)
+
+
+def _run_facts(run: Path) -> RunFacts | None:
+    """How the scenes of the run ended, from its run.json; None where it does not say."""
+    render = read_run(run)["stages"].get("render") or {}
+    scenes, reasons = render.get("scenes"), render.get("reasons") or {}
+    if not isinstance(scenes, dict) or not isinstance(reasons, dict):
+        return None
+    whole = {str(name): n for name, n in scenes.items() if isinstance(n, int)}
+    return RunFacts(scenes=whole, reasons={str(name): n for name, n in reasons.items() if isinstance(n, int)})
+
+
+def _plain(counters: dict[str, Counter[str]]) -> dict[str, dict[str, int]]:
+    return {name: dict(counter.most_common()) for name, counter in sorted(counters.items())}

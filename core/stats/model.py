@@ -1,0 +1,165 @@
+"""What report.json holds: `DatasetStats` and its parts. Only data here; units are in the names.
+
+"Share of the sphere" is of solid angle, averaged over panoramas, so that the stretched rows near the poles count for what
+they are. An *object* is an instance without the flag `structure` (walls, floor, ceiling carry it).
+"""
+
+from typing import Literal
+
+from panoforge.core.sample.metadata import Record
+
+
+class Histogram(Record):
+    """`counts[i]` items (or steradians) in [edges[i], edges[i+1]); the last bin is closed."""
+
+    edges: tuple[float, ...]
+    counts: tuple[float, ...]
+    unit: str
+
+
+class Summary(Record):
+    """Order statistics of one quantity."""
+
+    n: int
+    min: float
+    p05: float
+    median: float
+    mean: float
+    p95: float
+    max: float
+
+
+class Distribution(Record):
+    """A quantity: its summary and its histogram."""
+
+    summary: Summary
+    histogram: Histogram
+
+
+class Split(Record):
+    panoramas: int
+    scenes: int
+    instances: int
+    bytes: int
+
+
+class Category(Record):
+    """One category: how often, how large. `share` is of the whole sphere, over all panoramas."""
+
+    name: str
+    instances: int
+    panoramas: int
+    median_sr: float
+    share: float
+    structure: bool
+
+
+class CoOccurrence(Record):
+    """`panoramas[i][j]`: in how many panoramas categories i and j are both seen; the diagonal is category i alone."""
+
+    categories: tuple[str, ...]
+    panoramas: tuple[tuple[int, ...], ...]
+
+
+class IndexStats(Record):
+    """What the index alone tells."""
+
+    panoramas: int
+    scenes: int
+    instances: int
+    objects: int
+    shards: int
+    bytes: int
+    splits: dict[str, Split]
+    sources: dict[str, int]  # panoramas per scene source
+    image_sizes: dict[str, int]  # panoramas per W×H
+    notes: dict[str, int]
+    config_sha256: dict[str, int]
+    instances_per_panorama: Distribution
+    objects_per_panorama: Distribution
+    area_px: Distribution
+    area_sr: Distribution
+    categories: tuple[Category, ...]  # most frequent first
+    co_occurrence: CoOccurrence
+    flags: dict[str, int]  # instances per flag
+    seam_panoramas: int  # panoramas in which an object crosses the seam
+    pole_panoramas: int  # … or touches a pole row
+    camera_height_m: Distribution
+    clearance_m: Distribution | None
+
+
+class Latitude(Record):
+    """Per band of latitude, the share of its solid angle that objects and structure cover."""
+
+    edges_deg: tuple[float, ...]
+    objects: tuple[float, ...]
+    structure: tuple[float, ...]
+
+
+class PixelStats(Record):
+    """What the pixels tell. `object_share[r][c]`: how often an object is there; rows from +90° down, columns from −180°."""
+
+    object_share: tuple[tuple[float, ...], ...]
+    latitude: Latitude
+    objects: float  # share of the sphere
+    structure: float
+    nothing: float
+    depth_m: Histogram | None  # steradians per panorama; values beyond the edges count into the end bins
+    depth_median_m: float | None
+    sky: float | None  # share of the sphere at infinite depth
+    luma: Histogram  # share of the sphere per 8-bit level of Rec. 601 luma
+    luma_mean: float
+    dark: float  # share below 8
+    clipped: float  # share above 250
+
+
+class StageTime(Record):
+    """Core-seconds per panorama that one stage took."""
+
+    name: str
+    mean_s: float
+    median_s: float
+    p95_s: float
+
+
+class Cost(Record):
+    """What a panorama costs: core-seconds over all stages, as the workers measured them, seconds for which it held a GPU, and
+    money at prices per hour."""
+
+    stages: tuple[StageTime, ...]
+    core_seconds_per_panorama: float
+    gpu_seconds_per_panorama: float
+    price_per_core_hour: float
+    price_per_gpu_hour: float
+    price_per_1000: float
+    peak_memory_mb: float | None
+
+
+class Duplicates(Record):
+    """Pairs of panoramas that look alike: difference hashes of 128 bits that differ in at most `max_distance` bits."""
+
+    max_distance: int
+    pairs: int
+    panoramas: int
+    examples: tuple[tuple[str, str], ...]
+
+
+class RunFacts(Record):
+    """What the run recorded of its scenes: how they ended and why."""
+
+    scenes: dict[str, int]
+    reasons: dict[str, int]
+
+
+class DatasetStats(Record):
+    """All of report.json."""
+
+    schema_version: Literal[1] = 1
+    dataset: str
+    index: IndexStats
+    pixels: PixelStats
+    cost: Cost | None
+    duplicates: Duplicates
+    run: RunFacts | None
+    versions: dict[str, dict[str, int]]  # package → version → panoramas
+    hardware: dict[str, dict[str, int]]

@@ -1,0 +1,94 @@
+"""The store: the same answers from a folder and from a bucket, whole objects or none, words for what cannot be reached."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import buckets
+import pytest
+
+from panoforge.core.errors import StorageError, UsageError
+from panoforge.core.storage.store import Store
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    with buckets.bucket() as url:
+        yield url
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def store(request: pytest.FixtureRequest, s3: str, tmp_path: Path) -> Store:
+    return Store.at(tmp_path / "d") if request.param == "folder" else Store.at(f"{s3}/{tmp_path.name}/d")
+
+
+def test_objects_come_back_whole_and_in_parts(store):
+    store.put("a/one", b"0123456789")
+    assert store.read("a/one") == store.get("a/one") == b"0123456789" and store.size("a/one") == 10
+    assert [store.read("a/one", *span) for span in ((2, 5), (8, 50), (10, 12), (30, 40), (4, 4), (3, None))] == [
+        b"234", b"89", b"", b"", b"", b"3456789"]
+    with store.open("a/one") as file:
+        assert file.read(4) + file.read() == b"0123456789"
+    store.put("a/one", b"new")
+    assert store.get("a/one") == b"new" and store.get("a/two") is None
+    assert store.put_new("a/two", b"1") and not store.put_new("a/two", b"2") and store.read("a/two") == b"1"
+    assert store.names("a") == ["a/one", "a/two"] and store.names("b") == [] and store.names("") == ["a"]
+    store.put("a/b/three", b"12345")
+    assert store.sizes() == {"a/b/three": 5, "a/one": 3, "a/two": 1} and store.sizes("a/b") == {"a/b/three": 5}
+    assert store.sizes("nothing") == {}
+    store.delete("a/one")
+    store.delete("a/one")
+    assert store.names("a") == ["a/b", "a/two"]
+    assert (store.name, store.below("a").name, store.below("a").parent.url) == ("d", "a", store.url)
+
+
+def test_a_draft_is_an_object_or_nothing(store):
+    with store.draft("big") as draft:
+        draft.file.write(b"x" * 3_000_000)
+        assert store.sizes() == {}
+        assert draft.commit("done") == "big/done"
+    with contextlib.suppress(RuntimeError), store.draft("big") as draft:
+        draft.file.write(b"y")
+        raise RuntimeError
+    assert store.sizes() == {"big/done": 3_000_000}
+    if store.local:
+        assert [path.name for path in (store.local / "big").iterdir()] == ["done"]
+
+
+@pytest.mark.parametrize("call", [lambda s: s.read("no"), lambda s: s.size("no"), lambda s: s.open("no").__enter__()])
+def test_what_is_missing_is_named(store, call):
+    with pytest.raises(StorageError, match=r"d/no: it does not exist"):
+        call(store)
+
+
+def test_a_listing_sees_what_others_wrote_meanwhile(store):
+    other = Store.at(store.url)
+    assert store.names("x") == [] and store.sizes("x") == {}
+    other.put("x/new", b"1")
+    assert store.names("x") == ["x/new"] and store.sizes("x") == {"x/new": 1}
+
+
+def test_unknown_kinds_of_storage_and_silent_servers_are_explained(monkeypatch):
+    with pytest.raises(UsageError, match=r"gss:// is no kind of storage that fsspec knows. Did you mean 'gs'"):
+        Store.at("gss://bucket/x")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, os.environ.get(name, "test"))
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
+    monkeypatch.setattr(s3fs.core.S3FileSystem, "retries", 1)
+    with pytest.raises(StorageError, match=r"cannot be reached.*AWS_ENDPOINT_URL"):
+        Store.at("s3://bucket/x").read("y")
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_temporaries_are_no_objects(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / ".tmp-x").write_bytes(b"1")
+    store = Store.at(tmp_path)
+    assert store.names("a") == [] and store.sizes() == {}
+    store.sweep("a")
+    assert not list((tmp_path / "a").iterdir())
