@@ -3,7 +3,7 @@
     python -m bench.learns_scenes FOLDER COUNT [SEED]        stages COUNT panoramas of 512×256 below FOLDER
 
 Each has 6 to 10 cubes, balls, cones and cylinders of one colour each, at any angle, 2 to 4 m away all around (also above and
-below), before a backdrop of one colour. They are what `panoforge.datagen.render`'s probe gives: one Cycles sample, the albedo as the
+below), before a backdrop of one colour. They are what `panoforge.datagen.rendering.render`'s probe gives: one Cycles sample, the albedo as the
 picture and the ids of the first hits, so pictures and masks agree to the pixel. Objects and the material stay, only their
 places and colours change: tens of milliseconds a panorama.
 """
@@ -19,7 +19,7 @@ from panoforge.core.sample.label_maps import dense_ids
 from panoforge.core.sample.metadata import InstanceLabel, Pose, SampleMeta, instance_table
 from panoforge.core.storage.staged import write_staged
 from panoforge.datagen.defects import exit_now
-from panoforge.datagen.render import Passes, RenderSettings, choose_device, configure, place_camera, render_passes
+from panoforge.datagen.rendering.render import Passes, RenderSettings, choose_device, configure, place_camera, render_passes
 
 WIDTH = 512
 SOLIDS = 10

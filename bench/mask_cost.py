@@ -39,8 +39,8 @@ def main() -> None:
     from bench.rooms import furnished, infinigen_ground_truth, settings
     from panoforge.core.sample.label_maps import dense_ids
     from panoforge.core.sample.metadata import encode_product
-    from panoforge.datagen import render
     from panoforge.datagen.defects import exit_now
+    from panoforge.datagen.rendering import render
 
     width = 1024 if args.quick else args.width
     render.choose_device("cpu", 1)

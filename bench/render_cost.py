@@ -84,7 +84,7 @@ def core_s(work: Callable[[], object]) -> float:
 
 def fixed_s(work: Callable[[], object]) -> float:
     """Core-seconds of one render but for those between its first and its last sample."""
-    from panoforge.datagen.render import phase_clock
+    from panoforge.datagen.rendering.render import phase_clock
 
     with phase_clock() as clock:
         total = core_s(work)
@@ -103,7 +103,8 @@ def measure(args: argparse.Namespace, folder: Path) -> Found:
     import bpy
 
     from bench.rooms import furnished, infinigen_beauty, infinigen_ground_truth, ours, settings
-    from panoforge.datagen import materials, render
+    from panoforge.datagen import materials
+    from panoforge.datagen.rendering import render
 
     room, pixels = furnished(args.room), args.width * args.width // 2
     found = Found(prepare_s=room.prepare_s, views=len(room.poses))
@@ -183,7 +184,7 @@ class Windows:
         return self._all(lambda window: infinigen_beauty(self.pose, FULL_WIDTH, self.folder, samples=STOCK_SAMPLES, window=window))
 
     def _all(self, work: Callable[[Any], np.ndarray]) -> tuple[np.ndarray, float]:
-        from panoforge.datagen.render import phase_clock
+        from panoforge.datagen.rendering.render import phase_clock
 
         pictures, seconds = [], 0.0
         for window in self.windows:
@@ -205,7 +206,8 @@ def shade_flat() -> None:
 def _flatten(pose: Any, folder: Path) -> float:
     """Flatten secondary materials as the worker does. Core-seconds of the probe."""
     from bench.rooms import ours
-    from panoforge.datagen import materials, render
+    from panoforge.datagen import materials
+    from panoforge.datagen.rendering import render
 
     names, settings = materials.index_materials(), render.RenderSettings.probe(256, 1)
     begin = time.process_time()
@@ -308,8 +310,8 @@ def main() -> None:
     if args.quick:
         args.width, args.reference, args.repeats = 64, 64, 1
     use_one_thread()
-    from panoforge.datagen import render
     from panoforge.datagen.defects import exit_now
+    from panoforge.datagen.rendering import render
 
     render.choose_device("cpu", 1)
     with tempfile.TemporaryDirectory() as name:

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.sample.metadata import Pose
-from panoforge.datagen import cameras, geometry, render
+from panoforge.datagen import cameras, geometry
 from panoforge.datagen.config import CameraSettings, QualitySettings, RenderConfig, plan_scene
 from panoforge.datagen.oracle import Oracle, build_oracle
+from panoforge.datagen.rendering import render
 from panoforge.datagen.sources.base import Thing, make_scene
 from panoforge.datagen.surface import scene_surface
 

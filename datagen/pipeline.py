@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from panoforge.core.sample.label_maps import dense_ids
 from panoforge.core.sample.metadata import InstanceLabel, Pose, SampleMeta, instance_table
 from panoforge.core.storage.staged import write_staged
-from panoforge.datagen import cameras, geometry, glass, materials, quality, render
+from panoforge.datagen import cameras, geometry, glass, materials, quality
 from panoforge.datagen.config import RenderConfig, source_of
 from panoforge.datagen.extension import provide_antlandscape
 from panoforge.datagen.instances import SceneInstances
 from panoforge.datagen.poses import poses_of
 from panoforge.datagen.quality import RejectedScene
+from panoforge.datagen.rendering import render
 from panoforge.datagen.sources.base import Scene, SceneFailed, make_scene
 from panoforge.datagen.surface import Surface, scene_surface
 from panoforge.datagen.worker import Panorama, Rejection, SceneRequest, SceneResult, Timer, cpu_seconds, peak_memory_mb, say

@@ -26,10 +26,11 @@ from mathutils import Euler
 
 from panoforge.core.geometry.sphere import lonlat_to_direction, pixel_to_direction
 from panoforge.core.sample.metadata import Pose
-from panoforge.datagen import defects, extension, geometry, materials, render
+from panoforge.datagen import defects, extension, geometry, materials
 from panoforge.datagen.cameras import matrix_rows, world_from_pano
 from panoforge.datagen.config import SceneJob
 from panoforge.datagen.instances import SceneInstances
+from panoforge.datagen.rendering import render
 from panoforge.datagen.sources import blend
 from panoforge.datagen.sources.base import Scene, Thing
 from panoforge.datagen.sources.settings import BlendSource

@@ -19,11 +19,12 @@ from mathutils import Euler
 from panoforge.core.errors import UserError
 from panoforge.core.sample.label_maps import dense_ids
 from panoforge.core.sample.metadata import InstanceLabel, Pose, SampleMeta, instance_table
-from panoforge.datagen import defects, extension, geometry, glass, materials, oracle, render
+from panoforge.datagen import defects, extension, geometry, glass, materials, oracle
 from panoforge.datagen.cameras import candidates, choose_poses, free_places, greedy_coverage, matrix_rows, world_from_pano
 from panoforge.datagen.config import CameraSettings, QualitySettings, SceneJob
 from panoforge.datagen.instances import SceneInstances, upright_box
 from panoforge.datagen.quality import RejectedScene
+from panoforge.datagen.rendering import render
 from panoforge.datagen.sources import infinigen1, infinigen2_outdoor, outdoor_parts
 from panoforge.datagen.sources.base import Region
 from panoforge.datagen.sources.settings import Infinigen1Source, OutdoorSource
