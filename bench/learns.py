@@ -60,7 +60,7 @@ def main() -> None:
 
 def run(out: Path, size: Size) -> dict[str, Any]:
     """The whole proof below `out`; gives the JSON line."""
-    from panoforge.train.model import file_sha256
+    from panoforge.train.model.build import file_sha256
 
     seconds: dict[str, float] = {}
     begin = time.process_time()
@@ -103,7 +103,7 @@ def image_recipe(size: Size) -> dict[str, Any]:
         "model": {"size": "micro", "image_size": IMAGE_PX, "frozen": [], "drop_path": 0.0, "initial": "mimetic"},
         "clip": {"frames": 1, "max_objects": 4, "min_area_sr": 0.01, "area_power": 0.5, "colour_jitter": 0.0, "grayscale": 0.0},
         "prompt": {"points": 1.0, "box": 0.0, "corrections": 0, "max_prompted_frames": 1, "max_corrected_frames": 1},
-        "loss": {"mask": 10.0, "dice": 5.0, "objectness": 0.0},  # nothing is absent from an image: see panoforge.train.initial
+        "loss": {"mask": 10.0, "dice": 5.0, "objectness": 0.0},  # nothing is absent from an image: see panoforge.train.model.mimetic_init
         "optim": {"lr": 4e-4, "encoder_lr": 4e-4, "layer_decay": 1.0, "weight_decay": 0.01, "betas": [0.9, 0.98], "grad_clip": 1.0,
                   "warmup_steps": 50, "final_lr_ratio": 0.02},
         "steps": size.image_steps, "clips_per_step": 4, "clips_per_forward": 4, "validate_every": max(1, size.image_steps // 5),
@@ -131,7 +131,7 @@ RUN = {"validate_split": "val", "torch_threads": 1, "loader_threads": 1, "keep_l
 def train(out: Path, dataset: Path, recipe: dict[str, Any]) -> tuple[Path, str]:
     """`pano train`: the export and the digest of its config."""
     from panoforge.train.config import TrainConfig
-    from panoforge.train.run import run_training
+    from panoforge.train.rank import run_training
 
     config = TrainConfig.model_validate(recipe)
     return run_training(config, dataset, out), config.sha256()
@@ -141,7 +141,7 @@ def start_weights(path: Path, size: Size) -> Path:
     """The weights that training starts from, as an official file."""
     from panoforge.train.checkpoints import export_official
     from panoforge.train.config import TrainConfig
-    from panoforge.train.model import build_model
+    from panoforge.train.model.build import build_model
 
     config = TrainConfig.model_validate(image_recipe(size))
     return export_official(path, build_model(config.model, config.prompt, seed=config.seed)[0].state_dict(), 0)
@@ -153,9 +153,9 @@ def view_miou(dataset: Path, recipe: dict[str, Any]) -> float:
 
     from panoforge.core.shards.read import Dataset
     from panoforge.train.config import TrainConfig
-    from panoforge.train.model import build_model
+    from panoforge.train.distributed import World
+    from panoforge.train.model.build import build_model
     from panoforge.train.validate import validate, validation_source
-    from panoforge.train.world import World
 
     config, cpu = TrainConfig.model_validate(recipe), torch.device("cpu")
     source = validation_source(Dataset.open(dataset, config.validate_split), config)

@@ -108,11 +108,11 @@ def build_work(config: TrainConfig, device, steps: tuple[int, ...], sides: tuple
     from hydra.utils import instantiate
     from training.loss_fns import MultiStepMultiMasksAndIous
 
-    from panoforge.train.loss import build_loss
-    from panoforge.train.model import build_model, model_config
+    from panoforge.train.data.plan import prompt_rng
+    from panoforge.train.losses.sam2_loss import build_loss
+    from panoforge.train.model.build import build_model, model_config
+    from panoforge.train.model.scan_sam2 import recompute_activations
     from panoforge.train.optim import build_optimizer
-    from panoforge.train.plan import prompt_rng
-    from panoforge.train.scan_sam2 import recompute_activations
     from panoforge.train.trainer import object_groups, use_bfloat16
 
     batch = one_clip(config).to(device)
@@ -174,7 +174,7 @@ def one_clip(config: TrainConfig):
     from panoforge.core.geometry.sphere import View, angle_between, lonlat_to_direction, pixel_to_direction
     from panoforge.core.geometry.views import sample_view, wrap_panorama
     from panoforge.core.sample.label_maps import dense_ids
-    from panoforge.train.clips import collate, normalise
+    from panoforge.train.data.clips import collate, normalise
 
     width = 1024
     directions = pixel_to_direction(np.arange(width)[None, :], np.arange(width // 2)[:, None], width, width // 2)

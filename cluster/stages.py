@@ -103,7 +103,7 @@ def stats_stage(dataset: Location, out: Path, usd_per_core_hour: float = 0.04, u
 def train_stage(config: TrainJobConfig) -> Path:
     """Fine-tune on the dataset; gives the folder of checkpoints."""
     from panoforge.train.config import TrainConfig
-    from panoforge.train.run import run_training
+    from panoforge.train.rank import run_training
 
     training = TrainConfig.model_validate(config.model_dump(include=set(TrainConfig.model_fields)))
     with record_stage(config.run, "train", config, seed=config.seed):

@@ -1,9 +1,9 @@
 """The SAM2 that is scored: the official video predictor class with weights loaded, and a record of which weights.
 
-Built from the official YAML like the model of `panoforge.train.model`, whose checkpoint reader and architecture check it uses; so
+Built from the official YAML like the model of `panoforge.train.model.build`, whose checkpoint reader and architecture check it uses; so
 every checkpoint that training takes or writes can be scored. Post-processing follows `build_sam2_video_predictor`, but
 for hole filling, which needs a compiled CUDA extension and is therefore off for everybody. A checkpoint that holds PanoSAM2's
-parts (panoforge.train.panosam2) says so, and the predictor is built with them.
+parts (panoforge.train.model.panosam2) says so, and the predictor is built with them.
 """
 
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from sam2.sam2_video_predictor import SAM2VideoPredictor
 from panoforge.core.errors import ConfigError
 from panoforge.eval.config import EvalConfig
 from panoforge.train.config import PanoSam2Settings
-from panoforge.train.model import Weights, architecture, load_checkpoint, parts_in, read_checkpoint, state_dict_sha256
-from panoforge.train.panosam2.parts import PanoParts, add_parts
+from panoforge.train.model.build import Weights, architecture, load_checkpoint, parts_in, read_checkpoint, state_dict_sha256
+from panoforge.train.model.panosam2.parts import PanoParts, add_parts
 
 
 class PanoVideoPredictor(PanoParts, SAM2VideoPredictor):

@@ -6,7 +6,7 @@ source stands where), `loader` (clips ahead of time), `model` and `scan_sam2` (S
 keeps), `loss` and `mask_loss`, `optim`, `trainer` (the loop), `validate` (mIoU on held-out clips), `checkpoints`, `log`,
 `world` and `launch` (several ranks), `run` (what `pano train` calls).
 
-Why the order of clips is `panoforge.train.plan`'s and not that of `panoforge.core.shards.Stream`: a stream deals single samples to ranks, and what is
+Why the order of clips is `panoforge.train.data.plan`'s and not that of `panoforge.core.shards.Stream`: a stream deals single samples to ranks, and what is
 dealt here are forward passes, of several sources with their own lengths (`mixture`), the same number to each rank, of clips that
 visit a panorama `clips_per_panorama` times an epoch. A stream below that would keep a second position, a second state and a
 second rule of who gets what, all to be undone again. Both rest on the same ground: a position is the whole state, order and

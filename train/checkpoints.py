@@ -9,7 +9,7 @@
 
 Each file is written under a temporary name, flushed to the disk and renamed; then its digest, then `latest`. Reading
 takes the file that `latest` names, checks the digest, and falls back one by one, saying so, when it does not hold.
-Everything random in a run is a function of (seed, position) (panoforge.train.plan), so those two are the whole random state.
+Everything random in a run is a function of (seed, position) (panoforge.train.data.plan), so those two are the whole random state.
 """
 
 import json
@@ -23,7 +23,7 @@ import torch
 
 from panoforge.core.errors import ConfigError, DataError
 from panoforge.core.storage.atomic import storage_errors, sweep_temporaries, write_atomic, write_bytes_atomic
-from panoforge.train.model import StateDict, file_sha256, parts_in
+from panoforge.train.model.build import StateDict, file_sha256, parts_in
 
 FORMAT = "panoforge-train"
 VERSION = 1

@@ -38,7 +38,7 @@ ADDED_LATER: dict[str, tuple[str, ...]] = {
 
 
 class PanoSam2Settings(Config):
-    """PanoSAM2's parts of the model (panoforge.train.panosam2), for panoramas shown whole. All off is plain SAM2."""
+    """PanoSAM2's parts of the model (panoforge.train.model.panosam2), for panoramas shown whole. All off is plain SAM2."""
 
     decoder: bool = False  # convolutions that wrap at the seam
     previous_mask: bool = True  # with the decoder: the previous frame's mask fused in
@@ -52,7 +52,7 @@ class PanoSam2Settings(Config):
 
 
 class ModelSettings(Config):
-    """Which SAM2.1, from which weights, with what frozen. `micro` is no official size: see panoforge.train.model."""
+    """Which SAM2.1, from which weights, with what frozen. `micro` is no official size: see panoforge.train.model.build."""
 
     size: Size = "tiny"
     image_size: Annotated[int, Field(ge=64, le=2048, multiple_of=SIZE_STEP_PX)] = 1024
@@ -60,7 +60,7 @@ class ModelSettings(Config):
     frozen: tuple[Part, ...] = ("image_encoder",)
     drop_path: Probability = 0.1  # of the trunk, when it is trained
     panosam2: PanoSam2Settings = PanoSam2Settings()
-    initial: Literal["sam2", "mimetic"] = "sam2"  # random weights: SAM2's own, or panoforge.train.initial's for starting from nothing
+    initial: Literal["sam2", "mimetic"] = "sam2"  # random weights: SAM2's own, or panoforge.train.model.mimetic_init's for starting from nothing
 
 
 class ClipSettings(Config):
@@ -105,7 +105,7 @@ class PromptSettings(Config):
 
 
 class SourceSettings(Config):
-    """One entry of `mixture`: the panorama shards, or another dataset (panoforge.train.sources)."""
+    """One entry of `mixture`: the panorama shards, or another dataset (panoforge.train.data.sources)."""
 
     kind: SourceKind
     weight: Annotated[float, Field(gt=0)]  # share of clips, relative to the other entries
@@ -124,7 +124,7 @@ class SourceSettings(Config):
 
 
 class DistortionSettings(Config):
-    """PanoSAM2's distortion-guided mask loss (panoforge.train.panosam2.loss), for panoramas shown whole."""
+    """PanoSAM2's distortion-guided mask loss (panoforge.train.losses.distortion_loss), for panoramas shown whole."""
 
     weight_min: Annotated[float, Field(gt=0)] = 0.5
     weight_max: Annotated[float, Field(gt=0)] = 2.0

@@ -2,7 +2,7 @@
 
 Each rank is a fresh process. When one ends badly, whatever the way, its name and last words are reported and the others
 are ended, so a run never hangs on a rank that is gone. A rank that is alive but stuck is given up on by the others
-after `rank_timeout_s` (panoforge.train.world). The ranks find each other through a port on the loopback interface.
+after `rank_timeout_s` (panoforge.train.distributed). The ranks find each other through a port on the loopback interface.
 """
 
 import multiprocessing
@@ -102,8 +102,8 @@ def _rank_main(rank: int, port: int, config: TrainConfig, dataset: Path, out: Pa
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(config.devices), MASTER_ADDR="127.0.0.1",
                       MASTER_PORT=str(port))
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    from panoforge.train.run import train_rank
-    from panoforge.train.world import World
+    from panoforge.train.distributed import World
+    from panoforge.train.rank import train_rank
 
     try:
         path = train_rank(config, dataset, out, World.detect())

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from panoforge.core.report.pictures import overlay_ids
-from panoforge.train.clips import IMAGENET_MEAN, IMAGENET_STD
-from panoforge.train.scan_sam2 import ScanSAM2
+from panoforge.train.data.clips import IMAGENET_MEAN, IMAGENET_STD
+from panoforge.train.model.scan_sam2 import ScanSAM2
 
 MAX_FRAMES = 8
 SIDE_PX = 192  # of a frame in the picture

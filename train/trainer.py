@@ -21,17 +21,17 @@ from torch import Tensor
 from panoforge.core.errors import UserError
 from panoforge.train import checkpoints
 from panoforge.train.config import TrainConfig
-from panoforge.train.loader import ClipSource
+from panoforge.train.data.loader import ClipSource
+from panoforge.train.data.plan import noise_seed, prompt_rng
+from panoforge.train.distributed import World
 from panoforge.train.log import RunLog
-from panoforge.train.loss import LOSS_NAMES, build_loss
-from panoforge.train.model import StateDict, Weights
+from panoforge.train.losses.sam2_loss import LOSS_NAMES, build_loss
+from panoforge.train.model.build import StateDict, Weights
+from panoforge.train.model.scan_sam2 import Encoded, ScanSAM2, compile_parts, recompute_activations
 from panoforge.train.optim import build_optimizer, lr_scale, set_learning_rates
 from panoforge.train.pictures import picture
-from panoforge.train.plan import noise_seed, prompt_rng
 from panoforge.train.saver import Saver
-from panoforge.train.scan_sam2 import Encoded, ScanSAM2, compile_parts, recompute_activations
 from panoforge.train.validate import validate
-from panoforge.train.world import World
 
 
 class TrainingError(UserError):

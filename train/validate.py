@@ -12,11 +12,11 @@ import torch
 
 from panoforge.core.shards.read import Dataset
 from panoforge.train.config import TrainConfig
-from panoforge.train.loader import ClipSource
-from panoforge.train.scan_sam2 import ScanSAM2
+from panoforge.train.data.loader import ClipSource
+from panoforge.train.model.scan_sam2 import ScanSAM2
 
 if TYPE_CHECKING:
-    from panoforge.train.world import World
+    from panoforge.train.distributed import World
 
 PLAIN = {"flip": 0.0, "reverse": 0.0, "colour_jitter": 0.0, "grayscale": 0.0, "fov_jitter_deg": 0.0, "tilt_jitter_deg": 0.0,
          "affine_deg": 0.0, "shear_deg": 0.0}

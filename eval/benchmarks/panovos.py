@@ -11,7 +11,7 @@ from pathlib import Path
 from panoforge.core.errors import DataError
 from panoforge.eval.benchmarks import Benchmark, VideoItem
 from panoforge.eval.benchmarks.idmaps import images_in
-from panoforge.train.sources.vos import Video, find_videos, read_masks
+from panoforge.train.data.sources.vos import Video, find_videos, read_masks
 
 
 def open_videos(root: Path, split: str | None) -> Sequence[VideoItem]:

@@ -16,7 +16,7 @@ from panoforge.core.foreign.files import found_in, read_json
 from panoforge.eval.benchmarks import Benchmark, TrackItem, VideoItem
 from panoforge.eval.benchmarks.idmaps import images_in
 from panoforge.eval.benchmarks.panovos import video_item
-from panoforge.train.sources.vos import find_videos
+from panoforge.train.data.sources.vos import find_videos
 
 LEAKAGE = ("97 of the 170 training clips of 360VOS are test clips of 360VOT, and 5 more come from the same videos: a model "
            "trained on the one must not be scored on the other.")

@@ -7,8 +7,8 @@ import torch
 from train_small import small_config
 
 from panoforge.core.shards.read import Dataset
-from panoforge.train.loader import ClipSource
-from panoforge.train.model import build_model
+from panoforge.train.data.loader import ClipSource
+from panoforge.train.model.build import build_model
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 import pytest
 from train_small import small_config
 
-from panoforge.train.model import build_model
+from panoforge.train.model.build import build_model
 from panoforge.train.optim import build_optimizer, learning_rate, lr_scale, set_learning_rates
 
 

@@ -18,7 +18,7 @@ from train_small import SMALL, small_config
 from panoforge.train import checkpoints
 from panoforge.train.launch import RankError, launch
 from panoforge.train.log import read_metrics
-from panoforge.train.run import run_training
+from panoforge.train.rank import run_training
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 TIMING = ("seconds", "clips_per_s", "peak_memory_mb")
@@ -74,7 +74,7 @@ def test_killed_at_random_steps_it_ends_bit_equal(caps_dataset: Path, tmp_path: 
 MEETING = """
 import os, sys, time
 import torch
-from panoforge.train.world import LostRank, World
+from panoforge.train.distributed import LostRank, World
 world = World.detect()
 with world.joined(torch.device("cpu"), 6.0):
     assert world.sum([1.0, world.rank], torch.device("cpu")) == [3.0, 3.0]

@@ -14,8 +14,8 @@ from panoforge.core.errors import DataError, StorageError
 from panoforge.core.storage.atomic import atomic as storage
 from panoforge.train import checkpoints
 from panoforge.train.checkpoints import TrainState, export_official, export_safetensors, load_latest
-from panoforge.train.model import build_model, read_checkpoint
-from panoforge.train.run import run_training
+from panoforge.train.model.build import build_model, read_checkpoint
+from panoforge.train.rank import run_training
 from panoforge.train.saver import Saver, snapshot
 
 

@@ -12,7 +12,7 @@ from train_small import small_config
 from panoforge.core.errors import ConfigError, UsageError
 from panoforge.train import checkpoints
 from panoforge.train.log import RunLog, read_metrics
-from panoforge.train.run import pick_device, run_training, statement
+from panoforge.train.rank import pick_device, run_training, statement
 from panoforge.train.trainer import Trainer, TrainingError
 
 TIMING = ("seconds", "clips_per_s", "peak_memory_mb")
@@ -184,7 +184,7 @@ def test_nan_loss_may_be_skipped_up_to_a_limit(caps_dataset: Path, tmp_path: Pat
 
 def test_gradients_do_not_depend_on_how_clips_are_dealt_out(caps_dataset: Path, source, tmp_path: Path):
     """The sum over forward passes is the gradient of the step's mean loss: each object weighs the same."""
-    from panoforge.train.model import build_model
+    from panoforge.train.model.build import build_model
 
     config = small_config(model={"drop_path": 0.0})
     model, first = build_model(config.model, config.prompt)
@@ -206,7 +206,7 @@ def test_gradients_do_not_depend_on_how_clips_are_dealt_out(caps_dataset: Path, 
 def test_groups_of_objects_add_up(source, tiny_model):
     """One object at a time on one encoding: every object once, in its own frames, with the whole batch's loss when
     nothing is drawn at random."""
-    from panoforge.train.loss import build_loss
+    from panoforge.train.losses.sam2_loss import build_loss
     from panoforge.train.trainer import object_groups
 
     batch = source.batch((0, 1))

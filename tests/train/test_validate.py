@@ -8,11 +8,11 @@ import torch
 from train_small import small_config
 
 from panoforge.core.errors import UsageError
+from panoforge.train.distributed import World
 from panoforge.train.log import read_metrics
-from panoforge.train.run import run_training
+from panoforge.train.rank import run_training
 from panoforge.train.trainer import Trainer
 from panoforge.train.validate import validate, validation_source
-from panoforge.train.world import World
 
 
 class Oracle(torch.nn.Module):
@@ -72,7 +72,7 @@ def test_missing_validation_split_is_said_before_anything_starts(caps_dataset: P
 
 def test_no_corrections_is_a_valid_choice(source):
     """Upstream fails with an unbound variable on num_correction_pt_per_frame=0."""
-    from panoforge.train.model import build_model
+    from panoforge.train.model.build import build_model
 
     config = small_config(prompt={"corrections": 0, "points": 1.0})
     model, _ = build_model(config.model, config.prompt)

@@ -1,0 +1,58 @@
+"""Sources: datasets other than the panorama shards, one file per dataset, all with the same small interface.
+
+SAP mixes its panoramas with SA-1B images and SA-V videos. A `Source` offers clips at positions 0, 1, 2, … of its own
+line: a clip is a function of the source's seed and its position alone, and each epoch shows every image or video once,
+in an order of its own. Clips are SAM2's `VideoDatapoint`, as `panoforge.train.data.clips` gives for panoramas: frames squeezed to a
+square (what SAM2 does with every picture), objects chosen in the first frame, absent ones kept as empty masks.
+
+A source lists its folder when it is opened and refuses a layout that is not the dataset's, saying what it found and
+what it expected. What is wrong with one image or video is a DataError that names it, when its clip is asked for.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from panoforge.core.storage.atomic import storage_errors
+from panoforge.train.config import SourceSettings, TrainConfig
+from panoforge.train.data.sources.draw import Draw, source_seed
+
+if TYPE_CHECKING:
+    from training.utils.data_utils import VideoDatapoint
+
+
+class Source(Protocol):
+    """Clips by position."""
+
+    name: str
+
+    def __len__(self) -> int:
+        """Clips of one epoch."""
+
+    def key(self, position: int) -> str:
+        """What the clip at `position` is cut from, for people."""
+
+    def clip(self, position: int) -> "VideoDatapoint":
+        """The clip at `position`. DataError names what is damaged."""
+
+    def sha256(self) -> str:
+        """Digest of what the source lists, in its order."""
+
+
+def open_source(name: str, settings: SourceSettings, config: TrainConfig) -> Source:
+    """The source that one entry of `mixture` describes (not the shards). DataError where its folder holds something else,
+    StorageError where it cannot be read."""
+    from panoforge.train.data.sources.coco import Coco
+    from panoforge.train.data.sources.sa1b import Sa1b
+    from panoforge.train.data.sources.sav import Sav
+    from panoforge.train.data.sources.vos import Vos
+
+    folder = settings.folder or Path()  # the config refuses an entry without one
+    draw = Draw(source_seed(config.seed, name), config.clip, config.model.image_size, settings.min_area_share)
+    with storage_errors(folder):
+        if settings.kind == "sa1b":
+            return Sa1b(name, folder, draw)
+        if settings.kind == "sav":
+            return Sav(name, folder, draw, settings.annotations)
+        if settings.kind == "vos":
+            return Vos(name, folder, draw, settings.split, settings.frame_step)
+        return Coco(name, folder, draw, settings.split)

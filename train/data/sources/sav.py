@@ -1,0 +1,125 @@
+"""SA-V: videos with masklets; clips of consecutive annotated frames.
+
+    <folder>[/sav_000]/<id>_manual.json, <id>_auto.json    masklet: [annotated frame][object] COCO RLE, video_height, …
+    <folder>[/sav_000]/<id>.mp4                            the video at 24 frames a second, or
+    <folder>[/sav_000]/<id>/00000.jpg …                    frames extracted from it (SAM2's own script)
+
+Every fourth frame is annotated: entry k of `masklet` belongs to frame 4·k. Frames with an object left unannotated
+(null) are passed over, as SAM2's JSONRawDataset does. A video is decoded only as far as its clip needs. The val and test
+sets have another layout: `vos` reads them.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from panoforge.core.errors import DataError
+from panoforge.core.foreign.files import MAX_PIXELS, fill_runs, found_in, read_image, read_json, run_area, run_counts
+from panoforge.train.data.sources.draw import Draw, Listed, choose, listing_sha256, make_clip, walk_with_objects
+
+if TYPE_CHECKING:
+    from training.utils.data_utils import VideoDatapoint
+
+ANNOTATED_EVERY = 4
+MAX_SIDE_PX = 16384
+MAX_FRAMES = 100_000
+
+
+class Sav(Listed):
+    """The videos of a folder of SA-V, with the masklets that people drew ("manual") or those found by SAM2 ("auto")."""
+
+    def __init__(self, name: str, folder: Path, draw: Draw, annotations: str = "manual") -> None:
+        self.folder, self.ending = folder, f"_{annotations}.json"
+        found = [*folder.glob(f"*{self.ending}"), *folder.glob(f"*/*{self.ending}")] if folder.is_dir() else []
+        self.videos = sorted(p.with_name(p.name.removesuffix(self.ending)) for p in found)
+        if not self.videos:
+            raise DataError(f"{folder} is no SA-V training set: expected <id>{self.ending} beside <id>.mp4 or the frames "
+                            f"<id>/00000.jpg, in it or in its folders, found {found_in(folder)}")
+        for video in self.videos:
+            if not video.with_name(video.name + ".mp4").is_file() and not video.is_dir():
+                raise DataError(f"{video}{self.ending} has neither {video.name}.mp4 nor a folder {video.name}/ of frames beside "
+                                "it: download or extract it again")
+        super().__init__(name, draw, len(self.videos))
+
+    def item_key(self, item: int) -> str:
+        return str(self.videos[item].relative_to(self.folder))
+
+    def sha256(self) -> str:
+        return listing_sha256([self.ending, *(self.item_key(item) for item in range(self.items))])
+
+    def build(self, item: int, position: int, rng: np.random.Generator) -> "VideoDatapoint":
+        video = self.videos[item]
+        where = f"{video}{self.ending}"
+        masklet, (height, width) = _masklets(read_json(Path(where)), where)
+        annotated = [k for k, objects in enumerate(masklet) if objects is not None and None not in objects]
+        if not annotated:
+            raise DataError(f"{where}: no frame has all its objects annotated")
+
+        def runs(entry: int, object_: int) -> NDArray[np.int64]:
+            return run_counts(masklet[entry][object_], height, width, f"{where}, masklet[{entry}][{object_}]")
+
+        def choose_in(frame: int) -> list[int]:
+            entry = annotated[frame]
+            shares = {o: run_area(runs(entry, o)) / (height * width) for o in range(len(masklet[entry]))}
+            return choose(shares, lambda o: fill_runs(runs(entry, o), height, width), self.draw, rng)
+
+        path, ids = walk_with_objects(len(annotated), choose_in, self.draw, rng, self.item_key(item))
+        entries = [annotated[k] for k in path]
+        images = read_frames(video, [ANNOTATED_EVERY * entry for entry in entries])
+        for image in images:
+            if image.shape[:2] != (height, width):
+                raise DataError(f"{where} says {width}×{height}, its video is {image.shape[1]}×{image.shape[0]}")
+        masks = {o: [fill_runs(runs(e, o), height, width) for e in entries] for o in ids}
+        return make_clip(position, images, masks, self.draw, rng)
+
+
+def _masklets(content: Any, where: str) -> tuple[list[list[Any] | None], tuple[int, int]]:
+    """masklet and (height, width) of an annotation file, checked."""
+    masklet = content.get("masklet") if isinstance(content, dict) else None
+    size = (content.get("video_height"), content.get("video_width")) if isinstance(content, dict) else ()
+    if not isinstance(masklet, list) or not all(isinstance(side, (int, float)) and 0 < side <= MAX_SIDE_PX for side in size):
+        raise DataError(f"{where}: expected SA-V's masklet, video_height and video_width, found "
+                        f"{sorted(content)[:8] if isinstance(content, dict) else type(content).__name__}")
+    if not all(objects is None or isinstance(objects, list) for objects in masklet):
+        raise DataError(f"{where}: expected masklet[frame][object], found {str(masklet[0])[:60]!r} for a frame")
+    lengths = {len(objects) for objects in masklet if objects is not None}
+    if len(lengths) > 1 or len(masklet) * ANNOTATED_EVERY > MAX_FRAMES:
+        raise DataError(f"{where}: expected the same objects in each of at most {MAX_FRAMES} frames, "
+                        f"found {sorted(lengths)} in {len(masklet)} entries")
+    return masklet, (int(size[0]), int(size[1]))
+
+
+def read_frames(video: Path, frames: Sequence[int]) -> list[NDArray[np.uint8]]:
+    """Frames (numbers at the video's own rate, any order, may repeat) of <video>/NNNNN.jpg or <video>.mp4, RGB."""
+    wanted = sorted(set(frames))
+    if video.is_dir():
+        images = {frame: read_image(video / f"{frame:05d}.jpg") for frame in wanted}
+    else:
+        images = _decode(video.with_name(video.name + ".mp4"), wanted)
+    return [images[frame] for frame in frames]
+
+
+def _decode(path: Path, wanted: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
+    """Frames of an mp4, from its beginning: seeking lands on key frames only."""
+    reader = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    try:
+        if not reader.isOpened():
+            raise DataError(f"{path} is no video that OpenCV can read: download it again")
+        if reader.get(cv2.CAP_PROP_FRAME_WIDTH) * reader.get(cv2.CAP_PROP_FRAME_HEIGHT) > MAX_PIXELS:
+            raise DataError(f"{path}: its frames are over the cap of {MAX_PIXELS} pixels")
+        images = {}
+        for frame in range(wanted[-1] + 1):
+            if not reader.grab():
+                raise DataError(f"{path} ends after {frame} frames, its annotations go on to frame {wanted[-1]}: download it again")
+            if frame in wanted:
+                ok, image = reader.retrieve()
+                if not ok:
+                    raise DataError(f"{path}: frame {frame} cannot be decoded: download it again")
+                images[frame] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        return images
+    finally:
+        reader.release()

@@ -1,0 +1,71 @@
+"""The panorama shards as a source: scan clips, as `panoforge.train.data.plan` lays them out and `panoforge.train.data.clips` cuts them; or clips of whole
+panoramas that turn `turn_deg` a frame (`clip.frames_are: panorama`), for PanoSAM2's parts and for ablations."""
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from panoforge.core.errors import DataError
+from panoforge.core.geometry.sphere import row_area_sr
+from panoforge.core.shards.read import Dataset, Sample
+from panoforge.train.config import ClipSettings, TrainConfig
+from panoforge.train.data.clips import build_clip, choose_objects
+from panoforge.train.data.plan import ClipPlan, clip_plan
+from panoforge.train.data.sources.draw import Draw, make_clip
+
+if TYPE_CHECKING:
+    from training.utils.data_utils import VideoDatapoint
+
+
+class Shards:
+    """Scan clips of one split. Draws with the run's own seed: alone in a mixture it is a run without one."""
+
+    def __init__(self, name: str, dataset: Dataset, config: TrainConfig) -> None:
+        self.name, self.dataset, self.config = name, dataset, config
+        self.widths: list[int] = dataset.samples["width"].to_pylist()
+
+    def __len__(self) -> int:
+        return len(self.dataset) * self.config.clip.clips_per_panorama
+
+    def plan(self, position: int) -> ClipPlan:
+        """The clip at `position`, before any pixel."""
+        return clip_plan(self.config.clip, self.config.seed, position, self.widths)
+
+    def key(self, position: int) -> str:
+        return self.dataset.samples["key"][self.plan(position).sample].as_py()
+
+    def clip(self, position: int) -> "VideoDatapoint":
+        plan = self.plan(position)
+        sample = self.dataset.read(plan.sample, ("rgb", "instance"))  # depth and normals are nine tenths of the bytes
+        if self.config.clip.frames_are == "panorama":
+            return whole_clip(sample, plan, self.config.clip, self.config.model.image_size)
+        return build_clip(sample, plan, self.config.clip, self.config.model.image_size,
+                          clicks=self.config.prompt.sphere_click > 0)
+
+    def sha256(self) -> str:
+        return data_sha256(self.dataset)
+
+
+def whole_clip(sample: Sample, plan: ClipPlan, settings: ClipSettings, size_px: int) -> "VideoDatapoint":
+    """A clip of whole panoramas squeezed to S×S. Frame t looks at the plan's yaw and t turns more, so objects cross the seam;
+    they are drawn by their solid angle among those of at least `min_area_sr`."""
+    rgb, labels = sample.read("rgb"), sample.read("instance")
+    height, width = labels.shape
+    areas = np.bincount(labels.ravel(), weights=np.repeat(row_area_sr(width, height), width))
+    ids = choose_objects(areas, settings, np.random.default_rng(plan.object_seed))
+    if not ids:
+        raise DataError(f"{sample.key}: it shows no instance of at least clip.min_area_sr = {settings.min_area_sr} sr, so there is "
+                        "nothing to prompt: lower clip.min_area_sr, or leave the panorama out of the dataset")
+    turn = -settings.turn_deg if plan.reverse else settings.turn_deg
+    shifts = [round((plan.yaw0_deg + t * turn) / 360 * width) for t in range(settings.frames)]
+    turned = [np.roll(labels, -shift, axis=1) for shift in shifts]
+    draw = Draw(plan.object_seed, settings.model_copy(update={"flip": float(plan.flip)}), size_px, 0.0)
+    return make_clip(plan.position, [np.roll(rgb, -shift, axis=1) for shift in shifts], {i: [t == i for t in turned] for i in ids},
+                     draw, np.random.default_rng(plan.colour_seed))
+
+
+def data_sha256(data: Dataset) -> str:
+    """Digest of the samples trained on, in their order: keys and content digests."""
+    rows = zip(data.samples["key"].to_pylist(), data.samples["sha256"].to_pylist(), strict=True)
+    return hashlib.sha256("\n".join(f"{key} {digest}" for key, digest in rows).encode()).hexdigest()

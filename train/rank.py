@@ -1,0 +1,155 @@
+"""`run_training`: what `pano train` calls. One config, one dataset, one folder.
+
+    out/checkpoints/    resumable checkpoints, and model.pt in the official SAM2 format (and as safetensors, with `export`)
+    out/metrics.jsonl   one line per step
+    out/pictures/       predictions every `picture_every` steps
+    out/train.json      resolved config, versions, hardware, weights, dataset, and in plain words what came out
+
+Running it again goes on from the last checkpoint, or returns at once when the run is finished.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from panoforge.core.errors import UsageError
+from panoforge.core.shards.read import Dataset
+from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
+from panoforge.core.storage.runlog import hardware, versions
+from panoforge.train.config import TrainConfig
+from panoforge.train.distributed import World
+
+if TYPE_CHECKING:
+    from panoforge.train.trainer import Trainer
+
+TRAIN_FILE = "train.json"
+SMOKE_TEST_CLIPS = 10_000  # fewer clips than this teach a random network nothing that a report could call a model
+
+
+def run_training(config: TrainConfig, dataset: Path, out: Path) -> Path:
+    """Train on `dataset` into `out`; gives the path of the exported weights (official format). Under torchrun or Ray
+    Train this is one rank; otherwise `devices` > 1 starts that many processes here."""
+    if config.devices > 1 and "RANK" not in os.environ:
+        from panoforge.train.launch import launch
+
+        return launch(config, dataset, out)
+    return train_rank(config, dataset, out, World.detect())
+
+
+def train_rank(config: TrainConfig, dataset: Path, out: Path, world: World) -> Path:
+    """One rank's part of a run."""
+    begin = time.monotonic()
+    data = open_split(dataset, config.split)
+    if config.validate_every:
+        open_split(dataset, config.validate_split)
+    check_share(config, world)
+    with storage_errors(out):
+        (out / "checkpoints").mkdir(parents=True, exist_ok=True)
+    if config.wandb:
+        from panoforge.train.log import import_wandb
+
+        import_wandb()
+    from panoforge.train import checkpoints  # torch, after all that can be refused without it
+    from panoforge.train.data.loader import ClipSource
+    from panoforge.train.log import RunLog
+    from panoforge.train.model.build import build_model, state_dict_sha256
+    from panoforge.train.trainer import Trainer
+    from panoforge.train.validate import validation_source
+
+    device = pick_device(config.device, world.rank_of_node)
+    source = ClipSource(data, config)
+    model, weights = build_model(config.model, config.prompt, seed=config.seed)
+    trainer = Trainer(config, model, weights, source, out, device, world, source.mixture.sha256())
+    if config.validate_every:
+        trainer.held_out = validation_source(open_split(dataset, config.validate_split), config)
+    messages: list[str] = []
+    state = checkpoints.load_latest(trainer.folder, messages.append)
+    if state is not None:
+        trainer.restore(state)
+        messages.append(f"going on from step {state.step} of {config.steps} ({trainer.folder})")
+    resumed_at = trainer.step_done
+    export = trainer.folder / checkpoints.EXPORT
+    with world.joined(device, config.rank_timeout_s), RunLog(
+        out, config.steps, resumed_at, log_every=config.log_every, tensorboard=config.tensorboard, active=world.is_main,
+        wandb=config.wandb,
+    ) as log:
+        for message in messages:
+            log.say(message)
+        if not world.same_everywhere(state_dict_sha256(model.state_dict()), device):
+            raise UsageError("the ranks of this run hold different weights: model.checkpoint and the folder of checkpoints must be "
+                             "the same files on every node")
+        if resumed_at < config.steps:
+            trainer.run(log)
+        if world.is_main:
+            checkpoints.export_official(export, trainer.final_weights(), trainer.step_done)
+            if "safetensors" in config.export:
+                checkpoints.export_safetensors(trainer.folder / checkpoints.SAFETENSORS, trainer.final_weights(), trainer.step_done)
+            write_record(out, trainer, data, resumed_at, time.monotonic() - begin)
+            log.say(statement(config, weights.source, weights.random, len(data)))
+    return export
+
+
+def open_split(dataset: Path, split: str) -> Dataset:
+    """The split to train on, with at least one panorama."""
+    data = Dataset.open(dataset, split)
+    if not len(data):
+        raise UsageError(f"{dataset}: split {split!r} has no panorama; splits: {data.manifest.splits}")
+    return data
+
+
+def check_share(config: TrainConfig, world: World) -> None:
+    """UsageError unless every rank gets the same number of forward passes."""
+    if config.clips_per_step % (config.clips_per_forward * world.num_ranks):
+        raise UsageError(f"clips_per_step ({config.clips_per_step}) must be a multiple of clips_per_forward × processes "
+                         f"({config.clips_per_forward} × {world.num_ranks}): every process takes the same share of a step")
+
+
+def pick_device(wanted: str, rank_of_node: int) -> Any:
+    """The torch device of this rank."""
+    import torch
+
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UsageError("device=cuda, but torch sees no CUDA device here: set device=auto or device=cpu, or see `pano doctor`")
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda", rank_of_node % torch.cuda.device_count())
+    torch.cuda.set_device(device)
+    return device
+
+
+def statement(config: TrainConfig, source: str, random: bool, panoramas: int) -> str:
+    """What this run is, in plain words, for every report that shows its results."""
+    clips = config.steps * config.clips_per_step
+    work = (f"SAM2.1 {config.model.size} at {config.model.image_size} px, {config.steps} steps over {clips} clips of "
+            f"{panoramas} panorama{'s' if panoramas != 1 else ''}")
+    if config.mixture:
+        total = sum(entry.weight for entry in config.mixture.values())
+        work += f" mixed {' + '.join(f'{entry.weight / total:.0%} {name}' for name, entry in config.mixture.items())}"
+    if random and clips < SMOKE_TEST_CLIPS:
+        return f"{work}, from random weights: a smoke test of the pipeline, not a trained model."
+    return f"{work}, trained from random weights." if random else f"{work}, fine-tuned from {source}."
+
+
+def write_record(out: Path, trainer: "Trainer", data: Dataset, resumed_at: int, seconds: float) -> None:
+    """Commit train.json."""
+    from panoforge.train.checkpoints import EXPORT, sidecar
+
+    config, weights = trainer.config, trainer.weights
+    record = {
+        "schema_version": 1, "statement": statement(config, weights.source, weights.random, len(data)),
+        "config": config.model_dump(mode="json"), "config_sha256": config.sha256(),
+        "weights": {"source": weights.source, "sha256": weights.sha256, "random": weights.random},
+        "dataset": {"split": config.split, "panoramas": len(data), "sha256": trainer.dataset_sha256,
+                    "mixture": trainer.source.mixture.record()},
+        "export": {"file": f"checkpoints/{EXPORT}", "sha256": sidecar(trainer.folder / EXPORT).read_text().split()[0]},
+        "seconds": round(seconds, 3), "resumed_at_step": resumed_at, "skipped_steps": trainer.skipped,
+        "bad_samples": trainer.bad_samples,
+        "device": str(trainer.device), "processes": trainer.world.num_ranks,
+        "precision": "bfloat16" if trainer.bfloat16 else "float32",
+        "parameters": sum(p.numel() for p in trainer.model.parameters()),
+        "trained_parameters": sum(p.numel() for p in trainer.trained),
+        "versions": versions(), "hardware": hardware(),
+    }
+    write_bytes_atomic(out / TRAIN_FILE, json.dumps(record, indent=1, ensure_ascii=False).encode() + b"\n")
