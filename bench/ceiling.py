@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from bench.common import RESULTS, arguments, machine, use_one_thread
 from bench.maps import room_labels
 from panoforge.core.sample.array_codec import decode_array
-from panoforge.eval.metrics.crops import crop_instances
+from panoforge.eval.scoring.metrics.crops import crop_instances
 
 MIN_PIXELS = 64
 TARGETS = {("scan_zoom", "as they are"): 0.997, ("scan_zoom", "logits"): 0.97}
@@ -97,11 +97,11 @@ def instance_facts(labels: NDArray[np.uint16]) -> NDArray[np.float64]:
 def score(labels: NDArray[np.uint16], quick: bool) -> dict[tuple[str, str], NDArray[np.float64]]:
     """IoU of every instance by method and kind of mask."""
     from panoforge.eval.config import EvalConfig
-    from panoforge.eval.methods import get_method
-    from panoforge.eval.metrics import iou, row_counts
     from panoforge.eval.predictors.truth import GroundTruth
-    from panoforge.eval.prompts import click_instances
-    from panoforge.eval.segment import Panorama, frame_inputs, segment
+    from panoforge.eval.scoring.metrics import iou, row_counts
+    from panoforge.eval.segmentation.prompts import click_instances
+    from panoforge.eval.segmentation.segment import Panorama, frame_inputs, segment
+    from panoforge.eval.views.methods import get_method
 
     size = 512 if quick else 1024
     ids = instance_facts(labels)[:, 0].astype(int).tolist()
@@ -119,7 +119,7 @@ def score(labels: NDArray[np.uint16], quick: bool) -> dict[tuple[str, str], NDAr
 
 def by_size(table: dict[tuple[str, str], NDArray[np.float64]], facts: NDArray[np.float64]) -> list[str]:
     """The table: mIoU of all, by size, of those on the seam or over a pole."""
-    from panoforge.eval.scores import LARGE_SR, SMALL_SR
+    from panoforge.eval.scoring.scores import LARGE_SR, SMALL_SR
 
     area, crossing = facts[:, 2], facts[:, 3] > 0
     tiny = SMALL_SR / 4

@@ -25,13 +25,13 @@ def main() -> None:
     import torch
 
     from panoforge.eval.config import EvalConfig
-    from panoforge.eval.merge import merge_masks
-    from panoforge.eval.methods import get_method
-    from panoforge.eval.metrics import iou, row_counts
-    from panoforge.eval.model import load_model
-    from panoforge.eval.prompts import click_instances, project_prompts
-    from panoforge.eval.propagate import BatchedSam2
-    from panoforge.eval.segment import Panorama, frame_inputs
+    from panoforge.eval.predictors.batched_sam2 import BatchedSam2
+    from panoforge.eval.predictors.load import load_model
+    from panoforge.eval.scoring.metrics import iou, row_counts
+    from panoforge.eval.segmentation.prompts import click_instances, project_prompts
+    from panoforge.eval.segmentation.segment import Panorama, frame_inputs
+    from panoforge.eval.views.merge import merge_masks
+    from panoforge.eval.views.methods import get_method
 
     torch.set_num_threads(1)
     gpu = torch.cuda.is_available()

@@ -25,7 +25,7 @@ def plain(views: Sequence, frames: Sequence, n: int, width: int, height: int):
     import torch
 
     from panoforge.core.geometry.sphere import pixel_to_direction, view_rotation
-    from panoforge.eval.frames import EDGE_WEIGHT
+    from panoforge.eval.views.frames import EDGE_WEIGHT
 
     directions = pixel_to_direction(np.arange(width)[None, :], np.arange(height)[:, None], width, height)
     device = frames[0].logits.device
@@ -48,7 +48,7 @@ def plain(views: Sequence, frames: Sequence, n: int, width: int, height: int):
 def reference(views: Sequence, frames: Sequence, n: int, u: int, v: int, width: int, height: int) -> np.ndarray:
     """Merged logits of one pixel in float64."""
     from panoforge.core.geometry.sphere import direction_to_view_pixel, pixel_to_direction
-    from panoforge.eval.frames import centre_weight
+    from panoforge.eval.views.frames import centre_weight
 
     above, total = np.zeros(n), 0.0
     for frame in frames:
@@ -88,8 +88,8 @@ def main() -> None:
     import torch
 
     from panoforge.core.geometry.scan import ScanSpec, scan_views
-    from panoforge.eval.frames import PerspectiveFrame
-    from panoforge.eval.merge import FrameLogits, merge_bands, merge_masks
+    from panoforge.eval.views.frames import PerspectiveFrame
+    from panoforge.eval.views.merge import FrameLogits, merge_bands, merge_masks
 
     torch.set_num_threads(1)
     width, n = (1024, 30) if args.quick else (4096, 100)

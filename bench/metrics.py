@@ -1,6 +1,6 @@
 """Scores of 100 instances at 4096×2048: J of all of them, and boundary F, against pycocotools and the DAVIS toolkit.
 
-Both get what they take: ours the label map and the predictions as merging gives them (`panoforge.eval.merge.Masks`: bits, and the rows
+Both get what they take: ours the label map and the predictions as merging gives them (`panoforge.eval.views.merge.Masks`: bits, and the rows
 that each mask is in), the peers full masks, uint8 H×W×N in pycocotools' own order and bool H×W for DAVIS (nobody's making is
 timed). The truth is a rendered room with 100 of its instances, the predictions are the same instances with ragged edges, some
 with a piece missing or a piece too much. J must be equal to 1e-12, F to the last bit. How long pycocotools' `iou` takes on run
@@ -19,9 +19,9 @@ from pycocotools import mask as coco_mask
 
 from bench.common import Outcome, Peer, arguments, finish, interleave, median, spread, use_one_thread, version
 from bench.maps import room_labels
-from panoforge.eval.merge import Masks
-from panoforge.eval.metrics import iou, row_counts
-from panoforge.eval.metrics.boundary import boundary_f_scores
+from panoforge.eval.scoring.metrics import iou, row_counts
+from panoforge.eval.scoring.metrics.boundary import boundary_f_scores
+from panoforge.eval.views.merge import Masks
 
 INSTANCES = 100
 Bools = NDArray[np.bool_]

@@ -62,12 +62,12 @@ def main() -> None:
     import torch
 
     from panoforge.eval.config import EvalConfig
-    from panoforge.eval.methods import get_method
-    from panoforge.eval.model import load_model
+    from panoforge.eval.predictors.batched_sam2 import BatchedSam2
+    from panoforge.eval.predictors.load import load_model
     from panoforge.eval.predictors.sam2_video import OfficialSam2
-    from panoforge.eval.prompts import click_instances, project_prompts
-    from panoforge.eval.propagate import BatchedSam2
-    from panoforge.eval.segment import Panorama, frame_inputs
+    from panoforge.eval.segmentation.prompts import click_instances, project_prompts
+    from panoforge.eval.segmentation.segment import Panorama, frame_inputs
+    from panoforge.eval.views.methods import get_method
 
     gpu = torch.cuda.is_available()
     size, counts = (1024, (1, 10, 50, 100)) if gpu else (128 if args.quick else 256, (1, 20))

@@ -1,6 +1,6 @@
 """Evaluation as Ray tasks: panoramas on many workers, one GPU each if `ray.gpus_per_scene` says so.
 
-What is evaluated and what is done already is `panoforge.eval.run`'s business; a task evaluates a handful of panoramas and commits each as a
+What is evaluated and what is done already is `panoforge.eval.evaluate`'s business; a task evaluates a handful of panoramas and commits each as a
 folder of the run, which all nodes must see. So the result is that of one process, a task that dies with its node is run again by
 Ray and overwrites nothing that differs, and an interrupted run goes on where it stopped. Pixels never pass through Ray.
 """
@@ -14,7 +14,7 @@ from panoforge.cluster.config import EvalJobConfig
 from panoforge.cluster.ray_executor import require_living_ray
 from panoforge.cluster.ray_session import ClusterError, ray_session
 from panoforge.core.errors import UserError
-from panoforge.eval.run import EvalJob, Evaluator, evaluate_panoramas
+from panoforge.eval.evaluate import EvalJob, Evaluator, evaluate_panoramas
 
 _LOOK_S = 5.0
 _RETRIES = 3  # of a task whose node or worker process died

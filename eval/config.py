@@ -1,6 +1,6 @@
 """What an evaluation is: methods, prompts, predictor, which instances count. No torch here, so that `pano config` is quick.
 
-`EvalConfig` holds everything that `panoforge.eval.run` needs but the two folders. The part of it that defines *what is measured*
+`EvalConfig` holds everything that `panoforge.eval.evaluate` needs but the two folders. The part of it that defines *what is measured*
 (`protocol`) is hashed into a protocol id: two results are comparable only if their ids are equal. What is measured *on*
 (dataset, weights) and *with* (device, time budget of the report) is recorded beside it, not in it.
 """
@@ -63,8 +63,8 @@ class ZoomConfig(Config):
 
 
 class PromptConfig(Config):
-    """How every instance is prompted (`panoforge.eval.prompts`). One click is SAP's protocol. `file` takes prompts and instances from a
-    prompts.json instead (`panoforge.eval.promptfile`)."""
+    """How every instance is prompted (`panoforge.eval.segmentation.prompts`). One click is SAP's protocol. `file` takes prompts and instances from a
+    prompts.json instead (`panoforge.eval.segmentation.promptfile`)."""
 
     kind: PromptKind = "click"
     clicks: Literal[1, 3, 5] = 1
@@ -103,7 +103,7 @@ class MergeConfig(Config):
 
 
 class EvalConfig(Config):
-    """One evaluation; which dataset and where the results go is said beside it (`panoforge.eval.run.run_evaluation`). `benchmark` and `root`
+    """One evaluation; which dataset and where the results go is said beside it (`panoforge.eval.evaluate.run_evaluation`). `benchmark` and `root`
     take somebody else's data instead of the dataset (`panoforge.eval.benchmarks`)."""
 
     methods: Annotated[tuple[MethodName, ...], Field(min_length=1)] = ("direct", "scan")

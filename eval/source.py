@@ -122,7 +122,7 @@ class BenchmarkSource:
         self.benchmark, self.split = benchmark, split
         self.items = [item for item in items if isinstance(item, PanoramaItem)]
         if len(self.items) != len(items):
-            raise TypeError(f"{benchmark.name} holds videos: panoforge.eval.video scores them")
+            raise TypeError(f"{benchmark.name} holds videos: panoforge.eval.videos.run scores them")
         self.keys = [item.key for item in self.items]
         check_keys(self.keys, root)
         self.sha256 = listing_digest(benchmark.name, items)

@@ -62,7 +62,7 @@ def test_light_modules_stay_light(where):
 
 
 def test_nobody_writes_import_eval():
-    """`import eval` hides the builtin; `from panoforge.eval.metrics import …` does not."""
+    """`import eval` hides the builtin; `from panoforge.eval.scoring.metrics import …` does not."""
     for where in OURS:
         for path in sources(where):
             assert not re.search(r"^\s*import eval\b", path.read_text(encoding="utf-8"), re.M), path

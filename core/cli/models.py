@@ -35,7 +35,7 @@ def evaluate(
         return
     from panoforge.cluster.config import EvalJobConfig
     from panoforge.cluster.stages import eval_stage
-    from panoforge.eval.table import as_lines
+    from panoforge.eval.reports.table import as_lines
 
     job = load_config(config, EvalJobConfig, _with(overrides, "model.checkpoint", checkpoint), section="eval")
     results = eval_stage(job)
@@ -50,7 +50,7 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
     """Put evaluations side by side, with intervals and paired tests. Those that measured differently are refused."""
-    from panoforge.eval.compare import compare as compare_runs
+    from panoforge.eval.scoring.compare import compare as compare_runs
 
     found = compare_runs(runs)
     print(json.dumps(found.as_json(), ensure_ascii=False) if as_json else "\n".join(found.as_lines()))

@@ -29,8 +29,8 @@ def segment(
 
     Longitude 0 is the middle of the picture, right is positive; latitude 90 is straight up. KEY=VALUE are config keys of
     pano eval, e.g. scan.overlap=0.3 device=cpu."""
-    from panoforge.eval.segment_image import load_predictor, segment_image
-    from panoforge.eval.segmenter import parse_click
+    from panoforge.eval.interactive.segment_image import load_predictor, segment_image
+    from panoforge.eval.interactive.segmenter import parse_click
 
     clicks = [*(parse_click(text) for text in click or ()), *(parse_click(text, positive=False) for text in negative or ())]
     loaded = load_predictor(predictor, checkpoint, method, [*(overrides or ()), f"model.size={model}"])
@@ -48,9 +48,9 @@ def serve(
     max_upload_mb: Annotated[int, typer.Option("--max-upload-mb", min=1, help="The largest picture that may be dropped.")] = 64,
 ) -> None:
     """Open a local web page: drop a panorama, look around, click on things, save their masks. KEY=VALUE as in pano segment."""
-    from panoforge.eval.segment_image import load_predictor, read_labels
-    from panoforge.eval.serve.server import PanoServer
-    from panoforge.eval.serve.session import Session
+    from panoforge.eval.interactive.segment_image import load_predictor, read_labels
+    from panoforge.eval.interactive.serve.server import PanoServer
+    from panoforge.eval.interactive.serve.session import Session
 
     loaded = load_predictor(predictor, checkpoint, method, [*(overrides or ()), f"model.size={model}"])
     session = Session(loaded, read_labels(labels) if labels else None)

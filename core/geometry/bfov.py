@@ -6,7 +6,7 @@ flat view holds the mask. 360VOTS (Xu et al., 2025) bounds objects so; it is a b
 A rectangle of tangents around a centre is a box in the plane that touches the sphere there, so the fit is: project the mask's
 pixels into the plane at their mean direction, take the box that holds all but `trim` of their solid angle at either side, move the
 centre to the middle of the box, and again. Trimming keeps a few stray pixels, of which every real mask has some, from blowing the
-view up; what is left outside is not lost, it stays as the scan left it (`panoforge.eval.zoom`).
+view up; what is left outside is not lost, it stays as the scan left it (`panoforge.eval.segmentation.zoom`).
 """
 
 from dataclasses import dataclass

@@ -4,10 +4,10 @@
 A benchmark says where its data come from, what their licence allows and how they lie on disk (`about`, printed when a folder is not
 as expected), and opens a folder as
 
-- `images`   panoramas with instance id maps: the same path as our own datasets (`panoforge.eval.run`), one `PanoramaItem` each;
-- `videos`   panoramic videos with object masks (`panoforge.eval.video`): the mask of an object in its first annotated frame is the prompt,
+- `images`   panoramas with instance id maps: the same path as our own datasets (`panoforge.eval.evaluate`), one `PanoramaItem` each;
+- `videos`   panoramic videos with object masks (`panoforge.eval.videos.run`): the mask of an object in its first annotated frame is the prompt,
              J&F of the others the score, as the benchmarks have it; one `VideoItem` each;
-- `tracks`   panoramic videos with boxes (`panoforge.eval.boxes`): the first box is the prompt, boxes are scored; one `TrackItem` each.
+- `tracks`   panoramic videos with boxes (`panoforge.eval.videos.boxes`): the first box is the prompt, boxes are scored; one `TrackItem` each.
 
 Nothing is downloaded: no benchmark here allows it without its authors' forms or terms. `pano eval CONFIG benchmark=NAME root=DIR`.
 """

@@ -2,7 +2,7 @@
 
 `360vos` is videos with binary masks, `360vot` videos with bounding fields of view and boxes in label.json: there the prompt is
 the box of the first frame that has the object, and what is scored are the boxes around the masks. Their number and the toolkit's
-numbers: `panoforge.eval.metrics.tracking`, `panoforge.eval.metrics.bfov`.
+numbers: `panoforge.eval.scoring.metrics.tracking`, `panoforge.eval.scoring.metrics.bfov`.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def open_videos(root: Path, split: str | None) -> Sequence[VideoItem]:
 
 
 def open_tracks(root: Path, split: str | None = None) -> Sequence[TrackItem]:
-    """The sequences of 360VOT, for `panoforge.eval.metrics.tracking`."""
+    """The sequences of 360VOT, for `panoforge.eval.scoring.metrics.tracking`."""
     folder = root / split if split else root
     sequences = sorted(p for p in folder.iterdir() if (p / "label.json").is_file()) if folder.is_dir() else []
     if not sequences:

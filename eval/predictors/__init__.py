@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from panoforge.eval.merge import FrameLogits
+from panoforge.eval.views.merge import FrameLogits
 
 LOGIT_STRIDE = 4  # SAM2's masks come at a quarter of its input size
 BOX_LABELS = np.array([2, 3], np.int32)  # of a box's upper left and lower right corner, as points

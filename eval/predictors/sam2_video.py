@@ -1,4 +1,4 @@
-"""SAM2's own video predictor as a `Predictor`: the reference that `panoforge.eval.propagate` is compared with.
+"""SAM2's own video predictor as a `Predictor`: the reference that `panoforge.eval.predictors.batched_sam2` is compared with.
 
 Every object's clicks are added in every frame that sees them (each becomes a conditioning frame), then masks are
 propagated over all frames in scan order. Three things differ from calling the official class on a folder of JPEGs, none of
@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from panoforge.eval.merge import FrameLogits
 from panoforge.eval.predictors import LOGIT_STRIDE, FrameInput, ObjectPrompt
+from panoforge.eval.views.merge import FrameLogits
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from panoforge.eval.merge import FrameLogits
 from panoforge.eval.predictors import FrameInput, ObjectPrompt
+from panoforge.eval.views.merge import FrameLogits
 
 LOGIT = 10.0
 

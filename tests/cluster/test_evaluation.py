@@ -12,7 +12,7 @@ from panoforge.cluster.stages import eval_stage
 from panoforge.core.errors import DataError
 from panoforge.core.storage.atomic import write_bytes_atomic
 from panoforge.eval.config import EvalConfig
-from panoforge.eval.run import EvalJob, run_evaluation
+from panoforge.eval.evaluate import EvalJob, run_evaluation
 
 
 def config(folder: Path, run: str, **changes: object) -> EvalJobConfig:

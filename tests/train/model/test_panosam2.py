@@ -284,7 +284,7 @@ def test_refused_by_name_where_the_parts_differ(tmp_path):
 def test_trains_exports_and_evaluates(caps_dataset, tmp_path):
     """The whole way, with all three parts on: `pano train`, its export, `pano eval` on it, with and without memory in play."""
     from panoforge.eval.config import EvalConfig
-    from panoforge.eval.run import run_evaluation
+    from panoforge.eval.evaluate import run_evaluation
     from panoforge.train.rank import run_training
 
     config = pano_config(model={"size": "micro", "panosam2": BOTH}, loss={"distortion": {}}, steps=2, clips_per_step=1)

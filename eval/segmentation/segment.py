@@ -1,0 +1,87 @@
+"""One panorama, one method, one predictor → masks: sample the frames, project the prompts, predict, merge.
+
+This is the whole path that a score goes through; `panoforge.eval.evaluate` calls it for every row of the table and `pano segment` can
+call it on a single picture. Frames of one video are predicted together, the frames of a method that is no video one by
+one, with those objects only that the frame has a click for.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from panoforge.core.geometry.views import wrap_panorama
+from panoforge.eval.predictors import FrameInput, ObjectPrompt, Predictor
+from panoforge.eval.segmentation.prompts import InstancePrompt, project_prompts
+from panoforge.eval.segmentation.zoom import second_looks
+from panoforge.eval.views.merge import FrameLogits, Masks, merge_masks
+from panoforge.eval.views.methods import Plan
+
+
+@dataclass(frozen=True)
+class Panorama:
+    """What is segmented: `rgb` uint8 H×W×3 and the true `labels` uint16 H×W."""
+
+    key: str
+    rgb: NDArray[np.uint8]
+    labels: NDArray[np.uint16]
+
+    @property
+    def width(self) -> int:
+        return self.labels.shape[1]
+
+    @property
+    def height(self) -> int:
+        return self.labels.shape[0]
+
+
+def frame_inputs(panorama: Panorama, plan: Plan) -> list[FrameInput]:
+    """The frames of a plan: colour interpolated, labels not."""
+    rgb, labels = wrap_panorama(panorama.rgb), wrap_panorama(panorama.labels)
+    return [FrameInput(p.sample(rgb), p.sample(labels, labels=True)) for p in plan.projections]
+
+
+def segment(
+    panorama: Panorama, plan: Plan, inputs: Sequence[FrameInput], prompts: Sequence[InstancePrompt], predictor: Predictor,
+    *, clamp: float,
+) -> Masks:
+    """The masks of the prompted instances, in the order of `prompts`."""
+    objects = project_prompts(prompts, plan.projections)
+    said = predict_frames(plan, inputs, objects, predictor)
+    looks = [] if plan.zoom is None else second_looks(
+        wrap_panorama(panorama.rgb), wrap_panorama(panorama.labels), plan.projections, said, prompts, predictor, plan.zoom,
+        size_px=plan.zoom_size_px, clamp=clamp)
+    return merge_masks(plan.projections, said, len(objects), panorama.width, panorama.height, clamp=clamp, looks=looks)
+
+
+def predict_frames(
+    plan: Plan, inputs: Sequence[FrameInput], objects: Sequence[ObjectPrompt], predictor: Predictor
+) -> list[FrameLogits]:
+    """What the predictor says of a plan's frames; frames are numbered as in `inputs`."""
+    if plan.video:
+        logits = list(predictor.predict(inputs, objects))
+        if plan.bidirectional:
+            logits += _predict_backwards(inputs, objects, predictor)
+    else:
+        logits = list(_predict_singly(inputs, objects, predictor))
+    return logits
+
+
+def _predict_backwards(
+    inputs: Sequence[FrameInput], objects: Sequence[ObjectPrompt], predictor: Predictor
+) -> Iterator[FrameLogits]:
+    """The video from its last frame to its first; frames are numbered as in `inputs`."""
+    last = len(inputs) - 1
+    mirrored = [ObjectPrompt(prompt.id, {last - t: points for t, points in prompt.points.items()}) for prompt in objects]
+    for said in predictor.predict(inputs[::-1], mirrored):
+        yield replace(said, frame=last - said.frame)
+
+
+def _predict_singly(inputs: Sequence[FrameInput], objects: Sequence[ObjectPrompt], predictor: Predictor) -> Iterator[FrameLogits]:
+    """Every frame as a picture of its own. A predictor sees one frame, number 0, and the objects clicked in it."""
+    for index, frame in enumerate(inputs):
+        here = [k for k, prompt in enumerate(objects) if index in prompt.points]
+        alone = [ObjectPrompt(objects[k].id, {0: objects[k].points[index]}) for k in here]
+        for said in predictor.predict([frame], alone):
+            yield FrameLogits(index, np.asarray(here, np.int64)[said.objects], said.logits)

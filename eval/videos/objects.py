@@ -1,0 +1,132 @@
+"""The objects of one panoramic video, scored from masks.
+
+`score_video(video, predictor, image_size)` gives the mask of each object in its first annotated frame to the video predictor, shows
+it every frame whole and resized, and takes J, F and their spherical forms in all later annotated frames: one `ObjectScores` per
+object and role. The ceiling is ground truth at the model's resolution. Boxes instead of masks: `panoforge.eval.videos.boxes`; over many videos:
+`panoforge.eval.videos.run`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import overload
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from panoforge.core.errors import DataError
+from panoforge.core.foreign.files import read_image
+from panoforge.eval.benchmarks import VideoItem
+from panoforge.eval.predictors import LOGIT_STRIDE, FrameInput, ObjectPrompt, Predictor
+from panoforge.eval.scoring.metrics import jaccard
+from panoforge.eval.scoring.metrics.boundary import boundary_f
+from panoforge.eval.scoring.metrics.sphere import boundary_f_sphere, jaccard_sphere
+from panoforge.eval.videos.tracks import Track
+
+SCORES = ("j", "f", "j_seam", "f_seam", "j_sphere", "f_sphere")
+
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ObjectScores:
+    """One object of one video under one role: means over `frames` scored frames, each in [0, 1]; None where boxes are the truth
+    and there is no mask to compare with."""
+
+    video: str
+    object: int
+    role: str
+    frames: int
+    j: float | None = None
+    f: float | None = None
+    j_seam: float | None = None
+    f_seam: float | None = None
+    j_sphere: float | None = None
+    f_sphere: float | None = None
+    tracking: dict[str, float] = field(default_factory=dict)  # of 360VOTS, `panoforge.eval.videos.tracks`
+
+
+class VideoFrames(Sequence[FrameInput]):
+    """The images of a video as frames, read and shrunk when they are asked for: a video at 4K would be gigabytes."""
+
+    def __init__(self, images: Sequence[Path], size_px: int) -> None:
+        self.images, self.size_px = images, size_px
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @overload
+    def __getitem__(self, index: int) -> FrameInput: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[FrameInput]: ...
+    def __getitem__(self, index: int | slice) -> FrameInput | Sequence[FrameInput]:
+        if isinstance(index, slice):
+            return VideoFrames(self.images[index], self.size_px)
+        image = cv2.resize(read_image(self.images[index]), (self.size_px, self.size_px), interpolation=cv2.INTER_AREA)
+        return FrameInput(image, np.zeros(image.shape[:2], np.uint16))
+
+
+def score_video(video: VideoItem, predictor: Predictor, image_size: int, *, tracked: bool = False) -> list[ObjectScores]:
+    """The scores of every object of a video, of the model and of the ceiling; with `tracked` those of their boxes too."""
+    first = first_masks(video)
+    ids = sorted(first)
+    frames = VideoFrames(video.images, image_size)
+    prompts = [ObjectPrompt(id_, {}, {first[id_][0]: shrink(first[id_][1], image_size)}) for id_ in ids]
+    found: dict[tuple[str, int], list[tuple[float, ...]]] = {}
+    tracks: dict[tuple[str, int], Track] = {}
+    for said in predictor.predict(frames, prompts):
+        read = video.masks[said.frame]
+        true = read() if read is not None else {}
+        shape = next((mask.shape for mask in true.values()), None)
+        if read is None or (shape is None and not true):
+            shape = read_image(video.images[said.frame]).shape[:2] if read is not None else None
+        if shape is None:
+            continue
+        logits = dict(zip(said.objects.tolist(), said.logits.cpu().numpy(), strict=True))
+        for k, id_ in enumerate(ids):
+            if said.frame <= first[id_][0]:
+                continue
+            mask = true.get(id_, np.zeros(shape, bool))
+            predicted = enlarge(logits[k], shape) if k in logits else np.zeros(shape, bool)
+            native = at_logit_size(mask, image_size)
+            for role, answer in (("model", predicted), ("ceiling", native)):
+                found.setdefault((role, id_), []).append(_scores(answer, mask))
+                if tracked:
+                    tracks.setdefault((role, id_), Track(shape[1], shape[0])).add(answer, mask)
+    return [ObjectScores(video.key, id_, role, len(values), *np.mean(values, axis=0).tolist(),
+                         tracking=tracks[role, id_].scores() if tracked else {})
+            for (role, id_), values in found.items()]
+
+
+def first_masks(video: VideoItem) -> dict[int, tuple[int, Bools]]:
+    """For each object the first annotated frame that has it, and its mask there."""
+    first: dict[int, tuple[int, Bools]] = {}
+    for t, read in enumerate(video.masks):
+        for id_, mask in (read() if read is not None else {}).items():
+            if mask.any():
+                first.setdefault(id_, (t, mask))
+    if not first:
+        raise DataError(f"{video.key} has no object in any annotated frame, so there is nothing to follow")
+    return first
+
+
+def shrink(mask: Bools, size_px: int) -> NDArray[np.float32]:
+    """A mask as logits of ±10, size_px², between them by the share of covered area."""
+    return cv2.resize(mask.astype(np.float32), (size_px, size_px), interpolation=cv2.INTER_AREA) * 20 - 10
+
+
+def enlarge(logits: NDArray[np.float32], shape: tuple[int, int]) -> Bools:
+    """Logits over a whole frame → its mask, H×W."""
+    return cv2.resize(logits, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR) > 0
+
+
+def at_logit_size(mask: Bools, image_size: int) -> Bools:
+    """What is left of a mask at the resolution of the model's logits: the ceiling."""
+    return enlarge(shrink(mask, image_size // LOGIT_STRIDE), mask.shape)
+
+
+def _scores(predicted: Bools, true: Bools) -> tuple[float, ...]:
+    j = jaccard(predicted, true)
+    return (j, boundary_f(predicted, true, "official"), j, boundary_f(predicted, true, "seam-aware"),
+            jaccard_sphere(predicted, true), boundary_f_sphere(predicted, true))
