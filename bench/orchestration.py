@@ -3,7 +3,7 @@
     python -m bench.orchestration [--quick] [--record]
 
 The peer hands all its tasks to Ray at once, and each writes the job file and runs the worker with `subprocess.run`: no
-ledger, no limits, no digests, no commit, no resume. Ours is `panoforge.cluster.runner.render` with all of that. Wall clock, since
+ledger, no limits, no digests, no commit, no resume. Ours is `panoforge.cluster.render.runner.render` with all of that. Wall clock, since
 sleeping costs no CPU; both are also set against the ideal, scenes · sleep / slots. Then ours with 10 % of all attempts
 crashing at their end, which no runner can do in less than 1/(1 − p) of the time, beside as many scenes without crashes.
 """
@@ -33,7 +33,7 @@ def main() -> None:
     scenes, repeats, crash_scenes = (40, 5, 80) if args.quick else (120, 7, 400)
     os.environ |= {"PANOFORGE_SLEEP_S": str(SLEEP_S), "PANOFORGE_CRASH_P": str(CRASH_P)}
     from panoforge.cluster.config import RayConfig
-    from panoforge.cluster.ray_session import ray_session
+    from panoforge.cluster.ray.session import ray_session
 
     with tempfile.TemporaryDirectory() as folder, ray_session(RayConfig(), cpus=args.slots):
         for run in (ours, plain):  # starts Ray's workers
@@ -68,7 +68,7 @@ def in_turn(work: dict[str, Callable[[Path, int], float]], folder: str, scenes: 
 def ours(run: Path, scenes: int) -> float:
     """Seconds of `pano render` within a Ray that is up."""
     from panoforge.cluster.config import LimitsConfig, RenderJobConfig
-    from panoforge.cluster.runner import render
+    from panoforge.cluster.render.runner import render
 
     config = RenderJobConfig(run=run, scenes=scenes, cameras_per_scene=1, worker="bench.sleep_scene",
                              limits=LimitsConfig(min_free_gb=0))

@@ -2,7 +2,7 @@
 
     python -m bench.scale_sim [--quick] [--scenes N ...] [--folder DIR] [--no-packing] [--record]
 
-A discrete-event cluster stands where Ray would (panoforge.cluster.ray_executor.Executor): its attempts end after a random time on
+A discrete-event cluster stands where Ray would (panoforge.cluster.render.executor.Executor): its attempts end after a random time on
 a virtual clock, and crash, run out of memory or lose their node with the chances below; each writes its record as a real
 node does, and stages a tiny panorama (32×16 pixels, 35 instances as the paper's have on average). The planner, the
 driver's loop, the fault policy, the ledger with its compaction, the packer (on a real Ray, while scenes go on), the status
@@ -31,18 +31,18 @@ import numpy as np
 import psutil
 
 from bench.common import RESULTS, arguments, machine
-from panoforge.cluster.book import Book, State
 from panoforge.cluster.config import DATASET, LimitsConfig, PackingConfig, RayConfig, RenderJobConfig
-from panoforge.cluster.driver import Driver
-from panoforge.cluster.lease import Lease
-from panoforge.cluster.ledger import AttemptRecord, Ledger, new_id
-from panoforge.cluster.policy import Fault
-from panoforge.cluster.ray_executor import NoRecord
-from panoforge.cluster.ray_session import ray_session
-from panoforge.cluster.runner import _open_book, _packer, image_config_sha256
-from panoforge.cluster.scene_task import STAGED, SceneTask
-from panoforge.cluster.status import read_status, save_job
-from panoforge.cluster.status_page import write_page
+from panoforge.cluster.ray.session import ray_session
+from panoforge.cluster.render.driver import Driver
+from panoforge.cluster.render.executor import NoRecord
+from panoforge.cluster.render.runner import _open_book, _packer, image_config_sha256
+from panoforge.cluster.render.scene_task import STAGED, SceneTask
+from panoforge.cluster.state.lease import Lease
+from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id
+from panoforge.cluster.state.policy import Fault
+from panoforge.cluster.state.scene_states import Book, State
+from panoforge.cluster.status.status import read_status, save_job
+from panoforge.cluster.status.status_page import write_page
 from panoforge.core.sample.metadata import META_SUFFIX, InstanceLabel, Pose, SampleMeta, encode_meta, encode_product, instance_table
 from panoforge.core.shards.layout import read_manifest
 from panoforge.datagen.config import SceneJob, plan_scene

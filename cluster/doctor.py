@@ -116,7 +116,7 @@ def _process_id() -> int:
 
 def _ray_check() -> Check:
     from panoforge.cluster.config import RayConfig
-    from panoforge.cluster.ray_session import ClusterError, ray_session
+    from panoforge.cluster.ray.session import ClusterError, ray_session
 
     try:
         with ray_session(RayConfig(), cpus=1):

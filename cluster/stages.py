@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from panoforge.cluster.config import EvalJobConfig, PackConfig, RenderJobConfig, TrainJobConfig
-from panoforge.cluster.ledger import Ledger
+from panoforge.cluster.state.ledger import Ledger
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.progress import Progress
 from panoforge.core.shards.layout import Manifest
@@ -29,8 +29,8 @@ STAGED, DATASET = "staged", "dataset"  # folders of a run
 
 
 def render_stage(config: RenderJobConfig) -> Any:
-    """Render what is missing of the run. Gives a panoforge.cluster.runner.RenderSummary."""
-    from panoforge.cluster.runner import image_config_sha256, render
+    """Render what is missing of the run. Gives a panoforge.cluster.render.runner.RenderSummary."""
+    from panoforge.cluster.render.runner import image_config_sha256, render
 
     Ledger(config.ledger_url).check(image_config_sha256(config))  # before run.json says anything of this config
     with record_stage(config.run, "render", config, seed=config.seed, config_sha256=image_config_sha256(config)) as entry:
@@ -44,10 +44,10 @@ def render_stage(config: RenderJobConfig) -> Any:
 
 
 def plan_stage(config: RenderJobConfig, calibration: Path | None = None, slots: int | None = None) -> Any:
-    """What a run will take, calibrated on its own scenes or on another run's. Gives a panoforge.cluster.plan.RunPlan."""
-    from panoforge.cluster.plan import plan_run
-    from panoforge.cluster.runner import image_config_sha256
-    from panoforge.cluster.status import ledger_of, load_job
+    """What a run will take, calibrated on its own scenes or on another run's. Gives a panoforge.cluster.status.plan.RunPlan."""
+    from panoforge.cluster.render.runner import image_config_sha256
+    from panoforge.cluster.status.plan import plan_run
+    from panoforge.cluster.status.status import ledger_of, load_job
 
     ledger = ledger_of(load_job(calibration)) if calibration else Ledger(config.ledger_url)
     here = max(1, int(len(os.sched_getaffinity(0)) / config.ray.cpus_per_scene))
@@ -58,7 +58,7 @@ def pack_stage(runs: Location | Sequence[Location], config: PackConfig, to: Loca
                ) -> Manifest:
     """Pack what the runs have staged into `to` (default, for one run: its own `dataset`), with `config.workers`. With
     `prefix` the names of samples and scenes begin with the name of their run."""
-    from panoforge.cluster.packing import builder
+    from panoforge.cluster.ray.packing import builder
 
     stores = [Store.at(runs)] if isinstance(runs, (str, Path, Store)) else [Store.at(run) for run in runs]
     if to is None and len(stores) != 1:
@@ -112,7 +112,7 @@ def train_stage(config: TrainJobConfig) -> Path:
 
 def eval_stage(config: EvalJobConfig) -> Any:
     """Score a model on the dataset; gives panoforge.eval.evaluate's results."""
-    from panoforge.cluster.evaluation import evaluator
+    from panoforge.cluster.ray.evaluation import evaluator
     from panoforge.eval.config import EvalConfig
     from panoforge.eval.evaluate import run_evaluation
 

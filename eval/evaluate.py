@@ -77,7 +77,7 @@ class EvalJob:
 
 
 # Evaluates the panoramas at some positions of a job's source, in any order and anywhere, and calls back after each: when it
-# returns, `job.folder` holds them all. The result does not depend on who does it (panoforge.cluster.evaluation has one over Ray).
+# returns, `job.folder` holds them all. The result does not depend on who does it (panoforge.cluster.ray.evaluation has one over Ray).
 Evaluator = Callable[[EvalJob, Sequence[int], Callable[[], None]], None]
 
 

@@ -16,8 +16,8 @@ def submit(
     follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Print its log until it ends; exit as it does.")] = True,
 ) -> None:
     """Run a stage as a job of a Ray cluster (of a private Ray on this machine where none is given)."""
-    from panoforge.cluster.submit import load_job
-    from panoforge.cluster.submit import submit as submit_job
+    from panoforge.cluster.ray.submit import load_job
+    from panoforge.cluster.ray.submit import submit as submit_job
 
     job = load_job(verb, config, [*(overrides or ()), *([f"submit.address={address}"] if address else [])])
     code = submit_job(job, follow=follow, write=lambda text: print(text, end="", flush=True),

@@ -85,8 +85,8 @@ def status(
     html: Annotated[bool, typer.Option("--html", help="Write RUN/status.html.")] = False,
 ) -> None:
     """Say how a render run stands: scenes, panoramas per hour, time left, core-hours, money, failures, nodes."""
-    from panoforge.cluster.status import as_lines, read_status
-    from panoforge.cluster.status_page import write_page
+    from panoforge.cluster.status.status import as_lines, read_status
+    from panoforge.cluster.status.status_page import write_page
 
     while True:
         found = read_status(run)
@@ -101,7 +101,7 @@ def status(
 @app.command()
 def logs(run: RunPath, scene: Annotated[str, typer.Argument(metavar="SCENE", help="Its name, or its number.")]) -> None:
     """Print the attempts at a scene and its log."""
-    from panoforge.cluster.retry import scene_log
+    from panoforge.cluster.render.retry import scene_log
 
     attempts, text = scene_log(run, scene)
     for record in attempts:
@@ -116,7 +116,7 @@ def retry(
     reason: Annotated[str | None, typer.Option("--reason", help="Only those that failed so: oom, crash, or words of it.")] = None,
 ) -> None:
     """Forgive failed scenes: the next `pano render` makes them again."""
-    from panoforge.cluster.retry import retry as forgive
+    from panoforge.cluster.render.retry import retry as forgive
 
     scenes = forgive(run, reason)
     names = f": {', '.join(scenes[:10])}" if scenes else ""

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from panoforge.cluster.config import LimitsConfig, RayConfig, RenderJobConfig
-from panoforge.cluster.ledger import Ledger
+from panoforge.cluster.state.ledger import Ledger
 from panoforge.core.storage.staged import list_staged, read_staged
 
 ROOT = Path(__file__).parents[2]

@@ -154,7 +154,7 @@ def test_config_prints_what_would_run(pano, demo_yaml, tmp_path):
 
 
 def test_a_run_never_mixes_configs(pano, demo_yaml, tmp_path):
-    from panoforge.cluster.ledger import Ledger
+    from panoforge.cluster.state.ledger import Ledger
     Ledger(str(tmp_path / "run" / "ledger")).declare("0" * 64, {})
     code, _, stderr = pano("render", demo_yaml)
     assert code == 2 and "the ledger of another render config" in stderr

@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from panoforge.cluster.config import RenderJobConfig
-from panoforge.cluster.runner import image_config_sha256
-from panoforge.cluster.status import JOB_FILE
-from panoforge.cluster.verify_rays import verify_by_rays
+from panoforge.cluster.render.runner import image_config_sha256
+from panoforge.cluster.render.verify_rays import verify_by_rays
+from panoforge.cluster.status.status import JOB_FILE
 from panoforge.core.cli.app import app
 from panoforge.core.errors import DataError
 from panoforge.core.sample.array_codec import decode_array, encode_array

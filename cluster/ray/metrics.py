@@ -1,0 +1,38 @@
+"""The run as Prometheus metrics on Ray's own endpoint of every node (`MetricsExportPort` of `ray.nodes()`).
+
+    ray_panoforge_scenes{run, state}   gauge    scenes that are open, done, rejected, quarantined
+    ray_panoforge_panoramas{run}       counter  panoramas staged by this driver
+    ray_panoforge_faults{run, fault}   counter  attempts that ended in a fault
+    ray_panoforge_core_seconds{run}    counter  what the attempts of this driver held
+"""
+
+from panoforge.cluster.state.ledger import AttemptRecord
+from panoforge.cluster.state.scene_states import Book, State
+
+
+class RunMetrics:
+    """Keeps the metrics of one run up to date. Needs a connected Ray."""
+
+    def __init__(self, run: str, book: Book) -> None:
+        from ray.util.metrics import Counter, Gauge
+
+        self._run, self._book = {"run": run}, book
+        self._scenes = Gauge("panoforge_scenes", "Scenes of a render run by state", tag_keys=("run", "state"))
+        self._panoramas = Counter("panoforge_panoramas", "Panoramas staged", tag_keys=("run",))
+        self._faults = Counter("panoforge_faults", "Attempts that ended in a fault", tag_keys=("run", "fault"))
+        self._core_seconds = Counter("panoforge_core_seconds", "Core-seconds held by attempts", tag_keys=("run",))
+        self._show_states()
+
+    def note(self, record: AttemptRecord) -> None:
+        """One more record, already in the book."""
+        if record.panoramas:
+            self._panoramas.inc(len(record.panoramas), self._run)
+        if record.outcome == "fault":
+            self._faults.inc(1, {**self._run, "fault": str(record.fault)})
+        if record.seconds * record.cpus > 0:
+            self._core_seconds.inc(record.seconds * record.cpus, self._run)
+        self._show_states()
+
+    def _show_states(self) -> None:
+        for state in State:
+            self._scenes.set(self._book.count(state), {**self._run, "state": state.name.lower()})

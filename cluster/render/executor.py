@@ -1,0 +1,175 @@
+"""Where attempts run: Ray. The driver's only view of it, so that the scale simulation can put a simulated cluster here.
+
+Tasks carry paths and digests, never pixels. Ray's own retries are off: what a failure means is the policy's business.
+"""
+
+import itertools
+import platform
+import socket
+import threading
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+from panoforge.cluster.config import RayConfig
+from panoforge.cluster.ray.session import ClusterError
+from panoforge.cluster.render.scene_task import SceneTask, run_scene
+from panoforge.cluster.state.ledger import AttemptRecord
+from panoforge.cluster.state.policy import Fault, memory_factor
+from panoforge.core.errors import StorageError, UserError
+
+_LOOK_AT_CLUSTER_S = 5.0
+_HEAD_PATIENCE_S = 20.0
+
+
+@dataclass(frozen=True)
+class NoRecord:
+    """An attempt of which no record came back, and why."""
+
+    fault: Fault
+    reason: str
+
+
+class Executor(Protocol):
+    """What the driver needs of a cluster."""
+
+    def now(self) -> float:
+        """Seconds on a clock that never jumps."""
+
+    def slots(self) -> int:
+        """How many scenes the cluster can hold at once, now."""
+
+    def submit(self, task: SceneTask, avoid: Collection[str]) -> None:
+        """Start an attempt, on none of the nodes `avoid`."""
+
+    def wait(self, timeout_s: float) -> list[tuple[SceneTask, AttemptRecord | NoRecord]]:
+        """The attempts that have ended, as soon as there is one; nothing after `timeout_s`."""
+
+
+class RayExecutor:
+    """The Ray that this process is connected to."""
+
+    def __init__(self, config: RayConfig) -> None:
+        self._config = config
+        self._running: dict[Any, SceneTask] = {}
+        self._asked: float | None = None
+        self._looking: threading.Thread | None = None
+        self._silent_since: float | None = None
+        self._slots, self._largest_memory = 1, 0.0
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def slots(self) -> int:
+        require_living_ray()
+        due = self._asked is None or time.monotonic() - self._asked > _LOOK_AT_CLUSTER_S  # clusters grow and shrink
+        if due and self._head_answers() and not (self._looking and self._looking.is_alive()):
+            # In a thread of its own: if the head dies just then, Ray's call returns only with the end of this process.
+            self._looking = threading.Thread(target=self._look, name="look at the cluster", daemon=True)
+            self._looking.start()
+            if self._asked is None:
+                self._looking.join(_HEAD_PATIENCE_S)
+            self._asked = time.monotonic()
+        return self._slots
+
+    def close(self) -> None:
+        """Wait for the last look: a thread that comes back from Ray's C++ while Python ends would abort the process."""
+        if self._looking:
+            self._looking.join(_LOOK_AT_CLUSTER_S)
+
+    def _look(self) -> None:
+        import ray
+
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        self._slots = sum(map(self._slots_of, nodes)) or 1
+        self._largest_memory = max((resources.get("memory", 0.0) for resources in nodes), default=0.0)
+
+    def _head_answers(self) -> bool:
+        """Whether the cluster's head can be reached. ClusterError once it could not for long: Ray itself would end this process
+        without a word, or wait for ever, and a head that keeps its state elsewhere is back in seconds."""
+        import ray
+
+        host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+        except OSError:
+            self._silent_since = self._silent_since or time.monotonic()
+            if time.monotonic() - self._silent_since > _HEAD_PATIENCE_S:
+                raise ClusterError(f"the head of the Ray cluster at {host}:{port} cannot be reached any more. What was rendered is "
+                                   "kept; start a cluster, and the same command goes on from here") from None
+            return False
+        self._silent_since = None
+        return True
+
+    def _slots_of(self, resources: dict[str, float]) -> int:
+        wanted = {"CPU": self._config.cpus_per_scene, "GPU": self._config.gpus_per_scene,
+                  "memory": self._config.memory_per_scene_gb * 1e9}
+        return int(min(resources.get(name, 0.0) / amount for name, amount in wanted.items() if amount))
+
+    @cached_property
+    def _remote(self) -> Any:
+        import ray
+
+        resources = {"num_cpus": self._config.cpus_per_scene, "num_gpus": self._config.gpus_per_scene}
+        return ray.remote(max_retries=0, **resources)(_on_node)
+
+    def submit(self, task: SceneTask, avoid: Collection[str]) -> None:
+        options: dict[str, Any] = {}
+        if self._config.memory_per_scene_gb:
+            wanted = memory_factor(task.profile) * self._config.memory_per_scene_gb * 1e9
+            options["memory"] = min(wanted, self._largest_memory)  # what no node has would wait for ever
+        if avoid:
+            options["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(avoid))})"}
+        self._running[self._remote.options(name=task.job.key, **options).remote(task)] = task
+
+    def wait(self, timeout_s: float) -> list[tuple[SceneTask, AttemptRecord | NoRecord]]:
+        import ray
+
+        if not self._running:
+            time.sleep(min(timeout_s, 0.05))
+            return []
+        require_living_ray()
+        done, _ = ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
+        if done:
+            done, _ = ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
+        return [(self._running.pop(reference), _record_of(reference)) for reference in done]
+
+
+def require_living_ray() -> None:
+    """ClusterError if a process of our private Ray is dead: a signal to the whole process group (`timeout`, a batch
+    system) reaches them too, and Ray's calls then block for ever instead of failing."""
+    from ray._private import worker
+
+    node = getattr(worker, "_global_node", None)  # None on somebody else's cluster: that one's health is its owner's
+    dead = [name for name, _ in node.dead_processes()] if node is not None else []
+    if dead:
+        raise ClusterError(f"the private Ray of this run died ({', '.join(map(str, dead))}): something stopped or killed it. "
+                           "What was rendered is kept; the same command goes on from here")
+
+
+def _record_of(reference: Any) -> AttemptRecord | NoRecord:
+    import ray
+
+    try:
+        return ray.get(reference)
+    except ray.exceptions.OutOfMemoryError as error:
+        return NoRecord(Fault.OOM, f"Ray stopped it to save its node's memory: {_first_line(error)}")
+    except ray.exceptions.RayTaskError as error:
+        if not isinstance(error.cause, StorageError):
+            raise (error.cause if isinstance(error.cause, UserError) else error) from None
+        return NoRecord(Fault.DISK, str(error.cause))
+    except ray.exceptions.RayError as error:
+        return NoRecord(Fault.LOST, f"its node or Ray worker was lost ({type(error).__name__})")
+
+
+def _on_node(task: SceneTask) -> AttemptRecord:
+    """The Ray task."""
+    import ray
+
+    return run_scene(task, f"{platform.node()}/{ray.get_runtime_context().get_node_id()}")
+
+
+def _first_line(error: Exception) -> str:
+    return next(itertools.chain(str(error).strip().splitlines(), [type(error).__name__]))

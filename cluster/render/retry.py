@@ -1,0 +1,85 @@
+"""`pano retry` and `pano logs`: forgive failed scenes, and read what one scene did."""
+
+import difflib
+import time
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from panoforge.cluster.render.scene_task import LOGS
+from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id, to_records
+from panoforge.cluster.state.policy import Fault
+from panoforge.cluster.state.scene_states import State
+from panoforge.cluster.state.tally import tally
+from panoforge.cluster.status.status import ledger_of, load_job
+from panoforge.core.errors import DataError, UsageError
+from panoforge.datagen.config import RenderConfig, plan_scene
+
+TAIL_BYTES = 200_000
+
+
+def retry(run: Path, reason: str | None) -> list[str]:
+    """Forgive the failed scenes of a run, those of one reason (a kind of fault, or a part of the reason's text) or all of
+    them, so that the next `pano render` makes them. Gives their names. The faults stay in the ledger."""
+    config = load_job(run)
+    ledger = ledger_of(config)
+    _, book = tally(ledger, config.scenes)
+    last: dict[int, AttemptRecord] = {}
+    for record in _quarantined(ledger):
+        if book.states[record.index] == State.QUARANTINED:
+            last[record.index] = record
+    chosen = [record for record in last.values() if _matches(record, reason)]
+    if reason is not None and not chosen:
+        kinds = sorted({str(record.fault) for record in last.values()})
+        raise UsageError(f"no failed scene of {run} has the reason {reason!r}. "
+                         + (f"Failed scenes have: {', '.join(kinds)}" if kinds else "No scene of it failed"))
+    for record in chosen:
+        ledger.write(AttemptRecord(
+            id=new_id(record.index, record.attempt), index=record.index, scene=record.scene, attempt=record.attempt,
+            outcome="retry", fault=record.fault, reason="forgiven by pano retry", job_sha256=record.job_sha256,
+            started_unix_s=time.time(), log=record.log,
+        ))
+    return [record.scene for record in chosen]
+
+
+def _quarantined(ledger: Ledger) -> list[AttemptRecord]:
+    table = ledger.table()
+    rows = to_records(table.filter(pc.equal(table["outcome"], "quarantined")))
+    return sorted(rows, key=lambda record: (record.index, record.attempt))
+
+
+def _matches(record: AttemptRecord, reason: str | None) -> bool:
+    if reason is None:
+        return True
+    if reason in {str(fault) for fault in Fault}:
+        return record.fault == reason
+    return reason.lower() in record.reason.lower()
+
+
+def scene_log(run: Path, scene: str) -> tuple[list[AttemptRecord], str]:
+    """(attempts, the end of the log) of a scene, given by its name or its number."""
+    config = load_job(run)
+    name = _scene_name(config, scene)
+    attempts = ledger_of(config).of_scene(name)
+    path = run / LOGS / f"{name}.log"
+    if not path.is_file():
+        if not attempts:
+            raise DataError(f"scene {name} was not begun yet")
+        return attempts, f"(its log {path} is not there: was it rendered on a machine with another run folder?)"
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+        return attempts, file.read().decode("utf-8", "replace")
+
+
+def _scene_name(config: RenderConfig, scene: str) -> str:
+    """The key of a scene of this job."""
+    number = scene.rpartition("-")[2]
+    if number.isdigit() and int(number) < config.scenes:
+        key = plan_scene(config, int(number)).key
+        if scene in (number, key):
+            return key
+        raise UsageError(f"no scene {scene!r} in this run; scene {int(number)} is {key}")
+    first = [plan_scene(config, index).key for index in range(min(config.scenes, 200))]
+    near = difflib.get_close_matches(scene, first, n=1)
+    raise UsageError(f"no scene {scene!r} in this run of {config.scenes} scenes" + (f"; did you mean {near[0]}?" if near else
+                     f"; scenes are called like {first[0]}, or give a number"))

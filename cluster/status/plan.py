@@ -1,0 +1,134 @@
+"""`pano plan`: what a run will take, from scenes that were really made.
+
+The calibration is the ledger of a run of the same images (say the first 20 scenes of this very run: scene 7 is the same
+scene whether 20 or 80,000 are asked for, so they count towards it). Means are taken per kind of scene, because a kitchen
+costs three times a bathroom, and weighted by how many of each kind the run has; their spread gives the range.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from panoforge.cluster.config import RenderJobConfig
+from panoforge.cluster.state.ledger import Ledger
+from panoforge.core.errors import DataError
+from panoforge.core.report.page import count, duration, money, number, percent, size
+from panoforge.datagen.config import plan_scene
+
+_COLUMNS = ("index", "outcome", "seconds", "cpus", "gpus", "peak_memory_mb", "staged_bytes", "panoramas")
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run takes, without what is made already. `wall_s` is the time on `slots` scenes at once; `spread` is the relative
+    error (95 %) of the core-hours that so small a calibration leaves."""
+
+    scenes: int
+    calibrated_on: int
+    slots: int
+    panoramas: float
+    wall_s: float
+    core_hours: float
+    gpu_hours: float
+    spread: float | None
+    memory_mb: float
+    staged_bytes: float
+    usd: float | None
+    unseen_kinds: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return {"schema_version": 1, **asdict(self)}
+
+    def as_lines(self) -> list[str]:
+        """For a terminal."""
+        lines = [
+            f"{count(self.scenes)} scenes are left to make, about {count(self.panoramas)} panoramas "
+            f"(calibrated on {count(self.calibrated_on)} scenes)",
+            f"  time          {duration(self.wall_s)} with {count(self.slots)} scenes at once",
+            f"  core-hours    {number(self.core_hours)}" + (f" ± {percent(self.spread, 0)}" if self.spread is not None else ""),
+            f"  memory        {size(1e6 * self.memory_mb)} per scene at most so far",
+            f"  disk          {size(self.staged_bytes)} staged, as much again for the shards",
+        ]
+        lines += [f"  GPU-hours     {number(self.gpu_hours)}"] if self.gpu_hours else []
+        lines += [f"  money         {money(self.usd)}"] if self.usd is not None else []
+        if self.unseen_kinds:
+            lines.append(f"  no scene was made yet of: {', '.join(self.unseen_kinds)} (taken as the mean of the others)")
+        return lines
+
+
+def plan_run(config: RenderJobConfig, calibration: Ledger, job_sha256: str, *, slots: int, in_place: bool) -> RunPlan:
+    """Estimate `config` from `calibration`. `in_place` means that the calibration is this run's own ledger, whose scenes
+    need not be made again. DataError if there is nothing to calibrate on."""
+    if calibration.job() != job_sha256:
+        raise DataError(f"{calibration.url} holds no scenes of these images to calibrate on. Make some: "
+                        "pano render CONFIG --scenes 20 --calibrate (they count towards the run)")
+    table = calibration.table(_COLUMNS)
+    table = table.filter(pc.is_in(table["outcome"], pa.array(["done", "rejected", "fault"])))
+    settled = table.filter(pc.is_in(table["outcome"], pa.array(["done", "rejected"])))
+    if not settled.num_rows:
+        raise DataError(f"{calibration.url}: no scene of it has ended yet, so there is nothing to calibrate on")
+    kinds, at = _kinds(config)
+    of_kind = _per_kind(_left(config.scenes, settled) if in_place else np.arange(config.scenes), at)
+    kind_of = np.array(at)[table["index"].to_numpy() % len(at)]
+    seconds = table["seconds"].to_numpy()
+    ended = _per_kind(settled["index"].to_numpy(), at)
+    seen = ended > 0
+
+    def per_scene(values: NDArray) -> NDArray:
+        """Mean cost of a settled scene by kind; failed attempts are part of it."""
+        sums = np.bincount(kind_of, weights=values, minlength=len(kinds))
+        mean = sums[seen].sum() / ended.sum()
+        return np.where(seen, sums / np.maximum(ended, 1), mean)
+
+    cpus, gpus = float(config.ray.cpus_per_scene), float(config.ray.gpus_per_scene)
+    busy_s = float((per_scene(seconds) * of_kind).sum())
+    panoramas = pc.fill_null(pc.list_value_length(table["panoramas"]), 0).to_numpy().astype(float)
+    core_hours, gpu_hours = busy_s * cpus / 3600, busy_s * gpus / 3600
+    cost = config.cost
+    priced = bool(cost.usd_per_cpu_hour or cost.usd_per_gpu_hour)
+    return RunPlan(
+        scenes=int(of_kind.sum()), calibrated_on=int(ended.sum()), slots=slots,
+        panoramas=float((per_scene(panoramas) * of_kind).sum()),
+        wall_s=max(busy_s / slots, float(seconds.max()) if of_kind.sum() else 0.0), core_hours=core_hours, gpu_hours=gpu_hours,
+        spread=_spread(seconds, kind_of), memory_mb=float(pc.max(table["peak_memory_mb"]).as_py() or 0.0),
+        staged_bytes=float((per_scene(table["staged_bytes"].to_numpy().astype(float)) * of_kind).sum()),
+        usd=core_hours * cost.usd_per_cpu_hour + gpu_hours * cost.usd_per_gpu_hour if priced else None,
+        unseen_kinds=tuple(kind for kind, known in zip(kinds, seen, strict=True) if not known),
+    )
+
+
+def _kinds(config: RenderJobConfig) -> tuple[list[str], list[int]]:
+    """Kinds of scene, and the kind of the n-th scene of each round: kinds are taken in turn."""
+    period = sum(len(source.variants) for source in config.sources)
+    jobs = [plan_scene(config, index) for index in range(period)]
+    names = [f"{job.source} {job.variant}" for job in jobs]
+    kinds = sorted(set(names))
+    return kinds, [kinds.index(name) for name in names]
+
+
+def _per_kind(indices: NDArray[np.int64], at: list[int]) -> NDArray[np.float64]:
+    """How many of the scenes are of each kind."""
+    return np.bincount(at, weights=np.bincount(indices % len(at), minlength=len(at)))
+
+
+def _left(total: int, settled: pa.Table) -> NDArray[np.int64]:
+    """Indices that the ledger does not settle."""
+    is_left = np.ones(total, bool)
+    made = settled["index"].to_numpy()
+    is_left[made[made < total]] = False
+    return np.flatnonzero(is_left)
+
+
+def _spread(seconds: NDArray, kind_of: NDArray) -> float | None:
+    """Relative half-width of the 95 % interval of the mean, from the spread within kinds."""
+    means = {kind: seconds[kind_of == kind].mean() for kind in set(kind_of.tolist())}
+    rest = len(seconds) - len(means)
+    if rest < 2 or not seconds.mean():
+        return None
+    residual = seconds - np.array([means[kind] for kind in kind_of.tolist()])
+    return float(1.96 * math.sqrt((residual**2).sum() / rest / len(seconds)) / seconds.mean())

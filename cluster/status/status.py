@@ -1,0 +1,174 @@
+"""How a run stands: the ledger added up, what its driver is at, what is left to do and what it will have cost.
+
+`read_status` takes a run folder and gives a `RunStatus`, from which `panoforge.cluster.status.status_page` makes the page and the command
+its lines and its JSON. Nothing is asked of the driver but its beat, so a run on another machine shows just as well.
+"""
+
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from panoforge.cluster.config import DATASET, RenderJobConfig
+from panoforge.cluster.state.lease import latest_epoch, read_beat, read_holder
+from panoforge.cluster.state.ledger import Ledger, open_ledger
+from panoforge.cluster.state.scene_states import Book
+from panoforge.cluster.state.tally import Tally, tally
+from panoforge.core.errors import DataError, UserError
+from panoforge.core.report.page import count, duration, money, number, percent
+from panoforge.core.shards.layout import read_manifest
+from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
+
+JOB_FILE = "render.json"  # in the run folder: the resolved config of the last `pano render`
+_STALE_S = 60.0  # a beat older than this by this machine's clock is called silent, in words only
+
+
+def save_job(config: RenderJobConfig) -> None:
+    """Leave the job's config where `pano status`, `logs` and `retry` find it."""
+    write_bytes_atomic(config.run / JOB_FILE, config.model_dump_json(indent=1).encode() + b"\n")
+
+
+def load_job(run: Path) -> RenderJobConfig:
+    """The config of a run. DataError if the folder is not one of a render run."""
+    path = run / JOB_FILE
+    if not path.is_file():
+        raise DataError(f"{run} is not the folder of a render run: expected {JOB_FILE} there. Give the folder that `pano render` "
+                        "writes to (`run:` in its config)")
+    with storage_errors(path):
+        data = path.read_bytes()
+    try:
+        return RenderJobConfig.model_validate_json(data).model_copy(update={"run": run})
+    except ValidationError as error:
+        raise DataError(f"{path} is no render config of this version: {error.errors()[0]['msg']}") from None
+
+
+def ledger_of(config: RenderJobConfig) -> Ledger:
+    """The ledger of a run that exists; a run folder that was moved finds its own."""
+    return open_ledger(config.ledger_url)
+
+
+@dataclass(frozen=True)
+class Money:
+    """Dollars; None where no prices are configured."""
+
+    so_far: float | None
+    at_end: float | None
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """A run at one moment. Hours and money at the end are extrapolated from the scenes settled so far."""
+
+    run: str
+    state: str  # running, draining, waiting for disk, waiting for packing, silent, stopped, finished
+    driver: str
+    tally: Tally
+    live: Mapping[str, Any]  # the driver's last beat
+    running: int
+    waiting: int
+    eta_s: float | None
+    panoramas_per_hour: float | None
+    core_hours_at_end: float | None
+    money: Money
+    published: int | None = None  # panoramas in the dataset of a run that packs while it renders
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data for scripts: stable names, units in them."""
+        data = asdict(self)
+        return {**data, "schema_version": 1, "settled": self.tally.settled}
+
+
+def read_status(run: Path) -> RunStatus:
+    """The status of a run. DataError if there is no run."""
+    config = load_job(run)
+    ledger = ledger_of(config)
+    sums, book = tally(ledger, config.scenes)
+    return _status(config, ledger, sums, book)
+
+
+def _status(config: RenderJobConfig, ledger: Ledger, sums: Tally, book: Book) -> RunStatus:
+    beat, ended = read_beat(ledger.store)
+    live = beat or {}
+    open_scenes = sums.states.get("open", 0)
+    state = _state(ledger, live, ended, open_scenes)
+    active = state in ("running", "draining", "waiting for disk", "waiting for packing")
+    running = min(int(live.get("in_flight", 0)), int(live.get("slots", 0))) if active else 0
+    done = sums.states.get("done", 0)
+    rate = sums.recent_scenes_per_hour
+    per_scene = sums.core_hours / sums.settled if sums.settled else None
+    hours_at_end = None if per_scene is None else sums.core_hours + per_scene * open_scenes
+    return RunStatus(
+        run=str(config.run), state=state, driver=_driver(ledger, live, ended), tally=sums, live=live, running=running,
+        waiting=max(0, open_scenes - running), eta_s=3600 * open_scenes / rate if rate and open_scenes and active else None,
+        panoramas_per_hour=rate * sums.panoramas / done if rate and done else None, core_hours_at_end=hours_at_end,
+        money=_money(config, sums, open_scenes), published=_published(config),
+    )
+
+
+def _published(config: RenderJobConfig) -> int | None:
+    if not config.packing.while_rendering:
+        return None
+    with contextlib.suppress(UserError):  # no manifest yet
+        return read_manifest(config.run / DATASET).samples
+    return 0
+
+
+def _state(ledger: Ledger, live: Mapping[str, Any], ended: bool, open_scenes: int) -> str:
+    if ended or not live:
+        return "finished" if not open_scenes else "stopped"
+    holder = read_holder(ledger.store, latest_epoch(ledger.store))
+    if holder is not None and holder.is_dead_here():
+        return "stopped"
+    if time.time() - float(live.get("unix_s", 0)) > _STALE_S and not (holder and holder.is_alive_here()):
+        return "silent"
+    if live.get("waiting_for_disk"):
+        return "waiting for disk"
+    if live.get("waiting_for_packing"):
+        return "waiting for packing"
+    return "draining" if live.get("draining") else "running"
+
+
+def _driver(ledger: Ledger, live: Mapping[str, Any], ended: bool) -> str:
+    holder = read_holder(ledger.store, latest_epoch(ledger.store))
+    if holder is None:
+        return "none yet"
+    seen = f", last sign of life {duration(max(0.0, time.time() - float(live['unix_s'])))} ago" if live.get("unix_s") else ""
+    return f"number {holder.epoch} on {holder.host}, process {holder.pid}{seen}" + (" (ended)" if ended else "")
+
+
+def _money(config: RenderJobConfig, sums: Tally, open_scenes: int) -> Money:
+    cost = config.cost
+    if not cost.usd_per_cpu_hour and not cost.usd_per_gpu_hour:
+        return Money(None, None)
+    so_far = sums.core_hours * cost.usd_per_cpu_hour + sums.gpu_hours * cost.usd_per_gpu_hour
+    return Money(so_far, so_far * (1 + open_scenes / sums.settled) if sums.settled else None)
+
+
+def as_lines(status: RunStatus) -> list[str]:
+    """The status for a terminal."""
+    t = status.tally
+    lines = [
+        f"{status.run}: {status.state}; driver {status.driver}",
+        f"  {count(t.states.get('done'))} done, {count(status.running)} running, {count(status.waiting)} waiting, "
+        f"{count(t.states.get('rejected'))} rejected, {count(t.states.get('quarantined'))} failed of {count(t.total)} scenes "
+        f"({percent(t.settled / t.total)})",
+        f"  {count(t.panoramas)} panoramas, {number(status.panoramas_per_hour)} per hour, {duration(status.eta_s)} left",
+        f"  {number(t.core_hours)} core-hours ({number(t.wasted_core_hours)} in failed attempts), "
+        f"{number(status.core_hours_at_end)} at the end; a scene takes {duration(t.seconds_median)} (median), "
+        f"{duration(t.seconds_p95)} (95 %)",
+    ]
+    if status.published is not None:
+        lines.append(f"  {count(status.published)} panoramas are published in shards")
+    if status.money.so_far is not None:
+        lines.append(f"  {money(status.money.so_far)} so far, {money(status.money.at_end)} at the end")
+    if t.faults:
+        lines.append("  failed attempts: " + ", ".join(f"{name} {count(number_)}" for name, number_ in t.faults.items()))
+    lines += [f"  {count(number_)} × {reason}" for reason, number_ in list(t.reasons.items())[:10]]
+    lines += [f"  running: {task['scene']} (attempt {task['attempt']}, {duration(task['seconds'])})"
+              for task in list(status.live.get("oldest", ()))[: min(3, status.running)]]
+    lines += [f"  slow: {scene} took {duration(seconds)}" for scene, seconds in t.slowest[:3]]
+    return lines

@@ -1,0 +1,266 @@
+"""The ledger and the lease: nothing is lost, nothing counts twice, on disk and on an object store, after a crash anywhere."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+
+import buckets
+import pytest
+
+from panoforge.cluster.state import ledger as ledger_module
+from panoforge.cluster.state.lease import Holder, Lease, LeaseLost, RunIsTaken, latest_epoch
+from panoforge.cluster.state.ledger import FAN_IN, AttemptRecord, Ledger, new_id
+from panoforge.cluster.state.policy import Fault
+from panoforge.cluster.state.scene_states import COLUMNS, State, read_book
+from panoforge.core.errors import ConfigError, StorageError
+from panoforge.core.storage.store import Store
+
+
+def record(index=0, attempt=1, outcome="done", **change) -> AttemptRecord:
+    key = f"s-{index:08d}"
+    fields = {"id": new_id(index, attempt), "index": index, "scene": key, "attempt": attempt, "outcome": outcome,
+              "panoramas": (f"{key}-c0",) if outcome == "done" else (), "job_sha256": "a" * 64, "started_unix_s": 1.0}
+    if outcome == "fault":
+        fields |= {"fault": Fault.CRASH, "reason": "boom"}
+    return AttemptRecord(**{**fields, **change})
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    with buckets.bucket() as url:
+        yield url
+
+
+@pytest.fixture(params=["folder", "object store", "s3"])
+def ledger(request, tmp_path) -> Ledger:
+    if request.param == "folder":
+        return Ledger(str(tmp_path / "ledger"))
+    where = "memory:/" if request.param == "object store" else request.getfixturevalue("bucket")
+    return Ledger(f"{where}/{uuid.uuid4().hex}")
+
+
+def states(ledger: Ledger, total: int, staged: set[str] | None = None) -> list[State]:
+    return [State(state) for state in read_book(ledger.table(COLUMNS), total, staged).states]
+
+
+def test_records_survive_compaction_whole(ledger):
+    written = [record(i, timings_s={"render": 1.5}, log_tail="é\n") for i in range(5)] + [record(3, 2, "fault")]
+    for entry in written:
+        ledger.write(entry)
+    before = ledger.records()
+    assert before == sorted(written, key=lambda r: (r.index, r.attempt))
+    ledger.compact_all()
+    assert ledger.store.names("attempts") == [] and len(ledger.store.names("segments")) == 1
+    assert ledger.records() == before
+    assert ledger.of_scene("s-00000003") == [written[3], written[5]]
+
+
+def test_segments_are_merged_and_stay_few(ledger):
+    for i in range(2 * FAN_IN + 3):
+        ledger.compact([record(i)])
+    assert len(ledger.store.names("segments")) == 2 + 3
+    assert [r.index for r in ledger.records()] == list(range(2 * FAN_IN + 3))
+
+
+@pytest.mark.parametrize("calls_before_crash", range(6))
+def test_a_crash_anywhere_in_a_compaction_loses_and_doubles_nothing(ledger, monkeypatch, calls_before_crash):
+    for i in range(FAN_IN - 1):
+        ledger.compact([record(i)])
+    for i in range(FAN_IN - 1, FAN_IN + 1):
+        ledger.write(record(i))
+    calls = 0
+
+    class Crash(BaseException):
+        pass
+
+    def counted(original):
+        def call(*arguments):
+            nonlocal calls
+            calls += 1
+            if calls > calls_before_crash:
+                raise Crash
+            return original(*arguments)
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger.store, "put", counted(ledger.store.put))
+        patch.setattr(ledger.store, "delete", counted(ledger.store.delete))
+        with pytest.raises(Crash):
+            ledger.compact_all()
+    assert [r.index for r in ledger.records()] == list(range(FAN_IN + 1))
+    ledger.compact_all()
+    ledger.compact([record(FAN_IN + 1)])
+    assert [r.index for r in ledger.records()] == list(range(FAN_IN + 2))
+
+
+def test_a_reader_is_right_while_the_driver_compacts(ledger):
+    total, stop = 120, threading.Event()
+    for i in range(total):
+        ledger.write(record(i))
+    seen = []
+
+    def read():
+        while not stop.is_set():
+            seen.append(sorted(ledger.table(["index"])["index"].to_pylist()))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    everything = ledger.records()
+    for at in range(0, total, 5):
+        while reader.is_alive() and len(seen) < at // 30:  # a slow bucket: let the reader see some of the states between
+            time.sleep(0.01)
+        ledger.compact(everything[at:at + 5])
+    stop.set()
+    reader.join()
+    assert len(seen) > 2 and all(indices == list(range(total)) for indices in seen)
+
+
+def test_what_is_torn_is_not_believed(ledger, caplog):
+    for i in range(3):
+        ledger.write(record(i))
+    ledger.store.put(ledger.store.names("attempts")[1], b'{"schema_version": 1, "id": "000')
+    assert states(ledger, 3) == [State.DONE, State.OPEN, State.DONE]
+    ledger.compact_all()
+    name, = ledger.store.names("segments")
+    data = ledger.store.get(name)
+    ledger.store.put(name, data[:100] + bytes([data[100] ^ 1]) + data[101:])
+    assert states(ledger, 3) == [State.OPEN] * 3
+    assert "does not have the digest in its name" in caplog.text
+
+
+def test_a_ledger_is_of_one_job(ledger):
+    ledger.declare("a" * 64, {})
+    ledger.declare("a" * 64, {})
+    with pytest.raises(ConfigError, match=r"another render config \(aaaaaaaaaaaa, this one is bbbbbbbbbbbb\).*run="):
+        ledger.declare("b" * 64, {})
+
+
+def test_the_book_says_where_each_scene_stands(ledger):
+    for entry in [
+        record(0), record(1, outcome="rejected"), record(2, outcome="fault"), record(2, 2, "fault"), record(2, 2, "quarantined"),
+        record(3, outcome="fault"), record(4), record(4), record(5, outcome="fault"), record(5), record(6),
+        record(7, outcome="fault"), record(7, outcome="quarantined"), record(7, outcome="retry"),
+        record(7, 2, "fault", reason="new"),
+    ]:
+        ledger.write(entry)
+    staged = {f"s-{i:08d}-c0" for i in (0, 4, 5)}
+    book = read_book(ledger.table(COLUMNS), 9, staged)
+    done, open_ = State.DONE, State.OPEN
+    assert list(book.states) == [done, State.REJECTED, State.QUARANTINED, open_, done, done, open_, open_, open_]
+    assert book.faults == {3: [(Fault.CRASH, "boom")], 6: [], 7: [(Fault.CRASH, "new")]}
+    assert book.attempts == {3: 1, 6: 1, 7: 2}
+    assert list(book.fresh()) == [8]
+    book.apply(record(3, 2))
+    book.apply(record(3, 2))
+    assert book.count(State.DONE) == 4 and 3 not in book.attempts
+
+
+@pytest.mark.parametrize("step", ["write", "fsync", "replace"])
+def test_a_failing_system_call_leaves_the_old_ledger(tmp_path, monkeypatch, step):
+    """Fail the N-th call for every N of a record and a compaction: either the old or the new state, and no rubbish."""
+    ledger = Ledger(str(tmp_path / "ledger"))
+    ledger.write(record(0))
+    for n in range(1, 20):
+        calls = 0
+        original = getattr(os, step if step != "write" else "fsync")
+
+        def fail(*arguments, _n=n, _original=original):
+            nonlocal calls
+            calls += 1
+            if calls == _n:
+                raise OSError(28, "No space left on device")
+            return _original(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, step if step != "write" else "fsync", fail)
+            with contextlib.suppress(StorageError):
+                ledger.write(record(n))
+                ledger.compact(list(ledger._loose()))
+        indices = [r.index for r in ledger.records()]
+        assert indices in (list(range(n)), list(range(n + 1)))
+        assert not [path for path in (tmp_path / "ledger").rglob(".tmp-*")]
+        if indices == list(range(n)):
+            ledger.write(record(n))
+        if calls < n:
+            return
+    pytest.fail("the loop never came to its end")
+
+
+def test_put_new_has_one_winner(ledger):
+    won = []
+
+    def put(i: int) -> None:
+        if ledger.store.put_new("x/y", bytes([i])):
+            won.append(i)
+
+    threads = [threading.Thread(target=put, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1 and ledger.store.get("x/y") == bytes(won)
+
+
+def test_the_second_driver_is_refused_with_the_firsts_name_and_age(ledger):
+    with Lease(ledger.store, "runs/x", beat_s=0.1):
+        message = rf"runs/x is being rendered already: a driver on \S+ \(process {os.getpid()}\), at work for"
+        with pytest.raises(RunIsTaken, match=message):
+            Lease(ledger.store, "runs/x", beat_s=0.1).__enter__()
+    with Lease(ledger.store, "runs/x", beat_s=0.1) as lease:
+        assert lease.epoch == 2
+
+
+def test_a_driver_killed_here_is_replaced_at_once(tmp_path):
+    code = ("import sys, time; from panoforge.cluster.state.lease import Lease; from panoforge.core.storage.store import Store\n"
+            f"with Lease(Store({str(tmp_path)!r}), 'r', beat_s=0.1): print('held', flush=True); time.sleep(60)")
+    driver = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert driver.stdout.readline() == b"held\n"
+    with pytest.raises(RunIsTaken, match=f"process {driver.pid}"):
+        Lease(Store(str(tmp_path)), "r", beat_s=0.1).__enter__()
+    driver.kill()
+    driver.wait()
+    begin = time.monotonic()
+    with Lease(Store(str(tmp_path)), "r", beat_s=5) as lease:
+        assert lease.epoch == 2 and time.monotonic() - begin < 10
+
+
+def put_foreign(store: Store, epoch: int) -> None:
+    import json
+
+    holder = replace(Holder.me(epoch), host="far-away", machine="another", started_unix_s=time.time() - 7200)
+    store.put(f"lease/epoch-{epoch:08d}.json", json.dumps(vars(holder)).encode())
+    store.put(f"lease/beat-{epoch:08d}.json", b'{"count": 1}')
+
+
+def test_a_foreign_driver_is_alive_if_its_counter_moves_whatever_the_clocks_say(ledger, monkeypatch):
+    put_foreign(ledger.store, 1)
+    mover = threading.Timer(0.15, lambda: ledger.store.put("lease/beat-00000001.json", b'{"count": 2}'))
+    mover.start()
+    monkeypatch.setattr(time, "time", lambda: 10.0)  # this machine's clock is at 1970
+    with pytest.raises(RunIsTaken, match=r"far-away .* at work for 0 ms"):
+        Lease(ledger.store, "r", beat_s=0.2).__enter__()
+    mover.join()
+    with Lease(ledger.store, "r", beat_s=0.05) as lease:  # now it stands still
+        assert lease.epoch == 2
+
+
+def test_a_driver_that_slept_finds_its_successor_and_stops(ledger):
+    with Lease(ledger.store, "runs/x", beat_s=0.05) as lease:
+        lease.check()
+        put_foreign(ledger.store, 2)
+        lease._thread.join(timeout=20)  # the beat that finds it is the last one
+        with pytest.raises(LeaseLost, match="taken over by the driver on far-away"):
+            lease.check()
+    assert latest_epoch(ledger.store) == 2 and ledger.store.get("lease/end-00000002.json") is None
+
+
+def test_the_cap_on_a_record(ledger, monkeypatch):
+    monkeypatch.setattr(ledger_module, "MAX_RECORD_BYTES", 100)
+    ledger.write(record(0))
+    assert ledger.records() == []
