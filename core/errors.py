@@ -1,7 +1,7 @@
 """The errors a user can meet, each with the exit code that the `pano` command ends with.
 
 A message states four things: what was expected, what came, why the limit exists, and what to do next.
-`panoforge.core.cli` prints these without a traceback; any other exception is a defect of panoforge and keeps its traceback.
+`panoforge.cli` prints these without a traceback; any other exception is a defect of panoforge and keeps its traceback.
 """
 
 import difflib

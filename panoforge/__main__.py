@@ -1,5 +1,5 @@
 """`python -m panoforge` is the `pano` command."""
 
-from panoforge.core.cli import main
+from panoforge.cli import main
 
 main()

@@ -12,7 +12,7 @@ OURS = ("core", "datagen", "train", "eval", "cluster", "bench")
 
 # (where, what must not be imported, why). `where` is a folder or file below the root; what begins with `except_` is free.
 RULES: list[tuple[str, tuple[str, ...], tuple[str, ...], str]] = [
-    ("core", ("datagen", "train", "eval", "cluster"), ("core/cli/",),
+    ("core", ("datagen", "train", "eval", "cluster"), ("panoforge/cli/",),
      "core is what all stages share: imports point from the stages to it; only the command knows them all"),
     ("core", ("bpy", "infinigen", "infinigen2", "ray"), (), "a training node has no bpy, a render node no need of more than numpy"),
     ("datagen", ("train", "eval", "cluster", "torch", "sam2", "ray"), (),

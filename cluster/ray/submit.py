@@ -48,7 +48,7 @@ class Job:
     def entrypoint(self) -> str:
         """A private Ray has this environment; on a cluster it is the Python that stands first there."""
         python = self.submit.python or (shlex.quote(sys.executable) if self.submit.address is None else "python")
-        return f"{python} -m panoforge.core.cli {self.verb} {JOB_YAML}"
+        return f"{python} -m panoforge.cli {self.verb} {JOB_YAML}"
 
     def runtime_env(self, working_dir: Path) -> dict[str, Any]:
         """Ray's runtime environment of the job."""

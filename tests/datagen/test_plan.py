@@ -210,7 +210,7 @@ def test_scenes_of_every_source_are_planned_and_know_their_entry():
 
 
 def test_what_sources_lack_is_said_before_a_run_starts(monkeypatch):
-    from panoforge.cluster import sources
+    from panoforge import scene_sources as sources
 
     monkeypatch.setattr(sources, "antlandscape_installed", lambda: False)
     said = sources.missing_here(config(sources=ALL_SOURCES, antlandscape="installed"))

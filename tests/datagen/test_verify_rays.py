@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from panoforge.cli.app import app
 from panoforge.cluster.config import RenderJobConfig
 from panoforge.cluster.render.runner import image_config_sha256
 from panoforge.cluster.render.verify_rays import verify_by_rays
 from panoforge.cluster.status.status import JOB_FILE
-from panoforge.core.cli.app import app
 from panoforge.core.errors import DataError
 from panoforge.core.sample.array_codec import decode_array, encode_array
 from panoforge.datagen.config import RenderConfig, plan_scenes

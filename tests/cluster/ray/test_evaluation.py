@@ -8,11 +8,11 @@ import synthetic
 
 from panoforge.cluster.config import EvalJobConfig, RayConfig
 from panoforge.cluster.ray.evaluation import _on_node, chunks, evaluator
-from panoforge.cluster.stages import eval_stage
 from panoforge.core.errors import DataError
 from panoforge.core.storage.atomic import write_bytes_atomic
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.evaluate import EvalJob, run_evaluation
+from panoforge.stages import eval_stage
 
 
 def config(folder: Path, run: str, **changes: object) -> EvalJobConfig:

@@ -12,15 +12,15 @@ import psutil
 import pytest
 import synthetic
 
+from panoforge.cli import main
 from panoforge.cluster.config import PackConfig, RayConfig
 from panoforge.cluster.ray.packing import RayBuilder, builder
 from panoforge.cluster.ray.session import ray_session
-from panoforge.cluster.stages import pack_stage
-from panoforge.core.cli import main
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.shards.build import BuildTask, build_shard
 from panoforge.core.shards.verify import verify
 from panoforge.core.shards.write import build_here, pack, publish
+from panoforge.stages import pack_stage
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
 

@@ -37,8 +37,8 @@ def test_a_job_is_resolved_before_it_is_sent(config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     job = load_job("eval", config, ["run=elsewhere", "submit.gpus=1", "submit.send_code=true", "submit.pip=[zstandard]"])
     assert (job.submit.cpus, job.submit.gpus) == (0.5, 1.0) and job.config.run == Path("elsewhere")
-    assert job.entrypoint == f"{sys.executable} -m panoforge.core.cli eval job.yaml"
-    assert load_job("eval", config, ["submit.python=null", "submit.address=auto"]).entrypoint == "python -m panoforge.core.cli eval job.yaml"
+    assert job.entrypoint == f"{sys.executable} -m panoforge.cli eval job.yaml"
+    assert load_job("eval", config, ["submit.python=null", "submit.address=auto"]).entrypoint == "python -m panoforge.cli eval job.yaml"
     environment = job.runtime_env(tmp_path)
     assert environment["working_dir"] == str(tmp_path) and environment["pip"] == ["zstandard"]
     assert [Path(module).name for module in environment["py_modules"]] == ["pano", "datagen", "train", "eval", "cluster"]
@@ -69,7 +69,7 @@ def test_a_cluster_that_is_coming_up_is_waited_for(monkeypatch):
 
 def pano(*arguments: object, **change: str | None) -> subprocess.CompletedProcess:
     environment = {name: value for name, value in {**os.environ, **change}.items() if value is not None}
-    return subprocess.run([sys.executable, "-m", "panoforge.core.cli", *map(str, arguments)], capture_output=True, text=True, timeout=600,
+    return subprocess.run([sys.executable, "-m", "panoforge.cli", *map(str, arguments)], capture_output=True, text=True, timeout=600,
                           check=False, env=environment)
 
 
@@ -159,7 +159,7 @@ def test_without_an_address_a_private_ray_is_started(config, tmp_path):
 
 
 def test_the_entrypoint_is_a_verb_of_the_command(config):
-    from panoforge.core.cli.app import app
+    from panoforge.cli.app import app
 
     names = {command.name or command.callback.__name__ for command in app.registered_commands}
     for verb in ("render", "train", "eval"):

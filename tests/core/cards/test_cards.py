@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 import yaml
 
+from panoforge.cli import main
 from panoforge.core.cards import CardOptions, write_cards
-from panoforge.core.cli import main
 from panoforge.core.errors import UsageError
 from panoforge.core.shards.layout import read_manifest
 from panoforge.core.shards.read import Dataset

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import synthetic
 
-from panoforge.core.cli import main
+from panoforge.cli import main
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.shards.layout import read_manifest, split_of
 from panoforge.core.shards.read import Dataset

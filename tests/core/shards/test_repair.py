@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import synthetic
 
-from panoforge.core.cli import main
+from panoforge.cli import main
 from panoforge.core.errors import DataError, StorageError
 from panoforge.core.shards.layout import read_manifest
 from panoforge.core.shards.read import Dataset

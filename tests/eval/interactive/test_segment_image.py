@@ -10,7 +10,7 @@ import synthetic
 import torch
 from pycocotools.coco import COCO
 
-from panoforge.core.cli import main
+from panoforge.cli import main
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.geometry.sphere import direction_to_lonlat
 from panoforge.core.sample.metadata import encode_product

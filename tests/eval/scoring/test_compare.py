@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import synthetic
 
-from panoforge.core.cli import main
+from panoforge.cli import main
 from panoforge.core.errors import DataError, UsageError
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.evaluate import run_evaluation

@@ -4,7 +4,9 @@ Verbs stand in one module per subject; importing them here registers them, in th
 Heavy packages are imported by the stage that needs them, inside the verb, so that `pano --help` is quick.
 """
 
-from panoforge.core.cli import chain, runs, datasets, models, pictures, jobs  # noqa: F401  # isort: skip
-from panoforge.core.cli.app import main
+from panoforge.cli import chain, datasets, models, pictures, runs
+
+from panoforge.cli import jobs  # noqa: F401  # isort: skip
+from panoforge.cli.app import main
 
 __all__ = ["main"]

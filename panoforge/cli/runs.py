@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from panoforge.core.cli.app import ConfigPath, Overrides, RunPath, app, err, out
+from panoforge.cli.app import ConfigPath, Overrides, RunPath, app, err, out
 from panoforge.core.config import load_config
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def render(
 ) -> None:
     """Render scenes to staged panoramas in RUN/staged. The same command again renders only what is missing."""
     from panoforge.cluster.config import RenderJobConfig
-    from panoforge.cluster.stages import plan_stage, render_stage
+    from panoforge.stages import plan_stage, render_stage
 
     whole = load_config(config, RenderJobConfig, overrides or (), section="render")
     job = load_config(config, RenderJobConfig, [*(overrides or ()), *([f"scenes={scenes}"] if scenes else [])], section="render")
@@ -48,7 +48,7 @@ def plan(
 ) -> None:
     """Say what a render run will take (time, core-hours, memory, disk, money), from scenes that were made before."""
     from panoforge.cluster.config import RenderJobConfig
-    from panoforge.cluster.stages import plan_stage
+    from panoforge.stages import plan_stage
 
     job = load_config(config, RenderJobConfig, overrides or (), section="render")
     _warn_of_missing(job)
@@ -57,7 +57,7 @@ def plan(
 
 
 def _warn_of_missing(job: "RenderConfig") -> None:
-    from panoforge.cluster.sources import missing_here
+    from panoforge.scene_sources import missing_here
 
     for sentence in missing_here(job):
         err.print(f"[yellow]missing here:[/] {escape(sentence)}")
@@ -66,7 +66,7 @@ def _warn_of_missing(job: "RenderConfig") -> None:
 @app.command()
 def sources(as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False) -> None:
     """List the scene sources, and what this machine lacks for them."""
-    from panoforge.cluster.sources import known_sources
+    from panoforge.scene_sources import known_sources
 
     if as_json:
         print(json.dumps([vars(state) for state in known_sources()]))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from panoforge.core.cli.app import Overrides, app, err, out
+from panoforge.cli.app import Overrides, app, err, out
 
 Checkpoint = Annotated[Path | None, typer.Option(
     "--checkpoint", metavar="FILE", help="SAM2.1 weights, official or exported by pano train.")]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import synthetic
 
-from panoforge.core.cli import main
+from panoforge.cli import main
 from panoforge.core.shards.layout import read_manifest
 
 ROOT = Path(__file__).parents[2]

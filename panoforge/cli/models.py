@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from panoforge.core.cli.app import ConfigPath, Overrides, app, out
+from panoforge.cli.app import ConfigPath, Overrides, app, out
 from panoforge.core.config import load_config
 
 
@@ -17,7 +17,7 @@ def train(
 ) -> None:
     """Fine-tune SAM2 on scan clips of a dataset: RUN/checkpoints and RUN/metrics.jsonl. Resumes where it was."""
     from panoforge.cluster.config import TrainJobConfig
-    from panoforge.cluster.stages import train_stage
+    from panoforge.stages import train_stage
 
     job = load_config(config, TrainJobConfig, _with(overrides, "model.checkpoint", checkpoint), section="train")
     out.print(str(train_stage(job)))
@@ -34,8 +34,8 @@ def evaluate(
         compare([config, *map(Path, overrides or ())])
         return
     from panoforge.cluster.config import EvalJobConfig
-    from panoforge.cluster.stages import eval_stage
     from panoforge.eval.reports.table import as_lines
+    from panoforge.stages import eval_stage
 
     job = load_config(config, EvalJobConfig, _with(overrides, "model.checkpoint", checkpoint), section="eval")
     results = eval_stage(job)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from panoforge.core.cli.app import ConfigPath, Overrides, app, err, out
+from panoforge.cli.app import ConfigPath, Overrides, app, err, out
 from panoforge.core.config import config_yaml, load_config
 from panoforge.core.errors import UsageError
 
@@ -19,7 +19,7 @@ def demo(
 ) -> None:
     """Run the whole chain: render, pack, verify, describe, fine-tune, score."""
     from panoforge.cluster.config import EvalJobConfig, PackConfig, RenderJobConfig, TrainJobConfig
-    from panoforge.cluster.stages import Demo, demo_stage
+    from panoforge.stages import Demo, demo_stage
 
     shared = [text for text in overrides or () if text.startswith("run=")]
     if len(shared) != len(overrides or ()):
@@ -50,8 +50,8 @@ def _commented(text: str, name: str) -> str:
 @app.command()
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False) -> None:
     """Say what works on this machine, and what to do about what does not. Exit code 1 if something is broken."""
-    from panoforge.cluster.doctor import as_json as to_json
-    from panoforge.cluster.doctor import diagnose
+    from panoforge.doctor import as_json as to_json
+    from panoforge.doctor import diagnose
 
     if as_json:
         checks = diagnose(Path.cwd())

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from panoforge.core.cli.app import DatasetUrl, app, err, out
+from panoforge.cli.app import DatasetUrl, app, err, out
 
 
 @app.command()
@@ -20,8 +20,8 @@ def pack(
 ) -> None:
     """Pack RUN/staged into RUN/dataset: shards, index, manifest. Keys: shard_bytes, splits, salt, ray. Several runs merge."""
     from panoforge.cluster.config import PackConfig
-    from panoforge.cluster.stages import pack_stage
     from panoforge.core.config import config_from_overrides
+    from panoforge.stages import pack_stage
 
     overrides = [text for text in runs if re.match(r"[a-z_.]+=", text)] + ([f"workers={workers}"] if workers is not None else [])
     folders = [text for text in runs if text not in overrides]
@@ -41,7 +41,7 @@ def verify(
     the scenes of a run again and compare rendered ids with independently cast rays."""
     if rays:
         return _verify_rays(Path(dataset), rays, as_json)
-    from panoforge.cluster.stages import verify_stage
+    from panoforge.stages import verify_stage
 
     report = verify_stage(dataset, deep=deep)
     if as_json:
@@ -71,7 +71,7 @@ def stats(
     gpu_hour: Annotated[float, typer.Option("--usd-per-gpu-hour", min=0)] = 0.0,
 ) -> None:
     """Describe a dataset: DIR/report.html and DIR/report.json."""
-    from panoforge.cluster.stages import stats_stage
+    from panoforge.stages import stats_stage
 
     out.print(str(stats_stage(dataset, folder, core_hour, gpu_hour)))
 
@@ -126,7 +126,7 @@ def repair(
     deep: Annotated[bool, typer.Option("--deep", help="Decode every product, not only metadata and label maps.")] = False,
 ) -> None:
     """Rebuild a lost index or manifest, and move damaged samples to DATASET/quarantine with a list of scenes to re-render."""
-    from panoforge.cluster.stages import repair_stage
+    from panoforge.stages import repair_stage
 
     report = repair_stage(dataset, deep=deep)
     for part in report.damaged:

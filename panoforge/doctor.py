@@ -76,7 +76,7 @@ def _bpy_check() -> Check:
 
 
 def _infinigen_check() -> Check:
-    from panoforge.cluster.sources import antlandscape_installed
+    from panoforge.scene_sources import antlandscape_installed
 
     if find_spec("infinigen2") is None:
         return Check("infinigen", "limited", "not installed: no procedural scenes", "pip install 'panoforge[datagen]'")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from panoforge.cluster import doctor
+from panoforge import doctor
 
 
 @pytest.mark.ray

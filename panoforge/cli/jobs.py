@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from panoforge.core.cli.app import ConfigPath, Overrides, app, err
+from panoforge.cli.app import ConfigPath, Overrides, app, err
 
 
 @app.command()
