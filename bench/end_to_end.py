@@ -13,7 +13,17 @@ the micro model at 128²: it measures what is around the network, in about a min
 
 import numpy as np
 
-from bench.common import Outcome, Peer, arguments, finish, interleave, median, spread, use_one_thread, version
+from bench.common import (
+    Outcome,
+    Peer,
+    arguments,
+    finish,
+    interleave,
+    median,
+    spread,
+    use_one_thread,
+    version,
+)
 from bench.merge import CLAMP, peak_bytes
 from bench.merge import plain as plain_merge
 from bench.propagate import picture_of_caps, plain_official

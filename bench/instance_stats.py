@@ -11,7 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from bench.common import Outcome, Peer, arguments, finish, interleave, median, spread, use_one_thread, version
+from bench.common import (
+    Outcome,
+    Peer,
+    arguments,
+    finish,
+    interleave,
+    median,
+    spread,
+    use_one_thread,
+    version,
+)
 from bench.maps import room_labels
 from panoforge.core.geometry.sphere import row_area_sr
 from panoforge.core.sample.label_maps import InstanceStats, instance_stats

@@ -9,7 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from bench.common import Outcome, Peer, arguments, finish, interleave, median, spread, use_one_thread, version
+from bench.common import (
+    Outcome,
+    Peer,
+    arguments,
+    finish,
+    interleave,
+    median,
+    spread,
+    use_one_thread,
+    version,
+)
 from bench.maps import room_labels
 from panoforge.core.sample.array_codec import decode_array, encode_array
 from panoforge.core.sample.label_maps import encode_rles

@@ -19,7 +19,14 @@ from panoforge.core.sample.label_maps import dense_ids
 from panoforge.core.sample.metadata import InstanceLabel, Pose, SampleMeta, instance_table
 from panoforge.core.storage.staged import write_staged
 from panoforge.datagen.defects import exit_now
-from panoforge.datagen.rendering.render import Passes, RenderSettings, choose_device, configure, place_camera, render_passes
+from panoforge.datagen.rendering.render import (
+    Passes,
+    RenderSettings,
+    choose_device,
+    configure,
+    place_camera,
+    render_passes,
+)
 
 WIDTH = 512
 SOLIDS = 10

@@ -19,10 +19,26 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.common import Outcome, Peer, arguments, finish, interleave, median, spread, use_one_thread, version
+from bench.common import (
+    Outcome,
+    Peer,
+    arguments,
+    finish,
+    interleave,
+    median,
+    spread,
+    use_one_thread,
+    version,
+)
 from bench.maps import picture, room_labels
 from panoforge.core.sample.label_maps import instance_stats
-from panoforge.core.sample.metadata import InstanceLabel, Pose, SampleMeta, decode_product, instance_table
+from panoforge.core.sample.metadata import (
+    InstanceLabel,
+    Pose,
+    SampleMeta,
+    decode_product,
+    instance_table,
+)
 from panoforge.core.shards.order import Shuffle
 from panoforge.core.shards.read import Dataset
 from panoforge.core.shards.stream import Stream

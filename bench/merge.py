@@ -14,7 +14,17 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.common import Outcome, Peer, arguments, finish, interleave, median, spread, use_one_thread, version
+from bench.common import (
+    Outcome,
+    Peer,
+    arguments,
+    finish,
+    interleave,
+    median,
+    spread,
+    use_one_thread,
+    version,
+)
 
 CLAMP = 10.0
 LOGITS = 256

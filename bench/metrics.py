@@ -17,7 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from bench.common import Outcome, Peer, arguments, finish, interleave, median, spread, use_one_thread, version
+from bench.common import (
+    Outcome,
+    Peer,
+    arguments,
+    finish,
+    interleave,
+    median,
+    spread,
+    use_one_thread,
+    version,
+)
 from bench.maps import room_labels
 from panoforge.eval.scoring.metrics import iou, row_counts
 from panoforge.eval.scoring.metrics.boundary import boundary_f_scores

@@ -18,14 +18,28 @@ from typing import Any
 
 import numpy as np
 
-from bench.common import Outcome, Peer, arguments, finish, interleave, median, spread, use_one_thread, version
+from bench.common import (
+    Outcome,
+    Peer,
+    arguments,
+    finish,
+    interleave,
+    median,
+    spread,
+    use_one_thread,
+    version,
+)
 
 FRAMES = 24
 
 
 def picture_of_caps(rng: np.random.Generator, width: int, n_caps: int) -> tuple[np.ndarray, np.ndarray]:
     """(rgb, labels) of `n_caps` coloured caps on noise; a cap that another one hides is left out."""
-    from panoforge.core.geometry.sphere import angle_between, lonlat_to_direction, pixel_to_direction
+    from panoforge.core.geometry.sphere import (
+        angle_between,
+        lonlat_to_direction,
+        pixel_to_direction,
+    )
     from panoforge.core.sample.label_maps import dense_ids
 
     at = pixel_to_direction(np.arange(width)[None, :], np.arange(width // 2)[:, None], width, width // 2)

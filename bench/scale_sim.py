@@ -31,7 +31,13 @@ import numpy as np
 import psutil
 
 from bench.common import RESULTS, arguments, machine
-from panoforge.cluster.config import DATASET, LimitsConfig, PackingConfig, RayConfig, RenderJobConfig
+from panoforge.cluster.config import (
+    DATASET,
+    LimitsConfig,
+    PackingConfig,
+    RayConfig,
+    RenderJobConfig,
+)
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.render.driver import Driver
 from panoforge.cluster.render.executor import NoRecord
@@ -43,7 +49,15 @@ from panoforge.cluster.state.policy import Fault
 from panoforge.cluster.state.scene_states import Book, State
 from panoforge.cluster.status.status import read_status, save_job
 from panoforge.cluster.status.status_page import write_page
-from panoforge.core.sample.metadata import META_SUFFIX, InstanceLabel, Pose, SampleMeta, encode_meta, encode_product, instance_table
+from panoforge.core.sample.metadata import (
+    META_SUFFIX,
+    InstanceLabel,
+    Pose,
+    SampleMeta,
+    encode_meta,
+    encode_product,
+    instance_table,
+)
 from panoforge.core.shards.layout import read_manifest
 from panoforge.datagen.config import SceneJob, plan_scene
 

@@ -18,7 +18,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.common import Outcome, Peer, arguments, finish, interleave, median, use_one_thread, version
+from bench.common import (
+    Outcome,
+    Peer,
+    arguments,
+    finish,
+    interleave,
+    median,
+    use_one_thread,
+    version,
+)
 from panoforge.train.config import TrainConfig
 
 REPEATS = 5
@@ -171,7 +180,12 @@ def one_clip(config: TrainConfig):
     import torch
     from training.utils.data_utils import Frame, Object, VideoDatapoint
 
-    from panoforge.core.geometry.sphere import View, angle_between, lonlat_to_direction, pixel_to_direction
+    from panoforge.core.geometry.sphere import (
+        View,
+        angle_between,
+        lonlat_to_direction,
+        pixel_to_direction,
+    )
     from panoforge.core.geometry.views import sample_view, wrap_panorama
     from panoforge.core.sample.label_maps import dense_ids
     from panoforge.train.data.clips import collate, normalise

@@ -16,7 +16,17 @@ from functools import lru_cache, partial
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.common import Outcome, Peer, arguments, finish, interleave, median, spread, use_one_thread, version
+from bench.common import (
+    Outcome,
+    Peer,
+    arguments,
+    finish,
+    interleave,
+    median,
+    spread,
+    use_one_thread,
+    version,
+)
 from bench.maps import picture, room_labels
 from panoforge.core.geometry.scan import ScanSpec, random_yaw0_deg, scan_views
 from panoforge.core.geometry.sphere import View, lonlat_to_direction, view_rotation

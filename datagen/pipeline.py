@@ -27,7 +27,16 @@ from panoforge.datagen.quality import RejectedScene
 from panoforge.datagen.rendering import render
 from panoforge.datagen.sources.base import Scene, SceneFailed, make_scene
 from panoforge.datagen.surface import Surface, scene_surface
-from panoforge.datagen.worker import Panorama, Rejection, SceneRequest, SceneResult, Timer, cpu_seconds, peak_memory_mb, say
+from panoforge.datagen.worker import (
+    Panorama,
+    Rejection,
+    SceneRequest,
+    SceneResult,
+    Timer,
+    cpu_seconds,
+    peak_memory_mb,
+    say,
+)
 
 PROBE_WIDTH = 256
 CAMERA_STREAM = 0xCA3E7A

@@ -21,7 +21,12 @@ from panoforge.core.errors import DataError
 from panoforge.core.progress import Progress
 from panoforge.core.report.pictures import shrink_ids, shrink_rgb
 from panoforge.core.sample.metadata import InstanceMeta, encode_product
-from panoforge.core.storage.atomic import storage_errors, sweep_temporaries, write_bytes_atomic, write_folder_atomic
+from panoforge.core.storage.atomic import (
+    storage_errors,
+    sweep_temporaries,
+    write_bytes_atomic,
+    write_folder_atomic,
+)
 from panoforge.core.storage.runlog import hardware, versions
 from panoforge.eval.benchmarks import get_benchmark
 from panoforge.eval.config import EvalConfig
@@ -33,7 +38,12 @@ from panoforge.eval.scoring.metrics.sphere import row_weight_sr
 from panoforge.eval.scoring.results import ROWS_NAME, Role, Row, read_rows, rows_parquet
 from panoforge.eval.scoring.scores import group_scores, scores
 from panoforge.eval.segmentation.promptfile import PromptFile, panorama_entry, save_prompts
-from panoforge.eval.segmentation.prompts import InstancePrompt, click_instances, project_prompts, prompt_instances
+from panoforge.eval.segmentation.prompts import (
+    InstancePrompt,
+    click_instances,
+    project_prompts,
+    prompt_instances,
+)
 from panoforge.eval.segmentation.segment import Panorama, frame_inputs, segment
 from panoforge.eval.source import ScoredSample, Source, open_source
 from panoforge.eval.views.methods import Method, Plan, get_method

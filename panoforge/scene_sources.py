@@ -15,7 +15,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from panoforge.datagen.config import RenderConfig
-from panoforge.datagen.sources.settings import AnySource, BlendSource, Infinigen1Source, OutdoorSource
+from panoforge.datagen.sources.settings import (
+    AnySource,
+    BlendSource,
+    Infinigen1Source,
+    OutdoorSource,
+)
 
 _PROBE = """
 import json, os, bpy

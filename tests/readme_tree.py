@@ -1,4 +1,4 @@
-"""Write the README's layout from the modules' own first sentences: `python tests/readme_tree.py` (part of `make style`)."""
+"""Write the README's layout, the rooms and what each is for, from the packages' own first sentences: `python tests/readme_tree.py` (part of `make style`)."""
 
 import ast
 import re
@@ -12,7 +12,7 @@ FOLDERS = {
     "datagen": "scene → accepted panoramas; the only package that imports bpy and Infinigen",
     "train": "shards → fine-tuned SAM2",
     "eval": "prompts → scan → SAM2 → merged masks → scores",
-    "panoforge": "the public face: links to the stages, so that they install under one name",
+    "panoforge": "the public face: the command, what composes the stages, and links to them all",
     "cluster": "Ray: which scene runs where, what its end means, and how a run stands",
     "bench": "one file per benchmark, each against its peer in the same run; RESULTS.md keeps what was measured",
     "tests": "mirrors the packages; markers say what a test needs",
@@ -29,14 +29,10 @@ def phrase(path: Path) -> str:
 
 def lines(folder: Path, depth: int) -> list[str]:
     found = []
-    for path in sorted(folder.iterdir(), key=lambda path: (path.is_dir(), path.name)):
-        if path.name.startswith((".", "_")):
-            continue
-        if path.is_dir() and any(path.rglob("*.py")):
-            found += [entry(path.name + "/", phrase(path / "__init__.py") if (path / "__init__.py").stat().st_size else "", depth)]
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not path.is_symlink() and (path / "__init__.py").is_file():
+            found.append(entry(path.name + "/", phrase(path / "__init__.py"), depth))
             found += lines(path, depth + 1)
-        elif path.suffix == ".py":
-            found.append(entry(path.name, phrase(path), depth))
     return found
 
 

@@ -22,7 +22,12 @@ from typing import Any
 import torch
 
 from panoforge.core.errors import ConfigError, DataError
-from panoforge.core.storage.atomic import storage_errors, sweep_temporaries, write_atomic, write_bytes_atomic
+from panoforge.core.storage.atomic import (
+    storage_errors,
+    sweep_temporaries,
+    write_atomic,
+    write_bytes_atomic,
+)
 from panoforge.train.model.build import StateDict, file_sha256, parts_in
 
 FORMAT = "panoforge-train"

@@ -1,0 +1,1 @@
+"""Ray: sessions, tasks, packing and evaluation on it, metrics, jobs."""

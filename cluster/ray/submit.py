@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import BaseModel
 
+import panoforge
 from panoforge.cluster.config import VERBS, RayConfig, RenderJobConfig, SubmitConfig
 from panoforge.cluster.ray.session import ClusterError, ray_session
 from panoforge.core.config import config_from_overrides, load_config, top_level
@@ -48,12 +49,12 @@ class Job:
     def entrypoint(self) -> str:
         """A private Ray has this environment; on a cluster it is the Python that stands first there."""
         python = self.submit.python or (shlex.quote(sys.executable) if self.submit.address is None else "python")
-        return f"{python} -m panoforge.cli {self.verb} {JOB_YAML}"
+        return f"{python} -m panoforge {self.verb} {JOB_YAML}"
 
     def runtime_env(self, working_dir: Path) -> dict[str, Any]:
         """Ray's runtime environment of the job."""
         submit = self.submit
-        modules = [str(Path(__file__).parents[1])] if submit.send_code else []
+        modules = [str(Path(panoforge.__file__).parent)] if submit.send_code else []
         modules += [str(path.absolute()) for path in submit.py_modules]
         found: dict[str, Any] = {"working_dir": str(working_dir), "env_vars": dict(submit.env)}
         return found | ({"py_modules": modules} if modules else {}) | ({"pip": list(submit.pip)} if submit.pip else {})

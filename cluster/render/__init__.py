@@ -1,0 +1,1 @@
+"""A render run: its driver, its scenes' attempts, what is committed."""

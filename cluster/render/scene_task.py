@@ -16,7 +16,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from panoforge.cluster.process.process import Child, Limits, ProcessOutcome, run_watched, start_child, start_ticks
+from panoforge.cluster.process.process import (
+    Child,
+    Limits,
+    ProcessOutcome,
+    run_watched,
+    start_child,
+    start_ticks,
+)
 from panoforge.cluster.process.spare import Spares
 from panoforge.cluster.render.commit import Checked, check_output, commit
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id

@@ -12,7 +12,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panoforge.core.export.frames import Counts, Entry, Frame, Job, Part, join_counts, join_lists, masks_of
+from panoforge.core.export.frames import (
+    Counts,
+    Entry,
+    Frame,
+    Job,
+    Part,
+    join_counts,
+    join_lists,
+    masks_of,
+)
 from panoforge.core.export.jsonlists import json_lists
 from panoforge.core.sample.metadata import decode_product, encode_product
 

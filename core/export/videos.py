@@ -12,7 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from panoforge.core.export.frames import Counts, Entry, Frame, Job, Mask, Part, join_counts, join_lists, masks_of
+from panoforge.core.export.frames import (
+    Counts,
+    Entry,
+    Frame,
+    Job,
+    Mask,
+    Part,
+    join_counts,
+    join_lists,
+    masks_of,
+)
 from panoforge.core.export.images import coco_head
 from panoforge.core.export.jsonlists import json_lists
 from panoforge.core.report.pictures import id_colours

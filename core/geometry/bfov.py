@@ -14,7 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from panoforge.core.geometry.sphere import direction_to_lonlat, lonlat_to_direction, pixel_to_direction, row_area_sr
+from panoforge.core.geometry.sphere import (
+    direction_to_lonlat,
+    lonlat_to_direction,
+    pixel_to_direction,
+    row_area_sr,
+)
 
 ROUNDS = 3
 WIDEST_DEG = 85.0  # half angle beyond which a flat view is all stretch

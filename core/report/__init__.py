@@ -1,0 +1,1 @@
+"""Pages and pictures for people: self-contained HTML reports, the 360° viewer, charts' frame."""

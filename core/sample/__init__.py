@@ -1,0 +1,1 @@
+"""The sample format: products, metadata, the instance table, the array codec, label maps."""

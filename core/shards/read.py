@@ -19,7 +19,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError, UsageError, nearest
-from panoforge.core.sample.metadata import META_SUFFIX, PRODUCT_OF_SUFFIX, PRODUCTS, SampleMeta, decode_meta, decode_product
+from panoforge.core.sample.metadata import (
+    META_SUFFIX,
+    PRODUCT_OF_SUFFIX,
+    PRODUCTS,
+    SampleMeta,
+    decode_meta,
+    decode_product,
+)
 from panoforge.core.shards.layout import (
     SAMPLE_SCHEMA,
     SAMPLE_SCHEMA_1,

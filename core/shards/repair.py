@@ -23,7 +23,15 @@ from typing import Any
 import pyarrow as pa
 
 from panoforge.core.errors import DataError, UserError
-from panoforge.core.shards.build import DIGEST_DIGITS, INDEX, SHARDS, BuiltShard, describe, manifest_bytes, shard_name
+from panoforge.core.shards.build import (
+    DIGEST_DIGITS,
+    INDEX,
+    SHARDS,
+    BuiltShard,
+    describe,
+    manifest_bytes,
+    shard_name,
+)
 from panoforge.core.shards.layout import (
     INSTANCE_SCHEMA,
     MANIFEST_NAME,
@@ -35,7 +43,14 @@ from panoforge.core.shards.layout import (
     sample_row,
 )
 from panoforge.core.shards.read import read_index, read_instances, read_table
-from panoforge.core.shards.salvage import Damaged, Good, Salvage, salvage, scene_named, split_of_shard
+from panoforge.core.shards.salvage import (
+    Damaged,
+    Good,
+    Salvage,
+    salvage,
+    scene_named,
+    split_of_shard,
+)
 from panoforge.core.shards.tar import TRAILER
 from panoforge.core.storage.store import Location, Store
 

@@ -16,7 +16,14 @@ from panoforge.core.report.page import write_report as write_page
 from panoforge.core.shards.read import Dataset
 from panoforge.core.stats.model import Cost, DatasetStats, RunFacts, StageTime
 from panoforge.core.stats.page import build_report
-from panoforge.core.stats.pixels import PixelTotals, SampleView, Thumbnails, find_duplicates, look_at, pixel_statistics
+from panoforge.core.stats.pixels import (
+    PixelTotals,
+    SampleView,
+    Thumbnails,
+    find_duplicates,
+    look_at,
+    pixel_statistics,
+)
 from panoforge.core.stats.tables import index_statistics
 from panoforge.core.storage.atomic import write_bytes_atomic
 from panoforge.core.storage.runlog import read_run

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
 from panoforge.core.geometry.sphere import row_area_sr
-from panoforge.core.report.pictures import colour_ids, jpeg_uri, overlay_ids, png_uri, shrink_ids, shrink_rgb
+from panoforge.core.report.pictures import (
+    colour_ids,
+    jpeg_uri,
+    overlay_ids,
+    png_uri,
+    shrink_ids,
+    shrink_rgb,
+)
 from panoforge.core.report.viewer import Sphere, id_layer
 from panoforge.core.sample.array_codec import MAX_PIXELS
 from panoforge.core.sample.label_maps import label_runs

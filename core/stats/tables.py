@@ -12,7 +12,15 @@ import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from panoforge.core.shards.read import Dataset
-from panoforge.core.stats.model import Category, CoOccurrence, Distribution, Histogram, IndexStats, Split, Summary
+from panoforge.core.stats.model import (
+    Category,
+    CoOccurrence,
+    Distribution,
+    Histogram,
+    IndexStats,
+    Split,
+    Summary,
+)
 
 CO_OCCURRENCE_CATEGORIES = 14
 Ints = NDArray[np.int64]

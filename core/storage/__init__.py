@@ -1,0 +1,1 @@
+"""Durable writes, stores (a folder or a bucket), staged panoramas, the record of a run."""

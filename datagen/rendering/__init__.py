@@ -1,0 +1,1 @@
+"""One Cycles render of a panorama: settings, passes, the render itself."""

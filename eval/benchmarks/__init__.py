@@ -80,7 +80,16 @@ class Benchmark:
 
 def get_benchmark(name: str) -> Benchmark:
     """The benchmark called `name` (config validation has already refused unknown names)."""
-    from panoforge.eval.benchmarks import folder, hunyuanworld, leader360v, panovos, pavsod, stanford2d3d, structured3d, vots360
+    from panoforge.eval.benchmarks import (
+        folder,
+        hunyuanworld,
+        leader360v,
+        panovos,
+        pavsod,
+        stanford2d3d,
+        structured3d,
+        vots360,
+    )
 
     modules = (folder, hunyuanworld, leader360v, panovos, pavsod, stanford2d3d, structured3d, vots360)
     return {benchmark.name: benchmark for module in modules for benchmark in module.BENCHMARKS}[name]

@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from panoforge.core.errors import DataError
-from panoforge.core.foreign.files import MAX_IMAGE_BYTES, check_pixels, fill_runs, read_bytes, run_counts
+from panoforge.core.foreign.files import (
+    MAX_IMAGE_BYTES,
+    check_pixels,
+    fill_runs,
+    read_bytes,
+    run_counts,
+)
 from panoforge.core.sample.label_maps import dense_ids
 
 Labels = NDArray[np.uint16]

@@ -1,0 +1,1 @@
+"""One picture and its clicks: `pano segment` and `pano serve`."""

@@ -17,7 +17,14 @@ from sam2.sam2_video_predictor import SAM2VideoPredictor
 from panoforge.core.errors import ConfigError
 from panoforge.eval.config import EvalConfig
 from panoforge.train.config import PanoSam2Settings
-from panoforge.train.model.build import Weights, architecture, load_checkpoint, parts_in, read_checkpoint, state_dict_sha256
+from panoforge.train.model.build import (
+    Weights,
+    architecture,
+    load_checkpoint,
+    parts_in,
+    read_checkpoint,
+    state_dict_sha256,
+)
 from panoforge.train.model.panosam2.parts import PanoParts, add_parts
 
 

@@ -1,0 +1,1 @@
+"""What an evaluation shows: the HTML page, the table, published figures."""

@@ -1,0 +1,1 @@
+"""Video benchmarks: objects, boxes and tracks through frames, their scores and report."""

@@ -9,7 +9,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from panoforge.core.report.page import Banner, Bar, Details, Facts, Report, Section, Table, Tile, count, percent, write_report
+from panoforge.core.report.page import (
+    Banner,
+    Bar,
+    Details,
+    Facts,
+    Report,
+    Section,
+    Table,
+    Tile,
+    count,
+    percent,
+    write_report,
+)
 from panoforge.eval.reports.published import TABLES
 from panoforge.eval.videos.tracks import TRACKING
 

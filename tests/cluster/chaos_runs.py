@@ -9,12 +9,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from repository import ROOT
 
 from panoforge.cluster.config import LimitsConfig, RayConfig, RenderJobConfig
 from panoforge.cluster.state.ledger import Ledger
 from panoforge.core.storage.staged import list_staged, read_staged
 
-ROOT = Path(__file__).parents[2]
 LIMITS = LimitsConfig(scene_timeout_s=60, no_progress_s=30, min_free_gb=0)
 
 

@@ -13,7 +13,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from panoforge.datagen.worker import Panorama, Rejection, SceneRequest, SceneResult, read_request, write_result
+from panoforge.datagen.worker import (
+    Panorama,
+    Rejection,
+    SceneRequest,
+    SceneResult,
+    read_request,
+    write_result,
+)
 
 WIDTH = 64
 

@@ -5,7 +5,13 @@ from typing import Literal
 
 import pytest
 
-from panoforge.core.config import Config, config_from_overrides, config_sha256, config_yaml, load_config
+from panoforge.core.config import (
+    Config,
+    config_from_overrides,
+    config_sha256,
+    config_yaml,
+    load_config,
+)
 from panoforge.core.errors import ConfigError
 
 

@@ -20,7 +20,14 @@ from panoforge.core.errors import UserError
 from panoforge.core.sample.label_maps import dense_ids
 from panoforge.core.sample.metadata import InstanceLabel, Pose, SampleMeta, instance_table
 from panoforge.datagen import defects, extension, geometry, glass, materials, oracle
-from panoforge.datagen.cameras import candidates, choose_poses, free_places, greedy_coverage, matrix_rows, world_from_pano
+from panoforge.datagen.cameras import (
+    candidates,
+    choose_poses,
+    free_places,
+    greedy_coverage,
+    matrix_rows,
+    world_from_pano,
+)
 from panoforge.datagen.config import CameraSettings, QualitySettings, SceneJob
 from panoforge.datagen.instances import SceneInstances, upright_box
 from panoforge.datagen.quality import RejectedScene

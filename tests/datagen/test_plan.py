@@ -9,13 +9,27 @@ import numpy as np
 import pytest
 import yaml
 from pydantic import ValidationError
+from repository import ROOT
 
 from panoforge.datagen.categories import CATEGORIES_FILE, Categories, base_name, parse_categories
-from panoforge.datagen.config import CameraSettings, QualitySettings, RenderConfig, plan_scenes, source_of
+from panoforge.datagen.config import (
+    CameraSettings,
+    QualitySettings,
+    RenderConfig,
+    plan_scenes,
+    source_of,
+)
 from panoforge.datagen.poses import FixedPose, poses_of
 from panoforge.datagen.quality import Frame, RejectedScene, auto_exposure_ev, check_frame
 from panoforge.datagen.sources.base import MODULES
-from panoforge.datagen.worker import Panorama, Rejection, SceneRequest, SceneResult, read_request, write_result
+from panoforge.datagen.worker import (
+    Panorama,
+    Rejection,
+    SceneRequest,
+    SceneResult,
+    read_request,
+    write_result,
+)
 
 ROOMS = [{"source": "infinigen2.rooms", "rooms": ["kitchen", "bedroom"]}]
 
@@ -71,7 +85,7 @@ def test_request_and_result_survive_the_files_and_need_no_bpy(tmp_path):
     write_result(request.result, result)
     assert SceneResult.model_validate_json(request.result.read_bytes()) == result
     code = "import panoforge.datagen.worker, panoforge.datagen.config, panoforge.datagen.quality, panoforge.datagen.categories, sys; sys.exit('bpy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 def test_names_become_categories():

@@ -8,9 +8,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from blender_scenes_constants import BALL_DISTANCE, BALL_RADIUS, BALLS, HEIGHT, POSITION, ROOM_RADIUS, WIDTH
+from blender_scenes_constants import (
+    BALL_DISTANCE,
+    BALL_RADIUS,
+    BALLS,
+    HEIGHT,
+    POSITION,
+    ROOM_RADIUS,
+    WIDTH,
+)
+from repository import ROOT
 
-from panoforge.core.geometry.sphere import angle_between, direction_to_pixel, lonlat_to_direction, pixel_to_direction, row_area_sr
+from panoforge.core.geometry.sphere import (
+    angle_between,
+    direction_to_pixel,
+    lonlat_to_direction,
+    pixel_to_direction,
+    row_area_sr,
+)
 
 pytestmark = pytest.mark.render
 PIXEL_RAD = 2 * np.pi / WIDTH
@@ -21,7 +36,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of results of one run of blender_scenes.py."""
     out = tmp_path_factory.mktemp("scenes")
     script = Path(__file__).with_name("blender_scenes.py")
-    path = os.pathsep.join([str(script.parents[2]), str(script.parent)])
+    path = os.pathsep.join([str(ROOT), str(script.parent)])
     done = subprocess.run([sys.executable, str(script), str(out)], capture_output=True, text=True, timeout=280,
                           env={**os.environ, "PYTHONPATH": path})
     assert done.returncode == 0, done.stderr[-3000:]

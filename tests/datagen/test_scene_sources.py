@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from repository import ROOT
 
 pytestmark = [pytest.mark.render, pytest.mark.timeout(400)]
 
@@ -17,7 +18,7 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> dict:
     """What one run of blender_sources.py found."""
     out = tmp_path_factory.mktemp("sources")
     script = Path(__file__).with_name("blender_sources.py")
-    path = os.pathsep.join([str(script.parents[2]), str(script.parent)])
+    path = os.pathsep.join([str(ROOT), str(script.parent)])
     done = subprocess.run([sys.executable, str(script), str(out)], capture_output=True, text=True, timeout=380,
                           env={**os.environ, "PYTHONPATH": path})
     assert done.returncode == 0, done.stderr[-3000:]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from repository import ROOT
 from typer.testing import CliRunner
 
 from panoforge.cli.app import app
@@ -21,7 +22,6 @@ from panoforge.datagen.config import RenderConfig, plan_scenes
 from panoforge.datagen.worker import SceneRequest, SceneResult
 
 pytestmark = [pytest.mark.render, pytest.mark.timeout(400)]
-ROOT = Path(__file__).parents[2]
 MAKE_FILE = """
 import sys
 sys.path[:0] = sys.argv[2:4]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from repository import ROOT
 
 from panoforge.core.sample.metadata import decode_product, table_faults
 from panoforge.core.storage.staged import list_staged, read_staged
@@ -16,7 +17,6 @@ from panoforge.datagen.config import RenderConfig, plan_scenes
 from panoforge.datagen.worker import SceneRequest, SceneResult
 
 pytestmark = [pytest.mark.render, pytest.mark.timeout(600)]
-ROOT = Path(__file__).parents[2]
 
 
 ROOM = {"source": "infinigen2.rooms", "rooms": ["bathroom"]}

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 import synthetic
+from repository import ROOT
 
 from panoforge.cli import main
 from panoforge.core.shards.layout import read_manifest
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

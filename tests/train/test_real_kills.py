@@ -34,7 +34,7 @@ def config_file(folder: Path, dataset: Path, run: Path, **changes: object) -> Pa
 
 
 def pano_train(config: Path, *launcher: str) -> list[str]:
-    return [*(launcher or (sys.executable,)), "-m", "panoforge.cli", "train", str(config)]
+    return [*(launcher or (sys.executable,)), "-m", "panoforge", "train", str(config)]
 
 
 def environment() -> dict[str, str]:
@@ -151,7 +151,7 @@ def test_four_processes_keep_the_loss_curve(caps_dataset: Path, tmp_path: Path):
 
 
 def test_torchrun_is_a_launcher_too(caps_dataset: Path, tmp_path: Path):
-    """`torchrun --nproc-per-node=2 -m panoforge.cli train CONFIG`: the weights of one process, and a hung rank is named."""
+    """`torchrun --nproc-per-node=2 -m panoforge train CONFIG`: the weights of one process, and a hung rank is named."""
     one, two = tmp_path / "one", tmp_path / "two"
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     subprocess.run(pano_train(config_file(tmp_path, caps_dataset, one)), check=True, env=environment(), timeout=300)

@@ -19,7 +19,13 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from panoforge.core.parallel import prefetched
 from panoforge.core.shards.cache import ShardCache
-from panoforge.core.shards.order import ENDLESS, Shuffle, batch, batches_of_worker, positions_of_rank
+from panoforge.core.shards.order import (
+    ENDLESS,
+    Shuffle,
+    batch,
+    batches_of_worker,
+    positions_of_rank,
+)
 from panoforge.core.shards.read import Dataset
 from panoforge.core.shards.stream import Item, Line
 

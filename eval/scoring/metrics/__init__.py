@@ -7,6 +7,14 @@ A published toolkit and the right answer can differ, mostly at the seam. Where t
 gives what the toolkit prints, bugs included, so that numbers can stand beside published ones; `seam-aware` is right.
 """
 
-from panoforge.eval.scoring.metrics.region import RowCounts, best_overlaps, iou, jaccard, miou, miou_by_image, row_counts
+from panoforge.eval.scoring.metrics.region import (
+    RowCounts,
+    best_overlaps,
+    iou,
+    jaccard,
+    miou,
+    miou_by_image,
+    row_counts,
+)
 
 __all__ = ["RowCounts", "best_overlaps", "iou", "jaccard", "miou", "miou_by_image", "row_counts"]

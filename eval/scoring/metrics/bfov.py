@@ -15,7 +15,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from panoforge.eval.scoring.metrics.boundary import Mode
-from panoforge.eval.scoring.metrics.tracking import DEGREES, OVERLAPS, centre_angle_deg, scored_frames, shares
+from panoforge.eval.scoring.metrics.tracking import (
+    DEGREES,
+    OVERLAPS,
+    centre_angle_deg,
+    scored_frames,
+    shares,
+)
 
 Floats = NDArray[np.float64]
 

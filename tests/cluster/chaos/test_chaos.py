@@ -50,7 +50,7 @@ def test_drivers_come_and_go(chaos, tmp_path):
     chaos.plan({2: ["gate a"], 3: ["gate a"], 10: ["gate b"], 11: ["gate b"]})
     file = tmp_path / "job.yaml"
     file.write_text(chaos.job(12).model_dump_json())
-    command = [sys.executable, "-m", "panoforge.cli", "render", str(file)]
+    command = [sys.executable, "-m", "panoforge", "render", str(file)]
 
     first = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     wait_for(lambda: len(done(chaos)) >= 1)

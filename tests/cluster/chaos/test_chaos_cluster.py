@@ -123,7 +123,7 @@ def test_the_head_is_lost(chaos, tmp_path, what):
     file.write_text(chaos.job(20).model_dump_json())
 
     def command(address: str) -> list[str]:
-        return [sys.executable, "-m", "panoforge.cli", "render", str(file), f"ray.address={address}"]
+        return [sys.executable, "-m", "panoforge", "render", str(file), f"ray.address={address}"]
 
     head = {"num_cpus": 0, "object_store_memory": 80 << 20}
     with cluster_of(head, SMALL, SMALL) as (cluster, _):

@@ -111,7 +111,7 @@ def test_clocks_that_jump_at_every_look(chaos, tmp_path, clock):
     job = chaos.job(10, ray=RayConfig(cpus_per_scene=0.5))
     file = tmp_path / "job.yaml"
     file.write_text(job.model_copy(update={"limits": job.limits.model_copy(update={"no_progress_s": 20.0})}).model_dump_json())
-    driver = subprocess.Popen([sys.executable, "-m", "panoforge.cli", "render", str(file)], stderr=subprocess.PIPE, text=True)
+    driver = subprocess.Popen([sys.executable, "-m", "panoforge", "render", str(file)], stderr=subprocess.PIPE, text=True)
     wait_for(lambda: done(chaos))
     clock.turn_to(-278, 0, 1, 278)
     assert clock.seen() == {-278, 0, 1, 278} and driver.poll() is None
@@ -130,7 +130,7 @@ def test_clocks_that_leap_by_hours_while_drivers_come_and_go(chaos, tmp_path, cl
     chaos.plan({**{i: ["gate a"] for i in range(2, 6)}, **{i: ["gate b"] for i in range(6, 12)}, 13: ["gate c"]})
     file = tmp_path / "job.yaml"
     file.write_text(chaos.job(14).model_dump_json())
-    command = [sys.executable, "-m", "panoforge.cli", "render", str(file)]
+    command = [sys.executable, "-m", "panoforge", "render", str(file)]
     first = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     wait_for(lambda: done(chaos))
     for hours in (5, -7, 26):
@@ -163,7 +163,7 @@ def test_clocks_that_leap_by_hours_while_drivers_come_and_go(chaos, tmp_path, cl
 def test_sigterm_while_ray_starts_is_a_drain_with_a_message(chaos, tmp_path):
     file = tmp_path / "job.yaml"
     file.write_text(chaos.job(4).model_dump_json())
-    driver = subprocess.Popen([sys.executable, "-m", "panoforge.cli", "render", str(file)], stderr=subprocess.PIPE, text=True)
+    driver = subprocess.Popen([sys.executable, "-m", "panoforge", "render", str(file)], stderr=subprocess.PIPE, text=True)
     wait_for(lambda: (chaos.run / "ledger" / "lease").exists())  # taken just before Ray is started
     time.sleep(0.5)
     driver.terminate()

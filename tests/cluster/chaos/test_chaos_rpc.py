@@ -31,7 +31,7 @@ def render(chaos, tmp_path, monkeypatch, **switches: str) -> Counter:
     chaos.plan({3: ["segfault", "ok"], 5: ["reject"]})
     file = tmp_path / "job.yaml"
     file.write_text(chaos.job(SCENES).model_dump_json())
-    run = subprocess.Popen([sys.executable, "-m", "panoforge.cli", "render", str(file)], stderr=subprocess.PIPE, text=True)
+    run = subprocess.Popen([sys.executable, "-m", "panoforge", "render", str(file)], stderr=subprocess.PIPE, text=True)
     said = run.communicate(timeout=500)[1]
     assert run.returncode == 0 and "Traceback" not in said, said
     chaos.assert_exact(SCENES, rejected={5})

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from repository import ROOT
 
 from panoforge.cluster.process.process import Limits, ProcessOutcome, run_watched, start_child
 from panoforge.cluster.process.spare import Spares
@@ -27,7 +28,7 @@ def folder(tmp_path: Path, monkeypatch) -> Path:
     (tmp_path / "a_worker.py").write_text(WORKER)
     (tmp_path / "a_dependency.py").write_text("VALUE = 7\n")
     (tmp_path / "a_broken_worker.py").write_text("raise ValueError('not on this machine')\n")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
     return tmp_path
 
 

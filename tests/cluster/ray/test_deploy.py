@@ -7,8 +7,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from repository import ROOT
 
-DEPLOY = Path(__file__).parents[2] / "configs" / "cluster"
+DEPLOY = ROOT / "configs" / "cluster"
 
 # The part of the CRD ray.io/v1 (KubeRay 1.5) that panoforge uses; unknown keys are mistakes, as with kubectl's validation.
 CONTAINER = {

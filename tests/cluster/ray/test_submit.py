@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from chaos_runs import wait_for
+from repository import ROOT
 
 from panoforge.cluster.config import RayConfig, SubmitConfig
 from panoforge.cluster.ray import submit as submit_module
@@ -27,7 +28,7 @@ def config(tmp_path: Path, caps_dataset: Path) -> Path:
     path = tmp_path / "chain.yaml"
     path.write_text(yaml.safe_dump({
         "run": str(tmp_path / "run"),
-        "submit": {"cpus": 0.5, "python": sys.executable, "env": {"PYTHONPATH": str(Path(__file__).parents[2])}},
+        "submit": {"cpus": 0.5, "python": sys.executable, "env": {"PYTHONPATH": str(ROOT)}},
         "eval": {"dataset": str(caps_dataset), "methods": ["direct"], "predictor": "ground_truth", "scan": {"size_px": 64}},
     }))
     return path
@@ -37,8 +38,8 @@ def test_a_job_is_resolved_before_it_is_sent(config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     job = load_job("eval", config, ["run=elsewhere", "submit.gpus=1", "submit.send_code=true", "submit.pip=[zstandard]"])
     assert (job.submit.cpus, job.submit.gpus) == (0.5, 1.0) and job.config.run == Path("elsewhere")
-    assert job.entrypoint == f"{sys.executable} -m panoforge.cli eval job.yaml"
-    assert load_job("eval", config, ["submit.python=null", "submit.address=auto"]).entrypoint == "python -m panoforge.cli eval job.yaml"
+    assert job.entrypoint == f"{sys.executable} -m panoforge eval job.yaml"
+    assert load_job("eval", config, ["submit.python=null", "submit.address=auto"]).entrypoint == "python -m panoforge eval job.yaml"
     environment = job.runtime_env(tmp_path)
     assert environment["working_dir"] == str(tmp_path) and environment["pip"] == ["zstandard"]
     assert [Path(module).name for module in environment["py_modules"]] == ["pano", "datagen", "train", "eval", "cluster"]
@@ -69,7 +70,7 @@ def test_a_cluster_that_is_coming_up_is_waited_for(monkeypatch):
 
 def pano(*arguments: object, **change: str | None) -> subprocess.CompletedProcess:
     environment = {name: value for name, value in {**os.environ, **change}.items() if value is not None}
-    return subprocess.run([sys.executable, "-m", "panoforge.cli", *map(str, arguments)], capture_output=True, text=True, timeout=600,
+    return subprocess.run([sys.executable, "-m", "panoforge", *map(str, arguments)], capture_output=True, text=True, timeout=600,
                           check=False, env=environment)
 
 
@@ -127,7 +128,7 @@ def test_a_room_is_rendered_trained_on_and_scored_by_jobs(address, tmp_path):
     chain, run, small = tmp_path / "chain.yaml", tmp_path / "run", {"size": "micro", "image_size": 128}
     chain.write_text(yaml.safe_dump({
         "run": str(run),
-        "submit": {"cpus": 0.5, "python": sys.executable, "env": {"PYTHONPATH": str(Path(__file__).parents[2])}},
+        "submit": {"cpus": 0.5, "python": sys.executable, "env": {"PYTHONPATH": str(ROOT)}},
         "render": {"sources": [{"source": "infinigen2.rooms", "rooms": ["bathroom"]}], "scenes": 1, "cameras_per_scene": 2,
                    "width": 256, "height": 128, "samples": 1, "denoise": False, "camera": {"choose": "random"},
                    "packing": {"while_rendering": True, "splits": {"train": 1.0}}},

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panoforge.core.geometry.scan import ScanSpec, random_yaw0_deg, scan_grid, scan_order, scan_views
+from panoforge.core.geometry.scan import (
+    ScanSpec,
+    random_yaw0_deg,
+    scan_grid,
+    scan_order,
+    scan_views,
+)
 from panoforge.core.geometry.sphere import (
     angle_between,
     direction_to_view_pixel,

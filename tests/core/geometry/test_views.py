@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panoforge.core.geometry.sphere import View, direction_to_pixel, pixel_to_direction, view_pixel_to_direction, wrap_pixel
+from panoforge.core.geometry.sphere import (
+    View,
+    direction_to_pixel,
+    pixel_to_direction,
+    view_pixel_to_direction,
+    wrap_pixel,
+)
 from panoforge.core.geometry.views import prefilter_rows, sample_view, wrap_panorama
 
 W, H = 128, 64

@@ -12,7 +12,17 @@ import numpy as np
 import pytest
 from devtools import Tab, difference, open_tab
 
-from panoforge.core.report.page import Details, Gallery, Item, Picture, Report, Section, render_report, viewer, write_report
+from panoforge.core.report.page import (
+    Details,
+    Gallery,
+    Item,
+    Picture,
+    Report,
+    Section,
+    render_report,
+    viewer,
+    write_report,
+)
 from panoforge.core.report.pictures import id_colours, png_uri
 from panoforge.core.report.viewer import Point, PointLayer, Sphere, ids_uri, scene_json
 

@@ -8,7 +8,13 @@ from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco_mask
 
 from panoforge.core.geometry.sphere import row_area_sr
-from panoforge.core.sample.label_maps import decode_rle, dense_ids, encode_rles, instance_stats, label_runs
+from panoforge.core.sample.label_maps import (
+    decode_rle,
+    dense_ids,
+    encode_rles,
+    instance_stats,
+    label_runs,
+)
 
 MAPS = hnp.arrays(np.uint16, st.tuples(st.integers(1, 12), st.integers(1, 14)), elements=st.sampled_from([0, 0, 0, 1, 2, 7, 65535]))
 LINES = hnp.arrays(np.uint16, st.tuples(st.just(1), st.integers(1, 24)), elements=st.sampled_from([0, 0, 0, 0, 1]))

@@ -18,7 +18,14 @@ import synthetic
 from panoforge.core.errors import DataError
 from panoforge.core.sample.metadata import META_SUFFIX
 from panoforge.core.shards.build import BuiltShard, commit, shard_name
-from panoforge.core.shards.layout import INSTANCE_SCHEMA, SAMPLE_SCHEMA, ShardEntry, instance_rows, read_manifest, sample_row
+from panoforge.core.shards.layout import (
+    INSTANCE_SCHEMA,
+    SAMPLE_SCHEMA,
+    ShardEntry,
+    instance_rows,
+    read_manifest,
+    sample_row,
+)
 from panoforge.core.shards.read import Dataset
 from panoforge.core.shards.tar import BLOCK, TRAILER, Member, header, padded
 from panoforge.core.shards.verify import Fault, verify

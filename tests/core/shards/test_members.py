@@ -13,7 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from panoforge.core.errors import DataError, UsageError
-from panoforge.core.shards.layout import INSTANCE_SCHEMA, INSTANCE_SCHEMA_2, SAMPLE_SCHEMA, SAMPLE_SCHEMA_1, read_manifest
+from panoforge.core.shards.layout import (
+    INSTANCE_SCHEMA,
+    INSTANCE_SCHEMA_2,
+    SAMPLE_SCHEMA,
+    SAMPLE_SCHEMA_1,
+    read_manifest,
+)
 from panoforge.core.shards.query import find
 from panoforge.core.shards.read import Dataset, read_members
 from panoforge.core.shards.repair import repair

@@ -15,7 +15,12 @@ from panoforge.core.errors import DataError, UsageError
 from panoforge.core.geometry.sphere import direction_to_lonlat
 from panoforge.core.sample.metadata import encode_product
 from panoforge.eval.config import EvalConfig
-from panoforge.eval.interactive.segment_image import decode_panorama, load_predictor, read_labels, segment_image
+from panoforge.eval.interactive.segment_image import (
+    decode_panorama,
+    load_predictor,
+    read_labels,
+    segment_image,
+)
 from panoforge.eval.interactive.segmenter import KeptFeatures, Segmenter, SphereClick, parse_click
 from panoforge.eval.predictors import ObjectPrompt
 from panoforge.eval.predictors.batched_sam2 import BatchedSam2

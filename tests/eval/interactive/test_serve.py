@@ -217,7 +217,7 @@ def test_a_port_in_use_is_said(server: PanoServer, picture: tuple[Path, np.ndarr
 def test_the_command_serves_until_it_is_stopped(picture: tuple[Path, np.ndarray], tmp_path: Path) -> None:
     (tmp_path / "ids.png").write_bytes(encode_product("instance.png", picture[1]))
     process = subprocess.Popen(
-        [sys.executable, "-m", "panoforge.cli", "serve", "--image", picture[0], "--predictor", "truth", "--labels", tmp_path / "ids.png",
+        [sys.executable, "-m", "panoforge", "serve", "--image", picture[0], "--predictor", "truth", "--labels", tmp_path / "ids.png",
          "--port", "0", *SCAN], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a job in the background of a shell ignores SIGINT
     try:

@@ -8,8 +8,19 @@ import pytest
 from scipy import integrate
 
 from panoforge.eval.scoring.metrics import jaccard
-from panoforge.eval.scoring.metrics.boundary import Mode, boundary_f, boundary_f_scores, j_and_f, tolerance_px
-from panoforge.eval.scoring.metrics.sphere import SphereMode, boundary_f_sphere, jaccard_sphere, row_weight_sr
+from panoforge.eval.scoring.metrics.boundary import (
+    Mode,
+    boundary_f,
+    boundary_f_scores,
+    j_and_f,
+    tolerance_px,
+)
+from panoforge.eval.scoring.metrics.sphere import (
+    SphereMode,
+    boundary_f_sphere,
+    jaccard_sphere,
+    row_weight_sr,
+)
 from panoforge.eval.views.merge import Masks
 
 Pixel = tuple[int, int]

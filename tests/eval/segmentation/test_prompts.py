@@ -8,7 +8,11 @@ import pytest
 import synthetic
 
 from panoforge.core.errors import DataError
-from panoforge.core.geometry.sphere import angle_between, pixel_to_direction, view_pixel_to_direction
+from panoforge.core.geometry.sphere import (
+    angle_between,
+    pixel_to_direction,
+    view_pixel_to_direction,
+)
 from panoforge.core.sample.label_maps import decode_rle, instance_stats
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.segmentation.promptfile import PromptFile, panorama_entry, save_prompts

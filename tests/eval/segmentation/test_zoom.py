@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from panoforge.core.geometry.bfov import Bfov, around, fit_bfov
-from panoforge.core.geometry.sphere import View, angle_between, direction_to_pixel, lonlat_to_direction, pixel_to_direction
+from panoforge.core.geometry.sphere import (
+    View,
+    angle_between,
+    direction_to_pixel,
+    lonlat_to_direction,
+    pixel_to_direction,
+)
 from panoforge.eval.config import EvalConfig, ZoomConfig
 from panoforge.eval.predictors import FrameInput, ObjectPrompt
 from panoforge.eval.predictors.truth import GroundTruth

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from train_small import small_config
 
-from panoforge.train.data.plan import clip_plan, epoch_order, noise_seed, positions_of_rank, prompt_rng
+from panoforge.train.data.plan import (
+    clip_plan,
+    epoch_order,
+    noise_seed,
+    positions_of_rank,
+    prompt_rng,
+)
 
 WIDTHS = [256, 256, 512, 256, 512]
 

@@ -14,7 +14,14 @@ from panoforge.train.data.clips import build_clip
 from panoforge.train.data.loader import ClipSource
 from panoforge.train.data.plan import clip_plan
 from panoforge.train.data.sources.draw import square_affine, warp_square
-from panoforge.train.data.warp import affine_matrix, look, pixel_solid_angles, tilt_matrix, unwarp_places, warp_places
+from panoforge.train.data.warp import (
+    affine_matrix,
+    look,
+    pixel_solid_angles,
+    tilt_matrix,
+    unwarp_places,
+    warp_places,
+)
 
 WARPED = {"tilt_jitter_deg": 20.0, "affine_deg": 25.0, "shear_deg": 20.0, "flip": 0, "colour_jitter": 0, "grayscale": 0}
 

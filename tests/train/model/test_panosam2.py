@@ -13,11 +13,20 @@ from panoforge.core.errors import DataError
 from panoforge.core.geometry.sphere import angle_between, lonlat_to_direction, pixel_to_direction
 from panoforge.train.config import DistortionSettings, PanoSam2Settings, TrainConfig
 from panoforge.train.data.plan import prompt_rng
-from panoforge.train.losses.distortion_loss import DistortionLoss, bounding_fov, pixel_weights, region_weights
+from panoforge.train.losses.distortion_loss import (
+    DistortionLoss,
+    bounding_fov,
+    pixel_weights,
+    region_weights,
+)
 from panoforge.train.losses.sam2_loss import ScanLoss, build_loss
 from panoforge.train.model.build import build_model, parts_in
 from panoforge.train.model.panosam2.decoder import MaskFusion, PanoConsistency, SeamConv2d
-from panoforge.train.model.panosam2.memory import LongShortMemory, sample_by_occlusion, sample_frames
+from panoforge.train.model.panosam2.memory import (
+    LongShortMemory,
+    sample_by_occlusion,
+    sample_frames,
+)
 from panoforge.train.model.scan_sam2 import ScanSAM2
 
 BOTH = {"decoder": True, "memory": True}

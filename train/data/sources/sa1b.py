@@ -14,8 +14,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from panoforge.core.errors import DataError
-from panoforge.core.foreign.files import fill_runs, found_in, read_image, read_json, run_area, run_counts
-from panoforge.train.data.sources.draw import Draw, Listed, choose, listing_sha256, make_clip, nothing_to_prompt
+from panoforge.core.foreign.files import (
+    fill_runs,
+    found_in,
+    read_image,
+    read_json,
+    run_area,
+    run_counts,
+)
+from panoforge.train.data.sources.draw import (
+    Draw,
+    Listed,
+    choose,
+    listing_sha256,
+    make_clip,
+    nothing_to_prompt,
+)
 
 if TYPE_CHECKING:
     from training.utils.data_utils import VideoDatapoint

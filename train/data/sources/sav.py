@@ -18,8 +18,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
-from panoforge.core.foreign.files import MAX_PIXELS, fill_runs, found_in, read_image, read_json, run_area, run_counts
-from panoforge.train.data.sources.draw import Draw, Listed, choose, listing_sha256, make_clip, walk_with_objects
+from panoforge.core.foreign.files import (
+    MAX_PIXELS,
+    fill_runs,
+    found_in,
+    read_image,
+    read_json,
+    run_area,
+    run_counts,
+)
+from panoforge.train.data.sources.draw import (
+    Draw,
+    Listed,
+    choose,
+    listing_sha256,
+    make_clip,
+    walk_with_objects,
+)
 
 if TYPE_CHECKING:
     from training.utils.data_utils import VideoDatapoint

@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import found_in, read_image, read_labels
-from panoforge.train.data.sources.draw import Draw, Listed, choose, listing_sha256, make_clip, walk_with_objects
+from panoforge.train.data.sources.draw import (
+    Draw,
+    Listed,
+    choose,
+    listing_sha256,
+    make_clip,
+    walk_with_objects,
+)
 
 if TYPE_CHECKING:
     from training.utils.data_utils import VideoDatapoint
