@@ -1,14 +1,16 @@
-"""What a perfect model would score: ground truth through the scan, at its own resolution and at SAM2's 256² logits, with and
-without a second look.
+"""What a perfect model would score: ground truth through the scan, at its own resolution and at
+SAM2's 256² logits, with and without a second look.
 
     python -m bench.ceiling [--quick] [--dataset DIR --panoramas N | --staged DIR …] [--record]
 
-The work: real rendered label maps (bench/data's furnished room at 4096×2048; or N panoramas of a dataset; or staged panoramas, also
-of older versions, of which only instance.zst is read), instances of at least 64 pixels, the 24 views of SAP's scan at 1024². Four
-lines: masks as they are (what geometry alone costs), masks averaged down to 256² logits (what SAM2's resolution costs), and both
-again with `scan_zoom`. Printed by size, and what is lost by cause, which is measured instance by instance and not guessed: the
-median width of the thinner half of it, in panorama pixels and in logits of the scan, and in how many pieces it is. `--quick` is
-the room at 2048×1024 through views of 512² and logits of 128²: the same pixels per logit. No race, so "ok" instead of a ratio.
+The work: real rendered label maps (bench/data's furnished room at 4096×2048; or N panoramas of a
+dataset; or staged panoramas, also of older versions, of which only instance.zst is read), instances
+of at least 64 pixels, the 24 views of SAP's scan at 1024². Four lines: masks as they are (what
+geometry alone costs), masks averaged down to 256² logits (what SAM2's resolution costs), and both
+again with `scan_zoom`. Printed by size, and what is lost by cause, which is measured instance by
+instance and not guessed: the median width of the thinner half of it, in panorama pixels and in
+logits of the scan, and in how many pieces it is. `--quick` is the room at 2048×1024 through views
+of 512² and logits of 128²: the same pixels per logit. No race, so "ok" instead of a ratio.
 """
 
 import json
@@ -34,8 +36,15 @@ CAUSES = ("no wider than a pixel", "thinner than a logit", "in pieces", "outline
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--dataset", type=Path, help="score panoramas of this dataset instead of the room")
-    parser.add_argument("--staged", type=Path, nargs="+", help="score these staged panoramas (folders with instance.zst)")
+    parser.add_argument(
+        "--dataset", type=Path, help="score panoramas of this dataset instead of the room"
+    )
+    parser.add_argument(
+        "--staged",
+        type=Path,
+        nargs="+",
+        help="score these staged panoramas (folders with instance.zst)",
+    )
     parser.add_argument("--panoramas", type=int, default=1, help="how many of the dataset")
     args = parser.parse_args()
     use_one_thread()
@@ -49,25 +58,57 @@ def main() -> None:
     for name, labels in panoramas(args):
         names.append(name)
         facts.append(instance_facts(labels))
-        shapes.append([shape_of(crop.mask) for crop in crop_instances(labels, facts[-1][:, 0].astype(int).tolist(), wrap=True)])
+        shapes.append(
+            [
+                shape_of(crop.mask)
+                for crop in crop_instances(labels, facts[-1][:, 0].astype(int).tolist(), wrap=True)
+            ]
+        )
         for (method, masks), values in score(labels, args.quick).items():
             scores.setdefault((method, masks), []).append(values)
-        logit_px = labels.shape[1] / 4 / (256 // (2 if args.quick else 1))  # panorama pixels to a logit of a 90° view, about
-        worst(name, facts[-1], shapes[-1], {key: values[-1] for key, values in scores.items()}, logit_px)
+        logit_px = (
+            labels.shape[1] / 4 / (256 // (2 if args.quick else 1))
+        )  # panorama pixels to a logit of a 90° view, about
+        worst(
+            name,
+            facts[-1],
+            shapes[-1],
+            {key: values[-1] for key, values in scores.items()},
+            logit_px,
+        )
     all_facts = np.concatenate(facts)
     table = {key: np.concatenate(values) for key, values in scores.items()}
-    lines = [*by_size(table, all_facts), "", *by_cause(table, [shape.cause(logit_px) for some in shapes for shape in some])]
+    lines = [
+        *by_size(table, all_facts),
+        "",
+        *by_cause(table, [shape.cause(logit_px) for some in shapes for shape in some]),
+    ]
     print("\n".join(lines))
     found = {key: float(values.mean()) for key, values in table.items()}
     ok = all(found[key] >= target for key, target in TARGETS.items())
     if args.record:
-        figures = ", ".join(f"{method} {masks} {value:.4f}" for (method, masks), value in found.items())
+        figures = ", ".join(
+            f"{method} {masks} {value:.4f}" for (method, masks), value in found.items()
+        )
         with open(RESULTS, "a") as file:
-            file.write(f"| {time.strftime('%Y-%m-%d')} | ceiling, {', '.join(names)} | {figures} | | | | | | "
-                       f"{'yes' if ok else '**no**'} | {machine()} |\n")
-    print(json.dumps({"bench": "ceiling", "ok": ok, "miou": {f"{a}, {b}": round(v, 4) for (a, b), v in found.items()},
-                      "targets": {f"{a}, {b}": v for (a, b), v in TARGETS.items()}, "instances": len(all_facts),
-                      "panoramas": len(facts), "quick": args.quick, "machine": machine()}))
+            file.write(
+                f"| {time.strftime('%Y-%m-%d')} | ceiling, {', '.join(names)} | {figures} | | | | |"
+                f" | {'yes' if ok else '**no**'} | {machine()} |\n"
+            )
+    print(
+        json.dumps(
+            {
+                "bench": "ceiling",
+                "ok": ok,
+                "miou": {f"{a}, {b}": round(v, 4) for (a, b), v in found.items()},
+                "targets": {f"{a}, {b}": v for (a, b), v in TARGETS.items()},
+                "instances": len(all_facts),
+                "panoramas": len(facts),
+                "quick": args.quick,
+                "machine": machine(),
+            }
+        )
+    )
 
 
 def panoramas(args) -> Iterator[tuple[str, NDArray[np.uint16]]]:
@@ -91,7 +132,9 @@ def instance_facts(labels: NDArray[np.uint16]) -> NDArray[np.float64]:
 
     stats = instance_stats(labels)
     kept = stats.pixels >= MIN_PIXELS
-    return np.stack([stats.ids, stats.pixels, stats.area_sr, stats.seam | stats.pole], axis=1)[kept].astype(np.float64)
+    return np.stack([stats.ids, stats.pixels, stats.area_sr, stats.seam | stats.pole], axis=1)[
+        kept
+    ].astype(np.float64)
 
 
 def score(labels: NDArray[np.uint16], quick: bool) -> dict[tuple[str, str], NDArray[np.float64]]:
@@ -117,20 +160,30 @@ def score(labels: NDArray[np.uint16], quick: bool) -> dict[tuple[str, str], NDAr
     return found
 
 
-def by_size(table: dict[tuple[str, str], NDArray[np.float64]], facts: NDArray[np.float64]) -> list[str]:
+def by_size(
+    table: dict[tuple[str, str], NDArray[np.float64]], facts: NDArray[np.float64]
+) -> list[str]:
     """The table: mIoU of all, by size, of those on the seam or over a pole."""
     from panoforge.eval.scoring.scores import LARGE_SR, SMALL_SR
 
     area, crossing = facts[:, 2], facts[:, 3] > 0
     tiny = SMALL_SR / 4
     groups = {
-        "all": np.ones(len(facts), bool), "tiny (< 16²)": area < tiny, "small (< 32²)": (area >= tiny) & (area < SMALL_SR),
-        "medium": (area >= SMALL_SR) & (area < LARGE_SR), "large (> 96²)": area >= LARGE_SR, "seam or pole": crossing,
+        "all": np.ones(len(facts), bool),
+        "tiny (< 16²)": area < tiny,
+        "small (< 32²)": (area >= tiny) & (area < SMALL_SR),
+        "medium": (area >= SMALL_SR) & (area < LARGE_SR),
+        "large (> 96²)": area >= LARGE_SR,
+        "seam or pole": crossing,
         "of 500 pixels and more": facts[:, 1] >= 500,
     }
     groups = {name: kept for name, kept in groups.items() if kept.any()}
-    rows = ["| ground truth through | " + " | ".join(f"{name}, {kept.sum()}" for name, kept in groups.items()) + " |",
-            "|---|" + "---|" * len(groups)]
+    rows = [
+        "| ground truth through | "
+        + " | ".join(f"{name}, {kept.sum()}" for name, kept in groups.items())
+        + " |",
+        "|---|" + "---|" * len(groups),
+    ]
     for (method, masks), values in table.items():
         cells = [f"{100 * values[kept].mean():.2f}" for kept in groups.values()]
         rows.append(f"| {method}, masks {masks} | " + " | ".join(cells) + " |")
@@ -146,7 +199,17 @@ class Shape:
 
     def cause(self, logit_px: float) -> str:
         """What it loses by, of CAUSES."""
-        return CAUSES[0 if self.thin_px <= 1 else 1 if self.thin_px < logit_px else 2 if self.pieces > 3 else 3]
+        return CAUSES[
+            (
+                0
+                if self.thin_px <= 1
+                else 1
+                if self.thin_px < logit_px
+                else 2
+                if self.pieces > 3
+                else 3
+            )
+        ]
 
 
 def shape_of(mask: NDArray[np.bool_]) -> Shape:
@@ -159,25 +222,41 @@ def shape_of(mask: NDArray[np.bool_]) -> Shape:
 def by_cause(table: dict[tuple[str, str], NDArray[np.float64]], causes: list[str]) -> list[str]:
     """The second table: how much mIoU each kind of instance costs, in points."""
     kind = np.array(causes)
-    rows = ["| mIoU lost, points | " + " | ".join(f"{cause}, {(kind == cause).sum()}" for cause in CAUSES) + " |",
-            "|---|" + "---|" * len(CAUSES)]
+    rows = [
+        "| mIoU lost, points | "
+        + " | ".join(f"{cause}, {(kind == cause).sum()}" for cause in CAUSES)
+        + " |",
+        "|---|" + "---|" * len(CAUSES),
+    ]
     for (method, masks), values in table.items():
         lost = [100 * (1 - values[kind == cause]).sum() / len(values) for cause in CAUSES]
-        rows.append(f"| {method}, masks {masks} | " + " | ".join(f"{points:.2f}" for points in lost) + " |")
+        rows.append(
+            f"| {method}, masks {masks} | " + " | ".join(f"{points:.2f}" for points in lost) + " |"
+        )
     return rows
 
 
 def worst(
-    name: str, facts: NDArray[np.float64], shapes: list[Shape], scores: dict[tuple[str, str], NDArray[np.float64]], logit_px: float
+    name: str,
+    facts: NDArray[np.float64],
+    shapes: list[Shape],
+    scores: dict[tuple[str, str], NDArray[np.float64]],
+    logit_px: float,
 ) -> None:
     """The instances that lose most with the second look, of both kinds of mask."""
     for masks in ("as they are", "logits"):
         best, scan = scores["scan_zoom", masks], scores["scan", masks]
-        print(f"{name}, masks {masks}: {len(best)} instances lose {(1 - best).sum():.2f} in all with the look")
+        print(
+            f"{name}, masks {masks}: {len(best)} instances lose {(1 - best).sum():.2f} in all with"
+            " the look"
+        )
         for k in np.argsort(best)[:WORST]:
             shape = shapes[k]
-            print(f"  id {int(facts[k, 0])}: {best[k]:.3f} ({scan[k]:.3f} without the look), {int(facts[k, 1])} pixels, "
-                  f"{shape.thin_px:.1f} pixels thin, {shape.pieces} pieces: {shape.cause(logit_px)}")
+            print(
+                f"  id {int(facts[k, 0])}: {best[k]:.3f} ({scan[k]:.3f} without the look),"
+                f" {int(facts[k, 1])} pixels, {shape.thin_px:.1f} pixels thin, {shape.pieces}"
+                f" pieces: {shape.cause(logit_px)}"
+            )
 
 
 if __name__ == "__main__":

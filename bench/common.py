@@ -1,14 +1,17 @@
 """What all benchmarks share: interleaved timing, the JSON line, the table of results.
 
-A benchmark builds its work, asserts that ours and every peer's result are right, then calls `interleave` and `finish`:
+A benchmark builds its work, asserts that ours and every peer's result are right, then calls
+`interleave` and `finish`:
 
     seconds = interleave({"ours": ours, "py360convert": peer}, repeats=7)
-    finish(Outcome("view_sampling", unit="ms", n=24, ours=…, peers=(Peer("py360convert 1.0.4", …, target=8),)), args)
+    finish(Outcome("view_sampling", unit="ms", n=24, ours=…, peers=(Peer("py360convert 1.0.4", …,
+    target=8),)), args)
 
-Runs are interleaved A/B/A/B and medians are compared. One thread everywhere, and CPU seconds of this process are counted:
-on an idle machine they are the wall's, on a busy one a neighbour's time slices are left out. The last line printed is JSON
-with the fields that DESIGN.md lists, ratio > 1 meaning ours is better; peers after the first are under "also". `--record`
-appends to bench/RESULTS.md, misses included.
+Runs are interleaved A/B/A/B and medians are compared. One thread everywhere, and CPU seconds of
+this process are counted: on an idle machine they are the wall's, on a busy one a neighbour's time
+slices are left out. The last line printed is JSON with the fields that DESIGN.md lists, ratio > 1
+meaning ours is better; peers after the first are under "also". `--record` appends to
+bench/RESULTS.md, misses included.
 """
 
 import argparse
@@ -30,8 +33,9 @@ ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 @dataclass(frozen=True)
 class Peer:
-    """A peer on the same work: its figure, where smaller is better, and ours where it is not the outcome's (`unit` says what
-    it is then)."""
+    """A peer on the same work: its figure, where smaller is better, and ours where it is not the
+    outcome's (`unit` says what it is then).
+    """
 
     name: str
     value: float
@@ -42,7 +46,9 @@ class Peer:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a benchmark found; figures are such that smaller is better. `facts` go into the JSON line as they are."""
+    """What a benchmark found; figures are such that smaller is better. `facts` go into the JSON
+    line as they are.
+    """
 
     bench: str
     ours: float
@@ -56,7 +62,9 @@ def arguments(doc: str | None) -> argparse.ArgumentParser:
     """The command line that every benchmark has."""
     parser = argparse.ArgumentParser(description=(doc or "").strip().split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="the smallest honest size")
-    parser.add_argument("--record", action="store_true", help="append the result to bench/RESULTS.md")
+    parser.add_argument(
+        "--record", action="store_true", help="append the result to bench/RESULTS.md"
+    )
     return parser
 
 
@@ -69,9 +77,13 @@ def use_one_thread() -> None:
     cv2.setNumThreads(1)
 
 
-def interleave(work: Mapping[str, Callable[[], object]], repeats: int = 5) -> dict[str, list[float]]:
-    """CPU seconds of each piece of work, `repeats` times in turn, after one warm-up round. As in `timeit` the garbage collector
-    rests meanwhile: a collection before each piece would empty the caches, which costs what takes milliseconds most."""
+def interleave(
+    work: Mapping[str, Callable[[], object]], repeats: int = 5
+) -> dict[str, list[float]]:
+    """CPU seconds of each piece of work, `repeats` times in turn, after one warm-up round. As in
+    `timeit` the garbage collector rests meanwhile: a collection before each piece would empty the
+    caches, which costs what takes milliseconds most.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in work}
     for function in work.values():
         function()
@@ -107,7 +119,10 @@ def machine() -> str:
     from panoforge.core.storage.runlog import hardware
 
     found = hardware()
-    return f"{found['processor']}, {found['cores']} cores, {found['memory_gb']} GB, Python {platform.python_version()}"
+    return (
+        f"{found['processor']}, {found['cores']} cores, {found['memory_gb']} GB, Python"
+        f" {platform.python_version()}"
+    )
 
 
 def finish(outcome: Outcome, args: argparse.Namespace) -> None:
@@ -115,9 +130,19 @@ def finish(outcome: Outcome, args: argparse.Namespace) -> None:
     entries = [_entry(outcome, peer) for peer in outcome.peers]
     for peer, entry in zip(outcome.peers, entries, strict=True):
         met = "met" if entry["ratio"] >= peer.target else "MISSED"
-        print(f"{outcome.bench}: {entry['ratio']:.1f} × {peer.name} (target {peer.target:g} ×: {met})")
-    line = {"bench": outcome.bench, **entries[0], "unit": outcome.unit, "n": outcome.n, "machine": machine(),
-            "quick": args.quick, **outcome.facts, "also": entries[1:]}
+        print(
+            f"{outcome.bench}: {entry['ratio']:.1f} × {peer.name} (target {peer.target:g} ×: {met})"
+        )
+    line = {
+        "bench": outcome.bench,
+        **entries[0],
+        "unit": outcome.unit,
+        "n": outcome.n,
+        "machine": machine(),
+        "quick": args.quick,
+        **outcome.facts,
+        "also": entries[1:],
+    }
     if args.record:
         _record(outcome, entries)
     print(json.dumps(line))
@@ -125,8 +150,13 @@ def finish(outcome: Outcome, args: argparse.Namespace) -> None:
 
 def _entry(outcome: Outcome, peer: Peer) -> dict:
     ours = outcome.ours if peer.ours is None else peer.ours
-    return {"ratio": round(peer.value / ours, 3), "target": peer.target, "ours": float(f"{ours:.5g}"),
-            "peer": float(f"{peer.value:.5g}"), "peer_name": peer.name} | ({"unit": peer.unit} if peer.unit else {})
+    return {
+        "ratio": round(peer.value / ours, 3),
+        "target": peer.target,
+        "ours": float(f"{ours:.5g}"),
+        "peer": float(f"{peer.value:.5g}"),
+        "peer_name": peer.name,
+    } | ({"unit": peer.unit} if peer.unit else {})
 
 
 def _record(outcome: Outcome, entries: list[dict]) -> None:
@@ -134,6 +164,21 @@ def _record(outcome: Outcome, entries: list[dict]) -> None:
     with open(RESULTS, "a") as file:
         for entry in entries:
             met = "yes" if entry["ratio"] >= entry["target"] else "**no**"
-            unit, ratio, target = entry.get("unit", outcome.unit), f"{entry['ratio']:.2f}", f"{entry['target']:.3g}"
-            cells = (today, outcome.bench, entry["peer_name"], entry["ours"], entry["peer"], unit, ratio, target, met, machine())
+            unit, ratio, target = (
+                entry.get("unit", outcome.unit),
+                f"{entry['ratio']:.2f}",
+                f"{entry['target']:.3g}",
+            )
+            cells = (
+                today,
+                outcome.bench,
+                entry["peer_name"],
+                entry["ours"],
+                entry["peer"],
+                unit,
+                ratio,
+                target,
+                met,
+                machine(),
+            )
             file.write("| " + " | ".join(map(str, cells)) + " |\n")

@@ -1,14 +1,17 @@
 """Seconds and peak memory per panorama, from image to scores: ours against the plain way.
 
-The work: method `scan` with one click per instance, SAM2.1-tiny with random weights, on one panorama of coloured caps: propagate,
-merge into the panorama, IoU of every instance. Ours: batched propagation, native logits, gathered band by band. Plain: SAM2's
-official video predictor as its notebook uses it (object by object, masks at the size of the views), every frame's masks spread
-over the whole panorama with `grid_sample`, summed and divided, then IoU mask by mask. Asserted first: the mIoU of both is the
-same to 1e-3. Memory is what a forked process needs beyond the model and the panorama, at its peak.
+The work: method `scan` with one click per instance, SAM2.1-tiny with random weights, on one
+panorama of coloured caps: propagate, merge into the panorama, IoU of every instance. Ours: batched
+propagation, native logits, gathered band by band. Plain: SAM2's official video predictor as its
+notebook uses it (object by object, masks at the size of the views), every frame's masks spread over
+the whole panorama with `grid_sample`, summed and divided, then IoU mask by mask. Asserted first:
+the mIoU of both is the same to 1e-3. Memory is what a forked process needs beyond the model and the
+panorama, at its peak.
 
-On a GPU: 4096×2048, 50 objects, 1024². On a CPU: 2048×1024, 20 objects, 256², views of 512². There the network is nearly all of the
-time and both must run the same arithmetic (`bench.propagate --flops`), so --quick, 1024×512 with 20 objects and views of 256², has
-the micro model at 128²: it measures what is around the network, in about a minute.
+On a GPU: 4096×2048, 50 objects, 1024². On a CPU: 2048×1024, 20 objects, 256², views of 512². There
+the network is nearly all of the time and both must run the same arithmetic (`bench.propagate
+--flops`), so --quick, 1024×512 with 20 objects and views of 256², has the micro model at 128²: it
+measures what is around the network, in about a minute.
 """
 
 import numpy as np
@@ -45,9 +48,17 @@ def main() -> None:
 
     torch.set_num_threads(1)
     gpu = torch.cuda.is_available()
-    width, n, size, view_px = (4096, 50, 1024, 1024) if gpu else (1024, 20, 128, 256) if args.quick else (2048, 20, 256, 512)
+    width, n, size, view_px = (
+        (4096, 50, 1024, 1024)
+        if gpu
+        else (1024, 20, 128, 256)
+        if args.quick
+        else (2048, 20, 256, 512)
+    )
     height, model_size = width // 2, "micro" if args.quick and not gpu else "tiny"
-    config = EvalConfig.model_validate({"model": {"size": model_size, "image_size": size}, "scan": {"size_px": view_px}})
+    config = EvalConfig.model_validate(
+        {"model": {"size": model_size, "image_size": size}, "scan": {"size_px": view_px}}
+    )
     model = load_model(config).model
     rgb, labels = picture_of_caps(np.random.default_rng(0), width, 3 * n)
     panorama, ids = Panorama("caps", rgb, labels), list(range(1, n + 1))
@@ -58,14 +69,18 @@ def main() -> None:
     def ours() -> float:
         inputs = frame_inputs(panorama, plan)
         prompts = project_prompts(click_instances(labels, ids), plan.projections)
-        masks = merge_masks(plan.projections, list(batched.predict(inputs, prompts)), n, width, height, clamp=CLAMP)
+        masks = merge_masks(
+            plan.projections, list(batched.predict(inputs, prompts)), n, width, height, clamp=CLAMP
+        )
         return float(iou(row_counts(masks, labels, ids)).mean())
 
     def plain() -> float:
         inputs = frame_inputs(panorama, plan)
         prompts = project_prompts(click_instances(labels, ids), plan.projections)
         with torch.inference_mode():
-            merged = plain_merge(views, list(official.predict(inputs, prompts)), n, width, height) > 0
+            merged = (
+                plain_merge(views, list(official.predict(inputs, prompts)), n, width, height) > 0
+            )
         found = []
         for k, id_ in enumerate(ids):
             predicted, true = merged[k].cpu().numpy(), labels == id_
@@ -85,12 +100,30 @@ def main() -> None:
     assert memory is not None
     seconds = interleave({"ours": ours, "plain": plain})
     print(f"ours {spread(seconds['ours'])} ms, plain {spread(seconds['plain'])} ms; mIoU {scores}")
-    name = f"SAM2VideoPredictor object by object + full-panorama grid_sample ({version('sam2')}, {version('torch')})"
-    finish(Outcome(
-        "end_to_end", ours=median(seconds["ours"]), unit=f"s per panorama, {width} wide, {n} objects, {model_size}", n=n,
-        facts={"width": width, "model": model_size, "image_size": size, "miou": scores},
-        peers=(Peer(name, median(seconds["plain"]), target=4),
-               Peer("the same: peak memory", memory["plain"] / 1e6, target=1, ours=memory["ours"] / 1e6, unit="MB"))), args)
+    name = (
+        f"SAM2VideoPredictor object by object + full-panorama grid_sample ({version('sam2')},"
+        f" {version('torch')})"
+    )
+    finish(
+        Outcome(
+            "end_to_end",
+            ours=median(seconds["ours"]),
+            unit=f"s per panorama, {width} wide, {n} objects, {model_size}",
+            n=n,
+            facts={"width": width, "model": model_size, "image_size": size, "miou": scores},
+            peers=(
+                Peer(name, median(seconds["plain"]), target=4),
+                Peer(
+                    "the same: peak memory",
+                    memory["plain"] / 1e6,
+                    target=1,
+                    ours=memory["ours"] / 1e6,
+                    unit="MB",
+                ),
+            ),
+        ),
+        args,
+    )
 
 
 if __name__ == "__main__":

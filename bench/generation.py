@@ -1,9 +1,11 @@
-"""Scene generation: core-seconds and memory per scene, and the share of seeds that fail, over all Infinigen 2 sources.
+"""Scene generation: core-seconds and memory per scene, and the share of seeds that fail, over all
+Infinigen 2 sources.
 
-Each seed goes through the whole worker (`panoforge.datagen.worker`, a process of its own) at 128×64 and one sample, so that a seed
-which generates but cannot be rendered counts as failed too, with its reason. There is no peer: this is the measurement
-behind the capacity plan, and the proof that no seed stops a run. One line per scene goes to FOLDER/scenes.jsonl as it
-ends; the same command goes on from there, at most `--minutes` at a time, and sums up when all are made:
+Each seed goes through the whole worker (`panoforge.datagen.worker`, a process of its own) at 128×64
+and one sample, so that a seed which generates but cannot be rendered counts as failed too, with its
+reason. There is no peer: this is the measurement behind the capacity plan, and the proof that no
+seed stops a run. One line per scene goes to FOLDER/scenes.jsonl as it ends; the same command goes
+on from there, at most `--minutes` at a time, and sums up when all are made:
 
     python -m bench.generation --out runs/generation --minutes 12
 """
@@ -24,47 +26,95 @@ from panoforge.datagen.config import RenderConfig, SceneJob, plan_scene
 from panoforge.datagen.worker import SceneRequest, SceneResult
 
 # How many scenes of each source: 100 in all, 50 of them rooms (ten of each of the five).
-SHARES = {"infinigen2.rooms": 50, "infinigen2.floating": 18, "infinigen2.house": 7, "infinigen2.outdoor": 25}
+SHARES = {
+    "infinigen2.rooms": 50,
+    "infinigen2.floating": 18,
+    "infinigen2.house": 7,
+    "infinigen2.outdoor": 25,
+}
 QUICK = {"infinigen2.rooms": 2, "infinigen2.floating": 1}
 TIMEOUT_S = 900.0
 
 
 def tiny(source: str, seed: int) -> RenderConfig:
     """One camera, one sample: everything but the size is as in a real run."""
-    return RenderConfig(sources=({"source": source},), scenes=1000, cameras_per_scene=1, seed=seed, width=128, height=64,
-                        samples=1, max_bounces=1, denoise=False, threads=1, scene_tries=1)
+    return RenderConfig(
+        sources=({"source": source},),
+        scenes=1000,
+        cameras_per_scene=1,
+        seed=seed,
+        width=128,
+        height=64,
+        samples=1,
+        max_bounces=1,
+        denoise=False,
+        threads=1,
+        scene_tries=1,
+    )
 
 
 def planned(shares: dict[str, int], seed: int) -> list[tuple[SceneJob, RenderConfig]]:
-    """All scenes, the sources mixed in proportion, so that whatever part is done says something of each."""
+    """All scenes, the sources mixed in proportion, so that whatever part is done says something of
+    each.
+    """
     found = []
     for source, count in shares.items():
         config = tiny(source, seed)
-        found += [((index + 0.5) / count, plan_scene(config, index), config) for index in range(count)]
-    return [(job, config) for _, job, config in sorted(found, key=lambda item: (item[0], item[1].key))]
+        found += [
+            ((index + 0.5) / count, plan_scene(config, index), config) for index in range(count)
+        ]
+    return [
+        (job, config) for _, job, config in sorted(found, key=lambda item: (item[0], item[1].key))
+    ]
 
 
 def make(job: SceneJob, config: RenderConfig) -> dict:
     """One scene through the worker; a record of how it ended. A crash or a hang is a record too."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        request = SceneRequest(scene=job, render=config, staged=folder / "staged", result=folder / "result.json", config_sha256="")
+        request = SceneRequest(
+            scene=job,
+            render=config,
+            staged=folder / "staged",
+            result=folder / "result.json",
+            config_sha256="",
+        )
         (folder / "job.json").write_text(request.model_dump_json())
         begin = time.perf_counter()
         try:
-            ended = subprocess.run([sys.executable, "-m", "panoforge.datagen.worker", str(folder / "job.json")], text=True,
-                                   capture_output=True, timeout=TIMEOUT_S, env={**os.environ, "OMP_NUM_THREADS": "1"})
+            ended = subprocess.run(
+                [sys.executable, "-m", "panoforge.datagen.worker", str(folder / "job.json")],
+                text=True,
+                capture_output=True,
+                timeout=TIMEOUT_S,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
             tail = ended.stderr[-300:]
         except subprocess.TimeoutExpired:
             tail = f"no end after {TIMEOUT_S:.0f} s"
         wall_s = time.perf_counter() - begin
         if not request.result.is_file():
-            return {"key": job.key, "outcome": "crashed", "reasons": [f"crash: {tail}"], "wall_s": wall_s}
+            return {
+                "key": job.key,
+                "outcome": "crashed",
+                "reasons": [f"crash: {tail}"],
+                "wall_s": wall_s,
+            }
         result = SceneResult.model_validate_json(request.result.read_bytes())
-    reasons = [f"{r.reason}: {r.detail}" for r in result.rejections] + ([result.error] if result.error else [])
-    return {"key": job.key, "outcome": result.outcome, "reasons": reasons, "wall_s": wall_s, "cpu_s": result.cpu_s,
-            "cpu_by_phase_s": result.cpu_by_phase_s, "peak_memory_mb": result.peak_memory_mb, "notes": list(result.notes),
-            "instances": result.panoramas[0].instances if result.panoramas else 0}
+    reasons = [f"{r.reason}: {r.detail}" for r in result.rejections] + (
+        [result.error] if result.error else []
+    )
+    return {
+        "key": job.key,
+        "outcome": result.outcome,
+        "reasons": reasons,
+        "wall_s": wall_s,
+        "cpu_s": result.cpu_s,
+        "cpu_by_phase_s": result.cpu_by_phase_s,
+        "peak_memory_mb": result.peak_memory_mb,
+        "notes": list(result.notes),
+        "instances": result.panoramas[0].instances if result.panoramas else 0,
+    }
 
 
 def kind(record: dict) -> str:
@@ -73,7 +123,9 @@ def kind(record: dict) -> str:
 
 
 def summary(records: Iterable[dict]) -> dict[str, dict]:
-    """Per kind of scene: how many, how many failed and why, seconds of generation and of everything, memory."""
+    """Per kind of scene: how many, how many failed and why, seconds of generation and of
+    everything, memory.
+    """
     by_kind: dict[str, list[dict]] = {}
     for record in records:
         by_kind.setdefault(kind(record), []).append(record)
@@ -82,21 +134,33 @@ def summary(records: Iterable[dict]) -> dict[str, dict]:
         alive = [row for row in rows if "cpu_by_phase_s" in row]
         generate = [row["cpu_by_phase_s"].get("generate", 0.0) for row in alive]
         found[name] = {
-            "scenes": len(rows), "failed": sum(row["outcome"] != "done" for row in rows),
+            "scenes": len(rows),
+            "failed": sum(row["outcome"] != "done" for row in rows),
             "generate_core_s": round(statistics.median(generate), 1) if generate else None,
             "generate_max_core_s": round(max(generate), 1) if generate else None,
-            "whole_core_s": round(statistics.median(row["cpu_s"] for row in alive), 1) if alive else None,
+            "whole_core_s": (
+                round(statistics.median(row["cpu_s"] for row in alive), 1) if alive else None
+            ),
             "peak_memory_mb": round(max((row["peak_memory_mb"] for row in alive), default=0.0)),
-            "refused_poses": dict(Counter(text.split(":")[0] for row in rows for text in row["reasons"])),
-            "failures": dict(Counter(row["reasons"][-1][:160] if row["reasons"] else row["outcome"]
-                                     for row in rows if row["outcome"] != "done")),
+            "refused_poses": dict(
+                Counter(text.split(":")[0] for row in rows for text in row["reasons"])
+            ),
+            "failures": dict(
+                Counter(
+                    row["reasons"][-1][:160] if row["reasons"] else row["outcome"]
+                    for row in rows
+                    if row["outcome"] != "done"
+                )
+            ),
         }
     return found
 
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--out", type=Path, default=Path("runs/generation"), help="where scenes.jsonl is kept")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/generation"), help="where scenes.jsonl is kept"
+    )
     parser.add_argument("--minutes", type=float, default=12.0, help="start no scene after this")
     parser.add_argument("--source", help="this source only")
     parser.add_argument("--seed", type=int, default=0)
@@ -105,7 +169,11 @@ def main() -> None:
     log = args.out / "scenes.jsonl"
     records = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
     made, begin = {record["key"] for record in records}, time.perf_counter()
-    shares = {name: n for name, n in (QUICK if args.quick else SHARES).items() if args.source in (None, name)}
+    shares = {
+        name: n
+        for name, n in (QUICK if args.quick else SHARES).items()
+        if args.source in (None, name)
+    }
     left = 0
     for job, config in planned(shares, args.seed):
         if job.key in made:
@@ -116,16 +184,33 @@ def main() -> None:
         records.append(make(job, config))
         with open(log, "a") as file:
             file.write(json.dumps(records[-1]) + "\n")
-        print(f"{records[-1]['key']}: {records[-1]['outcome']}, {records[-1]['wall_s']:.0f} s", flush=True)
+        print(
+            f"{records[-1]['key']}: {records[-1]['outcome']}, {records[-1]['wall_s']:.0f} s",
+            flush=True,
+        )
     found = summary(records)
     for name, row in found.items():
-        print(f"{name}: {row['scenes']} scenes, {row['failed']} failed {row['failures']}; generation "
-              f"{row['generate_core_s']} core-s (at most {row['generate_max_core_s']}), whole worker {row['whole_core_s']} core-s, "
-              f"{row['peak_memory_mb']} MB")
+        print(
+            f"{name}: {row['scenes']} scenes, {row['failed']} failed {row['failures']}; generation"
+            f" {row['generate_core_s']} core-s (at most {row['generate_max_core_s']}), whole worker"
+            f" {row['whole_core_s']} core-s, {row['peak_memory_mb']} MB"
+        )
     crashed = sum(record["outcome"] == "crashed" for record in records)
     failed = sum(record["outcome"] != "done" for record in records)
-    print(json.dumps({"bench": "generation", "ok": not crashed and not left, "scenes": len(records), "left": left,
-                      "crashed": crashed, "failed": failed, "kinds": found, "machine": machine()}))
+    print(
+        json.dumps(
+            {
+                "bench": "generation",
+                "ok": not crashed and not left,
+                "scenes": len(records),
+                "left": left,
+                "crashed": crashed,
+                "failed": failed,
+                "kinds": found,
+                "machine": machine(),
+            }
+        )
+    )
     if left:
         sys.exit(3)
 

@@ -1,8 +1,10 @@
-"""Per-instance statistics of a 4096×2048 label map: pixels, steradians, wrap-aware box, seam and pole flags.
+"""Per-instance statistics of a 4096×2048 label map: pixels, steradians, wrap-aware box, seam and
+pole flags.
 
-Ours: `panoforge.core.sample.label_maps.instance_stats`. Peers on the same work: scipy.ndimage.find_objects for the boxes (with a second look at
-those that touch both edges, since it knows no seam) and bincount for the areas; and a loop over ids. All give the same
-numbers, asserted first. `find_objects` alone, which gives boxes and nothing else, is timed too.
+Ours: `panoforge.core.sample.label_maps.instance_stats`. Peers on the same work:
+scipy.ndimage.find_objects for the boxes (with a second look at those that touch both edges, since
+it knows no seam) and bincount for the areas; and a loop over ids. All give the same numbers,
+asserted first. `find_objects` alone, which gives boxes and nothing else, is timed too.
 """
 
 from collections.abc import Callable
@@ -38,7 +40,12 @@ def by_find_objects(labels: Labels) -> InstanceStats:
     rows = []
     for id_, found in enumerate(ndimage.find_objects(labels), start=1):
         if found is not None:
-            rows.append((id_, *_cylinder_box(lambda id_=id_, found=found: labels[found] == id_, found, width)))
+            rows.append(
+                (
+                    id_,
+                    *_cylinder_box(lambda id_=id_, found=found: labels[found] == id_, found, width),
+                )
+            )
     return _collect(rows, pixels, area, height)
 
 
@@ -67,13 +74,19 @@ def by_where(labels: Labels) -> InstanceStats:
         v, u = np.where(labels == id_)
         pixels[id_], area[id_] = v.size, area_sr[v].sum()
         found = (slice(int(v.min()), int(v.max()) + 1), slice(int(u.min()), int(u.max()) + 1))
-        rows.append((id_, *_cylinder_box(lambda id_=id_, found=found: labels[found] == id_, found, width)))
+        rows.append(
+            (id_, *_cylinder_box(lambda id_=id_, found=found: labels[found] == id_, found, width))
+        )
     return _collect(rows, pixels, area, height)
 
 
-def _cylinder_box(mask: Callable[[], NDArray[np.bool_]], found: tuple[slice, slice], width: int) -> tuple[int, int, int, int, bool]:
-    """u0, v0, width, height and the seam flag. Only for a box of more than half the circle can another gap be wider than the
-    one around the box; only then is the mask (cropped to `found`) looked at."""
+def _cylinder_box(
+    mask: Callable[[], NDArray[np.bool_]], found: tuple[slice, slice], width: int
+) -> tuple[int, int, int, int, bool]:
+    """u0, v0, width, height and the seam flag. Only for a box of more than half the circle can
+    another gap be wider than the one around the box; only then is the mask (cropped to `found`)
+    looked at.
+    """
     v, u = found
     box = (u.start, v.start, u.stop - u.start, v.stop - v.start)
     seam_gap = width - box[2]
@@ -87,8 +100,20 @@ def _cylinder_box(mask: Callable[[], NDArray[np.bool_]], found: tuple[slice, sli
 
 
 def _collect(rows: list[tuple], pixels: NDArray, area: NDArray, height: int) -> InstanceStats:
-    ids, u0, v0, box_width, box_height, seam = (np.array(column) for column in zip(*rows, strict=True))
-    return InstanceStats(ids, pixels[ids], area[ids], u0, v0, box_width, box_height, seam, (v0 == 0) | (v0 + box_height == height))
+    ids, u0, v0, box_width, box_height, seam = (
+        np.array(column) for column in zip(*rows, strict=True)
+    )
+    return InstanceStats(
+        ids,
+        pixels[ids],
+        area[ids],
+        u0,
+        v0,
+        box_width,
+        box_height,
+        seam,
+        (v0 == 0) | (v0 + box_height == height),
+    )
 
 
 def assert_equal(a: InstanceStats, b: InstanceStats) -> None:
@@ -106,21 +131,50 @@ def main() -> None:
     assert_equal(ours, by_find_objects(labels))
     assert_equal(ours, by_loop(labels))
     assert_equal(ours, by_where(labels))
-    seconds = interleave({
-        "ours": lambda: instance_stats(labels), "find_objects": lambda: by_find_objects(labels),
-        "find_objects alone": lambda: ndimage.find_objects(labels), "loop": lambda: by_loop(labels),
-        "loop of np.where": lambda: by_where(labels),
-    }, repeats=5 if args.quick else 15)
+    seconds = interleave(
+        {
+            "ours": lambda: instance_stats(labels),
+            "find_objects": lambda: by_find_objects(labels),
+            "find_objects alone": lambda: ndimage.find_objects(labels),
+            "loop": lambda: by_loop(labels),
+            "loop of np.where": lambda: by_where(labels),
+        },
+        repeats=5 if args.quick else 15,
+    )
     for name, values in seconds.items():
         print(f"{name}: {spread(values)} ms")
-    finish(Outcome(
-        "instance_stats", ours=1e3 * median(seconds["ours"]), unit="ms", n=len(seconds["ours"]), facts={"instances": ours.ids.size},
-        peers=(
-            Peer(f"find_objects + bincount ({version('scipy')})", 1e3 * median(seconds["find_objects"]), 4),
-            Peer(f"find_objects alone, boxes only ({version('scipy')})", 1e3 * median(seconds["find_objects alone"]), 4),
-            Peer(f"loop over ids, written for speed ({version('numpy')})", 1e3 * median(seconds["loop"]), 300),
-            Peer(f"loop over ids, np.where as mostly met ({version('numpy')})", 1e3 * median(seconds["loop of np.where"]), 300),
-        )), args)
+    finish(
+        Outcome(
+            "instance_stats",
+            ours=1e3 * median(seconds["ours"]),
+            unit="ms",
+            n=len(seconds["ours"]),
+            facts={"instances": ours.ids.size},
+            peers=(
+                Peer(
+                    f"find_objects + bincount ({version('scipy')})",
+                    1e3 * median(seconds["find_objects"]),
+                    4,
+                ),
+                Peer(
+                    f"find_objects alone, boxes only ({version('scipy')})",
+                    1e3 * median(seconds["find_objects alone"]),
+                    4,
+                ),
+                Peer(
+                    f"loop over ids, written for speed ({version('numpy')})",
+                    1e3 * median(seconds["loop"]),
+                    300,
+                ),
+                Peer(
+                    f"loop over ids, np.where as mostly met ({version('numpy')})",
+                    1e3 * median(seconds["loop of np.where"]),
+                    300,
+                ),
+            ),
+        ),
+        args,
+    )
 
 
 if __name__ == "__main__":

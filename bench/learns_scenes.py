@@ -1,11 +1,13 @@
-"""Panoramas that a small network can learn from: flat-coloured solids around the camera, rendered by Blender, in its own process.
+"""Panoramas that a small network can learn from: flat-coloured solids around the camera, rendered
+by Blender, in its own process.
 
     python -m bench.learns_scenes FOLDER COUNT [SEED]        stages COUNT panoramas of 512×256 below FOLDER
 
-Each has 6 to 10 cubes, balls, cones and cylinders of one colour each, at any angle, 2 to 4 m away all around (also above and
-below), before a backdrop of one colour. They are what `panoforge.datagen.rendering.render`'s probe gives: one Cycles sample, the albedo as the
-picture and the ids of the first hits, so pictures and masks agree to the pixel. Objects and the material stay, only their
-places and colours change: tens of milliseconds a panorama.
+Each has 6 to 10 cubes, balls, cones and cylinders of one colour each, at any angle, 2 to 4 m away
+all around (also above and below), before a backdrop of one colour. They are what
+`panoforge.datagen.rendering.render`'s probe gives: one Cycles sample, the albedo as the picture and
+the ids of the first hits, so pictures and masks agree to the pixel. Objects and the material stay,
+only their places and colours change: tens of milliseconds a panorama.
 """
 
 import sys
@@ -32,8 +34,12 @@ WIDTH = 512
 SOLIDS = 10
 BACKDROP_M = 40.0
 CONTRAST = 0.25  # RGB distance of two colours, at least, from solid to backdrop
-POSE = Pose(position_m=(0.0, 0.0, 0.0), yaw_deg=0.0, clearance_m=1.0,
-            world_from_pano=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)))
+POSE = Pose(
+    position_m=(0.0, 0.0, 0.0),
+    yaw_deg=0.0,
+    clearance_m=1.0,
+    world_from_pano=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
+)
 
 
 def main() -> None:
@@ -56,11 +62,26 @@ class Stage:
     def __init__(self) -> None:
         bpy.ops.wm.read_factory_settings(use_empty=True)
         bpy.context.scene.world = bpy.data.worlds.new("black")
-        self.meshes = [self.mesh(name, make) for name, make in (
-            ("cube", lambda: bpy.ops.mesh.primitive_cube_add(size=1.6)),
-            ("ball", lambda: bpy.ops.mesh.primitive_uv_sphere_add(radius=1.0, segments=48, ring_count=24)),
-            ("cone", lambda: bpy.ops.mesh.primitive_cone_add(radius1=1.0, depth=2.0, vertices=48)),
-            ("cylinder", lambda: bpy.ops.mesh.primitive_cylinder_add(radius=0.8, depth=1.8, vertices=48)))]
+        self.meshes = [
+            self.mesh(name, make)
+            for name, make in (
+                ("cube", lambda: bpy.ops.mesh.primitive_cube_add(size=1.6)),
+                (
+                    "ball",
+                    lambda: bpy.ops.mesh.primitive_uv_sphere_add(
+                        radius=1.0, segments=48, ring_count=24
+                    ),
+                ),
+                (
+                    "cone",
+                    lambda: bpy.ops.mesh.primitive_cone_add(radius1=1.0, depth=2.0, vertices=48),
+                ),
+                (
+                    "cylinder",
+                    lambda: bpy.ops.mesh.primitive_cylinder_add(radius=0.8, depth=1.8, vertices=48),
+                ),
+            )
+        ]
         self.backdrop = self.object(self.meshes[1], 0)
         self.backdrop.scale = (BACKDROP_M,) * 3
         self.solids = [self.object(self.meshes[0], index + 1) for index in range(SOLIDS)]
@@ -106,7 +127,9 @@ def flat_material() -> bpy.types.Material:
     material.use_nodes = True
     nodes = material.node_tree.nodes
     nodes.clear()
-    colour, diffuse, out = (nodes.new(f"ShaderNode{kind}") for kind in ("ObjectInfo", "BsdfDiffuse", "OutputMaterial"))
+    colour, diffuse, out = (
+        nodes.new(f"ShaderNode{kind}") for kind in ("ObjectInfo", "BsdfDiffuse", "OutputMaterial")
+    )
     material.node_tree.links.new(colour.outputs["Color"], diffuse.inputs["Color"])
     material.node_tree.links.new(diffuse.outputs[0], out.inputs["Surface"])
     return material
@@ -119,7 +142,9 @@ def linear(srgb: np.ndarray) -> np.ndarray:
 
 def srgb(values: np.ndarray) -> np.ndarray:
     """Linear in [0, 1] → sRGB uint8."""
-    shown = np.where(values <= 0.0031308, values * 12.92, 1.055 * np.clip(values, 0, 1) ** (1 / 2.4) - 0.055)
+    shown = np.where(
+        values <= 0.0031308, values * 12.92, 1.055 * np.clip(values, 0, 1) ** (1 / 2.4) - 0.055
+    )
     return np.round(shown * 255).astype(np.uint8)
 
 
@@ -127,14 +152,30 @@ def write(folder: Path, scene: int, seed: int, kinds: list[str], passes: Passes)
     """Stage one panorama."""
     assert passes.albedo is not None
     labels, originals = dense_ids(passes.index.astype(np.uint16))
-    names = {dense + 1: InstanceLabel(f"solid{original}", kinds[original - 1], f"solid{original}")
-             for dense, original in enumerate(int(i) for i in originals if i > 0)}
+    names = {
+        dense + 1: InstanceLabel(f"solid{original}", kinds[original - 1], f"solid{original}")
+        for dense, original in enumerate(int(i) for i in originals if i > 0)
+    }
     arrays = {"rgb.png": srgb(passes.albedo), "instance.zst": labels}
     name = f"solids-{scene:06d}"
-    write_staged(folder, SampleMeta(
-        key=f"{name}-c0", width=WIDTH, height=WIDTH // 2, source="bench/solids", scene=name, seed=seed * 10**6 + scene, camera=0,
-        pose=POSE, products=tuple(sorted(arrays)), instances=instance_table(labels, names),
-        config_sha256="0" * 64, versions={"bpy": bpy.app.version_string}), arrays)
+    write_staged(
+        folder,
+        SampleMeta(
+            key=f"{name}-c0",
+            width=WIDTH,
+            height=WIDTH // 2,
+            source="bench/solids",
+            scene=name,
+            seed=seed * 10**6 + scene,
+            camera=0,
+            pose=POSE,
+            products=tuple(sorted(arrays)),
+            instances=instance_table(labels, names),
+            config_sha256="0" * 64,
+            versions={"bpy": bpy.app.version_string},
+        ),
+        arrays,
+    )
 
 
 if __name__ == "__main__":

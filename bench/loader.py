@@ -1,12 +1,14 @@
-"""Reading samples into a null consumer: our stream against webdataset, litdata and mosaicml-streaming, with the same decode.
+"""Reading samples into a null consumer: our stream against webdataset, litdata and
+mosaicml-streaming, with the same decode.
 
-One dataset of 4096×2048 panoramas (a rendered label map, pictures, depth), written in each peer's own format by its own
-writer. All read it shuffled, whole samples, in one process; each sample's colour and label map are decoded by the same
-function. Ours reads the members that are decoded and no others, and compares them with their checksums; the peers read
-whole samples and check nothing. First asserted: every reader gives every sample once, with the same bytes.
+One dataset of 4096×2048 panoramas (a rendered label map, pictures, depth), written in each peer's
+own format by its own writer. All read it shuffled, whole samples, in one process; each sample's
+colour and label map are decoded by the same function. Ours reads the members that are decoded and
+no others, and compares them with their checksums; the peers read whole samples and check nothing.
+First asserted: every reader gives every sample once, with the same bytes.
 
-Resuming at 90 % of an epoch of 800 small panoramas (512×256): seconds until the first batch. webdataset has no state and
-must skip, which takes as long as the epoch is; the others load theirs.
+Resuming at 90 % of an epoch of 800 small panoramas (512×256): seconds until the first batch.
+webdataset has no state and must skip, which takes as long as the epoch is; the others load theirs.
 """
 
 import shutil
@@ -54,10 +56,14 @@ Members = dict[str, bytes]
 
 
 def make_dataset(folder: Path, samples: int, width: int) -> Dataset:
-    """`samples` panoramas of width×width/2: the room's label map turned by another yaw each, pictures of noise over gradients."""
+    """`samples` panoramas of width×width/2: the room's label map turned by another yaw each,
+    pictures of noise over gradients.
+    """
     step = 4096 // width
     labels, rgb = room_labels()[::step, ::step], picture(width // 2, width)
-    rough = np.random.default_rng(0).integers(0, 64, labels.shape).astype(np.float32) / 1024  # zstd keeps about 1 byte a pixel
+    rough = (
+        np.random.default_rng(0).integers(0, 64, labels.shape).astype(np.float32) / 1024
+    )  # zstd keeps about 1 byte a pixel
     for number in range(samples):
         turn = 7 * number * width // (8 * samples)
         turned = np.ascontiguousarray(np.roll(labels, turn, axis=1))
@@ -66,23 +72,50 @@ def make_dataset(folder: Path, samples: int, width: int) -> Dataset:
         dense[ids] = np.arange(1, len(ids) + 1)
         turned = dense[turned]
         names = {i: InstanceLabel(f"thing_{i}", "thing", "thing") for i in range(1, len(ids) + 1)}
-        arrays = {"rgb.jpg": np.roll(rgb, turn, axis=1), "instance.zst": turned,
-                  "depth.zst": 1 + turned % 97 + rough}
-        write_staged(folder / "staged", _meta(f"room-{number:04d}", turned, tuple(sorted(arrays)), names), arrays)
+        arrays = {
+            "rgb.jpg": np.roll(rgb, turn, axis=1),
+            "instance.zst": turned,
+            "depth.zst": 1 + turned % 97 + rough,
+        }
+        write_staged(
+            folder / "staged",
+            _meta(f"room-{number:04d}", turned, tuple(sorted(arrays)), names),
+            arrays,
+        )
     pack(folder / "staged", folder / "ours", PackOptions(SHARD_BYTES, (("train", 1.0),)))
     shutil.rmtree(folder / "staged")
     return Dataset.open(folder / "ours")
 
 
-def _meta(key: str, labels: NDArray[np.uint16], products: tuple[str, ...], names: dict[int, InstanceLabel]) -> SampleMeta:
-    pose = Pose(position_m=(0.0, 0.0, 1.5), yaw_deg=0.0, world_from_pano=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)))
-    return SampleMeta(key=key, width=labels.shape[1], height=labels.shape[0], source="bench", scene=key, seed=0, camera=0,
-                      pose=pose, products=products, instances=instance_table(labels, names), config_sha256="0" * 64, versions={})
+def _meta(
+    key: str, labels: NDArray[np.uint16], products: tuple[str, ...], names: dict[int, InstanceLabel]
+) -> SampleMeta:
+    pose = Pose(
+        position_m=(0.0, 0.0, 1.5),
+        yaw_deg=0.0,
+        world_from_pano=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
+    )
+    return SampleMeta(
+        key=key,
+        width=labels.shape[1],
+        height=labels.shape[0],
+        source="bench",
+        scene=key,
+        seed=0,
+        camera=0,
+        pose=pose,
+        products=products,
+        instances=instance_table(labels, names),
+        config_sha256="0" * 64,
+        versions={},
+    )
 
 
 def decode(members: Members) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
     """What every reader's sample goes through."""
-    return decode_product("rgb.jpg", members["rgb.jpg"]), decode_product("instance.zst", members["instance.zst"])
+    return decode_product("rgb.jpg", members["rgb.jpg"]), decode_product(
+        "instance.zst", members["instance.zst"]
+    )
 
 
 class Ours:
@@ -104,7 +137,9 @@ class Ours:
 
 
 class WebDataset:
-    """webdataset on our own shards, which are its format; shards and a buffer are shuffled, as its guide has it."""
+    """webdataset on our own shards, which are its format; shards and a buffer are shuffled, as its
+    guide has it.
+    """
 
     name = "webdataset"
 
@@ -114,7 +149,11 @@ class WebDataset:
     def epoch(self, buffer: int = 16) -> Iterator[Members]:
         import webdataset
 
-        return iter(webdataset.WebDataset(self.urls, shardshuffle=len(self.urls), seed=1, empty_check=False).shuffle(buffer))
+        return iter(
+            webdataset.WebDataset(
+                self.urls, shardshuffle=len(self.urls), seed=1, empty_check=False
+            ).shuffle(buffer)
+        )
 
     def resume(self, done: int) -> Members:
         return next(islice(self.epoch(), done, None))
@@ -159,7 +198,9 @@ class Mosaic:
         from streaming import MDSWriter
 
         self.folder = folder / "mosaic"
-        with MDSWriter(out=str(self.folder), columns=dict.fromkeys(SUFFIXES, "bytes"), size_limit=SHARD_BYTES) as writer:
+        with MDSWriter(
+            out=str(self.folder), columns=dict.fromkeys(SUFFIXES, "bytes"), size_limit=SHARD_BYTES
+        ) as writer:
             for index in range(len(dataset)):
                 writer.write({suffix: dataset[index].members[suffix] for suffix in SUFFIXES})
 
@@ -173,8 +214,15 @@ class Mosaic:
 
     def resume(self, done: int) -> Members:
         dataset = self._open()
-        dataset.load_state_dict({"epoch": 0, "sample_in_epoch": done, "shuffle_seed": 1, "num_canonical_nodes": 1,
-                                 "initial_physical_nodes": 1})
+        dataset.load_state_dict(
+            {
+                "epoch": 0,
+                "sample_in_epoch": done,
+                "shuffle_seed": 1,
+                "num_canonical_nodes": 1,
+                "initial_physical_nodes": 1,
+            }
+        )
         return next(iter(dataset))
 
 
@@ -184,17 +232,22 @@ def read_all(samples: Iterable[Members]) -> int:
 
 
 def check_equal(readers: list, truth: dict[bytes, bytes]) -> None:
-    """Every reader gives every sample once, with the same bytes, and resumes somewhere in the dataset."""
+    """Every reader gives every sample once, with the same bytes, and resumes somewhere in the
+    dataset.
+    """
     for reader in readers:
-        seen = {bytes(members["meta.json"]): bytes(members["rgb.jpg"]) + bytes(members["instance.zst"])
-                for members in reader.epoch()}
+        seen = {
+            bytes(members["meta.json"]): bytes(members["rgb.jpg"]) + bytes(members["instance.zst"])
+            for members in reader.epoch()
+        }
         assert seen == truth, reader.name
         assert bytes(reader.resume(len(truth) * 9 // 10)["meta.json"]) in truth, reader.name
 
 
 def seconds_to_first(readers: list, done: int, repeats: int) -> dict[str, float]:
-    """Median wall seconds until the first batch (one decoded sample) after `done` samples of an epoch, of a reader just
-    opened."""
+    """Median wall seconds until the first batch (one decoded sample) after `done` samples of an
+    epoch, of a reader just opened.
+    """
     seconds: dict[str, list[float]] = {reader.name: [] for reader in readers}
     for _ in range(repeats):
         for reader in readers:
@@ -212,30 +265,71 @@ def main() -> None:
         dataset = make_dataset(Path(folder), samples, width)
         readers = [reader(dataset, Path(folder)) for reader in (Ours, WebDataset, LitData, Mosaic)]
         whole = [dataset[index].members for index in range(samples)]
-        check_equal(readers, {members["meta.json"]: members["rgb.jpg"] + members["instance.zst"] for members in whole})
-        sizes = {suffix: sum(len(members[suffix]) for members in whole) // samples for suffix in SUFFIXES}
+        check_equal(
+            readers,
+            {
+                members["meta.json"]: members["rgb.jpg"] + members["instance.zst"]
+                for members in whole
+            },
+        )
+        sizes = {
+            suffix: sum(len(members[suffix]) for members in whole) // samples for suffix in SUFFIXES
+        }
         del whole
-        seconds = interleave({reader.name: (lambda reader=reader: read_all(reader.epoch())) for reader in readers}, repeats=5)
-        unread = interleave({reader.name: (lambda reader=reader: sum(1 for _ in reader.epoch())) for reader in readers}, repeats=5)
+        seconds = interleave(
+            {reader.name: lambda reader=reader: read_all(reader.epoch()) for reader in readers},
+            repeats=5,
+        )
+        unread = interleave(
+            {
+                reader.name: lambda reader=reader: sum(1 for _ in reader.epoch())
+                for reader in readers
+            },
+            repeats=5,
+        )
     with tempfile.TemporaryDirectory(prefix="bench-loader-") as folder:
         dataset = make_dataset(Path(folder), MANY, 512)
         readers = [reader(dataset, Path(folder)) for reader in (Ours, WebDataset, LitData, Mosaic)]
         done = MANY * 9 // 10
         first = seconds_to_first(readers, done, 5)
     for name, values in seconds.items():
-        print(f"{name}: an epoch {spread(values)} ms, without decoding {spread(unread[name])} ms, first after {done} small ones: "
-              f"{1e3 * first[name]:.1f} ms")
+        print(
+            f"{name}: an epoch {spread(values)} ms, without decoding {spread(unread[name])} ms,"
+            f" first after {done} small ones: {1e3 * first[name]:.1f} ms"
+        )
     peers = [(reader, TARGETS[reader.name]) for reader in readers[1:]]
-    finish(Outcome(
-        "loader", ours=1e3 * median(seconds["ours"]) / samples, unit="ms CPU/sample", n=len(seconds["ours"]),
-        facts={"samples": samples, "width": width, "bytes": sizes,
-               "undecoded_ms_per_sample": {name: round(1e3 * median(values) / samples, 3) for name, values in unread.items()},
-               "resume_ms": {name: round(1e3 * value, 2) for name, value in first.items()}},
-        peers=(
-            *(Peer(version(reader.name), 1e3 * median(seconds[reader.name]) / samples, target) for reader, target in peers),
-            Peer("webdataset, first batch after resuming at 90 %", 1e3 * first["webdataset"], 20, ours=1e3 * first["ours"],
-                 unit="ms"),
-        )), args)
+    finish(
+        Outcome(
+            "loader",
+            ours=1e3 * median(seconds["ours"]) / samples,
+            unit="ms CPU/sample",
+            n=len(seconds["ours"]),
+            facts={
+                "samples": samples,
+                "width": width,
+                "bytes": sizes,
+                "undecoded_ms_per_sample": {
+                    name: round(1e3 * median(values) / samples, 3)
+                    for name, values in unread.items()
+                },
+                "resume_ms": {name: round(1e3 * value, 2) for name, value in first.items()},
+            },
+            peers=(
+                *(
+                    Peer(version(reader.name), 1e3 * median(seconds[reader.name]) / samples, target)
+                    for reader, target in peers
+                ),
+                Peer(
+                    "webdataset, first batch after resuming at 90 %",
+                    1e3 * first["webdataset"],
+                    20,
+                    ours=1e3 * first["ours"],
+                    unit="ms",
+                ),
+            ),
+        ),
+        args,
+    )
 
 
 if __name__ == "__main__":

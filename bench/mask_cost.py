@@ -1,11 +1,13 @@
-"""What the instance-id map costs: extra core-seconds at 4096×2048, ours against rendering once more for it.
+"""What the instance-id map costs: extra core-seconds at 4096×2048, ours against rendering once more
+for it.
 
-Ours is a by-product of the beauty render: what it adds is the pass itself, its channel in the EXR, and turning it into
-dense ids and bytes. Measured as the difference of two renders, with and without the pass (same seed, same work), plus the
-steps after it. The difference is lost in the noise, so the largest of all repeats counts. Peers render a second time:
-Infinigen 2's `render_cycles_ground_truth` with its own settings, and the least a re-render can be (one sample, no bounce,
-every material replaced by plain emission, as BlenderProc does it). Same room, same camera. At 4096×2048 Infinigen's render
-takes minutes of a core: one run of it, all else in turn.
+Ours is a by-product of the beauty render: what it adds is the pass itself, its channel in the EXR,
+and turning it into dense ids and bytes. Measured as the difference of two renders, with and without
+the pass (same seed, same work), plus the steps after it. The difference is lost in the noise, so
+the largest of all repeats counts. Peers render a second time: Infinigen 2's
+`render_cycles_ground_truth` with its own settings, and the least a re-render can be (one sample, no
+bounce, every material replaced by plain emission, as BlenderProc does it). Same room, same camera.
+At 4096×2048 Infinigen's render takes minutes of a core: one run of it, all else in turn.
 """
 
 import tempfile
@@ -74,7 +76,9 @@ def main() -> None:
         bpy.context.scene.render.use_persistent_data = False
         render.render_passes(config, folder)
 
-    raw = render_flat(True)["IndexOB.X"]  # ids do not depend on materials, and these are traced in a tenth of the time
+    raw = render_flat(True)[
+        "IndexOB.X"
+    ]  # ids do not depend on materials, and these are traced in a tenth of the time
     index = render.whole_numbers(raw, "Object Index")
     assert len(np.unique(index)) > 20
 
@@ -94,15 +98,33 @@ def main() -> None:
     agree = float((theirs[0] == index).mean())
     assert agree > 0.98, f"Infinigen's map is another one: {agree:.3%} of the pixels agree"
     extra = [a - b for a, b in zip(times["with"], times["without"], strict=True)]
-    own = max(0.0, *extra) + median(times["after"])  # the worst difference: the middle one is lost in the noise
-    print(f"{width}×{width // 2}: the pass {median(extra):.3f} ({min(extra):.3f} to {max(extra):.3f}) core-s, ids and bytes "
-          f"{median(times['after']):.3f}; re-render {median(times['again']):.2f}, Infinigen 2 {infinigen[0]:.1f} core-s; its ids "
-          f"equal ours on {agree:.4%} (it moves surfaces by their shaders)")
-    finish(Outcome("mask_cost", ours=own, unit=f"core-s at {width}×{width // 2}", n=len(times["with"]), peers=(
-        Peer(f"render_cycles_ground_truth ({version('infinigen')})", infinigen[0], 20),
-        Peer("1-sample re-render, flat materials", median(times["again"]), 3)),
-        facts={"pass_core_s": [round(value, 3) for value in sorted(extra)], "after_core_s": round(median(times["after"]), 3),
-               "room": args.room}), args)
+    own = max(0.0, *extra) + median(
+        times["after"]
+    )  # the worst difference: the middle one is lost in the noise
+    print(
+        f"{width}×{width // 2}: the pass {median(extra):.3f} ({min(extra):.3f} to {max(extra):.3f})"
+        f" core-s, ids and bytes {median(times['after']):.3f}; re-render"
+        f" {median(times['again']):.2f}, Infinigen 2 {infinigen[0]:.1f} core-s; its ids equal ours"
+        f" on {agree:.4%} (it moves surfaces by their shaders)"
+    )
+    finish(
+        Outcome(
+            "mask_cost",
+            ours=own,
+            unit=f"core-s at {width}×{width // 2}",
+            n=len(times["with"]),
+            peers=(
+                Peer(f"render_cycles_ground_truth ({version('infinigen')})", infinigen[0], 20),
+                Peer("1-sample re-render, flat materials", median(times["again"]), 3),
+            ),
+            facts={
+                "pass_core_s": [round(value, 3) for value in sorted(extra)],
+                "after_core_s": round(median(times["after"]), 3),
+                "room": args.room,
+            },
+        ),
+        args,
+    )
     exit_now(0)
 
 

@@ -1,8 +1,11 @@
-"""Exact ids: agreement with independently cast rays on every pixel, ours and Infinigen 2's ground truth, per category.
+"""Exact ids: agreement with independently cast rays on every pixel, ours and Infinigen 2's ground
+truth, per category.
 
-One furnished room, one place, every pixel of a small panorama. The judge (`panoforge.datagen.oracle`) sees the room as the generator
-made it and shares no step with either renderer. Infinigen 2 renders a second time for its object index, with its materials
-taken away; ours are the beauty render's. Both get the same geometry, so a disagreement is the ids' own. A proof, not a race.
+One furnished room, one place, every pixel of a small panorama. The judge
+(`panoforge.datagen.oracle`) sees the room as the generator made it and shares no step with either
+renderer. Infinigen 2 renders a second time for its object index, with its materials taken away;
+ours are the beauty render's. Both get the same geometry, so a disagreement is the ids' own. A
+proof, not a race.
 """
 
 import json
@@ -21,12 +24,30 @@ def report_of(room: "object", index: np.ndarray, pose: "object", depth: np.ndarr
     from panoforge.datagen.oracle import judge
 
     labels, old = dense_ids(index)
-    names = {id_: InstanceLabel(room.things[i - 1].name, room.things[i - 1].category, room.things[i - 1].objects[0])
-             for id_, i in enumerate(old.tolist(), start=1)}
+    names = {
+        id_: InstanceLabel(
+            room.things[i - 1].name, room.things[i - 1].category, room.things[i - 1].objects[0]
+        )
+        for id_, i in enumerate(old.tolist(), start=1)
+    }
     height, width = labels.shape
-    meta = SampleMeta(key="bench-c0", width=width, height=height, source="bench", scene="bench", seed=0, camera=0, pose=pose,
-                      products=("instance.zst",), instances=instance_table(labels, names), config_sha256="", versions={})
-    found = judge(room.oracle, room.things, meta, labels, depth, np.arange(width * height), displacement=False)
+    meta = SampleMeta(
+        key="bench-c0",
+        width=width,
+        height=height,
+        source="bench",
+        scene="bench",
+        seed=0,
+        camera=0,
+        pose=pose,
+        products=("instance.zst",),
+        instances=instance_table(labels, names),
+        config_sha256="",
+        versions={},
+    )
+    found = judge(
+        room.oracle, room.things, meta, labels, depth, np.arange(width * height), displacement=False
+    )
     return json.loads(json.dumps(vars(found)))
 
 
@@ -48,21 +69,45 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         passes = ours(settings(width, 2), pose, Path(name))
         theirs = infinigen_ground_truth(room, pose, width, Path(name))
-    found = {"ours": report_of(room, passes.index, pose, passes.depth_m), "infinigen2": report_of(room, theirs, pose, None)}
+    found = {
+        "ours": report_of(room, passes.index, pose, passes.depth_m),
+        "infinigen2": report_of(room, theirs, pose, None),
+    }
     categories = sorted(found["ours"]["by_category"])
     print(f"{args.room}, {width}×{width // 2}, {len(room.things)} things; rays that agree:")
     print(f"{'category':<18}{'rays':>8}{'ours':>10}{'Infinigen 2':>14}")
     for category in categories:
         rays, agree = found["ours"]["by_category"][category]
-        print(f"{category:<18}{rays:>8}{agree / rays:>10.3%}{found['infinigen2']['by_category'][category][1] / rays:>14.3%}")
+        print(
+            f"{category:<18}{rays:>8}{agree / rays:>10.3%}{found['infinigen2']['by_category'][category][1] / rays:>14.3%}"
+        )
     for who, row in found.items():
-        print(f"{who}: {row['agree']} of {row['rays']} agree; the rest by cause: {row['differ']}; {row['kinds']}")
+        print(
+            f"{who}: {row['agree']} of {row['rays']} agree; the rest by cause: {row['differ']};"
+            f" {row['kinds']}"
+        )
     ties = dict(sorted(found["ours"]["ties"].items(), key=lambda item: -item[1])[:5])
-    line = {name: {key: row[key] for key in ("rays", "agree", "differ", "kinds", "depth_off")} for name, row in found.items()}
+    line = {
+        name: {key: row[key] for key in ("rays", "agree", "differ", "kinds", "depth_off")}
+        for name, row in found.items()
+    }
     ok = not found["ours"]["differ"].get("wrong") and not found["ours"]["depth_off"]
-    print(json.dumps({"bench": "mask_truth", "ok": ok, "room": args.room, "seed": args.seed, "width": width, **line,
-                      "coplanar": ties,
-                      "peer_name": f"render_cycles_ground_truth ({version('infinigen')})", "machine": machine()}), flush=True)
+    print(
+        json.dumps(
+            {
+                "bench": "mask_truth",
+                "ok": ok,
+                "room": args.room,
+                "seed": args.seed,
+                "width": width,
+                **line,
+                "coplanar": ties,
+                "peer_name": f"render_cycles_ground_truth ({version('infinigen')})",
+                "machine": machine(),
+            }
+        ),
+        flush=True,
+    )
     exit_now(0 if ok else 1)
 
 

@@ -1,10 +1,12 @@
-"""Merging a scan's masks into the panorama: time and memory of gathering in footprints, band by band, against the plain way.
+"""Merging a scan's masks into the panorama: time and memory of gathering in footprints, band by
+band, against the plain way.
 
-The work: 24 views × N objects of 256² float32 logits into a panorama (4096×2048 and 100 objects; --quick 1024×512 and
-30). Peer: what one writes first with torch: for each frame a sampling grid over the whole panorama, `grid_sample` of all
-objects at full size, weighted sums, one division. Asserted first: on random smooth logits both equal a float64 reference
-within 1e-4 at 2,000 pixels spread over the panorama, seam and poles included. Memory: what a forked process needs beyond
-its inputs, at its peak.
+The work: 24 views × N objects of 256² float32 logits into a panorama (4096×2048 and 100 objects;
+--quick 1024×512 and 30). Peer: what one writes first with torch: for each frame a sampling grid
+over the whole panorama, `grid_sample` of all objects at full size, weighted sums, one division.
+Asserted first: on random smooth logits both equal a float64 reference within 1e-4 at 2,000 pixels
+spread over the panorama, seam and poles included. Memory: what a forked process needs beyond its
+inputs, at its peak.
 """
 
 import os
@@ -37,25 +39,36 @@ def plain(views: Sequence, frames: Sequence, n: int, width: int, height: int):
     from panoforge.core.geometry.sphere import pixel_to_direction, view_rotation
     from panoforge.eval.views.frames import EDGE_WEIGHT
 
-    directions = pixel_to_direction(np.arange(width)[None, :], np.arange(height)[:, None], width, height)
+    directions = pixel_to_direction(
+        np.arange(width)[None, :], np.arange(height)[:, None], width, height
+    )
     device = frames[0].logits.device
     at = torch.from_numpy(directions.astype(np.float32)).to(device)
-    above, total = torch.zeros(n, height, width, device=device), torch.zeros(height, width, device=device)
+    above, total = (
+        torch.zeros(n, height, width, device=device),
+        torch.zeros(height, width, device=device),
+    )
     for frame in frames:
         view = views[frame.frame]
         local = at @ torch.from_numpy(view_rotation(view).astype(np.float32)).to(device)
         place = local[..., :2] / (local[..., 2:] * np.tan(np.radians(view.fov_deg) / 2))
         seen = (local[..., 2] > 1e-6) & (place.abs() <= 1).all(dim=-1)
         tent = (1 - place.abs()).clamp(0, 1)
-        weight = torch.where(seen, EDGE_WEIGHT + (1 - EDGE_WEIGHT) * tent[..., 0] * tent[..., 1], 0.0)
+        weight = torch.where(
+            seen, EDGE_WEIGHT + (1 - EDGE_WEIGHT) * tent[..., 0] * tent[..., 1], 0.0
+        )
         logits = frame.logits.clamp(-CLAMP, CLAMP)[None]
-        sampled = torch.nn.functional.grid_sample(logits, place[None], padding_mode="border", align_corners=False)[0]
+        sampled = torch.nn.functional.grid_sample(
+            logits, place[None], padding_mode="border", align_corners=False
+        )[0]
         above[torch.from_numpy(frame.objects).to(device)] += sampled * weight
         total += weight
     return above / total
 
 
-def reference(views: Sequence, frames: Sequence, n: int, u: int, v: int, width: int, height: int) -> np.ndarray:
+def reference(
+    views: Sequence, frames: Sequence, n: int, u: int, v: int, width: int, height: int
+) -> np.ndarray:
     """Merged logits of one pixel in float64."""
     from panoforge.core.geometry.sphere import direction_to_view_pixel, pixel_to_direction
     from panoforge.eval.views.frames import centre_weight
@@ -66,11 +79,19 @@ def reference(views: Sequence, frames: Sequence, n: int, u: int, v: int, width: 
         x, y, inside = direction_to_view_pixel(pixel_to_direction(u, v, width, height), view)
         if not inside:
             continue
-        weight = float(centre_weight((x + 0.5) / view.size_px * 2 - 1, (y + 0.5) / view.size_px * 2 - 1))
-        column, row = (float(np.clip((p + 0.5) / view.size_px * LOGITS - 0.5, 0, LOGITS - 1)) for p in (x, y))
+        weight = float(
+            centre_weight((x + 0.5) / view.size_px * 2 - 1, (y + 0.5) / view.size_px * 2 - 1)
+        )
+        column, row = (
+            float(np.clip((p + 0.5) / view.size_px * LOGITS - 0.5, 0, LOGITS - 1)) for p in (x, y)
+        )
         left, top = min(int(column), LOGITS - 2), min(int(row), LOGITS - 2)
         a, b = column - left, row - top
-        corners = np.clip(frame.logits[:, top : top + 2, left : left + 2].numpy().astype(np.float64), -CLAMP, CLAMP)
+        corners = np.clip(
+            frame.logits[:, top : top + 2, left : left + 2].numpy().astype(np.float64),
+            -CLAMP,
+            CLAMP,
+        )
         above += weight * (np.array([1 - b, b]) @ corners @ np.array([1 - a, a]))
         total += weight
     return above / total
@@ -120,9 +141,14 @@ def main() -> None:
     def peer() -> object:
         return plain(views, frames, n, width, height) > 0
 
-    memory = {"ours": peak_bytes(ours), "plain": peak_bytes(peer)}  # first, while nothing freed lies about
+    memory = {
+        "ours": peak_bytes(ours),
+        "plain": peak_bytes(peer),
+    }  # first, while nothing freed lies about
     merged = plain(views, frames, n, width, height)
-    banded = torch.cat([band for _, band in merge_bands(projections, frames, n, width, height, clamp=CLAMP)], dim=1)
+    banded = torch.cat(
+        [band for _, band in merge_bands(projections, frames, n, width, height, clamp=CLAMP)], dim=1
+    )
     pixels = [(0, 0), (width - 1, 0), (0, height - 1), (0, height // 2), (width - 1, height // 2)]
     pixels += [(int(rng.integers(width)), int(rng.integers(height))) for _ in range(2000)]
     for u, v in pixels:
@@ -133,13 +159,31 @@ def main() -> None:
     del merged, banded
 
     seconds = interleave({"ours": ours, "plain": peer})
-    print(f"ours {spread(seconds['ours'])} ms, plain {spread(seconds['plain'])} ms; "
-          f"memory {memory['ours'] / 1e6:.0f} MB and {memory['plain'] / 1e6:.0f} MB")
+    print(
+        f"ours {spread(seconds['ours'])} ms, plain {spread(seconds['plain'])} ms; "
+        f"memory {memory['ours'] / 1e6:.0f} MB and {memory['plain'] / 1e6:.0f} MB"
+    )
     name = f"full-panorama grid_sample, {version('torch')}"
-    finish(Outcome("merge", ours=median(seconds["ours"]), unit="s", n=n, facts={"width": width}, peers=(
-        Peer(name, median(seconds["plain"]), target=5),
-        Peer(f"{name}: memory", memory["plain"] / 1e6, target=5, ours=memory["ours"] / 1e6, unit="MB"),
-    )), args)
+    finish(
+        Outcome(
+            "merge",
+            ours=median(seconds["ours"]),
+            unit="s",
+            n=n,
+            facts={"width": width},
+            peers=(
+                Peer(name, median(seconds["plain"]), target=5),
+                Peer(
+                    f"{name}: memory",
+                    memory["plain"] / 1e6,
+                    target=5,
+                    ours=memory["ours"] / 1e6,
+                    unit="MB",
+                ),
+            ),
+        ),
+        args,
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""Scores of 100 instances at 4096×2048: J of all of them, and boundary F, against pycocotools and the DAVIS toolkit.
+"""Scores of 100 instances at 4096×2048: J of all of them, and boundary F, against pycocotools and
+the DAVIS toolkit.
 
-Both get what they take: ours the label map and the predictions as merging gives them (`panoforge.eval.views.merge.Masks`: bits, and the rows
-that each mask is in), the peers full masks, uint8 H×W×N in pycocotools' own order and bool H×W for DAVIS (nobody's making is
-timed). The truth is a rendered room with 100 of its instances, the predictions are the same instances with ragged edges, some
-with a piece missing or a piece too much. J must be equal to 1e-12, F to the last bit. How long pycocotools' `iou` takes on run
-lengths that were encoded before is among the facts. A full-frame dilation takes a second, so F is timed on every tenth instance
-(--quick: every 25th) by size.
+Both get what they take: ours the label map and the predictions as merging gives them
+(`panoforge.eval.views.merge.Masks`: bits, and the rows that each mask is in), the peers full masks,
+uint8 H×W×N in pycocotools' own order and bool H×W for DAVIS (nobody's making is timed). The truth
+is a rendered room with 100 of its instances, the predictions are the same instances with ragged
+edges, some with a piece missing or a piece too much. J must be equal to 1e-12, F to the last bit.
+How long pycocotools' `iou` takes on run lengths that were encoded before is among the facts. A
+full-frame dilation takes a second, so F is timed on every tenth instance (--quick: every 25th) by
+size.
 """
 
 import math
@@ -47,7 +50,9 @@ def hundred_instances() -> NDArray[np.uint16]:
 
 
 def predictions(labels: NDArray[np.uint16], ids: list[int]) -> Bools:
-    """N×H×W: every instance under a threshold of blurred noise near its edge; every fourth lacks a part, every fourth has more."""
+    """N×H×W: every instance under a threshold of blurred noise near its edge; every fourth lacks a
+    part, every fourth has more.
+    """
     rng = np.random.default_rng(0)
     noise = cv2.GaussianBlur(rng.normal(size=labels.shape).astype(np.float32), (0, 0), 4)
     noise *= 0.3 / noise.std()
@@ -95,7 +100,9 @@ def main() -> None:
     full = predictions(labels, ids)
     masks = Masks.of(full)
     step = 25 if args.quick else 10
-    some = sorted(range(len(ids)), key=lambda k: np.count_nonzero(labels == ids[k]))[step // 2 :: step]
+    some = sorted(range(len(ids)), key=lambda k: np.count_nonzero(labels == ids[k]))[
+        step // 2 :: step
+    ]
     bits = replace(masks, packed=masks.packed[some], rows=masks.rows[some])
     pairs = [(full[k], labels == ids[k]) for k in some]
 
@@ -106,7 +113,9 @@ def main() -> None:
 
     def coco(encode: Callable[[], tuple]) -> NDArray[np.float64]:
         predicted, true = encode()
-        return np.array([coco_mask.iou([p], [t], [0])[0, 0] for p, t in zip(predicted, true, strict=True)])
+        return np.array(
+            [coco_mask.iou([p], [t], [0])[0, 0] for p, t in zip(predicted, true, strict=True)]
+        )
 
     def ours_j() -> NDArray[np.float64]:
         return iou(row_counts(masks, labels, ids))
@@ -116,7 +125,9 @@ def main() -> None:
 
     work: dict[str, Callable[[], NDArray]] = {
         "J, ours": ours_j,
-        "J, pycocotools": lambda: coco(lambda: (coco_mask.encode(full_coco), coco_mask.encode(truth_coco))),
+        "J, pycocotools": lambda: coco(
+            lambda: (coco_mask.encode(full_coco), coco_mask.encode(truth_coco))
+        ),
         "J, pycocotools, encoded before": lambda: coco(lambda: encoded),
         "F, ours": ours_f,
         "F, DAVIS": lambda: np.array([davis_f(p, t) for p, t in pairs]),
@@ -129,15 +140,32 @@ def main() -> None:
     for name, values in seconds.items():
         print(f"{name}: {spread(values)} ms")
     ms = {name: 1e3 * median(values) for name, values in seconds.items()}
-    finish(Outcome(
-        "metrics", ours=ms["J, ours"], unit=f"ms of J, {len(ids)} instances", n=len(seconds["J, ours"]),
-        facts={"instances": len(ids), "instances_f": len(some), "mean_j": float(ours_j().mean()), "mean_f": float(ours_f().mean()),
-               "pycocotools_iou_alone_ms": ms["J, pycocotools, encoded before"]},
-        peers=(
-            Peer(f"encode + iou ({version('pycocotools')})", ms["J, pycocotools"], 20),
-            Peer("DAVIS boundary F, as published", ms["F, DAVIS"] / len(some), 10, ours=ms["F, ours"] / len(some),
-                 unit="ms of F per instance"),
-        )), args)
+    finish(
+        Outcome(
+            "metrics",
+            ours=ms["J, ours"],
+            unit=f"ms of J, {len(ids)} instances",
+            n=len(seconds["J, ours"]),
+            facts={
+                "instances": len(ids),
+                "instances_f": len(some),
+                "mean_j": float(ours_j().mean()),
+                "mean_f": float(ours_f().mean()),
+                "pycocotools_iou_alone_ms": ms["J, pycocotools, encoded before"],
+            },
+            peers=(
+                Peer(f"encode + iou ({version('pycocotools')})", ms["J, pycocotools"], 20),
+                Peer(
+                    "DAVIS boundary F, as published",
+                    ms["F, DAVIS"] / len(some),
+                    10,
+                    ours=ms["F, ours"] / len(some),
+                    unit="ms of F per instance",
+                ),
+            ),
+        ),
+        args,
+    )
 
 
 if __name__ == "__main__":

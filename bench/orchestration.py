@@ -1,11 +1,14 @@
-"""What the runner costs: scenes that sleep a second on N slots, against plain Ray tasks that start the same process.
+"""What the runner costs: scenes that sleep a second on N slots, against plain Ray tasks that start
+the same process.
 
     python -m bench.orchestration [--quick] [--record]
 
-The peer hands all its tasks to Ray at once, and each writes the job file and runs the worker with `subprocess.run`: no
-ledger, no limits, no digests, no commit, no resume. Ours is `panoforge.cluster.render.runner.render` with all of that. Wall clock, since
-sleeping costs no CPU; both are also set against the ideal, scenes · sleep / slots. Then ours with 10 % of all attempts
-crashing at their end, which no runner can do in less than 1/(1 − p) of the time, beside as many scenes without crashes.
+The peer hands all its tasks to Ray at once, and each writes the job file and runs the worker with
+`subprocess.run`: no ledger, no limits, no digests, no commit, no resume. Ours is
+`panoforge.cluster.render.runner.render` with all of that. Wall clock, since sleeping costs no CPU;
+both are also set against the ideal, scenes · sleep / slots. Then ours with 10 % of all attempts
+crashing at their end, which no runner can do in less than 1/(1 − p) of the time, beside as many
+scenes without crashes.
 """
 
 import json
@@ -43,20 +46,46 @@ def main() -> None:
     ideal = scenes * SLEEP_S / args.slots
     overhead = median(of_crashes["crash"]) / median(of_crashes["clean"])
     bound = 1 / (1 - CRASH_P) + CRASH_SLACK
-    print(f"ours {median(seconds['ours']):.2f} s, plain Ray {median(seconds['plain']):.2f} s, ideal {ideal:.2f} s; with crashes "
-          f"{overhead:.3f} × the time per scene (bound {bound:.3f}, {attempts(crash_scenes)} attempts at {crash_scenes} scenes)")
-    finish(Outcome(
-        "orchestration", ours=median(seconds["ours"]), unit="s", n=scenes,
-        peers=(Peer(f"plain Ray tasks, {version('ray')}", median(seconds["plain"]), TARGET),
-               Peer(f"{CRASH_P:.0%} crashes: 1/(1 − p) + {CRASH_SLACK:.0%}", bound, 1, ours=overhead, unit="× without crashes")),
-        facts={"efficiency": round(ideal / median(seconds["ours"]), 4),
-               "peer_efficiency": round(ideal / median(seconds["plain"]), 4),
-               "slots": args.slots, "crash_p": CRASH_P, "crash_overhead": round(overhead, 4), "crash_bound": round(bound, 4),
-               "crash_attempts": attempts(crash_scenes), "crash_scenes": crash_scenes, "ok": overhead <= bound},
-    ), args)
+    print(
+        f"ours {median(seconds['ours']):.2f} s, plain Ray {median(seconds['plain']):.2f} s, ideal"
+        f" {ideal:.2f} s; with crashes {overhead:.3f} × the time per scene (bound {bound:.3f},"
+        f" {attempts(crash_scenes)} attempts at {crash_scenes} scenes)"
+    )
+    finish(
+        Outcome(
+            "orchestration",
+            ours=median(seconds["ours"]),
+            unit="s",
+            n=scenes,
+            peers=(
+                Peer(f"plain Ray tasks, {version('ray')}", median(seconds["plain"]), TARGET),
+                Peer(
+                    f"{CRASH_P:.0%} crashes: 1/(1 − p) + {CRASH_SLACK:.0%}",
+                    bound,
+                    1,
+                    ours=overhead,
+                    unit="× without crashes",
+                ),
+            ),
+            facts={
+                "efficiency": round(ideal / median(seconds["ours"]), 4),
+                "peer_efficiency": round(ideal / median(seconds["plain"]), 4),
+                "slots": args.slots,
+                "crash_p": CRASH_P,
+                "crash_overhead": round(overhead, 4),
+                "crash_bound": round(bound, 4),
+                "crash_attempts": attempts(crash_scenes),
+                "crash_scenes": crash_scenes,
+                "ok": overhead <= bound,
+            },
+        ),
+        args,
+    )
 
 
-def in_turn(work: dict[str, Callable[[Path, int], float]], folder: str, scenes: int, repeats: int) -> dict[str, list[float]]:
+def in_turn(
+    work: dict[str, Callable[[Path, int], float]], folder: str, scenes: int, repeats: int
+) -> dict[str, list[float]]:
     """Seconds of each, `repeats` times in turn."""
     seconds: dict[str, list[float]] = {name: [] for name in work}
     for turn in range(repeats):
@@ -70,8 +99,13 @@ def ours(run: Path, scenes: int) -> float:
     from panoforge.cluster.config import LimitsConfig, RenderJobConfig
     from panoforge.cluster.render.runner import render
 
-    config = RenderJobConfig(run=run, scenes=scenes, cameras_per_scene=1, worker="bench.sleep_scene",
-                             limits=LimitsConfig(min_free_gb=0))
+    config = RenderJobConfig(
+        run=run,
+        scenes=scenes,
+        cameras_per_scene=1,
+        worker="bench.sleep_scene",
+        limits=LimitsConfig(min_free_gb=0),
+    )
     begin = time.perf_counter()
     summary = render(config)
     took = time.perf_counter() - begin
@@ -86,10 +120,16 @@ def plain(run: Path, scenes: int) -> float:
     def scene(index: int) -> bool:
         folder = run / f"{index}-1"
         (folder / "staged").mkdir(parents=True)
-        job = {"scene": {"index": index, "key": f"scene-{index:08d}"}, "staged": str(folder / "staged"), "config_sha256": "0" * 64,
-               "result": str(folder / "result.json")}
+        job = {
+            "scene": {"index": index, "key": f"scene-{index:08d}"},
+            "staged": str(folder / "staged"),
+            "config_sha256": "0" * 64,
+            "result": str(folder / "result.json"),
+        }
         (folder / "job.json").write_text(json.dumps(job))
-        subprocess.run([sys.executable, "-m", "bench.sleep_scene", str(folder / "job.json")], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "bench.sleep_scene", str(folder / "job.json")], check=True
+        )
         return json.loads((folder / "result.json").read_text())["outcome"] == "done"
 
     task = ray.remote(num_cpus=1, max_retries=0)(scene)

@@ -1,15 +1,17 @@
-"""Propagating masks along a scan: object-frames per second of batched propagation against SAM2's official video predictor.
+"""Propagating masks along a scan: object-frames per second of batched propagation against SAM2's
+official video predictor.
 
-The work: one 24-view scan of a panorama of coloured caps, every object clicked in every view that sees its click, SAM2.1-tiny with
-random weights (nothing here depends on their values). Peer: the official predictor as its notebook uses it, prompts in
-frame order, so that its one-frame feature cache helps it as much as it can; masks at the size of the views. Asserted
-first: for every object and frame our native logits are the official predictor's to 1e-4, and so are the masks.
-On a GPU: 1, 10, 50 and 100 objects at 1024²; on a CPU: 1 and 20 objects at 256², with --quick at 128².
+The work: one 24-view scan of a panorama of coloured caps, every object clicked in every view that
+sees its click, SAM2.1-tiny with random weights (nothing here depends on their values). Peer: the
+official predictor as its notebook uses it, prompts in frame order, so that its one-frame feature
+cache helps it as much as it can; masks at the size of the views. Asserted first: for every object
+and frame our native logits are the official predictor's to 1e-4, and so are the masks. On a GPU: 1,
+10, 50 and 100 objects at 1024²; on a CPU: 1 and 20 objects at 256², with --quick at 128².
 
     python -m bench.propagate --flops [--quick]
 
-times nothing and counts the floating-point operations of both instead, by part of the model, with 1 and with 3 objects: on one
-thread they bound what batching can gain while every mask stays equal.
+times nothing and counts the floating-point operations of both instead, by part of the model, with 1
+and with 3 objects: on one thread they bound what batching can gain while every mask stays equal.
 """
 
 import json
@@ -33,8 +35,11 @@ from bench.common import (
 FRAMES = 24
 
 
-def picture_of_caps(rng: np.random.Generator, width: int, n_caps: int) -> tuple[np.ndarray, np.ndarray]:
-    """(rgb, labels) of `n_caps` coloured caps on noise; a cap that another one hides is left out."""
+def picture_of_caps(
+    rng: np.random.Generator, width: int, n_caps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(rgb, labels) of `n_caps` coloured caps on noise; a cap that another one hides is left
+    out."""
     from panoforge.core.geometry.sphere import (
         angle_between,
         lonlat_to_direction,
@@ -42,10 +47,14 @@ def picture_of_caps(rng: np.random.Generator, width: int, n_caps: int) -> tuple[
     )
     from panoforge.core.sample.label_maps import dense_ids
 
-    at = pixel_to_direction(np.arange(width)[None, :], np.arange(width // 2)[:, None], width, width // 2)
+    at = pixel_to_direction(
+        np.arange(width)[None, :], np.arange(width // 2)[:, None], width, width // 2
+    )
     labels = np.zeros(at.shape[:2], np.uint16)
     rgb = rng.integers(90, 130, (*at.shape[:2], 3)).astype(np.uint8)
-    centres = lonlat_to_direction(rng.uniform(-np.pi, np.pi, n_caps), np.arcsin(rng.uniform(-1, 1, n_caps)))
+    centres = lonlat_to_direction(
+        rng.uniform(-np.pi, np.pi, n_caps), np.arcsin(rng.uniform(-1, 1, n_caps))
+    )
     for k, centre in enumerate(centres):
         inside = angle_between(at, centre) < rng.uniform(0.1, 0.3)
         labels[inside], rgb[inside] = k + 1, rng.integers(0, 256, 3)
@@ -61,16 +70,25 @@ def plain_official(model: Any) -> Any:
     class Plain(OfficialSam2):
         def _state(self, frames: Sequence[Any]) -> dict[str, Any]:
             state = super()._state(frames[:1])
-            images = torch.cat([model_input(f.image, model.image_size, model.device)[0][None] for f in frames])
+            images = torch.cat(
+                [model_input(f.image, model.image_size, model.device)[0][None] for f in frames]
+            )
             height, width = frames[0].image.shape[:2]
-            return state | {"images": images, "num_frames": len(frames), "video_height": height, "video_width": width}
+            return state | {
+                "images": images,
+                "num_frames": len(frames),
+                "video_height": height,
+                "video_width": width,
+            }
 
     return Plain(model)
 
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--flops", action="store_true", help="count operations instead of timing them")
+    parser.add_argument(
+        "--flops", action="store_true", help="count operations instead of timing them"
+    )
     args = parser.parse_args()
     use_one_thread()
     import torch
@@ -97,23 +115,50 @@ def main() -> None:
         for name, predictor in (("ours", ours), ("official", plain)):
             for n in (1, 3):
                 counted = flops(predictor, inputs, prompts[:n])
-                print(json.dumps({"predictor": name, "image_size": size, "objects": n} | counted), flush=True)
+                print(
+                    json.dumps({"predictor": name, "image_size": size, "objects": n} | counted),
+                    flush=True,
+                )
         return
 
     _assert_equal(ours, official, inputs, prompts[:5])
     figures = {}
     for n in counts:
-        seconds = interleave({
-            "ours": lambda n=n: _run(ours, inputs, prompts[:n]), "official": lambda n=n: _run(plain, inputs, prompts[:n]),
-        })
-        print(f"{n} objects: ours {spread(seconds['ours'])} ms, official {spread(seconds['official'])} ms")
+        seconds = interleave(
+            {
+                "ours": lambda n=n: _run(ours, inputs, prompts[:n]),
+                "official": lambda n=n: _run(plain, inputs, prompts[:n]),
+            }
+        )
+        print(
+            f"{n} objects: ours {spread(seconds['ours'])} ms, official"
+            f" {spread(seconds['official'])} ms"
+        )
         figures[n] = {name: 1e3 * median(values) / (n * FRAMES) for name, values in seconds.items()}
     most, name = (50 if gpu else 20), f"SAM2VideoPredictor of {version('sam2')}"
     peers = [Peer(f"{name}, {most} objects", figures[most]["official"], target=5 if gpu else 2)]
-    peers += [Peer(f"{name}, {n} object{'s' * (n > 1)}", figures[n]["official"], target=1, ours=figures[n]["ours"])
-              for n in counts if n != most]
-    facts = {"image_size": size, "object_frames_per_s": {n: round(1e3 / f["ours"], 2) for n, f in figures.items()}}
-    outcome = Outcome("propagate", ours=figures[most]["ours"], unit="ms per object-frame", n=most, peers=tuple(peers), facts=facts)
+    peers += [
+        Peer(
+            f"{name}, {n} object{'s' * (n > 1)}",
+            figures[n]["official"],
+            target=1,
+            ours=figures[n]["ours"],
+        )
+        for n in counts
+        if n != most
+    ]
+    facts = {
+        "image_size": size,
+        "object_frames_per_s": {n: round(1e3 / f["ours"], 2) for n, f in figures.items()},
+    }
+    outcome = Outcome(
+        "propagate",
+        ours=figures[most]["ours"],
+        unit="ms per object-frame",
+        n=most,
+        peers=tuple(peers),
+        facts=facts,
+    )
     finish(outcome, args)
 
 
@@ -123,8 +168,14 @@ def flops(predictor: Any, inputs: Sequence[Any], prompts: Sequence[Any]) -> dict
 
     with FlopCounterMode(display=False) as counter:
         _run(predictor, inputs, prompts)
-    parts = {name: sum(by_op.values()) for name, by_op in counter.get_flop_counts().items() if "." not in name and name != "Global"}
-    return {"all": round(counter.get_total_flops() / 1e9, 3)} | {name: round(value / 1e9, 3) for name, value in parts.items()}
+    parts = {
+        name: sum(by_op.values())
+        for name, by_op in counter.get_flop_counts().items()
+        if "." not in name and name != "Global"
+    }
+    return {"all": round(counter.get_total_flops() / 1e9, 3)} | {
+        name: round(value / 1e9, 3) for name, value in parts.items()
+    }
 
 
 def _run(predictor: Any, inputs: Sequence[Any], prompts: Sequence[Any]) -> None:
@@ -145,7 +196,9 @@ def _assert_equal(ours: Any, official: Any, inputs: Sequence[Any], prompts: Sequ
         expected = wanted[said.frame].logits.cpu().numpy()
         found = np.full_like(expected, -1024)
         found[said.objects] = said.logits.cpu().numpy()
-        assert np.abs(found - expected).max() <= tolerance, f"frame {said.frame}: {np.abs(found - expected).max()}"
+        assert np.abs(found - expected).max() <= tolerance, (
+            f"frame {said.frame}: {np.abs(found - expected).max()}"
+        )
         flipped, total = flipped + ((found > 0) != (expected > 0)).sum(), total + found.size
     assert flipped <= 1e-4 * total, f"{flipped} of {total} mask pixels differ"
 

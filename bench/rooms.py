@@ -1,8 +1,10 @@
-"""What the render benchmarks work on: one furnished room of Infinigen 2 in this process, ours and Infinigen's way to render it.
+"""What the render benchmarks work on: one furnished room of Infinigen 2 in this process, ours and
+Infinigen's way to render it.
 
-`furnished` makes a room and gives its things, an oracle of it as the source made it, and a pose; `ours` renders it as the
-worker does, `ours_window` a window of it; `infinigen_ground_truth` and `infinigen_beauty` call Infinigen 2's own exporters on
-the same prepared objects and the same equirectangular camera. Import this in a process of its own: it fills Blender.
+`furnished` makes a room and gives its things, an oracle of it as the source made it, and a pose;
+`ours` renders it as the worker does, `ours_window` a window of it; `infinigen_ground_truth` and
+`infinigen_beauty` call Infinigen 2's own exporters on the same prepared objects and the same
+equirectangular camera. Import this in a process of its own: it fills Blender.
 """
 
 import json
@@ -27,8 +29,9 @@ SEED = 7
 
 @dataclass(frozen=True)
 class Room:
-    """A prepared room: what its pass indices mean (thing k has index k + 1), where to stand, its independent judge, and the
-    core-seconds that preparing it took (realised geometry, poses)."""
+    """A prepared room: what its pass indices mean (thing k has index k + 1), where to stand, its
+    independent judge, and the core-seconds that preparing it took (realised geometry, poses).
+    """
 
     name: str
     things: tuple[Thing, ...]
@@ -37,29 +40,51 @@ class Room:
     prepare_s: float
 
 
-def furnished(name: str = "bathroom", seed: int = SEED, *, with_oracle: bool = False, subdivision_cap: int = 2,
-              views: int = 3) -> Room:
-    """Make the room in the open Blender, realised and indexed, with its materials as Infinigen made them."""
+def furnished(
+    name: str = "bathroom",
+    seed: int = SEED,
+    *,
+    with_oracle: bool = False,
+    subdivision_cap: int = 2,
+    views: int = 3,
+) -> Room:
+    """Make the room in the open Blender, realised and indexed, with its materials as Infinigen made
+    them.
+    """
     config = RenderConfig(sources=({"source": "infinigen2.rooms", "rooms": (name,)},))
     bpy.ops.wm.read_factory_settings(use_empty=True)
     scene = make_scene(plan_scene(config, 0), config.sources[0], seed)
     if with_oracle:
         from panoforge.datagen.defects import cap_subdivision
 
-        cap_subdivision([bpy.data.objects[name] for thing in scene.things for name in thing.objects], subdivision_cap)
+        cap_subdivision(
+            [bpy.data.objects[name] for thing in scene.things for name in thing.objects],
+            subdivision_cap,
+        )
         bpy.context.view_layer.update()
     oracle = build_oracle(scene.things) if with_oracle else None
     begin = time.process_time()
     geometry.prepare(scene.things, subdivision_cap)
     geometry.hide_all_but(scene.things)
-    poses = cameras.choose_poses(scene_surface(), scene.regions, True, CameraSettings(), QualitySettings(), views, seed)
+    poses = cameras.choose_poses(
+        scene_surface(), scene.regions, True, CameraSettings(), QualitySettings(), views, seed
+    )
     return Room(name, scene.things, tuple(poses), oracle, time.process_time() - begin)
 
 
 def settings(width: int, samples: int, **changes: object) -> render.RenderSettings:
     """Ours, without denoiser and bounces unless asked for."""
-    plain = render.RenderSettings.of(RenderConfig(width=width, height=width // 2, samples=samples, denoise=False,
-                                                  adaptive_threshold=0.0, max_bounces=0), seed=1)
+    plain = render.RenderSettings.of(
+        RenderConfig(
+            width=width,
+            height=width // 2,
+            samples=samples,
+            denoise=False,
+            adaptive_threshold=0.0,
+            max_bounces=0,
+        ),
+        seed=1,
+    )
     return replace(plain, **changes)
 
 
@@ -72,7 +97,9 @@ def ours(config: render.RenderSettings, pose: Pose, folder: Path) -> render.Pass
 
 @dataclass(frozen=True)
 class Window:
-    """A part of a large panorama, at the size its pixels have there: `width` × `height` pixels around a direction."""
+    """A part of a large panorama, at the size its pixels have there: `width` × `height` pixels
+    around a direction.
+    """
 
     lon_deg: float
     lat_deg: float
@@ -86,11 +113,19 @@ class Window:
         low = int((self.lat_deg / 180 + 0.5) * config.height) - self.height // 2
         inside = 0.01  # of a pixel: Blender rounds down
         scene.use_border, scene.use_crop_to_border = True, True
-        scene.border_min_x, scene.border_max_x = (left + inside) / wide, (left + self.width + inside) / wide
-        scene.border_min_y, scene.border_max_y = (low + inside) / config.height, (low + self.height + inside) / config.height
+        scene.border_min_x, scene.border_max_x = (
+            (left + inside) / wide,
+            (left + self.width + inside) / wide,
+        )
+        scene.border_min_y, scene.border_max_y = (
+            (low + inside) / config.height,
+            (low + self.height + inside) / config.height,
+        )
 
 
-def ours_window(config: render.RenderSettings, pose: Pose, window: Window, folder: Path) -> NDArray[np.float32]:
+def ours_window(
+    config: render.RenderSettings, pose: Pose, window: Window, folder: Path
+) -> NDArray[np.float32]:
     """Linear colour (h, w, 3) of a window, rendered as the worker renders the whole."""
     render.configure(config)
     render.place_camera(pose, config)
@@ -104,7 +139,9 @@ def ours_window(config: render.RenderSettings, pose: Pose, window: Window, folde
 
 
 def infinigen_ground_truth(room: Room, pose: Pose, width: int, folder: Path) -> NDArray[np.int32]:
-    """Object indices (H, W) by Infinigen 2's `render_cycles_ground_truth` with its own settings, as pass indices of `room`."""
+    """Object indices (H, W) by Infinigen 2's `render_cycles_ground_truth` with its own settings, as
+    pass indices of `room`.
+    """
     import OpenEXR
     import procfunc as pf
     from infinigen2.exporters.render_cycles import render_cycles_ground_truth
@@ -114,8 +151,13 @@ def infinigen_ground_truth(room: Room, pose: Pose, width: int, folder: Path) -> 
     own = {obj.name: obj.pass_index for obj in bpy.data.objects}
     wanted = RenderPass(ExportType.OBJECT_INDEX, Path("index.exr"), np.float32)
     found = render_cycles_ground_truth(
-        objects=[pf.MeshObject(obj) for obj in objects], camera=pf.CameraObject(bpy.context.scene.camera), output_folder=folder,
-        render_passes=[wanted], resolution=(width, width // 2), device_type="CPU")
+        objects=[pf.MeshObject(obj) for obj in objects],
+        camera=pf.CameraObject(bpy.context.scene.camera),
+        output_folder=folder,
+        render_passes=[wanted],
+        resolution=(width, width // 2),
+        device_type="CPU",
+    )
     table = json.loads(found[ExportType.OBJECT_INDEX_TABLE][0].read_text())
     with OpenEXR.File(str(found[ExportType.OBJECT_INDEX][0]), separate_channels=True) as file:
         values = next(iter(file.channels().values())).pixels
@@ -125,10 +167,17 @@ def infinigen_ground_truth(room: Room, pose: Pose, width: int, folder: Path) -> 
     return of_table[np.clip(np.rint(values).astype(int), 0, len(table) - 1)]
 
 
-def infinigen_beauty(pose: Pose, width: int, folder: Path, *, samples: tuple[int, int] = (32, 256),
-                     window: Window | None = None) -> NDArray[np.float32]:
-    """Linear denoised colour (H, W, 3), or of a window of it, by Infinigen 2's `render_cycles`; `samples` (least, most), its own by
-    default."""
+def infinigen_beauty(
+    pose: Pose,
+    width: int,
+    folder: Path,
+    *,
+    samples: tuple[int, int] = (32, 256),
+    window: Window | None = None,
+) -> NDArray[np.float32]:
+    """Linear denoised colour (H, W, 3), or of a window of it, by Infinigen 2's `render_cycles`;
+    `samples` (least, most), its own by default.
+    """
     import OpenEXR
     import procfunc as pf
     from infinigen2.exporters.render_cycles import render_cycles
@@ -140,16 +189,28 @@ def infinigen_beauty(pose: Pose, width: int, folder: Path, *, samples: tuple[int
     lights = [pf.LightObject(obj) for obj in bpy.context.scene.objects if obj.type == "LIGHT"]
     wanted = RenderPass(ExportType.IMAGE_DENOISED_HDR, Path("image.exr"), np.float32)
     found = render_cycles(
-        objects=[pf.MeshObject(obj) for obj in objects], lights=lights, camera=pf.CameraObject(bpy.context.scene.camera),
-        output_folder=folder, render_passes=[wanted], resolution=(width, width // 2), device_type="CPU", min_samples=samples[0],
-        max_samples=samples[1], fail_for_black_frame_thresh=None)
+        objects=[pf.MeshObject(obj) for obj in objects],
+        lights=lights,
+        camera=pf.CameraObject(bpy.context.scene.camera),
+        output_folder=folder,
+        render_passes=[wanted],
+        resolution=(width, width // 2),
+        device_type="CPU",
+        min_samples=samples[0],
+        max_samples=samples[1],
+        fail_for_black_frame_thresh=None,
+    )
     with OpenEXR.File(str(found[ExportType.IMAGE_DENOISED_HDR][0]), separate_channels=True) as file:
-        channels = {name.rpartition(".")[2]: channel.pixels for name, channel in file.channels().items()}
+        channels = {
+            name.rpartition(".")[2]: channel.pixels for name, channel in file.channels().items()
+        }
     return np.stack([channels[name] for name in "RGB"], axis=-1)
 
 
 def _hand_over(pose: Pose, width: int) -> list[bpy.types.Object]:
-    """Blender as a fresh process would leave it to Infinigen's exporters, but for the camera, which is ours."""
+    """Blender as a fresh process would leave it to Infinigen's exporters, but for the camera, which
+    is ours.
+    """
     from infinigen2 import context
 
     for name in vars(context.globals):
@@ -159,14 +220,25 @@ def _hand_over(pose: Pose, width: int) -> list[bpy.types.Object]:
     render.configure(plain)
     render.place_camera(pose, plain)
     layer, scene = bpy.context.view_layer, bpy.context.scene
-    for obj in [obj for obj in scene.objects if obj.parent is not None]:  # its exporters refuse objects with children
+    for obj in [
+        obj for obj in scene.objects if obj.parent is not None
+    ]:  # its exporters refuse objects with children
         world = obj.matrix_world.copy()
         obj.parent = None
         obj.matrix_world = world
     layer.update()
     layer.name, layer.pass_alpha_threshold = "ViewLayer", 0.5
-    for name in ("use_pass_z", "use_pass_object_index", "use_pass_normal", "use_pass_material_index"):
+    for name in (
+        "use_pass_z",
+        "use_pass_object_index",
+        "use_pass_normal",
+        "use_pass_material_index",
+    ):
         setattr(layer, name, False)
-    scene.render.use_persistent_data, scene.use_nodes, scene.render.use_compositing = False, True, True
+    scene.render.use_persistent_data, scene.use_nodes, scene.render.use_compositing = (
+        False,
+        True,
+        True,
+    )
     scene.cycles.use_adaptive_sampling, scene.cycles.tile_size = True, 2048
     return [obj for obj in scene.objects if obj.type == "MESH" and not obj.hide_render]

@@ -1,13 +1,16 @@
-"""One optimisation step of ours against the official trainer's: seconds per clip, and memory that a step adds.
+"""One optimisation step of ours against the official trainer's: seconds per clip, and memory that a
+step adds.
 
-The same clips, weights, prompts and precision. The peer is what sam2's `training` package does in a step with
-freeze_image_encoder=True: `SAM2Train` forward, `MultiStepMultiMasksAndIous`, backward, clipping, AdamW. Ours is
-`Trainer.step` in three settings: all objects of a clip together, the same with `recompute` (activation checkpointing), both
-with loss and gradients asserted equal to the peer's before anything is timed, and one object at a time.
+The same clips, weights, prompts and precision. The peer is what sam2's `training` package does in a
+step with freeze_image_encoder=True: `SAM2Train` forward, `MultiStepMultiMasksAndIous`, backward,
+clipping, AdamW. Ours is `Trainer.step` in three settings: all objects of a clip together, the same
+with `recompute` (activation checkpointing), both with loss and gradients asserted equal to the
+peer's before anything is timed, and one object at a time.
 
-Memory is measured in a process of its own for each side. On a GPU it is the allocator's peak. On a CPU it is the growth of the
-resident set during a step, its high-water mark being reset before it, with the C library told to give every block of a page
-or more back at once (MALLOC_MMAP_THRESHOLD_): otherwise what is measured is how its free lists happen to lie.
+Memory is measured in a process of its own for each side. On a GPU it is the allocator's peak. On a
+CPU it is the growth of the resident set during a step, its high-water mark being reset before it,
+with the C library told to give every block of a page or more back at once (MALLOC_MMAP_THRESHOLD_):
+otherwise what is measured is how its free lists happen to lie.
 """
 
 import argparse
@@ -32,8 +35,15 @@ from panoforge.train.config import TrainConfig
 
 REPEATS = 5
 SIDES = ("peer", "ours", "recompute", "one_object")
-GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "4096", "MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_MMAP_MAX_": "1000000"}
-PROMPT_STEPS = {True: (0, 2), False: (0, 1, 2, 3)}  # quick or not: draws of mask, box and click prompts
+GIVE_BACK = {
+    "MALLOC_MMAP_THRESHOLD_": "4096",
+    "MALLOC_TRIM_THRESHOLD_": "0",
+    "MALLOC_MMAP_MAX_": "1000000",
+}
+PROMPT_STEPS = {
+    True: (0, 2),
+    False: (0, 1, 2, 3),
+}  # quick or not: draws of mask, box and click prompts
 
 
 def main() -> None:
@@ -41,7 +51,11 @@ def main() -> None:
     parser.add_argument("--size", default="tiny", choices=("tiny", "small", "base_plus", "large"))
     parser.add_argument("--image-size", type=int, help="default: 256 on a CPU, 1024 on a GPU")
     parser.add_argument("--frames", type=int, help="default: 4 on a CPU, 8 on a GPU")
-    parser.add_argument("--memory-of", choices=SIDES, help="print the megabytes that a step of this side adds, and end")
+    parser.add_argument(
+        "--memory-of",
+        choices=SIDES,
+        help="print the megabytes that a step of this side adds, and end",
+    )
     args = parser.parse_args()
     use_one_thread()
     import torch
@@ -50,10 +64,14 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     image_size = args.image_size or (1024 if device.type == "cuda" else 128 if args.quick else 256)
     frames = args.frames or (4 if device.type == "cpu" else 8)
-    config = TrainConfig.model_validate({
-        "model": {"size": args.size, "image_size": image_size, "drop_path": 0.0},
-        "clip": {"frames": frames, "min_area_sr": 0.01}, "clips_per_step": 1, "steps": 100,
-    })
+    config = TrainConfig.model_validate(
+        {
+            "model": {"size": args.size, "image_size": image_size, "drop_path": 0.0},
+            "clip": {"frames": frames, "min_area_sr": 0.01},
+            "clips_per_step": 1,
+            "steps": 100,
+        }
+    )
     draws = PROMPT_STEPS[args.quick]
     if args.memory_of:
         step = build_work(config, device, PROMPT_STEPS[True], (args.memory_of,))[args.memory_of]
@@ -66,31 +84,79 @@ def main() -> None:
     seconds = interleave({name: step.run for name, step in work.items()}, repeats=REPEATS)
     per_clip = {name: median(times) / len(draws) for name, times in seconds.items()}
     sam2 = f"{version('sam2')} SAM2Train"
-    settings = (("ours", ""), ("recompute", ", ours with recompute"), ("one_object", ", ours one object at a time"))
+    settings = (
+        ("ours", ""),
+        ("recompute", ", ours with recompute"),
+        ("one_object", ", ours one object at a time"),
+    )
     megabytes = f"MB at {image_size} px × {frames}"
-    finish(Outcome(
-        "train_step", ours=per_clip["ours"], unit="s/clip", n=len(draws) * REPEATS,
-        peers=(*(Peer(sam2 + words, per_clip["peer"], target=1.3, ours=per_clip[side]) for side, words in settings),
-               *(Peer(f"{sam2}, memory{words}", peak["peer"], target=1 / 0.6, ours=peak[side], unit=megabytes)
-                 for side, words in settings)),
-        facts={"device": str(device), "model": args.size, "image_size": image_size, "frames": frames,
-               "memory_mb": {name: round(value, 1) for name, value in peak.items()}, "memory_target": 0.6,
-               "memory_ratio": {name: round(value / peak["peer"], 3) for name, value in peak.items()}},
-    ), args)
+    finish(
+        Outcome(
+            "train_step",
+            ours=per_clip["ours"],
+            unit="s/clip",
+            n=len(draws) * REPEATS,
+            peers=(
+                *(
+                    Peer(sam2 + words, per_clip["peer"], target=1.3, ours=per_clip[side])
+                    for side, words in settings
+                ),
+                *(
+                    Peer(
+                        f"{sam2}, memory{words}",
+                        peak["peer"],
+                        target=1 / 0.6,
+                        ours=peak[side],
+                        unit=megabytes,
+                    )
+                    for side, words in settings
+                ),
+            ),
+            facts={
+                "device": str(device),
+                "model": args.size,
+                "image_size": image_size,
+                "frames": frames,
+                "memory_mb": {name: round(value, 1) for name, value in peak.items()},
+                "memory_target": 0.6,
+                "memory_ratio": {
+                    name: round(value / peak["peer"], 3) for name, value in peak.items()
+                },
+            },
+        ),
+        args,
+    )
 
 
 def memory_of(side: str, args: argparse.Namespace) -> float:
     """`--memory-of` of a fresh process with the same arguments."""
-    sizes = [f"--{name.replace('_', '-')}={value}" for name in ("size", "image_size", "frames") if (value := getattr(args, name))]
-    command = [sys.executable, "-m", "bench.train_step", *sizes, *(["--quick"] if args.quick else []), f"--memory-of={side}"]
-    done = subprocess.run(command, check=True, env={**os.environ, **GIVE_BACK}, stdout=subprocess.PIPE, text=True)
+    sizes = [
+        f"--{name.replace('_', '-')}={value}"
+        for name in ("size", "image_size", "frames")
+        if (value := getattr(args, name))
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "bench.train_step",
+        *sizes,
+        *(["--quick"] if args.quick else []),
+        f"--memory-of={side}",
+    ]
+    done = subprocess.run(
+        command, check=True, env={**os.environ, **GIVE_BACK}, stdout=subprocess.PIPE, text=True
+    )
     return float(done.stdout.split()[-1])
 
 
 class Step:
-    """`run()` does one optimisation step for each prompt draw; `gradients(draw)` gives loss and gradients of one."""
+    """`run()` does one optimisation step for each prompt draw; `gradients(draw)` gives loss and
+    gradients of one.
+    """
 
-    def __init__(self, model, optimizer, backward: Callable[[int], float], steps: tuple[int, ...]) -> None:
+    def __init__(
+        self, model, optimizer, backward: Callable[[int], float], steps: tuple[int, ...]
+    ) -> None:
         self.model, self.optimizer, self.backward, self.steps = model, optimizer, backward, steps
         self.trained = [p for p in model.parameters() if p.requires_grad]
 
@@ -108,11 +174,17 @@ class Step:
     def gradients(self, draw: int) -> tuple[float, dict]:
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.backward(draw)
-        return loss, {name: p.grad.clone() for name, p in self.model.named_parameters() if p.grad is not None}
+        return loss, {
+            name: p.grad.clone() for name, p in self.model.named_parameters() if p.grad is not None
+        }
 
 
-def build_work(config: TrainConfig, device, steps: tuple[int, ...], sides: tuple[str, ...]) -> dict[str, Step]:
-    """The peer's step and ours in three settings, those of `sides`, on one clip of a synthetic panorama that all see."""
+def build_work(
+    config: TrainConfig, device, steps: tuple[int, ...], sides: tuple[str, ...]
+) -> dict[str, Step]:
+    """The peer's step and ours in three settings, those of `sides`, on one clip of a synthetic
+    panorama that all see.
+    """
     import torch
     from hydra.utils import instantiate
     from training.loss_fns import MultiStepMultiMasksAndIous
@@ -125,7 +197,11 @@ def build_work(config: TrainConfig, device, steps: tuple[int, ...], sides: tuple
     from panoforge.train.trainer import object_groups, use_bfloat16
 
     batch = one_clip(config).to(device)
-    autocast = {"device_type": device.type, "dtype": torch.bfloat16, "enabled": use_bfloat16("auto", device)}
+    autocast = {
+        "device_type": device.type,
+        "dtype": torch.bfloat16,
+        "enabled": use_bfloat16("auto", device),
+    }
     loss = build_loss(config.loss)
 
     def seed(model, draw: int) -> None:
@@ -138,8 +214,13 @@ def build_work(config: TrainConfig, device, steps: tuple[int, ...], sides: tuple
         torch.manual_seed(config.seed)
         model = instantiate(node).to(device).train()
         their_loss = MultiStepMultiMasksAndIous(
-            {"loss_mask": 20, "loss_dice": 1, "loss_iou": 1, "loss_class": 1}, supervise_all_iou=True, iou_use_l1_loss=True,
-            pred_obj_scores=True, focal_gamma_obj_score=0.0, focal_alpha_obj_score=-1.0)
+            {"loss_mask": 20, "loss_dice": 1, "loss_iou": 1, "loss_class": 1},
+            supervise_all_iou=True,
+            iou_use_l1_loss=True,
+            pred_obj_scores=True,
+            focal_gamma_obj_score=0.0,
+            focal_alpha_obj_score=-1.0,
+        )
 
         def backward(draw: int) -> float:
             seed(model, draw)
@@ -170,12 +251,19 @@ def build_work(config: TrainConfig, device, steps: tuple[int, ...], sides: tuple
 
         return Step(model, build_optimizer(model, config.optim), backward, steps)
 
-    make = {"peer": peer, "ours": lambda: ours(0), "recompute": lambda: ours(0, recompute=True), "one_object": lambda: ours(1)}
+    make = {
+        "peer": peer,
+        "ours": lambda: ours(0),
+        "recompute": lambda: ours(0, recompute=True),
+        "one_object": lambda: ours(1),
+    }
     return {side: make[side]() for side in sides}
 
 
 def one_clip(config: TrainConfig):
-    """A slow pan over three coloured caps of a panorama made here, all of them in view in every frame."""
+    """A slow pan over three coloured caps of a panorama made here, all of them in view in every
+    frame.
+    """
     import numpy as np
     import torch
     from training.utils.data_utils import Frame, Object, VideoDatapoint
@@ -191,8 +279,13 @@ def one_clip(config: TrainConfig):
     from panoforge.train.data.clips import collate, normalise
 
     width = 1024
-    directions = pixel_to_direction(np.arange(width)[None, :], np.arange(width // 2)[:, None], width, width // 2)
-    labels, rgb = np.zeros((width // 2, width), np.uint16), np.full((width // 2, width, 3), 128, np.uint8)
+    directions = pixel_to_direction(
+        np.arange(width)[None, :], np.arange(width // 2)[:, None], width, width // 2
+    )
+    labels, rgb = (
+        np.zeros((width // 2, width), np.uint16),
+        np.full((width // 2, width, 3), 128, np.uint8),
+    )
     for k, (lon, lat) in enumerate([(-0.3, 0.0), (0.1, 0.25), (0.3, -0.2)]):
         inside = angle_between(directions, lonlat_to_direction(lon, lat)) < 0.18
         labels[inside], rgb[inside] = k + 1, (80 * k + 60, 200 - 60 * k, 90)
@@ -205,12 +298,16 @@ def one_clip(config: TrainConfig):
         objects = [Object(i, t, torch.from_numpy(found == i)) for i in (1, 2, 3)]
         frames.append(Frame(torch.from_numpy(normalise(sample_view(images, view))), objects))
     batch = collate([VideoDatapoint(frames, 0, (size, size))])
-    assert batch.masks.flatten(2).any(dim=2).all(), "every object must be in view: upstream's box of an empty mask is wrong"
+    assert batch.masks.flatten(2).any(dim=2).all(), (
+        "every object must be in view: upstream's box of an empty mask is wrong"
+    )
     return batch
 
 
 def assert_equal(peer: Step, ours: Step) -> None:
-    """Same loss and same gradients, before a step is timed. In bf16 only as close as its eight bits allow."""
+    """Same loss and same gradients, before a step is timed. In bf16 only as close as its eight bits
+    allow.
+    """
     import torch
 
     tolerance = 2e-2 if torch.cuda.is_available() else 1e-5
@@ -242,7 +339,9 @@ def step_memory_mb(step: Step, device) -> float:
 
 
 def _status_mb(key: str) -> float:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
+    line = next(
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key)
+    )
     return int(line.split()[1]) / 1024
 
 

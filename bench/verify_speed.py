@@ -1,9 +1,11 @@
-"""`pano verify`: gigabytes per second of one core on a warm cache, over 4096×2048 samples as they are rendered.
+"""`pano verify`: gigabytes per second of one core on a warm cache, over 4096×2048 samples as they
+are rendered.
 
-Members are of the sizes and kinds that a run makes by default: a JPEG of a noisy picture, the rendered label map of a furnished
-room with its instance table, float32 depth and float16 normals. Everything that the command checks by default is checked:
-each shard's digest, headers, padding, members' checksums, both indices, metadata, and the label map against its table.
-Beside it one SHA-256 over the same files, which no verification can be faster than.
+Members are of the sizes and kinds that a run makes by default: a JPEG of a noisy picture, the
+rendered label map of a furnished room with its instance table, float32 depth and float16 normals.
+Everything that the command checks by default is checked: each shard's digest, headers, padding,
+members' checksums, both indices, metadata, and the label map against its table. Beside it one
+SHA-256 over the same files, which no verification can be faster than.
 """
 
 import hashlib
@@ -29,9 +31,13 @@ TARGET_GB_PER_S = 0.5
 
 
 def room_depth(labels: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """Distances in a box of a room of 5×4×2.8 m, each instance set forward by its own share: smooth with edges, as rendered."""
+    """Distances in a box of a room of 5×4×2.8 m, each instance set forward by its own share: smooth
+    with edges, as rendered.
+    """
     height, width = labels.shape
-    directions = pixel_to_direction(np.arange(width)[None, :], np.arange(height)[:, None], width, height)
+    directions = pixel_to_direction(
+        np.arange(width)[None, :], np.arange(height)[:, None], width, height
+    )
     half_m = np.array([2.5, 2.0, 1.4])
     distance = (half_m / np.maximum(np.abs(directions), 1e-6)).min(axis=-1)
     return (distance * (1 - 0.5 * (labels % 17) / 17)).astype(np.float32)
@@ -46,19 +52,41 @@ def room_normals(labels: NDArray[np.uint16]) -> NDArray[np.float16]:
 
 
 def make_dataset(folder: Path, samples: int, *, geometry: bool) -> Path:
-    """A dataset of `samples` such panoramas; without `geometry` they have colour and labels only."""
+    """A dataset of `samples` such panoramas; without `geometry` they have colour and labels
+    only."""
     labels = room_labels()
     arrays: dict[str, NDArray] = {"rgb.jpg": picture(), "instance.zst": labels}
     if geometry:
         arrays |= {"depth.zst": room_depth(labels), "normal.zst": room_normals(labels)}
-    names = {int(id_): InstanceLabel(f"thing_{id_}", "chair", f"Thing.{id_:03d}") for id_ in np.unique(labels) if id_}
+    names = {
+        int(id_): InstanceLabel(f"thing_{id_}", "chair", f"Thing.{id_:03d}")
+        for id_ in np.unique(labels)
+        if id_
+    }
     table = instance_table(labels, names)
     for number in range(samples):
-        write_staged(folder / "staged", SampleMeta(
-            key=f"room-{number:08d}-c0", width=4096, height=2048, source="bench", scene=f"room-{number:08d}", seed=number, camera=0,
-            pose=Pose(position_m=(0.0, 0.0, 1.5), yaw_deg=0.0, world_from_pano=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))),
-            products=tuple(sorted(arrays)), instances=table, config_sha256="0" * 64, versions={},
-        ), arrays)
+        write_staged(
+            folder / "staged",
+            SampleMeta(
+                key=f"room-{number:08d}-c0",
+                width=4096,
+                height=2048,
+                source="bench",
+                scene=f"room-{number:08d}",
+                seed=number,
+                camera=0,
+                pose=Pose(
+                    position_m=(0.0, 0.0, 1.5),
+                    yaw_deg=0.0,
+                    world_from_pano=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
+                ),
+                products=tuple(sorted(arrays)),
+                instances=table,
+                config_sha256="0" * 64,
+                versions={},
+            ),
+            arrays,
+        )
     pack(folder / "staged", folder / "dataset", PackOptions(splits=(("train", 1.0),)))
     return folder / "dataset"
 
@@ -82,23 +110,40 @@ def main() -> None:
             report = verify(dataset)
             assert report.faults == () and report.samples == manifest.samples
             _assert_a_flipped_bit_is_found(dataset)
-            seconds = interleave({"ours": lambda d=dataset: verify(d), "sha256": lambda d=dataset: hash_files(d)},
-                                 repeats=5 if args.quick else 9)
-            print(f"{kind}: {size / 1e6:.0f} MB, ours {spread(seconds['ours'])} ms, sha256 {spread(seconds['sha256'])} ms")
+            seconds = interleave(
+                {"ours": lambda d=dataset: verify(d), "sha256": lambda d=dataset: hash_files(d)},
+                repeats=5 if args.quick else 9,
+            )
+            print(
+                f"{kind}: {size / 1e6:.0f} MB, ours {spread(seconds['ours'])} ms, sha256"
+                f" {spread(seconds['sha256'])} ms"
+            )
             speeds[kind] = size / 1e9 / median(seconds["ours"])
             hashing[kind] = size / 1e9 / median(seconds["sha256"])
             sizes_mb[kind] = size / 1e6 / manifest.samples
     ours = speeds["default products"]
     for kind, speed in speeds.items():
-        print(f"verify_speed, {kind}, {sizes_mb[kind]:.1f} MB a sample: {speed:.2f} GB/s per core (SHA-256 {hashing[kind]:.2f})")
+        print(
+            f"verify_speed, {kind}, {sizes_mb[kind]:.1f} MB a sample: {speed:.2f} GB/s per core"
+            f" (SHA-256 {hashing[kind]:.2f})"
+        )
     if args.record:
         _record(speeds, hashing, sizes_mb)
-    print(json.dumps({
-        "bench": "verify_speed", "ok": ours >= TARGET_GB_PER_S, "gb_per_s": round(ours, 3), "target": TARGET_GB_PER_S,
-        "by_kind": {kind: round(speed, 3) for kind, speed in speeds.items()},
-        "sha256_gb_per_s": {kind: round(speed, 3) for kind, speed in hashing.items()},
-        "mb_per_sample": {kind: round(size, 2) for kind, size in sizes_mb.items()}, "machine": machine(), "quick": args.quick,
-    }))
+    print(
+        json.dumps(
+            {
+                "bench": "verify_speed",
+                "ok": ours >= TARGET_GB_PER_S,
+                "gb_per_s": round(ours, 3),
+                "target": TARGET_GB_PER_S,
+                "by_kind": {kind: round(speed, 3) for kind, speed in speeds.items()},
+                "sha256_gb_per_s": {kind: round(speed, 3) for kind, speed in hashing.items()},
+                "mb_per_sample": {kind: round(size, 2) for kind, size in sizes_mb.items()},
+                "machine": machine(),
+                "quick": args.quick,
+            }
+        )
+    )
     sys.exit(0 if ours >= TARGET_GB_PER_S else 1)
 
 
@@ -117,14 +162,25 @@ def _assert_a_flipped_bit_is_found(dataset: Path) -> None:
     assert verify(dataset).faults == ()
 
 
-def _record(speeds: dict[str, float], hashing: dict[str, float], sizes_mb: dict[str, float]) -> None:
+def _record(
+    speeds: dict[str, float], hashing: dict[str, float], sizes_mb: dict[str, float]
+) -> None:
     today = time.strftime("%Y-%m-%d", time.gmtime())
     with open(RESULTS, "a") as file:
         for kind, speed in speeds.items():
             met = "yes" if speed >= TARGET_GB_PER_S else "**no**"
-            cells = (today, "verify_speed", f"SHA-256 alone ({kind}, {sizes_mb[kind]:.1f} MB a sample)", f"{1 / speed:.3f}",
-                     f"{1 / hashing[kind]:.3f}", f"CPU s/GB: {speed:.2f} GB/s per core", f"{speed / hashing[kind]:.2f}",
-                     f"{TARGET_GB_PER_S} GB/s", met, machine())
+            cells = (
+                today,
+                "verify_speed",
+                f"SHA-256 alone ({kind}, {sizes_mb[kind]:.1f} MB a sample)",
+                f"{1 / speed:.3f}",
+                f"{1 / hashing[kind]:.3f}",
+                f"CPU s/GB: {speed:.2f} GB/s per core",
+                f"{speed / hashing[kind]:.2f}",
+                f"{TARGET_GB_PER_S} GB/s",
+                met,
+                machine(),
+            )
             file.write("| " + " | ".join(cells) + " |\n")
 
 

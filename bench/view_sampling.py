@@ -1,13 +1,16 @@
-"""Perspective views of a 4096×2048 panorama: time per frame of training scans, and error on analytic pictures.
+"""Perspective views of a 4096×2048 panorama: time per frame of training scans, and error on
+analytic pictures.
 
-Speed: 24-frame scans (90°, 50 % overlap) of 1024² RGB (bilinear) and label (nearest) views, a new random yaw for each
-scan as in training, one thread. Ours: `panoforge.core.geometry.views`, laying out the panorama included. Peers: py360convert and pyequilib as
-their documentation uses them. pyequilib takes no uint16: its labels go through float32. Asserted first: on a smooth
-picture and on coarse labels all three give the same views, up to half a pixel.
+Speed: 24-frame scans (90°, 50 % overlap) of 1024² RGB (bilinear) and label (nearest) views, a new
+random yaw for each scan as in training, one thread. Ours: `panoforge.core.geometry.views`, laying
+out the panorama included. Peers: py360convert and pyequilib as their documentation uses them.
+pyequilib takes no uint16: its labels go through float32. Asserted first: on a smooth picture and on
+coarse labels all three give the same views, up to half a pixel.
 
-Error: pictures known at every direction, seen through 8×8 rays per view pixel. `smooth` tells how exactly a sampler
-reads, `edges` (hard edges) and `noise` (a render's grain, 20 levels; truth is none) how it does where rows are stretched.
-Every library is judged by its own pixel and ray convention, so that a half-pixel shift is not counted as an error.
+Error: pictures known at every direction, seen through 8×8 rays per view pixel. `smooth` tells how
+exactly a sampler reads, `edges` (hard edges) and `noise` (a render's grain, 20 levels; truth is
+none) how it does where rows are stretched. Every library is judged by its own pixel and ray
+convention, so that a half-pixel shift is not counted as an error.
 """
 
 from collections.abc import Callable
@@ -44,7 +47,9 @@ def ours(image: Image, view: View, *, prefilter: bool = False) -> Image:
 def py360(image: Image, view: View, mode: str = "bilinear") -> Image:
     from py360convert import e2p
 
-    return e2p(image, view.fov_deg, view.yaw_deg, view.pitch_deg, (view.size_px, view.size_px), mode=mode)
+    return e2p(
+        image, view.fov_deg, view.yaw_deg, view.pitch_deg, (view.size_px, view.size_px), mode=mode
+    )
 
 
 def equilib(image: Image, view: View, mode: str = "bilinear") -> Image:
@@ -52,12 +57,19 @@ def equilib(image: Image, view: View, mode: str = "bilinear") -> Image:
 
     channels = np.ascontiguousarray(image.transpose(2, 0, 1)) if image.ndim == 3 else image[None]
     rotation = {"roll": 0.0, "pitch": -np.radians(view.pitch_deg), "yaw": -np.radians(view.yaw_deg)}
-    out = equi2pers(equi=channels, rots=rotation, height=view.size_px, width=view.size_px, fov_x=view.fov_deg, mode=mode)
+    out = equi2pers(
+        equi=channels,
+        rots=rotation,
+        height=view.size_px,
+        width=view.size_px,
+        fov_x=view.fov_deg,
+        mode=mode,
+    )
     return out.transpose(1, 2, 0) if image.ndim == 3 else out[0]
 
 
-# Which direction a library's panorama index j and view index i stand for: (j + panorama) / W of the way around, and
-# (i − view(size)) / focal(size, fov) on the image plane. Read from their sources.
+# Which direction a library's panorama index j and view index i stand for: (j + panorama) / W of the
+# way around, and (i − view(size)) / focal(size, fov) on the image plane. Read from their sources.
 CONVENTIONS: dict[str, tuple[float, Callable[[int], float], Callable[[int, float], float]]] = {
     "ours": (0.5, lambda n: (n - 1) / 2, lambda n, t: n / 2 / t),
     "py360convert": (0.5, lambda n: (n - 1) / 2, lambda n, t: (n - 1) / 2 / t),
@@ -77,14 +89,20 @@ def smooth(direction: NDArray) -> NDArray:
 
 
 def edges(direction: NDArray) -> NDArray:
-    """A picture of 64 great and small circles, each side of which is a little lighter: hard edges everywhere."""
+    """A picture of 64 great and small circles, each side of which is a little lighter: hard edges
+    everywhere.
+    """
     normals, offsets = _steps(np.random.default_rng(2), 64)
-    return 127.5 + 6 * np.sign(direction @ normals.T - offsets).sum(axis=-1)  # within 0 … 255 but for 1 in 200 directions
+    return 127.5 + 6 * np.sign(direction @ normals.T - offsets).sum(
+        axis=-1
+    )  # within 0 … 255 but for 1 in 200 directions
 
 
 @lru_cache(maxsize=32)
 def panorama_of(scene: Callable, width: int, shift: float, subpixels: int) -> NDArray[np.uint8]:
-    """The scene as an equirectangular uint8 picture, averaged over subpixels, in the convention of `shift`."""
+    """The scene as an equirectangular uint8 picture, averaged over subpixels, in the convention of
+    `shift`.
+    """
     height, total = width // 2, np.zeros((width // 2, width))
     offsets = (np.arange(subpixels) + 0.5) / subpixels - 0.5
     for dv in offsets:
@@ -106,36 +124,58 @@ def truth_of(scene: Callable, view: View, convention: str, subpixels: int) -> ND
         for dx in offsets:
             x = (np.arange(view.size_px) + dx - centre(view.size_px)) / focal(view.size_px, tangent)
             y = (np.arange(view.size_px) + dy - centre(view.size_px)) / focal(view.size_px, tangent)
-            rays = np.stack(np.broadcast_arrays(x[None, :], y[:, None], 1.0), axis=-1) @ view_rotation(view).T
+            rays = (
+                np.stack(np.broadcast_arrays(x[None, :], y[:, None], 1.0), axis=-1)
+                @ view_rotation(view).T
+            )
             total += scene(rays / np.linalg.norm(rays, axis=-1, keepdims=True))
     return total / subpixels**2
 
 
-def errors(samplers: dict[str, tuple[str, Sampler]], width: int = 512, size: int = 128) -> dict[str, dict[str, float]]:
-    """RMS error in grey levels (of 255) per sampler and question, at an eighth of the size of the timed scans."""
+def errors(
+    samplers: dict[str, tuple[str, Sampler]], width: int = 512, size: int = 128
+) -> dict[str, dict[str, float]]:
+    """RMS error in grey levels (of 255) per sampler and question, at an eighth of the size of the
+    timed scans.
+    """
     level = [View(yaw, 0.0, 90.0, size) for yaw in (-60.0, 33.0)]
     seam = [View(180.0 - 1e-9, 0.0, 90.0, size), View(170.0, 0.0, 90.0, size)]
-    high = [View(yaw, pitch, 90.0, size) for yaw, pitch in ((10.0, 60.0), (100.0, -75.0), (0.0, 90.0))]
+    high = [
+        View(yaw, pitch, 90.0, size) for yaw, pitch in ((10.0, 60.0), (100.0, -75.0), (0.0, 90.0))
+    ]
     found: dict[str, dict[str, float]] = {name: {} for name in samplers}
     for name, (convention, sample) in samplers.items():
-        for scene, subpixels, questions in ((smooth, 1, {"smooth, level": level, "smooth, seam": seam, "smooth, high": high}),
-                                            (edges, SUBPIXELS, {"edges, level": level, "edges, high": high})):
+        for scene, subpixels, questions in (
+            (smooth, 1, {"smooth, level": level, "smooth, seam": seam, "smooth, high": high}),
+            (edges, SUBPIXELS, {"edges, level": level, "edges, high": high}),
+        ):
             image = panorama_of(scene, width, CONVENTIONS[convention][0], subpixels)
             for question, views in questions.items():
-                squares = [(sample(image, view) - truth_of(scene, view, convention, subpixels)) ** 2 for view in views]
+                squares = [
+                    (sample(image, view) - truth_of(scene, view, convention, subpixels)) ** 2
+                    for view in views
+                ]
                 found[name][question] = float(np.sqrt(np.mean(squares)))
-        noise = np.clip(np.random.default_rng(4).normal(128, 20, (width // 2, width)), 0, 255).astype(np.uint8)
+        noise = np.clip(
+            np.random.default_rng(4).normal(128, 20, (width // 2, width)), 0, 255
+        ).astype(np.uint8)
         found[name]["noise, high"] = float(np.std([sample(noise, view) for view in high]))
     return found
 
 
-def assert_same_views(samplers: dict[str, tuple[Sampler, Sampler]], rgb: Image, labels: Image) -> None:
-    """Peers see what we see: on a blurred picture (their half-pixel shifts stay small) and on labels 64 pixels wide."""
+def assert_same_views(
+    samplers: dict[str, tuple[Sampler, Sampler]], rgb: Image, labels: Image
+) -> None:
+    """Peers see what we see: on a blurred picture (their half-pixel shifts stay small) and on
+    labels 64 pixels wide.
+    """
     import cv2
 
     soft = cv2.GaussianBlur(rgb, (0, 0), 12)
     coarse = labels.copy()
-    coarse[:] = (np.arange(labels.shape[1]) // 64 + np.arange(labels.shape[0])[:, None] // 64 * 64 + 1).astype(np.uint16)
+    coarse[:] = (
+        np.arange(labels.shape[1]) // 64 + np.arange(labels.shape[0])[:, None] // 64 * 64 + 1
+    ).astype(np.uint16)
     for view in (View(33.75, 0.0, 90.0, 256), View(-178.0, 45.0, 90.0, 256)):
         for name, (colour, label) in samplers.items():
             mine = sample_view(wrap_panorama(soft), view).astype(int)
@@ -148,9 +188,13 @@ def equilib_labels(labels: Image, view: View) -> Image:
     return equilib(labels.astype(np.float32), view, "nearest").astype(np.uint16)
 
 
-def _error_peers(rms: dict[str, dict[str, float]], question: str, words: str, mine: str) -> list[Peer]:
-    return [Peer(f"{name}, {words}", rms[name][question], 1, ours=rms[mine][question], unit="of 255")
-            for name in ("py360convert", "pyequilib")]
+def _error_peers(
+    rms: dict[str, dict[str, float]], question: str, words: str, mine: str
+) -> list[Peer]:
+    return [
+        Peer(f"{name}, {words}", rms[name][question], 1, ours=rms[mine][question], unit="of 255")
+        for name in ("py360convert", "pyequilib")
+    ]
 
 
 def main() -> None:
@@ -160,7 +204,10 @@ def main() -> None:
 
     torch.set_num_threads(1)
     rgb, labels = picture(), room_labels()
-    peers = {"py360convert": (py360, partial(py360, mode="nearest")), "pyequilib": (equilib, equilib_labels)}
+    peers = {
+        "py360convert": (py360, partial(py360, mode="nearest")),
+        "pyequilib": (equilib, equilib_labels),
+    }
     assert_same_views(peers, rgb, labels)
     rng = np.random.default_rng(0)
     spec = ScanSpec()
@@ -177,25 +224,57 @@ def main() -> None:
             colour(rgb, view)
             label(labels, view)
 
-    take = 6 if args.quick else frames  # peers cost the same for every frame of a scan: a quick run takes two columns of it
-    seconds = interleave({"ours": our_scan, **{name: partial(peer_scan, *pair, take) for name, pair in peers.items()}}, repeats=5)
-    per_frame = {name: [value / (frames if name == "ours" else take) for value in values] for name, values in seconds.items()}
+    take = (
+        6 if args.quick else frames
+    )  # peers cost the same for every frame of a scan: a quick run takes two columns of it
+    seconds = interleave(
+        {
+            "ours": our_scan,
+            **{name: partial(peer_scan, *pair, take) for name, pair in peers.items()},
+        },
+        repeats=5,
+    )
+    per_frame = {
+        name: [value / (frames if name == "ours" else take) for value in values]
+        for name, values in seconds.items()
+    }
     for name, values in per_frame.items():
         print(f"{name}: {spread(values)} ms a frame")
-    rms = errors({"ours": ("ours", ours), "ours, prefiltered": ("ours", partial(ours, prefilter=True)),
-                  "py360convert": ("py360convert", py360), "pyequilib": ("pyequilib", equilib)})
+    rms = errors(
+        {
+            "ours": ("ours", ours),
+            "ours, prefiltered": ("ours", partial(ours, prefilter=True)),
+            "py360convert": ("py360convert", py360),
+            "pyequilib": ("pyequilib", equilib),
+        }
+    )
     for name, answers in rms.items():
-        print(f"error {name}: " + ", ".join(f"{question} {value:.3f}" for question, value in answers.items()))
-    finish(Outcome(
-        "view_sampling", ours=1e3 * median(per_frame["ours"]), unit="ms/frame", n=frames,
-        facts={"rms_error_of_255": {name: {q: round(v, 4) for q, v in answers.items()} for name, answers in rms.items()}},
-        peers=(
-            Peer(version("py360convert"), 1e3 * median(per_frame["py360convert"]), 8),
-            Peer(version("pyequilib"), 1e3 * median(per_frame["pyequilib"]), 10),
-            *_error_peers(rms, "edges, high", "RMS error above 45°", "ours, prefiltered"),
-            *_error_peers(rms, "noise, high", "noise left above 45°", "ours, prefiltered"),
-            *_error_peers(rms, "smooth, seam", "RMS error at the seam", "ours"),
-        )), args)
+        print(
+            f"error {name}: "
+            + ", ".join(f"{question} {value:.3f}" for question, value in answers.items())
+        )
+    finish(
+        Outcome(
+            "view_sampling",
+            ours=1e3 * median(per_frame["ours"]),
+            unit="ms/frame",
+            n=frames,
+            facts={
+                "rms_error_of_255": {
+                    name: {q: round(v, 4) for q, v in answers.items()}
+                    for name, answers in rms.items()
+                }
+            },
+            peers=(
+                Peer(version("py360convert"), 1e3 * median(per_frame["py360convert"]), 8),
+                Peer(version("pyequilib"), 1e3 * median(per_frame["pyequilib"]), 10),
+                *_error_peers(rms, "edges, high", "RMS error above 45°", "ours, prefiltered"),
+                *_error_peers(rms, "noise, high", "noise left above 45°", "ours, prefiltered"),
+                *_error_peers(rms, "smooth, seam", "RMS error at the seam", "ours"),
+            ),
+        ),
+        args,
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Configs of the verbs that start work: a stage's own config with where the run lives and how Ray is reached.
+"""Configs of the verbs that start work: a stage's own config with where the run lives and how Ray
+is reached.
 
 Here and not in the stages, because a stage does not know who runs it. No Ray is imported.
 """
@@ -24,9 +25,12 @@ def _not_a_url(value: object) -> object:
     """A path of the form s3://bucket would quietly become the folder `s3:`."""
     if isinstance(value, str) and "://" in value:
         raise PydanticCustomError(
-            "folder", "expected a folder that every node mounts (NFS, a shared claim, a local disk for one machine), not a URL: "
-            "scenes and checkpoints are committed by renaming, which buckets cannot do. What may be in a bucket: the ledger "
-            "(ledger=s3://…) and the dataset (pano pack RUN --to s3://…)")
+            "folder",
+            "expected a folder that every node mounts (NFS, a shared claim, a local disk for one"
+            " machine), not a URL: scenes and checkpoints are committed by renaming, which buckets"
+            " cannot do. What may be in a bucket: the ledger (ledger=s3://…) and the dataset (pano"
+            " pack RUN --to s3://…)",
+        )
     return value
 
 
@@ -34,27 +38,39 @@ RunFolder = Annotated[Path, BeforeValidator(_not_a_url)]
 
 
 class RayConfig(Config):
-    """How `pano` reaches Ray. `address` null starts a private Ray on this machine; `auto` or `HOST:PORT` joins a cluster."""
+    """How `pano` reaches Ray. `address` null starts a private Ray on this machine; `auto` or
+    `HOST:PORT` joins a cluster.
+    """
 
     address: str | None = None
-    auth: Literal["token", "off"] = "token"  # of a private Ray: off lets whoever reaches its ports run code here
+    auth: Literal["token", "off"] = (
+        "token"  # of a private Ray: off lets whoever reaches its ports run code here
+    )
     listen: Literal["loopback", "all"] = "loopback"  # addresses of a private Ray's ports
     cpus_per_scene: Annotated[float, Field(gt=0)] = 1.0
     gpus_per_scene: Annotated[float, Field(ge=0)] = 0.0
     memory_per_scene_gb: Annotated[float, Field(ge=0)] = 0.0  # 0 leaves memory out of scheduling
-    in_flight_per_slot: Annotated[int, Field(ge=1)] = 2  # tasks handed to Ray beyond what runs: it never waits, never drowns
+    in_flight_per_slot: Annotated[int, Field(ge=1)] = (
+        2  # tasks handed to Ray beyond what runs: it never waits, never drowns
+    )
 
 
 class LimitsConfig(Config):
-    """When a scene's worker process is given up (wall clock, seconds without a line of output, memory of it and its
-    children, size of its log), and how much disk must stay free for another scene to start."""
+    """When a scene's worker process is given up (wall clock, seconds without a line of output,
+    memory of it and its children, size of its log), and how much disk must stay free for another
+    scene to start.
+    """
 
     scene_timeout_s: Annotated[float, Field(gt=0)] = 3600.0
     no_progress_s: Annotated[float, Field(gt=0)] = 1800.0
-    memory_gb: Annotated[float, Field(gt=0)] | None = None  # None: ray.memory_per_scene_gb where that is set
+    memory_gb: Annotated[float, Field(gt=0)] | None = (
+        None  # None: ray.memory_per_scene_gb where that is set
+    )
     log_mb: Annotated[float, Field(gt=0)] = 64.0
     min_free_gb: Annotated[float, Field(ge=0)] = 1.0
-    disk_wait_s: Annotated[float, Field(ge=0)] = 3600.0  # for how long a full disk is waited for before the run stops
+    disk_wait_s: Annotated[float, Field(ge=0)] = (
+        3600.0  # for how long a full disk is waited for before the run stops
+    )
 
 
 class CostConfig(Config):
@@ -65,8 +81,9 @@ class CostConfig(Config):
 
 
 class ShardConfig(Config):
-    """What shapes a dataset's bytes: shard size, and the shares of the splits (by scene, by a stable hash of `salt` and its
-    name)."""
+    """What shapes a dataset's bytes: shard size, and the shares of the splits (by scene, by a
+    stable hash of `salt` and its name).
+    """
 
     shard_bytes: Annotated[int, Field(ge=1024)] = DEFAULT_SHARD_BYTES
     splits: dict[str, Annotated[float, Field(ge=0, le=1)]] = DEFAULT_SPLITS
@@ -77,16 +94,19 @@ class ShardConfig(Config):
 
 
 class PackConfig(ShardConfig):
-    """`pano pack`: the shards, and how many Ray tasks build them at once (1: no Ray). The bytes do not depend on `workers`."""
+    """`pano pack`: the shards, and how many Ray tasks build them at once (1: no Ray). The bytes do
+    not depend on `workers`.
+    """
 
     workers: Annotated[int, Field(ge=1)] = 1
     ray: RayConfig = RayConfig()
 
 
 class PackingConfig(ShardConfig):
-    """Packing beside rendering (`pano render`): whether, after how many more settled scenes in a row (a hundredth of those
-    before at least) the packer looks again, and by how many it may fall behind before no new scene is started. Shards as of
-    `pano pack`."""
+    """Packing beside rendering (`pano render`): whether, after how many more settled scenes in a
+    row (a hundredth of those before at least) the packer looks again, and by how many it may fall
+    behind before no new scene is started. Shards as of `pano pack`.
+    """
 
     while_rendering: bool = False
     every_scenes: Annotated[int, Field(ge=1)] = 100
@@ -94,8 +114,10 @@ class PackingConfig(ShardConfig):
 
 
 class RenderJobConfig(RenderConfig):
-    """`pano render`: the render config, the run folder, Ray, limits, packing and prices. `ledger` is an fsspec URL (default: a
-    folder of the run); `worker` is the module that makes a scene, `python -m WORKER JOB.json` as `panoforge.datagen.worker` defines."""
+    """`pano render`: the render config, the run folder, Ray, limits, packing and prices. `ledger`
+    is an fsspec URL (default: a folder of the run); `worker` is the module that makes a scene,
+    `python -m WORKER JOB.json` as `panoforge.datagen.worker` defines.
+    """
 
     run: RunFolder
     ledger: str | None = None
@@ -111,7 +133,8 @@ class RenderJobConfig(RenderConfig):
 
 
 class TrainJobConfig(TrainConfig):
-    """`pano train`: the training config, the run folder and the dataset (default: the run's own)."""
+    """`pano train`: the training config, the run folder and the dataset (default: the run's
+    own)."""
 
     run: RunFolder
     dataset: Path | None = None
@@ -122,9 +145,10 @@ class TrainJobConfig(TrainConfig):
 
 
 class EvalJobConfig(EvalConfig):
-    """`pano eval`: the evaluation config, the run folder (where the report goes), the dataset (default: the run's own), and how
-    many Ray tasks evaluate panoramas at once (1: no Ray). Scores do not depend on `workers`; videos are evaluated in one
-    process."""
+    """`pano eval`: the evaluation config, the run folder (where the report goes), the dataset
+    (default: the run's own), and how many Ray tasks evaluate panoramas at once (1: no Ray). Scores
+    do not depend on `workers`; videos are evaluated in one process.
+    """
 
     run: RunFolder
     dataset: Path | None = None
@@ -137,15 +161,21 @@ class EvalJobConfig(EvalConfig):
 
 
 class SubmitConfig(Config):
-    """`pano submit`: where a job goes, what its process holds there, and what it finds there. The cluster's image has
-    panoforge, unless `send_code` sends this one's; `pip` are requirements to install on top, `py_modules` folders of Python
-    packages to send along. Ray keeps both per job, apart from the image."""
+    """`pano submit`: where a job goes, what its process holds there, and what it finds there. The
+    cluster's image has panoforge, unless `send_code` sends this one's; `pip` are requirements to
+    install on top, `py_modules` folders of Python packages to send along. Ray keeps both per job,
+    apart from the image.
+    """
 
-    address: str | None = None  # of the dashboard, http://HOST:8265, or auto; None: a private Ray on this machine
+    address: str | None = (
+        None  # of the dashboard, http://HOST:8265, or auto; None: a private Ray on this machine
+    )
     cpus: Annotated[float, Field(ge=0)] = 1.0
     gpus: Annotated[float, Field(ge=0)] = 0.0
     memory_gb: Annotated[float, Field(ge=0)] = 0.0
-    python: str | None = None  # the command of the Python over there; None: the first one on its path
+    python: str | None = (
+        None  # the command of the Python over there; None: the first one on its path
+    )
     send_code: bool = False
     py_modules: tuple[Path, ...] = ()
     pip: tuple[str, ...] = ()
@@ -153,21 +183,30 @@ class SubmitConfig(Config):
 
 
 VERBS: dict[str, type[Config] | type[RenderJobConfig]] = {
-    "render": RenderJobConfig, "pack": PackConfig, "train": TrainJobConfig, "eval": EvalJobConfig,
+    "render": RenderJobConfig,
+    "pack": PackConfig,
+    "train": TrainJobConfig,
+    "eval": EvalJobConfig,
 }
 
 
 def sections_of(path: Path, overrides: Sequence[str]) -> list[tuple[str, BaseModel]]:
-    """The resolved configs that a file holds, by verb: all its sections, or the one verb whose keys it has. Overrides of
-    a file with sections begin with the section's name (`render.scenes=1`)."""
+    """The resolved configs that a file holds, by verb: all its sections, or the one verb whose keys
+    it has. Overrides of a file with sections begin with the section's name (`render.scenes=1`).
+    """
     keys = top_level(path)
     present = [verb for verb in VERBS if verb in keys]
     if present:
-        return [(verb, load_config(path, VERBS[verb], _for_section(verb, overrides), section=verb)) for verb in present]
+        return [
+            (verb, load_config(path, VERBS[verb], _for_section(verb, overrides), section=verb))
+            for verb in present
+        ]
     verb = max(VERBS, key=lambda verb: len(keys & set(VERBS[verb].model_fields)))
     return [(verb, load_config(path, VERBS[verb], overrides))]
 
 
 def _for_section(verb: str, overrides: Sequence[str]) -> list[str]:
     mine = [text.removeprefix(f"{verb}.") for text in overrides if text.startswith(f"{verb}.")]
-    return mine + [text for text in overrides if text.startswith("run=") and "run" in VERBS[verb].model_fields]
+    return mine + [
+        text for text in overrides if text.startswith("run=") and "run" in VERBS[verb].model_fields
+    ]

@@ -1,10 +1,12 @@
-"""Configs: load YAML, apply dotted overrides, validate, print. No config is ever a loose dict behind this line.
+"""Configs: load YAML, apply dotted overrides, validate, print. No config is ever a loose dict
+behind this line.
 
-A config file is either one verb's (its keys at the top) or a whole chain with a section named after each verb and
-`run:` beside them (configs/demo.yaml). `load_config(path, model, overrides, section="render")` takes the section if the
-file has it, so `pano render demo.yaml scenes=1` and `pano render rooms4k.yaml scenes=1` mean the same. YAML is read by
-OmegaConf's safe loader (no python tags), values may refer to others (`${run}/dataset`), and the pydantic model refuses
-unknown keys and wrong types; the message names the key, the file and the nearest known key.
+A config file is either one verb's (its keys at the top) or a whole chain with a section named after
+each verb and `run:` beside them (configs/demo.yaml). `load_config(path, model, overrides,
+section="render")` takes the section if the file has it, so `pano render demo.yaml scenes=1` and
+`pano render rooms4k.yaml scenes=1` mean the same. YAML is read by OmegaConf's safe loader (no
+python tags), values may refer to others (`${run}/dataset`), and the pydantic model refuses unknown
+keys and wrong types; the message names the key, the file and the nearest known key.
 """
 
 import hashlib
@@ -34,14 +36,22 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-def load_config(path: Path, model: type[Model], overrides: Sequence[str] = (), *, section: str | None = None) -> Model:
-    """Load `path`, take `section` of it if it has one, apply `key=value` overrides, validate as `model`.
-    ConfigError (exit code 2) with one clear message for anything that is wrong."""
+def load_config(
+    path: Path, model: type[Model], overrides: Sequence[str] = (), *, section: str | None = None
+) -> Model:
+    """Load `path`, take `section` of it if it has one, apply `key=value` overrides, validate as
+    `model`. ConfigError (exit code 2) with one clear message for anything that is wrong.
+    """
     loaded = _read_yaml(path)
     if section is not None and section in loaded:
         if not isinstance(loaded[section], DictConfig):
-            raise ConfigError(f"{path}: {section}: expected a section (a mapping of keys), got {loaded[section]!r}")
-        shared = {key: loaded[key] for key in SHARED_KEYS if key in loaded and key in model.model_fields}
+            raise ConfigError(
+                f"{path}: {section}: expected a section (a mapping of keys), got"
+                f" {loaded[section]!r}"
+            )
+        shared = {
+            key: loaded[key] for key in SHARED_KEYS if key in loaded and key in model.model_fields
+        }
         for key, value in _split(overrides):
             if key in SHARED_KEYS:
                 OmegaConf.update(loaded, key, value, force_add=True)
@@ -61,7 +71,8 @@ def _resolve(path: Path, loaded: DictConfig, model: type[Model], overrides: Sequ
 
 
 def config_from_overrides(model: type[Model], overrides: Sequence[str]) -> Model:
-    """A config made of defaults and `key=value` overrides alone. ConfigError as in `load_config`."""
+    """A config made of defaults and `key=value` overrides alone. ConfigError as in
+    `load_config`."""
     return _resolve(Path("command line"), OmegaConf.create({}), model, overrides)
 
 
@@ -76,7 +87,9 @@ def _split(overrides: Sequence[str]) -> list[tuple[str, Any]]:
     for override in overrides:
         key, equals, value = override.partition("=")
         if not key or not equals:
-            raise ConfigError(f"override {override!r}: expected key=value, e.g. scenes=4 or ray.address=auto")
+            raise ConfigError(
+                f"override {override!r}: expected key=value, e.g. scenes=4 or ray.address=auto"
+            )
         try:
             pairs.append((key, yaml.safe_load(value) if value else None))
         except yaml.YAMLError as error:
@@ -87,7 +100,9 @@ def _split(overrides: Sequence[str]) -> list[tuple[str, Any]]:
 def _read_yaml(path: Path) -> DictConfig:
     with storage_errors(path):
         if not path.exists():
-            here = sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+            here = (
+                sorted(str(p) for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+            )
             raise ConfigError(f"config file {path} does not exist.{nearest(str(path), here)}")
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise ConfigError(f"{path} is over {MAX_CONFIG_BYTES} bytes: that is not a config file")
@@ -106,7 +121,9 @@ def _validate(path: Path, model: type[Model], data: Any) -> Model:
         return model.model_validate(data)
     except ValidationError as error:
         problems = list(dict.fromkeys(_explain(problem, model) for problem in error.errors()))
-        more = f"; and {len(problems) - _MAX_PROBLEMS} more" if len(problems) > _MAX_PROBLEMS else ""
+        more = (
+            f"; and {len(problems) - _MAX_PROBLEMS} more" if len(problems) > _MAX_PROBLEMS else ""
+        )
         raise ConfigError(f"{path}: " + "; ".join(problems[:_MAX_PROBLEMS]) + more) from None
 
 
@@ -138,4 +155,6 @@ def config_yaml(config: BaseModel) -> str:
 
 def config_sha256(config: BaseModel) -> str:
     """Digest of the resolved config: same values, same digest, whatever the file looked like."""
-    return hashlib.sha256(json.dumps(config.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(config.model_dump(mode="json"), sort_keys=True).encode()
+    ).hexdigest()

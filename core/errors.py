@@ -1,7 +1,8 @@
 """The errors a user can meet, each with the exit code that the `pano` command ends with.
 
-A message states four things: what was expected, what came, why the limit exists, and what to do next.
-`panoforge.cli` prints these without a traceback; any other exception is a defect of panoforge and keeps its traceback.
+A message states four things: what was expected, what came, why the limit exists, and what to do
+next. `panoforge.cli` prints these without a traceback; any other exception is a defect of panoforge
+and keeps its traceback.
 """
 
 import difflib
@@ -9,7 +10,9 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something that the user can put right. `exit_code` is 1 (the work failed) unless a subclass says otherwise."""
+    """Something that the user can put right. `exit_code` is 1 (the work failed) unless a subclass
+    says otherwise.
+    """
 
     exit_code = 1
 

@@ -1,8 +1,8 @@
 """Work ahead of its consumer, in order: `prefetched` on threads, `ordered_map` in processes.
 
-Both are `map` with several results under way: what comes out, and in which order, never depends on how many hands made
-it, and an error comes out at the place of its task. Threads are for work that lets go of Python's lock (reading,
-decoding, remapping); processes are for the rest.
+Both are `map` with several results under way: what comes out, and in which order, never depends on
+how many hands made it, and an error comes out at the place of its task. Threads are for work that
+lets go of Python's lock (reading, decoding, remapping); processes are for the rest.
 """
 
 import multiprocessing
@@ -17,23 +17,33 @@ Task = TypeVar("Task")
 Built = TypeVar("Built")
 
 
-def prefetched(tasks: Iterable[Task], build: Callable[[Task], Built], *, threads: int, ahead: int) -> Generator[Built]:
-    """`map(build, tasks)` with up to `ahead` + 1 results under way on `threads` threads; with `ahead` 0 on the caller's own."""
+def prefetched(
+    tasks: Iterable[Task], build: Callable[[Task], Built], *, threads: int, ahead: int
+) -> Generator[Built]:
+    """`map(build, tasks)` with up to `ahead` + 1 results under way on `threads` threads; with
+    `ahead` 0 on the caller's own.
+    """
     if not ahead:
         yield from map(build, tasks)
         return
     yield from _ahead(ThreadPoolExecutor(threads, thread_name_prefix="ahead"), tasks, build, ahead)
 
 
-def ordered_map(tasks: Iterable[Task], build: Callable[[Task], Built], *, workers: int) -> Generator[Built]:
-    """`map(build, tasks)` in `workers` processes; 1 is this process. `build` is sent once to each of them and they are fresh:
-    nothing is known there of this one's threads and connections. It is a module's function, or a partial of one."""
+def ordered_map(
+    tasks: Iterable[Task], build: Callable[[Task], Built], *, workers: int
+) -> Generator[Built]:
+    """`map(build, tasks)` in `workers` processes; 1 is this process. `build` is sent once to each
+    of them and they are fresh: nothing is known there of this one's threads and connections. It is
+    a module's function, or a partial of one.
+    """
     if workers < 1:
         raise UsageError(f"expected at least 1 worker, got {workers}")
     if workers == 1:
         yield from map(build, tasks)
         return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(build,))
+    pool = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(build,)
+    )
     yield from _ahead(pool, tasks, _call, 2 * workers)
 
 
@@ -52,7 +62,9 @@ def _call(task: Any) -> Any:
     return _build(task)
 
 
-def _ahead(pool: Executor, tasks: Iterable[Task], build: Callable[[Task], Built], ahead: int) -> Generator[Built]:
+def _ahead(
+    pool: Executor, tasks: Iterable[Task], build: Callable[[Task], Built], ahead: int
+) -> Generator[Built]:
     pending: deque[Future[Built]] = deque()
     with pool:
         try:

@@ -1,9 +1,11 @@
-"""Progress of long work: a bar with rate, time left and failures on a terminal, plain lines elsewhere.
+"""Progress of long work: a bar with rate, time left and failures on a terminal, plain lines
+elsewhere.
 
     with Progress("render", total=183440) as progress:
         progress.advance(); progress.fail()
 
-Plain lines (logs, CI, pipes) come at the start, at the end and at most every `every_s` seconds between.
+Plain lines (logs, CI, pipes) come at the start, at the end and at most every `every_s` seconds
+between.
 """
 
 import sys
@@ -23,7 +25,9 @@ from rich.progress import Progress as RichProgress
 
 
 class Progress:
-    """Counts done and failed items out of `total` and shows them. Writes to stderr: stdout is for results."""
+    """Counts done and failed items out of `total` and shows them. Writes to stderr: stdout is for
+    results.
+    """
 
     def __init__(self, what: str, total: int, *, every_s: float = 10.0, unit: str = "") -> None:
         self.what, self.total, self.every_s, self.unit = what, total, every_s, unit or what
@@ -35,8 +39,14 @@ class Progress:
         console = Console(stderr=True)
         if console.is_terminal:
             self._bar = RichProgress(
-                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-                TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("[red]{task.fields[failures]}"), console=console,
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                TextColumn("[red]{task.fields[failures]}"),
+                console=console,
             )
             self._task = self._bar.add_task(self.what, total=self.total, rate="", failures="")
             self._bar.start()
@@ -44,7 +54,12 @@ class Progress:
             self._line()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if self._bar:
             self._bar.stop()
         elif self.done or value is None:  # what was refused before it began needs no second line
@@ -76,7 +91,11 @@ class Progress:
 
     def _show(self) -> None:
         if self._bar:
-            rate = f"{self.rate_per_s:.2f}/s" if self.rate_per_s >= 0.1 else f"{60 * self.rate_per_s:.1f}/min"
+            rate = (
+                f"{self.rate_per_s:.2f}/s"
+                if self.rate_per_s >= 0.1
+                else f"{60 * self.rate_per_s:.1f}/min"
+            )
             self._bar.update(self._task, completed=self.done, rate=rate, failures=self._failures())
         elif time.monotonic() - self._last_line >= self.every_s:
             self._line()
@@ -84,6 +103,14 @@ class Progress:
     def _line(self) -> None:
         self._last_line = time.monotonic()
         seconds = self._last_line - self._started
-        left = f", about {(self.total - self.done) / self.rate_per_s:.0f} s left" if 0 < self.done < self.total else ""
+        left = (
+            f", about {(self.total - self.done) / self.rate_per_s:.0f} s left"
+            if 0 < self.done < self.total
+            else ""
+        )
         failures = f", {self._failures()}" if self.failed else ""
-        print(f"{self.what}: {self.done}/{self.total} in {seconds:.0f} s{left}{failures}", file=sys.stderr, flush=True)
+        print(
+            f"{self.what}: {self.done}/{self.total} in {seconds:.0f} s{left}{failures}",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -1,11 +1,13 @@
-"""Where to stand: free places in a scene, found by rays over the whole sphere, and the set of them that sees most.
+"""Where to stand: free places in a scene, found by rays over the whole sphere, and the set of them
+that sees most.
 
-A panorama sees everything around it, so a frustum test is not enough: a place is free when nothing is nearer than the
-clearance in any direction, no notable part of what it sees is the inside of a thing that has it within its bounds (the
-backs of open surfaces elsewhere, of a chair's thin seat, are no sign of that), and indoors nearly every ray ends on a
-surface. Of the free places the first chosen is the one that sees the most surface,
-each next one adds the most that no chosen one sees (greedy coverage, within 1 − 1/e of the best set; Nemhauser 1978).
-Everything follows from the seed; the order in which candidates are evaluated does not matter.
+A panorama sees everything around it, so a frustum test is not enough: a place is free when nothing
+is nearer than the clearance in any direction, no notable part of what it sees is the inside of a
+thing that has it within its bounds (the backs of open surfaces elsewhere, of a chair's thin seat,
+are no sign of that), and indoors nearly every ray ends on a surface. Of the free places the first
+chosen is the one that sees the most surface, each next one adds the most that no chosen one sees
+(greedy coverage, within 1 − 1/e of the best set; Nemhauser 1978). Everything follows from the seed;
+the order in which candidates are evaluated does not matter.
 """
 
 from collections import Counter
@@ -25,7 +27,9 @@ from panoforge.datagen.surface import Surface, fibonacci_directions
 CANDIDATES = 96
 RAYS = 640
 VOXEL_M = 0.25
-MAX_BACKFACING_ANYWHERE = 0.3  # beyond it the camera is outside of the room, or in a hollow of many things
+MAX_BACKFACING_ANYWHERE = (
+    0.3  # beyond it the camera is outside of the room, or in a hollow of many things
+)
 MIN_ENCLOSED = 0.9  # share of rays that end on a surface, indoors
 
 
@@ -39,27 +43,46 @@ class Place:
 
 
 def choose_poses(
-    surface: Surface, regions: Sequence[Region], indoor: bool, camera: CameraSettings, quality: QualitySettings, count: int,
+    surface: Surface,
+    regions: Sequence[Region],
+    indoor: bool,
+    camera: CameraSettings,
+    quality: QualitySettings,
+    count: int,
     seed: int,
 ) -> list[Pose]:
-    """Up to `count` poses in the order of preference. Raises RejectedScene("no_place") when nowhere is free. A house has a
-    region per room: a room that no chosen place sees adds the most, so rooms take turns."""
+    """Up to `count` poses in the order of preference. Raises RejectedScene("no_place") when nowhere
+    is free. A house has a region per room: a room that no chosen place sees adds the most, so rooms
+    take turns.
+    """
     heading_rng = np.random.default_rng([seed, 2])
     places: list[Place] = []
     refused: Counter[str] = Counter()
     for number, region in enumerate(regions):
         place_rng = np.random.default_rng([seed, 1, number] if number else [seed, 1])
-        found, not_free = free_places(surface, candidates(region, camera, place_rng), indoor, camera.clearance_m, quality)
+        found, not_free = free_places(
+            surface, candidates(region, camera, place_rng), indoor, camera.clearance_m, quality
+        )
         places += found
         refused.update(not_free)
     if not places:
-        raise RejectedScene("no_place", f"none of {CANDIDATES * len(regions)} places is free: {dict(refused)}")
-    chosen = greedy_coverage(places, count) if camera.choose == "coverage" else list(range(min(count, len(places))))
+        raise RejectedScene(
+            "no_place", f"none of {CANDIDATES * len(regions)} places is free: {dict(refused)}"
+        )
+    chosen = (
+        greedy_coverage(places, count)
+        if camera.choose == "coverage"
+        else list(range(min(count, len(places))))
+    )
     return [make_pose(places[index], camera, heading_rng) for index in chosen]
 
 
-def candidates(region: Region, camera: CameraSettings, rng: np.random.Generator) -> NDArray[np.float64]:
-    """(CANDIDATES, 3) points in the region: at eye height above its floor, or anywhere in it for `free`."""
+def candidates(
+    region: Region, camera: CameraSettings, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """(CANDIDATES, 3) points in the region: at eye height above its floor, or anywhere in it for
+    `free`.
+    """
     floor, ceiling = region.floor_z, region.high[2]
     bottom, top = (floor + camera.eye_height_m[0], min(floor + camera.eye_height_m[1], ceiling))
     if camera.placement == "free":
@@ -87,14 +110,17 @@ def free_places(
             refused["open"] += 1
         else:
             met = np.isfinite(hits.distance_m)
-            voxels = np.floor((point + directions[met] * hits.distance_m[met, None]) / VOXEL_M).astype(int)
+            voxels = np.floor(
+                (point + directions[met] * hits.distance_m[met, None]) / VOXEL_M
+            ).astype(int)
             places.append(Place(point, clearance, frozenset(map(tuple, voxels.tolist()))))
     return places, refused
 
 
 def greedy_coverage(places: list[Place], count: int) -> list[int]:
-    """Indices of up to `count` places, each adding the most unseen voxels; ties go to the larger clearance, then to the
-    lower index."""
+    """Indices of up to `count` places, each adding the most unseen voxels; ties go to the larger
+    clearance, then to the lower index.
+    """
     covered: set[tuple[int, int, int]] = set()
     left = list(range(len(places)))
     chosen: list[int] = []
@@ -107,22 +133,35 @@ def greedy_coverage(places: list[Place], count: int) -> list[int]:
 
 
 def make_pose(place: Place, camera: CameraSettings, rng: np.random.Generator) -> Pose:
-    """A pose at `place` with a uniform yaw and, where the config asks for it, a small pitch and roll."""
+    """A pose at `place` with a uniform yaw and, where the config asks for it, a small pitch and
+    roll.
+    """
     yaw = float(rng.uniform(-180, 180))
     pitch, roll = (float(angle) for angle in rng.uniform(-camera.tilt_deg, camera.tilt_deg, 2))
     rotation = world_from_pano(yaw, pitch, roll)
     x, y, z = (float(value) for value in place.position)
-    return Pose(position_m=(x, y, z), yaw_deg=yaw, pitch_deg=pitch, roll_deg=roll,
-                world_from_pano=matrix_rows(rotation), clearance_m=place.clearance_m)
+    return Pose(
+        position_m=(x, y, z),
+        yaw_deg=yaw,
+        pitch_deg=pitch,
+        roll_deg=roll,
+        world_from_pano=matrix_rows(rotation),
+        clearance_m=place.clearance_m,
+    )
 
 
 def fixed_pose(pose: FixedPose, surface: Surface) -> Pose:
     """A pose that the user gave, with the clearance it has."""
     position = (pose.x_m, pose.y_m, pose.z_m)
     clearance = surface.clearance_m(np.array(position))
-    return Pose(position_m=position, yaw_deg=pose.yaw_deg, pitch_deg=pose.pitch_deg, roll_deg=pose.roll_deg,
-                world_from_pano=matrix_rows(world_from_pano(pose.yaw_deg, pose.pitch_deg, pose.roll_deg)),
-                clearance_m=clearance if np.isfinite(clearance) else None)
+    return Pose(
+        position_m=position,
+        yaw_deg=pose.yaw_deg,
+        pitch_deg=pose.pitch_deg,
+        roll_deg=pose.roll_deg,
+        world_from_pano=matrix_rows(world_from_pano(pose.yaw_deg, pose.pitch_deg, pose.roll_deg)),
+        clearance_m=clearance if np.isfinite(clearance) else None,
+    )
 
 
 def matrix_rows(matrix: Iterable[Iterable[float]]) -> tuple[Vector, Vector, Vector]:
@@ -131,9 +170,12 @@ def matrix_rows(matrix: Iterable[Iterable[float]]) -> tuple[Vector, Vector, Vect
     return a, b, c
 
 
-def world_from_pano(yaw_deg: float, pitch_deg: float = 0.0, roll_deg: float = 0.0) -> NDArray[np.float64]:
-    """3×3 rotation from the panorama frame (x right, y forward, z up) to the world: roll (right side down) about
-    forward, then pitch (up) about right, then yaw (clockwise from above) about up."""
+def world_from_pano(
+    yaw_deg: float, pitch_deg: float = 0.0, roll_deg: float = 0.0
+) -> NDArray[np.float64]:
+    """3×3 rotation from the panorama frame (x right, y forward, z up) to the world: roll (right
+    side down) about forward, then pitch (up) about right, then yaw (clockwise from above) about up.
+    """
     yaw, pitch, roll = np.radians([yaw_deg, pitch_deg, roll_deg])
     cos, sin = np.cos, np.sin
     about_up = np.array([[cos(yaw), sin(yaw), 0], [-sin(yaw), cos(yaw), 0], [0, 0, 1]])

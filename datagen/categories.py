@@ -1,8 +1,10 @@
-"""What a generated object is: the map from generator and object names to categories, in configs/categories.yaml.
+"""What a generated object is: the map from generator and object names to categories, in
+configs/categories.yaml.
 
-Infinigen names an object after the generator that made it (`plant_pot_large_rand.003`) or after its role in the room
-(`dining_chair_02`). The number is dropped, what remains is looked up, and a name that nothing lists becomes
-`unknown:<name>`: visible in every report instead of lost in a catch-all. Category ids are the order in the file, from 1.
+Infinigen names an object after the generator that made it (`plant_pot_large_rand.003`) or after its
+role in the room (`dining_chair_02`). The number is dropped, what remains is looked up, and a name
+that nothing lists becomes `unknown:<name>`: visible in every report instead of lost in a catch-all.
+Category ids are the order in the file, from 1.
 """
 
 import re
@@ -19,7 +21,9 @@ _VARIANT = re.compile(r"_rand(_effect_\w+)?$")
 
 @dataclass(frozen=True)
 class Category:
-    """`flags`: `structure` for the shell of a room or the ground, `transparent` for what one looks through."""
+    """`flags`: `structure` for the shell of a room or the ground, `transparent` for what one looks
+    through.
+    """
 
     name: str
     id: int
@@ -36,7 +40,9 @@ class Categories:
     @staticmethod
     @lru_cache(maxsize=1)
     def load() -> "Categories":
-        """Read configs/categories.yaml. A name listed under two categories is a mistake in that file."""
+        """Read configs/categories.yaml. A name listed under two categories is a mistake in that
+        file.
+        """
         return parse_categories(yaml.safe_load(CATEGORIES_FILE.read_text()))
 
     def of(self, object_name: str) -> Category:
@@ -48,18 +54,23 @@ class Categories:
 
 
 def base_name(object_name: str) -> str:
-    """`cup_rand.005` → `cup`; `dining_chair_02` → `dining_chair`; `cube_rand_effect_bevel.004` → `cube`;
-    `_table_coffee_legged_rand` (a private generator) → `table_coffee_legged`."""
+    """`cup_rand.005` → `cup`; `dining_chair_02` → `dining_chair`; `cube_rand_effect_bevel.004` →
+    `cube`; `_table_coffee_legged_rand` (a private generator) → `table_coffee_legged`.
+    """
     return _VARIANT.sub("", _NUMBERING.sub("", object_name)).lstrip("_")
 
 
 def parse_categories(document: dict[str, dict]) -> Categories:
-    """`{category: {objects: [names], flags: [...]}}` → Categories. ValueError for a name listed twice."""
+    """`{category: {objects: [names], flags: [...]}}` → Categories. ValueError for a name listed
+    twice.
+    """
     by_name, by_object = {}, {}
     for number, (name, entry) in enumerate(document.items(), start=1):
         by_name[name] = Category(name, number, tuple(entry.get("flags", ())))
         for base in entry["objects"]:
             if base in by_object:
-                raise ValueError(f"categories: {base!r} is listed under {by_object[base]!r} and {name!r}")
+                raise ValueError(
+                    f"categories: {base!r} is listed under {by_object[base]!r} and {name!r}"
+                )
             by_object[base] = name
     return Categories(by_name, by_object)

@@ -1,7 +1,9 @@
-"""Known defects of the stack below us, each boxed in one function that names it. Remove a box when its defect is fixed.
+"""Known defects of the stack below us, each boxed in one function that names it. Remove a box when
+its defect is fixed.
 
-Found on infinigen 2.0.0a3 with bpy 4.2.0. Nothing here changes what is rendered beyond what its docstring says, and
-whatever does change the scene returns a note that ends up in the metadata of every sample made of it.
+Found on infinigen 2.0.0a3 with bpy 4.2.0. Nothing here changes what is rendered beyond what its
+docstring says, and whatever does change the scene returns a note that ends up in the metadata of
+every sample made of it.
 """
 
 import contextlib
@@ -17,7 +19,9 @@ from panoforge.datagen.extension import antlandscape_available
 CEILING_LIGHTS = ("ceiling_light", "house_ceiling_feature")
 FLUSH_GAP_M = 1e-3
 FLUSH_NOTE = "infinigen2 ceiling lights lowered by 1 mm: they lie in the plane of the ceiling"
-ROCK_NOTE = "infinigen2 rock_rand replaced by bowl_rand: Blender add-on antlandscape is not installed"
+ROCK_NOTE = (
+    "infinigen2 rock_rand replaced by bowl_rand: Blender add-on antlandscape is not installed"
+)
 
 
 def objects_named(names: Iterable[str]) -> set[bpy.types.Object]:
@@ -26,8 +30,10 @@ def objects_named(names: Iterable[str]) -> set[bpy.types.Object]:
 
 
 def delete_leftovers(keep: Iterable[bpy.types.Object]) -> int:
-    """Defect: Infinigen 2 leaves the pools it samples from, failed placements and collision proxies in the file, where
-    they render too (at subdivision level 6). Deletes every object that is not in `keep`. Returns how many."""
+    """Defect: Infinigen 2 leaves the pools it samples from, failed placements and collision proxies
+    in the file, where they render too (at subdivision level 6). Deletes every object that is not in
+    `keep`. Returns how many.
+    """
     kept = set(keep)
     doomed = [obj for obj in bpy.data.objects if obj not in kept]
     for obj in kept:  # a deleted parent would drop its child at the wrong place
@@ -40,9 +46,10 @@ def delete_leftovers(keep: Iterable[bpy.types.Object]) -> int:
 
 
 def lower_ceiling_lights(objects: Iterable[bpy.types.Object]) -> tuple[str, ...]:
-    """Defect: Infinigen 2's ceiling lights have a face in the plane of the ceiling itself. Which of the two a ray meets is
-    chance, in the picture and in the labels (streaks; found by `pano verify --rays`). Lowers every ceiling light by
-    FLUSH_GAP_M. Returns the note."""
+    """Defect: Infinigen 2's ceiling lights have a face in the plane of the ceiling itself. Which of
+    the two a ray meets is chance, in the picture and in the labels (streaks; found by `pano verify
+    --rays`). Lowers every ceiling light by FLUSH_GAP_M. Returns the note.
+    """
     lights = [obj for obj in objects if obj.name.startswith(CEILING_LIGHTS)]
     for obj in lights:
         obj.location.z -= FLUSH_GAP_M
@@ -51,9 +58,11 @@ def lower_ceiling_lights(objects: Iterable[bpy.types.Object]) -> tuple[str, ...]
 
 @contextlib.contextmanager
 def rocks_without_addon(on_replaced: Callable[[str], None]) -> Iterator[None]:
-    """Defect: rocks among the small decorations need the add-on `antlandscape`, which Blender fetches online, and the
-    whole scene fails where it cannot. While this is open and the add-on is missing, a bowl is made in place of each
-    rock, from the same random stream; `on_replaced` gets the note each time that happens."""
+    """Defect: rocks among the small decorations need the add-on `antlandscape`, which Blender
+    fetches online, and the whole scene fails where it cannot. While this is open and the add-on is
+    missing, a bowl is made in place of each rock, from the same random stream; `on_replaced` gets
+    the note each time that happens.
+    """
     if antlandscape_available():
         yield
         return
@@ -73,8 +82,9 @@ def rocks_without_addon(on_replaced: Callable[[str], None]) -> Iterator[None]:
 
 
 def cap_subdivision(objects: Iterable[bpy.types.Object], cap: int) -> None:
-    """Defect: Infinigen 2 sets subdivision up to level 6 on the limit surface, which costs ~200 s per render in
-    OpenSubdiv stencils. Turns the limit surface off and caps the level."""
+    """Defect: Infinigen 2 sets subdivision up to level 6 on the limit surface, which costs ~200 s
+    per render in OpenSubdiv stencils. Turns the limit surface off and caps the level.
+    """
     for obj in objects:
         for modifier in obj.modifiers:
             if modifier.type in ("SUBSURF", "MULTIRES"):
@@ -84,7 +94,9 @@ def cap_subdivision(objects: Iterable[bpy.types.Object], cap: int) -> None:
 
 
 def exit_now(code: int) -> None:
-    """Defect: bpy may crash while the interpreter shuts down, after good work. Flush and leave without a shutdown."""
+    """Defect: bpy may crash while the interpreter shuts down, after good work. Flush and leave
+    without a shutdown.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

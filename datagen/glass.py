@@ -1,10 +1,12 @@
 """Glass by policy: whether labels show a pane, or what is seen through it.
 
-`solid` (the default) costs nothing: a pane is the first geometry on the ray, so it has its id, depth and normal. With
-`see-through` they are those of what is behind: the beauty render's material index tells which pixels meet glass first, and
-there a second render fills them in, one sample and no bounces, with every glass material made fully transparent and the
-data passes told to skip transparent surfaces. The picture itself is the same under both policies. What is glass is a
-question of material, not of object: the frame of a window stays where it is, a glass vase is seen through.
+`solid` (the default) costs nothing: a pane is the first geometry on the ray, so it has its id,
+depth and normal. With `see-through` they are those of what is behind: the beauty render's material
+index tells which pixels meet glass first, and there a second render fills them in, one sample and
+no bounces, with every glass material made fully transparent and the data passes told to skip
+transparent surfaces. The picture itself is the same under both policies. What is glass is a
+question of material, not of object: the frame of a window stays where it is, a glass vase is seen
+through.
 """
 
 import contextlib
@@ -21,16 +23,26 @@ HALF = 0.5  # a principled shader that transmits more, or covers less, is seen t
 
 
 def glass_materials() -> list[str]:
-    """Names of the materials that one looks through. A pane with grime on it is one, a leaf that is cut out of a card by a
-    mask (transparency mixed in by a texture) is not."""
-    return sorted(material.name for material in bpy.data.materials if material.use_nodes and material.node_tree is not None
-                  and _is_glass_tree(material.node_tree))
+    """Names of the materials that one looks through. A pane with grime on it is one, a leaf that is
+    cut out of a card by a mask (transparency mixed in by a texture) is not.
+    """
+    return sorted(
+        material.name
+        for material in bpy.data.materials
+        if material.use_nodes
+        and material.node_tree is not None
+        and _is_glass_tree(material.node_tree)
+    )
 
 
 def _is_glass_tree(tree: bpy.types.NodeTree) -> bool:
     for node in tree.nodes:
-        if node.type in ("OUTPUT_MATERIAL", "GROUP_OUTPUT") and getattr(node, "is_active_output", True):
-            socket = node.inputs.get("Surface") or next((s for s in node.inputs if s.type == "SHADER"), None)
+        if node.type in ("OUTPUT_MATERIAL", "GROUP_OUTPUT") and getattr(
+            node, "is_active_output", True
+        ):
+            socket = node.inputs.get("Surface") or next(
+                (s for s in node.inputs if s.type == "SHADER"), None
+            )
             return socket is not None and socket.is_linked and _is_glass(socket.links[0].from_node)
     return False
 
@@ -47,7 +59,9 @@ def _is_glass(node: bpy.types.Node) -> bool:
             shaders = [shaders[int(factor.default_value)]]
         parts = [socket.links[0].from_node for socket in shaders if socket.is_linked]
         by_mask = factor is not None and factor.is_linked
-        return any(_is_glass(part) and not (by_mask and part.type == "BSDF_TRANSPARENT") for part in parts)
+        return any(
+            _is_glass(part) and not (by_mask and part.type == "BSDF_TRANSPARENT") for part in parts
+        )
     if node.type == "BSDF_PRINCIPLED":
         transmission, alpha = node.inputs["Transmission Weight"], node.inputs["Alpha"]
         transmits = not transmission.is_linked and transmission.default_value > HALF
@@ -57,7 +71,15 @@ def _is_glass(node: bpy.types.Node) -> bool:
 
 def behind_settings(settings: RenderSettings) -> RenderSettings:
     """The settings of the second render."""
-    return replace(settings, samples=1, adaptive_threshold=0.0, max_bounces=0, denoise=False, albedo=False, alpha_threshold=0.5)
+    return replace(
+        settings,
+        samples=1,
+        adaptive_threshold=0.0,
+        max_bounces=0,
+        denoise=False,
+        albedo=False,
+        alpha_threshold=0.5,
+    )
 
 
 @contextlib.contextmanager
@@ -83,11 +105,20 @@ def removed(names: list[str]) -> Iterator[None]:
 
 
 def merge(front: Passes, behind: Passes, glass: list[int]) -> Passes:
-    """`front` with ids, depth and normals of `behind` where its material is one of `glass` (pass indices)."""
+    """`front` with ids, depth and normals of `behind` where its material is one of `glass` (pass
+    indices).
+    """
     assert front.material is not None
     through = np.isin(front.material, glass)
-    timings = {name: front.timings_s.get(name, 0.0) + seconds for name, seconds in behind.timings_s.items()}
+    timings = {
+        name: front.timings_s.get(name, 0.0) + seconds for name, seconds in behind.timings_s.items()
+    }
     cpu = {name: front.cpu_s.get(name, 0.0) + seconds for name, seconds in behind.cpu_s.items()}
-    return replace(front, index=np.where(through, behind.index, front.index),
-                   depth_m=np.where(through, behind.depth_m, front.depth_m),
-                   normal=np.where(through[..., None], behind.normal, front.normal), timings_s=timings, cpu_s=cpu)
+    return replace(
+        front,
+        index=np.where(through, behind.index, front.index),
+        depth_m=np.where(through, behind.depth_m, front.depth_m),
+        normal=np.where(through[..., None], behind.normal, front.normal),
+        timings_s=timings,
+        cpu_s=cpu,
+    )

@@ -1,9 +1,11 @@
-"""What an instance is in space: its upright 3-D box, and how much of it other things leave to be seen.
+"""What an instance is in space: its upright 3-D box, and how much of it other things leave to be
+seen.
 
-Both come from the realised geometry. Boxes are measured once per scene and only for what is seen. Visibility is measured at
-the centres of the panorama's own pixels: of those whose ray would meet the instance if it were alone, the share (by solid
-angle) that carries its id. The rays go to a regular subset of pixels within the cone around the instance's box, so that a
-cup is measured as finely as a wall; with some 250 hits the ratio is good to about 0.03. Blender's own ray casting per
+Both come from the realised geometry. Boxes are measured once per scene and only for what is seen.
+Visibility is measured at the centres of the panorama's own pixels: of those whose ray would meet
+the instance if it were alone, the share (by solid angle) that carries its id. The rays go to a
+regular subset of pixels within the cone around the instance's box, so that a cup is measured as
+finely as a wall; with some 250 hits the ratio is good to about 0.03. Blender's own ray casting per
 object does it, at 2-3 µs a ray: a fraction of a second per panorama.
 """
 
@@ -31,15 +33,23 @@ class SceneInstances:
     def box(self, index: int) -> Box3D:
         """The upright box of thing `index`."""
         if index not in self._boxes:
-            self._boxes[index] = upright_box(np.concatenate([world_vertices(obj) for obj in self.objects[index]]))
+            self._boxes[index] = upright_box(
+                np.concatenate([world_vertices(obj) for obj in self.objects[index]])
+            )
         return self._boxes[index]
 
-    def visibility(self, index: int, id_: int, labels: NDArray[np.uint16], pose: Pose) -> float | None:
-        """Share of thing `index` that is seen as `id_` in `labels` (H, W) from `pose`; None if no sampled ray meets it, or
-        Blender has not evaluated it (an object in a collection that a user's file excludes from the view)."""
+    def visibility(
+        self, index: int, id_: int, labels: NDArray[np.uint16], pose: Pose
+    ) -> float | None:
+        """Share of thing `index` that is seen as `id_` in `labels` (H, W) from `pose`; None if no
+        sampled ray meets it, or Blender has not evaluated it (an object in a collection that a
+        user's file excludes from the view).
+        """
         height, width = labels.shape
         rows, columns = cone_pixels(self.box(index), pose, width, height, RAYS)
-        directions = pixel_to_direction(columns, rows, width, height) @ np.array(pose.world_from_pano).T
+        directions = (
+            pixel_to_direction(columns, rows, width, height) @ np.array(pose.world_from_pano).T
+        )
         alone = np.zeros(len(rows), bool)
         for obj in self.objects[index]:
             left = np.flatnonzero(~alone)
@@ -49,31 +59,47 @@ class SceneInstances:
                 return None
         weight = row_area_sr(width, height)[rows]
         whole = float(weight[alone].sum())
-        return float(weight[alone & (labels[rows, columns] == id_)].sum()) / whole if whole > 0 else None
+        return (
+            float(weight[alone & (labels[rows, columns] == id_)].sum()) / whole
+            if whole > 0
+            else None
+        )
 
-    def _hits(self, obj: bpy.types.Object, origin: NDArray, directions: NDArray) -> NDArray[np.bool_]:
+    def _hits(
+        self, obj: bpy.types.Object, origin: NDArray, directions: NDArray
+    ) -> NDArray[np.bool_]:
         """Whether rays from `origin` (3,) along world `directions` (N, 3) meet the object."""
         if obj.name not in self._inverse:
             self._inverse[obj.name] = np.linalg.inv(np.array(obj.matrix_world))
         inverse = self._inverse[obj.name]
         start = tuple((inverse[:3, :3] @ origin + inverse[:3, 3]).tolist())
         cast = obj.ray_cast
-        return np.array([cast(start, direction)[0] for direction in (directions @ inverse[:3, :3].T).tolist()], bool)
+        return np.array(
+            [cast(start, direction)[0] for direction in (directions @ inverse[:3, :3].T).tolist()],
+            bool,
+        )
 
 
 def upright_box(points: NDArray[np.float64]) -> Box3D:
-    """The smallest box with a vertical axis around (N, 3) points: the rectangle of least area around them seen from above
-    (one side lies along the convex hull; Freeman and Shapira 1975), from the lowest to the highest point."""
+    """The smallest box with a vertical axis around (N, 3) points: the rectangle of least area
+    around them seen from above (one side lies along the convex hull; Freeman and Shapira 1975),
+    from the lowest to the highest point.
+    """
     low, high = points[:, 2].min(), points[:, 2].max()
     middle = points[:, :2].mean(axis=0)
-    (cx, cy), (a, b), angle_deg = cv2.minAreaRect(cv2.convexHull((points[:, :2] - middle).astype(np.float32)))
+    (cx, cy), (a, b), angle_deg = cv2.minAreaRect(
+        cv2.convexHull((points[:, :2] - middle).astype(np.float32))
+    )
     if b > a:
         a, b, angle_deg = b, a, angle_deg + 90
     angle = np.radians((angle_deg + 90) % 180 - 90)
     cos, sin = float(np.cos(angle)), float(np.sin(angle))
     center: Vector = (float(cx + middle[0]), float(cy + middle[1]), float((low + high) / 2))
-    return Box3D(center_m=center, size_m=(float(a), float(b), float(high - low)),
-                 world_from_box=((cos, -sin, 0.0), (sin, cos, 0.0), (0.0, 0.0, 1.0)))
+    return Box3D(
+        center_m=center,
+        size_m=(float(a), float(b), float(high - low)),
+        world_from_box=((cos, -sin, 0.0), (sin, cos, 0.0), (0.0, 0.0, 1.0)),
+    )
 
 
 def box_corners(box: Box3D) -> NDArray[np.float64]:
@@ -82,9 +108,13 @@ def box_corners(box: Box3D) -> NDArray[np.float64]:
     return (signs * box.size_m) @ np.array(box.world_from_box).T + box.center_m
 
 
-def cone_pixels(box: Box3D, pose: Pose, width: int, height: int, budget: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns of about `budget` pixels, or all, on a regular grid within the cone that holds the box as seen from
-    `pose`; on the whole sphere if the camera stands in the box or close to it."""
+def cone_pixels(
+    box: Box3D, pose: Pose, width: int, height: int, budget: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns of about `budget` pixels, or all, on a regular grid within the cone that
+    holds the box as seen from `pose`; on the whole sphere if the camera stands in the box or close
+    to it.
+    """
     rotation = np.array(pose.world_from_pano)
     corners = (box_corners(box) - pose.position_m) @ rotation
     corners /= np.maximum(np.linalg.norm(corners, axis=1, keepdims=True), 1e-9)
@@ -103,7 +133,9 @@ def cone_pixels(box: Box3D, pose: Pose, width: int, height: int, budget: int) ->
     return v[inside], u[inside]
 
 
-def _band(axis: NDArray, radius: float, width: int, height: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _band(
+    axis: NDArray, radius: float, width: int, height: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows, and columns (which may run past the seam), of the smallest rectangle around a cone."""
     latitude, longitude = np.arcsin(np.clip(axis[2], -1, 1)), np.arctan2(axis[0], axis[1])
     top = int(np.floor((0.5 - (latitude + radius) / np.pi) * height))
@@ -115,4 +147,3 @@ def _band(axis: NDArray, radius: float, width: int, height: int) -> tuple[NDArra
     first = int(np.floor(((longitude - half) / (2 * np.pi) + 0.5) * width))
     last = int(np.ceil(((longitude + half) / (2 * np.pi) + 0.5) * width))
     return rows, np.arange(first, min(last, first + width - 1) + 1)
-

@@ -1,15 +1,20 @@
-"""Cheaper materials where nobody looks: no displacement by default, and flat colours for bounced light.
+"""Cheaper materials where nobody looks: no displacement by default, and flat colours for bounced
+light.
 
-Infinigen's materials are large procedural node graphs. Evaluating them is nearly all of the render time, and most of it is spent
-where no one sees the result: on the second and later bounces of diffuse light. `flatten_secondary` shows such rays, and only such
-(Cycles' "Is Diffuse Ray"), a diffuse surface of the material's mean diffuse colour, measured by small probe renders; the camera
-and every reflection, sharp or blurred, see the material itself. Without caustics, as we render, Cycles drops what is glossy of any
-surface that diffuse light meets, so the diffuse colour alone is the right one: with glossy colours added, which is what an
-albedo pass has, a room came out 1.6 of 255 too bright. Measured in a bathroom (bench/render_cost.py): half the time per sample and
-less noise, so that a given error, against a reference of full materials, takes a third of the time of Infinigen's own render.
+Infinigen's materials are large procedural node graphs. Evaluating them is nearly all of the render
+time, and most of it is spent where no one sees the result: on the second and later bounces of
+diffuse light. `flatten_secondary` shows such rays, and only such (Cycles' "Is Diffuse Ray"), a
+diffuse surface of the material's mean diffuse colour, measured by small probe renders; the camera
+and every reflection, sharp or blurred, see the material itself. Without caustics, as we render,
+Cycles drops what is glossy of any surface that diffuse light meets, so the diffuse colour alone is
+the right one: with glossy colours added, which is what an albedo pass has, a room came out 1.6 of
+255 too bright. Measured in a bathroom (bench/render_cost.py): half the time per sample and less
+noise, so that a given error, against a reference of full materials, takes a third of the time of
+Infinigen's own render.
 
-Displacement re-evaluates a graph three times per shading point when used as bump, and moves the geometry away from what rays see
-when used as true displacement. One living room at 512×256, 2 samples: bump as shipped 12.3 s, without 3.7 s.
+Displacement re-evaluates a graph three times per shading point when used as bump, and moves the
+geometry away from what rays see when used as true displacement. One living room at 512×256, 2
+samples: bump as shipped 12.3 s, without 3.7 s.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,8 +26,18 @@ from numpy.typing import NDArray
 FALLBACK_COLOUR = (0.4, 0.4, 0.4)
 MAX_COLOUR = 0.9  # an enclosed room of perfect reflectors never settles
 # Materials with any of these are left alone: light passes through them or comes from them.
-KEPT_WHOLE = {"EMISSION", "BSDF_TRANSPARENT", "BSDF_GLASS", "BSDF_REFRACTION", "BSDF_TRANSLUCENT", "HOLDOUT",
-              "VOLUME_ABSORPTION", "VOLUME_SCATTER", "PRINCIPLED_VOLUME", "BSDF_HAIR_PRINCIPLED"}
+KEPT_WHOLE = {
+    "EMISSION",
+    "BSDF_TRANSPARENT",
+    "BSDF_GLASS",
+    "BSDF_REFRACTION",
+    "BSDF_TRANSLUCENT",
+    "HOLDOUT",
+    "VOLUME_ABSORPTION",
+    "VOLUME_SCATTER",
+    "PRINCIPLED_VOLUME",
+    "BSDF_HAIR_PRINCIPLED",
+}
 _TRANSMITS = ("Transmission Weight", "Emission Strength")
 
 
@@ -45,17 +60,26 @@ def index_materials() -> list[str]:
     return names
 
 
-def mean_colours(names: list[str], index: NDArray[np.int32], colour: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
-    """Mean colour per material from probe renders: `index` (N, W) material indices, `colour` (N, W, 3) linear, N rows in all."""
+def mean_colours(
+    names: list[str], index: NDArray[np.int32], colour: NDArray[np.float32]
+) -> dict[str, NDArray[np.float64]]:
+    """Mean colour per material from probe renders: `index` (N, W) material indices, `colour` (N, W,
+    3) linear, N rows in all.
+    """
     flat, values = index.ravel(), colour.reshape(-1, 3).astype(np.float64)
     count = np.bincount(flat, minlength=len(names) + 1)
-    sums = np.stack([np.bincount(flat, weights=values[:, c], minlength=len(names) + 1) for c in range(3)], axis=1)
+    sums = np.stack(
+        [np.bincount(flat, weights=values[:, c], minlength=len(names) + 1) for c in range(3)],
+        axis=1,
+    )
     return {name: sums[i] / count[i] for i, name in enumerate(names, start=1) if count[i]}
 
 
 def flatten_secondary(colours: Mapping[str, NDArray[np.float64]]) -> int:
-    """Show diffusely bounced light a flat diffuse surface of the mean diffuse colour instead of the full material. Returns how
-    many materials were changed. Materials that emit or let light through stay whole."""
+    """Show diffusely bounced light a flat diffuse surface of the mean diffuse colour instead of the
+    full material. Returns how many materials were changed. Materials that emit or let light through
+    stay whole.
+    """
     fallback = np.mean(list(colours.values()), axis=0) if colours else np.array(FALLBACK_COLOUR)
     changed = 0
     for material in sorted(bpy.data.materials, key=lambda material: material.name):
@@ -68,9 +92,12 @@ def flatten_secondary(colours: Mapping[str, NDArray[np.float64]]) -> int:
     return changed
 
 
-def _insert_mix(tree: bpy.types.NodeTree, output: bpy.types.Node, colour: tuple[float, ...]) -> None:
-    """Between surface and output: mix(surface, diffuse(colour)) by whether the ray left a surface diffusely. Cycles jumps over
-    the branch whose weight is zero, so the unused graph costs nothing."""
+def _insert_mix(
+    tree: bpy.types.NodeTree, output: bpy.types.Node, colour: tuple[float, ...]
+) -> None:
+    """Between surface and output: mix(surface, diffuse(colour)) by whether the ray left a surface
+    diffusely. Cycles jumps over the branch whose weight is zero, so the unused graph costs nothing.
+    """
     surface = output.inputs["Surface"].links[0].from_socket
     path = tree.nodes.new("ShaderNodeLightPath")
     flat = tree.nodes.new("ShaderNodeBsdfDiffuse")
@@ -93,7 +120,10 @@ def _needs_whole(material: bpy.types.Material) -> bool:
         if node.type in KEPT_WHOLE:
             return True
         if node.type == "BSDF_PRINCIPLED":
-            if any(node.inputs[name].is_linked or node.inputs[name].default_value > 0 for name in _TRANSMITS):
+            if any(
+                node.inputs[name].is_linked or node.inputs[name].default_value > 0
+                for name in _TRANSMITS
+            ):
                 return True
             if node.inputs["Alpha"].is_linked or node.inputs["Alpha"].default_value < 1:
                 return True

@@ -1,9 +1,10 @@
 """The independent judge of rendered ids: rays against the scene as its source made it.
 
-It shares no step with the path that made the ids. The scene is generated again (or its file opened again) and left as it
-is: nothing is realised, joined, renamed, hidden or given an index. Triangles come from Blender's evaluated instances, the
-thing that owns each from the instance's parent, rays from `panoforge.core.geometry.sphere`, hits from a BVH of Blender's. What differs is put
-down to a cause that is looked for, never assumed:
+It shares no step with the path that made the ids. The scene is generated again (or its file opened
+again) and left as it is: nothing is realised, joined, renamed, hidden or given an index. Triangles
+come from Blender's evaluated instances, the thing that owns each from the instance's parent, rays
+from `panoforge.core.geometry.sphere`, hits from a BVH of Blender's. What differs is put down to a
+cause that is looked for, never assumed:
 
     coplanar     the rendered thing's surface lies within a tenth of a millimetre of the hit (1/10,000 of the distance)
     edge         a ray a fiftieth of a pixel away meets the rendered thing: two single-precision tracers round differently
@@ -36,7 +37,9 @@ CAUSES = ("edge", "coplanar", "displaced", "transparent", "wrong")
 
 @dataclass(frozen=True)
 class Oracle:
-    """All triangles that render: whose each is (-1: of nothing that has an id), and what its material does."""
+    """All triangles that render: whose each is (-1: of nothing that has an id), and what its
+    material does.
+    """
 
     tree: BVHTree
     owner: NDArray[np.int32]
@@ -51,8 +54,10 @@ class Oracle:
 
 @dataclass
 class RayReport:
-    """What N rays said of one panorama. `kinds`: how many rays met what; `differ`: disagreements by cause; `ties`: pairs of
-    things that lie in one plane where a ray met them, agreeing or not; `examples` of what is wrong."""
+    """What N rays said of one panorama. `kinds`: how many rays met what; `differ`: disagreements by
+    cause; `ties`: pairs of things that lie in one plane where a ray met them, agreeing or not;
+    `examples` of what is wrong.
+    """
 
     key: str
     rays: int = 0
@@ -69,7 +74,9 @@ class RayReport:
 
 
 def build_oracle(things: Sequence[Thing], glass: frozenset[str] = frozenset()) -> Oracle:
-    """Collect every triangle that renders. Materials named in `glass` are left out (the see-through policy)."""
+    """Collect every triangle that renders. Materials named in `glass` are left out (the see-through
+    policy).
+    """
     owner_of = {name: number for number, thing in enumerate(things) for name in thing.objects}
     corners: list[NDArray] = []
     faces: list[NDArray] = []
@@ -77,7 +84,9 @@ def build_oracle(things: Sequence[Thing], glass: frozenset[str] = frozenset()) -
     offset = 0
     for instance in bpy.context.evaluated_depsgraph_get().object_instances:
         obj = instance.object
-        holder = instance.parent.original if instance.is_instance and instance.parent else obj.original
+        holder = (
+            instance.parent.original if instance.is_instance and instance.parent else obj.original
+        )
         if obj.type not in RENDERABLE or holder.name not in owner_of or not instance.show_self:
             continue
         if obj.original.hide_render and not instance.is_instance:
@@ -90,7 +99,9 @@ def build_oracle(things: Sequence[Thing], glass: frozenset[str] = frozenset()) -
         parts["owner"].append(np.full(int(kept.sum()), owner_of[holder.name], np.int32))
         parts["transparent"].append(materials.flags("transparent")[kept])
         parts["displaced"].append(materials.flags("displaced")[kept])
-    tree = BVHTree.FromPolygons(np.concatenate(corners).tolist(), np.concatenate(faces).tolist(), all_triangles=True)
+    tree = BVHTree.FromPolygons(
+        np.concatenate(corners).tolist(), np.concatenate(faces).tolist(), all_triangles=True
+    )
     joined = {name: np.concatenate(arrays) for name, arrays in parts.items()}
     return Oracle(tree, joined["owner"], joined["transparent"], joined["displaced"])
 
@@ -134,7 +145,12 @@ def _lets_light_through(name: str) -> bool:
             return True
         if node.type == "BSDF_PRINCIPLED":
             alpha, through = node.inputs["Alpha"], node.inputs["Transmission Weight"]
-            if alpha.is_linked or alpha.default_value < 1 or through.is_linked or through.default_value > 0:
+            if (
+                alpha.is_linked
+                or alpha.default_value < 1
+                or through.is_linked
+                or through.default_value > 0
+            ):
                 return True
     return False
 
@@ -143,26 +159,47 @@ def _moves_surface(name: str) -> bool:
     material = bpy.data.materials.get(name)
     if material is None or not material.use_nodes or material.displacement_method == "BUMP":
         return False
-    return any(node.type == "OUTPUT_MATERIAL" and node.inputs["Displacement"].is_linked for node in material.node_tree.nodes)
+    return any(
+        node.type == "OUTPUT_MATERIAL" and node.inputs["Displacement"].is_linked
+        for node in material.node_tree.nodes
+    )
 
 
-def judge(oracle: Oracle, things: Sequence[Thing], meta: SampleMeta, labels: NDArray[np.uint16], depth_m: NDArray | None,
-          pixels: NDArray[np.int64], *, displacement: bool) -> RayReport:
-    """Cast a ray through the centre of each of `pixels` (flat indices) and compare it with `labels` (H, W). `displacement`:
-    whether the render moved surfaces by their shaders."""
+def judge(
+    oracle: Oracle,
+    things: Sequence[Thing],
+    meta: SampleMeta,
+    labels: NDArray[np.uint16],
+    depth_m: NDArray | None,
+    pixels: NDArray[np.int64],
+    *,
+    displacement: bool,
+) -> RayReport:
+    """Cast a ray through the centre of each of `pixels` (flat indices) and compare it with `labels`
+    (H, W). `displacement`: whether the render moved surfaces by their shaders.
+    """
     report, rotation = RayReport(meta.key), np.array(meta.pose.world_from_pano)
-    by_name = {row.source_object: number for number, thing in enumerate(things) for row in meta.instances
-               if row.source_object == thing.objects[0]}
+    by_name = {
+        row.source_object: number
+        for number, thing in enumerate(things)
+        for row in meta.instances
+        if row.source_object == thing.objects[0]
+    }
     rendered_thing = {row.id: by_name.get(row.source_object, -2) for row in meta.instances}
     rows, columns = np.divmod(pixels, meta.width)
     origin = tuple(meta.pose.position_m)
 
     def directions(du: float, dv: float, at: NDArray) -> NDArray:
-        return pixel_to_direction(columns[at] + du, rows[at] + dv, meta.width, meta.height) @ rotation.T
+        return (
+            pixel_to_direction(columns[at] + du, rows[at] + dv, meta.width, meta.height)
+            @ rotation.T
+        )
 
     def around(number: int) -> list[tuple[int, float]]:
         at, steps = everything[number : number + 1], (-EDGE_PX, 0.0, EDGE_PX)
-        return [oracle.cast(origin, directions(du, dv, at)[0].tolist()) for du in steps for dv in steps]
+        return [
+            oracle.cast(origin, directions(du, dv, at)[0].tolist()) for du in steps for dv in steps
+        ]
 
     everything = np.arange(len(pixels))
     for number, direction in enumerate(directions(0, 0, everything).tolist()):
@@ -185,7 +222,9 @@ def judge(oracle: Oracle, things: Sequence[Thing], meta: SampleMeta, labels: NDA
             counted[1] += 1
             if depth_m is not None and np.isfinite(distance):
                 shown = float(depth_m[rows[number], columns[number]])
-                if _differs(shown, distance):  # an outline of the thing before itself is an edge too
+                if _differs(
+                    shown, distance
+                ):  # an outline of the thing before itself is an edge too
                     beside_m = [hit[1] for hit in around(number)]
                     report.depth_edges += not all(_differs(shown, other) for other in beside_m)
                     report.depth_off += all(_differs(shown, other) for other in beside_m)
@@ -196,8 +235,10 @@ def judge(oracle: Oracle, things: Sequence[Thing], meta: SampleMeta, labels: NDA
         cause = _cause(oracle, triangle, said, beside, near, displacement)
         report.differ[cause] += 1
         if cause == "wrong" and len(report.examples) < 5:
-            report.examples.append(f"pixel ({columns[number]}, {rows[number]}): rendered {_name(things, said)}, a ray meets "
-                                   f"{_name(things, met)} at {distance:.4f} m")
+            report.examples.append(
+                f"pixel ({columns[number]}, {rows[number]}): rendered {_name(things, said)}, a ray"
+                f" meets {_name(things, met)} at {distance:.4f} m"
+            )
     return report
 
 
@@ -209,22 +250,38 @@ def _kind(oracle: Oracle, triangle: int, displacement: bool) -> str:
     return "transparent" if oracle.transparent[triangle] else "opaque"
 
 
-def _near(oracle: Oracle, origin: Sequence[float], direction: Sequence[float], distance: float) -> dict[int, bool]:
-    """Things with a surface where the ray ended: thing → whether the shader of a surface there moves it."""
+def _near(
+    oracle: Oracle, origin: Sequence[float], direction: Sequence[float], distance: float
+) -> dict[int, bool]:
+    """Things with a surface where the ray ended: thing → whether the shader of a surface there
+    moves it.
+    """
     point = [o + d * distance for o, d in zip(origin, direction, strict=True)]
     found: dict[int, bool] = {}
-    for _, _, triangle, _ in oracle.tree.find_nearest_range(point, max(TIE_M, TIE_RELATIVE * distance)):
+    for _, _, triangle, _ in oracle.tree.find_nearest_range(
+        point, max(TIE_M, TIE_RELATIVE * distance)
+    ):
         owner = int(oracle.owner[triangle])
         found[owner] = found.get(owner, False) or bool(oracle.displaced[triangle])
     return found
 
 
-def _cause(oracle: Oracle, triangle: int, said: int, beside: set[int], near: Mapping[int, bool], displacement: bool) -> str:
+def _cause(
+    oracle: Oracle,
+    triangle: int,
+    said: int,
+    beside: set[int],
+    near: Mapping[int, bool],
+    displacement: bool,
+) -> str:
     if said in near:  # before edges: where two surfaces fight, the rays around meet either
         return "coplanar"
     if said in beside:
         return "edge"
-    moved = displacement and (oracle.displaced[oracle.owner == said].any() or (triangle != NOTHING and oracle.displaced[triangle]))
+    moved = displacement and (
+        oracle.displaced[oracle.owner == said].any()
+        or (triangle != NOTHING and oracle.displaced[triangle])
+    )
     if moved:
         return "displaced"
     return "transparent" if triangle != NOTHING and oracle.transparent[triangle] else "wrong"
@@ -235,4 +292,8 @@ def _differs(depth_m: float, distance_m: float) -> bool:
 
 
 def _name(things: Sequence[Thing], number: int) -> str:
-    return things[number].name if number >= 0 else {NOTHING: "nothing"}.get(number, "a thing that this scene does not have")
+    return (
+        things[number].name
+        if number >= 0
+        else {NOTHING: "nothing"}.get(number, "a thing that this scene does not have")
+    )

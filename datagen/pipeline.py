@@ -1,8 +1,10 @@
-"""From a job to staged panoramas, inside a render process: generate, prepare, choose poses, render, judge, write.
+"""From a job to staged panoramas, inside a render process: generate, prepare, choose poses, render,
+judge, write.
 
-The order is chosen by cost: geometry is realised once per scene, places are judged by rays before anything is rendered,
-materials are simplified once, and Cycles keeps its scene between cameras. Randomness comes from the scene's seed through
-named child streams, so a panorama depends neither on how many are made nor on their order.
+The order is chosen by cost: geometry is realised once per scene, places are judged by rays before
+anything is rendered, materials are simplified once, and Cycles keeps its scene between cameras.
+Randomness comes from the scene's seed through named child streams, so a panorama depends neither on
+how many are made nor on their order.
 """
 
 import os
@@ -54,21 +56,37 @@ def render_scene(request: SceneRequest, timer: Timer, folder: Path) -> SceneResu
             device, notes = attempt.device, attempt.notes
             panoramas = attempt.panoramas(rejections)
         except RejectedScene as rejected:
-            rejections.append(Rejection(seed=seed, pose=None, reason=rejected.reason, detail=rejected.detail))
+            rejections.append(
+                Rejection(seed=seed, pose=None, reason=rejected.reason, detail=rejected.detail)
+            )
             say(f"rejected seed {seed}: {rejected}")
         if panoramas:
             break
     return SceneResult(
-        key=request.scene.key, outcome="done" if panoramas else "rejected", panoramas=tuple(panoramas),
-        rejections=tuple(rejections), timings_s=timer.seconds, cpu_s=cpu_seconds(), cpu_by_phase_s=timer.cpu,
-        peak_memory_mb=peak_memory_mb(), device=device, notes=notes)
+        key=request.scene.key,
+        outcome="done" if panoramas else "rejected",
+        panoramas=tuple(panoramas),
+        rejections=tuple(rejections),
+        timings_s=timer.seconds,
+        cpu_s=cpu_seconds(),
+        cpu_by_phase_s=timer.cpu,
+        peak_memory_mb=peak_memory_mb(),
+        device=device,
+        notes=notes,
+    )
 
 
 class SceneAttempt:
     """One seed of a scene: generated, prepared and ready to be rendered from several poses."""
 
     def __init__(self, request: SceneRequest, seed: int, timer: Timer, folder: Path):
-        self.request, self.config, self.seed, self.timer, self.folder = request, request.render, seed, timer, folder
+        self.request, self.config, self.seed, self.timer, self.folder = (
+            request,
+            request.render,
+            seed,
+            timer,
+            folder,
+        )
         self.scene = self._generate()
         with timer.phase("prepare"):
             geometry.prepare(self.scene.things, self.config.subdivision_cap)
@@ -82,7 +100,10 @@ class SceneAttempt:
         self.notes = self.scene.notes + ((warning,) if warning else ())
         if warning:
             say(f"warning: {warning}")
-        say(f"{len(self.scene.things)} things, {self.surface.triangles} triangles, {len(self.poses)} poses, {self.device}")
+        say(
+            f"{len(self.scene.things)} things, {self.surface.triangles} triangles,"
+            f" {len(self.poses)} poses, {self.device}"
+        )
         if self.config.secondary_materials == "flat":
             self._flatten_materials()
 
@@ -91,7 +112,9 @@ class SceneAttempt:
         with self.timer.phase("generate"):
             provide_antlandscape(self.config.antlandscape, self.folder / "extensions")
             try:
-                return make_scene(self.request.scene, source_of(self.config, self.request.scene), self.seed)
+                return make_scene(
+                    self.request.scene, source_of(self.config, self.request.scene), self.seed
+                )
             except SceneFailed as failed:
                 raise RejectedScene("generator", str(failed)) from failed
 
@@ -101,20 +124,36 @@ class SceneAttempt:
             return [cameras.fixed_pose(pose, self.surface) for pose in fixed]
         stream = np.random.SeedSequence([self.seed, CAMERA_STREAM]).generate_state(1, np.uint64)
         count = self.request.scene.cameras + self.config.camera.tries
-        return cameras.choose_poses(self.surface, self.scene.regions, self.scene.indoor, self.config.camera,
-                                    self.config.quality, count, int(stream[0]))
+        return cameras.choose_poses(
+            self.surface,
+            self.scene.regions,
+            self.scene.indoor,
+            self.config.camera,
+            self.config.quality,
+            count,
+            int(stream[0]),
+        )
 
     def _flatten_materials(self) -> None:
-        """Measure each material's mean diffuse colour with a small probe where each camera will stand, then flatten what
-        diffusely bounced light sees."""
+        """Measure each material's mean diffuse colour with a small probe where each camera will
+        stand, then flatten what diffusely bounced light sees.
+        """
         with self.timer.phase("probe"):
             settings = render.RenderSettings.probe(PROBE_WIDTH, self.seed)
             names = materials.index_materials()
-            probes = [self._render(pose, settings) for pose in self.poses[: self.request.scene.cameras]]
-            colours = materials.mean_colours(names, np.concatenate([probe.material for probe in probes]),
-                                             np.concatenate([probe.diffuse for probe in probes]))
+            probes = [
+                self._render(pose, settings) for pose in self.poses[: self.request.scene.cameras]
+            ]
+            colours = materials.mean_colours(
+                names,
+                np.concatenate([probe.material for probe in probes]),
+                np.concatenate([probe.diffuse for probe in probes]),
+            )
             changed = materials.flatten_secondary(colours)
-        say(f"{changed} of {len(names)} materials are flat to bounced light, {len(colours)} of them measured")
+        say(
+            f"{changed} of {len(names)} materials are flat to bounced light, {len(colours)} of them"
+            " measured"
+        )
 
     def _render(self, pose: Pose, settings: render.RenderSettings) -> render.Passes:
         render.configure(settings)
@@ -126,15 +165,25 @@ class SceneAttempt:
         order = materials.index_materials()
         return {name: order.index(name) + 1 for name in glass.glass_materials()}
 
-    def _behind_glass(self, pose: Pose, settings: render.RenderSettings, front: render.Passes) -> render.Passes:
-        """`front` with what is behind panes filled in, where the config asks for that and a pane is seen."""
+    def _behind_glass(
+        self, pose: Pose, settings: render.RenderSettings, front: render.Passes
+    ) -> render.Passes:
+        """`front` with what is behind panes filled in, where the config asks for that and a pane is
+        seen.
+        """
         if front.material is None or not np.isin(front.material, list(self.panes.values())).any():
             return front
         with glass.removed(list(self.panes)):
-            return glass.merge(front, self._render(pose, glass.behind_settings(settings)), list(self.panes.values()))
+            return glass.merge(
+                front,
+                self._render(pose, glass.behind_settings(settings)),
+                list(self.panes.values()),
+            )
 
     def panoramas(self, rejections: list[Rejection]) -> list[Panorama]:
-        """Render pose after pose until enough panoramas are accepted. Refused ones are added to `rejections`."""
+        """Render pose after pose until enough panoramas are accepted. Refused ones are added to
+        `rejections`.
+        """
         accepted: list[Panorama] = []
         for number, pose in enumerate(self.poses):
             if len(accepted) == self.request.scene.cameras:
@@ -143,7 +192,11 @@ class SceneAttempt:
                 accepted.append(self._panorama(pose, len(accepted)))
                 say(f"staged {accepted[-1].key}: {accepted[-1].instances} instances")
             except RejectedScene as rejected:
-                rejections.append(Rejection(seed=self.seed, pose=number, reason=rejected.reason, detail=rejected.detail))
+                rejections.append(
+                    Rejection(
+                        seed=self.seed, pose=number, reason=rejected.reason, detail=rejected.detail
+                    )
+                )
                 say(f"rejected pose {number}: {rejected}")
         return accepted
 
@@ -154,35 +207,63 @@ class SceneAttempt:
             with own.measure("write"):
                 ev = self.config.exposure_ev
                 ev = quality.auto_exposure_ev(passes.linear) if ev is None else ev
-                rgb = render.display_rgb(settings, self.config.view_transform, self.config.look, ev, self.folder)
+                rgb = render.display_rgb(
+                    settings, self.config.view_transform, self.config.look, ev, self.folder
+                )
             passes = self._behind_glass(pose, settings, passes)
             say(", ".join(f"{name} {seconds:.1f} s" for name, seconds in passes.timings_s.items()))
             with own.measure("write"):
                 labels, old = dense_ids(passes.index)
                 things = {id_: self._label(int(index)) for id_, index in enumerate(old, start=1)}
-                structure = frozenset(id_ for id_, label in things.items() if "structure" in label.flags)
-                quality.check_frame(quality.Frame(passes.linear, rgb, labels, passes.depth_m, structure), self.config.quality)
+                structure = frozenset(
+                    id_ for id_, label in things.items() if "structure" in label.flags
+                )
+                quality.check_frame(
+                    quality.Frame(passes.linear, rgb, labels, passes.depth_m, structure),
+                    self.config.quality,
+                )
             with own.measure("describe"):
-                names = {id_: self._in_space(label, int(old[id_ - 1]), id_, labels, pose) for id_, label in things.items()}
+                names = {
+                    id_: self._in_space(label, int(old[id_ - 1]), id_, labels, pose)
+                    for id_, label in things.items()
+                }
             with own.measure("write"):
                 arrays = self._arrays(passes, rgb, labels, names)
                 meta = self._meta(camera, pose, labels, names, passes, own)
-                record = write_staged(self.request.staged, meta, arrays, jpeg_quality=self.config.jpeg_quality)
+                record = write_staged(
+                    self.request.staged, meta, arrays, jpeg_quality=self.config.jpeg_quality
+                )
         finally:
             for name, seconds in [*passes.timings_s.items(), *own.seconds.items()]:
                 self.timer.add(name, seconds, {**passes.cpu_s, **own.cpu}[name])
-        return Panorama(key=meta.key, sha256=record.sha256, instances=len(meta.instances), timings_s=meta.timings_s)
+        return Panorama(
+            key=meta.key,
+            sha256=record.sha256,
+            instances=len(meta.instances),
+            timings_s=meta.timings_s,
+        )
 
-    def _in_space(self, label: InstanceLabel, index: int, id_: int, labels: NDArray[np.uint16], pose: Pose) -> InstanceLabel:
+    def _in_space(
+        self, label: InstanceLabel, index: int, id_: int, labels: NDArray[np.uint16], pose: Pose
+    ) -> InstanceLabel:
         """`label` with the instance's box and visibility."""
-        return replace(label, box_3d=self.instances.box(index), visibility=self.instances.visibility(index, id_, labels, pose))
+        return replace(
+            label,
+            box_3d=self.instances.box(index),
+            visibility=self.instances.visibility(index, id_, labels, pose),
+        )
 
     def _label(self, pass_index: int) -> InstanceLabel:
         thing = self.scene.things[pass_index - 1]
         return InstanceLabel(thing.name, thing.category, thing.objects[0], thing.flags)
 
-    def _arrays(self, passes: render.Passes, rgb: NDArray[np.uint8], labels: NDArray[np.uint16],
-                names: dict[int, InstanceLabel]) -> dict[str, NDArray]:
+    def _arrays(
+        self,
+        passes: render.Passes,
+        rgb: NDArray[np.uint8],
+        labels: NDArray[np.uint16],
+        names: dict[int, InstanceLabel],
+    ) -> dict[str, NDArray]:
         """The arrays of the products asked for, by member suffix."""
         arrays: dict[str, NDArray] = {
             f"rgb.{self.config.rgb_format}": rgb,
@@ -196,20 +277,42 @@ class SceneAttempt:
             arrays["albedo.jpg"] = encode_srgb(passes.albedo)
         return {suffix: arrays[suffix] for suffix in self.config.product_suffixes}
 
-    def _meta(self, camera: int, pose: Pose, labels: NDArray[np.uint16], names: dict[int, InstanceLabel],
-              passes: render.Passes, own: Timer) -> SampleMeta:
+    def _meta(
+        self,
+        camera: int,
+        pose: Pose,
+        labels: NDArray[np.uint16],
+        names: dict[int, InstanceLabel],
+        passes: render.Passes,
+        own: Timer,
+    ) -> SampleMeta:
         job, config = self.request.scene, self.config
         shared = {name: self.timer.seconds.get(name, 0.0) / job.cameras for name in SHARED}
         shared_cpu = {name: self.timer.cpu.get(name, 0.0) / job.cameras for name in SHARED}
         return SampleMeta(
-            key=job.sample_key(camera), width=config.width, height=config.height,
-            source=f"{job.source}/{Path(job.variant).stem}", scene=job.key, seed=self.seed, camera=camera, pose=pose,
-            products=config.product_suffixes, instances=instance_table(labels, names, rle=config.rle),
-            notes=self.notes, config_sha256=self.request.config_sha256, versions=versions(config, self.scene),
-            timings_s={**shared, **passes.timings_s, **own.seconds}, cpu_s={**shared_cpu, **passes.cpu_s, **own.cpu},
+            key=job.sample_key(camera),
+            width=config.width,
+            height=config.height,
+            source=f"{job.source}/{Path(job.variant).stem}",
+            scene=job.key,
+            seed=self.seed,
+            camera=camera,
+            pose=pose,
+            products=config.product_suffixes,
+            instances=instance_table(labels, names, rle=config.rle),
+            notes=self.notes,
+            config_sha256=self.request.config_sha256,
+            versions=versions(config, self.scene),
+            timings_s={**shared, **passes.timings_s, **own.seconds},
+            cpu_s={**shared_cpu, **passes.cpu_s, **own.cpu},
             peak_memory_mb=peak_memory_mb(),
-            hardware={"device": self.device, "cpus": str(os.cpu_count()), "machine": platform.machine(),
-                      "threads": str(config.threads or os.cpu_count())})
+            hardware={
+                "device": self.device,
+                "cpus": str(os.cpu_count()),
+                "machine": platform.machine(),
+                "threads": str(config.threads or os.cpu_count()),
+            },
+        )
 
 
 def versions(config: RenderConfig, scene: Scene) -> dict[str, str]:
@@ -218,7 +321,8 @@ def versions(config: RenderConfig, scene: Scene) -> dict[str, str]:
 
 
 def semantic_map(labels: NDArray[np.uint16], names: dict[int, InstanceLabel]) -> NDArray[np.uint16]:
-    """uint16 H×W category ids of configs/categories.yaml, 0 for nothing and for unknown categories."""
+    """uint16 H×W category ids of configs/categories.yaml, 0 for nothing and for unknown
+    categories."""
     from panoforge.datagen.categories import Categories
 
     known = Categories.load().by_name
@@ -230,5 +334,9 @@ def semantic_map(labels: NDArray[np.uint16], names: dict[int, InstanceLabel]) ->
 
 def encode_srgb(linear: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Linear 0-1 colour → 8-bit sRGB (IEC 61966-2-1)."""
-    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.power(np.maximum(linear, 1e-9), 1 / 2.4) - 0.055)
+    encoded = np.where(
+        linear <= 0.0031308,
+        12.92 * linear,
+        1.055 * np.power(np.maximum(linear, 1e-9), 1 / 2.4) - 0.055,
+    )
     return np.rint(np.clip(encoded, 0, 1) * 255).astype(np.uint8)

@@ -1,9 +1,10 @@
 """Poses from a file: where the cameras stand, said by the user instead of chosen.
 
-`camera.poses` names a JSON file (a list of objects) or a CSV file (a header, then rows) with x_m, y_m, z_m in the world of
-the scene, yaw_deg (clockwise seen from above, 0 looks along +Y), and optionally pitch_deg (up), roll_deg (right side down)
-and `scene`, the key of the scene that a pose is for; without it a pose is for every scene. The file is read when the config
-is: its poses become part of the config and of its digest, so nodes need no file and a changed file is a changed run.
+`camera.poses` names a JSON file (a list of objects) or a CSV file (a header, then rows) with x_m,
+y_m, z_m in the world of the scene, yaw_deg (clockwise seen from above, 0 looks along +Y), and
+optionally pitch_deg (up), roll_deg (right side down) and `scene`, the key of the scene that a pose
+is for; without it a pose is for every scene. The file is read when the config is: its poses become
+part of the config and of its digest, so nodes need no file and a changed file is a changed run.
 """
 
 import csv
@@ -34,8 +35,9 @@ class FixedPose(Settings):
 
 
 def read_poses(value: Any) -> Any:
-    """The poses in the file that `value` names; anything but a string is left to validation. ValueError that says what is
-    wrong with the file."""
+    """The poses in the file that `value` names; anything but a string is left to validation.
+    ValueError that says what is wrong with the file.
+    """
     if not isinstance(value, str):
         return value
     path = Path(value)
@@ -51,7 +53,10 @@ def read_poses(value: Any) -> Any:
     except (json.JSONDecodeError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is no valid {path.suffix[1:]}: {error}") from None
     if not isinstance(rows, list) or not rows:
-        raise ValueError(f"{path} holds no poses: expected a list of objects (.json), or a header and rows (.csv)")
+        raise ValueError(
+            f"{path} holds no poses: expected a list of objects (.json), or a header and rows"
+            " (.csv)"
+        )
     return tuple(_without_blanks(row) if isinstance(row, dict) else row for row in rows)
 
 

@@ -1,8 +1,8 @@
 """Accept or refuse a panorama, with the reason. Pure functions of arrays: no bpy, no files.
 
-A refused panorama is an expected outcome, `RejectedScene`: the worker moves to the next pose, then to the next seed, and
-every reason is counted in the report. Shares are of the sphere (solid angle), not of the pixels, so that a floor that
-fills the bottom rows counts for what it is.
+A refused panorama is an expected outcome, `RejectedScene`: the worker moves to the next pose, then
+to the next seed, and every reason is counted in the report. Shares are of the sphere (solid angle),
+not of the pixels, so that a floor that fills the bottom rows counts for what it is.
 """
 
 from dataclasses import dataclass
@@ -13,12 +13,26 @@ from numpy.typing import NDArray
 from panoforge.core.geometry.sphere import row_area_sr
 from panoforge.datagen.config import QualitySettings
 
-REASONS = ("inside_geometry", "too_close", "nan", "black", "blown_out", "flat", "single_instance", "too_few_instances",
-           "magenta", "no_place", "cycles_error", "generator")
+REASONS = (
+    "inside_geometry",
+    "too_close",
+    "nan",
+    "black",
+    "blown_out",
+    "flat",
+    "single_instance",
+    "too_few_instances",
+    "magenta",
+    "no_place",
+    "cycles_error",
+    "generator",
+)
 
 
 class RejectedScene(Exception):
-    """A pose or a scene that gives no good panorama. `reason` is one of REASONS, `detail` the figures behind it."""
+    """A pose or a scene that gives no good panorama. `reason` is one of REASONS, `detail` the
+    figures behind it.
+    """
 
     def __init__(self, reason: str, detail: str):
         super().__init__(f"{reason}: {detail}")
@@ -27,8 +41,10 @@ class RejectedScene(Exception):
 
 @dataclass(frozen=True)
 class Frame:
-    """What there is to judge: `linear` float32 H×W×3 scene-referred radiance, `rgb` uint8 H×W×3, `labels` uint16 H×W,
-    `depth_m` float32 H×W, `structure_ids` the ids of walls, floors, ceilings and ground."""
+    """What there is to judge: `linear` float32 H×W×3 scene-referred radiance, `rgb` uint8 H×W×3,
+    `labels` uint16 H×W, `depth_m` float32 H×W, `structure_ids` the ids of walls, floors, ceilings
+    and ground.
+    """
 
     linear: NDArray[np.float32]
     rgb: NDArray[np.uint8]
@@ -38,7 +54,8 @@ class Frame:
 
 
 def check_frame(frame: Frame, settings: QualitySettings) -> None:
-    """Raise RejectedScene for the first check that fails; the order is from broken to merely dull."""
+    """Raise RejectedScene for the first check that fails; the order is from broken to merely
+    dull."""
     height, width = frame.labels.shape
     area = np.repeat(row_area_sr(width, height)[:, None], width, axis=1) / (4 * np.pi)
     for check in (_check_finite, _check_distance, _check_exposure, _check_magenta, _check_content):
@@ -54,13 +71,17 @@ def _check_finite(frame: Frame, area: NDArray, settings: QualitySettings) -> Non
 def _check_distance(frame: Frame, area: NDArray, settings: QualitySettings) -> None:
     near = float(area[frame.depth_m < settings.near_m].sum())
     if near > settings.max_near:
-        raise RejectedScene("too_close", f"{near:.1%} of the sphere is nearer than {settings.near_m} m")
+        raise RejectedScene(
+            "too_close", f"{near:.1%} of the sphere is nearer than {settings.near_m} m"
+        )
 
 
 def _check_exposure(frame: Frame, area: NDArray, settings: QualitySettings) -> None:
     mean = float((luminance(frame.linear) * area).sum())
     if mean < settings.min_mean_luminance:
-        raise RejectedScene("black", f"mean luminance {mean:.2g} is below {settings.min_mean_luminance:.2g}")
+        raise RejectedScene(
+            "black", f"mean luminance {mean:.2g} is below {settings.min_mean_luminance:.2g}"
+        )
     clipped = float(area[(frame.rgb >= 254).all(axis=-1)].sum())
     if clipped > settings.max_clipped:
         raise RejectedScene("blown_out", f"{clipped:.1%} of the sphere is pure white")
@@ -71,9 +92,13 @@ def _check_exposure(frame: Frame, area: NDArray, settings: QualitySettings) -> N
 
 def _check_magenta(frame: Frame, area: NDArray, settings: QualitySettings) -> None:
     red, green, blue = np.moveaxis(frame.linear, -1, 0)
-    share = float(area[(green < 0.01 * red) & (np.abs(red - blue) < 0.01 * red) & (red > 0.05)].sum())
+    share = float(
+        area[(green < 0.01 * red) & (np.abs(red - blue) < 0.01 * red) & (red > 0.05)].sum()
+    )
     if share > settings.max_magenta:
-        raise RejectedScene("magenta", f"{share:.2%} of the sphere has the colour of a missing shader")
+        raise RejectedScene(
+            "magenta", f"{share:.2%} of the sphere has the colour of a missing shader"
+        )
 
 
 def _check_content(frame: Frame, area: NDArray, settings: QualitySettings) -> None:
@@ -82,10 +107,15 @@ def _check_content(frame: Frame, area: NDArray, settings: QualitySettings) -> No
     movable = share.copy()
     movable[[i for i in frame.structure_ids if i < len(movable)]] = 0
     if movable.max(initial=0) > settings.max_single_instance:
-        raise RejectedScene("single_instance", f"one object fills {movable.max():.1%} of the sphere")
+        raise RejectedScene(
+            "single_instance", f"one object fills {movable.max():.1%} of the sphere"
+        )
     visible = int((share * 4 * np.pi >= settings.min_instance_sr).sum())
     if visible < settings.min_instances:
-        raise RejectedScene("too_few_instances", f"{visible} instances are visible, {settings.min_instances} are asked for")
+        raise RejectedScene(
+            "too_few_instances",
+            f"{visible} instances are visible, {settings.min_instances} are asked for",
+        )
 
 
 def luminance(rgb: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -93,9 +123,13 @@ def luminance(rgb: NDArray[np.floating]) -> NDArray[np.floating]:
     return rgb @ np.array([0.2126, 0.7152, 0.0722], rgb.dtype)
 
 
-def auto_exposure_ev(linear: NDArray[np.float32], *, key: float = 0.18, limit_ev: float = 8.0) -> float:
-    """Exposure in stops that brings the log-average luminance of the sphere to middle grey (Reinhard et al. 2002, eq. 1,
-    weighted by solid angle; pixels above the 99th percentile of luminance, lamps and sun, are left out)."""
+def auto_exposure_ev(
+    linear: NDArray[np.float32], *, key: float = 0.18, limit_ev: float = 8.0
+) -> float:
+    """Exposure in stops that brings the log-average luminance of the sphere to middle grey
+    (Reinhard et al. 2002, eq. 1, weighted by solid angle; pixels above the 99th percentile of
+    luminance, lamps and sun, are left out).
+    """
     height, width = linear.shape[:2]
     value = luminance(np.nan_to_num(linear, posinf=0, neginf=0)).astype(np.float64)
     weight = np.repeat(row_area_sr(width, height)[:, None], width, axis=1)

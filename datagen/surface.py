@@ -1,8 +1,9 @@
 """The scene as triangles: rays and nearest points against everything that renders.
 
-One BVH over all triangles in world space (Blender's `mathutils.bvhtree`), with the thing that each triangle belongs to.
-Cameras are chosen with it before anything is rendered, and it is the independent oracle that the rendered ids are tested
-against. Roughly 300,000 rays a second on one core.
+One BVH over all triangles in world space (Blender's `mathutils.bvhtree`), with the thing that each
+triangle belongs to. Cameras are chosen with it before anything is rendered, and it is the
+independent oracle that the rendered ids are tested against. Roughly 300,000 rays a second on one
+core.
 """
 
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Hits:
-    """What rays met, arrays of shape (N,): `index` the pass index (0 = nothing), `distance_m` (+inf = nothing),
-    `backface` whether the surface was met from behind."""
+    """What rays met, arrays of shape (N,): `index` the pass index (0 = nothing), `distance_m` (+inf
+    = nothing), `backface` whether the surface was met from behind.
+    """
 
     index: NDArray[np.int32]
     distance_m: NDArray[np.float64]
@@ -25,8 +27,10 @@ class Hits:
 
 @dataclass(frozen=True)
 class Surface:
-    """Triangles of the scene with a BVH over them. `owner` (T,) is the pass index of each triangle, `low` and `high` (K, 3)
-    the bounds of each thing by pass index (empty, +inf to -inf, for one without triangles)."""
+    """Triangles of the scene with a BVH over them. `owner` (T,) is the pass index of each triangle,
+    `low` and `high` (K, 3) the bounds of each thing by pass index (empty, +inf to -inf, for one
+    without triangles).
+    """
 
     tree: BVHTree
     owner: NDArray[np.int32]
@@ -49,18 +53,24 @@ class Surface:
         return Hits(index, distance, backface)
 
     def around(self, point: NDArray) -> NDArray[np.bool_]:
-        """(K,) whether `point` (3,) is within the bounds of each thing: only those can have it inside them."""
+        """(K,) whether `point` (3,) is within the bounds of each thing: only those can have it
+        inside them.
+        """
         inside: NDArray[np.bool_] = ((self.low <= point) & (point <= self.high)).all(axis=1)
         return inside
 
     def clearance_m(self, point: NDArray) -> float:
-        """Distance from `point` to the nearest surface in any direction, exact; +inf in an empty scene."""
+        """Distance from `point` to the nearest surface in any direction, exact; +inf in an empty
+        scene.
+        """
         nearest = self.tree.find_nearest(tuple(map(float, point)))
         return float("inf") if nearest[3] is None else float(nearest[3])
 
 
 def scene_surface() -> Surface:
-    """Collect the triangles of every mesh object that renders and carries a pass index. Geometry must be realised."""
+    """Collect the triangles of every mesh object that renders and carries a pass index. Geometry
+    must be realised.
+    """
     corners, faces, owners, offset = [], [], [], 0
     things = 1 + max((obj.pass_index for obj in bpy.context.scene.objects), default=0)
     low, high = np.full((things, 3), np.inf), np.full((things, 3), -np.inf)
@@ -96,12 +106,16 @@ def world_vertices(obj: bpy.types.Object) -> NDArray[np.float64]:
     points = np.empty(len(obj.data.vertices) * 3, np.float32)
     obj.data.vertices.foreach_get("co", points)
     matrix = np.array(obj.matrix_world)
-    world: NDArray[np.float64] = points.reshape(-1, 3).astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+    world: NDArray[np.float64] = (
+        points.reshape(-1, 3).astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+    )
     return world
 
 
 def fibonacci_directions(count: int) -> NDArray[np.float64]:
-    """(count, 3) unit vectors spread evenly over the sphere (golden-angle spiral; Swinbank and Purser 2006)."""
+    """(count, 3) unit vectors spread evenly over the sphere (golden-angle spiral; Swinbank and
+    Purser 2006).
+    """
     k = np.arange(count) + 0.5
     z = 1 - 2 * k / count
     angle = np.pi * (1 + 5**0.5) * k

@@ -1,9 +1,11 @@
-"""Check one scene's panoramas by rays, in a process of its own: `python -m panoforge.datagen.verify_rays JOB.json`.
+"""Check one scene's panoramas by rays, in a process of its own: `python -m
+panoforge.datagen.verify_rays JOB.json`.
 
-The scene is made again from its seed (a .blend of a user's is opened again) and stays as its source made it, but for the
-subdivision cap, which is part of what was asked for, and objects hidden in the viewport, which are shown; see
-`panoforge.datagen.oracle` for what is compared. Pixels are drawn from a generator of the sample's key, so the same check gives the
-same answer. The report is JSON, written as the last act.
+The scene is made again from its seed (a .blend of a user's is opened again) and stays as its source
+made it, but for the subdivision cap, which is part of what was asked for, and objects hidden in the
+viewport, which are shown; see `panoforge.datagen.oracle` for what is compared. Pixels are drawn
+from a generator of the sample's key, so the same check gives the same answer. The report is JSON,
+written as the last act.
 """
 
 import json
@@ -51,20 +53,38 @@ def check_scene(request: VerifyRequest) -> list[dict]:
         scene = make_scene(request.scene, source_of(request.render, request.scene), request.seed)
         objects = [bpy.data.objects[name] for thing in scene.things for name in thing.objects]
         cap_subdivision(objects, request.render.subdivision_cap)
-        for obj in objects:  # what is hidden in the viewport renders, and Blender's rays would miss it
+        for (
+            obj
+        ) in objects:  # what is hidden in the viewport renders, and Blender's rays would miss it
             obj.hide_viewport = False
         bpy.context.view_layer.update()
-        glass = frozenset(glass_materials()) if request.render.glass == "see-through" else frozenset()
+        glass = (
+            frozenset(glass_materials()) if request.render.glass == "see-through" else frozenset()
+        )
         oracle = build_oracle(scene.things, glass)
     reports = []
     for key in request.keys:
         meta, members = read_staged(request.staged, key)
-        arrays = {suffix.split(".")[0]: decode_product(suffix, members[suffix]) for suffix in meta.products
-                  if suffix.split(".")[0] in ("instance", "depth")}
+        arrays = {
+            suffix.split(".")[0]: decode_product(suffix, members[suffix])
+            for suffix in meta.products
+            if suffix.split(".")[0] in ("instance", "depth")
+        }
         rng = np.random.default_rng([zlib.crc32(key.encode()), request.rays])
-        pixels = np.sort(rng.choice(meta.width * meta.height, min(request.rays, meta.width * meta.height), replace=False))
-        report = judge(oracle, scene.things, meta, arrays["instance"], arrays.get("depth"), pixels,
-                       displacement=request.render.displacement == "true")
+        pixels = np.sort(
+            rng.choice(
+                meta.width * meta.height, min(request.rays, meta.width * meta.height), replace=False
+            )
+        )
+        report = judge(
+            oracle,
+            scene.things,
+            meta,
+            arrays["instance"],
+            arrays.get("depth"),
+            pixels,
+            displacement=request.render.displacement == "true",
+        )
         reports.append(vars(report))
     return reports
 

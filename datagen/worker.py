@@ -1,9 +1,11 @@
-"""One scene in, staged panoramas out; always its own process: `python -m panoforge.datagen.worker JOB.json`.
+"""One scene in, staged panoramas out; always its own process: `python -m panoforge.datagen.worker
+JOB.json`.
 
-The job file is a `SceneRequest`, the result file a `SceneResult`, written atomically as the last act. Blender may run
-out of memory, hang or crash, so nothing of it lives in the parent: the parent reads the result file, and no result file
-means a crash. Importing this module loads no bpy; the work does. A rejected panorama moves to the next pose, a scene
-without any accepted panorama to the next seed, and `rejected` with all the reasons is a proper result with exit code 0.
+The job file is a `SceneRequest`, the result file a `SceneResult`, written atomically as the last
+act. Blender may run out of memory, hang or crash, so nothing of it lives in the parent: the parent
+reads the result file, and no result file means a crash. Importing this module loads no bpy; the
+work does. A rejected panorama moves to the next pose, a scene without any accepted panorama to the
+next seed, and `rejected` with all the reasons is a proper result with exit code 0.
 """
 
 import json
@@ -55,7 +57,9 @@ class Rejection(_Message):
 
 
 class SceneResult(_Message):
-    """What became of the scene. `timings_s` sums the phases over everything tried, rejected panoramas included."""
+    """What became of the scene. `timings_s` sums the phases over everything tried, rejected
+    panoramas included.
+    """
 
     key: str
     outcome: Literal["done", "rejected", "failed"]
@@ -63,7 +67,9 @@ class SceneResult(_Message):
     rejections: tuple[Rejection, ...] = ()
     error: str | None = None  # for `failed`: one line; the traceback is in the log
     timings_s: dict[str, float] = {}
-    cpu_s: float = 0.0  # core-seconds of this process, imports included: what a panorama really costs
+    cpu_s: float = (
+        0.0  # core-seconds of this process, imports included: what a panorama really costs
+    )
     cpu_by_phase_s: dict[str, float] = {}
     peak_memory_mb: float = 0.0
     device: str = ""
@@ -71,8 +77,9 @@ class SceneResult(_Message):
 
 
 class Timer:
-    """Adds up seconds by phase, on the clock and of the processor (all threads), and prints a line when a phase ends, so
-    that a parent can see progress."""
+    """Adds up seconds by phase, on the clock and of the processor (all threads), and prints a line
+    when a phase ends, so that a parent can see progress.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -132,9 +139,15 @@ def run(request: SceneRequest) -> SceneResult:
 
             if not isinstance(error, UserError):
                 traceback.print_exc()
-            return SceneResult(key=request.scene.key, outcome="failed", error=f"{type(error).__name__}: {error}",
-                               timings_s=timer.seconds, cpu_s=cpu_seconds(), cpu_by_phase_s=timer.cpu,
-                               peak_memory_mb=peak_memory_mb())
+            return SceneResult(
+                key=request.scene.key,
+                outcome="failed",
+                error=f"{type(error).__name__}: {error}",
+                timings_s=timer.seconds,
+                cpu_s=cpu_seconds(),
+                cpu_by_phase_s=timer.cpu,
+                peak_memory_mb=peak_memory_mb(),
+            )
 
 
 def cpu_seconds() -> float:
@@ -158,7 +171,10 @@ def main(arguments: list[str]) -> int:
     request = read_request(Path(arguments[0]))
     result = run(request)
     write_result(request.result, result)
-    say(f"{result.key} {result.outcome}: {len(result.panoramas)} panoramas, {len(result.rejections)} rejections")
+    say(
+        f"{result.key} {result.outcome}: {len(result.panoramas)} panoramas,"
+        f" {len(result.rejections)} rejections"
+    )
     return 1 if result.outcome == "failed" else 0
 
 

@@ -1,8 +1,10 @@
-"""What an evaluation is: methods, prompts, predictor, which instances count. No torch here, so that `pano config` is quick.
+"""What an evaluation is: methods, prompts, predictor, which instances count. No torch here, so that
+`pano config` is quick.
 
-`EvalConfig` holds everything that `panoforge.eval.evaluate` needs but the two folders. The part of it that defines *what is measured*
-(`protocol`) is hashed into a protocol id: two results are comparable only if their ids are equal. What is measured *on*
-(dataset, weights) and *with* (device, time budget of the report) is recorded beside it, not in it.
+`EvalConfig` holds everything that `panoforge.eval.evaluate` needs but the two folders. The part of
+it that defines *what is measured* (`protocol`) is hashed into a protocol id: two results are
+comparable only if their ids are equal. What is measured *on* (dataset, weights) and *with* (device,
+time budget of the report) is recorded beside it, not in it.
 """
 
 import hashlib
@@ -19,11 +21,29 @@ from panoforge.core.storage.atomic import storage_errors
 PROTOCOL_VERSION = 2
 
 MethodName = Literal[
-    "direct", "direct_pad", "erp_patches", "cubemap", "scan", "scan_no_overlap", "scan_bidirectional", "scan_zoom",
-    "scan_row_first", "scan_spiral", "scan_random",
+    "direct",
+    "direct_pad",
+    "erp_patches",
+    "cubemap",
+    "scan",
+    "scan_no_overlap",
+    "scan_bidirectional",
+    "scan_zoom",
+    "scan_row_first",
+    "scan_spiral",
+    "scan_random",
 ]
 BenchmarkName = Literal[
-    "folder", "hunyuanworld", "leader360v", "panovos", "pavsod", "pavsodr", "stanford2d3d", "structured3d", "360vos", "360vot",
+    "folder",
+    "hunyuanworld",
+    "leader360v",
+    "panovos",
+    "pavsod",
+    "pavsodr",
+    "stanford2d3d",
+    "structured3d",
+    "360vos",
+    "360vot",
 ]
 PromptKind = Literal["click", "box", "mask"]
 PredictorName = Literal["sam2", "ground_truth", "empty"]
@@ -31,7 +51,9 @@ Positive = Annotated[int, Field(gt=0)]
 
 
 class ScanConfig(Config):
-    """The virtual camera. `size_px` is the size of the square views, or null for the model's own input size."""
+    """The virtual camera. `size_px` is the size of the square views, or null for the model's own
+    input size.
+    """
 
     fov_deg: Annotated[float, Field(ge=20, le=120)] = 90.0
     overlap: Annotated[float, Field(ge=0, le=0.9)] = 0.5
@@ -41,13 +63,15 @@ class ScanConfig(Config):
 
 
 class ZoomConfig(Config):
-    """`scan_zoom`'s second look. Instances whose BFoV is wider than `max_fov_deg` stay as the scan left them. `margin` is the
-    view's width over the BFoV's, `trim` the share of a mask's solid angle that may stick out on each side; the view's sides
-    differ at most by `max_aspect` (a longer one is squeezed into the model's square). An instance that the scan lost is looked
-    for in `lost_fov_deg` around its first click. The BFoV is that of the pieces above `reach_logit` that hold some of the mask,
-    or of the mask alone where those are too wide. At most `more_looks` follow, one from another; what is `thin` to more than
-    that share is looked at in tiles, `tile_fov_deg` wide. `prompt`: what a look is told of the answer so far and of the
-    prompt."""
+    """`scan_zoom`'s second look. Instances whose BFoV is wider than `max_fov_deg` stay as the scan
+    left them. `margin` is the view's width over the BFoV's, `trim` the share of a mask's solid
+    angle that may stick out on each side; the view's sides differ at most by `max_aspect` (a longer
+    one is squeezed into the model's square). An instance that the scan lost is looked for in
+    `lost_fov_deg` around its first click. The BFoV is that of the pieces above `reach_logit` that
+    hold some of the mask, or of the mask alone where those are too wide. At most `more_looks`
+    follow, one from another; what is `thin` to more than that share is looked at in tiles,
+    `tile_fov_deg` wide. `prompt`: what a look is told of the answer so far and of the prompt.
+    """
 
     max_fov_deg: Annotated[float, Field(gt=0, le=90)] = 75.0
     min_fov_deg: Annotated[float, Field(gt=0, le=90)] = 4.0
@@ -59,12 +83,17 @@ class ZoomConfig(Config):
     more_looks: Annotated[int, Field(ge=0, le=8)] = 4
     thin: Annotated[float, Field(ge=0, le=1)] = 0.25
     tile_fov_deg: Annotated[float, Field(gt=0, le=90)] = 16.0
-    prompt: Annotated[tuple[Literal["mask", "box", "click"], ...], Field(min_length=1)] = ("mask", "click")
+    prompt: Annotated[tuple[Literal["mask", "box", "click"], ...], Field(min_length=1)] = (
+        "mask",
+        "click",
+    )
 
 
 class PromptConfig(Config):
-    """How every instance is prompted (`panoforge.eval.segmentation.prompts`). One click is SAP's protocol. `file` takes prompts and instances from a
-    prompts.json instead (`panoforge.eval.segmentation.promptfile`)."""
+    """How every instance is prompted (`panoforge.eval.segmentation.prompts`). One click is SAP's
+    protocol. `file` takes prompts and instances from a prompts.json instead
+    (`panoforge.eval.segmentation.promptfile`).
+    """
 
     kind: PromptKind = "click"
     clicks: Literal[1, 3, 5] = 1
@@ -79,7 +108,9 @@ class PromptConfig(Config):
 
 
 class InstanceConfig(Config):
-    """Which instances are scored. `max_per_panorama` draws that many (seeded) to keep within a time budget; null takes all."""
+    """Which instances are scored. `max_per_panorama` draws that many (seeded) to keep within a time
+    budget; null takes all.
+    """
 
     min_pixels: Positive = 64
     min_area_sr: Annotated[float, Field(ge=0)] = 0.0
@@ -88,7 +119,9 @@ class InstanceConfig(Config):
 
 
 class ModelConfig(Config):
-    """Which SAM2. `checkpoint` is an official SAM2.1 file or one of ours; null means random weights, drawn from `seed`."""
+    """Which SAM2. `checkpoint` is an official SAM2.1 file or one of ours; null means random
+    weights, drawn from `seed`.
+    """
 
     size: Literal["micro", "tiny", "small", "base_plus", "large"] = "large"
     image_size: Annotated[int, Field(ge=64, multiple_of=32)] = 1024
@@ -96,15 +129,18 @@ class ModelConfig(Config):
 
 
 class MergeConfig(Config):
-    """Logits are clamped to ±`clamp` before the weighted mean: SAM2 says −1024 where it believes an object absent, and
-    one such frame would outvote all others."""
+    """Logits are clamped to ±`clamp` before the weighted mean: SAM2 says −1024 where it believes an
+    object absent, and one such frame would outvote all others.
+    """
 
     clamp: Annotated[float, Field(gt=0)] = 10.0
 
 
 class EvalConfig(Config):
-    """One evaluation; which dataset and where the results go is said beside it (`panoforge.eval.evaluate.run_evaluation`). `benchmark` and `root`
-    take somebody else's data instead of the dataset (`panoforge.eval.benchmarks`)."""
+    """One evaluation; which dataset and where the results go is said beside it
+    (`panoforge.eval.evaluate.run_evaluation`). `benchmark` and `root` take somebody else's data
+    instead of the dataset (`panoforge.eval.benchmarks`).
+    """
 
     methods: Annotated[tuple[MethodName, ...], Field(min_length=1)] = ("direct", "scan")
     predictor: PredictorName = "sam2"

@@ -1,11 +1,13 @@
-"""`pano eval`: score the configured methods on a dataset, panorama by panorama, and write results and report.
+"""`pano eval`: score the configured methods on a dataset, panorama by panorama, and write results
+and report.
 
     run_evaluation(config, dataset, out) → the content of out/results.json
 
-Per panorama: draw the instances, prompt each (or take both from a prompts file), and for every method run the predictor, the
-ceiling (ground truth through the same path; once more at the resolution of the model's logits) and the floor (nothing). What a
-panorama gives is committed as one folder out/panoramas/<key> (`panoforge.eval.scoring.results`), so an interrupted evaluation goes on where it
-stopped. At the end: prompts.json, results.json, report.html.
+Per panorama: draw the instances, prompt each (or take both from a prompts file), and for every
+method run the predictor, the ceiling (ground truth through the same path; once more at the
+resolution of the model's logits) and the floor (nothing). What a panorama gives is committed as one
+folder out/panoramas/<key> (`panoforge.eval.scoring.results`), so an interrupted evaluation goes on
+where it stopped. At the end: prompts.json, results.json, report.html.
 """
 
 import hashlib
@@ -56,7 +58,9 @@ PICTURE_WIDTH = 1600
 
 @dataclass(frozen=True)
 class WeightsRecord:
-    """Which weights were scored. `kind`: none (no model), random, or checkpoint; `steps` of ours, where known."""
+    """Which weights were scored. `kind`: none (no model), random, or checkpoint; `steps` of ours,
+    where known.
+    """
 
     kind: str
     source: str
@@ -74,7 +78,9 @@ class Contestant:
 
 @dataclass(frozen=True)
 class EvalJob:
-    """An evaluation as its workers see it: where the panoramas are, where results go, and what a result must be of."""
+    """An evaluation as its workers see it: where the panoramas are, where results go, and what a
+    result must be of.
+    """
 
     config: EvalConfig
     dataset: Path
@@ -86,14 +92,18 @@ class EvalJob:
         return self.out / "panoramas"
 
 
-# Evaluates the panoramas at some positions of a job's source, in any order and anywhere, and calls back after each: when it
-# returns, `job.folder` holds them all. The result does not depend on who does it (panoforge.cluster.ray.evaluation has one over Ray).
+# Evaluates the panoramas at some positions of a job's source, in any order and anywhere, and calls
+# back after each: when it returns, `job.folder` holds them all. The result does not depend on who
+# does it (panoforge.cluster.ray.evaluation has one over Ray).
 Evaluator = Callable[[EvalJob, Sequence[int], Callable[[], None]], None]
 
 
-def run_evaluation(config: EvalConfig, dataset: Path, out: Path, evaluator: Evaluator | None = None) -> dict[str, Any]:
-    """Evaluate, in this process unless `evaluator` does it elsewhere; returns what is written to out/results.json. UserError for
-    anything that a user can put right."""
+def run_evaluation(
+    config: EvalConfig, dataset: Path, out: Path, evaluator: Evaluator | None = None
+) -> dict[str, Any]:
+    """Evaluate, in this process unless `evaluator` does it elsewhere; returns what is written to
+    out/results.json. UserError for anything that a user can put right.
+    """
     if config.benchmark is not None and get_benchmark(config.benchmark).kind != "images":
         from panoforge.eval.videos.run import run_videos
 
@@ -103,7 +113,11 @@ def run_evaluation(config: EvalConfig, dataset: Path, out: Path, evaluator: Eval
     contestants, weights = contestants_of(config)
     job = EvalJob(config, dataset, out, _fingerprint(config, weights, source.sha256))
     sweep_temporaries(job.folder)
-    todo = [index for index, key in enumerate(keys) if read_rows(job.folder / key / ROWS_NAME, job.fingerprint) is None]
+    todo = [
+        index
+        for index, key in enumerate(keys)
+        if read_rows(job.folder / key / ROWS_NAME, job.fingerprint) is None
+    ]
     with Progress("eval", total=len(keys), unit="panoramas") as progress:
         for _ in range(len(keys) - len(todo)):
             progress.advance()
@@ -114,9 +128,13 @@ def run_evaluation(config: EvalConfig, dataset: Path, out: Path, evaluator: Eval
     rows = [row for key in keys for row in _finished(job, key)]
     results = _results(config, source.describe(len(keys)), weights, rows)
     if config.benchmark in salient.BENCHMARKS:
-        results["saliency"] = salient.mean_scores([entry for key in keys for entry in _read_json(job.folder / key / SALIENCY_NAME)])
+        results["saliency"] = salient.mean_scores(
+            [entry for key in keys for entry in _read_json(job.folder / key / SALIENCY_NAME)]
+        )
     _save_prompts(out / PROMPTS_NAME, job.folder, keys, config.protocol_id())
-    write_bytes_atomic(out / "results.json", json.dumps(results, indent=1, ensure_ascii=False).encode() + b"\n")
+    write_bytes_atomic(
+        out / "results.json", json.dumps(results, indent=1, ensure_ascii=False).encode() + b"\n"
+    )
     from panoforge.eval.reports.page import write_evaluation_report
 
     write_evaluation_report(out / "report.html", results, job.folder, config.report_panoramas)
@@ -124,21 +142,30 @@ def run_evaluation(config: EvalConfig, dataset: Path, out: Path, evaluator: Eval
 
 
 def evaluate_panoramas(
-    job: EvalJob, positions: Sequence[int], on_done: Callable[[], None], source: Source | None = None,
+    job: EvalJob,
+    positions: Sequence[int],
+    on_done: Callable[[], None],
+    source: Source | None = None,
     contestants: Sequence[Contestant] | None = None,
 ) -> None:
-    """Evaluate here. Source and contestants are opened and loaded if they are not given; weights that have changed since the job
-    was planned are refused."""
+    """Evaluate here. Source and contestants are opened and loaded if they are not given; weights
+    that have changed since the job was planned are refused.
+    """
     source = source or open_source(job.config, job.dataset)
     if contestants is None:
         contestants, weights = contestants_of(job.config)
         if _fingerprint(job.config, weights, source.sha256) != job.fingerprint:
-            raise DataError("the weights or the data that this worker finds are not those that the evaluation was started with: "
-                            "all workers must see the same files")
+            raise DataError(
+                "the weights or the data that this worker finds are not those that the evaluation"
+                " was started with: all workers must see the same files"
+            )
     given = PromptFile(job.config.prompts.file) if job.config.prompts.file else None
     for position in positions:
         rows, files = evaluate_sample(job.config, source[position], contestants, given)
-        write_folder_atomic(job.folder / source.keys[position], {**files, ROWS_NAME: rows_parquet(rows, job.fingerprint)})
+        write_folder_atomic(
+            job.folder / source.keys[position],
+            {**files, ROWS_NAME: rows_parquet(rows, job.fingerprint)},
+        )
         on_done()
 
 
@@ -146,7 +173,10 @@ def _finished(job: EvalJob, key: str) -> list[Row]:
     """The rows of a panorama that has been evaluated."""
     rows = read_rows(job.folder / key / ROWS_NAME, job.fingerprint)
     if rows is None:
-        raise DataError(f"{job.folder / key} was evaluated and is not there: all workers must write to one storage")
+        raise DataError(
+            f"{job.folder / key} was evaluated and is not there: all workers must write to one"
+            " storage"
+        )
     return rows
 
 
@@ -155,9 +185,15 @@ def contestants_of(config: EvalConfig) -> tuple[list[Contestant], WeightsRecord]
     from panoforge.eval.predictors.truth import Empty, GroundTruth
 
     native = config.model.image_size // LOGIT_STRIDE
-    bounds = [Contestant("ceiling", GroundTruth()), Contestant("logit ceiling", GroundTruth(native)), Contestant("floor", Empty())]
+    bounds = [
+        Contestant("ceiling", GroundTruth()),
+        Contestant("logit ceiling", GroundTruth(native)),
+        Contestant("floor", Empty()),
+    ]
     if config.predictor == "ground_truth":
-        return [Contestant("model", GroundTruth()), *bounds], WeightsRecord("none", "ground truth", None)
+        return [Contestant("model", GroundTruth()), *bounds], WeightsRecord(
+            "none", "ground truth", None
+        )
     if config.predictor == "empty":
         return [Contestant("model", Empty()), *bounds], WeightsRecord("none", "no masks", None)
     from panoforge.eval.predictors.batched_sam2 import BatchedSam2
@@ -173,28 +209,47 @@ def contestants_of(config: EvalConfig) -> tuple[list[Contestant], WeightsRecord]
 
 def _fingerprint(config: EvalConfig, weights: WeightsRecord, data_sha256: str) -> str:
     """What a panorama's rows depend on."""
-    asked = {"protocol": config.protocol(), "methods": config.methods, "predictor": config.predictor,
-             "model_size": config.model.size, "weights": asdict(weights), "data": data_sha256}
+    asked = {
+        "protocol": config.protocol(),
+        "methods": config.methods,
+        "predictor": config.predictor,
+        "model_size": config.model.size,
+        "weights": asdict(weights),
+        "data": data_sha256,
+    }
     if config.benchmark in salient.BENCHMARKS:
         asked["saliency"] = (salient.OFFICIAL, salient.SEAM_AWARE)
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
-def choose_instances(config: EvalConfig, meta: Sequence[InstanceMeta], key: str) -> list[InstanceMeta]:
-    """The instances of a panorama that are scored, by ascending id: large enough, not flagged away, and at most
-    `max_per_panorama`, drawn by seed and key."""
+def choose_instances(
+    config: EvalConfig, meta: Sequence[InstanceMeta], key: str
+) -> list[InstanceMeta]:
+    """The instances of a panorama that are scored, by ascending id: large enough, not flagged away,
+    and at most `max_per_panorama`, drawn by seed and key.
+    """
     rules = config.instances
-    kept = [row for row in meta if row.pixels >= rules.min_pixels and row.area_sr >= rules.min_area_sr
-            and not set(row.flags) & set(rules.skip_flags)]
+    kept = [
+        row
+        for row in meta
+        if row.pixels >= rules.min_pixels
+        and row.area_sr >= rules.min_area_sr
+        and not set(row.flags) & set(rules.skip_flags)
+    ]
     if rules.max_per_panorama is None or len(kept) <= rules.max_per_panorama:
         return kept
     entropy = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
-    chosen = np.random.default_rng([config.seed, entropy]).choice(len(kept), rules.max_per_panorama, replace=False)
+    chosen = np.random.default_rng([config.seed, entropy]).choice(
+        len(kept), rules.max_per_panorama, replace=False
+    )
     return [kept[index] for index in sorted(chosen)]
 
 
 def evaluate_sample(
-    config: EvalConfig, sample: ScoredSample, contestants: Sequence[Contestant], given: PromptFile | None = None
+    config: EvalConfig,
+    sample: ScoredSample,
+    contestants: Sequence[Contestant],
+    given: PromptFile | None = None,
 ) -> tuple[list[Row], dict[str, bytes]]:
     """All rows of one panorama, and its other files by name: pictures and prompts."""
     panorama = Panorama(sample.key, sample.read("rgb"), sample.read("instance"))
@@ -207,7 +262,9 @@ def evaluate_sample(
         ids = [row.id for row in instances]
         prompts = prompt_instances(panorama.labels, ids, config.prompts.kind, config.prompts.clicks)
     places = click_instances(panorama.labels, [row.id for row in instances])
-    scored = np.where(np.isin(panorama.labels, [row.id for row in instances]), panorama.labels, 0).astype(np.uint16)
+    scored = np.where(
+        np.isin(panorama.labels, [row.id for row in instances]), panorama.labels, 0
+    ).astype(np.uint16)
     entry = panorama_entry(prompts, panorama.width, panorama.height)
     files = {
         PROMPTS_NAME: json.dumps(entry).encode(),
@@ -220,58 +277,116 @@ def evaluate_sample(
         plan = method.plan(panorama.width, panorama.height, config)
         inputs = frame_inputs(panorama, plan)
         for contestant in contestants:
-            new, labels = _score(config, panorama, method, plan, inputs, instances, places, prompts, contestant)
+            new, labels = _score(
+                config, panorama, method, plan, inputs, instances, places, prompts, contestant
+            )
             rows += new
             if config.benchmark in salient.BENCHMARKS:
-                saliency.append({"method": name, "role": contestant.role, **salient.salient_scores(labels > 0, scored > 0)})
+                saliency.append(
+                    {
+                        "method": name,
+                        "role": contestant.role,
+                        **salient.salient_scores(labels > 0, scored > 0),
+                    }
+                )
             if contestant.role == "model":
-                files[f"{name}.png"] = encode_product("instance.png", shrink_ids(labels, PICTURE_WIDTH))
+                files[f"{name}.png"] = encode_product(
+                    "instance.png", shrink_ids(labels, PICTURE_WIDTH)
+                )
     if config.benchmark in salient.BENCHMARKS:
         files[SALIENCY_NAME] = json.dumps(saliency).encode()
     return rows, files
 
 
 def _score(
-    config: EvalConfig, panorama: Panorama, method: Method, plan: Plan, inputs: Sequence[FrameInput],
-    instances: Sequence[InstanceMeta], places: Sequence[InstancePrompt], prompts: Sequence[InstancePrompt], contestant: Contestant,
+    config: EvalConfig,
+    panorama: Panorama,
+    method: Method,
+    plan: Plan,
+    inputs: Sequence[FrameInput],
+    instances: Sequence[InstanceMeta],
+    places: Sequence[InstancePrompt],
+    prompts: Sequence[InstancePrompt],
+    contestant: Contestant,
 ) -> tuple[list[Row], np.ndarray]:
-    """The rows of one method and predictor, and the predicted instance map (uint16 H×W). `places`: one click for each instance,
-    whatever it was prompted with."""
+    """The rows of one method and predictor, and the predicted instance map (uint16 H×W). `places`:
+    one click for each instance, whatever it was prompted with.
+    """
     masks = segment(panorama, plan, inputs, prompts, contestant.predictor, clamp=config.merge.clamp)
     ids = [prompt.id for prompt in prompts]
-    counts, sphere = row_counts(masks, panorama.labels, ids), row_weight_sr(panorama.height, panorama.width)
-    plain, weighted, on_sphere = iou(counts), iou(counts, cos_weighted=True), iou(counts, row_weight=sphere)
+    counts, sphere = (
+        row_counts(masks, panorama.labels, ids),
+        row_weight_sr(panorama.height, panorama.width),
+    )
+    plain, weighted, on_sphere = (
+        iou(counts),
+        iou(counts, cos_weighted=True),
+        iou(counts, row_weight=sphere),
+    )
     outlines = list(match_instances(masks, panorama.labels, ids))
     best, overlap = best_overlaps(masks, panorama.labels, ids)
     frames = [len(seen.frames()) for seen in project_prompts(prompts, plan.projections)]
     rows = []
     for k, (meta, place) in enumerate(zip(instances, places, strict=True)):
         click = place.clicks[0]
-        rows.append(Row(
-            key=panorama.key, method=method.name, role=contestant.role, predictor=contestant.predictor.name, id=meta.id,
-            category=meta.category, flags=meta.flags, pixels=meta.pixels, area_sr=meta.area_sr, lon_deg=click.lon_deg,
-            lat_deg=click.lat_deg, u=click.u, v=click.v, frames=frames[k], predicted_pixels=int(counts.predicted[k].sum()),
-            both_pixels=int(counts.both[k].sum()), iou=float(plain[k]), iou_cos=float(weighted[k]),
-            boundary_f=f_measure(outlines[k]), j_sphere=float(on_sphere[k]), f_sphere=f_measure(outlines[k], sphere),
-            score=float(masks.scores[k]), best_id=int(best[k]), best_iou=float(overlap[k]),
-        ))
+        rows.append(
+            Row(
+                key=panorama.key,
+                method=method.name,
+                role=contestant.role,
+                predictor=contestant.predictor.name,
+                id=meta.id,
+                category=meta.category,
+                flags=meta.flags,
+                pixels=meta.pixels,
+                area_sr=meta.area_sr,
+                lon_deg=click.lon_deg,
+                lat_deg=click.lat_deg,
+                u=click.u,
+                v=click.v,
+                frames=frames[k],
+                predicted_pixels=int(counts.predicted[k].sum()),
+                both_pixels=int(counts.both[k].sum()),
+                iou=float(plain[k]),
+                iou_cos=float(weighted[k]),
+                boundary_f=f_measure(outlines[k]),
+                j_sphere=float(on_sphere[k]),
+                f_sphere=f_measure(outlines[k], sphere),
+                score=float(masks.scores[k]),
+                best_id=int(best[k]),
+                best_iou=float(overlap[k]),
+            )
+        )
     return rows, np.array([0, *ids], np.uint16)[masks.labels]
 
 
-def _results(config: EvalConfig, dataset: dict[str, Any], weights: WeightsRecord, rows: Sequence[Row]) -> dict[str, Any]:
+def _results(
+    config: EvalConfig, dataset: dict[str, Any], weights: WeightsRecord, rows: Sequence[Row]
+) -> dict[str, Any]:
     return {
-        "schema_version": RESULTS_SCHEMA_VERSION, "format": "panoforge-results",
-        "protocol_id": config.protocol_id(), "protocol": config.protocol(),
-        "model": {"predictor": config.predictor, "size": config.model.size, "image_size": config.model.image_size},
-        "weights": asdict(weights), "dataset": dataset,
-        "versions": versions(), "hardware": hardware(),
-        "scores": scores(rows), "groups": group_scores(rows),
+        "schema_version": RESULTS_SCHEMA_VERSION,
+        "format": "panoforge-results",
+        "protocol_id": config.protocol_id(),
+        "protocol": config.protocol(),
+        "model": {
+            "predictor": config.predictor,
+            "size": config.model.size,
+            "image_size": config.model.image_size,
+        },
+        "weights": asdict(weights),
+        "dataset": dataset,
+        "versions": versions(),
+        "hardware": hardware(),
+        "scores": scores(rows),
+        "groups": group_scores(rows),
         "rows": [{**asdict(row), "flags": list(row.flags)} for row in rows],
     }
 
 
 def _save_prompts(path: Path, folder: Path, keys: Sequence[str], protocol_id: str) -> None:
-    """prompts.json from the panoramas' own, so that those of an earlier, interrupted run are in it too."""
+    """prompts.json from the panoramas' own, so that those of an earlier, interrupted run are in it
+    too.
+    """
     save_prompts(path, {key: _read_json(folder / key / PROMPTS_NAME) for key in keys}, protocol_id)
 
 

@@ -1,9 +1,11 @@
-"""What is scored: the panoramas of one of our datasets, or of a benchmark, behind one small interface.
+"""What is scored: the panoramas of one of our datasets, or of a benchmark, behind one small
+interface.
 
-`open_source(config, dataset)` takes the benchmark that the config names, else the dataset. A source has keys in a fixed order,
-gives a panorama by position as something with `key`, `read("rgb")`, `read("instance")` and `meta.instances`, and says what it is
-for results.json: its digest (the dataset's manifest; of a benchmark the keys and the names and sizes of its files) decides
-whether two results were measured on the same data.
+`open_source(config, dataset)` takes the benchmark that the config names, else the dataset. A source
+has keys in a fixed order, gives a panorama by position as something with `key`, `read("rgb")`,
+`read("instance")` and `meta.instances`, and says what it is for results.json: its digest (the
+dataset's manifest; of a benchmark the keys and the names and sizes of its files) decides whether
+two results were measured on the same data.
 """
 
 import hashlib
@@ -70,10 +72,14 @@ def open_source(config: EvalConfig, dataset: Path) -> Source:
 
 
 def benchmark_root(config: EvalConfig) -> Path:
-    """The folder of a config's benchmark. UsageError, with what belongs there, where it is not named."""
+    """The folder of a config's benchmark. UsageError, with what belongs there, where it is not
+    named.
+    """
     if config.root is None:
         benchmark = get_benchmark(str(config.benchmark))
-        raise UsageError(f"benchmark={benchmark.name} needs root=DIR, the folder of the data. {benchmark.about}")
+        raise UsageError(
+            f"benchmark={benchmark.name} needs root=DIR, the folder of the data. {benchmark.about}"
+        )
     return config.root
 
 
@@ -83,20 +89,35 @@ class DatasetSource:
     def __init__(self, folder: Path, split: str | None) -> None:
         self.data, self.split = Dataset.open(folder, split), split
         if not self.data.keys:
-            raise UsageError(f"{folder}: split {split!r} holds no panoramas, so there is nothing to score; the dataset's splits "
-                             f"are {self.data.manifest.splits}: choose another, or split: null for all")
+            raise UsageError(
+                f"{folder}: split {split!r} holds no panoramas, so there is nothing to score; the"
+                f" dataset's splits are {self.data.manifest.splits}: choose another, or split: null"
+                " for all"
+            )
         self.keys = list(self.data.keys)
         with storage_errors(folder):
             self.sha256 = hashlib.sha256((folder / MANIFEST_NAME).read_bytes()).hexdigest()
         self.name = folder.name
 
     def __getitem__(self, index: int) -> ScoredSample:
-        return self.data.read(index, ("rgb", "instance"))  # depth and normals are nine tenths of the bytes
+        return self.data.read(
+            index, ("rgb", "instance")
+        )  # depth and normals are nine tenths of the bytes
 
     def describe(self, panoramas: int) -> dict[str, Any]:
-        sizes = zip(self.data.samples["width"].to_pylist(), self.data.samples["height"].to_pylist(), strict=True)
-        return {"name": self.name, "manifest_sha256": self.sha256, "split": self.split, "panoramas": panoramas,
-                "of": len(self.data), "size": sorted({f"{w}×{h}" for w, h in sizes})}
+        sizes = zip(
+            self.data.samples["width"].to_pylist(),
+            self.data.samples["height"].to_pylist(),
+            strict=True,
+        )
+        return {
+            "name": self.name,
+            "manifest_sha256": self.sha256,
+            "split": self.split,
+            "panoramas": panoramas,
+            "of": len(self.data),
+            "size": sorted({f"{w}×{h}" for w, h in sizes}),
+        }
 
 
 @dataclass(frozen=True)
@@ -105,17 +126,23 @@ class _Meta:
 
 
 class BenchmarkSample:
-    """One panorama of a benchmark, read when it is first asked for and checked. DataError for what is no panorama."""
+    """One panorama of a benchmark, read when it is first asked for and checked. DataError for what
+    is no panorama.
+    """
 
     def __init__(self, item: PanoramaItem) -> None:
         self.key = item.key
         self._rgb, self._labels, names = item.read()
         height, width = self._labels.shape
         if self._rgb.shape[:2] != (height, width) or width != 2 * height:
-            raise DataError(f"{item.key}: an equirectangular panorama is twice as wide as high, this is {self._rgb.shape[1]}×"
-                            f"{self._rgb.shape[0]} with labels of {width}×{height}")
+            raise DataError(
+                f"{item.key}: an equirectangular panorama is twice as wide as high, this is"
+                f" {self._rgb.shape[1]}×{self._rgb.shape[0]} with labels of {width}×{height}"
+            )
         ids = np.unique(self._labels[self._labels > 0]).tolist()
-        known = {id_: InstanceLabel(names.get(id_) or str(id_), names.get(id_, ""), "") for id_ in ids}
+        known = {
+            id_: InstanceLabel(names.get(id_) or str(id_), names.get(id_, ""), "") for id_ in ids
+        }
         self.meta = _Meta(instance_table(self._labels, known))
 
     def read(self, product: str) -> NDArray:
@@ -139,16 +166,27 @@ class BenchmarkSource:
         return BenchmarkSample(self.items[index])
 
     def describe(self, panoramas: int) -> dict[str, Any]:
-        return {"name": self.benchmark.name, "manifest_sha256": self.sha256, "split": self.split, "panoramas": panoramas,
-                "of": len(self.items), "size": ["sizes as published"], "licence": self.benchmark.licence,
-                "warning": self.benchmark.warning}
+        return {
+            "name": self.benchmark.name,
+            "manifest_sha256": self.sha256,
+            "split": self.split,
+            "panoramas": panoramas,
+            "of": len(self.items),
+            "size": ["sizes as published"],
+            "licence": self.benchmark.licence,
+            "warning": self.benchmark.warning,
+        }
 
 
 def check_keys(keys: Sequence[str], root: Path) -> None:
     """DataError unless every key names one item, and a folder."""
-    twice = sorted({key for key in keys if keys.count(key) > 1}) if len(set(keys)) < len(keys) else []
+    twice = (
+        sorted({key for key in keys if keys.count(key) > 1}) if len(set(keys)) < len(keys) else []
+    )
     if twice:
-        raise DataError(f"{root} holds {len(twice)} names twice, first {twice[0]}: results are kept by name")
+        raise DataError(
+            f"{root} holds {len(twice)} names twice, first {twice[0]}: results are kept by name"
+        )
     odd = [key for key in keys if "/" in key or key in ("", ".", "..")]
     if odd:
         raise DataError(f"{root}: {odd[0]!r} is no name for a result's folder")

@@ -1,7 +1,8 @@
-"""The stages as the `pano` command runs them: load the config, run the stage, record it in run.json.
+"""The stages as the `pano` command runs them: load the config, run the stage, record it in
+run.json.
 
-Every function takes typed configs and gives typed results; printing is the command's business. Heavy imports (torch, Ray)
-happen inside, so that `pano --help` and `pano verify` start at once.
+Every function takes typed configs and gives typed results; printing is the command's business.
+Heavy imports (torch, Ray) happen inside, so that `pano --help` and `pano verify` start at once.
 """
 
 import os
@@ -32,46 +33,88 @@ def render_stage(config: RenderJobConfig) -> Any:
     """Render what is missing of the run. Gives a panoforge.cluster.render.runner.RenderSummary."""
     from panoforge.cluster.render.runner import image_config_sha256, render
 
-    Ledger(config.ledger_url).check(image_config_sha256(config))  # before run.json says anything of this config
-    with record_stage(config.run, "render", config, seed=config.seed, config_sha256=image_config_sha256(config)) as entry:
+    Ledger(config.ledger_url).check(
+        image_config_sha256(config)
+    )  # before run.json says anything of this config
+    with record_stage(
+        config.run, "render", config, seed=config.seed, config_sha256=image_config_sha256(config)
+    ) as entry:
         summary = render(config)
         entry.update(
-            scenes={state: summary.count(state) for state in ("done", "rejected", "failed")}, panoramas=summary.panoramas,
-            reasons=summary.reasons, made_now=summary.made_now,
-            seconds_by_phase=summary.seconds_by_phase, core_hours=round(summary.tally.core_hours, 4),
+            scenes={state: summary.count(state) for state in ("done", "rejected", "failed")},
+            panoramas=summary.panoramas,
+            reasons=summary.reasons,
+            made_now=summary.made_now,
+            seconds_by_phase=summary.seconds_by_phase,
+            core_hours=round(summary.tally.core_hours, 4),
         )
     return summary
 
 
-def plan_stage(config: RenderJobConfig, calibration: Path | None = None, slots: int | None = None) -> Any:
-    """What a run will take, calibrated on its own scenes or on another run's. Gives a panoforge.cluster.status.plan.RunPlan."""
+def plan_stage(
+    config: RenderJobConfig, calibration: Path | None = None, slots: int | None = None
+) -> Any:
+    """What a run will take, calibrated on its own scenes or on another run's. Gives a
+    panoforge.cluster.status.plan.RunPlan.
+    """
     from panoforge.cluster.render.runner import image_config_sha256
     from panoforge.cluster.status.plan import plan_run
     from panoforge.cluster.status.status import ledger_of, load_job
 
     ledger = ledger_of(load_job(calibration)) if calibration else Ledger(config.ledger_url)
     here = max(1, int(len(os.sched_getaffinity(0)) / config.ray.cpus_per_scene))
-    return plan_run(config, ledger, image_config_sha256(config), slots=slots or here, in_place=calibration is None)
+    return plan_run(
+        config,
+        ledger,
+        image_config_sha256(config),
+        slots=slots or here,
+        in_place=calibration is None,
+    )
 
 
-def pack_stage(runs: Location | Sequence[Location], config: PackConfig, to: Location | None = None, *, prefix: bool = False
-               ) -> Manifest:
-    """Pack what the runs have staged into `to` (default, for one run: its own `dataset`), with `config.workers`. With
-    `prefix` the names of samples and scenes begin with the name of their run."""
+def pack_stage(
+    runs: Location | Sequence[Location],
+    config: PackConfig,
+    to: Location | None = None,
+    *,
+    prefix: bool = False,
+) -> Manifest:
+    """Pack what the runs have staged into `to` (default, for one run: its own `dataset`), with
+    `config.workers`. With `prefix` the names of samples and scenes begin with the name of their
+    run.
+    """
     from panoforge.cluster.ray.packing import builder
 
-    stores = [Store.at(runs)] if isinstance(runs, (str, Path, Store)) else [Store.at(run) for run in runs]
+    stores = (
+        [Store.at(runs)]
+        if isinstance(runs, (str, Path, Store))
+        else [Store.at(run) for run in runs]
+    )
     if to is None and len(stores) != 1:
-        raise UsageError("several runs become one dataset of their own: say where with --to DATASET")
+        raise UsageError(
+            "several runs become one dataset of their own: say where with --to DATASET"
+        )
     staged = [Source(store.below(STAGED), f"{store.name}-" if prefix else "") for store in stores]
     dataset = stores[0].below(DATASET) if to is None else Store.at(to)
-    recorded = stores[0].local if len(stores) == 1 else None  # a record belongs to a run, and lies on a disk
+    recorded = (
+        stores[0].local if len(stores) == 1 else None
+    )  # a record belongs to a run, and lies on a disk
     total = sum(len(list_staged(source.staged)) for source in staged)
     record = record_stage(recorded, "pack", config) if recorded else nullcontext({})
     with record as entry, Progress("pack", total=total) as progress:
-        manifest = pack(staged, dataset, config.options(), build=builder(config), on_sample=lambda key: progress.advance())
-        entry.update(samples=manifest.samples, instances=manifest.instances, splits=manifest.splits,
-                     bytes=sum(shard.bytes for shard in manifest.shards))
+        manifest = pack(
+            staged,
+            dataset,
+            config.options(),
+            build=builder(config),
+            on_sample=lambda key: progress.advance(),
+        )
+        entry.update(
+            samples=manifest.samples,
+            instances=manifest.instances,
+            splits=manifest.splits,
+            bytes=sum(shard.bytes for shard in manifest.shards),
+        )
     return manifest
 
 
@@ -90,7 +133,9 @@ def repair_stage(dataset: Location, *, deep: bool = False) -> RepairReport:
         return repair(dataset, deep=deep, on_shard=lambda name: progress.advance())
 
 
-def stats_stage(dataset: Location, out: Path, usd_per_core_hour: float = 0.04, usd_per_gpu_hour: float = 0.0) -> Path:
+def stats_stage(
+    dataset: Location, out: Path, usd_per_core_hour: float = 0.04, usd_per_gpu_hour: float = 0.0
+) -> Path:
     """Write the statistics report of a dataset; gives the path of report.html."""
     from panoforge.core.stats import Prices, write_report
 
@@ -143,8 +188,9 @@ class DemoResult:
 
 
 def demo_stage(demo: Demo, say: Callable[[str], None], *, fresh: bool = False) -> DemoResult:
-    """The whole chain: render → pack → verify → stats → train → eval. `say` gets a line before each stage. Resumes what
-    an earlier call left; `fresh` deletes the run first."""
+    """The whole chain: render → pack → verify → stats → train → eval. `say` gets a line before each
+    stage. Resumes what an earlier call left; `fresh` deletes the run first.
+    """
     import time
 
     run = demo.render.run
@@ -160,18 +206,34 @@ def demo_stage(demo: Demo, say: Callable[[str], None], *, fresh: bool = False) -
         seconds[name] = time.monotonic() - begin
         return result
 
-    summary = timed("render", f"render {demo.render.scenes} Infinigen scenes with {demo.render.cameras_per_scene} panoramas each",
-                    lambda: render_stage(demo.render))
+    summary = timed(
+        "render",
+        f"render {demo.render.scenes} Infinigen scenes with {demo.render.cameras_per_scene}"
+        " panoramas each",
+        lambda: render_stage(demo.render),
+    )
     if summary.interrupted or not summary.panoramas or summary.count("failed"):
-        raise DataError(f"rendering did not finish: {summary.count('failed')} of {demo.render.scenes} scenes failed, reasons: "
-                        f"{summary.reasons}. Logs are in {run / 'logs'}. Give the same command to go on from here (after "
-                        f"`pano retry {run}` if scenes failed)")
+        raise DataError(
+            f"rendering did not finish: {summary.count('failed')} of {demo.render.scenes} scenes"
+            f" failed, reasons: {summary.reasons}. Logs are in {run / 'logs'}. Give the same"
+            f" command to go on from here (after `pano retry {run}` if scenes failed)"
+        )
     timed("pack", "pack WebDataset shards", lambda: pack_stage(run, demo.pack))
-    report = timed("verify", "verify every digest, schema and label map", lambda: verify_stage(run / "dataset"))
+    report = timed(
+        "verify", "verify every digest, schema and label map", lambda: verify_stage(run / "dataset")
+    )
     if report.faults:
-        raise DataError(f"the dataset that was just packed has {len(report.faults)} faults, first: {report.faults[0]}")
-    page = timed("stats", "describe the dataset", lambda: stats_stage(run / "dataset", run / "stats"))
-    checkpoints = timed("train", "fine-tune SAM2 on scan clips (random weights, a few steps: it shows the machinery)",
-                        lambda: train_stage(demo.train))
+        raise DataError(
+            f"the dataset that was just packed has {len(report.faults)} faults, first:"
+            f" {report.faults[0]}"
+        )
+    page = timed(
+        "stats", "describe the dataset", lambda: stats_stage(run / "dataset", run / "stats")
+    )
+    checkpoints = timed(
+        "train",
+        "fine-tune SAM2 on scan clips (random weights, a few steps: it shows the machinery)",
+        lambda: train_stage(demo.train),
+    )
     timed("eval", "score it", lambda: eval_stage(demo.eval))
     return DemoResult(run / "dataset", page, checkpoints, run / "report.html", seconds)

@@ -23,7 +23,9 @@ def bucket(**folders: Path) -> Iterator[str]:
     os.environ |= dict(zip(VARIABLES, (f"http://{host}:{port}", "test", "test"), strict=True))
     s3fs.S3FileSystem.clear_instance_cache()  # connections of an earlier server
     try:
-        name_of_bucket = f"panoforge-{uuid.uuid4().hex[:8]}"  # moto's servers of one process share their buckets
+        name_of_bucket = (
+            f"panoforge-{uuid.uuid4().hex[:8]}"  # moto's servers of one process share their buckets
+        )
         fsspec.filesystem("s3").mkdir(name_of_bucket)
         for name, folder in folders.items():
             fsspec.filesystem("s3").put(str(folder), f"{name_of_bucket}/{name}", recursive=True)

@@ -1,9 +1,11 @@
-"""Drive Debian's chromium, headless, as a user does: mouse, keys, files dropped on the page; for tests marked `browser`.
+"""Drive Debian's chromium, headless, as a user does: mouse, keys, files dropped on the page; for
+tests marked `browser`.
 
-`open_tab(url)` starts a browser of its own profile and gives a `Tab`: `evaluate(js)`, `wait_for(js)`, `click(x, y)`,
-`drag(…)`, `mouse(…)`, `key(…)`, `drop_file(…)`, `screenshot()`. It collects what a test wants to be empty: `console`
-(messages and uncaught errors) and `requests` (every http(s) address asked for). It speaks the DevTools protocol over two
-pipes, so it needs no websocket client. WebGL runs in software (SwiftShader); `webgl=False` gives a browser without.
+`open_tab(url)` starts a browser of its own profile and gives a `Tab`: `evaluate(js)`,
+`wait_for(js)`, `click(x, y)`, `drag(…)`, `mouse(…)`, `key(…)`, `drop_file(…)`, `screenshot()`. It
+collects what a test wants to be empty: `console` (messages and uncaught errors) and `requests`
+(every http(s) address asked for). It speaks the DevTools protocol over two pipes, so it needs no
+websocket client. WebGL runs in software (SwiftShader); `webgl=False` gives a browser without.
 """
 
 import base64
@@ -24,11 +26,26 @@ import numpy as np
 from browser import chromium
 
 FLAGS = (
-    "--headless", "--no-sandbox", "--no-first-run", "--disable-quic", "--disable-background-networking", "--disable-sync",
-    "--disable-component-update", "--disable-default-apps", "--disable-extensions", "--hide-scrollbars", "--remote-debugging-pipe",
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1", "--disable-dev-shm-usage",
+    "--headless",
+    "--no-sandbox",
+    "--no-first-run",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-sync",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-extensions",
+    "--hide-scrollbars",
+    "--remote-debugging-pipe",
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+    "--disable-dev-shm-usage",
 )
-SOFTWARE_WEBGL = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
+SOFTWARE_WEBGL = (
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--ignore-gpu-blocklist",
+)
 NO_WEBGL = ("--disable-gpu", "--disable-3d-apis")
 
 
@@ -45,11 +62,22 @@ class Tab:
     def attach(self, width: int, height: int, *, dark: bool) -> None:
         """Open an empty page of that size and start listening."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
         for domain in ("Page", "Runtime", "Network", "Log", "DOM"):
             self.call(f"{domain}.enable")
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+        self.call(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}],
+        )
 
     def call(self, method: str, timeout_s: float = 60, **params: Any) -> dict[str, Any]:
         """One command of the protocol and its result; RuntimeError if the browser refuses it."""
@@ -82,10 +110,23 @@ class Tab:
                 self._note(message["method"], message["params"])
 
     def _note(self, event: str, params: dict[str, Any]) -> None:
-        if event == "Runtime.consoleAPICalled" and params["type"] in ("error", "warning", "log", "assert"):
-            self.console.append(" ".join(str(a.get("value", a.get("description"))) for a in params["args"]))
+        if event == "Runtime.consoleAPICalled" and params["type"] in (
+            "error",
+            "warning",
+            "log",
+            "assert",
+        ):
+            self.console.append(
+                " ".join(str(a.get("value", a.get("description"))) for a in params["args"])
+            )
         elif event == "Runtime.exceptionThrown":
-            self.console.append(str(params["exceptionDetails"].get("exception", {}).get("description", params["exceptionDetails"])))
+            self.console.append(
+                str(
+                    params["exceptionDetails"]
+                    .get("exception", {})
+                    .get("description", params["exceptionDetails"])
+                )
+            )
         elif event == "Log.entryAdded" and params["entry"]["level"] == "error":
             self.console.append(params["entry"]["text"])
         elif event == "Network.requestWillBeSent" and params["request"]["url"].startswith("http"):
@@ -97,9 +138,17 @@ class Tab:
 
     def evaluate(self, expression: str, timeout_s: float = 60) -> Any:
         """The value of a JavaScript expression; promises are awaited."""
-        result = self.call("Runtime.evaluate", timeout_s, expression=expression, returnByValue=True, awaitPromise=True)
+        result = self.call(
+            "Runtime.evaluate",
+            timeout_s,
+            expression=expression,
+            returnByValue=True,
+            awaitPromise=True,
+        )
         if "exceptionDetails" in result:
-            raise RuntimeError(result["exceptionDetails"]["exception"].get("description", "error in the page"))
+            raise RuntimeError(
+                result["exceptionDetails"]["exception"].get("description", "error in the page")
+            )
         return result["result"].get("value")
 
     def wait_for(self, expression: str, timeout_s: float = 60) -> Any:
@@ -107,7 +156,9 @@ class Tab:
         deadline = time.monotonic() + timeout_s
         while not (value := self.evaluate(expression)):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"after {timeout_s} s still not: {expression}; console: {self.console}")
+                raise TimeoutError(
+                    f"after {timeout_s} s still not: {expression}; console: {self.console}"
+                )
             time.sleep(0.05)
         return value
 
@@ -134,13 +185,21 @@ class Tab:
         self.mouse("mouseMoved", x0, y0)
         self.mouse("mousePressed", x0, y0, button="left", clickCount=1, buttons=1)
         for k in range(1, steps + 1):
-            self.mouse("mouseMoved", x0 + (x1 - x0) * k / steps, y0 + (y1 - y0) * k / steps, button="left", buttons=1)
+            self.mouse(
+                "mouseMoved",
+                x0 + (x1 - x0) * k / steps,
+                y0 + (y1 - y0) * k / steps,
+                button="left",
+                buttons=1,
+            )
             time.sleep(0.03)
         self.mouse("mouseReleased", x1, y1, button="left", clickCount=1)
 
     def key(self, name: str, code: int) -> None:
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code)
+            self.call(
+                "Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code
+            )
 
     def drop_file(self, selector: str, path: Path) -> None:
         """Drag a file from the desktop onto an element and let go."""
@@ -154,28 +213,53 @@ class Tab:
         data = base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
         if path:
             path.write_bytes(data)
-        return cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        return cv2.cvtColor(
+            cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB
+        )
 
     def shot_of(self, selector: str) -> np.ndarray:
         """The screenshot cropped to an element."""
-        x, y, w, h = self.evaluate(f"""(() => {{ const b = document.querySelector({json.dumps(selector)}).getBoundingClientRect();
-            return [b.x, b.y, b.width, b.height].map(Math.round); }})()""")
+        x, y, w, h = self.evaluate(
+            f"""(() => {{ const b = document.querySelector({json.dumps(selector)}).getBoundingClientRect();
+            return [b.x, b.y, b.width, b.height].map(Math.round); }})()"""
+        )
         return self.screenshot()[max(0, y) : y + h, max(0, x) : x + w]
 
 
 @contextlib.contextmanager
 def open_tab(
-    url: str | None = None, width: int = 1280, height: int = 900, *, webgl: bool = True, dark: bool = False
+    url: str | None = None,
+    width: int = 1280,
+    height: int = 900,
+    *,
+    webgl: bool = True,
+    dark: bool = False,
 ) -> Iterator[Tab]:
     """A browser of its own with one tab, ended with its whole process group afterwards."""
     command = chromium()
     to_chrome, from_chrome = _pipe(), _pipe()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile, contextlib.ExitStack() as stack:
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
+        contextlib.ExitStack() as stack,
+    ):
         quiet = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
         pid = os.posix_spawn(
-            command, [command, *FLAGS, *(SOFTWARE_WEBGL if webgl else NO_WEBGL), f"--user-data-dir={profile}/p",
-                      f"--window-size={width},{height}"], os.environ,
-            file_actions=[*quiet, (os.POSIX_SPAWN_DUP2, to_chrome[0], 3), (os.POSIX_SPAWN_DUP2, from_chrome[1], 4)], setpgroup=0)
+            command,
+            [
+                command,
+                *FLAGS,
+                *(SOFTWARE_WEBGL if webgl else NO_WEBGL),
+                f"--user-data-dir={profile}/p",
+                f"--window-size={width},{height}",
+            ],
+            os.environ,
+            file_actions=[
+                *quiet,
+                (os.POSIX_SPAWN_DUP2, to_chrome[0], 3),
+                (os.POSIX_SPAWN_DUP2, from_chrome[1], 4),
+            ],
+            setpgroup=0,
+        )
         stack.callback(_end, pid)
         for fd in (to_chrome[0], from_chrome[1]):
             os.close(fd)

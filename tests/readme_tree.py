@@ -1,4 +1,6 @@
-"""Write the README's layout, the rooms and what each is for, from the packages' own first sentences: `python tests/readme_tree.py` (part of `make style`)."""
+"""Write the README's layout, the rooms and what each is for, from the packages' own first
+sentences: `python tests/readme_tree.py` (part of `make style`).
+"""
 
 import ast
 import re
@@ -7,24 +9,38 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 WIDTH = 118
 FOLDERS = {
-    "configs": "one YAML per runnable thing: demo.yaml (minutes, CPU) … sap_large.yaml (the paper, a cluster)",
+    "configs": (
+        "one YAML per runnable thing: demo.yaml (minutes, CPU) … sap_large.yaml (the paper, a"
+        " cluster)"
+    ),
     "core": "what every stage shares; imports no bpy, no ray; torch only inside functions",
     "datagen": "scene → accepted panoramas; the only package that imports bpy and Infinigen",
     "train": "shards → fine-tuned SAM2",
     "eval": "prompts → scan → SAM2 → merged masks → scores",
     "panoforge": "the public face: the command, what composes the stages, and links to them all",
     "cluster": "Ray: which scene runs where, what its end means, and how a run stands",
-    "bench": "one file per benchmark, each against its peer in the same run; RESULTS.md keeps what was measured",
+    "bench": (
+        "one file per benchmark, each against its peer in the same run; RESULTS.md keeps what was"
+        " measured"
+    ),
     "tests": "mirrors the packages; markers say what a test needs",
 }
 
 
 def phrase(path: Path) -> str:
     """The first sentence of a module's docstring, without the name it may begin with."""
-    text = " ".join((ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n\n")[0].split())
+    text = " ".join(
+        (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "")
+        .split("\n\n")[0]
+        .split()
+    )
     text = re.sub(r"^`[^`]+`: ", "", text)
     sentence = re.split(r"(?<=[^.])\. |\.$", text)[0]
-    return sentence[0].lower() + sentence[1:] if sentence[:2].istitle() or sentence[:2] == "A " else sentence
+    return (
+        sentence[0].lower() + sentence[1:]
+        if sentence[:2].istitle() or sentence[:2] == "A "
+        else sentence
+    )
 
 
 def lines(folder: Path, depth: int) -> list[str]:
@@ -54,7 +70,10 @@ def tree() -> str:
 def main() -> None:
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
-    readme.write_text(re.sub(r"(## Layout\n.*?```\n).*?(```)", lambda m: m[1] + tree() + m[2], text, flags=re.S), encoding="utf-8")
+    readme.write_text(
+        re.sub(r"(## Layout\n.*?```\n).*?(```)", lambda m: m[1] + tree() + m[2], text, flags=re.S),
+        encoding="utf-8",
+    )
 
 
 if __name__ == "__main__":

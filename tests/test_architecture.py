@@ -1,4 +1,6 @@
-"""The shape of the code, enforced: which package may import what, and why; and that the README's tree is the tree."""
+"""The shape of the code, enforced: which package may import what, and why; and that the README's
+tree is the tree.
+"""
 
 import ast
 import re
@@ -10,21 +12,56 @@ import readme_tree
 ROOT = Path(__file__).parents[1]
 OURS = ("core", "datagen", "train", "eval", "cluster", "panoforge", "bench")
 
-# (where, what must not be imported, why). `where` is a folder or file below the root; what begins with `except_` is free.
+# (where, what must not be imported, why). `where` is a folder or file below the root; what begins
+# with `except_` is free.
 RULES: list[tuple[str, tuple[str, ...], tuple[str, ...], str]] = [
-    ("core", ("datagen", "train", "eval", "cluster"), (),
-     "core is what all stages share: imports point from the stages to it"),
-    ("core", ("bpy", "infinigen", "infinigen2", "ray"), (), "a training node has no bpy, a render node no need of more than numpy"),
-    ("datagen", ("train", "eval", "cluster", "torch", "sam2", "ray"), (),
-     "a render node has no torch, and a worker must not know who runs it"),
-    ("train", ("datagen", "eval", "cluster", "bpy", "infinigen2", "ray"), (),
-     "training reads shards, never a renderer's internals"),
-    ("eval", ("datagen", "cluster", "bpy", "infinigen2", "ray"), (), "evaluation reads shards, never a renderer's internals"),
-    ("cluster", ("bpy", "infinigen", "infinigen2"), (), "Blender crashes: it lives in worker processes only"),
+    (
+        "core",
+        ("datagen", "train", "eval", "cluster"),
+        (),
+        "core is what all stages share: imports point from the stages to it",
+    ),
+    (
+        "core",
+        ("bpy", "infinigen", "infinigen2", "ray"),
+        (),
+        "a training node has no bpy, a render node no need of more than numpy",
+    ),
+    (
+        "datagen",
+        ("train", "eval", "cluster", "torch", "sam2", "ray"),
+        (),
+        "a render node has no torch, and a worker must not know who runs it",
+    ),
+    (
+        "train",
+        ("datagen", "eval", "cluster", "bpy", "infinigen2", "ray"),
+        (),
+        "training reads shards, never a renderer's internals",
+    ),
+    (
+        "eval",
+        ("datagen", "cluster", "bpy", "infinigen2", "ray"),
+        (),
+        "evaluation reads shards, never a renderer's internals",
+    ),
+    (
+        "cluster",
+        ("bpy", "infinigen", "infinigen2"),
+        (),
+        "Blender crashes: it lives in worker processes only",
+    ),
 ]
-# Modules that must load without the heavy packages, because verbs that do not need those must start at once.
-LIGHT = {"core": ("torch", "ray"), "cluster/config.py": ("torch", "ray"), "train/config.py": ("torch",),
-         "eval/config.py": ("torch",), "datagen/config.py": ("bpy",), "datagen/worker.py": ("bpy",)}
+# Modules that must load without the heavy packages, because verbs that do not need those must start
+# at once.
+LIGHT = {
+    "core": ("torch", "ray"),
+    "cluster/config.py": ("torch", "ray"),
+    "train/config.py": ("torch",),
+    "eval/config.py": ("torch",),
+    "datagen/config.py": ("bpy",),
+    "datagen/worker.py": ("bpy",),
+}
 
 
 def sources(where: str) -> list[Path]:
@@ -46,18 +83,28 @@ def imported(path: Path, *, top_level_only: bool = False) -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize(("where", "banned", "except_", "why"), RULES, ids=[f"{r[0]}-without-{r[1][0]}" for r in RULES])
+@pytest.mark.parametrize(
+    ("where", "banned", "except_", "why"), RULES, ids=[f"{r[0]}-without-{r[1][0]}" for r in RULES]
+)
 def test_imports_point_one_way(where, banned, except_, why):
-    wrong = [f"{path.relative_to(ROOT)}:{line} imports {name}" for path in sources(where)
-             if not path.relative_to(ROOT).as_posix().startswith(except_ or ('-',))
-             for name, line in imported(path).items() if name in banned]
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in sources(where)
+        if not path.relative_to(ROOT).as_posix().startswith(except_ or ("-",))
+        for name, line in imported(path).items()
+        if name in banned
+    ]
     assert not wrong, f"{why}: {wrong}"
 
 
 @pytest.mark.parametrize("where", LIGHT)
 def test_light_modules_stay_light(where):
-    wrong = [f"{path.relative_to(ROOT)}:{line} imports {name} at the top" for path in sources(where)
-             for name, line in imported(path, top_level_only=True).items() if name in LIGHT[where]]
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name} at the top"
+        for path in sources(where)
+        for name, line in imported(path, top_level_only=True).items()
+        if name in LIGHT[where]
+    ]
     assert not wrong, f"import it inside the function that needs it: {wrong}"
 
 
@@ -86,13 +133,20 @@ def test_test_modules_have_names_of_their_own():
 
 
 def test_every_module_says_what_it_is():
-    missing = [str(path.relative_to(ROOT)) for where in OURS for path in sources(where)
-               if path.stat().st_size and ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) is None]
+    missing = [
+        str(path.relative_to(ROOT))
+        for where in OURS
+        for path in sources(where)
+        if path.stat().st_size
+        and ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) is None
+    ]
     assert not missing
 
 
 def test_the_readme_tree_is_the_tree():
     """The layout in the README names every room, in the room's own words."""
-    block = re.search(r"## Layout\n.*?```\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+    block = re.search(
+        r"## Layout\n.*?```\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S
+    )
     assert block, "README.md needs a section '## Layout' with the tree in a code block"
     assert block[1] == readme_tree.tree(), "README's layout is out of date: run `make style`"

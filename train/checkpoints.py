@@ -7,9 +7,10 @@
       model.pt                   {"model": state_dict, "step": n}: the official SAM2 format, written at the end of a run
       model.safetensors          the same tensors, and the step in its metadata, where `export` asks for it
 
-Each file is written under a temporary name, flushed to the disk and renamed; then its digest, then `latest`. Reading
-takes the file that `latest` names, checks the digest, and falls back one by one, saying so, when it does not hold.
-Everything random in a run is a function of (seed, position) (panoforge.train.data.plan), so those two are the whole random state.
+Each file is written under a temporary name, flushed to the disk and renamed; then its digest, then
+`latest`. Reading takes the file that `latest` names, checks the digest, and falls back one by one,
+saying so, when it does not hold. Everything random in a run is a function of (seed, position)
+(panoforge.train.data.plan), so those two are the whole random state.
 """
 
 import json
@@ -40,7 +41,8 @@ _NAME = re.compile(r"step-(\d{8,})\.pt")
 
 @dataclass(frozen=True)
 class TrainState:
-    """Everything a run needs to go on. `step` counts finished steps; `position` is the next clip."""
+    """Everything a run needs to go on. `step` counts finished steps; `position` is the next
+    clip."""
 
     step: int
     position: int
@@ -76,14 +78,22 @@ def save(folder: Path, state: TrainState, keep_last_k: int) -> Path:
 
 
 def _write_with_digest(path: Path, content: dict[str, Any]) -> None:
-    sidecar(path).unlink(missing_ok=True)  # the digest of an older file of this name must not outlive it
+    sidecar(path).unlink(
+        missing_ok=True
+    )  # the digest of an older file of this name must not outlive it
     write_atomic(path, lambda file: torch.save(content, file))
     write_bytes_atomic(sidecar(path), f"{file_sha256(path)}  {path.name}\n".encode())
 
 
 def committed(folder: Path) -> list[Path]:
-    """Checkpoints up to the one that `latest` names, newest first; all of them where there is no readable `latest`."""
-    found = sorted((p for p in folder.glob("step-*.pt") if _NAME.fullmatch(p.name)), key=lambda p: p.name, reverse=True)
+    """Checkpoints up to the one that `latest` names, newest first; all of them where there is no
+    readable `latest`.
+    """
+    found = sorted(
+        (p for p in folder.glob("step-*.pt") if _NAME.fullmatch(p.name)),
+        key=lambda p: p.name,
+        reverse=True,
+    )
     name = latest_name(folder)
     return found if name is None else [p for p in found if p.name <= name]
 
@@ -98,8 +108,9 @@ def latest_name(folder: Path) -> str | None:
 
 
 def load_latest(folder: Path, say: Callable[[str], object]) -> TrainState | None:
-    """The newest whole checkpoint; None where there is none at all. DataError when there are some and none is whole:
-    a run never silently starts over."""
+    """The newest whole checkpoint; None where there is none at all. DataError when there are some
+    and none is whole: a run never silently starts over.
+    """
     sweep_temporaries(folder)
     candidates, name = committed(folder), latest_name(folder)
     faults = []
@@ -115,8 +126,10 @@ def load_latest(folder: Path, say: Callable[[str], object]) -> TrainState | None
             continue
         return state
     if faults:
-        raise DataError(f"none of the {max(1, len(candidates))} checkpoints in {folder} is whole, so this run cannot go on: "
-                        f"{faults[0]}. Restore one from a copy, or train into another folder")
+        raise DataError(
+            f"none of the {max(1, len(candidates))} checkpoints in {folder} is whole, so this run"
+            f" cannot go on: {faults[0]}. Restore one from a copy, or train into another folder"
+        )
     return None
 
 
@@ -126,63 +139,105 @@ def load(path: Path) -> TrainState:
         try:
             expected = sidecar(path).read_text().split()[0]
         except (FileNotFoundError, IndexError, UnicodeDecodeError):
-            raise DataError(f"{path} has no readable digest beside it ({sidecar(path).name}): "
-                            "its writer was stopped before the end") from None
+            raise DataError(
+                f"{path} has no readable digest beside it ({sidecar(path).name}): "
+                "its writer was stopped before the end"
+            ) from None
     if file_sha256(path) != expected:
-        raise DataError(f"{path} does not have the digest that {sidecar(path).name} states: it is truncated or damaged")
+        raise DataError(
+            f"{path} does not have the digest that {sidecar(path).name} states: it is truncated or"
+            " damaged"
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise DataError(f"{path} has its digest but torch cannot read it ({type(error).__name__}: {error}): "
-                        "it was written by other software") from None
-    if not isinstance(content, dict) or content.pop("format", None) != FORMAT or content.pop("version", None) != VERSION:
-        raise DataError(f"{path} is not a training checkpoint of version {VERSION}: "
-                        "to start from its weights, set model.checkpoint to it")
+        raise DataError(
+            f"{path} has its digest but torch cannot read it ({type(error).__name__}: {error}): "
+            "it was written by other software"
+        ) from None
+    if (
+        not isinstance(content, dict)
+        or content.pop("format", None) != FORMAT
+        or content.pop("version", None) != VERSION
+    ):
+        raise DataError(
+            f"{path} is not a training checkpoint of version {VERSION}: "
+            "to start from its weights, set model.checkpoint to it"
+        )
     try:
         return TrainState(**content)
     except TypeError as error:
         raise DataError(f"{path}: fields do not fit version {VERSION}: {error}") from None
 
 
-def check_same_run(state: TrainState, config: dict[str, Any], dataset_sha256: str, weights_sha256: str, folder: Path) -> None:
+def check_same_run(
+    state: TrainState,
+    config: dict[str, Any],
+    dataset_sha256: str,
+    weights_sha256: str,
+    folder: Path,
+) -> None:
     """ConfigError unless `state` belongs to a run of this config, dataset and first weights."""
     advice = f"Go on with what {folder} was started with, or train into another folder"
     differing = sorted(different_keys(state.config, config))
     if differing:
         shown = "; ".join(f"{key}: {old!r} there, {new!r} now" for key, old, new in differing[:5])
-        raise ConfigError(f"{folder} holds checkpoints of a run with another config ({shown}). {advice}")
+        raise ConfigError(
+            f"{folder} holds checkpoints of a run with another config ({shown}). {advice}"
+        )
     if state.dataset_sha256 != dataset_sha256:
-        raise ConfigError(f"{folder} holds checkpoints of a run on another dataset (other samples, or another order). {advice}")
+        raise ConfigError(
+            f"{folder} holds checkpoints of a run on another dataset (other samples, or another"
+            f" order). {advice}"
+        )
     if state.weights_sha256 != weights_sha256:
-        raise ConfigError(f"{folder} holds checkpoints of a run that began with other weights (model.checkpoint has changed). "
-                          f"{advice}")
+        raise ConfigError(
+            f"{folder} holds checkpoints of a run that began with other weights (model.checkpoint"
+            f" has changed). {advice}"
+        )
 
 
 def different_keys(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
     """(dotted key, old, new) for each leaf in which two nested dicts differ."""
     if isinstance(old, dict) and isinstance(new, dict):
-        return [d for key in old.keys() | new.keys()
-                for d in different_keys(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)]
+        return [
+            d
+            for key in old.keys() | new.keys()
+            for d in different_keys(
+                old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key
+            )
+        ]
     return [] if old == new else [(prefix, old, new)]
 
 
 def export_official(path: Path, state: StateDict, step: int) -> Path:
-    """Write {"model": state_dict, "step": steps trained}, which `sam2.build_sam` loads, and its digest. With PanoSAM2's
-    parts it says so ("panosam2"), and plain SAM2 refuses their keys."""
-    content: dict[str, Any] = {"model": {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, "step": step}
+    """Write {"model": state_dict, "step": steps trained}, which `sam2.build_sam` loads, and its
+    digest. With PanoSAM2's parts it says so ("panosam2"), and plain SAM2 refuses their keys.
+    """
+    content: dict[str, Any] = {
+        "model": {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()},
+        "step": step,
+    }
     parts = parts_in(state)
     _write_with_digest(path, {**content, "panosam2": parts} if parts else content)
     return path
 
 
 def export_safetensors(path: Path, state: StateDict, step: int) -> Path:
-    """Write the same tensors as a safetensors file (no pickle at all, mapped and not copied by its readers), and its digest.
-    Its metadata says the step and PanoSAM2's parts."""
+    """Write the same tensors as a safetensors file (no pickle at all, mapped and not copied by its
+    readers), and its digest. Its metadata says the step and PanoSAM2's parts.
+    """
     from safetensors.torch import save as to_bytes
 
     parts = parts_in(state)
-    metadata = {"format": "pt", "step": str(step), **({"panosam2": json.dumps(parts)} if parts else {})}
-    data = to_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, metadata)
+    metadata = {
+        "format": "pt",
+        "step": str(step),
+        **({"panosam2": json.dumps(parts)} if parts else {}),
+    }
+    data = to_bytes(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, metadata
+    )
     sidecar(path).unlink(missing_ok=True)
     write_bytes_atomic(path, data)
     write_bytes_atomic(sidecar(path), f"{file_sha256(path)}  {path.name}\n".encode())

@@ -1,13 +1,15 @@
 """Whose rank is it: the processes of one run, and the three sums they exchange.
 
-`World.detect()` alone reads the environment (RANK, WORLD_SIZE, LOCAL_RANK, as torchrun and Ray Train set them). Ranks
-meet three times a step: to add up object counts, gradients and losses. Gradients go as one flat buffer after the
-backward pass: with the encoder frozen there are some ten million of them, a single all-reduce costs less than DDP's
-search for the parameters that a prompt kind leaves unused, and the order of summation is fixed. A parameter that no
-rank has a gradient for stays without one, so AdamW passes it over, as it does in a run of one process.
+`World.detect()` alone reads the environment (RANK, WORLD_SIZE, LOCAL_RANK, as torchrun and Ray
+Train set them). Ranks meet three times a step: to add up object counts, gradients and losses.
+Gradients go as one flat buffer after the backward pass: with the encoder frozen there are some ten
+million of them, a single all-reduce costs less than DDP's search for the parameters that a prompt
+kind leaves unused, and the order of summation is fixed. A parameter that no rank has a gradient for
+stays without one, so AdamW passes it over, as it does in a run of one process.
 
-Before each meeting a rank writes its number of meetings to the group's store, and when one fails, that it noticed. So those who
-can still speak read who did not come, or came and hangs in the middle of it, and say so by name: `LostRank`, under every launcher.
+Before each meeting a rank writes its number of meetings to the group's store, and when one fails,
+that it noticed. So those who can still speak read who did not come, or came and hangs in the middle
+of it, and say so by name: `LostRank`, under every launcher.
 """
 
 import contextlib
@@ -54,15 +56,21 @@ class World:
 
     @contextlib.contextmanager
     def joined(self, device: "torch.device", timeout_s: float) -> Iterator[None]:
-        """Be a member of the process group: gloo on CPU, NCCL on GPUs. A rank that is waited for longer than `timeout_s`
-        ends the run. Nothing to do for a lone process, or inside a group that somebody else (Ray Train) made."""
+        """Be a member of the process group: gloo on CPU, NCCL on GPUs. A rank that is waited for
+        longer than `timeout_s` ends the run. Nothing to do for a lone process, or inside a group
+        that somebody else (Ray Train) made.
+        """
         import torch.distributed as dist
 
         if self.num_ranks == 1 or dist.is_initialized():
             yield
             return
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", rank=self.rank, world_size=self.num_ranks,
-                                timeout=timedelta(seconds=timeout_s))
+        dist.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo",
+            rank=self.rank,
+            world_size=self.num_ranks,
+            timeout=timedelta(seconds=timeout_s),
+        )
         try:
             yield
         finally:
@@ -93,9 +101,11 @@ class World:
             who = _who_is_missing(store, self.rank, self.num_ranks, meeting)
             if self.is_main:
                 time.sleep(ASK_STORE_S)  # it may keep the store, and the others have to ask too
-            raise LostRank(f"{who} did not get through meeting {meeting} of this run: hanging, killed or out of memory (rank "
-                           f"{self.rank} waited: {str(error).splitlines()[0][:200]}). Run the same command again to go on from "
-                           "the last checkpoint") from error
+            raise LostRank(
+                f"{who} did not get through meeting {meeting} of this run: hanging, killed or out"
+                f" of memory (rank {self.rank} waited: {str(error).splitlines()[0][:200]}). Run the"
+                " same command again to go on from the last checkpoint"
+            ) from error
 
     def gather_texts(self, text: str, device: "torch.device") -> list[str]:
         """Every rank's text, in the order of ranks."""
@@ -104,11 +114,16 @@ class World:
         import torch
 
         data = text.encode()
-        lengths = self.sum([len(data) if rank == self.rank else 0 for rank in range(self.num_ranks)], device)
+        lengths = self.sum(
+            [len(data) if rank == self.rank else 0 for rank in range(self.num_ranks)], device
+        )
         table = torch.zeros(self.num_ranks, int(max(lengths)), dtype=torch.int32, device=device)
         table[self.rank, : len(data)] = torch.tensor(list(data), dtype=torch.int32, device=device)
         self._add_up(table)
-        return [bytes(row[: int(length)]).decode() for row, length in zip(table.tolist(), lengths, strict=True)]
+        return [
+            bytes(row[: int(length)]).decode()
+            for row, length in zip(table.tolist(), lengths, strict=True)
+        ]
 
     def sum_gradients(self, parameters: Sequence["nn.Parameter"]) -> None:
         """Replace every gradient by its sum over all ranks."""
@@ -136,32 +151,50 @@ def _store() -> Any:
 
 
 def _who_is_missing(store: Any, rank: int, num_ranks: int, meeting: int) -> str:
-    """The ranks that have not come to `meeting`; if all came, those that do not say soon that it failed. In words."""
+    """The ranks that have not come to `meeting`; if all came, those that do not say soon that it
+    failed. In words.
+    """
     if store is None:
         return "another rank"
     try:
         store.set(f"panoforge/failed/{rank}", str(meeting))
         missing = _behind(store, "panoforge/", num_ranks, meeting)
         end = time.monotonic() + ASK_STORE_S
-        while not missing and time.monotonic() < end and _behind(store, "panoforge/failed/", num_ranks, meeting):
+        while (
+            not missing
+            and time.monotonic() < end
+            and _behind(store, "panoforge/failed/", num_ranks, meeting)
+        ):
             time.sleep(0.1)
         missing = missing or _behind(store, "panoforge/failed/", num_ranks, meeting)
     except RuntimeError:  # of which torch's DistError is one
         return f"rank 0 of {num_ranks} (or one whose loss it reported before it ended)"
-    return f"rank{'s' if len(missing) > 1 else ''} {', '.join(missing)} of {num_ranks}" if missing else "another rank"
+    return (
+        f"rank{'s' if len(missing) > 1 else ''} {', '.join(missing)} of {num_ranks}"
+        if missing
+        else "another rank"
+    )
 
 
 def _behind(store: Any, prefix: str, num_ranks: int, meeting: int) -> list[str]:
     """The ranks whose number under `prefix` is less than `meeting`, or not there."""
     keys = {str(rank): f"{prefix}{rank}" for rank in range(num_ranks)}
-    return [rank for rank, key in keys.items() if not store.check([key]) or int(store.get(key)) < meeting]
+    return [
+        rank
+        for rank, key in keys.items()
+        if not store.check([key]) or int(store.get(key)) < meeting
+    ]
 
 
 def flatten_gradients(parameters: Sequence["nn.Parameter"]) -> "Tensor":
-    """One buffer: all gradients (zeros where there is none), then one number per parameter: 1 where there is one."""
+    """One buffer: all gradients (zeros where there is none), then one number per parameter: 1 where
+    there is one.
+    """
     import torch
 
-    pieces = [p.grad.reshape(-1) if p.grad is not None else p.new_zeros(p.numel()) for p in parameters]
+    pieces = [
+        p.grad.reshape(-1) if p.grad is not None else p.new_zeros(p.numel()) for p in parameters
+    ]
     present = parameters[0].new_tensor([float(p.grad is not None) for p in parameters])
     return torch.cat([*pieces, present])
 
@@ -171,5 +204,7 @@ def unflatten_gradients(flat: "Tensor", parameters: Sequence["nn.Parameter"]) ->
     present = flat[-len(parameters) :].tolist()
     at = 0
     for parameter, ranks in zip(parameters, present, strict=True):
-        parameter.grad = flat[at : at + parameter.numel()].view_as(parameter).clone() if ranks else None
+        parameter.grad = (
+            flat[at : at + parameter.numel()].view_as(parameter).clone() if ranks else None
+        )
         at += parameter.numel()

@@ -1,8 +1,10 @@
-"""Several ranks on this machine, without torchrun: `devices=2` in a config does what `torchrun --nproc-per-node 2` does.
+"""Several ranks on this machine, without torchrun: `devices=2` in a config does what `torchrun
+--nproc-per-node 2` does.
 
-Each rank is a fresh process. When one ends badly, whatever the way, its name and last words are reported and the others
-are ended, so a run never hangs on a rank that is gone. A rank that is alive but stuck is given up on by the others
-after `rank_timeout_s` (panoforge.train.distributed). The ranks find each other through a port on the loopback interface.
+Each rank is a fresh process. When one ends badly, whatever the way, its name and last words are
+reported and the others are ended, so a run never hangs on a rank that is gone. A rank that is alive
+but stuck is given up on by the others after `rank_timeout_s` (panoforge.train.distributed). The
+ranks find each other through a port on the loopback interface.
 """
 
 import multiprocessing
@@ -28,15 +30,21 @@ class RankError(UserError):
 
 
 def launch(config: TrainConfig, dataset: Path, out: Path) -> Path:
-    """Run `config.devices` ranks to their end; the path that rank 0 gives. The first rank to fail decides the error."""
+    """Run `config.devices` ranks to their end; the path that rank 0 gives. The first rank to fail
+    decides the error.
+    """
     context = multiprocessing.get_context("spawn")
     port = free_port()
     ranks: list[Rank] = []
     try:
         for rank in range(config.devices):
             receiver, sender = context.Pipe(duplex=False)
-            process = context.Process(target=_rank_main, args=(rank, port, config, dataset, out, sender), name=f"rank {rank}",
-                                      daemon=True)
+            process = context.Process(
+                target=_rank_main,
+                args=(rank, port, config, dataset, out, sender),
+                name=f"rank {rank}",
+                daemon=True,
+            )
             process.start()
             sender.close()
             ranks.append((process, receiver))
@@ -52,27 +60,34 @@ def launch(config: TrainConfig, dataset: Path, out: Path) -> Path:
 
 
 def _wait(ranks: list[Rank]) -> Path:
-    """Rank 0's result, once all have ended well. When one fails, the others soon fail for want of it: so wait a moment
-    and report the cause, which is the rank that died in silence, else the first whose user must act, else the first."""
+    """Rank 0's result, once all have ended well. When one fails, the others soon fail for want of
+    it: so wait a moment and report the cause, which is the rank that died in silence, else the
+    first whose user must act, else the first.
+    """
     results: dict[str, Path] = {}
     while len(results) < len(ranks):
         time.sleep(POLL_S)
         failures = _collect(ranks, results)
         if failures:
             time.sleep(SECOND_LOOK_S)
-            failures = sorted({**_collect(ranks, results), **failures}.values())  # what was heard first stands
+            failures = sorted(
+                {**_collect(ranks, results), **failures}.values()
+            )  # what was heard first stands
             raise RankError(failures[0][1])
     return results[ranks[0][0].name]
 
 
 def _collect(ranks: list[Rank], results: dict[str, Path]) -> dict[str, tuple[int, str]]:
-    """Results that have come in go to `results`; gives (kind, message) of each rank that failed, the likeliest cause
-    having the lowest kind."""
+    """Results that have come in go to `results`; gives (kind, message) of each rank that failed,
+    the likeliest cause having the lowest kind.
+    """
     failures = {}
     for process, receiver in ranks:
         if process.name in results:
             continue
-        ended = not process.is_alive()  # asked before the pipe: what it had to say is in there by then
+        ended = (
+            not process.is_alive()
+        )  # asked before the pipe: what it had to say is in there by then
         if receiver.poll():
             try:
                 good, users_fault, value = receiver.recv()
@@ -82,7 +97,10 @@ def _collect(ranks: list[Rank], results: dict[str, Path]) -> dict[str, tuple[int
                 if good:
                     results[process.name] = Path(value)
                 else:
-                    failures[process.name] = (1 if users_fault else 2, f"{process.name} of {len(ranks)}: {value}")
+                    failures[process.name] = (
+                        1 if users_fault else 2,
+                        f"{process.name} of {len(ranks)}: {value}",
+                    )
                 continue
         if ended:
             failures[process.name] = (0, _last_words(process))
@@ -92,15 +110,30 @@ def _collect(ranks: list[Rank], results: dict[str, Path]) -> dict[str, tuple[int
 def _last_words(process: BaseProcess) -> str:
     process.join(GRACE_S)
     code = process.exitcode
-    how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
-    return (f"{process.name} {how} without a word (out of memory, or killed from outside); the other ranks were ended. "
-            "Run the same command again to go on from the last checkpoint")
+    how = (
+        f"was killed by signal {-code}"
+        if code is not None and code < 0
+        else f"ended with exit code {code}"
+    )
+    return (
+        f"{process.name} {how} without a word (out of memory, or killed from outside); the other"
+        " ranks were ended. Run the same command again to go on from the last checkpoint"
+    )
 
 
-def _rank_main(rank: int, port: int, config: TrainConfig, dataset: Path, out: Path, sender: Connection) -> None:
-    """Body of one rank: the environment torchrun would set, then `train_rank`. A UserError travels as its text."""
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(config.devices), MASTER_ADDR="127.0.0.1",
-                      MASTER_PORT=str(port))
+def _rank_main(
+    rank: int, port: int, config: TrainConfig, dataset: Path, out: Path, sender: Connection
+) -> None:
+    """Body of one rank: the environment torchrun would set, then `train_rank`. A UserError travels
+    as its text.
+    """
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE=str(config.devices),
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+    )
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     from panoforge.train.distributed import World
     from panoforge.train.rank import train_rank
@@ -109,7 +142,9 @@ def _rank_main(rank: int, port: int, config: TrainConfig, dataset: Path, out: Pa
         path = train_rank(config, dataset, out, World.detect())
     except UserError as error:
         sender.send((False, True, str(error)))
-    except Exception as error:  # a defect, or a rank that lost its peers: the launcher names the rank
+    except (
+        Exception
+    ) as error:  # a defect, or a rank that lost its peers: the launcher names the rank
         sender.send((False, False, f"{type(error).__name__}: {error}"))
         raise
     else:

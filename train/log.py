@@ -1,8 +1,8 @@
-"""What a run writes about itself: metrics.jsonl, TensorBoard and Weights & Biases if wanted, pictures of predictions, a bar on
-a terminal, plain lines elsewhere.
+"""What a run writes about itself: metrics.jsonl, TensorBoard and Weights & Biases if wanted,
+pictures of predictions, a bar on a terminal, plain lines elsewhere.
 
-metrics.jsonl has one object per step and only ever grows by whole lines. A resumed run first drops the lines of steps
-that its checkpoint does not know, so the file tells one story.
+metrics.jsonl has one object per step and only ever grows by whole lines. A resumed run first drops
+the lines of steps that its checkpoint does not know, so the file tells one story.
 """
 
 import hashlib
@@ -41,8 +41,10 @@ def import_wandb() -> Any:
     try:
         import wandb
     except ImportError:
-        raise UsageError("wandb is set, but the package is not installed here: `pip install wandb` (and `wandb login`), or leave "
-                         "wandb out: metrics.jsonl and tensorboard=true have the same figures") from None
+        raise UsageError(
+            "wandb is set, but the package is not installed here: `pip install wandb` (and `wandb"
+            " login`), or leave wandb out: metrics.jsonl and tensorboard=true have the same figures"
+        ) from None
     return wandb
 
 
@@ -54,8 +56,17 @@ def run_id(out: Path) -> str:
 class RunLog:
     """Log of one rank. Ranks other than the main one are silent."""
 
-    def __init__(self, out: Path, steps: int, first_step: int, *, log_every: int, tensorboard: bool, active: bool,
-                 wandb: str | None = None) -> None:
+    def __init__(
+        self,
+        out: Path,
+        steps: int,
+        first_step: int,
+        *,
+        log_every: int,
+        tensorboard: bool,
+        active: bool,
+        wandb: str | None = None,
+    ) -> None:
         self.out, self.log_every, self.active = out, log_every, active
         self._progress = Progress("train", steps, unit="step") if active else None
         self._writer: Any = None
@@ -63,14 +74,18 @@ class RunLog:
         if not active:
             return
         kept = [row for row in read_metrics(out / METRICS_FILE) if row["step"] <= first_step]
-        write_bytes_atomic(out / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in kept).encode())
-        self._file = open(out / METRICS_FILE, "a", buffering=1)  # noqa: SIM115  closed in __exit__
+        write_bytes_atomic(
+            out / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in kept).encode()
+        )
+        self._file = open(out / METRICS_FILE, "a", buffering=1)  # noqa: SIM115
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
             self._writer = SummaryWriter(str(out / "tensorboard"), purge_step=first_step + 1)
         if wandb:
-            self._wandb = import_wandb().init(project=wandb, name=out.name, dir=str(out), resume="allow", id=run_id(out))
+            self._wandb = import_wandb().init(
+                project=wandb, name=out.name, dir=str(out), resume="allow", id=run_id(out)
+            )
         self._progress.done = first_step
 
     def __enter__(self) -> Self:
@@ -78,7 +93,12 @@ class RunLog:
             self._progress.__enter__()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if self._progress:
             self._progress.__exit__(kind, value, trace)
             self._file.close()
@@ -99,18 +119,24 @@ class RunLog:
             if self._writer and isinstance(value, (int, float)) and key != "step":
                 self._writer.add_scalar(key, value, row["step"])
         if self._wandb:
-            self._wandb.log({k: v for k, v in row.items() if isinstance(v, (int, float))}, step=row["step"])
+            self._wandb.log(
+                {k: v for k, v in row.items() if isinstance(v, (int, float))}, step=row["step"]
+            )
         if row["step"] % self.log_every == 0:
-            self._progress.log(f"step {row['step']}: loss {row['loss']:.4g}, lr {row['lr']:.2e}, gradient {row['grad_norm']:.3g}, "
-                               f"{row['clips_per_s']:.2f} clips/s"
-                               + (f", val mIoU {row['val_miou']:.3f}" if "val_miou" in row else ""))
+            self._progress.log(
+                f"step {row['step']}: loss {row['loss']:.4g}, lr {row['lr']:.2e}, gradient"
+                f" {row['grad_norm']:.3g}, {row['clips_per_s']:.2f} clips/s"
+                + (f", val mIoU {row['val_miou']:.3f}" if "val_miou" in row else "")
+            )
         self._progress.advance()
 
     def picture(self, step: int, image: NDArray[np.uint8]) -> None:
         """A picture of predictions, RGB: pictures/step-N.png, and TensorBoard."""
         if not self._progress:
             return
-        write_bytes_atomic(self.out / "pictures" / f"step-{step:08d}.png", encode_product("rgb.png", image))
+        write_bytes_atomic(
+            self.out / "pictures" / f"step-{step:08d}.png", encode_product("rgb.png", image)
+        )
         if self._writer:
             self._writer.add_image("predictions", image, step, dataformats="HWC")
 

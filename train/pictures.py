@@ -1,7 +1,8 @@
-"""What the model makes of a training clip, as one picture: frames in columns, the truth above, the prediction below.
+"""What the model makes of a training clip, as one picture: frames in columns, the truth above, the
+prediction below.
 
-Each object has its colour (`panoforge.core.report.pictures`); the model gets one click in the first frame, as in validation, and the
-random generators are left as they were.
+Each object has its colour (`panoforge.core.report.pictures`); the model gets one click in the first
+frame, as in validation, and the random generators are left as they were.
 """
 
 from typing import Any
@@ -33,9 +34,15 @@ def picture(model: ScanSAM2, batch: Any, autocast: Any) -> NDArray[np.uint8]:
     own = [k for k, (_, clip) in enumerate(batch.obj_to_frame_idx[0].tolist()) if clip == 0]
     columns = []
     for t in range(min(batch.num_frames, MAX_FRAMES)):
-        frame = batch.img_batch[t, 0].float().cpu().numpy().transpose(1, 2, 0) * IMAGENET_STD + IMAGENET_MEAN
+        frame = (
+            batch.img_batch[t, 0].float().cpu().numpy().transpose(1, 2, 0) * IMAGENET_STD
+            + IMAGENET_MEAN
+        )
         shown = np.clip(frame * 255, 0, 255).astype(np.uint8)
-        truth, said = batch.masks[t, own].cpu().numpy(), (outs[t]["pred_masks_high_res"][own, 0] > 0).cpu().numpy()
+        truth, said = (
+            batch.masks[t, own].cpu().numpy(),
+            (outs[t]["pred_masks_high_res"][own, 0] > 0).cpu().numpy(),
+        )
         columns.append(np.concatenate([painted(shown, truth), painted(shown, said)], axis=0))
     return np.concatenate(columns, axis=1)
 

@@ -25,12 +25,16 @@ if TYPE_CHECKING:
     from panoforge.train.trainer import Trainer
 
 TRAIN_FILE = "train.json"
-SMOKE_TEST_CLIPS = 10_000  # fewer clips than this teach a random network nothing that a report could call a model
+SMOKE_TEST_CLIPS = (
+    10_000  # fewer clips than this teach a random network nothing that a report could call a model
+)
 
 
 def run_training(config: TrainConfig, dataset: Path, out: Path) -> Path:
-    """Train on `dataset` into `out`; gives the path of the exported weights (official format). Under torchrun or Ray
-    Train this is one rank; otherwise `devices` > 1 starts that many processes here."""
+    """Train on `dataset` into `out`; gives the path of the exported weights (official format).
+    Under torchrun or Ray Train this is one rank; otherwise `devices` > 1 starts that many processes
+    here.
+    """
     if config.devices > 1 and "RANK" not in os.environ:
         from panoforge.train.launch import launch
 
@@ -71,21 +75,35 @@ def train_rank(config: TrainConfig, dataset: Path, out: Path, world: World) -> P
         messages.append(f"going on from step {state.step} of {config.steps} ({trainer.folder})")
     resumed_at = trainer.step_done
     export = trainer.folder / checkpoints.EXPORT
-    with world.joined(device, config.rank_timeout_s), RunLog(
-        out, config.steps, resumed_at, log_every=config.log_every, tensorboard=config.tensorboard, active=world.is_main,
-        wandb=config.wandb,
-    ) as log:
+    with (
+        world.joined(device, config.rank_timeout_s),
+        RunLog(
+            out,
+            config.steps,
+            resumed_at,
+            log_every=config.log_every,
+            tensorboard=config.tensorboard,
+            active=world.is_main,
+            wandb=config.wandb,
+        ) as log,
+    ):
         for message in messages:
             log.say(message)
         if not world.same_everywhere(state_dict_sha256(model.state_dict()), device):
-            raise UsageError("the ranks of this run hold different weights: model.checkpoint and the folder of checkpoints must be "
-                             "the same files on every node")
+            raise UsageError(
+                "the ranks of this run hold different weights: model.checkpoint and the folder of"
+                " checkpoints must be the same files on every node"
+            )
         if resumed_at < config.steps:
             trainer.run(log)
         if world.is_main:
             checkpoints.export_official(export, trainer.final_weights(), trainer.step_done)
             if "safetensors" in config.export:
-                checkpoints.export_safetensors(trainer.folder / checkpoints.SAFETENSORS, trainer.final_weights(), trainer.step_done)
+                checkpoints.export_safetensors(
+                    trainer.folder / checkpoints.SAFETENSORS,
+                    trainer.final_weights(),
+                    trainer.step_done,
+                )
             write_record(out, trainer, data, resumed_at, time.monotonic() - begin)
             log.say(statement(config, weights.source, weights.random, len(data)))
     return export
@@ -95,15 +113,20 @@ def open_split(dataset: Path, split: str) -> Dataset:
     """The split to train on, with at least one panorama."""
     data = Dataset.open(dataset, split)
     if not len(data):
-        raise UsageError(f"{dataset}: split {split!r} has no panorama; splits: {data.manifest.splits}")
+        raise UsageError(
+            f"{dataset}: split {split!r} has no panorama; splits: {data.manifest.splits}"
+        )
     return data
 
 
 def check_share(config: TrainConfig, world: World) -> None:
     """UsageError unless every rank gets the same number of forward passes."""
     if config.clips_per_step % (config.clips_per_forward * world.num_ranks):
-        raise UsageError(f"clips_per_step ({config.clips_per_step}) must be a multiple of clips_per_forward × processes "
-                         f"({config.clips_per_forward} × {world.num_ranks}): every process takes the same share of a step")
+        raise UsageError(
+            f"clips_per_step ({config.clips_per_step}) must be a multiple of clips_per_forward ×"
+            f" processes ({config.clips_per_forward} × {world.num_ranks}): every process takes the"
+            " same share of a step"
+        )
 
 
 def pick_device(wanted: str, rank_of_node: int) -> Any:
@@ -111,7 +134,10 @@ def pick_device(wanted: str, rank_of_node: int) -> Any:
     import torch
 
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device=cuda, but torch sees no CUDA device here: set device=auto or device=cpu, or see `pano doctor`")
+        raise UsageError(
+            "device=cuda, but torch sees no CUDA device here: set device=auto or device=cpu, or see"
+            " `pano doctor`"
+        )
     if wanted == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     device = torch.device("cuda", rank_of_node % torch.cuda.device_count())
@@ -122,34 +148,58 @@ def pick_device(wanted: str, rank_of_node: int) -> Any:
 def statement(config: TrainConfig, source: str, random: bool, panoramas: int) -> str:
     """What this run is, in plain words, for every report that shows its results."""
     clips = config.steps * config.clips_per_step
-    work = (f"SAM2.1 {config.model.size} at {config.model.image_size} px, {config.steps} steps over {clips} clips of "
-            f"{panoramas} panorama{'s' if panoramas != 1 else ''}")
+    work = (
+        f"SAM2.1 {config.model.size} at {config.model.image_size} px, {config.steps} steps over"
+        f" {clips} clips of {panoramas} panorama{'s' if panoramas != 1 else ''}"
+    )
     if config.mixture:
         total = sum(entry.weight for entry in config.mixture.values())
-        work += f" mixed {' + '.join(f'{entry.weight / total:.0%} {name}' for name, entry in config.mixture.items())}"
+        work += (
+            " mixed"
+            f" {' + '.join(f'{entry.weight / total:.0%} {name}' for name, entry in config.mixture.items())}"
+        )
     if random and clips < SMOKE_TEST_CLIPS:
         return f"{work}, from random weights: a smoke test of the pipeline, not a trained model."
-    return f"{work}, trained from random weights." if random else f"{work}, fine-tuned from {source}."
+    return (
+        f"{work}, trained from random weights." if random else f"{work}, fine-tuned from {source}."
+    )
 
 
-def write_record(out: Path, trainer: "Trainer", data: Dataset, resumed_at: int, seconds: float) -> None:
+def write_record(
+    out: Path, trainer: "Trainer", data: Dataset, resumed_at: int, seconds: float
+) -> None:
     """Commit train.json."""
     from panoforge.train.checkpoints import EXPORT, sidecar
 
     config, weights = trainer.config, trainer.weights
     record = {
-        "schema_version": 1, "statement": statement(config, weights.source, weights.random, len(data)),
-        "config": config.model_dump(mode="json"), "config_sha256": config.sha256(),
+        "schema_version": 1,
+        "statement": statement(config, weights.source, weights.random, len(data)),
+        "config": config.model_dump(mode="json"),
+        "config_sha256": config.sha256(),
         "weights": {"source": weights.source, "sha256": weights.sha256, "random": weights.random},
-        "dataset": {"split": config.split, "panoramas": len(data), "sha256": trainer.dataset_sha256,
-                    "mixture": trainer.source.mixture.record()},
-        "export": {"file": f"checkpoints/{EXPORT}", "sha256": sidecar(trainer.folder / EXPORT).read_text().split()[0]},
-        "seconds": round(seconds, 3), "resumed_at_step": resumed_at, "skipped_steps": trainer.skipped,
+        "dataset": {
+            "split": config.split,
+            "panoramas": len(data),
+            "sha256": trainer.dataset_sha256,
+            "mixture": trainer.source.mixture.record(),
+        },
+        "export": {
+            "file": f"checkpoints/{EXPORT}",
+            "sha256": sidecar(trainer.folder / EXPORT).read_text().split()[0],
+        },
+        "seconds": round(seconds, 3),
+        "resumed_at_step": resumed_at,
+        "skipped_steps": trainer.skipped,
         "bad_samples": trainer.bad_samples,
-        "device": str(trainer.device), "processes": trainer.world.num_ranks,
+        "device": str(trainer.device),
+        "processes": trainer.world.num_ranks,
         "precision": "bfloat16" if trainer.bfloat16 else "float32",
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "trained_parameters": sum(p.numel() for p in trainer.trained),
-        "versions": versions(), "hardware": hardware(),
+        "versions": versions(),
+        "hardware": hardware(),
     }
-    write_bytes_atomic(out / TRAIN_FILE, json.dumps(record, indent=1, ensure_ascii=False).encode() + b"\n")
+    write_bytes_atomic(
+        out / TRAIN_FILE, json.dumps(record, indent=1, ensure_ascii=False).encode() + b"\n"
+    )

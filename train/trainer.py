@@ -1,9 +1,10 @@
 """The training loop. Everything a step does is in `Trainer.step`, in the order it happens.
 
-A step takes `clips_per_step` clips. Each rank runs its share in forward passes of `clips_per_forward` clips, adding up
-gradients of losses that are already divided by the whole step's objects; gradients are then summed over ranks, so any
-number of ranks gives the same step up to the order of float additions. Randomness is set before each forward pass from
-(seed, step) and (seed, position): a resumed step is the same step.
+A step takes `clips_per_step` clips. Each rank runs its share in forward passes of
+`clips_per_forward` clips, adding up gradients of losses that are already divided by the whole
+step's objects; gradients are then summed over ranks, so any number of ranks gives the same step up
+to the order of float additions. Randomness is set before each forward pass from (seed, step) and
+(seed, position): a resumed step is the same step.
 """
 
 import contextlib
@@ -68,7 +69,9 @@ class Trainer:
         self.saver = Saver(self.folder, self.config.keep_last_k)
         self.bfloat16 = use_bfloat16(self.config.precision, self.device)
         if self.config.ema_decay:
-            self.ema = {n: p.detach().clone() for n, p in self.model.named_parameters() if p.requires_grad}
+            self.ema = {
+                n: p.detach().clone() for n, p in self.model.named_parameters() if p.requires_grad
+            }
 
     @property
     def folder(self) -> Path:
@@ -79,30 +82,61 @@ class Trainer:
         config = self.config
         with reproducible(self.device, config.torch_threads), self.saver.settled():
             begin = time.perf_counter()
-            for forwards in self.source.steps(self.step_done, self.world.rank, self.world.num_ranks):
+            for forwards in self.source.steps(
+                self.step_done, self.world.rank, self.world.num_ranks
+            ):
                 self.saver.check()
                 figures = self.step(forwards)
                 if self.held_out and self.step_done % config.validate_every == 0:
-                    figures["val_miou"] = validate(self.model, self.held_out, config.validate_clips, self.device, self.world,
-                                                   self.autocast())
-                if config.picture_every and self.step_done % config.picture_every == 0 and self.world.is_main:
+                    figures["val_miou"] = validate(
+                        self.model,
+                        self.held_out,
+                        config.validate_clips,
+                        self.device,
+                        self.world,
+                        self.autocast(),
+                    )
+                if (
+                    config.picture_every
+                    and self.step_done % config.picture_every == 0
+                    and self.world.is_main
+                ):
                     shown = next((batch for _, batch in forwards if batch is not None), None)
                     if shown is not None:
-                        log.picture(self.step_done, picture(self.model, shown.to(self.device), self.autocast()))
+                        log.picture(
+                            self.step_done,
+                            picture(self.model, shown.to(self.device), self.autocast()),
+                        )
                 now = time.perf_counter()
                 seconds, begin = now - begin, now
-                log.step({"step": self.step_done, **figures, "seconds": round(seconds, 4),
-                          "clips_per_s": round(config.clips_per_step / seconds, 4), "peak_memory_mb": peak_memory_mb(self.device)})
+                log.step(
+                    {
+                        "step": self.step_done,
+                        **figures,
+                        "seconds": round(seconds, 4),
+                        "clips_per_s": round(config.clips_per_step / seconds, 4),
+                        "peak_memory_mb": peak_memory_mb(self.device),
+                    }
+                )
                 if self.step_done % config.checkpoint_every == 0 and self.step_done < config.steps:
                     self.save(wait=not config.async_save)
             self.save()
 
     def step(self, forwards: list[tuple[tuple[int, ...], Any]]) -> dict[str, Any]:
-        """One optimisation step over this rank's (positions, batch) pairs. Gives the figures of the whole step."""
+        """One optimisation step over this rank's (positions, batch) pairs. Gives the figures of the
+        whole step.
+        """
         config, step = self.config, self.step_done
-        here = [f"position {p}: {self.source.bad[p]}" for positions, _ in forwards for p in positions if p in self.source.bad]
+        here = [
+            f"position {p}: {self.source.bad[p]}"
+            for positions, _ in forwards
+            for p in positions
+            if p in self.source.bad
+        ]
         objects, bad = self.world.sum(
-            [sum(batch.masks.shape[1] for _, batch in forwards if batch is not None), len(here)], self.device)
+            [sum(batch.masks.shape[1] for _, batch in forwards if batch is not None), len(here)],
+            self.device,
+        )
         named = self.name_bad_samples(here) if bad else []
         self.model.rng = prompt_rng(config.seed, step)
         self.optimizer.zero_grad(set_to_none=True)
@@ -115,13 +149,21 @@ class Trainer:
             with self.autocast():
                 encoded = self.model.encode(batch.flat_img_batch)
             for index, group in enumerate(object_groups(batch, config.objects_per_forward)):
-                self.model.rng.bit_generator.state = prompts  # every forward pass of a step draws the same kinds of prompts
+                self.model.rng.bit_generator.state = (
+                    prompts  # every forward pass of a step draws the same kinds of prompts
+                )
                 torch.manual_seed(noise_seed(config.seed, positions[0], index))
                 losses = self.forward(group, encoded, objects)
                 losses["loss"].backward()
-                totals += torch.stack([losses[name].detach() for name in LOSS_NAMES.values()]).double().cpu()
+                totals += (
+                    torch.stack([losses[name].detach() for name in LOSS_NAMES.values()])
+                    .double()
+                    .cpu()
+                )
         self.world.sum_gradients(self.trained)
-        figures = dict(zip(LOSS_NAMES.values(), self.world.sum(totals.tolist(), self.device), strict=True))
+        figures = dict(
+            zip(LOSS_NAMES.values(), self.world.sum(totals.tolist(), self.device), strict=True)
+        )
         norm = float(torch.nn.utils.clip_grad_norm_(self.trained, config.optim.grad_clip))
         scale = lr_scale(step, config.steps, config.optim)
         set_learning_rates(self.optimizer, scale)
@@ -133,11 +175,20 @@ class Trainer:
             self.refuse_step(figures, norm)
         self.step_done += 1
         epoch = self.source.mixture.epoch(step * config.clips_per_step)
-        return {"epoch": epoch, **figures, "lr": config.optim.lr * scale, "grad_norm": norm, "objects": int(objects),
-                **({} if good else {"skipped": True}), **({"bad": named} if named else {})}
+        return {
+            "epoch": epoch,
+            **figures,
+            "lr": config.optim.lr * scale,
+            "grad_norm": norm,
+            "objects": int(objects),
+            **({} if good else {"skipped": True}),
+            **({"bad": named} if named else {}),
+        }
 
     def forward(self, batch: Any, encoded: Encoded, objects: float) -> dict[str, Tensor]:
-        """The losses of one batch with its encoded frames, as its share of a step of `objects` objects."""
+        """The losses of one batch with its encoded frames, as its share of a step of `objects`
+        objects.
+        """
         with self.autocast():
             outs = self.model(batch, encoded)
         return self.loss(outs, batch.masks, objects)  # in float32: sums over a million pixels
@@ -147,22 +198,30 @@ class Trainer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
 
     def name_bad_samples(self, here: list[str]) -> list[str]:
-        """All ranks' bad samples of this step, counted. TrainingError where there have been too many."""
-        gathered = self.world.gather_texts("\n".join(text.replace("\n", " ") for text in here), self.device)
+        """All ranks' bad samples of this step, counted. TrainingError where there have been too
+        many.
+        """
+        gathered = self.world.gather_texts(
+            "\n".join(text.replace("\n", " ") for text in here), self.device
+        )
         lines = [line for text in gathered for line in text.split("\n") if line]
         named = sorted(lines, key=lambda line: int(line.split()[1].rstrip(":")))
         total, limit = self.bad_samples + len(named), self.config.max_bad_samples
         if total > limit:
             saved = self.save()  # before they are counted: the next run meets them again
             raise TrainingError(
-                f"step {self.step_done + 1}: {total} bad samples so far, max_bad_samples is {limit}. The weights are as they were "
-                f"after step {self.step_done}, saved to {saved}. Of this step: {'; '.join(named[:4])}"
-                f"{' …' if len(named) > 4 else ''}. Mend the data, or raise the limit: the run goes on from there")
+                f"step {self.step_done + 1}: {total} bad samples so far, max_bad_samples is"
+                f" {limit}. The weights are as they were after step {self.step_done}, saved to"
+                f" {saved}. Of this step: {'; '.join(named[:4])}{' …' if len(named) > 4 else ''}."
+                " Mend the data, or raise the limit: the run goes on from there"
+            )
         self.bad_samples = total
         return named
 
     def refuse_step(self, figures: dict[str, float], norm: float) -> None:
-        """A loss or gradient that is not finite: leave the weights as they are, and stop unless the config says skip."""
+        """A loss or gradient that is not finite: leave the weights as they are, and stop unless the
+        config says skip.
+        """
         config, step = self.config, self.step_done
         self.optimizer.zero_grad(set_to_none=True)
         self.skipped += 1
@@ -172,22 +231,33 @@ class Trainer:
         keys = self.source.keys(range(first, first + config.clips_per_step))
         saved = self.save()
         parts = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
-        skipping = f" (skipped steps so far: {self.skipped}, max_skipped_steps is {config.max_skipped_steps})"
+        skipping = (
+            f" (skipped steps so far: {self.skipped}, max_skipped_steps is"
+            f" {config.max_skipped_steps})"
+        )
         raise TrainingError(
-            f"step {step + 1}: expected a finite loss and gradient, got {parts}, gradient norm {norm:.4g}"
-            f"{skipping if config.on_bad_loss == 'skip' else ''}. The weights were left as they were after step {step}, saved to "
-            f"{saved}. Clips of this step: {', '.join(keys[:4])}{' …' if len(keys) > 4 else ''}. Start a new run from that file "
-            "(model.checkpoint) with a lower optim.lr or precision=float32, or set on_bad_loss=skip")
+            f"step {step + 1}: expected a finite loss and gradient, got {parts}, gradient norm"
+            f" {norm:.4g}{skipping if config.on_bad_loss == 'skip' else ''}. The weights were left"
+            f" as they were after step {step}, saved to {saved}. Clips of this step:"
+            f" {', '.join(keys[:4])}{' …' if len(keys) > 4 else ''}. Start a new run from that file"
+            " (model.checkpoint) with a lower optim.lr or precision=float32, or set"
+            " on_bad_loss=skip"
+        )
 
     def update_ema(self) -> None:
         """ema ← decay·ema + (1 − decay)·weights."""
         if self.ema:
             now = dict(self.model.named_parameters())
-            torch._foreach_lerp_(list(self.ema.values()), [now[n].detach() for n in self.ema], 1 - self.config.ema_decay)
+            torch._foreach_lerp_(
+                list(self.ema.values()),
+                [now[n].detach() for n in self.ema],
+                1 - self.config.ema_decay,
+            )
 
     def save(self, wait: bool = True) -> Path:
-        """Commit the state after `step_done` steps, beside the training unless told to wait (the main rank writes; the others
-        have nothing to add)."""
+        """Commit the state after `step_done` steps, beside the training unless told to wait (the
+        main rank writes; the others have nothing to add).
+        """
         if self.world.is_main:
             self.saver.save(self.state(), wait=wait)
         return checkpoints.checkpoint_path(self.folder, self.step_done)
@@ -195,18 +265,32 @@ class Trainer:
     def state(self) -> checkpoints.TrainState:
         """The state after `step_done` steps."""
         return checkpoints.TrainState(
-            step=self.step_done, position=self.step_done * self.config.clips_per_step, model=self.model.state_dict(),
-            optimizer=self.optimizer.state_dict(), ema=dict(self.ema), skipped=self.skipped,
-            bad_samples=self.bad_samples, config=self.config.numbers(), config_sha256=self.config.sha256(),
-            dataset_sha256=self.dataset_sha256, weights_sha256=self.weights.sha256)
+            step=self.step_done,
+            position=self.step_done * self.config.clips_per_step,
+            model=self.model.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+            ema=dict(self.ema),
+            skipped=self.skipped,
+            bad_samples=self.bad_samples,
+            config=self.config.numbers(),
+            config_sha256=self.config.sha256(),
+            dataset_sha256=self.dataset_sha256,
+            weights_sha256=self.weights.sha256,
+        )
 
     def restore(self, state: checkpoints.TrainState) -> None:
         """Go on from `state`."""
-        checkpoints.check_same_run(state, self.config.numbers(), self.dataset_sha256, self.weights.sha256, self.folder)
+        checkpoints.check_same_run(
+            state, self.config.numbers(), self.dataset_sha256, self.weights.sha256, self.folder
+        )
         self.model.load_state_dict(state.model)
         self.optimizer.load_state_dict(state.optimizer)
         self.ema = {name: tensor.to(self.device) for name, tensor in state.ema.items()}
-        self.step_done, self.skipped, self.bad_samples = state.step, state.skipped, state.bad_samples
+        self.step_done, self.skipped, self.bad_samples = (
+            state.step,
+            state.skipped,
+            state.bad_samples,
+        )
 
     def final_weights(self) -> StateDict:
         """What is exported: the averaged weights where there are some."""
@@ -221,13 +305,23 @@ def object_groups(batch: Any, size: int) -> Iterator[Any]:
         return
     for start in range(0, total, size):
         part = slice(start, start + size)
-        metadata = batch.metadata.apply(lambda tensor, part=part: tensor[:, part])  # each of its tensors is T×O×…
-        yield type(batch)(img_batch=batch.img_batch, obj_to_frame_idx=batch.obj_to_frame_idx[:, part], masks=batch.masks[:, part],
-                          metadata=metadata, dict_key=batch.dict_key, batch_size=batch.batch_size)
+        metadata = batch.metadata.apply(
+            lambda tensor, part=part: tensor[:, part]
+        )  # each of its tensors is T×O×…
+        yield type(batch)(
+            img_batch=batch.img_batch,
+            obj_to_frame_idx=batch.obj_to_frame_idx[:, part],
+            masks=batch.masks[:, part],
+            metadata=metadata,
+            dict_key=batch.dict_key,
+            batch_size=batch.batch_size,
+        )
 
 
 def use_bfloat16(precision: str, device: torch.device) -> bool:
-    """auto: bf16 autocast on GPUs that have it; on CPUs it is slower than float32 where there is no AMX."""
+    """auto: bf16 autocast on GPUs that have it; on CPUs it is slower than float32 where there is no
+    AMX.
+    """
     if precision == "auto":
         return device.type == "cuda" and torch.cuda.is_bf16_supported()
     return precision == "bfloat16"
@@ -242,9 +336,14 @@ def peak_memory_mb(device: torch.device) -> float:
 
 @contextlib.contextmanager
 def reproducible(device: torch.device, threads: int) -> Iterator[None]:
-    """Leave torch's global generator, thread count and determinism switch as they were found. On CPU, deterministic
-    kernels are asked for: the gradient of fancy indexing is otherwise summed in the order threads come by."""
-    was = (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled())
+    """Leave torch's global generator, thread count and determinism switch as they were found. On
+    CPU, deterministic kernels are asked for: the gradient of fancy indexing is otherwise summed in
+    the order threads come by.
+    """
+    was = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
     was_threads = torch.get_num_threads()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         if device.type == "cpu":

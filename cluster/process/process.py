@@ -1,9 +1,11 @@
-"""One worker process, watched: its own session, a log file, limits, and an end that leaves nothing behind.
+"""One worker process, watched: its own session, a log file, limits, and an end that leaves nothing
+behind.
 
-A native crash in Blender must not take a Ray worker and its logs along, so every scene runs in a child that this module
-starts and outlives. Takes a command, gives a `ProcessOutcome`; raises only when the child cannot be started. Output goes
-straight to the log file (no pipe to fill up); "no progress" means that the log did not grow. Memory is the resident size
-of the worker and all its descendants, polled: a limit on address space would hit Blender's harmless reservations.
+A native crash in Blender must not take a Ray worker and its logs along, so every scene runs in a
+child that this module starts and outlives. Takes a command, gives a `ProcessOutcome`; raises only
+when the child cannot be started. Output goes straight to the log file (no pipe to fill up); "no
+progress" means that the log did not grow. Memory is the resident size of the worker and all its
+descendants, polled: a limit on address space would hit Blender's harmless reservations.
 
 Descendants that left the session (a double fork) are found again by a tag in their environment.
 """
@@ -42,8 +44,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class ProcessOutcome:
-    """How a worker process ended. `signal` is its name if one killed it; `limit` names the limit that we enforced (time,
-    silence, memory, log) and `gave_up` says so in words. `peak_bytes` is the largest resident size seen."""
+    """How a worker process ended. `signal` is its name if one killed it; `limit` names the limit
+    that we enforced (time, silence, memory, log) and `gave_up` says so in words. `peak_bytes` is
+    the largest resident size seen.
+    """
 
     exit_code: int | None
     signal: str | None
@@ -71,8 +75,9 @@ class Child:
 
 
 def run_watched(start: Callable[[], Child], log: Path, limits: Limits) -> ProcessOutcome:
-    """Watch the child that `start` starts (its output appended to `log`) to its end or to a limit. Afterwards no descendant of
-    it is alive."""
+    """Watch the child that `start` starts (its output appended to `log`) to its end or to a limit.
+    Afterwards no descendant of it is alive.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
     with open(log, "ab") as file:
@@ -86,21 +91,31 @@ def run_watched(start: Callable[[], Child], log: Path, limits: Limits) -> Proces
                 if guard.over():
                     break
     finally:
-        _kill_all(child, tag)  # a worker that ended may have left children; one that hangs is killed with them
+        _kill_all(
+            child, tag
+        )  # a worker that ended may have left children; one that hangs is killed with them
     code = child.wait()
     if guard.limit == "log":
         _cut(log, before + limits.log_bytes)
     return ProcessOutcome(
-        exit_code=code if code >= 0 else None, signal=_signal_name(-code) if code < 0 and not guard.limit else None,
-        gave_up=guard.words, seconds=time.monotonic() - begin, log_tail=tail(log, since=before), limit=guard.limit,
+        exit_code=code if code >= 0 else None,
+        signal=_signal_name(-code) if code < 0 and not guard.limit else None,
+        gave_up=guard.words,
+        seconds=time.monotonic() - begin,
+        log_tail=tail(log, since=before),
+        limit=guard.limit,
         peak_bytes=guard.peak,
     )
 
 
 class _Watch:
-    """The limits of one child, looked at every poll. `limit` and `words` are set when one is exceeded."""
+    """The limits of one child, looked at every poll. `limit` and `words` are set when one is
+    exceeded.
+    """
 
-    def __init__(self, child: subprocess.Popen, log: Path, start: int, begin: float, limits: Limits) -> None:
+    def __init__(
+        self, child: subprocess.Popen, log: Path, start: int, begin: float, limits: Limits
+    ) -> None:
         self._log, self._start, self._begin, self._limits = log, start, begin, limits
         self._size, self._grew = start, begin
         self._process = psutil.Process(child.pid)
@@ -116,17 +131,27 @@ class _Watch:
             self._size, self._grew = size, now
         if now >= self._next_memory:
             self._measure()
-            # Walking the process table costs milliseconds: often while memory may still rise fast, seldom in a long render.
+            # Walking the process table costs milliseconds: often while memory may still rise fast,
+            # seldom in a long render.
             self._next_memory = now + min(2.0, _POLL_S + 0.02 * (now - self._begin))
         memory, written = self._limits.memory_bytes, size - self._start
         if now - self._begin > self._limits.timeout_s:
             self.limit, self.words = "time", f"ran longer than {self._limits.timeout_s:.0f} s"
         elif now - self._grew > self._limits.no_progress_s:
-            self.limit, self.words = "silence", f"wrote nothing for {self._limits.no_progress_s:.0f} s"
+            self.limit, self.words = (
+                "silence",
+                f"wrote nothing for {self._limits.no_progress_s:.0f} s",
+            )
         elif memory and self.peak > memory:
-            self.limit, self.words = "memory", f"took {self.peak / 1e9:.2f} GB of memory, the limit is {memory / 1e9:.2f} GB"
+            self.limit, self.words = (
+                "memory",
+                f"took {self.peak / 1e9:.2f} GB of memory, the limit is {memory / 1e9:.2f} GB",
+            )
         elif written > self._limits.log_bytes:
-            self.limit, self.words = "log", f"wrote more than {self._limits.log_bytes / 1e6:.0f} MB of output"
+            self.limit, self.words = (
+                "log",
+                f"wrote more than {self._limits.log_bytes / 1e6:.0f} MB of output",
+            )
         return self.limit is not None
 
     def _measure(self) -> None:
@@ -138,24 +163,40 @@ class _Watch:
         self.peak = max(self.peak, total)
 
 
-def start_child(command: Sequence[str], log: Path | None, environment: Mapping[str, str], *,
-                stdin: int = subprocess.DEVNULL) -> Child:
-    """Start a worker that dies with its parent, its output appended to `log` (None: dropped), `environment` added to this
-    process's. Through `setpriv` where there is one, because Python forks a large Ray worker slowly when it must run code of its
-    own between fork and exec."""
+def start_child(
+    command: Sequence[str],
+    log: Path | None,
+    environment: Mapping[str, str],
+    *,
+    stdin: int = subprocess.DEVNULL,
+) -> Child:
+    """Start a worker that dies with its parent, its output appended to `log` (None: dropped),
+    `environment` added to this process's. Through `setpriv` where there is one, because Python
+    forks a large Ray worker slowly when it must run code of its own between fork and exec.
+    """
     command, tag = [*command], uuid.uuid4().hex
     setpriv = shutil.which("setpriv")
     if setpriv:
         command = [setpriv, "--pdeathsig", "KILL", "--", *command]
     with open(log or os.devnull, "ab") as output:
-        return Child(subprocess.Popen(
-            command, stdin=stdin, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-            env={**os.environ, **environment, _TAG: tag}, preexec_fn=None if setpriv else _die_with_parent,
-        ), tag)
+        return Child(
+            subprocess.Popen(
+                command,
+                stdin=stdin,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, **environment, _TAG: tag},
+                preexec_fn=None if setpriv else _die_with_parent,
+            ),
+            tag,
+        )
 
 
 def _descendants(process: psutil.Process) -> Iterator[psutil.Process]:
-    """All living descendants. The kernel's own lists are read where it has them: psutil walks the whole process table."""
+    """All living descendants. The kernel's own lists are read where it has them: psutil walks the
+    whole process table.
+    """
     if not Path(f"/proc/{process.pid}/task/{process.pid}/children").exists():
         yield from process.children(recursive=True)
         return
@@ -170,8 +211,9 @@ def _descendants(process: psutil.Process) -> Iterator[psutil.Process]:
 
 @contextlib.contextmanager
 def _exit_event(child: subprocess.Popen):
-    """Yields a function that waits up to some seconds for the child's end and says whether it came: at once, not at the
-    next poll, which for scenes of a second would be a tenth of the time."""
+    """Yields a function that waits up to some seconds for the child's end and says whether it came:
+    at once, not at the next poll, which for scenes of a second would be a tenth of the time.
+    """
     descriptor = os.pidfd_open(child.pid)
     poller = select.poll()
     poller.register(descriptor, select.POLLIN)
@@ -189,7 +231,9 @@ def tail(log: Path, size: int = TAIL_BYTES, *, since: int = 0) -> str:
 
 
 def start_ticks(pid: int) -> int | None:
-    """When a process began, in ticks since boot, which no clock setting changes; None if there is no such process."""
+    """When a process began, in ticks since boot, which no clock setting changes; None if there is
+    no such process.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -216,7 +260,9 @@ def _die_with_parent() -> None:
 
 
 def _kill_all(child: subprocess.Popen, tag: str) -> None:
-    """Kill the worker's whole session (it leads its own process group), then whatever of it left the session."""
+    """Kill the worker's whole session (it leads its own process group), then whatever of it left
+    the session.
+    """
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     needle = f"{_TAG}={tag}".encode()
@@ -227,7 +273,9 @@ def _kill_all(child: subprocess.Popen, tag: str) -> None:
 
 
 def _younger_processes(pid: int) -> list[int]:
-    """Processes that may have been started after `pid`: those with higher numbers, or all once numbers went round."""
+    """Processes that may have been started after `pid`: those with higher numbers, or all once
+    numbers went round.
+    """
     last = int(Path("/proc/loadavg").read_text().split()[-1])
     numbers = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     went_round = last < pid or max(numbers) > last

@@ -1,9 +1,11 @@
-"""A worker process that is up before its scene: the start of a Python, and its imports, off the clock of short scenes.
+"""A worker process that is up before its scene: the start of a Python, and its imports, off the
+clock of short scenes.
 
-While a scene runs, the Ray worker that watches it starts the next process (`Spares.prepare`), which imports the worker's
-module and then waits on its standard input for one line: the job file, the environment and the log of its scene. From
-there on it is what `python -m WORKER JOB.json` would be. Of a scene that takes minutes it saves next to nothing; of one
-that takes a second, a tenth. A spare that nobody needs ends by itself after `IDLE_S`, or with the process that started it.
+While a scene runs, the Ray worker that watches it starts the next process (`Spares.prepare`), which
+imports the worker's module and then waits on its standard input for one line: the job file, the
+environment and the log of its scene. From there on it is what `python -m WORKER JOB.json` would be.
+Of a scene that takes minutes it saves next to nothing; of one that takes a second, a tenth. A spare
+that nobody needs ends by itself after `IDLE_S`, or with the process that started it.
 """
 
 import contextlib
@@ -42,15 +44,26 @@ class Spares:
         """Start a spare for the next scene, unless one waits."""
         if not self._waiting:
             fixed = {name: value for name, value in environment.items() if name not in _LATE}
-            child = start_child([sys.executable, "-m", "panoforge.cluster.process.spare", worker], None, fixed, stdin=subprocess.PIPE)
+            child = start_child(
+                [sys.executable, "-m", "panoforge.cluster.process.spare", worker],
+                None,
+                fixed,
+                stdin=subprocess.PIPE,
+            )
             self._waiting.append(_Spare(child, worker, fixed))
 
-    def take(self, worker: str, arguments: list[str], environment: Mapping[str, str], log: Path) -> Child | None:
-        """The spare, now at work on `arguments` with its output in `log`; None if there is none that fits."""
+    def take(
+        self, worker: str, arguments: list[str], environment: Mapping[str, str], log: Path
+    ) -> Child | None:
+        """The spare, now at work on `arguments` with its output in `log`; None if there is none
+        that fits.
+        """
         fixed = {name: value for name, value in environment.items() if name not in _LATE}
         while self._waiting:
             spare = self._waiting.pop()
-            if (spare.worker, spare.environment) == (worker, fixed) and _tell(spare, arguments, environment, log):
+            if (spare.worker, spare.environment) == (worker, fixed) and _tell(
+                spare, arguments, environment, log
+            ):
                 return spare.child
             _discard(spare)
         return None
@@ -84,7 +97,9 @@ def _discard(spare: _Spare) -> None:
 
 def main(worker: str) -> None:
     """The spare itself: import, wait, become the worker."""
-    with contextlib.suppress(Exception):  # what is wrong with the worker is for its scene's log, where it is raised again
+    with contextlib.suppress(
+        Exception
+    ):  # what is wrong with the worker is for its scene's log, where it is raised again
         importlib.import_module(worker)
     sys.modules.pop(worker, None)  # it is run as __main__, as `python -m` does
     if not select.select([0], [], [], IDLE_S)[0]:
@@ -95,7 +110,10 @@ def main(worker: str) -> None:
     order = json.loads(line)
     os.environ.update(order["environment"])
     tempfile.tempdir = None
-    for number, path, flags in ((0, os.devnull, os.O_RDONLY), (1, order["log"], os.O_WRONLY | os.O_APPEND)):
+    for number, path, flags in (
+        (0, os.devnull, os.O_RDONLY),
+        (1, order["log"], os.O_WRONLY | os.O_APPEND),
+    ):
         descriptor = os.open(path, flags)
         os.dup2(descriptor, number)
         os.close(descriptor)

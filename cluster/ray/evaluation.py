@@ -1,8 +1,10 @@
 """Evaluation as Ray tasks: panoramas on many workers, one GPU each if `ray.gpus_per_scene` says so.
 
-What is evaluated and what is done already is `panoforge.eval.evaluate`'s business; a task evaluates a handful of panoramas and commits each as a
-folder of the run, which all nodes must see. So the result is that of one process, a task that dies with its node is run again by
-Ray and overwrites nothing that differs, and an interrupted run goes on where it stopped. Pixels never pass through Ray.
+What is evaluated and what is done already is `panoforge.eval.evaluate`'s business; a task evaluates
+a handful of panoramas and commits each as a folder of the run, which all nodes must see. So the
+result is that of one process, a task that dies with its node is run again by Ray and overwrites
+nothing that differs, and an interrupted run goes on where it stopped. Pixels never pass through
+Ray.
 """
 
 import dataclasses
@@ -22,12 +24,15 @@ _TASKS_PER_WORKER = 4  # each loads the model once: few enough to pay for that, 
 
 
 def evaluator(config: EvalJobConfig) -> Evaluator | None:
-    """The evaluator that a config asks for: None for this process, or `workers` Ray tasks at once."""
+    """The evaluator that a config asks for: None for this process, or `workers` Ray tasks at
+    once."""
     return None if config.workers == 1 else RayEvaluator(config)
 
 
 def chunks(positions: Sequence[int], workers: int) -> list[list[int]]:
-    """Positions for tasks, neighbours together: about four tasks for each worker, at least one panorama each."""
+    """Positions for tasks, neighbours together: about four tasks for each worker, at least one
+    panorama each.
+    """
     size = max(1, -(-len(positions) // (workers * _TASKS_PER_WORKER)))
     return [list(positions[start : start + size]) for start in range(0, len(positions), size)]
 
@@ -45,8 +50,14 @@ class RayEvaluator:
         far = dataclasses.replace(job, dataset=job.dataset.absolute(), out=job.out.absolute())
         with ray_session(settings, cpus=self._config.workers * settings.cpus_per_scene):
             remote = ray.remote(
-                max_retries=_RETRIES, num_cpus=settings.cpus_per_scene, num_gpus=settings.gpus_per_scene)(_on_node)
-            waiting, running = deque(chunks(positions, self._config.workers)), dict[Any, list[int]]()
+                max_retries=_RETRIES,
+                num_cpus=settings.cpus_per_scene,
+                num_gpus=settings.gpus_per_scene,
+            )(_on_node)
+            waiting, running = (
+                deque(chunks(positions, self._config.workers)),
+                dict[Any, list[int]](),
+            )
             while waiting or running:
                 while waiting and len(running) < self._config.workers:
                     chunk = waiting.popleft()
@@ -67,8 +78,11 @@ def _result(reference: Any) -> None:
     except ray.exceptions.RayTaskError as error:
         raise (error.cause if isinstance(error.cause, UserError) else error) from None
     except ray.exceptions.RayError as error:
-        raise ClusterError(f"panoramas could not be evaluated: their node or Ray worker was lost {_RETRIES + 1} times "
-                           f"({type(error).__name__}). What is evaluated stays; the same command goes on from there") from None
+        raise ClusterError(
+            f"panoramas could not be evaluated: their node or Ray worker was lost {_RETRIES + 1}"
+            f" times ({type(error).__name__}). What is evaluated stays; the same command goes on"
+            " from there"
+        ) from None
 
 
 def _on_node(job: EvalJob, positions: Sequence[int]) -> None:

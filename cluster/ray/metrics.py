@@ -1,9 +1,10 @@
-"""The run as Prometheus metrics on Ray's own endpoint of every node (`MetricsExportPort` of `ray.nodes()`).
+"""The run as Prometheus metrics on Ray's own endpoint of every node (`MetricsExportPort` of
+`ray.nodes()`).
 
-    ray_panoforge_scenes{run, state}   gauge    scenes that are open, done, rejected, quarantined
-    ray_panoforge_panoramas{run}       counter  panoramas staged by this driver
-    ray_panoforge_faults{run, fault}   counter  attempts that ended in a fault
-    ray_panoforge_core_seconds{run}    counter  what the attempts of this driver held
+ray_panoforge_scenes{run, state}   gauge    scenes that are open, done, rejected, quarantined
+ray_panoforge_panoramas{run}       counter  panoramas staged by this driver
+ray_panoforge_faults{run, fault}   counter  attempts that ended in a fault
+ray_panoforge_core_seconds{run}    counter  what the attempts of this driver held
 """
 
 from panoforge.cluster.state.ledger import AttemptRecord
@@ -17,10 +18,16 @@ class RunMetrics:
         from ray.util.metrics import Counter, Gauge
 
         self._run, self._book = {"run": run}, book
-        self._scenes = Gauge("panoforge_scenes", "Scenes of a render run by state", tag_keys=("run", "state"))
+        self._scenes = Gauge(
+            "panoforge_scenes", "Scenes of a render run by state", tag_keys=("run", "state")
+        )
         self._panoramas = Counter("panoforge_panoramas", "Panoramas staged", tag_keys=("run",))
-        self._faults = Counter("panoforge_faults", "Attempts that ended in a fault", tag_keys=("run", "fault"))
-        self._core_seconds = Counter("panoforge_core_seconds", "Core-seconds held by attempts", tag_keys=("run",))
+        self._faults = Counter(
+            "panoforge_faults", "Attempts that ended in a fault", tag_keys=("run", "fault")
+        )
+        self._core_seconds = Counter(
+            "panoforge_core_seconds", "Core-seconds held by attempts", tag_keys=("run",)
+        )
         self._show_states()
 
     def note(self, record: AttemptRecord) -> None:

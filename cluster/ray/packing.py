@@ -1,9 +1,11 @@
-"""Packing as Ray tasks: one task builds one shard (`panoforge.core.shards.build.build_shard`), on any node that sees the storage.
+"""Packing as Ray tasks: one task builds one shard (`panoforge.core.shards.build.build_shard`), on
+any node that sees the storage.
 
-What is planned, and what is committed, is `panoforge.core.shards.write`'s business, so the bytes are those of one process. A task
-that dies with its node or its worker is simply run again by Ray: a build leaves nothing behind but a temporary file, and
-a shard that was finished is found and not written twice. Index rows come back as compressed Arrow bytes, a few hundred kB
-a shard; pixels never pass through Ray.
+What is planned, and what is committed, is `panoforge.core.shards.write`'s business, so the bytes
+are those of one process. A task that dies with its node or its worker is simply run again by Ray: a
+build leaves nothing behind but a temporary file, and a shard that was finished is found and not
+written twice. Index rows come back as compressed Arrow bytes, a few hundred kB a shard; pixels
+never pass through Ray.
 """
 
 from collections import deque
@@ -30,7 +32,9 @@ def builder(config: PackConfig) -> Builder:
 
 
 class RayBuilder:
-    """Builds shards as Ray tasks, in whatever order they end. Errors of a task come out as they were raised there."""
+    """Builds shards as Ray tasks, in whatever order they end. Errors of a task come out as they
+    were raised there.
+    """
 
     def __init__(self, config: PackConfig) -> None:
         self._config = config
@@ -47,7 +51,9 @@ class RayBuilder:
     def _results(self, tasks: Sequence[BuildTask]) -> Iterator[tuple[BuildTask, BuiltShard]]:
         import ray
 
-        remote = ray.remote(max_retries=_RETRIES, num_cpus=self._config.ray.cpus_per_scene)(_on_node)
+        remote = ray.remote(max_retries=_RETRIES, num_cpus=self._config.ray.cpus_per_scene)(
+            _on_node
+        )
         waiting, running = deque(tasks), dict[Any, BuildTask]()
         while waiting or running:
             while waiting and len(running) < self._config.workers:
@@ -67,8 +73,10 @@ def _result(reference: Any) -> BuiltShard:
     except ray.exceptions.RayTaskError as error:
         raise (error.cause if isinstance(error.cause, UserError) else error) from None
     except ray.exceptions.RayError as error:
-        raise ClusterError(f"a shard could not be built: its node or Ray worker was lost {_RETRIES + 1} times "
-                           f"({type(error).__name__}). What is built stays; the same command goes on from there") from None
+        raise ClusterError(
+            f"a shard could not be built: its node or Ray worker was lost {_RETRIES + 1} times "
+            f"({type(error).__name__}). What is built stays; the same command goes on from there"
+        ) from None
     return BuiltShard(ShardEntry.model_validate(entry), _table(samples), _table(instances))
 
 
@@ -80,7 +88,9 @@ def _on_node(task: BuildTask) -> tuple[dict[str, Any], bytes, bytes]:
 
 def _bytes(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+    with pa.ipc.new_stream(
+        sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")
+    ) as writer:
         writer.write_table(table)
     return sink.getvalue().to_pybytes()
 

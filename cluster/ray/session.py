@@ -1,9 +1,10 @@
 """One Ray session: a private Ray on this machine by default, or somebody's cluster by address.
 
-The private one holds next to nothing in its object store (only paths and digests go through Ray), and starts a dashboard,
-which has the job port, only where it is asked for. Whoever reaches a port of Ray can run code: so all ports of the private
-Ray listen on the loopback address alone (`ray.listen`), and it asks for a token that this process makes up (`ray.auth`). It
-is shut down again on the way out, also on errors. A cluster that one joins has its own token: RAY_AUTH_MODE and
+The private one holds next to nothing in its object store (only paths and digests go through Ray),
+and starts a dashboard, which has the job port, only where it is asked for. Whoever reaches a port
+of Ray can run code: so all ports of the private Ray listen on the loopback address alone
+(`ray.listen`), and it asks for a token that this process makes up (`ray.auth`). It is shut down
+again on the way out, also on errors. A cluster that one joins has its own token: RAY_AUTH_MODE and
 RAY_AUTH_TOKEN, as Ray reads them.
 """
 
@@ -33,11 +34,19 @@ class ClusterError(UserError):
 
 
 @contextlib.contextmanager
-def ray_session(config: RayConfig, *, cpus: int | None = None, dashboard: bool = False) -> Iterator[None]:
-    """Connect to Ray for the time of a `with` block. `cpus` caps a private Ray (None: all cores of this machine), `dashboard`
-    gives it one. A session that the caller has already opened is used and left open."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing of a user's run leaves the machine
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # keep CUDA_VISIBLE_DEVICES as it is in CPU tasks
+def ray_session(
+    config: RayConfig, *, cpus: int | None = None, dashboard: bool = False
+) -> Iterator[None]:
+    """Connect to Ray for the time of a `with` block. `cpus` caps a private Ray (None: all cores of
+    this machine), `dashboard` gives it one. A session that the caller has already opened is used
+    and left open.
+    """
+    os.environ.setdefault(
+        "RAY_USAGE_STATS_ENABLED", "0"
+    )  # nothing of a user's run leaves the machine
+    os.environ.setdefault(
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
+    )  # keep CUDA_VISIBLE_DEVICES as it is in CPU tasks
     import ray
 
     if ray.is_initialized():
@@ -59,13 +68,23 @@ def _session(config: RayConfig, cpus: int | None, dashboard: bool) -> Iterator[N
         try:
             if config.address and re.fullmatch(r"[\w.-]+:\d+", config.address):
                 host, _, port = config.address.rpartition(":")
-                socket.create_connection((host, int(port)), timeout=10).close()  # Ray itself would try for minutes
+                socket.create_connection(
+                    (host, int(port)), timeout=10
+                ).close()  # Ray itself would try for minutes
             with _our_own_sigterm():
                 _connect(config, cpus, dashboard)
-        except Exception as error:  # Ray raises bare ones too: that its own node did not come up in time, for one
-            where = f"the Ray cluster at {config.address}" if config.address else "a private Ray on this machine"
+        except (
+            Exception
+        ) as error:  # Ray raises bare ones too: that its own node did not come up in time, for one
+            where = (
+                f"the Ray cluster at {config.address}"
+                if config.address
+                else "a private Ray on this machine"
+            )
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ClusterError(f"cannot reach or start {where}: {first}. Check ray.address, and see pano doctor") from None
+            raise ClusterError(
+                f"cannot reach or start {where}: {first}. Check ray.address, and see pano doctor"
+            ) from None
         yield
     finally:
         ray.shutdown()
@@ -81,9 +100,14 @@ def _connect(config: RayConfig, cpus: int | None, dashboard: bool) -> None:
     def start() -> None:
         ray.shutdown()
         ray.init(
-            address="local",  # none at all would join a cluster that somebody started on this machine
-            num_cpus=cpus or len(os.sched_getaffinity(0)), include_dashboard=dashboard, dashboard_host="127.0.0.1",
-            object_store_memory=_OBJECT_STORE_BYTES, log_to_driver=False, logging_level=logging.ERROR,
+            # none at all would join a cluster that somebody started on this machine
+            address="local",
+            num_cpus=cpus or len(os.sched_getaffinity(0)),
+            include_dashboard=dashboard,
+            dashboard_host="127.0.0.1",
+            object_store_memory=_OBJECT_STORE_BYTES,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
             _node_ip_address="127.0.0.1" if config.listen == "loopback" else None,
         )
 
@@ -104,9 +128,11 @@ def patiently(start: Callable[[], Node]) -> Node:
 
 @contextlib.contextmanager
 def _time_to_start() -> Iterator[None]:
-    """Ray (2.60) gives a node 30 s to come up, which stands in its code, and its raylet ends if its agents take as long. If its
-    first workers take over 60 s it gives them up, and its driver, which waits for them, for ever. On a machine that is very
-    busy all of them need minutes, and starting anew makes it busier."""
+    """Ray (2.60) gives a node 30 s to come up, which stands in its code, and its raylet ends if its
+    agents take as long. If its first workers take over 60 s it gives them up, and its driver, which
+    waits for them, for ever. On a machine that is very busy all of them need minutes, and starting
+    anew makes it busier.
+    """
     from ray._private import node
 
     os.environ.setdefault("RAY_agent_register_timeout_ms", str(round(1000 * _START_S)))
@@ -133,10 +159,12 @@ class _SlowClock:
 
 @contextlib.contextmanager
 def _ports_of_its_own() -> Iterator[None]:
-    """Give the agents of a node their ports, and tell its raylet all of them. `ray.init` (2.60) has no word for most. The agent
-    that starts jobs would listen on 52365, and beside a second Ray on the machine give up without a word; the others would
-    choose theirs and write them into files, for which the raylet waits 15 s and then aborts: too short for a busy machine,
-    where a Python takes half a minute to start."""
+    """Give the agents of a node their ports, and tell its raylet all of them. `ray.init` (2.60) has
+    no word for most. The agent that starts jobs would listen on 52365, and beside a second Ray on
+    the machine give up without a word; the others would choose theirs and write them into files,
+    for which the raylet waits 15 s and then aborts: too short for a busy machine, where a Python
+    takes half a minute to start.
+    """
     from ray._private import parameter, ray_constants, services
 
     with contextlib.ExitStack() as stack:
@@ -147,10 +175,15 @@ def _ports_of_its_own() -> Iterator[None]:
     before = parameter.RayParams, services.start_ray_process
 
     def with_ports(*arguments: Any, **named: Any) -> Any:
-        return before[0](*arguments, **named | {name: port for name, port in ports.items() if not named.get(name)})
+        return before[0](
+            *arguments,
+            **named | {name: port for name, port in ports.items() if not named.get(name)},
+        )
 
     def told(command: list[str], process_type: str, *arguments: Any, **named: Any) -> Any:
-        if process_type == ray_constants.PROCESS_TYPE_RAYLET:  # the one port that Ray does not pass on
+        if (
+            process_type == ray_constants.PROCESS_TYPE_RAYLET
+        ):  # the one port that Ray does not pass on
             command = [*command, f"--{_JOB_PORT}={ports[_JOB_PORT]}"]
         return before[1](command, process_type, *arguments, **named)
 
@@ -163,9 +196,11 @@ def _ports_of_its_own() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _our_own_sigterm() -> Iterator[None]:
-    """Keep a handler of SIGTERM that this process has. `ray.init` would put its own in, and a SIGTERM in the seconds that it
-    takes would end the process with status 15 and no word. Its C++ puts one below Python's: that one prints a stack, calls
-    Python's, and has set an alarm that aborts the process three seconds later. So Python's is put back into its place."""
+    """Keep a handler of SIGTERM that this process has. `ray.init` would put its own in, and a
+    SIGTERM in the seconds that it takes would end the process with status 15 and no word. Its C++
+    puts one below Python's: that one prints a stack, calls Python's, and has set an alarm that
+    aborts the process three seconds later. So Python's is put back into its place.
+    """
     from ray._private import utils
 
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
@@ -182,9 +217,11 @@ def _our_own_sigterm() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _on_loopback() -> Iterator[None]:
-    """Have a Ray that is started in here listen on 127.0.0.1 alone. Told that address, Ray (2.60) still takes the machine's
-    own instead, and then listens on all, because nodes on other machines might join; where it supports no other nodes
-    (its switch for macOS and Windows) it stays on the loopback address. Ray reads the switch when it is imported."""
+    """Have a Ray that is started in here listen on 127.0.0.1 alone. Told that address, Ray (2.60)
+    still takes the machine's own instead, and then listens on all, because nodes on other machines
+    might join; where it supports no other nodes (its switch for macOS and Windows) it stays on the
+    loopback address. Ray reads the switch when it is imported.
+    """
     from ray._private import ray_constants
 
     before, variable = ray_constants.ENABLE_RAY_CLUSTER, ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR

@@ -1,10 +1,13 @@
-"""`pano submit VERB CONFIG`: a render, training or evaluation as a job of a Ray cluster, through Ray's Job Submission API.
+"""`pano submit VERB CONFIG`: a render, training or evaluation as a job of a Ray cluster, through
+Ray's Job Submission API.
 
-The config is resolved and checked here, so that a wrong key is refused before anything is sent; what runs over there is the
-resolved config, its relative paths made absolute, uploaded as the job's working folder. The job's process gets the resources
-and the runtime environment of `submit` (panoforge.cluster.config.SubmitConfig). Its log can be followed, and its exit code is given
-back. Without an address a private Ray with a job port on the loopback address is started and ends with the job: the same
-door, on this machine. Where the cluster asks for a token, Ray sends RAY_AUTH_TOKEN along.
+The config is resolved and checked here, so that a wrong key is refused before anything is sent;
+what runs over there is the resolved config, its relative paths made absolute, uploaded as the job's
+working folder. The job's process gets the resources and the runtime environment of `submit`
+(panoforge.cluster.config.SubmitConfig). Its log can be followed, and its exit code is given back.
+Without an address a private Ray with a job port on the loopback address is started and ends with
+the job: the same door, on this machine. Where the cluster asks for a token, Ray sends
+RAY_AUTH_TOKEN along.
 """
 
 import asyncio
@@ -47,8 +50,12 @@ class Job:
 
     @property
     def entrypoint(self) -> str:
-        """A private Ray has this environment; on a cluster it is the Python that stands first there."""
-        python = self.submit.python or (shlex.quote(sys.executable) if self.submit.address is None else "python")
+        """A private Ray has this environment; on a cluster it is the Python that stands first
+        there.
+        """
+        python = self.submit.python or (
+            shlex.quote(sys.executable) if self.submit.address is None else "python"
+        )
         return f"{python} -m panoforge {self.verb} {JOB_YAML}"
 
     def runtime_env(self, working_dir: Path) -> dict[str, Any]:
@@ -57,49 +64,90 @@ class Job:
         modules = [str(Path(panoforge.__file__).parent)] if submit.send_code else []
         modules += [str(path.absolute()) for path in submit.py_modules]
         found: dict[str, Any] = {"working_dir": str(working_dir), "env_vars": dict(submit.env)}
-        return found | ({"py_modules": modules} if modules else {}) | ({"pip": list(submit.pip)} if submit.pip else {})
+        return (
+            found
+            | ({"py_modules": modules} if modules else {})
+            | ({"pip": list(submit.pip)} if submit.pip else {})
+        )
 
 
 def load_job(verb: str, path: Path, overrides: Sequence[str]) -> Job:
-    """Resolve a config for submission. Overrides `submit.KEY=VALUE` say how, all others are the verb's. ConfigError or
-    UsageError for whatever is wrong."""
+    """Resolve a config for submission. Overrides `submit.KEY=VALUE` say how, all others are the
+    verb's. ConfigError or UsageError for whatever is wrong.
+    """
     if verb not in SUBMITTED:
-        raise UsageError(f"pano submit {verb}: only {', '.join(SUBMITTED)} are jobs of a cluster; the others are quick")
+        raise UsageError(
+            f"pano submit {verb}: only {', '.join(SUBMITTED)} are jobs of a cluster; the others are"
+            " quick"
+        )
     how = [text.removeprefix(_PREFIX) for text in overrides if text.startswith(_PREFIX)]
     has_section = "submit" in top_level(path)
-    submit = load_config(path, SubmitConfig, how, section="submit") if has_section else config_from_overrides(SubmitConfig, how)
-    config = load_config(path, VERBS[verb], [text for text in overrides if not text.startswith(_PREFIX)], section=verb)
+    submit = (
+        load_config(path, SubmitConfig, how, section="submit")
+        if has_section
+        else config_from_overrides(SubmitConfig, how)
+    )
+    config = load_config(
+        path,
+        VERBS[verb],
+        [text for text in overrides if not text.startswith(_PREFIX)],
+        section=verb,
+    )
     if isinstance(config, RenderJobConfig):  # on the cluster that runs it, not on one of its own
-        config = config.model_copy(update={"ray": config.ray.model_copy(update={"address": "auto"})})
+        config = config.model_copy(
+            update={"ray": config.ray.model_copy(update={"address": "auto"})}
+        )
     return Job(verb, config, submit)
 
 
-def submit(job: Job, *, follow: bool, write: Callable[[str], None], say: Callable[[str], None]) -> int:
-    """Submit a job; gives the exit code of its process (0 at once without `follow`). `write` gets pieces of its log, `say`
-    lines about it. ClusterError if the cluster cannot be reached or refuses it."""
+def submit(
+    job: Job, *, follow: bool, write: Callable[[str], None], say: Callable[[str], None]
+) -> int:
+    """Submit a job; gives the exit code of its process (0 at once without `follow`). `write` gets
+    pieces of its log, `say` lines about it. ClusterError if the cluster cannot be reached or
+    refuses it.
+    """
     if job.submit.address is None:
         if not follow:
-            raise UsageError("a private Ray ends with this command: without submit.address the job must be followed")
+            raise UsageError(
+                "a private Ray ends with this command: without submit.address the job must be"
+                " followed"
+            )
         with ray_session(RayConfig(), dashboard=True):
             import ray
 
-            return _submit(job, f"http://{ray._private.worker.global_worker.node.webui_url}", follow, write, say)
+            return _submit(
+                job,
+                f"http://{ray._private.worker.global_worker.node.webui_url}",
+                follow,
+                write,
+                say,
+            )
     return _submit(job, job.submit.address, follow, write, say)
 
 
-def _submit(job: Job, address: str, follow: bool, write: Callable[[str], None], say: Callable[[str], None]) -> int:
+def _submit(
+    job: Job, address: str, follow: bool, write: Callable[[str], None], say: Callable[[str], None]
+) -> int:
     from ray.job_submission import JobStatus, JobSubmissionClient
 
     how = job.submit
     logging.getLogger("ray").setLevel(logging.WARNING)
     with _cluster_errors(address), tempfile.TemporaryDirectory(prefix="panoforge-") as folder:
-        Path(folder, JOB_YAML).write_text(yaml.safe_dump(_plain(job.config.model_dump()), sort_keys=False, allow_unicode=True))
+        Path(folder, JOB_YAML).write_text(
+            yaml.safe_dump(_plain(job.config.model_dump()), sort_keys=False, allow_unicode=True)
+        )
         client = JobSubmissionClient(address)
-        name = _patiently(lambda: client.submit_job(
-            entrypoint=job.entrypoint, runtime_env=job.runtime_env(Path(folder)), metadata={"panoforge": job.verb},
-            entrypoint_num_cpus=how.cpus or None, entrypoint_num_gpus=how.gpus or None,
-            entrypoint_memory=int(how.memory_gb * 1e9) or None,
-        ))
+        name = _patiently(
+            lambda: client.submit_job(
+                entrypoint=job.entrypoint,
+                runtime_env=job.runtime_env(Path(folder)),
+                metadata={"panoforge": job.verb},
+                entrypoint_num_cpus=how.cpus or None,
+                entrypoint_num_gpus=how.gpus or None,
+                entrypoint_memory=int(how.memory_gb * 1e9) or None,
+            )
+        )
     say(f"{name}: submitted to {address}")
     if not follow:
         say(f"follow it with: ray job logs --address {address} --follow {name}")
@@ -114,7 +162,9 @@ def _submit(job: Job, address: str, follow: bool, write: Callable[[str], None], 
         if how.address is None:
             client.stop_job(name)
         else:
-            say(f"{name} goes on without you; stop it with: ray job stop --address {address} {name}")
+            say(
+                f"{name} goes on without you; stop it with: ray job stop --address {address} {name}"
+            )
         raise
     if status == JobStatus.SUCCEEDED:
         return 0
@@ -123,7 +173,9 @@ def _submit(job: Job, address: str, follow: bool, write: Callable[[str], None], 
 
 
 def _patiently(hand_in: Callable[[], str]) -> str:
-    """A cluster that is just coming up has no agent to take a job yet: it says so, and has one some seconds later."""
+    """A cluster that is just coming up has no agent to take a job yet: it says so, and has one some
+    seconds later.
+    """
     end = time.monotonic() + _AGENT_PATIENCE_S
     while True:
         try:
@@ -148,12 +200,16 @@ def _cluster_errors(address: str) -> Iterator[None]:
         yield
     except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ClusterError(f"the Ray cluster at {address} did not take the job: {first} Check submit.address (the dashboard's, "
-                           "http://HOST:8265) and, if it asks for a token, RAY_AUTH_MODE=token and RAY_AUTH_TOKEN") from None
+        raise ClusterError(
+            f"the Ray cluster at {address} did not take the job: {first} Check submit.address (the"
+            " dashboard's, http://HOST:8265) and, if it asks for a token, RAY_AUTH_MODE=token and"
+            " RAY_AUTH_TOKEN"
+        ) from None
 
 
 def _plain(value: Any) -> Any:
-    """Plain data for YAML; relative paths become absolute, because the job runs in another folder."""
+    """Plain data for YAML; relative paths become absolute, because the job runs in another
+    folder."""
     if isinstance(value, Path):
         return str(value.absolute())
     if isinstance(value, Mapping):

@@ -1,9 +1,11 @@
-"""From a worker's private folder to the run: check what it left, then move each panorama to `staged` by one rename.
+"""From a worker's private folder to the run: check what it left, then move each panorama to
+`staged` by one rename.
 
-Every attempt stages into a folder of its own, so that an attempt that dies leaves nothing in the run. What it made is
-believed after its digests are checked, and committed once: if a panorama of the same labels and the same config is there
-already (the scene was made twice, say after a lost node came back), the first one stays. One of another content was left
-by an attempt that never reached the ledger, and is replaced.
+Every attempt stages into a folder of its own, so that an attempt that dies leaves nothing in the
+run. What it made is believed after its digests are checked, and committed once: if a panorama of
+the same labels and the same config is there already (the scene was made twice, say after a lost
+node came back), the first one stays. One of another content was left by an attempt that never
+reached the ledger, and is replaced.
 """
 
 import errno
@@ -32,10 +34,13 @@ class Checked:
     bytes: int
 
 
-def check_output(staged: Path, result: SceneResult, sample_keys: set[str], min_spread: float) -> list[Checked] | str:
-    """Compare what lies in `staged` with what the worker says, byte by byte, and look whether there is a picture at all: an
-    8-bit luma that varies by less than `min_spread` is what a device that gave up leaves. Gives the panoramas, or what is
-    wrong."""
+def check_output(
+    staged: Path, result: SceneResult, sample_keys: set[str], min_spread: float
+) -> list[Checked] | str:
+    """Compare what lies in `staged` with what the worker says, byte by byte, and look whether there
+    is a picture at all: an 8-bit luma that varies by less than `min_spread` is what a device that
+    gave up leaves. Gives the panoramas, or what is wrong.
+    """
     if not result.panoramas:
         return "the result says done and names no panorama"
     checked = []
@@ -43,19 +48,30 @@ def check_output(staged: Path, result: SceneResult, sample_keys: set[str], min_s
         folder = staged / panorama.key
         if panorama.key not in sample_keys:
             return f"{panorama.key} is not a panorama of this scene"
-        members = {path.name: path.read_bytes() for path in folder.iterdir()} if folder.is_dir() else {}
+        members = (
+            {path.name: path.read_bytes() for path in folder.iterdir()} if folder.is_dir() else {}
+        )
         expected = {*panorama.sha256, META_SUFFIX}
         if set(members) != expected:
-            return f"{panorama.key}: expected members {sorted(expected)}, found {sorted(members) or 'nothing'}"
+            return (
+                f"{panorama.key}: expected members {sorted(expected)}, found"
+                f" {sorted(members) or 'nothing'}"
+            )
         for suffix, digest in panorama.sha256.items():
             if hashlib.sha256(members[suffix]).hexdigest() != digest:
                 return f"{panorama.key}: {suffix} does not have the digest that the worker reported"
         if fault := _picture_fault(members, min_spread):
             return f"{panorama.key}: {fault}"
-        labels = next((members[suffix] for suffix in sorted(members) if suffix.startswith("instance.")), None)
+        labels = next(
+            (members[suffix] for suffix in sorted(members) if suffix.startswith("instance.")), None
+        )
         if labels is None:
             return f"{panorama.key} has no label map"
-        checked.append(Checked(panorama.key, hashlib.sha256(labels).hexdigest(), sum(map(len, members.values()))))
+        checked.append(
+            Checked(
+                panorama.key, hashlib.sha256(labels).hexdigest(), sum(map(len, members.values()))
+            )
+        )
     return checked
 
 
@@ -74,7 +90,9 @@ def _picture_fault(members: dict[str, bytes], min_spread: float) -> str:
 
 
 def commit(source: Path, target: Path) -> bool:
-    """Move a whole panorama folder to its place; says whether it was needed. Safe against others doing the same."""
+    """Move a whole panorama folder to its place; says whether it was needed. Safe against others
+    doing the same.
+    """
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         for _ in range(10):
@@ -101,10 +119,12 @@ def _set_aside(target: Path) -> None:
 
 
 def _identity(folder: Path) -> tuple[str, str] | None:
-    """What makes two panoramas the same one: config and labels. Their metadata differ in timings. None if unreadable."""
+    """What makes two panoramas the same one: config and labels. Their metadata differ in timings.
+    None if unreadable.
+    """
     try:
         config = json.loads((folder / META_SUFFIX).read_bytes())["config_sha256"]
-        labels, = (path for path in folder.iterdir() if path.name.startswith("instance."))
+        (labels,) = (path for path in folder.iterdir() if path.name.startswith("instance."))
         return config, hashlib.sha256(labels.read_bytes()).hexdigest()
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -1,8 +1,10 @@
-"""The driver's loop: which attempt goes to the cluster next, and what follows from each that comes back.
+"""The driver's loop: which attempt goes to the cluster next, and what follows from each that comes
+back.
 
-Holds the `Book`, asks `policy` what happens next, hands out a bounded number of tasks (Ray never waits for work and never
-drowns in it) and writes what only a driver can know: that a node was lost with a scene on it, and that a scene is given
-up. The cluster is an `Executor`: Ray, or the simulated one of bench/scale_sim.py.
+Holds the `Book`, asks `policy` what happens next, hands out a bounded number of tasks (Ray never
+waits for work and never drowns in it) and writes what only a driver can know: that a node was lost
+with a scene on it, and that a scene is given up. The cluster is an `Executor`: Ray, or the
+simulated one of bench/scale_sim.py.
 """
 
 import heapq
@@ -36,20 +38,38 @@ _WAIT_S = 0.5
 
 
 class Driver:
-    """Renders what a book says is open. `records` yields every record of the run as it is written."""
+    """Renders what a book says is open. `records` yields every record of the run as it is
+    written."""
 
-    def __init__(self, config: RenderJobConfig, book: Book, ledger: Ledger, digest_of: Callable[[RenderConfig], str],
-                 executor: Executor, *, stopped: Callable[[], bool], check: Callable[[], None], say: Callable[[str], None],
-                 packer: Packer | None = None) -> None:
+    def __init__(
+        self,
+        config: RenderJobConfig,
+        book: Book,
+        ledger: Ledger,
+        digest_of: Callable[[RenderConfig], str],
+        executor: Executor,
+        *,
+        stopped: Callable[[], bool],
+        check: Callable[[], None],
+        say: Callable[[str], None],
+        packer: Packer | None = None,
+    ) -> None:
         self.config, self.book, self.ledger, self.executor = config, book, ledger, executor
         self._stopped, self._check, self._say, self._packer = stopped, check, say, packer
-        self._render = RenderConfig.model_validate(config.model_dump(include=set(RenderConfig.model_fields)))
-        images = {profile: degrade(self._render) if profile is Profile.DEGRADED else self._render for profile in Profile}
+        self._render = RenderConfig.model_validate(
+            config.model_dump(include=set(RenderConfig.model_fields))
+        )
+        images = {
+            profile: degrade(self._render) if profile is Profile.DEGRADED else self._render
+            for profile in Profile
+        }
         self._images = {profile: (image, digest_of(image)) for profile, image in images.items()}
         self._job_sha256 = digest_of(self._render)
         self._later: list[tuple[float, int, Profile]] = []  # heap of (not before, scene, profile)
         self._fresh = book.fresh()
-        self._running: dict[int, tuple[SceneTask, float]] = {}  # scene → its attempt, and since when
+        self._running: dict[
+            int, tuple[SceneTask, float]
+        ] = {}  # scene → its attempt, and since when
         self._loose: list[AttemptRecord] = []
         self._streaks: dict[str, int] = {}  # faults in a row that speak against a node
         self._suspects: dict[str, int] = {}  # those of the streaks that are long
@@ -63,12 +83,22 @@ class Driver:
     def beat(self) -> dict[str, Any]:
         """What the lease's beat tells others about this driver."""
         now = self.executor.now()
-        running = sorted(((task, now - since) for task, since in list(self._running.values())), key=lambda item: -item[1])
+        running = sorted(
+            ((task, now - since) for task, since in list(self._running.values())),
+            key=lambda item: -item[1],
+        )
         return {
-            "total": self.book.total, "in_flight": len(running), "slots": self._slots, "set_aside": sorted(self._aside),
-            "waiting_for_disk": self._full_since is not None, "waiting_for_packing": self._packer_is_behind,
+            "total": self.book.total,
+            "in_flight": len(running),
+            "slots": self._slots,
+            "set_aside": sorted(self._aside),
+            "waiting_for_disk": self._full_since is not None,
+            "waiting_for_packing": self._packer_is_behind,
             "draining": self._stopped(),
-            "oldest": [{"scene": task.job.key, "attempt": task.attempt, "seconds": round(age, 1)} for task, age in running[:20]],
+            "oldest": [
+                {"scene": task.job.key, "attempt": task.attempt, "seconds": round(age, 1)}
+                for task, age in running[:20]
+            ],
         }
 
     def records(self) -> Iterator[AttemptRecord]:
@@ -87,14 +117,19 @@ class Driver:
                     yield from self._follow_up(record.index)
             self._compact(COMPACT_EVERY)
         self._compact(1)
-        if self._packer and (not self._stopped() or self.frontier() == self.book.total):  # a stop waits for scenes only
+        if self._packer and (
+            not self._stopped() or self.frontier() == self.book.total
+        ):  # a stop waits for scenes only
             self._packer.finish(self.frontier())
 
     def _follow_up(self, index: int, *, run_now: bool = False) -> Iterator[AttemptRecord]:
         """Queue the next attempt of an open scene, or quarantine it."""
         step: Step = next_step(self.book.faults.get(index, []))
         if step.profile is not None:
-            heapq.heappush(self._later, (self.executor.now() + (0.0 if run_now else step.wait_s), index, step.profile))
+            heapq.heappush(
+                self._later,
+                (self.executor.now() + (0.0 if run_now else step.wait_s), index, step.profile),
+            )
             return
         attempt = self.book.attempts[index]
         fault = self.book.faults[index][-1][0]
@@ -138,18 +173,34 @@ class Driver:
         threads = config.threads or max(1, int(config.ray.cpus_per_scene))
         image, image_sha256 = self._images[profile]
         memory_gb = config.limits.memory_gb or config.ray.memory_per_scene_gb
-        limits = Limits(min(config.limits.scene_timeout_s, config.time_limit_s), config.limits.no_progress_s,
-                        factor * memory_gb * 1e9 if memory_gb else None, int(config.limits.log_mb * 1e6))
+        limits = Limits(
+            min(config.limits.scene_timeout_s, config.time_limit_s),
+            config.limits.no_progress_s,
+            factor * memory_gb * 1e9 if memory_gb else None,
+            int(config.limits.log_mb * 1e6),
+        )
         self.book.attempts[index] = attempt = self.book.attempts.get(index, 0) + 1
         return SceneTask(
-            str(config.run), self.ledger.url, config.worker, plan_scene(self._render, index),
-            image.model_copy(update={"threads": threads}), self._job_sha256, image_sha256, limits, threads, attempt,
-            profile, config.ray.cpus_per_scene, config.ray.gpus_per_scene,
+            str(config.run),
+            self.ledger.url,
+            config.worker,
+            plan_scene(self._render, index),
+            image.model_copy(update={"threads": threads}),
+            self._job_sha256,
+            image_sha256,
+            limits,
+            threads,
+            attempt,
+            profile,
+            config.ray.cpus_per_scene,
+            config.ray.gpus_per_scene,
             more=self.book.count(State.OPEN) > len(self._running) + self._slots,
         )
 
     def _room_on_disk(self) -> bool:
-        """Back-pressure: no new scene while the run's disk is nearly full. StorageError when that lasts too long."""
+        """Back-pressure: no new scene while the run's disk is nearly full. StorageError when that
+        lasts too long.
+        """
         limits = self.config.limits
         free = shutil.disk_usage(self.config.run).free
         if free >= limits.min_free_gb * 1e9:
@@ -157,12 +208,16 @@ class Driver:
             return True
         if self._full_since is None:
             self._full_since = self.executor.now()
-            self._say(f"{self.config.run}: {free / 1e9:.1f} GB are free, less than limits.min_free_gb={limits.min_free_gb:g}: "
-                      "no new scenes until there is room")
+            self._say(
+                f"{self.config.run}: {free / 1e9:.1f} GB are free, less than"
+                f" limits.min_free_gb={limits.min_free_gb:g}: no new scenes until there is room"
+            )
         elif not self._running and self.executor.now() - self._full_since > limits.disk_wait_s:
             raise StorageError(
-                f"{self.config.run}: the disk stayed full for {limits.disk_wait_s:.0f} s ({free / 1e9:.1f} GB free, "
-                f"limits.min_free_gb={limits.min_free_gb:g}). Nothing is lost: free some space and give the same command")
+                f"{self.config.run}: the disk stayed full for {limits.disk_wait_s:.0f} s"
+                f" ({free / 1e9:.1f} GB free, limits.min_free_gb={limits.min_free_gb:g}). Nothing"
+                " is lost: free some space and give the same command"
+            )
         return False
 
     # ---- collecting
@@ -170,21 +225,46 @@ class Driver:
     def _record_of(self, task: SceneTask, answer: AttemptRecord | NoRecord) -> AttemptRecord:
         """The record that a node wrote; or, where none came back, one that says why."""
         if isinstance(answer, NoRecord):
-            return self._own_record(task.job.index, task.attempt, "fault", answer.fault, answer.reason, profile=task.profile)
+            return self._own_record(
+                task.job.index,
+                task.attempt,
+                "fault",
+                answer.fault,
+                answer.reason,
+                profile=task.profile,
+            )
         self._loose.append(answer)
         return answer
 
-    def _own_record(self, index: int, attempt: int, outcome: Any, fault: Fault, reason: str,
-                    profile: Profile = Profile.NORMAL) -> AttemptRecord:
+    def _own_record(
+        self,
+        index: int,
+        attempt: int,
+        outcome: Any,
+        fault: Fault,
+        reason: str,
+        profile: Profile = Profile.NORMAL,
+    ) -> AttemptRecord:
         key = plan_scene(self._render, index).key
         record = AttemptRecord(
-            id=new_id(index, attempt), index=index, scene=key, attempt=attempt, outcome=outcome, fault=fault, reason=reason[:2000],
-            profile=profile, job_sha256=self._job_sha256, started_unix_s=time.time(), log=f"logs/{key}.log",
+            id=new_id(index, attempt),
+            index=index,
+            scene=key,
+            attempt=attempt,
+            outcome=outcome,
+            fault=fault,
+            reason=reason[:2000],
+            profile=profile,
+            job_sha256=self._job_sha256,
+            started_unix_s=time.time(),
+            log=f"logs/{key}.log",
         )
         try:
             self.ledger.write(record)
             self._loose.append(record)
-        except StorageError:  # a full disk: this driver knows; the next one gives the scene one attempt more
+        except (
+            StorageError
+        ):  # a full disk: this driver knows; the next one gives the scene one attempt more
             self._say(f"{key}: the ledger cannot be written: {reason}")
         return record
 
@@ -202,15 +282,20 @@ class Driver:
             self._suspects[node] = self._streaks[node]
         else:
             self._suspects.pop(node, None)
-        if self._suspects and (aside := nodes_to_set_aside(self._suspects, self._healthy) - self._aside):
-            self._say(f"node {', '.join(sorted(aside))} failed too many scenes in a row and gets no more")
+        if self._suspects and (
+            aside := nodes_to_set_aside(self._suspects, self._healthy) - self._aside
+        ):
+            self._say(
+                f"node {', '.join(sorted(aside))} failed too many scenes in a row and gets no more"
+            )
             self._aside |= aside
 
     def _compact(self, at_least: int) -> None:
         if len(self._loose) >= at_least:
             try:
                 self.ledger.compact(self._loose)
-            except StorageError as error:  # a full disk, mostly: the records stay as they are, and the next call takes them
+            # a full disk, mostly: the records stay as they are, and the next call takes them
+            except StorageError as error:
                 self._say(f"the ledger cannot be compacted now: {error}")
                 return
             self._loose = []

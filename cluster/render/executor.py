@@ -1,6 +1,8 @@
-"""Where attempts run: Ray. The driver's only view of it, so that the scale simulation can put a simulated cluster here.
+"""Where attempts run: Ray. The driver's only view of it, so that the scale simulation can put a
+simulated cluster here.
 
-Tasks carry paths and digests, never pixels. Ray's own retries are off: what a failure means is the policy's business.
+Tasks carry paths and digests, never pixels. Ray's own retries are off: what a failure means is the
+policy's business.
 """
 
 import itertools
@@ -64,10 +66,15 @@ class RayExecutor:
 
     def slots(self) -> int:
         require_living_ray()
-        due = self._asked is None or time.monotonic() - self._asked > _LOOK_AT_CLUSTER_S  # clusters grow and shrink
+        due = (
+            self._asked is None or time.monotonic() - self._asked > _LOOK_AT_CLUSTER_S
+        )  # clusters grow and shrink
         if due and self._head_answers() and not (self._looking and self._looking.is_alive()):
-            # In a thread of its own: if the head dies just then, Ray's call returns only with the end of this process.
-            self._looking = threading.Thread(target=self._look, name="look at the cluster", daemon=True)
+            # In a thread of its own: if the head dies just then, Ray's call returns only with the
+            # end of this process.
+            self._looking = threading.Thread(
+                target=self._look, name="look at the cluster", daemon=True
+            )
             self._looking.start()
             if self._asked is None:
                 self._looking.join(_HEAD_PATIENCE_S)
@@ -75,7 +82,9 @@ class RayExecutor:
         return self._slots
 
     def close(self) -> None:
-        """Wait for the last look: a thread that comes back from Ray's C++ while Python ends would abort the process."""
+        """Wait for the last look: a thread that comes back from Ray's C++ while Python ends would
+        abort the process.
+        """
         if self._looking:
             self._looking.join(_LOOK_AT_CLUSTER_S)
 
@@ -84,11 +93,15 @@ class RayExecutor:
 
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         self._slots = sum(map(self._slots_of, nodes)) or 1
-        self._largest_memory = max((resources.get("memory", 0.0) for resources in nodes), default=0.0)
+        self._largest_memory = max(
+            (resources.get("memory", 0.0) for resources in nodes), default=0.0
+        )
 
     def _head_answers(self) -> bool:
-        """Whether the cluster's head can be reached. ClusterError once it could not for long: Ray itself would end this process
-        without a word, or wait for ever, and a head that keeps its state elsewhere is back in seconds."""
+        """Whether the cluster's head can be reached. ClusterError once it could not for long: Ray
+        itself would end this process without a word, or wait for ever, and a head that keeps its
+        state elsewhere is back in seconds.
+        """
         import ray
 
         host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
@@ -97,29 +110,42 @@ class RayExecutor:
         except OSError:
             self._silent_since = self._silent_since or time.monotonic()
             if time.monotonic() - self._silent_since > _HEAD_PATIENCE_S:
-                raise ClusterError(f"the head of the Ray cluster at {host}:{port} cannot be reached any more. What was rendered is "
-                                   "kept; start a cluster, and the same command goes on from here") from None
+                raise ClusterError(
+                    f"the head of the Ray cluster at {host}:{port} cannot be reached any more. What"
+                    " was rendered is kept; start a cluster, and the same command goes on from"
+                    " here"
+                ) from None
             return False
         self._silent_since = None
         return True
 
     def _slots_of(self, resources: dict[str, float]) -> int:
-        wanted = {"CPU": self._config.cpus_per_scene, "GPU": self._config.gpus_per_scene,
-                  "memory": self._config.memory_per_scene_gb * 1e9}
-        return int(min(resources.get(name, 0.0) / amount for name, amount in wanted.items() if amount))
+        wanted = {
+            "CPU": self._config.cpus_per_scene,
+            "GPU": self._config.gpus_per_scene,
+            "memory": self._config.memory_per_scene_gb * 1e9,
+        }
+        return int(
+            min(resources.get(name, 0.0) / amount for name, amount in wanted.items() if amount)
+        )
 
     @cached_property
     def _remote(self) -> Any:
         import ray
 
-        resources = {"num_cpus": self._config.cpus_per_scene, "num_gpus": self._config.gpus_per_scene}
+        resources = {
+            "num_cpus": self._config.cpus_per_scene,
+            "num_gpus": self._config.gpus_per_scene,
+        }
         return ray.remote(max_retries=0, **resources)(_on_node)
 
     def submit(self, task: SceneTask, avoid: Collection[str]) -> None:
         options: dict[str, Any] = {}
         if self._config.memory_per_scene_gb:
             wanted = memory_factor(task.profile) * self._config.memory_per_scene_gb * 1e9
-            options["memory"] = min(wanted, self._largest_memory)  # what no node has would wait for ever
+            options["memory"] = min(
+                wanted, self._largest_memory
+            )  # what no node has would wait for ever
         if avoid:
             options["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(avoid))})"}
         self._running[self._remote.options(name=task.job.key, **options).remote(task)] = task
@@ -138,15 +164,21 @@ class RayExecutor:
 
 
 def require_living_ray() -> None:
-    """ClusterError if a process of our private Ray is dead: a signal to the whole process group (`timeout`, a batch
-    system) reaches them too, and Ray's calls then block for ever instead of failing."""
+    """ClusterError if a process of our private Ray is dead: a signal to the whole process group
+    (`timeout`, a batch system) reaches them too, and Ray's calls then block for ever instead of
+    failing.
+    """
     from ray._private import worker
 
-    node = getattr(worker, "_global_node", None)  # None on somebody else's cluster: that one's health is its owner's
+    node = getattr(
+        worker, "_global_node", None
+    )  # None on somebody else's cluster: that one's health is its owner's
     dead = [name for name, _ in node.dead_processes()] if node is not None else []
     if dead:
-        raise ClusterError(f"the private Ray of this run died ({', '.join(map(str, dead))}): something stopped or killed it. "
-                           "What was rendered is kept; the same command goes on from here")
+        raise ClusterError(
+            f"the private Ray of this run died ({', '.join(map(str, dead))}): something stopped or"
+            " killed it. What was rendered is kept; the same command goes on from here"
+        )
 
 
 def _record_of(reference: Any) -> AttemptRecord | NoRecord:
@@ -155,7 +187,9 @@ def _record_of(reference: Any) -> AttemptRecord | NoRecord:
     try:
         return ray.get(reference)
     except ray.exceptions.OutOfMemoryError as error:
-        return NoRecord(Fault.OOM, f"Ray stopped it to save its node's memory: {_first_line(error)}")
+        return NoRecord(
+            Fault.OOM, f"Ray stopped it to save its node's memory: {_first_line(error)}"
+        )
     except ray.exceptions.RayTaskError as error:
         if not isinstance(error.cause, StorageError):
             raise (error.cause if isinstance(error.cause, UserError) else error) from None

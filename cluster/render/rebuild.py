@@ -1,8 +1,10 @@
-"""A lost ledger, made again from the staged panoramas: they are the work, the ledger only knows about it.
+"""A lost ledger, made again from the staged panoramas: they are the work, the ledger only knows
+about it.
 
-A scene counts as done if all panoramas that it was asked for are staged with the run's config digest. One of which fewer
-are there may be whole (poses are rejected) or may have been cut off, which nothing can tell now: it is made again, and
-what is there already is found to be equal and kept. Rejections and quarantines are forgotten with the ledger.
+A scene counts as done if all panoramas that it was asked for are staged with the run's config
+digest. One of which fewer are there may be whole (poses are rejected) or may have been cut off,
+which nothing can tell now: it is made again, and what is there already is found to be equal and
+kept. Rejections and quarantines are forgotten with the ledger.
 """
 
 import hashlib
@@ -16,8 +18,11 @@ from panoforge.core.storage.staged import read_staged
 from panoforge.datagen.config import RenderConfig, plan_scene
 
 
-def rebuild(ledger: Ledger, render: RenderConfig, staged: Path, keys: set[str], job_sha256: str) -> int:
-    """Record every scene that is staged whole; gives their number. Reads each staged panorama once."""
+def rebuild(
+    ledger: Ledger, render: RenderConfig, staged: Path, keys: set[str], job_sha256: str
+) -> int:
+    """Record every scene that is staged whole; gives their number. Reads each staged panorama
+    once."""
     batch: list[AttemptRecord] = []
     count = 0
     for record in _whole_scenes(render, staged, keys, job_sha256):
@@ -31,7 +36,9 @@ def rebuild(ledger: Ledger, render: RenderConfig, staged: Path, keys: set[str], 
     return count
 
 
-def _whole_scenes(render: RenderConfig, staged: Path, keys: set[str], job_sha256: str) -> Iterator[AttemptRecord]:
+def _whole_scenes(
+    render: RenderConfig, staged: Path, keys: set[str], job_sha256: str
+) -> Iterator[AttemptRecord]:
     for index in range(render.scenes):
         job = plan_scene(render, index)
         wanted = [job.sample_key(camera) for camera in range(job.cameras)]
@@ -40,11 +47,19 @@ def _whole_scenes(render: RenderConfig, staged: Path, keys: set[str], job_sha256
         found = [_read(staged, key, job_sha256) for key in wanted]
         if all(found):
             yield AttemptRecord(
-                id=new_id(index, 1), index=index, scene=job.key, attempt=1, outcome="done",
-                reason="found staged, the ledger was lost", panoramas=tuple(wanted),
+                id=new_id(index, 1),
+                index=index,
+                scene=job.key,
+                attempt=1,
+                outcome="done",
+                reason="found staged, the ledger was lost",
+                panoramas=tuple(wanted),
                 digests=tuple(digest for digest, _ in filter(None, found)),
-                staged_bytes=sum(size for _, size in filter(None, found)), job_sha256=job_sha256, image_sha256=job_sha256,
-                started_unix_s=time.time(), log=f"logs/{job.key}.log",
+                staged_bytes=sum(size for _, size in filter(None, found)),
+                job_sha256=job_sha256,
+                image_sha256=job_sha256,
+                started_unix_s=time.time(),
+                log=f"logs/{job.key}.log",
             )
 
 
@@ -54,7 +69,9 @@ def _read(staged: Path, key: str, job_sha256: str) -> tuple[str, int] | None:
         meta, members = read_staged(staged, key)
     except (DataError, StorageError):
         return None
-    labels = next((data for suffix, data in members.items() if suffix.startswith("instance.")), None)
+    labels = next(
+        (data for suffix, data in members.items() if suffix.startswith("instance.")), None
+    )
     if meta.config_sha256 != job_sha256 or labels is None:
         return None
     return hashlib.sha256(labels).hexdigest(), sum(map(len, members.values()))

@@ -19,8 +19,10 @@ TAIL_BYTES = 200_000
 
 
 def retry(run: Path, reason: str | None) -> list[str]:
-    """Forgive the failed scenes of a run, those of one reason (a kind of fault, or a part of the reason's text) or all of
-    them, so that the next `pano render` makes them. Gives their names. The faults stay in the ledger."""
+    """Forgive the failed scenes of a run, those of one reason (a kind of fault, or a part of the
+    reason's text) or all of them, so that the next `pano render` makes them. Gives their names. The
+    faults stay in the ledger.
+    """
     config = load_job(run)
     ledger = ledger_of(config)
     _, book = tally(ledger, config.scenes)
@@ -31,14 +33,25 @@ def retry(run: Path, reason: str | None) -> list[str]:
     chosen = [record for record in last.values() if _matches(record, reason)]
     if reason is not None and not chosen:
         kinds = sorted({str(record.fault) for record in last.values()})
-        raise UsageError(f"no failed scene of {run} has the reason {reason!r}. "
-                         + (f"Failed scenes have: {', '.join(kinds)}" if kinds else "No scene of it failed"))
+        raise UsageError(
+            f"no failed scene of {run} has the reason {reason!r}. "
+            + (f"Failed scenes have: {', '.join(kinds)}" if kinds else "No scene of it failed")
+        )
     for record in chosen:
-        ledger.write(AttemptRecord(
-            id=new_id(record.index, record.attempt), index=record.index, scene=record.scene, attempt=record.attempt,
-            outcome="retry", fault=record.fault, reason="forgiven by pano retry", job_sha256=record.job_sha256,
-            started_unix_s=time.time(), log=record.log,
-        ))
+        ledger.write(
+            AttemptRecord(
+                id=new_id(record.index, record.attempt),
+                index=record.index,
+                scene=record.scene,
+                attempt=record.attempt,
+                outcome="retry",
+                fault=record.fault,
+                reason="forgiven by pano retry",
+                job_sha256=record.job_sha256,
+                started_unix_s=time.time(),
+                log=record.log,
+            )
+        )
     return [record.scene for record in chosen]
 
 
@@ -65,7 +78,10 @@ def scene_log(run: Path, scene: str) -> tuple[list[AttemptRecord], str]:
     if not path.is_file():
         if not attempts:
             raise DataError(f"scene {name} was not begun yet")
-        return attempts, f"(its log {path} is not there: was it rendered on a machine with another run folder?)"
+        return (
+            attempts,
+            f"(its log {path} is not there: was it rendered on a machine with another run folder?)",
+        )
     with open(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - TAIL_BYTES))
         return attempts, file.read().decode("utf-8", "replace")
@@ -81,5 +97,11 @@ def _scene_name(config: RenderConfig, scene: str) -> str:
         raise UsageError(f"no scene {scene!r} in this run; scene {int(number)} is {key}")
     first = [plan_scene(config, index).key for index in range(min(config.scenes, 200))]
     near = difflib.get_close_matches(scene, first, n=1)
-    raise UsageError(f"no scene {scene!r} in this run of {config.scenes} scenes" + (f"; did you mean {near[0]}?" if near else
-                     f"; scenes are called like {first[0]}, or give a number"))
+    raise UsageError(
+        f"no scene {scene!r} in this run of {config.scenes} scenes"
+        + (
+            f"; did you mean {near[0]}?"
+            if near
+            else f"; scenes are called like {first[0]}, or give a number"
+        )
+    )

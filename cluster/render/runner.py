@@ -1,7 +1,9 @@
-"""The render runner: the scenes of a config as Ray tasks, with a progress bar, resumable, never stopped by one scene.
+"""The render runner: the scenes of a config as Ray tasks, with a progress bar, resumable, never
+stopped by one scene.
 
-Takes a `RenderJobConfig`, leaves `<run>/staged`, the ledger and `<run>/logs`; gives a `RenderSummary`. One driver at a time
-holds the run (panoforge.cluster.state.lease); what the ledger knows to be settled is not done again; `panoforge.cluster.render.driver` does the rest.
+Takes a `RenderJobConfig`, leaves `<run>/staged`, the ledger and `<run>/logs`; gives a
+`RenderSummary`. One driver at a time holds the run (panoforge.cluster.state.lease); what the ledger
+knows to be settled is not done again; `panoforge.cluster.render.driver` does the rest.
 """
 
 import contextlib
@@ -34,7 +36,8 @@ from panoforge.core.shards.layout import read_manifest
 from panoforge.core.storage.atomic import TEMPORARY_PREFIX, storage_errors, sweep_temporaries
 from panoforge.datagen.config import RenderConfig, plan_scene
 
-# What may differ between two renders of the same panoramas: how many are made, and where and how fast.
+# What may differ between two renders of the same panoramas: how many are made, and where and how
+# fast.
 _NOT_PART_OF_THE_IMAGE = {"scenes", "threads", "time_limit_s"}
 
 
@@ -69,7 +72,10 @@ class RenderSummary:
     @property
     def reasons(self) -> dict[str, int]:
         """Why scenes failed or were rejected, and why poses were."""
-        return {**self.tally.reasons, **{f"pose rejected: {reason}": count for reason, count in self._sums[1].items()}}
+        return {
+            **self.tally.reasons,
+            **{f"pose rejected: {reason}": count for reason, count in self._sums[1].items()},
+        }
 
     @property
     def seconds_by_phase(self) -> dict[str, float]:
@@ -82,28 +88,48 @@ class RenderSummary:
 
     @property
     def records(self) -> tuple[SceneRecord, ...]:
-        """One record per scene that anything is known of, in order. Reads the whole ledger: for small runs."""
+        """One record per scene that anything is known of, in order. Reads the whole ledger: for
+        small runs.
+        """
         by_index: dict[int, list[AttemptRecord]] = {}
         for record in self.ledger.records():
             if record.index < self.tally.total:
                 by_index.setdefault(record.index, []).append(record)
-        names = {"fault": "open", "retry": "open", "quarantined": "failed", "rejected": "rejected", "done": "done"}
-        ends = (next((record for record in records if record.outcome == "done"), records[-1]) for records in by_index.values())
-        return tuple(SceneRecord(end.scene, names[end.outcome], end.reason, end.panoramas, end.timings_s) for end in ends)
+        names = {
+            "fault": "open",
+            "retry": "open",
+            "quarantined": "failed",
+            "rejected": "rejected",
+            "done": "done",
+        }
+        ends = (
+            next((record for record in records if record.outcome == "done"), records[-1])
+            for records in by_index.values()
+        )
+        return tuple(
+            SceneRecord(end.scene, names[end.outcome], end.reason, end.panoramas, end.timings_s)
+            for end in ends
+        )
 
 
 def image_config_sha256(config: RenderConfig) -> str:
-    """Digest of what shapes the pixels and labels: the render config less counts, threads and limits. Panoramas of
-    equal digest and seed are the same panoramas."""
+    """Digest of what shapes the pixels and labels: the render config less counts, threads and
+    limits. Panoramas of equal digest and seed are the same panoramas.
+    """
     render = RenderConfig.model_validate(config.model_dump(include=set(RenderConfig.model_fields)))
-    plain = render.model_copy(update={name: RenderConfig.model_fields[name].default for name in _NOT_PART_OF_THE_IMAGE})
+    plain = render.model_copy(
+        update={name: RenderConfig.model_fields[name].default for name in _NOT_PART_OF_THE_IMAGE}
+    )
     return config_sha256(plain)
 
 
 def render(config: RenderJobConfig) -> RenderSummary:
-    """Render what is missing of a run. Returns a summary also when scenes failed; raises UserError only when the run
-    as a whole cannot go on (no disk, no Ray, another driver)."""
-    config = config.model_copy(update={"run": config.run.absolute()})  # nodes and workers have other working folders
+    """Render what is missing of a run. Returns a summary also when scenes failed; raises UserError
+    only when the run as a whole cannot go on (no disk, no Ray, another driver).
+    """
+    config = config.model_copy(
+        update={"run": config.run.absolute()}
+    )  # nodes and workers have other working folders
     ledger = Ledger(config.ledger_url)
     with storage_errors(config.run):
         (config.run / STAGED).mkdir(parents=True, exist_ok=True)
@@ -114,9 +140,21 @@ def render(config: RenderJobConfig) -> RenderSummary:
         with Progress("render", total=config.scenes) as progress:
             progress.advance(config.scenes - book.count(State.OPEN))
             if book.count(State.OPEN) or _is_to_be_packed(config):
-                with ray_session(config.ray), contextlib.closing(RayExecutor(config.ray)) as executor:
-                    driver = Driver(config, book, ledger, image_config_sha256, executor, stopped=lambda: drain.asked,
-                                    check=lease.check, say=progress.log, packer=_packer(config, progress.log))
+                with (
+                    ray_session(config.ray),
+                    contextlib.closing(RayExecutor(config.ray)) as executor,
+                ):
+                    driver = Driver(
+                        config,
+                        book,
+                        ledger,
+                        image_config_sha256,
+                        executor,
+                        stopped=lambda: drain.asked,
+                        check=lease.check,
+                        say=progress.log,
+                        packer=_packer(config, progress.log),
+                    )
                     lease.payload = driver.beat
                     metrics = RunMetrics(config.run.name, book)
                     for record in driver.records():
@@ -130,21 +168,33 @@ def render(config: RenderJobConfig) -> RenderSummary:
 def _packer(config: RenderJobConfig, say: Callable[[str], None]) -> Packer | None:
     if not config.packing.while_rendering:
         return None
-    return Packer(config.packing, config.run / STAGED, config.run / DATASET, config.scenes,
-                  lambda index: plan_scene(config, index).key, say)
+    return Packer(
+        config.packing,
+        config.run / STAGED,
+        config.run / DATASET,
+        config.scenes,
+        lambda index: plan_scene(config, index).key,
+        say,
+    )
 
 
 def _is_to_be_packed(config: RenderJobConfig) -> bool:
     """Whether a driver was stopped between the last scene and the last shard."""
     keys = list_keys(config.run / STAGED)
     try:
-        return config.packing.while_rendering and bool(keys) and read_manifest(config.run / DATASET).samples != len(keys)
+        return (
+            config.packing.while_rendering
+            and bool(keys)
+            and read_manifest(config.run / DATASET).samples != len(keys)
+        )
     except UserError:  # no manifest yet, or a damaged one
         return True
 
 
 def _tidy(config: RenderJobConfig, ledger: Ledger) -> None:
-    """Take away what attempts that were killed left lying. Nothing runs any more, or what still does is given up as lost."""
+    """Take away what attempts that were killed left lying. Nothing runs any more, or what still
+    does is given up as lost.
+    """
     shutil.rmtree(config.run / WORK, ignore_errors=True)
     with contextlib.suppress(StorageError):  # on a full disk the next driver does it
         ledger.compact_all()
@@ -172,15 +222,20 @@ def _show(record: AttemptRecord, progress: Progress) -> int:
     elif record.outcome == "rejected":
         progress.log(f"{record.scene} rejected: {record.reason}")
     elif record.outcome == "fault":
-        progress.log(f"{record.scene}, attempt {record.attempt}: {record.reason}\n{_indented(record.log_tail)}".rstrip())
+        progress.log(
+            f"{record.scene}, attempt {record.attempt}:"
+            f" {record.reason}\n{_indented(record.log_tail)}".rstrip()
+        )
     settles = record.outcome in ("done", "rejected", "quarantined")
     progress.advance(int(settles))
     return int(settles)
 
 
 class Drain:
-    """The first SIGINT or SIGTERM asks for a drain (`asked` turns true); the second one stops at once. As a context manager it
-    puts back the handlers that it found. Outside the main thread signals are somebody else's."""
+    """The first SIGINT or SIGTERM asks for a drain (`asked` turns true); the second one stops at
+    once. As a context manager it puts back the handlers that it found. Outside the main thread
+    signals are somebody else's.
+    """
 
     def __init__(self) -> None:
         self.asked = False
@@ -190,7 +245,9 @@ class Drain:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        signal.alarm(0)  # that of Ray's handler, if the signal came while Ray was starting (panoforge.cluster.ray.session)
+        signal.alarm(
+            0
+        )  # that of Ray's handler, if the signal came while Ray was starting (panoforge.cluster.ray.session)
         os.write(2, b"\nstopping after the scenes that are running; once more stops at once\n")
 
     def __enter__(self) -> "Drain":
@@ -214,4 +271,8 @@ def list_keys(staged: Path) -> set[str]:
     if not staged.is_dir():
         return set()
     with storage_errors(staged):
-        return {entry.name for entry in os.scandir(staged) if not entry.name.startswith(TEMPORARY_PREFIX)}
+        return {
+            entry.name
+            for entry in os.scandir(staged)
+            if not entry.name.startswith(TEMPORARY_PREFIX)
+        }

@@ -1,8 +1,11 @@
-"""What runs on a node for one attempt at one scene: run the worker, judge it, commit what it made, record it.
+"""What runs on a node for one attempt at one scene: run the worker, judge it, commit what it made,
+record it.
 
-A plain function of plain data (`run_scene`), so that tests call it without Ray. It is the Ray task's whole body: paths
-and digests go in and out, pixels never. The worker (`panoforge.datagen.worker`) is a process of its own, so nothing that Blender
-does can take the node's Ray worker along. The node itself writes the record: a driver that dies meanwhile loses nothing.
+A plain function of plain data (`run_scene`), so that tests call it without Ray. It is the Ray
+task's whole body: paths and digests go in and out, pixels never. The worker
+(`panoforge.datagen.worker`) is a process of its own, so nothing that Blender does can take the
+node's Ray worker along. The node itself writes the record: a driver that dies meanwhile loses
+nothing.
 """
 
 import os
@@ -39,7 +42,9 @@ MAX_RESULT_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class SceneTask:
-    """All that a node needs for one attempt. `render` is the config of this attempt's profile, `limits` too."""
+    """All that a node needs for one attempt. `render` is the config of this attempt's profile,
+    `limits` too.
+    """
 
     run: str
     ledger: str
@@ -61,8 +66,9 @@ _SPARES = Spares()
 
 
 def run_scene(task: SceneTask, node: str) -> AttemptRecord:
-    """Make one attempt and commit its record. Never raises for anything the worker does; StorageError if the ledger
-    cannot be written."""
+    """Make one attempt and commit its record. Never raises for anything the worker does;
+    StorageError if the ledger cannot be written.
+    """
     run = Path(task.run)
     record_id = new_id(task.job.index, task.attempt)
     folder, log = run / WORK / record_id, run / LOGS / f"{task.job.key}.log"
@@ -71,48 +77,93 @@ def run_scene(task: SceneTask, node: str) -> AttemptRecord:
         outcome, result = _run_worker(task, folder, log, node)
         verdict, panoramas = _judge(task, outcome, result, folder / STAGED, run / STAGED)
     except StorageError as error:
-        outcome, result, panoramas = ProcessOutcome(None, None, None, time.time() - started, ""), None, []
+        outcome, result, panoramas = (
+            ProcessOutcome(None, None, None, time.time() - started, ""),
+            None,
+            [],
+        )
         verdict = Verdict("fault", Fault.DISK, str(error))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(_scratch(record_id), ignore_errors=True)
     record = AttemptRecord(
-        id=record_id, index=task.job.index, scene=task.job.key, attempt=task.attempt, outcome=verdict.outcome, fault=verdict.fault,
-        reason=verdict.reason[:2000], profile=task.profile, panoramas=tuple(item.key for item in panoramas),
-        digests=tuple(item.label_sha256 for item in panoramas), staged_bytes=sum(item.bytes for item in panoramas),
-        rejected_poses=dict(Counter(rejection.reason for rejection in result.rejections)) if result else {},
-        timings_s=dict(result.timings_s) if result else {}, job_sha256=task.job_sha256, image_sha256=task.image_sha256,
-        node=node, started_unix_s=started, seconds=round(outcome.seconds, 3), cpus=task.cpus, gpus=task.gpus,
-        peak_memory_mb=round(max(outcome.peak_bytes / 1e6, result.peak_memory_mb if result else 0.0), 1), exit=outcome.describe(),
-        log=f"{LOGS}/{log.name}", log_tail=outcome.log_tail if verdict.outcome == "fault" else "",
+        id=record_id,
+        index=task.job.index,
+        scene=task.job.key,
+        attempt=task.attempt,
+        outcome=verdict.outcome,
+        fault=verdict.fault,
+        reason=verdict.reason[:2000],
+        profile=task.profile,
+        panoramas=tuple(item.key for item in panoramas),
+        digests=tuple(item.label_sha256 for item in panoramas),
+        staged_bytes=sum(item.bytes for item in panoramas),
+        rejected_poses=(
+            dict(Counter(rejection.reason for rejection in result.rejections)) if result else {}
+        ),
+        timings_s=dict(result.timings_s) if result else {},
+        job_sha256=task.job_sha256,
+        image_sha256=task.image_sha256,
+        node=node,
+        started_unix_s=started,
+        seconds=round(outcome.seconds, 3),
+        cpus=task.cpus,
+        gpus=task.gpus,
+        peak_memory_mb=round(
+            max(outcome.peak_bytes / 1e6, result.peak_memory_mb if result else 0.0), 1
+        ),
+        exit=outcome.describe(),
+        log=f"{LOGS}/{log.name}",
+        log_tail=outcome.log_tail if verdict.outcome == "fault" else "",
     )
     Ledger(task.ledger).write(record)
     return record
 
 
-def _run_worker(task: SceneTask, folder: Path, log: Path, node: str) -> tuple[ProcessOutcome, SceneResult | None]:
-    """Run the worker on the task's job file; gives how it ended and its result, if it left a whole one."""
+def _run_worker(
+    task: SceneTask, folder: Path, log: Path, node: str
+) -> tuple[ProcessOutcome, SceneResult | None]:
+    """Run the worker on the task's job file; gives how it ended and its result, if it left a whole
+    one.
+    """
     result = folder / "result.json"
     request = SceneRequest(
-        scene=task.job, render=task.render, staged=folder / STAGED, result=result, config_sha256=task.image_sha256,
+        scene=task.job,
+        render=task.render,
+        staged=folder / STAGED,
+        result=result,
+        config_sha256=task.image_sha256,
     )
     with storage_errors(folder):
         (folder / STAGED).mkdir(parents=True)
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "a", encoding="utf-8") as file:
-            file.write(f"--- attempt {task.attempt}, profile {task.profile}, on {node}, {time.strftime('%F %TZ', time.gmtime())}\n")
-        (folder / "job.json").write_bytes(request.model_dump_json(indent=1).encode())  # nobody reads it after a crash
+            file.write(
+                f"--- attempt {task.attempt}, profile {task.profile}, on {node},"
+                f" {time.strftime('%F %TZ', time.gmtime())}\n"
+            )
+        (folder / "job.json").write_bytes(
+            request.model_dump_json(indent=1).encode()
+        )  # nobody reads it after a crash
     threads = str(task.threads)
     with storage_errors(tempfile.gettempdir()):
         scratch = _scratch(folder.name, make=True)
-    environment = {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "TMPDIR": str(scratch)}
+    environment = {
+        "OMP_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+        "TMPDIR": str(scratch),
+    }
     with storage_errors(log):
-        outcome = run_watched(lambda: _start(task, [str(folder / "job.json")], environment, log), log, task.limits)
+        outcome = run_watched(
+            lambda: _start(task, [str(folder / "job.json")], environment, log), log, task.limits
+        )
     return outcome, _read_result(result, task.job.key)
 
 
 def _start(task: SceneTask, arguments: list[str], environment: dict[str, str], log: Path) -> Child:
-    """Set the spare worker to work, or start one; and have the next one ready where it will be wanted."""
+    """Set the spare worker to work, or start one; and have the next one ready where it will be
+    wanted.
+    """
     child = _SPARES.take(task.worker, arguments, environment, log)
     if child is None:
         child = start_child([sys.executable, "-m", task.worker, *arguments], log, environment)
@@ -122,8 +173,10 @@ def _start(task: SceneTask, arguments: list[str], environment: dict[str, str], l
 
 
 def _scratch(record_id: str, *, make: bool = False) -> Path:
-    """Where a worker's temporary files go: on the node's own disk, and gone with the attempt even if it was killed. Making
-    one also sweeps those whose Ray worker died; their names begin with its process and when that began."""
+    """Where a worker's temporary files go: on the node's own disk, and gone with the attempt even
+    if it was killed. Making one also sweeps those whose Ray worker died; their names begin with its
+    process and when that began.
+    """
     home = Path(tempfile.gettempdir()) / f"panoforge-{os.getuid()}"
     scratch = home / f"{os.getpid()}-{start_ticks(os.getpid())}-{record_id}"
     if make:
@@ -145,15 +198,20 @@ def _read_result(path: Path, key: str) -> SceneResult | None:
     return result if result.key == key else None
 
 
-def _judge(task: SceneTask, outcome: ProcessOutcome, result: SceneResult | None, made: Path,
-           staged: Path) -> tuple[Verdict, list[Checked]]:
+def _judge(
+    task: SceneTask, outcome: ProcessOutcome, result: SceneResult | None, made: Path, staged: Path
+) -> tuple[Verdict, list[Checked]]:
     """The verdict on an attempt; if it is done, its panoramas are in `staged` afterwards."""
     verdict = classify(outcome, result)
     if verdict.outcome != "done" or result is None:
         return verdict, []
     with storage_errors(made):
-        checked = check_output(made, result, {task.job.sample_key(camera) for camera in range(task.job.cameras)},
-                               task.render.quality.min_spread)
+        checked = check_output(
+            made,
+            result,
+            {task.job.sample_key(camera) for camera in range(task.job.cameras)},
+            task.render.quality.min_spread,
+        )
     if isinstance(checked, str):
         return Verdict("fault", Fault.BAD_OUTPUT, checked), []
     for panorama in checked:

@@ -1,7 +1,9 @@
-"""`pano verify RUN --rays N`: rendered ids against independently cast rays, scene by scene, each in a child process.
+"""`pano verify RUN --rays N`: rendered ids against independently cast rays, scene by scene, each in
+a child process.
 
-Takes a run folder, or one panorama's folder in it. The run's own config says how each scene is made again; a panorama whose
-config digest is not the run's (nor that of its degraded profile) is refused, because its scene would be another one.
+Takes a run folder, or one panorama's folder in it. The run's own config says how each scene is made
+again; a panorama whose config digest is not the run's (nor that of its degraded profile) is
+refused, because its scene would be another one.
 """
 
 import json
@@ -23,12 +25,16 @@ from panoforge.datagen.config import RenderConfig, plan_scene
 from panoforge.datagen.verify_rays import VerifyRequest
 
 TIMEOUT_S = 3600.0
-MAX_EDGE_SHARE = 1e-3  # of rays that pass within a fiftieth of a pixel of an outline and round to the other side
+MAX_EDGE_SHARE = (
+    1e-3  # of rays that pass within a fiftieth of a pixel of an outline and round to the other side
+)
 
 
 @dataclass(frozen=True)
 class RaysReport:
-    """The panoramas' reports, as `panoforge.datagen.oracle.RayReport` has them, and scenes that could not be made again."""
+    """The panoramas' reports, as `panoforge.datagen.oracle.RayReport` has them, and scenes that
+    could not be made again.
+    """
 
     panoramas: tuple[dict, ...]
     failed: dict[str, str] = field(default_factory=dict)
@@ -46,34 +52,66 @@ class RaysReport:
 
     @property
     def ok(self) -> bool:
-        """No ray is unexplained, depth agrees, hardly any ray falls on an edge, and every scene could be made again."""
+        """No ray is unexplained, depth agrees, hardly any ray falls on an edge, and every scene
+        could be made again.
+        """
         differ = self.counts("differ")
-        return (not self.failed and not differ["wrong"] and not self.total("depth_off")
-                and differ["edge"] <= MAX_EDGE_SHARE * self.total("rays") + 2)
+        return (
+            not self.failed
+            and not differ["wrong"]
+            and not self.total("depth_off")
+            and differ["edge"] <= MAX_EDGE_SHARE * self.total("rays") + 2
+        )
 
     def as_json(self) -> dict:
-        return {"schema_version": 1, "ok": self.ok, "rays": self.total("rays"), "agree": self.total("agree"),
-                "kinds": self.counts("kinds"), "agree_by_kind": self.counts("agree_by_kind"), "differ": self.counts("differ"),
-                "ties": dict(self.counts("ties").most_common(20)), "panoramas": list(self.panoramas), "failed": self.failed}
+        return {
+            "schema_version": 1,
+            "ok": self.ok,
+            "rays": self.total("rays"),
+            "agree": self.total("agree"),
+            "kinds": self.counts("kinds"),
+            "agree_by_kind": self.counts("agree_by_kind"),
+            "differ": self.counts("differ"),
+            "ties": dict(self.counts("ties").most_common(20)),
+            "panoramas": list(self.panoramas),
+            "failed": self.failed,
+        }
 
     def as_lines(self) -> list[str]:
         """For a terminal."""
-        rays, kinds, agree, differ = self.total("rays"), self.counts("kinds"), self.counts("agree_by_kind"), self.counts("differ")
-        lines = [f"{self.total('agree')} of {rays} rays in {len(self.panoramas)} panoramas meet what was rendered"]
-        lines += [f"  on {kind:<12} {agree[kind]} of {count}" for kind, count in kinds.most_common()]
+        rays, kinds, agree, differ = (
+            self.total("rays"),
+            self.counts("kinds"),
+            self.counts("agree_by_kind"),
+            self.counts("differ"),
+        )
+        lines = [
+            f"{self.total('agree')} of {rays} rays in {len(self.panoramas)} panoramas meet what was"
+            " rendered"
+        ]
+        lines += [
+            f"  on {kind:<12} {agree[kind]} of {count}" for kind, count in kinds.most_common()
+        ]
         lines += [f"  differ: {cause:<12} {count}" for cause, count in differ.most_common()]
         if self.total("depth_off"):
             lines.append(f"  depth is off on {self.total('depth_off')} rays")
         for pair, count in self.counts("ties").most_common(5):
-            lines.append(f"  in one plane: {pair} ({count} rays): which of the two a pixel shows is chance")
-        lines += [f"  {row['key']}: {example}" for row in self.panoramas for example in row["examples"]]
+            lines.append(
+                f"  in one plane: {pair} ({count} rays): which of the two a pixel shows is chance"
+            )
+        lines += [
+            f"  {row['key']}: {example}" for row in self.panoramas for example in row["examples"]
+        ]
         lines += [f"  {scene}: not checked: {why}" for scene, why in self.failed.items()]
         return lines
 
 
-def verify_by_rays(path: Path, rays: int, on_scene: Callable[[str], None] = lambda scene: None) -> RaysReport:
-    """Check `rays` pixels, spread evenly over the panoramas of the run (or in the one panorama). DataError if `path` is
-    neither."""
+def verify_by_rays(
+    path: Path, rays: int, on_scene: Callable[[str], None] = lambda scene: None
+) -> RaysReport:
+    """Check `rays` pixels, spread evenly over the panoramas of the run (or in the one panorama).
+    DataError if `path` is neither.
+    """
     run, keys = _which(path)
     if not keys:
         raise DataError(f"{run / 'staged'} holds no panoramas: there is nothing to check")
@@ -97,32 +135,53 @@ def _which(path: Path) -> tuple[Path, list[str]]:
     if (path / "meta.json").is_file() and path.parent.name == "staged":
         return path.parent.parent, [path.name]
     if not (path / "staged").is_dir():
-        raise DataError(f"{path}: expected the folder of a render run, or RUN/staged/KEY of one panorama")
+        raise DataError(
+            f"{path}: expected the folder of a render run, or RUN/staged/KEY of one panorama"
+        )
     return path, list_staged(path / "staged")
 
 
-def _check_scene(run: Path, config: RenderConfig, metas: list[SampleMeta], rays: int) -> list[dict] | str:
+def _check_scene(
+    run: Path, config: RenderConfig, metas: list[SampleMeta], rays: int
+) -> list[dict] | str:
     """The reports of a scene's panoramas, or why there are none."""
     render = RenderConfig.model_validate(config.model_dump(include=set(RenderConfig.model_fields)))
     job = plan_scene(render, int(metas[0].scene.rpartition("-")[2]))
     if job.key != metas[0].scene:
         return f"the run's config makes {job.key} at this number"
-    digests = {image_config_sha256(render): render, image_config_sha256(degrade(render)): degrade(render)}
+    digests = {
+        image_config_sha256(render): render,
+        image_config_sha256(degrade(render)): degrade(render),
+    }
     if metas[0].config_sha256 not in digests:
         made = " or ".join(sha[:12] for sha in digests)
         return f"it was rendered with another config ({metas[0].config_sha256[:12]}, not {made})"
     with tempfile.TemporaryDirectory(prefix="panoforge-verify-") as name:
-        request = VerifyRequest(scene=job, seed=metas[0].seed, render=digests[metas[0].config_sha256], rays=rays,
-                                staged=run.absolute() / "staged", keys=tuple(meta.key for meta in metas),
-                                result=Path(name) / "rays.json")
+        request = VerifyRequest(
+            scene=job,
+            seed=metas[0].seed,
+            render=digests[metas[0].config_sha256],
+            rays=rays,
+            staged=run.absolute() / "staged",
+            keys=tuple(meta.key for meta in metas),
+            result=Path(name) / "rays.json",
+        )
         path = Path(name) / "job.json"
         path.write_text(request.model_dump_json())
         try:
-            ended = subprocess.run([sys.executable, "-m", "panoforge.datagen.verify_rays", str(path)], capture_output=True, text=True,
-                                   timeout=TIMEOUT_S, check=False)
+            ended = subprocess.run(
+                [sys.executable, "-m", "panoforge.datagen.verify_rays", str(path)],
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT_S,
+                check=False,
+            )
         except subprocess.TimeoutExpired:
             return f"no answer after {TIMEOUT_S:.0f} s"
         if not request.result.is_file():
-            return (ended.stderr.strip().splitlines() or [f"the process ended with code {ended.returncode}"])[-1]
+            return (
+                ended.stderr.strip().splitlines()
+                or [f"the process ended with code {ended.returncode}"]
+            )[-1]
         found: list[dict] = json.loads(request.result.read_bytes())
         return found

@@ -1,10 +1,12 @@
-"""One driver per run: a lease made of small objects, safe against dead drivers, slow ones, and clocks that jump.
+"""One driver per run: a lease made of small objects, safe against dead drivers, slow ones, and
+clocks that jump.
 
-Each driver that takes the run makes the next `lease/epoch-N.json`, which only one can; while it lives it counts up
-`lease/beat-N.json`, and at the end it leaves `lease/end-N.json`. Whether another machine's driver is alive is told by
-watching whether its counter moves, on one's own monotonic clock: no two clocks are ever compared, and a clock set back
-or forth changes only the ages in messages. A driver on the same machine is looked up in the process table instead.
-A driver that was paused for long finds the higher epoch at its next beat and stops (`LeaseLost`).
+Each driver that takes the run makes the next `lease/epoch-N.json`, which only one can; while it
+lives it counts up `lease/beat-N.json`, and at the end it leaves `lease/end-N.json`. Whether another
+machine's driver is alive is told by watching whether its counter moves, on one's own monotonic
+clock: no two clocks are ever compared, and a clock set back or forth changes only the ages in
+messages. A driver on the same machine is looked up in the process table instead. A driver that was
+paused for long finds the higher epoch at its next beat and stops (`LeaseLost`).
 """
 
 import contextlib
@@ -37,7 +39,9 @@ class LeaseLost(UserError):
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds, or held, a run. `machine` tells boots and containers apart, `start_ticks` a process from its successor."""
+    """Who holds, or held, a run. `machine` tells boots and containers apart, `start_ticks` a
+    process from its successor.
+    """
 
     epoch: int
     host: str
@@ -48,20 +52,34 @@ class Holder:
 
     @classmethod
     def me(cls, epoch: int) -> "Holder":
-        return cls(epoch, platform.node(), os.getpid(), _machine(), start_ticks(os.getpid()), time.time())
+        return cls(
+            epoch, platform.node(), os.getpid(), _machine(), start_ticks(os.getpid()), time.time()
+        )
 
     def is_dead_here(self) -> bool:
-        """True if it ran on this very machine and is gone; False also where that cannot be known."""
-        return self.machine == _machine() and (self.start_ticks is None or start_ticks(self.pid) != self.start_ticks)
+        """True if it ran on this very machine and is gone; False also where that cannot be
+        known."""
+        return self.machine == _machine() and (
+            self.start_ticks is None or start_ticks(self.pid) != self.start_ticks
+        )
 
     def is_alive_here(self) -> bool:
         return self.machine == _machine() and not self.is_dead_here()
 
 
 class Lease:
-    """A lease on the run whose ledger is in `store`. Use as a context manager; `check()` now and then."""
+    """A lease on the run whose ledger is in `store`. Use as a context manager; `check()` now and
+    then.
+    """
 
-    def __init__(self, store: Store, run: str, *, beat_s: float = BEAT_S, payload: Callable[[], dict[str, Any]] = dict) -> None:
+    def __init__(
+        self,
+        store: Store,
+        run: str,
+        *,
+        beat_s: float = BEAT_S,
+        payload: Callable[[], dict[str, Any]] = dict,
+    ) -> None:
         self._store, self._run, self._beat_s, self.payload = store, run, beat_s, payload
         self._count = 0
         self._stop = threading.Event()
@@ -80,14 +98,19 @@ class Lease:
         self._thread.join()
         if not self._lost:
             self._beat()
-            with contextlib.suppress(UserError):  # a full disk: the next driver finds out that this one is dead
+            with contextlib.suppress(
+                UserError
+            ):  # a full disk: the next driver finds out that this one is dead
                 self._store.put(_name("end", self.epoch), b"{}\n")
 
     def check(self) -> None:
         """LeaseLost if another driver has taken over."""
         if self._lost:
-            raise LeaseLost(f"{self._run} was taken over by the driver on {_who(self._lost)}, because this one gave no sign of "
-                            "life for a while (a paused machine?). Nothing is lost: whatever this one finished counts")
+            raise LeaseLost(
+                f"{self._run} was taken over by the driver on {_who(self._lost)}, because this one"
+                " gave no sign of life for a while (a paused machine?). Nothing is lost: whatever"
+                " this one finished counts"
+            )
 
     def _acquire(self) -> None:
         latest = latest_epoch(self._store)
@@ -98,7 +121,9 @@ class Lease:
             if not (holder is not None and holder.is_dead_here()) and self._moves(latest):
                 raise self._taken(holder)
         self.epoch = latest + 1
-        if not self._store.put_new(_name("epoch", self.epoch), json.dumps(vars(Holder.me(self.epoch))).encode()):
+        if not self._store.put_new(
+            _name("epoch", self.epoch), json.dumps(vars(Holder.me(self.epoch))).encode()
+        ):
             raise self._taken(read_holder(self._store, self.epoch))
 
     def _moves(self, epoch: int) -> bool:
@@ -107,20 +132,32 @@ class Lease:
         end = time.monotonic() + PATIENCE * self._beat_s
         while time.monotonic() < end:
             time.sleep(min(1.0, self._beat_s / 4))
-            if self._store.get(_name("beat", epoch)) != first or self._store.get(_name("end", epoch)) is not None:
+            if (
+                self._store.get(_name("beat", epoch)) != first
+                or self._store.get(_name("end", epoch)) is not None
+            ):
                 return self._store.get(_name("end", epoch)) is None
         return False
 
     def _taken(self, holder: Holder | None) -> RunIsTaken:
-        age = f", at work for {duration(max(0.0, time.time() - holder.started_unix_s))}" if holder else ""
+        age = (
+            f", at work for {duration(max(0.0, time.time() - holder.started_unix_s))}"
+            if holder
+            else ""
+        )
         who = _who(holder) if holder else "another machine"
-        return RunIsTaken(f"{self._run} is being rendered already: a driver on {who}{age}. Two drivers would only do the same work "
-                          "twice. Wait for it (pano status shows how far it is), stop it, or render into another folder (run=…)")
+        return RunIsTaken(
+            f"{self._run} is being rendered already: a driver on {who}{age}. Two drivers would only"
+            " do the same work twice. Wait for it (pano status shows how far it is), stop it, or"
+            " render into another folder (run=…)"
+        )
 
     def _beat_loop(self) -> None:
         while not self._stop.wait(self._beat_s):
             if (latest := latest_epoch(self._store)) > self.epoch:
-                self._lost = read_holder(self._store, latest) or Holder(latest, "another machine", 0, "", None, time.time())
+                self._lost = read_holder(self._store, latest) or Holder(
+                    latest, "another machine", 0, "", None, time.time()
+                )
                 return
             self._beat()
 
@@ -129,13 +166,17 @@ class Lease:
         beat = {"epoch": self.epoch, "count": self._count, "unix_s": time.time(), **self.payload()}
         try:
             self._store.put(_name("beat", self.epoch), json.dumps(beat).encode())
-        except UserError:  # a full disk: the work itself will say so; a missed beat alone must not end the run
+        except (
+            UserError
+        ):  # a full disk: the work itself will say so; a missed beat alone must not end the run
             return
 
 
 def latest_epoch(store: Store) -> int:
     """Number of the latest driver of a run; 0 if there was none."""
-    numbers = [int(name[-13:-5]) for name in store.names("lease") if name.startswith("lease/epoch-")]
+    numbers = [
+        int(name[-13:-5]) for name in store.names("lease") if name.startswith("lease/epoch-")
+    ]
     return max(numbers, default=0)
 
 

@@ -5,11 +5,13 @@
     <ledger>/segments/LEVEL-DIGEST.parquet   records that were compacted, in columns; the name carries the digest of the bytes
     <ledger>/lease/                      who drives the run (panoforge.cluster.state.lease)
 
-Nodes write, the one driver compacts: it puts a segment and then deletes the records that it holds; when `FAN_IN` segments
-of a level have gathered they become one of the next level, so there are never many objects to read: opening the ledger of
-a million scenes costs seconds. A reader lists loose records first and segments after, and drops what it sees twice, so it
-is right at any moment of that, and after a crash at any moment of that. A record or segment that is torn is not believed:
-its scenes count as not done, and making them again finds their panoramas staged (panoforge.cluster.render.commit).
+Nodes write, the one driver compacts: it puts a segment and then deletes the records that it holds;
+when `FAN_IN` segments of a level have gathered they become one of the next level, so there are
+never many objects to read: opening the ledger of a million scenes costs seconds. A reader lists
+loose records first and segments after, and drops what it sees twice, so it is right at any moment
+of that, and after a crash at any moment of that. A record or segment that is torn is not believed:
+its scenes count as not done, and making them again finds their panoramas staged
+(panoforge.cluster.render.commit).
 """
 
 import hashlib
@@ -35,7 +37,8 @@ FAN_IN = 16
 COMPACT_EVERY = 500
 MAX_RECORD_BYTES = 1 << 20
 
-# In the order in which they win if one attempt left several: a node that was given up as lost may still have finished.
+# In the order in which they win if one attempt left several: a node that was given up as lost may
+# still have finished.
 Outcome = Literal["fault", "quarantined", "retry", "rejected", "done"]
 OUTCOMES: tuple[Outcome, ...] = ("fault", "quarantined", "retry", "rejected", "done")
 
@@ -43,11 +46,14 @@ log = logging.getLogger(__name__)
 
 
 class AttemptRecord(Record):
-    """One line of the ledger. `done`, `rejected` and `fault` are ends of attempts; `quarantined` is the policy's verdict
-    after `attempt`, and `retry` a person's word that the faults up to `attempt` are forgiven.
+    """One line of the ledger. `done`, `rejected` and `fault` are ends of attempts; `quarantined` is
+    the policy's verdict after `attempt`, and `retry` a person's word that the faults up to
+    `attempt` are forgiven.
 
-    `index` numbers the scene in its job, `attempt` counts from 1 per scene. `digests` are the SHA-256 of the label maps of
-    `panoramas`, in the same order. `job_sha256` is the digest of the run's images, `image_sha256` that of this attempt's."""
+    `index` numbers the scene in its job, `attempt` counts from 1 per scene. `digests` are the
+    SHA-256 of the label maps of `panoramas`, in the same order. `job_sha256` is the digest of the
+    run's images, `image_sha256` that of this attempt's.
+    """
 
     schema_version: Literal[1] = 1
     id: str
@@ -76,14 +82,34 @@ class AttemptRecord(Record):
     log_tail: str = ""
 
 
-SCHEMA = pa.schema([
-    ("id", pa.string()), ("index", pa.int64()), ("scene", pa.string()), ("attempt", pa.int32()), ("outcome", pa.string()),
-    ("fault", pa.string()), ("reason", pa.string()), ("profile", pa.string()), ("panoramas", pa.list_(pa.string())),
-    ("digests", pa.list_(pa.string())), ("staged_bytes", pa.int64()), ("rejected_poses", pa.string()), ("timings_s", pa.string()),
-    ("job_sha256", pa.string()), ("image_sha256", pa.string()), ("node", pa.string()), ("started_unix_s", pa.float64()),
-    ("seconds", pa.float64()), ("cpus", pa.float32()), ("gpus", pa.float32()), ("peak_memory_mb", pa.float32()),
-    ("exit", pa.string()), ("log", pa.string()), ("log_tail", pa.string()),
-])
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("index", pa.int64()),
+        ("scene", pa.string()),
+        ("attempt", pa.int32()),
+        ("outcome", pa.string()),
+        ("fault", pa.string()),
+        ("reason", pa.string()),
+        ("profile", pa.string()),
+        ("panoramas", pa.list_(pa.string())),
+        ("digests", pa.list_(pa.string())),
+        ("staged_bytes", pa.int64()),
+        ("rejected_poses", pa.string()),
+        ("timings_s", pa.string()),
+        ("job_sha256", pa.string()),
+        ("image_sha256", pa.string()),
+        ("node", pa.string()),
+        ("started_unix_s", pa.float64()),
+        ("seconds", pa.float64()),
+        ("cpus", pa.float32()),
+        ("gpus", pa.float32()),
+        ("peak_memory_mb", pa.float32()),
+        ("exit", pa.string()),
+        ("log", pa.string()),
+        ("log_tail", pa.string()),
+    ]
+)
 _AS_JSON = ("rejected_poses", "timings_s")
 
 
@@ -103,12 +129,16 @@ def to_table(records: Iterable[AttemptRecord]) -> pa.Table:
 
 def to_records(table: pa.Table) -> list[AttemptRecord]:
     """Whole rows as records."""
-    rows = ({**row, **{name: json.loads(row[name]) for name in _AS_JSON}} for row in table.to_pylist())
+    rows = (
+        {**row, **{name: json.loads(row[name]) for name in _AS_JSON}} for row in table.to_pylist()
+    )
     return [AttemptRecord.model_validate(row) for row in rows]
 
 
 class Ledger:
-    """The ledger at `url`. Any number may write and read; one driver, the holder of the lease, compacts."""
+    """The ledger at `url`. Any number may write and read; one driver, the holder of the lease,
+    compacts.
+    """
 
     def __init__(self, url: str) -> None:
         self.store = Store(url)
@@ -117,8 +147,13 @@ class Ledger:
     # ---- what the run is
 
     def declare(self, job_sha256: str, about: dict) -> None:
-        """Say what this run is, or check that it is the same as was said before: a dataset must not mix two."""
-        data = json.dumps({"schema_version": 1, "job_sha256": job_sha256, **about}, indent=1).encode() + b"\n"
+        """Say what this run is, or check that it is the same as was said before: a dataset must not
+        mix two.
+        """
+        data = (
+            json.dumps({"schema_version": 1, "job_sha256": job_sha256, **about}, indent=1).encode()
+            + b"\n"
+        )
         if not self.store.put_new("job.json", data):
             self.check(job_sha256)
 
@@ -127,8 +162,10 @@ class Ledger:
         known = self.job()
         if known is not None and known != job_sha256:
             raise ConfigError(
-                f"{self.url} is the ledger of another render config ({known[:12]}, this one is {job_sha256[:12]}), and one "
-                "dataset must not mix them. Choose another folder (run=…), or delete that one")
+                f"{self.url} is the ledger of another render config ({known[:12]}, this one is"
+                f" {job_sha256[:12]}), and one dataset must not mix them. Choose another folder"
+                " (run=…), or delete that one"
+            )
 
     def job(self) -> str | None:
         """Digest of the run's images; None for a ledger that has not begun."""
@@ -145,7 +182,9 @@ class Ledger:
         self.store.put(_loose_name(record.id), record.model_dump_json().encode())
 
     def compact(self, records: Sequence[AttemptRecord]) -> None:
-        """Put records (that are written) into a segment and delete them, then merge segments that have become many."""
+        """Put records (that are written) into a segment and delete them, then merge segments that
+        have become many.
+        """
         if not records:
             return
         self._put_segment(0, to_table(records), replaces=())
@@ -175,7 +214,9 @@ class Ledger:
             if len(names) >= FAN_IN:
                 tables = self._segments(names)
                 if len(tables) == len(names):  # a torn one stays, to be seen
-                    self._put_segment(level + 1, _unique(pa.concat_tables(tables.values())), replaces=names)
+                    self._put_segment(
+                        level + 1, _unique(pa.concat_tables(tables.values())), replaces=names
+                    )
                     for name in names:
                         self.store.delete(name)
 
@@ -193,14 +234,21 @@ class Ledger:
         tables = list(segments.values())
         if tables:
             stored = pa.concat_tables(tables)
-            loose = loose.filter(pc.invert(pc.is_in(loose["id"], stored["id"].combine_chunks()))) if loose.num_rows else loose
+            loose = (
+                loose.filter(pc.invert(pc.is_in(loose["id"], stored["id"].combine_chunks())))
+                if loose.num_rows
+                else loose
+            )
             stored = _unique(stored)
             loose = pa.concat_tables([stored, loose.select(stored.column_names)])
         return loose if columns is None else loose.select(list(columns))
 
     def records(self) -> list[AttemptRecord]:
         """All records, in the order of scenes and attempts."""
-        return sorted(to_records(self.table()), key=lambda record: (record.index, record.attempt, OUTCOMES.index(record.outcome)))
+        return sorted(
+            to_records(self.table()),
+            key=lambda record: (record.index, record.attempt, OUTCOMES.index(record.outcome)),
+        )
 
     def of_scene(self, scene: str) -> list[AttemptRecord]:
         """The records of one scene, in order."""
@@ -222,19 +270,27 @@ class Ledger:
                     raise ValueError("over the cap")
                 yield AttemptRecord.model_validate_json(data)
             except (ValidationError, ValueError):
-                log.warning("%s/%s is torn or no record: its scene counts as not done", self.url, name)
+                log.warning(
+                    "%s/%s is torn or no record: its scene counts as not done", self.url, name
+                )
 
-    def _segments(self, names: Sequence[str], columns: Sequence[str] | None = None) -> dict[str, pa.Table]:
+    def _segments(
+        self, names: Sequence[str], columns: Sequence[str] | None = None
+    ) -> dict[str, pa.Table]:
         found: dict[str, pa.Table] = {}
         replaced: set[str] = set()
         for name in names:
             data = self.store.get(name)
             if data is None:
                 continue
-            if _digest(data) != name[-len("0123456789abcdef.parquet"):-len(".parquet")]:
-                log.warning("%s/%s does not have the digest in its name: it is not believed", self.url, name)
+            if _digest(data) != name[-len("0123456789abcdef.parquet") : -len(".parquet")]:
+                log.warning(
+                    "%s/%s does not have the digest in its name: it is not believed", self.url, name
+                )
                 continue
-            found[name] = pq.read_table(io.BytesIO(data), columns=None if columns is None else list(columns))
+            found[name] = pq.read_table(
+                io.BytesIO(data), columns=None if columns is None else list(columns)
+            )
             metadata = found[name].schema.metadata or {}
             replaced |= set(json.loads(metadata.get(b"replaces", b"[]")))
             found[name] = found[name].replace_schema_metadata(None)
@@ -245,7 +301,9 @@ def _unique(table: pa.Table) -> pa.Table:
     """Each id once; a crash between putting a segment and deleting what it holds leaves doubles."""
     if pc.count_distinct(table["id"]).as_py() == table.num_rows:
         return table
-    _, first = np.unique(np.asarray(table["id"].to_numpy(zero_copy_only=False), dtype=str), return_index=True)
+    _, first = np.unique(
+        np.asarray(table["id"].to_numpy(zero_copy_only=False), dtype=str), return_index=True
+    )
     return table.take(pa.array(np.sort(first)))
 
 
@@ -265,5 +323,8 @@ def open_ledger(url: str) -> Ledger:
     """The ledger of an existing run. DataError when there is none."""
     ledger = Ledger(url)
     if ledger.job() is None:
-        raise DataError(f"{url} is not the ledger of a run: expected job.json there. Give the folder that `pano render` writes to")
+        raise DataError(
+            f"{url} is not the ledger of a run: expected job.json there. Give the folder that `pano"
+            " render` writes to"
+        )
     return ledger

@@ -1,16 +1,19 @@
-"""The fault policy: what every end of a scene means, and what happens next. All of it is here, and all of it is pure.
+"""The fault policy: what every end of a scene means, and what happens next. All of it is here, and
+all of it is pure.
 
-A scene's attempt ends in one of three proper ways (`done`, `rejected`: settled for good) or in a `Fault`. `classify` turns
-how the worker process ended, what it left and the end of its log into a `Verdict`; `next_step` turns the faults of a scene
-so far into what to do: run it again, in which `Profile`, or quarantine it with the reason. The seed is the same in every
-profile: no scene is ever swapped for an easier one, because that would bend the distribution of the dataset.
+A scene's attempt ends in one of three proper ways (`done`, `rejected`: settled for good) or in a
+`Fault`. `classify` turns how the worker process ended, what it left and the end of its log into a
+`Verdict`; `next_step` turns the faults of a scene so far into what to do: run it again, in which
+`Profile`, or quarantine it with the reason. The seed is the same in every profile: no scene is ever
+swapped for an easier one, because that would bend the distribution of the dataset.
 
     profile     image      memory limit
     normal      as asked   as asked
     roomy       as asked   doubled
     degraded    coarser    doubled       stamped with its own config digest, so that the dataset says so
 
-What is nobody's fault (a lost node, a full disk) costs no attempt, but cannot go on for ever either: `MAX_FREE`.
+What is nobody's fault (a lost node, a full disk) costs no attempt, but cannot go on for ever
+either: `MAX_FREE`.
 """
 
 import re
@@ -32,7 +35,9 @@ class Profile(StrEnum):
 
 
 class Fault(StrEnum):
-    """Why an attempt gave no answer. The values appear in the ledger, in `pano status` and in `pano retry --reason`."""
+    """Why an attempt gave no answer. The values appear in the ledger, in `pano status` and in `pano
+    retry --reason`.
+    """
 
     CRASH = "crash"  # a native crash: SIGSEGV, SIGABRT, SIGBUS, SIGILL, SIGFPE, …
     KILLED = "killed"  # SIGKILL, SIGTERM, … that we did not send: an operator, a cgroup
@@ -41,7 +46,9 @@ class Fault(StrEnum):
     STALLED = "stalled"  # no output for too long
     FLOOD = "flood"  # a log over its cap
     NO_RESULT = "no-result"  # it ended by itself and left no result, whatever its exit code
-    BAD_OUTPUT = "bad-output"  # the result names panoramas that are not there, or not with these digests
+    BAD_OUTPUT = (  # the result names panoramas that are not there, or not with these digests
+        "bad-output"
+    )
     DEVICE = "device"  # the GPU or Cycles' device failed
     ERROR = "error"  # the worker caught an exception and reported it
     REFUSED = "refused"  # the worker says the input is wrong: the same again is wrong again
@@ -51,11 +58,15 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True)
 class Rule:
-    """`profiles` of the attempts that a scene gets if it fails this way each time; empty: this fault costs no attempt."""
+    """`profiles` of the attempts that a scene gets if it fails this way each time; empty: this
+    fault costs no attempt.
+    """
 
     meaning: str
     profiles: tuple[Profile, ...]
-    blames_node: bool = False  # many of these in a row speak against the node rather than the scenes
+    blames_node: bool = (
+        False  # many of these in a row speak against the node rather than the scenes
+    )
 
 
 _TWICE_THEN_COARSER = (Profile.NORMAL, Profile.NORMAL, Profile.DEGRADED)
@@ -74,23 +85,52 @@ RULES: dict[Fault, Rule] = {
     Fault.DISK: Rule("the run folder cannot be written", ()),
     Fault.LOST: Rule("the node went away", ()),
 }
-MAX_FREE = 8  # attempts that cost nothing: a scene that takes its node down each time must end somewhere
+MAX_FREE = (
+    8  # attempts that cost nothing: a scene that takes its node down each time must end somewhere
+)
 MAX_BACKOFF_S = 60.0
 NODE_FAULTS_IN_A_ROW = 5
 DEGRADED_MEMORY = 2.0
 
 _CRASH_SIGNALS = {"SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP", "SIGSYS"}
-# Words in the last lines of a log, or in the worker's own error, that tell what an exit code does not. First match wins.
+# Words in the last lines of a log, or in the worker's own error, that tell what an exit code does
+# not. First match wins.
 _WORDS: tuple[tuple[Fault, re.Pattern[str]], ...] = (
-    (Fault.DISK, re.compile(r"No space left on device|Disk quota exceeded|the disk is full|the disk quota is used up", re.I)),
-    (Fault.OOM, re.compile(
-        r"MemoryError|std::bad_alloc|out of memory|out of (GPU|device|host) memory|Cannot allocate memory|CUDA_ERROR_OUT_OF_MEMORY"
-        r"|Malloc returns null|Calloc returns null", re.I)),
-    (Fault.DEVICE, re.compile(
-        r"CUDA error|CUDA_ERROR_|OPTIX_ERROR|Failed to (create|initialize) (CUDA|OptiX|HIP|oneAPI)|Illegal address in|HIP error"
-        r"|Xid \d+|no (GPU|CUDA) device", re.I)),
+    (
+        Fault.DISK,
+        re.compile(
+            r"No space left on device|Disk quota exceeded|the disk is full|the disk quota is"
+            r" used up",
+            re.I,
+        ),
+    ),
+    (
+        Fault.OOM,
+        re.compile(
+            r"MemoryError|std::bad_alloc|out of memory|out of (GPU|device|host) memory|Cannot"
+            r" allocate memory|CUDA_ERROR_OUT_OF_MEMORY"
+            r"|Malloc returns null|Calloc returns null",
+            re.I,
+        ),
+    ),
+    (
+        Fault.DEVICE,
+        re.compile(
+            r"CUDA error|CUDA_ERROR_|OPTIX_ERROR|Failed to (create|initialize)"
+            r" (CUDA|OptiX|HIP|oneAPI)|Illegal address in|HIP error"
+            r"|Xid \d+|no (GPU|CUDA) device",
+            re.I,
+        ),
+    ),
 )
-_REFUSALS = ("ConfigError", "UsageError", "DataError", "UserError", "TooManyThings", "ValidationError")  # cannot go otherwise
+_REFUSALS = (
+    "ConfigError",
+    "UsageError",
+    "DataError",
+    "UserError",
+    "TooManyThings",
+    "ValidationError",
+)  # cannot go otherwise
 
 
 @dataclass(frozen=True)
@@ -103,14 +143,18 @@ class Verdict:
 
 
 def classify(end: ProcessOutcome, result: SceneResult | None) -> Verdict:
-    """Judge an attempt by what it left before how it exited: a whole result counts even if Blender crashed on its way out,
-    and no result is a fault even after exit code 0. Whether the panoramas named are really there is `check_output`'s."""
+    """Judge an attempt by what it left before how it exited: a whole result counts even if Blender
+    crashed on its way out, and no result is a fault even after exit code 0. Whether the panoramas
+    named are really there is `check_output`'s.
+    """
     if result is not None and result.outcome in ("done", "rejected"):
         reason = "" if result.outcome == "done" else "no pose of any seed was accepted"
         return Verdict(result.outcome, None, reason)
     if result is not None:
         error = result.error or "the worker reported a failure without words"
-        fault = _by_words(error) or (Fault.REFUSED if error.partition(":")[0] in _REFUSALS else Fault.ERROR)
+        fault = _by_words(error) or (
+            Fault.REFUSED if error.partition(":")[0] in _REFUSALS else Fault.ERROR
+        )
         return Verdict("fault", fault, error)
     fault = _GAVE_UP.get(end.limit) if end.limit else None
     if fault is None:
@@ -118,7 +162,12 @@ def classify(end: ProcessOutcome, result: SceneResult | None) -> Verdict:
     return Verdict("fault", fault, f"worker left no result ({end.describe()})")
 
 
-_GAVE_UP = {"time": Fault.TIMEOUT, "silence": Fault.STALLED, "memory": Fault.OOM, "log": Fault.FLOOD}
+_GAVE_UP = {
+    "time": Fault.TIMEOUT,
+    "silence": Fault.STALLED,
+    "memory": Fault.OOM,
+    "log": Fault.FLOOD,
+}
 
 
 def _by_signal(signal: str | None) -> Fault:
@@ -137,7 +186,9 @@ def _last_lines(text: str, lines: int = 12) -> str:
 
 @dataclass(frozen=True)
 class Step:
-    """What happens next with a scene: an attempt in `profile` after `wait_s`, or (profile None) quarantine for `reason`."""
+    """What happens next with a scene: an attempt in `profile` after `wait_s`, or (profile None)
+    quarantine for `reason`.
+    """
 
     profile: Profile | None
     wait_s: float = 0.0
@@ -145,21 +196,33 @@ class Step:
 
 
 def next_step(faults: Sequence[tuple[Fault, str]]) -> Step:
-    """What to do with a scene whose attempts so far ended in `faults` (with their reasons), oldest first. Attempts that
-    cost nothing are not counted; the last fault's rule says which profile comes next."""
+    """What to do with a scene whose attempts so far ended in `faults` (with their reasons), oldest
+    first. Attempts that cost nothing are not counted; the last fault's rule says which profile
+    comes next.
+    """
     paid = [fault for fault, _ in faults if RULES[fault].profiles]
     free = len(faults) - len(paid)
     if not faults:
         return Step(Profile.NORMAL)
     last, reason = faults[-1]
     if free > MAX_FREE:
-        return Step(None, reason=f"given up after {free} attempts that ended through no fault of its own, the last: {reason}")
+        return Step(
+            None,
+            reason=(
+                f"given up after {free} attempts that ended through no fault of its own, the last:"
+                f" {reason}"
+            ),
+        )
     if not RULES[last].profiles:
         wait = min(MAX_BACKOFF_S, 2.0 ** (_tail_length(faults, last) - 1) - 1)
         profile = _profile_after(paid)
         return Step(profile, wait_s=wait) if profile else Step(None, reason=reason)
     profile = _profile_after(paid)
-    return Step(profile) if profile else Step(None, reason=f"{RULES[last].meaning} in {_times(len(paid))}: {reason}")
+    return (
+        Step(profile)
+        if profile
+        else Step(None, reason=f"{RULES[last].meaning} in {_times(len(paid))}: {reason}")
+    )
 
 
 def _profile_after(paid: Sequence[Fault]) -> Profile | None:
@@ -183,12 +246,17 @@ def _times(count: int) -> str:
 
 
 def degrade(render: RenderConfig) -> RenderConfig:
-    """The coarser image of a degraded attempt: one level of subdivision less (a quarter of the faces), no true
-    displacement, plain secondary materials. Size, samples and seed stay."""
+    """The coarser image of a degraded attempt: one level of subdivision less (a quarter of the
+    faces), no true displacement, plain secondary materials. Size, samples and seed stay.
+    """
     displacement = "bump" if render.displacement == "true" else render.displacement
-    return render.model_copy(update={
-        "subdivision_cap": max(0, render.subdivision_cap - 1), "displacement": displacement, "secondary_materials": "flat",
-    })
+    return render.model_copy(
+        update={
+            "subdivision_cap": max(0, render.subdivision_cap - 1),
+            "displacement": displacement,
+            "secondary_materials": "flat",
+        }
+    )
 
 
 def memory_factor(profile: Profile) -> float:
@@ -197,7 +265,9 @@ def memory_factor(profile: Profile) -> float:
 
 
 def nodes_to_set_aside(streaks: dict[str, int], healthy: set[str]) -> set[str]:
-    """Nodes that get no more scenes: `streaks` counts a node's faults in a row that speak against nodes, `healthy` are
-    nodes with a good scene to their name. Without a healthy node the scenes are to blame, and no node is set aside."""
+    """Nodes that get no more scenes: `streaks` counts a node's faults in a row that speak against
+    nodes, `healthy` are nodes with a good scene to their name. Without a healthy node the scenes
+    are to blame, and no node is set aside.
+    """
     suspects = {node for node, streak in streaks.items() if streak >= NODE_FAULTS_IN_A_ROW}
     return suspects if healthy - suspects else set()

@@ -1,8 +1,10 @@
-"""Where each scene of a job stands: one byte per scene, and the faults of those that are not settled.
+"""Where each scene of a job stands: one byte per scene, and the faults of those that are not
+settled.
 
-Built from the ledger's columns and one listing of the staged panoramas, without a look at any single file: a job of
-183,440 scenes is understood in about a second. Afterwards `apply` keeps it up to date, record by record. A scene is done
-only if every panorama that its record names is really staged; a lost panorama makes its scene open again.
+Built from the ledger's columns and one listing of the staged panoramas, without a look at any
+single file: a job of 183,440 scenes is understood in about a second. Afterwards `apply` keeps it up
+to date, record by record. A scene is done only if every panorama that its record names is really
+staged; a lost panorama makes its scene open again.
 """
 
 from collections.abc import Iterator
@@ -29,7 +31,11 @@ class State(IntEnum):
 
 
 _STATE_OF = {
-    "fault": State.OPEN, "retry": State.OPEN, "quarantined": State.QUARANTINED, "rejected": State.REJECTED, "done": State.DONE,
+    "fault": State.OPEN,
+    "retry": State.OPEN,
+    "quarantined": State.QUARANTINED,
+    "rejected": State.REJECTED,
+    "done": State.DONE,
 }
 
 
@@ -37,7 +43,9 @@ _FAULTS = {fault.value: fault for fault in Fault}  # a call of the enum costs te
 
 
 class Book:
-    """The scenes 0 … total-1 of a job. `faults` and `attempts` (the number of the last attempt) are kept for open scenes."""
+    """The scenes 0 … total-1 of a job. `faults` and `attempts` (the number of the last attempt) are
+    kept for open scenes.
+    """
 
     def __init__(self, total: int) -> None:
         self.states = bytearray(total)
@@ -92,7 +100,9 @@ def of_job(table: pa.Table, total: int) -> pa.Table:
 
 
 def read_book(table: pa.Table, total: int, staged: set[str] | None) -> Book:
-    """The book of a ledger's `COLUMNS`. `staged` are the keys that are there; None believes the ledger."""
+    """The book of a ledger's `COLUMNS`. `staged` are the keys that are there; None believes the
+    ledger.
+    """
     book = Book(total)
     table = of_job(table, total)
     if not table.num_rows:
@@ -103,7 +113,9 @@ def read_book(table: pa.Table, total: int, staged: set[str] | None) -> Book:
     order = np.lexsort((rank, attempt))
     states = np.zeros(total, np.uint8)
     by_rank = np.array([_STATE_OF[outcome] for outcome in OUTCOMES], np.uint8)
-    states[index[order]] = by_rank[rank[order]]  # of several assignments to one scene numpy keeps the last
+    states[index[order]] = by_rank[
+        rank[order]
+    ]  # of several assignments to one scene numpy keeps the last
     done = np.flatnonzero(rank == OUTCOMES.index("done"))
     whole = done[_all_staged(table["panoramas"].take(pa.array(done)), staged)]
     states[states == State.DONE] = State.OPEN
@@ -118,13 +130,24 @@ def _all_staged(panoramas: pa.ChunkedArray, staged: set[str] | None) -> NDArray[
     if staged is None or not len(panoramas):
         return np.ones(len(panoramas), bool)
     panoramas = panoramas.combine_chunks()
-    here = pc.is_in(panoramas.flatten(), pa.array(sorted(staged), pa.string())).to_numpy(zero_copy_only=False)
-    missing = np.bincount(pc.list_parent_indices(panoramas).to_numpy(), weights=~here, minlength=len(panoramas))
+    here = pc.is_in(panoramas.flatten(), pa.array(sorted(staged), pa.string())).to_numpy(
+        zero_copy_only=False
+    )
+    missing = np.bincount(
+        pc.list_parent_indices(panoramas).to_numpy(), weights=~here, minlength=len(panoramas)
+    )
     return missing == 0
 
 
-def _recall_open(book: Book, table: pa.Table, states: NDArray, index: NDArray, attempt: NDArray, rank: NDArray,
-                 order: NDArray) -> None:
+def _recall_open(
+    book: Book,
+    table: pa.Table,
+    states: NDArray,
+    index: NDArray,
+    attempt: NDArray,
+    rank: NDArray,
+    order: NDArray,
+) -> None:
     """The faults of open scenes since they were last forgiven, oldest first."""
     rows = order[states[index[order]] == State.OPEN]
     details = table.select(["fault", "reason"]).take(pa.array(rows)).to_pylist()

@@ -1,7 +1,8 @@
-"""What a ledger adds up to: counts, reasons, panoramas, core-hours, rates, nodes and the slowest scenes.
+"""What a ledger adds up to: counts, reasons, panoramas, core-hours, rates, nodes and the slowest
+scenes.
 
-Works on the ledger's columns, never on one object per record, so that a page about 183,440 scenes costs well under a
-second.
+Works on the ledger's columns, never on one object per record, so that a page about 183,440 scenes
+costs well under a second.
 """
 
 import json
@@ -16,7 +17,17 @@ import pyarrow.compute as pc
 from panoforge.cluster.state.ledger import Ledger
 from panoforge.cluster.state.scene_states import COLUMNS, Book, State, of_job, read_book
 
-_MORE = ("scene", "node", "started_unix_s", "seconds", "cpus", "gpus", "peak_memory_mb", "staged_bytes", "profile")
+_MORE = (
+    "scene",
+    "node",
+    "started_unix_s",
+    "seconds",
+    "cpus",
+    "gpus",
+    "peak_memory_mb",
+    "staged_bytes",
+    "profile",
+)
 
 
 @dataclass(frozen=True)
@@ -31,8 +42,9 @@ class NodeTally:
 
 @dataclass(frozen=True)
 class Tally:
-    """A run in numbers. Seconds are wall clock of attempts; core and GPU hours count the resources that they held,
-    failed attempts included."""
+    """A run in numbers. Seconds are wall clock of attempts; core and GPU hours count the resources
+    that they held, failed attempts included.
+    """
 
     total: int
     states: Mapping[str, int]
@@ -41,7 +53,9 @@ class Tally:
     attempts: int = 0
     degraded: int = 0
     faults: Mapping[str, int] = field(default_factory=dict)  # by kind, of all attempts
-    reasons: Mapping[str, int] = field(default_factory=dict)  # why scenes were rejected or quarantined
+    reasons: Mapping[str, int] = field(
+        default_factory=dict
+    )  # why scenes were rejected or quarantined
     core_hours: float = 0.0
     wasted_core_hours: float = 0.0  # of attempts that ended in a fault
     gpu_hours: float = 0.0
@@ -50,7 +64,9 @@ class Tally:
     seconds_median: float | None = None
     seconds_p95: float | None = None
     peak_memory_mb: float | None = None
-    hourly: tuple[tuple[float, int], ...] = ()  # (unix seconds of the hour's begin, scenes done in it)
+    hourly: tuple[
+        tuple[float, int], ...
+    ] = ()  # (unix seconds of the hour's begin, scenes done in it)
     recent_scenes_per_hour: float | None = None
     nodes: tuple[NodeTally, ...] = ()
     slowest: tuple[tuple[str, float], ...] = ()
@@ -72,28 +88,37 @@ def tally(ledger: Ledger, total: int, staged: set[str] | None = None) -> tuple[T
     fault = outcome == "fault"
     by_index = np.frombuffer(bytes(book.states), np.uint8)[table["index"].to_numpy()]
     done = _first_of_each(table, (outcome == "done") & (by_index == State.DONE))
-    seconds, cpus, gpus = (np.nan_to_num(table[name].to_numpy()).astype(float) for name in ("seconds", "cpus", "gpus"))
+    seconds, cpus, gpus = (
+        np.nan_to_num(table[name].to_numpy()).astype(float) for name in ("seconds", "cpus", "gpus")
+    )
     ended = table["started_unix_s"].to_numpy() + seconds
     of_done = table.select(["panoramas", "staged_bytes", "profile"]).take(pa.array(done))
     hours = np.unique((ended[done] // 3600).astype(int), return_counts=True)
     slowest = _slowest(done, seconds)
     peak = pc.max(table["peak_memory_mb"]).as_py()
     return Tally(
-        total, states,
+        total,
+        states,
         panoramas=int(pc.sum(pc.list_value_length(of_done["panoramas"])).as_py() or 0),
-        staged_bytes=int(pc.sum(of_done["staged_bytes"]).as_py() or 0), attempts=int(real.sum()),
+        staged_bytes=int(pc.sum(of_done["staged_bytes"]).as_py() or 0),
+        attempts=int(real.sum()),
         degraded=int(pc.sum(pc.equal(of_done["profile"], "degraded")).as_py() or 0),
         faults=dict(Counter(table["fault"].filter(pa.array(fault)).to_pylist()).most_common()),
         reasons=_reasons(table, outcome, by_index),
-        core_hours=float((seconds * cpus)[real].sum() / 3600), wasted_core_hours=float((seconds * cpus)[fault].sum() / 3600),
+        core_hours=float((seconds * cpus)[real].sum() / 3600),
+        wasted_core_hours=float((seconds * cpus)[fault].sum() / 3600),
         gpu_hours=float((seconds * gpus)[real].sum() / 3600),
         first_unix_s=float(table["started_unix_s"].to_numpy()[real].min()) if real.any() else None,
         last_unix_s=float(ended[real].max()) if real.any() else None,
         seconds_median=float(np.median(seconds[done])) if len(done) else None,
-        seconds_p95=float(np.percentile(seconds[done], 95)) if len(done) else None, peak_memory_mb=peak,
+        seconds_p95=float(np.percentile(seconds[done], 95)) if len(done) else None,
+        peak_memory_mb=peak,
         hourly=tuple((float(hour) * 3600, int(count)) for hour, count in zip(*hours, strict=True)),
-        recent_scenes_per_hour=_recent_rate(ended[done]), nodes=_nodes(table, outcome, seconds * cpus),
-        slowest=tuple((table["scene"][row].as_py(), float(seconds[row])) for row in slowest.tolist()),
+        recent_scenes_per_hour=_recent_rate(ended[done]),
+        nodes=_nodes(table, outcome, seconds * cpus),
+        slowest=tuple(
+            (table["scene"][row].as_py(), float(seconds[row])) for row in slowest.tolist()
+        ),
     ), book
 
 
@@ -114,17 +139,29 @@ def _slowest(done: np.ndarray, seconds: np.ndarray, top: int = 10) -> np.ndarray
 
 
 def _reasons(table: pa.Table, outcome: np.ndarray, by_index: np.ndarray) -> dict[str, int]:
-    mask = ((outcome == "rejected") & (by_index == State.REJECTED)) | ((outcome == "quarantined") & (by_index == State.QUARANTINED))
+    mask = ((outcome == "rejected") & (by_index == State.REJECTED)) | (
+        (outcome == "quarantined") & (by_index == State.QUARANTINED)
+    )
     rows = _first_of_each(table, mask)
     reasons = table["reason"].take(pa.array(rows)).to_pylist()
     names = ("failed" if outcome[row] == "quarantined" else "rejected" for row in rows)
-    return dict(Counter(f"{name}: {reason}" for name, reason in zip(names, reasons, strict=True)).most_common(50))
+    return dict(
+        Counter(
+            f"{name}: {reason}" for name, reason in zip(names, reasons, strict=True)
+        ).most_common(50)
+    )
 
 
 def _recent_rate(ended: np.ndarray, window: int = 500) -> float | None:
-    """Scenes per hour over the last `window` of them (long enough for one slow scene not to matter)."""
+    """Scenes per hour over the last `window` of them (long enough for one slow scene not to
+    matter).
+    """
     last = np.sort(np.partition(ended, -window)[-window:] if len(ended) > window else ended)
-    return float((len(last) - 1) / (last[-1] - last[0]) * 3600) if len(last) > 1 and last[-1] > last[0] else None
+    return (
+        float((len(last) - 1) / (last[-1] - last[0]) * 3600)
+        if len(last) > 1 and last[-1] > last[0]
+        else None
+    )
 
 
 def _nodes(table: pa.Table, outcome: np.ndarray, core_seconds: np.ndarray) -> tuple[NodeTally, ...]:
@@ -133,16 +170,24 @@ def _nodes(table: pa.Table, outcome: np.ndarray, core_seconds: np.ndarray) -> tu
     done = np.bincount(which, weights=outcome == "done", minlength=len(names))
     faults = np.bincount(which, weights=outcome == "fault", minlength=len(names))
     hours = np.bincount(which, weights=core_seconds, minlength=len(names)) / 3600
-    rows = (NodeTally(name, int(done[i]), int(faults[i]), float(hours[i])) for i, name in enumerate(names) if name != "?")
+    rows = (
+        NodeTally(name, int(done[i]), int(faults[i]), float(hours[i]))
+        for i, name in enumerate(names)
+        if name != "?"
+    )
     return tuple(sorted(rows, key=lambda node: (-node.done, node.node)))
 
 
 def sum_json_columns(ledger: Ledger, total: int) -> tuple[dict[str, float], dict[str, int]]:
-    """(seconds by phase, rejected poses by reason), summed over all attempts. Slower than `tally`: it parses every row."""
+    """(seconds by phase, rejected poses by reason), summed over all attempts. Slower than `tally`:
+    it parses every row.
+    """
     table = of_job(ledger.table(("index", "timings_s", "rejected_poses")), total)
     phases: Counter[str] = Counter()
     poses: Counter[str] = Counter()
-    for timings, rejected in zip(table["timings_s"].to_pylist(), table["rejected_poses"].to_pylist(), strict=True):
+    for timings, rejected in zip(
+        table["timings_s"].to_pylist(), table["rejected_poses"].to_pylist(), strict=True
+    ):
         phases.update(json.loads(timings) if timings != "{}" else ())
         poses.update(json.loads(rejected) if rejected != "{}" else ())
     return {name: round(seconds, 3) for name, seconds in phases.items()}, dict(poses.most_common())

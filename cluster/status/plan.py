@@ -1,8 +1,9 @@
 """`pano plan`: what a run will take, from scenes that were really made.
 
-The calibration is the ledger of a run of the same images (say the first 20 scenes of this very run: scene 7 is the same
-scene whether 20 or 80,000 are asked for, so they count towards it). Means are taken per kind of scene, because a kitchen
-costs three times a bathroom, and weighted by how many of each kind the run has; their spread gives the range.
+The calibration is the ledger of a run of the same images (say the first 20 scenes of this very run:
+scene 7 is the same scene whether 20 or 80,000 are asked for, so they count towards it). Means are
+taken per kind of scene, because a kitchen costs three times a bathroom, and weighted by how many of
+each kind the run has; their spread gives the range.
 """
 
 import math
@@ -20,13 +21,24 @@ from panoforge.core.errors import DataError
 from panoforge.core.report.page import count, duration, money, number, percent, size
 from panoforge.datagen.config import plan_scene
 
-_COLUMNS = ("index", "outcome", "seconds", "cpus", "gpus", "peak_memory_mb", "staged_bytes", "panoramas")
+_COLUMNS = (
+    "index",
+    "outcome",
+    "seconds",
+    "cpus",
+    "gpus",
+    "peak_memory_mb",
+    "staged_bytes",
+    "panoramas",
+)
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run takes, without what is made already. `wall_s` is the time on `slots` scenes at once; `spread` is the relative
-    error (95 %) of the core-hours that so small a calibration leaves."""
+    """What a run takes, without what is made already. `wall_s` is the time on `slots` scenes at
+    once; `spread` is the relative error (95 %) of the core-hours that so small a calibration
+    leaves.
+    """
 
     scenes: int
     calibrated_on: int
@@ -47,31 +59,44 @@ class RunPlan:
     def as_lines(self) -> list[str]:
         """For a terminal."""
         lines = [
-            f"{count(self.scenes)} scenes are left to make, about {count(self.panoramas)} panoramas "
-            f"(calibrated on {count(self.calibrated_on)} scenes)",
+            (
+                f"{count(self.scenes)} scenes are left to make, about {count(self.panoramas)}"
+                f" panoramas (calibrated on {count(self.calibrated_on)} scenes)"
+            ),
             f"  time          {duration(self.wall_s)} with {count(self.slots)} scenes at once",
-            f"  core-hours    {number(self.core_hours)}" + (f" ± {percent(self.spread, 0)}" if self.spread is not None else ""),
+            f"  core-hours    {number(self.core_hours)}"
+            + (f" ± {percent(self.spread, 0)}" if self.spread is not None else ""),
             f"  memory        {size(1e6 * self.memory_mb)} per scene at most so far",
             f"  disk          {size(self.staged_bytes)} staged, as much again for the shards",
         ]
         lines += [f"  GPU-hours     {number(self.gpu_hours)}"] if self.gpu_hours else []
         lines += [f"  money         {money(self.usd)}"] if self.usd is not None else []
         if self.unseen_kinds:
-            lines.append(f"  no scene was made yet of: {', '.join(self.unseen_kinds)} (taken as the mean of the others)")
+            lines.append(
+                f"  no scene was made yet of: {', '.join(self.unseen_kinds)} (taken as the mean of"
+                " the others)"
+            )
         return lines
 
 
-def plan_run(config: RenderJobConfig, calibration: Ledger, job_sha256: str, *, slots: int, in_place: bool) -> RunPlan:
-    """Estimate `config` from `calibration`. `in_place` means that the calibration is this run's own ledger, whose scenes
-    need not be made again. DataError if there is nothing to calibrate on."""
+def plan_run(
+    config: RenderJobConfig, calibration: Ledger, job_sha256: str, *, slots: int, in_place: bool
+) -> RunPlan:
+    """Estimate `config` from `calibration`. `in_place` means that the calibration is this run's own
+    ledger, whose scenes need not be made again. DataError if there is nothing to calibrate on.
+    """
     if calibration.job() != job_sha256:
-        raise DataError(f"{calibration.url} holds no scenes of these images to calibrate on. Make some: "
-                        "pano render CONFIG --scenes 20 --calibrate (they count towards the run)")
+        raise DataError(
+            f"{calibration.url} holds no scenes of these images to calibrate on. Make some: "
+            "pano render CONFIG --scenes 20 --calibrate (they count towards the run)"
+        )
     table = calibration.table(_COLUMNS)
     table = table.filter(pc.is_in(table["outcome"], pa.array(["done", "rejected", "fault"])))
     settled = table.filter(pc.is_in(table["outcome"], pa.array(["done", "rejected"])))
     if not settled.num_rows:
-        raise DataError(f"{calibration.url}: no scene of it has ended yet, so there is nothing to calibrate on")
+        raise DataError(
+            f"{calibration.url}: no scene of it has ended yet, so there is nothing to calibrate on"
+        )
     kinds, at = _kinds(config)
     of_kind = _per_kind(_left(config.scenes, settled) if in_place else np.arange(config.scenes), at)
     kind_of = np.array(at)[table["index"].to_numpy() % len(at)]
@@ -92,12 +117,23 @@ def plan_run(config: RenderJobConfig, calibration: Ledger, job_sha256: str, *, s
     cost = config.cost
     priced = bool(cost.usd_per_cpu_hour or cost.usd_per_gpu_hour)
     return RunPlan(
-        scenes=int(of_kind.sum()), calibrated_on=int(ended.sum()), slots=slots,
+        scenes=int(of_kind.sum()),
+        calibrated_on=int(ended.sum()),
+        slots=slots,
         panoramas=float((per_scene(panoramas) * of_kind).sum()),
-        wall_s=max(busy_s / slots, float(seconds.max()) if of_kind.sum() else 0.0), core_hours=core_hours, gpu_hours=gpu_hours,
-        spread=_spread(seconds, kind_of), memory_mb=float(pc.max(table["peak_memory_mb"]).as_py() or 0.0),
-        staged_bytes=float((per_scene(table["staged_bytes"].to_numpy().astype(float)) * of_kind).sum()),
-        usd=core_hours * cost.usd_per_cpu_hour + gpu_hours * cost.usd_per_gpu_hour if priced else None,
+        wall_s=max(busy_s / slots, float(seconds.max()) if of_kind.sum() else 0.0),
+        core_hours=core_hours,
+        gpu_hours=gpu_hours,
+        spread=_spread(seconds, kind_of),
+        memory_mb=float(pc.max(table["peak_memory_mb"]).as_py() or 0.0),
+        staged_bytes=float(
+            (per_scene(table["staged_bytes"].to_numpy().astype(float)) * of_kind).sum()
+        ),
+        usd=(
+            core_hours * cost.usd_per_cpu_hour + gpu_hours * cost.usd_per_gpu_hour
+            if priced
+            else None
+        ),
         unseen_kinds=tuple(kind for kind, known in zip(kinds, seen, strict=True) if not known),
     )
 

@@ -1,7 +1,9 @@
-"""How a run stands: the ledger added up, what its driver is at, what is left to do and what it will have cost.
+"""How a run stands: the ledger added up, what its driver is at, what is left to do and what it will
+have cost.
 
-`read_status` takes a run folder and gives a `RunStatus`, from which `panoforge.cluster.status.status_page` makes the page and the command
-its lines and its JSON. Nothing is asked of the driver but its beat, so a run on another machine shows just as well.
+`read_status` takes a run folder and gives a `RunStatus`, from which
+`panoforge.cluster.status.status_page` makes the page and the command its lines and its JSON.
+Nothing is asked of the driver but its beat, so a run on another machine shows just as well.
 """
 
 import contextlib
@@ -36,14 +38,18 @@ def load_job(run: Path) -> RenderJobConfig:
     """The config of a run. DataError if the folder is not one of a render run."""
     path = run / JOB_FILE
     if not path.is_file():
-        raise DataError(f"{run} is not the folder of a render run: expected {JOB_FILE} there. Give the folder that `pano render` "
-                        "writes to (`run:` in its config)")
+        raise DataError(
+            f"{run} is not the folder of a render run: expected {JOB_FILE} there. Give the folder"
+            " that `pano render` writes to (`run:` in its config)"
+        )
     with storage_errors(path):
         data = path.read_bytes()
     try:
         return RenderJobConfig.model_validate_json(data).model_copy(update={"run": run})
     except ValidationError as error:
-        raise DataError(f"{path} is no render config of this version: {error.errors()[0]['msg']}") from None
+        raise DataError(
+            f"{path} is no render config of this version: {error.errors()[0]['msg']}"
+        ) from None
 
 
 def ledger_of(config: RenderJobConfig) -> Ledger:
@@ -61,10 +67,14 @@ class Money:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """A run at one moment. Hours and money at the end are extrapolated from the scenes settled so far."""
+    """A run at one moment. Hours and money at the end are extrapolated from the scenes settled so
+    far.
+    """
 
     run: str
-    state: str  # running, draining, waiting for disk, waiting for packing, silent, stopped, finished
+    state: (
+        str  # running, draining, waiting for disk, waiting for packing, silent, stopped, finished
+    )
     driver: str
     tally: Tally
     live: Mapping[str, Any]  # the driver's last beat
@@ -102,10 +112,18 @@ def _status(config: RenderJobConfig, ledger: Ledger, sums: Tally, book: Book) ->
     per_scene = sums.core_hours / sums.settled if sums.settled else None
     hours_at_end = None if per_scene is None else sums.core_hours + per_scene * open_scenes
     return RunStatus(
-        run=str(config.run), state=state, driver=_driver(ledger, live, ended), tally=sums, live=live, running=running,
-        waiting=max(0, open_scenes - running), eta_s=3600 * open_scenes / rate if rate and open_scenes and active else None,
-        panoramas_per_hour=rate * sums.panoramas / done if rate and done else None, core_hours_at_end=hours_at_end,
-        money=_money(config, sums, open_scenes), published=_published(config),
+        run=str(config.run),
+        state=state,
+        driver=_driver(ledger, live, ended),
+        tally=sums,
+        live=live,
+        running=running,
+        waiting=max(0, open_scenes - running),
+        eta_s=3600 * open_scenes / rate if rate and open_scenes and active else None,
+        panoramas_per_hour=rate * sums.panoramas / done if rate and done else None,
+        core_hours_at_end=hours_at_end,
+        money=_money(config, sums, open_scenes),
+        published=_published(config),
     )
 
 
@@ -123,7 +141,9 @@ def _state(ledger: Ledger, live: Mapping[str, Any], ended: bool, open_scenes: in
     holder = read_holder(ledger.store, latest_epoch(ledger.store))
     if holder is not None and holder.is_dead_here():
         return "stopped"
-    if time.time() - float(live.get("unix_s", 0)) > _STALE_S and not (holder and holder.is_alive_here()):
+    if time.time() - float(live.get("unix_s", 0)) > _STALE_S and not (
+        holder and holder.is_alive_here()
+    ):
         return "silent"
     if live.get("waiting_for_disk"):
         return "waiting for disk"
@@ -136,8 +156,14 @@ def _driver(ledger: Ledger, live: Mapping[str, Any], ended: bool) -> str:
     holder = read_holder(ledger.store, latest_epoch(ledger.store))
     if holder is None:
         return "none yet"
-    seen = f", last sign of life {duration(max(0.0, time.time() - float(live['unix_s'])))} ago" if live.get("unix_s") else ""
-    return f"number {holder.epoch} on {holder.host}, process {holder.pid}{seen}" + (" (ended)" if ended else "")
+    seen = (
+        f", last sign of life {duration(max(0.0, time.time() - float(live['unix_s'])))} ago"
+        if live.get("unix_s")
+        else ""
+    )
+    return f"number {holder.epoch} on {holder.host}, process {holder.pid}{seen}" + (
+        " (ended)" if ended else ""
+    )
 
 
 def _money(config: RenderJobConfig, sums: Tally, open_scenes: int) -> Money:
@@ -153,22 +179,37 @@ def as_lines(status: RunStatus) -> list[str]:
     t = status.tally
     lines = [
         f"{status.run}: {status.state}; driver {status.driver}",
-        f"  {count(t.states.get('done'))} done, {count(status.running)} running, {count(status.waiting)} waiting, "
-        f"{count(t.states.get('rejected'))} rejected, {count(t.states.get('quarantined'))} failed of {count(t.total)} scenes "
-        f"({percent(t.settled / t.total)})",
-        f"  {count(t.panoramas)} panoramas, {number(status.panoramas_per_hour)} per hour, {duration(status.eta_s)} left",
-        f"  {number(t.core_hours)} core-hours ({number(t.wasted_core_hours)} in failed attempts), "
-        f"{number(status.core_hours_at_end)} at the end; a scene takes {duration(t.seconds_median)} (median), "
-        f"{duration(t.seconds_p95)} (95 %)",
+        (
+            f"  {count(t.states.get('done'))} done, {count(status.running)} running,"
+            f" {count(status.waiting)} waiting, {count(t.states.get('rejected'))} rejected,"
+            f" {count(t.states.get('quarantined'))} failed of {count(t.total)} scenes"
+            f" ({percent(t.settled / t.total)})"
+        ),
+        (
+            f"  {count(t.panoramas)} panoramas, {number(status.panoramas_per_hour)} per hour,"
+            f" {duration(status.eta_s)} left"
+        ),
+        (
+            f"  {number(t.core_hours)} core-hours ({number(t.wasted_core_hours)} in failed"
+            f" attempts), {number(status.core_hours_at_end)} at the end; a scene takes"
+            f" {duration(t.seconds_median)} (median), {duration(t.seconds_p95)} (95 %)"
+        ),
     ]
     if status.published is not None:
         lines.append(f"  {count(status.published)} panoramas are published in shards")
     if status.money.so_far is not None:
-        lines.append(f"  {money(status.money.so_far)} so far, {money(status.money.at_end)} at the end")
+        lines.append(
+            f"  {money(status.money.so_far)} so far, {money(status.money.at_end)} at the end"
+        )
     if t.faults:
-        lines.append("  failed attempts: " + ", ".join(f"{name} {count(number_)}" for name, number_ in t.faults.items()))
+        lines.append(
+            "  failed attempts: "
+            + ", ".join(f"{name} {count(number_)}" for name, number_ in t.faults.items())
+        )
     lines += [f"  {count(number_)} × {reason}" for reason, number_ in list(t.reasons.items())[:10]]
-    lines += [f"  running: {task['scene']} (attempt {task['attempt']}, {duration(task['seconds'])})"
-              for task in list(status.live.get("oldest", ()))[: min(3, status.running)]]
+    lines += [
+        f"  running: {task['scene']} (attempt {task['attempt']}, {duration(task['seconds'])})"
+        for task in list(status.live.get("oldest", ()))[: min(3, status.running)]
+    ]
     lines += [f"  slow: {scene} took {duration(seconds)}" for scene, seconds in t.slowest[:3]]
     return lines

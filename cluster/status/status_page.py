@@ -43,9 +43,16 @@ def write_page(run: Path) -> Path:
 def status_report(status: RunStatus) -> Report:
     """The page as data."""
     return Report(
-        title="Render run", subtitle=status.run, made_by=f"panoforge {__version__}, {time.strftime('%F %T UTC', time.gmtime())}",
-        banners=_banners(status), tiles=_tiles(status),
-        sections=[section for make in (_progress, _failures, _time, _machines) if (section := make(status)).blocks],
+        title="Render run",
+        subtitle=status.run,
+        made_by=f"panoforge {__version__}, {time.strftime('%F %T UTC', time.gmtime())}",
+        banners=_banners(status),
+        tiles=_tiles(status),
+        sections=[
+            section
+            for make in (_progress, _failures, _time, _machines)
+            if (section := make(status)).blocks
+        ],
     )
 
 
@@ -54,48 +61,110 @@ def _banners(status: RunStatus) -> list[Banner]:
     failed, waiting = t.states.get("quarantined", 0), t.states.get("open", 0)
     texts = {
         "running": ("info", f"Driver {status.driver}."),
-        "draining": ("warn", "A stop was asked for: the scenes that run are finished, no others are begun."),
-        "waiting for disk": ("warn", "The run's disk is nearly full: no scene is begun until there is room."),
-        "waiting for packing": ("warn", "Packing is behind rendering: no scene is begun until it has caught up."),
-        "silent": ("bad", f"The driver gives no sign of life: {status.driver}. If it is gone, give `pano render` again."),
-        "stopped": ("warn", f"No driver is at work and {plural(waiting, 'scene')} are left. `pano render` goes on from here."),
+        "draining": (
+            "warn",
+            "A stop was asked for: the scenes that run are finished, no others are begun.",
+        ),
+        "waiting for disk": (
+            "warn",
+            "The run's disk is nearly full: no scene is begun until there is room.",
+        ),
+        "waiting for packing": (
+            "warn",
+            "Packing is behind rendering: no scene is begun until it has caught up.",
+        ),
+        "silent": (
+            "bad",
+            (
+                f"The driver gives no sign of life: {status.driver}. If it is gone, give `pano"
+                " render` again."
+            ),
+        ),
+        "stopped": (
+            "warn",
+            (
+                f"No driver is at work and {plural(waiting, 'scene')} are left. `pano render` goes"
+                " on from here."
+            ),
+        ),
         "finished": ("good", "Every scene is settled."),
     }
     kind, text = texts[status.state]
     banners = [Banner(text, kind=kind, title=status.state.capitalize())]
     if failed:
-        banners.append(Banner(f"{plural(failed, 'scene')} failed and will not be tried again by itself. See why below; "
-                              "`pano retry RUN --reason …` forgives them.", kind="bad", title="Failed scenes"))
+        banners.append(
+            Banner(
+                f"{plural(failed, 'scene')} failed and will not be tried again by itself. See why"
+                " below; `pano retry RUN --reason …` forgives them.",
+                kind="bad",
+                title="Failed scenes",
+            )
+        )
     return banners
 
 
 def _tiles(status: RunStatus) -> list[Tile]:
     t = status.tally
     tiles = [
-        Tile("Scenes settled", percent(t.settled / t.total), note=f"{count(t.settled)} of {count(t.total)}"),
-        Tile("Panoramas", count(t.panoramas), note=f"{size(t.staged_bytes)} staged"
-             + (f", {count(status.published)} in shards" if status.published is not None else "")),
+        Tile(
+            "Scenes settled",
+            percent(t.settled / t.total),
+            note=f"{count(t.settled)} of {count(t.total)}",
+        ),
+        Tile(
+            "Panoramas",
+            count(t.panoramas),
+            note=f"{size(t.staged_bytes)} staged"
+            + (f", {count(status.published)} in shards" if status.published is not None else ""),
+        ),
         Tile("Panoramas per hour", number(status.panoramas_per_hour), note="over the last scenes"),
-        Tile("Time left", duration(status.eta_s), note=f"{count(status.running)} running, {count(status.waiting)} waiting"),
-        Tile("Core-hours", number(t.core_hours), note=f"{number(status.core_hours_at_end)} at the end"),
+        Tile(
+            "Time left",
+            duration(status.eta_s),
+            note=f"{count(status.running)} running, {count(status.waiting)} waiting",
+        ),
+        Tile(
+            "Core-hours",
+            number(t.core_hours),
+            note=f"{number(status.core_hours_at_end)} at the end",
+        ),
     ]
     if status.money.so_far is not None:
-        tiles.append(Tile("Money", money(status.money.so_far), note=f"{money(status.money.at_end)} at the end"))
+        tiles.append(
+            Tile(
+                "Money", money(status.money.so_far), note=f"{money(status.money.at_end)} at the end"
+            )
+        )
     return tiles
 
 
 def _progress(status: RunStatus) -> Section:
     t = status.tally
-    names = {"done": "done", "open": "to do (running ones included)", "rejected": "rejected", "quarantined": "failed"}
-    rows = [[label, count(t.states.get(name, 0)), Bar(t.states.get(name, 0) / t.total, percent(t.states.get(name, 0) / t.total))]
-            for name, label in names.items()]
+    names = {
+        "done": "done",
+        "open": "to do (running ones included)",
+        "rejected": "rejected",
+        "quarantined": "failed",
+    }
+    rows = [
+        [
+            label,
+            count(t.states.get(name, 0)),
+            Bar(t.states.get(name, 0) / t.total, percent(t.states.get(name, 0) / t.total)),
+        ]
+        for name, label in names.items()
+    ]
     blocks: list[Block] = [Table(["scenes", "number", "share"], rows)]
     if len(t.hourly) > 1:
         blocks.append(Charts([_hourly_chart(status)]))
     if status.running:
         oldest = list(status.live.get("oldest", ()))[:10]
-        blocks.append(Table(["longest in flight", "attempt", "since it was handed out"],
-                            [[task["scene"], task["attempt"], duration(task["seconds"])] for task in oldest]))
+        blocks.append(
+            Table(
+                ["longest in flight", "attempt", "since it was handed out"],
+                [[task["scene"], task["attempt"], duration(task["seconds"])] for task in oldest],
+            )
+        )
     return Section("Progress", blocks)
 
 
@@ -104,7 +173,13 @@ def _hourly_chart(status: RunStatus) -> Chart:
     hours = [(at - begin) / 3600 for at, _ in status.tally.hourly]
 
     def draw(ax: Axes) -> None:
-        ax.bar(hours, [number_ for _, number_ in status.tally.hourly], width=0.9, align="edge", color=SERIES[0])
+        ax.bar(
+            hours,
+            [number_ for _, number_ in status.tally.hourly],
+            width=0.9,
+            align="edge",
+            color=SERIES[0],
+        )
         ax.axhline(0, color=MUTED, linewidth=0.8)
         ax.set_xlabel("hours since the first scene")
         ax.set_ylabel("scenes done")
@@ -120,13 +195,20 @@ def _failures(status: RunStatus) -> Section:
     blocks: list[Block] = []
     if t.reasons:
         top = max(t.reasons.values())
-        blocks.append(Table(["why scenes were rejected or failed", "scenes"],
-                            [[reason, Bar(n / top, count(n))] for reason, n in list(t.reasons.items())[:30]]))
+        blocks.append(
+            Table(
+                ["why scenes were rejected or failed", "scenes"],
+                [[reason, Bar(n / top, count(n))] for reason, n in list(t.reasons.items())[:30]],
+            )
+        )
     if t.faults:
         top = max(t.faults.values())
         rows = [[name, Bar(n / top, count(n))] for name, n in t.faults.items()]
         share = percent(t.wasted_core_hours / t.core_hours if t.core_hours else None)
-        caption = f"{share} of the core-hours went into them; {plural(t.degraded, 'scene')} made in the degraded profile."
+        caption = (
+            f"{share} of the core-hours went into them; {plural(t.degraded, 'scene')} made in the"
+            " degraded profile."
+        )
         blocks.append(Table(["attempts that ended in a fault", "number"], rows, caption=caption))
     return Section("What went wrong", blocks)
 
@@ -135,21 +217,45 @@ def _time(status: RunStatus) -> Section:
     t = status.tally
     if t.seconds_median is None:
         return Section("Time and memory", [])
-    facts = {"median scene": duration(t.seconds_median), "95 % of scenes within": duration(t.seconds_p95),
-             "largest memory of a scene": size(None if t.peak_memory_mb is None else 1e6 * t.peak_memory_mb),
-             "attempts": count(t.attempts), "GPU-hours": number(t.gpu_hours)}
+    facts = {
+        "median scene": duration(t.seconds_median),
+        "95 % of scenes within": duration(t.seconds_p95),
+        "largest memory of a scene": size(
+            None if t.peak_memory_mb is None else 1e6 * t.peak_memory_mb
+        ),
+        "attempts": count(t.attempts),
+        "GPU-hours": number(t.gpu_hours),
+    }
     top = t.slowest[0][1] if t.slowest else 1.0
-    slowest = Table(["slowest scenes", "time"], [[scene, Bar(seconds / top, duration(seconds))] for scene, seconds in t.slowest])
+    slowest = Table(
+        ["slowest scenes", "time"],
+        [[scene, Bar(seconds / top, duration(seconds))] for scene, seconds in t.slowest],
+    )
     return Section("Time and memory", [Facts(facts), slowest])
 
 
 def _machines(status: RunStatus) -> Section:
     t = status.tally
-    rows = [[node.node.partition("/")[0], node.node.partition("/")[2][:12], count(node.done), count(node.faults),
-             number(node.core_hours)] for node in t.nodes[:100]]
+    rows = [
+        [
+            node.node.partition("/")[0],
+            node.node.partition("/")[2][:12],
+            count(node.done),
+            count(node.faults),
+            number(node.core_hours),
+        ]
+        for node in t.nodes[:100]
+    ]
     if not rows:
         return Section("Nodes", [])
-    blocks: list[Block] = [Table(["host", "Ray node", "scenes done", "failed attempts", "core-hours"], rows)]
+    blocks: list[Block] = [
+        Table(["host", "Ray node", "scenes done", "failed attempts", "core-hours"], rows)
+    ]
     if aside := status.live.get("set_aside"):
-        blocks.append(Text(f"Set aside, because too many scenes failed there in a row: {', '.join(node[:12] for node in aside)}."))
+        blocks.append(
+            Text(
+                "Set aside, because too many scenes failed there in a row:"
+                f" {', '.join(node[:12] for node in aside)}."
+            )
+        )
     return Section("Nodes", blocks)

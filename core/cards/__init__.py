@@ -1,10 +1,13 @@
-"""`pano card`: a dataset described for those who find it, in the Hugging Face and the Croissant form.
+"""`pano card`: a dataset described for those who find it, in the Hugging Face and the Croissant
+form.
 
-    write_cards(Dataset.open("s3://bucket/dataset"), CardOptions(name="rooms4k", license="cc-by-4.0", url="https://…"))
+    write_cards(Dataset.open("s3://bucket/dataset"), CardOptions(name="rooms4k",
+    license="cc-by-4.0", url="https://…"))
 
-Takes the index and the manifest, never a pixel; writes README.md (Hugging Face: YAML front matter and text) and
-croissant.json (MLCommons Croissant 1.0) beside the manifest. Every number in them is counted, none is typed. Both are functions
-of the dataset and the options, so writing them again changes nothing.
+Takes the index and the manifest, never a pixel; writes README.md (Hugging Face: YAML front matter
+and text) and croissant.json (MLCommons Croissant 1.0) beside the manifest. Every number in them is
+counted, none is typed. Both are functions of the dataset and the options, so writing them again
+changes nothing.
 """
 
 from panoforge.core.cards.croissant import croissant
@@ -20,6 +23,8 @@ CARD_NAMES = ("README.md", "croissant.json")
 def write_cards(dataset: Dataset, options: CardOptions) -> tuple[str, ...]:
     """Write both cards into the dataset's folder, and give their names."""
     facts = facts_of(dataset)
-    for name, data in zip(CARD_NAMES, (readme(facts, options), croissant(facts, options)), strict=True):
+    for name, data in zip(
+        CARD_NAMES, (readme(facts, options), croissant(facts, options)), strict=True
+    ):
         dataset.store.put(name, data.encode())
     return CARD_NAMES

@@ -1,4 +1,6 @@
-"""What a card says of a dataset: counts and sizes from the index and the manifest, by Arrow kernels over whole columns."""
+"""What a card says of a dataset: counts and sizes from the index and the manifest, by Arrow kernels
+over whole columns.
+"""
 
 import re
 from dataclasses import dataclass
@@ -17,8 +19,9 @@ _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 @dataclass(frozen=True)
 class CardOptions:
-    """What the index cannot know. `license` is an identifier of Hugging Face's list, such as cc-by-4.0 or other; `published`
-    is a date, YYYY-MM-DD."""
+    """What the index cannot know. `license` is an identifier of Hugging Face's list, such as
+    cc-by-4.0 or other; `published` is a date, YYYY-MM-DD.
+    """
 
     name: str
     license: str
@@ -30,8 +33,11 @@ class CardOptions:
         if not self.name.strip():
             raise UsageError("a card needs the dataset's name: give --name")
         if not _LICENSE.fullmatch(self.license):
-            raise UsageError(f"--license {self.license!r}: expected an identifier as Hugging Face lists them, in lower case, "
-                             "such as cc-by-4.0, apache-2.0 or other (huggingface.co/docs/hub/repositories-licenses)")
+            raise UsageError(
+                f"--license {self.license!r}: expected an identifier as Hugging Face lists them, in"
+                " lower case, such as cc-by-4.0, apache-2.0 or other"
+                " (huggingface.co/docs/hub/repositories-licenses)"
+            )
         if self.published and not re.fullmatch(r"\d{4}-\d\d-\d\d", self.published):
             raise UsageError(f"--published {self.published!r}: expected a date such as 2026-11-21")
 
@@ -72,8 +78,10 @@ class Facts:
     def indexes(self) -> tuple[tuple[str, IndexEntry, pa.Schema], ...]:
         """Name, file and schema of the two index tables."""
         samples = SAMPLE_SCHEMA_1 if self.manifest.schema_version == 1 else SAMPLE_SCHEMA
-        return (("samples", self.manifest.sample_index, samples),
-                ("instances", self.manifest.instance_index, self.manifest.instance_schema))
+        return (
+            ("samples", self.manifest.sample_index, samples),
+            ("instances", self.manifest.instance_index, self.manifest.instance_schema),
+        )
 
 
 def facts_of(dataset: Dataset) -> Facts:
@@ -81,22 +89,36 @@ def facts_of(dataset: Dataset) -> Facts:
     manifest, samples = dataset.manifest, dataset.samples
     if samples.num_rows != manifest.samples:
         raise UsageError("a card describes a whole dataset: open it without a split")
-    in_split = {name: [entry for entry in manifest.shards if entry.split == name] for name in sorted(manifest.splits)}
+    in_split = {
+        name: [entry for entry in manifest.shards if entry.split == name]
+        for name in sorted(manifest.splits)
+    }
     widths, heights = (pc.cast(samples[name], pa.string()) for name in ("width", "height"))
     suffixes = pc.struct_field(pc.list_flatten(samples["members"]), "suffix")
     per_sample = samples["n_instances"].to_numpy()
     return Facts(
         manifest=manifest,
-        splits=tuple(Split(name, manifest.splits[name], len(entries), sum(entry.bytes for entry in entries))
-                     for name, entries in in_split.items()),
+        splits=tuple(
+            Split(name, manifest.splits[name], len(entries), sum(entry.bytes for entry in entries))
+            for name, entries in in_split.items()
+        ),
         scenes=pc.count_distinct(samples["scene"]).as_py(),
-        bytes=sum(entry.bytes for entry in manifest.shards) + manifest.sample_index.bytes + manifest.instance_index.bytes,
+        bytes=sum(entry.bytes for entry in manifest.shards)
+        + manifest.sample_index.bytes
+        + manifest.instance_index.bytes,
         sources=_counts(samples["source"]),
         sizes=_counts(pc.binary_join_element_wise(widths, heights, "×")),
-        products=tuple(pair for pair in _counts(suffixes) if pair[0] == META_SUFFIX or pair[0] in PRODUCT_OF_SUFFIX),
+        products=tuple(
+            pair
+            for pair in _counts(suffixes)
+            if pair[0] == META_SUFFIX or pair[0] in PRODUCT_OF_SUFFIX
+        ),
         categories=_counts(dataset.instances()["category"]),
-        instances_per_sample=(int(per_sample.min()) if len(per_sample) else 0,
-                              float(np.median(per_sample)) if len(per_sample) else 0.0, int(per_sample.max(initial=0))),
+        instances_per_sample=(
+            int(per_sample.min()) if len(per_sample) else 0,
+            float(np.median(per_sample)) if len(per_sample) else 0.0,
+            int(per_sample.max(initial=0)),
+        ),
     )
 
 

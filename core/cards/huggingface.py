@@ -1,7 +1,8 @@
-"""The Hugging Face form (huggingface.co/docs/hub/datasets-cards): a README.md whose YAML front matter the Hub reads.
+"""The Hugging Face form (huggingface.co/docs/hub/datasets-cards): a README.md whose YAML front
+matter the Hub reads.
 
-Three configs: `default`, the shards, which the Hub's WebDataset loader opens per split; `samples` and `instances`, the
-two index tables, with their features and sizes.
+Three configs: `default`, the shards, which the Hub's WebDataset loader opens per split; `samples`
+and `instances`, the two index tables, with their features and sizes.
 """
 
 from typing import Any
@@ -18,32 +19,55 @@ _SHOWN_CATEGORIES = 40
 
 def readme(facts: Facts, options: CardOptions) -> str:
     """README.md as text."""
-    front = yaml.safe_dump(front_matter(facts, options), sort_keys=False, allow_unicode=True, width=1000)
+    front = yaml.safe_dump(
+        front_matter(facts, options), sort_keys=False, allow_unicode=True, width=1000
+    )
     return f"---\n{front}---\n\n{_body(facts, options)}"
 
 
 def summary(facts: Facts) -> str:
     """One sentence on what it is."""
-    return (f"{facts.samples:,} synthetic 360° panoramas (equirectangular) of {facts.scenes:,} scenes with {facts.instances:,} "
-            f"instances of {len(facts.categories):,} categories: one exact instance id per pixel, rendered by Blender Cycles "
-            "through panoforge.")
+    return (
+        f"{facts.samples:,} synthetic 360° panoramas (equirectangular) of {facts.scenes:,} scenes"
+        f" with {facts.instances:,} instances of {len(facts.categories):,} categories: one exact"
+        " instance id per pixel, rendered by Blender Cycles through panoforge."
+    )
 
 
 def front_matter(facts: Facts, options: CardOptions) -> dict[str, Any]:
     """What the Hub reads."""
     shards = [{"split": split.name, "path": f"shards/{split.name}-*.tar"} for split in facts.splits]
-    tables = [{"config_name": name, "data_files": [{"split": "train", "path": entry.name}]} for name, entry, _ in facts.indexes]
+    tables = [
+        {"config_name": name, "data_files": [{"split": "train", "path": entry.name}]}
+        for name, entry, _ in facts.indexes
+    ]
     return {
-        "license": options.license, "pretty_name": options.name,
+        "license": options.license,
+        "pretty_name": options.name,
         "task_categories": ["image-segmentation", "mask-generation", "depth-estimation"],
-        "tags": ["panorama", "360", "equirectangular", "instance-segmentation", "synthetic", "webdataset", "croissant"],
-        "size_categories": [next((name for limit, name in _SIZES if facts.samples < limit), "1M<n<10M")],
+        "tags": [
+            "panorama",
+            "360",
+            "equirectangular",
+            "instance-segmentation",
+            "synthetic",
+            "webdataset",
+            "croissant",
+        ],
+        "size_categories": [
+            next((name for limit, name in _SIZES if facts.samples < limit), "1M<n<10M")
+        ],
         "configs": [{"config_name": "default", "default": True, "data_files": shards}, *tables],
         "dataset_info": [
-            {"config_name": name, "features": [_feature(column) for column in schema],
-             "splits": [{"name": "train", "num_bytes": entry.bytes, "num_examples": entry.rows}],
-             "download_size": entry.bytes, "dataset_size": entry.bytes}
-            for name, entry, schema in facts.indexes],
+            {
+                "config_name": name,
+                "features": [_feature(column) for column in schema],
+                "splits": [{"name": "train", "num_bytes": entry.bytes, "num_examples": entry.rows}],
+                "download_size": entry.bytes,
+                "dataset_size": entry.bytes,
+            }
+            for name, entry, schema in facts.indexes
+        ],
     }
 
 
@@ -53,7 +77,10 @@ def _feature(column: pa.Field) -> dict[str, Any]:
         return {"name": column.name, "dtype": _dtype(column.type)}
     inner = column.type.value_type
     if pa.types.is_struct(inner):
-        return {"name": column.name, "list": [{"name": part.name, "dtype": _dtype(part.type)} for part in inner]}
+        return {
+            "name": column.name,
+            "list": [{"name": part.name, "dtype": _dtype(part.type)} for part in inner],
+        }
     return {"name": column.name, "sequence": _dtype(inner)}
 
 
@@ -64,27 +91,47 @@ def _dtype(kind: pa.DataType) -> str:
 def _body(facts: Facts, options: CardOptions) -> str:
     least, middle, most = facts.instances_per_sample
     parts = [
-        f"# {options.name}", summary(facts),
-        _table(("split", "panoramas", "shards", "bytes"), [(s.name, s.samples, s.shards, s.bytes) for s in facts.splits]),
-        f"Splits are by scene: panoramas of one scene are never in two. In all {facts.bytes:,} bytes. A panorama has {least:,} to "
-        f"{most:,} instances, {middle:g} in the median.",
+        f"# {options.name}",
+        summary(facts),
+        _table(
+            ("split", "panoramas", "shards", "bytes"),
+            [(s.name, s.samples, s.shards, s.bytes) for s in facts.splits],
+        ),
+        (
+            f"Splits are by scene: panoramas of one scene are never in two. In all {facts.bytes:,}"
+            f" bytes. A panorama has {least:,} to {most:,} instances, {middle:g} in the median."
+        ),
         "## What a sample is",
-        _table(("member", "what", "unit", "panoramas"),
-               [(f"`{suffix}`", *_product(suffix), count) for suffix, count in facts.products]),
-        "Longitude grows to the right and is 0 at the image centre; latitude is +90° at the top; columns wrap. World +Z is up, "
-        "metres. Ids are dense from 1 in each panorama, 0 is nothing. `*.zst` is zstd over the raw little-endian array.",
+        _table(
+            ("member", "what", "unit", "panoramas"),
+            [(f"`{suffix}`", *_product(suffix), count) for suffix, count in facts.products],
+        ),
+        (
+            "Longitude grows to the right and is 0 at the image centre; latitude is +90° at the"
+            " top; columns wrap. World +Z is up, metres. Ids are dense from 1 in each panorama, 0"
+            " is nothing. `*.zst` is zstd over the raw little-endian array."
+        ),
         "## How to read it",
         "```python\nfrom datasets import load_dataset\n\n"
         f'rows = load_dataset("{options.url or options.name}", "instances")   # the index alone\n'
         "```\n\n```python\nfrom panoforge.core.shards.read import Dataset\n\n"
-        'sample = Dataset.open("PATH OR URL")[0]\nrgb, ids = sample.read("rgb"), sample.read("instance")\n```',
-        "The shards are plain WebDataset tars; `manifest.json` names every file with its digest, and `pano verify` checks "
-        "them all.",
-        "## Sources", _table(("source", "panoramas"), facts.sources), _table(("size", "panoramas"), facts.sizes),
-        "## Categories", _table(("category", "instances"), facts.categories[:_SHOWN_CATEGORIES]),
+        'sample = Dataset.open("PATH OR URL")[0]\nrgb, ids = sample.read("rgb"),'
+        ' sample.read("instance")\n```',
+        (
+            "The shards are plain WebDataset tars; `manifest.json` names every file with its"
+            " digest, and `pano verify` checks them all."
+        ),
+        "## Sources",
+        _table(("source", "panoramas"), facts.sources),
+        _table(("size", "panoramas"), facts.sizes),
+        "## Categories",
+        _table(("category", "instances"), facts.categories[:_SHOWN_CATEGORIES]),
     ]
     if len(facts.categories) > _SHOWN_CATEGORIES:
-        parts.append(f"and {len(facts.categories) - _SHOWN_CATEGORIES:,} more categories with fewer instances.")
+        parts.append(
+            f"and {len(facts.categories) - _SHOWN_CATEGORIES:,} more categories with fewer"
+            " instances."
+        )
     parts.append(f"## Licence\n\n{options.license}")
     return "\n\n".join(parts) + "\n"
 

@@ -14,10 +14,11 @@
 | davis | JPEGImages/, Annotations/ with a palette, ImageSets/train.txt | SAM2's `PNGRawDataset`, DAVIS tools |
 | ytvis | JPEGImages/, instances.json | YouTube-VIS readers |
 
-What a format cannot hold is said in its module: boxes of these formats do not cross the seam, polygons have no holes, a
-palette has 255 colours. Samples stream through, `workers` at a time, and the bytes are the same for any number of them. `out`
-is a folder on a disk or in a bucket and must be new or empty; `export.json`, written last, says what was written from what,
-so a folder without it is not finished.
+What a format cannot hold is said in its module: boxes of these formats do not cross the seam,
+polygons have no holes, a palette has 255 colours. Samples stream through, `workers` at a time, and
+the bytes are the same for any number of them. `out` is a folder on a disk or in a bucket and must
+be new or empty; `export.json`, written last, says what was written from what, so a folder without
+it is not finished.
 """
 
 import json
@@ -45,28 +46,47 @@ FORMATS: dict[str, Format] = {
 __all__ = ["FORMATS", "ExportOptions", "export"]
 
 
-def export(dataset: Dataset, to: str, out: Location, options: ExportOptions | None = None, *, workers: int = 1,
-           on_sample: Callable[[str], None] = lambda key: None) -> dict[str, object]:
-    """Write `dataset` to the folder `out`, a path or an fsspec URL, in the format `to`, and give what export.json says.
-    `workers` processes share the samples. UsageError for an unknown format or a folder that holds something already;
-    StorageError when it cannot be written."""
+def export(
+    dataset: Dataset,
+    to: str,
+    out: Location,
+    options: ExportOptions | None = None,
+    *,
+    workers: int = 1,
+    on_sample: Callable[[str], None] = lambda key: None,
+) -> dict[str, object]:
+    """Write `dataset` to the folder `out`, a path or an fsspec URL, in the format `to`, and give
+    what export.json says. `workers` processes share the samples. UsageError for an unknown format
+    or a folder that holds something already; StorageError when it cannot be written.
+    """
     if to not in FORMATS:
-        raise UsageError(f"no export format {to!r}.{nearest(to, FORMATS)} There are: {', '.join(FORMATS)}")
+        raise UsageError(
+            f"no export format {to!r}.{nearest(to, FORMATS)} There are: {', '.join(FORMATS)}"
+        )
     store = Store.at(out)
     if store.names(""):
-        raise UsageError(f"{out} is not empty: an export is written to a new folder, so that it never mixes with another")
+        raise UsageError(
+            f"{out} is not empty: an export is written to a new folder, so that it never mixes with"
+            " another"
+        )
     options = options or ExportOptions()
     job = Job(dataset, store, options, category_ids(dataset))
 
     def told() -> Iterator[Part]:
-        for part in ordered_map(range(len(dataset)), partial(FORMATS[to].part, job), workers=workers):
+        for part in ordered_map(
+            range(len(dataset)), partial(FORMATS[to].part, job), workers=workers
+        ):
             on_sample(part.key)
             yield part
 
     counts = FORMATS[to].join(job, told())
     facts: dict[str, object] = {
-        "format": to, "samples": len(dataset), **counts, "panoforge": __version__,
-        "sample_index_sha256": dataset.manifest.sample_index.sha256, "min_pixels": options.min_pixels,
+        "format": to,
+        "samples": len(dataset),
+        **counts,
+        "panoforge": __version__,
+        "sample_index_sha256": dataset.manifest.sample_index.sha256,
+        "min_pixels": options.min_pixels,
         "scan": vars(options.perspective) if options.perspective else None,
     }
     store.put("export.json", json.dumps(facts, indent=1).encode() + b"\n")

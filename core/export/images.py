@@ -1,7 +1,8 @@
-"""Exports of single pictures: COCO instances, YOLO polygons, SA-1B pairs, COCO panoptic (Mask2Former).
+"""Exports of single pictures: COCO instances, YOLO polygons, SA-1B pairs, COCO panoptic
+(Mask2Former).
 
-An instance on the seam stays one annotation of two parts with one flat box; `wrap_box` in COCO's annotations is the box on
-the cylinder.
+An instance on the seam stays one annotation of two parts with one flat box; `wrap_box` in COCO's
+annotations is the box on the cylinder.
 """
 
 import json
@@ -28,9 +29,19 @@ from panoforge.core.sample.metadata import decode_product, encode_product
 
 def coco_head(job: Job) -> Entry:
     """What COCO and its kin have beside their lists; `isthing` is panoptic's."""
-    return {"info": {"description": "made by panoforge"}, "licenses": [], "categories": [
-        {"id": category.id, "name": category.name, "isthing": int(category.thing),
-         "supercategory": "thing" if category.thing else "structure"} for category in job.categories.values()]}
+    return {
+        "info": {"description": "made by panoforge"},
+        "licenses": [],
+        "categories": [
+            {
+                "id": category.id,
+                "name": category.name,
+                "isthing": int(category.thing),
+                "supercategory": "thing" if category.thing else "structure",
+            }
+            for category in job.categories.values()
+        ],
+    }
 
 
 def coco_part(job: Job, index: int, frames: list[Frame]) -> Part:
@@ -40,19 +51,30 @@ def coco_part(job: Job, index: int, frames: list[Frame]) -> Part:
         images.append(_image_entry(job, number, frame))
         for mask in masks_of(frame, job.options.min_pixels):
             entry = {
-                "id": 0, "image_id": number, "iscrowd": 0, "category_id": job.categories[mask.instance.category].id,
-                "segmentation": mask.rle, "area": mask.area, "bbox": mask.box, "instance_id": mask.instance.id,
+                "id": 0,
+                "image_id": number,
+                "iscrowd": 0,
+                "category_id": job.categories[mask.instance.category].id,
+                "segmentation": mask.rle,
+                "area": mask.area,
+                "bbox": mask.box,
+                "instance_id": mask.instance.id,
                 "name": mask.instance.name,
             }
             if not job.options.perspective:
-                entry |= {"area_sr": mask.instance.area_sr, "wrap_box": mask.instance.box.model_dump()}
+                entry |= {
+                    "area_sr": mask.instance.area_sr,
+                    "wrap_box": mask.instance.box.model_dump(),
+                }
             annotations.append(entry)
     return Part(job.dataset.key(index), {"images": images, "annotations": annotations})
 
 
 def coco_join(job: Job, parts: Iterator[Part]) -> Counts:
     """annotations/instances.json."""
-    with json_lists(job.out, "annotations", "instances.json", ("images", "annotations"), coco_head(job)) as lists:
+    with json_lists(
+        job.out, "annotations", "instances.json", ("images", "annotations"), coco_head(job)
+    ) as lists:
         join_lists(lists, parts, {"image_id": "images"})
     return dict(lists.counts)
 
@@ -65,8 +87,10 @@ def _image_entry(job: Job, number: int, frame: Frame) -> Entry:
 
 
 def yolo_part(job: Job, index: int, frames: list[Frame]) -> Part:
-    """images/, labels/<name>.txt (class x1 y1 x2 y2 …, relative). A polygon has neither holes nor parts: holes are filled,
-    parts are joined by a bridge of no width, as Ultralytics does with COCO."""
+    """images/, labels/<name>.txt (class x1 y1 x2 y2 …, relative). A polygon has neither holes nor
+    parts: holes are filled, parts are joined by a bridge of no width, as Ultralytics does with
+    COCO.
+    """
     polygons, images = 0, []
     for number, frame in enumerate(frames, start=1):
         images.append(_image_entry(job, number, frame)["file_name"])
@@ -79,14 +103,19 @@ def yolo_part(job: Job, index: int, frames: list[Frame]) -> Part:
                 lines.append(f"{category} " + " ".join(f"{value:.6f}" for value in points.ravel()))
         job.out.put(f"labels/{frame.name}.txt", "".join(f"{line}\n" for line in lines).encode())
         polygons += len(lines)
-    return Part(job.dataset.key(index), counts={"images": len(frames), "annotations": polygons},
-                extra=(job.dataset.split(index), images))
+    return Part(
+        job.dataset.key(index),
+        counts={"images": len(frames), "annotations": polygons},
+        extra=(job.dataset.split(index), images),
+    )
 
 
 def yolo_join(job: Job, parts: Iterator[Part]) -> Counts:
-    """<split>.txt, the dataset's own splits as lists of images, and data.yaml. That has no `path`: Ultralytics takes the folder
-    of the file then, where a relative one would mean the folder that training is started in. It demands a train and a val: one
-    that the dataset lacks is a split that it has."""
+    """<split>.txt, the dataset's own splits as lists of images, and data.yaml. That has no `path`:
+    Ultralytics takes the folder of the file then, where a relative one would mean the folder that
+    training is started in. It demands a train and a val: one that the dataset lacks is a split that
+    it has.
+    """
     lists: dict[str, list[str]] = defaultdict(list)
 
     def listed() -> Iterator[Part]:
@@ -98,19 +127,31 @@ def yolo_join(job: Job, parts: Iterator[Part]) -> Counts:
     counts = join_counts(job, listed())
     for split, images in lists.items():
         job.out.put(f"{split}.txt", "".join(f"./images/{name}\n" for name in images).encode())
-    stand_in = {"train": next(iter(lists), "train"), "val": "test" if "test" in lists else next(iter(lists), "train")}
+    stand_in = {
+        "train": next(iter(lists), "train"),
+        "val": "test" if "test" in lists else next(iter(lists), "train"),
+    }
     named = stand_in | {split: split for split in lists}
     splits = "".join(f"{key}: {split}.txt\n" for key, split in named.items())
-    names = "".join(f"  {category.id - 1}: {json.dumps(category.name)}\n" for category in job.categories.values())
+    names = "".join(
+        f"  {category.id - 1}: {json.dumps(category.name)}\n"
+        for category in job.categories.values()
+    )
     job.out.put("data.yaml", f"{splits}names:\n{names}".encode())
     return counts
 
 
 def outline(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """One closed outline (N, 2) of pixel indices (x, y) around all parts of a mask. Each further part is joined at the pair
-    of points where it comes nearest to what is joined already; a ring of one or two points is repeated to be a polygon."""
-    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    rings = sorted((contour[:, 0, :].astype(np.int64) for contour in contours), key=len, reverse=True)
+    """One closed outline (N, 2) of pixel indices (x, y) around all parts of a mask. Each further
+    part is joined at the pair of points where it comes nearest to what is joined already; a ring of
+    one or two points is repeated to be a polygon.
+    """
+    contours, _ = cv2.findContours(
+        mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+    )
+    rings = sorted(
+        (contour[:, 0, :].astype(np.int64) for contour in contours), key=len, reverse=True
+    )
     joined = rings[0]
     for ring in rings[1:]:
         distance = ((joined[:, None, :] - ring[None, :, :]) ** 2).sum(axis=2)
@@ -123,8 +164,10 @@ def outline(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def sa1b_part(job: Job, index: int, frames: list[Frame]) -> Part:
-    """sa_<n>.jpg beside sa_<n>.json, n from 1. Classes are not part of SA-1B; scores are 1, as these are not predictions.
-    The point is the pixel deepest inside the mask. An annotation's id is n·65536 + the instance's."""
+    """sa_<n>.jpg beside sa_<n>.json, n from 1. Classes are not part of SA-1B; scores are 1, as
+    these are not predictions. The point is the pixel deepest inside the mask. An annotation's id is
+    n·65536 + the instance's.
+    """
     annotations = 0
     for number, frame in enumerate(frames, start=1 + index * len(frames)):
         jpeg = frame.image
@@ -132,19 +175,36 @@ def sa1b_part(job: Job, index: int, frames: list[Frame]) -> Part:
             rgb = decode_product(f"rgb.{frame.suffix}", frame.image)
             jpeg = encode_product("rgb.jpg", rgb, jpeg_quality=job.options.jpeg_quality)
         entries: list[Entry] = [
-            {"id": number * 65536 + mask.instance.id, "segmentation": mask.rle, "bbox": mask.box, "area": mask.area,
-             "predicted_iou": 1.0, "stability_score": 1.0, "crop_box": [0, 0, frame.width, frame.height],
-             "point_coords": [deepest_point(frame.labels, mask.instance.id, mask.box)]}
-            for mask in masks_of(frame, job.options.min_pixels)]
+            {
+                "id": number * 65536 + mask.instance.id,
+                "segmentation": mask.rle,
+                "bbox": mask.box,
+                "area": mask.area,
+                "predicted_iou": 1.0,
+                "stability_score": 1.0,
+                "crop_box": [0, 0, frame.width, frame.height],
+                "point_coords": [deepest_point(frame.labels, mask.instance.id, mask.box)],
+            }
+            for mask in masks_of(frame, job.options.min_pixels)
+        ]
         annotations += len(entries)
-        image = {"image_id": number, "width": frame.width, "height": frame.height, "file_name": f"sa_{number}.jpg",
-                 "panoforge_name": frame.name}
+        image = {
+            "image_id": number,
+            "width": frame.width,
+            "height": frame.height,
+            "file_name": f"sa_{number}.jpg",
+            "panoforge_name": frame.name,
+        }
         job.out.put(f"sa_{number}.jpg", jpeg)
-        job.out.put(f"sa_{number}.json", json.dumps({"image": image, "annotations": entries}).encode())
+        job.out.put(
+            f"sa_{number}.json", json.dumps({"image": image, "annotations": entries}).encode()
+        )
     return Part(job.dataset.key(index), counts={"images": len(frames), "annotations": annotations})
 
 
-def deepest_point(labels: NDArray[np.uint16], id_: int, box: tuple[float, float, float, float]) -> list[float]:
+def deepest_point(
+    labels: NDArray[np.uint16], id_: int, box: tuple[float, float, float, float]
+) -> list[float]:
     """[x, y] of the pixel of `id_` farthest from its edge, found inside `box`."""
     x, y, width, height = map(int, box)
     inside = np.pad((labels[y : y + height, x : x + width] == id_).astype(np.uint8), 1)
@@ -154,21 +214,40 @@ def deepest_point(labels: NDArray[np.uint16], id_: int, box: tuple[float, float,
 
 
 def panoptic_part(job: Job, index: int, frames: list[Frame]) -> Part:
-    """images/, panoptic/<name>.png (id = R + 256·G + 65536·B, 0 = void). Structure is stuff, but every wall keeps its own
-    segment."""
+    """images/, panoptic/<name>.png (id = R + 256·G + 65536·B, 0 = void). Structure is stuff, but
+    every wall keeps its own segment.
+    """
     images, annotations, segments = [], [], 0
     for number, frame in enumerate(frames, start=1):
         images.append(_image_entry(job, number, frame))
         found = masks_of(frame, job.options.min_pixels)
-        kept = np.where(np.isin(frame.labels, [mask.instance.id for mask in found]), frame.labels, 0)
+        kept = np.where(
+            np.isin(frame.labels, [mask.instance.id for mask in found]), frame.labels, 0
+        )
         colours = np.stack([kept & 255, kept >> 8, np.zeros_like(kept)], axis=-1).astype(np.uint8)
         job.out.put(f"panoptic/{frame.name}.png", encode_product("rgb.png", colours))
-        annotations.append({"image_id": number, "file_name": f"{frame.name}.png", "segments_info": [
-            {"id": mask.instance.id, "category_id": job.categories[mask.instance.category].id, "area": mask.area,
-             "bbox": mask.box, "iscrowd": 0} for mask in found]})
+        annotations.append(
+            {
+                "image_id": number,
+                "file_name": f"{frame.name}.png",
+                "segments_info": [
+                    {
+                        "id": mask.instance.id,
+                        "category_id": job.categories[mask.instance.category].id,
+                        "area": mask.area,
+                        "bbox": mask.box,
+                        "iscrowd": 0,
+                    }
+                    for mask in found
+                ],
+            }
+        )
         segments += len(found)
-    return Part(job.dataset.key(index), {"images": images, "annotations": annotations},
-                {"images": len(frames), "annotations": segments})
+    return Part(
+        job.dataset.key(index),
+        {"images": images, "annotations": annotations},
+        {"images": len(frames), "annotations": segments},
+    )
 
 
 def panoptic_join(job: Job, parts: Iterator[Part]) -> Counts:
@@ -181,6 +260,8 @@ def panoptic_join(job: Job, parts: Iterator[Part]) -> Counts:
                 counts[name] += count
             yield part
 
-    with json_lists(job.out, "", "panoptic.json", ("images", "annotations"), coco_head(job)) as lists:
+    with json_lists(
+        job.out, "", "panoptic.json", ("images", "annotations"), coco_head(job)
+    ) as lists:
         join_lists(lists, counted(), {"image_id": "images"})
     return counts

@@ -1,4 +1,6 @@
-"""A JSON object with long lists, written as they come: memory stays small for millions of annotations."""
+"""A JSON object with long lists, written as they come: memory stays small for millions of
+annotations.
+"""
 
 import contextlib
 import json
@@ -27,9 +29,13 @@ class JsonLists:
 
 
 @contextlib.contextmanager
-def json_lists(store: Store, folder: str, file: str, names: tuple[str, ...], head: dict[str, Any]) -> Iterator[JsonLists]:
-    """Lists to be filled; `<folder>/<file>` of the store once the `with` block is left without an error. Entries are spooled to
-    a nameless file per list in the temporary folder, and joined there."""
+def json_lists(
+    store: Store, folder: str, file: str, names: tuple[str, ...], head: dict[str, Any]
+) -> Iterator[JsonLists]:
+    """Lists to be filled; `<folder>/<file>` of the store once the `with` block is left without an
+    error. Entries are spooled to a nameless file per list in the temporary folder, and joined
+    there.
+    """
     with contextlib.ExitStack() as stack:
         with storage_errors(tempfile.gettempdir()):
             spools = {name: stack.enter_context(tempfile.TemporaryFile()) for name in names}
@@ -37,7 +43,9 @@ def json_lists(store: Store, folder: str, file: str, names: tuple[str, ...], hea
         with store.draft(folder) as draft:
             for key, value in head.items():
                 lead = "{" if key == next(iter(head)) else ""
-                draft.file.write(f"{lead}{json.dumps(key)}:{json.dumps(value, ensure_ascii=False)},\n".encode())
+                draft.file.write(
+                    f"{lead}{json.dumps(key)}:{json.dumps(value, ensure_ascii=False)},\n".encode()
+                )
             for position, (name, spool) in enumerate(spools.items()):
                 lead = ",\n" if position else "" if head else "{"
                 draft.file.write(f"{lead}{json.dumps(name)}:[\n".encode())

@@ -1,4 +1,5 @@
-"""Exports of scans as videos: SA-V, DAVIS, YouTube-VIS. One panorama is one video of its scan, one instance one masklet.
+"""Exports of scans as videos: SA-V, DAVIS, YouTube-VIS. One panorama is one video of its scan, one
+instance one masklet.
 
 Frames are `00000.jpg`, …
 """
@@ -37,7 +38,9 @@ def _write_frames(job: Job, folder: str, clip: list[Frame]) -> None:
         job.out.put(f"{folder}/{number:05d}.jpg", frame.image)
 
 
-def _masklets(clip: list[Frame], min_pixels: int) -> tuple[list[InstanceMeta], list[dict[int, Mask]]]:
+def _masklets(
+    clip: list[Frame], min_pixels: int
+) -> tuple[list[InstanceMeta], list[dict[int, Mask]]]:
     """The instances seen anywhere in the clip, ascending ids, and per frame its masks by id."""
     per_frame = [{mask.instance.id: mask for mask in masks_of(frame, min_pixels)} for frame in clip]
     seen = {id_: mask.instance for masks in per_frame for id_, mask in masks.items()}
@@ -45,21 +48,37 @@ def _masklets(clip: list[Frame], min_pixels: int) -> tuple[list[InstanceMeta], l
 
 
 def sav_part(job: Job, index: int, clip: list[Frame]) -> Part:
-    """Both forms of SA-V beside one set of frames: annotations/<video>_manual.json for training, Annotations_6fps/<video>/
-    <object>/<frame>.png and sav_val.txt for evaluation. Every frame is annotated, which `fps` in the JSON says; an object out
-    of sight has an empty mask, not None, or SAM2's loader would drop the frame for all objects."""
+    """Both forms of SA-V beside one set of frames: annotations/<video>_manual.json for training,
+    Annotations_6fps/<video>/ <object>/<frame>.png and sav_val.txt for evaluation. Every frame is
+    annotated, which `fps` in the JSON says; an object out of sight has an empty mask, not None, or
+    SAM2's loader would drop the frame for all objects.
+    """
     key = job.dataset.key(index)
     _write_frames(job, f"JPEGImages_24fps/{key}", clip)
     objects, per_frame = _masklets(clip, job.options.min_pixels)
     size = [clip[0].height, clip[0].width]
-    empty = {"size": size, "counts": coco_mask.encode(np.zeros(size, np.uint8, order="F"))["counts"].decode("ascii")}
-    rows = [[masks[row.id].rle if row.id in masks else empty for row in objects] for masks in per_frame]
+    empty = {
+        "size": size,
+        "counts": coco_mask.encode(np.zeros(size, np.uint8, order="F"))["counts"].decode("ascii"),
+    }
+    rows = [
+        [masks[row.id].rle if row.id in masks else empty for row in objects] for masks in per_frame
+    ]
     record = _sav_record(key, clip, objects, per_frame) | {"masklet": rows}
-    job.out.put(f"annotations/{key}_manual.json", json.dumps(record, separators=(",", ":")).encode())
+    job.out.put(
+        f"annotations/{key}_manual.json", json.dumps(record, separators=(",", ":")).encode()
+    )
     for position, row in enumerate(objects):
         for number, frame in enumerate(clip):
-            mask = frame.labels == row.id if row.id in per_frame[number] else np.zeros_like(frame.labels, bool)
-            job.out.put(f"Annotations_6fps/{key}/{position:03d}/{number:05d}.png", palette_png(mask.astype(np.uint8)))
+            mask = (
+                frame.labels == row.id
+                if row.id in per_frame[number]
+                else np.zeros_like(frame.labels, bool)
+            )
+            job.out.put(
+                f"Annotations_6fps/{key}/{position:03d}/{number:05d}.png",
+                palette_png(mask.astype(np.uint8)),
+            )
     return Part(key, counts={"videos": 1, "masklets": len(objects)})
 
 
@@ -70,32 +89,55 @@ def sav_join(job: Job, parts: Iterator[Part]) -> Counts:
     return counts
 
 
-def _sav_record(key: str, clip: list[Frame], objects: list[InstanceMeta], per_frame: list[dict[int, Mask]]) -> Entry:
+def _sav_record(
+    key: str, clip: list[Frame], objects: list[InstanceMeta], per_frame: list[dict[int, Mask]]
+) -> Entry:
     pixels = clip[0].width * clip[0].height
     seen = [[row.id in masks for masks in per_frame] for row in objects]
-    size = [float(np.mean([masks[row.id].area for masks in per_frame if row.id in masks])) for row in objects]
+    size = [
+        float(np.mean([masks[row.id].area for masks in per_frame if row.id in masks]))
+        for row in objects
+    ]
     return {
-        "video_id": key, "video_duration": len(clip) / SAV_FPS, "video_frame_count": len(clip), "video_height": clip[0].height,
-        "video_width": clip[0].width, "video_resolution": pixels, "video_environment": "Indoor", "video_split": "train",
-        "fps": SAV_FPS, "masklet_id": list(range(len(objects))), "masklet_num": len(objects),
+        "video_id": key,
+        "video_duration": len(clip) / SAV_FPS,
+        "video_frame_count": len(clip),
+        "video_height": clip[0].height,
+        "video_width": clip[0].width,
+        "video_resolution": pixels,
+        "video_environment": "Indoor",
+        "video_split": "train",
+        "fps": SAV_FPS,
+        "masklet_id": list(range(len(objects))),
+        "masklet_num": len(objects),
         "masklet_type": ["manual"] * len(objects),
-        "masklet_size_abs": size, "masklet_size_rel": [value / pixels for value in size],
-        "masklet_size_bucket": ["small" if v < 32**2 else "medium" if v < 96**2 else "large" for v in size],
+        "masklet_size_abs": size,
+        "masklet_size_rel": [value / pixels for value in size],
+        "masklet_size_bucket": [
+            "small" if v < 32**2 else "medium" if v < 96**2 else "large" for v in size
+        ],
         "masklet_visibility_changes": [int(np.count_nonzero(np.diff(row))) for row in seen],
         "masklet_first_appeared_frame": [float(row.index(True)) for row in seen],
-        "masklet_frame_count": [sum(row) for row in seen], "masklet_edited_frame_count": [0] * len(objects),
+        "masklet_frame_count": [sum(row) for row in seen],
+        "masklet_edited_frame_count": [0] * len(objects),
         "masklet_stability_score": [None] * len(objects),
-        "panoforge_instances": [{"id": row.id, "name": row.name, "category": row.category} for row in objects],
+        "panoforge_instances": [
+            {"id": row.id, "name": row.name, "category": row.category} for row in objects
+        ],
     }
 
 
 def davis_part(job: Job, index: int, clip: list[Frame]) -> Part:
-    """JPEGImages/<video>/ and Annotations/<video>/ (palette PNG, pixel = object, 0 = background). A palette has 255 numbers: of
-    a busier panorama the largest 255 instances are kept, and objects.json says how many are not."""
+    """JPEGImages/<video>/ and Annotations/<video>/ (palette PNG, pixel = object, 0 = background). A
+    palette has 255 numbers: of a busier panorama the largest 255 instances are kept, and
+    objects.json says how many are not.
+    """
     key = job.dataset.key(index)
     _write_frames(job, f"JPEGImages/{key}", clip)
     objects, per_frame = _masklets(clip, job.options.min_pixels)
-    area = {row.id: sum(masks[row.id].area for masks in per_frame if row.id in masks) for row in objects}
+    area = {
+        row.id: sum(masks[row.id].area for masks in per_frame if row.id in masks) for row in objects
+    }
     kept = sorted(sorted(area, key=lambda id_: (-area[id_], id_))[:MAX_PALETTE_IDS])
     table = np.zeros(65536, np.uint8)
     table[kept] = np.arange(1, len(kept) + 1)
@@ -103,8 +145,13 @@ def davis_part(job: Job, index: int, clip: list[Frame]) -> Part:
         shown = table * np.isin(np.arange(65536), list(per_frame[number])).astype(np.uint8)
         job.out.put(f"Annotations/{key}/{number:05d}.png", palette_png(shown[frame.labels]))
     names = {row.id: row for row in objects}
-    known = {"left_out": len(objects) - len(kept), "objects": {
-        str(table[id_]): {"id": id_, "name": names[id_].name, "category": names[id_].category} for id_ in kept}}
+    known = {
+        "left_out": len(objects) - len(kept),
+        "objects": {
+            str(table[id_]): {"id": id_, "name": names[id_].name, "category": names[id_].category}
+            for id_ in kept
+        },
+    }
     return Part(key, counts={"videos": 1, "masklets": len(kept)}, extra=known)
 
 
@@ -124,41 +171,69 @@ def davis_join(job: Job, parts: Iterator[Part]) -> Counts:
 
 
 def palette_png(indices: NDArray[np.uint8]) -> bytes:
-    """A PNG of 8-bit palette indices H×W, coloured like the ids of our reports. (OpenCV cannot write palettes.)"""
+    """A PNG of 8-bit palette indices H×W, coloured like the ids of our reports. (OpenCV cannot
+    write palettes.)
+    """
     height, width = indices.shape
-    raw = np.concatenate([np.zeros((height, 1), np.uint8), indices], axis=1).tobytes()  # every row: filter 0, then its bytes
+    raw = np.concatenate(
+        [np.zeros((height, 1), np.uint8), indices], axis=1
+    ).tobytes()  # every row: filter 0, then its bytes
     colours = id_colours()[:256].copy()
     colours[0] = 0
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0))
-            + chunk(b"PLTE", colours.tobytes()) + chunk(b"IDAT", zlib.compress(raw, 6)) + chunk(b"IEND", b""))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0))
+        + chunk(b"PLTE", colours.tobytes())
+        + chunk(b"IDAT", zlib.compress(raw, 6))
+        + chunk(b"IEND", b"")
+    )
 
 
 def ytvis_part(job: Job, index: int, clip: list[Frame]) -> Part:
-    """JPEGImages/<video>/; per masklet a list over frames of RLE, box and area, null where out of sight."""
+    """JPEGImages/<video>/; per masklet a list over frames of RLE, box and area, null where out of
+    sight.
+    """
     key = job.dataset.key(index)
     _write_frames(job, f"JPEGImages/{key}", clip)
     objects, per_frame = _masklets(clip, job.options.min_pixels)
-    video = {"id": 1, "width": clip[0].width, "height": clip[0].height, "length": len(clip),
-             "file_names": [f"{key}/{number:05d}.jpg" for number in range(len(clip))]}
+    video = {
+        "id": 1,
+        "width": clip[0].width,
+        "height": clip[0].height,
+        "length": len(clip),
+        "file_names": [f"{key}/{number:05d}.jpg" for number in range(len(clip))],
+    }
     annotations = []
     for row in objects:
         masks = [found.get(row.id) for found in per_frame]
-        annotations.append({
-            "id": 0, "video_id": 1, "iscrowd": 0, "instance_id": row.id, "category_id": job.categories[row.category].id,
-            "width": clip[0].width, "height": clip[0].height, "length": 1,
-            "segmentations": [mask.rle if mask else None for mask in masks],
-            "bboxes": [mask.box if mask else None for mask in masks],
-            "areas": [mask.area if mask else None for mask in masks],
-        })
+        annotations.append(
+            {
+                "id": 0,
+                "video_id": 1,
+                "iscrowd": 0,
+                "instance_id": row.id,
+                "category_id": job.categories[row.category].id,
+                "width": clip[0].width,
+                "height": clip[0].height,
+                "length": 1,
+                "segmentations": [mask.rle if mask else None for mask in masks],
+                "bboxes": [mask.box if mask else None for mask in masks],
+                "areas": [mask.area if mask else None for mask in masks],
+            }
+        )
     return Part(key, {"videos": [video], "annotations": annotations})
 
 
 def ytvis_join(job: Job, parts: Iterator[Part]) -> Counts:
     """instances.json."""
-    with json_lists(job.out, "", "instances.json", ("videos", "annotations"), coco_head(job)) as lists:
+    with json_lists(
+        job.out, "", "instances.json", ("videos", "annotations"), coco_head(job)
+    ) as lists:
         join_lists(lists, parts, {"video_id": "videos"})
     return dict(lists.counts)

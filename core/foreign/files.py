@@ -1,8 +1,9 @@
-"""Files of foreign datasets, read with care: sizes are capped before anything is decoded, and every fault names its file.
+"""Files of foreign datasets, read with care: sizes are capped before anything is decoded, and every
+fault names its file.
 
-Images come as RGB uint8 H×W×3, label PNGs as the integers they store (a palette's indices, never its colours), JSON as
-plain Python. COCO run lengths are decoded here rather than by pycocotools, which leaves the rest of a mask whose counts
-stop early as whatever the memory held.
+Images come as RGB uint8 H×W×3, label PNGs as the integers they store (a palette's indices, never
+its colours), JSON as plain Python. COCO run lengths are decoded here rather than by pycocotools,
+which leaves the rest of a mask whose counts stop early as whatever the memory held.
 """
 
 import io
@@ -32,7 +33,10 @@ def read_bytes(path: Path, limit: int) -> bytes:
         raise DataError(f"{path} does not exist, though its dataset lists it")
     with storage_errors(path):
         if path.stat().st_size > limit:
-            raise DataError(f"{path} is over the cap of {limit >> 20} MiB: it is damaged, or not of this dataset")
+            raise DataError(
+                f"{path} is over the cap of {limit >> 20} MiB: it is damaged, or not of this"
+                " dataset"
+            )
         return path.read_bytes()
 
 
@@ -48,7 +52,9 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """A JPEG or PNG as RGB uint8 H×W×3."""
     data = read_bytes(path, MAX_IMAGE_BYTES)
     check_pixels(path, data)
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    image = cv2.imdecode(
+        np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    )
     if image is None:
         raise DataError(f"{path} cannot be decoded: it is truncated or damaged, download it again")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
@@ -65,7 +71,9 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
     except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"{path} is not a whole PNG ({error}): download it again") from None
     if labels is None:
-        raise DataError(f"{path}: expected a palette or grey PNG whose pixels are object ids, found mode {mode}")
+        raise DataError(
+            f"{path}: expected a palette or grey PNG whose pixels are object ids, found mode {mode}"
+        )
     return labels.astype(np.uint8)
 
 
@@ -80,10 +88,13 @@ def check_pixels(path: Path, data: bytes) -> None:
 
 
 def run_counts(rle: Any, height: int, width: int, where: str) -> NDArray[np.int64]:
-    """The run lengths of a COCO RLE (compressed string or plain list) of an H×W mask, zeros first, down the columns.
-    DataError unless they fill the mask exactly."""
+    """The run lengths of a COCO RLE (compressed string or plain list) of an H×W mask, zeros first,
+    down the columns. DataError unless they fill the mask exactly.
+    """
     if not isinstance(rle, dict) or "counts" not in rle or "size" not in rle:
-        raise DataError(f"{where}: expected a COCO RLE with size and counts, found {str(rle)[:60]!r}")
+        raise DataError(
+            f"{where}: expected a COCO RLE with size and counts, found {str(rle)[:60]!r}"
+        )
     if rle["size"] != [height, width]:
         raise DataError(f"{where}: its mask is {rle['size']}, its image [{height}, {width}]")
     counts = rle["counts"]
@@ -91,14 +102,24 @@ def run_counts(rle: Any, height: int, width: int, where: str) -> NDArray[np.int6
         runs = _uncompress(counts) if isinstance(counts, str) else np.array(counts, np.int64)
     except (ValueError, TypeError, OverflowError):
         runs = np.array([-1])
-    if runs.ndim != 1 or not runs.size or runs.min() < 0 or runs.max() > height * width or runs.sum() != height * width:
-        raise DataError(f"{where}: its RLE does not fill a mask of {width}×{height}: the annotation is damaged")
+    if (
+        runs.ndim != 1
+        or not runs.size
+        or runs.min() < 0
+        or runs.max() > height * width
+        or runs.sum() != height * width
+    ):
+        raise DataError(
+            f"{where}: its RLE does not fill a mask of {width}×{height}: the annotation is damaged"
+        )
     return runs
 
 
 def _uncompress(text: str) -> NDArray[np.int64]:
-    """COCO's compressed counts (pycocotools' rleFrString): groups of 5 bits, low first, bit 5 says that more follow, bit 4
-    of the last is the sign; from the fourth number on each is the difference to the one two before."""
+    """COCO's compressed counts (pycocotools' rleFrString): groups of 5 bits, low first, bit 5 says
+    that more follow, bit 4 of the last is the sign; from the fourth number on each is the
+    difference to the one two before.
+    """
     symbols = np.frombuffer(text.encode("ascii"), np.uint8).astype(np.int64) - 48
     if not symbols.size or symbols.min() < 0 or symbols.max() > 63 or symbols[-1] & 32:
         raise ValueError("not compressed counts")

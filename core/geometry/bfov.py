@@ -1,12 +1,16 @@
-"""The bounding field of view (BFoV) of a mask: the smallest upright rectangle of view that holds it, for a second, closer look.
+"""The bounding field of view (BFoV) of a mask: the smallest upright rectangle of view that holds
+it, for a second, closer look.
 
-`fit_bfov(mask)` takes a bool H×W panorama mask and gives the view's centre and the tangents of its half angles, or None where no
-flat view holds the mask. 360VOTS (Xu et al., 2025) bounds objects so; it is a box that knows no seam and no pole.
+`fit_bfov(mask)` takes a bool H×W panorama mask and gives the view's centre and the tangents of its
+half angles, or None where no flat view holds the mask. 360VOTS (Xu et al., 2025) bounds objects so;
+it is a box that knows no seam and no pole.
 
-A rectangle of tangents around a centre is a box in the plane that touches the sphere there, so the fit is: project the mask's
-pixels into the plane at their mean direction, take the box that holds all but `trim` of their solid angle at either side, move the
-centre to the middle of the box, and again. Trimming keeps a few stray pixels, of which every real mask has some, from blowing the
-view up; what is left outside is not lost, it stays as the scan left it (`panoforge.eval.segmentation.zoom`).
+A rectangle of tangents around a centre is a box in the plane that touches the sphere there, so the
+fit is: project the mask's pixels into the plane at their mean direction, take the box that holds
+all but `trim` of their solid angle at either side, move the centre to the middle of the box, and
+again. Trimming keeps a few stray pixels, of which every real mask has some, from blowing the view
+up; what is left outside is not lost, it stays as the scan left it
+(`panoforge.eval.segmentation.zoom`).
 """
 
 from dataclasses import dataclass
@@ -30,7 +34,9 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Bfov:
-    """An upright field of view: centre in degrees (pitch up), `tan_x` and `tan_y` the tangents of half its width and height."""
+    """An upright field of view: centre in degrees (pitch up), `tan_x` and `tan_y` the tangents of
+    half its width and height.
+    """
 
     yaw_deg: float
     pitch_deg: float
@@ -40,7 +46,10 @@ class Bfov:
     @property
     def fov_deg(self) -> tuple[float, float]:
         """Full horizontal and vertical angle."""
-        return (2 * float(np.degrees(np.arctan(self.tan_x))), 2 * float(np.degrees(np.arctan(self.tan_y))))
+        return (
+            2 * float(np.degrees(np.arctan(self.tan_x))),
+            2 * float(np.degrees(np.arctan(self.tan_y))),
+        )
 
     def axes(self) -> Floats:
         """3×3, columns right, down, forward in the panorama frame."""
@@ -48,25 +57,36 @@ class Bfov:
 
 
 def tangent_axes(yaw: float, pitch: float) -> Floats:
-    """Columns right, down, forward of a camera with that yaw and pitch (radians), as `panoforge.core.geometry.sphere.view_rotation` has them."""
+    """Columns right, down, forward of a camera with that yaw and pitch (radians), as
+    `panoforge.core.geometry.sphere.view_rotation` has them.
+    """
     right = np.array([np.cos(yaw), -np.sin(yaw), 0.0])
     forward = np.array([np.cos(pitch) * np.sin(yaw), np.cos(pitch) * np.cos(yaw), np.sin(pitch)])
     return np.stack([right, np.cross(forward, right), forward], axis=1)
 
 
 def fit_bfov(mask: Bools, *, trim: float = 0.005) -> Bfov | None:
-    """The BFoV of a bool H×W mask but for `trim` of its solid angle beyond each side. None if it is empty or so wide around
-    that parts of it are behind or beside every camera."""
+    """The BFoV of a bool H×W mask but for `trim` of its solid angle beyond each side. None if it is
+    empty or so wide around that parts of it are behind or beside every camera.
+    """
     height, width = mask.shape
     v, u = np.nonzero(mask)
     if not v.size:
         return None
     return fit_directions(
-        pixel_to_direction(u, v, width, height), row_area_sr(width, height)[v], half_pixel=np.pi / height / 2, trim=trim)
+        pixel_to_direction(u, v, width, height),
+        row_area_sr(width, height)[v],
+        half_pixel=np.pi / height / 2,
+        trim=trim,
+    )
 
 
-def fit_directions(directions: Floats, weight: Floats, *, half_pixel: float, trim: float = 0.005) -> Bfov | None:
-    """The same for K unit directions (K, 3), each standing for `weight` (K,) steradians and `half_pixel` radians around it."""
+def fit_directions(
+    directions: Floats, weight: Floats, *, half_pixel: float, trim: float = 0.005
+) -> Bfov | None:
+    """The same for K unit directions (K, 3), each standing for `weight` (K,) steradians and
+    `half_pixel` radians around it.
+    """
     centre = weight @ directions
     if np.linalg.norm(centre) < 1e-3 * weight.sum():
         return None
@@ -88,7 +108,8 @@ def fit_directions(directions: Floats, weight: Floats, *, half_pixel: float, tri
 
 
 def around(lonlat_deg: tuple[float, float], fov_deg: float) -> Bfov:
-    """A square field of view centred on a direction: where there is a click and no mask to fit to."""
+    """A square field of view centred on a direction: where there is a click and no mask to fit
+    to."""
     lon, lat = direction_to_lonlat(lonlat_to_direction(*np.radians(lonlat_deg)))
     tangent = float(np.tan(np.radians(fov_deg) / 2))
     return Bfov(float(np.degrees(lon)), float(np.degrees(lat)), tangent, tangent)
@@ -100,4 +121,6 @@ def _span(values: Floats, weight: Floats, trim: float) -> tuple[float, float]:
     reached = np.cumsum(weight[order])
     low = int(np.searchsorted(reached, trim * reached[-1], side="right"))
     high = int(np.searchsorted(reached, (1 - trim) * reached[-1], side="left"))
-    return float(values[order[min(low, values.size - 1)]]), float(values[order[min(high, values.size - 1)]])
+    return float(values[order[min(low, values.size - 1)]]), float(
+        values[order[min(high, values.size - 1)]]
+    )

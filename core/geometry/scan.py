@@ -1,13 +1,16 @@
-"""Scan trajectories: a panorama as a smooth perspective video (SAP §3, "fixed-trajectory perspective scanning").
+"""Scan trajectories: a panorama as a smooth perspective video (SAP §3, "fixed-trajectory
+perspective scanning").
 
-A scan is a grid of views in column-first zig-zag order: up one column, down the next, so that consecutive frames
-always overlap and the last frame differs from the first in yaw only (the loop closes). Other orders are there for SAP's
-ablation (`scan_order`). `scan_views(spec, yaw0_deg)` is pure; `random_yaw0_deg(rng, …)` draws the yaw of a training scan. With
-90° and 50 % the grid has 8 columns × 3 rows.
+A scan is a grid of views in column-first zig-zag order: up one column, down the next, so that
+consecutive frames always overlap and the last frame differs from the first in yaw only (the loop
+closes). Other orders are there for SAP's ablation (`scan_order`). `scan_views(spec, yaw0_deg)` is
+pure; `random_yaw0_deg(rng, …)` draws the yaw of a training scan. With 90° and 50 % the grid has 8
+columns × 3 rows.
 
-The overlap asked for is a lower bound: neighbouring views are `fov·(1 − overlap)` apart or less, because steps must
-divide the circle and because flat images that only touch at their middles leave gaps at the corners. The grid is made
-denser until a conservative test finds no gap, so every pixel of the sphere is seen by at least one frame.
+The overlap asked for is a lower bound: neighbouring views are `fov·(1 − overlap)` apart or less,
+because steps must divide the circle and because flat images that only touch at their middles leave
+gaps at the corners. The grid is made denser until a conservative test finds no gap, so every pixel
+of the sphere is seen by at least one frame.
 """
 
 from dataclasses import dataclass
@@ -20,7 +23,9 @@ import numpy as np
 from panoforge.core.geometry.sphere import View, lonlat_to_direction, view_rotation
 
 Trajectory = Literal["column_first", "row_first", "spiral", "random"]
-RANDOM_SEED = 0  # of the one shuffle that `random` is: the same for every panorama, or methods would not be comparable
+# of the one shuffle that `random` is: the same for every panorama, or methods would not be
+# comparable
+RANDOM_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,10 @@ class ScanSpec:
 
     def __post_init__(self) -> None:
         if not 20 <= self.fov_deg <= 120:
-            raise ValueError(f"scan fov_deg must be in [20, 120] (wider views stretch, narrower ones explode), got {self.fov_deg}")
+            raise ValueError(
+                "scan fov_deg must be in [20, 120] (wider views stretch, narrower ones explode),"
+                f" got {self.fov_deg}"
+            )
         if not 0 <= self.overlap <= 0.9:
             raise ValueError(f"scan overlap must be in [0, 0.9], got {self.overlap}")
 
@@ -52,8 +60,9 @@ class ScanGrid:
 
 @lru_cache(maxsize=64)
 def scan_grid(spec: ScanSpec) -> ScanGrid:
-    """The grid of fewest views with at least the overlap asked for that leaves no direction unseen. The number of
-    columns is even, so that a zig-zag ends on the row where it began."""
+    """The grid of fewest views with at least the overlap asked for that leaves no direction unseen.
+    The number of columns is even, so that a zig-zag ends on the row where it began.
+    """
     step = spec.fov_deg * (1 - spec.overlap)
     columns = 2 * ceil(180 / step - 1e-9)
     rows = max(1, ceil((180 - spec.fov_deg) / step - 1e-9) + 1)
@@ -72,9 +81,11 @@ def _grid(fov_deg: float, columns: int, rows: int) -> ScanGrid:
 
 
 def _sees_everything(grid: ScanGrid, fov_deg: float, steps: int = 180) -> bool:
-    """Whether every direction lies in some view, tested on a grid of directions against views a shade narrower than
-    the real ones. A sampled test: its points hold the lines where gaps open first (column borders, and between rows), the
-    margin covers what lies beside them; the property test looks at whole panoramas."""
+    """Whether every direction lies in some view, tested on a grid of directions against views a
+    shade narrower than the real ones. A sampled test: its points hold the lines where gaps open
+    first (column borders, and between rows), the margin covers what lies beside them; the property
+    test looks at whole panoramas.
+    """
     lat = np.radians(np.linspace(-90, 90, steps + 1))
     half_step = grid.yaw_step_deg / 2
     lon = np.radians(np.linspace(-half_step, half_step, max(3, int(2 * grid.yaw_step_deg) | 1)))
@@ -86,32 +97,57 @@ def _sees_everything(grid: ScanGrid, fov_deg: float, steps: int = 180) -> bool:
         for pitch in grid.pitches_deg:
             local = directions @ view_rotation(View(column * grid.yaw_step_deg, pitch, fov_deg, 1))
             forward = local[..., 2]
-            seen |= (forward > 1e-6) & (np.abs(local[..., 0]) <= limit * forward) & (np.abs(local[..., 1]) <= limit * forward)
-    return bool(seen[1:-1].all())  # the poles are exactly on a border of the outermost views when rows reach just so far
+            seen |= (
+                (forward > 1e-6)
+                & (np.abs(local[..., 0]) <= limit * forward)
+                & (np.abs(local[..., 1]) <= limit * forward)
+            )
+    return bool(
+        seen[1:-1].all()
+    )  # the poles are exactly on a border of the outermost views when rows reach just so far
 
 
-def scan_views(spec: ScanSpec, yaw0_deg: float = 0.0, trajectory: Trajectory = "column_first") -> tuple[View, ...]:
-    """The views of one scan; column k has yaw `yaw0_deg + k·step`, wrapped to [−180, 180). All trajectories (SAP, Fig. 3) visit
-    the same views, in the order of `scan_order`."""
+def scan_views(
+    spec: ScanSpec, yaw0_deg: float = 0.0, trajectory: Trajectory = "column_first"
+) -> tuple[View, ...]:
+    """The views of one scan; column k has yaw `yaw0_deg + k·step`, wrapped to [−180, 180). All
+    trajectories (SAP, Fig. 3) visit the same views, in the order of `scan_order`.
+    """
     grid = scan_grid(spec)
     return tuple(
-        View((yaw0_deg + column * grid.yaw_step_deg + 180) % 360 - 180, grid.pitches_deg[row], spec.fov_deg, spec.size_px)
+        View(
+            (yaw0_deg + column * grid.yaw_step_deg + 180) % 360 - 180,
+            grid.pitches_deg[row],
+            spec.fov_deg,
+            spec.size_px,
+        )
         for column, row in scan_order(grid.columns, len(grid.pitches_deg), trajectory)
     )
 
 
-def scan_order(columns: int, rows: int, trajectory: Trajectory = "column_first") -> list[tuple[int, int]]:
+def scan_order(
+    columns: int, rows: int, trajectory: Trajectory = "column_first"
+) -> list[tuple[int, int]]:
     """(column, row from below) of each view in turn, every pair once.
 
-    `column_first`  up one column, down the next: neighbours always overlap, the last view differs from the first in yaw only
+    `column_first`  up one column, down the next: neighbours always overlap, the last view differs
+    from the first in yaw only
     `row_first`     around one row to the right, around the next to the left: neighbours overlap, the loop does not close
     `spiral`        around and around to the right, a row higher after each turn, as a peel comes off an orange
     `random`        one fixed shuffle: what memory does when neighbours have nothing in common
     """
     if trajectory == "column_first":
-        return [(c, row) for c in range(columns) for row in (range(rows) if c % 2 == 0 else reversed(range(rows)))]
+        return [
+            (c, row)
+            for c in range(columns)
+            for row in (range(rows) if c % 2 == 0 else reversed(range(rows)))
+        ]
     if trajectory == "row_first":
-        return [(c, row) for row in range(rows) for c in (range(columns) if row % 2 == 0 else reversed(range(columns)))]
+        return [
+            (c, row)
+            for row in range(rows)
+            for c in (range(columns) if row % 2 == 0 else reversed(range(columns)))
+        ]
     if trajectory == "spiral":
         return [(c, row) for row in range(rows) for c in range(columns)]
     if trajectory == "random":
@@ -121,6 +157,8 @@ def scan_order(columns: int, rows: int, trajectory: Trajectory = "column_first")
 
 
 def random_yaw0_deg(rng: np.random.Generator, pano_width: int) -> float:
-    """A scan's first yaw for training, uniform over whole columns of a panorama `pano_width` pixels wide: a shift by
-    whole columns costs nothing (`panoforge.core.geometry.views`) and is finer than any model can tell (0.09° at 4K)."""
+    """A scan's first yaw for training, uniform over whole columns of a panorama `pano_width` pixels
+    wide: a shift by whole columns costs nothing (`panoforge.core.geometry.views`) and is finer than
+    any model can tell (0.09° at 4K).
+    """
     return float(rng.integers(pano_width)) * 360.0 / pano_width - 180.0

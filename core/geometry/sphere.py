@@ -1,17 +1,19 @@
 """Equirectangular ↔ direction ↔ perspective: the one home of the pixel convention.
 
-The panorama frame is right-handed with x right, y forward, z up (Blender's world, seen by an unrotated camera).
-A direction is (cos φ·sin λ, cos φ·cos λ, sin φ) with longitude λ ∈ [−π, π) growing to the right in the image and
-latitude φ ∈ [−π/2, π/2] growing upwards. Pixel *centres* sit at half-integers, so integer pixel indices (u, v) look at
+The panorama frame is right-handed with x right, y forward, z up (Blender's world, seen by an
+unrotated camera). A direction is (cos φ·sin λ, cos φ·cos λ, sin φ) with longitude λ ∈ [−π, π)
+growing to the right in the image and latitude φ ∈ [−π/2, π/2] growing upwards. Pixel *centres* sit
+at half-integers, so integer pixel indices (u, v) look at
 
     λ = ((u + 0.5)/W − 0.5)·2π        φ = (0.5 − (v + 0.5)/H)·π
 
-Columns wrap; crossing a pole flips the row and shifts by W/2. A perspective view is a square OpenCV camera
-(x right, y down, z forward) given by yaw, pitch, fov and size; yaw turns to the right, pitch up. All continuous pixel
-coordinates here are in *index* units: the centre of pixel 0 is 0.0, so they can go to cv2.remap as they are.
+Columns wrap; crossing a pole flips the row and shifts by W/2. A perspective view is a square OpenCV
+camera (x right, y down, z forward) given by yaw, pitch, fov and size; yaw turns to the right, pitch
+up. All continuous pixel coordinates here are in *index* units: the centre of pixel 0 is 0.0, so
+they can go to cv2.remap as they are.
 
-Why our own and not a library: the two common ones differ from each other by one pixel. Everything is numpy and
-vectorised; sampling an image through these maps is `panoforge.core.geometry.views`.
+Why our own and not a library: the two common ones differ from each other by one pixel. Everything
+is numpy and vectorised; sampling an image through these maps is `panoforge.core.geometry.views`.
 """
 
 from dataclasses import dataclass
@@ -24,7 +26,9 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class View:
-    """A square perspective view of a panorama. `yaw_deg` to the right, `pitch_deg` up, `fov_deg` is the full angle."""
+    """A square perspective view of a panorama. `yaw_deg` to the right, `pitch_deg` up, `fov_deg` is
+    the full angle.
+    """
 
     yaw_deg: float
     pitch_deg: float
@@ -33,9 +37,15 @@ class View:
 
     def __post_init__(self) -> None:
         if not 0 < self.fov_deg < 180:
-            raise ValueError(f"a perspective view needs 0 < fov_deg < 180 (its image plane is flat), got {self.fov_deg}")
+            raise ValueError(
+                "a perspective view needs 0 < fov_deg < 180 (its image plane is flat), got"
+                f" {self.fov_deg}"
+            )
         if not -90 <= self.pitch_deg <= 90:
-            raise ValueError(f"pitch_deg must be in [-90, 90] (looking past a pole is another yaw), got {self.pitch_deg}")
+            raise ValueError(
+                "pitch_deg must be in [-90, 90] (looking past a pole is another yaw), got"
+                f" {self.pitch_deg}"
+            )
         if self.size_px < 1:
             raise ValueError(f"size_px must be at least 1, got {self.size_px}")
 
@@ -52,7 +62,9 @@ def lonlat_to_direction(lon: ArrayLike, lat: ArrayLike) -> Array:
 
 
 def direction_to_lonlat(direction: ArrayLike) -> tuple[Array, Array]:
-    """Directions of shape S+(3,), of any length but zero → (lon, lat) in radians, lon in [−π, π). At a pole lon is 0."""
+    """Directions of shape S+(3,), of any length but zero → (lon, lat) in radians, lon in [−π, π).
+    At a pole lon is 0.
+    """
     x, y, z = np.moveaxis(np.asarray(direction, np.float64), -1, 0)
     lon = np.arctan2(x, y)
     lon = np.where(lon >= np.pi, -np.pi, lon)
@@ -60,7 +72,9 @@ def direction_to_lonlat(direction: ArrayLike) -> tuple[Array, Array]:
 
 
 def pixel_to_lonlat(u: ArrayLike, v: ArrayLike, width: int, height: int) -> tuple[Array, Array]:
-    """Continuous pixel indices (column u, row v) → (lon, lat) in radians. Integers are pixel centres."""
+    """Continuous pixel indices (column u, row v) → (lon, lat) in radians. Integers are pixel
+    centres.
+    """
     u, v = np.asarray(u, np.float64), np.asarray(v, np.float64)
     return ((u + 0.5) / width - 0.5) * 2 * np.pi, (0.5 - (v + 0.5) / height) * np.pi
 
@@ -82,9 +96,12 @@ def direction_to_pixel(direction: ArrayLike, width: int, height: int) -> tuple[A
     return lonlat_to_pixel(*direction_to_lonlat(direction), width, height)
 
 
-def wrap_pixel(u: ArrayLike, v: ArrayLike, width: int, height: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Integer pixel indices that ran over an edge → the pixel there: columns wrap, a crossed pole flips the row and
-    shifts by W/2. Rows may overrun by up to H. W must be even."""
+def wrap_pixel(
+    u: ArrayLike, v: ArrayLike, width: int, height: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Integer pixel indices that ran over an edge → the pixel there: columns wrap, a crossed pole
+    flips the row and shifts by W/2. Rows may overrun by up to H. W must be even.
+    """
     u, v = np.asarray(u, np.intp), np.asarray(v, np.intp)
     over_north, over_south = v < 0, v >= height
     u = np.where(over_north | over_south, u + width // 2, u)
@@ -93,8 +110,9 @@ def wrap_pixel(u: ArrayLike, v: ArrayLike, width: int, height: int) -> tuple[NDA
 
 
 def view_rotation(view: View) -> Array:
-    """The 3×3 matrix whose columns are the view's camera axes (right, down, forward) in the panorama frame:
-    `direction = rotation @ camera_ray`."""
+    """The 3×3 matrix whose columns are the view's camera axes (right, down, forward) in the
+    panorama frame: `direction = rotation @ camera_ray`.
+    """
     yaw, pitch = np.radians(view.yaw_deg), np.radians(view.pitch_deg)
     right = np.array([np.cos(yaw), -np.sin(yaw), 0.0])
     forward = np.array([np.cos(pitch) * np.sin(yaw), np.cos(pitch) * np.cos(yaw), np.sin(pitch)])
@@ -102,7 +120,9 @@ def view_rotation(view: View) -> Array:
 
 
 def view_pixel_to_direction(x: ArrayLike, y: ArrayLike, view: View) -> Array:
-    """Continuous view pixel indices of shape S → directions of shape S+(3,), not normalised (forward component 1)."""
+    """Continuous view pixel indices of shape S → directions of shape S+(3,), not normalised
+    (forward component 1).
+    """
     centre = 0.5 * view.size_px - 0.5
     x = (np.asarray(x, np.float64) - centre) / view.focal_px
     y = (np.asarray(y, np.float64) - centre) / view.focal_px
@@ -110,10 +130,16 @@ def view_pixel_to_direction(x: ArrayLike, y: ArrayLike, view: View) -> Array:
     return np.stack([x, y, np.ones_like(x)], axis=-1) @ view_rotation(view).T
 
 
-def direction_to_view_pixel(direction: ArrayLike, view: View) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Directions of shape S+(3,) → (x, y, inside) of shape S: continuous view pixel indices and whether the direction
-    falls into the image (in front of the camera and within its borders). x, y are NaN behind the camera."""
-    right, down, forward = np.moveaxis(np.asarray(direction, np.float64) @ view_rotation(view), -1, 0)
+def direction_to_view_pixel(
+    direction: ArrayLike, view: View
+) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Directions of shape S+(3,) → (x, y, inside) of shape S: continuous view pixel indices and
+    whether the direction falls into the image (in front of the camera and within its borders). x, y
+    are NaN behind the camera.
+    """
+    right, down, forward = np.moveaxis(
+        np.asarray(direction, np.float64) @ view_rotation(view), -1, 0
+    )
     front = forward > 1e-9
     depth = np.where(front, forward, np.nan)
     centre = 0.5 * view.size_px - 0.5
@@ -126,8 +152,9 @@ def direction_to_view_pixel(direction: ArrayLike, view: View) -> tuple[Array, Ar
 
 
 def row_area_sr(width: int, height: int) -> Array:
-    """Solid angle in steradians of one pixel in each row, shape (H,): (2π/W)·(sin φ_top − sin φ_bottom), exact.
-    Summed over the whole image it is 4π."""
+    """Solid angle in steradians of one pixel in each row, shape (H,): (2π/W)·(sin φ_top − sin
+    φ_bottom), exact. Summed over the whole image it is 4π.
+    """
     edges = np.sin((0.5 - np.arange(height + 1) / height) * np.pi)
     return (2 * np.pi / width) * (edges[:-1] - edges[1:])
 
@@ -138,6 +165,8 @@ def row_cos_lat(height: int) -> Array:
 
 
 def angle_between(a: ArrayLike, b: ArrayLike) -> Array:
-    """Great-circle angle in radians between directions of shape S+(3,), accurate for small angles too."""
+    """Great-circle angle in radians between directions of shape S+(3,), accurate for small angles
+    too.
+    """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     return np.arctan2(np.linalg.norm(np.cross(a, b), axis=-1), np.sum(a * b, axis=-1))

@@ -1,13 +1,17 @@
-"""Perspective views of a panorama: the sampling half of `panoforge.core.geometry.sphere`, vectorised OpenCV with maps shared across yaw.
+"""Perspective views of a panorama: the sampling half of `panoforge.core.geometry.sphere`,
+vectorised OpenCV with maps shared across yaw.
 
-Takes a panorama (H×W or H×W×C; uint8, uint16 or float32) and a `View`, gives the size×size view: bilinear for colour,
-nearest for labels. A view's source map depends on pitch, fov and size only; yaw is a shift along the row. So the
-panorama is laid out once as a `WrappedPanorama` (twice around, two rows of what lies across each pole above and below)
-and a view reads a window of it that starts at the yaw's column: no map is built or touched per yaw, no modulo is taken,
-and the seam and the poles are interpolated like any other place. A yaw that is not a whole number of columns adds its
-fraction to the float map (slower, still exact). Maps are cached by (pitch, fov, size, W, H) and read-only.
+Takes a panorama (H×W or H×W×C; uint8, uint16 or float32) and a `View`, gives the size×size view:
+bilinear for colour, nearest for labels. A view's source map depends on pitch, fov and size only;
+yaw is a shift along the row. So the panorama is laid out once as a `WrappedPanorama` (twice around,
+two rows of what lies across each pole above and below) and a view reads a window of it that starts
+at the yaw's column: no map is built or touched per yaw, no modulo is taken, and the seam and the
+poles are interpolated like any other place. A yaw that is not a whole number of columns adds its
+fraction to the float map (slower, still exact). Maps are cached by (pitch, fov, size, W, H) and
+read-only.
 
-Labels are never interpolated: one id per view pixel, that of the panorama pixel its centre falls into.
+Labels are never interpolated: one id per view pixel, that of the panorama pixel its centre falls
+into.
 """
 
 from dataclasses import dataclass
@@ -28,7 +32,9 @@ _MAX_REMAP_SIDE = 32767  # cv2.remap's fixed-point maps hold int16 coordinates
 
 @dataclass(frozen=True)
 class WrappedPanorama:
-    """A panorama laid out for sampling: `data` is (H + 4)×(2W + 8)[×C], periodic in columns, continued over the poles."""
+    """A panorama laid out for sampling: `data` is (H + 4)×(2W + 8)[×C], periodic in columns,
+    continued over the poles.
+    """
 
     data: NDArray
     width: int
@@ -37,9 +43,10 @@ class WrappedPanorama:
 
 @dataclass(frozen=True)
 class _ViewMap:
-    """Where a view at yaw 0 looks: float32 source indices relative to column `first_column` of the wrapped panorama,
-    and the same in OpenCV's fixed-point form for bilinear and for nearest sampling. (cv2.remap rounds to 1/32 pixel from
-    float maps too, so nothing is lost by it.)"""
+    """Where a view at yaw 0 looks: float32 source indices relative to column `first_column` of the
+    wrapped panorama, and the same in OpenCV's fixed-point form for bilinear and for nearest
+    sampling. (cv2.remap rounds to 1/32 pixel from float maps too, so nothing is lost by it.)
+    """
 
     first_column: int
     span: int
@@ -50,14 +57,20 @@ class _ViewMap:
 
 
 def prefilter_rows(image: NDArray) -> NDArray:
-    """Average rows towards the poles along the circle over 0.6/cos φ pixels where that is above 1 (|φ| > 53°): 1/cos φ is the
-    stretch of the projection there, and a view that takes single pixels from stretched rows aliases and keeps all their
-    noise. 0.6 is the width of least error against supersampled truth; wider blurs more than it cures
-    (bench/view_sampling.py). Takes colour (uint8 or float32, H×W[×C]), never labels. Costs a few frames' sampling, once
-    per panorama. Two box filters of odd widths per row give the fractional width."""
+    """Average rows towards the poles along the circle over 0.6/cos φ pixels where that is above 1
+    (|φ| > 53°): 1/cos φ is the stretch of the projection there, and a view that takes single pixels
+    from stretched rows aliases and keeps all their noise. 0.6 is the width of least error against
+    supersampled truth; wider blurs more than it cures (bench/view_sampling.py). Takes colour (uint8
+    or float32, H×W[×C]), never labels. Costs a few frames' sampling, once per panorama. Two box
+    filters of odd widths per row give the fractional width.
+    """
     height, width = image.shape[:2]
-    stretch = np.minimum(_PREFILTER / np.cos((0.5 - (np.arange(height) + 0.5) / height) * np.pi), width // 2)
-    odd = np.where(stretch <= 1, 0, np.maximum(1, 2 * np.floor((stretch - 1) / 2).astype(int) + 1))  # 0: leave the row alone
+    stretch = np.minimum(
+        _PREFILTER / np.cos((0.5 - (np.arange(height) + 0.5) / height) * np.pi), width // 2
+    )
+    odd = np.where(
+        stretch <= 1, 0, np.maximum(1, 2 * np.floor((stretch - 1) / 2).astype(int) + 1)
+    )  # 0: leave the row alone
     out = image.copy()
     changes = np.flatnonzero(np.diff(odd, prepend=-1, append=-1))
     for start, stop in pairwise(changes.tolist()):
@@ -66,27 +79,42 @@ def prefilter_rows(image: NDArray) -> NDArray:
             continue
         reach = narrow // 2 + 1
         band = np.concatenate([image[rows, -reach:], image[rows], image[rows, :reach]], axis=1)
-        sums = [cv2.boxFilter(band, cv2.CV_32F, (size, 1), normalize=False)[:, reach:-reach] for size in (narrow, narrow + 2)]
-        more = ((stretch[rows] - narrow) / 2).astype(np.float32).reshape(-1, *[1] * (image.ndim - 1))
+        sums = [
+            cv2.boxFilter(band, cv2.CV_32F, (size, 1), normalize=False)[:, reach:-reach]
+            for size in (narrow, narrow + 2)
+        ]
+        more = (
+            ((stretch[rows] - narrow) / 2).astype(np.float32).reshape(-1, *[1] * (image.ndim - 1))
+        )
         mean = (sums[0] + more * (sums[1] - sums[0])) / (narrow + 2 * more)
         out[rows] = np.rint(mean) if image.dtype == np.uint8 else mean
     return out
 
 
 def wrap_panorama(image: NDArray, *, prefilter: bool = False) -> WrappedPanorama:
-    """Lay out an H×W[×C] panorama for sampling: one copy of twice its size. W must be even (the antipode of a column
-    is a column) and below 16,380 (OpenCV's limit on sources is 32,767). `prefilter` (colour only) averages the stretched
-    rows towards the poles first, see `prefilter_rows`."""
+    """Lay out an H×W[×C] panorama for sampling: one copy of twice its size. W must be even (the
+    antipode of a column is a column) and below 16,380 (OpenCV's limit on sources is 32,767).
+    `prefilter` (colour only) averages the stretched rows towards the poles first, see
+    `prefilter_rows`.
+    """
     if prefilter:
         image = prefilter_rows(image)
     height, width = image.shape[:2]
     if width % 2 or 2 * width + _SPARE_COLUMNS > _MAX_REMAP_SIDE:
-        raise ValueError(f"a panorama to be sampled needs an even width of at most 16,379, got {width}×{height}")
-    data = np.empty((height + 2 * _POLE_ROWS, 2 * width + _SPARE_COLUMNS, *image.shape[2:]), image.dtype)
+        raise ValueError(
+            f"a panorama to be sampled needs an even width of at most 16,379, got {width}×{height}"
+        )
+    data = np.empty(
+        (height + 2 * _POLE_ROWS, 2 * width + _SPARE_COLUMNS, *image.shape[2:]), image.dtype
+    )
     data[_POLE_ROWS:-_POLE_ROWS, :width] = image
     for row in range(_POLE_ROWS):
-        data[_POLE_ROWS - 1 - row, :width] = np.roll(image[min(row, height - 1)], width // 2, axis=0)
-        data[height + _POLE_ROWS + row, :width] = np.roll(image[max(height - 1 - row, 0)], width // 2, axis=0)
+        data[_POLE_ROWS - 1 - row, :width] = np.roll(
+            image[min(row, height - 1)], width // 2, axis=0
+        )
+        data[height + _POLE_ROWS + row, :width] = np.roll(
+            image[max(height - 1 - row, 0)], width // 2, axis=0
+        )
     data[:, width : 2 * width] = data[:, :width]
     spare = np.arange(_SPARE_COLUMNS) % width
     data[:, 2 * width :] = data[:, spare]
@@ -96,7 +124,9 @@ def wrap_panorama(image: NDArray, *, prefilter: bool = False) -> WrappedPanorama
 @lru_cache(maxsize=64)
 def _view_map(pitch_deg: float, fov_deg: float, size_px: int, width: int, height: int) -> _ViewMap:
     index = np.arange(size_px)
-    directions = view_pixel_to_direction(index[None, :], index[:, None], View(0.0, pitch_deg, fov_deg, size_px))
+    directions = view_pixel_to_direction(
+        index[None, :], index[:, None], View(0.0, pitch_deg, fov_deg, size_px)
+    )
     u, v = direction_to_pixel(directions, width, height)
     first_column = int(np.floor(u.min()))
     columns = (u - first_column).astype(np.float32)
@@ -110,7 +140,9 @@ def _view_map(pitch_deg: float, fov_deg: float, size_px: int, width: int, height
 
 
 def sample_view(panorama: WrappedPanorama, view: View, *, labels: bool = False) -> NDArray:
-    """The view of a wrapped panorama: size×size[×C], the panorama's dtype. `labels=True` takes the nearest pixel."""
+    """The view of a wrapped panorama: size×size[×C], the panorama's dtype. `labels=True` takes the
+    nearest pixel.
+    """
     width, height = panorama.width, panorama.height
     where = _view_map(view.pitch_deg, view.fov_deg, view.size_px, width, height)
     shift = view.yaw_deg / 360.0 * width
@@ -124,15 +156,26 @@ def sample_view(panorama: WrappedPanorama, view: View, *, labels: bool = False) 
         start = (where.first_column + whole - 1) % width
         window = panorama.data[:, start : start + where.span + 3]
         interpolation = cv2.INTER_NEAREST if labels else cv2.INTER_LINEAR
-        return cv2.remap(window, where.columns + np.float32(1 + fraction), where.rows, interpolation)
+        return cv2.remap(
+            window, where.columns + np.float32(1 + fraction), where.rows, interpolation
+        )
     if labels:
         return cv2.remap(window, where.nearest, None, cv2.INTER_NEAREST)
     return cv2.remap(window, *where.bilinear, cv2.INTER_LINEAR)
 
 
-def sample_directions(panorama: WrappedPanorama, directions: NDArray[np.float64], *, labels: bool = False) -> NDArray:
-    """The panorama seen in any directions, h×w×3 (of any length) → h×w[×C]: for pictures that are no square views. Bilinear, or
-    nearest for labels; slower than `sample_view`, which keeps its maps."""
+def sample_directions(
+    panorama: WrappedPanorama, directions: NDArray[np.float64], *, labels: bool = False
+) -> NDArray:
+    """The panorama seen in any directions, h×w×3 (of any length) → h×w[×C]: for pictures that are
+    no square views. Bilinear, or nearest for labels; slower than `sample_view`, which keeps its
+    maps.
+    """
     u, v = direction_to_pixel(directions, panorama.width, panorama.height)
-    columns, rows = np.mod(u, panorama.width).astype(np.float32), (v + _POLE_ROWS).astype(np.float32)
-    return cv2.remap(panorama.data, columns, rows, cv2.INTER_NEAREST if labels else cv2.INTER_LINEAR)
+    columns, rows = (
+        np.mod(u, panorama.width).astype(np.float32),
+        (v + _POLE_ROWS).astype(np.float32),
+    )
+    return cv2.remap(
+        panorama.data, columns, rows, cv2.INTER_NEAREST if labels else cv2.INTER_LINEAR
+    )

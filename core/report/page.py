@@ -1,28 +1,32 @@
-"""Reports: a page is data (`Report` → `Section` → blocks), and one template gives every report the same look.
+"""Reports: a page is data (`Report` → `Section` → blocks), and one template gives every report the
+same look.
 
-`render_report(report)` gives one self-contained HTML file: style sheet, pictures and charts are inside, nothing is ever
-fetched (a content security policy in the page forbids it), and it follows the reader's light or dark scheme. All text is
-escaped; only `chart_svg`'s SVG and `Html` go in as they are. Pictures and charts come from `panoforge.core.report.pictures`.
+`render_report(report)` gives one self-contained HTML file: style sheet, pictures and charts are
+inside, nothing is ever fetched (a content security policy in the page forbids it), and it follows
+the reader's light or dark scheme. All text is escaped; only `chart_svg`'s SVG and `Html` go in as
+they are. Pictures and charts come from `panoforge.core.report.pictures`.
 
     report = Report(
         title="Dataset statistics", subtitle="runs/demo/dataset", made_by="panoforge 0.1.0",
-        banners=[Banner("Random weights: these scores say nothing about SAM2.", kind="warn", title="Demo")],
-        tiles=[Tile("Panoramas", count(12)), Tile("mIoU", "71.3 %", note="cos φ-weighted: 70.9 %")],
-        sections=[
+        banners=[Banner("Random weights: these scores say nothing about SAM2.", kind="warn",
+        title="Demo")], tiles=[Tile("Panoramas", count(12)), Tile("mIoU", "71.3 %", note="cos
+        φ-weighted: 70.9 %")], sections=[
             Section("Instances", text="One row per …", blocks=[
                 Charts([Chart("Instances per panorama", chart_svg(draw), note="median 41")]),
-                Table(["method", "mIoU"], [["scan", "71.3 %"], ["direct", Bar(0.54, "54.1 %")]], caption="…"),
-                Gallery([Item("key-0001", note="41 instances", pictures=[Picture(jpeg_uri(rgb), "image"), …],
+                Table(["method", "mIoU"], [["scan", "71.3 %"], ["direct", Bar(0.54, "54.1 %")]],
+                caption="…"), Gallery([Item("key-0001", note="41 instances",
+                pictures=[Picture(jpeg_uri(rgb), "image"), …],
                               facts={"mIoU": "71.3 %"})]),
-                Facts({"checkpoint": "sha256 …"}), Text("A paragraph."), Details("All rows", [Table(…)]),
+                Facts({"checkpoint": "sha256 …"}), Text("A paragraph."), Details("All rows",
+                [Table(…)]),
             ]),
         ],
-    )
-    write_report(Path("report.html"), report)
+    ) write_report(Path("report.html"), report)
 
-Numbers: `count(1234)` 1,234 · `percent(0.1234)` 12.3 % · `size(1.2e9)` 1.2 GB · `duration(75)` 1 min 15 s ·
-`number(0.012345)` 0.0123 · `money(12.5)` $12.50 (these take None and NaN and show a dash) · `plural(2, "scene")` 2 scenes.
-In a table, columns whose cells all start like numbers are set right-aligned in tabular figures.
+Numbers: `count(1234)` 1,234 · `percent(0.1234)` 12.3 % · `size(1.2e9)` 1.2 GB · `duration(75)` 1
+min 15 s · `number(0.012345)` 0.0123 · `money(12.5)` $12.50 (these take None and NaN and show a
+dash) · `plural(2, "scene")` 2 scenes. In a table, columns whose cells all start like numbers are
+set right-aligned in tabular figures.
 """
 
 import math
@@ -111,7 +115,9 @@ Cell = str | int | float | Bar | Markup | None
 
 @dataclass(frozen=True)
 class Table:
-    """`rows` of cells under `columns`. `strong` names the rows (by position) to set in bold, e.g. the best one."""
+    """`rows` of cells under `columns`. `strong` names the rows (by position) to set in bold, e.g.
+    the best one.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
@@ -123,11 +129,18 @@ class Table:
     def numeric(self) -> list[bool]:
         """Per column, whether its cells read as numbers."""
         columns = ([row[index] for row in self.rows] for index in range(len(self.columns)))
-        return [any(map(str, cells)) and all(_reads_as_number(cell) for cell in cells) for cells in columns]
+        return [
+            any(map(str, cells)) and all(_reads_as_number(cell) for cell in cells)
+            for cells in columns
+        ]
 
 
 def _reads_as_number(cell: Cell) -> bool:
-    return cell is None or isinstance(cell, (int, float)) or bool(re.match(r"[-−+$]?[\d.,]+(?![\d×])|–?$", str(cell)))
+    return (
+        cell is None
+        or isinstance(cell, (int, float))
+        or bool(re.match(r"[-−+$]?[\d.,]+(?![\d×])|–?$", str(cell)))
+    )
 
 
 @dataclass(frozen=True)
@@ -140,8 +153,10 @@ class Facts:
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of a gallery item; `uri` is a data URI (`panoforge.core.report.pictures.jpeg_uri`). Where the item has a sphere, a click on the
-    picture opens that, with the layers named in `shown` switched on and filled ones at `opacity`."""
+    """One picture of a gallery item; `uri` is a data URI
+    (`panoforge.core.report.pictures.jpeg_uri`). Where the item has a sphere, a click on the picture
+    opens that, with the layers named in `shown` switched on and filled ones at `opacity`.
+    """
 
     uri: str
     label: str
@@ -152,8 +167,9 @@ class Picture:
 
 @dataclass(frozen=True)
 class Item:
-    """One entry of a gallery: pictures side by side under a title. `sphere` is what a click on any of them opens, to look
-    around in; without one a click opens the picture itself."""
+    """One entry of a gallery: pictures side by side under a title. `sphere` is what a click on any
+    of them opens, to look around in; without one a click opens the picture itself.
+    """
 
     title: str
     pictures: Sequence[Picture]
@@ -169,7 +185,9 @@ class Item:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures; a click opens one in full. `columns` is how many pictures stand side by side on a wide screen."""
+    """Pictures; a click opens one in full. `columns` is how many pictures stand side by side on a
+    wide screen.
+    """
 
     items: Sequence[Item]
     columns: int = 3
@@ -220,20 +238,31 @@ class Report:
 
 def _has_spheres(blocks: Sequence[Block]) -> bool:
     return any(
-        any(item.sphere for item in block.items) if isinstance(block, Gallery)
-        else isinstance(block, Details) and _has_spheres(block.blocks) for block in blocks)
+        any(item.sphere for item in block.items)
+        if isinstance(block, Gallery)
+        else isinstance(block, Details) and _has_spheres(block.blocks)
+        for block in blocks
+    )
 
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    return Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True,
-                       undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def render_report(report: Report) -> str:
     """The page as HTML text."""
-    return _environment().get_template("report.html").render(
-        report=report, viewer_style=viewer_style, viewer_script=viewer_script)
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(report=report, viewer_style=viewer_style, viewer_script=viewer_script)
+    )
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -247,7 +276,9 @@ def count(value: float | None) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """At most `digits` significant digits, no exponent where it reads well: 0.012345 → '0.0123', 12345 → '12,300', 7.0 → '7'."""
+    """At most `digits` significant digits, no exponent where it reads well: 0.012345 → '0.0123',
+    12345 → '12,300', 7.0 → '7'.
+    """
     if value is None or not math.isfinite(value):
         return NO_VALUE
     if value == 0:
@@ -261,7 +292,11 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def percent(fraction: float | None, digits: int = 1) -> str:
     """0.1234 → '12.3 %'."""
-    return NO_VALUE if fraction is None or not math.isfinite(fraction) else f"{100 * fraction:.{digits}f} %"
+    return (
+        NO_VALUE
+        if fraction is None or not math.isfinite(fraction)
+        else f"{100 * fraction:.{digits}f} %"
+    )
 
 
 def size(n_bytes: float | None) -> str:
@@ -271,7 +306,9 @@ def size(n_bytes: float | None) -> str:
     value, units = float(n_bytes), ["B", "kB", "MB", "GB", "TB", "PB"]
     while abs(value) >= 999.5 and len(units) > 1:
         value, units = value / 1000, units[1:]
-    return f"{value:.0f} {units[0]}" if units[0] == "B" or value >= 100 else f"{value:.1f} {units[0]}"
+    return (
+        f"{value:.0f} {units[0]}" if units[0] == "B" or value >= 100 else f"{value:.1f} {units[0]}"
+    )
 
 
 def duration(seconds: float | None) -> str:

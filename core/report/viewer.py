@@ -1,12 +1,14 @@
 """The interactive 360° view inside our pages: reports and `pano serve`.
 
-A scene is a picture with layers on it, as data: `Sphere(image, layers)`. A layer is either an id map (`id_layer`: its
-colours are laid over the picture or drawn as outlines, and the name of what is under the pointer is shown) or a set of
-points (`PointLayer`: clicks). `scene_json` turns it into what `templates/sphere.js` takes; `viewer_style()` and
-`viewer_script()` are put once into a page and carry the viewer itself (pannellum, vendor/pannellum/VENDORED.md), so that
-a page needs nothing from outside. Where a browser has no WebGL the same scene is shown flat, and the page says so.
+A scene is a picture with layers on it, as data: `Sphere(image, layers)`. A layer is either an id
+map (`id_layer`: its colours are laid over the picture or drawn as outlines, and the name of what is
+under the pointer is shown) or a set of points (`PointLayer`: clicks). `scene_json` turns it into
+what `templates/sphere.js` takes; `viewer_style()` and `viewer_script()` are put once into a page
+and carry the viewer itself (pannellum, vendor/pannellum/VENDORED.md), so that a page needs nothing
+from outside. Where a browser has no WebGL the same scene is shown flat, and the page says so.
 
-pannellum rather than a three.js-based viewer: 66 kB instead of 700 kB in every report, and the same sphere.
+pannellum rather than a three.js-based viewer: 66 kB instead of 700 kB in every report, and the same
+sphere.
 """
 
 import json
@@ -27,8 +29,9 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class IdLayer:
-    """An id map. `uri`: PNG whose red is the low and green the high byte of the id; `names` and `colours` ('#rrggbb') by id;
-    `outline`: drawn as lines instead of areas."""
+    """An id map. `uri`: PNG whose red is the low and green the high byte of the id; `names` and
+    `colours` ('#rrggbb') by id; `outline`: drawn as lines instead of areas.
+    """
 
     label: str
     uri: str
@@ -59,7 +62,9 @@ class PointLayer:
 
 @dataclass(frozen=True)
 class Sphere:
-    """A panorama to look around in. `image` is a data URI; all layers cover the same sphere at any resolution."""
+    """A panorama to look around in. `image` is a data URI; all layers cover the same sphere at any
+    resolution.
+    """
 
     image: str
     layers: Sequence[IdLayer | PointLayer] = field(default_factory=tuple)
@@ -76,11 +81,18 @@ def ids_uri(labels: NDArray[np.integer]) -> str:
     return png_uri(np.stack([ids & 255, ids >> 8, np.zeros_like(ids)], axis=-1).astype(np.uint8))
 
 
-def id_layer(label: str, labels: NDArray[np.integer], names: Mapping[int, str], *, outline: bool = False) -> IdLayer:
+def id_layer(
+    label: str, labels: NDArray[np.integer], names: Mapping[int, str], *, outline: bool = False
+) -> IdLayer:
     """The layer of an id map; ids without a name are called by their number."""
     found = [int(id_) for id_ in np.unique(labels) if id_]
-    return IdLayer(label, ids_uri(labels), {id_: names.get(id_, f"id {id_}") for id_ in found},
-                   {id_: css_colour(id_) for id_ in found}, outline)
+    return IdLayer(
+        label,
+        ids_uri(labels),
+        {id_: names.get(id_, f"id {id_}") for id_ in found},
+        {id_: css_colour(id_) for id_ in found},
+        outline,
+    )
 
 
 def scene_json(sphere: Sphere) -> Markup:
@@ -101,7 +113,9 @@ def viewer_style() -> Markup:
 
 @lru_cache(maxsize=1)
 def viewer_script() -> Markup:
-    """The content of a <script>: defines `panoSphere(container, scene, options)`, see templates/sphere.js."""
+    """The content of a <script>: defines `panoSphere(container, scene, options)`, see
+    templates/sphere.js.
+    """
     return Markup(_text("vendor/pannellum/pannellum.js") + "\n" + _text("templates/sphere.js"))
 
 

@@ -1,8 +1,10 @@
-"""Label maps: per-instance statistics, wrap-aware boxes and COCO RLE, all from runs of equal labels.
+"""Label maps: per-instance statistics, wrap-aware boxes and COCO RLE, all from runs of equal
+labels.
 
-Takes an H×W uint16 label map (0 = nothing) and gives, per id: pixels, solid angle, the smallest box on the cylinder
-(a box may cross the seam), seam and pole flags, and COCO RLE. Everything is computed from the ~1 % as many runs as
-pixels, in one vectorised pass; a loop per id over full frames is what this replaces (hundreds of times slower at 4K).
+Takes an H×W uint16 label map (0 = nothing) and gives, per id: pixels, solid angle, the smallest box
+on the cylinder (a box may cross the seam), seam and pole flags, and COCO RLE. Everything is
+computed from the ~1 % as many runs as pixels, in one vectorised pass; a loop per id over full
+frames is what this replaces (hundreds of times slower at 4K).
 """
 
 from dataclasses import dataclass
@@ -18,7 +20,9 @@ Labels = NDArray[np.uint16]
 
 @dataclass(frozen=True)
 class Box:
-    """Columns [u0, u0+width) taken modulo W, rows [v0, v0+height). u0 in [0, W); u0 + width > W crosses the seam."""
+    """Columns [u0, u0+width) taken modulo W, rows [v0, v0+height). u0 in [0, W); u0 + width > W
+    crosses the seam.
+    """
 
     u0: int
     v0: int
@@ -41,12 +45,19 @@ class InstanceStats:
     pole: NDArray[np.bool_]  # touches the first or the last row
 
     def box(self, index: int) -> Box:
-        return Box(int(self.u0[index]), int(self.v0[index]), int(self.width[index]), int(self.height[index]))
+        return Box(
+            int(self.u0[index]),
+            int(self.v0[index]),
+            int(self.width[index]),
+            int(self.height[index]),
+        )
 
 
 @dataclass(frozen=True)
 class Runs:
-    """Maximal runs of one non-zero id within a row, in raster order: row, first column, length, id, each (R,)."""
+    """Maximal runs of one non-zero id within a row, in raster order: row, first column, length, id,
+    each (R,).
+    """
 
     row: NDArray[np.int64]
     start: NDArray[np.int64]
@@ -57,7 +68,9 @@ class Runs:
 def check_labels(labels: NDArray) -> None:
     """Raise ValueError unless `labels` is a non-empty H×W uint16 array."""
     if labels.ndim != 2 or labels.dtype != np.uint16 or not labels.size:
-        raise ValueError(f"a label map is a non-empty H×W uint16 array, got {labels.dtype} {labels.shape}")
+        raise ValueError(
+            f"a label map is a non-empty H×W uint16 array, got {labels.dtype} {labels.shape}"
+        )
 
 
 def label_runs(labels: Labels) -> Runs:
@@ -79,12 +92,16 @@ def label_runs(labels: Labels) -> Runs:
 
 
 def instance_stats(labels: Labels) -> InstanceStats:
-    """Statistics of every id in the map. Steradians are exact pixel solid angles (`panoforge.core.geometry.sphere.row_area_sr`)."""
+    """Statistics of every id in the map. Steradians are exact pixel solid angles
+    (`panoforge.core.geometry.sphere.row_area_sr`).
+    """
     height, width = labels.shape
     runs = label_runs(labels)
     if not runs.id.size:
         none = np.zeros(0, np.int64)
-        return InstanceStats(none, none, np.zeros(0), none, none, none, none, np.zeros(0, bool), np.zeros(0, bool))
+        return InstanceStats(
+            none, none, np.zeros(0), none, none, none, none, np.zeros(0, bool), np.zeros(0, bool)
+        )
     order = _by_id_and_start(runs)
     id_, start, length, row = runs.id[order], runs.start[order], runs.length[order], runs.row[order]
     first = np.flatnonzero(np.diff(id_, prepend=-1))
@@ -94,23 +111,35 @@ def instance_stats(labels: Labels) -> InstanceStats:
         ids=id_[first],
         pixels=np.add.reduceat(length, first),
         area_sr=np.add.reduceat(length * row_area_sr(width, height)[row], first),
-        u0=u0, v0=v0, width=box_width, height=v1 - v0, seam=seam,
+        u0=u0,
+        v0=v0,
+        width=box_width,
+        height=v1 - v0,
+        seam=seam,
         pole=(v0 == 0) | (v1 == height),
     )
 
 
 def _by_id_and_start(runs: Runs) -> NDArray[np.int64]:
-    """The runs ordered by id, then start: NumPy sorts 16-bit keys by radix, several times faster than longer ones."""
+    """The runs ordered by id, then start: NumPy sorts 16-bit keys by radix, several times faster
+    than longer ones.
+    """
     start = runs.start.astype(np.uint16) if runs.start.max() < 65536 else runs.start
     by_start = np.argsort(start, kind="stable")
     return by_start[np.argsort(runs.id.astype(np.uint16)[by_start], kind="stable")]
 
 
 def _cylinder_extent(
-    id_: NDArray[np.int64], start: NDArray[np.int64], end: NDArray[np.int64], first: NDArray[np.int64], width: int
+    id_: NDArray[np.int64],
+    start: NDArray[np.int64],
+    end: NDArray[np.int64],
+    first: NDArray[np.int64],
+    width: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Per id, the shortest column interval on a circle of `width` columns that holds all its runs: what is left beside
-    its widest gap. Runs come sorted by (id, start). On a tie the gap at the seam wins, then the leftmost."""
+    """Per id, the shortest column interval on a circle of `width` columns that holds all its runs:
+    what is left beside its widest gap. Runs come sorted by (id, start). On a tie the gap at the
+    seam wins, then the leftmost.
+    """
     offset = id_ * (4 * width)  # lifts ids apart, so that one running maximum serves all of them
     reach = np.maximum.accumulate(end + offset) - offset
     last = np.append(first[1:], id_.size) - 1
@@ -129,20 +158,25 @@ def _cylinder_extent(
 
 
 def dense_ids(labels: NDArray[np.integer]) -> tuple[Labels, NDArray[np.int64]]:
-    """Renumber any non-negative id map so that ids are dense from 1 in ascending order of the old ones. Returns the
-    H×W uint16 map and `old` of shape (N,): new id k came from `old[k-1]`. More than 65,535 ids is a ValueError."""
+    """Renumber any non-negative id map so that ids are dense from 1 in ascending order of the old
+    ones. Returns the H×W uint16 map and `old` of shape (N,): new id k came from `old[k-1]`. More
+    than 65,535 ids is a ValueError.
+    """
     present = np.unique(labels)
     present = present[present > 0].astype(np.int64)
     if present.size > 65535:
-        raise ValueError(f"{present.size} instances in one panorama: uint16 label maps hold at most 65,535")
+        raise ValueError(
+            f"{present.size} instances in one panorama: uint16 label maps hold at most 65,535"
+        )
     table = np.zeros(int(labels.max(initial=0)) + 1, np.uint16)
     table[present] = np.arange(1, present.size + 1)
     return table[labels], present
 
 
 def encode_rles(labels: Labels) -> dict[int, dict[str, object]]:
-    """COCO compressed RLE of every id: {id: {"size": [H, W], "counts": str}}, as pycocotools' encode gives it per
-    mask, from one pass over the transposed map."""
+    """COCO compressed RLE of every id: {id: {"size": [H, W], "counts": str}}, as pycocotools'
+    encode gives it per mask, from one pass over the transposed map.
+    """
     height, width = labels.shape
     runs = label_runs(np.ascontiguousarray(labels.T))  # COCO counts down columns
     at = runs.row * height + runs.start
@@ -153,14 +187,18 @@ def encode_rles(labels: Labels) -> dict[int, dict[str, object]]:
     for low, high in zip(first, [*first[1:], id_.size], strict=False):  # no instance, no bounds
         edges = np.stack([begin[low:high], begin[low:high] + length[low:high]], axis=1).ravel()
         counts = np.diff(edges, prepend=0, append=height * width)
-        rle = coco_mask.frPyObjects({"size": [height, width], "counts": _merge_empty(counts).tolist()}, height, width)
+        rle = coco_mask.frPyObjects(
+            {"size": [height, width], "counts": _merge_empty(counts).tolist()}, height, width
+        )
         rles[int(id_[low])] = {"size": [height, width], "counts": rle["counts"].decode("ascii")}
     return rles
 
 
 def _merge_empty(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Drop zero-length gaps (a run that goes on in the next column), joining the runs beside them; a leading zero
-    (the mask starts at the first pixel) and a missing last gap are COCO's own notation."""
+    """Drop zero-length gaps (a run that goes on in the next column), joining the runs beside them;
+    a leading zero (the mask starts at the first pixel) and a missing last gap are COCO's own
+    notation.
+    """
     gaps, runs = counts[0::2], counts[1::2]
     inner = np.append(gaps[1:-1] > 0, True)  # whether a run is the last of its joined group
     ends = np.flatnonzero(inner)
@@ -174,4 +212,9 @@ def _merge_empty(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 def decode_rle(rle: dict[str, object]) -> NDArray[np.uint8]:
     """H×W uint8 mask (0 or 1) of a COCO compressed RLE."""
     counts = rle["counts"]
-    return coco_mask.decode({"size": rle["size"], "counts": counts.encode("ascii") if isinstance(counts, str) else counts})
+    return coco_mask.decode(
+        {
+            "size": rle["size"],
+            "counts": counts.encode("ascii") if isinstance(counts, str) else counts,
+        }
+    )

@@ -2,16 +2,19 @@
 
     dataset/
       manifest.json                     names every file below with its size and digest; renamed into place last
-      shards/train-000000-1a2b3c4d.tar  plain tar, plain WebDataset; the name ends with the digest's first 8 digits
+      shards/train-000000-1a2b3c4d.tar  plain tar, plain WebDataset; the name ends with the digest's
+      first 8 digits
       index/samples-….parquet           one row per sample: shard, byte ranges, digest, pose, counts
       index/instances-….parquet         one row per instance: category, pixels, steradians, wrap-aware box, flags
 
       quarantine/                       what `pano repair` took out: raw bytes, and which scenes to render again
 
-The folder is a path or any fsspec URL. What the manifest does not name does not exist. Names carry digests, so a new state
-never writes over a file of the old one: whenever a writer dies, readers see the old dataset or the new one, whole.
+The folder is a path or any fsspec URL. What the manifest does not name does not exist. Names carry
+digests, so a new state never writes over a file of the old one: whenever a writer dies, readers see
+the old dataset or the new one, whole.
 
-Modules: `layout` (names, manifest, index schemas) and `tar` (canonical headers); `plan` (which sample goes where), `build`
-(one shard; the commit) and `write` (packing, and publishing while scenes are made); `read`, `order`, `stream` and `cache`;
-`query`; `verify`, `salvage` (what a shard still holds) and `repair`.
+Modules: `layout` (names, manifest, index schemas) and `tar` (canonical headers); `plan` (which
+sample goes where), `build` (one shard; the commit) and `write` (packing, and publishing while
+scenes are made); `read`, `order`, `stream` and `cache`; `query`; `verify`, `salvage` (what a shard
+still holds) and `repair`.
 """

@@ -1,11 +1,13 @@
 """Build shards, each by itself and anywhere, and commit a dataset of them.
 
-`build_shard` takes a plan and gives a committed shard with the index rows of its samples; it depends on nothing but the
-staged panoramas, so any number of workers build at once, in any order, and a shard that is already there with the right
-content is read but not written again. Staged members go in as they are, after their metadata is checked. `commit` writes
-the index of the shards, then the manifest, the commit point, and only then removes what the manifest does not name: a
-reader, and whoever is killed, sees the old dataset or the new one. On a bucket the same order holds; nothing there is
-renamed, so a shard is filled on local disk and uploaded under its final name.
+`build_shard` takes a plan and gives a committed shard with the index rows of its samples; it
+depends on nothing but the staged panoramas, so any number of workers build at once, in any order,
+and a shard that is already there with the right content is read but not written again. Staged
+members go in as they are, after their metadata is checked. `commit` writes the index of the shards,
+then the manifest, the commit point, and only then removes what the manifest does not name: a
+reader, and whoever is killed, sees the old dataset or the new one. On a bucket the same order
+holds; nothing there is renamed, so a shard is filled on local disk and uploaded under its final
+name.
 """
 
 import hashlib
@@ -41,7 +43,9 @@ DIGEST_DIGITS = 8  # of a file's SHA-256, in its name
 
 @dataclass(frozen=True)
 class BuildTask:
-    """One shard to be built: its plan, the dataset's URL, and the files of its name and size that are there already."""
+    """One shard to be built: its plan, the dataset's URL, and the files of its name and size that
+    are there already.
+    """
 
     plan: ShardPlan
     dataset: str
@@ -63,8 +67,9 @@ def shard_name(stem: str, sha256: str) -> str:
 
 
 def build_shard(task: BuildTask, on_sample: Callable[[str], None] = lambda key: None) -> BuiltShard:
-    """Build and commit one shard. Its name carries its digest, so it is known only after the last byte. DataError for a
-    damaged staged panorama, naming it."""
+    """Build and commit one shard. Its name carries its digest, so it is known only after the last
+    byte. DataError for a damaged staged panorama, naming it.
+    """
     plan = task.plan
     if task.existing:
         built = _assemble(plan, io.BytesIO(), on_sample, keep=False)
@@ -81,7 +86,9 @@ def _silent(key: str) -> None:
     """Progress of a second pass, which nobody counts."""
 
 
-def _assemble(plan: ShardPlan, file: BinaryIO, on_sample: Callable[[str], None], *, keep: bool) -> BuiltShard:
+def _assemble(
+    plan: ShardPlan, file: BinaryIO, on_sample: Callable[[str], None], *, keep: bool
+) -> BuiltShard:
     """The shard's bytes, to `file` where `keep` says so, and what is to be known of them."""
     digest = hashlib.sha256()
     places = []
@@ -90,8 +97,10 @@ def _assemble(plan: ShardPlan, file: BinaryIO, on_sample: Callable[[str], None],
         meta, members = _members(sample)
         data, members_at = sample_bytes(sample.key, members)
         if len(data) != sample.length:
-            raise DataError(f"{sample.staged}/{sample.key}: changed while it was packed, {sample.length} bytes became {len(data)}: "
-                            "pack again when nobody writes there")
+            raise DataError(
+                f"{sample.staged}/{sample.key}: changed while it was packed, {sample.length} bytes"
+                f" became {len(data)}: pack again when nobody writes there"
+            )
         digest.update(data)
         if keep:
             file.write(data)
@@ -102,11 +111,22 @@ def _assemble(plan: ShardPlan, file: BinaryIO, on_sample: Callable[[str], None],
     if keep:
         file.write(TRAILER)
     name = shard_name(plan.stem, digest.hexdigest())
-    rows = [sample_row(meta, plan.split, name, at, length, sha, members) for meta, at, length, sha, members in places]
+    rows = [
+        sample_row(meta, plan.split, name, at, length, sha, members)
+        for meta, at, length, sha, members in places
+    ]
     return BuiltShard(
-        ShardEntry(name=name, split=plan.split, samples=len(rows), bytes=offset + len(TRAILER), sha256=digest.hexdigest()),
+        ShardEntry(
+            name=name,
+            split=plan.split,
+            samples=len(rows),
+            bytes=offset + len(TRAILER),
+            sha256=digest.hexdigest(),
+        ),
         pa.Table.from_pylist(rows, SAMPLE_SCHEMA),
-        pa.Table.from_pylist([row for meta, *_ in places for row in instance_rows(meta)], INSTANCE_SCHEMA),
+        pa.Table.from_pylist(
+            [row for meta, *_ in places for row in instance_rows(meta)], INSTANCE_SCHEMA
+        ),
     )
 
 
@@ -115,8 +135,10 @@ def _members(sample: Candidate) -> tuple[SampleMeta, dict[str, bytes]]:
     key = sample.key.removeprefix(sample.prefix)
     meta, members = read_staged(sample.staged, key)
     if (scene_of(key) or meta.scene) != meta.scene:
-        raise DataError(f"{sample.staged}/{key}: its metadata says scene {meta.scene!r}, its key says {scene_of(key)!r}: a key is "
-                        "the scene's name and -c with the camera's number")
+        raise DataError(
+            f"{sample.staged}/{key}: its metadata says scene {meta.scene!r}, its key says"
+            f" {scene_of(key)!r}: a key is the scene's name and -c with the camera's number"
+        )
     if sample.prefix:
         members[META_SUFFIX] = renamed(members[META_SUFFIX], key, meta.scene, sample.prefix)
         meta = decode_meta(members[META_SUFFIX])
@@ -124,8 +146,9 @@ def _members(sample: Candidate) -> tuple[SampleMeta, dict[str, bytes]]:
 
 
 def commit(store: Store, shards: Sequence[BuiltShard]) -> Manifest:
-    """Make these shards the dataset: index, manifest, and then the removal of files that the manifest does not name.
-    DataError when a key comes twice."""
+    """Make these shards the dataset: index, manifest, and then the removal of files that the
+    manifest does not name. DataError when a key comes twice.
+    """
     manifest, files = describe(shards)
     for name, data in files.items():
         store.put(name, data)
@@ -135,10 +158,16 @@ def commit(store: Store, shards: Sequence[BuiltShard]) -> Manifest:
 
 
 def describe(shards: Sequence[BuiltShard]) -> tuple[Manifest, dict[str, bytes]]:
-    """The manifest of a dataset of these shards, and the files of its index by name. A pure function of them."""
+    """The manifest of a dataset of these shards, and the files of its index by name. A pure
+    function of them.
+    """
     shards = sorted(shards, key=lambda shard: shard.entry.name)
-    samples = pa.concat_tables([shard.samples for shard in shards] or [SAMPLE_SCHEMA.empty_table()]).combine_chunks()
-    instances = pa.concat_tables([shard.instances for shard in shards] or [INSTANCE_SCHEMA.empty_table()]).combine_chunks()
+    samples = pa.concat_tables(
+        [shard.samples for shard in shards] or [SAMPLE_SCHEMA.empty_table()]
+    ).combine_chunks()
+    instances = pa.concat_tables(
+        [shard.instances for shard in shards] or [INSTANCE_SCHEMA.empty_table()]
+    ).combine_chunks()
     counted = pc.value_counts(samples["key"])
     if len(counted) != samples.num_rows:
         twice = sorted(row["values"] for row in counted.to_pylist() if row["counts"] > 1)
@@ -149,9 +178,13 @@ def describe(shards: Sequence[BuiltShard]) -> tuple[Manifest, dict[str, bytes]]:
     sample_index, sample_file = _index("samples", samples)
     instance_index, instance_file = _index("instances", instances)
     manifest = Manifest(
-        samples=samples.num_rows, instances=instances.num_rows, splits=splits,
+        samples=samples.num_rows,
+        instances=instances.num_rows,
+        splits=splits,
         config_sha256=tuple(sorted(pc.unique(samples["config_sha256"]).to_pylist())),
-        shards=tuple(shard.entry for shard in shards), sample_index=sample_index, instance_index=instance_index,
+        shards=tuple(shard.entry for shard in shards),
+        sample_index=sample_index,
+        instance_index=instance_index,
     )
     return manifest, {sample_index.name: sample_file, instance_index.name: instance_file}
 
@@ -172,7 +205,10 @@ def _index(kind: str, table: pa.Table) -> tuple[IndexEntry, bytes]:
 
 def sweep_unnamed(store: Store, manifest: Manifest) -> None:
     """Remove shards and index files that the manifest does not name."""
-    named = {entry.name for entry in manifest.shards} | {manifest.sample_index.name, manifest.instance_index.name}
+    named = {entry.name for entry in manifest.shards} | {
+        manifest.sample_index.name,
+        manifest.instance_index.name,
+    }
     for folder, ending in ((SHARDS, ".tar"), (INDEX, ".parquet")):
         for name in store.names(folder):
             if name.endswith(ending) and name not in named:

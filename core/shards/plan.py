@@ -1,10 +1,11 @@
 """Which sample goes into which shard: integers and names in, plans out. Nothing is read here.
 
-The order of a dataset is a pure function of its keys (`pack_order`): by the number of the scene, as the job list counts
-them, so that scenes are packed in the order in which they are rendered. A shard is closed when the next sample of its
-split would pass the target size. Two things follow: the same set of samples gives the same shards, whoever packs and
-however often it was interrupted; and a *prefix* of that order already decides every shard in it but the last of each
-split, so that shards can be published while later scenes are still being rendered (`panoforge.core.shards.publish`).
+The order of a dataset is a pure function of its keys (`pack_order`): by the number of the scene, as
+the job list counts them, so that scenes are packed in the order in which they are rendered. A shard
+is closed when the next sample of its split would pass the target size. Two things follow: the same
+set of samples gives the same shards, whoever packs and however often it was interrupted; and a
+*prefix* of that order already decides every shard in it but the last of each split, so that shards
+can be published while later scenes are still being rendered (`panoforge.core.shards.publish`).
 """
 
 import re
@@ -17,7 +18,9 @@ _NUMBER = re.compile(r"\d+")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A sample to be packed: its split, its bytes in a shard, and where it is staged (a URL), there without `prefix`."""
+    """A sample to be packed: its split, its bytes in a shard, and where it is staged (a URL), there
+    without `prefix`.
+    """
 
     key: str
     split: str
@@ -56,17 +59,23 @@ def scene_of(key: str) -> str | None:
 
 
 def pack_order(key: str) -> tuple[int, str, int, str]:
-    """Where a sample, or all of a scene, stands in a dataset: by the last number in the scene's name, then by that name,
-    then by camera. `rooms-kitchen-00000002-c1` → (2, 'rooms-kitchen-00000002', 1, …); a scene stands before its samples."""
+    """Where a sample, or all of a scene, stands in a dataset: by the last number in the scene's
+    name, then by that name, then by camera. `rooms-kitchen-00000002-c1` → (2,
+    'rooms-kitchen-00000002', 1, …); a scene stands before its samples.
+    """
     match = _SAMPLE_KEY.fullmatch(key)
     scene, camera = (match["scene"], int(match["camera"])) if match else (key, -1)
     numbers = _NUMBER.findall(scene)
     return (int(numbers[-1]) if numbers else 0, scene, camera, key)
 
 
-def plan_shards(samples: Iterable[Candidate], shard_bytes: int, *, final: bool = True) -> list[ShardPlan]:
-    """Assign samples to shards: per split, in pack order, at most `shard_bytes` each (one sample at least). Without
-    `final` more samples may follow, so the last shard of each split is still open and left out."""
+def plan_shards(
+    samples: Iterable[Candidate], shard_bytes: int, *, final: bool = True
+) -> list[ShardPlan]:
+    """Assign samples to shards: per split, in pack order, at most `shard_bytes` each (one sample at
+    least). Without `final` more samples may follow, so the last shard of each split is still open
+    and left out.
+    """
     plans: list[ShardPlan] = []
     by_split: dict[str, list[Candidate]] = {}
     for sample in sorted(samples, key=lambda sample: pack_order(sample.key)):

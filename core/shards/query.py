@@ -1,14 +1,17 @@
-"""`pano query`: which samples hold what an expression asks for, from the index alone; and their extraction by byte range.
+"""`pano query`: which samples hold what an expression asks for, from the index alone; and their
+extraction by byte range.
 
     find(dataset, "category == 'sofa' and sr > 0.01")          samples with at least one such instance
     find(dataset, "'seam' in flags and not 'structure' in flags")
     find(dataset, "visibility > 0.5 and px > 100")             at least half of it unhidden; never where that is unknown
-    find(dataset, "source == 'infinigen2.rooms/kitchen' and n_instances >= 100 and split == 'train'")
+    find(dataset, "source == 'infinigen2.rooms/kitchen' and n_instances >= 100 and split ==
+    'train'")
 
-An expression is a small part of Python: columns, numbers, strings, lists of them, comparisons (also chained), `in`, `and`,
-`or`, `not`. It is parsed by `ast` and walked over an allow-list; nothing is ever evaluated by Python, no attribute, call or
-subscript exists. Columns of the sample index and of the instance index may be mixed; with any instance column the question
-is asked per instance. Every step is one Arrow kernel over whole columns, without Arrow's dataset layer and its threads.
+An expression is a small part of Python: columns, numbers, strings, lists of them, comparisons (also
+chained), `in`, `and`, `or`, `not`. It is parsed by `ast` and walked over an allow-list; nothing is
+ever evaluated by Python, no attribute, call or subscript exists. Columns of the sample index and of
+the instance index may be mixed; with any instance column the question is asked per instance. Every
+step is one Arrow kernel over whole columns, without Arrow's dataset layer and its threads.
 """
 
 import ast
@@ -26,15 +29,49 @@ from panoforge.core.shards.read import Dataset
 from panoforge.core.storage.store import Location, Store
 
 MAX_EXPRESSION = 2000
-SAMPLE_COLUMNS = ("key", "split", "shard", "source", "scene", "seed", "camera", "width", "height", "n_instances", "yaw_deg",
-                  "pitch_deg", "roll_deg", "clearance_m", "notes", "config_sha256")
-# Name in expressions → column of the instance index. The box's size would hide the panorama's, so it has another name.
-INSTANCE_COLUMNS = {"id": "id", "name": "name", "category": "category", "source_object": "source_object", "flags": "flags",
-                    "pixels": "pixels", "px": "pixels", "area_sr": "area_sr", "sr": "area_sr", "u0": "u0", "v0": "v0",
-                    "box_width": "width", "box_height": "height", "visibility": "visibility"}
+SAMPLE_COLUMNS = (
+    "key",
+    "split",
+    "shard",
+    "source",
+    "scene",
+    "seed",
+    "camera",
+    "width",
+    "height",
+    "n_instances",
+    "yaw_deg",
+    "pitch_deg",
+    "roll_deg",
+    "clearance_m",
+    "notes",
+    "config_sha256",
+)
+# Name in expressions → column of the instance index. The box's size would hide the panorama's, so
+# it has another name.
+INSTANCE_COLUMNS = {
+    "id": "id",
+    "name": "name",
+    "category": "category",
+    "source_object": "source_object",
+    "flags": "flags",
+    "pixels": "pixels",
+    "px": "pixels",
+    "area_sr": "area_sr",
+    "sr": "area_sr",
+    "u0": "u0",
+    "v0": "v0",
+    "box_width": "width",
+    "box_height": "height",
+    "visibility": "visibility",
+}
 COLUMNS = (*SAMPLE_COLUMNS, *INSTANCE_COLUMNS)
 _COMPARISONS: dict[type[ast.cmpop], Callable] = {
-    ast.Eq: pc.equal, ast.NotEq: pc.not_equal, ast.Lt: pc.less, ast.LtE: pc.less_equal, ast.Gt: pc.greater,
+    ast.Eq: pc.equal,
+    ast.NotEq: pc.not_equal,
+    ast.Lt: pc.less,
+    ast.LtE: pc.less_equal,
+    ast.Gt: pc.greater,
     ast.GtE: pc.greater_equal,
 }
 
@@ -43,36 +80,55 @@ Value: TypeAlias = Any  # pa.Array | str | int | float | bool | list; pyarrow ha
 
 @dataclass(frozen=True)
 class Matches:
-    """Keys of the samples that match, in index order, and the rows of the instance index that do (None where the
-    expression asked nothing of instances)."""
+    """Keys of the samples that match, in index order, and the rows of the instance index that do
+    (None where the expression asked nothing of instances).
+    """
 
     keys: tuple[str, ...]
     instances: pa.Table | None
 
 
 def find(dataset: Dataset, expression: str) -> Matches:
-    """Samples of `dataset` (of its split, if it was opened with one) that match. UsageError for anything that is not an
-    expression over the known columns."""
+    """Samples of `dataset` (of its split, if it was opened with one) that match. UsageError for
+    anything that is not an expression over the known columns.
+    """
     tree = _parse(expression)
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     samples = dataset.samples
     if not names & set(INSTANCE_COLUMNS):
-        mask = _mask(tree, _columns(samples, names, {name: name for name in SAMPLE_COLUMNS}), samples.num_rows)
+        mask = _mask(
+            tree,
+            _columns(samples, names, {name: name for name in SAMPLE_COLUMNS}),
+            samples.num_rows,
+        )
         return Matches(tuple(samples["key"].filter(mask).to_pylist()), None)
     instances = dataset.instances()
-    of_sample = pc.index_in(instances["key"], value_set=samples["key"].combine_chunks()).combine_chunks()
-    instances = instances.filter(pc.is_valid(of_sample))  # an opened split sees its own instances only
+    of_sample = pc.index_in(
+        instances["key"], value_set=samples["key"].combine_chunks()
+    ).combine_chunks()
+    instances = instances.filter(
+        pc.is_valid(of_sample)
+    )  # an opened split sees its own instances only
     of_sample = of_sample.drop_null()
     per_instance = samples.select(sorted(names & set(SAMPLE_COLUMNS))).take(of_sample)
-    columns = _columns(per_instance, names, {name: name for name in SAMPLE_COLUMNS}) | _columns(instances, names, INSTANCE_COLUMNS)
+    columns = _columns(per_instance, names, {name: name for name in SAMPLE_COLUMNS}) | _columns(
+        instances, names, INSTANCE_COLUMNS
+    )
     mask = _mask(tree, columns, instances.num_rows)
     rows = np.unique(of_sample.filter(mask).to_numpy(zero_copy_only=False))
     return Matches(tuple(samples["key"].take(pa.array(rows)).to_pylist()), instances.filter(mask))
 
 
-def extract(dataset: Dataset, keys: tuple[str, ...], target: Location, products: tuple[str, ...] | None = None) -> list[str]:
-    """Write members of the samples as `<target>/<key>.<suffix>`, read by byte range and checked; gives their names. `products`
-    (e.g. ('rgb',)) chooses among them, and nothing else is read; the metadata always comes along."""
+def extract(
+    dataset: Dataset,
+    keys: tuple[str, ...],
+    target: Location,
+    products: tuple[str, ...] | None = None,
+) -> list[str]:
+    """Write members of the samples as `<target>/<key>.<suffix>`, read by byte range and checked;
+    gives their names. `products` (e.g. ('rgb',)) chooses among them, and nothing else is read; the
+    metadata always comes along.
+    """
     store, written = Store.at(target), []
     for key in keys:
         sample = dataset.by_key(check_key(key), products)
@@ -85,13 +141,17 @@ def extract(dataset: Dataset, keys: tuple[str, ...], target: Location, products:
 
 def _parse(expression: str) -> ast.expr:
     if len(expression) > MAX_EXPRESSION:
-        raise UsageError(f"the query is {len(expression)} characters long; at most {MAX_EXPRESSION} are read")
+        raise UsageError(
+            f"the query is {len(expression)} characters long; at most {MAX_EXPRESSION} are read"
+        )
     try:
         return ast.parse(expression.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else "it is nested too deeply"
-        raise UsageError(f"the query {expression!r} is not an expression: {reason}. "
-                         "Example: category == 'sofa' and sr > 0.01") from None
+        raise UsageError(
+            f"the query {expression!r} is not an expression: {reason}. "
+            "Example: category == 'sofa' and sr > 0.01"
+        ) from None
 
 
 def _columns(table: pa.Table, names: set[str], known: dict[str, str]) -> dict[str, pa.Array]:
@@ -104,7 +164,9 @@ def _mask(tree: ast.expr, columns: dict[str, pa.Array], rows: int) -> pa.Array:
     if isinstance(mask, bool):
         return pa.array(np.full(rows, mask))
     if not isinstance(mask, pa.Array) or not pa.types.is_boolean(mask.type):
-        raise UsageError(f"the query must ask a question, such as sr > 0.01; {ast.unparse(tree)!r} is a value")
+        raise UsageError(
+            f"the query must ask a question, such as sr > 0.01; {ast.unparse(tree)!r} is a value"
+        )
     return pc.fill_null(mask, False)
 
 
@@ -119,8 +181,10 @@ def _evaluate(node: ast.expr, columns: dict[str, pa.Array]) -> Value:
         case ast.Name(id=name):
             if name in columns:
                 return columns[name]
-            raise UsageError(f"the query asks for {name!r}, which is not a column.{nearest(name, COLUMNS)} "
-                             f"Columns: {', '.join(COLUMNS)}; text is written in quotes")
+            raise UsageError(
+                f"the query asks for {name!r}, which is not a column.{nearest(name, COLUMNS)} "
+                f"Columns: {', '.join(COLUMNS)}; text is written in quotes"
+            )
         case ast.BoolOp(op=op, values=parts):
             combine = pc.and_kleene if isinstance(op, ast.And) else pc.or_kleene
             result = _truth(parts[0], columns)
@@ -131,8 +195,10 @@ def _evaluate(node: ast.expr, columns: dict[str, pa.Array]) -> Value:
             return pc.invert(_truth(part, columns))
         case ast.Compare():
             return _compare(node, columns)
-    raise UsageError(f"the query may hold columns, numbers, texts, lists, comparisons, in, and, or, not: {ast.unparse(node)!r} "
-                     "is something else")
+    raise UsageError(
+        "the query may hold columns, numbers, texts, lists, comparisons, in, and, or, not:"
+        f" {ast.unparse(node)!r} is something else"
+    )
 
 
 def _truth(node: ast.expr, columns: dict[str, pa.Array]) -> pa.Array | pa.BooleanScalar:
@@ -154,21 +220,29 @@ def _compare(node: ast.Compare, columns: dict[str, pa.Array]) -> Value:
     return result
 
 
-def _compare_two(left: ast.expr, op: ast.cmpop, right: ast.expr, columns: dict[str, pa.Array]) -> pa.Array:
+def _compare_two(
+    left: ast.expr, op: ast.cmpop, right: ast.expr, columns: dict[str, pa.Array]
+) -> pa.Array:
     a, b = _evaluate(left, columns), _evaluate(right, columns)
     text = f"{ast.unparse(left)} … {ast.unparse(right)}"
     if not any(isinstance(value, pa.Array) for value in (a, b)):
-        raise UsageError(f"{text}: one side of a comparison must be a column, one of {', '.join(COLUMNS)}")
+        raise UsageError(
+            f"{text}: one side of a comparison must be a column, one of {', '.join(COLUMNS)}"
+        )
     try:
         if isinstance(op, (ast.In, ast.NotIn)):
             found = _contains(a, b)
             return pc.invert(found) if isinstance(op, ast.NotIn) else found
-        if type(op) in _COMPARISONS and not any(isinstance(value, list) or _is_list(value) for value in (a, b)):
+        if type(op) in _COMPARISONS and not any(
+            isinstance(value, list) or _is_list(value) for value in (a, b)
+        ):
             return _COMPARISONS[type(op)](a, b)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, TypeError):
         pass
-    raise UsageError(f"{text}: these cannot be compared so. Texts go with texts, numbers with numbers, `in` with a list or with "
-                     "flags or notes")
+    raise UsageError(
+        f"{text}: these cannot be compared so. Texts go with texts, numbers with numbers, `in` with"
+        " a list or with flags or notes"
+    )
 
 
 def _is_list(value: Value) -> bool:
@@ -187,6 +261,10 @@ def _contains(item: Value, container: Value) -> pa.Array:
         hits = pc.equal(pc.list_flatten(container), item).to_numpy(zero_copy_only=False)
         has[pc.list_parent_indices(container).to_numpy()[hits]] = True
         return pa.array(has)
-    if isinstance(item, str) and isinstance(container, pa.Array) and pa.types.is_string(container.type):
+    if (
+        isinstance(item, str)
+        and isinstance(container, pa.Array)
+        and pa.types.is_string(container.type)
+    ):
         return pc.match_substring(container, item)
     raise TypeError

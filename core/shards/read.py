@@ -1,8 +1,10 @@
-"""Read a dataset: by position or key, whole samples checked against their digest, nothing unpickled.
+"""Read a dataset: by position or key, whole samples checked against their digest, nothing
+unpickled.
 
-`Dataset.open(location)`, a path or an fsspec URL, checks the manifest and the digests of the index; `dataset[i]` reads
-one sample by byte range, compares its bytes with the digest of the index, and decodes members on demand. Members of types
-that the sample format does not list are never decoded. What fails a check is a DataError that names the sample.
+`Dataset.open(location)`, a path or an fsspec URL, checks the manifest and the digests of the index;
+`dataset[i]` reads one sample by byte range, compares its bytes with the digest of the index, and
+decodes members on demand. Members of types that the sample format does not list are never decoded.
+What fails a check is a DataError that names the sample.
 """
 
 import hashlib
@@ -46,21 +48,27 @@ MAX_GAP_BYTES = 256 << 10  # unwanted bytes that are read from a bucket rather t
 
 @dataclass(frozen=True)
 class Sample:
-    """One panorama, its bytes already checked. `members` maps suffix → bytes: all of them, or those that were asked for."""
+    """One panorama, its bytes already checked. `members` maps suffix → bytes: all of them, or those
+    that were asked for.
+    """
 
     key: str
     members: dict[str, bytes] = field(repr=False)
 
     @cached_property
     def meta(self) -> SampleMeta:
-        """Decoded when it is first asked for: hundreds of instances take a millisecond. DataError if it does not fit."""
+        """Decoded when it is first asked for: hundreds of instances take a millisecond. DataError
+        if it does not fit.
+        """
         try:
             meta = decode_meta(self.members[META_SUFFIX])
         except DataError as error:
             raise DataError(f"{self.key}: {error}") from None
         if meta.key != self.key or not set(self.members) <= {*meta.products, META_SUFFIX}:
-            raise DataError(f"{self.key}: its metadata are those of {meta.key} with {sorted(meta.products)}, its members are "
-                            f"{sorted(self.members)}")
+            raise DataError(
+                f"{self.key}: its metadata are those of {meta.key} with {sorted(meta.products)},"
+                f" its members are {sorted(self.members)}"
+            )
         return meta
 
     def suffix(self, product: str) -> str:
@@ -78,14 +86,18 @@ class Sample:
         except DataError as error:
             raise DataError(f"{self.key}.{suffix}: {error}") from None
         if array.dtype.name not in PRODUCTS[product].dtypes:
-            raise DataError(f"{self.key}.{suffix}: expected {' or '.join(PRODUCTS[product].dtypes)}, it holds {array.dtype}")
+            raise DataError(
+                f"{self.key}.{suffix}: expected {' or '.join(PRODUCTS[product].dtypes)}, it holds"
+                f" {array.dtype}"
+            )
         return array
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A map-style dataset. `folder` is where it lies, a path or a URL; `samples` is the sample index as an Arrow table,
-    restricted to the split asked for."""
+    """A map-style dataset. `folder` is where it lies, a path or a URL; `samples` is the sample
+    index as an Arrow table, restricted to the split asked for.
+    """
 
     folder: Path | str
     manifest: Manifest
@@ -101,7 +113,9 @@ class Dataset:
         if split is not None:
             if split not in manifest.splits:
                 known = sorted(manifest.splits)
-                raise UsageError(f"{folder} has no split {split!r}, only {known}.{nearest(split, known)}")
+                raise UsageError(
+                    f"{folder} has no split {split!r}, only {known}.{nearest(split, known)}"
+                )
             samples = samples.filter(pc.equal(samples["split"], split))
         return cls(folder, manifest, samples)
 
@@ -134,8 +148,10 @@ class Dataset:
         return read_sample(self.store, self.samples.slice(index, 1).to_pylist()[0])
 
     def read(self, index: int, products: Collection[str] | None = None) -> Sample:
-        """Sample `index`; with `products` ('rgb', 'instance', …) only those of its members, and its metadata. A member on
-        its own is checked against its CRC-32, a whole sample against its SHA-256. UsageError for an unknown product."""
+        """Sample `index`; with `products` ('rgb', 'instance', …) only those of its members, and its
+        metadata. A member on its own is checked against its CRC-32, a whole sample against its
+        SHA-256. UsageError for an unknown product.
+        """
         if products is None:
             return self[index]
         if not 0 <= index < len(self):
@@ -143,7 +159,9 @@ class Dataset:
         return read_members(self.store, self.samples.slice(index, 1).to_pylist()[0], products)
 
     def by_key(self, key: str, products: Collection[str] | None = None) -> Sample:
-        """The sample called `key`, as `read` gives it; UsageError with the nearest key if there is none."""
+        """The sample called `key`, as `read` gives it; UsageError with the nearest key if there is
+        none.
+        """
         index = pc.index(self.samples["key"], key).as_py()
         if index < 0:
             raise UsageError(f"{self.folder} has no sample {key!r}.{nearest(key, self.keys)}")
@@ -159,7 +177,9 @@ def read_index(dataset: Location, entry: IndexEntry, schema: pa.Schema) -> pa.Ta
         raise DataError(f"{path}: {size} bytes, the manifest says {entry.bytes}")
     data = store.read(entry.name)
     if hashlib.sha256(data).hexdigest() != entry.sha256:
-        raise DataError(f"{path}: does not have the digest that the manifest names: the index is damaged")
+        raise DataError(
+            f"{path}: does not have the digest that the manifest names: the index is damaged"
+        )
     table = read_table(data, schema)
     if table.num_rows != entry.rows:
         raise DataError(f"{path}: {table.num_rows} rows, the manifest says {entry.rows}")
@@ -167,53 +187,79 @@ def read_index(dataset: Location, entry: IndexEntry, schema: pa.Schema) -> pa.Ta
 
 
 def read_instances(dataset: Location, manifest: Manifest) -> pa.Table:
-    """The instance index, in the columns of today. DataError where it is not the one that the manifest says."""
+    """The instance index, in the columns of today. DataError where it is not the one that the
+    manifest says.
+    """
     table = read_index(dataset, manifest.instance_index, manifest.instance_schema)
     return table if manifest.schema_version >= 3 else upgraded_instances(table)
 
 
 def read_table(data: bytes, schema: pa.Schema) -> pa.Table:
-    """The table of an index file's bytes. DataError for other columns than those of a known schema version."""
-    # One thread and no dataset layer: an index is small, and Arrow's thread pool can abort a process that exits at once.
+    """The table of an index file's bytes. DataError for other columns than those of a known schema
+    version.
+    """
+    # One thread and no dataset layer: an index is small, and Arrow's thread pool can abort a
+    # process that exits at once.
     table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     if schema == SAMPLE_SCHEMA and table.schema == SAMPLE_SCHEMA_1:
         table = upgraded_samples(table)
     if table.schema != schema:
-        raise DataError(f"an index file has other columns than those of schema versions 1 to {SCHEMA_VERSION}")
+        raise DataError(
+            f"an index file has other columns than those of schema versions 1 to {SCHEMA_VERSION}"
+        )
     return table
 
 
 def read_sample(dataset: Location, row: dict) -> Sample:
-    """Read one sample by its row of the sample index, in one request. DataError when its bytes are not those that were
-    packed."""
+    """Read one sample by its row of the sample index, in one request. DataError when its bytes are
+    not those that were packed.
+    """
     if row["length"] > MAX_SAMPLE_BYTES:
-        raise DataError(f"{row['key']}: {row['length']} bytes is over the cap of {MAX_SAMPLE_BYTES}")
+        raise DataError(
+            f"{row['key']}: {row['length']} bytes is over the cap of {MAX_SAMPLE_BYTES}"
+        )
     data = Store.at(dataset).read(row["shard"], row["offset"], row["offset"] + row["length"])
     return checked_sample(row, data)
 
 
 def checked_sample(row: dict, data: bytes) -> Sample:
-    """The sample of which `data` are all bytes in its shard. DataError when they are not those that were packed."""
+    """The sample of which `data` are all bytes in its shard. DataError when they are not those that
+    were packed.
+    """
     if len(data) != row["length"]:
-        raise DataError(f"{row['key']}: shard {row['shard']} is truncated: {len(data)} of {row['length']} bytes are left")
+        raise DataError(
+            f"{row['key']}: shard {row['shard']} is truncated: {len(data)} of {row['length']} bytes"
+            " are left"
+        )
     if hashlib.sha256(data).hexdigest() != row["sha256"]:
-        raise DataError(f"{row['key']}: bytes in shard {row['shard']} do not have the digest of the index (damaged)")
+        raise DataError(
+            f"{row['key']}: bytes in shard {row['shard']} do not have the digest of the index"
+            " (damaged)"
+        )
     suffixes = [m["suffix"] for m in row["members"]]
     if suffixes != sorted(set(suffixes)):
         raise DataError(f"{row['key']}: its members come twice or out of order: {suffixes}")
     at = row["offset"]
-    members = {m["suffix"]: data[m["offset"] - at : m["offset"] - at + m["length"]] for m in row["members"]}
+    members = {
+        m["suffix"]: data[m["offset"] - at : m["offset"] - at + m["length"]] for m in row["members"]
+    }
     if META_SUFFIX not in members:
         raise DataError(f"{row['key']}: has no {META_SUFFIX}")
     return Sample(row["key"], members)
 
 
 def read_members(dataset: Location, row: dict, products: Collection[str]) -> Sample:
-    """Read the metadata and some products of a sample, and nothing else: from a bucket in as few requests as their places
-    allow. DataError when their bytes are not those that were packed; where the index is of schema version 1, which has no
-    checksums of members, the whole sample is read instead."""
+    """Read the metadata and some products of a sample, and nothing else: from a bucket in as few
+    requests as their places allow. DataError when their bytes are not those that were packed; where
+    the index is of schema version 1, which has no checksums of members, the whole sample is read
+    instead.
+    """
     check_products(products)
-    wanted = [m for m in row["members"] if m["suffix"] == META_SUFFIX or PRODUCT_OF_SUFFIX.get(m["suffix"]) in products]
+    wanted = [
+        m
+        for m in row["members"]
+        if m["suffix"] == META_SUFFIX or PRODUCT_OF_SUFFIX.get(m["suffix"]) in products
+    ]
     store = Store.at(dataset)
     if any(m["crc32"] is None for m in wanted):
         sample = read_sample(store, row)
@@ -225,13 +271,21 @@ def read_members(dataset: Location, row: dict, products: Collection[str]) -> Sam
         begin = run[0]["offset"]
         data = store.read(row["shard"], begin, run[-1]["offset"] + run[-1]["length"])
         for m in run:
-            part = data if len(run) == 1 else data[m["offset"] - begin : m["offset"] - begin + m["length"]]
+            part = (
+                data
+                if len(run) == 1
+                else data[m["offset"] - begin : m["offset"] - begin + m["length"]]
+            )
             if len(part) != m["length"]:
-                raise DataError(f"{row['key']}.{m['suffix']}: shard {row['shard']} is truncated: {len(part)} of {m['length']} "
-                                "bytes are left")
+                raise DataError(
+                    f"{row['key']}.{m['suffix']}: shard {row['shard']} is truncated: {len(part)} of"
+                    f" {m['length']} bytes are left"
+                )
             if zlib.crc32(part) != m["crc32"]:
-                raise DataError(f"{row['key']}.{m['suffix']}: bytes in shard {row['shard']} do not have the checksum of the index "
-                                "(damaged)")
+                raise DataError(
+                    f"{row['key']}.{m['suffix']}: bytes in shard {row['shard']} do not have the"
+                    " checksum of the index (damaged)"
+                )
             members[m["suffix"]] = part
     if META_SUFFIX not in members:
         raise DataError(f"{row['key']}: has no {META_SUFFIX}")
@@ -242,11 +296,16 @@ def check_products(products: Collection[str]) -> None:
     """UsageError unless all are names of products."""
     for product in products:
         if product not in PRODUCTS:
-            raise UsageError(f"no product {product!r}.{nearest(product, PRODUCTS)} There are: {', '.join(PRODUCTS)}")
+            raise UsageError(
+                f"no product {product!r}.{nearest(product, PRODUCTS)} There are:"
+                f" {', '.join(PRODUCTS)}"
+            )
 
 
 def _runs(members: list[dict], max_gap: int) -> list[list[dict]]:
-    """Members in order of place, those joined that lie at most `max_gap` bytes apart: one request is cheaper then."""
+    """Members in order of place, those joined that lie at most `max_gap` bytes apart: one request
+    is cheaper then.
+    """
     runs: list[list[dict]] = []
     for member in sorted(members, key=lambda m: m["offset"]):
         if runs and member["offset"] - runs[-1][-1]["offset"] - runs[-1][-1]["length"] <= max_gap:

@@ -1,9 +1,10 @@
 """What a shard still holds: which samples are whole, which bytes are not, and whose they were.
 
-With the rows of a readable sample index every sample is judged by its own digest, so the others of its shard are safe
-whatever happened to it. Without an index the only digest is the shard's (in the manifest, or its first digits in the
-shard's name): a shard that has it is read by its tar headers, one that has not is not believed in any part, because
-nothing then tells a damaged picture from a good one.
+With the rows of a readable sample index every sample is judged by its own digest, so the others of
+its shard are safe whatever happened to it. Without an index the only digest is the shard's (in the
+manifest, or its first digits in the shard's name): a shard that has it is read by its tar headers,
+one that has not is not believed in any part, because nothing then tells a damaged picture from a
+good one.
 """
 
 import hashlib
@@ -24,8 +25,9 @@ from panoforge.core.storage.store import Store
 
 @dataclass(frozen=True)
 class Good:
-    """A whole sample: where its bytes are in the shard as it is, and what the index is to say of it. `members` lie relative
-    to the sample."""
+    """A whole sample: where its bytes are in the shard as it is, and what the index is to say of
+    it. `members` lie relative to the sample.
+    """
 
     meta: SampleMeta = field(repr=False)
     offset: int
@@ -36,7 +38,9 @@ class Good:
 
 @dataclass(frozen=True)
 class Damaged:
-    """Bytes [offset, offset + length) of a shard that are no good sample. `key` is whose they were, None where nothing says."""
+    """Bytes [offset, offset + length) of a shard that are no good sample. `key` is whose they were,
+    None where nothing says.
+    """
 
     key: str | None
     offset: int
@@ -46,7 +50,9 @@ class Damaged:
 
 @dataclass(frozen=True)
 class Salvage:
-    """What was found in a shard. `whole`: it is the shard that was packed, byte for byte, and all its samples are good."""
+    """What was found in a shard. `whole`: it is the shard that was packed, byte for byte, and all
+    its samples are good.
+    """
 
     good: tuple[Good, ...]
     damaged: tuple[Damaged, ...]
@@ -60,20 +66,33 @@ def split_of_shard(name: str) -> str:
     stem, _, digest = name.removeprefix(f"{SHARDS}/").removesuffix(".tar").rpartition("-")
     split, _, number = stem.rpartition("-")
     if not split or not number.isdigit() or len(digest) != DIGEST_DIGITS:
-        raise DataError(f"{name} is not the name of a shard (SPLIT-NUMBER-DIGEST.tar): rename or remove it")
+        raise DataError(
+            f"{name} is not the name of a shard (SPLIT-NUMBER-DIGEST.tar): rename or remove it"
+        )
     return split
 
 
-def salvage(store: Store, name: str, sha256: str | None, rows: list[dict] | None, *, deep: bool = False) -> Salvage:
-    """Look through a shard. `sha256` is its digest by the manifest (None: the digits in its name), `rows` its rows of the
-    sample index (None: there is none). A shard that is not there is one of no bytes."""
+def salvage(
+    store: Store, name: str, sha256: str | None, rows: list[dict] | None, *, deep: bool = False
+) -> Salvage:
+    """Look through a shard. `sha256` is its digest by the manifest (None: the digits in its name),
+    `rows` its rows of the sample index (None: there is none). A shard that is not there is one of
+    no bytes.
+    """
     split = split_of_shard(name)
     size = store.get_size(name) or 0
     digest = _digest(store, name, size)
-    # The digits of the name are the second witness: one wrong letter in a manifest must not cost a whole shard.
+    # The digits of the name are the second witness: one wrong letter in a manifest must not cost a
+    # whole shard.
     right = digest == sha256 or digest.startswith(name.removesuffix(".tar")[-DIGEST_DIGITS:])
     if rows is None and not size:
-        return Salvage((), (Damaged(None, 0, 0, ("it is missing, and no index says what was in it",)),), digest, 0, False)
+        return Salvage(
+            (),
+            (Damaged(None, 0, 0, ("it is missing, and no index says what was in it",)),),
+            digest,
+            0,
+            False,
+        )
     if rows is not None:
         good, damaged = _by_index(store, name, size, rows, split, deep)
     else:
@@ -91,11 +110,17 @@ def _digest(store: Store, name: str, size: int) -> str:
     return digest.hexdigest()
 
 
-def _by_index(store: Store, name: str, size: int, rows: list[dict], split: str, deep: bool) -> tuple[list[Good], list[Damaged]]:
+def _by_index(
+    store: Store, name: str, size: int, rows: list[dict], split: str, deep: bool
+) -> tuple[list[Good], list[Damaged]]:
     good, damaged, at = list[Good](), list[Damaged](), 0
     for row in sorted(rows, key=lambda row: row["offset"]):
         start, stop = min(row["offset"], size), min(row["offset"] + row["length"], size)
-        data = store.read(name, start, stop) if 0 < row["length"] <= MAX_SAMPLE_BYTES and start < stop else b""
+        data = (
+            store.read(name, start, stop)
+            if 0 < row["length"] <= MAX_SAMPLE_BYTES and start < stop
+            else b""
+        )
         if len(data) < row["length"]:
             faults = [f"cut: {len(data)} of {row['length']} bytes are there"]
         elif hashlib.sha256(data).hexdigest() != row["sha256"]:
@@ -107,17 +132,25 @@ def _by_index(store: Store, name: str, size: int, rows: list[dict], split: str, 
         if faults:
             damaged.append(Damaged(row["key"], start, max(0, stop - start), tuple(faults)))
             continue
-        good.append(_good(row["offset"], data, tuple(_member(m, row["offset"], data) for m in row["members"])))
+        good.append(
+            _good(
+                row["offset"], data, tuple(_member(m, row["offset"], data) for m in row["members"])
+            )
+        )
         at = stop
     return good, damaged
 
 
 def _member(place: dict, offset: int, data: bytes) -> Member:
     begin, length = place["offset"] - offset, place["length"]
-    return Member(place["suffix"], begin, length, zlib.crc32(memoryview(data)[begin : begin + length]))
+    return Member(
+        place["suffix"], begin, length, zlib.crc32(memoryview(data)[begin : begin + length])
+    )
 
 
-def _by_headers(store: Store, name: str, size: int, right: bool, split: str, deep: bool) -> tuple[list[Good], list[Damaged]]:
+def _by_headers(
+    store: Store, name: str, size: int, right: bool, split: str, deep: bool
+) -> tuple[list[Good], list[Damaged]]:
     if not right:
         return [], list(_claimed(store, name, size))
     good: list[Good] = []
@@ -130,19 +163,28 @@ def _by_headers(store: Store, name: str, size: int, right: bool, split: str, dee
                     damaged.append(Damaged(key, offset, len(data), faults))
                 else:
                     good.append(_good(offset, data, tuple(members)))
-    except DataError as error:  # the digest is right and the tar is not: it was packed so, and is believed no further
-        at = max([part.offset + part.length for part in good] + [part.offset + part.length for part in damaged], default=0)
+    # the digest is right and the tar is not: it was packed so, and is believed no further
+    except DataError as error:
+        at = max(
+            [part.offset + part.length for part in good]
+            + [part.offset + part.length for part in damaged],
+            default=0,
+        )
         damaged.append(Damaged(None, at, size - at, (str(error),)))
     return good, damaged
 
 
-def _header_faults(key: str, name: str, offset: int, data: bytes, members: list[Member], split: str, deep: bool) -> tuple[str, ...]:
+def _header_faults(
+    key: str, name: str, offset: int, data: bytes, members: list[Member], split: str, deep: bool
+) -> tuple[str, ...]:
     """As verify finds them, of a row made from what the sample itself says."""
     try:
         meta = _good(offset, data, tuple(members)).meta
     except UserError as error:
         return (str(error),)
-    row = sample_row(meta, split, name, offset, len(data), hashlib.sha256(data).hexdigest(), members)
+    row = sample_row(
+        meta, split, name, offset, len(data), hashlib.sha256(data).hexdigest(), members
+    )
     if meta.key != key:
         return (f"its metadata are those of {meta.key}",)
     return tuple(sample_faults(row, memoryview(data), split, deep=deep))
@@ -157,7 +199,9 @@ def _good(offset: int, data: bytes, members: tuple[Member, ...]) -> Good:
 
 
 def _claimed(store: Store, name: str, size: int) -> Iterator[Damaged]:
-    """A shard that is not believed, cut at the headers that still name a sample, so that whoever is missing has a name."""
+    """A shard that is not believed, cut at the headers that still name a sample, so that whoever is
+    missing has a name.
+    """
     why = ("its shard does not have its digest, and no readable index has the sample's own",)
     key, begin, at = None, 0, 0
     with store.open(name) as file:
@@ -172,11 +216,15 @@ def _claimed(store: Store, name: str, size: int) -> Iterator[Damaged]:
         yield Damaged(key, begin, size - begin, why)
 
 
-def _strays(store: Store, name: str, size: int, good: list[Good], damaged: list[Damaged]) -> list[Damaged]:
+def _strays(
+    store: Store, name: str, size: int, good: list[Good], damaged: list[Damaged]
+) -> list[Damaged]:
     """What is left of the shard beside its samples, but for the end of the tar."""
     strays, at = [], 0
-    for start, stop in sorted([(part.offset, part.offset + part.length) for part in good]
-                              + [(part.offset, part.offset + part.length) for part in damaged]):
+    for start, stop in sorted(
+        [(part.offset, part.offset + part.length) for part in good]
+        + [(part.offset, part.offset + part.length) for part in damaged]
+    ):
         if start > at:
             strays.append(Damaged(None, at, start - at, ("belongs to no sample",)))
         at = max(at, stop)

@@ -1,7 +1,8 @@
 """Canonical tar bytes: the one way in which a sample is laid out in a shard.
 
-Headers are plain ustar with everything that could vary fixed (mtime 0, owner 0, mode 0644), so a sample's bytes are a
-pure function of its members, and a reader can rebuild the header that must stand there and compare it bit for bit.
+Headers are plain ustar with everything that could vary fixed (mtime 0, owner 0, mode 0644), so a
+sample's bytes are a pure function of its members, and a reader can rebuild the header that must
+stand there and compare it bit for bit.
 """
 
 import tarfile
@@ -13,14 +14,18 @@ from typing import BinaryIO
 from panoforge.core.errors import DataError
 
 BLOCK = 512
-TRAILER = bytes(2 * BLOCK)  # a tar ends with two zero blocks; no record padding, so that sizes are exact
+TRAILER = bytes(
+    2 * BLOCK
+)  # a tar ends with two zero blocks; no record padding, so that sizes are exact
 MAX_MEMBER_BYTES = (1 << 33) - 1  # ustar's 11 octal digits
 
 
 @dataclass(frozen=True)
 class Member:
-    """Where a member's data lies: `offset` from the start of its sample (or shard), `length` in bytes; and their CRC-32
-    (zlib's; None where an older index has none), for who reads a member and not the whole sample."""
+    """Where a member's data lies: `offset` from the start of its sample (or shard), `length` in
+    bytes; and their CRC-32 (zlib's; None where an older index has none), for who reads a member and
+    not the whole sample.
+    """
 
     suffix: str
     offset: int
@@ -29,7 +34,9 @@ class Member:
 
 
 def header(name: str, size: int) -> bytes:
-    """The canonical 512-byte header of a member. ValueError when name or size do not fit plain ustar."""
+    """The canonical 512-byte header of a member. ValueError when name or size do not fit plain
+    ustar.
+    """
     info = tarfile.TarInfo(name)
     info.size, info.mode, info.mtime = size, 0o644, 0
     block = info.tobuf(format=tarfile.USTAR_FORMAT, encoding="ascii", errors="strict")
@@ -44,7 +51,9 @@ def padded(size: int) -> int:
 
 
 def sample_bytes(key: str, members: Mapping[str, bytes]) -> tuple[bytes, list[Member]]:
-    """A sample's bytes in a shard (members in suffix order), and where each member's data lies in them."""
+    """A sample's bytes in a shard (members in suffix order), and where each member's data lies in
+    them.
+    """
     parts: list[bytes] = []
     places: list[Member] = []
     offset = 0
@@ -78,9 +87,10 @@ def parse_header(block: bytes | memoryview) -> tuple[str, str, int] | None:
 
 
 def walk(file: BinaryIO, max_bytes: int) -> Iterator[tuple[str, int, bytes, list[Member]]]:
-    """The samples of a shard by its headers alone, without an index: (key, offset in the shard, its bytes, its members).
-    DataError at the first byte that `sample_bytes` and the end of a tar would not have put there, or where a sample would
-    be over `max_bytes`."""
+    """The samples of a shard by its headers alone, without an index: (key, offset in the shard, its
+    bytes, its members). DataError at the first byte that `sample_bytes` and the end of a tar would
+    not have put there, or where a sample would be over `max_bytes`.
+    """
     begin = at = 0
     held: list[bytes] = []
     members: list[Member] = []
@@ -98,10 +108,15 @@ def walk(file: BinaryIO, max_bytes: int) -> Iterator[tuple[str, int, bytes, list
         data = file.read(padded(size))
         if len(data) != padded(size) or data[size:].strip(b"\0"):
             raise DataError(f"byte {at}: {key}.{suffix} is cut, or not padded with zeros")
-        members.append(Member(suffix, at - begin + BLOCK, size, zlib.crc32(memoryview(data)[:size])))
+        members.append(
+            Member(suffix, at - begin + BLOCK, size, zlib.crc32(memoryview(data)[:size]))
+        )
         held += [block, data]
         at += BLOCK + len(data)
     if members:
         yield key, begin, b"".join(held), members
     if file.read(BLOCK + 1) != TRAILER[BLOCK:]:
-        raise DataError(f"byte {at}: expected the {len(TRAILER)} zero bytes that end a tar, and nothing behind them")
+        raise DataError(
+            f"byte {at}: expected the {len(TRAILER)} zero bytes that end a tar, and nothing behind"
+            " them"
+        )

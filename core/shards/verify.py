@@ -1,14 +1,17 @@
 """Verify a dataset: every digest, every header, every schema, every label map. Nothing is believed.
 
-Takes a dataset, a path or an fsspec URL, and gives a list of `Fault`s, each naming the file and, where one is hit, the
-sample. A shard's bytes are walked once, against its digest in the manifest; each header against the one canonical header
-that must stand there, each member against its checksum in the index, what lies between and after against zero; so any
-flipped bit, cut, gap, double or stranger shows. Where one does, a second walk compares every sample with its own digest in
-the index, to say which are hit. Metadata and label map are decoded and compared with each other. `deep` compares every
-sample's digest and decodes all other products too. Memory stays small: one sample at a time, and the index as columns.
+Takes a dataset, a path or an fsspec URL, and gives a list of `Fault`s, each naming the file and,
+where one is hit, the sample. A shard's bytes are walked once, against its digest in the manifest;
+each header against the one canonical header that must stand there, each member against its checksum
+in the index, what lies between and after against zero; so any flipped bit, cut, gap, double or
+stranger shows. Where one does, a second walk compares every sample with its own digest in the
+index, to say which are hit. Metadata and label map are decoded and compared with each other. `deep`
+compares every sample's digest and decodes all other products too. Memory stays small: one sample at
+a time, and the index as columns.
 
-Why not both digests at once always: SHA-256 is most of the time (bench/verify_speed), and what the second one could add
-is a packer that wrote a wrong digest over right bytes, whose sample readers refuse.
+Why not both digests at once always: SHA-256 is most of the time (bench/verify_speed), and what the
+second one could add is a packer that wrote a wrong digest over right bytes, whose sample readers
+refuse.
 """
 
 import hashlib
@@ -48,7 +51,8 @@ _ZEROS = bytes(BLOCK)
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong: in which file, in which sample (None where it hits none), and what."""
+    """One thing that is wrong: in which file, in which sample (None where it hits none), and
+    what."""
 
     file: str
     sample: str | None
@@ -63,8 +67,12 @@ class VerifyReport:
     faults: tuple[Fault, ...]
 
 
-def verify(dataset: Location, *, deep: bool = False, on_sample: Callable[[str], None] = lambda key: None) -> VerifyReport:
-    """Check a published dataset. Only a dataset without a readable manifest raises; all else is a fault."""
+def verify(
+    dataset: Location, *, deep: bool = False, on_sample: Callable[[str], None] = lambda key: None
+) -> VerifyReport:
+    """Check a published dataset. Only a dataset without a readable manifest raises; all else is a
+    fault.
+    """
     store = Store.at(dataset)
     manifest = read_manifest(store)
     faults: list[Fault] = []
@@ -84,32 +92,54 @@ def verify(dataset: Location, *, deep: bool = False, on_sample: Callable[[str], 
     return VerifyReport(samples.num_rows, tuple(faults))
 
 
-def _count_faults(manifest: Manifest, samples: pa.Table, instances: "_Instances | None") -> Iterator[Fault]:
+def _count_faults(
+    manifest: Manifest, samples: pa.Table, instances: "_Instances | None"
+) -> Iterator[Fault]:
     """Where the manifest's sums are not those of the index."""
     keys = samples["key"].to_pylist()
     if samples.num_rows != manifest.samples:
-        yield Fault(MANIFEST_NAME, None, f"says {manifest.samples} samples, the index holds {samples.num_rows}")
+        yield Fault(
+            MANIFEST_NAME,
+            None,
+            f"says {manifest.samples} samples, the index holds {samples.num_rows}",
+        )
     if len(set(keys)) != len(keys):
         yield Fault(manifest.sample_index.name, None, "keys come twice")
     splits: dict[str, int] = {}
     for split in samples["split"].to_pylist():
         splits[split] = splits.get(split, 0) + 1
     if splits != manifest.splits:
-        yield Fault(MANIFEST_NAME, None, f"says that the splits hold {manifest.splits}, the index says {splits}")
+        yield Fault(
+            MANIFEST_NAME,
+            None,
+            f"says that the splits hold {manifest.splits}, the index says {splits}",
+        )
     configs = tuple(sorted(set(samples["config_sha256"].to_pylist())))
     if configs != manifest.config_sha256:
         yield Fault(MANIFEST_NAME, None, "the digests of configs are not those of the samples")
     if instances is not None:
         if instances.table.num_rows != manifest.instances:
-            yield Fault(MANIFEST_NAME, None, f"says {manifest.instances} instances, the index holds {instances.table.num_rows}")
+            yield Fault(
+                MANIFEST_NAME,
+                None,
+                f"says {manifest.instances} instances, the index holds {instances.table.num_rows}",
+            )
         if strangers := set(instances.rows_of) - set(keys):
-            yield Fault(manifest.instance_index.name, None, f"has instances of no sample: {sorted(strangers)[:5]}")
+            yield Fault(
+                manifest.instance_index.name,
+                None,
+                f"has instances of no sample: {sorted(strangers)[:5]}",
+            )
 
 
-def _by_shard(manifest: Manifest, samples: pa.Table, faults: list[Fault]) -> Iterator[tuple[ShardEntry, list[dict]]]:
+def _by_shard(
+    manifest: Manifest, samples: pa.Table, faults: list[Fault]
+) -> Iterator[tuple[ShardEntry, list[dict]]]:
     """Each shard with its rows of the sample index. Rows of shards that do not exist are faults."""
     rows_of: dict[str, list[int]] = {entry.name: [] for entry in manifest.shards}
-    for row, (shard, key) in enumerate(zip(samples["shard"].to_pylist(), samples["key"].to_pylist(), strict=True)):
+    for row, (shard, key) in enumerate(
+        zip(samples["shard"].to_pylist(), samples["key"].to_pylist(), strict=True)
+    ):
         if shard in rows_of:
             rows_of[shard].append(row)
         else:
@@ -120,8 +150,10 @@ def _by_shard(manifest: Manifest, samples: pa.Table, faults: list[Fault]) -> Ite
 
 @dataclass(frozen=True)
 class _Instances:
-    """The instance index, and where each sample's rows are in it. Rows of one sample that do not lie together are told by
-    a length of −1, and given as rows that no sample has. `schema_version` is the manifest's."""
+    """The instance index, and where each sample's rows are in it. Rows of one sample that do not
+    lie together are told by a length of −1, and given as rows that no sample has. `schema_version`
+    is the manifest's.
+    """
 
     table: pa.Table
     schema_version: int
@@ -142,7 +174,9 @@ class _Instances:
         return cls(table, schema_version, rows_of)
 
     def fits(self, meta: SampleMeta) -> bool:
-        """Whether the sample's rows say what its metadata say. An index of before version 3 has no visibility."""
+        """Whether the sample's rows say what its metadata say. An index of before version 3 has no
+        visibility.
+        """
         begin, length = self.rows_of.get(meta.key, (0, 0))
         rows = instance_rows(meta)
         if self.schema_version < 3:
@@ -153,33 +187,59 @@ class _Instances:
 class _Walker:
     """Walks shards, one sample at a time through one buffer."""
 
-    def __init__(self, store: Store, instances: _Instances | None, deep: bool, on_sample: Callable[[str], None]) -> None:
-        self._store, self._instances, self._deep, self._on_sample = store, instances, deep, on_sample
+    def __init__(
+        self,
+        store: Store,
+        instances: _Instances | None,
+        deep: bool,
+        on_sample: Callable[[str], None],
+    ) -> None:
+        self._store, self._instances, self._deep, self._on_sample = (
+            store,
+            instances,
+            deep,
+            on_sample,
+        )
         self._buffer = bytearray()
 
     def shard_faults(self, entry: ShardEntry, rows: list[dict]) -> Iterator[Fault]:
         try:
             size = self._store.size(entry.name)
             if size != entry.bytes:
-                yield Fault(entry.name, _sample_at(rows, size), f"{size} bytes, the manifest says {entry.bytes}")
+                yield Fault(
+                    entry.name,
+                    _sample_at(rows, size),
+                    f"{size} bytes, the manifest says {entry.bytes}",
+                )
             faults = list(self._walk(entry, rows, each=self._deep))
-            if faults and not self._deep:  # something is wrong: now every sample's own digest says which it hit
+            if (
+                faults and not self._deep
+            ):  # something is wrong: now every sample's own digest says which it hit
                 faults = list(self._walk(entry, rows, each=True))
             yield from faults
         except UserError as error:
             yield Fault(entry.name, None, str(error))
 
     def _walk(self, entry: ShardEntry, rows: list[dict], *, each: bool) -> Iterator[Fault]:
-        """The faults of a shard; those of samples by their own digests only if `each` asks for it."""
+        """The faults of a shard; those of samples by their own digests only if `each` asks for
+        it."""
         digest = hashlib.sha256()
         at = 0
         with self._store.open(entry.name) as file:
             for row in sorted(rows, key=lambda row: row["offset"]):
                 if row["offset"] != at:
-                    yield Fault(entry.name, row["key"], f"begins at byte {row['offset']}, the sample before it ends at {at}")
+                    yield Fault(
+                        entry.name,
+                        row["key"],
+                        f"begins at byte {row['offset']}, the sample before it ends at {at}",
+                    )
                     file.seek(row["offset"])
                 if not 0 < row["length"] <= MAX_SAMPLE_BYTES:
-                    yield Fault(entry.name, row["key"], f"claims {row['length']} bytes, the cap is {MAX_SAMPLE_BYTES}")
+                    yield Fault(
+                        entry.name,
+                        row["key"],
+                        f"claims {row['length']} bytes, the cap is {MAX_SAMPLE_BYTES}",
+                    )
                     continue
                 data = self._read(file, row["length"])
                 digest.update(data)
@@ -192,10 +252,18 @@ class _Walker:
         digest.update(rest)
         last = max(rows, key=lambda row: row["offset"])["key"] if rows else None
         if rest != TRAILER:
-            yield Fault(entry.name, last, f"after the last sample: expected the {len(TRAILER)} zero bytes that end a tar, "
-                        f"got {len(rest)} bytes that are not")
+            yield Fault(
+                entry.name,
+                last,
+                f"after the last sample: expected the {len(TRAILER)} zero bytes that end a tar, "
+                f"got {len(rest)} bytes that are not",
+            )
         if len(rows) != entry.samples or digest.hexdigest() != entry.sha256:
-            yield Fault(entry.name, None, "is not the shard that the manifest describes (digest or number of samples)")
+            yield Fault(
+                entry.name,
+                None,
+                "is not the shard that the manifest describes (digest or number of samples)",
+            )
 
     def _faults_of(self, row: dict, data: memoryview, split: str, each: bool) -> Iterator[str]:
         if len(data) < row["length"]:
@@ -203,7 +271,9 @@ class _Walker:
         elif each and hashlib.sha256(data).hexdigest() != row["sha256"]:
             yield "its bytes do not have the digest of the index"
         else:
-            yield from sample_faults(row, data, split, self._instances.fits if self._instances else None, deep=self._deep)
+            yield from sample_faults(
+                row, data, split, self._instances.fits if self._instances else None, deep=self._deep
+            )
 
     def _read(self, file: Any, length: int) -> memoryview:
         """The next `length` bytes, or what is left, in a buffer that the next call overwrites."""
@@ -216,17 +286,28 @@ class _Walker:
         return view[:filled]
 
 
-def sample_faults(row: dict, data: memoryview, split: str, indexed: Callable[[SampleMeta], bool] | None = None, *, deep: bool
-                  ) -> Iterator[str]:
-    """What is wrong with a sample whose digest fits, because the packer or the index lied. `row` is its row of the sample
-    index, `data` its bytes; `indexed` says whether the instance index fits its metadata (None: that is not asked)."""
+def sample_faults(
+    row: dict,
+    data: memoryview,
+    split: str,
+    indexed: Callable[[SampleMeta], bool] | None = None,
+    *,
+    deep: bool,
+) -> Iterator[str]:
+    """What is wrong with a sample whose digest fits, because the packer or the index lied. `row` is
+    its row of the sample index, `data` its bytes; `indexed` says whether the instance index fits
+    its metadata (None: that is not asked).
+    """
     at = 0
     members: dict[str, memoryview] = {}
     for member in row["members"]:
         start, length = member["offset"] - row["offset"], member["length"]
         end = at + BLOCK + padded(length)
         if start != at + BLOCK or end > len(data):
-            yield f"{member['suffix']}: the index places it at {start}, the tar has it at {at + BLOCK}"
+            yield (
+                f"{member['suffix']}: the index places it at {start}, the tar has it at"
+                f" {at + BLOCK}"
+            )
             return
         if data[at : at + BLOCK] != header(f"{row['key']}.{member['suffix']}", length):
             yield f"{member['suffix']}: its tar header is not the canonical one"
@@ -246,14 +327,29 @@ def sample_faults(row: dict, data: memoryview, split: str, indexed: Callable[[Sa
         yield str(error)
 
 
-def _content_faults(row: dict, members: dict[str, memoryview], split: str, indexed: Callable[[SampleMeta], bool] | None,
-                    deep: bool) -> Iterator[str]:
+def _content_faults(
+    row: dict,
+    members: dict[str, memoryview],
+    split: str,
+    indexed: Callable[[SampleMeta], bool] | None,
+    deep: bool,
+) -> Iterator[str]:
     meta = decode_meta(bytes(members[META_SUFFIX]))
     if {*meta.products, META_SUFFIX} != set(members):
         yield f"metadata lists {sorted(meta.products)}, the sample holds {sorted(members)}"
-    places = [Member(m["suffix"], m["offset"] - row["offset"], m["length"],
-                     None if m["crc32"] is None else zlib.crc32(members[m["suffix"]])) for m in row["members"]]
-    if sample_row(meta, split, row["shard"], row["offset"], row["length"], row["sha256"], places) != row:
+    places = [
+        Member(
+            m["suffix"],
+            m["offset"] - row["offset"],
+            m["length"],
+            None if m["crc32"] is None else zlib.crc32(members[m["suffix"]]),
+        )
+        for m in row["members"]
+    ]
+    if (
+        sample_row(meta, split, row["shard"], row["offset"], row["length"], row["sha256"], places)
+        != row
+    ):
         yield "its row of the sample index disagrees with its metadata or its members' checksums"
     if indexed is not None and not indexed(meta):
         yield "its rows of the instance index disagree with its metadata"
@@ -272,4 +368,7 @@ def _content_faults(row: dict, members: dict[str, memoryview], split: str, index
 
 def _sample_at(rows: list[dict], offset: int) -> str | None:
     """The sample that byte `offset` of the shard falls into."""
-    return next((row["key"] for row in rows if row["offset"] <= offset < row["offset"] + row["length"]), None)
+    return next(
+        (row["key"] for row in rows if row["offset"] <= offset < row["offset"] + row["length"]),
+        None,
+    )

@@ -1,19 +1,22 @@
 """Pack staged panoramas into a dataset: all at once (`pack`), or as they are rendered (`publish`).
 
-Both take one or more places of staged panoramas (several runs merge: a key that two of them hold with the same content is
-packed once, with other content it is refused) and a dataset, each a path or an fsspec URL. They plan
-(`panoforge.core.shards.plan`), build what is missing (`panoforge.core.shards.build`, by whatever `build` says: here, or as tasks of a
-cluster) and commit. The same staged set gives the same bytes, whoever packs it, with how many workers, and however often
-it was interrupted or published in between:
+Both take one or more places of staged panoramas (several runs merge: a key that two of them hold
+with the same content is packed once, with other content it is refused) and a dataset, each a path
+or an fsspec URL. They plan (`panoforge.core.shards.plan`), build what is missing
+(`panoforge.core.shards.build`, by whatever `build` says: here, or as tasks of a cluster) and
+commit. The same staged set gives the same bytes, whoever packs it, with how many workers, and
+however often it was interrupted or published in between:
 
     publish(run / "staged", dataset, options, before="rooms-kitchen-00000042")   # as often as one likes, while rendering
     pack(run / "staged", dataset, options)                                       # at the end
 
-`publish` is for the time in which scenes are still being made. `before` is the first scene of the job list that is *not*
-settled (not yet made, rejected or given up): nothing at or behind it is looked at. Of what stands before it, the shards
-that are full are published, and only they: a shard that more panoramas could still join stays out, so that what is
-published is what `pack` will publish. Nothing that is published is taken away by it. A call reads the names of the staged
-folders, the sizes of those that are not published yet, and the index; what is published already is not read again.
+`publish` is for the time in which scenes are still being made. `before` is the first scene of the
+job list that is *not* settled (not yet made, rejected or given up): nothing at or behind it is
+looked at. Of what stands before it, the shards that are full are published, and only they: a shard
+that more panoramas could still join stays out, so that what is published is what `pack` will
+publish. Nothing that is published is taken away by it. A call reads the names of the staged
+folders, the sizes of those that are not published yet, and the index; what is published already is
+not read again.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -51,7 +54,9 @@ Builder: TypeAlias = Callable[[Sequence[BuildTask], OnSample], Iterable[BuiltSha
 
 @dataclass(frozen=True)
 class Source:
-    """Where panoramas are staged, and what is put before their keys and scenes in the dataset, e.g. `night-`."""
+    """Where panoramas are staged, and what is put before their keys and scenes in the dataset, e.g.
+    `night-`.
+    """
 
     staged: Store
     prefix: str = ""
@@ -62,7 +67,9 @@ Sources: TypeAlias = Location | Source | Sequence[Location | Source]
 
 @dataclass(frozen=True)
 class PackOptions:
-    """`shard_bytes` is the target size of a shard; `splits` maps names to shares, `salt` moves scenes between them."""
+    """`shard_bytes` is the target size of a shard; `splits` maps names to shares, `salt` moves
+    scenes between them.
+    """
 
     shard_bytes: int = DEFAULT_SHARD_BYTES
     splits: tuple[tuple[str, float], ...] = tuple(DEFAULT_SPLITS.items())
@@ -74,31 +81,58 @@ def build_here(tasks: Sequence[BuildTask], on_sample: OnSample) -> Iterable[Buil
     return (build_shard(task, on_sample) for task in tasks)
 
 
-def pack(staged: Sources, dataset: Location, options: PackOptions = PackOptions(), *,
-         build: Builder = build_here, on_sample: OnSample = lambda key: None) -> Manifest:
-    """Pack every staged panorama and publish the dataset. `on_sample(key)` is called after each, for progress.
-    Raises DataError for a damaged staged panorama (naming it), StorageError for a full disk and the like; the dataset
-    that was there before still stands then."""
+def pack(
+    staged: Sources,
+    dataset: Location,
+    options: PackOptions = PackOptions(),
+    *,
+    build: Builder = build_here,
+    on_sample: OnSample = lambda key: None,
+) -> Manifest:
+    """Pack every staged panorama and publish the dataset. `on_sample(key)` is called after each,
+    for progress. Raises DataError for a damaged staged panorama (naming it), StorageError for a
+    full disk and the like; the dataset that was there before still stands then.
+    """
     sources, store = _sources(staged), Store.at(dataset)
     samples = _candidates([(source, list_staged(source.staged)) for source in sources], {}, options)
     if not samples:
-        raise DataError(f"{', '.join(source.staged.url for source in sources)}: no staged panoramas, nothing to pack. "
-                        "Render some first (pano render CONFIG)")
+        raise DataError(
+            f"{', '.join(source.staged.url for source in sources)}: no staged panoramas, nothing to"
+            " pack. Render some first (pano render CONFIG)"
+        )
     return commit(store, _built(store, plan_shards(samples, options.shard_bytes), build, on_sample))
 
 
-def publish(staged: Sources, dataset: Location, options: PackOptions = PackOptions(), *,
-            before: str | None = None, final: bool = False, build: Builder = build_here,
-            on_sample: OnSample = lambda key: None) -> Manifest | None:
-    """Publish what is full of the scenes in front of `before` (None: of all), see above; with `final` everything, which is
-    `pack`. Gives the manifest that holds now, None if nothing is published yet. Errors as in `pack`."""
+def publish(
+    staged: Sources,
+    dataset: Location,
+    options: PackOptions = PackOptions(),
+    *,
+    before: str | None = None,
+    final: bool = False,
+    build: Builder = build_here,
+    on_sample: OnSample = lambda key: None,
+) -> Manifest | None:
+    """Publish what is full of the scenes in front of `before` (None: of all), see above; with
+    `final` everything, which is `pack`. Gives the manifest that holds now, None if nothing is
+    published yet. Errors as in `pack`.
+    """
     if final:
         return pack(staged, dataset, options, build=build, on_sample=on_sample)
     store = Store.at(dataset)
     published = _Published.read(store)
     limit = pack_order(before) if before is not None else None
-    found = [(source, [key for key in _names(source.staged) if limit is None or pack_order(source.prefix + key) < limit])
-             for source in _sources(staged)]
+    found = [
+        (
+            source,
+            [
+                key
+                for key in _names(source.staged)
+                if limit is None or pack_order(source.prefix + key) < limit
+            ],
+        )
+        for source in _sources(staged)
+    ]
     lengths = published.lengths() if published else {}
     plans = plan_shards(_candidates(found, lengths, options), options.shard_bytes, final=False)
     kept = published.kept(plans) if published else {}
@@ -118,8 +152,12 @@ def _names(staged: Store) -> list[str]:
     return [] if staged.local is not None and not staged.local.exists() else list_staged(staged)
 
 
-def _candidates(found: Sequence[tuple[Source, list[str]]], lengths: dict[str, int], options: PackOptions) -> list[Candidate]:
-    """What is to be packed. `lengths` are known from an earlier publication, the others are looked up."""
+def _candidates(
+    found: Sequence[tuple[Source, list[str]]], lengths: dict[str, int], options: PackOptions
+) -> list[Candidate]:
+    """What is to be packed. `lengths` are known from an earlier publication, the others are looked
+    up.
+    """
     splits = dict(options.splits)
     samples: dict[str, Candidate] = {}
     for source, keys in found:
@@ -136,7 +174,9 @@ def _candidates(found: Sequence[tuple[Source, list[str]]], lengths: dict[str, in
             if name not in lengths and prefix and META_SUFFIX in sizes[key]:
                 sizes[key][META_SUFFIX] += 2 * len(prefix)  # the metadata names sample and scene
             length = lengths[name] if name in lengths else sample_length(sizes[key])
-            samples[name] = Candidate(name, split_of(scene, splits, options.salt), length, staged.absolute, prefix)
+            samples[name] = Candidate(
+                name, split_of(scene, splits, options.salt), length, staged.absolute, prefix
+            )
     return list(samples.values())
 
 
@@ -150,14 +190,22 @@ def _check_name(name: str, prefix: str) -> None:
 
 def _refuse_another(key: str, first: Candidate, source: Source) -> None:
     """DataError unless the panorama is the one of that name which an earlier source holds."""
-    differ = differences(key, first.staged, source.staged) if first.prefix == source.prefix else ["their names before the prefix"]
+    differ = (
+        differences(key, first.staged, source.staged)
+        if first.prefix == source.prefix
+        else ["their names before the prefix"]
+    )
     if differ:
-        raise DataError(f"{first.key} is staged in {first.staged} and in {source.staged} with different content "
-                        f"({', '.join(differ[:5])}): keys are unique in a dataset. Give each run's samples a name of their own "
-                        "(pano pack --prefix), or remove one of the two")
+        raise DataError(
+            f"{first.key} is staged in {first.staged} and in {source.staged} with different content"
+            f" ({', '.join(differ[:5])}): keys are unique in a dataset. Give each run's samples a"
+            " name of their own (pano pack --prefix), or remove one of the two"
+        )
 
 
-def _built(store: Store, plans: Sequence[ShardPlan], build: Builder, on_sample: OnSample) -> list[BuiltShard]:
+def _built(
+    store: Store, plans: Sequence[ShardPlan], build: Builder, on_sample: OnSample
+) -> list[BuiltShard]:
     """Build the planned shards, but for those that an interrupted packer left whole."""
     for folder in ("", SHARDS, INDEX):
         store.sweep(folder)
@@ -167,7 +215,9 @@ def _built(store: Store, plans: Sequence[ShardPlan], build: Builder, on_sample: 
         by_stem.setdefault(name.removeprefix(f"{SHARDS}/").rpartition("-")[0], []).append(name)
     tasks = []
     for plan in plans:
-        whole = tuple(name for name in by_stem.get(plan.stem, ()) if there[name] == plan.length + len(TRAILER))
+        whole = tuple(
+            name for name in by_stem.get(plan.stem, ()) if there[name] == plan.length + len(TRAILER)
+        )
         tasks.append(BuildTask(plan, store.absolute, whole))
     built = list(build(tasks, on_sample))
     store.sweep(SHARDS)  # of workers that were killed; those who made their shards again are done
@@ -187,14 +237,22 @@ class _Published:
         if store.get(MANIFEST_NAME) is None:
             return None
         manifest = read_manifest(store)
-        return cls(manifest, read_index(store, manifest.sample_index, SAMPLE_SCHEMA), read_instances(store, manifest))
+        return cls(
+            manifest,
+            read_index(store, manifest.sample_index, SAMPLE_SCHEMA),
+            read_instances(store, manifest),
+        )
 
     def lengths(self) -> dict[str, int]:
-        return dict(zip(self.samples["key"].to_pylist(), self.samples["length"].to_pylist(), strict=True))
+        return dict(
+            zip(self.samples["key"].to_pylist(), self.samples["length"].to_pylist(), strict=True)
+        )
 
     def kept(self, plans: Sequence[ShardPlan]) -> dict[str, BuiltShard]:
-        """The published shards that hold just what is planned, by stem. Index rows lie in the order of the shards. None are
-        kept where the index is of an older schema: it lacks what the metadata say, so that they are read again."""
+        """The published shards that hold just what is planned, by stem. Index rows lie in the order
+        of the shards. None are kept where the index is of an older schema: it lacks what the
+        metadata say, so that they are read again.
+        """
         if self.manifest.schema_version != SCHEMA_VERSION:
             return {}
         planned = {plan.stem: plan.keys for plan in plans}
@@ -207,6 +265,10 @@ class _Published:
             stem = entry.name.removeprefix(f"{SHARDS}/").rpartition("-")[0]
             if planned.get(stem) == tuple(keys[begin:end]):
                 first, last = instances_to[begin], instances_to[end]
-                kept[stem] = BuiltShard(entry, self.samples.slice(begin, entry.samples), self.instances.slice(first, last - first))
+                kept[stem] = BuiltShard(
+                    entry,
+                    self.samples.slice(begin, entry.samples),
+                    self.instances.slice(first, last - first),
+                )
             begin = end
         return kept

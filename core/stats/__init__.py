@@ -1,15 +1,17 @@
-"""The dataset statistics report: what is in a dataset, as numbers (report.json) and as a page (report.html).
+"""The dataset statistics report: what is in a dataset, as numbers (report.json) and as a page
+(report.html).
 
-Takes a published dataset, and the run.json beside it where there is one (for scenes that were rejected or failed).
-Counts, areas, categories and boxes come from the index, whole columns at a time; occupancy, depth, luminance and look-
-alikes need the pixels and come from one pass over the samples, one panorama in memory per thread. So memory does not grow
-with the dataset but for the index, and the same dataset gives the same numbers with any number of threads.
+Takes a published dataset, and the run.json beside it where there is one (for scenes that were
+rejected or failed). Counts, areas, categories and boxes come from the index, whole columns at a
+time; occupancy, depth, luminance and look- alikes need the pixels and come from one pass over the
+samples, one panorama in memory per thread. So memory does not grow with the dataset but for the
+index, and the same dataset gives the same numbers with any number of threads.
 
     stats = dataset_statistics(Path("runs/demo/dataset"))
     write_report(Path("runs/demo/dataset"), Path("runs/demo/stats"))
 
-Modules: `model` (what report.json holds), `tables` (from the index), `pixels` (from the samples), `charts`, `page`,
-`collect` (the pass over the dataset).
+Modules: `model` (what report.json holds), `tables` (from the index), `pixels` (from the samples),
+`charts`, `page`, `collect` (the pass over the dataset).
 """
 
 from panoforge.core.stats.collect import Prices, dataset_statistics, write_report

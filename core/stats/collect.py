@@ -34,7 +34,9 @@ GALLERY = 24
 
 @dataclass(frozen=True)
 class Prices:
-    """Dollars per hour. The default is about what clouds ask for a preemptible to on-demand CPU core in 2025."""
+    """Dollars per hour. The default is about what clouds ask for a preemptible to on-demand CPU
+    core in 2025.
+    """
 
     core_hour: float = 0.04
     gpu_hour: float = 0.0
@@ -72,15 +74,24 @@ class _Gathered:
             self.thumbnails.append(view.thumbnails)
 
 
-def dataset_statistics(dataset: Location, *, prices: Prices = DEFAULT_PRICES,
-                       threads: int | None = None) -> DatasetStats:
+def dataset_statistics(
+    dataset: Location, *, prices: Prices = DEFAULT_PRICES, threads: int | None = None
+) -> DatasetStats:
     """All statistics of a published dataset. Raises DataError for a damaged sample, naming it."""
     return _collect(dataset, 0, prices, threads)[0]
 
 
-def write_report(dataset: Location, out: Path, *, gallery: int = GALLERY, prices: Prices = DEFAULT_PRICES,
-                 threads: int | None = None) -> DatasetStats:
-    """Write `out`/report.json and `out`/report.html (at most `gallery` panoramas pictured), and give the statistics."""
+def write_report(
+    dataset: Location,
+    out: Path,
+    *,
+    gallery: int = GALLERY,
+    prices: Prices = DEFAULT_PRICES,
+    threads: int | None = None,
+) -> DatasetStats:
+    """Write `out`/report.json and `out`/report.html (at most `gallery` panoramas pictured), and
+    give the statistics.
+    """
     stats, thumbnails = _collect(dataset, gallery, prices, threads)
     page = build_report(stats, thumbnails, datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
     write_bytes_atomic(out / "report.json", stats.model_dump_json(indent=1).encode() + b"\n")
@@ -88,12 +99,16 @@ def write_report(dataset: Location, out: Path, *, gallery: int = GALLERY, prices
     return stats
 
 
-def _collect(location: Location, gallery: int, prices: Prices, threads: int | None
-             ) -> tuple[DatasetStats, list[Thumbnails]]:
+def _collect(
+    location: Location, gallery: int, prices: Prices, threads: int | None
+) -> tuple[DatasetStats, list[Thumbnails]]:
     dataset = Dataset.open(location)
     store, run = dataset.store, dataset.store.parent
     if not len(dataset):
-        raise DataError(f"{store} holds no samples: there is nothing to describe. Pack some panoramas first (pano pack RUN)")
+        raise DataError(
+            f"{store} holds no samples: there is nothing to describe. Pack some panoramas first"
+            " (pano pack RUN)"
+        )
     gathered = _Gathered()
     pictured = gallery_choice(dataset.samples["scene"].to_pylist(), gallery)
     with Progress("stats", total=len(dataset)) as progress:
@@ -103,10 +118,13 @@ def _collect(location: Location, gallery: int, prices: Prices, threads: int | No
     assert gathered.totals is not None
     stats = DatasetStats(
         dataset=store.name if store.name != "dataset" else f"{run.name}/dataset",
-        index=index_statistics(dataset), pixels=pixel_statistics(gathered.totals),
+        index=index_statistics(dataset),
+        pixels=pixel_statistics(gathered.totals),
         cost=cost(gathered.core_s, prices, gathered.peak_memory_mb, gathered.gpu_s),
-        duplicates=find_duplicates(gathered.keys, gathered.looks), run=_run_facts(run.local) if run.local else None,
-        versions=_plain(gathered.versions), hardware=_plain(gathered.hardware),
+        duplicates=find_duplicates(gathered.keys, gathered.looks),
+        run=_run_facts(run.local) if run.local else None,
+        versions=_plain(gathered.versions),
+        hardware=_plain(gathered.hardware),
     )
     return stats, gathered.thumbnails
 
@@ -117,7 +135,9 @@ def _views(dataset: Dataset, pictured: frozenset[int], threads: int) -> Iterator
         waiting: deque[Future[SampleView]] = deque()
         try:
             for index in range(len(dataset)):
-                waiting.append(pool.submit(lambda i: look_at(dataset[i], with_thumbnails=i in pictured), index))
+                waiting.append(
+                    pool.submit(lambda i: look_at(dataset[i], with_thumbnails=i in pictured), index)
+                )
                 if len(waiting) >= 2 * threads:
                     yield waiting.popleft().result()
             while waiting:
@@ -128,7 +148,9 @@ def _views(dataset: Dataset, pictured: frozenset[int], threads: int) -> Iterator
 
 
 def gallery_choice(scenes: list[str], limit: int) -> frozenset[int]:
-    """Positions of at most `limit` samples to picture: first cameras of scenes before second ones, evenly spread."""
+    """Positions of at most `limit` samples to picture: first cameras of scenes before second ones,
+    evenly spread.
+    """
     rank: Counter[str] = Counter()
     order: list[tuple[int, int]] = []
     for index, scene in enumerate(scenes):
@@ -140,24 +162,44 @@ def gallery_choice(scenes: list[str], limit: int) -> frozenset[int]:
         room = limit - len(chosen)
         if room <= 0:
             break
-        chosen += [here[i] for i in np.unique(np.linspace(0, len(here) - 1, min(room, len(here))).round().astype(int))]
+        chosen += [
+            here[i]
+            for i in np.unique(
+                np.linspace(0, len(here) - 1, min(room, len(here))).round().astype(int)
+            )
+        ]
     return frozenset(chosen)
 
 
-def cost(core_s: list[dict[str, float]], prices: Prices, peak_memory_mb: float | None, gpu_s: float = 0.0) -> Cost | None:
-    """Core-seconds per panorama by stage, longest first; a stage that a panorama does not name took it 0 s. `gpu_s`: all
-    panoramas' seconds on a GPU."""
+def cost(
+    core_s: list[dict[str, float]], prices: Prices, peak_memory_mb: float | None, gpu_s: float = 0.0
+) -> Cost | None:
+    """Core-seconds per panorama by stage, longest first; a stage that a panorama does not name took
+    it 0 s. `gpu_s`: all panoramas' seconds on a GPU.
+    """
     names = sorted({name for timings in core_s for name in timings})
     if not names:
         return None
     table = np.array([[timings.get(name, 0.0) for name in names] for timings in core_s])
-    stages = [StageTime(name=name, mean_s=float(column.mean()), median_s=float(np.median(column)),
-                        p95_s=float(np.quantile(column, 0.95)))
-              for name, column in zip(names, table.T, strict=True)]
+    stages = [
+        StageTime(
+            name=name,
+            mean_s=float(column.mean()),
+            median_s=float(np.median(column)),
+            p95_s=float(np.quantile(column, 0.95)),
+        )
+        for name, column in zip(names, table.T, strict=True)
+    ]
     total, gpu = float(table.sum() / len(table)), gpu_s / len(table)
-    return Cost(stages=tuple(sorted(stages, key=lambda stage: -stage.mean_s)), core_seconds_per_panorama=total,
-                gpu_seconds_per_panorama=gpu, price_per_core_hour=prices.core_hour, price_per_gpu_hour=prices.gpu_hour,
-                price_per_1000=1000 / 3600 * (total * prices.core_hour + gpu * prices.gpu_hour), peak_memory_mb=peak_memory_mb)
+    return Cost(
+        stages=tuple(sorted(stages, key=lambda stage: -stage.mean_s)),
+        core_seconds_per_panorama=total,
+        gpu_seconds_per_panorama=gpu,
+        price_per_core_hour=prices.core_hour,
+        price_per_gpu_hour=prices.gpu_hour,
+        price_per_1000=1000 / 3600 * (total * prices.core_hour + gpu * prices.gpu_hour),
+        peak_memory_mb=peak_memory_mb,
+    )
 
 
 def _run_facts(run: Path) -> RunFacts | None:
@@ -167,7 +209,9 @@ def _run_facts(run: Path) -> RunFacts | None:
     if not isinstance(scenes, dict) or not isinstance(reasons, dict):
         return None
     whole = {str(name): n for name, n in scenes.items() if isinstance(n, int)}
-    return RunFacts(scenes=whole, reasons={str(name): n for name, n in reasons.items() if isinstance(n, int)})
+    return RunFacts(
+        scenes=whole, reasons={str(name): n for name, n in reasons.items() if isinstance(n, int)}
+    )
 
 
 def _plain(counters: dict[str, Counter[str]]) -> dict[str, dict[str, int]]:

@@ -1,7 +1,8 @@
 """What report.json holds: `DatasetStats` and its parts. Only data here; units are in the names.
 
-"Share of the sphere" is of solid angle, averaged over panoramas, so that the stretched rows near the poles count for what
-they are. An *object* is an instance without the flag `structure` (walls, floor, ceiling carry it).
+"Share of the sphere" is of solid angle, averaged over panoramas, so that the stretched rows near
+the poles count for what they are. An *object* is an instance without the flag `structure` (walls,
+floor, ceiling carry it).
 """
 
 from typing import Literal
@@ -55,7 +56,9 @@ class Category(Record):
 
 
 class CoOccurrence(Record):
-    """`panoramas[i][j]`: in how many panoramas categories i and j are both seen; the diagonal is category i alone."""
+    """`panoramas[i][j]`: in how many panoramas categories i and j are both seen; the diagonal is
+    category i alone.
+    """
 
     categories: tuple[str, ...]
     panoramas: tuple[tuple[int, ...], ...]
@@ -97,14 +100,18 @@ class Latitude(Record):
 
 
 class PixelStats(Record):
-    """What the pixels tell. `object_share[r][c]`: how often an object is there; rows from +90° down, columns from −180°."""
+    """What the pixels tell. `object_share[r][c]`: how often an object is there; rows from +90°
+    down, columns from −180°.
+    """
 
     object_share: tuple[tuple[float, ...], ...]
     latitude: Latitude
     objects: float  # share of the sphere
     structure: float
     nothing: float
-    depth_m: Histogram | None  # steradians per panorama; values beyond the edges count into the end bins
+    depth_m: (
+        Histogram | None
+    )  # steradians per panorama; values beyond the edges count into the end bins
     depth_median_m: float | None
     sky: float | None  # share of the sphere at infinite depth
     luma: Histogram  # share of the sphere per 8-bit level of Rec. 601 luma
@@ -123,8 +130,9 @@ class StageTime(Record):
 
 
 class Cost(Record):
-    """What a panorama costs: core-seconds over all stages, as the workers measured them, seconds for which it held a GPU, and
-    money at prices per hour."""
+    """What a panorama costs: core-seconds over all stages, as the workers measured them, seconds
+    for which it held a GPU, and money at prices per hour.
+    """
 
     stages: tuple[StageTime, ...]
     core_seconds_per_panorama: float
@@ -136,7 +144,9 @@ class Cost(Record):
 
 
 class Duplicates(Record):
-    """Pairs of panoramas that look alike: difference hashes of 128 bits that differ in at most `max_distance` bits."""
+    """Pairs of panoramas that look alike: difference hashes of 128 bits that differ in at most
+    `max_distance` bits.
+    """
 
     max_distance: int
     pairs: int

@@ -1,7 +1,9 @@
-"""Durable writes: temporary name, fsync, rename, fsync of the folder. The only place where panoforge commits a file.
+"""Durable writes: temporary name, fsync, rename, fsync of the folder. The only place where
+panoforge commits a file.
 
-A reader never sees half a file: what has its final name is whole and on the disk, and what does not is swept away by
-the next run. Errors of the operating system come out as `StorageError` with what to do.
+A reader never sees half a file: what has its final name is whole and on the disk, and what does not
+is swept away by the next run. Errors of the operating system come out as `StorageError` with what
+to do.
 """
 
 import contextlib
@@ -22,7 +24,10 @@ TEMPORARY_PREFIX = ".tmp-"
 def storage_errors(path: Path | str) -> Iterator[None]:
     """Turn an OSError about `path` into a StorageError that says what to do."""
     advice = {
-        errno.ENOSPC: "the disk is full: free some space or choose another folder; nothing half-written was left behind",
+        errno.ENOSPC: (
+            "the disk is full: free some space or choose another folder; nothing half-written was"
+            " left behind"
+        ),
         errno.EDQUOT: "the disk quota is used up: free some space or choose another folder",
         errno.EACCES: "no permission: choose a folder that you may write to, or change its owner",
         errno.EPERM: "not permitted: choose a folder that you may write to",
@@ -34,9 +39,14 @@ def storage_errors(path: Path | str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, (BlockingIOError, ChildProcessError, ConnectionError, InterruptedError, TimeoutError)):
+        if isinstance(
+            error,
+            (BlockingIOError, ChildProcessError, ConnectionError, InterruptedError, TimeoutError),
+        ):
             raise
-        code = error.errno or {FileNotFoundError: errno.ENOENT, PermissionError: errno.EACCES}.get(type(error), 0)  # buckets
+        code = error.errno or {FileNotFoundError: errno.ENOENT, PermissionError: errno.EACCES}.get(
+            type(error), 0
+        )  # buckets
         raise StorageError(f"{path}: {advice.get(code, error.strerror or str(error))}") from error
 
 
@@ -55,8 +65,9 @@ def temporary_beside(path: Path) -> Path:
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a temporary file, then commit it as `path`. On any error the temporary file is removed and
-    whatever stood at `path` before still stands."""
+    """Let `write` fill a temporary file, then commit it as `path`. On any error the temporary file
+    is removed and whatever stood at `path` before still stands.
+    """
     temporary = temporary_beside(path)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +89,9 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
 
 
 def write_folder_atomic(path: Path, members: dict[str, bytes]) -> None:
-    """Commit a folder of small files as `path` in one rename; an existing folder of that name is replaced."""
+    """Commit a folder of small files as `path` in one rename; an existing folder of that name is
+    replaced.
+    """
     temporary = temporary_beside(path)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +113,9 @@ def write_folder_atomic(path: Path, members: dict[str, bytes]) -> None:
 
 
 def sweep_temporaries(folder: Path) -> int:
-    """Remove what interrupted writers left in `folder` (not below it). Call only when no writer is at work there."""
+    """Remove what interrupted writers left in `folder` (not below it). Call only when no writer is
+    at work there.
+    """
     count = 0
     for entry in folder.glob(TEMPORARY_PREFIX + "*") if folder.is_dir() else ():
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)

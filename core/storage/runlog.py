@@ -1,7 +1,8 @@
 """`run.json`: what was run here, with what, on what, and how long each stage took.
 
-One file per run folder; each verb adds or replaces its own stage. It is a record for people and reports, never an input
-of a computation, so two runs of the same config differ here and nowhere else.
+One file per run folder; each verb adds or replaces its own stage. It is a record for people and
+reports, never an input of a computation, so two runs of the same config differ here and nowhere
+else.
 """
 
 import contextlib
@@ -23,12 +24,24 @@ from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
 
 RUN_FILE = "run.json"
 PACKAGES = (
-    "bpy", "infinigen", "numpy", "opencv-python", "pyarrow", "ray", "sam2", "torch", "torchvision", "webdataset", "zstandard",
+    "bpy",
+    "infinigen",
+    "numpy",
+    "opencv-python",
+    "pyarrow",
+    "ray",
+    "sam2",
+    "torch",
+    "torchvision",
+    "webdataset",
+    "zstandard",
 )
 
 
 def versions() -> dict[str, str]:
-    """Versions of panoforge, Python and the packages that shape results; packages that are not installed are left out."""
+    """Versions of panoforge, Python and the packages that shape results; packages that are not
+    installed are left out.
+    """
     found = {"panoforge": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -45,13 +58,17 @@ def hardware() -> dict[str, str]:
                 model = line.split(":", 1)[1].strip()
                 break
     return {
-        "processor": model, "cores": str(len(os.sched_getaffinity(0))),
-        "memory_gb": f"{psutil.virtual_memory().total / 1e9:.0f}", "system": f"{platform.system()} {platform.machine()}",
+        "processor": model,
+        "cores": str(len(os.sched_getaffinity(0))),
+        "memory_gb": f"{psutil.virtual_memory().total / 1e9:.0f}",
+        "system": f"{platform.system()} {platform.machine()}",
     }
 
 
 def read_run(run: Path) -> dict[str, Any]:
-    """The stages recorded so far; empty where there is no readable record (it is no input of anything)."""
+    """The stages recorded so far; empty where there is no readable record (it is no input of
+    anything).
+    """
     try:
         data = json.loads((run / RUN_FILE).read_text())
         return data if isinstance(data.get("stages"), dict) else {"stages": {}}
@@ -60,17 +77,26 @@ def read_run(run: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def record_stage(run: Path, stage: str, config: BaseModel | None, **facts: Any) -> Iterator[dict[str, Any]]:
-    """Record a stage of a run: yields a dict for its results, and writes config, versions, hardware, start and seconds
-    beside them when the stage ends, however it ends."""
+def record_stage(
+    run: Path, stage: str, config: BaseModel | None, **facts: Any
+) -> Iterator[dict[str, Any]]:
+    """Record a stage of a run: yields a dict for its results, and writes config, versions,
+    hardware, start and seconds beside them when the stage ends, however it ends.
+    """
     with storage_errors(run):
         run.mkdir(parents=True, exist_ok=True)
     entry: dict[str, Any] = {
-        **facts, "config": config.model_dump(mode="json") if config else None, "versions": versions(), "hardware": hardware(),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"), "outcome": "failed",
+        **facts,
+        "config": config.model_dump(mode="json") if config else None,
+        "versions": versions(),
+        "hardware": hardware(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "outcome": "failed",
     }
     begin = time.monotonic()
-    if os.environ.get("RANK", "0") != "0":  # under torchrun every rank comes by; the first one keeps the record
+    if (
+        os.environ.get("RANK", "0") != "0"
+    ):  # under torchrun every rank comes by; the first one keeps the record
         yield entry
         return
     try:
@@ -81,4 +107,6 @@ def record_stage(run: Path, stage: str, config: BaseModel | None, **facts: Any) 
         record = read_run(run)
         record["stages"][stage] = entry
         data = {"schema_version": 1, "stages": record["stages"]}
-        write_bytes_atomic(run / RUN_FILE, json.dumps(data, indent=1, ensure_ascii=False).encode() + b"\n")
+        write_bytes_atomic(
+            run / RUN_FILE, json.dumps(data, indent=1, ensure_ascii=False).encode() + b"\n"
+        )

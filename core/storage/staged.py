@@ -1,8 +1,9 @@
 """Staged panoramas: one folder per sample in `<run>/staged`, between the renderer and the shards.
 
-A render worker stages a panorama by one rename, so `staged/<key>/` is whole or absent; `pano pack` turns staged folders
-into shards without decoding them, from a disk or from a bucket. Members have the same names as in the shard, less the key.
-In a bucket, which cannot rename, a panorama is there when its `meta.json` is: whoever copies one there writes that last.
+A render worker stages a panorama by one rename, so `staged/<key>/` is whole or absent; `pano pack`
+turns staged folders into shards without decoding them, from a disk or from a bucket. Members have
+the same names as in the shard, less the key. In a bucket, which cannot rename, a panorama is there
+when its `meta.json` is: whoever copies one there writes that last.
 """
 
 import hashlib
@@ -30,23 +31,37 @@ from panoforge.core.sample.metadata import (
 from panoforge.core.storage.atomic import TEMPORARY_PREFIX, storage_errors, write_folder_atomic
 from panoforge.core.storage.store import Location, Store
 
-NOT_CONTENT = {"timings_s", "cpu_s", "peak_memory_mb", "hardware"}  # of the metadata: differ when a panorama is made again
+NOT_CONTENT = {
+    "timings_s",
+    "cpu_s",
+    "peak_memory_mb",
+    "hardware",
+}  # of the metadata: differ when a panorama is made again
 
 
 @dataclass(frozen=True)
 class StagedRecord:
-    """What a worker reports of a staged panorama: paths and digests, never pixels. `sha256` maps suffix → hex digest."""
+    """What a worker reports of a staged panorama: paths and digests, never pixels. `sha256` maps
+    suffix → hex digest.
+    """
 
     key: str
     sha256: dict[str, str]
 
 
-def write_staged(staged: Path, meta: SampleMeta, arrays: Mapping[str, NDArray], *, jpeg_quality: int = 95) -> StagedRecord:
-    """Stage one panorama. `arrays` maps the suffixes of `meta.products` to their arrays. Checks dtypes, shapes and that
-    the instance table agrees with the pixels before anything is written; DataError otherwise."""
+def write_staged(
+    staged: Path, meta: SampleMeta, arrays: Mapping[str, NDArray], *, jpeg_quality: int = 95
+) -> StagedRecord:
+    """Stage one panorama. `arrays` maps the suffixes of `meta.products` to their arrays. Checks
+    dtypes, shapes and that the instance table agrees with the pixels before anything is written;
+    DataError otherwise.
+    """
     check_key(meta.key)
     if set(arrays) != set(meta.products):
-        raise DataError(f"{meta.key}: metadata lists products {sorted(meta.products)}, the arrays are {sorted(arrays)}")
+        raise DataError(
+            f"{meta.key}: metadata lists products {sorted(meta.products)}, the arrays are"
+            f" {sorted(arrays)}"
+        )
     missing = set(REQUIRED) - {PRODUCT_OF_SUFFIX[suffix] for suffix in arrays}
     if missing:
         raise DataError(f"{meta.key}: a sample needs {sorted(missing)}")
@@ -54,10 +69,16 @@ def write_staged(staged: Path, meta: SampleMeta, arrays: Mapping[str, NDArray], 
         check_product(PRODUCT_OF_SUFFIX[suffix], array, meta.width, meta.height)
         if PRODUCT_OF_SUFFIX[suffix] == "instance" and (faults := table_faults(array, meta)):
             raise DataError(f"{meta.key}: {faults[0]}")
-    members = {suffix: encode_product(suffix, array, jpeg_quality=jpeg_quality) for suffix, array in arrays.items()}
+    members = {
+        suffix: encode_product(suffix, array, jpeg_quality=jpeg_quality)
+        for suffix, array in arrays.items()
+    }
     members[META_SUFFIX] = encode_meta(meta)
     write_folder_atomic(staged / meta.key, members)
-    return StagedRecord(meta.key, {suffix: hashlib.sha256(data).hexdigest() for suffix, data in sorted(members.items())})
+    return StagedRecord(
+        meta.key,
+        {suffix: hashlib.sha256(data).hexdigest() for suffix, data in sorted(members.items())},
+    )
 
 
 def list_staged(staged: Location) -> list[str]:
@@ -66,18 +87,25 @@ def list_staged(staged: Location) -> list[str]:
     if store.local is None:
         return sorted(staged_sizes(store))
     with storage_errors(store.url):
-        names = [entry.name for entry in os.scandir(store.local)
-                 if entry.is_dir() and not entry.name.startswith(TEMPORARY_PREFIX)]
+        names = [
+            entry.name
+            for entry in os.scandir(store.local)
+            if entry.is_dir() and not entry.name.startswith(TEMPORARY_PREFIX)
+        ]
     return sorted(names)
 
 
 def staged_sizes(staged: Location, keys: Iterable[str] | None = None) -> dict[str, dict[str, int]]:
-    """Bytes of every member of the staged panoramas, or of those called `keys`: key → suffix → bytes. Opens no file."""
+    """Bytes of every member of the staged panoramas, or of those called `keys`: key → suffix →
+    bytes. Opens no file.
+    """
     store = Store.at(staged)
     if store.local is not None:
         with storage_errors(store.url):
-            return {key: {entry.name: entry.stat().st_size for entry in os.scandir(store.local / key)}
-                    for key in (list_staged(store) if keys is None else keys)}
+            return {
+                key: {entry.name: entry.stat().st_size for entry in os.scandir(store.local / key)}
+                for key in (list_staged(store) if keys is None else keys)
+            }
     found: dict[str, dict[str, int]] = {}
     for name, size in store.sizes().items():
         key, _, suffix = name.partition("/")
@@ -92,8 +120,9 @@ def read_staged_meta(staged: Location, key: str) -> SampleMeta:
 
 
 def read_staged(staged: Location, key: str) -> tuple[SampleMeta, dict[str, bytes]]:
-    """The members of one staged panorama, still encoded, with its checked metadata. DataError when the folder does not
-    hold exactly what its metadata says."""
+    """The members of one staged panorama, still encoded, with its checked metadata. DataError when
+    the folder does not hold exactly what its metadata says.
+    """
     store = Store.at(staged)
     members = {name.rpartition("/")[2]: store.read(name) for name in store.names(key)}
     if META_SUFFIX not in members:
@@ -101,25 +130,40 @@ def read_staged(staged: Location, key: str) -> tuple[SampleMeta, dict[str, bytes
     meta = decode_meta(members[META_SUFFIX])
     expected = {*meta.products, META_SUFFIX}
     if meta.key != key or set(members) != expected:
-        raise DataError(f"{store}/{key}: expected key {key} with members {sorted(expected)}, got {meta.key} with {sorted(members)}")
+        raise DataError(
+            f"{store}/{key}: expected key {key} with members {sorted(expected)}, got {meta.key}"
+            f" with {sorted(members)}"
+        )
     return meta, members
 
 
 def renamed(meta_json: bytes, key: str, scene: str, prefix: str) -> bytes:
-    """Metadata as bytes with `prefix` before the names of sample and scene, all else as it was. DataError when the bytes are
-    not metadata of that sample and scene as panoforge writes them."""
+    """Metadata as bytes with `prefix` before the names of sample and scene, all else as it was.
+    DataError when the bytes are not metadata of that sample and scene as panoforge writes them.
+    """
     for name, value in (("key", key), ("scene", scene)):
-        old, new = (json.dumps({name: text}, separators=(",", ":"))[1:-1].encode() for text in (value, prefix + value))
+        old, new = (
+            json.dumps({name: text}, separators=(",", ":"))[1:-1].encode()
+            for text in (value, prefix + value)
+        )
         if meta_json.count(old) != 1:
-            raise DataError(f"{key}: {META_SUFFIX} does not name its {name} {value!r} as panoforge writes it: it cannot be renamed")
+            raise DataError(
+                f"{key}: {META_SUFFIX} does not name its {name} {value!r} as panoforge writes it:"
+                " it cannot be renamed"
+            )
         meta_json = meta_json.replace(old, new)
     return meta_json
 
 
 def differences(key: str, one: Location, other: Location) -> list[str]:
-    """In what two staged panoramas of one key differ: members, or fields of the metadata. What only says how long and where
-    it was made does not count."""
+    """In what two staged panoramas of one key differ: members, or fields of the metadata. What only
+    says how long and where it was made does not count.
+    """
     (meta, members), (other_meta, others) = read_staged(one, key), read_staged(other, key)
-    found = [suffix for suffix in sorted({*members, *others} - {META_SUFFIX}) if members.get(suffix) != others.get(suffix)]
+    found = [
+        suffix
+        for suffix in sorted({*members, *others} - {META_SUFFIX})
+        if members.get(suffix) != others.get(suffix)
+    ]
     ours, theirs = (each.model_dump(exclude=NOT_CONTENT) for each in (meta, other_meta))
     return found + [f"{META_SUFFIX}: {name}" for name in ours if ours[name] != theirs[name]]

@@ -1,13 +1,16 @@
-"""Objects under one fsspec URL, a local folder or a bucket: what datasets, staged panoramas, the ledger and the lease stand on.
+"""Objects under one fsspec URL, a local folder or a bucket: what datasets, staged panoramas, the
+ledger and the lease stand on.
 
     store = Store.at("s3://bucket/dataset")          # or a local path; AWS_ENDPOINT_URL and the like as botocore reads them
     store.put("manifest.json", data)                 # whole or not at all
-    store.read("shards/train-000000-….tar", 512, 900)  # one range request; never more than it asks for
+    store.read("shards/train-000000-….tar", 512, 900)  # one range request; never more than it asks
+    for
 
-Objects have relative names and appear whole or not at all: buckets give that, and on a local disk `panoforge.core.storage.atomic` does
-(temporary name, fsync, rename, fsync of the folder). Nothing appends and nothing is renamed, because buckets can do neither.
-What is too big for memory is filled as a `Draft`, a file without a name, and named when it is complete. Listings are never
-taken from a cache: others write here too.
+Objects have relative names and appear whole or not at all: buckets give that, and on a local disk
+`panoforge.core.storage.atomic` does (temporary name, fsync, rename, fsync of the folder). Nothing
+appends and nothing is renamed, because buckets can do neither. What is too big for memory is filled
+as a `Draft`, a file without a name, and named when it is complete. Listings are never taken from a
+cache: others write here too.
 """
 
 import contextlib
@@ -41,7 +44,10 @@ class Store:
         protocol = fsspec.utils.get_protocol(url)
         if protocol not in fsspec.available_protocols():
             known = sorted(fsspec.available_protocols())
-            raise UsageError(f"{url}: {protocol}:// is no kind of storage that fsspec knows.{nearest(protocol, known)}")
+            raise UsageError(
+                f"{url}: {protocol}:// is no kind of storage that fsspec"
+                f" knows.{nearest(protocol, known)}"
+            )
         with _errors(url):
             self._fs, self._root = fsspec.core.url_to_fs(url, use_listings_cache=False)
         self._local = Path(self._root) if isinstance(self._fs, LocalFileSystem) else None
@@ -94,7 +100,9 @@ class Store:
             self._fs.pipe_file(self._path(name), data)
 
     def put_new(self, name: str, data: bytes) -> bool:
-        """Write an object unless there is one of that name; says whether it did. Of two writers exactly one succeeds."""
+        """Write an object unless there is one of that name; says whether it did. Of two writers
+        exactly one succeeds.
+        """
         if self._local is not None:
             return _link_new(self._local / name, data)
         try:
@@ -106,13 +114,23 @@ class Store:
 
     def get(self, name: str) -> bytes | None:
         """An object's bytes; None if there is none."""
-        with contextlib.suppress(FileNotFoundError), _errors(f"{self.url}/{name}", FileNotFoundError):
-            return (self._local / name).read_bytes() if self._local is not None else self._fs.cat_file(self._path(name))
+        with (
+            contextlib.suppress(FileNotFoundError),
+            _errors(f"{self.url}/{name}", FileNotFoundError),
+        ):
+            return (
+                (self._local / name).read_bytes()
+                if self._local is not None
+                else self._fs.cat_file(self._path(name))
+            )
         return None
 
     def delete(self, name: str) -> None:
         """Remove an object; none is fine."""
-        with contextlib.suppress(FileNotFoundError), _errors(f"{self.url}/{name}", FileNotFoundError):
+        with (
+            contextlib.suppress(FileNotFoundError),
+            _errors(f"{self.url}/{name}", FileNotFoundError),
+        ):
             if self._local is not None:
                 (self._local / name).unlink()
             else:
@@ -123,17 +141,29 @@ class Store:
     def size(self, name: str) -> int:
         """Bytes of an object. StorageError if there is none."""
         with _errors(f"{self.url}/{name}"):
-            return (self._local / name).stat().st_size if self._local is not None else int(self._fs.size(self._path(name)))
+            return (
+                (self._local / name).stat().st_size
+                if self._local is not None
+                else int(self._fs.size(self._path(name)))
+            )
 
     def get_size(self, name: str) -> int | None:
         """Bytes of an object; None if there is none."""
-        with contextlib.suppress(FileNotFoundError), _errors(f"{self.url}/{name}", FileNotFoundError):
-            return (self._local / name).stat().st_size if self._local is not None else int(self._fs.size(self._path(name)))
+        with (
+            contextlib.suppress(FileNotFoundError),
+            _errors(f"{self.url}/{name}", FileNotFoundError),
+        ):
+            return (
+                (self._local / name).stat().st_size
+                if self._local is not None
+                else int(self._fs.size(self._path(name)))
+            )
         return None
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
-        """Bytes [start, stop) of an object (to its end where `stop` is None; fewer where it is shorter). StorageError if
-        there is none."""
+        """Bytes [start, stop) of an object (to its end where `stop` is None; fewer where it is
+        shorter). StorageError if there is none.
+        """
         with _errors(f"{self.url}/{name}"):
             if self._local is not None:
                 with open(self._local / name, "rb") as file:
@@ -144,13 +174,16 @@ class Store:
             try:
                 return self._fs.cat_file(self._path(name), start=start or None, end=stop)
             except OSError as error:
-                if start and "range" in str(error).lower():  # past the end: a file gives nothing there, a bucket an error
+                if (
+                    start and "range" in str(error).lower()
+                ):  # past the end: a file gives nothing there, a bucket an error
                     return b""
                 raise
 
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:
-        """An object as a file, to be read from its beginning on. Errors come out as StorageError."""
+        """An object as a file, to be read from its beginning on. Errors come out as
+        StorageError."""
         with _errors(f"{self.url}/{name}"):
             if self._local is not None:
                 with open(self._local / name, "rb") as file:
@@ -163,10 +196,15 @@ class Store:
 
     @contextlib.contextmanager
     def draft(self, folder: str) -> Iterator["Draft"]:
-        """A file without a name, to be filled and then committed as an object of `folder`. Left uncommitted it is gone."""
+        """A file without a name, to be filled and then committed as an object of `folder`. Left
+        uncommitted it is gone.
+        """
         with _errors(f"{self.url}/{folder}"):
             if self._local is None:
-                with tempfile.TemporaryDirectory(prefix="panoforge-") as scratch, open(Path(scratch) / "draft", "xb") as file:
+                with (
+                    tempfile.TemporaryDirectory(prefix="panoforge-") as scratch,
+                    open(Path(scratch) / "draft", "xb") as file,
+                ):
                     yield Draft(self, folder, Path(file.name), file)
                 return
             temporary = temporary_beside(self._local / folder / "draft")
@@ -180,7 +218,9 @@ class Store:
     def _commit(self, draft: Path, name: str) -> None:
         with _errors(f"{self.url}/{name}"):
             if self._local is None:
-                self._fs.put_file(str(draft), self._path(name))  # a multipart upload appears when its last part is there
+                self._fs.put_file(
+                    str(draft), self._path(name)
+                )  # a multipart upload appears when its last part is there
             else:
                 os.replace(draft, self._local / name)
                 fsync_folder((self._local / name).parent)
@@ -188,7 +228,9 @@ class Store:
     # ---- listings
 
     def names(self, folder: str) -> list[str]:
-        """Names of the objects in `folder` (not below it), sorted; one listing, whatever their number."""
+        """Names of the objects in `folder` (not below it), sorted; one listing, whatever their
+        number.
+        """
         with _errors(f"{self.url}/{folder}", FileNotFoundError):
             try:
                 if self._local is not None:
@@ -198,11 +240,16 @@ class Store:
                     found = [path.rstrip("/").rpartition("/")[2] for path in paths]
             except FileNotFoundError:
                 return []
-        return sorted(f"{folder}/{name}" if folder else name for name in found if name and not name.startswith(TEMPORARY_PREFIX))
+        return sorted(
+            f"{folder}/{name}" if folder else name
+            for name in found
+            if name and not name.startswith(TEMPORARY_PREFIX)
+        )
 
     def sizes(self, folder: str = "") -> dict[str, int]:
-        """Bytes of every object in and below `folder`, by name, sorted; temporaries left out. Empty if there is no such
-        folder. One paged listing of a bucket; one walk of a disk."""
+        """Bytes of every object in and below `folder`, by name, sorted; temporaries left out. Empty
+        if there is no such folder. One paged listing of a bucket; one walk of a disk.
+        """
         where = f"{self.url}/{folder}".rstrip("/")
         with _errors(where):
             if self._local is not None:
@@ -236,7 +283,8 @@ class Draft:
         self._store, self._folder, self._path, self.file = store, folder, path, file
 
     def commit(self, name: str) -> str:
-        """Make it durable and give it its name (within its folder); gives the object's full name."""
+        """Make it durable and give it its name (within its folder); gives the object's full
+        name."""
         self.file.flush()
         if self._store.local is not None:
             os.fsync(self.file.fileno())
@@ -261,7 +309,9 @@ def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
 
 @contextlib.contextmanager
 def _errors(path: str, *answers: type[OSError]) -> Iterator[None]:
-    """As `panoforge.core.storage.atomic.storage_errors`, for buckets too; exceptions of the types `answers` are the caller's and pass."""
+    """As `panoforge.core.storage.atomic.storage_errors`, for buckets too; exceptions of the types
+    `answers` are the caller's and pass.
+    """
     answer: OSError | None = None
     with storage_errors(path):
         try:
@@ -271,18 +321,24 @@ def _errors(path: str, *answers: type[OSError]) -> Iterator[None]:
         except (OSError, StorageError):
             raise
         except ImportError as error:
-            raise StorageError(f"{path}: this kind of URL needs a package that is not installed: {error}") from error
+            raise StorageError(
+                f"{path}: this kind of URL needs a package that is not installed: {error}"
+            ) from error
         except Exception as error:
             if type(error).__module__.partition(".")[0] not in _NETWORK_PACKAGES:
                 raise
-            raise StorageError(f"{path}: cannot be reached: {error}. Check the address (AWS_ENDPOINT_URL), the network and your "
-                               "credentials") from error
+            raise StorageError(
+                f"{path}: cannot be reached: {error}. Check the address (AWS_ENDPOINT_URL), the"
+                " network and your credentials"
+            ) from error
     if answer:
         raise answer
 
 
 def _link_new(path: Path, data: bytes) -> bool:
-    """A whole file under a new name: a hard link fails if the name is taken, where a rename would replace."""
+    """A whole file under a new name: a hard link fails if the name is taken, where a rename would
+    replace.
+    """
     temporary = temporary_beside(path)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

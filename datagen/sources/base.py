@@ -1,8 +1,9 @@
 """The interface that every scene source has: one function from a job to a `Scene`.
 
-A source fills the open Blender file with geometry, lights and a world, and says what each object is: which objects make
-up one thing that a person would click, what it is called, and where a camera may stand. It sets no render settings,
-makes no camera and starts no render. Sources are found by name in `MODULES`, so a new one is one file and one line.
+A source fills the open Blender file with geometry, lights and a world, and says what each object
+is: which objects make up one thing that a person would click, what it is called, and where a camera
+may stand. It sets no render settings, makes no camera and starts no render. Sources are found by
+name in `MODULES`, so a new one is one file and one line.
 """
 
 from collections.abc import Callable
@@ -15,12 +16,16 @@ from panoforge.datagen.sources.settings import AnySource
 
 
 class SceneFailed(Exception):
-    """This seed made no scene (a generator gave up or fell over). Expected now and then; the next seed is tried."""
+    """This seed made no scene (a generator gave up or fell over). Expected now and then; the next
+    seed is tried.
+    """
 
 
 @dataclass(frozen=True)
 class Thing:
-    """One instance-to-be: what a person would click as one thing. `objects` are names in `bpy.data.objects`."""
+    """One instance-to-be: what a person would click as one thing. `objects` are names in
+    `bpy.data.objects`.
+    """
 
     name: str
     category: str
@@ -30,7 +35,9 @@ class Thing:
 
 @dataclass(frozen=True)
 class Region:
-    """Axis-aligned box in which a camera may stand, metres, world frame, and the height of its floor."""
+    """Axis-aligned box in which a camera may stand, metres, world frame, and the height of its
+    floor.
+    """
 
     low: tuple[float, float, float]
     high: tuple[float, float, float]
@@ -48,7 +55,9 @@ class Scene:
     versions: dict[str, str] = field(default_factory=dict)
 
 
-SceneSource = Callable[[SceneJob, Any, int], Scene]  # (job, this source's settings, seed) -> Scene, in an empty Blender file
+SceneSource = Callable[
+    [SceneJob, Any, int], Scene
+]  # (job, this source's settings, seed) -> Scene, in an empty Blender file
 
 
 MODULES = {
@@ -64,7 +73,9 @@ MODULES = {
 
 def make_scene(job: SceneJob, source: AnySource, seed: int) -> Scene:
     """Make the scene of `job` with `seed`. Raises SceneFailed when this seed makes none."""
-    module = import_module(f"panoforge.datagen.sources.{MODULES[job.source]}")  # imports bpy and generators: in a render process only
+    module = import_module(
+        f"panoforge.datagen.sources.{MODULES[job.source]}"
+    )  # imports bpy and generators: in a render process only
     function: SceneSource = module.make_scene
     return function(job, source, seed)
 

@@ -1,9 +1,10 @@
 """Source `blend`: somebody's .blend file, opened with its scripts off.
 
-A .blend can carry Python that runs when it is opened (registered texts, driver expressions): scripts are off, and a file
-that asks for auto-run is refused rather than rendered without what it wanted to run. Every object that renders is one
-thing; an instancer is one thing with all that it instances. The camera may stand anywhere within the bounds of the
-geometry, eye height measured from its lowest point. The seed chooses the cameras only.
+A .blend can carry Python that runs when it is opened (registered texts, driver expressions):
+scripts are off, and a file that asks for auto-run is refused rather than rendered without what it
+wanted to run. Every object that renders is one thing; an instancer is one thing with all that it
+instances. The camera may stand anywhere within the bounds of the geometry, eye height measured from
+its lowest point. The seed chooses the cameras only.
 """
 
 from pathlib import Path
@@ -29,23 +30,35 @@ def make_scene(job: SceneJob, source: BlendSource, seed: int) -> Scene:
     open_blend(path)
     things = _things()
     if not things:
-        raise UnusableBlend(f"{path}: nothing in scene {bpy.context.scene.name!r} renders (no mesh, curve, surface, text or "
-                            "instancer that is visible in renders)")
+        raise UnusableBlend(
+            f"{path}: nothing in scene {bpy.context.scene.name!r} renders (no mesh, curve, surface,"
+            " text or instancer that is visible in renders)"
+        )
     return Scene(things=things, regions=(bounds(),), indoor=False, versions={"blend": path.name})
 
 
 def open_blend(path: Path) -> None:
-    """Open the file with scripts off. UnusableBlend if it is missing, does not open, or asks to run scripts."""
+    """Open the file with scripts off. UnusableBlend if it is missing, does not open, or asks to run
+    scripts.
+    """
     if not path.is_file():
-        raise UnusableBlend(f"{path}: no such file on the machine that renders; give a path that all render nodes see")
+        raise UnusableBlend(
+            f"{path}: no such file on the machine that renders; give a path that all render"
+            " nodes see"
+        )
     try:
         bpy.ops.wm.open_mainfile(filepath=str(path), load_ui=False, use_scripts=False)
     except RuntimeError as error:
-        raise UnusableBlend(f"{path}: Blender {bpy.app.version_string} cannot open it: {str(error).strip()}") from None
+        raise UnusableBlend(
+            f"{path}: Blender {bpy.app.version_string} cannot open it: {str(error).strip()}"
+        ) from None
     auto_run = sorted(text.name for text in bpy.data.texts if text.use_module)
     if auto_run:
-        raise UnusableBlend(f"{path}: holds scripts that ask to run on opening ({', '.join(auto_run)}). Files from others "
-                            "must not run code on render nodes: clear Register on these texts and save the file again")
+        raise UnusableBlend(
+            f"{path}: holds scripts that ask to run on opening ({', '.join(auto_run)}). Files from"
+            " others must not run code on render nodes: clear Register on these texts and save the"
+            " file again"
+        )
 
 
 def _things() -> tuple[Thing, ...]:
@@ -66,5 +79,7 @@ def bounds() -> Region:
             matrix, box = np.array(instance.matrix_world), np.array(instance.object.bound_box)
             corners.append(box @ matrix[:3, :3].T + matrix[:3, 3])
     points = np.concatenate(corners)
-    low, high = (tuple(float(value) for value in edge) for edge in (points.min(axis=0), points.max(axis=0)))
+    low, high = (
+        tuple(float(value) for value in edge) for edge in (points.min(axis=0), points.max(axis=0))
+    )
     return Region(low, high, low[2])

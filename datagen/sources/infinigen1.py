@@ -1,13 +1,16 @@
-"""Sources `infinigen1.indoors` and `infinigen1.nature`: Infinigen 1.x by its own command, in its own environment.
+"""Sources `infinigen1.indoors` and `infinigen1.nature`: Infinigen 1.x by its own command, in its
+own environment.
 
-Infinigen 1 and 2 pin different versions of Blender's module, so the generator runs in the interpreter that the config
-names, and only the .blend that it saves comes back. The commands are those of its documentation (docs/HelloRoom.md and
-docs/HelloWorld.md): indoors one task, nature a coarse and a fine one; each leaves `scene.blend` in its output folder.
+Infinigen 1 and 2 pin different versions of Blender's module, so the generator runs in the
+interpreter that the config names, and only the .blend that it saves comes back. The commands are
+those of its documentation (docs/HelloRoom.md and docs/HelloWorld.md): indoors one task, nature a
+coarse and a fine one; each leaves `scene.blend` in its output folder.
 
-Names tell what things are: `SofaFactory(3098452).spawn_asset(17)` is a sofa, `living-room_0/0.wall` the wall of a room;
-scattered geometry belongs to its instancer; placeholders, cutters and hidden copies do not render and are no things. What
-belongs below another object is part of it. Infinigen 1 is not the same run to run on all platforms (its documentation says
-so): the seed is passed on, and the digest of the scene goes into the metadata's versions.
+Names tell what things are: `SofaFactory(3098452).spawn_asset(17)` is a sofa, `living-room_0/0.wall`
+the wall of a room; scattered geometry belongs to its instancer; placeholders, cutters and hidden
+copies do not render and are no things. What belongs below another object is part of it. Infinigen 1
+is not the same run to run on all platforms (its documentation says so): the seed is passed on, and
+the digest of the scene goes into the metadata's versions.
 """
 
 import hashlib
@@ -39,7 +42,9 @@ DEFAULT_OVERRIDES = {
     "nature": (),
 }
 SEED_RANGE = 2**31  # its command parses seeds as C ints
-NOT_THINGS = re.compile(r"placeholder|spawn_placeholder|cutter|^camrig|^CameraRigs|bbox|\.exterior$", re.I)
+NOT_THINGS = re.compile(
+    r"placeholder|spawn_placeholder|cutter|^camrig|^CameraRigs|bbox|\.exterior$", re.I
+)
 _FACTORY = re.compile(r"^(?P<name>[A-Za-z0-9]+?)Factory\(.*$")
 _ROOM_PART = re.compile(r"^(?P<room>[A-Za-z-]+_\d+/\d+)\.(?P<part>[a-z_]+)")
 _TAIL_LINES = 5
@@ -56,8 +61,9 @@ class Infinigen1Missing(UserError):
 
 
 def make_scene(job: SceneJob, source: Infinigen1Source, seed: int) -> Scene:
-    """Run the generator and open what it saved. SceneFailed if it fails or saves nothing, Infinigen1Missing if it is not
-    there at all."""
+    """Run the generator and open what it saved. SceneFailed if it fails or saves nothing,
+    Infinigen1Missing if it is not there at all.
+    """
     kind = source.source.split(".")[1]
     check_environment(source)
     with tempfile.TemporaryDirectory(prefix="infinigen1-") as name:
@@ -65,34 +71,49 @@ def make_scene(job: SceneJob, source: Infinigen1Source, seed: int) -> Scene:
         for command, output in commands(source, seed % SEED_RANGE, folder):
             _run(command, source.timeout_s)
             if not (output / "scene.blend").is_file():
-                raise SceneFailed(f"Infinigen 1 ended well and left no scene.blend in its {output.name} folder")
+                raise SceneFailed(
+                    f"Infinigen 1 ended well and left no scene.blend in its {output.name} folder"
+                )
         digest = hashlib.sha256((output / "scene.blend").read_bytes()).hexdigest()[:16]
         open_blend(output / "scene.blend")
     things = things_of_infinigen1()
     if not things:
         raise SceneFailed("the .blend of Infinigen 1 holds nothing that renders")
     indoor = kind == "indoors"
-    return Scene(things=things, regions=_rooms() if indoor else (bounds(),), indoor=indoor,
-                 versions={"infinigen1": installed_version(source.python), "infinigen1_scene": digest})
+    return Scene(
+        things=things,
+        regions=_rooms() if indoor else (bounds(),),
+        indoor=indoor,
+        versions={"infinigen1": installed_version(source.python), "infinigen1_scene": digest},
+    )
 
 
 def check_environment(source: Infinigen1Source) -> None:
     """Infinigen1Missing unless the interpreter is there and imports Infinigen 1."""
     if shutil.which(source.python) is None:
-        raise Infinigen1Missing(f"{source.source}: python={source.python} is no executable on this machine. It names the "
-                                "interpreter of an environment with Infinigen 1.x; make one as its docs/Installation.md says")
+        raise Infinigen1Missing(
+            f"{source.source}: python={source.python} is no executable on this machine. It names"
+            " the interpreter of an environment with Infinigen 1.x; make one as its"
+            " docs/Installation.md says"
+        )
     installed_version(source.python)
 
 
 def installed_version(python: str) -> str:
-    """The version of Infinigen in the environment of `python`. Infinigen1Missing if there is none."""
+    """The version of Infinigen in the environment of `python`. Infinigen1Missing if there is
+    none."""
     try:
-        done = subprocess.run([python, "-c", _VERSION_PROBE], capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            [python, "-c", _VERSION_PROBE], capture_output=True, text=True, timeout=120, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Infinigen1Missing(f"python={python} does not run: {error}") from None
     if done.returncode or not done.stdout.strip().startswith("1."):
         found = done.stdout.strip() or (done.stderr.strip().splitlines() or ["nothing"])[-1]
-        raise Infinigen1Missing(f"python={python}: expected Infinigen 1.x with its package infinigen_examples, got: {found}")
+        raise Infinigen1Missing(
+            f"python={python}: expected Infinigen 1.x with its package infinigen_examples, got:"
+            f" {found}"
+        )
     return done.stdout.strip()
 
 
@@ -102,7 +123,14 @@ def commands(source: Infinigen1Source, seed: int, folder: Path) -> list[tuple[li
     configs = ["-g", *(source.configs or DEFAULT_CONFIGS[kind])]
     overrides = source.overrides or DEFAULT_OVERRIDES[kind]
     rest = [*configs, *(["-p", *overrides] if overrides else [])]
-    start = [source.python, "-m", f"infinigen_examples.generate_{kind}", "--seed", str(seed), "--task"]
+    start = [
+        source.python,
+        "-m",
+        f"infinigen_examples.generate_{kind}",
+        "--seed",
+        str(seed),
+        "--task",
+    ]
     coarse, fine = folder / "coarse", folder / "fine"
     steps = [([*start, "coarse", "--output_folder", str(coarse), *rest], coarse)]
     if kind == "nature":
@@ -112,9 +140,13 @@ def commands(source: Infinigen1Source, seed: int, folder: Path) -> list[tuple[li
 
 
 def _run(command: list[str], timeout_s: float) -> None:
-    """Its lines go to this process's log, so that the parent sees progress. SceneFailed with its last words."""
+    """Its lines go to this process's log, so that the parent sees progress. SceneFailed with its
+    last words.
+    """
     tail: list[str] = []
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
     alarm = threading.Timer(timeout_s, process.kill)
     alarm.start()
     try:
@@ -143,7 +175,11 @@ def things_of_infinigen1() -> tuple[Thing, ...]:
     things = []
     for top, parts in sorted(owners.items()):
         category = categories.of(asset_name(top))
-        things.append(Thing(top, category.name, (top, *[part for part in parts if part != top]), category.flags))
+        things.append(
+            Thing(
+                top, category.name, (top, *[part for part in parts if part != top]), category.flags
+            )
+        )
     return tuple(things)
 
 
@@ -154,8 +190,9 @@ def is_shown(obj: bpy.types.Object) -> bool:
 
 
 def asset_name(object_name: str) -> str:
-    """`SofaFactory(309).spawn_asset(17)` → `sofa`; `BookStackFactory(1)…` → `book_stack`; `living-room_0/0.wall` → `room_wall`;
-    anything else as it is."""
+    """`SofaFactory(309).spawn_asset(17)` → `sofa`; `BookStackFactory(1)…` → `book_stack`;
+    `living-room_0/0.wall` → `room_wall`; anything else as it is.
+    """
     if match := _FACTORY.match(object_name):
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", match["name"]).lower()
     if match := _ROOM_PART.match(object_name):
@@ -173,4 +210,3 @@ def _rooms() -> tuple[Region, ...]:
             (x0, y0, _), (x1, y1, z) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
             found.append(Region((x0 + 0.3, y0 + 0.3, z), (x1 - 0.3, y1 - 0.3, z + 2.6), z))
     return tuple(found) or (bounds(),)
-

@@ -1,8 +1,9 @@
 """Source `infinigen2.rooms`: one furnished room of Infinigen 2 per scene, 10-20 s each on one core.
 
-Calls `room_<variant>_rand` of `infinigen2.scenes.room.room` as a plain function with a numpy generator made from the
-seed. Every object that the generator returns is one thing; its name says which generator made it. The camera region is
-the room's floor plan, from the dimensions that the generator returns.
+Calls `room_<variant>_rand` of `infinigen2.scenes.room.room` as a plain function with a numpy
+generator made from the seed. Every object that the generator returns is one thing; its name says
+which generator made it. The camera region is the room's floor plan, from the dimensions that the
+generator returns.
 """
 
 from importlib.metadata import version
@@ -28,7 +29,9 @@ def make_scene(job: SceneJob, source: RoomsSource, seed: int) -> Scene:
     with defects.rocks_without_addon(notes.append):
         try:
             result = generate(np.random.default_rng(seed))
-        except Exception as error:  # a generator may fail in any way it likes; the seed is then unusable
+        except (
+            Exception
+        ) as error:  # a generator may fail in any way it likes; the seed is then unusable
             raise SceneFailed(f"room_{job.variant}_rand: {describe(error)}") from error
     things = things_of([obj.item() for obj in result.all_objects])
     kept = defects.objects_named(name for thing in things for name in thing.objects)
@@ -43,14 +46,20 @@ def make_scene(job: SceneJob, source: RoomsSource, seed: int) -> Scene:
 
 
 def things_of(objects: list[bpy.types.Object]) -> tuple[Thing, ...]:
-    """One thing per returned object; meshes parented below it that are not returned themselves belong to it."""
+    """One thing per returned object; meshes parented below it that are not returned themselves
+    belong to it.
+    """
     categories = Categories.load()
     returned = {obj.name for obj in objects}
     things = []
     for obj in sorted({obj.name: obj for obj in objects}.values(), key=lambda obj: obj.name):
         if obj.hide_render:
             continue
-        parts = [child.name for child in obj.children_recursive if child.name not in returned and not child.hide_render]
+        parts = [
+            child.name
+            for child in obj.children_recursive
+            if child.name not in returned and not child.hide_render
+        ]
         category = categories.of(obj.name)
         things.append(Thing(obj.name, category.name, (obj.name, *sorted(parts)), category.flags))
     return tuple(things)

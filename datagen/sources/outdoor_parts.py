@@ -1,7 +1,9 @@
-"""Ground and rocks for outdoor scenes that need no extension: fractal terrain and stones cut by planes.
+"""Ground and rocks for outdoor scenes that need no extension: fractal terrain and stones cut by
+planes.
 
-Infinigen 2 makes both through Blender's extension A.N.T. Landscape. Where that is missing, these stand in: shapes made here
-from numpy arrays, materials Infinigen's own. Both are functions of their generator alone.
+Infinigen 2 makes both through Blender's extension A.N.T. Landscape. Where that is missing, these
+stand in: shapes made here from numpy arrays, materials Infinigen's own. Both are functions of their
+generator alone.
 """
 
 import bpy
@@ -13,9 +15,13 @@ CELLS = 240  # along one side: half a metre each
 OCTAVES = 6
 
 
-def height_map(rng: np.random.Generator, relief_m: float, cells: int = CELLS) -> NDArray[np.float64]:
-    """(cells + 1, cells + 1) heights in metres: octaves of smoothed lattice noise, each half as high and twice as fine
-    (fractional Brownian motion; Musgrave 1994), flattened towards the middle, where the cameras stand."""
+def height_map(
+    rng: np.random.Generator, relief_m: float, cells: int = CELLS
+) -> NDArray[np.float64]:
+    """(cells + 1, cells + 1) heights in metres: octaves of smoothed lattice noise, each half as
+    high and twice as fine (fractional Brownian motion; Musgrave 1994), flattened towards the
+    middle, where the cameras stand.
+    """
     heights = np.zeros((cells + 1, cells + 1))
     for octave in range(OCTAVES):
         knots = 3 * 2**octave
@@ -43,7 +49,9 @@ def ground(rng: np.random.Generator, relief_m: float) -> bpy.types.Object:
 
 
 def rock(rng: np.random.Generator, radius_m: float) -> bpy.types.Object:
-    """A stone: a fine sphere cut by random planes (so that it has facets and edges), squashed, a little rough."""
+    """A stone: a fine sphere cut by random planes (so that it has facets and edges), squashed, a
+    little rough.
+    """
     import bmesh
 
     shape = bmesh.new()
@@ -54,7 +62,9 @@ def rock(rng: np.random.Generator, radius_m: float) -> bpy.types.Object:
     normals = rng.normal(size=(14, 3))
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     facing = points @ normals.T
-    reach = np.where(facing > 1e-3, rng.uniform(0.6, 1.0, 14) / np.maximum(facing, 1e-3), np.inf).min(axis=1)
+    reach = np.where(
+        facing > 1e-3, rng.uniform(0.6, 1.0, 14) / np.maximum(facing, 1e-3), np.inf
+    ).min(axis=1)
     waves = np.cos(points @ rng.normal(0, 7, (3, 8)) + rng.uniform(0, 2 * np.pi, 8)).mean(axis=1)
     points = points * (np.minimum(reach, 1.0) * (1 + 0.03 * waves))[:, None]
     points *= radius_m * np.array([1.0, rng.uniform(0.6, 1.0), rng.uniform(0.4, 0.8)])

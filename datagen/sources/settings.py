@@ -1,7 +1,7 @@
 """The `sources:` part of a render config: what each scene source can be asked for. Imports no bpy.
 
-Every source has one model here and one module beside it. `variants` are the kinds of scene that a source makes, taken in
-turn; `slug` is what the keys of its scenes begin with.
+Every source has one model here and one module beside it. `variants` are the kinds of scene that a
+source makes, taken in turn; `slug` is what the keys of its scenes begin with.
 """
 
 from typing import Annotated, Literal, get_args
@@ -36,7 +36,9 @@ class RoomsSource(Settings):
 
 
 class HouseSource(Settings):
-    """Infinigen 2's furnished houses: several rooms behind open doors. `room_count` None: drawn from 3 to 9."""
+    """Infinigen 2's furnished houses: several rooms behind open doors. `room_count` None: drawn
+    from 3 to 9.
+    """
 
     source: Literal["infinigen2.house"]
     room_count: Annotated[int, Field(ge=1, le=20)] | None = None
@@ -50,8 +52,9 @@ class HouseSource(Settings):
 
 
 class FloatingSource(Settings):
-    """Infinigen 2 objects floating in the open, with hard occlusions. `volume_density` is the share of the 5 m cube that
-    is asked to be filled; Infinigen's own is 0.125, which leaves mostly sky."""
+    """Infinigen 2 objects floating in the open, with hard occlusions. `volume_density` is the share
+    of the 5 m cube that is asked to be filled; Infinigen's own is 0.125, which leaves mostly sky.
+    """
 
     source: Literal["infinigen2.floating"]
     volume_density: Annotated[float, Field(gt=0, le=2)] = 0.3
@@ -65,9 +68,11 @@ class FloatingSource(Settings):
 
 
 class OutdoorSource(Settings):
-    """Open ground under a sky, with rocks and plants. `plain` and `hills` are grounds made here; `landscape` is one of
-    Infinigen 2's landscapes, which need Blender's extension A.N.T. Landscape (see `antlandscape` of the render config). So
-    do Infinigen's boulders: where the extension is missing, rocks made here take their place, and that is noted."""
+    """Open ground under a sky, with rocks and plants. `plain` and `hills` are grounds made here;
+    `landscape` is one of Infinigen 2's landscapes, which need Blender's extension A.N.T. Landscape
+    (see `antlandscape` of the render config). So do Infinigen's boulders: where the extension is
+    missing, rocks made here take their place, and that is noted.
+    """
 
     source: Literal["infinigen2.outdoor"]
     biomes: Annotated[tuple[Biome, ...], Field(min_length=1)] = ("plain", "hills")
@@ -83,9 +88,11 @@ class OutdoorSource(Settings):
 
 
 class Infinigen1Source(Settings):
-    """Scenes of Infinigen 1.x, made by its own command in its own environment, because its pins differ from ours.
-    `python` is that environment's interpreter on the render nodes. The .blend that it saves is rendered like any other;
-    `overrides` are gin bindings (`-p`), `configs` gin files (`-g`), `timeout_s` ends a hanging generator."""
+    """Scenes of Infinigen 1.x, made by its own command in its own environment, because its pins
+    differ from ours. `python` is that environment's interpreter on the render nodes. The .blend
+    that it saves is rendered like any other; `overrides` are gin bindings (`-p`), `configs` gin
+    files (`-g`), `timeout_s` ends a hanging generator.
+    """
 
     source: Literal["infinigen1.indoors", "infinigen1.nature"]
     python: str
@@ -102,7 +109,9 @@ class Infinigen1Source(Settings):
 
 
 class BlendSource(Settings):
-    """Somebody's .blend files, opened with their scripts off. `paths` must exist where the worker runs."""
+    """Somebody's .blend files, opened with their scripts off. `paths` must exist where the worker
+    runs.
+    """
 
     source: Literal["blend"]
     paths: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -115,5 +124,7 @@ class BlendSource(Settings):
         return "blend"
 
 
-AnySource = RoomsSource | HouseSource | FloatingSource | OutdoorSource | Infinigen1Source | BlendSource
+AnySource = (
+    RoomsSource | HouseSource | FloatingSource | OutdoorSource | Infinigen1Source | BlendSource
+)
 Source = Annotated[AnySource, Field(discriminator="source")]

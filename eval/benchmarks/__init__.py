@@ -1,15 +1,16 @@
-"""Benchmarks: other people's panoramas and panoramic videos as something that can be scored. One file each, found by
-`get_benchmark`.
+"""Benchmarks: other people's panoramas and panoramic videos as something that can be scored. One
+file each, found by `get_benchmark`.
 
-A benchmark says where its data come from, what their licence allows and how they lie on disk (`about`, printed when a folder is not
-as expected), and opens a folder as
+A benchmark says where its data come from, what their licence allows and how they lie on disk
+(`about`, printed when a folder is not as expected), and opens a folder as
 
 - `images`   panoramas with instance id maps: the same path as our own datasets (`panoforge.eval.evaluate`), one `PanoramaItem` each;
 - `videos`   panoramic videos with object masks (`panoforge.eval.videos.run`): the mask of an object in its first annotated frame is the prompt,
              J&F of the others the score, as the benchmarks have it; one `VideoItem` each;
 - `tracks`   panoramic videos with boxes (`panoforge.eval.videos.boxes`): the first box is the prompt, boxes are scored; one `TrackItem` each.
 
-Nothing is downloaded: no benchmark here allows it without its authors' forms or terms. `pano eval CONFIG benchmark=NAME root=DIR`.
+Nothing is downloaded: no benchmark here allows it without its authors' forms or terms. `pano eval
+CONFIG benchmark=NAME root=DIR`.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +28,9 @@ Labels = NDArray[np.uint16]
 
 @dataclass(frozen=True)
 class PanoramaItem:
-    """One panorama. `read` gives rgb uint8 H×W×3 and ids uint16 H×W, dense from 1; `names` id → category, for what is named."""
+    """One panorama. `read` gives rgb uint8 H×W×3 and ids uint16 H×W, dense from 1; `names` id →
+    category, for what is named.
+    """
 
     key: str
     read: Callable[[], tuple[Rgb, Labels, dict[int, str]]] = field(repr=False)
@@ -35,8 +38,9 @@ class PanoramaItem:
 
 @dataclass(frozen=True)
 class VideoItem:
-    """One video: `images` in order, and `masks[t]`, which reads the objects' bool H×W masks of frame t by id, or None where the
-    frame is not annotated."""
+    """One video: `images` in order, and `masks[t]`, which reads the objects' bool H×W masks of
+    frame t by id, or None where the frame is not annotated.
+    """
 
     key: str
     images: tuple[Path, ...]
@@ -45,8 +49,10 @@ class VideoItem:
 
 @dataclass(frozen=True)
 class TrackItem:
-    """One sequence of 360VOT: boxes (N, 4) x1, y1, w, h in pixels and BFoVs (N, 5) clon, clat, fov_h, fov_v, rotation in degrees,
-    frame by frame; `present` (N,) bool. `labels` is the file that says so."""
+    """One sequence of 360VOT: boxes (N, 4) x1, y1, w, h in pixels and BFoVs (N, 5) clon, clat,
+    fov_h, fov_v, rotation in degrees, frame by frame; `present` (N,) bool. `labels` is the file
+    that says so.
+    """
 
     key: str
     labels: Path
@@ -61,8 +67,9 @@ Items = Sequence[PanoramaItem] | Sequence[VideoItem] | Sequence[TrackItem]
 
 @dataclass(frozen=True)
 class Benchmark:
-    """`open(root, split)` gives the items in a fixed order, or DataError (`wrong_layout`). `warning`, if any, goes into every
-    result."""
+    """`open(root, split)` gives the items in a fixed order, or DataError (`wrong_layout`).
+    `warning`, if any, goes into every result.
+    """
 
     name: str
     title: str
@@ -75,7 +82,10 @@ class Benchmark:
 
     @property
     def about(self) -> str:
-        return f"{self.title}. Where to get it: {self.source} Licence: {self.licence} Layout:\n{self.layout}"
+        return (
+            f"{self.title}. Where to get it: {self.source} Licence: {self.licence}"
+            f" Layout:\n{self.layout}"
+        )
 
 
 def get_benchmark(name: str) -> Benchmark:
@@ -91,8 +101,19 @@ def get_benchmark(name: str) -> Benchmark:
         vots360,
     )
 
-    modules = (folder, hunyuanworld, leader360v, panovos, pavsod, stanford2d3d, structured3d, vots360)
-    return {benchmark.name: benchmark for module in modules for benchmark in module.BENCHMARKS}[name]
+    modules = (
+        folder,
+        hunyuanworld,
+        leader360v,
+        panovos,
+        pavsod,
+        stanford2d3d,
+        structured3d,
+        vots360,
+    )
+    return {benchmark.name: benchmark for module in modules for benchmark in module.BENCHMARKS}[
+        name
+    ]
 
 
 def open_benchmark(benchmark: Benchmark, root: Path, split: str | None) -> Items:

@@ -1,8 +1,8 @@
 """Benchmark `hunyuanworld`: panoramas that HunyuanWorld-1.0 generates, with masks that you supply.
 
-HunyuanWorld-1.0 is a generator: it writes panorama.png (1920×960, or 3840×1920 with super-resolution), and no instance ground
-truth; SAP's annotations of it are not published. Its own <layer>_mask.png are a step of scene generation, no ground truth, and
-not read.
+HunyuanWorld-1.0 is a generator: it writes panorama.png (1920×960, or 3840×1920 with
+super-resolution), and no instance ground truth; SAP's annotations of it are not published. Its own
+<layer>_mask.png are a step of scene generation, no ground truth, and not read.
 """
 
 from collections.abc import Sequence
@@ -32,12 +32,24 @@ def open_cases(root: Path, split: str | None) -> Sequence[PanoramaItem]:
             (item,) = open_coco(case, case / COCO)
             items.append(PanoramaItem(case.name, item.read))
         else:
-            raise DataError(f"{case} has neither {IDS} (an id map) nor {COCO} (COCO instances of {IMAGE}): found {found_in(case)}")
+            raise DataError(
+                f"{case} has neither {IDS} (an id map) nor {COCO} (COCO instances of {IMAGE}):"
+                f" found {found_in(case)}"
+            )
     return items
 
 
-BENCHMARKS = (Benchmark(
-    "hunyuanworld", "HunyuanWorld-1.0 panoramas with your own masks", "images",
-    "generate them with github.com/Tencent-Hunyuan/HunyuanWorld-1.0 (demo_panogen.py) and annotate them; no masks are published.",
-    "the Tencent HunyuanWorld-1.0 community licence (not in the EU, the UK and South Korea) for the panoramas; masks are yours.",
-    f"    <case>/{IMAGE} with <case>/{IDS} (id map) or <case>/{COCO} (COCO of that one image), or\n{LAYOUT}", open_cases),)
+BENCHMARKS = (
+    Benchmark(
+        "hunyuanworld",
+        "HunyuanWorld-1.0 panoramas with your own masks",
+        "images",
+        "generate them with github.com/Tencent-Hunyuan/HunyuanWorld-1.0 (demo_panogen.py) and"
+        " annotate them; no masks are published.",
+        "the Tencent HunyuanWorld-1.0 community licence (not in the EU, the UK and South Korea) for"
+        " the panoramas; masks are yours.",
+        f"    <case>/{IMAGE} with <case>/{IDS} (id map) or <case>/{COCO} (COCO of that one image),"
+        f" or\n{LAYOUT}",
+        open_cases,
+    ),
+)

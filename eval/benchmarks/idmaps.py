@@ -1,6 +1,7 @@
-"""Instance maps in the forms in which people keep them, as dense uint16 id maps: grey PNG, palette PNG, colour PNG, one file per
-instance, COCO JSON. All ways lead through `panoforge.core.sample.label_maps.dense_ids`; where masks overlap, the smaller one is on top, so that nothing
-is hidden whole by what it stands on.
+"""Instance maps in the forms in which people keep them, as dense uint16 id maps: grey PNG, palette
+PNG, colour PNG, one file per instance, COCO JSON. All ways lead through
+`panoforge.core.sample.label_maps.dense_ids`; where masks overlap, the smaller one is on top, so
+that nothing is hidden whole by what it stands on.
 """
 
 import io
@@ -28,8 +29,9 @@ IMAGES = (".jpg", ".jpeg", ".png")
 
 
 def read_idmap(path: Path, background: Sequence[int] = (0,)) -> tuple[Labels, NDArray[np.int64]]:
-    """A PNG of any kind: palette and grey pixels are ids, colours are (R, G, B) → R·2¹⁶ + G·2⁸ + B. Returns the map and the old
-    id of each new one. `background` ids become 0."""
+    """A PNG of any kind: palette and grey pixels are ids, colours are (R, G, B) → R·2¹⁶ + G·2⁸ + B.
+    Returns the map and the old id of each new one. `background` ids become 0.
+    """
     data = read_bytes(path, MAX_IMAGE_BYTES)
     check_pixels(path, data)
     try:
@@ -43,19 +45,26 @@ def read_idmap(path: Path, background: Sequence[int] = (0,)) -> tuple[Labels, ND
     elif pixels.ndim == 2 and mode in ("P", "L", "1", "I", "I;16", "I;16B"):
         ids = pixels.astype(np.int64)
     else:
-        raise DataError(f"{path}: expected a grey, palette or RGB PNG of instance ids, found mode {mode}")
+        raise DataError(
+            f"{path}: expected a grey, palette or RGB PNG of instance ids, found mode {mode}"
+        )
     ids[np.isin(ids, background)] = -1
     ids += 1  # 0 may be an instance
     labels, old = dense_ids(np.maximum(ids, 0))
     return labels, old - 1
 
 
-def stack_masks(masks: Mapping[int, NDArray[np.bool_]], height: int, width: int, where: Path) -> tuple[Labels, list[int]]:
-    """One map of masks that may overlap, smaller ones on top; the key of each new id. Empty and wholly hidden masks are left
-    out."""
+def stack_masks(
+    masks: Mapping[int, NDArray[np.bool_]], height: int, width: int, where: Path
+) -> tuple[Labels, list[int]]:
+    """One map of masks that may overlap, smaller ones on top; the key of each new id. Empty and
+    wholly hidden masks are left out.
+    """
     order = sorted(masks, key=lambda key: (-int(masks[key].sum()), key))
     if len(order) > 65535:
-        raise DataError(f"{where} has {len(order)} instances in one image: more than 65,535 is no instance map")
+        raise DataError(
+            f"{where} has {len(order)} instances in one image: more than 65,535 is no instance map"
+        )
     labels = np.zeros((height, width), np.uint16)
     for k, key in enumerate(order):
         if masks[key].shape != (height, width):
@@ -66,7 +75,9 @@ def stack_masks(masks: Mapping[int, NDArray[np.bool_]], height: int, width: int,
     return dense, [order[k - 1] for k in old.tolist()]
 
 
-def coco_masks(annotations: Sequence[Mapping[str, Any]], height: int, width: int, where: Path) -> dict[int, NDArray[np.bool_]]:
+def coco_masks(
+    annotations: Sequence[Mapping[str, Any]], height: int, width: int, where: Path
+) -> dict[int, NDArray[np.bool_]]:
     """Masks of COCO annotations by their position: polygons or RLE."""
     masks = {}
     for k, annotation in enumerate(annotations):
@@ -79,7 +90,9 @@ def coco_masks(annotations: Sequence[Mapping[str, Any]], height: int, width: int
     return masks
 
 
-def fill_polygons(polygons: Sequence[Any], height: int, width: int, where: str) -> NDArray[np.bool_]:
+def fill_polygons(
+    polygons: Sequence[Any], height: int, width: int, where: str
+) -> NDArray[np.bool_]:
     """The union of polygons, each a flat list x0, y0, x1, y1, … or a list of points."""
     mask = np.zeros((height, width), np.uint8)
     for polygon in polygons:
@@ -88,11 +101,15 @@ def fill_polygons(polygons: Sequence[Any], height: int, width: int, where: str) 
         except (ValueError, TypeError):
             points = np.zeros((0, 2))
         if len(points) < 3 or not np.isfinite(points).all() or np.abs(points).max() > 1 << 20:
-            raise DataError(f"{where}: expected polygons of at least 3 points, found {str(polygon)[:60]}")
+            raise DataError(
+                f"{where}: expected polygons of at least 3 points, found {str(polygon)[:60]}"
+            )
         cv2.fillPoly(mask, [np.rint(points).astype(np.int32)], 1)
     return mask.view(bool)
 
 
 def images_in(folder: Path) -> list[Path]:
     """The images of a folder by name; none where there is no folder."""
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGES) if folder.is_dir() else []
+    return (
+        sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGES) if folder.is_dir() else []
+    )

@@ -1,7 +1,9 @@
-"""Benchmark `leader360v`: Leader360V (2025) in the form that its annotation tool A3360V writes, LabelMe JSON beside every frame.
+"""Benchmark `leader360v`: Leader360V (2025) in the form that its annotation tool A3360V writes,
+LabelMe JSON beside every frame.
 
-The released layout of the whole data set is not published yet (its page holds demos); this reads work-dir/<video>/<second>/ of
-the tool, and the same without the folders of seconds. An object is a `group_id`, or a label where a shape has none.
+The released layout of the whole data set is not published yet (its page holds demos); this reads
+work-dir/<video>/<second>/ of the tool, and the same without the folders of seconds. An object is a
+`group_id`, or a label where a shape has none.
 """
 
 import re
@@ -25,7 +27,11 @@ def open_videos(root: Path, split: str | None) -> Sequence[VideoItem]:
     folder = root / split if split else root
     items = []
     for video in sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []:
-        found = {int(match[1]): path for path in video.rglob("frame_*") if (match := FRAME.fullmatch(path.name))}
+        found = {
+            int(match[1]): path
+            for path in video.rglob("frame_*")
+            if (match := FRAME.fullmatch(path.name))
+        }
         images = tuple(found[number] for number in sorted(found))
         labels = [image.with_suffix(".json") for image in images]
         ids = _object_ids([path for path in labels if path.is_file()])
@@ -33,15 +39,19 @@ def open_videos(root: Path, split: str | None) -> Sequence[VideoItem]:
         if sum(mask is not None for mask in masks) > 1:
             items.append(VideoItem(video.name, images, masks))
     if not items:
-        raise DataError(f"{folder}: expected <video>/[<second>/]frame_<n>.png with frame_<n>.json (LabelMe) in at least "
-                        f"two frames; found {found_in(folder)}")
+        raise DataError(
+            f"{folder}: expected <video>/[<second>/]frame_<n>.png with frame_<n>.json (LabelMe) in"
+            f" at least two frames; found {found_in(folder)}"
+        )
     return items
 
 
 def _object_ids(paths: Sequence[Path]) -> dict[str, int]:
     """Every object of a video by its name, numbered by name: group ids first, as numbers."""
     names = {_name(shape, path) for path in paths for shape in _shapes(path)}
-    ordered = sorted(names, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name))
+    ordered = sorted(
+        names, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name)
+    )
     return {name: k + 1 for k, name in enumerate(ordered)}
 
 
@@ -49,7 +59,9 @@ def _shapes(path: Path) -> list[dict[str, Any]]:
     document = read_json(path)
     if not isinstance(document, dict) or not isinstance(document.get("shapes"), list):
         raise DataError(f"{path} is not LabelMe JSON: expected shapes")
-    return [shape for shape in document["shapes"] if shape.get("shape_type", "polygon") == "polygon"]
+    return [
+        shape for shape in document["shapes"] if shape.get("shape_type", "polygon") == "polygon"
+    ]
 
 
 def _name(shape: dict[str, Any], path: Path) -> str:
@@ -65,7 +77,9 @@ def _read(path: Path, ids: dict[str, int]) -> dict[int, NDArray[np.bool_]]:
         height, width = int(document["imageHeight"]), int(document["imageWidth"])
     except (KeyError, TypeError, ValueError) as error:
         said = f"{type(error).__name__} {error}"
-        raise DataError(f"{path} is not LabelMe JSON ({said}): expected imageHeight and imageWidth") from error
+        raise DataError(
+            f"{path} is not LabelMe JSON ({said}): expected imageHeight and imageWidth"
+        ) from error
     if not 0 < width * height < 1 << 27:
         raise DataError(f"{path} claims {width}×{height} pixels")
     masks: dict[int, NDArray[np.bool_]] = {}
@@ -76,7 +90,15 @@ def _read(path: Path, ids: dict[str, int]) -> dict[int, NDArray[np.bool_]]:
     return masks
 
 
-BENCHMARKS = (Benchmark(
-    "leader360v", "Leader360V", "videos", "huggingface.co/datasets/Leader360V/Leader360V (demos so far).",
-    "see its page; research.",
-    "    <video>/[<second>/]frame_<n>.png with frame_<n>.json   LabelMe 5: polygons with label and group_id", open_videos),)
+BENCHMARKS = (
+    Benchmark(
+        "leader360v",
+        "Leader360V",
+        "videos",
+        "huggingface.co/datasets/Leader360V/Leader360V (demos so far).",
+        "see its page; research.",
+        "    <video>/[<second>/]frame_<n>.png with frame_<n>.json   LabelMe 5: polygons with label"
+        " and group_id",
+        open_videos,
+    ),
+)

@@ -1,7 +1,8 @@
 """Benchmark `panovos`: PanoVOS (Yan et al., ECCV 2024), 150 panoramic videos with object masks.
 
-The val and test sets are published with the mask of the first frame only and are scored on CodaLab (competition 15928): here they
-are refused with that advice. The train split, or a split whose masks you have, is scored.
+The val and test sets are published with the mask of the first frame only and are scored on CodaLab
+(competition 15928): here they are refused with that advice. The train split, or a split whose masks
+you have, is scored.
 """
 
 from collections.abc import Sequence
@@ -18,8 +19,11 @@ def open_videos(root: Path, split: str | None) -> Sequence[VideoItem]:
     folder, videos = find_videos(root, split)
     still = [video.name for video in videos if len(video.frames) == 1]
     if still:
-        raise DataError(f"{folder}: {len(still)} videos (first: {still[0]}) have a mask for one frame only, so there is nothing to "
-                        "score them with here: PanoVOS scores its val and test sets on CodaLab (competition 15928)")
+        raise DataError(
+            f"{folder}: {len(still)} videos (first: {still[0]}) have a mask for one frame only, so"
+            " there is nothing to score them with here: PanoVOS scores its val and test sets on"
+            " CodaLab (competition 15928)"
+        )
     return [video_item(video) for video in videos]
 
 
@@ -27,12 +31,21 @@ def video_item(video: Video) -> VideoItem:
     """All frames of a video, annotated ones with their masks."""
     annotated = dict(video.frames)
     images = tuple(images_in(video.frames[0][0].parent))
-    masks = tuple(partial(read_masks, annotated[image]) if image in annotated else None for image in images)
+    masks = tuple(
+        partial(read_masks, annotated[image]) if image in annotated else None for image in images
+    )
     return VideoItem(video.name, images, masks)
 
 
-BENCHMARKS = (Benchmark(
-    "panovos", "PanoVOS", "videos", "github.com/shilinyan99/PanoVOS (Google Drive links for train, valid and test).",
-    "CC BY-NC-SA 4.0.",
-    "    <split>/JPEGImages/<video>/<frame>.jpg with <split>/Annotations/<video>/<frame>.png   palette PNG, pixel = object",
-    open_videos),)
+BENCHMARKS = (
+    Benchmark(
+        "panovos",
+        "PanoVOS",
+        "videos",
+        "github.com/shilinyan99/PanoVOS (Google Drive links for train, valid and test).",
+        "CC BY-NC-SA 4.0.",
+        "    <split>/JPEGImages/<video>/<frame>.jpg with <split>/Annotations/<video>/<frame>.png  "
+        " palette PNG, pixel = object",
+        open_videos,
+    ),
+)

@@ -1,9 +1,11 @@
-"""Benchmarks `pavsod` and `pavsodr`: PAV-SOD (Zhang et al., 2023), key frames of 67 4K panoramic videos with salient instances.
+"""Benchmarks `pavsod` and `pavsodr`: PAV-SOD (Zhang et al., 2023), key frames of 67 4K panoramic
+videos with salient instances.
 
-`pavsod` is PAVS10K as its authors publish it. How the archive keeps instance masks is documented nowhere, so the three ways in
-which masks of a frame are kept at all are read: one PNG with a colour per instance, a folder of binary PNGs per frame, or a
-folder per instance with a PNG per frame. `pavsodr` is the same videos with saliency ranks (Guo et al., ACM MM 2024) in
-YouTube-VIS JSON. Every key frame is scored as a panorama of its own, as SAP does.
+`pavsod` is PAVS10K as its authors publish it. How the archive keeps instance masks is documented
+nowhere, so the three ways in which masks of a frame are kept at all are read: one PNG with a colour
+per instance, a folder of binary PNGs per frame, or a folder per instance with a PNG per frame.
+`pavsodr` is the same videos with saliency ranks (Guo et al., ACM MM 2024) in YouTube-VIS JSON.
+Every key frame is scored as a panorama of its own, as SAP does.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,20 +26,26 @@ def open_pavsod(root: Path, split: str | None) -> Sequence[PanoramaItem]:
     frames = next((root / name for name in FRAMES if (root / name).is_dir()), None)
     masks = next((root / name for name in MASKS if (root / name).is_dir()), None)
     if frames is None or masks is None:
-        raise DataError(f"{root}: expected a folder {' or '.join(FRAMES)} and a folder {' or '.join(MASKS)}; found "
-                        f"{found_in(root)}")
+        raise DataError(
+            f"{root}: expected a folder {' or '.join(FRAMES)} and a folder {' or '.join(MASKS)};"
+            f" found {found_in(root)}"
+        )
     masks = masks / split if split and (masks / split).is_dir() else masks
     frames = frames / split if split and (frames / split).is_dir() else frames
     items = []
     for sequence in sorted(p for p in masks.iterdir() if p.is_dir()):
         images = {path.stem: path for path in images_in(frames / sequence.name)}
         if not images:
-            raise DataError(f"{sequence} has masks, and {frames / sequence.name} no frames: make them with the authors' "
-                            "video_to_frames.py, they are not shipped")
+            raise DataError(
+                f"{sequence} has masks, and {frames / sequence.name} no frames: make them with the"
+                " authors' video_to_frames.py, they are not shipped"
+            )
         items += _frames(sequence, images)
     if not items:
-        raise DataError(f"{masks}: expected <sequence>/<frame>.png, <sequence>/<frame>/*.png or <sequence>/<instance>/<frame>.png; "
-                        f"found {found_in(masks)}")
+        raise DataError(
+            f"{masks}: expected <sequence>/<frame>.png, <sequence>/<frame>/*.png or"
+            f" <sequence>/<instance>/<frame>.png; found {found_in(masks)}"
+        )
     return items
 
 
@@ -60,13 +68,21 @@ def _frames(sequence: Path, images: Mapping[str, Path]) -> list[PanoramaItem]:
 
 def _read_colours(image: Path | None, mask: Path) -> tuple[Rgb, Labels, dict[int, str]]:
     if image is None:
-        raise DataError(f"{mask} is of a frame that is not there: make the frames with the authors' video_to_frames.py")
+        raise DataError(
+            f"{mask} is of a frame that is not there: make the frames with the authors'"
+            " video_to_frames.py"
+        )
     return read_pair(image, mask)
 
 
-def _read_files(image: Path | None, files: Mapping[str, Path], sequence: Path) -> tuple[Rgb, Labels, dict[int, str]]:
+def _read_files(
+    image: Path | None, files: Mapping[str, Path], sequence: Path
+) -> tuple[Rgb, Labels, dict[int, str]]:
     if image is None:
-        raise DataError(f"{next(iter(files.values()))} is of a frame that is not there: make the frames with video_to_frames.py")
+        raise DataError(
+            f"{next(iter(files.values()))} is of a frame that is not there: make the frames with"
+            " video_to_frames.py"
+        )
     rgb = read_image(image)
     masks = {k: read_labels(files[name]) > 0 for k, name in enumerate(sorted(files))}
     return rgb, stack_masks(masks, *rgb.shape[:2], sequence)[0], {}
@@ -76,8 +92,11 @@ def open_pavsodr(root: Path, split: str | None) -> Sequence[PanoramaItem]:
     split = split or "test"
     path, folder = root / f"{split}.json", root / split / "JPEGImages"
     if not path.is_file() or not folder.is_dir():
-        raise DataError(f"{root}: expected {split}.json and {split}/JPEGImages/<video>/; found {found_in(root)}. Their test set "
-                        "has no JSON: its ground truth is a saliency map, split: train has instances")
+        raise DataError(
+            f"{root}: expected {split}.json and {split}/JPEGImages/<video>/; found"
+            f" {found_in(root)}. Their test set has no JSON: its ground truth is a saliency map,"
+            " split: train has instances"
+        )
     document = read_json(path)
     items = []
     try:
@@ -86,32 +105,66 @@ def open_pavsodr(root: Path, split: str | None) -> Sequence[PanoramaItem]:
             annotations.setdefault(annotation["video_id"], []).append(annotation)
         for video in sorted(document["videos"], key=lambda video: video["file_names"][0]):
             for t, name in enumerate(video["file_names"]):
-                here = [{"id": a["id"], "segmentation": a["segmentations"][t]} for a in annotations.get(video["id"], [])
-                        if a["segmentations"][t]]
+                here = [
+                    {"id": a["id"], "segmentation": a["segmentations"][t]}
+                    for a in annotations.get(video["id"], [])
+                    if a["segmentations"][t]
+                ]
                 if here:
                     relative = Path(name)
                     key = f"{relative.parent.name}_{relative.stem}"
-                    items.append(PanoramaItem(key, partial(_read_json, folder / relative.parent.name / relative.name, here, path)))
+                    items.append(
+                        PanoramaItem(
+                            key,
+                            partial(
+                                _read_json,
+                                folder / relative.parent.name / relative.name,
+                                here,
+                                path,
+                            ),
+                        )
+                    )
     except (KeyError, TypeError, IndexError) as error:
-        raise DataError(f"{path} is not YouTube-VIS JSON ({type(error).__name__} {error})") from error
+        raise DataError(
+            f"{path} is not YouTube-VIS JSON ({type(error).__name__} {error})"
+        ) from error
     return items
 
 
-def _read_json(image: Path, annotations: Sequence[Mapping[str, Any]], path: Path) -> tuple[Rgb, Labels, dict[int, str]]:
+def _read_json(
+    image: Path, annotations: Sequence[Mapping[str, Any]], path: Path
+) -> tuple[Rgb, Labels, dict[int, str]]:
     rgb = read_image(image)
-    return rgb, stack_masks(coco_masks(annotations, *rgb.shape[:2], path), *rgb.shape[:2], path)[0], {}
+    return (
+        rgb,
+        stack_masks(coco_masks(annotations, *rgb.shape[:2], path), *rgb.shape[:2], path)[0],
+        {},
+    )
 
 
 _LICENCE = "the videos are YouTube's and their makers'; the annotations are for research only."
 BENCHMARKS = (
-    Benchmark("pavsod", "PAV-SOD (PAVS10K), key frames", "images",
-              "github.com/PanoAsh/PAV-SOD (Google Drive links: ground truth, and videos; then video_to_frames.py).", _LICENCE,
-              "    frame_key/<sequence>/<frame>.png with one of\n"
-              "    instance/[<split>/]<sequence>/<frame>.png             one colour per instance, black = nothing\n"
-              "    instance/[<split>/]<sequence>/<frame>/<instance>.png  binary\n"
-              "    instance/[<split>/]<sequence>/<instance>/<frame>.png  binary", open_pavsod),
-    Benchmark("pavsodr", "PAV-SODR, the same videos as YouTube-VIS JSON", "images", "github.com/ruohaoguo/pavsodr (Baidu link).",
-              _LICENCE,
-              "    <split>/JPEGImages/<video>/<frame> with <split>.json   videos, annotations with segmentations per frame",
-              open_pavsodr),
+    Benchmark(
+        "pavsod",
+        "PAV-SOD (PAVS10K), key frames",
+        "images",
+        "github.com/PanoAsh/PAV-SOD (Google Drive links: ground truth, and videos; then"
+        " video_to_frames.py).",
+        _LICENCE,
+        "    frame_key/<sequence>/<frame>.png with one of\n   "
+        " instance/[<split>/]<sequence>/<frame>.png             one colour per instance, black ="
+        " nothing\n    instance/[<split>/]<sequence>/<frame>/<instance>.png  binary\n   "
+        " instance/[<split>/]<sequence>/<instance>/<frame>.png  binary",
+        open_pavsod,
+    ),
+    Benchmark(
+        "pavsodr",
+        "PAV-SODR, the same videos as YouTube-VIS JSON",
+        "images",
+        "github.com/ruohaoguo/pavsodr (Baidu link).",
+        _LICENCE,
+        "    <split>/JPEGImages/<video>/<frame> with <split>.json   videos, annotations with"
+        " segmentations per frame",
+        open_pavsodr,
+    ),
 )

@@ -1,7 +1,9 @@
-"""Benchmark `structured3d`: Structured3D's panoramas (Zheng et al., ECCV 2020) with their instance maps.
+"""Benchmark `structured3d`: Structured3D's panoramas (Zheng et al., ECCV 2020) with their instance
+maps.
 
-Instances are furniture only: walls, floors and ceilings have none (their issue 12), and only `full` configurations are annotated.
-65535 is background. A few published masks are of another size than their image (errata.txt, issue 63): those are refused by name.
+Instances are furniture only: walls, floors and ceilings have none (their issue 12), and only `full`
+configurations are annotated. 65535 is background. A few published masks are of another size than
+their image (errata.txt, issue 63): those are refused by name.
 """
 
 from collections.abc import Sequence
@@ -20,7 +22,9 @@ def open_rooms(root: Path, split: str | None) -> Sequence[PanoramaItem]:
     folder = root / split if split else root
     scenes = sorted(p for p in folder.glob("scene_*") if p.is_dir()) if folder.is_dir() else []
     if not scenes:
-        raise DataError(f"{folder}: expected folders scene_00000, scene_00001, …; found {found_in(folder)}")
+        raise DataError(
+            f"{folder}: expected folders scene_00000, scene_00001, …; found {found_in(folder)}"
+        )
     items = []
     for scene in scenes:
         for room in sorted((scene / "2D_rendering").glob("*/panorama/full")):
@@ -29,15 +33,25 @@ def open_rooms(root: Path, split: str | None) -> Sequence[PanoramaItem]:
                 key = f"{scene.name}_{room.parent.parent.name}"
                 items.append(PanoramaItem(key, partial(read_pair, image, ids, (BACKGROUND,))))
     if not items:
-        raise DataError(f"{folder} has {len(scenes)} scenes, and none with 2D_rendering/<room>/panorama/full/rgb_rawlight.png and "
-                        f"instance.png: unpack the panorama and the annotation archives into one folder. {scenes[0].name} holds "
-                        f"{found_in(scenes[0])}")
+        raise DataError(
+            f"{folder} has {len(scenes)} scenes, and none with"
+            " 2D_rendering/<room>/panorama/full/rgb_rawlight.png and instance.png: unpack the"
+            f" panorama and the annotation archives into one folder. {scenes[0].name} holds"
+            f" {found_in(scenes[0])}"
+        )
     return items
 
 
-BENCHMARKS = (Benchmark(
-    "structured3d", "Structured3D panoramas, full configuration", "images",
-    "structured3d-dataset.org, after agreeing to the terms of use by the form there (Structured3D_panorama_*.zip).",
-    "its terms of use: non-commercial research; no redistribution.",
-    "    scene_<number>/2D_rendering/<room>/panorama/full/{rgb_rawlight,instance}.png   instance: 16 bit, 65535 = background",
-    open_rooms),)
+BENCHMARKS = (
+    Benchmark(
+        "structured3d",
+        "Structured3D panoramas, full configuration",
+        "images",
+        "structured3d-dataset.org, after agreeing to the terms of use by the form there"
+        " (Structured3D_panorama_*.zip).",
+        "its terms of use: non-commercial research; no redistribution.",
+        "    scene_<number>/2D_rendering/<room>/panorama/full/{rgb_rawlight,instance}.png  "
+        " instance: 16 bit, 65535 = background",
+        open_rooms,
+    ),
+)

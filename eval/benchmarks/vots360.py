@@ -1,8 +1,9 @@
 """Benchmarks `360vos` and `360vot`: the two halves of 360VOTS (Xu et al., 2025).
 
-`360vos` is videos with binary masks, `360vot` videos with bounding fields of view and boxes in label.json: there the prompt is
-the box of the first frame that has the object, and what is scored are the boxes around the masks. Their number and the toolkit's
-numbers: `panoforge.eval.scoring.metrics.tracking`, `panoforge.eval.scoring.metrics.bfov`.
+`360vos` is videos with binary masks, `360vot` videos with bounding fields of view and boxes in
+label.json: there the prompt is the box of the first frame that has the object, and what is scored
+are the boxes around the masks. Their number and the toolkit's numbers:
+`panoforge.eval.scoring.metrics.tracking`, `panoforge.eval.scoring.metrics.bfov`.
 """
 
 from collections.abc import Sequence
@@ -18,8 +19,10 @@ from panoforge.eval.benchmarks.idmaps import images_in
 from panoforge.eval.benchmarks.panovos import video_item
 from panoforge.train.data.sources.vos import find_videos
 
-LEAKAGE = ("97 of the 170 training clips of 360VOS are test clips of 360VOT, and 5 more come from the same videos: a model "
-           "trained on the one must not be scored on the other.")
+LEAKAGE = (
+    "97 of the 170 training clips of 360VOS are test clips of 360VOT, and 5 more come from the same"
+    " videos: a model trained on the one must not be scored on the other."
+)
 
 
 def open_videos(root: Path, split: str | None) -> Sequence[VideoItem]:
@@ -30,9 +33,16 @@ def open_videos(root: Path, split: str | None) -> Sequence[VideoItem]:
 def open_tracks(root: Path, split: str | None = None) -> Sequence[TrackItem]:
     """The sequences of 360VOT, for `panoforge.eval.scoring.metrics.tracking`."""
     folder = root / split if split else root
-    sequences = sorted(p for p in folder.iterdir() if (p / "label.json").is_file()) if folder.is_dir() else []
+    sequences = (
+        sorted(p for p in folder.iterdir() if (p / "label.json").is_file())
+        if folder.is_dir()
+        else []
+    )
     if not sequences:
-        raise DataError(f"{folder}: expected <sequence>/label.json with <sequence>/image/; found {found_in(folder)}")
+        raise DataError(
+            f"{folder}: expected <sequence>/label.json with <sequence>/image/; found"
+            f" {found_in(folder)}"
+        )
     return [_track(sequence) for sequence in sequences]
 
 
@@ -47,35 +57,75 @@ def _track(sequence: Path) -> TrackItem:
             boxes.append([box["cx"] - box["w"] / 2, box["cy"] - box["h"] / 2, box["w"], box["h"]])
             bfovs.append([bfov[part] for part in ("clon", "clat", "fov_h", "fov_v", "rotation")])
     except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is not a label file of 360VOT ({type(error).__name__} {error}): expected "
-                        '{"000000.jpg": {"bfov": {…}, "bbox": {…}}, …}') from error
+        raise DataError(
+            f"{path} is not a label file of 360VOT ({type(error).__name__} {error}): expected "
+            '{"000000.jpg": {"bfov": {…}, "bbox": {…}}, …}'
+        ) from error
     missing = [name for name in names if name not in images]
     if missing:
-        raise DataError(f"{sequence}: label.json has {len(missing)} frames that image/ has not, first {missing[0]}")
+        raise DataError(
+            f"{sequence}: label.json has {len(missing)} frames that image/ has not, first"
+            f" {missing[0]}"
+        )
     found = np.array(boxes, np.float64).reshape(-1, 4)
-    return TrackItem(sequence.name, path, tuple(images[name] for name in names), found, np.array(bfovs, np.float64).reshape(-1, 5),
-                     (found[:, 2] > 0) & (found[:, 3] > 0))
+    return TrackItem(
+        sequence.name,
+        path,
+        tuple(images[name] for name in names),
+        found,
+        np.array(bfovs, np.float64).reshape(-1, 5),
+        (found[:, 2] > 0) & (found[:, 3] > 0),
+    )
 
 
 def read_tracker(path: Path, frames: int, columns: int) -> NDArray[np.float64]:
-    """A tracker's result file of the toolkit, results/<tracker>/<sequence>.txt: a line per frame, numbers by comma or blank."""
+    """A tracker's result file of the toolkit, results/<tracker>/<sequence>.txt: a line per frame,
+    numbers by comma or blank.
+    """
     try:
-        rows = [[float(cell) for cell in line.replace(",", " ").split()] for line in path.read_text().splitlines() if line.strip()]
+        rows = [
+            [float(cell) for cell in line.replace(",", " ").split()]
+            for line in path.read_text().splitlines()
+            if line.strip()
+        ]
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} is not a tracker's result ({error}): expected {columns} numbers a line") from error
+        raise DataError(
+            f"{path} is not a tracker's result ({error}): expected {columns} numbers a line"
+        ) from error
     if len(rows) != frames or any(len(row) != columns for row in rows):
-        raise DataError(f"{path} has {len(rows)} lines, expected {frames} of {columns} numbers: one per frame of the sequence")
+        raise DataError(
+            f"{path} has {len(rows)} lines, expected {frames} of {columns} numbers: one per frame"
+            " of the sequence"
+        )
     return np.array(rows, np.float64)
 
 
-_SOURCE = "huggingface.co/datasets/xuyzshaun/360VOTS (one zip per sequence); toolkit github.com/HuajianUP/360VOT."
+_SOURCE = (
+    "huggingface.co/datasets/xuyzshaun/360VOTS (one zip per sequence); toolkit"
+    " github.com/HuajianUP/360VOT."
+)
 _LICENCE = "for research; see the data set's page."
 BENCHMARKS = (
     Benchmark(
-        "360vos", "360VOTS, segmentation (360VOS)", "videos", _SOURCE, _LICENCE,
-        "    [<split>/]<sequence>/image/<frame>.jpg with [<split>/]<sequence>/mask/<frame>[_<object>].png   binary PNG",
-        open_videos, warning=LEAKAGE),
+        "360vos",
+        "360VOTS, segmentation (360VOS)",
+        "videos",
+        _SOURCE,
+        _LICENCE,
+        "    [<split>/]<sequence>/image/<frame>.jpg with"
+        " [<split>/]<sequence>/mask/<frame>[_<object>].png   binary PNG",
+        open_videos,
+        warning=LEAKAGE,
+    ),
     Benchmark(
-        "360vot", "360VOTS, tracking (360VOT)", "tracks", _SOURCE, _LICENCE,
-        "    [<split>/]<sequence>/image/<frame>.jpg with [<split>/]<sequence>/label.json   boxes and bounding fields of view",
-        open_tracks, warning=LEAKAGE))
+        "360vot",
+        "360VOTS, tracking (360VOT)",
+        "tracks",
+        _SOURCE,
+        _LICENCE,
+        "    [<split>/]<sequence>/image/<frame>.jpg with [<split>/]<sequence>/label.json   boxes"
+        " and bounding fields of view",
+        open_tracks,
+        warning=LEAKAGE,
+    ),
+)

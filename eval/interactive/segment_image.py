@@ -1,9 +1,11 @@
-"""A picture from a file, segmented by clicks, and the files that come of it: what `pano segment` calls.
+"""A picture from a file, segmented by clicks, and the files that come of it: what `pano segment`
+calls.
 
-In: a JPEG or PNG panorama, checked before anything is decoded (size in bytes, size in pixels, 2:1). Out, for one object or
-several: `mask.png` (8-bit palette: pixel value = object, 0 = nothing, as DAVIS has it), `overlay.jpg`, and `coco.json` (a
-COCO detection file with compressed RLEs of the whole panorama, solid angle, wrap-aware box and the clicks). `pano serve`
-saves through the same functions, so that what is clicked there can be repeated here, to the byte.
+In: a JPEG or PNG panorama, checked before anything is decoded (size in bytes, size in pixels, 2:1).
+Out, for one object or several: `mask.png` (8-bit palette: pixel value = object, 0 = nothing, as
+DAVIS has it), `overlay.jpg`, and `coco.json` (a COCO detection file with compressed RLEs of the
+whole panorama, solid angle, wrap-aware box and the clicks). `pano serve` saves through the same
+functions, so that what is clicked there can be repeated here, to the byte.
 """
 
 import json
@@ -55,19 +57,27 @@ class Loaded:
 
 
 def decode_panorama(data: bytes, name: str, max_bytes: int = MAX_FILE_BYTES) -> Rgb:
-    """A panorama, uint8 H×W×3, from a file's bytes. DataError unless it is a 2:1 JPEG or PNG within the caps; the header
-    is read before any pixel is decoded."""
+    """A panorama, uint8 H×W×3, from a file's bytes. DataError unless it is a 2:1 JPEG or PNG within
+    the caps; the header is read before any pixel is decoded.
+    """
     if len(data) > max_bytes:
-        raise DataError(f"{name}: {len(data) / 1e6:.0f} MB is over the cap of {max_bytes / 1e6:.0f} MB")
+        raise DataError(
+            f"{name}: {len(data) / 1e6:.0f} MB is over the cap of {max_bytes / 1e6:.0f} MB"
+        )
     suffix = "rgb.png" if data[:4] == b"\x89PNG" else "rgb.jpg" if data[:2] == b"\xff\xd8" else None
     if suffix is None:
         raise DataError(f"{name}: expected a JPEG or a PNG, and it starts with {data[:4]!r}")
     width, height = image_size(data)
     if width != 2 * height or width % 2:
-        raise DataError(f"{name}: {width}×{height} is no equirectangular panorama: it must be twice as wide as high (the whole "
-                        "sphere, 360° by 180°)")
+        raise DataError(
+            f"{name}: {width}×{height} is no equirectangular panorama: it must be twice as wide as"
+            " high (the whole sphere, 360° by 180°)"
+        )
     if width > MAX_WIDTH or width * height > MAX_PIXELS:
-        raise DataError(f"{name}: {width}×{height} is over the cap of {MAX_WIDTH} pixels across: shrink it first")
+        raise DataError(
+            f"{name}: {width}×{height} is over the cap of {MAX_WIDTH} pixels across: shrink it"
+            " first"
+        )
     return decode_product(suffix, data)
 
 
@@ -78,51 +88,87 @@ def read_panorama(path: Path) -> Rgb:
 
 def read_labels(path: Path) -> NDArray[np.uint16]:
     """A true id map: our instance.zst, or a 16-bit (or 8-bit grey) PNG."""
-    labels = decode_product("instance.png" if path.suffix.lower() == ".png" else "instance.zst", _read(path))
+    labels = decode_product(
+        "instance.png" if path.suffix.lower() == ".png" else "instance.zst", _read(path)
+    )
     if labels.ndim != 2 or labels.dtype not in (np.uint8, np.uint16):
-        raise DataError(f"{path}: expected a map of ids, uint16 H×W, and it is {labels.dtype} {labels.shape}")
+        raise DataError(
+            f"{path}: expected a map of ids, uint16 H×W, and it is {labels.dtype} {labels.shape}"
+        )
     return labels.astype(np.uint16)
 
 
 def _read(path: Path) -> bytes:
     with storage_errors(path):
         if path.stat().st_size > MAX_FILE_BYTES:
-            raise DataError(f"{path}: {path.stat().st_size / 1e6:.0f} MB is over the cap of {MAX_FILE_BYTES / 1e6:.0f} MB")
+            raise DataError(
+                f"{path}: {path.stat().st_size / 1e6:.0f} MB is over the cap of"
+                f" {MAX_FILE_BYTES / 1e6:.0f} MB"
+            )
         return path.read_bytes()
 
 
-def load_predictor(predictor: str, checkpoint: Path | None, method: str, overrides: Sequence[str] = ()) -> Loaded:
-    """The predictor called `predictor`, from an official checkpoint or one of ours (read with weights_only). `overrides` are
-    `key=value` of an EvalConfig, e.g. model.size=tiny. UsageError if SAM2 is asked for without a checkpoint."""
+def load_predictor(
+    predictor: str, checkpoint: Path | None, method: str, overrides: Sequence[str] = ()
+) -> Loaded:
+    """The predictor called `predictor`, from an official checkpoint or one of ours (read with
+    weights_only). `overrides` are `key=value` of an EvalConfig, e.g. model.size=tiny. UsageError if
+    SAM2 is asked for without a checkpoint.
+    """
     if predictor not in PREDICTORS:
         raise UsageError(f"--predictor {predictor}: expected one of {', '.join(PREDICTORS)}")
-    words = [*overrides, f"methods=[{method}]", *([f"model.checkpoint={checkpoint}"] if checkpoint else [])]
+    words = [
+        *overrides,
+        f"methods=[{method}]",
+        *([f"model.checkpoint={checkpoint}"] if checkpoint else []),
+    ]
     config = config_from_overrides(EvalConfig, words)
     if predictor == "truth":
         from panoforge.eval.predictors.truth import GroundTruth
 
         return Loaded(config, GroundTruth(), "ground truth of --labels, no model")
     if checkpoint is None:
-        raise UsageError("SAM2 needs weights: give --checkpoint FILE (an official sam2.1_hiera_*.pt or one that pano train "
-                         "exported) and the --model it is of; --predictor truth --labels FILE shows true masks without a model")
+        raise UsageError(
+            "SAM2 needs weights: give --checkpoint FILE (an official sam2.1_hiera_*.pt or one that"
+            " pano train exported) and the --model it is of; --predictor truth --labels FILE shows"
+            " true masks without a model"
+        )
     from panoforge.eval.predictors.load import load_model
 
     loaded = load_model(config)
     size = f"SAM2.1 {config.model.size} at {config.model.image_size}²"
-    return Loaded(config, KeptFeatures(loaded.model), f"{size}, {loaded.weights.source}, sha256 {loaded.weights.sha256}")
+    return Loaded(
+        config,
+        KeptFeatures(loaded.model),
+        f"{size}, {loaded.weights.source}, sha256 {loaded.weights.sha256}",
+    )
 
 
 def segment_image(
-    image: Path, clicks: Sequence[SphereClick], loaded: Loaded, folder: Path, labels: Path | None = None
+    image: Path,
+    clicks: Sequence[SphereClick],
+    loaded: Loaded,
+    folder: Path,
+    labels: Path | None = None,
 ) -> list[Path]:
-    """Segment one object and write <folder>/<stem>.mask.png, .overlay.jpg and .coco.json; gives their paths."""
+    """Segment one object and write <folder>/<stem>.mask.png, .overlay.jpg and .coco.json; gives
+    their paths.
+    """
     if not any(click.positive for click in clicks):
-        raise UsageError("nothing is clicked: give at least one --click LON,LAT on the object (--negative only takes away)")
+        raise UsageError(
+            "nothing is clicked: give at least one --click LON,LAT on the object (--negative only"
+            " takes away)"
+        )
     rgb = read_panorama(image)
-    segmenter = Segmenter(rgb, loaded.config, loaded.predictor, read_labels(labels) if labels else None)
+    segmenter = Segmenter(
+        rgb, loaded.config, loaded.predictor, read_labels(labels) if labels else None
+    )
     results = [Result(tuple(clicks), segmenter.mask(clicks))]
-    files = {"mask.png": mask_png(results), "overlay.jpg": overlay_jpg(rgb, results),
-             "coco.json": coco_json(image.name, results, loaded)}
+    files = {
+        "mask.png": mask_png(results),
+        "overlay.jpg": overlay_jpg(rgb, results),
+        "coco.json": coco_json(image.name, results, loaded),
+    }
     paths = []
     for suffix, data in files.items():
         paths.append(folder / f"{image.stem}.{suffix}")
@@ -131,7 +177,9 @@ def segment_image(
 
 
 def stack(results: Sequence[Result]) -> NDArray[np.uint8]:
-    """The objects as one map, 1 + their position; where masks overlap, the smaller object is on top."""
+    """The objects as one map, 1 + their position; where masks overlap, the smaller object is on
+    top.
+    """
     if len(results) > MAX_PALETTE_IDS:
         raise UsageError(f"{len(results)} objects: a mask picture holds {MAX_PALETTE_IDS} at most")
     out = np.zeros(results[0].mask.shape, np.uint8)
@@ -154,11 +202,17 @@ def coco_json(name: str, results: Sequence[Result], loaded: Loaded) -> bytes:
     """A COCO detection file of one image: pycocotools opens it."""
     height, width = results[0].mask.shape
     document = {
-        "info": {"description": "masks of clicked objects", "made_by": f"panoforge {__version__}", "predictor": loaded.words,
-                 "method": loaded.config.methods[0]},
+        "info": {
+            "description": "masks of clicked objects",
+            "made_by": f"panoforge {__version__}",
+            "predictor": loaded.words,
+            "method": loaded.config.methods[0],
+        },
         "images": [{"id": 1, "file_name": name, "width": width, "height": height}],
         "categories": [{"id": 1, "name": "object"}],
-        "annotations": [_annotation(index, result) for index, result in enumerate(results, start=1)],
+        "annotations": [
+            _annotation(index, result) for index, result in enumerate(results, start=1)
+        ],
     }
     return json.dumps(document, indent=1).encode() + b"\n"
 
@@ -167,11 +221,18 @@ def _annotation(index: int, result: Result) -> dict[str, Any]:
     height, width = result.mask.shape
     rle = coco_mask.encode(np.asfortranarray(result.mask, np.uint8))
     entry = {
-        "id": index, "image_id": 1, "category_id": 1, "iscrowd": 0, "area": int(result.mask.sum()),
+        "id": index,
+        "image_id": 1,
+        "category_id": 1,
+        "iscrowd": 0,
+        "area": int(result.mask.sum()),
         "bbox": coco_mask.toBbox(rle).tolist(),
         "segmentation": {"size": [height, width], "counts": rle["counts"].decode("ascii")},
         "area_sr": float(result.mask.sum(axis=1) @ row_area_sr(width, height)),
-        "clicks": [{"lon_deg": c.lon_deg, "lat_deg": c.lat_deg, "label": int(c.positive)} for c in result.clicks],
+        "clicks": [
+            {"lon_deg": c.lon_deg, "lat_deg": c.lat_deg, "label": int(c.positive)}
+            for c in result.clicks
+        ],
     }
     if result.mask.any():
         box = instance_stats(result.mask.astype(np.uint16)).box(0)

@@ -1,11 +1,13 @@
-"""One panorama, ready to be asked: frames sampled and encoded once, then a mask for every set of clicks.
+"""One panorama, ready to be asked: frames sampled and encoded once, then a mask for every set of
+clicks.
 
-What `pano segment` does once and `pano serve` again and again. A `Segmenter` takes the picture, a config (one method), and
-a predictor, and goes through the very path that scores go through (`panoforge.eval.segmentation.segment`): so what is seen here is what is
-measured there. Objects do not influence each other, so each is computed alone, and only when its clicks are new.
+What `pano segment` does once and `pano serve` again and again. A `Segmenter` takes the picture, a
+config (one method), and a predictor, and goes through the very path that scores go through
+(`panoforge.eval.segmentation.segment`): so what is seen here is what is measured there. Objects do
+not influence each other, so each is computed alone, and only when its clicks are new.
 
-`KeptFeatures` is SAM2 that keeps the encoder features of the frames it has seen: a click then costs memory attention and
-decoder only. With 24 frames of 1024² they take about 0.4 GB in float32.
+`KeptFeatures` is SAM2 that keeps the encoder features of the frames it has seen: a click then costs
+memory attention and decoder only. With 24 frames of 1024² they take about 0.4 GB in float32.
 """
 
 from collections import OrderedDict
@@ -34,7 +36,9 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class SphereClick:
-    """A click: longitude in [−180°, 180°] (0 is the image centre, right is +), latitude in [−90°, 90°] (up is +)."""
+    """A click: longitude in [−180°, 180°] (0 is the image centre, right is +), latitude in [−90°,
+    90°] (up is +).
+    """
 
     lon_deg: float
     lat_deg: float
@@ -42,8 +46,11 @@ class SphereClick:
 
     def __post_init__(self) -> None:
         if not (abs(self.lon_deg) <= 180 and abs(self.lat_deg) <= 90):  # false for NaN too
-            raise UsageError(f"a click at longitude {self.lon_deg:g}°, latitude {self.lat_deg:g}°: expected a longitude of −180 to "
-                             "180 (0 is the middle of the picture, right is positive) and a latitude of −90 to 90 (up is positive)")
+            raise UsageError(
+                f"a click at longitude {self.lon_deg:g}°, latitude {self.lat_deg:g}°: expected a"
+                " longitude of −180 to 180 (0 is the middle of the picture, right is positive) and"
+                " a latitude of −90 to 90 (up is positive)"
+            )
 
 
 def parse_click(text: str, *, positive: bool = True) -> SphereClick:
@@ -51,13 +58,17 @@ def parse_click(text: str, *, positive: bool = True) -> SphereClick:
     try:
         lon, lat = (float(part) for part in text.split(","))
     except ValueError:
-        raise UsageError(f"{text!r} is no click: expected LON,LAT in degrees, e.g. --click 30,-12.5 (0,0 is the middle of the "
-                         "picture, right and up are positive)") from None
+        raise UsageError(
+            f"{text!r} is no click: expected LON,LAT in degrees, e.g. --click 30,-12.5 (0,0 is the"
+            " middle of the picture, right and up are positive)"
+        ) from None
     return SphereClick(lon, lat, positive)
 
 
 class KeptFeatures(BatchedSam2):
-    """SAM2 whose features of `keep(frames)` stay until the next `keep`. Frames are known by their image array."""
+    """SAM2 whose features of `keep(frames)` stay until the next `keep`. Frames are known by their
+    image array.
+    """
 
     def __init__(self, model: Any) -> None:
         super().__init__(model)
@@ -68,25 +79,43 @@ class KeptFeatures(BatchedSam2):
 
         self._kept = {}
         with torch.inference_mode(), self._precision():
-            self._kept = {id(frame.image): (frame.image, found) for frame, found in zip(frames, self._encode(frames), strict=True)}
+            self._kept = {
+                id(frame.image): (frame.image, found)
+                for frame, found in zip(frames, self._encode(frames), strict=True)
+            }
 
     def _encode(self, frames: Sequence[FrameInput]) -> list[Any]:
         kept = [self._kept.get(id(frame.image)) for frame in frames]
-        new = iter(super()._encode([frame for frame, known in zip(frames, kept, strict=True) if known is None]))
+        new = iter(
+            super()._encode(
+                [frame for frame, known in zip(frames, kept, strict=True) if known is None]
+            )
+        )
         return [next(new) if known is None else known[1] for known in kept]
 
 
 class Segmenter:
-    """`rgb` uint8 H×W×3; `labels` uint16 H×W where ground truth is the predictor. Raises UsageError for what cannot be."""
+    """`rgb` uint8 H×W×3; `labels` uint16 H×W where ground truth is the predictor. Raises UsageError
+    for what cannot be.
+    """
 
     def __init__(
-        self, rgb: NDArray[np.uint8], config: EvalConfig, predictor: Predictor, labels: NDArray[np.uint16] | None = None
+        self,
+        rgb: NDArray[np.uint8],
+        config: EvalConfig,
+        predictor: Predictor,
+        labels: NDArray[np.uint16] | None = None,
     ) -> None:
         if labels is not None and labels.shape != rgb.shape[:2]:
             sizes = [f"{array.shape[1]}×{array.shape[0]}" for array in (labels, rgb)]
-            raise UsageError(f"the labels are {sizes[0]} and the picture is {sizes[1]}: they must be of one size")
+            raise UsageError(
+                f"the labels are {sizes[0]} and the picture is {sizes[1]}: they must be of one size"
+            )
         if isinstance(predictor, GroundTruth) and labels is None:
-            raise UsageError("the predictor is ground truth, which needs the labels of the picture: give --labels FILE")
+            raise UsageError(
+                "the predictor is ground truth, which needs the labels of the picture: give"
+                " --labels FILE"
+            )
         self.config, self.predictor, self._truth = config, predictor, labels
         known = np.zeros(rgb.shape[:2], np.uint16) if labels is None else labels
         self.panorama = Panorama("picture", rgb, known)
@@ -103,7 +132,9 @@ class Segmenter:
         return len(self._inputs)
 
     def warm(self) -> None:
-        """Work out where every frame lies on the panorama, which the first mask would otherwise wait for (it is remembered)."""
+        """Work out where every frame lies on the panorama, which the first mask would otherwise
+        wait for (it is remembered).
+        """
         width, height = self.panorama.width, self.panorama.height
         for row0 in range(0, height, BAND_ROWS):
             for projection in self._plan.projections:
@@ -115,8 +146,14 @@ class Segmenter:
         if not any(click.positive for click in wanted):
             return np.zeros((self.panorama.height, self.panorama.width), bool)
         if wanted not in self._masks:
-            self._masks[wanted] = segment(self.panorama, self._plan, self._inputs, [self._prompt(wanted)], self.predictor,
-                                          clamp=self.config.merge.clamp).packed[0]
+            self._masks[wanted] = segment(
+                self.panorama,
+                self._plan,
+                self._inputs,
+                [self._prompt(wanted)],
+                self.predictor,
+                clamp=self.config.merge.clamp,
+            ).packed[0]
             if len(self._masks) > KEPT_MASKS:
                 self._masks.popitem(last=False)
         self._masks.move_to_end(wanted)
@@ -130,11 +167,19 @@ class Segmenter:
         first = next(point for point in points if point.label == 1)
         there = int(self._truth[first.v, first.u])
         if not there:
-            raise UsageError(f"the labels hold nothing at {first.lon_deg:.2f}°, {first.lat_deg:.2f}°: click on a labelled thing")
+            raise UsageError(
+                f"the labels hold nothing at {first.lon_deg:.2f}°, {first.lat_deg:.2f}°: click on a"
+                " labelled thing"
+            )
         return replace(prompt, id=there)
 
     def _click(self, click: SphereClick) -> Click:
         width, height = self.panorama.width, self.panorama.height
         lon, lat = np.radians(click.lon_deg), np.radians(click.lat_deg)
         u, v = (int(np.floor(x + 0.5)) for x in lonlat_to_pixel(lon, lat, width, height))
-        return Click(lonlat_to_direction(lon, lat), u % width, min(max(v, 0), height - 1), int(click.positive))
+        return Click(
+            lonlat_to_direction(lon, lat),
+            u % width,
+            min(max(v, 0), height - 1),
+            int(click.positive),
+        )

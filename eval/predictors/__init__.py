@@ -1,9 +1,10 @@
 """Predictors: from frames and clicks to mask logits per frame, behind one interface.
 
-A `Predictor` is given the frames of one panorama (images, and the true labels for the predictors that are allowed to
-look) and the clicks of every object in every frame that sees them, and yields `FrameLogits` frame by frame at its own
-native resolution. SAM2 is one; ground truth (the ceiling of a method's geometry) and nothing at all (the floor) are the
-other two. A method knows nothing of who predicts, a predictor nothing of panoramas.
+A `Predictor` is given the frames of one panorama (images, and the true labels for the predictors
+that are allowed to look) and the clicks of every object in every frame that sees them, and yields
+`FrameLogits` frame by frame at its own native resolution. SAM2 is one; ground truth (the ceiling of
+a method's geometry) and nothing at all (the floor) are the other two. A method knows nothing of who
+predicts, a predictor nothing of panoramas.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,10 +31,12 @@ class FrameInput:
 
 @dataclass(frozen=True)
 class ObjectPrompt:
-    """The prompts of one object: for each frame that sees any, `points` float (K, 2) as continuous pixel indices (x, y;
-    0 is the centre of the first pixel) and their labels (K,): 1 = on the object, 0 = not on it, 2 and 3 = upper left and lower
-    right corner of its box (they come first, as SAM2 wants them). `masks`, where there are any: float32 logits h×w over the
-    whole frame, beside the points or instead of them."""
+    """The prompts of one object: for each frame that sees any, `points` float (K, 2) as continuous
+    pixel indices (x, y; 0 is the centre of the first pixel) and their labels (K,): 1 = on the
+    object, 0 = not on it, 2 and 3 = upper left and lower right corner of its box (they come first,
+    as SAM2 wants them). `masks`, where there are any: float32 logits h×w over the whole frame,
+    beside the points or instead of them.
+    """
 
     id: int
     points: dict[int, tuple[NDArray[np.float64], NDArray[np.int32]]] = field(repr=False)
@@ -45,16 +48,24 @@ class ObjectPrompt:
 
 
 class Predictor(Protocol):
-    """`name` goes into the tables. `sees_labels`: it is shown the true labels of a look instead of its picture."""
+    """`name` goes into the tables. `sees_labels`: it is shown the true labels of a look instead of
+    its picture.
+    """
 
     name: str
     sees_labels: bool
 
-    def predict(self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]) -> Iterator[FrameLogits]:
+    def predict(
+        self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]
+    ) -> Iterator[FrameLogits]:
         """Yield each frame's logits once, in any order. Object k of the logits is `prompts[k]`."""
         ...
 
-    def look(self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]) -> list[torch.Tensor | None]:
-        """One object in each picture: `frames[k]` shows the object of `prompts[k]`, prompted as frame 0. Float32 logits h×w each;
-        None where the object is not found. A mask prompt is a hint here, not an answer."""
+    def look(
+        self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]
+    ) -> list[torch.Tensor | None]:
+        """One object in each picture: `frames[k]` shows the object of `prompts[k]`, prompted as
+        frame 0. Float32 logits h×w each; None where the object is not found. A mask prompt is a
+        hint here, not an answer.
+        """
         ...

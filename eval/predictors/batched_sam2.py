@@ -1,16 +1,19 @@
-"""Propagation along a scan, batched over objects: SAM2's video predictor without its loop over objects.
+"""Propagation along a scan, batched over objects: SAM2's video predictor without its loop over
+objects.
 
-The official predictor tracks objects one by one and, when prompts come in several frames, runs its image encoder again for
-every object and frame. Here every frame is encoded once, and on each frame all objects that attend to equally many
-memories go through memory attention, mask decoder and memory encoder as one batch: the very modules of the official model,
-called with a batch. What an object sees is the same as in the official predictor with all prompts added first:
+The official predictor tracks objects one by one and, when prompts come in several frames, runs its
+image encoder again for every object and frame. Here every frame is encoded once, and on each frame
+all objects that attend to equally many memories go through memory attention, mask decoder and
+memory encoder as one batch: the very modules of the official model, called with a batch. What an
+object sees is the same as in the official predictor with all prompts added first:
 
     clicked frames   predicted from the click alone; their masks become conditioning memories, kept for the whole scan
     other frames     attend to all conditioning memories (also later ones), the 6 frames before, and object pointers
 
-so masks agree with the official predictor's up to floating-point summation order (tested; bench/propagate.py). Memory is
-bounded: features of one scan, conditioning memories, and per object 6 memories and 15 pointers; older ones are dropped,
-as nothing will ever attend to them. `max_batch` bounds what one call to the model holds.
+so masks agree with the official predictor's up to floating-point summation order (tested;
+bench/propagate.py). Memory is bounded: features of one scan, conditioning memories, and per object
+6 memories and 15 pointers; older ones are dropped, as nothing will ever attend to them. `max_batch`
+bounds what one call to the model holds.
 """
 
 import contextlib
@@ -30,8 +33,9 @@ from panoforge.eval.views.merge import FrameLogits
 
 @dataclass(frozen=True)
 class _Features:
-    """One encoded frame. `high_res`: 1×C×h×w maps for the mask decoder; `top` and `position`: HW×1×C of the coarsest level,
-    whose height and width are `size`."""
+    """One encoded frame. `high_res`: 1×C×h×w maps for the mask decoder; `top` and `position`:
+    HW×1×C of the coarsest level, whose height and width are `size`.
+    """
 
     high_res: list[Tensor]
     top: Tensor
@@ -41,8 +45,10 @@ class _Features:
 
 @dataclass
 class _Memory:
-    """What one object remembers, by frame: `spatial` HW×C' memories in bfloat16 (as SAM2 keeps them), `pointer` (C,)
-    vectors. Conditioning frames are kept, others dropped when they are out of reach."""
+    """What one object remembers, by frame: `spatial` HW×C' memories in bfloat16 (as SAM2 keeps
+    them), `pointer` (C,) vectors. Conditioning frames are kept, others dropped when they are out of
+    reach.
+    """
 
     conditioning: dict[int, Tensor] = field(default_factory=dict)
     conditioning_pointer: dict[int, Tensor] = field(default_factory=dict)
@@ -58,8 +64,10 @@ class _Memory:
 
 @dataclass(frozen=True)
 class _Prediction:
-    """Outputs of the mask decoder for a batch of B objects: `masks` B×1×h×w logits, `pointer` B×C, `score` B×1 (the object is
-    there where it is above 0), `high_res` B×1×S×S, the same logits at input size."""
+    """Outputs of the mask decoder for a batch of B objects: `masks` B×1×h×w logits, `pointer` B×C,
+    `score` B×1 (the object is there where it is above 0), `high_res` B×1×S×S, the same logits at
+    input size.
+    """
 
     masks: Tensor
     high_res: Tensor
@@ -68,43 +76,62 @@ class _Prediction:
 
 
 class BatchedSam2:
-    """SAM2 as a predictor, batched over objects. `model` is a SAM2VideoPredictor (or any SAM2Base) in eval mode."""
+    """SAM2 as a predictor, batched over objects. `model` is a SAM2VideoPredictor (or any SAM2Base)
+    in eval mode.
+    """
 
     name, sees_labels = "SAM2", False
 
     def __init__(self, model: Any, *, max_batch: int = 64, encode_batch: int | None = None) -> None:
         if model.memory_temporal_stride_for_eval != 1 or model.max_cond_frames_in_attn != -1:
-            raise ValueError("batched propagation follows SAM2.1's settings: memory stride 1, no limit on conditioning frames")
+            raise ValueError(
+                "batched propagation follows SAM2.1's settings: memory stride 1, no limit on"
+                " conditioning frames"
+            )
         self.model = model
         self.max_batch = max_batch
         self.encode_batch = encode_batch or (8 if model.device.type == "cuda" else 1)
 
     @torch.inference_mode()
-    def predict(self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]) -> Iterator[FrameLogits]:
+    def predict(
+        self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]
+    ) -> Iterator[FrameLogits]:
         with self._precision():
             memories = [_Memory() for _ in prompts]
             prompted = sorted({t for prompt in prompts for t in prompt.frames()})
             features = self._encode_some(frames, prompted)
-            clicked = {t: self._condition(t, frames[t], features[t], prompts, memories) for t in prompted}
+            clicked = {
+                t: self._condition(t, frames[t], features[t], prompts, memories) for t in prompted
+            }
         for t in range(len(frames)):
             with self._precision():
                 if t not in features:
                     ahead = [s for s in range(t, len(frames)) if s not in features]
                     features |= self._encode_some(frames, ahead[: self.encode_batch])
                 said = clicked.pop(t, {})
-                others = [k for k, prompt in enumerate(prompts) if prompt.frames() and k not in said]
+                others = [
+                    k for k, prompt in enumerate(prompts) if prompt.frames() and k not in said
+                ]
                 for batch in self._batches(t, others, memories):
                     said |= self._track(t, len(frames), features[t], batch, memories)
             del features[t]
             here = sorted(k for k, logits in said.items() if logits is not None)
             shape = (0, 1, 1)
-            logits = torch.stack([said[k] for k in here]) if here else torch.zeros(shape, device=self.model.device)
+            logits = (
+                torch.stack([said[k] for k in here])
+                if here
+                else torch.zeros(shape, device=self.model.device)
+            )
             yield FrameLogits(t, np.asarray(here, np.int64), logits.float())
 
     @torch.inference_mode()
-    def look(self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]) -> list[Tensor | None]:
-        """One object in each picture, as SAM2's image predictor does it, in batches: encoded `encode_batch` at a time, decoded
-        together where they have equally many points. With a mask prompt one mask is asked for, without it as for a click."""
+    def look(
+        self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]
+    ) -> list[Tensor | None]:
+        """One object in each picture, as SAM2's image predictor does it, in batches: encoded
+        `encode_batch` at a time, decoded together where they have equally many points. With a mask
+        prompt one mask is asked for, without it as for a click.
+        """
         found: dict[int, Tensor | None] = {}
         for start in range(0, len(frames), self.encode_batch):
             some = range(start, min(start + self.encode_batch, len(frames)))
@@ -112,40 +139,79 @@ class BatchedSam2:
                 features = dict(zip(some, self._encode([frames[k] for k in some]), strict=True))
                 groups: dict[tuple[int, bool], list[int]] = defaultdict(list)
                 for k in some:
-                    groups[prompts[k].points[0][1].size if 0 in prompts[k].points else 0, 0 in prompts[k].masks].append(k)
+                    groups[
+                        prompts[k].points[0][1].size if 0 in prompts[k].points else 0,
+                        0 in prompts[k].masks,
+                    ].append(k)
                 for (count, has_mask), group in groups.items():
-                    found |= self._look([features[k] for k in group], group, frames, prompts, count, has_mask)
-        return [None if (logits := found[k]) is None else logits.float() for k in range(len(frames))]
+                    found |= self._look(
+                        [features[k] for k in group], group, frames, prompts, count, has_mask
+                    )
+        return [
+            None if (logits := found[k]) is None else logits.float() for k in range(len(frames))
+        ]
 
     def _look(
-        self, features: list[_Features], group: list[int], frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt],
-        count: int, has_mask: bool,
+        self,
+        features: list[_Features],
+        group: list[int],
+        frames: Sequence[FrameInput],
+        prompts: Sequence[ObjectPrompt],
+        count: int,
+        has_mask: bool,
     ) -> dict[int, Tensor | None]:
         image = torch.cat([_image(own.top + self.model.no_mem_embed, own.size) for own in features])
-        high_res = [torch.cat(level) for level in zip(*(own.high_res for own in features), strict=True)] or None
+        high_res = [
+            torch.cat(level) for level in zip(*(own.high_res for own in features), strict=True)
+        ] or None
         inputs = self._points([(prompts[k], 0, frames[k]) for k in group]) if count else None
         hints = None
         if has_mask:
-            hints = torch.from_numpy(np.stack([prompts[k].masks[0] for k in group]))[:, None].to(self.model.device)
+            hints = torch.from_numpy(np.stack([prompts[k].masks[0] for k in group]))[:, None].to(
+                self.model.device
+            )
         multimask = not has_mask and self.model._use_multimask(True, inputs)
         _, _, _, low, _, _, score = self.model._forward_sam_heads(
-            backbone_features=image, point_inputs=inputs, mask_inputs=hints, high_res_features=high_res, multimask_output=multimask)
+            backbone_features=image,
+            point_inputs=inputs,
+            mask_inputs=hints,
+            high_res_features=high_res,
+            multimask_output=multimask,
+        )
         there = (score > 0).flatten().tolist()
-        return {k: mask[0] if present else None for k, mask, present in zip(group, low, there, strict=True)}
+        return {
+            k: mask[0] if present else None
+            for k, mask, present in zip(group, low, there, strict=True)
+        }
 
     def _points(self, clicked: Sequence[tuple[ObjectPrompt, int, FrameInput]]) -> dict[str, Tensor]:
-        """SAM2's point inputs of (object, frame number, frame), which must have equally many points."""
-        points = [model_points(prompt.points[t][0], frame, self.model.image_size) for prompt, t, frame in clicked]
+        """SAM2's point inputs of (object, frame number, frame), which must have equally many
+        points.
+        """
+        points = [
+            model_points(prompt.points[t][0], frame, self.model.image_size)
+            for prompt, t, frame in clicked
+        ]
         labels = [prompt.points[t][1] for prompt, t, _ in clicked]
-        return {"point_coords": torch.from_numpy(np.stack(points)).to(self.model.device),
-                "point_labels": torch.from_numpy(np.stack(labels)).to(self.model.device)}
+        return {
+            "point_coords": torch.from_numpy(np.stack(points)).to(self.model.device),
+            "point_labels": torch.from_numpy(np.stack(labels)).to(self.model.device),
+        }
 
     def _precision(self) -> contextlib.AbstractContextManager:
         """bfloat16 on CUDA, as SAM2 is meant to run; float32 elsewhere."""
-        return torch.autocast("cuda", torch.bfloat16) if self.model.device.type == "cuda" else contextlib.nullcontext()
+        return (
+            torch.autocast("cuda", torch.bfloat16)
+            if self.model.device.type == "cuda"
+            else contextlib.nullcontext()
+        )
 
-    def _encode_some(self, frames: Sequence[FrameInput], which: Sequence[int]) -> dict[int, _Features]:
-        """Frames by number, encoded: those with prompts at once, as their masks are wanted first, others when their turn comes."""
+    def _encode_some(
+        self, frames: Sequence[FrameInput], which: Sequence[int]
+    ) -> dict[int, _Features]:
+        """Frames by number, encoded: those with prompts at once, as their masks are wanted first,
+        others when their turn comes.
+        """
         found: dict[int, _Features] = {}
         for start in range(0, len(which), self.encode_batch):
             some = which[start : start + self.encode_batch]
@@ -156,22 +222,35 @@ class BatchedSam2:
         features = []
         for start in range(0, len(frames), self.encode_batch):
             batch = frames[start : start + self.encode_batch]
-            images = [model_input(frame.image, self.model.image_size, self.model.device) for frame in batch]
+            images = [
+                model_input(frame.image, self.model.image_size, self.model.device)
+                for frame in batch
+            ]
             out = self.model.forward_image(torch.cat(images))
             levels = out["backbone_fpn"][-self.model.num_feature_levels :]
             position = out["vision_pos_enc"][-1]
             for k in range(len(images)):
-                features.append(_Features(
-                    [level[k : k + 1] for level in levels[:-1]], _sequence(levels[-1][k : k + 1]), _sequence(position[k : k + 1]),
-                    tuple(levels[-1].shape[-2:]),
-                ))
+                features.append(
+                    _Features(
+                        [level[k : k + 1] for level in levels[:-1]],
+                        _sequence(levels[-1][k : k + 1]),
+                        _sequence(position[k : k + 1]),
+                        tuple(levels[-1].shape[-2:]),
+                    )
+                )
         return features
 
     def _condition(
-        self, t: int, frame: FrameInput, features: _Features, prompts: Sequence[ObjectPrompt], memories: list[_Memory]
+        self,
+        t: int,
+        frame: FrameInput,
+        features: _Features,
+        prompts: Sequence[ObjectPrompt],
+        memories: list[_Memory],
     ) -> dict[int, Tensor | None]:
-        """Predict the objects that are prompted in frame `t` from their prompts alone, and remember them. A mask is its own
-        prediction; `count` 0 stands for masks."""
+        """Predict the objects that are prompted in frame `t` from their prompts alone, and remember
+        them. A mask is its own prediction; `count` 0 stands for masks.
+        """
         by_count: dict[int, list[int]] = defaultdict(list)
         for k, prompt in enumerate(prompts):
             if t in prompt.frames():
@@ -180,25 +259,50 @@ class BatchedSam2:
         for count, objects in by_count.items():
             for start in range(0, len(objects), self.max_batch):
                 batch = objects[start : start + self.max_batch]
-                image = _image((features.top + self.model.no_mem_embed).expand(-1, len(batch), -1), features.size)
+                image = _image(
+                    (features.top + self.model.no_mem_embed).expand(-1, len(batch), -1),
+                    features.size,
+                )
                 if count:
                     inputs = self._points([(prompts[k], t, frame) for k in batch])
-                    out = self._decode(image, features, inputs, self.model._use_multimask(True, inputs))
+                    out = self._decode(
+                        image, features, inputs, self.model._use_multimask(True, inputs)
+                    )
                 else:
                     out = self._given(features, self._masks([prompts[k].masks[t] for k in batch]))
                 high_res = torch.nn.functional.interpolate(
-                    out.masks, size=(self.model.image_size,) * 2, mode="bilinear", align_corners=False)
-                for k, memory, pointer in zip(batch, self._remember(features, high_res, out.score, True), out.pointer, strict=True):
-                    memories[k].conditioning[t], memories[k].conditioning_pointer[t] = memory, pointer
+                    out.masks,
+                    size=(self.model.image_size,) * 2,
+                    mode="bilinear",
+                    align_corners=False,
+                )
+                for k, memory, pointer in zip(
+                    batch,
+                    self._remember(features, high_res, out.score, True),
+                    out.pointer,
+                    strict=True,
+                ):
+                    memories[k].conditioning[t], memories[k].conditioning_pointer[t] = (
+                        memory,
+                        pointer,
+                    )
                 said |= _logits(batch, out)
         return said
 
-    def _batches(self, t: int, objects: Sequence[int], memories: list[_Memory]) -> Iterator[list[int]]:
-        """Objects that attend to equally many memories and pointers at frame `t`, at most `max_batch` at a time."""
+    def _batches(
+        self, t: int, objects: Sequence[int], memories: list[_Memory]
+    ) -> Iterator[list[int]]:
+        """Objects that attend to equally many memories and pointers at frame `t`, at most
+        `max_batch` at a time.
+        """
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
         for k in objects:
-            memories[k].forget(t, self.model.num_maskmem - 1, self.model.max_obj_ptrs_in_encoder - 1)
-            pointers = len(memories[k].recent_pointer) + sum(c <= t for c in memories[k].conditioning)
+            memories[k].forget(
+                t, self.model.num_maskmem - 1, self.model.max_obj_ptrs_in_encoder - 1
+            )
+            pointers = len(memories[k].recent_pointer) + sum(
+                c <= t for c in memories[k].conditioning
+            )
             groups[len(memories[k].conditioning) + len(memories[k].recent), pointers].append(k)
         for group in groups.values():
             for start in range(0, len(group), self.max_batch):
@@ -208,41 +312,77 @@ class BatchedSam2:
         self, t: int, n_frames: int, features: _Features, batch: list[int], memories: list[_Memory]
     ) -> dict[int, Tensor | None]:
         """Predict objects in frame `t` from what they remember, and remember that too."""
-        memory, position, pointer_tokens = self._recall(t, n_frames, features, [memories[k] for k in batch])
+        memory, position, pointer_tokens = self._recall(
+            t, n_frames, features, [memories[k] for k in batch]
+        )
         current, where = (x.expand(-1, len(batch), -1) for x in (features.top, features.position))
         fused = self.model.memory_attention(
-            curr=[current], curr_pos=[where], memory=memory, memory_pos=position, num_obj_ptr_tokens=pointer_tokens)
-        out = self._decode(_image(fused, features.size), features, None, self.model._use_multimask(False, None))
-        for k, spatial, pointer in zip(batch, self._remember(features, out.high_res, out.score, False), out.pointer, strict=True):
+            curr=[current],
+            curr_pos=[where],
+            memory=memory,
+            memory_pos=position,
+            num_obj_ptr_tokens=pointer_tokens,
+        )
+        out = self._decode(
+            _image(fused, features.size), features, None, self.model._use_multimask(False, None)
+        )
+        for k, spatial, pointer in zip(
+            batch,
+            self._remember(features, out.high_res, out.score, False),
+            out.pointer,
+            strict=True,
+        ):
             memories[k].recent[t], memories[k].recent_pointer[t] = spatial, pointer
         return _logits(batch, out)
 
-    def _recall(self, t: int, n_frames: int, features: _Features, batch: list[_Memory]) -> tuple[Tensor, Tensor, int]:
-        """Memory tokens L×B×C', their position encodings, and how many of the last tokens are object pointers: as
-        SAM2Base._prepare_memory_conditioned_features lays them out."""
+    def _recall(
+        self, t: int, n_frames: int, features: _Features, batch: list[_Memory]
+    ) -> tuple[Tensor, Tensor, int]:
+        """Memory tokens L×B×C', their position encodings, and how many of the last tokens are
+        object pointers: as SAM2Base._prepare_memory_conditioned_features lays them out.
+        """
         model = self.model
         spatial, age = [], []
         pointer, distance = [], []
         for memory in batch:
             recent = sorted(memory.recent)
-            spatial.append(torch.stack([*memory.conditioning.values(), *(memory.recent[s] for s in recent)]))
-            age.append([model.num_maskmem - 1] * len(memory.conditioning) + [t - s - 1 for s in recent])
+            spatial.append(
+                torch.stack([*memory.conditioning.values(), *(memory.recent[s] for s in recent)])
+            )
+            age.append(
+                [model.num_maskmem - 1] * len(memory.conditioning) + [t - s - 1 for s in recent]
+            )
             past = [c for c in memory.conditioning_pointer if c <= t]
             near = sorted(memory.recent_pointer, reverse=True)
-            pointer.append([*(memory.conditioning_pointer[c] for c in past), *(memory.recent_pointer[s] for s in near)])
+            pointer.append(
+                [
+                    *(memory.conditioning_pointer[c] for c in past),
+                    *(memory.recent_pointer[s] for s in near),
+                ]
+            )
             distance.append([t - s for s in (*past, *near)])
         tokens = torch.stack(spatial)  # B×slots×HW×C'
         b, slots, area, channels = tokens.shape
-        tokens = tokens.permute(1, 2, 0, 3).reshape(slots * area, b, channels).to(features.top.dtype)
-        when = model.maskmem_tpos_enc[torch.tensor(age, device=tokens.device)].reshape(b, slots, 1, channels)
-        place = (self._mask_position[None, None] + when).permute(1, 2, 0, 3).reshape(slots * area, b, channels)
+        tokens = (
+            tokens.permute(1, 2, 0, 3).reshape(slots * area, b, channels).to(features.top.dtype)
+        )
+        when = model.maskmem_tpos_enc[torch.tensor(age, device=tokens.device)].reshape(
+            b, slots, 1, channels
+        )
+        place = (
+            (self._mask_position[None, None] + when)
+            .permute(1, 2, 0, 3)
+            .reshape(slots * area, b, channels)
+        )
         if not distance[0]:
             return tokens, place, 0
         pointers = torch.stack([torch.stack(p) for p in pointer], dim=1)  # P×B×C
         pointers, far = self._pointer_tokens(pointers, distance, n_frames)
         return torch.cat([tokens, pointers]), torch.cat([place, far]), len(pointers)
 
-    def _pointer_tokens(self, pointers: Tensor, distance: list[list[int]], n_frames: int) -> tuple[Tensor, Tensor]:
+    def _pointer_tokens(
+        self, pointers: Tensor, distance: list[list[int]], n_frames: int
+    ) -> tuple[Tensor, Tensor]:
         """P×B×C pointers → (P·C/C')×B×C' tokens and their temporal encodings."""
         from sam2.modeling.sam2_utils import get_1d_sine_pe
 
@@ -250,7 +390,10 @@ class BatchedSam2:
         count, b, width = pointers.shape
         reach = min(n_frames, model.max_obj_ptrs_in_encoder) - 1
         steps = torch.tensor(distance, device=pointers.device).T  # P×B
-        far = get_1d_sine_pe((steps / max(reach, 1)).reshape(-1), dim=width if model.proj_tpos_enc_in_obj_ptrs else model.mem_dim)
+        far = get_1d_sine_pe(
+            (steps / max(reach, 1)).reshape(-1),
+            dim=width if model.proj_tpos_enc_in_obj_ptrs else model.mem_dim,
+        )
         far = model.obj_ptr_tpos_proj(far).reshape(count, b, model.mem_dim)
         split = width // model.mem_dim
         tokens = pointers.reshape(count, b, split, model.mem_dim).permute(0, 2, 1, 3).flatten(0, 1)
@@ -262,28 +405,47 @@ class BatchedSam2:
         size = (self.model.image_size,) * 2
         if above.shape[-2:] == size:
             return above
-        return (torch.nn.functional.interpolate(above, size=size, mode="bilinear", antialias=True) >= 0.5).float()
+        return (
+            torch.nn.functional.interpolate(above, size=size, mode="bilinear", antialias=True)
+            >= 0.5
+        ).float()
 
     def _given(self, features: _Features, masks: Tensor) -> _Prediction:
-        """Masks that were given, as predictions. (SAM2 shows its decoder the frame without `no_mem_embed` here.)"""
+        """Masks that were given, as predictions. (SAM2 shows its decoder the frame without
+        `no_mem_embed` here.)
+        """
         image = _image(features.top.expand(-1, len(masks), -1), features.size)
         high_res = [level.expand(len(masks), -1, -1, -1) for level in features.high_res] or None
         _, _, _, low, high, pointer, score = self.model._use_mask_as_output(image, high_res, masks)
         return _Prediction(low, high, pointer, score)
 
-    def _decode(self, image: Tensor, features: _Features, points: dict[str, Tensor] | None, multimask: bool) -> _Prediction:
+    def _decode(
+        self, image: Tensor, features: _Features, points: dict[str, Tensor] | None, multimask: bool
+    ) -> _Prediction:
         """SAM's prompt encoder and mask decoder on B×C×H×W image features."""
         high_res = [level.expand(image.shape[0], -1, -1, -1) for level in features.high_res] or None
         _, _, _, low, high, pointer, score = self.model._forward_sam_heads(
-            backbone_features=image, point_inputs=points, high_res_features=high_res, multimask_output=multimask)
+            backbone_features=image,
+            point_inputs=points,
+            high_res_features=high_res,
+            multimask_output=multimask,
+        )
         return _Prediction(low, high, pointer, score)
 
-    def _remember(self, features: _Features, high_res: Tensor, score: Tensor, from_clicks: bool) -> list[Tensor]:
+    def _remember(
+        self, features: _Features, high_res: Tensor, score: Tensor, from_clicks: bool
+    ) -> list[Tensor]:
         """Encode masks into spatial memories, HW×C' bfloat16 each."""
         spatial, position = self.model._encode_new_memory(
-            current_vision_feats=[features.top.expand(-1, high_res.shape[0], -1)], feat_sizes=[features.size],
-            pred_masks_high_res=high_res, object_score_logits=score, is_mask_from_pts=from_clicks)
-        self._mask_position = position[-1][0].flatten(1).T  # HW×C', the same for all frames and objects
+            current_vision_feats=[features.top.expand(-1, high_res.shape[0], -1)],
+            feat_sizes=[features.size],
+            pred_masks_high_res=high_res,
+            object_score_logits=score,
+            is_mask_from_pts=from_clicks,
+        )
+        self._mask_position = (
+            position[-1][0].flatten(1).T
+        )  # HW×C', the same for all frames and objects
         return list(spatial.to(torch.bfloat16).flatten(2).permute(0, 2, 1))
 
 
@@ -300,4 +462,7 @@ def _image(sequence: Tensor, size: tuple[int, int]) -> Tensor:
 def _logits(batch: Sequence[int], out: _Prediction) -> dict[int, Tensor | None]:
     """Mask logits h×w by object; None where the model says that the object is not there."""
     there = (out.score > 0).flatten().tolist()
-    return {k: mask[0] if present else None for k, mask, present in zip(batch, out.masks, there, strict=True)}
+    return {
+        k: mask[0] if present else None
+        for k, mask, present in zip(batch, out.masks, there, strict=True)
+    }

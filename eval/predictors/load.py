@@ -1,9 +1,11 @@
-"""The SAM2 that is scored: the official video predictor class with weights loaded, and a record of which weights.
+"""The SAM2 that is scored: the official video predictor class with weights loaded, and a record of
+which weights.
 
-Built from the official YAML like the model of `panoforge.train.model.build`, whose checkpoint reader and architecture check it uses; so
-every checkpoint that training takes or writes can be scored. Post-processing follows `build_sam2_video_predictor`, but
-for hole filling, which needs a compiled CUDA extension and is therefore off for everybody. A checkpoint that holds PanoSAM2's
-parts (panoforge.train.model.panosam2) says so, and the predictor is built with them.
+Built from the official YAML like the model of `panoforge.train.model.build`, whose checkpoint
+reader and architecture check it uses; so every checkpoint that training takes or writes can be
+scored. Post-processing follows `build_sam2_video_predictor`, but for hole filling, which needs a
+compiled CUDA extension and is therefore off for everybody. A checkpoint that holds PanoSAM2's parts
+(panoforge.train.model.panosam2) says so, and the predictor is built with them.
 """
 
 from dataclasses import dataclass
@@ -34,8 +36,10 @@ class PanoVideoPredictor(PanoParts, SAM2VideoPredictor):
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """`model` is a SAM2VideoPredictor in eval mode on its device. `trained_steps` is what the checkpoint says, if it says; `parts`
-    are PanoSAM2's, which need the official predictor's bookkeeping (`panoforge.eval.predictors.sam2_video`)."""
+    """`model` is a SAM2VideoPredictor in eval mode on its device. `trained_steps` is what the
+    checkpoint says, if it says; `parts` are PanoSAM2's, which need the official predictor's
+    bookkeeping (`panoforge.eval.predictors.sam2_video`).
+    """
 
     model: Any
     weights: Weights
@@ -46,24 +50,34 @@ class LoadedModel:
 def pick_device(name: str) -> torch.device:
     """`auto` is CUDA where there is one. ConfigError when CUDA is asked for and missing."""
     if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device: cuda was asked for and torch finds none here; set device: cpu or auto, or see `pano doctor`")
+        raise ConfigError(
+            "device: cuda was asked for and torch finds none here; set device: cpu or auto, or see"
+            " `pano doctor`"
+        )
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def load_model(config: EvalConfig) -> LoadedModel:
-    """Build and load the model of a config. Random weights are a function of `config.seed` and leave torch's global
-    generator as it was. DataError for a checkpoint that is damaged or of another architecture."""
+    """Build and load the model of a config. Random weights are a function of `config.seed` and
+    leave torch's global generator as it was. DataError for a checkpoint that is damaged or of
+    another architecture.
+    """
     settings = config.model
     found = {} if settings.checkpoint is None else parts_in(read_checkpoint(settings.checkpoint))
     parts = PanoSam2Settings.model_validate(found)
     kind = PanoVideoPredictor if found else SAM2VideoPredictor
-    node = OmegaConf.merge(architecture(settings.size, settings.image_size), {
-        "_target_": f"{kind.__module__}.{kind.__qualname__}", "binarize_mask_from_pts_for_mem_enc": True,
-        "sam_mask_decoder_extra_args": {
-            "dynamic_multimask_via_stability": settings.size != "micro", "dynamic_multimask_stability_delta": 0.05,
-            "dynamic_multimask_stability_thresh": 0.98,
+    node = OmegaConf.merge(
+        architecture(settings.size, settings.image_size),
+        {
+            "_target_": f"{kind.__module__}.{kind.__qualname__}",
+            "binarize_mask_from_pts_for_mem_enc": True,
+            "sam_mask_decoder_extra_args": {
+                "dynamic_multimask_via_stability": settings.size != "micro",
+                "dynamic_multimask_stability_delta": 0.05,
+                "dynamic_multimask_stability_thresh": 0.98,
+            },
         },
-    })
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = instantiate(node)
@@ -71,7 +85,9 @@ def load_model(config: EvalConfig) -> LoadedModel:
             add_parts(model, parts)
     steps = None
     if settings.checkpoint is None:
-        weights = Weights(f"random, seed {config.seed}", state_dict_sha256(model.state_dict()), random=True)
+        weights = Weights(
+            f"random, seed {config.seed}", state_dict_sha256(model.state_dict()), random=True
+        )
     else:
         weights = load_checkpoint(model, settings.checkpoint, settings.size, parts)
         steps = _steps(settings.checkpoint)

@@ -1,8 +1,9 @@
 """The two predictors that need no model: ground truth, the ceiling, and nothing, the floor.
 
-Ground truth takes the labels sampled in a frame and calls them logits (±10). What it loses on the way through a method
-is the loss of the method's geometry alone. With `logit_size_px` its masks are first brought down to the resolution of
-SAM2's own logits by averaging, as a perfect model would give them there: that is the ceiling that no SAM2 can beat.
+Ground truth takes the labels sampled in a frame and calls them logits (±10). What it loses on the
+way through a method is the loss of the method's geometry alone. With `logit_size_px` its masks are
+first brought down to the resolution of SAM2's own logits by averaging, as a perfect model would
+give them there: that is the ceiling that no SAM2 can beat.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,22 +20,32 @@ LOGIT = 10.0
 
 
 class GroundTruth:
-    """The labels of each frame as logits, at the frame's resolution or at `logit_size_px` squared."""
+    """The labels of each frame as logits, at the frame's resolution or at `logit_size_px`
+    squared."""
 
     sees_labels = True
 
     def __init__(self, logit_size_px: int | None = None) -> None:
         self.logit_size_px = logit_size_px
-        self.name = "ground truth" if logit_size_px is None else f"ground truth at {logit_size_px}² logits"
+        self.name = (
+            "ground truth" if logit_size_px is None else f"ground truth at {logit_size_px}² logits"
+        )
 
-    def predict(self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]) -> Iterator[FrameLogits]:
+    def predict(
+        self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]
+    ) -> Iterator[FrameLogits]:
         ids = np.array([prompt.id for prompt in prompts], np.int64)
         for index, frame in enumerate(frames):
             seen = np.flatnonzero(np.bincount(frame.labels.ravel(), minlength=65536)[ids])
             yield FrameLogits(index, seen, torch.from_numpy(self._logits(frame, ids[seen])))
 
-    def look(self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]) -> list[torch.Tensor | None]:
-        logits = (self._logits(frame, np.array([prompt.id])) for frame, prompt in zip(frames, prompts, strict=True))
+    def look(
+        self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]
+    ) -> list[torch.Tensor | None]:
+        logits = (
+            self._logits(frame, np.array([prompt.id]))
+            for frame, prompt in zip(frames, prompts, strict=True)
+        )
         return [torch.from_numpy(own[0]) if (own > -LOGIT).any() else None for own in logits]
 
     def _logits(self, frame: FrameInput, ids: NDArray[np.int64]) -> NDArray[np.int8 | np.float32]:
@@ -43,8 +54,13 @@ class GroundTruth:
         if not self.logit_size_px:
             return np.where(masks, np.int8(LOGIT), np.int8(-LOGIT))
         size = (self.logit_size_px, self.logit_size_px)
-        small = [cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) for mask in masks]
-        return np.array(small, np.float32).reshape(-1, *size) * np.float32(2 * LOGIT) - np.float32(LOGIT)
+        small = [
+            cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+            for mask in masks
+        ]
+        return np.array(small, np.float32).reshape(-1, *size) * np.float32(2 * LOGIT) - np.float32(
+            LOGIT
+        )
 
 
 class Empty:
@@ -52,9 +68,13 @@ class Empty:
 
     name, sees_labels = "empty", False
 
-    def predict(self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]) -> Iterator[FrameLogits]:
+    def predict(
+        self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]
+    ) -> Iterator[FrameLogits]:
         for index in range(len(frames)):
             yield FrameLogits(index, np.zeros(0, np.int64), torch.zeros(0, 1, 1))
 
-    def look(self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]) -> list[torch.Tensor | None]:
+    def look(
+        self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]
+    ) -> list[torch.Tensor | None]:
         return [None] * len(frames)

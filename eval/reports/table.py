@@ -1,6 +1,8 @@
-"""The table that `pano eval` prints: every method's score with its interval, beside the ceilings, and both by size.
+"""The table that `pano eval` prints: every method's score with its interval, beside the ceilings,
+and both by size.
 
-Takes the content of results.json (of panoramas or of videos), gives lines of text. The full tables are in the report.
+Takes the content of results.json (of panoramas or of videos), gives lines of text. The full tables
+are in the report.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +14,11 @@ from panoforge.eval.videos.tracks import TRACKING
 
 def as_lines(results: Mapping[str, Any]) -> list[str]:
     """The table of an evaluation, in percent."""
-    lines = _video_lines(results) if results["format"] == "panoforge-video-results" else _panorama_lines(results)
+    lines = (
+        _video_lines(results)
+        if results["format"] == "panoforge-video-results"
+        else _panorama_lines(results)
+    )
     warning = results["dataset"].get("warning")
     return [*lines, f"Warning: {warning}"] if warning else lines
 
@@ -27,45 +33,94 @@ def _panorama_lines(results: Mapping[str, Any]) -> list[str]:
     rows = [["method", "mIoU", "J&F", "AP", "ceiling", "at logits", "floor", *heads]]
     for method in dict.fromkeys(s["method"] for s in results["scores"]):
         score = found[method, "model"]
-        cells = [f"{_percent(by_size[g, method, 'model'])} | {_percent(by_size[g, method, 'logit ceiling'])}" for g in groups]
-        rows.append([method, _interval(score["miou"], score["miou_low"], score["miou_high"]), _percent(score["j_and_f"]),
-                     _percent(score["ap"]), _percent(found[method, "ceiling"]["miou"]),
-                     _percent(found[method, "logit ceiling"]["miou"]), _percent(found[method, "floor"]["miou"]), *cells])
+        cells = [
+            f"{_percent(by_size[g, method, 'model'])} |"
+            f" {_percent(by_size[g, method, 'logit ceiling'])}"
+            for g in groups
+        ]
+        rows.append(
+            [
+                method,
+                _interval(score["miou"], score["miou_low"], score["miou_high"]),
+                _percent(score["j_and_f"]),
+                _percent(score["ap"]),
+                _percent(found[method, "ceiling"]["miou"]),
+                _percent(found[method, "logit ceiling"]["miou"]),
+                _percent(found[method, "floor"]["miou"]),
+                *cells,
+            ]
+        )
     names = (*OFFICIAL, *SEAM_AWARE)
-    salient = [[s["method"], s["role"], *(_percent(s[name]) for name in names)] for s in results.get("saliency", ())]
+    salient = [
+        [s["method"], s["role"], *(_percent(s[name]) for name in names)]
+        for s in results.get("saliency", ())
+    ]
     if salient:
-        heads = ["MAE", "F_β", "E-measure", "S-measure", "MAE by solid angle", "E-measure, paper's", "S-measure, seam turned"]
+        heads = [
+            "MAE",
+            "F_β",
+            "E-measure",
+            "S-measure",
+            "MAE by solid angle",
+            "E-measure, paper's",
+            "S-measure, seam turned",
+        ]
         salient = [["all masks together", "", *heads], *salient]
     first = next(iter(found.values()), None)
-    what = f"{first['instances']} instances in {first['panoramas']} panoramas" if first else "nothing was scored"
-    return [*_columns(rows), *(_columns(salient) if salient else ()),
-            f"{what}, protocol {results['protocol_id']}; 95 % intervals by panorama; ceilings are ground truth "
-            "on the same path, as it is and at the resolution of the model's logits; the floor is no masks"]
+    what = (
+        f"{first['instances']} instances in {first['panoramas']} panoramas"
+        if first
+        else "nothing was scored"
+    )
+    return [
+        *_columns(rows),
+        *(_columns(salient) if salient else ()),
+        (
+            f"{what}, protocol {results['protocol_id']}; 95 % intervals by panorama; ceilings are"
+            " ground truth on the same path, as it is and at the resolution of the model's logits;"
+            " the floor is no masks"
+        ),
+    ]
 
 
 def _video_lines(results: Mapping[str, Any]) -> list[str]:
     lines, scores = [], results["scores"]
     if any(s["j"] is not None for s in scores):
         rows = [["", "J&F", "J", "F", "F seam-aware", "J_sphere", "F_sphere"]]
-        rows += [[s["role"], _interval(s["j_and_f"], s["j_and_f_low"], s["j_and_f_high"]),
-                  *(_percent(s[name]) for name in ("j", "f", "f_seam", "j_sphere", "f_sphere"))] for s in scores]
+        rows += [
+            [
+                s["role"],
+                _interval(s["j_and_f"], s["j_and_f_low"], s["j_and_f_high"]),
+                *(_percent(s[name]) for name in ("j", "f", "f_seam", "j_sphere", "f_sphere")),
+            ]
+            for s in scores
+        ]
         lines += _columns(rows)
     if any(s["tracking"] for s in scores):
         heads = ["S_dual", "P_dual", "normalised P_dual", "P_angle", "S_sphere"]
-        rows_of = [[s["role"], mode, *(_percent(s["tracking"].get(name + end)) for name in TRACKING)]
-                   for s in scores for mode, end in (("official", "_official"), ("seam-aware", ""))]
+        rows_of = [
+            [s["role"], mode, *(_percent(s["tracking"].get(name + end)) for name in TRACKING)]
+            for s in scores
+            for mode, end in (("official", "_official"), ("seam-aware", ""))
+        ]
         lines += _columns([["boxes around the masks", "mode", *heads], *rows_of])
     return [*lines, _video_line(results)]
 
 
 def _video_line(results: Mapping[str, Any]) -> str:
     data = results["dataset"]
-    return f"{data['videos']} of {data['of']} videos of {data['name']}, protocol {results['protocol_id']}"
+    return (
+        f"{data['videos']} of {data['of']} videos of {data['name']}, protocol"
+        f" {results['protocol_id']}"
+    )
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 def _percent(value: float | None) -> str:
@@ -73,4 +128,8 @@ def _percent(value: float | None) -> str:
 
 
 def _interval(value: float | None, low: float | None, high: float | None) -> str:
-    return _percent(value) if low is None or high is None else f"{_percent(value)} [{_percent(low)}, {_percent(high)}]"
+    return (
+        _percent(value)
+        if low is None or high is None
+        else f"{_percent(value)} [{_percent(low)}, {_percent(high)}]"
+    )

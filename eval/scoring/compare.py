@@ -1,11 +1,13 @@
-"""`pano compare A B …`: one table of several evaluations, with intervals, and what may not be compared refused.
+"""`pano compare A B …`: one table of several evaluations, with intervals, and what may not be
+compared refused.
 
     compare([Path("runs/a"), Path("runs/b")]) → Comparison
 
-Takes results.json files (or the folders they are in); every method of every run is a line, the first is the reference. Two
-results are comparable if they measured the same (`protocol_id`), on the same data (the manifest's digest), on the same
-instances; otherwise the message says which part differs. Differences are taken instance by instance, intervals and tests
-panorama by panorama (`panoforge.eval.scoring.metrics.stats`), p-values are corrected for the number of lines (Holm).
+Takes results.json files (or the folders they are in); every method of every run is a line, the
+first is the reference. Two results are comparable if they measured the same (`protocol_id`), on the
+same data (the manifest's digest), on the same instances; otherwise the message says which part
+differs. Differences are taken instance by instance, intervals and tests panorama by panorama
+(`panoforge.eval.scoring.metrics.stats`), p-values are corrected for the number of lines (Holm).
 """
 
 import json
@@ -28,7 +30,9 @@ Scores = dict[Instance, float]
 
 @dataclass(frozen=True)
 class Run:
-    """One results.json: `name` is what the table calls it; `scores` maps method → instance → IoU, plain and cos φ-weighted."""
+    """One results.json: `name` is what the table calls it; `scores` maps method → instance → IoU,
+    plain and cos φ-weighted.
+    """
 
     name: str
     content: Mapping[str, Any]
@@ -38,7 +42,9 @@ class Run:
 
 @dataclass(frozen=True)
 class Line:
-    """One method of one run. `versus` is None in the first line; `p_value` there too, elsewhere corrected for all lines."""
+    """One method of one run. `versus` is None in the first line; `p_value` there too, elsewhere
+    corrected for all lines.
+    """
 
     run: str
     method: str
@@ -50,7 +56,9 @@ class Line:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What may be said side by side. `notes` warn of lines that are no measurement of a trained model."""
+    """What may be said side by side. `notes` warn of lines that are no measurement of a trained
+    model.
+    """
 
     protocol_id: str
     panoramas: int
@@ -65,18 +73,34 @@ class Comparison:
     def as_lines(self) -> list[str]:
         """The table as text."""
         head = ["run", "method", "mIoU", "cos φ-weighted", "difference", "p"]
-        rows = [[line.run, line.method, _interval(line.miou), _interval(line.miou_cos),
-                 _interval(line.versus.difference, signed=True) if line.versus else "(reference)",
-                 "" if line.p_value is None else f"{line.p_value:.3g}"] for line in self.lines]
+        rows = [
+            [
+                line.run,
+                line.method,
+                _interval(line.miou),
+                _interval(line.miou_cos),
+                _interval(line.versus.difference, signed=True) if line.versus else "(reference)",
+                "" if line.p_value is None else f"{line.p_value:.3g}",
+            ]
+            for line in self.lines
+        ]
         widths = [max(len(row[k]) for row in [head, *rows]) for k in range(len(head))]
-        table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]]
-        what = (f"{self.instances} instances in {self.panoramas} panoramas, protocol {self.protocol_id}; 95 % intervals by "
-                "panorama, p by flipping panoramas, corrected (Holm)")
+        table = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in [head, *rows]
+        ]
+        what = (
+            f"{self.instances} instances in {self.panoramas} panoramas, protocol"
+            f" {self.protocol_id}; 95 % intervals by panorama, p by flipping panoramas, corrected"
+            " (Holm)"
+        )
         return [*table, what, *self.notes]
 
 
 def compare(paths: Sequence[Path], *, seed: int = 0) -> Comparison:
-    """Compare the runs at `paths`. UsageError if they are not comparable, DataError if one is not a result."""
+    """Compare the runs at `paths`. UsageError if they are not comparable, DataError if one is not a
+    result.
+    """
     if not paths:
         raise UsageError("expected at least one run to compare, e.g. pano compare runs/a runs/b")
     runs = [_read(path, name) for path, name in zip(paths, _names(paths), strict=True)]
@@ -88,16 +112,30 @@ def compare(paths: Sequence[Path], *, seed: int = 0) -> Comparison:
     instances = sorted(entries[0][0].scores[entries[0][1]])
     keys = [key for key, _ in instances]
     columns = [[run.scores[method][instance] for instance in instances] for run, method in entries]
-    weighted = [[run.scores_cos[method][instance] for instance in instances] for run, method in entries]
+    weighted = [
+        [run.scores_cos[method][instance] for instance in instances] for run, method in entries
+    ]
     tests = [paired_test(columns[0], column, keys, seed=seed) for column in columns[1:]]
     versus: list[Paired | None] = [None, *tests]
     p_values: list[float | None] = [None, *holm([test.p_value for test in tests])]
     lines = tuple(
-        Line(run.name, method, bootstrap_mean(columns[k], keys, seed=seed), bootstrap_mean(weighted[k], keys, seed=seed),
-             versus[k], p_values[k])
+        Line(
+            run.name,
+            method,
+            bootstrap_mean(columns[k], keys, seed=seed),
+            bootstrap_mean(weighted[k], keys, seed=seed),
+            versus[k],
+            p_values[k],
+        )
         for k, (run, method) in enumerate(entries)
     )
-    return Comparison(runs[0].content["protocol_id"], len(set(keys)), len(instances), lines, _notes(runs, len(set(keys))))
+    return Comparison(
+        runs[0].content["protocol_id"],
+        len(set(keys)),
+        len(instances),
+        lines,
+        _notes(runs, len(set(keys))),
+    )
 
 
 def check_comparable(first: Run, other: Run) -> None:
@@ -105,13 +143,22 @@ def check_comparable(first: Run, other: Run) -> None:
     a, b = first.content, other.content
     if a["protocol_id"] != b["protocol_id"]:
         parts = _differences(a["protocol"], b["protocol"])
-        shown = "; ".join(f"{name}: {x} in {first.name}, {y} in {other.name}" for name, x, y in parts[:SHOWN_DIFFERENCES])
-        raise UsageError(f"{first.name} and {other.name} were measured differently, so their scores cannot stand in one table "
-                         f"({a['protocol_id']} and {b['protocol_id']}). What differs: {shown or 'the protocol ids alone'}. "
-                         "Evaluate one of them again with the other's settings.")
+        shown = "; ".join(
+            f"{name}: {x} in {first.name}, {y} in {other.name}"
+            for name, x, y in parts[:SHOWN_DIFFERENCES]
+        )
+        raise UsageError(
+            f"{first.name} and {other.name} were measured differently, so their scores cannot stand"
+            f" in one table ({a['protocol_id']} and {b['protocol_id']}). What differs:"
+            f" {shown or 'the protocol ids alone'}. Evaluate one of them again with the other's"
+            " settings."
+        )
     if a["dataset"]["manifest_sha256"] != b["dataset"]["manifest_sha256"]:
-        raise UsageError(f"{first.name} and {other.name} were measured on different data: {_dataset(a)} and {_dataset(b)}. "
-                         "Scores on different panoramas say nothing about methods: evaluate both on one dataset.")
+        raise UsageError(
+            f"{first.name} and {other.name} were measured on different data: {_dataset(a)} and"
+            f" {_dataset(b)}. Scores on different panoramas say nothing about methods: evaluate"
+            " both on one dataset."
+        )
 
 
 def _check_instances(first: tuple[Run, str], other: tuple[Run, str]) -> None:
@@ -120,30 +167,50 @@ def _check_instances(first: tuple[Run, str], other: tuple[Run, str]) -> None:
     if a != b:
         missing, more = len(a - b), len(b - a)
         example = "{} id {}".format(*min(a ^ b))
-        raise UsageError(f"{other[0].name} ({other[1]}) lacks {missing} of the {len(a)} instances of {first[0].name} ({first[1]}) "
-                         f"and has {more} others, e.g. {example}: a difference would be one of instances too. Evaluate both "
-                         "with the same split and max_panoramas.")
+        raise UsageError(
+            f"{other[0].name} ({other[1]}) lacks {missing} of the {len(a)} instances of"
+            f" {first[0].name} ({first[1]}) and has {more} others, e.g. {example}: a difference"
+            " would be one of instances too. Evaluate both with the same split and max_panoramas."
+        )
 
 
 def _read(path: Path, name: str) -> Run:
     file = path / "results.json" if path.is_dir() else path
     if not file.exists():
-        raise UsageError(f"{file} is not there: expected the folder of a finished evaluation (pano eval writes results.json last)")
+        raise UsageError(
+            f"{file} is not there: expected the folder of a finished evaluation (pano eval writes"
+            " results.json last)"
+        )
     with storage_errors(file):
         data = file.read_bytes()
     try:
         content = json.loads(data)
         known = content["format"] == RESULTS_FORMAT
-        rows = [(row["method"], (row["key"], row["id"]), float(row["iou"]), float(row["iou_cos"]))
-                for row in content["rows"] if row["role"] == "model"]
-        _ = content["protocol_id"], content["protocol"], content["dataset"]["manifest_sha256"], content["weights"]["kind"]
+        rows = [
+            (row["method"], (row["key"], row["id"]), float(row["iou"]), float(row["iou_cos"]))
+            for row in content["rows"]
+            if row["role"] == "model"
+        ]
+        _ = (
+            content["protocol_id"],
+            content["protocol"],
+            content["dataset"]["manifest_sha256"],
+            content["weights"]["kind"],
+        )
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file} is not what pano eval writes ({type(error).__name__}: {error}): evaluate again") from error
+        raise DataError(
+            f"{file} is not what pano eval writes ({type(error).__name__}: {error}): evaluate again"
+        ) from error
     if not known or content.get("schema_version") != RESULTS_SCHEMA_VERSION:
-        raise DataError(f"{file} is {content['format']} version {content.get('schema_version')}, this panoforge reads "
-                        f"{RESULTS_FORMAT} version {RESULTS_SCHEMA_VERSION}: evaluate again")
+        raise DataError(
+            f"{file} is {content['format']} version {content.get('schema_version')}, this panoforge"
+            f" reads {RESULTS_FORMAT} version {RESULTS_SCHEMA_VERSION}: evaluate again"
+        )
     if not rows:
-        raise DataError(f"{file} holds no scored instances, so there is nothing to compare: were all of them too small?")
+        raise DataError(
+            f"{file} holds no scored instances, so there is nothing to compare: were all of them"
+            " too small?"
+        )
     scores: dict[str, Scores] = {}
     scores_cos: dict[str, Scores] = {}
     for method, instance, iou, iou_cos in rows:
@@ -162,8 +229,13 @@ def _differences(a: Any, b: Any, name: str = "") -> list[tuple[str, Any, Any]]:
     """(dotted name, value in a, value in b) of every leaf that differs."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         keys = [*a, *(key for key in b if key not in a)]
-        return [found for key in keys
-                for found in _differences(a.get(key, _ABSENT), b.get(key, _ABSENT), f"{name}.{key}".lstrip("."))]
+        return [
+            found
+            for key in keys
+            for found in _differences(
+                a.get(key, _ABSENT), b.get(key, _ABSENT), f"{name}.{key}".lstrip(".")
+            )
+        ]
     return [] if a == b else [(name, a, b)]
 
 
@@ -173,11 +245,20 @@ def _dataset(content: Mapping[str, Any]) -> str:
 
 
 def _notes(runs: Sequence[Run], panoramas: int) -> tuple[str, ...]:
-    said = {"random": "its weights are random numbers, so its scores say nothing about a model",
-            "none": "no model was run: it measures the path around one"}
-    notes = [f"{run.name}: {said[kind]}" for run in runs if (kind := run.content["weights"]["kind"]) in said]
+    said = {
+        "random": "its weights are random numbers, so its scores say nothing about a model",
+        "none": "no model was run: it measures the path around one",
+    }
+    notes = [
+        f"{run.name}: {said[kind]}"
+        for run in runs
+        if (kind := run.content["weights"]["kind"]) in said
+    ]
     if panoramas < 6:
-        notes.append(f"{panoramas} panoramas are few: no p-value can be below {2 / 2**panoramas:.2g}, and intervals are too narrow")
+        notes.append(
+            f"{panoramas} panoramas are few: no p-value can be below {2 / 2**panoramas:.2g}, and"
+            " intervals are too narrow"
+        )
     return tuple(notes)
 
 

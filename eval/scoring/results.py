@@ -1,9 +1,10 @@
 """Results: one row per panorama, method, predictor and instance, and their table on disk.
 
-A panorama's rows are one Parquet file, written in one rename together with its pictures: that folder is the unit of
-resuming. Its `fingerprint` (config, weights, data, in the Parquet metadata) says what it is a result *of*; a folder with another
-fingerprint is computed again. Scores (`panoforge.eval.scoring.scores`) are a pure function of the rows, so an interrupted evaluation that is run
-again ends with the same `results.json`, byte for byte but for times.
+A panorama's rows are one Parquet file, written in one rename together with its pictures: that
+folder is the unit of resuming. Its `fingerprint` (config, weights, data, in the Parquet metadata)
+says what it is a result *of*; a folder with another fingerprint is computed again. Scores
+(`panoforge.eval.scoring.scores`) are a pure function of the rows, so an interrupted evaluation that
+is run again ends with the same `results.json`, byte for byte but for times.
 """
 
 import io
@@ -19,24 +20,45 @@ Role = Literal["model", "ceiling", "logit ceiling", "floor"]
 ROWS_NAME = "rows.parquet"
 _FINGERPRINT = b"panoforge.fingerprint"
 
-SCHEMA = pa.schema([
-    ("key", pa.string()), ("method", pa.string()), ("role", pa.string()), ("predictor", pa.string()),
-    ("id", pa.int32()), ("category", pa.string()), ("flags", pa.list_(pa.string())),
-    ("pixels", pa.int64()), ("area_sr", pa.float64()), ("lon_deg", pa.float64()), ("lat_deg", pa.float64()),
-    ("u", pa.int32()), ("v", pa.int32()), ("frames", pa.int32()),
-    ("predicted_pixels", pa.int64()), ("both_pixels", pa.int64()), ("iou", pa.float64()), ("iou_cos", pa.float64()),
-    ("boundary_f", pa.float64()), ("j_sphere", pa.float64()), ("f_sphere", pa.float64()),
-    ("score", pa.float64()), ("best_id", pa.int32()), ("best_iou", pa.float64()),
-])
+SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("method", pa.string()),
+        ("role", pa.string()),
+        ("predictor", pa.string()),
+        ("id", pa.int32()),
+        ("category", pa.string()),
+        ("flags", pa.list_(pa.string())),
+        ("pixels", pa.int64()),
+        ("area_sr", pa.float64()),
+        ("lon_deg", pa.float64()),
+        ("lat_deg", pa.float64()),
+        ("u", pa.int32()),
+        ("v", pa.int32()),
+        ("frames", pa.int32()),
+        ("predicted_pixels", pa.int64()),
+        ("both_pixels", pa.int64()),
+        ("iou", pa.float64()),
+        ("iou_cos", pa.float64()),
+        ("boundary_f", pa.float64()),
+        ("j_sphere", pa.float64()),
+        ("f_sphere", pa.float64()),
+        ("score", pa.float64()),
+        ("best_id", pa.int32()),
+        ("best_iou", pa.float64()),
+    ]
+)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One instance under one method and predictor. (u, v), lon and lat are its most interior point, which is the first click where
-    prompts are clicks; `frames` how many frames its prompt is in; `iou` (J) counts pixels, `iou_cos` weighs them by cos φ,
-    `boundary_f` is DAVIS' F, seam-aware; `j_sphere` and `f_sphere` are 360VOTS', seam-aware. `score` is how sure the mask is,
-    `best_id` and `best_iou` which scored instance it overlaps most: what AP is made of. `category`, `flags`, `area_sr`
-    come from the dataset."""
+    """One instance under one method and predictor. (u, v), lon and lat are its most interior point,
+    which is the first click where prompts are clicks; `frames` how many frames its prompt is in;
+    `iou` (J) counts pixels, `iou_cos` weighs them by cos φ, `boundary_f` is DAVIS' F, seam-aware;
+    `j_sphere` and `f_sphere` are 360VOTS', seam-aware. `score` is how sure the mask is, `best_id`
+    and `best_iou` which scored instance it overlaps most: what AP is made of. `category`, `flags`,
+    `area_sr` come from the dataset.
+    """
 
     key: str
     method: str

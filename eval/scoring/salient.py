@@ -1,9 +1,12 @@
-"""Saliency scores of a panorama whose instances are its salient objects: PAV-SOD scores a map, and the masks together are one.
+"""Saliency scores of a panorama whose instances are its salient objects: PAV-SOD scores a map, and
+the masks together are one.
 
-Takes the union of the predicted masks and that of the true instances, bool H×W; gives MAE, F_β, E- and S-measure
-(`panoforge.eval.scoring.metrics.saliency`) of it as the sets' evaluator computes them (`official`), and beside them what knows a panorama: MAE by
-solid angle, S-measure with the seam turned to where no object is, and E-measure as its paper defines it for empty and full truths.
-The map is binary, so a curve over thresholds has one value and the maximum and the mean of F and E are the same.
+Takes the union of the predicted masks and that of the true instances, bool H×W; gives MAE, F_β, E-
+and S-measure (`panoforge.eval.scoring.metrics.saliency`) of it as the sets' evaluator computes them
+(`official`), and beside them what knows a panorama: MAE by solid angle, S-measure with the seam
+turned to where no object is, and E-measure as its paper defines it for empty and full truths. The
+map is binary, so a curve over thresholds has one value and the maximum and the mean of F and E are
+the same.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,17 +32,22 @@ def salient_scores(predicted: Bools, true: Bools) -> dict[str, float]:
     weight = row_weight_sr(*true.shape)
     turn = quiet_column(true | predicted)
     return {
-        "mae": mae(as_map, true), "f_beta": float(f_curve(as_map, true)[LAST]), "e_measure": float(e_curve(as_map, true)[LAST]),
+        "mae": mae(as_map, true),
+        "f_beta": float(f_curve(as_map, true)[LAST]),
+        "e_measure": float(e_curve(as_map, true)[LAST]),
         "s_measure": s_measure(as_map, true),
-        "mae_sphere": float(weight @ np.count_nonzero(predicted != true, axis=1) / (weight.sum() * true.shape[1])),
+        "mae_sphere": float(
+            weight @ np.count_nonzero(predicted != true, axis=1) / (weight.sum() * true.shape[1])
+        ),
         "e_measure_paper": float(e_curve(as_map, true, "paper")[LAST]),
         "s_measure_seam": s_measure(np.roll(as_map, -turn, axis=1), np.roll(true, -turn, axis=1)),
     }
 
 
 def quiet_column(objects: Bools) -> int:
-    """The column in the middle of the longest arc of columns without an object (the first of equals): where to cut the circle.
-    0 where there is none."""
+    """The column in the middle of the longest arc of columns without an object (the first of
+    equals): where to cut the circle. 0 where there is none.
+    """
     busy = np.flatnonzero(objects.any(axis=0))
     width = objects.shape[1]
     if not busy.size or busy.size == width:
@@ -54,6 +62,15 @@ def mean_scores(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for entry in entries:
         groups.setdefault((entry["method"], entry["role"]), []).append(entry)
-    return [{"method": method, "role": role, "panoramas": len(some),
-             **{name: float(np.mean([entry[name] for entry in some])) for name in (*OFFICIAL, *SEAM_AWARE)}}
-            for (method, role), some in groups.items()]
+    return [
+        {
+            "method": method,
+            "role": role,
+            "panoramas": len(some),
+            **{
+                name: float(np.mean([entry[name] for entry in some]))
+                for name in (*OFFICIAL, *SEAM_AWARE)
+            },
+        }
+        for (method, role), some in groups.items()
+    ]

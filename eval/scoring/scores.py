@@ -1,11 +1,14 @@
-"""From rows to the numbers in the tables: scores per method, with intervals, of all instances and of every kind of them.
+"""From rows to the numbers in the tables: scores per method, with intervals, of all instances and
+of every kind of them.
 
-Takes the rows of an evaluation (`panoforge.eval.scoring.results.Row`); gives lists of dicts that results.json holds as they are. Pure functions:
-the same rows give the same numbers, intervals included (every draw has a fixed seed). Intervals are 95 % bootstrap intervals over
-panoramas (`panoforge.eval.scoring.metrics.stats`), absent where there is one panorama.
+Takes the rows of an evaluation (`panoforge.eval.scoring.results.Row`); gives lists of dicts that
+results.json holds as they are. Pure functions: the same rows give the same numbers, intervals
+included (every draw has a fixed seed). Intervals are 95 % bootstrap intervals over panoramas
+(`panoforge.eval.scoring.metrics.stats`), absent where there is one panorama.
 
-A kind of instance is small, medium or large; where its click lies; whether it crosses the seam or holds a pole; its category. The
-ceilings are among the roles, so every number of a model stands beside what ground truth reaches on the same path.
+A kind of instance is small, medium or large; where its click lies; whether it crosses the seam or
+holds a pole; its category. The ceilings are among the roles, so every number of a model stands
+beside what ground truth reaches on the same path.
 """
 
 from collections.abc import Sequence
@@ -18,13 +21,16 @@ from panoforge.eval.scoring.metrics.detection import average_precision
 from panoforge.eval.scoring.metrics.stats import RESAMPLES, bootstrap_mean
 from panoforge.eval.scoring.results import Row
 
-# Sizes are COCO's 32² and 96² pixels, in a 1024² view of 90° (512 pixels to the radian), as solid angles.
+# Sizes are COCO's 32² and 96² pixels, in a 1024² view of 90° (512 pixels to the radian), as solid
+# angles.
 SMALL_SR, LARGE_SR = (32 / 512) ** 2, (96 / 512) ** 2
 GROUP_RESAMPLES = 2000  # there are hundreds of groups
 
 GROUP_ORDER = {
-    "size": ("small", "medium", "large"), "latitude of the click": ("below 30°", "30° to 60°", "above 60°"),
-    "crossing": ("neither", "over the seam", "over a pole"), "category": (),
+    "size": ("small", "medium", "large"),
+    "latitude of the click": ("below 30°", "30° to 60°", "above 60°"),
+    "crossing": ("neither", "over the seam", "over a pole"),
+    "category": (),
 }
 
 
@@ -32,15 +38,29 @@ def groups_of(row: Row) -> dict[str, str]:
     """The group of an instance under each way to group."""
     lat = abs(row.lat_deg)
     return {
-        "size": "small" if row.area_sr < SMALL_SR else "medium" if row.area_sr < LARGE_SR else "large",
-        "latitude of the click": "below 30°" if lat < 30 else "30° to 60°" if lat < 60 else "above 60°",
-        "crossing": "over a pole" if "pole" in row.flags else "over the seam" if "seam" in row.flags else "neither",
+        "size": "small"
+        if row.area_sr < SMALL_SR
+        else "medium"
+        if row.area_sr < LARGE_SR
+        else "large",
+        "latitude of the click": "below 30°"
+        if lat < 30
+        else "30° to 60°"
+        if lat < 60
+        else "above 60°",
+        "crossing": "over a pole"
+        if "pole" in row.flags
+        else "over the seam"
+        if "seam" in row.flags
+        else "neither",
         "category": row.category or "(none)",
     }
 
 
 def group_scores(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """mIoU, J&F and interval by method and role within every group that has instances; categories by their number of instances."""
+    """mIoU, J&F and interval by method and role within every group that has instances; categories
+    by their number of instances.
+    """
     found: dict[tuple[str, str], dict[tuple[str, str], list[Row]]] = {}
     for row in rows:
         for by, group in groups_of(row).items():
@@ -49,41 +69,72 @@ def group_scores(rows: Sequence[Row]) -> list[dict[str, Any]]:
     for by, order in GROUP_ORDER.items():
         groups = [group for b, group in found if b == by]
         sizes = {group: max(map(len, found[by, group].values())) for group in groups}
-        ranked = sorted(groups, key=order.index) if order else sorted(groups, key=lambda group, sizes=sizes: (-sizes[group], group))
+        ranked = (
+            sorted(groups, key=order.index)
+            if order
+            else sorted(groups, key=lambda group, sizes=sizes: (-sizes[group], group))
+        )
         for group in ranked:
             for (method, role), some in found[by, group].items():
-                entries.append({"by": by, "group": group, "method": method, "role": role, "instances": len(some),
-                                **_means(some, GROUP_RESAMPLES)})
+                entries.append(
+                    {
+                        "by": by,
+                        "group": group,
+                        "method": method,
+                        "role": role,
+                        "instances": len(some),
+                        **_means(some, GROUP_RESAMPLES),
+                    }
+                )
     return entries
 
 
 def scores(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """One entry per method and role, in the order of first appearance: mIoU by instance (`miou`, with its interval `miou_low` to
-    `miou_high`), by panorama (`miou_by_image`), cos φ-weighted (`miou_cos`), mean boundary F (`boundary_f`), J&F (`j_and_f`),
-    `j_sphere`, `f_sphere`, average precision over IoU 0.50:0.95 (`ap`) and at 0.50 (`ap50`), and how many instances and
-    panoramas they are of."""
+    """One entry per method and role, in the order of first appearance: mIoU by instance (`miou`,
+    with its interval `miou_low` to `miou_high`), by panorama (`miou_by_image`), cos φ-weighted
+    (`miou_cos`), mean boundary F (`boundary_f`), J&F (`j_and_f`), `j_sphere`, `f_sphere`, average
+    precision over IoU 0.50:0.95 (`ap`) and at 0.50 (`ap50`), and how many instances and panoramas
+    they are of.
+    """
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row.method, row.role, row.predictor), []).append(row)
     return [
-        {"method": method, "role": role, "predictor": predictor, "instances": len(group),
-         "panoramas": len({row.key for row in group}), **_means(group),
-         "miou_by_image": miou_by_image([row.iou for row in group], [row.key for row in group]),
-         "miou_cos": miou([row.iou_cos for row in group]), "boundary_f": miou([row.boundary_f for row in group]),
-         "j_sphere": miou([row.j_sphere for row in group]), "f_sphere": miou([row.f_sphere for row in group]), **precision(group)}
+        {
+            "method": method,
+            "role": role,
+            "predictor": predictor,
+            "instances": len(group),
+            "panoramas": len({row.key for row in group}),
+            **_means(group),
+            "miou_by_image": miou_by_image([row.iou for row in group], [row.key for row in group]),
+            "miou_cos": miou([row.iou_cos for row in group]),
+            "boundary_f": miou([row.boundary_f for row in group]),
+            "j_sphere": miou([row.j_sphere for row in group]),
+            "f_sphere": miou([row.f_sphere for row in group]),
+            **precision(group),
+        }
         for (method, role, predictor), group in groups.items()
     ]
 
 
 def _means(rows: Sequence[Row], resamples: int = RESAMPLES) -> dict[str, float | None]:
-    interval = bootstrap_mean([row.iou for row in rows], [row.key for row in rows], resamples=resamples)
-    return {"miou": interval.value, "miou_low": interval.low, "miou_high": interval.high,
-            "j_and_f": miou([(row.iou + row.boundary_f) / 2 for row in rows])}
+    interval = bootstrap_mean(
+        [row.iou for row in rows], [row.key for row in rows], resamples=resamples
+    )
+    return {
+        "miou": interval.value,
+        "miou_low": interval.low,
+        "miou_high": interval.high,
+        "j_and_f": miou([(row.iou + row.boundary_f) / 2 for row in rows]),
+    }
 
 
 def precision(rows: Sequence[Row]) -> dict[str, float]:
-    """AP of the masks of one method and predictor, ranked by their scores; no class, and no limit on their number per panorama
-    (COCO's is 100, and a furnished room has more). A prompt without a mask is a miss, not a detection."""
+    """AP of the masks of one method and predictor, ranked by their scores; no class, and no limit
+    on their number per panorama (COCO's is 100, and a furnished room has more). A prompt without a
+    mask is a miss, not a detection.
+    """
     images = []
     for key in dict.fromkeys(row.key for row in rows):
         here = [row for row in rows if row.key == key]

@@ -1,4 +1,5 @@
-"""The prompts file: what every instance was prompted with, for another tool to be scored on the very same prompts.
+"""The prompts file: what every instance was prompted with, for another tool to be scored on the
+very same prompts.
 
 `prompts.json` beside every result, and `prompts: {file: …}` of an evaluation:
 
@@ -11,9 +12,10 @@
         "box": {"u0": 1700, "v0": 900, "width": 210, "height": 155},   columns [u0, u0 + width) modulo the panorama's width
         "mask": {"size": [2048, 4096], "counts": "…"}}]}}}             COCO compressed RLE, as pycocotools has it
 
-An instance has clicks, or a box, or a mask; what it has not is left out. Angles are DESIGN's: longitude grows to the right and is 0
-at the image centre, latitude is +90° at the top. A file is read with care: panoramas of another size, ids that are not in the label
-map and prompts outside of the panorama are refused.
+An instance has clicks, or a box, or a mask; what it has not is left out. Angles are DESIGN's:
+longitude grows to the right and is 0 at the image centre, latitude is +90° at the top. A file is
+read with care: panoramas of another size, ids that are not in the label map and prompts outside of
+the panorama are refused.
 """
 
 import json
@@ -40,8 +42,16 @@ def panorama_entry(prompts: Sequence[InstancePrompt], width: int, height: int) -
     for prompt in prompts:
         entry: dict[str, Any] = {"id": prompt.id}
         if prompt.clicks:
-            entry["clicks"] = [{"u": click.u, "v": click.v, "lon_deg": round(click.lon_deg, 6), "lat_deg": round(click.lat_deg, 6),
-                                "label": click.label} for click in prompt.clicks]
+            entry["clicks"] = [
+                {
+                    "u": click.u,
+                    "v": click.v,
+                    "lon_deg": round(click.lon_deg, 6),
+                    "lat_deg": round(click.lat_deg, 6),
+                    "label": click.label,
+                }
+                for click in prompt.clicks
+            ]
         if prompt.box is not None:
             entry["box"] = asdict(prompt.box)
         if prompt.mask is not None:
@@ -52,7 +62,12 @@ def panorama_entry(prompts: Sequence[InstancePrompt], width: int, height: int) -
 
 def save_prompts(path: Path, panoramas: Mapping[str, Mapping[str, Any]], protocol_id: str) -> None:
     """Write the file from the panoramas' entries by key."""
-    document = {"format": FORMAT, "schema_version": SCHEMA_VERSION, "protocol_id": protocol_id, "panoramas": dict(panoramas)}
+    document = {
+        "format": FORMAT,
+        "schema_version": SCHEMA_VERSION,
+        "protocol_id": protocol_id,
+        "panoramas": dict(panoramas),
+    }
     write_bytes_atomic(path, json.dumps(document, indent=1).encode() + b"\n")
 
 
@@ -69,40 +84,71 @@ class PromptFile:
             known = document["format"], document["schema_version"]
             self._panoramas = document["panoramas"]
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} is no prompts file ({type(error).__name__}: {error}): expected the prompts.json of an "
-                            "evaluation, or the same made by another tool; eval/segmentation/promptfile.py describes it") from error
+            raise DataError(
+                f"{path} is no prompts file ({type(error).__name__}: {error}): expected the"
+                " prompts.json of an evaluation, or the same made by another tool;"
+                " eval/segmentation/promptfile.py describes it"
+            ) from error
         if known != (FORMAT, SCHEMA_VERSION):
-            raise DataError(f"{path} is {known[0]} version {known[1]}; this panoforge reads {FORMAT} version {SCHEMA_VERSION}")
+            raise DataError(
+                f"{path} is {known[0]} version {known[1]}; this panoforge reads {FORMAT} version"
+                f" {SCHEMA_VERSION}"
+            )
 
     def prompts(self, key: str, labels: NDArray[np.uint16]) -> list[InstancePrompt]:
-        """The prompts of a panorama by ascending id. DataError if they are missing or do not fit its label map."""
+        """The prompts of a panorama by ascending id. DataError if they are missing or do not fit
+        its label map.
+        """
         height, width = labels.shape
         entry = self._panoramas.get(key)
         if entry is None:
-            raise DataError(f"{self.path} has no prompts for panorama {key} (it has {len(self._panoramas)} others): score the same "
-                            "dataset and split that the prompts were made for")
+            raise DataError(
+                f"{self.path} has no prompts for panorama {key} (it has {len(self._panoramas)}"
+                " others): score the same dataset and split that the prompts were made for"
+            )
         present = set(np.unique(labels).tolist()) - {0}
         try:
             if (entry["width"], entry["height"]) != (width, height):
-                raise ValueError(f"they are for {entry['width']}×{entry['height']}, the panorama has {width}×{height}")
-            found = [_read_instance(instance, present, width, height) for instance in entry["instances"]]
+                raise ValueError(
+                    f"they are for {entry['width']}×{entry['height']}, the panorama has"
+                    f" {width}×{height}"
+                )
+            found = [
+                _read_instance(instance, present, width, height) for instance in entry["instances"]
+            ]
         except (ValueError, KeyError, TypeError) as error:
             said = error if isinstance(error, ValueError) else f"{type(error).__name__} {error}"
-            raise DataError(f"{self.path}: the prompts of {key} cannot be used: {said}. "
-                            "eval/segmentation/promptfile.py describes the format") from error
+            raise DataError(
+                f"{self.path}: the prompts of {key} cannot be used: {said}. "
+                "eval/segmentation/promptfile.py describes the format"
+            ) from error
         return sorted(found, key=lambda prompt: prompt.id)
 
 
-def _read_instance(entry: Mapping[str, Any], present: set[int], width: int, height: int) -> InstancePrompt:
+def _read_instance(
+    entry: Mapping[str, Any], present: set[int], width: int, height: int
+) -> InstancePrompt:
     if entry["id"] not in present:
         raise ValueError(f"id {entry['id']} is not in the label map")
-    clicks = tuple(_read_click(click, entry["id"], width, height) for click in entry.get("clicks", ()))
-    box = Box(*(int(entry["box"][name]) for name in ("u0", "v0", "width", "height"))) if "box" in entry else None
-    if box and not (0 <= box.u0 < width and 0 < box.width <= width and 0 <= box.v0 < box.v0 + box.height <= height):
+    clicks = tuple(
+        _read_click(click, entry["id"], width, height) for click in entry.get("clicks", ())
+    )
+    box = (
+        Box(*(int(entry["box"][name]) for name in ("u0", "v0", "width", "height")))
+        if "box" in entry
+        else None
+    )
+    if box and not (
+        0 <= box.u0 < width
+        and 0 < box.width <= width
+        and 0 <= box.v0 < box.v0 + box.height <= height
+    ):
         raise ValueError(f"the box of id {entry['id']} is outside of the panorama")
     mask = entry.get("mask")
     if mask is not None and list(mask["size"]) != [height, width]:
-        raise ValueError(f"the mask of id {entry['id']} is {mask['size']}, expected [{height}, {width}]")
+        raise ValueError(
+            f"the mask of id {entry['id']} is {mask['size']}, expected [{height}, {width}]"
+        )
     if (bool(clicks), box is not None, mask is not None).count(True) != 1:
         raise ValueError(f"id {entry['id']} needs clicks, or a box, or a mask: one of them")
     return InstancePrompt(int(entry["id"]), clicks, box, mask, (width, height))
@@ -111,7 +157,14 @@ def _read_instance(entry: Mapping[str, Any], present: set[int], width: int, heig
 def _read_click(click: Mapping[str, Any], id_: int, width: int, height: int) -> Click:
     u, v, label = int(click["u"]), int(click["v"]), int(click["label"])
     if not (0 <= u < width and 0 <= v < height) or label not in (0, 1):
-        raise ValueError(f"a click of id {id_} is outside of the panorama, or its label neither 0 nor 1")
+        raise ValueError(
+            f"a click of id {id_} is outside of the panorama, or its label neither 0 nor 1"
+        )
     if "lon_deg" in click:
-        return Click(lonlat_to_direction(np.radians(click["lon_deg"]), np.radians(click["lat_deg"])), u, v, label)
+        return Click(
+            lonlat_to_direction(np.radians(click["lon_deg"]), np.radians(click["lat_deg"])),
+            u,
+            v,
+            label,
+        )
     return Click(pixel_to_direction(u, v, width, height), u, v, label)

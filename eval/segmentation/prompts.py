@@ -1,19 +1,24 @@
-"""Prompts: clicks, a box or a mask per instance, chosen on the sphere and projected into the frames that a model sees.
+"""Prompts: clicks, a box or a mask per instance, chosen on the sphere and projected into the frames
+that a model sees.
 
-Clicks. The first is the most interior point: the pixel whose *angular* distance to the nearest pixel outside the mask is largest,
-across the seam and over the poles (a mask cut by the panorama's border has no border there). Each further one is the most interior
-point of what is left when the earlier clicks count as outside, so three clicks spread over the instance. No click depends on
-what a model answered: prompts can be saved (`panoforge.eval.segmentation.promptfile`) and another tool scored on the very same ones. (SAM2's own
-evaluation clicks where the answer was wrong, which is another prompt for every model.) A click goes into every frame that sees it.
+Clicks. The first is the most interior point: the pixel whose *angular* distance to the nearest
+pixel outside the mask is largest, across the seam and over the poles (a mask cut by the panorama's
+border has no border there). Each further one is the most interior point of what is left when the
+earlier clicks count as outside, so three clicks spread over the instance. No click depends on what
+a model answered: prompts can be saved (`panoforge.eval.segmentation.promptfile`) and another tool
+scored on the very same ones. (SAM2's own evaluation clicks where the answer was wrong, which is
+another prompt for every model.) A click goes into every frame that sees it.
 
-Box and mask. The wrap-aware box of the instance, or the instance itself, is given in one frame: the one that sees most of it by
-solid angle, the first of equals. A box there is the smallest rectangle around the part of the panorama box that the frame sees.
+Box and mask. The wrap-aware box of the instance, or the instance itself, is given in one frame: the
+one that sees most of it by solid angle, the first of equals. A box there is the smallest rectangle
+around the part of the panorama box that the frame sees.
 
-The distance transform is exact and separable although the sphere is curved: between two given latitudes the angle grows
-with the longitude difference, so the nearest outside pixel of a row is the one nearest along that row. One pass finds it
-per row, one takes the minimum over rows. Masks of more than `MAX_CELLS` cells a side are searched on a coarser grid whose
-cells lie wholly inside (a lower bound, within about 2 % of the mask's size); the grid is refined until a cell fits.
-Everything is deterministic (ties: the first pixel in raster order).
+The distance transform is exact and separable although the sphere is curved: between two given
+latitudes the angle grows with the longitude difference, so the nearest outside pixel of a row is
+the one nearest along that row. One pass finds it per row, one takes the minimum over rows. Masks of
+more than `MAX_CELLS` cells a side are searched on a coarser grid whose cells lie wholly inside (a
+lower bound, within about 2 % of the mask's size); the grid is refined until a cell fits. Everything
+is deterministic (ties: the first pixel in raster order).
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +43,9 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Click:
-    """A point on the sphere: `direction` (3,) unit vector, `label` 1 = on the object; (u, v) is its panorama pixel."""
+    """A point on the sphere: `direction` (3,) unit vector, `label` 1 = on the object; (u, v) is its
+    panorama pixel.
+    """
 
     direction: NDArray[np.float64]
     u: int
@@ -56,7 +63,9 @@ class Click:
 
 @dataclass(frozen=True)
 class InstancePrompt:
-    """The prompt of one instance id: clicks, or a panorama box, or a COCO RLE of the whole mask (`size` is (width, height))."""
+    """The prompt of one instance id: clicks, or a panorama box, or a COCO RLE of the whole mask
+    (`size` is (width, height)).
+    """
 
     id: int
     clicks: tuple[Click, ...] = ()
@@ -65,8 +74,12 @@ class InstancePrompt:
     size: tuple[int, int] = (0, 0)
 
 
-def click_instances(labels: NDArray[np.uint16], ids: Sequence[int], clicks: int = 1) -> list[InstancePrompt]:
-    """Up to `clicks` clicks (there are no more than pixels) for each of `ids`, which must all be in the label map."""
+def click_instances(
+    labels: NDArray[np.uint16], ids: Sequence[int], clicks: int = 1
+) -> list[InstancePrompt]:
+    """Up to `clicks` clicks (there are no more than pixels) for each of `ids`, which must all be in
+    the label map.
+    """
     stats = instance_stats(labels)
     index_of = {int(id_): index for index, id_ in enumerate(stats.ids)}
     height, width = labels.shape
@@ -82,7 +95,9 @@ def click_instances(labels: NDArray[np.uint16], ids: Sequence[int], clicks: int 
     return prompts
 
 
-def prompt_instances(labels: NDArray[np.uint16], ids: Sequence[int], kind: PromptKind, clicks: int = 1) -> list[InstancePrompt]:
+def prompt_instances(
+    labels: NDArray[np.uint16], ids: Sequence[int], kind: PromptKind, clicks: int = 1
+) -> list[InstancePrompt]:
     """The prompts of `ids` by the rules of a config."""
     if kind == "click":
         return click_instances(labels, ids, clicks)
@@ -96,7 +111,9 @@ def prompt_instances(labels: NDArray[np.uint16], ids: Sequence[int], kind: Promp
 
 
 def interior_pixel(mask: Bools, box: Box) -> tuple[int, int]:
-    """(column, row) of the most interior pixel of a non-empty H×W mask with smallest cylinder box `box`."""
+    """(column, row) of the most interior pixel of a non-empty H×W mask with smallest cylinder box
+    `box`.
+    """
     height, width = mask.shape
     full_circle = box.width >= width
     margin = 0 if full_circle else 1  # the columns beside the box are outside the mask
@@ -121,7 +138,9 @@ def interior_pixel(mask: Bools, box: Box) -> tuple[int, int]:
 
 
 def _whole_cells(window: Bools, stride: int) -> Bools:
-    """Blocks of stride² pixels that lie wholly inside the mask; blocks cut by the window's edge count what is there."""
+    """Blocks of stride² pixels that lie wholly inside the mask; blocks cut by the window's edge
+    count what is there.
+    """
     if stride == 1:
         return window
     down, across = (-window.shape[0]) % stride, (-window.shape[1]) % stride
@@ -130,12 +149,18 @@ def _whole_cells(window: Bools, stride: int) -> Bools:
     return blocks.all(axis=(1, 3))
 
 
-def angular_distance_squared(inside: Bools, lat: NDArray[np.float64], lon_step: float, *, wraps: bool) -> NDArray[np.float64]:
-    """sin²(d/2) of the angle d from each cell to the nearest cell outside, exact. `inside` rows×columns on an equal-
-    longitude grid with `lon_step` radians a column, `lat` (rows,) radians; `wraps`: the columns close the circle.
-    Where a grid has nothing outside, 1 (the antipode)."""
+def angular_distance_squared(
+    inside: Bools, lat: NDArray[np.float64], lon_step: float, *, wraps: bool
+) -> NDArray[np.float64]:
+    """sin²(d/2) of the angle d from each cell to the nearest cell outside, exact. `inside`
+    rows×columns on an equal- longitude grid with `lon_step` radians a column, `lat` (rows,)
+    radians; `wraps`: the columns close the circle. Where a grid has nothing outside, 1 (the
+    antipode).
+    """
     columns = _columns_to_outside(inside, wraps)
-    sine = np.sin(np.minimum(columns * lon_step, np.pi) / 2) ** 2  # 1 where a row has nothing outside: corrected below
+    sine = (
+        np.sin(np.minimum(columns * lon_step, np.pi) / 2) ** 2
+    )  # 1 where a row has nothing outside: corrected below
     nothing = np.isinf(columns)
     cosine = np.cos(lat)
     best = np.ones(inside.shape)
@@ -143,13 +168,18 @@ def angular_distance_squared(inside: Bools, lat: NDArray[np.float64], lon_step: 
         if nothing[row].all():
             continue
         across = np.where(nothing[row], np.inf, sine[row])
-        haversine = np.sin((lat - lat[row]) / 2)[:, None] ** 2 + (cosine * cosine[row])[:, None] * across[None, :]
+        haversine = (
+            np.sin((lat - lat[row]) / 2)[:, None] ** 2
+            + (cosine * cosine[row])[:, None] * across[None, :]
+        )
         np.minimum(best, haversine, out=best)
     return np.where(inside, best, 0.0)
 
 
 def _columns_to_outside(inside: Bools, wraps: bool) -> NDArray[np.float64]:
-    """Columns from each cell to the nearest cell of its row that is outside; inf where there is none."""
+    """Columns from each cell to the nearest cell of its row that is outside; inf where there is
+    none.
+    """
     columns = inside.shape[1]
     tiled = np.tile(inside, (1, 3)) if wraps else inside
     at = np.arange(tiled.shape[1], dtype=np.float64)
@@ -159,11 +189,17 @@ def _columns_to_outside(inside: Bools, wraps: bool) -> NDArray[np.float64]:
     return nearest[:, columns : 2 * columns] if wraps else nearest
 
 
-def project_prompts(prompts: Sequence[InstancePrompt], projections: Sequence[Projection]) -> list[ObjectPrompt]:
-    """The prompts as the frames see them: clicks in every frame that sees them, a box or a mask in one."""
+def project_prompts(
+    prompts: Sequence[InstancePrompt], projections: Sequence[Projection]
+) -> list[ObjectPrompt]:
+    """The prompts as the frames see them: clicks in every frame that sees them, a box or a mask in
+    one.
+    """
     return [
-        _project_mask(prompt, projections) if prompt.mask is not None
-        else _project_box(prompt, prompt.box, projections) if prompt.box is not None
+        _project_mask(prompt, projections)
+        if prompt.mask is not None
+        else _project_box(prompt, prompt.box, projections)
+        if prompt.box is not None
         else _project_clicks(prompt, projections)
         for prompt in prompts
     ]
@@ -175,12 +211,16 @@ def _project_clicks(prompt: InstancePrompt, projections: Sequence[Projection]) -
     points = {}
     for index, projection in enumerate(projections):
         x, y, inside = projection.project(directions)
-        if (labels[inside] == 1).any():  # a frame that sees only clicks beside the object is not told what the object is
+        if (
+            labels[inside] == 1
+        ).any():  # a frame that sees only clicks beside the object is not told what the object is
             points[index] = (np.stack([x, y], axis=-1)[inside], labels[inside])
     return ObjectPrompt(prompt.id, points)
 
 
-def _project_box(prompt: InstancePrompt, box: Box, projections: Sequence[Projection]) -> ObjectPrompt:
+def _project_box(
+    prompt: InstancePrompt, box: Box, projections: Sequence[Projection]
+) -> ObjectPrompt:
     width, height = prompt.size
     u = box.u0 - 0.5 + np.linspace(0, box.width, BOX_SAMPLES)[None, :]
     v = box.v0 - 0.5 + np.linspace(0, box.height, BOX_SAMPLES)[:, None]
@@ -200,7 +240,9 @@ def _project_mask(prompt: InstancePrompt, projections: Sequence[Projection]) -> 
     v, u = np.nonzero(mask)
     some = slice(None, None, max(1, v.size // MASK_SAMPLES))
     v, u = v[some], u[some]
-    best = _sees_most(projections, pixel_to_direction(u, v, width, height), row_area_sr(width, height)[v])
+    best = _sees_most(
+        projections, pixel_to_direction(u, v, width, height), row_area_sr(width, height)[v]
+    )
     if best is None:
         return ObjectPrompt(prompt.id, {})
     seen = projections[best].sample(wrap_panorama(mask.astype(np.uint16)), labels=True)
@@ -210,7 +252,12 @@ def _project_mask(prompt: InstancePrompt, projections: Sequence[Projection]) -> 
 def _sees_most(
     projections: Sequence[Projection], directions: NDArray[np.float64], weight: NDArray[np.float64]
 ) -> int | None:
-    """The frame that sees most of `directions` by weight, the first of equals; None if none sees any."""
-    seen = [round(float((projection.project(directions)[2] * weight).sum()), 9) for projection in projections]
+    """The frame that sees most of `directions` by weight, the first of equals; None if none sees
+    any.
+    """
+    seen = [
+        round(float((projection.project(directions)[2] * weight).sum()), 9)
+        for projection in projections
+    ]
     best = int(np.argmax(seen)) if seen else 0
     return best if seen and seen[best] > 0 else None

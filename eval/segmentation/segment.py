@@ -1,8 +1,10 @@
-"""One panorama, one method, one predictor → masks: sample the frames, project the prompts, predict, merge.
+"""One panorama, one method, one predictor → masks: sample the frames, project the prompts, predict,
+merge.
 
-This is the whole path that a score goes through; `panoforge.eval.evaluate` calls it for every row of the table and `pano segment` can
-call it on a single picture. Frames of one video are predicted together, the frames of a method that is no video one by
-one, with those objects only that the frame has a click for.
+This is the whole path that a score goes through; `panoforge.eval.evaluate` calls it for every row
+of the table and `pano segment` can call it on a single picture. Frames of one video are predicted
+together, the frames of a method that is no video one by one, with those objects only that the frame
+has a click for.
 """
 
 from collections.abc import Iterator, Sequence
@@ -43,16 +45,41 @@ def frame_inputs(panorama: Panorama, plan: Plan) -> list[FrameInput]:
 
 
 def segment(
-    panorama: Panorama, plan: Plan, inputs: Sequence[FrameInput], prompts: Sequence[InstancePrompt], predictor: Predictor,
-    *, clamp: float,
+    panorama: Panorama,
+    plan: Plan,
+    inputs: Sequence[FrameInput],
+    prompts: Sequence[InstancePrompt],
+    predictor: Predictor,
+    *,
+    clamp: float,
 ) -> Masks:
     """The masks of the prompted instances, in the order of `prompts`."""
     objects = project_prompts(prompts, plan.projections)
     said = predict_frames(plan, inputs, objects, predictor)
-    looks = [] if plan.zoom is None else second_looks(
-        wrap_panorama(panorama.rgb), wrap_panorama(panorama.labels), plan.projections, said, prompts, predictor, plan.zoom,
-        size_px=plan.zoom_size_px, clamp=clamp)
-    return merge_masks(plan.projections, said, len(objects), panorama.width, panorama.height, clamp=clamp, looks=looks)
+    looks = (
+        []
+        if plan.zoom is None
+        else second_looks(
+            wrap_panorama(panorama.rgb),
+            wrap_panorama(panorama.labels),
+            plan.projections,
+            said,
+            prompts,
+            predictor,
+            plan.zoom,
+            size_px=plan.zoom_size_px,
+            clamp=clamp,
+        )
+    )
+    return merge_masks(
+        plan.projections,
+        said,
+        len(objects),
+        panorama.width,
+        panorama.height,
+        clamp=clamp,
+        looks=looks,
+    )
 
 
 def predict_frames(
@@ -73,13 +100,20 @@ def _predict_backwards(
 ) -> Iterator[FrameLogits]:
     """The video from its last frame to its first; frames are numbered as in `inputs`."""
     last = len(inputs) - 1
-    mirrored = [ObjectPrompt(prompt.id, {last - t: points for t, points in prompt.points.items()}) for prompt in objects]
+    mirrored = [
+        ObjectPrompt(prompt.id, {last - t: points for t, points in prompt.points.items()})
+        for prompt in objects
+    ]
     for said in predictor.predict(inputs[::-1], mirrored):
         yield replace(said, frame=last - said.frame)
 
 
-def _predict_singly(inputs: Sequence[FrameInput], objects: Sequence[ObjectPrompt], predictor: Predictor) -> Iterator[FrameLogits]:
-    """Every frame as a picture of its own. A predictor sees one frame, number 0, and the objects clicked in it."""
+def _predict_singly(
+    inputs: Sequence[FrameInput], objects: Sequence[ObjectPrompt], predictor: Predictor
+) -> Iterator[FrameLogits]:
+    """Every frame as a picture of its own. A predictor sees one frame, number 0, and the objects
+    clicked in it.
+    """
     for index, frame in enumerate(inputs):
         here = [k for k, prompt in enumerate(objects) if index in prompt.points]
         alone = [ObjectPrompt(objects[k].id, {0: objects[k].points[index]}) for k in here]

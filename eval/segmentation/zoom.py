@@ -1,22 +1,30 @@
-"""A second look: every instance of moderate size is seen again in a view fitted to what the scan said of it (`scan_zoom`).
+"""A second look: every instance of moderate size is seen again in a view fitted to what the scan
+said of it (`scan_zoom`).
 
-SAM2 answers with 256² logits whatever it is shown, so in a 90° view a lamp across the room is a handful of them: ground truth
-itself, brought down to those logits, loses most of its small instances (bench/ceiling.py). A view that holds one instance and
-little else gives that instance all 256². 360VOTS looks at bounding fields of view too, one object and frame after the other;
-here one panorama's looks are encoded and decoded in batches.
+SAM2 answers with 256² logits whatever it is shown, so in a 90° view a lamp across the room is a
+handful of them: ground truth itself, brought down to those logits, loses most of its small
+instances (bench/ceiling.py). A view that holds one instance and little else gives that instance all
+256². 360VOTS looks at bounding fields of view too, one object and frame after the other; here one
+panorama's looks are encoded and decoded in batches.
 
-Per instance: merge the scan's logits coarsely, fit the BFoV to the mask (`panoforge.core.geometry.bfov`), widen it by `margin`, sample the view, and
-prompt it with the instance's own clicks and with the scan's logits as SAM2's mask prompt (or their box, as configured). If the
-scan found nothing, look around the first click. What a look found may ask for another one (`_next`), a few times at most:
+Per instance: merge the scan's logits coarsely, fit the BFoV to the mask
+(`panoforge.core.geometry.bfov`), widen it by `margin`, sample the view, and prompt it with the
+instance's own clicks and with the scan's logits as SAM2's mask prompt (or their box, as
+configured). If the scan found nothing, look around the first click. What a look found may ask for
+another one (`_next`), a few times at most:
 
-- a mask that reaches the edge of its view is looked at in a wider one (where the scan saw fragments, the fit is too small);
+- a mask that reaches the edge of its view is looked at in a wider one (where the scan saw
+  fragments, the fit is too small);
 - one that fills little of its view is looked at closer;
-- one that is mostly thinner than a logit (`thin`) is looked at in tiles: no single view of 256² that holds it can show it.
+- one that is mostly thinner than a logit (`thin`) is looked at in tiles: no single view of 256²
+  that holds it can show it.
 
 Then the merge (`panoforge.eval.views.merge`) runs once, and the rule of it is
 
-- inside its looks' footprints the densest look replaces the scan's mean, at every pixel where it has more samples per steradian;
-- everywhere else, and for instances wider than `max_fov_deg` or narrower than nothing, the scan stands;
+- inside its looks' footprints the densest look replaces the scan's mean, at every pixel where it
+  has more samples per steradian;
+- everywhere else, and for instances wider than `max_fov_deg` or narrower than nothing, the scan
+  stands;
 - a look that finds no object takes nothing away: it may refine what the scan said, not veto it.
 """
 
@@ -45,8 +53,10 @@ WIDER = 2.5
 
 @dataclass(frozen=True)
 class _Plan:
-    """What to look at for object `object`: `prior` float32 LOGITS_PX² logits in the view, None where nothing was found so far;
-    `known` (K, 3) directions where an earlier look saw it; `last`: a tile, which leads to no further look."""
+    """What to look at for object `object`: `prior` float32 LOGITS_PX² logits in the view, None
+    where nothing was found so far; `known` (K, 3) directions where an earlier look saw it; `last`:
+    a tile, which leads to no further look.
+    """
 
     object: int
     frame: BfovFrame
@@ -56,42 +66,73 @@ class _Plan:
 
 
 def second_looks(
-    rgb: WrappedPanorama, labels: WrappedPanorama, projections: Sequence[Projection], said: Sequence[FrameLogits],
-    prompts: Sequence[InstancePrompt], predictor: Predictor, zoom: ZoomConfig, *, size_px: int, clamp: float,
+    rgb: WrappedPanorama,
+    labels: WrappedPanorama,
+    projections: Sequence[Projection],
+    said: Sequence[FrameLogits],
+    prompts: Sequence[InstancePrompt],
+    predictor: Predictor,
+    zoom: ZoomConfig,
+    *,
+    size_px: int,
+    clamp: float,
 ) -> list[Look]:
-    """Look again at the instances that are small enough; `said` is what the predictor said of the scan's frames."""
+    """Look again at the instances that are small enough; `said` is what the predictor said of the
+    scan's frames.
+    """
     looks = []
-    plans: Iterator[_Plan] = _plan_looks(projections, said, prompts, zoom, size_px, (rgb.width, rgb.height), clamp)
+    plans: Iterator[_Plan] = _plan_looks(
+        projections, said, prompts, zoom, size_px, (rgb.width, rgb.height), clamp
+    )
     while batch := list(islice(plans, AT_ONCE)):
         for _ in range(1 + zoom.more_looks):
-            found = [pair for start in range(0, len(batch), AT_ONCE)
-                     for pair in _look_at(batch[start : start + AT_ONCE], rgb, labels, prompts, predictor, zoom)]
+            found = [
+                pair
+                for start in range(0, len(batch), AT_ONCE)
+                for pair in _look_at(
+                    batch[start : start + AT_ONCE], rgb, labels, prompts, predictor, zoom
+                )
+            ]
             looks += [look for _, look in found]
             batch = [new for plan, look in found for new in _next(plan, look, zoom, size_px, clamp)]
     return looks
 
 
 def _look_at(
-    batch: Sequence[_Plan], rgb: WrappedPanorama, labels: WrappedPanorama, prompts: Sequence[InstancePrompt],
-    predictor: Predictor, zoom: ZoomConfig,
+    batch: Sequence[_Plan],
+    rgb: WrappedPanorama,
+    labels: WrappedPanorama,
+    prompts: Sequence[InstancePrompt],
+    predictor: Predictor,
+    zoom: ZoomConfig,
 ) -> list[tuple[_Plan, Look]]:
     """What was found, beside where it was looked for."""
     frames = [_shown(plan.frame, rgb, labels, predictor) for plan in batch]
     objects = [_object_prompt(plan, prompts[plan.object], zoom) for plan in batch]
     said = predictor.look(frames, objects)
-    return [(plan, Look(plan.object, plan.frame, logits)) for plan, logits in zip(batch, said, strict=True) if logits is not None]
+    return [
+        (plan, Look(plan.object, plan.frame, logits))
+        for plan, logits in zip(batch, said, strict=True)
+        if logits is not None
+    ]
 
 
-def _shown(frame: BfovFrame, rgb: WrappedPanorama, labels: WrappedPanorama, predictor: Predictor) -> FrameInput:
-    """A look's picture, or its labels for who looks at those: sampling is most of what a look costs beside the model."""
+def _shown(
+    frame: BfovFrame, rgb: WrappedPanorama, labels: WrappedPanorama, predictor: Predictor
+) -> FrameInput:
+    """A look's picture, or its labels for who looks at those: sampling is most of what a look costs
+    beside the model.
+    """
     if predictor.sees_labels:
         return FrameInput(np.zeros((0, 0, 3), np.uint8), frame.sample(labels, labels=True))
     return FrameInput(frame.sample(rgb), np.zeros((0, 0), np.uint16))
 
 
 def _next(plan: _Plan, look: Look, zoom: ZoomConfig, size_px: int, clamp: float) -> list[_Plan]:
-    """What else is to be looked at after a look: a wider view, a closer one, tiles, or nothing. Where an earlier look saw the mask
-    is followed as well: an outline that is one in a close view is below 0 everywhere in one that holds it whole."""
+    """What else is to be looked at after a look: a wider view, a closer one, tiles, or nothing.
+    Where an earlier look saw the mask is followed as well: an outline that is one in a close view
+    is below 0 everywhere in one that holds it whole.
+    """
     logits, bfov = look.logits.float().cpu().numpy(), look.frame.bfov
     mask = logits > 0
     region = reaching(logits, zoom.reach_logit, mask | _marked(look, plan.known), wrap=False)
@@ -111,34 +152,51 @@ def _next(plan: _Plan, look: Look, zoom: ZoomConfig, size_px: int, clamp: float)
     counts = [int(np.ceil(fov / zoom.tile_fov_deg)) for fov in bfov.fov_deg]
     v, u = np.nonzero(region)
     cell = v * counts[1] // mask.shape[0] * counts[0] + u * counts[0] // mask.shape[1]
-    tiles = [view_of(fit_directions(directions[cell == c], area[cell == c], half_pixel=half_pixel, trim=0.0), zoom)
-             for c in np.unique(cell)]
-    return [_plan(look, tile, size_px, last=True) for tile in tiles
-            if tile is not None and tile.tan_x * tile.tan_y < 0.6 * bfov.tan_x * bfov.tan_y]
+    tiles = [
+        view_of(
+            fit_directions(directions[cell == c], area[cell == c], half_pixel=half_pixel, trim=0.0),
+            zoom,
+        )
+        for c in np.unique(cell)
+    ]
+    return [
+        _plan(look, tile, size_px, last=True)
+        for tile in tiles
+        if tile is not None and tile.tan_x * tile.tan_y < 0.6 * bfov.tan_x * bfov.tan_y
+    ]
 
 
 def _wider(bfov: Bfov, zoom: ZoomConfig) -> Bfov | None:
-    """The view WIDER times as wide and high, not beyond `max_fov_deg`; None where it cannot grow."""
+    """The view WIDER times as wide and high, not beyond `max_fov_deg`; None where it cannot
+    grow."""
     most = float(np.tan(np.radians(zoom.max_fov_deg) / 2)) * zoom.margin
     x, y = (min(WIDER * tangent, most) for tangent in (bfov.tan_x, bfov.tan_y))
-    return Bfov(bfov.yaw_deg, bfov.pitch_deg, x, y) if x * y > 1.2 * bfov.tan_x * bfov.tan_y else None
+    return (
+        Bfov(bfov.yaw_deg, bfov.pitch_deg, x, y) if x * y > 1.2 * bfov.tan_x * bfov.tan_y else None
+    )
 
 
 def thin(logits: NDArray[np.floating], region: NDArray[np.bool_], clamp: float) -> float:
-    """The share of what is in `region` that is in places whose logit is not above 0, taking (logit + clamp) / 2 clamp as how much
-    of a place is covered: near 0 for things with an inside, most of it for outlines thinner than a logit."""
+    """The share of what is in `region` that is in places whose logit is not above 0, taking (logit
+    + clamp) / 2 clamp as how much of a place is covered: near 0 for things with an inside, most of
+    it for outlines thinner than a logit.
+    """
     covered = np.clip((logits[region] + clamp) / (2 * clamp), 0, 1)
     return float(covered[covered <= 0.5].sum() / covered.sum()) if covered.size else 0.0
 
 
-def _places(look: Look, region: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _places(
+    look: Look, region: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Unit directions (K, 3) and steradians (K,) of the True places of h×w over a look."""
     height, width = region.shape
     v, u = np.nonzero(region)
     grid = np.stack([(u + 0.5) / width * 2 - 1, (v + 0.5) / height * 2 - 1], axis=-1)
     directions = look.frame.directions(grid[:, 0], grid[:, 1])
     directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
-    return directions, 1 / look.frame.density_per_sr(grid.astype(np.float32), region.size).astype(np.float64)
+    return directions, 1 / look.frame.density_per_sr(grid.astype(np.float32), region.size).astype(
+        np.float64
+    )
 
 
 def _marked(look: Look, directions: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -146,13 +204,25 @@ def _marked(look: Look, directions: NDArray[np.float64]) -> NDArray[np.bool_]:
     marked = np.zeros(look.logits.shape, bool)
     x, y, inside = look.frame.project(directions)
     scale = np.array(marked.shape) / look.frame.size_px
-    v, u = (np.floor((place[inside] + 0.5) * by).astype(int) for place, by in ((y, scale[0]), (x, scale[1])))
+    v, u = (
+        np.floor((place[inside] + 0.5) * by).astype(int)
+        for place, by in ((y, scale[0]), (x, scale[1]))
+    )
     marked[v.clip(0, marked.shape[0] - 1), u.clip(0, marked.shape[1] - 1)] = True
     return marked
 
 
-def _plan(look: Look, view: Bfov, size_px: int, known: NDArray[np.float64] | None = None, *, last: bool = False) -> _Plan:
-    """A look at the same object in another view, hinted at by what this one said; 0 logits, neither yes nor no, beyond it."""
+def _plan(
+    look: Look,
+    view: Bfov,
+    size_px: int,
+    known: NDArray[np.float64] | None = None,
+    *,
+    last: bool = False,
+) -> _Plan:
+    """A look at the same object in another view, hinted at by what this one said; 0 logits, neither
+    yes nor no, beyond it.
+    """
     logits, frame = look.logits.float().cpu().numpy(), BfovFrame(view, size_px)
     step = (np.arange(LOGITS_PX) + 0.5) / LOGITS_PX * 2 - 1
     x, y, inside = look.frame.project(frame.directions(step[None, :], step[:, None]))
@@ -164,17 +234,28 @@ def _plan(look: Look, view: Bfov, size_px: int, known: NDArray[np.float64] | Non
 
 
 def _plan_looks(
-    projections: Sequence[Projection], said: Sequence[FrameLogits], prompts: Sequence[InstancePrompt], zoom: ZoomConfig,
-    size_px: int, size: tuple[int, int], clamp: float,
+    projections: Sequence[Projection],
+    said: Sequence[FrameLogits],
+    prompts: Sequence[InstancePrompt],
+    zoom: ZoomConfig,
+    size_px: int,
+    size: tuple[int, int],
+    clamp: float,
 ) -> Iterator[_Plan]:
     width = min(COARSE_WIDTH, size[0])
-    coarse = _coarse_logits(projections, said, len(prompts), width, width * size[1] // size[0], clamp)
+    coarse = _coarse_logits(
+        projections, said, len(prompts), width, width * size[1] // size[0], clamp
+    )
     for k, prompt in enumerate(prompts):
         mask = coarse[k] > 0
         if not mask.any():
             click = next((click for click in prompt.clicks if click.label), None)
             if click is not None:
-                yield _Plan(k, BfovFrame(around((click.lon_deg, click.lat_deg), zoom.lost_fov_deg), size_px), None)
+                yield _Plan(
+                    k,
+                    BfovFrame(around((click.lon_deg, click.lat_deg), zoom.lost_fov_deg), size_px),
+                    None,
+                )
             continue
         view = view_of(fit_bfov(reaching(coarse[k], zoom.reach_logit, mask), trim=zoom.trim), zoom)
         view = view or view_of(fit_bfov(mask, trim=zoom.trim), zoom)
@@ -182,25 +263,32 @@ def _plan_looks(
             continue
         frame = BfovFrame(view, size_px)
         step = (np.arange(LOGITS_PX) + 0.5) / LOGITS_PX * 2 - 1
-        prior = sample_directions(wrap_panorama(coarse[k].astype(np.float32)), frame.directions(step[None, :], step[:, None]))
+        prior = sample_directions(
+            wrap_panorama(coarse[k].astype(np.float32)),
+            frame.directions(step[None, :], step[:, None]),
+        )
         yield _Plan(k, frame, prior)
 
 
 def view_of(bfov: Bfov | None, zoom: ZoomConfig) -> Bfov | None:
-    """The view of a second look: the BFoV with its margin, at least `min_fov_deg` wide and high, its sides no further apart than
-    `max_aspect`. None for instances that are left to the scan."""
+    """The view of a second look: the BFoV with its margin, at least `min_fov_deg` wide and high,
+    its sides no further apart than `max_aspect`. None for instances that are left to the scan.
+    """
     if bfov is None or max(bfov.fov_deg) > zoom.max_fov_deg:
         return None
     least = float(np.tan(np.radians(zoom.min_fov_deg) / 2))
     x, y = (max(tangent * zoom.margin, least) for tangent in (bfov.tan_x, bfov.tan_y))
-    return Bfov(bfov.yaw_deg, bfov.pitch_deg, max(x, y / zoom.max_aspect), max(y, x / zoom.max_aspect))
+    return Bfov(
+        bfov.yaw_deg, bfov.pitch_deg, max(x, y / zoom.max_aspect), max(y, x / zoom.max_aspect)
+    )
 
 
 def reaching(
     logits: NDArray[np.floating], least: float, known: NDArray[np.bool_], *, wrap: bool = True
 ) -> NDArray[np.bool_]:
-    """Where H×W logits are above `least`, in those pieces that hold some of `known` (8-connected; with `wrap` columns are a
-    circle): what is thinner than a logit is below 0 and yet not nothing."""
+    """Where H×W logits are above `least`, in those pieces that hold some of `known` (8-connected;
+    with `wrap` columns are a circle): what is thinner than a logit is below 0 and yet not nothing.
+    """
     count, pieces = cv2.connectedComponents((logits > least).astype(np.uint8), connectivity=8)
     root = np.arange(count)
     if wrap:
@@ -218,7 +306,12 @@ def reaching(
 
 
 def _coarse_logits(
-    projections: Sequence[Projection], said: Sequence[FrameLogits], n: int, width: int, height: int, clamp: float
+    projections: Sequence[Projection],
+    said: Sequence[FrameLogits],
+    n: int,
+    width: int,
+    height: int,
+    clamp: float,
 ) -> NDArray[np.float16]:
     """Merged logits N×H×W at a size that is enough to find things again."""
     out = np.empty((n, height, width), np.float16)
@@ -228,10 +321,14 @@ def _coarse_logits(
 
 
 def _object_prompt(plan: _Plan, prompt: InstancePrompt, zoom: ZoomConfig) -> ObjectPrompt:
-    """The prompt of a look, as that of frame 0. Without a prior, or without anything else, its clicks."""
+    """The prompt of a look, as that of frame 0. Without a prior, or without anything else, its
+    clicks.
+    """
     points, labels = np.zeros((0, 2)), np.zeros(0, np.int32)
     if "click" in zoom.prompt or plan.prior is None:
-        x, y, inside = plan.frame.project(np.array([click.direction for click in prompt.clicks]).reshape(-1, 3))
+        x, y, inside = plan.frame.project(
+            np.array([click.direction for click in prompt.clicks]).reshape(-1, 3)
+        )
         points = np.stack([x, y], axis=-1)[inside]
         labels = np.array([click.label for click in prompt.clicks], np.int32)[inside]
     if "box" in zoom.prompt and plan.prior is not None and (plan.prior > 0).any():
@@ -242,7 +339,9 @@ def _object_prompt(plan: _Plan, prompt: InstancePrompt, zoom: ZoomConfig) -> Obj
 
 
 def box_of(mask: NDArray[np.bool_], size_px: int) -> NDArray[np.float64]:
-    """Upper left and lower right corner of a mask over a frame of `size_px`, as continuous pixel indices, (2, 2)."""
+    """Upper left and lower right corner of a mask over a frame of `size_px`, as continuous pixel
+    indices, (2, 2).
+    """
     v, u = np.nonzero(mask)
     corners = np.array([[u.min(), v.min()], [u.max() + 1, v.max() + 1]]) / mask.shape[::-1]
     return corners * size_px - 0.5

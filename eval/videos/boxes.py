@@ -1,10 +1,12 @@
-"""One sequence whose truth is boxes: the object's box in the first frame that has it is the prompt, the boxes around the predicted
-masks are scored, as 360VOT scores trackers.
+"""One sequence whose truth is boxes: the object's box in the first frame that has it is the prompt,
+the boxes around the predicted masks are scored, as 360VOT scores trackers.
 
-`score_boxes(track, predictor, image_size)` shows the frames as `panoforge.eval.videos.objects` does and gives the tracking scores of `panoforge.eval.videos.tracks`
-for two roles: the model, and the ceiling, which is the true box cut out at the resolution of the model's logits (a BFoV cannot be
-had from a box, so it has no S_sphere). As in the toolkit, the frame of the prompt counts, with the box that was given. A box over
-the seam is two rectangles in a frame; SAM2 takes one, so it gets the wider.
+`score_boxes(track, predictor, image_size)` shows the frames as `panoforge.eval.videos.objects` does
+and gives the tracking scores of `panoforge.eval.videos.tracks` for two roles: the model, and the
+ceiling, which is the true box cut out at the resolution of the model's logits (a BFoV cannot be had
+from a box, so it has no S_sphere). As in the toolkit, the frame of the prompt counts, with the box
+that was given. A box over the seam is two rectangles in a frame; SAM2 takes one, so it gets the
+wider.
 """
 
 import numpy as np
@@ -28,7 +30,9 @@ def score_boxes(track: TrackItem, predictor: Predictor, image_size: int) -> list
     height, width = read_image(track.images[start]).shape[:2]
     n = len(track.images)
     boxes, bfovs, coarse = np.zeros((n, 4)), np.zeros((n, 5)), np.zeros((n, 4))
-    prompt = ObjectPrompt(1, {start: (box_corners(track.boxes[start], width, height, image_size), BOX_LABELS)})
+    prompt = ObjectPrompt(
+        1, {start: (box_corners(track.boxes[start], width, height, image_size), BOX_LABELS)}
+    )
     for said in predictor.predict(VideoFrames(track.images, image_size), [prompt]):
         for logits in said.logits.cpu().numpy():  # of the one object, or of none
             mask = enlarge(logits, (height, width))
@@ -36,25 +40,39 @@ def score_boxes(track: TrackItem, predictor: Predictor, image_size: int) -> list
     boxes[start], bfovs[start] = track.boxes[start], track.bfovs[start]
     for t in np.flatnonzero(track.present).tolist():
         coarse[t] = mask_box(at_logit_size(box_mask(track.boxes[t], width, height), image_size))
-    scores = {"model": track_scores(boxes, track.boxes, track.present, width, height, (bfovs, track.bfovs)),
-              "ceiling": track_scores(coarse, track.boxes, track.present, width, height)}
-    return [ObjectScores(track.key, 1, role, int(track.present.sum()), tracking=found) for role, found in scores.items()]
+    scores = {
+        "model": track_scores(
+            boxes, track.boxes, track.present, width, height, (bfovs, track.bfovs)
+        ),
+        "ceiling": track_scores(coarse, track.boxes, track.present, width, height),
+    }
+    return [
+        ObjectScores(track.key, 1, role, int(track.present.sum()), tracking=found)
+        for role, found in scores.items()
+    ]
 
 
 def box_corners(box: Floats, width: int, height: int, size_px: int) -> Floats:
-    """x1, y1, w, h on the panorama → its upper left and lower right corner (2, 2) in a frame of size_px², as continuous pixel
-    indices. Of a box over the seam the wider part."""
+    """x1, y1, w, h on the panorama → its upper left and lower right corner (2, 2) in a frame of
+    size_px², as continuous pixel indices. Of a box over the seam the wider part.
+    """
     x, y, w, h = box.tolist()
     left = x % width
     right = left + min(w, width)
     if right > width:
-        left, right = (left, float(width)) if width - left >= right - width else (0.0, right - width)
-    corners = np.array([[left / width, max(y, 0.0) / height], [right / width, min(y + h, height) / height]])
+        left, right = (
+            (left, float(width)) if width - left >= right - width else (0.0, right - width)
+        )
+    corners = np.array(
+        [[left / width, max(y, 0.0) / height], [right / width, min(y + h, height) / height]]
+    )
     return corners * size_px - 0.5
 
 
 def box_mask(box: Floats, width: int, height: int) -> NDArray[np.bool_]:
-    """The pixels (bool H×W) whose centres are in a box x1, y1, w, h that may run over the seam; at least one."""
+    """The pixels (bool H×W) whose centres are in a box x1, y1, w, h that may run over the seam; at
+    least one.
+    """
     x, y, w, h = box.tolist()
     mask = np.zeros((height, width), bool)
     columns = np.arange(round(x), max(round(x + w), round(x) + 1)) % width

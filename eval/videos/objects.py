@@ -1,9 +1,10 @@
 """The objects of one panoramic video, scored from masks.
 
-`score_video(video, predictor, image_size)` gives the mask of each object in its first annotated frame to the video predictor, shows
-it every frame whole and resized, and takes J, F and their spherical forms in all later annotated frames: one `ObjectScores` per
-object and role. The ceiling is ground truth at the model's resolution. Boxes instead of masks: `panoforge.eval.videos.boxes`; over many videos:
-`panoforge.eval.videos.run`.
+`score_video(video, predictor, image_size)` gives the mask of each object in its first annotated
+frame to the video predictor, shows it every frame whole and resized, and takes J, F and their
+spherical forms in all later annotated frames: one `ObjectScores` per object and role. The ceiling
+is ground truth at the model's resolution. Boxes instead of masks: `panoforge.eval.videos.boxes`;
+over many videos: `panoforge.eval.videos.run`.
 """
 
 from collections.abc import Sequence
@@ -31,8 +32,9 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class ObjectScores:
-    """One object of one video under one role: means over `frames` scored frames, each in [0, 1]; None where boxes are the truth
-    and there is no mask to compare with."""
+    """One object of one video under one role: means over `frames` scored frames, each in [0, 1];
+    None where boxes are the truth and there is no mask to compare with.
+    """
 
     video: str
     object: int
@@ -44,11 +46,15 @@ class ObjectScores:
     f_seam: float | None = None
     j_sphere: float | None = None
     f_sphere: float | None = None
-    tracking: dict[str, float] = field(default_factory=dict)  # of 360VOTS, `panoforge.eval.videos.tracks`
+    tracking: dict[str, float] = field(
+        default_factory=dict
+    )  # of 360VOTS, `panoforge.eval.videos.tracks`
 
 
 class VideoFrames(Sequence[FrameInput]):
-    """The images of a video as frames, read and shrunk when they are asked for: a video at 4K would be gigabytes."""
+    """The images of a video as frames, read and shrunk when they are asked for: a video at 4K would
+    be gigabytes.
+    """
 
     def __init__(self, images: Sequence[Path], size_px: int) -> None:
         self.images, self.size_px = images, size_px
@@ -63,16 +69,26 @@ class VideoFrames(Sequence[FrameInput]):
     def __getitem__(self, index: int | slice) -> FrameInput | Sequence[FrameInput]:
         if isinstance(index, slice):
             return VideoFrames(self.images[index], self.size_px)
-        image = cv2.resize(read_image(self.images[index]), (self.size_px, self.size_px), interpolation=cv2.INTER_AREA)
+        image = cv2.resize(
+            read_image(self.images[index]),
+            (self.size_px, self.size_px),
+            interpolation=cv2.INTER_AREA,
+        )
         return FrameInput(image, np.zeros(image.shape[:2], np.uint16))
 
 
-def score_video(video: VideoItem, predictor: Predictor, image_size: int, *, tracked: bool = False) -> list[ObjectScores]:
-    """The scores of every object of a video, of the model and of the ceiling; with `tracked` those of their boxes too."""
+def score_video(
+    video: VideoItem, predictor: Predictor, image_size: int, *, tracked: bool = False
+) -> list[ObjectScores]:
+    """The scores of every object of a video, of the model and of the ceiling; with `tracked` those
+    of their boxes too.
+    """
     first = first_masks(video)
     ids = sorted(first)
     frames = VideoFrames(video.images, image_size)
-    prompts = [ObjectPrompt(id_, {}, {first[id_][0]: shrink(first[id_][1], image_size)}) for id_ in ids]
+    prompts = [
+        ObjectPrompt(id_, {}, {first[id_][0]: shrink(first[id_][1], image_size)}) for id_ in ids
+    ]
     found: dict[tuple[str, int], list[tuple[float, ...]]] = {}
     tracks: dict[tuple[str, int], Track] = {}
     for said in predictor.predict(frames, prompts):
@@ -94,9 +110,17 @@ def score_video(video: VideoItem, predictor: Predictor, image_size: int, *, trac
                 found.setdefault((role, id_), []).append(_scores(answer, mask))
                 if tracked:
                     tracks.setdefault((role, id_), Track(shape[1], shape[0])).add(answer, mask)
-    return [ObjectScores(video.key, id_, role, len(values), *np.mean(values, axis=0).tolist(),
-                         tracking=tracks[role, id_].scores() if tracked else {})
-            for (role, id_), values in found.items()]
+    return [
+        ObjectScores(
+            video.key,
+            id_,
+            role,
+            len(values),
+            *np.mean(values, axis=0).tolist(),
+            tracking=tracks[role, id_].scores() if tracked else {},
+        )
+        for (role, id_), values in found.items()
+    ]
 
 
 def first_masks(video: VideoItem) -> dict[int, tuple[int, Bools]]:
@@ -107,13 +131,18 @@ def first_masks(video: VideoItem) -> dict[int, tuple[int, Bools]]:
             if mask.any():
                 first.setdefault(id_, (t, mask))
     if not first:
-        raise DataError(f"{video.key} has no object in any annotated frame, so there is nothing to follow")
+        raise DataError(
+            f"{video.key} has no object in any annotated frame, so there is nothing to follow"
+        )
     return first
 
 
 def shrink(mask: Bools, size_px: int) -> NDArray[np.float32]:
     """A mask as logits of ±10, size_px², between them by the share of covered area."""
-    return cv2.resize(mask.astype(np.float32), (size_px, size_px), interpolation=cv2.INTER_AREA) * 20 - 10
+    return (
+        cv2.resize(mask.astype(np.float32), (size_px, size_px), interpolation=cv2.INTER_AREA) * 20
+        - 10
+    )
 
 
 def enlarge(logits: NDArray[np.float32], shape: tuple[int, int]) -> Bools:
@@ -128,5 +157,11 @@ def at_logit_size(mask: Bools, image_size: int) -> Bools:
 
 def _scores(predicted: Bools, true: Bools) -> tuple[float, ...]:
     j = jaccard(predicted, true)
-    return (j, boundary_f(predicted, true, "official"), j, boundary_f(predicted, true, "seam-aware"),
-            jaccard_sphere(predicted, true), boundary_f_sphere(predicted, true))
+    return (
+        j,
+        boundary_f(predicted, true, "official"),
+        j,
+        boundary_f(predicted, true, "seam-aware"),
+        jaccard_sphere(predicted, true),
+        boundary_f_sphere(predicted, true),
+    )

@@ -1,8 +1,9 @@
-"""The report of a video benchmark: J&F and its spherical forms, the tracking scores of 360VOTS, and what others publish. One HTML
-file.
+"""The report of a video benchmark: J&F and its spherical forms, the tracking scores of 360VOTS, and
+what others publish. One HTML file.
 
-Takes the content of results.json (`panoforge.eval.videos.run.run_videos`); gives a page made with `panoforge.core.report.page`. The ceiling, ground truth at the
-model's resolution on the same path, stands beside the score; so does the benchmark's warning, if it has one.
+Takes the content of results.json (`panoforge.eval.videos.run.run_videos`); gives a page made with
+`panoforge.core.report.page`. The ceiling, ground truth at the model's resolution on the same path,
+stands beside the score; so does the benchmark's warning, if it has one.
 """
 
 from collections.abc import Mapping
@@ -25,10 +26,16 @@ from panoforge.core.report.page import (
 from panoforge.eval.reports.published import TABLES
 from panoforge.eval.videos.tracks import TRACKING
 
-OF_MASKS = ("Means over the annotated frames after each object's first, then over objects; the first mask is the prompt. "
-            "The ceiling is ground truth at the model's resolution. Intervals are 95 % bootstrap intervals over videos.")
-OF_BOXES = ("Means over sequences; the first box is the prompt, and its frame counts, as in the toolkit. The ceiling is the true "
-            "box at the resolution of the model's logits; no BFoV can be had from a box, so it has no S_sphere.")
+OF_MASKS = (
+    "Means over the annotated frames after each object's first, then over objects; the first mask"
+    " is the prompt. The ceiling is ground truth at the model's resolution. Intervals are 95 %"
+    " bootstrap intervals over videos."
+)
+OF_BOXES = (
+    "Means over sequences; the first box is the prompt, and its frame counts, as in the toolkit."
+    " The ceiling is the true box at the resolution of the model's logits; no BFoV can be had from"
+    " a box, so it has no S_sphere."
+)
 HEADS = ("S_dual", "P_dual at 20 px", "normalised P_dual", "P_angle at 3°", "S_sphere")
 
 
@@ -40,44 +47,92 @@ def video_report(results: Mapping[str, Any]) -> Report:
     """The report as data."""
     data, weights, model = results["dataset"], results["weights"], results["model"]
     best = next((s for s in results["scores"] if s["role"] == "model"), None)
-    what = f"SAM2.1 {model['size']} at {model['image_size']}²" if model["predictor"] == "sam2" else weights["source"]
-    banners = [Banner(data["warning"], kind="warn", title="Before you compare.")] if data.get("warning") else []
+    what = (
+        f"SAM2.1 {model['size']} at {model['image_size']}²"
+        if model["predictor"] == "sam2"
+        else weights["source"]
+    )
+    banners = (
+        [Banner(data["warning"], kind="warn", title="Before you compare.")]
+        if data.get("warning")
+        else []
+    )
     if weights["kind"] == "random":
-        banners.insert(0, Banner("The scores of the model say nothing about SAM2.", kind="warn", title="Random weights."))
+        banners.insert(
+            0,
+            Banner(
+                "The scores of the model say nothing about SAM2.",
+                kind="warn",
+                title="Random weights.",
+            ),
+        )
     return Report(
-        title="Video evaluation", subtitle=f"{what} · {count(data['videos'])} of {count(data['of'])} videos of {data['name']}",
-        made_by=f"panoforge {results['versions']['panoforge']} · protocol {results['protocol_id']}", banners=banners,
+        title="Video evaluation",
+        subtitle=(
+            f"{what} · {count(data['videos'])} of {count(data['of'])} videos of {data['name']}"
+        ),
+        made_by=f"panoforge {results['versions']['panoforge']} · protocol {results['protocol_id']}",
+        banners=banners,
         tiles=_tiles(best, data["videos"]),
         sections=[_scores(results), _published(), _protocol(results)],
     )
 
 
 def _tiles(best: Mapping[str, Any] | None, videos: int) -> list[Tile]:
-    """Of the model: the scores of its masks, or of the boxes around them where boxes are the truth."""
+    """Of the model: the scores of its masks, or of the boxes around them where boxes are the
+    truth."""
     scores: Mapping[str, Any] = best or {}
     objects = Tile("Objects", count(scores.get("objects", 0)), note=f"in {count(videos)} videos")
     if scores.get("j") is None and scores.get("tracking"):
         tracking = scores["tracking"]
-        return [Tile("S_dual", percent(tracking.get("s_dual_official")), note="official, as published"),
-                Tile("S_dual, seam-aware", percent(tracking.get("s_dual"))),
-                Tile("P_angle at 3°, seam-aware", percent(tracking.get("p_angle"))), objects]
-    return [Tile("J&F", percent(scores.get("j_and_f")), note="seam as an edge, as published"),
-            Tile("J sphere", percent(scores.get("j_sphere"))), Tile("F sphere", percent(scores.get("f_sphere"))), objects]
+        return [
+            Tile("S_dual", percent(tracking.get("s_dual_official")), note="official, as published"),
+            Tile("S_dual, seam-aware", percent(tracking.get("s_dual"))),
+            Tile("P_angle at 3°, seam-aware", percent(tracking.get("p_angle"))),
+            objects,
+        ]
+    return [
+        Tile("J&F", percent(scores.get("j_and_f")), note="seam as an edge, as published"),
+        Tile("J sphere", percent(scores.get("j_sphere"))),
+        Tile("F sphere", percent(scores.get("f_sphere"))),
+        objects,
+    ]
 
 
 def _scores(results: Mapping[str, Any]) -> Section:
     blocks = []
     masks = any(s["j"] is not None for s in results["scores"])
     if masks:
-        rows = [[s["role"], Bar(s["j_and_f"], percent(s["j_and_f"])), _span(s),
-                 *(percent(s[name]) for name in ("j", "f", "f_seam", "j_sphere", "f_sphere"))] for s in results["scores"]]
-        blocks.append(Table(["", "J&F", "95 %", "J", "F", "F, seam-aware", "J sphere", "F sphere"], rows))
-    tracked = [[s["role"], mode, *(percent(s["tracking"].get(name + end)) for name in TRACKING)]
-               for s in results["scores"] if s["tracking"] for mode, end in (("official", "_official"), ("seam-aware", ""))]
+        rows = [
+            [
+                s["role"],
+                Bar(s["j_and_f"], percent(s["j_and_f"])),
+                _span(s),
+                *(percent(s[name]) for name in ("j", "f", "f_seam", "j_sphere", "f_sphere")),
+            ]
+            for s in results["scores"]
+        ]
+        blocks.append(
+            Table(["", "J&F", "95 %", "J", "F", "F, seam-aware", "J sphere", "F sphere"], rows)
+        )
+    tracked = [
+        [s["role"], mode, *(percent(s["tracking"].get(name + end)) for name in TRACKING)]
+        for s in results["scores"]
+        if s["tracking"]
+        for mode, end in (("official", "_official"), ("seam-aware", ""))
+    ]
     if tracked:
-        blocks.append(Table(["boxes around the masks", "mode", *HEADS], tracked, caption=(
-            "Official is the toolkit with what it does unasked (eval/scoring/metrics/tracking.py lists it), to stand beside published "
-            "numbers; seam-aware is what the names say.")))
+        blocks.append(
+            Table(
+                ["boxes around the masks", "mode", *HEADS],
+                tracked,
+                caption=(
+                    "Official is the toolkit with what it does unasked"
+                    " (eval/scoring/metrics/tracking.py lists it), to stand beside published"
+                    " numbers; seam-aware is what the names say."
+                ),
+            )
+        )
     return Section("Scores", text=OF_MASKS if masks else OF_BOXES, blocks=blocks)
 
 
@@ -87,16 +142,38 @@ def _span(entry: Mapping[str, Any]) -> str:
 
 
 def _published() -> Section:
-    tables = [Table(table.columns, table.rows, caption=f"{table.title}. Published, not reproduced. Source: {table.source}.")
-              for table in TABLES if "360VOTS" in table.title or "PanoVOS" in table.title]
-    return Section("Beside published results", text="Numbers of others, copied from their texts; none was reproduced here.",
-                   blocks=[Details("360VOTS and PanoVOS, as published", tables)])
+    tables = [
+        Table(
+            table.columns,
+            table.rows,
+            caption=f"{table.title}. Published, not reproduced. Source: {table.source}.",
+        )
+        for table in TABLES
+        if "360VOTS" in table.title or "PanoVOS" in table.title
+    ]
+    return Section(
+        "Beside published results",
+        text="Numbers of others, copied from their texts; none was reproduced here.",
+        blocks=[Details("360VOTS and PanoVOS, as published", tables)],
+    )
 
 
 def _protocol(results: Mapping[str, Any]) -> Section:
     weights, data = results["weights"], results["dataset"]
-    return Section("Protocol", text="Two results may be compared only if their protocol ids are equal.", blocks=[Facts({
-        "protocol id": results["protocol_id"], "prompt": results["protocol"]["prompt"],
-        "frames are shown": "whole, resized (direct)",
-        "weights": weights["source"], "weights sha256": weights["sha256"], "data sha256": data["manifest_sha256"],
-        "licence": data["licence"]})])
+    return Section(
+        "Protocol",
+        text="Two results may be compared only if their protocol ids are equal.",
+        blocks=[
+            Facts(
+                {
+                    "protocol id": results["protocol_id"],
+                    "prompt": results["protocol"]["prompt"],
+                    "frames are shown": "whole, resized (direct)",
+                    "weights": weights["source"],
+                    "weights sha256": weights["sha256"],
+                    "data sha256": data["manifest_sha256"],
+                    "licence": data["licence"],
+                }
+            )
+        ],
+    )

@@ -1,10 +1,12 @@
-"""The tracking scores of 360VOTS for masks: boxes and bounding fields of view around them, scored as its toolkit scores trackers.
+"""The tracking scores of 360VOTS for masks: boxes and bounding fields of view around them, scored
+as its toolkit scores trackers.
 
-Takes the predicted and the true masks of one object, frame by frame (`Track.add`), or boxes (`track_scores`); gives S_dual,
-P_dual, its normalised form, P_angle and S_sphere in both modes of `panoforge.eval.scoring.metrics.tracking`: `official`, to stand beside published
-numbers, bugs included, and `seam-aware`. A mask's box is its shortest interval of columns on the circle by its rows; its BFoV is
-`panoforge.core.geometry.bfov`'s, unrotated. A frame without the object in truth is absent; an empty prediction is a box of no size, which overlaps
-nothing.
+Takes the predicted and the true masks of one object, frame by frame (`Track.add`), or boxes
+(`track_scores`); gives S_dual, P_dual, its normalised form, P_angle and S_sphere in both modes of
+`panoforge.eval.scoring.metrics.tracking`: `official`, to stand beside published numbers, bugs
+included, and `seam-aware`. A mask's box is its shortest interval of columns on the circle by its
+rows; its BFoV is `panoforge.core.geometry.bfov`'s, unrotated. A frame without the object in truth
+is absent; an empty prediction is a box of no size, which overlaps nothing.
 """
 
 from dataclasses import dataclass, field
@@ -34,13 +36,17 @@ Floats = NDArray[np.float64]
 
 
 def mask_box(mask: Bools) -> Floats:
-    """x1, y1, w, h of the smallest box on the cylinder around a bool H×W mask, x1 in [0, W); zeros if it is empty."""
+    """x1, y1, w, h of the smallest box on the cylinder around a bool H×W mask, x1 in [0, W); zeros
+    if it is empty.
+    """
     crop = crop_mask(mask, wrap=True)
     return np.array([crop.u0, crop.v0, *crop.mask.shape[::-1]], np.float64)
 
 
 def mask_bfov(mask: Bools) -> Floats:
-    """clon, clat, fov_h, fov_v, 0 in degrees around a bool H×W mask; no extent if it is empty or wider than any flat view."""
+    """clon, clat, fov_h, fov_v, 0 in degrees around a bool H×W mask; no extent if it is empty or
+    wider than any flat view.
+    """
     height, width = mask.shape
     v, u = np.nonzero(mask)
     if not v.size:
@@ -49,7 +55,11 @@ def mask_bfov(mask: Bools) -> Floats:
     v, u = v[some], u[some]
     directions, area = pixel_to_direction(u, v, width, height), row_area_sr(width, height)[v]
     found = fit_directions(directions, area, half_pixel=np.pi / height / 2, trim=0.0)
-    return np.zeros(5) if found is None else np.array([found.yaw_deg, found.pitch_deg, *found.fov_deg, 0.0])
+    return (
+        np.zeros(5)
+        if found is None
+        else np.array([found.yaw_deg, found.pitch_deg, *found.fov_deg, 0.0])
+    )
 
 
 @dataclass
@@ -67,14 +77,27 @@ class Track:
         self.true.append((mask_box(true), mask_bfov(true)))
 
     def scores(self) -> dict[str, float]:
-        """By name, `official` ones with that word behind it; nothing where the object is in no frame."""
-        (p, p_bfov), (t, t_bfov) = ([np.array(part) for part in zip(*some, strict=True)] for some in (self.predicted, self.true))
+        """By name, `official` ones with that word behind it; nothing where the object is in no
+        frame.
+        """
+        (p, p_bfov), (t, t_bfov) = (
+            [np.array(part) for part in zip(*some, strict=True)]
+            for some in (self.predicted, self.true)
+        )
         return track_scores(p, t, t[:, 2] > 0, self.width, self.height, (p_bfov, t_bfov))
 
 
-def track_scores(predicted: Floats, true: Floats, present: Bools, width: int, height: int,
-                 bfovs: tuple[Floats, Floats] | None = None) -> dict[str, float]:
-    """Scores of boxes (N, 4) as `Track.scores` names them, and of BFoVs (N, 5), predicted and true, where there are any."""
+def track_scores(
+    predicted: Floats,
+    true: Floats,
+    present: Bools,
+    width: int,
+    height: int,
+    bfovs: tuple[Floats, Floats] | None = None,
+) -> dict[str, float]:
+    """Scores of boxes (N, 4) as `Track.scores` names them, and of BFoVs (N, 5), predicted and true,
+    where there are any.
+    """
     if not present.any():
         return {}
     found = {}
@@ -82,10 +105,18 @@ def track_scores(predicted: Floats, true: Floats, present: Bools, width: int, he
         curves = {
             "s_dual": score_of(success_dual(predicted, true, present, width, mode), "success"),
             "p_dual": score_of(precision_dual(predicted, true, present, width, mode), "precision"),
-            "p_dual_normalised": score_of(normalised_precision_dual(predicted, true, present, width, mode), "normalised precision"),
-            "p_angle": score_of(precision_angle(predicted, true, present, width, height, mode), "angle"),
+            "p_dual_normalised": score_of(
+                normalised_precision_dual(predicted, true, present, width, mode),
+                "normalised precision",
+            ),
+            "p_angle": score_of(
+                precision_angle(predicted, true, present, width, height, mode), "angle"
+            ),
         }
         if bfovs is not None and (bounded := present & (bfovs[1][:, 2] > 0)).any():
             curves["s_sphere"] = score_of(success_sphere(*bfovs, bounded, mode), "success")
-        found |= {name if mode == "seam-aware" else f"{name}_official": value for name, value in curves.items()}
+        found |= {
+            name if mode == "seam-aware" else f"{name}_official": value
+            for name, value in curves.items()
+        }
     return found

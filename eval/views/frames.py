@@ -1,13 +1,17 @@
-"""Frames: the pieces of a panorama that a model sees, and the way back from panorama pixels into them.
+"""Frames: the pieces of a panorama that a model sees, and the way back from panorama pixels into
+them.
 
-A method (`panoforge.eval.views.methods`) is a list of frames. Each is a `Projection`: it samples the frame from a panorama, projects
-directions into it (prompts), and gives the `Footprint` of itself on a band of panorama rows: for each panorama pixel
-in it the place in the frame to read from, and a weight that falls off from the frame's centre. Merging gathers through
-footprints (`panoforge.eval.views.merge`); nothing is ever scattered from frame to panorama, so there are no holes.
+A method (`panoforge.eval.views.methods`) is a list of frames. Each is a `Projection`: it samples
+the frame from a panorama, projects directions into it (prompts), and gives the `Footprint` of
+itself on a band of panorama rows: for each panorama pixel in it the place in the frame to read
+from, and a weight that falls off from the frame's centre. Merging gathers through footprints
+(`panoforge.eval.views.merge`); nothing is ever scattered from frame to panorama, so there are no
+holes.
 
-Places in a frame are *normalised*: −1 and +1 are the outer edges of the first and the last pixel, so they hold for the
-image and for logits of any resolution. A perspective footprint depends on pitch and fov only: yaw is a shift along the row
-(as in `panoforge.core.geometry.views`), so a scan of 24 views builds 3 sets of footprints, once per panorama size.
+Places in a frame are *normalised*: −1 and +1 are the outer edges of the first and the last pixel,
+so they hold for the image and for logits of any resolution. A perspective footprint depends on
+pitch and fov only: yaw is a shift along the row (as in `panoforge.core.geometry.views`), so a scan
+of 24 views builds 3 sets of footprints, once per panorama size.
 """
 
 from dataclasses import dataclass
@@ -28,15 +32,18 @@ from panoforge.core.geometry.sphere import (
 )
 from panoforge.core.geometry.views import WrappedPanorama, sample_directions, sample_view
 
-EDGE_WEIGHT = 1e-3  # what the border of a frame still counts, so that a pixel seen by one frame only is never 0/0
+# what the border of a frame still counts, so that a pixel seen by one frame only is never 0/0
+EDGE_WEIGHT = 1e-3
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """A frame on one band of panorama rows. `grid` float32 rows×columns×2: normalised (x, y) in the frame; `weight`
-    float32 rows×columns, 0 where the frame does not see the pixel. Columns start at `column0` and wrap. Read-only."""
+    """A frame on one band of panorama rows. `grid` float32 rows×columns×2: normalised (x, y) in the
+    frame; `weight` float32 rows×columns, 0 where the frame does not see the pixel. Columns start at
+    `column0` and wrap. Read-only.
+    """
 
     column0: int
     grid: NDArray[np.float32]
@@ -66,18 +73,26 @@ class Projection(Protocol):
         ...
 
     def project(self, direction: ArrayLike) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-        """Directions of shape S+(3,) → continuous pixel indices (x, y) in the frame and whether it sees them."""
+        """Directions of shape S+(3,) → continuous pixel indices (x, y) in the frame and whether it
+        sees them.
+        """
         ...
 
     def footprint(self, width: int, height: int, rows: tuple[int, int]) -> Footprint | None:
-        """The frame on rows [start, stop) of a width×height panorama, or None if it sees nothing there."""
+        """The frame on rows [start, stop) of a width×height panorama, or None if it sees nothing
+        there.
+        """
         ...
 
 
 def centre_weight(x: Floats, y: Floats) -> Floats:
-    """Weight of normalised places: 1 at the frame's centre, falling linearly along both axes to EDGE_WEIGHT. The middle
-    of a view is its least distorted part and the one where the model has context on all sides."""
-    return EDGE_WEIGHT + (1 - EDGE_WEIGHT) * np.clip(1 - np.abs(x), 0, 1) * np.clip(1 - np.abs(y), 0, 1)
+    """Weight of normalised places: 1 at the frame's centre, falling linearly along both axes to
+    EDGE_WEIGHT. The middle of a view is its least distorted part and the one where the model has
+    context on all sides.
+    """
+    return EDGE_WEIGHT + (1 - EDGE_WEIGHT) * np.clip(1 - np.abs(x), 0, 1) * np.clip(
+        1 - np.abs(y), 0, 1
+    )
 
 
 @dataclass(frozen=True)
@@ -108,7 +123,9 @@ class PerspectiveFrame:
         shift = self.view.yaw_deg / 360 * width
         whole = round(shift)
         fraction = 0.0 if abs(shift - whole) < 1e-6 else shift - whole
-        at_zero = _perspective_footprint(self.view.pitch_deg, self.view.fov_deg, fraction, width, height, *rows)
+        at_zero = _perspective_footprint(
+            self.view.pitch_deg, self.view.fov_deg, fraction, width, height, *rows
+        )
         if at_zero is None:
             return None
         return Footprint((at_zero.column0 + whole) % width, at_zero.grid, at_zero.weight)
@@ -116,11 +133,22 @@ class PerspectiveFrame:
 
 @lru_cache(maxsize=4096)
 def _perspective_footprint(
-    pitch_deg: float, fov_deg: float, fraction: float, width: int, height: int, start: int, stop: int
+    pitch_deg: float,
+    fov_deg: float,
+    fraction: float,
+    width: int,
+    height: int,
+    start: int,
+    stop: int,
 ) -> Footprint | None:
-    """The footprint of a view whose yaw is `fraction` of a column to the right of straight ahead."""
-    directions = pixel_to_direction(np.arange(width)[None, :] - fraction, np.arange(start, stop)[:, None], width, height)
-    right, down, forward = np.moveaxis(directions @ view_rotation(View(0.0, pitch_deg, fov_deg, 1)), -1, 0)
+    """The footprint of a view whose yaw is `fraction` of a column to the right of straight
+    ahead."""
+    directions = pixel_to_direction(
+        np.arange(width)[None, :] - fraction, np.arange(start, stop)[:, None], width, height
+    )
+    right, down, forward = np.moveaxis(
+        directions @ view_rotation(View(0.0, pitch_deg, fov_deg, 1)), -1, 0
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = 1 / (forward * np.tan(np.radians(fov_deg) / 2))
         x, y = right * scale, down * scale
@@ -136,8 +164,10 @@ def _perspective_footprint(
 
 @dataclass(frozen=True)
 class BfovFrame:
-    """A view fitted to a bounding field of view and squeezed into a square of `size_px`: what a second look sees (`panoforge.eval.segmentation.zoom`).
-    Its footprint is computed where it is used and not kept: no two instances share one."""
+    """A view fitted to a bounding field of view and squeezed into a square of `size_px`: what a
+    second look sees (`panoforge.eval.segmentation.zoom`). Its footprint is computed where it is
+    used and not kept: no two instances share one.
+    """
 
     bfov: Bfov
     size_px: int
@@ -152,11 +182,15 @@ class BfovFrame:
 
     def sample(self, panorama: WrappedPanorama, *, labels: bool = False) -> NDArray:
         step = (np.arange(self.size_px) + 0.5) / self.size_px * 2 - 1
-        return sample_directions(panorama, self.directions(step[None, :], step[:, None]), labels=labels)
+        return sample_directions(
+            panorama, self.directions(step[None, :], step[:, None]), labels=labels
+        )
 
     def directions(self, x: ArrayLike, y: ArrayLike) -> Floats:
         """Normalised places in the frame → directions, not normalised."""
-        right, down = np.broadcast_arrays(np.asarray(x) * self.bfov.tan_x, np.asarray(y) * self.bfov.tan_y)
+        right, down = np.broadcast_arrays(
+            np.asarray(x) * self.bfov.tan_x, np.asarray(y) * self.bfov.tan_y
+        )
         return np.stack([right, down, np.ones_like(right)], axis=-1) @ self.bfov.axes().T
 
     def project(self, direction: ArrayLike) -> tuple[Floats, Floats, NDArray[np.bool_]]:
@@ -171,23 +205,42 @@ class BfovFrame:
         with np.errstate(invalid="ignore"):
             return x, y, front & (np.abs(x) <= 1 + 1e-9) & (np.abs(y) <= 1 + 1e-9)
 
-    @lru_cache(maxsize=4096)  # noqa: B019 (a frozen value of five numbers; merging asks for it band by band)
+    @lru_cache(maxsize=4096)  # noqa: B019
     def extent(self, width: int, height: int) -> tuple[int, int, int, int]:
-        """The box of panorama pixels around it: first row, end row, first column, number of columns (modulo W). Latitude and
-        longitude are extreme on the border, unless a pole is inside."""
+        """The box of panorama pixels around it: first row, end row, first column, number of columns
+        (modulo W). Latitude and longitude are extreme on the border, unless a pole is inside.
+        """
         step = np.linspace(-1, 1, 65)
-        edges = [(step, np.full(65, side)) for side in (-1.0, 1.0)] + [(np.full(65, side), step) for side in (-1.0, 1.0)]
+        edges = [(step, np.full(65, side)) for side in (-1.0, 1.0)] + [
+            (np.full(65, side), step) for side in (-1.0, 1.0)
+        ]
         lon, lat = direction_to_lonlat(np.concatenate([self.directions(x, y) for x, y in edges]))
         poles = [bool(self._place(np.array([0.0, 0.0, sign]))[2]) for sign in (1.0, -1.0)]
         low, high = float(lat.min()), float(lat.max())
-        slack = 2 + (high - low) / np.pi * height / 100  # between two points of the border it may bulge a little
+        slack = (
+            2 + (high - low) / np.pi * height / 100
+        )  # between two points of the border it may bulge a little
         top = 0 if poles[0] else max(0, int(np.floor((0.5 - high / np.pi) * height - slack)))
-        bottom = height if poles[1] else min(height, int(np.ceil((0.5 - low / np.pi) * height + slack)))
+        bottom = (
+            height if poles[1] else min(height, int(np.ceil((0.5 - low / np.pi) * height + slack)))
+        )
         aside = np.mod(lon - np.radians(self.bfov.yaw_deg) + np.pi, 2 * np.pi) - np.pi
         slack_columns = 2 + (aside.max() - aside.min()) / (2 * np.pi) * width / 100
-        first = int(np.floor((np.radians(self.bfov.yaw_deg) + aside.min()) / (2 * np.pi) * width + width / 2 - slack_columns))
-        columns = int(np.ceil((aside.max() - aside.min()) / (2 * np.pi) * width + 2 * slack_columns)) + 1
-        return (top, bottom, 0, width) if any(poles) or columns >= width else (top, bottom, first % width, columns)
+        first = int(
+            np.floor(
+                (np.radians(self.bfov.yaw_deg) + aside.min()) / (2 * np.pi) * width
+                + width / 2
+                - slack_columns
+            )
+        )
+        columns = (
+            int(np.ceil((aside.max() - aside.min()) / (2 * np.pi) * width + 2 * slack_columns)) + 1
+        )
+        return (
+            (top, bottom, 0, width)
+            if any(poles) or columns >= width
+            else (top, bottom, first % width, columns)
+        )
 
     def footprint(self, width: int, height: int, rows: tuple[int, int]) -> Footprint | None:
         top, bottom, first, columns = self.extent(width, height)
@@ -204,17 +257,22 @@ class BfovFrame:
         return tangent_density(grid, self.bfov.tan_x, self.bfov.tan_y, pixels)
 
 
-def tangent_density(grid: NDArray[np.float32], tan_x: float, tan_y: float, pixels: int) -> NDArray[np.float32]:
-    """Samples per steradian at normalised places of a flat view that is sampled `pixels` times in all: its plane is
-    dX·dY/(1 + X² + Y²)^³ᐟ² steradians thick, so samples are sparsest in the middle."""
+def tangent_density(
+    grid: NDArray[np.float32], tan_x: float, tan_y: float, pixels: int
+) -> NDArray[np.float32]:
+    """Samples per steradian at normalised places of a flat view that is sampled `pixels` times in
+    all: its plane is dX·dY/(1 + X² + Y²)^³ᐟ² steradians thick, so samples are sparsest in the
+    middle.
+    """
     x, y = grid[..., 0] * np.float32(tan_x), grid[..., 1] * np.float32(tan_y)
     return np.float32(pixels / (4 * tan_x * tan_y)) * (1 + x * x + y * y) ** np.float32(1.5)
 
 
 @dataclass(frozen=True)
 class ErpFrame:
-    """A window of the panorama itself: columns [u0, u0 + columns) modulo W, rows [v0, v0 + rows), with `pad` black rows
-    above and below (letterbox)."""
+    """A window of the panorama itself: columns [u0, u0 + columns) modulo W, rows [v0, v0 + rows),
+    with `pad` black rows above and below (letterbox).
+    """
 
     u0: int
     v0: int
@@ -234,7 +292,9 @@ class ErpFrame:
 
     def sample(self, panorama: WrappedPanorama, *, labels: bool = False) -> NDArray:
         pole_rows = (panorama.data.shape[0] - panorama.height) // 2
-        window = panorama.data[pole_rows + self.v0 : pole_rows + self.v0 + self.rows, self.u0 : self.u0 + self.columns]
+        window = panorama.data[
+            pole_rows + self.v0 : pole_rows + self.v0 + self.rows, self.u0 : self.u0 + self.columns
+        ]
         padding = [(self.pad, self.pad), (0, 0)] + [(0, 0)] * (window.ndim - 2)
         return np.pad(window, padding) if self.pad else np.ascontiguousarray(window)
 

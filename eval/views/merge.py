@@ -1,19 +1,21 @@
 """Merge mask logits of overlapping frames into panorama masks, by gathering.
 
-Takes the frames of a method (`panoforge.eval.views.frames.Projection`) and, for each, the logits of the objects that are there
-(`FrameLogits`, at whatever resolution the model gives); gives, band of rows by band of rows, the centre-weighted mean
-logit of every object at every panorama pixel:
+Takes the frames of a method (`panoforge.eval.views.frames.Projection`) and, for each, the logits of
+the objects that are there (`FrameLogits`, at whatever resolution the model gives); gives, band of
+rows by band of rows, the centre-weighted mean logit of every object at every panorama pixel:
 
     merged(p) = Σ_f w_f(p) · clamp(bilinear(logits_f, place of p in f)) / Σ_f w_f(p)
 
-An object is a mask where the mean is above 0. Only the pixels inside a frame's footprint are touched (at 90° that is
-12 % of the panorama), all objects of a frame share one set of interpolation weights, and the working memory is one
-band (objects × rows × W floats): it grows neither with the number of frames nor with the height of the panorama.
-An object that a frame does not hold counts there as −clamp, without any work.
+An object is a mask where the mean is above 0. Only the pixels inside a frame's footprint are
+touched (at 90° that is 12 % of the panorama), all objects of a frame share one set of interpolation
+weights, and the working memory is one band (objects × rows × W floats): it grows neither with the
+number of frames nor with the height of the panorama. An object that a frame does not hold counts
+there as −clamp, without any work.
 
-A second look at one object (`Look`, from `panoforge.eval.segmentation.zoom`) takes the mean's place at every pixel of its footprint where it has more
-samples per steradian than the frames had there (their own densities, averaged with their weights), and of several looks at one
-object the densest speaks. It never speaks elsewhere.
+A second look at one object (`Look`, from `panoforge.eval.segmentation.zoom`) takes the mean's place
+at every pixel of its footprint where it has more samples per steradian than the frames had there
+(their own densities, averaged with their weights), and of several looks at one object the densest
+speaks. It never speaks elsewhere.
 """
 
 from collections import Counter
@@ -28,14 +30,17 @@ from panoforge.eval.scoring.metrics.crops import packed_extent
 from panoforge.eval.views.frames import BfovFrame, PerspectiveFrame, Projection
 
 BAND_ROWS = 48
-_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)  # set bits of a byte
+_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(
+    axis=1, dtype=np.uint8
+)  # set bits of a byte
 
 
 @dataclass(frozen=True)
 class FrameLogits:
-    """What a predictor says of one frame: `objects` (K,) indices of the objects it may hold, ascending, and `logits`
-    float32 (or int8, which is smaller) K×h×w over the whole frame, h and w being the model's own resolution. Objects left out are
-    absent."""
+    """What a predictor says of one frame: `objects` (K,) indices of the objects it may hold,
+    ascending, and `logits` float32 (or int8, which is smaller) K×h×w over the whole frame, h and w
+    being the model's own resolution. Objects left out are absent.
+    """
 
     frame: int
     objects: NDArray[np.int64]
@@ -53,10 +58,12 @@ class Look:
 
 @dataclass(frozen=True)
 class Masks:
-    """N binary masks over a panorama, 8 pixels to a byte: `packed` uint8 N×H×⌈W/8⌉; `labels` int32 H×W: 1 + the object of the
-    highest logit above 0, or 0 (what a picture shows where masks overlap); `scores` float32 (N,): how sure each is, the mean
-    logit of its pixels (0 without any); `rows` int64 N×2, if known: each mask lies in rows [first, stop), which saves whoever
-    counts it from reading all of 100 MB to find out."""
+    """N binary masks over a panorama, 8 pixels to a byte: `packed` uint8 N×H×⌈W/8⌉; `labels` int32
+    H×W: 1 + the object of the highest logit above 0, or 0 (what a picture shows where masks
+    overlap); `scores` float32 (N,): how sure each is, the mean logit of its pixels (0 without any);
+    `rows` int64 N×2, if known: each mask lies in rows [first, stop), which saves whoever counts it
+    from reading all of 100 MB to find out.
+    """
 
     packed: NDArray[np.uint8]
     labels: NDArray[np.int32]
@@ -93,12 +100,21 @@ class Masks:
 
 
 def merge_bands(
-    projections: Sequence[Projection], frames: Sequence[FrameLogits], n_objects: int, width: int, height: int,
-    *, clamp: float = 10.0, band_rows: int = BAND_ROWS, looks: Sequence[Look] = (),
+    projections: Sequence[Projection],
+    frames: Sequence[FrameLogits],
+    n_objects: int,
+    width: int,
+    height: int,
+    *,
+    clamp: float = 10.0,
+    band_rows: int = BAND_ROWS,
+    looks: Sequence[Look] = (),
 ) -> Iterator[tuple[int, torch.Tensor]]:
-    """Yield (first row, merged logits float32 N×rows×W) for every band from the top. A pixel that no frame sees is
-    −clamp (methods cover the sphere; tested). The frames' logits are clamped *in place*: a copy could be gigabytes.
-    `looks` replace the mean where they are denser; the frames must then be perspective views."""
+    """Yield (first row, merged logits float32 N×rows×W) for every band from the top. A pixel that
+    no frame sees is −clamp (methods cover the sphere; tested). The frames' logits are clamped *in
+    place*: a copy could be gigabytes. `looks` replace the mean where they are denser; the frames
+    must then be perspective views.
+    """
     with torch.inference_mode():
         for said in (*frames, *looks):
             if said.logits.dtype == torch.float32:
@@ -112,18 +128,39 @@ def merge_bands(
         for frame in frames:
             _add_frame(above, total, projections[frame.frame], frame, clamp, height, rows)
         merged = above.div_(total.clamp_min_(torch.finfo(total.dtype).tiny)).sub_(clamp)
-        here = [look for look, (top, bottom) in zip(looks, extents, strict=True) if top < rows[1] and bottom > rows[0]]
+        here = [
+            look
+            for look, (top, bottom) in zip(looks, extents, strict=True)
+            if top < rows[1] and bottom > rows[0]
+        ]
         if here:
             density = _density(projections, frames, width, height, rows).to(device)
-            several = {k: density.clone() for k, count in Counter(look.object for look in here).items() if count > 1}
+            several = {
+                k: density.clone()
+                for k, count in Counter(look.object for look in here).items()
+                if count > 1
+            }
             for look in here:
                 best = several.get(look.object, density)
-                _look_again(merged[look.object], best, look, clamp, height, rows, several=look.object in several)
+                _look_again(
+                    merged[look.object],
+                    best,
+                    look,
+                    clamp,
+                    height,
+                    rows,
+                    several=look.object in several,
+                )
         yield row0, merged
 
 
 def _add_frame(
-    above: torch.Tensor, total: torch.Tensor, projection: Projection, frame: FrameLogits, clamp: float, pano_height: int,
+    above: torch.Tensor,
+    total: torch.Tensor,
+    projection: Projection,
+    frame: FrameLogits,
+    clamp: float,
+    pano_height: int,
     rows: tuple[int, int],
 ) -> None:
     """Gather one frame's logits on one band and add them, weighted, to the sums."""
@@ -140,7 +177,9 @@ def _add_frame(
     sampled = _sample(frame.logits, torch.tensor(footprint.grid, device=above.device), clamp)
     sampled.add_(clamp).mul_(weight)
     for there, here in pieces:
-        if above.device.type == "cpu":  # there index_add_ goes element by element, several times slower than plain sums
+        if (
+            above.device.type == "cpu"
+        ):  # there index_add_ goes element by element, several times slower than plain sums
             for k, values in zip(frame.objects.tolist(), sampled, strict=True):
                 above[k, :, there] += values[:, here]
         else:
@@ -149,8 +188,10 @@ def _add_frame(
 
 
 def _sample(logits: torch.Tensor, grid: torch.Tensor, clamp: float) -> torch.Tensor:
-    """Logits K×h×w at normalised places r×c×2, bilinear, K×r×c. Whole numbers are made floats in those rows only that the places
-    reach: ground truth at the resolution of its frames would be gigabytes otherwise."""
+    """Logits K×h×w at normalised places r×c×2, bilinear, K×r×c. Whole numbers are made floats in
+    those rows only that the places reach: ground truth at the resolution of its frames would be
+    gigabytes otherwise.
+    """
     if logits.dtype != torch.float32:
         height = logits.shape[1]
         rows = (grid[..., 1] + 1) / 2 * height - 0.5
@@ -158,22 +199,34 @@ def _sample(logits: torch.Tensor, grid: torch.Tensor, clamp: float) -> torch.Ten
         logits = logits[:, first:last].float().clamp_(-clamp, clamp)
         grid = grid.clone()
         grid[..., 1] = (rows + 0.5 - first) / (last - first) * 2 - 1
-    return torch.nn.functional.grid_sample(logits[None], grid[None], mode="bilinear", padding_mode="border", align_corners=False)[0]
+    return torch.nn.functional.grid_sample(
+        logits[None], grid[None], mode="bilinear", padding_mode="border", align_corners=False
+    )[0]
 
 
 def _density(
-    projections: Sequence[Projection], frames: Sequence[FrameLogits], width: int, height: int, rows: tuple[int, int]
+    projections: Sequence[Projection],
+    frames: Sequence[FrameLogits],
+    width: int,
+    height: int,
+    rows: tuple[int, int],
 ) -> torch.Tensor:
     """Samples per steradian that the frames' mean stands on, rows×W: 0 where no frame looks."""
     sums, total = np.zeros((2, rows[1] - rows[0], width), np.float32)
     for frame in frames:
         projection = projections[frame.frame]
         if not isinstance(projection, PerspectiveFrame):
-            raise TypeError(f"a second look is for scans: {type(projection).__name__} has no density per steradian")
+            raise TypeError(
+                f"a second look is for scans: {type(projection).__name__} has no density per"
+                " steradian"
+            )
         footprint = projection.footprint(width, height, rows)
         if footprint is None or not frame.objects.size:
             continue
-        weighted = projection.density_per_sr(footprint.grid, int(np.prod(frame.logits.shape[-2:]))) * footprint.weight
+        weighted = (
+            projection.density_per_sr(footprint.grid, int(np.prod(frame.logits.shape[-2:])))
+            * footprint.weight
+        )
         for there, here in footprint.pieces(width):
             sums[:, there] += weighted[:, here]
             total[:, there] += footprint.weight[:, here]
@@ -181,15 +234,28 @@ def _density(
 
 
 def _look_again(
-    merged: torch.Tensor, density: torch.Tensor, look: Look, clamp: float, height: int, rows: tuple[int, int], *, several: bool
+    merged: torch.Tensor,
+    density: torch.Tensor,
+    look: Look,
+    clamp: float,
+    height: int,
+    rows: tuple[int, int],
+    *,
+    several: bool,
 ) -> None:
-    """Put a look's logits into one object's rows×W band, where it is denser than what was there; its own density takes the other's
-    place there if the object has more looks (then `density` is its own)."""
+    """Put a look's logits into one object's rows×W band, where it is denser than what was there;
+    its own density takes the other's place there if the object has more looks (then `density` is
+    its own).
+    """
     width = merged.shape[1]
     footprint = look.frame.footprint(width, height, rows)
     if footprint is None:
         return
-    sampled = _sample(look.logits[None].to(merged.device), torch.tensor(footprint.grid, device=merged.device), clamp)[0]
+    sampled = _sample(
+        look.logits[None].to(merged.device),
+        torch.tensor(footprint.grid, device=merged.device),
+        clamp,
+    )[0]
     own = look.frame.density_per_sr(footprint.grid, look.logits.numel()) * (footprint.weight > 0)
     denser = torch.from_numpy(own).to(merged.device)
     for there, here in footprint.pieces(width):
@@ -200,8 +266,14 @@ def _look_again(
 
 
 def merge_masks(
-    projections: Sequence[Projection], frames: Sequence[FrameLogits], n_objects: int, width: int, height: int,
-    *, clamp: float = 10.0, looks: Sequence[Look] = (),
+    projections: Sequence[Projection],
+    frames: Sequence[FrameLogits],
+    n_objects: int,
+    width: int,
+    height: int,
+    *,
+    clamp: float = 10.0,
+    looks: Sequence[Look] = (),
 ) -> Masks:
     """The masks of `n_objects` objects: merged logits above 0."""
     packed = np.zeros((n_objects, height, -(-width // 8)), np.uint8)
@@ -209,9 +281,13 @@ def merge_masks(
     sums, counts = np.zeros((2, n_objects))
     spans = np.tile(np.array([height, 0]), (n_objects, 1))
     if n_objects:
-        for row0, logits in merge_bands(projections, frames, n_objects, width, height, clamp=clamp, looks=looks):
+        for row0, logits in merge_bands(
+            projections, frames, n_objects, width, height, clamp=clamp, looks=looks
+        ):
             rows = slice(row0, row0 + logits.shape[1])
-            here = torch.nonzero(logits.amax(dim=(1, 2)) > 0).flatten()  # a band holds few of a panorama's objects
+            here = torch.nonzero(
+                logits.amax(dim=(1, 2)) > 0
+            ).flatten()  # a band holds few of a panorama's objects
             if not here.numel():
                 continue
             some, objects = logits[here], here.cpu().numpy()

@@ -1,7 +1,8 @@
-"""What all verbs share: the application, where they print, the common arguments, and the entry point that turns errors to codes.
+"""What all verbs share: the application, where they print, the common arguments, and the entry
+point that turns errors to codes.
 
-Exit codes: 0 done, 1 failed (or faults were found), 2 bad usage or config. Errors a user can meet are one message on
-stderr; results go to stdout, progress to stderr.
+Exit codes: 0 done, 1 failed (or faults were found), 2 bad usage or config. Errors a user can meet
+are one message on stderr; results go to stdout, progress to stderr.
 """
 
 import os
@@ -17,18 +18,32 @@ from panoforge.core import __version__
 from panoforge.core.errors import UserError
 
 app = typer.Typer(
-    name="pano", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
-    help="Render 4K panoramas with exact instance ids, pack them safely, fine-tune SAM2 on panoramic scans, score it.",
+    name="pano",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help=(
+        "Render 4K panoramas with exact instance ids, pack them safely, fine-tune SAM2 on panoramic"
+        " scans, score it."
+    ),
 )
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
-ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file, e.g. configs/demo.yaml.")]
+ConfigPath = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="A YAML file, e.g. configs/demo.yaml.")
+]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Config overrides, e.g. scenes=4 ray.address=auto.")
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...", help="Config overrides, e.g. scenes=4 ray.address=auto."
+    ),
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a render run.")]
-DatasetUrl = Annotated[str, typer.Argument(metavar="DATASET", help="A folder, or a URL such as s3://bucket/dataset.")]
+DatasetUrl = Annotated[
+    str, typer.Argument(metavar="DATASET", help="A folder, or a URL such as s3://bucket/dataset.")
+]
 
 
 def _version(show: bool) -> None:
@@ -39,7 +54,9 @@ def _version(show: bool) -> None:
 
 @app.callback()
 def _main(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Options that stand before a verb."""
 
@@ -47,7 +64,8 @@ def _main(
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: run a verb, turn a `UserError` into one message and its exit code."""
     code: int | str | None
-    # Torch's threads spin while they wait; beside any other work that makes everything several times slower.
+    # Torch's threads spin while they wait; beside any other work that makes everything several
+    # times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = app(arguments, standalone_mode=False) or 0

@@ -15,7 +15,9 @@ from panoforge.core.errors import UsageError
 def demo(
     config: Annotated[Path, typer.Argument(metavar="[CONFIG]")] = Path("configs/demo.yaml"),
     overrides: Overrides = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Delete the run first instead of resuming it.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Delete the run first instead of resuming it.")
+    ] = False,
 ) -> None:
     """Run the whole chain: render, pack, verify, describe, fine-tune, score."""
     from panoforge.cluster.config import EvalJobConfig, PackConfig, RenderJobConfig, TrainJobConfig
@@ -23,13 +25,20 @@ def demo(
 
     shared = [text for text in overrides or () if text.startswith("run=")]
     if len(shared) != len(overrides or ()):
-        raise UsageError("pano demo takes run=FOLDER only: to change a stage, copy configs/demo.yaml, or run the stage's own verb")
+        raise UsageError(
+            "pano demo takes run=FOLDER only: to change a stage, copy configs/demo.yaml, or run the"
+            " stage's own verb"
+        )
     chain = Demo(
-        load_config(config, RenderJobConfig, shared, section="render"), load_config(config, PackConfig, section="pack"),
-        load_config(config, TrainJobConfig, shared, section="train"), load_config(config, EvalJobConfig, shared, section="eval"),
+        load_config(config, RenderJobConfig, shared, section="render"),
+        load_config(config, PackConfig, section="pack"),
+        load_config(config, TrainJobConfig, shared, section="train"),
+        load_config(config, EvalJobConfig, shared, section="eval"),
     )
     result = demo_stage(chain, lambda line: err.print(f"[bold]{escape(line)}[/bold]"), fresh=fresh)
-    out.print("time: " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in result.seconds.items()))
+    out.print(
+        "time: " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in result.seconds.items())
+    )
     out.print(f"dataset:           {result.dataset}\ncheckpoints:       {result.checkpoints}")
     out.print(f"dataset report:    {result.dataset_report.absolute().as_uri()}")
     out.print(f"evaluation report: {result.evaluation_report.absolute().as_uri()}")
@@ -40,7 +49,12 @@ def config(config: ConfigPath, overrides: Overrides = None) -> None:
     """Print the resolved config; run nothing."""
     from panoforge.cluster.config import sections_of
 
-    print("\n".join(_commented(config_yaml(resolved), name) for name, resolved in sections_of(config, overrides or ())))
+    print(
+        "\n".join(
+            _commented(config_yaml(resolved), name)
+            for name, resolved in sections_of(config, overrides or ())
+        )
+    )
 
 
 def _commented(text: str, name: str) -> str:
@@ -48,8 +62,12 @@ def _commented(text: str, name: str) -> str:
 
 
 @app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False) -> None:
-    """Say what works on this machine, and what to do about what does not. Exit code 1 if something is broken."""
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Say what works on this machine, and what to do about what does not. Exit code 1 if something
+    is broken.
+    """
     from panoforge.doctor import as_json as to_json
     from panoforge.doctor import diagnose
 
@@ -61,7 +79,10 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the findi
             checks = diagnose(Path.cwd(), lambda name: status.update(f"looking at {name} …"))
         colour = {"ok": "green", "limited": "yellow", "broken": "red"}
         for check in checks:
-            out.print(f"[{colour[check.state]}]{check.state:<8}[/] {check.name:<10} {escape(check.finding)}")
+            out.print(
+                f"[{colour[check.state]}]{check.state:<8}[/] {check.name:<10}"
+                f" {escape(check.finding)}"
+            )
             if check.advice:
                 out.print(f"{'':<20}→ {escape(check.advice)}")
     if any(check.state == "broken" for check in checks):

@@ -13,39 +13,72 @@ from panoforge.cli.app import DatasetUrl, app, err, out
 
 @app.command()
 def pack(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN... [KEY=VALUE]...", help="Runs (folders or URLs), and overrides.")],
-    to: Annotated[str | None, typer.Option("--to", metavar="DATASET", help="Folder or URL (default: RUN/dataset).")] = None,
-    workers: Annotated[int | None, typer.Option("--workers", help="Ray tasks that build shards at once.")] = None,
-    prefix: Annotated[bool, typer.Option("--prefix", help="Put its run's name before every key.")] = False,
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN... [KEY=VALUE]...", help="Runs (folders or URLs), and overrides."
+        ),
+    ],
+    to: Annotated[
+        str | None,
+        typer.Option("--to", metavar="DATASET", help="Folder or URL (default: RUN/dataset)."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Ray tasks that build shards at once.")
+    ] = None,
+    prefix: Annotated[
+        bool, typer.Option("--prefix", help="Put its run's name before every key.")
+    ] = False,
 ) -> None:
-    """Pack RUN/staged into RUN/dataset: shards, index, manifest. Keys: shard_bytes, splits, salt, ray. Several runs merge."""
+    """Pack RUN/staged into RUN/dataset: shards, index, manifest. Keys: shard_bytes, splits, salt,
+    ray. Several runs merge.
+    """
     from panoforge.cluster.config import PackConfig
     from panoforge.core.config import config_from_overrides
     from panoforge.stages import pack_stage
 
-    overrides = [text for text in runs if re.match(r"[a-z_.]+=", text)] + ([f"workers={workers}"] if workers is not None else [])
+    overrides = [text for text in runs if re.match(r"[a-z_.]+=", text)] + (
+        [f"workers={workers}"] if workers is not None else []
+    )
     folders = [text for text in runs if text not in overrides]
     manifest = pack_stage(folders, config_from_overrides(PackConfig, overrides), to, prefix=prefix)
-    out.print(f"{manifest.samples} panoramas with {manifest.instances} instances, {len(manifest.shards)} shards: "
-              f"{to or f'{folders[0]}/dataset'}")
+    out.print(
+        f"{manifest.samples} panoramas with {manifest.instances} instances, {len(manifest.shards)}"
+        f" shards: {to or f'{folders[0]}/dataset'}"
+    )
 
 
 @app.command()
 def verify(
     dataset: DatasetUrl,
-    as_json: Annotated[bool, typer.Option("--json", help="Print {samples, faults} as JSON.")] = False,
-    deep: Annotated[bool, typer.Option("--deep", help="Decode every product, not only metadata and label maps.")] = False,
-    rays: Annotated[int, typer.Option("--rays", metavar="N", help="DATASET is a run: check N pixels against rays instead.")] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print {samples, faults} as JSON.")
+    ] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Decode every product, not only metadata and label maps.")
+    ] = False,
+    rays: Annotated[
+        int,
+        typer.Option(
+            "--rays", metavar="N", help="DATASET is a run: check N pixels against rays instead."
+        ),
+    ] = 0,
 ) -> None:
-    """Check every digest, every schema, every label map of a dataset. Exit code 1 with the list of faults. With --rays, make
-    the scenes of a run again and compare rendered ids with independently cast rays."""
+    """Check every digest, every schema, every label map of a dataset. Exit code 1 with the list of
+    faults. With --rays, make the scenes of a run again and compare rendered ids with independently
+    cast rays.
+    """
     if rays:
         return _verify_rays(Path(dataset), rays, as_json)
     from panoforge.stages import verify_stage
 
     report = verify_stage(dataset, deep=deep)
     if as_json:
-        print(json.dumps({"samples": report.samples, "faults": [vars(fault) for fault in report.faults]}))
+        print(
+            json.dumps(
+                {"samples": report.samples, "faults": [vars(fault) for fault in report.faults]}
+            )
+        )
     else:
         for fault in report.faults:
             out.print(escape(f"{fault.file}: {fault.sample or '(no sample)'}: {fault.what}"))
@@ -66,8 +99,12 @@ def _verify_rays(run: Path, rays: int, as_json: bool) -> None:
 @app.command()
 def stats(
     dataset: DatasetUrl,
-    folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where report.html and report.json go.")],
-    core_hour: Annotated[float, typer.Option("--usd-per-core-hour", min=0, help="For the price per 1,000 panoramas.")] = 0.04,
+    folder: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Where report.html and report.json go.")
+    ],
+    core_hour: Annotated[
+        float, typer.Option("--usd-per-core-hour", min=0, help="For the price per 1,000 panoramas.")
+    ] = 0.04,
     gpu_hour: Annotated[float, typer.Option("--usd-per-gpu-hour", min=0)] = 0.0,
 ) -> None:
     """Describe a dataset: DIR/report.html and DIR/report.json."""
@@ -79,10 +116,17 @@ def stats(
 @app.command()
 def query(
     dataset: DatasetUrl,
-    expression: Annotated[str, typer.Argument(metavar="EXPRESSION", help="e.g. \"category == 'sofa' and sr > 0.01\"")],
+    expression: Annotated[
+        str, typer.Argument(metavar="EXPRESSION", help="e.g. \"category == 'sofa' and sr > 0.01\"")
+    ],
     split: Annotated[str | None, typer.Option("--split", help="Look in this split only.")] = None,
-    folder: Annotated[str | None, typer.Option("--extract", metavar="DIR", help="Write the samples' members there.")] = None,
-    products: Annotated[str | None, typer.Option("--products", help="Which products to extract, e.g. rgb,instance.")] = None,
+    folder: Annotated[
+        str | None,
+        typer.Option("--extract", metavar="DIR", help="Write the samples' members there."),
+    ] = None,
+    products: Annotated[
+        str | None, typer.Option("--products", help="Which products to extract, e.g. rgb,instance.")
+    ] = None,
 ) -> None:
     """List the samples that match an expression over the index; extract them by byte range."""
     from panoforge.core.shards.query import extract, find
@@ -93,7 +137,9 @@ def query(
     out.print("\n".join(matches.keys), markup=False)
     err.print(f"{len(matches.keys)} of {len(opened)} samples")
     if folder:
-        written = extract(opened, matches.keys, folder, tuple(products.split(",")) if products else None)
+        written = extract(
+            opened, matches.keys, folder, tuple(products.split(",")) if products else None
+        )
         err.print(f"{len(written)} files in {folder}")
 
 
@@ -101,10 +147,19 @@ def query(
 def export(
     dataset: DatasetUrl,
     folder: Annotated[str, typer.Argument(metavar="DIR", help="A new folder, or the URL of one.")],
-    to: Annotated[str, typer.Option("--to", help="coco, yolo-seg, sa1b, mask2former-panoptic, sav, davis or ytvis.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", help="coco, yolo-seg, sa1b, mask2former-panoptic, sav, davis or ytvis."
+        ),
+    ],
     split: Annotated[str | None, typer.Option("--split")] = None,
-    perspective: Annotated[bool, typer.Option("--perspective", help="Scan views (90°, 50 %) instead of panoramas.")] = False,
-    workers: Annotated[int, typer.Option("--workers", help="Processes; the bytes are the same for any number.")] = 1,
+    perspective: Annotated[
+        bool, typer.Option("--perspective", help="Scan views (90°, 50 %) instead of panoramas.")
+    ] = False,
+    workers: Annotated[
+        int, typer.Option("--workers", help="Processes; the bytes are the same for any number.")
+    ] = 1,
 ) -> None:
     """Write a dataset in a format that other tools read."""
     from panoforge.core.export import ExportOptions
@@ -116,16 +171,22 @@ def export(
     opened = Dataset.open(dataset, split)
     options = ExportOptions(perspective=ScanSpec()) if perspective else ExportOptions()
     with Progress("export", total=len(opened)) as progress:
-        write_export(opened, to, folder, options, workers=workers, on_sample=lambda key: progress.advance())
+        write_export(
+            opened, to, folder, options, workers=workers, on_sample=lambda key: progress.advance()
+        )
     out.print(folder)
 
 
 @app.command()
 def repair(
     dataset: DatasetUrl,
-    deep: Annotated[bool, typer.Option("--deep", help="Decode every product, not only metadata and label maps.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Decode every product, not only metadata and label maps.")
+    ] = False,
 ) -> None:
-    """Rebuild a lost index or manifest, and move damaged samples to DATASET/quarantine with a list of scenes to re-render."""
+    """Rebuild a lost index or manifest, and move damaged samples to DATASET/quarantine with a list
+    of scenes to re-render.
+    """
     from panoforge.stages import repair_stage
 
     report = repair_stage(dataset, deep=deep)
@@ -134,16 +195,23 @@ def repair(
     for name in report.written:
         err.print(f"written: {name}")
     if report.scenes:
-        err.print(f"{len(report.scenes)} scenes to render again are listed in {dataset}/quarantine/rerender.txt")
+        err.print(
+            f"{len(report.scenes)} scenes to render again are listed in"
+            f" {dataset}/quarantine/rerender.txt"
+        )
     what = "repaired" if report.written or report.removed else "nothing to repair"
-    out.print(f"{report.samples} samples, {len(report.damaged)} damaged parts in quarantine: {what}")
+    out.print(
+        f"{report.samples} samples, {len(report.damaged)} damaged parts in quarantine: {what}"
+    )
 
 
 @app.command()
 def card(
     dataset: DatasetUrl,
     name: Annotated[str, typer.Option("--name", help="What the dataset is called.")],
-    license: Annotated[str, typer.Option("--license", help="An identifier of Hugging Face's list, e.g. cc-by-4.0.")],
+    license: Annotated[
+        str, typer.Option("--license", help="An identifier of Hugging Face's list, e.g. cc-by-4.0.")
+    ],
     url: Annotated[str, typer.Option("--url", help="Where it will be found.")] = "",
     creator: Annotated[str, typer.Option("--creator")] = "panoforge",
     published: Annotated[str, typer.Option("--published", metavar="DATE", help="YYYY-MM-DD.")] = "",
@@ -152,5 +220,7 @@ def card(
     from panoforge.core.cards import CardOptions, write_cards
     from panoforge.core.shards.read import Dataset
 
-    for written in write_cards(Dataset.open(dataset), CardOptions(name, license, url, creator, published)):
+    for written in write_cards(
+        Dataset.open(dataset), CardOptions(name, license, url, creator, published)
+    ):
         out.print(f"{dataset}/{written}")

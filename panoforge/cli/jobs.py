@@ -10,17 +10,31 @@ from panoforge.cli.app import ConfigPath, Overrides, app, err
 
 @app.command()
 def submit(
-    verb: Annotated[str, typer.Argument(metavar="VERB", help="render, train or eval.")], config: ConfigPath,
+    verb: Annotated[str, typer.Argument(metavar="VERB", help="render, train or eval.")],
+    config: ConfigPath,
     overrides: Overrides = None,
-    address: Annotated[str | None, typer.Option("--address", help="The cluster's dashboard, http://HOST:8265, or auto.")] = None,
-    follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Print its log until it ends; exit as it does.")] = True,
+    address: Annotated[
+        str | None,
+        typer.Option("--address", help="The cluster's dashboard, http://HOST:8265, or auto."),
+    ] = None,
+    follow: Annotated[
+        bool,
+        typer.Option("--follow/--no-follow", help="Print its log until it ends; exit as it does."),
+    ] = True,
 ) -> None:
-    """Run a stage as a job of a Ray cluster (of a private Ray on this machine where none is given)."""
+    """Run a stage as a job of a Ray cluster (of a private Ray on this machine where none is
+    given)."""
     from panoforge.cluster.ray.submit import load_job
     from panoforge.cluster.ray.submit import submit as submit_job
 
-    job = load_job(verb, config, [*(overrides or ()), *([f"submit.address={address}"] if address else [])])
-    code = submit_job(job, follow=follow, write=lambda text: print(text, end="", flush=True),
-                      say=lambda line: err.print(escape(line)))
+    job = load_job(
+        verb, config, [*(overrides or ()), *([f"submit.address={address}"] if address else [])]
+    )
+    code = submit_job(
+        job,
+        follow=follow,
+        write=lambda text: print(text, end="", flush=True),
+        say=lambda line: err.print(escape(line)),
+    )
     if code:
         raise typer.Exit(code)

@@ -12,22 +12,34 @@ from panoforge.core.config import load_config
 
 @app.command()
 def train(
-    config: ConfigPath, overrides: Overrides = None,
-    checkpoint: Annotated[Path | None, typer.Option("--checkpoint", help="Start from an official SAM2.1 checkpoint.")] = None,
+    config: ConfigPath,
+    overrides: Overrides = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", help="Start from an official SAM2.1 checkpoint.")
+    ] = None,
 ) -> None:
-    """Fine-tune SAM2 on scan clips of a dataset: RUN/checkpoints and RUN/metrics.jsonl. Resumes where it was."""
+    """Fine-tune SAM2 on scan clips of a dataset: RUN/checkpoints and RUN/metrics.jsonl. Resumes
+    where it was.
+    """
     from panoforge.cluster.config import TrainJobConfig
     from panoforge.stages import train_stage
 
-    job = load_config(config, TrainJobConfig, _with(overrides, "model.checkpoint", checkpoint), section="train")
+    job = load_config(
+        config, TrainJobConfig, _with(overrides, "model.checkpoint", checkpoint), section="train"
+    )
     out.print(str(train_stage(job)))
 
 
 @app.command(name="eval")
 def evaluate(
-    config: ConfigPath, overrides: Overrides = None,
-    checkpoint: Annotated[Path | None, typer.Option("--checkpoint", help="Score this checkpoint.")] = None,
-    side_by_side: Annotated[bool, typer.Option("--compare", help="The arguments are runs: the same as pano compare.")] = False,
+    config: ConfigPath,
+    overrides: Overrides = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", help="Score this checkpoint.")
+    ] = None,
+    side_by_side: Annotated[
+        bool, typer.Option("--compare", help="The arguments are runs: the same as pano compare.")
+    ] = False,
 ) -> None:
     """Score a model on a dataset: RUN/report.html and RUN/results.json."""
     if side_by_side:
@@ -37,7 +49,9 @@ def evaluate(
     from panoforge.eval.reports.table import as_lines
     from panoforge.stages import eval_stage
 
-    job = load_config(config, EvalJobConfig, _with(overrides, "model.checkpoint", checkpoint), section="eval")
+    job = load_config(
+        config, EvalJobConfig, _with(overrides, "model.checkpoint", checkpoint), section="eval"
+    )
     results = eval_stage(job)
     out.print("\n".join(as_lines(results)), soft_wrap=True, highlight=False, markup=False)
     if job.benchmark is None or (job.run / "report.html").exists():
@@ -46,14 +60,23 @@ def evaluate(
 
 @app.command()
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of evaluations; the first is the reference.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...", help="Folders of evaluations; the first is the reference."
+        ),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
-    """Put evaluations side by side, with intervals and paired tests. Those that measured differently are refused."""
+    """Put evaluations side by side, with intervals and paired tests. Those that measured
+    differently are refused.
+    """
     from panoforge.eval.scoring.compare import compare as compare_runs
 
     found = compare_runs(runs)
-    print(json.dumps(found.as_json(), ensure_ascii=False) if as_json else "\n".join(found.as_lines()))
+    print(
+        json.dumps(found.as_json(), ensure_ascii=False) if as_json else "\n".join(found.as_lines())
+    )
 
 
 def _with(overrides: list[str] | None, key: str, value: Path | None) -> list[str]:

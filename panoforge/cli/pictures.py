@@ -7,57 +7,111 @@ import typer
 
 from panoforge.cli.app import Overrides, app, err, out
 
-Checkpoint = Annotated[Path | None, typer.Option(
-    "--checkpoint", metavar="FILE", help="SAM2.1 weights, official or exported by pano train.")]
-Model = Annotated[str, typer.Option("--model", help="What the weights are of: tiny, small, base_plus or large.")]
-MethodOption = Annotated[str, typer.Option("--method", help="How the model sees the panorama: scan, scan_zoom, direct, …")]
-PredictorOption = Annotated[str, typer.Option("--predictor", help="sam2, or truth: the masks of --labels, no model.")]
-Labels = Annotated[Path | None, typer.Option("--labels", metavar="FILE", help="For truth: an id map, .png or instance.zst.")]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option(
+        "--checkpoint", metavar="FILE", help="SAM2.1 weights, official or exported by pano train."
+    ),
+]
+Model = Annotated[
+    str, typer.Option("--model", help="What the weights are of: tiny, small, base_plus or large.")
+]
+MethodOption = Annotated[
+    str,
+    typer.Option("--method", help="How the model sees the panorama: scan, scan_zoom, direct, …"),
+]
+PredictorOption = Annotated[
+    str, typer.Option("--predictor", help="sam2, or truth: the masks of --labels, no model.")
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option("--labels", metavar="FILE", help="For truth: an id map, .png or instance.zst."),
+]
 
 
 @app.command()
 def segment(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="An equirectangular JPEG or PNG, twice as wide as high.")],
+    image: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IMAGE", help="An equirectangular JPEG or PNG, twice as wide as high."
+        ),
+    ],
     overrides: Overrides = None,
-    click: Annotated[list[str] | None, typer.Option("--click", metavar="LON,LAT", help="A point on the object, degrees.")] = None,
-    negative: Annotated[list[str] | None, typer.Option("--negative", metavar="LON,LAT", help="A point beside the object.")] = None,
-    checkpoint: Checkpoint = None, model: Model = "large", method: MethodOption = "scan", predictor: PredictorOption = "sam2",
+    click: Annotated[
+        list[str] | None,
+        typer.Option("--click", metavar="LON,LAT", help="A point on the object, degrees."),
+    ] = None,
+    negative: Annotated[
+        list[str] | None,
+        typer.Option("--negative", metavar="LON,LAT", help="A point beside the object."),
+    ] = None,
+    checkpoint: Checkpoint = None,
+    model: Model = "large",
+    method: MethodOption = "scan",
+    predictor: PredictorOption = "sam2",
     labels: Labels = None,
-    folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")] = Path("."),
+    folder: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Where the files go.")
+    ] = Path("."),
 ) -> None:
-    """Segment one object of a panorama from clicks: DIR/IMAGE.mask.png, .overlay.jpg and .coco.json.
+    """Segment one object of a panorama from clicks: DIR/IMAGE.mask.png, .overlay.jpg and
+    .coco.json.
 
-    Longitude 0 is the middle of the picture, right is positive; latitude 90 is straight up. KEY=VALUE are config keys of
-    pano eval, e.g. scan.overlap=0.3 device=cpu."""
+    Longitude 0 is the middle of the picture, right is positive; latitude 90 is straight up.
+    KEY=VALUE are config keys of pano eval, e.g. scan.overlap=0.3 device=cpu.
+    """
     from panoforge.eval.interactive.segment_image import load_predictor, segment_image
     from panoforge.eval.interactive.segmenter import parse_click
 
-    clicks = [*(parse_click(text) for text in click or ()), *(parse_click(text, positive=False) for text in negative or ())]
-    loaded = load_predictor(predictor, checkpoint, method, [*(overrides or ()), f"model.size={model}"])
+    clicks = [
+        *(parse_click(text) for text in click or ()),
+        *(parse_click(text, positive=False) for text in negative or ()),
+    ]
+    loaded = load_predictor(
+        predictor, checkpoint, method, [*(overrides or ()), f"model.size={model}"]
+    )
     out.print("\n".join(str(path) for path in segment_image(image, clicks, loaded, folder, labels)))
 
 
 @app.command()
 def serve(
     overrides: Overrides = None,
-    image: Annotated[Path | None, typer.Option("--image", metavar="FILE", help="Open this panorama at once.")] = None,
-    checkpoint: Checkpoint = None, model: Model = "large", method: MethodOption = "scan", predictor: PredictorOption = "sam2",
+    image: Annotated[
+        Path | None, typer.Option("--image", metavar="FILE", help="Open this panorama at once.")
+    ] = None,
+    checkpoint: Checkpoint = None,
+    model: Model = "large",
+    method: MethodOption = "scan",
+    predictor: PredictorOption = "sam2",
     labels: Labels = None,
-    host: Annotated[str, typer.Option("--host", help="Where to listen; other than loopback a token is asked for.")] = "127.0.0.1",
+    host: Annotated[
+        str,
+        typer.Option("--host", help="Where to listen; other than loopback a token is asked for."),
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="0 takes a free one.")] = 8360,
-    max_upload_mb: Annotated[int, typer.Option("--max-upload-mb", min=1, help="The largest picture that may be dropped.")] = 64,
+    max_upload_mb: Annotated[
+        int, typer.Option("--max-upload-mb", min=1, help="The largest picture that may be dropped.")
+    ] = 64,
 ) -> None:
-    """Open a local web page: drop a panorama, look around, click on things, save their masks. KEY=VALUE as in pano segment."""
+    """Open a local web page: drop a panorama, look around, click on things, save their masks.
+    KEY=VALUE as in pano segment.
+    """
     from panoforge.eval.interactive.segment_image import load_predictor, read_labels
     from panoforge.eval.interactive.serve.server import PanoServer
     from panoforge.eval.interactive.serve.session import Session
 
-    loaded = load_predictor(predictor, checkpoint, method, [*(overrides or ()), f"model.size={model}"])
+    loaded = load_predictor(
+        predictor, checkpoint, method, [*(overrides or ()), f"model.size={model}"]
+    )
     session = Session(loaded, read_labels(labels) if labels else None)
     if image:
         session.open_file(image)
     with PanoServer(session, host, port, max_upload_mb * 10**6) as server:
         if server.token:
-            err.print("[yellow]warning:[/] not only this machine can reach it; whoever has this address can use it, unencrypted")
+            err.print(
+                "[yellow]warning:[/] not only this machine can reach it; whoever has this address"
+                " can use it, unencrypted"
+            )
         print(server.url, flush=True)
         server.serve_forever()

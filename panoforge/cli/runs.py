@@ -17,36 +17,60 @@ if TYPE_CHECKING:
 
 @app.command()
 def render(
-    config: ConfigPath, overrides: Overrides = None,
-    scenes: Annotated[int | None, typer.Option("--scenes", help="Make only the first N scenes of the run.")] = None,
-    calibrate: Annotated[bool, typer.Option("--calibrate", help="Say afterwards what the whole run will take.")] = False,
+    config: ConfigPath,
+    overrides: Overrides = None,
+    scenes: Annotated[
+        int | None, typer.Option("--scenes", help="Make only the first N scenes of the run.")
+    ] = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Say afterwards what the whole run will take.")
+    ] = False,
 ) -> None:
-    """Render scenes to staged panoramas in RUN/staged. The same command again renders only what is missing."""
+    """Render scenes to staged panoramas in RUN/staged. The same command again renders only what is
+    missing.
+    """
     from panoforge.cluster.config import RenderJobConfig
     from panoforge.stages import plan_stage, render_stage
 
     whole = load_config(config, RenderJobConfig, overrides or (), section="render")
-    job = load_config(config, RenderJobConfig, [*(overrides or ()), *([f"scenes={scenes}"] if scenes else [])], section="render")
+    job = load_config(
+        config,
+        RenderJobConfig,
+        [*(overrides or ()), *([f"scenes={scenes}"] if scenes else [])],
+        section="render",
+    )
     _warn_of_missing(job)
     summary = render_stage(job)
     if calibrate:
         out.print("\n".join(plan_stage(whole).as_lines()))
     for reason, count in summary.reasons.items():
         err.print(f"{count:>6} × {escape(reason)}")
-    out.print(f"{summary.panoramas} panoramas of {summary.count('done')} scenes are staged in {job.run / 'staged'} "
-              f"({summary.made_now} scenes made now, {summary.count('rejected')} rejected, {summary.count('failed')} failed)")
+    out.print(
+        f"{summary.panoramas} panoramas of {summary.count('done')} scenes are staged in"
+        f" {job.run / 'staged'} ({summary.made_now} scenes made now, {summary.count('rejected')}"
+        f" rejected, {summary.count('failed')} failed)"
+    )
     if summary.interrupted or summary.count("failed"):
         raise typer.Exit(1)
 
 
 @app.command()
 def plan(
-    config: ConfigPath, overrides: Overrides = None,
-    calibration: Annotated[Path | None, typer.Option("--from", metavar="RUN", help="Calibrate on that run, not its own.")] = None,
-    slots: Annotated[int | None, typer.Option("--slots", help="Scenes at once (default: what this machine holds).")] = None,
+    config: ConfigPath,
+    overrides: Overrides = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="RUN", help="Calibrate on that run, not its own."),
+    ] = None,
+    slots: Annotated[
+        int | None,
+        typer.Option("--slots", help="Scenes at once (default: what this machine holds)."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
-    """Say what a render run will take (time, core-hours, memory, disk, money), from scenes that were made before."""
+    """Say what a render run will take (time, core-hours, memory, disk, money), from scenes that
+    were made before.
+    """
     from panoforge.cluster.config import RenderJobConfig
     from panoforge.stages import plan_stage
 
@@ -64,7 +88,9 @@ def _warn_of_missing(job: "RenderConfig") -> None:
 
 
 @app.command()
-def sources(as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False) -> None:
+def sources(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
+) -> None:
     """List the scene sources, and what this machine lacks for them."""
     from panoforge.scene_sources import known_sources
 
@@ -72,7 +98,10 @@ def sources(as_json: Annotated[bool, typer.Option("--json", help="Print the list
         print(json.dumps([vars(state) for state in known_sources()]))
         return
     for state in known_sources():
-        out.print(f"{'[yellow]limited[/]' if state.missing else '[green]ok[/]     '}  {state.name:<20} {escape(state.makes)}")
+        out.print(
+            f"{'[yellow]limited[/]' if state.missing else '[green]ok[/]     '}  {state.name:<20}"
+            f" {escape(state.makes)}"
+        )
         if state.missing:
             out.print(f"{'':<30}→ {escape(state.missing)}")
 
@@ -81,10 +110,14 @@ def sources(as_json: Annotated[bool, typer.Option("--json", help="Print the list
 def status(
     run: RunPath,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Again and again, until the run has ended.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Again and again, until the run has ended.")
+    ] = False,
     html: Annotated[bool, typer.Option("--html", help="Write RUN/status.html.")] = False,
 ) -> None:
-    """Say how a render run stands: scenes, panoramas per hour, time left, core-hours, money, failures, nodes."""
+    """Say how a render run stands: scenes, panoramas per hour, time left, core-hours, money,
+    failures, nodes.
+    """
     from panoforge.cluster.status.status import as_lines, read_status
     from panoforge.cluster.status.status_page import write_page
 
@@ -99,13 +132,19 @@ def status(
 
 
 @app.command()
-def logs(run: RunPath, scene: Annotated[str, typer.Argument(metavar="SCENE", help="Its name, or its number.")]) -> None:
+def logs(
+    run: RunPath,
+    scene: Annotated[str, typer.Argument(metavar="SCENE", help="Its name, or its number.")],
+) -> None:
     """Print the attempts at a scene and its log."""
     from panoforge.cluster.render.retry import scene_log
 
     attempts, text = scene_log(run, scene)
     for record in attempts:
-        what = f"attempt {record.attempt} ({record.profile}): {record.outcome} {record.reason} [{record.exit}] on {record.node}"
+        what = (
+            f"attempt {record.attempt} ({record.profile}): {record.outcome} {record.reason}"
+            f" [{record.exit}] on {record.node}"
+        )
         err.print(escape(what))
     print(text)
 
@@ -113,7 +152,10 @@ def logs(run: RunPath, scene: Annotated[str, typer.Argument(metavar="SCENE", hel
 @app.command()
 def retry(
     run: RunPath,
-    reason: Annotated[str | None, typer.Option("--reason", help="Only those that failed so: oom, crash, or words of it.")] = None,
+    reason: Annotated[
+        str | None,
+        typer.Option("--reason", help="Only those that failed so: oom, crash, or words of it."),
+    ] = None,
 ) -> None:
     """Forgive failed scenes: the next `pano render` makes them again."""
     from panoforge.cluster.render.retry import retry as forgive

@@ -33,8 +33,16 @@ class Chaos:
         (self.folder / gate).touch()
 
     def job(self, scenes: int, **change) -> RenderJobConfig:
-        fields = {"run": self.run, "scenes": scenes, "cameras_per_scene": 1, "width": 64, "height": 32, "worker": "chaos_worker",
-                  "ray": RayConfig(), "limits": LIMITS}
+        fields = {
+            "run": self.run,
+            "scenes": scenes,
+            "cameras_per_scene": 1,
+            "width": 64,
+            "height": 32,
+            "worker": "chaos_worker",
+            "ray": RayConfig(),
+            "limits": LIMITS,
+        }
         return RenderJobConfig(**{**fields, **change})
 
     @property
@@ -44,20 +52,34 @@ class Chaos:
     def starts(self, index: int) -> int:
         return len(list((self.folder / "calls").glob(f"{index}-*")))
 
-    def assert_exact(self, scenes: int, failed: set[int] = frozenset(), rejected: set[int] = frozenset(), cameras: int = 1) -> None:
-        """The heart of every chaos test: accepted panoramas are the job's list less what was given up with a reason, each
-        once and whole; nobody is left running, nothing half-written is left lying, and Ray has all its resources back (or is
-        gone itself, where it was the run's own)."""
+    def assert_exact(
+        self,
+        scenes: int,
+        failed: set[int] = frozenset(),
+        rejected: set[int] = frozenset(),
+        cameras: int = 1,
+    ) -> None:
+        """The heart of every chaos test: accepted panoramas are the job's list less what was given
+        up with a reason, each once and whole; nobody is left running, nothing half-written is left
+        lying, and Ray has all its resources back (or is gone itself, where it was the run's own).
+        """
         from panoforge.datagen.config import plan_scenes
 
         jobs = plan_scenes(self.job(scenes, cameras_per_scene=cameras))
-        expected = sorted(job.sample_key(c) for job in jobs if job.index not in failed | rejected for c in range(cameras))
+        expected = sorted(
+            job.sample_key(c)
+            for job in jobs
+            if job.index not in failed | rejected
+            for c in range(cameras)
+        )
         assert list_staged(self.run / "staged") == expected
         for key in expected:
             read_staged(self.run / "staged", key)
         records = self.ledger.records()
         last = {record.index: record for record in records}
-        assert {record.index for record in records if record.outcome == "done"} == set(range(scenes)) - failed - rejected
+        assert {record.index for record in records if record.outcome == "done"} == set(
+            range(scenes)
+        ) - failed - rejected
         assert {i for i, record in last.items() if record.outcome == "quarantined"} == failed
         assert all(last[i].reason for i in failed | rejected)
         assert {record.index for record in records if record.outcome == "rejected"} == rejected
@@ -66,8 +88,11 @@ class Chaos:
         leftovers = [path for path in self.run.rglob("*") if path.name.startswith(".tmp-")]
         assert leftovers == [] and not (self.run / "work").exists()
         assert self.ledger.store.names("attempts") == []
-        ours = [path for path in (*self.scratch.iterdir(), *self.scratch.glob("panoforge-*/*"))
-                if not path.name.startswith("pymp-") and path.name != f"panoforge-{os.getuid()}"]
+        ours = [
+            path
+            for path in (*self.scratch.iterdir(), *self.scratch.glob("panoforge-*/*"))
+            if not path.name.startswith("pymp-") and path.name != f"panoforge-{os.getuid()}"
+        ]
         assert ours == []  # pymp-… is what a dashboard of Ray leaves that was killed
 
 
@@ -76,17 +101,26 @@ def assert_resources_are_returned(seconds: float = 60) -> None:
     import ray
 
     if ray.is_initialized():
-        wait_for(lambda: all(ray.available_resources().get(name) == amount for name, amount in ray.cluster_resources().items()),
-                 seconds)
+        wait_for(
+            lambda: all(
+                ray.available_resources().get(name) == amount
+                for name, amount in ray.cluster_resources().items()
+            ),
+            seconds,
+        )
 
 
 def orphans(chaos: Path, patience_s: float = 60.0) -> list[str]:
-    """Living processes of this test: all that it started carry CHAOS in their environment, Ray's own too. While a Ray of this
-    process is up, only workers and what they started count. What was just killed may take a moment to go."""
+    """Living processes of this test: all that it started carry CHAOS in their environment, Ray's
+    own too. While a Ray of this process is up, only workers and what they started count. What was
+    just killed may take a moment to go.
+    """
     import ray
 
     end = time.monotonic() + patience_s
-    while (found := _of_this_test(chaos, only_workers=ray.is_initialized())) and time.monotonic() < end:
+    while (
+        found := _of_this_test(chaos, only_workers=ray.is_initialized())
+    ) and time.monotonic() < end:
         time.sleep(0.2)
     return found
 
@@ -96,7 +130,9 @@ def _of_this_test(chaos: Path, *, only_workers: bool) -> list[str]:
     for process in psutil.process_iter():
         try:
             environment = process.environ()
-            ours = environment.get("CHAOS") == str(chaos) and (not only_workers or "PANOFORGE_ATTEMPT" in environment)
+            ours = environment.get("CHAOS") == str(chaos) and (
+                not only_workers or "PANOFORGE_ATTEMPT" in environment
+            )
             if ours and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(" ".join(process.cmdline()))
         except psutil.Error:
@@ -120,10 +156,15 @@ def wait_for(what: Callable[[], object], seconds: float = 400) -> None:
 @pytest.fixture
 def chaos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Chaos:
     monkeypatch.setenv("CHAOS", str(tmp_path / "chaos"))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "cluster")]))
+    monkeypatch.setenv(
+        "PYTHONPATH",
+        os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "cluster")]),
+    )
     result = Chaos(tmp_path / "chaos")
     monkeypatch.setenv("RAY_TMPDIR", tempfile.gettempdir())  # Ray's sockets need a short path
-    monkeypatch.setenv("RAY_worker_niceness", "0")  # at 15, as Ray has it, a worker hardly starts on a machine that is busy
+    monkeypatch.setenv(
+        "RAY_worker_niceness", "0"
+    )  # at 15, as Ray has it, a worker hardly starts on a machine that is busy
     monkeypatch.setenv("TMPDIR", str(result.scratch))
     monkeypatch.setattr(tempfile, "tempdir", str(result.scratch))
     result.scratch.mkdir()

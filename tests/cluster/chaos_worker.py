@@ -1,7 +1,9 @@
-"""A worker as `panoforge.datagen.worker` defines one, that makes synthetic panoramas in a moment and misbehaves on demand.
+"""A worker as `panoforge.datagen.worker` defines one, that makes synthetic panoramas in a moment
+and misbehaves on demand.
 
-`CHAOS` names a folder with `plan.json`: scene index → list of what its attempts do, one after the other; the last entry
-is for all further attempts, and `ok` is what scenes do that are not named. Each start leaves a file in `CHAOS/calls`.
+`CHAOS` names a folder with `plan.json`: scene index → list of what its attempts do, one after the
+other; the last entry is for all further attempts, and `ok` is what scenes do that are not named.
+Each start leaves a file in `CHAOS/calls`.
 """
 
 import json
@@ -26,8 +28,10 @@ WIDTH = 64
 
 
 def make(request: SceneRequest, camera: int, *, black: bool = False) -> Panorama:
-    """One panorama, a pure function of seed and camera; `black` as a device that gave up leaves it."""
-    import numpy as np  # here, because a worker that is to fail need not wait for imports that take a second
+    """One panorama, a pure function of seed and camera; `black` as a device that gave up leaves
+    it."""
+    # here, because a worker that is to fail need not wait for imports that take a second
+    import numpy as np
     import synthetic
 
     from panoforge.core.sample.label_maps import dense_ids
@@ -38,18 +42,35 @@ def make(request: SceneRequest, camera: int, *, black: bool = False) -> Panorama
     rgb, labels = synthetic.caps(rng, WIDTH, 6)
     rgb = np.zeros_like(rgb) if black else rgb
     labels, _ = dense_ids(labels)
-    names = {i: InstanceLabel(f"cap_{i}", "lamp", f"Cap.{i:03d}") for i in range(1, int(labels.max()) + 1)}
+    names = {
+        i: InstanceLabel(f"cap_{i}", "lamp", f"Cap.{i:03d}")
+        for i in range(1, int(labels.max()) + 1)
+    }
     arrays = {"rgb.png": rgb, "instance.zst": labels}
     meta = SampleMeta(
-        key=request.scene.sample_key(camera), width=WIDTH, height=WIDTH // 2, source="synthetic/caps", scene=request.scene.key,
-        seed=request.scene.seeds[0], camera=camera,
-        pose=Pose(position_m=(0.0, 0.0, 1.5), yaw_deg=0.0, clearance_m=0.5,
-                  world_from_pano=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))),
-        products=tuple(sorted(arrays)), instances=instance_table(labels, names, rle=False), config_sha256=request.config_sha256,
-        versions={"panoforge": "test"}, timings_s={},
+        key=request.scene.sample_key(camera),
+        width=WIDTH,
+        height=WIDTH // 2,
+        source="synthetic/caps",
+        scene=request.scene.key,
+        seed=request.scene.seeds[0],
+        camera=camera,
+        pose=Pose(
+            position_m=(0.0, 0.0, 1.5),
+            yaw_deg=0.0,
+            clearance_m=0.5,
+            world_from_pano=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
+        ),
+        products=tuple(sorted(arrays)),
+        instances=instance_table(labels, names, rle=False),
+        config_sha256=request.config_sha256,
+        versions={"panoforge": "test"},
+        timings_s={},
     )
     record = write_staged(request.staged, meta, arrays)
-    return Panorama(key=record.key, sha256=record.sha256, instances=len(meta.instances), timings_s={})
+    return Panorama(
+        key=record.key, sha256=record.sha256, instances=len(meta.instances), timings_s={}
+    )
 
 
 def behaviour(request: SceneRequest) -> str:
@@ -93,7 +114,9 @@ def balloon(request: SceneRequest) -> None:
 
 def leave_children(request: SceneRequest) -> None:
     for detached in (False, True):
-        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=detached)
+        subprocess.Popen(
+            [sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=detached
+        )
 
 
 def half_file(request: SceneRequest) -> None:
@@ -104,21 +127,37 @@ def half_file(request: SceneRequest) -> None:
 
 
 def refuse(request: SceneRequest) -> None:
-    write_result(request.result, SceneResult(key=request.scene.key, outcome="failed", error="ConfigError: no such file"))
+    write_result(
+        request.result,
+        SceneResult(key=request.scene.key, outcome="failed", error="ConfigError: no such file"),
+    )
     sys.exit(1)
 
 
 def reject(request: SceneRequest) -> None:
-    rejection = Rejection(seed=request.scene.seeds[0], pose=0, reason="black", detail="mean luminance 0")
-    write_result(request.result, SceneResult(key=request.scene.key, outcome="rejected", rejections=(rejection,)))
+    rejection = Rejection(
+        seed=request.scene.seeds[0], pose=0, reason="black", detail="mean luminance 0"
+    )
+    write_result(
+        request.result,
+        SceneResult(key=request.scene.key, outcome="rejected", rejections=(rejection,)),
+    )
     sys.exit(0)
 
 
 # Behaviours that come before the work; those that return let it go on.
 BEFORE = {
-    "segfault": segfault, "exit 0": lambda request: sys.exit(0), "raise": raise_error, "hang": lambda request: time.sleep(600),
-    "hang against sigterm": hang_against_sigterm, "flood": flood, "balloon": balloon, "children": leave_children,
-    "half file": half_file, "refuse": refuse, "reject": reject,
+    "segfault": segfault,
+    "exit 0": lambda request: sys.exit(0),
+    "raise": raise_error,
+    "hang": lambda request: time.sleep(600),
+    "hang against sigterm": hang_against_sigterm,
+    "flood": flood,
+    "balloon": balloon,
+    "children": leave_children,
+    "half file": half_file,
+    "refuse": refuse,
+    "reject": reject,
 }
 
 
@@ -139,10 +178,17 @@ def main() -> None:
     request = read_request(Path(sys.argv[1]))
     how = behaviour(request)
     misbehave(how, request)
-    panoramas = [make(request, camera, black=how == "black frame") for camera in range(request.scene.cameras)]
+    panoramas = [
+        make(request, camera, black=how == "black frame") for camera in range(request.scene.cameras)
+    ]
     if how == "lie":  # the result names bytes that are not what was staged
         (request.staged / panoramas[0].key / "instance.zst").write_bytes(b"rotten")
-    write_result(request.result, SceneResult(key=request.scene.key, outcome="done", panoramas=tuple(panoramas), peak_memory_mb=1.0))
+    write_result(
+        request.result,
+        SceneResult(
+            key=request.scene.key, outcome="done", panoramas=tuple(panoramas), peak_memory_mb=1.0
+        ),
+    )
     if how == "crash on the way out":
         os.kill(os.getpid(), signal.SIGSEGV)
 

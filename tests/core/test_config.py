@@ -33,41 +33,57 @@ def write(tmp_path):
         path = tmp_path / "job.yaml"
         path.write_text(text)
         return path
+
     return write
 
 
 def test_plain_file_and_section_mean_the_same(write):
     plain = load_config(write("run: r\nscenes: 3\n"), Job, ["ray.slots=2"], section="render")
-    whole = load_config(write("run: r\nrender:\n  scenes: 3\ntrain: {steps: 9}\n"), Job, ["ray.slots=2"], section="render")
+    whole = load_config(
+        write("run: r\nrender:\n  scenes: 3\ntrain: {steps: 9}\n"),
+        Job,
+        ["ray.slots=2"],
+        section="render",
+    )
     assert plain == whole
     assert plain.scenes == 3 and plain.ray.slots == 2 and plain.run == Path("r")
 
 
 def test_references_reach_the_top_of_the_file(write):
-    job = load_config(write("run: runs/x\nrender: {ray: {address: '${run}/a'}}\n"), Job, ["run=runs/y"], section="render")
+    job = load_config(
+        write("run: runs/x\nrender: {ray: {address: '${run}/a'}}\n"),
+        Job,
+        ["run=runs/y"],
+        section="render",
+    )
     assert job.run == Path("runs/y")
     assert job.ray.address == "runs/y/a"
 
 
 def test_overrides_are_typed_and_null_works(write):
-    job = load_config(write("run: r\nray: {address: head}\n"), Job, ["ray.address=null", "device=cuda"])
+    job = load_config(
+        write("run: r\nray: {address: head}\n"), Job, ["ray.address=null", "device=cuda"]
+    )
     assert job.ray.address is None and job.device == "cuda"
 
 
-@pytest.mark.parametrize(("text", "overrides", "message"), [
-    ("run: r\nscene: 3\n", [], "unknown key 'scene'. Did you mean 'scenes'?"),
-    ("run: r\nray: {adress: x}\n", [], "unknown key 'ray.adress'. Did you mean 'ray.address'?"),
-    ("run: r\n", ["slots=3"], "unknown key 'slots'."),
-    ("run: r\nscenes: many\n", [], "scenes: Input should be a valid integer"),
-    ("run: r\ndevice: tpu\n", [], "device: Input should be 'cpu' or 'cuda', got 'tpu'"),
-    ("scenes: 3\n", [], "run: is required and not set"),
-    ("run: [\n", [], "is not valid YAML"),
-    ("- run\n", [], "expected a mapping of config keys"),
-    ("run: r\nrender: 5\n", [], "render: expected a section"),
-    ("run: r\n", ["scenes"], "override 'scenes': expected key=value"),
-    ("run: !!python/object/apply:os.system ['true']\n", [], "is not valid YAML"),
-    ("run: '${nowhere}'\n", [], "nowhere"),
-])
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        ("run: r\nscene: 3\n", [], "unknown key 'scene'. Did you mean 'scenes'?"),
+        ("run: r\nray: {adress: x}\n", [], "unknown key 'ray.adress'. Did you mean 'ray.address'?"),
+        ("run: r\n", ["slots=3"], "unknown key 'slots'."),
+        ("run: r\nscenes: many\n", [], "scenes: Input should be a valid integer"),
+        ("run: r\ndevice: tpu\n", [], "device: Input should be 'cpu' or 'cuda', got 'tpu'"),
+        ("scenes: 3\n", [], "run: is required and not set"),
+        ("run: [\n", [], "is not valid YAML"),
+        ("- run\n", [], "expected a mapping of config keys"),
+        ("run: r\nrender: 5\n", [], "render: expected a section"),
+        ("run: r\n", ["scenes"], "override 'scenes': expected key=value"),
+        ("run: !!python/object/apply:os.system ['true']\n", [], "is not valid YAML"),
+        ("run: '${nowhere}'\n", [], "nowhere"),
+    ],
+)
 def test_mistakes_are_one_clear_message(write, text, overrides, message):
     with pytest.raises(ConfigError) as caught:
         load_config(write(text), Job, overrides, section="render")

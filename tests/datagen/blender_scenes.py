@@ -1,7 +1,9 @@
-"""Known scenes rendered by the real renderer, in a process of its own: `python blender_scenes.py OUT_FOLDER`.
+"""Known scenes rendered by the real renderer, in a process of its own: `python blender_scenes.py
+OUT_FOLDER`.
 
-Writes NumPy archives and facts.json for test_render.py, which checks them without bpy (bpy may crash a test process at
-exit). Every scene is made with plain bpy, so nothing here depends on the scene generators.
+Writes NumPy archives and facts.json for test_render.py, which checks them without bpy (bpy may
+crash a test process at exit). Every scene is made with plain bpy, so nothing here depends on the
+scene generators.
 """
 
 import json
@@ -38,14 +40,30 @@ from panoforge.datagen.surface import scene_surface
 
 
 def settings(**changes: object) -> render.RenderSettings:
-    base = dict(width=WIDTH, height=HEIGHT, samples=4, adaptive_threshold=0.0, max_bounces=2, denoise=True,
-                denoise_quality="FAST", albedo=True, material_index=False, seed=0)
+    base = dict(
+        width=WIDTH,
+        height=HEIGHT,
+        samples=4,
+        adaptive_threshold=0.0,
+        max_bounces=2,
+        denoise=True,
+        denoise_quality="FAST",
+        albedo=True,
+        material_index=False,
+        seed=0,
+    )
     return render.RenderSettings(**{**base, **changes})
 
 
 def pose() -> Pose:
     rotation = world_from_pano(YAW, PITCH, ROLL)
-    return Pose(position_m=POSITION, yaw_deg=YAW, pitch_deg=PITCH, roll_deg=ROLL, world_from_pano=matrix_rows(rotation))
+    return Pose(
+        position_m=POSITION,
+        yaw_deg=YAW,
+        pitch_deg=PITCH,
+        roll_deg=ROLL,
+        world_from_pano=matrix_rows(rotation),
+    )
 
 
 def take(config: render.RenderSettings, where: Pose, folder: Path) -> render.Passes:
@@ -62,7 +80,9 @@ def material(name: str, colour: tuple[float, float, float]) -> bpy.types.Materia
 
 
 def ball(name: str, centre: np.ndarray, radius: float, segments: int = 128) -> bpy.types.Object:
-    bpy.ops.mesh.primitive_uv_sphere_add(radius=radius, segments=segments, ring_count=segments // 2, location=tuple(centre))
+    bpy.ops.mesh.primitive_uv_sphere_add(
+        radius=radius, segments=segments, ring_count=segments // 2, location=tuple(centre)
+    )
     obj = bpy.context.object
     obj.name = name
     return obj
@@ -86,18 +106,32 @@ def analytic(out: Path) -> None:
     bpy.ops.wm.read_factory_settings(use_empty=True)
     where = pose()
     rotation = np.array(where.world_from_pano)
-    centres = [np.array(POSITION) + BALL_DISTANCE * rotation @ lonlat_to_direction(*np.radians(place)) for place in BALLS]
-    names = [ball(f"ball{number}", centre, BALL_RADIUS).name for number, centre in enumerate(centres)]
+    centres = [
+        np.array(POSITION) + BALL_DISTANCE * rotation @ lonlat_to_direction(*np.radians(place))
+        for place in BALLS
+    ]
+    names = [
+        ball(f"ball{number}", centre, BALL_RADIUS).name for number, centre in enumerate(centres)
+    ]
     names.append(ball("room", np.array(POSITION), ROOM_RADIUS, 256).name)
     lamp(100, (0.3, -0.2, 2.1))
     geometry.prepare([thing(name) for name in names], subdivision_cap=0)
     passes = take(settings(), where, out)
-    np.savez(out / "analytic.npz", index=passes.index, depth=passes.depth_m, normal=passes.normal, linear=passes.linear,
-             centres=np.array(centres), rotation=rotation)
+    np.savez(
+        out / "analytic.npz",
+        index=passes.index,
+        depth=passes.depth_m,
+        normal=passes.normal,
+        linear=passes.linear,
+        centres=np.array(centres),
+        rotation=rotation,
+    )
 
 
 def cluttered() -> list[Thing]:
-    """Rotated boxes, a monkey, panes of glass and of pure transparency, and two instances of a collection."""
+    """Rotated boxes, a monkey, panes of glass and of pure transparency, and two instances of a
+    collection.
+    """
     rng = np.random.default_rng(3)
     names = []
     for number in range(40):
@@ -108,7 +142,10 @@ def cluttered() -> list[Thing]:
     bpy.ops.mesh.primitive_monkey_add(location=(1, 1, 0.5))
     bpy.context.object.modifiers.new("subdivide", "SUBSURF").render_levels = 4
     names.append(bpy.context.object.name)
-    for kind, place in (("ShaderNodeBsdfGlass", (0, -1.2, 1.2)), ("ShaderNodeBsdfTransparent", (0, 1.4, 1.3))):
+    for kind, place in (
+        ("ShaderNodeBsdfGlass", (0, -1.2, 1.2)),
+        ("ShaderNodeBsdfTransparent", (0, 1.4, 1.3)),
+    ):
         bpy.ops.mesh.primitive_plane_add(size=1.0, location=place, rotation=(1.2, 0.3, 0))
         pane = bpy.context.object
         pane.name = f"pane{kind[14:]}"
@@ -125,7 +162,11 @@ def cluttered() -> list[Thing]:
     bpy.context.scene.collection.objects.unlink(bpy.context.object)
     for number, place in enumerate(((0.9, -1.3, 1.5), (-0.6, 0.3, 1.0))):
         empty = bpy.data.objects.new(f"plant{number}", None)
-        empty.instance_type, empty.instance_collection, empty.location = "COLLECTION", collection, place
+        empty.instance_type, empty.instance_collection, empty.location = (
+            "COLLECTION",
+            collection,
+            place,
+        )
         bpy.context.scene.collection.objects.link(empty)
         names.append(empty.name)
     bpy.context.view_layer.update()
@@ -151,26 +192,46 @@ def oracle(out: Path) -> None:
     everywhere = np.arange(WIDTH * HEIGHT)
     index, distance = cast(0, 0, everywhere)
     differs = np.flatnonzero(index != passes.index.ravel())
-    near = np.stack([cast(du, dv, differs)[0] for du in (-0.02, 0, 0.02) for dv in (-0.02, 0, 0.02)]) if differs.size else None
-    np.savez(out / "oracle.npz", rendered=passes.index, depth=passes.depth_m, cast=index.reshape(HEIGHT, WIDTH),
-             distance=distance.reshape(HEIGHT, WIDTH), differs=differs, near=np.zeros((9, 0)) if near is None else near,
-             names=np.array([thing.name for thing in things]))
+    near = (
+        np.stack([cast(du, dv, differs)[0] for du in (-0.02, 0, 0.02) for dv in (-0.02, 0, 0.02)])
+        if differs.size
+        else None
+    )
+    np.savez(
+        out / "oracle.npz",
+        rendered=passes.index,
+        depth=passes.depth_m,
+        cast=index.reshape(HEIGHT, WIDTH),
+        distance=distance.reshape(HEIGHT, WIDTH),
+        differs=differs,
+        near=np.zeros((9, 0)) if near is None else near,
+        names=np.array([thing.name for thing in things]),
+    )
 
 
 def persistent(out: Path) -> dict[str, list[float]]:
-    """For each change: how far the image moved from the one before, and how far it is from a render of the same state for
-    which nothing is kept. A change that does not reach Cycles has the first zero or the second large. Nothing but the change
-    happens between two renders."""
+    """For each change: how far the image moved from the one before, and how far it is from a render
+    of the same state for which nothing is kept. A change that does not reach Cycles has the first
+    zero or the second large. Nothing but the change happens between two renders.
+    """
     kept, fresh = changing(out, keep=True), changing(out, keep=False)
-    return {name: [float(np.abs(kept[name] - before).max()), float(np.abs(kept[name] - fresh[name]).max())]
-            for before, name in zip(kept.values(), list(kept)[1:], strict=False)}
+    return {
+        name: [
+            float(np.abs(kept[name] - before).max()),
+            float(np.abs(kept[name] - fresh[name]).max()),
+        ]
+        for before, name in zip(kept.values(), list(kept)[1:], strict=False)
+    }
 
 
 def changing(out: Path, *, keep: bool) -> dict[str, np.ndarray]:
     """The images of a scene that changes a little from one to the next."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
     centre = np.array(POSITION)
-    names = [ball("room", centre, 4.0, 32).name, ball("ball", centre + np.array((0, 2, 0)), 0.5, 32).name]
+    names = [
+        ball("room", centre, 4.0, 32).name,
+        ball("ball", centre + np.array((0, 2, 0)), 0.5, 32).name,
+    ]
     light = lamp(100, (0.3, -0.2, 3.0))
     paint = material("paint", (0.8, 0.1, 0.1))
     for name in names:
@@ -179,7 +240,12 @@ def changing(out: Path, *, keep: bool) -> dict[str, np.ndarray]:
     state = dict(where=pose(), config=settings(width=128, height=64, denoise=False, albedo=False))
 
     def paint_green() -> None:
-        paint.node_tree.nodes["Principled BSDF"].inputs["Base Color"].default_value = (0.1, 0.8, 0.1, 1)
+        paint.node_tree.nodes["Principled BSDF"].inputs["Base Color"].default_value = (
+            0.1,
+            0.8,
+            0.1,
+            1,
+        )
 
     def move_camera() -> None:
         state["where"] = state["where"].model_copy(update={"position_m": (0.8, -0.2, 1.3)})
@@ -212,13 +278,20 @@ def changing(out: Path, *, keep: bool) -> dict[str, np.ndarray]:
 
 
 def flattened(out: Path) -> dict[str, object]:
-    """What the camera sees directly is the same before and after materials are flattened; glass and lamps stay whole."""
+    """What the camera sees directly is the same before and after materials are flattened; glass and
+    lamps stay whole.
+    """
     bpy.ops.wm.read_factory_settings(use_empty=True)
     centre = np.array(POSITION)
-    names = [ball("room", centre, 4.0, 32).name, ball("lampshade", centre + np.array((1.5, 1, 0)), 0.3, 32).name]
+    names = [
+        ball("room", centre, 4.0, 32).name,
+        ball("lampshade", centre + np.array((1.5, 1, 0)), 0.3, 32).name,
+    ]
     checker = material("checker", (1, 1, 1))
     texture = checker.node_tree.nodes.new("ShaderNodeTexChecker")
-    checker.node_tree.links.new(texture.outputs["Color"], checker.node_tree.nodes["Principled BSDF"].inputs["Base Color"])
+    checker.node_tree.links.new(
+        texture.outputs["Color"], checker.node_tree.nodes["Principled BSDF"].inputs["Base Color"]
+    )
     glow = material("glow", (1, 1, 1))
     glow.node_tree.nodes["Principled BSDF"].inputs["Emission Strength"].default_value = 5.0
     for name, paint in zip(names, (checker, glow), strict=True):
@@ -233,39 +306,61 @@ def flattened(out: Path) -> dict[str, object]:
     colours = materials.mean_colours(order, probe.material, probe.diffuse)
     changed = materials.flatten_secondary(colours)
     after = take(config, pose(), out)
-    return {"changed": changed, "difference": float(np.abs(after.linear - before.linear).max()),
-            "colour": colours["checker"].tolist()}
+    return {
+        "changed": changed,
+        "difference": float(np.abs(after.linear - before.linear).max()),
+        "colour": colours["checker"].tolist(),
+    }
 
 
 def bounced(out: Path) -> dict[str, float]:
-    """A white room under a lamp whose lower half is polished metal of checks: what light does there before and after flattening.
-    `ball`: how far pixels of a blurred mirror in it move, which sees the checks; `room`: how much brighter its ceiling gets."""
+    """A white room under a lamp whose lower half is polished metal of checks: what light does there
+    before and after flattening. `ball`: how far pixels of a blurred mirror in it move, which sees
+    the checks; `room`: how much brighter its ceiling gets.
+    """
     bpy.ops.wm.read_factory_settings(use_empty=True)
     centre = np.array(POSITION)
-    balls = (("room", centre, 4.0), ("bowl", centre, 3.9), ("mirror", centre + np.array((0, 2, 0)), 0.7))
+    balls = (
+        ("room", centre, 4.0),
+        ("bowl", centre, 3.9),
+        ("mirror", centre + np.array((0, 2, 0)), 0.7),
+    )
     names = [ball(*one, segments=32).name for one in balls]
     bowl = bpy.data.objects["bowl"]
     bowl.modifiers.new("half", "MASK").vertex_group = bowl.vertex_groups.new(name="low").name
     bowl.vertex_groups["low"].add([v.index for v in bowl.data.vertices if v.co.z < 0], 1.0, "ADD")
     metal, blurred = material("metal", (1, 1, 1)), material("blurred", (0.9, 0.9, 0.9))
     texture = metal.node_tree.nodes.new("ShaderNodeTexChecker")
-    metal.node_tree.links.new(texture.outputs["Color"], metal.node_tree.nodes["Principled BSDF"].inputs["Base Color"])
+    metal.node_tree.links.new(
+        texture.outputs["Color"], metal.node_tree.nodes["Principled BSDF"].inputs["Base Color"]
+    )
     for paint, roughness in ((metal, 0.4), (blurred, 0.2)):
         paint.node_tree.nodes["Principled BSDF"].inputs["Metallic"].default_value = 1.0
         paint.node_tree.nodes["Principled BSDF"].inputs["Roughness"].default_value = roughness
-    for name, paint in zip(names, (material("white", (0.8, 0.8, 0.8)), metal, blurred), strict=True):
+    for name, paint in zip(
+        names, (material("white", (0.8, 0.8, 0.8)), metal, blurred), strict=True
+    ):
         bpy.data.objects[name].data.materials.append(paint)
     lamp(100, (0.3, -0.2, 3.0))
     geometry.prepare([thing(name) for name in names], subdivision_cap=0)
-    config = settings(width=64, height=32, denoise=False, max_bounces=4, samples=256, material_index=True)
+    config = settings(
+        width=64, height=32, denoise=False, max_bounces=4, samples=256, material_index=True
+    )
     order = materials.index_materials()
     before = take(config, pose(), out)
     probe = take(render.RenderSettings.probe(256, 0), pose(), out)
-    assert materials.flatten_secondary(materials.mean_colours(order, probe.material, probe.diffuse)) == 3
+    assert (
+        materials.flatten_secondary(materials.mean_colours(order, probe.material, probe.diffuse))
+        == 3
+    )
     after = take(config, pose(), out)
     white, mirror = (before.material == order.index(name) + 1 for name in ("white", "blurred"))
-    return {"room": float(after.linear[white].mean() / before.linear[white].mean()),
-            "ball": float(np.abs(after.linear - before.linear)[mirror].mean() / before.linear[mirror].mean())}
+    return {
+        "room": float(after.linear[white].mean() / before.linear[white].mean()),
+        "ball": float(
+            np.abs(after.linear - before.linear)[mirror].mean() / before.linear[mirror].mean()
+        ),
+    }
 
 
 def foreign_settings() -> dict[str, list]:
@@ -274,7 +369,11 @@ def foreign_settings() -> dict[str, list]:
     cycles = bpy.context.scene.cycles
     fresh = {name: getattr(cycles, name) for name in render.PLAIN}
     cycles.adaptive_min_samples, cycles.blur_glossy, cycles.light_sampling_threshold = 1, 5.0, 0.5
-    cycles.use_camera_cull, cycles.sampling_pattern, cycles.use_guiding = True, "TABULATED_SOBOL", True
+    cycles.use_camera_cull, cycles.sampling_pattern, cycles.use_guiding = (
+        True,
+        "TABULATED_SOBOL",
+        True,
+    )
     render.configure(settings())
     return {name: [getattr(cycles, name), value] for name, value in fresh.items()}
 
@@ -303,10 +402,19 @@ def leftovers() -> dict[str, object]:
     was = child.matrix_world.translation.copy()
     count = defects.delete_leftovers([child])
     bpy.context.view_layer.update()
-    found = {"deleted": count, "left": sorted(bpy.data.objects.keys()), "moved": (child.matrix_world.translation - was).length}
+    found = {
+        "deleted": count,
+        "left": sorted(bpy.data.objects.keys()),
+        "moved": (child.matrix_world.translation - was).length,
+    }
     light = ball("ceiling_light_00", np.array((0.0, 0.0, 3.0)), 0.1, 8)
     notes = defects.lower_ceiling_lights([light, child])
-    return {**found, "lowered": 3.0 - light.location.z, "notes": len(notes), "others": len(defects.lower_ceiling_lights([child]))}
+    return {
+        **found,
+        "lowered": 3.0 - light.location.z,
+        "notes": len(notes),
+        "others": len(defects.lower_ceiling_lights([child])),
+    }
 
 
 def open_file(path: Path) -> Scene:
@@ -316,7 +424,9 @@ def open_file(path: Path) -> Scene:
 
 
 def blend_file(out: Path) -> dict[str, object]:
-    """A file made with plain bpy comes back through the `blend` source; one with auto-run text and an empty one do not."""
+    """A file made with plain bpy comes back through the `blend` source; one with auto-run text and
+    an empty one do not.
+    """
     bpy.ops.wm.read_factory_settings(use_empty=True)
     cluttered()
     lamp(100, (0, 0, 2.4))
@@ -343,12 +453,18 @@ def blend_file(out: Path) -> dict[str, object]:
     geometry.hide_all_but(scene.things)
     passes = take(settings(width=256, height=128, denoise=False, albedo=False), pose(), out)
     surface, (v, u) = scene_surface(), np.mgrid[:128, :256]
-    directions = pixel_to_direction(u.ravel(), v.ravel(), 256, 128) @ np.array(pose().world_from_pano).T
+    directions = (
+        pixel_to_direction(u.ravel(), v.ravel(), 256, 128) @ np.array(pose().world_from_pano).T
+    )
     met = surface.cast(np.array(POSITION), directions).index
-    return {"refused": refused, "things": [thing.name for thing in scene.things],
-            "differ": int((met != passes.index.ravel()).sum()), "seen": len(np.unique(met)),
-            "shy": int((passes.index == 1 + [thing.name for thing in scene.things].index("shy")).sum()),
-            "visibility": SceneInstances().visibility(*shy_seen(scene, passes.index))}
+    return {
+        "refused": refused,
+        "things": [thing.name for thing in scene.things],
+        "differ": int((met != passes.index.ravel()).sum()),
+        "seen": len(np.unique(met)),
+        "shy": int((passes.index == 1 + [thing.name for thing in scene.things].index("shy")).sum()),
+        "visibility": SceneInstances().visibility(*shy_seen(scene, passes.index)),
+    }
 
 
 def shy_seen(scene: Scene, index: np.ndarray) -> tuple[int, int, np.ndarray, Pose]:
@@ -363,18 +479,34 @@ def rocks() -> dict[str, object]:
 
     original, notes = boulder.rock_rand, []
     with defects.rocks_without_addon(notes.append):
-        made = boulder.rock_rand(np.random.default_rng(0)).mesh.item().name if not extension.antlandscape_available() else ""
-    return {"installed": extension.antlandscape_available(), "made": made, "notes": notes,
-            "restored": boulder.rock_rand is original}
+        made = (
+            boulder.rock_rand(np.random.default_rng(0)).mesh.item().name
+            if not extension.antlandscape_available()
+            else ""
+        )
+    return {
+        "installed": extension.antlandscape_available(),
+        "made": made,
+        "notes": notes,
+        "restored": boulder.rock_rand is original,
+    }
 
 
 def main(out: Path) -> None:
     render.choose_device("cpu", 0)
     analytic(out)
     oracle(out)
-    facts = {"persistent": persistent(out), "flattened": flattened(out), "bounced": bounced(out), "foreign": foreign_settings(),
-             "messages": messages(),
-             "leftovers": leftovers(), "blend": blend_file(out), "rocks": rocks(), "device": render.choose_device("optix", 0)}
+    facts = {
+        "persistent": persistent(out),
+        "flattened": flattened(out),
+        "bounced": bounced(out),
+        "foreign": foreign_settings(),
+        "messages": messages(),
+        "leftovers": leftovers(),
+        "blend": blend_file(out),
+        "rocks": rocks(),
+        "device": render.choose_device("optix", 0),
+    }
     (out / "facts.json").write_text(json.dumps(facts))
 
 

@@ -1,4 +1,6 @@
-"""The figures of the known scenes: shared by the process that renders them and the tests that check them."""
+"""The figures of the known scenes: shared by the process that renders them and the tests that check
+them.
+"""
 
 WIDTH, HEIGHT = 512, 256
 POSITION = (0.3, -0.2, 1.1)

@@ -1,7 +1,9 @@
-"""Known scenes for glass, boxes, visibility, rays and sources, made in a process of their own: `python blender_sources.py OUT`.
+"""Known scenes for glass, boxes, visibility, rays and sources, made in a process of their own:
+`python blender_sources.py OUT`.
 
-Writes facts.json for test_sources.py. The scenes are plain bpy; Infinigen 1 is stood in for by a command that takes its
-arguments and saves a real .blend laid out as it does (infinigen1_command.py).
+Writes facts.json for test_sources.py. The scenes are plain bpy; Infinigen 1 is stood in for by a
+command that takes its arguments and saves a real .blend laid out as it does
+(infinigen1_command.py).
 """
 
 import json
@@ -41,23 +43,36 @@ SIZE = (256, 128)
 
 
 def origin_pose() -> Pose:
-    return Pose(position_m=(0.0, 0.0, 0.0), yaw_deg=0.0, world_from_pano=matrix_rows(world_from_pano(0.0)))
+    return Pose(
+        position_m=(0.0, 0.0, 0.0), yaw_deg=0.0, world_from_pano=matrix_rows(world_from_pano(0.0))
+    )
 
 
-def card(name: str, distance: float, size: float, shader: Callable[[bpy.types.NodeTree], bpy.types.Node] | None = None) -> None:
+def card(
+    name: str,
+    distance: float,
+    size: float,
+    shader: Callable[[bpy.types.NodeTree], bpy.types.Node] | None = None,
+) -> None:
     """A square facing the origin from +Y."""
-    bpy.ops.mesh.primitive_plane_add(size=size, location=(0, distance, 0), rotation=(np.pi / 2, 0, 0))
+    bpy.ops.mesh.primitive_plane_add(
+        size=size, location=(0, distance, 0), rotation=(np.pi / 2, 0, 0)
+    )
     bpy.context.object.name = name
     made = bpy.data.materials.new(name)
     made.use_nodes = True
     if shader:
         node = shader(made.node_tree)
-        made.node_tree.links.new(node.outputs[0], made.node_tree.nodes["Material Output"].inputs["Surface"])
+        made.node_tree.links.new(
+            node.outputs[0], made.node_tree.nodes["Material Output"].inputs["Surface"]
+        )
     bpy.context.object.data.materials.append(made)
 
 
 def thin_pane(tree: bpy.types.NodeTree) -> bpy.types.Node:
-    """Infinigen 2's window glass: a principled shader of little alpha, with grime mixed in by a mask."""
+    """Infinigen 2's window glass: a principled shader of little alpha, with grime mixed in by a
+    mask.
+    """
     kinds = ("ShaderNodeBsdfPrincipled", "ShaderNodeBsdfDiffuse", "ShaderNodeTexNoise")
     clear, grime, mask = (tree.nodes.new(kind) for kind in kinds)
     clear.inputs["Alpha"].default_value = 0.05
@@ -91,19 +106,27 @@ def glass_policies(out: Path) -> dict[str, object]:
     names = ["pane", "leaf", "wall", "room"]
     geometry.prepare([thing(name) for name in names], subdivision_cap=0)
     order, panes = materials.index_materials(), glass.glass_materials()
-    config = settings(width=SIZE[0], height=SIZE[1], denoise=False, albedo=False, material_index=True, samples=2)
+    config = settings(
+        width=SIZE[0], height=SIZE[1], denoise=False, albedo=False, material_index=True, samples=2
+    )
     front = take(config, origin_pose(), out)
     with glass.removed(panes):
         behind = take(glass.behind_settings(config), origin_pose(), out)
     again = take(config, origin_pose(), out)
     merged = glass.merge(front, behind, [order.index(name) + 1 for name in panes])
     middle = (SIZE[1] // 2, SIZE[0] // 2)
-    count = {policy: [int((passes.index == number + 1).sum()) for number in range(4)] for policy, passes in
-             (("solid", front), ("through", merged))}
-    return {"panes": panes, "count": count, "id": [int(front.index[middle]), int(merged.index[middle])],
-            "depth": [float(front.depth_m[middle]), float(merged.depth_m[middle])],
-            "restored": float(np.abs(again.linear - front.linear).max()), "same_elsewhere": int(
-                (front.index != merged.index)[front.index != 1].sum())}
+    count = {
+        policy: [int((passes.index == number + 1).sum()) for number in range(4)]
+        for policy, passes in (("solid", front), ("through", merged))
+    }
+    return {
+        "panes": panes,
+        "count": count,
+        "id": [int(front.index[middle]), int(merged.index[middle])],
+        "depth": [float(front.depth_m[middle]), float(merged.depth_m[middle])],
+        "restored": float(np.abs(again.linear - front.linear).max()),
+        "same_elsewhere": int((front.index != merged.index)[front.index != 1].sum()),
+    }
 
 
 def boxes_and_visibility(out: Path) -> dict[str, object]:
@@ -120,22 +143,34 @@ def boxes_and_visibility(out: Path) -> dict[str, object]:
     lamp(100, (0, 0, 3))
     names = ["box", "wall", "open", "seam", "room"]
     geometry.prepare([thing(name) for name in names], subdivision_cap=0)
-    passes = take(settings(width=1024, height=512, samples=1, denoise=False, albedo=False, max_bounces=0), origin_pose(), out)
+    passes = take(
+        settings(width=1024, height=512, samples=1, denoise=False, albedo=False, max_bounces=0),
+        origin_pose(),
+        out,
+    )
     labels, old = dense_ids(passes.index)
     instances = SceneInstances()
     found = {}
     for id_, index in enumerate(old, start=1):
         visibility = instances.visibility(int(index), id_, labels, origin_pose())
-        found[names[int(index) - 1]] = {"box": instances.box(int(index)).model_dump(), "visibility": visibility}
+        found[names[int(index) - 1]] = {
+            "box": instances.box(int(index)).model_dump(),
+            "visibility": visibility,
+        }
     return found
 
 
 def random_boxes() -> list[float]:
-    """Volume of the upright box of a turned cuboid's corners, over the true volume, for random turns."""
+    """Volume of the upright box of a turned cuboid's corners, over the true volume, for random
+    turns.
+    """
     rng, ratios = np.random.default_rng(0), []
     for _ in range(50):
         size, yaw = rng.uniform(0.1, 3, 3), rng.uniform(0, 2 * np.pi)
-        corners = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)]) * size
+        corners = (
+            np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
+            * size
+        )
         turn = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
         box = upright_box(corners @ turn.T + rng.uniform(-20, 20, 3))
         ratios.append(float(np.prod(box.size_m) / np.prod(size)))
@@ -158,33 +193,69 @@ def rays(out: Path) -> dict[str, object]:
     judge_of = oracle.build_oracle(things)  # before anything is realised
     lamp(100, (0, 0, 2.4))
     geometry.prepare(things, subdivision_cap=2)
-    where = Pose(position_m=(0.1, -0.2, 0.2), yaw_deg=20.0, world_from_pano=matrix_rows(world_from_pano(20.0, 5.0, -3.0)))
-    passes = take(settings(width=256, height=128, samples=1, denoise=False, albedo=False, max_bounces=0), where, out)
+    where = Pose(
+        position_m=(0.1, -0.2, 0.2),
+        yaw_deg=20.0,
+        world_from_pano=matrix_rows(world_from_pano(20.0, 5.0, -3.0)),
+    )
+    passes = take(
+        settings(width=256, height=128, samples=1, denoise=False, albedo=False, max_bounces=0),
+        where,
+        out,
+    )
     labels, old = dense_ids(passes.index)
     seen = {id_: things[int(index) - 1] for id_, index in enumerate(old, start=1)}
     names = {id_: InstanceLabel(one.name, "test", one.objects[0]) for id_, one in seen.items()}
-    meta = SampleMeta(key="a-c0", width=256, height=128, source="test", scene="a", seed=0, camera=0, pose=where,
-                      products=("instance.zst",), instances=instance_table(labels, names), config_sha256="", versions={})
+    meta = SampleMeta(
+        key="a-c0",
+        width=256,
+        height=128,
+        source="test",
+        scene="a",
+        seed=0,
+        camera=0,
+        pose=where,
+        products=("instance.zst",),
+        instances=instance_table(labels, names),
+        config_sha256="",
+        versions={},
+    )
     pixels = np.arange(256 * 128)
-    honest = oracle.judge(judge_of, things, meta, labels, passes.depth_m, pixels, displacement=False)
-    first, second = (next(id_ for id_, label in names.items() if label.name == name) for name in ("box00", "Suzanne"))
+    honest = oracle.judge(
+        judge_of, things, meta, labels, passes.depth_m, pixels, displacement=False
+    )
+    first, second = (
+        next(id_ for id_, label in names.items() if label.name == name)
+        for name in ("box00", "Suzanne")
+    )
     swapped = labels.copy()
     swapped[labels == first], swapped[labels == second] = second, first
     lying = oracle.judge(judge_of, things, meta, swapped, None, pixels, displacement=False)
-    shifted = oracle.judge(judge_of, things, meta, np.roll(labels, 1, axis=1), None, pixels, displacement=False)
-    return {"honest": plain(honest), "lying": plain(lying), "swapped": int(np.isin(labels, (first, second)).sum()),
-            "shifted": plain(shifted)}
+    shifted = oracle.judge(
+        judge_of, things, meta, np.roll(labels, 1, axis=1), None, pixels, displacement=False
+    )
+    return {
+        "honest": plain(honest),
+        "lying": plain(lying),
+        "swapped": int(np.isin(labels, (first, second)).sum()),
+        "shifted": plain(shifted),
+    }
 
 
 def two_rooms() -> list[list]:
-    """Where cameras stand in two closed rooms side by side, two regions: with two cameras, one in each. Then free ones, and
-    those again. And which places of the first room are preferred, evaluated in two orders."""
+    """Where cameras stand in two closed rooms side by side, two regions: with two cameras, one in
+    each. Then free ones, and those again. And which places of the first room are preferred,
+    evaluated in two orders.
+    """
     bpy.ops.wm.read_factory_settings(use_empty=True)
     names, regions = [], []
     for number, x in enumerate((0.0, 20.0)):
         bpy.ops.mesh.primitive_cube_add(size=1, location=(x, 0, 1.5))
         room = bpy.context.object
-        room.name, room.scale = f"room{number}", (6.0 - 3 * number, 5.0 - 2 * number, 3.0)  # the second is much smaller
+        room.name, room.scale = (
+            f"room{number}",
+            (6.0 - 3 * number, 5.0 - 2 * number, 3.0),
+        )  # the second is much smaller
         bpy.ops.object.mode_set(mode="EDIT")
         bpy.ops.mesh.flip_normals()  # seen from within
         bpy.ops.object.mode_set(mode="OBJECT")
@@ -192,8 +263,21 @@ def two_rooms() -> list[list]:
         regions.append(Region((x - 1, -1, 0), (x + 1, 1, 3), 0.0))
     geometry.prepare([thing(name) for name in names], subdivision_cap=0)
     poses = choose_poses(scene_surface(), regions, True, CameraSettings(), QualitySettings(), 2, 5)
-    free, again = ([[*pose.position_m, pose.yaw_deg, pose.pitch_deg, pose.roll_deg] for pose in choose_poses(
-        scene_surface(), regions, True, CameraSettings(placement="free", tilt_deg=10), QualitySettings(), 8, 5)] for _ in range(2))
+    free, again = (
+        [
+            [*pose.position_m, pose.yaw_deg, pose.pitch_deg, pose.roll_deg]
+            for pose in choose_poses(
+                scene_surface(),
+                regions,
+                True,
+                CameraSettings(placement="free", tilt_deg=10),
+                QualitySettings(),
+                8,
+                5,
+            )
+        ]
+        for _ in range(2)
+    )
     points = candidates(regions[0], CameraSettings(), np.random.default_rng(5))
     preferred = []
     for order in (points, points[::-1]):
@@ -203,21 +287,29 @@ def two_rooms() -> list[list]:
 
 
 def places() -> dict[str, list[int]]:
-    """Which of three points in a closed room are free: in the open beside sheets seen from behind, inside a box, outside."""
+    """Which of three points in a closed room are free: in the open beside sheets seen from behind,
+    inside a box, outside.
+    """
     bpy.ops.wm.read_factory_settings(use_empty=True)
     names = [ball("room", np.array((0.0, 0.0, 1.5)), 5.0, 32).name]
     bpy.ops.object.mode_set(mode="EDIT")
     bpy.ops.mesh.flip_normals()
     bpy.ops.object.mode_set(mode="OBJECT")
     for number in range(4):  # their backs fill some 8 % of the sphere
-        bpy.ops.mesh.primitive_plane_add(size=1.2, location=(-1.0 + 0.5 * number, 1.6, 1.5), rotation=(-np.pi / 2, 0, 0))
+        bpy.ops.mesh.primitive_plane_add(
+            size=1.2, location=(-1.0 + 0.5 * number, 1.6, 1.5), rotation=(-np.pi / 2, 0, 0)
+        )
         bpy.context.object.name = f"sheet{number}"
         names.append(f"sheet{number}")
     bpy.ops.mesh.primitive_cube_add(size=1.6, location=(0, -2.5, 1.5))
     bpy.context.object.name = "chest"
     geometry.prepare([thing(name) for name in [*names, "chest"]], subdivision_cap=0)
     surface, found = scene_surface(), {}
-    for name, point in (("open", (0, 0, 1.5)), ("in the chest", (0, -2.5, 1.5)), ("outside", (0, 0, 8.0))):
+    for name, point in (
+        ("open", (0, 0, 1.5)),
+        ("in the chest", (0, -2.5, 1.5)),
+        ("outside", (0, 0, 8.0)),
+    ):
         free, refused = free_places(surface, np.array([point], float), True, 0.3, QualitySettings())
         behind = surface.cast(np.array(point, float), fibonacci_directions(640)).backface.mean()
         found[name] = [len(free), refused["inside"], refused["open"], round(100 * float(behind))]
@@ -229,17 +321,23 @@ def plain(report: oracle.RayReport) -> dict[str, object]:
 
 
 def cycles_error(out: Path) -> str:
-    """A render during which Cycles writes an error is refused: here the line that Cycles writes, from its own process."""
+    """A render during which Cycles writes an error is refused: here the line that Cycles writes,
+    from its own process.
+    """
     bpy.ops.wm.read_factory_settings(use_empty=True)
     ball("room", np.zeros(3), 2.0, 8)
     lamp(10, (0, 0, 0.5))
 
     def complain(scene: object, *rest: object) -> None:
-        os.write(2, b"Out of SVM stack space, shader \"room\" too big.\n")
+        os.write(2, b'Out of SVM stack space, shader "room" too big.\n')
 
     bpy.app.handlers.render_pre.append(complain)
     try:
-        take(settings(width=64, height=32, samples=1, denoise=False, albedo=False), origin_pose(), out)
+        take(
+            settings(width=64, height=32, samples=1, denoise=False, albedo=False),
+            origin_pose(),
+            out,
+        )
     except RejectedScene as refused:
         return str(refused)
     finally:
@@ -248,10 +346,15 @@ def cycles_error(out: Path) -> str:
 
 
 def infinigen1_scenes(out: Path) -> dict[str, object]:
-    """Both kinds through the stand-in command, and what is said when the environment is missing or another one."""
+    """Both kinds through the stand-in command, and what is said when the environment is missing or
+    another one.
+    """
     found: dict[str, object] = {}
     python = str(out / "python1")
-    Path(python).write_text(f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__).with_name("infinigen1_command.py")}" "$@"\n')
+    Path(python).write_text(
+        f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__).with_name("infinigen1_command.py")}"'
+        ' "$@"\n'
+    )
     os.chmod(python, 0o755)
     for kind in ("indoors", "nature"):
         bpy.ops.wm.read_factory_settings(use_empty=True)
@@ -260,14 +363,26 @@ def infinigen1_scenes(out: Path) -> dict[str, object]:
         geometry.prepare(scene.things, 1)
         geometry.hide_all_but(scene.things)
         where = replace_position((0.0, 0.0, 1.5))
-        seen = take(settings(width=128, height=64, samples=1, denoise=False, albedo=False, max_bounces=0), where, out).index
-        found[kind] = {"things": {one.name: [one.category, list(one.flags), len(one.objects)] for one in scene.things},
-                       "seen": sorted({scene.things[i - 1].name for i in np.unique(seen).tolist() if i}),
-                       "regions": [[*region.low, *region.high] for region in scene.regions], "versions": scene.versions,
-                       "seed": int(bpy.context.scene["infinigen1_seed"]), "steps": bpy.context.scene["infinigen1_steps"]}
+        seen = take(
+            settings(width=128, height=64, samples=1, denoise=False, albedo=False, max_bounces=0),
+            where,
+            out,
+        ).index
+        found[kind] = {
+            "things": {
+                one.name: [one.category, list(one.flags), len(one.objects)] for one in scene.things
+            },
+            "seen": sorted({scene.things[i - 1].name for i in np.unique(seen).tolist() if i}),
+            "regions": [[*region.low, *region.high] for region in scene.regions],
+            "versions": scene.versions,
+            "seed": int(bpy.context.scene["infinigen1_seed"]),
+            "steps": bpy.context.scene["infinigen1_steps"],
+        }
     for name, interpreter in (("missing", "/nowhere/python"), ("other", sys.executable)):
         try:
-            infinigen1.check_environment(Infinigen1Source(source="infinigen1.nature", python=interpreter))
+            infinigen1.check_environment(
+                Infinigen1Source(source="infinigen1.nature", python=interpreter)
+            )
         except UserError as error:
             found[name] = str(error)
     os.environ["INFINIGEN1_FAILS"] = "1"
@@ -284,7 +399,9 @@ def replace_position(position: tuple[float, float, float]) -> Pose:
 
 
 def antlandscape(out: Path) -> dict[str, object]:
-    """The extension from a zip (a stand-in that keeps its names and makes a grid), what is refused, and what is said without."""
+    """The extension from a zip (a stand-in that keeps its names and makes a grid), what is refused,
+    and what is said without.
+    """
     said = {}
     job = SceneJob(0, "a", "infinigen2.outdoor", "landscape", (1,), 1)
     source = OutdoorSource(source="infinigen2.outdoor", biomes=("landscape",), plants=2, rocks=2)
@@ -312,23 +429,43 @@ def antlandscape(out: Path) -> dict[str, object]:
     bpy.ops.wm.read_factory_settings(use_empty=True)
     available = extension.provide_antlandscape(str(out / "good.zip"), out / "ext-good")
     scene = infinigen2_outdoor.make_scene(job, source, 1)
-    return {"said": said, "available": available, "categories": [one.category for one in scene.things], "notes": list(scene.notes),
-            "spots": len(scene.regions)}
+    return {
+        "said": said,
+        "available": available,
+        "categories": [one.category for one in scene.things],
+        "notes": list(scene.notes),
+        "spots": len(scene.regions),
+    }
 
 
 def terrain() -> dict[str, float]:
-    """The ground made here: flat in the middle, relief as asked for, and a function of its generator."""
+    """The ground made here: flat in the middle, relief as asked for, and a function of its
+    generator.
+    """
     first, second = (outdoor_parts.height_map(np.random.default_rng(3), 9.0) for _ in range(2))
     steepest = np.abs(np.diff(first, axis=0)).max() / (outdoor_parts.GROUND_M / outdoor_parts.CELLS)
-    return {"same": float(np.abs(first - second).max()), "range": float(np.ptp(first)), "middle": float(first[120, 120]),
-            "steepest": float(steepest)}
+    return {
+        "same": float(np.abs(first - second).max()),
+        "range": float(np.ptp(first)),
+        "middle": float(first[120, 120]),
+        "steepest": float(steepest),
+    }
 
 
 def main(out: Path) -> None:
     render.choose_device("cpu", 0)
-    facts = {"glass": glass_policies(out), "space": boxes_and_visibility(out), "boxes": random_boxes(), "rays": rays(out),
-             "cycles_error": cycles_error(out), "rooms": two_rooms(), "places": places(), "infinigen1": infinigen1_scenes(out),
-             "antlandscape": antlandscape(out), "terrain": terrain()}
+    facts = {
+        "glass": glass_policies(out),
+        "space": boxes_and_visibility(out),
+        "boxes": random_boxes(),
+        "rays": rays(out),
+        "cycles_error": cycles_error(out),
+        "rooms": two_rooms(),
+        "places": places(),
+        "infinigen1": infinigen1_scenes(out),
+        "antlandscape": antlandscape(out),
+        "terrain": terrain(),
+    }
     (out / "facts.json").write_text(json.dumps(facts))
 
 

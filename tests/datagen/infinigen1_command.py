@@ -1,6 +1,8 @@
-"""Stands in for the interpreter of an Infinigen 1 environment, which cannot be installed beside ours: same arguments, and a
-real scene.blend laid out and named as Infinigen 1.x does. `infinigen1_command.py -c CODE` says its version,
-`-m infinigen_examples.generate_indoors --seed N --task T... --output_folder DIR ...` makes the scene."""
+"""Stands in for the interpreter of an Infinigen 1 environment, which cannot be installed beside
+ours: same arguments, and a real scene.blend laid out and named as Infinigen 1.x does.
+`infinigen1_command.py -c CODE` says its version, `-m infinigen_examples.generate_indoors --seed N
+--task T... --output_folder DIR ...` makes the scene.
+"""
 
 import os
 import sys
@@ -16,9 +18,13 @@ def build(kind: str, options: dict[str, list[str]]) -> None:
         bpy.ops.wm.read_factory_settings(use_empty=True)
     scene = bpy.context.scene
     scene["infinigen1_seed"] = int(options["--seed"][0])
-    scene["infinigen1_steps"] = scene.get("infinigen1_steps", "") + "+".join(options["--task"]) + ";"
+    scene["infinigen1_steps"] = (
+        scene.get("infinigen1_steps", "") + "+".join(options["--task"]) + ";"
+    )
 
-    def mesh(name: str, location: tuple, size: float = 1.0, parent: object = None, hidden: bool = False) -> object:
+    def mesh(
+        name: str, location: tuple, size: float = 1.0, parent: object = None, hidden: bool = False
+    ) -> object:
         bpy.ops.mesh.primitive_cube_add(size=size, location=location)
         obj = bpy.context.object
         obj.name, obj.hide_render, obj.parent = name, hidden, parent
@@ -32,16 +38,26 @@ def build(kind: str, options: dict[str, list[str]]) -> None:
         scene.collection.objects.unlink(bpy.context.object)
         for number, place in enumerate(places):
             empty = bpy.data.objects.new(f"{name}.{number}", None)
-            empty.instance_type, empty.instance_collection, empty.location = "COLLECTION", collection, place
+            empty.instance_type, empty.instance_collection, empty.location = (
+                "COLLECTION",
+                collection,
+                place,
+            )
             scene.collection.objects.link(empty)
 
     if "coarse" in options["--task"]:
-        light = bpy.data.objects.new("PointLampFactory(3).spawn_asset(4).lamp", bpy.data.lights.new("lamp", "POINT"))
+        light = bpy.data.objects.new(
+            "PointLampFactory(3).spawn_asset(4).lamp", bpy.data.lights.new("lamp", "POINT")
+        )
         light.data.energy, light.location = 500, (0.0, 0.0, 2.3)
         scene.collection.objects.link(light)
     if kind == "indoors":
-        for part, place, size in (("floor", (0, 0, -0.05), (6, 6, 0.1)), ("ceiling", (0, 0, 2.75), (6, 6, 0.1)),
-                                  ("wall", (0, 3, 1.3), (6, 0.1, 2.6)), ("exterior", (0, 3.3, 1.3), (6, 0.1, 2.6))):
+        for part, place, size in (
+            ("floor", (0, 0, -0.05), (6, 6, 0.1)),
+            ("ceiling", (0, 0, 2.75), (6, 6, 0.1)),
+            ("wall", (0, 3, 1.3), (6, 0.1, 2.6)),
+            ("exterior", (0, 3.3, 1.3), (6, 0.1, 2.6)),
+        ):
             room = mesh(f"living-room_0/0.{part}", place)
             room.scale = size
         sofa = mesh("SofaFactory(3098452).spawn_asset(17)", (1.5, 1.5, 0.4), 0.8)
@@ -53,7 +69,9 @@ def build(kind: str, options: dict[str, list[str]]) -> None:
         bpy.context.object.name = "OpaqueTerrain"
     else:
         mesh("BoulderFactory(11).spawn_asset(2)", (2.0, 2.0, 0.5))
-        instancer("scatter:grass", "GrassTuftFactory(8).spawn_asset(1)", [(-2, 1, 0.3), (-2, -2, 0.3)])
+        instancer(
+            "scatter:grass", "GrassTuftFactory(8).spawn_asset(1)", [(-2, 1, 0.3), (-2, -2, 0.3)]
+        )
     bpy.context.view_layer.update()
     folder = Path(options["--output_folder"][0])
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +82,9 @@ def main(arguments: list[str]) -> int:
     if arguments[0] == "-c":
         print("1.19.1")
         return 0
-    assert arguments[0] == "-m" and arguments[1].startswith("infinigen_examples.generate_"), arguments
+    assert arguments[0] == "-m" and arguments[1].startswith("infinigen_examples.generate_"), (
+        arguments
+    )
     options: dict[str, list[str]] = {}
     for word in arguments[2:]:
         if word.startswith("-"):

@@ -1,4 +1,6 @@
-"""The renderer against analytic scenes and against independently cast rays. See blender_scenes.py for the scenes."""
+"""The renderer against analytic scenes and against independently cast rays. See blender_scenes.py
+for the scenes.
+"""
 
 import json
 import os
@@ -37,8 +39,13 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("scenes")
     script = Path(__file__).with_name("blender_scenes.py")
     path = os.pathsep.join([str(ROOT), str(script.parent)])
-    done = subprocess.run([sys.executable, str(script), str(out)], capture_output=True, text=True, timeout=280,
-                          env={**os.environ, "PYTHONPATH": path})
+    done = subprocess.run(
+        [sys.executable, str(script), str(out)],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env={**os.environ, "PYTHONPATH": path},
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return out
 
@@ -72,8 +79,13 @@ def test_centroid_of_a_ball_is_where_the_sphere_convention_puts_it(analytic, num
     if abs(BALLS[number][1]) < 80:  # in pixels of the image too, where columns mean something
         u, v = direction_to_pixel(centroid, WIDTH, HEIGHT)
         expected_u, expected_v = direction_to_pixel(expected, WIDTH, HEIGHT)
-        assert abs((u - expected_u + WIDTH / 2) % WIDTH - WIDTH / 2) < 0.5 and abs(v - expected_v) < 0.5
-    assert weight.sum() == pytest.approx(2 * np.pi * (1 - np.sqrt(1 - (BALL_RADIUS / BALL_DISTANCE) ** 2)), rel=0.02)
+        assert (
+            abs((u - expected_u + WIDTH / 2) % WIDTH - WIDTH / 2) < 0.5
+            and abs(v - expected_v) < 0.5
+        )
+    assert weight.sum() == pytest.approx(
+        2 * np.pi * (1 - np.sqrt(1 - (BALL_RADIUS / BALL_DISTANCE) ** 2)), rel=0.02
+    )
 
 
 def test_balls_on_seam_and_poles_touch_the_edges(analytic):
@@ -92,7 +104,9 @@ def test_depth_is_the_distance_along_the_ray(analytic):
         inside = ball_pixels(analytic, number)
         along = directions[inside] @ centre
         under = BALL_RADIUS**2 - (BALL_DISTANCE**2 - along**2)
-        clear = under > 0.05 * BALL_RADIUS**2  # at the rim a facet shifts depth by more than the sphere itself
+        clear = (
+            under > 0.05 * BALL_RADIUS**2
+        )  # at the rim a facet shifts depth by more than the sphere itself
         exact = along - np.sqrt(np.maximum(under, 0))
         assert np.abs(analytic["depth"][inside] - exact)[clear].max() < 2e-3
 
@@ -102,15 +116,25 @@ def test_normals_are_unit_and_in_the_world_frame(analytic):
     points = np.array(POSITION) + (directions @ rotation.T) * analytic["depth"][..., None]
     for number in range(len(BALLS)):
         inside = ball_pixels(analytic, number)
-        core = inside & np.roll(inside, 1, 1) & np.roll(inside, -1, 1) & np.roll(inside, 1, 0) & np.roll(inside, -1, 0)
+        core = (
+            inside
+            & np.roll(inside, 1, 1)
+            & np.roll(inside, -1, 1)
+            & np.roll(inside, 1, 0)
+            & np.roll(inside, -1, 0)
+        )
         core[[0, -1]] = inside[[0, -1]]
         expected = (points[core] - analytic["centres"][number]) / BALL_RADIUS
         facing = -(expected * (directions @ rotation.T)[core]).sum(axis=-1)
-        clear = facing > 0.7  # nearer the rim the surface turns by more than 7 degrees within one pixel
+        clear = (
+            facing > 0.7
+        )  # nearer the rim the surface turns by more than 7 degrees within one pixel
         angles = np.degrees(angle_between(analytic["normal"][core], expected))
         assert angles[clear].max() < 5.0 and np.median(angles[clear]) < 1.5
         assert np.allclose(np.linalg.norm(analytic["normal"][core], axis=-1), 1, atol=1e-5)
-    room = analytic["index"] == len(BALLS) + 1  # seen from its centre: normals point back along the ray
+    room = (
+        analytic["index"] == len(BALLS) + 1
+    )  # seen from its centre: normals point back along the ray
     beside = room.copy()  # the pixel filter reaches into the neighbours
     for rows in (-2, -1, 0, 1, 2):
         for columns in range(-4, 5):
@@ -120,8 +144,10 @@ def test_normals_are_unit_and_in_the_world_frame(analytic):
 
 
 def test_ids_agree_with_rays_through_pixel_centres(scenes):
-    """Every pixel: those that differ must lie on an outline, where a ray a fiftieth of a pixel away meets the rendered id
-    (float32 in Cycles and in the BVH round differently); and hardly any may differ at all."""
+    """Every pixel: those that differ must lie on an outline, where a ray a fiftieth of a pixel away
+    meets the rendered id (float32 in Cycles and in the BVH round differently); and hardly any may
+    differ at all.
+    """
     data = np.load(scenes / "oracle.npz")
     assert len(np.unique(data["cast"])) > 30
     on_outline = (data["near"] == data["rendered"].ravel()[data["differs"]]).any(axis=0)
@@ -157,11 +183,15 @@ def test_changes_between_renders_reach_cycles(facts):
 def test_flat_secondary_materials_leave_what_is_seen_directly(facts):
     assert facts["flattened"]["changed"] == 1  # the checker; the lamp stays whole
     assert facts["flattened"]["difference"] == 0.0
-    assert np.allclose(facts["flattened"]["colour"], 0.49, atol=0.05)  # half 0.8 and half 0.2, less the coat
+    assert np.allclose(
+        facts["flattened"]["colour"], 0.49, atol=0.05
+    )  # half 0.8 and half 0.2, less the coat
 
 
 def test_flat_secondary_materials_keep_the_light_and_the_reflections(facts):
-    """Metal gives diffuse rays no light back where caustics are off, so its flat colour is black; a blurred mirror sees checks."""
+    """Metal gives diffuse rays no light back where caustics are off, so its flat colour is black; a
+    blurred mirror sees checks.
+    """
     assert facts["bounced"]["room"] == pytest.approx(1, abs=0.01)
     assert facts["bounced"]["ball"] < 0.02
 
@@ -173,18 +203,26 @@ def test_settings_of_other_peoples_files_are_put_back(facts):
 
 
 def test_messages_say_what_was_expected_and_why(facts):
-    assert "32768 objects" in facts["messages"]["too many"] and "at most 32767" in facts["messages"]["too many"]
+    assert (
+        "32768 objects" in facts["messages"]["too many"]
+        and "at most 32767" in facts["messages"]["too many"]
+    )
     assert "was filtered" in facts["messages"]["filtered"]
 
 
 def test_leftovers_are_deleted_and_kept_objects_stay_in_place(facts):
     found = facts["leftovers"]
-    assert (found["deleted"], found["left"]) == (1, ["kept"]) and found["moved"] == pytest.approx(0, abs=1e-6)
+    assert (found["deleted"], found["left"]) == (1, ["kept"]) and found["moved"] == pytest.approx(
+        0, abs=1e-6
+    )
 
 
 def test_ceiling_lights_leave_the_plane_of_the_ceiling(facts):
     found = facts["leftovers"]
-    assert found["lowered"] == pytest.approx(1e-3, abs=1e-6) and (found["notes"], found["others"]) == (1, 0)
+    assert found["lowered"] == pytest.approx(1e-3, abs=1e-6) and (
+        found["notes"],
+        found["others"],
+    ) == (1, 0)
 
 
 def test_rocks_need_no_addon(facts):
@@ -201,15 +239,25 @@ def test_a_device_that_is_not_there_is_one_warning(facts):
 
 def test_a_blend_file_from_outside_renders_with_correct_ids(facts):
     blend = facts["blend"]
-    assert "Suzanne" in blend["things"] and "plant0" in blend["things"] and "hidden" not in blend["things"]
+    assert (
+        "Suzanne" in blend["things"]
+        and "plant0" in blend["things"]
+        and "hidden" not in blend["things"]
+    )
     assert blend["seen"] > 30 and blend["differ"] <= 2
-    assert "shy" in blend["things"] and blend["shy"] > 50 and blend["visibility"] > 0.9  # hidden in the viewport only
+    assert (
+        "shy" in blend["things"] and blend["shy"] > 50 and blend["visibility"] > 0.9
+    )  # hidden in the viewport only
 
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("scripted", "ask to run on opening (startup.py)"), ("empty", "nothing in scene 'Scene' renders"),
-     ("broken", "cannot open it"), ("missing", "no such file on the machine that renders")],
+    [
+        ("scripted", "ask to run on opening (startup.py)"),
+        ("empty", "nothing in scene 'Scene' renders"),
+        ("broken", "cannot open it"),
+        ("missing", "no such file on the machine that renders"),
+    ],
 )
 def test_unusable_blend_files_are_refused_with_the_reason(facts, name, says):
     assert says in facts["blend"]["refused"][name]

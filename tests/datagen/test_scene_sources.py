@@ -1,4 +1,6 @@
-"""Glass, boxes, visibility, the ray oracle and the sources that need no Infinigen room. See blender_sources.py for the scenes."""
+"""Glass, boxes, visibility, the ray oracle and the sources that need no Infinigen room. See
+blender_sources.py for the scenes.
+"""
 
 import json
 import os
@@ -19,8 +21,13 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> dict:
     out = tmp_path_factory.mktemp("sources")
     script = Path(__file__).with_name("blender_sources.py")
     path = os.pathsep.join([str(ROOT), str(script.parent)])
-    done = subprocess.run([sys.executable, str(script), str(out)], capture_output=True, text=True, timeout=380,
-                          env={**os.environ, "PYTHONPATH": path})
+    done = subprocess.run(
+        [sys.executable, str(script), str(out)],
+        capture_output=True,
+        text=True,
+        timeout=380,
+        env={**os.environ, "PYTHONPATH": path},
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((out / "facts.json").read_text())
 
@@ -38,31 +45,48 @@ def test_glass_is_solid_or_seen_through_by_policy(facts):
 def test_boxes_are_upright_and_tight(facts):
     assert np.allclose(facts["boxes"], 1.0, atol=1e-3)
     box = facts["space"]["box"]["box"]
-    assert box["center_m"] == pytest.approx([0, 6, 0.3], abs=1e-4) and box["size_m"] == pytest.approx([2, 0.5, 1], abs=1e-4)
-    assert np.array(box["world_from_box"])[:2, 0] == pytest.approx([np.cos(np.pi / 6), np.sin(np.pi / 6)], abs=1e-4)
+    assert box["center_m"] == pytest.approx([0, 6, 0.3], abs=1e-4) and box[
+        "size_m"
+    ] == pytest.approx([2, 0.5, 1], abs=1e-4)
+    assert np.array(box["world_from_box"])[:2, 0] == pytest.approx(
+        [np.cos(np.pi / 6), np.sin(np.pi / 6)], abs=1e-4
+    )
 
 
 def test_visibility_is_the_share_of_what_the_instance_alone_would_cover(facts):
     space = facts["space"]
-    assert space["open"]["visibility"] == 1.0 and space["seam"]["visibility"] == 1.0 and space["wall"]["visibility"] == 1.0
+    assert (
+        space["open"]["visibility"] == 1.0
+        and space["seam"]["visibility"] == 1.0
+        and space["wall"]["visibility"] == 1.0
+    )
     assert 0.35 < space["box"]["visibility"] < 0.65  # the wall's edge passes before its middle
-    # The wall alone covers the sphere around a 4×4 m card 3 m away, less the half of the box that is not before it.
+    # The wall alone covers the sphere around a 4×4 m card 3 m away, less the half of the box that
+    # is not before it.
     assert 0.8 < space["room"]["visibility"] < 0.95
 
 
 def test_rays_confirm_every_pixel_and_name_the_cause_of_those_they_do_not(facts):
     honest = facts["rays"]["honest"]
-    assert honest["rays"] == 256 * 128 and honest["kinds"]["opaque"] > 10_000 and honest["kinds"]["transparent"] > 200
+    assert (
+        honest["rays"] == 256 * 128
+        and honest["kinds"]["opaque"] > 10_000
+        and honest["kinds"]["transparent"] > 200
+    )
     assert honest["differ"].get("wrong", 0) == 0 and honest["differ"].get("transparent", 0) == 0
     assert honest["differ"].get("edge", 0) <= 6 and honest["depth_off"] == 0
     assert set(honest["differ"]) <= {"edge", "coplanar"}
-    assert honest["ties"]["plaster / poster"] > 50  # they lie in one plane: said, whoever is rendered
+    assert (
+        honest["ties"]["plaster / poster"] > 50
+    )  # they lie in one plane: said, whoever is rendered
 
 
 def test_rays_find_swapped_ids_and_a_map_that_is_one_pixel_off(facts):
     lying, shifted = facts["rays"]["lying"], facts["rays"]["shifted"]
     assert lying["differ"]["wrong"] > 0.95 * facts["rays"]["swapped"] > 100
-    assert "rendered Suzanne, a ray meets box00" in " ".join(lying["examples"]) or "rendered box00" in " ".join(lying["examples"])
+    assert "rendered Suzanne, a ray meets box00" in " ".join(
+        lying["examples"]
+    ) or "rendered box00" in " ".join(lying["examples"])
     assert shifted["differ"]["wrong"] > 300
 
 
@@ -83,18 +107,26 @@ def test_poses_follow_from_the_seed_whatever_the_order_of_evaluation(facts):
 
 def test_backs_of_sheets_elsewhere_do_not_make_a_place_unfree_being_inside_does(facts):
     places = facts["places"]
-    assert places["open"][:3] == [1, 0, 0] and places["open"][3] > 4  # % of the sphere: more than max_backfacing
+    assert (
+        places["open"][:3] == [1, 0, 0] and places["open"][3] > 4
+    )  # % of the sphere: more than max_backfacing
     assert places["in the chest"] == [0, 1, 0, 100]
     assert places["outside"][:3] == [0, 0, 1]
 
 
 def test_an_error_that_cycles_writes_refuses_the_panorama(facts):
-    assert facts["cycles_error"].startswith("cycles_error: ") and "SVM stack" in facts["cycles_error"]
+    assert (
+        facts["cycles_error"].startswith("cycles_error: ") and "SVM stack" in facts["cycles_error"]
+    )
 
 
 def test_infinigen1_comes_back_with_names_and_categories(facts):
     indoors, nature = facts["infinigen1"]["indoors"], facts["infinigen1"]["nature"]
-    assert indoors["things"]["SofaFactory(3098452).spawn_asset(17)"] == ["sofa", [], 2]  # with the cushion below it
+    assert indoors["things"]["SofaFactory(3098452).spawn_asset(17)"] == [
+        "sofa",
+        [],
+        2,
+    ]  # with the cushion below it
     assert indoors["things"]["living-room_0/0.floor"][:2] == ["floor", ["structure"]]
     assert indoors["things"]["BookStackFactory(5).spawn_asset(6)"][0] == "book"
     assert not any("placeholder" in name or "exterior" in name for name in indoors["things"])
@@ -102,15 +134,23 @@ def test_infinigen1_comes_back_with_names_and_categories(facts):
     assert indoors["regions"] == [pytest.approx([-2.7, -2.7, 0.0, 2.7, 2.7, 2.6], abs=1e-5)]
     assert indoors["versions"]["infinigen1"] == "1.19.1" and indoors["steps"] == "coarse;"
     assert nature["steps"] == "coarse;populate+fine_terrain;"
-    assert nature["things"]["OpaqueTerrain"][0] == "terrain" and nature["things"]["BoulderFactory(11).spawn_asset(2)"][0] == "rock"
+    assert (
+        nature["things"]["OpaqueTerrain"][0] == "terrain"
+        and nature["things"]["BoulderFactory(11).spawn_asset(2)"][0] == "rock"
+    )
     assert {"scatter:grass.0", "scatter:grass.1"} <= set(nature["things"])
 
 
 def test_an_environment_without_infinigen1_is_refused_with_the_reason(facts):
     said = facts["infinigen1"]
     assert "python=/nowhere/python is no executable" in said["missing"]
-    assert "expected Infinigen 1.x with its package infinigen_examples, got: " in said["other"]  # this very environment
-    assert said["failed"].startswith("SceneFailed: Infinigen 1 ended with code 1") and "no valid floor plan" in said["failed"]
+    assert (
+        "expected Infinigen 1.x with its package infinigen_examples, got: " in said["other"]
+    )  # this very environment
+    assert (
+        said["failed"].startswith("SceneFailed: Infinigen 1 ended with code 1")
+        and "no valid floor plan" in said["failed"]
+    )
 
 
 def test_landscapes_take_the_extension_from_a_zip_and_say_so_when_it_is_missing(facts):
@@ -120,7 +160,10 @@ def test_landscapes_take_the_extension_from_a_zip_and_say_so_when_it_is_missing(
     said = found["said"]
     assert "got no manifest" in said["other"] and "got 'something_else'" in said["wrong"]
     assert "cannot be read as a zip file" in said["no"] and "No such file" in said["gone"]
-    assert "needs Blender's extension A.N.T. Landscape" in said["without"] and "antlandscape" in said["without"]
+    assert (
+        "needs Blender's extension A.N.T. Landscape" in said["without"]
+        and "antlandscape" in said["without"]
+    )
 
 
 def test_ground_is_fractal_level_where_cameras_stand_and_reproducible(facts):

@@ -1,4 +1,6 @@
-"""`pano verify RUN --rays N` on a run of a user's .blend: every ray agrees; a run that was tampered with is found."""
+"""`pano verify RUN --rays N` on a run of a user's .blend: every ray agrees; a run that was tampered
+with is found.
+"""
 
 import json
 import os
@@ -37,8 +39,14 @@ exit_now(0)
 
 
 def python(*arguments: str) -> None:
-    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300,
-                          env={**os.environ, "PYTHONPATH": str(ROOT)})
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 
@@ -47,16 +55,35 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run: two panoramas of one .blend, from poses of a file."""
     folder = tmp_path_factory.mktemp("run")
     (folder / "make.py").write_text(MAKE_FILE)
-    python(str(folder / "make.py"), str(folder / "mine.blend"), str(ROOT), str(Path(__file__).parent))
-    (folder / "poses.csv").write_text("x_m,y_m,z_m,yaw_deg,pitch_deg,roll_deg\n0.3,-0.2,1.1,37,11,-5\n-0.2,0.1,0.2,-90,,\n")
+    python(
+        str(folder / "make.py"), str(folder / "mine.blend"), str(ROOT), str(Path(__file__).parent)
+    )
+    (folder / "poses.csv").write_text(
+        "x_m,y_m,z_m,yaw_deg,pitch_deg,roll_deg\n0.3,-0.2,1.1,37,11,-5\n-0.2,0.1,0.2,-90,,\n"
+    )
     config = RenderJobConfig(
-        run=folder, sources=({"source": "blend", "paths": (str(folder / "mine.blend"),)},), scenes=1, cameras_per_scene=2,
-        width=256, height=128, samples=1, denoise=False, threads=1, rgb_format="png", camera={"poses": str(folder / "poses.csv")},
-        quality={"max_single_instance": 1.0})
+        run=folder,
+        sources=({"source": "blend", "paths": (str(folder / "mine.blend"),)},),
+        scenes=1,
+        cameras_per_scene=2,
+        width=256,
+        height=128,
+        samples=1,
+        denoise=False,
+        threads=1,
+        rgb_format="png",
+        camera={"poses": str(folder / "poses.csv")},
+        quality={"max_single_instance": 1.0},
+    )
     (folder / JOB_FILE).write_text(config.model_dump_json())
     render = RenderConfig.model_validate(config.model_dump(include=set(RenderConfig.model_fields)))
-    request = SceneRequest(scene=plan_scenes(render)[0], render=render, staged=folder / "staged", result=folder / "result.json",
-                           config_sha256=image_config_sha256(config))
+    request = SceneRequest(
+        scene=plan_scenes(render)[0],
+        render=render,
+        staged=folder / "staged",
+        result=folder / "result.json",
+        config_sha256=image_config_sha256(config),
+    )
     (folder / "job.json").write_text(request.model_dump_json())
     python("-m", "panoforge.datagen.worker", str(folder / "job.json"))
     result = SceneResult.model_validate_json((folder / "result.json").read_bytes())
@@ -67,7 +94,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_poses_of_the_file_are_the_poses_of_the_panoramas(run):
     metas = [json.loads(path.read_text()) for path in sorted((run / "staged").glob("*/meta.json"))]
     assert [meta["pose"]["position_m"] for meta in metas] == [[0.3, -0.2, 1.1], [-0.2, 0.1, 0.2]]
-    assert [[meta["pose"][f"{angle}_deg"] for angle in ("yaw", "pitch", "roll")] for meta in metas] == [[37, 11, -5], [-90, 0, 0]]
+    assert [
+        [meta["pose"][f"{angle}_deg"] for angle in ("yaw", "pitch", "roll")] for meta in metas
+    ] == [[37, 11, -5], [-90, 0, 0]]
     assert all(meta["schema_version"] == 2 and meta["pose"]["clearance_m"] > 0 for meta in metas)
 
 
@@ -75,9 +104,13 @@ def test_every_ray_meets_what_was_rendered(run):
     report = verify_by_rays(run, 6000)
     assert report.ok and report.total("rays") == 6000 and len(report.panoramas) == 2
     assert report.total("agree") >= 5995 and report.counts("kinds")["transparent"] > 30
-    done = CliRunner().invoke(app, ["verify", str(run / "staged" / report.panoramas[0]["key"]), "--rays", "500", "--json"])
-    said = json.loads(done.stdout[done.stdout.index("{"):])
-    assert done.exit_code == 0 and said["ok"] and said["rays"] == 500 and len(said["panoramas"]) == 1
+    done = CliRunner().invoke(
+        app, ["verify", str(run / "staged" / report.panoramas[0]["key"]), "--rays", "500", "--json"]
+    )
+    said = json.loads(done.stdout[done.stdout.index("{") :])
+    assert (
+        done.exit_code == 0 and said["ok"] and said["rays"] == 500 and len(said["panoramas"]) == 1
+    )
 
 
 def test_a_label_map_that_was_tampered_with_is_found(run):

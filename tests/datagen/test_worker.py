@@ -1,4 +1,6 @@
-"""One real Infinigen room through the worker, small: staged output, its metadata, and the same labels twice."""
+"""One real Infinigen room through the worker, small: staged output, its metadata, and the same
+labels twice.
+"""
 
 import json
 import os
@@ -33,27 +35,52 @@ exit_now(0)
 
 
 def request_of(folder: Path, number: int = 0, *sources: dict) -> Path:
-    """The job file of scene `number`, one camera at 128×64: of a bathroom where no sources are given."""
+    """The job file of scene `number`, one camera at 128×64: of a bathroom where no sources are
+    given.
+    """
     config = RenderConfig(
-        sources=sources or [ROOM], scenes=number + 1, cameras_per_scene=1, width=128, height=64, samples=2, denoise=False,
-        threads=1, rle=True, rgb_format="png", products=["rgb", "instance", "depth", "normal", "semantic", "albedo"])
-    request = SceneRequest(scene=plan_scenes(config)[number], render=config, staged=folder / "staged",
-                           result=folder / f"result{number}.json", config_sha256="c0ffee")
+        sources=sources or [ROOM],
+        scenes=number + 1,
+        cameras_per_scene=1,
+        width=128,
+        height=64,
+        samples=2,
+        denoise=False,
+        threads=1,
+        rle=True,
+        rgb_format="png",
+        products=["rgb", "instance", "depth", "normal", "semantic", "albedo"],
+    )
+    request = SceneRequest(
+        scene=plan_scenes(config)[number],
+        render=config,
+        staged=folder / "staged",
+        result=folder / f"result{number}.json",
+        config_sha256="c0ffee",
+    )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"job{number}.json").write_text(request.model_dump_json())
     return folder / f"job{number}.json"
 
 
 def python(*arguments: str) -> None:
-    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, text=True, capture_output=True, timeout=500,
-                          env={**os.environ, "PYTHONPATH": str(ROOT)})
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        timeout=500,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 
 def run_room(folder: Path) -> tuple[SceneResult, Path]:
     """Render one bathroom; returns the result and the staged folder."""
     python("-m", "panoforge.datagen.worker", str(request_of(folder)))
-    return SceneResult.model_validate_json((folder / "result0.json").read_bytes()), folder / "staged"
+    return SceneResult.model_validate_json(
+        (folder / "result0.json").read_bytes()
+    ), folder / "staged"
 
 
 def what_must_repeat(staged: Path) -> dict[str, dict]:
@@ -64,7 +91,10 @@ def what_must_repeat(staged: Path) -> dict[str, dict]:
         meta = json.loads(members["meta.json"])
         for varying in ("timings_s", "cpu_s", "peak_memory_mb", "hardware"):
             meta.pop(varying)
-        found[key] = {"meta": meta, **{name: members[f"{name}.zst"] for name in ("instance", "depth", "semantic")}}
+        found[key] = {
+            "meta": meta,
+            **{name: members[f"{name}.zst"] for name in ("instance", "depth", "semantic")},
+        }
     return found
 
 
@@ -86,12 +116,24 @@ def test_a_room_is_staged_with_everything_asked_for(room):
     categories = {row.category for row in meta.instances}
     assert {"wall", "floor", "ceiling", "door"} <= categories
     assert not any(name.startswith("unknown:") for name in categories)
-    assert all("structure" in row.flags for row in meta.instances if row.category in ("wall", "floor", "ceiling"))
+    assert all(
+        "structure" in row.flags
+        for row in meta.instances
+        if row.category in ("wall", "floor", "ceiling")
+    )
     assert all(row.rle is not None for row in meta.instances)
     assert set(meta.cpu_s) == set(meta.timings_s) and 0 < sum(meta.cpu_s.values()) <= result.cpu_s
     floor = next(row for row in meta.instances if row.category == "floor")
-    assert floor.box_3d is not None and floor.box_3d.size_m[2] < 0.1 and abs(floor.box_3d.center_m[2]) < 0.1
-    assert all(row.visibility is not None and 0 < row.visibility <= 1 for row in meta.instances if row.pixels > 20)
+    assert (
+        floor.box_3d is not None
+        and floor.box_3d.size_m[2] < 0.1
+        and abs(floor.box_3d.center_m[2]) < 0.1
+    )
+    assert all(
+        row.visibility is not None and 0 < row.visibility <= 1
+        for row in meta.instances
+        if row.pixels > 20
+    )
     assert (arrays["semantic.zst"] > 0).sum() == (labels > 0).sum()
     assert arrays["rgb.png"].std() > 3 and arrays["albedo.jpg"].std() > 3
 
@@ -99,7 +141,10 @@ def test_a_room_is_staged_with_everything_asked_for(room):
 def test_floor_is_below_and_depth_agrees_with_where_the_camera_stands(room):
     result, staged = room
     meta, members = read_staged(staged, result.panoramas[0].key)
-    labels, depth, normal = (decode_product(f"{name}.zst", members[f"{name}.zst"]) for name in ("instance", "depth", "normal"))
+    labels, depth, normal = (
+        decode_product(f"{name}.zst", members[f"{name}.zst"])
+        for name in ("instance", "depth", "normal")
+    )
     floor = [row.id for row in meta.instances if row.category == "floor"]
     below = np.isin(labels[-1], floor)
     assert np.isfinite(depth[labels > 0]).all() and depth.min() >= meta.pose.clearance_m - 1e-3
@@ -111,18 +156,25 @@ def test_floor_is_below_and_depth_agrees_with_where_the_camera_stands(room):
 def test_the_same_seed_gives_the_same_labels_and_metadata(room, tmp_path):
     first, staged = room
     second, again = run_room(tmp_path / "again")
-    assert [panorama.key for panorama in first.panoramas] == [panorama.key for panorama in second.panoramas]
+    assert [panorama.key for panorama in first.panoramas] == [
+        panorama.key for panorama in second.panoramas
+    ]
     assert what_must_repeat(staged) == what_must_repeat(again)
 
 
 @pytest.mark.slow
 def test_scenes_in_another_order_give_the_same_labels_and_metadata(room, tmp_path):
-    """Two scenes one after the other in one process, which a run never does, and the other way round: nothing of a scene is
-    left to the next. And the room is the one of a process of its own."""
+    """Two scenes one after the other in one process, which a run never does, and the other way
+    round: nothing of a scene is left to the next. And the room is the one of a process of its own.
+    """
     sources = (ROOM, {"source": "infinigen2.floating"})
     found = []
     for name, order in (("forth", (0, 1)), ("back", (1, 0))):
-        python("-c", IN_ONE_PROCESS, *(str(request_of(tmp_path / name, number, *sources)) for number in order))
+        python(
+            "-c",
+            IN_ONE_PROCESS,
+            *(str(request_of(tmp_path / name, number, *sources)) for number in order),
+        )
         found.append(what_must_repeat(tmp_path / name / "staged"))
     assert len(found[0]) == 2 and found[0] == found[1]
     assert what_must_repeat(room[1]).items() <= found[0].items()

@@ -1,4 +1,6 @@
-"""The whole evaluation on small data: the geometry's ceiling, the files it writes, resuming, and what it refuses."""
+"""The whole evaluation on small data: the geometry's ceiling, the files it writes, resuming, and
+what it refuses.
+"""
 
 import hashlib
 import json
@@ -18,7 +20,12 @@ from panoforge.eval.evaluate import choose_instances, run_evaluation
 
 
 def config(**changes: object) -> EvalConfig:
-    base = {"predictor": "ground_truth", "scan": {"size_px": 128}, "model": {"size": "tiny", "image_size": 128}, "device": "cpu"}
+    base = {
+        "predictor": "ground_truth",
+        "scan": {"size_px": 128},
+        "model": {"size": "tiny", "image_size": 128},
+        "device": "cpu",
+    }
     return EvalConfig.model_validate({**base, **changes})
 
 
@@ -28,54 +35,84 @@ def score(results: dict, method: str, role: str) -> dict:
 
 
 def test_ground_truth_survives_scan_and_merge_at_1024(tmp_path: Path) -> None:
-    """The number of the issue: ≥ 0.99 through 512² views at 1024×512. Every panorama here has instances on the seam and a pole."""
+    """The number of the issue: ≥ 0.99 through 512² views at 1024×512. Every panorama here has
+    instances on the seam and a pole.
+    """
     dataset = synthetic.dataset(tmp_path, scenes=2, cameras=1, width=1024, n_caps=10)
-    results = run_evaluation(config(methods=["scan"], scan={"size_px": 512}), dataset, tmp_path / "out")
+    results = run_evaluation(
+        config(methods=["scan"], scan={"size_px": 512}), dataset, tmp_path / "out"
+    )
     found = score(results, "scan", "model")
     assert found["miou"] >= 0.999 and found["miou_cos"] >= 0.999 and found["boundary_f"] >= 0.999
     assert min(row["iou"] for row in results["rows"] if row["role"] == "model") >= 0.99
-    assert any("seam" in row["flags"] for row in results["rows"]) and any("pole" in row["flags"] for row in results["rows"])
+    assert any("seam" in row["flags"] for row in results["rows"]) and any(
+        "pole" in row["flags"] for row in results["rows"]
+    )
 
 
 def test_every_method_has_a_ceiling_near_one(tmp_path: Path) -> None:
-    """Ground truth through each method's own frames: what is lost is that method's geometry. A cube face without the click says
-    nothing, so objects across faces are lost there, and nowhere else."""
+    """Ground truth through each method's own frames: what is lost is that method's geometry. A cube
+    face without the click says nothing, so objects across faces are lost there, and nowhere else.
+    """
     dataset = synthetic.dataset(tmp_path, scenes=1, cameras=1, width=512)
     methods = list(get_args(MethodName))
-    results = run_evaluation(config(methods=methods, scan={"size_px": 256}), dataset, tmp_path / "out")
+    results = run_evaluation(
+        config(methods=methods, scan={"size_px": 256}), dataset, tmp_path / "out"
+    )
     ceiling = {method: score(results, method, "ceiling")["miou"] for method in methods}
     assert 0.3 < ceiling.pop("cubemap") < 0.95
     assert min(ceiling.values()) > 0.995 and ceiling["direct"] == ceiling["erp_patches"] == 1.0
-    assert score(results, "scan_bidirectional", "model")["miou"] == score(results, "scan", "model")["miou"]
+    assert (
+        score(results, "scan_bidirectional", "model")["miou"]
+        == score(results, "scan", "model")["miou"]
+    )
 
 
 def test_results_say_what_was_measured(caps_dataset: Path, tmp_path: Path) -> None:
     results = run_evaluation(config(max_panoramas=2), caps_dataset, tmp_path)
     assert json.loads((tmp_path / "results.json").read_text()) == results
-    assert results["protocol_id"] == config(max_panoramas=1).protocol_id()  # how much data is no part of the protocol
+    assert (
+        results["protocol_id"] == config(max_panoramas=1).protocol_id()
+    )  # how much data is no part of the protocol
     assert results["protocol_id"] != config(scan={"size_px": 64}).protocol_id()
     assert results["weights"]["kind"] == "none" and len(results["dataset"]["manifest_sha256"]) == 64
     assert results["versions"]["torch"] and results["dataset"]["panoramas"] == 2
     for method in ("direct", "scan"):
-        assert score(results, method, "floor")["miou"] == score(results, method, "floor")["boundary_f"] == 0.0
+        assert (
+            score(results, method, "floor")["miou"]
+            == score(results, method, "floor")["boundary_f"]
+            == 0.0
+        )
         assert score(results, method, "ceiling")["miou"] > 0.97
-        assert score(results, method, "logit ceiling")["miou"] < score(results, method, "ceiling")["miou"]
+        assert (
+            score(results, method, "logit ceiling")["miou"]
+            < score(results, method, "ceiling")["miou"]
+        )
     rows = [row for row in results["rows"] if row["role"] == "model" and row["method"] == "scan"]
-    by_image = [np.mean([r["iou"] for r in rows if r["key"] == key]) for key in {r["key"] for r in rows}]
-    assert score(results, "scan", "model")["miou"] == pytest.approx(np.mean([r["iou"] for r in rows]))
+    by_image = [
+        np.mean([r["iou"] for r in rows if r["key"] == key]) for key in {r["key"] for r in rows}
+    ]
+    assert score(results, "scan", "model")["miou"] == pytest.approx(
+        np.mean([r["iou"] for r in rows])
+    )
     assert score(results, "scan", "model")["miou_by_image"] == pytest.approx(np.mean(by_image))
     prompts = json.loads((tmp_path / "prompts.json").read_text())
     assert {key: [i["id"] for i in p["instances"]] for key, p in prompts["panoramas"].items()} == {
-        key: [r["id"] for r in rows if r["key"] == key] for key in {r["key"] for r in rows}}
+        key: [r["id"] for r in rows if r["key"] == key] for key in {r["key"] for r in rows}
+    }
 
 
 def test_report_is_whole_and_self_contained(caps_dataset: Path, tmp_path: Path) -> None:
     results = run_evaluation(config(max_panoramas=1), caps_dataset, tmp_path)
     page = (tmp_path / "report.html").read_text()
     markup = page.split("<script>")[0]  # the viewer's own code comes after it
-    assert not re.search(r"""(src|href)=["'](?!data:|#)""", markup) and not re.search(r"url\((?!['\"]?data:)", markup)
+    assert not re.search(r"""(src|href)=["'](?!data:|#)""", markup) and not re.search(
+        r"url\((?!['\"]?data:)", markup
+    )
     assert results["protocol_id"] in page and results["dataset"]["manifest_sha256"] in page
-    assert page.count("data:image/jpeg") == 7  # image, truth, prediction and error of two methods, the 360° view
+    assert (
+        page.count("data:image/jpeg") == 7
+    )  # image, truth, prediction and error of two methods, the 360° view
     assert "No model was run" in page
     for word in ("ceiling", "floor", "cos φ-weighted", results["rows"][0]["key"]):
         assert word in page
@@ -93,7 +130,9 @@ def test_sam2_with_random_weights_is_scored_and_announced(tmp_path: Path) -> Non
     assert again["rows"] == results["rows"] and again["weights"] == results["weights"]
 
 
-def test_interrupted_and_run_again_gives_the_same(caps_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_and_run_again_gives_the_same(
+    caps_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import panoforge.eval.evaluate as run
 
     whole = run_evaluation(config(), caps_dataset, tmp_path / "whole")
@@ -112,9 +151,13 @@ def test_interrupted_and_run_again_gives_the_same(caps_dataset: Path, tmp_path: 
     resumed = run_evaluation(config(), caps_dataset, tmp_path / "cut")
     assert len(calls) == len(set(calls)) + 1  # only the one that was cut is done twice
     assert resumed["rows"] == whole["rows"] and resumed["scores"] == whole["scores"]
-    assert (tmp_path / "cut/prompts.json").read_bytes() == (tmp_path / "whole/prompts.json").read_bytes()
+    assert (tmp_path / "cut/prompts.json").read_bytes() == (
+        tmp_path / "whole/prompts.json"
+    ).read_bytes()
     run_evaluation(config(scan={"size_px": 64}), caps_dataset, tmp_path / "cut")
-    assert len(calls) == 9 + len(Dataset.open(caps_dataset))  # another protocol: nothing of the old is taken
+    assert len(calls) == 9 + len(
+        Dataset.open(caps_dataset)
+    )  # another protocol: nothing of the old is taken
 
 
 def test_instances_are_drawn_by_seed_and_filtered(caps_dataset: Path) -> None:
@@ -122,12 +165,30 @@ def test_instances_are_drawn_by_seed_and_filtered(caps_dataset: Path) -> None:
     every = choose_instances(config(), sample.meta.instances, sample.key)
     few = config(instances={"max_per_panorama": 3})
     drawn = choose_instances(few, sample.meta.instances, sample.key)
-    assert len(drawn) == 3 and set(drawn) < set(every) and [r.id for r in drawn] == sorted(r.id for r in drawn)
+    assert (
+        len(drawn) == 3
+        and set(drawn) < set(every)
+        and [r.id for r in drawn] == sorted(r.id for r in drawn)
+    )
     assert drawn == choose_instances(few, sample.meta.instances, sample.key)
     seeds = [config(instances={"max_per_panorama": 3}, seed=seed) for seed in range(8)]
-    assert len({tuple(r.id for r in choose_instances(c, sample.meta.instances, sample.key)) for c in seeds}) > 1
-    kept = choose_instances(config(instances={"skip_flags": ["seam"], "min_pixels": 900}), sample.meta.instances, sample.key)
-    assert 0 < len(kept) < len(every) and all("seam" not in r.flags and r.pixels >= 900 for r in kept)
+    assert (
+        len(
+            {
+                tuple(r.id for r in choose_instances(c, sample.meta.instances, sample.key))
+                for c in seeds
+            }
+        )
+        > 1
+    )
+    kept = choose_instances(
+        config(instances={"skip_flags": ["seam"], "min_pixels": 900}),
+        sample.meta.instances,
+        sample.key,
+    )
+    assert 0 < len(kept) < len(every) and all(
+        "seam" not in r.flags and r.pixels >= 900 for r in kept
+    )
 
 
 def test_user_mistakes_are_named(caps_dataset: Path, tmp_path: Path) -> None:
@@ -151,14 +212,23 @@ def test_a_hardly_trained_checkpoint_is_scored_and_announced(tmp_path: Path) -> 
     from panoforge.train.checkpoints import export_official
 
     small = {"size": "tiny", "image_size": 64}
-    export_official(tmp_path / "model.pt", load_model(config(model=small, seed=5)).model.state_dict(), step=12)
+    export_official(
+        tmp_path / "model.pt", load_model(config(model=small, seed=5)).model.state_dict(), step=12
+    )
     dataset = synthetic.dataset(tmp_path, scenes=1, cameras=1, width=128, n_caps=2)
-    scored = config(predictor="sam2", methods=["direct"], model={**small, "checkpoint": tmp_path / "model.pt"})
+    scored = config(
+        predictor="sam2", methods=["direct"], model={**small, "checkpoint": tmp_path / "model.pt"}
+    )
     results = run_evaluation(scored, dataset, tmp_path / "out")
     assert results["weights"]["kind"] == "checkpoint" and results["weights"]["steps"] == 12
-    assert results["weights"]["sha256"] == hashlib.sha256((tmp_path / "model.pt").read_bytes()).hexdigest()
+    assert (
+        results["weights"]["sha256"]
+        == hashlib.sha256((tmp_path / "model.pt").read_bytes()).hexdigest()
+    )
     page = (tmp_path / "out/report.html").read_text()
     assert "Hardly trained." in page and "12 steps only" in page and "Random weights" not in page
     wrong = {**small, "size": "small", "checkpoint": tmp_path / "model.pt"}
-    with pytest.raises(DataError, match=r"does not fit model\.size=small: it looks like SAM 2\.1 tiny"):
+    with pytest.raises(
+        DataError, match=r"does not fit model\.size=small: it looks like SAM 2\.1 tiny"
+    ):
         run_evaluation(config(predictor="sam2", model=wrong), dataset, tmp_path)

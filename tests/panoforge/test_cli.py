@@ -1,4 +1,6 @@
-"""The command as a user meets it: exit codes, one clear message for every mistake, nothing half-written."""
+"""The command as a user meets it: exit codes, one clear message for every mistake, nothing
+half-written.
+"""
 
 import json
 import os
@@ -33,7 +35,9 @@ def pano(capfd, monkeypatch):
 @pytest.fixture
 def demo_yaml(tmp_path) -> Path:
     path = tmp_path / "demo.yaml"
-    path.write_text((ROOT / "configs" / "demo.yaml").read_text().replace("runs/demo", str(tmp_path / "run")))
+    path.write_text(
+        (ROOT / "configs" / "demo.yaml").read_text().replace("runs/demo", str(tmp_path / "run"))
+    )
     return path
 
 
@@ -72,12 +76,15 @@ def test_truncated_shard_fails_stats_with_one_message(pano, caps_dataset, tmp_pa
     assert not (tmp_path / "stats" / "report.html").exists()
 
 
-@pytest.mark.parametrize(("overrides", "message"), [
-    (["scens=3"], "unknown key 'scens'. Did you mean 'scenes'?"),
-    (["scenes=lots"], "scenes: Input should be a valid integer"),
-    (["ray.adress=auto"], "Did you mean 'ray.address'?"),
-    (["width=1000", "height=600"], "twice as wide as high"),
-])
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["scens=3"], "unknown key 'scens'. Did you mean 'scenes'?"),
+        (["scenes=lots"], "scenes: Input should be a valid integer"),
+        (["ray.adress=auto"], "Did you mean 'ray.address'?"),
+        (["width=1000", "height=600"], "twice as wide as high"),
+    ],
+)
 def test_config_mistakes_exit_2_and_start_nothing(pano, demo_yaml, tmp_path, overrides, message):
     code, _, stderr = pano("render", demo_yaml, *overrides)
     assert code == 2 and message in stderr
@@ -119,7 +126,9 @@ def test_no_permission_and_full_disk_are_explained(pano, tmp_path, monkeypatch):
 
 def test_query_and_export_by_command(pano, caps_dataset, tmp_path):
     wanted = "category == 'sofa' and sr > 0.01"
-    code, stdout, stderr = pano("query", caps_dataset, wanted, "--extract", tmp_path / "x", "--products", "rgb")
+    code, stdout, stderr = pano(
+        "query", caps_dataset, wanted, "--extract", tmp_path / "x", "--products", "rgb"
+    )
     assert code == 0
     keys = stdout.split()
     assert 0 < len(keys) <= 8 and f"{len(keys)} of 8 samples" in stderr
@@ -128,7 +137,12 @@ def test_query_and_export_by_command(pano, caps_dataset, tmp_path):
     code, _, stderr = pano("query", caps_dataset, "__import__('os').system('true')")
     assert code == 2 and "error" in stderr
     assert pano("export", caps_dataset, tmp_path / "coco", "--to", "coco")[0] == 0
-    assert len(json.loads((tmp_path / "coco" / "annotations" / "instances.json").read_text())["images"]) == 8
+    assert (
+        len(
+            json.loads((tmp_path / "coco" / "annotations" / "instances.json").read_text())["images"]
+        )
+        == 8
+    )
     code, _, stderr = pano("export", caps_dataset, tmp_path / "y", "--to", "coko")
     assert code == 2 and "Did you mean 'coco'" in stderr
 
@@ -154,6 +168,7 @@ def test_config_prints_what_would_run(pano, demo_yaml, tmp_path):
 
 def test_a_run_never_mixes_configs(pano, demo_yaml, tmp_path):
     from panoforge.cluster.state.ledger import Ledger
+
     Ledger(str(tmp_path / "run" / "ledger")).declare("0" * 64, {})
     code, _, stderr = pano("render", demo_yaml)
     assert code == 2 and "the ledger of another render config" in stderr

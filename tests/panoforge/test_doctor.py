@@ -1,4 +1,6 @@
-"""The doctor on this machine, for real: what is installed works, what is missing is said with what to do."""
+"""The doctor on this machine, for real: what is installed works, what is missing is said with what
+to do.
+"""
 
 import json
 from pathlib import Path
@@ -12,7 +14,16 @@ from panoforge import doctor
 @pytest.mark.render
 def test_nothing_is_broken_where_everything_is_installed(tmp_path):
     checks = doctor.diagnose(tmp_path)
-    assert {check.name for check in checks} == {"python", "memory", "disk", "bpy", "infinigen", "ray", "torch", "sam2"}
+    assert {check.name for check in checks} == {
+        "python",
+        "memory",
+        "disk",
+        "bpy",
+        "infinigen",
+        "ray",
+        "torch",
+        "sam2",
+    }
     assert [check for check in checks if check.state == "broken"] == []
     assert all(check.advice for check in checks if check.state != "ok")
     found = json.loads(doctor.as_json(checks))
@@ -21,7 +32,11 @@ def test_nothing_is_broken_where_everything_is_installed(tmp_path):
 
 def test_what_is_missing_says_what_to_install(monkeypatch):
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
-    for check, advice in [(doctor._bpy_check(), "datagen"), (doctor._torch_check(), "train"), (doctor._sam2_check(), "train")]:
+    for check, advice in [
+        (doctor._bpy_check(), "datagen"),
+        (doctor._torch_check(), "train"),
+        (doctor._sam2_check(), "train"),
+    ]:
         assert check.state == "limited" and f"panoforge[{advice}]" in check.advice
 
 

@@ -1,4 +1,6 @@
-"""Shared by the training tests: one small dataset, one small config, one model built from the official tiny YAML."""
+"""Shared by the training tests: one small dataset, one small config, one model built from the
+official tiny YAML.
+"""
 
 from pathlib import Path
 
@@ -13,7 +15,8 @@ from panoforge.train.model.build import build_model
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """One torch thread: the same bits on every machine's core count, and no fight with other tests."""
+    """One torch thread: the same bits on every machine's core count, and no fight with other
+    tests."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,4 +1,6 @@
-"""Checkpoints under damage: what is committed is whole, what is not whole is refused, and a run never starts over."""
+"""Checkpoints under damage: what is committed is whole, what is not whole is refused, and a run
+never starts over.
+"""
 
 from pathlib import Path
 
@@ -21,8 +23,17 @@ from panoforge.train.checkpoints import (
 
 def state_at(step: int) -> TrainState:
     return TrainState(
-        step=step, position=2 * step, model={"w": torch.full((4,), float(step))}, optimizer={"state": {}, "param_groups": []},
-        ema={}, skipped=0, config={"seed": 0, "optim": {"lr": 1e-4}}, config_sha256="c", dataset_sha256="d", weights_sha256="w")
+        step=step,
+        position=2 * step,
+        model={"w": torch.full((4,), float(step))},
+        optimizer={"state": {}, "param_groups": []},
+        ema={},
+        skipped=0,
+        config={"seed": 0, "optim": {"lr": 1e-4}},
+        config_sha256="c",
+        dataset_sha256="d",
+        weights_sha256="w",
+    )
 
 
 @pytest.fixture
@@ -34,15 +45,26 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_newest_k_are_kept_and_latest_names_the_newest(folder: Path):
     assert sorted(p.name for p in folder.iterdir()) == sorted(
-        ["latest"] + [f"step-{s:08d}.pt{x}" for s in (4, 6, 8) for x in ("", ".sha256")])
+        ["latest"] + [f"step-{s:08d}.pt{x}" for s in (4, 6, 8) for x in ("", ".sha256")]
+    )
     state = load_latest(folder, print)
-    assert state.step == 8 and state.position == 16 and torch.equal(state.model["w"], torch.full((4,), 8.0))
+    assert (
+        state.step == 8
+        and state.position == 16
+        and torch.equal(state.model["w"], torch.full((4,), 8.0))
+    )
 
 
 def test_sidecar_is_what_sha256sum_checks(folder: Path):
     import subprocess
 
-    done = subprocess.run(["sha256sum", "-c", "step-00000008.pt.sha256"], cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["sha256sum", "-c", "step-00000008.pt.sha256"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -93,7 +115,9 @@ def test_what_latest_does_not_know_is_not_committed(folder: Path):
 
 
 def test_kill_at_every_step_of_a_save_leaves_a_loadable_state(tmp_path: Path, monkeypatch):
-    """Stop the writer at its n-th system call, for every n: what loads is the old state or the new one, whole."""
+    """Stop the writer at its n-th system call, for every n: what loads is the old state or the new
+    one, whole.
+    """
     import os
 
     names = ("open", "fsync", "replace", "unlink")
@@ -107,9 +131,10 @@ def test_kill_at_every_step_of_a_save_leaves_a_loadable_state(tmp_path: Path, mo
             def call(*args, **kwargs):
                 nonlocal count
                 count += 1
-                if count == stop_at:  # noqa: B023  called within this turn of the loop
+                if count == stop_at:  # noqa: B023
                     raise KeyboardInterrupt
                 return real[name](*args, **kwargs)
+
             return call
 
         with monkeypatch.context() as patch:
@@ -137,14 +162,20 @@ def test_saving_the_same_step_again_is_sound(folder: Path):
 
 def test_other_files_are_refused(tmp_path: Path):
     path = checkpoints.export_official(tmp_path / "step-00000001.pt", {"w": torch.ones(2)}, 1)
-    with pytest.raises(DataError, match=r"not a training checkpoint of version 1: to start from its weights, set model\.che"):
+    with pytest.raises(
+        DataError,
+        match=r"not a training checkpoint of version 1: to start from its weights, set model\.che",
+    ):
         load(path)
 
 
 def test_another_run_is_refused_by_what_differs(tmp_path: Path):
     state = state_at(2)
     check_same_run(state, state.config, "d", "w", tmp_path)
-    with pytest.raises(ConfigError, match=r"another config .optim\.lr: 0\.0001 there, 0\.1 now.*train into another folder"):
+    with pytest.raises(
+        ConfigError,
+        match=r"another config .optim\.lr: 0\.0001 there, 0\.1 now.*train into another folder",
+    ):
         check_same_run(state, {"seed": 0, "optim": {"lr": 0.1}}, "d", "w", tmp_path)
     with pytest.raises(ConfigError, match="another dataset"):
         check_same_run(state, state.config, "other", "w", tmp_path)
@@ -153,5 +184,6 @@ def test_another_run_is_refused_by_what_differs(tmp_path: Path):
 
 
 def test_differences_are_found_at_any_depth():
-    assert sorted(different_keys({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": 5}, "e": 4})) == [
-        ("a.c", 2, 5), ("d", 3, None), ("e", None, 4)]
+    assert sorted(
+        different_keys({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": 5}, "e": 4})
+    ) == [("a.c", 2, 5), ("d", 3, None), ("e", None, 4)]

@@ -1,4 +1,6 @@
-"""Several ranks: the same run as one process, and an end with a name when one dies. Real processes, so these are slow."""
+"""Several ranks: the same run as one process, and an end with a name when one dies. Real processes,
+so these are slow.
+"""
 
 import os
 import signal
@@ -45,9 +47,15 @@ def test_two_processes_train_what_one_does(caps_dataset: Path, tmp_path: Path):
     config = small_config(steps=2, clips_per_step=2)
     run_training(config, caps_dataset, tmp_path / "one")
     launch(config.model_copy(update={"devices": 2}), caps_dataset, tmp_path / "two")
-    one, two = (checkpoints.load_latest(tmp_path / n / "checkpoints", print) for n in ("one", "two"))
+    one, two = (
+        checkpoints.load_latest(tmp_path / n / "checkpoints", print) for n in ("one", "two")
+    )
     assert one.step == two.step == 2
-    for a, b in zip(read_metrics(tmp_path / "one/metrics.jsonl"), read_metrics(tmp_path / "two/metrics.jsonl"), strict=True):
+    for a, b in zip(
+        read_metrics(tmp_path / "one/metrics.jsonl"),
+        read_metrics(tmp_path / "two/metrics.jsonl"),
+        strict=True,
+    ):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-6) and a["objects"] == b["objects"]
     worst = max((one.model[n] - two.model[n]).abs().max().item() for n in one.model)
     assert worst == 0.0
@@ -61,20 +69,32 @@ def test_a_killed_rank_ends_the_run_with_its_name(caps_dataset: Path, tmp_path: 
     killed: list[int] = []
 
     def kill_one() -> None:
-        while not (tmp_path / "metrics.jsonl").exists() or not read_metrics(tmp_path / "metrics.jsonl"):
+        while not (tmp_path / "metrics.jsonl").exists() or not read_metrics(
+            tmp_path / "metrics.jsonl"
+        ):
             time.sleep(0.1)
-        ranks = [p for p in me.children() if p.pid not in before and "spawn_main" in " ".join(p.cmdline())]
+        ranks = [
+            p
+            for p in me.children()
+            if p.pid not in before and "spawn_main" in " ".join(p.cmdline())
+        ]
         victim = max(ranks, key=lambda p: p.pid)
         killed.append(victim.pid)
         os.kill(victim.pid, signal.SIGKILL)
 
     killer = threading.Thread(target=kill_one, daemon=True)
     killer.start()
-    config = small_config(steps=200, clips_per_step=2, devices=2, checkpoint_every=1000, rank_timeout_s=30)
-    with pytest.raises(RankError, match=r"rank 1 was killed by signal 9 without a word.*Run the same command again"):
+    config = small_config(
+        steps=200, clips_per_step=2, devices=2, checkpoint_every=1000, rank_timeout_s=30
+    )
+    with pytest.raises(
+        RankError, match=r"rank 1 was killed by signal 9 without a word.*Run the same command again"
+    ):
         launch(config, caps_dataset, tmp_path)
     killer.join()
-    assert killed and not [p for p in me.children() if p.pid not in before and "spawn_main" in " ".join(p.cmdline())]
+    assert killed and not [
+        p for p in me.children() if p.pid not in before and "spawn_main" in " ".join(p.cmdline())
+    ]
 
 
 def test_a_ranks_user_error_comes_out_as_it_is(caps_dataset: Path, tmp_path: Path):

@@ -1,4 +1,6 @@
-"""Options of a run: recomputed activations and compiled parts change nothing, pictures, Weights & Biases."""
+"""Options of a run: recomputed activations and compiled parts change nothing, pictures, Weights &
+Biases.
+"""
 
 from pathlib import Path
 
@@ -25,14 +27,21 @@ def step_of(model, batch, draw: int) -> tuple[float, dict]:
     torch.manual_seed(draw)
     total = build_loss(small_config().loss)(model(batch), batch.masks, 2.0)["loss"]
     total.backward()
-    return total.item(), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    return total.item(), {
+        name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None
+    }
 
 
 @pytest.mark.parametrize("changes", [{}, {"panosam2": {"decoder": True, "memory": True}}])
 def test_recomputing_changes_no_bit(source, changes: dict):
-    """Same loss and gradients, dropout and corrections and PanoSAM2's parts included; far less is kept."""
-    config = small_config(model=changes, prompt={"corrections": 2}) if not changes else small_config(
-        model=changes, prompt={"corrections": 2}, clip={"frames_are": "panorama"})
+    """Same loss and gradients, dropout and corrections and PanoSAM2's parts included; far less is
+    kept.
+    """
+    config = (
+        small_config(model=changes, prompt={"corrections": 2})
+        if not changes
+        else small_config(model=changes, prompt={"corrections": 2}, clip={"frames_are": "panorama"})
+    )
     batch, kept = source.batch((0, 1)), {}
     plain, again = (build_model(config.model, config.prompt)[0] for _ in range(2))
     recompute_activations(again)
@@ -49,7 +58,9 @@ def test_recomputing_changes_no_bit(source, changes: dict):
 
 
 def graph_bytes(model, batch) -> int:
-    """Bytes of the tensors that a forward pass keeps for the backward pass, each once, parameters apart."""
+    """Bytes of the tensors that a forward pass keeps for the backward pass, each once, parameters
+    apart.
+    """
     own, kept = {p.untyped_storage().data_ptr() for p in model.parameters()}, {}
 
     def keep(tensor):
@@ -74,14 +85,23 @@ def test_compiled_parts_give_the_same_step(source):
     (a, ours), (b, theirs) = step_of(plain, batch, 0), step_of(compiled, batch, 0)
     assert a == pytest.approx(b, rel=1e-4)
     scale = max(g.abs().max() for g in ours.values())
-    assert ours.keys() == theirs.keys() and all((ours[n] - theirs[n]).abs().max() <= 1e-3 * scale for n in ours)
+    assert ours.keys() == theirs.keys() and all(
+        (ours[n] - theirs[n]).abs().max() <= 1e-3 * scale for n in ours
+    )
 
 
 def test_pictures_at_intervals_change_nothing(caps_dataset: Path, tmp_path: Path):
     rows = {}
     for name, every in (("with", 2), ("without", 0)):
-        config = small_config(model={"size": "micro"}, steps=4, clips_per_step=1, picture_every=every, tensorboard=every > 0,
-                              recompute=every > 0, checkpoint_every=9)
+        config = small_config(
+            model={"size": "micro"},
+            steps=4,
+            clips_per_step=1,
+            picture_every=every,
+            tensorboard=every > 0,
+            recompute=every > 0,
+            checkpoint_every=9,
+        )
         run_training(config, caps_dataset, tmp_path / name)
         rows[name] = [row["loss"] for row in read_metrics(tmp_path / name / "metrics.jsonl")]
     assert rows["with"] == rows["without"]
@@ -89,7 +109,9 @@ def test_pictures_at_intervals_change_nothing(caps_dataset: Path, tmp_path: Path
     assert [p.name for p in shown] == ["step-00000002.png", "step-00000004.png"]
     image = cv2.imread(str(shown[0]))
     assert image.shape == (2 * SIDE_PX, 3 * SIDE_PX, 3)
-    assert not np.array_equal(image[:SIDE_PX], image[SIDE_PX:])  # truth above, what a new model says below
+    assert not np.array_equal(
+        image[:SIDE_PX], image[SIDE_PX:]
+    )  # truth above, what a new model says below
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(tmp_path / "with/tensorboard")).Reload()
@@ -100,7 +122,9 @@ def test_wandb_is_asked_for_before_anything_starts(caps_dataset: Path, tmp_path:
     import sys
 
     monkeypatch.setitem(sys.modules, "wandb", None)  # as where it is not installed
-    with pytest.raises(UsageError, match=r"the package is not installed here: `pip install wandb`.*metrics\.jsonl"):
+    with pytest.raises(
+        UsageError, match=r"the package is not installed here: `pip install wandb`.*metrics\.jsonl"
+    ):
         run_training(small_config(wandb="panoramas"), caps_dataset, tmp_path)
     assert not (tmp_path / "metrics.jsonl").exists()
 

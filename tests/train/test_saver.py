@@ -1,4 +1,6 @@
-"""Saving beside the training: copies, errors at the next step, kills at every system call, safetensors."""
+"""Saving beside the training: copies, errors at the next step, kills at every system call,
+safetensors.
+"""
 
 import os
 import signal
@@ -21,9 +23,20 @@ from panoforge.train.saver import Saver, snapshot
 
 def state_at(step: int) -> TrainState:
     return TrainState(
-        step=step, position=2 * step, model={"w": torch.full((4096,), float(step))}, ema={}, skipped=0, config={},
-        optimizer={"state": {0: {"step": torch.tensor(float(step))}}, "param_groups": [{"lr": 0.1}]},
-        config_sha256="c", dataset_sha256="d", weights_sha256="w")
+        step=step,
+        position=2 * step,
+        model={"w": torch.full((4096,), float(step))},
+        ema={},
+        skipped=0,
+        config={},
+        optimizer={
+            "state": {0: {"step": torch.tensor(float(step))}},
+            "param_groups": [{"lr": 0.1}],
+        },
+        config_sha256="c",
+        dataset_sha256="d",
+        weights_sha256="w",
+    )
 
 
 def test_what_is_saved_is_the_state_at_the_call(tmp_path: Path, monkeypatch):
@@ -34,12 +47,17 @@ def test_what_is_saved_is_the_state_at_the_call(tmp_path: Path, monkeypatch):
     saver.save(state, wait=False)
     state.model["w"].zero_()
     state.optimizer["state"][0]["step"].zero_()
-    assert load_latest(tmp_path, print) is None  # nothing is there before the thread has been let go
+    assert (
+        load_latest(tmp_path, print) is None
+    )  # nothing is there before the thread has been let go
     saver.check()  # still at it: no wait, no error
     go.set()
     saver.wait()
     saved = load_latest(tmp_path, print)
-    assert torch.equal(saved.model["w"], torch.full((4096,), 3.0)) and saved.optimizer["state"][0]["step"] == 3
+    assert (
+        torch.equal(saved.model["w"], torch.full((4096,), 3.0))
+        and saved.optimizer["state"][0]["step"] == 3
+    )
 
 
 def test_saves_do_not_overtake_each_other(tmp_path: Path):
@@ -47,12 +65,19 @@ def test_saves_do_not_overtake_each_other(tmp_path: Path):
     for step in range(1, 6):
         saver.save(state_at(step), wait=step == 5)
     assert load_latest(tmp_path, print).step == 5
-    assert sorted(p.name for p in tmp_path.glob("step-*.pt")) == ["step-00000004.pt", "step-00000005.pt"]
+    assert sorted(p.name for p in tmp_path.glob("step-*.pt")) == [
+        "step-00000004.pt",
+        "step-00000005.pt",
+    ]
 
 
 @pytest.mark.parametrize("save_fails", [False, True])
-def test_an_error_of_the_training_waits_for_the_save_under_way(tmp_path: Path, monkeypatch, save_fails: bool):
-    """A slow save (0.3 s) has begun when the training raises: its state is there when the error comes out, or it is a note."""
+def test_an_error_of_the_training_waits_for_the_save_under_way(
+    tmp_path: Path, monkeypatch, save_fails: bool
+):
+    """A slow save (0.3 s) has begun when the training raises: its state is there when the error
+    comes out, or it is a note.
+    """
     real = checkpoints.save
 
     def slow(*args) -> Path:
@@ -82,11 +107,19 @@ def test_snapshot_follows_containers():
     copy = snapshot({"a": [tensor, (tensor, 1)], "b": "text"})
     assert copy["b"] == "text" and copy["a"][1][1] == 1 and isinstance(copy["a"][1], tuple)
     for t in (copy["a"][0], copy["a"][1][0]):
-        assert torch.equal(t, torch.ones(2)) and t.data_ptr() != tensor.data_ptr() and not t.requires_grad
+        assert (
+            torch.equal(t, torch.ones(2))
+            and t.data_ptr() != tensor.data_ptr()
+            and not t.requires_grad
+        )
 
 
-def test_a_full_disk_stops_the_run_at_its_next_step(caps_dataset: Path, tmp_path: Path, monkeypatch):
-    """The save after step 1 fails in its thread; the run ends before the last step, and the state before is whole."""
+def test_a_full_disk_stops_the_run_at_its_next_step(
+    caps_dataset: Path, tmp_path: Path, monkeypatch
+):
+    """The save after step 1 fails in its thread; the run ends before the last step, and the state
+    before is whole.
+    """
     import errno
 
     def full(descriptor: int) -> None:
@@ -103,14 +136,19 @@ def test_a_full_disk_stops_the_run_at_its_next_step(caps_dataset: Path, tmp_path
 
     monkeypatch.setattr(checkpoints, "save", save)
     with pytest.raises(StorageError, match="the disk is full"):
-        run_training(small_config(model={"size": "micro"}, steps=8, checkpoint_every=1, clips_per_step=1), caps_dataset, tmp_path)
+        run_training(
+            small_config(model={"size": "micro"}, steps=8, checkpoint_every=1, clips_per_step=1),
+            caps_dataset,
+            tmp_path,
+        )
     assert load_latest(tmp_path / "checkpoints", print).step == 1
     assert not list((tmp_path / "checkpoints").glob(".tmp-*"))
 
 
 def test_a_kill_at_any_call_of_a_save_leaves_a_state(tmp_path: Path):
-    """A child process saves in the background and is killed (SIGKILL) at its n-th open, write, fsync, rename or unlink, for
-    every n: the old state or the new one loads, whole."""
+    """A child process saves in the background and is killed (SIGKILL) at its n-th open, write,
+    fsync, rename or unlink, for every n: the old state or the new one loads, whole.
+    """
     for stop_at in range(1, 200):
         folder = tmp_path / str(stop_at)
         checkpoints.save(folder, state_at(2), 1)
@@ -147,6 +185,7 @@ def kill_at(stop_at: int) -> None:
             if calls == stop_at:
                 os.kill(os.getpid(), signal.SIGKILL)
             return real(*args, **kwargs)
+
         return call
 
     for name in ("open", "fsync", "replace", "unlink"):
@@ -184,10 +223,14 @@ def test_safetensors_holds_what_the_official_file_holds(tmp_path: Path):
     one = export_official(tmp_path / "model.pt", model.state_dict(), 7)
     two = export_safetensors(tmp_path / "model.safetensors", model.state_dict(), 7)
     a, b = read_checkpoint(one), read_checkpoint(two)
-    assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) and a[k].dtype == b[k].dtype for k in a)
+    assert a.keys() == b.keys() and all(
+        torch.equal(a[k], b[k]) and a[k].dtype == b[k].dtype for k in a
+    )
     with safe_open(two, "pt") as file:
         assert file.metadata() == {"format": "pt", "step": "7"}
-    again, weights = build_model(small_config(model={"size": "micro", "checkpoint": str(two)}).model, config.prompt, seed=3)
+    again, weights = build_model(
+        small_config(model={"size": "micro", "checkpoint": str(two)}).model, config.prompt, seed=3
+    )
     assert weights.source == "model.safetensors" and torch.equal(again.no_obj_ptr, model.no_obj_ptr)
     two.write_bytes(two.read_bytes()[:-50])
     with pytest.raises(DataError, match="cannot be read as safetensors: truncated"):
@@ -195,8 +238,19 @@ def test_safetensors_holds_what_the_official_file_holds(tmp_path: Path):
 
 
 def test_train_exports_both(caps_dataset: Path, tmp_path: Path):
-    export = run_training(small_config(model={"size": "micro"}, steps=1, clips_per_step=1, export=["safetensors"], ema_decay=0.5),
-                          caps_dataset, tmp_path)
+    export = run_training(
+        small_config(
+            model={"size": "micro"},
+            steps=1,
+            clips_per_step=1,
+            export=["safetensors"],
+            ema_decay=0.5,
+        ),
+        caps_dataset,
+        tmp_path,
+    )
     both = read_checkpoint(export), read_checkpoint(export.with_suffix(".safetensors"))
     assert all(torch.equal(both[0][k], both[1][k]) for k in both[0])
-    assert small_config(export=["safetensors"], async_save=False).sha256() == small_config().sha256()
+    assert (
+        small_config(export=["safetensors"], async_save=False).sha256() == small_config().sha256()
+    )

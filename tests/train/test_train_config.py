@@ -12,24 +12,51 @@ from panoforge.train.config import SCHEDULE_ONLY, TrainConfig
 
 def test_defaults_are_sam2s_recipe():
     config = TrainConfig()
-    assert (config.optim.lr, config.optim.encoder_lr, config.optim.weight_decay, config.optim.grad_clip) == (5e-6, 3e-6, 0.1, 0.1)
-    assert (config.loss.mask, config.loss.dice, config.loss.iou, config.loss.objectness) == (20, 1, 1, 1)
-    assert (config.prompt.points, config.prompt.box, config.prompt.corrections, config.prompt.from_truth) == (0.5, 0.5, 7, 0.1)
+    assert (
+        config.optim.lr,
+        config.optim.encoder_lr,
+        config.optim.weight_decay,
+        config.optim.grad_clip,
+    ) == (5e-6, 3e-6, 0.1, 0.1)
+    assert (config.loss.mask, config.loss.dice, config.loss.iou, config.loss.objectness) == (
+        20,
+        1,
+        1,
+        1,
+    )
+    assert (
+        config.prompt.points,
+        config.prompt.box,
+        config.prompt.corrections,
+        config.prompt.from_truth,
+    ) == (0.5, 0.5, 7, 0.1)
     assert (config.clip.frames, config.clip.max_objects, config.model.image_size) == (8, 3, 1024)
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"model": {"image_size": 200}}, "multiple of 32"),
-    ({"clips_per_step": 3, "clips_per_forward": 2}, "multiple of clips_per_forward × devices"),
-    ({"clips_per_step": 2, "devices": 4}, "every process takes the same share"),
-    ({"clip": {"frames": 25}}, "more than the 24 frames of a scan"),
-    ({"prompt": {"max_prompted_frames": 2, "max_corrected_frames": 1}}, "must be at least max_prompted_frames"),
-    ({"prompt": {"max_prompted_frames": 4, "max_corrected_frames": 4}}, "must not exceed clip.frames"),
-    ({"objects_per_forward": 1, "model": {"frozen": ["memory_encoder"]}}, "needs image_encoder in model.frozen"),
-    ({"learning_rate": 1.0}, "Extra inputs"),
-    ({"model": {"frozen": ["encoder"]}}, "image_encoder"),
-    ({"optim": {"lr": float("nan")}}, "lr"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": {"image_size": 200}}, "multiple of 32"),
+        ({"clips_per_step": 3, "clips_per_forward": 2}, "multiple of clips_per_forward × devices"),
+        ({"clips_per_step": 2, "devices": 4}, "every process takes the same share"),
+        ({"clip": {"frames": 25}}, "more than the 24 frames of a scan"),
+        (
+            {"prompt": {"max_prompted_frames": 2, "max_corrected_frames": 1}},
+            "must be at least max_prompted_frames",
+        ),
+        (
+            {"prompt": {"max_prompted_frames": 4, "max_corrected_frames": 4}},
+            "must not exceed clip.frames",
+        ),
+        (
+            {"objects_per_forward": 1, "model": {"frozen": ["memory_encoder"]}},
+            "needs image_encoder in model.frozen",
+        ),
+        ({"learning_rate": 1.0}, "Extra inputs"),
+        ({"model": {"frozen": ["encoder"]}}, "image_encoder"),
+        ({"optim": {"lr": float("nan")}}, "lr"),
+    ],
+)
 def test_what_cannot_run_is_refused(changes: dict, message: str):
     with pytest.raises(ValidationError, match=message):
         small_config(**changes)
@@ -38,13 +65,29 @@ def test_what_cannot_run_is_refused(changes: dict, message: str):
 def test_digest_covers_the_numbers_and_nothing_else():
     base = small_config()
     for key in SCHEDULE_ONLY:
-        other = {"device": "auto", "tensorboard": True, "devices": 2, "validate_split": "test", "async_save": False,
-                 "export": ["safetensors"], "recompute": True, "wandb": "project"}.get(key, 77)
+        other = {
+            "device": "auto",
+            "tensorboard": True,
+            "devices": 2,
+            "validate_split": "test",
+            "async_save": False,
+            "export": ["safetensors"],
+            "recompute": True,
+            "wandb": "project",
+        }.get(key, 77)
         assert small_config(**{key: other, "clips_per_step": 2}).sha256() == base.sha256(), key
-    for changes in ({"seed": 1}, {"steps": 5}, {"optim": {"lr": 2e-4}}, {"clip": {"frames": 2}}, {"prompt": {"box": 0.1}}):
+    for changes in (
+        {"seed": 1},
+        {"steps": 5},
+        {"optim": {"lr": 2e-4}},
+        {"clip": {"frames": 2}},
+        {"prompt": {"box": 0.1}},
+    ):
         assert small_config(**changes).sha256() != base.sha256(), changes
 
 
 def test_config_needs_no_torch():
-    code = "import sys, panoforge.train.config, panoforge.train.rank; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, panoforge.train.config, panoforge.train.rank; sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,5 @@
-"""Whole runs, small: bit-equal resume, the export in plain sam2, bad losses, the record of a run."""
+"""Whole runs, small: bit-equal resume, the export in plain sam2, bad losses, the record of a
+run."""
 
 import json
 import time
@@ -19,7 +20,10 @@ TIMING = ("seconds", "clips_per_s", "peak_memory_mb")
 
 
 def numbers(out: Path) -> list[dict]:
-    return [{k: v for k, v in row.items() if k not in TIMING} for row in read_metrics(out / "metrics.jsonl")]
+    return [
+        {k: v for k, v in row.items() if k not in TIMING}
+        for row in read_metrics(out / "metrics.jsonl")
+    ]
 
 
 def weights(out: Path) -> dict:
@@ -39,8 +43,12 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("kill_at", [pytest.param(1, marks=pytest.mark.slow), 3])
-def test_resumed_run_is_bit_equal(caps_dataset: Path, straight: Path, tmp_path: Path, monkeypatch, kill_at: int):
-    """Killed in step 2 (before any checkpoint) or 4 (a step after one), then run again: the same losses and weights, to the bit."""
+def test_resumed_run_is_bit_equal(
+    caps_dataset: Path, straight: Path, tmp_path: Path, monkeypatch, kill_at: int
+):
+    """Killed in step 2 (before any checkpoint) or 4 (a step after one), then run again: the same
+    losses and weights, to the bit.
+    """
     config = small_config(ema_decay=0.9)
     real_step, real_save = Trainer.step, checkpoints.save
 
@@ -68,29 +76,44 @@ def test_resumed_run_is_bit_equal(caps_dataset: Path, straight: Path, tmp_path: 
     assert all(torch.equal(ours.ema[name], tensor) for name, tensor in theirs.ema.items())
     for key, slot in theirs.optimizer["state"].items():
         assert all(torch.equal(ours.optimizer["state"][key][k], v) for k, v in slot.items()), key
-    assert (tmp_path / "checkpoints/model.pt").read_bytes() == (straight / "checkpoints/model.pt").read_bytes()
+    assert (tmp_path / "checkpoints/model.pt").read_bytes() == (
+        straight / "checkpoints/model.pt"
+    ).read_bytes()
 
 
 def test_training_trains_what_it_should(straight: Path, tiny_model):
     """Weights of trained parts move, frozen ones do not, and the log says so."""
     after, before = weights(straight), tiny_model.state_dict()
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
-    assert {"memory_attention", "memory_encoder", "sam_mask_decoder", "sam_prompt_encoder", "obj_ptr_proj"} <= moved
+    assert {
+        "memory_attention",
+        "memory_encoder",
+        "sam_mask_decoder",
+        "sam_prompt_encoder",
+        "obj_ptr_proj",
+    } <= moved
     assert "image_encoder" not in moved
     rows = numbers(straight)
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     for row in rows:
-        expected = 20 * row["loss_mask"] + row["loss_dice"] + row["loss_iou"] + row["loss_objectness"]
+        expected = (
+            20 * row["loss_mask"] + row["loss_dice"] + row["loss_iou"] + row["loss_objectness"]
+        )
         assert row["loss"] == pytest.approx(expected, rel=1e-5)
         assert row["grad_norm"] > 0 and row["objects"] >= 2
     assert rows[0]["lr"] == 1e-4 > rows[3]["lr"]
 
 
-def test_finished_run_returns_at_once_and_another_config_is_refused(caps_dataset: Path, straight: Path, monkeypatch):
+def test_finished_run_returns_at_once_and_another_config_is_refused(
+    caps_dataset: Path, straight: Path, monkeypatch
+):
     before = (straight / "checkpoints/model.pt").read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "step", lambda self, forwards: pytest.fail("it trained again"))
-        assert run_training(small_config(ema_decay=0.9), caps_dataset, straight) == straight / "checkpoints/model.pt"
+        assert (
+            run_training(small_config(ema_decay=0.9), caps_dataset, straight)
+            == straight / "checkpoints/model.pt"
+        )
         assert (straight / "checkpoints/model.pt").read_bytes() == before
         with pytest.raises(ConfigError, match=r"optim\.lr: 0\.0001 there, 0\.001 now"):
             run_training(small_config(ema_decay=0.9, optim={"lr": 1e-3}), caps_dataset, straight)
@@ -99,8 +122,11 @@ def test_finished_run_returns_at_once_and_another_config_is_refused(caps_dataset
 
 def test_record_says_what_came_out(straight: Path):
     record = json.loads((straight / "train.json").read_text())
-    assert record["statement"] == ("SAM2.1 tiny at 128 px, 4 steps over 8 clips of 8 panoramas, from random weights: "
-                                   "a smoke test of the pipeline, not a trained model.")
+    assert (
+        record["statement"]
+        == "SAM2.1 tiny at 128 px, 4 steps over 8 clips of 8 panoramas, from random weights: "
+        "a smoke test of the pipeline, not a trained model."
+    )
     assert record["weights"]["random"] and len(record["weights"]["sha256"]) == 64
     assert record["versions"]["sam2"] == "1.1.0" and record["config"]["optim"]["lr"] == 1e-4
     assert record["export"]["sha256"] == checkpoints.file_sha256(straight / "checkpoints/model.pt")
@@ -109,12 +135,18 @@ def test_record_says_what_came_out(straight: Path):
 
 def test_statement_tells_smoke_tests_from_training():
     assert "not a trained model" in statement(small_config(), "random, seed 0", True, 1)
-    assert statement(small_config(steps=10_000), "random, seed 0", True, 5).endswith("trained from random weights.")
-    assert statement(small_config(), "sam2.1_hiera_tiny.pt", False, 5).endswith("fine-tuned from sam2.1_hiera_tiny.pt.")
+    assert statement(small_config(steps=10_000), "random, seed 0", True, 5).endswith(
+        "trained from random weights."
+    )
+    assert statement(small_config(), "sam2.1_hiera_tiny.pt", False, 5).endswith(
+        "fine-tuned from sam2.1_hiera_tiny.pt."
+    )
 
 
 def test_plain_sam2_tracks_with_the_export(straight: Path, caps, tmp_path: Path):
-    """build_sam2_video_predictor loads our file and propagates a click through a scan written as JPEG frames."""
+    """build_sam2_video_predictor loads our file and propagates a click through a scan written as
+    JPEG frames.
+    """
     import cv2
     from sam2.build_sam import build_sam2_video_predictor
 
@@ -122,19 +154,33 @@ def test_plain_sam2_tracks_with_the_export(straight: Path, caps, tmp_path: Path)
     from panoforge.core.geometry.views import sample_view, wrap_panorama
 
     export = straight / "checkpoints/model.pt"
-    size = ["++model.image_size=128",
-            *(f"++model.memory_attention.layer.{kind}_attention.feat_sizes=[8,8]" for kind in ("self", "cross"))]
-    predictor = build_sam2_video_predictor("configs/sam2.1/sam2.1_hiera_t.yaml", str(export), device="cpu",
-                                           hydra_overrides_extra=size, apply_postprocessing=False)
+    size = [
+        "++model.image_size=128",
+        *(
+            f"++model.memory_attention.layer.{kind}_attention.feat_sizes=[8,8]"
+            for kind in ("self", "cross")
+        ),
+    ]
+    predictor = build_sam2_video_predictor(
+        "configs/sam2.1/sam2.1_hiera_t.yaml",
+        str(export),
+        device="cpu",
+        hydra_overrides_extra=size,
+        apply_postprocessing=False,
+    )
     exported = torch.load(export, weights_only=True)["model"]
     assert all(torch.equal(v, exported[k]) for k, v in predictor.state_dict().items())
     rgb = wrap_panorama(caps[0].read("rgb"))
     for t, view in enumerate(scan_views(ScanSpec(size_px=128))[:3]):
         cv2.imwrite(str(tmp_path / f"{t:05d}.jpg"), sample_view(rgb, view)[:, :, ::-1])
     state = predictor.init_state(str(tmp_path))
-    predictor.add_new_points_or_box(state, 0, 1, points=np.array([[64.0, 64.0]]), labels=np.array([1]))
+    predictor.add_new_points_or_box(
+        state, 0, 1, points=np.array([[64.0, 64.0]]), labels=np.array([1])
+    )
     masks = {t: logits for t, _, logits in predictor.propagate_in_video(state)}
-    assert set(masks) == {0, 1, 2} and all(m.shape == (1, 1, 128, 128) and torch.isfinite(m).all() for m in masks.values())
+    assert set(masks) == {0, 1, 2} and all(
+        m.shape == (1, 1, 128, 128) and torch.isfinite(m).all() for m in masks.values()
+    )
 
 
 def test_export_holds_the_averaged_weights(straight: Path):
@@ -142,14 +188,22 @@ def test_export_holds_the_averaged_weights(straight: Path):
     exported = torch.load(straight / "checkpoints/model.pt", weights_only=True)["model"]
     name = "sam_mask_decoder.iou_token.weight"
     assert torch.load(straight / "checkpoints/model.pt", weights_only=True)["step"] == 4
-    assert torch.equal(exported[name], state.ema[name]) and not torch.equal(exported[name], state.model[name])
+    assert torch.equal(exported[name], state.ema[name]) and not torch.equal(
+        exported[name], state.model[name]
+    )
 
 
-def test_a_run_starts_from_its_own_checkpoint_as_from_an_official_one(caps_dataset: Path, straight: Path, tmp_path: Path):
+def test_a_run_starts_from_its_own_checkpoint_as_from_an_official_one(
+    caps_dataset: Path, straight: Path, tmp_path: Path
+):
     start = straight / "checkpoints/step-00000004.pt"
     run_training(small_config(model={"checkpoint": str(start)}, steps=1), caps_dataset, tmp_path)
     record = json.loads((tmp_path / "train.json").read_text())
-    assert record["weights"] == {"source": start.name, "sha256": checkpoints.file_sha256(start), "random": False}
+    assert record["weights"] == {
+        "source": start.name,
+        "sha256": checkpoints.file_sha256(start),
+        "random": False,
+    }
     assert "fine-tuned from step-00000004.pt" in record["statement"]
 
 
@@ -158,15 +212,22 @@ def poisoned(monkeypatch, bad_steps: set[int]) -> None:
 
     def forward(self, batch, encoded, objects):
         losses = real(self, batch, encoded, objects)
-        return {k: v * float("nan") for k, v in losses.items()} if self.step_done in bad_steps else losses
+        return (
+            {k: v * float("nan") for k, v in losses.items()}
+            if self.step_done in bad_steps
+            else losses
+        )
 
     monkeypatch.setattr(Trainer, "forward", forward)
 
 
 def test_nan_loss_stops_with_the_state_kept(caps_dataset: Path, tmp_path: Path, monkeypatch):
     poisoned(monkeypatch, {1})
-    with pytest.raises(TrainingError, match=r"step 2: expected a finite loss and gradient, got loss nan.*"
-                                            r"as they were after step 1.*Clips of this step: caps-.*lower optim\.lr"):
+    with pytest.raises(
+        TrainingError,
+        match=r"step 2: expected a finite loss and gradient, got loss nan.*"
+        r"as they were after step 1.*Clips of this step: caps-.*lower optim\.lr",
+    ):
         run_training(small_config(), caps_dataset, tmp_path)
     state = checkpoints.load_latest(tmp_path / "checkpoints", print)
     assert state.step == 1 and all(torch.isfinite(v).all() for v in state.model.values())
@@ -182,8 +243,12 @@ def test_nan_loss_may_be_skipped_up_to_a_limit(caps_dataset: Path, tmp_path: Pat
     assert checkpoints.load_latest(tmp_path / "checkpoints", print).skipped == 2
 
 
-def test_gradients_do_not_depend_on_how_clips_are_dealt_out(caps_dataset: Path, source, tmp_path: Path):
-    """The sum over forward passes is the gradient of the step's mean loss: each object weighs the same."""
+def test_gradients_do_not_depend_on_how_clips_are_dealt_out(
+    caps_dataset: Path, source, tmp_path: Path
+):
+    """The sum over forward passes is the gradient of the step's mean loss: each object weighs the
+    same.
+    """
     from panoforge.train.model.build import build_model
 
     config = small_config(model={"drop_path": 0.0})
@@ -204,8 +269,9 @@ def test_gradients_do_not_depend_on_how_clips_are_dealt_out(caps_dataset: Path, 
 
 
 def test_groups_of_objects_add_up(source, tiny_model):
-    """One object at a time on one encoding: every object once, in its own frames, with the whole batch's loss when
-    nothing is drawn at random."""
+    """One object at a time on one encoding: every object once, in its own frames, with the whole
+    batch's loss when nothing is drawn at random.
+    """
     from panoforge.train.losses.sam2_loss import build_loss
     from panoforge.train.trainer import object_groups
 
@@ -213,7 +279,9 @@ def test_groups_of_objects_add_up(source, tiny_model):
     groups = list(object_groups(batch, 1))
     assert len(groups) == batch.masks.shape[1] > 1
     assert torch.equal(torch.cat([g.masks for g in groups], dim=1), batch.masks)
-    assert torch.equal(torch.cat([g.flat_obj_to_img_idx for g in groups], dim=1), batch.flat_obj_to_img_idx)
+    assert torch.equal(
+        torch.cat([g.flat_obj_to_img_idx for g in groups], dim=1), batch.flat_obj_to_img_idx
+    )
     assert list(object_groups(batch, 0)) == [batch]
     loss = build_loss(small_config().loss)
     tiny_model.eval()  # mask prompts and no dropout
@@ -221,7 +289,9 @@ def test_groups_of_objects_add_up(source, tiny_model):
         with torch.no_grad():
             encoded = tiny_model.encode(batch.flat_img_batch)
             whole = loss(tiny_model(batch, encoded), batch.masks, batch.masks.shape[1])["loss"]
-            parts = [loss(tiny_model(g, encoded), g.masks, batch.masks.shape[1])["loss"] for g in groups]
+            parts = [
+                loss(tiny_model(g, encoded), g.masks, batch.masks.shape[1])["loss"] for g in groups
+            ]
         assert torch.stack(parts).sum().item() == pytest.approx(whole.item(), rel=1e-4)
     finally:
         tiny_model.train()
@@ -229,7 +299,9 @@ def test_groups_of_objects_add_up(source, tiny_model):
 
 def test_no_cuda_is_said_plainly(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UsageError, match="torch sees no CUDA device here: set device=auto or device=cpu"):
+    with pytest.raises(
+        UsageError, match="torch sees no CUDA device here: set device=auto or device=cpu"
+    ):
         pick_device("cuda", 0)
     assert pick_device("auto", 0).type == "cpu"
 

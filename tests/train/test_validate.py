@@ -30,7 +30,9 @@ class Oracle(torch.nn.Module):
 
 
 def score(model, source, clips: int, world: World | None = None) -> float:
-    return validate(model, source, clips, torch.device("cpu"), world or World(), contextlib.nullcontext())
+    return validate(
+        model, source, clips, torch.device("cpu"), world or World(), contextlib.nullcontext()
+    )
 
 
 def test_truth_scores_one_and_half_of_it_less(caps):
@@ -54,19 +56,32 @@ def test_held_out_clips_are_plain_and_the_same_for_every_seed(caps):
 
 
 def test_validation_is_logged_and_changes_nothing(caps_dataset: Path, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(Trainer, "save", lambda self: tmp_path)  # nothing to resume here: spare the disk
+    monkeypatch.setattr(
+        Trainer, "save", lambda self: tmp_path
+    )  # nothing to resume here: spare the disk
     rows = {}
     for name, every in (("with", 1), ("without", 0)):
-        config = small_config(steps=2, validate_every=every, validate_clips=2, validate_split="train")
+        config = small_config(
+            steps=2, validate_every=every, validate_clips=2, validate_split="train"
+        )
         run_training(config, caps_dataset, tmp_path / name)
         rows[name] = read_metrics(tmp_path / name / "metrics.jsonl")
-    assert all(0 <= row["val_miou"] <= 1 for row in rows["with"]) and "val_miou" not in rows["without"][0]
+    assert (
+        all(0 <= row["val_miou"] <= 1 for row in rows["with"])
+        and "val_miou" not in rows["without"][0]
+    )
     assert [row["loss"] for row in rows["with"]] == [row["loss"] for row in rows["without"]]
 
 
-def test_missing_validation_split_is_said_before_anything_starts(caps_dataset: Path, tmp_path: Path):
+def test_missing_validation_split_is_said_before_anything_starts(
+    caps_dataset: Path, tmp_path: Path
+):
     with pytest.raises(UsageError, match=r"has no split 'held-out'"):
-        run_training(small_config(validate_every=1, validate_split="held-out"), caps_dataset, tmp_path / "out")
+        run_training(
+            small_config(validate_every=1, validate_split="held-out"),
+            caps_dataset,
+            tmp_path / "out",
+        )
     assert not (tmp_path / "out").exists()
 
 

@@ -7,7 +7,12 @@ SMALL = {
     "clip": {"frames": 3, "max_objects": 2, "min_area_sr": 0.01},
     "prompt": {"corrections": 1},
     "optim": {"lr": 1e-4},
-    "steps": 4, "clips_per_step": 2, "checkpoint_every": 2, "torch_threads": 1, "loader_threads": 1, "device": "cpu",
+    "steps": 4,
+    "clips_per_step": 2,
+    "checkpoint_every": 2,
+    "torch_threads": 1,
+    "loader_threads": 1,
+    "device": "cpu",
 }
 
 

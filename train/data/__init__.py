@@ -1,1 +1,3 @@
-"""Clips from shards and other people's datasets: what is drawn, warped, prompted and dealt out to ranks."""
+"""Clips from shards and other people's datasets: what is drawn, warped, prompted and dealt out to
+ranks.
+"""

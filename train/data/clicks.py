@@ -1,10 +1,12 @@
-"""SAP's prompt: one click per object, chosen on the sphere and projected into each frame of the clip that sees it.
+"""SAP's prompt: one click per object, chosen on the sphere and projected into each frame of the
+clip that sees it.
 
-A user clicks a panorama once; the scan shows that point in several frames. `sphere_clicks` draws a pixel of the object
-in the clip's first frame (uniformly, as SAM2 draws its first click), takes its direction, and gives its place in every
-frame. `ClickMetaData` carries the places through SAM2's own batch, which has no field for them. `prompted_frames` says
-where they become prompts: in frames in which every object that is in view shows its click. In the others (an object's
-edge is still in view, its click is not) the model must go by memory, as it does after a click in use.
+A user clicks a panorama once; the scan shows that point in several frames. `sphere_clicks` draws a
+pixel of the object in the clip's first frame (uniformly, as SAM2 draws its first click), takes its
+direction, and gives its place in every frame. `ClickMetaData` carries the places through SAM2's own
+batch, which has no field for them. `prompted_frames` says where they become prompts: in frames in
+which every object that is in view shows its click. In the others (an object's edge is still in
+view, its click is not) the model must go by memory, as it does after a click in use.
 """
 
 from collections.abc import Sequence
@@ -23,7 +25,10 @@ from panoforge.train.data.plan import ClipPlan
 from panoforge.train.data.warp import unwarp_places, warp_places
 
 Place = tuple[float, float]  # x, y in pixels of a frame; integers are centres
-CLICK_LABEL, NO_CLICK_LABEL = 1, -1  # sam2.modeling.sam.prompt_encoder: a positive point, "not a point"
+CLICK_LABEL, NO_CLICK_LABEL = (
+    1,
+    -1,
+)  # sam2.modeling.sam.prompt_encoder: a positive point, "not a point"
 
 
 @dataclass
@@ -35,7 +40,9 @@ class ClickedObject(Object):
 
 @tensorclass
 class ClickMetaData:
-    """SAM2's BatchedVideoMetaData and the clicks, T×O×2 (x, y); NaN where a frame does not see them."""
+    """SAM2's BatchedVideoMetaData and the clicks, T×O×2 (x, y); NaN where a frame does not see
+    them.
+    """
 
     unique_objects_identifier: torch.LongTensor
     frame_orig_size: torch.LongTensor
@@ -43,11 +50,16 @@ class ClickMetaData:
 
 
 def sphere_clicks(
-    masks: Sequence[NDArray[np.bool_]], views: Sequence[View], rng: np.random.Generator, plan: ClipPlan
+    masks: Sequence[NDArray[np.bool_]],
+    views: Sequence[View],
+    rng: np.random.Generator,
+    plan: ClipPlan,
 ) -> list[Place | None]:
-    """The click of one object in each frame. `masks`: its S×S mask in each; the first shows it. A frame sees the click
-    where it falls on the object: rounding may put it just beside. The plan's affine warp is undone and done again on the
-    way; its tilt is the same for all frames and drops out."""
+    """The click of one object in each frame. `masks`: its S×S mask in each; the first shows it. A
+    frame sees the click where it falls on the object: rounding may put it just beside. The plan's
+    affine warp is undone and done again on the way; its tilt is the same for all frames and drops
+    out.
+    """
     rows, columns = np.nonzero(masks[0])
     pick = int(rng.integers(rows.size))
     plain = unwarp_places(np.array([columns[pick], rows[pick]], np.float64), plan, views[0].size_px)
@@ -55,20 +67,36 @@ def sphere_clicks(
     places: list[Place | None] = [(float(columns[pick]), float(rows[pick]))]
     for mask, view in zip(masks[1:], views[1:], strict=True):
         limit = view.size_px - 1
-        x, y = warp_places(np.stack(direction_to_view_pixel(direction, view)[:2]), plan, view.size_px)
-        inside = -0.5 <= x <= limit + 0.5 and -0.5 <= y <= limit + 0.5  # not so behind the camera: NaN
-        seen = inside and mask[min(max(round(float(y)), 0), limit), min(max(round(float(x)), 0), limit)]
+        x, y = warp_places(
+            np.stack(direction_to_view_pixel(direction, view)[:2]), plan, view.size_px
+        )
+        inside = (
+            -0.5 <= x <= limit + 0.5 and -0.5 <= y <= limit + 0.5
+        )  # not so behind the camera: NaN
+        seen = (
+            inside
+            and mask[min(max(round(float(y)), 0), limit), min(max(round(float(x)), 0), limit)]
+        )
         places.append((float(x), float(y)) if seen else None)
     return places
 
 
-def with_clicks(batch: BatchedVideoDatapoint, clips: Sequence[VideoDatapoint]) -> BatchedVideoDatapoint:
+def with_clicks(
+    batch: BatchedVideoDatapoint, clips: Sequence[VideoDatapoint]
+) -> BatchedVideoDatapoint:
     """The batch of `clips`, carrying their clicks."""
     nowhere = (float("nan"), float("nan"))
-    places = [[o.click or nowhere for clip in clips for o in clip.frames[t].objects] for t in range(batch.num_frames)]
+    places = [
+        [o.click or nowhere for clip in clips for o in clip.frames[t].objects]
+        for t in range(batch.num_frames)
+    ]
     plain = batch.metadata
-    batch.metadata = ClickMetaData(unique_objects_identifier=plain.unique_objects_identifier, frame_orig_size=plain.frame_orig_size,
-                                   clicks=torch.tensor(places, dtype=torch.float32), batch_size=plain.batch_size)
+    batch.metadata = ClickMetaData(
+        unique_objects_identifier=plain.unique_objects_identifier,
+        frame_orig_size=plain.frame_orig_size,
+        clicks=torch.tensor(places, dtype=torch.float32),
+        batch_size=plain.batch_size,
+    )
     return batch
 
 
@@ -78,13 +106,17 @@ def clicks_of(batch: Any) -> Tensor | None:
 
 
 def prompted_frames(clicks: Tensor, masks: Tensor) -> list[int]:
-    """Frames in which all objects in view show their click, and there is one. `clicks` T×O×2, `masks` T×O×S×S."""
+    """Frames in which all objects in view show their click, and there is one. `clicks` T×O×2,
+    `masks` T×O×S×S.
+    """
     seen, in_view = ~clicks.isnan().any(dim=2), masks.flatten(2).any(dim=2)
     return torch.nonzero((seen | ~in_view).all(dim=1) & seen.any(dim=1)).flatten().tolist()
 
 
 def click_prompt(clicks: Tensor) -> dict[str, Tensor]:
-    """SAM2's point inputs (coordinates O×1×2, labels O×1) of one frame's clicks, O×2; padding for those not seen."""
+    """SAM2's point inputs (coordinates O×1×2, labels O×1) of one frame's clicks, O×2; padding for
+    those not seen.
+    """
     seen = ~clicks.isnan().any(dim=1)
     labels = torch.where(seen, CLICK_LABEL, NO_CLICK_LABEL).to(torch.int32)
     return {"point_coords": clicks.nan_to_num(0.0)[:, None], "point_labels": labels[:, None]}

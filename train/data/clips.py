@@ -1,10 +1,12 @@
-"""From a plan to a clip: consecutive scan frames of one panorama, and the masks of a few of its instances.
+"""From a plan to a clip: consecutive scan frames of one panorama, and the masks of a few of its
+instances.
 
-Takes a `ClipPlan` and the sample it names, gives SAM2's own `VideoDatapoint` (training.utils.data_utils): frames as
-normalised float32 3×S×S, one boolean S×S mask per object and frame. Objects are drawn among those that show at least
-`min_area_sr` steradians in the clip's first frame, because SAM2 prompts the first frame always; in later frames an
-object may leave and come back, and its empty masks are kept. Where the first frame shows no such object, the clip
-begins at the next frame of the scan that does: still a function of plan and panorama alone.
+Takes a `ClipPlan` and the sample it names, gives SAM2's own `VideoDatapoint`
+(training.utils.data_utils): frames as normalised float32 3×S×S, one boolean S×S mask per object and
+frame. Objects are drawn among those that show at least `min_area_sr` steradians in the clip's first
+frame, because SAM2 prompts the first frame always; in later frames an object may leave and come
+back, and its empty masks are kept. Where the first frame shows no such object, the clip begins at
+the next frame of the scan that does: still a function of plan and panorama alone.
 
 What is wrong with a sample is a DataError that names it. No other sample ever takes its place.
 """
@@ -35,7 +37,9 @@ IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 def clip_views(settings: ClipSettings, plan: ClipPlan, size_px: int) -> tuple[View, ...]:
-    """The whole scan in the order this clip walks it, beginning at the plan's start: the loop closes, so it is rotated."""
+    """The whole scan in the order this clip walks it, beginning at the plan's start: the loop
+    closes, so it is rotated.
+    """
     views = scan_views(ScanSpec(settings.fov_deg, settings.overlap, size_px), plan.yaw0_deg)
     if plan.reverse:
         views = views[::-1]
@@ -45,7 +49,9 @@ def clip_views(settings: ClipSettings, plan: ClipPlan, size_px: int) -> tuple[Vi
 
 @lru_cache(maxsize=16)
 def pixel_solid_angles(fov_deg: float, size_px: int) -> NDArray[np.float64]:
-    """Steradians of each pixel of a view, size×size: dΩ = cos³θ / f², θ the angle to the optical axis, f in pixels."""
+    """Steradians of each pixel of a view, size×size: dΩ = cos³θ / f², θ the angle to the optical
+    axis, f in pixels.
+    """
     focal = View(0.0, 0.0, fov_deg, size_px).focal_px
     offset = (np.arange(size_px) + 0.5 - size_px / 2) / focal
     cos = 1 / np.sqrt(1 + offset[None, :] ** 2 + offset[:, None] ** 2)
@@ -59,21 +65,29 @@ def areas_sr(labels: NDArray[np.uint16], fov_deg: float) -> NDArray[np.float64]:
     return np.bincount(labels.ravel(), weights=pixel_solid_angles(fov_deg, labels.shape[0]).ravel())
 
 
-def choose_objects(areas: NDArray[np.float64], settings: ClipSettings, rng: np.random.Generator) -> list[int]:
-    """Up to `max_objects` ids, sorted, drawn without replacement among those of at least `min_area_sr`."""
+def choose_objects(
+    areas: NDArray[np.float64], settings: ClipSettings, rng: np.random.Generator
+) -> list[int]:
+    """Up to `max_objects` ids, sorted, drawn without replacement among those of at least
+    `min_area_sr`.
+    """
     ids = np.flatnonzero(areas >= settings.min_area_sr)
     ids = ids[ids > 0]
     if not ids.size:
         return []
     chance = areas[ids] ** settings.area_power
-    chosen = rng.choice(ids, size=min(settings.max_objects, ids.size), replace=False, p=chance / chance.sum())
+    chosen = rng.choice(
+        ids, size=min(settings.max_objects, ids.size), replace=False, p=chance / chance.sum()
+    )
     return sorted(int(i) for i in chosen)
 
 
 def build_clip(
     sample: Sample, plan: ClipPlan, settings: ClipSettings, size_px: int, *, clicks: bool = False
 ) -> "VideoDatapoint":
-    """The clip of `plan`, cut from `sample` at size_px×size_px; with `clicks`, a sphere click for each of its objects."""
+    """The clip of `plan`, cut from `sample` at size_px×size_px; with `clicks`, a sphere click for
+    each of its objects.
+    """
     import torch
     from training.utils.data_utils import Frame, Object, VideoDatapoint
 
@@ -88,7 +102,9 @@ def build_clip(
     images = jitter_colours(images, settings, np.random.default_rng(plan.colour_seed))
     frames = []
     for t, (image, frame_ids) in enumerate(zip(images, frames_ids, strict=True)):
-        objects = [Object(id_, t, torch.from_numpy(np.ascontiguousarray(frame_ids == id_))) for id_ in ids]
+        objects = [
+            Object(id_, t, torch.from_numpy(np.ascontiguousarray(frame_ids == id_))) for id_ in ids
+        ]
         frames.append(Frame(torch.from_numpy(normalise(image)), objects))
     if clicks:
         _add_clicks(frames, views, plan)
@@ -96,7 +112,9 @@ def build_clip(
 
 
 def _add_clicks(frames: list["Frame"], views: tuple[View, ...], plan: ClipPlan) -> None:
-    """Give every object of a panorama's frames its sphere click. Views are not mirrored, frames may be."""
+    """Give every object of a panorama's frames its sphere click. Views are not mirrored, frames may
+    be.
+    """
     from panoforge.train.data.clicks import ClickedObject, sphere_clicks
 
     rng = np.random.default_rng([plan.object_seed, CLICK_LANE])
@@ -104,7 +122,9 @@ def _add_clicks(frames: list["Frame"], views: tuple[View, ...], plan: ClipPlan) 
     for index in range(len(frames[0].objects)):
         objects = [frame.objects[index] for frame in frames]
         masks = [o.segment.numpy()[:, ::-1] if plan.flip else o.segment.numpy() for o in objects]
-        for frame, o, place in zip(frames, objects, sphere_clicks(masks, views, rng, plan), strict=True):
+        for frame, o, place in zip(
+            frames, objects, sphere_clicks(masks, views, rng, plan), strict=True
+        ):
             click = (last - place[0], place[1]) if place and plan.flip else place
             frame.objects[index] = ClickedObject(o.object_id, o.frame_index, o.segment, click)
 
@@ -113,13 +133,20 @@ def _panorama(sample: Sample) -> tuple[WrappedPanorama, WrappedPanorama]:
     rgb, labels = sample.read("rgb"), sample.read("instance")
     shape = (sample.meta.height, sample.meta.width)
     if rgb.shape != (*shape, 3) or labels.shape != shape:
-        raise DataError(f"{sample.key}: its metadata says {shape[1]}×{shape[0]}, rgb is {rgb.shape[1]}×{rgb.shape[0]} and "
-                        f"instance {labels.shape[1]}×{labels.shape[0]}: render or pack this sample again")
+        raise DataError(
+            f"{sample.key}: its metadata says {shape[1]}×{shape[0]}, rgb is"
+            f" {rgb.shape[1]}×{rgb.shape[0]} and instance {labels.shape[1]}×{labels.shape[0]}:"
+            " render or pack this sample again"
+        )
     return wrap_panorama(rgb), wrap_panorama(labels)
 
 
 def _first_frame(
-    labels: WrappedPanorama, views: tuple[View, ...], plan: ClipPlan, settings: ClipSettings, key: str
+    labels: WrappedPanorama,
+    views: tuple[View, ...],
+    plan: ClipPlan,
+    settings: ClipSettings,
+    key: str,
 ) -> tuple[int, list[int]]:
     """Where in `views` the clip begins, and the ids it follows."""
     for index, view in enumerate(views):
@@ -131,19 +158,28 @@ def _first_frame(
         ids = choose_objects(areas, settings, np.random.default_rng(plan.object_seed))
         if ids:
             return index, ids
-    raise DataError(f"{key}: no view of its scan shows an instance of at least clip.min_area_sr = {settings.min_area_sr} sr, "
-                    "so there is nothing to prompt: lower clip.min_area_sr, or leave the panorama out of the dataset")
+    raise DataError(
+        f"{key}: no view of its scan shows an instance of at least clip.min_area_sr ="
+        f" {settings.min_area_sr} sr, so there is nothing to prompt: lower clip.min_area_sr, or"
+        " leave the panorama out of the dataset"
+    )
 
 
 def normalise(image: NDArray) -> NDArray[np.float32]:
-    """RGB S×S×3 in [0, 255] → float32 3×S×S with ImageNet's mean and deviation, what SAM2 was trained on."""
+    """RGB S×S×3 in [0, 255] → float32 3×S×S with ImageNet's mean and deviation, what SAM2 was
+    trained on.
+    """
     scaled = (image.astype(np.float32) / 255.0 - IMAGENET_MEAN) / IMAGENET_STD
     return np.ascontiguousarray(scaled.transpose(2, 0, 1))
 
 
-def jitter_colours(images: list[NDArray], settings: ClipSettings, rng: np.random.Generator) -> list[NDArray]:
-    """SAM2's photometric recipe on RGB uint8 frames, gives float32: one draw of (brightness 0.1, contrast 0.03,
-    saturation 0.03) for the clip, greyscale with 5 %, then (0.1, 0.05, 0.05) drawn for each frame."""
+def jitter_colours(
+    images: list[NDArray], settings: ClipSettings, rng: np.random.Generator
+) -> list[NDArray]:
+    """SAM2's photometric recipe on RGB uint8 frames, gives float32: one draw of (brightness 0.1,
+    contrast 0.03, saturation 0.03) for the clip, greyscale with 5 %, then (0.1, 0.05, 0.05) drawn
+    for each frame.
+    """
     strength = settings.colour_jitter
     clip_draw = rng.uniform(-1, 1, 3) * (0.1, 0.03, 0.03) * strength
     grey = rng.random() < settings.grayscale
@@ -158,7 +194,8 @@ def jitter_colours(images: list[NDArray], settings: ClipSettings, rng: np.random
 
 
 def _adjust(image: NDArray[np.float32], draw: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Brightness, contrast and saturation scaled by 1 + draw, in that order, clipped to [0, 255]."""
+    """Brightness, contrast and saturation scaled by 1 + draw, in that order, clipped to [0,
+    255]."""
     brightness, contrast, saturation = (np.float32(1 + d) for d in draw)
     image = np.clip(image * brightness, 0, 255)
     mean = _grey(image).mean(dtype=np.float32)
@@ -172,7 +209,9 @@ def _grey(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def collate(clips: list["VideoDatapoint"]) -> "BatchedVideoDatapoint":
-    """SAM2's own batch: img_batch T×B×3×S×S, masks T×O×S×S, obj_to_frame_idx T×O×2; with the clips' clicks, if any."""
+    """SAM2's own batch: img_batch T×B×3×S×S, masks T×O×S×S, obj_to_frame_idx T×O×2; with the clips'
+    clicks, if any.
+    """
     from training.utils.data_utils import collate_fn
 
     batch = collate_fn(clips, dict_key="scan")

@@ -1,9 +1,10 @@
 """Clips ahead of time: threads build the next forward passes while the model works on this one.
 
-Threads and not processes: decoding and remapping are OpenCV and zstd, which let go of Python's lock, and nothing has
-to be pickled. Order is that of the tasks, whatever finishes first. An error (a damaged sample) comes out at the place
-of its task, in its own words; where `max_bad_samples` lets a run go on, its clip is left out of its batch and noted
-under its position. No other clip takes its place.
+Threads and not processes: decoding and remapping are OpenCV and zstd, which let go of Python's
+lock, and nothing has to be pickled. Order is that of the tasks, whatever finishes first. An error
+(a damaged sample) comes out at the place of its task, in its own words; where `max_bad_samples`
+lets a run go on, its clip is left out of its batch and noted under its position. No other clip
+takes its place.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,8 +25,9 @@ Forward = tuple[tuple[int, ...], "BatchedVideoDatapoint | None"]  # positions an
 
 
 class ClipSource:
-    """Batches by position, from one dataset (and those mixed in) under one config: any position, any time, any thread.
-    `bad` holds what was wrong with the clips that were left out, by position."""
+    """Batches by position, from one dataset (and those mixed in) under one config: any position,
+    any time, any thread. `bad` holds what was wrong with the clips that were left out, by position.
+    """
 
     def __init__(self, dataset: Dataset, config: TrainConfig) -> None:
         self.dataset, self.config = dataset, config
@@ -53,10 +55,14 @@ class ClipSource:
         config = self.config
 
         def share(step: int) -> list[tuple[int, ...]]:
-            return positions_of_rank(step, config.clips_per_step, config.clips_per_forward, rank, num_ranks)
+            return positions_of_rank(
+                step, config.clips_per_step, config.clips_per_forward, rank, num_ranks
+            )
 
         tasks = (positions for step in range(first, config.steps) for positions in share(step))
-        forwards = prefetched(tasks, self.batch, threads=config.loader_threads, ahead=config.prefetch)
+        forwards = prefetched(
+            tasks, self.batch, threads=config.loader_threads, ahead=config.prefetch
+        )
         try:
             for step in range(first, config.steps):
                 yield [(positions, next(forwards)) for positions in share(step)]

@@ -1,12 +1,15 @@
-"""Mixtures: which source stands at which position of a run, exactly by weight, and the clips they give.
+"""Mixtures: which source stands at which position of a run, exactly by weight, and the clips they
+give.
 
-The line of forward passes is cut into periods, as long as the sum of the weights in whole numbers (7 : 2 : 1 has
-period 10). Within a period each source's passes stand where the earliest-deadline rule puts them: pass k of a source
-with share w stands at ⌊k/w⌋ at the earliest and before ⌈(k + 1)/w⌉. So after any number of passes every source has
-had its share to within one pass (the quota rule; Balinski and Young 1975, Tijdeman's chairman assignment 1980), on every
-number of ranks, and what stands at a position is looked up, not counted up to: a resumed run needs no state.
+The line of forward passes is cut into periods, as long as the sum of the weights in whole numbers
+(7 : 2 : 1 has period 10). Within a period each source's passes stand where the earliest-deadline
+rule puts them: pass k of a source with share w stands at ⌊k/w⌋ at the earliest and before ⌈(k +
+1)/w⌉. So after any number of passes every source has had its share to within one pass (the quota
+rule; Balinski and Young 1975, Tijdeman's chairman assignment 1980), on every number of ranks, and
+what stands at a position is looked up, not counted up to: a resumed run needs no state.
 
-The unit is a forward pass and not a clip because the clips of one batch have the same number of frames.
+The unit is a forward pass and not a clip because the clips of one batch have the same number of
+frames.
 """
 
 import hashlib
@@ -34,16 +37,20 @@ SHARDS = "shards"  # the only source of a run without a mixture
 
 
 def whole_weights(weights: Mapping[str, float]) -> dict[str, int]:
-    """The same proportions in the smallest whole numbers. ConfigError where those add up to more than MAX_PERIOD."""
+    """The same proportions in the smallest whole numbers. ConfigError where those add up to more
+    than MAX_PERIOD.
+    """
     exact = {name: Fraction(repr(float(weight))) for name, weight in weights.items()}
     scale = lcm(*(f.denominator for f in exact.values()))
     numbers = {name: int(f * scale) for name, f in exact.items()}
     common = gcd(*numbers.values())
     numbers = {name: n // common for name, n in numbers.items()}
     if sum(numbers.values()) > MAX_PERIOD:
-        raise ConfigError(f"the weights of the mixture {dict(weights)} are in no small proportion (in whole numbers they add up to "
-                          f"{sum(numbers.values())}, the limit is {MAX_PERIOD}): round them, 7, 2 and 1 say as much as 0.70001, "
-                          "0.2 and 0.1")
+        raise ConfigError(
+            f"the weights of the mixture {dict(weights)} are in no small proportion (in whole"
+            f" numbers they add up to {sum(numbers.values())}, the limit is {MAX_PERIOD}): round"
+            " them, 7, 2 and 1 say as much as 0.70001, 0.2 and 0.1"
+        )
     return numbers
 
 
@@ -89,7 +96,11 @@ class Mixture:
     """Clips by position of the run, from several sources."""
 
     def __init__(self, sources: list[Source], weights: list[int], clips_per_forward: int) -> None:
-        self.sources, self.schedule, self.clips_per_forward = sources, Schedule(tuple(weights)), clips_per_forward
+        self.sources, self.schedule, self.clips_per_forward = (
+            sources,
+            Schedule(tuple(weights)),
+            clips_per_forward,
+        )
 
     @classmethod
     def open(cls, config: TrainConfig, dataset: Dataset) -> Self:
@@ -97,8 +108,14 @@ class Mixture:
         if not config.mixture:
             return cls([Shards(SHARDS, dataset, config)], [1], config.clips_per_forward)
         weights = whole_weights({name: entry.weight for name, entry in config.mixture.items()})
-        sources: list[Source] = [Shards(name, dataset, config) if entry.kind == "shards" else open_source(name, entry, config)
-                                 for name, entry in config.mixture.items()]
+        sources: list[Source] = [
+            (
+                Shards(name, dataset, config)
+                if entry.kind == "shards"
+                else open_source(name, entry, config)
+            )
+            for name, entry in config.mixture.items()
+        ]
         return cls(sources, [weights[name] for name in config.mixture], config.clips_per_forward)
 
     def at(self, position: int) -> tuple[Source, int]:
@@ -129,11 +146,20 @@ class Mixture:
         """Digest of all that the sources list: of the shards where they are alone."""
         if len(self.sources) == 1:
             return self.sources[0].sha256()
-        return hashlib.sha256("\n".join(f"{s.name} {s.sha256()}" for s in self.sources).encode()).hexdigest()
+        return hashlib.sha256(
+            "\n".join(f"{s.name} {s.sha256()}" for s in self.sources).encode()
+        ).hexdigest()
 
     def record(self) -> list[dict[str, object]]:
         """What train.json says of each source; nothing where the shards are alone."""
         if len(self.sources) == 1 and isinstance(self.sources[0], Shards):
             return []
-        return [{"name": source.name, "share": weight / self.schedule.period, "clips_per_epoch": len(source),
-                 "sha256": source.sha256()} for source, weight in zip(self.sources, self.schedule.weights, strict=True)]
+        return [
+            {
+                "name": source.name,
+                "share": weight / self.schedule.period,
+                "clips_per_epoch": len(source),
+                "sha256": source.sha256(),
+            }
+            for source, weight in zip(self.sources, self.schedule.weights, strict=True)
+        ]

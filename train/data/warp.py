@@ -1,12 +1,15 @@
-"""Tilt and affine augmentation of scan clips, as part of the one look at the panorama: no second resampling, no empty borders.
+"""Tilt and affine augmentation of scan clips, as part of the one look at the panorama: no second
+resampling, no empty borders.
 
-The ray of view pixel (x, y), in units of the focal length from the view's centre, is turned by a plan's draws into
+The ray of view pixel (x, y), in units of the focal length from the view's centre, is turned by a
+plan's draws into
 
     direction = T · R_view · (A⁻¹ (x, y), 1)        A = [[cos θ, −sin θ], [sin θ, cos θ]] · [[1, tan s], [0, 1]]
 
-A rotates the picture by θ = `rotate_deg` and shears it by s = `shear_deg` (what SAM2's RandomAffine draws); T leans the scan's
-vertical axis by `tilt_deg` towards longitude `tilt_towards_deg` (Rodrigues, about the horizontal axis 90° to its left). All
-frames of a clip share A and T, so an object moves as it would under a camera that is held askew.
+A rotates the picture by θ = `rotate_deg` and shears it by s = `shear_deg` (what SAM2's RandomAffine
+draws); T leans the scan's vertical axis by `tilt_deg` towards longitude `tilt_towards_deg`
+(Rodrigues, about the horizontal axis 90° to its left). All frames of a clip share A and T, so an
+object moves as it would under a camera that is held askew.
 """
 
 from functools import lru_cache
@@ -31,7 +34,8 @@ def affine_matrix(rotate_deg: float, shear_deg: float) -> Floats:
 def tilt_matrix(tilt_deg: float, towards_deg: float) -> Floats:
     """T above, 3×3: takes the zenith to latitude 90° − tilt at longitude `towards`."""
     tilt, towards = np.radians(tilt_deg), np.radians(towards_deg)
-    # Longitude λ points to (sin λ, cos λ, 0); up × that is the axis about which up leans towards it.
+    # Longitude λ points to (sin λ, cos λ, 0); up × that is the axis about which up leans towards
+    # it.
     x, y = -np.cos(towards), np.sin(towards)
     cross = np.array([[0.0, 0.0, y], [0.0, 0.0, -x], [-y, x, 0.0]])
     return np.eye(3) + np.sin(tilt) * cross + (1 - np.cos(tilt)) * cross @ cross
@@ -46,7 +50,10 @@ def is_warped(plan: ClipPlan) -> bool:
 def camera_rays(fov_deg: float, size_px: int, rotate_deg: float, shear_deg: float) -> Floats:
     """(A⁻¹ (x, y), 1) of every pixel, size×size×3; read-only."""
     offset = (np.arange(size_px) + 0.5 - size_px / 2) / View(0.0, 0.0, fov_deg, size_px).focal_px
-    plane = np.stack(np.meshgrid(offset, offset), axis=-1) @ np.linalg.inv(affine_matrix(rotate_deg, shear_deg)).T
+    plane = (
+        np.stack(np.meshgrid(offset, offset), axis=-1)
+        @ np.linalg.inv(affine_matrix(rotate_deg, shear_deg)).T
+    )
     rays = np.concatenate([plane, np.ones((size_px, size_px, 1))], axis=-1)
     rays.flags.writeable = False
     return rays
@@ -62,7 +69,9 @@ def look(panorama: WrappedPanorama, view: View, plan: ClipPlan, *, labels: bool 
 
 
 def pixel_solid_angles(plan: ClipPlan, view: View) -> Floats:
-    """Steradians of each pixel of a plan's frame: dΩ = dA / |ray|³ on the plane at distance 1; det A is 1."""
+    """Steradians of each pixel of a plan's frame: dΩ = dA / |ray|³ on the plane at distance 1; det
+    A is 1.
+    """
     rays = camera_rays(view.fov_deg, view.size_px, plan.rotate_deg, plan.shear_deg)
     return np.linalg.norm(rays, axis=-1) ** -3 / view.focal_px**2
 
@@ -76,4 +85,6 @@ def warp_places(places: Floats, plan: ClipPlan, size_px: int) -> Floats:
 def unwarp_places(places: Floats, plan: ClipPlan, size_px: int) -> Floats:
     """Undo `warp_places`."""
     centre = 0.5 * size_px - 0.5
-    return (places - centre) @ np.linalg.inv(affine_matrix(plan.rotate_deg, plan.shear_deg)).T + centre
+    return (places - centre) @ np.linalg.inv(
+        affine_matrix(plan.rotate_deg, plan.shear_deg)
+    ).T + centre

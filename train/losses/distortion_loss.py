@@ -1,17 +1,20 @@
-"""The distortion-guided mask loss (PanoSAM2 §3.3, Algorithm 2): each pixel's weight from the local geometry of the panorama.
+"""The distortion-guided mask loss (PanoSAM2 §3.3, Algorithm 2): each pixel's weight from the local
+geometry of the panorama.
 
-The true mask's bounding field of view (BFoV: the spherical box around it, widened by a margin) is projected onto a plane,
-where the object has its shape. There, with N_f and N_b pixels inside and outside of the object, and d(p) a background
-pixel's distance to the object, d_max the largest,
+The true mask's bounding field of view (BFoV: the spherical box around it, widened by a margin) is
+projected onto a plane, where the object has its shape. There, with N_f and N_b pixels inside and
+outside of the object, and d(p) a background pixel's distance to the object, d_max the largest,
 
     w(p) = w_f = clip(N_b / N_f)              on the object
     w(p) = clip(N_f / N_b) · exp(−decay · d(p) / d_max)  off it
 
-with clip to [weight_min, weight_max]. The weights return to the panorama; what the BFoV does not see takes their minimum.
-`DistortionLoss` is SAM2's loss with every pixel's focal term multiplied by them. An absent object's do not matter.
+with clip to [weight_min, weight_max]. The weights return to the panorama; what the BFoV does not
+see takes their minimum. `DistortionLoss` is SAM2's loss with every pixel's focal term multiplied by
+them. An absent object's do not matter.
 
-Left open by the paper and chosen here: the ratio N_b / N_f, as bounds of 0.5 and 2 are reciprocal and a share never reaches
-2; the exponential decay, whose rate is a config key. The paper weights a plain cross-entropy, here SAM2's focal loss.
+Left open by the paper and chosen here: the ratio N_b / N_f, as bounds of 0.5 and 2 are reciprocal
+and a share never reaches 2; the exponential decay, whose rate is a config key. The paper weights a
+plain cross-entropy, here SAM2's focal loss.
 """
 
 from dataclasses import dataclass
@@ -56,8 +59,10 @@ class BoundingFov:
 
 
 def bounding_fov(mask: NDArray[np.bool_], margin: float = MARGIN) -> BoundingFov:
-    """The BFoV of a panorama's mask (H×W, not empty), widened by `margin`. Its centre is the mean direction, every pixel
-    counted by its solid angle; its angles are the largest to either side in the frame that looks there."""
+    """The BFoV of a panorama's mask (H×W, not empty), widened by `margin`. Its centre is the mean
+    direction, every pixel counted by its solid angle; its angles are the largest to either side in
+    the frame that looks there.
+    """
     height, width = mask.shape
     rows, columns = np.nonzero(mask)
     directions = pixel_to_direction(columns, rows, width, height)
@@ -65,13 +70,17 @@ def bounding_fov(mask: NDArray[np.bool_], margin: float = MARGIN) -> BoundingFov
     lon, lat = (float(x) for x in direction_to_lonlat(mean))
     local = directions @ _rotation(lon, lat)
     across = np.abs(np.arctan2(local[:, 0], local[:, 2])).max() + np.pi / width
-    down = np.abs(np.arctan2(local[:, 1], np.hypot(local[:, 0], local[:, 2]))).max() + np.pi / (2 * height)
+    down = np.abs(np.arctan2(local[:, 1], np.hypot(local[:, 0], local[:, 2]))).max() + np.pi / (
+        2 * height
+    )
     limit = np.radians(MAX_FOV_DEG)
     return BoundingFov(lon, lat, min(2 * across * margin, limit), min(2 * down * margin, limit))
 
 
 def pixel_weights(mask: NDArray[np.bool_], settings: DistortionSettings) -> NDArray[np.float32]:
-    """w above for the true mask of a whole panorama (H×W; its aspect may be any, as SAM2 sees panoramas squeezed)."""
+    """w above for the true mask of a whole panorama (H×W; its aspect may be any, as SAM2 sees
+    panoramas squeezed).
+    """
     if not mask.any():
         return np.ones(mask.shape, np.float32)
     fov = bounding_fov(mask)
@@ -80,19 +89,25 @@ def pixel_weights(mask: NDArray[np.bool_], settings: DistortionSettings) -> NDAr
 
 
 def region_weights(region: NDArray[np.bool_], settings: DistortionSettings) -> NDArray[np.float32]:
-    """w above on the plane of the BFoV, from the object's mask there. All of one kind: weights of 1."""
+    """w above on the plane of the BFoV, from the object's mask there. All of one kind: weights of
+    1.
+    """
     inside, outside = int(region.sum()), int((~region).sum())
     if not inside or not outside:
         return np.ones(region.shape, np.float32)
     low, high = settings.weight_min, settings.weight_max
     distance = cv2.distanceTransform((~region).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    background = np.clip(inside / outside, low, high) * np.exp(-settings.decay * distance / distance.max())
+    background = np.clip(inside / outside, low, high) * np.exp(
+        -settings.decay * distance / distance.max()
+    )
     return np.where(region, np.clip(outside / inside, low, high), background).astype(np.float32)
 
 
 def _rotation(lon: float, lat: float) -> NDArray[np.float64]:
     """Columns: right, down, forward of a camera that looks at (lon, lat)."""
-    return view_rotation(View(float(np.degrees(lon)), float(np.clip(np.degrees(lat), -90, 90)), 90.0, 1))
+    return view_rotation(
+        View(float(np.degrees(lon)), float(np.clip(np.degrees(lat), -90, 90)), 90.0, 1)
+    )
 
 
 def _project(mask: NDArray[np.bool_], fov: BoundingFov) -> NDArray[np.bool_]:
@@ -108,7 +123,9 @@ def _project(mask: NDArray[np.bool_], fov: BoundingFov) -> NDArray[np.bool_]:
     return mask[row, column]
 
 
-def _reproject(local: NDArray[np.float32], fov: BoundingFov, shape: tuple[int, int]) -> NDArray[np.float32]:
+def _reproject(
+    local: NDArray[np.float32], fov: BoundingFov, shape: tuple[int, int]
+) -> NDArray[np.float32]:
     """The plane's weights on the panorama, by nearest; their minimum elsewhere."""
     height, width = shape
     h, w = local.shape

@@ -1,9 +1,12 @@
-"""Focal and dice loss of the best of M candidate masks, and every candidate's IoU, without keeping a mask at full size.
+"""Focal and dice loss of the best of M candidate masks, and every candidate's IoU, without keeping
+a mask at full size.
 
-Written with autograd (training/loss_fns.py) the loss of one click on one frame holds some forty tensors of O×M×S×S until the
-backward pass: at 1024 px more than the model does. Here the gradient is written out, computed in the forward pass for the best
-candidate alone (no other has one), and brought down to the decoder's resolution at once. With t ∈ {0, 1} the truth, x the
-logit, z = (1 − 2t)·x, so that w = σ(z) is the probability of being wrong and p = σ(x) = |t − w|, over a mask's P pixels,
+Written with autograd (training/loss_fns.py) the loss of one click on one frame holds some forty
+tensors of O×M×S×S until the backward pass: at 1024 px more than the model does. Here the gradient
+is written out, computed in the forward pass for the best candidate alone (no other has one), and
+brought down to the decoder's resolution at once. With t ∈ {0, 1} the truth, x the logit, z = (1 −
+2t)·x, so that w = σ(z) is the probability of being wrong and p = σ(x) = |t − w|, over a mask's P
+pixels,
 
     focal = Σ a·softplus(z)·w² / P          ∂/∂x = (1 − 2t)·a·w²·(w + 2·softplus(z)·(1 − w)) / P
     dice  = 1 − N / D                       ∂/∂x = w·(1 − w)·(N / D² − 2t / D)
@@ -25,7 +28,9 @@ ALPHA = 0.25  # of the focal loss, whose γ is 2
 
 @dataclass(frozen=True)
 class FrameTruth:
-    """One frame's true masks, in the forms that each prediction step on it needs; all O×S×S but `area` and `present` (O)."""
+    """One frame's true masks, in the forms that each prediction step on it needs; all O×S×S but
+    `area` and `present` (O).
+    """
 
     mask: Tensor  # bool
     inside: Tensor  # t, float
@@ -46,11 +51,15 @@ class FrameTruth:
 
 
 class MaskLosses(torch.autograd.Function):
-    """`apply(masks O×M×h×w, truth, weight of focal, weight of dice)` → focal O and dice O of the candidate whose weighted sum is
-    least, and IoU O×M of all. Masks of another size than the truth's are enlarged as SAM2Base does: bilinear."""
+    """`apply(masks O×M×h×w, truth, weight of focal, weight of dice)` → focal O and dice O of the
+    candidate whose weighted sum is least, and IoU O×M of all. Masks of another size than the
+    truth's are enlarged as SAM2Base does: bilinear.
+    """
 
     @staticmethod
-    def forward(ctx: Any, masks: Tensor, truth: FrameTruth, focal_weight: float, dice_weight: float) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, masks: Tensor, truth: FrameTruth, focal_weight: float, dice_weight: float
+    ) -> tuple[Tensor, ...]:
         figures = [_figures(_enlarged(masks[:, m], truth), truth) for m in range(masks.shape[1])]
         focal, dice, iou = (torch.stack(values, dim=1) for values in zip(*figures, strict=True))
         best = (focal * focal_weight + dice * dice_weight).argmin(dim=1)
@@ -102,7 +111,16 @@ def _gradients(low: Tensor, truth: FrameTruth) -> tuple[Tensor, Tensor]:
     signed = _enlarged(low, truth) * truth.sign
     wrong = signed.sigmoid()
     right = 1 - wrong
-    focal = softplus(signed).mul_(right).mul_(2).add_(wrong).mul_(wrong).mul_(wrong).mul_(truth.scale).mul_(truth.sign)
+    focal = (
+        softplus(signed)
+        .mul_(right)
+        .mul_(2)
+        .add_(wrong)
+        .mul_(wrong)
+        .mul_(wrong)
+        .mul_(truth.scale)
+        .mul_(truth.sign)
+    )
     top, bottom = (value[:, None, None] for value in _dice_terms(wrong, truth))
     dice = (top / bottom**2 - truth.inside * (2 / bottom)).mul_(wrong).mul_(right)
     return _reduced(focal, low), _reduced(dice, low)
@@ -113,4 +131,6 @@ def _reduced(gradient: Tensor, low: Tensor) -> Tensor:
     if gradient.shape == low.shape:
         return gradient
     size = [len(low), 1, *low.shape[-2:]]
-    return torch.ops.aten.upsample_bilinear2d_backward(gradient[:, None], list(gradient.shape[-2:]), size, False, None, None)[:, 0]
+    return torch.ops.aten.upsample_bilinear2d_backward(
+        gradient[:, None], list(gradient.shape[-2:]), size, False, None, None
+    )[:, 0]

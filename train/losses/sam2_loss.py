@@ -1,10 +1,11 @@
 """SAM2's loss, with the number of objects it divides by taken from the whole step.
 
-As `MultiStepMultiMasksAndIous` (training/loss_fns.py): focal, dice and IoU on the best of the masks of every prediction
-step, objectness always, summed over frames and correction steps, divided by the number of objects. Upstream asks the
-process group for that number in each forward pass. Here the caller gives it: the step's objects over all forward
-passes and all processes. So a step's gradient does not depend on how its clips were dealt out, and one forward pass
-with its own number gives upstream's loss and gradients (tested). Masks at full resolution are the business of
+As `MultiStepMultiMasksAndIous` (training/loss_fns.py): focal, dice and IoU on the best of the masks
+of every prediction step, objectness always, summed over frames and correction steps, divided by the
+number of objects. Upstream asks the process group for that number in each forward pass. Here the
+caller gives it: the step's objects over all forward passes and all processes. So a step's gradient
+does not depend on how its clips were dealt out, and one forward pass with its own number gives
+upstream's loss and gradients (tested). Masks at full resolution are the business of
 `panoforge.train.losses.mask_loss`, which keeps none of them.
 """
 
@@ -17,7 +18,13 @@ from training.loss_fns import sigmoid_focal_loss
 from panoforge.train.config import LossSettings
 from panoforge.train.losses.mask_loss import FrameTruth, MaskLosses
 
-LOSS_NAMES = {"loss": "loss", "mask": "loss_mask", "dice": "loss_dice", "iou": "loss_iou", "objectness": "loss_objectness"}
+LOSS_NAMES = {
+    "loss": "loss",
+    "mask": "loss_mask",
+    "dice": "loss_dice",
+    "iou": "loss_iou",
+    "objectness": "loss_objectness",
+}
 
 
 class ScanLoss(nn.Module):
@@ -27,13 +34,21 @@ class ScanLoss(nn.Module):
         super().__init__()
         self.settings = settings
 
-    def forward(self, outs_batch: list[dict[str, Any]], targets_batch: Tensor, num_objects: float) -> dict[str, Tensor]:
-        """`outs_batch`: one dict per frame; `targets_batch`: bool T×O×S×S; `num_objects`: of the whole step."""
+    def forward(
+        self, outs_batch: list[dict[str, Any]], targets_batch: Tensor, num_objects: float
+    ) -> dict[str, Tensor]:
+        """`outs_batch`: one dict per frame; `targets_batch`: bool T×O×S×S; `num_objects`: of the
+        whole step.
+        """
         losses: dict[str, Any] = defaultdict(int)
         for outs, targets in zip(outs_batch, targets_batch, strict=True):
             truth = FrameTruth.of(targets, self.frame_weights(targets))
-            for masks, ious, scores in zip(outs["multistep_pred_multimasks_high_res"], outs["multistep_pred_ious"],
-                                           outs["multistep_object_score_logits"], strict=True):
+            for masks, ious, scores in zip(
+                outs["multistep_pred_multimasks_high_res"],
+                outs["multistep_pred_ious"],
+                outs["multistep_object_score_logits"],
+                strict=True,
+            ):
                 for name, value in self.prediction_losses(masks, ious, scores, truth).items():
                     losses[name] += value / max(1.0, num_objects)
         losses["loss"] = sum(getattr(self.settings, name) * value for name, value in losses.items())
@@ -43,17 +58,30 @@ class ScanLoss(nn.Module):
         """Weights of one frame's pixels in the focal term, O×S×S; None where all count alike."""
         return None
 
-    def prediction_losses(self, masks: Tensor, ious: Tensor, scores: Tensor, truth: FrameTruth) -> dict[str, Tensor]:
-        """The four terms of one prediction step, summed over objects: `masks` O×M×h×w of any size, `ious` O×M, `scores` O×1."""
+    def prediction_losses(
+        self, masks: Tensor, ious: Tensor, scores: Tensor, truth: FrameTruth
+    ) -> dict[str, Tensor]:
+        """The four terms of one prediction step, summed over objects: `masks` O×M×h×w of any size,
+        `ious` O×M, `scores` O×1.
+        """
         focal, dice, actual = MaskLosses.apply(masks, truth, self.settings.mask, self.settings.dice)
         off = (ious - actual).abs().mean(dim=1)  # of all masks: SAM2 sets supervise_all_iou
-        objectness = sigmoid_focal_loss(scores, truth.present[:, None], 1.0, alpha=-1.0, gamma=0.0)  # plain cross-entropy
-        return {**{name: (value * truth.present).sum() for name, value in (("mask", focal), ("dice", dice), ("iou", off))},
-                "objectness": objectness}
+        objectness = sigmoid_focal_loss(
+            scores, truth.present[:, None], 1.0, alpha=-1.0, gamma=0.0
+        )  # plain cross-entropy
+        return {
+            **{
+                name: (value * truth.present).sum()
+                for name, value in (("mask", focal), ("dice", dice), ("iou", off))
+            },
+            "objectness": objectness,
+        }
 
 
 def build_loss(settings: LossSettings) -> ScanLoss:
-    """With SAM2's fixed choices: focal α 0.25 γ 2, L1 on IoU for all masks, plain cross-entropy for objectness."""
+    """With SAM2's fixed choices: focal α 0.25 γ 2, L1 on IoU for all masks, plain cross-entropy for
+    objectness.
+    """
     if settings.distortion is None:
         return ScanLoss(settings)
     from panoforge.train.losses.distortion_loss import DistortionLoss

@@ -1,1 +1,3 @@
-"""SAM2 for training: building it, loading and checking checkpoints, its lean and panoramic variants."""
+"""SAM2 for training: building it, loading and checking checkpoints, its lean and panoramic
+variants.
+"""

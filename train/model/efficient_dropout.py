@@ -1,13 +1,18 @@
-"""Dropout of the memory attention that keeps less for the backward pass: SAM2's numbers to the bit, a fraction of the memory.
+"""Dropout of the memory attention that keeps less for the backward pass: SAM2's numbers to the bit,
+a fraction of the memory.
 
-With autograd, dropout after a ReLU keeps three tensors of N×4·C (the ReLU's output, the scaled noise, their product), dropout
-of attention weights keeps three of heads×queries×keys; at four layers a frame they are most of what training SAM2 keeps. But
+With autograd, dropout after a ReLU keeps three tensors of N×4·C (the ReLU's output, the scaled
+noise, their product), dropout of attention weights keeps three of heads×queries×keys; at four
+layers a frame they are most of what training SAM2 keeps. But
 
-- after ReLU and dropout an output is positive exactly where the gradient passes: the product alone will do;
-- attention weights follow from queries and keys, so the noise (one byte each) will do, and one product is computed again.
+- after ReLU and dropout an output is positive exactly where the gradient passes: the product alone
+  will do;
+- attention weights follow from queries and keys, so the noise (one byte each) will do, and one
+  product is computed again.
 
-`keep_less` puts both into the layers of a memory attention, whose parameters keep their names. On a GPU attention stays with
-torch's fused kernels, which never write the weights out. Noise comes from torch's global generator, in SAM2's order.
+`keep_less` puts both into the layers of a memory attention, whose parameters keep their names. On a
+GPU attention stays with torch's fused kernels, which never write the weights out. Noise comes from
+torch's global generator, in SAM2's order.
 """
 
 from functools import partial
@@ -59,16 +64,22 @@ class _ReluDropout(torch.autograd.Function):
         return (out > 0).to(gradient.dtype).div_(ctx.scale).mul_(gradient), None
 
 
-def rope_attention(attention: RoPEAttention, q: Tensor, k: Tensor, v: Tensor, num_k_exclude_rope: int = 0) -> Tensor:
+def rope_attention(
+    attention: RoPEAttention, q: Tensor, k: Tensor, v: Tensor, num_k_exclude_rope: int = 0
+) -> Tensor:
     """`RoPEAttention.forward` (B×N×C), with the attention below where it drops weights on a CPU."""
-    q, k, v = (attention._separate_heads(project(x), attention.num_heads)
-               for project, x in ((attention.q_proj, q), (attention.k_proj, k), (attention.v_proj, v)))
+    q, k, v = (
+        attention._separate_heads(project(x), attention.num_heads)
+        for project, x in ((attention.q_proj, q), (attention.k_proj, k), (attention.v_proj, v))
+    )
     side = round(q.shape[-2] ** 0.5)
     attention.freqs_cis = attention.freqs_cis.to(q.device)
     if attention.freqs_cis.shape[0] != q.shape[-2]:
         attention.freqs_cis = attention.compute_cis(end_x=side, end_y=side).to(q.device)
     rotated = k.shape[-2] - num_k_exclude_rope
-    q, k[:, :, :rotated] = apply_rotary_enc(q, k[:, :, :rotated], attention.freqs_cis, repeat_freqs_k=attention.rope_k_repeat)
+    q, k[:, :, :rotated] = apply_rotary_enc(
+        q, k[:, :, :rotated], attention.freqs_cis, repeat_freqs_k=attention.rope_k_repeat
+    )
     p = attention.dropout_p if attention.training else 0.0
     if p and q.device.type == "cpu":
         out = _DropoutAttention.apply(q, k, v, p)
@@ -78,7 +89,9 @@ def rope_attention(attention: RoPEAttention, q: Tensor, k: Tensor, v: Tensor, nu
 
 
 class _DropoutAttention(torch.autograd.Function):
-    """softmax(q kᵀ / √d) v with a share `p` of the weights dropped, q B×H×N×d, k and v B×H×M×d: torch's own arithmetic."""
+    """softmax(q kᵀ / √d) v with a share `p` of the weights dropped, q B×H×N×d, k and v B×H×M×d:
+    torch's own arithmetic.
+    """
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, p: float) -> Tensor:
@@ -97,7 +110,12 @@ class _DropoutAttention(torch.autograd.Function):
         of_v = (weights * noise).transpose(-2, -1) @ gradient
         of_weights = (gradient @ v.transpose(-2, -1)).mul_(noise)
         of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
-        return of_scores @ (k * root) * root, of_scores.transpose(-2, -1) @ (q * root) * root, of_v, None
+        return (
+            of_scores @ (k * root) * root,
+            of_scores.transpose(-2, -1) @ (q * root) * root,
+            of_v,
+            None,
+        )
 
 
 def _weights(q: Tensor, k: Tensor) -> Tensor:

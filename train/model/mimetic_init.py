@@ -1,20 +1,24 @@
-"""First weights for a SAM2 that starts from nothing: three places where SAM2's own random weights cost thousands of steps.
+"""First weights for a SAM2 that starts from nothing: three places where SAM2's own random weights
+cost thousands of steps.
 
-1. The mask decoder's cross-attentions begin as look-ups by position. SAM's decoder must find the features at a click by
-   comparing position encodings through two unrelated random projections, and spends its first thousands of steps on learning
-   that. After Trockman and Kolter, "Mimetic Initialization of Self-Attention Layers" (ICML 2023), which gives attentions
-   W_Q W_Kᵀ ≈ I and W_O W_V ≈ I from the start:
+1. The mask decoder's cross-attentions begin as look-ups by position. SAM's decoder must find the
+   features at a click by comparing position encodings through two unrelated random projections, and
+   spends its first thousands of steps on learning that. After Trockman and Kolter, "Mimetic
+   Initialization of Self-Attention Layers" (ICML 2023), which gives attentions W_Q W_Kᵀ ≈ I and W_O
+   W_V ≈ I from the start:
 
        W_Q = W_K = gain · R        W_V = S        W_O = Sᵀ        R, S with orthonormal rows, biases 0
 
-   so q·k compares encodings as they are (SAM's Fourier features make that a kernel peaked at the click) and what is found
-   there comes out as it went in, projected.
-2. Every object begins as present, with a logit of PRESENT whatever the picture. SAM2 blanks the mask of an object that it
-   takes to be absent, so a random judgement would hide half of the masks from the loss. Images show present objects only: train
-   on them with loss.objectness 0. With a weight, Adam drives the logit up for as long as images last (it stood at some 70 after
-   1,400 steps), and the first absent object of a clip undoes the rest of the model (its loss was 37, of the masks 0.08).
-3. The residual branches of the memory attention begin at zero, as in Goyal et al. (arXiv 1706.02677): a model that knows
-   images is not handed noise when its first clip comes.
+   so q·k compares encodings as they are (SAM's Fourier features make that a kernel peaked at the
+   click) and what is found there comes out as it went in, projected.
+2. Every object begins as present, with a logit of PRESENT whatever the picture. SAM2 blanks the
+   mask of an object that it takes to be absent, so a random judgement would hide half of the masks
+   from the loss. Images show present objects only: train on them with loss.objectness 0. With a
+   weight, Adam drives the logit up for as long as images last (it stood at some 70 after 1,400
+   steps), and the first absent object of a clip undoes the rest of the model (its loss was 37, of
+   the masks 0.08).
+3. The residual branches of the memory attention begin at zero, as in Goyal et al. (arXiv
+   1706.02677): a model that knows images is not handed noise when its first clip comes.
 
 For training from random weights only: official weights replace all of it.
 """
@@ -31,7 +35,9 @@ def mimetic(model: nn.Module) -> None:
     """Give a SAM2 the weights above, from torch's global generator."""
     with torch.no_grad():
         for module in model.sam_mask_decoder.transformer.modules():
-            if type(module) is Attention and module.internal_dim < module.embedding_dim:  # the cross-attentions are narrower
+            if (
+                type(module) is Attention and module.internal_dim < module.embedding_dim
+            ):  # the cross-attentions are narrower
                 look_up(module)
         judgement = model.sam_mask_decoder.pred_obj_score_head.layers[-1]
         judgement.weight.zero_()

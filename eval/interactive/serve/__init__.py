@@ -4,6 +4,6 @@
     page      the page itself, one self-contained HTML with the viewer of our reports in it
     server    HTTP: who may ask what, how much, and one computation at a time
 
-The server is the standard library's: one user, a handful of requests a minute, and nothing to install; aiohttp is here
-only where Ray's dashboard is.
+The server is the standard library's: one user, a handful of requests a minute, and nothing to
+install; aiohttp is here only where Ray's dashboard is.
 """

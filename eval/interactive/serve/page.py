@@ -1,7 +1,7 @@
 """The page of `pano serve`: one self-contained HTML, with the 360° viewer of our reports in it.
 
-Scripts carry a nonce and nothing else may run, nothing is fetched from anywhere but this server, and no other page may
-frame this one.
+Scripts carry a nonce and nothing else may run, nothing is fetched from anywhere but this server,
+and no other page may frame this one.
 """
 
 import html
@@ -16,11 +16,15 @@ _HERE = Path(__file__).parent
 
 
 def render_page(nonce: str, token: str, max_bytes: int) -> bytes:
-    """The page. `token` is sent back by its script with every request (empty: none is asked for)."""
+    """The page. `token` is sent back by its script with every request (empty: none is asked
+    for)."""
     settings = json.dumps({"token": token, "maxBytes": max_bytes}).replace("<", "\\u003c")
     parts = {
-        "{{nonce}}": html.escape(nonce), "{{settings}}": settings, "{{version}}": html.escape(__version__),
-        "{{style}}": str(viewer_style()) + _text("serve.css"), "{{script}}": str(viewer_script()) + "\n" + _text("serve.js"),
+        "{{nonce}}": html.escape(nonce),
+        "{{settings}}": settings,
+        "{{version}}": html.escape(__version__),
+        "{{style}}": str(viewer_style()) + _text("serve.css"),
+        "{{script}}": str(viewer_script()) + "\n" + _text("serve.js"),
     }
     page = _text("page.html")
     for name, value in parts.items():
@@ -29,9 +33,13 @@ def render_page(nonce: str, token: str, max_bytes: int) -> bytes:
 
 
 def security_policy(nonce: str) -> str:
-    """Content-Security-Policy of the page. Inline styles are pannellum's own (it sets cursors and sizes)."""
-    return (f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'unsafe-inline'; img-src data: blob:; connect-src 'self'; "
-            "base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+    """Content-Security-Policy of the page. Inline styles are pannellum's own (it sets cursors and
+    sizes).
+    """
+    return (
+        f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'unsafe-inline'; img-src data:"
+        " blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
 
 
 @lru_cache(maxsize=8)

@@ -1,12 +1,14 @@
 """HTTP for `pano serve`: the standard library's threading server, around one `Session`.
 
-Who may ask. It listens on loopback unless told otherwise; then a token, made anew at each start and printed in the address, must
-come with every request. Whatever it listens on, the `Host` must be a name that it was told to answer to: a web page elsewhere that
-lets its own name point here (DNS rebinding) is refused. Requests that change anything must come from our page: their `Origin`
-must be ours, and they carry a header that other sites' pages cannot send without asking first.
+Who may ask. It listens on loopback unless told otherwise; then a token, made anew at each start and
+printed in the address, must come with every request. Whatever it listens on, the `Host` must be a
+name that it was told to answer to: a web page elsewhere that lets its own name point here (DNS
+rebinding) is refused. Requests that change anything must come from our page: their `Origin` must be
+ours, and they carry a header that other sites' pages cannot send without asking first.
 
-How much. A body must say its length, within the cap, before it is read; pictures are checked by their header before they are
-decoded. One computation at a time: a request that comes meanwhile is told so (409). Silent connections end after a minute.
+How much. A body must say its length, within the cap, before it is read; pictures are checked by
+their header before they are decoded. One computation at a time: a request that comes meanwhile is
+told so (409). Silent connections end after a minute.
 """
 
 import hmac
@@ -56,13 +58,23 @@ class PanoServer(ThreadingHTTPServer):
             super().__init__(address[:2], Handler)
         except OSError as error:
             why = error.strerror or str(error)
-            raise UsageError(f"cannot listen on {host}:{port}: {why}; choose another --host or --port") from None
+            raise UsageError(
+                f"cannot listen on {host}:{port}: {why}; choose another --host or --port"
+            ) from None
         self.token = "" if loopback else secrets.token_urlsafe(24)
-        names = {"localhost", "127.0.0.1", "[::1]"} if loopback else {_bracketed(host), socket.gethostname(), socket.getfqdn()}
-        if ipaddress.ip_address(address[0]).is_unspecified:  # 0.0.0.0: reached by any of this machine's addresses
+        names = (
+            {"localhost", "127.0.0.1", "[::1]"}
+            if loopback
+            else {_bracketed(host), socket.gethostname(), socket.getfqdn()}
+        )
+        if ipaddress.ip_address(
+            address[0]
+        ).is_unspecified:  # 0.0.0.0: reached by any of this machine's addresses
             names |= {"localhost", "127.0.0.1", "[::1]", *map(_bracketed, _addresses())}
         self.hosts = {f"{name.lower()}:{self.server_port}" for name in names}
-        self.url = f"http://{_bracketed(host)}:{self.server_port}/" + (f"?token={self.token}" if self.token else "")
+        self.url = f"http://{_bracketed(host)}:{self.server_port}/" + (
+            f"?token={self.token}" if self.token else ""
+        )
 
 
 def _bracketed(host: str) -> str:
@@ -119,8 +131,12 @@ class Handler(BaseHTTPRequestHandler):
         if host not in self.server.hosts:
             raise Refused(403, f"this server does not answer to {host!r}")
         given = self.headers.get("X-Pano-Token") or query.get("token", [""])[0]
-        if self.server.token and not hmac.compare_digest(given.encode(), self.server.token.encode()):
-            raise Refused(403, "the token is missing or wrong: open the address that pano serve printed")
+        if self.server.token and not hmac.compare_digest(
+            given.encode(), self.server.token.encode()
+        ):
+            raise Refused(
+                403, "the token is missing or wrong: open the address that pano serve printed"
+            )
         origin = self.headers.get("Origin")
         if origin is not None and origin != f"http://{host}":
             raise Refused(403, f"requests from {origin!r} are not answered")
@@ -131,12 +147,22 @@ class Handler(BaseHTTPRequestHandler):
         if path == "/":
             nonce = secrets.token_urlsafe(16)
             page = render_page(nonce, self.server.token, self.server.max_upload_bytes)
-            self._send(200, page, "text/html; charset=utf-8", {"Content-Security-Policy": security_policy(nonce)})
+            self._send(
+                200,
+                page,
+                "text/html; charset=utf-8",
+                {"Content-Security-Policy": security_policy(nonce)},
+            )
         elif path == "/state":
             self._send_json(200, self._alone(lambda session: session.state(with_picture=True)))
         elif path.lstrip("/") in SAVES:
             name, content_type, data = self._alone(lambda session: session.save(path.lstrip("/")))
-            self._send(200, data, content_type, {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"})
+            self._send(
+                200,
+                data,
+                content_type,
+                {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"},
+            )
         else:
             raise Refused(404, f"there is nothing at {path}")
 
@@ -144,9 +170,13 @@ class Handler(BaseHTTPRequestHandler):
         if path == "/image":
             data = self._body(self.server.max_upload_bytes)
             name = query.get("name", ["panorama"])[0][:200]
-            answer = self._alone(lambda session: session.open(data, name, self.server.max_upload_bytes))
+            answer = self._alone(
+                lambda session: session.open(data, name, self.server.max_upload_bytes)
+            )
         elif path == "/click":
-            asked = self._json({"object": int, "lon_deg": (int, float), "lat_deg": (int, float), "positive": bool})
+            asked = self._json(
+                {"object": int, "lon_deg": (int, float), "lat_deg": (int, float), "positive": bool}
+            )
             click = SphereClick(asked["lon_deg"], asked["lat_deg"], asked["positive"])
             answer = self._alone(lambda session: session.click(asked["object"], click))
         elif path == "/delete":
@@ -154,7 +184,9 @@ class Handler(BaseHTTPRequestHandler):
             answer = self._alone(lambda session: session.delete(asked["object"]))
         elif path in ("/object", "/undo"):
             self._json({})
-            answer = self._alone(lambda session: session.new_object() if path == "/object" else session.undo())
+            answer = self._alone(
+                lambda session: session.new_object() if path == "/object" else session.undo()
+            )
         else:
             raise Refused(404, f"there is nothing at {path}")
         self._send_json(200, answer)
@@ -174,7 +206,11 @@ class Handler(BaseHTTPRequestHandler):
         if not length.isascii() or not length.isdigit() or self.headers.get("Transfer-Encoding"):
             raise Refused(411, "a request must say how long its body is")
         if int(length) > cap:
-            raise Refused(413, f"{int(length) / 1e6:.0f} MB is over the cap of {cap / 1e6:.0f} MB (pano serve --max-upload-mb)")
+            raise Refused(
+                413,
+                f"{int(length) / 1e6:.0f} MB is over the cap of {cap / 1e6:.0f} MB (pano serve"
+                " --max-upload-mb)",
+            )
         data = self.rfile.read(int(length))
         if len(data) != int(length):
             raise ConnectionError
@@ -186,10 +222,19 @@ class Handler(BaseHTTPRequestHandler):
             asked = json.loads(self._body(MAX_JSON_BYTES))
         except (ValueError, RecursionError):
             raise Refused(400, "the body is not JSON") from None
-        right = isinstance(asked, dict) and set(asked) == set(fields) and all(
-            isinstance(asked[name], kind) and (kind is bool or not isinstance(asked[name], bool)) for name, kind in fields.items())
+        right = (
+            isinstance(asked, dict)
+            and set(asked) == set(fields)
+            and all(
+                isinstance(asked[name], kind)
+                and (kind is bool or not isinstance(asked[name], bool))
+                for name, kind in fields.items()
+            )
+        )
         if not right:
-            raise Refused(400, f"expected a JSON object with {', '.join(fields) or 'nothing'} in it")
+            raise Refused(
+                400, f"expected a JSON object with {', '.join(fields) or 'nothing'} in it"
+            )
         return asked
 
     def _send_json(self, status: int, value: Any) -> None:
@@ -198,11 +243,20 @@ class Handler(BaseHTTPRequestHandler):
     def _send(self, status: int, data: bytes, content_type: str, headers: dict[str, str]) -> None:
         self.send_response(status)
         always = {
-            "Content-Type": content_type, "Content-Length": str(len(data)), "Cache-Control": "no-store",
-            "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "X-Frame-Options": "DENY",
-            "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin",
+            "Content-Type": content_type,
+            "Content-Length": str(len(data)),
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+            "X-Frame-Options": "DENY",
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "Cross-Origin-Resource-Policy": "same-origin",
         }
-        for name, value in {**always, **headers, **({"Connection": "close"} if self.close_connection else {})}.items():
+        for name, value in {
+            **always,
+            **headers,
+            **({"Connection": "close"} if self.close_connection else {}),
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)

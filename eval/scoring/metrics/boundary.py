@@ -1,13 +1,15 @@
 """Boundary F of DAVIS (Perazzi et al., CVPR 2016): how much of two outlines lies near the other.
 
-A mask's boundary is one pixel wide: pixels that differ from their right, lower or lower right neighbour (`seg2bmap`). A
-boundary pixel is matched if the other boundary comes within r = ⌈0.008 · image diagonal⌉ pixels; precision and recall are
-the matched shares of both outlines, F their harmonic mean.
+A mask's boundary is one pixel wide: pixels that differ from their right, lower or lower right
+neighbour (`seg2bmap`). A boundary pixel is matched if the other boundary comes within r = ⌈0.008 ·
+image diagonal⌉ pixels; precision and recall are the matched shares of both outlines, F their
+harmonic mean.
 
-The toolkit dilates full frames with a disk of radius r: 4,300 operations on each of 8 million pixels at 4K. Here the
-boundary is taken inside the mask's crop, pixels on both outlines are matched at once, and the rest ask a k-d tree of the
-other outline: same integers, so the same F to the last bit in mode `official`. In mode `seam-aware` columns are a circle,
-for the neighbours and for the distance; `official` sees an edge of the image there, and an outline that ends at it.
+The toolkit dilates full frames with a disk of radius r: 4,300 operations on each of 8 million
+pixels at 4K. Here the boundary is taken inside the mask's crop, pixels on both outlines are matched
+at once, and the rest ask a k-d tree of the other outline: same integers, so the same F to the last
+bit in mode `official`. In mode `seam-aware` columns are a circle, for the neighbours and for the
+distance; `official` sees an edge of the image there, and an outline that ends at it.
 """
 
 import math
@@ -33,7 +35,9 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Matched:
-    """Boundary pixels of the prediction and of the truth: the row of each, and whether the other boundary is near it."""
+    """Boundary pixels of the prediction and of the truth: the row of each, and whether the other
+    boundary is near it.
+    """
 
     predicted_row: Ints
     predicted_hit: Bools
@@ -41,7 +45,9 @@ class Matched:
     true_hit: Bools
 
 
-def boundary_f(predicted: Bools, true: Bools, mode: Mode = "seam-aware", *, tolerance: float = TOLERANCE) -> float:
+def boundary_f(
+    predicted: Bools, true: Bools, mode: Mode = "seam-aware", *, tolerance: float = TOLERANCE
+) -> float:
     """F of two bool H×W masks."""
     wrap = mode == "seam-aware"
     crops = (crop_mask(mask, wrap=wrap) for mask in (predicted, true))
@@ -49,16 +55,34 @@ def boundary_f(predicted: Bools, true: Bools, mode: Mode = "seam-aware", *, tole
 
 
 def boundary_f_scores(
-    masks: "Masks", labels: NDArray[np.uint16], ids: Sequence[int], mode: Mode = "seam-aware", *, tolerance: float = TOLERANCE
+    masks: "Masks",
+    labels: NDArray[np.uint16],
+    ids: Sequence[int],
+    mode: Mode = "seam-aware",
+    *,
+    tolerance: float = TOLERANCE,
 ) -> NDArray[np.float64]:
     """F of mask k of `masks` against instance `ids[k]` of the uint16 H×W label map, (N,)."""
-    return np.array([f_measure(matched) for matched in match_instances(masks, labels, ids, mode, tolerance=tolerance)], np.float64)
+    return np.array(
+        [
+            f_measure(matched)
+            for matched in match_instances(masks, labels, ids, mode, tolerance=tolerance)
+        ],
+        np.float64,
+    )
 
 
 def match_instances(
-    masks: "Masks", labels: NDArray[np.uint16], ids: Sequence[int], mode: Mode = "seam-aware", *, tolerance: float = TOLERANCE
+    masks: "Masks",
+    labels: NDArray[np.uint16],
+    ids: Sequence[int],
+    mode: Mode = "seam-aware",
+    *,
+    tolerance: float = TOLERANCE,
 ) -> Iterator[Matched]:
-    """The matched boundaries of mask k and instance `ids[k]`, one after the other: `f_measure` makes F of them, and F_sphere."""
+    """The matched boundaries of mask k and instance `ids[k]`, one after the other: `f_measure`
+    makes F of them, and F_sphere.
+    """
     (height, width), wrap = labels.shape, mode == "seam-aware"
     for k, true in enumerate(crop_instances(labels, ids, wrap=wrap)):
         predicted = crop_bits(masks.packed[k], width, wrap=wrap, extent=masks.extent(k))
@@ -71,18 +95,29 @@ def tolerance_px(tolerance: float, height: int, width: int) -> float:
 
 
 def match_boundaries(
-    predicted: Crop, true: Crop, height: int, width: int, mode: Mode = "seam-aware", *, tolerance: float = TOLERANCE
+    predicted: Crop,
+    true: Crop,
+    height: int,
+    width: int,
+    mode: Mode = "seam-aware",
+    *,
+    tolerance: float = TOLERANCE,
 ) -> Matched:
-    """Match the boundaries of two masks of an H×W panorama, cropped with `wrap` where the mode is `seam-aware`."""
+    """Match the boundaries of two masks of an H×W panorama, cropped with `wrap` where the mode is
+    `seam-aware`.
+    """
     wrap = mode == "seam-aware"
     p, t = (boundary_pixels(crop, height, width, wrap=wrap) for crop in (predicted, true))
     radius = tolerance_px(tolerance, height, width)
-    return Matched(p // width, _near(p, t, width, radius, wrap), t // width, _near(t, p, width, radius, wrap))
+    return Matched(
+        p // width, _near(p, t, width, radius, wrap), t // width, _near(t, p, width, radius, wrap)
+    )
 
 
 def boundary_pixels(crop: Crop, height: int, width: int, *, wrap: bool) -> Ints:
-    """The boundary of a mask as flat pixel indices v·W + u, (P,), each once. The boundary is half a pixel up and left of the
-    true outline, so it begins one row and one column before the mask."""
+    """The boundary of a mask as flat pixel indices v·W + u, (P,), each once. The boundary is half a
+    pixel up and left of the true outline, so it begins one row and one column before the mask.
+    """
     if not crop.mask.size:
         return np.zeros(0, np.int64)
     rows, columns = crop.mask.shape
@@ -118,10 +153,17 @@ def _near(points: Ints, others: Ints, width: int, radius: float, wrap: bool) -> 
     hit = np.isin(points, others)
     rest = np.flatnonzero(~hit)
     if rest.size:
-        tree = cKDTree(_places(others, width), boxsize=[0, width] if wrap else None, balanced_tree=False, compact_nodes=False)
+        tree = cKDTree(
+            _places(others, width),
+            boxsize=[0, width] if wrap else None,
+            balanced_tree=False,
+            compact_nodes=False,
+        )
         # Squared distances are integers: r and the next possible distance are 1/(2r) apart.
         bound = radius + 1 / (4 * radius + 4)
-        hit[rest] = np.isfinite(tree.query(_places(points[rest], width), distance_upper_bound=bound)[0])
+        hit[rest] = np.isfinite(
+            tree.query(_places(points[rest], width), distance_upper_bound=bound)[0]
+        )
     return hit
 
 
@@ -130,7 +172,9 @@ def _places(points: Ints, width: int) -> NDArray[np.float64]:
 
 
 def f_measure(matched: Matched, row_weight: NDArray[np.float64] | None = None) -> float:
-    """2PR/(P+R), every boundary pixel weighing 1 or its row's `row_weight` (H,). One outline empty: F = 0; both: F = 1."""
+    """2PR/(P+R), every boundary pixel weighing 1 or its row's `row_weight` (H,). One outline empty:
+    F = 0; both: F = 1.
+    """
     n_predicted, n_true = matched.predicted_row.size, matched.true_row.size
     if not n_predicted or not n_true:
         return float(n_predicted == n_true)

@@ -1,8 +1,10 @@
-"""The part of a panorama that a mask is in: what boundary scores are computed on, instead of on 8 million pixels.
+"""The part of a panorama that a mask is in: what boundary scores are computed on, instead of on 8
+million pixels.
 
-Takes a mask in any of the forms that evaluation has (an array, bits, an instance of a label map); gives a `Crop`. With
-`wrap` the columns are a circle and the crop is the smallest arc around the mask; without, they are a line, as in planar
-toolkits, and a mask on both sides of the seam has a crop of the full width.
+Takes a mask in any of the forms that evaluation has (an array, bits, an instance of a label map);
+gives a `Crop`. With `wrap` the columns are a circle and the crop is the smallest arc around the
+mask; without, they are a line, as in planar toolkits, and a mask on both sides of the seam has a
+crop of the full width.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +20,9 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Crop:
-    """`mask` bool h×w is rows [v0, v0+h) and columns [u0, u0+w), modulo W, of an otherwise empty mask. Empty: h = w = 0."""
+    """`mask` bool h×w is rows [v0, v0+h) and columns [u0, u0+w), modulo W, of an otherwise empty
+    mask. Empty: h = w = 0.
+    """
 
     v0: int
     u0: int
@@ -38,10 +42,15 @@ def crop_mask(mask: Bools, *, wrap: bool) -> Crop:
 
 
 def crop_bits(
-    bits: NDArray[np.uint8], width: int, *, wrap: bool, extent: tuple[slice | None, slice] | None = None
+    bits: NDArray[np.uint8],
+    width: int,
+    *,
+    wrap: bool,
+    extent: tuple[slice | None, slice] | None = None,
 ) -> Crop:
-    """The crop of a mask of `width` columns given 8 pixels to a byte, uint8 H×⌈W/8⌉ (a `Masks.packed[k]`), and where it is known
-    its `packed_extent`."""
+    """The crop of a mask of `width` columns given 8 pixels to a byte, uint8 H×⌈W/8⌉ (a
+    `Masks.packed[k]`), and where it is known its `packed_extent`.
+    """
     rows, bytes_ = extent or packed_extent(bits)
     if rows is None:
         return EMPTY
@@ -52,11 +61,17 @@ def crop_bits(
     if u0 + columns <= width:
         first = u0 - 8 * bytes_.start
         return Crop(rows.start, u0, mask[:, first : first + columns])
-    return Crop(rows.start, u0, _columns(np.unpackbits(bits[rows], axis=1, count=width).view(bool), u0, columns))
+    return Crop(
+        rows.start,
+        u0,
+        _columns(np.unpackbits(bits[rows], axis=1, count=width).view(bool), u0, columns),
+    )
 
 
 def crop_instances(labels: NDArray[np.uint16], ids: Sequence[int], *, wrap: bool) -> Iterator[Crop]:
-    """The crop of each of `ids` in a uint16 H×W label map, one after the other; an id that is not there is empty."""
+    """The crop of each of `ids` in a uint16 H×W label map, one after the other; an id that is not
+    there is empty.
+    """
     stats, width = instance_stats(labels), labels.shape[1]
     at = {id_: index for index, id_ in enumerate(stats.ids.tolist())}
     for id_ in ids:
@@ -85,16 +100,26 @@ def _span(occupied: Bools) -> slice | None:
 
 
 def _arc(occupied: Bools, wrap: bool) -> tuple[int, int]:
-    """First column and number of columns of the smallest interval, or arc, around the True ones (there is one)."""
+    """First column and number of columns of the smallest interval, or arc, around the True ones
+    (there is one).
+    """
     at = np.flatnonzero(occupied)
     if not wrap:
         return int(at[0]), int(at[-1] - at[0]) + 1
     gaps = np.diff(at, append=at[0] + occupied.size) - 1
     widest = int(gaps.argmax())
-    return (int(at[(widest + 1) % at.size]), occupied.size - int(gaps[widest])) if gaps[widest] else (0, occupied.size)
+    return (
+        (int(at[(widest + 1) % at.size]), occupied.size - int(gaps[widest]))
+        if gaps[widest]
+        else (0, occupied.size)
+    )
 
 
 def _columns(rows: NDArray, u0: int, columns: int) -> NDArray:
     """Columns [u0, u0 + columns) of an array, modulo its width."""
     over = u0 + columns - rows.shape[1]
-    return rows[:, u0 : u0 + columns] if over <= 0 else np.concatenate([rows[:, u0:], rows[:, :over]], axis=1)
+    return (
+        rows[:, u0 : u0 + columns]
+        if over <= 0
+        else np.concatenate([rows[:, u0:], rows[:, :over]], axis=1)
+    )

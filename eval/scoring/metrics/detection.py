@@ -1,9 +1,10 @@
 """Average precision of scored masks, as COCO defines it, from IoU alone.
 
-Takes, per panorama, the scores of the predictions (D,) and their IoU with the instances (D, G), however that IoU was made
-(planar, cos φ-weighted, on the sphere); gives AP at each IoU threshold. Matching is COCO's: within a panorama predictions
-choose in order of their score, each the free instance it overlaps most; precision is made monotone and read off at 101
-recalls. Equal to pycocotools with `area` all, no crowds and at most 100 predictions a panorama.
+Takes, per panorama, the scores of the predictions (D,) and their IoU with the instances (D, G),
+however that IoU was made (planar, cos φ-weighted, on the sphere); gives AP at each IoU threshold.
+Matching is COCO's: within a panorama predictions choose in order of their score, each the free
+instance it overlaps most; precision is made monotone and read off at 101 recalls. Equal to
+pycocotools with `area` all, no crowds and at most 100 predictions a panorama.
 """
 
 from collections.abc import Sequence
@@ -19,14 +20,20 @@ MAX_PREDICTIONS = 100
 
 
 def average_precision(
-    images: Sequence[tuple[Floats, Floats]], thresholds: Floats = IOU_THRESHOLDS, max_predictions: int = MAX_PREDICTIONS
+    images: Sequence[tuple[Floats, Floats]],
+    thresholds: Floats = IOU_THRESHOLDS,
+    max_predictions: int = MAX_PREDICTIONS,
 ) -> Floats:
-    """AP at each IoU threshold, (T,), of panoramas given as (scores (D,), iou (D, G)). Their mean is COCO's AP, the first is AP50.
-    NaN where there are no instances at all."""
+    """AP at each IoU threshold, (T,), of panoramas given as (scores (D,), iou (D, G)). Their mean
+    is COCO's AP, the first is AP50. NaN where there are no instances at all.
+    """
     scores, hits, instances = [], [], 0
     for score, iou in images:
         if iou.shape[0] != len(score):
-            raise ValueError(f"one row of IoU per prediction: got {len(score)} scores and IoU of shape {iou.shape}")
+            raise ValueError(
+                f"one row of IoU per prediction: got {len(score)} scores and IoU of shape"
+                f" {iou.shape}"
+            )
         order = np.argsort(-np.asarray(score, np.float64), kind="stable")[:max_predictions]
         scores.append(np.asarray(score, np.float64)[order])
         hits.append(np.stack([_match(iou[order], threshold) for threshold in thresholds]))
@@ -56,4 +63,6 @@ def _area(hit: NDArray[np.bool_], instances: int) -> float:
     precision = found / np.arange(1, len(hit) + 1)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     at = np.searchsorted(found / instances, RECALLS, side="left")
-    return float(np.where(at < len(hit), np.append(envelope, 0.0)[np.minimum(at, len(hit))], 0.0).mean())
+    return float(
+        np.where(at < len(hit), np.append(envelope, 0.0)[np.minimum(at, len(hit))], 0.0).mean()
+    )

@@ -1,10 +1,13 @@
-"""Region similarity J: intersection over union per instance, plain and weighted by the area a pixel covers.
+"""Region similarity J: intersection over union per instance, plain and weighted by the area a pixel
+covers.
 
-Everything is computed from counts per row (`RowCounts`): a pixel's weight depends on its row only (cos φ), so one pass
-over the pixels serves every weighting, and counts are exact integers. Two empty masks agree: IoU 1. Rows near the poles
-hold as many pixels as the equator and almost no area, so the plain and the cos φ-weighted score differ where it matters.
+Everything is computed from counts per row (`RowCounts`): a pixel's weight depends on its row only
+(cos φ), so one pass over the pixels serves every weighting, and counts are exact integers. Two
+empty masks agree: IoU 1. Rows near the poles hold as many pixels as the equator and almost no area,
+so the plain and the cos φ-weighted score differ where it matters.
 
-Bits stay bits: a predicted mask is counted 16 pixels at a time, and compared with the truth inside its own extent only.
+Bits stay bits: a predicted mask is counted 16 pixels at a time, and compared with the truth inside
+its own extent only.
 """
 
 from collections.abc import Sequence
@@ -22,7 +25,9 @@ if TYPE_CHECKING:  # it loads torch, which a comparison of results has no use fo
 
 Counts = NDArray[np.int64]
 
-_BYTE_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)
+_BYTE_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(
+    axis=1, dtype=np.uint8
+)
 _WORD_BITS = (_BYTE_BITS[:, None] + _BYTE_BITS[None, :]).ravel()
 
 
@@ -58,9 +63,13 @@ def row_counts(masks: "Masks", labels: NDArray[np.uint16], ids: Sequence[int]) -
     return RowCounts(predicted, true, both)
 
 
-def best_overlaps(masks: "Masks", labels: NDArray[np.uint16], ids: Sequence[int]) -> tuple[Counts, NDArray[np.float64]]:
-    """Which of the instances `ids` each mask overlaps most, by IoU, and how much: ids (N,), 0 where it meets none, and IoU (N,).
-    Instances of a label map are disjoint, so no mask has an IoU above ½ with any other: all that average precision needs."""
+def best_overlaps(
+    masks: "Masks", labels: NDArray[np.uint16], ids: Sequence[int]
+) -> tuple[Counts, NDArray[np.float64]]:
+    """Which of the instances `ids` each mask overlaps most, by IoU, and how much: ids (N,), 0 where
+    it meets none, and IoU (N,). Instances of a label map are disjoint, so no mask has an IoU above
+    ½ with any other: all that average precision needs.
+    """
     area = np.bincount(labels.ravel(), minlength=65536)
     wanted = np.zeros(65536, bool)
     wanted[list(ids)] = True
@@ -88,7 +97,9 @@ def _instance_rows(labels: NDArray[np.uint16], ids: Sequence[int]) -> Counts:
     index[wanted] = np.arange(wanted.size)
     which = index[runs.id]
     kept = which >= 0
-    found = np.bincount(which[kept] * height + runs.row[kept], runs.length[kept], wanted.size * height)
+    found = np.bincount(
+        which[kept] * height + runs.row[kept], runs.length[kept], wanted.size * height
+    )
     return found.astype(np.int64).reshape(-1, height)[position].reshape(len(ids), height)
 
 
@@ -99,9 +110,12 @@ def _count_bits(bits: NDArray[np.uint8]) -> Counts:
     return _WORD_BITS[np.ascontiguousarray(bits).view(np.uint16)].sum(axis=1, dtype=np.int64)
 
 
-def iou(counts: RowCounts, *, cos_weighted: bool = False, row_weight: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-    """IoU of every mask, (N,): Σ w·|both| / Σ w·|either| over rows with w = 1, cos φ, or `row_weight` (H,). 1 where both masks
-    are empty."""
+def iou(
+    counts: RowCounts, *, cos_weighted: bool = False, row_weight: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """IoU of every mask, (N,): Σ w·|both| / Σ w·|either| over rows with w = 1, cos φ, or
+    `row_weight` (H,). 1 where both masks are empty.
+    """
     weight = row_cos_lat(counts.height) if cos_weighted else np.ones(counts.height)
     if row_weight is not None:
         weight = row_weight
@@ -111,7 +125,8 @@ def iou(counts: RowCounts, *, cos_weighted: bool = False, row_weight: NDArray[np
 
 
 def jaccard(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
-    """J of two bool masks of one shape, as DAVIS has it: |both| / |either|, 1 where both are empty."""
+    """J of two bool masks of one shape, as DAVIS has it: |both| / |either|, 1 where both are
+    empty."""
     either = np.count_nonzero(predicted | true)
     return float(np.count_nonzero(predicted & true) / either) if either else 1.0
 
@@ -122,7 +137,9 @@ def miou(ious: Sequence[float]) -> float | None:
 
 
 def miou_by_image(ious: Sequence[float], keys: Sequence[str]) -> float | None:
-    """Mean over panoramas of the mean over their instances: every panorama counts the same. None when there are none."""
+    """Mean over panoramas of the mean over their instances: every panorama counts the same. None
+    when there are none.
+    """
     of_key: dict[str, list[float]] = {}
     for value, key in zip(ious, keys, strict=True):
         of_key.setdefault(key, []).append(value)

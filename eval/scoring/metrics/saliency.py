@@ -1,14 +1,15 @@
 """Scores of saliency maps, as the PAV-SOD papers report them: MAE, S-measure, E-measure, F_β.
 
-A prediction is a float H×W map, the truth a binary mask. `mae` takes the map as it is, in [0, 1]; the others stretch it to
-[0, 1] first, as the evaluator of ruohaoguo/pavsodr (`test/evaluator.py`) does. Curves over its 255 thresholds come from one sort
-of the map: at a threshold everything follows from how many pixels of each kind are above it, so a 4K map takes one pass
-instead of 255.
+A prediction is a float H×W map, the truth a binary mask. `mae` takes the map as it is, in [0, 1];
+the others stretch it to [0, 1] first, as the evaluator of ruohaoguo/pavsodr (`test/evaluator.py`)
+does. Curves over its 255 thresholds come from one sort of the map: at a threshold everything
+follows from how many pixels of each kind are above it, so a 4K map takes one pass instead of 255.
 
-The evaluator is followed but where it has no answer: an object of one pixel (its standard deviation is NaN there, 0 here) and
-an object whose centroid rounds to the first row or column (it multiplies an empty block's NaN by 0; here such a block counts 0).
-E-measure with an empty or a full truth is ¼ there for any prediction; mode `official` keeps that, mode `paper` has the
-definition of Fan et al. (IJCAI 2018): the share of pixels that agree.
+The evaluator is followed but where it has no answer: an object of one pixel (its standard deviation
+is NaN there, 0 here) and an object whose centroid rounds to the first row or column (it multiplies
+an empty block's NaN by 0; here such a block counts 0). E-measure with an empty or a full truth is ¼
+there for any prediction; mode `official` keeps that, mode `paper` has the definition of Fan et al.
+(IJCAI 2018): the share of pixels that agree.
 """
 
 from typing import Literal
@@ -30,17 +31,23 @@ def mae(predicted: Floats, true: Bools) -> float:
 
 
 def f_curve(predicted: Floats, true: Bools) -> Floats:
-    """F_β with β² = 0.3 at each of THRESHOLDS, (255,). Its maximum and mean are maxF and meanF of one image; of a data set
-    they are those of the mean curve."""
+    """F_β with β² = 0.3 at each of THRESHOLDS, (255,). Its maximum and mean are maxF and meanF of
+    one image; of a data set they are those of the mean curve.
+    """
     hits, false = _above(predicted, true)
     precision, recall = hits / (hits + false + TINY), hits / (np.count_nonzero(true) + TINY)
     down = BETA2 * precision + recall
-    return np.divide((1 + BETA2) * precision * recall, down, out=np.zeros_like(down), where=down > 0)
+    return np.divide(
+        (1 + BETA2) * precision * recall, down, out=np.zeros_like(down), where=down > 0
+    )
 
 
-def e_curve(predicted: Floats, true: Bools, mode: Literal["official", "paper"] = "official") -> Floats:
-    """E-measure at each of THRESHOLDS, (255,): the mean over pixels of ((1 + alignment)/2)², alignment being
-    2ab/(a² + b²) of both maps less their means."""
+def e_curve(
+    predicted: Floats, true: Bools, mode: Literal["official", "paper"] = "official"
+) -> Floats:
+    """E-measure at each of THRESHOLDS, (255,): the mean over pixels of ((1 + alignment)/2)²,
+    alignment being 2ab/(a² + b²) of both maps less their means.
+    """
     hits, false = _above(predicted, true)
     n, n_true = true.size, np.count_nonzero(true)
     if mode == "paper" and n_true in (0, n):
@@ -52,12 +59,18 @@ def e_curve(predicted: Floats, true: Bools, mode: Literal["official", "paper"] =
         return (2 * a * b / (a * a + b * b + TINY) + 1) ** 2 / 4
 
     missed, rest = n_true - hits, n - n_true - false
-    total = hits * enhanced(1, 1) + false * enhanced(1, 0) + missed * enhanced(0, 1) + rest * enhanced(0, 0)
+    total = (
+        hits * enhanced(1, 1)
+        + false * enhanced(1, 0)
+        + missed * enhanced(0, 1)
+        + rest * enhanced(0, 0)
+    )
     return total / max(n - 1, TINY)
 
 
 def s_measure(predicted: Floats, true: Bools) -> float:
-    """Structure measure (Fan et al., ICCV 2017) with α = 0.5: half object, half region; at least 0."""
+    """Structure measure (Fan et al., ICCV 2017) with α = 0.5: half object, half region; at
+    least 0."""
     stretched, share = _stretch(predicted), float(true.mean())
     if share in (0.0, 1.0):
         return float(stretched.mean() if share else 1 - stretched.mean())
@@ -73,7 +86,10 @@ def _stretch(predicted: Floats) -> Floats:
 def _above(predicted: Floats, true: Bools) -> tuple[Floats, Floats]:
     """How many true and how many other pixels are at or above each threshold, (255,) each."""
     stretched = _stretch(predicted)
-    counts = (part.size - np.searchsorted(np.sort(part), THRESHOLDS, side="left") for part in (stretched[true], stretched[~true]))
+    counts = (
+        part.size - np.searchsorted(np.sort(part), THRESHOLDS, side="left")
+        for part in (stretched[true], stretched[~true])
+    )
     hits, false = (count.astype(np.float64) for count in counts)
     return hits, false
 

@@ -1,8 +1,10 @@
-"""How sure a mean score is, and whether two methods differ: bootstrap intervals and paired tests, by panorama.
+"""How sure a mean score is, and whether two methods differ: bootstrap intervals and paired tests,
+by panorama.
 
-Instances of one panorama share its light, its clutter and its view, so they are no independent samples: what is drawn (with
-replacement) and what is flipped is always a whole panorama. Scores are means over instances, so a resample is a ratio of sums,
-and ten thousand resamples are a few gathers. Every draw comes from a seeded generator: the same scores give the same interval.
+Instances of one panorama share its light, its clutter and its view, so they are no independent
+samples: what is drawn (with replacement) and what is flipped is always a whole panorama. Scores are
+means over instances, so a resample is a ratio of sums, and ten thousand resamples are a few
+gathers. Every draw comes from a seeded generator: the same scores give the same interval.
 """
 
 from collections.abc import Sequence
@@ -20,7 +22,9 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its confidence interval; `low` and `high` are None where one panorama alone says nothing of the spread."""
+    """A mean and its confidence interval; `low` and `high` are None where one panorama alone says
+    nothing of the spread.
+    """
 
     value: float
     low: float | None
@@ -29,8 +33,9 @@ class Interval:
 
 @dataclass(frozen=True)
 class Paired:
-    """Mean of the differences with its interval, and the two-sided probability of one as large if only chance decides in each
-    panorama which of the two methods is which."""
+    """Mean of the differences with its interval, and the two-sided probability of one as large if
+    only chance decides in each panorama which of the two methods is which.
+    """
 
     difference: Interval
     p_value: float
@@ -38,9 +43,16 @@ class Paired:
 
 
 def bootstrap_mean(
-    values: ArrayLike, panoramas: Sequence[str], *, confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+    values: ArrayLike,
+    panoramas: Sequence[str],
+    *,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> Interval:
-    """The mean over instances with its percentile bootstrap interval (Efron), panoramas resampled. (N,) values, N names."""
+    """The mean over instances with its percentile bootstrap interval (Efron), panoramas resampled.
+    (N,) values, N names.
+    """
     sums, counts = _by_panorama(values, panoramas)
     mean, n = float(sums.sum() / counts.sum()), len(sums)
     if n < 2:
@@ -54,20 +66,33 @@ def bootstrap_mean(
 
 
 def paired_test(
-    first: ArrayLike, second: ArrayLike, panoramas: Sequence[str], *, confidence: float = 0.95, resamples: int = RESAMPLES,
+    first: ArrayLike,
+    second: ArrayLike,
+    panoramas: Sequence[str],
+    *,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Paired:
-    """`second` against `first`, instance by instance (N,): mean difference, interval, and the sign-flip permutation test."""
+    """`second` against `first`, instance by instance (N,): mean difference, interval, and the
+    sign-flip permutation test.
+    """
     difference = np.asarray(second, np.float64) - np.asarray(first, np.float64)
-    interval = bootstrap_mean(difference, panoramas, confidence=confidence, resamples=resamples, seed=seed)
+    interval = bootstrap_mean(
+        difference, panoramas, confidence=confidence, resamples=resamples, seed=seed
+    )
     sums, _ = _by_panorama(difference, panoramas)
     return Paired(interval, _sign_flip_p(sums, resamples, seed), len(sums))
 
 
 def _sign_flip_p(sums: Floats, resamples: int, seed: int) -> float:
-    """Share of sign patterns whose sum is at least as far from 0: all of them where they are few, else drawn ones and the
-    observed one."""
-    n, observed = len(sums), abs(sums.sum()) - 1e-12 * np.abs(sums).sum()  # patterns that tie but for rounding count
+    """Share of sign patterns whose sum is at least as far from 0: all of them where they are few,
+    else drawn ones and the observed one.
+    """
+    n, observed = (
+        len(sums),
+        abs(sums.sum()) - 1e-12 * np.abs(sums).sum(),
+    )  # patterns that tie but for rounding count
     if n <= EXACT_PANORAMAS:
         signs = 1.0 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
         return float(np.mean(np.abs(signs @ sums) >= observed))
@@ -91,6 +116,9 @@ def _by_panorama(values: ArrayLike, panoramas: Sequence[str]) -> tuple[Floats, F
     """Sum and number of the values of each panorama, (G,) each, by ascending name."""
     array = np.asarray(values, np.float64)
     if array.shape != (len(panoramas),) or not array.size:
-        raise ValueError(f"one panorama name per value, and at least one: got values {array.shape} and {len(panoramas)} names")
+        raise ValueError(
+            f"one panorama name per value, and at least one: got values {array.shape} and"
+            f" {len(panoramas)} names"
+        )
     _, which = np.unique(np.asarray(panoramas), return_inverse=True)
     return np.bincount(which, array), np.bincount(which).astype(np.float64)

@@ -1,5 +1,7 @@
-"""`direct`: the whole panorama resized into the model as one picture. The baseline that everything is measured against.
-`direct_pad` does the same with black bars above and below, so that shapes keep their proportions."""
+"""`direct`: the whole panorama resized into the model as one picture. The baseline that everything
+is measured against. `direct_pad` does the same with black bars above and below, so that shapes keep
+their proportions.
+"""
 
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.views.frames import ErpFrame
@@ -11,7 +13,9 @@ def plan_direct(width: int, height: int, config: EvalConfig) -> Plan:
 
 
 def plan_direct_pad(width: int, height: int, config: EvalConfig) -> Plan:
-    return Plan((ErpFrame(0, 0, width, height, width, height, pad=(width - height) // 2),), video=False)
+    return Plan(
+        (ErpFrame(0, 0, width, height, width, height, pad=(width - height) // 2),), video=False
+    )
 
 
 METHODS = (

@@ -1,5 +1,7 @@
-"""Pieces of the panorama that are not a scan: `erp_patches`, square windows slid over the equirectangular picture itself (its
-distortion stays, its seam does not), and `cubemap`, the six faces of a cube, each a picture of its own."""
+"""Pieces of the panorama that are not a scan: `erp_patches`, square windows slid over the
+equirectangular picture itself (its distortion stays, its seam does not), and `cubemap`, the six
+faces of a cube, each a picture of its own.
+"""
 
 from panoforge.core.geometry.sphere import View
 from panoforge.eval.config import EvalConfig
@@ -8,26 +10,42 @@ from panoforge.eval.views.methods import Method, Plan
 
 
 def plan_erp_patches(width: int, height: int, config: EvalConfig) -> Plan:
-    """Windows of half the panorama's height, half overlapping, in the scan's order: up one column, down the next."""
+    """Windows of half the panorama's height, half overlapping, in the scan's order: up one column,
+    down the next.
+    """
     side = height // 2
     columns = -(-2 * width // side)
     lefts = [round(k * width / columns) % width for k in range(columns)]
     tops = sorted({height - side, (height - side) // 2, 0}, reverse=True)
     frames = [
         ErpFrame(left, top, side, side, width, height)
-        for k, left in enumerate(lefts) for top in (tops if k % 2 == 0 else tops[::-1])
+        for k, left in enumerate(lefts)
+        for top in (tops if k % 2 == 0 else tops[::-1])
     ]
     return Plan(tuple(frames), video=True)
 
 
 def plan_cubemap(width: int, height: int, config: EvalConfig) -> Plan:
     """Four faces around, one up, one down, each with exactly 90°."""
-    around = [View(config.scan.yaw0_deg + yaw, 0.0, 90.0, config.view_size_px) for yaw in (0.0, 90.0, 180.0, -90.0)]
-    poles = [View(config.scan.yaw0_deg, pitch, 90.0, config.view_size_px) for pitch in (90.0, -90.0)]
+    around = [
+        View(config.scan.yaw0_deg + yaw, 0.0, 90.0, config.view_size_px)
+        for yaw in (0.0, 90.0, 180.0, -90.0)
+    ]
+    poles = [
+        View(config.scan.yaw0_deg, pitch, 90.0, config.view_size_px) for pitch in (90.0, -90.0)
+    ]
     return Plan(tuple(PerspectiveFrame(view) for view in (*around, *poles)), video=False)
 
 
 METHODS = (
-    Method("erp_patches", "square windows slid over the panorama, masks propagated and merged", plan_erp_patches),
-    Method("cubemap", "six cube faces, each on its own; an object lives on the faces that see its click", plan_cubemap),
+    Method(
+        "erp_patches",
+        "square windows slid over the panorama, masks propagated and merged",
+        plan_erp_patches,
+    ),
+    Method(
+        "cubemap",
+        "six cube faces, each on its own; an object lives on the faces that see its click",
+        plan_cubemap,
+    ),
 )

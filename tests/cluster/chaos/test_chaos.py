@@ -1,4 +1,6 @@
-"""Chaos: real scenes of about a second on a real Ray, and everything that can go wrong with them does."""
+"""Chaos: real scenes of about a second on a real Ray, and everything that can go wrong with them
+does.
+"""
 
 import platform
 import shutil
@@ -18,35 +20,77 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 
 def test_each_way_to_fail_ends_as_the_policy_says(chaos):
-    """One run with every kind of worker: those that fail once are made at the second attempt, poison ones are given up."""
-    chaos.plan({
-        0: ["ok"], 1: ["segfault", "ok"], 2: ["exit 0", "ok"], 3: ["raise", "raise", "ok"], 4: ["hang", "ok"], 5: ["flood", "ok"],
-        6: ["balloon", "ok"], 7: ["children"], 8: ["half file", "ok"], 9: ["hang against sigterm", "ok"], 10: ["lie", "ok"],
-        11: ["crash on the way out"], 12: ["reject"], 13: ["segfault"], 14: ["refuse"], 15: ["black frame", "ok"],
-    })
+    """One run with every kind of worker: those that fail once are made at the second attempt,
+    poison ones are given up.
+    """
+    chaos.plan(
+        {
+            0: ["ok"],
+            1: ["segfault", "ok"],
+            2: ["exit 0", "ok"],
+            3: ["raise", "raise", "ok"],
+            4: ["hang", "ok"],
+            5: ["flood", "ok"],
+            6: ["balloon", "ok"],
+            7: ["children"],
+            8: ["half file", "ok"],
+            9: ["hang against sigterm", "ok"],
+            10: ["lie", "ok"],
+            11: ["crash on the way out"],
+            12: ["reject"],
+            13: ["segfault"],
+            14: ["refuse"],
+            15: ["black frame", "ok"],
+        }
+    )
     limits = LIMITS.model_copy(update={"no_progress_s": 20.0, "memory_gb": 0.5, "log_mb": 1.0})
     summary = render(chaos.job(16, limits=limits, ray=RayConfig(cpus_per_scene=0.5)))
     chaos.assert_exact(16, failed={13, 14}, rejected={12})
-    assert (summary.count("done"), summary.count("rejected"), summary.count("failed"), summary.count("open")) == (13, 1, 2, 0)
+    assert (
+        summary.count("done"),
+        summary.count("rejected"),
+        summary.count("failed"),
+        summary.count("open"),
+    ) == (13, 1, 2, 0)
     faults = {}
     for record in chaos.ledger.records():
         if record.outcome == "fault":
             faults.setdefault(record.index, []).append(record.fault)
             assert record.reason and record.node and record.log
     assert faults == {
-        1: [Fault.CRASH], 2: [Fault.NO_RESULT], 3: [Fault.NO_RESULT] * 2, 4: [Fault.STALLED], 5: [Fault.FLOOD], 6: [Fault.OOM],
-        8: [Fault.NO_RESULT], 9: [Fault.STALLED], 10: [Fault.BAD_OUTPUT], 13: [Fault.CRASH] * 3, 14: [Fault.REFUSED],
+        1: [Fault.CRASH],
+        2: [Fault.NO_RESULT],
+        3: [Fault.NO_RESULT] * 2,
+        4: [Fault.STALLED],
+        5: [Fault.FLOOD],
+        6: [Fault.OOM],
+        8: [Fault.NO_RESULT],
+        9: [Fault.STALLED],
+        10: [Fault.BAD_OUTPUT],
+        13: [Fault.CRASH] * 3,
+        14: [Fault.REFUSED],
         15: [Fault.BAD_OUTPUT],
     }
-    profiles = {record.index: record.profile for record in chaos.ledger.records() if record.outcome == "done"}
-    assert (profiles[0], profiles[1], profiles[3], profiles[6]) == ("normal", "normal", "degraded", "roomy")
+    profiles = {
+        record.index: record.profile
+        for record in chaos.ledger.records()
+        if record.outcome == "done"
+    }
+    assert (profiles[0], profiles[1], profiles[3], profiles[6]) == (
+        "normal",
+        "normal",
+        "degraded",
+        "roomy",
+    )
     again = render(chaos.job(16, limits=limits))
     assert again.made_now == 0 and again.count("failed") == 2 and chaos.starts(13) == 3
 
 
 @pytest.mark.slow
 def test_drivers_come_and_go(chaos, tmp_path):
-    """SIGTERM drains; a second driver is refused; SIGKILL loses only what was running; the last one ends the job."""
+    """SIGTERM drains; a second driver is refused; SIGKILL loses only what was running; the last one
+    ends the job.
+    """
     chaos.plan({2: ["gate a"], 3: ["gate a"], 10: ["gate b"], 11: ["gate b"]})
     file = tmp_path / "job.yaml"
     file.write_text(chaos.job(12).model_dump_json())
@@ -56,7 +100,10 @@ def test_drivers_come_and_go(chaos, tmp_path):
     wait_for(lambda: len(done(chaos)) >= 1)
     second = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert second.returncode == 1
-    message = f"is being rendered already: a driver on {platform.node()} (process {first.pid}), at work for"
+    message = (
+        f"is being rendered already: a driver on {platform.node()} (process {first.pid}), at"
+        " work for"
+    )
     assert message in " ".join(second.stderr.split())
     first.terminate()
     chaos.open("gate a")
@@ -84,7 +131,11 @@ def test_drivers_come_and_go(chaos, tmp_path):
 @pytest.mark.slow
 def test_the_same_shards_with_one_two_and_four_workers_and_with_chaos(tmp_path, chaos):
     """Packed at the end, and while rendering."""
-    plans = {1: {}, 2: {3: ["segfault", "ok"]}, 4: {0: ["half file", "ok"], 5: ["crash on the way out"], 1: ["sleep 1"]}}
+    plans = {
+        1: {},
+        2: {3: ["segfault", "ok"]},
+        4: {0: ["half file", "ok"], 5: ["crash on the way out"], 1: ["sleep 1"]},
+    }
     digests = []
     for workers, plan in plans.items():
         chaos.plan(plan)

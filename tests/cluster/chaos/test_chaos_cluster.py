@@ -1,4 +1,6 @@
-"""Chaos on clusters of several nodes: raylets, Ray's workers and the head are killed under a run, again and again."""
+"""Chaos on clusters of several nodes: raylets, Ray's workers and the head are killed under a run,
+again and again.
+"""
 
 import contextlib
 import subprocess
@@ -42,7 +44,9 @@ def faults(chaos) -> list[Fault]:
 
 
 def test_raylets_killed_every_20_s_cost_no_attempt(chaos):
-    """Three nodes, of which one raylet after the other is killed and replaced: lost scenes are made again, once, for free."""
+    """Three nodes, of which one raylet after the other is killed and replaced: lost scenes are made
+    again, once, for free.
+    """
     import ray
 
     chaos.plan({index: ["sleep 2"] for index in range(36)})
@@ -54,7 +58,9 @@ def test_raylets_killed_every_20_s_cost_no_attempt(chaos):
             runner = threading.Thread(target=lambda: finished.append(render(chaos.job(36))))
             runner.start()
             wait_for(lambda: done(chaos))
-            while runner.is_alive() and killed < 3:  # nodes can be started from the main thread only
+            while (
+                runner.is_alive() and killed < 3
+            ):  # nodes can be started from the main thread only
                 cluster.remove_node(nodes.pop(0), allow_graceful=False)
                 nodes.append(add_node(cluster, **SMALL))
                 killed += 1
@@ -63,7 +69,7 @@ def test_raylets_killed_every_20_s_cost_no_attempt(chaos):
             assert_resources_are_returned()
         finally:
             ray.shutdown()
-    summary, = finished
+    (summary,) = finished
     assert killed and summary.count("done") == 36
     chaos.assert_exact(36)
     assert set(faults(chaos)) == {Fault.LOST}
@@ -89,7 +95,9 @@ def test_ray_workers_killed_every_1_to_3_s(chaos):
     stop, killed = threading.Event(), []
 
     def kill_some() -> None:
-        while len(killed) < 8 and not stop.wait(rng.uniform(1, 3)):  # fewer than a scene is allowed: slow machines end too
+        while len(killed) < 8 and not stop.wait(
+            rng.uniform(1, 3)
+        ):  # fewer than a scene is allowed: slow machines end too
             if workers := ray_workers_at_work():
                 worker = workers[rng.integers(len(workers))]
                 with contextlib.suppress(psutil.Error):
@@ -114,8 +122,10 @@ def test_ray_workers_killed_every_1_to_3_s(chaos):
 
 @pytest.mark.parametrize("what", ["its control process", "the whole node"])
 def test_the_head_is_lost(chaos, tmp_path, what):
-    """The driver ends in bounded time, and says so where Ray lets it live that long (the driver is on the head's node, and
-    Ray ends a process whose own node died); on a new cluster the same command makes what is missing."""
+    """The driver ends in bounded time, and says so where Ray lets it live that long (the driver is
+    on the head's node, and Ray ends a process whose own node died); on a new cluster the same
+    command makes what is missing.
+    """
     import ray
 
     chaos.plan({index: ["sleep 1"] for index in range(20)})
@@ -127,7 +137,9 @@ def test_the_head_is_lost(chaos, tmp_path, what):
 
     head = {"num_cpus": 0, "object_store_memory": 80 << 20}
     with cluster_of(head, SMALL, SMALL) as (cluster, _):
-        driver = subprocess.Popen(command(cluster.address), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        driver = subprocess.Popen(
+            command(cluster.address), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        )
         wait_for(lambda: len(done(chaos)) >= 3)
         if what == "the whole node":
             cluster.remove_node(cluster.head_node, allow_graceful=False)
@@ -137,13 +149,19 @@ def test_the_head_is_lost(chaos, tmp_path, what):
         said = " ".join(driver.communicate(timeout=120)[1].split())
         assert driver.returncode != 0 and time.monotonic() - begin < 100, said
         if what == "its control process":
-            assert "the head of the Ray cluster" in said and "goes on from here" in said and "Traceback" not in said
+            assert (
+                "the head of the Ray cluster" in said
+                and "goes on from here" in said
+                and "Traceback" not in said
+            )
     assert orphans(chaos.folder) == []
     before = done(chaos)
     assert len(before) >= 3
 
     with cluster_of(head, SMALL, SMALL) as (cluster, _):
-        again = subprocess.run(command(cluster.address), capture_output=True, text=True, timeout=600, check=False)
+        again = subprocess.run(
+            command(cluster.address), capture_output=True, text=True, timeout=600, check=False
+        )
         assert again.returncode == 0, again.stderr
         ray.init(address=cluster.address, log_to_driver=False)
         try:

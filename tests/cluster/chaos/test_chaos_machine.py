@@ -1,4 +1,6 @@
-"""Chaos of the machine under a run: a disk that is full for a while, clocks that jump, a stop while Ray starts."""
+"""Chaos of the machine under a run: a disk that is full for a while, clocks that jump, a stop while
+Ray starts.
+"""
 
 import os
 import subprocess
@@ -22,8 +24,12 @@ def small_disk(tmp_path):
     """A disk of 4 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, text=True,
-                             check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if mounted.returncode:
         pytest.skip(f"needs the right to mount a small disk: {mounted.stderr.strip()}")
     yield folder
@@ -41,7 +47,9 @@ def fill(path: Path) -> None:
 
 
 def test_a_full_disk_costs_no_attempt(chaos, small_disk, capfd):
-    """Ledger, staging and logs are all on it. When there is room again the run goes on, with nothing lost and nobody blamed."""
+    """Ledger, staging and logs are all on it. When there is room again the run goes on, with
+    nothing lost and nobody blamed.
+    """
     chaos.run = small_disk / "run"
     chaos.plan({index: ["sleep 1"] for index in range(12)})
     finished: list = []
@@ -56,13 +64,13 @@ def test_a_full_disk_costs_no_attempt(chaos, small_disk, capfd):
     runner.join(300)
     said = capfd.readouterr().err
     assert "the ledger cannot be written" in said and "the disk is full" in said
-    summary, = finished
+    (summary,) = finished
     assert (summary.count("done"), summary.count("failed")) == (12, 0)
     chaos.assert_exact(12)
     assert all(record.profile == "normal" for record in chaos.ledger.records())
 
 
-ANOTHER_CLOCK = '''
+ANOTHER_CLOCK = """
 import os, random, time
 _real = time.time
 def _elsewhere():
@@ -72,13 +80,14 @@ def _elsewhere():
     except OSError:
         return _real()
 time.time = _elsewhere
-'''
+"""
 
 
 class Clock:
-    """The wall clock of every Python process that is started while there is one: hours from the real one, at each look one of
-    those that `turn_to` gave last. Ray waits by the wall clock for its dashboard when it starts, so a clock should
-    stand still until it is up."""
+    """The wall clock of every Python process that is started while there is one: hours from the
+    real one, at each look one of those that `turn_to` gave last. Ray waits by the wall clock for
+    its dashboard when it starts, so a clock should stand still until it is up.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "hours"
@@ -92,26 +101,47 @@ class Clock:
 
     def seen(self) -> set[int]:
         """How many hours a new process is off, at 99 looks."""
-        code = f"import time; print(*{{round((time.time() - {time.time()}) / 3600) for _ in range(99)}})"
-        said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        code = (
+            f"import time; print(*{{round((time.time() - {time.time()}) / 3600) for _ in"
+            " range(99)})"
+        )
+        said = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
         return set(map(int, said.split()))
 
 
 @pytest.fixture
 def clock(tmp_path, monkeypatch):
     clock = Clock(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "clock"), os.environ["PYTHONPATH"]]))
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(tmp_path / "clock"), os.environ["PYTHONPATH"]])
+    )
     monkeypatch.setenv("CLOCK", str(clock.file))
     return clock
 
 
 def test_clocks_that_jump_at_every_look(chaos, tmp_path, clock):
     """Days off, never the same. Nothing depends on it: no limit strikes too soon or too late."""
-    chaos.plan({0: ["ok"], 1: ["segfault", "ok"], 2: ["hang", "ok"], 3: ["reject"], **{i: ["gate a"] for i in range(4, 10)}})
+    chaos.plan(
+        {
+            0: ["ok"],
+            1: ["segfault", "ok"],
+            2: ["hang", "ok"],
+            3: ["reject"],
+            **{i: ["gate a"] for i in range(4, 10)},
+        }
+    )
     job = chaos.job(10, ray=RayConfig(cpus_per_scene=0.5))
     file = tmp_path / "job.yaml"
-    file.write_text(job.model_copy(update={"limits": job.limits.model_copy(update={"no_progress_s": 20.0})}).model_dump_json())
-    driver = subprocess.Popen([sys.executable, "-m", "panoforge", "render", str(file)], stderr=subprocess.PIPE, text=True)
+    file.write_text(
+        job.model_copy(
+            update={"limits": job.limits.model_copy(update={"no_progress_s": 20.0})}
+        ).model_dump_json()
+    )
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "panoforge", "render", str(file)], stderr=subprocess.PIPE, text=True
+    )
     wait_for(lambda: done(chaos))
     clock.turn_to(-278, 0, 1, 278)
     assert clock.seen() == {-278, 0, 1, 278} and driver.poll() is None
@@ -119,15 +149,26 @@ def test_clocks_that_jump_at_every_look(chaos, tmp_path, clock):
     said = driver.communicate(timeout=300)[1]
     assert driver.returncode == 0, said
     chaos.assert_exact(10, rejected={3})
-    faults = {record.index: str(record.fault) for record in chaos.ledger.records() if record.outcome == "fault"}
+    faults = {
+        record.index: str(record.fault)
+        for record in chaos.ledger.records()
+        if record.outcome == "fault"
+    }
     assert faults == {1: "crash", 2: "stalled"}
     assert read_status(chaos.run).state == "finished"
 
 
 def test_clocks_that_leap_by_hours_while_drivers_come_and_go(chaos, tmp_path, clock):
-    """Forth and back, on drivers, nodes and workers alike: no limit strikes, a second driver is still refused, a dead one's
-    run is taken over at once, and no attempt fails."""
-    chaos.plan({**{i: ["gate a"] for i in range(2, 6)}, **{i: ["gate b"] for i in range(6, 12)}, 13: ["gate c"]})
+    """Forth and back, on drivers, nodes and workers alike: no limit strikes, a second driver is
+    still refused, a dead one's run is taken over at once, and no attempt fails.
+    """
+    chaos.plan(
+        {
+            **{i: ["gate a"] for i in range(2, 6)},
+            **{i: ["gate b"] for i in range(6, 12)},
+            13: ["gate c"],
+        }
+    )
     file = tmp_path / "job.yaml"
     file.write_text(chaos.job(14).model_dump_json())
     command = [sys.executable, "-m", "panoforge", "render", str(file)]
@@ -137,7 +178,9 @@ def test_clocks_that_leap_by_hours_while_drivers_come_and_go(chaos, tmp_path, cl
         clock.turn_to(hours)
         assert clock.seen() == {hours}
     second = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-    assert second.returncode == 1 and f"(process {first.pid}), at work for" in " ".join(second.stderr.split())
+    assert second.returncode == 1 and f"(process {first.pid}), at work for" in " ".join(
+        second.stderr.split()
+    )
     clock.turn_to(-30)
     chaos.open("gate a")
     wait_for(lambda: len(done(chaos)) >= 6)
@@ -163,12 +206,22 @@ def test_clocks_that_leap_by_hours_while_drivers_come_and_go(chaos, tmp_path, cl
 def test_sigterm_while_ray_starts_is_a_drain_with_a_message(chaos, tmp_path):
     file = tmp_path / "job.yaml"
     file.write_text(chaos.job(4).model_dump_json())
-    driver = subprocess.Popen([sys.executable, "-m", "panoforge", "render", str(file)], stderr=subprocess.PIPE, text=True)
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "panoforge", "render", str(file)], stderr=subprocess.PIPE, text=True
+    )
     wait_for(lambda: (chaos.run / "ledger" / "lease").exists())  # taken just before Ray is started
     time.sleep(0.5)
     driver.terminate()
     said = driver.communicate(timeout=240)[1]
-    assert driver.returncode == 1 and "stopping after the scenes that are running" in said and "Traceback" not in said
-    assert done(chaos) == set() and orphans(chaos.folder) == [] and read_status(chaos.run).state == "stopped"
+    assert (
+        driver.returncode == 1
+        and "stopping after the scenes that are running" in said
+        and "Traceback" not in said
+    )
+    assert (
+        done(chaos) == set()
+        and orphans(chaos.folder) == []
+        and read_status(chaos.run).state == "stopped"
+    )
     assert render(chaos.job(4)).count("done") == 4
     chaos.assert_exact(4)

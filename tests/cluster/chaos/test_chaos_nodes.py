@@ -1,4 +1,6 @@
-"""Nodes that give notice: Ray's memory monitor stops a worker to save its node, a provider takes a node away at a deadline."""
+"""Nodes that give notice: Ray's memory monitor stops a worker to save its node, a provider takes a
+node away at a deadline.
+"""
 
 import threading
 import time
@@ -18,27 +20,41 @@ ROOM_GB = 3.0  # that a scene may take before Ray steps in
 
 
 def test_ray_stops_a_worker_to_save_its_node(chaos, monkeypatch):
-    """Ray's memory monitor kills the Ray worker of a scene that fills the machine: its child goes with it, the scene is made again
-    with room, whatever else was stopped beside it too."""
+    """Ray's memory monitor kills the Ray worker of a scene that fills the machine: its child goes
+    with it, the scene is made again with room, whatever else was stopped beside it too.
+    """
     memory = psutil.virtual_memory()
     if memory.available < 2 * ROOM_GB * 1e9:
-        pytest.skip(f"needs {2 * ROOM_GB} GB of free memory, {memory.available / 1e9:.1f} are there")
-    monkeypatch.setenv("RAY_memory_usage_threshold", f"{1 - (memory.available - ROOM_GB * 1e9) / memory.total:.4f}")
+        pytest.skip(
+            f"needs {2 * ROOM_GB} GB of free memory, {memory.available / 1e9:.1f} are there"
+        )
+    monkeypatch.setenv(
+        "RAY_memory_usage_threshold", f"{1 - (memory.available - ROOM_GB * 1e9) / memory.total:.4f}"
+    )
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
     chaos.plan({2: ["balloon", "ok"]})
     with ray_session(RayConfig(), cpus=1):
         summary = render(chaos.job(6))
         assert summary.count("done") == 6
         chaos.assert_exact(6)
-    first, = (record for record in chaos.ledger.records() if record.index == 2 and record.outcome == "fault")
+    (first,) = (
+        record
+        for record in chaos.ledger.records()
+        if record.index == 2 and record.outcome == "fault"
+    )
     assert first.fault is Fault.OOM and "Ray stopped it to save its node's memory" in first.reason
-    made, = (record for record in chaos.ledger.records() if record.index == 2 and record.outcome == "done")
+    (made,) = (
+        record
+        for record in chaos.ledger.records()
+        if record.index == 2 and record.outcome == "done"
+    )
     assert made.profile == "roomy" and set(faults(chaos)) == {Fault.OOM}
 
 
 def test_a_preempted_node_costs_no_attempt(chaos):
-    """A provider announces that it takes a node away, and does so at the deadline: nothing new is handed to it, what still runs
-    there is made again elsewhere, for free."""
+    """A provider announces that it takes a node away, and does so at the deadline: nothing new is
+    handed to it, what still runs there is made again elsewhere, for free.
+    """
     import ray
     from ray._private.worker import global_worker
     from ray.core.generated import autoscaler_pb2
@@ -51,10 +67,14 @@ def test_a_preempted_node_costs_no_attempt(chaos):
             runner = threading.Thread(target=lambda: finished.append(render(chaos.job(12))))
             runner.start()
             wait_for(lambda: len(done(chaos)) >= 2)
-            leaving, = nodes
+            (leaving,) = nodes
             deadline = time.time() + 4
             accepted, why = global_worker.gcs_client.drain_node(
-                leaving.node_id, autoscaler_pb2.DRAIN_NODE_REASON_PREEMPTION, "the provider wants it back", int(deadline * 1000))
+                leaving.node_id,
+                autoscaler_pb2.DRAIN_NODE_REASON_PREEMPTION,
+                "the provider wants it back",
+                int(deadline * 1000),
+            )
             assert accepted, why
             time.sleep(max(0.0, deadline - time.time()))
             cluster.remove_node(leaving, allow_graceful=False)
@@ -65,10 +85,14 @@ def test_a_preempted_node_costs_no_attempt(chaos):
             assert orphans(chaos.folder) == []
         finally:
             ray.shutdown()
-    summary, = finished
+    (summary,) = finished
     assert summary.count("done") == 12
     chaos.assert_exact(12)
     records = chaos.ledger.records()
-    assert set(faults(chaos)) <= {Fault.LOST} and all(record.profile == "normal" for record in records)
+    assert set(faults(chaos)) <= {Fault.LOST} and all(
+        record.profile == "normal" for record in records
+    )
     there = [record for record in records if record.node.endswith(leaving.node_id)]
-    assert all(record.started_unix_s < deadline for record in there) and any(r.started_unix_s > taken_s for r in records)
+    assert all(record.started_unix_s < deadline for record in there) and any(
+        r.started_unix_s > taken_s for r in records
+    )

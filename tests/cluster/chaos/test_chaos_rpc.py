@@ -1,5 +1,7 @@
-"""Chaos between Ray's own processes: calls that are refused, whose answers are lost, or that come late (Ray's own switches
-for its tests, RAY_testing_rpc_failure and RAY_testing_asio_delay_us, read by every process of a private Ray)."""
+"""Chaos between Ray's own processes: calls that are refused, whose answers are lost, or that come
+late (Ray's own switches for its tests, RAY_testing_rpc_failure and RAY_testing_asio_delay_us, read
+by every process of a private Ray).
+"""
 
 import json
 import os
@@ -14,8 +16,11 @@ from panoforge.cluster.state.policy import Fault
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 SCENES = 12
-CALLS = ("CoreWorkerService.grpc_client.PushTask", "NodeManagerService.grpc_client.RequestWorkerLease",
-         "NodeManagerService.grpc_client.ReturnWorkerLease")
+CALLS = (
+    "CoreWorkerService.grpc_client.PushTask",
+    "NodeManagerService.grpc_client.RequestWorkerLease",
+    "NodeManagerService.grpc_client.ReturnWorkerLease",
+)
 
 
 def failures(**percent: int) -> str:
@@ -31,25 +36,37 @@ def render(chaos, tmp_path, monkeypatch, **switches: str) -> Counter:
     chaos.plan({3: ["segfault", "ok"], 5: ["reject"]})
     file = tmp_path / "job.yaml"
     file.write_text(chaos.job(SCENES).model_dump_json())
-    run = subprocess.Popen([sys.executable, "-m", "panoforge", "render", str(file)], stderr=subprocess.PIPE, text=True)
+    run = subprocess.Popen(
+        [sys.executable, "-m", "panoforge", "render", str(file)], stderr=subprocess.PIPE, text=True
+    )
     said = run.communicate(timeout=500)[1]
     assert run.returncode == 0 and "Traceback" not in said, said
     chaos.assert_exact(SCENES, rejected={5})
-    log, = Path(os.environ["RAY_TMPDIR"], "ray").glob(f"session_*_{run.pid}/logs/python-core-driver-*.log")
+    (log,) = Path(os.environ["RAY_TMPDIR"], "ray").glob(
+        f"session_*_{run.pid}/logs/python-core-driver-*.log"
+    )
     assert ("Inject RPC" in log.read_text()) == ("rpc_failure" in switches)
     assert ("testing_asio_delay_us is set to" in said) == ("asio_delay_us" in switches)
     return Counter(record.fault for record in chaos.ledger.records() if record.outcome == "fault")
 
 
-@pytest.mark.parametrize("what", ["req_failure_prob", "resp_failure_prob", "in_flight_failure_prob"])
+@pytest.mark.parametrize(
+    "what", ["req_failure_prob", "resp_failure_prob", "in_flight_failure_prob"]
+)
 def test_calls_that_fail_cost_no_attempt(chaos, tmp_path, monkeypatch, what):
-    """Where the task was made although its call failed, the same scene may be made twice: it is there once."""
+    """Where the task was made although its call failed, the same scene may be made twice: it is
+    there once.
+    """
     faults = render(chaos, tmp_path, monkeypatch, rpc_failure=failures(**{what: 25}))
     assert faults[Fault.CRASH] == 1 and set(faults) <= {Fault.CRASH, Fault.LOST}
     assert all(record.profile == "normal" for record in chaos.ledger.records())
 
 
 def test_calls_that_come_late(chaos, tmp_path, monkeypatch):
-    """One to three seconds each: a scene is handed out, begun and taken back late, and nobody takes that for a loss."""
-    delays = ",".join(f"{method.replace('grpc_client', 'grpc_server')}=1000000:3000000" for method in CALLS)
+    """One to three seconds each: a scene is handed out, begun and taken back late, and nobody takes
+    that for a loss.
+    """
+    delays = ",".join(
+        f"{method.replace('grpc_client', 'grpc_server')}=1000000:3000000" for method in CALLS
+    )
     assert render(chaos, tmp_path, monkeypatch, asio_delay_us=delays) == {Fault.CRASH: 1}

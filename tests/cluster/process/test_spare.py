@@ -13,14 +13,14 @@ from repository import ROOT
 from panoforge.cluster.process.process import Limits, ProcessOutcome, run_watched, start_child
 from panoforge.cluster.process.spare import Spares
 
-WORKER = '''
+WORKER = """
 import os, sys, tempfile
 from a_dependency import VALUE
 if __name__ == "__main__":
     print(__name__, sys.argv[1:], os.environ["TMPDIR"], tempfile.gettempdir(), VALUE, sys.stdin.read() == "", flush=True)
     print("to stderr", file=sys.stderr, flush=True)
     sys.exit(3)
-'''
+"""
 
 
 @pytest.fixture
@@ -32,14 +32,18 @@ def folder(tmp_path: Path, monkeypatch) -> Path:
     return tmp_path
 
 
-def run(spares: Spares, folder: Path, worker: str = "a_worker", name: str = "log") -> tuple[ProcessOutcome, bool]:
+def run(
+    spares: Spares, folder: Path, worker: str = "a_worker", name: str = "log"
+) -> tuple[ProcessOutcome, bool]:
     """(how it ended, whether the spare did it)"""
     environment = {"OMP_NUM_THREADS": "1", "TMPDIR": str(folder)}
     found: list = []
 
     def start():
         found.append(spares.take(worker, ["job.json"], environment, folder / name))
-        return found[0] or start_child([sys.executable, "-m", worker, "job.json"], folder / name, environment)
+        return found[0] or start_child(
+            [sys.executable, "-m", worker, "job.json"], folder / name, environment
+        )
 
     return run_watched(start, folder / name, Limits(20, 20)), found[0] is not None
 
@@ -61,7 +65,11 @@ def test_what_is_wrong_with_a_worker_is_in_its_scenes_log(folder):
     spares = Spares()
     spares.prepare("a_broken_worker", {"OMP_NUM_THREADS": "1"})
     outcome, by_spare = run(spares, folder, "a_broken_worker")
-    assert by_spare and outcome.exit_code == 1 and outcome.log_tail.endswith("ValueError: not on this machine")
+    assert (
+        by_spare
+        and outcome.exit_code == 1
+        and outcome.log_tail.endswith("ValueError: not on this machine")
+    )
 
 
 def test_a_spare_that_does_not_fit_or_died_is_replaced_and_gone(folder):
@@ -82,9 +90,13 @@ def test_a_spare_that_does_not_fit_or_died_is_replaced_and_gone(folder):
 
 def test_a_spare_that_nobody_wants_ends_by_itself(folder):
     code = "from cluster import spare; spare.IDLE_S = 0.5; spare.main('a_worker')"
-    idle = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    idle = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     assert idle.wait(20) == 0 and idle.stdout.read() == b""
     begin = time.monotonic()
-    abandoned = subprocess.Popen([sys.executable, "-m", "panoforge.cluster.process.spare", "a_worker"], stdin=subprocess.PIPE)
+    abandoned = subprocess.Popen(
+        [sys.executable, "-m", "panoforge.cluster.process.spare", "a_worker"], stdin=subprocess.PIPE
+    )
     abandoned.stdin.close()
     assert abandoned.wait(20) == 0 and time.monotonic() - begin < 30

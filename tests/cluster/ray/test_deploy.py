@@ -1,4 +1,6 @@
-"""The deploy files: the KubeRay manifest against the fields that the CRD has, the Slurm script under a fake Slurm."""
+"""The deploy files: the KubeRay manifest against the fields that the CRD has, the Slurm script
+under a fake Slurm.
+"""
 
 import os
 import subprocess
@@ -11,55 +13,112 @@ from repository import ROOT
 
 DEPLOY = ROOT / "configs" / "cluster"
 
-# The part of the CRD ray.io/v1 (KubeRay 1.5) that panoforge uses; unknown keys are mistakes, as with kubectl's validation.
+# The part of the CRD ray.io/v1 (KubeRay 1.5) that panoforge uses; unknown keys are mistakes, as
+# with kubectl's validation.
 CONTAINER = {
-    "type": "object", "required": ["name", "image", "resources"], "additionalProperties": False,
+    "type": "object",
+    "required": ["name", "image", "resources"],
+    "additionalProperties": False,
     "properties": {
-        "name": {"enum": ["ray-head", "ray-worker"]}, "image": {"type": "string", "pattern": r":\S+$"},
+        "name": {"enum": ["ray-head", "ray-worker"]},
+        "image": {"type": "string", "pattern": r":\S+$"},
         "resources": {
-            "type": "object", "required": ["requests", "limits"], "additionalProperties": False,
-            "properties": {kind: {"type": "object", "required": ["cpu", "memory"], "additionalProperties": {"type": "string"}}
-                           for kind in ("requests", "limits")},
+            "type": "object",
+            "required": ["requests", "limits"],
+            "additionalProperties": False,
+            "properties": {
+                kind: {
+                    "type": "object",
+                    "required": ["cpu", "memory"],
+                    "additionalProperties": {"type": "string"},
+                }
+                for kind in ("requests", "limits")
+            },
         },
-        "volumeMounts": {"type": "array", "items": {"type": "object", "required": ["name", "mountPath"]}},
+        "volumeMounts": {
+            "type": "array",
+            "items": {"type": "object", "required": ["name", "mountPath"]},
+        },
     },
 }
 TEMPLATE = {
-    "type": "object", "required": ["spec"], "additionalProperties": False,
-    "properties": {"spec": {
-        "type": "object", "required": ["containers"], "additionalProperties": False,
-        "properties": {"containers": {"type": "array", "minItems": 1, "items": CONTAINER}, "volumes": {"type": "array"},
-                       "tolerations": {"type": "array"}},
-    }},
+    "type": "object",
+    "required": ["spec"],
+    "additionalProperties": False,
+    "properties": {
+        "spec": {
+            "type": "object",
+            "required": ["containers"],
+            "additionalProperties": False,
+            "properties": {
+                "containers": {"type": "array", "minItems": 1, "items": CONTAINER},
+                "volumes": {"type": "array"},
+                "tolerations": {"type": "array"},
+            },
+        }
+    },
 }
 PARAMETERS = {"type": "object", "additionalProperties": {"type": "string"}}
 GROUP = {
-    "type": "object", "required": ["groupName", "template"], "additionalProperties": False,
-    "properties": {"groupName": {"type": "string"}, "rayStartParams": PARAMETERS, "template": TEMPLATE,
-                   **{name: {"type": "integer", "minimum": 0} for name in ("replicas", "minReplicas", "maxReplicas")}},
+    "type": "object",
+    "required": ["groupName", "template"],
+    "additionalProperties": False,
+    "properties": {
+        "groupName": {"type": "string"},
+        "rayStartParams": PARAMETERS,
+        "template": TEMPLATE,
+        **{
+            name: {"type": "integer", "minimum": 0}
+            for name in ("replicas", "minReplicas", "maxReplicas")
+        },
+    },
 }
 RAY_JOB = {
-    "type": "object", "required": ["apiVersion", "kind", "metadata", "spec"], "additionalProperties": False,
+    "type": "object",
+    "required": ["apiVersion", "kind", "metadata", "spec"],
+    "additionalProperties": False,
     "properties": {
-        "apiVersion": {"const": "ray.io/v1"}, "kind": {"const": "RayJob"},
+        "apiVersion": {"const": "ray.io/v1"},
+        "kind": {"const": "RayJob"},
         "metadata": {"type": "object", "required": ["name"]},
         "spec": {
-            "type": "object", "required": ["entrypoint", "rayClusterSpec"], "additionalProperties": False,
+            "type": "object",
+            "required": ["entrypoint", "rayClusterSpec"],
+            "additionalProperties": False,
             "properties": {
                 "entrypoint": {"type": "string"},
-                "submissionMode": {"enum": ["K8sJobMode", "HTTPMode", "SidecarMode", "InteractiveMode"]},
-                "backoffLimit": {"type": "integer"}, "shutdownAfterJobFinishes": {"type": "boolean"},
+                "submissionMode": {
+                    "enum": ["K8sJobMode", "HTTPMode", "SidecarMode", "InteractiveMode"]
+                },
+                "backoffLimit": {"type": "integer"},
+                "shutdownAfterJobFinishes": {"type": "boolean"},
                 "ttlSecondsAfterFinished": {"type": "integer"},
                 "rayClusterSpec": {
-                    "type": "object", "required": ["rayVersion", "headGroupSpec"], "additionalProperties": False,
+                    "type": "object",
+                    "required": ["rayVersion", "headGroupSpec"],
+                    "additionalProperties": False,
                     "properties": {
-                        "rayVersion": {"type": "string"}, "enableInTreeAutoscaling": {"type": "boolean"},
-                        "autoscalerOptions": {"type": "object", "additionalProperties": False, "properties": {
-                            "version": {"enum": ["v1", "v2"]}, "idleTimeoutSeconds": {"type": "integer"}}},
-                        "authOptions": {"type": "object", "additionalProperties": False, "properties": {
-                            "mode": {"enum": ["token", "disabled"]}}},
-                        "headGroupSpec": {"type": "object", "required": ["template"], "additionalProperties": False,
-                                          "properties": {"rayStartParams": PARAMETERS, "template": TEMPLATE}},
+                        "rayVersion": {"type": "string"},
+                        "enableInTreeAutoscaling": {"type": "boolean"},
+                        "autoscalerOptions": {
+                            "type": "object",
+                            "additionalProperties": False,
+                            "properties": {
+                                "version": {"enum": ["v1", "v2"]},
+                                "idleTimeoutSeconds": {"type": "integer"},
+                            },
+                        },
+                        "authOptions": {
+                            "type": "object",
+                            "additionalProperties": False,
+                            "properties": {"mode": {"enum": ["token", "disabled"]}},
+                        },
+                        "headGroupSpec": {
+                            "type": "object",
+                            "required": ["template"],
+                            "additionalProperties": False,
+                            "properties": {"rayStartParams": PARAMETERS, "template": TEMPLATE},
+                        },
                         "workerGroupSpecs": {"type": "array", "items": GROUP},
                     },
                 },
@@ -86,27 +145,41 @@ def test_the_cluster_is_closed_consistent_and_of_our_ray(manifest):
 
     cluster = manifest["spec"]["rayClusterSpec"]
     assert cluster["authOptions"] == {"mode": "token"} and cluster["rayVersion"] == ray.__version__
-    assert cluster["headGroupSpec"]["rayStartParams"] == {"dashboard-host": "127.0.0.1", "num-cpus": "0"}
+    assert cluster["headGroupSpec"]["rayStartParams"] == {
+        "dashboard-host": "127.0.0.1",
+        "num-cpus": "0",
+    }
     groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
-    assert [group.get("groupName") for group in groups] == [None, "cpu-render", "gpu-render", "gpu-train"]
+    assert [group.get("groupName") for group in groups] == [
+        None,
+        "cpu-render",
+        "gpu-render",
+        "gpu-train",
+    ]
     images = set()
     for group in groups:
         spec = group["template"]["spec"]
-        container, = spec["containers"]
+        (container,) = spec["containers"]
         images.add(container["image"])
-        assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in spec["volumes"]}
+        assert {mount["name"] for mount in container["volumeMounts"]} == {
+            volume["name"] for volume in spec["volumes"]
+        }
         assert {"name": "runs", "mountPath": "/runs"} in container["volumeMounts"]
-    assert len(images) == 1 and all(group["minReplicas"] <= group["replicas"] <= group["maxReplicas"] for group in groups[1:])
+    assert len(images) == 1 and all(
+        group["minReplicas"] <= group["replicas"] <= group["maxReplicas"] for group in groups[1:]
+    )
 
 
 FAKE = {
-    "scontrol": 'echo node-a; echo node-b',
+    "scontrol": "echo node-a; echo node-b",
     # srun runs what follows its options, as a task on this machine.
     "srun": 'while [[ "${1:-}" == --* ]]; do shift; done; echo "srun $*" >> "$FAKE_LOG"; exec "$@"',
     "hostname": 'echo "10.0.0.7 fe80::1"',
-    "ray": 'echo "ray $* mode=$RAY_AUTH_MODE token=${#RAY_AUTH_TOKEN}" >> "$FAKE_LOG"; '
-           'trap "echo drained >> $FAKE_LOG; exit 1" TERM; '
-           'if [[ -n "${FAKE_WAIT:-}" ]]; then touch "$FAKE_LOG.ready"; while true; do sleep 0.1; done; fi; exit "${FAKE_EXIT:-0}"',
+    "ray": (
+        'echo "ray $* mode=$RAY_AUTH_MODE token=${#RAY_AUTH_TOKEN}" >> "$FAKE_LOG"; trap "echo'
+        ' drained >> $FAKE_LOG; exit 1" TERM; if [[ -n "${FAKE_WAIT:-}" ]]; then touch'
+        ' "$FAKE_LOG.ready"; while true; do sleep 0.1; done; fi; exit "${FAKE_EXIT:-0}"'
+    ),
 }
 
 
@@ -124,11 +197,24 @@ def slurm(tmp_path):
 
     def start(**change: str) -> subprocess.Popen:
         environment = {
-            **os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}", "VENV": str(venv.parent),
+            **os.environ,
+            "PATH": f"{bin_folder}:{os.environ['PATH']}",
+            "VENV": str(venv.parent),
             "CONFIG": str(tmp_path / "job.yaml"),
-            "SLURM_JOB_ID": "12345", "SLURM_JOB_NODELIST": "node-[a-b]", "SLURM_JOB_NUM_NODES": "2", "SLURM_CPUS_ON_NODE": "16",
-            "FAKE_LOG": str(tmp_path / "log"), **change}
-        return subprocess.Popen(["bash", str(DEPLOY / "slurm.sbatch")], env=environment, stderr=subprocess.PIPE, text=True)
+            "SLURM_JOB_ID": "12345",
+            "SLURM_JOB_NODELIST": "node-[a-b]",
+            "SLURM_JOB_NUM_NODES": "2",
+            "SLURM_CPUS_ON_NODE": "16",
+            "FAKE_LOG": str(tmp_path / "log"),
+            **change,
+        }
+        return subprocess.Popen(
+            ["bash", str(DEPLOY / "slurm.sbatch")],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     return start, tmp_path / "log"
 
 
@@ -140,8 +226,11 @@ def test_slurm_starts_one_ray_with_a_token(slurm, tmp_path):
     start, log = slurm
     assert start().wait(20) == 0
     last = log.read_text().splitlines()[-1]
-    assert last == (f"ray symmetric-run --address 10.0.0.7:6724 --min-nodes 2 --num-cpus 16 -- {tmp_path}/venv/bin/pano render "
-                    f"{tmp_path}/job.yaml ray.address=auto mode=token token=64")
+    assert (
+        last == "ray symmetric-run --address 10.0.0.7:6724 --min-nodes 2 --num-cpus 16 --"
+        f" {tmp_path}/venv/bin/pano render {tmp_path}/job.yaml ray.address=auto mode=token"
+        " token=64"
+    )
     assert start(FAKE_EXIT="3").wait(20) == 3
 
 
@@ -162,12 +251,21 @@ def test_slurms_warning_drains(slurm):
 def test_slurm_without_a_config_says_so(slurm):
     start, _ = slurm
     job = start(CONFIG="/nowhere.yaml")
-    assert "CONFIG=/nowhere.yaml cannot be read here" in job.communicate(timeout=20)[1] and job.returncode == 2
+    assert (
+        "CONFIG=/nowhere.yaml cannot be read here" in job.communicate(timeout=20)[1]
+        and job.returncode == 2
+    )
 
 
 def test_symmetric_run_has_the_options_that_the_script_uses():
     import sys
 
     ray = Path(sys.executable).with_name("ray")
-    text = subprocess.run([str(ray), "symmetric-run", "--help"], capture_output=True, text=True, timeout=120, check=True).stdout
+    text = subprocess.run(
+        [str(ray), "symmetric-run", "--help"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout
     assert "--address ADDRESS" in text and "--min-nodes NUM_NODES" in text

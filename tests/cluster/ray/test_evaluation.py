@@ -16,8 +16,16 @@ from panoforge.stages import eval_stage
 
 
 def config(folder: Path, run: str, **changes: object) -> EvalJobConfig:
-    base = {"predictor": "ground_truth", "methods": ["scan_zoom"], "scan": {"size_px": 64}, "device": "cpu", "report_panoramas": 0,
-            "model": {"size": "tiny", "image_size": 64}, "run": folder / run, "dataset": folder / "dataset"}
+    base = {
+        "predictor": "ground_truth",
+        "methods": ["scan_zoom"],
+        "scan": {"size_px": 64},
+        "device": "cpu",
+        "report_panoramas": 0,
+        "model": {"size": "tiny", "image_size": 64},
+        "run": folder / run,
+        "dataset": folder / "dataset",
+    }
     return EvalJobConfig.model_validate({**base, **changes})
 
 
@@ -25,7 +33,9 @@ def test_every_position_is_in_one_chunk_and_chunks_are_small() -> None:
     for number in (0, 1, 7, 100):
         for workers in (1, 2, 5):
             found = chunks(range(3, 3 + number), workers)
-            assert [p for chunk in found for p in chunk] == list(range(3, 3 + number)) and all(found)
+            assert [p for chunk in found for p in chunk] == list(range(3, 3 + number)) and all(
+                found
+            )
             assert len(found) <= 4 * workers
     assert evaluator(config(Path("nowhere"), "run")) is None
 
@@ -58,14 +68,20 @@ def test_ray_tasks_give_the_rows_of_one_process(tmp_path: Path) -> None:
     ray = RayConfig(cpus_per_scene=0.5)
     together = eval_stage(config(tmp_path, "together", workers=2, ray=ray))
     assert together["rows"] == alone["rows"] and together["scores"] == alone["scores"]
-    assert (tmp_path / "together/prompts.json").read_bytes() == (tmp_path / "alone/prompts.json").read_bytes()
+    assert (tmp_path / "together/prompts.json").read_bytes() == (
+        tmp_path / "alone/prompts.json"
+    ).read_bytes()
     folders = sorted((tmp_path / "together/panoramas").iterdir())
     kept = [folder / "rows.parquet" for folder in folders]
     before = [path.stat().st_mtime_ns for path in kept]
     write_bytes_atomic(kept[1], b"cut short")
     again = eval_stage(config(tmp_path, "together", workers=2, ray=ray))
     assert again["rows"] == alone["rows"]
-    assert [a == path.stat().st_mtime_ns for a, path in zip(before, kept, strict=True)] == [True, False, True]
+    assert [a == path.stat().st_mtime_ns for a, path in zip(before, kept, strict=True)] == [
+        True,
+        False,
+        True,
+    ]
     bad = tmp_path / "prompts.json"
     bad.write_text('{"format": "panoforge-prompts", "schema_version": 2, "panoramas": {}}')
     with pytest.raises(DataError, match="has no prompts for panorama"):  # raised in a task

@@ -1,4 +1,6 @@
-"""Packing while rendering: the shards are those of packing at the end, they come as they fill, and a slow packer holds back."""
+"""Packing while rendering: the shards are those of packing at the end, they come as they fill, and
+a slow packer holds back.
+"""
 
 import threading
 import time
@@ -19,15 +21,28 @@ from panoforge.core.shards.write import pack
 from panoforge.core.storage.staged import list_staged
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
-PACKING = PackingConfig(while_rendering=True, every_scenes=2, shard_bytes=20_000, splits={"train": 1.0})
+PACKING = PackingConfig(
+    while_rendering=True, every_scenes=2, shard_bytes=20_000, splits={"train": 1.0}
+)
 
 
 def files(dataset) -> dict[str, bytes]:
-    return {path.relative_to(dataset).as_posix(): path.read_bytes() for path in dataset.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(dataset).as_posix(): path.read_bytes()
+        for path in dataset.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_shards_are_published_as_they_fill_and_are_those_of_packing_at_the_end(chaos, tmp_path):
-    chaos.plan({2: ["reject"], 4: ["segfault", "ok"], 7: ["refuse"], **{index: ["sleep 1"] for index in range(8, 12)}})
+    chaos.plan(
+        {
+            2: ["reject"],
+            4: ["segfault", "ok"],
+            7: ["refuse"],
+            **{index: ["sleep 1"] for index in range(8, 12)},
+        }
+    )
     seen: list[int] = []
     stop = threading.Event()
 
@@ -48,7 +63,9 @@ def test_shards_are_published_as_they_fill_and_are_those_of_packing_at_the_end(c
     pack(chaos.run / "staged", tmp_path / "at the end", PACKING.options())
     assert files(chaos.run / "dataset") == files(tmp_path / "at the end")
 
-    (chaos.run / "dataset" / "manifest.json").unlink()  # as if the driver had died before the last shard
+    (
+        chaos.run / "dataset" / "manifest.json"
+    ).unlink()  # as if the driver had died before the last shard
     render(chaos.job(12, packing=PACKING))
     assert files(chaos.run / "dataset") == files(tmp_path / "at the end")
 
@@ -61,14 +78,29 @@ def test_a_packer_that_falls_behind_holds_the_driver_back(chaos, monkeypatch):
     job = chaos.job(10, packing=PACKING.model_copy(update={"max_behind_scenes": 3}))
     with ray_session(RayConfig(), cpus=1):
         packer = Packer(job.packing, chaos.run, chaos.run, 10, lambda index: f"s-{index}", print)
-        driver = Driver(job, Book(10), chaos.ledger, image_config_sha256, NoExecutor(), stopped=lambda: False, check=lambda: None,
-                        say=print, packer=packer)
+        driver = Driver(
+            job,
+            Book(10),
+            chaos.ledger,
+            image_config_sha256,
+            NoExecutor(),
+            stopped=lambda: False,
+            check=lambda: None,
+            say=print,
+            packer=packer,
+        )
         settle(driver.book, 2)
         driver._hand_out()
-        assert driver.beat()["in_flight"] == 2 and not driver.beat()["waiting_for_packing"]  # a task runs, nobody waits yet
+        assert (
+            driver.beat()["in_flight"] == 2 and not driver.beat()["waiting_for_packing"]
+        )  # a task runs, nobody waits yet
         settle(driver.book, 6)
         driver._running.clear()
-        assert driver._hand_out() and driver.beat()["in_flight"] == 0 and driver.beat()["waiting_for_packing"]
+        assert (
+            driver._hand_out()
+            and driver.beat()["in_flight"] == 0
+            and driver.beat()["waiting_for_packing"]
+        )
         gate.touch()
         end = time.monotonic() + 60
         while driver.beat()["in_flight"] == 0:
@@ -78,8 +110,9 @@ def test_a_packer_that_falls_behind_holds_the_driver_back(chaos, monkeypatch):
 
 
 def test_the_work_of_publishing_grows_as_the_run_does(chaos, monkeypatch):
-    """Each call looks at all names in front of it: what they sum up to over a run is a hundred per scene at most, however long
-    it is; at even steps it would be a thousand for the larger one."""
+    """Each call looks at all names in front of it: what they sum up to over a run is a hundred per
+    scene at most, however long it is; at even steps it would be a thousand for the larger one.
+    """
     asked: list[int] = []
 
     def start(packer: Packer, frontier: int) -> None:
@@ -101,11 +134,17 @@ def test_what_goes_wrong_in_packing_is_said_and_raised_at_the_end(chaos):
     first, _ = list_staged(chaos.run / "staged")
     (chaos.run / "staged" / first / "meta.json").write_text("{}")
     with ray_session(RayConfig(), cpus=1):
-        packer = Packer(PACKING, chaos.run / "staged", chaos.run / "dataset", 2, lambda index: "", said.append)
+        packer = Packer(
+            PACKING, chaos.run / "staged", chaos.run / "dataset", 2, lambda index: "", said.append
+        )
         packer.step(2)
         with pytest.raises(DataError, match="does not fit schema"):
             packer.finish(2)
-    assert len(said) == 1 and "does not fit schema" in said[0] and not (chaos.run / "dataset" / "manifest.json").exists()
+    assert (
+        len(said) == 1
+        and "does not fit schema" in said[0]
+        and not (chaos.run / "dataset" / "manifest.json").exists()
+    )
 
 
 class NoExecutor:
@@ -135,4 +174,5 @@ def _publish_at(gate: str):
 
         while not Path(gate).exists():
             time.sleep(0.05)
+
     return publish_when_told

@@ -1,4 +1,6 @@
-"""Packing as Ray tasks: the bytes of one process, whatever is killed, and errors as they were raised on the node."""
+"""Packing as Ray tasks: the bytes of one process, whatever is killed, and errors as they were
+raised on the node.
+"""
 
 import contextlib
 import os
@@ -46,7 +48,9 @@ def session():
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+    }
 
 
 def workers(count: int) -> PackConfig:
@@ -59,23 +63,43 @@ def test_one_worker_needs_no_ray():
 
 @pytest.mark.parametrize("count", [2, 4, pytest.param(16, marks=pytest.mark.slow)])
 def test_the_bytes_do_not_depend_on_the_number_of_workers(run, session, tmp_path, count):
-    """All of them at once: a task asks for so small a part of a core that this machine holds them."""
-    config, seen = workers(count).model_copy(update={"ray": RayConfig(cpus_per_scene=2 / count)}), []
-    pack(run / "staged", tmp_path / "dataset", CONFIG.options(), build=builder(config), on_sample=seen.append)
+    """All of them at once: a task asks for so small a part of a core that this machine holds
+    them."""
+    config, seen = (
+        workers(count).model_copy(update={"ray": RayConfig(cpus_per_scene=2 / count)}),
+        [],
+    )
+    pack(
+        run / "staged",
+        tmp_path / "dataset",
+        CONFIG.options(),
+        build=builder(config),
+        on_sample=seen.append,
+    )
     assert files_of(tmp_path / "dataset") == files_of(run / "dataset") and len(seen) == SCENES
 
 
 def test_publishing_with_ray_tasks_as_scenes_come_in(run, session, tmp_path):
     build = builder(workers(2))
     for number in (5, 11):
-        manifest = publish(run / "staged", tmp_path / "dataset", CONFIG.options(), before=f"caps-{number:06d}", build=build)
+        manifest = publish(
+            run / "staged",
+            tmp_path / "dataset",
+            CONFIG.options(),
+            before=f"caps-{number:06d}",
+            build=build,
+        )
         assert manifest.samples and verify(tmp_path / "dataset").faults == ()
     publish(run / "staged", tmp_path / "dataset", CONFIG.options(), final=True, build=build)
     assert files_of(tmp_path / "dataset") == files_of(run / "dataset")
 
 
-def test_interrupted_again_and_again_it_goes_on_from_what_is_built(run, session, tmp_path, monkeypatch):
-    """The driver dies after 1, 2, … shards. What is built is not written again, and the bytes are the same at the end."""
+def test_interrupted_again_and_again_it_goes_on_from_what_is_built(
+    run, session, tmp_path, monkeypatch
+):
+    """The driver dies after 1, 2, … shards. What is built is not written again, and the bytes are
+    the same at the end.
+    """
     target, total = tmp_path / "dataset", len(list((run / "dataset" / "shards").iterdir()))
 
     class Stop(Exception):
@@ -83,6 +107,7 @@ def test_interrupted_again_and_again_it_goes_on_from_what_is_built(run, session,
 
     written: dict[str, int] = {}
     for after in range(1, total):
+
         def stopping(tasks, on_sample, after=after):
             for number, built in enumerate(RayBuilder(workers(1))(tasks, on_sample)):
                 if number == after:
@@ -96,7 +121,9 @@ def test_interrupted_again_and_again_it_goes_on_from_what_is_built(run, session,
             assert written.setdefault(path.name, path.stat().st_mtime_ns) == path.stat().st_mtime_ns
     pack(run / "staged", target, CONFIG.options(), build=builder(workers(4)))
     assert files_of(target) == files_of(run / "dataset") and len(written) >= total - 1
-    assert all((target / "shards" / name).stat().st_mtime_ns == when for name, when in written.items())
+    assert all(
+        (target / "shards" / name).stat().st_mtime_ns == when for name, when in written.items()
+    )
 
 
 def test_a_shard_of_the_right_name_and_wrong_content_is_built_again(run, tmp_path):
@@ -107,19 +134,25 @@ def test_a_shard_of_the_right_name_and_wrong_content_is_built_again(run, tmp_pat
     path.write_bytes(path.read_bytes().replace(b'"generate":1.0', b'"generate":2.0'))
     pack(tmp_path / "staged", tmp_path / "dataset", CONFIG.options())
     pack(tmp_path / "staged", tmp_path / "fresh", CONFIG.options())
-    assert files_of(tmp_path / "dataset") == files_of(tmp_path / "fresh") != files_of(run / "dataset")
+    assert (
+        files_of(tmp_path / "dataset") == files_of(tmp_path / "fresh") != files_of(run / "dataset")
+    )
 
 
 @pytest.mark.slow
 def test_workers_that_are_killed_cost_nothing(run, tmp_path):
-    """SIGKILL to the first three Ray worker processes that are seen at a shard (a task carries the shard's name)."""
+    """SIGKILL to the first three Ray worker processes that are seen at a shard (a task carries the
+    shard's name).
+    """
     stop, killed = threading.Event(), []
 
     def killer() -> None:
         while not stop.is_set() and len(killed) < 3:
             for child in psutil.Process().children(recursive=True):
                 with contextlib.suppress(psutil.Error, ProcessLookupError):
-                    if child.pid not in killed and child.name().startswith(("ray::train-", "ray::val-")):
+                    if child.pid not in killed and child.name().startswith(
+                        ("ray::train-", "ray::val-")
+                    ):
                         os.kill(child.pid, signal.SIGKILL)
                         killed.append(child.pid)
             time.sleep(0.005)
@@ -128,7 +161,9 @@ def test_workers_that_are_killed_cost_nothing(run, tmp_path):
         thread = threading.Thread(target=killer)
         thread.start()
         try:
-            for attempt in range(30):  # a shard takes milliseconds here, so the killer may come too late the first times
+            for attempt in range(
+                30
+            ):  # a shard takes milliseconds here, so the killer may come too late the first times
                 dataset = tmp_path / f"dataset-{attempt}"
                 pack(run / "staged", dataset, CONFIG.options(), build=builder(workers(2)))
                 if killed:
@@ -154,8 +189,15 @@ def test_a_task_is_a_value_and_a_build_leaves_no_litter(run, tmp_path):
     from panoforge.core.storage.staged import staged_sizes
 
     sizes = staged_sizes(run / "staged", ["caps-000000-c0"])["caps-000000-c0"]
-    plan = ShardPlan("train", 0, (Candidate("caps-000000-c0", "train", sample_length(sizes), str(run / "staged")),))
-    threads = [threading.Thread(target=build_shard, args=(BuildTask(plan, str(tmp_path)),)) for _ in range(4)]
+    plan = ShardPlan(
+        "train",
+        0,
+        (Candidate("caps-000000-c0", "train", sample_length(sizes), str(run / "staged")),),
+    )
+    threads = [
+        threading.Thread(target=build_shard, args=(BuildTask(plan, str(tmp_path)),))
+        for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -166,7 +208,16 @@ def test_a_task_is_a_value_and_a_build_leaves_no_litter(run, tmp_path):
 def test_pack_by_command_with_workers(run, session, tmp_path, capfd):
     shutil.copytree(run / "staged", tmp_path / "run" / "staged")
     with pytest.raises(SystemExit) as end:
-        main(["pack", str(tmp_path / "run"), "shard_bytes=20000", "splits={train: 0.7, val: 0.3}", "--workers", "2"])
+        main(
+            [
+                "pack",
+                str(tmp_path / "run"),
+                "shard_bytes=20000",
+                "splits={train: 0.7, val: 0.3}",
+                "--workers",
+                "2",
+            ]
+        )
     assert not end.value.code and f"{SCENES} panoramas with" in capfd.readouterr().out
     assert files_of(tmp_path / "run" / "dataset") == files_of(run / "dataset")
 

@@ -1,4 +1,6 @@
-"""A private Ray is private: no other machine reaches its ports, and who reaches them without the token is refused."""
+"""A private Ray is private: no other machine reaches its ports, and who reaches them without the
+token is refused.
+"""
 
 import contextlib
 import os
@@ -21,21 +23,33 @@ from panoforge.cluster.state.scene_states import Book
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(200)]
 
-JOIN = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False); print('joined', len(ray.nodes()))"
+JOIN = (
+    "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False); print('joined',"
+    " len(ray.nodes()))"
+)
 
 
 def own_address() -> str:
     """An address of this machine as other machines see it."""
-    found = [address.address for name, addresses in psutil.net_if_addrs().items() if name != "lo"
-             for address in addresses if address.family == socket.AF_INET]
+    found = [
+        address.address
+        for name, addresses in psutil.net_if_addrs().items()
+        if name != "lo"
+        for address in addresses
+        if address.family == socket.AF_INET
+    ]
     return found[0] if found else pytest.skip("needs a network card")
 
 
 def listeners() -> dict[int, tuple[str, str]]:
     """Port → (address, process) of everything that this process's Ray listens on."""
     processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    return {socket_.laddr.port: (socket_.laddr.ip.removeprefix("::ffff:"), process.name())
-            for process in processes for socket_ in process.net_connections("inet") if socket_.status == psutil.CONN_LISTEN}
+    return {
+        socket_.laddr.port: (socket_.laddr.ip.removeprefix("::ffff:"), process.name())
+        for process in processes
+        for socket_ in process.net_connections("inet")
+        if socket_.status == psutil.CONN_LISTEN
+    }
 
 
 def is_open(address: str, port: int) -> bool:
@@ -49,10 +63,18 @@ def is_open(address: str, port: int) -> bool:
 def join(address: str, *, with_token: bool) -> subprocess.CompletedProcess:
     environment = dict(os.environ)
     if not with_token:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")
+        }
         environment["RAY_AUTH_MODE"] = "disabled"
-    return subprocess.run([sys.executable, "-c", JOIN, address], env=environment, capture_output=True, text=True, timeout=90,
-                          check=False)
+    return subprocess.run(
+        [sys.executable, "-c", JOIN, address],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
 
 
 def test_a_private_ray_listens_on_the_loopback_address_alone_and_asks_for_a_token():
@@ -74,7 +96,8 @@ def test_a_private_ray_listens_on_the_loopback_address_alone_and_asks_for_a_toke
         reached = [port for port in found if is_open(elsewhere, port)]
         assert reached == [] and all(is_open("127.0.0.1", port) for port in found)
 
-        # A neighbour on this machine reaches the loopback address, and is asked for the token there.
+        # A neighbour on this machine reaches the loopback address, and is asked for the token
+        # there.
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(f"http://{dashboard}/api/jobs/", timeout=10)
         assert refused.value.code == 401
@@ -108,9 +131,21 @@ def test_prometheus_sees_a_run():
         import ray
 
         metrics = RunMetrics("a-run", Book(7))
-        metrics.note(AttemptRecord(id="x", index=0, scene="s", attempt=1, outcome="fault", fault=Fault.OOM, job_sha256="a",
-                                   cpus=2.0, started_unix_s=0.0, seconds=3.0))
-        node, = ray.nodes()
+        metrics.note(
+            AttemptRecord(
+                id="x",
+                index=0,
+                scene="s",
+                attempt=1,
+                outcome="fault",
+                fault=Fault.OOM,
+                job_sha256="a",
+                cpus=2.0,
+                started_unix_s=0.0,
+                seconds=3.0,
+            )
+        )
+        (node,) = ray.nodes()
         url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
         text = ""
         for _ in range(60):
@@ -119,23 +154,45 @@ def test_prometheus_sees_a_run():
             if "panoforge_core_seconds" in text:
                 break
             time.sleep(1)
-        lines = [line for line in text.splitlines() if "panoforge" in line and not line.startswith("#")]
-        assert any("panoforge_scenes{" in line and 'state="open"' in line and line.endswith(" 7.0") for line in lines), lines
-        assert any("panoforge_faults" in line and 'fault="oom"' in line and line.endswith(" 1.0") for line in lines), lines
-        assert any("panoforge_core_seconds" in line and line.endswith(" 6.0") for line in lines), lines
+        lines = [
+            line for line in text.splitlines() if "panoforge" in line and not line.startswith("#")
+        ]
+        assert any(
+            "panoforge_scenes{" in line and 'state="open"' in line and line.endswith(" 7.0")
+            for line in lines
+        ), lines
+        assert any(
+            "panoforge_faults" in line and 'fault="oom"' in line and line.endswith(" 1.0")
+            for line in lines
+        ), lines
+        assert any("panoforge_core_seconds" in line and line.endswith(" 6.0") for line in lines), (
+            lines
+        )
 
 
 def test_a_cluster_that_is_not_there():
-    with pytest.raises(ClusterError, match=r"cannot reach or start the Ray cluster at 127\.0\.0\.1:1: .*Check ray\.address"), \
-            ray_session(RayConfig(address="127.0.0.1:1")):
+    with (
+        pytest.raises(
+            ClusterError,
+            match=r"cannot reach or start the Ray cluster at 127\.0\.0\.1:1: .*Check ray\.address",
+        ),
+        ray_session(RayConfig(address="127.0.0.1:1")),
+    ):
         pass
 
 
 def test_a_drain_may_take_longer_than_the_alarm_of_rays_signal_handler():
-    """Ray's C++ handler of SIGTERM sets an alarm that aborts the process after 3 s, and prints a stack; a scene takes minutes."""
-    code = ("import os, signal, time\nfrom panoforge.cluster.config import RayConfig\nfrom panoforge.cluster.ray.session import ray_session\n"
-            "from panoforge.cluster.render.runner import Drain\nwith Drain() as drain, ray_session(RayConfig(), cpus=1):\n"
-            "    os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(4)\n    print(drain.asked)")
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    """Ray's C++ handler of SIGTERM sets an alarm that aborts the process after 3 s, and prints a
+    stack; a scene takes minutes.
+    """
+    code = (
+        "import os, signal, time\nfrom panoforge.cluster.config import RayConfig\nfrom"
+        " panoforge.cluster.ray.session import ray_session\nfrom panoforge.cluster.render.runner"
+        " import Drain\nwith Drain() as drain, ray_session(RayConfig(), cpus=1):\n   "
+        " os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(4)\n    print(drain.asked)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
+    )
     assert (ended.returncode, ended.stdout) == (0, "True\n"), ended.stderr
     assert "SIGTERM received" not in ended.stderr

@@ -26,23 +26,45 @@ from panoforge.train.log import read_metrics
 def config(tmp_path: Path, caps_dataset: Path) -> Path:
     """The ceiling of a small dataset: a real evaluation that needs no weights."""
     path = tmp_path / "chain.yaml"
-    path.write_text(yaml.safe_dump({
-        "run": str(tmp_path / "run"),
-        "submit": {"cpus": 0.5, "python": sys.executable, "env": {"PYTHONPATH": str(ROOT)}},
-        "eval": {"dataset": str(caps_dataset), "methods": ["direct"], "predictor": "ground_truth", "scan": {"size_px": 64}},
-    }))
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "run": str(tmp_path / "run"),
+                "submit": {"cpus": 0.5, "python": sys.executable, "env": {"PYTHONPATH": str(ROOT)}},
+                "eval": {
+                    "dataset": str(caps_dataset),
+                    "methods": ["direct"],
+                    "predictor": "ground_truth",
+                    "scan": {"size_px": 64},
+                },
+            }
+        )
+    )
     return path
 
 
 def test_a_job_is_resolved_before_it_is_sent(config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    job = load_job("eval", config, ["run=elsewhere", "submit.gpus=1", "submit.send_code=true", "submit.pip=[zstandard]"])
+    job = load_job(
+        "eval",
+        config,
+        ["run=elsewhere", "submit.gpus=1", "submit.send_code=true", "submit.pip=[zstandard]"],
+    )
     assert (job.submit.cpus, job.submit.gpus) == (0.5, 1.0) and job.config.run == Path("elsewhere")
     assert job.entrypoint == f"{sys.executable} -m panoforge eval job.yaml"
-    assert load_job("eval", config, ["submit.python=null", "submit.address=auto"]).entrypoint == "python -m panoforge eval job.yaml"
+    assert (
+        load_job("eval", config, ["submit.python=null", "submit.address=auto"]).entrypoint
+        == "python -m panoforge eval job.yaml"
+    )
     environment = job.runtime_env(tmp_path)
     assert environment["working_dir"] == str(tmp_path) and environment["pip"] == ["zstandard"]
-    assert [Path(module).name for module in environment["py_modules"]] == ["pano", "datagen", "train", "eval", "cluster"]
+    assert [Path(module).name for module in environment["py_modules"]] == [
+        "pano",
+        "datagen",
+        "train",
+        "eval",
+        "cluster",
+    ]
     with pytest.raises(ConfigError, match=r"unknown key 'methodz'.*methods"):
         load_job("eval", config, ["methodz=1"])
     with pytest.raises(ConfigError, match=r"unknown key 'gpu'.*gpus"):
@@ -55,7 +77,11 @@ def test_a_job_is_resolved_before_it_is_sent(config, tmp_path, monkeypatch):
 
 
 def test_a_cluster_that_is_coming_up_is_waited_for(monkeypatch):
-    answers = ["status code 500: No available agent to submit job, please try again later.", "", "no such thing"]
+    answers = [
+        "status code 500: No available agent to submit job, please try again later.",
+        "",
+        "no such thing",
+    ]
 
     def hand_in() -> str:
         if answer := answers.pop(0):
@@ -69,9 +95,17 @@ def test_a_cluster_that_is_coming_up_is_waited_for(monkeypatch):
 
 
 def pano(*arguments: object, **change: str | None) -> subprocess.CompletedProcess:
-    environment = {name: value for name, value in {**os.environ, **change}.items() if value is not None}
-    return subprocess.run([sys.executable, "-m", "panoforge", *map(str, arguments)], capture_output=True, text=True, timeout=600,
-                          check=False, env=environment)
+    environment = {
+        name: value for name, value in {**os.environ, **change}.items() if value is not None
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "panoforge", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        env=environment,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -90,27 +124,49 @@ class TestOnACluster:
     def test_an_evaluation_succeeds_and_its_log_comes_back(self, config, address, tmp_path):
         done = pano("submit", "eval", config, "--address", address)
         assert done.returncode == 0, done.stderr
-        assert str(tmp_path / "run" / "report.html") in done.stdout and f"submitted to {address}" in done.stderr
+        assert (
+            str(tmp_path / "run" / "report.html") in done.stdout
+            and f"submitted to {address}" in done.stderr
+        )
         results = json.loads((tmp_path / "run" / "results.json").read_text())
         assert results and (tmp_path / "run" / "report.html").exists()
 
     def test_a_job_that_fails_gives_its_message_and_its_exit_code(self, config, address, tmp_path):
-        failed = pano("submit", "eval", config, f"dataset={tmp_path / 'nowhere'}", "--address", address)
+        failed = pano(
+            "submit", "eval", config, f"dataset={tmp_path / 'nowhere'}", "--address", address
+        )
         assert failed.returncode == 1 and str(tmp_path / "nowhere") in failed.stdout + failed.stderr
         assert "Traceback" not in failed.stderr
 
     def test_a_wrong_config_is_refused_before_anything_is_sent(self, config, address):
         refused = pano("submit", "eval", config, "methodz=1", "--address", address)
-        assert refused.returncode == 2 and "unknown key 'methodz'" in refused.stderr and "submitted" not in refused.stderr
+        assert (
+            refused.returncode == 2
+            and "unknown key 'methodz'" in refused.stderr
+            and "submitted" not in refused.stderr
+        )
 
     def test_without_the_token_it_is_refused(self, config, address):
-        refused = pano("submit", "eval", config, "--address", address, RAY_AUTH_MODE="disabled", RAY_AUTH_TOKEN=None)
+        refused = pano(
+            "submit",
+            "eval",
+            config,
+            "--address",
+            address,
+            RAY_AUTH_MODE="disabled",
+            RAY_AUTH_TOKEN=None,
+        )
         said = " ".join(refused.stderr.split())
-        assert refused.returncode == 1 and "did not take the job" in said and "RAY_AUTH_TOKEN" in said, said
+        assert (
+            refused.returncode == 1 and "did not take the job" in said and "RAY_AUTH_TOKEN" in said
+        ), said
 
     def test_a_cluster_that_is_not_there(self, config):
         refused = pano("submit", "eval", config, "--address", "http://127.0.0.1:1")
-        assert refused.returncode == 1 and "the Ray cluster at http://127.0.0.1:1 did not take the job" in refused.stderr
+        assert (
+            refused.returncode == 1
+            and "the Ray cluster at http://127.0.0.1:1 did not take the job" in refused.stderr
+        )
 
     def test_not_following(self, config, address):
         done = pano("submit", "eval", config, "--address", address, "--no-follow")
@@ -124,27 +180,60 @@ class TestOnACluster:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_room_is_rendered_trained_on_and_scored_by_jobs(address, tmp_path):
-    """The chain through the job port: a real Infinigen room, SAM2 made small, nothing but the submit verb on the way."""
-    chain, run, small = tmp_path / "chain.yaml", tmp_path / "run", {"size": "micro", "image_size": 128}
-    chain.write_text(yaml.safe_dump({
-        "run": str(run),
-        "submit": {"cpus": 0.5, "python": sys.executable, "env": {"PYTHONPATH": str(ROOT)}},
-        "render": {"sources": [{"source": "infinigen2.rooms", "rooms": ["bathroom"]}], "scenes": 1, "cameras_per_scene": 2,
-                   "width": 256, "height": 128, "samples": 1, "denoise": False, "camera": {"choose": "random"},
-                   "packing": {"while_rendering": True, "splits": {"train": 1.0}}},
-        "train": {"model": small, "clip": {"frames": 2, "max_objects": 1}, "prompt": {"corrections": 0}, "steps": 2,
-                  "clips_per_step": 1, "torch_threads": 1, "loader_threads": 1, "device": "cpu"},
-        "eval": {"methods": ["direct"], "model": {**small, "checkpoint": str(run / "checkpoints" / "model.pt")},
-                 "instances": {"max_per_panorama": 2}},
-    }))
+    """The chain through the job port: a real Infinigen room, SAM2 made small, nothing but the
+    submit verb on the way.
+    """
+    chain, run, small = (
+        tmp_path / "chain.yaml",
+        tmp_path / "run",
+        {"size": "micro", "image_size": 128},
+    )
+    chain.write_text(
+        yaml.safe_dump(
+            {
+                "run": str(run),
+                "submit": {"cpus": 0.5, "python": sys.executable, "env": {"PYTHONPATH": str(ROOT)}},
+                "render": {
+                    "sources": [{"source": "infinigen2.rooms", "rooms": ["bathroom"]}],
+                    "scenes": 1,
+                    "cameras_per_scene": 2,
+                    "width": 256,
+                    "height": 128,
+                    "samples": 1,
+                    "denoise": False,
+                    "camera": {"choose": "random"},
+                    "packing": {"while_rendering": True, "splits": {"train": 1.0}},
+                },
+                "train": {
+                    "model": small,
+                    "clip": {"frames": 2, "max_objects": 1},
+                    "prompt": {"corrections": 0},
+                    "steps": 2,
+                    "clips_per_step": 1,
+                    "torch_threads": 1,
+                    "loader_threads": 1,
+                    "device": "cpu",
+                },
+                "eval": {
+                    "methods": ["direct"],
+                    "model": {**small, "checkpoint": str(run / "checkpoints" / "model.pt")},
+                    "instances": {"max_per_panorama": 2},
+                },
+            }
+        )
+    )
     rendered = pano("submit", "render", chain, "--address", address)
     assert rendered.returncode == 0, rendered.stdout + rendered.stderr
     assert read_status(run).state == "finished" and read_manifest(run / "dataset").samples == 2
     trained = pano("submit", "train", chain, "--address", address)
     assert trained.returncode == 0, trained.stdout + trained.stderr
-    assert [row["step"] for row in read_metrics(run / "metrics.jsonl")][-1] == 2 and (run / "checkpoints" / "model.pt").is_file()
+    assert [row["step"] for row in read_metrics(run / "metrics.jsonl")][-1] == 2 and (
+        run / "checkpoints" / "model.pt"
+    ).is_file()
     scored = pano("submit", "eval", chain, "--address", address)
-    assert scored.returncode == 0 and str(run / "report.html") in scored.stdout, scored.stdout + scored.stderr
+    assert scored.returncode == 0 and str(run / "report.html") in scored.stdout, (
+        scored.stdout + scored.stderr
+    )
     import ray
 
     wait_for(lambda: ray.available_resources().get("CPU") == ray.cluster_resources()["CPU"], 60)

@@ -20,7 +20,7 @@ def test_a_dead_private_ray_ends_the_run_with_a_message():
     with ray_session(RayConfig(), cpus=1):
         executor = RayExecutor(RayConfig())
         assert executor.slots() == 1
-        gcs, = [child for child in psutil.Process().children() if "gcs_server" in child.name()]
+        (gcs,) = [child for child in psutil.Process().children() if "gcs_server" in child.name()]
         gcs.kill()  # as a signal to the whole process group does
         psutil.wait_procs([gcs], timeout=10)
         begin = time.monotonic()
@@ -31,7 +31,9 @@ def test_a_dead_private_ray_ends_the_run_with_a_message():
 
 
 def test_a_head_that_goes_silent_is_noticed_while_rays_own_calls_hang(monkeypatch):
-    """The head is a real port here; a call of Ray that hangs, as they do without a head, is an event that never comes."""
+    """The head is a real port here; a call of Ray that hangs, as they do without a head, is an
+    event that never comes.
+    """
     import ray
 
     server = socket.create_server(("127.0.0.1", 0))
@@ -42,7 +44,10 @@ def test_a_head_that_goes_silent_is_noticed_while_rays_own_calls_hang(monkeypatc
         calls.append(1)
         if len(calls) > 1:
             never.wait(60)
-        return [{"Alive": True, "Resources": {"CPU": 3.0}}, {"Alive": False, "Resources": {"CPU": 8.0}}]
+        return [
+            {"Alive": True, "Resources": {"CPU": 3.0}},
+            {"Alive": False, "Resources": {"CPU": 8.0}},
+        ]
 
     monkeypatch.setattr(ray, "get_runtime_context", lambda: address)
     monkeypatch.setattr(ray, "nodes", nodes)
@@ -51,12 +56,21 @@ def test_a_head_that_goes_silent_is_noticed_while_rays_own_calls_hang(monkeypatc
     executor = RayExecutor(RayConfig())
     assert executor.slots() == 3
     begin = time.monotonic()
-    assert executor.slots() == executor.slots() == 3 and time.monotonic() - begin < 30  # the second look hangs, we do not
+    assert (
+        executor.slots() == executor.slots() == 3 and time.monotonic() - begin < 30
+    )  # the second look hangs, we do not
     server.close()
     assert executor.slots() == 3  # silent for a moment only
     time.sleep(1.1)
-    with pytest.raises(ClusterError, match=r"the head of the Ray cluster at 127\.0\.0\.1:\d+ cannot be reached.*goes on from here"):
+    with pytest.raises(
+        ClusterError,
+        match=(
+            r"the head of the Ray cluster at 127\.0\.0\.1:\d+ cannot be reached.*goes on from here"
+        ),
+    ):
         executor.slots()
-    with socket.create_server(("127.0.0.1", int(address.gcs_address.rpartition(":")[2]))):  # it is back
+    with socket.create_server(
+        ("127.0.0.1", int(address.gcs_address.rpartition(":")[2]))
+    ):  # it is back
         assert executor.slots() == 3
     never.set()

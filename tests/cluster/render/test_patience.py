@@ -1,4 +1,6 @@
-"""Ray's node has more time to start than Ray gives it, and is started again when that was not enough, and only then."""
+"""Ray's node has more time to start than Ray gives it, and is started again when that was not
+enough, and only then.
+"""
 
 import os
 import time
@@ -7,7 +9,10 @@ import pytest
 
 from panoforge.cluster.ray.session import _AGENT_PORTS, patiently
 
-SLOW = "The current node timed out during startup. This could happen because some of the raylet failed to startup"
+SLOW = (
+    "The current node timed out during startup. This could happen because some of the raylet failed"
+    " to startup"
+)
 
 
 def test_a_slow_start_is_tried_three_times():
@@ -45,11 +50,15 @@ def test_a_start_may_take_six_times_as_long_as_ray_allows():
 
 
 def test_a_raylet_waits_for_no_file_with_a_port(monkeypatch):
-    """All ports of its agents are chosen before it starts, each node's its own, and it is told them."""
+    """All ports of its agents are chosen before it starts, each node's its own, and it is told
+    them.
+    """
     from ray._private import parameter, services
 
     commands = []
-    monkeypatch.setattr(services, "start_ray_process", lambda command, kind: commands.append((kind, command)))
+    monkeypatch.setattr(
+        services, "start_ray_process", lambda command, kind: commands.append((kind, command))
+    )
 
     def start() -> list[int]:
         params = parameter.RayParams(metrics_export_port=None, dashboard_agent_listen_port=0)
@@ -59,5 +68,8 @@ def test_a_raylet_waits_for_no_file_with_a_port(monkeypatch):
 
     first, second = patiently(start), patiently(start)
     assert len({*first, *second}) == 8 and all(first + second)
-    assert commands[:2] == [("raylet", ["raylet", f"--dashboard_agent_listen_port={first[0]}"]), ("gcs_server", ["gcs_server"])]
+    assert commands[:2] == [
+        ("raylet", ["raylet", f"--dashboard_agent_listen_port={first[0]}"]),
+        ("gcs_server", ["gcs_server"]),
+    ]
     assert parameter.RayParams().metrics_agent_port is None

@@ -1,5 +1,6 @@
-"""The render runner on a real local Ray with real Infinigen scenes: failures stay alone, a second run does only what is
-missing, and the same scene gives the same labels again."""
+"""The render runner on a real local Ray with real Infinigen scenes: failures stay alone, a second
+run does only what is missing, and the same scene gives the same labels again.
+"""
 
 import shutil
 from pathlib import Path
@@ -15,9 +16,22 @@ pytestmark = [pytest.mark.render, pytest.mark.ray, pytest.mark.timeout(400)]
 
 
 def config(run: Path, **change) -> RenderJobConfig:
-    sources = (RoomsSource(source="infinigen2.rooms", rooms=("bathroom",)), BlendSource(source="blend", paths=("/missing.blend",)))
-    return RenderJobConfig(run=run, sources=sources, scenes=2, cameras_per_scene=1, width=128, height=64, samples=1, denoise=False,
-                           camera=CameraSettings(choose="random"), **change)
+    sources = (
+        RoomsSource(source="infinigen2.rooms", rooms=("bathroom",)),
+        BlendSource(source="blend", paths=("/missing.blend",)),
+    )
+    return RenderJobConfig(
+        run=run,
+        sources=sources,
+        scenes=2,
+        cameras_per_scene=1,
+        width=128,
+        height=64,
+        samples=1,
+        denoise=False,
+        camera=CameraSettings(choose="random"),
+        **change,
+    )
 
 
 def test_a_failed_scene_stays_alone_and_a_second_run_does_what_is_missing(tmp_path):
@@ -26,11 +40,13 @@ def test_a_failed_scene_stays_alone_and_a_second_run_does_what_is_missing(tmp_pa
     assert [record.state for record in first.records] == ["done", "failed"]
     assert "missing.blend" in first.records[1].reason
     assert first.made_now == 2 and first.panoramas == 1 and first.count("failed") == 1
-    key, = list_staged(tmp_path / "run" / "staged")
+    (key,) = list_staged(tmp_path / "run" / "staged")
     meta, members = read_staged(tmp_path / "run" / "staged", key)
     assert len(meta.instances) >= 8 and (meta.width, meta.height) == (128, 64)
 
-    shutil.rmtree(tmp_path / "run" / "staged" / key)  # lost: to be made again, and bit for bit the same labels
+    shutil.rmtree(
+        tmp_path / "run" / "staged" / key
+    )  # lost: to be made again, and bit for bit the same labels
     second = render(job.model_copy(update={"scenes": 1, "ray": RayConfig(cpus_per_scene=2)}))
     assert second.made_now == 1 and second.records[0].state == "done"
     again_meta, again = read_staged(tmp_path / "run" / "staged", key)
@@ -44,6 +60,8 @@ def test_a_failed_scene_stays_alone_and_a_second_run_does_what_is_missing(tmp_pa
 
 def test_the_image_digest_ignores_counts_and_threads_only(tmp_path):
     job = config(tmp_path)
-    assert image_config_sha256(job) == image_config_sha256(job.model_copy(update={"scenes": 99, "threads": 7, "run": Path("x")}))
+    assert image_config_sha256(job) == image_config_sha256(
+        job.model_copy(update={"scenes": 99, "threads": 7, "run": Path("x")})
+    )
     assert image_config_sha256(job) != image_config_sha256(job.model_copy(update={"samples": 3}))
     assert image_config_sha256(job) != image_config_sha256(job.model_copy(update={"seed": 1}))

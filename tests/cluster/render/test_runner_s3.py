@@ -1,4 +1,5 @@
-"""A run whose ledger is in a bucket: a real driver and real nodes, on a real S3 server on loopback."""
+"""A run whose ledger is in a bucket: a real driver and real nodes, on a real S3 server on
+loopback."""
 
 import buckets
 import pytest
@@ -15,7 +16,10 @@ def test_a_run_folder_is_a_folder(tmp_path):
     """Path("s3://bucket/run") would be a folder called s3: of the working folder."""
     file = tmp_path / "job.yaml"
     file.write_text("run: s3://bucket/run\nscenes: 1\n")
-    said = r"run: expected a folder that every node mounts .* not a URL: .*ledger=s3://.*pano pack RUN --to s3://.* got 's3://bucket/run'"
+    said = (
+        r"run: expected a folder that every node mounts .* not a URL: .*ledger=s3://.*pano pack RUN"
+        r" --to s3://.* got 's3://bucket/run'"
+    )
     with pytest.raises(ConfigError, match=said):
         sections_of(file, [])
     file.write_text("run: here\n")
@@ -36,6 +40,13 @@ def test_a_run_with_its_ledger_in_a_bucket(chaos):
         assert not (chaos.run / "ledger").exists()
         ledger = Ledger(job.ledger_url)
         assert ledger.store.names("attempts") == [] and len(ledger.store.names("segments")) >= 1
-        assert {record.index: record.outcome for record in ledger.records()} == {0: "done", 1: "done", 2: "quarantined", 3: "done"}
-        assert len(ledger.store.names("lease")) == 2 * 3  # two drivers came and went: epoch, beat and end of each
+        assert {record.index: record.outcome for record in ledger.records()} == {
+            0: "done",
+            1: "done",
+            2: "quarantined",
+            3: "done",
+        }
+        assert (
+            len(ledger.store.names("lease")) == 2 * 3
+        )  # two drivers came and went: epoch, beat and end of each
         assert read_status(chaos.run).state == "finished"

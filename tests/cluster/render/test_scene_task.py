@@ -1,4 +1,6 @@
-"""One attempt on a node, without Ray: what is committed, how often, and what is left when a system call fails."""
+"""One attempt on a node, without Ray: what is committed, how often, and what is left when a system
+call fails.
+"""
 
 import os
 import shutil
@@ -24,12 +26,28 @@ def task_of(chaos, index=0, attempt=1, cameras=1) -> SceneTask:
     job = chaos.job(4, cameras_per_scene=cameras)
     render = RenderConfig.model_validate(job.model_dump(include=set(RenderConfig.model_fields)))
     digest = image_config_sha256(render)
-    return SceneTask(str(chaos.run), job.ledger_url, "chaos_worker", plan_scene(render, index), render, digest, digest,
-                     Limits(60, 60), 1, attempt, Profile.NORMAL, 1.0, 0.0)
+    return SceneTask(
+        str(chaos.run),
+        job.ledger_url,
+        "chaos_worker",
+        plan_scene(render, index),
+        render,
+        digest,
+        digest,
+        Limits(60, 60),
+        1,
+        attempt,
+        Profile.NORMAL,
+        1.0,
+        0.0,
+    )
 
 
 def contents(chaos) -> dict[str, bytes]:
-    return {key: read_staged(chaos.run / "staged", key)[1]["instance.zst"] for key in list_staged(chaos.run / "staged")}
+    return {
+        key: read_staged(chaos.run / "staged", key)[1]["instance.zst"]
+        for key in list_staged(chaos.run / "staged")
+    }
 
 
 def test_the_same_scene_twice_at_once_is_committed_once(chaos):
@@ -40,7 +58,9 @@ def test_the_same_scene_twice_at_once_is_committed_once(chaos):
     for thread in threads:
         thread.join()
     records = chaos.ledger.records()
-    assert [record.outcome for record in records] == ["done", "done"] and records[0].digests == records[1].digests
+    assert [record.outcome for record in records] == ["done", "done"] and records[
+        0
+    ].digests == records[1].digests
     assert list_staged(chaos.run / "staged") == list(records[0].panoramas)
     book = read_book(chaos.ledger.table(COLUMNS), 4, list_keys(chaos.run / "staged"))
     assert book.count(State.DONE) == 1
@@ -52,21 +72,45 @@ def test_a_lost_ledger_is_rebuilt_from_what_is_staged(chaos):
         run_scene(task_of(chaos, index, cameras=2), "n/1")
     before = {record.index: record for record in chaos.ledger.records()}
     shutil.rmtree(chaos.run / "ledger")
-    shutil.rmtree(chaos.run / "staged" / before[2].panoramas[1])  # cut off between two panoramas: cannot be told from whole
+    shutil.rmtree(
+        chaos.run / "staged" / before[2].panoramas[1]
+    )  # cut off between two panoramas: cannot be told from whole
     job = chaos.job(4, cameras_per_scene=2)
-    assert rebuild(chaos.ledger, job, chaos.run / "staged", list_keys(chaos.run / "staged"), image_config_sha256(job)) == 1
-    found, = chaos.ledger.records()
-    assert (found.index, found.panoramas, found.digests) == (0, before[0].panoramas, before[0].digests)
+    assert (
+        rebuild(
+            chaos.ledger,
+            job,
+            chaos.run / "staged",
+            list_keys(chaos.run / "staged"),
+            image_config_sha256(job),
+        )
+        == 1
+    )
+    (found,) = chaos.ledger.records()
+    assert (found.index, found.panoramas, found.digests) == (
+        0,
+        before[0].panoramas,
+        before[0].digests,
+    )
     other = job.model_copy(update={"samples": 1})
     shutil.rmtree(chaos.run / "ledger")
-    assert rebuild(chaos.ledger, other, chaos.run / "staged", list_keys(chaos.run / "staged"), image_config_sha256(other)) == 0
+    assert (
+        rebuild(
+            chaos.ledger,
+            other,
+            chaos.run / "staged",
+            list_keys(chaos.run / "staged"),
+            image_config_sha256(other),
+        )
+        == 0
+    )
 
 
 @pytest.mark.parametrize("call", ["fsync", "rename", "replace"])
 def test_fail_the_nth_call_of_a_commit(chaos, tmp_path, monkeypatch, call):
     """A panorama is in place or it is not, whichever call fails, and the next try ends well."""
     run_scene(task_of(chaos), "n/1")
-    key, = list_staged(chaos.run / "staged")
+    (key,) = list_staged(chaos.run / "staged")
     whole = chaos.run / "staged" / key
     older = tmp_path / "older"
     shutil.copytree(whole, older)
@@ -112,7 +156,10 @@ def test_a_full_disk_is_nobodys_fault(chaos, monkeypatch):
 
     monkeypatch.setattr(scene_task, "commit", full)
     record = run_scene(task_of(chaos), "n/1")
-    assert (record.outcome, record.fault) == ("fault", Fault.DISK) and "the disk is full" in record.reason
+    assert (record.outcome, record.fault) == (
+        "fault",
+        Fault.DISK,
+    ) and "the disk is full" in record.reason
     assert not (chaos.run / "staged").exists() and list((chaos.run / "work").iterdir()) == []
 
 
@@ -122,8 +169,16 @@ def test_no_scene_starts_while_the_disk_is_nearly_full(chaos):
 
     def driver(limits) -> Driver:
         job = chaos.job(1, limits=limits)
-        return Driver(job, Book(1), chaos.ledger, image_config_sha256, RayExecutor(job.ray), stopped=lambda: False,
-                      check=lambda: None, say=said.append)
+        return Driver(
+            job,
+            Book(1),
+            chaos.ledger,
+            image_config_sha256,
+            RayExecutor(job.ray),
+            stopped=lambda: False,
+            check=lambda: None,
+            say=said.append,
+        )
 
     limits = chaos.job(1).limits
     assert driver(limits)._room_on_disk() and not said
@@ -133,5 +188,7 @@ def test_no_scene_starts_while_the_disk_is_nearly_full(chaos):
     assert waiting.beat()["waiting_for_disk"]
     stopped = driver(limits.model_copy(update={"min_free_gb": 1e9, "disk_wait_s": 0.0}))
     stopped._room_on_disk()
-    with pytest.raises(StorageError, match=r"the disk stayed full for 0 s.*Nothing is lost: free some space"):
+    with pytest.raises(
+        StorageError, match=r"the disk stayed full for 0 s.*Nothing is lost: free some space"
+    ):
         stopped._room_on_disk()

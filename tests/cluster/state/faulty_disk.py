@@ -1,10 +1,12 @@
-"""A disk whose N-th change fails: every way in which a writer can be interrupted, one after the other.
+"""A disk whose N-th change fails: every way in which a writer can be interrupted, one after the
+other.
 
-`FaultyDisk(n, "error")` lets the n-th call that changes the disk fail with ENOSPC (a write after half its bytes) and all
-others work, as on a disk that is full for a moment. `FaultyDisk(n, "kill")` fails it and everything after it with a
-BaseException, so that no clean-up is done either: what SIGKILL leaves. `FaultyDisk(n, "power cut")` moreover empties every
-file that was written and not synced until then, under whatever name it has got: what a file system may leave that writes
-names before data. Only this process is affected.
+`FaultyDisk(n, "error")` lets the n-th call that changes the disk fail with ENOSPC (a write after
+half its bytes) and all others work, as on a disk that is full for a moment. `FaultyDisk(n, "kill")`
+fails it and everything after it with a BaseException, so that no clean-up is done either: what
+SIGKILL leaves. `FaultyDisk(n, "power cut")` moreover empties every file that was written and not
+synced until then, under whatever name it has got: what a file system may leave that writes names
+before data. Only this process is affected.
 """
 
 import builtins
@@ -23,7 +25,8 @@ class Killed(BaseException):
 
 
 class FaultyDisk:
-    """Use as a context manager. `calls` counts; it is below `n` when nothing had to fail any more."""
+    """Use as a context manager. `calls` counts; it is below `n` when nothing had to fail any
+    more."""
 
     def __init__(self, n: int, how: Literal["error", "kill", "power cut"]) -> None:
         self._n, self._how, self.calls = n, how, 0
@@ -32,7 +35,9 @@ class FaultyDisk:
 
     def __enter__(self) -> "FaultyDisk":
         for name in CALLS:
-            self._patch.setattr(os, name, self._counted(self._synced if name == "fsync" else getattr(os, name)))
+            self._patch.setattr(
+                os, name, self._counted(self._synced if name == "fsync" else getattr(os, name))
+            )
         for module in (builtins, io):
             self._patch.setattr(module, "open", self._opener(io.open))
         return self
@@ -70,6 +75,7 @@ class FaultyDisk:
             if self.hit():
                 self.fail()
             return original(*arguments, **named)
+
         return call
 
     def _opener(self, original: Any) -> Any:
@@ -81,6 +87,7 @@ class FaultyDisk:
             if inode not in self._not_synced:
                 self._not_synced[inode] = os.dup(file.fileno())
             return _Written(file, self)
+
         return open_file
 
 
@@ -92,7 +99,7 @@ class _Written:
 
     def write(self, data: Any) -> int:
         if self._disk.hit():
-            self._file.write(data[:len(data) // 2])
+            self._file.write(data[: len(data) // 2])
             self._file.flush()
             self._disk.fail()
         return self._file.write(data)

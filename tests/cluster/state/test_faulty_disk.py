@@ -1,5 +1,7 @@
-"""The N-th write, fsync, rename, link, mkdir or unlink fails, for every N: of a ledger append, of an attempt that stages a scene,
-of a shard commit. Each time what was there still is, nothing is believed that is not whole, and the next try ends well."""
+"""The N-th write, fsync, rename, link, mkdir or unlink fails, for every N: of a ledger append, of
+an attempt that stages a scene, of a shard commit. Each time what was there still is, nothing is
+believed that is not whole, and the next try ends well.
+"""
 
 import contextlib
 import os
@@ -66,13 +68,21 @@ def test_a_ledger_append_and_its_compaction(tmp_path, how):
 
 @pytest.fixture
 def inline(monkeypatch, chaos):
-    """The worker within this process, so that its disk fails too; as a process it would end with exit code 1."""
+    """The worker within this process, so that its disk fails too; as a process it would end with
+    exit code 1.
+    """
+
     def run_inline(start, log, limits) -> ProcessOutcome:
-        job, = (chaos.run / WORK).glob("*/job.json")
+        (job,) = (chaos.run / WORK).glob("*/job.json")
         try:
             request = read_request(job)
-            panoramas = [chaos_worker.make(request, camera) for camera in range(request.scene.cameras)]
-            write_result(request.result, SceneResult(key=request.scene.key, outcome="done", panoramas=tuple(panoramas)))
+            panoramas = [
+                chaos_worker.make(request, camera) for camera in range(request.scene.cameras)
+            ]
+            write_result(
+                request.result,
+                SceneResult(key=request.scene.key, outcome="done", panoramas=tuple(panoramas)),
+            )
         except (StorageError, OSError) as error:
             return ProcessOutcome(1, None, None, 0.1, f"{error}: No space left on device")
         return ProcessOutcome(0, None, None, 0.1, "")
@@ -113,7 +123,11 @@ def test_a_shard_commit(tmp_path, how):
     for scene in range(6):
         synthetic.stage(staged, scene, 0, 64)
     pack(staged, tmp_path / "whole", options)
-    wanted = {path.relative_to(tmp_path / "whole"): path.read_bytes() for path in (tmp_path / "whole").rglob("*") if path.is_file()}
+    wanted = {
+        path.relative_to(tmp_path / "whole"): path.read_bytes()
+        for path in (tmp_path / "whole").rglob("*")
+        if path.is_file()
+    }
     publish(staged, tmp_path / "template", options, before="caps-000003")
     first = (tmp_path / "template" / MANIFEST_NAME).read_bytes()
     for n in range(1, LIMIT):
@@ -125,7 +139,11 @@ def test_a_shard_commit(tmp_path, how):
         assert (dataset / MANIFEST_NAME).read_bytes() in (first, wanted[Path(MANIFEST_NAME)]), n
         assert not verify(dataset).faults, n
         pack(staged, dataset, options)
-        assert {path.relative_to(dataset): path.read_bytes() for path in dataset.rglob("*") if path.is_file()} == wanted, n
+        assert {
+            path.relative_to(dataset): path.read_bytes()
+            for path in dataset.rglob("*")
+            if path.is_file()
+        } == wanted, n
         if disk.calls < n:
             assert n > 15
             return

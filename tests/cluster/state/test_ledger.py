@@ -1,4 +1,6 @@
-"""The ledger and the lease: nothing is lost, nothing counts twice, on disk and on an object store, after a crash anywhere."""
+"""The ledger and the lease: nothing is lost, nothing counts twice, on disk and on an object store,
+after a crash anywhere.
+"""
 
 import contextlib
 import os
@@ -24,8 +26,16 @@ from panoforge.core.storage.store import Store
 
 def record(index=0, attempt=1, outcome="done", **change) -> AttemptRecord:
     key = f"s-{index:08d}"
-    fields = {"id": new_id(index, attempt), "index": index, "scene": key, "attempt": attempt, "outcome": outcome,
-              "panoramas": (f"{key}-c0",) if outcome == "done" else (), "job_sha256": "a" * 64, "started_unix_s": 1.0}
+    fields = {
+        "id": new_id(index, attempt),
+        "index": index,
+        "scene": key,
+        "attempt": attempt,
+        "outcome": outcome,
+        "panoramas": (f"{key}-c0",) if outcome == "done" else (),
+        "job_sha256": "a" * 64,
+        "started_unix_s": 1.0,
+    }
     if outcome == "fault":
         fields |= {"fault": Fault.CRASH, "reason": "boom"}
     return AttemptRecord(**{**fields, **change})
@@ -50,7 +60,9 @@ def states(ledger: Ledger, total: int, staged: set[str] | None = None) -> list[S
 
 
 def test_records_survive_compaction_whole(ledger):
-    written = [record(i, timings_s={"render": 1.5}, log_tail="é\n") for i in range(5)] + [record(3, 2, "fault")]
+    written = [record(i, timings_s={"render": 1.5}, log_tail="é\n") for i in range(5)] + [
+        record(3, 2, "fault")
+    ]
     for entry in written:
         ledger.write(entry)
     before = ledger.records()
@@ -69,7 +81,9 @@ def test_segments_are_merged_and_stay_few(ledger):
 
 
 @pytest.mark.parametrize("calls_before_crash", range(6))
-def test_a_crash_anywhere_in_a_compaction_loses_and_doubles_nothing(ledger, monkeypatch, calls_before_crash):
+def test_a_crash_anywhere_in_a_compaction_loses_and_doubles_nothing(
+    ledger, monkeypatch, calls_before_crash
+):
     for i in range(FAN_IN - 1):
         ledger.compact([record(i)])
     for i in range(FAN_IN - 1, FAN_IN + 1):
@@ -86,6 +100,7 @@ def test_a_crash_anywhere_in_a_compaction_loses_and_doubles_nothing(ledger, monk
             if calls > calls_before_crash:
                 raise Crash
             return original(*arguments)
+
         return call
 
     with monkeypatch.context() as patch:
@@ -113,9 +128,11 @@ def test_a_reader_is_right_while_the_driver_compacts(ledger):
     reader.start()
     everything = ledger.records()
     for at in range(0, total, 5):
-        while reader.is_alive() and len(seen) < at // 30:  # a slow bucket: let the reader see some of the states between
+        while (
+            reader.is_alive() and len(seen) < at // 30
+        ):  # a slow bucket: let the reader see some of the states between
             time.sleep(0.01)
-        ledger.compact(everything[at:at + 5])
+        ledger.compact(everything[at : at + 5])
     stop.set()
     reader.join()
     assert len(seen) > 2 and all(indices == list(range(total)) for indices in seen)
@@ -127,7 +144,7 @@ def test_what_is_torn_is_not_believed(ledger, caplog):
     ledger.store.put(ledger.store.names("attempts")[1], b'{"schema_version": 1, "id": "000')
     assert states(ledger, 3) == [State.DONE, State.OPEN, State.DONE]
     ledger.compact_all()
-    name, = ledger.store.names("segments")
+    (name,) = ledger.store.names("segments")
     data = ledger.store.get(name)
     ledger.store.put(name, data[:100] + bytes([data[100] ^ 1]) + data[101:])
     assert states(ledger, 3) == [State.OPEN] * 3
@@ -137,22 +154,45 @@ def test_what_is_torn_is_not_believed(ledger, caplog):
 def test_a_ledger_is_of_one_job(ledger):
     ledger.declare("a" * 64, {})
     ledger.declare("a" * 64, {})
-    with pytest.raises(ConfigError, match=r"another render config \(aaaaaaaaaaaa, this one is bbbbbbbbbbbb\).*run="):
+    with pytest.raises(
+        ConfigError, match=r"another render config \(aaaaaaaaaaaa, this one is bbbbbbbbbbbb\).*run="
+    ):
         ledger.declare("b" * 64, {})
 
 
 def test_the_book_says_where_each_scene_stands(ledger):
     for entry in [
-        record(0), record(1, outcome="rejected"), record(2, outcome="fault"), record(2, 2, "fault"), record(2, 2, "quarantined"),
-        record(3, outcome="fault"), record(4), record(4), record(5, outcome="fault"), record(5), record(6),
-        record(7, outcome="fault"), record(7, outcome="quarantined"), record(7, outcome="retry"),
+        record(0),
+        record(1, outcome="rejected"),
+        record(2, outcome="fault"),
+        record(2, 2, "fault"),
+        record(2, 2, "quarantined"),
+        record(3, outcome="fault"),
+        record(4),
+        record(4),
+        record(5, outcome="fault"),
+        record(5),
+        record(6),
+        record(7, outcome="fault"),
+        record(7, outcome="quarantined"),
+        record(7, outcome="retry"),
         record(7, 2, "fault", reason="new"),
     ]:
         ledger.write(entry)
     staged = {f"s-{i:08d}-c0" for i in (0, 4, 5)}
     book = read_book(ledger.table(COLUMNS), 9, staged)
     done, open_ = State.DONE, State.OPEN
-    assert list(book.states) == [done, State.REJECTED, State.QUARANTINED, open_, done, done, open_, open_, open_]
+    assert list(book.states) == [
+        done,
+        State.REJECTED,
+        State.QUARANTINED,
+        open_,
+        done,
+        done,
+        open_,
+        open_,
+        open_,
+    ]
     assert book.faults == {3: [(Fault.CRASH, "boom")], 6: [], 7: [(Fault.CRASH, "new")]}
     assert book.attempts == {3: 1, 6: 1, 7: 2}
     assert list(book.fresh()) == [8]
@@ -163,7 +203,9 @@ def test_the_book_says_where_each_scene_stands(ledger):
 
 @pytest.mark.parametrize("step", ["write", "fsync", "replace"])
 def test_a_failing_system_call_leaves_the_old_ledger(tmp_path, monkeypatch, step):
-    """Fail the N-th call for every N of a record and a compaction: either the old or the new state, and no rubbish."""
+    """Fail the N-th call for every N of a record and a compaction: either the old or the new state,
+    and no rubbish.
+    """
     ledger = Ledger(str(tmp_path / "ledger"))
     ledger.write(record(0))
     for n in range(1, 20):
@@ -209,7 +251,10 @@ def test_put_new_has_one_winner(ledger):
 
 def test_the_second_driver_is_refused_with_the_firsts_name_and_age(ledger):
     with Lease(ledger.store, "runs/x", beat_s=0.1):
-        message = rf"runs/x is being rendered already: a driver on \S+ \(process {os.getpid()}\), at work for"
+        message = (
+            rf"runs/x is being rendered already: a driver on \S+ \(process {os.getpid()}\), at"
+            r" work for"
+        )
         with pytest.raises(RunIsTaken, match=message):
             Lease(ledger.store, "runs/x", beat_s=0.1).__enter__()
     with Lease(ledger.store, "runs/x", beat_s=0.1) as lease:
@@ -217,8 +262,11 @@ def test_the_second_driver_is_refused_with_the_firsts_name_and_age(ledger):
 
 
 def test_a_driver_killed_here_is_replaced_at_once(tmp_path):
-    code = ("import sys, time; from panoforge.cluster.state.lease import Lease; from panoforge.core.storage.store import Store\n"
-            f"with Lease(Store({str(tmp_path)!r}), 'r', beat_s=0.1): print('held', flush=True); time.sleep(60)")
+    code = (
+        "import sys, time; from panoforge.cluster.state.lease import Lease; from"
+        f" panoforge.core.storage.store import Store\nwith Lease(Store({str(tmp_path)!r}), 'r',"
+        " beat_s=0.1): print('held', flush=True); time.sleep(60)"
+    )
     driver = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert driver.stdout.readline() == b"held\n"
     with pytest.raises(RunIsTaken, match=f"process {driver.pid}"):
@@ -233,14 +281,20 @@ def test_a_driver_killed_here_is_replaced_at_once(tmp_path):
 def put_foreign(store: Store, epoch: int) -> None:
     import json
 
-    holder = replace(Holder.me(epoch), host="far-away", machine="another", started_unix_s=time.time() - 7200)
+    holder = replace(
+        Holder.me(epoch), host="far-away", machine="another", started_unix_s=time.time() - 7200
+    )
     store.put(f"lease/epoch-{epoch:08d}.json", json.dumps(vars(holder)).encode())
     store.put(f"lease/beat-{epoch:08d}.json", b'{"count": 1}')
 
 
-def test_a_foreign_driver_is_alive_if_its_counter_moves_whatever_the_clocks_say(ledger, monkeypatch):
+def test_a_foreign_driver_is_alive_if_its_counter_moves_whatever_the_clocks_say(
+    ledger, monkeypatch
+):
     put_foreign(ledger.store, 1)
-    mover = threading.Timer(0.15, lambda: ledger.store.put("lease/beat-00000001.json", b'{"count": 2}'))
+    mover = threading.Timer(
+        0.15, lambda: ledger.store.put("lease/beat-00000001.json", b'{"count": 2}')
+    )
     mover.start()
     monkeypatch.setattr(time, "time", lambda: 10.0)  # this machine's clock is at 1970
     with pytest.raises(RunIsTaken, match=r"far-away .* at work for 0 ms"):

@@ -1,4 +1,6 @@
-"""The fault policy: each end of a worker means one thing, and each history of faults leads to one next step."""
+"""The fault policy: each end of a worker means one thing, and each history of faults leads to one
+next step.
+"""
 
 import pytest
 
@@ -24,33 +26,53 @@ def end(code=None, signal=None, limit=None, tail="") -> ProcessOutcome:
     return ProcessOutcome(code, signal, f"over {limit}" if limit else None, 1.0, tail, limit=limit)
 
 
-@pytest.mark.parametrize(("outcome", "fault"), [
-    (end(0), Fault.NO_RESULT), (end(1), Fault.NO_RESULT), (end(signal="SIGSEGV"), Fault.CRASH),
-    (end(signal="SIGABRT"), Fault.CRASH),
-    (end(signal="SIGKILL"), Fault.KILLED), (end(signal="SIGTERM"), Fault.KILLED), (end(limit="time"), Fault.TIMEOUT),
-    (end(limit="silence"), Fault.STALLED), (end(limit="memory"), Fault.OOM), (end(limit="log"), Fault.FLOOD),
-    (end(1, tail="Error: System is out of GPU memory"), Fault.OOM), (end(signal="SIGABRT", tail="std::bad_alloc"), Fault.OOM),
-    (end(1, tail="CUDA error: Illegal address in CUDA queue"), Fault.DEVICE),
-    (end(1, tail="OSError: No space left on device"), Fault.DISK),
-    (end(1, tail="MemoryError\n" + "fine\n" * 12), Fault.NO_RESULT),  # long ago in the log: not how it ended
-])
+@pytest.mark.parametrize(
+    ("outcome", "fault"),
+    [
+        (end(0), Fault.NO_RESULT),
+        (end(1), Fault.NO_RESULT),
+        (end(signal="SIGSEGV"), Fault.CRASH),
+        (end(signal="SIGABRT"), Fault.CRASH),
+        (end(signal="SIGKILL"), Fault.KILLED),
+        (end(signal="SIGTERM"), Fault.KILLED),
+        (end(limit="time"), Fault.TIMEOUT),
+        (end(limit="silence"), Fault.STALLED),
+        (end(limit="memory"), Fault.OOM),
+        (end(limit="log"), Fault.FLOOD),
+        (end(1, tail="Error: System is out of GPU memory"), Fault.OOM),
+        (end(signal="SIGABRT", tail="std::bad_alloc"), Fault.OOM),
+        (end(1, tail="CUDA error: Illegal address in CUDA queue"), Fault.DEVICE),
+        (end(1, tail="OSError: No space left on device"), Fault.DISK),
+        (
+            end(1, tail="MemoryError\n" + "fine\n" * 12),
+            Fault.NO_RESULT,
+        ),  # long ago in the log: not how it ended
+    ],
+)
 def test_no_result_is_a_fault_and_the_end_says_which(outcome, fault):
     verdict = classify(outcome, None)
     assert (verdict.outcome, verdict.fault) == ("fault", fault)
     assert "worker left no result" in verdict.reason
 
 
-@pytest.mark.parametrize(("error", "fault"), [
-    ("KeyError: 'wall'", Fault.ERROR), ("ConfigError: /missing.blend: it does not exist", Fault.REFUSED),
-    ("MemoryError: ", Fault.OOM), (None, Fault.ERROR),
-    ("StorageError: /run/staged: the disk is full: free some space", Fault.DISK),
-    ("StorageError: /run: no permission", Fault.ERROR),
-])
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        ("KeyError: 'wall'", Fault.ERROR),
+        ("ConfigError: /missing.blend: it does not exist", Fault.REFUSED),
+        ("MemoryError: ", Fault.OOM),
+        (None, Fault.ERROR),
+        ("StorageError: /run/staged: the disk is full: free some space", Fault.DISK),
+        ("StorageError: /run: no permission", Fault.ERROR),
+    ],
+)
 def test_a_reported_error_is_judged_by_its_words(error, fault):
     assert classify(end(1), SceneResult(key="s", outcome="failed", error=error)).fault is fault
 
 
-@pytest.mark.parametrize("how", [end(0), end(1), end(signal="SIGSEGV")], ids=["exit 0", "exit 1", "crash on the way out"])
+@pytest.mark.parametrize(
+    "how", [end(0), end(1), end(signal="SIGSEGV")], ids=["exit 0", "exit 1", "crash on the way out"]
+)
 @pytest.mark.parametrize("outcome", ["done", "rejected"])
 def test_a_whole_result_counts_however_the_worker_exits(how, outcome):
     assert classify(how, SceneResult(key="s", outcome=outcome)).outcome == outcome
@@ -69,7 +91,12 @@ def profiles_of(fault: Fault) -> list[Profile]:
 
 
 def test_the_same_again_once_then_coarser_then_quarantine():
-    assert profiles_of(Fault.CRASH) == profiles_of(Fault.TIMEOUT) == profiles_of(Fault.ERROR) == [N, N, D]
+    assert (
+        profiles_of(Fault.CRASH)
+        == profiles_of(Fault.TIMEOUT)
+        == profiles_of(Fault.ERROR)
+        == [N, N, D]
+    )
     assert profiles_of(Fault.OOM) == [N, R, D]
     assert profiles_of(Fault.REFUSED) == [N]
 
@@ -91,9 +118,15 @@ def test_every_fault_has_a_rule_and_every_history_ends():
 
 
 def test_the_degraded_profile_is_coarser_with_more_memory_and_the_same_size():
-    render = RenderConfig(subdivision_cap=2, displacement="true", secondary_materials="full", seed=7)
+    render = RenderConfig(
+        subdivision_cap=2, displacement="true", secondary_materials="full", seed=7
+    )
     coarse = degrade(render)
-    assert (coarse.subdivision_cap, coarse.displacement, coarse.secondary_materials) == (1, "bump", "flat")
+    assert (coarse.subdivision_cap, coarse.displacement, coarse.secondary_materials) == (
+        1,
+        "bump",
+        "flat",
+    )
     assert (coarse.width, coarse.samples, coarse.seed) == (render.width, render.samples, 7)
     assert degrade(RenderConfig(subdivision_cap=0)).subdivision_cap == 0
     assert [memory_factor(profile) for profile in (N, R, D)] == [1, 2, 2]

@@ -1,4 +1,6 @@
-"""What a run says of itself: status, plan, logs, retry, the page; and how fast it says it of 183,440 scenes."""
+"""What a run says of itself: status, plan, logs, retry, the page; and how fast it says it of
+183,440 scenes.
+"""
 
 import json
 import time
@@ -27,17 +29,31 @@ def rooms(*names: str) -> tuple[RoomsSource, ...]:
 
 
 def config(run, scenes=20, **change) -> RenderJobConfig:
-    fields = {"run": run, "scenes": scenes, "sources": rooms("kitchen", "bathroom"), "cameras_per_scene": 2}
+    fields = {
+        "run": run,
+        "scenes": scenes,
+        "sources": rooms("kitchen", "bathroom"),
+        "cameras_per_scene": 2,
+    }
     return RenderJobConfig(**{**fields, **change})
 
 
 def record(job: RenderJobConfig, index: int, attempt=1, outcome="done", **change) -> AttemptRecord:
     scene = plan_scene(job, index)
     fields = {
-        "id": new_id(index, attempt), "index": index, "scene": scene.key, "attempt": attempt, "outcome": outcome,
-        "panoramas": tuple(scene.sample_key(c) for c in range(2)) if outcome == "done" else (), "node": "host/n1",
-        "job_sha256": image_config_sha256(job), "started_unix_s": T0 + 60 * index, "seconds": 30.0 if index % 2 == 0 else 10.0,
-        "cpus": 2.0, "peak_memory_mb": 900.0 + index, "staged_bytes": 1000 if outcome == "done" else 0,
+        "id": new_id(index, attempt),
+        "index": index,
+        "scene": scene.key,
+        "attempt": attempt,
+        "outcome": outcome,
+        "panoramas": tuple(scene.sample_key(c) for c in range(2)) if outcome == "done" else (),
+        "node": "host/n1",
+        "job_sha256": image_config_sha256(job),
+        "started_unix_s": T0 + 60 * index,
+        "seconds": 30.0 if index % 2 == 0 else 10.0,
+        "cpus": 2.0,
+        "peak_memory_mb": 900.0 + index,
+        "staged_bytes": 1000 if outcome == "done" else 0,
         "log": f"logs/{scene.key}.log",
     }
     return AttemptRecord(**{**fields, **change})
@@ -45,7 +61,9 @@ def record(job: RenderJobConfig, index: int, attempt=1, outcome="done", **change
 
 @pytest.fixture
 def run(tmp_path):
-    """20 scenes: 10 done, one of them at the second attempt; scene 10 rejected, 11 and 12 quarantined, 13 done twice."""
+    """20 scenes: 10 done, one of them at the second attempt; scene 10 rejected, 11 and 12
+    quarantined, 13 done twice.
+    """
     job = config(tmp_path / "run", cost=CostConfig(usd_per_cpu_hour=0.04))
     ledger = Ledger(job.ledger_url)
     ledger.declare(image_config_sha256(job), {})
@@ -57,8 +75,20 @@ def run(tmp_path):
     ledger.write(record(job, 10, outcome="rejected", reason="no pose of any seed was accepted"))
     for index, fault in ((11, Fault.OOM), (12, Fault.CRASH)):
         for attempt in (1, 2, 3):
-            ledger.write(record(job, index, attempt, "fault", fault=fault, reason=f"{fault} it was"))
-        ledger.write(record(job, index, 3, "quarantined", fault=fault, reason=f"{fault} in 3 attempts", seconds=0.0))
+            ledger.write(
+                record(job, index, attempt, "fault", fault=fault, reason=f"{fault} it was")
+            )
+        ledger.write(
+            record(
+                job,
+                index,
+                3,
+                "quarantined",
+                fault=fault,
+                reason=f"{fault} in 3 attempts",
+                seconds=0.0,
+            )
+        )
     for attempt in (1, 2):
         ledger.write(record(job, 13, attempt, seconds=10.0))
     return tmp_path / "run"
@@ -70,8 +100,11 @@ def test_the_status_adds_up(run):
     assert t.states == {"open": 6, "done": 11, "rejected": 1, "quarantined": 2}
     assert (t.settled, t.panoramas, t.staged_bytes) == (14, 22, 11_000)
     assert t.faults == {"oom": 3, "crash": 3, "lost": 1}
-    assert set(t.reasons.items()) == {("rejected: no pose of any seed was accepted", 1), ("failed: oom in 3 attempts", 1),
-                                      ("failed: crash in 3 attempts", 1)}
+    assert set(t.reasons.items()) == {
+        ("rejected: no pose of any seed was accepted", 1),
+        ("failed: oom in 3 attempts", 1),
+        ("failed: crash in 3 attempts", 1),
+    }
     done_s = 5 * 30 + 5 * 10 + 2 * 10  # scenes 0-9, and 13 twice
     fault_s = 30 + 3 * 10 + 3 * 30
     assert t.core_hours == pytest.approx(2 * (done_s + 30 + fault_s) / 3600)  # and scene 10
@@ -96,14 +129,19 @@ def test_a_driver_at_work_is_seen(run):
 
 
 def test_retry_forgives_one_reason_and_keeps_the_past(run):
-    with pytest.raises(UsageError, match=r"has the reason 'timeout'. Failed scenes have: crash, oom"):
+    with pytest.raises(
+        UsageError, match=r"has the reason 'timeout'. Failed scenes have: crash, oom"
+    ):
         retry(run, "timeout")
     assert retry(run, "oom") == ["rooms-bathroom-00000011"]
     ledger = Ledger(str(run / "ledger"))
     book = read_book(ledger.table(COLUMNS), 20, None)
     assert book.states[11] == State.OPEN and book.faults[11] == [] and book.attempts[11] == 3
     assert book.states[12] == State.QUARANTINED
-    assert [r.outcome for r in ledger.of_scene("rooms-bathroom-00000011")] == ["fault"] * 3 + ["quarantined", "retry"]
+    assert [r.outcome for r in ledger.of_scene("rooms-bathroom-00000011")] == ["fault"] * 3 + [
+        "quarantined",
+        "retry",
+    ]
     assert retry(run, None) == ["rooms-kitchen-00000012"] and retry(run, None) == []
 
 
@@ -111,7 +149,11 @@ def test_logs_by_name_or_number(run):
     (run / "logs").mkdir()
     (run / "logs" / "rooms-bathroom-00000011.log").write_text("the end")
     attempts, text = scene_log(run, "11")
-    assert text == "the end" and len(attempts) == 4 and scene_log(run, "rooms-bathroom-00000011")[1] == "the end"
+    assert (
+        text == "the end"
+        and len(attempts) == 4
+        and scene_log(run, "rooms-bathroom-00000011")[1] == "the end"
+    )
     with pytest.raises(UsageError, match="scene 11 is rooms-bathroom-00000011"):
         scene_log(run, "rooms-kitchen-00000011")
     with pytest.raises(UsageError, match="did you mean rooms-kitchen-0000"):
@@ -123,7 +165,9 @@ def test_logs_by_name_or_number(run):
 
 
 def test_a_plan_follows_from_what_scenes_took(tmp_path):
-    job = config(tmp_path, scenes=1000, cost=CostConfig(usd_per_cpu_hour=0.1), ray={"cpus_per_scene": 2})
+    job = config(
+        tmp_path, scenes=1000, cost=CostConfig(usd_per_cpu_hour=0.1), ray={"cpus_per_scene": 2}
+    )
     ledger = Ledger(job.ledger_url)
     digest = image_config_sha256(job)
     with pytest.raises(DataError, match="holds no scenes of these images to calibrate on"):
@@ -131,14 +175,22 @@ def test_a_plan_follows_from_what_scenes_took(tmp_path):
     ledger.declare(digest, {})
     with pytest.raises(DataError, match="nothing to calibrate on"):
         plan_run(job, ledger, digest, slots=10, in_place=True)
-    for index in range(6):  # three kitchens of 30 s, two bathrooms of 10 s and one with an attempt lost
+    for index in range(
+        6
+    ):  # three kitchens of 30 s, two bathrooms of 10 s and one with an attempt lost
         ledger.write(record(job, index))
     ledger.write(record(job, 1, outcome="fault", fault=Fault.CRASH, reason="x", seconds=3.0))
     plan = plan_run(job, ledger, digest, slots=10, in_place=True)
     busy = 497 * 30 + 497 * (10 + 1)
     assert (plan.scenes, plan.calibrated_on, plan.panoramas) == (994, 6, 2 * 994)
-    assert plan.core_hours == pytest.approx(2 * busy / 3600) and plan.wall_s == pytest.approx(busy / 10)
-    assert plan.usd == pytest.approx(0.1 * plan.core_hours) and plan.memory_mb == 905 and plan.staged_bytes == 994_000
+    assert plan.core_hours == pytest.approx(2 * busy / 3600) and plan.wall_s == pytest.approx(
+        busy / 10
+    )
+    assert (
+        plan.usd == pytest.approx(0.1 * plan.core_hours)
+        and plan.memory_mb == 905
+        and plan.staged_bytes == 994_000
+    )
     assert plan.unseen_kinds == ()
     elsewhere = plan_run(config(tmp_path / "b", scenes=10), ledger, digest, slots=1, in_place=False)
     assert elsewhere.scenes == 10 and "time          3 min" in "\n".join(elsewhere.as_lines())
@@ -151,7 +203,9 @@ def test_kinds_that_nobody_made_are_said(tmp_path):
     for index in (0, 2, 4):
         ledger.write(record(job, index))
     plan = plan_run(job, ledger, image_config_sha256(job), slots=1, in_place=True)
-    assert plan.unseen_kinds == ("infinigen2.rooms bathroom",) and plan.wall_s == pytest.approx(7 * 30)
+    assert plan.unseen_kinds == ("infinigen2.rooms bathroom",) and plan.wall_s == pytest.approx(
+        7 * 30
+    )
 
 
 def big_ledger(folder, scenes: int) -> RenderJobConfig:
@@ -167,10 +221,18 @@ def big_ledger(folder, scenes: int) -> RenderJobConfig:
         rows = []
         for index in range(begin, min(made, begin + 20_000)):
             key = f"rooms-kitchen-{index:08d}"
-            rows.append(model.model_copy(update={
-                "id": f"{index:08d}-001-{rng.integers(1 << 40):012x}", "index": index, "scene": key,
-                "panoramas": (f"{key}-c0", f"{key}-c1"), "started_unix_s": T0 + index,
-                "timings_s": {"generate": 10.0, "sample": 20.0}}))
+            rows.append(
+                model.model_copy(
+                    update={
+                        "id": f"{index:08d}-001-{rng.integers(1 << 40):012x}",
+                        "index": index,
+                        "scene": key,
+                        "panoramas": (f"{key}-c0", f"{key}-c1"),
+                        "started_unix_s": T0 + index,
+                        "timings_s": {"generate": 10.0, "sample": 20.0},
+                    }
+                )
+            )
         ledger._put_segment(2, to_table(rows), replaces=())
     return job
 
@@ -192,4 +254,6 @@ def test_183440_scenes_are_understood_in_a_moment(tmp_path):
     resume_s = time.monotonic() - begin
     assert first == int(0.99 * 183_440)
     print(f"status {status_s:.2f} s, page {page_s:.2f} s, resume {resume_s:.2f} s")
-    assert status_s < 5 and page_s < 5 and resume_s < 5  # on a busy machine; bench/scale_sim.py holds the real bounds
+    assert (
+        status_s < 5 and page_s < 5 and resume_s < 5
+    )  # on a busy machine; bench/scale_sim.py holds the real bounds

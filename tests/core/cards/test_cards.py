@@ -20,7 +20,13 @@ from panoforge.core.shards.read import Dataset
 from panoforge.core.shards.verify import verify
 
 OPTIONS = CardOptions("caps", "cc-by-4.0", "https://example.org/caps", "us", "2026-01-31")
-HF_TO_ARROW = {"string": "string", "int64": "int64", "int32": "int32", "float64": "double", "uint32": "uint32"}
+HF_TO_ARROW = {
+    "string": "string",
+    "int64": "int64",
+    "int32": "int32",
+    "float64": "double",
+    "uint32": "uint32",
+}
 
 
 @pytest.fixture
@@ -42,7 +48,11 @@ def test_the_front_matter_is_what_the_index_holds(copy: Path) -> None:
     assert write_cards(Dataset.open(copy), OPTIONS) == ("README.md", "croissant.json")
     front, _ = split_readme(copy)
     dataset, manifest = Dataset.open(copy), read_manifest(copy)
-    assert front["license"] == "cc-by-4.0" and front["pretty_name"] == "caps" and front["size_categories"] == ["n<1K"]
+    assert (
+        front["license"] == "cc-by-4.0"
+        and front["pretty_name"] == "caps"
+        and front["size_categories"] == ["n<1K"]
+    )
     configs = {config["config_name"]: config["data_files"] for config in front["configs"]}
     assert {entry["split"] for entry in configs["default"]} == set(manifest.splits)
     for entry in configs["default"]:
@@ -52,7 +62,10 @@ def test_the_front_matter_is_what_the_index_holds(copy: Path) -> None:
     for info in front["dataset_info"]:
         table = tables[info["config_name"]]
         (file,), (split,) = configs[info["config_name"]], info["splits"]
-        assert split["num_examples"] == table.num_rows and split["num_bytes"] == (copy / file["path"]).stat().st_size
+        assert (
+            split["num_examples"] == table.num_rows
+            and split["num_bytes"] == (copy / file["path"]).stat().st_size
+        )
         assert [feature["name"] for feature in info["features"]] == table.schema.names
         for feature in info["features"]:
             kind = arrow_type(table, feature["name"])
@@ -61,7 +74,9 @@ def test_the_front_matter_is_what_the_index_holds(copy: Path) -> None:
             elif "sequence" in feature:
                 assert kind == f"list<{HF_TO_ARROW[feature['sequence']]}>"
             else:
-                inner = ", ".join(f"{part['name']}: {HF_TO_ARROW[part['dtype']]}" for part in feature["list"])
+                inner = ", ".join(
+                    f"{part['name']}: {HF_TO_ARROW[part['dtype']]}" for part in feature["list"]
+                )
                 assert kind == f"list<struct<{inner}>>"
 
 
@@ -72,13 +87,18 @@ def test_the_text_counts_what_is_there(copy: Path) -> None:
     samples = [dataset[index] for index in range(len(dataset))]
     scenes = {sample.meta.scene for sample in samples}
     categories = Counter(row.category for sample in samples for row in sample.meta.instances)
-    assert (f"{len(samples)} synthetic 360° panoramas (equirectangular) of {len(scenes)} scenes with {categories.total()} "
-            f"instances of {len(categories)} categories") in body
+    assert (
+        f"{len(samples)} synthetic 360° panoramas (equirectangular) of {len(scenes)} scenes with"
+        f" {categories.total()} instances of {len(categories)} categories" in body
+    )
     for category, count in categories.items():
         assert f"| {category} | {count} |" in body
     for name, count in dataset.manifest.splits.items():
         shards = [entry for entry in dataset.manifest.shards if entry.split == name]
-        assert f"| {name} | {count} | {len(shards)} | {sum(entry.bytes for entry in shards):,} |" in body
+        assert (
+            f"| {name} | {count} | {len(shards)} | {sum(entry.bytes for entry in shards):,} |"
+            in body
+        )
     for suffix in ("rgb.jpg", "instance.zst", "depth.zst", "meta.json"):
         assert f"| `{suffix}` |" in body
     assert "| 256×128 | 8 |" in body
@@ -87,37 +107,73 @@ def test_the_text_counts_what_is_there(copy: Path) -> None:
 def test_the_croissant_has_what_the_specification_requires(copy: Path) -> None:
     write_cards(Dataset.open(copy), OPTIONS)
     card = json.loads((copy / "croissant.json").read_text())
-    for name in ("@context", "@type", "conformsTo", "name", "description", "license", "url", "creator", "datePublished"):
+    for name in (
+        "@context",
+        "@type",
+        "conformsTo",
+        "name",
+        "description",
+        "license",
+        "url",
+        "creator",
+        "datePublished",
+    ):
         assert card[name]
-    assert card["@type"] == "sc:Dataset" and card["conformsTo"] == "http://mlcommons.org/croissant/1.0"
+    assert (
+        card["@type"] == "sc:Dataset" and card["conformsTo"] == "http://mlcommons.org/croissant/1.0"
+    )
     files = {file["@id"]: file for file in card["distribution"]}
     manifest = read_manifest(copy)
     assert {file["contentUrl"] for file in files.values()} == {
-        manifest.sample_index.name, manifest.instance_index.name, *(entry.name for entry in manifest.shards)}
+        manifest.sample_index.name,
+        manifest.instance_index.name,
+        *(entry.name for entry in manifest.shards),
+    }
     for file in files.values():
         data = (copy / file["contentUrl"]).read_bytes()
         assert file["@type"] == "cr:FileObject" and file["encodingFormat"]
-        assert file["sha256"] == hashlib.sha256(data).hexdigest() and file["contentSize"] == f"{len(data)} B"
+        assert (
+            file["sha256"] == hashlib.sha256(data).hexdigest()
+            and file["contentSize"] == f"{len(data)} B"
+        )
     dataset = Dataset.open(copy)
     tables = {"samples": dataset.samples, "instances": dataset.instances()}
     assert [record_set["@id"] for record_set in card["recordSet"]] == list(tables)
     ids = {field["@id"] for record_set in card["recordSet"] for field in record_set["field"]}
     for record_set in card["recordSet"]:
         table = tables[record_set["name"]]
-        assert {field["name"] for field in record_set["field"]} == set(table.schema.names) - {"members"}
+        assert {field["name"] for field in record_set["field"]} == set(table.schema.names) - {
+            "members"
+        }
         assert {key["@id"] for key in record_set["key"]} <= ids
         for field in record_set["field"]:
             kind = arrow_type(table, field["name"])
-            assert field["dataType"] == {"s": "sc:Text", "i": "sc:Integer", "d": "sc:Float"}[kind.removeprefix("list<")[0]]
+            assert (
+                field["dataType"]
+                == {"s": "sc:Text", "i": "sc:Integer", "d": "sc:Float"}[
+                    kind.removeprefix("list<")[0]
+                ]
+            )
             assert field.get("repeated", False) == kind.startswith("list")
             assert files[field["source"]["fileObject"]["@id"]]["contentUrl"].endswith(".parquet")
             assert field["source"]["extract"] == {"column": field["name"]}
-    (link,) = [field["references"] for field in card["recordSet"][1]["field"] if "references" in field]
+    (link,) = [
+        field["references"] for field in card["recordSet"][1]["field"] if "references" in field
+    ]
     assert link["field"]["@id"] in ids
 
 
 def test_cards_are_functions_of_the_dataset_and_verify_does_not_mind(copy: Path) -> None:
-    command = ["card", str(copy), "--name", "caps", "--license", "cc-by-4.0", "--published", "2026-01-31"]
+    command = [
+        "card",
+        str(copy),
+        "--name",
+        "caps",
+        "--license",
+        "cc-by-4.0",
+        "--published",
+        "2026-01-31",
+    ]
     with pytest.raises(SystemExit) as stop:
         main(command)
     assert stop.value.code == 0
@@ -129,9 +185,14 @@ def test_cards_are_functions_of_the_dataset_and_verify_does_not_mind(copy: Path)
 
 
 def test_what_a_card_cannot_say_is_refused(caps_dataset: Path) -> None:
-    with pytest.raises(UsageError, match=r"--license 'CC BY 4.0': expected an identifier as Hugging Face lists them"):
+    with pytest.raises(
+        UsageError,
+        match=r"--license 'CC BY 4.0': expected an identifier as Hugging Face lists them",
+    ):
         CardOptions("caps", "CC BY 4.0")
-    with pytest.raises(UsageError, match=r"--published '31.1.2026': expected a date such as 2026-11-21"):
+    with pytest.raises(
+        UsageError, match=r"--published '31.1.2026': expected a date such as 2026-11-21"
+    ):
         CardOptions("caps", "other", published="31.1.2026")
     with pytest.raises(UsageError, match="needs the dataset's name"):
         CardOptions(" ", "other")

@@ -1,4 +1,5 @@
-"""Scan trajectories: the paper's grid, the zig-zag, the closed loop, full coverage of the sphere."""
+"""Scan trajectories: the paper's grid, the zig-zag, the closed loop, full coverage of the
+sphere."""
 
 import itertools
 
@@ -32,8 +33,10 @@ def test_the_papers_grid():
 
 def test_column_first_zig_zag_closes():
     views = scan_views(ScanSpec(90, 0.5, 64), yaw0_deg=10)
-    assert np.allclose([(v.yaw_deg, v.pitch_deg) for v in views[:7]],
-                       [(10, -45), (10, 0), (10, 45), (55, 45), (55, 0), (55, -45), (100, -45)])
+    assert np.allclose(
+        [(v.yaw_deg, v.pitch_deg) for v in views[:7]],
+        [(10, -45), (10, 0), (10, 45), (55, 45), (55, 0), (55, -45), (100, -45)],
+    )
     assert views[-1].pitch_deg == views[0].pitch_deg
     assert (views[-1].yaw_deg - views[0].yaw_deg) % 360 == pytest.approx(315)
 
@@ -91,8 +94,14 @@ def test_every_trajectory_visits_every_view_once(trajectory):
     if trajectory in ("column_first", "row_first"):
         assert set(steps) == {(0, 1), (1, 0)}  # never more than to a neighbour
     elif trajectory == "spiral":
-        assert {min(c, 8 - c) + 3 * r for c, r in steps} == {1, 4}  # the next to the right, at the end of a turn also one up
+        assert {min(c, 8 - c) + 3 * r for c, r in steps} == {
+            1,
+            4,
+        }  # the next to the right, at the end of a turn also one up
     else:
         assert len(set(steps)) > 6
-    with pytest.raises(ValueError, match="trajectory is one of column_first, row_first, spiral, random, got 'zigzag'"):
+    with pytest.raises(
+        ValueError,
+        match="trajectory is one of column_first, row_first, spiral, random, got 'zigzag'",
+    ):
         scan_order(8, 3, "zigzag")

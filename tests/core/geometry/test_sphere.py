@@ -14,10 +14,16 @@ PITCH = st.floats(-90, 90)
 
 
 def test_known_directions():
-    """Blender's frame: the middle of the image is +Y, a quarter to the right is +X, the top is +Z."""
+    """Blender's frame: the middle of the image is +Y, a quarter to the right is +X, the top is
+    +Z."""
     W, H = 4096, 2048
-    for u, v, expected in [(W / 2 - 0.5, H / 2 - 0.5, (0, 1, 0)), (3 * W / 4 - 0.5, H / 2 - 0.5, (1, 0, 0)),
-                           (-0.5, H / 2 - 0.5, (0, -1, 0)), (7, -0.5, (0, 0, 1)), (9, H - 0.5, (0, 0, -1))]:
+    for u, v, expected in [
+        (W / 2 - 0.5, H / 2 - 0.5, (0, 1, 0)),
+        (3 * W / 4 - 0.5, H / 2 - 0.5, (1, 0, 0)),
+        (-0.5, H / 2 - 0.5, (0, -1, 0)),
+        (7, -0.5, (0, 0, 1)),
+        (9, H - 0.5, (0, 0, -1)),
+    ]:
         assert np.allclose(sphere.pixel_to_direction(u, v, W, H), expected, atol=1e-12)
 
 
@@ -59,14 +65,18 @@ def test_wrap_pixel_is_the_geometry():
     W, H = 16, 8
     lon, lat = sphere.pixel_to_lonlat(3, -1, W, H)  # a latitude above π/2
     u, v = sphere.direction_to_pixel(sphere.lonlat_to_direction(lon, lat), W, H)
-    assert (round(float(u)), round(float(v))) == tuple(int(x) for x in sphere.wrap_pixel(3, -1, W, H))
+    assert (round(float(u)), round(float(v))) == tuple(
+        int(x) for x in sphere.wrap_pixel(3, -1, W, H)
+    )
 
 
 @given(YAW, PITCH, st.floats(20, 150), st.integers(1, 300), st.data())
 def test_view_pixel_round_trip(yaw, pitch, fov, size, data):
     view = View(yaw, pitch, fov, size)
     x, y = data.draw(st.integers(0, size - 1)), data.draw(st.integers(0, size - 1))
-    back_x, back_y, inside = sphere.direction_to_view_pixel(sphere.view_pixel_to_direction(x, y, view), view)
+    back_x, back_y, inside = sphere.direction_to_view_pixel(
+        sphere.view_pixel_to_direction(x, y, view), view
+    )
     assert inside
     assert back_x == pytest.approx(x, abs=1e-6)
     assert back_y == pytest.approx(y, abs=1e-6)
@@ -78,7 +88,9 @@ def test_view_axes():
     assert right[0] > 0.99 and abs(right[1]) < 0.05
     up = sphere.view_pixel_to_direction(49.5, 49.5, View(0, 90, 90, 100))
     assert np.allclose(up, (0, 0, 1), atol=1e-12)
-    corner = sphere.view_pixel_to_direction(99.5, -0.5, View(0, 0, 90, 100))  # upper right corner, border to border 90°
+    corner = sphere.view_pixel_to_direction(
+        99.5, -0.5, View(0, 0, 90, 100)
+    )  # upper right corner, border to border 90°
     assert np.allclose(corner, (1, 1, 1))
 
 
@@ -99,9 +111,14 @@ def test_angle_between_is_accurate_for_tiny_angles():
     assert sphere.angle_between(a, b) == pytest.approx(1e-9, rel=1e-6)
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"fov_deg": 180}, "needs 0 < fov_deg < 180"), ({"pitch_deg": 91}, r"in \[-90, 90\]"), ({"size_px": 0}, "at least 1"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fov_deg": 180}, "needs 0 < fov_deg < 180"),
+        ({"pitch_deg": 91}, r"in \[-90, 90\]"),
+        ({"size_px": 0}, "at least 1"),
+    ],
+)
 def test_impossible_views_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         View(**{"yaw_deg": 0, "pitch_deg": 0, "fov_deg": 90, "size_px": 8, **change})

@@ -1,4 +1,6 @@
-"""Reports: numbers, escaping, pictures, charts, and a real browser that finds nothing to complain of."""
+"""Reports: numbers, escaping, pictures, charts, and a real browser that finds nothing to complain
+of.
+"""
 
 import base64
 import re
@@ -32,27 +34,56 @@ from panoforge.core.report.page import (
 from panoforge.core.report.page import page as report
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    (report.count(1234567), "1,234,567"), (report.count(None), "–"), (report.count(float("nan")), "–"),
-    (report.number(0.012345), "0.0123"), (report.number(12345), "12,300"), (report.number(7.0), "7"), (report.number(0), "0"),
-    (report.number(-0.5), "-0.5"), (report.number(999.9), "1,000"), (report.number(1e-7), "1.00e-07"), (report.number(100), "100"),
-    (report.percent(0.1234), "12.3 %"), (report.percent(1), "100.0 %"), (report.percent(None), "–"),
-    (report.size(0), "0 B"), (report.size(999), "999 B"), (report.size(999_600), "1.0 MB"), (report.size(1.2e9), "1.2 GB"),
-    (report.size(2e12), "2.0 TB"), (report.size(512e6), "512 MB"),
-    (report.duration(0.0451), "45 ms"), (report.duration(12.34), "12.3 s"), (report.duration(59.97), "1 min 00 s"),
-    (report.duration(75), "1 min 15 s"), (report.duration(7500), "2 h 05 min"), (report.duration(273_600), "3 d 4 h"),
-    (report.money(12.5), "$12.50"), (report.money(0.04), "$0.04"), (report.money(0.0123), "$0.0123"),
-    (report.money(1234), "$1,234.00"),
-    (report.plural(1, "scene"), "1 scene"), (report.plural(2000, "scene"), "2,000 scenes"),
-])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (report.count(1234567), "1,234,567"),
+        (report.count(None), "–"),
+        (report.count(float("nan")), "–"),
+        (report.number(0.012345), "0.0123"),
+        (report.number(12345), "12,300"),
+        (report.number(7.0), "7"),
+        (report.number(0), "0"),
+        (report.number(-0.5), "-0.5"),
+        (report.number(999.9), "1,000"),
+        (report.number(1e-7), "1.00e-07"),
+        (report.number(100), "100"),
+        (report.percent(0.1234), "12.3 %"),
+        (report.percent(1), "100.0 %"),
+        (report.percent(None), "–"),
+        (report.size(0), "0 B"),
+        (report.size(999), "999 B"),
+        (report.size(999_600), "1.0 MB"),
+        (report.size(1.2e9), "1.2 GB"),
+        (report.size(2e12), "2.0 TB"),
+        (report.size(512e6), "512 MB"),
+        (report.duration(0.0451), "45 ms"),
+        (report.duration(12.34), "12.3 s"),
+        (report.duration(59.97), "1 min 00 s"),
+        (report.duration(75), "1 min 15 s"),
+        (report.duration(7500), "2 h 05 min"),
+        (report.duration(273_600), "3 d 4 h"),
+        (report.money(12.5), "$12.50"),
+        (report.money(0.04), "$0.04"),
+        (report.money(0.0123), "$0.0123"),
+        (report.money(1234), "$1,234.00"),
+        (report.plural(1, "scene"), "1 scene"),
+        (report.plural(2000, "scene"), "2,000 scenes"),
+    ],
+)
 def test_numbers_read_well(text: str, expected: str) -> None:
     assert text == expected
 
 
 def test_numeric_columns_are_told_from_words() -> None:
-    table = Table(["name", "size", "score", "bar", "resolution"], [
-        ["a", "1.2 GB", 0.5, Bar(0.5, "50 %"), "4096×2048"], ["4 walls", "–", None, Bar(0.1, "10 %"), "1024×512"],
-        ["b", "", 1, "", "–"]])
+    table = Table(
+        ["name", "size", "score", "bar", "resolution"],
+        [
+            ["a", "1.2 GB", 0.5, Bar(0.5, "50 %"), "4096×2048"],
+            ["4 walls", "–", None, Bar(0.1, "10 %"), "1024×512"],
+            ["b", "", 1, "", "–"],
+        ],
+    )
     assert table.numeric == [False, True, True, True, False]
 
 
@@ -60,17 +91,51 @@ def everything() -> Report:
     """A page with one block of every kind."""
     rgb = np.random.default_rng(0).integers(0, 256, (32, 64, 3), np.uint8)
     svg = pictures.chart_svg(lambda ax: ax.plot([0, 1], [1, 0], label="<x>"), label='a "chart"')
-    inner = [Text("in"), Table(["a"], [[1]]), Facts({"x": 1}), Charts([Chart("t", svg)]), Banner("b"), Html(Markup("<hr>")),
-             Gallery([]), Details("deeper", [Text("deepest text")])]
+    inner = [
+        Text("in"),
+        Table(["a"], [[1]]),
+        Facts({"x": 1}),
+        Charts([Chart("t", svg)]),
+        Banner("b"),
+        Html(Markup("<hr>")),
+        Gallery([]),
+        Details("deeper", [Text("deepest text")]),
+    ]
     return Report(
-        title="A <title>", subtitle="s & t", made_by="tests", banners=[Banner("look", "warn", "Mind.")],
+        title="A <title>",
+        subtitle="s & t",
+        made_by="tests",
+        banners=[Banner("look", "warn", "Mind.")],
         tiles=[Tile("T", "1", "n")],
         sections=[
-            Section("First & last", [Charts([Chart("chart <1>", svg, "note", wide=True)]), Details("more", inner)], text="lead"),
-            Section("Second", [Gallery([Item("item", [Picture(pictures.jpeg_uri(rgb), "picture"),
-                                                      Picture(pictures.png_uri(rgb), "ids")], "n", {"IoU": "1 %"})]),
-                               Table(["<b>", "n"], [["<script>alert(1)</script>", Bar(0.25, "25 %")]], strong=[0])]),
-        ])
+            Section(
+                "First & last",
+                [Charts([Chart("chart <1>", svg, "note", wide=True)]), Details("more", inner)],
+                text="lead",
+            ),
+            Section(
+                "Second",
+                [
+                    Gallery(
+                        [
+                            Item(
+                                "item",
+                                [
+                                    Picture(pictures.jpeg_uri(rgb), "picture"),
+                                    Picture(pictures.png_uri(rgb), "ids"),
+                                ],
+                                "n",
+                                {"IoU": "1 %"},
+                            )
+                        ]
+                    ),
+                    Table(
+                        ["<b>", "n"], [["<script>alert(1)</script>", Bar(0.25, "25 %")]], strong=[0]
+                    ),
+                ],
+            ),
+        ],
+    )
 
 
 def test_text_is_escaped_and_every_block_is_there() -> None:
@@ -78,14 +143,27 @@ def test_text_is_escaped_and_every_block_is_there() -> None:
     assert "<script>alert(1)" not in html and "&lt;script&gt;alert(1)" in html
     assert "A &lt;title&gt;" in html and 'aria-label="a &#34;chart&#34;"' in html
     assert 'href="#first-last"' in html and 'id="first-last"' in html
-    for word in ("deepest text", "width:25.0%", "<hr>", "chart &lt;1&gt;", 'class="strong"', "look", "lead", "picture"):
+    for word in (
+        "deepest text",
+        "width:25.0%",
+        "<hr>",
+        "chart &lt;1&gt;",
+        'class="strong"',
+        "look",
+        "lead",
+        "picture",
+    ):
         assert word in html, word
 
 
 def test_a_page_refers_to_nothing_outside() -> None:
     html = report.render_report(everything())
-    addresses = re.findall(r'(?:src|href|xlink:href)="([^"]*)"', html) + re.findall(r"url\(([^)]*)\)", html)
-    assert addresses and all(address.startswith(("data:", "#")) or not address for address in addresses)
+    addresses = re.findall(r'(?:src|href|xlink:href)="([^"]*)"', html) + re.findall(
+        r"url\(([^)]*)\)", html
+    )
+    assert addresses and all(
+        address.startswith(("data:", "#")) or not address for address in addresses
+    )
     assert "default-src 'none'" in html
 
 
@@ -100,9 +178,13 @@ def test_a_report_is_committed_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_id_colours_are_stable_distinct_and_dark_for_nothing() -> None:
     colours = pictures.id_colours().astype(int)
     assert tuple(colours[0]) == pictures.NOTHING_RGB and colours[1:].max(axis=1).min() > 100
-    near = np.abs(colours[1:201, None] - colours[None, 1:201]).sum(axis=2) + 999 * np.eye(200, dtype=int)
+    near = np.abs(colours[1:201, None] - colours[None, 1:201]).sum(axis=2) + 999 * np.eye(
+        200, dtype=int
+    )
     assert near.min() > 8  # no two of 200 ids look the same
-    assert np.abs(np.diff(colours[1:200], axis=0)).sum(axis=1).min() > 70  # neighbouring ids look very different
+    assert (
+        np.abs(np.diff(colours[1:200], axis=0)).sum(axis=1).min() > 70
+    )  # neighbouring ids look very different
     assert tuple(colours[1]) == tuple(pictures.colour_ids(np.array([[1]], np.uint16))[0, 0])
 
 
@@ -115,17 +197,25 @@ def test_an_overlay_leaves_nothing_alone_and_outlines_ids() -> None:
     assert not pictures.id_outlines(np.full((4, 8), 3, np.uint16)).any()
     seam = np.zeros((4, 8), np.uint16)
     seam[:, [0, 7]] = 1
-    assert np.flatnonzero(pictures.id_outlines(seam)[0]).tolist() == [0, 6]  # not 7: the instance goes on across the seam
+    assert np.flatnonzero(pictures.id_outlines(seam)[0]).tolist() == [
+        0,
+        6,
+    ]  # not 7: the instance goes on across the seam
     with pytest.raises(ValueError, match="of one size"):
         pictures.overlay_ids(rgb[:4], labels)
 
 
 def test_shrinking_never_mixes_ids_and_keeps_small_pictures() -> None:
     labels = np.array([[1, 1000], [7, 65535]], np.uint16).repeat(64, 0).repeat(64, 1)
-    assert np.array_equal(pictures.shrink_ids(labels, 32), np.array([[1, 1000], [7, 65535]], np.uint16).repeat(16, 0).repeat(16, 1))
+    assert np.array_equal(
+        pictures.shrink_ids(labels, 32),
+        np.array([[1, 1000], [7, 65535]], np.uint16).repeat(16, 0).repeat(16, 1),
+    )
     checker = (np.indices((64, 64)).sum(0) % 2 * 200).astype(np.uint8)[..., None].repeat(3, 2)
     assert (pictures.shrink_rgb(checker, 16) == 100).all()  # averaged, not aliased
-    assert pictures.shrink_rgb(checker, 64) is checker and pictures.shrink_ids(labels, 128) is labels
+    assert (
+        pictures.shrink_rgb(checker, 64) is checker and pictures.shrink_ids(labels, 128) is labels
+    )
 
 
 def test_pictures_survive_their_data_uri() -> None:
@@ -143,7 +233,12 @@ def test_charts_take_their_colours_from_the_page() -> None:
         ax.set_xlabel("x & y")
 
     svg = pictures.chart_svg(draw)
-    assert svg.startswith('<svg role="img"') and "var(--c2)" in svg and "var(--muted)" in svg and "var(--grid)" in svg
+    assert (
+        svg.startswith('<svg role="img"')
+        and "var(--c2)" in svg
+        and "var(--muted)" in svg
+        and "var(--grid)" in svg
+    )
     for colour in (*pictures.SERIES, pictures.INK, pictures.MUTED, pictures.GRID):
         assert colour not in svg
     assert "x &amp; y" in svg and "DejaVu" not in svg and svg == pictures.chart_svg(draw)
@@ -164,10 +259,18 @@ def test_a_browser_shows_the_page(tmp_path: Path) -> None:
 
 @pytest.mark.browser
 def test_the_browser_check_can_fail(tmp_path: Path) -> None:
-    """The same eyes on a bad page: a script error, a broken picture, a fetched one, sideways overflow."""
+    """The same eyes on a bad page: a script error, a broken picture, a fetched one, sideways
+    overflow.
+    """
     bad = tmp_path / "bad.html"
-    bad.write_text('<!doctype html><body><img src="data:image/png;base64,AAAA"><img src="http://localhost:9/x.png">'
-                   '<div style="width:5000px">wide</div><script>nothing.there()</script></body>')
+    bad.write_text(
+        '<!doctype html><body><img src="data:image/png;base64,AAAA"><img src="http://localhost:9/x.png">'
+        '<div style="width:5000px">wide</div><script>nothing.there()</script></body>'
+    )
     page = open_page(bad)
-    assert any("nothing is not defined" in line for line in page.console) and page.broken_images == 2 and page.overflow_px > 1000
+    assert (
+        any("nothing is not defined" in line for line in page.console)
+        and page.broken_images == 2
+        and page.overflow_px > 1000
+    )
     assert page.requests == ["http://localhost:9/x.png"]

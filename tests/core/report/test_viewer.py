@@ -1,4 +1,6 @@
-"""The 360° viewer: what is put into a page, and what a real browser with (software) WebGL and one without make of it."""
+"""The 360° viewer: what is put into a page, and what a real browser with (software) WebGL and one
+without make of it.
+"""
 
 import base64
 import hashlib
@@ -31,7 +33,11 @@ INKS = {1: (200, 40, 40), 2: (40, 200, 40), 3: (40, 40, 200), 4: (200, 200, 40)}
 
 
 def test_what_is_vendored_is_what_was_released() -> None:
-    digests = dict(re.findall(r"\| (\S+\.(?:js|css)) \| ([0-9a-f]{64}) \|", (VENDOR / "VENDORED.md").read_text()))
+    digests = dict(
+        re.findall(
+            r"\| (\S+\.(?:js|css)) \| ([0-9a-f]{64}) \|", (VENDOR / "VENDORED.md").read_text()
+        )
+    )
     assert set(digests) == {"pannellum.js", "pannellum.css"}
     for name, sha256 in digests.items():
         assert hashlib.sha256((VENDOR / name).read_bytes()).hexdigest() == sha256
@@ -48,19 +54,28 @@ def test_ids_survive_their_png() -> None:
 def test_a_layer_names_and_colours_what_is_there() -> None:
     layer = viewer.id_layer("ids", np.array([[0, 3, 9]], np.uint16), {3: "sofa", 5: "not there"})
     assert layer.names == {3: "sofa", 9: "id 9"}
-    assert layer.colours[3] == "#{:02x}{:02x}{:02x}".format(*id_colours()[3]) and set(layer.colours) == {3, 9}
+    assert layer.colours[3] == "#{:02x}{:02x}{:02x}".format(*id_colours()[3]) and set(
+        layer.colours
+    ) == {3, 9}
 
 
 def quadrants(*, with_text: str = "") -> Sphere:
-    """Red left up (1), green right up (2), blue left down (3), yellow right down (4), and a point at (40°, 20°)."""
+    """Red left up (1), green right up (2), blue left down (3), yellow right down (4), and a point
+    at (40°, 20°).
+    """
     labels = np.empty((256, 512), np.uint16)
     labels[:128, :256], labels[:128, 256:], labels[128:, :256], labels[128:, 256:] = 1, 2, 3, 4
     rgb = np.array([(0, 0, 0), *INKS.values()], np.uint8)[labels]
     thing = np.where(labels == 2, 7, 0).astype(np.uint16)
     names = {1: "left up", 2: f"right up{with_text}", 3: "left down", 4: "right down"}
-    return Sphere(png_uri(rgb), (
-        viewer.id_layer("where", labels, names, outline=True), viewer.id_layer("thing", thing, {7: "the thing"}),
-        PointLayer("clicks", [Point(40.0, 20.0, "#ff00ff", "click 1")])))
+    return Sphere(
+        png_uri(rgb),
+        (
+            viewer.id_layer("where", labels, names, outline=True),
+            viewer.id_layer("thing", thing, {7: "the thing"}),
+            PointLayer("clicks", [Point(40.0, 20.0, "#ff00ff", "click 1")]),
+        ),
+    )
 
 
 def page_of(path: Path, sphere: Sphere, **picture: object) -> str:
@@ -78,7 +93,9 @@ def test_a_scene_cannot_end_its_element() -> None:
 def test_only_pages_with_a_sphere_carry_the_viewer(tmp_path: Path) -> None:
     page_of(tmp_path / "with.html", quadrants())
     with_sphere = (tmp_path / "with.html").read_text()
-    without = render_report(Report("T", [Section("S", [Gallery([Item("i", [Picture("data:,", "p")])])])]))
+    without = render_report(
+        Report("T", [Section("S", [Gallery([Item("i", [Picture("data:,", "p")])])])])
+    )
     assert "libpannellum" in with_sphere and "libpannellum" not in without and len(without) < 30_000
     markup = re.sub(r"<script.*?</script>", "", with_sphere, flags=re.DOTALL)
     addresses = re.findall(r'(?:src|href)="([^"]*)"', markup)
@@ -94,8 +111,10 @@ def opened(tab: Tab) -> None:
 
 def stage(tab: Tab) -> tuple[int, int, int, int]:
     """x, y, width, height of what is looked at."""
-    return tab.evaluate("(() => { const b = document.querySelector('.ps-stage').getBoundingClientRect();"
-                        " return [b.x, b.y, b.width, b.height].map(Math.round); })()")
+    return tab.evaluate(
+        "(() => { const b = document.querySelector('.ps-stage').getBoundingClientRect();"
+        " return [b.x, b.y, b.width, b.height].map(Math.round); })()"
+    )
 
 
 def readout(tab: Tab, x: float, y: float) -> str:
@@ -113,19 +132,30 @@ def layer_switch(tab: Tab, label: str) -> None:
 
 @pytest.mark.browser
 def test_the_sphere_is_the_right_way_round(tmp_path: Path) -> None:
-    """Right is right and up is up, for the eye (pixels of the screen) and for the pointer (what it reads)."""
+    """Right is right and up is up, for the eye (pixels of the screen) and for the pointer (what it
+    reads).
+    """
     with open_tab(page_of(tmp_path / "r.html", quadrants(), shown=["where"])) as tab:
         opened(tab)
         x, y, width, height = stage(tab)
         shot = tab.screenshot()
-        corners = [("left up", 1, -1, -1), ("right up", 2, 1, -1), ("left down", 3, -1, 1), ("right down", 4, 1, 1)]
+        corners = [
+            ("left up", 1, -1, -1),
+            ("right up", 2, 1, -1),
+            ("left down", 3, -1, 1),
+            ("right down", 4, 1, 1),
+        ]
         for name, id_, right, down in corners:
             px, py = x + width // 2 + right * 150, y + height // 2 + down * 150
             assert np.abs(shot[py, px].astype(int) - INKS[id_]).max() < 12, name
             assert f"where: {name}" in readout(tab, px, py)
-        lon, lat = map(float, re.findall(r"(-?[\d.]+)°", readout(tab, x + width // 2, y + height // 2)))
+        lon, lat = map(
+            float, re.findall(r"(-?[\d.]+)°", readout(tab, x + width // 2, y + height // 2))
+        )
         assert abs(lon) < 0.5 and abs(lat) < 0.5
-        tab.drag(x + 600, y + 300, x + 300, y + 300)  # the picture follows the hand: we look further right
+        tab.drag(
+            x + 600, y + 300, x + 300, y + 300
+        )  # the picture follows the hand: we look further right
         time.sleep(1.5)
         after = float(re.findall(r"(-?[\d.]+)°", readout(tab, x + width // 2, y + height // 2))[0])
         assert after > 10
@@ -145,16 +175,26 @@ def test_layers_can_be_switched_and_blended(tmp_path: Path) -> None:
         expected = 0.6 * np.array(INKS[2]) + 0.4 * id_colours()[7]
         assert np.abs(blended - expected).max() < 10
         assert "thing: the thing" in readout(tab, at[1], at[0])
-        tab.evaluate("(() => { const range = document.querySelector('input[data-opacity]'); range.value = 100;"
-                     " range.dispatchEvent(new Event('input')); })()")
+        tab.evaluate(
+            "(() => { const range = document.querySelector('input[data-opacity]'); range.value ="
+            " 100; range.dispatchEvent(new Event('input')); })()"
+        )
         tab.wait_for("document.querySelector('#sphere > div').dataset.shown > 2")
         assert np.abs(tab.screenshot()[at].astype(int) - id_colours()[7]).max() < 10
         layer_switch(tab, "thing")
-        assert difference(tab.screenshot()[y : y + height, x : x + width], plain[y : y + height, x : x + width]) < 0.5
+        assert (
+            difference(
+                tab.screenshot()[y : y + height, x : x + width],
+                plain[y : y + height, x : x + width],
+            )
+            < 0.5
+        )
         assert tab.evaluate("document.querySelectorAll('.ps-dot').length") == 0
         layer_switch(tab, "clicks")
-        spot = tab.evaluate("(() => { const b = document.querySelector('.ps-dot').getBoundingClientRect();"
-                            " return [b.x + b.width / 2, b.y + b.height / 2]; })()")
+        spot = tab.evaluate(
+            "(() => { const b = document.querySelector('.ps-dot').getBoundingClientRect();"
+            " return [b.x + b.width / 2, b.y + b.height / 2]; })()"
+        )
         lon, lat = map(float, re.findall(r"(-?[\d.]+)°", readout(tab, spot[0] + 14, spot[1]))[:2])
         assert abs(lon - 41) < 2.5 and abs(lat - 20) < 2.5
         assert (tab.console, tab.requests) == ([], [])
@@ -165,30 +205,60 @@ def test_keyboard_opens_looks_and_closes(tmp_path: Path) -> None:
     with open_tab(page_of(tmp_path / "r.html", quadrants())) as tab:
         tab.evaluate("document.querySelector('details').open = true")
         tab.evaluate("document.querySelector('button.zoom').focus()")
-        tab.call("Input.dispatchKeyEvent", type="keyDown", key="Enter", code="Enter", windowsVirtualKeyCode=13, text="\r")
+        tab.call(
+            "Input.dispatchKeyEvent",
+            type="keyDown",
+            key="Enter",
+            code="Enter",
+            windowsVirtualKeyCode=13,
+            text="\r",
+        )
         tab.wait_for("document.querySelector('#sphere > div').dataset.shown > 0")
         before = tab.shot_of(".ps-stage")
-        tab.call("Input.dispatchKeyEvent", type="keyDown", key="ArrowRight", code="ArrowRight", windowsVirtualKeyCode=39)
+        tab.call(
+            "Input.dispatchKeyEvent",
+            type="keyDown",
+            key="ArrowRight",
+            code="ArrowRight",
+            windowsVirtualKeyCode=39,
+        )
         end = time.monotonic() + 20
         while difference(tab.shot_of(".ps-stage"), before) < 5:
             assert time.monotonic() < end, "the arrow key does not turn the view"
-        tab.call("Input.dispatchKeyEvent", type="keyUp", key="ArrowRight", code="ArrowRight", windowsVirtualKeyCode=39)
+        tab.call(
+            "Input.dispatchKeyEvent",
+            type="keyUp",
+            key="ArrowRight",
+            code="ArrowRight",
+            windowsVirtualKeyCode=39,
+        )
         tab.key("Escape", 27)
-        tab.wait_for("!document.getElementById('sphere').open && !document.querySelector('#sphere canvas')")
+        tab.wait_for(
+            "!document.getElementById('sphere').open && !document.querySelector('#sphere canvas')"
+        )
         assert tab.console == []
 
 
 @pytest.mark.browser
 def test_a_browser_without_webgl_says_so_and_shows_it_flat(tmp_path: Path) -> None:
-    with open_tab(page_of(tmp_path / "r.html", quadrants(), shown=["where", "clicks"]), webgl=False) as tab:
+    with open_tab(
+        page_of(tmp_path / "r.html", quadrants(), shown=["where", "clicks"]), webgl=False
+    ) as tab:
         opened(tab)
         assert "no WebGL" in tab.evaluate("document.querySelector('.ps-notice').textContent")
         assert not tab.evaluate("Boolean(document.querySelector('[data-toggle]'))")
-        left, top, width, height = tab.evaluate("(() => { const b = document.querySelector('.ps-flat').getBoundingClientRect();"
-                                                " return [b.x, b.y, b.width, b.height]; })()")
+        left, top, width, height = tab.evaluate(
+            "(() => { const b = document.querySelector('.ps-flat').getBoundingClientRect();"
+            " return [b.x, b.y, b.width, b.height]; })()"
+        )
         assert width == pytest.approx(2 * height, abs=2)
         shot = tab.screenshot()
-        assert np.abs(shot[int(top + 0.75 * height), int(left + 0.75 * width)].astype(int) - INKS[4]).max() < 12
+        assert (
+            np.abs(
+                shot[int(top + 0.75 * height), int(left + 0.75 * width)].astype(int) - INKS[4]
+            ).max()
+            < 12
+        )
         assert "where: right down" in readout(tab, left + 0.75 * width, top + 0.75 * height)
         dot = shot[int(top + (0.5 - 20 / 180) * height), int(left + (0.5 + 40 / 360) * width)]
         assert np.abs(dot.astype(int) - (255, 0, 255)).max() < 12

@@ -1,4 +1,6 @@
-"""The array codec: round trips on adversarial arrays, row crops, plain zstd reads it, damage is an error, caps hold."""
+"""The array codec: round trips on adversarial arrays, row crops, plain zstd reads it, damage is an
+error, caps hold.
+"""
 
 import struct
 
@@ -63,7 +65,9 @@ def test_plain_zstd_reads_the_raw_array():
 
 
 def test_encoding_is_deterministic():
-    assert encode_array(ADVERSARIAL["65535 ids"]) == encode_array(ADVERSARIAL["65535 ids"].copy(order="F"))
+    assert encode_array(ADVERSARIAL["65535 ids"]) == encode_array(
+        ADVERSARIAL["65535 ids"].copy(order="F")
+    )
 
 
 @settings(deadline=None, max_examples=300)
@@ -109,7 +113,11 @@ def test_decoding_into_memory_that_is_there():
     labels = np.arange(64 * 128, dtype=np.uint16).reshape(64, 128)
     data, out = encode_array(labels), np.zeros((64, 128), np.uint16)
     assert np.shares_memory(decode_array(data, out=out), out) and np.array_equal(out, labels)
-    for wrong in (np.zeros((64, 127), np.uint16), np.zeros((64, 128), np.uint8), np.zeros((128, 64), np.uint16).T):
+    for wrong in (
+        np.zeros((64, 127), np.uint16),
+        np.zeros((64, 128), np.uint8),
+        np.zeros((128, 64), np.uint16).T,
+    ):
         with pytest.raises(ValueError, match="out must be a C-ordered uint16"):
             decode_array(data, out=wrong)
     with pytest.raises(ValueError, match="for all rows"):

@@ -16,8 +16,14 @@ from panoforge.core.sample.label_maps import (
     label_runs,
 )
 
-MAPS = hnp.arrays(np.uint16, st.tuples(st.integers(1, 12), st.integers(1, 14)), elements=st.sampled_from([0, 0, 0, 1, 2, 7, 65535]))
-LINES = hnp.arrays(np.uint16, st.tuples(st.just(1), st.integers(1, 24)), elements=st.sampled_from([0, 0, 0, 0, 1]))
+MAPS = hnp.arrays(
+    np.uint16,
+    st.tuples(st.integers(1, 12), st.integers(1, 14)),
+    elements=st.sampled_from([0, 0, 0, 1, 2, 7, 65535]),
+)
+LINES = hnp.arrays(
+    np.uint16, st.tuples(st.just(1), st.integers(1, 24)), elements=st.sampled_from([0, 0, 0, 0, 1])
+)
 
 
 def shortest_arc(columns: np.ndarray, width: int) -> int:

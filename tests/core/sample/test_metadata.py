@@ -24,7 +24,11 @@ from panoforge.core.storage.staged import list_staged, read_staged, write_staged
 def staged(tmp_path):
     key = synthetic.stage(tmp_path, 3, 1, 128)
     meta, members = read_staged(tmp_path, key)
-    arrays = {suffix: decode_product(suffix, data) for suffix, data in members.items() if suffix != "meta.json"}
+    arrays = {
+        suffix: decode_product(suffix, data)
+        for suffix, data in members.items()
+        if suffix != "meta.json"
+    }
     return meta, arrays
 
 
@@ -44,15 +48,31 @@ def test_metadata_of_version_1_is_still_read(staged):
     assert meta.instances[0].box_3d is None and meta.instances[0].visibility is None
 
 
-BOX = {"center_m": [1, 2, 3], "size_m": [1, 0.5, 2], "world_from_box": [[0, -1, 0], [1, 0, 0], [0, 0, 1]]}
+BOX = {
+    "center_m": [1, 2, 3],
+    "size_m": [1, 0.5, 2],
+    "world_from_box": [[0, -1, 0], [1, 0, 0], [0, 0, 1]],
+}
 
 
-@pytest.mark.parametrize(("field", "value", "message"), [
-    ("visibility", 1.5, "visibility: Input should be less than or equal to 1"), ("visibility", -0.1, "visibility"),
-    ("box_3d", BOX | {"size_m": [1, -1, 1]}, "box_3d.size_m.1"),
-    ("box_3d", BOX | {"world_from_box": [[2, 0, 0], [0, 1, 0], [0, 0, 1]]}, "is not a rotation"),
-    ("box_3d", BOX | {"world_from_box": [[-1, 0, 0], [0, 1, 0], [0, 0, 1]]}, "is not a rotation"),
-])
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("visibility", 1.5, "visibility: Input should be less than or equal to 1"),
+        ("visibility", -0.1, "visibility"),
+        ("box_3d", BOX | {"size_m": [1, -1, 1]}, "box_3d.size_m.1"),
+        (
+            "box_3d",
+            BOX | {"world_from_box": [[2, 0, 0], [0, 1, 0], [0, 0, 1]]},
+            "is not a rotation",
+        ),
+        (
+            "box_3d",
+            BOX | {"world_from_box": [[-1, 0, 0], [0, 1, 0], [0, 0, 1]]},
+            "is not a rotation",
+        ),
+    ],
+)
 def test_what_an_instance_is_in_space_must_be_possible(staged, field, value, message):
     data = json.loads(encode_meta(staged[0]))
     data["instances"][0] |= {"box_3d": BOX, "visibility": 0.5}
@@ -62,10 +82,15 @@ def test_what_an_instance_is_in_space_must_be_possible(staged, field, value, mes
         decode_meta(json.dumps(data).encode())
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"schema_version": 3}, "schema_version"), ({"surprise": 1}, "surprise: Extra inputs"), ({"width": "wide"}, "width"),
-    ({"pose": {}}, "pose.position_m"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema_version": 3}, "schema_version"),
+        ({"surprise": 1}, "surprise: Extra inputs"),
+        ({"width": "wide"}, "width"),
+        ({"pose": {}}, "pose.position_m"),
+    ],
+)
 def test_metadata_that_does_not_fit_is_named(staged, change, message):
     data = json.loads(encode_meta(staged[0])) | change
     with pytest.raises(DataError, match=message):
@@ -105,7 +130,9 @@ def test_unnamed_ids_are_refused():
 
 def test_png_products_are_lossless():
     labels = np.arange(60000, dtype=np.uint16).reshape(200, 300)
-    assert np.array_equal(decode_product("instance.png", encode_product("instance.png", labels)), labels)
+    assert np.array_equal(
+        decode_product("instance.png", encode_product("instance.png", labels)), labels
+    )
     rgb = np.random.default_rng(0).integers(0, 256, (20, 40, 3), dtype=np.uint8)
     assert np.array_equal(decode_product("rgb.png", encode_product("rgb.png", rgb)), rgb)
 

@@ -1,8 +1,10 @@
-"""Packs on request, in a forked child that waits until somebody is watching its system calls: `python packing_child.py`.
+"""Packs on request, in a forked child that waits until somebody is watching its system calls:
+`python packing_child.py`.
 
-Imports take a second and a test of a hundred killed packers needs a hundred packers, so they are paid once. Per line of
-standard input, `STAGED DATASET SHARD_BYTES`, it forks; prints the child's process id; the child goes on when the next line
-comes; then it prints the child's exit status (negative: the signal that ended it).
+Imports take a second and a test of a hundred killed packers needs a hundred packers, so they are
+paid once. Per line of standard input, `STAGED DATASET SHARD_BYTES`, it forks; prints the child's
+process id; the child goes on when the next line comes; then it prints the child's exit status
+(negative: the signal that ended it).
 """
 
 import os

@@ -1,7 +1,8 @@
-"""Every kind of damage to a shard: found by verify, named, and never a wrong sample through the reader.
+"""Every kind of damage to a shard: found by verify, named, and never a wrong sample through the
+reader.
 
-Small shards, so that damage can stand at *every* block and header. After each the reader is asked for every sample of the
-shard: it must give the bytes that were packed, or refuse.
+Small shards, so that damage can stand at *every* block and header. After each the reader is asked
+for every sample of the shard: it must give the bytes that were packed, or refuse.
 """
 
 import hashlib
@@ -55,8 +56,9 @@ class Subject:
         return [member["offset"] - BLOCK for row in self.rows for member in row["members"]]
 
     def damaged(self, data: bytes) -> tuple[set[str | None], set[str]]:
-        """Write `data` as the shard; gives the samples that verify names, and the samples that the reader refuses. Fails if
-        the reader gives anything but what was packed."""
+        """Write `data` as the shard; gives the samples that verify names, and the samples that the
+        reader refuses. Fails if the reader gives anything but what was packed.
+        """
         self.shard.write_bytes(data)
         named = {fault.sample for fault in verify(self.folder).faults}
         refused = set()
@@ -70,7 +72,14 @@ class Subject:
         return named, refused
 
     def sample_at(self, offset: int) -> str | None:
-        return next((row["key"] for row in self.rows if row["offset"] <= offset < row["offset"] + row["length"]), None)
+        return next(
+            (
+                row["key"]
+                for row in self.rows
+                if row["offset"] <= offset < row["offset"] + row["length"]
+            ),
+            None,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -90,13 +99,17 @@ def test_truncated_at_every_block(subject):
         named, refused = subject.damaged(subject.data[:size])
         cut = {row["key"] for row in subject.rows if row["offset"] + row["length"] > size}
         assert refused == cut, size
-        assert named - {None} >= cut and named, size  # cut within the trailer: every sample is whole, the shard is not
+        assert named - {None} >= cut and named, (
+            size
+        )  # cut within the trailer: every sample is whole, the shard is not
 
 
 def test_truncated_anywhere_else(subject):
     for size in np.random.default_rng(0).integers(1, len(subject.data), 60).tolist():
         named, refused = subject.damaged(subject.data[:size])
-        assert refused == {row["key"] for row in subject.rows if row["offset"] + row["length"] > size}
+        assert refused == {
+            row["key"] for row in subject.rows if row["offset"] + row["length"] > size
+        }
         assert refused <= named and named
 
 
@@ -107,11 +120,15 @@ def flip(data: bytes, bit: int) -> bytes:
 
 
 def test_a_flipped_bit_in_each_header(subject):
-    """Eight bits of every header: one in each field of the tar format that a reader could be misled by, and random ones."""
+    """Eight bits of every header: one in each field of the tar format that a reader could be misled
+    by, and random ones.
+    """
     rng = np.random.default_rng(1)
     fields = {"name": 0, "size": 124, "checksum": 148, "type": 156, "magic": 257}
     for at in subject.headers():
-        places = [at + offset for offset in fields.values()] + (at + rng.integers(0, BLOCK, 3)).tolist()
+        places = [at + offset for offset in fields.values()] + (
+            at + rng.integers(0, BLOCK, 3)
+        ).tolist()
         for place in places:
             named, refused = subject.damaged(flip(subject.data, 8 * place + int(rng.integers(8))))
             assert refused == named - {None} == {subject.sample_at(place)}
@@ -130,13 +147,19 @@ def test_zeroed_blocks_and_bursts(subject):
     """A header of zeros ends the tar for other readers, without a word."""
     for at in range(0, len(subject.data) - len(TRAILER), BLOCK):
         if any(subject.data[at : at + BLOCK]):
-            named, refused = subject.damaged(subject.data[:at] + bytes(BLOCK) + subject.data[at + BLOCK :])
+            named, refused = subject.damaged(
+                subject.data[:at] + bytes(BLOCK) + subject.data[at + BLOCK :]
+            )
             assert refused == named - {None} == {subject.sample_at(at)}
 
 
 def extents(subject: Subject) -> list[tuple[int, int]]:
     """[start, stop) of each member with its header and padding."""
-    return [(m["offset"] - BLOCK, m["offset"] + padded(m["length"])) for row in subject.rows for m in row["members"]]
+    return [
+        (m["offset"] - BLOCK, m["offset"] + padded(m["length"]))
+        for row in subject.rows
+        for m in row["members"]
+    ]
 
 
 def dropped(parts: list[bytes], index: int) -> list[bytes]:
@@ -158,7 +181,11 @@ def swapped(parts: list[bytes], index: int) -> list[bytes]:
 @pytest.mark.parametrize("unit", ["member", "sample"])
 def test_strangers_losses_and_disorder_behind_the_index(subject, unit, change):
     """The shard changed, the index did not."""
-    spans = extents(subject) if unit == "member" else [(row["offset"], row["offset"] + row["length"]) for row in subject.rows]
+    spans = (
+        extents(subject)
+        if unit == "member"
+        else [(row["offset"], row["offset"] + row["length"]) for row in subject.rows]
+    )
     parts = [subject.data[start:stop] for start, stop in spans]
     for index in range(len(parts)):
         data = b"".join(change(parts, index)) + TRAILER
@@ -169,19 +196,32 @@ def test_strangers_losses_and_disorder_behind_the_index(subject, unit, change):
 # ---- a packer that lies: index and manifest agree with the shard, the shard is wrong
 
 
-def forge(subject: Subject, target: Path, change: Callable[[str, dict[str, bytes]], list[tuple[str, bytes]]]) -> Dataset:
-    """A dataset whose samples hold the members that `change(key, members)` gives, in that order, with an index and digests
-    that say so."""
+def forge(
+    subject: Subject,
+    target: Path,
+    change: Callable[[str, dict[str, bytes]], list[tuple[str, bytes]]],
+) -> Dataset:
+    """A dataset whose samples hold the members that `change(key, members)` gives, in that order,
+    with an index and digests that say so.
+    """
     data, rows, instances = b"", [], []
     dataset = subject.dataset
     for position, row in enumerate(subject.rows):
         sample = dataset[position]
         begin, places = len(data), []
         for suffix, member in change(sample.key, dict(sample.members)):
-            places.append(Member(suffix, len(data) - begin + BLOCK, len(member), zlib.crc32(member)))
-            data += header(f"{sample.key}.{suffix}", len(member)) + member + bytes(padded(len(member)) - len(member))
+            places.append(
+                Member(suffix, len(data) - begin + BLOCK, len(member), zlib.crc32(member))
+            )
+            data += (
+                header(f"{sample.key}.{suffix}", len(member))
+                + member
+                + bytes(padded(len(member)) - len(member))
+            )
         digest = hashlib.sha256(data[begin:]).hexdigest()
-        rows.append(sample_row(sample.meta, row["split"], "?", begin, len(data) - begin, digest, places))
+        rows.append(
+            sample_row(sample.meta, row["split"], "?", begin, len(data) - begin, digest, places)
+        )
         instances += instance_rows(sample.meta)
     data += TRAILER
     digest = hashlib.sha256(data).hexdigest()
@@ -189,9 +229,18 @@ def forge(subject: Subject, target: Path, change: Callable[[str, dict[str, bytes
     rows = [row | {"shard": name} for row in rows]
     (target / "shards").mkdir(parents=True)
     (target / name).write_bytes(data)
-    commit(Store.at(target), [BuiltShard(
-        ShardEntry(name=name, split="train", samples=len(rows), bytes=len(data), sha256=digest),
-        pa.Table.from_pylist(rows, SAMPLE_SCHEMA), pa.Table.from_pylist(instances, INSTANCE_SCHEMA))])
+    commit(
+        Store.at(target),
+        [
+            BuiltShard(
+                ShardEntry(
+                    name=name, split="train", samples=len(rows), bytes=len(data), sha256=digest
+                ),
+                pa.Table.from_pylist(rows, SAMPLE_SCHEMA),
+                pa.Table.from_pylist(instances, INSTANCE_SCHEMA),
+            )
+        ],
+    )
     return Dataset.open(target)
 
 
@@ -213,10 +262,16 @@ LIES: dict[str, Callable[[dict[str, bytes]], list[tuple[str, bytes]]]] = {
     "the metadata is missing": lambda m: [(s, d) for s, d in sorted(m.items()) if s != META_SUFFIX],
     "a member comes twice": lambda m: [*sorted(m.items()), ("rgb.jpg", m["rgb.jpg"])],
     "members are in another order": lambda m: sorted(m.items())[::-1],
-    "a member of no known type": lambda m: [*sorted(m.items()), ("zzz.pkl", b"cos\nsystem\n(S'true'\ntR.")],
-    "the depth is that of another panorama": lambda m: sorted((m | {"depth.zst": m["instance.zst"]}).items()),
+    "a member of no known type": lambda m: [
+        *sorted(m.items()),
+        ("zzz.pkl", b"cos\nsystem\n(S'true'\ntR."),
+    ],
+    "the depth is that of another panorama": lambda m: sorted(
+        (m | {"depth.zst": m["instance.zst"]}).items()
+    ),
     "the metadata are of another panorama": lambda m: sorted(
-        (m | {META_SUFFIX: m[META_SUFFIX].replace(b"000002", b"000003")}).items()),
+        (m | {META_SUFFIX: m[META_SUFFIX].replace(b"000002", b"000003")}).items()
+    ),
 }
 
 
@@ -228,7 +283,11 @@ def test_an_honest_forger_makes_the_packers_bytes(subject, tmp_path):
 
 @pytest.mark.parametrize("lie", LIES)
 def test_a_lying_packer_is_found_and_its_sample_refused(subject, tmp_path, lie):
-    dataset = forge(subject, tmp_path, lambda key, members: LIES[lie](members) if key == VICTIM else in_order(key, members))
+    dataset = forge(
+        subject,
+        tmp_path,
+        lambda key, members: LIES[lie](members) if key == VICTIM else in_order(key, members),
+    )
     faults = verify(tmp_path, deep=True).faults
     assert {fault.sample for fault in faults} == {VICTIM}, faults
     for row in dataset.samples.to_pylist():
@@ -238,12 +297,22 @@ def test_a_lying_packer_is_found_and_its_sample_refused(subject, tmp_path, lie):
         look_at(dataset, VICTIM)
 
 
-def test_a_wrong_digest_over_right_bytes_is_found_by_a_deep_look_and_refused_by_readers(subject, tmp_path):
+def test_a_wrong_digest_over_right_bytes_is_found_by_a_deep_look_and_refused_by_readers(
+    subject, tmp_path
+):
     shutil.copytree(subject.folder, tmp_path / "d")
     instances = subject.dataset.instances()
     rows = [row | {"sha256": "0" * 64} if row["key"] == VICTIM else row for row in subject.rows]
-    commit(Store.at(tmp_path / "d"), [BuiltShard(
-        subject.dataset.manifest.shards[0], pa.Table.from_pylist(rows, SAMPLE_SCHEMA), instances)])
+    commit(
+        Store.at(tmp_path / "d"),
+        [
+            BuiltShard(
+                subject.dataset.manifest.shards[0],
+                pa.Table.from_pylist(rows, SAMPLE_SCHEMA),
+                instances,
+            )
+        ],
+    )
     assert {fault.sample for fault in verify(tmp_path / "d", deep=True).faults} == {VICTIM}
     with pytest.raises(DataError, match=VICTIM):
         Dataset.open(tmp_path / "d").by_key(VICTIM)
@@ -253,7 +322,9 @@ def test_a_wrong_digest_over_right_bytes_is_found_by_a_deep_look_and_refused_by_
 
 
 def test_every_flipped_byte_of_the_manifest_is_noticed(subject, tmp_path):
-    """Not one character of the manifest can change unseen: it is refused, or verify says what disagrees."""
+    """Not one character of the manifest can change unseen: it is refused, or verify says what
+    disagrees.
+    """
     shutil.copytree(subject.folder, tmp_path / "d")
     manifest = tmp_path / "d" / "manifest.json"
     data = manifest.read_bytes()

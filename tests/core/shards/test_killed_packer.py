@@ -1,7 +1,9 @@
-"""`pano pack` killed by SIGKILL at its system calls, one after the other, as the kernel sees them (strace injects the signal).
+"""`pano pack` killed by SIGKILL at its system calls, one after the other, as the kernel sees them
+(strace injects the signal).
 
-Whatever call it dies in, the dataset is the old one or the new one, whole; the next pack gives the bytes of an undisturbed
-one and leaves no litter. test_shards.py has the same for calls of Python's `os`, without strace.
+Whatever call it dies in, the dataset is the old one or the new one, whole; the next pack gives the
+bytes of an undisturbed one and leaves no litter. test_shards.py has the same for calls of Python's
+`os`, without strace.
 """
 
 import shutil
@@ -17,8 +19,19 @@ import synthetic
 from panoforge.core.shards.verify import verify
 from panoforge.core.shards.write import PackOptions, pack
 
-CHANGING = ("mkdir", "write", "fsync", "rename", "unlink")  # calls that change what is on the disk …
-LOOKING = ("openat", "close", "getdents64", "newfstatat")  # … and those between them, thousands of times
+CHANGING = (
+    "mkdir",
+    "write",
+    "fsync",
+    "rename",
+    "unlink",
+)  # calls that change what is on the disk …
+LOOKING = (
+    "openat",
+    "close",
+    "getdents64",
+    "newfstatat",
+)  # … and those between them, thousands of times
 SHARD_BYTES = 20_000
 OPTIONS = PackOptions(SHARD_BYTES, (("train", 1.0),))
 
@@ -26,7 +39,12 @@ OPTIONS = PackOptions(SHARD_BYTES, (("train", 1.0),))
 def strace_works() -> bool:
     if not shutil.which("strace"):
         return False
-    return subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True, timeout=20).returncode == 0
+    return (
+        subprocess.run(
+            ["strace", "-o", "/dev/null", "true"], capture_output=True, timeout=20
+        ).returncode
+        == 0
+    )
 
 
 pytestmark = pytest.mark.skipif(not strace_works(), reason="needs strace, allowed to trace")
@@ -37,13 +55,17 @@ class Packer:
 
     def __init__(self) -> None:
         script = Path(__file__).with_name("packing_child.py")
-        self._process = subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         assert self._line() == "ready"
 
     def pack(self, staged: Path, dataset: Path, log: Path, *options: str) -> int:
         """Pack under `strace OPTIONS`; gives the exit status of the packer."""
         child = self._ask(f"{staged} {dataset} {SHARD_BYTES}")
-        with subprocess.Popen(["strace", "-p", child, "-o", str(log), *options], stderr=subprocess.PIPE, text=True) as strace:
+        with subprocess.Popen(
+            ["strace", "-p", child, "-o", str(log), *options], stderr=subprocess.PIPE, text=True
+        ) as strace:
             assert strace.stderr is not None
             assert "attached" in strace.stderr.readline()
             status = int(self._ask("go"))
@@ -85,19 +107,33 @@ def states(tmp_path: Path) -> tuple[Path, Path, dict[str, bytes]]:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+    }
 
 
-def counts(packer: Packer, staged: Path, target: Path, log: Path, calls: tuple[str, ...]) -> Counter[str]:
+def counts(
+    packer: Packer, staged: Path, target: Path, log: Path, calls: tuple[str, ...]
+) -> Counter[str]:
     """How often an undisturbed packer makes each of the calls."""
     assert packer.pack(staged, target, log, "-e", f"trace={','.join(calls)}") == 0
-    return Counter(line.partition("(")[0] for line in log.read_text().splitlines() if "(" in line and line[0] not in "+-")
+    return Counter(
+        line.partition("(")[0]
+        for line in log.read_text().splitlines()
+        if "(" in line and line[0] not in "+-"
+    )
 
 
-def kill_everywhere(packer: Packer, states: tuple[Path, Path, dict[str, bytes]], tmp_path: Path, calls: tuple[str, ...],
-                    at_most: int = 10**9) -> Counter[int]:
-    """Kill at the first, second, … of each of the calls (evenly spread ones where there are more than `at_most`). Gives how
-    often the dataset had 5 and how often 6 panoramas afterwards."""
+def kill_everywhere(
+    packer: Packer,
+    states: tuple[Path, Path, dict[str, bytes]],
+    tmp_path: Path,
+    calls: tuple[str, ...],
+    at_most: int = 10**9,
+) -> Counter[int]:
+    """Kill at the first, second, … of each of the calls (evenly spread ones where there are more
+    than `at_most`). Gives how often the dataset had 5 and how often 6 panoramas afterwards.
+    """
     staged, old, new = states
     shutil.copytree(old, tmp_path / "undisturbed")
     seen = counts(packer, staged, tmp_path / "undisturbed", tmp_path / "log", calls)
@@ -107,8 +143,15 @@ def kill_everywhere(packer: Packer, states: tuple[Path, Path, dict[str, bytes]],
         for nth in range(1, count + 1, max(1, count // at_most)):
             target = tmp_path / f"{call}-{nth}"
             shutil.copytree(old, target)
-            status = packer.pack(staged, target, tmp_path / "log", "-e", f"trace={call}", "-e",
-                                 f"inject={call}:signal=KILL:when={nth}")
+            status = packer.pack(
+                staged,
+                target,
+                tmp_path / "log",
+                "-e",
+                f"trace={call}",
+                "-e",
+                f"inject={call}:signal=KILL:when={nth}",
+            )
             assert status == -9, f"{call} number {nth} was never made"
             report = verify(target)
             assert report.faults == (), f"killed at {call} number {nth}"
@@ -140,7 +183,9 @@ def test_killed_at_calls_in_between(packer, states, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["ENOSPC", "EIO"])
-def test_a_failing_disk_at_every_write_leaves_the_old_state_and_no_litter(packer, states, tmp_path, fault):
+def test_a_failing_disk_at_every_write_leaves_the_old_state_and_no_litter(
+    packer, states, tmp_path, fault
+):
     """The packer is told, instead of killed: it must end with an error and clean up."""
     staged, old, new = states
     shutil.copytree(old, tmp_path / "undisturbed")
@@ -149,8 +194,15 @@ def test_a_failing_disk_at_every_write_leaves_the_old_state_and_no_litter(packer
         for nth in range(1, count + 1):
             target = tmp_path / f"{call}-{nth}"
             shutil.copytree(old, target)
-            status = packer.pack(staged, target, tmp_path / "log", "-e", f"trace={call}", "-e",
-                                 f"inject={call}:error={fault}:when={nth}")
+            status = packer.pack(
+                staged,
+                target,
+                tmp_path / "log",
+                "-e",
+                f"trace={call}",
+                "-e",
+                f"inject={call}:error={fault}:when={nth}",
+            )
             assert status == 1
             assert verify(target).faults == () and not list(target.rglob(".tmp-*"))
             pack(staged, target, OPTIONS)

@@ -1,4 +1,6 @@
-"""Several runs in one dataset: keys stay unique, the same panorama comes once, another of its name is refused by name."""
+"""Several runs in one dataset: keys stay unique, the same panorama comes once, another of its name
+is refused by name.
+"""
 
 import json
 import shutil
@@ -30,7 +32,9 @@ def runs(tmp_path: Path) -> list[Path]:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+    }
 
 
 def pano(*arguments: object) -> int:
@@ -40,15 +44,29 @@ def pano(*arguments: object) -> int:
 
 
 def test_runs_merge_and_what_is_in_both_comes_once(runs, tmp_path, capfd):
-    assert pano("pack", *runs, "--to", tmp_path / "all", "shard_bytes=20000", "splits={train: 0.6, val: 0.4}") == 0
+    assert (
+        pano(
+            "pack",
+            *runs,
+            "--to",
+            tmp_path / "all",
+            "shard_bytes=20000",
+            "splits={train: 0.6, val: 0.4}",
+        )
+        == 0
+    )
     assert "5 panoramas with" in capfd.readouterr().out
     merged = Dataset.open(tmp_path / "all")
     assert sorted(merged.keys) == [f"caps-{scene:06d}-c0" for scene in range(5)]
     assert verify(tmp_path / "all", deep=True).faults == ()
     assert merged.by_key("caps-000002-c0").meta.timings_s["generate"] == 1.0  # the first run's
     shares = dict(OPTIONS.splits)
-    assert all(split == split_of(scene, shares) for scene, split in zip(
-        merged.samples["scene"].to_pylist(), merged.samples["split"].to_pylist(), strict=True))
+    assert all(
+        split == split_of(scene, shares)
+        for scene, split in zip(
+            merged.samples["scene"].to_pylist(), merged.samples["split"].to_pylist(), strict=True
+        )
+    )
 
 
 def test_scenes_keep_their_split_when_runs_are_merged(runs, tmp_path):
@@ -56,7 +74,9 @@ def test_scenes_keep_their_split_when_runs_are_merged(runs, tmp_path):
     for place, name in (([runs[0] / "staged"], "one"), ([run / "staged" for run in runs], "both")):
         pack(place, tmp_path / name, OPTIONS)
         samples = Dataset.open(tmp_path / name).samples
-        splits[name] = dict(zip(samples["scene"].to_pylist(), samples["split"].to_pylist(), strict=True))
+        splits[name] = dict(
+            zip(samples["scene"].to_pylist(), samples["split"].to_pylist(), strict=True)
+        )
     assert splits["one"].items() <= splits["both"].items() and len(splits["both"]) == 5
 
 
@@ -66,9 +86,14 @@ def test_another_panorama_of_the_same_name_is_refused_by_name(runs, tmp_path, wh
     if what == "rgb.jpg":
         (folder / what).write_bytes((runs[1] / "staged" / "caps-000003-c0" / what).read_bytes())
     else:
-        (folder / "meta.json").write_bytes((folder / "meta.json").read_bytes().replace(b'"seed":2', b'"seed":7'))
+        (folder / "meta.json").write_bytes(
+            (folder / "meta.json").read_bytes().replace(b'"seed":2', b'"seed":7')
+        )
     places = [run / "staged" for run in runs]
-    with pytest.raises(DataError, match=rf"caps-000002-c0 is staged in .*day.*night.*different content \({what}\).*--prefix"):
+    with pytest.raises(
+        DataError,
+        match=rf"caps-000002-c0 is staged in .*day.*night.*different content \({what}\).*--prefix",
+    ):
         pack(places, tmp_path / "all", OPTIONS)
     with pytest.raises(DataError, match="caps-000002-c0"):
         publish(places, tmp_path / "all", OPTIONS)
@@ -79,13 +104,26 @@ def test_prefixes_keep_runs_apart(runs, tmp_path, capfd):
     assert pano("pack", *runs, "--to", tmp_path / "all", "--prefix", "shard_bytes=20000") == 0
     assert "6 panoramas" in capfd.readouterr().out
     merged = Dataset.open(tmp_path / "all")
-    assert verify(tmp_path / "all", deep=True).faults == () and read_manifest(tmp_path / "all").samples == 6
+    assert (
+        verify(tmp_path / "all", deep=True).faults == ()
+        and read_manifest(tmp_path / "all").samples == 6
+    )
     renamed = merged.by_key("night-caps-000002-c0")
     meta = json.loads((runs[1] / "staged" / "caps-000002-c0" / "meta.json").read_text())
     assert renamed.meta.scene == "night-caps-000002"
-    assert json.loads(renamed.members["meta.json"]) == meta | {"key": "night-caps-000002-c0", "scene": "night-caps-000002"}
-    assert renamed.members["rgb.jpg"] == (runs[1] / "staged" / "caps-000002-c0" / "rgb.jpg").read_bytes()
-    assert set(merged.keys) == {f"{run}-caps-{n:06d}-c0" for run, ns in (("day", (0, 1, 2)), ("night", (2, 3, 4))) for n in ns}
+    assert json.loads(renamed.members["meta.json"]) == meta | {
+        "key": "night-caps-000002-c0",
+        "scene": "night-caps-000002",
+    }
+    assert (
+        renamed.members["rgb.jpg"]
+        == (runs[1] / "staged" / "caps-000002-c0" / "rgb.jpg").read_bytes()
+    )
+    assert set(merged.keys) == {
+        f"{run}-caps-{n:06d}-c0"
+        for run, ns in (("day", (0, 1, 2)), ("night", (2, 3, 4)))
+        for n in ns
+    }
 
 
 def test_publishing_with_prefixes_ends_in_the_same_bytes(runs, tmp_path):
@@ -101,5 +139,10 @@ def test_publishing_with_prefixes_ends_in_the_same_bytes(runs, tmp_path):
 
 def test_a_run_whose_name_is_no_prefix_is_explained(runs, tmp_path):
     shutil.move(runs[1], tmp_path / "Night.2")
-    with pytest.raises(UsageError, match=r"'Night.2-caps-000002-c0': expected lower-case .*name of its run: rename the run"):
-        pack(Source(Store.at(tmp_path / "Night.2" / "staged"), "Night.2-"), tmp_path / "all", OPTIONS)
+    with pytest.raises(
+        UsageError,
+        match=r"'Night.2-caps-000002-c0': expected lower-case .*name of its run: rename the run",
+    ):
+        pack(
+            Source(Store.at(tmp_path / "Night.2" / "staged"), "Night.2-"), tmp_path / "all", OPTIONS
+        )

@@ -1,4 +1,6 @@
-"""`pano repair`: what is lost comes back bit for bit, what is damaged is kept aside and listed, what remains verifies."""
+"""`pano repair`: what is lost comes back bit for bit, what is damaged is kept aside and listed,
+what remains verifies.
+"""
 
 import contextlib
 import json
@@ -40,11 +42,15 @@ def dataset(original: Path, tmp_path: Path) -> Path:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+    }
 
 
 def in_dataset(folder: Path) -> dict[str, bytes]:
-    return {name: data for name, data in files_of(folder).items() if not name.startswith("quarantine/")}
+    return {
+        name: data for name, data in files_of(folder).items() if not name.startswith("quarantine/")
+    }
 
 
 def flip(path: Path, at: int) -> None:
@@ -59,14 +65,22 @@ LOSSES = {
     "the instance index": lambda d: next(d.glob("index/instances-*")).unlink(),
     "both indices": lambda d: shutil.rmtree(d / "index"),
     "manifest and indices": lambda d: (shutil.rmtree(d / "index"), (d / "manifest.json").unlink()),
-    "a readable manifest": lambda d: (d / "manifest.json").write_bytes(b'{"schema_version": 2, "sam'),
+    "a readable manifest": lambda d: (d / "manifest.json").write_bytes(
+        b'{"schema_version": 2, "sam'
+    ),
     "an empty manifest": lambda d: (d / "manifest.json").write_bytes(b""),
     "a whole sample index": lambda d: flip(next(d.glob("index/samples-*")), 700),
     "a whole instance index": lambda d: os.truncate(next(d.glob("index/instances-*")), 900),
-    "manifest, and a whole sample index": lambda d: ((d / "manifest.json").unlink(), flip(next(d.glob("index/samples-*")), 700)),
+    "manifest, and a whole sample index": lambda d: (
+        (d / "manifest.json").unlink(),
+        flip(next(d.glob("index/samples-*")), 700),
+    ),
     "a digest in the manifest": lambda d: (d / "manifest.json").write_text(
-        (d / "manifest.json").read_text().replace(read_manifest(d).shards[1].sha256, "0" * 64)),
-    "the end of a shard": lambda d: os.truncate(d / read_manifest(d).shards[0].name, read_manifest(d).shards[0].bytes - 700),
+        (d / "manifest.json").read_text().replace(read_manifest(d).shards[1].sha256, "0" * 64)
+    ),
+    "the end of a shard": lambda d: os.truncate(
+        d / read_manifest(d).shards[0].name, read_manifest(d).shards[0].bytes - 700
+    ),
 }
 
 
@@ -75,7 +89,12 @@ def test_what_is_lost_comes_back_bit_for_bit(original, dataset, loss):
     LOSSES[loss](dataset)
     assert files_of(dataset) != files_of(original)
     report = repair(dataset)
-    assert in_dataset(dataset) == files_of(original) and report.samples == SCENES and report.written and not report.scenes
+    assert (
+        in_dataset(dataset) == files_of(original)
+        and report.samples == SCENES
+        and report.written
+        and not report.scenes
+    )
     assert verify(dataset, deep=True).faults == ()
 
 
@@ -99,24 +118,35 @@ def test_damaged_samples_go_to_quarantine_and_the_others_stay(original, dataset,
     cut = shards[int(rng.integers(len(shards)))]
     size = int(rng.integers((dataset / cut).stat().st_size))
     os.truncate(dataset / cut, size)
-    victims |= {row["key"] for row in rows if row["shard"] == cut and row["offset"] + row["length"] > size}
+    victims |= {
+        row["key"] for row in rows if row["shard"] == cut and row["offset"] + row["length"] > size
+    }
     if seed % 3 == 1:
         (dataset / "manifest.json").unlink()
     elif seed % 3 == 2:
         next(dataset.glob("index/instances-*")).unlink()
-    damaged = {row["key"]: (dataset / row["shard"]).read_bytes()[row["offset"] : row["offset"] + row["length"]] for row in rows}
+    damaged = {
+        row["key"]: (dataset / row["shard"]).read_bytes()[
+            row["offset"] : row["offset"] + row["length"]
+        ]
+        for row in rows
+    }
 
     report = repair(dataset)
 
     assert {part.key for part in report.damaged} - {None} == victims
     assert verify(dataset, deep=True).faults == ()
     before, after = Dataset.open(original), Dataset.open(dataset)
-    assert set(after.keys) == set(before.keys) - victims and after.keys == [key for key in before.keys if key not in victims]
+    assert set(after.keys) == set(before.keys) - victims and after.keys == [
+        key for key in before.keys if key not in victims
+    ]
     for key in after.keys:
         assert after.by_key(key).members == before.by_key(key).members
     listed = json.loads((dataset / "quarantine" / "damaged.json").read_text())
     entries = {entry["key"]: entry for entry in listed["damaged"] if entry["key"]}
-    assert set(entries) == victims and listed["scenes"] == sorted(key.removesuffix("-c0") for key in victims)
+    assert set(entries) == victims and listed["scenes"] == sorted(
+        key.removesuffix("-c0") for key in victims
+    )
     assert (dataset / "quarantine" / "rerender.txt").read_text().split() == listed["scenes"]
     for key, entry in entries.items():
         assert entry["faults"] and entry["seed"] == int(key[5:11])
@@ -142,12 +172,16 @@ def test_a_lying_table_goes_to_quarantine(tmp_path):
     pack(tmp_path / "staged", tmp_path / "dataset", OPTIONS)
     assert {fault.sample for fault in verify(tmp_path / "dataset").faults} == {"caps-000001-c0"}
     report = repair(tmp_path / "dataset")
-    assert [part.key for part in report.damaged] == ["caps-000001-c0"] and "instance 1: table says" in report.damaged[0].faults[0]
+    assert [part.key for part in report.damaged] == [
+        "caps-000001-c0"
+    ] and "instance 1: table says" in report.damaged[0].faults[0]
     assert verify(tmp_path / "dataset").faults == () and report.scenes == ("caps-000001",)
 
 
 def test_without_any_digest_nothing_of_a_damaged_shard_is_believed(original, dataset):
-    """Index lost and a picture damaged: nothing tells which sample it hit, so the shard's samples are all set aside."""
+    """Index lost and a picture damaged: nothing tells which sample it hit, so the shard's samples
+    are all set aside.
+    """
     shutil.rmtree(dataset / "index")
     entry = read_manifest(dataset).shards[0]
     rows = [row for row in Dataset.open(original).samples.to_pylist() if row["shard"] == entry.name]
@@ -155,7 +189,9 @@ def test_without_any_digest_nothing_of_a_damaged_shard_is_believed(original, dat
     raw = (dataset / entry.name).read_bytes()
     report = repair(dataset)
     assert {part.key for part in report.damaged} == {row["key"] for row in rows} and len(rows) > 1
-    assert set(Dataset.open(dataset).keys) == set(Dataset.open(original).keys) - {row["key"] for row in rows}
+    assert set(Dataset.open(dataset).keys) == set(Dataset.open(original).keys) - {
+        row["key"] for row in rows
+    }
     kept = b"".join(path.read_bytes() for path in sorted((dataset / "quarantine").glob("*/*.bin")))
     assert kept == raw and verify(dataset, deep=True).faults == ()
 
@@ -164,8 +200,16 @@ def test_a_missing_shard_is_listed_with_the_scenes_it_held(original, dataset):
     entry = read_manifest(dataset).shards[-1]
     (dataset / entry.name).unlink()
     report = repair(dataset)
-    lost = {row["scene"] for row in Dataset.open(original).samples.to_pylist() if row["shard"] == entry.name}
-    assert set(report.scenes) == lost and verify(dataset).faults == () and report.samples == SCENES - entry.samples
+    lost = {
+        row["scene"]
+        for row in Dataset.open(original).samples.to_pylist()
+        if row["shard"] == entry.name
+    }
+    assert (
+        set(report.scenes) == lost
+        and verify(dataset).faults == ()
+        and report.samples == SCENES - entry.samples
+    )
 
 
 def test_strangers_in_a_shard_are_kept_aside(original, dataset):
@@ -175,18 +219,26 @@ def test_strangers_in_a_shard_are_kept_aside(original, dataset):
     (dataset / entry.name).write_bytes(data[:-1024] + stranger + data[-1024:])
     report = repair(dataset)
     assert in_dataset(dataset) == files_of(original)
-    assert [path.read_bytes() for path in (dataset / "quarantine").glob("*/*.bin")] == [stranger + data[-1024:]]
+    assert [path.read_bytes() for path in (dataset / "quarantine").glob("*/*.bin")] == [
+        stranger + data[-1024:]
+    ]
     assert report.scenes == () and report.samples == SCENES
 
 
 def test_two_states_that_nothing_tells_apart_are_refused(original, dataset):
-    rival = dataset / "shards" / f"{read_manifest(dataset).shards[0].name.split('/')[1].rpartition('-')[0]}-00000000.tar"
+    rival = (
+        dataset
+        / "shards"
+        / f"{read_manifest(dataset).shards[0].name.split('/')[1].rpartition('-')[0]}-00000000.tar"
+    )
     rival.write_bytes(b"")
     assert repair(dataset).written == ()  # the manifest knows
     shutil.rmtree(dataset / "index")
     (dataset / "manifest.json").unlink()
     before = files_of(dataset)
-    with pytest.raises(DataError, match=r"two shards claim one place: .*-00000000.tar.*Move away the one"):
+    with pytest.raises(
+        DataError, match=r"two shards claim one place: .*-00000000.tar.*Move away the one"
+    ):
         repair(dataset)
     assert files_of(dataset) == before
     rival.unlink()
@@ -195,7 +247,9 @@ def test_two_states_that_nothing_tells_apart_are_refused(original, dataset):
 
 
 def test_what_an_interrupted_packer_left_does_not_confuse(original, dataset, tmp_path):
-    """A new state's shards and index are there, its manifest is not, and then the old manifest is lost too."""
+    """A new state's shards and index are there, its manifest is not, and then the old manifest is
+    lost too.
+    """
     shutil.copytree(original.parent / "staged", tmp_path / "staged")
     synthetic.stage(tmp_path / "staged", SCENES, 0, 64, n_caps=3)
     pack(tmp_path / "staged", tmp_path / "new", OPTIONS)
@@ -218,12 +272,18 @@ class Killed(BaseException):
 
 
 def test_killed_at_any_call_it_destroys_nothing(original, dataset, tmp_path, monkeypatch):
-    """The N-th fsync, rename or unlink dies, for every N; a second repair then ends where an undisturbed one does."""
+    """The N-th fsync, rename or unlink dies, for every N; a second repair then ends where an
+    undisturbed one does.
+    """
     row = Dataset.open(dataset).samples.to_pylist()[2]
     flip(dataset / row["shard"], row["offset"] + 3000)
     undisturbed = shutil.copytree(dataset, tmp_path / "undisturbed")
     repair(undisturbed)
-    good = {key: Dataset.open(original).by_key(key).members for key in Dataset.open(original).keys if key != row["key"]}
+    good = {
+        key: Dataset.open(original).by_key(key).members
+        for key in Dataset.open(original).keys
+        if key != row["key"]
+    }
     for n in range(1, 100):
         target = shutil.copytree(dataset, tmp_path / f"try{n}")
         calls, died = 0, False
@@ -236,6 +296,7 @@ def test_killed_at_any_call_it_destroys_nothing(original, dataset, tmp_path, mon
                 if died:
                     raise Killed
                 return real(*args, **kwargs)
+
             return call
 
         with monkeypatch.context() as patch:
@@ -263,10 +324,16 @@ def test_a_bucket_is_repaired_as_a_folder(original, tmp_path, capfd):
         with pytest.raises(SystemExit) as end:
             main(["repair", store.url])
         captured = capfd.readouterr()
-        assert not end.value.code and f"{row['key']}: its bytes do not have the digest of the index" in captured.out
+        assert (
+            not end.value.code
+            and f"{row['key']}: its bytes do not have the digest of the index" in captured.out
+        )
         assert f"{SCENES - 1} samples, 1 damaged parts in quarantine: repaired" in captured.out
         assert "1 scenes to render again are listed in" in captured.err
-        assert verify(store).faults == () and store.get("quarantine/rerender.txt") == row["scene"].encode() + b"\n"
+        assert (
+            verify(store).faults == ()
+            and store.get("quarantine/rerender.txt") == row["scene"].encode() + b"\n"
+        )
         with pytest.raises(SystemExit):
             main(["repair", store.url])
         assert "nothing to repair" in capfd.readouterr().out
@@ -274,5 +341,8 @@ def test_a_bucket_is_repaired_as_a_folder(original, tmp_path, capfd):
 
 def test_who_misses_a_manifest_is_sent_here(dataset: Path) -> None:
     (dataset / "manifest.json").unlink()
-    with pytest.raises(StorageError, match=r"manifest.json: it does not exist.*`pano repair .*dataset` makes it again"):
+    with pytest.raises(
+        StorageError,
+        match=r"manifest.json: it does not exist.*`pano repair .*dataset` makes it again",
+    ):
         Dataset.open(dataset)

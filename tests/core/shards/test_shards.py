@@ -1,4 +1,6 @@
-"""Shards that cannot lie: whatever is damaged is found and named, foreign readers read them, packing is reproducible."""
+"""Shards that cannot lie: whatever is damaged is found and named, foreign readers read them,
+packing is reproducible.
+"""
 
 import json
 import os
@@ -36,7 +38,9 @@ def the_shard(dataset: Path) -> Path:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+    }
 
 
 def test_a_good_dataset_has_no_faults(caps_dataset):
@@ -52,13 +56,17 @@ def test_samples_come_back_as_they_were_staged(caps_dataset):
         rgb, labels = synthetic.caps(np.random.default_rng([scene, camera]), 256)
         assert np.array_equal(sample.read("instance"), labels)
         assert np.array_equal(sample.read("instance", (10, 20)), labels[10:20])
-        assert np.abs(sample.read("rgb").astype(int) - rgb).mean() < 6  # JPEG halves the colour noise
+        assert (
+            np.abs(sample.read("rgb").astype(int) - rgb).mean() < 6
+        )  # JPEG halves the colour noise
         assert dataset.by_key(sample.key).meta == sample.meta
     rows = dataset.instances().to_pylist()
     assert len(rows) == sum(len(dataset[i].meta.instances) for i in range(len(dataset)))
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_any_flipped_bit_names_its_sample(copy, data):
     shard = the_shard(copy)
@@ -95,7 +103,11 @@ def test_truncation_at_every_block_is_found_and_no_cut_sample_is_read(copy):
     shard = the_shard(copy)
     good = shard.read_bytes()
     dataset = Dataset.open(copy)
-    rows = [row for row in dataset.samples.to_pylist() if row["shard"] == shard.relative_to(copy).as_posix()]
+    rows = [
+        row
+        for row in dataset.samples.to_pylist()
+        if row["shard"] == shard.relative_to(copy).as_posix()
+    ]
     for size in range(0, len(good), BLOCK * max(1, len(good) // BLOCK // 60)):
         shard.write_bytes(good[:size])
         cut = {row["key"] for row in rows if row["offset"] + row["length"] > size}
@@ -116,13 +128,19 @@ def test_strangers_and_losses_are_found(copy, damage):
         shard.unlink()
     else:
         row = Dataset.open(copy).samples.to_pylist()[0]
-        more = data[row["offset"] : row["offset"] + row["length"]] if damage == "doubled" else bytes(BLOCK)
+        more = (
+            data[row["offset"] : row["offset"] + row["length"]]
+            if damage == "doubled"
+            else bytes(BLOCK)
+        )
         shard.write_bytes(data[:-1024] + more + data[-1024:])
     assert verify(copy).faults
 
 
 def test_a_lying_packer_is_found(tmp_path):
-    """Right digests over wrong content: a table that disagrees with the pixels cannot even be staged, so forge it."""
+    """Right digests over wrong content: a table that disagrees with the pixels cannot even be
+    staged, so forge it.
+    """
     synthetic.dataset(tmp_path, scenes=1, cameras=1)
     meta = next((tmp_path / "staged").glob("*/meta.json"))
     forged = json.loads(meta.read_text())
@@ -151,10 +169,15 @@ def test_damaged_index_and_manifest_are_refused(copy):
 def test_plain_tar_and_plain_webdataset_read_it(caps_dataset):
     dataset = Dataset.open(caps_dataset)
     urls = [str(caps_dataset / shard.name) for shard in dataset.manifest.shards]
-    samples = {sample["__key__"]: sample for sample in webdataset.WebDataset(urls, shardshuffle=False)}
+    samples = {
+        sample["__key__"]: sample for sample in webdataset.WebDataset(urls, shardshuffle=False)
+    }
     assert sorted(samples) == sorted(dataset.keys)
     for key, sample in samples.items():
-        assert np.array_equal(decode_product("instance.zst", sample["instance.zst"]), dataset.by_key(key).read("instance"))
+        assert np.array_equal(
+            decode_product("instance.zst", sample["instance.zst"]),
+            dataset.by_key(key).read("instance"),
+        )
         assert decode_meta(sample["meta.json"]).key == key
     names = []
     for url in urls:
@@ -187,15 +210,21 @@ def test_packing_is_reproducible_and_replaces_the_old_state(tmp_path):
     pack(tmp_path / "staged", tmp_path / "dataset")
     assert len(Dataset.open(tmp_path / "dataset")) == 4
     assert verify(tmp_path / "dataset").faults == ()
-    assert len(list((tmp_path / "dataset").rglob("*.tar"))) == len(read_manifest(tmp_path / "dataset").shards)
+    assert len(list((tmp_path / "dataset").rglob("*.tar"))) == len(
+        read_manifest(tmp_path / "dataset").shards
+    )
 
 
 class Killed(BaseException):
     """Stands for kill -9: nothing may clean up after it."""
 
 
-def test_killing_the_packer_at_any_system_call_leaves_the_old_or_the_new_state(tmp_path, monkeypatch):
-    """The N-th open, write-out, fsync, rename or unlink dies, for every N, with no handler run after it."""
+def test_killing_the_packer_at_any_system_call_leaves_the_old_or_the_new_state(
+    tmp_path, monkeypatch
+):
+    """The N-th open, write-out, fsync, rename or unlink dies, for every N, with no handler run
+    after it.
+    """
     synthetic.dataset(tmp_path, scenes=2, cameras=1)
     old = tmp_path / "dataset"
     synthetic.stage(tmp_path / "staged", 7, 0)
@@ -209,9 +238,12 @@ def test_killing_the_packer_at_any_system_call_leaves_the_old_or_the_new_state(t
             def call(*args, **kwargs):
                 nonlocal calls
                 calls += 1
-                if calls >= n:  # the process is dead: every later call fails too, so nothing is tidied up
+                if (
+                    calls >= n
+                ):  # the process is dead: every later call fails too, so nothing is tidied up
                     raise Killed
                 return real(*args, **kwargs)
+
             return call
 
         with monkeypatch.context() as patch:
@@ -236,11 +268,16 @@ def test_killing_the_packer_at_any_system_call_leaves_the_old_or_the_new_state(t
     assert n > 8 and states == {2, 3}
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 50)), min_size=1, max_size=40), st.integers(1, 120))
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(1, 50)), min_size=1, max_size=40),
+    st.integers(1, 120),
+)
 def test_shard_plans_hold_every_sample_once(sizes, target):
     samples = [Candidate(f"k{i:03d}", f"s{split}", size) for i, (split, size) in enumerate(sizes)]
     plans = plan_shards(samples, target)
-    assert sorted(key for plan in plans for key in plan.keys) == sorted(sample.key for sample in samples)
+    assert sorted(key for plan in plans for key in plan.keys) == sorted(
+        sample.key for sample in samples
+    )
     size_of = {sample.key: sample.length for sample in samples}
     split_of_key = {sample.key: sample.split for sample in samples}
     for plan in plans:
@@ -278,7 +315,12 @@ def test_unknown_split_and_key_name_the_nearest(caps_dataset):
 
 
 def test_shard_size_is_respected(tmp_path):
-    synthetic.dataset(tmp_path, scenes=4, cameras=1, options=PackOptions(shard_bytes=40_000, splits=(("train", 1.0),)))
+    synthetic.dataset(
+        tmp_path,
+        scenes=4,
+        cameras=1,
+        options=PackOptions(shard_bytes=40_000, splits=(("train", 1.0),)),
+    )
     manifest = read_manifest(tmp_path / "dataset")
     assert len(manifest.shards) > 1
     assert all(shard.bytes <= 40_000 + 1024 or shard.samples == 1 for shard in manifest.shards)

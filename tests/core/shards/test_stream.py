@@ -1,4 +1,6 @@
-"""Streams: bit-equal wherever they resume and however they are dealt out; the cache of remote shards keeps its cap."""
+"""Streams: bit-equal wherever they resume and however they are dealt out; the cache of remote
+shards keeps its cap.
+"""
 
 import hashlib
 import itertools
@@ -33,7 +35,9 @@ SHUFFLE = Shuffle(seed=5, window=2)
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Ten samples of 64×32 in five shards or so."""
     options = PackOptions(shard_bytes=16_000, splits=(("train", 1.0),))
-    folder = synthetic.dataset(tmp_path_factory.mktemp("stream"), scenes=5, cameras=2, width=64, options=options)
+    folder = synthetic.dataset(
+        tmp_path_factory.mktemp("stream"), scenes=5, cameras=2, width=64, options=options
+    )
     assert len(read_manifest(folder).shards) >= 4
     return Dataset.open(folder)
 
@@ -58,22 +62,32 @@ def two_epochs(dataset: Dataset, **options: object) -> list[tuple[int, str, str]
 def test_the_line_is_the_order(dataset: Dataset) -> None:
     line = two_epochs(dataset)
     assert [position for position, *_ in line] == list(range(20))
-    assert sorted(key for _, key, _ in line[:10]) == sorted(key for _, key, _ in line[10:]) == sorted(dataset.keys)
+    assert (
+        sorted(key for _, key, _ in line[:10])
+        == sorted(key for _, key, _ in line[10:])
+        == sorted(dataset.keys)
+    )
     assert [key for _, key, _ in line[:10]] != [key for _, key, _ in line[10:]]
     assert two_epochs(dataset, threads=4, ahead=9) == line
-    assert [item.sample.key for item in Stream(dataset, Shuffle(on=False), epochs=1)] == dataset.keys
+    assert [
+        item.sample.key for item in Stream(dataset, Shuffle(on=False), epochs=1)
+    ] == dataset.keys
 
 
 @pytest.mark.parametrize("num_ranks", [1, 2, 3, 7])
 def test_ranks_read_the_same_line(dataset: Dataset, num_ranks: int) -> None:
     shares = [two_epochs(dataset, rank=rank, num_ranks=num_ranks) for rank in range(num_ranks)]
     assert sorted(item for share in shares for item in share) == two_epochs(dataset)
-    assert all(position % num_ranks == rank for rank, share in enumerate(shares) for position, *_ in share)
+    assert all(
+        position % num_ranks == rank for rank, share in enumerate(shares) for position, *_ in share
+    )
 
 
 @pytest.mark.parametrize("before", [0, 1, 9, 10, 13, 20])
 @pytest.mark.parametrize("num_ranks", [1, 3])
-def test_a_stream_resumes_bit_equal_with_any_number_of_ranks(dataset: Dataset, before: int, num_ranks: int) -> None:
+def test_a_stream_resumes_bit_equal_with_any_number_of_ranks(
+    dataset: Dataset, before: int, num_ranks: int
+) -> None:
     line = two_epochs(dataset)
     first = Stream(dataset, SHUFFLE, epochs=2, build=what)
     taking = iter(first)
@@ -99,10 +113,15 @@ def test_states_of_all_ranks_agree_and_name_what_they_count(dataset: Dataset) ->
 
 
 def test_products_are_read_without_the_rest(dataset: Dataset) -> None:
-    whole, some = (list(Stream(dataset, SHUFFLE, epochs=1, products=products)) for products in (None, ("rgb", "instance")))
+    whole, some = (
+        list(Stream(dataset, SHUFFLE, epochs=1, products=products))
+        for products in (None, ("rgb", "instance"))
+    )
     for a, b in zip(whole, some, strict=True):
         assert a.position == b.position and a.sample.meta == b.sample.meta
-        assert b.sample.members == {suffix: a.sample.members[suffix] for suffix in ("instance.zst", "meta.json", "rgb.jpg")}
+        assert b.sample.members == {
+            suffix: a.sample.members[suffix] for suffix in ("instance.zst", "meta.json", "rgb.jpg")
+        }
     with pytest.raises(UsageError, match=r"no product 'rbg'\. Did you mean 'rgb'"):
         Stream(dataset, SHUFFLE, products=("rbg",))
 
@@ -126,7 +145,9 @@ def test_foreign_states_are_refused(dataset: Dataset, caps_dataset: Path) -> Non
         Stream(dataset, rank=3, num_ranks=3)
 
 
-def test_damage_comes_out_at_its_place_and_names_its_sample(dataset: Dataset, tmp_path: Path) -> None:
+def test_damage_comes_out_at_its_place_and_names_its_sample(
+    dataset: Dataset, tmp_path: Path
+) -> None:
     copy = Path(shutil.copytree(str(dataset.folder), tmp_path / "dataset"))
     line = two_epochs(dataset)
     row = dataset.samples.to_pylist()[dataset.keys.index(line[4][1])]
@@ -160,7 +181,9 @@ def test_a_killed_reader_resumes_where_it_was(dataset: Dataset) -> None:
     lines: list[list] = []
     state: list[str] = []
     for _ in range(2):
-        with subprocess.Popen([sys.executable, "-c", script, *state], stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            [sys.executable, "-c", script, *state], stdout=subprocess.PIPE, text=True
+        ) as process:
             lines += [json.loads(process.stdout.readline()) for _ in range(7)]
             process.send_signal(signal.SIGKILL)
         state = [json.dumps(lines[-1][1])]
@@ -178,7 +201,9 @@ def room_for(dataset: Dataset, shards: int) -> int:
     return shards * max(entry.bytes for entry in entries(dataset))
 
 
-def test_s3_gives_the_same_line_with_and_without_a_cache(dataset: Dataset, bucket: str, tmp_path: Path) -> None:
+def test_s3_gives_the_same_line_with_and_without_a_cache(
+    dataset: Dataset, bucket: str, tmp_path: Path
+) -> None:
     remote = Dataset.open(bucket)
     cache = ShardCache(tmp_path / "cache", room_for(dataset, 2))
     assert two_epochs(remote) == two_epochs(dataset) == two_epochs(remote, cache=cache)
@@ -208,7 +233,9 @@ def read(cache: ShardCache, entry: ShardEntry, store: Store) -> bytes:
         return file.read()
 
 
-def test_the_shard_used_longest_ago_makes_way(dataset: Dataset, counting: Counting, tmp_path: Path) -> None:
+def test_the_shard_used_longest_ago_makes_way(
+    dataset: Dataset, counting: Counting, tmp_path: Path
+) -> None:
     a, b, c, *_ = entries(dataset)
     cache = ShardCache(tmp_path, a.bytes + b.bytes + c.bytes - 1)
     for entry in (a, b, a, c, a, b):
@@ -218,7 +245,9 @@ def test_the_shard_used_longest_ago_makes_way(dataset: Dataset, counting: Counti
     assert counting.fetched == [a.name, b.name, c.name, b.name]
 
 
-def test_a_file_in_use_is_read_to_its_end_though_it_was_removed(dataset: Dataset, counting: Counting, tmp_path: Path) -> None:
+def test_a_file_in_use_is_read_to_its_end_though_it_was_removed(
+    dataset: Dataset, counting: Counting, tmp_path: Path
+) -> None:
     a, b, *_ = entries(dataset)
     cache = ShardCache(tmp_path, max(a.bytes, b.bytes))
     with cache.open(a, counting) as file:
@@ -227,10 +256,18 @@ def test_a_file_in_use_is_read_to_its_end_though_it_was_removed(dataset: Dataset
     assert [path.stem for path in tmp_path.glob("*.tar")] == [b.sha256]
 
 
-def test_a_shard_larger_than_the_cache_is_refused(dataset: Dataset, counting: Counting, tmp_path: Path) -> None:
+def test_a_shard_larger_than_the_cache_is_refused(
+    dataset: Dataset, counting: Counting, tmp_path: Path
+) -> None:
     entry = entries(dataset)[0]
-    with pytest.raises(UsageError, match=rf"{entry.name} has {entry.bytes:,} bytes, the cache .* is capped at {entry.bytes - 1:,}.*"
-                                         "Raise the cap, pack smaller shards, or read without a cache"):
+    with pytest.raises(
+        UsageError,
+        match=(
+            rf"{entry.name} has {entry.bytes:,} bytes, the cache .* is capped at"
+            rf" {entry.bytes - 1:,}.*"
+            "Raise the cap, pack smaller shards, or read without a cache"
+        ),
+    ):
         ShardCache(tmp_path, entry.bytes - 1).open(entry, counting)
     with pytest.raises(UsageError, match="a cache of 0 bytes holds nothing"):
         ShardCache(tmp_path, 0)
@@ -239,21 +276,30 @@ def test_a_shard_larger_than_the_cache_is_refused(dataset: Dataset, counting: Co
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "longer", "gone"])
 def test_what_is_not_the_shard_is_not_kept(dataset: Dataset, tmp_path: Path, damage: str) -> None:
-    copy, entry = Path(shutil.copytree(str(dataset.folder), tmp_path / "dataset")), entries(dataset)[0]
+    copy, entry = (
+        Path(shutil.copytree(str(dataset.folder), tmp_path / "dataset")),
+        entries(dataset)[0],
+    )
     data = bytearray((copy / entry.name).read_bytes())
     data[700] ^= damage == "flip"
     (copy / entry.name).write_bytes({"cut": data[:-1], "longer": data + b"0"}.get(damage, data))
     if damage == "gone":
         (copy / entry.name).unlink()
     cache = ShardCache(tmp_path / "cache", 10**9)
-    words = {"flip": "fetched another digest", "cut": f"fetched {entry.bytes - 1} bytes", "longer": "fetched more",
-             "gone": "does not exist"}
+    words = {
+        "flip": "fetched another digest",
+        "cut": f"fetched {entry.bytes - 1} bytes",
+        "longer": "fetched more",
+        "gone": "does not exist",
+    }
     with pytest.raises((DataError, StorageError), match=words[damage]):
         cache.open(entry, Store.at(copy))
     assert cache.bytes() == 0
 
 
-def test_a_copy_that_the_local_disk_damaged_is_fetched_again(dataset: Dataset, bucket: str, tmp_path: Path) -> None:
+def test_a_copy_that_the_local_disk_damaged_is_fetched_again(
+    dataset: Dataset, bucket: str, tmp_path: Path
+) -> None:
     cache = ShardCache(tmp_path, 10**9)
     line = two_epochs(Dataset.open(bucket), cache=cache)
     for path in tmp_path.glob("*.tar"):
@@ -273,10 +319,15 @@ def test_threads_that_want_one_shard_fetch_it_once(dataset: Dataset, tmp_path: P
     store, entry, found = Slow(str(dataset.folder)), entries(dataset)[0], []
     store.fetched = []
     caches = [ShardCache(tmp_path, room_for(dataset, 1)) for _ in range(5)]
-    threads = [threading.Thread(target=lambda cache=cache: found.append(read(cache, entry, store))) for cache in caches]
+    threads = [
+        threading.Thread(target=lambda cache=cache: found.append(read(cache, entry, store)))
+        for cache in caches
+    ]
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]
-    assert {hashlib.sha256(data).hexdigest() for data in found} == {entry.sha256} and len(found) == 5
+    assert {hashlib.sha256(data).hexdigest() for data in found} == {entry.sha256} and len(
+        found
+    ) == 5
     assert store.fetched == [entry.name]
     assert sorted(path.suffix for path in tmp_path.iterdir()) == ["", ".tar"]
 
@@ -291,11 +342,16 @@ def _hammer(folder: str, cache_folder: str, max_bytes: int, seed: int, done) -> 
     done.put(None)
 
 
-def test_processes_share_a_cache_that_never_grows_over_its_cap(dataset: Dataset, tmp_path: Path) -> None:
+def test_processes_share_a_cache_that_never_grows_over_its_cap(
+    dataset: Dataset, tmp_path: Path
+) -> None:
     cap = room_for(dataset, 2)
     context = multiprocessing.get_context("spawn")
     done = context.Queue()
-    processes = [context.Process(target=_hammer, args=(str(dataset.folder), str(tmp_path), cap, seed, done)) for seed in range(3)]
+    processes = [
+        context.Process(target=_hammer, args=(str(dataset.folder), str(tmp_path), cap, seed, done))
+        for seed in range(3)
+    ]
     [process.start() for process in processes]
     cache, ended, reads = ShardCache(tmp_path, cap), 0, 0
     while ended < 3:
@@ -318,16 +374,27 @@ def _fetch_and_hang(folder: str, cache_folder: str, ready) -> None:  # type: ign
     ShardCache(cache_folder, 10**9).open(entries(dataset)[0], Hanging(folder))
 
 
-def test_what_a_killed_process_left_is_taken_over_and_swept(dataset: Dataset, counting: Counting, tmp_path: Path) -> None:
+def test_what_a_killed_process_left_is_taken_over_and_swept(
+    dataset: Dataset, counting: Counting, tmp_path: Path
+) -> None:
     a, b, *_ = entries(dataset)
     context = multiprocessing.get_context("spawn")
     for wanted in (a, b):  # the shard itself, or room for another
         ready = context.Event()
-        process = context.Process(target=_fetch_and_hang, args=(str(dataset.folder), str(tmp_path), ready))
+        process = context.Process(
+            target=_fetch_and_hang, args=(str(dataset.folder), str(tmp_path), ready)
+        )
         process.start()
-        assert ready.wait(60) and [path.stat().st_size for path in tmp_path.glob("*.part")] == [a.bytes]
+        assert ready.wait(60) and [path.stat().st_size for path in tmp_path.glob("*.part")] == [
+            a.bytes
+        ]
         process.kill()
         process.join()
-        assert hashlib.sha256(read(ShardCache(tmp_path, wanted.bytes), wanted, counting)).hexdigest() == wanted.sha256
-        assert [path.name for path in tmp_path.glob("*.*") if path.suffix] == [f"{wanted.sha256}.tar"]
+        assert (
+            hashlib.sha256(read(ShardCache(tmp_path, wanted.bytes), wanted, counting)).hexdigest()
+            == wanted.sha256
+        )
+        assert [path.name for path in tmp_path.glob("*.*") if path.suffix] == [
+            f"{wanted.sha256}.tar"
+        ]
         (tmp_path / f"{wanted.sha256}.tar").unlink()

@@ -36,16 +36,27 @@ def test_counts_are_those_of_the_samples(caps_dataset: Path, caps_stats: Dataset
     metas = [dataset[i].meta for i in range(len(dataset))]
     rows = [row for meta in metas for row in meta.instances]
     assert (index.panoramas, index.scenes, index.instances) == (8, 4, len(rows))
-    assert {row.name: row.instances for row in index.categories} == Counter(row.category for row in rows)
+    assert {row.name: row.instances for row in index.categories} == Counter(
+        row.category for row in rows
+    )
     assert {row.name: row.panoramas for row in index.categories} == Counter(
-        c for meta in metas for c in {row.category for row in meta.instances})
+        c for meta in metas for c in {row.category for row in meta.instances}
+    )
     for category in index.categories:
         areas = [row.area_sr for row in rows if row.category == category.name]
         assert category.median_sr == pytest.approx(np.median(areas)) and not category.structure
         assert category.share == pytest.approx(sum(areas) / (8 * 4 * np.pi))
     assert index.flags == Counter(flag for row in rows for flag in row.flags)
-    assert index.seam_panoramas == sum(any("seam" in row.flags for row in meta.instances) for meta in metas) > 0
-    assert index.pole_panoramas == sum(any("pole" in row.flags for row in meta.instances) for meta in metas) > 0
+    assert (
+        index.seam_panoramas
+        == sum(any("seam" in row.flags for row in meta.instances) for meta in metas)
+        > 0
+    )
+    assert (
+        index.pole_panoramas
+        == sum(any("pole" in row.flags for row in meta.instances) for meta in metas)
+        > 0
+    )
     assert sum(index.area_px.histogram.counts) == sum(index.area_sr.histogram.counts) == len(rows)
     assert index.instances_per_panorama.summary.mean == pytest.approx(len(rows) / 8)
     assert sum(split.panoramas for split in index.splits.values()) == 8
@@ -67,42 +78,77 @@ def test_pixel_statistics_equal_brute_force(caps_dataset: Path, caps_stats: Data
         labels = dataset[i].read("instance")
         height, width = labels.shape
         area = np.repeat(row_area_sr(width, height)[:, None], width, axis=1)
-        blocks = (labels > 0).reshape(GRID_ROWS, height // GRID_ROWS, GRID_COLUMNS, width // GRID_COLUMNS)
+        blocks = (labels > 0).reshape(
+            GRID_ROWS, height // GRID_ROWS, GRID_COLUMNS, width // GRID_COLUMNS
+        )
         cells += blocks.mean(axis=(1, 3)) / len(dataset)
         for band in range(36):
             rows = np.flatnonzero(np.arange(height) * 36 // height == band)
             bands[band] += ((labels > 0) * area)[rows].sum() / area[rows].sum() / len(dataset)
         sky += area[np.isinf(dataset[i].read("depth"))].sum() / (4 * np.pi * len(dataset))
-        gray = cv2.imdecode(np.frombuffer(dataset[i].members["rgb.jpg"], np.uint8), cv2.IMREAD_GRAYSCALE)
+        gray = cv2.imdecode(
+            np.frombuffer(dataset[i].members["rgb.jpg"], np.uint8), cv2.IMREAD_GRAYSCALE
+        )
         luma += np.bincount(gray.ravel(), area.ravel(), minlength=256) / (4 * np.pi * len(dataset))
     pixels = caps_stats.pixels
     assert np.allclose(pixels.object_share, cells, atol=1e-5)
     assert np.allclose(pixels.latitude.objects, bands)
-    assert sum(pixels.latitude.structure) == 0 and pixels.objects + pixels.nothing == pytest.approx(1)
+    assert sum(pixels.latitude.structure) == 0 and pixels.objects + pixels.nothing == pytest.approx(
+        1
+    )
     assert pixels.sky == pytest.approx(sky) == pytest.approx(pixels.nothing)
     assert np.allclose(pixels.luma.counts, luma)
     assert sum(pixels.depth_m.counts) == pytest.approx(4 * np.pi * (1 - pixels.sky))
 
 
-def stage_one(staged: Path, key: str, labels: np.ndarray, flags: dict[int, tuple[str, ...]], **fields: object) -> None:
+def stage_one(
+    staged: Path, key: str, labels: np.ndarray, flags: dict[int, tuple[str, ...]], **fields: object
+) -> None:
     """Stage a panorama of these labels on grey, without depth."""
     height, width = labels.shape
-    names = {int(i): InstanceLabel(f"n{i}", f"c{i}", f"o{i}", flags.get(int(i), ())) for i in np.unique(labels) if i}
+    names = {
+        int(i): InstanceLabel(f"n{i}", f"c{i}", f"o{i}", flags.get(int(i), ()))
+        for i in np.unique(labels)
+        if i
+    }
     arrays = {"rgb.png": np.full((height, width, 3), 128, np.uint8), "instance.zst": labels}
-    write_staged(staged, SampleMeta(
-        key=key, width=width, height=height, source="test", scene=key, seed=0, camera=0, products=tuple(sorted(arrays)),
-        pose=Pose(position_m=(0.0, 0.0, 1.0), yaw_deg=0.0, world_from_pano=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))),
-        instances=instance_table(labels, names), config_sha256="0" * 64, versions={}, **fields), arrays)
+    write_staged(
+        staged,
+        SampleMeta(
+            key=key,
+            width=width,
+            height=height,
+            source="test",
+            scene=key,
+            seed=0,
+            camera=0,
+            products=tuple(sorted(arrays)),
+            pose=Pose(
+                position_m=(0.0, 0.0, 1.0),
+                yaw_deg=0.0,
+                world_from_pano=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
+            ),
+            instances=instance_table(labels, names),
+            config_sha256="0" * 64,
+            versions={},
+            **fields,
+        ),
+        arrays,
+    )
 
 
 def test_structure_is_not_an_object_and_odd_sizes_work(tmp_path: Path) -> None:
-    """One panorama of 40×20: a wall on the left three quarters, a thing on the rest; no depth, clearance or timings."""
+    """One panorama of 40×20: a wall on the left three quarters, a thing on the rest; no depth,
+    clearance or timings.
+    """
     labels = np.ones((20, 40), np.uint16)
     labels[:, 30:] = 2
     stage_one(tmp_path / "staged", "one", labels, {1: ("structure",)})
     pack(tmp_path / "staged", tmp_path / "dataset")
     stats = write_report(tmp_path / "dataset", tmp_path / "out")
-    assert stats.pixels.objects == pytest.approx(0.25) and stats.pixels.structure == pytest.approx(0.75)
+    assert stats.pixels.objects == pytest.approx(0.25) and stats.pixels.structure == pytest.approx(
+        0.75
+    )
     assert {row.name: row.structure for row in stats.index.categories} == {"c1": True, "c2": False}
     assert stats.index.objects == 1 and stats.index.co_occurrence.categories == ("c2",)
     assert stats.index.clearance_m is stats.cost is stats.pixels.depth_m is stats.run is None
@@ -112,23 +158,35 @@ def test_structure_is_not_an_object_and_odd_sizes_work(tmp_path: Path) -> None:
 
 
 def test_the_numbers_do_not_depend_on_threads(caps_dataset: Path, caps_stats: DatasetStats) -> None:
-    assert dataset_statistics(caps_dataset, threads=1) == dataset_statistics(caps_dataset, threads=5) == caps_stats
+    assert (
+        dataset_statistics(caps_dataset, threads=1)
+        == dataset_statistics(caps_dataset, threads=5)
+        == caps_stats
+    )
 
 
-def test_report_json_reads_back(caps_dataset: Path, caps_stats: DatasetStats, tmp_path: Path) -> None:
+def test_report_json_reads_back(
+    caps_dataset: Path, caps_stats: DatasetStats, tmp_path: Path
+) -> None:
     with record_stage(tmp_path, "render", None) as entry:  # beside another dataset: not ours
         entry.update(scenes={"done": 1}, reasons={})
     assert write_report(caps_dataset, tmp_path / "new" / "out", gallery=3) == caps_stats
     data = (tmp_path / "new" / "out" / "report.json").read_bytes()
     assert DatasetStats.model_validate_json(data) == caps_stats
     html = (tmp_path / "new" / "out" / "report.html").read_text()
-    assert html.count('<article class="card item">') == 3 and "3 of 8, evenly spread over the scenes" in html
+    assert (
+        html.count('<article class="card item">') == 3
+        and "3 of 8, evenly spread over the scenes" in html
+    )
 
 
 def test_a_run_record_beside_the_dataset_is_told(tmp_path: Path) -> None:
     dataset = synthetic.dataset(tmp_path, scenes=1, cameras=1, width=128)
     with record_stage(tmp_path, "render", None) as entry:
-        entry.update(scenes={"done": 5, "rejected": 2, "failed": 1}, reasons={"too_close": 2, "killed by SIGSEGV": 1})
+        entry.update(
+            scenes={"done": 5, "rejected": 2, "failed": 1},
+            reasons={"too_close": 2, "killed by SIGSEGV": 1},
+        )
     stats = write_report(dataset, tmp_path / "out")
     assert stats.run.scenes == {"done": 5, "rejected": 2, "failed": 1}
     assert "killed by SIGSEGV" in (tmp_path / "out" / "report.html").read_text()
@@ -149,40 +207,80 @@ def test_a_damaged_sample_is_named_and_nothing_written(caps_dataset: Path, tmp_p
 
 def test_cost_counts_threads_and_missing_stages() -> None:
     found = cost([{"render": 10.0, "pack": 2.0}, {"render": 20.0}], Prices(0.36), 100.0)
-    assert [(stage.name, stage.mean_s) for stage in found.stages] == [("render", 15.0), ("pack", 1.0)]
+    assert [(stage.name, stage.mean_s) for stage in found.stages] == [
+        ("render", 15.0),
+        ("pack", 1.0),
+    ]
     assert found.core_seconds_per_panorama == 16 and found.price_per_1000 == pytest.approx(1.6)
     assert cost([{}, {}], Prices(), None) is None
     on_gpu = cost([{"render": 10.0}, {"render": 10.0}], Prices(0.36, 3.6), None, gpu_s=8.0)
-    assert on_gpu.gpu_seconds_per_panorama == 4 and on_gpu.price_per_1000 == pytest.approx(1.0 + 4.0)
+    assert on_gpu.gpu_seconds_per_panorama == 4 and on_gpu.price_per_1000 == pytest.approx(
+        1.0 + 4.0
+    )
 
 
-def test_core_seconds_are_the_processors_and_times_threads_only_where_those_are_not_known(tmp_path: Path) -> None:
+def test_core_seconds_are_the_processors_and_times_threads_only_where_those_are_not_known(
+    tmp_path: Path,
+) -> None:
     labels = np.ones((8, 16), np.uint16)
     clock, measured = {"sample": 3.0, "generate": 5.0}, {"sample": 9.0, "generate": 5.0}
-    for name, cpu, device in (("old", {}, "cpu"), ("new", measured, "cpu"), ("gpu", measured, "optix: A card")):
+    for name, cpu, device in (
+        ("old", {}, "cpu"),
+        ("new", measured, "cpu"),
+        ("gpu", measured, "optix: A card"),
+    ):
         hardware = {"threads": "4", "device": device}
-        stage_one(tmp_path / name / "staged", "a", labels, {}, timings_s=clock, cpu_s=cpu, hardware=hardware)
+        stage_one(
+            tmp_path / name / "staged",
+            "a",
+            labels,
+            {},
+            timings_s=clock,
+            cpu_s=cpu,
+            hardware=hardware,
+        )
         pack(tmp_path / name / "staged", tmp_path / name / "dataset")
     prices = Prices(0.36, 0.36)
-    found = {name: dataset_statistics(tmp_path / name / "dataset", prices=prices).cost for name in ("old", "new", "gpu")}
-    assert found["old"].core_seconds_per_panorama == 32 and found["new"].core_seconds_per_panorama == 14
+    found = {
+        name: dataset_statistics(tmp_path / name / "dataset", prices=prices).cost
+        for name in ("old", "new", "gpu")
+    }
+    assert (
+        found["old"].core_seconds_per_panorama == 32
+        and found["new"].core_seconds_per_panorama == 14
+    )
     assert found["gpu"].gpu_seconds_per_panorama == 8 and found["new"].gpu_seconds_per_panorama == 0
     assert found["gpu"].price_per_1000 == pytest.approx(2.2)
 
 
-@pytest.mark.parametrize(("scenes", "limit", "expected"), [
-    (["a", "a", "b", "b"], 2, {0, 2}), (["a", "a", "b", "b"], 3, {0, 2, 1}), (["a"], 5, {0}), (["a", "b"], 0, set()),
-    ([str(i) for i in range(100)], 4, {0, 33, 66, 99}),
-])
-def test_the_gallery_shows_scenes_before_second_cameras(scenes: list[str], limit: int, expected: set[int]) -> None:
+@pytest.mark.parametrize(
+    ("scenes", "limit", "expected"),
+    [
+        (["a", "a", "b", "b"], 2, {0, 2}),
+        (["a", "a", "b", "b"], 3, {0, 2, 1}),
+        (["a"], 5, {0}),
+        (["a", "b"], 0, set()),
+        ([str(i) for i in range(100)], 4, {0, 33, 66, 99}),
+    ],
+)
+def test_the_gallery_shows_scenes_before_second_cameras(
+    scenes: list[str], limit: int, expected: set[int]
+) -> None:
     assert gallery_choice(scenes, limit) == expected
 
 
 def test_histograms_hold_every_value_once() -> None:
     rng = np.random.default_rng(0)
-    for values, log in [(rng.integers(1, 9, 50), False), (rng.integers(0, 9000, 50), False), (rng.random(50), False),
-                        (np.array([1.5]), False), (np.array([7]), False), (10 ** rng.uniform(-5, 1, 50), True),
-                        (np.array([1, 10, 100, 1000]), True), (np.array([10.0]), True)]:
+    for values, log in [
+        (rng.integers(1, 9, 50), False),
+        (rng.integers(0, 9000, 50), False),
+        (rng.random(50), False),
+        (np.array([1.5]), False),
+        (np.array([7]), False),
+        (10 ** rng.uniform(-5, 1, 50), True),
+        (np.array([1, 10, 100, 1000]), True),
+        (np.array([10.0]), True),
+    ]:
         found: Histogram = distribution(values, "x", log=log).histogram
         assert sum(found.counts) == len(values) and len(found.edges) == len(found.counts) + 1
         assert (np.diff(found.edges) > 0).all() and len(found.counts) <= 60
@@ -190,8 +288,12 @@ def test_histograms_hold_every_value_once() -> None:
 
 def test_look_alikes_are_found_and_others_are_not() -> None:
     rng = np.random.default_rng(0)
-    pictures = [cv2.GaussianBlur(rng.integers(0, 256, (64, 128), np.uint8), (0, 0), 5) for _ in range(60)]
-    again = np.clip(pictures[7].astype(float) * 1.1 + rng.normal(0, 0.5, (64, 128)), 0, 255).astype(np.uint8)
+    pictures = [
+        cv2.GaussianBlur(rng.integers(0, 256, (64, 128), np.uint8), (0, 0), 5) for _ in range(60)
+    ]
+    again = np.clip(pictures[7].astype(float) * 1.1 + rng.normal(0, 0.5, (64, 128)), 0, 255).astype(
+        np.uint8
+    )
     looks = [difference_hash(picture) for picture in (*pictures, again)]
     found = find_duplicates([f"k{i}" for i in range(61)], looks)
     assert (found.pairs, found.panoramas, found.examples) == (1, 2, (("k7", "k60"),))
@@ -212,15 +314,19 @@ def test_a_browser_shows_the_report(caps_dataset: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.browser
-def test_a_gallery_picture_opens_the_panorama_to_look_around_in(caps_dataset: Path, tmp_path: Path) -> None:
+def test_a_gallery_picture_opens_the_panorama_to_look_around_in(
+    caps_dataset: Path, tmp_path: Path
+) -> None:
     """As a reader does: click the overlay, drag, point at a thing, switch the ids off, Escape."""
     write_report(caps_dataset, tmp_path, gallery=2)
     names = {row.name for row in Dataset.open(caps_dataset)[0].meta.instances}
     with open_tab((tmp_path / "report.html").as_uri()) as tab:
         tab.click_on(".item:first-child figure:last-child button.zoom")
         tab.wait_for("document.querySelector('#sphere > div').dataset.shown > 0")
-        x, y, width, height = tab.evaluate("(() => { const b = document.querySelector('.ps-stage').getBoundingClientRect();"
-                                           " return [b.x, b.y, b.width, b.height].map(Math.round); })()")
+        x, y, width, height = tab.evaluate(
+            "(() => { const b = document.querySelector('.ps-stage').getBoundingClientRect();"
+            " return [b.x, b.y, b.width, b.height].map(Math.round); })()"
+        )
         first = tab.shot_of(".ps-stage")
         assert first.std() > 10  # something is there
         tab.drag(x + 700, y + 300, x + 300, y + 350)

@@ -1,4 +1,6 @@
-"""Durable writes: the old or the new file, never half of one, whatever fails; and errors that say what to do."""
+"""Durable writes: the old or the new file, never half of one, whatever fails; and errors that say
+what to do.
+"""
 
 import errno
 import os
@@ -9,8 +11,15 @@ from panoforge.core.errors import StorageError
 from panoforge.core.storage.atomic import sweep_temporaries, write_bytes_atomic, write_folder_atomic
 
 
-@pytest.mark.parametrize(("code", "advice"), [(errno.ENOSPC, "disk is full: free some space"), (errno.EACCES, "no permission"),
-                                               (errno.EROFS, "read-only"), (errno.EDQUOT, "quota")])
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (errno.ENOSPC, "disk is full: free some space"),
+        (errno.EACCES, "no permission"),
+        (errno.EROFS, "read-only"),
+        (errno.EDQUOT, "quota"),
+    ],
+)
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_failing_write_leaves_the_old_file(tmp_path, monkeypatch, call, code, advice):
     path = tmp_path / "file.json"

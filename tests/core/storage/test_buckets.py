@@ -1,4 +1,6 @@
-"""Datasets in a bucket, over a real HTTP connection: packed, verified, queried, read, and never more bytes than are needed."""
+"""Datasets in a bucket, over a real HTTP connection: packed, verified, queried, read, and never
+more bytes than are needed.
+"""
 
 import contextlib
 import shutil
@@ -39,7 +41,9 @@ def s3(run: Path) -> Iterator[str]:
 
 @pytest.fixture
 def traffic(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """Bytes that the S3 server gave away, by object: counted where the server answers, not where we ask."""
+    """Bytes that the S3 server gave away, by object: counted where the server answers, not where we
+    ask.
+    """
     from moto.s3.responses import S3Response
 
     sent: dict[str, int] = {}
@@ -58,7 +62,9 @@ def traffic(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+    }
 
 
 def objects_of(url: str) -> dict[str, bytes]:
@@ -91,7 +97,9 @@ def test_publishing_into_a_bucket_as_scenes_come_in(run, s3):
 
 
 def test_the_manifest_comes_last_and_the_old_state_stays_valid(run, s3, tmp_path, monkeypatch):
-    """Every write of a second publication fails in turn; the bucket always holds a whole dataset, the old or the new."""
+    """Every write of a second publication fails in turn; the bucket always holds a whole dataset,
+    the old or the new.
+    """
     shutil.copytree(run / "staged", tmp_path / "staged")
     synthetic.stage(tmp_path / "staged", 9, 0)
     import s3fs
@@ -131,19 +139,31 @@ def test_a_sample_is_read_by_its_byte_range_alone(s3, run, traffic):
     traffic.clear()
     row = local.samples.slice(3, 1).to_pylist()[0]
     one, other = remote[3], local[3]
-    assert one.members == other.members and np.array_equal(one.read("instance", (7, 20)), other.read("instance")[7:20])
+    assert one.members == other.members and np.array_equal(
+        one.read("instance", (7, 20)), other.read("instance")[7:20]
+    )
     assert traffic == {f"dataset/{row['shard']}": row["length"]}
     assert row["length"] < read_manifest(run / "dataset").shards[0].bytes / 2
 
 
-def test_a_query_reads_the_index_and_its_extraction_just_those_samples(s3, run, traffic, tmp_path, capfd):
+def test_a_query_reads_the_index_and_its_extraction_just_those_samples(
+    s3, run, traffic, tmp_path, capfd
+):
     with pytest.raises(SystemExit) as end:
-        main(["query", f"{s3}/dataset", "seed == 4 and camera == 1", "--extract", str(tmp_path / "out")])
+        main(
+            [
+                "query",
+                f"{s3}/dataset",
+                "seed == 4 and camera == 1",
+                "--extract",
+                str(tmp_path / "out"),
+            ]
+        )
     assert not end.value.code and capfd.readouterr().out.split() == ["caps-000004-c1"]
     local = Dataset.open(run / "dataset")
     extracted = {p.name.partition(".")[2]: p.read_bytes() for p in (tmp_path / "out").iterdir()}
     assert extracted == local.by_key("caps-000004-c1").members
-    row, = (row for row in local.samples.to_pylist() if row["key"] == "caps-000004-c1")
+    (row,) = (row for row in local.samples.to_pylist() if row["key"] == "caps-000004-c1")
     shards = {key: count for key, count in traffic.items() if "/shards/" in key}
     assert shards == {f"dataset/{row['shard']}": row["length"]}
     total = sum(entry.bytes for entry in local.manifest.shards)
@@ -158,8 +178,15 @@ def test_an_extraction_of_products_into_a_bucket_reads_their_bytes(s3, run, traf
     sizes = Store.at(f"{s3}/extracted").sizes()
     assert sorted(sizes) == sorted(written) and len(written) == 4
     rows = [row for row in opened.samples.to_pylist() if row["key"] in keys]
-    least = sum(m["length"] for row in rows for m in row["members"] if m["suffix"] in ("instance.zst", "meta.json"))
-    assert sum(sizes.values()) == least <= sum(traffic.values()) < least + 2048  # what lies between them is a header
+    least = sum(
+        m["length"]
+        for row in rows
+        for m in row["members"]
+        if m["suffix"] in ("instance.zst", "meta.json")
+    )
+    assert (
+        sum(sizes.values()) == least <= sum(traffic.values()) < least + 2048
+    )  # what lies between them is a header
     assert sum(traffic.values()) < sum(row["length"] for row in rows) / 2
 
 
@@ -176,7 +203,10 @@ def test_verify_by_command_finds_what_is_wrong_in_a_bucket(s3, run, capfd):
     store.put(row["shard"], bytes(data))
     with pytest.raises(SystemExit) as end:
         main(["verify", store.url])
-    assert end.value.code == 1 and f"{row['key']}: its bytes do not have the digest" in capfd.readouterr().out
+    assert (
+        end.value.code == 1
+        and f"{row['key']}: its bytes do not have the digest" in capfd.readouterr().out
+    )
     with pytest.raises(DataError, match=row["key"]):
         Dataset.open(store).by_key(row["key"])
     store.put(row["shard"], bytes(data[: row["offset"] + 700]))
@@ -190,8 +220,20 @@ def test_statistics_and_packing_by_command(s3, run, tmp_path, capfd):
         main(["stats", f"{s3}/dataset", "--out", str(tmp_path)])
     assert not end.value.code and '"panoramas": 12' in (tmp_path / "report.json").read_text()
     with pytest.raises(SystemExit) as end:
-        main(["pack", s3, "--to", f"{s3}/bycommand", "shard_bytes=150000", "splits={train: 0.6, val: 0.4}"])
-    assert not end.value.code and f"12 panoramas with 96 instances, 3 shards: {s3}/bycommand" in capfd.readouterr().out
+        main(
+            [
+                "pack",
+                s3,
+                "--to",
+                f"{s3}/bycommand",
+                "shard_bytes=150000",
+                "splits={train: 0.6, val: 0.4}",
+            ]
+        )
+    assert (
+        not end.value.code
+        and f"12 panoramas with 96 instances, 3 shards: {s3}/bycommand" in capfd.readouterr().out
+    )
     assert objects_of(f"{s3}/bycommand") == files_of(run / "dataset")
 
 

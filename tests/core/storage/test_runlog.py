@@ -18,7 +18,11 @@ def test_stages_add_up_and_failures_are_recorded(tmp_path):
     with pytest.raises(ValueError, match="no"):
         fail()
     stages = json.loads((tmp_path / "run.json").read_text())["stages"]
-    assert (stages["render"]["outcome"], stages["render"]["panoramas"], stages["render"]["seed"]) == ("done", 6, 0)
+    assert (
+        stages["render"]["outcome"],
+        stages["render"]["panoramas"],
+        stages["render"]["seed"],
+    ) == ("done", 6, 0)
     assert stages["train"]["outcome"] == "failed"
     assert stages["render"]["versions"]["panoforge"] and stages["render"]["hardware"]["cores"]
 

@@ -1,4 +1,6 @@
-"""The store: the same answers from a folder and from a bucket, whole objects or none, words for what cannot be reached."""
+"""The store: the same answers from a folder and from a bucket, whole objects or none, words for
+what cannot be reached.
+"""
 
 import contextlib
 import os
@@ -20,22 +22,38 @@ def s3() -> Iterator[str]:
 
 @pytest.fixture(params=["folder", "bucket"])
 def store(request: pytest.FixtureRequest, s3: str, tmp_path: Path) -> Store:
-    return Store.at(tmp_path / "d") if request.param == "folder" else Store.at(f"{s3}/{tmp_path.name}/d")
+    return (
+        Store.at(tmp_path / "d")
+        if request.param == "folder"
+        else Store.at(f"{s3}/{tmp_path.name}/d")
+    )
 
 
 def test_objects_come_back_whole_and_in_parts(store):
     store.put("a/one", b"0123456789")
     assert store.read("a/one") == store.get("a/one") == b"0123456789" and store.size("a/one") == 10
-    assert [store.read("a/one", *span) for span in ((2, 5), (8, 50), (10, 12), (30, 40), (4, 4), (3, None))] == [
-        b"234", b"89", b"", b"", b"", b"3456789"]
+    assert [
+        store.read("a/one", *span)
+        for span in ((2, 5), (8, 50), (10, 12), (30, 40), (4, 4), (3, None))
+    ] == [b"234", b"89", b"", b"", b"", b"3456789"]
     with store.open("a/one") as file:
         assert file.read(4) + file.read() == b"0123456789"
     store.put("a/one", b"new")
     assert store.get("a/one") == b"new" and store.get("a/two") is None
-    assert store.put_new("a/two", b"1") and not store.put_new("a/two", b"2") and store.read("a/two") == b"1"
-    assert store.names("a") == ["a/one", "a/two"] and store.names("b") == [] and store.names("") == ["a"]
+    assert (
+        store.put_new("a/two", b"1")
+        and not store.put_new("a/two", b"2")
+        and store.read("a/two") == b"1"
+    )
+    assert (
+        store.names("a") == ["a/one", "a/two"]
+        and store.names("b") == []
+        and store.names("") == ["a"]
+    )
     store.put("a/b/three", b"12345")
-    assert store.sizes() == {"a/b/three": 5, "a/one": 3, "a/two": 1} and store.sizes("a/b") == {"a/b/three": 5}
+    assert store.sizes() == {"a/b/three": 5, "a/one": 3, "a/two": 1} and store.sizes("a/b") == {
+        "a/b/three": 5
+    }
     assert store.sizes("nothing") == {}
     store.delete("a/one")
     store.delete("a/one")
@@ -56,7 +74,9 @@ def test_a_draft_is_an_object_or_nothing(store):
         assert [path.name for path in (store.local / "big").iterdir()] == ["done"]
 
 
-@pytest.mark.parametrize("call", [lambda s: s.read("no"), lambda s: s.size("no"), lambda s: s.open("no").__enter__()])
+@pytest.mark.parametrize(
+    "call", [lambda s: s.read("no"), lambda s: s.size("no"), lambda s: s.open("no").__enter__()]
+)
 def test_what_is_missing_is_named(store, call):
     with pytest.raises(StorageError, match=r"d/no: it does not exist"):
         call(store)
@@ -70,7 +90,9 @@ def test_a_listing_sees_what_others_wrote_meanwhile(store):
 
 
 def test_unknown_kinds_of_storage_and_silent_servers_are_explained(monkeypatch):
-    with pytest.raises(UsageError, match=r"gss:// is no kind of storage that fsspec knows. Did you mean 'gs'"):
+    with pytest.raises(
+        UsageError, match=r"gss:// is no kind of storage that fsspec knows. Did you mean 'gs'"
+    ):
         Store.at("gss://bucket/x")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")

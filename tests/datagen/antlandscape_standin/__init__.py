@@ -1,4 +1,6 @@
-"""The names that Infinigen 2 uses of the extension A.N.T. Landscape, for tests: the real one is fetched online."""
+"""The names that Infinigen 2 uses of the extension A.N.T. Landscape, for tests: the real one is
+fetched online.
+"""
 
 from . import add_mesh_ant_landscape
 

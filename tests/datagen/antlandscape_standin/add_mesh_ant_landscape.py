@@ -1,4 +1,6 @@
-"""`mesh.landscape_add` with any of the real operator's properties: a wavy grid of the size asked for."""
+"""`mesh.landscape_add` with any of the real operator's properties: a wavy grid of the size asked
+for.
+"""
 
 import math
 
@@ -30,10 +32,21 @@ class AntAddLandscape(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         cells = min(64, self.subdivision_x or 8)
         width, depth = self.mesh_size_x or 1.0, self.mesh_size_y or 1.0
-        points = [((i / cells - 0.5) * width, (j / cells - 0.5) * depth, math.sin(i) * math.cos(j))
-                  for i in range(cells + 1) for j in range(cells + 1)]
-        faces = [(i * (cells + 1) + j, (i + 1) * (cells + 1) + j, (i + 1) * (cells + 1) + j + 1, i * (cells + 1) + j + 1)
-                 for i in range(cells) for j in range(cells)]
+        points = [
+            ((i / cells - 0.5) * width, (j / cells - 0.5) * depth, math.sin(i) * math.cos(j))
+            for i in range(cells + 1)
+            for j in range(cells + 1)
+        ]
+        faces = [
+            (
+                i * (cells + 1) + j,
+                (i + 1) * (cells + 1) + j,
+                (i + 1) * (cells + 1) + j + 1,
+                i * (cells + 1) + j + 1,
+            )
+            for i in range(cells)
+            for j in range(cells)
+        ]
         mesh = bpy.data.meshes.new(self.ant_terrain_name or "landscape")
         mesh.from_pydata(points, [], faces)
         obj = bpy.data.objects.new(mesh.name, mesh)
@@ -42,10 +55,17 @@ class AntAddLandscape(bpy.types.Operator):
         return {"FINISHED"}
 
 
-for names, kind in ((FLOATS, bpy.props.FloatProperty), (INTS, bpy.props.IntProperty), (STRINGS, bpy.props.StringProperty),
-                    (FLAGS, bpy.props.BoolProperty)):
+for names, kind in (
+    (FLOATS, bpy.props.FloatProperty),
+    (INTS, bpy.props.IntProperty),
+    (STRINGS, bpy.props.StringProperty),
+    (FLAGS, bpy.props.BoolProperty),
+):
     for name in names.split():
-        AntAddLandscape.__annotations__ = {**getattr(AntAddLandscape, "__annotations__", {}), name: kind()}
+        AntAddLandscape.__annotations__ = {
+            **getattr(AntAddLandscape, "__annotations__", {}),
+            name: kind(),
+        }
 
 
 def register() -> None:

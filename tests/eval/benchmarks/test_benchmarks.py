@@ -1,4 +1,6 @@
-"""Every benchmark's loader on a tiny tree in the official layout, made here; and what a wrong layout is told."""
+"""Every benchmark's loader on a tiny tree in the official layout, made here; and what a wrong
+layout is told.
+"""
 
 import json
 from pathlib import Path
@@ -47,14 +49,20 @@ def only(name: str, root: Path, split: str | None = None):
 def same_instances(found: np.ndarray, expected: np.ndarray) -> None:
     """The same regions, whatever their numbers."""
     pairs = np.unique(np.stack([found.ravel(), expected.ravel()], axis=1), axis=0)
-    assert len(pairs) == len(np.unique(found)) == len(np.unique(expected)) and [0, 0] in pairs.tolist()
+    assert (
+        len(pairs) == len(np.unique(found)) == len(np.unique(expected)) and [0, 0] in pairs.tolist()
+    )
 
 
 def test_folder_with_id_maps_of_every_kind(tmp_path: Path, picture: tuple) -> None:
     rgb, labels = picture
     colours = np.random.default_rng(1).integers(1, 256, (256, 3)).astype(np.uint8)
     colours[0] = 0
-    for name, mask in (("grey", labels.astype(np.uint8)), ("deep", labels * 300), ("colour", colours[labels])):
+    for name, mask in (
+        ("grey", labels.astype(np.uint8)),
+        ("deep", labels * 300),
+        ("colour", colours[labels]),
+    ):
         write(tmp_path / "images" / f"{name}.png", rgb)
         write(tmp_path / "masks" / f"{name}.png", mask)
     write(tmp_path / "images/pal.png", rgb)
@@ -77,12 +85,24 @@ def coco(labels: np.ndarray, name: str) -> dict:
     annotations = []
     for id_ in range(1, int(labels.max()) + 1):
         rle = coco_mask.encode(np.asfortranarray((labels == id_).astype(np.uint8)))
-        annotations.append({"id": id_, "image_id": 5, "category_id": 1 + id_ % 2, "iscrowd": 0,
-                            "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()}})
+        annotations.append(
+            {
+                "id": id_,
+                "image_id": 5,
+                "category_id": 1 + id_ % 2,
+                "iscrowd": 0,
+                "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
+            }
+        )
     square = [10, 10, 30, 10, 30, 20, 10, 20]
-    annotations.append({"id": 90, "image_id": 5, "category_id": 1, "iscrowd": 0, "segmentation": [square]})
-    return {"images": [{"id": 5, "file_name": name}], "annotations": annotations,
-            "categories": [{"id": 1, "name": "sofa"}, {"id": 2, "name": "lamp"}]}
+    annotations.append(
+        {"id": 90, "image_id": 5, "category_id": 1, "iscrowd": 0, "segmentation": [square]}
+    )
+    return {
+        "images": [{"id": 5, "file_name": name}],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "sofa"}, {"id": 2, "name": "lamp"}],
+    }
 
 
 def test_coco_and_hunyuanworld(tmp_path: Path, picture: tuple) -> None:
@@ -112,7 +132,9 @@ def test_structured3d(tmp_path: Path, picture: tuple) -> None:
     rgb, labels = picture
     room = tmp_path / "scene_00012/2D_rendering/834/panorama/full"
     write(room / "rgb_rawlight.png", rgb)
-    write(room / "instance.png", np.where(labels == 0, 65535, labels - 1).astype(np.uint16))  # 0 is an instance
+    write(
+        room / "instance.png", np.where(labels == 0, 65535, labels - 1).astype(np.uint16)
+    )  # 0 is an instance
     item = only("structured3d", tmp_path)
     assert item.key == "scene_00012_834"
     same_instances(item.read()[1], labels)
@@ -122,7 +144,13 @@ def test_structured3d(tmp_path: Path, picture: tuple) -> None:
 
 def test_stanford2d3d(tmp_path: Path, picture: tuple) -> None:
     rgb, labels = picture
-    names = ["<UNK>_0_<UNK>_0_0", "chair_1_office_1_1", "table_2_office_1_1", "chair_2_office_1_1", "wall_1_office_1_1"]
+    names = [
+        "<UNK>_0_<UNK>_0_0",
+        "chair_1_office_1_1",
+        "table_2_office_1_1",
+        "chair_2_office_1_1",
+        "wall_1_office_1_1",
+    ]
     (tmp_path / "assets").mkdir()
     (tmp_path / "assets/semantic_labels.json").write_text(json.dumps(names))
     colour = np.zeros((*labels.shape, 3), np.uint8)
@@ -133,7 +161,10 @@ def test_stanford2d3d(tmp_path: Path, picture: tuple) -> None:
     write(tmp_path / f"area_1/pano/semantic/{stem}_semantic.png", colour)
     _, found, categories = only("stanford2d3d", tmp_path).read()
     same_instances(found[4:], labels[4:])
-    assert not found[:4].any() and sorted(categories.values()) == ["chair", "chair", "table", "wall"][: found.max()]
+    assert (
+        not found[:4].any()
+        and sorted(categories.values()) == ["chair", "chair", "table", "wall"][: found.max()]
+    )
     (tmp_path / "assets/semantic_labels.json").write_text(json.dumps(names[:2]))
     with pytest.raises(DataError, match="not of one release"):
         only("stanford2d3d", tmp_path).read()
@@ -145,14 +176,20 @@ def test_pavsod_in_all_three_forms(tmp_path: Path, picture: tuple) -> None:
         write(tmp_path / f"frame_key/{sequence}/00012.png", rgb)
     palette(tmp_path / "instance/test/_a/00012.png", labels)
     for id_ in range(1, labels.max() + 1):
-        write(tmp_path / f"instance/test/_b/00012/{id_}.png", (labels == id_).astype(np.uint8) * 255)
-        write(tmp_path / f"instance/test/_c/{id_}/00012.png", (labels == id_).astype(np.uint8) * 255)
+        write(
+            tmp_path / f"instance/test/_b/00012/{id_}.png", (labels == id_).astype(np.uint8) * 255
+        )
+        write(
+            tmp_path / f"instance/test/_c/{id_}/00012.png", (labels == id_).astype(np.uint8) * 255
+        )
     items = open_benchmark(get_benchmark("pavsod"), tmp_path, "test")
     assert [item.key for item in items] == ["_a_00012", "_b_00012", "_c_00012"]
     for item in items:
         same_instances(item.read()[1], labels)
     (tmp_path / "frame_key/_b/00012.png").rename(tmp_path / "frame_key/_b/00013.png")
-    with pytest.raises(DataError, match=r"of a frame that is not there: make the frames with video_to_frames\.py"):
+    with pytest.raises(
+        DataError, match=r"of a frame that is not there: make the frames with video_to_frames\.py"
+    ):
         open_benchmark(get_benchmark("pavsod"), tmp_path, "test")[1].read()
     (tmp_path / "frame_key/_b/00013.png").unlink()
     with pytest.raises(DataError, match=r"has masks, and .* no frames"):
@@ -163,12 +200,22 @@ def test_pavsodr(tmp_path: Path, picture: tuple) -> None:
     rgb, labels = picture
     for t in range(3):
         write(tmp_path / f"train/JPEGImages/_v/{t:05d}.png", rgb)
-    annotations = [{"id": a["id"], "video_id": 1, "category_id": 1, "iscrowd": 0, "rank": 1,
-                    "segmentations": [a["segmentation"], None, None]}
-                   for a in coco(labels, "")["annotations"][:-1]]
+    annotations = [
+        {
+            "id": a["id"],
+            "video_id": 1,
+            "category_id": 1,
+            "iscrowd": 0,
+            "rank": 1,
+            "segmentations": [a["segmentation"], None, None],
+        }
+        for a in coco(labels, "")["annotations"][:-1]
+    ]
     names = [f"_v/{t:05d}.png" for t in range(3)]
-    document = {"videos": [{"id": 1, "file_names": names, "length": 3, "height": 64, "width": WIDTH}],
-                "annotations": annotations}
+    document = {
+        "videos": [{"id": 1, "file_names": names, "length": 3, "height": 64, "width": WIDTH}],
+        "annotations": annotations,
+    }
     (tmp_path / "train.json").write_text(json.dumps(document))
     item = only("pavsodr", tmp_path, "train")
     assert item.key == "_v_00000"
@@ -207,17 +254,39 @@ def test_360vos_and_360vot(tmp_path: Path, picture: tuple) -> None:
     item = only("360vos", tmp_path)
     np.testing.assert_array_equal(item.masks[0]()[1], labels == 1)
     assert "97 of the 170" in get_benchmark("360vos").warning
-    document = {f"{t:06d}.jpg": {"bfov": {"clon": 3.0 * t, "clat": -10.0, "fov_h": 20.0, "fov_v": 10.0, "rotation": 0},
-                                 "bbox": {"cx": -2.0 + 4 * t, "cy": 30.0, "w": 8.0 if t < 2 else 0, "h": 6.0, "rotation": 0}}
-                for t in range(3)}
+    document = {
+        f"{t:06d}.jpg": {
+            "bfov": {"clon": 3.0 * t, "clat": -10.0, "fov_h": 20.0, "fov_v": 10.0, "rotation": 0},
+            "bbox": {
+                "cx": -2.0 + 4 * t,
+                "cy": 30.0,
+                "w": 8.0 if t < 2 else 0,
+                "h": 6.0,
+                "rotation": 0,
+            },
+        }
+        for t in range(3)
+    }
     (tmp_path / "0117/label.json").write_text(json.dumps(document))
     (track,) = open_tracks(tmp_path)
-    assert track.present.tolist() == [True, True, False] and track.boxes[0].tolist() == [-6.0, 27.0, 8.0, 6.0]
+    assert track.present.tolist() == [True, True, False] and track.boxes[0].tolist() == [
+        -6.0,
+        27.0,
+        8.0,
+        6.0,
+    ]
     assert track.bfovs[1].tolist() == [3.0, -10.0, 20.0, 10.0, 0.0]
     (tmp_path / "r.txt").write_text("122,27,8,6\n-2 27 8 6\n0,0,0,0\n")
     boxes = read_tracker(tmp_path / "r.txt", 3, 4)
-    assert success_dual(boxes, track.boxes, track.present, WIDTH)[:-1].min() == 1.0  # the first is a turn away
-    assert score_of(success_dual(track.boxes, track.boxes, track.present, WIDTH, "official"), "success") < 0.7
+    assert (
+        success_dual(boxes, track.boxes, track.present, WIDTH)[:-1].min() == 1.0
+    )  # the first is a turn away
+    assert (
+        score_of(
+            success_dual(track.boxes, track.boxes, track.present, WIDTH, "official"), "success"
+        )
+        < 0.7
+    )
     with pytest.raises(DataError, match="has 3 lines, expected 2 of 4 numbers"):
         read_tracker(tmp_path / "r.txt", 2, 4)
     (tmp_path / "0117/image/000002.jpg").unlink()
@@ -229,15 +298,32 @@ def test_leader360v(tmp_path: Path, picture: tuple) -> None:
     for t in (2, 10):
         write(tmp_path / f"street/0001/frame_{t}.png", picture[0])
         car = [[10 + t, 10], [40 + t, 10], [40 + t, 30], [10 + t, 30]]
-        shapes = [{"label": "car", "group_id": 7, "shape_type": "polygon", "points": car},
-                  {"label": "tree", "group_id": None, "shape_type": "polygon", "points": [[60, 5], [90, 5], [75, 40]]},
-                  {"label": "car", "group_id": 7, "shape_type": "polygon", "points": [[100, 10], [110, 10], [110, 20]]}]
+        shapes = [
+            {"label": "car", "group_id": 7, "shape_type": "polygon", "points": car},
+            {
+                "label": "tree",
+                "group_id": None,
+                "shape_type": "polygon",
+                "points": [[60, 5], [90, 5], [75, 40]],
+            },
+            {
+                "label": "car",
+                "group_id": 7,
+                "shape_type": "polygon",
+                "points": [[100, 10], [110, 10], [110, 20]],
+            },
+        ]
         document = {"version": "5.6.0", "shapes": shapes, "imageHeight": 64, "imageWidth": WIDTH}
         (tmp_path / f"street/0001/frame_{t}.json").write_text(json.dumps(document))
     item = only("leader360v", tmp_path)
-    assert [path.name for path in item.images] == ["frame_2.png", "frame_10.png"]  # by number, not by name
+    assert [path.name for path in item.images] == [
+        "frame_2.png",
+        "frame_10.png",
+    ]  # by number, not by name
     first, second = item.masks[0](), item.masks[1]()
-    assert sorted(first) == [1, 2] and first[1][15, 15] and first[1][15, 109] and not first[2][15, 15]
+    assert (
+        sorted(first) == [1, 2] and first[1][15, 15] and first[1][15, 109] and not first[2][15, 15]
+    )
     assert not second[1][15, 15] and second[1][15, 25]
     (tmp_path / "street/0001/frame_10.json").write_text("{}")
     with pytest.raises(DataError, match="not LabelMe JSON"):
@@ -249,12 +335,23 @@ def test_an_empty_or_missing_folder_is_told_where_the_data_are(name: str, tmp_pa
     for root in (tmp_path, tmp_path / "nothing"):
         with pytest.raises(DataError) as caught:
             open_benchmark(get_benchmark(name), root, None)
-        assert "Where to get it:" in str(caught.value) and "Licence:" in str(caught.value) and str(root) in str(caught.value)
+        assert (
+            "Where to get it:" in str(caught.value)
+            and "Licence:" in str(caught.value)
+            and str(root) in str(caught.value)
+        )
 
 
 def config(**changes: object) -> EvalConfig:
-    base = {"predictor": "ground_truth", "methods": ["scan_zoom"], "scan": {"size_px": 64}, "device": "cpu", "report_panoramas": 1,
-            "model": {"size": "tiny", "image_size": 64}, "instances": {"min_pixels": 8}}
+    base = {
+        "predictor": "ground_truth",
+        "methods": ["scan_zoom"],
+        "scan": {"size_px": 64},
+        "device": "cpu",
+        "report_panoramas": 1,
+        "model": {"size": "tiny", "image_size": 64},
+        "instances": {"min_pixels": 8},
+    }
     return EvalConfig.model_validate({**base, **changes})
 
 
@@ -266,13 +363,22 @@ def test_an_image_benchmark_is_scored_like_a_dataset(tmp_path: Path, picture: tu
     scored = config(benchmark="folder", root=tmp_path / "data")
     results = run_evaluation(scored, tmp_path / "unused", tmp_path / "out")
     (ceiling,) = [s for s in results["scores"] if s["role"] == "ceiling"]
-    assert ceiling["miou"] > 0.9 and ceiling["panoramas"] == 2 and results["dataset"]["name"] == "folder"
-    assert any("2 panoramas" in line for line in as_lines(results)) and (tmp_path / "out/report.html").exists()
+    assert (
+        ceiling["miou"] > 0.9
+        and ceiling["panoramas"] == 2
+        and results["dataset"]["name"] == "folder"
+    )
+    assert (
+        any("2 panoramas" in line for line in as_lines(results))
+        and (tmp_path / "out/report.html").exists()
+    )
     with pytest.raises(UsageError, match=r"needs root=DIR.*Where to get it"):
         run_evaluation(config(benchmark="folder"), tmp_path, tmp_path / "out")
     write(tmp_path / "data/images/c.png", rgb[:, :90])
     write(tmp_path / "data/masks/c.png", labels[:, :90])
-    with pytest.raises(DataError, match="c: an equirectangular panorama is twice as wide as high, this is 90×64"):
+    with pytest.raises(
+        DataError, match="c: an equirectangular panorama is twice as wide as high, this is 90×64"
+    ):
         run_evaluation(scored, tmp_path / "unused", tmp_path / "out")
 
 
@@ -284,13 +390,21 @@ def test_a_video_benchmark_is_scored_and_goes_on_where_it_stopped(
     video_tree(tmp_path / "data", picture, frames=4, annotated=4)
     scored = config(predictor="sam2", benchmark="panovos", root=tmp_path / "data", split="train")
     results = run_evaluation(scored, tmp_path, tmp_path / "out")
-    model, ceiling = (next(s for s in results["scores"] if s["role"] == role) for role in ("model", "ceiling"))
+    model, ceiling = (
+        next(s for s in results["scores"] if s["role"] == role) for role in ("model", "ceiling")
+    )
     assert model["objects"] == ceiling["objects"] == 4 and 0 <= model["j_and_f"] <= 1
-    assert 0.4 < ceiling["j"] < 0.9 and ceiling["j_and_f"] == pytest.approx((ceiling["j"] + ceiling["f"]) / 2)
-    assert {row["frames"] for row in results["rows"]} == {3} and results["weights"]["kind"] == "random"
+    assert 0.4 < ceiling["j"] < 0.9 and ceiling["j_and_f"] == pytest.approx(
+        (ceiling["j"] + ceiling["f"]) / 2
+    )
+    assert {row["frames"] for row in results["rows"]} == {3} and results["weights"][
+        "kind"
+    ] == "random"
     assert any("1 of 1 videos of panovos" in line for line in as_lines(results))
     monkeypatch.setattr(video, "score_video", lambda *_: pytest.fail("this video is done"))
     again = run_evaluation(scored, tmp_path, tmp_path / "out")
     assert again["scores"] == results["scores"] and again["rows"] == results["rows"]
     with pytest.raises(UsageError, match="ground truth is in every result as the ceiling"):
-        run_evaluation(config(benchmark="panovos", root=tmp_path / "data"), tmp_path, tmp_path / "out")
+        run_evaluation(
+            config(benchmark="panovos", root=tmp_path / "data"), tmp_path, tmp_path / "out"
+        )

@@ -1,4 +1,6 @@
-"""`pano segment`: clicks on a file to masks in files, with ground truth as predictor (the answer is known) and with SAM2."""
+"""`pano segment`: clicks on a file to masks in files, with ground truth as predictor (the answer is
+known) and with SAM2.
+"""
 
 import json
 from pathlib import Path
@@ -30,12 +32,20 @@ from panoforge.eval.segmentation.prompts import click_instances
 from panoforge.train.checkpoints import export_official
 
 SMALL = ["scan.size_px=64", "device=cpu"]
-MODEL = ["model.size=tiny", "model.image_size=64", "scan.overlap=0.0", "scan.fov_deg=120", "device=cpu"]
+MODEL = [
+    "model.size=tiny",
+    "model.image_size=64",
+    "scan.overlap=0.0",
+    "scan.fov_deg=120",
+    "device=cpu",
+]
 
 
 @pytest.fixture(scope="module")
 def picture(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, np.ndarray]:
-    """A panorama of caps (one on the seam, one on the pole) as files: the image, its labels, and the labels as an array."""
+    """A panorama of caps (one on the seam, one on the pole) as files: the image, its labels, and
+    the labels as an array.
+    """
     folder = tmp_path_factory.mktemp("picture")
     rgb, labels = synthetic.caps(np.random.default_rng(5), 256, 6)
     (folder / "caps.png").write_bytes(encode_product("rgb.png", rgb))
@@ -48,7 +58,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights in the official format."""
     torch.set_num_threads(1)
     path = tmp_path_factory.mktemp("weights") / "tiny.pt"
-    config = EvalConfig.model_validate({"model": {"size": "tiny", "image_size": 64}, "device": "cpu", "seed": 3})
+    config = EvalConfig.model_validate(
+        {"model": {"size": "tiny", "image_size": 64}, "device": "cpu", "seed": 3}
+    )
     return export_official(path, load_model(config).model.state_dict(), step=0)
 
 
@@ -58,12 +70,16 @@ def click_of(labels: np.ndarray, id_: int) -> SphereClick:
     return SphereClick(float(lon), float(lat))
 
 
-def test_ground_truth_gives_every_object_back(picture: tuple[Path, Path, np.ndarray], tmp_path: Path) -> None:
+def test_ground_truth_gives_every_object_back(
+    picture: tuple[Path, Path, np.ndarray], tmp_path: Path
+) -> None:
     """Also the one across the seam and the one over the pole; and the files say the same thing."""
     image, ids, labels = picture
     loaded = load_predictor("truth", None, "scan", ["scan.size_px=256", "device=cpu"])
     for id_ in np.unique(labels)[1:]:
-        mask_path, overlay, coco_path = segment_image(image, [click_of(labels, id_)], loaded, tmp_path / str(id_), ids)
+        mask_path, overlay, coco_path = segment_image(
+            image, [click_of(labels, id_)], loaded, tmp_path / str(id_), ids
+        )
         found = cv2.imread(str(mask_path), cv2.IMREAD_COLOR).any(axis=2)
         truth = labels == id_
         assert (found & truth).sum() / (found | truth).sum() > 0.97, id_
@@ -72,28 +88,54 @@ def test_ground_truth_gives_every_object_back(picture: tuple[Path, Path, np.ndar
         assert coco.anns[1]["area"] == found.sum() and coco.anns[1]["clicks"][0]["label"] == 1
         assert cv2.imread(str(overlay)).shape == (128, 256, 3)
     seam = json.loads((tmp_path / "1" / "caps.coco.json").read_text())["annotations"][0]
-    assert seam["wrap_box"]["u0"] + seam["wrap_box"]["width"] > 256  # the box goes on across the seam; COCO's cannot
+    assert (
+        seam["wrap_box"]["u0"] + seam["wrap_box"]["width"] > 256
+    )  # the box goes on across the seam; COCO's cannot
     assert seam["bbox"][2] == 256
 
 
-def test_the_command_writes_the_files(picture, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_command_writes_the_files(
+    picture, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     image, ids, labels = picture
     click = click_of(labels, 3)
     with pytest.raises(SystemExit) as stopped:
-        main(["segment", str(image), "--click", f"{click.lon_deg},{click.lat_deg}", "--predictor", "truth", "--labels", str(ids),
-              "--out", str(tmp_path), *SMALL])
+        main(
+            [
+                "segment",
+                str(image),
+                "--click",
+                f"{click.lon_deg},{click.lat_deg}",
+                "--predictor",
+                "truth",
+                "--labels",
+                str(ids),
+                "--out",
+                str(tmp_path),
+                *SMALL,
+            ]
+        )
     assert not stopped.value.code
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["caps.coco.json", "caps.mask.png", "caps.overlay.jpg"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "caps.coco.json",
+        "caps.mask.png",
+        "caps.overlay.jpg",
+    ]
     assert str(tmp_path / "caps.mask.png") in capsys.readouterr().out
 
 
-def test_a_checkpoint_in_the_official_format_is_used(picture, checkpoint: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_in_the_official_format_is_used(
+    picture, checkpoint: Path, tmp_path: Path
+) -> None:
     image, _, _ = picture
     loaded = load_predictor("sam2", checkpoint, "scan", MODEL)
     assert "tiny at 64²" in loaded.words and isinstance(loaded.predictor, KeptFeatures)
     files = {}
-    for name, clicks in {"one": [SphereClick(-20, 10)], "two": [SphereClick(-20, 10), SphereClick(-25, 5, False)],
-                         "one again": [SphereClick(-20, 10)]}.items():
+    for name, clicks in {
+        "one": [SphereClick(-20, 10)],
+        "two": [SphereClick(-20, 10), SphereClick(-25, 5, False)],
+        "one again": [SphereClick(-20, 10)],
+    }.items():
         files[name] = segment_image(image, clicks, loaded, tmp_path / name)[0].read_bytes()
     assert files["one"] == files["one again"] != files["two"]
 
@@ -108,7 +150,11 @@ def test_kept_features_change_nothing(picture, checkpoint: Path) -> None:
     model.forward_image = lambda images: calls.append(len(images)) or real(images)
     kept = Segmenter(rgb, loaded.config, loaded.predictor)
     assert sum(calls) == kept.frames
-    for clicks in ([SphereClick(10, 0)], [SphereClick(170, 40), SphereClick(-170, 30)], [SphereClick(0, -80)]):
+    for clicks in (
+        [SphereClick(10, 0)],
+        [SphereClick(170, 40), SphereClick(-170, 30)],
+        [SphereClick(0, -80)],
+    ):
         assert np.array_equal(kept.mask(clicks), kept.mask(list(clicks)))
     assert sum(calls) == kept.frames
     assert np.array_equal(plain.mask([SphereClick(10, 0)]), kept.mask([SphereClick(10, 0)]))
@@ -134,10 +180,17 @@ def test_a_frame_that_sees_only_negative_clicks_is_not_prompted(picture) -> None
     assert not Segmenter(rgb, config, Spy(), labels).mask([far]).any()
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    ("12", "no click: expected LON,LAT"), ("a,b", "no click"),
-    ("190,0", "longitude of −180 to 180"), ("0,91", "latitude of −90 to 90"),
-    ("nan,0", "longitude"), ("1,2,3", "no click")])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("12", "no click: expected LON,LAT"),
+        ("a,b", "no click"),
+        ("190,0", "longitude of −180 to 180"),
+        ("0,91", "latitude of −90 to 90"),
+        ("nan,0", "longitude"),
+        ("1,2,3", "no click"),
+    ],
+)
 def test_bad_clicks_are_named(text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         parse_click(text)
@@ -160,7 +213,9 @@ def test_mistakes_are_named(picture, tmp_path: Path, capsys: pytest.CaptureFixtu
     with pytest.raises(UsageError, match="expected one of sam2, truth"):
         load_predictor("oracle", None, "scan")
     (tmp_path / "wide.png").write_bytes(encode_product("rgb.png", np.zeros((10, 30, 3), np.uint8)))
-    with pytest.raises(DataError, match=r"30×10 is no equirectangular panorama: it must be twice as wide"):
+    with pytest.raises(
+        DataError, match=r"30×10 is no equirectangular panorama: it must be twice as wide"
+    ):
         segment_image(tmp_path / "wide.png", [SphereClick(0, 0)], loaded, tmp_path, ids)
     (tmp_path / "half.png").write_bytes(encode_product("instance.png", labels[::2, ::2]))
     with pytest.raises(UsageError, match="labels are 128×64 and the picture is 256×128"):
@@ -171,7 +226,19 @@ def test_mistakes_are_named(picture, tmp_path: Path, capsys: pytest.CaptureFixtu
         decode_panorama(image.read_bytes(), "x", max_bytes=100)
     assert read_labels(ids).dtype == np.uint16
     with pytest.raises(SystemExit) as stopped:
-        main(["segment", str(tmp_path / "missing.png"), "--click", "0,0", "--predictor", "truth", "--labels", str(ids), *SMALL])
+        main(
+            [
+                "segment",
+                str(tmp_path / "missing.png"),
+                "--click",
+                "0,0",
+                "--predictor",
+                "truth",
+                "--labels",
+                str(ids),
+                *SMALL,
+            ]
+        )
     assert stopped.value.code == 1 and "Traceback" not in capsys.readouterr().err
 
 
@@ -181,6 +248,12 @@ def test_a_png_bomb_is_refused_before_it_is_decoded(picture) -> None:
     import zlib
 
     head = struct.pack(">IIBBBBB", 60000, 30000, 8, 2, 0, 0, 0)
-    data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + head + struct.pack(">I", zlib.crc32(b"IHDR" + head))
+    data = (
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", 13)
+        + b"IHDR"
+        + head
+        + struct.pack(">I", zlib.crc32(b"IHDR" + head))
+    )
     with pytest.raises(DataError, match=r"60000×30000 is over the cap of 16378"):
         decode_panorama(data + b"\0" * 64, "bomb.png")

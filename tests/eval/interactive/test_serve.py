@@ -1,4 +1,6 @@
-"""`pano serve`: what a session does, whom the server answers, and in a real browser the way from a dropped file to a saved mask."""
+"""`pano serve`: what a session does, whom the server answers, and in a real browser the way from a
+dropped file to a saved mask.
+"""
 
 import http.client
 import json
@@ -31,7 +33,13 @@ from panoforge.eval.segmentation.prompts import click_instances
 from panoforge.train.checkpoints import export_official
 
 SCAN = ["scan.size_px=64", "device=cpu"]
-MODEL = ["model.size=tiny", "model.image_size=64", "scan.overlap=0.0", "scan.fov_deg=120", "device=cpu"]
+MODEL = [
+    "model.size=tiny",
+    "model.image_size=64",
+    "scan.overlap=0.0",
+    "scan.fov_deg=120",
+    "device=cpu",
+]
 CAP = 10**6
 
 
@@ -46,8 +54,14 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
-    config = EvalConfig.model_validate({"model": {"size": "tiny", "image_size": 64}, "device": "cpu", "seed": 3})
-    return export_official(tmp_path_factory.mktemp("weights") / "tiny.pt", load_model(config).model.state_dict(), step=0)
+    config = EvalConfig.model_validate(
+        {"model": {"size": "tiny", "image_size": 64}, "device": "cpu", "seed": 3}
+    )
+    return export_official(
+        tmp_path_factory.mktemp("weights") / "tiny.pt",
+        load_model(config).model.state_dict(),
+        step=0,
+    )
 
 
 def truth_session(picture: tuple[Path, np.ndarray]) -> Session:
@@ -63,13 +77,21 @@ def test_a_session_clicks_undoes_and_saves(picture: tuple[Path, np.ndarray]) -> 
     session, (path, labels) = truth_session(picture), picture
     assert session.state()["open"] is False
     opened = session.open(path.read_bytes(), "C:\\rooms\\my room.png", CAP)
-    assert opened["name"] == "my room.png" and opened["size"] == "256×128" and opened["frames"] == 24
+    assert (
+        opened["name"] == "my room.png" and opened["size"] == "256×128" and opened["frames"] == 24
+    )
     assert opened["image"].startswith("data:image/jpeg")
     assert opened["objects"] == [{"colour": "#ff3d71", "clicks": 0, "area_sr": 0.0}]
     first = session.click(0, click_on(labels, 3))
-    assert first["objects"][0]["clicks"] == 1 and first["objects"][0]["area_sr"] > 0.05 and "image" not in first
+    assert (
+        first["objects"][0]["clicks"] == 1
+        and first["objects"][0]["area_sr"] > 0.05
+        and "image" not in first
+    )
     session.new_object()
-    assert session.new_object()["objects"][1]["clicks"] == 0 and len(session.state()["objects"]) == 2  # no second empty one
+    assert (
+        session.new_object()["objects"][1]["clicks"] == 0 and len(session.state()["objects"]) == 2
+    )  # no second empty one
     both = session.click(1, click_on(labels, 4))
     name, kind, data = session.save("mask.png")
     assert (name, kind) == ("my room.mask.png", "image/png")
@@ -77,10 +99,15 @@ def test_a_session_clicks_undoes_and_saves(picture: tuple[Path, np.ndarray]) -> 
     assert len(np.unique(grey, axis=0)) == 3  # nothing and two objects
     coco = json.loads(session.save("coco.json")[2])
     assert len(coco["annotations"]) == 2 and coco["images"][0]["file_name"] == "my room.png"
-    assert session.undo() == {**first, "objects": [*first["objects"], opened["objects"][0] | {"colour": "#2a9dff"}],
-                              "layers": session.state()["layers"]}
+    assert session.undo() == {
+        **first,
+        "objects": [*first["objects"], opened["objects"][0] | {"colour": "#2a9dff"}],
+        "layers": session.state()["layers"],
+    }
     session.undo()
-    assert session.undo()["objects"] == opened["objects"] and session.undo()["can_undo"] is False  # at the bottom it stays
+    assert (
+        session.undo()["objects"] == opened["objects"] and session.undo()["can_undo"] is False
+    )  # at the bottom it stays
     assert session.click(0, click_on(labels, 3)) == first
     session.new_object()
     assert session.click(1, click_on(labels, 4)) == both
@@ -99,10 +126,13 @@ def test_a_mistake_leaves_the_session_as_it_was(picture: tuple[Path, np.ndarray]
     nowhere = np.argwhere(labels == 0)[0]
     lost = SphereClick((nowhere[1] + 0.5) / 256 * 360 - 180, 90 - (nowhere[0] + 0.5) / 128 * 180)
     session.new_object()
-    for wrong, words in [(lambda: session.click(1, lost), "hold nothing at"),
-                         (lambda: session.click(1, SphereClick(0, 0, False)), "click on the object first"),
-                         (lambda: session.click(7, lost), "no object 8"), (lambda: session.delete(-1), "no object 0"),
-                         (lambda: session.save("../x"), "cannot be saved")]:
+    for wrong, words in [
+        (lambda: session.click(1, lost), "hold nothing at"),
+        (lambda: session.click(1, SphereClick(0, 0, False)), "click on the object first"),
+        (lambda: session.click(7, lost), "no object 8"),
+        (lambda: session.delete(-1), "no object 0"),
+        (lambda: session.save("../x"), "cannot be saved"),
+    ]:
         with pytest.raises(UsageError, match=words):
             wrong()
     with pytest.raises(DataError, match="JPEG or a PNG"):
@@ -121,7 +151,9 @@ def server(picture: tuple[Path, np.ndarray]) -> Iterator[PanoServer]:
         server.shutdown()
 
 
-def ask(server: PanoServer, method: str, path: str, body: bytes | str | None = None, **headers: str) -> tuple[int, dict, bytes]:
+def ask(
+    server: PanoServer, method: str, path: str, body: bytes | str | None = None, **headers: str
+) -> tuple[int, dict, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     connection.request(method, path, body, given)
@@ -137,12 +169,18 @@ def test_only_its_own_page_is_answered(server: PanoServer) -> None:
     click = json.dumps({"object": 0, "lon_deg": 0, "lat_deg": 0, "positive": True})
     assert server.url == f"http://{here}/" and server.token == ""
     assert ask(server, "GET", "/")[0] == 200
-    for headers in ({"Host": "evil.example"}, {"Host": f"evil.example:{server.server_port}"}, {"Host": "127.0.0.1"}):
+    for headers in (
+        {"Host": "evil.example"},
+        {"Host": f"evil.example:{server.server_port}"},
+        {"Host": "127.0.0.1"},
+    ):
         status, _, body = ask(server, "GET", "/state", **headers)
         assert status == 403 and "does not answer to" in json.loads(body)["error"]  # DNS rebinding
     for origin in ("http://evil.example", "null", f"https://{here}", "http://127.0.0.1:1"):
         assert ask(server, "POST", "/click", click, Origin=origin, **OURS)[0] == 403
-    assert ask(server, "POST", "/click", click, Origin=f"http://{here}")[0] == 403  # a form of another site could send this
+    assert (
+        ask(server, "POST", "/click", click, Origin=f"http://{here}")[0] == 403
+    )  # a form of another site could send this
     status, _, body = ask(server, "POST", "/click", click, Origin=f"http://{here}", **OURS)
     assert status == 400 and "no picture is open" in json.loads(body)["error"]
     status, headers, _ = ask(server, "OPTIONS", "/click", Origin="http://evil.example")
@@ -153,16 +191,22 @@ def test_pages_may_do_nothing_but_their_work(server: PanoServer) -> None:
     _, headers, page = ask(server, "GET", "/")
     policy = headers["Content-Security-Policy"]
     nonce = policy.split("nonce-")[1].split("'")[0]
-    assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "script-src 'nonce-" in policy
+    assert (
+        "default-src 'none'" in policy
+        and "frame-ancestors 'none'" in policy
+        and "script-src 'nonce-" in policy
+    )
     assert "unsafe-inline'; img" in policy and policy.count("unsafe-inline") == 1  # styles only
     assert page.decode().count(f'<script nonce="{nonce}">') == page.decode().count("<script") == 2
     assert nonce not in ask(server, "GET", "/")[1]["Content-Security-Policy"]
     assert headers["X-Content-Type-Options"] == "nosniff" and headers["Cache-Control"] == "no-store"
     assert b"{{" not in render_page("n", "</script>", 1).split(b"libpannellum")[0]
-    assert b"</script>\"" not in render_page("n", "</script>", 1)
+    assert b'</script>"' not in render_page("n", "</script>", 1)
 
 
-def test_bodies_are_capped_before_they_are_read(server: PanoServer, picture: tuple[Path, np.ndarray]) -> None:
+def test_bodies_are_capped_before_they_are_read(
+    server: PanoServer, picture: tuple[Path, np.ndarray]
+) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
     connection.putrequest("POST", "/image?name=big.png")
     for name, value in {"X-Pano": "1", "Content-Length": str(10**12)}.items():
@@ -177,11 +221,19 @@ def test_bodies_are_capped_before_they_are_read(server: PanoServer, picture: tup
     assert connection.getresponse().status == 411
     assert ask(server, "POST", "/click", b"x" * 20_000, **OURS)[0] == 413
     assert ask(server, "POST", "/image?name=x", picture[0].read_bytes(), **OURS)[0] == 200
-    for body in ("{", "[]", "{}", "[" * 9000, '{"object": true, "lon_deg": 0, "lat_deg": 0, "positive": true}',
-                 '{"object": 0, "lon_deg": "0", "lat_deg": 0, "positive": true}'):
+    for body in (
+        "{",
+        "[]",
+        "{}",
+        "[" * 9000,
+        '{"object": true, "lon_deg": 0, "lat_deg": 0, "positive": true}',
+        '{"object": 0, "lon_deg": "0", "lat_deg": 0, "positive": true}',
+    ):
         assert ask(server, "POST", "/click", body, **OURS)[0] == 400
-    for body in ('{"object": 0, "lon_deg": NaN, "lat_deg": 0, "positive": true}',
-                 '{"object": 0, "lon_deg": 1e400, "lat_deg": 0, "positive": true}'):
+    for body in (
+        '{"object": 0, "lon_deg": NaN, "lat_deg": 0, "positive": true}',
+        '{"object": 0, "lon_deg": 1e400, "lat_deg": 0, "positive": true}',
+    ):
         status, _, data = ask(server, "POST", "/click", body, **OURS)
         assert status == 400 and "longitude of" in json.loads(data)["error"]
     for path in ("/../../etc/passwd", "/%2e%2e/x", "/pannellum.js"):
@@ -214,18 +266,39 @@ def test_a_port_in_use_is_said(server: PanoServer, picture: tuple[Path, np.ndarr
         PanoServer(truth_session(picture), "127.0.0.1", server.server_port, CAP)
 
 
-def test_the_command_serves_until_it_is_stopped(picture: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+def test_the_command_serves_until_it_is_stopped(
+    picture: tuple[Path, np.ndarray], tmp_path: Path
+) -> None:
     (tmp_path / "ids.png").write_bytes(encode_product("instance.png", picture[1]))
     process = subprocess.Popen(
-        [sys.executable, "-m", "panoforge", "serve", "--image", picture[0], "--predictor", "truth", "--labels", tmp_path / "ids.png",
-         "--port", "0", *SCAN], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a job in the background of a shell ignores SIGINT
+        [
+            sys.executable,
+            "-m",
+            "panoforge",
+            "serve",
+            "--image",
+            picture[0],
+            "--predictor",
+            "truth",
+            "--labels",
+            tmp_path / "ids.png",
+            "--port",
+            "0",
+            *SCAN,
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # a job in the background of a shell ignores SIGINT
     try:
         url = urlsplit(process.stdout.readline().strip())
         assert url.hostname == "127.0.0.1" and not url.query
         connection = http.client.HTTPConnection(url.hostname, url.port, timeout=30)
         connection.request("GET", "/state")
-        assert json.loads(connection.getresponse().read())["name"] == "my room.png"  # --image is open already
+        assert (
+            json.loads(connection.getresponse().read())["name"] == "my room.png"
+        )  # --image is open already
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=30)
         assert process.returncode == 130 and "Traceback" not in told
@@ -236,14 +309,21 @@ def test_the_command_serves_until_it_is_stopped(picture: tuple[Path, np.ndarray]
 
 def settled(tab: Tab, objects: list[int]) -> None:
     """Until the page shows so many clicks per object, drawn."""
-    tab.wait_for(f"document.body.dataset.busy === undefined && JSON.stringify(JSON.parse(document.body.dataset.objects"
-                 f" || '[]').map((o) => o.clicks)) === '{json.dumps(objects, separators=(',', ':'))}'")
+    tab.wait_for(
+        "document.body.dataset.busy === undefined &&"
+        " JSON.stringify(JSON.parse(document.body.dataset.objects || '[]').map((o) => o.clicks))"
+        f" === '{json.dumps(objects, separators=(',', ':'))}'"
+    )
     time.sleep(1)
 
 
 @pytest.mark.browser
-def test_from_a_dropped_picture_to_a_saved_mask(picture: tuple[Path, np.ndarray], checkpoint: Path, tmp_path: Path) -> None:
-    """With a real (small, untrained) SAM2: what the browser saves is, to the byte, what `pano segment` writes for its clicks."""
+def test_from_a_dropped_picture_to_a_saved_mask(
+    picture: tuple[Path, np.ndarray], checkpoint: Path, tmp_path: Path
+) -> None:
+    """With a real (small, untrained) SAM2: what the browser saves is, to the byte, what `pano
+    segment` writes for its clicks.
+    """
     loaded = load_predictor("sam2", checkpoint, "scan", MODEL)
     with PanoServer(Session(loaded), "127.0.0.1", 0, CAP) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -280,13 +360,19 @@ def test_from_a_dropped_picture_to_a_saved_mask(picture: tuple[Path, np.ndarray]
             tab.wait_for("document.getElementById('error').textContent.includes('JPEG or a PNG')")
             assert tab.evaluate("JSON.parse(document.body.dataset.objects).length") == 1
             assert [line for line in tab.console if "400" not in line] == []
-            assert all(request.startswith((server.url, f"blob:{server.url}")) for request in tab.requests)
+            assert all(
+                request.startswith((server.url, f"blob:{server.url}")) for request in tab.requests
+            )
         server.shutdown()
     coco = json.loads((tmp_path / "my room.coco.json").read_text())
     (clicked,) = coco["annotations"][0]["clicks"]
-    assert -60 < clicked["lon_deg"] < -2 and 0 < clicked["lat_deg"] < 30 and clicked["label"] == 1  # left of and above the middle
+    assert (
+        -60 < clicked["lon_deg"] < -2 and 0 < clicked["lat_deg"] < 30 and clicked["label"] == 1
+    )  # left of and above the middle
     assert coco["annotations"][0]["area"] > 0
     again = load_predictor("sam2", checkpoint, "scan", MODEL)
-    paths = segment_image(picture[0], [SphereClick(clicked["lon_deg"], clicked["lat_deg"])], again, tmp_path / "again")
+    paths = segment_image(
+        picture[0], [SphereClick(clicked["lon_deg"], clicked["lat_deg"])], again, tmp_path / "again"
+    )
     for path in paths[::2]:
         assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name

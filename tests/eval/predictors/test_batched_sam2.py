@@ -1,7 +1,9 @@
-"""Batched propagation against SAM2's official video predictor: the same masks, object by object, frame by frame.
+"""Batched propagation against SAM2's official video predictor: the same masks, object by object,
+frame by frame.
 
-Weights are random (nothing can be downloaded here) but not tame: the head that says whether an object is there is made
-steep, so that objects appear and disappear, and prompts have one or two points.
+Weights are random (nothing can be downloaded here) but not tame: the head that says whether an
+object is there is made steep, so that objects appear and disappear, and prompts have one or two
+points.
 """
 
 import numpy as np
@@ -20,14 +22,18 @@ SIZE = 64
 @pytest.fixture(scope="module")
 def model():
     torch.set_num_threads(1)
-    loaded = load_model(EvalConfig.model_validate({"model": {"size": "tiny", "image_size": SIZE}, "device": "cpu"}))
+    loaded = load_model(
+        EvalConfig.model_validate({"model": {"size": "tiny", "image_size": SIZE}, "device": "cpu"})
+    )
     assert loaded.weights.random and len(loaded.weights.sha256) == 64
     with torch.no_grad():
         last = loaded.model.sam_mask_decoder.pred_obj_score_head.layers[-1]
         last.weight *= 200
         last.bias.zero_()
     scores: list[torch.Tensor] = []
-    hook = last.register_forward_hook(lambda module, inputs, output: scores.append(output.flatten()))
+    hook = last.register_forward_hook(
+        lambda module, inputs, output: scores.append(output.flatten())
+    )
     frames, prompts = scene(np.random.default_rng(0), n_frames=9, n_objects=5)
     list(BatchedSam2(loaded.model).predict(frames, prompts))
     hook.remove()
@@ -36,7 +42,9 @@ def model():
     return loaded.model
 
 
-def scene(rng: np.random.Generator, n_frames: int, n_objects: int) -> tuple[list[FrameInput], list[ObjectPrompt]]:
+def scene(
+    rng: np.random.Generator, n_frames: int, n_objects: int
+) -> tuple[list[FrameInput], list[ObjectPrompt]]:
     frames = []
     for _ in range(n_frames):
         image = rng.integers(0, 256, (96, 96, 3)).astype(np.uint8)
@@ -45,7 +53,12 @@ def scene(rng: np.random.Generator, n_frames: int, n_objects: int) -> tuple[list
     for k in range(n_objects):
         clicked = rng.choice(n_frames, int(rng.integers(1, 4)), replace=False).tolist()
         count = 1 + k % 2
-        prompts.append(ObjectPrompt(k + 1, {t: (rng.uniform(0, 95, (count, 2)), np.ones(count, np.int32)) for t in clicked}))
+        prompts.append(
+            ObjectPrompt(
+                k + 1,
+                {t: (rng.uniform(0, 95, (count, 2)), np.ones(count, np.int32)) for t in clicked},
+            )
+        )
     return frames, prompts
 
 
@@ -87,13 +100,20 @@ def test_what_an_object_gets_does_not_depend_on_the_others(model) -> None:
 def test_old_memories_are_dropped(model) -> None:
     from panoforge.eval.predictors.batched_sam2 import _Memory
 
-    memory = _Memory(recent={t: torch.zeros(1) for t in range(20)}, recent_pointer={t: torch.zeros(1) for t in range(20)})
+    memory = _Memory(
+        recent={t: torch.zeros(1) for t in range(20)},
+        recent_pointer={t: torch.zeros(1) for t in range(20)},
+    )
     memory.forget(20, memories=6, pointers=15)
-    assert sorted(memory.recent) == list(range(14, 20)) and sorted(memory.recent_pointer) == list(range(5, 20))
+    assert sorted(memory.recent) == list(range(14, 20)) and sorted(memory.recent_pointer) == list(
+        range(5, 20)
+    )
 
 
 def test_mask_prompts_equal_the_official_predictor(model) -> None:
-    """A mask in one frame, among objects that are clicked; masks at the frame's size and at the model's."""
+    """A mask in one frame, among objects that are clicked; masks at the frame's size and at the
+    model's.
+    """
     rng = np.random.default_rng(3)
     frames, prompts = scene(rng, n_frames=7, n_objects=4)
     for k, (frame, side) in enumerate([(2, 96), (0, SIZE), (5, 96)]):
@@ -111,23 +131,39 @@ def test_mask_prompts_equal_the_official_predictor(model) -> None:
 def test_looks_equal_the_official_image_predictor(model, monkeypatch: pytest.MonkeyPatch) -> None:
     """Clicks, boxes, masks and both, each in its own picture, in batches of any size."""
     rng = np.random.default_rng(4)
-    images, nothing = rng.integers(0, 256, (7, SIZE, SIZE, 3)).astype(np.uint8), np.zeros((SIZE, SIZE), np.uint16)
+    images, nothing = (
+        rng.integers(0, 256, (7, SIZE, SIZE, 3)).astype(np.uint8),
+        np.zeros((SIZE, SIZE), np.uint16),
+    )
     frames = [FrameInput(image, nothing) for image in images]
     hints = [rng.normal(0, 6, (SIZE // 4, SIZE // 4)).astype(np.float32) for _ in frames]
     click = (np.array([[20.3, 31.0]]), np.array([1], np.int32))
     box = (np.array([[5.0, 9.5], [40.0, 50.0], [20.0, 30.0]]), np.array([2, 3, 1], np.int32))
     prompts = [
-        ObjectPrompt(1, {0: click}), ObjectPrompt(2, {0: click}, {0: hints[1]}), ObjectPrompt(3, {}, {0: hints[2]}),
-        ObjectPrompt(4, {0: box}), ObjectPrompt(5, {0: box}, {0: hints[4]}), ObjectPrompt(6, {0: click}),
+        ObjectPrompt(1, {0: click}),
+        ObjectPrompt(2, {0: click}, {0: hints[1]}),
+        ObjectPrompt(3, {}, {0: hints[2]}),
+        ObjectPrompt(4, {0: box}),
+        ObjectPrompt(5, {0: box}, {0: hints[4]}),
+        ObjectPrompt(6, {0: click}),
         ObjectPrompt(7, {0: click}),
     ]
     bias = model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias
-    monkeypatch.setattr(bias, "data", torch.full_like(bias, 1e6))  # everything is there: the image predictor does not ask
-    nowhere = (np.zeros((1, 2)), np.array([-1], np.int32))  # SAM2's video heads add it where there are no points
-    official = OfficialSam2(model).look(frames, [*prompts[:2], ObjectPrompt(3, {0: nowhere}, prompts[2].masks), *prompts[3:]])
+    monkeypatch.setattr(
+        bias, "data", torch.full_like(bias, 1e6)
+    )  # everything is there: the image predictor does not ask
+    nowhere = (
+        np.zeros((1, 2)),
+        np.array([-1], np.int32),
+    )  # SAM2's video heads add it where there are no points
+    official = OfficialSam2(model).look(
+        frames, [*prompts[:2], ObjectPrompt(3, {0: nowhere}, prompts[2].masks), *prompts[3:]]
+    )
     for batch in (1, 3, 8):
         ours = BatchedSam2(model, encode_batch=batch).look(frames, prompts)
         for k in range(7):
-            np.testing.assert_allclose(ours[k].numpy(), official[k].numpy(), atol=1e-4, err_msg=str(k))
+            np.testing.assert_allclose(
+                ours[k].numpy(), official[k].numpy(), atol=1e-4, err_msg=str(k)
+            )
     bias.data = torch.full_like(bias, -1e6)
     assert BatchedSam2(model).look(frames, prompts) == [None] * 7

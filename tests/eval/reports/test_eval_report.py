@@ -1,4 +1,6 @@
-"""The evaluation report in a real browser: a panorama opens with clicks, truth and predictions to be switched; published rows."""
+"""The evaluation report in a real browser: a panorama opens with clicks, truth and predictions to
+be switched; published rows.
+"""
 
 import re
 from pathlib import Path
@@ -17,9 +19,16 @@ from panoforge.eval.reports.published import SAP_ON_PAV_SOD, TABLES
 @pytest.fixture(scope="module")
 def scored(caps_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     out = tmp_path_factory.mktemp("scored")
-    config = EvalConfig.model_validate({
-        "predictor": "ground_truth", "methods": ["direct", "scan"], "max_panoramas": 2, "device": "cpu",
-        "scan": {"size_px": 128}, "model": {"size": "tiny", "image_size": 128}})
+    config = EvalConfig.model_validate(
+        {
+            "predictor": "ground_truth",
+            "methods": ["direct", "scan"],
+            "max_panoramas": 2,
+            "device": "cpu",
+            "scan": {"size_px": 128},
+            "model": {"size": "tiny", "image_size": 128},
+        }
+    )
     return out / "report.html", run_evaluation(config, caps_dataset, out)
 
 
@@ -28,9 +37,14 @@ def test_published_rows_stand_beside_ours_and_say_what_they_are(scored: tuple[Pa
     section = page[page.index('id="beside-published-results"') :]
     for label, miou, _ in SAP_ON_PAV_SOD:
         assert label in section and f"{100 * miou:.1f} %" in section
-    assert section.count("published, not reproduced") == len(SAP_ON_PAV_SOD) and section.count("measured here") == 2
+    assert (
+        section.count("published, not reproduced") == len(SAP_ON_PAV_SOD)
+        and section.count("measured here") == 2
+    )
     for table in TABLES:
-        assert table.title.replace("&", "&amp;") in section and all(len(row) == len(table.columns) for row in table.rows)
+        assert table.title.replace("&", "&amp;") in section and all(
+            len(row) == len(table.columns) for row in table.rows
+        )
     assert "arXiv 2603.12759" in section and "arXiv 2604.07901" in section
 
 
@@ -41,20 +55,45 @@ def test_published_j_and_f_average_to_their_mean() -> None:
             if name in table.columns and "J" in table.columns:
                 at = table.columns.index(name)
                 for row in table.rows:
-                    assert float(row[at]) == pytest.approx((float(row[at + 1]) + float(row[at + 2])) / 2, abs=0.6), row
+                    assert float(row[at]) == pytest.approx(
+                        (float(row[at + 1]) + float(row[at + 2])) / 2, abs=0.6
+                    ), row
 
 
 def rows_of(**ious: tuple[float, float]) -> dict[str, list[dict]]:
     """Per panorama the IoU of its one instance under two methods."""
-    return {key: [{"method": method, "iou": iou} for method, iou in zip(("direct", "scan"), pair, strict=True)]
-            for key, pair in ious.items()}
+    return {
+        key: [
+            {"method": method, "iou": iou}
+            for method, iou in zip(("direct", "scan"), pair, strict=True)
+        ]
+        for key, pair in ious.items()
+    }
 
 
 def test_the_worst_the_best_and_the_most_different_are_shown_and_named() -> None:
-    by_key = rows_of(a=(0.9, 0.9), b=(0.2, 0.2), c=(0.3, 0.8), d=(0.5, 0.5), e=(0.6, 0.6), f=(0.7, 0.7), g=(0.95, 0.95))
-    assert _pick(by_key, 3) == ["b", "c", "g"] and _pick(by_key, 99) == list("abcdefg") and _pick(by_key, 0) == []
-    assert _marks(by_key) == {"b": "the worst", "g": "the best", "c": "methods differ most (50.0 points of mIoU)"}
-    assert _marks(rows_of(a=(0.1, 0.1))) == {} and set(_marks(rows_of(a=(0.1, 0.1), b=(0.2, 0.2)))) == {"a", "b"}
+    by_key = rows_of(
+        a=(0.9, 0.9),
+        b=(0.2, 0.2),
+        c=(0.3, 0.8),
+        d=(0.5, 0.5),
+        e=(0.6, 0.6),
+        f=(0.7, 0.7),
+        g=(0.95, 0.95),
+    )
+    assert (
+        _pick(by_key, 3) == ["b", "c", "g"]
+        and _pick(by_key, 99) == list("abcdefg")
+        and _pick(by_key, 0) == []
+    )
+    assert _marks(by_key) == {
+        "b": "the worst",
+        "g": "the best",
+        "c": "methods differ most (50.0 points of mIoU)",
+    }
+    assert _marks(rows_of(a=(0.1, 0.1))) == {} and set(
+        _marks(rows_of(a=(0.1, 0.1), b=(0.2, 0.2)))
+    ) == {"a", "b"}
     both = _marks(rows_of(a=(0.0, 0.4), b=(0.9, 0.9)))
     assert both["a"] == "the worst, methods differ most (40.0 points of mIoU)"
 
@@ -71,26 +110,41 @@ def test_truth_prediction_and_clicks_can_be_switched(scored: tuple[Path, dict]) 
     path, results = scored
     rows = [row for row in results["rows"] if (row["role"], row["method"]) == ("model", "scan")]
     key = rows[0]["key"]
-    row = max((row for row in rows if row["key"] == key and abs(row["lon_deg"]) < 120), key=lambda row: row["area_sr"])
+    row = max(
+        (row for row in rows if row["key"] == key and abs(row["lon_deg"]) < 120),
+        key=lambda row: row["area_sr"],
+    )
     with open_tab(path.as_uri()) as tab:
-        tab.evaluate("[...document.querySelectorAll('.item')]"
-                     f".find((item) => item.querySelector('h3').textContent === '{key}').id = 'it'")
+        tab.evaluate(
+            "[...document.querySelectorAll('.item')]"
+            f".find((item) => item.querySelector('h3').textContent === '{key}').id = 'it'"
+        )
         tab.click_on("#it figure:nth-child(1) button.zoom")
         tab.wait_for("document.querySelector('#sphere > div').dataset.shown > 0")
-        assert tab.evaluate("[...document.querySelectorAll('#sphere input:checked')].map((i) => i.dataset.layer)") == ["clicks"]
+        assert tab.evaluate(
+            "[...document.querySelectorAll('#sphere input:checked')].map((i) => i.dataset.layer)"
+        ) == ["clicks"]
         tab.click_on("[data-toggle]")  # flat: every click is in sight
-        x, y, width, height = tab.evaluate("(() => { const b = document.querySelector('.ps-flat').getBoundingClientRect();"
-                                           " return [b.x, b.y, b.width, b.height]; })()")
-        assert tab.evaluate("document.querySelectorAll('.ps-dot').length") == len({r["id"] for r in rows if r["key"] == key})
+        x, y, width, height = tab.evaluate(
+            "(() => { const b = document.querySelector('.ps-flat').getBoundingClientRect();"
+            " return [b.x, b.y, b.width, b.height]; })()"
+        )
+        assert tab.evaluate("document.querySelectorAll('.ps-dot').length") == len(
+            {r["id"] for r in rows if r["key"] == key}
+        )
         px, py = x + (row["lon_deg"] / 360 + 0.5) * width, y + (0.5 - row["lat_deg"] / 180) * height
         colour = id_colours()[row["id"]].astype(int)
-        assert np.abs(tab.screenshot()[round(py), round(px)].astype(int) - colour).max() < 16  # the dot itself
+        assert (
+            np.abs(tab.screenshot()[round(py), round(px)].astype(int) - colour).max() < 16
+        )  # the dot itself
         plain = tab.shot_of(".ps-flat")
         switch(tab, "scan")
         assert difference(tab.shot_of(".ps-flat"), plain) > 2
         tab.mouse("mouseMoved", px + 12, py)
         told = tab.evaluate("document.querySelector('.ps-readout').textContent")
-        assert re.search(rf"scan: {row['category']} {row['id']}, IoU {100 * row['iou']:.1f} %", told), told
+        assert re.search(
+            rf"scan: {row['category']} {row['id']}, IoU {100 * row['iou']:.1f} %", told
+        ), told
         assert "ground truth" not in told
         switch(tab, "scan")
         switch(tab, "ground truth")

@@ -16,14 +16,22 @@ from panoforge.eval.scoring.compare import compare
 
 
 def config(**changes: object) -> EvalConfig:
-    base = {"predictor": "ground_truth", "methods": ["direct"], "scan": {"size_px": 64}, "device": "cpu",
-            "model": {"size": "tiny", "image_size": 64}, "report_panoramas": 0}
+    base = {
+        "predictor": "ground_truth",
+        "methods": ["direct"],
+        "scan": {"size_px": 64},
+        "device": "cpu",
+        "model": {"size": "tiny", "image_size": 64},
+        "report_panoramas": 0,
+    }
     return EvalConfig.model_validate({**base, **changes})
 
 
 @pytest.fixture(scope="module")
 def evaluations(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same two panoramas scored with ground truth and with nothing, and once by another protocol."""
+    """The same two panoramas scored with ground truth and with nothing, and once by another
+    protocol.
+    """
     folder = tmp_path_factory.mktemp("compare")
     dataset = synthetic.dataset(folder, scenes=2, cameras=1, width=128)
     run_evaluation(config(), dataset, folder / "truth")
@@ -46,10 +54,16 @@ def test_the_table_says_what_the_results_say(evaluations: Path) -> None:
     content = json.loads((evaluations / "truth" / "results.json").read_text())
     (score,) = [s for s in content["scores"] if s["role"] == "model"]
     reference, nothing = found.lines
-    assert reference.miou.value == pytest.approx(score["miou"]) and reference.miou_cos.value == pytest.approx(score["miou_cos"])
+    assert reference.miou.value == pytest.approx(
+        score["miou"]
+    ) and reference.miou_cos.value == pytest.approx(score["miou_cos"])
     assert (found.instances, found.panoramas) == (score["instances"], 2)
-    assert nothing.miou.value == 0.0 and nothing.versus.difference.value == pytest.approx(-score["miou"])
-    assert reference.versus is None and nothing.p_value == 0.5  # two panoramas: ± and ∓ out of four patterns
+    assert nothing.miou.value == 0.0 and nothing.versus.difference.value == pytest.approx(
+        -score["miou"]
+    )
+    assert (
+        reference.versus is None and nothing.p_value == 0.5
+    )  # two panoramas: ± and ∓ out of four patterns
     text = "\n".join(found.as_lines())
     assert "(reference)" in text and "-100.0" in text and found.protocol_id in text
     assert "2 panoramas are few: no p-value can be below 0.5" in text
@@ -66,14 +80,25 @@ def test_methods_of_one_run_and_many_panoramas(evaluations: Path) -> None:
         for k in range(120):
             base = rng.uniform(0.3, 0.8)
             for method, gain in (("direct", 0.0), ("scan", rng.normal(0.1, 0.02))):
-                content["rows"].append(row | {"key": f"k{k // 3}", "id": k % 3, "method": method, "iou": base + gain})
+                content["rows"].append(
+                    row | {"key": f"k{k // 3}", "id": k % 3, "method": method, "iou": base + gain}
+                )
 
     found = compare([changed(evaluations, "many", change)])
     direct, scan = found.lines
-    assert (direct.method, scan.method, found.instances, found.panoramas) == ("direct", "scan", 120, 40)
+    assert (direct.method, scan.method, found.instances, found.panoramas) == (
+        "direct",
+        "scan",
+        120,
+        40,
+    )
     assert scan.versus.difference.low < 0.1 < scan.versus.difference.high and scan.p_value < 0.001
-    assert scan.versus.difference.high - scan.versus.difference.low < 0.02  # paired: far less than the spread of either
-    assert direct.miou.high - direct.miou.low > 0.03 and not any("few" in note for note in found.notes)
+    assert (
+        scan.versus.difference.high - scan.versus.difference.low < 0.02
+    )  # paired: far less than the spread of either
+    assert direct.miou.high - direct.miou.low > 0.03 and not any(
+        "few" in note for note in found.notes
+    )
     assert found == compare([evaluations / "many.json"])
 
 
@@ -81,7 +106,10 @@ def test_another_protocol_is_refused_by_the_part_that_differs(evaluations: Path)
     with pytest.raises(UsageError) as caught:
         compare([evaluations / "truth", evaluations / "narrow"])
     message = str(caught.value)
-    assert "scan.fov_deg: 90.0 in truth, 75.0 in narrow" in message and "Evaluate one of them again" in message
+    assert (
+        "scan.fov_deg: 90.0 in truth, 75.0 in narrow" in message
+        and "Evaluate one of them again" in message
+    )
     assert "overlap" not in message.split("What differs")[1]
 
 
@@ -102,7 +130,9 @@ def test_what_is_no_result_is_refused(evaluations: Path, tmp_path: Path) -> None
     (tmp_path / "results.json").write_text("{")
     with pytest.raises(DataError, match="not what pano eval writes"):
         compare([tmp_path])
-    with pytest.raises(DataError, match="version 1, this panoforge reads panoforge-results version 2"):
+    with pytest.raises(
+        DataError, match="version 1, this panoforge reads panoforge-results version 2"
+    ):
         compare([changed(evaluations, "newer", lambda c: c.update(schema_version=1))])
     with pytest.raises(DataError, match="no scored instances"):
         compare([changed(evaluations, "bare", lambda c: c.update(rows=[]))])
@@ -113,7 +143,9 @@ def test_the_command(evaluations: Path, capsys: pytest.CaptureFixture[str]) -> N
         main(["compare", "--json", str(evaluations / "truth"), str(evaluations / "nothing")])
     assert stopped.value.code == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["format"] == "panoforge-comparison" and [line["run"] for line in found["lines"]] == ["truth", "nothing"]
+    assert found["format"] == "panoforge-comparison" and [
+        line["run"] for line in found["lines"]
+    ] == ["truth", "nothing"]
     with pytest.raises(SystemExit) as stopped:
         main(["eval", "--compare", str(evaluations / "truth"), str(evaluations / "nothing")])
     assert stopped.value.code == 0 and "(reference)" in capsys.readouterr().out

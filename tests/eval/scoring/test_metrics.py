@@ -1,4 +1,6 @@
-"""IoU from row counts against a per-pixel brute force, on random masks with every hard case in them."""
+"""IoU from row counts against a per-pixel brute force, on random masks with every hard case in
+them.
+"""
 
 from dataclasses import replace
 
@@ -27,7 +29,9 @@ def brute_iou(predicted: np.ndarray, true: np.ndarray, weighted: bool) -> float:
 
 
 def random_case(rng: np.random.Generator, case: int) -> tuple[np.ndarray, np.ndarray]:
-    """(predicted, true) bool masks: empty, full, across the seam, over a pole, or noise; W is not always a multiple of 8."""
+    """(predicted, true) bool masks: empty, full, across the seam, over a pole, or noise; W is not
+    always a multiple of 8.
+    """
     height, width = int(rng.integers(1, 9)), int(rng.integers(1, 21))
 
     def mask(kind: int) -> np.ndarray:
@@ -51,7 +55,9 @@ def test_iou_equals_brute_force(weighted: bool) -> None:
     for case in range(250):
         predicted, true = random_case(rng, case)
         counts = row_counts(pack(predicted[None]), true.astype(np.uint16) * 7, [7])
-        assert iou(counts, cos_weighted=weighted)[0] == pytest.approx(brute_iou(predicted, true, weighted), abs=1e-12)
+        assert iou(counts, cos_weighted=weighted)[0] == pytest.approx(
+            brute_iou(predicted, true, weighted), abs=1e-12
+        )
 
 
 def test_iou_of_several_instances_of_one_map() -> None:
@@ -81,13 +87,17 @@ def test_means() -> None:
 
 
 def test_means_are_loops_over_250_random_sets_of_scores() -> None:
-    """From masks to both means: IoUs of empty, full, seam-crossing and polar masks, of panoramas with few and with many."""
+    """From masks to both means: IoUs of empty, full, seam-crossing and polar masks, of panoramas
+    with few and with many.
+    """
     rng = np.random.default_rng(7)
     for case in range(250):
         ious, keys = [], []
         for k in range(int(rng.integers(1, 9))):
             predicted, true = random_case(rng, case + 7 * k)
-            ious.append(float(iou(row_counts(pack(predicted[None]), true.astype(np.uint16) * 7, [7]))[0]))
+            ious.append(
+                float(iou(row_counts(pack(predicted[None]), true.astype(np.uint16) * 7, [7]))[0])
+            )
             keys.append("abc"[rng.integers(3)])
             assert ious[-1] == pytest.approx(brute_iou(predicted, true, False), abs=1e-12)
         total, of_key = 0.0, {}
@@ -100,7 +110,9 @@ def test_means_are_loops_over_250_random_sets_of_scores() -> None:
 
 
 def test_groups_of_400_random_instances_are_sorted_by_hand() -> None:
-    """mIoU by size, latitude, crossing and category of rows anywhere, at the bounds of groups too, against lists made by hand."""
+    """mIoU by size, latitude, crossing and category of rows anywhere, at the bounds of groups too,
+    against lists made by hand.
+    """
     from panoforge.eval.scoring.results import Row
     from panoforge.eval.scoring.scores import group_scores
 
@@ -112,19 +124,58 @@ def test_groups_of_400_random_instances_are_sorted_by_hand() -> None:
         lat = float(rng.choice([30, -30, 60, -60, 90, rng.uniform(-90, 90)]))
         flags = tuple(flag for flag in ("seam", "pole", "structure") if rng.random() < 0.3)
         category, value = str(rng.choice(["lamp", "sofa", ""])), float(rng.random())
-        rows.append(Row(key=f"p{k % 9}", method="scan", role="model", predictor="p", id=k, category=category, flags=flags, pixels=1,
-                        area_sr=area, lon_deg=0, lat_deg=lat, u=0, v=0, frames=1, predicted_pixels=0, both_pixels=0, iou=value,
-                        iou_cos=0.0, boundary_f=value / 2, j_sphere=0.0, f_sphere=0.0, score=0.0, best_id=0, best_iou=0.0))
+        rows.append(
+            Row(
+                key=f"p{k % 9}",
+                method="scan",
+                role="model",
+                predictor="p",
+                id=k,
+                category=category,
+                flags=flags,
+                pixels=1,
+                area_sr=area,
+                lon_deg=0,
+                lat_deg=lat,
+                u=0,
+                v=0,
+                frames=1,
+                predicted_pixels=0,
+                both_pixels=0,
+                iou=value,
+                iou_cos=0.0,
+                boundary_f=value / 2,
+                j_sphere=0.0,
+                f_sphere=0.0,
+                score=0.0,
+                best_id=0,
+                best_iou=0.0,
+            )
+        )
         size = "large" if area >= edges[1] else "medium" if area >= edges[0] else "small"
-        belt = "above 60°" if lat >= 60 or lat <= -60 else "30° to 60°" if lat >= 30 or lat <= -30 else "below 30°"
-        crossing = "over a pole" if "pole" in flags else "over the seam" if "seam" in flags else "neither"
-        for by, group in (("size", size), ("latitude of the click", belt), ("crossing", crossing),
-                          ("category", category or "(none)")):
+        belt = (
+            "above 60°"
+            if lat >= 60 or lat <= -60
+            else "30° to 60°"
+            if lat >= 30 or lat <= -30
+            else "below 30°"
+        )
+        crossing = (
+            "over a pole" if "pole" in flags else "over the seam" if "seam" in flags else "neither"
+        )
+        for by, group in (
+            ("size", size),
+            ("latitude of the click", belt),
+            ("crossing", crossing),
+            ("category", category or "(none)"),
+        ):
             expected.setdefault((by, group), []).append(value)
     found = {(e["by"], e["group"]): e for e in group_scores(rows)}
     assert set(found) == set(expected) and len(found) == 3 + 3 + 3 + 3
     for key, values in expected.items():
-        assert found[key]["instances"] == len(values) and found[key]["miou"] == pytest.approx(sum(values) / len(values))
+        assert found[key]["instances"] == len(values) and found[key]["miou"] == pytest.approx(
+            sum(values) / len(values)
+        )
         assert found[key]["j_and_f"] == pytest.approx(0.75 * sum(values) / len(values))
 
 
@@ -133,22 +184,58 @@ def test_groups_are_a_partition_with_the_right_means() -> None:
     from panoforge.eval.scoring.scores import group_scores
 
     def row(iou_: float, lat_deg: float, area_sr: float, *flags: str) -> Row:
-        return Row(key="k", method="scan", role="model", predictor="p", id=1, category="c", flags=flags, pixels=1, area_sr=area_sr,
-                   lon_deg=0, lat_deg=lat_deg, u=0, v=0, frames=1, predicted_pixels=0, both_pixels=0, iou=iou_, iou_cos=0.0,
-                   boundary_f=0.0, j_sphere=0.0, f_sphere=0.0, score=0.0, best_id=0, best_iou=0.0)
+        return Row(
+            key="k",
+            method="scan",
+            role="model",
+            predictor="p",
+            id=1,
+            category="c",
+            flags=flags,
+            pixels=1,
+            area_sr=area_sr,
+            lon_deg=0,
+            lat_deg=lat_deg,
+            u=0,
+            v=0,
+            frames=1,
+            predicted_pixels=0,
+            both_pixels=0,
+            iou=iou_,
+            iou_cos=0.0,
+            boundary_f=0.0,
+            j_sphere=0.0,
+            f_sphere=0.0,
+            score=0.0,
+            best_id=0,
+            best_iou=0.0,
+        )
 
-    found = group_scores([row(1.0, -80, 0.5, "pole", "seam"), row(0.5, 10, 0.001), row(0.0, -20, 0.01, "seam")])
+    found = group_scores(
+        [row(1.0, -80, 0.5, "pole", "seam"), row(0.5, 10, 0.001), row(0.0, -20, 0.01, "seam")]
+    )
     table = {(e["by"], e["group"]): (e["instances"], e["miou"]) for e in found}
-    assert table["latitude of the click", "below 30°"] == (2, 0.25) and table["latitude of the click", "above 60°"] == (1, 1.0)
-    assert table["size", "small"] == (1, 0.5) and table["size", "medium"] == (1, 0.0) and table["size", "large"] == (1, 1.0)
-    assert table["crossing", "over a pole"] == (1, 1.0) and table["crossing", "over the seam"] == (1, 0.0)
+    assert table["latitude of the click", "below 30°"] == (2, 0.25) and table[
+        "latitude of the click", "above 60°"
+    ] == (1, 1.0)
+    assert (
+        table["size", "small"] == (1, 0.5)
+        and table["size", "medium"] == (1, 0.0)
+        and table["size", "large"] == (1, 1.0)
+    )
+    assert table["crossing", "over a pole"] == (1, 1.0) and table["crossing", "over the seam"] == (
+        1,
+        0.0,
+    )
     assert table["category", "c"] == (3, 0.5)
     for by in {key[0] for key in table}:
         assert sum(n for (b, _), (n, _) in table.items() if b == by) == 3
 
 
 def test_the_best_overlap_is_that_of_all_pairs_compared() -> None:
-    """250 label maps with masks that are empty, full, over the seam, over a pole, noise, or an instance and a little more."""
+    """250 label maps with masks that are empty, full, over the seam, over a pole, noise, or an
+    instance and a little more.
+    """
     rng = np.random.default_rng(2)
     ties = 0
     for case in range(250):
@@ -158,10 +245,18 @@ def test_the_best_overlap_is_that_of_all_pairs_compared() -> None:
         predicted = np.stack([random_mask(rng, case + k, labels) for k in range(4)])
         best, overlap = best_overlaps(pack(predicted), labels, ids)
         for k, mask in enumerate(predicted):
-            ious = {id_: brute_iou(mask, labels == id_, False) for id_ in ids if (labels == id_).any() and mask.any()}
+            ious = {
+                id_: brute_iou(mask, labels == id_, False)
+                for id_ in ids
+                if (labels == id_).any() and mask.any()
+            }
             expected = max(ious.values(), default=0.0)
             assert overlap[k] == pytest.approx(expected, abs=1e-12)
-            assert best[k] == 0 if expected == 0 else ious[best[k]] == pytest.approx(expected, abs=1e-12)
+            assert (
+                best[k] == 0
+                if expected == 0
+                else ious[best[k]] == pytest.approx(expected, abs=1e-12)
+            )
             ties += sum(value > 0.5 for value in ious.values()) > 1
     assert ties == 0  # instances are disjoint: that a single one above ½ is enough is no assumption
 
@@ -196,15 +291,45 @@ def test_precision_from_rows_is_cocos_average_precision_of_all_pairs() -> None:
             predicted = np.stack([random_mask(rng, case + 5 * k, labels) for k in range(len(ids))])
             sure = rng.permutation(len(ids)) / 4
             best, overlap = best_overlaps(pack(predicted), labels, ids)
-            rows += [Row(key=key, method="m", role="model", predictor="p", id=id_, category="", flags=(), pixels=1, area_sr=1.0,
-                         lon_deg=0, lat_deg=0, u=0, v=0, frames=1, predicted_pixels=int(predicted[k].sum()), both_pixels=0, iou=0.0,
-                         iou_cos=0.0, boundary_f=0.0, j_sphere=0.0, f_sphere=0.0, score=float(sure[k]), best_id=int(best[k]),
-                         best_iou=float(overlap[k])) for k, id_ in enumerate(ids)]
+            rows += [
+                Row(
+                    key=key,
+                    method="m",
+                    role="model",
+                    predictor="p",
+                    id=id_,
+                    category="",
+                    flags=(),
+                    pixels=1,
+                    area_sr=1.0,
+                    lon_deg=0,
+                    lat_deg=0,
+                    u=0,
+                    v=0,
+                    frames=1,
+                    predicted_pixels=int(predicted[k].sum()),
+                    both_pixels=0,
+                    iou=0.0,
+                    iou_cos=0.0,
+                    boundary_f=0.0,
+                    j_sphere=0.0,
+                    f_sphere=0.0,
+                    score=float(sure[k]),
+                    best_id=int(best[k]),
+                    best_iou=float(overlap[k]),
+                )
+                for k, id_ in enumerate(ids)
+            ]
             there = [k for k in range(len(ids)) if predicted[k].any()]
-            matrix = np.array([[brute_iou(predicted[k], labels == id_, False) for id_ in ids] for k in there]).reshape(-1, len(ids))
+            matrix = np.array(
+                [[brute_iou(predicted[k], labels == id_, False) for id_ in ids] for k in there]
+            ).reshape(-1, len(ids))
             images.append((sure[there], matrix))
         expected = average_precision(images)
-        assert precision(rows) == {"ap": pytest.approx(expected.mean()), "ap50": pytest.approx(expected[0])}
+        assert precision(rows) == {
+            "ap": pytest.approx(expected.mean()),
+            "ap50": pytest.approx(expected[0]),
+        }
 
 
 def test_sphere_iou_of_counts_is_jaccard_sphere() -> None:

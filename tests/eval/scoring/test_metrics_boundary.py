@@ -1,4 +1,6 @@
-"""J, F, J_sphere and F_sphere against a brute force over pixels, and against the dilation that the toolkits do."""
+"""J, F, J_sphere and F_sphere against a brute force over pixels, and against the dilation that the
+toolkits do.
+"""
 
 import math
 
@@ -27,24 +29,37 @@ Pixel = tuple[int, int]
 
 
 def brute_boundary(mask: np.ndarray, wrap: bool) -> list[Pixel]:
-    """Pixels that differ from a neighbour to the right, below, or both, as the definition says it, one by one."""
+    """Pixels that differ from a neighbour to the right, below, or both, as the definition says it,
+    one by one.
+    """
     height, width = mask.shape
 
     def at(v: int, u: int) -> bool:
-        return bool(mask[v, u % width if wrap else u]) if v < height and (wrap or u < width) else False
+        return (
+            bool(mask[v, u % width if wrap else u]) if v < height and (wrap or u < width) else False
+        )
 
     found = []
     for v in range(height):
         for u in range(width):
             last_row, last_column = v == height - 1, not wrap and u == width - 1
-            neighbours = [] if last_row and last_column else [at(v, u + 1)] if last_row else [at(v + 1, u)] if last_column \
+            neighbours = (
+                []
+                if last_row and last_column
+                else [at(v, u + 1)]
+                if last_row
+                else [at(v + 1, u)]
+                if last_column
                 else [at(v, u + 1), at(v + 1, u), at(v + 1, u + 1)]
+            )
             if any(other != bool(mask[v, u]) for other in neighbours):
                 found.append((v, u))
     return found
 
 
-def brute_f(predicted: np.ndarray, true: np.ndarray, wrap: bool, radius: float, weight: np.ndarray) -> float:
+def brute_f(
+    predicted: np.ndarray, true: np.ndarray, wrap: bool, radius: float, weight: np.ndarray
+) -> float:
     width = true.shape[1]
 
     def near(a: Pixel, b: Pixel) -> bool:
@@ -76,7 +91,10 @@ def toolkit_f(predicted: np.ndarray, true: np.ndarray, radius: int) -> float:
     n_p, n_t = p.sum(), t.sum()
     if not n_p or not n_t:
         return float(n_p == n_t)
-    precision, recall = np.sum(p * cv2.dilate(t, disk)) / float(n_p), np.sum(t * cv2.dilate(p, disk)) / float(n_t)
+    precision, recall = (
+        np.sum(p * cv2.dilate(t, disk)) / float(n_p),
+        np.sum(t * cv2.dilate(p, disk)) / float(n_t),
+    )
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
@@ -126,7 +144,10 @@ def test_official_is_the_toolkit_to_the_last_bit_at_a_real_radius() -> None:
     height, width = 240, 480
     radius = math.ceil(0.008 * math.hypot(height, width))
     for case in range(4):
-        smooth = [cv2.GaussianBlur(rng.random((height, width)).astype(np.float32), (0, 0), 12) for _ in range(2)]
+        smooth = [
+            cv2.GaussianBlur(rng.random((height, width)).astype(np.float32), (0, 0), 12)
+            for _ in range(2)
+        ]
         true = smooth[0] > np.quantile(smooth[0], 0.7)
         predicted = smooth[0] + (case % 4) * 0.3 * smooth[1] > np.quantile(smooth[0], 0.75)
         assert boundary_f(predicted, true, "official") == toolkit_f(predicted, true, radius)
@@ -136,13 +157,19 @@ def test_bits_and_label_maps_give_what_arrays_give() -> None:
     rng = np.random.default_rng(2)
     for case in range(60):
         height, width = 12, int(rng.integers(3, 40))
-        labels = rng.integers(0, 4, (height, 1 + width // 6)).astype(np.uint16).repeat(6, axis=1)[:, :width]
+        labels = (
+            rng.integers(0, 4, (height, 1 + width // 6))
+            .astype(np.uint16)
+            .repeat(6, axis=1)[:, :width]
+        )
         predicted = np.stack([random_mask(rng, (case + k) % 8, height, width) for k in range(4)])
         masks = Masks.of(predicted)
         for mode in ("official", "seam-aware"):
             found = boundary_f_scores(masks, labels, [1, 2, 3, 9], mode, tolerance=1)
             pairs = zip(predicted, [1, 2, 3, 9], strict=True)
-            assert found.tolist() == [boundary_f(p, labels == i, mode, tolerance=1) for p, i in pairs]
+            assert found.tolist() == [
+                boundary_f(p, labels == i, mode, tolerance=1) for p, i in pairs
+            ]
 
 
 def test_seam_aware_does_not_know_where_the_seam_is() -> None:
@@ -152,7 +179,9 @@ def test_seam_aware_does_not_know_where_the_seam_is() -> None:
         moved = [np.roll(mask, shift, axis=1) for mask in (predicted, true)]
         for function in (boundary_f, boundary_f_sphere):
             at_home = function(predicted, true, "seam-aware", tolerance=tolerance)
-            assert function(*moved, "seam-aware", tolerance=tolerance) == pytest.approx(at_home, abs=1e-12)
+            assert function(*moved, "seam-aware", tolerance=tolerance) == pytest.approx(
+                at_home, abs=1e-12
+            )
 
 
 def test_the_seam_matters_to_the_toolkit_only() -> None:
@@ -162,24 +191,48 @@ def test_the_seam_matters_to_the_toolkit_only() -> None:
     predicted = np.roll(true, 1, axis=1)
     assert boundary_f(predicted, true, "seam-aware", tolerance=1) == 1.0
     assert boundary_f(predicted, true, "official", tolerance=1) < 0.9
-    assert boundary_f(*(np.roll(mask, 40, axis=1) for mask in (predicted, true)), "official", tolerance=1) == 1.0
+    assert (
+        boundary_f(
+            *(np.roll(mask, 40, axis=1) for mask in (predicted, true)), "official", tolerance=1
+        )
+        == 1.0
+    )
 
 
 @pytest.mark.parametrize("mode", ["official", "official-sin", "seam-aware"])
 def test_sphere_scores_are_the_brute_force(mode: SphereMode) -> None:
     for predicted, true, tolerance in cases(5):
         height, width = true.shape
-        rows = np.linspace(0, height - 1, height, endpoint=False) if mode != "seam-aware" else np.arange(height)
+        rows = (
+            np.linspace(0, height - 1, height, endpoint=False)
+            if mode != "seam-aware"
+            else np.arange(height)
+        )
         lat = -((rows + 0.5) - height / 2) / height * np.pi
         step = np.pi / height / 2
         kernel = np.sin if mode == "official-sin" else np.cos
-        weight = np.array([abs(integrate.quad(kernel, x - step, x + step)[0]) for x in lat]) * 2 * np.pi / width
+        weight = (
+            np.array([abs(integrate.quad(kernel, x - step, x + step)[0]) for x in lat])
+            * 2
+            * np.pi
+            / width
+        )
         assert np.allclose(row_weight_sr(height, width, mode), weight, atol=1e-13)
         both, either = (np.sum(m * weight[:, None]) for m in (predicted & true, predicted | true))
-        assert jaccard_sphere(predicted, true, mode) == pytest.approx(1.0 if np.isclose(either, 0) else both / either, abs=1e-9)
+        assert jaccard_sphere(predicted, true, mode) == pytest.approx(
+            1.0 if np.isclose(either, 0) else both / either, abs=1e-9
+        )
         if mode != "official-sin":
-            expected = brute_f(predicted, true, mode == "seam-aware", tolerance_px(tolerance, height, width), weight)
-            assert boundary_f_sphere(predicted, true, mode, tolerance=tolerance) == pytest.approx(expected, abs=1e-9)
+            expected = brute_f(
+                predicted,
+                true,
+                mode == "seam-aware",
+                tolerance_px(tolerance, height, width),
+                weight,
+            )
+            assert boundary_f_sphere(predicted, true, mode, tolerance=tolerance) == pytest.approx(
+                expected, abs=1e-9
+            )
 
 
 def test_solid_angle_weights_sum_to_the_sphere_and_the_early_toolkit_ignores_the_equator() -> None:
@@ -193,4 +246,7 @@ def test_j_and_their_mean() -> None:
         either = sum(bool(a or b) for a, b in zip(predicted.ravel(), true.ravel(), strict=True))
         both = sum(bool(a and b) for a, b in zip(predicted.ravel(), true.ravel(), strict=True))
         assert jaccard(predicted, true) == (both / either if either else 1.0)
-        assert j_and_f(predicted, true, "official") == (jaccard(predicted, true) + boundary_f(predicted, true, "official")) / 2
+        assert (
+            j_and_f(predicted, true, "official")
+            == (jaccard(predicted, true) + boundary_f(predicted, true, "official")) / 2
+        )

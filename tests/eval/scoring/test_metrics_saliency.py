@@ -1,4 +1,6 @@
-"""MAE, F_β, E- and S-measure against their definitions threshold by threshold and block by block; AP against pycocotools."""
+"""MAE, F_β, E- and S-measure against their definitions threshold by threshold and block by block;
+AP against pycocotools.
+"""
 
 import contextlib
 import io
@@ -14,7 +16,9 @@ from panoforge.eval.scoring.metrics.saliency import BETA2, e_curve, f_curve, mae
 
 
 def cases(number: int = 210):
-    """(predicted, true): noise, levels, constants; empty, full, one pixel, at the seam, at the pole."""
+    """(predicted, true): noise, levels, constants; empty, full, one pixel, at the seam, at the
+    pole.
+    """
     rng = np.random.default_rng(0)
     for case in range(number):
         height, width = int(rng.integers(2, 9)), int(rng.integers(2, 15))
@@ -46,12 +50,21 @@ def test_mae_f_and_e_are_their_definitions_at_every_threshold() -> None:
     for predicted, true in cases():
         errors = [abs(p - t) for p, t in zip(predicted.flat, true.flat, strict=True)]
         assert mae(predicted, true) == pytest.approx(sum(errors) / true.size)
-        f, e, paper = f_curve(predicted, true), e_curve(predicted, true), e_curve(predicted, true, "paper")
-        for k, threshold in [*list(enumerate(np.linspace(0, 1 - 1e-10, 255)))[::4], (254, 1 - 1e-10)]:
+        f, e, paper = (
+            f_curve(predicted, true),
+            e_curve(predicted, true),
+            e_curve(predicted, true, "paper"),
+        )
+        for k, threshold in [
+            *list(enumerate(np.linspace(0, 1 - 1e-10, 255)))[::4],
+            (254, 1 - 1e-10),
+        ]:
             binary = (stretch(predicted) >= threshold).astype(float)
             hit = (binary * true).sum()
             precision, recall = hit / (binary.sum() + 1e-20), hit / (true.sum() + 1e-20)
-            expected = (1 + BETA2) * precision * recall / (BETA2 * precision + recall) if hit else 0.0
+            expected = (
+                (1 + BETA2) * precision * recall / (BETA2 * precision + recall) if hit else 0.0
+            )
             assert f[k] == pytest.approx(expected, abs=1e-12)
             a, b = binary - binary.mean(), true - true.mean()
             enhanced = (2 * a * b / (a * a + b * b + 1e-20) + 1) ** 2 / 4
@@ -71,18 +84,28 @@ def brute_s(predicted: np.ndarray, true: np.ndarray) -> float:
 
     def object_(values: list[float]) -> float:
         mean = sum(values) / len(values)
-        sigma = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5 if len(values) > 1 else 0.0
+        sigma = (
+            (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
+            if len(values) > 1
+            else 0.0
+        )
         return 2 * mean / (mean**2 + 1 + sigma)
 
     pairs = list(zip(x.flat, true.flat, strict=True))
     share = true.mean()
-    s_object = share * object_([p for p, t in pairs if t]) + (1 - share) * object_([1 - p for p, t in pairs if not t])
+    s_object = share * object_([p for p, t in pairs if t]) + (1 - share) * object_(
+        [1 - p for p, t in pairs if not t]
+    )
     total = true.sum()
     cu = round(sum(u * true[:, u].sum() for u in range(true.shape[1])) / total)
     cv = round(sum(v * true[v].sum() for v in range(true.shape[0])) / total)
     s_region = 0.0
-    for block in ((slice(0, cv), slice(0, cu)), (slice(0, cv), slice(cu, None)), (slice(cv, None), slice(0, cu)),
-                  (slice(cv, None), slice(cu, None))):
+    for block in (
+        (slice(0, cv), slice(0, cu)),
+        (slice(0, cv), slice(cu, None)),
+        (slice(cv, None), slice(0, cu)),
+        (slice(cv, None), slice(cu, None)),
+    ):
         p, t = x[block].ravel(), true[block].ravel().astype(float)
         if not p.size:
             continue
@@ -116,11 +139,22 @@ def coco_ap(images: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarr
         dataset["images"].append({"id": image, "height": height, "width": width})
         for mask in truth:
             rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-            dataset["annotations"].append({"id": len(dataset["annotations"]) + 1, "image_id": image, "category_id": 1, "iscrowd": 0,
-                                           "area": int(mask.sum()), "segmentation": rle, "bbox": coco_mask.toBbox(rle).tolist()})
+            dataset["annotations"].append(
+                {
+                    "id": len(dataset["annotations"]) + 1,
+                    "image_id": image,
+                    "category_id": 1,
+                    "iscrowd": 0,
+                    "area": int(mask.sum()),
+                    "segmentation": rle,
+                    "bbox": coco_mask.toBbox(rle).tolist(),
+                }
+            )
         for mask, score in zip(masks, scores, strict=True):
             rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-            found.append({"image_id": image, "category_id": 1, "score": float(score), "segmentation": rle})
+            found.append(
+                {"image_id": image, "category_id": 1, "score": float(score), "segmentation": rle}
+            )
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
         truth.dataset = dataset
@@ -132,7 +166,9 @@ def coco_ap(images: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarr
 
 
 def test_average_precision_is_cocos() -> None:
-    """200 sets of images; the first instance is the whole image, over the seam or polar in some; some masks are full."""
+    """200 sets of images; the first instance is the whole image, over the seam or polar in some;
+    some masks are full.
+    """
     rng = np.random.default_rng(1)
     for case in range(200):
         images, pairs = [], []
@@ -144,7 +180,14 @@ def test_average_precision_is_cocos() -> None:
             if case % 5:
                 everything, seam = slice(None), [0, 1, -1]
                 truth[0] = False
-                truth[0][((everything, everything), (slice(3, 7), seam), (0, everything), (-1, everything))[case % 5 - 1]] = True
+                truth[0][
+                    (
+                        (everything, everything),
+                        (slice(3, 7), seam),
+                        (0, everything),
+                        (-1, everything),
+                    )[case % 5 - 1]
+                ] = True
             chosen = truth[rng.integers(0, len(truth), int(rng.integers(1, 7)))]
             masks = chosen ^ (rng.random(chosen.shape) < rng.choice([0.0, 0.01, 0.02]))
             masks[0] |= case % 7 == 0

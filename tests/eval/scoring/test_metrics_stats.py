@@ -19,23 +19,38 @@ def test_the_sign_flip_test_tries_every_pattern() -> None:
         first, names = clustered(rng, int(rng.integers(1, 8)))
         second = first + rng.normal(0.5 * (case % 3), 1, len(names)).round(case % 2)
         found = paired_test(first, second, names, resamples=10)
-        sums = {name: sum(b - a for a, b, n in zip(first, second, names, strict=True) if n == name) for name in set(names)}
+        sums = {
+            name: sum(b - a for a, b, n in zip(first, second, names, strict=True) if n == name)
+            for name in set(names)
+        }
         patterns = list(itertools.product([1, -1], repeat=len(sums)))
         observed = abs(sum(sums.values()))
-        reached = sum(abs(sum(s * v for s, v in zip(signs, sums.values(), strict=True))) >= observed - 1e-9 for signs in patterns)
+        reached = sum(
+            abs(sum(s * v for s, v in zip(signs, sums.values(), strict=True))) >= observed - 1e-9
+            for signs in patterns
+        )
         assert found.p_value == reached / len(patterns)
-        assert found.difference.value == pytest.approx(np.mean(second - first)) and found.panoramas == len(sums)
+        assert found.difference.value == pytest.approx(
+            np.mean(second - first)
+        ) and found.panoramas == len(sums)
 
 
 def test_the_interval_is_that_of_all_resamples() -> None:
     rng = np.random.default_rng(1)
     for _ in range(200):
         values, names = clustered(rng, 4)
-        of = {name: [v for v, n in zip(values, names, strict=True) if n == name] for name in set(names)}
-        means = [np.mean(np.concatenate([of[name] for name in drawn])) for drawn in itertools.product(of, repeat=4)]
+        of = {
+            name: [v for v, n in zip(values, names, strict=True) if n == name]
+            for name in set(names)
+        }
+        means = [
+            np.mean(np.concatenate([of[name] for name in drawn]))
+            for drawn in itertools.product(of, repeat=4)
+        ]
         found = bootstrap_mean(values, names, confidence=0.8, resamples=4000)
         assert found.value == pytest.approx(np.mean(values))
-        # Quantiles of a few hundred atoms jump: the drawn one lies between its neighbours among all.
+        # Quantiles of a few hundred atoms jump: the drawn one lies between its neighbours among
+        # all.
         for drawn, quantile in ((found.low, 0.1), (found.high, 0.9)):
             low, high = np.quantile(means, [quantile - 0.03, quantile + 0.03])
             assert low - 1e-9 <= drawn <= high + 1e-9
@@ -56,7 +71,10 @@ def test_instances_of_one_panorama_are_not_independent() -> None:
     rng = np.random.default_rng(3)
     level = rng.random(20)
     values, clusters = np.repeat(level, 50), [f"p{g}" for g in range(20) for _ in range(50)]
-    by_panorama, by_instance = bootstrap_mean(values, clusters), bootstrap_mean(values, [str(k) for k in range(1000)])
+    by_panorama, by_instance = (
+        bootstrap_mean(values, clusters),
+        bootstrap_mean(values, [str(k) for k in range(1000)]),
+    )
     assert by_panorama.high - by_panorama.low > 4 * (by_instance.high - by_instance.low)
 
 

@@ -1,4 +1,6 @@
-"""S_dual, P_dual, P_angle and S_sphere against counted pixels, sampled spheres, and the toolkit's steps written out as loops."""
+"""S_dual, P_dual, P_angle and S_sphere against counted pixels, sampled spheres, and the toolkit's
+steps written out as loops.
+"""
 
 import math
 
@@ -33,7 +35,9 @@ def counted_iou(a: set, b: set) -> float:
 
 
 def boxes(rng: np.random.Generator, n: int) -> np.ndarray:
-    """Anywhere: left of the seam, over it, as wide as the circle, small, over the edge of the image."""
+    """Anywhere: left of the seam, over it, as wide as the circle, small, over the edge of the
+    image.
+    """
     x, y = rng.integers(-WIDTH, WIDTH, n), rng.integers(-3, HEIGHT, n)
     return np.stack([x, y, rng.integers(1, WIDTH + 1, n), rng.integers(1, 12, n)], axis=1)
 
@@ -50,10 +54,15 @@ def test_box_iou_is_counted_pixels() -> None:
     rng = np.random.default_rng(0)
     true = np.concatenate([boxes(rng, 150), boxes(rng, 150)])
     predicted = np.concatenate([boxes(rng, 150), near(rng, true[150:])])
-    right, official = (box_iou(predicted.astype(float), true.astype(float), WIDTH, m) for m in ("seam-aware", "official"))
+    right, official = (
+        box_iou(predicted.astype(float), true.astype(float), WIDTH, m)
+        for m in ("seam-aware", "official")
+    )
     for k, (p, t) in enumerate(zip(predicted.tolist(), true.tolist(), strict=True)):
         p_clip, t_clip = ([x, y, min(w, WIDTH), h] for x, y, w, h in (p, t))
-        assert right[k] == pytest.approx(counted_iou(pixels(p_clip, 0, WIDTH), pixels(t_clip, 0, WIDTH)))
+        assert right[k] == pytest.approx(
+            counted_iou(pixels(p_clip, 0, WIDTH), pixels(t_clip, 0, WIDTH))
+        )
         copies = [counted_iou(pixels(p), pixels(t, shift)) for shift in (-WIDTH, 0, -WIDTH)]
         assert official[k] == pytest.approx(max(copies))
 
@@ -88,7 +97,9 @@ def test_curves_are_the_toolkits_loops() -> None:
                 normal += _official_hits(*scaled, np.arange(51) / 100)
             lon = [(u + 0.5) / width * 2 * math.pi for u, _ in centres]
             lat = [(0.5 - (v + 0.5) / HEIGHT) * math.pi for _, v in centres]
-            cos = math.sin(lat[0]) * math.sin(lat[1]) + math.cos(lat[0]) * math.cos(lat[1]) * math.cos(lon[0] - lon[1])
+            cos = math.sin(lat[0]) * math.sin(lat[1]) + math.cos(lat[0]) * math.cos(
+                lat[1]
+            ) * math.cos(lon[0] - lon[1])
             between = math.degrees(math.acos(max(-1, min(1, cos))))
             angle += between <= DEGREES
             tie |= np.abs(between - DEGREES) < 1e-5  # there the last digit of arccos decides
@@ -119,10 +130,15 @@ def test_seam_aware_curves_know_no_seam_and_reach_one() -> None:
         for function in (success_dual, precision_dual, normalised_precision_dual, precision_angle):
             height = (HEIGHT,) if function is precision_angle else ()
             here = function(predicted, true, present, WIDTH, *height, mode="seam-aware")
-            assert np.allclose(here, function(*moved, present, WIDTH, *height, mode="seam-aware"), atol=1e-9), function
+            assert np.allclose(
+                here, function(*moved, present, WIDTH, *height, mode="seam-aware"), atol=1e-9
+            ), function
             perfect = function(true, true, present, WIDTH, *height, mode="seam-aware")
             assert perfect[:-1].min() == 1.0
-        assert score_of(success_dual(true, true, present, WIDTH, "official"), "success") <= present.mean()
+        assert (
+            score_of(success_dual(true, true, present, WIDTH, "official"), "success")
+            <= present.mean()
+        )
 
 
 def test_scores_are_the_published_points_of_the_curves() -> None:
@@ -163,7 +179,15 @@ def inside(bfov: np.ndarray, mode: Mode) -> np.ndarray:
 def test_sphere_iou_is_the_share_of_sampled_directions(mode: Mode) -> None:
     rng = np.random.default_rng(3)
     n = 220
-    true = np.stack([rng.uniform(-180, 180, n), rng.uniform(-90, 90, n), *rng.uniform(20, 120, (2, n)), rng.uniform(-90, 90, n)], 1)
+    true = np.stack(
+        [
+            rng.uniform(-180, 180, n),
+            rng.uniform(-90, 90, n),
+            *rng.uniform(20, 120, (2, n)),
+            rng.uniform(-90, 90, n),
+        ],
+        1,
+    )
     true[::4, 0], true[1::4, 1] = 179, rng.choice([-89, 89, 90], n // 4)  # at the seam, at a pole
     predicted = true + rng.normal(0, 12, true.shape)
     predicted[:, 2:4] = np.clip(predicted[:, 2:4], 15, 130)
@@ -172,7 +196,10 @@ def test_sphere_iou_is_the_share_of_sampled_directions(mode: Mode) -> None:
     found = sphere_iou(predicted, true, mode)
     for k in range(n):
         p, t = inside(predicted[k], mode), inside(true[k], mode)
-        assert found[k] == pytest.approx((p & t).sum() / (p | t).sum(), abs=0.03), (predicted[k], true[k])
+        assert found[k] == pytest.approx((p & t).sum() / (p | t).sum(), abs=0.03), (
+            predicted[k],
+            true[k],
+        )
 
 
 def test_the_toolkits_mistakes_on_the_sphere() -> None:
@@ -182,7 +209,9 @@ def test_the_toolkits_mistakes_on_the_sphere() -> None:
     assert sphere_iou(aside, square)[0] == 0.0
     assert sphere_iou(square, square, "official")[0] < 0.0
     assert sphere_iou(square, square)[0] == pytest.approx(1.0, abs=1e-12)
-    assert sphere_iou(square, square * [1, 1, 0.5, 1, 1])[0] == pytest.approx(sphere_iou(square * [1, 1, 0.5, 1, 1], square)[0])
+    assert sphere_iou(square, square * [1, 1, 0.5, 1, 1])[0] == pytest.approx(
+        sphere_iou(square * [1, 1, 0.5, 1, 1], square)[0]
+    )
 
 
 def test_bfov_curves() -> None:
@@ -191,15 +220,18 @@ def test_bfov_curves() -> None:
     assert success_sphere(true, true, present)[:-1].tolist() == [1.0] * 20
     assert precision_angle_bfov(true, true, present, "official")[30] == pytest.approx(2 / 3)
     over = np.add(true, [[2.9, 0, 0, 0, 0], [10, 0, 0, 0, 0], [0, 0, 0, 0, 0]])
-    assert precision_angle_bfov(over, true, present)[30] == 1.0  # 10° of longitude at 80° south are 1.7°
+    assert (
+        precision_angle_bfov(over, true, present)[30] == 1.0
+    )  # 10° of longitude at 80° south are 1.7°
     assert len(success_sphere(over, true, present)) == len(OVERLAPS)
     with pytest.raises(ValueError, match="180°"):
         sphere_iou([[0, 0, 200, 10, 0]], [[0, 0, 20, 10, 0]])
 
 
 def test_seam_aware_curves_are_loops_over_turns() -> None:
-    """Distances to the truth a turn to either side and as it is, angles from dot products, boxes by counted pixels; boxes over the
-    seam, over the edge at the poles, absent ones."""
+    """Distances to the truth a turn to either side and as it is, angles from dot products, boxes by
+    counted pixels; boxes over the seam, over the edge at the poles, absent ones.
+    """
     rng = np.random.default_rng(5)
     for _ in range(220):
         n = int(rng.integers(1, 9))
@@ -207,7 +239,13 @@ def test_seam_aware_curves_are_loops_over_turns() -> None:
         true[rng.random(n) < 0.2, 2] = 0
         predicted, present = near(rng, true), rng.random(n) < 0.9
         true[0, 2], present[0] = max(true[0, 2], 3), True
-        success, hits, normal, angle, tie = np.zeros(21), np.zeros(51), np.zeros(51), np.zeros(101), np.zeros(101, bool)
+        success, hits, normal, angle, tie = (
+            np.zeros(21),
+            np.zeros(51),
+            np.zeros(51),
+            np.zeros(101),
+            np.zeros(101, bool),
+        )
         frames = 0
         for p, t, here in zip(predicted.tolist(), true.tolist(), present, strict=True):
             if not here or t[2] <= 0:
@@ -217,12 +255,18 @@ def test_seam_aware_curves_are_loops_over_turns() -> None:
             overlap = counted_iou(pixels(p_clip, 0, WIDTH), pixels(t_clip, 0, WIDTH))
             success += [overlap > threshold for threshold in np.arange(0, 1.05, 0.05)]
             at = [(b[0] + (b[2] - 1) / 2, b[1] + (b[3] - 1) / 2) for b in (t, p)]
-            turns = [(at[0][0] + turn * WIDTH - at[1][0], at[0][1] - at[1][1]) for turn in range(-3, 4)]
+            turns = [
+                (at[0][0] + turn * WIDTH - at[1][0], at[0][1] - at[1][1]) for turn in range(-3, 4)
+            ]
             hits += min(math.hypot(*d) for d in turns) <= np.arange(51)
-            normal += min(math.hypot(d[0] / t[2], d[1] / t[3]) for d in turns) <= np.arange(51) / 100
+            normal += (
+                min(math.hypot(d[0] / t[2], d[1] / t[3]) for d in turns) <= np.arange(51) / 100
+            )
             lon = [(u + 0.5) / WIDTH * 2 * math.pi for u, _ in at]
             lat = [(0.5 - (v + 0.5) / HEIGHT) * math.pi for _, v in at]
-            cos = math.sin(lat[0]) * math.sin(lat[1]) + math.cos(lat[0]) * math.cos(lat[1]) * math.cos(lon[0] - lon[1])
+            cos = math.sin(lat[0]) * math.sin(lat[1]) + math.cos(lat[0]) * math.cos(
+                lat[1]
+            ) * math.cos(lon[0] - lon[1])
             between = math.degrees(math.acos(max(-1, min(1, cos))))
             angle += between <= DEGREES
             tie |= np.abs(between - DEGREES) < 1e-5
@@ -246,7 +290,12 @@ def test_bfov_curves_are_loops_over_frames(mode: Mode) -> None:
         true[0, 2], present[0] = 30, True
         kept = [k for k in range(n) if present[k] and (mode == "official" or true[k, 2] > 0)]
         frames = n if mode == "official" else len(kept)
-        overlap = [float(sphere_iou(predicted[k : k + 1], true[k : k + 1], mode)[0]) if true[k, 2] > 0 else -1.0 for k in kept]
+        overlap = [
+            float(sphere_iou(predicted[k : k + 1], true[k : k + 1], mode)[0])
+            if true[k, 2] > 0
+            else -1.0
+            for k in kept
+        ]
         curve = [sum(value > threshold for value in overlap) / frames for threshold in OVERLAPS]
         assert np.allclose(success_sphere(predicted, true, present, mode), curve)
         angles = []
@@ -254,6 +303,10 @@ def test_bfov_curves_are_loops_over_frames(mode: Mode) -> None:
             (a, b), (c, d) = np.radians(predicted[k, :2]), np.radians(true[k, :2])
             cos = math.sin(b) * math.sin(d) + math.cos(b) * math.cos(d) * math.cos(a - c)
             angles.append(math.degrees(math.acos(max(-1, min(1, cos)))))
-        curve = np.array([sum(value <= threshold for value in angles) / frames for threshold in DEGREES])
-        tie = np.array([any(abs(value - threshold) < 1e-5 for value in angles) for threshold in DEGREES])
+        curve = np.array(
+            [sum(value <= threshold for value in angles) / frames for threshold in DEGREES]
+        )
+        tie = np.array(
+            [any(abs(value - threshold) < 1e-5 for value in angles) for threshold in DEGREES]
+        )
         assert np.allclose(precision_angle_bfov(predicted, true, present, mode)[~tie], curve[~tie])

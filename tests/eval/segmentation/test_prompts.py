@@ -1,4 +1,6 @@
-"""Clicks: the most interior pixel against a brute force over all pairs of pixels, and where clicks land in frames."""
+"""Clicks: the most interior pixel against a brute force over all pairs of pixels, and where clicks
+land in frames.
+"""
 
 import json
 from pathlib import Path
@@ -31,7 +33,8 @@ def directions(width: int, height: int) -> np.ndarray:
 
 
 def brute_distance(mask: np.ndarray) -> np.ndarray:
-    """Angle from every pixel of a mask to the nearest pixel outside, H×W, by comparing all pairs."""
+    """Angle from every pixel of a mask to the nearest pixel outside, H×W, by comparing all
+    pairs."""
     all_of = directions(mask.shape[1], mask.shape[0])
     inside, outside = all_of[mask], all_of[~mask]
     out = np.zeros(mask.shape)
@@ -40,7 +43,9 @@ def brute_distance(mask: np.ndarray) -> np.ndarray:
 
 
 def random_mask(rng: np.random.Generator, case: int) -> np.ndarray:
-    """A blob somewhere, in turn on the seam, over a pole, a ring around the sphere, noise, or a single pixel."""
+    """A blob somewhere, in turn on the seam, over a pole, a ring around the sphere, noise, or a
+    single pixel.
+    """
     width, height = 24, 12
     lon = np.pi if case % 6 == 0 else rng.uniform(-np.pi, np.pi)
     lat = np.pi / 2 if case % 6 == 1 else rng.uniform(-1.5, 1.5)
@@ -73,7 +78,9 @@ def test_distance_transform_is_exact_over_the_whole_grid() -> None:
     for case in range(60):
         mask = random_mask(rng, case)
         lat = (0.5 - (np.arange(12) + 0.5) / 12) * np.pi
-        found = 2 * np.arcsin(np.sqrt(angular_distance_squared(mask, lat, 2 * np.pi / 24, wraps=True)))
+        found = 2 * np.arcsin(
+            np.sqrt(angular_distance_squared(mask, lat, 2 * np.pi / 24, wraps=True))
+        )
         np.testing.assert_allclose(found, brute_distance(mask), atol=1e-7)
 
 
@@ -109,7 +116,7 @@ def test_a_click_goes_into_every_view_that_sees_it_and_nowhere_else() -> None:
         for index, projection in enumerate(plan.projections):
             axis = view_pixel_to_direction(31.5, 31.5, projection.view)
             if index in seen.points:
-                (x, y), = seen.points[index][0]
+                ((x, y),) = seen.points[index][0]
                 back = view_pixel_to_direction(x, y, projection.view)
                 assert angle_between(back, direction) < 1e-9
             else:
@@ -117,7 +124,9 @@ def test_a_click_goes_into_every_view_that_sees_it_and_nowhere_else() -> None:
 
 
 def test_further_clicks_keep_away_from_the_edge_and_from_each_other() -> None:
-    """Each is the farthest pixel from everything that is outside or clicked, by comparing all pairs."""
+    """Each is the farthest pixel from everything that is outside or clicked, by comparing all
+    pairs.
+    """
     rng = np.random.default_rng(5)
     for case in range(60):
         mask = random_mask(rng, case)
@@ -126,7 +135,9 @@ def test_further_clicks_keep_away_from_the_edge_and_from_each_other() -> None:
         assert len(prompt.clicks) == min(5, mask.sum())
         for click in prompt.clicks:
             distance = brute_distance(left)
-            assert left[click.v, click.u] and distance[click.v, click.u] == pytest.approx(distance.max(), abs=1e-5), case
+            assert left[click.v, click.u] and distance[click.v, click.u] == pytest.approx(
+                distance.max(), abs=1e-5
+            ), case
             left[click.v, click.u] = False
         (alone,) = click_instances(mask.astype(np.uint16), [1])
         assert (alone.clicks[0].u, alone.clicks[0].v) == (prompt.clicks[0].u, prompt.clicks[0].v)
@@ -145,7 +156,9 @@ def test_a_box_goes_into_the_frame_that_sees_most_of_it() -> None:
     assert inside[index] == max(inside) == (labels == 1).sum()
     x, y, _ = plan.projections[index].project(directions(256, 128)[labels == 1])
     low, high = np.array([x.min(), y.min()]), np.array([x.max(), y.max()])
-    assert (corners[0] <= low + 1e-6).all() and (corners[1] >= high - 1e-6).all()  # holds every pixel centre
+    assert (corners[0] <= low + 1e-6).all() and (
+        corners[1] >= high - 1e-6
+    ).all()  # holds every pixel centre
     assert (corners[0] > low - 3).all() and (corners[1] < high + 3).all()  # and little more
 
 
@@ -164,7 +177,9 @@ def test_a_mask_is_given_whole_in_one_frame() -> None:
 
 
 @pytest.mark.parametrize(("kind", "clicks"), [("click", 1), ("click", 5), ("box", 1), ("mask", 1)])
-def test_prompts_are_deterministic_and_come_back_from_their_file(tmp_path: Path, kind: str, clicks: int) -> None:
+def test_prompts_are_deterministic_and_come_back_from_their_file(
+    tmp_path: Path, kind: str, clicks: int
+) -> None:
     _, labels = synthetic.caps(np.random.default_rng(0), 256, 5)
     prompts = prompt_instances(labels, [1, 4], kind, clicks)
     save_prompts(tmp_path / "prompts.json", {"k": panorama_entry(prompts, 256, 128)}, "id")
@@ -172,9 +187,15 @@ def test_prompts_are_deterministic_and_come_back_from_their_file(tmp_path: Path,
     save_prompts(tmp_path / "again.json", {"k": panorama_entry(again, 256, 128)}, "id")
     assert (tmp_path / "again.json").read_bytes() == (tmp_path / "prompts.json").read_bytes()
     for one, other in zip(prompts, again, strict=True):
-        assert (one.id, one.box, one.mask) == (other.id, other.box, other.mask) and len(one.clicks) == len(other.clicks)
+        assert (one.id, one.box, one.mask) == (other.id, other.box, other.mask) and len(
+            one.clicks
+        ) == len(other.clicks)
         for a, b in zip(one.clicks, other.clicks, strict=True):
-            assert angle_between(a.direction, b.direction) < 1e-7 and (a.u, a.v, a.label) == (b.u, b.v, b.label)
+            assert angle_between(a.direction, b.direction) < 1e-7 and (a.u, a.v, a.label) == (
+                b.u,
+                b.v,
+                b.label,
+            )
 
 
 def test_a_prompts_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
@@ -190,14 +211,24 @@ def test_a_prompts_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     click = entry["instances"][0]["clicks"][0]
     refuses({"width": 512}, "they are for 512×128, the panorama has 256×128")
     refuses({"instances": [{"id": 77, "clicks": [click]}]}, "id 77 is not in the label map")
-    refuses({"instances": [{"id": 1, "clicks": [{**click, "u": 256}]}]}, "a click of id 1 is outside of the panorama")
+    refuses(
+        {"instances": [{"id": 1, "clicks": [{**click, "u": 256}]}]},
+        "a click of id 1 is outside of the panorama",
+    )
     refuses({"instances": [{"id": 1}]}, "id 1 needs clicks, or a box, or a mask")
     refuses({"instances": [{"clicks": [click]}]}, "KeyError 'id'")
-    refuses({"instances": [{"id": 1, "box": {"u0": 250, "v0": 120, "width": 9, "height": 9}}]}, "box of id 1 is outside")
+    refuses(
+        {"instances": [{"id": 1, "box": {"u0": 250, "v0": 120, "width": 9, "height": 9}}]},
+        "box of id 1 is outside",
+    )
     with pytest.raises(DataError, match="no prompts for panorama other"):
         PromptFile(path).prompts("other", labels)
-    path.write_text(json.dumps({"format": "panoforge-prompts", "schema_version": 1, "panoramas": {}}))
-    with pytest.raises(DataError, match="version 1; this panoforge reads panoforge-prompts version 2"):
+    path.write_text(
+        json.dumps({"format": "panoforge-prompts", "schema_version": 1, "panoramas": {}})
+    )
+    with pytest.raises(
+        DataError, match="version 1; this panoforge reads panoforge-prompts version 2"
+    ):
         PromptFile(path)
     path.write_text("[]")
     with pytest.raises(DataError, match="is no prompts file"):

@@ -1,4 +1,6 @@
-"""The second look: BFoVs against brute force, the rule of the merge pixel by pixel, and what it brings to small things."""
+"""The second look: BFoVs against brute force, the rule of the merge pixel by pixel, and what it
+brings to small things.
+"""
 
 import numpy as np
 import pytest
@@ -40,16 +42,25 @@ def test_a_bfov_holds_its_mask_and_is_as_small_as_a_box_at_its_centre_can_be() -
         frame = BfovFrame(Bfov(np.degrees(lon), np.degrees(lat), *rng.uniform(0.1, 0.9, 2)), 8)
         mask = frame.project(at)[2]
         found = fit_bfov(mask, trim=0.0)
-        x, y, inside = BfovFrame(found, 2).project(at[mask])  # ±1 pixel around the centre of 2 pixels
+        x, y, inside = BfovFrame(found, 2).project(
+            at[mask]
+        )  # ±1 pixel around the centre of 2 pixels
         assert inside.all(), case
         slack = 0.15 + 2 * np.pi / HEIGHT / min(found.tan_x, found.tan_y)
         for place in (x - 0.5, y - 0.5):
-            assert place.max() > 1 - slack and place.min() < -1 + slack, (case, place.min(), place.max())
+            assert place.max() > 1 - slack and place.min() < -1 + slack, (
+                case,
+                place.min(),
+                place.max(),
+            )
 
 
 def test_what_no_flat_view_holds_has_no_bfov_and_stray_pixels_do_not_matter() -> None:
     at = directions(WIDTH, HEIGHT)
-    assert fit_bfov(np.zeros((HEIGHT, WIDTH), bool)) is None and fit_bfov(np.ones((HEIGHT, WIDTH), bool)) is None
+    assert (
+        fit_bfov(np.zeros((HEIGHT, WIDTH), bool)) is None
+        and fit_bfov(np.ones((HEIGHT, WIDTH), bool)) is None
+    )
     ring = np.zeros((HEIGHT, WIDTH), bool)
     ring[30:34] = True
     assert fit_bfov(ring) is None
@@ -73,7 +84,9 @@ def test_extent_holds_every_pixel_that_the_view_sees() -> None:
     at = directions(WIDTH, HEIGHT)
     for case in range(200):
         lat = (90, -90, rng.uniform(-90, 90), rng.choice([-75, 75]))[case % 4]
-        frame = BfovFrame(Bfov(rng.uniform(-180, 180) if case % 3 else 180.0, lat, *rng.uniform(0.02, 1.2, 2)), 8)
+        frame = BfovFrame(
+            Bfov(rng.uniform(-180, 180) if case % 3 else 180.0, lat, *rng.uniform(0.02, 1.2, 2)), 8
+        )
         seen = frame.project(at)[2]
         top, bottom, first, columns = frame.extent(WIDTH, HEIGHT)
         held = np.zeros_like(seen)
@@ -82,22 +95,42 @@ def test_extent_holds_every_pixel_that_the_view_sees() -> None:
         footprint = frame.footprint(WIDTH, HEIGHT, (0, HEIGHT))
         back = np.zeros(seen.shape, bool)
         if footprint is not None:
-            back[:, np.arange(footprint.column0, footprint.column0 + footprint.weight.shape[1]) % WIDTH] |= footprint.weight > 0
+            back[
+                :,
+                np.arange(footprint.column0, footprint.column0 + footprint.weight.shape[1]) % WIDTH,
+            ] |= footprint.weight > 0
         np.testing.assert_array_equal(back, seen)
 
 
 def test_a_look_replaces_where_it_is_denser_and_nowhere_else() -> None:
-    """Against the rule written out: the solid angle of a sample from the corners of its cell, at every pixel."""
+    """Against the rule written out: the solid angle of a sample from the corners of its cell, at
+    every pixel.
+    """
     rng = np.random.default_rng(2)
-    views = [PerspectiveFrame(View(yaw, pitch, 90.0, 32)) for yaw in (0, 60, -60) for pitch in (-40, 0, 40)]
+    views = [
+        PerspectiveFrame(View(yaw, pitch, 90.0, 32))
+        for yaw in (0, 60, -60)
+        for pitch in (-40, 0, 40)
+    ]
     replaced = kept = 0
     for _ in range(12):
-        frames = [FrameLogits(k, np.array([0, 1]), torch.from_numpy(rng.normal(0, 3, (2, 16, 16)).astype(np.float32)))
-                  for k in range(len(views))]
+        frames = [
+            FrameLogits(
+                k,
+                np.array([0, 1]),
+                torch.from_numpy(rng.normal(0, 3, (2, 16, 16)).astype(np.float32)),
+            )
+            for k in range(len(views))
+        ]
         bfov = Bfov(*rng.uniform(-50, 50, 2), *rng.uniform(0.3, 1.3, 2))
-        look = Look(1, BfovFrame(bfov, 32), torch.from_numpy(rng.normal(0, 3, (12, 12)).astype(np.float32)))
-        (_, plain), = merge_bands(views, frames, 2, 64, 32, band_rows=32)
-        found = torch.cat([band for _, band in merge_bands(views, frames, 2, 64, 32, band_rows=5, looks=[look])], dim=1)
+        look = Look(
+            1, BfovFrame(bfov, 32), torch.from_numpy(rng.normal(0, 3, (12, 12)).astype(np.float32))
+        )
+        ((_, plain),) = merge_bands(views, frames, 2, 64, 32, band_rows=32)
+        found = torch.cat(
+            [band for _, band in merge_bands(views, frames, 2, 64, 32, band_rows=5, looks=[look])],
+            dim=1,
+        )
         np.testing.assert_allclose(found[0], plain[0], atol=1e-5)
         for v in range(2, 30, 3):
             for u in range(0, 64, 3):
@@ -108,11 +141,21 @@ def test_a_look_replaces_where_it_is_denser_and_nowhere_else() -> None:
                 for footprint, frame in scan:
                     fx, fy, seen = frame.project(direction)
                     if seen:
-                        at = int(np.flatnonzero((np.arange(footprint.weight.shape[1]) + footprint.column0) % 64 == u)[0])
+                        at = int(
+                            np.flatnonzero(
+                                (np.arange(footprint.weight.shape[1]) + footprint.column0) % 64 == u
+                            )[0]
+                        )
                         weights.append(footprint.weight[0, at])
-                        densities.append(1 / cell_sr(frame.view.size_px, 16, 1.0, 1.0, float(fx), float(fy)))
+                        densities.append(
+                            1 / cell_sr(frame.view.size_px, 16, 1.0, 1.0, float(fx), float(fy))
+                        )
                 dense = np.average(densities, weights=weights) if weights else 0.0
-                own = 1 / cell_sr(32, 12, bfov.tan_x, bfov.tan_y, float(x), float(y)) if inside else 0.0
+                own = (
+                    1 / cell_sr(32, 12, bfov.tan_x, bfov.tan_y, float(x), float(y))
+                    if inside
+                    else 0.0
+                )
                 if abs(own - dense) < 0.02 * dense:
                     continue
                 if own > dense:
@@ -125,10 +168,15 @@ def test_a_look_replaces_where_it_is_denser_and_nowhere_else() -> None:
 
 
 def cell_sr(size_px: int, samples: int, tan_x: float, tan_y: float, x: float, y: float) -> float:
-    """Solid angle of a tiny part of a flat view at (x, y), as one sample of `samples`²: by the triangle formula."""
+    """Solid angle of a tiny part of a flat view at (x, y), as one sample of `samples`²: by the
+    triangle formula.
+    """
     place = np.array([(x + 0.5) / size_px * 2 - 1, (y + 0.5) / size_px * 2 - 1])
     half = 1e-3
-    corners = [np.append((place + half * np.array(c)) * (tan_x, tan_y), 1.0) for c in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+    corners = [
+        np.append((place + half * np.array(c)) * (tan_x, tan_y), 1.0)
+        for c in ((-1, -1), (1, -1), (1, 1), (-1, 1))
+    ]
     a, b, c, d = (corner / np.linalg.norm(corner) for corner in corners)
 
     def triangle(p: np.ndarray, q: np.ndarray, r: np.ndarray) -> float:
@@ -138,13 +186,16 @@ def cell_sr(size_px: int, samples: int, tan_x: float, tan_y: float, x: float, y:
 
 
 def small_things(width: int = 1024) -> np.ndarray:
-    """A room of small things: caps of 1° to 3°, one on the seam, one on the pole, and a large one."""
+    """A room of small things: caps of 1° to 3°, one on the seam, one on the pole, and a large
+    one."""
     at = directions(width, width // 2)
     rng = np.random.default_rng(3)
     labels = np.zeros(at.shape[:2], np.uint16)
     labels[angle_between(at, lonlat_to_direction(1.0, 0.2)) < 0.9] = 1
-    centres = lonlat_to_direction(np.append([np.pi, 0.0], rng.uniform(-np.pi, np.pi, 10)),
-                                  np.append([0.1, np.pi / 2], rng.uniform(-1.2, 1.2, 10)))
+    centres = lonlat_to_direction(
+        np.append([np.pi, 0.0], rng.uniform(-np.pi, np.pi, 10)),
+        np.append([0.1, np.pi / 2], rng.uniform(-1.2, 1.2, 10)),
+    )
     for k, centre in enumerate(centres):
         labels[angle_between(at, centre) < rng.uniform(0.012, 0.03)] = k + 2
     return labels
@@ -154,14 +205,20 @@ def small_things(width: int = 1024) -> np.ndarray:
 def room() -> tuple[Panorama, list, np.ndarray]:
     labels = small_things()
     ids = np.unique(labels[labels > 0]).tolist()
-    return Panorama("room", np.zeros((*labels.shape, 3), np.uint8), labels), click_instances(labels, ids), np.array(ids)
+    return (
+        Panorama("room", np.zeros((*labels.shape, 3), np.uint8), labels),
+        click_instances(labels, ids),
+        np.array(ids),
+    )
 
 
 def score(room: tuple, method: str, *, logits_px: int = 32, **zoom: object) -> np.ndarray:
     panorama, prompts, ids = room
     config = EvalConfig.model_validate({"scan": {"size_px": 4 * logits_px}, "zoom": zoom})
     plan = get_method(method).plan(panorama.width, panorama.height, config)
-    masks = segment(panorama, plan, frame_inputs(panorama, plan), prompts, GroundTruth(logits_px), clamp=10.0)
+    masks = segment(
+        panorama, plan, frame_inputs(panorama, plan), prompts, GroundTruth(logits_px), clamp=10.0
+    )
     return iou(row_counts(masks, panorama.labels, ids.tolist()))
 
 
@@ -175,7 +232,8 @@ def test_small_things_are_lost_by_the_scan_and_found_by_a_second_look(room: tupl
 
 
 def outlines(width: int = 1024) -> np.ndarray:
-    """Two frames one pixel thin around 30° × 20°, one of them over the seam, and a thing in pieces."""
+    """Two frames one pixel thin around 30° × 20°, one of them over the seam, and a thing in
+    pieces."""
     labels = np.zeros((width // 2, width), np.uint16)
     for id_, (u, v) in enumerate(((300, 200), (width - 40, 250)), start=1):
         columns, rows = np.arange(u, u + 85) % width, np.arange(v, v + 56)
@@ -190,9 +248,15 @@ def outlines(width: int = 1024) -> np.ndarray:
 def test_outlines_thinner_than_a_logit_are_found_by_wider_views_and_tiles() -> None:
     labels = outlines()
     ids = [1, 2, 3]
-    room = Panorama("room", np.zeros((*labels.shape, 3), np.uint8), labels), click_instances(labels, ids), np.array(ids)
-    once, more, tiles = (score(room, "scan_zoom", logits_px=64, tile_fov_deg=tile, more_looks=looks)
-                         for looks, tile in ((0, 8), (4, 90), (4, 8)))
+    room = (
+        Panorama("room", np.zeros((*labels.shape, 3), np.uint8), labels),
+        click_instances(labels, ids),
+        np.array(ids),
+    )
+    once, more, tiles = (
+        score(room, "scan_zoom", logits_px=64, tile_fov_deg=tile, more_looks=looks)
+        for looks, tile in ((0, 8), (4, 90), (4, 8))
+    )
     assert score(room, "scan", logits_px=64).max() < 0.1 and once.mean() < 0.4
     assert (more >= once).all() and more.mean() > once.mean() + 0.1
     assert tiles[:2].min() > 0.95 and tiles[2] > 0.7 and tiles[:2].mean() > more[:2].mean() + 0.1
@@ -227,19 +291,32 @@ def test_reaching_follows_pieces_over_the_seam_and_thin_says_how_much_is_no_mask
 
 def test_of_several_looks_the_densest_speaks_in_whatever_order_they_come() -> None:
     rng = np.random.default_rng(6)
-    views = [PerspectiveFrame(View(yaw, pitch, 90.0, 32)) for yaw in range(0, 360, 60) for pitch in (-60, 0, 60)]
+    views = [
+        PerspectiveFrame(View(yaw, pitch, 90.0, 32))
+        for yaw in range(0, 360, 60)
+        for pitch in (-60, 0, 60)
+    ]
     frames = [FrameLogits(k, np.array([0]), torch.full((1, 8, 8), -3.0)) for k in range(len(views))]
-    looks = [Look(0, BfovFrame(around((yaw, 5), fov), 32), torch.full((16, 16), float(value)))
-             for value, (yaw, fov) in enumerate(((0, 70), (8, 30), (-20, 20)), start=1)]
+    looks = [
+        Look(0, BfovFrame(around((yaw, 5), fov), 32), torch.full((16, 16), float(value)))
+        for value, (yaw, fov) in enumerate(((0, 70), (8, 30), (-20, 20)), start=1)
+    ]
     wanted = None
     for _ in range(4):
         order = [looks[k] for k in rng.permutation(3)]
-        found = torch.cat([band for _, band in merge_bands(views, frames, 1, 128, 64, band_rows=7, looks=order)], dim=1)[0]
+        found = torch.cat(
+            [band for _, band in merge_bands(views, frames, 1, 128, 64, band_rows=7, looks=order)],
+            dim=1,
+        )[0]
         wanted = found if wanted is None else wanted
         np.testing.assert_array_equal(found, wanted)
     for look, value in zip(looks, (1, 2, 3), strict=True):
-        u, v = direction_to_pixel(lonlat_to_direction(np.radians(look.frame.bfov.yaw_deg), np.radians(5)), 128, 64)
-        assert wanted[round(float(v)), round(float(u))] == max(value, 2)  # the middle of the widest is in the second
+        u, v = direction_to_pixel(
+            lonlat_to_direction(np.radians(look.frame.bfov.yaw_deg), np.radians(5)), 128, 64
+        )
+        assert wanted[round(float(v)), round(float(u))] == max(
+            value, 2
+        )  # the middle of the widest is in the second
 
 
 def test_a_look_without_an_answer_takes_nothing_away(room: tuple) -> None:
@@ -250,7 +327,10 @@ def test_a_look_without_an_answer_takes_nothing_away(room: tuple) -> None:
             return [None] * len(frames)
 
     config = EvalConfig.model_validate({"scan": {"size_px": 64}})
-    scan, zoom = (get_method(name).plan(panorama.width, panorama.height, config) for name in ("scan", "scan_zoom"))
+    scan, zoom = (
+        get_method(name).plan(panorama.width, panorama.height, config)
+        for name in ("scan", "scan_zoom")
+    )
     inputs = frame_inputs(panorama, scan)
     one = segment(panorama, scan, inputs, prompts, GroundTruth(32), clamp=10.0)
     other = segment(panorama, zoom, inputs, prompts, Blind(32), clamp=10.0)

@@ -1,4 +1,6 @@
-"""What 360VOTS and PAV-SOD report beside masks: boxes as tracks, all masks as a saliency map, through `pano eval`."""
+"""What 360VOTS and PAV-SOD report beside masks: boxes as tracks, all masks as a saliency map,
+through `pano eval`.
+"""
 
 import json
 from pathlib import Path
@@ -31,9 +33,14 @@ def disc(lon: float, lat: float, radius: float) -> np.ndarray:
 def random_mask(rng: np.random.Generator, case: int) -> np.ndarray:
     """Empty, full, over the seam, over a pole, somewhere, noise."""
     lon, lat = rng.uniform(-np.pi, np.pi), rng.uniform(-1.3, 1.3)
-    kinds = (lambda: np.zeros((HEIGHT, WIDTH), bool), lambda: np.ones((HEIGHT, WIDTH), bool), lambda: disc(np.pi, lat, 0.4),
-             lambda: disc(lon, np.pi / 2 * rng.choice([-1, 1]), 0.5), lambda: disc(lon, lat, rng.uniform(0.1, 0.7)),
-             lambda: rng.random((HEIGHT, WIDTH)) < 0.01)
+    kinds = (
+        lambda: np.zeros((HEIGHT, WIDTH), bool),
+        lambda: np.ones((HEIGHT, WIDTH), bool),
+        lambda: disc(np.pi, lat, 0.4),
+        lambda: disc(lon, np.pi / 2 * rng.choice([-1, 1]), 0.5),
+        lambda: disc(lon, lat, rng.uniform(0.1, 0.7)),
+        lambda: rng.random((HEIGHT, WIDTH)) < 0.01,
+    )
     return kinds[case % 6]()
 
 
@@ -56,7 +63,12 @@ def test_boxes_are_the_shortest_of_all_intervals_and_bfovs_hold_their_masks() ->
         if fov_h:
             tangents = np.tan(np.radians([fov_h, fov_v]) / 2)
             v, u = np.nonzero(mask)
-            assert roll == 0 and BfovFrame(Bfov(clon, clat, *tangents), 8).project(pixel_to_direction(u, v, WIDTH, HEIGHT))[2].all()
+            assert (
+                roll == 0
+                and BfovFrame(Bfov(clon, clat, *tangents), 8)
+                .project(pixel_to_direction(u, v, WIDTH, HEIGHT))[2]
+                .all()
+            )
 
 
 def test_a_track_is_scored_in_both_modes() -> None:
@@ -69,9 +81,18 @@ def test_a_track_is_scored_in_both_modes() -> None:
     late.add(true, np.zeros_like(true))
     perfect, behind = track.scores(), late.scores()
     assert set(perfect) == {name + end for name in TRACKING for end in ("", "_official")}
-    assert perfect["s_dual"] == pytest.approx(20 / 21) and perfect["p_dual"] == perfect["p_angle"] == 1.0
-    assert perfect["s_dual_official"] == pytest.approx(20 / 21 * 6 / 7)  # the absent frame stays in the number of frames
-    assert 0.2 < behind["s_dual"] < 0.6 and behind["p_angle"] == 0.0 and behind["s_sphere"] < 0.7 < perfect["s_sphere"]
+    assert (
+        perfect["s_dual"] == pytest.approx(20 / 21)
+        and perfect["p_dual"] == perfect["p_angle"] == 1.0
+    )
+    assert perfect["s_dual_official"] == pytest.approx(
+        20 / 21 * 6 / 7
+    )  # the absent frame stays in the number of frames
+    assert (
+        0.2 < behind["s_dual"] < 0.6
+        and behind["p_angle"] == 0.0
+        and behind["s_sphere"] < 0.7 < perfect["s_sphere"]
+    )
     gone = Track(WIDTH, HEIGHT)
     gone.add(true, np.zeros_like(true))
     assert gone.scores() == {}
@@ -82,9 +103,13 @@ def test_saliency_of_masks_is_counted_and_knows_no_seam() -> None:
     for case in range(240):
         predicted, true = random_mask(rng, case), random_mask(rng, case // 6)
         found = salient_scores(predicted, true)
-        assert set(found) == {*OFFICIAL, *SEAM_AWARE} and found["mae"] == pytest.approx((predicted ^ true).mean())
+        assert set(found) == {*OFFICIAL, *SEAM_AWARE} and found["mae"] == pytest.approx(
+            (predicted ^ true).mean()
+        )
         area = np.diff(np.sin((0.5 - np.arange(HEIGHT + 1) / HEIGHT) * np.pi)) * -2 * np.pi / WIDTH
-        assert found["mae_sphere"] == pytest.approx((predicted ^ true).sum(axis=1) @ area / (4 * np.pi), abs=1e-9)
+        assert found["mae_sphere"] == pytest.approx(
+            (predicted ^ true).sum(axis=1) @ area / (4 * np.pi), abs=1e-9
+        )
         if 0 < predicted.sum() < predicted.size:
             hit = (predicted & true).sum()
             precision, recall = hit / predicted.sum(), hit / max(true.sum(), 1)
@@ -98,9 +123,14 @@ def test_saliency_of_masks_is_counted_and_knows_no_seam() -> None:
             if busy.any() and not busy.all() and gaps.size:
                 cut = quiet_column(predicted | true)
                 assert not busy[cut] or busy.mean() > 0.9
-                assert moved["mae"] == pytest.approx(found["mae"]) and moved["e_measure"] == pytest.approx(found["e_measure"])
+                assert moved["mae"] == pytest.approx(found["mae"]) and moved[
+                    "e_measure"
+                ] == pytest.approx(found["e_measure"])
     seam, near = disc(np.pi, 0.1, 0.4), disc(3.0, 0.1, 0.4)
-    here, moved = salient_scores(seam, near), salient_scores(np.roll(seam, 30, 1), np.roll(near, 30, 1))
+    here, moved = (
+        salient_scores(seam, near),
+        salient_scores(np.roll(seam, 30, 1), np.roll(near, 30, 1)),
+    )
     assert moved["s_measure_seam"] == pytest.approx(here["s_measure_seam"])
     assert moved["s_measure"] != pytest.approx(here["s_measure"])
     middle = s_measure(np.roll(seam, 48, 1).astype(float), np.roll(near, 48, 1))
@@ -113,18 +143,37 @@ def write(path: Path, image: np.ndarray) -> None:
 
 
 def config(**changes: object) -> EvalConfig:
-    return EvalConfig.model_validate({"methods": ["direct"], "scan": {"size_px": 64}, "device": "cpu", "report_panoramas": 1,
-                                      "model": {"size": "tiny", "image_size": 64}, "instances": {"min_pixels": 8}, **changes})
+    return EvalConfig.model_validate(
+        {
+            "methods": ["direct"],
+            "scan": {"size_px": 64},
+            "device": "cpu",
+            "report_panoramas": 1,
+            "model": {"size": "tiny", "image_size": 64},
+            "instances": {"min_pixels": 8},
+            **changes,
+        }
+    )
 
 
 def test_360vos_reports_tracking_scores(tmp_path: Path) -> None:
     for t in range(3):
         write(tmp_path / f"data/0117/image/{t:06d}.jpg", np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
-        write(tmp_path / f"data/0117/mask/{t:06d}_0.png", disc(np.pi - 0.2 + 0.2 * t, 0.0, 0.4).astype(np.uint8) * 255)
-    results = run_evaluation(config(predictor="empty", benchmark="360vos", root=tmp_path / "data"), tmp_path, tmp_path / "out")
+        write(
+            tmp_path / f"data/0117/mask/{t:06d}_0.png",
+            disc(np.pi - 0.2 + 0.2 * t, 0.0, 0.4).astype(np.uint8) * 255,
+        )
+    results = run_evaluation(
+        config(predictor="empty", benchmark="360vos", root=tmp_path / "data"),
+        tmp_path,
+        tmp_path / "out",
+    )
     tracking = {s["role"]: s["tracking"] for s in results["scores"]}
     assert tracking["ceiling"]["s_dual"] > 0.7 and tracking["ceiling"]["p_dual"] == 1.0
-    assert tracking["model"]["s_dual"] == 0.0 and set(tracking["model"]) >= {"p_dual_official", "s_sphere"}
+    assert tracking["model"]["s_dual"] == 0.0 and set(tracking["model"]) >= {
+        "p_dual_official",
+        "s_sphere",
+    }
     text, page = "\n".join(as_lines(results)), (tmp_path / "out/report.html").read_text()
     for word in ("S_dual", "official", "seam-aware"):
         assert word in text and word in page
@@ -132,7 +181,9 @@ def test_360vos_reports_tracking_scores(tmp_path: Path) -> None:
 
 
 class Follower:
-    """A predictor that answers with the discs of `walk`, `late` frames behind, at 64², and keeps what it was prompted with."""
+    """A predictor that answers with the discs of `walk`, `late` frames behind, at 64², and keeps
+    what it was prompted with.
+    """
 
     name = "follower"
 
@@ -143,7 +194,10 @@ class Follower:
         self.prompts = list(prompts)
         for t in range(len(frames)):
             mask = walk(max(t - self.late, 0))
-            small = cv2.resize(mask.astype(np.float32), (64, 64), interpolation=cv2.INTER_AREA) * 20 - 10
+            small = (
+                cv2.resize(mask.astype(np.float32), (64, 64), interpolation=cv2.INTER_AREA) * 20
+                - 10
+            )
             yield FrameLogits(t, np.array([0]), torch.tensor(small[None]))
 
 
@@ -159,8 +213,15 @@ def track_tree(root: Path) -> None:
         write(root / f"0001/image/{t:06d}.jpg", np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
         (x, y, w, h), (lon, lat, fov_h, fov_v, _) = mask_box(walk(t)), mask_bfov(walk(t))
         labels[f"{t:06d}.jpg"] = {
-            "bbox": {"cx": x + w / 2 - (WIDTH if x + w > WIDTH else 0), "cy": y + h / 2, "w": w, "h": h, "rotation": 0},
-            "bfov": {"clon": lon, "clat": lat, "fov_h": fov_h, "fov_v": fov_v, "rotation": 0}}
+            "bbox": {
+                "cx": x + w / 2 - (WIDTH if x + w > WIDTH else 0),
+                "cy": y + h / 2,
+                "w": w,
+                "h": h,
+                "rotation": 0,
+            },
+            "bfov": {"clon": lon, "clat": lat, "fov_h": fov_h, "fov_v": fov_v, "rotation": 0},
+        }
     (root / "0001/label.json").write_text(json.dumps(labels))
 
 
@@ -174,12 +235,17 @@ def test_360vot_scores_boxes_around_masks(tmp_path: Path) -> None:
     assert set(found["model"].tracking) >= {"s_dual", "s_sphere_official"}
     assert found["model"].tracking["s_dual"] > 0.85 and found["model"].tracking["p_dual"] == 1.0
     assert late["s_dual"] < found["model"].tracking["s_dual"] - 0.2 and late["p_angle"] < 0.5
-    assert 0.7 < found["ceiling"].tracking["s_dual"] < 1 and "s_sphere" not in found["ceiling"].tracking
+    assert (
+        0.7 < found["ceiling"].tracking["s_dual"] < 1
+        and "s_sphere" not in found["ceiling"].tracking
+    )
     (prompt,) = exact.prompts
     corners, labels = prompt.points[0]
     x, y, w, h = mask_box(walk(0)).tolist()
     assert labels.tolist() == [2, 3] and not prompt.masks
-    np.testing.assert_allclose((corners + 0.5) * [WIDTH / 64, HEIGHT / 64], [[x, y], [x + w, y + h]])
+    np.testing.assert_allclose(
+        (corners + 0.5) * [WIDTH / 64, HEIGHT / 64], [[x, y], [x + w, y + h]]
+    )
 
 
 def test_a_box_over_the_seam_prompts_its_wider_part() -> None:
@@ -191,7 +257,15 @@ def test_a_box_over_the_seam_prompts_its_wider_part() -> None:
     np.testing.assert_allclose((right + 0.5)[:, 1], [20, 96])
     rng = np.random.default_rng(2)
     for _ in range(200):
-        box = np.array([rng.integers(-60, 100), rng.integers(-5, 44), rng.integers(1, 97), rng.integers(6, 30)], float)
+        box = np.array(
+            [
+                rng.integers(-60, 100),
+                rng.integers(-5, 44),
+                rng.integers(1, 97),
+                rng.integers(6, 30),
+            ],
+            float,
+        )
         mask = box_mask(box, 96, 48)
         assert mask.any(axis=0).sum() == box[2] and mask_box(mask)[2] == box[2]
         rows = np.flatnonzero(mask.any(axis=1))
@@ -203,10 +277,20 @@ def test_360vot_through_pano_eval(tmp_path: Path) -> None:
     asked = config(predictor="empty", benchmark="360vot", root=tmp_path / "data")
     results = run_evaluation(asked, tmp_path, tmp_path / "out")
     scores = {s["role"]: s for s in results["scores"]}
-    assert scores["model"]["tracking"]["s_dual"] == pytest.approx(1 / 6 * 20 / 21)  # the frame of the prompt, as in the toolkit
-    assert scores["ceiling"]["tracking"]["s_dual"] > 0.7 and scores["model"]["j"] is scores["model"]["j_and_f"] is None
+    assert scores["model"]["tracking"]["s_dual"] == pytest.approx(
+        1 / 6 * 20 / 21
+    )  # the frame of the prompt, as in the toolkit
+    assert (
+        scores["ceiling"]["tracking"]["s_dual"] > 0.7
+        and scores["model"]["j"] is scores["model"]["j_and_f"] is None
+    )
     text, page = "\n".join(as_lines(results)), (tmp_path / "out/report.html").read_text()
-    assert "S_dual" in text and "S_dual" in page and "J&F" not in text and "the first box is the prompt" in page
+    assert (
+        "S_dual" in text
+        and "S_dual" in page
+        and "J&F" not in text
+        and "the first box is the prompt" in page
+    )
     assert "97 of the 170" in page
     assert run_evaluation(asked, tmp_path, tmp_path / "out")["scores"] == results["scores"]
     labels = json.loads((tmp_path / "data/0001/label.json").read_text())
@@ -221,13 +305,24 @@ def test_pavsod_reports_saliency(tmp_path: Path) -> None:
     for t in range(2):
         colours = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
         colours[disc(np.pi, 0.1, 0.4)], colours[disc(0.5 + t, -0.4, 0.3)] = (0, 0, 200), (0, 200, 0)
-        write(tmp_path / f"data/frame_key/street/{t:05d}.png", np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
+        write(
+            tmp_path / f"data/frame_key/street/{t:05d}.png",
+            np.full((HEIGHT, WIDTH, 3), 90, np.uint8),
+        )
         write(tmp_path / f"data/instance/street/{t:05d}.png", colours)
     asked = config(predictor="ground_truth", benchmark="pavsod", root=tmp_path / "data")
     results = run_evaluation(asked, tmp_path, tmp_path / "out")
     found = {s["role"]: s for s in results["saliency"]}
-    assert found["floor"]["f_beta"] == 0.0 and found["floor"]["mae"] > 0.03 and found["ceiling"]["panoramas"] == 2
-    assert found["ceiling"]["f_beta"] > 0.9 and found["ceiling"]["s_measure"] > 0.85 and found["ceiling"]["mae"] < 0.02
+    assert (
+        found["floor"]["f_beta"] == 0.0
+        and found["floor"]["mae"] > 0.03
+        and found["ceiling"]["panoramas"] == 2
+    )
+    assert (
+        found["ceiling"]["f_beta"] > 0.9
+        and found["ceiling"]["s_measure"] > 0.85
+        and found["ceiling"]["mae"] < 0.02
+    )
     text, page = "\n".join(as_lines(results)), (tmp_path / "out/report.html").read_text()
     for word in ("MAE", "S-measure", "E-measure"):
         assert word in text and word in page

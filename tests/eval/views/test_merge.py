@@ -70,7 +70,9 @@ def test_merge_equals_the_float64_reference(yaw0_deg: float) -> None:
     bands = list(merge_bands(plan.projections, frames, 3, WIDTH, HEIGHT, band_rows=7))
     found = np.concatenate([band.numpy() for _, band in bands], axis=1)
     np.testing.assert_allclose(found, expected, atol=1e-4)
-    masks = merge_masks(plan.projections, frames[::-1], 3, WIDTH, HEIGHT)  # the order of frames does not matter
+    masks = merge_masks(
+        plan.projections, frames[::-1], 3, WIDTH, HEIGHT
+    )  # the order of frames does not matter
     for k in range(3):
         certain = np.abs(expected[k]) > 1e-4
         np.testing.assert_array_equal(masks[k][certain], (expected[k] > 0)[certain])
@@ -78,9 +80,14 @@ def test_merge_equals_the_float64_reference(yaw0_deg: float) -> None:
 
 @pytest.mark.parametrize("name", get_args(MethodName))
 def test_methods_cover_the_sphere(name: str) -> None:
-    plan = get_method(name).plan(WIDTH, HEIGHT, EvalConfig.model_validate({"scan": {"size_px": 32}}))
-    one = [FrameLogits(i, np.array([0]), torch.full((1, 4, 4), 5.0)) for i in range(len(plan.projections))]
-    (_, merged), = merge_bands(plan.projections, one, 1, WIDTH, HEIGHT, band_rows=HEIGHT)
+    plan = get_method(name).plan(
+        WIDTH, HEIGHT, EvalConfig.model_validate({"scan": {"size_px": 32}})
+    )
+    one = [
+        FrameLogits(i, np.array([0]), torch.full((1, 4, 4), 5.0))
+        for i in range(len(plan.projections))
+    ]
+    ((_, merged),) = merge_bands(plan.projections, one, 1, WIDTH, HEIGHT, band_rows=HEIGHT)
     np.testing.assert_allclose(merged.numpy(), 5.0, atol=1e-4)
 
 
@@ -115,7 +122,9 @@ def test_absent_objects_lose_and_clamping_keeps_one_frame_from_outvoting_the_res
 
 def test_labels_show_the_strongest_object() -> None:
     view = PerspectiveFrame(View(0.0, 0.0, 90.0, 8))
-    both = FrameLogits(0, np.array([0, 1]), torch.stack([torch.full((2, 2), 1.0), torch.full((2, 2), 3.0)]))
+    both = FrameLogits(
+        0, np.array([0, 1]), torch.stack([torch.full((2, 2), 1.0), torch.full((2, 2), 3.0)])
+    )
     masks = merge_masks([view], [both], 2, WIDTH, HEIGHT)
     assert masks.labels[HEIGHT // 2, WIDTH // 2] == 2 and masks.labels[0, 0] == 0
     assert masks[0][HEIGHT // 2, WIDTH // 2] and masks[1][HEIGHT // 2, WIDTH // 2]

@@ -1,4 +1,6 @@
-"""Tiny trees in the official layouts of other datasets: a bright square on grey that moves, so that truth is known."""
+"""Tiny trees in the official layouts of other datasets: a bright square on grey that moves, so that
+truth is known.
+"""
 
 import json
 from pathlib import Path
@@ -50,16 +52,35 @@ def sa1b(root: Path, images: int = 4) -> Path:
         path = root / f"sa_00000{i % 2}" / f"sa_{100 + i}"
         masks = [square_at(4 + i), square_at(14 + i), square_at(70, 50, 1)]
         write_image(path.with_suffix(".jpg"), picture(*masks[:2]))
-        content = {"image": {"image_id": 100 + i, "width": WIDTH, "height": HEIGHT, "file_name": path.name + ".jpg"},
-                   "annotations": [{"id": 10 * i + k, "segmentation": rle(m), "bbox": [0, 0, 1, 1], "area": int(m.sum()),
-                                    "predicted_iou": 0.9, "stability_score": 0.95, "crop_box": [0, 0, WIDTH, HEIGHT],
-                                    "point_coords": [[5.0, 5.0]]} for k, m in enumerate(masks)]}
+        content = {
+            "image": {
+                "image_id": 100 + i,
+                "width": WIDTH,
+                "height": HEIGHT,
+                "file_name": path.name + ".jpg",
+            },
+            "annotations": [
+                {
+                    "id": 10 * i + k,
+                    "segmentation": rle(m),
+                    "bbox": [0, 0, 1, 1],
+                    "area": int(m.sum()),
+                    "predicted_iou": 0.9,
+                    "stability_score": 0.95,
+                    "crop_box": [0, 0, WIDTH, HEIGHT],
+                    "point_coords": [[5.0, 5.0]],
+                }
+                for k, m in enumerate(masks)
+            ],
+        }
         path.with_suffix(".json").write_text(json.dumps(content))
     return root
 
 
 def sav(root: Path, *, mp4: bool, annotated: int = 6) -> Path:
-    """One video: object 0 moves right by one pixel a frame, object 1 is gone from the third annotated frame on."""
+    """One video: object 0 moves right by one pixel a frame, object 1 is gone from the third
+    annotated frame on.
+    """
     frames = 4 * (annotated - 1) + 1
 
     def masks(frame: int) -> list[np.ndarray]:
@@ -68,22 +89,34 @@ def sav(root: Path, *, mp4: bool, annotated: int = 6) -> Path:
     video = root / "sav_000" / "sav_000001"
     video.parent.mkdir(parents=True)
     if mp4:
-        writer = cv2.VideoWriter(str(video) + ".mp4", cv2.VideoWriter_fourcc(*"mp4v"), 24, (WIDTH, HEIGHT))
+        writer = cv2.VideoWriter(
+            str(video) + ".mp4", cv2.VideoWriter_fourcc(*"mp4v"), 24, (WIDTH, HEIGHT)
+        )
         for frame in range(frames):
             writer.write(np.ascontiguousarray(picture(*masks(frame))[:, :, ::-1]))
         writer.release()
     else:
         for frame in range(frames):
             write_image(video / f"{frame:05d}.jpg", picture(*masks(frame)))
-    content = {"video_id": "sav_000001", "video_duration": frames / 24, "video_frame_count": float(frames),
-               "video_height": float(HEIGHT), "video_width": float(WIDTH), "video_resolution": float(HEIGHT * WIDTH),
-               "masklet": [[rle(m) for m in masks(4 * k)] for k in range(annotated)], "masklet_id": [0, 1], "masklet_num": 2}
+    content = {
+        "video_id": "sav_000001",
+        "video_duration": frames / 24,
+        "video_frame_count": float(frames),
+        "video_height": float(HEIGHT),
+        "video_width": float(WIDTH),
+        "video_resolution": float(HEIGHT * WIDTH),
+        "masklet": [[rle(m) for m in masks(4 * k)] for k in range(annotated)],
+        "masklet_id": [0, 1],
+        "masklet_num": 2,
+    }
     Path(f"{video}_manual.json").write_text(json.dumps(content))
     return root
 
 
 def davis(root: Path, frames: int = 5, first: int = 7) -> Path:
-    """One video of palette masks, numbered from `first` (PanoVOS need not start at 0): ids 1 and 4, and a void stripe."""
+    """One video of palette masks, numbered from `first` (PanoVOS need not start at 0): ids 1 and 4,
+    and a void stripe.
+    """
     for t in range(frames):
         masks = square_at(2 + 3 * t), square_at(50, 30)
         labels = masks[0] * 1
@@ -106,7 +139,9 @@ def vos360(root: Path, frames: int = 4) -> Path:
 
 
 def coco(root: Path) -> Path:
-    """Three images: one with a polygon and a crowd, one with both kinds of RLE, one without objects."""
+    """Three images: one with a polygon and a crowd, one with both kinds of RLE, one without
+    objects.
+    """
     masks = [square_at(10), square_at(40, 30)]
     for i in range(3):
         write_image(root / f"train2017/{i:012d}.jpg", picture(*masks))
@@ -114,12 +149,19 @@ def coco(root: Path) -> Path:
     flat = masks[1].T.ravel().astype(int)
     edges = np.flatnonzero(np.diff(flat, prepend=0, append=1 - flat[-1])).tolist()
     uncompressed = {"size": [HEIGHT, WIDTH], "counts": np.diff([0, *edges]).tolist()}
-    content = {"images": [{"id": i, "file_name": f"{i:012d}.jpg", "width": WIDTH, "height": HEIGHT} for i in range(3)],
-               "annotations": [{"id": 1, "image_id": 0, "category_id": 1, "iscrowd": 0, "segmentation": [polygon]},
-                               {"id": 2, "image_id": 0, "category_id": 1, "iscrowd": 1, "segmentation": rle(masks[1])},
-                               {"id": 3, "image_id": 1, "category_id": 1, "iscrowd": 0, "segmentation": rle(masks[0])},
-                               {"id": 4, "image_id": 1, "category_id": 1, "iscrowd": 0, "segmentation": uncompressed}],
-               "categories": [{"id": 1, "name": "thing"}]}
+    content = {
+        "images": [
+            {"id": i, "file_name": f"{i:012d}.jpg", "width": WIDTH, "height": HEIGHT}
+            for i in range(3)
+        ],
+        "annotations": [
+            {"id": 1, "image_id": 0, "category_id": 1, "iscrowd": 0, "segmentation": [polygon]},
+            {"id": 2, "image_id": 0, "category_id": 1, "iscrowd": 1, "segmentation": rle(masks[1])},
+            {"id": 3, "image_id": 1, "category_id": 1, "iscrowd": 0, "segmentation": rle(masks[0])},
+            {"id": 4, "image_id": 1, "category_id": 1, "iscrowd": 0, "segmentation": uncompressed},
+        ],
+        "categories": [{"id": 1, "name": "thing"}],
+    }
     (root / "annotations").mkdir()
     (root / "annotations/instances_train2017.json").write_text(json.dumps(content))
     return root

@@ -28,7 +28,10 @@ def test_every_epoch_shows_every_panorama_equally_often_in_another_order():
 def test_a_clip_is_a_function_of_seed_and_position():
     settings = small_config(clip={"fov_jitter_deg": 5, "reverse": 0.5}).clip
     plans = [clip_plan(settings, 0, position, WIDTHS) for position in range(40)]
-    assert plans == [clip_plan(settings, 0, position, WIDTHS) for position in reversed(range(40))][::-1]
+    assert (
+        plans
+        == [clip_plan(settings, 0, position, WIDTHS) for position in reversed(range(40))][::-1]
+    )
     assert [plan.epoch for plan in plans] == [position // 5 for position in range(40)]
     assert len({plan.yaw0_deg for plan in plans}) > 30
     assert {plan.reverse for plan in plans} == {True, False} == {plan.flip for plan in plans}
@@ -44,9 +47,14 @@ def test_ranks_share_out_the_same_line():
         if clips_per_step % (per_forward * num_ranks):
             continue
         for step in range(3):
-            shares = [positions_of_rank(step, clips_per_step, per_forward, rank, num_ranks) for rank in range(num_ranks)]
+            shares = [
+                positions_of_rank(step, clips_per_step, per_forward, rank, num_ranks)
+                for rank in range(num_ranks)
+            ]
             assert len({len(share) for share in shares}) == 1
-            joined = [shares[j % num_ranks][j // num_ranks] for j in range(clips_per_step // per_forward)]
+            joined = [
+                shares[j % num_ranks][j // num_ranks] for j in range(clips_per_step // per_forward)
+            ]
             flat = [position for forward in joined for position in forward]
             assert flat == list(range(step * clips_per_step, (step + 1) * clips_per_step))
 

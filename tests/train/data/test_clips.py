@@ -1,4 +1,6 @@
-"""Clips hold what the panorama holds: masks against the label map, areas against geometry, damage against silence."""
+"""Clips hold what the panorama holds: masks against the label map, areas against geometry, damage
+against silence.
+"""
 
 import shutil
 from dataclasses import replace
@@ -50,11 +52,17 @@ def test_masks_are_those_of_the_label_map(caps: Dataset, position: int):
     views = clip_views(PLAIN, plan, 128)
     labels = wrap_panorama(sample.read("instance"))
     frames = [sample_view(labels, view, labels=True) for view in views]
-    first = next(t for t, frame in enumerate(frames) if (areas_sr(frame, 90.0)[1:] >= PLAIN.min_area_sr).any())
+    first = next(
+        t
+        for t, frame in enumerate(frames)
+        if (areas_sr(frame, 90.0)[1:] >= PLAIN.min_area_sr).any()
+    )
     for t, frame in enumerate(clip.frames):
         assert [o.object_id for o in frame.objects] == ids  # an absent object keeps its place
         for o in frame.objects:
-            assert np.array_equal(o.segment.numpy(), frames[(first + t) % len(frames)] == o.object_id)
+            assert np.array_equal(
+                o.segment.numpy(), frames[(first + t) % len(frames)] == o.object_id
+            )
     for o in clip.frames[0].objects:
         assert areas_sr(frames[first], 90.0)[o.object_id] >= PLAIN.min_area_sr
 
@@ -71,7 +79,9 @@ def test_colours_come_back_from_normalisation(caps: Dataset):
 
 def test_flip_mirrors_images_and_masks_alike(caps: Dataset):
     plan = plan_of(caps)
-    plain, flipped = (build_clip(caps[plan.sample], replace(plan, flip=f), PLAIN, 128) for f in (False, True))
+    plain, flipped = (
+        build_clip(caps[plan.sample], replace(plan, flip=f), PLAIN, 128) for f in (False, True)
+    )
     for a, b in zip(plain.frames, flipped.frames, strict=True):
         assert np.array_equal(a.data.numpy()[:, :, ::-1], b.data.numpy())
         for o, p in zip(a.objects, b.objects, strict=True):
@@ -80,14 +90,21 @@ def test_flip_mirrors_images_and_masks_alike(caps: Dataset):
 
 def test_reverse_walks_the_same_scan_backwards(caps: Dataset):
     plan = plan_of(caps)
-    forward, backward = (clip_views(PLAIN, replace(plan, start=0, reverse=r), 128) for r in (False, True))
+    forward, backward = (
+        clip_views(PLAIN, replace(plan, start=0, reverse=r), 128) for r in (False, True)
+    )
     assert backward == forward[::-1] and len(forward) == 24
 
 
 def test_absent_frames_happen_and_are_kept(caps: Dataset):
     """Over a dozen clips some object leaves the view: its masks are empty, not dropped."""
-    clips = [build_clip(caps[plan.sample], plan, PLAIN, 128) for plan in (plan_of(caps, p) for p in range(12))]
-    assert any(not o.segment.any() for clip in clips for frame in clip.frames[1:] for o in frame.objects)
+    clips = [
+        build_clip(caps[plan.sample], plan, PLAIN, 128)
+        for plan in (plan_of(caps, p) for p in range(12))
+    ]
+    assert any(
+        not o.segment.any() for clip in clips for frame in clip.frames[1:] for o in frame.objects
+    )
     assert all(o.segment.any() for clip in clips for o in clip.frames[0].objects)
 
 
@@ -96,8 +113,10 @@ def test_objects_are_drawn_by_area_where_asked():
     uniform = small_config(clip={"max_objects": 1, "area_power": 0}).clip
     weighted = small_config(clip={"max_objects": 1, "area_power": 2}).clip
     rng = np.random.default_rng(0)
-    draws = {name: np.bincount([choose_objects(areas, s, rng)[0] for _ in range(300)], minlength=6)
-             for name, s in (("uniform", uniform), ("weighted", weighted))}
+    draws = {
+        name: np.bincount([choose_objects(areas, s, rng)[0] for _ in range(300)], minlength=6)
+        for name, s in (("uniform", uniform), ("weighted", weighted))
+    }
     for counts in draws.values():
         assert counts[[0, 1, 4]].sum() == 0  # background, too small, absent
     assert draws["uniform"][[2, 3, 5]].min() > 60
@@ -119,12 +138,17 @@ def test_a_clip_begins_where_something_can_be_prompted(caps: Dataset):
 def with_labels(sample: Sample, labels: np.ndarray) -> Sample:
     from panoforge.core.sample.metadata import encode_product
 
-    return replace(sample, members={**sample.members, "instance.zst": encode_product("instance.zst", labels)})
+    return replace(
+        sample, members={**sample.members, "instance.zst": encode_product("instance.zst", labels)}
+    )
 
 
 def test_nothing_to_prompt_is_named(caps: Dataset):
     sample = with_labels(caps[0], np.zeros((128, 256), np.uint16))
-    with pytest.raises(DataError, match=f"{sample.key}: no view of its scan shows an instance of at least clip.min_area_sr"):
+    with pytest.raises(
+        DataError,
+        match=f"{sample.key}: no view of its scan shows an instance of at least clip.min_area_sr",
+    ):
         build_clip(sample, plan_of(caps), PLAIN, 128)
 
 
@@ -154,10 +178,18 @@ def test_damaged_shard_names_the_sample_and_is_not_replaced(caps_dataset: Path, 
 
 
 def test_batch_is_sam2s_own(caps: Dataset):
-    clips = [build_clip(caps[plan.sample], plan, PLAIN, 128) for plan in (plan_of(caps, p) for p in range(2))]
+    clips = [
+        build_clip(caps[plan.sample], plan, PLAIN, 128)
+        for plan in (plan_of(caps, p) for p in range(2))
+    ]
     batch = collate(clips)
     objects = sum(len(clip.frames[0].objects) for clip in clips)
-    assert batch.img_batch.shape == (3, 2, 3, 128, 128) and batch.masks.shape == (3, objects, 128, 128)
+    assert batch.img_batch.shape == (3, 2, 3, 128, 128) and batch.masks.shape == (
+        3,
+        objects,
+        128,
+        128,
+    )
     assert batch.flat_img_batch.shape == (6, 3, 128, 128)
     for t in range(3):  # each object's image is its own clip's frame t
         for index, image_index in enumerate(batch.flat_obj_to_img_idx[t].tolist()):
@@ -172,7 +204,9 @@ def test_colour_jitter_is_consistent_bounded_and_off_when_off():
     on = small_config(clip={"colour_jitter": 1, "grayscale": 0}).clip
     a, b = jitter_colours([image] * 2, on, np.random.default_rng(1))
     assert 0 < np.abs(a - image).mean() < 60 and not np.array_equal(a, b)
-    grey = jitter_colours([image], small_config(clip={"grayscale": 1}).clip, np.random.default_rng(0))[0]
+    grey = jitter_colours(
+        [image], small_config(clip={"grayscale": 1}).clip, np.random.default_rng(0)
+    )[0]
     assert np.ptp(grey, axis=2).max() < 1e-3
 
 

@@ -1,4 +1,6 @@
-"""Mixtures: exact shares by enumeration, the shards alone as ever, bad samples counted, named and never replaced."""
+"""Mixtures: exact shares by enumeration, the shards alone as ever, bad samples counted, named and
+never replaced.
+"""
 
 import json
 import shutil
@@ -55,9 +57,15 @@ def test_places_far_out_are_looked_up(weights: list[int], far: int):
 
 
 def test_weights_are_proportions():
-    assert whole_weights({"a": 0.7, "b": 0.2, "c": 0.1}) == {"a": 7, "b": 2, "c": 1} == whole_weights({"a": 70, "b": 20, "c": 10})
+    assert (
+        whole_weights({"a": 0.7, "b": 0.2, "c": 0.1})
+        == {"a": 7, "b": 2, "c": 1}
+        == whole_weights({"a": 70, "b": 20, "c": 10})
+    )
     assert whole_weights({"a": 1.5, "b": 1}) == {"a": 3, "b": 2}
-    with pytest.raises(ConfigError, match=f"in no small proportion .* the limit is {MAX_PERIOD}.*round them"):
+    with pytest.raises(
+        ConfigError, match=f"in no small proportion .* the limit is {MAX_PERIOD}.*round them"
+    ):
         whole_weights({"a": 0.70001, "b": 0.2})
 
 
@@ -66,9 +74,13 @@ def mixed(tmp_path: Path) -> dict:
     """Config changes: half panoramas, the rest SA-1B images and SA-V videos."""
     trees.sa1b(tmp_path / "sa1b")
     trees.sav(tmp_path / "sav", mp4=False)
-    return {"mixture": {"panoramas": {"kind": "shards", "weight": 0.5},
-                        "sa1b": {"kind": "sa1b", "weight": 0.25, "folder": tmp_path / "sa1b"},
-                        "sav": {"kind": "sav", "weight": 0.25, "folder": tmp_path / "sav"}}}
+    return {
+        "mixture": {
+            "panoramas": {"kind": "shards", "weight": 0.5},
+            "sa1b": {"kind": "sa1b", "weight": 0.25, "folder": tmp_path / "sa1b"},
+            "sav": {"kind": "sav", "weight": 0.25, "folder": tmp_path / "sav"},
+        }
+    }
 
 
 def test_shards_alone_are_todays_clips(caps: Dataset):
@@ -79,8 +91,14 @@ def test_shards_alone_are_todays_clips(caps: Dataset):
         plan = clip_plan(config.clip, config.seed, position, caps.samples["width"].to_pylist())
         direct = build_clip(caps[plan.sample], plan, config.clip, 128)
         for clip in (source.mixture.clip(position), mixture.clip(position)):
-            assert all(a.data.equal(b.data) for a, b in zip(clip.frames, direct.frames, strict=True))
-        assert source.keys([position]) == [caps.samples["key"][plan.sample].as_py()] == [mixture.key(position)]
+            assert all(
+                a.data.equal(b.data) for a, b in zip(clip.frames, direct.frames, strict=True)
+            )
+        assert (
+            source.keys([position])
+            == [caps.samples["key"][plan.sample].as_py()]
+            == [mixture.key(position)]
+        )
         assert source.mixture.epoch(position) == plan.epoch
     assert source.mixture.sha256() == mixture.sha256() and source.mixture.record() == []
     assert "mixture" not in config.numbers()
@@ -92,11 +110,20 @@ def test_ranks_share_out_one_mixture(caps: Dataset, mixed: dict):
     for step in range(3):
         alone = [p for forward in positions_of_rank(step, 8, 2, 0, 1) for p in forward]
         for ranks in (2, 4):
-            dealt = [p for rank in range(ranks) for forward in positions_of_rank(step, 8, 2, rank, ranks) for p in forward]
+            dealt = [
+                p
+                for rank in range(ranks)
+                for forward in positions_of_rank(step, 8, 2, rank, ranks)
+                for p in forward
+            ]
             assert sorted(dealt) == alone
     names = [mixture.at(p)[0].name for p in range(80)]
     assert all(names[p] == names[p + 1] for p in range(0, 80, 2))  # a batch comes from one source
-    assert {name: names.count(name) for name in set(names)} == {"panoramas": 40, "sa1b": 20, "sav": 20}
+    assert {name: names.count(name) for name in set(names)} == {
+        "panoramas": 40,
+        "sa1b": 20,
+        "sav": 20,
+    }
     own = [mixture.at(p)[1] for p in range(80) if names[p] == "sav"]
     assert own == list(range(20))
     source = ClipSource(caps, config)
@@ -110,7 +137,10 @@ def test_ranks_share_out_one_mixture(caps: Dataset, mixed: dict):
 def test_where_a_dataset_lies_is_not_what_it_is(caps: Dataset, mixed: dict, tmp_path: Path):
     here = small_config(**mixed)
     shutil.copytree(tmp_path / "sa1b", tmp_path / "moved")
-    entries = {**mixed["mixture"], "sa1b": {**mixed["mixture"]["sa1b"], "folder": tmp_path / "moved"}}
+    entries = {
+        **mixed["mixture"],
+        "sa1b": {**mixed["mixture"]["sa1b"], "folder": tmp_path / "moved"},
+    }
     moved = small_config(mixture=entries)
     assert here.sha256() == moved.sha256() != small_config().sha256()
     assert Mixture.open(here, caps).sha256() == Mixture.open(moved, caps).sha256()
@@ -120,13 +150,19 @@ def test_where_a_dataset_lies_is_not_what_it_is(caps: Dataset, mixed: dict, tmp_
     assert "mixed 50% panoramas + 25% sa1b + 25% sav" in text
 
 
-@pytest.mark.parametrize(("entries", "message"), [
-    ({"a": {"kind": "sa1b", "weight": 1}}, "kind sa1b needs folder"),
-    ({"a": {"kind": "shards", "weight": 1, "folder": "x"}}, "takes no folder"),
-    ({"a": {"kind": "shards", "weight": 1}, "b": {"kind": "shards", "weight": 2}}, "would show every clip 2 times"),
-    ({"a": {"kind": "shards", "weight": 0}}, "greater than 0"),
-    ({"a": {"kind": "pickle", "weight": 1}}, "'shards', 'sa1b', 'sav', 'vos' or 'coco'"),
-])
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"a": {"kind": "sa1b", "weight": 1}}, "kind sa1b needs folder"),
+        ({"a": {"kind": "shards", "weight": 1, "folder": "x"}}, "takes no folder"),
+        (
+            {"a": {"kind": "shards", "weight": 1}, "b": {"kind": "shards", "weight": 2}},
+            "would show every clip 2 times",
+        ),
+        ({"a": {"kind": "shards", "weight": 0}}, "greater than 0"),
+        ({"a": {"kind": "pickle", "weight": 1}}, "'shards', 'sa1b', 'sav', 'vos' or 'coco'"),
+    ],
+)
 def test_mixtures_that_cannot_run_are_refused(entries: dict, message: str):
     with pytest.raises(ValidationError, match=message):
         small_config(mixture=entries)
@@ -147,19 +183,31 @@ def damaged(caps_dataset: Path, copy: Path, samples: int) -> tuple[Path, list[st
 
 def without_a_model(monkeypatch) -> None:
     """Steps that count objects and bad samples, and compute nothing."""
-    monkeypatch.setattr(Trainer, "forward", lambda self, batch, encoded, objects: {
-        name: sum(p.sum() for p in self.trained) * 0 + batch.masks.shape[1] / objects
-        for name in ("loss", "loss_mask", "loss_dice", "loss_iou", "loss_objectness")})
+    monkeypatch.setattr(
+        Trainer,
+        "forward",
+        lambda self, batch, encoded, objects: {
+            name: sum(p.sum() for p in self.trained) * 0 + batch.masks.shape[1] / objects
+            for name in ("loss", "loss_mask", "loss_dice", "loss_iou", "loss_objectness")
+        },
+    )
     monkeypatch.setattr("panoforge.train.model.scan_sam2.ScanSAM2.encode", lambda self, images: {})
 
 
-def test_bad_samples_are_left_out_counted_named_and_resumed(caps_dataset: Path, tmp_path: Path, monkeypatch):
-    """All 8 panoramas in 4 steps of 2 clips, two of them damaged: the limit of one stops at the second, two go through."""
+def test_bad_samples_are_left_out_counted_named_and_resumed(
+    caps_dataset: Path, tmp_path: Path, monkeypatch
+):
+    """All 8 panoramas in 4 steps of 2 clips, two of them damaged: the limit of one stops at the
+    second, two go through.
+    """
     without_a_model(monkeypatch)
     data, keys = damaged(caps_dataset, tmp_path / "data", 2)
     one, two = (small_config(max_bad_samples=n, checkpoint_every=9) for n in (1, 2))
     out = tmp_path / "out"
-    with pytest.raises(TrainingError, match=r"2 bad samples so far, max_bad_samples is 1\..*position \d: .*raise the limit"):
+    with pytest.raises(
+        TrainingError,
+        match=r"2 bad samples so far, max_bad_samples is 1\..*position \d: .*raise the limit",
+    ):
         run_training(one, data, out)
     state = checkpoints.load_latest(out / "checkpoints", print)
     run_training(two, data, out)  # the limit is no part of a run's identity
@@ -167,7 +215,11 @@ def test_bad_samples_are_left_out_counted_named_and_resumed(caps_dataset: Path, 
     named = [line for row in rows for line in row.get("bad", [])]
     assert len(named) == 2 and all(sum(key in line for line in named) == 1 for key in keys)
     bad = [int(line.split()[1].rstrip(":")) for line in named]
-    assert bad == sorted(bad) and state.step == bad[1] // 2 and state.bad_samples == (bad[0] // 2 < state.step)
+    assert (
+        bad == sorted(bad)
+        and state.step == bad[1] // 2
+        and state.bad_samples == (bad[0] // 2 < state.step)
+    )
     clean = ClipSource(Dataset.open(caps_dataset, "train"), two)
     for row in rows:  # what is left is what would have been there without the bad clip
         positions = [p for p in range(2 * row["step"] - 2, 2 * row["step"]) if p not in bad]
@@ -177,7 +229,9 @@ def test_bad_samples_are_left_out_counted_named_and_resumed(caps_dataset: Path, 
     assert json.loads((out / "train.json").read_text())["bad_samples"] == 2
 
 
-def test_a_step_of_bad_samples_alone_changes_nothing(caps_dataset: Path, tmp_path: Path, monkeypatch):
+def test_a_step_of_bad_samples_alone_changes_nothing(
+    caps_dataset: Path, tmp_path: Path, monkeypatch
+):
     without_a_model(monkeypatch)
     data, _ = damaged(caps_dataset, tmp_path / "data", 8)
     run_training(small_config(max_bad_samples=99, steps=1), data, tmp_path / "out")
@@ -185,7 +239,9 @@ def test_a_step_of_bad_samples_alone_changes_nothing(caps_dataset: Path, tmp_pat
     assert (row["objects"], row["loss"], len(row["bad"])) == (0, 0.0, 2)
 
 
-def test_by_default_the_first_bad_sample_stops_the_run(caps_dataset: Path, tmp_path: Path, monkeypatch):
+def test_by_default_the_first_bad_sample_stops_the_run(
+    caps_dataset: Path, tmp_path: Path, monkeypatch
+):
     without_a_model(monkeypatch)
     data, keys = damaged(caps_dataset, tmp_path / "data", 8)
     with pytest.raises(DataError, match="|".join(keys)):
@@ -206,20 +262,29 @@ torch.distributed.destroy_process_group()  # gloo's threads abort a process that
 @pytest.mark.slow
 def test_every_rank_learns_the_names_of_all(tmp_path: Path):
     assert World().gather_texts("position 3: ü", torch.device("cpu")) == ["position 3: ü"]
-    ranks = [subprocess.Popen([sys.executable, "-c", GATHER, str(rank), str(tmp_path / "store")]) for rank in range(2)]
+    ranks = [
+        subprocess.Popen([sys.executable, "-c", GATHER, str(rank), str(tmp_path / "store")])
+        for rank in range(2)
+    ]
     assert [rank.wait(60) for rank in ranks] == [0, 0]
 
 
-def test_the_model_learns_from_a_still_image(caps: Dataset, mixed: dict, tiny_model, tmp_path: Path):
+def test_the_model_learns_from_a_still_image(
+    caps: Dataset, mixed: dict, tiny_model, tmp_path: Path
+):
     """A one-frame batch, which has no memory to attend to, through the real model."""
     config = small_config(**mixed, clips_per_step=4)
     source = ClipSource(caps, config)
     trainer = Trainer(config, tiny_model, None, source, tmp_path, torch.device("cpu"))
     image = source.batch((next(p for p in range(4) if source.mixture.at(p)[0].name == "sa1b"),))
     tiny_model.rng = np.random.default_rng(0)
-    loss = trainer.forward(image, tiny_model.encode(image.flat_img_batch), image.masks.shape[1])["loss"]
+    loss = trainer.forward(image, tiny_model.encode(image.flat_img_batch), image.masks.shape[1])[
+        "loss"
+    ]
     loss.backward()
-    gradients = {name: p.grad.abs().sum() for name, p in tiny_model.named_parameters() if p.grad is not None}
+    gradients = {
+        name: p.grad.abs().sum() for name, p in tiny_model.named_parameters() if p.grad is not None
+    }
     assert image.num_frames == 1 and torch.isfinite(torch.stack([loss, *gradients.values()])).all()
     assert gradients["sam_mask_decoder.iou_token.weight"] > 0
     tiny_model.zero_grad(set_to_none=True)

@@ -1,4 +1,6 @@
-"""Other datasets as clips: masks are those of the files, clips are functions of the position, faults are named."""
+"""Other datasets as clips: masks are those of the files, clips are functions of the position,
+faults are named.
+"""
 
 import json
 from pathlib import Path
@@ -26,7 +28,10 @@ def opened(kind: str, folder: Path, *, clip: dict | None = None, **settings: obj
 
 def masks_of(clip) -> dict[int, list[np.ndarray]]:
     """Object id → its mask in each frame."""
-    return {o.object_id: [f.objects[i].segment.numpy() for f in clip.frames] for i, o in enumerate(clip.frames[0].objects)}
+    return {
+        o.object_id: [f.objects[i].segment.numpy() for f in clip.frames]
+        for i, o in enumerate(clip.frames[0].objects)
+    }
 
 
 def image_of(clip, frame: int = 0) -> np.ndarray:
@@ -35,7 +40,9 @@ def image_of(clip, frame: int = 0) -> np.ndarray:
 
 
 def is_bright(image: np.ndarray, mask: np.ndarray) -> bool:
-    """Whether a mask's pixels are those that were painted (red above 180), but for a rim that JPEG and resizing blur."""
+    """Whether a mask's pixels are those that were painted (red above 180), but for a rim that JPEG
+    and resizing blur.
+    """
     return image[..., 0][mask].mean() > 195
 
 
@@ -50,18 +57,26 @@ def source(request, tmp_path: Path):
 
 
 def test_every_source_gives_sam2s_clips(source):
-    """The same clip for the same position, SAM2's shapes, objects seen in the first frame, pictures under their masks."""
+    """The same clip for the same position, SAM2's shapes, objects seen in the first frame, pictures
+    under their masks.
+    """
     frames = 1 if source.name in ("sa1b", "coco") else 3
     for position in range(2 * len(source)):
         clip, again = source.clip(position), source.clip(position)
         assert len(clip.frames) == frames and clip.size == (128, 128)
         for frame, twin in zip(clip.frames, again.frames, strict=True):
             assert frame.data.equal(twin.data) and frame.data.shape == (3, 128, 128)
-            assert [o.object_id for o in frame.objects] == [o.object_id for o in clip.frames[0].objects]
-            assert all(a.segment.equal(b.segment) for a, b in zip(frame.objects, twin.objects, strict=True))
+            assert [o.object_id for o in frame.objects] == [
+                o.object_id for o in clip.frames[0].objects
+            ]
+            assert all(
+                a.segment.equal(b.segment) for a, b in zip(frame.objects, twin.objects, strict=True)
+            )
         for masks in masks_of(clip).values():
             assert masks[0].any()
-            assert all(is_bright(image_of(clip, t), mask) for t, mask in enumerate(masks) if mask.any())
+            assert all(
+                is_bright(image_of(clip, t), mask) for t, mask in enumerate(masks) if mask.any()
+            )
     epochs = [{source.key(e * len(source) + i) for i in range(len(source))} for e in range(2)]
     assert epochs[0] == epochs[1] and len(epochs[0]) == len(source)
     assert collate([source.clip(0)]).masks.shape[0] == frames
@@ -70,9 +85,16 @@ def test_every_source_gives_sam2s_clips(source):
 
 def test_positions_and_seeds_draw_apart(tmp_path: Path):
     folder = trees.sa1b(tmp_path, images=12)
-    one, other = opened("sa1b", folder), open_source("other", SourceSettings(kind="sa1b", weight=1, folder=folder), small_config())
+    one, other = (
+        opened("sa1b", folder),
+        open_source("other", SourceSettings(kind="sa1b", weight=1, folder=folder), small_config()),
+    )
     keys = [[s.key(p) for p in range(24)] for s in (one, other)]
-    assert keys[0] != keys[1] and keys[0][:12] != keys[0][12:] and sorted(keys[0][:12]) == sorted(keys[1][:12])
+    assert (
+        keys[0] != keys[1]
+        and keys[0][:12] != keys[0][12:]
+        and sorted(keys[0][:12]) == sorted(keys[1][:12])
+    )
 
 
 def test_sa1b_masks_are_the_annotations_and_specks_are_left_out(tmp_path: Path):
@@ -81,7 +103,10 @@ def test_sa1b_masks_are_the_annotations_and_specks_are_left_out(tmp_path: Path):
     number = int(source.key(0).split("_")[-1].removesuffix(".jpg")) - 100
     masks = masks_of(clip)
     assert sorted(masks) == [0, 1]  # annotation 2 is one pixel
-    assert all(np.array_equal(masks[i][0], square(trees.square_at(4 + 10 * i + number), 128)) for i in masks)
+    assert all(
+        np.array_equal(masks[i][0], square(trees.square_at(4 + 10 * i + number), 128))
+        for i in masks
+    )
     flipped = opened("sa1b", tmp_path, clip={"max_objects": 3, "flip": 1}).clip(0)
     assert np.array_equal(masks_of(flipped)[0][0], masks[0][0][:, ::-1])
 
@@ -95,7 +120,9 @@ def test_sav_follows_annotated_frames_and_keeps_what_leaves(tmp_path: Path, mp4:
         if 0 not in masks:
             continue
         columns = [np.flatnonzero(m.any(axis=0))[0] * trees.WIDTH / 128 for m in masks[0]]
-        assert np.allclose(np.diff(columns), 4, atol=1.3)  # one pixel a frame, every fourth frame annotated
+        assert np.allclose(
+            np.diff(columns), 4, atol=1.3
+        )  # one pixel a frame, every fourth frame annotated
         start = round((columns[0] - 2) / 4)
         starts.add(start)
         if 1 in masks:
@@ -120,7 +147,10 @@ def test_val_and_valid_are_one_split_and_sav_val_is_read(tmp_path: Path):
     assert opened("vos", tmp_path / "panovos", split="val").key(0) == "vid"
     for t in (0, 4, 8):  # SA-V val: frames at 24 a second, masks at 6, one folder per object
         for frame in range(t, t + 4):
-            trees.write_image(tmp_path / f"sav_val/JPEGImages_24fps/v/{frame:05d}.jpg", trees.picture(trees.square_at(5)))
+            trees.write_image(
+                tmp_path / f"sav_val/JPEGImages_24fps/v/{frame:05d}.jpg",
+                trees.picture(trees.square_at(5)),
+            )
         for object_ in range(2):
             path = tmp_path / f"sav_val/Annotations_6fps/v/{object_:03d}/{t:05d}.png"
             trees.write_labels(path, trees.square_at(5 + 20 * object_) * 255, palette=False)
@@ -148,10 +178,15 @@ def test_run_lengths_are_cocos():
             assert np.array_equal(fill_runs(runs, *shape), mask) and run_area(runs) == mask.sum()
     big = np.zeros((2000, 3000), bool)
     big[500:1500, 1000:2500] = True
-    assert np.array_equal(fill_runs(run_counts(trees.rle(big), *big.shape, "here"), *big.shape), big)
+    assert np.array_equal(
+        fill_runs(run_counts(trees.rle(big), *big.shape, "here"), *big.shape), big
+    )
 
 
-@pytest.mark.parametrize("counts", ["", "04", "zzzz", "~~~", "\u00e9", "o" * 40, "4" * 9, [5, -1, 12], [3, 3], [[16]], None, 7])
+@pytest.mark.parametrize(
+    "counts",
+    ["", "04", "zzzz", "~~~", "\u00e9", "o" * 40, "4" * 9, [5, -1, 12], [3, 3], [[16]], None, 7],
+)
 def test_run_lengths_that_do_not_fill_the_mask_are_refused(counts):
     """pycocotools decodes the second of these to whatever the memory held."""
     with pytest.raises(DataError, match="here: its RLE does not fill a mask of 4×4"):
@@ -165,12 +200,27 @@ def test_short_videos_are_walked_there_and_back():
     assert walk(1, 3, 0, False) == [0, 0, 0] and walk(2, 4, 1, False) == [1, 0, 1, 0]
 
 
-@pytest.mark.parametrize(("kind", "message"), [
-    ("sa1b", r"is no SA-1B: expected sa_<id>\.jpg with sa_<id>\.json.*found stray\.txt"),
-    ("sav", r"is no SA-V training set: expected <id>_manual\.json beside <id>\.mp4.*found stray\.txt"),
-    ("vos", r"holds no videos with masks: expected JPEGImages/<video>/\*\.jpg.*found stray\.txt"),
-    ("coco", r"is no COCO dataset: expected annotations/instances_<split>\.json, found stray\.txt"),
-])
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("sa1b", r"is no SA-1B: expected sa_<id>\.jpg with sa_<id>\.json.*found stray\.txt"),
+        (
+            "sav",
+            (
+                r"is no SA-V training set: expected <id>_manual\.json beside <id>\.mp4.*found"
+                r" stray\.txt"
+            ),
+        ),
+        (
+            "vos",
+            r"holds no videos with masks: expected JPEGImages/<video>/\*\.jpg.*found stray\.txt",
+        ),
+        (
+            "coco",
+            r"is no COCO dataset: expected annotations/instances_<split>\.json, found stray\.txt",
+        ),
+    ],
+)
 def test_another_layout_is_refused_with_what_was_found(tmp_path: Path, kind: str, message: str):
     (tmp_path / "stray.txt").touch()
     with pytest.raises(DataError, match=message):
@@ -182,7 +232,9 @@ def test_another_layout_is_refused_with_what_was_found(tmp_path: Path, kind: str
 def test_missing_halves_are_refused_at_once(tmp_path: Path):
     trees.sa1b(tmp_path / "sa1b")
     (tmp_path / "sa1b/sa_000001/sa_103.json").unlink()
-    with pytest.raises(DataError, match=r"sa_103\.jpg has no sa_103\.json beside it \(1 such images\)"):
+    with pytest.raises(
+        DataError, match=r"sa_103\.jpg has no sa_103\.json beside it \(1 such images\)"
+    ):
         opened("sa1b", tmp_path / "sa1b")
     trees.sav(tmp_path / "sav", mp4=True)
     (tmp_path / "sav/sav_000/sav_000001.mp4").unlink()
@@ -203,9 +255,15 @@ def test_damage_is_named(tmp_path: Path):
     image, notes = (tmp_path / f"a/sa_000000/sa_100.{s}" for s in ("jpg", "json"))
     whole = image.read_bytes(), notes.read_text()
     for path, content, message in [
-        (image, b"", "is neither a JPEG nor a PNG"), (image, whole[0][:300], "cannot be decoded|is neither"),
-        (notes, b"{", "is not JSON"), (notes, b"[]", 'expected {"image"'),
-        (notes, whole[1].replace('"size": [60', '"size": [61').encode(), r"annotation 0: its mask is \[61, 80\], its image"),
+        (image, b"", "is neither a JPEG nor a PNG"),
+        (image, whole[0][:300], "cannot be decoded|is neither"),
+        (notes, b"{", "is not JSON"),
+        (notes, b"[]", 'expected {"image"'),
+        (
+            notes,
+            whole[1].replace('"size": [60', '"size": [61').encode(),
+            r"annotation 0: its mask is \[61, 80\], its image",
+        ),
         (notes, json.dumps({"annotations": []}).encode(), "no mask covers min_area_share"),
     ]:
         path.write_bytes(content)
@@ -230,7 +288,9 @@ def test_cut_videos_and_foreign_masks_are_named(tmp_path: Path):
         opened("sav", short).clip(0)
     vos = trees.davis(tmp_path / "vos", frames=3)
     trees.write_image(vos / "Annotations/vid/00008.png", trees.picture(trees.square_at(3)))
-    with pytest.raises(DataError, match=r"00008\.png: expected a palette or grey PNG.*found mode RGB"):
+    with pytest.raises(
+        DataError, match=r"00008\.png: expected a palette or grey PNG.*found mode RGB"
+    ):
         opened("vos", vos).clip(0)
 
 

@@ -1,4 +1,6 @@
-"""Streams through torch's DataLoader: any number of workers and ranks gives the same batches, and resumes bit-equal."""
+"""Streams through torch's DataLoader: any number of workers and ranks gives the same batches, and
+resumes bit-equal.
+"""
 
 import json
 
@@ -16,7 +18,11 @@ SHUFFLE = Shuffle(seed=3, window=1)
 
 
 def tensors(item: Item) -> tuple[int, torch.Tensor, torch.Tensor]:
-    return item.position, torch.from_numpy(item.sample.read("rgb")), torch.from_numpy(item.sample.read("instance").astype("int32"))
+    return (
+        item.position,
+        torch.from_numpy(item.sample.read("rgb")),
+        torch.from_numpy(item.sample.read("instance").astype("int32")),
+    )
 
 
 def fails_at_four(item: Item) -> int:
@@ -26,13 +32,17 @@ def fails_at_four(item: Item) -> int:
 
 
 def loader(dataset: Dataset, **options) -> StreamLoader:
-    return StreamLoader(dataset, SHUFFLE, **{"build": tensors, "collate": list, "epochs": 3, **options})
+    return StreamLoader(
+        dataset, SHUFFLE, **{"build": tensors, "collate": list, "epochs": 3, **options}
+    )
 
 
 def equal(a: list, b: list) -> bool:
     """Whether two lists of items are the same bit for bit, in the same order."""
-    return len(a) == len(b) and all(p == q and torch.equal(r, s) and torch.equal(t, u)
-                                    for (p, r, t), (q, s, u) in zip(a, b, strict=True))
+    return len(a) == len(b) and all(
+        p == q and torch.equal(r, s) and torch.equal(t, u)
+        for (p, r, t), (q, s, u) in zip(a, b, strict=True)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +51,25 @@ def line(caps: Dataset) -> list:
     return list(Stream(caps, SHUFFLE, epochs=3, build=tensors))
 
 
-@pytest.mark.parametrize(("num_ranks", "workers", "batch_size"), [(1, 0, 1), (1, 2, 1), (1, 3, 2), (2, 0, 2), (2, 2, 3), (3, 1, 2)])
-def test_every_grid_reads_the_line(caps: Dataset, line: list, num_ranks: int, workers: int, batch_size: int) -> None:
+@pytest.mark.parametrize(
+    ("num_ranks", "workers", "batch_size"),
+    [(1, 0, 1), (1, 2, 1), (1, 3, 2), (2, 0, 2), (2, 2, 3), (3, 1, 2)],
+)
+def test_every_grid_reads_the_line(
+    caps: Dataset, line: list, num_ranks: int, workers: int, batch_size: int
+) -> None:
     for rank in range(num_ranks):
-        batches = list(loader(caps, rank=rank, num_ranks=num_ranks, workers=workers, batch_size=batch_size))
+        batches = list(
+            loader(caps, rank=rank, num_ranks=num_ranks, workers=workers, batch_size=batch_size)
+        )
         assert all(len(batch) == batch_size for batch in batches[:-1])
         assert equal([item for batch in batches for item in batch], line[rank::num_ranks])
 
 
 def test_a_loader_resumes_bit_equal_on_another_grid(caps: Dataset, line: list) -> None:
-    """Two ranks with two workers stop after two batches of three: three ranks go on where they were."""
+    """Two ranks with two workers stop after two batches of three: three ranks go on where they
+    were.
+    """
     states = []
     for rank in range(2):
         first = loader(caps, rank=rank, num_ranks=2, workers=2, batch_size=3)
@@ -87,4 +106,6 @@ def test_workers_that_were_forked_read_a_bucket(caps: Dataset, line: list) -> No
     with buckets.bucket(dataset=caps.folder) as url:
         remote = Dataset.open(f"{url}/dataset", "train")
         assert len(remote[0].members)  # the parent has a connection now
-        assert equal([item for batch in loader(remote, workers=2, context="fork") for item in batch], line)
+        assert equal(
+            [item for batch in loader(remote, workers=2, context="fork") for item in batch], line
+        )

@@ -1,4 +1,6 @@
-"""PanoSAM2's three parts, each against its formula in float64 loops; together: off is plain SAM2 to the bit, on trains."""
+"""PanoSAM2's three parts, each against its formula in float64 loops; together: off is plain SAM2 to
+the bit, on trains.
+"""
 
 import itertools
 import math
@@ -46,32 +48,46 @@ def randomised(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
     return module
 
 
-# -- decoder ----------------------------------------------------------------------------------------------------------------
+# -- decoder
+# ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 5])
 def test_seam_convolution_is_its_sum(kernel: int):
-    """out[c, y, x] = b[c] + Σ w[c, i, dy, dx]·in[i, y + dy, (x + dx) mod W], rows outside being zero."""
+    """out[c, y, x] = b[c] + Σ w[c, i, dy, dx]·in[i, y + dy, (x + dx) mod W], rows outside being
+    zero.
+    """
     conv = randomised(SeamConv2d(2, 3, kernel))
     image = torch.randn(1, 2, 4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     out, half = conv(image), kernel // 2
     for c, y, x in itertools.product(range(3), range(4), range(6)):
         expected = conv.bias[c].item()
-        for i, dy, dx in itertools.product(range(2), range(-half, half + 1), range(-half, half + 1)):
+        for i, dy, dx in itertools.product(
+            range(2), range(-half, half + 1), range(-half, half + 1)
+        ):
             if 0 <= y + dy < 4:
-                expected += conv.weight[c, i, dy + half, dx + half].item() * image[0, i, y + dy, (x + dx) % 6].item()
+                expected += (
+                    conv.weight[c, i, dy + half, dx + half].item()
+                    * image[0, i, y + dy, (x + dx) % 6].item()
+                )
         assert out[0, c, y, x].item() == pytest.approx(expected, abs=1e-12)
 
 
 def test_pano_consistency_adds_its_three_convolutions_and_turns_with_the_panorama():
     block = randomised(PanoConsistency(4))
-    image = torch.randn(2, 4, 8, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    image = torch.randn(
+        2, 4, 8, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
+    )
     expected = image + sum(conv(image) for conv in block.convs)
     assert [conv.kernel_size[0] for conv in block.convs] == [1, 3, 5]
     assert torch.allclose(block(image), expected, atol=1e-12)
     for shift in (1, 7, 8):
-        assert torch.allclose(block(image.roll(shift, -1)), block(image).roll(shift, -1), atol=1e-12)
-    assert not torch.allclose(block(image.roll(1, -2)), block(image).roll(1, -2))  # rows do not wrap
+        assert torch.allclose(
+            block(image.roll(shift, -1)), block(image).roll(shift, -1), atol=1e-12
+        )
+    assert not torch.allclose(
+        block(image.roll(1, -2)), block(image).roll(1, -2)
+    )  # rows do not wrap
 
 
 def test_new_blocks_change_nothing():
@@ -81,14 +97,20 @@ def test_new_blocks_change_nothing():
     mixed = randomised(MaskFusion(4))
     w, b = mixed.mix.weight[:, :, 0, 0], mixed.mix.bias
     both = torch.cat([features, mask], 1).double()
-    assert torch.allclose(mixed(features.double(), mask.double()), torch.einsum("oi,bihw->bohw", w, both) + b[:, None, None])
+    assert torch.allclose(
+        mixed(features.double(), mask.double()),
+        torch.einsum("oi,bihw->bohw", w, both) + b[:, None, None],
+    )
 
 
-# -- memory -----------------------------------------------------------------------------------------------------------------
+# -- memory
+# -----------------------------------------------------------------------------------------------------------------
 
 
 def test_sampling_follows_algorithm_1():
-    """Without replacement, chance ∝ exp(score) among those left: the frequencies of all ordered pairs."""
+    """Without replacement, chance ∝ exp(score) among those left: the frequencies of all ordered
+    pairs.
+    """
     scores = np.array([-1.0, 0.0, 1.5])
     weights = np.exp(scores)
     rng, counts, n = np.random.default_rng(0), {}, 20_000
@@ -121,22 +143,43 @@ def test_long_short_memory_is_its_formula():
     out = module(long, short, memories)
     one, two = module.film[0], module.film[2]
     for i, j in itertools.product(range(n), range(b)):
-        exps = [math.exp(sum(long[i, j, k].item() * short[t, j, k].item() for k in range(c)) / math.sqrt(c)) for t in range(s)]
-        hidden = [max(0.0, sum(one.weight[h, k].item() * long[i, j, k].item() for k in range(c)) + one.bias[h].item())
-                  for h in range(c)]
-        film = [sum(two.weight[o, h].item() * hidden[h] for h in range(c)) + two.bias[o].item() for o in range(2 * d)]
+        exps = [
+            math.exp(
+                sum(long[i, j, k].item() * short[t, j, k].item() for k in range(c)) / math.sqrt(c)
+            )
+            for t in range(s)
+        ]
+        hidden = [
+            max(
+                0.0,
+                sum(one.weight[h, k].item() * long[i, j, k].item() for k in range(c))
+                + one.bias[h].item(),
+            )
+            for h in range(c)
+        ]
+        film = [
+            sum(two.weight[o, h].item() * hidden[h] for h in range(c)) + two.bias[o].item()
+            for o in range(2 * d)
+        ]
         for p, k in itertools.product(range(area), range(d)):
             mixed = sum(exps[t] / sum(exps) * memories[t, p, j, k].item() for t in range(s))
-            assert out[i, p, j, k].item() == pytest.approx((1 + film[k]) * mixed + film[d + k], abs=1e-9)
+            assert out[i, p, j, k].item() == pytest.approx(
+                (1 + film[k]) * mixed + film[d + k], abs=1e-9
+            )
 
 
-# -- loss -------------------------------------------------------------------------------------------------------------------
+# -- loss
+# -------------------------------------------------------------------------------------------------------------------
 
 SETTINGS = DistortionSettings()
 
 
-def cap(lon_deg: float, lat_deg: float, radius_deg: float, width: int = 256, height: int = 128) -> np.ndarray:
-    directions = pixel_to_direction(np.arange(width)[None, :], np.arange(height)[:, None], width, height)
+def cap(
+    lon_deg: float, lat_deg: float, radius_deg: float, width: int = 256, height: int = 128
+) -> np.ndarray:
+    directions = pixel_to_direction(
+        np.arange(width)[None, :], np.arange(height)[:, None], width, height
+    )
     centre = lonlat_to_direction(math.radians(lon_deg), math.radians(lat_deg))
     return angle_between(directions, centre) <= math.radians(radius_deg)
 
@@ -148,12 +191,16 @@ def test_region_weights_are_their_formula(share: float):
     out = region_weights(region, SETTINGS)
     inside, outside = region.sum(), (~region).sum()
     points = np.argwhere(region)
-    distance = {(y, x): min(math.hypot(y - a, x - b) for a, b in points) for y, x in np.argwhere(~region)}
+    distance = {
+        (y, x): min(math.hypot(y - a, x - b) for a, b in points) for y, x in np.argwhere(~region)
+    }
     for (y, x), weight in np.ndenumerate(out):
         if region[y, x]:
             expected = min(max(outside / inside, 0.5), 2.0)
         else:
-            expected = min(max(inside / outside, 0.5), 2.0) * math.exp(-distance[y, x] / max(distance.values()))
+            expected = min(max(inside / outside, 0.5), 2.0) * math.exp(
+                -distance[y, x] / max(distance.values())
+            )
         assert weight == pytest.approx(expected, rel=1e-5)
 
 
@@ -162,21 +209,35 @@ def test_region_weights_are_their_formula(share: float):
 def test_bounding_fov_of_a_cap(lon: float, lat: float):
     """Centre and angles of a spherical cap are its own, at the seam and high up."""
     fov = bounding_fov(cap(lon, lat, 12), margin=1.0)
-    off = angle_between(lonlat_to_direction(fov.lon, fov.lat), lonlat_to_direction(math.radians(lon), math.radians(lat)))
+    off = angle_between(
+        lonlat_to_direction(fov.lon, fov.lat),
+        lonlat_to_direction(math.radians(lon), math.radians(lat)),
+    )
     assert math.degrees(float(off)) < 0.5
     for angle in (fov.fov_h, fov.fov_v):
         assert math.degrees(angle) == pytest.approx(24, abs=2.5)  # a pixel is 1.4°
 
 
 def test_weights_of_a_small_cap():
-    """Rare foreground weighs the most, background near it more than far from it, and outside the BFoV the least."""
+    """Rare foreground weighs the most, background near it more than far from it, and outside the
+    BFoV the least.
+    """
     mask = cap(30, 20, 8, 1024, 512)
-    ratio = (math.tan(math.radians(12)) / math.tan(math.radians(8))) ** 2 * 4 / math.pi - 1  # a disc in its square
-    assert np.median(pixel_weights(mask, DistortionSettings(weight_max=9))[mask]) == pytest.approx(ratio, rel=0.08)
+    ratio = (
+        math.tan(math.radians(12)) / math.tan(math.radians(8))
+    ) ** 2 * 4 / math.pi - 1  # a disc in its square
+    assert np.median(pixel_weights(mask, DistortionSettings(weight_max=9))[mask]) == pytest.approx(
+        ratio, rel=0.08
+    )
     weights = pixel_weights(mask, SETTINGS)
     assert np.median(weights[mask]) == pytest.approx(min(ratio, 2.0), rel=0.08)
     near, far = cap(30, 20, 10, 1024, 512) & ~mask, ~cap(30, 20, 40, 1024, 512)
-    assert np.median(weights[near]) > np.median(weights[far]) == weights.min() > 0.5 * math.exp(-1) - 1e-6
+    assert (
+        np.median(weights[near])
+        > np.median(weights[far])
+        == weights.min()
+        > 0.5 * math.exp(-1) - 1e-6
+    )
     assert weights.max() <= 2.0
     turned = pixel_weights(np.roll(mask, 480, axis=1), SETTINGS)  # across the seam
     assert np.mean(np.abs(np.roll(weights, 480, axis=1) - turned) < 0.1) > 0.99
@@ -186,7 +247,10 @@ def test_weights_of_a_small_cap():
 def test_with_equal_weights_it_is_sam2s_loss(source, tiny_model, monkeypatch):
     batch = source.batch((0, 1))
     batch.masks[1:, 0] = False  # an absent object too
-    plain, ours = build_loss(pano_config().loss), build_loss(pano_config(loss={"distortion": {}}).loss)
+    plain, ours = (
+        build_loss(pano_config().loss),
+        build_loss(pano_config(loss={"distortion": {}}).loss),
+    )
     assert type(plain) is ScanLoss and type(ours) is DistortionLoss
     tiny_model.rng = prompt_rng(2, 0)
     with torch.no_grad():
@@ -194,37 +258,62 @@ def test_with_equal_weights_it_is_sam2s_loss(source, tiny_model, monkeypatch):
     weighted = ours(outs, batch.masks, 2.0)
     monkeypatch.setattr(ours, "frame_weights", lambda targets: torch.ones(targets.shape))
     for name, value in plain(outs, batch.masks, 2.0).items():
-        assert ours(outs, batch.masks, 2.0)[name].item() == pytest.approx(value.item(), rel=1e-5), name
-    assert weighted["loss_mask"].item() != pytest.approx(plain(outs, batch.masks, 2.0)["loss_mask"].item(), rel=1e-2)
+        assert ours(outs, batch.masks, 2.0)[name].item() == pytest.approx(value.item(), rel=1e-5), (
+            name
+        )
+    assert weighted["loss_mask"].item() != pytest.approx(
+        plain(outs, batch.masks, 2.0)["loss_mask"].item(), rel=1e-2
+    )
 
 
 def test_each_frame_has_its_own_weights(source):
     """The focal term of two frames is that of either with the weights of its own truth."""
     batch = source.batch((0,))
     loss = build_loss(pano_config(loss={"distortion": {}}).loss)
-    frames = [{"multistep_pred_multimasks_high_res": [torch.randn(batch.masks.shape[1], 1, 128, 128)],
-               "multistep_pred_ious": [torch.rand(batch.masks.shape[1], 1)],
-               "multistep_object_score_logits": [torch.zeros(batch.masks.shape[1], 1)]} for _ in batch.masks]
+    frames = [
+        {
+            "multistep_pred_multimasks_high_res": [torch.randn(batch.masks.shape[1], 1, 128, 128)],
+            "multistep_pred_ious": [torch.rand(batch.masks.shape[1], 1)],
+            "multistep_object_score_logits": [torch.zeros(batch.masks.shape[1], 1)],
+        }
+        for _ in batch.masks
+    ]
     total = 0.0
     for frame, targets in zip(frames, batch.masks, strict=True):
         logits, truth = frame["multistep_pred_multimasks_high_res"][0][:, 0], targets.float()
         for mask, x, t in zip(targets.numpy(), logits, truth, strict=True):
-            terms = (0.25 * t + 0.75 * (1 - t)) * (x.sigmoid() - t).abs() ** 2 * torch.nn.functional.softplus((1 - 2 * t) * x)
-            total += float((torch.from_numpy(pixel_weights(mask, SETTINGS)) * terms).mean()) * bool(mask.any())
+            terms = (
+                (0.25 * t + 0.75 * (1 - t))
+                * (x.sigmoid() - t).abs() ** 2
+                * torch.nn.functional.softplus((1 - 2 * t) * x)
+            )
+            total += float((torch.from_numpy(pixel_weights(mask, SETTINGS)) * terms).mean()) * bool(
+                mask.any()
+            )
     assert loss(frames, batch.masks, 1.0)["loss_mask"].item() == pytest.approx(total, rel=1e-5)
 
 
-# -- the model --------------------------------------------------------------------------------------------------------------
+# -- the model
+# --------------------------------------------------------------------------------------------------------------
 
 
 def test_off_is_plain_sam2_to_the_bit(tiny_model, source):
-    off, _ = build_model(pano_config(model={"panosam2": {"decoder": False, "memory": False}}).model, pano_config().prompt)
+    off, _ = build_model(
+        pano_config(model={"panosam2": {"decoder": False, "memory": False}}).model,
+        pano_config().prompt,
+    )
     assert type(off) is ScanSAM2 and off.state_dict().keys() == tiny_model.state_dict().keys()
     assert not any("panosam2" in key for key in off.state_dict())
-    assert "panosam2" not in pano_config().numbers()["model"] and "distortion" not in pano_config().numbers()["loss"]
+    assert (
+        "panosam2" not in pano_config().numbers()["model"]
+        and "distortion" not in pano_config().numbers()["loss"]
+    )
     assert pano_config(model={"panosam2": BOTH}).sha256() != pano_config().sha256()
     batch = source.batch((0,))
-    assert all(torch.equal(a, b) for a, b in zip(masks_of(off, batch), masks_of(tiny_model, batch), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(masks_of(off, batch), masks_of(tiny_model, batch), strict=True)
+    )
 
 
 def masks_of(model: ScanSAM2, batch) -> list[torch.Tensor]:
@@ -235,40 +324,59 @@ def masks_of(model: ScanSAM2, batch) -> list[torch.Tensor]:
 
 
 def test_a_new_decoder_gives_what_sam2_gives(tiny_model, source):
-    model, _ = build_model(pano_config(model={"panosam2": {"decoder": True}}).model, pano_config().prompt)
+    model, _ = build_model(
+        pano_config(model={"panosam2": {"decoder": True}}).model, pano_config().prompt
+    )
     batch = source.batch((0,))
     for a, b in zip(masks_of(model, batch), masks_of(tiny_model, batch), strict=True):
         assert torch.allclose(a, b, atol=1e-4)
-    assert not any(p.requires_grad for p in model.memory_encoder.mask_downsampler.parameters())  # §3.1: frozen
+    assert not any(
+        p.requires_grad for p in model.memory_encoder.mask_downsampler.parameters()
+    )  # §3.1: frozen
     assert all(p.requires_grad for p in model.memory_encoder.fuser.parameters())
 
 
-@pytest.mark.parametrize("parts", [{"decoder": True}, {"decoder": True, "previous_mask": False}, {"memory": True}, BOTH])
+@pytest.mark.parametrize(
+    "parts", [{"decoder": True}, {"decoder": True, "previous_mask": False}, {"memory": True}, BOTH]
+)
 def test_every_part_gets_gradients(parts: dict, source):
-    """One step, with blocks that are not zero: every parameter of every part is used, also through corrections."""
+    """One step, with blocks that are not zero: every parameter of every part is used, also through
+    corrections.
+    """
     model, _ = build_model(pano_config(model={"panosam2": parts}).model, pano_config().prompt)
     for parameter in model.panosam2.parameters():
-        parameter.data += 0.01 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+        parameter.data += 0.01 * torch.randn(
+            parameter.shape, generator=torch.Generator().manual_seed(0)
+        )
     batch = source.batch((0,))
     model.rng = prompt_rng(0, 0)
     torch.manual_seed(0)
     build_loss(pano_config().loss)(model(batch), batch.masks, 1.0)["loss"].backward()
-    missing = [name for name, p in model.panosam2.named_parameters() if p.grad is None or not p.grad.any()]
+    missing = [
+        name for name, p in model.panosam2.named_parameters() if p.grad is None or not p.grad.any()
+    ]
     assert not missing
     assert parts_in(model.state_dict()) == PanoSam2Settings(**parts).record()
 
 
 def test_the_previous_mask_is_used_where_a_frame_is_tracked(source):
-    """A change of frame 0's mask reaches frame 1 through the fusion alone: the memory does not see it."""
-    model, _ = build_model(pano_config(model={"panosam2": {"decoder": True}}).model, pano_config().prompt)
+    """A change of frame 0's mask reaches frame 1 through the fusion alone: the memory does not see
+    it.
+    """
+    model, _ = build_model(
+        pano_config(model={"panosam2": {"decoder": True}}).model, pano_config().prompt
+    )
     fusion = model.panosam2["decoder"].fusion
     seen = []
     fusion.register_forward_pre_hook(lambda module, args: seen.append(args[1].clone()))
     masks_of(model, source.batch((0,)))
-    assert len(seen) >= source.batch((0,)).num_frames - 2  # every frame but the prompted ones (at most two)
+    assert (
+        len(seen) >= source.batch((0,)).num_frames - 2
+    )  # every frame but the prompted ones (at most two)
     logits = torch.randn(1, 1, 32, 32)
     expected = model.memory_encoder.mask_downsampler(
-        torch.nn.functional.interpolate(logits, (128, 128), mode="bilinear").sigmoid() * 20 - 10)
+        torch.nn.functional.interpolate(logits, (128, 128), mode="bilinear").sigmoid() * 20 - 10
+    )
     assert torch.allclose(model.mask_features(logits), expected)
 
 
@@ -279,45 +387,92 @@ def test_refused_by_name_where_the_parts_differ(tmp_path):
     model, _ = build_model(config.model, config.prompt)
     path = export_official(tmp_path / "model.pt", model.state_dict(), 3)
     assert torch.load(path, weights_only=True)["panosam2"] == {
-        "decoder": True, "previous_mask": True, "memory": True, "long_pointers": 2}
+        "decoder": True,
+        "previous_mask": True,
+        "memory": True,
+        "long_pointers": 2,
+    }
     for other in ({}, {"panosam2": {"decoder": True}}, {"panosam2": {**BOTH, "long_pointers": 3}}):
-        with pytest.raises(DataError, match=r"holds PanoSAM2's parts \{'decoder': True.*set model\.panosam2 to what the file"):
+        with pytest.raises(
+            DataError,
+            match=r"holds PanoSAM2's parts \{'decoder': True.*set model\.panosam2 to what the file",
+        ):
             build_model(pano_config(model={**other, "checkpoint": str(path)}).model, config.prompt)
-    again, weights = build_model(pano_config(model={"panosam2": BOTH, "checkpoint": str(path)}).model, config.prompt, seed=9)
-    assert not weights.random and all(torch.equal(v, model.state_dict()[k]) for k, v in again.state_dict().items())
-    plain = export_official(tmp_path / "plain.pt", {k: v for k, v in model.state_dict().items() if "panosam2" not in k}, 3)
-    begun, _ = build_model(pano_config(model={"panosam2": BOTH, "checkpoint": str(plain)}).model, config.prompt, seed=9)
-    assert torch.equal(begun.no_obj_ptr, model.no_obj_ptr)  # SAM2's weights come in, the parts start afresh
+    again, weights = build_model(
+        pano_config(model={"panosam2": BOTH, "checkpoint": str(path)}).model, config.prompt, seed=9
+    )
+    assert not weights.random and all(
+        torch.equal(v, model.state_dict()[k]) for k, v in again.state_dict().items()
+    )
+    plain = export_official(
+        tmp_path / "plain.pt",
+        {k: v for k, v in model.state_dict().items() if "panosam2" not in k},
+        3,
+    )
+    begun, _ = build_model(
+        pano_config(model={"panosam2": BOTH, "checkpoint": str(plain)}).model, config.prompt, seed=9
+    )
+    assert torch.equal(
+        begun.no_obj_ptr, model.no_obj_ptr
+    )  # SAM2's weights come in, the parts start afresh
 
 
 def test_trains_exports_and_evaluates(caps_dataset, tmp_path):
-    """The whole way, with all three parts on: `pano train`, its export, `pano eval` on it, with and without memory in play."""
+    """The whole way, with all three parts on: `pano train`, its export, `pano eval` on it, with and
+    without memory in play.
+    """
     from panoforge.eval.config import EvalConfig
     from panoforge.eval.evaluate import run_evaluation
     from panoforge.train.rank import run_training
 
-    config = pano_config(model={"size": "micro", "panosam2": BOTH}, loss={"distortion": {}}, steps=2, clips_per_step=1)
+    config = pano_config(
+        model={"size": "micro", "panosam2": BOTH},
+        loss={"distortion": {}},
+        steps=2,
+        clips_per_step=1,
+    )
     export = run_training(config, caps_dataset, tmp_path / "train")
-    results = run_evaluation(EvalConfig.model_validate({
-        "methods": ["direct", "scan"], "model": {"size": "micro", "image_size": 128, "checkpoint": str(export)},
-        "max_panoramas": 1, "instances": {"max_per_panorama": 1}, "device": "cpu"}), caps_dataset, tmp_path / "eval")
+    results = run_evaluation(
+        EvalConfig.model_validate(
+            {
+                "methods": ["direct", "scan"],
+                "model": {"size": "micro", "image_size": 128, "checkpoint": str(export)},
+                "max_panoramas": 1,
+                "instances": {"max_per_panorama": 1},
+                "device": "cpu",
+            }
+        ),
+        caps_dataset,
+        tmp_path / "eval",
+    )
     assert results["weights"]["steps"] == 2
-    assert {row["predictor"] for row in results["rows"] if row["role"] == "model"} == {"SAM2 (official predictor)"}
+    assert {row["predictor"] for row in results["rows"] if row["role"] == "model"} == {
+        "SAM2 (official predictor)"
+    }
 
 
 def test_perspective_views_are_refused_by_the_decoder_and_the_loss():
-    for changes, name in (({"model": {"panosam2": {"decoder": True}}}, r"model\.panosam2\.decoder"),
-                          ({"loss": {"distortion": {}}}, r"loss\.distortion")):
-        with pytest.raises(ValidationError, match=name + " need frames that are whole panoramas.*set clip.frames_are to panorama"):
+    for changes, name in (
+        ({"model": {"panosam2": {"decoder": True}}}, r"model\.panosam2\.decoder"),
+        ({"loss": {"distortion": {}}}, r"loss\.distortion"),
+    ):
+        with pytest.raises(
+            ValidationError,
+            match=name + " need frames that are whole panoramas.*set clip.frames_are to panorama",
+        ):
             small_config(**changes)
     small_config(model={"panosam2": {"memory": True}})
 
 
 def test_whole_panoramas_turn(caps, caps_dataset):
-    """Frame t is frame 0 rolled by t turns, pictures and masks alike, and the same clip comes again."""
+    """Frame t is frame 0 rolled by t turns, pictures and masks alike, and the same clip comes
+    again.
+    """
     from panoforge.train.data.loader import ClipSource
 
-    config = pano_config(clip={"flip": 0, "colour_jitter": 0, "grayscale": 0, "turn_deg": 45.0, "min_area_sr": 0.01})
+    config = pano_config(
+        clip={"flip": 0, "colour_jitter": 0, "grayscale": 0, "turn_deg": 45.0, "min_area_sr": 0.01}
+    )
     source = ClipSource(caps, config)
     batch = source.batch((3,))
     assert torch.equal(batch.img_batch, source.batch((3,)).img_batch)
@@ -326,6 +481,16 @@ def test_whole_panoramas_turn(caps, caps_dataset):
         assert torch.equal(batch.masks[t], batch.masks[0].roll(-t * step, -1))
         assert torch.allclose(batch.img_batch[t], batch.img_batch[0].roll(-t * step, -1), atol=1e-5)
     assert batch.masks.flatten(2).any(2).all()  # on a sphere nothing leaves
-    flipped = ClipSource(caps, pano_config(clip={"flip": 1, "colour_jitter": 0, "grayscale": 0, "turn_deg": 45.0,
-                                                 "min_area_sr": 0.01})).batch((3,))
+    flipped = ClipSource(
+        caps,
+        pano_config(
+            clip={
+                "flip": 1,
+                "colour_jitter": 0,
+                "grayscale": 0,
+                "turn_deg": 45.0,
+                "min_area_sr": 0.01,
+            }
+        ),
+    ).batch((3,))
     assert torch.equal(flipped.masks, batch.masks.flip(-1))

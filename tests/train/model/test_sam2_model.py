@@ -39,10 +39,14 @@ def official_file(tiny_model, tmp_path_factory) -> Path:
 
 @contextmanager
 def no_memory() -> Iterator[None]:
-    """Models built inside have shapes and no values: the large one would take a gigabyte and seconds."""
+    """Models built inside have shapes and no values: the large one would take a gigabyte and
+    seconds.
+    """
     real = torch.linspace
     with pytest.MonkeyPatch.context() as patch, torch.device("meta"):
-        patch.setattr(torch, "linspace", lambda *args: real(*args, device="cpu"))  # the trunk reads values of one
+        patch.setattr(
+            torch, "linspace", lambda *args: real(*args, device="cpu")
+        )  # the trunk reads values of one
         yield
 
 
@@ -52,7 +56,10 @@ def official_states() -> dict:
     from sam2.build_sam import build_sam2
 
     with no_memory():
-        return {size: build_sam2(name, device="meta", apply_postprocessing=False).state_dict() for size, name in CONFIGS.items()}
+        return {
+            size: build_sam2(name, device="meta", apply_postprocessing=False).state_dict()
+            for size, name in CONFIGS.items()
+        }
 
 
 def test_keys_and_shapes_are_upstreams_for_every_size(official_states):
@@ -60,8 +67,12 @@ def test_keys_and_shapes_are_upstreams_for_every_size(official_states):
 
     for size, theirs in official_states.items():
         with no_memory():
-            ours = instantiate(model_config(ModelSettings(size=size, image_size=256), PROMPT)).state_dict()
-        assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}, size
+            ours = instantiate(
+                model_config(ModelSettings(size=size, image_size=256), PROMPT)
+            ).state_dict()
+        assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}, (
+            size
+        )
         assert looks_like(theirs) == f"SAM 2.1 {size}"
 
 
@@ -69,20 +80,31 @@ def test_official_checkpoint_loads_and_is_digested(official_file: Path, tiny_mod
     settings = ModelSettings(size="tiny", image_size=128, checkpoint=official_file)
     model, weights = build_model(settings, PROMPT, seed=99)
     assert state_dict_sha256(model.state_dict()) == state_dict_sha256(tiny_model.state_dict())
-    assert (weights.source, weights.random, weights.sha256) == ("sam2.1_hiera_tiny.pt", False, file_sha256(official_file))
+    assert (weights.source, weights.random, weights.sha256) == (
+        "sam2.1_hiera_tiny.pt",
+        False,
+        file_sha256(official_file),
+    )
 
 
 def test_every_other_size_is_refused_by_name(official_states, tiny_model):
     for size, state in official_states.items():
         if size != "tiny":
-            with pytest.raises(DataError, match=rf"does not fit model.size=tiny: it looks like SAM 2\.1 {size} .*Set model.size"):
+            with pytest.raises(
+                DataError,
+                match=(
+                    rf"does not fit model.size=tiny: it looks like SAM 2\.1 {size} .*Set model.size"
+                ),
+            ):
                 check_architecture(state, tiny_model.state_dict(), Path("x.pt"), "tiny")
 
 
 def test_sam20_is_told_from_sam21(tiny_model):
     new_in_21 = ("no_obj_embed_spatial", "obj_ptr_tpos_proj.weight", "obj_ptr_tpos_proj.bias")
     state = {k: v for k, v in tiny_model.state_dict().items() if k not in new_in_21}
-    with pytest.raises(DataError, match=r"SAM 2\.0 \(not 2\.1\) tiny.*it lacks no_obj_embed_spatial"):
+    with pytest.raises(
+        DataError, match=r"SAM 2\.0 \(not 2\.1\) tiny.*it lacks no_obj_embed_spatial"
+    ):
         check_architecture(state, tiny_model.state_dict(), Path("x.pt"), "tiny")
 
 
@@ -92,7 +114,9 @@ def test_other_networks_are_refused(tmp_path: Path, tiny_model):
     with pytest.raises(DataError, match="looks like no SAM2 at all"):
         load_checkpoint(tiny_model, path, "tiny")
     torch.save(torch.nn.Linear(2, 2).state_dict(), path)
-    with pytest.raises(DataError, match=r'expected \{"model": state_dict\}, found \[.bias., .weight.\]'):
+    with pytest.raises(
+        DataError, match=r'expected \{"model": state_dict\}, found \[.bias., .weight.\]'
+    ):
         read_checkpoint(path)
 
 
@@ -108,7 +132,9 @@ def test_truncated_file_is_refused(official_file: Path, tmp_path: Path, share: f
     data = official_file.read_bytes()
     path = tmp_path / "cut.pt"
     path.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(DataError, match=r"is empty|truncated, damaged, or holding more than tensors"):
+    with pytest.raises(
+        DataError, match=r"is empty|truncated, damaged, or holding more than tensors"
+    ):
         read_checkpoint(path)
 
 
@@ -137,15 +163,24 @@ def test_random_weights_are_a_function_of_the_seed(tiny_model):
     before = torch.random.get_rng_state()
     again, weights = build_model(small_config().model, PROMPT, seed=0)
     assert torch.equal(before, torch.random.get_rng_state())
-    assert weights.random and weights.sha256 == state_dict_sha256(tiny_model.state_dict()) == state_dict_sha256(again.state_dict())
+    assert weights.random and weights.sha256 == state_dict_sha256(
+        tiny_model.state_dict()
+    ) == state_dict_sha256(again.state_dict())
     assert build_model(small_config().model, PROMPT, seed=1)[1].sha256 != weights.sha256
 
 
 def test_digest_sees_values_names_and_types():
     state = {"a": torch.ones(2), "b": torch.tensor(3)}
-    digests = {state_dict_sha256(s) for s in (
-        state, {**state, "a": torch.tensor([1, 2.0])}, {"a": state["a"], "c": state["b"]}, {**state, "a": torch.ones(2, 1)},
-        {**state, "b": torch.tensor(3, dtype=torch.int32)})}
+    digests = {
+        state_dict_sha256(s)
+        for s in (
+            state,
+            {**state, "a": torch.tensor([1, 2.0])},
+            {"a": state["a"], "c": state["b"]},
+            {**state, "a": torch.ones(2, 1)},
+            {**state, "b": torch.tensor(3, dtype=torch.int32)},
+        )
+    }
     assert len(digests) == 5
     assert state_dict_sha256(dict(reversed(state.items()))) == state_dict_sha256(state)
 
@@ -153,18 +188,30 @@ def test_digest_sees_values_names_and_types():
 def test_every_parameter_belongs_to_exactly_one_part(tiny_model):
     whole = {part: prefixes for part, prefixes in PARTS.items() if part not in ("trunk", "neck")}
     for name, _ in tiny_model.named_parameters():
-        assert len([part for part, prefixes in whole.items() if name.startswith(prefixes)]) == 1, name
+        assert len([part for part, prefixes in whole.items() if name.startswith(prefixes)]) == 1, (
+            name
+        )
 
 
 def test_freezing_by_name():
-    model, _ = build_model(small_config(model={"frozen": ["trunk", "prompt_encoder"]}).model, PROMPT)
+    model, _ = build_model(
+        small_config(model={"frozen": ["trunk", "prompt_encoder"]}).model, PROMPT
+    )
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
-    assert frozen == {n for n, _ in model.named_parameters() if n.startswith(("image_encoder.trunk.", "sam_prompt_encoder."))}
+    assert frozen == {
+        n
+        for n, _ in model.named_parameters()
+        if n.startswith(("image_encoder.trunk.", "sam_prompt_encoder."))
+    }
     assert not model.image_encoder.trunk.training and model.image_encoder.neck.training
     with pytest.raises(ConfigError, match="leaves nothing to train"):
         freeze(model, tuple(PARTS))
 
 
 def test_rotary_grid_follows_the_image_size(tiny_model):
-    grids = [m.freqs_cis.shape[0] for m in tiny_model.memory_attention.modules() if hasattr(m, "freqs_cis")]
+    grids = [
+        m.freqs_cis.shape[0]
+        for m in tiny_model.memory_attention.modules()
+        if hasattr(m, "freqs_cis")
+    ]
     assert grids == [64] * 8  # 128 px / 16 = 8 × 8 places, two attentions in each of four layers

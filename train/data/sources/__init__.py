@@ -1,12 +1,15 @@
-"""Sources: datasets other than the panorama shards, one file per dataset, all with the same small interface.
+"""Sources: datasets other than the panorama shards, one file per dataset, all with the same small
+interface.
 
-SAP mixes its panoramas with SA-1B images and SA-V videos. A `Source` offers clips at positions 0, 1, 2, … of its own
-line: a clip is a function of the source's seed and its position alone, and each epoch shows every image or video once,
-in an order of its own. Clips are SAM2's `VideoDatapoint`, as `panoforge.train.data.clips` gives for panoramas: frames squeezed to a
-square (what SAM2 does with every picture), objects chosen in the first frame, absent ones kept as empty masks.
+SAP mixes its panoramas with SA-1B images and SA-V videos. A `Source` offers clips at positions 0,
+1, 2, … of its own line: a clip is a function of the source's seed and its position alone, and each
+epoch shows every image or video once, in an order of its own. Clips are SAM2's `VideoDatapoint`, as
+`panoforge.train.data.clips` gives for panoramas: frames squeezed to a square (what SAM2 does with
+every picture), objects chosen in the first frame, absent ones kept as empty masks.
 
-A source lists its folder when it is opened and refuses a layout that is not the dataset's, saying what it found and
-what it expected. What is wrong with one image or video is a DataError that names it, when its clip is asked for.
+A source lists its folder when it is opened and refuses a layout that is not the dataset's, saying
+what it found and what it expected. What is wrong with one image or video is a DataError that names
+it, when its clip is asked for.
 """
 
 from pathlib import Path
@@ -39,15 +42,21 @@ class Source(Protocol):
 
 
 def open_source(name: str, settings: SourceSettings, config: TrainConfig) -> Source:
-    """The source that one entry of `mixture` describes (not the shards). DataError where its folder holds something else,
-    StorageError where it cannot be read."""
+    """The source that one entry of `mixture` describes (not the shards). DataError where its folder
+    holds something else, StorageError where it cannot be read.
+    """
     from panoforge.train.data.sources.coco import Coco
     from panoforge.train.data.sources.sa1b import Sa1b
     from panoforge.train.data.sources.sav import Sav
     from panoforge.train.data.sources.vos import Vos
 
     folder = settings.folder or Path()  # the config refuses an entry without one
-    draw = Draw(source_seed(config.seed, name), config.clip, config.model.image_size, settings.min_area_share)
+    draw = Draw(
+        source_seed(config.seed, name),
+        config.clip,
+        config.model.image_size,
+        settings.min_area_share,
+    )
     with storage_errors(folder):
         if settings.kind == "sa1b":
             return Sa1b(name, folder, draw)

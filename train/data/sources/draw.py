@@ -1,8 +1,9 @@
-"""What all sources share: which item stands at a position, which objects a clip follows, and the clip made of them.
+"""What all sources share: which item stands at a position, which objects a clip follows, and the
+clip made of them.
 
-Takes plain arrays (RGB frames, boolean masks of any size), gives SAM2's `VideoDatapoint` at S×S. Images are resized by
-area when they shrink, masks by nearest. An object counts as visible when it covers at least `min_share` of the first
-frame and is still there after resizing.
+Takes plain arrays (RGB frames, boolean masks of any size), gives SAM2's `VideoDatapoint` at S×S.
+Images are resized by area when they shrink, masks by nearest. An object counts as visible when it
+covers at least `min_share` of the first frame and is still there after resizing.
 """
 
 import hashlib
@@ -38,7 +39,9 @@ class Draw:
 
 
 def source_seed(seed: int, name: str) -> int:
-    """The seed of the source called `name` in a run of `seed`: sources of a mixture draw apart from each other."""
+    """The seed of the source called `name` in a run of `seed`: sources of a mixture draw apart from
+    each other.
+    """
     return int(np.random.default_rng([seed, SOURCE_LANE, *name.encode()]).integers(2**62))
 
 
@@ -60,7 +63,11 @@ class Listed(ABC):
         return self.item_key(self.item(position))
 
     def clip(self, position: int) -> "VideoDatapoint":
-        return self.build(self.item(position), position, np.random.default_rng([self.draw.seed, CLIP_LANE, position]))
+        return self.build(
+            self.item(position),
+            position,
+            np.random.default_rng([self.draw.seed, CLIP_LANE, position]),
+        )
 
     @abstractmethod
     def item_key(self, item: int) -> str:
@@ -81,18 +88,29 @@ def listing_sha256(lines: Iterable[str]) -> str:
 
 def square(mask: NDArray, size_px: int) -> Mask:
     """A mask of any size at S×S, by nearest."""
-    return cv2.resize(mask.astype(np.uint8), (size_px, size_px), interpolation=cv2.INTER_NEAREST_EXACT).astype(bool)
+    return cv2.resize(
+        mask.astype(np.uint8), (size_px, size_px), interpolation=cv2.INTER_NEAREST_EXACT
+    ).astype(bool)
 
 
 def square_image(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
     """An RGB image of any size at S×S."""
     smaller = image.shape[0] > size_px or image.shape[1] > size_px
-    return cv2.resize(image, (size_px, size_px), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    return cv2.resize(
+        image, (size_px, size_px), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    )
 
 
-def choose(shares: Mapping[int, float], mask_of: Callable[[int], NDArray], draw: Draw, rng: np.random.Generator) -> list[int]:
-    """Up to `max_objects` ids, sorted, drawn without replacement among those with a share of at least `min_share` whose
-    mask (`mask_of`, of any size) is not lost at S×S. Only masks that are drawn are ever asked for."""
+def choose(
+    shares: Mapping[int, float],
+    mask_of: Callable[[int], NDArray],
+    draw: Draw,
+    rng: np.random.Generator,
+) -> list[int]:
+    """Up to `max_objects` ids, sorted, drawn without replacement among those with a share of at
+    least `min_share` whose mask (`mask_of`, of any size) is not lost at S×S. Only masks that are
+    drawn are ever asked for.
+    """
     ids = sorted(i for i, share in shares.items() if share >= draw.min_share)
     if not ids:
         return []
@@ -107,7 +125,9 @@ def choose(shares: Mapping[int, float], mask_of: Callable[[int], NDArray], draw:
 
 
 def walk(frames: int, length: int, start: int, reverse: bool) -> list[int]:
-    """`length` consecutive frames of a video of `frames`, from `start` on; there and back again where it is shorter."""
+    """`length` consecutive frames of a video of `frames`, from `start` on; there and back again
+    where it is shorter.
+    """
     there = list(range(frames))
     cycle = there + there[-2:0:-1]
     path = [cycle[(start + i) % len(cycle)] for i in range(length)]
@@ -115,10 +135,15 @@ def walk(frames: int, length: int, start: int, reverse: bool) -> list[int]:
 
 
 def walk_with_objects(
-    frames: int, choose_in: Callable[[int], list[int]], draw: Draw, rng: np.random.Generator, name: str
+    frames: int,
+    choose_in: Callable[[int], list[int]],
+    draw: Draw,
+    rng: np.random.Generator,
+    name: str,
 ) -> tuple[list[int], list[int]]:
-    """A clip's frames and the ids it follows: a random stretch of the video, or the next one that begins with a visible
-    object. `choose_in(frame)` gives the ids chosen in a first frame."""
+    """A clip's frames and the ids it follows: a random stretch of the video, or the next one that
+    begins with a visible object. `choose_in(frame)` gives the ids chosen in a first frame.
+    """
     starts = max(1, frames - draw.clip.frames + 1)
     first = int(rng.integers(starts))
     reverse = bool(rng.random() < draw.clip.reverse)
@@ -132,16 +157,23 @@ def walk_with_objects(
 
 def nothing_to_prompt(name: str, draw: Draw) -> DataError:
     """The error of an image or video without any visible object."""
-    return DataError(f"{name}: no mask covers min_area_share = {draw.min_share} of a frame or more, so there is nothing to "
-                     "prompt: lower min_area_share, or leave it out of the folder")
+    return DataError(
+        f"{name}: no mask covers min_area_share = {draw.min_share} of a frame or more, so there is"
+        " nothing to prompt: lower min_area_share, or leave it out of the folder"
+    )
 
 
 def make_clip(
-    position: int, images: Sequence[NDArray[np.uint8]], masks: Mapping[int, Sequence[NDArray | None]], draw: Draw,
+    position: int,
+    images: Sequence[NDArray[np.uint8]],
+    masks: Mapping[int, Sequence[NDArray | None]],
+    draw: Draw,
     rng: np.random.Generator,
 ) -> "VideoDatapoint":
-    """The clip of RGB `images` (T of them, any size) and per object id its T masks (None: absent), flipped, warped and
-    coloured as a whole. As in SAM2, a warp that takes an object out of the first frame is left undone."""
+    """The clip of RGB `images` (T of them, any size) and per object id its T masks (None: absent),
+    flipped, warped and coloured as a whole. As in SAM2, a warp that takes an object out of the
+    first frame is left undone.
+    """
     import torch
     from training.utils.data_utils import Frame, Object, VideoDatapoint
 
@@ -149,30 +181,51 @@ def make_clip(
     flip = slice(None, None, -1 if rng.random() < draw.clip.flip else 1)
     empty = np.zeros((size, size), bool)
     pictures = [square_image(image, size)[:, flip] for image in images]
-    seen = {id_: [empty if mask is None else square(mask, size)[:, flip] for mask in of_frames] for id_, of_frames in masks.items()}
+    seen = {
+        id_: [empty if mask is None else square(mask, size)[:, flip] for mask in of_frames]
+        for id_, of_frames in masks.items()
+    }
     if draw.clip.affine_deg or draw.clip.shear_deg:
         matrix = square_affine(draw.clip, rng, size)
-        warped = {id_: [warp_square(mask, matrix) for mask in of_frames] for id_, of_frames in seen.items()}
+        warped = {
+            id_: [warp_square(mask, matrix) for mask in of_frames]
+            for id_, of_frames in seen.items()
+        }
         if all(of_frames[0].any() for of_frames in warped.values()):
             pictures, seen = [warp_square(picture, matrix) for picture in pictures], warped
     frames = []
     for t, image in enumerate(jitter_colours(pictures, draw.clip, rng)):
-        objects = [Object(id_, t, torch.from_numpy(np.ascontiguousarray(of_frames[t]))) for id_, of_frames in seen.items()]
+        objects = [
+            Object(id_, t, torch.from_numpy(np.ascontiguousarray(of_frames[t])))
+            for id_, of_frames in seen.items()
+        ]
         frames.append(Frame(torch.from_numpy(normalise(image)), objects))
     return VideoDatapoint(frames, position, (size, size))
 
 
-def square_affine(clip: ClipSettings, rng: np.random.Generator, size_px: int) -> NDArray[np.float64]:
-    """One draw of panoforge.train.data.warp's A about the middle of an S×S picture, as the 2×3 matrix from old pixel indices to new."""
-    matrix = affine_matrix(clip.affine_deg * rng.uniform(-1, 1), clip.shear_deg * rng.uniform(-1, 1))
+def square_affine(
+    clip: ClipSettings, rng: np.random.Generator, size_px: int
+) -> NDArray[np.float64]:
+    """One draw of panoforge.train.data.warp's A about the middle of an S×S picture, as the 2×3
+    matrix from old pixel indices to new.
+    """
+    matrix = affine_matrix(
+        clip.affine_deg * rng.uniform(-1, 1), clip.shear_deg * rng.uniform(-1, 1)
+    )
     middle = np.full(2, 0.5 * size_px - 0.5)
     return np.column_stack([matrix, middle - matrix @ middle])
 
 
 def warp_square(image: NDArray, matrix: NDArray[np.float64]) -> NDArray:
-    """An S×S RGB picture (bilinear, ImageNet's mean where nothing was) or mask (nearest, empty there), warped."""
+    """An S×S RGB picture (bilinear, ImageNet's mean where nothing was) or mask (nearest, empty
+    there), warped.
+    """
     size = (image.shape[1], image.shape[0])
     if image.ndim == 2:
-        return cv2.warpAffine(image.astype(np.uint8), matrix, size, flags=cv2.INTER_NEAREST).astype(bool)
+        return cv2.warpAffine(image.astype(np.uint8), matrix, size, flags=cv2.INTER_NEAREST).astype(
+            bool
+        )
     fill = [float(x) for x in np.round(IMAGENET_MEAN * 255)]
-    return cv2.warpAffine(np.ascontiguousarray(image), matrix, size, flags=cv2.INTER_LINEAR, borderValue=fill)
+    return cv2.warpAffine(
+        np.ascontiguousarray(image), matrix, size, flags=cv2.INTER_LINEAR, borderValue=fill
+    )

@@ -3,8 +3,9 @@
     <folder>[/sa_000000]/sa_<id>.jpg
     <folder>[/sa_000000]/sa_<id>.json    {"image": {width, height, …}, "annotations": [{segmentation: RLE, area, …}]}
 
-Images lie in the folder or in its folders (one per downloaded tar). Of an image's hundred masks only those that are
-chosen are decoded. Format: segment-anything.com/dataset, as read by SAM2's SA1BSegmentLoader.
+Images lie in the folder or in its folders (one per downloaded tar). Of an image's hundred masks
+only those that are chosen are decoded. Format: segment-anything.com/dataset, as read by SAM2's
+SA1BSegmentLoader.
 """
 
 import re
@@ -38,15 +39,22 @@ _NAME = re.compile(r"sa_(\d+)\.(jpg|json)")
 
 
 class Sa1b(Listed):
-    """The images of a folder of SA-1B. Holds two numbers per image, so that all eleven million fit."""
+    """The images of a folder of SA-1B. Holds two numbers per image, so that all eleven million
+    fit."""
 
     def __init__(self, name: str, folder: Path, draw: Draw) -> None:
         self.folder = folder
-        self.folders = [folder, *sorted(p for p in folder.iterdir() if p.is_dir())] if folder.is_dir() else []
-        pictures = [(number, ids) for number, inside in enumerate(self.folders) for ids in _images(inside)]
+        self.folders = (
+            [folder, *sorted(p for p in folder.iterdir() if p.is_dir())] if folder.is_dir() else []
+        )
+        pictures = [
+            (number, ids) for number, inside in enumerate(self.folders) for ids in _images(inside)
+        ]
         if not pictures:
-            raise DataError(f"{folder} is no SA-1B: expected sa_<id>.jpg with sa_<id>.json, in it or in its folders, "
-                            f"found {found_in(folder)}")
+            raise DataError(
+                f"{folder} is no SA-1B: expected sa_<id>.jpg with sa_<id>.json, in it or in its"
+                f" folders, found {found_in(folder)}"
+            )
         self.table = np.array(pictures, np.int64)
         super().__init__(name, draw, len(pictures))
 
@@ -69,13 +77,17 @@ class Sa1b(Listed):
         annotations = content.get("annotations") if isinstance(content, dict) else None
         if not isinstance(annotations, list) or not all(isinstance(a, dict) for a in annotations):
             raise DataError(f'{where}: expected {{"image": …, "annotations": [...]}} of SA-1B')
-        runs = {i: run_counts(a.get("segmentation"), height, width, f"{where}, annotation {i}")
-                for i, a in enumerate(annotations)}
+        runs = {
+            i: run_counts(a.get("segmentation"), height, width, f"{where}, annotation {i}")
+            for i, a in enumerate(annotations)
+        }
         shares = {i: run_area(r) / (height * width) for i, r in runs.items()}
         ids = choose(shares, lambda i: fill_runs(runs[i], height, width), self.draw, rng)
         if not ids:
             raise nothing_to_prompt(self.item_key(item), self.draw)
-        return make_clip(position, [image], {i: [fill_runs(runs[i], height, width)] for i in ids}, self.draw, rng)
+        return make_clip(
+            position, [image], {i: [fill_runs(runs[i], height, width)] for i in ids}, self.draw, rng
+        )
 
 
 def _images(folder: Path) -> list[int]:
@@ -87,6 +99,8 @@ def _images(folder: Path) -> list[int]:
             found[match[2]].add(int(match[1]))
     alone = sorted(found["jpg"] - found["json"])
     if alone:
-        raise DataError(f"{folder / f'sa_{alone[0]}.jpg'} has no sa_{alone[0]}.json beside it ({len(alone)} such images): "
-                        "SA-1B's archives hold both, extract or download them again")
+        raise DataError(
+            f"{folder / f'sa_{alone[0]}.jpg'} has no sa_{alone[0]}.json beside it ({len(alone)}"
+            " such images): SA-1B's archives hold both, extract or download them again"
+        )
     return sorted(found["jpg"])

@@ -4,9 +4,9 @@
     <folder>[/sav_000]/<id>.mp4                            the video at 24 frames a second, or
     <folder>[/sav_000]/<id>/00000.jpg …                    frames extracted from it (SAM2's own script)
 
-Every fourth frame is annotated: entry k of `masklet` belongs to frame 4·k. Frames with an object left unannotated
-(null) are passed over, as SAM2's JSONRawDataset does. A video is decoded only as far as its clip needs. The val and test
-sets have another layout: `vos` reads them.
+Every fourth frame is annotated: entry k of `masklet` belongs to frame 4·k. Frames with an object
+left unannotated (null) are passed over, as SAM2's JSONRawDataset does. A video is decoded only as
+far as its clip needs. The val and test sets have another layout: `vos` reads them.
 """
 
 from collections.abc import Sequence
@@ -45,19 +45,29 @@ MAX_FRAMES = 100_000
 
 
 class Sav(Listed):
-    """The videos of a folder of SA-V, with the masklets that people drew ("manual") or those found by SAM2 ("auto")."""
+    """The videos of a folder of SA-V, with the masklets that people drew ("manual") or those found
+    by SAM2 ("auto").
+    """
 
     def __init__(self, name: str, folder: Path, draw: Draw, annotations: str = "manual") -> None:
         self.folder, self.ending = folder, f"_{annotations}.json"
-        found = [*folder.glob(f"*{self.ending}"), *folder.glob(f"*/*{self.ending}")] if folder.is_dir() else []
+        found = (
+            [*folder.glob(f"*{self.ending}"), *folder.glob(f"*/*{self.ending}")]
+            if folder.is_dir()
+            else []
+        )
         self.videos = sorted(p.with_name(p.name.removesuffix(self.ending)) for p in found)
         if not self.videos:
-            raise DataError(f"{folder} is no SA-V training set: expected <id>{self.ending} beside <id>.mp4 or the frames "
-                            f"<id>/00000.jpg, in it or in its folders, found {found_in(folder)}")
+            raise DataError(
+                f"{folder} is no SA-V training set: expected <id>{self.ending} beside <id>.mp4 or"
+                f" the frames <id>/00000.jpg, in it or in its folders, found {found_in(folder)}"
+            )
         for video in self.videos:
             if not video.with_name(video.name + ".mp4").is_file() and not video.is_dir():
-                raise DataError(f"{video}{self.ending} has neither {video.name}.mp4 nor a folder {video.name}/ of frames beside "
-                                "it: download or extract it again")
+                raise DataError(
+                    f"{video}{self.ending} has neither {video.name}.mp4 nor a folder {video.name}/"
+                    " of frames beside it: download or extract it again"
+                )
         super().__init__(name, draw, len(self.videos))
 
     def item_key(self, item: int) -> str:
@@ -70,24 +80,36 @@ class Sav(Listed):
         video = self.videos[item]
         where = f"{video}{self.ending}"
         masklet, (height, width) = _masklets(read_json(Path(where)), where)
-        annotated = [k for k, objects in enumerate(masklet) if objects is not None and None not in objects]
+        annotated = [
+            k for k, objects in enumerate(masklet) if objects is not None and None not in objects
+        ]
         if not annotated:
             raise DataError(f"{where}: no frame has all its objects annotated")
 
         def runs(entry: int, object_: int) -> NDArray[np.int64]:
-            return run_counts(masklet[entry][object_], height, width, f"{where}, masklet[{entry}][{object_}]")
+            return run_counts(
+                masklet[entry][object_], height, width, f"{where}, masklet[{entry}][{object_}]"
+            )
 
         def choose_in(frame: int) -> list[int]:
             entry = annotated[frame]
-            shares = {o: run_area(runs(entry, o)) / (height * width) for o in range(len(masklet[entry]))}
-            return choose(shares, lambda o: fill_runs(runs(entry, o), height, width), self.draw, rng)
+            shares = {
+                o: run_area(runs(entry, o)) / (height * width) for o in range(len(masklet[entry]))
+            }
+            return choose(
+                shares, lambda o: fill_runs(runs(entry, o), height, width), self.draw, rng
+            )
 
-        path, ids = walk_with_objects(len(annotated), choose_in, self.draw, rng, self.item_key(item))
+        path, ids = walk_with_objects(
+            len(annotated), choose_in, self.draw, rng, self.item_key(item)
+        )
         entries = [annotated[k] for k in path]
         images = read_frames(video, [ANNOTATED_EVERY * entry for entry in entries])
         for image in images:
             if image.shape[:2] != (height, width):
-                raise DataError(f"{where} says {width}×{height}, its video is {image.shape[1]}×{image.shape[0]}")
+                raise DataError(
+                    f"{where} says {width}×{height}, its video is {image.shape[1]}×{image.shape[0]}"
+                )
         masks = {o: [fill_runs(runs(e, o), height, width) for e in entries] for o in ids}
         return make_clip(position, images, masks, self.draw, rng)
 
@@ -95,21 +117,35 @@ class Sav(Listed):
 def _masklets(content: Any, where: str) -> tuple[list[list[Any] | None], tuple[int, int]]:
     """masklet and (height, width) of an annotation file, checked."""
     masklet = content.get("masklet") if isinstance(content, dict) else None
-    size = (content.get("video_height"), content.get("video_width")) if isinstance(content, dict) else ()
-    if not isinstance(masklet, list) or not all(isinstance(side, (int, float)) and 0 < side <= MAX_SIDE_PX for side in size):
-        raise DataError(f"{where}: expected SA-V's masklet, video_height and video_width, found "
-                        f"{sorted(content)[:8] if isinstance(content, dict) else type(content).__name__}")
+    size = (
+        (content.get("video_height"), content.get("video_width"))
+        if isinstance(content, dict)
+        else ()
+    )
+    if not isinstance(masklet, list) or not all(
+        isinstance(side, (int, float)) and 0 < side <= MAX_SIDE_PX for side in size
+    ):
+        raise DataError(
+            f"{where}: expected SA-V's masklet, video_height and video_width, found "
+            f"{sorted(content)[:8] if isinstance(content, dict) else type(content).__name__}"
+        )
     if not all(objects is None or isinstance(objects, list) for objects in masklet):
-        raise DataError(f"{where}: expected masklet[frame][object], found {str(masklet[0])[:60]!r} for a frame")
+        raise DataError(
+            f"{where}: expected masklet[frame][object], found {str(masklet[0])[:60]!r} for a frame"
+        )
     lengths = {len(objects) for objects in masklet if objects is not None}
     if len(lengths) > 1 or len(masklet) * ANNOTATED_EVERY > MAX_FRAMES:
-        raise DataError(f"{where}: expected the same objects in each of at most {MAX_FRAMES} frames, "
-                        f"found {sorted(lengths)} in {len(masklet)} entries")
+        raise DataError(
+            f"{where}: expected the same objects in each of at most {MAX_FRAMES} frames, "
+            f"found {sorted(lengths)} in {len(masklet)} entries"
+        )
     return masklet, (int(size[0]), int(size[1]))
 
 
 def read_frames(video: Path, frames: Sequence[int]) -> list[NDArray[np.uint8]]:
-    """Frames (numbers at the video's own rate, any order, may repeat) of <video>/NNNNN.jpg or <video>.mp4, RGB."""
+    """Frames (numbers at the video's own rate, any order, may repeat) of <video>/NNNNN.jpg or
+    <video>.mp4, RGB.
+    """
     wanted = sorted(set(frames))
     if video.is_dir():
         images = {frame: read_image(video / f"{frame:05d}.jpg") for frame in wanted}
@@ -124,12 +160,18 @@ def _decode(path: Path, wanted: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
     try:
         if not reader.isOpened():
             raise DataError(f"{path} is no video that OpenCV can read: download it again")
-        if reader.get(cv2.CAP_PROP_FRAME_WIDTH) * reader.get(cv2.CAP_PROP_FRAME_HEIGHT) > MAX_PIXELS:
+        if (
+            reader.get(cv2.CAP_PROP_FRAME_WIDTH) * reader.get(cv2.CAP_PROP_FRAME_HEIGHT)
+            > MAX_PIXELS
+        ):
             raise DataError(f"{path}: its frames are over the cap of {MAX_PIXELS} pixels")
         images = {}
         for frame in range(wanted[-1] + 1):
             if not reader.grab():
-                raise DataError(f"{path} ends after {frame} frames, its annotations go on to frame {wanted[-1]}: download it again")
+                raise DataError(
+                    f"{path} ends after {frame} frames, its annotations go on to frame"
+                    f" {wanted[-1]}: download it again"
+                )
             if frame in wanted:
                 ok, image = reader.retrieve()
                 if not ok:

@@ -1,5 +1,7 @@
-"""The panorama shards as a source: scan clips, as `panoforge.train.data.plan` lays them out and `panoforge.train.data.clips` cuts them; or clips of whole
-panoramas that turn `turn_deg` a frame (`clip.frames_are: panorama`), for PanoSAM2's parts and for ablations."""
+"""The panorama shards as a source: scan clips, as `panoforge.train.data.plan` lays them out and
+`panoforge.train.data.clips` cuts them; or clips of whole panoramas that turn `turn_deg` a frame
+(`clip.frames_are: panorama`), for PanoSAM2's parts and for ablations.
+"""
 
 import hashlib
 from typing import TYPE_CHECKING
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 
 
 class Shards:
-    """Scan clips of one split. Draws with the run's own seed: alone in a mixture it is a run without one."""
+    """Scan clips of one split. Draws with the run's own seed: alone in a mixture it is a run
+    without one.
+    """
 
     def __init__(self, name: str, dataset: Dataset, config: TrainConfig) -> None:
         self.name, self.dataset, self.config = name, dataset, config
@@ -37,32 +41,53 @@ class Shards:
 
     def clip(self, position: int) -> "VideoDatapoint":
         plan = self.plan(position)
-        sample = self.dataset.read(plan.sample, ("rgb", "instance"))  # depth and normals are nine tenths of the bytes
+        sample = self.dataset.read(
+            plan.sample, ("rgb", "instance")
+        )  # depth and normals are nine tenths of the bytes
         if self.config.clip.frames_are == "panorama":
             return whole_clip(sample, plan, self.config.clip, self.config.model.image_size)
-        return build_clip(sample, plan, self.config.clip, self.config.model.image_size,
-                          clicks=self.config.prompt.sphere_click > 0)
+        return build_clip(
+            sample,
+            plan,
+            self.config.clip,
+            self.config.model.image_size,
+            clicks=self.config.prompt.sphere_click > 0,
+        )
 
     def sha256(self) -> str:
         return data_sha256(self.dataset)
 
 
-def whole_clip(sample: Sample, plan: ClipPlan, settings: ClipSettings, size_px: int) -> "VideoDatapoint":
-    """A clip of whole panoramas squeezed to S×S. Frame t looks at the plan's yaw and t turns more, so objects cross the seam;
-    they are drawn by their solid angle among those of at least `min_area_sr`."""
+def whole_clip(
+    sample: Sample, plan: ClipPlan, settings: ClipSettings, size_px: int
+) -> "VideoDatapoint":
+    """A clip of whole panoramas squeezed to S×S. Frame t looks at the plan's yaw and t turns more,
+    so objects cross the seam; they are drawn by their solid angle among those of at least
+    `min_area_sr`.
+    """
     rgb, labels = sample.read("rgb"), sample.read("instance")
     height, width = labels.shape
     areas = np.bincount(labels.ravel(), weights=np.repeat(row_area_sr(width, height), width))
     ids = choose_objects(areas, settings, np.random.default_rng(plan.object_seed))
     if not ids:
-        raise DataError(f"{sample.key}: it shows no instance of at least clip.min_area_sr = {settings.min_area_sr} sr, so there is "
-                        "nothing to prompt: lower clip.min_area_sr, or leave the panorama out of the dataset")
+        raise DataError(
+            f"{sample.key}: it shows no instance of at least clip.min_area_sr ="
+            f" {settings.min_area_sr} sr, so there is nothing to prompt: lower clip.min_area_sr, or"
+            " leave the panorama out of the dataset"
+        )
     turn = -settings.turn_deg if plan.reverse else settings.turn_deg
     shifts = [round((plan.yaw0_deg + t * turn) / 360 * width) for t in range(settings.frames)]
     turned = [np.roll(labels, -shift, axis=1) for shift in shifts]
-    draw = Draw(plan.object_seed, settings.model_copy(update={"flip": float(plan.flip)}), size_px, 0.0)
-    return make_clip(plan.position, [np.roll(rgb, -shift, axis=1) for shift in shifts], {i: [t == i for t in turned] for i in ids},
-                     draw, np.random.default_rng(plan.colour_seed))
+    draw = Draw(
+        plan.object_seed, settings.model_copy(update={"flip": float(plan.flip)}), size_px, 0.0
+    )
+    return make_clip(
+        plan.position,
+        [np.roll(rgb, -shift, axis=1) for shift in shifts],
+        {i: [t == i for t in turned] for i in ids},
+        draw,
+        np.random.default_rng(plan.colour_seed),
+    )
 
 
 def data_sha256(data: Dataset) -> str:

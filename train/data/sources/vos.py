@@ -1,12 +1,15 @@
-"""Video object segmentation with one mask file per frame: DAVIS, PanoVOS, 360VOS, and the val and test sets of SA-V.
+"""Video object segmentation with one mask file per frame: DAVIS, PanoVOS, 360VOS, and the val and
+test sets of SA-V.
 
     [<split>/]JPEGImages/<video>/00000.jpg + Annotations/<video>/00000.png     DAVIS, PanoVOS: a palette PNG, pixel = object id
-    [<split>/]JPEGImages_24fps/… + Annotations_6fps/<video>/<object>/00000.png SA-V val, test: one binary PNG per object
+    [<split>/]JPEGImages_24fps/… + Annotations_6fps/<video>/<object>/00000.png SA-V val, test: one
+    binary PNG per object
     [<split>/]<video>/image/000000.jpg + <video>/mask/000000[_0].png           360VOS: one binary PNG, or one per object
 
-A clip is `frames` consecutive annotated frames, `frame_step` apart; frames without a mask file are passed over. Splits
-called val and valid are the same. PanoVOS annotates only the first frame of its val and test videos: those teach no
-tracking and are refused. Panoramic frames are squeezed to a square whole: the "direct" view of a panorama.
+A clip is `frames` consecutive annotated frames, `frame_step` apart; frames without a mask file are
+passed over. Splits called val and valid are the same. PanoVOS annotates only the first frame of its
+val and test videos: those teach no tracking and are refused. Panoramic frames are squeezed to a
+square whole: the "direct" view of a panorama.
 """
 
 import re
@@ -32,7 +35,11 @@ if TYPE_CHECKING:
     from training.utils.data_utils import VideoDatapoint
 
 PAIRS = (("JPEGImages", "Annotations"), ("JPEGImages_24fps", "Annotations_6fps"))
-RESOLUTIONS = ("480p", "1080p", "Full-Resolution")  # DAVIS keeps its videos in a folder of that name
+RESOLUTIONS = (
+    "480p",
+    "1080p",
+    "Full-Resolution",
+)  # DAVIS keeps its videos in a folder of that name
 SAME_SPLIT = {"val": ("val", "valid"), "valid": ("valid", "val")}
 VOID = 255  # DAVIS: not to be judged
 _MASK = re.compile(r"(\d+)(?:_(\d+))?\.png")
@@ -40,7 +47,9 @@ _MASK = re.compile(r"(\d+)(?:_(\d+))?\.png")
 
 @dataclass(frozen=True)
 class Video:
-    """A video's annotated frames in order: (image, mask files); a mask file with its object id, or None for a label map."""
+    """A video's annotated frames in order: (image, mask files); a mask file with its object id, or
+    None for a label map.
+    """
 
     name: str
     frames: tuple[tuple[Path, tuple[tuple[int | None, Path], ...]], ...]
@@ -49,29 +58,42 @@ class Video:
 class Vos(Listed):
     """The videos of one split."""
 
-    def __init__(self, name: str, folder: Path, draw: Draw, split: str | None = None, frame_step: int = 1) -> None:
+    def __init__(
+        self, name: str, folder: Path, draw: Draw, split: str | None = None, frame_step: int = 1
+    ) -> None:
         self.folder = folder
         root, videos = find_videos(folder, split)
         still = [v.name for v in videos if len(v.frames) == 1]
         if still and draw.clip.frames > 1:
-            raise DataError(f"{root}: {len(still)} videos (first: {still[0]}) have a mask for one frame only: the val and "
-                            "test sets of PanoVOS are for scoring, train on its train split")
+            raise DataError(
+                f"{root}: {len(still)} videos (first: {still[0]}) have a mask for one frame only:"
+                " the val and test sets of PanoVOS are for scoring, train on its train split"
+            )
         self.step = frame_step
-        self.videos = [Video(v.name, v.frames[::frame_step] if len(v.frames) > frame_step else v.frames) for v in videos]
+        self.videos = [
+            Video(v.name, v.frames[::frame_step] if len(v.frames) > frame_step else v.frames)
+            for v in videos
+        ]
         super().__init__(name, draw, len(self.videos))
 
     def item_key(self, item: int) -> str:
         return self.videos[item].name
 
     def sha256(self) -> str:
-        return listing_sha256(f"{video.name} {image.name} {len(masks)}" for video in self.videos for image, masks in video.frames)
+        return listing_sha256(
+            f"{video.name} {image.name} {len(masks)}"
+            for video in self.videos
+            for image, masks in video.frames
+        )
 
     def build(self, item: int, position: int, rng: np.random.Generator) -> "VideoDatapoint":
         video = self.videos[item]
 
         def choose_in(frame: int) -> list[int]:
             masks = read_masks(video.frames[frame][1])
-            return choose({i: float(m.mean()) for i, m in masks.items()}, masks.__getitem__, self.draw, rng)
+            return choose(
+                {i: float(m.mean()) for i, m in masks.items()}, masks.__getitem__, self.draw, rng
+            )
 
         path, ids = walk_with_objects(len(video.frames), choose_in, self.draw, rng, video.name)
         images = [read_image(video.frames[t][0]) for t in path]
@@ -79,9 +101,13 @@ class Vos(Listed):
         for t, image, masks in zip(path, images, found, strict=True):
             for mask in masks.values():
                 if mask.shape != image.shape[:2]:
-                    raise DataError(f"{video.frames[t][0]} is {image.shape[1]}×{image.shape[0]}, its mask "
-                                    f"{mask.shape[1]}×{mask.shape[0]}")
-        return make_clip(position, images, {i: [masks.get(i) for masks in found] for i in ids}, self.draw, rng)
+                    raise DataError(
+                        f"{video.frames[t][0]} is {image.shape[1]}×{image.shape[0]}, its mask "
+                        f"{mask.shape[1]}×{mask.shape[0]}"
+                    )
+        return make_clip(
+            position, images, {i: [masks.get(i) for masks in found] for i in ids}, self.draw, rng
+        )
 
 
 def find_videos(folder: Path, split: str | None = None) -> tuple[Path, list[Video]]:
@@ -89,9 +115,12 @@ def find_videos(folder: Path, split: str | None = None) -> tuple[Path, list[Vide
     root = _split_folder(folder, split)
     videos = [v for v in _davis(root) or _vos360(root) if v.frames]
     if not videos:
-        raise DataError(f"{root} holds no videos with masks: expected JPEGImages/<video>/*.jpg with Annotations/<video>/*.png, "
-                        "JPEGImages_24fps/<video> with Annotations_6fps/<video>/<object>, or <video>/image with <video>/mask; "
-                        f"found {found_in(root)}")
+        raise DataError(
+            f"{root} holds no videos with masks: expected JPEGImages/<video>/*.jpg with"
+            " Annotations/<video>/*.png, JPEGImages_24fps/<video> with"
+            " Annotations_6fps/<video>/<object>, or <video>/image with <video>/mask; found"
+            f" {found_in(root)}"
+        )
     return root, videos
 
 
@@ -119,7 +148,9 @@ def _split_folder(folder: Path, split: str | None) -> Path:
             return folder
         if (folder / name).is_dir():
             return folder / name
-    raise DataError(f"{folder} has no split {' or '.join(str(n) for n in names)}: found {found_in(folder)}")
+    raise DataError(
+        f"{folder} has no split {' or '.join(str(n) for n in names)}: found {found_in(folder)}"
+    )
 
 
 def _davis(root: Path) -> list[Video]:
@@ -132,7 +163,11 @@ def _davis(root: Path) -> list[Video]:
             if (frames / resolution).is_dir() and (masks / resolution).is_dir():
                 frames, masks = frames / resolution, masks / resolution
                 break
-        return [_video(masks / p.name, p) for p in sorted(frames.iterdir()) if p.is_dir() and (masks / p.name).is_dir()]
+        return [
+            _video(masks / p.name, p)
+            for p in sorted(frames.iterdir())
+            if p.is_dir() and (masks / p.name).is_dir()
+        ]
     return []
 
 
@@ -143,7 +178,9 @@ def _vos360(root: Path) -> list[Video]:
 
 
 def _video(masks: Path, images: Path, name: str = "") -> Video:
-    """Pair the images of a folder with mask files: in `masks`, or in one folder per object below it."""
+    """Pair the images of a folder with mask files: in `masks`, or in one folder per object below
+    it.
+    """
     files: dict[int, list[tuple[int | None, Path]]] = {}
     for path in sorted(masks.iterdir()):
         if path.is_dir() and path.name.isdecimal():
@@ -151,8 +188,17 @@ def _video(masks: Path, images: Path, name: str = "") -> Video:
                 if inside.stem.isdecimal():
                     files.setdefault(int(inside.stem), []).append((int(path.name) + 1, inside))
         elif match := _MASK.fullmatch(path.name):
-            alone = masks.name == "mask"  # 360VOS has binary masks, with or without the object's number
+            alone = (
+                masks.name == "mask"
+            )  # 360VOS has binary masks, with or without the object's number
             id_ = int(match[2]) + 1 if match[2] else 1 if alone else None
             files.setdefault(int(match[1]), []).append((id_, path))
-    frames = {int(p.stem): p for p in images.iterdir() if p.suffix.lower() in (".jpg", ".png") and p.stem.isdecimal()}
-    return Video(name or images.name, tuple((frames[t], tuple(files[t])) for t in sorted(files) if t in frames))
+    frames = {
+        int(p.stem): p
+        for p in images.iterdir()
+        if p.suffix.lower() in (".jpg", ".png") and p.stem.isdecimal()
+    }
+    return Video(
+        name or images.name,
+        tuple((frames[t], tuple(files[t])) for t in sorted(files) if t in frames),
+    )

@@ -1,15 +1,18 @@
-"""The pano-aware decoder (PanoSAM2 §3.1): seam-consistent features, and the previous frame's mask fused into them.
+"""The pano-aware decoder (PanoSAM2 §3.1): seam-consistent features, and the previous frame's mask
+fused into them.
 
 A Pano-Consistency block adds to a feature map F what three convolutions (1×1, 3×3, 5×5) see of it,
 
     PC(F) = F + Σ_{k ∈ {1, 3, 5}} conv_k([F_last k//2 columns | F | F_first k//2 columns])
 
-padded left and right with the columns across the seam, with zeros above and below. Blocks stand before the mask decoder's
-transformer and on its two fine feature levels. `MaskFusion` concatenates PC(F) with features of the previous frame's mask
-and mixes them by a 1×1 convolution; the mask features come from the memory encoder's mask downsampler, which is frozen.
+padded left and right with the columns across the seam, with zeros above and below. Blocks stand
+before the mask decoder's transformer and on its two fine feature levels. `MaskFusion` concatenates
+PC(F) with features of the previous frame's mask and mixes them by a 1×1 convolution; the mask
+features come from the memory encoder's mask downsampler, which is frozen.
 
-Left open by the paper and chosen here: the three convolutions stand side by side (their cost is then that of the paper's
-table) and start at zero, the fusion starts as PC(F) alone. So a model begins as the SAM2 whose weights it has.
+Left open by the paper and chosen here: the three convolutions stand side by side (their cost is
+then that of the paper's table) and start at zero, the fusion starts as PC(F) alone. So a model
+begins as the SAM2 whose weights it has.
 """
 
 from torch import Tensor, cat, nn
@@ -19,11 +22,17 @@ KERNELS = (1, 3, 5)
 
 
 class SeamConv2d(nn.Conv2d):
-    """A stride-1 convolution, odd kernel, same size: B×C×H×W → B×C'×H×W. Columns wrap, rows are padded with zeros."""
+    """A stride-1 convolution, odd kernel, same size: B×C×H×W → B×C'×H×W. Columns wrap, rows are
+    padded with zeros.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         across, down = self.kernel_size[1] // 2, self.kernel_size[0] // 2
-        wrapped = cat([input[..., input.shape[-1] - across :], input, input[..., :across]], dim=-1) if across else input
+        wrapped = (
+            cat([input[..., input.shape[-1] - across :], input, input[..., :across]], dim=-1)
+            if across
+            else input
+        )
         return conv2d(pad(wrapped, (0, 0, down, down)), self.weight, self.bias)
 
 
@@ -45,7 +54,9 @@ class PanoConsistency(nn.Module):
 
 
 class MaskFusion(nn.Module):
-    """Mixes features with features of the previous mask, both B×C×H×W. Gives the first until it is trained."""
+    """Mixes features with features of the previous mask, both B×C×H×W. Gives the first until it is
+    trained.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()

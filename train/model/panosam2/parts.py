@@ -1,14 +1,17 @@
-"""PanoSAM2's decoder and memory on a SAM2: one mixin, for the model that is trained and for the one that is scored.
+"""PanoSAM2's decoder and memory on a SAM2: one mixin, for the model that is trained and for the one
+that is scored.
 
-`PanoParts` goes before a subclass of `SAM2Base` in a class's bases; `add_parts` gives the model its extra modules, all of
-them under `panosam2`. The mixin overrides four steps of `SAM2Base` and leaves each as it was where its part is off:
+`PanoParts` goes before a subclass of `SAM2Base` in a class's bases; `add_parts` gives the model its
+extra modules, all of them under `panosam2`. The mixin overrides four steps of `SAM2Base` and leaves
+each as it was where its part is off:
 
     forward_image                                   the fine feature levels pass their blocks, once a frame
     _prepare_memory_conditioned_features            the long-term memories are prepared for this frame
     memory_attention (a pre-hook)                   … and joined to its memories and pointers
     _forward_sam_heads                              the conditioned features pass their block and the mask fusion
 
-A frame that is prompted is predicted without the previous mask: its prompt says where the object is (§3.1).
+A frame that is prompted is predicted without the previous mask: its prompt says where the object is
+(§3.1).
 """
 
 from typing import Any
@@ -31,7 +34,9 @@ def add_parts(model: Any, settings: PanoSam2Settings) -> None:
     if settings.decoder:
         model.panosam2["decoder"] = PanoDecoder(model.hidden_dim, settings.previous_mask)
     if settings.memory:
-        model.panosam2["memory"] = LongShortMemory(model.hidden_dim, model.mem_dim, settings.long_pointers)
+        model.panosam2["memory"] = LongShortMemory(
+            model.hidden_dim, model.mem_dim, settings.long_pointers
+        )
         model.memory_attention.register_forward_pre_hook(model.join_long_memories, with_kwargs=True)
 
 
@@ -39,8 +44,12 @@ class PanoParts:
     """The mixin; see the module."""
 
     panosam2: nn.ModuleDict
-    _previous_mask: Tensor | None = None  # B×1×h×w logits of the frame before, while a frame is tracked
-    _long: tuple[Tensor, Tensor, Tensor, Tensor] | None = None  # memories, their positions, pointer tokens, their positions
+    _previous_mask: Tensor | None = (
+        None  # B×1×h×w logits of the frame before, while a frame is tracked
+    )
+    _long: tuple[Tensor, Tensor, Tensor, Tensor] | None = (
+        None  # memories, their positions, pointer tokens, their positions
+    )
     sampling_seed = 0  # of the long-term frames
 
     def forward_image(self, img_batch: Tensor) -> dict[str, Any]:
@@ -53,12 +62,28 @@ class PanoParts:
             return backbone_out
         fine, middle, *coarse = backbone_out["backbone_fpn"]
         decoder = self.panosam2["decoder"]
-        return {**backbone_out, "backbone_fpn": [decoder.fine(fine), decoder.middle(middle), *coarse]}
+        return {
+            **backbone_out,
+            "backbone_fpn": [decoder.fine(fine), decoder.middle(middle), *coarse],
+        }
 
-    def _track_step(self, frame_idx: int, is_init_cond_frame: bool, *args: Any, **kwargs: Any) -> Any:
-        """As SAM2Base; remembers the previous frame's mask for `_forward_sam_heads`, also for later corrections."""
-        names = ("current_vision_feats", "current_vision_pos_embeds", "feat_sizes", "point_inputs", "mask_inputs", "output_dict",
-                 "num_frames", "track_in_reverse", "prev_sam_mask_logits")
+    def _track_step(
+        self, frame_idx: int, is_init_cond_frame: bool, *args: Any, **kwargs: Any
+    ) -> Any:
+        """As SAM2Base; remembers the previous frame's mask for `_forward_sam_heads`, also for later
+        corrections.
+        """
+        names = (
+            "current_vision_feats",
+            "current_vision_pos_embeds",
+            "feat_sizes",
+            "point_inputs",
+            "mask_inputs",
+            "output_dict",
+            "num_frames",
+            "track_in_reverse",
+            "prev_sam_mask_logits",
+        )
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         before = frame_idx + 1 if given.get("track_in_reverse") else frame_idx - 1
         previous = None if is_init_cond_frame else _outputs(given["output_dict"]).get(before)
@@ -71,77 +96,158 @@ class PanoParts:
             decoder = self.panosam2["decoder"]
             backbone_features = decoder.top(backbone_features)
             if decoder.fusion is not None and self._previous_mask is not None:
-                backbone_features = decoder.fusion(backbone_features, self.mask_features(self._previous_mask))
+                backbone_features = decoder.fusion(
+                    backbone_features, self.mask_features(self._previous_mask)
+                )
         return super()._forward_sam_heads(backbone_features, *args, **kwargs)  # type: ignore[misc]
 
     @torch.no_grad()
     def mask_features(self, logits: Tensor) -> Tensor:
-        """B×1×h×w mask logits → B×C×H×W, as SAM2 encodes masks into memories, up to where image features are added."""
+        """B×1×h×w mask logits → B×C×H×W, as SAM2 encodes masks into memories, up to where image
+        features are added.
+        """
         size = (self.image_size, self.image_size)  # type: ignore[attr-defined]
         mask = interpolate(logits.float(), size, mode="bilinear", align_corners=False).sigmoid()
         mask = mask * self.sigmoid_scale_for_mem_enc + self.sigmoid_bias_for_mem_enc  # type: ignore[attr-defined]
         return self.memory_encoder.mask_downsampler(mask)  # type: ignore[attr-defined]
 
     def _prepare_memory_conditioned_features(
-        self, frame_idx: int, is_init_cond_frame: bool, current_vision_feats: list[Tensor], *args: Any, output_dict: dict[str, Any],
-        num_frames: int, track_in_reverse: bool = False, **kwargs: Any,
+        self,
+        frame_idx: int,
+        is_init_cond_frame: bool,
+        current_vision_feats: list[Tensor],
+        *args: Any,
+        output_dict: dict[str, Any],
+        num_frames: int,
+        track_in_reverse: bool = False,
+        **kwargs: Any,
     ) -> Tensor:
-        """As SAM2Base, with the long-term memories of this frame at hand for `join_long_memories`."""
+        """As SAM2Base, with the long-term memories of this frame at hand for
+        `join_long_memories`."""
         if "memory" in self.panosam2 and not is_init_cond_frame:
-            self._long = self.long_memories(frame_idx, current_vision_feats[-1], output_dict, num_frames, track_in_reverse)
+            self._long = self.long_memories(
+                frame_idx, current_vision_feats[-1], output_dict, num_frames, track_in_reverse
+            )
         try:
             return super()._prepare_memory_conditioned_features(  # type: ignore[misc]
-                frame_idx, is_init_cond_frame, current_vision_feats, *args, output_dict=output_dict, num_frames=num_frames,
-                track_in_reverse=track_in_reverse, **kwargs)
+                frame_idx,
+                is_init_cond_frame,
+                current_vision_feats,
+                *args,
+                output_dict=output_dict,
+                num_frames=num_frames,
+                track_in_reverse=track_in_reverse,
+                **kwargs,
+            )
         finally:
             self._long = None
 
     def long_memories(
-        self, frame_idx: int, features: Tensor, output_dict: dict[str, Any], num_frames: int, backwards: bool
+        self,
+        frame_idx: int,
+        features: Tensor,
+        output_dict: dict[str, Any],
+        num_frames: int,
+        backwards: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
-        """What the module adds at a frame: pseudo memories (N·HW)×B×D and pointer tokens (N·C/D)×B×D, each with positions.
-        None where no frame has been seen before."""
+        """What the module adds at a frame: pseudo memories (N·HW)×B×D and pointer tokens
+        (N·C/D)×B×D, each with positions. None where no frame has been seen before.
+        """
         module: LongShortMemory = self.panosam2["memory"]  # type: ignore[assignment]
         outputs = _outputs(output_dict)
-        past = sorted((t for t in outputs if (t > frame_idx if backwards else t < frame_idx)), reverse=backwards)
+        past = sorted(
+            (t for t in outputs if (t > frame_idx if backwards else t < frame_idx)),
+            reverse=backwards,
+        )
         reach = self.num_maskmem - 1  # type: ignore[attr-defined]
-        short = [out for t, out in sorted(outputs.items()) if out["maskmem_features"] is not None
-                 and (t in output_dict["cond_frame_outputs"] or 0 < (t - frame_idx if backwards else frame_idx - t) <= reach)]
+        short = [
+            out
+            for t, out in sorted(outputs.items())
+            if out["maskmem_features"] is not None
+            and (
+                t in output_dict["cond_frame_outputs"]
+                or 0 < (t - frame_idx if backwards else frame_idx - t) <= reach
+            )
+        ]
         if not past or not short:
             return None
-        chosen = sample_frames(torch.stack([_score(outputs[t]) for t in past]), int(module.size), (self.sampling_seed, frame_idx))
+        chosen = sample_frames(
+            torch.stack([_score(outputs[t]) for t in past]),
+            int(module.size),
+            (self.sampling_seed, frame_idx),
+        )
         long_pointers = torch.stack([outputs[t]["obj_ptr"] for t in past]).to(features.dtype)
-        long_pointers = long_pointers.gather(0, chosen[..., None].expand(-1, -1, long_pointers.shape[-1]))
-        memories = torch.stack([out["maskmem_features"].to(features.device, features.dtype).flatten(2).permute(2, 0, 1)
-                                for out in short])
-        pseudo = module(long_pointers, torch.stack([out["obj_ptr"] for out in short]).to(features.dtype), memories)
-        place = short[0]["maskmem_pos_enc"][-1].to(features.device, features.dtype).flatten(2).permute(2, 0, 1) + module.age
-        ages = torch.tensor([abs(frame_idx - t) for t in past], device=features.device)[chosen]  # N×B
+        long_pointers = long_pointers.gather(
+            0, chosen[..., None].expand(-1, -1, long_pointers.shape[-1])
+        )
+        memories = torch.stack(
+            [
+                out["maskmem_features"]
+                .to(features.device, features.dtype)
+                .flatten(2)
+                .permute(2, 0, 1)
+                for out in short
+            ]
+        )
+        pseudo = module(
+            long_pointers,
+            torch.stack([out["obj_ptr"] for out in short]).to(features.dtype),
+            memories,
+        )
+        place = (
+            short[0]["maskmem_pos_enc"][-1]
+            .to(features.device, features.dtype)
+            .flatten(2)
+            .permute(2, 0, 1)
+            + module.age
+        )
+        ages = torch.tensor([abs(frame_idx - t) for t in past], device=features.device)[
+            chosen
+        ]  # N×B
         tokens, far = self.pointer_tokens(long_pointers, ages, num_frames)
         return pseudo.flatten(0, 1), place.repeat(len(pseudo), 1, 1), tokens, far
 
-    def pointer_tokens(self, pointers: Tensor, ages: Tensor, num_frames: int) -> tuple[Tensor, Tensor]:
-        """N×B×C pointers of frames `ages` (N×B) ago → tokens and positions, as SAM2Base splits and encodes its own."""
+    def pointer_tokens(
+        self, pointers: Tensor, ages: Tensor, num_frames: int
+    ) -> tuple[Tensor, Tensor]:
+        """N×B×C pointers of frames `ages` (N×B) ago → tokens and positions, as SAM2Base splits and
+        encodes its own.
+        """
         count, b, width = pointers.shape
         dim: int = self.mem_dim  # type: ignore[attr-defined]
         reach = max(min(num_frames, self.max_obj_ptrs_in_encoder) - 1, 1)  # type: ignore[attr-defined]
-        far = get_1d_sine_pe((ages / reach).reshape(-1), dim=width if self.proj_tpos_enc_in_obj_ptrs else dim)  # type: ignore[attr-defined]
+        far = get_1d_sine_pe(
+            (ages / reach).reshape(-1), dim=width if self.proj_tpos_enc_in_obj_ptrs else dim
+        )  # type: ignore[attr-defined]
         far = self.obj_ptr_tpos_proj(far.to(pointers.dtype)).reshape(count, b, dim)  # type: ignore[operator]
         tokens = pointers.reshape(count, b, width // dim, dim).permute(0, 2, 1, 3).flatten(0, 1)
         return tokens, far.repeat_interleave(width // dim, dim=0)
 
-    def join_long_memories(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Pre-hook of the memory attention: spatial memories stand before all pointers, whose number it is told."""
+    def join_long_memories(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Pre-hook of the memory attention: spatial memories stand before all pointers, whose
+        number it is told.
+        """
         if self._long is None:
             return None
         pseudo, place, tokens, far = self._long
         own: int = kwargs["num_obj_ptr_tokens"]
         spatial = kwargs["memory"].shape[0] - own
         memory, position = kwargs["memory"].to(pseudo.dtype), kwargs["memory_pos"]
-        return args, {**kwargs, "num_obj_ptr_tokens": own + len(tokens),
-                      "memory": torch.cat([memory[:spatial], pseudo, memory[spatial:], tokens]),
-                      "memory_pos": torch.cat([position[:spatial], place.expand(-1, position.shape[1], -1),
-                                               position[spatial:], far])}
+        return args, {
+            **kwargs,
+            "num_obj_ptr_tokens": own + len(tokens),
+            "memory": torch.cat([memory[:spatial], pseudo, memory[spatial:], tokens]),
+            "memory_pos": torch.cat(
+                [
+                    position[:spatial],
+                    place.expand(-1, position.shape[1], -1),
+                    position[spatial:],
+                    far,
+                ]
+            ),
+        }
 
 
 def _outputs(output_dict: dict[str, Any]) -> dict[int, dict[str, Any]]:
@@ -150,5 +256,9 @@ def _outputs(output_dict: dict[str, Any]) -> dict[int, dict[str, Any]]:
 
 def _score(out: dict[str, Any]) -> Tensor:
     """The occlusion score of an output, (B,): after its last correction in training."""
-    logits = out["object_score_logits"] if "object_score_logits" in out else out["multistep_object_score_logits"][-1]
+    logits = (
+        out["object_score_logits"]
+        if "object_score_logits" in out
+        else out["multistep_object_score_logits"][-1]
+    )
     return logits.flatten()
