@@ -27,8 +27,7 @@ from bench.common import (
 from bench.maps import room_labels
 from panoforge.core.geometry.sphere import row_area_sr
 from panoforge.core.sample.label_maps import InstanceStats, instance_stats
-
-Labels = NDArray[np.uint16]
+from panoforge.core.types import Labels
 
 
 def by_find_objects(labels: Labels) -> InstanceStats:

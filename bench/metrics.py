@@ -32,12 +32,12 @@ from bench.common import (
     version,
 )
 from bench.maps import room_labels
+from panoforge.core.types import Bools
 from panoforge.eval.scoring.metrics import iou, row_counts
 from panoforge.eval.scoring.metrics.boundary import boundary_f_scores
 from panoforge.eval.views.merge import Masks
 
 INSTANCES = 100
-Bools = NDArray[np.bool_]
 
 
 def hundred_instances() -> NDArray[np.uint16]:

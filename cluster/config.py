@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from panoforge.core.config import Config, load_config, top_level
+from panoforge.core.config import load_config, top_level
+from panoforge.core.models import FrozenModel
 from panoforge.core.shards.layout import DEFAULT_SPLITS
 from panoforge.core.shards.write import DEFAULT_SHARD_BYTES, PackOptions
 from panoforge.datagen.config import RenderConfig
@@ -37,7 +38,7 @@ def _not_a_url(value: object) -> object:
 RunFolder = Annotated[Path, BeforeValidator(_not_a_url)]
 
 
-class RayConfig(Config):
+class RayConfig(FrozenModel):
     """How `pano` reaches Ray. `address` null starts a private Ray on this machine; `auto` or
     `HOST:PORT` joins a cluster.
     """
@@ -55,7 +56,7 @@ class RayConfig(Config):
     )
 
 
-class LimitsConfig(Config):
+class LimitsConfig(FrozenModel):
     """When a scene's worker process is given up (wall clock, seconds without a line of output,
     memory of it and its children, size of its log), and how much disk must stay free for another
     scene to start.
@@ -73,14 +74,14 @@ class LimitsConfig(Config):
     )
 
 
-class CostConfig(Config):
+class CostConfig(FrozenModel):
     """Prices, for `pano status` and `pano plan`. Money is left out of them while both are 0."""
 
     usd_per_cpu_hour: Annotated[float, Field(ge=0)] = 0.0
     usd_per_gpu_hour: Annotated[float, Field(ge=0)] = 0.0
 
 
-class ShardConfig(Config):
+class ShardConfig(FrozenModel):
     """What shapes a dataset's bytes: shard size, and the shares of the splits (by scene, by a
     stable hash of `salt` and its name).
     """
@@ -160,7 +161,7 @@ class EvalJobConfig(EvalConfig):
         return self.dataset or self.run / DATASET
 
 
-class SubmitConfig(Config):
+class SubmitConfig(FrozenModel):
     """`pano submit`: where a job goes, what its process holds there, and what it finds there. The
     cluster's image has panoforge, unless `send_code` sends this one's; `pip` are requirements to
     install on top, `py_modules` folders of Python packages to send along. Ray keeps both per job,
@@ -182,7 +183,7 @@ class SubmitConfig(Config):
     env: dict[str, str] = {}
 
 
-VERBS: dict[str, type[Config] | type[RenderJobConfig]] = {
+VERBS: dict[str, type[FrozenModel] | type[RenderJobConfig]] = {
     "render": RenderJobConfig,
     "pack": PackConfig,
     "train": TrainJobConfig,

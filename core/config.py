@@ -18,7 +18,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from panoforge.core.errors import ConfigError, nearest
 from panoforge.core.storage.atomic import storage_errors
@@ -28,12 +28,6 @@ SHARED_KEYS = ("run",)
 _MAX_PROBLEMS = 3  # named in one message: a file of another kind would fill the screen
 
 Model = TypeVar("Model", bound=BaseModel)
-
-
-class Config(BaseModel):
-    """Base of every config model: unknown keys are refused, values do not change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def load_config(

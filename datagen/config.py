@@ -12,8 +12,9 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
+from panoforge.core.models import FrozenModel
 from panoforge.datagen.poses import FixedPose, read_poses
-from panoforge.datagen.sources.settings import AnySource, BlendSource, RoomsSource, Settings, Source
+from panoforge.datagen.sources.settings import AnySource, BlendSource, RoomsSource, Source
 
 __all__ = [
     "BlendSource",
@@ -39,7 +40,7 @@ PRODUCT_SUFFIXES = {
 ProductName = Literal["rgb", "instance", "depth", "normal", "semantic", "albedo"]
 
 
-class CameraSettings(Settings):
+class CameraSettings(FrozenModel):
     """Where a panorama may be taken from. Lengths in metres, angles in degrees."""
 
     placement: Literal["eye_height", "free"] = (
@@ -59,7 +60,7 @@ class CameraSettings(Settings):
     )
 
 
-class QualitySettings(Settings):
+class QualitySettings(FrozenModel):
     """When a panorama is refused. Fractions are of the sphere (cos φ-weighted), luminances are
     linear scene values.
     """
@@ -81,7 +82,7 @@ class QualitySettings(Settings):
     max_magenta: float = 0.001  # Cycles paints missing shaders pure magenta
 
 
-class RenderConfig(Settings):
+class RenderConfig(FrozenModel):
     """The `render:` section of a config."""
 
     sources: Annotated[tuple[Source, ...], Field(min_length=1)] = (

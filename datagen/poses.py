@@ -16,13 +16,13 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from panoforge.datagen.sources.settings import Settings
+from panoforge.core.models import FrozenModel
 
 MAX_BYTES = 64 << 20
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class FixedPose(Settings):
+class FixedPose(FrozenModel):
     """One pose. Metres and degrees, world frame (+Z up)."""
 
     x_m: Finite

@@ -15,18 +15,16 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
+from panoforge.core.models import FrozenModel
 from panoforge.core.sample.metadata import decode_product
 from panoforge.core.storage.atomic import write_bytes_atomic
 from panoforge.core.storage.staged import read_staged
 from panoforge.datagen.config import RenderConfig, SceneJob, source_of
 
 
-class VerifyRequest(BaseModel):
+class VerifyRequest(FrozenModel):
     """Which panoramas of which scene, and how many rays in each."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     scene: SceneJob
     seed: int

@@ -19,16 +19,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from panoforge.core.models import FrozenModel
 from panoforge.datagen.config import RenderConfig, SceneJob
 
 
-class _Message(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SceneRequest(_Message):
+class SceneRequest(FrozenModel):
     """What the parent asks for: the scene, the resolved config, and where results go."""
 
     scene: SceneJob
@@ -38,7 +33,7 @@ class SceneRequest(_Message):
     config_sha256: str
 
 
-class Panorama(_Message):
+class Panorama(FrozenModel):
     """A staged panorama: paths and digests, never pixels."""
 
     key: str
@@ -47,7 +42,7 @@ class Panorama(_Message):
     timings_s: dict[str, float]
 
 
-class Rejection(_Message):
+class Rejection(FrozenModel):
     """A pose or a whole seed that was refused, and why."""
 
     seed: int
@@ -56,7 +51,7 @@ class Rejection(_Message):
     detail: str
 
 
-class SceneResult(_Message):
+class SceneResult(FrozenModel):
     """What became of the scene. `timings_s` sums the phases over everything tried, rejected
     panoramas included.
     """

@@ -14,8 +14,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from panoforge.core.config import Config
 from panoforge.core.geometry.scan import Trajectory
+from panoforge.core.models import FrozenModel
 from panoforge.core.storage.atomic import storage_errors
 
 PROTOCOL_VERSION = 2
@@ -50,7 +50,7 @@ PredictorName = Literal["sam2", "ground_truth", "empty"]
 Positive = Annotated[int, Field(gt=0)]
 
 
-class ScanConfig(Config):
+class ScanConfig(FrozenModel):
     """The virtual camera. `size_px` is the size of the square views, or null for the model's own
     input size.
     """
@@ -62,7 +62,7 @@ class ScanConfig(Config):
     trajectory: Trajectory = "column_first"
 
 
-class ZoomConfig(Config):
+class ZoomConfig(FrozenModel):
     """`scan_zoom`'s second look. Instances whose BFoV is wider than `max_fov_deg` stay as the scan
     left them. `margin` is the view's width over the BFoV's, `trim` the share of a mask's solid
     angle that may stick out on each side; the view's sides differ at most by `max_aspect` (a longer
@@ -89,7 +89,7 @@ class ZoomConfig(Config):
     )
 
 
-class PromptConfig(Config):
+class PromptConfig(FrozenModel):
     """How every instance is prompted (`panoforge.eval.segmentation.prompts`). One click is SAP's
     protocol. `file` takes prompts and instances from a prompts.json instead
     (`panoforge.eval.segmentation.promptfile`).
@@ -107,7 +107,7 @@ class PromptConfig(Config):
             return {"kind": "file", "sha256": hashlib.sha256(self.file.read_bytes()).hexdigest()}
 
 
-class InstanceConfig(Config):
+class InstanceConfig(FrozenModel):
     """Which instances are scored. `max_per_panorama` draws that many (seeded) to keep within a time
     budget; null takes all.
     """
@@ -118,7 +118,7 @@ class InstanceConfig(Config):
     max_per_panorama: Positive | None = None
 
 
-class ModelConfig(Config):
+class ModelConfig(FrozenModel):
     """Which SAM2. `checkpoint` is an official SAM2.1 file or one of ours; null means random
     weights, drawn from `seed`.
     """
@@ -128,7 +128,7 @@ class ModelConfig(Config):
     checkpoint: Path | None = None
 
 
-class MergeConfig(Config):
+class MergeConfig(FrozenModel):
     """Logits are clamped to ±`clamp` before the weighted mean: SAM2 says −1024 where it believes an
     object absent, and one such frame would outvote all others.
     """
@@ -136,7 +136,7 @@ class MergeConfig(Config):
     clamp: Annotated[float, Field(gt=0)] = 10.0
 
 
-class EvalConfig(Config):
+class EvalConfig(FrozenModel):
     """One evaluation; which dataset and where the results go is said beside it
     (`panoforge.eval.evaluate.run_evaluation`). `benchmark` and `root` take somebody else's data
     instead of the dataset (`panoforge.eval.benchmarks`).

@@ -13,8 +13,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from panoforge.core.config import Config
 from panoforge.core.geometry.scan import ScanSpec, scan_grid
+from panoforge.core.models import FrozenModel
 
 Size = Literal["micro", "tiny", "small", "base_plus", "large"]
 Part = Literal[
@@ -66,7 +66,7 @@ ADDED_LATER: dict[str, tuple[str, ...]] = {
 }
 
 
-class PanoSam2Settings(Config):
+class PanoSam2Settings(FrozenModel):
     """PanoSAM2's parts of the model (panoforge.train.model.panosam2), for panoramas shown whole.
     All off is plain SAM2.
     """
@@ -89,7 +89,7 @@ class PanoSam2Settings(Config):
         }
 
 
-class ModelSettings(Config):
+class ModelSettings(FrozenModel):
     """Which SAM2.1, from which weights, with what frozen. `micro` is no official size: see
     panoforge.train.model.build.
     """
@@ -107,7 +107,7 @@ class ModelSettings(Config):
     )
 
 
-class ClipSettings(Config):
+class ClipSettings(FrozenModel):
     """What one training video is: consecutive frames of a scan at random yaw."""
 
     frames: Annotated[int, Field(ge=1, le=64)] = 8
@@ -142,7 +142,7 @@ class ClipSettings(Config):
     clips_per_panorama: Positive = 1  # in one epoch
 
 
-class PromptSettings(Config):
+class PromptSettings(FrozenModel):
     """How prompts are drawn (training/model/sam2.py): mask 50 %, box 25 %, click 25 %, with
     correction clicks.
     """
@@ -168,7 +168,7 @@ class PromptSettings(Config):
         return self
 
 
-class SourceSettings(Config):
+class SourceSettings(FrozenModel):
     """One entry of `mixture`: the panorama shards, or another dataset
     (panoforge.train.data.sources).
     """
@@ -196,7 +196,7 @@ class SourceSettings(Config):
         return self
 
 
-class DistortionSettings(Config):
+class DistortionSettings(FrozenModel):
     """PanoSAM2's distortion-guided mask loss (panoforge.train.losses.distortion_loss), for
     panoramas shown whole.
     """
@@ -216,7 +216,7 @@ class DistortionSettings(Config):
         return self
 
 
-class LossSettings(Config):
+class LossSettings(FrozenModel):
     """Weights of `MultiStepMultiMasksAndIous`: focal, dice, IoU and objectness."""
 
     mask: Rate = 20.0
@@ -226,7 +226,7 @@ class LossSettings(Config):
     distortion: DistortionSettings | None = None  # null: every pixel counts alike, as in SAM2
 
 
-class OptimSettings(Config):
+class OptimSettings(FrozenModel):
     """AdamW with a cosine schedule."""
 
     lr: Annotated[float, Field(gt=0)] = 5e-6
@@ -239,7 +239,7 @@ class OptimSettings(Config):
     grad_clip: Annotated[float, Field(gt=0)] = 0.1  # L2 norm of the whole gradient
 
 
-class TrainConfig(Config):
+class TrainConfig(FrozenModel):
     """One run of `pano train`. A step takes `clips_per_step` clips whatever the number of
     processes; each process runs its share `clips_per_forward` at a time and adds up the gradients.
     """

@@ -30,7 +30,7 @@ from pydantic import ValidationError
 
 from panoforge.cluster.state.policy import Fault, Profile
 from panoforge.core.errors import ConfigError, DataError
-from panoforge.core.sample.metadata import Record
+from panoforge.core.models import FrozenModel
 from panoforge.core.storage.store import Store
 
 FAN_IN = 16
@@ -45,7 +45,7 @@ OUTCOMES: tuple[Outcome, ...] = ("fault", "quarantined", "retry", "rejected", "d
 log = logging.getLogger(__name__)
 
 
-class AttemptRecord(Record):
+class AttemptRecord(FrozenModel):
     """One line of the ledger. `done`, `rejected` and `fault` are ends of attempts; `quarantined` is
     the policy's verdict after `attempt`, and `retry` a person's word that the faults up to
     `attempt` are forgiven.

@@ -16,7 +16,6 @@ up; what is left outside is not lost, it stays as the scan left it
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from panoforge.core.geometry.sphere import (
     direction_to_lonlat,
@@ -24,12 +23,10 @@ from panoforge.core.geometry.sphere import (
     pixel_to_direction,
     row_area_sr,
 )
+from panoforge.core.types import Bools, Floats
 
 ROUNDS = 3
 WIDEST_DEG = 85.0  # half angle beyond which a flat view is all stretch
-
-Bools = NDArray[np.bool_]
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Array = NDArray[np.float64]
+from panoforge.core.types import Floats
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ class View:
         return 0.5 * self.size_px / float(np.tan(np.radians(self.fov_deg) / 2))
 
 
-def lonlat_to_direction(lon: ArrayLike, lat: ArrayLike) -> Array:
+def lonlat_to_direction(lon: ArrayLike, lat: ArrayLike) -> Floats:
     """Radians (shapes broadcast to S) → unit directions of shape S+(3,)."""
     lon, lat = np.broadcast_arrays(np.asarray(lon, np.float64), np.asarray(lat, np.float64))
     return np.stack([np.cos(lat) * np.sin(lon), np.cos(lat) * np.cos(lon), np.sin(lat)], axis=-1)
 
 
-def direction_to_lonlat(direction: ArrayLike) -> tuple[Array, Array]:
+def direction_to_lonlat(direction: ArrayLike) -> tuple[Floats, Floats]:
     """Directions of shape S+(3,), of any length but zero → (lon, lat) in radians, lon in [−π, π).
     At a pole lon is 0.
     """
@@ -71,7 +71,7 @@ def direction_to_lonlat(direction: ArrayLike) -> tuple[Array, Array]:
     return lon, np.arctan2(z, np.hypot(x, y))
 
 
-def pixel_to_lonlat(u: ArrayLike, v: ArrayLike, width: int, height: int) -> tuple[Array, Array]:
+def pixel_to_lonlat(u: ArrayLike, v: ArrayLike, width: int, height: int) -> tuple[Floats, Floats]:
     """Continuous pixel indices (column u, row v) → (lon, lat) in radians. Integers are pixel
     centres.
     """
@@ -79,19 +79,21 @@ def pixel_to_lonlat(u: ArrayLike, v: ArrayLike, width: int, height: int) -> tupl
     return ((u + 0.5) / width - 0.5) * 2 * np.pi, (0.5 - (v + 0.5) / height) * np.pi
 
 
-def lonlat_to_pixel(lon: ArrayLike, lat: ArrayLike, width: int, height: int) -> tuple[Array, Array]:
+def lonlat_to_pixel(
+    lon: ArrayLike, lat: ArrayLike, width: int, height: int
+) -> tuple[Floats, Floats]:
     """(lon, lat) in radians → continuous pixel indices, u in [−0.5, W−0.5), v in [−0.5, H−0.5]."""
     lon, lat = np.asarray(lon, np.float64), np.asarray(lat, np.float64)
     u = (lon / (2 * np.pi) + 0.5) * width - 0.5
     return np.mod(u + 0.5, width) - 0.5, (0.5 - lat / np.pi) * height - 0.5
 
 
-def pixel_to_direction(u: ArrayLike, v: ArrayLike, width: int, height: int) -> Array:
+def pixel_to_direction(u: ArrayLike, v: ArrayLike, width: int, height: int) -> Floats:
     """Continuous pixel indices of shape S → unit directions of shape S+(3,)."""
     return lonlat_to_direction(*pixel_to_lonlat(u, v, width, height))
 
 
-def direction_to_pixel(direction: ArrayLike, width: int, height: int) -> tuple[Array, Array]:
+def direction_to_pixel(direction: ArrayLike, width: int, height: int) -> tuple[Floats, Floats]:
     """Directions of shape S+(3,) → continuous pixel indices (u, v), each of shape S."""
     return lonlat_to_pixel(*direction_to_lonlat(direction), width, height)
 
@@ -109,7 +111,7 @@ def wrap_pixel(
     return np.mod(u, width), v
 
 
-def view_rotation(view: View) -> Array:
+def view_rotation(view: View) -> Floats:
     """The 3×3 matrix whose columns are the view's camera axes (right, down, forward) in the
     panorama frame: `direction = rotation @ camera_ray`.
     """
@@ -119,7 +121,7 @@ def view_rotation(view: View) -> Array:
     return np.stack([right, np.cross(forward, right), forward], axis=1)
 
 
-def view_pixel_to_direction(x: ArrayLike, y: ArrayLike, view: View) -> Array:
+def view_pixel_to_direction(x: ArrayLike, y: ArrayLike, view: View) -> Floats:
     """Continuous view pixel indices of shape S → directions of shape S+(3,), not normalised
     (forward component 1).
     """
@@ -132,7 +134,7 @@ def view_pixel_to_direction(x: ArrayLike, y: ArrayLike, view: View) -> Array:
 
 def direction_to_view_pixel(
     direction: ArrayLike, view: View
-) -> tuple[Array, Array, NDArray[np.bool_]]:
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """Directions of shape S+(3,) → (x, y, inside) of shape S: continuous view pixel indices and
     whether the direction falls into the image (in front of the camera and within its borders). x, y
     are NaN behind the camera.
@@ -151,7 +153,7 @@ def direction_to_view_pixel(
     return x, y, inside
 
 
-def row_area_sr(width: int, height: int) -> Array:
+def row_area_sr(width: int, height: int) -> Floats:
     """Solid angle in steradians of one pixel in each row, shape (H,): (2π/W)·(sin φ_top − sin
     φ_bottom), exact. Summed over the whole image it is 4π.
     """
@@ -159,12 +161,12 @@ def row_area_sr(width: int, height: int) -> Array:
     return (2 * np.pi / width) * (edges[:-1] - edges[1:])
 
 
-def row_cos_lat(height: int) -> Array:
+def row_cos_lat(height: int) -> Floats:
     """cos φ at the pixel centres of each row, shape (H,): the weight of cos φ-weighted scores."""
     return np.cos((0.5 - (np.arange(height) + 0.5) / height) * np.pi)
 
 
-def angle_between(a: ArrayLike, b: ArrayLike) -> Array:
+def angle_between(a: ArrayLike, b: ArrayLike) -> Floats:
     """Great-circle angle in radians between directions of shape S+(3,), accurate for small angles
     too.
     """

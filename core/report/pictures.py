@@ -34,7 +34,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-Rgb = NDArray[np.uint8]
+from panoforge.core.types import Rgb
 
 INK, MUTED, GRID = "#1c2128", "#5c6673", "#e2e6eb"
 SERIES = ("#2a78d6", "#d9730d", "#1a9c6e", "#8a5fd0", "#c8406b", "#7c8796")

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from panoforge.core.geometry.sphere import row_area_sr
-
-Labels = NDArray[np.uint16]
+from panoforge.core.types import Labels
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ from typing import Annotated, Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from panoforge.core.errors import DataError
+from panoforge.core.models import FrozenModel
 from panoforge.core.sample.array_codec import MAX_PIXELS, decode_array, encode_array
 from panoforge.core.sample.label_maps import InstanceStats, encode_rles, instance_stats
 
@@ -69,18 +70,11 @@ PRODUCT_OF_SUFFIX = {
 REQUIRED = ("rgb", "instance")
 
 
-class Record(BaseModel):
-    """Base of everything that is written down: unknown fields are refused, instances do not
-    change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
 Vector = tuple[float, float, float]
 NotNegative = Annotated[float, Field(ge=0)]
 
 
-class Pose(Record):
+class Pose(FrozenModel):
     """Where the panorama was taken. `world_from_pano` (3×3, row-major) turns a panorama-frame
     direction (x right, y forward, z up) into the world's; world is +Z up, metres. `yaw_deg` is the
     heading, clockwise seen from above.
@@ -94,7 +88,7 @@ class Pose(Record):
     clearance_m: float | None = None  # distance to the nearest surface in any direction
 
 
-class WrapBox(Record):
+class WrapBox(FrozenModel):
     """Columns [u0, u0 + width) modulo W and rows [v0, v0 + height): the smallest box on the
     cylinder.
     """
@@ -105,7 +99,7 @@ class WrapBox(Record):
     height: int
 
 
-class Box3D(Record):
+class Box3D(FrozenModel):
     """The smallest upright box around an instance, all of it, seen or not: world metres.
     `world_from_box` (3×3, row-major) turns box axes into the world's: x along the longer horizontal
     side, z up; `size_m` are the full lengths of its sides along x, y, z. Upright (rotated about the
@@ -124,14 +118,14 @@ class Box3D(Record):
         return self
 
 
-class Rle(Record):
+class Rle(FrozenModel):
     """COCO compressed RLE, as pycocotools reads it."""
 
     size: tuple[int, int]
     counts: str
 
 
-class InstanceMeta(Record):
+class InstanceMeta(FrozenModel):
     """What one id is. `flags` come from: structure, transparent, seam, pole. `visibility` is the
     share, by solid angle, of what the instance alone would cover from this camera that is seen: 1
     where nothing stands before it; None if unknown.
@@ -150,7 +144,7 @@ class InstanceMeta(Record):
     rle: Rle | None = None
 
 
-class SampleMeta(Record):
+class SampleMeta(FrozenModel):
     """`meta.json`. All but `timings_s`, `cpu_s`, `peak_memory_mb` and `hardware` is a function of
     config, seed and versions. `timings_s` are seconds on the clock by phase, `cpu_s` core-seconds;
     what a scene's panoramas share is split evenly.

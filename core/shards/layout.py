@@ -10,7 +10,8 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from panoforge.core.errors import DataError, StorageError
-from panoforge.core.sample.metadata import Record, SampleMeta
+from panoforge.core.models import FrozenModel
+from panoforge.core.sample.metadata import SampleMeta
 from panoforge.core.shards.tar import Member
 from panoforge.core.storage.store import Location, Store
 
@@ -81,7 +82,7 @@ INSTANCE_SCHEMA = pa.schema(
 INSTANCE_SCHEMA_2 = INSTANCE_SCHEMA.remove(INSTANCE_SCHEMA.get_field_index("visibility"))
 
 
-class ShardEntry(Record):
+class ShardEntry(FrozenModel):
     """One shard of the manifest. `name` is relative to the dataset folder."""
 
     name: str
@@ -91,7 +92,7 @@ class ShardEntry(Record):
     sha256: str
 
 
-class IndexEntry(Record):
+class IndexEntry(FrozenModel):
     """One Parquet file of the manifest."""
 
     name: str
@@ -100,7 +101,7 @@ class IndexEntry(Record):
     sha256: str
 
 
-class Manifest(Record):
+class Manifest(FrozenModel):
     """`manifest.json`: the dataset's commit point."""
 
     schema_version: Literal[1, 2, 3] = SCHEMA_VERSION

@@ -32,8 +32,8 @@ import pyarrow as pa
 from pydantic import Field, ValidationError
 
 from panoforge.core.errors import DataError, UsageError
+from panoforge.core.models import FrozenModel
 from panoforge.core.parallel import prefetched
-from panoforge.core.sample.metadata import Record
 from panoforge.core.shards.cache import ShardCache
 from panoforge.core.shards.layout import ShardEntry
 from panoforge.core.shards.order import ENDLESS, SampleOrder, Shuffle, by_shard, positions_of_rank
@@ -50,7 +50,7 @@ class Item:
     sample: Sample
 
 
-class StreamState(Record):
+class StreamState(FrozenModel):
     """Where a stream stands: the first global position that is not taken yet, and what the line is
     made of.
     """

@@ -7,10 +7,10 @@ floor, ceiling carry it).
 
 from typing import Literal
 
-from panoforge.core.sample.metadata import Record
+from panoforge.core.models import FrozenModel
 
 
-class Histogram(Record):
+class Histogram(FrozenModel):
     """`counts[i]` items (or steradians) in [edges[i], edges[i+1]); the last bin is closed."""
 
     edges: tuple[float, ...]
@@ -18,7 +18,7 @@ class Histogram(Record):
     unit: str
 
 
-class Summary(Record):
+class Summary(FrozenModel):
     """Order statistics of one quantity."""
 
     n: int
@@ -30,21 +30,21 @@ class Summary(Record):
     max: float
 
 
-class Distribution(Record):
+class Distribution(FrozenModel):
     """A quantity: its summary and its histogram."""
 
     summary: Summary
     histogram: Histogram
 
 
-class Split(Record):
+class Split(FrozenModel):
     panoramas: int
     scenes: int
     instances: int
     bytes: int
 
 
-class Category(Record):
+class Category(FrozenModel):
     """One category: how often, how large. `share` is of the whole sphere, over all panoramas."""
 
     name: str
@@ -55,7 +55,7 @@ class Category(Record):
     structure: bool
 
 
-class CoOccurrence(Record):
+class CoOccurrence(FrozenModel):
     """`panoramas[i][j]`: in how many panoramas categories i and j are both seen; the diagonal is
     category i alone.
     """
@@ -64,7 +64,7 @@ class CoOccurrence(Record):
     panoramas: tuple[tuple[int, ...], ...]
 
 
-class IndexStats(Record):
+class IndexStats(FrozenModel):
     """What the index alone tells."""
 
     panoramas: int
@@ -91,7 +91,7 @@ class IndexStats(Record):
     clearance_m: Distribution | None
 
 
-class Latitude(Record):
+class Latitude(FrozenModel):
     """Per band of latitude, the share of its solid angle that objects and structure cover."""
 
     edges_deg: tuple[float, ...]
@@ -99,7 +99,7 @@ class Latitude(Record):
     structure: tuple[float, ...]
 
 
-class PixelStats(Record):
+class PixelStats(FrozenModel):
     """What the pixels tell. `object_share[r][c]`: how often an object is there; rows from +90°
     down, columns from −180°.
     """
@@ -120,7 +120,7 @@ class PixelStats(Record):
     clipped: float  # share above 250
 
 
-class StageTime(Record):
+class StageTime(FrozenModel):
     """Core-seconds per panorama that one stage took."""
 
     name: str
@@ -129,7 +129,7 @@ class StageTime(Record):
     p95_s: float
 
 
-class Cost(Record):
+class Cost(FrozenModel):
     """What a panorama costs: core-seconds over all stages, as the workers measured them, seconds
     for which it held a GPU, and money at prices per hour.
     """
@@ -143,7 +143,7 @@ class Cost(Record):
     peak_memory_mb: float | None
 
 
-class Duplicates(Record):
+class Duplicates(FrozenModel):
     """Pairs of panoramas that look alike: difference hashes of 128 bits that differ in at most
     `max_distance` bits.
     """
@@ -154,14 +154,14 @@ class Duplicates(Record):
     examples: tuple[tuple[str, str], ...]
 
 
-class RunFacts(Record):
+class RunFacts(FrozenModel):
     """What the run recorded of its scenes: how they ended and why."""
 
     scenes: dict[str, int]
     reasons: dict[str, int]
 
 
-class DatasetStats(Record):
+class DatasetStats(FrozenModel):
     """All of report.json."""
 
     schema_version: Literal[1] = 1

@@ -28,6 +28,7 @@ from panoforge.core.sample.label_maps import label_runs
 from panoforge.core.sample.metadata import PRODUCT_OF_SUFFIX, SampleMeta, image_size
 from panoforge.core.shards.read import Sample
 from panoforge.core.stats.model import Duplicates, Histogram, Latitude, PixelStats
+from panoforge.core.types import Floats
 
 GRID_ROWS, GRID_COLUMNS = 64, 128
 LATITUDE_BANDS = 36
@@ -43,23 +44,21 @@ _SPHERE_WIDTH, _SPHERE_IDS_WIDTH, _SPHERE_QUALITY = (
 )  # of the view that a thumbnail opens: about 200 kB
 IDS_LAYER = "instances"
 
-Array = NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class PixelTotals:
     """Sums over panoramas. Areas in steradians."""
 
     panoramas: int
-    cell_objects: Array  # (GRID_ROWS, GRID_COLUMNS) pixels of objects
-    cell_pixels: Array  # the same, all pixels
-    band_objects_sr: Array  # (LATITUDE_BANDS,) from the north down
-    band_structure_sr: Array
-    band_sr: Array
+    cell_objects: Floats  # (GRID_ROWS, GRID_COLUMNS) pixels of objects
+    cell_pixels: Floats  # the same, all pixels
+    band_objects_sr: Floats  # (LATITUDE_BANDS,) from the north down
+    band_structure_sr: Floats
+    band_sr: Floats
     depth_panoramas: int
-    depth_sr: Array  # (len(DEPTH_EDGES_M) - 1,)
+    depth_sr: Floats  # (len(DEPTH_EDGES_M) - 1,)
     sky_sr: float
-    luma_sr: Array  # (256,)
+    luma_sr: Floats  # (256,)
 
     def __add__(self, other: "PixelTotals") -> "PixelTotals":
         return PixelTotals(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -144,7 +143,7 @@ def gpu_seconds(meta: SampleMeta) -> float:
 
 def _occupancy(
     labels: NDArray[np.uint16], structure: NDArray[np.bool_]
-) -> tuple[Array, Array, Array, Array, Array]:
+) -> tuple[Floats, Floats, Floats, Floats, Floats]:
     """The first five arrays of PixelTotals, from runs: a run adds one at its first column and takes
     it away after its last; the running sum along a row of cells is then the number of objects
     there.
@@ -177,7 +176,7 @@ def _occupancy(
     )
 
 
-def _depth_histogram(depth: NDArray) -> tuple[Array, float]:
+def _depth_histogram(depth: NDArray) -> tuple[Floats, float]:
     """Steradians per bin of DEPTH_EDGES_M (beyond the edges: the end bins) and at infinity, scaled
     up from a regular subset of the pixels to the whole sphere.
     """
@@ -290,7 +289,7 @@ def pixel_statistics(totals: PixelTotals) -> PixelStats:
     )
 
 
-def _histogram_median(edges: Array, counts: Array) -> float | None:
+def _histogram_median(edges: Floats, counts: Floats) -> float | None:
     """The median of binned positive values, interpolated in log within its bin."""
     total = np.cumsum(counts)
     if not total[-1]:

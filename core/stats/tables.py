@@ -21,9 +21,9 @@ from panoforge.core.stats.model import (
     Split,
     Summary,
 )
+from panoforge.core.types import Ints
 
 CO_OCCURRENCE_CATEGORIES = 14
-Ints = NDArray[np.int64]
 
 
 def summarise(values: ArrayLike) -> Summary:

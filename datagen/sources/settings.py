@@ -6,20 +6,16 @@ source makes, taken in turn; `slug` is what the keys of its scenes begin with.
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from panoforge.core.models import FrozenModel
 
 Room = Literal["livingroom", "bedroom", "bathroom", "diningroom", "kitchen"]
 ROOMS: tuple[Room, ...] = get_args(Room)
 Biome = Literal["plain", "hills", "landscape"]
 
 
-class Settings(BaseModel):
-    """Base of every config model: a key that nothing reads is a mistake, never ignored."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class RoomsSource(Settings):
+class RoomsSource(FrozenModel):
     """Single furnished rooms of Infinigen 2, taken in turn."""
 
     source: Literal["infinigen2.rooms"]
@@ -35,7 +31,7 @@ class RoomsSource(Settings):
         return f"rooms-{variant}"
 
 
-class HouseSource(Settings):
+class HouseSource(FrozenModel):
     """Infinigen 2's furnished houses: several rooms behind open doors. `room_count` None: drawn
     from 3 to 9.
     """
@@ -51,7 +47,7 @@ class HouseSource(Settings):
         return "house"
 
 
-class FloatingSource(Settings):
+class FloatingSource(FrozenModel):
     """Infinigen 2 objects floating in the open, with hard occlusions. `volume_density` is the share
     of the 5 m cube that is asked to be filled; Infinigen's own is 0.125, which leaves mostly sky.
     """
@@ -67,7 +63,7 @@ class FloatingSource(Settings):
         return "floating"
 
 
-class OutdoorSource(Settings):
+class OutdoorSource(FrozenModel):
     """Open ground under a sky, with rocks and plants. `plain` and `hills` are grounds made here;
     `landscape` is one of Infinigen 2's landscapes, which need Blender's extension A.N.T. Landscape
     (see `antlandscape` of the render config). So do Infinigen's boulders: where the extension is
@@ -87,7 +83,7 @@ class OutdoorSource(Settings):
         return f"outdoor-{variant}"
 
 
-class Infinigen1Source(Settings):
+class Infinigen1Source(FrozenModel):
     """Scenes of Infinigen 1.x, made by its own command in its own environment, because its pins
     differ from ours. `python` is that environment's interpreter on the render nodes. The .blend
     that it saves is rendered like any other; `overrides` are gin bindings (`-p`), `configs` gin
@@ -108,7 +104,7 @@ class Infinigen1Source(Settings):
         return f"infinigen1-{variant}"
 
 
-class BlendSource(Settings):
+class BlendSource(FrozenModel):
     """Somebody's .blend files, opened with their scripts off. `paths` must exist where the worker
     runs.
     """

@@ -21,9 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
-
-Rgb = NDArray[np.uint8]
-Labels = NDArray[np.uint16]
+from panoforge.core.types import Labels, Rgb
 
 
 @dataclass(frozen=True)

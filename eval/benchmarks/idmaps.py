@@ -23,8 +23,8 @@ from panoforge.core.foreign.files import (
     run_counts,
 )
 from panoforge.core.sample.label_maps import dense_ids
+from panoforge.core.types import Labels
 
-Labels = NDArray[np.uint16]
 IMAGES = (".jpg", ".jpeg", ".png")
 
 

@@ -28,15 +28,14 @@ from panoforge.core.sample.array_codec import MAX_PIXELS
 from panoforge.core.sample.label_maps import instance_stats
 from panoforge.core.sample.metadata import decode_product, encode_product, image_size
 from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
+from panoforge.core.types import Bools, Rgb
 from panoforge.eval.config import EvalConfig
-from panoforge.eval.interactive.segmenter import Bools, KeptFeatures, Segmenter, SphereClick
+from panoforge.eval.interactive.segmenter import KeptFeatures, Segmenter, SphereClick
 from panoforge.eval.predictors import Predictor
 
 MAX_FILE_BYTES = 256 << 20
 MAX_WIDTH = 16_378  # what OpenCV can sample from two turns of
 PREDICTORS = ("sam2", "truth")
-
-Rgb = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from panoforge.core.errors import UsageError
 from panoforge.core.geometry.sphere import lonlat_to_direction, lonlat_to_pixel
+from panoforge.core.types import Bools
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.predictors import FrameInput, Predictor
 from panoforge.eval.predictors.batched_sam2 import BatchedSam2
@@ -30,8 +31,6 @@ from panoforge.eval.views.merge import BAND_ROWS
 from panoforge.eval.views.methods import get_method
 
 KEPT_MASKS = 64
-
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from panoforge.core.report.pictures import id_colours, jpeg_uri, overlay_ids, sh
 from panoforge.core.report.viewer import Point, PointLayer, Sphere, css_colour, id_layer
 from panoforge.core.sample.metadata import decode_product
 from panoforge.core.storage.atomic import storage_errors
+from panoforge.core.types import Labels, Rgb
 from panoforge.eval.reports.published import SAP_ON_PAV_SOD, SAP_SOURCE, TABLES
 from panoforge.eval.scoring.salient import OFFICIAL, SEAM_AWARE
 from panoforge.eval.views.methods import get_method
@@ -45,9 +46,6 @@ SCORES = ("boundary_f", "j_and_f", "j_sphere", "f_sphere")
 GALLERY_WIDTH = 800  # of the flat pictures; the sphere that they open has all that was kept
 TRUTH, CLICKS = "ground truth", "clicks"
 RIGHT, MISSED, WRONG, CONFUSED = (60, 170, 110), (60, 130, 235), (225, 70, 70), (240, 190, 60)
-
-Rgb = NDArray[np.uint8]
-Ids = NDArray[np.uint16]
 
 
 def write_evaluation_report(
@@ -518,8 +516,8 @@ def _picture(rgb: Rgb, label: str, *shown: str) -> Picture:
 
 def _sphere(
     rgb: Rgb,
-    truth: Ids,
-    predicted: Mapping[str, Ids],
+    truth: Labels,
+    predicted: Mapping[str, Labels],
     by_method: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> Sphere:
     """The panorama to look around in: ground truth as outlines over the predictions, which name
@@ -566,7 +564,7 @@ def draw_clicks(rgb: Rgb, rows: Sequence[Mapping[str, Any]]) -> Rgb:
     return out
 
 
-def draw_errors(rgb: Rgb, truth: Ids, predicted: Ids) -> Rgb:
+def draw_errors(rgb: Rgb, truth: Labels, predicted: Labels) -> Rgb:
     """Agreement and its three ways to fail, over the darkened grey picture."""
     grey = cv2.cvtColor(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB) // 2
     colour, shown = np.zeros_like(rgb), (truth > 0) | (predicted > 0)

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from panoforge.core.types import Bools
 from panoforge.eval.scoring.metrics.saliency import e_curve, f_curve, mae, s_measure
 from panoforge.eval.scoring.metrics.sphere import row_weight_sr
 
@@ -22,8 +22,6 @@ BENCHMARKS = ("pavsod", "pavsodr")
 OFFICIAL = ("mae", "f_beta", "e_measure", "s_measure")
 SEAM_AWARE = ("mae_sphere", "e_measure_paper", "s_measure_seam")
 LAST = 254  # threshold 1 − 1e-10: what is above it is the binary map
-
-Bools = NDArray[np.bool_]
 
 
 def salient_scores(predicted: Bools, true: Bools) -> dict[str, float]:

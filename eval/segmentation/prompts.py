@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from panoforge.core.geometry.sphere import direction_to_lonlat, pixel_to_direction, row_area_sr
 from panoforge.core.geometry.views import wrap_panorama
 from panoforge.core.sample.label_maps import Box, decode_rle, encode_rles, instance_stats
+from panoforge.core.types import Bools
 from panoforge.eval.config import PromptKind
 from panoforge.eval.predictors import BOX_LABELS, ObjectPrompt
 from panoforge.eval.views.frames import Projection
@@ -37,8 +38,6 @@ from panoforge.eval.views.frames import Projection
 MAX_CELLS = 128
 BOX_SAMPLES = 48  # a side, when asking how much of a box a frame sees
 MASK_SAMPLES = 20_000
-
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import read_image
+from panoforge.core.types import Floats
 from panoforge.eval.benchmarks import TrackItem
 from panoforge.eval.predictors import BOX_LABELS, ObjectPrompt, Predictor
 from panoforge.eval.videos.objects import ObjectScores, VideoFrames, at_logit_size, enlarge
 from panoforge.eval.videos.tracks import mask_bfov, mask_box, track_scores
-
-Floats = NDArray[np.float64]
 
 
 def score_boxes(track: TrackItem, predictor: Predictor, image_size: int) -> list[ObjectScores]:

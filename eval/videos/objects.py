@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import read_image
+from panoforge.core.types import Bools
 from panoforge.eval.benchmarks import VideoItem
 from panoforge.eval.predictors import LOGIT_STRIDE, FrameInput, ObjectPrompt, Predictor
 from panoforge.eval.scoring.metrics import jaccard
@@ -26,8 +27,6 @@ from panoforge.eval.scoring.metrics.sphere import boundary_f_sphere, jaccard_sph
 from panoforge.eval.videos.tracks import Track
 
 SCORES = ("j", "f", "j_seam", "f_seam", "j_sphere", "f_sphere")
-
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ is absent; an empty prediction is a box of no size, which overlaps nothing.
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from panoforge.core.geometry.bfov import fit_directions
 from panoforge.core.geometry.sphere import pixel_to_direction, row_area_sr
+from panoforge.core.types import Bools, Floats
 from panoforge.eval.scoring.metrics.bfov import success_sphere
 from panoforge.eval.scoring.metrics.boundary import Mode
 from panoforge.eval.scoring.metrics.crops import crop_mask
@@ -30,9 +30,6 @@ from panoforge.eval.scoring.metrics.tracking import (
 TRACKING = ("s_dual", "p_dual", "p_dual_normalised", "p_angle", "s_sphere")
 MODES: tuple[Mode, ...] = ("official", "seam-aware")
 FIT_PIXELS = 20_000  # of a mask are enough to bound it to a fraction of a degree
-
-Bools = NDArray[np.bool_]
-Floats = NDArray[np.float64]
 
 
 def mask_box(mask: Bools) -> Floats:

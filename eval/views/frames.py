@@ -31,11 +31,10 @@ from panoforge.core.geometry.sphere import (
     view_rotation,
 )
 from panoforge.core.geometry.views import WrappedPanorama, sample_directions, sample_view
+from panoforge.core.types import Floats
 
 # what the border of a frame still counts, so that a pixel seen by one frame only is never 0/0
 EDGE_WEIGHT = 1e-3
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

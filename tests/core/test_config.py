@@ -5,22 +5,17 @@ from typing import Literal
 
 import pytest
 
-from panoforge.core.config import (
-    Config,
-    config_from_overrides,
-    config_sha256,
-    config_yaml,
-    load_config,
-)
+from panoforge.core.config import config_from_overrides, config_sha256, config_yaml, load_config
 from panoforge.core.errors import ConfigError
+from panoforge.core.models import FrozenModel
 
 
-class Inner(Config):
+class Inner(FrozenModel):
     address: str | None = None
     slots: int = 1
 
 
-class Job(Config):
+class Job(FrozenModel):
     run: Path
     scenes: int = 1
     device: Literal["cpu", "cuda"] = "cpu"

@@ -13,7 +13,7 @@ import torch
 from train_small import small_config
 
 from panoforge.core.errors import DataError, StorageError
-from panoforge.core.storage.atomic import atomic as storage
+from panoforge.core.storage import atomic as storage
 from panoforge.train import checkpoints
 from panoforge.train.checkpoints import TrainState, export_official, export_safetensors, load_latest
 from panoforge.train.model.build import build_model, read_checkpoint

@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 
 from panoforge.core.geometry.sphere import View, view_rotation
 from panoforge.core.geometry.views import WrappedPanorama, sample_directions, sample_view
+from panoforge.core.types import Floats
 from panoforge.train.data.plan import ClipPlan
-
-Floats = NDArray[np.float64]
 
 
 def affine_matrix(rotate_deg: float, shear_deg: float) -> Floats:

@@ -17,8 +17,9 @@ AAAI 2022), which
 """
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from panoforge.core.types import Floats
 from panoforge.eval.scoring.metrics.boundary import Mode
 from panoforge.eval.scoring.metrics.tracking import (
     DEGREES,
@@ -27,8 +28,6 @@ from panoforge.eval.scoring.metrics.tracking import (
     scored_frames,
     shares,
 )
-
-Floats = NDArray[np.float64]
 
 
 def success_sphere(

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from panoforge.core.types import Bools, Ints
 from panoforge.eval.scoring.metrics.crops import Crop, crop_bits, crop_instances, crop_mask
 
 if TYPE_CHECKING:
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 
 Mode = Literal["official", "seam-aware"]
 TOLERANCE = 0.008  # of the image diagonal; a tolerance of 1 or more is a number of pixels
-
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

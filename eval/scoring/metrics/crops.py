@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.sample.label_maps import instance_stats
-
-Bools = NDArray[np.bool_]
+from panoforge.core.types import Bools
 
 
 @dataclass(frozen=True)

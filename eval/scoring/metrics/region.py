@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from panoforge.core.geometry.sphere import row_cos_lat
 from panoforge.core.sample.label_maps import label_runs
+from panoforge.core.types import Ints
 
 if TYPE_CHECKING:  # it loads torch, which a comparison of results has no use for
     from panoforge.eval.views.merge import Masks
 
-Counts = NDArray[np.int64]
 
 _BYTE_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(
     axis=1, dtype=np.uint8
@@ -35,9 +35,9 @@ _WORD_BITS = (_BYTE_BITS[:, None] + _BYTE_BITS[None, :]).ravel()
 class RowCounts:
     """Pixels per mask and row: of the prediction, of the truth, of both. Each int64 N×H."""
 
-    predicted: Counts
-    true: Counts
-    both: Counts
+    predicted: Ints
+    true: Ints
+    both: Ints
 
     @property
     def height(self) -> int:
@@ -65,7 +65,7 @@ def row_counts(masks: "Masks", labels: NDArray[np.uint16], ids: Sequence[int]) -
 
 def best_overlaps(
     masks: "Masks", labels: NDArray[np.uint16], ids: Sequence[int]
-) -> tuple[Counts, NDArray[np.float64]]:
+) -> tuple[Ints, NDArray[np.float64]]:
     """Which of the instances `ids` each mask overlaps most, by IoU, and how much: ids (N,), 0 where
     it meets none, and IoU (N,). Instances of a label map are disjoint, so no mask has an IoU above
     ½ with any other: all that average precision needs.
@@ -89,7 +89,7 @@ def best_overlaps(
     return best, overlap
 
 
-def _instance_rows(labels: NDArray[np.uint16], ids: Sequence[int]) -> Counts:
+def _instance_rows(labels: NDArray[np.uint16], ids: Sequence[int]) -> Ints:
     """Pixels of each id in each row, int64 N×H."""
     runs, height = label_runs(labels), labels.shape[0]
     index = np.full(int(max(labels.max(), max(ids, default=0))) + 1, -1)
@@ -103,7 +103,7 @@ def _instance_rows(labels: NDArray[np.uint16], ids: Sequence[int]) -> Counts:
     return found.astype(np.int64).reshape(-1, height)[position].reshape(len(ids), height)
 
 
-def _count_bits(bits: NDArray[np.uint8]) -> Counts:
+def _count_bits(bits: NDArray[np.uint8]) -> Ints:
     """Set bits per row of uint8 R×B."""
     if bits.shape[1] % 2:
         bits = np.pad(bits, ((0, 0), (0, 1)))

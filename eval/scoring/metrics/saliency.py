@@ -15,10 +15,8 @@ there for any prediction; mode `official` keeps that, mode `paper` has the defin
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+from panoforge.core.types import Bools, Floats
 
 BETA2 = 0.3
 THRESHOLDS = np.linspace(0, 1 - 1e-10, 255)

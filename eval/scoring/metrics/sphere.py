@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.geometry.sphere import row_area_sr
-from panoforge.eval.scoring.metrics.boundary import TOLERANCE, Bools, f_measure, match_boundaries
+from panoforge.core.types import Bools
+from panoforge.eval.scoring.metrics.boundary import TOLERANCE, f_measure, match_boundaries
 from panoforge.eval.scoring.metrics.crops import crop_mask
 
 SphereMode = Literal["official", "official-sin", "seam-aware"]

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from panoforge.core.types import Floats
 
 RESAMPLES = 10_000
 EXACT_PANORAMAS = 13  # up to here all 2ⁿ sign patterns are tried
 _BATCH = 500
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from panoforge.core.geometry.sphere import angle_between, lonlat_to_direction, pixel_to_lonlat
+from panoforge.core.types import Floats
 from panoforge.eval.scoring.metrics.boundary import Mode
 
-Floats = NDArray[np.float64]
 Curve = Literal["success", "precision", "normalised precision", "angle"]
 
 OVERLAPS = np.arange(0, 1.05, 0.05)

@@ -13,6 +13,8 @@ from browser import open_page
 from markupsafe import Markup
 
 from panoforge.core.errors import StorageError
+from panoforge.core.report import page as report
+from panoforge.core.report import pictures
 from panoforge.core.report.page import (
     Banner,
     Bar,
@@ -29,9 +31,7 @@ from panoforge.core.report.page import (
     Table,
     Text,
     Tile,
-    pictures,
 )
-from panoforge.core.report.page import page as report
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from devtools import Tab, difference, open_tab
 
+from panoforge.core.report import viewer
 from panoforge.core.report.page import (
     Details,
     Gallery,
@@ -22,7 +23,6 @@ from panoforge.core.report.page import (
     Report,
     Section,
     render_report,
-    viewer,
     write_report,
 )
 from panoforge.core.report.pictures import id_colours, png_uri

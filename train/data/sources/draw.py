@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
+from panoforge.core.types import Mask
 from panoforge.train.config import ClipSettings
 from panoforge.train.data.clips import IMAGENET_MEAN, jitter_colours, normalise
 from panoforge.train.data.plan import CLIP_LANE, SOURCE_LANE, epoch_order
@@ -24,8 +25,6 @@ from panoforge.train.data.warp import affine_matrix
 
 if TYPE_CHECKING:
     from training.utils.data_utils import VideoDatapoint
-
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,19 @@
+"""Array types with their shapes, in jaxtyping's notation: what a signature says an array holds.
+
+`Rgb` and the like are pictures, indexed row, column; `Bools`, `Floats`, `Ints` have any shape, which
+the docstring then says. Type checkers see numpy arrays; at run time these are only names.
+"""
+
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import Bool, Float16, Float32, Float64, Int64, UInt8, UInt16
+
+Rgb: TypeAlias = UInt8[np.ndarray, "height width 3"]  # sRGB
+Labels: TypeAlias = UInt16[np.ndarray, "height width"]  # instance ids, 0 = nothing
+Mask: TypeAlias = Bool[np.ndarray, "height width"]
+Depth: TypeAlias = Float32[np.ndarray, "height width"]  # metres along the ray, +inf = sky
+Normals: TypeAlias = Float16[np.ndarray, "height width 3"]  # world frame
+Bools: TypeAlias = Bool[np.ndarray, "..."]
+Floats: TypeAlias = Float64[np.ndarray, "..."]
+Ints: TypeAlias = Int64[np.ndarray, "..."]
