@@ -143,12 +143,12 @@ def score(labels: NDArray[np.uint16], quick: bool) -> dict[tuple[str, str], NDAr
     from panoforge.eval.predictors.truth import GroundTruth
     from panoforge.eval.scoring.metrics import iou, row_counts
     from panoforge.eval.segmentation.prompts import click_instances
-    from panoforge.eval.segmentation.segment import Panorama, frame_inputs, segment
+    from panoforge.eval.segmentation.segment import PanoramaInput, frame_inputs, segment
     from panoforge.eval.views.methods import get_method
 
     size = 512 if quick else 1024
     ids = instance_facts(labels)[:, 0].astype(int).tolist()
-    panorama = Panorama("", np.zeros((*labels.shape, 3), np.uint8), labels)
+    panorama = PanoramaInput("", np.zeros((*labels.shape, 3), np.uint8), labels)
     prompts, found = click_instances(labels, ids), {}
     config = EvalConfig.model_validate({"scan": {"size_px": size}})
     for method in ("scan", "scan_zoom"):

@@ -42,7 +42,7 @@ def main() -> None:
     from panoforge.eval.predictors.load import load_model
     from panoforge.eval.scoring.metrics import iou, row_counts
     from panoforge.eval.segmentation.prompts import click_instances, project_prompts
-    from panoforge.eval.segmentation.segment import Panorama, frame_inputs
+    from panoforge.eval.segmentation.segment import PanoramaInput, frame_inputs
     from panoforge.eval.views.merge import merge_masks
     from panoforge.eval.views.methods import get_method
 
@@ -61,7 +61,7 @@ def main() -> None:
     )
     model = load_model(config).model
     rgb, labels = picture_of_caps(np.random.default_rng(0), width, 3 * n)
-    panorama, ids = Panorama("caps", rgb, labels), list(range(1, n + 1))
+    panorama, ids = PanoramaInput("caps", rgb, labels), list(range(1, n + 1))
     plan = get_method("scan").plan(width, height, config)
     views = [projection.view for projection in plan.projections]
     batched, official = BatchedSam2(model), plain_official(model)

@@ -255,7 +255,7 @@ def view_miou(dataset: Path, recipe: dict[str, Any]) -> float:
 def evaluate(out: Path, dataset: Path, checkpoint: Path, size: Size) -> dict[str, dict[str, float]]:
     """`pano eval`: mIoU by method, of the model, the ceiling and the floor."""
     from panoforge.eval.config import EvalConfig
-    from panoforge.eval.evaluate import run_evaluation
+    from panoforge.eval.run import run_evaluation
 
     config = EvalConfig.model_validate(
         {

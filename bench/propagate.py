@@ -98,7 +98,7 @@ def main() -> None:
     from panoforge.eval.predictors.load import load_model
     from panoforge.eval.predictors.sam2_video import OfficialSam2
     from panoforge.eval.segmentation.prompts import click_instances, project_prompts
-    from panoforge.eval.segmentation.segment import Panorama, frame_inputs
+    from panoforge.eval.segmentation.segment import PanoramaInput, frame_inputs
     from panoforge.eval.views.methods import get_method
 
     gpu = torch.cuda.is_available()
@@ -108,7 +108,7 @@ def main() -> None:
     model = load_model(config).model
     rgb, labels = picture_of_caps(np.random.default_rng(0), 2048, 3 * max(counts))
     plan = get_method("scan").plan(2048, 1024, config)
-    inputs = frame_inputs(Panorama("caps", rgb, labels), plan)
+    inputs = frame_inputs(PanoramaInput("caps", rgb, labels), plan)
     prompts = project_prompts(click_instances(labels, range(1, max(counts) + 1)), plan.projections)
     ours, official, plain = BatchedSam2(model), OfficialSam2(model), plain_official(model)
     if args.flops:

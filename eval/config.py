@@ -1,7 +1,7 @@
 """What an evaluation is: methods, prompts, predictor, which instances count. No torch here, so that
 `pano config` is quick.
 
-`EvalConfig` holds everything that `panoforge.eval.evaluate` needs but the two folders. The part of
+`EvalConfig` holds everything that `panoforge.eval.run` needs but the two folders. The part of
 it that defines *what is measured* (`protocol`) is hashed into a protocol id: two results are
 comparable only if their ids are equal. What is measured *on* (dataset, weights) and *with* (device,
 time budget of the report) is recorded beside it, not in it.
@@ -138,7 +138,7 @@ class MergeConfig(FrozenModel):
 
 class EvalConfig(FrozenModel):
     """One evaluation; which dataset and where the results go is said beside it
-    (`panoforge.eval.evaluate.run_evaluation`). `benchmark` and `root` take somebody else's data
+    (`panoforge.eval.run.run_evaluation`). `benchmark` and `root` take somebody else's data
     instead of the dataset (`panoforge.eval.benchmarks`).
     """
 

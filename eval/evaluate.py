@@ -1,13 +1,12 @@
-"""`pano eval`: score the configured methods on a dataset, panorama by panorama, and write results
-and report.
+"""One panorama after the other: every method, every role, and what a panorama gives as one folder.
 
-    run_evaluation(config, dataset, out) → the content of out/results.json
+    evaluate_panoramas(job, positions, on_done) → job.folder/KEY/ for each
 
-Per panorama: draw the instances, prompt each (or take both from a prompts file), and for every
-method run the predictor, the ceiling (ground truth through the same path; once more at the
-resolution of the model's logits) and the floor (nothing). What a panorama gives is committed as one
-folder out/panoramas/<key> (`panoforge.eval.scoring.results`), so an interrupted evaluation goes on
-where it stopped. At the end: prompts.json, results.json, report.html.
+Per panorama: draw the instances, prompt each (or take both from a prompts file). Then, for every
+method, run the predictor, the ceiling (ground truth through the same path; once more at the
+resolution of the model's logits) and the floor (nothing). The folder of a panorama is committed in
+one rename (`panoforge.eval.scoring.results`), so an interrupted evaluation goes on where it
+stopped. `panoforge.eval.run` plans the job and puts the folders together.
 """
 
 import hashlib
@@ -15,65 +14,37 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from panoforge.core.errors import DataError
-from panoforge.core.progress import Progress
 from panoforge.core.report.pictures import shrink_ids, shrink_rgb
 from panoforge.core.sample.metadata import InstanceMeta, encode_product
 from panoforge.core.storage.atomic import (
-    storage_errors,
-    sweep_temporaries,
-    write_bytes_atomic,
     write_folder_atomic,
 )
-from panoforge.core.storage.runlog import hardware, versions
-from panoforge.eval.benchmarks import get_benchmark
 from panoforge.eval.config import EvalConfig
-from panoforge.eval.predictors import LOGIT_STRIDE, FrameInput, Predictor
+from panoforge.eval.panoramas import ScoredPanoramas, ScoredSample, open_panoramas
+from panoforge.eval.predictors import FrameInput
+from panoforge.eval.predictors.roles import Contestant, WeightsRecord, contestants_of
 from panoforge.eval.scoring import salient
 from panoforge.eval.scoring.metrics import best_overlaps, iou, row_counts
 from panoforge.eval.scoring.metrics.boundary import f_measure, match_instances
 from panoforge.eval.scoring.metrics.sphere import row_weight_sr
-from panoforge.eval.scoring.results import ROWS_NAME, Role, Row, read_rows, rows_parquet
-from panoforge.eval.scoring.scores import group_scores, scores
-from panoforge.eval.segmentation.promptfile import PromptFile, panorama_entry, save_prompts
+from panoforge.eval.scoring.results import ROWS_NAME, Row, rows_parquet
+from panoforge.eval.segmentation.promptfile import PromptFile, panorama_entry
 from panoforge.eval.segmentation.prompts import (
     InstancePrompt,
     click_instances,
     project_prompts,
     prompt_instances,
 )
-from panoforge.eval.segmentation.segment import Panorama, frame_inputs, segment
-from panoforge.eval.source import ScoredSample, Source, open_source
+from panoforge.eval.segmentation.segment import PanoramaInput, frame_inputs, segment
 from panoforge.eval.views.methods import Method, Plan, get_method
 
-RESULTS_SCHEMA_VERSION = 2
 PROMPTS_NAME = "prompts.json"
 SALIENCY_NAME = "saliency.json"
 PICTURE_WIDTH = 1600
-
-
-@dataclass(frozen=True)
-class WeightsRecord:
-    """Which weights were scored. `kind`: none (no model), random, or checkpoint; `steps` of ours,
-    where known.
-    """
-
-    kind: str
-    source: str
-    sha256: str | None
-    steps: int | None = None
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """A predictor and the role that its rows have in the tables."""
-
-    role: Role
-    predictor: Predictor
 
 
 @dataclass(frozen=True)
@@ -98,116 +69,7 @@ class EvalJob:
 Evaluator = Callable[[EvalJob, Sequence[int], Callable[[], None]], None]
 
 
-def run_evaluation(
-    config: EvalConfig, dataset: Path, out: Path, evaluator: Evaluator | None = None
-) -> dict[str, Any]:
-    """Evaluate, in this process unless `evaluator` does it elsewhere; returns what is written to
-    out/results.json. UserError for anything that a user can put right.
-    """
-    if config.benchmark is not None and get_benchmark(config.benchmark).kind != "images":
-        from panoforge.eval.videos.run import run_videos
-
-        return run_videos(config, out)
-    source = open_source(config, dataset)
-    keys = source.keys[: config.max_panoramas]
-    contestants, weights = contestants_of(config)
-    job = EvalJob(config, dataset, out, _fingerprint(config, weights, source.sha256))
-    sweep_temporaries(job.folder)
-    todo = [
-        index
-        for index, key in enumerate(keys)
-        if read_rows(job.folder / key / ROWS_NAME, job.fingerprint) is None
-    ]
-    with Progress("eval", total=len(keys), unit="panoramas") as progress:
-        for _ in range(len(keys) - len(todo)):
-            progress.advance()
-        if evaluator is not None and todo:
-            evaluator(job, todo, progress.advance)
-        else:
-            evaluate_panoramas(job, todo, progress.advance, source, contestants)
-    rows = [row for key in keys for row in _finished(job, key)]
-    results = _results(config, source.describe(len(keys)), weights, rows)
-    if config.benchmark in salient.BENCHMARKS:
-        results["saliency"] = salient.mean_scores(
-            [entry for key in keys for entry in _read_json(job.folder / key / SALIENCY_NAME)]
-        )
-    _save_prompts(out / PROMPTS_NAME, job.folder, keys, config.protocol_id())
-    write_bytes_atomic(
-        out / "results.json", json.dumps(results, indent=1, ensure_ascii=False).encode() + b"\n"
-    )
-    from panoforge.eval.reports.page import write_evaluation_report
-
-    write_evaluation_report(out / "report.html", results, job.folder, config.report_panoramas)
-    return results
-
-
-def evaluate_panoramas(
-    job: EvalJob,
-    positions: Sequence[int],
-    on_done: Callable[[], None],
-    source: Source | None = None,
-    contestants: Sequence[Contestant] | None = None,
-) -> None:
-    """Evaluate here. Source and contestants are opened and loaded if they are not given; weights
-    that have changed since the job was planned are refused.
-    """
-    source = source or open_source(job.config, job.dataset)
-    if contestants is None:
-        contestants, weights = contestants_of(job.config)
-        if _fingerprint(job.config, weights, source.sha256) != job.fingerprint:
-            raise DataError(
-                "the weights or the data that this worker finds are not those that the evaluation"
-                " was started with: all workers must see the same files"
-            )
-    given = PromptFile(job.config.prompts.file) if job.config.prompts.file else None
-    for position in positions:
-        rows, files = evaluate_sample(job.config, source[position], contestants, given)
-        write_folder_atomic(
-            job.folder / source.keys[position],
-            {**files, ROWS_NAME: rows_parquet(rows, job.fingerprint)},
-        )
-        on_done()
-
-
-def _finished(job: EvalJob, key: str) -> list[Row]:
-    """The rows of a panorama that has been evaluated."""
-    rows = read_rows(job.folder / key / ROWS_NAME, job.fingerprint)
-    if rows is None:
-        raise DataError(
-            f"{job.folder / key} was evaluated and is not there: all workers must write to one"
-            " storage"
-        )
-    return rows
-
-
-def contestants_of(config: EvalConfig) -> tuple[list[Contestant], WeightsRecord]:
-    """The predictor asked for, then the ceilings and the floor."""
-    from panoforge.eval.predictors.truth import Empty, GroundTruth
-
-    native = config.model.image_size // LOGIT_STRIDE
-    bounds = [
-        Contestant("ceiling", GroundTruth()),
-        Contestant("logit ceiling", GroundTruth(native)),
-        Contestant("floor", Empty()),
-    ]
-    if config.predictor == "ground_truth":
-        return [Contestant("model", GroundTruth()), *bounds], WeightsRecord(
-            "none", "ground truth", None
-        )
-    if config.predictor == "empty":
-        return [Contestant("model", Empty()), *bounds], WeightsRecord("none", "no masks", None)
-    from panoforge.eval.predictors.batched_sam2 import BatchedSam2
-    from panoforge.eval.predictors.load import load_model
-    from panoforge.eval.predictors.sam2_video import OfficialSam2
-
-    loaded = load_model(config)
-    kind = "random" if loaded.weights.random else "checkpoint"
-    record = WeightsRecord(kind, loaded.weights.source, loaded.weights.sha256, loaded.trained_steps)
-    predictor = OfficialSam2(loaded.model) if loaded.parts.record() else BatchedSam2(loaded.model)
-    return [Contestant("model", predictor), *bounds], record
-
-
-def _fingerprint(config: EvalConfig, weights: WeightsRecord, data_sha256: str) -> str:
+def fingerprint_of(config: EvalConfig, weights: WeightsRecord, data_sha256: str) -> str:
     """What a panorama's rows depend on."""
     asked = {
         "protocol": config.protocol(),
@@ -220,6 +82,34 @@ def _fingerprint(config: EvalConfig, weights: WeightsRecord, data_sha256: str) -
     if config.benchmark in salient.BENCHMARKS:
         asked["saliency"] = (salient.OFFICIAL, salient.SEAM_AWARE)
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def evaluate_panoramas(
+    job: EvalJob,
+    positions: Sequence[int],
+    on_done: Callable[[], None],
+    source: ScoredPanoramas | None = None,
+    contestants: Sequence[Contestant] | None = None,
+) -> None:
+    """Evaluate here. ScoredPanoramas and contestants are opened and loaded if they are not given; weights
+    that have changed since the job was planned are refused.
+    """
+    source = source or open_panoramas(job.config, job.dataset)
+    if contestants is None:
+        contestants, weights = contestants_of(job.config)
+        if fingerprint_of(job.config, weights, source.sha256) != job.fingerprint:
+            raise DataError(
+                "the weights or the data that this worker finds are not those that the evaluation"
+                " was started with: all workers must see the same files"
+            )
+    given = PromptFile(job.config.prompts.file) if job.config.prompts.file else None
+    for position in positions:
+        rows, files = evaluate_sample(job.config, source[position], contestants, given)
+        write_folder_atomic(
+            job.folder / source.keys[position],
+            {**files, ROWS_NAME: rows_parquet(rows, job.fingerprint)},
+        )
+        on_done()
 
 
 def choose_instances(
@@ -252,7 +142,7 @@ def evaluate_sample(
     given: PromptFile | None = None,
 ) -> tuple[list[Row], dict[str, bytes]]:
     """All rows of one panorama, and its other files by name: pictures and prompts."""
-    panorama = Panorama(sample.key, sample.read("rgb"), sample.read("instance"))
+    panorama = PanoramaInput(sample.key, sample.read("rgb"), sample.read("instance"))
     if given is not None:
         prompts = given.prompts(sample.key, panorama.labels)
         by_id = {row.id: row for row in sample.meta.instances}
@@ -300,7 +190,7 @@ def evaluate_sample(
 
 def _score(
     config: EvalConfig,
-    panorama: Panorama,
+    panorama: PanoramaInput,
     method: Method,
     plan: Plan,
     inputs: Sequence[FrameInput],
@@ -358,38 +248,3 @@ def _score(
             )
         )
     return rows, np.array([0, *ids], np.uint16)[masks.labels]
-
-
-def _results(
-    config: EvalConfig, dataset: dict[str, Any], weights: WeightsRecord, rows: Sequence[Row]
-) -> dict[str, Any]:
-    return {
-        "schema_version": RESULTS_SCHEMA_VERSION,
-        "format": "panoforge-results",
-        "protocol_id": config.protocol_id(),
-        "protocol": config.protocol(),
-        "model": {
-            "predictor": config.predictor,
-            "size": config.model.size,
-            "image_size": config.model.image_size,
-        },
-        "weights": asdict(weights),
-        "dataset": dataset,
-        "versions": versions(),
-        "hardware": hardware(),
-        "scores": scores(rows),
-        "groups": group_scores(rows),
-        "rows": [{**asdict(row), "flags": list(row.flags)} for row in rows],
-    }
-
-
-def _save_prompts(path: Path, folder: Path, keys: Sequence[str], protocol_id: str) -> None:
-    """prompts.json from the panoramas' own, so that those of an earlier, interrupted run are in it
-    too.
-    """
-    save_prompts(path, {key: _read_json(folder / key / PROMPTS_NAME) for key in keys}, protocol_id)
-
-
-def _read_json(path: Path) -> Any:
-    with storage_errors(path):
-        return json.loads(path.read_bytes())

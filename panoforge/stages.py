@@ -156,10 +156,10 @@ def train_stage(config: TrainJobConfig) -> Path:
 
 
 def eval_stage(config: EvalJobConfig) -> Any:
-    """Score a model on the dataset; gives panoforge.eval.evaluate's results."""
+    """Score a model on the dataset; gives panoforge.eval.run's results."""
     from panoforge.cluster.ray.evaluation import evaluator
     from panoforge.eval.config import EvalConfig
-    from panoforge.eval.evaluate import run_evaluation
+    from panoforge.eval.run import run_evaluation
 
     evaluation = EvalConfig.model_validate(config.model_dump(include=set(EvalConfig.model_fields)))
     with record_stage(config.run, "eval", config, seed=config.seed):

@@ -4,7 +4,7 @@ file each, found by `get_benchmark`.
 A benchmark says where its data come from, what their licence allows and how they lie on disk
 (`about`, printed when a folder is not as expected), and opens a folder as
 
-- `images`   panoramas with instance id maps: the same path as our own datasets (`panoforge.eval.evaluate`), one `PanoramaItem` each;
+- `images`   panoramas with instance id maps: the same path as our own datasets (`panoforge.eval.run`), one `PanoramaItem` each;
 - `videos`   panoramic videos with object masks (`panoforge.eval.videos.run`): the mask of an object in its first annotated frame is the prompt,
              J&F of the others the score, as the benchmarks have it; one `VideoItem` each;
 - `tracks`   panoramic videos with boxes (`panoforge.eval.videos.boxes`): the first box is the prompt, boxes are scored; one `TrackItem` each.

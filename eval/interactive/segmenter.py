@@ -26,7 +26,7 @@ from panoforge.eval.predictors import FrameInput, Predictor
 from panoforge.eval.predictors.batched_sam2 import BatchedSam2
 from panoforge.eval.predictors.truth import GroundTruth
 from panoforge.eval.segmentation.prompts import Click, InstancePrompt
-from panoforge.eval.segmentation.segment import Panorama, frame_inputs, segment
+from panoforge.eval.segmentation.segment import PanoramaInput, frame_inputs, segment
 from panoforge.eval.views.merge import BAND_ROWS
 from panoforge.eval.views.methods import get_method
 
@@ -117,7 +117,7 @@ class Segmenter:
             )
         self.config, self.predictor, self._truth = config, predictor, labels
         known = np.zeros(rgb.shape[:2], np.uint16) if labels is None else labels
-        self.panorama = Panorama("picture", rgb, known)
+        self.panorama = PanoramaInput("picture", rgb, known)
         self.method = get_method(config.methods[0])
         self._plan = self.method.plan(self.panorama.width, self.panorama.height, config)
         self._inputs = frame_inputs(self.panorama, self._plan)

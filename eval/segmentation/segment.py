@@ -22,7 +22,7 @@ from panoforge.eval.views.methods import Plan
 
 
 @dataclass(frozen=True)
-class Panorama:
+class PanoramaInput:
     """What is segmented: `rgb` uint8 H×W×3 and the true `labels` uint16 H×W."""
 
     key: str
@@ -38,14 +38,14 @@ class Panorama:
         return self.labels.shape[0]
 
 
-def frame_inputs(panorama: Panorama, plan: Plan) -> list[FrameInput]:
+def frame_inputs(panorama: PanoramaInput, plan: Plan) -> list[FrameInput]:
     """The frames of a plan: colour interpolated, labels not."""
     rgb, labels = wrap_panorama(panorama.rgb), wrap_panorama(panorama.labels)
     return [FrameInput(p.sample(rgb), p.sample(labels, labels=True)) for p in plan.projections]
 
 
 def segment(
-    panorama: Panorama,
+    panorama: PanoramaInput,
     plan: Plan,
     inputs: Sequence[FrameInput],
     prompts: Sequence[InstancePrompt],

@@ -30,11 +30,13 @@ from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
 from panoforge.core.storage.runlog import hardware, versions
 from panoforge.eval.benchmarks import Benchmark, TrackItem, VideoItem, get_benchmark, open_benchmark
 from panoforge.eval.config import EvalConfig
+from panoforge.eval.panoramas import benchmark_root, check_keys, listing_digest
 from panoforge.eval.predictors import Predictor
+from panoforge.eval.predictors.roles import contestants_of
 from panoforge.eval.scoring.metrics.stats import bootstrap_mean
-from panoforge.eval.source import benchmark_root, check_keys, listing_digest
 from panoforge.eval.videos.boxes import score_boxes
 from panoforge.eval.videos.objects import SCORES, ObjectScores, score_video
+from panoforge.eval.videos.report import write_video_report
 
 VIDEO_PROTOCOL_VERSION = 2
 TRACKED = ("360vos",)
@@ -42,8 +44,6 @@ TRACKED = ("360vos",)
 
 def run_videos(config: EvalConfig, out: Path) -> dict[str, Any]:
     """Score a video benchmark; returns what is written to out/results.json."""
-    from panoforge.eval.evaluate import contestants_of
-
     benchmark = get_benchmark(str(config.benchmark))
     if config.predictor == "ground_truth":
         raise UsageError(
@@ -101,8 +101,6 @@ def run_videos(config: EvalConfig, out: Path) -> dict[str, Any]:
     write_bytes_atomic(
         out / "results.json", json.dumps(results, indent=1, ensure_ascii=False).encode() + b"\n"
     )
-    from panoforge.eval.videos.report import write_video_report
-
     write_video_report(out / "report.html", results)
     return results
 

@@ -16,7 +16,8 @@ from panoforge.core.config import load_config
 from panoforge.core.errors import ConfigError, DataError, UsageError
 from panoforge.core.shards.read import Dataset
 from panoforge.eval.config import EvalConfig, MethodName
-from panoforge.eval.evaluate import choose_instances, run_evaluation
+from panoforge.eval.evaluate import choose_instances
+from panoforge.eval.run import run_evaluation
 
 
 def config(**changes: object) -> EvalConfig:

@@ -11,7 +11,8 @@ from panoforge.cluster.ray.evaluation import _on_node, chunks, evaluator
 from panoforge.core.errors import DataError
 from panoforge.core.storage.atomic import write_bytes_atomic
 from panoforge.eval.config import EvalConfig
-from panoforge.eval.evaluate import EvalJob, run_evaluation
+from panoforge.eval.evaluate import EvalJob
+from panoforge.eval.run import run_evaluation
 from panoforge.stages import eval_stage
 
 

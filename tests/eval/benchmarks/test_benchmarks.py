@@ -17,8 +17,8 @@ from panoforge.core.errors import DataError, UsageError
 from panoforge.eval.benchmarks import get_benchmark, open_benchmark
 from panoforge.eval.benchmarks.vots360 import open_tracks, read_tracker
 from panoforge.eval.config import BenchmarkName, EvalConfig
-from panoforge.eval.evaluate import run_evaluation
 from panoforge.eval.reports.table import as_lines
+from panoforge.eval.run import run_evaluation
 from panoforge.eval.scoring.metrics.tracking import score_of, success_dual
 
 WIDTH = 128

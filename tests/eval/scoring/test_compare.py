@@ -11,7 +11,7 @@ import synthetic
 from panoforge.cli import main
 from panoforge.core.errors import DataError, UsageError
 from panoforge.eval.config import EvalConfig
-from panoforge.eval.evaluate import run_evaluation
+from panoforge.eval.run import run_evaluation
 from panoforge.eval.scoring.compare import compare
 
 

@@ -19,7 +19,7 @@ from panoforge.eval.predictors import FrameInput, ObjectPrompt
 from panoforge.eval.predictors.truth import GroundTruth
 from panoforge.eval.scoring.metrics import iou, row_counts
 from panoforge.eval.segmentation.prompts import click_instances
-from panoforge.eval.segmentation.segment import Panorama, frame_inputs, segment
+from panoforge.eval.segmentation.segment import PanoramaInput, frame_inputs, segment
 from panoforge.eval.segmentation.zoom import reaching, thin, view_of
 from panoforge.eval.views.frames import BfovFrame, PerspectiveFrame
 from panoforge.eval.views.merge import FrameLogits, Look, merge_bands
@@ -202,11 +202,11 @@ def small_things(width: int = 1024) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def room() -> tuple[Panorama, list, np.ndarray]:
+def room() -> tuple[PanoramaInput, list, np.ndarray]:
     labels = small_things()
     ids = np.unique(labels[labels > 0]).tolist()
     return (
-        Panorama("room", np.zeros((*labels.shape, 3), np.uint8), labels),
+        PanoramaInput("room", np.zeros((*labels.shape, 3), np.uint8), labels),
         click_instances(labels, ids),
         np.array(ids),
     )
@@ -249,7 +249,7 @@ def test_outlines_thinner_than_a_logit_are_found_by_wider_views_and_tiles() -> N
     labels = outlines()
     ids = [1, 2, 3]
     room = (
-        Panorama("room", np.zeros((*labels.shape, 3), np.uint8), labels),
+        PanoramaInput("room", np.zeros((*labels.shape, 3), np.uint8), labels),
         click_instances(labels, ids),
         np.array(ids),
     )

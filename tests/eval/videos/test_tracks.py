@@ -14,8 +14,8 @@ from panoforge.core.errors import DataError
 from panoforge.core.geometry.sphere import angle_between, lonlat_to_direction, pixel_to_direction
 from panoforge.eval.benchmarks.vots360 import open_tracks
 from panoforge.eval.config import EvalConfig
-from panoforge.eval.evaluate import run_evaluation
 from panoforge.eval.reports.table import as_lines
+from panoforge.eval.run import run_evaluation
 from panoforge.eval.scoring.metrics.saliency import s_measure
 from panoforge.eval.scoring.salient import OFFICIAL, SEAM_AWARE, quiet_column, salient_scores
 from panoforge.eval.videos.boxes import box_corners, box_mask, score_boxes

@@ -1,7 +1,7 @@
 """What is scored: the panoramas of one of our datasets, or of a benchmark, behind one small
 interface.
 
-`open_source(config, dataset)` takes the benchmark that the config names, else the dataset. A source
+`open_panoramas(config, dataset)` takes the benchmark that the config names, else the dataset. A source
 has keys in a fixed order, gives a panorama by position as something with `key`, `read("rgb")`,
 `read("instance")` and `meta.instances`, and says what it is for results.json: its digest (the
 dataset's manifest; of a benchmark the keys and the names and sizes of its files) decides whether
@@ -52,7 +52,7 @@ class ScoredSample(Protocol):
     def read(self, product: str) -> NDArray: ...
 
 
-class Source(Protocol):
+class ScoredPanoramas(Protocol):
     """Panoramas in a fixed order."""
 
     keys: list[str]
@@ -63,12 +63,12 @@ class Source(Protocol):
     def describe(self, panoramas: int) -> dict[str, Any]: ...
 
 
-def open_source(config: EvalConfig, dataset: Path) -> Source:
+def open_panoramas(config: EvalConfig, dataset: Path) -> ScoredPanoramas:
     """The panoramas that a config asks for. UsageError where there are none."""
     if config.benchmark is None:
-        return DatasetSource(dataset, config.split)
+        return DatasetPanoramas(dataset, config.split)
     benchmark = get_benchmark(config.benchmark)
-    return BenchmarkSource(benchmark, benchmark_root(config), config.split)
+    return BenchmarkPanoramas(benchmark, benchmark_root(config), config.split)
 
 
 def benchmark_root(config: EvalConfig) -> Path:
@@ -83,7 +83,7 @@ def benchmark_root(config: EvalConfig) -> Path:
     return config.root
 
 
-class DatasetSource:
+class DatasetPanoramas:
     """A published dataset of ours, or one split of it."""
 
     def __init__(self, folder: Path, split: str | None) -> None:
@@ -149,7 +149,7 @@ class BenchmarkSample:
         return {"rgb": self._rgb, "instance": self._labels}[product]
 
 
-class BenchmarkSource:
+class BenchmarkPanoramas:
     """The panoramas of an image benchmark."""
 
     def __init__(self, benchmark: Benchmark, root: Path, split: str | None) -> None:

@@ -1,0 +1,59 @@
+"""Who is scored in which role: the predictor that was asked for, the two ceilings and the floor.
+
+    contestants, weights = contestants_of(config)
+
+Every row of a result has the role of the contestant that it comes from
+(`panoforge.eval.scoring.results`), so the ceilings and the floor stand beside every score.
+"""
+
+from dataclasses import dataclass
+
+from panoforge.eval.config import EvalConfig
+from panoforge.eval.predictors import LOGIT_STRIDE, Predictor
+from panoforge.eval.predictors.truth import Empty, GroundTruth
+from panoforge.eval.scoring.results import Role
+
+
+@dataclass(frozen=True)
+class WeightsRecord:
+    """Which weights were scored. `kind`: none (no model), random, or checkpoint; `steps` of ours,
+    where known.
+    """
+
+    kind: str
+    source: str
+    sha256: str | None
+    steps: int | None = None
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A predictor and the role that its rows have in the tables."""
+
+    role: Role
+    predictor: Predictor
+
+
+def contestants_of(config: EvalConfig) -> tuple[list[Contestant], WeightsRecord]:
+    """The predictor asked for, then the ceilings and the floor."""
+    native = config.model.image_size // LOGIT_STRIDE
+    bounds = [
+        Contestant("ceiling", GroundTruth()),
+        Contestant("logit ceiling", GroundTruth(native)),
+        Contestant("floor", Empty()),
+    ]
+    if config.predictor == "ground_truth":
+        return [Contestant("model", GroundTruth()), *bounds], WeightsRecord(
+            "none", "ground truth", None
+        )
+    if config.predictor == "empty":
+        return [Contestant("model", Empty()), *bounds], WeightsRecord("none", "no masks", None)
+    from panoforge.eval.predictors.batched_sam2 import BatchedSam2
+    from panoforge.eval.predictors.load import load_model
+    from panoforge.eval.predictors.sam2_video import OfficialSam2
+
+    loaded = load_model(config)
+    kind = "random" if loaded.weights.random else "checkpoint"
+    record = WeightsRecord(kind, loaded.weights.source, loaded.weights.sha256, loaded.trained_steps)
+    predictor = OfficialSam2(loaded.model) if loaded.parts.record() else BatchedSam2(loaded.model)
+    return [Contestant("model", predictor), *bounds], record
