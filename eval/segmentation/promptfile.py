@@ -82,8 +82,8 @@ class PromptFile:
         try:
             document = json.loads(data)
             known = document["format"], document["schema_version"]
-            self._panoramas = document["panoramas"]
-        except (ValueError, KeyError, TypeError) as error:
+            self._panoramas = dict(document["panoramas"])
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(
                 f"{path} is no prompts file ({type(error).__name__}: {error}): expected the"
                 " prompts.json of an evaluation, or the same made by another tool;"
@@ -116,7 +116,7 @@ class PromptFile:
             found = [
                 _read_instance(instance, present, width, height) for instance in entry["instances"]
             ]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             said = error if isinstance(error, ValueError) else f"{type(error).__name__} {error}"
             raise DataError(
                 f"{self.path}: the prompts of {key} cannot be used: {said}. "
