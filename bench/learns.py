@@ -213,7 +213,7 @@ RUN = {"validate_split": "val", "torch_threads": 1, "loader_threads": 1, "keep_l
 def train(out: Path, dataset: Path, recipe: dict[str, Any]) -> tuple[Path, str]:
     """`pano train`: the export and the digest of its config."""
     from panoforge.train.config import TrainConfig
-    from panoforge.train.rank import run_training
+    from panoforge.train.run import run_training
 
     config = TrainConfig.model_validate(recipe)
     return run_training(config, dataset, out), config.sha256()

@@ -33,9 +33,9 @@ from bench.common import (
 )
 from bench.maps import room_labels
 from panoforge.core.types import Bools
+from panoforge.eval.masks import Masks
 from panoforge.eval.scoring.metrics import iou, row_counts
 from panoforge.eval.scoring.metrics.boundary import boundary_f_scores
-from panoforge.eval.views.merge import Masks
 
 INSTANCES = 100
 

@@ -21,7 +21,8 @@ from panoforge.datagen import cameras, geometry
 from panoforge.datagen.config import CameraSettings, QualitySettings, RenderConfig, plan_scene
 from panoforge.datagen.oracle import Oracle, build_oracle
 from panoforge.datagen.rendering import render
-from panoforge.datagen.sources.base import Thing, make_scene
+from panoforge.datagen.scene import Thing
+from panoforge.datagen.sources.base import make_scene
 from panoforge.datagen.surface import scene_surface
 
 SEED = 7

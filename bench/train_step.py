@@ -190,7 +190,7 @@ def build_work(
     from training.loss_fns import MultiStepMultiMasksAndIous
 
     from panoforge.train.data.plan import prompt_rng
-    from panoforge.train.losses.sam2_loss import build_loss
+    from panoforge.train.losses.build import build_loss
     from panoforge.train.model.build import build_model, model_config
     from panoforge.train.model.scan_sam2 import recompute_activations
     from panoforge.train.optim import build_optimizer

@@ -21,7 +21,7 @@ from panoforge.core.sample.metadata import Pose, Vector
 from panoforge.datagen.config import CameraSettings, QualitySettings
 from panoforge.datagen.poses import FixedPose
 from panoforge.datagen.quality import RejectedScene
-from panoforge.datagen.sources.base import Region
+from panoforge.datagen.scene import Region
 from panoforge.datagen.surface import Surface, fibonacci_directions
 
 CANDIDATES = 96

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from panoforge.core.models import FrozenModel
 from panoforge.datagen.poses import FixedPose, read_poses
-from panoforge.datagen.sources.settings import AnySource, BlendSource, RoomsSource, Source
+from panoforge.datagen.source_settings import AnySource, BlendSource, RoomsSource, Source
 
 __all__ = [
     "BlendSource",

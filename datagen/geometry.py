@@ -15,7 +15,7 @@ from mathutils import Matrix
 
 from panoforge.core.errors import UserError
 from panoforge.datagen.defects import cap_subdivision
-from panoforge.datagen.sources.base import Thing
+from panoforge.datagen.scene import Thing
 
 MAX_PASS_INDEX = 32767  # Blender clamps Object.pass_index here without a word
 SMOOTH_ANGLE = math.radians(40)

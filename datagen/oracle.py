@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from panoforge.core.geometry.sphere import pixel_to_direction
 from panoforge.core.sample.metadata import SampleMeta
 from panoforge.datagen.geometry import RENDERABLE
-from panoforge.datagen.sources.base import Thing
+from panoforge.datagen.scene import Thing
 
 NOTHING = -1
 EDGE_PX = 0.02

@@ -22,23 +22,16 @@ from panoforge.core.sample.metadata import InstanceLabel, Pose, SampleMeta, inst
 from panoforge.core.storage.staged import write_staged
 from panoforge.datagen import cameras, geometry, glass, materials, quality
 from panoforge.datagen.config import RenderConfig, source_of
+from panoforge.datagen.exchange import Panorama, Rejection, SceneRequest, SceneResult
 from panoforge.datagen.extension import provide_antlandscape
 from panoforge.datagen.instances import SceneInstances
 from panoforge.datagen.poses import poses_of
 from panoforge.datagen.quality import RejectedScene
 from panoforge.datagen.rendering import render
-from panoforge.datagen.sources.base import Scene, SceneFailed, make_scene
+from panoforge.datagen.scene import Scene, SceneFailed
+from panoforge.datagen.sources.base import make_scene
 from panoforge.datagen.surface import Surface, scene_surface
-from panoforge.datagen.worker import (
-    Panorama,
-    Rejection,
-    SceneRequest,
-    SceneResult,
-    Timer,
-    cpu_seconds,
-    peak_memory_mb,
-    say,
-)
+from panoforge.datagen.timing import Timer, cpu_seconds, peak_memory_mb, say
 
 PROBE_WIDTH = 256
 CAMERA_STREAM = 0xCA3E7A

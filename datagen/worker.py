@@ -9,104 +9,13 @@ next seed, and `rejected` with all the reasons is a proper result with exit code
 """
 
 import json
-import os
 import sys
 import tempfile
-import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
-from panoforge.core.models import FrozenModel
-from panoforge.datagen.config import RenderConfig, SceneJob
-
-
-class SceneRequest(FrozenModel):
-    """What the parent asks for: the scene, the resolved config, and where results go."""
-
-    scene: SceneJob
-    render: RenderConfig
-    staged: Path
-    result: Path
-    config_sha256: str
-
-
-class Panorama(FrozenModel):
-    """A staged panorama: paths and digests, never pixels."""
-
-    key: str
-    sha256: dict[str, str]  # product suffix → hex digest
-    instances: int
-    timings_s: dict[str, float]
-
-
-class Rejection(FrozenModel):
-    """A pose or a whole seed that was refused, and why."""
-
-    seed: int
-    pose: int | None
-    reason: str
-    detail: str
-
-
-class SceneResult(FrozenModel):
-    """What became of the scene. `timings_s` sums the phases over everything tried, rejected
-    panoramas included.
-    """
-
-    key: str
-    outcome: Literal["done", "rejected", "failed"]
-    panoramas: tuple[Panorama, ...] = ()
-    rejections: tuple[Rejection, ...] = ()
-    error: str | None = None  # for `failed`: one line; the traceback is in the log
-    timings_s: dict[str, float] = {}
-    cpu_s: float = (
-        0.0  # core-seconds of this process, imports included: what a panorama really costs
-    )
-    cpu_by_phase_s: dict[str, float] = {}
-    peak_memory_mb: float = 0.0
-    device: str = ""
-    notes: tuple[str, ...] = ()
-
-
-class Timer:
-    """Adds up seconds by phase, on the clock and of the processor (all threads), and prints a line
-    when a phase ends, so that a parent can see progress.
-    """
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self.cpu: dict[str, float] = {}
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Measure a phase and say how long it took."""
-        start = time.perf_counter()
-        try:
-            with self.measure(name):
-                yield
-        finally:
-            say(f"{name} {time.perf_counter() - start:.1f} s")
-
-    @contextmanager
-    def measure(self, name: str) -> Iterator[None]:
-        """Measure a part of a phase."""
-        start, cpu = time.perf_counter(), time.process_time()
-        try:
-            yield
-        finally:
-            self.add(name, time.perf_counter() - start, time.process_time() - cpu)
-
-    def add(self, name: str, seconds: float, cpu: float) -> None:
-        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
-        self.cpu[name] = self.cpu.get(name, 0.0) + cpu
-
-
-def say(text: str) -> None:
-    """One progress line."""
-    print(f"panoforge: {text}", flush=True)
+from panoforge.datagen.exchange import SceneRequest, SceneResult
+from panoforge.datagen.timing import Timer, cpu_seconds, peak_memory_mb, say
 
 
 def read_request(path: Path) -> SceneRequest:
@@ -143,20 +52,6 @@ def run(request: SceneRequest) -> SceneResult:
                 cpu_by_phase_s=timer.cpu,
                 peak_memory_mb=peak_memory_mb(),
             )
-
-
-def cpu_seconds() -> float:
-    """User and system time of this process so far."""
-    times = os.times()
-    return times.user + times.system
-
-
-def peak_memory_mb() -> float:
-    """Largest resident size of this process so far."""
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 
 def main(arguments: list[str]) -> int:

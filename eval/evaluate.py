@@ -40,7 +40,8 @@ from panoforge.eval.segmentation.prompts import (
     prompt_instances,
 )
 from panoforge.eval.segmentation.segment import PanoramaInput, frame_inputs, segment
-from panoforge.eval.views.methods import Method, Plan, get_method
+from panoforge.eval.views.methods import get_method
+from panoforge.eval.views.methods.base import Method, Plan
 
 PROMPTS_NAME = "prompts.json"
 SALIENCY_NAME = "saliency.json"

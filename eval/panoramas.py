@@ -23,15 +23,8 @@ from panoforge.core.sample.metadata import InstanceLabel, InstanceMeta, instance
 from panoforge.core.shards.layout import MANIFEST_NAME
 from panoforge.core.shards.read import Dataset
 from panoforge.core.storage.atomic import storage_errors
-from panoforge.eval.benchmarks import (
-    Benchmark,
-    Items,
-    PanoramaItem,
-    TrackItem,
-    VideoItem,
-    get_benchmark,
-    open_benchmark,
-)
+from panoforge.eval.benchmarks import get_benchmark, open_benchmark
+from panoforge.eval.benchmarks.base import Benchmark, Items, PanoramaItem, TrackItem, VideoItem
 from panoforge.eval.config import EvalConfig
 
 

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from panoforge.datagen.config import RenderConfig
-from panoforge.datagen.sources.settings import (
+from panoforge.datagen.source_settings import (
     AnySource,
     BlendSource,
     Infinigen1Source,

@@ -148,7 +148,7 @@ def stats_stage(
 def train_stage(config: TrainJobConfig) -> Path:
     """Fine-tune on the dataset; gives the folder of checkpoints."""
     from panoforge.train.config import TrainConfig
-    from panoforge.train.rank import run_training
+    from panoforge.train.run import run_training
 
     training = TrainConfig.model_validate(config.model_dump(include=set(TrainConfig.model_fields)))
     with record_stage(config.run, "train", config, seed=config.seed):

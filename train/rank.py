@@ -1,15 +1,8 @@
-"""`run_training`: what `pano train` calls. One config, one dataset, one folder.
-
-    out/checkpoints/    resumable checkpoints, and model.pt in the official SAM2 format (and as safetensors, with `export`)
-    out/metrics.jsonl   one line per step
-    out/pictures/       predictions every `picture_every` steps
-    out/train.json      resolved config, versions, hardware, weights, dataset, and in plain words what came out
-
-Running it again goes on from the last checkpoint, or returns at once when the run is finished.
+"""One rank of a training run: opens the data, builds the model, goes on from the last checkpoint,
+trains, and on rank 0 exports the weights and writes the record.
 """
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,18 +21,6 @@ TRAIN_FILE = "train.json"
 SMOKE_TEST_CLIPS = (
     10_000  # fewer clips than this teach a random network nothing that a report could call a model
 )
-
-
-def run_training(config: TrainConfig, dataset: Path, out: Path) -> Path:
-    """Train on `dataset` into `out`; gives the path of the exported weights (official format).
-    Under torchrun or Ray Train this is one rank; otherwise `devices` > 1 starts that many processes
-    here.
-    """
-    if config.devices > 1 and "RANK" not in os.environ:
-        from panoforge.train.launch import launch
-
-        return launch(config, dataset, out)
-    return train_rank(config, dataset, out, World.detect())
 
 
 def train_rank(config: TrainConfig, dataset: Path, out: Path, world: World) -> Path:

@@ -26,7 +26,8 @@ from panoforge.train.data.loader import ClipSource
 from panoforge.train.data.plan import noise_seed, prompt_rng
 from panoforge.train.distributed import World
 from panoforge.train.log import RunLog
-from panoforge.train.losses.sam2_loss import LOSS_NAMES, build_loss
+from panoforge.train.losses.build import build_loss
+from panoforge.train.losses.sam2_loss import LOSS_NAMES
 from panoforge.train.model.build import StateDict, Weights
 from panoforge.train.model.scan_sam2 import Encoded, ScanSAM2, compile_parts, recompute_activations
 from panoforge.train.optim import build_optimizer, lr_scale, set_learning_rates

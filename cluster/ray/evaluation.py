@@ -13,8 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from panoforge.cluster.config import EvalJobConfig
-from panoforge.cluster.ray.session import ClusterError, ray_session
-from panoforge.cluster.render.executor import require_living_ray
+from panoforge.cluster.ray.session import ClusterError, ray_session, require_living_ray
 from panoforge.core.errors import UserError
 from panoforge.eval.evaluate import EvalJob, Evaluator, evaluate_panoramas
 

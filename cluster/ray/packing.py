@@ -15,8 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from panoforge.cluster.config import PackConfig
-from panoforge.cluster.ray.session import ClusterError, ray_session
-from panoforge.cluster.render.executor import require_living_ray
+from panoforge.cluster.ray.session import ClusterError, ray_session, require_living_ray
 from panoforge.core.errors import UserError
 from panoforge.core.shards.build import BuildTask, BuiltShard, build_shard
 from panoforge.core.shards.layout import ShardEntry

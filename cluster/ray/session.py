@@ -246,3 +246,21 @@ def _require_token(config: RayConfig) -> None:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     Config.initialize("")  # Ray read both when it was imported, which may have been before
     AuthenticationTokenLoader.instance().reset_cache()
+
+
+def require_living_ray() -> None:
+    """ClusterError if a process of our private Ray is dead: a signal to the whole process group
+    (`timeout`, a batch system) reaches them too, and Ray's calls then block for ever instead of
+    failing.
+    """
+    from ray._private import worker
+
+    node = getattr(
+        worker, "_global_node", None
+    )  # None on somebody else's cluster: that one's health is its owner's
+    dead = [name for name, _ in node.dead_processes()] if node is not None else []
+    if dead:
+        raise ClusterError(
+            f"the private Ray of this run died ({', '.join(map(str, dead))}): something stopped or"
+            " killed it. What was rendered is kept; the same command goes on from here"
+        )

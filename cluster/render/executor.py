@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from panoforge.cluster.config import RayConfig
-from panoforge.cluster.ray.session import ClusterError
+from panoforge.cluster.ray.session import ClusterError, require_living_ray
 from panoforge.cluster.render.scene_task import SceneTask, run_scene
 from panoforge.cluster.state.ledger import AttemptRecord
 from panoforge.cluster.state.policy import Fault, memory_factor
@@ -161,24 +161,6 @@ class RayExecutor:
         if done:
             done, _ = ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
         return [(self._running.pop(reference), _record_of(reference)) for reference in done]
-
-
-def require_living_ray() -> None:
-    """ClusterError if a process of our private Ray is dead: a signal to the whole process group
-    (`timeout`, a batch system) reaches them too, and Ray's calls then block for ever instead of
-    failing.
-    """
-    from ray._private import worker
-
-    node = getattr(
-        worker, "_global_node", None
-    )  # None on somebody else's cluster: that one's health is its owner's
-    dead = [name for name, _ in node.dead_processes()] if node is not None else []
-    if dead:
-        raise ClusterError(
-            f"the private Ray of this run died ({', '.join(map(str, dead))}): something stopped or"
-            " killed it. What was rendered is kept; the same command goes on from here"
-        )
 
 
 def _record_of(reference: Any) -> AttemptRecord | NoRecord:

@@ -7,53 +7,12 @@ name in `MODULES`, so a new one is one file and one line.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
 from panoforge.datagen.config import SceneJob
-from panoforge.datagen.sources.settings import AnySource
-
-
-class SceneFailed(Exception):
-    """This seed made no scene (a generator gave up or fell over). Expected now and then; the next
-    seed is tried.
-    """
-
-
-@dataclass(frozen=True)
-class Thing:
-    """One instance-to-be: what a person would click as one thing. `objects` are names in
-    `bpy.data.objects`.
-    """
-
-    name: str
-    category: str
-    objects: tuple[str, ...]
-    flags: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Region:
-    """Axis-aligned box in which a camera may stand, metres, world frame, and the height of its
-    floor.
-    """
-
-    low: tuple[float, float, float]
-    high: tuple[float, float, float]
-    floor_z: float
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A generated scene in the open Blender file."""
-
-    things: tuple[Thing, ...]
-    regions: tuple[Region, ...]  # one per room
-    indoor: bool = True  # whether every direction must end on a surface
-    notes: tuple[str, ...] = ()
-    versions: dict[str, str] = field(default_factory=dict)
-
+from panoforge.datagen.scene import Scene
+from panoforge.datagen.source_settings import AnySource
 
 SceneSource = Callable[
     [SceneJob, Any, int], Scene

@@ -16,8 +16,8 @@ from panoforge.core.errors import UserError
 from panoforge.datagen.categories import Categories
 from panoforge.datagen.config import SceneJob
 from panoforge.datagen.geometry import RENDERABLE
-from panoforge.datagen.sources.base import Region, Scene, Thing
-from panoforge.datagen.sources.settings import BlendSource
+from panoforge.datagen.scene import Region, Scene, Thing
+from panoforge.datagen.source_settings import BlendSource
 
 
 class UnusableBlend(UserError):

@@ -29,9 +29,9 @@ from panoforge.core.errors import UserError
 from panoforge.datagen.categories import Categories
 from panoforge.datagen.config import SceneJob
 from panoforge.datagen.geometry import RENDERABLE
-from panoforge.datagen.sources.base import Region, Scene, SceneFailed, Thing
+from panoforge.datagen.scene import Region, Scene, SceneFailed, Thing
+from panoforge.datagen.source_settings import Infinigen1Source
 from panoforge.datagen.sources.blend import bounds, open_blend
-from panoforge.datagen.sources.settings import Infinigen1Source
 
 DEFAULT_CONFIGS = {
     "indoors": ("fast_solve.gin", "singleroom.gin"),

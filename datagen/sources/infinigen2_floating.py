@@ -11,9 +11,10 @@ import numpy as np
 
 from panoforge.datagen import defects
 from panoforge.datagen.config import SceneJob
-from panoforge.datagen.sources.base import Region, Scene, SceneFailed, describe
+from panoforge.datagen.scene import Region, Scene, SceneFailed
+from panoforge.datagen.source_settings import FloatingSource
+from panoforge.datagen.sources.base import describe
 from panoforge.datagen.sources.infinigen2_rooms import things_of
-from panoforge.datagen.sources.settings import FloatingSource
 
 SIZE_M = 5.0
 

@@ -13,9 +13,10 @@ import numpy as np
 
 from panoforge.datagen import defects
 from panoforge.datagen.config import SceneJob
-from panoforge.datagen.sources.base import Region, Scene, SceneFailed, describe
+from panoforge.datagen.scene import Region, Scene, SceneFailed
+from panoforge.datagen.source_settings import HouseSource
+from panoforge.datagen.sources.base import describe
 from panoforge.datagen.sources.infinigen2_rooms import WALL_MARGIN_M, things_of
-from panoforge.datagen.sources.settings import HouseSource
 
 
 def make_scene(job: SceneJob, source: HouseSource, seed: int) -> Scene:

@@ -17,10 +17,11 @@ from mathutils import Vector
 from panoforge.datagen import defects
 from panoforge.datagen.config import SceneJob
 from panoforge.datagen.extension import ExtensionMissing, antlandscape_available
+from panoforge.datagen.scene import Region, Scene, SceneFailed
+from panoforge.datagen.source_settings import OutdoorSource
 from panoforge.datagen.sources import outdoor_parts
-from panoforge.datagen.sources.base import Region, Scene, SceneFailed, describe
+from panoforge.datagen.sources.base import describe
 from panoforge.datagen.sources.infinigen2_rooms import things_of
-from panoforge.datagen.sources.settings import OutdoorSource
 
 RELIEF_M = {"plain": 1.2, "hills": 9.0}
 KINDS = 5  # different plants, and different rocks, in one scene

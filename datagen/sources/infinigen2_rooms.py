@@ -14,8 +14,9 @@ import numpy as np
 from panoforge.datagen import defects
 from panoforge.datagen.categories import Categories
 from panoforge.datagen.config import SceneJob
-from panoforge.datagen.sources.base import Region, Scene, SceneFailed, Thing, describe
-from panoforge.datagen.sources.settings import RoomsSource
+from panoforge.datagen.scene import Region, Scene, SceneFailed, Thing
+from panoforge.datagen.source_settings import RoomsSource
+from panoforge.datagen.sources.base import describe
 
 WALL_MARGIN_M = 0.3
 

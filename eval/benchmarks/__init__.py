@@ -13,92 +13,24 @@ Nothing is downloaded: no benchmark here allows it without its authors' forms or
 CONFIG benchmark=NAME root=DIR`.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from panoforge.core.errors import DataError
-from panoforge.core.types import Labels, Rgb
-
-
-@dataclass(frozen=True)
-class PanoramaItem:
-    """One panorama. `read` gives rgb uint8 H×W×3 and ids uint16 H×W, dense from 1; `names` id →
-    category, for what is named.
-    """
-
-    key: str
-    read: Callable[[], tuple[Rgb, Labels, dict[int, str]]] = field(repr=False)
-
-
-@dataclass(frozen=True)
-class VideoItem:
-    """One video: `images` in order, and `masks[t]`, which reads the objects' bool H×W masks of
-    frame t by id, or None where the frame is not annotated.
-    """
-
-    key: str
-    images: tuple[Path, ...]
-    masks: tuple[Callable[[], dict[int, NDArray[np.bool_]]] | None, ...] = field(repr=False)
-
-
-@dataclass(frozen=True)
-class TrackItem:
-    """One sequence of 360VOT: boxes (N, 4) x1, y1, w, h in pixels and BFoVs (N, 5) clon, clat,
-    fov_h, fov_v, rotation in degrees, frame by frame; `present` (N,) bool. `labels` is the file
-    that says so.
-    """
-
-    key: str
-    labels: Path
-    images: tuple[Path, ...]
-    boxes: NDArray[np.float64]
-    bfovs: NDArray[np.float64]
-    present: NDArray[np.bool_]
-
-
-Items = Sequence[PanoramaItem] | Sequence[VideoItem] | Sequence[TrackItem]
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """`open(root, split)` gives the items in a fixed order, or DataError (`wrong_layout`).
-    `warning`, if any, goes into every result.
-    """
-
-    name: str
-    title: str
-    kind: str  # "images", "videos" or "tracks"
-    source: str
-    licence: str
-    layout: str
-    open: Callable[[Path, str | None], Items]
-    warning: str | None = None
-
-    @property
-    def about(self) -> str:
-        return (
-            f"{self.title}. Where to get it: {self.source} Licence: {self.licence}"
-            f" Layout:\n{self.layout}"
-        )
+from panoforge.eval.benchmarks import (
+    folder,
+    hunyuanworld,
+    leader360v,
+    panovos,
+    pavsod,
+    stanford2d3d,
+    structured3d,
+    vots360,
+)
+from panoforge.eval.benchmarks.base import Benchmark, Items
 
 
 def get_benchmark(name: str) -> Benchmark:
     """The benchmark called `name` (config validation has already refused unknown names)."""
-    from panoforge.eval.benchmarks import (
-        folder,
-        hunyuanworld,
-        leader360v,
-        panovos,
-        pavsod,
-        stanford2d3d,
-        structured3d,
-        vots360,
-    )
-
     modules = (
         folder,
         hunyuanworld,

@@ -10,7 +10,7 @@ from typing import Any
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import found_in, read_image, read_json
 from panoforge.core.types import Labels, Rgb
-from panoforge.eval.benchmarks import Benchmark, PanoramaItem
+from panoforge.eval.benchmarks.base import Benchmark, PanoramaItem
 from panoforge.eval.benchmarks.idmaps import coco_masks, images_in, read_idmap, stack_masks
 
 COCO = "annotations.json"

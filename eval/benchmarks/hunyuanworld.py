@@ -11,7 +11,7 @@ from pathlib import Path
 
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import found_in
-from panoforge.eval.benchmarks import Benchmark, PanoramaItem
+from panoforge.eval.benchmarks.base import Benchmark, PanoramaItem
 from panoforge.eval.benchmarks.folder import COCO, LAYOUT, open_coco, open_folder, read_pair
 
 IMAGE, IDS = "panorama.png", "instance.png"

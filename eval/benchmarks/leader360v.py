@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import found_in, read_json
-from panoforge.eval.benchmarks import Benchmark, VideoItem
+from panoforge.eval.benchmarks.base import Benchmark, VideoItem
 from panoforge.eval.benchmarks.idmaps import fill_polygons
 
 FRAME = re.compile(r"frame_(\d+)\.(png|jpg)")

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from panoforge.core.errors import DataError
-from panoforge.eval.benchmarks import Benchmark, VideoItem
+from panoforge.eval.benchmarks.base import Benchmark, VideoItem
 from panoforge.eval.benchmarks.idmaps import images_in
 from panoforge.train.data.sources.vos import Video, find_videos, read_masks
 

@@ -16,7 +16,7 @@ from typing import Any
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import found_in, read_image, read_json, read_labels
 from panoforge.core.types import Labels, Rgb
-from panoforge.eval.benchmarks import Benchmark, PanoramaItem
+from panoforge.eval.benchmarks.base import Benchmark, PanoramaItem
 from panoforge.eval.benchmarks.folder import read_pair
 from panoforge.eval.benchmarks.idmaps import coco_masks, images_in, stack_masks
 

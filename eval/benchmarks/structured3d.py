@@ -12,7 +12,7 @@ from pathlib import Path
 
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import found_in
-from panoforge.eval.benchmarks import Benchmark, PanoramaItem
+from panoforge.eval.benchmarks.base import Benchmark, PanoramaItem
 from panoforge.eval.benchmarks.folder import read_pair
 
 BACKGROUND = 65535

@@ -8,8 +8,8 @@ are in the report.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from panoforge.eval.scoring.metrics.tracking import TRACKING
 from panoforge.eval.scoring.salient import OFFICIAL, SEAM_AWARE
-from panoforge.eval.videos.tracks import TRACKING
 
 
 def as_lines(results: Mapping[str, Any]) -> list[str]:

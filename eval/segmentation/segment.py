@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.geometry.views import wrap_panorama
+from panoforge.eval.masks import Masks
 from panoforge.eval.predictors import FrameInput, ObjectPrompt, Predictor
 from panoforge.eval.segmentation.prompts import InstancePrompt, project_prompts
 from panoforge.eval.segmentation.zoom import second_looks
-from panoforge.eval.views.merge import FrameLogits, Masks, merge_masks
-from panoforge.eval.views.methods import Plan
+from panoforge.eval.views.merge import FrameLogits, merge_masks
+from panoforge.eval.views.methods.base import Plan
 
 
 @dataclass(frozen=True)

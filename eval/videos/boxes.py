@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import read_image
 from panoforge.core.types import Floats
-from panoforge.eval.benchmarks import TrackItem
+from panoforge.eval.benchmarks.base import TrackItem
 from panoforge.eval.predictors import BOX_LABELS, ObjectPrompt, Predictor
 from panoforge.eval.videos.objects import ObjectScores, VideoFrames, at_logit_size, enlarge
 from panoforge.eval.videos.tracks import mask_bfov, mask_box, track_scores

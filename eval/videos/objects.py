@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import read_image
 from panoforge.core.types import Bools
-from panoforge.eval.benchmarks import VideoItem
+from panoforge.eval.benchmarks.base import VideoItem
 from panoforge.eval.predictors import LOGIT_STRIDE, FrameInput, ObjectPrompt, Predictor
 from panoforge.eval.scoring.metrics import jaccard
 from panoforge.eval.scoring.metrics.boundary import boundary_f

@@ -24,7 +24,7 @@ from panoforge.core.report.page import (
     write_report,
 )
 from panoforge.eval.reports.published import TABLES
-from panoforge.eval.videos.tracks import TRACKING
+from panoforge.eval.scoring.metrics.tracking import TRACKING
 
 OF_MASKS = (
     "Means over the annotated frames after each object's first, then over objects; the first mask"

@@ -28,7 +28,8 @@ from panoforge.core.errors import UsageError
 from panoforge.core.progress import Progress
 from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
 from panoforge.core.storage.runlog import hardware, versions
-from panoforge.eval.benchmarks import Benchmark, TrackItem, VideoItem, get_benchmark, open_benchmark
+from panoforge.eval.benchmarks import get_benchmark, open_benchmark
+from panoforge.eval.benchmarks.base import Benchmark, TrackItem, VideoItem
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.panoramas import benchmark_root, check_keys, listing_digest
 from panoforge.eval.predictors import Predictor

@@ -27,7 +27,6 @@ from panoforge.eval.scoring.metrics.tracking import (
     success_dual,
 )
 
-TRACKING = ("s_dual", "p_dual", "p_dual_normalised", "p_angle", "s_sphere")
 MODES: tuple[Mode, ...] = ("official", "seam-aware")
 FIT_PIXELS = 20_000  # of a mask are enough to bound it to a fraction of a degree
 

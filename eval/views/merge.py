@@ -20,13 +20,13 @@ speaks. It never speaks elsewhere.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from panoforge.eval.scoring.metrics.crops import packed_extent
+from panoforge.eval.masks import Masks
 from panoforge.eval.views.frames import BfovFrame, PerspectiveFrame, Projection
 
 BAND_ROWS = 48
@@ -54,49 +54,6 @@ class Look:
     object: int
     frame: BfovFrame
     logits: torch.Tensor
-
-
-@dataclass(frozen=True)
-class Masks:
-    """N binary masks over a panorama, 8 pixels to a byte: `packed` uint8 N×H×⌈W/8⌉; `labels` int32
-    H×W: 1 + the object of the highest logit above 0, or 0 (what a picture shows where masks
-    overlap); `scores` float32 (N,): how sure each is, the mean logit of its pixels (0 without any);
-    `rows` int64 N×2, if known: each mask lies in rows [first, stop), which saves whoever counts it
-    from reading all of 100 MB to find out.
-    """
-
-    packed: NDArray[np.uint8]
-    labels: NDArray[np.int32]
-    scores: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
-    rows: NDArray[np.int64] | None = None
-
-    def __len__(self) -> int:
-        return self.packed.shape[0]
-
-    def __getitem__(self, index: int) -> NDArray[np.bool_]:
-        """Mask `index` as bool H×W."""
-        return np.unpackbits(self.packed[index], axis=1, count=self.labels.shape[1]).astype(bool)
-
-    def extent(self, index: int) -> tuple[slice | None, slice]:
-        """Rows and byte columns that mask `index` is in; no rows if it is empty."""
-        if self.rows is None:
-            return packed_extent(self.packed[index])
-        first, stop = self.rows[index].tolist()
-        rows, bytes_ = packed_extent(self.packed[index, first:stop])
-        return (None if rows is None else slice(rows.start + first, rows.stop + first)), bytes_
-
-    @classmethod
-    def of(cls, masks: NDArray[np.bool_]) -> "Masks":
-        """Of bool N×H×W, their rows noted; labels are those of the last where they overlap."""
-        n = len(masks)
-        rows = np.zeros((n, 2), np.int64)
-        for k, mask in enumerate(masks):
-            at = np.flatnonzero(mask.any(axis=1))
-            rows[k] = (at[0], at[-1] + 1) if at.size else (0, 0)
-        labels = np.zeros(masks.shape[1:], np.int32)
-        for k, mask in enumerate(masks):
-            labels[mask] = k + 1
-        return cls(np.packbits(masks, axis=2), labels, np.zeros(n, np.float32), rows)
 
 
 def merge_bands(

@@ -15,14 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from panoforge.datagen.worker import (
-    Panorama,
-    Rejection,
-    SceneRequest,
-    SceneResult,
-    read_request,
-    write_result,
-)
+from panoforge.datagen.exchange import Panorama, Rejection, SceneRequest, SceneResult
+from panoforge.datagen.worker import read_request, write_result
 
 WIDTH = 64
 

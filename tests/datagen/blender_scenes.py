@@ -33,9 +33,9 @@ from panoforge.datagen.cameras import matrix_rows, world_from_pano
 from panoforge.datagen.config import SceneJob
 from panoforge.datagen.instances import SceneInstances
 from panoforge.datagen.rendering import render
+from panoforge.datagen.scene import Scene, Thing
+from panoforge.datagen.source_settings import BlendSource
 from panoforge.datagen.sources import blend
-from panoforge.datagen.sources.base import Scene, Thing
-from panoforge.datagen.sources.settings import BlendSource
 from panoforge.datagen.surface import scene_surface
 
 

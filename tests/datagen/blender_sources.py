@@ -34,9 +34,9 @@ from panoforge.datagen.config import CameraSettings, QualitySettings, SceneJob
 from panoforge.datagen.instances import SceneInstances, upright_box
 from panoforge.datagen.quality import RejectedScene
 from panoforge.datagen.rendering import render
+from panoforge.datagen.scene import Region
+from panoforge.datagen.source_settings import Infinigen1Source, OutdoorSource
 from panoforge.datagen.sources import infinigen1, infinigen2_outdoor, outdoor_parts
-from panoforge.datagen.sources.base import Region
-from panoforge.datagen.sources.settings import Infinigen1Source, OutdoorSource
 from panoforge.datagen.surface import fibonacci_directions, scene_surface
 
 SIZE = (256, 128)

@@ -21,17 +21,11 @@ from panoforge.datagen.config import (
     plan_scenes,
     source_of,
 )
+from panoforge.datagen.exchange import Panorama, Rejection, SceneRequest, SceneResult
 from panoforge.datagen.poses import FixedPose, poses_of
 from panoforge.datagen.quality import Frame, RejectedScene, auto_exposure_ev, check_frame
 from panoforge.datagen.sources.base import MODULES
-from panoforge.datagen.worker import (
-    Panorama,
-    Rejection,
-    SceneRequest,
-    SceneResult,
-    read_request,
-    write_result,
-)
+from panoforge.datagen.worker import read_request, write_result
 
 ROOMS = [{"source": "infinigen2.rooms", "rooms": ["kitchen", "bedroom"]}]
 

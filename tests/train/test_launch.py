@@ -17,7 +17,7 @@ from panoforge.train import checkpoints
 from panoforge.train.distributed import World, flatten_gradients, unflatten_gradients
 from panoforge.train.launch import RankError, launch
 from panoforge.train.log import read_metrics
-from panoforge.train.rank import run_training
+from panoforge.train.run import run_training
 
 
 def test_gradients_survive_the_flat_buffer():

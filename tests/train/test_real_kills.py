@@ -20,7 +20,7 @@ from train_small import SMALL, small_config
 from panoforge.train import checkpoints
 from panoforge.train.launch import RankError, launch
 from panoforge.train.log import read_metrics
-from panoforge.train.rank import run_training
+from panoforge.train.run import run_training
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 TIMING = ("seconds", "clips_per_s", "peak_memory_mb")

@@ -13,11 +13,11 @@ from train_small import small_config
 from panoforge.core.errors import UsageError
 from panoforge.train.data.plan import prompt_rng
 from panoforge.train.log import read_metrics
-from panoforge.train.losses.sam2_loss import build_loss
+from panoforge.train.losses.build import build_loss
 from panoforge.train.model.build import build_model
 from panoforge.train.model.scan_sam2 import compile_parts, recompute_activations
 from panoforge.train.pictures import SIDE_PX
-from panoforge.train.rank import run_training
+from panoforge.train.run import run_training
 
 
 def step_of(model, batch, draw: int) -> tuple[float, dict]:

@@ -17,7 +17,7 @@ from panoforge.core.storage import atomic as storage
 from panoforge.train import checkpoints
 from panoforge.train.checkpoints import TrainState, export_official, export_safetensors, load_latest
 from panoforge.train.model.build import build_model, read_checkpoint
-from panoforge.train.rank import run_training
+from panoforge.train.run import run_training
 from panoforge.train.saver import Saver, snapshot
 
 

@@ -13,7 +13,8 @@ from train_small import small_config
 from panoforge.core.errors import ConfigError, UsageError
 from panoforge.train import checkpoints
 from panoforge.train.log import RunLog, read_metrics
-from panoforge.train.rank import pick_device, run_training, statement
+from panoforge.train.rank import pick_device, statement
+from panoforge.train.run import run_training
 from panoforge.train.trainer import Trainer, TrainingError
 
 TIMING = ("seconds", "clips_per_s", "peak_memory_mb")
@@ -272,7 +273,7 @@ def test_groups_of_objects_add_up(source, tiny_model):
     """One object at a time on one encoding: every object once, in its own frames, with the whole
     batch's loss when nothing is drawn at random.
     """
-    from panoforge.train.losses.sam2_loss import build_loss
+    from panoforge.train.losses.build import build_loss
     from panoforge.train.trainer import object_groups
 
     batch = source.batch((0, 1))

@@ -10,7 +10,7 @@ from train_small import small_config
 from panoforge.core.errors import UsageError
 from panoforge.train.distributed import World
 from panoforge.train.log import read_metrics
-from panoforge.train.rank import run_training
+from panoforge.train.run import run_training
 from panoforge.train.trainer import Trainer
 from panoforge.train.validate import validate, validation_source
 

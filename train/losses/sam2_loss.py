@@ -76,14 +76,3 @@ class ScanLoss(nn.Module):
             },
             "objectness": objectness,
         }
-
-
-def build_loss(settings: LossSettings) -> ScanLoss:
-    """With SAM2's fixed choices: focal α 0.25 γ 2, L1 on IoU for all masks, plain cross-entropy for
-    objectness.
-    """
-    if settings.distortion is None:
-        return ScanLoss(settings)
-    from panoforge.train.losses.distortion_loss import DistortionLoss
-
-    return DistortionLoss(settings)

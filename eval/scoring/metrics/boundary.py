@@ -25,7 +25,7 @@ from panoforge.core.types import Bools, Ints
 from panoforge.eval.scoring.metrics.crops import Crop, crop_bits, crop_instances, crop_mask
 
 if TYPE_CHECKING:
-    from panoforge.eval.views.merge import Masks
+    from panoforge.eval.masks import Masks
 
 Mode = Literal["official", "seam-aware"]
 TOLERANCE = 0.008  # of the image diagonal; a tolerance of 1 or more is a number of pixels

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from panoforge.core.sample.label_maps import instance_stats
 from panoforge.core.types import Bools
+from panoforge.eval.masks import packed_extent, span
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ EMPTY = Crop(0, 0, np.zeros((0, 0), bool))
 
 def crop_mask(mask: Bools, *, wrap: bool) -> Crop:
     """The crop of a bool H×W mask."""
-    rows = _span(mask.any(axis=1))
+    rows = span(mask.any(axis=1))
     if rows is None:
         return EMPTY
     u0, columns = _arc(mask[rows].any(axis=0), wrap)
@@ -80,22 +81,6 @@ def crop_instances(labels: NDArray[np.uint16], ids: Sequence[int], *, wrap: bool
         box = stats.box(at[id_])
         u0, columns = (box.u0, box.width) if wrap or box.u0 + box.width <= width else (0, width)
         yield Crop(box.v0, u0, _columns(labels[box.v0 : box.v0 + box.height], u0, columns) == id_)
-
-
-def packed_extent(bits: NDArray[np.uint8]) -> tuple[slice | None, slice]:
-    """Rows and byte columns that hold a bit, of uint8 H×B; no rows if there is none."""
-    words = bits.view(np.uint64) if bits.shape[1] % 8 == 0 and bits.flags.c_contiguous else bits
-    rows = _span(np.bitwise_or.reduce(words, axis=1) != 0)
-    if rows is None:
-        return None, slice(0, 0)
-    columns = _span(np.bitwise_or.reduce(words[rows], axis=0).view(np.uint8) != 0)
-    return rows, columns or slice(0, 0)
-
-
-def _span(occupied: Bools) -> slice | None:
-    """From the first to the last True."""
-    at = np.flatnonzero(occupied)
-    return slice(int(at[0]), int(at[-1]) + 1) if at.size else None
 
 
 def _arc(occupied: Bools, wrap: bool) -> tuple[int, int]:

@@ -22,7 +22,7 @@ from panoforge.core.sample.label_maps import label_runs
 from panoforge.core.types import Ints
 
 if TYPE_CHECKING:  # it loads torch, which a comparison of results has no use for
-    from panoforge.eval.views.merge import Masks
+    from panoforge.eval.masks import Masks
 
 
 _BYTE_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(

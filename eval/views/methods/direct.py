@@ -5,7 +5,7 @@ their proportions.
 
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.views.frames import ErpFrame
-from panoforge.eval.views.methods import Method, Plan
+from panoforge.eval.views.methods.base import Method, Plan
 
 
 def plan_direct(width: int, height: int, config: EvalConfig) -> Plan:

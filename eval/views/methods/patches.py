@@ -6,7 +6,7 @@ faces of a cube, each a picture of its own.
 from panoforge.core.geometry.sphere import View
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.views.frames import ErpFrame, PerspectiveFrame
-from panoforge.eval.views.methods import Method, Plan
+from panoforge.eval.views.methods.base import Method, Plan
 
 
 def plan_erp_patches(width: int, height: int, config: EvalConfig) -> Plan:

@@ -12,7 +12,7 @@ from functools import partial
 from panoforge.core.geometry.scan import ScanSpec, Trajectory, scan_views
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.views.frames import PerspectiveFrame
-from panoforge.eval.views.methods import Method, Plan
+from panoforge.eval.views.methods.base import Method, Plan
 
 
 def plan_scan(

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from panoforge.eval.masks import Masks
 from panoforge.eval.scoring.metrics import best_overlaps, iou, miou, miou_by_image, row_counts
-from panoforge.eval.views.merge import Masks
 
 
 def pack(masks: np.ndarray) -> Masks:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import integrate
 
+from panoforge.eval.masks import Masks
 from panoforge.eval.scoring.metrics import jaccard
 from panoforge.eval.scoring.metrics.boundary import (
     Mode,
@@ -23,7 +24,6 @@ from panoforge.eval.scoring.metrics.sphere import (
     jaccard_sphere,
     row_weight_sr,
 )
-from panoforge.eval.views.merge import Masks
 
 Pixel = tuple[int, int]
 

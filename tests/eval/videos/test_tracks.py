@@ -17,9 +17,10 @@ from panoforge.eval.config import EvalConfig
 from panoforge.eval.reports.table import as_lines
 from panoforge.eval.run import run_evaluation
 from panoforge.eval.scoring.metrics.saliency import s_measure
+from panoforge.eval.scoring.metrics.tracking import TRACKING
 from panoforge.eval.scoring.salient import OFFICIAL, SEAM_AWARE, quiet_column, salient_scores
 from panoforge.eval.videos.boxes import box_corners, box_mask, score_boxes
-from panoforge.eval.videos.tracks import TRACKING, Track, mask_bfov, mask_box
+from panoforge.eval.videos.tracks import Track, mask_bfov, mask_box
 from panoforge.eval.views.merge import FrameLogits
 
 WIDTH, HEIGHT = 96, 48

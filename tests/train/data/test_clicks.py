@@ -145,7 +145,7 @@ def test_off_draws_what_sam2_draws_and_on_prompts_with_clicks(batch, tiny_model,
 
 
 def test_a_clicked_step_has_a_loss_and_a_gradient(caps: Dataset, tiny_model, monkeypatch):
-    from panoforge.train.losses.sam2_loss import build_loss
+    from panoforge.train.losses.build import build_loss
 
     monkeypatch.setattr(tiny_model, "sphere_click", 1.0)
     batch = ClipSource(caps, small_config(prompt={"sphere_click": 1.0})).batch((0,))

@@ -26,7 +26,8 @@ from panoforge.train.data.mixture import MAX_PERIOD, Mixture, Schedule, whole_we
 from panoforge.train.data.plan import clip_plan, positions_of_rank
 from panoforge.train.distributed import World
 from panoforge.train.log import read_metrics
-from panoforge.train.rank import run_training, statement
+from panoforge.train.rank import statement
+from panoforge.train.run import run_training
 from panoforge.train.trainer import Trainer, TrainingError
 
 

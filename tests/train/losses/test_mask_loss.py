@@ -10,8 +10,8 @@ import torch
 from train_small import small_config
 from training.loss_fns import MultiStepMultiMasksAndIous
 
+from panoforge.train.losses.build import build_loss
 from panoforge.train.losses.mask_loss import FrameTruth, MaskLosses
-from panoforge.train.losses.sam2_loss import build_loss
 
 SIDE = 32
 WEIGHTS = {"loss_mask": 20, "loss_dice": 1, "loss_iou": 1, "loss_class": 1}

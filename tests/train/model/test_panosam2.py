@@ -15,13 +15,14 @@ from panoforge.core.errors import DataError
 from panoforge.core.geometry.sphere import angle_between, lonlat_to_direction, pixel_to_direction
 from panoforge.train.config import DistortionSettings, PanoSam2Settings, TrainConfig
 from panoforge.train.data.plan import prompt_rng
+from panoforge.train.losses.build import build_loss
 from panoforge.train.losses.distortion_loss import (
     DistortionLoss,
     bounding_fov,
     pixel_weights,
     region_weights,
 )
-from panoforge.train.losses.sam2_loss import ScanLoss, build_loss
+from panoforge.train.losses.sam2_loss import ScanLoss
 from panoforge.train.model.build import build_model, parts_in
 from panoforge.train.model.panosam2.decoder import MaskFusion, PanoConsistency, SeamConv2d
 from panoforge.train.model.panosam2.memory import (
@@ -423,7 +424,7 @@ def test_trains_exports_and_evaluates(caps_dataset, tmp_path):
     """
     from panoforge.eval.config import EvalConfig
     from panoforge.eval.run import run_evaluation
-    from panoforge.train.rank import run_training
+    from panoforge.train.run import run_training
 
     config = pano_config(
         model={"size": "micro", "panosam2": BOTH},

@@ -14,7 +14,7 @@ from training.loss_fns import MultiStepMultiMasksAndIous
 from training.model.sam2 import SAM2Train
 
 from panoforge.train.data.plan import prompt_rng
-from panoforge.train.losses.sam2_loss import build_loss
+from panoforge.train.losses.build import build_loss
 from panoforge.train.model.build import build_model, model_config
 from panoforge.train.model.scan_sam2 import blank_absent_boxes, frozen_modules, is_frozen
 

@@ -1,0 +1,27 @@
+"""`run_training`: what `pano train` calls. One config, one dataset, one folder.
+
+    out/checkpoints/    resumable checkpoints, and model.pt in the official SAM2 format (and as safetensors, with `export`)
+    out/metrics.jsonl   one line per step
+    out/pictures/       predictions every `picture_every` steps
+    out/train.json      resolved config, versions, hardware, weights, dataset, and in plain words what came out
+
+Running it again goes on from the last checkpoint, or returns at once when the run is finished.
+"""
+
+import os
+from pathlib import Path
+
+from panoforge.train.config import TrainConfig
+from panoforge.train.distributed import World
+from panoforge.train.launch import launch
+from panoforge.train.rank import train_rank
+
+
+def run_training(config: TrainConfig, dataset: Path, out: Path) -> Path:
+    """Train on `dataset` into `out`; gives the path of the exported weights (official format).
+    Under torchrun or Ray Train this is one rank; otherwise `devices` > 1 starts that many processes
+    here.
+    """
+    if config.devices > 1 and "RANK" not in os.environ:
+        return launch(config, dataset, out)
+    return train_rank(config, dataset, out, World.detect())
