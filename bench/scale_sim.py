@@ -44,12 +44,12 @@ from panoforge.cluster.config import (
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.render.driver import Driver
 from panoforge.cluster.render.executor import NoRecord
-from panoforge.cluster.render.runner import _open_book, _packer, image_config_sha256
+from panoforge.cluster.render.runner import _open_scene_states, _packer, image_config_sha256
 from panoforge.cluster.render.scene_task import STAGED, SceneTask
 from panoforge.cluster.state.lease import Lease
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id
 from panoforge.cluster.state.policy import Fault
-from panoforge.cluster.state.scene_states import Book, State
+from panoforge.cluster.state.scene_states import SceneStates, State
 from panoforge.cluster.status.status import read_status, save_job
 from panoforge.cluster.status.status_page import write_page
 from panoforge.core.sample.metadata import (
@@ -239,12 +239,12 @@ def simulate(scenes: int, folder: Path, packing: PackingConfig) -> dict:
         time.perf_counter(),
         time.process_time(),
     )
-    book, ends = Book(scenes), Counter()
+    scene_states, ends = SceneStates(scenes), Counter()
     with Lease(ledger.store, str(job.run)) as lease:
         cluster = SimulatedCluster(ledger, np.random.default_rng(scenes), panoramas)
         driver = Driver(
             job,
-            book,
+            scene_states,
             ledger,
             image_config_sha256,
             cluster,
@@ -326,11 +326,11 @@ def _resume(job: RenderJobConfig, ledger: Ledger) -> int:
     whose own start (some seconds, whatever the size of the job) is not in it. Gives the number of
     open scenes.
     """
-    book = _open_book(job, ledger)
+    scene_states = _open_scene_states(job, ledger)
     cluster = SimulatedCluster(ledger, np.random.default_rng(0))
     driver = Driver(
         job,
-        book,
+        scene_states,
         ledger,
         image_config_sha256,
         cluster,
@@ -339,7 +339,7 @@ def _resume(job: RenderJobConfig, ledger: Ledger) -> int:
         say=print,
     )
     next(driver.records())
-    return book.count(State.OPEN)
+    return scene_states.count(State.OPEN)
 
 
 def main() -> None:

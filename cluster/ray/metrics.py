@@ -8,16 +8,16 @@ ray_panoforge_core_seconds{run}    counter  what the attempts of this driver hel
 """
 
 from panoforge.cluster.state.ledger import AttemptRecord
-from panoforge.cluster.state.scene_states import Book, State
+from panoforge.cluster.state.scene_states import SceneStates, State
 
 
 class RunMetrics:
     """Keeps the metrics of one run up to date. Needs a connected Ray."""
 
-    def __init__(self, run: str, book: Book) -> None:
+    def __init__(self, run: str, scene_states: SceneStates) -> None:
         from ray.util.metrics import Counter, Gauge
 
-        self._run, self._book = {"run": run}, book
+        self._run, self._scene_states = {"run": run}, scene_states
         self._scenes = Gauge(
             "panoforge_scenes", "Scenes of a render run by state", tag_keys=("run", "state")
         )
@@ -31,7 +31,7 @@ class RunMetrics:
         self._show_states()
 
     def note(self, record: AttemptRecord) -> None:
-        """One more record, already in the book."""
+        """One more record, already applied to the scene states."""
         if record.panoramas:
             self._panoramas.inc(len(record.panoramas), self._run)
         if record.outcome == "fault":
@@ -42,4 +42,6 @@ class RunMetrics:
 
     def _show_states(self) -> None:
         for state in State:
-            self._scenes.set(self._book.count(state), {**self._run, "state": state.name.lower()})
+            self._scenes.set(
+                self._scene_states.count(state), {**self._run, "state": state.name.lower()}
+            )

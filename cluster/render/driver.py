@@ -1,7 +1,7 @@
 """The driver's loop: which attempt goes to the cluster next, and what follows from each that comes
 back.
 
-Holds the `Book`, asks `policy` what happens next, hands out a bounded number of tasks (Ray never
+Holds the `SceneStates`, asks `policy` what happens next, hands out a bounded number of tasks (Ray never
 waits for work and never drowns in it) and writes what only a driver can know: that a node was lost
 with a scene on it, and that a scene is given up. The cluster is an `Executor`: Ray, or the
 simulated one of bench/scale_sim.py.
@@ -30,7 +30,7 @@ from panoforge.cluster.state.policy import (
     next_step,
     nodes_to_set_aside,
 )
-from panoforge.cluster.state.scene_states import Book, State
+from panoforge.cluster.state.scene_states import SceneStates, State
 from panoforge.core.errors import StorageError
 from panoforge.datagen.config import RenderConfig, plan_scene
 
@@ -38,13 +38,12 @@ _WAIT_S = 0.5
 
 
 class Driver:
-    """Renders what a book says is open. `records` yields every record of the run as it is
-    written."""
+    """Renders the scenes that are open. `records` yields every record of the run as it is written."""
 
     def __init__(
         self,
         config: RenderJobConfig,
-        book: Book,
+        scene_states: SceneStates,
         ledger: Ledger,
         digest_of: Callable[[RenderConfig], str],
         executor: Executor,
@@ -54,7 +53,12 @@ class Driver:
         say: Callable[[str], None],
         packer: Packer | None = None,
     ) -> None:
-        self.config, self.book, self.ledger, self.executor = config, book, ledger, executor
+        self.config, self.scene_states, self.ledger, self.executor = (
+            config,
+            scene_states,
+            ledger,
+            executor,
+        )
         self._stopped, self._check, self._say, self._packer = stopped, check, say, packer
         self._render = RenderConfig.model_validate(
             config.model_dump(include=set(RenderConfig.model_fields))
@@ -66,7 +70,7 @@ class Driver:
         self._images = {profile: (image, digest_of(image)) for profile, image in images.items()}
         self._job_sha256 = digest_of(self._render)
         self._later: list[tuple[float, int, Profile]] = []  # heap of (not before, scene, profile)
-        self._fresh = book.fresh()
+        self._fresh = scene_states.fresh()
         self._running: dict[
             int, tuple[SceneTask, float]
         ] = {}  # scene → its attempt, and since when
@@ -88,7 +92,7 @@ class Driver:
             key=lambda item: -item[1],
         )
         return {
-            "total": self.book.total,
+            "total": self.scene_states.total,
             "in_flight": len(running),
             "slots": self._slots,
             "set_aside": sorted(self._aside),
@@ -103,7 +107,7 @@ class Driver:
 
     def records(self) -> Iterator[AttemptRecord]:
         """Work until nothing is left, or a stop was asked for and what ran has ended."""
-        for index in sorted(self.book.attempts):
+        for index in sorted(self.scene_states.attempts):
             yield from self._follow_up(index, run_now=True)
         while self._hand_out() or self._running or (self._later and not self._stopped()):
             self._check()
@@ -111,30 +115,30 @@ class Driver:
                 del self._running[task.job.index]
                 record = self._record_of(task, answer)
                 self._note_node(record)
-                self.book.apply(record)
+                self.scene_states.apply(record)
                 yield record
-                if self.book.states[record.index] == State.OPEN:
+                if self.scene_states.codes[record.index] == State.OPEN:
                     yield from self._follow_up(record.index)
             self._compact(COMPACT_EVERY)
         self._compact(1)
         if self._packer and (
-            not self._stopped() or self.frontier() == self.book.total
+            not self._stopped() or self.frontier() == self.scene_states.total
         ):  # a stop waits for scenes only
             self._packer.finish(self.frontier())
 
     def _follow_up(self, index: int, *, run_now: bool = False) -> Iterator[AttemptRecord]:
         """Queue the next attempt of an open scene, or quarantine it."""
-        step: Step = next_step(self.book.faults.get(index, []))
+        step: Step = next_step(self.scene_states.faults.get(index, []))
         if step.profile is not None:
             heapq.heappush(
                 self._later,
                 (self.executor.now() + (0.0 if run_now else step.wait_s), index, step.profile),
             )
             return
-        attempt = self.book.attempts[index]
-        fault = self.book.faults[index][-1][0]
+        attempt = self.scene_states.attempts[index]
+        fault = self.scene_states.faults[index][-1][0]
         record = self._own_record(index, attempt, "quarantined", fault, step.reason)
-        self.book.apply(record)
+        self.scene_states.apply(record)
         yield record
 
     # ---- handing out
@@ -157,8 +161,8 @@ class Driver:
 
     def frontier(self) -> int:
         """The first scene that is not settled; the number of scenes if all are."""
-        at = self.book.states.find(State.OPEN, self._frontier)
-        self._frontier = at if at >= 0 else self.book.total
+        at = self.scene_states.codes.find(State.OPEN, self._frontier)
+        self._frontier = at if at >= 0 else self.scene_states.total
         return self._frontier
 
     def _next(self) -> tuple[int, Profile] | None:
@@ -179,7 +183,7 @@ class Driver:
             factor * memory_gb * 1e9 if memory_gb else None,
             int(config.limits.log_mb * 1e6),
         )
-        self.book.attempts[index] = attempt = self.book.attempts.get(index, 0) + 1
+        self.scene_states.attempts[index] = attempt = self.scene_states.attempts.get(index, 0) + 1
         return SceneTask(
             str(config.run),
             self.ledger.url,
@@ -194,7 +198,7 @@ class Driver:
             profile,
             config.ray.cpus_per_scene,
             config.ray.gpus_per_scene,
-            more=self.book.count(State.OPEN) > len(self._running) + self._slots,
+            more=self.scene_states.count(State.OPEN) > len(self._running) + self._slots,
         )
 
     def _room_on_disk(self) -> bool:

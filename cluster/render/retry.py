@@ -25,10 +25,10 @@ def retry(run: Path, reason: str | None) -> list[str]:
     """
     config = load_job(run)
     ledger = ledger_of(config)
-    _, book = tally(ledger, config.scenes)
+    _, scene_states = tally(ledger, config.scenes)
     last: dict[int, AttemptRecord] = {}
     for record in _quarantined(ledger):
-        if book.states[record.index] == State.QUARANTINED:
+        if scene_states.codes[record.index] == State.QUARANTINED:
             last[record.index] = record
     chosen = [record for record in last.values() if _matches(record, reason)]
     if reason is not None and not chosen:

@@ -26,7 +26,7 @@ from panoforge.cluster.render.rebuild import rebuild
 from panoforge.cluster.render.scene_task import STAGED, WORK
 from panoforge.cluster.state.lease import Lease
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger
-from panoforge.cluster.state.scene_states import COLUMNS, Book, State, read_book
+from panoforge.cluster.state.scene_states import COLUMNS, SceneStates, State, read_scene_states
 from panoforge.cluster.state.tally import Tally, sum_json_columns, tally
 from panoforge.cluster.status.status import save_job
 from panoforge.core.config import config_sha256
@@ -136,17 +136,17 @@ def render(config: RenderJobConfig) -> RenderSummary:
     made = 0
     with Lease(ledger.store, str(config.run)) as lease, Drain() as drain:
         save_job(config)
-        book = _open_book(config, ledger)
+        scene_states = _open_scene_states(config, ledger)
         with Progress("render", total=config.scenes) as progress:
-            progress.advance(config.scenes - book.count(State.OPEN))
-            if book.count(State.OPEN) or _is_to_be_packed(config):
+            progress.advance(config.scenes - scene_states.count(State.OPEN))
+            if scene_states.count(State.OPEN) or _is_to_be_packed(config):
                 with (
                     ray_session(config.ray),
                     contextlib.closing(RayExecutor(config.ray)) as executor,
                 ):
                     driver = Driver(
                         config,
-                        book,
+                        scene_states,
                         ledger,
                         image_config_sha256,
                         executor,
@@ -156,7 +156,7 @@ def render(config: RenderJobConfig) -> RenderSummary:
                         packer=_packer(config, progress.log),
                     )
                     lease.payload = driver.beat
-                    metrics = RunMetrics(config.run.name, book)
+                    metrics = RunMetrics(config.run.name, scene_states)
                     for record in driver.records():
                         made += _show(record, progress)
                         metrics.note(record)
@@ -201,7 +201,7 @@ def _tidy(config: RenderJobConfig, ledger: Ledger) -> None:
         sweep_temporaries(config.run / STAGED)
 
 
-def _open_book(config: RenderJobConfig, ledger: Ledger) -> Book:
+def _open_scene_states(config: RenderJobConfig, ledger: Ledger) -> SceneStates:
     """Sweep what a killed driver left, and read where each scene stands. The lease must be held."""
     digest = image_config_sha256(config)
     ledger.declare(digest, {"scenes": config.scenes, "seed": config.seed})
@@ -211,7 +211,7 @@ def _open_book(config: RenderJobConfig, ledger: Ledger) -> Book:
     if keys and ledger.is_empty():
         rebuild(ledger, config, config.run / STAGED, keys, digest)
     ledger.compact_all()
-    return read_book(ledger.table(COLUMNS), config.scenes, keys)
+    return read_scene_states(ledger.table(COLUMNS), config.scenes, keys)
 
 
 def _show(record: AttemptRecord, progress: Progress) -> int:

@@ -42,46 +42,46 @@ _STATE_OF = {
 _FAULTS = {fault.value: fault for fault in Fault}  # a call of the enum costs ten times as much
 
 
-class Book:
+class SceneStates:
     """The scenes 0 … total-1 of a job. `faults` and `attempts` (the number of the last attempt) are
     kept for open scenes.
     """
 
     def __init__(self, total: int) -> None:
-        self.states = bytearray(total)
+        self.codes = bytearray(total)
         self._counts = [total, 0, 0, 0]
         self.attempts: dict[int, int] = {}
         self.faults: dict[int, list[tuple[Fault, str]]] = {}
 
     @property
     def total(self) -> int:
-        return len(self.states)
+        return len(self.codes)
 
     def count(self, state: State) -> int:
         return self._counts[state]
 
     def set_states(self, states: bytes) -> None:
         """All states anew."""
-        self.states = bytearray(states)
+        self.codes = bytearray(states)
         self._counts = [states.count(state) for state in State]
 
     def fresh(self) -> Iterator[int]:
         """Open scenes that nothing is known of, in order."""
-        at = self.states.find(State.OPEN)
+        at = self.codes.find(State.OPEN)
         while at >= 0:
             if at not in self.attempts:
                 yield at
-            at = self.states.find(State.OPEN, at + 1)
+            at = self.codes.find(State.OPEN, at + 1)
 
     def apply(self, record: AttemptRecord) -> None:
         """One more record of the ledger."""
         index = record.index
-        if self.states[index] == State.DONE:  # the same scene done twice counts once
+        if self.codes[index] == State.DONE:  # the same scene done twice counts once
             return
-        self._counts[self.states[index]] -= 1
-        self.states[index] = _STATE_OF[record.outcome]
-        self._counts[self.states[index]] += 1
-        if self.states[index] != State.OPEN:
+        self._counts[self.codes[index]] -= 1
+        self.codes[index] = _STATE_OF[record.outcome]
+        self._counts[self.codes[index]] += 1
+        if self.codes[index] != State.OPEN:
             self.attempts.pop(index, None)
             self.faults.pop(index, None)
             return
@@ -99,14 +99,14 @@ def of_job(table: pa.Table, total: int) -> pa.Table:
     return table.filter(pc.less(table["index"], total))
 
 
-def read_book(table: pa.Table, total: int, staged: set[str] | None) -> Book:
-    """The book of a ledger's `COLUMNS`. `staged` are the keys that are there; None believes the
-    ledger.
+def read_scene_states(table: pa.Table, total: int, staged: set[str] | None) -> SceneStates:
+    """The scene states by a ledger's `COLUMNS`. `staged` are the keys that are there; None believes
+    the ledger.
     """
-    book = Book(total)
+    scene_states = SceneStates(total)
     table = of_job(table, total)
     if not table.num_rows:
-        return book
+        return scene_states
     index = table["index"].to_numpy()
     attempt = table["attempt"].to_numpy()
     rank = pc.index_in(table["outcome"], pa.array(OUTCOMES)).to_numpy()
@@ -120,9 +120,9 @@ def read_book(table: pa.Table, total: int, staged: set[str] | None) -> Book:
     whole = done[_all_staged(table["panoramas"].take(pa.array(done)), staged)]
     states[states == State.DONE] = State.OPEN
     states[index[whole]] = State.DONE
-    book.set_states(states.tobytes())
-    _recall_open(book, table, states, index, attempt, rank, order)
-    return book
+    scene_states.set_states(states.tobytes())
+    _recall_open(scene_states, table, states, index, attempt, rank, order)
+    return scene_states
 
 
 def _all_staged(panoramas: pa.ChunkedArray, staged: set[str] | None) -> NDArray[np.bool_]:
@@ -140,7 +140,7 @@ def _all_staged(panoramas: pa.ChunkedArray, staged: set[str] | None) -> NDArray[
 
 
 def _recall_open(
-    book: Book,
+    scene_states: SceneStates,
     table: pa.Table,
     states: NDArray,
     index: NDArray,
@@ -153,9 +153,9 @@ def _recall_open(
     details = table.select(["fault", "reason"]).take(pa.array(rows)).to_pylist()
     for row, detail in zip(rows.tolist(), details, strict=True):
         scene, outcome = int(index[row]), OUTCOMES[rank[row]]
-        book.attempts[scene] = max(int(attempt[row]), book.attempts.get(scene, 0))
-        book.faults.setdefault(scene, [])
+        scene_states.attempts[scene] = max(int(attempt[row]), scene_states.attempts.get(scene, 0))
+        scene_states.faults.setdefault(scene, [])
         if outcome in ("retry", "done"):
-            book.faults[scene] = []
+            scene_states.faults[scene] = []
         elif outcome == "fault":
-            book.faults[scene].append((_FAULTS[detail["fault"]], detail["reason"]))
+            scene_states.faults[scene].append((_FAULTS[detail["fault"]], detail["reason"]))

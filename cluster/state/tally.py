@@ -15,7 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from panoforge.cluster.state.ledger import Ledger
-from panoforge.cluster.state.scene_states import COLUMNS, Book, State, of_job, read_book
+from panoforge.cluster.state.scene_states import (
+    COLUMNS,
+    SceneStates,
+    State,
+    of_job,
+    read_scene_states,
+)
 
 _MORE = (
     "scene",
@@ -76,17 +82,17 @@ class Tally:
         return self.total - self.states.get("open", 0)
 
 
-def tally(ledger: Ledger, total: int, staged: set[str] | None = None) -> tuple[Tally, Book]:
-    """Add a ledger up; also gives the book that it came from."""
+def tally(ledger: Ledger, total: int, staged: set[str] | None = None) -> tuple[Tally, SceneStates]:
+    """Add a ledger up; also gives the scene states that it found."""
     table = of_job(ledger.table((*COLUMNS, *_MORE)), total)
-    book = read_book(table, total, staged)
-    states = {state.name.lower(): book.count(state) for state in State}
+    scene_states = read_scene_states(table, total, staged)
+    states = {state.name.lower(): scene_states.count(state) for state in State}
     if not table.num_rows:
-        return Tally(total, states), book
+        return Tally(total, states), scene_states
     outcome = table["outcome"].to_numpy(zero_copy_only=False)
     real = np.isin(outcome, ("done", "rejected", "fault"))
     fault = outcome == "fault"
-    by_index = np.frombuffer(bytes(book.states), np.uint8)[table["index"].to_numpy()]
+    by_index = np.frombuffer(bytes(scene_states.codes), np.uint8)[table["index"].to_numpy()]
     done = _first_of_each(table, (outcome == "done") & (by_index == State.DONE))
     seconds, cpus, gpus = (
         np.nan_to_num(table[name].to_numpy()).astype(float) for name in ("seconds", "cpus", "gpus")
@@ -119,7 +125,7 @@ def tally(ledger: Ledger, total: int, staged: set[str] | None = None) -> tuple[T
         slowest=tuple(
             (table["scene"][row].as_py(), float(seconds[row])) for row in slowest.tolist()
         ),
-    ), book
+    ), scene_states
 
 
 def _first_of_each(table: pa.Table, mask: np.ndarray) -> np.ndarray:

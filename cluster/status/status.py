@@ -18,7 +18,6 @@ from pydantic import ValidationError
 from panoforge.cluster.config import DATASET, RenderJobConfig
 from panoforge.cluster.state.lease import latest_epoch, read_beat, read_holder
 from panoforge.cluster.state.ledger import Ledger, open_ledger
-from panoforge.cluster.state.scene_states import Book
 from panoforge.cluster.state.tally import Tally, tally
 from panoforge.core.errors import DataError, UserError
 from panoforge.core.report.page import count, duration, money, number, percent
@@ -96,11 +95,11 @@ def read_status(run: Path) -> RunStatus:
     """The status of a run. DataError if there is no run."""
     config = load_job(run)
     ledger = ledger_of(config)
-    sums, book = tally(ledger, config.scenes)
-    return _status(config, ledger, sums, book)
+    sums, _ = tally(ledger, config.scenes)
+    return _status(config, ledger, sums)
 
 
-def _status(config: RenderJobConfig, ledger: Ledger, sums: Tally, book: Book) -> RunStatus:
+def _status(config: RenderJobConfig, ledger: Ledger, sums: Tally) -> RunStatus:
     beat, ended = read_beat(ledger.store)
     live = beat or {}
     open_scenes = sums.states.get("open", 0)

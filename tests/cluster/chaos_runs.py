@@ -12,8 +12,13 @@ import pytest
 from repository import ROOT
 
 from panoforge.cluster.config import LimitsConfig, RayConfig, RenderJobConfig
+from panoforge.cluster.process.process import Limits
+from panoforge.cluster.render.runner import image_config_sha256
+from panoforge.cluster.render.scene_task import SceneTask
 from panoforge.cluster.state.ledger import Ledger
+from panoforge.cluster.state.policy import Profile
 from panoforge.core.storage.staged import list_staged, read_staged
+from panoforge.datagen.config import RenderConfig, plan_scene, plan_scenes
 
 LIMITS = LimitsConfig(scene_timeout_s=60, no_progress_s=30, min_free_gb=0)
 
@@ -45,6 +50,27 @@ class Chaos:
         }
         return RenderJobConfig(**{**fields, **change})
 
+    def task(self, index: int = 0, attempt: int = 1, cameras: int = 1) -> SceneTask:
+        """One attempt at a scene of a job of four."""
+        job = self.job(4, cameras_per_scene=cameras)
+        render = RenderConfig.model_validate(job.model_dump(include=set(RenderConfig.model_fields)))
+        digest = image_config_sha256(render)
+        return SceneTask(
+            str(self.run),
+            job.ledger_url,
+            "chaos_worker",
+            plan_scene(render, index),
+            render,
+            digest,
+            digest,
+            Limits(60, 60),
+            1,
+            attempt,
+            Profile.NORMAL,
+            1.0,
+            0.0,
+        )
+
     @property
     def ledger(self) -> Ledger:
         return Ledger(str(self.run / "ledger"))
@@ -63,8 +89,6 @@ class Chaos:
         up with a reason, each once and whole; nobody is left running, nothing half-written is left
         lying, and Ray has all its resources back (or is gone itself, where it was the run's own).
         """
-        from panoforge.datagen.config import plan_scenes
-
         jobs = plan_scenes(self.job(scenes, cameras_per_scene=cameras))
         expected = sorted(
             job.sample_key(c)

@@ -13,7 +13,7 @@ from panoforge.cluster.ray.packer import Packer
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.render.driver import Driver
 from panoforge.cluster.render.runner import image_config_sha256, render
-from panoforge.cluster.state.scene_states import Book, State
+from panoforge.cluster.state.scene_states import SceneStates, State
 from panoforge.core.errors import DataError
 from panoforge.core.shards.layout import read_manifest
 from panoforge.core.shards.verify import verify
@@ -80,7 +80,7 @@ def test_a_packer_that_falls_behind_holds_the_driver_back(chaos, monkeypatch):
         packer = Packer(job.packing, chaos.run, chaos.run, 10, lambda index: f"s-{index}", print)
         driver = Driver(
             job,
-            Book(10),
+            SceneStates(10),
             chaos.ledger,
             image_config_sha256,
             NoExecutor(),
@@ -89,12 +89,12 @@ def test_a_packer_that_falls_behind_holds_the_driver_back(chaos, monkeypatch):
             say=print,
             packer=packer,
         )
-        settle(driver.book, 2)
+        settle(driver.scene_states, 2)
         driver._hand_out()
         assert (
             driver.beat()["in_flight"] == 2 and not driver.beat()["waiting_for_packing"]
         )  # a task runs, nobody waits yet
-        settle(driver.book, 6)
+        settle(driver.scene_states, 6)
         driver._running.clear()
         assert (
             driver._hand_out()
@@ -163,8 +163,10 @@ class NoExecutor:
         return []
 
 
-def settle(book: Book, scenes: int) -> None:
-    book.set_states(bytes([State.DONE] * scenes + [State.OPEN] * (book.total - scenes)))
+def settle(scene_states: SceneStates, scenes: int) -> None:
+    scene_states.set_states(
+        bytes([State.DONE] * scenes + [State.OPEN] * (scene_states.total - scenes))
+    )
 
 
 def _publish_at(gate: str):

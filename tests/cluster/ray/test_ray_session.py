@@ -19,7 +19,7 @@ from panoforge.cluster.ray.metrics import RunMetrics
 from panoforge.cluster.ray.session import ClusterError, ray_session
 from panoforge.cluster.state.ledger import AttemptRecord
 from panoforge.cluster.state.policy import Fault
-from panoforge.cluster.state.scene_states import Book
+from panoforge.cluster.state.scene_states import SceneStates
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(200)]
 
@@ -130,7 +130,7 @@ def test_prometheus_sees_a_run():
     with ray_session(RayConfig(), cpus=1):
         import ray
 
-        metrics = RunMetrics("a-run", Book(7))
+        metrics = RunMetrics("a-run", SceneStates(7))
         metrics.note(
             AttemptRecord(
                 id="x",

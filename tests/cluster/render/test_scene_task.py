@@ -8,39 +8,16 @@ import threading
 
 import pytest
 
-from panoforge.cluster.process.process import Limits
 from panoforge.cluster.render.commit import commit
 from panoforge.cluster.render.driver import Driver
 from panoforge.cluster.render.executor import RayExecutor
 from panoforge.cluster.render.rebuild import rebuild
 from panoforge.cluster.render.runner import image_config_sha256, list_keys
-from panoforge.cluster.render.scene_task import SceneTask, run_scene
-from panoforge.cluster.state.policy import Fault, Profile
-from panoforge.cluster.state.scene_states import COLUMNS, Book, State, read_book
+from panoforge.cluster.render.scene_task import run_scene
+from panoforge.cluster.state.policy import Fault
+from panoforge.cluster.state.scene_states import COLUMNS, SceneStates, State, read_scene_states
 from panoforge.core.errors import StorageError
 from panoforge.core.storage.staged import list_staged, read_staged
-from panoforge.datagen.config import RenderConfig, plan_scene
-
-
-def task_of(chaos, index=0, attempt=1, cameras=1) -> SceneTask:
-    job = chaos.job(4, cameras_per_scene=cameras)
-    render = RenderConfig.model_validate(job.model_dump(include=set(RenderConfig.model_fields)))
-    digest = image_config_sha256(render)
-    return SceneTask(
-        str(chaos.run),
-        job.ledger_url,
-        "chaos_worker",
-        plan_scene(render, index),
-        render,
-        digest,
-        digest,
-        Limits(60, 60),
-        1,
-        attempt,
-        Profile.NORMAL,
-        1.0,
-        0.0,
-    )
 
 
 def contents(chaos) -> dict[str, bytes]:
@@ -51,7 +28,7 @@ def contents(chaos) -> dict[str, bytes]:
 
 
 def test_the_same_scene_twice_at_once_is_committed_once(chaos):
-    tasks = [task_of(chaos, attempt=attempt, cameras=2) for attempt in (1, 2)]
+    tasks = [chaos.task(attempt=attempt, cameras=2) for attempt in (1, 2)]
     threads = [threading.Thread(target=run_scene, args=(task, "n/1")) for task in tasks]
     for thread in threads:
         thread.start()
@@ -62,14 +39,16 @@ def test_the_same_scene_twice_at_once_is_committed_once(chaos):
         0
     ].digests == records[1].digests
     assert list_staged(chaos.run / "staged") == list(records[0].panoramas)
-    book = read_book(chaos.ledger.table(COLUMNS), 4, list_keys(chaos.run / "staged"))
-    assert book.count(State.DONE) == 1
+    scene_states = read_scene_states(
+        chaos.ledger.table(COLUMNS), 4, list_keys(chaos.run / "staged")
+    )
+    assert scene_states.count(State.DONE) == 1
     assert list((chaos.run / "work").iterdir()) == []
 
 
 def test_a_lost_ledger_is_rebuilt_from_what_is_staged(chaos):
     for index in (0, 2):
-        run_scene(task_of(chaos, index, cameras=2), "n/1")
+        run_scene(chaos.task(index, cameras=2), "n/1")
     before = {record.index: record for record in chaos.ledger.records()}
     shutil.rmtree(chaos.run / "ledger")
     shutil.rmtree(
@@ -109,7 +88,7 @@ def test_a_lost_ledger_is_rebuilt_from_what_is_staged(chaos):
 @pytest.mark.parametrize("call", ["fsync", "rename", "replace"])
 def test_fail_the_nth_call_of_a_commit(chaos, tmp_path, monkeypatch, call):
     """A panorama is in place or it is not, whichever call fails, and the next try ends well."""
-    run_scene(task_of(chaos), "n/1")
+    run_scene(chaos.task(), "n/1")
     (key,) = list_staged(chaos.run / "staged")
     whole = chaos.run / "staged" / key
     older = tmp_path / "older"
@@ -155,7 +134,7 @@ def test_a_full_disk_is_nobodys_fault(chaos, monkeypatch):
         raise StorageError("staged: the disk is full: free some space")
 
     monkeypatch.setattr(scene_task, "commit", full)
-    record = run_scene(task_of(chaos), "n/1")
+    record = run_scene(chaos.task(), "n/1")
     assert (record.outcome, record.fault) == (
         "fault",
         Fault.DISK,
@@ -171,7 +150,7 @@ def test_no_scene_starts_while_the_disk_is_nearly_full(chaos):
         job = chaos.job(1, limits=limits)
         return Driver(
             job,
-            Book(1),
+            SceneStates(1),
             chaos.ledger,
             image_config_sha256,
             RayExecutor(job.ray),

@@ -13,11 +13,10 @@ import pytest
 import synthetic
 from faulty_disk import FaultyDisk, Killed
 from test_ledger import record
-from test_scene_task import task_of
 
 from panoforge.cluster.process.process import ProcessOutcome
 from panoforge.cluster.render import scene_task
-from panoforge.cluster.render.runner import _open_book, _tidy
+from panoforge.cluster.render.runner import _open_scene_states, _tidy
 from panoforge.cluster.render.scene_task import WORK, run_scene
 from panoforge.cluster.state.ledger import FAN_IN, Ledger
 from panoforge.cluster.state.scene_states import State
@@ -96,8 +95,8 @@ def test_an_attempt_that_stages_a_scene(chaos, inline, how):
     config = chaos.job(1, cameras_per_scene=2)
     for n in range(1, LIMIT):
         shutil.rmtree(chaos.run, ignore_errors=True)
-        _open_book(config, chaos.ledger)
-        task = task_of(chaos, cameras=2)
+        _open_scene_states(config, chaos.ledger)
+        task = chaos.task(cameras=2)
         found = None
         with FaultyDisk(n, how) as disk, contextlib.suppress(StorageError, Killed):
             found = run_scene(task, "n/1")
@@ -105,9 +104,9 @@ def test_an_attempt_that_stages_a_scene(chaos, inline, how):
             assert found.fault == "disk", (n, found)
         # A node's next attempt sweeps what dead processes left there; this process only plays dead.
         shutil.rmtree(chaos.scratch / f"panoforge-{os.getuid()}", ignore_errors=True)
-        book = _open_book(config, chaos.ledger)  # the next driver
-        assert found is None or (book.count(State.DONE) == 1) == (found.outcome == "done")
-        if book.count(State.OPEN):
+        scene_states = _open_scene_states(config, chaos.ledger)  # the next driver
+        assert found is None or (scene_states.count(State.DONE) == 1) == (found.outcome == "done")
+        if scene_states.count(State.OPEN):
             assert run_scene(task, "n/1").outcome == "done"
         _tidy(config, chaos.ledger)
         chaos.assert_exact(1, cameras=2)

@@ -19,7 +19,7 @@ from panoforge.cluster.state import ledger as ledger_module
 from panoforge.cluster.state.lease import Holder, Lease, LeaseLost, RunIsTaken, latest_epoch
 from panoforge.cluster.state.ledger import FAN_IN, AttemptRecord, Ledger, new_id
 from panoforge.cluster.state.policy import Fault
-from panoforge.cluster.state.scene_states import COLUMNS, State, read_book
+from panoforge.cluster.state.scene_states import COLUMNS, State, read_scene_states
 from panoforge.core.errors import ConfigError, StorageError
 from panoforge.core.storage.store import Store
 
@@ -56,7 +56,7 @@ def ledger(request, tmp_path) -> Ledger:
 
 
 def states(ledger: Ledger, total: int, staged: set[str] | None = None) -> list[State]:
-    return [State(state) for state in read_book(ledger.table(COLUMNS), total, staged).states]
+    return [State(state) for state in read_scene_states(ledger.table(COLUMNS), total, staged).codes]
 
 
 def test_records_survive_compaction_whole(ledger):
@@ -180,9 +180,9 @@ def test_the_book_says_where_each_scene_stands(ledger):
     ]:
         ledger.write(entry)
     staged = {f"s-{i:08d}-c0" for i in (0, 4, 5)}
-    book = read_book(ledger.table(COLUMNS), 9, staged)
+    scene_states = read_scene_states(ledger.table(COLUMNS), 9, staged)
     done, open_ = State.DONE, State.OPEN
-    assert list(book.states) == [
+    assert list(scene_states.codes) == [
         done,
         State.REJECTED,
         State.QUARANTINED,
@@ -193,12 +193,12 @@ def test_the_book_says_where_each_scene_stands(ledger):
         open_,
         open_,
     ]
-    assert book.faults == {3: [(Fault.CRASH, "boom")], 6: [], 7: [(Fault.CRASH, "new")]}
-    assert book.attempts == {3: 1, 6: 1, 7: 2}
-    assert list(book.fresh()) == [8]
-    book.apply(record(3, 2))
-    book.apply(record(3, 2))
-    assert book.count(State.DONE) == 4 and 3 not in book.attempts
+    assert scene_states.faults == {3: [(Fault.CRASH, "boom")], 6: [], 7: [(Fault.CRASH, "new")]}
+    assert scene_states.attempts == {3: 1, 6: 1, 7: 2}
+    assert list(scene_states.fresh()) == [8]
+    scene_states.apply(record(3, 2))
+    scene_states.apply(record(3, 2))
+    assert scene_states.count(State.DONE) == 4 and 3 not in scene_states.attempts
 
 
 @pytest.mark.parametrize("step", ["write", "fsync", "replace"])

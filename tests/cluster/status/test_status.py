@@ -14,7 +14,7 @@ from panoforge.cluster.render.runner import image_config_sha256
 from panoforge.cluster.state.lease import Lease
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id, to_table
 from panoforge.cluster.state.policy import Fault
-from panoforge.cluster.state.scene_states import COLUMNS, State, read_book
+from panoforge.cluster.state.scene_states import COLUMNS, State, read_scene_states
 from panoforge.cluster.status.plan import plan_run
 from panoforge.cluster.status.status import as_lines, read_status, save_job
 from panoforge.cluster.status.status_page import write_page
@@ -135,9 +135,13 @@ def test_retry_forgives_one_reason_and_keeps_the_past(run):
         retry(run, "timeout")
     assert retry(run, "oom") == ["rooms-bathroom-00000011"]
     ledger = Ledger(str(run / "ledger"))
-    book = read_book(ledger.table(COLUMNS), 20, None)
-    assert book.states[11] == State.OPEN and book.faults[11] == [] and book.attempts[11] == 3
-    assert book.states[12] == State.QUARANTINED
+    scene_states = read_scene_states(ledger.table(COLUMNS), 20, None)
+    assert (
+        scene_states.codes[11] == State.OPEN
+        and scene_states.faults[11] == []
+        and scene_states.attempts[11] == 3
+    )
+    assert scene_states.codes[12] == State.QUARANTINED
     assert [r.outcome for r in ledger.of_scene("rooms-bathroom-00000011")] == ["fault"] * 3 + [
         "quarantined",
         "retry",
@@ -249,8 +253,8 @@ def test_183440_scenes_are_understood_in_a_moment(tmp_path):
     page_s = time.monotonic() - begin
     staged = {f"rooms-kitchen-{index:08d}-c{c}" for index in range(183_440) for c in range(2)}
     begin = time.monotonic()
-    book = read_book(Ledger(job.ledger_url).table(COLUMNS), job.scenes, staged)
-    first = next(book.fresh())
+    scene_states = read_scene_states(Ledger(job.ledger_url).table(COLUMNS), job.scenes, staged)
+    first = next(scene_states.fresh())
     resume_s = time.monotonic() - begin
     assert first == int(0.99 * 183_440)
     print(f"status {status_s:.2f} s, page {page_s:.2f} s, resume {resume_s:.2f} s")
