@@ -98,11 +98,11 @@ def ours(run: Path, scenes: int) -> float:
     """Seconds of `pano render` within a Ray that is up."""
     from panoforge.cluster.config import LimitsConfig, RenderJobConfig
     from panoforge.cluster.render.runner import render
+    from panoforge.datagen.config import RenderConfig
 
     config = RenderJobConfig(
         run=run,
-        scenes=scenes,
-        cameras_per_scene=1,
+        render=RenderConfig(scenes=scenes, cameras_per_scene=1),
         worker="bench.sleep_scene",
         limits=LimitsConfig(min_free_gb=0),
     )

@@ -62,7 +62,7 @@ from panoforge.core.sample.metadata import (
     instance_table,
 )
 from panoforge.core.shards.layout import read_manifest
-from panoforge.datagen.config import SceneJob, plan_scene
+from panoforge.datagen.config import RenderConfig, SceneJob, plan_scene
 
 Answer = TypeVar("Answer")
 SLOTS = 4000
@@ -223,13 +223,12 @@ def simulate(scenes: int, folder: Path, packing: PackingConfig) -> dict:
     """
     job = RenderJobConfig(
         run=folder / f"run-{scenes}",
-        scenes=scenes,
-        cameras_per_scene=1,
+        render=RenderConfig(scenes=scenes, cameras_per_scene=1),
         limits=LimitsConfig(min_free_gb=0),
         ray=RayConfig(in_flight_per_slot=1),
         packing=packing,
     )
-    ledger, digest = Ledger(job.ledger_url), image_config_sha256(job)
+    ledger, digest = Ledger(job.ledger_url), image_config_sha256(job.render)
     ledger.declare(digest, {})
     save_job(job)
     panoramas = TinyPanoramas(job.run, digest) if packing.while_rendering else None
@@ -283,7 +282,7 @@ def _after(job: RenderJobConfig, ledger: Ledger, ends: Counter) -> dict:
     """
     status, query = _timed(lambda: read_status(job.run))
     states = status.tally.states
-    assert states["open"] == 0 and sum(states.values()) == job.scenes
+    assert states["open"] == 0 and sum(states.values()) == job.render.scenes
     assert (states["done"], states["rejected"], states["quarantined"]) == (
         ends["done"],
         ends["rejected"],
@@ -293,7 +292,7 @@ def _after(job: RenderJobConfig, ledger: Ledger, ends: Counter) -> dict:
     _, page = _timed(lambda: write_page(job.run))
     _lose_the_last(job)
     open_scenes, resume = _timed(lambda: _resume(job, ledger))
-    assert 0 < open_scenes <= job.scenes - int(0.99 * job.scenes)
+    assert 0 < open_scenes <= job.render.scenes - int(0.99 * job.render.scenes)
     times = {"query": query, "page": page, "resume": resume}
     return {
         name: round(value, 3)
@@ -311,14 +310,14 @@ def _timed(work: Callable[[], Answer]) -> tuple[Answer, tuple[float, float]]:
 
 def _lose_the_last(job: RenderJobConfig) -> None:
     """Leave the panoramas of the first 99 % of the scenes."""
-    kept, staged = int(0.99 * job.scenes), job.run / STAGED
+    kept, staged = int(0.99 * job.render.scenes), job.run / STAGED
     if job.packing.while_rendering:
-        for index in range(kept, job.scenes):
-            shutil.rmtree(staged / plan_scene(job, index).sample_key(0), ignore_errors=True)
+        for index in range(kept, job.render.scenes):
+            shutil.rmtree(staged / plan_scene(job.render, index).sample_key(0), ignore_errors=True)
         return
     staged.mkdir()
     for index in range(kept):  # the driver reads no more of a staged panorama than its name
-        os.mknod(staged / plan_scene(job, index).sample_key(0))
+        os.mknod(staged / plan_scene(job.render, index).sample_key(0))
 
 
 def _resume(job: RenderJobConfig, ledger: Ledger) -> int:

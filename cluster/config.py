@@ -6,15 +6,17 @@ Here and not in the stages, because a stage does not know who runs it. No Ray is
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from panoforge.core.config import load_config, top_level
+from panoforge.core.flat import FlatModel, flat_fields
 from panoforge.core.models import FrozenModel
 from panoforge.core.shards.layout import DEFAULT_SPLITS
 from panoforge.core.shards.write import DEFAULT_SHARD_BYTES, PackOptions
+from panoforge.core.storage.location import LocalPath, Location, absolute
 from panoforge.datagen.config import RenderConfig
 from panoforge.eval.config import EvalConfig
 from panoforge.train.config import TrainConfig
@@ -23,7 +25,6 @@ LEDGER, DATASET = "ledger", "dataset"  # folders of a run
 
 
 def _not_a_url(value: object) -> object:
-    """A path of the form s3://bucket would quietly become the folder `s3:`."""
     if isinstance(value, str) and "://" in value:
         raise PydanticCustomError(
             "folder",
@@ -35,7 +36,7 @@ def _not_a_url(value: object) -> object:
     return value
 
 
-RunFolder = Annotated[Path, BeforeValidator(_not_a_url)]
+RunFolder = Annotated[LocalPath, BeforeValidator(_not_a_url)]
 
 
 class RayConfig(FrozenModel):
@@ -114,14 +115,18 @@ class PackingConfig(ShardConfig):
     max_behind_scenes: Annotated[int, Field(ge=1)] = 2000
 
 
-class RenderJobConfig(RenderConfig):
-    """`pano render`: the render config, the run folder, Ray, limits, packing and prices. `ledger`
-    is an fsspec URL (default: a folder of the run); `worker` is the module that makes a scene,
-    `python -m WORKER JOB.json` as `panoforge.datagen.worker` defines.
+class RenderJobConfig(FlatModel):
+    """`pano render`: the render config, the run folder, Ray, limits, packing and prices.
+
+    `ledger` is a folder or a URL (default: a folder of the run). `worker` is the module that makes
+    a scene, `python -m WORKER JOB.json` as `panoforge.datagen.worker` defines.
     """
 
+    inner: ClassVar[str] = "render"
+
+    render: RenderConfig = RenderConfig()
     run: RunFolder
-    ledger: str | None = None
+    ledger: Location | None = None
     worker: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*$")] = "panoforge.datagen.worker"
     ray: RayConfig = RayConfig()
     limits: LimitsConfig = LimitsConfig()
@@ -130,34 +135,45 @@ class RenderJobConfig(RenderConfig):
 
     @property
     def ledger_url(self) -> str:
-        return self.ledger or str(self.run.absolute() / LEDGER)
+        return str(absolute(self.ledger or self.run / LEDGER))
 
 
-class TrainJobConfig(TrainConfig):
-    """`pano train`: the training config, the run folder and the dataset (default: the run's
-    own)."""
+class TrainJobConfig(FlatModel):
+    """`pano train`: the training config, the run folder, and the dataset: a folder or a URL
+    (default: the run's own).
+    """
 
+    inner: ClassVar[str] = "train"
+
+    train: TrainConfig = TrainConfig()
     run: RunFolder
-    dataset: Path | None = None
+    dataset: Location | None = None
 
     @property
-    def dataset_folder(self) -> Path:
+    def dataset_location(self) -> Path | str:
+        """Where the dataset is."""
         return self.dataset or self.run / DATASET
 
 
-class EvalJobConfig(EvalConfig):
-    """`pano eval`: the evaluation config, the run folder (where the report goes), the dataset
-    (default: the run's own), and how many Ray tasks evaluate panoramas at once (1: no Ray). Scores
-    do not depend on `workers`; videos are evaluated in one process.
+class EvalJobConfig(FlatModel):
+    """`pano eval`: the evaluation config, the run folder (where the report goes), the dataset, and
+    how many Ray tasks evaluate panoramas at once (1: no Ray).
+
+    The dataset is a folder or a URL (default: the run's own). Scores do not depend on `workers`;
+    videos are evaluated in one process.
     """
 
+    inner: ClassVar[str] = "eval"
+
+    eval: EvalConfig = EvalConfig()
     run: RunFolder
-    dataset: Path | None = None
+    dataset: Location | None = None
     workers: Annotated[int, Field(ge=1)] = 1
     ray: RayConfig = RayConfig()
 
     @property
-    def dataset_folder(self) -> Path:
+    def dataset_location(self) -> Path | str:
+        """Where the dataset is."""
         return self.dataset or self.run / DATASET
 
 
@@ -178,12 +194,12 @@ class SubmitConfig(FrozenModel):
         None  # the command of the Python over there; None: the first one on its path
     )
     send_code: bool = False
-    py_modules: tuple[Path, ...] = ()
+    py_modules: tuple[LocalPath, ...] = ()
     pip: tuple[str, ...] = ()
     env: dict[str, str] = {}
 
 
-VERBS: dict[str, type[FrozenModel] | type[RenderJobConfig]] = {
+VERBS: dict[str, type[FrozenModel]] = {
     "render": RenderJobConfig,
     "pack": PackConfig,
     "train": TrainJobConfig,
@@ -202,7 +218,7 @@ def sections_of(path: Path, overrides: Sequence[str]) -> list[tuple[str, BaseMod
             (verb, load_config(path, VERBS[verb], _for_section(verb, overrides), section=verb))
             for verb in present
         ]
-    verb = max(VERBS, key=lambda verb: len(keys & set(VERBS[verb].model_fields)))
+    verb = max(VERBS, key=lambda verb: len(keys & set(flat_fields(VERBS[verb]))))
     return [(verb, load_config(path, VERBS[verb], overrides))]
 
 

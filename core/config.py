@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
 from panoforge.core.errors import ConfigError, nearest
+from panoforge.core.flat import flat_fields, flat_location
 from panoforge.core.storage.atomic import storage_errors
 
 MAX_CONFIG_BYTES = 1 << 20
@@ -44,7 +45,7 @@ def load_config(
                 f" {loaded[section]!r}"
             )
         shared = {
-            key: loaded[key] for key in SHARED_KEYS if key in loaded and key in model.model_fields
+            key: loaded[key] for key in SHARED_KEYS if key in loaded and key in flat_fields(model)
         }
         for key, value in _split(overrides):
             if key in SHARED_KEYS:
@@ -123,7 +124,7 @@ def _validate(path: Path, model: type[Model], data: Any) -> Model:
 
 def _explain(problem: Any, model: type[BaseModel]) -> str:
     """One sentence for one of pydantic's findings."""
-    where = ".".join(str(part) for part in problem["loc"]) or "config"
+    where = ".".join(map(str, flat_location(model, problem["loc"]))) or "config"
     if problem["type"] == "extra_forbidden":
         known = dict(_known_keys(model))
         siblings = [key for key in known if key.rpartition(".")[0] == where.rpartition(".")[0]]
@@ -135,7 +136,7 @@ def _explain(problem: Any, model: type[BaseModel]) -> str:
 
 
 def _known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, field in model.model_fields.items():
+    for name, field in flat_fields(model).items():
         yield prefix + name, field
         for kind in (field.annotation, *get_args(field.annotation)):
             if isinstance(kind, type) and issubclass(kind, BaseModel):

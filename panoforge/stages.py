@@ -24,7 +24,7 @@ from panoforge.core.shards.write import Source, pack
 from panoforge.core.storage.atomic import storage_errors
 from panoforge.core.storage.runlog import record_stage
 from panoforge.core.storage.staged import list_staged
-from panoforge.core.storage.store import Location, Store
+from panoforge.core.storage.store import Store, StoreLike
 
 STAGED, DATASET = "staged", "dataset"  # folders of a run
 
@@ -33,11 +33,10 @@ def render_stage(config: RenderJobConfig) -> Any:
     """Render what is missing of the run. Gives a panoforge.cluster.render.runner.RenderSummary."""
     from panoforge.cluster.render.runner import image_config_sha256, render
 
-    Ledger(config.ledger_url).check(
-        image_config_sha256(config)
-    )  # before run.json says anything of this config
+    digest = image_config_sha256(config.render)
+    Ledger(config.ledger_url).check(digest)  # before run.json says anything of this config
     with record_stage(
-        config.run, "render", config, seed=config.seed, config_sha256=image_config_sha256(config)
+        config.run, "render", config, seed=config.render.seed, config_sha256=digest
     ) as entry:
         summary = render(config)
         entry.update(
@@ -66,16 +65,16 @@ def plan_stage(
     return plan_run(
         config,
         ledger,
-        image_config_sha256(config),
+        image_config_sha256(config.render),
         slots=slots or here,
         in_place=calibration is None,
     )
 
 
 def pack_stage(
-    runs: Location | Sequence[Location],
+    runs: StoreLike | Sequence[StoreLike],
     config: PackConfig,
-    to: Location | None = None,
+    to: StoreLike | None = None,
     *,
     prefix: bool = False,
 ) -> Manifest:
@@ -118,7 +117,7 @@ def pack_stage(
     return manifest
 
 
-def verify_stage(dataset: Location, *, deep: bool = False) -> VerifyReport:
+def verify_stage(dataset: StoreLike, *, deep: bool = False) -> VerifyReport:
     """Verify a dataset, with a progress bar."""
     from panoforge.core.shards.layout import read_manifest
 
@@ -126,7 +125,7 @@ def verify_stage(dataset: Location, *, deep: bool = False) -> VerifyReport:
         return verify(dataset, deep=deep, on_sample=lambda key: progress.advance())
 
 
-def repair_stage(dataset: Location, *, deep: bool = False) -> RepairReport:
+def repair_stage(dataset: StoreLike, *, deep: bool = False) -> RepairReport:
     """Repair a dataset, with a progress bar over its shards."""
     total = sum(name.endswith(".tar") for name in Store.at(dataset).names("shards"))
     with Progress("repair", total=total) as progress:
@@ -134,7 +133,7 @@ def repair_stage(dataset: Location, *, deep: bool = False) -> RepairReport:
 
 
 def stats_stage(
-    dataset: Location, out: Path, usd_per_core_hour: float = 0.04, usd_per_gpu_hour: float = 0.0
+    dataset: StoreLike, out: Path, usd_per_core_hour: float = 0.04, usd_per_gpu_hour: float = 0.0
 ) -> Path:
     """Write the statistics report of a dataset; gives the path of report.html."""
     from panoforge.core.stats import Prices, write_report
@@ -147,23 +146,19 @@ def stats_stage(
 
 def train_stage(config: TrainJobConfig) -> Path:
     """Fine-tune on the dataset; gives the folder of checkpoints."""
-    from panoforge.train.config import TrainConfig
     from panoforge.train.run import run_training
 
-    training = TrainConfig.model_validate(config.model_dump(include=set(TrainConfig.model_fields)))
-    with record_stage(config.run, "train", config, seed=config.seed):
-        return run_training(training, config.dataset_folder, config.run)
+    with record_stage(config.run, "train", config, seed=config.train.seed):
+        return run_training(config.train, config.dataset_location, config.run)
 
 
 def eval_stage(config: EvalJobConfig) -> Any:
     """Score a model on the dataset; gives panoforge.eval.run's results."""
     from panoforge.cluster.ray.evaluation import evaluator
-    from panoforge.eval.config import EvalConfig
     from panoforge.eval.run import run_evaluation
 
-    evaluation = EvalConfig.model_validate(config.model_dump(include=set(EvalConfig.model_fields)))
-    with record_stage(config.run, "eval", config, seed=config.seed):
-        return run_evaluation(evaluation, config.dataset_folder, config.run, evaluator(config))
+    with record_stage(config.run, "eval", config, seed=config.eval.seed):
+        return run_evaluation(config.eval, config.dataset_location, config.run, evaluator(config))
 
 
 @dataclass(frozen=True)
@@ -193,7 +188,7 @@ def demo_stage(demo: Demo, say: Callable[[str], None], *, fresh: bool = False) -
     """
     import time
 
-    run = demo.render.run
+    run, scenes = demo.render.run, demo.render.render.scenes
     if fresh and run.exists():
         with storage_errors(run):
             shutil.rmtree(run)
@@ -208,13 +203,13 @@ def demo_stage(demo: Demo, say: Callable[[str], None], *, fresh: bool = False) -
 
     summary = timed(
         "render",
-        f"render {demo.render.scenes} Infinigen scenes with {demo.render.cameras_per_scene}"
+        f"render {scenes} Infinigen scenes with {demo.render.render.cameras_per_scene}"
         " panoramas each",
         lambda: render_stage(demo.render),
     )
     if summary.interrupted or not summary.panoramas or summary.count("failed"):
         raise DataError(
-            f"rendering did not finish: {summary.count('failed')} of {demo.render.scenes} scenes"
+            f"rendering did not finish: {summary.count('failed')} of {scenes} scenes"
             f" failed, reasons: {summary.reasons}. Logs are in {run / 'logs'}. Give the same"
             f" command to go on from here (after `pano retry {run}` if scenes failed)"
         )

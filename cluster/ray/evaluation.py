@@ -15,6 +15,7 @@ from typing import Any
 from panoforge.cluster.config import EvalJobConfig
 from panoforge.cluster.ray.session import ClusterError, ray_session, require_living_ray
 from panoforge.core.errors import UserError
+from panoforge.core.storage.location import absolute
 from panoforge.eval.evaluate import EvalJob, Evaluator, evaluate_panoramas
 
 _LOOK_S = 5.0
@@ -46,7 +47,7 @@ class RayEvaluator:
         import ray
 
         settings = self._config.ray
-        far = dataclasses.replace(job, dataset=job.dataset.absolute(), out=job.out.absolute())
+        far = dataclasses.replace(job, dataset=absolute(job.dataset), out=job.out.absolute())
         with ray_session(settings, cpus=self._config.workers * settings.cpus_per_scene):
             remote = ray.remote(
                 max_retries=_RETRIES,

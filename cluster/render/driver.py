@@ -60,9 +60,7 @@ class Driver:
             executor,
         )
         self._stopped, self._check, self._say, self._packer = stopped, check, say, packer
-        self._render = RenderConfig.model_validate(
-            config.model_dump(include=set(RenderConfig.model_fields))
-        )
+        self._render = config.render
         images = {
             profile: degrade(self._render) if profile is Profile.DEGRADED else self._render
             for profile in Profile
@@ -174,11 +172,11 @@ class Driver:
 
     def _task(self, index: int, profile: Profile) -> SceneTask:
         config, factor = self.config, memory_factor(profile)
-        threads = config.threads or max(1, int(config.ray.cpus_per_scene))
+        threads = self._render.threads or max(1, int(config.ray.cpus_per_scene))
         image, image_sha256 = self._images[profile]
         memory_gb = config.limits.memory_gb or config.ray.memory_per_scene_gb
         limits = Limits(
-            min(config.limits.scene_timeout_s, config.time_limit_s),
+            min(config.limits.scene_timeout_s, self._render.time_limit_s),
             config.limits.no_progress_s,
             factor * memory_gb * 1e9 if memory_gb else None,
             int(config.limits.log_mb * 1e6),

@@ -25,7 +25,7 @@ def retry(run: Path, reason: str | None) -> list[str]:
     """
     config = load_job(run)
     ledger = ledger_of(config)
-    _, scene_states = tally(ledger, config.scenes)
+    _, scene_states = tally(ledger, config.render.scenes)
     last: dict[int, AttemptRecord] = {}
     for record in _quarantined(ledger):
         if scene_states.codes[record.index] == State.QUARANTINED:
@@ -72,7 +72,7 @@ def _matches(record: AttemptRecord, reason: str | None) -> bool:
 def scene_log(run: Path, scene: str) -> tuple[list[AttemptRecord], str]:
     """(attempts, the end of the log) of a scene, given by its name or its number."""
     config = load_job(run)
-    name = _scene_name(config, scene)
+    name = _scene_name(config.render, scene)
     attempts = ledger_of(config).of_scene(name)
     path = run / LOGS / f"{name}.log"
     if not path.is_file():

@@ -116,8 +116,7 @@ def image_config_sha256(config: RenderConfig) -> str:
     """Digest of what shapes the pixels and labels: the render config less counts, threads and
     limits. Panoramas of equal digest and seed are the same panoramas.
     """
-    render = RenderConfig.model_validate(config.model_dump(include=set(RenderConfig.model_fields)))
-    plain = render.model_copy(
+    plain = config.model_copy(
         update={name: RenderConfig.model_fields[name].default for name in _NOT_PART_OF_THE_IMAGE}
     )
     return config_sha256(plain)
@@ -137,8 +136,8 @@ def render(config: RenderJobConfig) -> RenderSummary:
     with Lease(ledger.store, str(config.run)) as lease, Drain() as drain:
         save_job(config)
         scene_states = _open_scene_states(config, ledger)
-        with Progress("render", total=config.scenes) as progress:
-            progress.advance(config.scenes - scene_states.count(State.OPEN))
+        with Progress("render", total=config.render.scenes) as progress:
+            progress.advance(config.render.scenes - scene_states.count(State.OPEN))
             if scene_states.count(State.OPEN) or _is_to_be_packed(config):
                 with (
                     ray_session(config.ray),
@@ -161,7 +160,7 @@ def render(config: RenderJobConfig) -> RenderSummary:
                         made += _show(record, progress)
                         metrics.note(record)
         _tidy(config, ledger)
-        sums, _ = tally(ledger, config.scenes, list_keys(config.run / STAGED))
+        sums, _ = tally(ledger, config.render.scenes, list_keys(config.run / STAGED))
         return RenderSummary(ledger, sums, made, interrupted=drain.asked)
 
 
@@ -172,8 +171,8 @@ def _packer(config: RenderJobConfig, say: Callable[[str], None]) -> Packer | Non
         config.packing,
         config.run / STAGED,
         config.run / DATASET,
-        config.scenes,
-        lambda index: plan_scene(config, index).key,
+        config.render.scenes,
+        lambda index: plan_scene(config.render, index).key,
         say,
     )
 
@@ -203,15 +202,15 @@ def _tidy(config: RenderJobConfig, ledger: Ledger) -> None:
 
 def _open_scene_states(config: RenderJobConfig, ledger: Ledger) -> SceneStates:
     """Sweep what a killed driver left, and read where each scene stands. The lease must be held."""
-    digest = image_config_sha256(config)
-    ledger.declare(digest, {"scenes": config.scenes, "seed": config.seed})
+    asked, digest = config.render, image_config_sha256(config.render)
+    ledger.declare(digest, {"scenes": asked.scenes, "seed": asked.seed})
     shutil.rmtree(config.run / WORK, ignore_errors=True)
     sweep_temporaries(config.run / STAGED)
     keys = list_keys(config.run / STAGED)
     if keys and ledger.is_empty():
-        rebuild(ledger, config, config.run / STAGED, keys, digest)
+        rebuild(ledger, asked, config.run / STAGED, keys, digest)
     ledger.compact_all()
-    return read_scene_states(ledger.table(COLUMNS), config.scenes, keys)
+    return read_scene_states(ledger.table(COLUMNS), asked.scenes, keys)
 
 
 def _show(record: AttemptRecord, progress: Progress) -> int:

@@ -115,14 +115,14 @@ def verify_by_rays(
     run, keys = _which(path)
     if not keys:
         raise DataError(f"{run / 'staged'} holds no panoramas: there is nothing to check")
-    config, scenes = load_job(run), {}
+    render, scenes = load_job(run).render, {}
     for key in keys:
         meta = read_staged_meta(run / "staged", key)
         scenes.setdefault(meta.scene, []).append(meta)
     done, failed = [], {}
     each = max(1, -(-rays // len(keys)))
     for scene, metas in scenes.items():
-        reports = _check_scene(run, config, metas, each)
+        reports = _check_scene(run, render, metas, each)
         if isinstance(reports, str):
             failed[scene] = reports
         else:
@@ -142,10 +142,9 @@ def _which(path: Path) -> tuple[Path, list[str]]:
 
 
 def _check_scene(
-    run: Path, config: RenderConfig, metas: list[SampleMeta], rays: int
+    run: Path, render: RenderConfig, metas: list[SampleMeta], rays: int
 ) -> list[dict] | str:
     """The reports of a scene's panoramas, or why there are none."""
-    render = RenderConfig.model_validate(config.model_dump(include=set(RenderConfig.model_fields)))
     job = plan_scene(render, int(metas[0].scene.rpartition("-")[2]))
     if job.key != metas[0].scene:
         return f"the run's config makes {job.key} at this number"

@@ -19,7 +19,7 @@ from panoforge.cluster.config import RenderJobConfig
 from panoforge.cluster.state.ledger import Ledger
 from panoforge.core.errors import DataError
 from panoforge.core.report.page import count, duration, money, number, percent, size
-from panoforge.datagen.config import plan_scene
+from panoforge.datagen.config import RenderConfig, plan_scene
 
 _COLUMNS = (
     "index",
@@ -97,8 +97,9 @@ def plan_run(
         raise DataError(
             f"{calibration.url}: no scene of it has ended yet, so there is nothing to calibrate on"
         )
-    kinds, at = _kinds(config)
-    of_kind = _per_kind(_left(config.scenes, settled) if in_place else np.arange(config.scenes), at)
+    kinds, at = _kinds(config.render)
+    scenes = config.render.scenes
+    of_kind = _per_kind(_left(scenes, settled) if in_place else np.arange(scenes), at)
     kind_of = np.array(at)[table["index"].to_numpy() % len(at)]
     seconds = table["seconds"].to_numpy()
     ended = _per_kind(settled["index"].to_numpy(), at)
@@ -138,7 +139,7 @@ def plan_run(
     )
 
 
-def _kinds(config: RenderJobConfig) -> tuple[list[str], list[int]]:
+def _kinds(config: RenderConfig) -> tuple[list[str], list[int]]:
     """Kinds of scene, and the kind of the n-th scene of each round: kinds are taken in turn."""
     period = sum(len(source.variants) for source in config.sources)
     jobs = [plan_scene(config, index) for index in range(period)]

@@ -95,7 +95,7 @@ def read_status(run: Path) -> RunStatus:
     """The status of a run. DataError if there is no run."""
     config = load_job(run)
     ledger = ledger_of(config)
-    sums, _ = tally(ledger, config.scenes)
+    sums, _ = tally(ledger, config.render.scenes)
     return _status(config, ledger, sums)
 
 

@@ -31,7 +31,7 @@ from panoforge.core.export import images, videos
 from panoforge.core.export.frames import ExportOptions, Format, Job, Part, category_ids, join_counts
 from panoforge.core.parallel import ordered_map
 from panoforge.core.shards.read import Dataset
-from panoforge.core.storage.store import Location, Store
+from panoforge.core.storage.store import Store, StoreLike
 
 FORMATS: dict[str, Format] = {
     "coco": Format(images.coco_part, images.coco_join),
@@ -49,7 +49,7 @@ __all__ = ["FORMATS", "ExportOptions", "export"]
 def export(
     dataset: Dataset,
     to: str,
-    out: Location,
+    out: StoreLike,
     options: ExportOptions | None = None,
     *,
     workers: int = 1,

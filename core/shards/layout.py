@@ -13,7 +13,7 @@ from panoforge.core.errors import DataError, StorageError
 from panoforge.core.models import FrozenModel
 from panoforge.core.sample.metadata import SampleMeta
 from panoforge.core.shards.tar import Member
-from panoforge.core.storage.store import Location, Store
+from panoforge.core.storage.store import Store, StoreLike
 
 MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION: Literal[3] = (
@@ -120,7 +120,7 @@ class Manifest(FrozenModel):
         return INSTANCE_SCHEMA if self.schema_version >= 3 else INSTANCE_SCHEMA_2
 
 
-def read_manifest(dataset: Location) -> Manifest:
+def read_manifest(dataset: StoreLike) -> Manifest:
     """The dataset's manifest. StorageError when there is none, DataError when it does not parse or
     fit.
     """

@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 from panoforge.core.errors import UsageError, nearest
 from panoforge.core.sample.metadata import META_SUFFIX, PRODUCT_OF_SUFFIX, check_key
 from panoforge.core.shards.read import Dataset
-from panoforge.core.storage.store import Location, Store
+from panoforge.core.storage.store import Store, StoreLike
 
 MAX_EXPRESSION = 2000
 SAMPLE_COLUMNS = (
@@ -122,7 +122,7 @@ def find(dataset: Dataset, expression: str) -> Matches:
 def extract(
     dataset: Dataset,
     keys: tuple[str, ...],
-    target: Location,
+    target: StoreLike,
     products: tuple[str, ...] | None = None,
 ) -> list[str]:
     """Write members of the samples as `<target>/<key>.<suffix>`, read by byte range and checked;

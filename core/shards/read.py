@@ -39,7 +39,7 @@ from panoforge.core.shards.layout import (
     upgraded_instances,
     upgraded_samples,
 )
-from panoforge.core.storage.store import Location, Store
+from panoforge.core.storage.store import Store, StoreLike
 
 MAX_INDEX_BYTES = 8 << 30
 MAX_SAMPLE_BYTES = 2 << 30
@@ -104,7 +104,7 @@ class Dataset:
     samples: pa.Table = field(repr=False)
 
     @classmethod
-    def open(cls, location: Location, split: str | None = None) -> Self:
+    def open(cls, location: StoreLike, split: str | None = None) -> Self:
         """Open a published dataset, or one split of it. UsageError for an unknown split."""
         store = Store.at(location)
         folder = store.url if store.local is None else store.local
@@ -168,7 +168,7 @@ class Dataset:
         return self.read(index, products)
 
 
-def read_index(dataset: Location, entry: IndexEntry, schema: pa.Schema) -> pa.Table:
+def read_index(dataset: StoreLike, entry: IndexEntry, schema: pa.Schema) -> pa.Table:
     """An index table whose file has the size, digest and schema that the manifest says."""
     store = Store.at(dataset)
     path = f"{store}/{entry.name}"
@@ -186,7 +186,7 @@ def read_index(dataset: Location, entry: IndexEntry, schema: pa.Schema) -> pa.Ta
     return table
 
 
-def read_instances(dataset: Location, manifest: Manifest) -> pa.Table:
+def read_instances(dataset: StoreLike, manifest: Manifest) -> pa.Table:
     """The instance index, in the columns of today. DataError where it is not the one that the
     manifest says.
     """
@@ -210,7 +210,7 @@ def read_table(data: bytes, schema: pa.Schema) -> pa.Table:
     return table
 
 
-def read_sample(dataset: Location, row: dict) -> Sample:
+def read_sample(dataset: StoreLike, row: dict) -> Sample:
     """Read one sample by its row of the sample index, in one request. DataError when its bytes are
     not those that were packed.
     """
@@ -248,7 +248,7 @@ def checked_sample(row: dict, data: bytes) -> Sample:
     return Sample(row["key"], members)
 
 
-def read_members(dataset: Location, row: dict, products: Collection[str]) -> Sample:
+def read_members(dataset: StoreLike, row: dict, products: Collection[str]) -> Sample:
     """Read the metadata and some products of a sample, and nothing else: from a bucket in as few
     requests as their places allow. DataError when their bytes are not those that were packed; where
     the index is of schema version 1, which has no checksums of members, the whole sample is read

@@ -54,7 +54,7 @@ from panoforge.core.shards.salvage import (
     split_of_shard,
 )
 from panoforge.core.shards.tar import TRAILER
-from panoforge.core.storage.store import Location, Store
+from panoforge.core.storage.store import Store, StoreLike
 
 QUARANTINE = "quarantine"
 DAMAGED_LIST, SCENES_LIST = f"{QUARANTINE}/damaged.json", f"{QUARANTINE}/rerender.txt"
@@ -100,7 +100,7 @@ class _Known:
 
 
 def repair(
-    dataset: Location, *, deep: bool = False, on_shard: Callable[[str], None] = lambda name: None
+    dataset: StoreLike, *, deep: bool = False, on_shard: Callable[[str], None] = lambda name: None
 ) -> RepairReport:
     """Repair a dataset. DataError when there is nothing to repair it from, or when two shards claim
     the same place and nothing says which one counts.

@@ -44,7 +44,7 @@ from panoforge.core.shards.layout import (
 )
 from panoforge.core.shards.read import MAX_SAMPLE_BYTES, read_index, read_instances
 from panoforge.core.shards.tar import BLOCK, TRAILER, Member, header, padded
-from panoforge.core.storage.store import Location, Store
+from panoforge.core.storage.store import Store, StoreLike
 
 _ZEROS = bytes(BLOCK)
 
@@ -68,7 +68,7 @@ class VerifyReport:
 
 
 def verify(
-    dataset: Location, *, deep: bool = False, on_sample: Callable[[str], None] = lambda key: None
+    dataset: StoreLike, *, deep: bool = False, on_sample: Callable[[str], None] = lambda key: None
 ) -> VerifyReport:
     """Check a published dataset. Only a dataset without a readable manifest raises; all else is a
     fault.

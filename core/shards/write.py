@@ -43,7 +43,7 @@ from panoforge.core.shards.plan import Candidate, ShardPlan, pack_order, plan_sh
 from panoforge.core.shards.read import read_index, read_instances
 from panoforge.core.shards.tar import TRAILER, sample_length
 from panoforge.core.storage.staged import differences, list_staged, read_staged_meta, staged_sizes
-from panoforge.core.storage.store import Location, Store
+from panoforge.core.storage.store import Store, StoreLike
 
 DEFAULT_SHARD_BYTES = 512_000_000
 
@@ -62,7 +62,7 @@ class Source:
     prefix: str = ""
 
 
-Sources: TypeAlias = Location | Source | Sequence[Location | Source]
+Sources: TypeAlias = StoreLike | Source | Sequence[StoreLike | Source]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def build_here(tasks: Sequence[BuildTask], on_sample: OnSample) -> Iterable[Buil
 
 def pack(
     staged: Sources,
-    dataset: Location,
+    dataset: StoreLike,
     options: PackOptions = PackOptions(),
     *,
     build: Builder = build_here,
@@ -105,7 +105,7 @@ def pack(
 
 def publish(
     staged: Sources,
-    dataset: Location,
+    dataset: StoreLike,
     options: PackOptions = PackOptions(),
     *,
     before: str | None = None,

@@ -27,7 +27,7 @@ from panoforge.core.stats.pixels import (
 from panoforge.core.stats.tables import index_statistics
 from panoforge.core.storage.atomic import write_bytes_atomic
 from panoforge.core.storage.runlog import read_run
-from panoforge.core.storage.store import Location
+from panoforge.core.storage.store import StoreLike
 
 GALLERY = 24
 
@@ -75,14 +75,14 @@ class _Gathered:
 
 
 def dataset_statistics(
-    dataset: Location, *, prices: Prices = DEFAULT_PRICES, threads: int | None = None
+    dataset: StoreLike, *, prices: Prices = DEFAULT_PRICES, threads: int | None = None
 ) -> DatasetStats:
     """All statistics of a published dataset. Raises DataError for a damaged sample, naming it."""
     return _collect(dataset, 0, prices, threads)[0]
 
 
 def write_report(
-    dataset: Location,
+    dataset: StoreLike,
     out: Path,
     *,
     gallery: int = GALLERY,
@@ -100,7 +100,7 @@ def write_report(
 
 
 def _collect(
-    location: Location, gallery: int, prices: Prices, threads: int | None
+    location: StoreLike, gallery: int, prices: Prices, threads: int | None
 ) -> tuple[DatasetStats, list[Thumbnails]]:
     dataset = Dataset.open(location)
     store, run = dataset.store, dataset.store.parent

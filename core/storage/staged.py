@@ -29,7 +29,7 @@ from panoforge.core.sample.metadata import (
     table_faults,
 )
 from panoforge.core.storage.atomic import TEMPORARY_PREFIX, storage_errors, write_folder_atomic
-from panoforge.core.storage.store import Location, Store
+from panoforge.core.storage.store import Store, StoreLike
 
 NOT_CONTENT = {
     "timings_s",
@@ -81,7 +81,7 @@ def write_staged(
     )
 
 
-def list_staged(staged: Location) -> list[str]:
+def list_staged(staged: StoreLike) -> list[str]:
     """Keys of all staged panoramas, sorted. StorageError if the folder is missing."""
     store = Store.at(staged)
     if store.local is None:
@@ -95,7 +95,7 @@ def list_staged(staged: Location) -> list[str]:
     return sorted(names)
 
 
-def staged_sizes(staged: Location, keys: Iterable[str] | None = None) -> dict[str, dict[str, int]]:
+def staged_sizes(staged: StoreLike, keys: Iterable[str] | None = None) -> dict[str, dict[str, int]]:
     """Bytes of every member of the staged panoramas, or of those called `keys`: key → suffix →
     bytes. Opens no file.
     """
@@ -114,12 +114,12 @@ def staged_sizes(staged: Location, keys: Iterable[str] | None = None) -> dict[st
     return {key: found[key] for key in wanted if META_SUFFIX in found.get(key, {})}
 
 
-def read_staged_meta(staged: Location, key: str) -> SampleMeta:
+def read_staged_meta(staged: StoreLike, key: str) -> SampleMeta:
     """The metadata of one staged panorama."""
     return decode_meta(Store.at(staged).read(f"{key}/{META_SUFFIX}"))
 
 
-def read_staged(staged: Location, key: str) -> tuple[SampleMeta, dict[str, bytes]]:
+def read_staged(staged: StoreLike, key: str) -> tuple[SampleMeta, dict[str, bytes]]:
     """The members of one staged panorama, still encoded, with its checked metadata. DataError when
     the folder does not hold exactly what its metadata says.
     """
@@ -155,7 +155,7 @@ def renamed(meta_json: bytes, key: str, scene: str, prefix: str) -> bytes:
     return meta_json
 
 
-def differences(key: str, one: Location, other: Location) -> list[str]:
+def differences(key: str, one: StoreLike, other: StoreLike) -> list[str]:
     """In what two staged panoramas of one key differ: members, or fields of the metadata. What only
     says how long and where it was made does not count.
     """

@@ -53,7 +53,7 @@ class Store:
         self._local = Path(self._root) if isinstance(self._fs, LocalFileSystem) else None
 
     @classmethod
-    def at(cls, location: "Location") -> "Store":
+    def at(cls, location: "StoreLike") -> "Store":
         """The store at a path or URL; a store is returned as it is."""
         return location if isinstance(location, Store) else cls(str(location))
 
@@ -273,7 +273,7 @@ class Store:
         return f"{self._root.rstrip('/')}/{name}".rstrip("/")
 
 
-Location: TypeAlias = str | Path | Store  # a path or an fsspec URL
+StoreLike: TypeAlias = str | Path | Store  # what `Store.at` takes: a path, a URL, a store
 
 
 class Draft:

@@ -54,7 +54,7 @@ def evaluate(
     )
     results = eval_stage(job)
     out.print("\n".join(as_lines(results)), soft_wrap=True, highlight=False, markup=False)
-    if job.benchmark is None or (job.run / "report.html").exists():
+    if job.eval.benchmark is None or (job.run / "report.html").exists():
         out.print(str(job.run / "report.html"))
 
 

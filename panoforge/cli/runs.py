@@ -12,7 +12,7 @@ from panoforge.cli.app import ConfigPath, Overrides, RunPath, app, err, out
 from panoforge.core.config import load_config
 
 if TYPE_CHECKING:
-    from panoforge.datagen.config import RenderConfig
+    from panoforge.cluster.config import RenderJobConfig
 
 
 @app.command()
@@ -80,10 +80,10 @@ def plan(
     print(json.dumps(found.as_json()) if as_json else "\n".join(found.as_lines()))
 
 
-def _warn_of_missing(job: "RenderConfig") -> None:
+def _warn_of_missing(job: "RenderJobConfig") -> None:
     from panoforge.scene_sources import missing_here
 
-    for sentence in missing_here(job):
+    for sentence in missing_here(job.render):
         err.print(f"[yellow]missing here:[/] {escape(sentence)}")
 
 

@@ -18,7 +18,7 @@ from panoforge.cluster.render.scene_task import SceneTask
 from panoforge.cluster.state.ledger import Ledger
 from panoforge.cluster.state.policy import Profile
 from panoforge.core.storage.staged import list_staged, read_staged
-from panoforge.datagen.config import RenderConfig, plan_scene, plan_scenes
+from panoforge.datagen.config import plan_scene, plan_scenes
 
 LIMITS = LimitsConfig(scene_timeout_s=60, no_progress_s=30, min_free_gb=0)
 
@@ -53,7 +53,7 @@ class Chaos:
     def task(self, index: int = 0, attempt: int = 1, cameras: int = 1) -> SceneTask:
         """One attempt at a scene of a job of four."""
         job = self.job(4, cameras_per_scene=cameras)
-        render = RenderConfig.model_validate(job.model_dump(include=set(RenderConfig.model_fields)))
+        render = job.render
         digest = image_config_sha256(render)
         return SceneTask(
             str(self.run),
@@ -89,7 +89,7 @@ class Chaos:
         up with a reason, each once and whole; nobody is left running, nothing half-written is left
         lying, and Ray has all its resources back (or is gone itself, where it was the run's own).
         """
-        jobs = plan_scenes(self.job(scenes, cameras_per_scene=cameras))
+        jobs = plan_scenes(self.job(scenes, cameras_per_scene=cameras).render)
         expected = sorted(
             job.sample_key(c)
             for job in jobs

@@ -20,7 +20,7 @@ from panoforge.cluster.render.verify_rays import verify_by_rays
 from panoforge.cluster.status.status import JOB_FILE
 from panoforge.core.errors import DataError
 from panoforge.core.sample.array_codec import decode_array, encode_array
-from panoforge.datagen.config import RenderConfig, plan_scenes
+from panoforge.datagen.config import plan_scenes
 from panoforge.datagen.exchange import SceneRequest, SceneResult
 
 pytestmark = [pytest.mark.render, pytest.mark.timeout(400)]
@@ -76,13 +76,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         quality={"max_single_instance": 1.0},
     )
     (folder / JOB_FILE).write_text(config.model_dump_json())
-    render = RenderConfig.model_validate(config.model_dump(include=set(RenderConfig.model_fields)))
+    render = config.render
     request = SceneRequest(
         scene=plan_scenes(render)[0],
         render=render,
         staged=folder / "staged",
         result=folder / "result.json",
-        config_sha256=image_config_sha256(config),
+        config_sha256=image_config_sha256(render),
     )
     (folder / "job.json").write_text(request.model_dump_json())
     python("-m", "panoforge.datagen.worker", str(folder / "job.json"))

@@ -10,7 +10,6 @@ from panoforge.cluster.config import EvalJobConfig, RayConfig
 from panoforge.cluster.ray.evaluation import _on_node, chunks, evaluator
 from panoforge.core.errors import DataError
 from panoforge.core.storage.atomic import write_bytes_atomic
-from panoforge.eval.config import EvalConfig
 from panoforge.eval.evaluate import EvalJob
 from panoforge.eval.run import run_evaluation
 from panoforge.stages import eval_stage
@@ -44,19 +43,19 @@ def test_every_position_is_in_one_chunk_and_chunks_are_small() -> None:
 def test_what_a_task_does_gives_the_rows_of_one_process_in_any_order(tmp_path: Path) -> None:
     synthetic.dataset(tmp_path, scenes=3, cameras=1, width=128, n_caps=4)
     settings = config(tmp_path, "alone")
-    plain = EvalConfig.model_validate(settings.model_dump(include=set(EvalConfig.model_fields)))
-    alone = run_evaluation(plain, settings.dataset_folder, tmp_path / "alone")
+    plain = settings.eval
+    alone = run_evaluation(plain, settings.dataset, tmp_path / "alone")
 
     def backwards(job: EvalJob, positions: Sequence[int], on_done: Callable[[], None]) -> None:
         for chunk in reversed(chunks(positions, 1)):
             _on_node(job, chunk)
             on_done()
 
-    other = run_evaluation(plain, settings.dataset_folder, tmp_path / "other", backwards)
+    other = run_evaluation(plain, settings.dataset, tmp_path / "other", backwards)
     assert other["rows"] == alone["rows"] and other["scores"] == alone["scores"]
     with pytest.raises(DataError, match="was evaluated and is not there"):
-        run_evaluation(plain, settings.dataset_folder, tmp_path / "lost", lambda *_: None)
-    changed = EvalJob(plain, settings.dataset_folder, tmp_path / "changed", "of other weights")
+        run_evaluation(plain, settings.dataset, tmp_path / "lost", lambda *_: None)
+    changed = EvalJob(plain, settings.dataset, tmp_path / "changed", "of other weights")
     with pytest.raises(DataError, match="all workers must see the same files"):
         _on_node(changed, [0])
 

@@ -54,7 +54,7 @@ def test_a_lost_ledger_is_rebuilt_from_what_is_staged(chaos):
     shutil.rmtree(
         chaos.run / "staged" / before[2].panoramas[1]
     )  # cut off between two panoramas: cannot be told from whole
-    job = chaos.job(4, cameras_per_scene=2)
+    job = chaos.job(4, cameras_per_scene=2).render
     assert (
         rebuild(
             chaos.ledger,

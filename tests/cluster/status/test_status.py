@@ -39,7 +39,7 @@ def config(run, scenes=20, **change) -> RenderJobConfig:
 
 
 def record(job: RenderJobConfig, index: int, attempt=1, outcome="done", **change) -> AttemptRecord:
-    scene = plan_scene(job, index)
+    scene = plan_scene(job.render, index)
     fields = {
         "id": new_id(index, attempt),
         "index": index,
@@ -48,7 +48,7 @@ def record(job: RenderJobConfig, index: int, attempt=1, outcome="done", **change
         "outcome": outcome,
         "panoramas": tuple(scene.sample_key(c) for c in range(2)) if outcome == "done" else (),
         "node": "host/n1",
-        "job_sha256": image_config_sha256(job),
+        "job_sha256": image_config_sha256(job.render),
         "started_unix_s": T0 + 60 * index,
         "seconds": 30.0 if index % 2 == 0 else 10.0,
         "cpus": 2.0,
@@ -66,7 +66,7 @@ def run(tmp_path):
     """
     job = config(tmp_path / "run", cost=CostConfig(usd_per_cpu_hour=0.04))
     ledger = Ledger(job.ledger_url)
-    ledger.declare(image_config_sha256(job), {})
+    ledger.declare(image_config_sha256(job.render), {})
     save_job(job)
     for index in range(1, 10):
         ledger.write(record(job, index))
@@ -173,7 +173,7 @@ def test_a_plan_follows_from_what_scenes_took(tmp_path):
         tmp_path, scenes=1000, cost=CostConfig(usd_per_cpu_hour=0.1), ray={"cpus_per_scene": 2}
     )
     ledger = Ledger(job.ledger_url)
-    digest = image_config_sha256(job)
+    digest = image_config_sha256(job.render)
     with pytest.raises(DataError, match="holds no scenes of these images to calibrate on"):
         plan_run(job, ledger, digest, slots=10, in_place=True)
     ledger.declare(digest, {})
@@ -203,10 +203,10 @@ def test_a_plan_follows_from_what_scenes_took(tmp_path):
 def test_kinds_that_nobody_made_are_said(tmp_path):
     job = config(tmp_path, scenes=10)
     ledger = Ledger(job.ledger_url)
-    ledger.declare(image_config_sha256(job), {})
+    ledger.declare(image_config_sha256(job.render), {})
     for index in (0, 2, 4):
         ledger.write(record(job, index))
-    plan = plan_run(job, ledger, image_config_sha256(job), slots=1, in_place=True)
+    plan = plan_run(job, ledger, image_config_sha256(job.render), slots=1, in_place=True)
     assert plan.unseen_kinds == ("infinigen2.rooms bathroom",) and plan.wall_s == pytest.approx(
         7 * 30
     )
@@ -216,7 +216,7 @@ def big_ledger(folder, scenes: int) -> RenderJobConfig:
     """A ledger of that many scenes, 99 % done, as a driver leaves it: few segments."""
     job = config(folder / "run", scenes=scenes)
     ledger = Ledger(job.ledger_url)
-    ledger.declare(image_config_sha256(job), {})
+    ledger.declare(image_config_sha256(job.render), {})
     save_job(job)
     rng = np.random.default_rng(0)
     model = record(job, 0)
@@ -253,7 +253,9 @@ def test_183440_scenes_are_understood_in_a_moment(tmp_path):
     page_s = time.monotonic() - begin
     staged = {f"rooms-kitchen-{index:08d}-c{c}" for index in range(183_440) for c in range(2)}
     begin = time.monotonic()
-    scene_states = read_scene_states(Ledger(job.ledger_url).table(COLUMNS), job.scenes, staged)
+    scene_states = read_scene_states(
+        Ledger(job.ledger_url).table(COLUMNS), job.render.scenes, staged
+    )
     first = next(scene_states.fresh())
     resume_s = time.monotonic() - begin
     assert first == int(0.99 * 183_440)

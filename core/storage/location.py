@@ -1,0 +1,65 @@
+"""Places as configs name them: a `Location` is a folder or a URL, a `LocalPath` is never a URL.
+
+`~` is expanded here, once, when the config is read. So no later reader expands it again, or takes
+it for the name of a folder.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import PlainValidator
+from pydantic_core import PydanticCustomError
+
+_FILE = "file://"
+
+
+def expanded(text: str) -> Path:
+    """A path with its leading `~` or `~user` expanded. ValueError if there is no such user."""
+    path = os.path.expanduser(text)
+    if path.startswith("~"):
+        raise ValueError(
+            f"{text!r}: there is no user {text[1:].partition('/')[0]!r}. For a folder of that name"
+            f" write ./{text}"
+        )
+    found = Path(path)  # drops a leading ./, which is what says that ./~x is no home
+    return found.absolute() if str(found).startswith("~") else found
+
+
+def location(text: str) -> Path | str:
+    """`text` as a folder, `~` expanded, or as the URL that it is."""
+    if text.startswith(_FILE):
+        return Path(text.removeprefix(_FILE))
+    return text.rstrip("/") if "://" in text else expanded(text)
+
+
+def absolute(place: Path | str) -> Path | str:
+    """The place as another process finds it, whatever its working folder."""
+    return place.absolute() if isinstance(place, Path) else place
+
+
+def _location(value: Any) -> Path | str:
+    return value if isinstance(value, Path) else location(_text(value))
+
+
+def _local(value: Any) -> Path:
+    if isinstance(value, Path):
+        return value
+    if "://" in _text(value):
+        raise PydanticCustomError("path", "expected a path on this machine, not a URL")
+    return expanded(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise PydanticCustomError(
+            "path", "expected a path: text without NUL, one character or more"
+        )
+    return value
+
+
+# A folder, as a Path, or the URL of one in a bucket, as text: what `Store.at` and `Dataset.open`
+# take.
+Location: TypeAlias = Annotated[Path | str, PlainValidator(_location)]
+# A file or a folder of a file system.
+LocalPath: TypeAlias = Annotated[Path, PlainValidator(_local)]

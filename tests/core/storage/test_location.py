@@ -1,0 +1,58 @@
+"""Places in configs: URLs stay URLs, `~` is expanded once, and records mean the same place."""
+
+from pathlib import Path
+
+import pytest
+
+from panoforge.core.config import load_config
+from panoforge.core.errors import ConfigError
+from panoforge.core.models import FrozenModel
+from panoforge.core.storage.location import LocalPath, Location, absolute
+
+
+class Places(FrozenModel):
+    dataset: Location
+    file: LocalPath | None = None
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("s3://bucket/a set/", "s3://bucket/a set"),
+        ("memory://x", "memory://x"),
+        ("file:///data/x", Path("/data/x")),
+        ("runs/x", Path("runs/x")),
+        ("~/x", Path("/home/someone/x")),
+        ("~", Path("/home/someone")),
+        ("a~/~", Path("a~/~")),
+    ],
+)
+def test_a_location_is_a_folder_or_a_url_and_records_mean_the_same(monkeypatch, text, place):
+    monkeypatch.setenv("HOME", "/home/someone")
+    places = Places.model_validate({"dataset": text})
+    assert places.dataset == place and type(places.dataset) is type(absolute(place))
+    monkeypatch.setenv("HOME", "/home/someone-else")
+    assert Places.model_validate_json(places.model_dump_json()) == places
+
+
+def test_a_folder_called_tilde_stays_one_through_a_record(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    places = Places.model_validate({"dataset": "./~x"})
+    assert places.dataset == tmp_path / "~x"
+    assert Places.model_validate_json(places.model_dump_json()) == places
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dataset: ~nobody-here/x", "there is no user 'nobody-here'"),
+        ("dataset: ''", "dataset: expected a path"),
+        ("dataset: 7", "dataset: expected a path"),
+        ("dataset: x\nfile: s3://b/m.pt", "file: expected a path on this machine, not a URL"),
+    ],
+)
+def test_what_is_no_place_is_refused(tmp_path, text, message):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "c.yaml", Places)
+    assert message in str(caught.value)
