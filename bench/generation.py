@@ -23,7 +23,7 @@ from pathlib import Path
 
 from bench.common import arguments, machine
 from panoforge.datagen.config import RenderConfig, SceneJob, plan_scene
-from panoforge.datagen.exchange import SceneRequest, SceneResult
+from panoforge.datagen.messages import SceneRequest, SceneResult
 
 # How many scenes of each source: 100 in all, 50 of them rooms (ten of each of the five).
 SHARES = {

@@ -21,14 +21,10 @@ from panoforge.core.sample.label_maps import dense_ids
 from panoforge.core.sample.metadata import InstanceLabel, Pose, SampleMeta, instance_table
 from panoforge.core.storage.staged import write_staged
 from panoforge.datagen.defects import exit_now
-from panoforge.datagen.rendering.render import (
-    Passes,
-    RenderSettings,
-    choose_device,
-    configure,
-    place_camera,
-    render_passes,
-)
+from panoforge.datagen.rendering.cycles import choose_device, configure
+from panoforge.datagen.rendering.passes import Passes
+from panoforge.datagen.rendering.render import place_camera, render_passes
+from panoforge.datagen.rendering.settings import RenderSettings
 
 WIDTH = 512
 SOLIDS = 10

@@ -42,10 +42,12 @@ def main() -> None:
     from panoforge.core.sample.label_maps import dense_ids
     from panoforge.core.sample.metadata import encode_product
     from panoforge.datagen.defects import exit_now
-    from panoforge.datagen.rendering import render
+    from panoforge.datagen.rendering.cycles import choose_device, configure
+    from panoforge.datagen.rendering.passes import read_exr, whole_numbers
+    from panoforge.datagen.rendering.render import place_camera, render_passes
 
     width = 1024 if args.quick else args.width
-    render.choose_device("cpu", 1)
+    choose_device("cpu", 1)
     room = furnished(args.room, views=1)
     pose, config = room.poses[0], settings(width, 1)
     emission = bpy.data.materials.new("flat")
@@ -58,32 +60,32 @@ def main() -> None:
 
     def render_flat(with_ids: bool) -> dict[str, np.ndarray]:
         """A render whose only other passes are colour: the pass is all that differs."""
-        render.configure(config)
-        render.place_camera(pose, config)
+        configure(config)
+        place_camera(pose, config)
         layer.material_override, layer.use_pass_object_index = emission, with_ids
         layer.use_pass_z = layer.use_pass_normal = False
         bpy.context.scene.render.filepath = str(folder / "flat.exr")
         bpy.ops.render.render(write_still=True)
-        channels = render.read_exr(folder / "flat.exr")
+        channels = read_exr(folder / "flat.exr")
         assert ("IndexOB.X" in channels) == with_ids
         return channels
 
     def fresh_re_render() -> None:
         """A second render in a scene of its own settings: nothing is kept from the first."""
-        render.configure(config)
-        render.place_camera(pose, config)
+        configure(config)
+        place_camera(pose, config)
         layer.material_override = emission
         bpy.context.scene.render.use_persistent_data = False
-        render.render_passes(config, folder)
+        render_passes(config, folder)
 
     raw = render_flat(True)[
         "IndexOB.X"
     ]  # ids do not depend on materials, and these are traced in a tenth of the time
-    index = render.whole_numbers(raw, "Object Index")
+    index = whole_numbers(raw, "Object Index")
     assert len(np.unique(index)) > 20
 
     def after() -> None:
-        labels, _ = dense_ids(render.whole_numbers(raw, "Object Index"))
+        labels, _ = dense_ids(whole_numbers(raw, "Object Index"))
         encode_product("instance.zst", labels)
 
     times: dict[str, list[float]] = {"with": [], "without": [], "after": [], "again": []}

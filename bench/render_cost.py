@@ -91,7 +91,7 @@ def core_s(work: Callable[[], object]) -> float:
 
 def fixed_s(work: Callable[[], object]) -> float:
     """Core-seconds of one render but for those between its first and its last sample."""
-    from panoforge.datagen.rendering.render import phase_clock
+    from panoforge.datagen.timing import phase_clock
 
     with phase_clock() as clock:
         total = core_s(work)
@@ -111,7 +111,9 @@ def measure(args: argparse.Namespace, folder: Path) -> Found:
 
     from bench.rooms import furnished, infinigen_beauty, infinigen_ground_truth, ours, settings
     from panoforge.datagen import materials
-    from panoforge.datagen.rendering import render
+    from panoforge.datagen.rendering.cycles import assign, configure
+    from panoforge.datagen.rendering.render import place_camera, render_passes
+    from panoforge.datagen.rendering.settings import RenderSettings
 
     room, pixels = furnished(args.room), args.width * args.width // 2
     found = Found(prepare_s=room.prepare_s, views=len(room.poses))
@@ -129,15 +131,15 @@ def measure(args: argparse.Namespace, folder: Path) -> Found:
 
     def fresh() -> None:
         """A view as `ours`, of which nothing is kept."""
-        render.configure(full)
-        render.place_camera(pose, full)
-        render.assign(bpy.context.scene.render, use_persistent_data=False)
-        render.render_passes(full, folder)
+        configure(full)
+        place_camera(pose, full)
+        assign(bpy.context.scene.render, use_persistent_data=False)
+        render_passes(full, folder)
 
     found.fresh_s = median([fixed_s(fresh) for _ in range(args.repeats)])
     ours(full, pose, folder)
 
-    def at(config: render.RenderSettings) -> Slope:
+    def at(config: RenderSettings) -> Slope:
         return slope(lambda n: ours(replace(config, samples=n), pose, folder), pixels, args.repeats)
 
     found.slopes["full materials, 12 bounces"] = at(replace(full, max_bounces=12))
@@ -166,7 +168,7 @@ def measure(args: argparse.Namespace, folder: Path) -> Found:
         large, denoise=True, denoise_quality="HIGH", adaptive_threshold=STOCK_THRESHOLD, seed=21
     )
 
-    def cost_and_error(config: render.RenderSettings) -> tuple[float, float]:
+    def cost_and_error(config: RenderSettings) -> tuple[float, float]:
         picture, seconds = windows.ours(config)
         return seconds, error(picture)
 
@@ -214,7 +216,7 @@ class Windows:
         )
 
     def _all(self, work: Callable[[Any], np.ndarray]) -> tuple[np.ndarray, float]:
-        from panoforge.datagen.rendering.render import phase_clock
+        from panoforge.datagen.timing import phase_clock
 
         pictures, seconds = [], 0.0
         for window in self.windows:
@@ -238,9 +240,9 @@ def _flatten(pose: Any, folder: Path) -> float:
     """Flatten secondary materials as the worker does. Core-seconds of the probe."""
     from bench.rooms import ours
     from panoforge.datagen import materials
-    from panoforge.datagen.rendering import render
+    from panoforge.datagen.rendering.settings import RenderSettings
 
-    names, settings = materials.index_materials(), render.RenderSettings.probe(256, 1)
+    names, settings = materials.index_materials(), RenderSettings.probe(256, 1)
     begin = time.process_time()
     probe = ours(settings, pose, folder)
     seconds = time.process_time() - begin
@@ -410,9 +412,9 @@ def main() -> None:
         args.width, args.reference, args.repeats = 64, 64, 1
     use_one_thread()
     from panoforge.datagen.defects import exit_now
-    from panoforge.datagen.rendering import render
+    from panoforge.datagen.rendering.cycles import choose_device
 
-    render.choose_device("cpu", 1)
+    choose_device("cpu", 1)
     with tempfile.TemporaryDirectory() as name:
         found = measure(args, Path(name))
         generated = as_generated(args.room, args.width, Path(name)) if args.as_generated else None

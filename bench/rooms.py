@@ -20,7 +20,10 @@ from panoforge.core.sample.metadata import Pose
 from panoforge.datagen import cameras, geometry
 from panoforge.datagen.config import CameraSettings, QualitySettings, RenderConfig, plan_scene
 from panoforge.datagen.oracle import Oracle, build_oracle
-from panoforge.datagen.rendering import render
+from panoforge.datagen.rendering.cycles import configure
+from panoforge.datagen.rendering.passes import Passes, read_exr
+from panoforge.datagen.rendering.render import place_camera, render_passes
+from panoforge.datagen.rendering.settings import RenderSettings
 from panoforge.datagen.scene import Thing
 from panoforge.datagen.sources.base import make_scene
 from panoforge.datagen.surface import scene_surface
@@ -73,9 +76,9 @@ def furnished(
     return Room(name, scene.things, tuple(poses), oracle, time.process_time() - begin)
 
 
-def settings(width: int, samples: int, **changes: object) -> render.RenderSettings:
+def settings(width: int, samples: int, **changes: object) -> RenderSettings:
     """Ours, without denoiser and bounces unless asked for."""
-    plain = render.RenderSettings.of(
+    plain = RenderSettings.of(
         RenderConfig(
             width=width,
             height=width // 2,
@@ -89,11 +92,11 @@ def settings(width: int, samples: int, **changes: object) -> render.RenderSettin
     return replace(plain, **changes)
 
 
-def ours(config: render.RenderSettings, pose: Pose, folder: Path) -> render.Passes:
+def ours(config: RenderSettings, pose: Pose, folder: Path) -> Passes:
     """One render as the worker does it."""
-    render.configure(config)
-    render.place_camera(pose, config)
-    return render.render_passes(config, folder)
+    configure(config)
+    place_camera(pose, config)
+    return render_passes(config, folder)
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ class Window:
     width: int
     height: int
 
-    def border(self, config: render.RenderSettings) -> None:
+    def border(self, config: RenderSettings) -> None:
         """Let Blender render this part only, of a frame as `config` has it."""
         scene, wide = bpy.context.scene.render, config.width + 2 * config.seam_px
         left = int((self.lon_deg / 360 + 0.5) * config.width) - self.width // 2 + config.seam_px
@@ -125,16 +128,16 @@ class Window:
 
 
 def ours_window(
-    config: render.RenderSettings, pose: Pose, window: Window, folder: Path
+    config: RenderSettings, pose: Pose, window: Window, folder: Path
 ) -> NDArray[np.float32]:
     """Linear colour (h, w, 3) of a window, rendered as the worker renders the whole."""
-    render.configure(config)
-    render.place_camera(pose, config)
+    configure(config)
+    place_camera(pose, config)
     window.border(config)
     path = folder / "window.exr"
     bpy.context.scene.render.filepath = str(path)
     bpy.ops.render.render(write_still=True)
-    channels = render.read_exr(path)
+    channels = read_exr(path)
     path.unlink()
     return np.stack([channels[f"Combined.{name}"] for name in "RGB"], axis=-1)
 
@@ -218,8 +221,8 @@ def _hand_over(pose: Pose, width: int) -> list[bpy.types.Object]:
         if name.startswith("error_mode_"):
             setattr(context.globals, name, "ignore")
     plain = settings(width, 1)
-    render.configure(plain)
-    render.place_camera(pose, plain)
+    configure(plain)
+    place_camera(pose, plain)
     layer, scene = bpy.context.view_layer, bpy.context.scene
     for obj in [
         obj for obj in scene.objects if obj.parent is not None

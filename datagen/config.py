@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from panoforge.core.models import FrozenModel
 from panoforge.datagen.poses import FixedPose, read_poses
-from panoforge.datagen.source_settings import AnySource, BlendSource, RoomsSource, Source
+from panoforge.datagen.source_settings import AnySource, BlendSource, RoomsSource, SourceSettings
 
 __all__ = [
     "BlendSource",
@@ -85,7 +85,7 @@ class QualitySettings(FrozenModel):
 class RenderConfig(FrozenModel):
     """The `render:` section of a config."""
 
-    sources: Annotated[tuple[Source, ...], Field(min_length=1)] = (
+    sources: Annotated[tuple[SourceSettings, ...], Field(min_length=1)] = (
         RoomsSource(source="infinigen2.rooms"),
     )
     # Blender's extension for Infinigen's landscapes: installed, online, or a zip file's path

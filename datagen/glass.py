@@ -16,7 +16,8 @@ from dataclasses import replace
 import bpy
 import numpy as np
 
-from panoforge.datagen.rendering.render import Passes, RenderSettings
+from panoforge.datagen.rendering.passes import Passes
+from panoforge.datagen.rendering.settings import RenderSettings
 
 SEE_THROUGH = {"BSDF_GLASS", "BSDF_REFRACTION", "BSDF_TRANSPARENT"}
 HALF = 0.5  # a principled shader that transmits more, or covers less, is seen through

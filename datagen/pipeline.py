@@ -22,12 +22,15 @@ from panoforge.core.sample.metadata import InstanceLabel, Pose, SampleMeta, inst
 from panoforge.core.storage.staged import write_staged
 from panoforge.datagen import cameras, geometry, glass, materials, quality
 from panoforge.datagen.config import RenderConfig, source_of
-from panoforge.datagen.exchange import Panorama, Rejection, SceneRequest, SceneResult
 from panoforge.datagen.extension import provide_antlandscape
 from panoforge.datagen.instances import SceneInstances
+from panoforge.datagen.messages import Rejection, SceneRequest, SceneResult, StagedPanorama
 from panoforge.datagen.poses import poses_of
 from panoforge.datagen.quality import RejectedScene
-from panoforge.datagen.rendering import render
+from panoforge.datagen.rendering.cycles import choose_device, configure
+from panoforge.datagen.rendering.passes import Passes
+from panoforge.datagen.rendering.render import display_rgb, place_camera, render_passes
+from panoforge.datagen.rendering.settings import RenderSettings
 from panoforge.datagen.scene import Scene, SceneFailed
 from panoforge.datagen.sources.base import make_scene
 from panoforge.datagen.surface import Surface, scene_surface
@@ -41,7 +44,7 @@ SHARED = ("generate", "prepare", "probe")  # phases that all panoramas of a scen
 def render_scene(request: SceneRequest, timer: Timer, folder: Path) -> SceneResult:
     """Try the seeds of the job in order until one gives panoramas."""
     rejections: list[Rejection] = []
-    panoramas: list[Panorama] = []
+    panoramas: list[StagedPanorama] = []
     device, notes = "", ()
     for seed in request.scene.seeds:
         try:
@@ -89,7 +92,7 @@ class SceneAttempt:
             self.surface: Surface = scene_surface()
             self.poses: list[Pose] = self._poses()
             self.panes = self._panes() if self.config.glass == "see-through" else {}
-        self.device, warning = render.choose_device(self.config.device, self.config.threads)
+        self.device, warning = choose_device(self.config.device, self.config.threads)
         self.notes = self.scene.notes + ((warning,) if warning else ())
         if warning:
             say(f"warning: {warning}")
@@ -132,7 +135,7 @@ class SceneAttempt:
         stand, then flatten what diffusely bounced light sees.
         """
         with self.timer.phase("probe"):
-            settings = render.RenderSettings.probe(PROBE_WIDTH, self.seed)
+            settings = RenderSettings.probe(PROBE_WIDTH, self.seed)
             names = materials.index_materials()
             probes = [
                 self._render(pose, settings) for pose in self.poses[: self.request.scene.cameras]
@@ -148,19 +151,17 @@ class SceneAttempt:
             " measured"
         )
 
-    def _render(self, pose: Pose, settings: render.RenderSettings) -> render.Passes:
-        render.configure(settings)
-        render.place_camera(pose, settings)
-        return render.render_passes(settings, self.folder)
+    def _render(self, pose: Pose, settings: RenderSettings) -> Passes:
+        configure(settings)
+        place_camera(pose, settings)
+        return render_passes(settings, self.folder)
 
     def _panes(self) -> dict[str, int]:
         """The glass materials and their pass index."""
         order = materials.index_materials()
         return {name: order.index(name) + 1 for name in glass.glass_materials()}
 
-    def _behind_glass(
-        self, pose: Pose, settings: render.RenderSettings, front: render.Passes
-    ) -> render.Passes:
+    def _behind_glass(self, pose: Pose, settings: RenderSettings, front: Passes) -> Passes:
         """`front` with what is behind panes filled in, where the config asks for that and a pane is
         seen.
         """
@@ -173,11 +174,11 @@ class SceneAttempt:
                 list(self.panes.values()),
             )
 
-    def panoramas(self, rejections: list[Rejection]) -> list[Panorama]:
+    def panoramas(self, rejections: list[Rejection]) -> list[StagedPanorama]:
         """Render pose after pose until enough panoramas are accepted. Refused ones are added to
         `rejections`.
         """
-        accepted: list[Panorama] = []
+        accepted: list[StagedPanorama] = []
         for number, pose in enumerate(self.poses):
             if len(accepted) == self.request.scene.cameras:
                 break
@@ -193,14 +194,14 @@ class SceneAttempt:
                 say(f"rejected pose {number}: {rejected}")
         return accepted
 
-    def _panorama(self, pose: Pose, camera: int) -> Panorama:
-        settings = render.RenderSettings.of(self.config, self.seed + camera)
+    def _panorama(self, pose: Pose, camera: int) -> StagedPanorama:
+        settings = RenderSettings.of(self.config, self.seed + camera)
         passes, own = self._render(pose, settings), Timer()
         try:
             with own.measure("write"):
                 ev = self.config.exposure_ev
                 ev = quality.auto_exposure_ev(passes.linear) if ev is None else ev
-                rgb = render.display_rgb(
+                rgb = display_rgb(
                     settings, self.config.view_transform, self.config.look, ev, self.folder
                 )
             passes = self._behind_glass(pose, settings, passes)
@@ -211,8 +212,8 @@ class SceneAttempt:
                 structure = frozenset(
                     id_ for id_, label in things.items() if "structure" in label.flags
                 )
-                quality.check_frame(
-                    quality.Frame(passes.linear, rgb, labels, passes.depth_m, structure),
+                quality.check_panorama(
+                    quality.RenderedPanorama(passes.linear, rgb, labels, passes.depth_m, structure),
                     self.config.quality,
                 )
             with own.measure("describe"):
@@ -229,7 +230,7 @@ class SceneAttempt:
         finally:
             for name, seconds in [*passes.timings_s.items(), *own.seconds.items()]:
                 self.timer.add(name, seconds, {**passes.cpu_s, **own.cpu}[name])
-        return Panorama(
+        return StagedPanorama(
             key=meta.key,
             sha256=record.sha256,
             instances=len(meta.instances),
@@ -252,7 +253,7 @@ class SceneAttempt:
 
     def _arrays(
         self,
-        passes: render.Passes,
+        passes: Passes,
         rgb: NDArray[np.uint8],
         labels: NDArray[np.uint16],
         names: dict[int, InstanceLabel],
@@ -276,7 +277,7 @@ class SceneAttempt:
         pose: Pose,
         labels: NDArray[np.uint16],
         names: dict[int, InstanceLabel],
-        passes: render.Passes,
+        passes: Passes,
         own: Timer,
     ) -> SampleMeta:
         job, config = self.request.scene, self.config

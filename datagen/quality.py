@@ -40,7 +40,7 @@ class RejectedScene(Exception):
 
 
 @dataclass(frozen=True)
-class Frame:
+class RenderedPanorama:
     """What there is to judge: `linear` float32 H×W×3 scene-referred radiance, `rgb` uint8 H×W×3,
     `labels` uint16 H×W, `depth_m` float32 H×W, `structure_ids` the ids of walls, floors, ceilings
     and ground.
@@ -53,45 +53,45 @@ class Frame:
     structure_ids: frozenset[int] = frozenset()
 
 
-def check_frame(frame: Frame, settings: QualitySettings) -> None:
+def check_panorama(panorama: RenderedPanorama, settings: QualitySettings) -> None:
     """Raise RejectedScene for the first check that fails; the order is from broken to merely
     dull."""
-    height, width = frame.labels.shape
+    height, width = panorama.labels.shape
     area = np.repeat(row_area_sr(width, height)[:, None], width, axis=1) / (4 * np.pi)
     for check in (_check_finite, _check_distance, _check_exposure, _check_magenta, _check_content):
-        check(frame, area, settings)
+        check(panorama, area, settings)
 
 
-def _check_finite(frame: Frame, area: NDArray, settings: QualitySettings) -> None:
-    bad = int((~np.isfinite(frame.linear)).any(axis=-1).sum())
+def _check_finite(panorama: RenderedPanorama, area: NDArray, settings: QualitySettings) -> None:
+    bad = int((~np.isfinite(panorama.linear)).any(axis=-1).sum())
     if bad:
         raise RejectedScene("nan", f"{bad} pixels are not finite")
 
 
-def _check_distance(frame: Frame, area: NDArray, settings: QualitySettings) -> None:
-    near = float(area[frame.depth_m < settings.near_m].sum())
+def _check_distance(panorama: RenderedPanorama, area: NDArray, settings: QualitySettings) -> None:
+    near = float(area[panorama.depth_m < settings.near_m].sum())
     if near > settings.max_near:
         raise RejectedScene(
             "too_close", f"{near:.1%} of the sphere is nearer than {settings.near_m} m"
         )
 
 
-def _check_exposure(frame: Frame, area: NDArray, settings: QualitySettings) -> None:
-    mean = float((luminance(frame.linear) * area).sum())
+def _check_exposure(panorama: RenderedPanorama, area: NDArray, settings: QualitySettings) -> None:
+    mean = float((luminance(panorama.linear) * area).sum())
     if mean < settings.min_mean_luminance:
         raise RejectedScene(
             "black", f"mean luminance {mean:.2g} is below {settings.min_mean_luminance:.2g}"
         )
-    clipped = float(area[(frame.rgb >= 254).all(axis=-1)].sum())
+    clipped = float(area[(panorama.rgb >= 254).all(axis=-1)].sum())
     if clipped > settings.max_clipped:
         raise RejectedScene("blown_out", f"{clipped:.1%} of the sphere is pure white")
-    spread = float(luminance(frame.rgb.astype(np.float32)).std())
+    spread = float(luminance(panorama.rgb.astype(np.float32)).std())
     if spread < settings.min_spread:
         raise RejectedScene("flat", f"8-bit luma varies by {spread:.2f} only")
 
 
-def _check_magenta(frame: Frame, area: NDArray, settings: QualitySettings) -> None:
-    red, green, blue = np.moveaxis(frame.linear, -1, 0)
+def _check_magenta(panorama: RenderedPanorama, area: NDArray, settings: QualitySettings) -> None:
+    red, green, blue = np.moveaxis(panorama.linear, -1, 0)
     share = float(
         area[(green < 0.01 * red) & (np.abs(red - blue) < 0.01 * red) & (red > 0.05)].sum()
     )
@@ -101,11 +101,11 @@ def _check_magenta(frame: Frame, area: NDArray, settings: QualitySettings) -> No
         )
 
 
-def _check_content(frame: Frame, area: NDArray, settings: QualitySettings) -> None:
-    share = np.bincount(frame.labels.ravel(), weights=area.ravel())
+def _check_content(panorama: RenderedPanorama, area: NDArray, settings: QualitySettings) -> None:
+    share = np.bincount(panorama.labels.ravel(), weights=area.ravel())
     share[0] = 0
     movable = share.copy()
-    movable[[i for i in frame.structure_ids if i < len(movable)]] = 0
+    movable[[i for i in panorama.structure_ids if i < len(movable)]] = 0
     if movable.max(initial=0) > settings.max_single_instance:
         raise RejectedScene(
             "single_instance", f"one object fills {movable.max():.1%} of the sphere"

@@ -123,4 +123,4 @@ class BlendSource(FrozenModel):
 AnySource = (
     RoomsSource | HouseSource | FloatingSource | OutdoorSource | Infinigen1Source | BlendSource
 )
-Source = Annotated[AnySource, Field(discriminator="source")]
+SourceSettings = Annotated[AnySource, Field(discriminator="source")]

@@ -1,4 +1,7 @@
-"""Where the time of a scene goes: phases on the clock and on the processor, and one line for each."""
+"""Where the time of a scene goes: seconds by phase, on the clock and of the processor.
+
+Importing it loads no bpy; `phase_clock` needs it.
+"""
 
 import os
 import sys
@@ -57,3 +60,48 @@ def peak_memory_mb() -> float:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+
+class PhaseClock:
+    """Seconds of a render by phase: on the clock, and of the processor."""
+
+    def __init__(self) -> None:
+        self.wall: dict[str, float] = {}
+        self.cpu: dict[str, float] = {}
+
+
+@contextmanager
+def phase_clock() -> Iterator[PhaseClock]:
+    """Time from start to the first sample (sync), to the last (sample), to the end (save). Reads
+    Cycles' own status line, which reports the last sample only after the denoiser has run: `sample`
+    includes it.
+    """
+    import bpy
+
+    clock = PhaseClock()
+
+    def now() -> tuple[float, float]:
+        return time.perf_counter(), time.process_time()
+
+    marks = {"start": now()}
+
+    def on_status(*arguments: object) -> None:
+        status = arguments[0] if arguments and isinstance(arguments[0], str) else ""
+        if "Sample " in status:
+            marks.setdefault("first", now())
+            marks["last"] = now()
+
+    bpy.app.handlers.render_stats.append(on_status)
+    try:
+        yield clock
+    finally:
+        bpy.app.handlers.render_stats.remove(on_status)
+        end = now()
+        first, last = marks.get("first", end), marks.get("last", end)
+        for which, found in enumerate((clock.wall, clock.cpu)):
+            start = marks["start"][which]
+            found.update(
+                sync=first[which] - start,
+                sample=last[which] - first[which],
+                save=end[which] - last[which],
+            )

@@ -8,26 +8,14 @@ work does. A rejected panorama moves to the next pose, a scene without any accep
 next seed, and `rejected` with all the reasons is a proper result with exit code 0.
 """
 
-import json
 import sys
 import tempfile
 import traceback
 from pathlib import Path
 
-from panoforge.datagen.exchange import SceneRequest, SceneResult
+from panoforge.core.errors import UserError
+from panoforge.datagen.messages import SceneRequest, SceneResult, read_request, write_result
 from panoforge.datagen.timing import Timer, cpu_seconds, peak_memory_mb, say
-
-
-def read_request(path: Path) -> SceneRequest:
-    """Parse a job file; pydantic's ValidationError if it is not one."""
-    return SceneRequest.model_validate_json(path.read_bytes())
-
-
-def write_result(path: Path, result: SceneResult) -> None:
-    """Commit the result file."""
-    from panoforge.core.storage.atomic import write_bytes_atomic
-
-    write_bytes_atomic(path, json.dumps(result.model_dump(mode="json"), indent=1).encode() + b"\n")
 
 
 def run(request: SceneRequest) -> SceneResult:
@@ -39,8 +27,6 @@ def run(request: SceneRequest) -> SceneResult:
         try:
             return render_scene(request, timer, Path(folder))
         except Exception as error:
-            from panoforge.core.errors import UserError
-
             if not isinstance(error, UserError):
                 traceback.print_exc()
             return SceneResult(

@@ -61,6 +61,8 @@ LIGHT = {
     "eval/config.py": ("torch",),
     "datagen/config.py": ("bpy",),
     "datagen/worker.py": ("bpy",),
+    "datagen/messages.py": ("bpy",),
+    "datagen/timing.py": ("bpy",),
 }
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from panoforge.core.errors import DataError
 from panoforge.core.sample.metadata import META_SUFFIX, PRODUCT_OF_SUFFIX, decode_product
 from panoforge.core.storage.atomic import fsync_folder, storage_errors, temporary_beside
-from panoforge.datagen.exchange import SceneResult
+from panoforge.datagen.messages import SceneResult
 from panoforge.datagen.quality import luminance
 
 

@@ -34,7 +34,7 @@ from panoforge.cluster.state.policy import Fault, Profile, Verdict, classify
 from panoforge.core.errors import StorageError
 from panoforge.core.storage.atomic import storage_errors
 from panoforge.datagen.config import RenderConfig, SceneJob
-from panoforge.datagen.exchange import SceneRequest, SceneResult
+from panoforge.datagen.messages import SceneRequest, SceneResult
 
 STAGED, WORK, LOGS = "staged", "work", "logs"  # folders of a run
 MAX_RESULT_BYTES = 64 << 20

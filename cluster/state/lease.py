@@ -22,7 +22,7 @@ from typing import Any
 
 from panoforge.cluster.process.process import start_ticks
 from panoforge.core.errors import UserError
-from panoforge.core.report.page import duration
+from panoforge.core.report.numbers import duration
 from panoforge.core.storage.store import Store
 
 BEAT_S = 5.0

@@ -23,7 +23,7 @@ from enum import StrEnum
 
 from panoforge.cluster.process.process import ProcessOutcome
 from panoforge.datagen.config import RenderConfig
-from panoforge.datagen.exchange import SceneResult
+from panoforge.datagen.messages import SceneResult
 
 
 class Profile(StrEnum):

@@ -20,7 +20,7 @@ from panoforge.cluster.state.lease import latest_epoch, read_beat, read_holder
 from panoforge.cluster.state.ledger import Ledger, open_ledger
 from panoforge.cluster.state.tally import Tally, tally
 from panoforge.core.errors import DataError, UserError
-from panoforge.core.report.page import count, duration, money, number, percent
+from panoforge.core.report.numbers import count, duration, money, number, percent
 from panoforge.core.shards.layout import read_manifest
 from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
 

@@ -8,6 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from panoforge.cluster.status.status import RunStatus, read_status
 from panoforge.core import __version__
+from panoforge.core.report.numbers import count, duration, money, number, percent, plural, size
 from panoforge.core.report.page import (
     Banner,
     Bar,
@@ -20,13 +21,6 @@ from panoforge.core.report.page import (
     Table,
     Text,
     Tile,
-    count,
-    duration,
-    money,
-    number,
-    percent,
-    plural,
-    size,
     write_report,
 )
 from panoforge.core.report.pictures import MUTED, SERIES, chart_svg

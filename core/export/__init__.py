@@ -28,7 +28,14 @@ from functools import partial
 from panoforge.core import __version__
 from panoforge.core.errors import UsageError, nearest
 from panoforge.core.export import images, videos
-from panoforge.core.export.frames import ExportOptions, Format, Job, Part, category_ids, join_counts
+from panoforge.core.export.frames import (
+    ExportJob,
+    ExportOptions,
+    Format,
+    Part,
+    category_ids,
+    join_counts,
+)
 from panoforge.core.parallel import ordered_map
 from panoforge.core.shards.read import Dataset
 from panoforge.core.storage.store import Store, StoreLike
@@ -70,7 +77,7 @@ def export(
             " another"
         )
     options = options or ExportOptions()
-    job = Job(dataset, store, options, category_ids(dataset))
+    job = ExportJob(dataset, store, options, category_ids(dataset))
 
     def told() -> Iterator[Part]:
         for part in ordered_map(

@@ -108,7 +108,7 @@ def category_ids(dataset: Dataset) -> dict[str, Category]:
 
 
 @dataclass(frozen=True)
-class Job:
+class ExportJob:
     """One export: what every writer takes. `out` is a folder on a disk or in a bucket."""
 
     dataset: Dataset
@@ -133,11 +133,11 @@ class Part:
 class Format:
     """How a format is written. `video`: its frames are always those of the scan."""
 
-    each: Callable[[Job, int, list[Frame]], Part]
-    join: Callable[[Job, Iterator[Part]], Counts]
+    each: Callable[[ExportJob, int, list[Frame]], Part]
+    join: Callable[[ExportJob, Iterator[Part]], Counts]
     video: bool = False
 
-    def part(self, job: Job, index: int) -> Part:
+    def part(self, job: ExportJob, index: int) -> Part:
         """Write what belongs to sample `index`. Of the sample no more than its picture and labels
         is read.
         """
@@ -148,7 +148,7 @@ class Format:
         )
 
 
-def join_counts(job: Job, parts: Iterator[Part]) -> Counts:
+def join_counts(job: ExportJob, parts: Iterator[Part]) -> Counts:
     """The sums of the parts' counts."""
     total: Counts = {}
     for part in parts:

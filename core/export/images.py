@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from panoforge.core.export.frames import (
     Counts,
     Entry,
+    ExportJob,
     Frame,
-    Job,
     Part,
     join_counts,
     join_lists,
@@ -27,7 +27,7 @@ from panoforge.core.export.jsonlists import json_lists
 from panoforge.core.sample.metadata import decode_product, encode_product
 
 
-def coco_head(job: Job) -> Entry:
+def coco_head(job: ExportJob) -> Entry:
     """What COCO and its kin have beside their lists; `isthing` is panoptic's."""
     return {
         "info": {"description": "made by panoforge"},
@@ -44,7 +44,7 @@ def coco_head(job: Job) -> Entry:
     }
 
 
-def coco_part(job: Job, index: int, frames: list[Frame]) -> Part:
+def coco_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
     """images/<name>.jpg; images and annotations with compressed RLEs."""
     images, annotations = [], []
     for number, frame in enumerate(frames, start=1):
@@ -70,7 +70,7 @@ def coco_part(job: Job, index: int, frames: list[Frame]) -> Part:
     return Part(job.dataset.key(index), {"images": images, "annotations": annotations})
 
 
-def coco_join(job: Job, parts: Iterator[Part]) -> Counts:
+def coco_join(job: ExportJob, parts: Iterator[Part]) -> Counts:
     """annotations/instances.json."""
     with json_lists(
         job.out, "annotations", "instances.json", ("images", "annotations"), coco_head(job)
@@ -79,14 +79,14 @@ def coco_join(job: Job, parts: Iterator[Part]) -> Counts:
     return dict(lists.counts)
 
 
-def _image_entry(job: Job, number: int, frame: Frame) -> Entry:
+def _image_entry(job: ExportJob, number: int, frame: Frame) -> Entry:
     """Write images/<name>.<suffix>, and give its entry in a list of images."""
     name = f"{frame.name}.{frame.suffix}"
     job.out.put(f"images/{name}", frame.image)
     return {"id": number, "width": frame.width, "height": frame.height, "file_name": name}
 
 
-def yolo_part(job: Job, index: int, frames: list[Frame]) -> Part:
+def yolo_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
     """images/, labels/<name>.txt (class x1 y1 x2 y2 …, relative). A polygon has neither holes nor
     parts: holes are filled, parts are joined by a bridge of no width, as Ultralytics does with
     COCO.
@@ -110,7 +110,7 @@ def yolo_part(job: Job, index: int, frames: list[Frame]) -> Part:
     )
 
 
-def yolo_join(job: Job, parts: Iterator[Part]) -> Counts:
+def yolo_join(job: ExportJob, parts: Iterator[Part]) -> Counts:
     """<split>.txt, the dataset's own splits as lists of images, and data.yaml. That has no `path`:
     Ultralytics takes the folder of the file then, where a relative one would mean the folder that
     training is started in. It demands a train and a val: one that the dataset lacks is a split that
@@ -163,7 +163,7 @@ def outline(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     return joined
 
 
-def sa1b_part(job: Job, index: int, frames: list[Frame]) -> Part:
+def sa1b_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
     """sa_<n>.jpg beside sa_<n>.json, n from 1. Classes are not part of SA-1B; scores are 1, as
     these are not predictions. The point is the pixel deepest inside the mask. An annotation's id is
     n·65536 + the instance's.
@@ -213,7 +213,7 @@ def deepest_point(
     return [float(x + column), float(y + row)]
 
 
-def panoptic_part(job: Job, index: int, frames: list[Frame]) -> Part:
+def panoptic_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
     """images/, panoptic/<name>.png (id = R + 256·G + 65536·B, 0 = void). Structure is stuff, but
     every wall keeps its own segment.
     """
@@ -250,7 +250,7 @@ def panoptic_part(job: Job, index: int, frames: list[Frame]) -> Part:
     )
 
 
-def panoptic_join(job: Job, parts: Iterator[Part]) -> Counts:
+def panoptic_join(job: ExportJob, parts: Iterator[Part]) -> Counts:
     """panoptic.json, as COCO panoptic has it."""
     counts: Counts = {"images": 0, "annotations": 0}
 

@@ -16,8 +16,8 @@ from pycocotools import mask as coco_mask
 from panoforge.core.export.frames import (
     Counts,
     Entry,
+    ExportJob,
     Frame,
-    Job,
     Mask,
     Part,
     join_counts,
@@ -33,7 +33,7 @@ MAX_PALETTE_IDS = 255
 SAV_FPS = 24
 
 
-def _write_frames(job: Job, folder: str, clip: list[Frame]) -> None:
+def _write_frames(job: ExportJob, folder: str, clip: list[Frame]) -> None:
     for number, frame in enumerate(clip):
         job.out.put(f"{folder}/{number:05d}.jpg", frame.image)
 
@@ -47,7 +47,7 @@ def _masklets(
     return [seen[id_] for id_ in sorted(seen)], per_frame
 
 
-def sav_part(job: Job, index: int, clip: list[Frame]) -> Part:
+def sav_part(job: ExportJob, index: int, clip: list[Frame]) -> Part:
     """Both forms of SA-V beside one set of frames: annotations/<video>_manual.json for training,
     Annotations_6fps/<video>/ <object>/<frame>.png and sav_val.txt for evaluation. Every frame is
     annotated, which `fps` in the JSON says; an object out of sight has an empty mask, not None, or
@@ -82,7 +82,7 @@ def sav_part(job: Job, index: int, clip: list[Frame]) -> Part:
     return Part(key, counts={"videos": 1, "masklets": len(objects)})
 
 
-def sav_join(job: Job, parts: Iterator[Part]) -> Counts:
+def sav_join(job: ExportJob, parts: Iterator[Part]) -> Counts:
     """sav_val.txt."""
     counts = join_counts(job, parts)
     job.out.put("sav_val.txt", "".join(f"{key}\n" for key in job.dataset.keys).encode())
@@ -127,7 +127,7 @@ def _sav_record(
     }
 
 
-def davis_part(job: Job, index: int, clip: list[Frame]) -> Part:
+def davis_part(job: ExportJob, index: int, clip: list[Frame]) -> Part:
     """JPEGImages/<video>/ and Annotations/<video>/ (palette PNG, pixel = object, 0 = background). A
     palette has 255 numbers: of a busier panorama the largest 255 instances are kept, and
     objects.json says how many are not.
@@ -155,7 +155,7 @@ def davis_part(job: Job, index: int, clip: list[Frame]) -> Part:
     return Part(key, counts={"videos": 1, "masklets": len(kept)}, extra=known)
 
 
-def davis_join(job: Job, parts: Iterator[Part]) -> Counts:
+def davis_join(job: ExportJob, parts: Iterator[Part]) -> Counts:
     """ImageSets/train.txt, and objects.json with what each number is."""
     known: dict[str, object] = {}
 
@@ -195,7 +195,7 @@ def palette_png(indices: NDArray[np.uint8]) -> bytes:
     )
 
 
-def ytvis_part(job: Job, index: int, clip: list[Frame]) -> Part:
+def ytvis_part(job: ExportJob, index: int, clip: list[Frame]) -> Part:
     """JPEGImages/<video>/; per masklet a list over frames of RLE, box and area, null where out of
     sight.
     """
@@ -230,7 +230,7 @@ def ytvis_part(job: Job, index: int, clip: list[Frame]) -> Part:
     return Part(key, {"videos": [video], "annotations": annotations})
 
 
-def ytvis_join(job: Job, parts: Iterator[Part]) -> Counts:
+def ytvis_join(job: ExportJob, parts: Iterator[Part]) -> Counts:
     """instances.json."""
     with json_lists(
         job.out, "", "instances.json", ("videos", "annotations"), coco_head(job)

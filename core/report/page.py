@@ -1,35 +1,36 @@
-"""Reports: a page is data (`Report` → `Section` → blocks), and one template gives every report the
-same look.
+"""Reports: a page is data (`Report` → `Section` → blocks); one template gives all the same look.
 
-`render_report(report)` gives one self-contained HTML file: style sheet, pictures and charts are
-inside, nothing is ever fetched (a content security policy in the page forbids it), and it follows
-the reader's light or dark scheme. All text is escaped; only `chart_svg`'s SVG and `Html` go in as
-they are. Pictures and charts come from `panoforge.core.report.pictures`.
+`render_report(report)` gives one self-contained HTML file. Style sheet, pictures and charts are
+inside. Nothing is ever fetched: a content security policy in the page forbids it. It follows the
+reader's light or dark scheme. All text is escaped; only `chart_svg`'s SVG and `Html` go in as they
+are. Pictures and charts come from `panoforge.core.report.pictures`.
 
     report = Report(
-        title="Dataset statistics", subtitle="runs/demo/dataset", made_by="panoforge 0.1.0",
-        banners=[Banner("Random weights: these scores say nothing about SAM2.", kind="warn",
-        title="Demo")], tiles=[Tile("Panoramas", count(12)), Tile("mIoU", "71.3 %", note="cos
-        φ-weighted: 70.9 %")], sections=[
-            Section("Instances", text="One row per …", blocks=[
-                Charts([Chart("Instances per panorama", chart_svg(draw), note="median 41")]),
-                Table(["method", "mIoU"], [["scan", "71.3 %"], ["direct", Bar(0.54, "54.1 %")]],
-                caption="…"), Gallery([Item("key-0001", note="41 instances",
-                pictures=[Picture(jpeg_uri(rgb), "image"), …],
-                              facts={"mIoU": "71.3 %"})]),
-                Facts({"checkpoint": "sha256 …"}), Text("A paragraph."), Details("All rows",
-                [Table(…)]),
-            ]),
+        title="Dataset statistics",
+        subtitle="runs/demo/dataset",
+        made_by="panoforge 0.2.0",
+        banners=[Banner("Random weights: these scores say nothing.", kind="warn", title="Demo")],
+        tiles=[Tile("Panoramas", count(12)), Tile("mIoU", "71.3 %", note="cos φ-weighted: 70.9 %")],
+        sections=[
+            Section(
+                "Instances",
+                text="One row per …",
+                blocks=[
+                    Charts([Chart("Instances per panorama", chart_svg(draw), note="median 41")]),
+                    Table(["method", "mIoU"], [["scan", Bar(0.713, "71.3 %")]], caption="…"),
+                    Gallery([Item("key-0001", pictures=[Picture(jpeg_uri(rgb), "image")])]),
+                    Facts({"checkpoint": "sha256 …"}),
+                    Details("All rows", [Table(…)]),
+                ],
+            ),
         ],
-    ) write_report(Path("report.html"), report)
+    )
+    write_report(Path("report.html"), report)
 
-Numbers: `count(1234)` 1,234 · `percent(0.1234)` 12.3 % · `size(1.2e9)` 1.2 GB · `duration(75)` 1
-min 15 s · `number(0.012345)` 0.0123 · `money(12.5)` $12.50 (these take None and NaN and show a
-dash) · `plural(2, "scene")` 2 scenes. In a table, columns whose cells all start like numbers are
-set right-aligned in tabular figures.
+Numbers are written by `panoforge.core.report.numbers`. In a table, columns whose cells all start
+like numbers are set right-aligned in tabular figures.
 """
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,8 +43,6 @@ from markupsafe import Markup
 
 from panoforge.core.report.viewer import Sphere, scene_json, viewer_script, viewer_style
 from panoforge.core.storage.atomic import write_bytes_atomic
-
-NO_VALUE = "–"
 
 
 @dataclass(frozen=True)
@@ -268,73 +267,3 @@ def render_report(report: Report) -> str:
 def write_report(path: Path, report: Report) -> None:
     """Render `report` and commit it as `path`. StorageError when that place cannot be written."""
     write_bytes_atomic(path, render_report(report).encode())
-
-
-def count(value: float | None) -> str:
-    """1234 → '1,234'."""
-    return NO_VALUE if value is None or not math.isfinite(value) else f"{value:,.0f}"
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """At most `digits` significant digits, no exponent where it reads well: 0.012345 → '0.0123',
-    12345 → '12,300', 7.0 → '7'.
-    """
-    if value is None or not math.isfinite(value):
-        return NO_VALUE
-    if value == 0:
-        return "0"
-    exponent = math.floor(math.log10(abs(value)))
-    if exponent < -4:
-        return f"{value:.{digits - 1}e}"
-    text = f"{round(value, digits - 1 - exponent):,.{max(0, digits - 1 - exponent)}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def percent(fraction: float | None, digits: int = 1) -> str:
-    """0.1234 → '12.3 %'."""
-    return (
-        NO_VALUE
-        if fraction is None or not math.isfinite(fraction)
-        else f"{100 * fraction:.{digits}f} %"
-    )
-
-
-def size(n_bytes: float | None) -> str:
-    """Decimal units, as disks are sold: 1.2e9 → '1.2 GB'."""
-    if n_bytes is None or not math.isfinite(n_bytes):
-        return NO_VALUE
-    value, units = float(n_bytes), ["B", "kB", "MB", "GB", "TB", "PB"]
-    while abs(value) >= 999.5 and len(units) > 1:
-        value, units = value / 1000, units[1:]
-    return (
-        f"{value:.0f} {units[0]}" if units[0] == "B" or value >= 100 else f"{value:.1f} {units[0]}"
-    )
-
-
-def duration(seconds: float | None) -> str:
-    """'45 ms', '12.3 s', '1 min 15 s', '2 h 05 min', '3 d 4 h'."""
-    if seconds is None or not math.isfinite(seconds):
-        return NO_VALUE
-    if seconds < 1:
-        return f"{1000 * seconds:.0f} ms"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    total = round(seconds)
-    if total < 3600:
-        return f"{total // 60} min {total % 60:02d} s"
-    if total < 86400:
-        return f"{total // 3600} h {total % 3600 // 60:02d} min"
-    return f"{total // 86400} d {total % 86400 // 3600} h"
-
-
-def money(amount: float | None) -> str:
-    """'$12.50'; below a dollar as many decimals (2 to 4) as it needs."""
-    if amount is None or not math.isfinite(amount):
-        return NO_VALUE
-    cents, rest = f"{amount:,.2f}", f"{amount:.4f}"[-2:].rstrip("0")
-    return f"${cents}" if amount >= 1 else f"${amount:.{2 + len(rest)}f}"
-
-
-def plural(value: int, one: str, many: str | None = None) -> str:
-    """'1 scene', '2 scenes'; `many` for irregular words."""
-    return f"{count(value)} {one if value == 1 else many or one + 's'}"

@@ -1,6 +1,7 @@
 """The statistics page: `DatasetStats` and thumbnails → `panoforge.core.report.page.Report`."""
 
 from panoforge.core import __version__
+from panoforge.core.report.numbers import count, duration, money, number, percent, plural, size
 from panoforge.core.report.page import (
     Banner,
     Bar,
@@ -16,13 +17,6 @@ from panoforge.core.report.page import (
     Section,
     Table,
     Tile,
-    count,
-    duration,
-    money,
-    number,
-    percent,
-    plural,
-    size,
 )
 from panoforge.core.stats import charts
 from panoforge.core.stats.model import Category, Cost, DatasetStats, IndexStats, RunFacts

@@ -21,7 +21,7 @@ SceneSource = Callable[
 
 MODULES = {
     "infinigen2.rooms": "infinigen2_rooms",
-    "infinigen2.house": "infinigen2_house",
+    "infinigen2.house": "infinigen2_rooms",
     "infinigen2.floating": "infinigen2_floating",
     "infinigen2.outdoor": "infinigen2_outdoor",
     "infinigen1.indoors": "infinigen1",

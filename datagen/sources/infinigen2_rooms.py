@@ -1,46 +1,71 @@
-"""Source `infinigen2.rooms`: one furnished room of Infinigen 2 per scene, 10-20 s each on one core.
+"""Sources `infinigen2.rooms` and `infinigen2.house`: furnished rooms of Infinigen 2.
 
-Calls `room_<variant>_rand` of `infinigen2.scenes.room.room` as a plain function with a numpy
-generator made from the seed. Every object that the generator returns is one thing; its name says
-which generator made it. The camera region is the room's floor plan, from the dimensions that the
-generator returns.
+`rooms` calls `room_<variant>_rand` of `infinigen2.scenes.room.room` as a plain function with a
+numpy generator made from the seed: 10-20 s per room on one core. `house` calls
+`house_furnished_rand`: several rooms behind doors that stand open.
+
+Every object that a generator returns is one thing; its name says which generator made it. A camera
+region is a room's floor plan. In a house every room is a region of its own, so each gets cameras.
+Most of a house is never seen from one place, but all of it is rendered. Its sync and BVH are paid
+once per scene.
 """
 
+from collections.abc import Callable
 from importlib.metadata import version
+from typing import Any
 
 import bpy
 import numpy as np
+from numpy.typing import ArrayLike
 
 from panoforge.datagen import defects
 from panoforge.datagen.categories import Categories
 from panoforge.datagen.config import SceneJob
 from panoforge.datagen.scene import Region, Scene, SceneFailed, Thing
-from panoforge.datagen.source_settings import RoomsSource
+from panoforge.datagen.source_settings import HouseSource, RoomsSource
 from panoforge.datagen.sources.base import describe
 
 WALL_MARGIN_M = 0.3
 
 
-def make_scene(job: SceneJob, source: RoomsSource, seed: int) -> Scene:
-    """Fill the open, empty Blender file with a room. Raises SceneFailed when the generator does."""
+def make_scene(job: SceneJob, source: RoomsSource | HouseSource, seed: int) -> Scene:
+    """Fill the open, empty Blender file with a room or a house.
+
+    Raises:
+        SceneFailed: the generator failed; another seed may do.
+    """
+    rng, notes = np.random.default_rng(seed), list[str]()
+    if isinstance(source, HouseSource):
+        from infinigen2.scenes.house.furnishings import house_furnished_rand
+
+        house = _generated(house_furnished_rand, notes, rng, room_count=source.room_count)
+        height = float(house.dimensions[2])
+        regions = tuple(room_box(room.boundary_rings[0], height) for room in house.rooms)
+        return _scene(house, regions, notes)
     from infinigen2.scenes.room import room as rooms
 
-    generate = getattr(rooms, f"room_{job.variant}_rand")
-    notes: list[str] = []
+    room = _generated(getattr(rooms, f"room_{job.variant}_rand"), notes, rng)
+    return _scene(room, (room_region(tuple(room.dimensions)),), notes)
+
+
+def _generated(generate: Callable[..., Any], notes: list[str], *args: Any, **kwargs: Any) -> Any:
+    """What the generator returns, its defects mended and noted."""
     with defects.rocks_without_addon(notes.append):
         try:
-            result = generate(np.random.default_rng(seed))
-        except (
-            Exception
-        ) as error:  # a generator may fail in any way it likes; the seed is then unusable
-            raise SceneFailed(f"room_{job.variant}_rand: {describe(error)}") from error
+            return generate(*args, **kwargs)
+        except Exception as error:  # it may fail in any way; the seed is then unusable
+            raise SceneFailed(f"{generate.__name__}: {describe(error)}") from error
+
+
+def _scene(result: Any, regions: tuple[Region, ...], notes: list[str]) -> Scene:
+    """The scene of a generator's result; its leftovers are deleted."""
     things = things_of([obj.item() for obj in result.all_objects])
     kept = defects.objects_named(name for thing in things for name in thing.objects)
     defects.delete_leftovers(kept | {light.item() for light in result.lights})
     notes += defects.lower_ceiling_lights(kept)
     return Scene(
         things=things,
-        regions=(room_region(tuple(result.dimensions)),),
+        regions=regions,
         notes=tuple(sorted(set(notes))),
         versions={"infinigen": version("infinigen")},
     )
@@ -71,3 +96,16 @@ def room_region(dimensions: tuple[float, ...]) -> Region:
     width, depth, height = dimensions
     margin_x, margin_y = min(WALL_MARGIN_M, width / 3), min(WALL_MARGIN_M, depth / 3)
     return Region((margin_x, margin_y, 0.0), (width - margin_x, depth - margin_y, height), 0.0)
+
+
+def room_box(outline: ArrayLike, height: float) -> Region:
+    """The box around a room's outline (N, 2), a little off the walls.
+
+    A corner of the box may lie in the next room, where the room is no rectangle. That is as good a
+    place, and one inside a wall is found by rays.
+    """
+    points = np.asarray(outline, float)[:, :2]
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = np.minimum(WALL_MARGIN_M, (high - low) / 3)
+    (x0, y0), (x1, y1) = (low + margin).tolist(), (high - margin).tolist()
+    return Region((x0, y0, 0.0), (x1, y1, height), 0.0)

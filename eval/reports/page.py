@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from panoforge.core.report.numbers import count, percent
 from panoforge.core.report.page import (
     Banner,
     Bar,
@@ -27,8 +28,6 @@ from panoforge.core.report.page import (
     Section,
     Table,
     Tile,
-    count,
-    percent,
     write_report,
 )
 from panoforge.core.report.pictures import id_colours, jpeg_uri, overlay_ids, shrink_rgb

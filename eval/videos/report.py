@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from panoforge.core.report.numbers import count, percent
 from panoforge.core.report.page import (
     Banner,
     Bar,
@@ -19,8 +20,6 @@ from panoforge.core.report.page import (
     Section,
     Table,
     Tile,
-    count,
-    percent,
     write_report,
 )
 from panoforge.eval.reports.published import TABLES

@@ -15,13 +15,19 @@ import tempfile
 import time
 from pathlib import Path
 
-from panoforge.datagen.exchange import Panorama, Rejection, SceneRequest, SceneResult
-from panoforge.datagen.worker import read_request, write_result
+from panoforge.datagen.messages import (
+    Rejection,
+    SceneRequest,
+    SceneResult,
+    StagedPanorama,
+    read_request,
+    write_result,
+)
 
 WIDTH = 64
 
 
-def make(request: SceneRequest, camera: int, *, black: bool = False) -> Panorama:
+def make(request: SceneRequest, camera: int, *, black: bool = False) -> StagedPanorama:
     """One panorama, a pure function of seed and camera; `black` as a device that gave up leaves
     it."""
     # here, because a worker that is to fail need not wait for imports that take a second
@@ -62,7 +68,7 @@ def make(request: SceneRequest, camera: int, *, black: bool = False) -> Panorama
         timings_s={},
     )
     record = write_staged(request.staged, meta, arrays)
-    return Panorama(
+    return StagedPanorama(
         key=record.key, sha256=record.sha256, instances=len(meta.instances), timings_s={}
     )
 

@@ -32,14 +32,17 @@ from panoforge.datagen import defects, extension, geometry, materials
 from panoforge.datagen.cameras import matrix_rows, world_from_pano
 from panoforge.datagen.config import SceneJob
 from panoforge.datagen.instances import SceneInstances
-from panoforge.datagen.rendering import render
+from panoforge.datagen.rendering.cycles import PLAIN, assign, choose_device, configure
+from panoforge.datagen.rendering.passes import Passes, RenderFailed, whole_numbers
+from panoforge.datagen.rendering.render import place_camera, render_passes
+from panoforge.datagen.rendering.settings import RenderSettings
 from panoforge.datagen.scene import Scene, Thing
 from panoforge.datagen.source_settings import BlendSource
 from panoforge.datagen.sources import blend
 from panoforge.datagen.surface import scene_surface
 
 
-def settings(**changes: object) -> render.RenderSettings:
+def settings(**changes: object) -> RenderSettings:
     base = dict(
         width=WIDTH,
         height=HEIGHT,
@@ -52,7 +55,7 @@ def settings(**changes: object) -> render.RenderSettings:
         material_index=False,
         seed=0,
     )
-    return render.RenderSettings(**{**base, **changes})
+    return RenderSettings(**{**base, **changes})
 
 
 def pose() -> Pose:
@@ -66,10 +69,10 @@ def pose() -> Pose:
     )
 
 
-def take(config: render.RenderSettings, where: Pose, folder: Path) -> render.Passes:
-    render.configure(config)
-    render.place_camera(where, config)
-    return render.render_passes(config, folder)
+def take(config: RenderSettings, where: Pose, folder: Path) -> Passes:
+    configure(config)
+    place_camera(where, config)
+    return render_passes(config, folder)
 
 
 def material(name: str, colour: tuple[float, float, float]) -> bpy.types.Material:
@@ -251,7 +254,7 @@ def changing(out: Path, *, keep: bool) -> dict[str, np.ndarray]:
         state["where"] = state["where"].model_copy(update={"position_m": (0.8, -0.2, 1.3)})
 
     def reconfigure(**changes: object) -> None:
-        state["config"] = render.RenderSettings(**{**vars(state["config"]), **changes})
+        state["config"] = RenderSettings(**{**vars(state["config"]), **changes})
 
     changes = {
         "start": lambda: None,
@@ -270,10 +273,10 @@ def changing(out: Path, *, keep: bool) -> dict[str, np.ndarray]:
     images = {}
     for name, change in changes.items():
         change()
-        render.configure(state["config"])
-        render.place_camera(state["where"], state["config"])
-        render.assign(bpy.context.scene.render, use_persistent_data=keep)
-        images[name] = render.render_passes(state["config"], out).linear
+        configure(state["config"])
+        place_camera(state["where"], state["config"])
+        assign(bpy.context.scene.render, use_persistent_data=keep)
+        images[name] = render_passes(state["config"], out).linear
     return images
 
 
@@ -302,7 +305,7 @@ def flattened(out: Path) -> dict[str, object]:
     before = take(config, pose(), out)
     order = materials.index_materials()
     before = take(config, pose(), out)
-    probe = take(render.RenderSettings.probe(256, 0), pose(), out)
+    probe = take(RenderSettings.probe(256, 0), pose(), out)
     colours = materials.mean_colours(order, probe.material, probe.diffuse)
     changed = materials.flatten_secondary(colours)
     after = take(config, pose(), out)
@@ -348,7 +351,7 @@ def bounced(out: Path) -> dict[str, float]:
     )
     order = materials.index_materials()
     before = take(config, pose(), out)
-    probe = take(render.RenderSettings.probe(256, 0), pose(), out)
+    probe = take(RenderSettings.probe(256, 0), pose(), out)
     assert (
         materials.flatten_secondary(materials.mean_colours(order, probe.material, probe.diffuse))
         == 3
@@ -367,14 +370,14 @@ def foreign_settings() -> dict[str, list]:
     """What settings of somebody else's file are after `configure`, beside what a new file has."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
     cycles = bpy.context.scene.cycles
-    fresh = {name: getattr(cycles, name) for name in render.PLAIN}
+    fresh = {name: getattr(cycles, name) for name in PLAIN}
     cycles.adaptive_min_samples, cycles.blur_glossy, cycles.light_sampling_threshold = 1, 5.0, 0.5
     cycles.use_camera_cull, cycles.sampling_pattern, cycles.use_guiding = (
         True,
         "TABULATED_SOBOL",
         True,
     )
-    render.configure(settings())
+    configure(settings())
     return {name: [getattr(cycles, name), value] for name, value in fresh.items()}
 
 
@@ -386,8 +389,8 @@ def messages() -> dict[str, str]:
     except geometry.TooManyThings as error:
         texts["too many"] = str(error)
     try:
-        render.whole_numbers(np.array([[1.0, 2.5]], np.float32), "Object Index")
-    except render.RenderFailed as error:
+        whole_numbers(np.array([[1.0, 2.5]], np.float32), "Object Index")
+    except RenderFailed as error:
         texts["filtered"] = str(error)
     return texts
 
@@ -493,7 +496,7 @@ def rocks() -> dict[str, object]:
 
 
 def main(out: Path) -> None:
-    render.choose_device("cpu", 0)
+    choose_device("cpu", 0)
     analytic(out)
     oracle(out)
     facts = {
@@ -505,7 +508,7 @@ def main(out: Path) -> None:
         "leftovers": leftovers(),
         "blend": blend_file(out),
         "rocks": rocks(),
-        "device": render.choose_device("optix", 0),
+        "device": choose_device("optix", 0),
     }
     (out / "facts.json").write_text(json.dumps(facts))
 

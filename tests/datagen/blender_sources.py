@@ -33,7 +33,7 @@ from panoforge.datagen.cameras import (
 from panoforge.datagen.config import CameraSettings, QualitySettings, SceneJob
 from panoforge.datagen.instances import SceneInstances, upright_box
 from panoforge.datagen.quality import RejectedScene
-from panoforge.datagen.rendering import render
+from panoforge.datagen.rendering.cycles import choose_device
 from panoforge.datagen.scene import Region
 from panoforge.datagen.source_settings import Infinigen1Source, OutdoorSource
 from panoforge.datagen.sources import infinigen1, infinigen2_outdoor, outdoor_parts
@@ -453,7 +453,7 @@ def terrain() -> dict[str, float]:
 
 
 def main(out: Path) -> None:
-    render.choose_device("cpu", 0)
+    choose_device("cpu", 0)
     facts = {
         "glass": glass_policies(out),
         "space": boxes_and_visibility(out),

@@ -21,11 +21,22 @@ from panoforge.datagen.config import (
     plan_scenes,
     source_of,
 )
-from panoforge.datagen.exchange import Panorama, Rejection, SceneRequest, SceneResult
+from panoforge.datagen.messages import (
+    Rejection,
+    SceneRequest,
+    SceneResult,
+    StagedPanorama,
+    read_request,
+    write_result,
+)
 from panoforge.datagen.poses import FixedPose, poses_of
-from panoforge.datagen.quality import Frame, RejectedScene, auto_exposure_ev, check_frame
+from panoforge.datagen.quality import (
+    RejectedScene,
+    RenderedPanorama,
+    auto_exposure_ev,
+    check_panorama,
+)
 from panoforge.datagen.sources.base import MODULES
-from panoforge.datagen.worker import read_request, write_result
 
 ROOMS = [{"source": "infinigen2.rooms", "rooms": ["kitchen", "bedroom"]}]
 
@@ -93,7 +104,7 @@ def test_request_and_result_survive_the_files_and_need_no_bpy(tmp_path):
     result = SceneResult(
         key=job.key,
         outcome="done",
-        panoramas=(Panorama(key="k", sha256={}, instances=3, timings_s={}),),
+        panoramas=(StagedPanorama(key="k", sha256={}, instances=3, timings_s={}),),
         rejections=(Rejection(seed=1, pose=None, reason="black", detail="dark"),),
     )
     write_result(request.result, result)
@@ -154,7 +165,7 @@ def test_every_object_generator_of_infinigen_has_a_category():
     }  # wraps another generator, whose object keeps its name
 
 
-def good_frame(width: int = 128, height: int = 64) -> dict[str, np.ndarray]:
+def good_panorama(width: int = 128, height: int = 64) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     labels = (
         np.arange(width)[None] * 12 // width + 1 + 12 * (np.arange(height)[:, None] >= height // 2)
@@ -169,18 +180,18 @@ def good_frame(width: int = 128, height: int = 64) -> dict[str, np.ndarray]:
 
 def reason(**changes: object) -> str | None:
     try:
-        check_frame(Frame(**{**good_frame(), **changes}), QualitySettings())
+        check_panorama(RenderedPanorama(**{**good_panorama(), **changes}), QualitySettings())
     except RejectedScene as rejected:
         return rejected.reason
     return None
 
 
-def test_a_good_frame_is_accepted():
+def test_a_good_panorama_is_accepted():
     assert reason() is None
 
 
 def test_each_fault_has_its_reason():
-    good = good_frame()
+    good = good_panorama()
     broken = good["linear"].copy()
     broken[3, 4, 1] = np.nan
     assert reason(linear=broken) == "nan"
@@ -207,7 +218,7 @@ def test_what_counts_is_the_sphere_not_the_pixels():
     """The top sixth of the rows is 6.7 % of the sphere: a magenta pixel there weighs less than one
     at the equator.
     """
-    near = good_frame()["depth_m"]
+    near = good_panorama()["depth_m"]
     near[:10] = 0.02  # 15.6 % of the rows, 5.9 % of the sphere
     assert reason(depth_m=near) == "too_close"
     near[7:10] = 2.0  # 10.9 % of the rows, 2.9 % of the sphere

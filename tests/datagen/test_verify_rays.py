@@ -21,7 +21,7 @@ from panoforge.cluster.status.status import JOB_FILE
 from panoforge.core.errors import DataError
 from panoforge.core.sample.array_codec import decode_array, encode_array
 from panoforge.datagen.config import plan_scenes
-from panoforge.datagen.exchange import SceneRequest, SceneResult
+from panoforge.datagen.messages import SceneRequest, SceneResult
 
 pytestmark = [pytest.mark.render, pytest.mark.timeout(400)]
 MAKE_FILE = """

@@ -16,7 +16,7 @@ from panoforge.core.sample.metadata import decode_product, table_faults
 from panoforge.core.storage.staged import list_staged, read_staged
 from panoforge.core.storage.store import Store
 from panoforge.datagen.config import RenderConfig, plan_scenes
-from panoforge.datagen.exchange import SceneRequest, SceneResult
+from panoforge.datagen.messages import SceneRequest, SceneResult
 
 pytestmark = [pytest.mark.render, pytest.mark.timeout(600)]
 

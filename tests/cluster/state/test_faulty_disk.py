@@ -24,8 +24,7 @@ from panoforge.core.errors import StorageError
 from panoforge.core.shards.layout import MANIFEST_NAME
 from panoforge.core.shards.verify import verify
 from panoforge.core.shards.write import PackOptions, pack, publish
-from panoforge.datagen.exchange import SceneResult
-from panoforge.datagen.worker import read_request, write_result
+from panoforge.datagen.messages import SceneResult, read_request, write_result
 
 MODES = ("error", "kill", "power cut")
 LIMIT = 400

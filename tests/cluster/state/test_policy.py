@@ -17,7 +17,7 @@ from panoforge.cluster.state.policy import (
     nodes_to_set_aside,
 )
 from panoforge.datagen.config import RenderConfig
-from panoforge.datagen.exchange import SceneResult
+from panoforge.datagen.messages import SceneResult
 
 N, R, D = Profile.NORMAL, Profile.ROOMY, Profile.DEGRADED
 

@@ -34,47 +34,6 @@ from panoforge.core.report.page import (
 )
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (report.count(1234567), "1,234,567"),
-        (report.count(None), "–"),
-        (report.count(float("nan")), "–"),
-        (report.number(0.012345), "0.0123"),
-        (report.number(12345), "12,300"),
-        (report.number(7.0), "7"),
-        (report.number(0), "0"),
-        (report.number(-0.5), "-0.5"),
-        (report.number(999.9), "1,000"),
-        (report.number(1e-7), "1.00e-07"),
-        (report.number(100), "100"),
-        (report.percent(0.1234), "12.3 %"),
-        (report.percent(1), "100.0 %"),
-        (report.percent(None), "–"),
-        (report.size(0), "0 B"),
-        (report.size(999), "999 B"),
-        (report.size(999_600), "1.0 MB"),
-        (report.size(1.2e9), "1.2 GB"),
-        (report.size(2e12), "2.0 TB"),
-        (report.size(512e6), "512 MB"),
-        (report.duration(0.0451), "45 ms"),
-        (report.duration(12.34), "12.3 s"),
-        (report.duration(59.97), "1 min 00 s"),
-        (report.duration(75), "1 min 15 s"),
-        (report.duration(7500), "2 h 05 min"),
-        (report.duration(273_600), "3 d 4 h"),
-        (report.money(12.5), "$12.50"),
-        (report.money(0.04), "$0.04"),
-        (report.money(0.0123), "$0.0123"),
-        (report.money(1234), "$1,234.00"),
-        (report.plural(1, "scene"), "1 scene"),
-        (report.plural(2000, "scene"), "2,000 scenes"),
-    ],
-)
-def test_numbers_read_well(text: str, expected: str) -> None:
-    assert text == expected
-
-
 def test_numeric_columns_are_told_from_words() -> None:
     table = Table(
         ["name", "size", "score", "bar", "resolution"],

@@ -1,12 +1,14 @@
-"""What a render worker is asked, and what it answers: the two files between it and its parent.
+"""What a render process and its parent say to each other: a job file and a result file.
 
-The parent writes a `SceneRequest` and reads a `SceneResult`. Importing this module loads no bpy.
+Imports no bpy, so that a parent can read and write both.
 """
 
+import json
 from pathlib import Path
 from typing import Literal
 
 from panoforge.core.models import FrozenModel
+from panoforge.core.storage.atomic import write_bytes_atomic
 from panoforge.datagen.config import RenderConfig, SceneJob
 
 
@@ -20,7 +22,7 @@ class SceneRequest(FrozenModel):
     config_sha256: str
 
 
-class Panorama(FrozenModel):
+class StagedPanorama(FrozenModel):
     """A staged panorama: paths and digests, never pixels."""
 
     key: str
@@ -45,7 +47,7 @@ class SceneResult(FrozenModel):
 
     key: str
     outcome: Literal["done", "rejected", "failed"]
-    panoramas: tuple[Panorama, ...] = ()
+    panoramas: tuple[StagedPanorama, ...] = ()
     rejections: tuple[Rejection, ...] = ()
     error: str | None = None  # for `failed`: one line; the traceback is in the log
     timings_s: dict[str, float] = {}
@@ -56,3 +58,14 @@ class SceneResult(FrozenModel):
     peak_memory_mb: float = 0.0
     device: str = ""
     notes: tuple[str, ...] = ()
+
+
+def read_request(path: Path) -> SceneRequest:
+    """Parse a job file; pydantic's ValidationError if it is not one."""
+    return SceneRequest.model_validate_json(path.read_bytes())
+
+
+def write_result(path: Path, result: SceneResult) -> None:
+    """Commit the result file."""
+
+    write_bytes_atomic(path, json.dumps(result.model_dump(mode="json"), indent=1).encode() + b"\n")
