@@ -17,8 +17,9 @@ from pathlib import Path
 import bpy
 import numpy as np
 
+from panoforge.core.sample.instance_table import InstanceLabel, instance_table
 from panoforge.core.sample.label_maps import dense_ids
-from panoforge.core.sample.metadata import InstanceLabel, Pose, SampleMeta, instance_table
+from panoforge.core.sample.metadata import Pose, SampleMeta
 from panoforge.core.storage.staged import write_staged
 from panoforge.datagen.defects import exit_now
 from panoforge.datagen.rendering.cycles import choose_device, configure

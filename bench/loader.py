@@ -33,14 +33,10 @@ from bench.common import (
     version,
 )
 from bench.maps import picture, room_labels
+from panoforge.core.sample.instance_table import InstanceLabel, instance_table
 from panoforge.core.sample.label_maps import instance_stats
-from panoforge.core.sample.metadata import (
-    InstanceLabel,
-    Pose,
-    SampleMeta,
-    decode_product,
-    instance_table,
-)
+from panoforge.core.sample.metadata import Pose, SampleMeta
+from panoforge.core.sample.products import decode_product
 from panoforge.core.shards.order import Shuffle
 from panoforge.core.shards.read import Dataset
 from panoforge.core.shards.stream import Stream

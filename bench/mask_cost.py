@@ -40,7 +40,7 @@ def main() -> None:
 
     from bench.rooms import furnished, infinigen_ground_truth, settings
     from panoforge.core.sample.label_maps import dense_ids
-    from panoforge.core.sample.metadata import encode_product
+    from panoforge.core.sample.products import encode_product
     from panoforge.datagen.defects import exit_now
     from panoforge.datagen.rendering.cycles import choose_device, configure
     from panoforge.datagen.rendering.passes import read_exr, whole_numbers

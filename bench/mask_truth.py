@@ -19,8 +19,9 @@ from bench.common import arguments, machine, use_one_thread, version
 
 def report_of(room: "object", index: np.ndarray, pose: "object", depth: np.ndarray | None) -> dict:
     """The oracle's report of an index map (H, W) as plain data."""
+    from panoforge.core.sample.instance_table import InstanceLabel, instance_table
     from panoforge.core.sample.label_maps import dense_ids
-    from panoforge.core.sample.metadata import InstanceLabel, SampleMeta, instance_table
+    from panoforge.core.sample.metadata import SampleMeta
     from panoforge.datagen.oracle import judge
 
     labels, old = dense_ids(index)

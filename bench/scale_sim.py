@@ -52,15 +52,9 @@ from panoforge.cluster.state.policy import Fault
 from panoforge.cluster.state.scene_states import SceneStates, State
 from panoforge.cluster.status.status import read_status, save_job
 from panoforge.cluster.status.status_page import write_page
-from panoforge.core.sample.metadata import (
-    META_SUFFIX,
-    InstanceLabel,
-    Pose,
-    SampleMeta,
-    encode_meta,
-    encode_product,
-    instance_table,
-)
+from panoforge.core.sample.instance_table import InstanceLabel, instance_table
+from panoforge.core.sample.metadata import META_SUFFIX, Pose, SampleMeta, encode_meta
+from panoforge.core.sample.products import encode_product
 from panoforge.core.shards.layout import read_manifest
 from panoforge.datagen.config import RenderConfig, SceneJob, plan_scene
 

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from bench.common import RESULTS, arguments, interleave, machine, median, spread, use_one_thread
 from bench.maps import picture, room_labels
 from panoforge.core.geometry.sphere import pixel_to_direction
-from panoforge.core.sample.metadata import InstanceLabel, Pose, SampleMeta, instance_table
+from panoforge.core.sample.instance_table import InstanceLabel, instance_table
+from panoforge.core.sample.metadata import Pose, SampleMeta
 from panoforge.core.shards.layout import read_manifest
 from panoforge.core.shards.verify import verify
 from panoforge.core.shards.write import PackOptions, pack

@@ -17,8 +17,9 @@ import bpy
 import numpy as np
 from numpy.typing import NDArray
 
+from panoforge.core.sample.instance_table import InstanceLabel, instance_table
 from panoforge.core.sample.label_maps import dense_ids
-from panoforge.core.sample.metadata import InstanceLabel, Pose, SampleMeta, instance_table
+from panoforge.core.sample.metadata import Pose, SampleMeta
 from panoforge.core.storage.staged import write_staged
 from panoforge.datagen import cameras, geometry, glass, materials, quality
 from panoforge.datagen.config import RenderConfig, source_of

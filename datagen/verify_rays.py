@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from panoforge.core.models import FrozenModel
-from panoforge.core.sample.metadata import decode_product
+from panoforge.core.sample.products import decode_product
 from panoforge.core.storage.atomic import write_bytes_atomic
 from panoforge.core.storage.staged import read_staged
 from panoforge.datagen.config import RenderConfig, SceneJob, source_of

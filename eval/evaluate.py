@@ -19,7 +19,8 @@ import numpy as np
 
 from panoforge.core.errors import DataError
 from panoforge.core.report.pictures import shrink_ids, shrink_rgb
-from panoforge.core.sample.metadata import InstanceMeta, encode_product
+from panoforge.core.sample.metadata import InstanceMeta
+from panoforge.core.sample.products import encode_product
 from panoforge.core.storage.atomic import (
     write_folder_atomic,
 )

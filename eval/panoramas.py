@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError, UsageError
-from panoforge.core.sample.metadata import InstanceLabel, InstanceMeta, instance_table
+from panoforge.core.sample.instance_table import InstanceLabel, instance_table
+from panoforge.core.sample.metadata import InstanceMeta
 from panoforge.core.shards.layout import MANIFEST_NAME
 from panoforge.core.shards.read import Dataset
 from panoforge.core.storage.atomic import storage_errors

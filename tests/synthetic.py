@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from panoforge.core.geometry.sphere import angle_between, lonlat_to_direction, pixel_to_direction
+from panoforge.core.sample.instance_table import InstanceLabel, instance_table
 from panoforge.core.sample.label_maps import dense_ids
-from panoforge.core.sample.metadata import InstanceLabel, Pose, SampleMeta, instance_table
+from panoforge.core.sample.metadata import Pose, SampleMeta
 from panoforge.core.shards.write import PackOptions, pack
 from panoforge.core.storage.staged import write_staged
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from panoforge.core.errors import UsageError
 from panoforge.core.progress import Progress
-from panoforge.core.sample.metadata import encode_product
+from panoforge.core.sample.products import encode_product
 from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
 
 METRICS_FILE = "metrics.jsonl"

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from panoforge.core.errors import DataError
-from panoforge.core.sample.metadata import META_SUFFIX, PRODUCT_OF_SUFFIX, decode_product
+from panoforge.core.sample.metadata import META_SUFFIX
+from panoforge.core.sample.products import PRODUCT_OF_SUFFIX, decode_product
 from panoforge.core.storage.atomic import fsync_folder, storage_errors, temporary_beside
 from panoforge.datagen.messages import SceneResult
 from panoforge.datagen.quality import luminance

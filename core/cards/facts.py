@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from panoforge.core.errors import UsageError
-from panoforge.core.sample.metadata import META_SUFFIX, PRODUCT_OF_SUFFIX
+from panoforge.core.sample.metadata import META_SUFFIX
+from panoforge.core.sample.products import PRODUCT_OF_SUFFIX
 from panoforge.core.shards.layout import SAMPLE_SCHEMA, SAMPLE_SCHEMA_1, IndexEntry, Manifest
 from panoforge.core.shards.read import Dataset
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import yaml
 
 from panoforge.core.cards.facts import CardOptions, Facts
-from panoforge.core.sample.metadata import PRODUCT_OF_SUFFIX, PRODUCTS
+from panoforge.core.sample.products import PRODUCT_OF_SUFFIX, PRODUCTS
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _SHOWN_CATEGORIES = 40

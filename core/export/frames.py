@@ -23,7 +23,8 @@ from panoforge.core.export.jsonlists import JsonLists
 from panoforge.core.geometry.scan import ScanSpec, scan_views
 from panoforge.core.geometry.views import sample_view, wrap_panorama
 from panoforge.core.sample.label_maps import encode_rles
-from panoforge.core.sample.metadata import InstanceMeta, encode_product
+from panoforge.core.sample.metadata import InstanceMeta
+from panoforge.core.sample.products import encode_product
 from panoforge.core.shards.read import Dataset, Sample
 from panoforge.core.storage.store import Store
 

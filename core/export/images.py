@@ -24,7 +24,7 @@ from panoforge.core.export.frames import (
     masks_of,
 )
 from panoforge.core.export.jsonlists import json_lists
-from panoforge.core.sample.metadata import decode_product, encode_product
+from panoforge.core.sample.products import decode_product, encode_product
 
 
 def coco_head(job: ExportJob) -> Entry:

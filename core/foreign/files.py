@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from panoforge.core.errors import DataError
-from panoforge.core.sample.metadata import image_size
+from panoforge.core.sample.products import image_size
 from panoforge.core.storage.atomic import storage_errors
 
 MAX_IMAGE_BYTES = 256 << 20

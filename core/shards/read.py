@@ -21,14 +21,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError, UsageError, nearest
-from panoforge.core.sample.metadata import (
-    META_SUFFIX,
-    PRODUCT_OF_SUFFIX,
-    PRODUCTS,
-    SampleMeta,
-    decode_meta,
-    decode_product,
-)
+from panoforge.core.sample.metadata import META_SUFFIX, SampleMeta, decode_meta
+from panoforge.core.sample.products import PRODUCT_OF_SUFFIX, PRODUCTS, decode_product
 from panoforge.core.shards.layout import (
     SAMPLE_SCHEMA,
     SAMPLE_SCHEMA_1,

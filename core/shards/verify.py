@@ -24,15 +24,9 @@ import numpy as np
 import pyarrow as pa
 
 from panoforge.core.errors import UserError
-from panoforge.core.sample.metadata import (
-    META_SUFFIX,
-    PRODUCT_OF_SUFFIX,
-    SampleMeta,
-    check_product,
-    decode_meta,
-    decode_product,
-    table_faults,
-)
+from panoforge.core.sample.instance_table import table_faults
+from panoforge.core.sample.metadata import META_SUFFIX, SampleMeta, decode_meta
+from panoforge.core.sample.products import PRODUCT_OF_SUFFIX, check_product, decode_product
 from panoforge.core.shards.layout import (
     MANIFEST_NAME,
     SAMPLE_SCHEMA,

@@ -25,7 +25,8 @@ from panoforge.core.report.pictures import (
 from panoforge.core.report.viewer import Sphere, id_layer
 from panoforge.core.sample.array_codec import MAX_PIXELS
 from panoforge.core.sample.label_maps import label_runs
-from panoforge.core.sample.metadata import PRODUCT_OF_SUFFIX, SampleMeta, image_size
+from panoforge.core.sample.metadata import SampleMeta
+from panoforge.core.sample.products import PRODUCT_OF_SUFFIX, image_size
 from panoforge.core.shards.read import Sample
 from panoforge.core.stats.model import Duplicates, Histogram, Latitude, PixelStats
 from panoforge.core.types import Floats

@@ -16,17 +16,19 @@ from pathlib import Path
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
+from panoforge.core.sample.instance_table import table_faults
 from panoforge.core.sample.metadata import (
     META_SUFFIX,
-    PRODUCT_OF_SUFFIX,
-    REQUIRED,
     SampleMeta,
     check_key,
-    check_product,
     decode_meta,
     encode_meta,
+)
+from panoforge.core.sample.products import (
+    PRODUCT_OF_SUFFIX,
+    REQUIRED,
+    check_product,
     encode_product,
-    table_faults,
 )
 from panoforge.core.storage.atomic import TEMPORARY_PREFIX, storage_errors, write_folder_atomic
 from panoforge.core.storage.store import Store, StoreLike

@@ -26,7 +26,7 @@ from panoforge.core.geometry.sphere import row_area_sr
 from panoforge.core.report.pictures import overlay_ids
 from panoforge.core.sample.array_codec import MAX_PIXELS
 from panoforge.core.sample.label_maps import instance_stats
-from panoforge.core.sample.metadata import decode_product, encode_product, image_size
+from panoforge.core.sample.products import decode_product, encode_product, image_size
 from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
 from panoforge.core.types import Bools, Rgb
 from panoforge.eval.config import EvalConfig

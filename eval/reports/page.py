@@ -32,7 +32,7 @@ from panoforge.core.report.page import (
 )
 from panoforge.core.report.pictures import id_colours, jpeg_uri, overlay_ids, shrink_rgb
 from panoforge.core.report.viewer import Point, PointLayer, Sphere, css_colour, id_layer
-from panoforge.core.sample.metadata import decode_product
+from panoforge.core.sample.products import decode_product
 from panoforge.core.storage.atomic import storage_errors
 from panoforge.core.types import Labels, Rgb
 from panoforge.eval.reports.published import SAP_ON_PAV_SOD, SAP_SOURCE, TABLES

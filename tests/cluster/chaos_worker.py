@@ -34,8 +34,9 @@ def make(request: SceneRequest, camera: int, *, black: bool = False) -> StagedPa
     import numpy as np
     import synthetic
 
+    from panoforge.core.sample.instance_table import InstanceLabel, instance_table
     from panoforge.core.sample.label_maps import dense_ids
-    from panoforge.core.sample.metadata import InstanceLabel, Pose, SampleMeta, instance_table
+    from panoforge.core.sample.metadata import Pose, SampleMeta
     from panoforge.core.storage.staged import write_staged
 
     rng = np.random.default_rng([request.scene.seeds[0], camera])

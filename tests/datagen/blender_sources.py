@@ -19,8 +19,9 @@ from blender_scenes import ball, lamp, settings, take, thing
 from mathutils import Euler
 
 from panoforge.core.errors import UserError
+from panoforge.core.sample.instance_table import InstanceLabel, instance_table
 from panoforge.core.sample.label_maps import dense_ids
-from panoforge.core.sample.metadata import InstanceLabel, Pose, SampleMeta, instance_table
+from panoforge.core.sample.metadata import Pose, SampleMeta
 from panoforge.datagen import defects, extension, geometry, glass, materials, oracle
 from panoforge.datagen.cameras import (
     candidates,

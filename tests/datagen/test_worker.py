@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from repository import ROOT
 
-from panoforge.core.sample.metadata import decode_product, table_faults
+from panoforge.core.sample.instance_table import table_faults
+from panoforge.core.sample.products import decode_product
 from panoforge.core.storage.staged import list_staged, read_staged
 from panoforge.core.storage.store import Store
 from panoforge.datagen.config import RenderConfig, plan_scenes

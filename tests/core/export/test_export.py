@@ -23,7 +23,8 @@ from panoforge.core.export.images import deepest_point, outline
 from panoforge.core.export.jsonlists import json_lists
 from panoforge.core.export.videos import palette_png
 from panoforge.core.geometry.scan import ScanSpec
-from panoforge.core.sample.metadata import InstanceLabel, Pose, SampleMeta, instance_table
+from panoforge.core.sample.instance_table import InstanceLabel, instance_table
+from panoforge.core.sample.metadata import Pose, SampleMeta
 from panoforge.core.shards.read import Dataset
 from panoforge.core.shards.write import PackOptions, pack
 from panoforge.core.storage.staged import write_staged

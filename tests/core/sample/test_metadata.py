@@ -7,16 +7,9 @@ import pytest
 import synthetic
 
 from panoforge.core.errors import DataError
-from panoforge.core.sample.metadata import (
-    InstanceLabel,
-    check_key,
-    check_product,
-    decode_meta,
-    decode_product,
-    encode_meta,
-    encode_product,
-    instance_table,
-)
+from panoforge.core.sample.instance_table import InstanceLabel, instance_table
+from panoforge.core.sample.metadata import check_key, decode_meta, encode_meta
+from panoforge.core.sample.products import check_product, decode_product, encode_product
 from panoforge.core.storage.staged import list_staged, read_staged, write_staged
 
 

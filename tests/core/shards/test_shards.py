@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from panoforge.core.errors import DataError, StorageError, UsageError
-from panoforge.core.sample.metadata import decode_meta, decode_product
+from panoforge.core.sample.metadata import decode_meta
+from panoforge.core.sample.products import decode_product
 from panoforge.core.shards.layout import read_manifest, split_of
 from panoforge.core.shards.plan import Candidate, plan_shards
 from panoforge.core.shards.read import Dataset

@@ -14,7 +14,8 @@ from devtools import difference, open_tab
 
 from panoforge.core.errors import DataError
 from panoforge.core.geometry.sphere import row_area_sr
-from panoforge.core.sample.metadata import InstanceLabel, Pose, SampleMeta, instance_table
+from panoforge.core.sample.instance_table import InstanceLabel, instance_table
+from panoforge.core.sample.metadata import Pose, SampleMeta
 from panoforge.core.shards.read import Dataset
 from panoforge.core.shards.write import pack
 from panoforge.core.stats import DatasetStats, dataset_statistics, write_report

@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from panoforge.cli import main
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.geometry.sphere import direction_to_lonlat
-from panoforge.core.sample.metadata import encode_product
+from panoforge.core.sample.products import encode_product
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.interactive.segment_image import (
     decode_panorama,

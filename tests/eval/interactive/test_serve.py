@@ -21,7 +21,7 @@ import torch
 from devtools import Tab, difference, open_tab
 
 from panoforge.core.errors import DataError, UsageError
-from panoforge.core.sample.metadata import encode_product
+from panoforge.core.sample.products import encode_product
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.interactive.segment_image import load_predictor, segment_image
 from panoforge.eval.interactive.segmenter import SphereClick

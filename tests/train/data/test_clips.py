@@ -136,7 +136,7 @@ def test_a_clip_begins_where_something_can_be_prompted(caps: Dataset):
 
 
 def with_labels(sample: Sample, labels: np.ndarray) -> Sample:
-    from panoforge.core.sample.metadata import encode_product
+    from panoforge.core.sample.products import encode_product
 
     return replace(
         sample, members={**sample.members, "instance.zst": encode_product("instance.zst", labels)}

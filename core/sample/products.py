@@ -1,0 +1,127 @@
+"""The products of one panorama: member suffix, dtype, shape, unit and background value of each.
+
+Writers, readers, `pano verify` and the exports all take their knowledge of products from this file.
+Wrong dtypes and shapes are refused when written and when read.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from panoforge.core.errors import DataError
+from panoforge.core.sample.array_codec import MAX_PIXELS, decode_array, encode_array
+
+
+@dataclass(frozen=True)
+class Product:
+    """One per-pixel product. `channels` 0 means H×W, else H×W×channels. `background` is the value
+    where no geometry is.
+    """
+
+    name: str
+    suffix: str
+    dtypes: tuple[str, ...]
+    channels: int
+    unit: str
+    background: float
+
+
+PRODUCTS: dict[str, Product] = {
+    product.name: product
+    for product in (
+        Product("rgb", "rgb.jpg", ("uint8",), 3, "sRGB", 0),
+        Product("instance", "instance.zst", ("uint16",), 0, "instance id, 0 = nothing", 0),
+        Product(
+            "depth", "depth.zst", ("float16", "float32"), 0, "metres along the ray", float("inf")
+        ),
+        Product("normal", "normal.zst", ("float16",), 3, "unit vector, world frame", 0),
+        Product(
+            "semantic", "semantic.zst", ("uint16",), 0, "category id of configs/categories.yaml", 0
+        ),
+        Product("albedo", "albedo.jpg", ("uint8",), 3, "sRGB", 0),
+    )
+}
+
+# The lossless forms that a config may choose instead.
+ALTERNATIVE_SUFFIXES = {"rgb.png": "rgb", "instance.png": "instance", "albedo.png": "albedo"}
+
+PRODUCT_OF_SUFFIX = {
+    product.suffix: name for name, product in PRODUCTS.items()
+} | ALTERNATIVE_SUFFIXES
+
+REQUIRED = ("rgb", "instance")
+
+
+def check_product(name: str, array: NDArray, width: int, height: int) -> None:
+    """Raise DataError unless `array` is what the table above says of product `name`, at this
+    panorama size.
+    """
+    product = PRODUCTS[name]
+    shape = (height, width) if not product.channels else (height, width, product.channels)
+    if array.dtype.name not in product.dtypes or array.shape != shape:
+        raise DataError(
+            f"{name}: expected {' or '.join(product.dtypes)} {shape}, got {array.dtype}"
+            f" {array.shape}"
+        )
+    if name == "depth" and not (array > 0).all():  # NaN compares false too
+        raise DataError(
+            "depth: expected positive metres or +inf for sky, got zero, negative or NaN"
+        )
+
+
+def encode_product(suffix: str, array: NDArray, *, jpeg_quality: int = 95) -> bytes:
+    """Bytes of one member. Colour is RGB order here and everywhere in memory."""
+    if suffix.endswith(".zst"):
+        return encode_array(array)
+    if array.ndim == 3:
+        array = cv2.cvtColor(array, cv2.COLOR_RGB2BGR)
+    options = (
+        [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality]
+        if suffix.endswith(".jpg")
+        else [cv2.IMWRITE_PNG_COMPRESSION, 6]
+    )
+    ok, data = cv2.imencode("." + suffix.rsplit(".", 1)[1], array, options)
+    if not ok:
+        raise ValueError(f"OpenCV could not encode {array.dtype} {array.shape} as {suffix}")
+    return data.tobytes()
+
+
+def decode_product(suffix: str, data: bytes, rows: tuple[int, int] | None = None) -> NDArray:
+    """The array of one member; `rows` [start, stop) crops (cheaply for .zst). Raises DataError for
+    what does not decode.
+    """
+    if suffix not in PRODUCT_OF_SUFFIX:
+        raise DataError(
+            f"member type {suffix!r} is not one of {sorted(PRODUCT_OF_SUFFIX)}: nothing else is"
+            " ever decoded"
+        )
+    if suffix.endswith(".zst"):
+        return decode_array(data, rows)
+    width, height = image_size(data)
+    if width * height > MAX_PIXELS:
+        raise DataError(f"image of {width}×{height} is over the cap of {MAX_PIXELS} pixels")
+    flags = cv2.IMREAD_UNCHANGED if PRODUCT_OF_SUFFIX[suffix] == "instance" else cv2.IMREAD_COLOR
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if image is None:
+        raise DataError(f"{suffix}: OpenCV cannot decode these {len(data)} bytes")
+    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if image.ndim == 3 else image
+    return image if rows is None else image[rows[0] : rows[1]]
+
+
+def image_size(data: bytes) -> tuple[int, int]:
+    """(width, height) that a PNG or JPEG claims, read before anything is decoded. DataError if it
+    is neither.
+    """
+    if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24:
+        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    at = 2
+    while data[:2] == b"\xff\xd8" and at + 9 <= len(data) and data[at] == 0xFF:
+        marker, size = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return int.from_bytes(data[at + 7 : at + 9], "big"), int.from_bytes(
+                data[at + 5 : at + 7], "big"
+            )
+        at += 2 + size
+    raise DataError("image member is neither a PNG nor a JPEG")
