@@ -34,28 +34,23 @@ import numpy as np
 import psutil
 
 from bench.common import RESULTS, arguments, machine
-from panoforge.cluster.config import (
-    DATASET,
-    LimitsConfig,
-    PackingConfig,
-    RayConfig,
-    RenderJobConfig,
-)
+from panoforge.cluster.config import LimitsConfig, PackingConfig, RayConfig, RenderJobConfig
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.render.driver import Driver
 from panoforge.cluster.render.executor import NoRecord
 from panoforge.cluster.render.runner import _open_scene_states, _packer, image_config_sha256
-from panoforge.cluster.render.scene_task import STAGED, SceneTask
-from panoforge.cluster.state.lease import Lease
+from panoforge.cluster.render.scene_task import SceneTask
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id
 from panoforge.cluster.state.policy import Fault
 from panoforge.cluster.state.scene_states import SceneStates, State
 from panoforge.cluster.status.status import read_status, save_job
 from panoforge.cluster.status.status_page import write_page
+from panoforge.core.run_layout import DATASET, STAGED
 from panoforge.core.sample.instance_table import InstanceLabel, instance_table
 from panoforge.core.sample.metadata import META_SUFFIX, Pose, SampleMeta, encode_meta
 from panoforge.core.sample.products import encode_product
 from panoforge.core.shards.layout import read_manifest
+from panoforge.core.storage.lease import Lease
 from panoforge.datagen.config import RenderConfig, SceneJob, plan_scene
 
 Answer = TypeVar("Answer")
@@ -233,7 +228,7 @@ def simulate(scenes: int, folder: Path, packing: PackingConfig) -> dict:
         time.process_time(),
     )
     scene_states, ends = SceneStates(scenes), Counter()
-    with Lease(ledger.store, str(job.run)) as lease:
+    with Lease(ledger.store, str(job.run), "bench.scale_sim", keep=True) as lease:
         cluster = SimulatedCluster(ledger, np.random.default_rng(scenes), panoramas)
         driver = Driver(
             job,

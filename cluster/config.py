@@ -14,14 +14,13 @@ from pydantic_core import PydanticCustomError
 from panoforge.core.config import load_config, top_level
 from panoforge.core.flat import FlatModel, flat_fields
 from panoforge.core.models import FrozenModel
+from panoforge.core.run_layout import DATASET, LEDGER
 from panoforge.core.shards.layout import DEFAULT_SPLITS
 from panoforge.core.shards.write import DEFAULT_SHARD_BYTES, PackOptions
 from panoforge.core.storage.location import LocalPath, Location, absolute
 from panoforge.datagen.config import RenderConfig
 from panoforge.eval.config import EvalConfig
 from panoforge.train.config import TrainConfig
-
-LEDGER, DATASET = "ledger", "dataset"  # folders of a run
 
 
 def _not_a_url(value: object) -> object:

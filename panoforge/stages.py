@@ -17,6 +17,7 @@ from panoforge.cluster.config import EvalJobConfig, PackConfig, RenderJobConfig,
 from panoforge.cluster.state.ledger import Ledger
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.progress import Progress
+from panoforge.core.run_layout import DATASET, REPORT_FILE, STAGED, STATS
 from panoforge.core.shards.layout import Manifest
 from panoforge.core.shards.repair import RepairReport, repair
 from panoforge.core.shards.verify import VerifyReport, verify
@@ -25,8 +26,6 @@ from panoforge.core.storage.atomic import storage_errors
 from panoforge.core.storage.runlog import record_stage
 from panoforge.core.storage.staged import list_staged
 from panoforge.core.storage.store import Store, StoreLike
-
-STAGED, DATASET = "staged", "dataset"  # folders of a run
 
 
 def render_stage(config: RenderJobConfig) -> Any:
@@ -141,7 +140,7 @@ def stats_stage(
     with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     write_report(dataset, out, prices=Prices(usd_per_core_hour, usd_per_gpu_hour))
-    return out / "report.html"
+    return out / REPORT_FILE
 
 
 def train_stage(config: TrainJobConfig) -> Path:
@@ -215,20 +214,18 @@ def demo_stage(demo: Demo, say: Callable[[str], None], *, fresh: bool = False) -
         )
     timed("pack", "pack WebDataset shards", lambda: pack_stage(run, demo.pack))
     report = timed(
-        "verify", "verify every digest, schema and label map", lambda: verify_stage(run / "dataset")
+        "verify", "verify every digest, schema and label map", lambda: verify_stage(run / DATASET)
     )
     if report.faults:
         raise DataError(
             f"the dataset that was just packed has {len(report.faults)} faults, first:"
             f" {report.faults[0]}"
         )
-    page = timed(
-        "stats", "describe the dataset", lambda: stats_stage(run / "dataset", run / "stats")
-    )
+    page = timed("stats", "describe the dataset", lambda: stats_stage(run / DATASET, run / STATS))
     checkpoints = timed(
         "train",
         "fine-tune SAM2 on scan clips (random weights, a few steps: it shows the machinery)",
         lambda: train_stage(demo.train),
     )
     timed("eval", "score it", lambda: eval_stage(demo.eval))
-    return DemoResult(run / "dataset", page, checkpoints, run / "report.html", seconds)
+    return DemoResult(run / DATASET, page, checkpoints, run / REPORT_FILE, seconds)

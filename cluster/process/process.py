@@ -230,17 +230,6 @@ def tail(log: Path, size: int = TAIL_BYTES, *, since: int = 0) -> str:
         return file.read(size).decode("utf-8", "replace").strip()
 
 
-def start_ticks(pid: int) -> int | None:
-    """When a process began, in ticks since boot, which no clock setting changes; None if there is
-    no such process.
-    """
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] == "Z" else int(fields[19])
-
-
 def _cut(log: Path, size: int) -> None:
     with open(log, "r+b") as file:
         file.truncate(size)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from panoforge.cluster.render.scene_task import LOGS
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id, to_records
 from panoforge.cluster.state.policy import Fault
 from panoforge.cluster.state.scene_states import State
 from panoforge.cluster.state.tally import tally
 from panoforge.cluster.status.status import ledger_of, load_job
 from panoforge.core.errors import DataError, UsageError
+from panoforge.core.run_layout import LOGS
 from panoforge.datagen.config import RenderConfig, plan_scene
 
 TAIL_BYTES = 200_000

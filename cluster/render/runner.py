@@ -2,7 +2,7 @@
 stopped by one scene.
 
 Takes a `RenderJobConfig`, leaves `<run>/staged`, the ledger and `<run>/logs`; gives a
-`RenderSummary`. One driver at a time holds the run (panoforge.cluster.state.lease); what the ledger
+`RenderSummary`. One driver at a time holds the run (panoforge.core.storage.lease); what the ledger
 knows to be settled is not done again; `panoforge.cluster.render.driver` does the rest.
 """
 
@@ -16,15 +16,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from panoforge.cluster.config import DATASET, RenderJobConfig
+from panoforge.cluster.config import RenderJobConfig
 from panoforge.cluster.ray.metrics import RunMetrics
 from panoforge.cluster.ray.packer import Packer
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.render.driver import Driver
 from panoforge.cluster.render.executor import RayExecutor
 from panoforge.cluster.render.rebuild import rebuild
-from panoforge.cluster.render.scene_task import STAGED, WORK
-from panoforge.cluster.state.lease import Lease
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger
 from panoforge.cluster.state.scene_states import COLUMNS, SceneStates, State, read_scene_states
 from panoforge.cluster.state.tally import Tally, sum_json_columns, tally
@@ -32,8 +30,10 @@ from panoforge.cluster.status.status import save_job
 from panoforge.core.config import config_sha256
 from panoforge.core.errors import StorageError, UserError
 from panoforge.core.progress import Progress
+from panoforge.core.run_layout import DATASET, STAGED, WORK
 from panoforge.core.shards.layout import read_manifest
 from panoforge.core.storage.atomic import TEMPORARY_PREFIX, storage_errors, sweep_temporaries
+from panoforge.core.storage.lease import Lease
 from panoforge.datagen.config import RenderConfig, plan_scene
 
 # What may differ between two renders of the same panoramas: how many are made, and where and how
@@ -133,7 +133,7 @@ def render(config: RenderJobConfig) -> RenderSummary:
     with storage_errors(config.run):
         (config.run / STAGED).mkdir(parents=True, exist_ok=True)
     made = 0
-    with Lease(ledger.store, str(config.run)) as lease, Drain() as drain:
+    with Lease(ledger.store, str(config.run), "pano render", keep=True) as lease, Drain() as drain:
         save_job(config)
         scene_states = _open_scene_states(config, ledger)
         with Progress("render", total=config.render.scenes) as progress:

@@ -25,18 +25,18 @@ from panoforge.cluster.process.process import (
     ProcessOutcome,
     run_watched,
     start_child,
-    start_ticks,
 )
 from panoforge.cluster.process.spare import Spares
 from panoforge.cluster.render.commit import Checked, check_output, commit
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id
 from panoforge.cluster.state.policy import Fault, Profile, Verdict, classify
 from panoforge.core.errors import StorageError
+from panoforge.core.process_identity import start_ticks
+from panoforge.core.run_layout import LOGS, STAGED, WORK
 from panoforge.core.storage.atomic import storage_errors
 from panoforge.datagen.config import RenderConfig, SceneJob
 from panoforge.datagen.messages import SceneRequest, SceneResult
 
-STAGED, WORK, LOGS = "staged", "work", "logs"  # folders of a run
 MAX_RESULT_BYTES = 64 << 20
 
 

@@ -19,6 +19,7 @@ from panoforge.cluster.render.runner import image_config_sha256
 from panoforge.cluster.state.policy import degrade
 from panoforge.cluster.status.status import load_job
 from panoforge.core.errors import DataError
+from panoforge.core.run_layout import STAGED
 from panoforge.core.sample.metadata import SampleMeta
 from panoforge.core.storage.staged import list_staged, read_staged_meta
 from panoforge.datagen.config import RenderConfig, plan_scene
@@ -117,7 +118,7 @@ def verify_by_rays(
         raise DataError(f"{run / 'staged'} holds no panoramas: there is nothing to check")
     render, scenes = load_job(run).render, {}
     for key in keys:
-        meta = read_staged_meta(run / "staged", key)
+        meta = read_staged_meta(run / STAGED, key)
         scenes.setdefault(meta.scene, []).append(meta)
     done, failed = [], {}
     each = max(1, -(-rays // len(keys)))
@@ -132,13 +133,13 @@ def verify_by_rays(
 
 
 def _which(path: Path) -> tuple[Path, list[str]]:
-    if (path / "meta.json").is_file() and path.parent.name == "staged":
+    if (path / "meta.json").is_file() and path.parent.name == STAGED:
         return path.parent.parent, [path.name]
-    if not (path / "staged").is_dir():
+    if not (path / STAGED).is_dir():
         raise DataError(
             f"{path}: expected the folder of a render run, or RUN/staged/KEY of one panorama"
         )
-    return path, list_staged(path / "staged")
+    return path, list_staged(path / STAGED)
 
 
 def _check_scene(
@@ -161,7 +162,7 @@ def _check_scene(
             seed=metas[0].seed,
             render=digests[metas[0].config_sha256],
             rays=rays,
-            staged=run.absolute() / "staged",
+            staged=run.absolute() / STAGED,
             keys=tuple(meta.key for meta in metas),
             result=Path(name) / "rays.json",
         )

@@ -1,1 +1,1 @@
-"""What a render run remembers: scene states, the ledger, the lease, the policy, the tally."""
+"""What a render run remembers: scene states, the ledger, the policy, the tally."""

@@ -3,7 +3,7 @@
     <ledger>/job.json                    what the run is: the digest of its images (written once)
     <ledger>/attempts/I-A-ID.json        one small immutable record per attempt, written by the node that made it
     <ledger>/segments/LEVEL-DIGEST.parquet   records that were compacted, in columns; the name carries the digest of the bytes
-    <ledger>/lease/                      who drives the run (panoforge.cluster.state.lease)
+    <ledger>/lease/                      who drives the run (panoforge.core.storage.lease)
 
 Nodes write, the one driver compacts: it puts a segment and then deletes the records that it holds;
 when `FAN_IN` segments of a level have gathered they become one of the next level, so there are

@@ -15,16 +15,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from panoforge.cluster.config import DATASET, RenderJobConfig
-from panoforge.cluster.state.lease import latest_epoch, read_beat, read_holder
+from panoforge.cluster.config import RenderJobConfig
 from panoforge.cluster.state.ledger import Ledger, open_ledger
 from panoforge.cluster.state.tally import Tally, tally
 from panoforge.core.errors import DataError, UserError
 from panoforge.core.report.numbers import count, duration, money, number, percent
+from panoforge.core.run_layout import DATASET, JOB_FILE
 from panoforge.core.shards.layout import read_manifest
 from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
+from panoforge.core.storage.lease import latest_epoch, read_beat, read_holder
 
-JOB_FILE = "render.json"  # in the run folder: the resolved config of the last `pano render`
 _STALE_S = 60.0  # a beat older than this by this machine's clock is called silent, in words only
 
 

@@ -1,1 +1,1 @@
-"""Durable writes, stores (a folder or a bucket), staged panoramas, the record of a run."""
+"""Durable writes, stores (a folder or a bucket), staged panoramas, leases, the record of a run."""

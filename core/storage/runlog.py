@@ -20,9 +20,9 @@ import psutil
 from pydantic import BaseModel
 
 from panoforge.core import __version__
+from panoforge.core.run_layout import RUN_FILE
 from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
 
-RUN_FILE = "run.json"
 PACKAGES = (
     "bpy",
     "infinigen",

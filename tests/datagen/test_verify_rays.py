@@ -17,8 +17,8 @@ from panoforge.cli.app import app
 from panoforge.cluster.config import RenderJobConfig
 from panoforge.cluster.render.runner import image_config_sha256
 from panoforge.cluster.render.verify_rays import verify_by_rays
-from panoforge.cluster.status.status import JOB_FILE
 from panoforge.core.errors import DataError
+from panoforge.core.run_layout import JOB_FILE
 from panoforge.core.sample.array_codec import decode_array, encode_array
 from panoforge.datagen.config import plan_scenes
 from panoforge.datagen.messages import SceneRequest, SceneResult

@@ -17,10 +17,11 @@ from test_ledger import record
 from panoforge.cluster.process.process import ProcessOutcome
 from panoforge.cluster.render import scene_task
 from panoforge.cluster.render.runner import _open_scene_states, _tidy
-from panoforge.cluster.render.scene_task import WORK, run_scene
+from panoforge.cluster.render.scene_task import run_scene
 from panoforge.cluster.state.ledger import FAN_IN, Ledger
 from panoforge.cluster.state.scene_states import State
 from panoforge.core.errors import StorageError
+from panoforge.core.run_layout import WORK
 from panoforge.core.shards.layout import MANIFEST_NAME
 from panoforge.core.shards.verify import verify
 from panoforge.core.shards.write import PackOptions, pack, publish

@@ -4,24 +4,19 @@ after a crash anywhere.
 
 import contextlib
 import os
-import subprocess
-import sys
 import threading
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
 
 import buckets
 import pytest
 
 from panoforge.cluster.state import ledger as ledger_module
-from panoforge.cluster.state.lease import Holder, Lease, LeaseLost, RunIsTaken, latest_epoch
 from panoforge.cluster.state.ledger import FAN_IN, AttemptRecord, Ledger, new_id
 from panoforge.cluster.state.policy import Fault
 from panoforge.cluster.state.scene_states import COLUMNS, State, read_scene_states
 from panoforge.core.errors import ConfigError, StorageError
-from panoforge.core.storage.store import Store
 
 
 def record(index=0, attempt=1, outcome="done", **change) -> AttemptRecord:
@@ -247,71 +242,6 @@ def test_put_new_has_one_winner(ledger):
     for thread in threads:
         thread.join()
     assert len(won) == 1 and ledger.store.get("x/y") == bytes(won)
-
-
-def test_the_second_driver_is_refused_with_the_firsts_name_and_age(ledger):
-    with Lease(ledger.store, "runs/x", beat_s=0.1):
-        message = (
-            rf"runs/x is being rendered already: a driver on \S+ \(process {os.getpid()}\), at"
-            r" work for"
-        )
-        with pytest.raises(RunIsTaken, match=message):
-            Lease(ledger.store, "runs/x", beat_s=0.1).__enter__()
-    with Lease(ledger.store, "runs/x", beat_s=0.1) as lease:
-        assert lease.epoch == 2
-
-
-def test_a_driver_killed_here_is_replaced_at_once(tmp_path):
-    code = (
-        "import sys, time; from panoforge.cluster.state.lease import Lease; from"
-        f" panoforge.core.storage.store import Store\nwith Lease(Store({str(tmp_path)!r}), 'r',"
-        " beat_s=0.1): print('held', flush=True); time.sleep(60)"
-    )
-    driver = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-    assert driver.stdout.readline() == b"held\n"
-    with pytest.raises(RunIsTaken, match=f"process {driver.pid}"):
-        Lease(Store(str(tmp_path)), "r", beat_s=0.1).__enter__()
-    driver.kill()
-    driver.wait()
-    begin = time.monotonic()
-    with Lease(Store(str(tmp_path)), "r", beat_s=5) as lease:
-        assert lease.epoch == 2 and time.monotonic() - begin < 10
-
-
-def put_foreign(store: Store, epoch: int) -> None:
-    import json
-
-    holder = replace(
-        Holder.me(epoch), host="far-away", machine="another", started_unix_s=time.time() - 7200
-    )
-    store.put(f"lease/epoch-{epoch:08d}.json", json.dumps(vars(holder)).encode())
-    store.put(f"lease/beat-{epoch:08d}.json", b'{"count": 1}')
-
-
-def test_a_foreign_driver_is_alive_if_its_counter_moves_whatever_the_clocks_say(
-    ledger, monkeypatch
-):
-    put_foreign(ledger.store, 1)
-    mover = threading.Timer(
-        0.15, lambda: ledger.store.put("lease/beat-00000001.json", b'{"count": 2}')
-    )
-    mover.start()
-    monkeypatch.setattr(time, "time", lambda: 10.0)  # this machine's clock is at 1970
-    with pytest.raises(RunIsTaken, match=r"far-away .* at work for 0 ms"):
-        Lease(ledger.store, "r", beat_s=0.2).__enter__()
-    mover.join()
-    with Lease(ledger.store, "r", beat_s=0.05) as lease:  # now it stands still
-        assert lease.epoch == 2
-
-
-def test_a_driver_that_slept_finds_its_successor_and_stops(ledger):
-    with Lease(ledger.store, "runs/x", beat_s=0.05) as lease:
-        lease.check()
-        put_foreign(ledger.store, 2)
-        lease._thread.join(timeout=20)  # the beat that finds it is the last one
-        with pytest.raises(LeaseLost, match="taken over by the driver on far-away"):
-            lease.check()
-    assert latest_epoch(ledger.store) == 2 and ledger.store.get("lease/end-00000002.json") is None
 
 
 def test_the_cap_on_a_record(ledger, monkeypatch):

@@ -11,7 +11,6 @@ import pytest
 from panoforge.cluster.config import CostConfig, RenderJobConfig
 from panoforge.cluster.render.retry import retry, scene_log
 from panoforge.cluster.render.runner import image_config_sha256
-from panoforge.cluster.state.lease import Lease
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id, to_table
 from panoforge.cluster.state.policy import Fault
 from panoforge.cluster.state.scene_states import COLUMNS, State, read_scene_states
@@ -19,6 +18,7 @@ from panoforge.cluster.status.plan import plan_run
 from panoforge.cluster.status.status import as_lines, read_status, save_job
 from panoforge.cluster.status.status_page import write_page
 from panoforge.core.errors import DataError, UsageError
+from panoforge.core.storage.lease import Lease
 from panoforge.datagen.config import RoomsSource, plan_scene
 
 T0 = 1.7e9
@@ -121,7 +121,9 @@ def test_the_status_adds_up(run):
 
 def test_a_driver_at_work_is_seen(run):
     beat = {"in_flight": 5, "slots": 3, "oldest": [{"scene": "s", "attempt": 1, "seconds": 4.0}]}
-    with Lease(Ledger(str(run / "ledger")).store, "r", payload=lambda: beat):
+    with Lease(
+        Ledger(str(run / "ledger")).store, "r", "pano render", keep=True, payload=lambda: beat
+    ):
         status = read_status(run)
         assert (status.state, status.running, status.waiting) == ("running", 3, 3)
         assert status.eta_s == pytest.approx(3600 * 6 / status.tally.recent_scenes_per_hour)
