@@ -30,7 +30,7 @@ from panoforge.core.errors import UserError
 from panoforge.core.models import FrozenModel
 from panoforge.core.process_identity import machine, start_ticks
 from panoforge.core.report.page import duration
-from panoforge.core.storage.store import Location, Store
+from panoforge.core.storage.store import Store, StoreLike
 
 BEAT_S = 5.0
 PATIENCE = 4  # beats that a foreign holder may miss
@@ -217,7 +217,7 @@ class Lease:
 
 
 @contextlib.contextmanager
-def held(place: Location, what: str, *, beat_s: float = BEAT_S) -> Iterator[Lease]:
+def held(place: StoreLike, what: str, *, beat_s: float = BEAT_S) -> Iterator[Lease]:
     """Hold a folder or bucket while something is written there; nothing is left behind.
 
     Args:
