@@ -18,7 +18,7 @@ from panoforge.core.geometry.scan import Trajectory
 from panoforge.core.models import FrozenModel
 from panoforge.core.storage.atomic import storage_errors
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 
 MethodName = Literal[
     "direct",

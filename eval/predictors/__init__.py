@@ -7,7 +7,7 @@ a method's geometry) and nothing at all (the floor) are the other two. A method 
 predicts, a predictor nothing of panoramas.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -45,6 +45,14 @@ class ObjectPrompt:
     def frames(self) -> set[int]:
         """The frames with any prompt."""
         return {*self.points, *self.masks}
+
+    def renumbered(self, number: Mapping[int, int]) -> "ObjectPrompt":
+        """The prompt in the frames of `number` alone, frame t as frame `number[t]`."""
+        return ObjectPrompt(
+            self.id,
+            {number[t]: points for t, points in self.points.items() if t in number},
+            {number[t]: mask for t, mask in self.masks.items() if t in number},
+        )
 
 
 class Predictor(Protocol):

@@ -11,11 +11,12 @@ holds a pole; its category. The ceilings are among the roles, so every number of
 beside what ground truth reaches on the same path.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from panoforge.core.errors import DataError
 from panoforge.eval.scoring.metrics import miou, miou_by_image
 from panoforge.eval.scoring.metrics.detection import average_precision
 from panoforge.eval.scoring.metrics.stats import RESAMPLES, bootstrap_mean
@@ -116,6 +117,23 @@ def scores(rows: Sequence[Row]) -> list[dict[str, Any]]:
         }
         for (method, role, predictor), group in groups.items()
     ]
+
+
+def check_ceilings(found: Sequence[Mapping[str, Any]]) -> None:
+    """DataError if ground truth itself scores 0 under some method, `found` as `scores` gives it.
+
+    Then nothing came through that method's frames, or no prompt reached them: the score beside it
+    would measure nothing.
+    """
+    lost = [entry for entry in found if entry["role"] == "ceiling" and entry["miou"] == 0]
+    if lost:
+        raise DataError(
+            f"the ceiling of {', '.join(entry['method'] for entry in lost)} is 0: ground truth,"
+            " sent through the same frames, finds none of the"
+            f" {lost[0]['instances']} instances, so a score there would say nothing. Instances"
+            " smaller than a pixel of the frames do that (instances.min_pixels); if yours are"
+            " larger, no prompt reached the predictor: please report it"
+        )
 
 
 def _means(rows: Sequence[Row], resamples: int = RESAMPLES) -> dict[str, float | None]:

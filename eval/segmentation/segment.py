@@ -3,8 +3,8 @@ merge.
 
 This is the whole path that a score goes through; `panoforge.eval.evaluate` calls it for every row
 of the table and `pano segment` can call it on a single picture. Frames of one video are predicted
-together, the frames of a method that is no video one by one, with those objects only that the frame
-has a click for.
+together, the frames of a method that is no video one by one, with those objects only that are
+prompted in the frame.
 """
 
 from collections.abc import Iterator, Sequence
@@ -101,10 +101,8 @@ def _predict_backwards(
 ) -> Iterator[FrameLogits]:
     """The video from its last frame to its first; frames are numbered as in `inputs`."""
     last = len(inputs) - 1
-    mirrored = [
-        ObjectPrompt(prompt.id, {last - t: points for t, points in prompt.points.items()})
-        for prompt in objects
-    ]
+    mirror = {t: last - t for t in range(len(inputs))}
+    mirrored = [prompt.renumbered(mirror) for prompt in objects]
     for said in predictor.predict(inputs[::-1], mirrored):
         yield replace(said, frame=last - said.frame)
 
@@ -113,10 +111,10 @@ def _predict_singly(
     inputs: Sequence[FrameInput], objects: Sequence[ObjectPrompt], predictor: Predictor
 ) -> Iterator[FrameLogits]:
     """Every frame as a picture of its own. A predictor sees one frame, number 0, and the objects
-    clicked in it.
+    prompted in it.
     """
     for index, frame in enumerate(inputs):
-        here = [k for k, prompt in enumerate(objects) if index in prompt.points]
-        alone = [ObjectPrompt(objects[k].id, {0: objects[k].points[index]}) for k in here]
+        here = [k for k, prompt in enumerate(objects) if index in prompt.frames()]
+        alone = [objects[k].renumbered({index: 0}) for k in here]
         for said in predictor.predict([frame], alone):
             yield FrameLogits(index, np.asarray(here, np.int64)[said.objects], said.logits)

@@ -321,8 +321,8 @@ def _coarse_logits(
 
 
 def _object_prompt(plan: _Plan, prompt: InstancePrompt, zoom: ZoomConfig) -> ObjectPrompt:
-    """The prompt of a look, as that of frame 0. Without a prior, or without anything else, its
-    clicks.
+    """The prompt of a look, as that of frame 0. Without a prior, its clicks; where that leaves
+    nothing (a box or a mask has no clicks), the prior.
     """
     points, labels = np.zeros((0, 2)), np.zeros(0, np.int32)
     if "click" in zoom.prompt or plan.prior is None:
@@ -334,7 +334,8 @@ def _object_prompt(plan: _Plan, prompt: InstancePrompt, zoom: ZoomConfig) -> Obj
     if "box" in zoom.prompt and plan.prior is not None and (plan.prior > 0).any():
         points = np.concatenate([box_of(plan.prior > 0, plan.frame.size_px), points])
         labels = np.concatenate([BOX_LABELS, labels])
-    masks = {0: plan.prior} if "mask" in zoom.prompt and plan.prior is not None else {}
+    hinted = "mask" in zoom.prompt or not labels.size
+    masks = {0: plan.prior} if hinted and plan.prior is not None else {}
     return ObjectPrompt(prompt.id, {0: (points, labels)} if labels.size else {}, masks)
 
 

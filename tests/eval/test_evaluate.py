@@ -233,3 +233,15 @@ def test_a_hardly_trained_checkpoint_is_scored_and_announced(tmp_path: Path) -> 
         DataError, match=r"does not fit model\.size=small: it looks like SAM 2\.1 tiny"
     ):
         run_evaluation(config(predictor="sam2", model=wrong), dataset, tmp_path)
+
+
+def test_a_ceiling_of_zero_is_an_error_and_no_row(
+    caps_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a method looks like whose frames never see a prompt: no results, and the method named."""
+    import panoforge.eval.segmentation.segment as module
+
+    monkeypatch.setattr(module, "_predict_singly", lambda inputs, objects, predictor: iter(()))
+    with pytest.raises(DataError, match="the ceiling of direct is 0"):
+        run_evaluation(config(methods=["direct", "scan"]), caps_dataset, tmp_path)
+    assert not list(tmp_path.rglob("results.json"))
