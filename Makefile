@@ -38,11 +38,13 @@ test-fast: setup ## tests that render nothing and start no cluster
 
 lint: setup      ## check style, import directions and types; changes nothing
 	$(VENV)/bin/ruff check .
-	$(PY) -m pytest -q tests/test_architecture.py
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports --no-logo
 	$(VENV)/bin/mypy
 
 style: setup     ## fix what the linter can fix, and write the README's layout anew
 	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
 	$(PY) tests/readme_tree.py
 
 bench: setup     ## every benchmark at its smallest honest size, peers included

@@ -11,6 +11,8 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import cv2
+
 from panoforge.core.errors import UsageError
 
 Task = TypeVar("Task")
@@ -52,8 +54,6 @@ _build: Callable[[Any], Any]
 
 def _begin(build: Callable[[Any], Any]) -> None:
     global _build
-    import cv2
-
     cv2.setNumThreads(1)  # the processes are the threads
     _build = build
 

@@ -22,6 +22,7 @@ from panoforge.core.sample.label_maps import dense_ids
 from panoforge.core.sample.metadata import Pose, SampleMeta
 from panoforge.core.storage.staged import write_staged
 from panoforge.datagen import cameras, geometry, glass, materials, quality
+from panoforge.datagen.categories import Categories
 from panoforge.datagen.config import RenderConfig, source_of
 from panoforge.datagen.extension import provide_antlandscape
 from panoforge.datagen.instances import SceneInstances
@@ -318,8 +319,6 @@ def versions(config: RenderConfig, scene: Scene) -> dict[str, str]:
 def semantic_map(labels: NDArray[np.uint16], names: dict[int, InstanceLabel]) -> NDArray[np.uint16]:
     """uint16 H×W category ids of configs/categories.yaml, 0 for nothing and for unknown
     categories."""
-    from panoforge.datagen.categories import Categories
-
     known = Categories.load().by_name
     table = np.zeros(len(names) + 1, np.uint16)
     for id_, label in names.items():

@@ -4,6 +4,7 @@ Importing it loads no bpy; `phase_clock` needs it.
 """
 
 import os
+import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -56,8 +57,6 @@ def cpu_seconds() -> float:
 
 def peak_memory_mb() -> float:
     """Largest resident size of this process so far."""
-    import resource
-
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
 

@@ -7,6 +7,7 @@ Heavy imports (torch, Ray) happen inside, so that `pano --help` and `pano verify
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from panoforge.cluster.state.ledger import Ledger
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.progress import Progress
 from panoforge.core.run_layout import DATASET, REPORT_FILE, STAGED, STATS
-from panoforge.core.shards.layout import Manifest
+from panoforge.core.shards.layout import Manifest, read_manifest
 from panoforge.core.shards.repair import RepairReport, repair
 from panoforge.core.shards.verify import VerifyReport, verify
 from panoforge.core.shards.write import Source, pack
@@ -118,8 +119,6 @@ def pack_stage(
 
 def verify_stage(dataset: StoreLike, *, deep: bool = False) -> VerifyReport:
     """Verify a dataset, with a progress bar."""
-    from panoforge.core.shards.layout import read_manifest
-
     with Progress("verify", total=read_manifest(dataset).samples) as progress:
         return verify(dataset, deep=deep, on_sample=lambda key: progress.advance())
 
@@ -185,8 +184,6 @@ def demo_stage(demo: Demo, say: Callable[[str], None], *, fresh: bool = False) -
     """The whole chain: render → pack → verify → stats → train → eval. `say` gets a line before each
     stage. Resumes what an earlier call left; `fresh` deletes the run first.
     """
-    import time
-
     run, scenes = demo.render.run, demo.render.render.scenes
     if fresh and run.exists():
         with storage_errors(run):

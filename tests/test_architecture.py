@@ -1,151 +1,227 @@
-"""The shape of the code, enforced: which package may import what, and why; and that the README's
-tree is the tree.
+"""The shape of the code, enforced: layers and circles, light imports, nothing unpickled, and the
+README's tree.
+
+Which package may import which is import-linter's business (`[tool.importlinter]` in
+pyproject.toml); here it is run on copies of the code with a fault planted in each. What it cannot
+say is tested here.
 """
 
 import ast
+import json
 import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import late_imports
 import pytest
 import readme_tree
+from repository import ROOT
 
-ROOT = Path(__file__).parents[1]
-OURS = ("core", "datagen", "train", "eval", "cluster", "panoforge", "bench")
-
-# (where, what must not be imported, why). `where` is a folder or file below the root; what begins
-# with `except_` is free.
-RULES: list[tuple[str, tuple[str, ...], tuple[str, ...], str]] = [
-    (
-        "core",
-        ("datagen", "train", "eval", "cluster"),
-        (),
-        "core is what all stages share: imports point from the stages to it",
-    ),
-    (
-        "core",
-        ("bpy", "infinigen", "infinigen2", "ray"),
-        (),
-        "a training node has no bpy, a render node no need of more than numpy",
-    ),
-    (
-        "datagen",
-        ("train", "eval", "cluster", "torch", "sam2", "ray"),
-        (),
-        "a render node has no torch, and a worker must not know who runs it",
-    ),
-    (
-        "train",
-        ("datagen", "eval", "cluster", "bpy", "infinigen2", "ray"),
-        (),
-        "training reads shards, never a renderer's internals",
-    ),
-    (
-        "eval",
-        ("datagen", "cluster", "bpy", "infinigen2", "ray"),
-        (),
-        "evaluation reads shards, never a renderer's internals",
-    ),
-    (
-        "cluster",
-        ("bpy", "infinigen", "infinigen2"),
-        (),
-        "Blender crashes: it lives in worker processes only",
-    ),
-]
-# Modules that must load without the heavy packages, because verbs that do not need those must start
-# at once.
+ROOMS = ("core", "datagen", "train", "eval", "cluster", "panoforge")
+# Modules that load without the heavy packages, because verbs without need of those start at once.
 LIGHT = {
-    "core": ("torch", "ray"),
-    "cluster/config.py": ("torch", "ray"),
-    "train/config.py": ("torch",),
-    "eval/config.py": ("torch",),
-    "datagen/config.py": ("bpy",),
-    "datagen/worker.py": ("bpy",),
-    "datagen/messages.py": ("bpy",),
-    "datagen/timing.py": ("bpy",),
+    "panoforge": ("numpy", "cv2", "torch", "ray", "pydantic"),
+    "panoforge.cli": ("torch", "ray", "bpy", "matplotlib", "sam2"),
+    "panoforge.stages": ("torch", "ray", "bpy", "matplotlib", "sam2"),
+    "panoforge.core.shards.read": ("torch", "ray", "bpy", "matplotlib"),
+    "panoforge.train.run": ("torch", "ray", "bpy"),
+    "panoforge.eval.config": ("torch", "ray", "bpy"),
+    "panoforge.eval.scoring.compare": ("torch", "ray", "bpy"),
+    "panoforge.datagen.worker": ("bpy", "infinigen2", "torch", "ray"),
 }
 
 
-def sources(where: str) -> list[Path]:
-    path = ROOT / where
-    return [path] if path.suffix == ".py" else sorted(path.rglob("*.py"))
+def sources(*rooms: str) -> list[Path]:
+    """The Python files of some rooms; the links in panoforge/ are not followed."""
+    return [path for room in rooms for path in sorted((ROOT / room).rglob("*.py"))]
 
 
-def imported(path: Path, *, top_level_only: bool = False) -> dict[str, int]:
-    """Top-level package → line of its first import."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    nodes = [node for node in (tree.body if top_level_only else ast.walk(tree))]
-    found: dict[str, int] = {}
-    for node in nodes:
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            names = [node.module]
-        for name in names:
-            found.setdefault(name.removeprefix("panoforge.").split(".")[0], node.lineno)
-    return found
+def module_of(path: Path) -> str:
+    """The dotted name that a file is imported by."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    name = ".".join(parts if parts[0] == "panoforge" else ("panoforge", *parts))
+    return name.removesuffix(".__init__")
 
 
-@pytest.mark.parametrize(
-    ("where", "banned", "except_", "why"), RULES, ids=[f"{r[0]}-without-{r[1][0]}" for r in RULES]
-)
-def test_imports_point_one_way(where, banned, except_, why):
-    wrong = [
-        f"{path.relative_to(ROOT)}:{line} imports {name}"
-        for path in sources(where)
-        if not path.relative_to(ROOT).as_posix().startswith(except_ or ("-",))
-        for name, line in imported(path).items()
-        if name in banned
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The code alone, to plant faults in."""
+    for room in ROOMS:
+        shutil.copytree(
+            ROOT / room,
+            tmp_path / room,
+            symlinks=True,
+            ignore=lambda folder, names: [
+                name
+                for name in names
+                if (Path(folder) / name).is_file() and not name.endswith(".py")
+            ],
+        )
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def lint_imports(folder: Path) -> str:
+    """What import-linter says of the code in a folder."""
+    command = [Path(sys.executable).parent / "lint-imports", "--no-cache", "--no-logo"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    return done.stdout
+
+
+PLANTED = {
+    "upward": ("core/errors.py", "panoforge.cluster.config", "Imports point one way"),
+    "sideways": ("train/config.py", "panoforge.datagen.config", "Imports point one way"),
+    "eval to datagen": ("eval/config.py", "panoforge.datagen.config", "do not know each other"),
+    "circle": ("core/sample/metadata.py", "panoforge.core.shards.read", "No circles"),
+    "bpy": ("cluster/config.py", "bpy", "Blender in render processes only"),
+    "ray": ("eval/config.py", "ray", "Ray in cluster only"),
+    "torch": ("datagen/config.py", "torch", "No torch on render nodes"),
+}
+
+
+def test_the_layers_hold(copy: Path) -> None:
+    said = lint_imports(copy)
+    assert " 0 broken" in said, said
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_a_planted_import_breaks_its_contract(copy: Path, fault: str) -> None:
+    """Also where it hides inside a function."""
+    file, imported, contract = PLANTED[fault]
+    with (copy / file).open("a") as code:
+        code.write(f"\n\ndef _planted() -> None:\n    import {imported}\n")
+    said = lint_imports(copy)
+    assert any(contract in line and "BROKEN" in line for line in said.splitlines()), said
+
+
+CIRCLES = """
+import grimp
+graph = grimp.build_graph("panoforge", cache_dir=None)
+for importer in sorted(graph.modules):
+    for imported in sorted(graph.find_modules_directly_imported_by(importer)):
+        if graph.chain_exists(importer=imported, imported=importer):
+            print(f"{importer} -> {imported}")
+"""
+
+
+def circles(folder: Path) -> list[str]:
+    """The imports that lie on a circle of files, wherever in a file they stand."""
+    done = subprocess.run(
+        [sys.executable, "-c", CIRCLES],
+        cwd=folder,
+        env={"PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.splitlines()
+
+
+def test_no_circle_goes_through_a_package_itself(copy: Path) -> None:
+    """import-linter compares siblings: it does not see a file that imports the package it is in."""
+    assert circles(copy) == []
+    with (copy / "eval/views/methods/base.py").open("a") as code:
+        code.write("\n\ndef _planted() -> None:\n    import panoforge.eval.views.methods\n")
+    assert "panoforge.eval.views.methods.base -> panoforge.eval.views.methods" in circles(copy)
+
+
+def late(paths: list[Path]) -> Iterator[tuple[str, int, str]]:
+    """Importer, line and imported of every import inside a function."""
+    for path in paths:
+        yield from ((module_of(path), *found) for found in late_imports.late_imports(path))
+
+
+def test_imports_inside_functions_have_a_reason() -> None:
+    found = list(late(sources(*ROOMS)))
+    unlisted = [
+        f"{importer}:{line} imports {imported}"
+        for importer, line, imported in found
+        if late_imports.reason_for(importer, imported) is None
     ]
-    assert not wrong, f"{why}: {wrong}"
+    assert not unlisted, f"import it at the top, or say why in tests/late_imports.py: {unlisted}"
+    used = {late_imports.reason_for(importer, imported) for importer, _, imported in found}
+    stale = [row for row in late_imports.REASONS if row not in used]
+    assert not stale, f"nothing is imported so any more, take it off tests/late_imports.py: {stale}"
 
 
-@pytest.mark.parametrize("where", LIGHT)
-def test_light_modules_stay_light(where):
-    wrong = [
-        f"{path.relative_to(ROOT)}:{line} imports {name} at the top"
-        for path in sources(where)
-        for name, line in imported(path, top_level_only=True).items()
-        if name in LIGHT[where]
-    ]
-    assert not wrong, f"import it inside the function that needs it: {wrong}"
+def test_a_late_import_without_a_reason_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "errors.py"
+    file.write_text("def f():\n    if True:\n        from json import dumps\n")
+    assert list(late_imports.late_imports(file)) == [(3, "json")]
+    assert late_imports.reason_for("panoforge.core.errors", "json") is None
+    assert late_imports.reason_for("panoforge.clip", "panoforge.core") is None
 
 
-def test_nobody_writes_import_eval():
-    """`import eval` hides the builtin; `from panoforge.eval.scoring.metrics import …` does not."""
-    for where in OURS:
-        for path in sources(where):
-            assert not re.search(r"^\s*import eval\b", path.read_text(encoding="utf-8"), re.M), path
+LOADED = """
+import importlib, json, sys
+importlib.import_module(sys.argv[1])
+print(json.dumps([name for name in sys.argv[2:] if name in sys.modules]))
+"""
 
 
-def test_nothing_is_unpickled():
+@pytest.mark.parametrize("module", LIGHT)
+def test_light_modules_stay_light(module: str) -> None:
+    """Measured, not read: whatever a module's imports import counts."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, module, *LIGHT[module]],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == []
+
+
+def test_core_loads_torch_only_inside_functions() -> None:
+    tops = {
+        str(path): name
+        for path in sources("core")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        for name in top_level_names(node)
+        if name.split(".")[0] in ("torch", "torchvision", "sam2")
+    }
+    assert not tops
+
+
+def top_level_names(node: ast.stmt) -> list[str]:
+    """Modules that a statement imports."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+
+
+def test_nothing_is_unpickled() -> None:
     """pickle, and torch.load without weights_only=True, run whatever a file says."""
-    for where in OURS:
-        for path in sources(where):
-            text = path.read_text(encoding="utf-8")
-            assert "pickle" not in imported(path), path
-            for call in re.findall(r"torch\.load\([^\n]*", text):
-                assert "weights_only=True" in call, f"{path}: {call}"
-            assert "allow_pickle=True" not in text, path
+    for path in sources(*ROOMS, "bench"):
+        text = path.read_text(encoding="utf-8")
+        names = [name for node in ast.walk(ast.parse(text)) for name in top_level_names(node)]
+        assert "pickle" not in names, path
+        for call in re.findall(r"torch\.load\([^\n]*", text):
+            assert "weights_only=True" in call, f"{path}: {call}"
+        assert "allow_pickle=True" not in text, path
 
 
-def test_test_modules_have_names_of_their_own():
+def test_test_modules_have_names_of_their_own() -> None:
     """pytest refuses two of one name, but only where both are collected: each alone would pass."""
     names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
     assert not {name for name in names if names.count(name) > 1}
 
 
-def test_every_module_says_what_it_is():
+def test_every_module_says_what_it_is() -> None:
     missing = [
         str(path.relative_to(ROOT))
-        for where in OURS
-        for path in sources(where)
+        for path in sources(*ROOMS, "bench")
         if path.stat().st_size
         and ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) is None
     ]
     assert not missing
 
 
-def test_the_readme_tree_is_the_tree():
+def test_the_readme_tree_is_the_tree() -> None:
     """The layout in the README names every room, in the room's own words."""
     block = re.search(
         r"## Layout\n.*?```\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from panoforge.cluster.config import RenderJobConfig
 from panoforge.cluster.state.ledger import Ledger
 from panoforge.core.errors import DataError
-from panoforge.core.report.numbers import count, duration, money, number, percent, size
+from panoforge.core.numbers import count, duration, money, number, percent, size
 from panoforge.datagen.config import RenderConfig, plan_scene
 
 _COLUMNS = (

@@ -19,7 +19,7 @@ from panoforge.cluster.config import RenderJobConfig
 from panoforge.cluster.state.ledger import Ledger, open_ledger
 from panoforge.cluster.state.tally import Tally, tally
 from panoforge.core.errors import DataError, UserError
-from panoforge.core.report.numbers import count, duration, money, number, percent
+from panoforge.core.numbers import count, duration, money, number, percent
 from panoforge.core.run_layout import DATASET, JOB_FILE
 from panoforge.core.shards.layout import read_manifest
 from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic

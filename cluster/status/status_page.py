@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from panoforge.cluster.status.status import RunStatus, read_status
 from panoforge.core import __version__
-from panoforge.core.report.numbers import count, duration, money, number, percent, plural, size
+from panoforge.core.numbers import count, duration, money, number, percent, plural, size
 from panoforge.core.report.page import (
     Banner,
     Bar,

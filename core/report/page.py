@@ -27,7 +27,7 @@ are. Pictures and charts come from `panoforge.core.report.pictures`.
     )
     write_report(Path("report.html"), report)
 
-Numbers are written by `panoforge.core.report.numbers`. In a table, columns whose cells all start
+Numbers are written by `panoforge.core.numbers`. In a table, columns whose cells all start
 like numbers are set right-aligned in tabular figures.
 """
 

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from panoforge.core.report.numbers import count, number, percent
+from panoforge.core.numbers import count, number, percent
 from panoforge.core.report.page import Chart
 from panoforge.core.report.pictures import HEAT, INK, MUTED, SERIES, chart_svg
 from panoforge.core.stats.model import Category, CoOccurrence, Distribution, Histogram, PixelStats

@@ -1,7 +1,7 @@
 """The statistics page: `DatasetStats` and thumbnails → `panoforge.core.report.page.Report`."""
 
 from panoforge.core import __version__
-from panoforge.core.report.numbers import count, duration, money, number, percent, plural, size
+from panoforge.core.numbers import count, duration, money, number, percent, plural, size
 from panoforge.core.report.page import (
     Banner,
     Bar,

@@ -28,8 +28,8 @@ from pydantic import ValidationError
 
 from panoforge.core.errors import UserError
 from panoforge.core.models import FrozenModel
+from panoforge.core.numbers import duration
 from panoforge.core.process_identity import machine, start_ticks
-from panoforge.core.report.numbers import duration
 from panoforge.core.storage.store import Store, StoreLike
 
 BEAT_S = 5.0

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import bpy
+import cv2
 import numpy as np
 from mathutils import Matrix
 from numpy.typing import NDArray
@@ -104,8 +105,6 @@ def display_rgb(
     settings: RenderSettings, view_transform: str, look: str, exposure_ev: float, folder: Path
 ) -> NDArray[np.uint8]:
     """The last render through Blender's own view transform: uint8 H×W×3 sRGB."""
-    import cv2
-
     scene, view = bpy.context.scene, bpy.context.scene.view_settings
     assign(view, view_transform=view_transform)  # first: it decides which looks there are
     assign(view, look=look if look in _looks(view) else "None", exposure=exposure_ev, gamma=1.0)

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panoforge.core.report.numbers import count, percent
+from panoforge.core.numbers import count, percent
 from panoforge.core.report.page import (
     Banner,
     Bar,

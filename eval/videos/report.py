@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from panoforge.core.report.numbers import count, percent
+from panoforge.core.numbers import count, percent
 from panoforge.core.report.page import (
     Banner,
     Bar,

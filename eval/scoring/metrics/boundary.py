@@ -15,17 +15,16 @@ distance; `official` sees an edge of the image there, and an outline that ends a
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from panoforge.core.types import Bools, Ints
+from panoforge.eval.masks import Masks
 from panoforge.eval.scoring.metrics.crops import Crop, crop_bits, crop_instances, crop_mask
-
-if TYPE_CHECKING:
-    from panoforge.eval.masks import Masks
+from panoforge.eval.scoring.metrics.region import jaccard
 
 Mode = Literal["official", "seam-aware"]
 TOLERANCE = 0.008  # of the image diagonal; a tolerance of 1 or more is a number of pixels
@@ -53,7 +52,7 @@ def boundary_f(
 
 
 def boundary_f_scores(
-    masks: "Masks",
+    masks: Masks,
     labels: NDArray[np.uint16],
     ids: Sequence[int],
     mode: Mode = "seam-aware",
@@ -71,7 +70,7 @@ def boundary_f_scores(
 
 
 def match_instances(
-    masks: "Masks",
+    masks: Masks,
     labels: NDArray[np.uint16],
     ids: Sequence[int],
     mode: Mode = "seam-aware",
@@ -190,6 +189,4 @@ def _share(row: Ints, hit: Bools, row_weight: NDArray[np.float64] | None) -> flo
 
 def j_and_f(predicted: Bools, true: Bools, mode: Mode = "seam-aware") -> float:
     """J&F of two bool H×W masks: the mean of region similarity and boundary F."""
-    from panoforge.eval.scoring.metrics.region import jaccard
-
     return (jaccard(predicted, true) + boundary_f(predicted, true, mode)) / 2

@@ -12,7 +12,6 @@ its own extent only.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +19,7 @@ from numpy.typing import NDArray
 from panoforge.core.geometry.sphere import row_cos_lat
 from panoforge.core.sample.label_maps import label_runs
 from panoforge.core.types import Ints
-
-if TYPE_CHECKING:  # it loads torch, which a comparison of results has no use for
-    from panoforge.eval.masks import Masks
-
+from panoforge.eval.masks import Masks
 
 _BYTE_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(
     axis=1, dtype=np.uint8
@@ -44,7 +40,7 @@ class RowCounts:
         return self.true.shape[1]
 
 
-def row_counts(masks: "Masks", labels: NDArray[np.uint16], ids: Sequence[int]) -> RowCounts:
+def row_counts(masks: Masks, labels: NDArray[np.uint16], ids: Sequence[int]) -> RowCounts:
     """Count mask k of `masks` against instance `ids[k]` of the uint16 H×W label map."""
     true = _instance_rows(labels, ids)
     predicted, both = np.zeros_like(true), np.zeros_like(true)
@@ -64,7 +60,7 @@ def row_counts(masks: "Masks", labels: NDArray[np.uint16], ids: Sequence[int]) -
 
 
 def best_overlaps(
-    masks: "Masks", labels: NDArray[np.uint16], ids: Sequence[int]
+    masks: Masks, labels: NDArray[np.uint16], ids: Sequence[int]
 ) -> tuple[Ints, NDArray[np.float64]]:
     """Which of the instances `ids` each mask overlaps most, by IoU, and how much: ids (N,), 0 where
     it meets none, and IoU (N,). Instances of a label map are disjoint, so no mask has an IoU above

@@ -2,7 +2,7 @@
 
 import pytest
 
-from panoforge.core.report import numbers
+from panoforge.core import numbers
 
 
 @pytest.mark.parametrize(

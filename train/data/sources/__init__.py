@@ -17,7 +17,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from panoforge.core.storage.atomic import storage_errors
 from panoforge.train.config import SourceSettings, TrainConfig
+from panoforge.train.data.sources.coco import Coco
 from panoforge.train.data.sources.draw import Draw, source_seed
+from panoforge.train.data.sources.sa1b import Sa1b
+from panoforge.train.data.sources.sav import Sav
+from panoforge.train.data.sources.vos import Vos
 
 if TYPE_CHECKING:
     from training.utils.data_utils import VideoDatapoint
@@ -45,11 +49,6 @@ def open_source(name: str, settings: SourceSettings, config: TrainConfig) -> Sou
     """The source that one entry of `mixture` describes (not the shards). DataError where its folder
     holds something else, StorageError where it cannot be read.
     """
-    from panoforge.train.data.sources.coco import Coco
-    from panoforge.train.data.sources.sa1b import Sa1b
-    from panoforge.train.data.sources.sav import Sav
-    from panoforge.train.data.sources.vos import Vos
-
     folder = settings.folder or Path()  # the config refuses an entry without one
     draw = Draw(
         source_seed(config.seed, name),
