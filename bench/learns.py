@@ -72,7 +72,7 @@ def main() -> None:
 
 def run(out: Path, size: Size) -> dict[str, Any]:
     """The whole proof below `out`; gives the JSON line."""
-    from panoforge.train.model.build import file_sha256
+    from panoforge.train.model.checkpoint_io import file_sha256
 
     seconds: dict[str, float] = {}
     begin = time.process_time()
@@ -221,9 +221,9 @@ def train(out: Path, dataset: Path, recipe: dict[str, Any]) -> tuple[Path, str]:
 
 def start_weights(path: Path, size: Size) -> Path:
     """The weights that training starts from, as an official file."""
-    from panoforge.train.checkpoints import export_official
     from panoforge.train.config import TrainConfig
     from panoforge.train.model.build import build_model
+    from panoforge.train.model.checkpoint_io import export_official
 
     config = TrainConfig.model_validate(image_recipe(size))
     return export_official(

@@ -11,31 +11,37 @@ Each file is written under a temporary name, flushed to the disk and renamed; th
 `latest`. Reading takes the file that `latest` names, checks the digest, and falls back one by one,
 saying so, when it does not hold. Everything random in a run is a function of (seed, position)
 (panoforge.train.data.plan), so those two are the whole random state.
+
+`Saver` writes beside the training: it copies the state into CPU memory, and a thread of its own
+commits the copy. So the next step may change every tensor. One save is under way at a time: a
+second one waits for the first. What goes wrong in the thread (a full disk) comes out of the next
+call of `check`, `save` or `wait`, in its own words. The trainer calls `check` before every step. A
+training that ends in an error or a signal still waits for the save under way (`settled`): the state
+is kept, and whoever continues finds one writer only.
 """
 
-import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from panoforge.core.errors import ConfigError, DataError
-from panoforge.core.storage.atomic import (
-    storage_errors,
-    sweep_temporaries,
-    write_atomic,
-    write_bytes_atomic,
+from panoforge.core.errors import DataError
+from panoforge.core.storage.atomic import storage_errors, sweep_temporaries, write_bytes_atomic
+from panoforge.train.model.checkpoint_io import (
+    StateDict,
+    file_sha256,
+    sidecar,
+    write_with_digest,
 )
-from panoforge.train.model.build import StateDict, file_sha256, parts_in
 
 FORMAT = "panoforge-train"
 VERSION = 1
 LATEST = "latest"
-EXPORT = "model.pt"
-SAFETENSORS = "model.safetensors"
 _NAME = re.compile(r"step-(\d{8,})\.pt")
 
 
@@ -61,28 +67,16 @@ def checkpoint_path(folder: Path, step: int) -> Path:
     return folder / f"step-{step:08d}.pt"
 
 
-def sidecar(path: Path) -> Path:
-    return path.with_name(path.name + ".sha256")
-
-
 def save(folder: Path, state: TrainState, keep_last_k: int) -> Path:
     """Commit `state`, then remove all but the newest `keep_last_k` checkpoints."""
     path = checkpoint_path(folder, state.step)
     content = {"format": FORMAT, "version": VERSION, **state.__dict__}
-    _write_with_digest(path, content)
+    write_with_digest(path, content)
     write_bytes_atomic(folder / LATEST, (path.name + "\n").encode())
     for old in committed(folder)[keep_last_k:]:
         sidecar(old).unlink(missing_ok=True)
         old.unlink(missing_ok=True)
     return path
-
-
-def _write_with_digest(path: Path, content: dict[str, Any]) -> None:
-    sidecar(path).unlink(
-        missing_ok=True
-    )  # the digest of an older file of this name must not outlive it
-    write_atomic(path, lambda file: torch.save(content, file))
-    write_bytes_atomic(sidecar(path), f"{file_sha256(path)}  {path.name}\n".encode())
 
 
 def committed(folder: Path) -> list[Path]:
@@ -170,75 +164,68 @@ def load(path: Path) -> TrainState:
         raise DataError(f"{path}: fields do not fit version {VERSION}: {error}") from None
 
 
-def check_same_run(
-    state: TrainState,
-    config: dict[str, Any],
-    dataset_sha256: str,
-    weights_sha256: str,
-    folder: Path,
-) -> None:
-    """ConfigError unless `state` belongs to a run of this config, dataset and first weights."""
-    advice = f"Go on with what {folder} was started with, or train into another folder"
-    differing = sorted(different_keys(state.config, config))
-    if differing:
-        shown = "; ".join(f"{key}: {old!r} there, {new!r} now" for key, old, new in differing[:5])
-        raise ConfigError(
-            f"{folder} holds checkpoints of a run with another config ({shown}). {advice}"
-        )
-    if state.dataset_sha256 != dataset_sha256:
-        raise ConfigError(
-            f"{folder} holds checkpoints of a run on another dataset (other samples, or another"
-            f" order). {advice}"
-        )
-    if state.weights_sha256 != weights_sha256:
-        raise ConfigError(
-            f"{folder} holds checkpoints of a run that began with other weights (model.checkpoint"
-            f" has changed). {advice}"
-        )
+class Saver:
+    """Saves of one run into `folder`."""
 
+    def __init__(self, folder: Path, keep_last_k: int) -> None:
+        self.folder, self.keep_last_k = folder, keep_last_k
+        self._pool = ThreadPoolExecutor(
+            1, thread_name_prefix="checkpoint"
+        )  # joined when the interpreter ends
+        self._pending: Future[Path] | None = None
 
-def different_keys(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
-    """(dotted key, old, new) for each leaf in which two nested dicts differ."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        return [
-            d
-            for key in old.keys() | new.keys()
-            for d in different_keys(
-                old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key
+    def save(self, state: TrainState, *, wait: bool) -> None:
+        """Commit `state`, or with wait=False start to. Raises what went wrong with the save
+        before."""
+        self.wait()
+        if wait:
+            save(self.folder, state, self.keep_last_k)
+        else:
+            copy = replace(
+                state,
+                model=snapshot(state.model),
+                optimizer=snapshot(state.optimizer),
+                ema=snapshot(state.ema),
             )
-        ]
-    return [] if old == new else [(prefix, old, new)]
+            self._pending = self._pool.submit(save, self.folder, copy, self.keep_last_k)
+
+    def check(self) -> None:
+        """Raise what went wrong with a save that has ended."""
+        if self._pending is not None and self._pending.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Until nothing is being saved. Raises what went wrong."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    @contextmanager
+    def settled(self) -> Iterator[None]:
+        """Whatever ends the block, nothing is being saved after it. An error of the block goes on,
+        with the save's as a note.
+        """
+        try:
+            yield
+        except BaseException as error:
+            try:
+                self.wait()
+            except Exception as unsaved:
+                error.add_note(
+                    f"The save under way failed too: {type(unsaved).__name__}: {unsaved}"
+                )
+            raise
+        self.wait()
 
 
-def export_official(path: Path, state: StateDict, step: int) -> Path:
-    """Write {"model": state_dict, "step": steps trained}, which `sam2.build_sam` loads, and its
-    digest. With PanoSAM2's parts it says so ("panosam2"), and plain SAM2 refuses their keys.
+def snapshot(value: Any) -> Any:
+    """`value` with every tensor inside copied into CPU memory; dicts, lists and tuples are
+    followed.
     """
-    content: dict[str, Any] = {
-        "model": {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()},
-        "step": step,
-    }
-    parts = parts_in(state)
-    _write_with_digest(path, {**content, "panosam2": parts} if parts else content)
-    return path
-
-
-def export_safetensors(path: Path, state: StateDict, step: int) -> Path:
-    """Write the same tensors as a safetensors file (no pickle at all, mapped and not copied by its
-    readers), and its digest. Its metadata says the step and PanoSAM2's parts.
-    """
-    from safetensors.torch import save as to_bytes
-
-    parts = parts_in(state)
-    metadata = {
-        "format": "pt",
-        "step": str(step),
-        **({"panosam2": json.dumps(parts)} if parts else {}),
-    }
-    data = to_bytes(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, metadata
-    )
-    sidecar(path).unlink(missing_ok=True)
-    write_bytes_atomic(path, data)
-    write_bytes_atomic(sidecar(path), f"{file_sha256(path)}  {path.name}\n".encode())
-    return path
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: snapshot(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(snapshot(item) for item in value)
+    return value

@@ -39,7 +39,14 @@ def train_rank(config: TrainConfig, dataset: Path, out: Path, world: World) -> P
     from panoforge.train import checkpoints  # torch, after all that can be refused without it
     from panoforge.train.data.loader import ClipSource
     from panoforge.train.log import RunLog
-    from panoforge.train.model.build import build_model, state_dict_sha256
+    from panoforge.train.model.build import build_model
+    from panoforge.train.model.checkpoint_io import (
+        EXPORT,
+        SAFETENSORS,
+        export_official,
+        export_safetensors,
+        state_dict_sha256,
+    )
     from panoforge.train.trainer import Trainer
     from panoforge.train.validate import validation_source
 
@@ -55,7 +62,7 @@ def train_rank(config: TrainConfig, dataset: Path, out: Path, world: World) -> P
         trainer.restore(state)
         messages.append(f"going on from step {state.step} of {config.steps} ({trainer.folder})")
     resumed_at = trainer.step_done
-    export = trainer.folder / checkpoints.EXPORT
+    export = trainer.folder / EXPORT
     with (
         world.joined(device, config.rank_timeout_s),
         RunLog(
@@ -78,10 +85,10 @@ def train_rank(config: TrainConfig, dataset: Path, out: Path, world: World) -> P
         if resumed_at < config.steps:
             trainer.run(log)
         if world.is_main:
-            checkpoints.export_official(export, trainer.final_weights(), trainer.step_done)
+            export_official(export, trainer.final_weights(), trainer.step_done)
             if "safetensors" in config.export:
-                checkpoints.export_safetensors(
-                    trainer.folder / checkpoints.SAFETENSORS,
+                export_safetensors(
+                    trainer.folder / SAFETENSORS,
                     trainer.final_weights(),
                     trainer.step_done,
                 )
@@ -150,7 +157,7 @@ def write_record(
     out: Path, trainer: "Trainer", data: Dataset, resumed_at: int, seconds: float
 ) -> None:
     """Commit train.json."""
-    from panoforge.train.checkpoints import EXPORT, sidecar
+    from panoforge.train.model.checkpoint_io import EXPORT, sidecar
 
     config, weights = trainer.config, trainer.weights
     record = {

@@ -28,12 +28,11 @@ from panoforge.train.distributed import World
 from panoforge.train.log import RunLog
 from panoforge.train.losses.build import build_loss
 from panoforge.train.losses.sam2_loss import LOSS_NAMES
-from panoforge.train.model.build import StateDict, Weights
+from panoforge.train.model.checkpoint_io import StateDict, Weights
 from panoforge.train.model.scan_sam2 import Encoded, ScanSAM2, compile_parts, recompute_activations
 from panoforge.train.optim import build_optimizer, lr_scale, set_learning_rates
-from panoforge.train.pictures import picture
-from panoforge.train.saver import Saver
-from panoforge.train.validate import validate
+from panoforge.train.resume import check_same_run
+from panoforge.train.validate import picture, validate
 
 
 class TrainingError(UserError):
@@ -67,7 +66,7 @@ class Trainer:
             recompute_activations(self.model)
         if self.config.compile:
             compile_parts(self.model)
-        self.saver = Saver(self.folder, self.config.keep_last_k)
+        self.saver = checkpoints.Saver(self.folder, self.config.keep_last_k)
         self.bfloat16 = use_bfloat16(self.config.precision, self.device)
         if self.config.ema_decay:
             self.ema = {
@@ -281,7 +280,7 @@ class Trainer:
 
     def restore(self, state: checkpoints.TrainState) -> None:
         """Go on from `state`."""
-        checkpoints.check_same_run(
+        check_same_run(
             state, self.config.numbers(), self.dataset_sha256, self.weights.sha256, self.folder
         )
         self.model.load_state_dict(state.model)

@@ -19,9 +19,9 @@ from sam2.sam2_video_predictor import SAM2VideoPredictor
 from panoforge.core.errors import ConfigError
 from panoforge.eval.config import EvalConfig
 from panoforge.train.config import PanoSam2Settings
-from panoforge.train.model.build import (
+from panoforge.train.model.build import architecture
+from panoforge.train.model.checkpoint_io import (
     Weights,
-    architecture,
     load_checkpoint,
     parts_in,
     read_checkpoint,

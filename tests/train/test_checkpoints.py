@@ -8,17 +8,9 @@ import pytest
 import torch
 
 from panoforge.core.errors import ConfigError, DataError
-from panoforge.train import checkpoints
-from panoforge.train.checkpoints import (
-    TrainState,
-    check_same_run,
-    checkpoint_path,
-    different_keys,
-    load,
-    load_latest,
-    save,
-    sidecar,
-)
+from panoforge.train.checkpoints import TrainState, checkpoint_path, load, load_latest, save
+from panoforge.train.model.checkpoint_io import export_official, sidecar
+from panoforge.train.resume import check_same_run, different_keys
 
 
 def state_at(step: int) -> TrainState:
@@ -161,7 +153,7 @@ def test_saving_the_same_step_again_is_sound(folder: Path):
 
 
 def test_other_files_are_refused(tmp_path: Path):
-    path = checkpoints.export_official(tmp_path / "step-00000001.pt", {"w": torch.ones(2)}, 1)
+    path = export_official(tmp_path / "step-00000001.pt", {"w": torch.ones(2)}, 1)
     with pytest.raises(
         DataError,
         match=r"not a training checkpoint of version 1: to start from its weights, set model\.che",

@@ -16,8 +16,8 @@ from panoforge.train.log import read_metrics
 from panoforge.train.losses.build import build_loss
 from panoforge.train.model.build import build_model
 from panoforge.train.model.scan_sam2 import compile_parts, recompute_activations
-from panoforge.train.pictures import SIDE_PX
 from panoforge.train.run import run_training
+from panoforge.train.validate import SIDE_PX
 
 
 def step_of(model, batch, draw: int) -> tuple[float, dict]:

@@ -15,10 +15,10 @@ from train_small import small_config
 from panoforge.core.errors import DataError, StorageError
 from panoforge.core.storage import atomic as storage
 from panoforge.train import checkpoints
-from panoforge.train.checkpoints import TrainState, export_official, export_safetensors, load_latest
-from panoforge.train.model.build import build_model, read_checkpoint
+from panoforge.train.checkpoints import Saver, TrainState, load_latest, snapshot
+from panoforge.train.model.build import build_model
+from panoforge.train.model.checkpoint_io import export_official, export_safetensors, read_checkpoint
 from panoforge.train.run import run_training
-from panoforge.train.saver import Saver, snapshot
 
 
 def state_at(step: int) -> TrainState:

@@ -1,6 +1,7 @@
 """The loss that a config asks for."""
 
 from panoforge.train.config import LossSettings
+from panoforge.train.losses.distortion_loss import DistortionLoss
 from panoforge.train.losses.sam2_loss import ScanLoss
 
 
@@ -10,6 +11,5 @@ def build_loss(settings: LossSettings) -> ScanLoss:
     """
     if settings.distortion is None:
         return ScanLoss(settings)
-    from panoforge.train.losses.distortion_loss import DistortionLoss
 
     return DistortionLoss(settings)

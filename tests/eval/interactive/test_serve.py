@@ -30,7 +30,7 @@ from panoforge.eval.interactive.serve.server import PanoServer
 from panoforge.eval.interactive.serve.session import Session
 from panoforge.eval.predictors.load import load_model
 from panoforge.eval.segmentation.prompts import click_instances
-from panoforge.train.checkpoints import export_official
+from panoforge.train.model.checkpoint_io import export_official
 
 SCAN = ["scan.size_px=64", "device=cpu"]
 MODEL = [

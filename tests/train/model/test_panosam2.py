@@ -23,7 +23,8 @@ from panoforge.train.losses.distortion_loss import (
     region_weights,
 )
 from panoforge.train.losses.sam2_loss import ScanLoss
-from panoforge.train.model.build import build_model, parts_in
+from panoforge.train.model.build import build_model
+from panoforge.train.model.checkpoint_io import parts_in
 from panoforge.train.model.panosam2.decoder import MaskFusion, PanoConsistency, SeamConv2d
 from panoforge.train.model.panosam2.memory import (
     LongShortMemory,
@@ -382,7 +383,7 @@ def test_the_previous_mask_is_used_where_a_frame_is_tracked(source):
 
 
 def test_refused_by_name_where_the_parts_differ(tmp_path):
-    from panoforge.train.checkpoints import export_official
+    from panoforge.train.model.checkpoint_io import export_official
 
     config = pano_config(model={"panosam2": BOTH})
     model, _ = build_model(config.model, config.prompt)
@@ -423,7 +424,7 @@ def test_trains_exports_and_evaluates(caps_dataset, tmp_path):
     without memory in play.
     """
     from panoforge.eval.config import EvalConfig
-    from panoforge.eval.run import run_evaluation
+    from panoforge.eval.evaluate import run_evaluation
     from panoforge.train.run import run_training
 
     config = pano_config(

@@ -12,16 +12,12 @@ from train_small import small_config
 
 from panoforge.core.errors import ConfigError, DataError, StorageError
 from panoforge.train.config import ModelSettings
-from panoforge.train.model.build import (
-    CONFIGS,
-    PARTS,
-    build_model,
+from panoforge.train.model.build import CONFIGS, PARTS, build_model, freeze, model_config
+from panoforge.train.model.checkpoint_io import (
     check_architecture,
     file_sha256,
-    freeze,
     load_checkpoint,
     looks_like,
-    model_config,
     read_checkpoint,
     state_dict_sha256,
 )

@@ -1,0 +1,253 @@
+"""Weights in files: SAM2.1's official format and safetensors, read and written.
+
+A checkpoint is `{"model": state_dict}` and is only ever read with `weights_only=True`. One of
+another architecture is refused with the size it looks like. PanoSAM2's parts are extra keys under
+`panosam2.`: a file says which it holds, and a model of other parts refuses it by name. Only a plain
+SAM2 may begin a model with parts.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from panoforge.core.errors import DataError
+from panoforge.core.storage.atomic import storage_errors, write_atomic, write_bytes_atomic
+from panoforge.train.config import PanoSam2Settings, Size
+from panoforge.train.model.panosam2.parts import PREFIX as PANO_PREFIX
+
+StateDict = dict[str, Tensor]
+# Width and number of blocks of the trunk tell the sizes apart.
+TRUNKS: dict[tuple[int, int], Size] = {
+    (32, 6): "micro",
+    (96, 12): "tiny",
+    (96, 16): "small",
+    (112, 24): "base_plus",
+    (144, 48): "large",
+}
+_PATCH_KEY = "image_encoder.trunk.patch_embed.proj.weight"
+_SAM21_KEY = "no_obj_embed_spatial"  # SAM 2.0 has none
+EXPORT = "model.pt"
+SAFETENSORS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where a model's first weights came from. `sha256` is of the file, or of the state dict where
+    they are random.
+    """
+
+    source: str
+    sha256: str
+    random: bool
+
+
+def load_checkpoint(
+    model: nn.Module, path: Path, size: Size, parts: PanoSam2Settings = PanoSam2Settings()
+) -> Weights:
+    """Load an official SAM2.1 checkpoint, or one of ours (its `model` is the same). DataError when
+    it is damaged, holds something else, or is of another architecture or of other PanoSAM2 parts.
+    `parts` are the model's: those start afresh where the file is a plain SAM2.
+    """
+    state = read_checkpoint(path)
+    expected = model.state_dict()
+    found = parts_in(state)
+    if found and found != parts.record():
+        raise DataError(
+            f"{path} holds PanoSAM2's parts {found} (keys under {PANO_PREFIX}), the model here has "
+            f"{parts.record() or 'none of them'}: set model.panosam2 to what the file holds"
+        )
+    if not found:
+        state = {
+            **{key: value for key, value in expected.items() if key.startswith(PANO_PREFIX)},
+            **state,
+        }
+    check_architecture(state, expected, path, size)
+    model.load_state_dict(state)
+    return Weights(path.name, file_sha256(path), random=False)
+
+
+def parts_in(state: StateDict) -> dict[str, bool | int]:
+    """PanoSAM2's parts in a state dict, as `PanoSam2Settings.record` has them; the bank's size is
+    no weight and read from the buffer that keeps it.
+    """
+    decoder, memory = (
+        any(key.startswith(f"{PANO_PREFIX}{part}.") for key in state)
+        for part in ("decoder", "memory")
+    )
+    found: dict[str, bool | int] = {}
+    if decoder:
+        found |= {
+            "decoder": True,
+            "previous_mask": f"{PANO_PREFIX}decoder.fusion.mix.weight" in state,
+        }
+    if memory:
+        found |= {
+            "memory": True,
+            "long_pointers": int(state.get(f"{PANO_PREFIX}memory.size", torch.tensor(0))),
+        }
+    return found
+
+
+def read_checkpoint(path: Path) -> StateDict:
+    """The state dict of `{"model": state_dict}`, or of a .safetensors file; nothing but tensors is
+    ever unpickled.
+    """
+    with storage_errors(path), open(path, "rb") as file:
+        if not file.read(1):
+            raise DataError(
+                f"{path} is empty: expected an official SAM2.1 checkpoint, download or copy it"
+                " again"
+            )
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # torch raises half a dozen types here, by the kind of damage
+        reason = str(error).strip().splitlines()
+        raise DataError(
+            f"{path} cannot be read as a checkpoint: truncated, damaged, or holding more than"
+            f" tensors ({type(error).__name__}: {reason[0] if reason else ''}). Download or copy it"
+            " again"
+        ) from None
+    state = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        found = (
+            sorted(map(str, content))[:5] if isinstance(content, dict) else type(content).__name__
+        )
+        raise DataError(
+            f'{path} is no official SAM2 checkpoint: expected {{"model": state_dict}}, found'
+            f" {found}"
+        )
+    return state
+
+
+def _read_safetensors(path: Path) -> StateDict:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise DataError(
+            f"{path} cannot be read as safetensors: truncated, damaged, or something else"
+            f" ({error}). Copy or export it again"
+        ) from None
+
+
+def check_architecture(state: StateDict, expected: StateDict, path: Path, size: Size) -> None:
+    """DataError unless `state` has the keys and shapes of `expected`, all values finite."""
+    missing, unexpected = (
+        sorted(expected.keys() - state.keys()),
+        sorted(state.keys() - expected.keys()),
+    )
+    shapes = [k for k in expected.keys() & state.keys() if expected[k].shape != state[k].shape]
+    if missing or unexpected or shapes:
+        example = _difference(state, expected)
+        raise DataError(
+            f"{path} does not fit model.size={size}: it looks like {looks_like(state)}"
+            f" ({len(missing)} keys missing, {len(unexpected)} unknown, {len(shapes)} of another"
+            f" shape; {example}). Set model.size to the checkpoint's, or give another file"
+        )
+    damaged = [k for k, v in state.items() if v.is_floating_point() and not torch.isfinite(v).all()]
+    if damaged:
+        raise DataError(
+            f"{path}: {len(damaged)} tensors hold NaN or infinity (first: {damaged[0]}): it is"
+            " damaged or comes from a run that diverged; take an earlier one"
+        )
+
+
+def _difference(state: StateDict, expected: StateDict) -> str:
+    """The first key in which two state dicts differ."""
+    key = min(
+        k
+        for k in expected.keys() | state.keys()
+        if k not in expected or k not in state or expected[k].shape != state[k].shape
+    )
+    if key not in state:
+        return f"it lacks {key}"
+    if key not in expected:
+        return f"it has {key}"
+    return f"{key} is {tuple(state[key].shape)}, not {tuple(expected[key].shape)}"
+
+
+def looks_like(state: StateDict) -> str:
+    """What a state dict seems to be, for messages."""
+    if _PATCH_KEY not in state:
+        return "no SAM2 at all"
+    blocks = {key.split(".")[3] for key in state if key.startswith("image_encoder.trunk.blocks.")}
+    size = TRUNKS.get((state[_PATCH_KEY].shape[0], len(blocks)))
+    family = "SAM 2.1" if _SAM21_KEY in state else "SAM 2.0 (not 2.1)"
+    return (
+        f"{family} {size}"
+        if size
+        else f"{family} with a trunk of {len(blocks)} blocks of width {state[_PATCH_KEY].shape[0]}"
+    )
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with storage_errors(path), open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def state_dict_sha256(state: StateDict) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes, in the order of names."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def sidecar(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def write_with_digest(path: Path, content: dict[str, Any]) -> None:
+    sidecar(path).unlink(
+        missing_ok=True
+    )  # the digest of an older file of this name must not outlive it
+    write_atomic(path, lambda file: torch.save(content, file))
+    write_bytes_atomic(sidecar(path), f"{file_sha256(path)}  {path.name}\n".encode())
+
+
+def export_official(path: Path, state: StateDict, step: int) -> Path:
+    """Write {"model": state_dict, "step": steps trained}, which `sam2.build_sam` loads, and its
+    digest. With PanoSAM2's parts it says so ("panosam2"), and plain SAM2 refuses their keys.
+    """
+    content: dict[str, Any] = {
+        "model": {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()},
+        "step": step,
+    }
+    parts = parts_in(state)
+    write_with_digest(path, {**content, "panosam2": parts} if parts else content)
+    return path
+
+
+def export_safetensors(path: Path, state: StateDict, step: int) -> Path:
+    """Write the same tensors as a safetensors file (no pickle at all, mapped and not copied by its
+    readers), and its digest. Its metadata says the step and PanoSAM2's parts.
+    """
+    from safetensors.torch import save as to_bytes
+
+    parts = parts_in(state)
+    metadata = {
+        "format": "pt",
+        "step": str(step),
+        **({"panosam2": json.dumps(parts)} if parts else {}),
+    }
+    data = to_bytes(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, metadata
+    )
+    sidecar(path).unlink(missing_ok=True)
+    write_bytes_atomic(path, data)
+    write_bytes_atomic(sidecar(path), f"{file_sha256(path)}  {path.name}\n".encode())
+    return path
