@@ -1,22 +1,28 @@
 """Packing while rendering: shards are published as they fill, by one Ray task at a time beside the
 scenes.
 
-The driver tells the packer how far the run is settled without a gap (its frontier). Once that has
-moved by `every_scenes`, and by a hundredth (a call looks at the names of all that is published, so
-that calls at even steps would cost the square of the run's size), a task publishes what is full of
-the scenes in front of it (`panoforge.core.shards.write.publish`: the same bytes as packing at the
-end gives); when the last scene is settled, the rest. A packer that cannot keep up holds the driver
-back (`is_behind`). What goes wrong in packing stops no scene: it is said, tried again with the next
-frontier, and raised by `finish`.
+The driver tells the packer how far the run is settled without a gap: its frontier. Once the
+frontier has moved far enough, a task publishes what is full of the scenes in front of it. Those are
+the bytes of packing at the end (`panoforge.core.shards.write.publish`). When the last scene is
+settled, the rest follows.
+
+Far enough is `every_scenes`, and a hundredth of what is settled. Each task looks at all published
+names, so even steps would cost the square of the run's size. A packer that cannot keep up holds the
+driver back (`is_behind`). What goes wrong in packing stops no scene: it is said, tried again with
+the next frontier, and raised by `finish`.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from panoforge.cluster.config import PackingConfig
+from panoforge.cluster.ray.tasks import TaskWindow
 from panoforge.core.errors import UserError
 from panoforge.core.shards.write import PackOptions, publish
+
+_LOOK_S = 5.0
 
 
 class Packer:
@@ -31,23 +37,20 @@ class Packer:
         scene_key: Callable[[int], str],
         say: Callable[[str], None],
     ) -> None:
-        self._config, self._places, self._total = config, (str(staged), str(dataset)), total
+        self._config, self._total = config, total
+        self._staged, self._dataset = str(staged), str(dataset)
         self._scene_key, self._say = scene_key, say
-        self._task: Any = None
         self._asked = 0  # the frontier of the last task
 
     def step(self, frontier: int) -> None:
         """Look after the running task; start the next one if there is enough to do. `frontier` is
         the first open scene.
         """
-        import ray
-
-        if self._task is not None and ray.wait([self._task], timeout=0)[0]:
-            try:
-                self._collect()
-            except UserError as error:
-                self._say(f"packing: {error}. Rendering goes on; packing is tried again")
-        if self._task is None and frontier - self._asked >= max(
+        try:
+            self._collect(timeout_s=0.0)
+        except UserError as error:
+            self._say(f"packing: {error}. Rendering goes on; packing is tried again")
+        if not self._task and frontier - self._asked >= max(
             self._config.every_scenes, self._asked // 100
         ):
             self._start(frontier)
@@ -56,47 +59,57 @@ class Packer:
         """Whether so many scenes were settled since the running task began that no more should be
         started.
         """
-        return self._task is not None and frontier - self._asked > self._config.max_behind_scenes
+        return bool(self._task) and frontier - self._asked > self._config.max_behind_scenes
 
     def finish(self, frontier: int) -> None:
         """Publish what can be published now: everything, if all scenes are settled. Raises what
         packing raised.
         """
-        if self._task is not None:
-            try:
-                self._collect()
-            except UserError as error:
-                self._say(f"packing: {error}. It is tried once more")
+        try:
+            self._wait()
+        except UserError as error:
+            self._say(f"packing: {error}. It is tried once more")
         self._start(frontier)
-        self._collect()
+        self._wait()
+
+    @cached_property
+    def _task(self) -> TaskWindow["_Publication", None]:
+        """The running task, if there is one."""
+        return TaskWindow(_publish, num_cpus=0, max_retries=0)
 
     def _start(self, frontier: int) -> None:
-        import ray
-
         self._asked = frontier
         before = self._scene_key(frontier) if frontier < self._total else None
-        task = ray.remote(num_cpus=0, max_retries=0)(_publish)
-        self._task = task.options(name="pack").remote(*self._places, self._config.options(), before)
+        publication = _Publication(self._staged, self._dataset, self._config.options(), before)
+        self._task.start(publication, name="pack")
 
-    def _collect(self) -> None:
-        import ray
+    def _wait(self) -> None:
+        while self._task:
+            self._collect(timeout_s=_LOOK_S)
 
-        reference, self._task = self._task, None
-        try:
-            ray.get(reference)
-        except ray.exceptions.RayTaskError as error:
-            raise (error.cause if isinstance(error.cause, UserError) else error) from None
-        except ray.exceptions.RayError as error:
-            raise PackingLost(
-                f"the node or Ray worker that packed was lost ({type(error).__name__})"
-            ) from None
+    def _collect(self, timeout_s: float) -> None:
+        for _, answer in self._task.ended(timeout_s):
+            answer()
 
 
-class PackingLost(UserError):
-    """The task that packed did not come back."""
+@dataclass(frozen=True)
+class _Publication:
+    """What a task publishes: all scenes in front of the key `before`; None for the rest."""
+
+    staged: str
+    dataset: str
+    options: PackOptions
+    before: str | None
 
 
-def _publish(staged: str, dataset: str, options: PackOptions, before: str | None) -> None:
+def _publish(publication: _Publication) -> None:
     """The Ray task. With nothing staged at all there is nothing to pack, and that is fine."""
-    if any(Path(staged).iterdir()):
-        publish(Path(staged), Path(dataset), options, before=before, final=before is None)
+    staged, before = Path(publication.staged), publication.before
+    if any(staged.iterdir()):
+        publish(
+            staged,
+            Path(publication.dataset),
+            publication.options,
+            before=before,
+            final=before is None,
+        )

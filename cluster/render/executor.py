@@ -5,22 +5,22 @@ Tasks carry paths and digests, never pixels. Ray's own retries are off: what a f
 policy's business.
 """
 
-import itertools
 import platform
 import socket
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
 from panoforge.cluster.config import RayConfig
 from panoforge.cluster.ray.session import ClusterError, require_living_ray
+from panoforge.cluster.ray.tasks import TaskLost, TaskOutOfMemory, TaskWindow
 from panoforge.cluster.render.scene_task import SceneTask, run_scene
 from panoforge.cluster.state.ledger import AttemptRecord
 from panoforge.cluster.state.policy import Fault, memory_factor
-from panoforge.core.errors import StorageError, UserError
+from panoforge.core.errors import StorageError
 
 _LOOK_AT_CLUSTER_S = 5.0
 _HEAD_PATIENCE_S = 20.0
@@ -55,7 +55,6 @@ class RayExecutor:
 
     def __init__(self, config: RayConfig) -> None:
         self._config = config
-        self._running: dict[Any, SceneTask] = {}
         self._asked: float | None = None
         self._looking: threading.Thread | None = None
         self._silent_since: float | None = None
@@ -130,14 +129,13 @@ class RayExecutor:
         )
 
     @cached_property
-    def _remote(self) -> Any:
-        import ray
-
-        resources = {
-            "num_cpus": self._config.cpus_per_scene,
-            "num_gpus": self._config.gpus_per_scene,
-        }
-        return ray.remote(max_retries=0, **resources)(_on_node)
+    def _tasks(self) -> TaskWindow[SceneTask, AttemptRecord]:
+        return TaskWindow(
+            _on_node,
+            max_retries=0,
+            num_cpus=self._config.cpus_per_scene,
+            num_gpus=self._config.gpus_per_scene,
+        )
 
     def submit(self, task: SceneTask, avoid: Collection[str]) -> None:
         options: dict[str, Any] = {}
@@ -148,36 +146,24 @@ class RayExecutor:
             )  # what no node has would wait for ever
         if avoid:
             options["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(avoid))})"}
-        self._running[self._remote.options(name=task.job.key, **options).remote(task)] = task
+        self._tasks.start(task, name=task.job.key, **options)
 
     def wait(self, timeout_s: float) -> list[tuple[SceneTask, AttemptRecord | NoRecord]]:
-        import ray
-
-        if not self._running:
+        if not self._tasks:
             time.sleep(min(timeout_s, 0.05))
             return []
-        require_living_ray()
-        done, _ = ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
-        if done:
-            done, _ = ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
-        return [(self._running.pop(reference), _record_of(reference)) for reference in done]
+        return [(task, _record_of(answer)) for task, answer in self._tasks.ended(timeout_s)]
 
 
-def _record_of(reference: Any) -> AttemptRecord | NoRecord:
-    import ray
-
+def _record_of(answer: Callable[[], AttemptRecord]) -> AttemptRecord | NoRecord:
     try:
-        return ray.get(reference)
-    except ray.exceptions.OutOfMemoryError as error:
-        return NoRecord(
-            Fault.OOM, f"Ray stopped it to save its node's memory: {_first_line(error)}"
-        )
-    except ray.exceptions.RayTaskError as error:
-        if not isinstance(error.cause, StorageError):
-            raise (error.cause if isinstance(error.cause, UserError) else error) from None
-        return NoRecord(Fault.DISK, str(error.cause))
-    except ray.exceptions.RayError as error:
-        return NoRecord(Fault.LOST, f"its node or Ray worker was lost ({type(error).__name__})")
+        return answer()
+    except TaskOutOfMemory as error:
+        return NoRecord(Fault.OOM, str(error))
+    except TaskLost as error:
+        return NoRecord(Fault.LOST, str(error))
+    except StorageError as error:
+        return NoRecord(Fault.DISK, str(error))
 
 
 def _on_node(task: SceneTask) -> AttemptRecord:
@@ -185,7 +171,3 @@ def _on_node(task: SceneTask) -> AttemptRecord:
     import ray
 
     return run_scene(task, f"{platform.node()}/{ray.get_runtime_context().get_node_id()}")
-
-
-def _first_line(error: Exception) -> str:
-    return next(itertools.chain(str(error).strip().splitlines(), [type(error).__name__]))

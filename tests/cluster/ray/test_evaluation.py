@@ -48,7 +48,7 @@ def test_what_a_task_does_gives_the_rows_of_one_process_in_any_order(tmp_path: P
 
     def backwards(job: EvalJob, positions: Sequence[int], on_done: Callable[[], None]) -> None:
         for chunk in reversed(chunks(positions, 1)):
-            _on_node(job, chunk)
+            _on_node((job, chunk))
             on_done()
 
     other = run_evaluation(plain, settings.dataset, tmp_path / "other", backwards)
@@ -57,7 +57,7 @@ def test_what_a_task_does_gives_the_rows_of_one_process_in_any_order(tmp_path: P
         run_evaluation(plain, settings.dataset, tmp_path / "lost", lambda *_: None)
     changed = EvalJob(plain, settings.dataset, tmp_path / "changed", "of other weights")
     with pytest.raises(DataError, match="all workers must see the same files"):
-        _on_node(changed, [0])
+        _on_node((changed, [0]))
 
 
 @pytest.mark.ray
