@@ -47,9 +47,9 @@ class TaskWindow(Generic[Item, Answer]):
         """
         import ray
 
-        require_living_ray()
         if not self._running:
             return []
+        require_living_ray()
         done, _ = ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
         if done:  # those that ended meanwhile come along
             done, _ = ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
