@@ -19,7 +19,7 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,24 +66,25 @@ class ProcessOutcome:
         return f"exit code {self.exit_code}"
 
 
-@dataclass(frozen=True)
-class Child:
-    """A worker process that was started, and the tag by which its descendants are known."""
+def run_watched(
+    command: Sequence[str], log: Path, environment: Mapping[str, str], limits: Limits
+) -> ProcessOutcome:
+    """Run a worker to its end or to a limit. Afterwards no descendant of it is alive.
 
-    process: subprocess.Popen
-    tag: str
+    Args:
+        command: The worker's.
+        log: Its output is appended here.
+        environment: Added to this process's.
+        limits: When it is given up.
 
-
-def run_watched(start: Callable[[], Child], log: Path, limits: Limits) -> ProcessOutcome:
-    """Watch the child that `start` starts (its output appended to `log`) to its end or to a limit.
-    Afterwards no descendant of it is alive.
+    Raises:
+        OSError: The worker cannot be started, or its log not be written.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
     with open(log, "ab") as file:
         before = file.tell()
-    started = start()
-    child, tag = started.process, started.tag
+    child, tag = _start(command, log, environment)
     guard = _Watch(child, log, before, begin, limits)
     try:
         with _exit_event(child) as ended:
@@ -163,34 +164,29 @@ class _Watch:
         self.peak = max(self.peak, total)
 
 
-def start_child(
-    command: Sequence[str],
-    log: Path | None,
-    environment: Mapping[str, str],
-    *,
-    stdin: int = subprocess.DEVNULL,
-) -> Child:
-    """Start a worker that dies with its parent, its output appended to `log` (None: dropped),
-    `environment` added to this process's. Through `setpriv` where there is one, because Python
-    forks a large Ray worker slowly when it must run code of its own between fork and exec.
+def _start(
+    command: Sequence[str], log: Path, environment: Mapping[str, str]
+) -> tuple[subprocess.Popen[bytes], str]:
+    """Start a worker that dies with its parent; also gives the tag that its descendants carry.
+
+    Through `setpriv` where there is one: Python forks a large Ray worker slowly when it must run
+    code of its own between fork and exec.
     """
     command, tag = [*command], uuid.uuid4().hex
     setpriv = shutil.which("setpriv")
     if setpriv:
         command = [setpriv, "--pdeathsig", "KILL", "--", *command]
-    with open(log or os.devnull, "ab") as output:
-        return Child(
-            subprocess.Popen(
-                command,
-                stdin=stdin,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env={**os.environ, **environment, _TAG: tag},
-                preexec_fn=None if setpriv else _die_with_parent,
-            ),
-            tag,
+    with open(log, "ab") as output:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, **environment, _TAG: tag},
+            preexec_fn=None if setpriv else _die_with_parent,
         )
+    return child, tag
 
 
 def _descendants(process: psutil.Process) -> Iterator[psutil.Process]:

@@ -196,7 +196,6 @@ class Driver:
             profile,
             config.ray.cpus_per_scene,
             config.ray.gpus_per_scene,
-            more=self.scene_states.count(State.OPEN) > len(self._running) + self._slots,
         )
 
     def _room_on_disk(self) -> bool:

@@ -20,13 +20,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from panoforge.cluster.process.process import (
-    Child,
     Limits,
     ProcessOutcome,
     run_watched,
-    start_child,
 )
-from panoforge.cluster.process.spare import Spares
 from panoforge.cluster.render.commit import Checked, check_output, commit
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id
 from panoforge.cluster.state.policy import Fault, Profile, Verdict, classify
@@ -59,10 +56,6 @@ class SceneTask:
     profile: Profile
     cpus: float
     gpus: float
-    more: bool = False  # other scenes wait: start the next worker process while this one works
-
-
-_SPARES = Spares()
 
 
 def run_scene(task: SceneTask, node: str) -> AttemptRecord:
@@ -155,21 +148,12 @@ def _run_worker(
     }
     with storage_errors(log):
         outcome = run_watched(
-            lambda: _start(task, [str(folder / "job.json")], environment, log), log, task.limits
+            [sys.executable, "-m", task.worker, str(folder / "job.json")],
+            log,
+            environment,
+            task.limits,
         )
     return outcome, _read_result(result, task.job.key)
-
-
-def _start(task: SceneTask, arguments: list[str], environment: dict[str, str], log: Path) -> Child:
-    """Set the spare worker to work, or start one; and have the next one ready where it will be
-    wanted.
-    """
-    child = _SPARES.take(task.worker, arguments, environment, log)
-    if child is None:
-        child = start_child([sys.executable, "-m", task.worker, *arguments], log, environment)
-    if task.more:
-        _SPARES.prepare(task.worker, environment)
-    return child
 
 
 def _scratch(record_id: str, *, make: bool = False) -> Path:

@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from panoforge.cluster.process.process import Limits, run_watched, start_child
+from panoforge.cluster.process.process import Limits, run_watched
 
 
 @pytest.fixture
@@ -17,9 +17,7 @@ def watch(tmp_path):
     def watch(code: str, timeout_s: float = 20, no_progress_s: float = 20, **limits):
         command = [sys.executable, "-u", "-c", code]
         log = tmp_path / "logs" / "scene.log"
-        return run_watched(
-            lambda: start_child(command, log, {}), log, Limits(timeout_s, no_progress_s, **limits)
-        )
+        return run_watched(command, log, {}, Limits(timeout_s, no_progress_s, **limits))
 
     return watch
 
@@ -117,9 +115,9 @@ def test_the_worker_dies_with_its_parent(tmp_path):
     worker_code = "import os, time; print(os.getpid()); time.sleep(300)"
     code = (
         "import sys; from pathlib import Path; from panoforge.cluster.process.process import"
-        f" Limits, run_watched, start_child; log = Path({str(tmp_path / 'l')!r}); command ="
-        f" [sys.executable, '-u', '-c', {worker_code!r}]; run_watched(lambda: start_child(command,"
-        " log, {}), log, Limits(99, 99))"
+        f" Limits, run_watched; log = Path({str(tmp_path / 'l')!r}); command ="
+        f" [sys.executable, '-u', '-c', {worker_code!r}]; run_watched(command, log, {{}},"
+        " Limits(99, 99))"
     )
     parent = subprocess.Popen([sys.executable, "-c", code])
     log = tmp_path / "l"
