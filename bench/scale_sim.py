@@ -154,6 +154,9 @@ class SimulatedCluster:
             self._ends, (self._clock + float(self._rng.gamma(4.0, 150.0)), task.job.index, task)
         )
 
+    def cancel(self) -> None:
+        """Nothing waits here: what is submitted has begun."""
+
     def wait(self, timeout_s: float) -> list[tuple[SceneTask, AttemptRecord | NoRecord]]:
         if not self._ends:
             self._clock += timeout_s

@@ -25,6 +25,10 @@ class TaskOutOfMemory(TaskLost):
     """Ray stopped a task because its node was short of memory."""
 
 
+class TaskCancelled(TaskLost):
+    """A task was cancelled by us. One that had begun may have ended properly all the same."""
+
+
 class TaskWindow(Generic[Item, Answer]):
     """The tasks in flight: `function(item)` each. `resources` are options of `ray.remote`."""
 
@@ -54,6 +58,15 @@ class TaskWindow(Generic[Item, Answer]):
         if done:  # those that ended meanwhile come along
             done, _ = ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
         return [(self._running.pop(task), lambda task=task: answer_of(task)) for task in done]
+
+    def cancel(self) -> None:
+        """Cancel what has not begun. Ray sends a SIGINT to what has, and drops its answer: both
+        are a `TaskCancelled`.
+        """
+        import ray
+
+        for task in self._running:
+            ray.cancel(task, force=False, recursive=False)
 
 
 def run_tasks(
@@ -103,6 +116,8 @@ def answer_of(task: Any) -> Any:
 
     try:
         return ray.get(task)
+    except ray.exceptions.TaskCancelledError:
+        raise TaskCancelled("it was cancelled") from None
     except ray.exceptions.OutOfMemoryError as error:
         raise TaskOutOfMemory(
             f"Ray stopped it to save its node's memory: {_first_line(error)}"

@@ -16,7 +16,7 @@ from typing import Any
 from panoforge.cluster.config import RenderJobConfig
 from panoforge.cluster.process.process import Limits
 from panoforge.cluster.ray.packer import Packer
-from panoforge.cluster.render.executor import Executor, NoRecord
+from panoforge.cluster.render.executor import Answer, Cancelled, Executor, NoRecord
 from panoforge.cluster.render.scene_task import SceneTask
 from panoforge.cluster.state.ledger import COMPACT_EVERY, AttemptRecord, Ledger, new_id
 from panoforge.cluster.state.policy import (
@@ -81,6 +81,7 @@ class Driver:
         self._full_since: float | None = None
         self._frontier = 0
         self._packer_is_behind = False
+        self._cancelled = False
 
     def beat(self) -> dict[str, Any]:
         """What the lease's beat tells others about this driver."""
@@ -109,9 +110,14 @@ class Driver:
             yield from self._follow_up(index, run_now=True)
         while self._hand_out() or self._running or (self._later and not self._stopped()):
             self._check()
+            if self._stopped() and not self._cancelled:
+                self.executor.cancel()
+                self._cancelled = True
             for task, answer in self.executor.wait(_WAIT_S):
                 del self._running[task.job.index]
                 record = self._record_of(task, answer)
+                if record is None:
+                    continue
                 self._note_node(record)
                 self.scene_states.apply(record)
                 yield record
@@ -223,8 +229,15 @@ class Driver:
 
     # ---- collecting
 
-    def _record_of(self, task: SceneTask, answer: AttemptRecord | NoRecord) -> AttemptRecord:
-        """The record that a node wrote; or, where none came back, one that says why."""
+    def _record_of(self, task: SceneTask, answer: Answer) -> AttemptRecord | None:
+        """The record that a node wrote; or, where none came back, one that says why. None for an
+        attempt that was cancelled before it began.
+        """
+        if isinstance(answer, Cancelled):
+            record = self.ledger.of_attempt(task.job.index, task.attempt)
+            if record is None:
+                return None
+            answer = record
         if isinstance(answer, NoRecord):
             return self._own_record(
                 task.job.index,

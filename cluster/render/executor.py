@@ -6,6 +6,7 @@ policy's business.
 """
 
 import platform
+import signal
 import socket
 import threading
 import time
@@ -16,7 +17,7 @@ from typing import Any, Protocol
 
 from panoforge.cluster.config import RayConfig
 from panoforge.cluster.ray.session import ClusterError, require_living_ray
-from panoforge.cluster.ray.tasks import TaskLost, TaskOutOfMemory, TaskWindow
+from panoforge.cluster.ray.tasks import TaskCancelled, TaskLost, TaskOutOfMemory, TaskWindow
 from panoforge.cluster.render.scene_task import SceneTask, run_scene
 from panoforge.cluster.state.ledger import AttemptRecord
 from panoforge.cluster.state.policy import Fault, memory_factor
@@ -34,6 +35,13 @@ class NoRecord:
     reason: str
 
 
+class Cancelled:
+    """An attempt was cancelled. If it had begun, the ledger has its record."""
+
+
+Answer = AttemptRecord | NoRecord | Cancelled
+
+
 class Executor(Protocol):
     """What the driver needs of a cluster."""
 
@@ -46,7 +54,10 @@ class Executor(Protocol):
     def submit(self, task: SceneTask, avoid: Collection[str]) -> None:
         """Start an attempt, on none of the nodes `avoid`."""
 
-    def wait(self, timeout_s: float) -> list[tuple[SceneTask, AttemptRecord | NoRecord]]:
+    def cancel(self) -> None:
+        """Cancel the attempts that have not begun; those that have go on to their end."""
+
+    def wait(self, timeout_s: float) -> list[tuple[SceneTask, Answer]]:
         """The attempts that have ended, as soon as there is one; nothing after `timeout_s`."""
 
 
@@ -148,16 +159,21 @@ class RayExecutor:
             options["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(avoid))})"}
         self._tasks.start(task, name=task.job.key, **options)
 
-    def wait(self, timeout_s: float) -> list[tuple[SceneTask, AttemptRecord | NoRecord]]:
+    def cancel(self) -> None:
+        self._tasks.cancel()
+
+    def wait(self, timeout_s: float) -> list[tuple[SceneTask, Answer]]:
         if not self._tasks:
             time.sleep(min(timeout_s, 0.05))
             return []
-        return [(task, _record_of(answer)) for task, answer in self._tasks.ended(timeout_s)]
+        return [(task, _answer_of(answer)) for task, answer in self._tasks.ended(timeout_s)]
 
 
-def _record_of(answer: Callable[[], AttemptRecord]) -> AttemptRecord | NoRecord:
+def _answer_of(answer: Callable[[], AttemptRecord]) -> Answer:
     try:
         return answer()
+    except TaskCancelled:
+        return Cancelled()
     except TaskOutOfMemory as error:
         return NoRecord(Fault.OOM, str(error))
     except TaskLost as error:
@@ -167,7 +183,11 @@ def _record_of(answer: Callable[[], AttemptRecord]) -> AttemptRecord | NoRecord:
 
 
 def _on_node(task: SceneTask) -> AttemptRecord:
-    """The Ray task."""
+    """The Ray task. To cancel it, Ray sends a SIGINT: what has begun does not listen."""
     import ray
 
-    return run_scene(task, f"{platform.node()}/{ray.get_runtime_context().get_node_id()}")
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        return run_scene(task, f"{platform.node()}/{ray.get_runtime_context().get_node_id()}")
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -19,7 +19,7 @@ import io
 import json
 import logging
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -33,6 +33,7 @@ from panoforge.core.errors import ConfigError, DataError
 from panoforge.core.models import FrozenModel
 from panoforge.core.storage.store import Store
 
+_LOOSE = "attempts/"  # one record an object, until it is compacted
 FAN_IN = 16
 COMPACT_EVERY = 500
 MAX_RECORD_BYTES = 1 << 20
@@ -115,7 +116,11 @@ _AS_JSON = ("rejected_poses", "timings_s")
 
 def new_id(index: int, attempt: int) -> str:
     """A fresh record id; records sort by scene and attempt."""
-    return f"{index:08d}-{attempt:03d}-{uuid.uuid4().hex[:12]}"
+    return f"{_id_prefix(index, attempt)}{uuid.uuid4().hex[:12]}"
+
+
+def _id_prefix(index: int, attempt: int) -> str:
+    return f"{index:08d}-{attempt:03d}-"
 
 
 def to_table(records: Iterable[AttemptRecord]) -> pa.Table:
@@ -256,12 +261,21 @@ class Ledger:
         rows = to_records(table.filter(pc.equal(table["scene"], scene)))
         return sorted(rows, key=lambda record: (record.attempt, OUTCOMES.index(record.outcome)))
 
+    def of_attempt(self, index: int, attempt: int) -> AttemptRecord | None:
+        """The record of an attempt that has just ended, while it is not compacted."""
+        prefix = _LOOSE + _id_prefix(index, attempt)
+        names = [name for name in self.store.names("attempts") if name.startswith(prefix)]
+        return next(iter(self._read_loose(names)), None)
+
     def is_empty(self) -> bool:
         """Nothing recorded, or everything lost."""
         return not self.store.names("segments") and not self.store.names("attempts")
 
-    def _loose(self) -> Iterable[AttemptRecord]:
-        for name in self.store.names("attempts"):
+    def _loose(self) -> Iterator[AttemptRecord]:
+        return self._read_loose(self.store.names("attempts"))
+
+    def _read_loose(self, names: Iterable[str]) -> Iterator[AttemptRecord]:
+        for name in names:
             data = self.store.get(name)
             if data is None:  # compacted since the listing: it will be seen in a segment
                 continue
@@ -316,7 +330,7 @@ def _level(name: str) -> int:
 
 
 def _loose_name(record_id: str) -> str:
-    return f"attempts/{record_id}.json"
+    return f"{_LOOSE}{record_id}.json"
 
 
 def open_ledger(url: str) -> Ledger:

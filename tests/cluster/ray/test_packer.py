@@ -159,6 +159,9 @@ class NoExecutor:
     def submit(self, task, avoid) -> None:
         pass
 
+    def cancel(self) -> None:
+        pass
+
     def wait(self, timeout_s: float) -> list:
         return []
 
