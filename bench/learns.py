@@ -266,7 +266,7 @@ def evaluate(out: Path, dataset: Path, checkpoint: Path, size: Size) -> dict[str
             "instances": {"max_per_panorama": size.instances, "min_area_sr": 0.01},
         }
     )
-    rows = run_evaluation(config, dataset, out)["rows"]
+    rows = run_evaluation(config, dataset, out).results["rows"]
     return {
         method: {
             role: round(

@@ -7,6 +7,7 @@ run/
   ledger/                                attempts at scenes, and the lease of the run's driver
   logs/SCENE.log  work/ATTEMPT/          what workers said; where they work
   stats/                                 the dataset's report
+  eval/WHO-DATA-IDENTITY/  eval/latest   evaluations, one folder each, and a link to the last one
 """
 
 STAGED = "staged"
@@ -15,6 +16,7 @@ LEDGER = "ledger"
 LOGS = "logs"
 WORK = "work"
 STATS = "stats"
+EVAL = "eval"
 
 JOB_FILE = "render.json"  # the resolved config of the last `pano render`
 RUN_FILE = "run.json"

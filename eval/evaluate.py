@@ -12,7 +12,7 @@ stopped. `panoforge.eval.run` plans the job and puts the folders together.
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +21,9 @@ from panoforge.core.errors import DataError
 from panoforge.core.report.pictures import shrink_ids, shrink_rgb
 from panoforge.core.sample.metadata import InstanceMeta
 from panoforge.core.sample.products import encode_product
-from panoforge.core.storage.atomic import (
-    write_folder_atomic,
-)
+from panoforge.core.storage.atomic import write_folder_atomic
+from panoforge.core.storage.identity import identity_sha256
+from panoforge.core.storage.store import StoreLike
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.panoramas import ScoredPanoramas, ScoredSample, open_panoramas
 from panoforge.eval.predictors import FrameInput
@@ -51,12 +51,14 @@ PICTURE_WIDTH = 1600
 
 @dataclass(frozen=True)
 class EvalJob:
-    """An evaluation as its workers see it: where the panoramas are, where results go, and what a
-    result must be of.
+    """An evaluation as its workers see it.
+
+    `dataset` is where the panoramas are, `out` the evaluation's own folder; `fingerprint` says what
+    the rows in it must be of.
     """
 
     config: EvalConfig
-    dataset: Path
+    dataset: StoreLike
     out: Path
     fingerprint: str
 
@@ -78,12 +80,12 @@ def fingerprint_of(config: EvalConfig, weights: WeightsRecord, data_sha256: str)
         "methods": config.methods,
         "predictor": config.predictor,
         "model_size": config.model.size,
-        "weights": asdict(weights),
+        "weights": (weights.kind, weights.sha256),  # wherever they were read from
         "data": data_sha256,
     }
     if config.benchmark in salient.BENCHMARKS:
         asked["saliency"] = (salient.OFFICIAL, salient.SEAM_AWARE)
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    return identity_sha256(asked)
 
 
 def evaluate_panoramas(
@@ -93,8 +95,8 @@ def evaluate_panoramas(
     source: ScoredPanoramas | None = None,
     contestants: Sequence[Contestant] | None = None,
 ) -> None:
-    """Evaluate here. ScoredPanoramas and contestants are opened and loaded if they are not given; weights
-    that have changed since the job was planned are refused.
+    """Evaluate here. What is not given, panoramas or contestants, is opened and loaded. DataError
+    for weights or data that have changed since the job was planned.
     """
     source = source or open_panoramas(job.config, job.dataset)
     if contestants is None:

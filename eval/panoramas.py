@@ -23,7 +23,7 @@ from panoforge.core.sample.instance_table import InstanceLabel, instance_table
 from panoforge.core.sample.metadata import InstanceMeta
 from panoforge.core.shards.layout import MANIFEST_NAME
 from panoforge.core.shards.read import Dataset
-from panoforge.core.storage.atomic import storage_errors
+from panoforge.core.storage.store import StoreLike
 from panoforge.eval.benchmarks import get_benchmark, open_benchmark
 from panoforge.eval.benchmarks.base import Benchmark, Items, PanoramaItem, TrackItem, VideoItem
 from panoforge.eval.config import EvalConfig
@@ -47,8 +47,9 @@ class ScoredSample(Protocol):
 
 
 class ScoredPanoramas(Protocol):
-    """Panoramas in a fixed order."""
+    """Panoramas in a fixed order; `name` is what they are called, `sha256` says which they are."""
 
+    name: str
     keys: list[str]
     sha256: str
 
@@ -57,7 +58,7 @@ class ScoredPanoramas(Protocol):
     def describe(self, panoramas: int) -> dict[str, Any]: ...
 
 
-def open_panoramas(config: EvalConfig, dataset: Path) -> ScoredPanoramas:
+def open_panoramas(config: EvalConfig, dataset: StoreLike) -> ScoredPanoramas:
     """The panoramas that a config asks for. UsageError where there are none."""
     if config.benchmark is None:
         return DatasetPanoramas(dataset, config.split)
@@ -80,18 +81,17 @@ def benchmark_root(config: EvalConfig) -> Path:
 class DatasetPanoramas:
     """A published dataset of ours, or one split of it."""
 
-    def __init__(self, folder: Path, split: str | None) -> None:
-        self.data, self.split = Dataset.open(folder, split), split
+    def __init__(self, dataset: StoreLike, split: str | None) -> None:
+        self.data, self.split = Dataset.open(dataset, split), split
         if not self.data.keys:
             raise UsageError(
-                f"{folder}: split {split!r} holds no panoramas, so there is nothing to score; the"
+                f"{dataset}: split {split!r} holds no panoramas, so there is nothing to score; the"
                 f" dataset's splits are {self.data.manifest.splits}: choose another, or split: null"
                 " for all"
             )
         self.keys = list(self.data.keys)
-        with storage_errors(folder):
-            self.sha256 = hashlib.sha256((folder / MANIFEST_NAME).read_bytes()).hexdigest()
-        self.name = folder.name
+        self.sha256 = hashlib.sha256(self.data.store.read(MANIFEST_NAME)).hexdigest()
+        self.name = self.data.store.name
 
     def __getitem__(self, index: int) -> ScoredSample:
         return self.data.read(
@@ -148,7 +148,7 @@ class BenchmarkPanoramas:
 
     def __init__(self, benchmark: Benchmark, root: Path, split: str | None) -> None:
         items = open_benchmark(benchmark, root, split)
-        self.benchmark, self.split = benchmark, split
+        self.benchmark, self.split, self.name = benchmark, split, benchmark.name
         self.items = [item for item in items if isinstance(item, PanoramaItem)]
         if len(self.items) != len(items):
             raise TypeError(f"{benchmark.name} holds videos: panoforge.eval.videos.run scores them")

@@ -1,10 +1,11 @@
 """`pano eval`: score the configured methods on a dataset, and write results and report.
 
-    run_evaluation(config, dataset, out) → the content of out/results.json
+    run_evaluation(config, dataset, run) → Evaluation(folder, results)
 
-Panoramas are scored one by one (`panoforge.eval.evaluate`), those that an earlier call finished are
-taken as they are. At the end: prompts.json, results.json, report.html. Benchmarks of videos have a
-run of their own (`panoforge.eval.videos.run`).
+Panoramas are scored one by one (`panoforge.eval.evaluate`); those that an earlier call finished are
+taken as they are. At the end the evaluation's folder (`panoforge.eval.folders`) has prompts.json,
+results.json and report.html. Benchmarks of videos have a run of their own
+(`panoforge.eval.videos.run`).
 """
 
 import json
@@ -15,12 +16,16 @@ from typing import Any
 
 from panoforge.core.errors import DataError
 from panoforge.core.progress import Progress
+from panoforge.core.run_layout import REPORT_FILE
 from panoforge.core.storage.atomic import (
     storage_errors,
     sweep_temporaries,
     write_bytes_atomic,
 )
-from panoforge.core.storage.runlog import hardware, versions
+from panoforge.core.storage.identity import identity_sha256, point_latest
+from panoforge.core.storage.lease import held
+from panoforge.core.storage.runlog import hardware, record_stage, versions
+from panoforge.core.storage.store import StoreLike
 from panoforge.eval.benchmarks import get_benchmark
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.evaluate import (
@@ -31,8 +36,9 @@ from panoforge.eval.evaluate import (
     evaluate_panoramas,
     fingerprint_of,
 )
-from panoforge.eval.panoramas import open_panoramas
-from panoforge.eval.predictors.roles import WeightsRecord, contestants_of
+from panoforge.eval.folders import RESULTS_FILE, Evaluation, evaluation_folder
+from panoforge.eval.panoramas import ScoredPanoramas, open_panoramas
+from panoforge.eval.predictors.roles import Contestant, WeightsRecord, contestants_of
 from panoforge.eval.reports.page import write_evaluation_report
 from panoforge.eval.scoring import salient
 from panoforge.eval.scoring.results import ROWS_NAME, Row, read_rows
@@ -44,17 +50,53 @@ RESULTS_SCHEMA_VERSION = 2
 
 
 def run_evaluation(
-    config: EvalConfig, dataset: Path, out: Path, evaluator: Evaluator | None = None
-) -> dict[str, Any]:
-    """Evaluate, in this process unless `evaluator` does it elsewhere; returns what is written to
-    out/results.json. UserError for anything that a user can put right.
+    config: EvalConfig, dataset: StoreLike, run: Path, evaluator: Evaluator | None = None
+) -> Evaluation:
+    """Evaluate what a config asks for.
+
+    Args:
+        config: the evaluation.
+        dataset: a folder, a URL or a store; not read where the config names a benchmark.
+        run: the results go to a folder of their own below it (`panoforge.eval.folders`).
+        evaluator: who scores the panoramas; by default this process.
+
+    Raises:
+        UserError: whatever a user can put right; InUse if another process makes the same results.
     """
     if config.benchmark is not None and get_benchmark(config.benchmark).kind != "images":
-        return run_videos(config, out)
+        return run_videos(config, run)
     source = open_panoramas(config, dataset)
-    keys = source.keys[: config.max_panoramas]
     contestants, weights = contestants_of(config)
-    job = EvalJob(config, dataset, out, fingerprint_of(config, weights, source.sha256))
+    fingerprint = fingerprint_of(config, weights, source.sha256)
+    asked = {
+        "rows": fingerprint,
+        "schema": RESULTS_SCHEMA_VERSION,
+        "split": config.split,
+        "max_panoramas": config.max_panoramas,
+    }
+    folder = evaluation_folder(run, config, source.name, identity_sha256(asked))
+    job = EvalJob(config, dataset, folder, fingerprint)
+    with held(folder, "pano eval") as lease, record_stage(folder, "eval", config):
+        results = _evaluate(job, source, contestants, weights, evaluator)
+        lease.check()
+        write_bytes_atomic(
+            folder / RESULTS_FILE,
+            json.dumps(results, indent=1, ensure_ascii=False).encode() + b"\n",
+        )
+        write_evaluation_report(folder / REPORT_FILE, results, job.folder, config.report_panoramas)
+    point_latest(folder)
+    return Evaluation(folder, results)
+
+
+def _evaluate(
+    job: EvalJob,
+    source: ScoredPanoramas,
+    contestants: Sequence[Contestant],
+    weights: WeightsRecord,
+    evaluator: Evaluator | None,
+) -> dict[str, Any]:
+    """Score what is not scored yet, and put all of it together: the content of results.json."""
+    config, keys = job.config, source.keys[: job.config.max_panoramas]
     sweep_temporaries(job.folder)
     todo = [
         index
@@ -75,11 +117,7 @@ def run_evaluation(
         results["saliency"] = salient.mean_scores(
             [entry for key in keys for entry in _read_json(job.folder / key / SALIENCY_NAME)]
         )
-    _save_prompts(out / PROMPTS_NAME, job.folder, keys, config.protocol_id())
-    write_bytes_atomic(
-        out / "results.json", json.dumps(results, indent=1, ensure_ascii=False).encode() + b"\n"
-    )
-    write_evaluation_report(out / "report.html", results, job.folder, config.report_panoramas)
+    _save_prompts(job.out / PROMPTS_NAME, job.folder, keys, config.protocol_id())
     return results
 
 

@@ -151,12 +151,14 @@ def train_stage(config: TrainJobConfig) -> Path:
 
 
 def eval_stage(config: EvalJobConfig) -> Any:
-    """Score a model on the dataset; gives panoforge.eval.run's results."""
+    """Score a model on the dataset; gives a panoforge.eval.folders.Evaluation."""
     from panoforge.cluster.ray.evaluation import evaluator
     from panoforge.eval.run import run_evaluation
 
-    with record_stage(config.run, "eval", config, seed=config.eval.seed):
-        return run_evaluation(config.eval, config.dataset_location, config.run, evaluator(config))
+    with record_stage(config.run, "eval", config, seed=config.eval.seed) as entry:
+        found = run_evaluation(config.eval, config.dataset_location, config.run, evaluator(config))
+        entry.update(folder=found.folder.relative_to(config.run).as_posix())
+    return found
 
 
 @dataclass(frozen=True)
@@ -224,5 +226,5 @@ def demo_stage(demo: Demo, say: Callable[[str], None], *, fresh: bool = False) -
         "fine-tune SAM2 on scan clips (random weights, a few steps: it shows the machinery)",
         lambda: train_stage(demo.train),
     )
-    timed("eval", "score it", lambda: eval_stage(demo.eval))
-    return DemoResult(run / DATASET, page, checkpoints, run / REPORT_FILE, seconds)
+    scored = timed("eval", "score it", lambda: eval_stage(demo.eval))
+    return DemoResult(run / DATASET, page, checkpoints, scored.folder / REPORT_FILE, seconds)

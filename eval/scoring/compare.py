@@ -3,7 +3,7 @@ compared refused.
 
     compare([Path("runs/a"), Path("runs/b")]) → Comparison
 
-Takes results.json files (or the folders they are in); every method of every run is a line, the
+Takes results.json files, the folders they are in, or runs, whose latest evaluation is meant. Every method of every run is a line, the
 first is the reference. Two results are comparable if they measured the same (`protocol_id`), on the
 same data (the manifest's digest), on the same instances; otherwise the message says which part
 differs. Differences are taken instance by instance, intervals and tests panorama by panorama
@@ -18,6 +18,7 @@ from typing import Any
 
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.storage.atomic import storage_errors
+from panoforge.eval.folders import results_file
 from panoforge.eval.scoring.metrics.stats import Interval, Paired, bootstrap_mean, holm, paired_test
 
 RESULTS_FORMAT, RESULTS_SCHEMA_VERSION = "panoforge-results", 2
@@ -175,11 +176,11 @@ def _check_instances(first: tuple[Run, str], other: tuple[Run, str]) -> None:
 
 
 def _read(path: Path, name: str) -> Run:
-    file = path / "results.json" if path.is_dir() else path
+    file = results_file(path)
     if not file.exists():
         raise UsageError(
-            f"{file} is not there: expected the folder of a finished evaluation (pano eval writes"
-            " results.json last)"
+            f"{file} is not there: expected the folder of a finished evaluation"
+            " (RUN/eval/NAME), or a run that has one (pano eval writes results.json last)"
         )
     with storage_errors(file):
         data = file.read_bytes()

@@ -1,7 +1,7 @@
 """Panoramic videos: an object is prompted in the first frame that shows it, and followed through
 the rest.
 
-`run_videos(config, out)` is `pano eval` for benchmarks of kind `videos` and `tracks`. Every frame
+`run_videos(config, run)` is `pano eval` for benchmarks of kind `videos` and `tracks`. Every frame
 is shown to the model as method `direct` shows a panorama, the video predictor carries the masks
 (`panoforge.eval.predictors.batched_sam2`). Of `videos` the mask is the prompt, and J, F, J&F and
 their spherical forms are means over the annotated frames after the first of each object, then over
@@ -15,7 +15,6 @@ A video's scores are one file, written when it is done, so an interrupted run go
 stopped.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -26,11 +25,15 @@ import numpy as np
 
 from panoforge.core.errors import UsageError
 from panoforge.core.progress import Progress
+from panoforge.core.run_layout import REPORT_FILE
 from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
-from panoforge.core.storage.runlog import hardware, versions
+from panoforge.core.storage.identity import identity_sha256, point_latest
+from panoforge.core.storage.lease import held
+from panoforge.core.storage.runlog import hardware, record_stage, versions
 from panoforge.eval.benchmarks import get_benchmark, open_benchmark
 from panoforge.eval.benchmarks.base import Benchmark, TrackItem, VideoItem
 from panoforge.eval.config import EvalConfig
+from panoforge.eval.folders import RESULTS_FILE, Evaluation, evaluation_folder
 from panoforge.eval.panoramas import benchmark_root, check_keys, listing_digest
 from panoforge.eval.predictors import Predictor
 from panoforge.eval.predictors.roles import contestants_of
@@ -43,8 +46,8 @@ VIDEO_PROTOCOL_VERSION = 2
 TRACKED = ("360vos",)
 
 
-def run_videos(config: EvalConfig, out: Path) -> dict[str, Any]:
-    """Score a video benchmark; returns what is written to out/results.json."""
+def run_videos(config: EvalConfig, run: Path) -> Evaluation:
+    """Score a video benchmark; the results go to a folder of their own below `run`."""
     benchmark = get_benchmark(str(config.benchmark))
     if config.predictor == "ground_truth":
         raise UsageError(
@@ -62,48 +65,66 @@ def run_videos(config: EvalConfig, out: Path) -> dict[str, Any]:
     scored = videos[: config.max_panoramas]
     contestants, weights = contestants_of(config)
     protocol = _protocol(benchmark, config.model.image_size)
-    asked = {
-        "protocol": protocol,
-        "weights": asdict(weights),
-        "data": data_sha256,
-        "predictor": config.predictor,
-    }
-    fingerprint = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    fingerprint = identity_sha256(
+        {
+            "protocol": protocol,
+            "weights": (weights.kind, weights.sha256),
+            "data": data_sha256,
+            "predictor": config.predictor,
+            "model_size": config.model.size,
+        }
+    )
+    asked = {"rows": fingerprint, "split": config.split, "max_panoramas": config.max_panoramas}
+    folder = evaluation_folder(run, config, benchmark.name, identity_sha256(asked))
+    with held(folder, "pano eval") as lease, record_stage(folder, "eval", config):
+        rows = _score_all(folder, scored, contestants[0].predictor, config, benchmark, fingerprint)
+        results = {
+            "schema_version": 1,
+            "format": "panoforge-video-results",
+            "protocol_id": f"vos-{identity_sha256(protocol)[:10]}",
+            "protocol": protocol,
+            "model": {
+                "predictor": config.predictor,
+                "size": config.model.size,
+                "image_size": config.model.image_size,
+            },
+            "weights": asdict(weights),
+            "dataset": _describe(benchmark, config, data_sha256, len(scored), len(videos)),
+            "versions": versions(),
+            "hardware": hardware(),
+            "scores": summary(rows),
+            "rows": [asdict(row) for row in rows],
+        }
+        lease.check()
+        write_bytes_atomic(
+            folder / RESULTS_FILE,
+            json.dumps(results, indent=1, ensure_ascii=False).encode() + b"\n",
+        )
+        write_video_report(folder / REPORT_FILE, results)
+    point_latest(folder)
+    return Evaluation(folder, results)
+
+
+def _score_all(
+    folder: Path,
+    videos: Sequence[VideoItem | TrackItem],
+    predictor: Predictor,
+    config: EvalConfig,
+    benchmark: Benchmark,
+    fingerprint: str,
+) -> list[ObjectScores]:
+    """The scores of every video, those of finished ones from their files."""
     rows: list[ObjectScores] = []
-    with Progress("eval", total=len(scored), unit="videos") as progress:
-        for video in scored:
-            path = out / "videos" / f"{video.key}.json"
+    with Progress("eval", total=len(videos), unit="videos") as progress:
+        for video in videos:
+            path = folder / "videos" / f"{video.key}.json"
             found = _read(path, fingerprint)
             if found is None:
-                found = _score(video, contestants[0].predictor, config.model.image_size, benchmark)
+                found = _score(video, predictor, config.model.image_size, benchmark)
                 _write(path, fingerprint, found)
             rows += found
             progress.advance()
-    protocol_id = (
-        "vos-" + hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:10]
-    )
-    results = {
-        "schema_version": 1,
-        "format": "panoforge-video-results",
-        "protocol_id": protocol_id,
-        "protocol": protocol,
-        "model": {
-            "predictor": config.predictor,
-            "size": config.model.size,
-            "image_size": config.model.image_size,
-        },
-        "weights": asdict(weights),
-        "dataset": _describe(benchmark, config, data_sha256, len(scored), len(videos)),
-        "versions": versions(),
-        "hardware": hardware(),
-        "scores": summary(rows),
-        "rows": [asdict(row) for row in rows],
-    }
-    write_bytes_atomic(
-        out / "results.json", json.dumps(results, indent=1, ensure_ascii=False).encode() + b"\n"
-    )
-    write_video_report(out / "report.html", results)
-    return results
+    return rows
 
 
 def _protocol(benchmark: Benchmark, image_size: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import typer
 
 from panoforge.cli.app import ConfigPath, Overrides, app, out
 from panoforge.core.config import load_config
+from panoforge.core.run_layout import REPORT_FILE
 
 
 @app.command()
@@ -41,7 +42,10 @@ def evaluate(
         bool, typer.Option("--compare", help="The arguments are runs: the same as pano compare.")
     ] = False,
 ) -> None:
-    """Score a model on a dataset: RUN/report.html and RUN/results.json."""
+    """Score a model on a dataset: RUN/eval/NAME/report.html and results.json, RUN/eval/latest.
+
+    Each protocol, model and dataset has a NAME of its own, so nothing is overwritten by another.
+    """
     if side_by_side:
         compare([config, *map(Path, overrides or ())])
         return
@@ -52,10 +56,9 @@ def evaluate(
     job = load_config(
         config, EvalJobConfig, _with(overrides, "model.checkpoint", checkpoint), section="eval"
     )
-    results = eval_stage(job)
-    out.print("\n".join(as_lines(results)), soft_wrap=True, highlight=False, markup=False)
-    if job.eval.benchmark is None or (job.run / "report.html").exists():
-        out.print(str(job.run / "report.html"))
+    found = eval_stage(job)
+    lines = [*as_lines(found.results), str(found.folder / REPORT_FILE)]
+    out.print("\n".join(lines), soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command()

@@ -42,7 +42,7 @@ def test_ground_truth_survives_scan_and_merge_at_1024(tmp_path: Path) -> None:
     dataset = synthetic.dataset(tmp_path, scenes=2, cameras=1, width=1024, n_caps=10)
     results = run_evaluation(
         config(methods=["scan"], scan={"size_px": 512}), dataset, tmp_path / "out"
-    )
+    ).results
     found = score(results, "scan", "model")
     assert found["miou"] >= 0.999 and found["miou_cos"] >= 0.999 and found["boundary_f"] >= 0.999
     assert min(row["iou"] for row in results["rows"] if row["role"] == "model") >= 0.99
@@ -59,7 +59,7 @@ def test_every_method_has_a_ceiling_near_one(tmp_path: Path) -> None:
     methods = list(get_args(MethodName))
     results = run_evaluation(
         config(methods=methods, scan={"size_px": 256}), dataset, tmp_path / "out"
-    )
+    ).results
     ceiling = {method: score(results, method, "ceiling")["miou"] for method in methods}
     assert 0.3 < ceiling.pop("cubemap") < 0.95
     assert min(ceiling.values()) > 0.995 and ceiling["direct"] == ceiling["erp_patches"] == 1.0
@@ -70,8 +70,8 @@ def test_every_method_has_a_ceiling_near_one(tmp_path: Path) -> None:
 
 
 def test_results_say_what_was_measured(caps_dataset: Path, tmp_path: Path) -> None:
-    results = run_evaluation(config(max_panoramas=2), caps_dataset, tmp_path)
-    assert json.loads((tmp_path / "results.json").read_text()) == results
+    results = run_evaluation(config(max_panoramas=2), caps_dataset, tmp_path).results
+    assert json.loads((tmp_path / "eval/latest/results.json").read_text()) == results
     assert (
         results["protocol_id"] == config(max_panoramas=1).protocol_id()
     )  # how much data is no part of the protocol
@@ -97,15 +97,15 @@ def test_results_say_what_was_measured(caps_dataset: Path, tmp_path: Path) -> No
         np.mean([r["iou"] for r in rows])
     )
     assert score(results, "scan", "model")["miou_by_image"] == pytest.approx(np.mean(by_image))
-    prompts = json.loads((tmp_path / "prompts.json").read_text())
+    prompts = json.loads((tmp_path / "eval/latest/prompts.json").read_text())
     assert {key: [i["id"] for i in p["instances"]] for key, p in prompts["panoramas"].items()} == {
         key: [r["id"] for r in rows if r["key"] == key] for key in {r["key"] for r in rows}
     }
 
 
 def test_report_is_whole_and_self_contained(caps_dataset: Path, tmp_path: Path) -> None:
-    results = run_evaluation(config(max_panoramas=1), caps_dataset, tmp_path)
-    page = (tmp_path / "report.html").read_text()
+    results = run_evaluation(config(max_panoramas=1), caps_dataset, tmp_path).results
+    page = (tmp_path / "eval/latest/report.html").read_text()
     markup = page.split("<script>")[0]  # the viewer's own code comes after it
     assert not re.search(r"""(src|href)=["'](?!data:|#)""", markup) and not re.search(
         r"url\((?!['\"]?data:)", markup
@@ -123,11 +123,11 @@ def test_sam2_with_random_weights_is_scored_and_announced(tmp_path: Path) -> Non
     dataset = synthetic.dataset(tmp_path, scenes=1, cameras=1, width=128, n_caps=3)
     small = {"size": "tiny", "image_size": 64}
     tiny = config(predictor="sam2", model=small, scan={"size_px": None, "overlap": 0.0})
-    results = run_evaluation(tiny, dataset, tmp_path / "out")
+    results = run_evaluation(tiny, dataset, tmp_path / "out").results
     assert results["weights"]["kind"] == "random" and len(results["weights"]["sha256"]) == 64
-    assert "Random weights." in (tmp_path / "out/report.html").read_text()
+    assert "Random weights." in (tmp_path / "out/eval/latest/report.html").read_text()
     assert 0 <= score(results, "scan", "model")["miou"] < 0.9
-    again = run_evaluation(tiny, dataset, tmp_path / "two")
+    again = run_evaluation(tiny, dataset, tmp_path / "two").results
     assert again["rows"] == results["rows"] and again["weights"] == results["weights"]
 
 
@@ -136,7 +136,7 @@ def test_interrupted_and_run_again_gives_the_same(
 ) -> None:
     import panoforge.eval.evaluate as run
 
-    whole = run_evaluation(config(), caps_dataset, tmp_path / "whole")
+    whole = run_evaluation(config(), caps_dataset, tmp_path / "whole").results
     calls, real = [], run.evaluate_sample
 
     def dies_at_the_third(cfg: EvalConfig, sample: object, *others: object) -> object:
@@ -148,12 +148,12 @@ def test_interrupted_and_run_again_gives_the_same(
     monkeypatch.setattr(run, "evaluate_sample", dies_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         run_evaluation(config(), caps_dataset, tmp_path / "cut")
-    assert not (tmp_path / "cut/results.json").exists()
-    resumed = run_evaluation(config(), caps_dataset, tmp_path / "cut")
+    assert not list((tmp_path / "cut").rglob("results.json"))
+    resumed = run_evaluation(config(), caps_dataset, tmp_path / "cut").results
     assert len(calls) == len(set(calls)) + 1  # only the one that was cut is done twice
     assert resumed["rows"] == whole["rows"] and resumed["scores"] == whole["scores"]
-    assert (tmp_path / "cut/prompts.json").read_bytes() == (
-        tmp_path / "whole/prompts.json"
+    assert (tmp_path / "cut/eval/latest/prompts.json").read_bytes() == (
+        tmp_path / "whole/eval/latest/prompts.json"
     ).read_bytes()
     run_evaluation(config(scan={"size_px": 64}), caps_dataset, tmp_path / "cut")
     assert len(calls) == 9 + len(
@@ -220,13 +220,13 @@ def test_a_hardly_trained_checkpoint_is_scored_and_announced(tmp_path: Path) -> 
     scored = config(
         predictor="sam2", methods=["direct"], model={**small, "checkpoint": tmp_path / "model.pt"}
     )
-    results = run_evaluation(scored, dataset, tmp_path / "out")
+    results = run_evaluation(scored, dataset, tmp_path / "out").results
     assert results["weights"]["kind"] == "checkpoint" and results["weights"]["steps"] == 12
     assert (
         results["weights"]["sha256"]
         == hashlib.sha256((tmp_path / "model.pt").read_bytes()).hexdigest()
     )
-    page = (tmp_path / "out/report.html").read_text()
+    page = (tmp_path / "out/eval/latest/report.html").read_text()
     assert "Hardly trained." in page and "12 steps only" in page and "Random weights" not in page
     wrong = {**small, "size": "small", "checkpoint": tmp_path / "model.pt"}
     with pytest.raises(

@@ -44,14 +44,14 @@ def test_what_a_task_does_gives_the_rows_of_one_process_in_any_order(tmp_path: P
     synthetic.dataset(tmp_path, scenes=3, cameras=1, width=128, n_caps=4)
     settings = config(tmp_path, "alone")
     plain = settings.eval
-    alone = run_evaluation(plain, settings.dataset, tmp_path / "alone")
+    alone = run_evaluation(plain, settings.dataset, tmp_path / "alone").results
 
     def backwards(job: EvalJob, positions: Sequence[int], on_done: Callable[[], None]) -> None:
         for chunk in reversed(chunks(positions, 1)):
             _on_node((job, chunk))
             on_done()
 
-    other = run_evaluation(plain, settings.dataset, tmp_path / "other", backwards)
+    other = run_evaluation(plain, settings.dataset, tmp_path / "other", backwards).results
     assert other["rows"] == alone["rows"] and other["scores"] == alone["scores"]
     with pytest.raises(DataError, match="was evaluated and is not there"):
         run_evaluation(plain, settings.dataset, tmp_path / "lost", lambda *_: None)
@@ -64,18 +64,18 @@ def test_what_a_task_does_gives_the_rows_of_one_process_in_any_order(tmp_path: P
 @pytest.mark.timeout(280)
 def test_ray_tasks_give_the_rows_of_one_process(tmp_path: Path) -> None:
     synthetic.dataset(tmp_path, scenes=3, cameras=1, width=128, n_caps=4)
-    alone = eval_stage(config(tmp_path, "alone"))
+    alone = eval_stage(config(tmp_path, "alone")).results
     ray = RayConfig(cpus_per_scene=0.5)
-    together = eval_stage(config(tmp_path, "together", workers=2, ray=ray))
+    together = eval_stage(config(tmp_path, "together", workers=2, ray=ray)).results
     assert together["rows"] == alone["rows"] and together["scores"] == alone["scores"]
-    assert (tmp_path / "together/prompts.json").read_bytes() == (
-        tmp_path / "alone/prompts.json"
+    assert (tmp_path / "together/eval/latest/prompts.json").read_bytes() == (
+        tmp_path / "alone/eval/latest/prompts.json"
     ).read_bytes()
-    folders = sorted((tmp_path / "together/panoramas").iterdir())
+    folders = sorted((tmp_path / "together/eval/latest/panoramas").iterdir())
     kept = [folder / "rows.parquet" for folder in folders]
     before = [path.stat().st_mtime_ns for path in kept]
     write_bytes_atomic(kept[1], b"cut short")
-    again = eval_stage(config(tmp_path, "together", workers=2, ray=ray))
+    again = eval_stage(config(tmp_path, "together", workers=2, ray=ray)).results
     assert again["rows"] == alone["rows"]
     assert [a == path.stat().st_mtime_ns for a, path in zip(before, kept, strict=True)] == [
         True,

@@ -125,11 +125,11 @@ class TestOnACluster:
         done = pano("submit", "eval", config, "--address", address)
         assert done.returncode == 0, done.stderr
         assert (
-            str(tmp_path / "run" / "report.html") in done.stdout
+            str(tmp_path / "run" / "eval") in done.stdout
             and f"submitted to {address}" in done.stderr
         )
-        results = json.loads((tmp_path / "run" / "results.json").read_text())
-        assert results and (tmp_path / "run" / "report.html").exists()
+        results = json.loads((tmp_path / "run/eval/latest/results.json").read_text())
+        assert results and (tmp_path / "run/eval/latest/report.html").exists()
 
     def test_a_job_that_fails_gives_its_message_and_its_exit_code(self, config, address, tmp_path):
         failed = pano(
@@ -231,7 +231,7 @@ def test_a_room_is_rendered_trained_on_and_scored_by_jobs(address, tmp_path):
         run / "checkpoints" / "model.pt"
     ).is_file()
     scored = pano("submit", "eval", chain, "--address", address)
-    assert scored.returncode == 0 and str(run / "report.html") in scored.stdout, (
+    assert scored.returncode == 0 and str(run / "eval") in scored.stdout, (
         scored.stdout + scored.stderr
     )
     import ray
@@ -245,7 +245,7 @@ def test_a_room_is_rendered_trained_on_and_scored_by_jobs(address, tmp_path):
 def test_without_an_address_a_private_ray_is_started(config, tmp_path):
     done = pano("submit", "eval", config)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "run" / "report.html").exists()
+    assert (tmp_path / "run/eval/latest/report.html").exists()
 
 
 def test_the_entrypoint_is_a_verb_of_the_command(config):

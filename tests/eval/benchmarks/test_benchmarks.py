@@ -361,7 +361,7 @@ def test_an_image_benchmark_is_scored_like_a_dataset(tmp_path: Path, picture: tu
         write(tmp_path / f"data/images/{name}.png", rgb)
         write(tmp_path / f"data/masks/{name}.png", labels)
     scored = config(benchmark="folder", root=tmp_path / "data")
-    results = run_evaluation(scored, tmp_path / "unused", tmp_path / "out")
+    results = run_evaluation(scored, tmp_path / "unused", tmp_path / "out").results
     (ceiling,) = [s for s in results["scores"] if s["role"] == "ceiling"]
     assert (
         ceiling["miou"] > 0.9
@@ -370,7 +370,7 @@ def test_an_image_benchmark_is_scored_like_a_dataset(tmp_path: Path, picture: tu
     )
     assert (
         any("2 panoramas" in line for line in as_lines(results))
-        and (tmp_path / "out/report.html").exists()
+        and (tmp_path / "out/eval/latest/report.html").exists()
     )
     with pytest.raises(UsageError, match=r"needs root=DIR.*Where to get it"):
         run_evaluation(config(benchmark="folder"), tmp_path, tmp_path / "out")
@@ -389,7 +389,7 @@ def test_a_video_benchmark_is_scored_and_goes_on_where_it_stopped(
 
     video_tree(tmp_path / "data", picture, frames=4, annotated=4)
     scored = config(predictor="sam2", benchmark="panovos", root=tmp_path / "data", split="train")
-    results = run_evaluation(scored, tmp_path, tmp_path / "out")
+    results = run_evaluation(scored, tmp_path, tmp_path / "out").results
     model, ceiling = (
         next(s for s in results["scores"] if s["role"] == role) for role in ("model", "ceiling")
     )
@@ -402,7 +402,7 @@ def test_a_video_benchmark_is_scored_and_goes_on_where_it_stopped(
     ] == "random"
     assert any("1 of 1 videos of panovos" in line for line in as_lines(results))
     monkeypatch.setattr(video, "score_video", lambda *_: pytest.fail("this video is done"))
-    again = run_evaluation(scored, tmp_path, tmp_path / "out")
+    again = run_evaluation(scored, tmp_path, tmp_path / "out").results
     assert again["scores"] == results["scores"] and again["rows"] == results["rows"]
     with pytest.raises(UsageError, match="ground truth is in every result as the ceiling"):
         run_evaluation(

@@ -29,7 +29,7 @@ def scored(caps_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
             "model": {"size": "tiny", "image_size": 128},
         }
     )
-    return out / "report.html", run_evaluation(config, caps_dataset, out)
+    return out / "eval/latest/report.html", run_evaluation(config, caps_dataset, out).results
 
 
 def test_published_rows_stand_beside_ours_and_say_what_they_are(scored: tuple[Path, dict]) -> None:

@@ -42,7 +42,7 @@ def evaluations(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def changed(evaluations: Path, name: str, change: Any) -> Path:
     """A copy of the ground truth's results after `change(content)`."""
-    content = json.loads((evaluations / "truth" / "results.json").read_text())
+    content = json.loads((evaluations / "truth/eval/latest/results.json").read_text())
     change(content)
     path = evaluations / f"{name}.json"
     path.write_text(json.dumps(content))
@@ -51,7 +51,7 @@ def changed(evaluations: Path, name: str, change: Any) -> Path:
 
 def test_the_table_says_what_the_results_say(evaluations: Path) -> None:
     found = compare([evaluations / "truth", evaluations / "nothing"])
-    content = json.loads((evaluations / "truth" / "results.json").read_text())
+    content = json.loads((evaluations / "truth/eval/latest/results.json").read_text())
     (score,) = [s for s in content["scores"] if s["role"] == "model"]
     reference, nothing = found.lines
     assert reference.miou.value == pytest.approx(

@@ -168,14 +168,17 @@ def test_360vos_reports_tracking_scores(tmp_path: Path) -> None:
         config(predictor="empty", benchmark="360vos", root=tmp_path / "data"),
         tmp_path,
         tmp_path / "out",
-    )
+    ).results
     tracking = {s["role"]: s["tracking"] for s in results["scores"]}
     assert tracking["ceiling"]["s_dual"] > 0.7 and tracking["ceiling"]["p_dual"] == 1.0
     assert tracking["model"]["s_dual"] == 0.0 and set(tracking["model"]) >= {
         "p_dual_official",
         "s_sphere",
     }
-    text, page = "\n".join(as_lines(results)), (tmp_path / "out/report.html").read_text()
+    text, page = (
+        "\n".join(as_lines(results)),
+        (tmp_path / "out/eval/latest/report.html").read_text(),
+    )
     for word in ("S_dual", "official", "seam-aware"):
         assert word in text and word in page
     assert "97 of the 170" in page
@@ -276,7 +279,7 @@ def test_a_box_over_the_seam_prompts_its_wider_part() -> None:
 def test_360vot_through_pano_eval(tmp_path: Path) -> None:
     track_tree(tmp_path / "data")
     asked = config(predictor="empty", benchmark="360vot", root=tmp_path / "data")
-    results = run_evaluation(asked, tmp_path, tmp_path / "out")
+    results = run_evaluation(asked, tmp_path, tmp_path / "out").results
     scores = {s["role"]: s for s in results["scores"]}
     assert scores["model"]["tracking"]["s_dual"] == pytest.approx(
         1 / 6 * 20 / 21
@@ -285,7 +288,10 @@ def test_360vot_through_pano_eval(tmp_path: Path) -> None:
         scores["ceiling"]["tracking"]["s_dual"] > 0.7
         and scores["model"]["j"] is scores["model"]["j_and_f"] is None
     )
-    text, page = "\n".join(as_lines(results)), (tmp_path / "out/report.html").read_text()
+    text, page = (
+        "\n".join(as_lines(results)),
+        (tmp_path / "out/eval/latest/report.html").read_text(),
+    )
     assert (
         "S_dual" in text
         and "S_dual" in page
@@ -293,7 +299,7 @@ def test_360vot_through_pano_eval(tmp_path: Path) -> None:
         and "the first box is the prompt" in page
     )
     assert "97 of the 170" in page
-    assert run_evaluation(asked, tmp_path, tmp_path / "out")["scores"] == results["scores"]
+    assert run_evaluation(asked, tmp_path, tmp_path / "out").results["scores"] == results["scores"]
     labels = json.loads((tmp_path / "data/0001/label.json").read_text())
     for frame in labels.values():
         frame["bbox"]["w"] = 0
@@ -312,7 +318,7 @@ def test_pavsod_reports_saliency(tmp_path: Path) -> None:
         )
         write(tmp_path / f"data/instance/street/{t:05d}.png", colours)
     asked = config(predictor="ground_truth", benchmark="pavsod", root=tmp_path / "data")
-    results = run_evaluation(asked, tmp_path, tmp_path / "out")
+    results = run_evaluation(asked, tmp_path, tmp_path / "out").results
     found = {s["role"]: s for s in results["saliency"]}
     assert (
         found["floor"]["f_beta"] == 0.0
@@ -324,7 +330,12 @@ def test_pavsod_reports_saliency(tmp_path: Path) -> None:
         and found["ceiling"]["s_measure"] > 0.85
         and found["ceiling"]["mae"] < 0.02
     )
-    text, page = "\n".join(as_lines(results)), (tmp_path / "out/report.html").read_text()
+    text, page = (
+        "\n".join(as_lines(results)),
+        (tmp_path / "out/eval/latest/report.html").read_text(),
+    )
     for word in ("MAE", "S-measure", "E-measure"):
         assert word in text and word in page
-    assert run_evaluation(asked, tmp_path, tmp_path / "out")["saliency"] == results["saliency"]
+    assert (
+        run_evaluation(asked, tmp_path, tmp_path / "out").results["saliency"] == results["saliency"]
+    )

@@ -446,7 +446,7 @@ def test_trains_exports_and_evaluates(caps_dataset, tmp_path):
         ),
         caps_dataset,
         tmp_path / "eval",
-    )
+    ).results
     assert results["weights"]["steps"] == 2
     assert {row["predictor"] for row in results["rows"] if row["role"] == "model"} == {
         "SAM2 (official predictor)"
