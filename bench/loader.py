@@ -1,5 +1,5 @@
-"""Reading samples into a null consumer: our stream against webdataset, litdata and
-mosaicml-streaming, with the same decode.
+"""Reading samples into a null consumer: training's source of panoramas against webdataset, litdata
+and mosaicml-streaming, with the same decode.
 
 One dataset of 4096×2048 panoramas (a rendered label map, pictures, depth), written in each peer's
 own format by its own writer. All read it shuffled, whole samples, in one process; each sample's
@@ -37,16 +37,15 @@ from panoforge.core.sample.instance_table import InstanceLabel, instance_table
 from panoforge.core.sample.label_maps import instance_stats
 from panoforge.core.sample.metadata import Pose, SampleMeta
 from panoforge.core.sample.products import decode_product
-from panoforge.core.shards.order import Shuffle
 from panoforge.core.shards.read import Dataset
-from panoforge.core.shards.stream import Stream
 from panoforge.core.shards.write import PackOptions, pack
 from panoforge.core.storage.staged import write_staged
+from panoforge.train.config import TrainConfig
+from panoforge.train.data.sources.shards import Shards
 
 SUFFIXES = ("depth.zst", "instance.zst", "meta.json", "rgb.jpg")
 SHARD_BYTES = 64 << 20  # what the peers' writers take for a good size
 MANY = 800
-NEEDED = ("rgb", "instance")  # what training decodes
 TARGETS = {"webdataset": 1, "litdata": 1, "mosaicml-streaming": 1}
 Members = dict[str, bytes]
 
@@ -115,21 +114,21 @@ def decode(members: Members) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
 
 
 class Ours:
-    """panoforge.core.shards.stream."""
+    """panoforge.train.data.sources.shards: what `pano train` reads, in its order."""
 
     name = "ours"
 
     def __init__(self, dataset: Dataset, folder: Path) -> None:
-        self.dataset = dataset
+        self.dataset, self.config = dataset, TrainConfig(seed=1)
 
     def epoch(self) -> Iterator[Members]:
-        for item in Stream(self.dataset, Shuffle(seed=1), epochs=1, ahead=0, products=NEEDED):
-            yield item.sample.members
+        source = Shards("shards", self.dataset, self.config)
+        for position in range(len(source)):
+            yield source.sample(source.plan(position)).members
 
     def resume(self, done: int) -> Members:
-        stream = Stream(self.dataset, Shuffle(seed=1), epochs=1, ahead=0, products=NEEDED)
-        stream.load_state_dict(stream.line.state(done).model_dump())
-        return next(iter(stream)).sample.members
+        source = Shards("shards", self.dataset, self.config)
+        return source.sample(source.plan(done)).members
 
 
 class WebDataset:

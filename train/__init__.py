@@ -1,19 +1,17 @@
 """Shards → fine-tuned SAM2: scan clips, the model, the losses, the trainer, the checkpoints.
 
-Modules, in the order a step meets them: `config` (what a run is), `plan` (which clip stands at
-which position: integers only), `clips` and `clicks` (plan → frames, masks, sphere clicks),
-`sources` (other datasets as clips) and `mixture` (which source stands where), `loader` (clips ahead
-of time), `model` and `scan_sam2` (SAM2, frozen parts), `lean` (what its dropout keeps), `loss` and
-`mask_loss`, `optim`, `trainer` (the loop), `validate` (mIoU on held-out clips), `checkpoints`,
-`log`, `world` and `launch` (several ranks), `run` (what `pano train` calls).
+In the order a step meets them:
 
-Why the order of clips is `panoforge.train.data.plan`'s and not that of
-`panoforge.core.shards.Stream`: a stream deals single samples to ranks, and what is dealt here are
-forward passes, of several sources with their own lengths (`mixture`), the same number to each rank,
-of clips that visit a panorama `clips_per_panorama` times an epoch. A stream below that would keep a
-second position, a second state and a second rule of who gets what, all to be undone again. Both
-rest on the same ground: a position is the whole state, order and randomness are functions of (seed,
-position), any number of ranks reads one line, and samples come through `Dataset.read`. What is
-given up is the stream's window of shards: with a bucket, each panorama costs one request for the
-bytes of its two members.
+- `config`: what a run is.
+- `data/plan`: which clip stands at which position, in integers only. `data/mixture`: which source.
+- `data/clips`, `data/clicks`, `data/warp`: a plan becomes frames, masks and clicks.
+- `data/sources`: the panorama shards and other datasets. `data/loader`: clips ahead of time.
+- `model`: SAM2, its frozen parts, its weights in files. `losses`, `optim`.
+- `trainer`: the loop. `validate`: mIoU on held-out clips. `log`.
+- `checkpoints`, `resume`: a run that was stopped, and what may change when it goes on.
+- `distributed`, `launch`: several ranks. `rank`: one of them. `run`: what `pano train` calls.
+
+The order of clips is a function of (seed, position), in `data/plan`. A position is the whole state:
+a run resumes by computing, not by replaying, and any number of ranks reads one line. Samples come
+through `Dataset.read`, by byte range from a disk or a bucket: two members of each, checked.
 """

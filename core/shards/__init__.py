@@ -15,6 +15,6 @@ the old dataset or the new one, whole.
 
 Modules: `layout` (names, manifest, index schemas) and `tar` (canonical headers); `plan` (which
 sample goes where), `build` (one shard; the commit) and `write` (packing, and publishing while
-scenes are made); `read`, `order`, `stream` and `cache`; `query`; `verify`, `salvage` (what a shard
+scenes are made); `read`; `query`; `verify`, `salvage` (what a shard
 still holds) and `repair`.
 """

@@ -39,11 +39,13 @@ class Shards:
     def key(self, position: int) -> str:
         return self.dataset.samples["key"][self.plan(position).sample].as_py()
 
+    def sample(self, plan: ClipPlan) -> Sample:
+        """What the plan's clip is cut from. Depth and normals, most of its bytes, are not read."""
+        return self.dataset.read(plan.sample, ("rgb", "instance"))
+
     def clip(self, position: int) -> "VideoDatapoint":
         plan = self.plan(position)
-        sample = self.dataset.read(
-            plan.sample, ("rgb", "instance")
-        )  # depth and normals are nine tenths of the bytes
+        sample = self.sample(plan)
         if self.config.clip.frames_are == "panorama":
             return whole_clip(sample, plan, self.config.clip, self.config.model.image_size)
         return build_clip(
