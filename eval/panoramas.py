@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError, UsageError
+from panoforge.core.geometry.views import check_panorama_size
 from panoforge.core.sample.instance_table import InstanceLabel, instance_table
 from panoforge.core.sample.metadata import InstanceMeta
 from panoforge.core.shards.layout import MANIFEST_NAME
@@ -128,11 +129,12 @@ class BenchmarkSample:
         self.key = item.key
         self._rgb, self._labels, names = item.read()
         height, width = self._labels.shape
-        if self._rgb.shape[:2] != (height, width) or width != 2 * height:
+        if self._rgb.shape[:2] != (height, width):
             raise DataError(
-                f"{item.key}: an equirectangular panorama is twice as wide as high, this is"
-                f" {self._rgb.shape[1]}×{self._rgb.shape[0]} with labels of {width}×{height}"
+                f"{item.key} is {self._rgb.shape[1]}×{self._rgb.shape[0]}, its labels are"
+                f" {width}×{height}"
             )
+        check_panorama_size(width, height, item.key)
         ids = np.unique(self._labels[self._labels > 0]).tolist()
         known = {
             id_: InstanceLabel(names.get(id_) or str(id_), names.get(id_, ""), "") for id_ in ids
@@ -149,6 +151,7 @@ class BenchmarkPanoramas:
     def __init__(self, benchmark: Benchmark, root: Path, split: str | None) -> None:
         items = open_benchmark(benchmark, root, split)
         self.benchmark, self.split, self.name = benchmark, split, benchmark.name
+        self.left_out = items.left_out
         self.items = [item for item in items if isinstance(item, PanoramaItem)]
         if len(self.items) != len(items):
             raise TypeError(f"{benchmark.name} holds videos: panoforge.eval.videos.run scores them")
@@ -169,6 +172,7 @@ class BenchmarkPanoramas:
             "size": ["sizes as published"],
             "licence": self.benchmark.licence,
             "warning": self.benchmark.warning,
+            "left_out": str(self.left_out) or None,
         }
 
 

@@ -22,12 +22,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from panoforge.core.errors import DataError
 from panoforge.core.geometry.sphere import View, direction_to_pixel, view_pixel_to_direction
 
 _POLE_ROWS = 2  # bilinear reaches one row over a pole; one more keeps rounding harmless
 _SPARE_COLUMNS = 8
 _PREFILTER = 0.6
 _MAX_REMAP_SIDE = 32767  # cv2.remap's fixed-point maps hold int16 coordinates
+
+MAX_PANORAMA_WIDTH = (_MAX_REMAP_SIDE - _SPARE_COLUMNS) // 4 * 2  # even; two turns must fit
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,20 @@ class _ViewMap:
     rows: NDArray[np.float32]
     bilinear: tuple[NDArray, NDArray]
     nearest: NDArray
+
+
+def check_panorama_size(width: int, height: int, name: str) -> None:
+    """DataError unless a picture of that size is a whole panorama whose views can be sampled."""
+    if width != 2 * height or width % 2:
+        raise DataError(
+            f"{name}: {width}×{height} is no equirectangular panorama: it must be twice as wide as"
+            " high (the whole sphere, 360° by 180°)"
+        )
+    if width > MAX_PANORAMA_WIDTH:
+        raise DataError(
+            f"{name}: {width}×{height} is over the cap of {MAX_PANORAMA_WIDTH} pixels across, what"
+            " OpenCV can sample from two turns of: shrink it first"
+        )
 
 
 def prefilter_rows(image: NDArray) -> NDArray:
@@ -93,16 +110,17 @@ def prefilter_rows(image: NDArray) -> NDArray:
 
 def wrap_panorama(image: NDArray, *, prefilter: bool = False) -> WrappedPanorama:
     """Lay out an H×W[×C] panorama for sampling: one copy of twice its size. W must be even (the
-    antipode of a column is a column) and below 16,380 (OpenCV's limit on sources is 32,767).
+    antipode of a column is a column) and at most 16,378 (OpenCV's limit on sources is 32,767).
     `prefilter` (colour only) averages the stretched rows towards the poles first, see
     `prefilter_rows`.
     """
     if prefilter:
         image = prefilter_rows(image)
     height, width = image.shape[:2]
-    if width % 2 or 2 * width + _SPARE_COLUMNS > _MAX_REMAP_SIDE:
+    if width % 2 or width > MAX_PANORAMA_WIDTH:
         raise ValueError(
-            f"a panorama to be sampled needs an even width of at most 16,379, got {width}×{height}"
+            f"a panorama to be sampled needs an even width of at most {MAX_PANORAMA_WIDTH}, got"
+            f" {width}×{height}"
         )
     data = np.empty(
         (height + 2 * _POLE_ROWS, 2 * width + _SPARE_COLUMNS, *image.shape[2:]), image.dtype

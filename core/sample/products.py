@@ -11,7 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
+from panoforge.core.image_header import image_size
 from panoforge.core.sample.array_codec import MAX_PIXELS, decode_array, encode_array
+
+_AS_STORED = cv2.IMREAD_UNCHANGED
+_COLOUR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # a product lies as its meta says
 
 
 @dataclass(frozen=True)
@@ -100,28 +104,11 @@ def decode_product(suffix: str, data: bytes, rows: tuple[int, int] | None = None
     if suffix.endswith(".zst"):
         return decode_array(data, rows)
     width, height = image_size(data)
-    if width * height > MAX_PIXELS:
+    if not 0 < width * height <= MAX_PIXELS:
         raise DataError(f"image of {width}×{height} is over the cap of {MAX_PIXELS} pixels")
-    flags = cv2.IMREAD_UNCHANGED if PRODUCT_OF_SUFFIX[suffix] == "instance" else cv2.IMREAD_COLOR
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    if image is None:
+    ids = PRODUCT_OF_SUFFIX[suffix] == "instance"
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), _AS_STORED if ids else _COLOUR)
+    if image is None or image.shape[:2] != (height, width):
         raise DataError(f"{suffix}: OpenCV cannot decode these {len(data)} bytes")
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if image.ndim == 3 else image
     return image if rows is None else image[rows[0] : rows[1]]
-
-
-def image_size(data: bytes) -> tuple[int, int]:
-    """(width, height) that a PNG or JPEG claims, read before anything is decoded. DataError if it
-    is neither.
-    """
-    if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24:
-        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-    at = 2
-    while data[:2] == b"\xff\xd8" and at + 9 <= len(data) and data[at] == 0xFF:
-        marker, size = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return int.from_bytes(data[at + 7 : at + 9], "big"), int.from_bytes(
-                data[at + 5 : at + 7], "big"
-            )
-        at += 2 + size
-    raise DataError("image member is neither a PNG nor a JPEG")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
 from panoforge.core.geometry.sphere import row_area_sr
+from panoforge.core.image_header import image_size
 from panoforge.core.report.pictures import (
     colour_ids,
     jpeg_uri,
@@ -26,7 +27,7 @@ from panoforge.core.report.viewer import Sphere, id_layer
 from panoforge.core.sample.array_codec import MAX_PIXELS
 from panoforge.core.sample.label_maps import label_runs
 from panoforge.core.sample.metadata import SampleMeta
-from panoforge.core.sample.products import PRODUCT_OF_SUFFIX, image_size
+from panoforge.core.sample.products import PRODUCT_OF_SUFFIX
 from panoforge.core.shards.read import Sample
 from panoforge.core.stats.model import Duplicates, Histogram, Latitude, PixelStats
 from panoforge.core.types import Floats
@@ -216,7 +217,7 @@ def _luma(sample: Sample) -> NDArray[np.uint8]:
         (flag for factor, flag in flags.items() if width // factor >= _LOOK_WIDTH),
         cv2.IMREAD_GRAYSCALE,
     )
-    luma = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    luma = cv2.imdecode(np.frombuffer(data, np.uint8), flag | cv2.IMREAD_IGNORE_ORIENTATION)
     if luma is None:
         raise DataError(f"{sample.key}.{suffix}: OpenCV cannot decode these {len(data)} bytes")
     return luma

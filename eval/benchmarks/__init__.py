@@ -14,6 +14,7 @@ CONFIG benchmark=NAME root=DIR`.
 """
 
 from pathlib import Path
+from typing import Any
 
 from panoforge.core.errors import DataError
 from panoforge.eval.benchmarks import (
@@ -26,7 +27,7 @@ from panoforge.eval.benchmarks import (
     structured3d,
     vots360,
 )
-from panoforge.eval.benchmarks.base import Benchmark, Items
+from panoforge.eval.benchmarks.base import Benchmark, Opened
 
 
 def get_benchmark(name: str) -> Benchmark:
@@ -46,12 +47,12 @@ def get_benchmark(name: str) -> Benchmark:
     ]
 
 
-def open_benchmark(benchmark: Benchmark, root: Path, split: str | None) -> Items:
-    """Its items. DataError with the expected layout if there are none."""
+def open_benchmark(benchmark: Benchmark, root: Path, split: str | None) -> Opened[Any]:
+    """Its items, and what was left out. DataError with the expected layout if there are none."""
     try:
         items = benchmark.open(root, split)
     except DataError as error:
         raise DataError(f"{error}\n{benchmark.about}") from error
     if not items:
         raise DataError(f"{root} holds nothing of {benchmark.name}.\n{benchmark.about}")
-    return items
+    return items if isinstance(items, Opened) else Opened(items)

@@ -1,13 +1,38 @@
 """What a benchmark is to evaluation: its items (panoramas, videos, tracks) and what it says of itself."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from panoforge.core.types import Labels, Rgb
+from panoforge.core.foreign.left_out import NOTHING, LeftOut
+from panoforge.core.types import Labels, Mask, Rgb
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Opened(Sequence[Item], Generic[Item]):
+    """The items that were found, and what was left out in finding them."""
+
+    items: Sequence[Item]
+    left_out: LeftOut = NOTHING
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self.items)
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Item]: ...
+    def __getitem__(self, index: int | slice) -> Item | Sequence[Item]:
+        return self.items[index]
 
 
 @dataclass(frozen=True)
@@ -23,12 +48,14 @@ class PanoramaItem:
 @dataclass(frozen=True)
 class VideoItem:
     """One video: `images` in order, and `masks[t]`, which reads the objects' bool H×W masks of
-    frame t by id, or None where the frame is not annotated.
+    frame t by id, or None where the frame is not annotated. `names` says what objects are, id →
+    label, where the data say it.
     """
 
     key: str
     images: tuple[Path, ...]
-    masks: tuple[Callable[[], dict[int, NDArray[np.bool_]]] | None, ...] = field(repr=False)
+    masks: tuple[Callable[[], dict[int, Mask]] | None, ...] = field(repr=False)
+    names: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

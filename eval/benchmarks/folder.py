@@ -2,44 +2,50 @@
 bring your own data in.
 """
 
-from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from panoforge.core.errors import DataError
-from panoforge.core.foreign.files import found_in, read_image, read_json
+from panoforge.core.foreign.coco import CocoImage, read_coco
+from panoforge.core.foreign.files import found_in, inside
+from panoforge.core.foreign.idmaps import read_idmap, stack_masks
+from panoforge.core.foreign.left_out import LeftOut
+from panoforge.core.foreign.listing import Listing, composed, list_pictures
+from panoforge.core.foreign.pictures import read_picture
 from panoforge.core.types import Labels, Rgb
-from panoforge.eval.benchmarks.base import Benchmark, PanoramaItem
-from panoforge.eval.benchmarks.idmaps import coco_masks, images_in, read_idmap, stack_masks
+from panoforge.eval.benchmarks.base import Benchmark, Opened, PanoramaItem
 
 COCO = "annotations.json"
 
 
-def open_folder(root: Path, split: str | None) -> Sequence[PanoramaItem]:
+def open_folder(root: Path, split: str | None) -> Opened[PanoramaItem]:
     folder = root / split if split else root
-    images = images_in(folder / "images")
-    if not images:
-        raise DataError(f"{folder}: expected images/*.jpg or *.png, found {found_in(folder)}")
+    listing = list_pictures(folder / "images")
     if (folder / COCO).is_file():
-        return open_coco(folder / "images", folder / COCO)
+        return open_coco(folder / "images", folder / COCO, listing)
+    if not listing.pictures:
+        raise DataError(f"{folder}: expected images/*.jpg or *.png, found {found_in(folder)}")
+    masks = list_pictures(folder / "masks")
+    pngs = {stem: path for stem, path in masks.pictures.items() if path.suffix.lower() == ".png"}
     items = []
-    for image in images:
-        mask = folder / "masks" / f"{image.stem}.png"
-        if not mask.is_file():
+    for stem, image in listing.pictures.items():
+        if stem not in pngs:
             raise DataError(
                 f"{image} has no masks/{image.stem}.png, and there is no {COCO} in {folder}; masks/"
                 f" holds {found_in(folder / 'masks')}"
             )
-        items.append(PanoramaItem(image.stem, partial(read_pair, image, mask)))
-    return items
+        items.append(PanoramaItem(stem, partial(read_pair, image, pngs.pop(stem))))
+    alone = LeftOut.of(("mask without an image", path.name) for path in pngs.values())
+    return Opened(items, listing.left_out + masks.left_out + alone)
 
 
 def read_pair(
     image: Path, mask: Path, background: tuple[int, ...] = (0,)
 ) -> tuple[Rgb, Labels, dict[int, str]]:
     """An image and its id map, which must be of one size."""
-    rgb, (labels, _) = read_image(image), read_idmap(mask, background)
+    picture = read_picture(image)
+    labels, _ = read_idmap(mask, background)
+    rgb, labels = picture.on_sphere(picture.rgb), picture.on_sphere(labels)
     if rgb.shape[:2] != labels.shape:
         raise DataError(
             f"{image} is {rgb.shape[1]}×{rgb.shape[0]}, its id map {mask} is"
@@ -48,53 +54,47 @@ def read_pair(
     return rgb, labels, {}
 
 
-def open_coco(folder: Path, path: Path) -> list[PanoramaItem]:
-    """The images of a COCO instances file, those that have annotations."""
-    document = read_json(path)
-    try:
-        names = {
-            category["id"]: str(category["name"]) for category in document.get("categories", [])
-        }
-        files = {image["id"]: str(image["file_name"]) for image in document["images"]}
-        found: dict[Any, list[Mapping[str, Any]]] = {}
-        for annotation in document["annotations"]:
-            if not annotation.get("iscrowd"):
-                found.setdefault(annotation["image_id"], []).append(annotation)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"{path} is not COCO instances ({type(error).__name__} {error}): expected images,"
-            " annotations and categories"
-        ) from error
-    lost = sorted(str(id_) for id_ in set(found) - set(files))
-    if lost:
-        raise DataError(f"{path} annotates images that it does not list: {', '.join(lost[:5])}")
-    return [
-        PanoramaItem(
-            Path(files[id_]).stem,
-            partial(_read_coco, folder / Path(files[id_]).name, found[id_], names, path),
-        )
-        for id_ in sorted(found, key=files.__getitem__)
-    ]
+def open_coco(folder: Path, path: Path, listing: Listing | None = None) -> Opened[PanoramaItem]:
+    """The images of a COCO instances file that have objects, which lie in `folder`.
 
-
-def _read_coco(
-    image: Path, annotations: Sequence[Mapping[str, Any]], names: Mapping[Any, str], path: Path
-) -> tuple[Rgb, Labels, dict[int, str]]:
-    rgb = read_image(image)
-    labels, old = stack_masks(coco_masks(annotations, *rgb.shape[:2], path), *rgb.shape[:2], path)
-    return (
-        rgb,
-        labels,
-        {
-            k + 1: names.get(annotations[index].get("category_id"), "")
-            for k, index in enumerate(old)
-        },
+    Pictures of `listing` that the file does not name are counted as left out.
+    """
+    coco = read_coco(path)
+    files = {image.id: inside(folder, image.file_name) for image in coco.images}
+    unnamed = set(listing.pictures.values()) - set(files.values()) if listing else set()
+    left_out = coco.left_out + LeftOut.of(
+        ("picture without objects in the annotations", picture.name) for picture in sorted(unnamed)
     )
+    if listing:
+        left_out = listing.left_out + left_out
+    items = [
+        PanoramaItem(key_of(image.file_name), partial(_read_coco, files[image.id], image))
+        for image in sorted(coco.images, key=lambda image: image.file_name)
+    ]
+    return Opened(items, left_out)
 
 
-LAYOUT = """    [<split>/]images/<name>.jpg            equirectangular, W = 2·H
-    [<split>/]masks/<name>.png             instance ids: 8 or 16 bit grey, palette, or one colour per instance; 0 or black = nothing
-    [<split>/]annotations.json             instead of masks/: COCO instances (polygons or RLE)"""
+def key_of(file_name: str) -> str:
+    """`night/0001.jpg` → `night_0001`: a key names a folder of results."""
+    parts = Path(composed(file_name.replace("\\", "/"))).with_suffix("").parts
+    return "_".join(part for part in parts if part != ".")
+
+
+def _read_coco(path: Path, image: CocoImage) -> tuple[Rgb, Labels, dict[int, str]]:
+    picture = read_picture(path)
+    height, width = picture.rgb.shape[:2]
+    image.check_size(height, width, path)
+    masks = {k: found.mask(height, width) for k, found in enumerate(image.objects)}
+    labels, old = stack_masks(masks, height, width, path)
+    names = {k + 1: image.objects[index].category for k, index in enumerate(old)}
+    return picture.on_sphere(picture.rgb), picture.on_sphere(labels), names
+
+
+LAYOUT = """    [<split>/]images/<name>.jpg            equirectangular, W = 2·H; also PNG, WebP, AVIF, TIFF
+    [<split>/]masks/<name>.png             instance ids: 8 or 16 bit grey, palette, or one colour
+                                           per instance; 0 or black = nothing
+    [<split>/]annotations.json             instead of masks/: COCO instances (polygons or RLE),
+                                           file_name below images/"""
 
 BENCHMARKS = (
     Benchmark(

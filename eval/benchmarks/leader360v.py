@@ -10,22 +10,20 @@ import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
-from panoforge.core.foreign.files import found_in, read_json
-from panoforge.eval.benchmarks.base import Benchmark, VideoItem
-from panoforge.eval.benchmarks.idmaps import fill_polygons
+from panoforge.core.foreign.files import found_in
+from panoforge.core.foreign.labelme import LabelmeFile, Shape, read_labelme
+from panoforge.core.foreign.left_out import NOTHING, LeftOut
+from panoforge.core.types import Mask
+from panoforge.eval.benchmarks.base import Benchmark, Opened, VideoItem
 
 FRAME = re.compile(r"frame_(\d+)\.(png|jpg)")
 
 
-def open_videos(root: Path, split: str | None) -> Sequence[VideoItem]:
+def open_videos(root: Path, split: str | None) -> Opened[VideoItem]:
     folder = root / split if split else root
-    items = []
+    items, left_out = [], NOTHING
     for video in sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []:
         found = {
             int(match[1]): path
@@ -34,58 +32,42 @@ def open_videos(root: Path, split: str | None) -> Sequence[VideoItem]:
         }
         images = tuple(found[number] for number in sorted(found))
         labels = [image.with_suffix(".json") for image in images]
-        ids = _object_ids([path for path in labels if path.is_file()])
-        masks = tuple(partial(_read, path, ids) if path.is_file() else None for path in labels)
-        if sum(mask is not None for mask in masks) > 1:
-            items.append(VideoItem(video.name, images, masks))
+        files = {path: read_labelme(path) for path in labels if path.is_file()}
+        if len(files) < 2:
+            left_out += LeftOut.of([("video without two annotated frames", video.name)])
+            continue
+        left_out += sum((file.left_out for file in files.values()), NOTHING)
+        ids = _object_ids(list(files.values()))
+        masks = tuple(partial(_read, path, ids) if path in files else None for path in labels)
+        names = {ids[_name(s)]: s.label for file in files.values() for s in file.shapes}
+        items.append(VideoItem(video.name, images, masks, names))
     if not items:
         raise DataError(
             f"{folder}: expected <video>/[<second>/]frame_<n>.png with frame_<n>.json (LabelMe) in"
             f" at least two frames; found {found_in(folder)}"
         )
-    return items
+    return Opened(items, left_out)
 
 
-def _object_ids(paths: Sequence[Path]) -> dict[str, int]:
+def _object_ids(files: Sequence[LabelmeFile]) -> dict[str, int]:
     """Every object of a video by its name, numbered by name: group ids first, as numbers."""
-    names = {_name(shape, path) for path in paths for shape in _shapes(path)}
+    names = {_name(shape) for file in files for shape in file.shapes}
     ordered = sorted(
-        names, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name)
+        names, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)
     )
     return {name: k + 1 for k, name in enumerate(ordered)}
 
 
-def _shapes(path: Path) -> list[dict[str, Any]]:
-    document = read_json(path)
-    if not isinstance(document, dict) or not isinstance(document.get("shapes"), list):
-        raise DataError(f"{path} is not LabelMe JSON: expected shapes")
-    return [
-        shape for shape in document["shapes"] if shape.get("shape_type", "polygon") == "polygon"
-    ]
+def _name(shape: Shape) -> str:
+    return shape.label if shape.group is None else shape.group
 
 
-def _name(shape: dict[str, Any], path: Path) -> str:
-    name = shape.get("label") if shape.get("group_id") is None else shape["group_id"]
-    if name is None:
-        raise DataError(f"{path}: a shape has neither group_id nor label")
-    return str(name)
-
-
-def _read(path: Path, ids: dict[str, int]) -> dict[int, NDArray[np.bool_]]:
-    document = read_json(path)
-    try:
-        height, width = int(document["imageHeight"]), int(document["imageWidth"])
-    except (KeyError, TypeError, ValueError) as error:
-        said = f"{type(error).__name__} {error}"
-        raise DataError(
-            f"{path} is not LabelMe JSON ({said}): expected imageHeight and imageWidth"
-        ) from error
-    if not 0 < width * height < 1 << 27:
-        raise DataError(f"{path} claims {width}×{height} pixels")
-    masks: dict[int, NDArray[np.bool_]] = {}
-    for shape in _shapes(path):
-        id_ = ids[_name(shape, path)]
-        mask = fill_polygons([shape.get("points")], height, width, str(path))
+def _read(path: Path, ids: dict[str, int]) -> dict[int, Mask]:
+    """The masks of one frame by object id. Read anew: a video's shapes would fill the memory."""
+    file = read_labelme(path)
+    masks: dict[int, Mask] = {}
+    for shape in file.shapes:
+        id_, mask = ids[_name(shape)], file.mask(shape)
         masks[id_] = masks[id_] | mask if id_ in masks else mask
     return masks
 
@@ -97,7 +79,7 @@ BENCHMARKS = (
         "videos",
         "huggingface.co/datasets/Leader360V/Leader360V (demos so far).",
         "see its page; research.",
-        "    <video>/[<second>/]frame_<n>.png with frame_<n>.json   LabelMe 5: polygons with label"
+        "    <video>/[<second>/]frame_<n>.png with frame_<n>.json   LabelMe 5: shapes with label"
         " and group_id",
         open_videos,
     ),

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from panoforge.core.errors import DataError
+from panoforge.core.foreign.listing import images_in
 from panoforge.eval.benchmarks.base import Benchmark, VideoItem
-from panoforge.eval.benchmarks.idmaps import images_in
 from panoforge.train.data.sources.vos import Video, find_videos, read_masks
 
 

@@ -14,11 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from panoforge.core.errors import DataError
-from panoforge.core.foreign.files import found_in, read_image, read_json, read_labels
+from panoforge.core.foreign.coco import coco_mask
+from panoforge.core.foreign.files import found_in, inside, read_json
+from panoforge.core.foreign.idmaps import read_labels, stack_masks
+from panoforge.core.foreign.left_out import LeftOut
+from panoforge.core.foreign.listing import images_in, list_pictures
+from panoforge.core.foreign.masks import polygon_is_empty
+from panoforge.core.foreign.pictures import read_image
 from panoforge.core.types import Labels, Rgb
-from panoforge.eval.benchmarks.base import Benchmark, PanoramaItem
+from panoforge.eval.benchmarks.base import Benchmark, Opened, PanoramaItem
 from panoforge.eval.benchmarks.folder import read_pair
-from panoforge.eval.benchmarks.idmaps import coco_masks, images_in, stack_masks
 
 FRAMES, MASKS = ("frame_key", "Frames", "images"), ("instance", "instances", "GT_instance", "GT")
 
@@ -35,7 +40,7 @@ def open_pavsod(root: Path, split: str | None) -> Sequence[PanoramaItem]:
     frames = frames / split if split and (frames / split).is_dir() else frames
     items = []
     for sequence in sorted(p for p in masks.iterdir() if p.is_dir()):
-        images = {path.stem: path for path in images_in(frames / sequence.name)}
+        images = list_pictures(frames / sequence.name).pictures
         if not images:
             raise DataError(
                 f"{sequence} has masks, and {frames / sequence.name} no frames: make them with the"
@@ -89,7 +94,7 @@ def _read_files(
     return rgb, stack_masks(masks, *rgb.shape[:2], sequence)[0], {}
 
 
-def open_pavsodr(root: Path, split: str | None) -> Sequence[PanoramaItem]:
+def open_pavsodr(root: Path, split: str | None) -> Opened[PanoramaItem]:
     split = split or "test"
     path, folder = root / f"{split}.json", root / split / "JPEGImages"
     if not path.is_file() or not folder.is_dir():
@@ -99,48 +104,41 @@ def open_pavsodr(root: Path, split: str | None) -> Sequence[PanoramaItem]:
             " split: train has instances"
         )
     document = read_json(path)
-    items = []
+    items, without = [], []
     try:
         annotations: dict[Any, list[Mapping[str, Any]]] = {}
         for annotation in document["annotations"]:
             annotations.setdefault(annotation["video_id"], []).append(annotation)
         for video in sorted(document["videos"], key=lambda video: video["file_names"][0]):
             for t, name in enumerate(video["file_names"]):
-                here = [
-                    {"id": a["id"], "segmentation": a["segmentations"][t]}
+                here = {
+                    str(a["id"]): a["segmentations"][t]
                     for a in annotations.get(video["id"], [])
-                    if a["segmentations"][t]
-                ]
-                if here:
-                    relative = Path(name)
-                    key = f"{relative.parent.name}_{relative.stem}"
-                    items.append(
-                        PanoramaItem(
-                            key,
-                            partial(
-                                _read_json,
-                                folder / relative.parent.name / relative.name,
-                                here,
-                                path,
-                            ),
-                        )
-                    )
-    except (KeyError, TypeError, IndexError) as error:
+                    if not polygon_is_empty(a["segmentations"][t])
+                }
+                if not here:
+                    without.append(("frame without objects", str(name)))
+                    continue
+                image = inside(folder, name)
+                key = f"{image.parent.name}_{image.stem}"
+                items.append(PanoramaItem(key, partial(_read_json, image, here, path)))
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise DataError(
             f"{path} is not YouTube-VIS JSON ({type(error).__name__} {error})"
         ) from error
-    return items
+    return Opened(items, LeftOut.of(without))
 
 
 def _read_json(
-    image: Path, annotations: Sequence[Mapping[str, Any]], path: Path
+    image: Path, segmentations: Mapping[str, Any], path: Path
 ) -> tuple[Rgb, Labels, dict[int, str]]:
     rgb = read_image(image)
-    return (
-        rgb,
-        stack_masks(coco_masks(annotations, *rgb.shape[:2], path), *rgb.shape[:2], path)[0],
-        {},
-    )
+    height, width = rgb.shape[:2]
+    masks = {
+        k: coco_mask(found, height, width, f"{path}, annotation {id_}")
+        for k, (id_, found) in enumerate(segmentations.items())
+    }
+    return rgb, stack_masks(masks, height, width, path)[0], {}
 
 
 _LICENCE = "the videos are YouTube's and their makers'; the annotations are for research only."

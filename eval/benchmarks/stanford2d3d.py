@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from panoforge.core.errors import DataError
-from panoforge.core.foreign.files import found_in, read_image, read_json
+from panoforge.core.foreign.files import found_in, read_json
+from panoforge.core.foreign.idmaps import read_idmap
+from panoforge.core.foreign.pictures import read_image
 from panoforge.core.types import Labels, Rgb
 from panoforge.eval.benchmarks.base import Benchmark, PanoramaItem
-from panoforge.eval.benchmarks.idmaps import read_idmap
 
 MISSING = 0x0D0D0D
 TABLE = "semantic_labels.json"

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import found_in, read_json
+from panoforge.core.foreign.listing import images_in
 from panoforge.eval.benchmarks.base import Benchmark, TrackItem, VideoItem
-from panoforge.eval.benchmarks.idmaps import images_in
 from panoforge.eval.benchmarks.panovos import video_item
 from panoforge.train.data.sources.vos import find_videos
 

@@ -1,8 +1,7 @@
 """A picture from a file, segmented by clicks, and the files that come of it: what `pano segment`
 calls.
 
-In: a JPEG or PNG panorama, checked before anything is decoded (size in bytes, size in pixels, 2:1).
-Out, for one object or several: `mask.png` (8-bit palette: pixel value = object, 0 = nothing, as
+In: a panorama in any picture format that is read (`panoforge.core.foreign.pictures`). Out, for one object or several: `mask.png` (8-bit palette: pixel value = object, 0 = nothing, as
 DAVIS has it), `overlay.jpg`, and `coco.json` (a COCO detection file with compressed RLEs of the
 whole panorama, solid angle, wrap-aware box and the clicks). `pano serve` saves through the same
 functions, so that what is clicked there can be repeated here, to the byte.
@@ -22,19 +21,19 @@ from panoforge.core import __version__
 from panoforge.core.config import config_from_overrides
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.export.videos import MAX_PALETTE_IDS, palette_png
+from panoforge.core.foreign.files import read_bytes
+from panoforge.core.foreign.idmaps import read_idmap
+from panoforge.core.foreign.pictures import panorama_of, read_picture
 from panoforge.core.geometry.sphere import row_area_sr
 from panoforge.core.report.pictures import overlay_ids
-from panoforge.core.sample.array_codec import MAX_PIXELS
 from panoforge.core.sample.label_maps import instance_stats
-from panoforge.core.sample.products import decode_product, encode_product, image_size
-from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
-from panoforge.core.types import Bools, Rgb
+from panoforge.core.sample.products import decode_product, encode_product
+from panoforge.core.storage.atomic import write_bytes_atomic
+from panoforge.core.types import Bools, Labels, Rgb
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.interactive.segmenter import KeptFeatures, Segmenter, SphereClick
 from panoforge.eval.predictors import Predictor
 
-MAX_FILE_BYTES = 256 << 20
-MAX_WIDTH = 16_378  # what OpenCV can sample from two turns of
 PREDICTORS = ("sam2", "truth")
 
 
@@ -55,56 +54,16 @@ class Loaded:
     words: str
 
 
-def decode_panorama(data: bytes, name: str, max_bytes: int = MAX_FILE_BYTES) -> Rgb:
-    """A panorama, uint8 H×W×3, from a file's bytes. DataError unless it is a 2:1 JPEG or PNG within
-    the caps; the header is read before any pixel is decoded.
-    """
-    if len(data) > max_bytes:
-        raise DataError(
-            f"{name}: {len(data) / 1e6:.0f} MB is over the cap of {max_bytes / 1e6:.0f} MB"
-        )
-    suffix = "rgb.png" if data[:4] == b"\x89PNG" else "rgb.jpg" if data[:2] == b"\xff\xd8" else None
-    if suffix is None:
-        raise DataError(f"{name}: expected a JPEG or a PNG, and it starts with {data[:4]!r}")
-    width, height = image_size(data)
-    if width != 2 * height or width % 2:
-        raise DataError(
-            f"{name}: {width}×{height} is no equirectangular panorama: it must be twice as wide as"
-            " high (the whole sphere, 360° by 180°)"
-        )
-    if width > MAX_WIDTH or width * height > MAX_PIXELS:
-        raise DataError(
-            f"{name}: {width}×{height} is over the cap of {MAX_WIDTH} pixels across: shrink it"
-            " first"
-        )
-    return decode_product(suffix, data)
-
-
-def read_panorama(path: Path) -> Rgb:
-    """`decode_panorama` of a file."""
-    return decode_panorama(_read(path), str(path))
-
-
-def read_labels(path: Path) -> NDArray[np.uint16]:
-    """A true id map: our instance.zst, or a 16-bit (or 8-bit grey) PNG."""
-    labels = decode_product(
-        "instance.png" if path.suffix.lower() == ".png" else "instance.zst", _read(path)
-    )
-    if labels.ndim != 2 or labels.dtype not in (np.uint8, np.uint16):
+def read_labels(path: Path) -> Labels:
+    """A true id map: our instance.zst, or a PNG of any kind that holds one (a `.mask.png` too)."""
+    if path.suffix.lower() == ".png":
+        return read_idmap(path)[0]
+    labels = decode_product("instance.zst", read_bytes(path))
+    if labels.ndim != 2 or labels.dtype != np.uint16:
         raise DataError(
             f"{path}: expected a map of ids, uint16 H×W, and it is {labels.dtype} {labels.shape}"
         )
-    return labels.astype(np.uint16)
-
-
-def _read(path: Path) -> bytes:
-    with storage_errors(path):
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise DataError(
-                f"{path}: {path.stat().st_size / 1e6:.0f} MB is over the cap of"
-                f" {MAX_FILE_BYTES / 1e6:.0f} MB"
-            )
-        return path.read_bytes()
+    return labels
 
 
 def load_predictor(
@@ -158,10 +117,10 @@ def segment_image(
             "nothing is clicked: give at least one --click LON,LAT on the object (--negative only"
             " takes away)"
         )
-    rgb = read_panorama(image)
-    segmenter = Segmenter(
-        rgb, loaded.config, loaded.predictor, read_labels(labels) if labels else None
-    )
+    picture = read_picture(image)
+    rgb = panorama_of(picture, str(image))
+    known = picture.on_sphere(read_labels(labels)) if labels else None
+    segmenter = Segmenter(rgb, loaded.config, loaded.predictor, known)
     results = [Result(tuple(clicks), segmenter.mask(clicks))]
     files = {
         "mask.png": mask_png(results),

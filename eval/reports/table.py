@@ -19,8 +19,9 @@ def as_lines(results: Mapping[str, Any]) -> list[str]:
         if results["format"] == "panoforge-video-results"
         else _panorama_lines(results)
     )
-    warning = results["dataset"].get("warning")
-    return [*lines, f"Warning: {warning}"] if warning else lines
+    said = {"Warning": "warning", "Left out": "left_out"}
+    notes = {title: results["dataset"].get(key) for title, key in said.items()}
+    return [*lines, *(f"{title}: {note}" for title, note in notes.items() if note)]
 
 
 def _panorama_lines(results: Mapping[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
-from panoforge.core.foreign.files import read_image
+from panoforge.core.foreign.pictures import read_image
 from panoforge.core.types import Floats
 from panoforge.eval.benchmarks.base import TrackItem
 from panoforge.eval.predictors import BOX_LABELS, ObjectPrompt, Predictor

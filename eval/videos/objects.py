@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
-from panoforge.core.foreign.files import read_image
+from panoforge.core.foreign.pictures import read_image
 from panoforge.core.types import Bools
 from panoforge.eval.benchmarks.base import VideoItem
 from panoforge.eval.predictors import LOGIT_STRIDE, FrameInput, ObjectPrompt, Predictor

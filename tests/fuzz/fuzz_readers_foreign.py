@@ -1,22 +1,34 @@
 """Foreign files: pictures, id maps, COCO, LabelMe, prompts files, configs."""
 
+import base64
 import io
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 from fuzz_harness import Reader
 from PIL import Image
 
 from panoforge.cluster.config import VERBS
 from panoforge.core.config import load_config
-from panoforge.core.foreign.files import read_image, read_labels
+from panoforge.core.foreign.csv_rows import read_csv
+from panoforge.core.foreign.idmaps import read_idmap, read_labels
+from panoforge.core.foreign.pictures import read_picture
 from panoforge.eval.benchmarks.folder import open_coco
-from panoforge.eval.benchmarks.idmaps import read_idmap
 from panoforge.eval.benchmarks.leader360v import open_videos
 from panoforge.eval.segmentation.promptfile import PromptFile
 
 HEIGHT, WIDTH = 16, 32
+GPANO = {
+    "ProjectionType": "equirectangular",
+    "CroppedAreaImageWidthPixels": HEIGHT,
+    "CroppedAreaImageHeightPixels": WIDTH,
+    "FullPanoWidthPixels": 64,
+    "FullPanoHeightPixels": 32,
+    "CroppedAreaLeftPixels": 3,
+    "CroppedAreaTopPixels": 0,
+}
 RGB = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
 LABELS = np.zeros((HEIGHT, WIDTH), np.uint16)
 LABELS[4:8, 4:12], LABELS[8:12, 20:30] = 1, 2
@@ -30,14 +42,37 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 def pictures() -> list[bytes]:
     rgb = Image.fromarray(RGB)
-    return [saved(rgb, "JPEG"), saved(rgb, "PNG"), saved(rgb, "JPEG", progressive=True)]
+    exif = Image.Exif()
+    exif[274] = 6
+    tags = " ".join(f'GPano:{name}="{value}"' for name, value in GPANO.items())
+    xmp = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r {tags}/></x:xmpmeta>'.encode()
+    deep = Image.fromarray(LABELS * 30000)
+    return [
+        saved(rgb, "JPEG", exif=exif, xmp=xmp),
+        saved(rgb, "JPEG", progressive=True),
+        saved(rgb.convert("CMYK"), "JPEG"),
+        saved(rgb, "PNG"),
+        saved(rgb.convert("RGBA"), "PNG"),
+        saved(rgb.convert("P"), "PNG"),
+        saved(deep, "PNG"),
+        saved(rgb, "WEBP"),
+        saved(rgb, "WEBP", lossless=True, exif=exif),
+        saved(rgb, "AVIF"),
+        saved(rgb, "TIFF", compression="tiff_lzw"),
+        saved(deep, "TIFF"),
+        saved(rgb, "BMP"),
+    ]
 
 
 def idmaps() -> list[bytes]:
     small = LABELS.astype(np.uint8)
     palette = Image.fromarray(small, "P")
     palette.putpalette([7 * k % 256 for k in range(768)])
-    return [saved(image, "PNG") for image in (Image.fromarray(small), palette)]
+    kinds = (Image.fromarray(small), palette, Image.fromarray(LABELS * 300))
+    deep = np.stack([LABELS * 7, LABELS * 300, LABELS], axis=2)
+    ok, colour = cv2.imencode(".png", deep)
+    assert ok
+    return [*(saved(image, "PNG") for image in kinds), colour.tobytes()]
 
 
 def coco() -> list[bytes]:
@@ -61,7 +96,14 @@ def coco() -> list[bytes]:
 
 def labelme() -> list[bytes]:
     square = [[4, 4], [12, 4], [12, 8], [4, 8]]
+    small = base64.b64encode(saved(Image.fromarray(LABELS[4:8, 4:12] > 0), "PNG")).decode()
+    rle = {"size": [HEIGHT, WIDTH], "counts": [100, 12, 400]}
     shapes = [
+        {"label": "a", "shape_type": "rectangle", "points": [[1, 1], [5, 5]]},
+        {"label": "b", "shape_type": "circle", "points": [[8, 8], [10, 8]]},
+        {"label": "c", "shape_type": "mask", "points": [[4, 4], [11, 7]], "mask": small},
+        {"label": "d", "shape_type": "rle", "points": [], "mask": rle},
+        {"label": "e", "shape_type": "line", "points": [[1, 1], [5, 5]]},
         {"label": "car", "group_id": 7, "shape_type": "polygon", "points": square},
         {"label": "tree", "group_id": None, "shape_type": "polygon", "points": square},
     ]
@@ -87,9 +129,15 @@ def with_image(folder: Path) -> None:
     (folder / "a.png").write_bytes(pictures()[1])
 
 
-def read_coco(path: Path) -> None:
+def read_images(path: Path) -> None:
     for item in open_coco(path.parent, path):
         item.read()
+
+
+def tables() -> list[bytes]:
+    text = "x_m,y_m,z_m,yaw_deg\n0,0,1.5,0\n1,2,1.5,90\n"
+    german = "x_m;y_m;z_m;yaw_deg\r\n0;0;1,5;0\r\n"
+    return [text.encode(), text.encode("utf-8-sig"), german.encode(), text.encode("utf-16")]
 
 
 def with_frames(folder: Path) -> None:
@@ -125,8 +173,11 @@ def config_reader(verb: str) -> Reader:
 
 
 READERS = (
-    Reader("picture", "a.bin", pictures, read_image),
-    Reader("labels", "a.bin", idmaps, read_labels),
+    Reader("picture", "a.bin", pictures, read_picture),
+    Reader("coco", "c.json", coco, read_images, "json", with_image),
+    Reader("labelme", "video/frame_2.json", labelme, read_frames, "json", with_frames),
+    Reader("csv", "t.csv", tables, read_csv, "text"),
+    Reader("labels", "a.bin", lambda: idmaps()[:3], read_labels),
     Reader("idmap", "a.bin", idmaps, read_idmap),
     Reader("prompts", "p.json", prompts, lambda p: PromptFile(p).prompts("a", LABELS), "json"),
     *(config_reader(verb) for verb in ("render", "train", "eval")),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from panoforge.core.errors import UsageError
 from panoforge.core.export.videos import MAX_PALETTE_IDS
+from panoforge.core.foreign.pictures import decode_panorama, read_panorama
 from panoforge.core.geometry.sphere import row_area_sr
 from panoforge.core.report.pictures import jpeg_uri, shrink_ids, shrink_rgb
 from panoforge.core.report.viewer import Point, PointLayer, id_layer
@@ -23,10 +24,8 @@ from panoforge.eval.interactive.segment_image import (
     Loaded,
     Result,
     coco_json,
-    decode_panorama,
     mask_png,
     overlay_jpg,
-    read_panorama,
     stack,
 )
 from panoforge.eval.interactive.segmenter import Segmenter, SphereClick

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
+from panoforge.core.foreign.left_out import NOTHING, LeftOut
 from panoforge.core.types import Mask
 from panoforge.train.config import ClipSettings
 from panoforge.train.data.clips import IMAGENET_MEAN, jitter_colours, normalise
@@ -45,10 +46,10 @@ def source_seed(seed: int, name: str) -> int:
 
 
 class Listed(ABC):
-    """A source over `items` images or videos, each once an epoch."""
+    """A source over `items` images or videos, each once an epoch; `left_out` was not listed."""
 
-    def __init__(self, name: str, draw: Draw, items: int) -> None:
-        self.name, self.draw, self.items = name, draw, items
+    def __init__(self, name: str, draw: Draw, items: int, left_out: LeftOut = NOTHING) -> None:
+        self.name, self.draw, self.items, self.left_out = name, draw, items, left_out
 
     def __len__(self) -> int:
         return self.items

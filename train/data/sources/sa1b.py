@@ -15,14 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from panoforge.core.errors import DataError
-from panoforge.core.foreign.files import (
-    fill_runs,
-    found_in,
-    read_image,
-    read_json,
-    run_area,
-    run_counts,
-)
+from panoforge.core.foreign.files import found_in, read_json
+from panoforge.core.foreign.masks import fill_runs, run_area, run_counts
+from panoforge.core.foreign.pictures import read_image
 from panoforge.train.data.sources.draw import (
     Draw,
     Listed,

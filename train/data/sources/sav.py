@@ -18,15 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
-from panoforge.core.foreign.files import (
-    MAX_PIXELS,
-    fill_runs,
-    found_in,
-    read_image,
-    read_json,
-    run_area,
-    run_counts,
-)
+from panoforge.core.foreign.files import found_in, read_json
+from panoforge.core.foreign.masks import Runs, fill_runs, run_area, run_counts
+from panoforge.core.foreign.pictures import MAX_PIXELS, read_image
 from panoforge.train.data.sources.draw import (
     Draw,
     Listed,
@@ -86,7 +80,7 @@ class Sav(Listed):
         if not annotated:
             raise DataError(f"{where}: no frame has all its objects annotated")
 
-        def runs(entry: int, object_: int) -> NDArray[np.int64]:
+        def runs(entry: int, object_: int) -> Runs:
             return run_counts(
                 masklet[entry][object_], height, width, f"{where}, masklet[{entry}][{object_}]"
             )

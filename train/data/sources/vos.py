@@ -21,7 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
-from panoforge.core.foreign.files import found_in, read_image, read_labels
+from panoforge.core.foreign.files import found_in
+from panoforge.core.foreign.idmaps import read_labels
+from panoforge.core.foreign.pictures import read_image
 from panoforge.train.data.sources.draw import (
     Draw,
     Listed,

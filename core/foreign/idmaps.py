@@ -1,0 +1,177 @@
+"""Instance maps in the forms in which people keep them, as dense uint16 id maps.
+
+PNGs: grey of 8 or 16 bits, palette (the indices count, never the colours), RGB of 8 or 16 bits
+(every colour is an instance), with or without an alpha channel of 0 and full (transparent is
+nothing). Our own `.mask.png` is one of them. Masks that overlap are stacked with the smaller one on
+top, so that nothing is hidden whole by what it stands on.
+"""
+
+import io
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Int64
+from numpy.typing import NDArray
+from PIL import Image
+
+from panoforge.core.errors import DataError
+from panoforge.core.foreign.files import read_bytes
+from panoforge.core.foreign.left_out import LeftOut
+from panoforge.core.foreign.pictures import MAX_PIXELS
+from panoforge.core.image_header import PNG_SIGNATURE, image_size
+from panoforge.core.types import Labels, Mask
+
+Ids = Int64[np.ndarray, "height width"]
+MAX_IDS = 65_535
+_TABLE_IDS = 1 << 24  # up to here ids are looked up in a table, beyond they are sorted
+_INDEXED = ("P", "L", "1")
+_COLOUR_TYPE = 25  # the byte of a PNG that says what its pixels are
+_PALETTE, _GREY, _RGB, _GREY_ALPHA, _RGBA = 3, 0, 2, 4, 6
+log = logging.getLogger(__name__)
+
+
+def read_labels(path: Path) -> NDArray[np.integer]:
+    """A palette or grey PNG as the H×W integers it stores (uint8, or uint16 of 16 bits).
+
+    Raises:
+        DataError: it is no such PNG, damaged, or over the caps.
+    """
+    data = _png(path)
+    if data[_COLOUR_TYPE] not in (_PALETTE, _GREY):
+        raise DataError(
+            f"{path}: expected a palette or grey PNG whose pixels are object ids, found one of"
+            " colours"
+        )
+    return _stored(data, path)
+
+
+def read_idmap(
+    path: Path, background: Sequence[int] = (0,)
+) -> tuple[Labels, Int64[np.ndarray, " ids"]]:
+    """A PNG of any kind as an id map, dense from 1.
+
+    Args:
+        background: Old ids that are nothing. A colour's id is R·2¹⁶ + G·2⁸ + B (of 16 bits
+            R·2³² + G·2¹⁶ + B).
+
+    Returns:
+        The map, and the old id of each new one: new id k came from `old[k - 1]`.
+
+    Raises:
+        DataError: it is no PNG of ids, damaged, over the caps, or holds over 65,535 ids.
+    """
+    data = _png(path)
+    stored = _stored(data, path)
+    ids, seen = (stored.astype(np.int64), None) if stored.ndim == 2 else _colour_ids(stored, path)
+    ids[np.isin(ids, background)] = -1
+    if seen is not None:
+        ids[~seen] = -1
+    return _dense(ids, path)
+
+
+def _png(path: Path) -> bytes:
+    data = read_bytes(path)
+    if data[:8] != PNG_SIGNATURE:
+        raise DataError(f"{path} is no PNG: id maps are PNGs, which keep every id as it is")
+    try:
+        width, height = image_size(data)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    if not 0 < width * height <= MAX_PIXELS:
+        raise DataError(f"{path} claims {width}×{height} pixels: outside the cap of {MAX_PIXELS}")
+    return data
+
+
+def _stored(data: bytes, path: Path) -> NDArray[np.integer]:
+    """The integers of a PNG: H×W, or H×W×3 or 4 in the order RGBA. Pillow reads what is indexed,
+    OpenCV colours, of which Pillow drops the lower eight of sixteen bits.
+    """
+    colours = data[_COLOUR_TYPE] in (_RGB, _RGBA, _GREY_ALPHA)
+    try:
+        if colours:
+            found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+            if found is None:
+                raise ValueError("its pixels are damaged")
+            order = cv2.COLOR_BGRA2RGBA if found.shape[2:] == (4,) else cv2.COLOR_BGR2RGB
+            return cv2.cvtColor(found, order)
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            found = np.array(image)
+            return found.astype(np.uint8 if image.mode in _INDEXED else np.uint16)
+    except (OSError, ValueError, SyntaxError, EOFError, cv2.error) as error:
+        raise DataError(f"{path} is not a whole PNG ({error}): download it again") from None
+
+
+def _colour_ids(colours: NDArray[np.integer], path: Path) -> tuple[Ids, NDArray[np.bool_] | None]:
+    """One integer per colour, and where alpha says that something is there."""
+    bits = 8 * colours.dtype.itemsize
+    ids = (colours[..., :3].astype(np.int64) << [2 * bits, bits, 0]).sum(axis=2)
+    if colours.shape[2] == 3:
+        return ids, None
+    alpha, full = colours[..., 3], (1 << bits) - 1
+    if not np.isin(alpha, (0, full)).all():
+        raise DataError(
+            f"{path} has an alpha channel of other values than 0 and {full}: where ids lie in"
+            " alpha is not known, save them as grey or RGB"
+        )
+    return ids, alpha == full
+
+
+def _dense(ids: Ids, path: Path) -> tuple[Labels, Int64[np.ndarray, " ids"]]:
+    """Ids renumbered from 1 in ascending order; below 0 is nothing."""
+    if int(ids.max(initial=0)) < _TABLE_IDS:
+        there = np.zeros(int(ids.max(initial=-1)) + 2, bool)
+        there[ids + 1] = True
+        old = np.flatnonzero(there[1:])
+        if old.size <= MAX_IDS:
+            table = np.zeros(there.size, np.uint16)
+            table[old + 1] = np.arange(1, old.size + 1)
+            return table[ids + 1], old
+    else:
+        found, inverse = np.unique(ids, return_inverse=True)
+        nothing = int(found[0] < 0)
+        old = found[nothing:]
+        if old.size <= MAX_IDS:
+            return (inverse.reshape(ids.shape) + 1 - nothing).astype(np.uint16), old
+    raise DataError(
+        f"{path} holds {old.size} ids: an id map has at most {MAX_IDS}, is it a photograph?"
+    )
+
+
+def stack_masks(
+    masks: Mapping[int, Mask], height: int, width: int, where: str | Path
+) -> tuple[Labels, list[int]]:
+    """One map of masks that may overlap, smaller ones on top, and the key of each new id.
+
+    Masks that are empty, or hidden whole by smaller ones, are left out; the log says so.
+
+    Raises:
+        DataError: a mask is of another size, or there are over 65,535.
+    """
+    areas = {key: int(mask.sum()) for key, mask in masks.items()}
+    order = sorted(masks, key=lambda key: (-areas[key], key))
+    if len(order) > MAX_IDS:
+        raise DataError(
+            f"{where} has {len(order)} instances in one image: more than 65,535 is no instance map"
+        )
+    labels = np.zeros((height, width), np.uint16)
+    for k, key in enumerate(order):
+        if masks[key].shape != (height, width):
+            h, w = masks[key].shape
+            raise DataError(f"{where}: the mask of {key} is {w}×{h}, its image {width}×{height}")
+        labels[masks[key]] = k + 1
+    dense, old = _dense(labels.astype(np.int64) - 1, Path(where))
+    shown = {order[k] for k in old.tolist()}
+    lost = LeftOut.of(
+        (
+            "object hidden whole by smaller ones" if areas[key] else "object without a pixel",
+            str(key),
+        )
+        for key in masks
+        if key not in shown
+    )
+    if lost:
+        log.warning("%s: left out %s", where, lost)
+    return dense, [order[k] for k in old.tolist()]

@@ -1,0 +1,61 @@
+"""The size that the header of a PNG, JPEG or WebP claims, read before anything is decoded.
+
+JPEG headers are read by the decoder's own parser (libjpeg-turbo), so no padding or stray marker
+makes the two disagree. A PNG's chunks are walked: one that claims more bytes than the file has is
+refused here, because a decoder would allocate them. WebP is here because its decoder allocates the
+canvas when a file is opened.
+"""
+
+import simplejpeg
+
+from panoforge.core.errors import DataError
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def image_size(data: bytes) -> tuple[int, int]:
+    """The (width, height) in pixels that a PNG or JPEG claims, as stored.
+
+    Raises:
+        DataError: the bytes are neither, or the header is damaged.
+    """
+    if data[:8] == PNG_SIGNATURE:
+        return _png_size(data)
+    if data[:2] == b"\xff\xd8":
+        try:
+            height, width, _, _ = simplejpeg.decode_jpeg_header(data, strict=False)
+        except (ValueError, KeyError) as error:  # KeyError: of a colour space it has no name for
+            raise DataError(f"the JPEG's header cannot be read ({error})") from None
+        return width, height
+    raise DataError("this is neither a PNG nor a JPEG")
+
+
+def _png_size(data: bytes) -> tuple[int, int]:
+    if data[12:16] != b"IHDR" or len(data) < 33:
+        raise DataError("the PNG's header is damaged")
+    at = 8
+    while at + 12 <= len(data):
+        claimed, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        if claimed > len(data) - at - 12:
+            raise DataError(
+                f"a PNG chunk {kind!r} claims {claimed} bytes and {len(data) - at - 12} are left:"
+                " the file is truncated or damaged"
+            )
+        if kind == b"IEND":
+            break
+        at += 12 + claimed
+    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+
+
+def webp_size(data: bytes) -> tuple[int, int]:
+    """The (width, height) in pixels of a WebP's canvas. DataError if the header is damaged."""
+    kind, first = data[12:16], data[20:30]
+    if len(first) == 10 and kind == b"VP8X":
+        return 1 + int.from_bytes(first[4:7], "little"), 1 + int.from_bytes(first[7:10], "little")
+    if len(first) == 10 and kind == b"VP8L" and first[:1] == b"\x2f":
+        bits = int.from_bytes(first[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if len(first) == 10 and kind == b"VP8 " and first[3:6] == b"\x9d\x01\x2a":
+        sides = int.from_bytes(first[6:8], "little"), int.from_bytes(first[8:10], "little")
+        return sides[0] & 0x3FFF, sides[1] & 0x3FFF
+    raise DataError("the WebP's header is damaged")
