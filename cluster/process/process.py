@@ -167,26 +167,33 @@ class _Watch:
 def _start(
     command: Sequence[str], log: Path, environment: Mapping[str, str]
 ) -> tuple[subprocess.Popen[bytes], str]:
-    """Start a worker that dies with its parent; also gives the tag that its descendants carry.
-
-    Through `setpriv` where there is one: Python forks a large Ray worker slowly when it must run
-    code of its own between fork and exec.
-    """
-    command, tag = [*command], uuid.uuid4().hex
-    setpriv = shutil.which("setpriv")
-    if setpriv:
-        command = [setpriv, "--pdeathsig", "KILL", "--", *command]
+    """Start a worker; also gives the tag that its descendants carry."""
+    tag = uuid.uuid4().hex
     with open(log, "ab") as output:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env={**os.environ, **environment, _TAG: tag},
-            preexec_fn=None if setpriv else _die_with_parent,
-        )
-    return child, tag
+        return bound_to_parent(
+            command, environment={**environment, _TAG: tag}, output=output.fileno()
+        ), tag
+
+
+def bound_to_parent(
+    command: Sequence[str], *, environment: Mapping[str, str], output: int
+) -> subprocess.Popen[bytes]:
+    """Start a process that is killed when the thread that started it ends.
+
+    It leads a session of its own. `environment` is added to this process's; what it writes goes to
+    the descriptor `output`. Through `setpriv` where there is one: Python forks a large Ray worker
+    slowly when it must run code of its own between fork and exec.
+    """
+    setpriv = shutil.which("setpriv")
+    return subprocess.Popen(
+        [*([setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []), *command],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        env={**os.environ, **environment},
+        preexec_fn=None if setpriv else _die_with_parent,
+    )
 
 
 def _descendants(process: psutil.Process) -> Iterator[psutil.Process]:

@@ -113,16 +113,8 @@ def submit(
                 "a private Ray ends with this command: without submit.address the job must be"
                 " followed"
             )
-        with ray_session(RayConfig(), dashboard=True):
-            import ray
-
-            return _submit(
-                job,
-                f"http://{ray._private.worker.global_worker.node.webui_url}",
-                follow,
-                write,
-                say,
-            )
+        with ray_session(RayConfig(), dashboard=True) as dashboard:
+            return _submit(job, f"http://{dashboard}", follow, write, say)
     return _submit(job, job.submit.address, follow, write, say)
 
 

@@ -14,7 +14,9 @@ import pytest
 from chaos_runs import assert_resources_are_returned, done, orphans, wait_for
 
 from panoforge.cluster.config import RayConfig
-from panoforge.cluster.ray.session import patiently, ray_session
+from panoforge.cluster.ray.head import patience
+from panoforge.cluster.ray.private import free_ports, patiently
+from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.render.runner import render
 from panoforge.cluster.state.policy import Fault
 
@@ -36,7 +38,14 @@ def cluster_of(*nodes: dict):
 
 
 def add_node(cluster, **arguments):
-    return patiently(lambda: cluster.add_node(**arguments))
+    ports = ("dashboard_agent_listen_port", "metrics_agent_port", "metrics_export_port")
+
+    def start():
+        chosen = dict(zip((*ports, "runtime_env_agent_port"), free_ports(4), strict=True))
+        with patience(chosen["dashboard_agent_listen_port"]):
+            return cluster.add_node(**chosen, **arguments)
+
+    return patiently(start)
 
 
 def faults(chaos) -> list[Fault]:

@@ -79,7 +79,7 @@ def join(address: str, *, with_token: bool) -> subprocess.CompletedProcess:
 
 def test_a_private_ray_listens_on_the_loopback_address_alone_and_asks_for_a_token():
     elsewhere = own_address()
-    with ray_session(RayConfig(), cpus=1, dashboard=True):
+    with ray_session(RayConfig(), cpus=1, dashboard=True) as dashboard:
         import ray
 
         @ray.remote
@@ -88,7 +88,6 @@ def test_a_private_ray_listens_on_the_loopback_address_alone_and_asks_for_a_toke
 
         assert ray.get(work.remote()) == 1  # a worker is up and listens too
         address = ray.get_runtime_context().gcs_address
-        dashboard = ray._private.worker.global_worker.node.webui_url
         found = listeners()
         assert {int(address.rpartition(":")[2]), int(dashboard.rpartition(":")[2])} < set(found)
         assert {ip for ip, _ in found.values()} == {"127.0.0.1"}, found
@@ -126,11 +125,45 @@ def test_a_private_ray_is_private_beside_another_on_this_machine(monkeypatch):
         assert ray.cluster_resources()["CPU"] == 1
 
 
+def test_a_private_ray_ends_with_its_driver_however_that_ends(tmp_path):
+    mark = str(tmp_path)
+    code = (
+        "import time\nfrom panoforge.cluster.config import RayConfig\nfrom"
+        " panoforge.cluster.ray.session import ray_session\nwith ray_session(RayConfig(), cpus=1):"
+        "\n    print('up', flush=True)\n    time.sleep(600)"
+    )
+    driver = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, "A_MARK": mark},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert driver.stdout is not None and driver.stdout.readline() == "up\n"
+    assert {"gcs_server", "raylet"} <= marked(mark)
+    driver.kill()
+    driver.wait()
+    end = time.monotonic() + 60
+    while marked(mark):
+        assert time.monotonic() < end, marked(mark)
+        time.sleep(0.5)
+
+
+def marked(mark: str) -> set[str]:
+    """Names of the living processes that carry A_MARK in their environment."""
+    found = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("A_MARK") == mark and process.status() != "zombie":
+                found.add(process.name())
+    return found
+
+
 def test_prometheus_sees_a_run():
     with ray_session(RayConfig(), cpus=1):
         import ray
 
-        metrics = RunMetrics("a-run", SceneStates(7))
+        said: list[str] = []
+        metrics = RunMetrics("Zürich 客 😀", SceneStates(7), said.append)
         metrics.note(
             AttemptRecord(
                 id="x",
@@ -145,6 +178,7 @@ def test_prometheus_sees_a_run():
                 seconds=3.0,
             )
         )
+        assert said == []
         (node,) = ray.nodes()
         url = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
         text = ""

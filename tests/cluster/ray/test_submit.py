@@ -111,10 +111,8 @@ def pano(*arguments: object, **change: str | None) -> subprocess.CompletedProces
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """A cluster that is there already, with a job port that asks for a token."""
-    with ray_session(RayConfig(), cpus=2, dashboard=True):
-        import ray
-
-        yield f"http://{ray._private.worker.global_worker.node.webui_url}"
+    with ray_session(RayConfig(), cpus=2, dashboard=True) as dashboard:
+        yield f"http://{dashboard}"
 
 
 @pytest.mark.ray

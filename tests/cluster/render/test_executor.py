@@ -20,14 +20,18 @@ def test_a_dead_private_ray_ends_the_run_with_a_message():
     with ray_session(RayConfig(), cpus=1):
         executor = RayExecutor(RayConfig())
         assert executor.slots() == 1
-        (gcs,) = [child for child in psutil.Process().children() if "gcs_server" in child.name()]
+        children = psutil.Process().children(recursive=True)
+        (gcs,) = [child for child in children if "gcs_server" in child.name()]
         gcs.kill()  # as a signal to the whole process group does
         psutil.wait_procs([gcs], timeout=10)
-        begin = time.monotonic()
-        executor._asked = None  # the next look at the cluster is due
-        with pytest.raises(ClusterError, match=r"private Ray of this run died .*goes on from here"):
-            executor.slots()
-        assert time.monotonic() - begin < 30
+        with pytest.raises(ClusterError, match=r"private Ray of this run died.*goes on from here"):
+            ask_for(executor, 60)  # a head looks after its processes every second
+
+
+def ask_for(executor: RayExecutor, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        executor.slots()
 
 
 def test_a_head_that_goes_silent_is_noticed_while_rays_own_calls_hang(monkeypatch):

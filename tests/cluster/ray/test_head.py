@@ -1,0 +1,78 @@
+"""Ray's node has more time to start than Ray gives it, and is started again when that was not
+enough, and only then.
+"""
+
+import time
+
+import pytest
+
+from panoforge.cluster.config import RayConfig
+from panoforge.cluster.ray.head import patience
+from panoforge.cluster.ray.private import NotStarted, free_ports, patiently, private_head
+
+SLOW = (
+    "The current node timed out during startup. This could happen because some of the raylet failed"
+    " to startup"
+)
+
+
+def test_a_slow_start_is_tried_three_times():
+    slow = NotStarted(SLOW)
+    answers: list[object] = [slow, slow, "a node", slow, slow, slow, NotStarted("no")]
+
+    def start() -> object:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert patiently(start) == "a node"
+    with pytest.raises(NotStarted, match="timed out during startup"):
+        patiently(start)
+    with pytest.raises(NotStarted, match="no"):
+        patiently(start)
+    assert answers == []
+
+
+def test_a_start_may_take_four_times_as_long_as_ray_allows():
+    from ray._private import node
+
+    assert node.time is time
+    with patience(1):
+        begin, really = node.time.monotonic(), time.monotonic()
+        node.time.sleep(0.6)
+        factor = (time.monotonic() - really) / (node.time.monotonic() - begin)
+    assert factor == pytest.approx(4, rel=0.01)
+    assert node.time is time
+
+
+def test_a_raylet_waits_for_no_file_with_a_port(monkeypatch):
+    from ray._private import services
+
+    commands = []
+    monkeypatch.setattr(
+        services, "start_ray_process", lambda command, kind: commands.append((kind, command))
+    )
+    with patience(4711):
+        services.start_ray_process(["raylet"], "raylet")
+        services.start_ray_process(["gcs_server"], "gcs_server")
+    services.start_ray_process(["raylet"], "raylet")
+    assert commands == [
+        ("raylet", ["raylet", "--dashboard_agent_listen_port=4711"]),
+        ("gcs_server", ["gcs_server"]),
+        ("raylet", ["raylet"]),
+    ]
+
+
+def test_ports_are_different_and_free():
+    assert len(set(free_ports(9))) == 9
+
+
+@pytest.mark.ray
+def test_a_head_that_cannot_start_says_why(monkeypatch):
+    """Its last words come out, and nothing of it is left."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/nowhere/token")
+    with pytest.raises(NotStarted, match="token"), private_head(RayConfig(), 1, False):
+        pass
