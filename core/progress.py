@@ -8,6 +8,7 @@ Plain lines (logs, CI, pipes) come at the start, at the end and at most every `e
 between.
 """
 
+import contextlib
 import sys
 import time
 from types import TracebackType
@@ -26,12 +27,14 @@ from rich.progress import Progress as RichProgress
 
 class Progress:
     """Counts done and failed items out of `total` and shows them. Writes to stderr: stdout is for
-    results.
+    results. What was done `already` says nothing about how fast it goes.
     """
 
-    def __init__(self, what: str, total: int, *, every_s: float = 10.0, unit: str = "") -> None:
+    def __init__(
+        self, what: str, total: int, *, already: int = 0, every_s: float = 10.0, unit: str = ""
+    ) -> None:
         self.what, self.total, self.every_s, self.unit = what, total, every_s, unit or what
-        self.done = self.failed = 0
+        self.done, self.failed, self._already = already, 0, already
         self._started = self._last_line = time.monotonic()
         self._bar: RichProgress | None = None
 
@@ -48,7 +51,9 @@ class Progress:
                 TextColumn("[red]{task.fields[failures]}"),
                 console=console,
             )
-            self._task = self._bar.add_task(self.what, total=self.total, rate="", failures="")
+            self._task = self._bar.add_task(
+                self.what, total=self.total, completed=self.done, rate="", failures=""
+            )
             self._bar.start()
         else:
             self._line()
@@ -62,7 +67,9 @@ class Progress:
     ) -> None:
         if self._bar:
             self._bar.stop()
-        elif self.done or value is None:  # what was refused before it began needs no second line
+        elif (
+            self.done > self._already or value is None
+        ):  # what was refused before it began needs no second line
             self._line()
 
     def advance(self, count: int = 1) -> None:
@@ -80,11 +87,11 @@ class Progress:
         if self._bar:
             self._bar.console.print(text, highlight=False, markup=False)
         else:
-            print(text, file=sys.stderr, flush=True)
+            _say(text)
 
     @property
     def rate_per_s(self) -> float:
-        return self.done / max(1e-9, time.monotonic() - self._started)
+        return (self.done - self._already) / max(1e-9, time.monotonic() - self._started)
 
     def _failures(self) -> str:
         return f"{self.failed} failed" if self.failed else ""
@@ -105,12 +112,14 @@ class Progress:
         seconds = self._last_line - self._started
         left = (
             f", about {(self.total - self.done) / self.rate_per_s:.0f} s left"
-            if 0 < self.done < self.total
+            if self._already < self.done < self.total
             else ""
         )
         failures = f", {self._failures()}" if self.failed else ""
-        print(
-            f"{self.what}: {self.done}/{self.total} in {seconds:.0f} s{left}{failures}",
-            file=sys.stderr,
-            flush=True,
-        )
+        _say(f"{self.what}: {self.done}/{self.total} in {seconds:.0f} s{left}{failures}")
+
+
+def _say(text: str) -> None:
+    """A line on stderr. Work never stops because nobody reads about it, or its disk is full."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)

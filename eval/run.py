@@ -103,9 +103,8 @@ def _evaluate(
         for index, key in enumerate(keys)
         if read_rows(job.folder / key / ROWS_NAME, job.fingerprint) is None
     ]
-    with Progress("eval", total=len(keys), unit="panoramas") as progress:
-        for _ in range(len(keys) - len(todo)):
-            progress.advance()
+    already = len(keys) - len(todo)
+    with Progress("eval", total=len(keys), already=already, unit="panoramas") as progress:
         if evaluator is not None and todo:
             evaluator(job, todo, progress.advance)
         else:

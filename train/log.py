@@ -68,7 +68,9 @@ class RunLog:
         wandb: str | None = None,
     ) -> None:
         self.out, self.log_every, self.active = out, log_every, active
-        self._progress = Progress("train", steps, unit="step") if active else None
+        self._progress = (
+            Progress("train", steps, already=first_step, unit="step") if active else None
+        )
         self._writer: Any = None
         self._wandb: Any = None
         if not active:
@@ -86,7 +88,6 @@ class RunLog:
             self._wandb = import_wandb().init(
                 project=wandb, name=out.name, dir=str(out), resume="allow", id=run_id(out)
             )
-        self._progress.done = first_step
 
     def __enter__(self) -> Self:
         if self._progress:

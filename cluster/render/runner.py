@@ -136,9 +136,9 @@ def render(config: RenderJobConfig) -> RenderSummary:
     with Lease(ledger.store, str(config.run), "pano render", keep=True) as lease, Drain() as drain:
         save_job(config)
         scene_states = _open_scene_states(config, ledger)
-        with Progress("render", total=config.render.scenes) as progress:
-            progress.advance(config.render.scenes - scene_states.count(State.OPEN))
-            if scene_states.count(State.OPEN) or _is_to_be_packed(config):
+        scenes, left = config.render.scenes, scene_states.count(State.OPEN)
+        with Progress("render", total=scenes, already=scenes - left) as progress:
+            if left or _is_to_be_packed(config):
                 with (
                     ray_session(config.ray),
                     contextlib.closing(RayExecutor(config.ray)) as executor,
@@ -155,7 +155,7 @@ def render(config: RenderJobConfig) -> RenderSummary:
                         packer=_packer(config, progress.log),
                     )
                     lease.payload = driver.beat
-                    metrics = RunMetrics(config.run.name, scene_states)
+                    metrics = RunMetrics(config.run.name, scene_states, progress.log)
                     for record in driver.records():
                         made += _show(record, progress)
                         metrics.note(record)
@@ -247,7 +247,8 @@ class Drain:
         signal.alarm(
             0
         )  # that of Ray's handler, if the signal came while Ray was starting (panoforge.cluster.ray.session)
-        os.write(2, b"\nstopping after the scenes that are running; once more stops at once\n")
+        with contextlib.suppress(OSError):  # nobody reads it
+            os.write(2, b"\nstopping after the scenes that are running; once more stops at once\n")
 
     def __enter__(self) -> "Drain":
         with contextlib.suppress(ValueError):

@@ -36,6 +36,10 @@ _MORE = (
 )
 
 
+# When a rate is known, see `recent_rate`. A long window, so that one slow scene does not matter.
+_WINDOW, _FEWEST, _ROUNDS = 500, 5, 2.0
+
+
 @dataclass(frozen=True)
 class NodeTally:
     """One node's part."""
@@ -73,7 +77,7 @@ class Tally:
     hourly: tuple[
         tuple[float, int], ...
     ] = ()  # (unix seconds of the hour's begin, scenes done in it)
-    recent_scenes_per_hour: float | None = None
+    recent_scenes_per_hour: float | None = None  # settled ones
     nodes: tuple[NodeTally, ...] = ()
     slowest: tuple[tuple[str, float], ...] = ()
 
@@ -96,6 +100,9 @@ def tally(ledger: Ledger, total: int, staged: set[str] | None = None) -> tuple[T
     done = _first_of_each(table, (outcome == "done") & (by_index == State.DONE))
     seconds, cpus, gpus = (
         np.nan_to_num(table[name].to_numpy()).astype(float) for name in ("seconds", "cpus", "gpus")
+    )
+    settled = np.concatenate(
+        [done, _first_of_each(table, (outcome == "rejected") & (by_index == State.REJECTED))]
     )
     ended = table["started_unix_s"].to_numpy() + seconds
     of_done = table.select(["panoramas", "staged_bytes", "profile"]).take(pa.array(done))
@@ -120,7 +127,7 @@ def tally(ledger: Ledger, total: int, staged: set[str] | None = None) -> tuple[T
         seconds_p95=float(np.percentile(seconds[done], 95)) if len(done) else None,
         peak_memory_mb=peak,
         hourly=tuple((float(hour) * 3600, int(count)) for hour, count in zip(*hours, strict=True)),
-        recent_scenes_per_hour=_recent_rate(ended[done]),
+        recent_scenes_per_hour=recent_rate(ended[settled] - seconds[settled], ended[settled]),
         nodes=_nodes(table, outcome, seconds * cpus),
         slowest=tuple(
             (table["scene"][row].as_py(), float(seconds[row])) for row in slowest.tolist()
@@ -158,16 +165,28 @@ def _reasons(table: pa.Table, outcome: np.ndarray, by_index: np.ndarray) -> dict
     )
 
 
-def _recent_rate(ended: np.ndarray, window: int = 500) -> float | None:
-    """Scenes per hour over the last `window` of them (long enough for one slow scene not to
-    matter).
+def recent_rate(began: np.ndarray, ended: np.ndarray) -> float | None:
+    """Scenes per hour of the time in which scenes ran, over the last `_WINDOW` of them.
+
+    What was settled at once says little: it may be the first round of as many workers. So there is
+    no rate before `_FEWEST` scenes and two rounds, that is, twice the median scene's time.
+
+    Args:
+        began: When each settled scene began; seconds on one clock.
+        ended: When it ended.
+
+    Returns:
+        The rate; None where it is not known yet.
     """
-    last = np.sort(np.partition(ended, -window)[-window:] if len(ended) > window else ended)
-    return (
-        float((len(last) - 1) / (last[-1] - last[0]) * 3600)
-        if len(last) > 1 and last[-1] > last[0]
-        else None
-    )
+    if len(ended) < _FEWEST:
+        return None
+    last = np.argsort(ended, kind="stable")[-_WINDOW:]
+    last = last[np.argsort(began[last], kind="stable")]
+    latest = np.maximum.accumulate(ended[last])
+    pauses = np.maximum(0.0, began[last][1:] - latest[:-1]).sum()  # nobody was at work
+    busy = latest[-1] - began[last[0]] - pauses
+    rounds = busy / max(1e-9, np.median(ended[last] - began[last]))
+    return float(len(last) / busy * 3600) if busy > 0 and rounds >= _ROUNDS else None
 
 
 def _nodes(table: pa.Table, outcome: np.ndarray, core_seconds: np.ndarray) -> tuple[NodeTally, ...]:

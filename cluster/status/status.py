@@ -66,8 +66,8 @@ class Money:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """A run at one moment. Hours and money at the end are extrapolated from the scenes settled so
-    far.
+    """A run at one moment. What is still to come is extrapolated from the scenes settled so far;
+    None until their rate is known (`panoforge.cluster.state.tally.recent_rate`).
     """
 
     run: str
@@ -106,10 +106,9 @@ def _status(config: RenderJobConfig, ledger: Ledger, sums: Tally) -> RunStatus:
     state = _state(ledger, live, ended, open_scenes)
     active = state in ("running", "draining", "waiting for disk", "waiting for packing")
     running = min(int(live.get("in_flight", 0)), int(live.get("slots", 0))) if active else 0
-    done = sums.states.get("done", 0)
     rate = sums.recent_scenes_per_hour
-    per_scene = sums.core_hours / sums.settled if sums.settled else None
-    hours_at_end = None if per_scene is None else sums.core_hours + per_scene * open_scenes
+    made = sums.states.get("done", 0) + sums.states.get("rejected", 0)
+    at_end = _share_to_come(sums)
     return RunStatus(
         run=str(config.run),
         state=state,
@@ -119,9 +118,9 @@ def _status(config: RenderJobConfig, ledger: Ledger, sums: Tally) -> RunStatus:
         running=running,
         waiting=max(0, open_scenes - running),
         eta_s=3600 * open_scenes / rate if rate and open_scenes and active else None,
-        panoramas_per_hour=rate * sums.panoramas / done if rate and done else None,
-        core_hours_at_end=hours_at_end,
-        money=_money(config, sums, open_scenes),
+        panoramas_per_hour=rate * sums.panoramas / made if rate else None,
+        core_hours_at_end=sums.core_hours * at_end if at_end else None,
+        money=_money(config, sums, at_end),
         published=_published(config),
     )
 
@@ -165,12 +164,19 @@ def _driver(ledger: Ledger, live: Mapping[str, Any], ended: bool) -> str:
     )
 
 
-def _money(config: RenderJobConfig, sums: Tally, open_scenes: int) -> Money:
+def _share_to_come(sums: Tally) -> float | None:
+    """By what the costs so far are multiplied at the end; None while nobody knows."""
+    if not sums.states.get("open", 0):
+        return 1.0
+    return sums.total / sums.settled if sums.recent_scenes_per_hour else None
+
+
+def _money(config: RenderJobConfig, sums: Tally, at_end: float | None) -> Money:
     cost = config.cost
     if not cost.usd_per_cpu_hour and not cost.usd_per_gpu_hour:
         return Money(None, None)
     so_far = sums.core_hours * cost.usd_per_cpu_hour + sums.gpu_hours * cost.usd_per_gpu_hour
-    return Money(so_far, so_far * (1 + open_scenes / sums.settled) if sums.settled else None)
+    return Money(so_far, so_far * at_end if at_end else None)
 
 
 def as_lines(status: RunStatus) -> list[str]:

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from panoforge.cli.streams import last_words, open_streams
 from panoforge.core import __version__
 from panoforge.core.errors import UserError
 
@@ -67,6 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
     # Torch's threads spin while they wait; beside any other work that makes everything several
     # times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    open_streams()
     try:
         code = app(arguments, standalone_mode=False) or 0
     except UserError as error:
@@ -82,5 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         err.print(f"[red]error:[/] {escape(error.format_message())}")
         code = 2
-    sys.stdout.flush()
+    if words := last_words():
+        err.print(f"[red]error:[/] {escape(words)}")
+        code = code or 1
     sys.exit(code)

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from panoforge.cli.app import ConfigPath, Overrides, RunPath, app, err, out
+from panoforge.cli.streams import failure
 from panoforge.core.config import load_config
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def status(
         print(json.dumps(found.as_json()) if as_json else "\n".join(as_lines(found)), flush=True)
         if html:
             out.print(str(write_page(run)))
-        if not watch or found.state in ("finished", "stopped"):
+        if not watch or found.state in ("finished", "stopped") or failure():
             return
         time.sleep(5)
 

@@ -14,6 +14,7 @@ from panoforge.cluster.render.runner import image_config_sha256
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id, to_table
 from panoforge.cluster.state.policy import Fault
 from panoforge.cluster.state.scene_states import COLUMNS, State, read_scene_states
+from panoforge.cluster.state.tally import recent_rate
 from panoforge.cluster.status.plan import plan_run
 from panoforge.cluster.status.status import as_lines, read_status, save_job
 from panoforge.cluster.status.status_page import write_page
@@ -128,6 +129,31 @@ def test_a_driver_at_work_is_seen(run):
         assert (status.state, status.running, status.waiting) == ("running", 3, 3)
         assert status.eta_s == pytest.approx(3600 * 6 / status.tally.recent_scenes_per_hour)
     assert read_status(run).state == "stopped"
+
+
+def test_estimates_say_nothing_until_they_know(tmp_path):
+    """The first round of two workers that ended together is no rate, and no money either."""
+    job = config(tmp_path / "run", scenes=4, cost=CostConfig(usd_per_cpu_hour=0.04))
+    ledger = Ledger(job.ledger_url)
+    ledger.declare(image_config_sha256(job.render), {})
+    save_job(job)
+    for index in range(2):
+        ledger.write(record(job, index, started_unix_s=T0 + 0.1 * index, seconds=240.0))
+    with Lease(ledger.store, "r", "pano render", keep=True, payload=lambda: {"in_flight": 2}):
+        status = read_status(tmp_path / "run")
+    assert (status.eta_s, status.panoramas_per_hour) == (None, None)
+    assert (status.core_hours_at_end, status.money.at_end) == (None, None)
+    assert status.money.so_far == pytest.approx(0.04 * 2 * 2 * 240 / 3600)
+
+
+@pytest.mark.parametrize("slots", [1, 2, 4])
+def test_a_rate_is_that_of_the_time_in_which_scenes_ran(slots):
+    """Scenes of 100 s in rounds, and a night's pause after the first half."""
+    rounds = np.repeat(np.arange(12), slots)
+    began = 100.0 * rounds + np.where(rounds >= 6, 30_000.0, 0.0)
+    assert recent_rate(began, began + 100) == pytest.approx(36 * slots)
+    assert recent_rate(began[:4], began[:4] + 100) is None
+    assert recent_rate(np.zeros(50), np.full(50, 100.0)) is None
 
 
 def test_retry_forgives_one_reason_and_keeps_the_past(run):
