@@ -6,13 +6,17 @@ Here and not in the stages, because a stage does not know who runs it. No Ray is
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from panoforge.core.config import load_config, top_level
-from panoforge.core.flat import FlatModel, flat_fields
+from panoforge.core.config.flat import FlatModel, flat_fields
+from panoforge.core.config.load import SHARED_KEYS
+from panoforge.core.config.messages import shown
+from panoforge.core.config.overrides import split
+from panoforge.core.errors import ConfigError, nearest
 from panoforge.core.models import FrozenModel
 from panoforge.core.run_layout import DATASET, LEDGER
 from panoforge.core.shards.layout import DEFAULT_SPLITS
@@ -21,6 +25,8 @@ from panoforge.core.storage.location import LocalPath, Location, absolute
 from panoforge.datagen.config import RenderConfig
 from panoforge.eval.config import EvalConfig
 from panoforge.train.config import TrainConfig
+
+Model = TypeVar("Model", bound=FrozenModel)
 
 
 def _not_a_url(value: object) -> object:
@@ -204,25 +210,61 @@ VERBS: dict[str, type[FrozenModel]] = {
     "train": TrainJobConfig,
     "eval": EvalJobConfig,
 }
+SECTIONS = {**VERBS, "submit": SubmitConfig}  # what a file of a whole chain may hold
+
+
+def load_section(path: Path, model: type[Model], overrides: Sequence[str] = ()) -> Model:
+    """The config of one verb (or of `submit`) from its own file, or from its section of a chain.
+    ConfigError for whatever is wrong.
+    """
+    section = next(name for name, known in SECTIONS.items() if known is model)
+    for key, text in split(overrides):
+        if key.startswith(f"{section}."):
+            own = key.removeprefix(f"{section}.")
+            raise ConfigError(
+                f"override {shown(f'{key}={text}')}: here the keys are those of {section}, so its name"
+                f" is left out: {own}={text}"
+            )
+    return load_config(path, model, overrides, section=section, chain=SECTIONS)
 
 
 def sections_of(path: Path, overrides: Sequence[str]) -> list[tuple[str, BaseModel]]:
-    """The resolved configs that a file holds, by verb: all its sections, or the one verb whose keys
-    it has. Overrides of a file with sections begin with the section's name (`render.scenes=1`).
+    """The resolved configs that a file holds, by section: all its sections, or the one verb whose
+    keys it has. Overrides of a file with sections begin with the section's name
+    (`render.scenes=1`), or are `run=FOLDER`. ConfigError for whatever is wrong.
     """
     keys = top_level(path)
-    present = [verb for verb in VERBS if verb in keys]
-    if present:
-        return [
-            (verb, load_config(path, VERBS[verb], _for_section(verb, overrides), section=verb))
-            for verb in present
-        ]
-    verb = max(VERBS, key=lambda verb: len(keys & set(flat_fields(VERBS[verb]))))
-    return [(verb, load_config(path, VERBS[verb], overrides))]
+    present = [name for name in SECTIONS if name in keys]
+    if not present:
+        verb = max(VERBS, key=lambda verb: len(keys & set(flat_fields(VERBS[verb]))))
+        return [(verb, load_section(path, VERBS[verb], overrides))]
+    for key, _ in split(overrides):
+        _check_prefix(path, key, present)
+    return [
+        (name, load_section(path, SECTIONS[name], _for_section(name, overrides)))
+        for name in present
+    ]
 
 
-def _for_section(verb: str, overrides: Sequence[str]) -> list[str]:
-    mine = [text.removeprefix(f"{verb}.") for text in overrides if text.startswith(f"{verb}.")]
-    return mine + [
-        text for text in overrides if text.startswith("run=") and "run" in VERBS[verb].model_fields
+def _check_prefix(path: Path, key: str, present: Sequence[str]) -> None:
+    """ConfigError unless an override says which section it is for."""
+    head = key.partition(".")[0]
+    if key in SHARED_KEYS or (head in present and head != key):
+        return
+    having = [name for name in present if head in flat_fields(SECTIONS[name])]
+    guess = (
+        f" Write {' or '.join(f'{name}.{key}' for name in having)}"
+        if having
+        else nearest(head, present)
+    )
+    raise ConfigError(
+        f"override {shown(key)}: {path} has the sections {', '.join(present)}: begin with the name of"
+        f" one.{guess}"
+    )
+
+
+def _for_section(name: str, overrides: Sequence[str]) -> list[str]:
+    shared = [key for key in SHARED_KEYS if key in flat_fields(SECTIONS[name])]
+    return [text.removeprefix(f"{name}.") for text in overrides if text.startswith(f"{name}.")] + [
+        text for text in overrides if text.partition("=")[0] in shared
     ]

@@ -37,5 +37,7 @@ class StorageError(UserError):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """` Did you mean 'x'?`, or an empty string where nothing known resembles `word`."""
+    if len(word) > 100:  # nobody means that, and difflib's time grows with the square
+        return ""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f" Did you mean {close[0]!r}?" if close else ""

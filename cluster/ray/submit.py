@@ -22,13 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from pydantic import BaseModel
 
 import panoforge
-from panoforge.cluster.config import VERBS, RayConfig, RenderJobConfig, SubmitConfig
+from panoforge.cluster.config import VERBS, RayConfig, RenderJobConfig, SubmitConfig, load_section
 from panoforge.cluster.ray.session import ClusterError, ray_session
-from panoforge.core.config import config_from_overrides, load_config, top_level
+from panoforge.core.config import config_from_overrides, top_level, yaml_of
 from panoforge.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -83,16 +82,12 @@ def load_job(verb: str, path: Path, overrides: Sequence[str]) -> Job:
     how = [text.removeprefix(_PREFIX) for text in overrides if text.startswith(_PREFIX)]
     has_section = "submit" in top_level(path)
     submit = (
-        load_config(path, SubmitConfig, how, section="submit")
+        load_section(path, SubmitConfig, how)
         if has_section
         else config_from_overrides(SubmitConfig, how)
     )
-    config = load_config(
-        path,
-        VERBS[verb],
-        [text for text in overrides if not text.startswith(_PREFIX)],
-        section=verb,
-    )
+    own = [text for text in overrides if not text.startswith(_PREFIX)]
+    config = load_section(path, VERBS[verb], own)
     if isinstance(config, RenderJobConfig):  # on the cluster that runs it, not on one of its own
         config = config.model_copy(
             update={"ray": config.ray.model_copy(update={"address": "auto"})}
@@ -127,7 +122,7 @@ def _submit(
     logging.getLogger("ray").setLevel(logging.WARNING)
     with _cluster_errors(address), tempfile.TemporaryDirectory(prefix="panoforge-") as folder:
         Path(folder, JOB_YAML).write_text(
-            yaml.safe_dump(_plain(job.config.model_dump()), sort_keys=False, allow_unicode=True)
+            yaml_of(_plain(job.config.model_dump())), encoding="utf-8"
         )
         client = JobSubmissionClient(address)
         name = _patiently(

@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 
 from panoforge.cli.app import ConfigPath, Overrides, app, err, out
-from panoforge.core.config import config_yaml, load_config
+from panoforge.core.config import config_yaml
 from panoforge.core.errors import UsageError
 
 
@@ -20,21 +20,17 @@ def demo(
     ] = False,
 ) -> None:
     """Run the whole chain: render, pack, verify, describe, fine-tune, score."""
-    from panoforge.cluster.config import EvalJobConfig, PackConfig, RenderJobConfig, TrainJobConfig
+    from panoforge.cluster.config import VERBS, sections_of
     from panoforge.stages import Demo, demo_stage
 
-    shared = [text for text in overrides or () if text.startswith("run=")]
-    if len(shared) != len(overrides or ()):
+    sections = dict(sections_of(config, overrides or ()))
+    missing = [verb for verb in VERBS if verb not in sections]
+    if missing:
         raise UsageError(
-            "pano demo takes run=FOLDER only: to change a stage, copy configs/demo.yaml, or run the"
-            " stage's own verb"
+            f"{config} has no section {', '.join(missing)}: pano demo runs a whole chain, as"
+            " configs/demo.yaml describes one"
         )
-    chain = Demo(
-        load_config(config, RenderJobConfig, shared, section="render"),
-        load_config(config, PackConfig, section="pack"),
-        load_config(config, TrainJobConfig, shared, section="train"),
-        load_config(config, EvalJobConfig, shared, section="eval"),
-    )
+    chain = Demo(**{verb: sections[verb] for verb in VERBS})
     result = demo_stage(chain, lambda line: err.print(f"[bold]{escape(line)}[/bold]"), fresh=fresh)
     out.print(
         "time: " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in result.seconds.items())

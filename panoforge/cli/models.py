@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from panoforge.cli.app import ConfigPath, Overrides, app, out
-from panoforge.core.config import load_config
 from panoforge.core.run_layout import REPORT_FILE
 
 
@@ -22,12 +21,10 @@ def train(
     """Fine-tune SAM2 on scan clips of a dataset: RUN/checkpoints and RUN/metrics.jsonl. Resumes
     where it was.
     """
-    from panoforge.cluster.config import TrainJobConfig
+    from panoforge.cluster.config import TrainJobConfig, load_section
     from panoforge.stages import train_stage
 
-    job = load_config(
-        config, TrainJobConfig, _with(overrides, "model.checkpoint", checkpoint), section="train"
-    )
+    job = load_section(config, TrainJobConfig, _with(overrides, "model.checkpoint", checkpoint))
     out.print(str(train_stage(job)))
 
 
@@ -49,13 +46,11 @@ def evaluate(
     if side_by_side:
         compare([config, *map(Path, overrides or ())])
         return
-    from panoforge.cluster.config import EvalJobConfig
+    from panoforge.cluster.config import EvalJobConfig, load_section
     from panoforge.eval.reports.table import as_lines
     from panoforge.stages import eval_stage
 
-    job = load_config(
-        config, EvalJobConfig, _with(overrides, "model.checkpoint", checkpoint), section="eval"
-    )
+    job = load_section(config, EvalJobConfig, _with(overrides, "model.checkpoint", checkpoint))
     found = eval_stage(job)
     lines = [*as_lines(found.results), str(found.folder / REPORT_FILE)]
     out.print("\n".join(lines), soft_wrap=True, highlight=False, markup=False)

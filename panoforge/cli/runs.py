@@ -10,7 +10,6 @@ from rich.markup import escape
 
 from panoforge.cli.app import ConfigPath, Overrides, RunPath, app, err, out
 from panoforge.cli.streams import failure
-from panoforge.core.config import load_config
 
 if TYPE_CHECKING:
     from panoforge.cluster.config import RenderJobConfig
@@ -30,16 +29,13 @@ def render(
     """Render scenes to staged panoramas in RUN/staged. The same command again renders only what is
     missing.
     """
-    from panoforge.cluster.config import RenderJobConfig
+    from panoforge.cluster.config import RenderJobConfig, load_section
     from panoforge.stages import plan_stage, render_stage
 
-    whole = load_config(config, RenderJobConfig, overrides or (), section="render")
-    job = load_config(
-        config,
-        RenderJobConfig,
-        [*(overrides or ()), *([f"scenes={scenes}"] if scenes else [])],
-        section="render",
-    )
+    asked = list(overrides or ())
+    whole = load_section(config, RenderJobConfig, asked)
+    first = [f"scenes={scenes}"] if scenes is not None else []
+    job = load_section(config, RenderJobConfig, asked + first)
     _warn_of_missing(job)
     summary = render_stage(job)
     if calibrate:
@@ -72,10 +68,10 @@ def plan(
     """Say what a render run will take (time, core-hours, memory, disk, money), from scenes that
     were made before.
     """
-    from panoforge.cluster.config import RenderJobConfig
+    from panoforge.cluster.config import RenderJobConfig, load_section
     from panoforge.stages import plan_stage
 
-    job = load_config(config, RenderJobConfig, overrides or (), section="render")
+    job = load_section(config, RenderJobConfig, overrides or ())
     _warn_of_missing(job)
     found = plan_stage(job, calibration, slots)
     print(json.dumps(found.as_json()) if as_json else "\n".join(found.as_lines()))

@@ -97,7 +97,7 @@ def test_usage_mistakes_exit_2(pano, tmp_path):
     code, _, stderr = pano("render", tmp_path / "none.yaml")
     assert code == 2 and "does not exist" in stderr
     code, _, stderr = pano("demo", ROOT / "configs" / "demo.yaml", "scenes=4")
-    assert code == 2 and "takes run=FOLDER only" in stderr
+    assert code == 2 and "Write render.scenes" in stderr
 
 
 def test_missing_dataset_exits_1(pano, tmp_path):

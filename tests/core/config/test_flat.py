@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from panoforge.cluster.config import EvalJobConfig, RenderJobConfig, TrainJobConfig
 from panoforge.cluster.render.runner import image_config_sha256
 from panoforge.core.config import config_sha256, load_config
+from panoforge.core.config.flat import FlatModel, flat_fields
 from panoforge.core.errors import ConfigError
-from panoforge.core.flat import FlatModel, flat_fields
 from panoforge.core.models import FrozenModel
 from panoforge.datagen.config import RenderConfig
 
