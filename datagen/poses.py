@@ -7,15 +7,15 @@ is for; without it a pose is for every scene. The file is read when the config i
 part of the config and of its digest, so nodes need no file and a changed file is a changed run.
 """
 
-import csv
-import json
 from collections.abc import Sequence
-from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from panoforge.core.errors import UserError
+from panoforge.core.foreign.csv_rows import read_csv
+from panoforge.core.foreign.files import read_json
 from panoforge.core.models import FrozenModel
 
 MAX_BYTES = 64 << 20
@@ -44,14 +44,9 @@ def read_poses(value: Any) -> Any:
     if path.suffix not in (".json", ".csv"):
         raise ValueError(f"expected a .json or .csv file, got {value!r}")
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"{path} is over the cap of {MAX_BYTES >> 20} MB")
-        text = path.read_text(encoding="utf-8")
-        rows = json.loads(text) if path.suffix == ".json" else list(csv.DictReader(StringIO(text)))
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} is no valid {path.suffix[1:]}: {error}") from None
+        rows: Any = read_json(path, MAX_BYTES) if path.suffix == ".json" else read_csv(path)
+    except UserError as error:  # a validator says what is wrong by ValueError
+        raise ValueError(str(error)) from None
     if not isinstance(rows, list) or not rows:
         raise ValueError(
             f"{path} holds no poses: expected a list of objects (.json), or a header and rows"

@@ -75,7 +75,7 @@ def train_rank(config: TrainConfig, dataset: Path, out: Path, world: World) -> P
             wandb=config.wandb,
         ) as log,
     ):
-        for message in messages:
+        for message in (*messages, *trainer.source.mixture.left_out()):
             log.say(message)
         if not world.same_everywhere(state_dict_sha256(model.state_dict()), device):
             raise UsageError(

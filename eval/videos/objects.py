@@ -39,6 +39,7 @@ class ObjectScores:
     object: int
     role: str
     frames: int
+    label: str = ""  # what the object is, where the data say it
     j: float | None = None
     f: float | None = None
     j_seam: float | None = None

@@ -17,7 +17,7 @@ stopped.
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +55,8 @@ def run_videos(config: EvalConfig, run: Path) -> Evaluation:
             " the ceiling: predictor: sam2 or empty"
         )
     root = benchmark_root(config)
-    videos = [
-        item
-        for item in open_benchmark(benchmark, root, config.split)
-        if isinstance(item, VideoItem | TrackItem)
-    ]
+    opened = open_benchmark(benchmark, root, config.split)
+    videos = [item for item in opened if isinstance(item, VideoItem | TrackItem)]
     check_keys([video.key for video in videos], root)
     data_sha256 = listing_digest(benchmark.name, videos)
     scored = videos[: config.max_panoramas]
@@ -89,7 +86,10 @@ def run_videos(config: EvalConfig, run: Path) -> Evaluation:
                 "image_size": config.model.image_size,
             },
             "weights": asdict(weights),
-            "dataset": _describe(benchmark, config, data_sha256, len(scored), len(videos)),
+            "dataset": {
+                **_describe(benchmark, config, data_sha256, len(scored), len(videos)),
+                "left_out": str(opened.left_out) or None,
+            },
             "versions": versions(),
             "hardware": hardware(),
             "scores": summary(rows),
@@ -147,7 +147,8 @@ def _score(
 ) -> list[ObjectScores]:
     if isinstance(item, TrackItem):
         return score_boxes(item, predictor, image_size)
-    return score_video(item, predictor, image_size, tracked=benchmark.name in TRACKED)
+    scores = score_video(item, predictor, image_size, tracked=benchmark.name in TRACKED)
+    return [replace(score, label=item.names.get(score.object, "")) for score in scores]
 
 
 def _describe(

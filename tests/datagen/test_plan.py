@@ -29,7 +29,7 @@ from panoforge.datagen.messages import (
     read_request,
     write_result,
 )
-from panoforge.datagen.poses import FixedPose, poses_of
+from panoforge.datagen.poses import FixedPose, poses_of, read_poses
 from panoforge.datagen.quality import (
     RejectedScene,
     RenderedPanorama,
@@ -265,7 +265,7 @@ def test_poses_come_from_a_file_and_become_part_of_the_config(tmp_path):
     ("name", "text", "says"),
     [
         ("poses.txt", "", "expected a .json or .csv file"),
-        ("poses.json", "[", "is no valid json"),
+        ("poses.json", "[", "is not JSON"),
         ("poses.json", "[]", "holds no poses"),
         ("poses.csv", "x_m,y_m,z_m\n", "holds no poses"),
         ("poses.csv", "x_m,y_m,z_m\n1,2\n", "z_m"),
@@ -285,7 +285,7 @@ def test_poses_that_cannot_be_meant_are_refused(tmp_path, name, text, says):
 
 
 def test_a_file_of_poses_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(ValidationError, match=r"poses\.csv cannot be read: No such file"):
+    with pytest.raises(ValidationError, match=r"poses\.csv does not exist"):
         config(camera={"poses": str(tmp_path / "poses.csv")})
 
 
@@ -330,3 +330,18 @@ def test_what_sources_lack_is_said_before_a_run_starts(monkeypatch):
     assert (
         set(listed) == set(MODULES) and "A.N.T. Landscape" in listed["infinigen2.outdoor"].missing
     )
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xef\xbb\xbfx_m,y_m,z_m,yaw_deg\r\n0,0,1.5,0\r\n",
+        b"x_m;y_m;z_m;yaw_deg\r\n0;0;1,5;0\r\n",
+    ],
+)
+def test_poses_are_read_as_spreadsheets_save_them(tmp_path, data):
+    """A byte order mark; semicolons with decimal commas."""
+    path = tmp_path / "poses.csv"
+    path.write_bytes(data)
+    (row,) = read_poses(str(path))
+    assert FixedPose.model_validate(row) == FixedPose(x_m=0, y_m=0, z_m=1.5)

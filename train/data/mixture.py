@@ -150,6 +150,10 @@ class Mixture:
             "\n".join(f"{s.name} {s.sha256()}" for s in self.sources).encode()
         ).hexdigest()
 
+    def left_out(self) -> list[str]:
+        """What the sources leave out of their folders, a line for each that leaves out something."""
+        return [f"{s.name}: left out {s.left_out}" for s in self.sources if s.left_out]
+
     def record(self) -> list[dict[str, object]]:
         """What train.json says of each source; nothing where the shards are alone."""
         if len(self.sources) == 1 and isinstance(self.sources[0], Shards):
@@ -160,6 +164,7 @@ class Mixture:
                 "share": weight / self.schedule.period,
                 "clips_per_epoch": len(source),
                 "sha256": source.sha256(),
+                "left_out": str(source.left_out) or None,
             }
             for source, weight in zip(self.sources, self.schedule.weights, strict=True)
         ]

@@ -408,3 +408,67 @@ def test_a_video_benchmark_is_scored_and_goes_on_where_it_stopped(
         run_evaluation(
             config(benchmark="panovos", root=tmp_path / "data"), tmp_path, tmp_path / "out"
         )
+
+
+def test_what_a_folder_leaves_out_is_in_the_results_and_the_table(
+    tmp_path: Path, picture: tuple
+) -> None:
+    """A crowd, a box and a stray file: counted in results.json and printed under the table."""
+    rgb, labels = picture
+    write(tmp_path / "data/images/a.png", rgb)
+    (tmp_path / "data/images/notes.txt").write_text("x")
+    document = coco(labels, "a.png")
+    document["annotations"].append(
+        {"id": 91, "image_id": 5, "category_id": 1, "bbox": [0, 0, 9, 9]}
+    )
+    document["annotations"].append({"id": 92, "image_id": 5, "category_id": 1, "iscrowd": 1})
+    (tmp_path / "data/annotations.json").write_text(json.dumps(document))
+    found = open_benchmark(get_benchmark("folder"), tmp_path / "data", None)
+    said = str(found.left_out)
+    assert "1 × file whose name is no picture's (first: notes.txt)" in said
+    assert "1 × object with a box and no mask" in said and "1 × crowd" in said
+    scored = config(benchmark="folder", root=tmp_path / "data", methods=["direct"])
+    results = run_evaluation(scored, tmp_path / "unused", tmp_path / "out").results
+    assert results["dataset"]["left_out"] == said
+    assert f"Left out: {said}" in as_lines(results)
+
+
+def test_coco_file_names_hold_folders(tmp_path: Path, picture: tuple) -> None:
+    """Case 06: images/night/0001.png is read where images/0001.png lies beside it."""
+    rgb, labels = picture
+    write(tmp_path / "images/0001.png", rgb[::-1])
+    write(tmp_path / "images/night/0001.png", rgb)
+    (tmp_path / "annotations.json").write_text(json.dumps(coco(labels, "night/0001.png")))
+    item = only("folder", tmp_path)
+    assert item.key == "night_0001"
+    np.testing.assert_array_equal(item.read()[0], rgb)
+
+
+def test_a_crop_and_its_id_map_are_scored_where_they_lie(tmp_path: Path, picture: tuple) -> None:
+    """Case 09: GPano tags place the picture and the labels on one sphere."""
+    rgb, labels = picture
+    sizes = {
+        "CroppedAreaImageWidthPixels": WIDTH, "CroppedAreaImageHeightPixels": WIDTH // 2,
+        "FullPanoWidthPixels": 2 * WIDTH, "FullPanoHeightPixels": WIDTH,
+        "CroppedAreaLeftPixels": 40, "CroppedAreaTopPixels": 20,
+    }  # fmt: skip
+    tags = " ".join(f'GPano:{name}="{value}"' for name, value in sizes.items())
+    (tmp_path / "images").mkdir()
+    Image.fromarray(rgb).save(tmp_path / "images/a.jpg", xmp=f"<x {tags}/>".encode())
+    write(tmp_path / "masks/a.png", labels)
+    image, found, _ = only("folder", tmp_path).read()
+    assert image.shape == (WIDTH, 2 * WIDTH, 3) and found.shape == (WIDTH, 2 * WIDTH)
+    same_instances(found[20 : 20 + WIDTH // 2, 40 : 40 + WIDTH], labels)
+
+
+def test_an_image_without_exif_2_to_1_is_scored_upright(tmp_path: Path, picture: tuple) -> None:
+    """Case 03: a picture stored upside down is read upright, as its labels were painted."""
+    rgb, labels = picture
+    exif = Image.Exif()
+    exif[274] = 3
+    (tmp_path / "images").mkdir()
+    Image.fromarray(np.ascontiguousarray(rgb[::-1, ::-1])).save(
+        tmp_path / "images/a.png", exif=exif
+    )
+    write(tmp_path / "masks/a.png", labels)
+    np.testing.assert_array_equal(only("folder", tmp_path).read()[0], rgb)

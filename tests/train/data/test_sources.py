@@ -16,6 +16,7 @@ from panoforge.core.foreign.idmaps import read_labels
 from panoforge.core.foreign.masks import fill_runs, run_area, run_counts
 from panoforge.train.config import SourceSettings
 from panoforge.train.data.clips import IMAGENET_MEAN, IMAGENET_STD, collate
+from panoforge.train.data.mixture import Mixture
 from panoforge.train.data.sources import open_source
 from panoforge.train.data.sources.draw import square, walk
 
@@ -309,3 +310,20 @@ def test_huge_pictures_are_not_decoded(tmp_path: Path):
     (tmp_path / "sa_000000/sa_100.jpg").write_bytes(header + bytes(100))
     with pytest.raises(DataError, match="claims 100000×100000 pixels"):
         source.clip(0)
+
+
+def test_what_a_coco_file_leaves_out_is_said(tmp_path: Path) -> None:
+    """Case 15: an object with a box only stops nothing, and is in the record of the run."""
+    folder = trees.coco(tmp_path)
+    (notes,) = (folder / "annotations").glob("*.json")
+    content = json.loads(notes.read_text())
+    image = content["annotations"][0]["image_id"]
+    content["annotations"].append({"id": 900, "image_id": image, "bbox": [0, 0, 5, 5]})
+    notes.write_text(json.dumps(content))
+    source = opened("coco", folder)
+    for position in range(len(source)):
+        source.clip(position)
+    assert "1 × object with a box and no mask (first: annotation 900)" in str(source.left_out)
+    mixture = Mixture([source], [1], 1)
+    assert mixture.left_out() == [f"coco: left out {source.left_out}"]
+    assert mixture.record()[0]["left_out"] == str(source.left_out)

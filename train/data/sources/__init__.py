@@ -15,6 +15,7 @@ it, when its clip is asked for.
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from panoforge.core.foreign.left_out import LeftOut
 from panoforge.core.storage.atomic import storage_errors
 from panoforge.train.config import SourceSettings, TrainConfig
 from panoforge.train.data.sources.coco import Coco
@@ -31,6 +32,7 @@ class Source(Protocol):
     """Clips by position."""
 
     name: str
+    left_out: LeftOut  # of its folder: what is no item of it
 
     def __len__(self) -> int:
         """Clips of one epoch."""

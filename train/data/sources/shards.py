@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from panoforge.core.errors import DataError
+from panoforge.core.foreign.left_out import NOTHING
 from panoforge.core.geometry.sphere import row_area_sr
 from panoforge.core.shards.read import Dataset, Sample
 from panoforge.train.config import ClipSettings, TrainConfig
@@ -27,6 +28,7 @@ class Shards:
 
     def __init__(self, name: str, dataset: Dataset, config: TrainConfig) -> None:
         self.name, self.dataset, self.config = name, dataset, config
+        self.left_out = NOTHING
         self.widths: list[int] = dataset.samples["width"].to_pylist()
 
     def __len__(self) -> int:
