@@ -141,12 +141,17 @@ def test_the_manifest_fits_the_schema(manifest):
 
 
 def test_the_cluster_is_closed_consistent_and_of_our_ray(manifest):
+    """The submitter of a K8sJobMode job is a pod of its own: the job port listens beyond the head's
+    own pod, and asks for the token.
+    """
     import ray
+
+    assert manifest["spec"]["submissionMode"] == "K8sJobMode"
 
     cluster = manifest["spec"]["rayClusterSpec"]
     assert cluster["authOptions"] == {"mode": "token"} and cluster["rayVersion"] == ray.__version__
     assert cluster["headGroupSpec"]["rayStartParams"] == {
-        "dashboard-host": "127.0.0.1",
+        "dashboard-host": "0.0.0.0",
         "num-cpus": "0",
     }
     groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
