@@ -74,7 +74,9 @@ class RenderSummary:
         """Why scenes failed or were rejected, and why poses were."""
         return {
             **self.tally.reasons,
-            **{f"pose rejected: {reason}": count for reason, count in self._sums[1].items()},
+            **{
+                f"pose or seed rejected: {reason}": count for reason, count in self._sums[1].items()
+            },
         }
 
     @property

@@ -92,6 +92,10 @@ MAX_BACKOFF_S = 60.0
 NODE_FAULTS_IN_A_ROW = 5
 DEGRADED_MEMORY = 2.0
 
+# In a reason, before the worker's own words: they differ from scene to scene of one kind.
+LAST_WORDS = "; its last words: "
+_WORDS_LENGTH = 300
+
 _CRASH_SIGNALS = {"SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP", "SIGSYS"}
 # Words in the last lines of a log, or in the worker's own error, that tell what an exit code does
 # not. First match wins.
@@ -147,9 +151,11 @@ def classify(end: ProcessOutcome, result: SceneResult | None) -> Verdict:
     crashed on its way out, and no result is a fault even after exit code 0. Whether the panoramas
     named are really there is `check_output`'s.
     """
-    if result is not None and result.outcome in ("done", "rejected"):
-        reason = "" if result.outcome == "done" else "no pose of any seed was accepted"
-        return Verdict(result.outcome, None, reason)
+    if result is not None and result.outcome == "done":
+        return Verdict("done")
+    if result is not None and result.outcome == "rejected":
+        words = [f"{one.reason}: {_last_line(one.detail)}" for one in result.rejections]
+        return Verdict("rejected", None, with_words("no pose of any seed was accepted", words))
     if result is not None:
         error = result.error or "the worker reported a failure without words"
         fault = _by_words(error) or (
@@ -159,7 +165,18 @@ def classify(end: ProcessOutcome, result: SceneResult | None) -> Verdict:
     fault = _GAVE_UP.get(end.limit) if end.limit else None
     if fault is None:
         fault = _by_words(_last_lines(end.log_tail)) or _by_signal(end.signal)
-    return Verdict("fault", fault, f"worker left no result ({end.describe()})")
+    words = [_last_line(end.log_tail)]
+    return Verdict("fault", fault, with_words(f"worker left no result ({end.describe()})", words))
+
+
+def with_words(what: str, words: Sequence[str]) -> str:
+    """What happened, with the last of the words that the worker or its generator had for it."""
+    last = next((text for text in reversed(words) if text.strip(": ")), "")
+    return f"{what}{LAST_WORDS}{last[:_WORDS_LENGTH]}" if last else what
+
+
+def _last_line(text: str) -> str:
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
 _GAVE_UP = {

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from panoforge.cluster.state.ledger import Ledger
+from panoforge.cluster.state.policy import LAST_WORDS
 from panoforge.cluster.state.scene_states import (
     COLUMNS,
     SceneStates,
@@ -152,17 +153,20 @@ def _slowest(done: np.ndarray, seconds: np.ndarray, top: int = 10) -> np.ndarray
 
 
 def _reasons(table: pa.Table, outcome: np.ndarray, by_index: np.ndarray) -> dict[str, int]:
+    """How many scenes were rejected or failed, by kind, each kind with the last one's own words."""
     mask = ((outcome == "rejected") & (by_index == State.REJECTED)) | (
         (outcome == "quarantined") & (by_index == State.QUARANTINED)
     )
     rows = _first_of_each(table, mask)
     reasons = table["reason"].take(pa.array(rows)).to_pylist()
-    names = ("failed" if outcome[row] == "quarantined" else "rejected" for row in rows)
-    return dict(
-        Counter(
-            f"{name}: {reason}" for name, reason in zip(names, reasons, strict=True)
-        ).most_common(50)
-    )
+    counts: Counter[str] = Counter()
+    words: dict[str, str] = {}
+    for row, reason in zip(rows, reasons, strict=True):
+        what, mark, last = reason.partition(LAST_WORDS)
+        kind = f"{'failed' if outcome[row] == 'quarantined' else 'rejected'}: {what}"
+        counts[kind] += 1
+        words[kind] = mark + last
+    return {kind + words[kind]: number for kind, number in counts.most_common(50)}
 
 
 def recent_rate(began: np.ndarray, ended: np.ndarray) -> float | None:

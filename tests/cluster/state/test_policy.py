@@ -17,7 +17,7 @@ from panoforge.cluster.state.policy import (
     nodes_to_set_aside,
 )
 from panoforge.datagen.config import RenderConfig
-from panoforge.datagen.messages import SceneResult
+from panoforge.datagen.messages import Rejection, SceneResult
 
 N, R, D = Profile.NORMAL, Profile.ROOMY, Profile.DEGRADED
 
@@ -76,6 +76,24 @@ def test_a_reported_error_is_judged_by_its_words(error, fault):
 @pytest.mark.parametrize("outcome", ["done", "rejected"])
 def test_a_whole_result_counts_however_the_worker_exits(how, outcome):
     assert classify(how, SceneResult(key="s", outcome=outcome)).outcome == outcome
+
+
+def test_the_generators_own_last_line_is_in_the_reason():
+    refused = [
+        Rejection(seed=1, pose=None, reason="generator", detail="a\nValueError: first seed\n"),
+        Rejection(
+            seed=2, pose=None, reason="generator", detail="Trace\nValueError: the second\n\n"
+        ),
+    ]
+    result = SceneResult(key="s", outcome="rejected", rejections=tuple(refused))
+    assert classify(end(0), result).reason == (
+        "no pose of any seed was accepted; its last words: generator: ValueError: the second"
+    )
+    assert classify(end(0), SceneResult(key="s", outcome="rejected")).reason == (
+        "no pose of any seed was accepted"
+    )
+    crash = classify(end(signal="SIGSEGV", tail="went well\nBVH: 3 bad triangles\n"), None)
+    assert crash.reason.endswith("(killed by SIGSEGV); its last words: BVH: 3 bad triangles")
 
 
 def profiles_of(fault: Fault) -> list[Profile]:

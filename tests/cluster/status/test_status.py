@@ -156,6 +156,21 @@ def test_a_rate_is_that_of_the_time_in_which_scenes_ran(slots):
     assert recent_rate(np.zeros(50), np.full(50, 100.0)) is None
 
 
+def test_reasons_are_counted_by_kind_and_carry_the_last_words(tmp_path):
+    job = config(tmp_path / "run", scenes=4)
+    ledger = Ledger(job.ledger_url)
+    ledger.declare(image_config_sha256(job.render), {})
+    save_job(job)
+    for index in range(3):
+        words = f"no pose of any seed was accepted; its last words: generator: seed {index}"
+        ledger.write(record(job, index, outcome="rejected", reason=words))
+    found = read_status(tmp_path / "run")
+    (reason,) = found.tally.reasons
+    assert found.tally.reasons[reason] == 3 and reason.startswith("rejected: no pose of any seed")
+    assert "; its last words: generator: seed " in reason
+    assert any(f"3 × {reason}" in line for line in as_lines(found))
+
+
 def test_retry_forgives_one_reason_and_keeps_the_past(run):
     with pytest.raises(
         UsageError, match=r"has the reason 'timeout'. Failed scenes have: crash, oom"
