@@ -10,7 +10,7 @@ and its place in the dataset. `join(job, parts)` gets the parts in the order of 
 writes what is about all of them. So the bytes are the same for any number of workers.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from panoforge.core.errors import UsageError
 from panoforge.core.export.jsonlists import JsonLists
 from panoforge.core.geometry.scan import ScanSpec, scan_views
 from panoforge.core.geometry.views import sample_view, wrap_panorama
@@ -30,18 +31,30 @@ from panoforge.core.storage.store import Store
 
 Entry = dict[str, Any]  # one JSON object
 Counts = dict[str, int]
+Facts = dict[str, Any]  # what a format says of a whole export: counts, and what it cost
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """`perspective`: scan views instead of panoramas (videos are always scans; None is SAP's
-    there). Instances of fewer than `min_pixels` pixels in a frame are left out of it.
-    `jpeg_quality` is that of views.
+    """How an export is written.
+
+    Args:
+        perspective: scan views instead of panoramas. Videos are always scans, their format's own
+            (`Format.scan`) where this is None.
+        min_pixels: instances of fewer pixels in a frame are left out of it.
+        jpeg_quality: that of views; a panorama's JPEG is passed on.
+        min_iou: instances whose mask a format with loss (yolo-seg) gives back with a lower IoU are
+            left out.
     """
 
     perspective: ScanSpec | None = None
     min_pixels: int = 1
     jpeg_quality: int = 95
+    min_iou: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_iou <= 1:
+            raise UsageError(f"min_iou is an IoU, from 0 to 1, got {self.min_iou}")
 
 
 @dataclass(frozen=True)
@@ -132,30 +145,49 @@ class Part:
 
 @dataclass(frozen=True)
 class Format:
-    """How a format is written. `video`: its frames are always those of the scan."""
+    """How a format is written. `scan`: it holds videos, of this scan unless another is asked for.
+    `loss`: it cannot hold every mask, and counts what that costs.
+    """
 
     each: Callable[[ExportJob, int, list[Frame]], Part]
-    join: Callable[[ExportJob, Iterator[Part]], Counts]
-    video: bool = False
+    join: Callable[[ExportJob, Iterator[Part]], Facts]
+    scan: ScanSpec | None = None
+    loss: bool = False
 
     def part(self, job: ExportJob, index: int) -> Part:
         """Write what belongs to sample `index`. Of the sample no more than its picture and labels
         is read.
         """
         sample = job.dataset.read(index, ("rgb", "instance"))
-        scan = self.video or job.options.perspective
-        return self.each(
-            job, index, scan_frames(sample, job.options) if scan else [panorama_frame(sample)]
+        spec = job.options.perspective
+        frames = (
+            scan_frames(sample, spec, job.options.jpeg_quality)
+            if spec
+            else [panorama_frame(sample)]
         )
+        return self.each(job, index, frames)
 
 
-def join_counts(job: ExportJob, parts: Iterator[Part]) -> Counts:
+def join_counts(job: ExportJob, parts: Iterator[Part]) -> Facts:
     """The sums of the parts' counts."""
     total: Counts = {}
     for part in parts:
         for name, count in part.counts.items():
             total[name] = total.get(name, 0) + count
     return total
+
+
+def split_names(splits: Iterable[str]) -> dict[str, str]:
+    """The names of splits that a reader asks for, and which split stands under each.
+
+    Readers demand a train and a val. One that the dataset lacks is a split that it has, and
+    export.json says so.
+    """
+    own = list(splits)
+    first = own[0] if own else "train"
+    return {"train": first, "val": "test" if "test" in own else first} | {
+        name: name for name in own
+    }
 
 
 def join_lists(lists: JsonLists, parts: Iterator[Part], links: dict[str, str]) -> None:
@@ -171,6 +203,13 @@ def join_lists(lists: JsonLists, parts: Iterator[Part], links: dict[str, str]) -
                 lists.add(name, {**entry, **moved, **own})
 
 
+def image_entry(job: ExportJob, number: int, frame: Frame) -> Entry:
+    """Write images/<name>.<suffix>, and give its entry in a list of images."""
+    name = f"{frame.name}.{frame.suffix}"
+    job.out.put(f"images/{name}", frame.image)
+    return {"id": number, "width": frame.width, "height": frame.height, "file_name": name}
+
+
 def panorama_frame(sample: Sample) -> Frame:
     """The panorama as it is."""
     suffix = sample.suffix("rgb")
@@ -183,19 +222,19 @@ def panorama_frame(sample: Sample) -> Frame:
     )
 
 
-def scan_frames(sample: Sample, options: ExportOptions) -> list[Frame]:
+def scan_frames(sample: Sample, spec: ScanSpec, jpeg_quality: int = 95) -> list[Frame]:
     """The views of one scan, named <key>-fNN."""
     rgb, labels = wrap_panorama(sample.read("rgb")), wrap_panorama(sample.read("instance"))
     instances = _by_id(sample)
     return [
         Frame(
             f"{sample.key}-f{number:02d}",
-            encode_product("rgb.jpg", sample_view(rgb, view), jpeg_quality=options.jpeg_quality),
+            encode_product("rgb.jpg", sample_view(rgb, view), jpeg_quality=jpeg_quality),
             "jpg",
             sample_view(labels, view, labels=True),
             instances,
         )
-        for number, view in enumerate(scan_views(options.perspective or ScanSpec()))
+        for number, view in enumerate(scan_views(spec))
     ]
 
 

@@ -1,12 +1,10 @@
-"""Exports of single pictures: COCO instances, YOLO polygons, SA-1B pairs, COCO panoptic
-(Mask2Former).
+"""Exports of single pictures: COCO instances, SA-1B pairs, COCO panoptic (Mask2Former).
 
 An instance on the seam stays one annotation of two parts with one flat box; `wrap_box` in COCO's
 annotations is the box on the cylinder.
 """
 
 import json
-from collections import defaultdict
 from collections.abc import Iterator
 
 import cv2
@@ -14,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.export.frames import (
-    Counts,
     Entry,
     ExportJob,
+    Facts,
     Frame,
     Part,
-    join_counts,
+    image_entry,
     join_lists,
     masks_of,
 )
@@ -48,7 +46,7 @@ def coco_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
     """images/<name>.jpg; images and annotations with compressed RLEs."""
     images, annotations = [], []
     for number, frame in enumerate(frames, start=1):
-        images.append(_image_entry(job, number, frame))
+        images.append(image_entry(job, number, frame))
         for mask in masks_of(frame, job.options.min_pixels):
             entry = {
                 "id": 0,
@@ -70,97 +68,13 @@ def coco_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
     return Part(job.dataset.key(index), {"images": images, "annotations": annotations})
 
 
-def coco_join(job: ExportJob, parts: Iterator[Part]) -> Counts:
+def coco_join(job: ExportJob, parts: Iterator[Part]) -> Facts:
     """annotations/instances.json."""
     with json_lists(
         job.out, "annotations", "instances.json", ("images", "annotations"), coco_head(job)
     ) as lists:
         join_lists(lists, parts, {"image_id": "images"})
     return dict(lists.counts)
-
-
-def _image_entry(job: ExportJob, number: int, frame: Frame) -> Entry:
-    """Write images/<name>.<suffix>, and give its entry in a list of images."""
-    name = f"{frame.name}.{frame.suffix}"
-    job.out.put(f"images/{name}", frame.image)
-    return {"id": number, "width": frame.width, "height": frame.height, "file_name": name}
-
-
-def yolo_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
-    """images/, labels/<name>.txt (class x1 y1 x2 y2 …, relative). A polygon has neither holes nor
-    parts: holes are filled, parts are joined by a bridge of no width, as Ultralytics does with
-    COCO.
-    """
-    polygons, images = 0, []
-    for number, frame in enumerate(frames, start=1):
-        images.append(_image_entry(job, number, frame)["file_name"])
-        lines = []
-        for id_ in np.unique(frame.labels[frame.labels > 0]).tolist():
-            mask = frame.labels == id_
-            if mask.sum() >= job.options.min_pixels:
-                points = (outline(mask) + 0.5) / (frame.width, frame.height)
-                category = job.categories[frame.instances[id_].category].id - 1
-                lines.append(f"{category} " + " ".join(f"{value:.6f}" for value in points.ravel()))
-        job.out.put(f"labels/{frame.name}.txt", "".join(f"{line}\n" for line in lines).encode())
-        polygons += len(lines)
-    return Part(
-        job.dataset.key(index),
-        counts={"images": len(frames), "annotations": polygons},
-        extra=(job.dataset.split(index), images),
-    )
-
-
-def yolo_join(job: ExportJob, parts: Iterator[Part]) -> Counts:
-    """<split>.txt, the dataset's own splits as lists of images, and data.yaml. That has no `path`:
-    Ultralytics takes the folder of the file then, where a relative one would mean the folder that
-    training is started in. It demands a train and a val: one that the dataset lacks is a split that
-    it has.
-    """
-    lists: dict[str, list[str]] = defaultdict(list)
-
-    def listed() -> Iterator[Part]:
-        for part in parts:
-            split, images = part.extra
-            lists[split] += images
-            yield part
-
-    counts = join_counts(job, listed())
-    for split, images in lists.items():
-        job.out.put(f"{split}.txt", "".join(f"./images/{name}\n" for name in images).encode())
-    stand_in = {
-        "train": next(iter(lists), "train"),
-        "val": "test" if "test" in lists else next(iter(lists), "train"),
-    }
-    named = stand_in | {split: split for split in lists}
-    splits = "".join(f"{key}: {split}.txt\n" for key, split in named.items())
-    names = "".join(
-        f"  {category.id - 1}: {json.dumps(category.name)}\n"
-        for category in job.categories.values()
-    )
-    job.out.put("data.yaml", f"{splits}names:\n{names}".encode())
-    return counts
-
-
-def outline(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """One closed outline (N, 2) of pixel indices (x, y) around all parts of a mask. Each further
-    part is joined at the pair of points where it comes nearest to what is joined already; a ring of
-    one or two points is repeated to be a polygon.
-    """
-    contours, _ = cv2.findContours(
-        mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
-    )
-    rings = sorted(
-        (contour[:, 0, :].astype(np.int64) for contour in contours), key=len, reverse=True
-    )
-    joined = rings[0]
-    for ring in rings[1:]:
-        distance = ((joined[:, None, :] - ring[None, :, :]) ** 2).sum(axis=2)
-        here, there = np.unravel_index(int(distance.argmin()), distance.shape)
-        around = np.concatenate([ring[there:], ring[: there + 1]])
-        joined = np.concatenate([joined[: here + 1], around, joined[here:]])
-    while len(joined) < 3:
-        joined = np.concatenate([joined, joined[-1:]])
-    return joined
 
 
 def sa1b_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
@@ -219,7 +133,7 @@ def panoptic_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
     """
     images, annotations, segments = [], [], 0
     for number, frame in enumerate(frames, start=1):
-        images.append(_image_entry(job, number, frame))
+        images.append(image_entry(job, number, frame))
         found = masks_of(frame, job.options.min_pixels)
         kept = np.where(
             np.isin(frame.labels, [mask.instance.id for mask in found]), frame.labels, 0
@@ -250,9 +164,9 @@ def panoptic_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
     )
 
 
-def panoptic_join(job: ExportJob, parts: Iterator[Part]) -> Counts:
+def panoptic_join(job: ExportJob, parts: Iterator[Part]) -> Facts:
     """panoptic.json, as COCO panoptic has it."""
-    counts: Counts = {"images": 0, "annotations": 0}
+    counts: dict[str, int] = {"images": 0, "annotations": 0}
 
     def counted() -> Iterator[Part]:
         for part in parts:

@@ -1,16 +1,13 @@
-"""Exports of scans as videos: SA-V, DAVIS, YouTube-VIS. One panorama is one video of its scan, one
+"""Exports of scans as videos: SA-V, YouTube-VIS. One panorama is one video of its scan, one
 instance one masklet.
 
 Frames are `00000.jpg`, …
 """
 
 import json
-import struct
-import zlib
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from panoforge.core.export.frames import (
@@ -26,19 +23,18 @@ from panoforge.core.export.frames import (
 )
 from panoforge.core.export.images import coco_head
 from panoforge.core.export.jsonlists import json_lists
-from panoforge.core.report.pictures import id_colours
+from panoforge.core.export.palette import palette_png
 from panoforge.core.sample.metadata import InstanceMeta
 
-MAX_PALETTE_IDS = 255
 SAV_FPS = 24
 
 
-def _write_frames(job: ExportJob, folder: str, clip: list[Frame]) -> None:
+def write_frames(job: ExportJob, folder: str, clip: list[Frame]) -> None:
     for number, frame in enumerate(clip):
         job.out.put(f"{folder}/{number:05d}.jpg", frame.image)
 
 
-def _masklets(
+def masklets_of(
     clip: list[Frame], min_pixels: int
 ) -> tuple[list[InstanceMeta], list[dict[int, Mask]]]:
     """The instances seen anywhere in the clip, ascending ids, and per frame its masks by id."""
@@ -54,8 +50,8 @@ def sav_part(job: ExportJob, index: int, clip: list[Frame]) -> Part:
     SAM2's loader would drop the frame for all objects.
     """
     key = job.dataset.key(index)
-    _write_frames(job, f"JPEGImages_24fps/{key}", clip)
-    objects, per_frame = _masklets(clip, job.options.min_pixels)
+    write_frames(job, f"JPEGImages_24fps/{key}", clip)
+    objects, per_frame = masklets_of(clip, job.options.min_pixels)
     size = [clip[0].height, clip[0].width]
     empty = {
         "size": size,
@@ -127,81 +123,13 @@ def _sav_record(
     }
 
 
-def davis_part(job: ExportJob, index: int, clip: list[Frame]) -> Part:
-    """JPEGImages/<video>/ and Annotations/<video>/ (palette PNG, pixel = object, 0 = background). A
-    palette has 255 numbers: of a busier panorama the largest 255 instances are kept, and
-    objects.json says how many are not.
-    """
-    key = job.dataset.key(index)
-    _write_frames(job, f"JPEGImages/{key}", clip)
-    objects, per_frame = _masklets(clip, job.options.min_pixels)
-    area = {
-        row.id: sum(masks[row.id].area for masks in per_frame if row.id in masks) for row in objects
-    }
-    kept = sorted(sorted(area, key=lambda id_: (-area[id_], id_))[:MAX_PALETTE_IDS])
-    table = np.zeros(65536, np.uint8)
-    table[kept] = np.arange(1, len(kept) + 1)
-    for number, frame in enumerate(clip):
-        shown = table * np.isin(np.arange(65536), list(per_frame[number])).astype(np.uint8)
-        job.out.put(f"Annotations/{key}/{number:05d}.png", palette_png(shown[frame.labels]))
-    names = {row.id: row for row in objects}
-    known = {
-        "left_out": len(objects) - len(kept),
-        "objects": {
-            str(table[id_]): {"id": id_, "name": names[id_].name, "category": names[id_].category}
-            for id_ in kept
-        },
-    }
-    return Part(key, counts={"videos": 1, "masklets": len(kept)}, extra=known)
-
-
-def davis_join(job: ExportJob, parts: Iterator[Part]) -> Counts:
-    """ImageSets/train.txt, and objects.json with what each number is."""
-    known: dict[str, object] = {}
-
-    def noted() -> Iterator[Part]:
-        for part in parts:
-            known[part.key] = part.extra
-            yield part
-
-    counts = join_counts(job, noted())
-    job.out.put("ImageSets/train.txt", "".join(f"{key}\n" for key in known).encode())
-    job.out.put("objects.json", json.dumps(known, indent=1).encode())
-    return counts
-
-
-def palette_png(indices: NDArray[np.uint8]) -> bytes:
-    """A PNG of 8-bit palette indices H×W, coloured like the ids of our reports. (OpenCV cannot
-    write palettes.)
-    """
-    height, width = indices.shape
-    raw = np.concatenate(
-        [np.zeros((height, 1), np.uint8), indices], axis=1
-    ).tobytes()  # every row: filter 0, then its bytes
-    colours = id_colours()[:256].copy()
-    colours[0] = 0
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0))
-        + chunk(b"PLTE", colours.tobytes())
-        + chunk(b"IDAT", zlib.compress(raw, 6))
-        + chunk(b"IEND", b"")
-    )
-
-
 def ytvis_part(job: ExportJob, index: int, clip: list[Frame]) -> Part:
     """JPEGImages/<video>/; per masklet a list over frames of RLE, box and area, null where out of
     sight.
     """
     key = job.dataset.key(index)
-    _write_frames(job, f"JPEGImages/{key}", clip)
-    objects, per_frame = _masklets(clip, job.options.min_pixels)
+    write_frames(job, f"JPEGImages/{key}", clip)
+    objects, per_frame = masklets_of(clip, job.options.min_pixels)
     video = {
         "id": 1,
         "width": clip[0].width,

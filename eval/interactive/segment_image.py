@@ -20,7 +20,7 @@ from pycocotools import mask as coco_mask
 from panoforge.core import __version__
 from panoforge.core.config import config_from_overrides
 from panoforge.core.errors import DataError, UsageError
-from panoforge.core.export.videos import MAX_PALETTE_IDS, palette_png
+from panoforge.core.export.palette import MAX_PALETTE_IDS, palette_png
 from panoforge.core.foreign.files import read_bytes
 from panoforge.core.foreign.idmaps import read_idmap
 from panoforge.core.foreign.pictures import panorama_of, read_picture

@@ -3,10 +3,11 @@
 import json
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.table import Table
 
 from panoforge.cli.app import DatasetUrl, app, err, out
 
@@ -155,26 +156,61 @@ def export(
     ],
     split: Annotated[str | None, typer.Option("--split")] = None,
     perspective: Annotated[
-        bool, typer.Option("--perspective", help="Scan views (90°, 50 %) instead of panoramas.")
+        bool,
+        typer.Option(
+            "--perspective", help="Scan views (90°, 50 %) instead of panoramas; videos always are."
+        ),
     ] = False,
+    min_iou: Annotated[
+        float,
+        typer.Option(
+            "--min-iou",
+            help="yolo-seg: leave out instances that its polygon gives back with a lower IoU.",
+        ),
+    ] = 0.0,
     workers: Annotated[
         int, typer.Option("--workers", help="Processes; the bytes are the same for any number.")
     ] = 1,
 ) -> None:
     """Write a dataset in a format that other tools read."""
-    from panoforge.core.export import ExportOptions
+    from panoforge.core.export import FORMATS, ExportOptions
     from panoforge.core.export import export as write_export
     from panoforge.core.geometry.scan import ScanSpec
     from panoforge.core.progress import Progress
     from panoforge.core.shards.read import Dataset
 
     opened = Dataset.open(dataset, split)
-    options = ExportOptions(perspective=ScanSpec()) if perspective else ExportOptions()
+    is_video = to in FORMATS and FORMATS[to].scan is not None  # of its format's own scan
+    views = ScanSpec() if perspective and not is_video else None
+    options = ExportOptions(perspective=views, min_iou=min_iou)
     with Progress("export", total=len(opened)) as progress:
-        write_export(
+        facts = write_export(
             opened, to, folder, options, workers=workers, on_sample=lambda key: progress.advance()
         )
-    out.print(folder)
+    _say_cost(facts)
+    out.print(folder, markup=False)
+
+
+def _say_cost(facts: dict[str, Any]) -> None:
+    """What a format with loss did to the masks, in all and per category, worst first."""
+    if "cost" not in facts:
+        return
+    cost, minimum = facts["cost"], facts["min_iou"]
+    left_out = f"; {cost['left_out']} left out below {minimum:g}" if minimum else ""
+    err.print(
+        f"{facts['format']}: read back, masks have a mean IoU of {cost['mean_iou']:.3f} with the"
+        f" true ones; {cost['below_half']} of {cost['instances']} instances are below 0.5{left_out}"
+    )
+    table = Table("category", "instances", "mean IoU", "worst", "below 0.5", "left out", box=None)
+    rows = sorted(facts["cost_by_category"].items(), key=lambda item: item[1]["mean_iou"])
+    for name, row in rows:
+        if row["worst_iou"] < 1:
+            figures = f"{row['mean_iou']:.3f}", f"{row['worst_iou']:.3f}", str(row["below_half"])
+            table.add_row(escape(name), str(row["instances"]), *figures, str(row["left_out"]))
+    if table.rows:
+        err.print(table)
+        if not minimum:
+            err.print("--min-iou 0.5 leaves out what the format holds badly; all is in export.json")
 
 
 @app.command()

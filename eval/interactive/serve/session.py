@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import UsageError
-from panoforge.core.export.videos import MAX_PALETTE_IDS
+from panoforge.core.export.palette import MAX_PALETTE_IDS
 from panoforge.core.foreign.pictures import decode_panorama, read_panorama
 from panoforge.core.geometry.sphere import row_area_sr
 from panoforge.core.report.pictures import jpeg_uri, shrink_ids, shrink_rgb

@@ -11,99 +11,18 @@ import buckets
 import cv2
 import numpy as np
 import pytest
-import synthetic
-import yaml
+from export_cases import SMALL_SCAN, busy_dataset, clip_of, pictures_of
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.export import FORMATS, ExportOptions, export
-from panoforge.core.export.frames import Frame, category_ids, masks_of, panorama_frame, scan_frames
-from panoforge.core.export.images import deepest_point, outline
+from panoforge.core.export.frames import category_ids, masks_of, panorama_frame
+from panoforge.core.export.images import deepest_point
 from panoforge.core.export.jsonlists import json_lists
-from panoforge.core.export.videos import palette_png
-from panoforge.core.geometry.scan import ScanSpec
-from panoforge.core.sample.instance_table import InstanceLabel, instance_table
-from panoforge.core.sample.metadata import Pose, SampleMeta
+from panoforge.core.export.palette import palette_png
 from panoforge.core.shards.read import Dataset
-from panoforge.core.shards.write import PackOptions, pack
-from panoforge.core.storage.staged import write_staged
 from panoforge.core.storage.store import Store
-
-SMALL_SCAN = ExportOptions(perspective=ScanSpec(size_px=64))
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Two scenes, one camera each, of 192×96."""
-    return Dataset.open(
-        synthetic.dataset(tmp_path_factory.mktemp("export"), scenes=2, cameras=1, width=192)
-    )
-
-
-def busy_dataset(
-    folder: Path, count: int, structure: frozenset[int] | set[int] = frozenset()
-) -> Dataset:
-    """One panorama of 96×48 in `count` upright stripes and blocks of falling size; ids in
-    `structure` are walls.
-    """
-    order = np.repeat(
-        np.arange(1, count + 1),
-        np.maximum(1, 3 * (48 * 96 // count - np.arange(count) * 48 * 96 // count**2) // 2),
-    )
-    labels = np.resize(order, 96 * 48).reshape(96, 48).T.astype(np.uint16)
-    names = {
-        i: InstanceLabel(
-            f"n{i}", "wall" if i in structure else "a", "o", ("structure",) * (i in structure)
-        )
-        for i in range(1, count + 1)
-    }
-    meta = SampleMeta(
-        key="busy",
-        width=96,
-        height=48,
-        source="test",
-        scene="busy",
-        seed=0,
-        camera=0,
-        products=("instance.zst", "rgb.png"),
-        pose=Pose(
-            position_m=(0.0, 0.0, 1.0),
-            yaw_deg=0.0,
-            world_from_pano=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
-        ),
-        instances=instance_table(labels, names),
-        config_sha256="0" * 64,
-        versions={},
-    )
-    write_staged(
-        folder / "staged",
-        meta,
-        {"instance.zst": labels, "rgb.png": np.zeros((48, 96, 3), np.uint8)},
-    )
-    pack(folder / "staged", folder / "dataset")
-    return Dataset.open(folder / "dataset")
-
-
-def clip_of(dataset: Dataset, key: str) -> list[Frame]:
-    return scan_frames(dataset.by_key(key), SMALL_SCAN)
-
-
-def pictures_of(dataset: Dataset, options: ExportOptions) -> dict[str, Frame]:
-    """All frames of an image export, by name."""
-    samples = [dataset[i] for i in range(len(dataset))]
-    return {
-        frame.name: frame
-        for sample in samples
-        for frame in (
-            scan_frames(sample, options) if options.perspective else [panorama_frame(sample)]
-        )
-    }
-
-
-@pytest.fixture(params=[ExportOptions(), SMALL_SCAN], ids=["panoramas", "views"])
-def options(request: pytest.FixtureRequest) -> ExportOptions:
-    return request.param
 
 
 def test_coco_is_read_by_pycocotools(
@@ -157,95 +76,10 @@ def test_small_instances_are_left_out_when_asked(dataset: Dataset, tmp_path: Pat
     assert large == [area for area in areas if area >= 300] and 0 < len(large) < len(areas)
 
 
-def test_yolo_polygons_paint_the_masks(
-    dataset: Dataset, options: ExportOptions, tmp_path: Path
-) -> None:
-    export(dataset, "yolo-seg", tmp_path, options)
-    names = list(yaml.safe_load((tmp_path / "data.yaml").read_text())["names"].values())
-    assert names == sorted({"sofa", "lamp", "plant"})
-    polygons = 0
-    for name, frame in pictures_of(dataset, options).items():
-        assert (tmp_path / "images" / f"{name}.{frame.suffix}").read_bytes() == frame.image
-        lines = (tmp_path / "labels" / f"{name}.txt").read_text().splitlines()
-        ids = [int(id_) for id_ in np.unique(frame.labels) if id_]
-        assert len(lines) == len(ids)
-        for line, id_ in zip(lines, ids, strict=True):
-            number, *values = line.split()
-            points = np.array(values, float).reshape(-1, 2)
-            assert len(points) >= 3 and points.min() >= 0 and points.max() <= 1
-            assert names[int(number)] == frame.instances[id_].category
-            painted = np.zeros(frame.labels.shape, np.uint8)
-            pixels = np.rint(points * (frame.width, frame.height) - 0.5).astype(np.int32)
-            cv2.fillPoly(painted, [pixels], 1)
-            mask = frame.labels == id_
-            assert painted[
-                mask
-            ].all()  # nothing of the instance is missing; holes and bridges may be added
-            if cv2.connectedComponents(mask.astype(np.uint8))[0] == 2 and mask.sum() > 200:
-                edge, _ = cv2.findContours(
-                    mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
-                )
-                filled = cv2.drawContours(np.zeros_like(painted), edge, -1, 1, -1)
-                assert np.array_equal(painted, filled)
-            polygons += 1
-    assert polygons > 10
-
-
-def test_yolo_splits_are_those_of_the_dataset(tmp_path: Path) -> None:
-    """Read as Ultralytics' `check_det_dataset` does: no `path` means the folder of the file; ./ in
-    a list means the list's.
-    """
-    dataset = Dataset.open(
-        synthetic.dataset(
-            tmp_path,
-            scenes=12,
-            cameras=1,
-            width=64,
-            options=PackOptions(splits=(("train", 0.5), ("test", 0.5))),
-        )
-    )
-    export(dataset, "yolo-seg", tmp_path / "yolo")
-    data = yaml.safe_load((tmp_path / "yolo" / "data.yaml").read_text())
-    assert set(data) == {"train", "val", "test", "names"} and sorted(data["names"]) == list(
-        range(len(data["names"]))
-    )
-    assert (
-        data["val"] == data["test"] == "test.txt"
-    )  # Ultralytics demands a val; this dataset has none
-    found = {
-        split: [
-            (tmp_path / "yolo" / line).resolve()
-            for line in (tmp_path / "yolo" / data[split]).read_text().splitlines()
-        ]
-        for split in ("train", "test")
-    }
-    assert all(
-        path.is_file() and path.parent.name == "images"
-        for paths in found.values()
-        for path in paths
-    )
-    assert {split: [path.stem for path in paths] for split, paths in found.items()} == {
-        split: [key for i, key in enumerate(dataset.keys) if dataset.split(i) == split]
-        for split in ("train", "test")
-    }
-    assert min(len(paths) for paths in found.values()) > 0
-
-
-def test_an_outline_goes_around_all_parts() -> None:
-    mask = np.zeros((20, 40), bool)
-    mask[2:8, 3:9] = mask[10:18, 30:38] = mask[12, 12] = True
-    points = outline(mask)
-    painted = np.zeros(mask.shape, np.uint8)
-    cv2.fillPoly(painted, [points.astype(np.int32)], 1)
-    assert painted[mask].all() and painted.sum() < mask.sum() + 40  # bridges are one pixel thin
-    assert len(outline(np.eye(1, dtype=bool))) == 3
-
-
 def test_sa1b_is_read_by_sam2(dataset: Dataset, options: ExportOptions, tmp_path: Path) -> None:
     from training.dataset.vos_raw_dataset import SA1BRawDataset
 
     export(dataset, "sa1b", tmp_path, options)
-    (tmp_path / "export.json").unlink()  # its own lister takes every name
     reader, frames = SA1BRawDataset(str(tmp_path), str(tmp_path)), pictures_of(dataset, options)
     assert len(reader) == len(frames)
     for index in range(len(reader)):
@@ -332,44 +166,6 @@ def test_sav_is_read_by_sam2_in_both_forms(dataset: Dataset, tmp_path: Path) -> 
             next(n for n, frame in enumerate(clip) if (frame.labels == id_).any()) for id_ in ids
         ]
     assert facts["masklets"] == masklets > 8
-
-
-def test_davis_is_read_by_sam2(dataset: Dataset, tmp_path: Path) -> None:
-    from training.dataset.vos_raw_dataset import PNGRawDataset
-
-    export(dataset, "davis", tmp_path, SMALL_SCAN)
-    reader = PNGRawDataset(
-        str(tmp_path / "JPEGImages"),
-        str(tmp_path / "Annotations"),
-        str(tmp_path / "ImageSets" / "train.txt"),
-    )
-    known = json.loads((tmp_path / "objects.json").read_text())
-    for index, key in enumerate(dataset.keys):
-        (video, loader), clip = reader.get_video(index), clip_of(dataset, key)
-        assert (
-            video.video_name == key
-            and len(video.frames) == len(clip)
-            and known[key]["left_out"] == 0
-        )
-        for number, frame in enumerate(clip):
-            segments = loader.load(number)
-            truth = {
-                number_: frame.labels == known[key]["objects"][str(number_)]["id"]
-                for number_ in segments
-            }
-            assert all(np.array_equal(segments[k].numpy(), truth[k]) for k in segments)
-            assert sum(mask.sum() for mask in truth.values()) == (frame.labels > 0).sum()
-
-
-def test_davis_keeps_the_largest_255(tmp_path: Path) -> None:
-    dataset = busy_dataset(tmp_path, 300)
-    facts = export(dataset, "davis", tmp_path / "out", SMALL_SCAN)
-    known = json.loads((tmp_path / "out" / "objects.json").read_text())[dataset.keys[0]]
-    assert facts["masklets"] == len(known["objects"]) == 255 and known["left_out"] > 0
-    clip = clip_of(dataset, dataset.keys[0])
-    area = {id_: sum((frame.labels == id_).sum() for frame in clip) for id_ in range(1, 301)}
-    kept = {entry["id"] for entry in known["objects"].values()}
-    assert min(area[id_] for id_ in kept) >= max(area[id_] for id_ in area if id_ not in kept)
 
 
 def test_palettes_are_read_as_indices() -> None:
@@ -519,37 +315,3 @@ def test_exports_are_written_to_a_bucket(dataset: Dataset, tmp_path: Path) -> No
             assert {name: store.read(name) for name in store.sizes()} == files_of(tmp_path / to)
         with pytest.raises(UsageError, match="is not empty"):
             export(remote, "ytvis", f"{url}/ytvis")
-
-
-def iou(a: np.ndarray, b: np.ndarray) -> float:
-    return float((a & b).sum() / (a | b).sum())
-
-
-def test_yolo_labels_read_by_ultralytics_rule_are_the_masks(
-    dataset: Dataset, options: ExportOptions, tmp_path: Path
-) -> None:
-    """A reader of our own after docs.ultralytics.com/datasets/segment: a line is a class and x y
-    pairs in [0, 1], painted by fillPoly at the picture's size, as `polygon2mask` does. Where an
-    instance is one part without holes the two masks agree to 0.9, what rounding to whole pixels
-    costs thin things; bridges and filled holes may cost more elsewhere, never pixels of the
-    instance.
-    """
-    export(dataset, "yolo-seg", tmp_path, options)
-    simple = []
-    for name, frame in pictures_of(dataset, options).items():
-        size = np.array([frame.width, frame.height])
-        lines = (tmp_path / "labels" / f"{name}.txt").read_text().splitlines()
-        for line, id_ in zip(
-            lines, np.unique(frame.labels[frame.labels > 0]).tolist(), strict=True
-        ):
-            points = (np.array(line.split()[1:], np.float32).reshape(-1, 2) * size).astype(
-                np.int32
-            )  # polygon2mask cuts off
-            painted = cv2.fillPoly(np.zeros(frame.labels.shape, np.uint8), [points], 1).astype(bool)
-            mask = frame.labels == id_
-            contours, _ = cv2.findContours(
-                mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
-            )
-            if len(contours) == 1 and mask.sum() >= 100:
-                simple.append(iou(painted, mask))
-    assert len(simple) >= 5 and min(simple) > 0.9

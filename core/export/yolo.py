@@ -1,0 +1,160 @@
+"""Export of polygons for Ultralytics: images/, labels/, data.yaml.
+
+A label is one closed ring of points, and the reader fills it by the even-odd rule
+(`cv2.fillPoly`, edges included). So further parts and holes are joined to the outline by bridges of
+no width. What that still costs is counted as the reader will see it: bridges are painted where
+they leave the mask, and thin gaps close. `ExportOptions.min_iou` leaves out what falls below.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from panoforge.core.export.frames import (
+    ExportJob,
+    Facts,
+    Frame,
+    Part,
+    image_entry,
+    join_counts,
+    masks_of,
+    split_names,
+)
+from panoforge.core.types import Ints, Mask
+
+
+@dataclass
+class Loss:
+    """What a category loses: `iou` sums the IoU of its instances with what a reader paints."""
+
+    instances: int = 0
+    iou: float = 0.0
+    worst: float = 1.0
+    below_half: int = 0
+    left_out: int = 0
+
+    def add(self, iou: float, left_out: bool) -> None:
+        self.instances += 1
+        self.iou += iou
+        self.worst = min(self.worst, iou)
+        self.below_half += iou < 0.5
+        self.left_out += left_out
+
+    def join(self, other: "Loss") -> None:
+        self.instances += other.instances
+        self.iou += other.iou
+        self.worst = min(self.worst, other.worst)
+        self.below_half += other.below_half
+        self.left_out += other.left_out
+
+    def facts(self) -> Facts:
+        """As export.json has it."""
+        return {
+            "instances": self.instances,
+            "mean_iou": round(self.iou / max(self.instances, 1), 4),
+            "worst_iou": round(self.worst, 4),
+            "below_half": self.below_half,
+            "left_out": self.left_out,
+        }
+
+
+def yolo_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
+    """images/, labels/<name>.txt (class x1 y1 x2 y2 …, relative), and what the polygons lose."""
+    images, losses, polygons = [], dict[str, Loss](), 0
+    for number, frame in enumerate(frames, start=1):
+        images.append(image_entry(job, number, frame)["file_name"])
+        lines = []
+        for found in masks_of(frame, job.options.min_pixels):
+            left, top, width, height = map(int, found.box)
+            mask = frame.labels[top : top + height, left : left + width] == found.instance.id
+            ring, category = outline(mask), found.instance.category
+            iou = overlap(painted(ring, mask.shape), mask)
+            left_out = iou < job.options.min_iou
+            losses.setdefault(category, Loss()).add(iou, left_out)
+            if not left_out:
+                centres = ring + np.array([left + 0.5, top + 0.5])
+                points = (centres / (frame.width, frame.height)).ravel()
+                numbers = " ".join(f"{value:.6f}" for value in points)
+                lines.append(f"{job.categories[category].id - 1} {numbers}\n")
+        job.out.put(f"labels/{frame.name}.txt", "".join(lines).encode())
+        polygons += len(lines)
+    return Part(
+        job.dataset.key(index),
+        counts={"images": len(frames), "annotations": polygons},
+        extra=(job.dataset.split(index), images, losses),
+    )
+
+
+def yolo_join(job: ExportJob, parts: Iterator[Part]) -> Facts:
+    """<split>.txt, the dataset's own splits as lists of images, and data.yaml.
+
+    data.yaml has no `path`: Ultralytics then takes the folder of the file, where a relative one
+    would mean the folder that training is started in.
+    """
+    lists: dict[str, list[str]] = {}
+    losses: dict[str, Loss] = {}
+
+    def listed() -> Iterator[Part]:
+        for part in parts:
+            split, images, lost = part.extra
+            lists.setdefault(split, []).extend(images)
+            for category, loss in lost.items():
+                losses.setdefault(category, Loss()).join(loss)
+            yield part
+
+    counts = join_counts(job, listed())
+    for split, images in lists.items():
+        job.out.put(f"{split}.txt", "".join(f"./images/{name}\n" for name in images).encode())
+    named = split_names(lists)
+    splits = "".join(f"{key}: {split}.txt\n" for key, split in named.items())
+    names = "".join(
+        f"  {category.id - 1}: {json.dumps(category.name)}\n"
+        for category in job.categories.values()
+    )
+    job.out.put("data.yaml", f"{splits}names:\n{names}".encode())
+    total = Loss()
+    for loss in losses.values():
+        total.join(loss)
+    by_category = {name: losses[name].facts() for name in sorted(losses)}
+    return {
+        **counts,
+        "splits": named,
+        "min_iou": job.options.min_iou,
+        "cost": total.facts(),
+        "cost_by_category": by_category,
+    }
+
+
+def outline(mask: Mask) -> Ints:
+    """One closed ring (N, 2) of pixel indices (x, y) around all parts and holes of a mask.
+
+    Each further part or hole is joined at the pair of points where it comes nearest to what is
+    joined already. A ring of one or two points is repeated to be a polygon.
+    """
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    rings = sorted(
+        (contour[:, 0, :].astype(np.int64) for contour in contours), key=len, reverse=True
+    )
+    joined = rings[0]
+    for ring in rings[1:]:
+        distance = ((joined[:, None, :] - ring[None, :, :]) ** 2).sum(axis=2)
+        here, there = np.unravel_index(int(distance.argmin()), distance.shape)
+        around = np.concatenate([ring[there:], ring[: there + 1]])
+        joined = np.concatenate([joined[: here + 1], around, joined[here:]])
+    while len(joined) < 3:
+        joined = np.concatenate([joined, joined[-1:]])
+    return joined
+
+
+def painted(ring: Ints, shape: tuple[int, ...]) -> Mask:
+    """The mask H×W that Ultralytics' `polygon2mask` makes of a ring."""
+    canvas = np.zeros(shape, np.uint8)
+    return cv2.fillPoly(canvas, [ring.astype(np.int32)], 1).astype(bool)
+
+
+def overlap(found: Mask, truth: Mask) -> float:
+    """IoU of two masks that are not both empty."""
+    return float((found & truth).sum() / (found | truth).sum())
