@@ -17,6 +17,7 @@ from pydantic import Field
 from panoforge.core.geometry.scan import Trajectory
 from panoforge.core.models import FrozenModel
 from panoforge.core.storage.atomic import storage_errors
+from panoforge.core.storage.location import LocalPath
 
 PROTOCOL_VERSION = 3
 
@@ -97,7 +98,7 @@ class PromptConfig(FrozenModel):
 
     kind: PromptKind = "click"
     clicks: Literal[1, 3, 5] = 1
-    file: Path | None = None
+    file: LocalPath | None = None
 
     def protocol(self) -> dict[str, object]:
         """What the scores depend on: the rule, or the file's content."""
@@ -119,13 +120,20 @@ class InstanceConfig(FrozenModel):
 
 
 class ModelConfig(FrozenModel):
-    """Which SAM2. `checkpoint` is an official SAM2.1 file or one of ours; null means random
-    weights, drawn from `seed`.
+    """Which SAM2. `checkpoint` is an official SAM2.1 file or one of ours, or `random`: weights
+    drawn from `seed`, to try the path without a model (a file of that name is ./random).
     """
 
     size: Literal["micro", "tiny", "small", "base_plus", "large"] = "large"
     image_size: Annotated[int, Field(ge=64, multiple_of=32)] = 1024
-    checkpoint: Path | None = None
+    checkpoint: Annotated[
+        Literal["random"] | LocalPath | None, Field(union_mode="left_to_right")
+    ] = None
+
+    @property
+    def checkpoint_file(self) -> Path | None:
+        """The file of the weights; None where they are random."""
+        return self.checkpoint if isinstance(self.checkpoint, Path) else None
 
 
 class MergeConfig(FrozenModel):
@@ -151,7 +159,7 @@ class EvalConfig(FrozenModel):
     model: ModelConfig = ModelConfig()
     merge: MergeConfig = MergeConfig()
     benchmark: BenchmarkName | None = None
-    root: Path | None = None
+    root: LocalPath | None = None
     split: str | None = None
     max_panoramas: Positive | None = None
     seed: int = 0

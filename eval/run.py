@@ -42,7 +42,7 @@ from panoforge.eval.predictors.roles import Contestant, WeightsRecord, contestan
 from panoforge.eval.reports.page import write_evaluation_report
 from panoforge.eval.scoring import salient
 from panoforge.eval.scoring.results import ROWS_NAME, Row, read_rows
-from panoforge.eval.scoring.scores import check_ceilings, group_scores, scores
+from panoforge.eval.scoring.scores import check_scores, group_scores, scores
 from panoforge.eval.segmentation.promptfile import save_prompts
 from panoforge.eval.videos.run import run_videos
 
@@ -111,7 +111,7 @@ def _evaluate(
             evaluate_panoramas(job, todo, progress.advance, source, contestants)
     rows = [row for key in keys for row in _finished(job, key)]
     results = _results(config, source.describe(len(keys)), weights, rows)
-    check_ceilings(results["scores"])
+    check_scores(results["scores"])
     if config.benchmark in salient.BENCHMARKS:
         results["saliency"] = salient.mean_scores(
             [entry for key in keys for entry in _read_json(job.folder / key / SALIENCY_NAME)]

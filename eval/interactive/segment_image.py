@@ -8,7 +8,7 @@ functions, so that what is clicked there can be repeated here, to the byte.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ from panoforge.eval.interactive.segmenter import KeptFeatures, Segmenter, Sphere
 from panoforge.eval.predictors import Predictor
 
 PREDICTORS = ("sam2", "truth")
+KEYS = ("scan", "zoom", "merge", "model", "seed", "device")  # of an EvalConfig, for one picture
+OPTIONS = {"model.size": "--model", "model.checkpoint": "--checkpoint"}
 
 
 @dataclass(frozen=True)
@@ -67,25 +69,37 @@ def read_labels(path: Path) -> Labels:
 
 
 def load_predictor(
-    predictor: str, checkpoint: Path | None, method: str, overrides: Sequence[str] = ()
+    predictor: str,
+    checkpoint: Path | None,
+    method: str,
+    overrides: Sequence[str] = (),
+    size: str | None = None,
 ) -> Loaded:
-    """The predictor called `predictor`, from an official checkpoint or one of ours (read with
-    weights_only). `overrides` are `key=value` of an EvalConfig, e.g. model.size=tiny. UsageError if
-    SAM2 is asked for without a checkpoint.
+    """Load what answers clicks.
+
+    Args:
+        predictor: one of PREDICTORS.
+        checkpoint: an official file or one of ours.
+        method: how the panorama is shown.
+        overrides: `key=value` of an EvalConfig, e.g. scan.overlap=0.3.
+        size: what the weights are of, the same as model.size=SIZE; `large` where neither is given.
+
+    Raises:
+        UsageError: SAM2 is asked for without a checkpoint, or one thing is said twice.
     """
     if predictor not in PREDICTORS:
         raise UsageError(f"--predictor {predictor}: expected one of {', '.join(PREDICTORS)}")
-    words = [
-        *overrides,
-        f"methods=[{method}]",
-        *([f"model.checkpoint={checkpoint}"] if checkpoint else []),
-    ]
+    _check_overrides(overrides, {"model.size": size, "model.checkpoint": checkpoint})
+    words = [*overrides, f"methods=[{method}]", *([f"model.size={size}"] if size else [])]
     config = config_from_overrides(EvalConfig, words)
+    if checkpoint is not None:  # as it is: no word of YAML, and no `random` either
+        model = config.model.model_copy(update={"checkpoint": checkpoint})
+        config = config.model_copy(update={"model": model})
     if predictor == "truth":
         from panoforge.eval.predictors.truth import GroundTruth
 
         return Loaded(config, GroundTruth(), "ground truth of --labels, no model")
-    if checkpoint is None:
+    if config.model.checkpoint is None:
         raise UsageError(
             "SAM2 needs weights: give --checkpoint FILE (an official sam2.1_hiera_*.pt or one that"
             " pano train exported) and the --model it is of; --predictor truth --labels FILE shows"
@@ -102,15 +116,35 @@ def load_predictor(
     )
 
 
+def _check_overrides(overrides: Sequence[str], options: Mapping[str, object]) -> None:
+    """UsageError for a key that would be ignored: one that means nothing here, or one of `options`
+    (key → the option's value) that is given twice.
+    """
+    for text in overrides:
+        key = text.partition("=")[0]
+        if key.partition(".")[0] not in KEYS:
+            raise UsageError(
+                f"{text} means nothing for one picture: expected a key of {', '.join(KEYS)}"
+                " (--method and --predictor are options)"
+            )
+        if options.get(key) is not None:
+            raise UsageError(
+                f"{text} and {OPTIONS[key]} {options[key]} say the same thing: give one of them"
+            )
+
+
 def segment_image(
     image: Path,
     clicks: Sequence[SphereClick],
-    loaded: Loaded,
+    load: Callable[[], Loaded],
     folder: Path,
     labels: Path | None = None,
 ) -> list[Path]:
-    """Segment one object and write <folder>/<stem>.mask.png, .overlay.jpg and .coco.json; gives
-    their paths.
+    """Segment one object and write FOLDER/STEM.mask.png, .overlay.jpg and .coco.json; gives their
+    paths.
+
+    Clicks, picture and labels are looked at before `load` is called: loading takes the longest, and
+    what is wrong with them should be said first.
     """
     if not any(click.positive for click in clicks):
         raise UsageError(
@@ -119,8 +153,9 @@ def segment_image(
         )
     picture = read_picture(image)
     rgb = panorama_of(picture, str(image))
-    known = picture.on_sphere(read_labels(labels)) if labels else None
-    segmenter = Segmenter(rgb, loaded.config, loaded.predictor, known)
+    true = picture.on_sphere(read_labels(labels)) if labels else None
+    loaded = load()
+    segmenter = Segmenter(rgb, loaded.config, loaded.predictor, true)
     results = [Result(tuple(clicks), segmenter.mask(clicks))]
     files = {
         "mask.png": mask_png(results),

@@ -23,8 +23,7 @@ from panoforge.train.model.build import architecture
 from panoforge.train.model.checkpoint_io import (
     Weights,
     load_checkpoint,
-    parts_in,
-    read_checkpoint,
+    open_checkpoint,
     state_dict_sha256,
 )
 from panoforge.train.model.panosam2.parts import PanoParts, add_parts
@@ -63,7 +62,9 @@ def load_model(config: EvalConfig) -> LoadedModel:
     another architecture.
     """
     settings = config.model
-    found = {} if settings.checkpoint is None else parts_in(read_checkpoint(settings.checkpoint))
+    file = settings.checkpoint_file
+    checkpoint = None if file is None else open_checkpoint(file)
+    found = {} if checkpoint is None else checkpoint.parts
     parts = PanoSam2Settings.model_validate(found)
     kind = PanoVideoPredictor if found else SAM2VideoPredictor
     node = OmegaConf.merge(
@@ -83,19 +84,11 @@ def load_model(config: EvalConfig) -> LoadedModel:
         model = instantiate(node)
         if found:
             add_parts(model, parts)
-    steps = None
-    if settings.checkpoint is None:
+    if checkpoint is None:
         weights = Weights(
             f"random, seed {config.seed}", state_dict_sha256(model.state_dict()), random=True
         )
     else:
-        weights = load_checkpoint(model, settings.checkpoint, settings.size, parts)
-        steps = _steps(settings.checkpoint)
+        weights = load_checkpoint(model, checkpoint, settings.size, parts)
+    steps = None if checkpoint is None else checkpoint.step
     return LoadedModel(model.eval().to(pick_device(config.device)), weights, steps, parts)
-
-
-def _steps(checkpoint: Any) -> int | None:
-    """How many steps of ours a checkpoint had; None for official files, which do not say."""
-    content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    steps = content.get("step")
-    return int(steps) if isinstance(steps, int) else None

@@ -8,6 +8,7 @@ Every row of a result has the role of the contestant that it comes from
 
 from dataclasses import dataclass
 
+from panoforge.core.errors import UsageError
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.predictors import LOGIT_STRIDE, Predictor
 from panoforge.eval.predictors.truth import Empty, GroundTruth
@@ -35,7 +36,9 @@ class Contestant:
 
 
 def contestants_of(config: EvalConfig) -> tuple[list[Contestant], WeightsRecord]:
-    """The predictor asked for, then the ceilings and the floor."""
+    """The predictor asked for, then the ceilings and the floor. UsageError for a SAM2 without
+    weights: scoring random ones must be asked for.
+    """
     native = config.model.image_size // LOGIT_STRIDE
     bounds = [
         Contestant("ceiling", GroundTruth()),
@@ -48,6 +51,12 @@ def contestants_of(config: EvalConfig) -> tuple[list[Contestant], WeightsRecord]
         )
     if config.predictor == "empty":
         return [Contestant("model", Empty()), *bounds], WeightsRecord("none", "no masks", None)
+    if config.model.checkpoint is None:
+        raise UsageError(
+            "which weights are scored? Give --checkpoint FILE (model.checkpoint=FILE), an official"
+            " SAM2.1 file or one that pano train exported. model.checkpoint=random scores random"
+            " weights, which shows the path and says nothing about SAM2"
+        )
     from panoforge.eval.predictors.batched_sam2 import BatchedSam2
     from panoforge.eval.predictors.load import load_model
     from panoforge.eval.predictors.sam2_video import OfficialSam2

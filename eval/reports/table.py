@@ -11,6 +11,8 @@ from typing import Any
 from panoforge.eval.scoring.metrics.tracking import TRACKING
 from panoforge.eval.scoring.salient import OFFICIAL, SEAM_AWARE
 
+RANDOM = "Random weights: the model's scores say nothing about SAM2."
+
 
 def as_lines(results: Mapping[str, Any]) -> list[str]:
     """The table of an evaluation, in percent."""
@@ -21,7 +23,8 @@ def as_lines(results: Mapping[str, Any]) -> list[str]:
     )
     said = {"Warning": "warning", "Left out": "left_out"}
     notes = {title: results["dataset"].get(key) for title, key in said.items()}
-    return [*lines, *(f"{title}: {note}" for title, note in notes.items() if note)]
+    random = [RANDOM] if results["weights"]["kind"] == "random" else []
+    return [*random, *lines, *(f"{title}: {note}" for title, note in notes.items() if note)]
 
 
 def _panorama_lines(results: Mapping[str, Any]) -> list[str]:

@@ -119,12 +119,18 @@ def scores(rows: Sequence[Row]) -> list[dict[str, Any]]:
     ]
 
 
-def check_ceilings(found: Sequence[Mapping[str, Any]]) -> None:
-    """DataError if ground truth itself scores 0 under some method, `found` as `scores` gives it.
+def check_scores(found: Sequence[Mapping[str, Any]]) -> None:
+    """DataError if nothing was scored, or ground truth itself scores 0 under some method; `found`
+    as `scores` gives it.
 
-    Then nothing came through that method's frames, or no prompt reached them: the score beside it
-    would measure nothing.
+    Where ground truth scores 0, nothing came through that method's frames, or no prompt reached
+    them: the score beside it would measure nothing.
     """
+    if not found:
+        raise DataError(
+            "nothing was scored: no panorama has an instance that counts. Are there label maps with"
+            " ids above 0, and instances of at least instances.min_pixels, instances.min_area_sr?"
+        )
     lost = [entry for entry in found if entry["role"] == "ceiling" and entry["miou"] == 0]
     if lost:
         raise DataError(

@@ -14,7 +14,10 @@ Checkpoint = Annotated[
     ),
 ]
 Model = Annotated[
-    str, typer.Option("--model", help="What the weights are of: tiny, small, base_plus or large.")
+    str | None,
+    typer.Option(
+        "--model", help="What the weights are of: tiny, small, base_plus or large (the default)."
+    ),
 ]
 MethodOption = Annotated[
     str,
@@ -47,7 +50,7 @@ def segment(
         typer.Option("--negative", metavar="LON,LAT", help="A point beside the object."),
     ] = None,
     checkpoint: Checkpoint = None,
-    model: Model = "large",
+    model: Model = None,
     method: MethodOption = "scan",
     predictor: PredictorOption = "sam2",
     labels: Labels = None,
@@ -68,10 +71,14 @@ def segment(
         *(parse_click(text) for text in click or ()),
         *(parse_click(text, positive=False) for text in negative or ()),
     ]
-    loaded = load_predictor(
-        predictor, checkpoint, method, [*(overrides or ()), f"model.size={model}"]
+    paths = segment_image(
+        image,
+        clicks,
+        lambda: load_predictor(predictor, checkpoint, method, overrides or (), model),
+        folder,
+        labels,
     )
-    out.print("\n".join(str(path) for path in segment_image(image, clicks, loaded, folder, labels)))
+    out.print("\n".join(map(str, paths)))
 
 
 @app.command()
@@ -81,7 +88,7 @@ def serve(
         Path | None, typer.Option("--image", metavar="FILE", help="Open this panorama at once.")
     ] = None,
     checkpoint: Checkpoint = None,
-    model: Model = "large",
+    model: Model = None,
     method: MethodOption = "scan",
     predictor: PredictorOption = "sam2",
     labels: Labels = None,
@@ -101,9 +108,7 @@ def serve(
     from panoforge.eval.interactive.serve.server import PanoServer
     from panoforge.eval.interactive.serve.session import Session
 
-    loaded = load_predictor(
-        predictor, checkpoint, method, [*(overrides or ()), f"model.size={model}"]
-    )
+    loaded = load_predictor(predictor, checkpoint, method, overrides or (), model)
     session = Session(loaded, read_labels(labels) if labels else None)
     if image:
         session.open_file(image)

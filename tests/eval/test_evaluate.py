@@ -17,6 +17,7 @@ from panoforge.core.errors import ConfigError, DataError, UsageError
 from panoforge.core.shards.read import Dataset
 from panoforge.eval.config import EvalConfig, MethodName
 from panoforge.eval.evaluate import choose_instances
+from panoforge.eval.reports.table import as_lines
 from panoforge.eval.run import run_evaluation
 
 
@@ -121,10 +122,13 @@ def test_report_is_whole_and_self_contained(caps_dataset: Path, tmp_path: Path) 
 
 def test_sam2_with_random_weights_is_scored_and_announced(tmp_path: Path) -> None:
     dataset = synthetic.dataset(tmp_path, scenes=1, cameras=1, width=128, n_caps=3)
-    small = {"size": "tiny", "image_size": 64}
+    small = {"size": "tiny", "image_size": 64, "checkpoint": "random"}
+    with pytest.raises(UsageError, match=r"model\.checkpoint=random scores random"):
+        run_evaluation(config(predictor="sam2"), dataset, tmp_path / "out")
     tiny = config(predictor="sam2", model=small, scan={"size_px": None, "overlap": 0.0})
     results = run_evaluation(tiny, dataset, tmp_path / "out").results
     assert results["weights"]["kind"] == "random" and len(results["weights"]["sha256"]) == 64
+    assert as_lines(results)[0].startswith("Random weights")
     assert "Random weights." in (tmp_path / "out/eval/latest/report.html").read_text()
     assert 0 <= score(results, "scan", "model")["miou"] < 0.9
     again = run_evaluation(tiny, dataset, tmp_path / "two").results

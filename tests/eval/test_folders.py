@@ -23,7 +23,7 @@ def config(**changes: object) -> EvalConfig:
         "methods": ["direct"],
         "scan": {"size_px": 64},
         "device": "cpu",
-        "model": {"size": "micro", "image_size": 64},
+        "model": {"size": "micro", "image_size": 64, "checkpoint": "random"},
         "report_panoramas": 0,
     }
     return EvalConfig.model_validate({**base, **changes})

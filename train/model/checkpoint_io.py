@@ -8,9 +8,9 @@ SAM2 may begin a model with parts.
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
@@ -46,29 +46,59 @@ class Weights:
     random: bool
 
 
-def load_checkpoint(
-    model: nn.Module, path: Path, size: Size, parts: PanoSam2Settings = PanoSam2Settings()
-) -> Weights:
-    """Load an official SAM2.1 checkpoint, or one of ours (its `model` is the same). DataError when
-    it is damaged, holds something else, or is of another architecture or of other PanoSAM2 parts.
-    `parts` are the model's: those start afresh where the file is a plain SAM2.
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint file, read once.
+
+    `sha256` is of the file's bytes. `step` is how many steps of ours the weights were trained; None
+    in official files, which do not say.
     """
-    state = read_checkpoint(path)
+
+    path: Path
+    state: StateDict = field(repr=False)
+    sha256: str
+    step: int | None
+
+    @property
+    def parts(self) -> dict[str, bool | int]:
+        """PanoSAM2's parts in it (`parts_in`)."""
+        return parts_in(self.state)
+
+
+def load_checkpoint(
+    model: nn.Module,
+    checkpoint: Path | Checkpoint,
+    size: Size,
+    parts: PanoSam2Settings = PanoSam2Settings(),
+) -> Weights:
+    """Load an official SAM2.1 checkpoint, or one of ours (its `model` is the same).
+
+    Args:
+        model: the SAM2 that gets the weights.
+        checkpoint: a file, or what `open_checkpoint` gave of it.
+        size: of the model, for messages.
+        parts: PanoSAM2's parts of the model; they start afresh where the file is a plain SAM2.
+
+    Raises:
+        DataError: it is damaged, holds something else, or is of another architecture or of other
+            PanoSAM2 parts.
+    """
+    read = checkpoint if isinstance(checkpoint, Checkpoint) else open_checkpoint(checkpoint)
+    state, found = read.state, read.parts
     expected = model.state_dict()
-    found = parts_in(state)
     if found and found != parts.record():
         raise DataError(
-            f"{path} holds PanoSAM2's parts {found} (keys under {PANO_PREFIX}), the model here has "
-            f"{parts.record() or 'none of them'}: set model.panosam2 to what the file holds"
+            f"{read.path} holds PanoSAM2's parts {found} (keys under {PANO_PREFIX}), the model here"
+            f" has {parts.record() or 'none of them'}: set model.panosam2 to what the file holds"
         )
     if not found:
         state = {
             **{key: value for key, value in expected.items() if key.startswith(PANO_PREFIX)},
             **state,
         }
-    check_architecture(state, expected, path, size)
+    check_architecture(state, expected, read.path, size)
     model.load_state_dict(state)
-    return Weights(path.name, file_sha256(path), random=False)
+    return Weights(read.path.name, read.sha256, random=False)
 
 
 def parts_in(state: StateDict) -> dict[str, bool | int]:
@@ -94,19 +124,33 @@ def parts_in(state: StateDict) -> dict[str, bool | int]:
 
 
 def read_checkpoint(path: Path) -> StateDict:
-    """The state dict of `{"model": state_dict}`, or of a .safetensors file; nothing but tensors is
-    ever unpickled.
+    """The state dict of a checkpoint file (`open_checkpoint`)."""
+    return open_checkpoint(path).state
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Read `{"model": state_dict}`, or a .safetensors file, in one opening of the file.
+
+    Nothing but tensors is ever unpickled. DataError for a file that is damaged or something else.
     """
     with storage_errors(path), open(path, "rb") as file:
-        if not file.read(1):
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if not file.tell():
             raise DataError(
                 f"{path} is empty: expected an official SAM2.1 checkpoint, download or copy it"
                 " again"
             )
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
+        file.seek(0)
+        if path.suffix == ".safetensors":
+            state, step = _read_safetensors(path, file.read())
+        else:
+            state, step = _read_torch(path, file)
+    return Checkpoint(path, state, sha256, step)
+
+
+def _read_torch(path: Path, file: BinaryIO) -> tuple[StateDict, int | None]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(file, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception as error:  # torch raises half a dozen types here, by the kind of damage
@@ -125,20 +169,24 @@ def read_checkpoint(path: Path) -> StateDict:
             f'{path} is no official SAM2 checkpoint: expected {{"model": state_dict}}, found'
             f" {found}"
         )
-    return state
+    step = content.get("step")
+    return state, step if isinstance(step, int) else None
 
 
-def _read_safetensors(path: Path) -> StateDict:
+def _read_safetensors(path: Path, data: bytes) -> tuple[StateDict, int | None]:
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load as from_bytes
 
     try:
-        return load_file(path)
+        state = from_bytes(data)
     except SafetensorError as error:
         raise DataError(
             f"{path} cannot be read as safetensors: truncated, damaged, or something else"
             f" ({error}). Copy or export it again"
         ) from None
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    step = str(header.get("__metadata__", {}).get("step", ""))
+    return state, int(step) if step.isascii() and step.isdigit() else None
 
 
 def check_architecture(state: StateDict, expected: StateDict, path: Path, size: Size) -> None:

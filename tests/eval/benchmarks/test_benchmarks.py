@@ -349,7 +349,7 @@ def config(**changes: object) -> EvalConfig:
         "scan": {"size_px": 64},
         "device": "cpu",
         "report_panoramas": 1,
-        "model": {"size": "tiny", "image_size": 64},
+        "model": {"size": "tiny", "image_size": 64, "checkpoint": "random"},
         "instances": {"min_pixels": 8},
     }
     return EvalConfig.model_validate({**base, **changes})

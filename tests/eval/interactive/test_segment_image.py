@@ -13,7 +13,7 @@ import torch
 from pycocotools.coco import COCO
 
 from panoforge.cli import main
-from panoforge.core.errors import DataError, UsageError
+from panoforge.core.errors import DataError, StorageError, UsageError
 from panoforge.core.foreign.pictures import decode_panorama
 from panoforge.core.geometry.sphere import direction_to_lonlat
 from panoforge.core.sample.products import encode_product
@@ -78,7 +78,7 @@ def test_ground_truth_gives_every_object_back(
     loaded = load_predictor("truth", None, "scan", ["scan.size_px=256", "device=cpu"])
     for id_ in np.unique(labels)[1:]:
         mask_path, overlay, coco_path = segment_image(
-            image, [click_of(labels, id_)], loaded, tmp_path / str(id_), ids
+            image, [click_of(labels, id_)], lambda: loaded, tmp_path / str(id_), ids
         )
         found = cv2.imread(str(mask_path), cv2.IMREAD_COLOR).any(axis=2)
         truth = labels == id_
@@ -136,7 +136,7 @@ def test_a_checkpoint_in_the_official_format_is_used(
         "two": [SphereClick(-20, 10), SphereClick(-25, 5, False)],
         "one again": [SphereClick(-20, 10)],
     }.items():
-        files[name] = segment_image(image, clicks, loaded, tmp_path / name)[0].read_bytes()
+        files[name] = segment_image(image, clicks, lambda: loaded, tmp_path / name)[0].read_bytes()
     assert files["one"] == files["one again"] != files["two"]
 
 
@@ -203,11 +203,11 @@ def test_mistakes_are_named(picture, tmp_path: Path, capsys: pytest.CaptureFixtu
     empty = np.argwhere(labels == 0)[len(np.argwhere(labels == 0)) // 2]
     nowhere = SphereClick((empty[1] + 0.5) / 256 * 360 - 180, 90 - (empty[0] + 0.5) / 128 * 180)
     with pytest.raises(UsageError, match="hold nothing at"):
-        segment_image(image, [nowhere], loaded, tmp_path, ids)
+        segment_image(image, [nowhere], lambda: loaded, tmp_path, ids)
     with pytest.raises(UsageError, match="needs the labels"):
-        segment_image(image, [SphereClick(0, 0)], loaded, tmp_path)
+        segment_image(image, [SphereClick(0, 0)], lambda: loaded, tmp_path)
     with pytest.raises(UsageError, match="at least one --click"):
-        segment_image(image, [SphereClick(0, 0, False)], loaded, tmp_path, ids)
+        segment_image(image, [SphereClick(0, 0, False)], lambda: loaded, tmp_path, ids)
     with pytest.raises(UsageError, match="needs weights: give --checkpoint"):
         load_predictor("sam2", None, "scan")
     with pytest.raises(UsageError, match="expected one of sam2, truth"):
@@ -216,10 +216,10 @@ def test_mistakes_are_named(picture, tmp_path: Path, capsys: pytest.CaptureFixtu
     with pytest.raises(
         DataError, match=r"30×10 is no equirectangular panorama: it must be twice as wide"
     ):
-        segment_image(tmp_path / "wide.png", [SphereClick(0, 0)], loaded, tmp_path, ids)
+        segment_image(tmp_path / "wide.png", [SphereClick(0, 0)], lambda: loaded, tmp_path, ids)
     (tmp_path / "half.png").write_bytes(encode_product("instance.png", labels[::2, ::2]))
     with pytest.raises(UsageError, match="labels are 128×64 and the picture is 256×128"):
-        segment_image(image, [SphereClick(0, 0)], loaded, tmp_path, tmp_path / "half.png")
+        segment_image(image, [SphereClick(0, 0)], lambda: loaded, tmp_path, tmp_path / "half.png")
     with pytest.raises(DataError, match="x is a GIF: save it as PNG"):
         decode_panorama(b"GIF89a", "x")
     with pytest.raises(DataError, match="over the cap"):
@@ -257,3 +257,38 @@ def test_a_png_bomb_is_refused_before_it_is_decoded(picture) -> None:
     )
     with pytest.raises(DataError, match=r"bomb.png claims 60000×30000 pixels: outside of the cap"):
         decode_panorama(data + b"\0" * 64, "bomb.png")
+
+
+def test_what_would_be_ignored_is_refused(picture, tmp_path: Path) -> None:
+    """model.size=tiny was accepted and overruled by --model's default."""
+    assert load_predictor("truth", None, "scan", ["model.size=tiny"]).config.model.size == "tiny"
+    assert load_predictor("truth", None, "scan", [], "small").config.model.size == "small"
+    assert load_predictor("truth", None, "scan").config.model.size == "large"
+    with pytest.raises(UsageError, match="--model small say the same thing"):
+        load_predictor("truth", None, "scan", ["model.size=tiny"], "small")
+    for word in ("methods=[direct]", "predictor=empty", "max_panoramas=3", "benchmark=folder"):
+        with pytest.raises(UsageError, match="means nothing for one picture"):
+            load_predictor("truth", None, "scan", [word])
+    odd = tmp_path / "ck #1"
+    odd.mkdir()
+    found = load_predictor("truth", odd / "[a] b.pt", "scan").config.model
+    assert found.checkpoint == odd / "[a] b.pt"  # taken as it is, not as YAML
+
+
+def test_clicks_and_picture_are_looked_at_before_the_model(
+    picture, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    image = picture[0]
+
+    def never() -> None:
+        raise AssertionError("the model was loaded")
+
+    with pytest.raises(UsageError, match="at least one --click"):
+        segment_image(image, [], never, tmp_path)
+    with pytest.raises(StorageError, match="missing"):
+        segment_image(tmp_path / "missing.png", [SphereClick(0, 0)], never, tmp_path)
+    with pytest.raises(StorageError, match="missing"):
+        segment_image(image, [SphereClick(0, 0)], never, tmp_path, tmp_path / "missing.png")
+    with pytest.raises(SystemExit) as stopped:
+        main(["segment", str(image)])
+    assert stopped.value.code == 2 and "at least one --click" in capsys.readouterr().err

@@ -372,7 +372,10 @@ def test_from_a_dropped_picture_to_a_saved_mask(
     assert coco["annotations"][0]["area"] > 0
     again = load_predictor("sam2", checkpoint, "scan", MODEL)
     paths = segment_image(
-        picture[0], [SphereClick(clicked["lon_deg"], clicked["lat_deg"])], again, tmp_path / "again"
+        picture[0],
+        [SphereClick(clicked["lon_deg"], clicked["lat_deg"])],
+        lambda: again,
+        tmp_path / "again",
     )
     for path in paths[::2]:
         assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name

@@ -1,9 +1,11 @@
 """Building, freezing, loading: official keys, named refusals, digests."""
 
 import os
+import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,13 +13,18 @@ import torch
 from train_small import small_config
 
 from panoforge.core.errors import ConfigError, DataError, StorageError
+from panoforge.eval.config import EvalConfig
+from panoforge.eval.predictors.load import load_model
 from panoforge.train.config import ModelSettings
 from panoforge.train.model.build import CONFIGS, PARTS, build_model, freeze, model_config
 from panoforge.train.model.checkpoint_io import (
     check_architecture,
+    export_official,
+    export_safetensors,
     file_sha256,
     load_checkpoint,
     looks_like,
+    open_checkpoint,
     read_checkpoint,
     state_dict_sha256,
 )
@@ -211,3 +218,39 @@ def test_rotary_grid_follows_the_image_size(tiny_model):
         if hasattr(m, "freqs_cis")
     ]
     assert grids == [64] * 8  # 128 px / 16 = 8 × 8 places, two attentions in each of four layers
+
+
+@cache
+def opened() -> list[str]:
+    """The names of the files that Python opens from the first call on (a hook stays for ever)."""
+    names: list[str] = []
+    sys.addaudithook(lambda event, what: names.append(str(what[0])) if event == "open" else None)
+    return names
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_a_checkpoint_is_opened_once_and_keeps_its_step(tmp_path: Path, tiny_model, suffix: str):
+    """Weights, digest, PanoSAM2's parts and steps come of one opening, in training and in eval."""
+    path = tmp_path / f"model{suffix}"
+    write = export_official if suffix == ".pt" else export_safetensors
+    write(path, tiny_model.state_dict(), 12)
+    for load in (
+        lambda: build_model(
+            ModelSettings(size="tiny", image_size=128, checkpoint=path), PROMPT, seed=1
+        )[1],
+        lambda: (
+            load_model(
+                EvalConfig.model_validate(
+                    {
+                        "model": {"size": "tiny", "image_size": 128, "checkpoint": path},
+                        "device": "cpu",
+                    }
+                )
+            ).weights
+        ),
+    ):
+        opened().clear()
+        weights = load()
+        assert opened().count(str(path)) == 1
+        assert weights.sha256 == file_sha256(path)
+    assert open_checkpoint(path).step == 12
