@@ -13,7 +13,7 @@ import torch
 from pycocotools.coco import COCO
 
 from panoforge.cli import main
-from panoforge.core.errors import DataError, StorageError, UsageError
+from panoforge.core.errors import DataError, UsageError
 from panoforge.core.foreign.pictures import decode_panorama
 from panoforge.core.geometry.sphere import direction_to_lonlat
 from panoforge.core.sample.products import encode_product
@@ -285,9 +285,9 @@ def test_clicks_and_picture_are_looked_at_before_the_model(
 
     with pytest.raises(UsageError, match="at least one --click"):
         segment_image(image, [], never, tmp_path)
-    with pytest.raises(StorageError, match="missing"):
+    with pytest.raises(DataError, match="missing"):
         segment_image(tmp_path / "missing.png", [SphereClick(0, 0)], never, tmp_path)
-    with pytest.raises(StorageError, match="missing"):
+    with pytest.raises(DataError, match="missing"):
         segment_image(image, [SphereClick(0, 0)], never, tmp_path, tmp_path / "missing.png")
     with pytest.raises(SystemExit) as stopped:
         main(["segment", str(image)])

@@ -45,7 +45,19 @@ def test_published_rows_stand_beside_ours_and_say_what_they_are(scored: tuple[Pa
         assert table.title.replace("&", "&amp;") in section and all(
             len(row) == len(table.columns) for row in table.rows
         )
+    assert "secondary" in section
     assert "arXiv 2603.12759" in section and "arXiv 2604.07901" in section
+
+
+def test_what_is_a_mean_over_sizes_is_not_called_large() -> None:
+    """58.3 and 75.5 differ by SAP's mean gain over SAM2's four sizes: no size's own score."""
+    for label, miou, what in SAP_ON_PAV_SOD:
+        is_mean = miou in (0.583, 0.678, 0.755)
+        assert ("mean of" in label and "mean of four sizes" in what) == is_mean
+        assert ("-L" in label) != is_mean and ("the summary" in what) == is_mean
+    scores = {label: miou for label, miou, _ in SAP_ON_PAV_SOD}
+    gain = scores["SAP, mean of sizes"] - scores["SAM2, direct, mean of sizes"]
+    assert gain == pytest.approx(0.172)
 
 
 def test_published_j_and_f_average_to_their_mean() -> None:
