@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from panoforge.cluster.state.policy import Fault, Profile
+from panoforge.cluster.state.policy import AttemptFault, Profile
 from panoforge.core.errors import ConfigError, DataError
 from panoforge.core.models import FrozenModel
 from panoforge.core.storage.store import Store
@@ -62,7 +62,7 @@ class AttemptRecord(FrozenModel):
     scene: str
     attempt: int
     outcome: Outcome
-    fault: Fault | None = None
+    fault: AttemptFault | None = None
     reason: str = ""
     profile: Profile = Profile.NORMAL
     panoramas: tuple[str, ...] = ()
