@@ -8,11 +8,23 @@ band of rows:
     | bands u32 | size u32 each
     28 B5 2F FD …  band 0        28 B5 2F FD …  band 1        …
 
-Decoders skip skippable frames and join consecutive frames, so plain `zstd -d` gives the raw
-little-endian C-order array; ours reads the header, checks it against caps before it allocates
-anything, and decodes only the bands that the asked-for rows touch. Every frame carries zstd's own
-checksum, so a flipped bit is an error and never another label. The same array always gives the same
-bytes. Why not PNG: it decodes more than ten times slower (bench/RESULTS.md).
+Decoders skip skippable frames and join consecutive ones. So these give the raw little-endian
+C-order array (tests/core/sample/test_zstd_readers.py runs each):
+
+    zstd -dc KEY.instance.zst > KEY.u2
+    zstandard.open("KEY.instance.zst").read()                        # python-zstandard: streams
+    zstandard.ZstdDecompressor().stream_reader(data).read()
+    pyarrow.CompressedInputStream(pyarrow.BufferReader(data), "zstd").read()
+    pyarrow.decompress(data, decompressed_size=2 * height * width, codec="zstd")
+
+Two readers take one frame only, and refuse these bytes: `zstandard.decompress` (one-shot) and
+`numcodecs.Zstd`. Were the header behind the bands, the first would give band 0 for the whole array
+and say nothing. One frame for all bands would please both, but could not be cropped.
+
+Ours reads the header, checks it against caps before it allocates anything, and decodes only the
+bands that the asked-for rows touch. Every frame carries zstd's own checksum, so a flipped bit is an
+error and never another label. The same array always gives the same bytes. Why not PNG: it decodes
+more than ten times slower (bench/RESULTS.md).
 """
 
 import struct

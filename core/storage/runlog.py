@@ -33,7 +33,6 @@ PACKAGES = (
     "sam2",
     "torch",
     "torchvision",
-    "webdataset",
     "zstandard",
 )
 
