@@ -210,8 +210,7 @@ VERBS: dict[str, type[FrozenModel]] = {
     "train": TrainJobConfig,
     "eval": EvalJobConfig,
 }
-# What a file of a whole chain may hold.
-SECTIONS: dict[str, type[FrozenModel]] = {**VERBS, "submit": SubmitConfig}
+SECTIONS = {**VERBS, "submit": SubmitConfig}  # what a file of a whole chain may hold
 
 
 def load_section(path: Path, model: type[Model], overrides: Sequence[str] = ()) -> Model:

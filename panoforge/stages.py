@@ -17,12 +17,14 @@ from typing import Any
 from panoforge.cluster.config import EvalJobConfig, PackConfig, RenderJobConfig, TrainJobConfig
 from panoforge.cluster.state.ledger import Ledger
 from panoforge.core.errors import DataError, UsageError
+from panoforge.core.names import digest_digits, slug
 from panoforge.core.progress import Progress
 from panoforge.core.run_layout import DATASET, REPORT_FILE, STAGED, STATS
+from panoforge.core.shards.contents import shard_files
 from panoforge.core.shards.layout import Manifest, read_manifest
 from panoforge.core.shards.repair import RepairReport, repair
 from panoforge.core.shards.verify import VerifyReport, verify
-from panoforge.core.shards.write import Source, pack
+from panoforge.core.shards.write import StagedSource, pack
 from panoforge.core.storage.atomic import storage_errors
 from panoforge.core.storage.runlog import record_stage
 from panoforge.core.storage.staged import list_staged
@@ -93,7 +95,11 @@ def pack_stage(
         raise UsageError(
             "several runs become one dataset of their own: say where with --to DATASET"
         )
-    staged = [Source(store.below(STAGED), f"{store.name}-" if prefix else "") for store in stores]
+    prefixes = _prefixes(stores) if prefix else [""] * len(stores)
+    staged = [
+        StagedSource(store.below(STAGED), before)
+        for store, before in zip(stores, prefixes, strict=True)
+    ]
     dataset = stores[0].below(DATASET) if to is None else Store.at(to)
     recorded = (
         stores[0].local if len(stores) == 1 else None
@@ -117,6 +123,17 @@ def pack_stage(
     return manifest
 
 
+def _prefixes(runs: Sequence[Store]) -> list[str]:
+    """What goes before each run's keys: its folder's name as a slug. Where two runs give the same
+    one, digits of their addresses tell them apart.
+    """
+    slugs = [slug(run.name) for run in runs]
+    return [
+        f"{name}-" if slugs.count(name) == 1 else f"{name}-{digest_digits(run.absolute)}-"
+        for name, run in zip(slugs, runs, strict=True)
+    ]
+
+
 def verify_stage(dataset: StoreLike, *, deep: bool = False) -> VerifyReport:
     """Verify a dataset, with a progress bar."""
     with Progress("verify", total=read_manifest(dataset).samples) as progress:
@@ -125,7 +142,7 @@ def verify_stage(dataset: StoreLike, *, deep: bool = False) -> VerifyReport:
 
 def repair_stage(dataset: StoreLike, *, deep: bool = False) -> RepairReport:
     """Repair a dataset, with a progress bar over its shards."""
-    total = sum(name.endswith(".tar") for name in Store.at(dataset).names("shards"))
+    total = len(shard_files(Store.at(dataset)))
     with Progress("repair", total=total) as progress:
         return repair(dataset, deep=deep, on_shard=lambda name: progress.advance())
 

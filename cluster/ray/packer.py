@@ -21,6 +21,7 @@ from panoforge.cluster.config import PackingConfig
 from panoforge.cluster.ray.tasks import TaskWindow
 from panoforge.core.errors import UserError
 from panoforge.core.shards.write import PackOptions, publish
+from panoforge.core.storage.staged import list_staged
 
 _LOOK_S = 5.0
 
@@ -105,7 +106,7 @@ class _Publication:
 def _publish(publication: _Publication) -> None:
     """The Ray task. With nothing staged at all there is nothing to pack, and that is fine."""
     staged, before = Path(publication.staged), publication.before
-    if any(staged.iterdir()):
+    if list_staged(staged):
         publish(
             staged,
             Path(publication.dataset),

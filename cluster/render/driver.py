@@ -22,7 +22,7 @@ from panoforge.cluster.state.ledger import COMPACT_EVERY, AttemptRecord, Ledger,
 from panoforge.cluster.state.policy import (
     NODE_FAULTS_IN_A_ROW,
     RULES,
-    AttemptFault,
+    Fault,
     Profile,
     Step,
     degrade,
@@ -173,8 +173,8 @@ class Driver:
         if self._later and self._later[0][0] <= self.executor.now():
             _, index, profile = heapq.heappop(self._later)
             return index, profile
-        fresh = next(self._fresh, None)
-        return None if fresh is None else (fresh, Profile.NORMAL)
+        index = next(self._fresh, None)
+        return None if index is None else (index, Profile.NORMAL)
 
     def _task(self, index: int, profile: Profile) -> SceneTask:
         config, factor = self.config, memory_factor(profile)
@@ -255,7 +255,7 @@ class Driver:
         index: int,
         attempt: int,
         outcome: Any,
-        fault: AttemptFault,
+        fault: Fault,
         reason: str,
         profile: Profile = Profile.NORMAL,
     ) -> AttemptRecord:

@@ -116,8 +116,7 @@ def verify_by_rays(
     run, keys = _which(path)
     if not keys:
         raise DataError(f"{run / 'staged'} holds no panoramas: there is nothing to check")
-    render = load_job(run).render
-    scenes: dict[str, list[SampleMeta]] = {}
+    render, scenes = load_job(run).render, {}
     for key in keys:
         meta = read_staged_meta(run / STAGED, key)
         scenes.setdefault(meta.scene, []).append(meta)

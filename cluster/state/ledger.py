@@ -18,25 +18,29 @@ import hashlib
 import io
 import json
 import logging
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from panoforge.cluster.state.policy import AttemptFault, Profile
+from panoforge.cluster.state.policy import Fault, Profile
 from panoforge.core.errors import ConfigError, DataError
 from panoforge.core.models import FrozenModel
+from panoforge.core.names import RelativeName, SampleKey
 from panoforge.core.storage.store import Store
 
 _LOOSE = "attempts/"  # one record an object, until it is compacted
 FAN_IN = 16
 COMPACT_EVERY = 500
 MAX_RECORD_BYTES = 1 << 20
+MAX_SEGMENT_BYTES = 4 << 30
+_SEGMENT = re.compile(r"segments/[0-9]{2}-[0-9a-f]{16}\.parquet")
 
 # In the order in which they win if one attempt left several: a node that was given up as lost may
 # still have finished.
@@ -57,17 +61,17 @@ class AttemptRecord(FrozenModel):
     """
 
     schema_version: Literal[1] = 1
-    id: str
-    index: int
-    scene: str
-    attempt: int
+    id: RelativeName
+    index: Annotated[int, Field(ge=0, lt=2**31)]
+    scene: RelativeName
+    attempt: Annotated[int, Field(ge=0, lt=2**31)]
     outcome: Outcome
-    fault: AttemptFault | None = None
+    fault: Fault | None = None
     reason: str = ""
     profile: Profile = Profile.NORMAL
-    panoramas: tuple[str, ...] = ()
+    panoramas: tuple[SampleKey, ...] = ()
     digests: tuple[str, ...] = ()
-    staged_bytes: int = 0
+    staged_bytes: Annotated[int, Field(ge=0, lt=2**63)] = 0
     rejected_poses: dict[str, int] = {}
     timings_s: dict[str, float] = {}
     job_sha256: str
@@ -133,11 +137,15 @@ def to_table(records: Iterable[AttemptRecord]) -> pa.Table:
 
 
 def to_records(table: pa.Table) -> list[AttemptRecord]:
-    """Whole rows as records."""
-    rows = (
-        {**row, **{name: json.loads(row[name]) for name in _AS_JSON}} for row in table.to_pylist()
-    )
-    return [AttemptRecord.model_validate(row) for row in rows]
+    """Whole rows as records. DataError for a row that is none."""
+    try:
+        rows = (
+            {**row, **{name: json.loads(row[name]) for name in _AS_JSON}}
+            for row in table.to_pylist()
+        )
+        return [AttemptRecord.model_validate(row) for row in rows]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DataError(f"a record of the ledger does not fit its schema: {error}") from None
 
 
 class Ledger:
@@ -213,7 +221,7 @@ class Ledger:
 
     def _merge(self) -> None:
         by_level: dict[int, list[str]] = {}
-        for name in self.store.names("segments"):
+        for name in self._segment_names():
             by_level.setdefault(_level(name), []).append(name)
         for level, names in sorted(by_level.items()):
             if len(names) >= FAN_IN:
@@ -231,10 +239,10 @@ class Ledger:
         """All records as one table, each once, in no particular order; `columns` None gives all."""
         loose = to_table(self._loose())
         for _ in range(20):
-            names = self.store.names("segments")
+            names = self._segment_names()
             needed = None if columns is None else sorted({*columns, "id"})
             segments = self._segments(names, needed)
-            if set(segments) == set(names) or self.store.names("segments") == names:
+            if set(segments) == set(names) or self._segment_names() == names:
                 break  # otherwise the driver merged under our hands: look again
         tables = list(segments.values())
         if tables:
@@ -269,21 +277,22 @@ class Ledger:
 
     def is_empty(self) -> bool:
         """Nothing recorded, or everything lost."""
-        return not self.store.names("segments") and not self.store.names("attempts")
+        return not self._segment_names() and not self.store.names("attempts")
+
+    def _segment_names(self) -> list[str]:
+        return [name for name in self.store.names("segments") if _SEGMENT.fullmatch(name)]
 
     def _loose(self) -> Iterator[AttemptRecord]:
         return self._read_loose(self.store.names("attempts"))
 
     def _read_loose(self, names: Iterable[str]) -> Iterator[AttemptRecord]:
         for name in names:
-            data = self.store.get(name)
-            if data is None:  # compacted since the listing: it will be seen in a segment
-                continue
             try:
-                if len(data) > MAX_RECORD_BYTES:
-                    raise ValueError("over the cap")
+                data = self.store.get(name, MAX_RECORD_BYTES)
+                if data is None:  # compacted since the listing: it will be seen in a segment
+                    continue
                 yield AttemptRecord.model_validate_json(data)
-            except (ValidationError, ValueError):
+            except (ValidationError, DataError):
                 log.warning(
                     "%s/%s is torn or no record: its scene counts as not done", self.url, name
                 )
@@ -294,7 +303,7 @@ class Ledger:
         found: dict[str, pa.Table] = {}
         replaced: set[str] = set()
         for name in names:
-            data = self.store.get(name)
+            data = self.store.get(name, MAX_SEGMENT_BYTES)
             if data is None:
                 continue
             if _digest(data) != name[-len("0123456789abcdef.parquet") : -len(".parquet")]:
@@ -302,13 +311,35 @@ class Ledger:
                     "%s/%s does not have the digest in its name: it is not believed", self.url, name
                 )
                 continue
-            found[name] = pq.read_table(
-                io.BytesIO(data), columns=None if columns is None else list(columns)
-            )
-            metadata = found[name].schema.metadata or {}
-            replaced |= set(json.loads(metadata.get(b"replaces", b"[]")))
-            found[name] = found[name].replace_schema_metadata(None)
+            try:
+                found[name], replaces = _segment(data, columns)
+            except (pa.ArrowException, OSError, ValueError, TypeError, RecursionError) as error:
+                why = (str(error).splitlines() or [type(error).__name__])[0]
+                log.warning("%s/%s is no segment (%s): not believed", self.url, name, why)
+                continue
+            replaced |= replaces
         return {name: table for name, table in found.items() if name not in replaced}
+
+
+def _segment(data: bytes, columns: Sequence[str] | None) -> tuple[pa.Table, set[str]]:
+    """The columns of a segment, and the names of the segments that it replaces. ValueError for
+    other columns, or for places that are empty and must not be.
+    """
+    table = pq.ParquetFile(pa.BufferReader(data)).read(
+        None if columns is None else list(columns), use_threads=False
+    )
+    replaces = json.loads((table.schema.metadata or {}).get(b"replaces", b"[]"))
+    table = table.replace_schema_metadata(None)
+    table.validate(full=True)
+    expected = SCHEMA if columns is None else [SCHEMA.field(name) for name in table.column_names]
+    if list(table.schema) != list(expected) or not set(columns or ()) <= set(table.column_names):
+        raise ValueError("other columns than a segment's")
+    for name in {"id", "index", "scene", "attempt", "outcome"} & set(table.column_names):
+        if table[name].null_count:
+            raise ValueError(f"column {name} has empty places")
+    if "index" in table.column_names and table.num_rows and pc.min(table["index"]).as_py() < 0:
+        raise ValueError("a scene has a negative number")
+    return table, set(replaces)
 
 
 def _unique(table: pa.Table) -> pa.Table:

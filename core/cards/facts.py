@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from panoforge.core.errors import UsageError
 from panoforge.core.sample.metadata import META_SUFFIX
 from panoforge.core.sample.products import PRODUCT_OF_SUFFIX
-from panoforge.core.shards.layout import SAMPLE_SCHEMA, SAMPLE_SCHEMA_1, IndexEntry, Manifest
+from panoforge.core.shards.layout import INSTANCE_SCHEMA, SAMPLE_SCHEMA, IndexEntry, Manifest
 from panoforge.core.shards.read import Dataset
 
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
@@ -78,10 +78,9 @@ class Facts:
     @property
     def indexes(self) -> tuple[tuple[str, IndexEntry, pa.Schema], ...]:
         """Name, file and schema of the two index tables."""
-        samples = SAMPLE_SCHEMA_1 if self.manifest.schema_version == 1 else SAMPLE_SCHEMA
         return (
-            ("samples", self.manifest.sample_index, samples),
-            ("instances", self.manifest.instance_index, self.manifest.instance_schema),
+            ("samples", self.manifest.sample_index, SAMPLE_SCHEMA),
+            ("instances", self.manifest.instance_index, INSTANCE_SCHEMA),
         )
 
 

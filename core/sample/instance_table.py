@@ -5,12 +5,10 @@ map says.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from panoforge.core.errors import DataError
 from panoforge.core.sample.label_maps import InstanceStats, encode_rles, instance_stats
 from panoforge.core.sample.metadata import Box3D, InstanceMeta, Rle, SampleMeta, WrapBox
+from panoforge.core.types import Labels
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class InstanceLabel:
 
 
 def instance_table(
-    labels: NDArray[np.uint16], names: Mapping[int, InstanceLabel], *, rle: bool = False
+    labels: Labels, names: Mapping[int, InstanceLabel], *, rle: bool = False
 ) -> tuple[InstanceMeta, ...]:
     """The metadata's instance table: what is known of each id joined with what the label map says.
     Every id in the map must be named; seam and pole flags come from the pixels. With `rle` each
@@ -61,9 +59,9 @@ def _instance_row(
     )
 
 
-def table_faults(labels: NDArray[np.uint16], meta: SampleMeta) -> list[str]:
-    """How the instance table disagrees with the pixels; empty when it does not. Ids must be dense
-    from 1.
+def table_faults(labels: Labels, meta: SampleMeta) -> list[str]:
+    """How the instance table disagrees with the pixels: ids (dense from 1), counts, areas, boxes,
+    flags and RLEs. Empty when it does not.
     """
     stats = instance_stats(labels)
     in_map, in_table = stats.ids.tolist(), [row.id for row in meta.instances]
@@ -91,4 +89,19 @@ def table_faults(labels: NDArray[np.uint16], meta: SampleMeta) -> list[str]:
             box.height,
         ):
             faults.append(f"instance {row.id}: box in the table does not match the pixels")
-    return faults
+        for flag, seen in (("seam", stats.seam[index]), ("pole", stats.pole[index])):
+            if (flag in row.flags) != bool(seen):
+                faults.append(f"instance {row.id}: its flag {flag!r} does not match the pixels")
+    return faults + _rle_faults(labels, meta)
+
+
+def _rle_faults(labels: Labels, meta: SampleMeta) -> list[str]:
+    """RLEs that are not the label map's. Compared as texts: a forged one is never decoded."""
+    if not any(row.rle for row in meta.instances):
+        return []
+    rles = {id_: Rle.model_validate(rle) for id_, rle in encode_rles(labels).items()}
+    return [
+        f"instance {row.id}: its RLE is not that of its pixels in the label map"
+        for row in meta.instances
+        if row.rle is not None and row.rle != rles[row.id]
+    ]

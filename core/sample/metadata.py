@@ -6,7 +6,6 @@ that does not fit the schema is refused when written and when read.
 """
 
 import json
-import re
 from typing import Annotated, Literal
 
 import numpy as np
@@ -14,18 +13,18 @@ from pydantic import Field, ValidationError, model_validator
 
 from panoforge.core.errors import DataError
 from panoforge.core.models import FrozenModel
+from panoforge.core.names import RelativeName, SampleKey, shown
+from panoforge.core.sample.array_codec import MAX_PIXELS
+from panoforge.core.sample.products import PRODUCT_OF_SUFFIX
 
-# What is written. Readers take 1 too, which had no 3-D boxes, no visibility and no CPU seconds.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION: Literal[1] = 1
 META_SUFFIX = "meta.json"
 MAX_META_BYTES = 64 << 20
-_KEY = re.compile(
-    r"[a-z0-9][a-z0-9_-]{0,79}"
-)  # with a suffix it fits the 100 characters of a plain tar header
 
 
 Vector = tuple[float, float, float]
 NotNegative = Annotated[float, Field(ge=0)]
+Length = Annotated[int, Field(ge=1, le=65535)]  # pixels
 
 
 class Pose(FrozenModel):
@@ -47,10 +46,10 @@ class WrapBox(FrozenModel):
     cylinder.
     """
 
-    u0: int
-    v0: int
-    width: int
-    height: int
+    u0: Annotated[int, Field(ge=0, le=65535)]
+    v0: Annotated[int, Field(ge=0, le=65535)]
+    width: Length
+    height: Length
 
 
 class Box3D(FrozenModel):
@@ -90,7 +89,7 @@ class InstanceMeta(FrozenModel):
     category: str
     source_object: str
     flags: tuple[str, ...] = ()
-    pixels: Annotated[int, Field(ge=1)]
+    pixels: Annotated[int, Field(ge=1, le=MAX_PIXELS)]
     area_sr: Annotated[float, Field(gt=0)]
     box: WrapBox
     box_3d: Box3D | None = None
@@ -104,14 +103,14 @@ class SampleMeta(FrozenModel):
     what a scene's panoramas share is split evenly.
     """
 
-    schema_version: Literal[1, 2] = 2
-    key: str
-    width: int
-    height: int
+    schema_version: Literal[1] = SCHEMA_VERSION
+    key: SampleKey
+    width: Length
+    height: Length
     source: str  # scene source and room, e.g. infinigen2.rooms/kitchen
-    scene: str  # one scene gives several panoramas; splits are by scene
-    seed: int
-    camera: int
+    scene: RelativeName  # one scene gives several panoramas; splits are by scene
+    seed: Annotated[int, Field(ge=0, lt=2**63)]  # the index has signed 64-bit integers
+    camera: Annotated[int, Field(ge=0, lt=2**31)]
     pose: Pose
     products: tuple[str, ...]  # suffixes, sorted
     instances: tuple[InstanceMeta, ...]
@@ -123,15 +122,11 @@ class SampleMeta(FrozenModel):
     peak_memory_mb: float | None = None
     hardware: dict[str, str] = {}
 
-
-def check_key(key: str) -> str:
-    """`key`, or ValueError if it cannot be a sample key."""
-    if not _KEY.fullmatch(key):
-        raise ValueError(
-            f"sample key {key!r}: expected lower-case letters, digits, - and _ (no dots: tar"
-            " readers split there)"
-        )
-    return key
+    @model_validator(mode="after")
+    def _has_known_products(self) -> "SampleMeta":
+        if strangers := set(self.products) - set(PRODUCT_OF_SUFFIX):
+            raise ValueError(f"products: {shown(min(strangers))} is not a member of the format")
+        return self
 
 
 def encode_meta(meta: SampleMeta) -> bytes:
@@ -156,5 +151,5 @@ def decode_meta(data: bytes) -> SampleMeta:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "document"
         raise DataError(
-            f"meta.json does not fit schema versions 1 to {SCHEMA_VERSION}: {where}: {first['msg']}"
+            f"meta.json does not fit schema version {SCHEMA_VERSION}: {where}: {first['msg']}"
         ) from None

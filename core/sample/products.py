@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
 from panoforge.core.image_header import image_size
-from panoforge.core.sample.array_codec import MAX_PIXELS, decode_array, encode_array
+from panoforge.core.sample.array_codec import MAX_PIXELS, decode_array, encode_array, read_header
 
 _AS_STORED = cv2.IMREAD_UNCHANGED
 _COLOUR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # a product lies as its meta says
@@ -112,3 +112,11 @@ def decode_product(suffix: str, data: bytes, rows: tuple[int, int] | None = None
         raise DataError(f"{suffix}: OpenCV cannot decode these {len(data)} bytes")
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if image.ndim == 3 else image
     return image if rows is None else image[rows[0] : rows[1]]
+
+
+def product_size(suffix: str, data: bytes | memoryview) -> tuple[int, int]:
+    """(width, height) that a member claims; nothing is decoded. DataError if it claims none."""
+    if suffix.endswith(".zst"):
+        height, width = read_header(data).shape[:2]
+        return width, height
+    return image_size(bytes(data))

@@ -23,9 +23,12 @@ import pyarrow.parquet as pq
 from panoforge.core.errors import DataError
 from panoforge.core.sample.metadata import META_SUFFIX, SampleMeta, decode_meta
 from panoforge.core.shards.layout import (
+    DIGEST_DIGITS,
+    INDEX,
     INSTANCE_SCHEMA,
     MANIFEST_NAME,
     SAMPLE_SCHEMA,
+    SHARDS,
     IndexEntry,
     Manifest,
     ShardEntry,
@@ -36,9 +39,6 @@ from panoforge.core.shards.plan import Candidate, ShardPlan, scene_of
 from panoforge.core.shards.tar import TRAILER, sample_bytes
 from panoforge.core.storage.staged import read_staged, renamed
 from panoforge.core.storage.store import Store
-
-SHARDS, INDEX = "shards", "index"
-DIGEST_DIGITS = 8  # of a file's SHA-256, in its name
 
 
 @dataclass(frozen=True)

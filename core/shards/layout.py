@@ -3,29 +3,33 @@ on. No pixels here.
 """
 
 import hashlib
-from typing import Literal
+from typing import Annotated, Literal
 
-import numpy as np
 import pyarrow as pa
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from panoforge.core.errors import DataError, StorageError
 from panoforge.core.models import FrozenModel
+from panoforge.core.names import IndexName, ShardName, SplitName
 from panoforge.core.sample.metadata import SampleMeta
 from panoforge.core.shards.tar import Member
 from panoforge.core.storage.store import Store, StoreLike
 
 MANIFEST_NAME = "manifest.json"
-SCHEMA_VERSION: Literal[3] = (
-    # 2 added checksums of members to the index, 3 the visibility of instances; 1 and 2 are still
-    # read
-    3
-)
+SHARDS, INDEX = "shards", "index"
+DIGEST_DIGITS = 8  # of a file's SHA-256, in its name
+SCHEMA_VERSION: Literal[1] = 1
 MAX_MANIFEST_BYTES = 256 << 20
 DEFAULT_SPLITS = {"train": 0.9, "val": 0.05, "test": 0.05}
 
-_MEMBER_FIELDS_1 = [("suffix", pa.string()), ("offset", pa.int64()), ("length", pa.int64())]
-MEMBER_TYPE = pa.struct([*_MEMBER_FIELDS_1, ("crc32", pa.uint32())])
+MEMBER_TYPE = pa.struct(
+    [
+        ("suffix", pa.string()),
+        ("offset", pa.int64()),
+        ("length", pa.int64()),
+        ("crc32", pa.uint32()),
+    ]
+)
 
 SAMPLE_SCHEMA = pa.schema(
     [
@@ -53,13 +57,6 @@ SAMPLE_SCHEMA = pa.schema(
     ]
 )
 
-# The sample index of schema version 1: members had no checksums of their own. Still read, see
-# `upgraded_samples`.
-SAMPLE_SCHEMA_1 = SAMPLE_SCHEMA.set(
-    SAMPLE_SCHEMA.get_field_index("members"),
-    pa.field("members", pa.list_(pa.struct(_MEMBER_FIELDS_1))),
-)
-
 INSTANCE_SCHEMA = pa.schema(
     [
         ("key", pa.string()),
@@ -78,46 +75,49 @@ INSTANCE_SCHEMA = pa.schema(
     ]
 )
 
-# The instance index of schema versions 1 and 2. Still read, see `upgraded_instances`.
-INSTANCE_SCHEMA_2 = INSTANCE_SCHEMA.remove(INSTANCE_SCHEMA.get_field_index("visibility"))
+
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class ShardEntry(FrozenModel):
     """One shard of the manifest. `name` is relative to the dataset folder."""
 
-    name: str
-    split: str
-    samples: int
-    bytes: int
-    sha256: str
+    name: ShardName
+    split: SplitName
+    samples: Count
+    bytes: Count
+    sha256: Digest
 
 
 class IndexEntry(FrozenModel):
     """One Parquet file of the manifest."""
 
-    name: str
-    rows: int
-    bytes: int
-    sha256: str
+    name: IndexName
+    rows: Count
+    bytes: Count
+    sha256: Digest
 
 
 class Manifest(FrozenModel):
     """`manifest.json`: the dataset's commit point."""
 
-    schema_version: Literal[1, 2, 3] = SCHEMA_VERSION
+    schema_version: Literal[1] = SCHEMA_VERSION
     format: Literal["panoforge-dataset"] = "panoforge-dataset"
-    samples: int
-    instances: int
-    splits: dict[str, int]
+    samples: Count
+    instances: Count
+    splits: dict[SplitName, Count]
     config_sha256: tuple[str, ...]
     shards: tuple[ShardEntry, ...]
     sample_index: IndexEntry
     instance_index: IndexEntry
 
-    @property
-    def instance_schema(self) -> pa.Schema:
-        """The columns of the instance index that this manifest names."""
-        return INSTANCE_SCHEMA if self.schema_version >= 3 else INSTANCE_SCHEMA_2
+    @model_validator(mode="after")
+    def _names_each_shard_once(self) -> "Manifest":
+        names = [entry.name for entry in self.shards]
+        if len(set(names)) != len(names):
+            raise ValueError("shards: one is named twice")
+        return self
 
 
 def read_manifest(dataset: StoreLike) -> Manifest:
@@ -126,13 +126,12 @@ def read_manifest(dataset: StoreLike) -> Manifest:
     """
     store = Store.at(dataset)
     path = f"{store}/{MANIFEST_NAME}"
-    try:
-        size = store.size(MANIFEST_NAME)
-    except StorageError as error:
+    size = store.get_size(MANIFEST_NAME)
+    if size is None:
         raise StorageError(
-            f"{error}. Is {store} the folder of a packed dataset? If its manifest was lost, "
-            f"`pano repair {store}` makes it again from the shards"
-        ) from None
+            f"{path}: it does not exist. Is {store} the folder of a packed dataset? If its manifest"
+            f" was lost, `pano repair {store}` makes it again from the shards"
+        )
     if size > MAX_MANIFEST_BYTES:
         raise DataError(f"{path} is over the cap of {MAX_MANIFEST_BYTES} bytes")
     data = store.read(MANIFEST_NAME)
@@ -141,7 +140,7 @@ def read_manifest(dataset: StoreLike) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         raise DataError(
-            f"{path} is not a manifest of schema versions 1 to {SCHEMA_VERSION}: "
+            f"{path} is not a manifest of schema version {SCHEMA_VERSION}: "
             f"{'.'.join(map(str, first['loc'])) or 'document'}: {first['msg']}"
         ) from None
 
@@ -159,30 +158,6 @@ def split_of(scene: str, splits: dict[str, float], salt: str = "") -> str:
         if position < total:
             return name
     return list(splits)[-1]
-
-
-def upgraded_instances(instances: pa.Table) -> pa.Table:
-    """An instance index of schema version 1 or 2 as one of version 3; visibilities are null."""
-    return instances.append_column(
-        INSTANCE_SCHEMA.field("visibility"), pa.nulls(instances.num_rows, pa.float64())
-    )
-
-
-def upgraded_samples(samples: pa.Table) -> pa.Table:
-    """A sample index of schema version 1 as one of today; its members' checksums are null."""
-    members = samples["members"].combine_chunks()
-    places = members.flatten()
-    columns = [places.field(name) for name, _ in _MEMBER_FIELDS_1]
-    with_crc = pa.StructArray.from_arrays(
-        [*columns, pa.nulls(len(places), pa.uint32())], fields=list(MEMBER_TYPE)
-    )
-    lengths = members.value_lengths().to_numpy()
-    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
-    return samples.set_column(
-        samples.schema.get_field_index("members"),
-        SAMPLE_SCHEMA.field("members"),
-        pa.ListArray.from_arrays(offsets, with_crc),
-    )
 
 
 def sample_row(

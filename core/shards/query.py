@@ -24,7 +24,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from panoforge.core.errors import UsageError, nearest
-from panoforge.core.sample.metadata import META_SUFFIX, check_key
+from panoforge.core.names import check_key
+from panoforge.core.sample.metadata import META_SUFFIX
 from panoforge.core.sample.products import PRODUCT_OF_SUFFIX
 from panoforge.core.shards.read import Dataset
 from panoforge.core.storage.store import Store, StoreLike

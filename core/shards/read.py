@@ -17,25 +17,19 @@ from typing import Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from panoforge.core.errors import DataError, UsageError, nearest
+from panoforge.core.errors import DataError, UsageError, UserError, nearest
 from panoforge.core.sample.metadata import META_SUFFIX, SampleMeta, decode_meta
 from panoforge.core.sample.products import PRODUCT_OF_SUFFIX, PRODUCTS, decode_product
+from panoforge.core.shards.index import read_index, read_instances
 from panoforge.core.shards.layout import (
     SAMPLE_SCHEMA,
-    SAMPLE_SCHEMA_1,
-    SCHEMA_VERSION,
-    IndexEntry,
     Manifest,
     read_manifest,
-    upgraded_instances,
-    upgraded_samples,
 )
 from panoforge.core.storage.store import Store, StoreLike
 
-MAX_INDEX_BYTES = 8 << 30
 MAX_SAMPLE_BYTES = 2 << 30
 MAX_GAP_BYTES = 256 << 10  # unwanted bytes that are read from a bucket rather than asking twice
 
@@ -102,8 +96,7 @@ class Dataset:
         """Open a published dataset, or one split of it. UsageError for an unknown split."""
         store = Store.at(location)
         folder = store.url if store.local is None else store.local
-        manifest = read_manifest(store)
-        samples = read_index(store, manifest.sample_index, SAMPLE_SCHEMA)
+        manifest, samples = _opened(store)
         if split is not None:
             if split not in manifest.splits:
                 known = sorted(manifest.splits)
@@ -168,46 +161,16 @@ class Dataset:
         return self.read(index, products)
 
 
-def read_index(dataset: StoreLike, entry: IndexEntry, schema: pa.Schema) -> pa.Table:
-    """An index table whose file has the size, digest and schema that the manifest says."""
-    store = Store.at(dataset)
-    path = f"{store}/{entry.name}"
-    size = store.size(entry.name)
-    if size != entry.bytes or size > MAX_INDEX_BYTES:
-        raise DataError(f"{path}: {size} bytes, the manifest says {entry.bytes}")
-    data = store.read(entry.name)
-    if hashlib.sha256(data).hexdigest() != entry.sha256:
-        raise DataError(
-            f"{path}: does not have the digest that the manifest names: the index is damaged"
-        )
-    table = read_table(data, schema)
-    if table.num_rows != entry.rows:
-        raise DataError(f"{path}: {table.num_rows} rows, the manifest says {entry.rows}")
-    return table
-
-
-def read_instances(dataset: StoreLike, manifest: Manifest) -> pa.Table:
-    """The instance index, in the columns of today. DataError where it is not the one that the
-    manifest says.
-    """
-    table = read_index(dataset, manifest.instance_index, manifest.instance_schema)
-    return table if manifest.schema_version >= 3 else upgraded_instances(table)
-
-
-def read_table(data: bytes, schema: pa.Schema) -> pa.Table:
-    """The table of an index file's bytes. DataError for other columns than those of a known schema
-    version.
-    """
-    # One thread and no dataset layer: an index is small, and Arrow's thread pool can abort a
-    # process that exits at once.
-    table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
-    if schema == SAMPLE_SCHEMA and table.schema == SAMPLE_SCHEMA_1:
-        table = upgraded_samples(table)
-    if table.schema != schema:
-        raise DataError(
-            f"an index file has other columns than those of schema versions 1 to {SCHEMA_VERSION}"
-        )
-    return table
+def _opened(store: Store) -> tuple[Manifest, pa.Table]:
+    """Manifest and sample index of one state: a writer may replace both while we read."""
+    manifest = read_manifest(store)
+    while True:
+        try:
+            return manifest, read_index(store, manifest.sample_index, SAMPLE_SCHEMA)
+        except UserError:
+            if (now := read_manifest(store)) == manifest:
+                raise
+            manifest = now
 
 
 def read_sample(dataset: StoreLike, row: dict) -> Sample:
@@ -250,9 +213,7 @@ def checked_sample(row: dict, data: bytes) -> Sample:
 
 def read_members(dataset: StoreLike, row: dict, products: Collection[str]) -> Sample:
     """Read the metadata and some products of a sample, and nothing else: from a bucket in as few
-    requests as their places allow. DataError when their bytes are not those that were packed; where
-    the index is of schema version 1, which has no checksums of members, the whole sample is read
-    instead.
+    requests as their places allow. DataError when their bytes are not those that were packed.
     """
     check_products(products)
     wanted = [
@@ -261,9 +222,6 @@ def read_members(dataset: StoreLike, row: dict, products: Collection[str]) -> Sa
         if m["suffix"] == META_SUFFIX or PRODUCT_OF_SUFFIX.get(m["suffix"]) in products
     ]
     store = Store.at(dataset)
-    if any(m["crc32"] is None for m in wanted):
-        sample = read_sample(store, row)
-        return Sample(sample.key, {m["suffix"]: sample.members[m["suffix"]] for m in wanted})
     if sum(m["length"] for m in wanted) > MAX_SAMPLE_BYTES:
         raise DataError(f"{row['key']}: members are over the cap of {MAX_SAMPLE_BYTES} bytes")
     members = {}

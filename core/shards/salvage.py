@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from panoforge.core.errors import DataError, UserError
+from panoforge.core.names import check_shard
 from panoforge.core.sample.metadata import META_SUFFIX, SampleMeta, decode_meta
-from panoforge.core.shards.build import DIGEST_DIGITS, SHARDS
-from panoforge.core.shards.layout import sample_row
+from panoforge.core.shards.contents import MAX_SHARD_BYTES, Contents
+from panoforge.core.shards.layout import SHARDS, sample_row
 from panoforge.core.shards.plan import scene_of
 from panoforge.core.shards.read import MAX_SAMPLE_BYTES
 from panoforge.core.shards.tar import BLOCK, TRAILER, Member, parse_header, walk
@@ -63,28 +64,32 @@ class Salvage:
 
 def split_of_shard(name: str) -> str:
     """`shards/train-000003-1a2b3c4d.tar` → `train`. DataError for a name that no packer gives."""
-    stem, _, digest = name.removeprefix(f"{SHARDS}/").removesuffix(".tar").rpartition("-")
-    split, _, number = stem.rpartition("-")
-    if not split or not number.isdigit() or len(digest) != DIGEST_DIGITS:
-        raise DataError(
-            f"{name} is not the name of a shard (SPLIT-NUMBER-DIGEST.tar): rename or remove it"
-        )
-    return split
+    stem = check_shard(name).removeprefix(f"{SHARDS}/").rpartition("-")[0]
+    return stem.rpartition("-")[0]
 
 
 def salvage(
-    store: Store, name: str, sha256: str | None, rows: list[dict] | None, *, deep: bool = False
+    contents: Contents,
+    name: str,
+    file: str,
+    sha256: str | None,
+    rows: list[dict] | None,
+    *,
+    deep: bool = False,
 ) -> Salvage:
-    """Look through a shard. `sha256` is its digest by the manifest (None: the digits in its name),
-    `rows` its rows of the sample index (None: there is none). A shard that is not there is one of
-    no bytes.
+    """Look through a shard. A shard that is not there is one of no bytes.
+
+    Args:
+        contents: the files of the dataset.
+        name: the shard's.
+        file: where its content lies; under another name if files were swapped.
+        sha256: its digest by the manifest (None: the digits in its name).
+        rows: its rows of the sample index (None: there is none).
+        deep: decode every product.
     """
-    split = split_of_shard(name)
-    size = store.get_size(name) or 0
-    digest = _digest(store, name, size)
-    # The digits of the name are the second witness: one wrong letter in a manifest must not cost a
-    # whole shard.
-    right = digest == sha256 or digest.startswith(name.removesuffix(".tar")[-DIGEST_DIGITS:])
+    store, split = contents.store, split_of_shard(name)
+    size, digest = contents.size(file), contents.digest(file)
+    right = contents.holds(file, name, sha256)
     if rows is None and not size:
         return Salvage(
             (),
@@ -93,21 +98,15 @@ def salvage(
             0,
             False,
         )
+    if rows is None and not digest:  # too long for a shard: a sparse file, most likely
+        why = (f"{size} bytes are no shard: at most {MAX_SHARD_BYTES} are read",)
+        return Salvage((), (Damaged(None, 0, size, why),), digest, size, False)
     if rows is not None:
-        good, damaged = _by_index(store, name, size, rows, split, deep)
+        good, damaged = _by_index(store, file, size, rows, split, deep)
     else:
-        good, damaged = _by_headers(store, name, size, right, split, deep)
-    damaged += _strays(store, name, size, good, damaged)
+        good, damaged = _by_headers(store, name, file, size, right, split, deep)
+    damaged += _strays(store, file, size, good, damaged)
     return Salvage(tuple(good), tuple(damaged), digest, size, right and not damaged and bool(good))
-
-
-def _digest(store: Store, name: str, size: int) -> str:
-    digest = hashlib.sha256()
-    if size:
-        with store.open(name) as file:
-            while chunk := file.read(8 << 20):
-                digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _by_index(
@@ -149,15 +148,15 @@ def _member(place: dict, offset: int, data: bytes) -> Member:
 
 
 def _by_headers(
-    store: Store, name: str, size: int, right: bool, split: str, deep: bool
+    store: Store, name: str, file: str, size: int, right: bool, split: str, deep: bool
 ) -> tuple[list[Good], list[Damaged]]:
     if not right:
-        return [], list(_claimed(store, name, size))
+        return [], list(_claimed(store, file, size))
     good: list[Good] = []
     damaged: list[Damaged] = []
     try:
-        with store.open(name) as file:
-            for key, offset, data, members in walk(file, MAX_SAMPLE_BYTES):
+        with store.open(file) as stream:
+            for key, offset, data, members in walk(stream, MAX_SAMPLE_BYTES):
                 faults = _header_faults(key, name, offset, data, members, split, deep)
                 if faults:
                     damaged.append(Damaged(key, offset, len(data), faults))
@@ -212,6 +211,9 @@ def _claimed(store: Store, name: str, size: int) -> Iterator[Damaged]:
                     yield Damaged(key, begin, at - begin, why)
                 key, begin = parsed[0], at
             at += len(block)
+            if at - begin > MAX_SAMPLE_BYTES:  # no sample is that long: zeros, or something else
+                key = None
+                break
     if size > begin:
         yield Damaged(key, begin, size - begin, why)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from panoforge.core.errors import DataError
+from panoforge.core.names import check_key, check_name
 
 BLOCK = 512
 TRAILER = bytes(
@@ -23,14 +24,13 @@ MAX_MEMBER_BYTES = (1 << 33) - 1  # ustar's 11 octal digits
 @dataclass(frozen=True)
 class Member:
     """Where a member's data lies: `offset` from the start of its sample (or shard), `length` in
-    bytes; and their CRC-32 (zlib's; None where an older index has none), for who reads a member and
-    not the whole sample.
+    bytes; and their CRC-32 (zlib's), for who reads a member and not the whole sample.
     """
 
     suffix: str
     offset: int
     length: int
-    crc32: int | None = None
+    crc32: int
 
 
 def header(name: str, size: int) -> bytes:
@@ -71,7 +71,7 @@ def sample_length(sizes: Mapping[str, int]) -> int:
 
 
 def parse_header(block: bytes | memoryview) -> tuple[str, str, int] | None:
-    """(key, suffix, size) of a canonical header; None for any other 512 bytes."""
+    """(key, suffix, size) of a canonical header with a sample's name; None for other 512 bytes."""
     raw = bytes(block)
     name, size = raw[:100].rstrip(b"\0"), raw[124:135]
     if raw[257:262] != b"ustar" or not size.isdigit() or b"." not in name:
@@ -80,10 +80,10 @@ def parse_header(block: bytes | memoryview) -> tuple[str, str, int] | None:
         text, length = name.decode("ascii"), int(size, 8)
         if header(text, length) != raw:
             return None
-    except ValueError:
+        key, _, suffix = text.partition(".")
+        return check_key(key), check_name(suffix), length
+    except (ValueError, DataError):
         return None
-    key, _, suffix = text.partition(".")
-    return key, suffix, length
 
 
 def walk(file: BinaryIO, max_bytes: int) -> Iterator[tuple[str, int, bytes, list[Member]]]:

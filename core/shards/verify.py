@@ -1,11 +1,12 @@
 """Verify a dataset: every digest, every header, every schema, every label map. Nothing is believed.
 
-Takes a dataset, a path or an fsspec URL, and gives a list of `Fault`s, each naming the file and,
+Takes a dataset, a path or an fsspec URL, and gives a list of `DataFault`s, each naming the file and,
 where one is hit, the sample. A shard's bytes are walked once, against its digest in the manifest;
 each header against the one canonical header that must stand there, each member against its checksum
 in the index, what lies between and after against zero; so any flipped bit, cut, gap, double or
 stranger shows. Where one does, a second walk compares every sample with its own digest in the
-index, to say which are hit. Metadata and label map are decoded and compared with each other. `deep`
+index, to say which are hit. Metadata and label map are decoded and compared with each other, in all
+that a sample says twice: counts, areas, boxes, flags, RLEs, sizes, its rows of the index. `deep`
 compares every sample's digest and decodes all other products too. Memory stays small: one sample at
 a time, and the index as columns.
 
@@ -26,7 +27,14 @@ import pyarrow as pa
 from panoforge.core.errors import UserError
 from panoforge.core.sample.instance_table import table_faults
 from panoforge.core.sample.metadata import META_SUFFIX, SampleMeta, decode_meta
-from panoforge.core.sample.products import PRODUCT_OF_SUFFIX, check_product, decode_product
+from panoforge.core.sample.products import (
+    PRODUCT_OF_SUFFIX,
+    check_product,
+    decode_product,
+    product_size,
+)
+from panoforge.core.shards.damaged_list import DAMAGED_LIST, read_damaged
+from panoforge.core.shards.index import read_index, read_instances
 from panoforge.core.shards.layout import (
     MANIFEST_NAME,
     SAMPLE_SCHEMA,
@@ -36,7 +44,8 @@ from panoforge.core.shards.layout import (
     read_manifest,
     sample_row,
 )
-from panoforge.core.shards.read import MAX_SAMPLE_BYTES, read_index, read_instances
+from panoforge.core.shards.plan import scene_of
+from panoforge.core.shards.read import MAX_SAMPLE_BYTES
 from panoforge.core.shards.tar import BLOCK, TRAILER, Member, header, padded
 from panoforge.core.storage.store import Store, StoreLike
 
@@ -44,7 +53,7 @@ _ZEROS = bytes(BLOCK)
 
 
 @dataclass(frozen=True)
-class Fault:
+class DataFault:
     """One thing that is wrong: in which file, in which sample (None where it hits none), and
     what."""
 
@@ -58,7 +67,7 @@ class VerifyReport:
     """How many samples were looked at, and everything that is wrong with them."""
 
     samples: int
-    faults: tuple[Fault, ...]
+    faults: tuple[DataFault, ...]
 
 
 def verify(
@@ -69,15 +78,15 @@ def verify(
     """
     store = Store.at(dataset)
     manifest = read_manifest(store)
-    faults: list[Fault] = []
+    faults: list[DataFault] = list(_stray_faults(store))
     try:
         samples = read_index(store, manifest.sample_index, SAMPLE_SCHEMA)
     except UserError as error:
-        return VerifyReport(0, (Fault(manifest.sample_index.name, None, str(error)),))
+        return VerifyReport(0, (*faults, DataFault(manifest.sample_index.name, None, str(error))))
     try:
-        instances = _Instances.of(read_instances(store, manifest), manifest.schema_version)
+        instances = _Instances.of(read_instances(store, manifest))
     except UserError as error:
-        faults.append(Fault(manifest.instance_index.name, None, str(error)))
+        faults.append(DataFault(manifest.instance_index.name, None, str(error)))
         instances = None
     faults += _count_faults(manifest, samples, instances)
     walker = _Walker(store, instances, deep, on_sample)
@@ -86,40 +95,52 @@ def verify(
     return VerifyReport(samples.num_rows, tuple(faults))
 
 
+def _stray_faults(store: Store) -> Iterator[DataFault]:
+    """What other verbs would stumble over: links that lead out, and a list of damaged samples that
+    `pano repair` did not write.
+    """
+    for name in store.links_out():
+        yield DataFault(name, None, "a symbolic link that leads out of the dataset")
+    try:
+        read_damaged(store)
+    except UserError as error:
+        yield DataFault(DAMAGED_LIST, None, str(error))
+
+
 def _count_faults(
     manifest: Manifest, samples: pa.Table, instances: "_Instances | None"
-) -> Iterator[Fault]:
+) -> Iterator[DataFault]:
     """Where the manifest's sums are not those of the index."""
     keys = samples["key"].to_pylist()
     if samples.num_rows != manifest.samples:
-        yield Fault(
+        yield DataFault(
             MANIFEST_NAME,
             None,
             f"says {manifest.samples} samples, the index holds {samples.num_rows}",
         )
     if len(set(keys)) != len(keys):
-        yield Fault(manifest.sample_index.name, None, "keys come twice")
+        yield DataFault(manifest.sample_index.name, None, "keys come twice")
     splits: dict[str, int] = {}
     for split in samples["split"].to_pylist():
         splits[split] = splits.get(split, 0) + 1
     if splits != manifest.splits:
-        yield Fault(
+        yield DataFault(
             MANIFEST_NAME,
             None,
             f"says that the splits hold {manifest.splits}, the index says {splits}",
         )
     configs = tuple(sorted(set(samples["config_sha256"].to_pylist())))
     if configs != manifest.config_sha256:
-        yield Fault(MANIFEST_NAME, None, "the digests of configs are not those of the samples")
+        yield DataFault(MANIFEST_NAME, None, "the digests of configs are not those of the samples")
     if instances is not None:
         if instances.table.num_rows != manifest.instances:
-            yield Fault(
+            yield DataFault(
                 MANIFEST_NAME,
                 None,
                 f"says {manifest.instances} instances, the index holds {instances.table.num_rows}",
             )
         if strangers := set(instances.rows_of) - set(keys):
-            yield Fault(
+            yield DataFault(
                 manifest.instance_index.name,
                 None,
                 f"has instances of no sample: {sorted(strangers)[:5]}",
@@ -127,7 +148,7 @@ def _count_faults(
 
 
 def _by_shard(
-    manifest: Manifest, samples: pa.Table, faults: list[Fault]
+    manifest: Manifest, samples: pa.Table, faults: list[DataFault]
 ) -> Iterator[tuple[ShardEntry, list[dict]]]:
     """Each shard with its rows of the sample index. Rows of shards that do not exist are faults."""
     rows_of: dict[str, list[int]] = {entry.name: [] for entry in manifest.shards}
@@ -137,7 +158,7 @@ def _by_shard(
         if shard in rows_of:
             rows_of[shard].append(row)
         else:
-            faults.append(Fault(shard, key, "the manifest does not name this shard"))
+            faults.append(DataFault(shard, key, "the manifest does not name this shard"))
     for entry in manifest.shards:
         yield entry, samples.take(pa.array(rows_of[entry.name], pa.int64())).to_pylist()
 
@@ -145,16 +166,14 @@ def _by_shard(
 @dataclass(frozen=True)
 class _Instances:
     """The instance index, and where each sample's rows are in it. Rows of one sample that do not
-    lie together are told by a length of −1, and given as rows that no sample has. `schema_version`
-    is the manifest's.
+    lie together are told by a length of −1, and given as rows that no sample has.
     """
 
     table: pa.Table
-    schema_version: int
     rows_of: dict[str, tuple[int, int]] = field(repr=False)
 
     @classmethod
-    def of(cls, table: pa.Table, schema_version: int) -> "_Instances":
+    def of(cls, table: pa.Table) -> "_Instances":
         table = table.combine_chunks()
         codes = table["key"].combine_chunks().dictionary_encode()
         indices = codes.indices.to_numpy(zero_copy_only=False)
@@ -165,16 +184,12 @@ class _Instances:
         for begin, end in zip(first.tolist(), ends.tolist(), strict=False):
             key = keys[indices[begin]]
             rows_of[key] = (begin, -1) if key in rows_of else (begin, end - begin)
-        return cls(table, schema_version, rows_of)
+        return cls(table, rows_of)
 
     def fits(self, meta: SampleMeta) -> bool:
-        """Whether the sample's rows say what its metadata say. An index of before version 3 has no
-        visibility.
-        """
+        """Whether the sample's rows say what its metadata say."""
         begin, length = self.rows_of.get(meta.key, (0, 0))
         rows = instance_rows(meta)
-        if self.schema_version < 3:
-            rows = [row | {"visibility": None} for row in rows]
         return length >= 0 and self.table.slice(begin, length).to_pylist() == rows
 
 
@@ -196,11 +211,11 @@ class _Walker:
         )
         self._buffer = bytearray()
 
-    def shard_faults(self, entry: ShardEntry, rows: list[dict]) -> Iterator[Fault]:
+    def shard_faults(self, entry: ShardEntry, rows: list[dict]) -> Iterator[DataFault]:
         try:
             size = self._store.size(entry.name)
             if size != entry.bytes:
-                yield Fault(
+                yield DataFault(
                     entry.name,
                     _sample_at(rows, size),
                     f"{size} bytes, the manifest says {entry.bytes}",
@@ -212,9 +227,9 @@ class _Walker:
                 faults = list(self._walk(entry, rows, each=True))
             yield from faults
         except UserError as error:
-            yield Fault(entry.name, None, str(error))
+            yield DataFault(entry.name, None, str(error))
 
-    def _walk(self, entry: ShardEntry, rows: list[dict], *, each: bool) -> Iterator[Fault]:
+    def _walk(self, entry: ShardEntry, rows: list[dict], *, each: bool) -> Iterator[DataFault]:
         """The faults of a shard; those of samples by their own digests only if `each` asks for
         it."""
         digest = hashlib.sha256()
@@ -222,14 +237,14 @@ class _Walker:
         with self._store.open(entry.name) as file:
             for row in sorted(rows, key=lambda row: row["offset"]):
                 if row["offset"] != at:
-                    yield Fault(
+                    yield DataFault(
                         entry.name,
                         row["key"],
                         f"begins at byte {row['offset']}, the sample before it ends at {at}",
                     )
                     file.seek(row["offset"])
                 if not 0 < row["length"] <= MAX_SAMPLE_BYTES:
-                    yield Fault(
+                    yield DataFault(
                         entry.name,
                         row["key"],
                         f"claims {row['length']} bytes, the cap is {MAX_SAMPLE_BYTES}",
@@ -239,21 +254,21 @@ class _Walker:
                 digest.update(data)
                 at = row["offset"] + row["length"]
                 for what in self._faults_of(row, data, entry.split, each):
-                    yield Fault(entry.name, row["key"], what)
+                    yield DataFault(entry.name, row["key"], what)
                 if each == self._deep:  # the first walk
                     self._on_sample(row["key"])
             rest = file.read(len(TRAILER) + 1)
         digest.update(rest)
         last = max(rows, key=lambda row: row["offset"])["key"] if rows else None
         if rest != TRAILER:
-            yield Fault(
+            yield DataFault(
                 entry.name,
                 last,
                 f"after the last sample: expected the {len(TRAILER)} zero bytes that end a tar, "
                 f"got {len(rest)} bytes that are not",
             )
         if len(rows) != entry.samples or digest.hexdigest() != entry.sha256:
-            yield Fault(
+            yield DataFault(
                 entry.name,
                 None,
                 "is not the shard that the manifest describes (digest or number of samples)",
@@ -329,6 +344,8 @@ def _content_faults(
     deep: bool,
 ) -> Iterator[str]:
     meta = decode_meta(bytes(members[META_SUFFIX]))
+    if (scene_of(row["key"]) or meta.scene) != meta.scene:
+        yield f"its key is not one of its scene {meta.scene}"
     if {*meta.products, META_SUFFIX} != set(members):
         yield f"metadata lists {sorted(meta.products)}, the sample holds {sorted(members)}"
     places = [
@@ -336,7 +353,7 @@ def _content_faults(
             m["suffix"],
             m["offset"] - row["offset"],
             m["length"],
-            None if m["crc32"] is None else zlib.crc32(members[m["suffix"]]),
+            zlib.crc32(members[m["suffix"]]),
         )
         for m in row["members"]
     ]
@@ -358,6 +375,8 @@ def _content_faults(
             check_product(name, array, meta.width, meta.height)
             if name == "instance":
                 yield from table_faults(array, meta)
+        elif (size := product_size(suffix, data)) != (meta.width, meta.height):
+            yield f"{suffix}: {size[0]}×{size[1]}, the metadata say {meta.width}×{meta.height}"
 
 
 def _sample_at(rows: list[dict], offset: int) -> str | None:

@@ -28,20 +28,23 @@ import numpy as np
 import pyarrow as pa
 
 from panoforge.core.errors import DataError, UsageError
-from panoforge.core.sample.metadata import META_SUFFIX, check_key
-from panoforge.core.shards.build import INDEX, SHARDS, BuildTask, BuiltShard, build_shard, commit
+from panoforge.core.names import check_key, check_split
+from panoforge.core.sample.metadata import META_SUFFIX
+from panoforge.core.shards.build import BuildTask, BuiltShard, build_shard, commit
+from panoforge.core.shards.index import read_index, read_instances
 from panoforge.core.shards.layout import (
     DEFAULT_SPLITS,
+    INDEX,
     MANIFEST_NAME,
     SAMPLE_SCHEMA,
-    SCHEMA_VERSION,
+    SHARDS,
     Manifest,
     read_manifest,
     split_of,
 )
 from panoforge.core.shards.plan import Candidate, ShardPlan, pack_order, plan_shards, scene_of
-from panoforge.core.shards.read import read_index, read_instances
 from panoforge.core.shards.tar import TRAILER, sample_length
+from panoforge.core.storage.lease import Lease, held
 from panoforge.core.storage.staged import differences, list_staged, read_staged_meta, staged_sizes
 from panoforge.core.storage.store import Store, StoreLike
 
@@ -53,7 +56,7 @@ Builder: TypeAlias = Callable[[Sequence[BuildTask], OnSample], Iterable[BuiltSha
 
 
 @dataclass(frozen=True)
-class Source:
+class StagedSource:
     """Where panoramas are staged, and what is put before their keys and scenes in the dataset, e.g.
     `night-`.
     """
@@ -62,7 +65,7 @@ class Source:
     prefix: str = ""
 
 
-Sources: TypeAlias = StoreLike | Source | Sequence[StoreLike | Source]
+Sources: TypeAlias = StoreLike | StagedSource | Sequence[StoreLike | StagedSource]
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,10 @@ class PackOptions:
     shard_bytes: int = DEFAULT_SHARD_BYTES
     splits: tuple[tuple[str, float], ...] = tuple(DEFAULT_SPLITS.items())
     salt: str = ""
+
+    def __post_init__(self) -> None:
+        for name, _ in self.splits:
+            check_split(name)
 
 
 def build_here(tasks: Sequence[BuildTask], on_sample: OnSample) -> Iterable[BuiltShard]:
@@ -91,7 +98,8 @@ def pack(
 ) -> Manifest:
     """Pack every staged panorama and publish the dataset. `on_sample(key)` is called after each,
     for progress. Raises DataError for a damaged staged panorama (naming it), StorageError for a
-    full disk and the like; the dataset that was there before still stands then.
+    full disk and the like, InUse if another process writes there; the dataset that was there before
+    still stands then.
     """
     sources, store = _sources(staged), Store.at(dataset)
     samples = _candidates([(source, list_staged(source.staged)) for source in sources], {}, options)
@@ -100,7 +108,10 @@ def pack(
             f"{', '.join(source.staged.url for source in sources)}: no staged panoramas, nothing to"
             " pack. Render some first (pano render CONFIG)"
         )
-    return commit(store, _built(store, plan_shards(samples, options.shard_bytes), build, on_sample))
+    with held(store, "pano pack") as lease:
+        built = _built(store, plan_shards(samples, options.shard_bytes), build, on_sample)
+        lease.check()
+        return commit(store, built)
 
 
 def publish(
@@ -120,6 +131,19 @@ def publish(
     if final:
         return pack(staged, dataset, options, build=build, on_sample=on_sample)
     store = Store.at(dataset)
+    with held(store, "pano pack") as lease:
+        return _publish(_sources(staged), store, options, before, build, on_sample, lease)
+
+
+def _publish(
+    sources: list[StagedSource],
+    store: Store,
+    options: PackOptions,
+    before: str | None,
+    build: Builder,
+    on_sample: OnSample,
+    lease: Lease,
+) -> Manifest | None:
     published = _Published.read(store)
     limit = pack_order(before) if before is not None else None
     found = [
@@ -131,7 +155,7 @@ def publish(
                 if limit is None or pack_order(source.prefix + key) < limit
             ],
         )
-        for source in _sources(staged)
+        for source in sources
     ]
     lengths = published.lengths() if published else {}
     plans = plan_shards(_candidates(found, lengths, options), options.shard_bytes, final=False)
@@ -139,12 +163,17 @@ def publish(
     new = [plan for plan in plans if plan.stem not in kept]
     if not new or set(lengths) - {key for plan in plans for key in plan.keys}:
         return published.manifest if published else None
-    return commit(store, [*kept.values(), *_built(store, new, build, on_sample)])
+    built = _built(store, new, build, on_sample)
+    lease.check()
+    return commit(store, [*kept.values(), *built])
 
 
-def _sources(staged: Sources) -> list[Source]:
-    places = [staged] if isinstance(staged, (str, Path, Store, Source)) else staged
-    return [place if isinstance(place, Source) else Source(Store.at(place)) for place in places]
+def _sources(staged: Sources) -> list[StagedSource]:
+    places = [staged] if isinstance(staged, (str, Path, Store, StagedSource)) else staged
+    return [
+        place if isinstance(place, StagedSource) else StagedSource(Store.at(place))
+        for place in places
+    ]
 
 
 def _names(staged: Store) -> list[str]:
@@ -153,7 +182,7 @@ def _names(staged: Store) -> list[str]:
 
 
 def _candidates(
-    found: Sequence[tuple[Source, list[str]]], lengths: dict[str, int], options: PackOptions
+    found: Sequence[tuple[StagedSource, list[str]]], lengths: dict[str, int], options: PackOptions
 ) -> list[Candidate]:
     """What is to be packed. `lengths` are known from an earlier publication, the others are looked
     up.
@@ -183,12 +212,12 @@ def _candidates(
 def _check_name(name: str, prefix: str) -> None:
     try:
         check_key(name)
-    except ValueError as error:
-        why = f". It begins with {prefix!r}, the name of its run: rename the run" if prefix else ""
+    except DataError as error:
+        why = f". It begins with {prefix!r}, from the name of its run" if prefix else ""
         raise UsageError(f"{error}{why}") from None
 
 
-def _refuse_another(key: str, first: Candidate, source: Source) -> None:
+def _refuse_another(key: str, first: Candidate, source: StagedSource) -> None:
     """DataError unless the panorama is the one of that name which an earlier source holds."""
     differ = (
         differences(key, first.staged, source.staged)
@@ -250,11 +279,8 @@ class _Published:
 
     def kept(self, plans: Sequence[ShardPlan]) -> dict[str, BuiltShard]:
         """The published shards that hold just what is planned, by stem. Index rows lie in the order
-        of the shards. None are kept where the index is of an older schema: it lacks what the
-        metadata say, so that they are read again.
+        of the shards.
         """
-        if self.manifest.schema_version != SCHEMA_VERSION:
-            return {}
         planned = {plan.stem: plan.keys for plan in plans}
         keys = self.samples["key"].to_pylist()
         instances_to = np.concatenate([[0], np.cumsum(self.samples["n_instances"].to_numpy())])

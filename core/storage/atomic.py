@@ -118,6 +118,9 @@ def sweep_temporaries(folder: Path) -> int:
     """
     count = 0
     for entry in folder.glob(TEMPORARY_PREFIX + "*") if folder.is_dir() else ():
-        shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink(missing_ok=True)
         count += 1
     return count

@@ -22,13 +22,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 from pydantic import ValidationError
 
 from panoforge.core.errors import UserError
 from panoforge.core.models import FrozenModel
-from panoforge.core.numbers import duration
 from panoforge.core.process_identity import machine, start_ticks
 from panoforge.core.storage.store import Store, StoreLike
 
@@ -115,6 +115,7 @@ class Lease:
         self._stop = threading.Event()
         self._lost: Holder | None = None
         self._mine = b""
+        self._made_root = store.local is not None and not store.local.exists()
         self._thread = threading.Thread(target=self._beat_loop, name="lease", daemon=True)
         self.epoch = 0
 
@@ -159,6 +160,7 @@ class Lease:
             raise self._in_use(read_holder(self._store, others[-1]))
         for epoch in epochs:
             _remove(self._store, epoch)
+        self._store.sweep(FOLDER)
 
     def _refuse_if_held(self, epoch: int) -> None:
         """InUse unless that epoch's holder has ended or is dead."""
@@ -186,7 +188,7 @@ class Lease:
         since = ""
         if holder is not None:
             began = time.strftime("%F %T", time.gmtime(holder.started_unix_s))
-            age = duration(max(0.0, time.time() - holder.started_unix_s))
+            age = timedelta(seconds=max(0, round(time.time() - holder.started_unix_s)))
             since = f" since {began} UTC, at work for {age}"
         return InUse(
             f"{self._place} is in use: {holder or 'a process on another machine'}{since}. Two at"
@@ -212,8 +214,10 @@ class Lease:
     def _withdraw(self) -> None:
         _remove(self._store, self.epoch)
         if self._store.local is not None:
-            with contextlib.suppress(OSError):  # another's lease is there
+            with contextlib.suppress(OSError):  # another's lease is there, or what we made
                 (self._store.local / FOLDER).rmdir()
+                if self._made_root:
+                    self._store.local.rmdir()
 
 
 @contextlib.contextmanager

@@ -16,11 +16,11 @@ from pathlib import Path
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
+from panoforge.core.names import check_key, is_litter
 from panoforge.core.sample.instance_table import table_faults
 from panoforge.core.sample.metadata import (
     META_SUFFIX,
     SampleMeta,
-    check_key,
     decode_meta,
     encode_meta,
 )
@@ -30,7 +30,7 @@ from panoforge.core.sample.products import (
     check_product,
     encode_product,
 )
-from panoforge.core.storage.atomic import TEMPORARY_PREFIX, storage_errors, write_folder_atomic
+from panoforge.core.storage.atomic import storage_errors, write_folder_atomic
 from panoforge.core.storage.store import Store, StoreLike
 
 NOT_CONTENT = {
@@ -92,7 +92,7 @@ def list_staged(staged: StoreLike) -> list[str]:
         names = [
             entry.name
             for entry in os.scandir(store.local)
-            if entry.is_dir() and not entry.name.startswith(TEMPORARY_PREFIX)
+            if entry.is_dir() and not is_litter(entry.name)
         ]
     return sorted(names)
 
@@ -105,7 +105,10 @@ def staged_sizes(staged: StoreLike, keys: Iterable[str] | None = None) -> dict[s
     if store.local is not None:
         with storage_errors(store.url):
             return {
-                key: {entry.name: entry.stat().st_size for entry in os.scandir(store.local / key)}
+                key: {
+                    name.rpartition("/")[2]: size
+                    for name, size in store.sizes(check_key(key)).items()
+                }
                 for key in (list_staged(store) if keys is None else keys)
             }
     found: dict[str, dict[str, int]] = {}

@@ -11,10 +11,16 @@ Objects have relative names and appear whole or not at all: buckets give that, a
 appends and nothing is renamed, because buckets can do neither. What is too big for memory is filled
 as a `Draft`, a file without a name, and named when it is complete. Listings are never taken from a
 cache: others write here too.
+
+A store never leaves its root: names are checked (`panoforge.core.names`), and on a disk a path that
+a symbolic link leads outside is refused, for reads, writes, deletes and listings alike. What is not
+a regular file (a pipe, a device, a folder) is refused before it is opened: opening a pipe waits for
+ever. Hidden files and what desktops leave behind do not show in listings.
 """
 
 import contextlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,9 +29,9 @@ from typing import BinaryIO, Self, TypeAlias
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from panoforge.core.errors import StorageError, UsageError, nearest
+from panoforge.core.errors import DataError, StorageError, UsageError, nearest
+from panoforge.core.names import check_name, is_litter
 from panoforge.core.storage.atomic import (
-    TEMPORARY_PREFIX,
     fsync_folder,
     storage_errors,
     sweep_temporaries,
@@ -87,6 +93,7 @@ class Store:
 
     def below(self, name: str) -> "Store":
         """The store of the folder `name`."""
+        check_name(name, f"a folder below {self.url}")
         return Store(f"{self.url}/{name}")
 
     # ---- whole objects
@@ -94,7 +101,7 @@ class Store:
     def put(self, name: str, data: bytes) -> None:
         """Write an object, replacing one of that name."""
         if self._local is not None:
-            write_bytes_atomic(self._local / name, data)
+            write_bytes_atomic(self._place(name), data)
             return
         with _errors(f"{self.url}/{name}"):
             self._fs.pipe_file(self._path(name), data)
@@ -104,7 +111,7 @@ class Store:
         exactly one succeeds.
         """
         if self._local is not None:
-            return _link_new(self._local / name, data)
+            return _link_new(self._place(name), data)
         try:
             with _errors(f"{self.url}/{name}", FileExistsError):
                 self._fs.pipe_file(self._path(name), data, mode="create")
@@ -112,17 +119,22 @@ class Store:
             return False
         return True
 
-    def get(self, name: str) -> bytes | None:
-        """An object's bytes; None if there is none."""
+    def get(self, name: str, max_bytes: int | None = None) -> bytes | None:
+        """An object's bytes; None if there is none. DataError if it has more than `max_bytes`."""
+        if max_bytes is not None:
+            size = self.get_size(name)
+            if size is not None and size > max_bytes:
+                raise DataError(
+                    f"{self.url}/{name}: {size} bytes is over the cap of {max_bytes} for such a"
+                    " file: it is not one that panoforge wrote"
+                )
         with (
             contextlib.suppress(FileNotFoundError),
             _errors(f"{self.url}/{name}", FileNotFoundError),
         ):
-            return (
-                (self._local / name).read_bytes()
-                if self._local is not None
-                else self._fs.cat_file(self._path(name))
-            )
+            if self._local is not None:
+                return self._regular(name).read_bytes()
+            return self._fs.cat_file(self._path(name))
         return None
 
     def delete(self, name: str) -> None:
@@ -132,20 +144,30 @@ class Store:
             _errors(f"{self.url}/{name}", FileNotFoundError),
         ):
             if self._local is not None:
-                (self._local / name).unlink()
+                self._place(name).unlink()
             else:
                 self._fs.rm_file(self._path(name))
+
+    def move(self, name: str, to: str) -> None:
+        """Give what is called `name`, whatever its kind, another name, which must be free."""
+        with _errors(f"{self.url}/{name}"):
+            if self._local is None:
+                self._fs.mv(self._path(name), self._path(to))
+                return
+            old, new = self._place(name), self._place(to)
+            new.parent.mkdir(parents=True, exist_ok=True)
+            if os.path.lexists(new):
+                raise StorageError(f"{new} is there already: move it away first")
+            os.rename(old, new)
+            fsync_folder(new.parent)
+            fsync_folder(old.parent)
 
     # ---- parts of objects
 
     def size(self, name: str) -> int:
         """Bytes of an object. StorageError if there is none."""
         with _errors(f"{self.url}/{name}"):
-            return (
-                (self._local / name).stat().st_size
-                if self._local is not None
-                else int(self._fs.size(self._path(name)))
-            )
+            return self._size(name)
 
     def get_size(self, name: str) -> int | None:
         """Bytes of an object; None if there is none."""
@@ -153,12 +175,13 @@ class Store:
             contextlib.suppress(FileNotFoundError),
             _errors(f"{self.url}/{name}", FileNotFoundError),
         ):
-            return (
-                (self._local / name).stat().st_size
-                if self._local is not None
-                else int(self._fs.size(self._path(name)))
-            )
+            return self._size(name)
         return None
+
+    def _size(self, name: str) -> int:
+        if self._local is not None:
+            return self._regular(name).stat().st_size
+        return int(self._fs.size(self._path(name)))
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
         """Bytes [start, stop) of an object (to its end where `stop` is None; fewer where it is
@@ -166,7 +189,7 @@ class Store:
         """
         with _errors(f"{self.url}/{name}"):
             if self._local is not None:
-                with open(self._local / name, "rb") as file:
+                with open(self._regular(name), "rb") as file:
                     file.seek(start)
                     return file.read() if stop is None else file.read(stop - start)
             if stop is not None and stop <= start:
@@ -186,7 +209,7 @@ class Store:
         StorageError."""
         with _errors(f"{self.url}/{name}"):
             if self._local is not None:
-                with open(self._local / name, "rb") as file:
+                with open(self._regular(name), "rb") as file:
                     yield file
             else:
                 with self._fs.open(self._path(name), "rb", block_size=8 << 20) as file:
@@ -207,7 +230,7 @@ class Store:
                 ):
                     yield Draft(self, folder, Path(file.name), file)
                 return
-            temporary = temporary_beside(self._local / folder / "draft")
+            temporary = temporary_beside(self._place(f"{folder}/draft".lstrip("/")))
             temporary.parent.mkdir(parents=True, exist_ok=True)
             try:
                 with open(temporary, "xb") as file:
@@ -222,8 +245,9 @@ class Store:
                     str(draft), self._path(name)
                 )  # a multipart upload appears when its last part is there
             else:
-                os.replace(draft, self._local / name)
-                fsync_folder((self._local / name).parent)
+                place = self._place(name)
+                os.replace(draft, place)
+                fsync_folder(place.parent)
 
     # ---- listings
 
@@ -234,26 +258,24 @@ class Store:
         with _errors(f"{self.url}/{folder}", FileNotFoundError):
             try:
                 if self._local is not None:
-                    found = [entry.name for entry in os.scandir(self._local / folder)]
+                    found = [entry.name for entry in os.scandir(self._target(folder))]
                 else:
                     paths = self._fs.ls(self._path(folder), detail=False, refresh=True)
                     found = [path.rstrip("/").rpartition("/")[2] for path in paths]
             except FileNotFoundError:
                 return []
         return sorted(
-            f"{folder}/{name}" if folder else name
-            for name in found
-            if name and not name.startswith(TEMPORARY_PREFIX)
+            f"{folder}/{name}" if folder else name for name in found if name and not is_litter(name)
         )
 
     def sizes(self, folder: str = "") -> dict[str, int]:
-        """Bytes of every object in and below `folder`, by name, sorted; temporaries left out. Empty
-        if there is no such folder. One paged listing of a bucket; one walk of a disk.
+        """Bytes of every object in and below `folder`, by name, sorted; temporaries and what is no
+        regular file left out. Empty if there is no such folder. One paged listing of a bucket; one walk of a disk.
         """
         where = f"{self.url}/{folder}".rstrip("/")
         with _errors(where):
             if self._local is not None:
-                found = dict(_walk(self._local / folder, folder))
+                found = dict(_walk(self._target(folder), folder))
             else:
                 try:
                     details = self._fs.find(self._path(folder), detail=True, refresh=True)
@@ -263,13 +285,62 @@ class Store:
                 found = {path[cut:]: int(info["size"]) for path, info in details.items()}
         return dict(sorted(found.items()))
 
+    def links_out(self) -> list[str]:
+        """Names of the symbolic links below the root that lead out of it, sorted."""
+        if self._local is None:
+            return []
+        root, found = os.path.realpath(self._local), []
+        for folder, folders, files in os.walk(root):
+            for name in (*folders, *files):
+                path = os.path.join(folder, name)
+                if os.path.islink(path) and not _is_below(os.path.realpath(path), root):
+                    found.append(os.path.relpath(path, root))
+        return sorted(found)
+
     def sweep(self, folder: str) -> None:
         """Remove what interrupted writers left in `folder`; only its one writer may call this."""
         if self._local is not None:
             with _errors(f"{self.url}/{folder}"):
-                sweep_temporaries(self._local / folder)
+                sweep_temporaries(self._target(folder))
+
+    # ---- where names lie
+
+    def _place(self, name: str) -> Path:
+        """Where an object is to be made, replaced or removed: its folder lies below the root."""
+        assert self._local is not None
+        check_name(name, f"a file below {self.url}")
+        path = self._local / name
+        self._stay_inside(path.parent, name)
+        return path
+
+    def _target(self, name: str) -> Path:
+        """What a name leads to, links followed; it lies below the root."""
+        assert self._local is not None
+        if name:
+            check_name(name, f"a file below {self.url}")
+        path = self._local / name
+        self._stay_inside(path, name)
+        return path
+
+    def _regular(self, name: str) -> Path:
+        """The regular file of that name. FileNotFoundError if there is none."""
+        path = self._target(name)
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise DataError(f"{path}: expected a file, it is {_kind(mode)}: remove it")
+        return path
+
+    def _stay_inside(self, path: Path, name: str) -> None:
+        root, real = os.path.realpath(str(self._local)), os.path.realpath(path)
+        if not _is_below(real, root):
+            raise DataError(
+                f"{self.url}/{name} is refused: a symbolic link leads out of {self.url}, to {real}."
+                " Data in a folder must lie in it: replace the link by what it stands for"
+            )
 
     def _path(self, name: str) -> str:
+        if name:
+            check_name(name, f"an object below {self.url}")
         return f"{self._root.rstrip('/')}/{name}".rstrip("/")
 
 
@@ -299,12 +370,28 @@ def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
         return
     for entry in os.scandir(folder):
         name = f"{prefix}/{entry.name}" if prefix else entry.name
-        if entry.name.startswith(TEMPORARY_PREFIX):
+        if is_litter(entry.name):
             continue
-        if entry.is_dir():
+        if entry.is_dir(follow_symlinks=False):
             yield from _walk(Path(entry.path), name)
-        else:
+        elif entry.is_file():
             yield name, entry.stat().st_size
+
+
+def _is_below(real: str, root: str) -> bool:
+    """Whether a path without links is `root` or lies below it."""
+    return real == root or real.startswith(root.rstrip("/") + "/")
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFBLK: "a device",
+        stat.S_IFCHR: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "something else")
 
 
 @contextlib.contextmanager
@@ -352,6 +439,8 @@ def _link_new(path: Path, data: bytes) -> bool:
             except FileExistsError:
                 return False
             fsync_folder(path.parent)
+        except FileNotFoundError:  # another writer swept our temporary, or the folder when it left
+            return _link_new(path, data)
         finally:
             temporary.unlink(missing_ok=True)
     return True

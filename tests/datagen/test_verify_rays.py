@@ -97,7 +97,7 @@ def test_poses_of_the_file_are_the_poses_of_the_panoramas(run):
     assert [
         [meta["pose"][f"{angle}_deg"] for angle in ("yaw", "pitch", "roll")] for meta in metas
     ] == [[37, 11, -5], [-90, 0, 0]]
-    assert all(meta["schema_version"] == 2 and meta["pose"]["clearance_m"] > 0 for meta in metas)
+    assert all(meta["schema_version"] == 1 and meta["pose"]["clearance_m"] > 0 for meta in metas)
 
 
 def test_every_ray_meets_what_was_rendered(run):

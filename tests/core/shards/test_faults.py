@@ -29,7 +29,7 @@ from panoforge.core.shards.layout import (
 )
 from panoforge.core.shards.read import Dataset
 from panoforge.core.shards.tar import BLOCK, TRAILER, Member, header, padded
-from panoforge.core.shards.verify import Fault, verify
+from panoforge.core.shards.verify import DataFault, verify
 from panoforge.core.shards.write import PackOptions, pack
 from panoforge.core.storage.store import Store
 
@@ -331,7 +331,7 @@ def test_every_flipped_byte_of_the_manifest_is_noticed(subject, tmp_path):
     for at in range(len(data)):
         manifest.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
         try:
-            faults: tuple[Fault, ...] = verify(tmp_path / "d").faults
+            faults: tuple[DataFault, ...] = verify(tmp_path / "d").faults
         except DataError:
             continue
         assert faults or data[at : at + 1].isspace(), data[max(0, at - 20) : at + 20]

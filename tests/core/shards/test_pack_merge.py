@@ -10,11 +10,12 @@ import pytest
 import synthetic
 
 from panoforge.cli import main
-from panoforge.core.errors import DataError, UsageError
+from panoforge.core.errors import DataError
 from panoforge.core.shards.layout import read_manifest, split_of
 from panoforge.core.shards.read import Dataset
+from panoforge.core.shards.repair import repair
 from panoforge.core.shards.verify import verify
-from panoforge.core.shards.write import PackOptions, Source, pack, publish
+from panoforge.core.shards.write import PackOptions, StagedSource, pack, publish
 from panoforge.core.storage.store import Store
 
 OPTIONS = PackOptions(shard_bytes=20_000, splits=(("train", 0.6), ("val", 0.4)))
@@ -128,7 +129,7 @@ def test_prefixes_keep_runs_apart(runs, tmp_path, capfd):
 
 def test_publishing_with_prefixes_ends_in_the_same_bytes(runs, tmp_path):
     options = PackOptions(shard_bytes=7_000, splits=(("train", 1.0),))
-    sources = [Source(Store.at(run / "staged"), f"{run.name}-") for run in runs]
+    sources = [StagedSource(Store.at(run / "staged"), f"{run.name}-") for run in runs]
     first = publish(sources, tmp_path / "grown", options, before="x-caps-000003")
     assert first is not None and 0 < first.samples < 6
     publish(sources, tmp_path / "grown", options)
@@ -137,12 +138,51 @@ def test_publishing_with_prefixes_ends_in_the_same_bytes(runs, tmp_path):
     assert files_of(tmp_path / "grown") == files_of(tmp_path / "once")
 
 
-def test_a_run_whose_name_is_no_prefix_is_explained(runs, tmp_path):
-    shutil.move(runs[1], tmp_path / "Night.2")
-    with pytest.raises(
-        UsageError,
-        match=r"'Night.2-caps-000002-c0': expected lower-case .*name of its run: rename the run",
-    ):
-        pack(
-            Source(Store.at(tmp_path / "Night.2" / "staged"), "Night.2-"), tmp_path / "all", OPTIONS
-        )
+@pytest.mark.parametrize(
+    ("name", "prefix"),
+    [
+        ("mini one", "mini-one-"),
+        ("Night.2", "night-2-"),
+        ("crème brûlée (v2)", "creme-brulee-v2-"),
+        ("-_x", "x-"),
+        ("a" * 200, "a" * 24 + "-"),
+    ],
+)
+def test_any_folders_name_becomes_a_prefix(runs, tmp_path, name, prefix):
+    shutil.move(runs[1], tmp_path / name)
+    assert pano("pack", runs[0], tmp_path / name, "--to", tmp_path / "all", "--prefix") == 0
+    keys = Dataset.open(tmp_path / "all").keys
+    assert sum(key.startswith(f"{prefix}caps-") for key in keys) == 3 and len(keys) == 6
+    assert verify(tmp_path / "all", deep=True).faults == ()
+
+
+def test_a_name_without_a_letter_becomes_digits_of_its_digest(runs, tmp_path):
+    shutil.move(runs[1], tmp_path / "客")
+    assert pano("pack", runs[0], tmp_path / "客", "--to", tmp_path / "all", "--prefix") == 0
+    assert verify(tmp_path / "all").faults == () and len(Dataset.open(tmp_path / "all")) == 6
+
+
+def test_runs_whose_names_give_one_slug_are_told_apart(runs, tmp_path):
+    shutil.move(runs[0], tmp_path / "mini one")
+    shutil.move(runs[1], tmp_path / "mini-one")
+    both = (tmp_path / "mini one", tmp_path / "mini-one")
+    assert pano("pack", *both, "--to", tmp_path / "all", "--prefix") == 0
+    assert len(Dataset.open(tmp_path / "all")) == 6
+
+
+@pytest.mark.parametrize(
+    "litter", [".DS_Store", "._caps-000001-c0", "Thumbs.db", "lost+found", ".Trash-0/x"]
+)
+@pytest.mark.parametrize("where", ["staged", "staged/caps-000001-c0", "dataset", "dataset/shards"])
+def test_what_desktops_and_disks_leave_behind_is_passed_over(tmp_path, litter, where):
+    synthetic.dataset(tmp_path, scenes=2, cameras=1, width=64, n_caps=3, options=OPTIONS)
+    path = tmp_path / where / litter
+    if litter in ("lost+found", ".Trash-0/x"):
+        path.mkdir(parents=True)
+        (path / "file").write_bytes(b"x")
+    else:
+        path.write_bytes(b"x")
+    assert len(pack(tmp_path / "staged", tmp_path / "dataset", OPTIONS).shards) >= 1
+    assert verify(tmp_path / "dataset", deep=True).faults == ()
+    assert repair(tmp_path / "dataset").written == ()
+    assert path.exists()

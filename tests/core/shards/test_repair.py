@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 import buckets
@@ -284,7 +285,7 @@ def test_killed_at_any_call_it_destroys_nothing(original, dataset, tmp_path, mon
         for key in Dataset.open(original).keys
         if key != row["key"]
     }
-    for n in range(1, 100):
+    for n in range(1, 200):
         target = shutil.copytree(dataset, tmp_path / f"try{n}")
         calls, died = 0, False
 
@@ -300,12 +301,13 @@ def test_killed_at_any_call_it_destroys_nothing(original, dataset, tmp_path, mon
             return call
 
         with monkeypatch.context() as patch:
-            for name in ("fsync", "replace", "unlink"):
+            for name in ("fsync", "replace", "rename", "unlink"):
                 patch.setattr(os, name, dying(getattr(os, name)))
             with contextlib.suppress(Killed):
                 repair(target)
         opened = Dataset.open(target)
         assert all(opened.by_key(key).members == members for key, members in good.items())
+        shutil.rmtree(target / "lease", ignore_errors=True)  # its process would be gone
         repair(target)
         assert files_of(target) == files_of(undisturbed)
         if not died:
@@ -346,3 +348,92 @@ def test_who_misses_a_manifest_is_sent_here(dataset: Path) -> None:
         match=r"manifest.json: it does not exist.*`pano repair .*dataset` makes it again",
     ):
         Dataset.open(dataset)
+
+
+def test_an_older_manifest_that_was_put_back_does_not_orphan_the_newer_samples(
+    original, dataset, tmp_path
+):
+    """The state with more whole samples is kept; the manifest that named fewer is set aside."""
+    staged = tmp_path / "staged"
+    shutil.copytree(original.parent / "staged", staged)
+    one = sorted(staged.iterdir())[0]
+    older = tmp_path / "older"
+    shutil.copytree(one, tmp_path / "first" / one.name)
+    pack(tmp_path / "first", older, OPTIONS)
+    for name, data in files_of(older).items():
+        (dataset / name).write_bytes(data)
+    assert len(Dataset.open(dataset)) == 1
+    report = repair(dataset)
+    assert report.samples == SCENES and verify(dataset, deep=True).faults == ()
+    now = in_dataset(dataset)
+    assert {name: now[name] for name in files_of(original)} == files_of(original)
+    kept = (dataset / "quarantine" / "replaced" / "manifest.json").read_bytes()
+    assert kept == (older / "manifest.json").read_bytes()
+
+
+@pytest.mark.parametrize("lost", ["nothing", "the manifest", "the indices", "both"])
+@pytest.mark.parametrize("how", ["swapped", "turned round", "renamed"])
+def test_digests_are_believed_over_names(original, dataset, how, lost):
+    names = [entry.name for entry in read_manifest(dataset).shards][
+        : 2 if how != "turned round" else 3
+    ]
+    if how == "renamed":
+        (dataset / names[0]).rename(dataset / "shards" / "backup.tar")
+    else:
+        content = [(dataset / name).read_bytes() for name in names]
+        for name, data in zip(names, content[1:] + content[:1], strict=True):
+            (dataset / name).write_bytes(data)
+    if lost in ("the manifest", "both"):
+        (dataset / "manifest.json").unlink()
+    if lost in ("the indices", "both"):
+        shutil.rmtree(dataset / "index")
+    if how == "renamed" and lost == "both":
+        pytest.skip("nothing says which shard is missing")
+    report = repair(dataset)
+    assert report.samples == SCENES and report.damaged == ()
+    assert in_dataset(dataset) == files_of(original)
+    assert verify(dataset, deep=True).faults == ()
+
+
+@pytest.mark.parametrize("lost", ["nothing", "the indices"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "sparse", "link out"])
+def test_what_is_no_file_stands_in_a_shards_place(original, dataset, tmp_path, kind, lost):
+    """Kinds and sizes are asked first: nothing hangs, nothing stops, nothing outside is read."""
+    entry = read_manifest(dataset).shards[0]
+    path = dataset / entry.name
+    data = path.read_bytes()
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+        (path / "thesis.txt").write_text("mine")
+    elif kind == "sparse":
+        path.touch()
+        os.truncate(path, 1 << 40)
+    else:
+        (tmp_path / "outside.tar").write_bytes(data)
+        path.symlink_to(tmp_path / "outside.tar")
+    if lost == "the indices":
+        shutil.rmtree(dataset / "index")
+    begin = time.monotonic()
+    assert verify(dataset).faults
+    report = repair(dataset)
+    assert time.monotonic() - begin < 20
+    assert report.samples == SCENES - entry.samples
+    assert verify(dataset, deep=True).faults == ()
+    if kind == "folder":
+        (thesis,) = dataset.rglob("thesis.txt")
+        assert thesis.read_text() == "mine"
+    if kind == "link out":
+        assert (tmp_path / "outside.tar").read_bytes() == data
+
+
+def test_repair_deletes_nothing(original, dataset):
+    """Every byte that was there is there afterwards, or can be read in what replaced it."""
+    row = Dataset.open(dataset).samples.to_pylist()[2]
+    flip(dataset / row["shard"], row["offset"] + 3000)
+    flip(next(dataset.glob("index/instances-*")), 50)
+    before = set(files_of(dataset).values())
+    repair(dataset)
+    assert before - set(files_of(dataset).values()) <= {(original / "manifest.json").read_bytes()}

@@ -1,0 +1,150 @@
+"""Read the index: Parquet bytes whose size, digest, columns and every value are checked.
+
+What leaves here can be used without another look: keys and shards are names that stay in the
+dataset, nothing is null that must not be, and members lie within their samples. Whether it is also
+true is for `verify` to say.
+"""
+
+import hashlib
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from panoforge.core.errors import DataError
+from panoforge.core.names import KEY_PATTERN, check_name, check_shard, check_split, shown
+from panoforge.core.shards.layout import INSTANCE_SCHEMA, SAMPLE_SCHEMA, IndexEntry, Manifest
+from panoforge.core.storage.store import Store, StoreLike
+
+MAX_INDEX_BYTES = 8 << 30
+_BATCH_ROWS = 1 << 14
+_MAX_ROW_BYTES = 64 << 10  # on average; a bomb of repeated texts has more
+_NULLABLE = {"clearance_m", "visibility"}
+_LIMITS = {  # of numbers, both ends included
+    "id": (1, 65535),
+    "width": (1, 65535),
+    "height": (1, 65535),
+    "u0": (0, 65535),
+    "v0": (0, 65535),
+    "pixels": (1, 2**31),
+    "n_instances": (0, 65535),
+    "offset": (0, 2**62),
+    "length": (1, 2**62),
+    "seed": (0, 2**63 - 1),
+    "camera": (0, 2**31 - 1),
+}
+
+
+def read_index(dataset: StoreLike, entry: IndexEntry, schema: pa.Schema) -> pa.Table:
+    """An index table whose file has the size, digest and schema that the manifest says."""
+    store = Store.at(dataset)
+    path = f"{store}/{entry.name}"
+    size = store.size(entry.name)
+    if size != entry.bytes or size > MAX_INDEX_BYTES:
+        raise DataError(f"{path}: {size} bytes, the manifest says {entry.bytes}")
+    data = store.read(entry.name)
+    if hashlib.sha256(data).hexdigest() != entry.sha256:
+        raise DataError(
+            f"{path}: does not have the digest that the manifest names: the index is damaged"
+        )
+    try:
+        table = read_table(data, schema)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    if table.num_rows != entry.rows:
+        raise DataError(f"{path}: {table.num_rows} rows, the manifest says {entry.rows}")
+    return table
+
+
+def read_instances(dataset: StoreLike, manifest: Manifest) -> pa.Table:
+    """The instance index. DataError where it is not the one that the manifest says."""
+    return read_index(dataset, manifest.instance_index, INSTANCE_SCHEMA)
+
+
+def read_table(data: bytes, schema: pa.Schema) -> pa.Table:
+    """The table of an index file's bytes. DataError for what is no such table, or holds values that
+    no packer writes.
+    """
+    try:
+        table = _parsed(data, schema)
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"not a Parquet file that can be read ({first})") from None
+    _check_values(table)
+    if schema == SAMPLE_SCHEMA:
+        _check_samples(table)
+    else:
+        _check_keys(table["key"])
+    return table
+
+
+def _parsed(data: bytes, schema: pa.Schema) -> pa.Table:
+    # One thread and no dataset layer: an index is small, and Arrow's thread pool can abort a
+    # process that exits at once.
+    file = pq.ParquetFile(pa.BufferReader(data))
+    if file.schema_arrow != schema:
+        raise DataError("it has other columns than an index of this version: pack again")
+    batches, size = [], 0
+    for batch in file.iter_batches(_BATCH_ROWS, use_threads=False):
+        batch.validate(full=True)
+        batches.append(batch)
+        size += batch.nbytes
+        if size > _BATCH_ROWS * _MAX_ROW_BYTES:
+            rows = sum(map(len, batches))
+            if size > rows * _MAX_ROW_BYTES:
+                raise DataError(f"its first {rows} rows take {size} bytes: that is no index")
+    return pa.Table.from_batches(batches, schema)
+
+
+def _check_values(table: pa.Table) -> None:
+    """DataError for nulls, and for numbers outside of what they can be."""
+    for name in table.column_names:
+        column = table[name]
+        if column.null_count and name not in _NULLABLE:
+            raise DataError(f"column {name} has empty places")
+        if name in _LIMITS and len(column):
+            low, high = _LIMITS[name]
+            found = pc.min_max(column)
+            if found["min"].as_py() < low or found["max"].as_py() > high:
+                raise DataError(
+                    f"column {name} goes from {found['min']} to {found['max']}, expected {low} to"
+                    f" {high}"
+                )
+        if pa.types.is_list(column.type) and pc.list_flatten(column).null_count:
+            raise DataError(f"column {name} has empty places in its lists")
+
+
+def _check_samples(table: pa.Table) -> None:
+    """DataError for names that are none, and for members that do not lie within their sample."""
+    _check_keys(table["key"])
+    for name, check in (("shard", check_shard), ("split", check_split)):
+        for value in pc.unique(table[name]).to_pylist():
+            check(value)
+    if any(pc.list_value_length(table["position_m"]).to_numpy() != 3):
+        raise DataError("column position_m: expected three numbers each")
+    members = table["members"].combine_chunks()
+    flat = members.flatten()
+    if any(field.null_count for field in flat.flatten()):
+        raise DataError("column members has empty places")
+    for suffix in pc.unique(flat.field("suffix")).to_pylist():
+        if "/" in check_name(suffix, "member"):
+            raise DataError(f"member {shown(suffix)}: expected a file's name, not a path")
+    parent = pc.list_parent_indices(members).to_numpy()
+    start = table["offset"].to_numpy()[parent]
+    stop = start + table["length"].to_numpy()[parent]
+    offset, length = (flat.field(name).to_numpy() for name in ("offset", "length"))
+    inside = (length >= 0) & (length <= 2**62) & (offset >= start) & (offset <= stop - length)
+    if not np.all(inside):
+        key = table["key"][int(parent[np.argmin(inside)])].as_py()
+        raise DataError(f"{key}: a member of it does not lie within it")
+
+
+def _check_keys(column: pa.ChunkedArray) -> None:
+    good = pc.match_substring_regex(column, f"^{KEY_PATTERN}\\z")
+    if not pc.all(good, min_count=0).as_py():
+        bad = column[pc.index(good, False).as_py()].as_py()
+        raise DataError(
+            f"sample key {shown(bad)} is refused: expected at most 80 lower-case letters, digits, -"
+            " and _"
+        )

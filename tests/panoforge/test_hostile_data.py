@@ -1,0 +1,238 @@
+"""Hostile names and links × verbs: nothing outside is read into results, changed, made or removed;
+no traceback; `pano verify` finds each, and no verb that reads trusts one.
+"""
+
+import contextlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import synthetic
+from hostile_dataset import LINKS, NAMES, PLACES
+
+from panoforge.cli import main
+from panoforge.core.errors import DataError
+from panoforge.core.names import check_key, check_name, check_shard, check_split
+from panoforge.core.shards.repair import repair
+from panoforge.core.shards.verify import verify
+from panoforge.core.shards.write import PackOptions
+from panoforge.core.storage.store import Store
+
+OPTIONS = PackOptions(20_000, (("train", 1.0),))
+VERBS = {
+    "verify": ["verify", "{d}"],
+    "verify deep": ["verify", "{d}", "--deep"],
+    "query": ["query", "{d}", "pixels > 0", "--extract", "{o}"],
+    "export coco": ["export", "{d}", "{o}", "--to", "coco"],
+    "export sav": ["export", "{d}", "{o}", "--to", "sav"],
+    "export sa1b": ["export", "{d}", "{o}", "--to", "sa1b"],
+    "stats": ["stats", "{d}", "--out", "{o}"],
+    "card": ["card", "{d}", "--name", "x", "--license", "cc-by-4.0"],
+    "repair": ["repair", "{d}"],
+    "pack": ["pack", "{r}", "--to", "{d}"],
+}
+# What does not open the dataset's index as it is: they make it anew.
+MAKERS = {"pack", "repair"}
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clean")
+    synthetic.dataset(folder / "run", scenes=3, cameras=1, width=64, n_caps=3, options=OPTIONS)
+    return folder / "run"
+
+
+@pytest.fixture
+def sandbox(clean: Path, tmp_path: Path) -> Path:
+    """dataset/ and run/, and beside them what must not be touched: victim/ and other/."""
+    box = tmp_path / "sandbox"
+    shutil.copytree(clean, box / "run")
+    shutil.move(box / "run" / "dataset", box / "dataset")
+    shutil.copytree(box / "dataset", box / "other")
+    (box / "victim").mkdir()
+    (box / "victim" / "thesis.txt").write_text("three years of work")
+    return box
+
+
+def outside(box: Path) -> dict[str, bytes]:
+    """Every file that is neither the dataset's nor a verb's output."""
+    ours = [box / "dataset", box / "out", box.parent / "kept", box.parent / "good"]
+    ours.append(box / "run" / "run.json")
+    return {
+        path.relative_to(box.parent).as_posix(): path.read_bytes()
+        for path in box.parent.rglob("*")
+        if path.is_file() and not any(path.is_relative_to(place) for place in ours)
+    }
+
+
+def pano(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        main(list(arguments))
+    return int(end.value.code or 0)
+
+
+def attack(box: Path, verbs: dict[str, list[str]], capfd: pytest.CaptureFixture) -> dict[str, int]:
+    """Every verb on a fresh copy of the hostile dataset; gives the exit codes."""
+    before, codes = outside(box), {}
+    shutil.copytree(box / "dataset", box.parent / "kept", symlinks=True)
+    for verb, words in verbs.items():
+        places = {"d": box / "dataset", "o": box / "out", "r": box / "run"}
+        codes[verb] = pano(*(word.format(**places) for word in words))
+        said = capfd.readouterr()
+        assert "Traceback" not in said.err + said.out, verb
+        assert outside(box) == before, verb
+        for folder in ("dataset", "out"):
+            shutil.rmtree(box / folder, ignore_errors=True)
+        shutil.copytree(box.parent / "kept", box / "dataset", symlinks=True)
+    return codes
+
+
+def refused(codes: dict[str, int]) -> bool:
+    """Whether verify and every verb that reads said no."""
+    return all(code == 1 for verb, code in codes.items() if verb not in MAKERS)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_hostile_names_in_a_dataset(sandbox, place, capfd):
+    """Every verb with one of the three worst names."""
+    worst = ("up", "up through a key", "absolute")
+    text = NAMES[worst[list(PLACES).index(place) % 3]].format(sandbox=sandbox)
+    PLACES[place](sandbox / "dataset", text)
+    codes = attack(sandbox, VERBS, capfd)
+    if "damaged" in place:  # only repair reads that list
+        assert codes["verify"] == codes["verify deep"] == codes["repair"] == 1, codes
+    else:
+        assert refused(codes), codes
+
+
+# Here with every name; at the other places with a few, since all go through the same check.
+FULLY = ("a key, everywhere", "a shard of the manifest", "a damaged shard")
+FEW = ("up", "up through a key", "NUL", "empty")
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [(place, name) for place in PLACES for name in (NAMES if place in FULLY else FEW)],
+)
+def test_every_name_in_every_place_is_found_and_repaired(sandbox, place, name):
+    """`verify` finds it, `repair` touches nothing outside, and what repair leaves is clean."""
+    text = NAMES[name].format(sandbox=sandbox)
+    before = outside(sandbox)
+    try:
+        PLACES[place](sandbox / "dataset", text)
+    except UnicodeEncodeError:
+        pytest.skip("no such text can be written there")
+    with contextlib.suppress(DataError):
+        assert verify(sandbox / "dataset").faults, "verify trusts it"
+    with contextlib.suppress(DataError):
+        repair(sandbox / "dataset")
+        assert verify(sandbox / "dataset", deep=True).faults == ()
+    assert outside(sandbox) == before
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_links_that_lead_out_of_a_dataset(sandbox, link, capfd):
+    LINKS[link](sandbox / "dataset", sandbox)
+    codes = attack(sandbox, VERBS, capfd)
+    assert codes["verify"] == codes["verify deep"] == 1
+    if link not in ("quarantine/", "lease/"):
+        readers = {"query", "export coco", "export sav", "export sa1b"}
+        assert {verb: codes[verb] for verb in readers} == dict.fromkeys(readers, 1), codes
+
+
+def test_links_that_stay_inside_are_followed(sandbox):
+    """A dataset that is itself reached by a link, and a shard that is a link to its neighbour."""
+    (sandbox / "door").symlink_to(sandbox / "dataset")
+    shard = next((sandbox / "dataset" / "shards").iterdir())
+    shard.rename(shard.with_name("kept.bin"))
+    shard.symlink_to("kept.bin")
+    assert verify(sandbox / "door", deep=True).faults == ()
+
+
+@pytest.mark.parametrize("what", ["a panorama", "a member", "its metadata", "staged/"])
+def test_links_that_lead_out_of_what_is_staged(sandbox, what, capfd):
+    staged = sandbox / "run" / "staged"
+    place = {
+        "a panorama": staged / "caps-000001-c0",
+        "a member": staged / "caps-000001-c0" / "rgb.jpg",
+        "its metadata": staged / "caps-000001-c0" / "meta.json",
+        "staged/": staged,
+    }[what]
+    place.rename(sandbox / "victim" / "moved")
+    place.symlink_to(sandbox / "victim" / "moved")
+    before = outside(sandbox)
+    code = pano("pack", str(sandbox / "run"), "--to", str(sandbox / "out"))
+    said = capfd.readouterr()
+    assert "Traceback" not in said.err and outside(sandbox) == before
+    if what != "staged/":  # the user's own link to another disk
+        assert code == 1 and "leads out of" in said.err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"key": "../../x"},
+        {"scene": "../x"},
+        {"products": ["../x", "rgb.jpg"]},
+        {"seed": 2**63},
+        {"seed": -1},
+        {"camera": 2**31},
+        {"width": 2**40},
+    ],
+    ids=str,
+)
+def test_hostile_metadata_that_is_staged_is_refused_in_one_line(sandbox, change, capfd):
+    path = sandbox / "run" / "staged" / "caps-000001-c0" / "meta.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert pano("pack", str(sandbox / "run"), "--to", str(sandbox / "out")) == 1
+    said = capfd.readouterr().err
+    assert "meta.json does not fit schema version 1" in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("option", "home")])
+def test_the_check_refuses(name):
+    text = NAMES[name].format(sandbox="/sandbox").replace("\\ud800", "\ud800")
+    for check in (check_name, check_key, check_split, check_shard):
+        with pytest.raises(DataError) as told:
+            check(text)
+        assert "\n" not in str(told.value) and len(str(told.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a", "shards/train-000000-1a2b3c4d.tar", "images/0001 (1).jpg", "é/客.png", "a+b,c=d@e~f#1"],
+)
+def test_the_check_takes(name):
+    assert check_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["../victim/thesis.txt", "link/thesis.txt"])
+def test_the_store_refuses_to_leave_its_root(sandbox, name):
+    (sandbox / "dataset" / "link").symlink_to(sandbox / "victim")
+    store = Store.at(sandbox / "dataset")
+    before = outside(sandbox)
+    folder = name.rpartition("/")[0]
+    calls = {
+        "put": lambda: store.put(name, b"x"),
+        "put_new": lambda: store.put_new(name.replace("thesis", "new"), b"x"),
+        "get": lambda: store.get(name),
+        "read": lambda: store.read(name),
+        "size": lambda: store.size(name),
+        "get_size": lambda: store.get_size(name),
+        "open": lambda: store.open(name).__enter__(),
+        "delete": lambda: store.delete(name),
+        "move away": lambda: store.move(name, "here"),
+        "move there": lambda: store.move("manifest.json", f"{folder}/there"),
+        "draft": lambda: store.draft(folder).__enter__(),
+        "names": lambda: store.names(folder),
+        "sizes": lambda: store.sizes(folder),
+        "sweep": lambda: store.sweep(folder),
+        "below": lambda: (
+            store.below(folder).get("thesis.txt") if folder == ".." else store.get(name)
+        ),
+    }
+    for call in calls.values():
+        with pytest.raises(DataError):
+            call()
+    assert outside(sandbox) == before
