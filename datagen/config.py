@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
+from panoforge.core.geometry.views import MAX_PANORAMA_WIDTH
 from panoforge.core.models import FrozenModel
 from panoforge.datagen.poses import FixedPose, read_poses
 from panoforge.datagen.source_settings import AnySource, BlendSource, RoomsSource, SourceSettings
@@ -93,8 +94,8 @@ class RenderConfig(FrozenModel):
     scenes: Annotated[int, Field(ge=1, le=10_000_000)] = 1
     cameras_per_scene: Annotated[int, Field(ge=1, le=64)] = 2
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    width: Annotated[int, Field(ge=64, le=16384, multiple_of=2)] = 4096
-    height: Annotated[int, Field(ge=32, le=8192)] = 2048
+    width: Annotated[int, Field(ge=64, multiple_of=2)] = 4096
+    height: Annotated[int, Field(ge=32)] = 2048
     samples: Annotated[int, Field(ge=1, le=65536)] = 64
     adaptive_threshold: Annotated[float, Field(ge=0, le=1)] = (
         0.02  # noise at which a pixel stops; 0 never stops
@@ -132,6 +133,11 @@ class RenderConfig(FrozenModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> "RenderConfig":
+        if self.width > MAX_PANORAMA_WIDTH:
+            raise ValueError(
+                f"width {self.width} is over {MAX_PANORAMA_WIDTH}, the widest that views can be"
+                " sampled from: what is rendered wider, nothing here could read. Set a smaller width"
+            )
         if self.width != 2 * self.height:
             raise ValueError(
                 f"a full panorama is twice as wide as high, got {self.width}×{self.height}: "

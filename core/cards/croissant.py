@@ -66,7 +66,7 @@ def croissant(facts: Facts, options: CardOptions) -> str:
         "conformsTo": CONFORMS_TO,
         "name": options.name,
         "description": summary(facts),
-        "license": options.license,
+        "license": options.spdx_license,
         "url": options.url,
         "creator": {"@type": "sc:Organization", "name": options.creator},
         "datePublished": options.published,

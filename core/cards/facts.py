@@ -2,12 +2,13 @@
 over whole columns.
 """
 
-import re
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
 from panoforge.core.errors import UsageError
 from panoforge.core.sample.metadata import META_SUFFIX
@@ -15,13 +16,13 @@ from panoforge.core.sample.products import PRODUCT_OF_SUFFIX
 from panoforge.core.shards.layout import INSTANCE_SCHEMA, SAMPLE_SCHEMA, IndexEntry, Manifest
 from panoforge.core.shards.read import Dataset
 
-_LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+NOT_SPDX = ("other", "unknown")  # that Hugging Face lists beside SPDX's
 
 
 @dataclass(frozen=True)
 class CardOptions:
-    """What the index cannot know. `license` is an identifier of Hugging Face's list, such as
-    cc-by-4.0 or other; `published` is a date, YYYY-MM-DD.
+    """What the index cannot know. `license` is an SPDX identifier such as cc-by-4.0, or `other`;
+    `published` is a date, YYYY-MM-DD.
     """
 
     name: str
@@ -33,14 +34,43 @@ class CardOptions:
     def __post_init__(self) -> None:
         if not self.name.strip():
             raise UsageError("a card needs the dataset's name: give --name")
-        if not _LICENSE.fullmatch(self.license):
+        if spdx_identifier(self.license) is None:
+            likely = spdx_identifier("-".join(self.license.split()))
+            hint = f" Did you mean {likely.lower()}?" if likely else ""
             raise UsageError(
-                f"--license {self.license!r}: expected an identifier as Hugging Face lists them, in"
-                " lower case, such as cc-by-4.0, apache-2.0 or other"
-                " (huggingface.co/docs/hub/repositories-licenses)"
+                f"--license {self.license!r}: expected one identifier of SPDX's list, such as"
+                f" cc-by-4.0 or apache-2.0, or else `other` (spdx.org/licenses).{hint}"
             )
-        if self.published and not re.fullmatch(r"\d{4}-\d\d-\d\d", self.published):
+        if self.published and not _is_date(self.published):
             raise UsageError(f"--published {self.published!r}: expected a date such as 2026-11-21")
+
+    @property
+    def hub_license(self) -> str:
+        """The licence as Hugging Face writes it: in lower case."""
+        return self.license.lower()
+
+    @property
+    def spdx_license(self) -> str:
+        """The licence as SPDX writes it."""
+        return spdx_identifier(self.license) or self.license
+
+
+def spdx_identifier(text: str) -> str | None:
+    """A licence's identifier in SPDX's spelling, whatever the case; None for anything else."""
+    if text.lower() in NOT_SPDX:
+        return text.lower()
+    try:
+        found = canonicalize_license_expression(text)
+    except InvalidLicenseExpression:
+        return None
+    return None if " " in found or found.startswith("LicenseRef") else found
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def front_matter(facts: Facts, options: CardOptions) -> dict[str, Any]:
         for name, entry, _ in facts.indexes
     ]
     return {
-        "license": options.license,
+        "license": options.hub_license,
         "pretty_name": options.name,
         "task_categories": ["image-segmentation", "mask-generation", "depth-estimation"],
         "tags": [
@@ -132,7 +132,7 @@ def _body(facts: Facts, options: CardOptions) -> str:
             f"and {len(facts.categories) - _SHOWN_CATEGORIES:,} more categories with fewer"
             " instances."
         )
-    parts.append(f"## Licence\n\n{options.license}")
+    parts.append(f"## Licence\n\n{options.spdx_license}")
     return "\n\n".join(parts) + "\n"
 
 

@@ -48,6 +48,7 @@ _STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "text.color": INK,
+    "text.parse_math": False,  # names are text: `$\bad{$` is no formula
     "axes.edgecolor": MUTED,
     "axes.labelcolor": MUTED,
     "xtick.color": MUTED,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from panoforge.core.errors import DataError
+from panoforge.core.errors import DataError, UsageError
 from panoforge.core.progress import Progress
 from panoforge.core.report.page import write_report as write_page
 from panoforge.core.shards.read import Dataset
@@ -25,7 +25,8 @@ from panoforge.core.stats.pixels import (
     pixel_statistics,
 )
 from panoforge.core.stats.tables import index_statistics
-from panoforge.core.storage.atomic import write_bytes_atomic
+from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
+from panoforge.core.storage.lease import held
 from panoforge.core.storage.runlog import read_run
 from panoforge.core.storage.store import StoreLike
 
@@ -78,7 +79,7 @@ def dataset_statistics(
     dataset: StoreLike, *, prices: Prices = DEFAULT_PRICES, threads: int | None = None
 ) -> DatasetStats:
     """All statistics of a published dataset. Raises DataError for a damaged sample, naming it."""
-    return _collect(dataset, 0, prices, threads)[0]
+    return _collect(Dataset.open(dataset), 0, prices, threads)[0]
 
 
 def write_report(
@@ -89,20 +90,71 @@ def write_report(
     prices: Prices = DEFAULT_PRICES,
     threads: int | None = None,
 ) -> DatasetStats:
-    """Write `out`/report.json and `out`/report.html (at most `gallery` panoramas pictured), and
-    give the statistics.
+    """Write `out`/report.json and `out`/report.html.
+
+    A report of an earlier state of the same dataset stays beside, as report-<index>.json and .html.
+
+    Args:
+        dataset: a published dataset: a folder, a URL or a store.
+        out: the folder of the report; it is made if it does not exist.
+        gallery: how many panoramas are pictured at most.
+        prices: for what a panorama costs.
+        threads: samples read at once; the numbers are the same for any number.
+
+    Returns:
+        The statistics.
+
+    Raises:
+        UsageError: `out` holds the report of another dataset, or of something else.
+        InUse: another process writes a report there.
+        DataError: a sample is damaged.
     """
-    stats, thumbnails = _collect(dataset, gallery, prices, threads)
+    opened = Dataset.open(dataset)
+    earlier_report(out, opened)
+    stats, thumbnails = _collect(opened, gallery, prices, threads)
     page = build_report(stats, thumbnails, datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
-    write_bytes_atomic(out / "report.json", stats.model_dump_json(indent=1).encode() + b"\n")
-    write_page(out / "report.html", page)
+    with held(out, "pano stats"):
+        if suffix := earlier_report(out, opened):
+            with storage_errors(out):
+                for name in ("report.html", "report.json"):  # the one that says whose, last
+                    kept = out / name.replace("report", f"report-{suffix}")
+                    os.replace(out / name, kept)
+        write_bytes_atomic(out / "report.json", stats.model_dump_json(indent=1).encode() + b"\n")
+        write_page(out / "report.html", page)
     return stats
 
 
+def earlier_report(out: Path, dataset: Dataset) -> str | None:
+    """What the report in `out` is to be kept under; None where it may be written over.
+
+    Raises:
+        UsageError: it is not a report of this dataset.
+    """
+    if not (out / "report.json").exists() and not (out / "report.html").exists():
+        return None
+    try:
+        found = DatasetStats.model_validate_json((out / "report.json").read_bytes())
+    except (OSError, ValueError):
+        found = None
+    if found is None or found.dataset != name_of(dataset):
+        whose = f"of {found.dataset}" if found else "of something else"
+        raise UsageError(
+            f"{out} holds the report {whose}, not of {name_of(dataset)}: reports of two things do"
+            " not share a folder. Choose another one (--out)"
+        )
+    now = dataset.manifest.sample_index.sha256
+    return None if found.index_sha256 == now else found.index_sha256[:8]
+
+
+def name_of(dataset: Dataset) -> str:
+    """What a report calls a dataset: its folder, with the run's where it lies in one."""
+    store = dataset.store
+    return store.name if store.name != "dataset" else f"{store.parent.name}/dataset"
+
+
 def _collect(
-    location: StoreLike, gallery: int, prices: Prices, threads: int | None
+    dataset: Dataset, gallery: int, prices: Prices, threads: int | None
 ) -> tuple[DatasetStats, list[Thumbnails]]:
-    dataset = Dataset.open(location)
     store, run = dataset.store, dataset.store.parent
     if not len(dataset):
         raise DataError(
@@ -117,7 +169,8 @@ def _collect(
             progress.advance()
     assert gathered.totals is not None
     stats = DatasetStats(
-        dataset=store.name if store.name != "dataset" else f"{run.name}/dataset",
+        dataset=name_of(dataset),
+        index_sha256=dataset.manifest.sample_index.sha256,
         index=index_statistics(dataset),
         pixels=pixel_statistics(gathered.totals),
         cost=cost(gathered.core_s, prices, gathered.peak_memory_mb, gathered.gpu_s),

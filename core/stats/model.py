@@ -166,6 +166,7 @@ class DatasetStats(FrozenModel):
 
     schema_version: Literal[1] = 1
     dataset: str
+    index_sha256: str  # of the sample index: which state of the dataset this describes
     index: IndexStats
     pixels: PixelStats
     cost: Cost | None

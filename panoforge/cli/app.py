@@ -29,8 +29,10 @@ app = typer.Typer(
         " scans, score it."
     ),
 )
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+# What is printed holds names that users chose: `[/b]` is a folder, not a tag. Lines that are styled
+# pass markup=True, and escape what they quote.
+out = Console(highlight=False, soft_wrap=True, markup=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 ConfigPath = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="A YAML file, e.g. configs/demo.yaml.")
@@ -72,7 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         code = app(arguments, standalone_mode=False) or 0
     except UserError as error:
-        err.print(f"[red]error:[/] {escape(str(error))}")
+        err.print(f"[red]error:[/] {escape(str(error))}", markup=True)
         code = error.exit_code
     except typer.Exit as stop:
         code = stop.exit_code
@@ -82,9 +84,9 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if not hasattr(error, "exit_code") or not hasattr(error, "format_message"):
             raise
-        err.print(f"[red]error:[/] {escape(error.format_message())}")
+        err.print(f"[red]error:[/] {escape(error.format_message())}", markup=True)
         code = 2
     if words := last_words():
-        err.print(f"[red]error:[/] {escape(words)}")
+        err.print(f"[red]error:[/] {escape(words)}", markup=True)
         code = code or 1
     sys.exit(code)

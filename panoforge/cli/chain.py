@@ -31,7 +31,9 @@ def demo(
             " configs/demo.yaml describes one"
         )
     chain = Demo(**{verb: sections[verb] for verb in VERBS})
-    result = demo_stage(chain, lambda line: err.print(f"[bold]{escape(line)}[/bold]"), fresh=fresh)
+    result = demo_stage(
+        chain, lambda line: err.print(f"[bold]{escape(line)}[/bold]", markup=True), fresh=fresh
+    )
     out.print(
         "time: " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in result.seconds.items())
     )
@@ -77,9 +79,10 @@ def doctor(
         for check in checks:
             out.print(
                 f"[{colour[check.state]}]{check.state:<8}[/] {check.name:<10}"
-                f" {escape(check.finding)}"
+                f" {escape(check.finding)}",
+                markup=True,
             )
             if check.advice:
-                out.print(f"{'':<20}→ {escape(check.advice)}")
+                out.print(f"{'':<20}→ {check.advice}")
     if any(check.state == "broken" for check in checks):
         raise typer.Exit(1)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from panoforge.cli.app import DatasetUrl, app, err, out
@@ -82,7 +81,7 @@ def verify(
         )
     else:
         for fault in report.faults:
-            out.print(escape(f"{fault.file}: {fault.sample or '(no sample)'}: {fault.what}"))
+            out.print(f"{fault.file}: {fault.sample or '(no sample)'}: {fault.what}")
         out.print(f"{report.samples} samples, {len(report.faults)} faults")
     if report.faults:
         raise typer.Exit(1)
@@ -135,7 +134,7 @@ def query(
 
     opened = Dataset.open(dataset, split)
     matches = find(opened, expression)
-    out.print("\n".join(matches.keys), markup=False)
+    out.print("\n".join(matches.keys))
     err.print(f"{len(matches.keys)} of {len(opened)} samples")
     if folder:
         written = extract(
@@ -188,7 +187,7 @@ def export(
             opened, to, folder, options, workers=workers, on_sample=lambda key: progress.advance()
         )
     _say_cost(facts)
-    out.print(folder, markup=False)
+    out.print(folder)
 
 
 def _say_cost(facts: dict[str, Any]) -> None:
@@ -206,7 +205,7 @@ def _say_cost(facts: dict[str, Any]) -> None:
     for name, row in rows:
         if row["worst_iou"] < 1:
             figures = f"{row['mean_iou']:.3f}", f"{row['worst_iou']:.3f}", str(row["below_half"])
-            table.add_row(escape(name), str(row["instances"]), *figures, str(row["left_out"]))
+            table.add_row(name, str(row["instances"]), *figures, str(row["left_out"]))
     if table.rows:
         err.print(table)
         if not minimum:
@@ -227,7 +226,7 @@ def repair(
 
     report = repair_stage(dataset, deep=deep)
     for part in report.damaged:
-        out.print(escape(f"{part.key or '(no sample)'}: {'; '.join(part.faults)}"))
+        out.print(f"{part.key or '(no sample)'}: {'; '.join(part.faults)}")
     for name in report.written:
         err.print(f"written: {name}")
     if report.scenes:
@@ -246,7 +245,7 @@ def card(
     dataset: DatasetUrl,
     name: Annotated[str, typer.Option("--name", help="What the dataset is called.")],
     license: Annotated[
-        str, typer.Option("--license", help="An identifier of Hugging Face's list, e.g. cc-by-4.0.")
+        str, typer.Option("--license", help="An SPDX identifier, e.g. cc-by-4.0, or other.")
     ],
     url: Annotated[str, typer.Option("--url", help="Where it will be found.")] = "",
     creator: Annotated[str, typer.Option("--creator")] = "panoforge",

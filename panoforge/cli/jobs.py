@@ -3,7 +3,6 @@
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from panoforge.cli.app import ConfigPath, Overrides, app, err
 
@@ -34,7 +33,7 @@ def submit(
         job,
         follow=follow,
         write=lambda text: print(text, end="", flush=True),
-        say=lambda line: err.print(escape(line)),
+        say=err.print,
     )
     if code:
         raise typer.Exit(code)

@@ -53,7 +53,7 @@ def evaluate(
     job = load_section(config, EvalJobConfig, _with(overrides, "model.checkpoint", checkpoint))
     found = eval_stage(job)
     lines = [*as_lines(found.results), str(found.folder / REPORT_FILE)]
-    out.print("\n".join(lines), soft_wrap=True, highlight=False, markup=False)
+    out.print("\n".join(lines))
 
 
 @app.command()

@@ -116,7 +116,8 @@ def serve(
         if server.token:
             err.print(
                 "[yellow]warning:[/] not only this machine can reach it; whoever has this address"
-                " can use it, unencrypted"
+                " can use it, unencrypted",
+                markup=True,
             )
         print(server.url, flush=True)
         server.serve_forever()

@@ -41,7 +41,7 @@ def render(
     if calibrate:
         out.print("\n".join(plan_stage(whole).as_lines()))
     for reason, count in summary.reasons.items():
-        err.print(f"{count:>6} × {escape(reason)}")
+        err.print(f"{count:>6} × {reason}")
     out.print(
         f"{summary.panoramas} panoramas of {summary.count('done')} scenes are staged in"
         f" {job.run / 'staged'} ({summary.made_now} scenes made now, {summary.count('rejected')}"
@@ -81,7 +81,7 @@ def _warn_of_missing(job: "RenderJobConfig") -> None:
     from panoforge.scene_sources import missing_here
 
     for sentence in missing_here(job.render):
-        err.print(f"[yellow]missing here:[/] {escape(sentence)}")
+        err.print(f"[yellow]missing here:[/] {escape(sentence)}", markup=True)
 
 
 @app.command()
@@ -97,10 +97,11 @@ def sources(
     for state in known_sources():
         out.print(
             f"{'[yellow]limited[/]' if state.missing else '[green]ok[/]     '}  {state.name:<20}"
-            f" {escape(state.makes)}"
+            f" {escape(state.makes)}",
+            markup=True,
         )
         if state.missing:
-            out.print(f"{'':<30}→ {escape(state.missing)}")
+            out.print(f"{'':<30}→ {state.missing}")
 
 
 @app.command()
@@ -142,7 +143,7 @@ def logs(
             f"attempt {record.attempt} ({record.profile}): {record.outcome} {record.reason}"
             f" [{record.exit}] on {record.node}"
         )
-        err.print(escape(what))
+        err.print(what)
     print(text)
 
 

@@ -13,6 +13,8 @@ import yaml
 from pydantic import ValidationError
 from repository import ROOT
 
+from panoforge.core.geometry.sphere import View
+from panoforge.core.geometry.views import MAX_PANORAMA_WIDTH, sample_view, wrap_panorama
 from panoforge.datagen.categories import CATEGORIES_FILE, Categories, base_name, parse_categories
 from panoforge.datagen.config import (
     CameraSettings,
@@ -72,6 +74,7 @@ def test_seeds_differ_between_scenes_attempts_and_runs_and_zero_is_a_seed():
     ("changes", "says"),
     [
         ({"width": 130}, "twice as wide as high, got 130×64"),
+        ({"width": 16384, "height": 8192}, "width 16384 is over 16378, the widest that views"),
         ({"products": ["rgb"]}, "must include rgb and instance"),
         ({"sampels": 3}, "Extra inputs are not permitted"),
         ({"sources": [{"source": "infinigen2.rooms", "rooms": ["garage"]}]}, "garage"),
@@ -84,6 +87,13 @@ def test_configs_that_cannot_be_meant_are_refused(changes, says):
     with pytest.raises(ValidationError) as caught:
         config(**changes)
     assert says in str(caught.value)
+
+
+def test_the_widest_panorama_that_is_rendered_can_be_sampled():
+    """One limit: what the config allows is what `wrap_panorama` takes."""
+    widest = config(width=MAX_PANORAMA_WIDTH, height=MAX_PANORAMA_WIDTH // 2)
+    wrapped = wrap_panorama(np.zeros((widest.height, widest.width), np.uint8))
+    assert sample_view(wrapped, View(180.0, 90.0, 90.0, 8)).shape == (8, 8)
 
 
 def test_products_become_member_names():

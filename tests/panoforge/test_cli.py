@@ -147,6 +147,23 @@ def test_query_and_export_by_command(pano, caps_dataset, tmp_path):
     assert code == 2 and "Did you mean 'coco'" in stderr
 
 
+def test_folders_named_like_tags_are_printed_as_they_are(pano, tmp_path):
+    run, data, out = tmp_path / "r[/b]", tmp_path / "d[/b]", tmp_path / "o[/b]"
+    synthetic.stage(run / "staged", 0, 0)
+    for arguments in (
+        ("pack", run, "--to", data),
+        ("verify", data),
+        ("stats", data, "--out", out),
+        ("query", data, "px > 0", "--extract", tmp_path / "x[/b]"),
+        ("export", data, tmp_path / "e[/b]", "--to", "yolo-seg"),
+        ("repair", data),
+        ("card", data, "--name", "[/b]", "--license", "cc-by-4.0"),
+    ):
+        code, stdout, stderr = pano(*arguments)
+        assert code == 0, (arguments, stderr)
+        assert arguments[0] in ("verify", "repair") or "[/b]" in stdout + stderr, arguments
+
+
 def test_pack_then_verify_by_command(pano, tmp_path):
     synthetic.stage(tmp_path / "staged", 0, 0)
     code, stdout, _ = pano("pack", tmp_path, "splits={train: 1.0}")

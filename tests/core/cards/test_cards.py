@@ -187,9 +187,15 @@ def test_cards_are_functions_of_the_dataset_and_verify_does_not_mind(copy: Path)
 def test_what_a_card_cannot_say_is_refused(caps_dataset: Path) -> None:
     with pytest.raises(
         UsageError,
-        match=r"--license 'CC BY 4.0': expected an identifier as Hugging Face lists them",
+        match=r"--license 'CC BY 4.0': expected one identifier .* Did you mean cc-by-4.0\?",
     ):
         CardOptions("caps", "CC BY 4.0")
+    for wrong in ("mine", "MIT OR Apache-2.0", "LicenseRef-x", "", "cc-by-9.0"):
+        with pytest.raises(UsageError, match="expected one identifier of SPDX's list"):
+            CardOptions("caps", wrong)
+    for wrong in ("2026-02-30", "2026-13-01", "20260101", "today"):
+        with pytest.raises(UsageError, match="expected a date such as"):
+            CardOptions("caps", "other", published=wrong)
     with pytest.raises(
         UsageError, match=r"--published '31.1.2026': expected a date such as 2026-11-21"
     ):

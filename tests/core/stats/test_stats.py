@@ -12,7 +12,7 @@ import synthetic
 from browser import open_page
 from devtools import difference, open_tab
 
-from panoforge.core.errors import DataError
+from panoforge.core.errors import DataError, UsageError
 from panoforge.core.geometry.sphere import row_area_sr
 from panoforge.core.sample.instance_table import InstanceLabel, instance_table
 from panoforge.core.sample.metadata import Pose, SampleMeta
@@ -103,12 +103,17 @@ def test_pixel_statistics_equal_brute_force(caps_dataset: Path, caps_stats: Data
 
 
 def stage_one(
-    staged: Path, key: str, labels: np.ndarray, flags: dict[int, tuple[str, ...]], **fields: object
+    staged: Path,
+    key: str,
+    labels: np.ndarray,
+    flags: dict[int, tuple[str, ...]],
+    category: str = "c",
+    **fields: object,
 ) -> None:
-    """Stage a panorama of these labels on grey, without depth."""
+    """Stage a panorama of these labels on grey, without depth; categories are c1, c2, …"""
     height, width = labels.shape
     names = {
-        int(i): InstanceLabel(f"n{i}", f"c{i}", f"o{i}", flags.get(int(i), ()))
+        int(i): InstanceLabel(f"n{i}", f"{category}{i}", f"o{i}", flags.get(int(i), ()))
         for i in np.unique(labels)
         if i
     }
@@ -303,6 +308,39 @@ def test_look_alikes_are_found_and_others_are_not() -> None:
     assert find_duplicates(["a", "b"], [looks[0], flipped.tobytes()]).pairs == 1
     flipped[1] ^= 1
     assert find_duplicates(["a", "b"], [looks[0], flipped.tobytes()]).pairs == 0
+
+
+def test_names_are_text_and_never_formulas(tmp_path: Path) -> None:
+    """A category that matplotlib, rich or HTML would read as something else."""
+    for number, key in enumerate(("a", "b")):
+        labels = np.repeat(np.arange(1, 5, dtype=np.uint16), 512).reshape(32, 64)
+        labels = np.roll(labels, number, axis=1)
+        stage_one(tmp_path / "staged", key, labels, {}, category=r"$\bad{$[/b]<script>x_")
+    pack(tmp_path / "staged", tmp_path / "set [/b]")
+    write_report(tmp_path / "set [/b]", tmp_path / "out [/b]")
+    page = (tmp_path / "out [/b]" / "report.html").read_text()
+    assert r"$\bad{$[/b]&lt;script&gt;x 1" in page and "<script>x" not in page
+
+
+def test_reports_of_two_datasets_do_not_share_a_folder(caps_dataset: Path, tmp_path: Path) -> None:
+    """Another dataset's report is refused; one of an earlier state of the same stays beside."""
+    mine = tmp_path / "mine"
+    synthetic.stage(tmp_path / "staged", 0, 0)
+    pack(tmp_path / "staged", mine)
+    first = write_report(mine, tmp_path / "out")
+    assert write_report(mine, tmp_path / "out") == first  # again is no conflict
+    with pytest.raises(UsageError, match="holds the report of mine, not of caps"):
+        write_report(caps_dataset, tmp_path / "out")
+    synthetic.stage(tmp_path / "staged", 1, 0)
+    pack(tmp_path / "staged", mine)
+    assert write_report(mine, tmp_path / "out").index.panoramas == 2
+    kept = tmp_path / "out" / f"report-{first.index_sha256[:8]}.json"
+    assert DatasetStats.model_validate_json(kept.read_bytes()) == first
+    assert kept.with_suffix(".html").is_file() and not (tmp_path / "out" / "lease").exists()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "report.json").write_text('{"miou": 1}')
+    with pytest.raises(UsageError, match="of something else, not of mine"):
+        write_report(mine, tmp_path / "other")
 
 
 @pytest.mark.browser
