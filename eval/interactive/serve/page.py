@@ -15,10 +15,15 @@ from panoforge.core.report.viewer import viewer_script, viewer_style
 _HERE = Path(__file__).parent
 
 
-def render_page(nonce: str, token: str, max_bytes: int) -> bytes:
-    """The page. `token` is sent back by its script with every request (empty: none is asked
-    for)."""
-    settings = json.dumps({"token": token, "maxBytes": max_bytes}).replace("<", "\\u003c")
+def render_page(nonce: str, token: str, max_bytes: int, tab: str = "") -> bytes:
+    """The page.
+
+    Its script sends `token` (empty: none is asked for) and `tab`, the name of this very page, back
+    with every request.
+    """
+    settings = json.dumps({"token": token, "maxBytes": max_bytes, "tab": tab}).replace(
+        "<", "\\u003c"
+    )
     parts = {
         "{{nonce}}": html.escape(nonce),
         "{{settings}}": settings,

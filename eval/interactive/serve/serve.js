@@ -15,7 +15,7 @@
     try {
       const answer = await fetch(path, {
         method: body === undefined ? "GET" : "POST", body: type ? body : body && JSON.stringify(body), cache: "no-store",
-        headers: { "X-Pano-Token": settings.token, "X-Pano": "1", ...(body === undefined ? {} : { "Content-Type": type || "application/json" }) },
+        headers: { "X-Pano-Token": settings.token, "X-Pano-Tab": settings.tab, "X-Pano": "1", ...(body === undefined ? {} : { "Content-Type": type || "application/json" }) },
       });
       if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).error || `the server says ${answer.status}`);
       document.body.dataset.seconds = ((performance.now() - started) / 1000).toFixed(2);

@@ -9,6 +9,9 @@ ours, and they carry a header that other sites' pages cannot send without asking
 How much. A body must say its length, within the cap, before it is read; pictures are checked by
 their header before they are decoded. One computation at a time: a request that comes meanwhile is
 told so (409). Silent connections end after a minute.
+
+One page at a time. There is one picture with its objects, so two tabs would lose each other's
+masks. The page that was loaded last has it, as it stands; an older one is told so (409).
 """
 
 import hmac
@@ -22,7 +25,7 @@ import traceback
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, urlsplit
 
 from panoforge.core.errors import UsageError, UserError
 from panoforge.eval.interactive.segmenter import SphereClick
@@ -31,6 +34,7 @@ from panoforge.eval.interactive.serve.session import Session
 
 DEFAULT_PORT = 8360
 MAX_JSON_BYTES = 10_000
+MAX_DIGITS = 15  # of a length or a whole number: more is nothing that is meant here
 IDLE_S = 60
 SAVES = ("mask.png", "overlay.jpg", "coco.json")
 
@@ -51,6 +55,7 @@ class PanoServer(ThreadingHTTPServer):
     def __init__(self, session: Session, host: str, port: int, max_upload_bytes: int) -> None:
         self.session, self.max_upload_bytes = session, max_upload_bytes
         self.computing = threading.Lock()
+        self.tab = ""  # the page that was loaded last
         try:
             family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
             self.address_family = family
@@ -75,6 +80,18 @@ class PanoServer(ThreadingHTTPServer):
         self.url = f"http://{_bracketed(host)}:{self.server_port}/" + (
             f"?token={self.token}" if self.token else ""
         )
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A caller that went away is no news; anything else is our own fault, and is shown."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
+
+
+def _whole(digits: str) -> int:
+    """A whole number of JSON; ValueError for one that no float could hold, let alone a message."""
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
 
 
 def _bracketed(host: str) -> str:
@@ -108,9 +125,8 @@ class Handler(BaseHTTPRequestHandler):
         """Nothing: requests hold no news for the user."""
 
     def _answer(self, handle: Callable[[str, dict[str, list[str]]], None]) -> None:
-        address = urlsplit(self.path)
         try:
-            query = parse_qs(address.query)
+            address, query = self._address()
             self._check_caller(query)
             handle(address.path, query)
         except Refused as refusal:
@@ -124,6 +140,14 @@ class Handler(BaseHTTPRequestHandler):
             traceback.print_exc(file=sys.stderr)
             self.close_connection = True
             self._send_json(500, {"error": "something broke in pano serve: its terminal says what"})
+
+    def _address(self) -> tuple[SplitResult, dict[str, list[str]]]:
+        """The request's address and its query; Refused for one that is none, such as `http://[`."""
+        try:
+            address = urlsplit(self.path)
+            return address, parse_qs(address.query)
+        except ValueError as error:
+            raise Refused(400, f"the address cannot be read: {error}") from None
 
     def _check_caller(self, query: dict[str, list[str]]) -> None:
         """Host, token, origin; Refused if one is not right."""
@@ -142,11 +166,19 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(403, f"requests from {origin!r} are not answered")
         if self.command == "POST" and self.headers.get("X-Pano") != "1":
             raise Refused(403, "only the page of pano serve may change anything here")
+        tab = self.headers.get("X-Pano-Tab")
+        if tab is not None and tab != self.server.tab:
+            raise Refused(
+                409,
+                "this picture is now open in another tab, and two would lose each other's masks:"
+                " load this page again to work on it here",
+            )
 
     def _get(self, path: str, query: dict[str, list[str]]) -> None:
         if path == "/":
             nonce = secrets.token_urlsafe(16)
-            page = render_page(nonce, self.server.token, self.server.max_upload_bytes)
+            tab = self.server.tab = secrets.token_urlsafe(16)
+            page = render_page(nonce, self.server.token, self.server.max_upload_bytes, tab)
             self._send(
                 200,
                 page,
@@ -205,11 +237,10 @@ class Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         if not length.isascii() or not length.isdigit() or self.headers.get("Transfer-Encoding"):
             raise Refused(411, "a request must say how long its body is")
-        if int(length) > cap:
+        if len(length) > MAX_DIGITS or int(length) > cap:
+            said = f"{length[:MAX_DIGITS]}{'…' * (len(length) > MAX_DIGITS)} bytes"
             raise Refused(
-                413,
-                f"{int(length) / 1e6:.0f} MB is over the cap of {cap / 1e6:.0f} MB (pano serve"
-                " --max-upload-mb)",
+                413, f"{said} is over the cap of {cap / 1e6:.0f} MB (pano serve --max-upload-mb)"
             )
         data = self.rfile.read(int(length))
         if len(data) != int(length):
@@ -219,7 +250,7 @@ class Handler(BaseHTTPRequestHandler):
     def _json(self, fields: dict[str, Any]) -> dict[str, Any]:
         """A body with exactly these fields of these types."""
         try:
-            asked = json.loads(self._body(MAX_JSON_BYTES))
+            asked = json.loads(self._body(MAX_JSON_BYTES), parse_int=_whole)
         except (ValueError, RecursionError):
             raise Refused(400, "the body is not JSON") from None
         right = (

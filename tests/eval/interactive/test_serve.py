@@ -5,6 +5,8 @@ dropped file to a saved mask.
 import http.client
 import json
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -238,6 +240,106 @@ def test_bodies_are_capped_before_they_are_read(
         assert status == 400 and "longitude of" in json.loads(data)["error"]
     for path in ("/../../etc/passwd", "/%2e%2e/x", "/pannellum.js"):
         assert ask(server, "GET", path)[0] == 404
+
+
+HUGE = "9" * 4300  # as long as Python reads a number; one digit more and it may not be printed
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        "GET http://[ HTTP/1.1",
+        "GET //[/state HTTP/1.1",
+        "GET http://a\u2100.example/ HTTP/1.1",
+        "POST http://[::1 HTTP/1.1",
+        "GET / HTTP/9.9",
+        "GET",
+        "\x00\xff",
+    ],
+    ids=repr,
+)
+def test_an_address_that_is_none_is_refused_without_a_traceback(
+    server: PanoServer, capfd: pytest.CaptureFixture[str], request_: str
+) -> None:
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as connection:
+        head = f"{request_}\r\nHost: 127.0.0.1:{server.server_port}\r\nX-Pano: 1\r\n"
+        connection.sendall(f"{head}Content-Length: 0\r\nConnection: close\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert any(code in answer for code in (b"400", b"403", b"404", b"505"))
+    assert b"500" not in answer.partition(b"\r\n")[0]
+    assert "Traceback" not in capfd.readouterr().err
+    assert ask(server, "GET", "/state")[0] == 200  # it goes on
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/click", f'{{"object": 0, "lon_deg": 1{"0" * 400}, "lat_deg": 0, "positive": true}}'),
+        ("/click", f'{{"object": 0, "lon_deg": 0, "lat_deg": -{HUGE}, "positive": true}}'),
+        ("/click", f'{{"object": {HUGE}, "lon_deg": 0, "lat_deg": 0, "positive": true}}'),
+        ("/delete", f'{{"object": {HUGE}}}'),
+        ("/delete", f'{{"object": -{HUGE}}}'),
+        ("/delete", '{"object": 1e400}'),
+        ("/delete", '{"object": Infinity}'),
+        ("/click", '{"object": 0, "lon_deg": 1e400, "lat_deg": -1e400, "positive": true}'),
+        ("/undo", '{"\\ud800": 1}'),
+        ("/undo", b"\xff\xfe"),
+    ],
+)
+def test_numbers_beyond_all_measure_are_refused_without_a_traceback(
+    server: PanoServer,
+    picture: tuple[Path, np.ndarray],
+    capfd: pytest.CaptureFixture[str],
+    path: str,
+    body: str | bytes,
+) -> None:
+    assert ask(server, "POST", "/image?name=x", picture[0].read_bytes(), **OURS)[0] == 200
+    assert ask(server, "POST", path, body, **OURS)[0] == 400
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_lengths_and_callers_that_go_away_leave_no_traceback(
+    server: PanoServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    length = {"Content_Length": "9" * 5000}
+    assert ask(server, "POST", "/click", None, **length, **OURS)[0] == 413
+    for sent in (
+        b"GET /state HTT",
+        b"POST /click HTTP/1.1\r\nX-Pano: 1\r\nContent-Length: 50\r\n\r\n{",
+    ):
+        connection = socket.create_connection(("127.0.0.1", server.server_port), timeout=10)
+        linger = struct.pack("ii", 1, 0)  # close with a reset
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        connection.sendall(sent)
+        connection.close()
+    assert ask(server, "GET", "/state")[0] == 200
+    time.sleep(0.2)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_second_tab_takes_the_picture_over_and_the_first_is_told(
+    server: PanoServer, picture: tuple[Path, np.ndarray]
+) -> None:
+    def load() -> dict[str, str]:
+        page = ask(server, "GET", "/")[2].decode()
+        return {"X_Pano_Tab": json.loads(page.split("const settings = ")[1].split(";<")[0])["tab"]}
+
+    first = load()
+    opened = ask(server, "POST", "/image?name=x", picture[0].read_bytes(), **OURS, **first)
+    assert opened[0] == 200
+    second = load()
+    undo = ("POST", "/undo", "{}")
+    status, _, body = ask(server, *undo, **OURS, **first)
+    assert status == 409 and "open in another tab" in json.loads(body)["error"]
+    status, _, body = ask(server, "GET", "/state", **second)  # what was there is there
+    assert (
+        status == 200
+        and json.loads(body)["open"]
+        and ask(server, *undo, **OURS, **second)[0] == 200
+    )
+    again = load()  # the first tab, loaded again
+    assert ask(server, *undo, **OURS, **again)[0] == 200
+    assert ask(server, *undo, **OURS, **second)[0] == 409
 
 
 def test_one_computation_at_a_time(server: PanoServer, picture: tuple[Path, np.ndarray]) -> None:
