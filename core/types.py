@@ -14,6 +14,7 @@ Labels: TypeAlias = UInt16[np.ndarray, "height width"]  # instance ids, 0 = noth
 Mask: TypeAlias = Bool[np.ndarray, "height width"]
 Depth: TypeAlias = Float32[np.ndarray, "height width"]  # metres along the ray, +inf = sky
 Normals: TypeAlias = Float16[np.ndarray, "height width 3"]  # world frame
+Matrix: TypeAlias = Float64[np.ndarray, "3 3"]  # columns are the axes of a frame
 Bools: TypeAlias = Bool[np.ndarray, "..."]
 Floats: TypeAlias = Float64[np.ndarray, "..."]
 Ints: TypeAlias = Int64[np.ndarray, "..."]

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from panoforge.core.geometry.pixels import lat_edge, lon_edge
 from panoforge.core.geometry.sphere import pixel_to_direction, row_area_sr
 from panoforge.core.sample.metadata import Box3D, Pose, Vector
 from panoforge.datagen.geometry import indexed_objects
@@ -138,12 +139,12 @@ def _band(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows, and columns (which may run past the seam), of the smallest rectangle around a cone."""
     latitude, longitude = np.arcsin(np.clip(axis[2], -1, 1)), np.arctan2(axis[0], axis[1])
-    top = int(np.floor((0.5 - (latitude + radius) / np.pi) * height))
-    bottom = int(np.ceil((0.5 - (latitude - radius) / np.pi) * height))
+    top = int(np.floor(lat_edge(latitude + radius, height)))
+    bottom = int(np.ceil(lat_edge(latitude - radius, height)))
     rows = np.arange(max(0, top), min(height, bottom + 1))
     if abs(latitude) + radius >= np.pi / 2 - 1e-6:
         return rows, np.arange(width)
     half = np.arcsin(min(1.0, np.sin(radius) / np.cos(latitude)))
-    first = int(np.floor(((longitude - half) / (2 * np.pi) + 0.5) * width))
-    last = int(np.ceil(((longitude + half) / (2 * np.pi) + 0.5) * width))
+    first = int(np.floor(lon_edge(longitude - half, width)))
+    last = int(np.ceil(lon_edge(longitude + half, width)))
     return rows, np.arange(first, min(last, first + width - 1) + 1)

@@ -23,6 +23,7 @@ from panoforge.core.export.frames import (
     masks_of,
     split_names,
 )
+from panoforge.core.geometry.pixels import index_to_edge
 from panoforge.core.types import Ints, Mask
 
 
@@ -75,7 +76,7 @@ def yolo_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
             left_out = iou < job.options.min_iou
             losses.setdefault(category, Loss()).add(iou, left_out)
             if not left_out:
-                centres = ring + np.array([left + 0.5, top + 0.5])
+                centres = index_to_edge(ring + np.array([left, top]))
                 points = (centres / (frame.width, frame.height)).ravel()
                 numbers = " ".join(f"{value:.6f}" for value in points)
                 lines.append(f"{job.categories[category].id - 1} {numbers}\n")

@@ -18,12 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from panoforge.core.geometry.sphere import (
+    camera_axes,
     direction_to_lonlat,
     lonlat_to_direction,
     pixel_to_direction,
     row_area_sr,
 )
-from panoforge.core.types import Bools, Floats
+from panoforge.core.types import Floats, Mask, Matrix
 
 ROUNDS = 3
 WIDEST_DEG = 85.0  # half angle beyond which a flat view is all stretch
@@ -48,21 +49,12 @@ class Bfov:
             2 * float(np.degrees(np.arctan(self.tan_y))),
         )
 
-    def axes(self) -> Floats:
+    def axes(self) -> Matrix:
         """3×3, columns right, down, forward in the panorama frame."""
-        return tangent_axes(np.radians(self.yaw_deg), np.radians(self.pitch_deg))
+        return camera_axes(np.radians(self.yaw_deg), np.radians(self.pitch_deg))
 
 
-def tangent_axes(yaw: float, pitch: float) -> Floats:
-    """Columns right, down, forward of a camera with that yaw and pitch (radians), as
-    `panoforge.core.geometry.sphere.view_rotation` has them.
-    """
-    right = np.array([np.cos(yaw), -np.sin(yaw), 0.0])
-    forward = np.array([np.cos(pitch) * np.sin(yaw), np.cos(pitch) * np.cos(yaw), np.sin(pitch)])
-    return np.stack([right, np.cross(forward, right), forward], axis=1)
-
-
-def fit_bfov(mask: Bools, *, trim: float = 0.005) -> Bfov | None:
+def fit_bfov(mask: Mask, *, trim: float = 0.005) -> Bfov | None:
     """The BFoV of a bool H×W mask but for `trim` of its solid angle beyond each side. None if it is
     empty or so wide around that parts of it are behind or beside every camera.
     """
@@ -89,7 +81,7 @@ def fit_directions(
         return None
     for moves_left in reversed(range(ROUNDS + 1)):
         yaw, pitch = (float(x) for x in direction_to_lonlat(centre))
-        axes = tangent_axes(yaw, pitch)
+        axes = camera_axes(yaw, pitch)
         right, down, forward = (directions @ axes).T
         ahead = forward > np.cos(np.radians(WIDEST_DEG))
         if weight[~ahead].sum() > trim * weight.sum():
@@ -102,6 +94,30 @@ def fit_directions(
     reach = [max(abs(low), abs(high)) for low, high in (x, y)]
     tan_x, tan_y = (tangent + half_pixel * (1 + tangent**2) for tangent in reach)
     return Bfov(float(np.degrees(yaw)), float(np.degrees(pitch)), tan_x, tan_y)
+
+
+def enclosing_bfov(mask: Mask, margin: float, max_fov_deg: float) -> Bfov:
+    """The BFoV around every pixel of a panorama's mask, widened (PanoSAM2 §3.3).
+
+    Its centre is the mean direction, every pixel counted by its solid angle. Its angles are the
+    largest to either side in the frame that looks there, so parts may lie beside the camera: what
+    is wider than `max_fov_deg` is cut.
+
+    Args:
+        mask: bool H×W, not empty.
+        margin: The angles are so many times as wide as the mask.
+    """
+    height, width = mask.shape
+    rows, columns = np.nonzero(mask)
+    directions = pixel_to_direction(columns, rows, width, height)
+    mean = (directions * row_area_sr(width, height)[rows, None]).sum(axis=0)
+    lon, lat = (float(x) for x in direction_to_lonlat(mean))
+    right, down, forward = (directions @ camera_axes(lon, lat)).T
+    across = np.abs(np.arctan2(right, forward)).max() + np.pi / width
+    along = np.abs(np.arctan2(down, np.hypot(right, forward))).max() + np.pi / (2 * height)
+    limit = np.radians(max_fov_deg)
+    tan_x, tan_y = (float(np.tan(min(2 * half * margin, limit) / 2)) for half in (across, along))
+    return Bfov(float(np.degrees(lon)), float(np.degrees(lat)), tan_x, tan_y)
 
 
 def around(lonlat_deg: tuple[float, float], fov_deg: float) -> Bfov:

@@ -1,4 +1,4 @@
-"""Equirectangular ↔ direction ↔ perspective: the one home of the pixel convention.
+"""Equirectangular ↔ direction ↔ perspective, on the pixel convention of `panoforge.core.geometry.pixels`.
 
 The panorama frame is right-handed with x right, y forward, z up (Blender's world, seen by an
 unrotated camera). A direction is (cos φ·sin λ, cos φ·cos λ, sin φ) with longitude λ ∈ [−π, π)
@@ -21,7 +21,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from panoforge.core.types import Floats
+from panoforge.core.geometry.pixels import (
+    column_lon,
+    edge_lat,
+    edge_to_index,
+    lat_edge,
+    lon_edge,
+    middle_index,
+    row_lat,
+)
+from panoforge.core.types import Floats, Matrix
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,10 @@ class View:
         """Focal length in pixels: half the width over the tangent of half the angle."""
         return 0.5 * self.size_px / float(np.tan(np.radians(self.fov_deg) / 2))
 
+    def plane_offsets(self) -> Floats:
+        """Where the pixel centres lie on the plane at distance 1, from its middle, (size,)."""
+        return (np.arange(self.size_px) - middle_index(self.size_px)) / self.focal_px
+
 
 def lonlat_to_direction(lon: ArrayLike, lat: ArrayLike) -> Floats:
     """Radians (shapes broadcast to S) → unit directions of shape S+(3,)."""
@@ -76,7 +89,7 @@ def pixel_to_lonlat(u: ArrayLike, v: ArrayLike, width: int, height: int) -> tupl
     centres.
     """
     u, v = np.asarray(u, np.float64), np.asarray(v, np.float64)
-    return ((u + 0.5) / width - 0.5) * 2 * np.pi, (0.5 - (v + 0.5) / height) * np.pi
+    return column_lon(u, width), row_lat(v, height)
 
 
 def lonlat_to_pixel(
@@ -84,8 +97,8 @@ def lonlat_to_pixel(
 ) -> tuple[Floats, Floats]:
     """(lon, lat) in radians → continuous pixel indices, u in [−0.5, W−0.5), v in [−0.5, H−0.5]."""
     lon, lat = np.asarray(lon, np.float64), np.asarray(lat, np.float64)
-    u = (lon / (2 * np.pi) + 0.5) * width - 0.5
-    return np.mod(u + 0.5, width) - 0.5, (0.5 - lat / np.pi) * height - 0.5
+    u = edge_to_index(lon_edge(lon, width))
+    return np.mod(u + 0.5, width) - 0.5, edge_to_index(lat_edge(lat, height))
 
 
 def pixel_to_direction(u: ArrayLike, v: ArrayLike, width: int, height: int) -> Floats:
@@ -111,11 +124,15 @@ def wrap_pixel(
     return np.mod(u, width), v
 
 
-def view_rotation(view: View) -> Floats:
+def view_rotation(view: View) -> Matrix:
     """The 3×3 matrix whose columns are the view's camera axes (right, down, forward) in the
     panorama frame: `direction = rotation @ camera_ray`.
     """
-    yaw, pitch = np.radians(view.yaw_deg), np.radians(view.pitch_deg)
+    return camera_axes(np.radians(view.yaw_deg), np.radians(view.pitch_deg))
+
+
+def camera_axes(yaw: float, pitch: float) -> Matrix:
+    """The axes (columns right, down, forward) of a camera with that yaw and pitch in radians."""
     right = np.array([np.cos(yaw), -np.sin(yaw), 0.0])
     forward = np.array([np.cos(pitch) * np.sin(yaw), np.cos(pitch) * np.cos(yaw), np.sin(pitch)])
     return np.stack([right, np.cross(forward, right), forward], axis=1)
@@ -125,7 +142,7 @@ def view_pixel_to_direction(x: ArrayLike, y: ArrayLike, view: View) -> Floats:
     """Continuous view pixel indices of shape S → directions of shape S+(3,), not normalised
     (forward component 1).
     """
-    centre = 0.5 * view.size_px - 0.5
+    centre = middle_index(view.size_px)
     x = (np.asarray(x, np.float64) - centre) / view.focal_px
     y = (np.asarray(y, np.float64) - centre) / view.focal_px
     x, y = np.broadcast_arrays(x, y)
@@ -144,7 +161,7 @@ def direction_to_view_pixel(
     )
     front = forward > 1e-9
     depth = np.where(front, forward, np.nan)
-    centre = 0.5 * view.size_px - 0.5
+    centre = middle_index(view.size_px)
     x = right / depth * view.focal_px + centre
     y = down / depth * view.focal_px + centre
     low, high = -0.5 - 1e-9, view.size_px - 0.5 + 1e-9
@@ -157,13 +174,13 @@ def row_area_sr(width: int, height: int) -> Floats:
     """Solid angle in steradians of one pixel in each row, shape (H,): (2π/W)·(sin φ_top − sin
     φ_bottom), exact. Summed over the whole image it is 4π.
     """
-    edges = np.sin((0.5 - np.arange(height + 1) / height) * np.pi)
+    edges = np.sin(edge_lat(np.arange(height + 1), height))
     return (2 * np.pi / width) * (edges[:-1] - edges[1:])
 
 
 def row_cos_lat(height: int) -> Floats:
     """cos φ at the pixel centres of each row, shape (H,): the weight of cos φ-weighted scores."""
-    return np.cos((0.5 - (np.arange(height) + 0.5) / height) * np.pi)
+    return np.cos(row_lat(np.arange(height), height))
 
 
 def angle_between(a: ArrayLike, b: ArrayLike) -> Floats:

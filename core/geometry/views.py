@@ -23,7 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
-from panoforge.core.geometry.sphere import View, direction_to_pixel, view_pixel_to_direction
+from panoforge.core.geometry.pixels import whole_columns
+from panoforge.core.geometry.sphere import (
+    View,
+    direction_to_pixel,
+    row_cos_lat,
+    view_pixel_to_direction,
+)
 
 _POLE_ROWS = 2  # bilinear reaches one row over a pole; one more keeps rounding harmless
 _SPARE_COLUMNS = 8
@@ -82,9 +88,7 @@ def prefilter_rows(image: NDArray) -> NDArray:
     filters of odd widths per row give the fractional width.
     """
     height, width = image.shape[:2]
-    stretch = np.minimum(
-        _PREFILTER / np.cos((0.5 - (np.arange(height) + 0.5) / height) * np.pi), width // 2
-    )
+    stretch = np.minimum(_PREFILTER / row_cos_lat(height), width // 2)
     odd = np.where(
         stretch <= 1, 0, np.maximum(1, 2 * np.floor((stretch - 1) / 2).astype(int) + 1)
     )  # 0: leave the row alone
@@ -163,11 +167,7 @@ def sample_view(panorama: WrappedPanorama, view: View, *, labels: bool = False) 
     """
     width, height = panorama.width, panorama.height
     where = _view_map(view.pitch_deg, view.fov_deg, view.size_px, width, height)
-    shift = view.yaw_deg / 360.0 * width
-    whole = round(shift)
-    fraction = shift - whole
-    if abs(fraction) < 1e-6:  # as good as a whole column: the angles are sums of degrees in float64
-        fraction = 0.0
+    whole, fraction = whole_columns(view.yaw_deg, width)
     start = (where.first_column + whole) % width
     window = panorama.data[:, start : start + where.span + 1]
     if fraction:

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import UsageError
-from panoforge.core.geometry.sphere import lonlat_to_direction, lonlat_to_pixel
+from panoforge.core.geometry.pixels import pixel_at
+from panoforge.core.geometry.sphere import lonlat_to_direction
 from panoforge.core.types import Bools
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.predictors import FrameInput, Predictor
@@ -175,10 +176,5 @@ class Segmenter:
     def _click(self, click: SphereClick) -> Click:
         width, height = self.panorama.width, self.panorama.height
         lon, lat = np.radians(click.lon_deg), np.radians(click.lat_deg)
-        u, v = (int(np.floor(x + 0.5)) for x in lonlat_to_pixel(lon, lat, width, height))
-        return Click(
-            lonlat_to_direction(lon, lat),
-            u % width,
-            min(max(v, 0), height - 1),
-            int(click.positive),
-        )
+        u, v = (int(index) for index in pixel_at(lon, lat, width, height))
+        return Click(lonlat_to_direction(lon, lat), u, v, int(click.positive))

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from panoforge.core.geometry.pixels import resize_index
 from panoforge.eval.predictors import LOGIT_STRIDE, FrameInput, ObjectPrompt
 from panoforge.eval.views.merge import FrameLogits
 
@@ -47,7 +48,7 @@ def model_points(
     itself).
     """
     height, width = frame.image.shape[:2]
-    return ((points + 0.5) / (width, height) * image_size - 0.5).astype(np.float32)
+    return resize_index(points, (width, height), image_size).astype(np.float32)
 
 
 class OfficialSam2:

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from panoforge.core.geometry.pixels import pixel_at
 from panoforge.core.numbers import count, percent
 from panoforge.core.report.page import (
     Banner,
@@ -552,8 +553,8 @@ def draw_clicks(rgb: Rgb, rows: Sequence[Mapping[str, Any]]) -> Rgb:
     """A ringed dot in its instance's colour at every click."""
     out, (height, width) = rgb.copy(), rgb.shape[:2]
     for row in {row["id"]: row for row in rows}.values():
-        u = int((row["lon_deg"] / 360 + 0.5) * width) % width
-        v = min(height - 1, int((0.5 - row["lat_deg"] / 180) * height))
+        lon, lat = np.radians(row["lon_deg"]), np.radians(row["lat_deg"])
+        u, v = (int(index) for index in pixel_at(lon, lat, width, height))
         radius = max(4, width // 170)
         cv2.circle(out, (u, v), radius + 2, (20, 22, 26), -1, cv2.LINE_AA)
         cv2.circle(out, (u, v), radius + 1, (255, 255, 255), -1, cv2.LINE_AA)

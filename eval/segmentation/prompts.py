@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from panoforge.core.geometry.pixels import edge_lat, edge_to_index, index_to_edge, row_lat
 from panoforge.core.geometry.sphere import direction_to_lonlat, pixel_to_direction, row_area_sr
 from panoforge.core.geometry.views import wrap_panorama
 from panoforge.core.sample.label_maps import Box, decode_rle, encode_rles, instance_stats
@@ -126,8 +127,10 @@ def interior_pixel(mask: Bools, box: Box) -> tuple[int, int]:
         stride //= 2
     while not (cells := _whole_cells(window, stride)).any():
         stride //= 2
-    row_at = v0 + np.minimum((np.arange(cells.shape[0]) + 0.5) * stride, window.shape[0] - 0.5)
-    lat = (0.5 - row_at / height) * np.pi
+    within = np.minimum(
+        index_to_edge(np.arange(cells.shape[0])) * stride, index_to_edge(window.shape[0] - 1)
+    )
+    lat = edge_lat(v0 + within, height)
     distance = angular_distance_squared(cells, lat, 2 * np.pi * stride / width, wraps=full_circle)
     best = int(np.argmax(np.round(np.where(cells, distance, -1.0), 12)))
     row, column = divmod(best, cells.shape[1])
@@ -221,10 +224,10 @@ def _project_box(
     prompt: InstancePrompt, box: Box, projections: Sequence[Projection]
 ) -> ObjectPrompt:
     width, height = prompt.size
-    u = box.u0 - 0.5 + np.linspace(0, box.width, BOX_SAMPLES)[None, :]
-    v = box.v0 - 0.5 + np.linspace(0, box.height, BOX_SAMPLES)[:, None]
+    u = edge_to_index(box.u0) + np.linspace(0, box.width, BOX_SAMPLES)[None, :]
+    v = edge_to_index(box.v0) + np.linspace(0, box.height, BOX_SAMPLES)[:, None]
     directions = pixel_to_direction(u, v, width, height)
-    weight = np.broadcast_to(np.cos((0.5 - (v + 0.5) / height) * np.pi), directions.shape[:2])
+    weight = np.broadcast_to(np.cos(row_lat(v, height)), directions.shape[:2])
     best = _sees_most(projections, directions, weight)
     if best is None:
         return ObjectPrompt(prompt.id, {})

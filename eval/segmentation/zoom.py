@@ -37,6 +37,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.geometry.bfov import Bfov, around, fit_bfov, fit_directions
+from panoforge.core.geometry.pixels import (
+    edge_to_index,
+    index_to_edge,
+    index_to_place,
+    pixel_places,
+    resize_index,
+)
 from panoforge.core.geometry.views import WrappedPanorama, sample_directions, wrap_panorama
 from panoforge.eval.config import ZoomConfig
 from panoforge.eval.predictors import BOX_LABELS, FrameInput, ObjectPrompt, Predictor
@@ -191,7 +198,7 @@ def _places(
     """Unit directions (K, 3) and steradians (K,) of the True places of h×w over a look."""
     height, width = region.shape
     v, u = np.nonzero(region)
-    grid = np.stack([(u + 0.5) / width * 2 - 1, (v + 0.5) / height * 2 - 1], axis=-1)
+    grid = np.stack([index_to_place(u, width), index_to_place(v, height)], axis=-1)
     directions = look.frame.directions(grid[:, 0], grid[:, 1])
     directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
     return directions, 1 / look.frame.density_per_sr(grid.astype(np.float32), region.size).astype(
@@ -205,7 +212,7 @@ def _marked(look: Look, directions: NDArray[np.float64]) -> NDArray[np.bool_]:
     x, y, inside = look.frame.project(directions)
     scale = np.array(marked.shape) / look.frame.size_px
     v, u = (
-        np.floor((place[inside] + 0.5) * by).astype(int)
+        np.floor(index_to_edge(place[inside]) * by).astype(int)
         for place, by in ((y, scale[0]), (x, scale[1]))
     )
     marked[v.clip(0, marked.shape[0] - 1), u.clip(0, marked.shape[1] - 1)] = True
@@ -224,10 +231,12 @@ def _plan(
     yes nor no, beyond it.
     """
     logits, frame = look.logits.float().cpu().numpy(), BfovFrame(view, size_px)
-    step = (np.arange(LOGITS_PX) + 0.5) / LOGITS_PX * 2 - 1
+    step = pixel_places(LOGITS_PX)
     x, y, inside = look.frame.project(frame.directions(step[None, :], step[:, None]))
-    scale = logits.shape[1] / look.frame.size_px
-    columns, rows = (((place + 0.5) * scale - 0.5).astype(np.float32) for place in (x, y))
+    columns, rows = (
+        resize_index(index, look.frame.size_px, logits.shape[1]).astype(np.float32)
+        for index in (x, y)
+    )
     prior = cv2.remap(logits, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     known = np.zeros((0, 3)) if known is None else known
     return _Plan(look.object, frame, np.where(inside, prior, 0).astype(np.float32), known, last)
@@ -262,7 +271,7 @@ def _plan_looks(
         if view is None:
             continue
         frame = BfovFrame(view, size_px)
-        step = (np.arange(LOGITS_PX) + 0.5) / LOGITS_PX * 2 - 1
+        step = pixel_places(LOGITS_PX)
         prior = sample_directions(
             wrap_panorama(coarse[k].astype(np.float32)),
             frame.directions(step[None, :], step[:, None]),
@@ -345,4 +354,4 @@ def box_of(mask: NDArray[np.bool_], size_px: int) -> NDArray[np.float64]:
     """
     v, u = np.nonzero(mask)
     corners = np.array([[u.min(), v.min()], [u.max() + 1, v.max() + 1]]) / mask.shape[::-1]
-    return corners * size_px - 0.5
+    return edge_to_index(corners * size_px)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.pictures import read_image
+from panoforge.core.geometry.pixels import edge_to_index
 from panoforge.core.types import Floats
 from panoforge.eval.benchmarks.base import TrackItem
 from panoforge.eval.predictors import BOX_LABELS, ObjectPrompt, Predictor
@@ -65,7 +66,7 @@ def box_corners(box: Floats, width: int, height: int, size_px: int) -> Floats:
     corners = np.array(
         [[left / width, max(y, 0.0) / height], [right / width, min(y + h, height) / height]]
     )
-    return corners * size_px - 0.5
+    return edge_to_index(corners * size_px)
 
 
 def box_mask(box: Floats, width: int, height: int) -> NDArray[np.bool_]:

@@ -22,6 +22,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from panoforge.core.geometry.bfov import Bfov
+from panoforge.core.geometry.pixels import (
+    edge_to_index,
+    index_to_edge,
+    index_to_place,
+    lat_edge,
+    lon_edge,
+    pixel_places,
+    place_to_index,
+    whole_columns,
+)
 from panoforge.core.geometry.sphere import (
     View,
     direction_to_lonlat,
@@ -119,9 +129,7 @@ class PerspectiveFrame:
         return tangent_density(grid, tangent, tangent, pixels)
 
     def footprint(self, width: int, height: int, rows: tuple[int, int]) -> Footprint | None:
-        shift = self.view.yaw_deg / 360 * width
-        whole = round(shift)
-        fraction = 0.0 if abs(shift - whole) < 1e-6 else shift - whole
+        whole, fraction = whole_columns(self.view.yaw_deg, width)
         at_zero = _perspective_footprint(
             self.view.pitch_deg, self.view.fov_deg, fraction, width, height, *rows
         )
@@ -180,7 +188,7 @@ class BfovFrame:
         return self.size_px
 
     def sample(self, panorama: WrappedPanorama, *, labels: bool = False) -> NDArray:
-        step = (np.arange(self.size_px) + 0.5) / self.size_px * 2 - 1
+        step = pixel_places(self.size_px)
         return sample_directions(
             panorama, self.directions(step[None, :], step[:, None]), labels=labels
         )
@@ -194,7 +202,7 @@ class BfovFrame:
 
     def project(self, direction: ArrayLike) -> tuple[Floats, Floats, NDArray[np.bool_]]:
         x, y, inside = self._place(np.asarray(direction, np.float64))
-        return (x + 1) / 2 * self.size_px - 0.5, (y + 1) / 2 * self.size_px - 0.5, inside
+        return place_to_index(x, self.size_px), place_to_index(y, self.size_px), inside
 
     def _place(self, direction: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
         right, down, forward = np.moveaxis(direction @ self.bfov.axes(), -1, 0)
@@ -219,19 +227,12 @@ class BfovFrame:
         slack = (
             2 + (high - low) / np.pi * height / 100
         )  # between two points of the border it may bulge a little
-        top = 0 if poles[0] else max(0, int(np.floor((0.5 - high / np.pi) * height - slack)))
-        bottom = (
-            height if poles[1] else min(height, int(np.ceil((0.5 - low / np.pi) * height + slack)))
-        )
+        top = 0 if poles[0] else max(0, int(np.floor(lat_edge(high, height) - slack)))
+        bottom = height if poles[1] else min(height, int(np.ceil(lat_edge(low, height) + slack)))
         aside = np.mod(lon - np.radians(self.bfov.yaw_deg) + np.pi, 2 * np.pi) - np.pi
         slack_columns = 2 + (aside.max() - aside.min()) / (2 * np.pi) * width / 100
-        first = int(
-            np.floor(
-                (np.radians(self.bfov.yaw_deg) + aside.min()) / (2 * np.pi) * width
-                + width / 2
-                - slack_columns
-            )
-        )
+        left = lon_edge(np.radians(self.bfov.yaw_deg) + aside.min(), width)
+        first = int(np.floor(left - slack_columns))
         columns = (
             int(np.ceil((aside.max() - aside.min()) / (2 * np.pi) * width + 2 * slack_columns)) + 1
         )
@@ -299,9 +300,10 @@ class ErpFrame:
 
     def project(self, direction: ArrayLike) -> tuple[Floats, Floats, NDArray[np.bool_]]:
         u, v = direction_to_pixel(direction, self.pano_width, self.pano_height)
-        x = np.mod(u - self.u0 + 0.5, self.pano_width) - 0.5
+        x = edge_to_index(np.mod(index_to_edge(u - self.u0), self.pano_width))
         y = v - self.v0
-        inside = (x <= self.columns - 0.5) & (y >= -0.5) & (y <= self.rows - 0.5)
+        last = edge_to_index(self.columns), edge_to_index(self.rows)
+        inside = (x <= last[0]) & (y >= edge_to_index(0)) & (y <= last[1])
         return x, y + self.pad, inside
 
     def footprint(self, width: int, height: int, rows: tuple[int, int]) -> Footprint | None:
@@ -309,8 +311,8 @@ class ErpFrame:
         if start >= stop:
             return None
         band = np.arange(*rows)
-        x = (np.arange(self.columns) + 0.5) / self.columns * 2 - 1
-        y = (band - self.v0 + self.pad + 0.5) / self.height * 2 - 1
+        x = pixel_places(self.columns)
+        y = index_to_place(band - self.v0 + self.pad, self.height)
         x, y = np.meshgrid(x, y)
         seen = ((band >= start) & (band < stop))[:, None]
         return _footprint(self.u0, x, y, np.where(seen, centre_weight(x, y), 0.0))

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from panoforge.core.geometry.pixels import index_to_place, place_to_index
 from panoforge.eval.masks import Masks
 from panoforge.eval.views.frames import BfovFrame, PerspectiveFrame, Projection
 
@@ -151,11 +152,11 @@ def _sample(logits: torch.Tensor, grid: torch.Tensor, clamp: float) -> torch.Ten
     """
     if logits.dtype != torch.float32:
         height = logits.shape[1]
-        rows = (grid[..., 1] + 1) / 2 * height - 0.5
+        rows = place_to_index(grid[..., 1], height)
         first, last = max(0, int(rows.min()) - 1), min(height, int(rows.max()) + 3)
         logits = logits[:, first:last].float().clamp_(-clamp, clamp)
         grid = grid.clone()
-        grid[..., 1] = (rows + 0.5 - first) / (last - first) * 2 - 1
+        grid[..., 1] = index_to_place(rows, last - first, first)
     return torch.nn.functional.grid_sample(
         logits[None], grid[None], mode="bilinear", padding_mode="border", align_corners=False
     )[0]

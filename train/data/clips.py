@@ -52,10 +52,10 @@ def pixel_solid_angles(fov_deg: float, size_px: int) -> NDArray[np.float64]:
     """Steradians of each pixel of a view, size×size: dΩ = cos³θ / f², θ the angle to the optical
     axis, f in pixels.
     """
-    focal = View(0.0, 0.0, fov_deg, size_px).focal_px
-    offset = (np.arange(size_px) + 0.5 - size_px / 2) / focal
+    view = View(0.0, 0.0, fov_deg, size_px)
+    offset = view.plane_offsets()
     cos = 1 / np.sqrt(1 + offset[None, :] ** 2 + offset[:, None] ** 2)
-    weights = cos**3 / focal**2
+    weights = cos**3 / view.focal_px**2
     weights.flags.writeable = False
     return weights
 

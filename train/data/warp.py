@@ -17,6 +17,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from panoforge.core.geometry.pixels import middle_index
 from panoforge.core.geometry.sphere import View, view_rotation
 from panoforge.core.geometry.views import WrappedPanorama, sample_directions, sample_view
 from panoforge.core.types import Floats
@@ -48,7 +49,7 @@ def is_warped(plan: ClipPlan) -> bool:
 @lru_cache(maxsize=8)
 def camera_rays(fov_deg: float, size_px: int, rotate_deg: float, shear_deg: float) -> Floats:
     """(A⁻¹ (x, y), 1) of every pixel, size×size×3; read-only."""
-    offset = (np.arange(size_px) + 0.5 - size_px / 2) / View(0.0, 0.0, fov_deg, size_px).focal_px
+    offset = View(0.0, 0.0, fov_deg, size_px).plane_offsets()
     plane = (
         np.stack(np.meshgrid(offset, offset), axis=-1)
         @ np.linalg.inv(affine_matrix(rotate_deg, shear_deg)).T
@@ -77,13 +78,13 @@ def pixel_solid_angles(plan: ClipPlan, view: View) -> Floats:
 
 def warp_places(places: Floats, plan: ClipPlan, size_px: int) -> Floats:
     """Pixel indices (…×2) of plain views → of the plan's frames."""
-    centre = 0.5 * size_px - 0.5
+    centre = middle_index(size_px)
     return (places - centre) @ affine_matrix(plan.rotate_deg, plan.shear_deg).T + centre
 
 
 def unwarp_places(places: Floats, plan: ClipPlan, size_px: int) -> Floats:
     """Undo `warp_places`."""
-    centre = 0.5 * size_px - 0.5
+    centre = middle_index(size_px)
     return (places - centre) @ np.linalg.inv(
         affine_matrix(plan.rotate_deg, plan.shear_deg)
     ).T + centre

@@ -17,22 +17,15 @@ and a share never reaches 2; the exponential decay, whose rate is a config key. 
 plain cross-entropy, here SAM2's focal loss.
 """
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from panoforge.core.geometry.sphere import (
-    View,
-    direction_to_lonlat,
-    lonlat_to_direction,
-    pixel_to_direction,
-    row_area_sr,
-    view_rotation,
-)
+from panoforge.core.geometry.bfov import Bfov, enclosing_bfov
+from panoforge.core.geometry.pixels import pixel_at, pixel_places, place_to_edge
+from panoforge.core.geometry.sphere import direction_to_lonlat, pixel_to_direction
 from panoforge.train.config import DistortionSettings
 from panoforge.train.losses.sam2_loss import ScanLoss
 
@@ -41,40 +34,10 @@ MARGIN = 1.5  # the BFoV is so much wider than the object, as a tracker's search
 MAX_FOV_DEG = 150.0  # beyond, the plane holds almost nothing but its border
 
 
-@dataclass(frozen=True)
-class BoundingFov:
-    """A spherical rectangle in radians: its centre and its full angles, across and down."""
-
-    lon: float
-    lat: float
-    fov_h: float
-    fov_v: float
-
-    @property
-    def size_px(self) -> tuple[int, int]:
-        """Width and height of its plane: the longer tangent takes REGION_PX."""
-        across, down = np.tan(self.fov_h / 2), np.tan(self.fov_v / 2)
-        scale = REGION_PX / max(across, down)
-        return max(8, round(across * scale)), max(8, round(down * scale))
-
-
-def bounding_fov(mask: NDArray[np.bool_], margin: float = MARGIN) -> BoundingFov:
-    """The BFoV of a panorama's mask (H×W, not empty), widened by `margin`. Its centre is the mean
-    direction, every pixel counted by its solid angle; its angles are the largest to either side in
-    the frame that looks there.
-    """
-    height, width = mask.shape
-    rows, columns = np.nonzero(mask)
-    directions = pixel_to_direction(columns, rows, width, height)
-    mean = (directions * row_area_sr(width, height)[rows, None]).sum(axis=0)
-    lon, lat = (float(x) for x in direction_to_lonlat(mean))
-    local = directions @ _rotation(lon, lat)
-    across = np.abs(np.arctan2(local[:, 0], local[:, 2])).max() + np.pi / width
-    down = np.abs(np.arctan2(local[:, 1], np.hypot(local[:, 0], local[:, 2]))).max() + np.pi / (
-        2 * height
-    )
-    limit = np.radians(MAX_FOV_DEG)
-    return BoundingFov(lon, lat, min(2 * across * margin, limit), min(2 * down * margin, limit))
+def plane_size(bfov: Bfov) -> tuple[int, int]:
+    """Width and height in pixels of a BFoV's plane: the longer tangent takes REGION_PX."""
+    scale = REGION_PX / max(bfov.tan_x, bfov.tan_y)
+    return max(8, round(bfov.tan_x * scale)), max(8, round(bfov.tan_y * scale))
 
 
 def pixel_weights(mask: NDArray[np.bool_], settings: DistortionSettings) -> NDArray[np.float32]:
@@ -83,9 +46,9 @@ def pixel_weights(mask: NDArray[np.bool_], settings: DistortionSettings) -> NDAr
     """
     if not mask.any():
         return np.ones(mask.shape, np.float32)
-    fov = bounding_fov(mask)
-    local = region_weights(_project(mask, fov), settings)
-    return _reproject(local, fov, mask.shape)
+    bfov = enclosing_bfov(mask, MARGIN, MAX_FOV_DEG)
+    local = region_weights(_project(mask, bfov), settings)
+    return _reproject(local, bfov, mask.shape)
 
 
 def region_weights(region: NDArray[np.bool_], settings: DistortionSettings) -> NDArray[np.float32]:
@@ -103,38 +66,29 @@ def region_weights(region: NDArray[np.bool_], settings: DistortionSettings) -> N
     return np.where(region, np.clip(outside / inside, low, high), background).astype(np.float32)
 
 
-def _rotation(lon: float, lat: float) -> NDArray[np.float64]:
-    """Columns: right, down, forward of a camera that looks at (lon, lat)."""
-    return view_rotation(
-        View(float(np.degrees(lon)), float(np.clip(np.degrees(lat), -90, 90)), 90.0, 1)
-    )
-
-
-def _project(mask: NDArray[np.bool_], fov: BoundingFov) -> NDArray[np.bool_]:
+def _project(mask: NDArray[np.bool_], bfov: Bfov) -> NDArray[np.bool_]:
     """The mask on the plane of its BFoV, by nearest."""
     height, width = mask.shape
-    w, h = fov.size_px
-    x = ((np.arange(w) + 0.5) / w * 2 - 1) * np.tan(fov.fov_h / 2)
-    y = ((np.arange(h) + 0.5) / h * 2 - 1) * np.tan(fov.fov_v / 2)
-    rays = np.stack([*np.meshgrid(x, y), np.ones((h, w))], axis=-1) @ _rotation(fov.lon, fov.lat).T
-    lon, lat = direction_to_lonlat(rays)
-    column = np.floor((lon / (2 * np.pi) + 0.5) * width).astype(int) % width
-    row = np.clip(np.floor((0.5 - lat / np.pi) * height).astype(int), 0, height - 1)
+    w, h = plane_size(bfov)
+    x, y = np.meshgrid(pixel_places(w) * bfov.tan_x, pixel_places(h) * bfov.tan_y)
+    rays = np.stack([x, y, np.ones((h, w))], axis=-1) @ bfov.axes().T
+    column, row = pixel_at(*direction_to_lonlat(rays), width, height)
     return mask[row, column]
 
 
 def _reproject(
-    local: NDArray[np.float32], fov: BoundingFov, shape: tuple[int, int]
+    local: NDArray[np.float32], bfov: Bfov, shape: tuple[int, int]
 ) -> NDArray[np.float32]:
     """The plane's weights on the panorama, by nearest; their minimum elsewhere."""
     height, width = shape
     h, w = local.shape
-    lon = ((np.arange(width) + 0.5) / width - 0.5) * 2 * np.pi
-    lat = (0.5 - (np.arange(height) + 0.5) / height) * np.pi
-    seen = lonlat_to_direction(lon[None, :], lat[:, None]) @ _rotation(fov.lon, fov.lat)
+    seen = (
+        pixel_to_direction(np.arange(width)[None, :], np.arange(height)[:, None], width, height)
+        @ bfov.axes()
+    )
     ahead = np.where(seen[..., 2] > 1e-6, seen[..., 2], np.inf)
-    column = (seen[..., 0] / ahead / np.tan(fov.fov_h / 2) + 1) / 2 * w
-    row = (seen[..., 1] / ahead / np.tan(fov.fov_v / 2) + 1) / 2 * h
+    column = place_to_edge(seen[..., 0] / ahead / bfov.tan_x, w)
+    row = place_to_edge(seen[..., 1] / ahead / bfov.tan_y, h)
     inside = np.isfinite(ahead) & (column >= 0) & (column < w) & (row >= 0) & (row < h)
     weights = np.full(shape, local.min(), np.float32)
     weights[inside] = local[row[inside].astype(int), column[inside].astype(int)]

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from panoforge.core.geometry.pixels import row_lat
 from panoforge.core.geometry.sphere import row_area_sr
 from panoforge.core.types import Bools
 from panoforge.eval.scoring.metrics.boundary import TOLERANCE, f_measure, match_boundaries
@@ -29,7 +30,7 @@ def row_weight_sr(height: int, width: int, mode: SphereMode = "seam-aware") -> N
     if mode == "seam-aware":
         return row_area_sr(width, height)
     row = np.linspace(0, height - 1, height, endpoint=False)
-    lat, half = (0.5 - (row + 0.5) / height) * np.pi, np.pi / height / 2
+    lat, half = row_lat(row, height), np.pi / height / 2
     antiderivative = np.sin if mode == "official" else np.cos
     return np.abs(antiderivative(lat + half) - antiderivative(lat - half)) * (2 * np.pi / width)
 

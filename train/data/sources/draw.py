@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.left_out import NOTHING, LeftOut
+from panoforge.core.geometry.pixels import middle_index
 from panoforge.core.types import Mask
 from panoforge.train.config import ClipSettings
 from panoforge.train.data.clips import IMAGENET_MEAN, jitter_colours, normalise
@@ -212,7 +213,7 @@ def square_affine(
     matrix = affine_matrix(
         clip.affine_deg * rng.uniform(-1, 1), clip.shear_deg * rng.uniform(-1, 1)
     )
-    middle = np.full(2, 0.5 * size_px - 0.5)
+    middle = np.full(2, middle_index(size_px))
     return np.column_stack([matrix, middle - matrix @ middle])
 
 
