@@ -423,7 +423,7 @@ def test_trains_exports_and_evaluates(caps_dataset, tmp_path):
     without memory in play.
     """
     from panoforge.eval.config import EvalConfig
-    from panoforge.eval.evaluate import run_evaluation
+    from panoforge.eval.run import run_evaluation
     from panoforge.train.run import run_training
 
     config = pano_config(
