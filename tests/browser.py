@@ -1,73 +1,125 @@
-"""Open a page in Debian's chromium, headless, and tell what happened: for tests with the marker
-`browser`.
+"""Pages in Debian's chromium, headless, driven with playwright: for tests marked `browser`.
 
-`open_page` appends a probe to a copy of the page, which counts pictures that did not load and looks
-for sideways overflow; console messages come from chromium's log, requests from its network log.
-Needs nothing but the `chromium` command.
+`open_tab(url)` starts a browser of its own and gives a `Tab`. Its `page` is playwright's; beside it
+stand what a test wants to be empty (`console`, `requests`) and what playwright lacks: screenshots
+as arrays, and files dropped from the desktop. WebGL runs in software (SwiftShader).
 """
 
-import html
-import json
+import contextlib
 import os
-import re
 import shutil
-import subprocess
-import tempfile
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+from playwright.sync_api import ConsoleMessage, Page, Request, sync_playwright
 
 FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-default-apps",
-    "--disable-extensions",
-    "--hide-scrollbars",
-    "--virtual-time-budget=5000",
-    "--enable-logging=stderr",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--no-sandbox",  # tests run as root in containers
+    "--disable-dev-shm-usage",
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
 )
-PROBE = """<script>
-addEventListener("load", () => {
-  const images = [...document.images].filter((image) => image.getAttribute("src"));
-  const probe = { images: images.length, broken: images.filter((image) => !image.naturalWidth).length,
-                  overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
-                  charts: document.querySelectorAll("svg").length, height: document.documentElement.scrollHeight };
-  document.body.dataset.probe = JSON.stringify(probe);
-});
-</script>"""
+SOFTWARE_WEBGL = (
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--ignore-gpu-blocklist",
+)
+NO_WEBGL = ("--disable-gpu", "--disable-3d-apis")
+TIMEOUT_MS = 60_000
 
 
-@dataclass(frozen=True)
-class Page:
-    """What chromium made of a page. `console` holds its messages, `requests` the http(s) addresses
-    it asked for.
-    """
+@dataclass
+class Tab:
+    """One page, its console messages and uncaught errors, and every http(s) address asked for."""
 
-    dom: str
-    console: list[str]
-    requests: list[str]
-    images: int
-    broken_images: int
-    overflow_px: int
-    charts: int
-    height_px: int
+    page: Page
+    console: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def listen(self) -> None:
+        """Note from now on what must not happen."""
+        self.page.on("console", self._note_message)
+        self.page.on("pageerror", lambda error: self.console.append(str(error)))
+        self.page.on("request", self._note_request)
+
+    def _note_message(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning", "log", "assert"):
+            self.console.append(message.text)
+
+    def _note_request(self, request: Request) -> None:
+        if request.url.startswith("http"):
+            self.requests.append(request.url)
+
+    def wait_for(self, expression: str) -> None:
+        """Until a JavaScript expression is true. playwright's own way is to eval it in the page,
+        which the pages' Content-Security-Policy forbids.
+        """
+        deadline = time.monotonic() + TIMEOUT_MS / 1000
+        while not self.page.evaluate(expression):
+            assert time.monotonic() < deadline, f"still not {expression}; {self.console}"
+            self.page.wait_for_timeout(50)
+
+    def box(self, selector: str) -> tuple[float, float, float, float]:
+        """x, y, width and height of the first element found, in CSS pixels of the window."""
+        box = self.page.locator(selector).first.bounding_box()
+        assert box is not None, f"{selector} is not to be seen"
+        return box["x"], box["y"], box["width"], box["height"]
+
+    def centre_of(self, selector: str) -> tuple[float, float]:
+        """The middle of the first element found, scrolled into sight."""
+        self.page.locator(selector).first.scroll_into_view_if_needed()
+        x, y, width, height = self.box(selector)
+        return x + width / 2, y + height / 2
+
+    def drag(self, x0: float, y0: float, x1: float, y1: float, steps: int = 8) -> None:
+        """Press, move in steps as a hand does, let go."""
+        mouse = self.page.mouse
+        mouse.move(x0, y0)
+        mouse.down()
+        for k in range(1, steps + 1):
+            mouse.move(x0 + (x1 - x0) * k / steps, y0 + (y1 - y0) * k / steps)
+            time.sleep(0.03)
+        mouse.up()
+
+    def drop_file(self, selector: str, path: Path) -> None:
+        """Drag a file from the desktop onto an element and let go."""
+        x, y = self.centre_of(selector)
+        data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+        devtools = self.page.context.new_cdp_session(self.page)
+        for kind in ("dragEnter", "dragOver", "drop"):
+            devtools.send("Input.dispatchDragEvent", {"type": kind, "x": x, "y": y, "data": data})
+
+    def screenshot(self) -> np.ndarray:
+        """What is on the screen, uint8 H×W×3 in RGB order."""
+        shot = np.frombuffer(self.page.screenshot(), np.uint8)
+        return cv2.cvtColor(cv2.imdecode(shot, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+    def shot_of(self, selector: str) -> np.ndarray:
+        """The screenshot cropped to an element."""
+        x, y, width, height = map(round, self.box(selector))
+        return self.screenshot()[max(0, y) : y + height, max(0, x) : x + width]
+
+    def broken_images(self) -> int:
+        """Pictures that have a source and nothing to show."""
+        return self.page.evaluate(
+            "[...document.images].filter((i) => i.getAttribute('src') && !i.naturalWidth).length"
+        )
+
+    def overflow_px(self) -> int:
+        """By how much the page is wider than the window."""
+        return self.page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
 
 
 def chromium() -> str:
     """The command, or a skip with the reason; in CI its absence is a failure."""
-    found = (
-        shutil.which("chromium")
-        or shutil.which("chromium-browser")
-        or shutil.which("google-chrome")
-    )
+    found = shutil.which("chromium") or shutil.which("google-chrome")
     if not found:
         reason = "needs chromium (apt-get install chromium)"
         if os.environ.get("CI"):
@@ -76,49 +128,27 @@ def chromium() -> str:
     return found
 
 
-def _page_requests(net_log: dict) -> list[str]:
-    """http(s) addresses that the page asked for; chromium's own errands have no origin as their
-    initiator.
-    """
-    asked = {
-        event["params"]["url"]
-        for event in net_log["events"]
-        if event.get("params", {}).get("url", "").startswith("http")
-        and event["params"].get("initiator", "not an origin") != "not an origin"
-    }
-    return sorted(asked)
-
-
-def open_page(path: Path, width: int = 1280, height: int = 900) -> Page:
-    """Open the HTML file at `path` in a window of `width`×`height`."""
+@contextlib.contextmanager
+def open_tab(
+    url: str, width: int = 1280, height: int = 900, *, webgl: bool = True, dark: bool = False
+) -> Iterator[Tab]:
+    """A browser of its own with one page, loaded."""
     command = chromium()
-    with tempfile.TemporaryDirectory() as folder:
-        copy, net_log = Path(folder) / "page.html", Path(folder) / "net.json"
-        copy.write_text(path.read_text().replace("</body>", PROBE + "</body>"))
-        done = subprocess.run(
-            [
-                command,
-                *FLAGS,
-                f"--user-data-dir={folder}/profile",
-                f"--window-size={width},{height}",
-                f"--log-net-log={net_log}",
-                "--dump-dom",
-                copy.as_uri(),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=command, args=[*FLAGS, *(SOFTWARE_WEBGL if webgl else NO_WEBGL)]
         )
-        requests = _page_requests(json.loads(net_log.read_text()))
-    probe = json.loads(html.unescape(re.search(r'data-probe="([^"]+)"', done.stdout)[1]))
-    return Page(
-        done.stdout,
-        re.findall(r"CONSOLE.*", done.stderr),
-        requests,
-        probe["images"],
-        probe["broken"],
-        probe["overflow"],
-        probe["charts"],
-        probe["height"],
-    )
+        page = browser.new_page(
+            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
+        )
+        page.set_default_timeout(TIMEOUT_MS)
+        tab = Tab(page)
+        tab.listen()
+        page.goto(url)
+        yield tab
+        browser.close()
+
+
+def difference(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean absolute difference of two pictures, in grey levels."""
+    return float(np.abs(a.astype(np.int16) - b.astype(np.int16)).mean())

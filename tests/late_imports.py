@@ -10,6 +10,7 @@ from pathlib import Path
 
 Row = tuple[str, str, str]
 REASONS: tuple[Row, ...] = (
+    ("panoforge.api", "panoforge", "a notebook that reads a dataset waits for no torch"),
     ("panoforge.cli", "panoforge", "`pano --help` loads no verb's stage; a verb loads its own"),
     ("panoforge.stages", "panoforge", "every verb imports it; only the stage that runs is loaded"),
     ("panoforge.doctor", "panoforge", "a check that fails must not take the others with it"),

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-import panoforge
+import panoforge.core
 from panoforge.cluster.config import VERBS, RayConfig, RenderJobConfig, SubmitConfig, load_section
 from panoforge.cluster.ray.session import ClusterError, ray_session
 from panoforge.core.config import config_from_overrides, top_level, yaml_of
@@ -60,7 +60,7 @@ class Job:
     def runtime_env(self, working_dir: Path) -> dict[str, Any]:
         """Ray's runtime environment of the job."""
         submit = self.submit
-        modules = [str(Path(panoforge.__file__).parent)] if submit.send_code else []
+        modules = [str(Path(panoforge.core.__file__).parents[1])] if submit.send_code else []
         modules += [str(path.absolute()) for path in submit.py_modules]
         found: dict[str, Any] = {"working_dir": str(working_dir), "env_vars": dict(submit.env)}
         return (

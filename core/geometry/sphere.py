@@ -35,8 +35,19 @@ from panoforge.core.types import Floats, Matrix
 
 @dataclass(frozen=True)
 class View:
-    """A square perspective view of a panorama. `yaw_deg` to the right, `pitch_deg` up, `fov_deg` is
-    the full angle.
+    """A square perspective view of a panorama: an OpenCV camera, x right, y down, z forward.
+
+    Attributes:
+        yaw_deg: Degrees to the right of the panorama's middle.
+        pitch_deg: Degrees up, −90 to 90.
+        fov_deg: The full angle, degrees, below 180.
+        size_px: Pixels on each side.
+
+    Example:
+        >>> import panoforge
+        >>> view = panoforge.View(yaw_deg=0, pitch_deg=0, fov_deg=90, size_px=512)
+        >>> round(view.focal_px, 3)
+        256.0
     """
 
     yaw_deg: float

@@ -36,8 +36,19 @@ MAX_GAP_BYTES = 256 << 10  # unwanted bytes that are read from a bucket rather t
 
 @dataclass(frozen=True)
 class Sample:
-    """One panorama, its bytes already checked. `members` maps suffix → bytes: all of them, or those
-    that were asked for.
+    """One panorama, its bytes already checked.
+
+    Attributes:
+        key: Its name in the dataset.
+        members: Suffix → bytes: all of them, or those that were asked for.
+
+    Example:
+        >>> import panoforge
+        >>> sample = panoforge.open_dataset("runs/demo/dataset")[0]
+        >>> sample.read("instance").dtype, sample.read("depth").dtype
+        (dtype('uint16'), dtype('float32'))
+        >>> sample.meta.instances[0].id
+        1
     """
 
     key: str
@@ -45,8 +56,10 @@ class Sample:
 
     @cached_property
     def meta(self) -> SampleMeta:
-        """Decoded when it is first asked for: hundreds of instances take a millisecond. DataError
-        if it does not fit.
+        """Pose, source, versions and the instance table, decoded when first asked for.
+
+        Raises:
+            DataError: They do not belong to this sample.
         """
         try:
             meta = decode_meta(self.members[META_SUFFIX])
@@ -60,14 +73,23 @@ class Sample:
         return meta
 
     def suffix(self, product: str) -> str:
-        """The suffix under which this sample holds `product`; DataError if it does not."""
+        """The suffix under which this sample holds a product; DataError if it does not."""
         for suffix in self.members:
             if PRODUCT_OF_SUFFIX.get(suffix) == product:
                 return suffix
         raise DataError(f"{self.key}: has no {product}, only {sorted(self.members)}")
 
     def read(self, product: str, rows: tuple[int, int] | None = None) -> NDArray:
-        """Decode a product ('rgb', 'instance', 'depth', …), or its rows [start, stop) only."""
+        """Decode a product, or some of its rows.
+
+        Args:
+            product: `rgb` uint8 H×W×3, `instance` uint16 H×W (0 is nothing), `depth` float32 H×W
+                in metres along the ray (+inf is sky), `normal` float16 H×W×3, ….
+            rows: First row and the row after the last; all without.
+
+        Raises:
+            DataError: The sample has no such product, or its bytes are damaged.
+        """
         suffix = self.suffix(product)
         try:
             array = decode_product(suffix, self.members[suffix], rows)
@@ -83,8 +105,20 @@ class Sample:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A map-style dataset. `folder` is where it lies, a path or a URL; `samples` is the sample
-    index as an Arrow table, restricted to the split asked for.
+    """A published dataset: samples by position or key, each read by byte range and checked.
+
+    Attributes:
+        folder: Where it lies, a path or a URL.
+        manifest: What was published: shards, index, splits, counts.
+        samples: The sample index as an Arrow table, restricted to the split asked for.
+
+    Example:
+        >>> import panoforge
+        >>> dataset = panoforge.open_dataset("runs/demo/dataset")
+        >>> dataset[0].key == dataset.keys[0] == dataset.by_key(dataset.keys[0]).key
+        True
+        >>> sum(sample.meta.width for sample in dataset)
+        2048
     """
 
     folder: Path | str
@@ -93,7 +127,7 @@ class Dataset:
 
     @classmethod
     def open(cls, location: StoreLike, split: str | None = None) -> Self:
-        """Open a published dataset, or one split of it. UsageError for an unknown split."""
+        """As `panoforge.open_dataset`."""
         store = Store.at(location)
         folder = store.url if store.local is None else store.local
         manifest, samples = _opened(store)
@@ -108,6 +142,7 @@ class Dataset:
 
     @cached_property
     def store(self) -> Store:
+        """The folder or bucket that it is read from."""
         return Store.at(self.folder)
 
     @cached_property
@@ -122,6 +157,7 @@ class Dataset:
 
     @property
     def keys(self) -> list[str]:
+        """The keys of all samples, in order."""
         return self.samples["key"].to_pylist()
 
     def key(self, index: int) -> str:
@@ -143,17 +179,28 @@ class Dataset:
         return read_sample(self.store, self._place(index))
 
     def read(self, index: int, products: Collection[str] | None = None) -> Sample:
-        """Sample `index`; with `products` ('rgb', 'instance', …) only those of its members, and its
-        metadata. A member on its own is checked against its CRC-32, a whole sample against its
-        SHA-256. UsageError for an unknown product.
+        """Read a sample, or some of its products.
+
+        A whole sample is checked against its SHA-256, a member on its own against its CRC-32.
+
+        Args:
+            index: Its position, from 0.
+            products: `rgb`, `instance`, …; all without. The metadata always come along.
+
+        Raises:
+            IndexError: There is no such position.
+            UsageError: There is no such product.
+            DataError: The bytes are damaged.
         """
         if products is None:
             return self[index]
         return read_members(self.store, self._place(index), products)
 
     def by_key(self, key: str, products: Collection[str] | None = None) -> Sample:
-        """The sample called `key`, as `read` gives it; UsageError with the nearest key if there is
-        none.
+        """The sample of that key, as `read` gives it.
+
+        Raises:
+            UsageError: There is none; the message names the nearest key.
         """
         index = pc.index(self.samples["key"], key).as_py()
         if index < 0:

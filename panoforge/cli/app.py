@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+import panoforge.core
 from panoforge.cli.streams import last_words, open_streams
 from panoforge.core import __version__
 from panoforge.core.errors import UserError
@@ -34,9 +35,20 @@ app = typer.Typer(
 out = Console(highlight=False, soft_wrap=True, markup=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
-ConfigPath = Annotated[
-    Path, typer.Argument(metavar="CONFIG", help="A YAML file, e.g. configs/demo.yaml.")
-]
+
+def shipped(config: Path) -> Path:
+    """The config to read: where `configs/…` is not there, the file of that name that panoforge
+    ships. So the README's commands work in any folder.
+    """
+    ours = Path(panoforge.core.__file__).parents[1] / config
+    if config.parts[0] != "configs" or config.exists() or not ours.is_file():
+        return config
+    err.print(f"{escape(str(config))} is not here: reading panoforge's own, {escape(str(ours))}")
+    return ours
+
+
+CONFIG_HELP = "A YAML file. configs/… that is not there is panoforge's own, e.g. configs/demo.yaml."
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", callback=shipped, help=CONFIG_HELP)]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(

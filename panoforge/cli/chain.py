@@ -13,7 +13,7 @@ from panoforge.core.errors import UsageError
 
 @app.command()
 def demo(
-    config: Annotated[Path, typer.Argument(metavar="[CONFIG]")] = Path("configs/demo.yaml"),
+    config: ConfigPath = Path("configs/demo.yaml"),
     overrides: Overrides = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Delete the run first instead of resuming it.")

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from browser import open_page
+from browser import open_tab
 from markupsafe import Markup
 
 from panoforge.core.errors import StorageError
@@ -211,9 +211,12 @@ def test_charts_take_their_colours_from_the_page() -> None:
 def test_a_browser_shows_the_page(tmp_path: Path) -> None:
     report.write_report(tmp_path / "r.html", everything())
     for width in (1280, 500):
-        page = open_page(tmp_path / "r.html", width)
-        assert (page.console, page.requests, page.broken_images, page.overflow_px) == ([], [], 0, 0)
-        assert page.images == 2 and page.charts == 2 and page.height_px > 600
+        with open_tab((tmp_path / "r.html").as_uri(), width) as tab:
+            assert (tab.console, tab.requests) == ([], [])
+            assert (tab.broken_images(), tab.overflow_px()) == (0, 0)
+            assert tab.page.locator("img[src]").count() == 2
+            assert tab.page.locator("svg").count() == 2
+            assert tab.page.evaluate("document.documentElement.scrollHeight") > 600
 
 
 @pytest.mark.browser
@@ -226,10 +229,7 @@ def test_the_browser_check_can_fail(tmp_path: Path) -> None:
         '<!doctype html><body><img src="data:image/png;base64,AAAA"><img src="http://localhost:9/x.png">'
         '<div style="width:5000px">wide</div><script>nothing.there()</script></body>'
     )
-    page = open_page(bad)
-    assert (
-        any("nothing is not defined" in line for line in page.console)
-        and page.broken_images == 2
-        and page.overflow_px > 1000
-    )
-    assert page.requests == ["http://localhost:9/x.png"]
+    with open_tab(bad.as_uri()) as tab:
+        assert any("nothing is not defined" in line for line in tab.console)
+        assert (tab.broken_images(), tab.requests) == (2, ["http://localhost:9/x.png"])
+        assert tab.overflow_px() > 1000

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from devtools import Tab, difference, open_tab
+from browser import Tab, difference, open_tab
 
 from panoforge.core.report import viewer
 from panoforge.core.report.page import (
@@ -104,29 +104,27 @@ def test_only_pages_with_a_sphere_carry_the_viewer(tmp_path: Path) -> None:
 
 
 def opened(tab: Tab) -> None:
-    tab.evaluate("document.querySelector('details').open = true")
-    tab.click_on("button.zoom")
+    tab.page.evaluate("document.querySelector('details').open = true")
+    tab.page.click("button.zoom")
     tab.wait_for("document.querySelector('#sphere > div').dataset.shown > 0")
 
 
 def stage(tab: Tab) -> tuple[int, int, int, int]:
     """x, y, width, height of what is looked at."""
-    return tab.evaluate(
-        "(() => { const b = document.querySelector('.ps-stage').getBoundingClientRect();"
-        " return [b.x, b.y, b.width, b.height].map(Math.round); })()"
-    )
+    x, y, width, height = map(round, tab.box(".ps-stage"))
+    return x, y, width, height
 
 
 def readout(tab: Tab, x: float, y: float) -> str:
-    tab.mouse("mouseMoved", x - 1, y)
-    tab.mouse("mouseMoved", x, y)
-    return tab.evaluate("document.querySelector('.ps-readout').textContent")
+    tab.page.mouse.move(x - 1, y)
+    tab.page.mouse.move(x, y)
+    return tab.page.evaluate("document.querySelector('.ps-readout').textContent")
 
 
 def layer_switch(tab: Tab, label: str) -> None:
-    before = int(tab.evaluate("document.querySelector('#sphere > div').dataset.shown"))
-    tab.click_on(f'[data-layer="{label}"]')
-    tab.mouse("mouseMoved", 5, 5)
+    before = int(tab.page.evaluate("document.querySelector('#sphere > div').dataset.shown"))
+    tab.page.click(f'[data-layer="{label}"]')
+    tab.page.mouse.move(5, 5)
     tab.wait_for(f"document.querySelector('#sphere > div').dataset.shown > {before}")
 
 
@@ -175,7 +173,7 @@ def test_layers_can_be_switched_and_blended(tmp_path: Path) -> None:
         expected = 0.6 * np.array(INKS[2]) + 0.4 * id_colours()[7]
         assert np.abs(blended - expected).max() < 10
         assert "thing: the thing" in readout(tab, at[1], at[0])
-        tab.evaluate(
+        tab.page.evaluate(
             "(() => { const range = document.querySelector('input[data-opacity]'); range.value ="
             " 100; range.dispatchEvent(new Event('input')); })()"
         )
@@ -189,12 +187,9 @@ def test_layers_can_be_switched_and_blended(tmp_path: Path) -> None:
             )
             < 0.5
         )
-        assert tab.evaluate("document.querySelectorAll('.ps-dot').length") == 0
+        assert tab.page.evaluate("document.querySelectorAll('.ps-dot').length") == 0
         layer_switch(tab, "clicks")
-        spot = tab.evaluate(
-            "(() => { const b = document.querySelector('.ps-dot').getBoundingClientRect();"
-            " return [b.x + b.width / 2, b.y + b.height / 2]; })()"
-        )
+        spot = tab.centre_of(".ps-dot")
         lon, lat = map(float, re.findall(r"(-?[\d.]+)°", readout(tab, spot[0] + 14, spot[1]))[:2])
         assert abs(lon - 41) < 2.5 and abs(lat - 20) < 2.5
         assert (tab.console, tab.requests) == ([], [])
@@ -203,36 +198,17 @@ def test_layers_can_be_switched_and_blended(tmp_path: Path) -> None:
 @pytest.mark.browser
 def test_keyboard_opens_looks_and_closes(tmp_path: Path) -> None:
     with open_tab(page_of(tmp_path / "r.html", quadrants())) as tab:
-        tab.evaluate("document.querySelector('details').open = true")
-        tab.evaluate("document.querySelector('button.zoom').focus()")
-        tab.call(
-            "Input.dispatchKeyEvent",
-            type="keyDown",
-            key="Enter",
-            code="Enter",
-            windowsVirtualKeyCode=13,
-            text="\r",
-        )
+        tab.page.evaluate("document.querySelector('details').open = true")
+        tab.page.evaluate("document.querySelector('button.zoom').focus()")
+        tab.page.keyboard.press("Enter")
         tab.wait_for("document.querySelector('#sphere > div').dataset.shown > 0")
         before = tab.shot_of(".ps-stage")
-        tab.call(
-            "Input.dispatchKeyEvent",
-            type="keyDown",
-            key="ArrowRight",
-            code="ArrowRight",
-            windowsVirtualKeyCode=39,
-        )
+        tab.page.keyboard.down("ArrowRight")
         end = time.monotonic() + 20
         while difference(tab.shot_of(".ps-stage"), before) < 5:
             assert time.monotonic() < end, "the arrow key does not turn the view"
-        tab.call(
-            "Input.dispatchKeyEvent",
-            type="keyUp",
-            key="ArrowRight",
-            code="ArrowRight",
-            windowsVirtualKeyCode=39,
-        )
-        tab.key("Escape", 27)
+        tab.page.keyboard.up("ArrowRight")
+        tab.page.keyboard.press("Escape")
         tab.wait_for(
             "!document.getElementById('sphere').open && !document.querySelector('#sphere canvas')"
         )
@@ -245,12 +221,9 @@ def test_a_browser_without_webgl_says_so_and_shows_it_flat(tmp_path: Path) -> No
         page_of(tmp_path / "r.html", quadrants(), shown=["where", "clicks"]), webgl=False
     ) as tab:
         opened(tab)
-        assert "no WebGL" in tab.evaluate("document.querySelector('.ps-notice').textContent")
-        assert not tab.evaluate("Boolean(document.querySelector('[data-toggle]'))")
-        left, top, width, height = tab.evaluate(
-            "(() => { const b = document.querySelector('.ps-flat').getBoundingClientRect();"
-            " return [b.x, b.y, b.width, b.height]; })()"
-        )
+        assert "no WebGL" in tab.page.evaluate("document.querySelector('.ps-notice').textContent")
+        assert not tab.page.evaluate("Boolean(document.querySelector('[data-toggle]'))")
+        left, top, width, height = tab.box(".ps-flat")
         assert width == pytest.approx(2 * height, abs=2)
         shot = tab.screenshot()
         assert (

@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import synthetic
-from browser import open_page
-from devtools import difference, open_tab
+from browser import difference, open_tab
 
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.geometry.sphere import row_area_sr
@@ -347,9 +346,12 @@ def test_reports_of_two_datasets_do_not_share_a_folder(caps_dataset: Path, tmp_p
 def test_a_browser_shows_the_report(caps_dataset: Path, tmp_path: Path) -> None:
     write_report(caps_dataset, tmp_path)
     for width in (1280, 500):
-        page = open_page(tmp_path / "report.html", width)
-        assert (page.console, page.requests, page.broken_images, page.overflow_px) == ([], [], 0, 0)
-        assert page.images == 3 * 8 and page.charts == 12 and page.height_px > 3000
+        with open_tab((tmp_path / "report.html").as_uri(), width) as tab:
+            assert (tab.console, tab.requests) == ([], [])
+            assert (tab.broken_images(), tab.overflow_px()) == (0, 0)
+            assert tab.page.locator("img[src]").count() == 3 * 8
+            assert tab.page.locator("svg").count() == 12
+            assert tab.page.evaluate("document.documentElement.scrollHeight") > 3000
 
 
 @pytest.mark.browser
@@ -360,26 +362,27 @@ def test_a_gallery_picture_opens_the_panorama_to_look_around_in(
     write_report(caps_dataset, tmp_path, gallery=2)
     names = {row.name for row in Dataset.open(caps_dataset)[0].meta.instances}
     with open_tab((tmp_path / "report.html").as_uri()) as tab:
-        tab.click_on(".item:first-child figure:last-child button.zoom")
+        tab.page.click(".item:first-child figure:last-child button.zoom")
         tab.wait_for("document.querySelector('#sphere > div').dataset.shown > 0")
-        x, y, width, height = tab.evaluate(
-            "(() => { const b = document.querySelector('.ps-stage').getBoundingClientRect();"
-            " return [b.x, b.y, b.width, b.height].map(Math.round); })()"
-        )
+        x, y, width, height = map(round, tab.box(".ps-stage"))
         first = tab.shot_of(".ps-stage")
         assert first.std() > 10  # something is there
         tab.drag(x + 700, y + 300, x + 300, y + 350)
-        tab.evaluate("new Promise((done) => setTimeout(done, 1500))")  # the view glides on a little
+        tab.page.evaluate(
+            "new Promise((done) => setTimeout(done, 1500))"
+        )  # the view glides on a little
         turned = tab.shot_of(".ps-stage")
         assert difference(turned, first) > 5
         read = set()
         for fraction in np.linspace(0.05, 0.95, 40):
-            tab.mouse("mouseMoved", x + fraction * width, y + (0.3 + 0.4 * fraction) * height)
-            read.add(tab.evaluate("(document.querySelector('.ps-readout b') || {}).textContent"))
+            tab.page.mouse.move(x + fraction * width, y + (0.3 + 0.4 * fraction) * height)
+            read.add(
+                tab.page.evaluate("(document.querySelector('.ps-readout b') || {}).textContent")
+            )
         assert any(str(text).split(" (")[0] in names for text in read), read
-        tab.click_on('[data-layer="instances"]')
+        tab.page.click('[data-layer="instances"]')
         tab.wait_for("document.querySelector('#sphere > div').dataset.shown > 1")
         assert difference(tab.shot_of(".ps-stage"), turned) > 1
-        tab.key("Escape", 27)
+        tab.page.keyboard.press("Escape")
         tab.wait_for("!document.getElementById('sphere').open")
         assert (tab.console, tab.requests) == ([], [])

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import synthetic
 import torch
-from devtools import Tab, difference, open_tab
+from browser import Tab, difference, open_tab
 
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.sample.products import encode_product
@@ -430,37 +430,37 @@ def test_from_a_dropped_picture_to_a_saved_mask(
     with PanoServer(Session(loaded), "127.0.0.1", 0, CAP) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         with open_tab(server.url) as tab:
-            tab.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
             tab.wait_for("document.body.dataset.loaded !== undefined")
             tab.drop_file("#drop", picture[0])
             tab.wait_for("document.querySelector('#sphere').dataset.shown > 0")
             x, y = tab.centre_of("#sphere .ps-stage")
             plain = tab.shot_of("#sphere .ps-stage")
-            tab.click(x - 120, y - 40)
+            tab.page.mouse.click(x - 120, y - 40)
             settled(tab, [1])
             masked = tab.shot_of("#sphere .ps-stage")
             assert difference(masked, plain) > 1  # the mask is on the sphere
-            tab.click(x + 150, y + 100, modifiers=8)  # Shift: beside the object
+            tab.page.keyboard.down("Shift")
+            tab.page.mouse.click(x + 150, y + 100)  # beside the object
+            tab.page.keyboard.up("Shift")
             settled(tab, [2])
-            tab.click_on("#undo")
+            tab.page.click("#undo")
             settled(tab, [1])
             tab.drag(x, y, x - 300, y)  # a drag is no click
             time.sleep(1)
-            tab.click_on("#new")
+            tab.page.click("#new")
             settled(tab, [1, 0])
-            tab.click(x, y)
+            tab.page.mouse.click(x, y)
             settled(tab, [1, 1])
-            tab.click_on("#objects li:nth-child(2) .drop")
+            tab.page.click("#objects li:nth-child(2) .drop")
             settled(tab, [1])
             for name in ("mask.png", "coco.json"):
-                tab.click_on(f'[data-save="{name}"]')
-                end = time.monotonic() + 30
-                while not (tmp_path / f"my room.{name}").exists():
-                    assert time.monotonic() < end, f"{name} was not saved"
-                    time.sleep(0.1)
+                with tab.page.expect_download() as download:
+                    tab.page.click(f'[data-save="{name}"]')
+                assert download.value.suggested_filename == f"my room.{name}"
+                download.value.save_as(tmp_path / f"my room.{name}")
             tab.drop_file("#view", Path(__file__))  # not a picture: said, and nothing is lost
             tab.wait_for("document.getElementById('error').textContent.includes('JPEG or a PNG')")
-            assert tab.evaluate("JSON.parse(document.body.dataset.objects).length") == 1
+            assert tab.page.evaluate("JSON.parse(document.body.dataset.objects).length") == 1
             assert [line for line in tab.console if "400" not in line] == []
             assert all(
                 request.startswith((server.url, f"blob:{server.url}")) for request in tab.requests

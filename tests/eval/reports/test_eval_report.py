@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from devtools import Tab, difference, open_tab
+from browser import Tab, difference, open_tab
 
 from panoforge.core.report.pictures import id_colours
 from panoforge.eval.config import EvalConfig
@@ -111,9 +111,9 @@ def test_the_worst_the_best_and_the_most_different_are_shown_and_named() -> None
 
 
 def switch(tab: Tab, label: str) -> None:
-    before = int(tab.evaluate("document.querySelector('#sphere > div').dataset.shown"))
-    tab.click_on(f'[data-layer="{label}"]')
-    tab.mouse("mouseMoved", 5, 5)
+    before = int(tab.page.evaluate("document.querySelector('#sphere > div').dataset.shown"))
+    tab.page.click(f'[data-layer="{label}"]')
+    tab.page.mouse.move(5, 5)
     tab.wait_for(f"document.querySelector('#sphere > div').dataset.shown > {before}")
 
 
@@ -127,21 +127,18 @@ def test_truth_prediction_and_clicks_can_be_switched(scored: tuple[Path, dict]) 
         key=lambda row: row["area_sr"],
     )
     with open_tab(path.as_uri()) as tab:
-        tab.evaluate(
+        tab.page.evaluate(
             "[...document.querySelectorAll('.item')]"
             f".find((item) => item.querySelector('h3').textContent === '{key}').id = 'it'"
         )
-        tab.click_on("#it figure:nth-child(1) button.zoom")
+        tab.page.click("#it figure:nth-child(1) button.zoom")
         tab.wait_for("document.querySelector('#sphere > div').dataset.shown > 0")
-        assert tab.evaluate(
+        assert tab.page.evaluate(
             "[...document.querySelectorAll('#sphere input:checked')].map((i) => i.dataset.layer)"
         ) == ["clicks"]
-        tab.click_on("[data-toggle]")  # flat: every click is in sight
-        x, y, width, height = tab.evaluate(
-            "(() => { const b = document.querySelector('.ps-flat').getBoundingClientRect();"
-            " return [b.x, b.y, b.width, b.height]; })()"
-        )
-        assert tab.evaluate("document.querySelectorAll('.ps-dot').length") == len(
+        tab.page.click("[data-toggle]")  # flat: every click is in sight
+        x, y, width, height = tab.box(".ps-flat")
+        assert tab.page.evaluate("document.querySelectorAll('.ps-dot').length") == len(
             {r["id"] for r in rows if r["key"] == key}
         )
         px, py = x + (row["lon_deg"] / 360 + 0.5) * width, y + (0.5 - row["lat_deg"] / 180) * height
@@ -152,8 +149,8 @@ def test_truth_prediction_and_clicks_can_be_switched(scored: tuple[Path, dict]) 
         plain = tab.shot_of(".ps-flat")
         switch(tab, "scan")
         assert difference(tab.shot_of(".ps-flat"), plain) > 2
-        tab.mouse("mouseMoved", px + 12, py)
-        told = tab.evaluate("document.querySelector('.ps-readout').textContent")
+        tab.page.mouse.move(px + 12, py)
+        told = tab.page.evaluate("document.querySelector('.ps-readout').textContent")
         assert re.search(
             rf"scan: {row['category']} {row['id']}, IoU {100 * row['iou']:.1f} %", told
         ), told
@@ -163,5 +160,5 @@ def test_truth_prediction_and_clicks_can_be_switched(scored: tuple[Path, dict]) 
         outlined = difference(tab.shot_of(".ps-flat"), plain)
         assert 0.05 < outlined < difference(np.zeros_like(plain), plain) / 4  # lines, not areas
         switch(tab, "clicks")
-        assert tab.evaluate("document.querySelectorAll('.ps-dot').length") == 0
+        assert tab.page.evaluate("document.querySelectorAll('.ps-dot').length") == 0
         assert (tab.console, tab.requests) == ([], [])

@@ -11,6 +11,7 @@ import synthetic
 import torch
 
 from panoforge.eval.config import EvalConfig, MethodName, PromptKind
+from panoforge.eval.masks import Masks
 from panoforge.eval.predictors import FrameInput, ObjectPrompt, Predictor
 from panoforge.eval.predictors.batched_sam2 import BatchedSam2
 from panoforge.eval.predictors.load import load_model
@@ -19,8 +20,8 @@ from panoforge.eval.predictors.truth import Empty, GroundTruth
 from panoforge.eval.scoring.metrics import iou, row_counts
 from panoforge.eval.segmentation.prompts import InstancePrompt, prompt_instances
 from panoforge.eval.segmentation.segment import PanoramaInput, frame_inputs, segment
-from panoforge.eval.views.merge import Masks
-from panoforge.eval.views.methods import Plan, get_method
+from panoforge.eval.views.methods import get_method
+from panoforge.eval.views.methods.base import Plan
 
 SIZE_PX = 64
 LARGEST = 3  # instances: enough to lie in several frames, few enough to be quick

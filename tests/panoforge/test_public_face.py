@@ -1,0 +1,193 @@
+"""`import panoforge`: what it offers, that it says how, and that the examples are true."""
+
+import doctest
+import inspect
+import os
+import pydoc
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+import pytest
+import torch
+from repository import ROOT
+
+import panoforge
+from panoforge.core.shards.read import Dataset
+from panoforge.eval.config import EvalConfig
+from panoforge.eval.predictors.load import load_model
+from panoforge.train.model.checkpoint_io import export_official
+
+EVAL = """
+predictor: ground_truth
+methods: [{method}]
+model: {{size: tiny, image_size: 64}}
+instances: {{max_per_panorama: 2}}
+dataset: runs/demo/dataset
+run: runs/{method}
+"""
+RENDER = """
+sources: [{source: infinigen2.rooms}]
+cameras_per_scene: 1
+width: 64
+height: 32
+worker: chaos_worker
+run: runs/room
+"""
+FACE = [name for name in panoforge.__all__ if name not in ("__version__", "METRICS")]
+
+
+@pytest.fixture(scope="module")
+def desk(caps_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as the examples find it: a dataset, a picture, a checkpoint, configs, evaluations."""
+    folder = tmp_path_factory.mktemp("desk")
+    (folder / "runs/demo").mkdir(parents=True)
+    shutil.copytree(caps_dataset, folder / "runs/demo/dataset")
+    (folder / "room.jpg").write_bytes(Dataset.open(caps_dataset)[0].members["rgb.jpg"])
+    (folder / "room.yaml").write_text(RENDER)
+    torch.set_num_threads(1)
+    config = EvalConfig.model_validate({"model": {"size": "tiny", "image_size": 64}})
+    export_official(folder / "sam2.pt", load_model(config).model.state_dict(), step=0)
+    for method in ("scan", "direct"):
+        (folder / f"{method}.yaml").write_text(EVAL.format(method=method))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scored(desk: Path) -> Path:
+    """The same, with both methods scored."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(desk)
+        for method in ("scan", "direct"):
+            panoforge.evaluate(f"{method}.yaml", "max_panoramas=1")
+    return desk
+
+
+def documented() -> dict[str, Any]:
+    """Everything public that a docstring is due: the face, and the methods of its classes."""
+    found = {}
+    for name in FACE:
+        thing = getattr(panoforge, name)
+        found[name] = thing
+        if inspect.isclass(thing):
+            found |= {
+                f"{name}.{attribute}": value
+                for attribute, value in vars(thing).items()
+                if isinstance(value, FunctionType | classmethod | property)
+                and not attribute.startswith("_")
+            }
+    return found
+
+
+def test_the_face_is_lazy() -> None:
+    code = (
+        "import sys, panoforge; loaded = set(sys.modules); dir(panoforge);"
+        " print([name for name in ('numpy', 'torch', 'pyarrow', 'cv2', 'ray') if name in loaded]);"
+        " panoforge.View; print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["[]", "False"]
+
+
+def test_names_are_those_promised_and_unknown_ones_are_refused() -> None:
+    assert set(panoforge.__all__) <= set(dir(panoforge))
+    assert set(panoforge.__all__) == {*panoforge._HOMES, "__version__"}
+    assert all(getattr(panoforge, name) is not None for name in panoforge.__all__)
+    with pytest.raises(AttributeError, match="open_datset"):
+        _ = panoforge.open_datset  # type: ignore[attr-defined]
+
+
+def test_help_begins_with_a_table_of_contents() -> None:
+    text = pydoc.plain(pydoc.render_doc(panoforge))
+    contents = text.split("PACKAGE CONTENTS")[0]
+    for name in panoforge.__all__[:-1]:
+        if name != "__version__":
+            assert re.search(rf"^ +{name}  +\S", contents, re.M), name
+
+
+@pytest.mark.parametrize("name", documented())
+def test_what_is_public_is_documented(name: str) -> None:
+    """A summary line; of functions with arguments also what they take, give and raise."""
+    thing = documented()[name]
+    text = inspect.getdoc(thing)
+    assert text, f"{name} has no docstring"
+    summary = text.split("\n")[0]
+    assert len(summary) <= 100 and summary.endswith("."), f"{name}: {summary!r}"
+    if "." not in name and isinstance(thing, FunctionType):
+        for section in ("Args:", "Returns:", "Raises:", "Example:"):
+            assert section in text, f"{name} lacks {section}"
+        for argument in inspect.signature(thing).parameters:
+            assert re.search(rf"^ +\*?{argument}: ", text, re.M), f"{name}: {argument}"
+    if inspect.isclass(thing):
+        assert "Example:" in text, f"{name} lacks an example"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.ray) if name == "render" else name for name in FACE],
+)
+def test_its_example_is_true(
+    name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(request.getfixturevalue("scored" if name == "compare" else "desk"))
+    if name == "render":  # Ray and its workers for real, the scene synthetic
+        monkeypatch.setenv(
+            "PYTHONPATH", os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "tests/cluster")))
+        )
+        monkeypatch.setenv("CHAOS", str(tmp_path))
+    examples = [
+        test
+        for test in doctest.DocTestFinder(recurse=False).find(getattr(panoforge, name), name)
+        if test.examples
+    ]
+    assert examples, f"{name} has no example"
+    for test in examples:
+        said: list[str] = []
+        failed, _ = doctest.DocTestRunner().run(test, out=said.append)
+        assert not failed, "".join(said)
+
+
+def test_a_folder_with_a_train_and_an_eval_of_its_own_is_left_alone(tmp_path: Path) -> None:
+    """A stranger's script beside his own train.py and eval.py: he gets his, we get ours."""
+    for name in ("train", "eval", "core", "cluster", "datagen", "pano"):
+        (tmp_path / f"{name}.py").write_text("HIS = True\n")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import eval as his_eval, train as his_train\n"
+        "import panoforge, panoforge.eval.config, panoforge.train.config\n"
+        "assert his_eval.HIS and his_train.HIS\n"
+        "print(len(panoforge.scan_views()))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for command in ([str(script)], ["-m", "panoforge", "config", str(ROOT / "configs/demo.yaml")]):
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_python_m_panoforge_is_the_command() -> None:
+    pano = [str(Path(sys.executable).parent / "pano")]
+    module = [sys.executable, "-m", "panoforge"]
+    for arguments in (["--version"], ["config", "configs/demo.yaml"], ["compare"]):
+        first, second = (
+            subprocess.run(
+                [*command, *arguments],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            for command in (pano, module)
+        )
+        assert (first.returncode, first.stdout) == (second.returncode, second.stdout)
