@@ -41,7 +41,7 @@ from panoforge.cluster.render.executor import NoRecord
 from panoforge.cluster.render.runner import _open_scene_states, _packer, image_config_sha256
 from panoforge.cluster.render.scene_task import SceneTask
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id
-from panoforge.cluster.state.policy import Fault
+from panoforge.cluster.state.policy import AttemptFault
 from panoforge.cluster.state.scene_states import SceneStates, State
 from panoforge.cluster.status.status import read_status, save_job
 from panoforge.cluster.status.status_page import write_page
@@ -60,10 +60,10 @@ PACKING = PackingConfig(
     while_rendering=True, every_scenes=5000, max_behind_scenes=50_000, shard_bytes=1_000_000
 )
 CHANCES = (
-    (Fault.CRASH, 0.02),
-    (Fault.OOM, 0.01),
-    (Fault.LOST, 0.01),
-    (Fault.REFUSED, 0.0005),
+    (AttemptFault.CRASH, 0.02),
+    (AttemptFault.OOM, 0.01),
+    (AttemptFault.LOST, 0.01),
+    (AttemptFault.REFUSED, 0.0005),
 )  # of an attempt
 REJECTED = 0.01
 MEMORY_GROWTH_MB, QUERY_S, RESUME_S = 500.0, 1.0, 10.0
@@ -171,7 +171,7 @@ class SimulatedCluster:
             if 0 <= at < chance:
                 outcome, fault = "fault", kind
             at -= chance
-        if fault is Fault.LOST:
+        if fault is AttemptFault.LOST:
             return NoRecord(fault, "its node or Ray worker was lost (NodeDiedError)")
         if fault is None and 0 <= at < REJECTED:
             outcome = "rejected"

@@ -40,7 +40,7 @@ _AGENT_PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
-class Job:
+class Submission:
     """What is to be submitted: the verb, its resolved config, and how."""
 
     verb: str
@@ -70,7 +70,7 @@ class Job:
         )
 
 
-def load_job(verb: str, path: Path, overrides: Sequence[str]) -> Job:
+def load_submission(verb: str, path: Path, overrides: Sequence[str]) -> Submission:
     """Resolve a config for submission. Overrides `submit.KEY=VALUE` say how, all others are the
     verb's. ConfigError or UsageError for whatever is wrong.
     """
@@ -92,44 +92,52 @@ def load_job(verb: str, path: Path, overrides: Sequence[str]) -> Job:
         config = config.model_copy(
             update={"ray": config.ray.model_copy(update={"address": "auto"})}
         )
-    return Job(verb, config, submit)
+    return Submission(verb, config, submit)
 
 
 def submit(
-    job: Job, *, follow: bool, write: Callable[[str], None], say: Callable[[str], None]
+    submission: Submission,
+    *,
+    follow: bool,
+    write: Callable[[str], None],
+    say: Callable[[str], None],
 ) -> int:
     """Submit a job; gives the exit code of its process (0 at once without `follow`). `write` gets
     pieces of its log, `say` lines about it. ClusterError if the cluster cannot be reached or
     refuses it.
     """
-    if job.submit.address is None:
+    if submission.submit.address is None:
         if not follow:
             raise UsageError(
                 "a private Ray ends with this command: without submit.address the job must be"
                 " followed"
             )
         with ray_session(RayConfig(), dashboard=True) as dashboard:
-            return _submit(job, f"http://{dashboard}", follow, write, say)
-    return _submit(job, job.submit.address, follow, write, say)
+            return _submit(submission, f"http://{dashboard}", follow, write, say)
+    return _submit(submission, submission.submit.address, follow, write, say)
 
 
 def _submit(
-    job: Job, address: str, follow: bool, write: Callable[[str], None], say: Callable[[str], None]
+    submission: Submission,
+    address: str,
+    follow: bool,
+    write: Callable[[str], None],
+    say: Callable[[str], None],
 ) -> int:
     from ray.job_submission import JobStatus, JobSubmissionClient
 
-    how = job.submit
+    how = submission.submit
     logging.getLogger("ray").setLevel(logging.WARNING)
     with _cluster_errors(address), tempfile.TemporaryDirectory(prefix="panoforge-") as folder:
         Path(folder, JOB_YAML).write_text(
-            yaml_of(_plain(job.config.model_dump())), encoding="utf-8"
+            yaml_of(_plain(submission.config.model_dump())), encoding="utf-8"
         )
         client = JobSubmissionClient(address)
         name = _patiently(
             lambda: client.submit_job(
-                entrypoint=job.entrypoint,
-                runtime_env=job.runtime_env(Path(folder)),
-                metadata={"panoforge": job.verb},
+                entrypoint=submission.entrypoint,
+                runtime_env=submission.runtime_env(Path(folder)),
+                metadata={"panoforge": submission.verb},
                 entrypoint_num_cpus=how.cpus or None,
                 entrypoint_num_gpus=how.gpus or None,
                 entrypoint_memory=int(how.memory_gb * 1e9) or None,

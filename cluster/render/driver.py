@@ -22,7 +22,7 @@ from panoforge.cluster.state.ledger import COMPACT_EVERY, AttemptRecord, Ledger,
 from panoforge.cluster.state.policy import (
     NODE_FAULTS_IN_A_ROW,
     RULES,
-    Fault,
+    AttemptFault,
     Profile,
     Step,
     degrade,
@@ -255,7 +255,7 @@ class Driver:
         index: int,
         attempt: int,
         outcome: Any,
-        fault: Fault,
+        fault: AttemptFault,
         reason: str,
         profile: Profile = Profile.NORMAL,
     ) -> AttemptRecord:

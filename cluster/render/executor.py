@@ -20,7 +20,7 @@ from panoforge.cluster.ray.session import ClusterError, require_living_ray
 from panoforge.cluster.ray.tasks import TaskCancelled, TaskLost, TaskOutOfMemory, TaskWindow
 from panoforge.cluster.render.scene_task import SceneTask, run_scene
 from panoforge.cluster.state.ledger import AttemptRecord
-from panoforge.cluster.state.policy import Fault, memory_factor
+from panoforge.cluster.state.policy import AttemptFault, memory_factor
 from panoforge.core.errors import StorageError
 
 _LOOK_AT_CLUSTER_S = 5.0
@@ -31,7 +31,7 @@ _HEAD_PATIENCE_S = 20.0
 class NoRecord:
     """An attempt of which no record came back, and why."""
 
-    fault: Fault
+    fault: AttemptFault
     reason: str
 
 
@@ -175,11 +175,11 @@ def _answer_of(answer: Callable[[], AttemptRecord]) -> Answer:
     except TaskCancelled:
         return Cancelled()
     except TaskOutOfMemory as error:
-        return NoRecord(Fault.OOM, str(error))
+        return NoRecord(AttemptFault.OOM, str(error))
     except TaskLost as error:
-        return NoRecord(Fault.LOST, str(error))
+        return NoRecord(AttemptFault.LOST, str(error))
     except StorageError as error:
-        return NoRecord(Fault.DISK, str(error))
+        return NoRecord(AttemptFault.DISK, str(error))
 
 
 def _on_node(task: SceneTask) -> AttemptRecord:

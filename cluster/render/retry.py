@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id, to_records
-from panoforge.cluster.state.policy import Fault
+from panoforge.cluster.state.policy import AttemptFault
 from panoforge.cluster.state.scene_states import State
 from panoforge.cluster.state.tally import tally
 from panoforge.cluster.status.status import ledger_of, load_job
@@ -64,7 +64,7 @@ def _quarantined(ledger: Ledger) -> list[AttemptRecord]:
 def _matches(record: AttemptRecord, reason: str | None) -> bool:
     if reason is None:
         return True
-    if reason in {str(fault) for fault in Fault}:
+    if reason in {str(fault) for fault in AttemptFault}:
         return record.fault == reason
     return reason.lower() in record.reason.lower()
 

@@ -26,7 +26,7 @@ from panoforge.cluster.process.process import (
 )
 from panoforge.cluster.render.commit import Checked, check_output, commit
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id
-from panoforge.cluster.state.policy import Fault, Profile, Verdict, classify
+from panoforge.cluster.state.policy import AttemptFault, Profile, Verdict, classify
 from panoforge.core.errors import StorageError
 from panoforge.core.process_identity import start_ticks
 from panoforge.core.run_layout import LOGS, STAGED, WORK
@@ -75,7 +75,7 @@ def run_scene(task: SceneTask, node: str) -> AttemptRecord:
             None,
             [],
         )
-        verdict = Verdict("fault", Fault.DISK, str(error))
+        verdict = Verdict("fault", AttemptFault.DISK, str(error))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(_scratch(record_id), ignore_errors=True)
@@ -197,7 +197,7 @@ def _judge(
             task.render.quality.min_spread,
         )
     if isinstance(checked, str):
-        return Verdict("fault", Fault.BAD_OUTPUT, checked), []
+        return Verdict("fault", AttemptFault.BAD_OUTPUT, checked), []
     for panorama in checked:
         commit(made / panorama.key, staged / panorama.key)
     return verdict, checked

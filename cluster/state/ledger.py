@@ -29,7 +29,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field, ValidationError
 
-from panoforge.cluster.state.policy import Fault, Profile
+from panoforge.cluster.state.policy import AttemptFault, Profile
 from panoforge.core.errors import ConfigError, DataError
 from panoforge.core.models import FrozenModel
 from panoforge.core.names import RelativeName, SampleKey
@@ -66,7 +66,7 @@ class AttemptRecord(FrozenModel):
     scene: RelativeName
     attempt: Annotated[int, Field(ge=0, lt=2**31)]
     outcome: Outcome
-    fault: Fault | None = None
+    fault: AttemptFault | None = None
     reason: str = ""
     profile: Profile = Profile.NORMAL
     panoramas: tuple[SampleKey, ...] = ()

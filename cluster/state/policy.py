@@ -2,7 +2,7 @@
 all of it is pure.
 
 A scene's attempt ends in one of three proper ways (`done`, `rejected`: settled for good) or in a
-`Fault`. `classify` turns how the worker process ended, what it left and the end of its log into a
+`AttemptFault`. `classify` turns how the worker process ended, what it left and the end of its log into a
 `Verdict`; `next_step` turns the faults of a scene so far into what to do: run it again, in which
 `Profile`, or quarantine it with the reason. The seed is the same in every profile: no scene is ever
 swapped for an easier one, because that would bend the distribution of the dataset.
@@ -34,7 +34,7 @@ class Profile(StrEnum):
     DEGRADED = "degraded"
 
 
-class Fault(StrEnum):
+class AttemptFault(StrEnum):
     """Why an attempt gave no answer. The values appear in the ledger, in `pano status` and in `pano
     retry --reason`.
     """
@@ -70,20 +70,22 @@ class Rule:
 
 
 _TWICE_THEN_COARSER = (Profile.NORMAL, Profile.NORMAL, Profile.DEGRADED)
-RULES: dict[Fault, Rule] = {
-    Fault.CRASH: Rule("the worker crashed", _TWICE_THEN_COARSER, blames_node=True),
-    Fault.KILLED: Rule("somebody killed the worker", _TWICE_THEN_COARSER, blames_node=True),
-    Fault.OOM: Rule("out of memory", (Profile.NORMAL, Profile.ROOMY, Profile.DEGRADED)),
-    Fault.TIMEOUT: Rule("over the time limit", _TWICE_THEN_COARSER),
-    Fault.STALLED: Rule("no sign of life", _TWICE_THEN_COARSER, blames_node=True),
-    Fault.FLOOD: Rule("flooded its log", _TWICE_THEN_COARSER),
-    Fault.NO_RESULT: Rule("ended without a result", _TWICE_THEN_COARSER, blames_node=True),
-    Fault.BAD_OUTPUT: Rule("its output is not what it says", _TWICE_THEN_COARSER, blames_node=True),
-    Fault.DEVICE: Rule("the render device failed", _TWICE_THEN_COARSER, blames_node=True),
-    Fault.ERROR: Rule("the worker reported an error", _TWICE_THEN_COARSER),
-    Fault.REFUSED: Rule("the input is wrong", (Profile.NORMAL,)),
-    Fault.DISK: Rule("the run folder cannot be written", ()),
-    Fault.LOST: Rule("the node went away", ()),
+RULES: dict[AttemptFault, Rule] = {
+    AttemptFault.CRASH: Rule("the worker crashed", _TWICE_THEN_COARSER, blames_node=True),
+    AttemptFault.KILLED: Rule("somebody killed the worker", _TWICE_THEN_COARSER, blames_node=True),
+    AttemptFault.OOM: Rule("out of memory", (Profile.NORMAL, Profile.ROOMY, Profile.DEGRADED)),
+    AttemptFault.TIMEOUT: Rule("over the time limit", _TWICE_THEN_COARSER),
+    AttemptFault.STALLED: Rule("no sign of life", _TWICE_THEN_COARSER, blames_node=True),
+    AttemptFault.FLOOD: Rule("flooded its log", _TWICE_THEN_COARSER),
+    AttemptFault.NO_RESULT: Rule("ended without a result", _TWICE_THEN_COARSER, blames_node=True),
+    AttemptFault.BAD_OUTPUT: Rule(
+        "its output is not what it says", _TWICE_THEN_COARSER, blames_node=True
+    ),
+    AttemptFault.DEVICE: Rule("the render device failed", _TWICE_THEN_COARSER, blames_node=True),
+    AttemptFault.ERROR: Rule("the worker reported an error", _TWICE_THEN_COARSER),
+    AttemptFault.REFUSED: Rule("the input is wrong", (Profile.NORMAL,)),
+    AttemptFault.DISK: Rule("the run folder cannot be written", ()),
+    AttemptFault.LOST: Rule("the node went away", ()),
 }
 MAX_FREE = (
     8  # attempts that cost nothing: a scene that takes its node down each time must end somewhere
@@ -99,9 +101,9 @@ _WORDS_LENGTH = 300
 _CRASH_SIGNALS = {"SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP", "SIGSYS"}
 # Words in the last lines of a log, or in the worker's own error, that tell what an exit code does
 # not. First match wins.
-_WORDS: tuple[tuple[Fault, re.Pattern[str]], ...] = (
+_WORDS: tuple[tuple[AttemptFault, re.Pattern[str]], ...] = (
     (
-        Fault.DISK,
+        AttemptFault.DISK,
         re.compile(
             r"No space left on device|Disk quota exceeded|the disk is full|the disk quota is"
             r" used up",
@@ -109,7 +111,7 @@ _WORDS: tuple[tuple[Fault, re.Pattern[str]], ...] = (
         ),
     ),
     (
-        Fault.OOM,
+        AttemptFault.OOM,
         re.compile(
             r"MemoryError|std::bad_alloc|out of memory|out of (GPU|device|host) memory|Cannot"
             r" allocate memory|CUDA_ERROR_OUT_OF_MEMORY"
@@ -118,7 +120,7 @@ _WORDS: tuple[tuple[Fault, re.Pattern[str]], ...] = (
         ),
     ),
     (
-        Fault.DEVICE,
+        AttemptFault.DEVICE,
         re.compile(
             r"CUDA error|CUDA_ERROR_|OPTIX_ERROR|Failed to (create|initialize)"
             r" (CUDA|OptiX|HIP|oneAPI)|Illegal address in|HIP error"
@@ -142,7 +144,7 @@ class Verdict:
     """How an attempt ended: `outcome` is done, rejected or fault; `reason` one line for people."""
 
     outcome: str
-    fault: Fault | None = None
+    fault: AttemptFault | None = None
     reason: str = ""
 
 
@@ -159,7 +161,7 @@ def classify(end: ProcessOutcome, result: SceneResult | None) -> Verdict:
     if result is not None:
         error = result.error or "the worker reported a failure without words"
         fault = _by_words(error) or (
-            Fault.REFUSED if error.partition(":")[0] in _REFUSALS else Fault.ERROR
+            AttemptFault.REFUSED if error.partition(":")[0] in _REFUSALS else AttemptFault.ERROR
         )
         return Verdict("fault", fault, error)
     fault = _GAVE_UP.get(end.limit) if end.limit else None
@@ -180,20 +182,20 @@ def _last_line(text: str) -> str:
 
 
 _GAVE_UP = {
-    "time": Fault.TIMEOUT,
-    "silence": Fault.STALLED,
-    "memory": Fault.OOM,
-    "log": Fault.FLOOD,
+    "time": AttemptFault.TIMEOUT,
+    "silence": AttemptFault.STALLED,
+    "memory": AttemptFault.OOM,
+    "log": AttemptFault.FLOOD,
 }
 
 
-def _by_signal(signal: str | None) -> Fault:
+def _by_signal(signal: str | None) -> AttemptFault:
     if signal is None:
-        return Fault.NO_RESULT
-    return Fault.CRASH if signal in _CRASH_SIGNALS else Fault.KILLED
+        return AttemptFault.NO_RESULT
+    return AttemptFault.CRASH if signal in _CRASH_SIGNALS else AttemptFault.KILLED
 
 
-def _by_words(text: str) -> Fault | None:
+def _by_words(text: str) -> AttemptFault | None:
     return next((fault for fault, words in _WORDS if words.search(text)), None)
 
 
@@ -212,7 +214,7 @@ class Step:
     reason: str = ""
 
 
-def next_step(faults: Sequence[tuple[Fault, str]]) -> Step:
+def next_step(faults: Sequence[tuple[AttemptFault, str]]) -> Step:
     """What to do with a scene whose attempts so far ended in `faults` (with their reasons), oldest
     first. Attempts that cost nothing are not counted; the last fault's rule says which profile
     comes next.
@@ -242,14 +244,14 @@ def next_step(faults: Sequence[tuple[Fault, str]]) -> Step:
     )
 
 
-def _profile_after(paid: Sequence[Fault]) -> Profile | None:
+def _profile_after(paid: Sequence[AttemptFault]) -> Profile | None:
     if not paid:
         return Profile.NORMAL
     profiles = RULES[paid[-1]].profiles
     return profiles[len(paid)] if len(paid) < len(profiles) else None
 
 
-def _tail_length(faults: Sequence[tuple[Fault, str]], kind: Fault) -> int:
+def _tail_length(faults: Sequence[tuple[AttemptFault, str]], kind: AttemptFault) -> int:
     length = 0
     for fault, _ in reversed(faults):
         if fault is not kind:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from panoforge.cluster.state.ledger import OUTCOMES, AttemptRecord
-from panoforge.cluster.state.policy import Fault
+from panoforge.cluster.state.policy import AttemptFault
 
 COLUMNS = ("index", "attempt", "outcome", "fault", "reason", "panoramas")
 
@@ -39,7 +39,9 @@ _STATE_OF = {
 }
 
 
-_FAULTS = {fault.value: fault for fault in Fault}  # a call of the enum costs ten times as much
+_FAULTS = {
+    fault.value: fault for fault in AttemptFault
+}  # a call of the enum costs ten times as much
 
 
 class SceneStates:
@@ -51,7 +53,7 @@ class SceneStates:
         self.codes = bytearray(total)
         self._counts = [total, 0, 0, 0]
         self.attempts: dict[int, int] = {}
-        self.faults: dict[int, list[tuple[Fault, str]]] = {}
+        self.faults: dict[int, list[tuple[AttemptFault, str]]] = {}
 
     @property
     def total(self) -> int:

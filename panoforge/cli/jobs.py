@@ -23,10 +23,10 @@ def submit(
 ) -> None:
     """Run a stage as a job of a Ray cluster (of a private Ray on this machine where none is
     given)."""
-    from panoforge.cluster.ray.submit import load_job
+    from panoforge.cluster.ray.submit import load_submission
     from panoforge.cluster.ray.submit import submit as submit_job
 
-    job = load_job(
+    job = load_submission(
         verb, config, [*(overrides or ()), *([f"submit.address={address}"] if address else [])]
     )
     code = submit_job(

@@ -12,7 +12,7 @@ from chaos_runs import LIMITS, done, orphans, wait_for
 
 from panoforge.cluster.config import PackingConfig, RayConfig
 from panoforge.cluster.render.runner import render
-from panoforge.cluster.state.policy import Fault
+from panoforge.cluster.state.policy import AttemptFault
 from panoforge.core.shards.layout import read_manifest
 from panoforge.core.shards.write import PackOptions, pack
 
@@ -58,18 +58,18 @@ def test_each_way_to_fail_ends_as_the_policy_says(chaos):
             faults.setdefault(record.index, []).append(record.fault)
             assert record.reason and record.node and record.log
     assert faults == {
-        1: [Fault.CRASH],
-        2: [Fault.NO_RESULT],
-        3: [Fault.NO_RESULT] * 2,
-        4: [Fault.STALLED],
-        5: [Fault.FLOOD],
-        6: [Fault.OOM],
-        8: [Fault.NO_RESULT],
-        9: [Fault.STALLED],
-        10: [Fault.BAD_OUTPUT],
-        13: [Fault.CRASH] * 3,
-        14: [Fault.REFUSED],
-        15: [Fault.BAD_OUTPUT],
+        1: [AttemptFault.CRASH],
+        2: [AttemptFault.NO_RESULT],
+        3: [AttemptFault.NO_RESULT] * 2,
+        4: [AttemptFault.STALLED],
+        5: [AttemptFault.FLOOD],
+        6: [AttemptFault.OOM],
+        8: [AttemptFault.NO_RESULT],
+        9: [AttemptFault.STALLED],
+        10: [AttemptFault.BAD_OUTPUT],
+        13: [AttemptFault.CRASH] * 3,
+        14: [AttemptFault.REFUSED],
+        15: [AttemptFault.BAD_OUTPUT],
     }
     profiles = {
         record.index: record.profile

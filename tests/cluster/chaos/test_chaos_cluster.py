@@ -18,7 +18,7 @@ from panoforge.cluster.ray.head import patience
 from panoforge.cluster.ray.private import free_ports, patiently
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.render.runner import render
-from panoforge.cluster.state.policy import Fault
+from panoforge.cluster.state.policy import AttemptFault
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1500)]
 SMALL = {"num_cpus": 1, "object_store_memory": 80 << 20}
@@ -48,7 +48,7 @@ def add_node(cluster, **arguments):
     return patiently(start)
 
 
-def faults(chaos) -> list[Fault]:
+def faults(chaos) -> list[AttemptFault]:
     return [record.fault for record in chaos.ledger.records() if record.outcome == "fault"]
 
 
@@ -81,7 +81,7 @@ def test_raylets_killed_every_20_s_cost_no_attempt(chaos):
     (summary,) = finished
     assert killed and summary.count("done") == 36
     chaos.assert_exact(36)
-    assert set(faults(chaos)) == {Fault.LOST}
+    assert set(faults(chaos)) == {AttemptFault.LOST}
     assert all(record.profile == "normal" for record in chaos.ledger.records())
 
 
@@ -126,7 +126,7 @@ def test_ray_workers_killed_every_1_to_3_s(chaos):
         ray.shutdown()
     assert len(killed) >= 3 and summary.count("done") == 16
     chaos.assert_exact(16)
-    assert faults(chaos) and set(faults(chaos)) == {Fault.LOST}
+    assert faults(chaos) and set(faults(chaos)) == {AttemptFault.LOST}
 
 
 @pytest.mark.parametrize("what", ["its control process", "the whole node"])

@@ -13,7 +13,7 @@ from test_chaos_cluster import SMALL, add_node, cluster_of, faults
 from panoforge.cluster.config import RayConfig
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.render.runner import render
-from panoforge.cluster.state.policy import Fault
+from panoforge.cluster.state.policy import AttemptFault
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 ROOM_GB = 3.0  # that a scene may take before Ray steps in
@@ -42,13 +42,16 @@ def test_ray_stops_a_worker_to_save_its_node(chaos, monkeypatch):
         for record in chaos.ledger.records()
         if record.index == 2 and record.outcome == "fault"
     )
-    assert first.fault is Fault.OOM and "Ray stopped it to save its node's memory" in first.reason
+    assert (
+        first.fault is AttemptFault.OOM
+        and "Ray stopped it to save its node's memory" in first.reason
+    )
     (made,) = (
         record
         for record in chaos.ledger.records()
         if record.index == 2 and record.outcome == "done"
     )
-    assert made.profile == "roomy" and set(faults(chaos)) == {Fault.OOM}
+    assert made.profile == "roomy" and set(faults(chaos)) == {AttemptFault.OOM}
 
 
 def test_a_preempted_node_costs_no_attempt(chaos):
@@ -89,7 +92,7 @@ def test_a_preempted_node_costs_no_attempt(chaos):
     assert summary.count("done") == 12
     chaos.assert_exact(12)
     records = chaos.ledger.records()
-    assert set(faults(chaos)) <= {Fault.LOST} and all(
+    assert set(faults(chaos)) <= {AttemptFault.LOST} and all(
         record.profile == "normal" for record in records
     )
     there = [record for record in records if record.node.endswith(leaving.node_id)]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from panoforge.cluster.state.policy import Fault
+from panoforge.cluster.state.policy import AttemptFault
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 SCENES = 12
@@ -58,7 +58,10 @@ def test_calls_that_fail_cost_no_attempt(chaos, tmp_path, monkeypatch, what):
     there once.
     """
     faults = render(chaos, tmp_path, monkeypatch, rpc_failure=failures(**{what: 25}))
-    assert faults[Fault.CRASH] == 1 and set(faults) <= {Fault.CRASH, Fault.LOST}
+    assert faults[AttemptFault.CRASH] == 1 and set(faults) <= {
+        AttemptFault.CRASH,
+        AttemptFault.LOST,
+    }
     assert all(record.profile == "normal" for record in chaos.ledger.records())
 
 
@@ -69,4 +72,4 @@ def test_calls_that_come_late(chaos, tmp_path, monkeypatch):
     delays = ",".join(
         f"{method.replace('grpc_client', 'grpc_server')}=1000000:3000000" for method in CALLS
     )
-    assert render(chaos, tmp_path, monkeypatch, asio_delay_us=delays) == {Fault.CRASH: 1}
+    assert render(chaos, tmp_path, monkeypatch, asio_delay_us=delays) == {AttemptFault.CRASH: 1}

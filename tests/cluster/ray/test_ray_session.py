@@ -18,7 +18,7 @@ from panoforge.cluster.config import RayConfig
 from panoforge.cluster.ray.metrics import RunMetrics
 from panoforge.cluster.ray.session import ClusterError, ray_session
 from panoforge.cluster.state.ledger import AttemptRecord
-from panoforge.cluster.state.policy import Fault
+from panoforge.cluster.state.policy import AttemptFault
 from panoforge.cluster.state.scene_states import SceneStates
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(200)]
@@ -171,7 +171,7 @@ def test_prometheus_sees_a_run():
                 scene="s",
                 attempt=1,
                 outcome="fault",
-                fault=Fault.OOM,
+                fault=AttemptFault.OOM,
                 job_sha256="a",
                 cpus=2.0,
                 started_unix_s=0.0,

@@ -1,4 +1,4 @@
-"""Jobs through Ray's Job Submission API, on a real Ray with a job port that asks for a token."""
+"""Jobs through Ray's Submission Submission API, on a real Ray with a job port that asks for a token."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from repository import ROOT
 from panoforge.cluster.config import RayConfig, SubmitConfig
 from panoforge.cluster.ray import submit as submit_module
 from panoforge.cluster.ray.session import ray_session
-from panoforge.cluster.ray.submit import Job, load_job
+from panoforge.cluster.ray.submit import Submission, load_submission
 from panoforge.cluster.status.status import read_status
 from panoforge.core.errors import ConfigError, UsageError
 from panoforge.core.shards.layout import read_manifest
@@ -45,7 +45,7 @@ def config(tmp_path: Path, caps_dataset: Path) -> Path:
 
 def test_a_job_is_resolved_before_it_is_sent(config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    job = load_job(
+    job = load_submission(
         "eval",
         config,
         ["run=elsewhere", "submit.gpus=1", "submit.send_code=true", "submit.pip=[zstandard]"],
@@ -53,7 +53,7 @@ def test_a_job_is_resolved_before_it_is_sent(config, tmp_path, monkeypatch):
     assert (job.submit.cpus, job.submit.gpus) == (0.5, 1.0) and job.config.run == Path("elsewhere")
     assert job.entrypoint == f"{sys.executable} -m panoforge eval job.yaml"
     assert (
-        load_job("eval", config, ["submit.python=null", "submit.address=auto"]).entrypoint
+        load_submission("eval", config, ["submit.python=null", "submit.address=auto"]).entrypoint
         == "python -m panoforge eval job.yaml"
     )
     environment = job.runtime_env(tmp_path)
@@ -66,14 +66,14 @@ def test_a_job_is_resolved_before_it_is_sent(config, tmp_path, monkeypatch):
         "cluster",
     ]
     with pytest.raises(ConfigError, match=r"unknown key 'methodz'.*methods"):
-        load_job("eval", config, ["methodz=1"])
+        load_submission("eval", config, ["methodz=1"])
     with pytest.raises(ConfigError, match=r"unknown key 'gpu'.*gpus"):
-        load_job("eval", config, ["submit.gpu=1"])
+        load_submission("eval", config, ["submit.gpu=1"])
     with pytest.raises(UsageError, match="only render, train, eval are jobs of a cluster"):
-        load_job("pack", config, [])
+        load_submission("pack", config, [])
     render = tmp_path / "render.yaml"
     render.write_text("run: a\nscenes: 1\n")
-    assert load_job("render", render, []).config.ray.address == "auto"
+    assert load_submission("render", render, []).config.ray.address == "auto"
 
 
 def test_a_cluster_that_is_coming_up_is_waited_for(monkeypatch):
@@ -251,4 +251,4 @@ def test_the_entrypoint_is_a_verb_of_the_command(config):
 
     names = {command.name or command.callback.__name__ for command in app.registered_commands}
     for verb in ("render", "train", "eval"):
-        assert Job(verb, None, SubmitConfig(address="auto")).entrypoint.split()[3] in names
+        assert Submission(verb, None, SubmitConfig(address="auto")).entrypoint.split()[3] in names

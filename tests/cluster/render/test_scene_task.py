@@ -14,7 +14,7 @@ from panoforge.cluster.render.executor import RayExecutor
 from panoforge.cluster.render.rebuild import rebuild
 from panoforge.cluster.render.runner import image_config_sha256, list_keys
 from panoforge.cluster.render.scene_task import run_scene
-from panoforge.cluster.state.policy import Fault
+from panoforge.cluster.state.policy import AttemptFault
 from panoforge.cluster.state.scene_states import COLUMNS, SceneStates, State, read_scene_states
 from panoforge.core.errors import StorageError
 from panoforge.core.storage.staged import list_staged, read_staged
@@ -137,7 +137,7 @@ def test_a_full_disk_is_nobodys_fault(chaos, monkeypatch):
     record = run_scene(chaos.task(), "n/1")
     assert (record.outcome, record.fault) == (
         "fault",
-        Fault.DISK,
+        AttemptFault.DISK,
     ) and "the disk is full" in record.reason
     assert not (chaos.run / "staged").exists() and list((chaos.run / "work").iterdir()) == []
 

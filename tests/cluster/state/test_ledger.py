@@ -14,7 +14,7 @@ import pytest
 
 from panoforge.cluster.state import ledger as ledger_module
 from panoforge.cluster.state.ledger import FAN_IN, AttemptRecord, Ledger, new_id
-from panoforge.cluster.state.policy import Fault
+from panoforge.cluster.state.policy import AttemptFault
 from panoforge.cluster.state.scene_states import COLUMNS, State, read_scene_states
 from panoforge.core.errors import ConfigError, StorageError
 
@@ -32,7 +32,7 @@ def record(index=0, attempt=1, outcome="done", **change) -> AttemptRecord:
         "started_unix_s": 1.0,
     }
     if outcome == "fault":
-        fields |= {"fault": Fault.CRASH, "reason": "boom"}
+        fields |= {"fault": AttemptFault.CRASH, "reason": "boom"}
     return AttemptRecord(**{**fields, **change})
 
 
@@ -188,7 +188,11 @@ def test_the_book_says_where_each_scene_stands(ledger):
         open_,
         open_,
     ]
-    assert scene_states.faults == {3: [(Fault.CRASH, "boom")], 6: [], 7: [(Fault.CRASH, "new")]}
+    assert scene_states.faults == {
+        3: [(AttemptFault.CRASH, "boom")],
+        6: [],
+        7: [(AttemptFault.CRASH, "new")],
+    }
     assert scene_states.attempts == {3: 1, 6: 1, 7: 2}
     assert list(scene_states.fresh()) == [8]
     scene_states.apply(record(3, 2))

@@ -8,7 +8,7 @@ from panoforge.cluster.process.process import ProcessOutcome
 from panoforge.cluster.state.policy import (
     MAX_FREE,
     RULES,
-    Fault,
+    AttemptFault,
     Profile,
     classify,
     degrade,
@@ -29,23 +29,23 @@ def end(code=None, signal=None, limit=None, tail="") -> ProcessOutcome:
 @pytest.mark.parametrize(
     ("outcome", "fault"),
     [
-        (end(0), Fault.NO_RESULT),
-        (end(1), Fault.NO_RESULT),
-        (end(signal="SIGSEGV"), Fault.CRASH),
-        (end(signal="SIGABRT"), Fault.CRASH),
-        (end(signal="SIGKILL"), Fault.KILLED),
-        (end(signal="SIGTERM"), Fault.KILLED),
-        (end(limit="time"), Fault.TIMEOUT),
-        (end(limit="silence"), Fault.STALLED),
-        (end(limit="memory"), Fault.OOM),
-        (end(limit="log"), Fault.FLOOD),
-        (end(1, tail="Error: System is out of GPU memory"), Fault.OOM),
-        (end(signal="SIGABRT", tail="std::bad_alloc"), Fault.OOM),
-        (end(1, tail="CUDA error: Illegal address in CUDA queue"), Fault.DEVICE),
-        (end(1, tail="OSError: No space left on device"), Fault.DISK),
+        (end(0), AttemptFault.NO_RESULT),
+        (end(1), AttemptFault.NO_RESULT),
+        (end(signal="SIGSEGV"), AttemptFault.CRASH),
+        (end(signal="SIGABRT"), AttemptFault.CRASH),
+        (end(signal="SIGKILL"), AttemptFault.KILLED),
+        (end(signal="SIGTERM"), AttemptFault.KILLED),
+        (end(limit="time"), AttemptFault.TIMEOUT),
+        (end(limit="silence"), AttemptFault.STALLED),
+        (end(limit="memory"), AttemptFault.OOM),
+        (end(limit="log"), AttemptFault.FLOOD),
+        (end(1, tail="Error: System is out of GPU memory"), AttemptFault.OOM),
+        (end(signal="SIGABRT", tail="std::bad_alloc"), AttemptFault.OOM),
+        (end(1, tail="CUDA error: Illegal address in CUDA queue"), AttemptFault.DEVICE),
+        (end(1, tail="OSError: No space left on device"), AttemptFault.DISK),
         (
             end(1, tail="MemoryError\n" + "fine\n" * 12),
-            Fault.NO_RESULT,
+            AttemptFault.NO_RESULT,
         ),  # long ago in the log: not how it ended
     ],
 )
@@ -58,12 +58,12 @@ def test_no_result_is_a_fault_and_the_end_says_which(outcome, fault):
 @pytest.mark.parametrize(
     ("error", "fault"),
     [
-        ("KeyError: 'wall'", Fault.ERROR),
-        ("ConfigError: /missing.blend: it does not exist", Fault.REFUSED),
-        ("MemoryError: ", Fault.OOM),
-        (None, Fault.ERROR),
-        ("StorageError: /run/staged: the disk is full: free some space", Fault.DISK),
-        ("StorageError: /run: no permission", Fault.ERROR),
+        ("KeyError: 'wall'", AttemptFault.ERROR),
+        ("ConfigError: /missing.blend: it does not exist", AttemptFault.REFUSED),
+        ("MemoryError: ", AttemptFault.OOM),
+        (None, AttemptFault.ERROR),
+        ("StorageError: /run/staged: the disk is full: free some space", AttemptFault.DISK),
+        ("StorageError: /run: no permission", AttemptFault.ERROR),
     ],
 )
 def test_a_reported_error_is_judged_by_its_words(error, fault):
@@ -96,9 +96,9 @@ def test_the_generators_own_last_line_is_in_the_reason():
     assert crash.reason.endswith("(killed by SIGSEGV); its last words: BVH: 3 bad triangles")
 
 
-def profiles_of(fault: Fault) -> list[Profile]:
+def profiles_of(fault: AttemptFault) -> list[Profile]:
     """The attempts that a scene gets which fails the same way each time."""
-    faults: list[tuple[Fault, str]] = []
+    faults: list[tuple[AttemptFault, str]] = []
     profiles = []
     while (step := next_step(faults)).profile:
         profiles.append(step.profile)
@@ -110,19 +110,19 @@ def profiles_of(fault: Fault) -> list[Profile]:
 
 def test_the_same_again_once_then_coarser_then_quarantine():
     assert (
-        profiles_of(Fault.CRASH)
-        == profiles_of(Fault.TIMEOUT)
-        == profiles_of(Fault.ERROR)
+        profiles_of(AttemptFault.CRASH)
+        == profiles_of(AttemptFault.TIMEOUT)
+        == profiles_of(AttemptFault.ERROR)
         == [N, N, D]
     )
-    assert profiles_of(Fault.OOM) == [N, R, D]
-    assert profiles_of(Fault.REFUSED) == [N]
+    assert profiles_of(AttemptFault.OOM) == [N, R, D]
+    assert profiles_of(AttemptFault.REFUSED) == [N]
 
 
-@pytest.mark.parametrize("fault", [Fault.LOST, Fault.DISK])
+@pytest.mark.parametrize("fault", [AttemptFault.LOST, AttemptFault.DISK])
 def test_what_is_nobodys_fault_costs_no_attempt_but_ends(fault):
     assert profiles_of(fault) == [N] * (MAX_FREE + 1)
-    crash = (Fault.CRASH, "crash")
+    crash = (AttemptFault.CRASH, "crash")
     assert next_step([crash, (fault, "x"), (fault, "x")]).profile is N
     assert next_step([crash, (fault, "x"), crash]).profile is D
     waits = [next_step([(fault, "x")] * n).wait_s for n in range(1, MAX_FREE + 1)]
@@ -130,8 +130,8 @@ def test_what_is_nobodys_fault_costs_no_attempt_but_ends(fault):
 
 
 def test_every_fault_has_a_rule_and_every_history_ends():
-    assert set(RULES) == set(Fault)
-    for fault in Fault:
+    assert set(RULES) == set(AttemptFault)
+    for fault in AttemptFault:
         assert 1 <= len(profiles_of(fault)) <= MAX_FREE + 1
 
 

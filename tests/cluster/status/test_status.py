@@ -12,7 +12,7 @@ from panoforge.cluster.config import CostConfig, RenderJobConfig
 from panoforge.cluster.render.retry import retry, scene_log
 from panoforge.cluster.render.runner import image_config_sha256
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id, to_table
-from panoforge.cluster.state.policy import Fault
+from panoforge.cluster.state.policy import AttemptFault
 from panoforge.cluster.state.scene_states import COLUMNS, State, read_scene_states
 from panoforge.cluster.state.tally import recent_rate
 from panoforge.cluster.status.plan import plan_run
@@ -71,10 +71,10 @@ def run(tmp_path):
     save_job(job)
     for index in range(1, 10):
         ledger.write(record(job, index))
-    ledger.write(record(job, 0, 1, "fault", fault=Fault.LOST, reason="its node was lost"))
+    ledger.write(record(job, 0, 1, "fault", fault=AttemptFault.LOST, reason="its node was lost"))
     ledger.write(record(job, 0, 2))
     ledger.write(record(job, 10, outcome="rejected", reason="no pose of any seed was accepted"))
-    for index, fault in ((11, Fault.OOM), (12, Fault.CRASH)):
+    for index, fault in ((11, AttemptFault.OOM), (12, AttemptFault.CRASH)):
         for attempt in (1, 2, 3):
             ledger.write(
                 record(job, index, attempt, "fault", fault=fault, reason=f"{fault} it was")
@@ -226,7 +226,7 @@ def test_a_plan_follows_from_what_scenes_took(tmp_path):
         6
     ):  # three kitchens of 30 s, two bathrooms of 10 s and one with an attempt lost
         ledger.write(record(job, index))
-    ledger.write(record(job, 1, outcome="fault", fault=Fault.CRASH, reason="x", seconds=3.0))
+    ledger.write(record(job, 1, outcome="fault", fault=AttemptFault.CRASH, reason="x", seconds=3.0))
     plan = plan_run(job, ledger, digest, slots=10, in_place=True)
     busy = 497 * 30 + 497 * (10 + 1)
     assert (plan.scenes, plan.calibrated_on, plan.panoramas) == (994, 6, 2 * 994)
