@@ -210,7 +210,8 @@ VERBS: dict[str, type[FrozenModel]] = {
     "train": TrainJobConfig,
     "eval": EvalJobConfig,
 }
-SECTIONS = {**VERBS, "submit": SubmitConfig}  # what a file of a whole chain may hold
+# What a file of a whole chain may hold.
+SECTIONS: dict[str, type[FrozenModel]] = {**VERBS, "submit": SubmitConfig}
 
 
 def load_section(path: Path, model: type[Model], overrides: Sequence[str] = ()) -> Model:

@@ -19,7 +19,7 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,7 +115,7 @@ class _Watch:
     """
 
     def __init__(
-        self, child: subprocess.Popen, log: Path, start: int, begin: float, limits: Limits
+        self, child: subprocess.Popen[bytes], log: Path, start: int, begin: float, limits: Limits
     ) -> None:
         self._log, self._start, self._begin, self._limits = log, start, begin, limits
         self._size, self._grew = start, begin
@@ -213,9 +213,10 @@ def _descendants(process: psutil.Process) -> Iterator[psutil.Process]:
 
 
 @contextlib.contextmanager
-def _exit_event(child: subprocess.Popen):
-    """Yields a function that waits up to some seconds for the child's end and says whether it came:
-    at once, not at the next poll, which for scenes of a second would be a tenth of the time.
+def _exit_event(child: subprocess.Popen[bytes]) -> Iterator[Callable[[float], bool]]:
+    """Yields a function that waits up to some seconds for the child's end and says whether it came.
+
+    It says so at once. Up to the next poll would be a tenth of the time of a scene of a second.
     """
     descriptor = os.pidfd_open(child.pid)
     poller = select.poll()
@@ -251,7 +252,7 @@ def _die_with_parent() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _kill_all(child: subprocess.Popen, tag: str) -> None:
+def _kill_all(child: subprocess.Popen[bytes], tag: str) -> None:
     """Kill the worker's whole session (it leads its own process group), then whatever of it left
     the session.
     """

@@ -15,7 +15,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from panoforge.cluster.config import RayConfig
 from panoforge.cluster.ray.private import LOOPBACK_ONLY, Head, private_head
@@ -148,7 +148,7 @@ def _loopback_is_meant() -> Iterator[None]:
     ray-project/ray#59110 asks for local addresses to be believed.
     """
     before = {name: os.environ.get(name) for name in LOOPBACK_ONLY}
-    imported = sys.modules.get("ray._private.ray_constants")
+    imported: Any = sys.modules.get("ray._private.ray_constants")
     known = True if imported is None else imported.ENABLE_RAY_CLUSTER
     os.environ |= LOOPBACK_ONLY
     if imported is not None:
@@ -156,7 +156,8 @@ def _loopback_is_meant() -> Iterator[None]:
     try:
         yield
     finally:
-        sys.modules["ray._private.ray_constants"].ENABLE_RAY_CLUSTER = known
+        constants: Any = sys.modules["ray._private.ray_constants"]
+        constants.ENABLE_RAY_CLUSTER = known
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
@@ -173,7 +174,8 @@ def _make_token(config: RayConfig) -> None:
 
 def _use_token() -> None:
     """Have Ray read the token anew: it did when it was imported, which may have been before."""
-    from ray._raylet import AuthenticationTokenLoader, Config
+    from ray import _raylet
 
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+    raylet: Any = _raylet  # Cython: no types
+    raylet.Config.initialize("")
+    raylet.AuthenticationTokenLoader.instance().reset_cache()

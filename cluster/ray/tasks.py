@@ -4,6 +4,7 @@ Errors of a task come out as they were raised there. A task that Ray gave up is 
 that means (a scene to try again, a shard to build anew) is the caller's business.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
@@ -57,7 +58,7 @@ class TaskWindow(Generic[Item, Answer]):
         done, _ = ray.wait(list(self._running), num_returns=1, timeout=timeout_s)
         if done:  # those that ended meanwhile come along
             done, _ = ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
-        return [(self._running.pop(task), lambda task=task: answer_of(task)) for task in done]
+        return [(self._running.pop(task), functools.partial(answer_of, task)) for task in done]
 
     def cancel(self) -> None:
         """Cancel what has not begun. Ray sends a SIGINT to what has, and drops its answer: both

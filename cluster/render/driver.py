@@ -173,8 +173,8 @@ class Driver:
         if self._later and self._later[0][0] <= self.executor.now():
             _, index, profile = heapq.heappop(self._later)
             return index, profile
-        index = next(self._fresh, None)
-        return None if index is None else (index, Profile.NORMAL)
+        fresh = next(self._fresh, None)
+        return None if fresh is None else (fresh, Profile.NORMAL)
 
     def _task(self, index: int, profile: Profile) -> SceneTask:
         config, factor = self.config, memory_factor(profile)

@@ -116,7 +116,8 @@ def verify_by_rays(
     run, keys = _which(path)
     if not keys:
         raise DataError(f"{run / 'staged'} holds no panoramas: there is nothing to check")
-    render, scenes = load_job(run).render, {}
+    render = load_job(run).render
+    scenes: dict[str, list[SampleMeta]] = {}
     for key in keys:
         meta = read_staged_meta(run / STAGED, key)
         scenes.setdefault(meta.scene, []).append(meta)

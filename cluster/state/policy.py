@@ -164,11 +164,10 @@ def classify(end: ProcessOutcome, result: SceneResult | None) -> Verdict:
             AttemptFault.REFUSED if error.partition(":")[0] in _REFUSALS else AttemptFault.ERROR
         )
         return Verdict("fault", fault, error)
-    fault = _GAVE_UP.get(end.limit) if end.limit else None
-    if fault is None:
-        fault = _by_words(_last_lines(end.log_tail)) or _by_signal(end.signal)
-    words = [_last_line(end.log_tail)]
-    return Verdict("fault", fault, with_words(f"worker left no result ({end.describe()})", words))
+    reason = with_words(f"worker left no result ({end.describe()})", [_last_line(end.log_tail)])
+    gave_up = _GAVE_UP.get(end.limit) if end.limit else None
+    said = _by_words(_last_lines(end.log_tail))
+    return Verdict("fault", gave_up or said or _by_signal(end.signal), reason)
 
 
 def with_words(what: str, words: Sequence[str]) -> str:

@@ -150,7 +150,8 @@ def _kinds(config: RenderConfig) -> tuple[list[str], list[int]]:
 
 def _per_kind(indices: NDArray[np.int64], at: list[int]) -> NDArray[np.float64]:
     """How many of the scenes are of each kind."""
-    return np.bincount(at, weights=np.bincount(indices % len(at), minlength=len(at)))
+    of_round = np.bincount(indices % len(at), minlength=len(at)).astype(float)
+    return np.bincount(at, weights=of_round).astype(float)
 
 
 def _left(total: int, settled: pa.Table) -> NDArray[np.int64]:

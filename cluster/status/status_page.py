@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
@@ -13,6 +14,7 @@ from panoforge.core.report.page import (
     Banner,
     Bar,
     Block,
+    Cell,
     Chart,
     Charts,
     Facts,
@@ -26,6 +28,7 @@ from panoforge.core.report.page import (
 from panoforge.core.report.pictures import MUTED, SERIES, chart_svg
 
 PAGE = "status.html"
+Kind = Literal["info", "warn", "bad", "good"]  # of a banner
 
 
 def write_page(run: Path) -> Path:
@@ -53,7 +56,7 @@ def status_report(status: RunStatus) -> Report:
 def _banners(status: RunStatus) -> list[Banner]:
     t = status.tally
     failed, waiting = t.states.get("quarantined", 0), t.states.get("open", 0)
-    texts = {
+    texts: dict[str, tuple[Kind, str]] = {
         "running": ("info", f"Driver {status.driver}."),
         "draining": (
             "warn",
@@ -140,7 +143,7 @@ def _progress(status: RunStatus) -> Section:
         "rejected": "rejected",
         "quarantined": "failed",
     }
-    rows = [
+    rows: list[list[Cell]] = [
         [
             label,
             count(t.states.get(name, 0)),
@@ -197,7 +200,7 @@ def _failures(status: RunStatus) -> Section:
         )
     if t.faults:
         top = max(t.faults.values())
-        rows = [[name, Bar(n / top, count(n))] for name, n in t.faults.items()]
+        rows: list[list[Cell]] = [[name, Bar(n / top, count(n))] for name, n in t.faults.items()]
         share = percent(t.wasted_core_hours / t.core_hours if t.core_hours else None)
         caption = (
             f"{share} of the core-hours went into them; {plural(t.degraded, 'scene')} made in the"
@@ -230,7 +233,7 @@ def _time(status: RunStatus) -> Section:
 
 def _machines(status: RunStatus) -> Section:
     t = status.tally
-    rows = [
+    rows: list[list[Cell]] = [
         [
             node.node.partition("/")[0],
             node.node.partition("/")[2][:12],
