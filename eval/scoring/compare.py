@@ -1,7 +1,8 @@
 """`pano compare A B …`: one table of several evaluations, with intervals, and what may not be
 compared refused.
 
-    compare([Path("runs/a"), Path("runs/b")]) → Comparison
+    compare([Path("runs/a"), Path("runs/b")]) → Comparison, which panoforge.eval.reports.comparison
+    writes as text, JSON, CSV, LaTeX or Markdown
 
 Takes results.json files, the folders they are in, or runs, whose latest evaluation is meant. Every method of every run is a line, the
 first is the reference. Two results are comparable if they measured the same (`protocol_id`), on the
@@ -12,11 +13,11 @@ differs. Differences are taken instance by instance, intervals and tests panoram
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from panoforge.core.errors import DataError, UsageError
+from panoforge.core.errors import DataError, StorageError, UsageError
 from panoforge.core.storage.atomic import storage_errors
 from panoforge.eval.folders import results_file
 from panoforge.eval.scoring.metrics.stats import Interval, Paired, bootstrap_mean, holm, paired_test
@@ -31,14 +32,16 @@ Scores = dict[Instance, float]
 
 @dataclass(frozen=True)
 class Run:
-    """One results.json: `name` is what the table calls it; `scores` maps method → instance → IoU,
-    plain and cos φ-weighted.
+    """One results.json. `name` is what the table calls it; the others map method → instance →
+    IoU, plain and cos φ-weighted, and J&F. `ap` is each method's average precision.
     """
 
     name: str
     content: Mapping[str, Any]
     scores: Mapping[str, Scores]
     scores_cos: Mapping[str, Scores]
+    j_and_f: Mapping[str, Scores]
+    ap: Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class Line:
     method: str
     miou: Interval
     miou_cos: Interval
+    j_and_f: Interval
+    ap: float | None
     versus: Paired | None
     p_value: float | None
 
@@ -67,40 +72,18 @@ class Comparison:
     lines: tuple[Line, ...]
     notes: tuple[str, ...]
 
-    def as_json(self) -> dict[str, Any]:
-        """For `--json` and for other programs."""
-        return {"format": "panoforge-comparison", "schema_version": 1, **asdict(self)}
-
-    def as_lines(self) -> list[str]:
-        """The table as text."""
-        head = ["run", "method", "mIoU", "cos φ-weighted", "difference", "p"]
-        rows = [
-            [
-                line.run,
-                line.method,
-                _interval(line.miou),
-                _interval(line.miou_cos),
-                _interval(line.versus.difference, signed=True) if line.versus else "(reference)",
-                "" if line.p_value is None else f"{line.p_value:.3g}",
-            ]
-            for line in self.lines
-        ]
-        widths = [max(len(row[k]) for row in [head, *rows]) for k in range(len(head))]
-        table = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in [head, *rows]
-        ]
-        what = (
-            f"{self.instances} instances in {self.panoramas} panoramas, protocol"
-            f" {self.protocol_id}; 95 % intervals by panorama, p by flipping panoramas, corrected"
-            " (Holm)"
-        )
-        return [*table, what, *self.notes]
-
 
 def compare(paths: Sequence[Path], *, seed: int = 0) -> Comparison:
-    """Compare the runs at `paths`. UsageError if they are not comparable, DataError if one is not a
-    result.
+    """Compare the runs at `paths`.
+
+    Args:
+        paths: what `panoforge.eval.folders.results_file` takes; the first is the reference.
+        seed: of the draws of intervals and tests.
+
+    Raises:
+        StorageError: one is not there.
+        DataError: one is no result.
+        UsageError: they are not comparable; the message says what differs.
     """
     if not paths:
         raise UsageError("expected at least one run to compare, e.g. pano compare runs/a runs/b")
@@ -112,10 +95,9 @@ def compare(paths: Sequence[Path], *, seed: int = 0) -> Comparison:
         _check_instances(entries[0], (run, method))
     instances = sorted(entries[0][0].scores[entries[0][1]])
     keys = [key for key, _ in instances]
-    columns = [[run.scores[method][instance] for instance in instances] for run, method in entries]
-    weighted = [
-        [run.scores_cos[method][instance] for instance in instances] for run, method in entries
-    ]
+    columns = [_column(run.scores[method], instances) for run, method in entries]
+    weighted = [_column(run.scores_cos[method], instances) for run, method in entries]
+    both = [_column(run.j_and_f[method], instances) for run, method in entries]
     tests = [paired_test(columns[0], column, keys, seed=seed) for column in columns[1:]]
     versus: list[Paired | None] = [None, *tests]
     p_values: list[float | None] = [None, *holm([test.p_value for test in tests])]
@@ -125,6 +107,8 @@ def compare(paths: Sequence[Path], *, seed: int = 0) -> Comparison:
             method,
             bootstrap_mean(columns[k], keys, seed=seed),
             bootstrap_mean(weighted[k], keys, seed=seed),
+            bootstrap_mean(both[k], keys, seed=seed),
+            run.ap[method],
             versus[k],
             p_values[k],
         )
@@ -137,6 +121,10 @@ def compare(paths: Sequence[Path], *, seed: int = 0) -> Comparison:
         lines,
         _notes(runs, len(set(keys))),
     )
+
+
+def _column(scores: Scores, instances: Sequence[Instance]) -> list[float]:
+    return [scores[instance] for instance in instances]
 
 
 def check_comparable(first: Run, other: Run) -> None:
@@ -178,7 +166,7 @@ def _check_instances(first: tuple[Run, str], other: tuple[Run, str]) -> None:
 def _read(path: Path, name: str) -> Run:
     file = results_file(path)
     if not file.exists():
-        raise UsageError(
+        raise StorageError(
             f"{file} is not there: expected the folder of a finished evaluation"
             " (RUN/eval/NAME), or a run that has one (pano eval writes results.json last)"
         )
@@ -188,10 +176,17 @@ def _read(path: Path, name: str) -> Run:
         content = json.loads(data)
         known = content["format"] == RESULTS_FORMAT
         rows = [
-            (row["method"], (row["key"], row["id"]), float(row["iou"]), float(row["iou_cos"]))
+            (
+                row["method"],
+                (row["key"], row["id"]),
+                float(row["iou"]),
+                float(row["iou_cos"]),
+                float(row["boundary_f"]),
+            )
             for row in content["rows"]
             if row["role"] == "model"
         ]
+        ap = {s["method"]: s["ap"] for s in content["scores"] if s["role"] == "model"}
         _ = (
             content["protocol_id"],
             content["protocol"],
@@ -214,10 +209,12 @@ def _read(path: Path, name: str) -> Run:
         )
     scores: dict[str, Scores] = {}
     scores_cos: dict[str, Scores] = {}
-    for method, instance, iou, iou_cos in rows:
+    j_and_f: dict[str, Scores] = {}
+    for method, instance, iou, iou_cos, boundary in rows:
         scores.setdefault(method, {})[instance] = iou
         scores_cos.setdefault(method, {})[instance] = iou_cos
-    return Run(name, content, scores, scores_cos)
+        j_and_f.setdefault(method, {})[instance] = (iou + boundary) / 2
+    return Run(name, content, scores, scores_cos, j_and_f, {m: ap.get(m) for m in scores})
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
@@ -261,12 +258,3 @@ def _notes(runs: Sequence[Run], panoramas: int) -> tuple[str, ...]:
             " intervals are too narrow"
         )
     return tuple(notes)
-
-
-def _interval(interval: Interval, *, signed: bool = False) -> str:
-    """'67.8 [65.1, 70.2]' in percent."""
-    form = "+.1f" if signed else ".1f"
-    value = format(100 * interval.value, form)
-    if interval.low is None or interval.high is None:
-        return value
-    return f"{value} [{format(100 * interval.low, form)}, {format(100 * interval.high, form)}]"

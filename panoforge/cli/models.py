@@ -1,6 +1,5 @@
 """Verbs of a model: train, eval, compare."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -64,17 +63,19 @@ def compare(
             metavar="RUN...", help="Folders of evaluations; the first is the reference."
         ),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    form: Annotated[
+        str, typer.Option("--format", help="text, json, csv, latex or md; scores in percent.")
+    ] = "text",
 ) -> None:
     """Put evaluations side by side, with intervals and paired tests. Those that measured
     differently are refused.
     """
+    from panoforge.eval.reports.comparison import format_of, render
     from panoforge.eval.scoring.compare import compare as compare_runs
 
-    found = compare_runs(runs)
-    print(
-        json.dumps(found.as_json(), ensure_ascii=False) if as_json else "\n".join(found.as_lines())
-    )
+    chosen = format_of("json" if as_json else form)
+    print(render(compare_runs(runs), chosen))
 
 
 def _with(overrides: list[str] | None, key: str, value: Path | None) -> list[str]:

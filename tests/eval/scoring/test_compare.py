@@ -1,6 +1,10 @@
 """`pano compare`: the table of real evaluations, and what it refuses, by its message."""
 
+import csv
+import io
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +13,9 @@ import pytest
 import synthetic
 
 from panoforge.cli import main
-from panoforge.core.errors import DataError, UsageError
+from panoforge.core.errors import DataError, StorageError, UsageError
 from panoforge.eval.config import EvalConfig
+from panoforge.eval.reports.comparison import as_json, render
 from panoforge.eval.run import run_evaluation
 from panoforge.eval.scoring.compare import compare
 
@@ -64,7 +69,7 @@ def test_the_table_says_what_the_results_say(evaluations: Path) -> None:
     assert (
         reference.versus is None and nothing.p_value == 0.5
     )  # two panoramas: ± and ∓ out of four patterns
-    text = "\n".join(found.as_lines())
+    text = render(found)
     assert "(reference)" in text and "-100.0" in text and found.protocol_id in text
     assert "2 panoramas are few: no p-value can be below 0.5" in text
     assert "nothing: no model was run" in text
@@ -123,7 +128,7 @@ def test_other_data_and_other_instances_are_refused(evaluations: Path) -> None:
 
 
 def test_what_is_no_result_is_refused(evaluations: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="expected the folder of a finished evaluation"):
+    with pytest.raises(StorageError, match="expected the folder of a finished evaluation"):
         compare([tmp_path])
     with pytest.raises(UsageError, match="at least one run"):
         compare([])
@@ -152,3 +157,49 @@ def test_the_command(evaluations: Path, capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit) as stopped:
         main(["compare", str(evaluations / "truth"), str(evaluations / "narrow")])
     assert stopped.value.code == 2 and "What differs" in capsys.readouterr().err
+
+
+def test_every_format_says_the_same_in_percent(evaluations: Path) -> None:
+    """Read back: CSV and JSON to the digit, Markdown and LaTeX as the text has it."""
+    found = compare([evaluations / "truth", evaluations / "nothing"])
+    content = json.loads((evaluations / "truth/eval/latest/results.json").read_text())
+    (score,) = [s for s in content["scores"] if s["role"] == "model"]
+    first = as_json(found)["lines"][0]
+    assert as_json(found)["unit"] == "percent"
+    for name in ("miou", "miou_cos", "j_and_f", "ap"):
+        assert first[name] == pytest.approx(100 * score[name], abs=1e-3), name
+    rows = list(csv.DictReader(io.StringIO(render(found, "csv"))))
+    for row, line in zip(rows, as_json(found)["lines"], strict=True):
+        assert row == {name: "" if x is None else str(x) for name, x in line.items()}
+    cells = [re.split(r"\s{2,}", line) for line in render(found).splitlines()[1:3]]
+    assert cells[0][2].split()[0] == f"{first['miou']:.1f}" and cells[0][5] == f"{first['ap']:.1f}"
+    markdown = render(found, "md").splitlines()
+    assert [cell.strip() for cell in markdown[2].strip("|").split("|")][:6] == cells[0][:6]
+    latex = render(found, "latex")
+    assert r"\toprule" in latex and r"cos $\varphi$-weighted" in latex and r"J\&F" in latex
+    assert latex.count(r"\\") == 3 and cells[0][2] in latex
+
+
+def test_names_cannot_break_a_table(evaluations: Path) -> None:
+    found = compare([changed(evaluations, "plain", lambda c: None)])
+    odd = replace(found, lines=(replace(found.lines[0], run="a|b_c, $x$ {50%}"),))
+    assert r"a\|b_c" in render(odd, "md").splitlines()[2]
+    assert r"a|b\_c, \$x\$ \{50\%\}" in render(odd, "latex")
+    (row,) = csv.DictReader(io.StringIO(render(odd, "csv")))
+    assert row["run"] == "a|b_c, $x$ {50%}"
+
+
+def test_the_command_has_formats_and_exits_like_other_missing_paths(
+    evaluations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def code(*words: object) -> int:
+        with pytest.raises(SystemExit) as stopped:
+            main([str(word) for word in words])
+        return int(stopped.value.code or 0)
+
+    assert code("compare", evaluations / "truth", "--format", "csv") == 0
+    assert capsys.readouterr().out.startswith("run,method,miou,")
+    assert code("compare", evaluations / "truth", "--format", "tex") == 2
+    assert "expected one of text, json, csv, latex, md" in capsys.readouterr().err
+    assert code("compare", tmp_path / "nowhere") == code("verify", tmp_path / "nowhere")
+    assert "Traceback" not in capsys.readouterr().err
