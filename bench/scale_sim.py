@@ -2,16 +2,18 @@
 
     python -m bench.scale_sim [--quick] [--scenes N ...] [--folder DIR] [--no-packing] [--record]
 
-A discrete-event cluster stands where Ray would (panoforge.cluster.render.executor.Executor): its
-attempts end after a random time on a virtual clock, and crash, run out of memory or lose their node
-with the chances below; each writes its record as a real node does, and stages a tiny panorama
-(32×16 pixels, 35 instances as the paper's have on average). The planner, the driver's loop, the
-fault policy, the ledger with its compaction, the packer (on a real Ray, while scenes go on), the
-status and its page are the real ones; a shard is a thousandth of a real one's bytes, so there are
-as many as a real job has.
+A discrete-event cluster stands where Ray would (panoforge.cluster.render.executor.Executor). Its
+attempts end after a random time on a virtual clock, and fail with the chances below: they crash,
+run out of memory or lose their node. Each writes its record as a real node does, and stages a tiny
+panorama: 32×16 pixels, 35 instances as the paper's have on average.
 
-For every size it reports the driver's cost per scene (CPU seconds, without what nodes do: staging)
-and memory, and at the end how long a query, the page and the resumption of a 99 % done run take.
+All else is real: the planner, the driver's loop, the fault policy, the ledger with its compaction,
+the status and its page. So is the packer, on a real Ray while scenes go on. A shard is a thousandth
+of a real one's bytes, so there are as many as a real job has.
+
+For every size it reports what a scene costs the driver: memory, and CPU seconds without staging,
+which is the nodes' work. At the end: how long a query, the page, and the resumption of a run that
+is 99 % done take.
 `--folder` on a memory disk leaves the cost of fsync out; on a real one it is in. Without packing
 (`--no-packing`) nothing is staged but names.
 """
@@ -38,12 +40,14 @@ from panoforge.cluster.config import LimitsConfig, PackingConfig, RayConfig, Ren
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.render.driver import Driver
 from panoforge.cluster.render.executor import NoRecord
-from panoforge.cluster.render.runner import _open_scene_states, _packer, image_config_sha256
+from panoforge.cluster.render.images import image_config_sha256
+from panoforge.cluster.render.runner import _open_scene_states, _packer
 from panoforge.cluster.render.scene_task import SceneTask
+from panoforge.cluster.state.job_file import save_job
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id
 from panoforge.cluster.state.policy import AttemptFault
 from panoforge.cluster.state.scene_states import SceneStates, State
-from panoforge.cluster.status.status import read_status, save_job
+from panoforge.cluster.status.status import read_status
 from panoforge.cluster.status.status_page import write_page
 from panoforge.core.run_layout import DATASET, STAGED
 from panoforge.core.sample.instance_table import InstanceLabel, instance_table
@@ -237,7 +241,6 @@ def simulate(scenes: int, folder: Path, packing: PackingConfig) -> dict:
             job,
             scene_states,
             ledger,
-            image_config_sha256,
             cluster,
             stopped=lambda: False,
             check=lease.check,
@@ -313,9 +316,8 @@ def _lose_the_last(job: RenderJobConfig) -> None:
 
 
 def _resume(job: RenderJobConfig, ledger: Ledger) -> int:
-    """From nothing to the first new scene's task: what a driver does before and after Ray starts,
-    whose own start (some seconds, whatever the size of the job) is not in it. Gives the number of
-    open scenes.
+    """From nothing to the first new scene's task; gives the number of open scenes. Ray's own start
+    is not in it: some seconds, whatever the size of the job.
     """
     scene_states = _open_scene_states(job, ledger)
     cluster = SimulatedCluster(ledger, np.random.default_rng(0))
@@ -323,7 +325,6 @@ def _resume(job: RenderJobConfig, ledger: Ledger) -> int:
         job,
         scene_states,
         ledger,
-        image_config_sha256,
         cluster,
         stopped=lambda: False,
         check=lambda: None,

@@ -33,7 +33,8 @@ from panoforge.core.storage.store import Store, StoreLike
 
 def render_stage(config: RenderJobConfig) -> Any:
     """Render what is missing of the run. Gives a panoforge.cluster.render.runner.RenderSummary."""
-    from panoforge.cluster.render.runner import image_config_sha256, render
+    from panoforge.cluster.render.images import image_config_sha256
+    from panoforge.cluster.render.runner import render
 
     digest = image_config_sha256(config.render)
     Ledger(config.ledger_url).check(digest)  # before run.json says anything of this config
@@ -58,9 +59,9 @@ def plan_stage(
     """What a run will take, calibrated on its own scenes or on another run's. Gives a
     panoforge.cluster.status.plan.RunPlan.
     """
-    from panoforge.cluster.render.runner import image_config_sha256
+    from panoforge.cluster.render.images import image_config_sha256
+    from panoforge.cluster.state.job_file import ledger_of, load_job
     from panoforge.cluster.status.plan import plan_run
-    from panoforge.cluster.status.status import ledger_of, load_job
 
     ledger = ledger_of(load_job(calibration)) if calibration else Ledger(config.ledger_url)
     here = max(1, int(len(os.sched_getaffinity(0)) / config.ray.cpus_per_scene))

@@ -1,10 +1,10 @@
 """The run as Prometheus metrics on Ray's own endpoint of every node (`MetricsExportPort` of
 `ray.nodes()`).
 
-ray_panoforge_scenes{run, state}   gauge    scenes that are open, done, rejected, quarantined
-ray_panoforge_panoramas{run}       counter  panoramas staged by this driver
-ray_panoforge_faults{run, fault}   counter  attempts that ended in a fault
-ray_panoforge_core_seconds{run}    counter  what the attempts of this driver held
+    ray_panoforge_scenes{run, state}   gauge    scenes that are open, done, rejected, quarantined
+    ray_panoforge_panoramas{run}       counter  panoramas staged by this driver
+    ray_panoforge_faults{run, fault}   counter  attempts that ended in a fault
+    ray_panoforge_core_seconds{run}    counter  what the attempts of this driver held
 
 Telemetry never stops a run: what goes wrong here is said once, and then there are no metrics.
 """

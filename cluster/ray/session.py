@@ -119,10 +119,10 @@ def _watched(head: Head) -> Iterator[None]:
 def _joined(address: str, stack: contextlib.ExitStack) -> "RayContext":
     """Join a Ray that is up; `stack` leaves it again.
 
-    In a thread, because in the main one Ray would replace this process's handler of SIGTERM: a
-    SIGTERM in the seconds that this takes would end it with status 15 and no word. Ray's C++ puts a
-    handler of its own below Python's in any case. That one sets an alarm that aborts the process
-    three seconds later, so Python's is put back into its place.
+    In a thread: in the main one Ray replaces this process's handler of SIGTERM, and a SIGTERM in
+    these seconds would end it with status 15 and no word. Ray's C++ puts a handler of its own below
+    Python's in any case. That one sets an alarm that aborts the process three seconds later, so
+    Python's is put back into its place.
     """
     import ray
 

@@ -1,9 +1,9 @@
 """`pano submit VERB CONFIG`: a render, training or evaluation as a job of a Ray cluster, through
 Ray's Job Submission API.
 
-The config is resolved and checked here, so that a wrong key is refused before anything is sent;
-what runs over there is the resolved config, its relative paths made absolute, uploaded as the job's
-working folder. The job's process gets the resources and the runtime environment of `submit`
+The config is resolved and checked here, so a wrong key is refused before anything is sent. What
+runs over there is the resolved config with absolute paths, uploaded as the job's working folder.
+The job's process gets the resources and the runtime environment of `submit`
 (panoforge.cluster.config.SubmitConfig). Its log can be followed, and its exit code is given back.
 Without an address a private Ray with a job port on the loopback address is started and ends with
 the job: the same door, on this machine. Where the cluster asks for a token, Ray sends

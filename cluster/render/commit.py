@@ -1,11 +1,11 @@
 """From a worker's private folder to the run: check what it left, then move each panorama to
 `staged` by one rename.
 
-Every attempt stages into a folder of its own, so that an attempt that dies leaves nothing in the
-run. What it made is believed after its digests are checked, and committed once: if a panorama of
-the same labels and the same config is there already (the scene was made twice, say after a lost
-node came back), the first one stays. One of another content was left by an attempt that never
-reached the ledger, and is replaced.
+Every attempt stages into a folder of its own, so an attempt that dies leaves nothing in the run.
+What it made is believed after its digests are checked, and committed once. A scene may be made
+twice, say after a lost node came back. If a panorama of the same labels and config is there
+already, the first one stays. One of another content was left by an attempt that never reached the
+ledger, and is replaced.
 """
 
 import errno
@@ -38,9 +38,16 @@ class Checked:
 def check_output(
     staged: Path, result: SceneResult, sample_keys: set[str], min_spread: float
 ) -> list[Checked] | str:
-    """Compare what lies in `staged` with what the worker says, byte by byte, and look whether there
-    is a picture at all: an 8-bit luma that varies by less than `min_spread` is what a device that
-    gave up leaves. Gives the panoramas, or what is wrong.
+    """Compare what lies in `staged` with what the worker says, byte by byte; see the picture, too.
+
+    Args:
+        staged: The attempt's own folder of panoramas.
+        result: What the worker says.
+        sample_keys: The panoramas that the scene may have.
+        min_spread: A device that gave up leaves an 8-bit luma that varies by less.
+
+    Returns:
+        The panoramas, or what is wrong.
     """
     if not result.panoramas:
         return "the result says done and names no panorama"

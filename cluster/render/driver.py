@@ -1,10 +1,9 @@
-"""The driver's loop: which attempt goes to the cluster next, and what follows from each that comes
-back.
+"""The driver's loop: which attempt goes to the cluster next, and what follows from each that ends.
 
-Holds the `SceneStates`, asks `policy` what happens next, hands out a bounded number of tasks (Ray never
-waits for work and never drowns in it) and writes what only a driver can know: that a node was lost
-with a scene on it, and that a scene is given up. The cluster is an `Executor`: Ray, or the
-simulated one of bench/scale_sim.py.
+It asks `policy` what happens to a scene, and applies every record to the scene states. It hands out
+a bounded number of tasks: Ray never waits for work and never drowns in it. It writes what only a
+driver can know: a node was lost with a scene on it, or a scene is given up. The cluster is an
+`Executor`: Ray, or the simulated one of bench/scale_sim.py.
 """
 
 import heapq
@@ -17,6 +16,7 @@ from panoforge.cluster.config import RenderJobConfig
 from panoforge.cluster.process.process import Limits
 from panoforge.cluster.ray.packer import Packer
 from panoforge.cluster.render.executor import Answer, Cancelled, Executor, NoRecord
+from panoforge.cluster.render.images import image_config_sha256
 from panoforge.cluster.render.scene_task import SceneTask
 from panoforge.cluster.state.ledger import COMPACT_EVERY, AttemptRecord, Ledger, new_id
 from panoforge.cluster.state.policy import (
@@ -32,20 +32,19 @@ from panoforge.cluster.state.policy import (
 )
 from panoforge.cluster.state.scene_states import SceneStates, State
 from panoforge.core.errors import StorageError
-from panoforge.datagen.config import RenderConfig, plan_scene
+from panoforge.datagen.config import plan_scene
 
 _WAIT_S = 0.5
 
 
 class Driver:
-    """Renders the scenes that are open. `records` yields every record of the run as it is written."""
+    """Renders the scenes that are open. `records` yields each record of the run as it comes."""
 
     def __init__(
         self,
         config: RenderJobConfig,
         scene_states: SceneStates,
         ledger: Ledger,
-        digest_of: Callable[[RenderConfig], str],
         executor: Executor,
         *,
         stopped: Callable[[], bool],
@@ -65,8 +64,10 @@ class Driver:
             profile: degrade(self._render) if profile is Profile.DEGRADED else self._render
             for profile in Profile
         }
-        self._images = {profile: (image, digest_of(image)) for profile, image in images.items()}
-        self._job_sha256 = digest_of(self._render)
+        self._images = {
+            profile: (image, image_config_sha256(image)) for profile, image in images.items()
+        }
+        self._job_sha256 = image_config_sha256(self._render)
         self._later: list[tuple[float, int, Profile]] = []  # heap of (not before, scene, profile)
         self._fresh = scene_states.fresh()
         self._running: dict[

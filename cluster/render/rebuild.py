@@ -2,9 +2,9 @@
 about it.
 
 A scene counts as done if all panoramas that it was asked for are staged with the run's config
-digest. One of which fewer are there may be whole (poses are rejected) or may have been cut off,
-which nothing can tell now: it is made again, and what is there already is found to be equal and
-kept. Rejections and quarantines are forgotten with the ledger.
+digest. Where fewer are there, poses may have been rejected, or the scene was cut off: nothing can
+tell now. Such a scene is made again, and what is there already is found to be equal and kept.
+Rejections and quarantines are forgotten with the ledger.
 """
 
 import hashlib

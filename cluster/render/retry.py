@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
+from panoforge.cluster.state.job_file import ledger_of, load_job
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id, to_records
 from panoforge.cluster.state.policy import AttemptFault
 from panoforge.cluster.state.scene_states import State
 from panoforge.cluster.state.tally import tally
-from panoforge.cluster.status.status import ledger_of, load_job
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.run_layout import LOGS
 from panoforge.datagen.config import RenderConfig, plan_scene
@@ -19,9 +19,18 @@ TAIL_BYTES = 200_000
 
 
 def retry(run: Path, reason: str | None) -> list[str]:
-    """Forgive the failed scenes of a run, those of one reason (a kind of fault, or a part of the
-    reason's text) or all of them, so that the next `pano render` makes them. Gives their names. The
-    faults stay in the ledger.
+    """Forgive failed scenes, so that the next `pano render` makes them. Their faults stay in the
+    ledger.
+
+    Args:
+        run: The run's folder.
+        reason: A kind of fault, or a part of the reason's text; None forgives all.
+
+    Returns:
+        The names of the scenes.
+
+    Raises:
+        UsageError: No failed scene has that reason.
     """
     config = load_job(run)
     ledger = ledger_of(config)

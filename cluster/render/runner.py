@@ -22,23 +22,19 @@ from panoforge.cluster.ray.packer import Packer
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.render.driver import Driver
 from panoforge.cluster.render.executor import RayExecutor
+from panoforge.cluster.render.images import image_config_sha256
 from panoforge.cluster.render.rebuild import rebuild
+from panoforge.cluster.state.job_file import save_job
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger
 from panoforge.cluster.state.scene_states import COLUMNS, SceneStates, State, read_scene_states
 from panoforge.cluster.state.tally import Tally, sum_json_columns, tally
-from panoforge.cluster.status.status import save_job
-from panoforge.core.config import config_sha256
 from panoforge.core.errors import StorageError, UserError
 from panoforge.core.progress import Progress
 from panoforge.core.run_layout import DATASET, STAGED, WORK
 from panoforge.core.shards.layout import read_manifest
 from panoforge.core.storage.atomic import TEMPORARY_PREFIX, storage_errors, sweep_temporaries
 from panoforge.core.storage.lease import Lease
-from panoforge.datagen.config import RenderConfig, plan_scene
-
-# What may differ between two renders of the same panoramas: how many are made, and where and how
-# fast.
-_NOT_PART_OF_THE_IMAGE = {"scenes", "threads", "time_limit_s"}
+from panoforge.datagen.config import plan_scene
 
 
 @dataclass(frozen=True)
@@ -114,16 +110,6 @@ class RenderSummary:
         )
 
 
-def image_config_sha256(config: RenderConfig) -> str:
-    """Digest of what shapes the pixels and labels: the render config less counts, threads and
-    limits. Panoramas of equal digest and seed are the same panoramas.
-    """
-    plain = config.model_copy(
-        update={name: RenderConfig.model_fields[name].default for name in _NOT_PART_OF_THE_IMAGE}
-    )
-    return config_sha256(plain)
-
-
 def render(config: RenderJobConfig) -> RenderSummary:
     """Render what is missing of a run. Returns a summary also when scenes failed; raises UserError
     only when the run as a whole cannot go on (no disk, no Ray, another driver).
@@ -149,7 +135,6 @@ def render(config: RenderJobConfig) -> RenderSummary:
                         config,
                         scene_states,
                         ledger,
-                        image_config_sha256,
                         executor,
                         stopped=lambda: drain.asked,
                         check=lease.check,
@@ -246,9 +231,7 @@ class Drain:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        signal.alarm(
-            0
-        )  # that of Ray's handler, if the signal came while Ray was starting (panoforge.cluster.ray.session)
+        signal.alarm(0)  # Ray's own handler may have set one (panoforge.cluster.ray.session)
         with contextlib.suppress(OSError):  # nobody reads it
             os.write(2, b"\nstopping after the scenes that are running; once more stops at once\n")
 

@@ -2,8 +2,8 @@
 a child process.
 
 Takes a run folder, or one panorama's folder in it. The run's own config says how each scene is made
-again; a panorama whose config digest is not the run's (nor that of its degraded profile) is
-refused, because its scene would be another one.
+again. A panorama whose config digest is neither the run's nor that of its degraded profile is
+refused: its scene would be another one.
 """
 
 import json
@@ -15,9 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from panoforge.cluster.render.runner import image_config_sha256
+from panoforge.cluster.render.images import image_config_sha256
+from panoforge.cluster.state.job_file import load_job
 from panoforge.cluster.state.policy import degrade
-from panoforge.cluster.status.status import load_job
 from panoforge.core.errors import DataError
 from panoforge.core.run_layout import STAGED
 from panoforge.core.sample.metadata import SampleMeta

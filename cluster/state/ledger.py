@@ -1,16 +1,18 @@
 """The ledger of a render run: every attempt at every scene, on any fsspec URL; it only grows.
 
-    <ledger>/job.json                    what the run is: the digest of its images (written once)
-    <ledger>/attempts/I-A-ID.json        one small immutable record per attempt, written by the node that made it
-    <ledger>/segments/LEVEL-DIGEST.parquet   records that were compacted, in columns; the name carries the digest of the bytes
-    <ledger>/lease/                      who drives the run (panoforge.core.storage.lease)
+    <ledger>/job.json               what the run is: the digest of its images, written once
+    <ledger>/attempts/I-A-ID.json   a small record per attempt, by the node that made it
+    <ledger>/segments/LEVEL-DIGEST.parquet   records that were compacted, in columns; DIGEST is
+                                    that of the bytes
+    <ledger>/lease/                 who drives the run (panoforge.core.storage.lease)
 
-Nodes write, the one driver compacts: it puts a segment and then deletes the records that it holds;
-when `FAN_IN` segments of a level have gathered they become one of the next level, so there are
-never many objects to read: opening the ledger of a million scenes costs seconds. A reader lists
-loose records first and segments after, and drops what it sees twice, so it is right at any moment
-of that, and after a crash at any moment of that. A record or segment that is torn is not believed:
-its scenes count as not done, and making them again finds their panoramas staged
+Nodes write, the one driver compacts. It puts a segment and then deletes the records in it. `FAN_IN`
+segments of one level become one of the next, so there are never many objects to read: opening the
+ledger of a million scenes costs seconds.
+
+A reader lists loose records first and segments after, and drops what it sees twice. So it is right
+at any moment of a compaction, and after a crash at any moment. A record or segment that is torn is
+not believed: its scenes count as not done, and making them again finds their panoramas staged
 (panoforge.cluster.render.commit).
 """
 

@@ -1,16 +1,16 @@
 """The fault policy: what every end of a scene means, and what happens next. All of it is here, and
 all of it is pure.
 
-A scene's attempt ends in one of three proper ways (`done`, `rejected`: settled for good) or in a
-`AttemptFault`. `classify` turns how the worker process ended, what it left and the end of its log into a
-`Verdict`; `next_step` turns the faults of a scene so far into what to do: run it again, in which
-`Profile`, or quarantine it with the reason. The seed is the same in every profile: no scene is ever
-swapped for an easier one, because that would bend the distribution of the dataset.
+A scene's attempt ends properly (`done` or `rejected`: settled for good) or in an `AttemptFault`.
+`classify` gives the `Verdict`, by how the worker process ended, what it left and the end of its
+log. `next_step` says what follows from the faults of a scene so far: run it again, in which
+`Profile`, or quarantine it with the reason. The seed is the same in every profile. No scene is
+ever swapped for an easier one: that would bend the distribution of the dataset.
 
     profile     image      memory limit
     normal      as asked   as asked
     roomy       as asked   doubled
-    degraded    coarser    doubled       stamped with its own config digest, so that the dataset says so
+    degraded    coarser    doubled       stamped with its own config digest: the dataset says so
 
 What is nobody's fault (a lost node, a full disk) costs no attempt, but cannot go on for ever
 either: `MAX_FREE`.
@@ -149,9 +149,10 @@ class Verdict:
 
 
 def classify(end: ProcessOutcome, result: SceneResult | None) -> Verdict:
-    """Judge an attempt by what it left before how it exited: a whole result counts even if Blender
-    crashed on its way out, and no result is a fault even after exit code 0. Whether the panoramas
-    named are really there is `check_output`'s.
+    """Judge an attempt by what it left before how it exited.
+
+    A whole result counts even if Blender crashed on its way out. No result is a fault even after
+    exit code 0. Whether the panoramas named are really there is for `check_output`.
     """
     if result is not None and result.outcome == "done":
         return Verdict("done")

@@ -1,9 +1,9 @@
 """`pano plan`: what a run will take, from scenes that were really made.
 
-The calibration is the ledger of a run of the same images (say the first 20 scenes of this very run:
-scene 7 is the same scene whether 20 or 80,000 are asked for, so they count towards it). Means are
-taken per kind of scene, because a kitchen costs three times a bathroom, and weighted by how many of
-each kind the run has; their spread gives the range.
+The calibration is the ledger of a run of the same images, say the first 20 scenes of this very
+run. Scene 7 is the same scene whether 20 or 80,000 are asked for, so they count towards it. Means
+are taken per kind of scene, because a kitchen costs three times a bathroom. They are weighted by
+how many of each kind the run has, and their spread gives the range.
 """
 
 import math

@@ -13,47 +13,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from panoforge.cluster.config import RenderJobConfig
-from panoforge.cluster.state.ledger import Ledger, open_ledger
+from panoforge.cluster.state.job_file import ledger_of, load_job
+from panoforge.cluster.state.ledger import Ledger
 from panoforge.cluster.state.tally import Tally, tally
-from panoforge.core.errors import DataError, UserError
+from panoforge.core.errors import UserError
 from panoforge.core.numbers import count, duration, money, number, percent
-from panoforge.core.run_layout import DATASET, JOB_FILE
+from panoforge.core.run_layout import DATASET
 from panoforge.core.shards.layout import read_manifest
-from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
 from panoforge.core.storage.lease import latest_epoch, read_beat, read_holder
 
 _STALE_S = 60.0  # a beat older than this by this machine's clock is called silent, in words only
-
-
-def save_job(config: RenderJobConfig) -> None:
-    """Leave the job's config where `pano status`, `logs` and `retry` find it."""
-    write_bytes_atomic(config.run / JOB_FILE, config.model_dump_json(indent=1).encode() + b"\n")
-
-
-def load_job(run: Path) -> RenderJobConfig:
-    """The config of a run. DataError if the folder is not one of a render run."""
-    path = run / JOB_FILE
-    if not path.is_file():
-        raise DataError(
-            f"{run} is not the folder of a render run: expected {JOB_FILE} there. Give the folder"
-            " that `pano render` writes to (`run:` in its config)"
-        )
-    with storage_errors(path):
-        data = path.read_bytes()
-    try:
-        return RenderJobConfig.model_validate_json(data).model_copy(update={"run": run})
-    except ValidationError as error:
-        raise DataError(
-            f"{path} is no render config of this version: {error.errors()[0]['msg']}"
-        ) from None
-
-
-def ledger_of(config: RenderJobConfig) -> Ledger:
-    """The ledger of a run that exists; a run folder that was moved finds its own."""
-    return open_ledger(config.ledger_url)
 
 
 @dataclass(frozen=True)

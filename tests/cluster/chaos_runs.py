@@ -13,7 +13,7 @@ from repository import ROOT
 
 from panoforge.cluster.config import LimitsConfig, RayConfig, RenderJobConfig
 from panoforge.cluster.process.process import Limits
-from panoforge.cluster.render.runner import image_config_sha256
+from panoforge.cluster.render.images import image_config_sha256
 from panoforge.cluster.render.scene_task import SceneTask
 from panoforge.cluster.state.ledger import Ledger
 from panoforge.cluster.state.policy import Profile
@@ -85,9 +85,9 @@ class Chaos:
         rejected: set[int] = frozenset(),
         cameras: int = 1,
     ) -> None:
-        """The heart of every chaos test: accepted panoramas are the job's list less what was given
-        up with a reason, each once and whole; nobody is left running, nothing half-written is left
-        lying, and Ray has all its resources back (or is gone itself, where it was the run's own).
+        """The heart of every chaos test. Accepted panoramas are the job's list less what was given
+        up with a reason, each once and whole. Nobody is left running, and nothing half-written is
+        left lying. Ray has all its resources back, or is gone itself where it was the run's own.
         """
         jobs = plan_scenes(self.job(scenes, cameras_per_scene=cameras).render)
         expected = sorted(

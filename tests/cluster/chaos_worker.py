@@ -2,7 +2,7 @@
 and misbehaves on demand.
 
 `CHAOS` names a folder with `plan.json`: scene index → list of what its attempts do, one after the
-other; the last entry is for all further attempts, and `ok` is what scenes do that are not named.
+other. The last entry is for all further attempts. Scenes that are not named do `ok`.
 Each start leaves a file in `CHAOS/calls`.
 """
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from panoforge.cli.app import app
 from panoforge.cluster.config import RenderJobConfig
-from panoforge.cluster.render.runner import image_config_sha256
+from panoforge.cluster.render.images import image_config_sha256
 from panoforge.cluster.render.verify_rays import verify_by_rays
 from panoforge.core.errors import DataError
 from panoforge.core.run_layout import JOB_FILE

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from panoforge.cluster.config import RenderJobConfig
+from panoforge.cluster.state.job_file import save_job
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id
-from panoforge.cluster.status.status import save_job
 from panoforge.core.run_layout import LOGS
 from panoforge.datagen.config import plan_scene
 

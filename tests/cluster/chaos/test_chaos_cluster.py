@@ -131,9 +131,9 @@ def test_ray_workers_killed_every_1_to_3_s(chaos):
 
 @pytest.mark.parametrize("what", ["its control process", "the whole node"])
 def test_the_head_is_lost(chaos, tmp_path, what):
-    """The driver ends in bounded time, and says so where Ray lets it live that long (the driver is
-    on the head's node, and Ray ends a process whose own node died); on a new cluster the same
-    command makes what is missing.
+    """The driver ends in bounded time, and says so where Ray lets it live that long. It is on the
+    head's node, and Ray ends a process whose own node died. On a new cluster the same command makes
+    what is missing.
     """
     import ray
 

@@ -159,8 +159,8 @@ def test_clocks_that_jump_at_every_look(chaos, tmp_path, clock):
 
 
 def test_clocks_that_leap_by_hours_while_drivers_come_and_go(chaos, tmp_path, clock):
-    """Forth and back, on drivers, nodes and workers alike: no limit strikes, a second driver is
-    still refused, a dead one's run is taken over at once, and no attempt fails.
+    """Forth and back, on drivers, nodes and workers alike. No limit strikes, and a second driver is
+    still refused. A dead one's run is taken over at once, and no attempt fails.
     """
     chaos.plan(
         {

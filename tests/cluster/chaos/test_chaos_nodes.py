@@ -20,8 +20,8 @@ ROOM_GB = 3.0  # that a scene may take before Ray steps in
 
 
 def test_ray_stops_a_worker_to_save_its_node(chaos, monkeypatch):
-    """Ray's memory monitor kills the Ray worker of a scene that fills the machine: its child goes
-    with it, the scene is made again with room, whatever else was stopped beside it too.
+    """Ray's memory monitor kills the Ray worker of a scene that fills the machine. Its child goes
+    with it, and the scene is made again with room. So is what was stopped beside it.
     """
     memory = psutil.virtual_memory()
     if memory.available < 2 * ROOM_GB * 1e9:
@@ -55,8 +55,8 @@ def test_ray_stops_a_worker_to_save_its_node(chaos, monkeypatch):
 
 
 def test_a_preempted_node_costs_no_attempt(chaos):
-    """A provider announces that it takes a node away, and does so at the deadline: nothing new is
-    handed to it, what still runs there is made again elsewhere, for free.
+    """A provider announces that it takes a node away, and does so at the deadline. Nothing new is
+    handed to it. What still runs there is made again elsewhere, for free.
     """
     import ray
     from ray._private.worker import global_worker

@@ -1,6 +1,6 @@
 """Chaos between Ray's own processes: calls that are refused, whose answers are lost, or that come
-late (Ray's own switches for its tests, RAY_testing_rpc_failure and RAY_testing_asio_delay_us, read
-by every process of a private Ray).
+late. By Ray's own switches for its tests, RAY_testing_rpc_failure and RAY_testing_asio_delay_us,
+which every process of a private Ray reads.
 """
 
 import json

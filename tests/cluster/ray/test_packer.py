@@ -12,7 +12,7 @@ from panoforge.cluster.ray import packer as packer_module
 from panoforge.cluster.ray.packer import Packer
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.render.driver import Driver
-from panoforge.cluster.render.runner import image_config_sha256, render
+from panoforge.cluster.render.runner import render
 from panoforge.cluster.state.scene_states import SceneStates, State
 from panoforge.core.errors import DataError
 from panoforge.core.shards.layout import read_manifest
@@ -82,7 +82,6 @@ def test_a_packer_that_falls_behind_holds_the_driver_back(chaos, monkeypatch):
             job,
             SceneStates(10),
             chaos.ledger,
-            image_config_sha256,
             NoExecutor(),
             stopped=lambda: False,
             check=lambda: None,
@@ -110,8 +109,8 @@ def test_a_packer_that_falls_behind_holds_the_driver_back(chaos, monkeypatch):
 
 
 def test_the_work_of_publishing_grows_as_the_run_does(chaos, monkeypatch):
-    """Each call looks at all names in front of it: what they sum up to over a run is a hundred per
-    scene at most, however long it is; at even steps it would be a thousand for the larger one.
+    """Each call looks at all names in front of it. Over a run they sum up to a hundred per scene at
+    most, however long it is. At even steps it would be a thousand for the larger one.
     """
     asked: list[int] = []
 

@@ -1,4 +1,4 @@
-"""The render runner on a real local Ray with real Infinigen scenes: failures stay alone, a second
+"""The render runner on a real local Ray with real Infinigen scenes. Failures stay alone, a second
 run does only what is missing, and the same scene gives the same labels again.
 """
 
@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from panoforge.cluster.config import RayConfig, RenderJobConfig
-from panoforge.cluster.render.runner import image_config_sha256, render
+from panoforge.cluster.render.images import image_config_sha256
+from panoforge.cluster.render.runner import render
 from panoforge.core.storage.staged import list_staged, read_staged
 from panoforge.datagen.config import BlendSource, CameraSettings, RoomsSource
 

@@ -11,8 +11,9 @@ import pytest
 from panoforge.cluster.render.commit import commit
 from panoforge.cluster.render.driver import Driver
 from panoforge.cluster.render.executor import RayExecutor
+from panoforge.cluster.render.images import image_config_sha256
 from panoforge.cluster.render.rebuild import rebuild
-from panoforge.cluster.render.runner import image_config_sha256, list_keys
+from panoforge.cluster.render.runner import list_keys
 from panoforge.cluster.render.scene_task import run_scene
 from panoforge.cluster.state.policy import AttemptFault
 from panoforge.cluster.state.scene_states import COLUMNS, SceneStates, State, read_scene_states
@@ -152,7 +153,6 @@ def test_no_scene_starts_while_the_disk_is_nearly_full(chaos):
             job,
             SceneStates(1),
             chaos.ledger,
-            image_config_sha256,
             RayExecutor(job.ray),
             stopped=lambda: False,
             check=lambda: None,

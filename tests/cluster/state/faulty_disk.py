@@ -1,12 +1,12 @@
 """A disk whose N-th change fails: every way in which a writer can be interrupted, one after the
 other.
 
-`FaultyDisk(n, "error")` lets the n-th call that changes the disk fail with ENOSPC (a write after
-half its bytes) and all others work, as on a disk that is full for a moment. `FaultyDisk(n, "kill")`
-fails it and everything after it with a BaseException, so that no clean-up is done either: what
-SIGKILL leaves. `FaultyDisk(n, "power cut")` moreover empties every file that was written and not
-synced until then, under whatever name it has got: what a file system may leave that writes names
-before data. Only this process is affected.
+`FaultyDisk(n, "error")` lets the n-th call that changes the disk fail with ENOSPC, a write after
+half its bytes. All others work, as on a disk that is full for a moment. `FaultyDisk(n, "kill")` fails it
+and everything after it with a BaseException, so no clean-up is done either: what SIGKILL leaves.
+`FaultyDisk(n, "power cut")` moreover empties every file that was not synced until then, under
+whatever name it has got. A file system that writes names before data may leave that. Only this
+process is affected.
 """
 
 import builtins

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from panoforge.cluster.config import CostConfig, RenderJobConfig
+from panoforge.cluster.render.images import image_config_sha256
 from panoforge.cluster.render.retry import retry, scene_log
-from panoforge.cluster.render.runner import image_config_sha256
+from panoforge.cluster.state.job_file import save_job
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id, to_table
 from panoforge.cluster.state.policy import AttemptFault
 from panoforge.cluster.state.scene_states import COLUMNS, State, read_scene_states
 from panoforge.cluster.state.tally import recent_rate
 from panoforge.cluster.status.plan import plan_run
-from panoforge.cluster.status.status import as_lines, read_status, save_job
+from panoforge.cluster.status.status import as_lines, read_status
 from panoforge.cluster.status.status_page import write_page
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.storage.lease import Lease

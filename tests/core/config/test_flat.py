@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from panoforge.cluster.config import EvalJobConfig, RenderJobConfig, TrainJobConfig
-from panoforge.cluster.render.runner import image_config_sha256
+from panoforge.cluster.render.images import image_config_sha256
 from panoforge.core.config import config_sha256, load_config
 from panoforge.core.config.flat import FlatModel, flat_fields
 from panoforge.core.errors import ConfigError

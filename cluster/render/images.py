@@ -1,0 +1,18 @@
+"""The digest of what shapes a run's images: one dataset must not mix two."""
+
+from panoforge.core.config import config_sha256
+from panoforge.datagen.config import RenderConfig
+
+# What may differ between two renders of the same panoramas: how many are made, and where and how
+# fast.
+_NOT_PART_OF_THE_IMAGE = {"scenes", "threads", "time_limit_s"}
+
+
+def image_config_sha256(config: RenderConfig) -> str:
+    """Digest of what shapes the pixels and labels: the render config less counts, threads and
+    limits. Panoramas of equal digest and seed are the same panoramas.
+    """
+    plain = config.model_copy(
+        update={name: RenderConfig.model_fields[name].default for name in _NOT_PART_OF_THE_IMAGE}
+    )
+    return config_sha256(plain)
