@@ -31,7 +31,7 @@ from typing import Any
 import torch
 
 from panoforge.core.errors import DataError
-from panoforge.core.storage.atomic import storage_errors, sweep_temporaries, write_bytes_atomic
+from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
 from panoforge.train.model.checkpoint_io import (
     StateDict,
     file_sha256,
@@ -61,6 +61,8 @@ class TrainState:
     dataset_sha256: str
     weights_sha256: str
     bad_samples: int = 0  # left out so far
+    idle_steps: int = 0  # so far, those that had nothing to learn from
+    changes: tuple[dict[str, Any], ...] = ()  # panoforge.train.resume
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
@@ -105,7 +107,6 @@ def load_latest(folder: Path, say: Callable[[str], object]) -> TrainState | None
     """The newest whole checkpoint; None where there is none at all. DataError when there are some
     and none is whole: a run never silently starts over.
     """
-    sweep_temporaries(folder)
     candidates, name = committed(folder), latest_name(folder)
     faults = []
     if name is not None and not (folder / name).exists():

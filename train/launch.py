@@ -16,6 +16,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from panoforge.core.errors import UserError
+from panoforge.core.storage.store import StoreLike
 from panoforge.train.config import TrainConfig
 
 POLL_S = 0.2
@@ -29,7 +30,7 @@ class RankError(UserError):
     """A process of a multi-process run died."""
 
 
-def launch(config: TrainConfig, dataset: Path, out: Path) -> Path:
+def launch(config: TrainConfig, dataset: StoreLike, out: Path) -> Path:
     """Run `config.devices` ranks to their end; the path that rank 0 gives. The first rank to fail
     decides the error.
     """
@@ -122,7 +123,7 @@ def _last_words(process: BaseProcess) -> str:
 
 
 def _rank_main(
-    rank: int, port: int, config: TrainConfig, dataset: Path, out: Path, sender: Connection
+    rank: int, port: int, config: TrainConfig, dataset: StoreLike, out: Path, sender: Connection
 ) -> None:
     """Body of one rank: the environment torchrun would set, then `train_rank`. A UserError travels
     as its text.

@@ -1,12 +1,14 @@
 """AdamW as SAM2 fine-tunes with it: parameter groups, the cosine schedule.
 
-Groups differ by learning rate (the encoder's own, falling by `layer_decay` per trunk block towards
-the input, but not for position embeddings) and by weight decay (none on biases and norms). Every
-group keeps its first learning rate in `initial_lr`; `set_learning_rates` multiplies it by
-`lr_scale(step)`, a pure function, so a schedule has no state.
+Groups are by place in the model and by whether weights decay (not biases, not norms). The encoder
+has its own learning rate, which falls by `layer_decay` per trunk block towards the input, but not
+for position embeddings. So the groups are the same under any rates, and a run goes on under new
+ones. Every group keeps its first learning rate in `initial_lr`; `set_learning_rates` multiplies it
+by `lr_scale(step)`, a pure function, so a schedule has no state.
 """
 
 from math import cos, pi
+from typing import Any
 
 import torch
 from sam2.modeling.sam2_utils import LayerNorm2d
@@ -19,7 +21,7 @@ TRUNK = "image_encoder.trunk."
 
 
 def build_optimizer(model: nn.Module, settings: OptimSettings) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters, in groups that share learning rate and weight decay."""
+    """AdamW over the trainable parameters, in groups of one place and one kind of decay."""
     norms = {
         id(p)
         for m in model.modules()
@@ -27,33 +29,48 @@ def build_optimizer(model: nn.Module, settings: OptimSettings) -> torch.optim.Ad
         for p in m.parameters(recurse=False)
     }
     depth = len(model.image_encoder.trunk.blocks)
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        decay = 0.0 if "bias" in name or id(parameter) in norms else settings.weight_decay
-        groups.setdefault((learning_rate(name, settings, depth), decay), []).append(parameter)
+        decays = "bias" not in name and id(parameter) not in norms
+        groups.setdefault((place(name, depth), decays), []).append(parameter)
     return torch.optim.AdamW(
         [
-            {"params": parameters, "lr": lr, "initial_lr": lr, "weight_decay": decay}
-            for (lr, decay), parameters in groups.items()
+            {
+                "params": parameters,
+                "lr": learning_rate(where, settings),
+                "initial_lr": learning_rate(where, settings),
+                "weight_decay": settings.weight_decay if decays else 0.0,
+            }
+            for (where, decays), parameters in groups.items()
         ],
         betas=settings.betas,
     )
 
 
-def learning_rate(name: str, settings: OptimSettings, depth: int) -> float:
-    """First learning rate of a parameter. Trunk block i of `depth` is scaled by layer_decay^(depth
-    − i), the patch embedding by layer_decay^(depth + 1) (training/optimizer.py: get_layer_id and
-    layer_decay_param_modifier).
+def place(name: str, depth: int) -> int:
+    """Where a parameter stands: −1 outside the encoder, else the number of layer decays it has.
+
+    Trunk block i of `depth` has depth − i, the patch embedding depth + 1, the neck and the position
+    embeddings none (training/optimizer.py: get_layer_id and layer_decay_param_modifier).
     """
     if not name.startswith(ENCODER):
-        return settings.lr
+        return -1
     if not name.startswith(TRUNK) or "pos_embed" in name:
-        return settings.encoder_lr
+        return 0
     rest = name.removeprefix(TRUNK).split(".")
-    layer = int(rest[1]) + 1 if rest[0] == "blocks" else 0
-    return settings.encoder_lr * settings.layer_decay ** (depth + 1 - layer)
+    return depth - int(rest[1]) if rest[0] == "blocks" else depth + 1
+
+
+def learning_rate(where: int, settings: OptimSettings) -> float:
+    """First learning rate of the parameters at a `place`."""
+    return settings.lr if where < 0 else settings.encoder_lr * settings.layer_decay**where
+
+
+def restore_moments(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Take the moments of a saved state, and keep the rates that the optimizer was built with."""
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": saved["state"]})
 
 
 def lr_scale(step: int, steps: int, settings: OptimSettings) -> float:

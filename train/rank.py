@@ -4,13 +4,16 @@ trains, and on rank 0 exports the weights and writes the record.
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from panoforge.core.errors import UsageError
 from panoforge.core.shards.read import Dataset
-from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
+from panoforge.core.storage.atomic import storage_errors, sweep_temporaries, write_bytes_atomic
+from panoforge.core.storage.lease import held
 from panoforge.core.storage.runlog import hardware, versions
+from panoforge.core.storage.store import StoreLike
 from panoforge.train.config import TrainConfig
 from panoforge.train.distributed import World
 
@@ -23,12 +26,15 @@ SMOKE_TEST_CLIPS = (
 )
 
 
-def train_rank(config: TrainConfig, dataset: Path, out: Path, world: World) -> Path:
-    """One rank's part of a run."""
+def train_rank(config: TrainConfig, dataset: StoreLike, out: Path, world: World) -> Path:
+    """One rank's part of a run; rank 0 holds the folder meanwhile.
+
+    Raises:
+        InUse: another process trains into this folder.
+    """
     begin = time.monotonic()
     data = open_split(dataset, config.split)
-    if config.validate_every:
-        open_split(dataset, config.validate_split)
+    held_out = open_split(dataset, config.validate_split) if config.validate_every else None
     check_share(config, world)
     with storage_errors(out):
         (out / "checkpoints").mkdir(parents=True, exist_ok=True)
@@ -36,17 +42,28 @@ def train_rank(config: TrainConfig, dataset: Path, out: Path, world: World) -> P
         from panoforge.train.log import import_wandb
 
         import_wandb()
+    if not world.is_main:
+        return _train(config, data, held_out, out, world, begin)
+    with held(out / "checkpoints", "pano train") as lease:
+        sweep_temporaries(out / "checkpoints")
+        return _train(config, data, held_out, out, world, begin, lease.check)
+
+
+def _train(
+    config: TrainConfig,
+    data: Dataset,
+    held_out: Dataset | None,
+    out: Path,
+    world: World,
+    begin: float,
+    may_write: Callable[[], object] = lambda: None,
+) -> Path:
     from panoforge.train import checkpoints  # torch, after all that can be refused without it
     from panoforge.train.data.loader import ClipSource
     from panoforge.train.log import RunLog
     from panoforge.train.model.build import build_model
-    from panoforge.train.model.checkpoint_io import (
-        EXPORT,
-        SAFETENSORS,
-        export_official,
-        export_safetensors,
-        state_dict_sha256,
-    )
+    from panoforge.train.model.checkpoint_io import EXPORT, state_dict_sha256
+    from panoforge.train.resume import check_no_other_results
     from panoforge.train.trainer import Trainer
     from panoforge.train.validate import validation_source
 
@@ -54,15 +71,23 @@ def train_rank(config: TrainConfig, dataset: Path, out: Path, world: World) -> P
     source = ClipSource(data, config)
     model, weights = build_model(config.model, config.prompt, seed=config.seed)
     trainer = Trainer(config, model, weights, source, out, device, world, source.mixture.sha256())
-    if config.validate_every:
-        trainer.held_out = validation_source(open_split(dataset, config.validate_split), config)
+    trainer.may_write = may_write
+    if held_out is not None:
+        trainer.held_out = validation_source(held_out, config)
     messages: list[str] = []
     state = checkpoints.load_latest(trainer.folder, messages.append)
-    if state is not None:
+    if state is None:
+        check_no_other_results(
+            out / TRAIN_FILE, config.sha256(), trainer.dataset_sha256, weights.sha256
+        )
+    else:
         trainer.restore(state)
+        messages += [
+            f"from here on {change['key']} is {change['new']} (it was {change['old']})"
+            for change in trainer.changes[len(state.changes) :]
+        ]
         messages.append(f"going on from step {state.step} of {config.steps} ({trainer.folder})")
     resumed_at = trainer.step_done
-    export = trainer.folder / EXPORT
     with (
         world.joined(device, config.rank_timeout_s),
         RunLog(
@@ -85,19 +110,35 @@ def train_rank(config: TrainConfig, dataset: Path, out: Path, world: World) -> P
         if resumed_at < config.steps:
             trainer.run(log)
         if world.is_main:
-            export_official(export, trainer.final_weights(), trainer.step_done)
-            if "safetensors" in config.export:
-                export_safetensors(
-                    trainer.folder / SAFETENSORS,
-                    trainer.final_weights(),
-                    trainer.step_done,
-                )
+            may_write()
+            export(trainer)
             write_record(out, trainer, data, resumed_at, time.monotonic() - begin)
             log.say(statement(config, weights.source, weights.random, len(data)))
-    return export
+            if trainer.idle_steps:
+                log.say(
+                    f"{trainer.idle_steps} of the steps had nothing to learn from: their prompts"
+                    " were the true masks of all frames (train more frames than"
+                    " prompt.max_prompted_frames), or their loss does not reach what is trained"
+                )
+    return trainer.folder / EXPORT
 
 
-def open_split(dataset: Path, split: str) -> Dataset:
+def export(trainer: "Trainer") -> None:
+    """Write the final weights in the formats that the config asks for."""
+    from panoforge.train.model.checkpoint_io import (
+        EXPORT,
+        SAFETENSORS,
+        export_official,
+        export_safetensors,
+    )
+
+    weights, step = trainer.final_weights(), trainer.step_done
+    export_official(trainer.folder / EXPORT, weights, step)
+    if "safetensors" in trainer.config.export:
+        export_safetensors(trainer.folder / SAFETENSORS, weights, step)
+
+
+def open_split(dataset: StoreLike, split: str) -> Dataset:
     """The split to train on, with at least one panorama."""
     data = Dataset.open(dataset, split)
     if not len(data):
@@ -180,6 +221,8 @@ def write_record(
         "resumed_at_step": resumed_at,
         "skipped_steps": trainer.skipped,
         "bad_samples": trainer.bad_samples,
+        "idle_steps": trainer.idle_steps,
+        "changes": list(trainer.changes),
         "device": str(trainer.device),
         "processes": trainer.world.num_ranks,
         "precision": "bfloat16" if trainer.bfloat16 else "float32",

@@ -11,13 +11,14 @@ Running it again goes on from the last checkpoint, or returns at once when the r
 import os
 from pathlib import Path
 
+from panoforge.core.storage.store import StoreLike
 from panoforge.train.config import TrainConfig
 from panoforge.train.distributed import World
 from panoforge.train.launch import launch
 from panoforge.train.rank import train_rank
 
 
-def run_training(config: TrainConfig, dataset: Path, out: Path) -> Path:
+def run_training(config: TrainConfig, dataset: StoreLike, out: Path) -> Path:
     """Train on `dataset` into `out`; gives the path of the exported weights (official format).
     Under torchrun or Ray Train this is one rank; otherwise `devices` > 1 starts that many processes
     here.

@@ -11,7 +11,7 @@ import contextlib
 import math
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,8 @@ from panoforge.train.losses.build import build_loss
 from panoforge.train.losses.sam2_loss import LOSS_NAMES
 from panoforge.train.model.checkpoint_io import StateDict, Weights
 from panoforge.train.model.scan_sam2 import Encoded, ScanSAM2, compile_parts, recompute_activations
-from panoforge.train.optim import build_optimizer, lr_scale, set_learning_rates
-from panoforge.train.resume import check_same_run
+from panoforge.train.optim import build_optimizer, lr_scale, restore_moments, set_learning_rates
+from panoforge.train.resume import changes_on_resume
 from panoforge.train.validate import picture, validate
 
 
@@ -55,6 +55,9 @@ class Trainer:
     step_done: int = 0
     skipped: int = 0
     bad_samples: int = 0  # clips left out so far, on all ranks
+    idle_steps: int = 0  # that had nothing to learn from, so far
+    changes: tuple[dict[str, Any], ...] = ()  # of the config, when the run went on
+    may_write: Callable[[], object] = lambda: None  # raises where another run took the folder over
     ema: StateDict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -140,7 +143,7 @@ class Trainer:
         named = self.name_bad_samples(here) if bad else []
         self.model.rng = prompt_rng(config.seed, step)
         self.optimizer.zero_grad(set_to_none=True)
-        totals = torch.zeros(len(LOSS_NAMES), dtype=torch.float64)
+        totals, taught = torch.zeros(len(LOSS_NAMES), dtype=torch.float64), 0
         prompts = self.model.rng.bit_generator.state
         for positions, batch in forwards:
             if batch is None:  # all its clips are bad: it adds nothing
@@ -154,25 +157,29 @@ class Trainer:
                 )
                 torch.manual_seed(noise_seed(config.seed, positions[0], index))
                 losses = self.forward(group, encoded, objects)
-                losses["loss"].backward()
+                # True masks on every frame leave nothing to predict; so do frozen parts, at times.
+                if losses["loss"].requires_grad:
+                    losses["loss"].backward()
+                    taught += 1
                 totals += (
                     torch.stack([losses[name].detach() for name in LOSS_NAMES.values()])
                     .double()
                     .cpu()
                 )
         self.world.sum_gradients(self.trained)
-        figures = dict(
-            zip(LOSS_NAMES.values(), self.world.sum(totals.tolist(), self.device), strict=True)
-        )
+        *sums, taught_anywhere = self.world.sum([*totals.tolist(), taught], self.device)
+        figures = dict(zip(LOSS_NAMES.values(), sums, strict=True))
         norm = float(torch.nn.utils.clip_grad_norm_(self.trained, config.optim.grad_clip))
         scale = lr_scale(step, config.steps, config.optim)
         set_learning_rates(self.optimizer, scale)
         good = math.isfinite(figures["loss"]) and math.isfinite(norm)
-        if good:
+        if not good:
+            self.refuse_step(figures, norm)
+        elif taught_anywhere:
             self.optimizer.step()
             self.update_ema()
         else:
-            self.refuse_step(figures, norm)
+            self.idle_steps += 1
         self.step_done += 1
         epoch = self.source.mixture.epoch(step * config.clips_per_step)
         return {
@@ -182,6 +189,7 @@ class Trainer:
             "grad_norm": norm,
             "objects": int(objects),
             **({} if good else {"skipped": True}),
+            **({} if taught_anywhere else {"idle": True}),
             **({"bad": named} if named else {}),
         }
 
@@ -239,9 +247,9 @@ class Trainer:
             f"step {step + 1}: expected a finite loss and gradient, got {parts}, gradient norm"
             f" {norm:.4g}{skipping if config.on_bad_loss == 'skip' else ''}. The weights were left"
             f" as they were after step {step}, saved to {saved}. Clips of this step:"
-            f" {', '.join(keys[:4])}{' …' if len(keys) > 4 else ''}. Start a new run from that file"
-            " (model.checkpoint) with a lower optim.lr or precision=float32, or set"
-            " on_bad_loss=skip"
+            f" {', '.join(keys[:4])}{' …' if len(keys) > 4 else ''}. Run it again with a lower"
+            " optim.lr or on_bad_loss=skip: it goes on from there. precision=float32 needs a new"
+            " run that starts from that file (model.checkpoint)"
         )
 
     def update_ema(self) -> None:
@@ -259,6 +267,7 @@ class Trainer:
         main rank writes; the others have nothing to add).
         """
         if self.world.is_main:
+            self.may_write()
             self.saver.save(self.state(), wait=wait)
         return checkpoints.checkpoint_path(self.folder, self.step_done)
 
@@ -272,6 +281,8 @@ class Trainer:
             ema=dict(self.ema),
             skipped=self.skipped,
             bad_samples=self.bad_samples,
+            idle_steps=self.idle_steps,
+            changes=self.changes,
             config=self.config.numbers(),
             config_sha256=self.config.sha256(),
             dataset_sha256=self.dataset_sha256,
@@ -279,18 +290,16 @@ class Trainer:
         )
 
     def restore(self, state: checkpoints.TrainState) -> None:
-        """Go on from `state`."""
-        check_same_run(
+        """Go on from `state`, under the rates of this config."""
+        changed = changes_on_resume(
             state, self.config.numbers(), self.dataset_sha256, self.weights.sha256, self.folder
         )
+        self.changes = (*state.changes, *changed)
         self.model.load_state_dict(state.model)
-        self.optimizer.load_state_dict(state.optimizer)
+        restore_moments(self.optimizer, state.optimizer)
         self.ema = {name: tensor.to(self.device) for name, tensor in state.ema.items()}
-        self.step_done, self.skipped, self.bad_samples = (
-            state.step,
-            state.skipped,
-            state.bad_samples,
-        )
+        self.step_done, self.skipped = state.step, state.skipped
+        self.bad_samples, self.idle_steps = state.bad_samples, state.idle_steps
 
     def final_weights(self) -> StateDict:
         """What is exported: the averaged weights where there are some."""

@@ -10,7 +10,7 @@ import torch
 from panoforge.core.errors import ConfigError, DataError
 from panoforge.train.checkpoints import TrainState, checkpoint_path, load, load_latest, save
 from panoforge.train.model.checkpoint_io import export_official, sidecar
-from panoforge.train.resume import check_same_run, different_keys
+from panoforge.train.resume import changes_on_resume, different_keys
 
 
 def state_at(step: int) -> TrainState:
@@ -21,7 +21,7 @@ def state_at(step: int) -> TrainState:
         optimizer={"state": {}, "param_groups": []},
         ema={},
         skipped=0,
-        config={"seed": 0, "optim": {"lr": 1e-4}},
+        config={"seed": 0, "steps": 8, "clip": {"frames": 8}},
         config_sha256="c",
         dataset_sha256="d",
         weights_sha256="w",
@@ -163,16 +163,16 @@ def test_other_files_are_refused(tmp_path: Path):
 
 def test_another_run_is_refused_by_what_differs(tmp_path: Path):
     state = state_at(2)
-    check_same_run(state, state.config, "d", "w", tmp_path)
+    changes_on_resume(state, state.config, "d", "w", tmp_path)
     with pytest.raises(
         ConfigError,
-        match=r"another config .optim\.lr: 0\.0001 there, 0\.1 now.*train into another folder",
+        match=r"another config .clip\.frames: 8 there, 4 now.*train into another folder",
     ):
-        check_same_run(state, {"seed": 0, "optim": {"lr": 0.1}}, "d", "w", tmp_path)
+        changes_on_resume(state, {"seed": 0, "steps": 8, "clip": {"frames": 4}}, "d", "w", tmp_path)
     with pytest.raises(ConfigError, match="another dataset"):
-        check_same_run(state, state.config, "other", "w", tmp_path)
+        changes_on_resume(state, state.config, "other", "w", tmp_path)
     with pytest.raises(ConfigError, match="began with other weights"):
-        check_same_run(state, state.config, "d", "other", tmp_path)
+        changes_on_resume(state, state.config, "d", "other", tmp_path)
 
 
 def test_differences_are_found_at_any_depth():

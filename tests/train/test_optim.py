@@ -4,7 +4,13 @@ import pytest
 from train_small import small_config
 
 from panoforge.train.model.build import build_model
-from panoforge.train.optim import build_optimizer, learning_rate, lr_scale, set_learning_rates
+from panoforge.train.optim import (
+    build_optimizer,
+    learning_rate,
+    lr_scale,
+    place,
+    set_learning_rates,
+)
 
 
 def test_layer_decay_is_upstreams():
@@ -25,7 +31,7 @@ def test_layer_decay_is_upstreams():
         name: group["scheduler"](0.0) for group in groups[0] for name in group["parameter_names"]
     }
     ours = {
-        name: learning_rate(name, config.optim, len(model.image_encoder.trunk.blocks))
+        name: learning_rate(place(name, len(model.image_encoder.trunk.blocks)), config.optim)
         for name in encoder
     }
     assert theirs.keys() == ours.keys()
@@ -33,7 +39,7 @@ def test_layer_decay_is_upstreams():
         assert ours[name] == pytest.approx(
             rate if name.startswith("image_encoder.trunk") else 3e-6
         ), name
-    assert learning_rate("memory_attention.norm.weight", config.optim, 12) == config.optim.lr
+    assert learning_rate(place("memory_attention.norm.weight", 12), config.optim) == config.optim.lr
 
     optimizer = build_optimizer(model, config.optim)
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(names)

@@ -116,8 +116,8 @@ def test_finished_run_returns_at_once_and_another_config_is_refused(
             == straight / "checkpoints/model.pt"
         )
         assert (straight / "checkpoints/model.pt").read_bytes() == before
-        with pytest.raises(ConfigError, match=r"optim\.lr: 0\.0001 there, 0\.001 now"):
-            run_training(small_config(ema_decay=0.9, optim={"lr": 1e-3}), caps_dataset, straight)
+        with pytest.raises(ConfigError, match=r"seed: 0 there, 1 now"):
+            run_training(small_config(ema_decay=0.9, seed=1), caps_dataset, straight)
     assert [row["step"] for row in numbers(straight)] == [1, 2, 3, 4]
 
 
