@@ -8,6 +8,7 @@ SAM2 may begin a model with parts.
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,6 +32,8 @@ TRUNKS: dict[tuple[int, int], Size] = {
 }
 _PATCH_KEY = "image_encoder.trunk.patch_embed.proj.weight"
 _SAM21_KEY = "no_obj_embed_spatial"  # SAM 2.0 has none
+_TERMINAL_CODE = re.compile(r"\x1b\[[0-9;]*m")  # torch writes parts of its errors in bold
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 EXPORT = "model.pt"
 SAFETENSORS = "model.safetensors"
 
@@ -116,10 +119,9 @@ def parts_in(state: StateDict) -> dict[str, bool | int]:
             "previous_mask": f"{PANO_PREFIX}decoder.fusion.mix.weight" in state,
         }
     if memory:
-        found |= {
-            "memory": True,
-            "long_pointers": int(state.get(f"{PANO_PREFIX}memory.size", torch.tensor(0))),
-        }
+        size = state.get(f"{PANO_PREFIX}memory.size")
+        known = size is not None and size.dtype == torch.int64 and size.numel() == 1
+        found |= {"memory": True, "long_pointers": int(size) if known else 0}
     return found
 
 
@@ -145,6 +147,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
             state, step = _read_safetensors(path, file.read())
         else:
             state, step = _read_torch(path, file)
+    check_tensors(state, path)
     return Checkpoint(path, state, sha256, step)
 
 
@@ -154,7 +157,7 @@ def _read_torch(path: Path, file: BinaryIO) -> tuple[StateDict, int | None]:
     except OSError:
         raise
     except Exception as error:  # torch raises half a dozen types here, by the kind of damage
-        reason = str(error).strip().splitlines()
+        reason = _TERMINAL_CODE.sub("", str(error)).strip().splitlines()
         raise DataError(
             f"{path} cannot be read as a checkpoint: truncated, damaged, or holding more than"
             f" tensors ({type(error).__name__}: {reason[0] if reason else ''}). Download or copy it"
@@ -189,8 +192,38 @@ def _read_safetensors(path: Path, data: bytes) -> tuple[StateDict, int | None]:
     return state, int(step) if step.isascii() and step.isdigit() else None
 
 
+def check_tensors(state: StateDict, path: Path) -> None:
+    """DataError unless all are plain named tensors: dense, not quantised, their values in the
+    file.
+    """
+    for name, tensor in state.items():
+        kind = _not_plain(name, tensor)
+        if kind:
+            raise DataError(
+                f"{path}: expected plain tensors, {name!r} is {kind}. Save the weights as dense"
+                " float tensors (SAM2's own are float32)"
+            )
+
+
+def _not_plain(name: object, tensor: Tensor) -> str | None:
+    """What is wrong with an entry of a state dict, in words."""
+    if not isinstance(name, str):
+        return "not named by a text"
+    if tensor.layout != torch.strided:
+        return f"sparse ({tensor.layout})"
+    if tensor.is_quantized:
+        return f"quantised ({tensor.dtype})"
+    if tensor.is_meta:
+        return "without values (on the meta device)"
+    if tensor.is_floating_point() and tensor.dtype not in FLOATS:
+        return f"of type {tensor.dtype}, which loses most of a weight"
+    return None
+
+
 def check_architecture(state: StateDict, expected: StateDict, path: Path, size: Size) -> None:
-    """DataError unless `state` has the keys and shapes of `expected`, all values finite."""
+    """DataError unless `state` has the keys, shapes and kinds of numbers of `expected`, all values
+    finite. Weights of any float type become the model's; no other numbers become weights.
+    """
     missing, unexpected = (
         sorted(expected.keys() - state.keys()),
         sorted(state.keys() - expected.keys()),
@@ -203,12 +236,23 @@ def check_architecture(state: StateDict, expected: StateDict, path: Path, size: 
             f" ({len(missing)} keys missing, {len(unexpected)} unknown, {len(shapes)} of another"
             f" shape; {example}). Set model.size to the checkpoint's, or give another file"
         )
+    other = [k for k in expected if not _same_kind(state[k].dtype, expected[k].dtype)]
+    if other:
+        raise DataError(
+            f"{path}: {len(other)} tensors hold other numbers than weights (first: {other[0]} is"
+            f" {state[other[0]].dtype}, expected {expected[other[0]].dtype}): it was converted by"
+            " something that does not keep them; take the original file"
+        )
     damaged = [k for k, v in state.items() if v.is_floating_point() and not torch.isfinite(v).all()]
     if damaged:
         raise DataError(
             f"{path}: {len(damaged)} tensors hold NaN or infinity (first: {damaged[0]}): it is"
             " damaged or comes from a run that diverged; take an earlier one"
         )
+
+
+def _same_kind(found: torch.dtype, expected: torch.dtype) -> bool:
+    return found == expected or (found in FLOATS and expected in FLOATS)
 
 
 def _difference(state: StateDict, expected: StateDict) -> str:
@@ -230,12 +274,13 @@ def looks_like(state: StateDict) -> str:
     if _PATCH_KEY not in state:
         return "no SAM2 at all"
     blocks = {key.split(".")[3] for key in state if key.startswith("image_encoder.trunk.blocks.")}
-    size = TRUNKS.get((state[_PATCH_KEY].shape[0], len(blocks)))
+    width = state[_PATCH_KEY].shape[0] if state[_PATCH_KEY].dim() else 0
+    size = TRUNKS.get((width, len(blocks)))
     family = "SAM 2.1" if _SAM21_KEY in state else "SAM 2.0 (not 2.1)"
     return (
         f"{family} {size}"
         if size
-        else f"{family} with a trunk of {len(blocks)} blocks of width {state[_PATCH_KEY].shape[0]}"
+        else f"{family} with a trunk of {len(blocks)} blocks of width {width}"
     )
 
 

@@ -228,6 +228,57 @@ def opened() -> list[str]:
     return names
 
 
+ODD = {
+    "sparse": lambda w: w.to_sparse(),
+    "quantised": lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8),
+    "without values": lambda w: w.to("meta"),
+    "of type torch.float8_e4m3fn": lambda w: w.to(torch.float8_e4m3fn),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_tensors_of_other_kinds_are_refused_in_one_line(tmp_path: Path, tiny_model, kind: str):
+    name = "sam_mask_decoder.iou_token.weight"
+    odd = ODD[kind](torch.ones(4, 4))
+    torch.save({"model": {**tiny_model.state_dict(), name: odd}}, tmp_path / "odd.pt")
+    with pytest.raises(DataError, match=f"expected plain tensors, '{name}' is {kind}") as refused:
+        load_checkpoint(tiny_model, tmp_path / "odd.pt", "tiny")
+    assert "\n" not in str(refused.value)
+    torch.save({"model": {3: torch.ones(2)}}, tmp_path / "number.pt")
+    with pytest.raises(DataError, match="3 is not named by a text"):
+        load_checkpoint(tiny_model, tmp_path / "number.pt", "tiny")
+    torch.save({"model": torch.nested.nested_tensor([torch.ones(1)])}, tmp_path / "nested.pt")
+    with pytest.raises(DataError, match="cannot be read as a checkpoint") as refused:
+        load_checkpoint(tiny_model, tmp_path / "nested.pt", "tiny")
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64, torch.uint8])
+def test_other_numbers_are_not_cast_to_weights(
+    tmp_path: Path, tiny_model, dtype: torch.dtype, suffix: str
+):
+    before = {name: tensor.clone() for name, tensor in tiny_model.state_dict().items()}
+    name = "sam_mask_decoder.iou_token.weight"
+    state = {**before, name: before[name].to(dtype)}
+    write = export_official if suffix == ".pt" else export_safetensors
+    path = write(tmp_path / f"odd{suffix}", state, 1)
+    with pytest.raises(DataError, match=f"first: {name} is {dtype}, expected torch.float32"):
+        load_checkpoint(tiny_model, path, "tiny")
+    assert all(torch.equal(before[k], v) for k, v in tiny_model.state_dict().items())
+
+
+def test_half_precision_weights_become_the_models(tmp_path: Path, tiny_model):
+    before = {name: tensor.clone() for name, tensor in tiny_model.state_dict().items()}
+    half = {k: v.half() if v.is_floating_point() else v for k, v in before.items()}
+    load_checkpoint(tiny_model, export_official(tmp_path / "half.pt", half, 1), "tiny")
+    try:
+        after = tiny_model.state_dict()
+        assert all(torch.equal(after[k], v.to(after[k].dtype)) for k, v in half.items())
+    finally:
+        tiny_model.load_state_dict(before)
+
+
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_a_checkpoint_is_opened_once_and_keeps_its_step(tmp_path: Path, tiny_model, suffix: str):
     """Weights, digest, PanoSAM2's parts and steps come of one opening, in training and in eval."""
