@@ -237,6 +237,7 @@ def sections_of(path: Path, overrides: Sequence[str]) -> list[tuple[str, BaseMod
     keys = top_level(path)
     present = [name for name in SECTIONS if name in keys]
     if not present:
+        keys |= {key.partition(".")[0] for key, _ in split(overrides)}
         verb = max(VERBS, key=lambda verb: len(keys & set(flat_fields(VERBS[verb]))))
         return [(verb, load_section(path, VERBS[verb], overrides))]
     for key, _ in split(overrides):

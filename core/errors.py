@@ -1,26 +1,32 @@
-"""The errors a user can meet, each with the exit code that the `pano` command ends with.
+"""The errors a user can meet, and the exit codes of the `pano` command.
 
-A message states four things: what was expected, what came, why the limit exists, and what to do
-next. `panoforge.cli` prints these without a traceback; any other exception is a defect of panoforge
-and keeps its traceback.
+- 0: done.
+- 1: failed. The work ended in an error, the data (a dataset, a run, a picture, a checkpoint) is not
+  there, damaged or unfit, or a check found faults. The same words may succeed another time.
+- 2: the words are wrong: the command line or the config. Nothing was started.
+- 130: stopped by Ctrl-C.
+
+The same fault has the same code in every verb. A message is one line and states four things: what
+was expected, what came, why the limit exists, and what to do next. `panoforge.cli` prints it without
+a traceback. Any other exception is a defect of panoforge: code 1, one line, its traceback in a file.
 """
 
 import difflib
 from collections.abc import Iterable
 
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
 
 class UserError(Exception):
-    """Something that the user can put right. `exit_code` is 1 (the work failed) unless a subclass
-    says otherwise.
-    """
+    """Something that the user can put right. `exit_code` says whether the words were wrong."""
 
-    exit_code = 1
+    exit_code = FAILED
 
 
 class UsageError(UserError):
     """The command or the config is wrong; nothing was started."""
 
-    exit_code = 2
+    exit_code = USAGE
 
 
 class ConfigError(UsageError):

@@ -24,6 +24,14 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 
+_quiet = False
+
+
+def be_quiet() -> None:
+    """Show no bars and no counts from now on. What `log` says still comes."""
+    global _quiet
+    _quiet = True
+
 
 class Progress:
     """Counts done and failed items out of `total` and shows them. Writes to stderr: stdout is for
@@ -36,11 +44,12 @@ class Progress:
         self.what, self.total, self.every_s, self.unit = what, total, every_s, unit or what
         self.done, self.failed, self._already = already, 0, already
         self._started = self._last_line = time.monotonic()
+        self._shown = (-1, 0)  # done and failed, as the last line has them
         self._bar: RichProgress | None = None
 
     def __enter__(self) -> Self:
         console = Console(stderr=True)
-        if console.is_terminal:
+        if console.is_terminal and not _quiet:
             self._bar = RichProgress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -67,9 +76,7 @@ class Progress:
     ) -> None:
         if self._bar:
             self._bar.stop()
-        elif (
-            self.done > self._already or value is None
-        ):  # what was refused before it began needs no second line
+        elif (self.done, self.failed) != self._shown:  # the last line may have said it already
             self._line()
 
     def advance(self, count: int = 1) -> None:
@@ -109,6 +116,7 @@ class Progress:
 
     def _line(self) -> None:
         self._last_line = time.monotonic()
+        self._shown = (self.done, self.failed)
         seconds = self._last_line - self._started
         left = (
             f", about {(self.total - self.done) / self.rate_per_s:.0f} s left"
@@ -116,7 +124,8 @@ class Progress:
             else ""
         )
         failures = f", {self._failures()}" if self.failed else ""
-        _say(f"{self.what}: {self.done}/{self.total} in {seconds:.0f} s{left}{failures}")
+        if not _quiet:
+            _say(f"{self.what}: {self.done}/{self.total} in {seconds:.0f} s{left}{failures}")
 
 
 def _say(text: str) -> None:

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from panoforge.core.config import load_config
-
 if TYPE_CHECKING:
     from panoforge.cluster.render.runner import RenderSummary
     from panoforge.eval.folders import Evaluation
@@ -35,10 +33,10 @@ def render(config: str | Path, *overrides: str) -> "RenderSummary":
         >>> run.panoramas, run.count("failed")
         (1, 0)
     """
-    from panoforge.cluster.config import RenderJobConfig
+    from panoforge.cluster.config import RenderJobConfig, load_section
     from panoforge.stages import render_stage
 
-    job = load_config(Path(config), RenderJobConfig, overrides, section="render")
+    job = load_section(Path(config), RenderJobConfig, overrides)
     found: RenderSummary = render_stage(job)
     return found
 
@@ -64,10 +62,10 @@ def evaluate(config: str | Path, *overrides: str) -> "Evaluation":
         >>> found.results["weights"]["kind"], found.results["dataset"]["panoramas"]
         ('none', 1)
     """
-    from panoforge.cluster.config import EvalJobConfig
+    from panoforge.cluster.config import EvalJobConfig, load_section
     from panoforge.stages import eval_stage
 
-    job = load_config(Path(config), EvalJobConfig, overrides, section="eval")
+    job = load_section(Path(config), EvalJobConfig, overrides)
     found: Evaluation = eval_stage(job)
     return found
 

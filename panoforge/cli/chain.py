@@ -1,20 +1,28 @@
 """Verbs about the whole and the machine: demo, config, doctor."""
 
 from pathlib import Path
+from textwrap import indent
 from typing import Annotated
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
-from panoforge.cli.app import ConfigPath, Overrides, app, err, out
-from panoforge.core.config import config_yaml
-from panoforge.core.errors import UsageError
+from panoforge.cli.app import ConfigPath, Overrides, a_config, a_path, command, err, out
+from panoforge.core.errors import UsageError, nearest
+
+DEMO = "configs/demo.yaml"
+CHAIN = "chain"
 
 
-@app.command()
+@command("pano demo run=runs/mine render.scenes=4")
 def demo(
-    config: ConfigPath = Path("configs/demo.yaml"),
-    overrides: Overrides = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[CONFIG] [SECTION.KEY=VALUE]",
+            help="A chain of stages (default: the demo's), and keys that differ; run=FOLDER.",
+        ),
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Delete the run first instead of resuming it.")
     ] = False,
@@ -23,7 +31,9 @@ def demo(
     from panoforge.cluster.config import VERBS, sections_of
     from panoforge.stages import Demo, demo_stage
 
-    sections = dict(sections_of(config, overrides or ()))
+    given = list(words or ())
+    config = a_config(given.pop(0)) if given and "=" not in given[0] else a_config(DEMO)
+    sections = dict(sections_of(config, given))
     missing = [verb for verb in VERBS if verb not in sections]
     if missing:
         raise UsageError(
@@ -31,9 +41,7 @@ def demo(
             " configs/demo.yaml describes one"
         )
     chain = Demo(**{verb: sections[verb] for verb in VERBS})
-    result = demo_stage(
-        chain, lambda line: err.print(f"[bold]{escape(line)}[/bold]", markup=True), fresh=fresh
-    )
+    result = demo_stage(chain, lambda line: err.print(line, style="bold"), fresh=fresh)
     out.print(
         "time: " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in result.seconds.items())
     )
@@ -42,10 +50,11 @@ def demo(
     out.print(f"evaluation report: {result.evaluation_report.absolute().as_uri()}")
 
 
-@app.command()
+@command("pano config configs/demo.yaml render.scenes=4")
 def config(config: ConfigPath, overrides: Overrides = None) -> None:
     """Print the resolved config; run nothing."""
     from panoforge.cluster.config import sections_of
+    from panoforge.core.config import config_yaml
 
     print(
         "\n".join(
@@ -59,7 +68,7 @@ def _commented(text: str, name: str) -> str:
     return f"{name}:\n" + "".join(f"  {line}\n" for line in text.splitlines())
 
 
-@app.command()
+@command("pano doctor --json")
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
@@ -77,12 +86,44 @@ def doctor(
             checks = diagnose(Path.cwd(), lambda name: status.update(f"looking at {name} …"))
         colour = {"ok": "green", "limited": "yellow", "broken": "red"}
         for check in checks:
-            out.print(
-                f"[{colour[check.state]}]{check.state:<8}[/] {check.name:<10}"
-                f" {escape(check.finding)}",
-                markup=True,
-            )
+            state = (f"{check.state:<8}", colour[check.state])
+            out.print(Text.assemble(state, f" {check.name:<10} {check.finding}"))
             if check.advice:
                 out.print(f"{'':<20}→ {check.advice}")
     if any(check.state == "broken" for check in checks):
         raise typer.Exit(1)
+
+
+@command("pano init train mine.yaml")
+def init(
+    kind: Annotated[
+        str,
+        typer.Argument(metavar="KIND", help="render, pack, train, eval, or chain: all of them."),
+    ],
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", help="A new file (default: KIND.yaml).", parser=a_path),
+    ] = None,
+) -> None:
+    """Write a config with every key, its default and what it means."""
+    from panoforge.cluster.config import VERBS
+    from panoforge.core.config.template import commented
+    from panoforge.core.storage.atomic import storage_errors
+
+    if kind not in (*VERBS, CHAIN):
+        known = [*VERBS, CHAIN]
+        raise UsageError(f"{kind!r}: expected one of {', '.join(known)}.{nearest(kind, known)}")
+    run = {"run": f"runs/{kind}"}
+    if kind == CHAIN:
+        sections = (f"{name}:\n{indent(commented(VERBS[name], run), '  ')}" for name in VERBS)
+        text = "\n".join(sections)
+    else:
+        text = commented(VERBS[kind], run)
+    path = file or Path(f"{kind}.yaml")
+    with storage_errors(path):
+        try:
+            with path.open("x", encoding="utf-8") as stream:
+                stream.write(text)
+        except FileExistsError:
+            raise UsageError(f"{path} exists and is left as it is: name another file") from None
+    out.print(str(path))

@@ -7,21 +7,27 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
-from panoforge.cli.app import DatasetUrl, app, err, out
+from panoforge.cli.app import DatasetUrl, a_path, a_place, command, err, out
+from panoforge.core.run_layout import DATASET
+from panoforge.core.words import counted
 
 
-@app.command()
+@command("pano pack runs/a runs/b --to s3://bucket/dataset --prefix shard_bytes=256000000")
 def pack(
     runs: Annotated[
         list[str],
-        typer.Argument(
-            metavar="RUN... [KEY=VALUE]...", help="Runs (folders or URLs), and overrides."
-        ),
+        typer.Argument(metavar="RUN [KEY=VALUE]", help="Runs (folders or URLs), and keys."),
     ],
     to: Annotated[
-        str | None,
-        typer.Option("--to", metavar="DATASET", help="Folder or URL (default: RUN/dataset)."),
+        Any,
+        typer.Option(
+            "--to",
+            metavar="DATASET",
+            help="Folder or URL (default: RUN/dataset).",
+            parser=a_place,
+        ),
     ] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", help="Ray tasks that build shards at once.")
@@ -40,15 +46,15 @@ def pack(
     overrides = [text for text in runs if re.match(r"[a-z_.]+=", text)] + (
         [f"workers={workers}"] if workers is not None else []
     )
-    folders = [text for text in runs if text not in overrides]
+    folders = [a_place(text) for text in runs if text not in overrides]
     manifest = pack_stage(folders, config_from_overrides(PackConfig, overrides), to, prefix=prefix)
     out.print(
-        f"{manifest.samples} panoramas with {manifest.instances} instances, {len(manifest.shards)}"
-        f" shards: {to or f'{folders[0]}/dataset'}"
+        f"{counted(manifest.samples, 'panorama')} with {counted(manifest.instances, 'instance')},"
+        f" {counted(len(manifest.shards), 'shard')}: {to or f'{folders[0]}/{DATASET}'}"
     )
 
 
-@app.command()
+@command("pano verify runs/demo/dataset --deep")
 def verify(
     dataset: DatasetUrl,
     as_json: Annotated[
@@ -82,7 +88,7 @@ def verify(
     else:
         for fault in report.faults:
             out.print(f"{fault.file}: {fault.sample or '(no sample)'}: {fault.what}")
-        out.print(f"{report.samples} samples, {len(report.faults)} faults")
+        out.print(f"{counted(report.samples, 'sample')}, {counted(len(report.faults), 'fault')}")
     if report.faults:
         raise typer.Exit(1)
 
@@ -96,16 +102,21 @@ def _verify_rays(run: Path, rays: int, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-@app.command()
+@command("pano stats runs/demo/dataset --out runs/demo/stats")
 def stats(
     dataset: DatasetUrl,
     folder: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Where report.html and report.json go.")
+        Path,
+        typer.Option(
+            "--out", metavar="DIR", help="Where report.html and report.json go.", parser=a_path
+        ),
     ],
     core_hour: Annotated[
         float, typer.Option("--usd-per-core-hour", min=0, help="For the price per 1,000 panoramas.")
     ] = 0.04,
-    gpu_hour: Annotated[float, typer.Option("--usd-per-gpu-hour", min=0)] = 0.0,
+    gpu_hour: Annotated[
+        float, typer.Option("--usd-per-gpu-hour", min=0, help="The same, of a GPU's hour.")
+    ] = 0.0,
 ) -> None:
     """Describe a dataset: DIR/report.html and DIR/report.json."""
     from panoforge.stages import stats_stage
@@ -113,7 +124,7 @@ def stats(
     out.print(str(stats_stage(dataset, folder, core_hour, gpu_hour)))
 
 
-@app.command()
+@command("pano query runs/demo/dataset \"category == 'sofa'\" --extract sofas --products rgb")
 def query(
     dataset: DatasetUrl,
     expression: Annotated[
@@ -121,8 +132,13 @@ def query(
     ],
     split: Annotated[str | None, typer.Option("--split", help="Look in this split only.")] = None,
     folder: Annotated[
-        str | None,
-        typer.Option("--extract", metavar="DIR", help="Write the samples' members there."),
+        Any,
+        typer.Option(
+            "--extract",
+            metavar="DIR",
+            help="Write the samples' members there, a folder or a URL.",
+            parser=a_place,
+        ),
     ] = None,
     products: Annotated[
         str | None, typer.Option("--products", help="Which products to extract, e.g. rgb,instance.")
@@ -135,25 +151,28 @@ def query(
     opened = Dataset.open(dataset, split)
     matches = find(opened, expression)
     out.print("\n".join(matches.keys))
-    err.print(f"{len(matches.keys)} of {len(opened)} samples")
+    err.print(f"{len(matches.keys)} of {counted(len(opened), 'sample')}")
     if folder:
         written = extract(
             opened, matches.keys, folder, tuple(products.split(",")) if products else None
         )
-        err.print(f"{len(written)} files in {folder}")
+        err.print(f"{counted(len(written), 'file')} in {folder}")
 
 
-@app.command()
+@command("pano export runs/demo/dataset coco --to coco")
 def export(
     dataset: DatasetUrl,
-    folder: Annotated[str, typer.Argument(metavar="DIR", help="A new folder, or the URL of one.")],
+    folder: Annotated[
+        Any,
+        typer.Argument(metavar="DIR", help="A new folder, or the URL of one.", parser=a_place),
+    ],
     to: Annotated[
         str,
         typer.Option(
             "--to", help="coco, yolo-seg, sa1b, mask2former-panoptic, sav, davis or ytvis."
         ),
     ],
-    split: Annotated[str | None, typer.Option("--split")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="Export this split only.")] = None,
     perspective: Annotated[
         bool,
         typer.Option(
@@ -187,7 +206,7 @@ def export(
             opened, to, folder, options, workers=workers, on_sample=lambda key: progress.advance()
         )
     _say_cost(facts)
-    out.print(folder)
+    out.print(str(folder))
 
 
 def _say_cost(facts: dict[str, Any]) -> None:
@@ -205,14 +224,14 @@ def _say_cost(facts: dict[str, Any]) -> None:
     for name, row in rows:
         if row["worst_iou"] < 1:
             figures = f"{row['mean_iou']:.3f}", f"{row['worst_iou']:.3f}", str(row["below_half"])
-            table.add_row(name, str(row["instances"]), *figures, str(row["left_out"]))
+            table.add_row(Text(name), str(row["instances"]), *figures, str(row["left_out"]))
     if table.rows:
         err.print(table)
         if not minimum:
             err.print("--min-iou 0.5 leaves out what the format holds badly; all is in export.json")
 
 
-@app.command()
+@command("pano repair runs/demo/dataset")
 def repair(
     dataset: DatasetUrl,
     deep: Annotated[
@@ -231,16 +250,17 @@ def repair(
         err.print(f"written: {name}")
     if report.scenes:
         err.print(
-            f"{len(report.scenes)} scenes to render again are listed in"
+            f"{counted(len(report.scenes), 'scene')} to render again: see"
             f" {dataset}/quarantine/rerender.txt"
         )
     what = "repaired" if report.written or report.removed else "nothing to repair"
     out.print(
-        f"{report.samples} samples, {len(report.damaged)} damaged parts in quarantine: {what}"
+        f"{counted(report.samples, 'sample')}, {counted(len(report.damaged), 'damaged part')} in"
+        f" quarantine: {what}"
     )
 
 
-@app.command()
+@command("pano card runs/demo/dataset --name rooms --license cc-by-4.0")
 def card(
     dataset: DatasetUrl,
     name: Annotated[str, typer.Option("--name", help="What the dataset is called.")],
@@ -248,8 +268,10 @@ def card(
         str, typer.Option("--license", help="An SPDX identifier, e.g. cc-by-4.0, or other.")
     ],
     url: Annotated[str, typer.Option("--url", help="Where it will be found.")] = "",
-    creator: Annotated[str, typer.Option("--creator")] = "panoforge",
-    published: Annotated[str, typer.Option("--published", metavar="DATE", help="YYYY-MM-DD.")] = "",
+    creator: Annotated[str, typer.Option("--creator", help="Who made it.")] = "panoforge",
+    published: Annotated[
+        str, typer.Option("--published", metavar="DATE", help="When, YYYY-MM-DD.")
+    ] = "",
 ) -> None:
     """Write DATASET/README.md (Hugging Face) and DATASET/croissant.json, filled from the index."""
     from panoforge.core.cards import CardOptions, write_cards

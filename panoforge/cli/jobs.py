@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from panoforge.cli.app import ConfigPath, Overrides, app, err
+from panoforge.cli.app import ConfigPath, Overrides, command, err
 
 
-@app.command()
+@command("pano submit train train.yaml --address http://127.0.0.1:8265 submit.gpus=8")
 def submit(
     verb: Annotated[str, typer.Argument(metavar="VERB", help="render, train or eval.")],
     config: ConfigPath,
@@ -33,7 +33,7 @@ def submit(
         job,
         follow=follow,
         write=lambda text: print(text, end="", flush=True),
-        say=err.print,
+        say=lambda line: err.print(line),
     )
     if code:
         raise typer.Exit(code)

@@ -5,16 +5,22 @@ from typing import Annotated
 
 import typer
 
-from panoforge.cli.app import ConfigPath, Overrides, app, out
+from panoforge.cli.app import ConfigPath, Overrides, a_path, command, out, warn
 from panoforge.core.run_layout import REPORT_FILE
 
 
-@app.command()
+@command("pano train train.yaml --checkpoint sam2.1_hiera_large.pt steps=2000 optim.lr=1e-5")
 def train(
     config: ConfigPath,
     overrides: Overrides = None,
     checkpoint: Annotated[
-        Path | None, typer.Option("--checkpoint", help="Start from an official SAM2.1 checkpoint.")
+        Path | None,
+        typer.Option(
+            "--checkpoint",
+            metavar="FILE",
+            help="Start from these weights, official SAM2.1 or exported by pano train.",
+            parser=a_path,
+        ),
     ] = None,
 ) -> None:
     """Fine-tune SAM2 on scan clips of a dataset: RUN/checkpoints and RUN/metrics.jsonl. Resumes
@@ -24,15 +30,20 @@ def train(
     from panoforge.stages import train_stage
 
     job = load_section(config, TrainJobConfig, _with(overrides, "model.checkpoint", checkpoint))
+    if job.train.model.checkpoint is None:
+        warn("no checkpoint is given (--checkpoint FILE): training begins with random weights")
     out.print(str(train_stage(job)))
 
 
-@app.command(name="eval")
+@command(
+    "pano eval eval.yaml --checkpoint model.pt methods=[direct,scan] model.size=tiny", name="eval"
+)
 def evaluate(
     config: ConfigPath,
     overrides: Overrides = None,
     checkpoint: Annotated[
-        Path | None, typer.Option("--checkpoint", help="Score this checkpoint.")
+        Path | None,
+        typer.Option("--checkpoint", metavar="FILE", help="Score these weights.", parser=a_path),
     ] = None,
     side_by_side: Annotated[
         bool, typer.Option("--compare", help="The arguments are runs: the same as pano compare.")
@@ -43,24 +54,28 @@ def evaluate(
     Each protocol, model and dataset has a NAME of its own, so nothing is overwritten by another.
     """
     if side_by_side:
-        compare([config, *map(Path, overrides or ())])
+        compare([config, *map(a_path, overrides or ())])
         return
     from panoforge.cluster.config import EvalJobConfig, load_section
     from panoforge.eval.reports.table import as_lines
     from panoforge.stages import eval_stage
 
     job = load_section(config, EvalJobConfig, _with(overrides, "model.checkpoint", checkpoint))
+    if job.eval.predictor == "sam2" and job.eval.model.checkpoint == "random":
+        warn("these are scores of random weights, which say nothing of a trained model")
     found = eval_stage(job)
     lines = [*as_lines(found.results), str(found.folder / REPORT_FILE)]
     out.print("\n".join(lines))
 
 
-@app.command()
+@command("pano compare runs/a runs/b")
 def compare(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN...", help="Folders of evaluations; the first is the reference."
+            metavar="RUN",
+            help="Folders of evaluations; the first is the reference.",
+            parser=a_path,
         ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,

@@ -5,12 +5,15 @@ from typing import Annotated
 
 import typer
 
-from panoforge.cli.app import Overrides, app, err, out
+from panoforge.cli.app import Overrides, a_path, command, out, warn
 
 Checkpoint = Annotated[
     Path | None,
     typer.Option(
-        "--checkpoint", metavar="FILE", help="SAM2.1 weights, official or exported by pano train."
+        "--checkpoint",
+        metavar="FILE",
+        help="SAM2.1 weights, official or exported by pano train.",
+        parser=a_path,
     ),
 ]
 Model = Annotated[
@@ -28,16 +31,23 @@ PredictorOption = Annotated[
 ]
 Labels = Annotated[
     Path | None,
-    typer.Option("--labels", metavar="FILE", help="For truth: an id map, .png or instance.zst."),
+    typer.Option(
+        "--labels",
+        metavar="FILE",
+        help="For truth: an id map, .png or instance.zst.",
+        parser=a_path,
+    ),
 ]
 
 
-@app.command()
+@command("pano segment room.jpg --checkpoint model.pt --model tiny --click 30,-12.5")
 def segment(
     image: Annotated[
         Path,
         typer.Argument(
-            metavar="IMAGE", help="An equirectangular JPEG or PNG, twice as wide as high."
+            metavar="IMAGE",
+            help="An equirectangular picture, twice as wide as high.",
+            parser=a_path,
         ),
     ],
     overrides: Overrides = None,
@@ -55,7 +65,7 @@ def segment(
     predictor: PredictorOption = "sam2",
     labels: Labels = None,
     folder: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Where the files go.")
+        Path, typer.Option("--out", metavar="DIR", help="Where the files go.", parser=a_path)
     ] = Path("."),
 ) -> None:
     """Segment one object of a panorama from clicks: DIR/IMAGE.mask.png, .overlay.jpg and
@@ -64,7 +74,10 @@ def segment(
     Longitude 0 is the middle of the picture, right is positive; latitude 90 is straight up.
     KEY=VALUE are config keys of pano eval, e.g. scan.overlap=0.3 device=cpu.
     """
-    from panoforge.eval.interactive.segment_image import load_predictor, segment_image
+    from panoforge.eval.interactive.segment_image import (
+        load_predictor,
+        segment_image,
+    )
     from panoforge.eval.interactive.segmenter import parse_click
 
     clicks = [
@@ -81,11 +94,12 @@ def segment(
     out.print("\n".join(map(str, paths)))
 
 
-@app.command()
+@command("pano serve --image room.jpg --checkpoint model.pt --model tiny")
 def serve(
     overrides: Overrides = None,
     image: Annotated[
-        Path | None, typer.Option("--image", metavar="FILE", help="Open this panorama at once.")
+        Path | None,
+        typer.Option("--image", metavar="FILE", help="Open this panorama at once.", parser=a_path),
     ] = None,
     checkpoint: Checkpoint = None,
     model: Model = None,
@@ -114,10 +128,9 @@ def serve(
         session.open_file(image)
     with PanoServer(session, host, port, max_upload_mb * 10**6) as server:
         if server.token:
-            err.print(
-                "[yellow]warning:[/] not only this machine can reach it; whoever has this address"
-                " can use it, unencrypted",
-                markup=True,
+            warn(
+                "not only this machine can reach it; whoever has this address can use it,"
+                " unencrypted"
             )
         print(server.url, flush=True)
         server.serve_forever()

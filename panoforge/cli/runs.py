@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
-from panoforge.cli.app import ConfigPath, Overrides, RunPath, app, err, out
+from panoforge.cli.app import ConfigPath, Overrides, RunPath, a_path, command, err, out, warn
 from panoforge.cli.streams import failure
+from panoforge.core.run_layout import STAGED
+from panoforge.core.words import counted
 
 if TYPE_CHECKING:
     from panoforge.cluster.config import RenderJobConfig
 
 
-@app.command()
+@command("pano render render.yaml scenes=4 ray.address=auto")
 def render(
     config: ConfigPath,
     overrides: Overrides = None,
@@ -43,21 +45,23 @@ def render(
     for reason, count in summary.reasons.items():
         err.print(f"{count:>6} × {reason}")
     out.print(
-        f"{summary.panoramas} panoramas of {summary.count('done')} scenes are staged in"
-        f" {job.run / 'staged'} ({summary.made_now} scenes made now, {summary.count('rejected')}"
-        f" rejected, {summary.count('failed')} failed)"
+        f"{counted(summary.panoramas, 'panorama')} of {counted(summary.count('done'), 'scene')}:"
+        f" {job.run / STAGED} ({counted(summary.made_now, 'scene')} made now,"
+        f" {summary.count('rejected')} rejected, {summary.count('failed')} failed)"
     )
     if summary.interrupted or summary.count("failed"):
         raise typer.Exit(1)
 
 
-@app.command()
+@command("pano plan render.yaml --from runs/first --slots 64")
 def plan(
     config: ConfigPath,
     overrides: Overrides = None,
     calibration: Annotated[
         Path | None,
-        typer.Option("--from", metavar="RUN", help="Calibrate on that run, not its own."),
+        typer.Option(
+            "--from", metavar="RUN", help="Calibrate on that run, not its own.", parser=a_path
+        ),
     ] = None,
     slots: Annotated[
         int | None,
@@ -81,10 +85,10 @@ def _warn_of_missing(job: "RenderJobConfig") -> None:
     from panoforge.scene_sources import missing_here
 
     for sentence in missing_here(job.render):
-        err.print(f"[yellow]missing here:[/] {escape(sentence)}", markup=True)
+        warn(sentence, "missing here:")
 
 
-@app.command()
+@command("pano sources")
 def sources(
     as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
 ) -> None:
@@ -95,16 +99,13 @@ def sources(
         print(json.dumps([vars(state) for state in known_sources()]))
         return
     for state in known_sources():
-        out.print(
-            f"{'[yellow]limited[/]' if state.missing else '[green]ok[/]     '}  {state.name:<20}"
-            f" {escape(state.makes)}",
-            markup=True,
-        )
+        how = ("limited", "yellow") if state.missing else ("ok     ", "green")
+        out.print(Text.assemble(how, f"  {state.name:<20} {state.makes}"))
         if state.missing:
             out.print(f"{'':<30}→ {state.missing}")
 
 
-@app.command()
+@command("pano status runs/demo --watch")
 def status(
     run: RunPath,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
@@ -129,7 +130,7 @@ def status(
         time.sleep(5)
 
 
-@app.command()
+@command("pano logs runs/demo 7")
 def logs(
     run: RunPath,
     scene: Annotated[str, typer.Argument(metavar="SCENE", help="Its name, or its number.")],
@@ -147,7 +148,7 @@ def logs(
     print(text)
 
 
-@app.command()
+@command("pano retry runs/demo --reason oom")
 def retry(
     run: RunPath,
     reason: Annotated[
@@ -160,4 +161,5 @@ def retry(
 
     scenes = forgive(run, reason)
     names = f": {', '.join(scenes[:10])}" if scenes else ""
-    out.print(f"{len(scenes)} scenes will be made again by the next pano render{names}")
+    made = counted(len(scenes), "scene")
+    out.print(f"{made} will be made again by the next pano render{names}")

@@ -8,6 +8,7 @@ import errno
 import io
 import os
 import sys
+from typing import Any
 
 
 class _Outlet(io.RawIOBase):
@@ -26,7 +27,7 @@ class _Outlet(io.RawIOBase):
     def isatty(self) -> bool:
         return os.isatty(self._descriptor)
 
-    def write(self, data: "bytes | memoryview") -> int:  # type: ignore[override]
+    def write(self, data: Any, /) -> int:
         if self.failure is None:
             try:
                 return os.write(self._descriptor, data)

@@ -167,7 +167,7 @@ def test_folders_named_like_tags_are_printed_as_they_are(pano, tmp_path):
 def test_pack_then_verify_by_command(pano, tmp_path):
     synthetic.stage(tmp_path / "staged", 0, 0)
     code, stdout, _ = pano("pack", tmp_path, "splits={train: 1.0}")
-    assert code == 0 and stdout.startswith("1 panoramas with")
+    assert code == 0 and stdout.startswith("1 panorama with")
     assert pano("verify", tmp_path / "dataset", "--deep")[0] == 0
     record = json.loads((tmp_path / "run.json").read_text())["stages"]["pack"]
     assert record["outcome"] == "done" and record["config"]["splits"] == {"train": 1.0}

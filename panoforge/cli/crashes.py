@@ -1,0 +1,37 @@
+"""What becomes of an error that nobody expected: one line for the user, the traceback in a file."""
+
+import os
+import sys
+import tempfile
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+
+from panoforge.core import __version__
+
+
+def keep_traceback(error: BaseException) -> str:
+    """Write the traceback to a file of its own; gives the line to show, which names it."""
+    first = (str(error).strip().splitlines() or [""])[0][:300]
+    said = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    text = "".join(traceback.format_exception(error))
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    for folder in _folders():
+        path = folder / f"error-{stamp}-{os.getpid()}.log"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(
+                f"panoforge {__version__}\npano {' '.join(sys.argv[1:])}\n\n{text}",
+                encoding="utf-8",
+                errors="backslashreplace",
+            )
+        except OSError:
+            continue
+        return f"{said}. This is a fault of panoforge: the traceback is in {path}"
+    return f"{said}. This is a fault of panoforge: -v shows the traceback"
+
+
+def _folders() -> list[Path]:
+    state = os.environ.get("XDG_STATE_HOME", "")
+    home = Path(state) if os.path.isabs(state) else Path(os.path.expanduser("~/.local/state"))
+    return [home / "panoforge", Path(tempfile.gettempdir()) / f"panoforge-errors-{os.getuid()}"]

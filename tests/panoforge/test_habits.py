@@ -1,0 +1,314 @@
+"""What people expect of any command: help at once, one rule for exit codes, texts as they are
+typed, and no traceback.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import synthetic
+from repository import ROOT
+
+from panoforge.cli import app as cli
+from panoforge.cli import main
+from panoforge.cluster.config import VERBS, sections_of
+from panoforge.core import progress
+from panoforge.core.progress import Progress
+from panoforge.core.words import counted
+
+HEAVY = {
+    "annotated_types", "cv2", "fsspec", "jaxtyping", "matplotlib", "numpy", "omegaconf", "pandas",
+    "psutil", "pyarrow", "pydantic", "ray", "torch", "yaml",
+}  # fmt: skip
+
+
+@pytest.fixture
+def pano(capfd, monkeypatch):
+    """Run a verb in this process; gives (exit code, stdout, stderr)."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main([str(argument) for argument in arguments])
+        stdout, stderr = capfd.readouterr()
+        assert "Traceback" not in stderr
+        return int(end.value.code or 0), stdout, stderr
+
+    return run
+
+
+def all_verbs() -> list[str]:
+    return [info.name or info.callback.__name__ for info in cli.app.registered_commands]
+
+
+def test_help_loads_nothing_heavy():
+    """A clock says little on a busy machine: what is imported is what the time goes to."""
+    script = (
+        "import sys\nfrom panoforge.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: print(*sys.modules, file=sys.stderr)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    loaded = ended.stderr.split()
+    assert not HEAVY & {name.partition(".")[0] for name in loaded}
+    assert len(loaded) < 500
+
+
+def test_every_verb_has_help_with_an_example_of_its_own_and_words_for_every_option(pano):
+    for verb in all_verbs():
+        code, stdout, _ = pano(verb, "-h")
+        assert code == 0 and f"Example: pano {verb}" in stdout, verb
+        assert pano(verb, "--help")[1] == stdout
+    for info in cli.app.registered_commands:
+        for name, hint in info.callback.__annotations__.items():
+            for option in getattr(hint, "__metadata__", ()):
+                assert option.help, f"{info.callback.__name__}: {name} has no help"
+
+
+def test_help_is_in_paragraphs_not_in_the_lines_of_the_source(pano, monkeypatch):
+    assert "and move damaged samples to DATASET/quarantine with a list of scenes to re-render." in (
+        " ".join(pano("repair", "-h")[1].split())
+    )
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 60, raising=False)
+    lines = [line.strip(" │") for line in pano("--help")[1].splitlines() if "│" in line]
+    assert "damaged samples to DATASET/quarantine with a list" not in lines  # the source's line end
+
+
+def test_the_command_alone_and_its_version(pano):
+    code, stdout, stderr = pano()
+    assert code == 0 and "Usage: pano" in stdout and stderr == ""
+    assert pano("--version") == (0, "panoforge 0.2.0\n", "")
+    assert "--install-completion" in pano("-h")[1]
+    code, _, stderr = pano("rendr")
+    assert code == 2 and "Did you mean 'render'" in stderr and "See pano -h" in stderr
+    code, _, stderr = pano("render")
+    assert code == 2 and stderr == "error: Missing argument 'CONFIG'. See pano render -h\n"
+
+
+def test_quiet_leaves_results_and_errors(pano, caps_dataset, monkeypatch):
+    monkeypatch.setattr(progress, "_quiet", False)
+    assert "verify: 8/8" in pano("verify", caps_dataset)[2]
+    assert pano("verify", caps_dataset, "-q") == (0, "8 samples, 0 faults\n", "")
+    code, _, stderr = pano("-q", "verify", caps_dataset / "nothing")
+    assert code == 1 and stderr.startswith("error: ")
+
+
+def test_an_unexpected_error_is_one_line_and_a_file(pano, tmp_path, monkeypatch):
+    def crash(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("two\nlines")
+
+    monkeypatch.setattr("panoforge.stages.verify_stage", crash)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    code, stdout, stderr = pano("verify", "x")
+    assert (code, stdout, len(stderr.splitlines())) == (1, "", 1)
+    (log,) = (tmp_path / "panoforge").iterdir()
+    assert (
+        f"ZeroDivisionError: two. This is a fault of panoforge: the traceback is in {log}" in stderr
+    )
+    text = log.read_text()
+    assert "pano " in text and "Traceback (most recent call last)" in text and "in crash" in text
+    monkeypatch.setenv("XDG_STATE_HOME", "/proc/nowhere")  # then the temporary folder
+    assert "the traceback is in " in pano("verify", "x")[2]
+
+
+def test_verbose_shows_the_traceback_too(tmp_path):
+    script = (
+        "import sys, panoforge.stages\nfrom panoforge.cli import main\n"
+        "panoforge.stages.verify_stage = lambda *a, **b: 1 / 0\nmain(sys.argv[1:])\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script, "verify", "x", "--verbose"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path)},
+        check=False,
+    )
+    assert ended.returncode == 1 and "Traceback" in ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("error: ZeroDivisionError")
+
+
+MISSING_DATA = [
+    ("verify", "{missing}"),
+    ("stats", "{missing}", "--out", "{out}"),
+    ("query", "{missing}", "sr > 0"),
+    ("export", "{missing}", "{out}", "--to", "coco"),
+    ("card", "{missing}", "--name", "x", "--license", "mit"),
+    ("repair", "{missing}"),
+    ("pack", "{missing}"),
+    ("verify", "{missing}", "--rays", "10"),
+    ("status", "{missing}"),
+    ("logs", "{missing}", "0"),
+    ("retry", "{missing}"),
+    ("plan", "{render}", "--from", "{missing}"),
+    ("train", "{train}", "dataset={missing}"),
+    ("eval", "{eval}", "dataset={missing}"),
+    ("compare", "{missing}"),
+    ("eval", "{missing}", "--compare"),
+    ("segment", "{missing}.jpg", "--click", "0,0", "--predictor", "truth"),
+    ("serve", "--image", "{missing}.jpg", "--predictor", "truth"),
+]
+WRONG_WORDS = [
+    ("render", "{missing}"),
+    ("plan", "{missing}"),
+    ("train", "{missing}"),
+    ("eval", "{missing}"),
+    ("config", "{missing}"),
+    ("demo", "{missing}"),
+    ("submit", "train", "{missing}"),
+    ("submit", "stats", "{train}"),
+    ("render", "{render}", "scens=3"),
+    ("train", "{train}", "model.sise=tiny"),
+    ("eval", "{eval}", "workers=0"),
+    ("pack", "x", "shard_byte=3"),
+    ("config", "{chain}", "rendr.samples=3"),
+    ("config", "{chain}", "scenes=4"),
+    ("demo", "{chain}", "scenes=4"),
+    ("segment", "x.jpg", "model.size=tiny"),
+    ("segment", "{picture}", "--click", "0,0", "methods=[direct]"),
+    ("segment", "{picture}", "--click", "0,0", "max_panoramas=3"),
+    ("segment", "{picture}", "--click", "0,0", "--model", "tiny", "model.size=large"),
+    ("serve", "model.sise=tiny", "--predictor", "truth"),
+    ("export", "x", "y", "--to"),
+    ("status",),
+    ("init", "rendr"),
+    ("verify", "~nobody-here/x"),
+]
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("words")
+    for verb in ("render", "train", "eval"):
+        (folder / f"{verb}.yaml").write_text(f"run: {folder}/run\n")
+    cv2.imwrite(str(folder / "picture.jpg"), np.full((64, 128, 3), 99, np.uint8))
+    return {
+        "picture": str(folder / "picture.jpg"),
+        "missing": str(folder / "missing"),
+        "out": str(folder / "out"),
+        "chain": str(ROOT / "configs" / "demo.yaml"),
+        **{verb: str(folder / f"{verb}.yaml") for verb in ("render", "train", "eval")},
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [*((line, 1) for line in MISSING_DATA), *((line, 2) for line in WRONG_WORDS)],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else str(value),
+)
+def test_the_same_fault_has_the_same_code_in_every_verb(pano, words, arguments, expected):
+    code, stdout, stderr = pano(*(word.format(**words) for word in arguments))
+    last = stderr.splitlines()[-1]
+    assert (code, stdout) == (expected, ""), stderr
+    assert last.startswith("error: ") and len(last) > 20
+
+
+@pytest.mark.parametrize("name", ["a [/b] c", ":x: [red]", "set #2", "[ck]", "a=b é 客"])
+def test_folders_with_any_name_in_every_verb(pano, tmp_path, name):
+    run = tmp_path / name
+    synthetic.dataset(run, scenes=1, cameras=1, width=128, n_caps=4)
+    dataset = run / "dataset"
+    for arguments in (
+        ("pack", run),
+        ("verify", dataset),
+        ("repair", dataset),
+        ("stats", dataset, "--out", run / "stats"),
+        ("query", dataset, "sr > 0", "--extract", run / "x"),
+        ("export", dataset, run / "coco", "--to", "coco"),
+        ("card", dataset, "--name", name, "--license", "cc-by-4.0"),
+    ):
+        code, stdout, stderr = pano(*arguments)
+        assert code == 0, stderr
+        if arguments[0] in ("pack", "stats", "export", "card"):
+            assert str(run) in stdout, arguments
+
+
+def test_paths_on_the_command_line_are_what_was_typed(pano, tmp_path, monkeypatch):
+    for key, value in [("root", "set #2"), ("model.checkpoint", "[ck]/m.pt"), ("run", "a: b")]:
+        (tmp_path / "eval.yaml").write_text("run: r\nmethods: [direct]\n")
+        code, stdout, _ = pano("config", tmp_path / "eval.yaml", f"{key}={value}")
+        assert code == 0
+        (tmp_path / "again.yaml").write_text(stdout)
+        ((_, job),) = sections_of(tmp_path / "again.yaml", [])
+        found = {
+            "root": job.eval.root,
+            "run": job.run,
+            "model.checkpoint": job.eval.model.checkpoint,
+        }
+        assert found[key] == Path(value)
+    for checkpoint in ("ck #1/m.pt", "[ck]/m.pt"):
+        monkeypatch.chdir(tmp_path)
+        synthetic.dataset(tmp_path / "run", scenes=1, cameras=1, width=128)
+        code, _, stderr = pano("eval", "eval.yaml", "run=run", "--checkpoint", checkpoint)
+        assert code == 1 and f"{checkpoint}: it does not exist" in stderr
+
+
+def test_home_is_expanded_once_in_every_verb(pano, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    synthetic.dataset(tmp_path / "home" / "x", scenes=1, cameras=1, width=128)
+    assert pano("verify", "~/x/dataset")[0] == 0
+    assert pano("pack", "~/x", "--to", "~/y")[0] == 0
+    assert pano("stats", "~/y", "--out", "~/stats")[0] == 0
+    assert pano("export", "~/y", "~/coco", "--to", "coco")[0] == 0
+    assert pano("query", "~/y", "sr > 0", "--extract", "~/cut")[0] == 0
+    assert {p.name for p in (tmp_path / "home").iterdir()} == {"x", "y", "stats", "coco", "cut"}
+    (tmp_path / "eval.yaml").write_text(
+        "run: ~/e\ndataset: ~/y\npredictor: ground_truth\nmethods: [direct]\nreport_panoramas: 0\n"
+        "model: {size: tiny, image_size: 64}\n"
+    )
+    assert pano("eval", "~/../eval.yaml")[0] == 0
+    assert (tmp_path / "home" / "e" / "run.json").is_file()
+    assert not list(tmp_path.rglob("~"))
+
+
+def test_random_weights_are_said_first(pano, tmp_path):
+    synthetic.dataset(tmp_path, scenes=1, cameras=1, width=128)
+    config = tmp_path / "eval.yaml"
+    config.write_text(
+        f"run: {tmp_path}\nmethods: [direct]\nmodel: {{size: micro, image_size: 64, checkpoint: random}}\n"
+        "instances: {max_per_panorama: 1}\nreport_panoramas: 0\ndevice: cpu\n"
+    )
+    _, _, stderr = pano("eval", config)
+    assert stderr.splitlines()[0].startswith("warning: these are scores of")
+    assert "random weights" in stderr.splitlines()[0]
+
+
+@pytest.mark.parametrize("kind", [*VERBS, "chain"])
+def test_init_writes_a_config_that_loads_as_the_defaults(pano, tmp_path, kind):
+    path = tmp_path / "mine.yaml"
+    assert pano("init", kind, path)[:2] == (0, f"{path}\n")
+    found = dict(sections_of(path, []))
+    assert set(found) == (set(VERBS) if kind == "chain" else {kind})
+    for name, config in found.items():
+        run = {"run": f"runs/{kind}"} if "run" in type(config).model_fields else {}
+        assert config == VERBS[name].model_validate(run)
+    assert "# " in path.read_text()
+    code, _, stderr = pano("init", kind, path)
+    assert code == 2 and "exists and is left as it is" in stderr
+
+
+def test_one_is_singular():
+    assert (counted(1, "scene"), counted(2, "scene"), counted(0, "scene")) == (
+        "1 scene",
+        "2 scenes",
+        "0 scenes",
+    )
+
+
+@pytest.mark.parametrize("every_s", [0.0, 60.0])
+def test_the_last_line_of_progress_comes_once(capsys, every_s):
+    with Progress("render", total=2, every_s=every_s) as bar:
+        bar.advance()
+        bar.advance()
+    with Progress("eval", total=3, already=3):
+        pass
+    lines = capsys.readouterr().err.splitlines()
+    assert sum("render: 2/2" in line for line in lines) == 1
+    assert sum("eval: 3/3" in line for line in lines) == 1
