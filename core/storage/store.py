@@ -404,6 +404,8 @@ def _errors(path: str, *answers: type[OSError]) -> Iterator[None]:
         try:
             yield
         except answers as error:
+            if _is_refused(error):
+                raise _unreachable(path, error.__cause__) from error
             answer = error
         except (OSError, StorageError):
             raise
@@ -414,12 +416,23 @@ def _errors(path: str, *answers: type[OSError]) -> Iterator[None]:
         except Exception as error:
             if type(error).__module__.partition(".")[0] not in _NETWORK_PACKAGES:
                 raise
-            raise StorageError(
-                f"{path}: cannot be reached: {error}. Check the address (AWS_ENDPOINT_URL), the"
-                " network and your credentials"
-            ) from error
+            raise _unreachable(path, error) from error
     if answer:
         raise answer
+
+
+def _is_refused(error: OSError) -> bool:
+    """Whether "not found" only stands for a server that gave no answer: fsspec's HTTP says so."""
+    cause = error.__cause__
+    package = type(cause).__module__.partition(".")[0]
+    return package in _NETWORK_PACKAGES and not hasattr(cause, "status")
+
+
+def _unreachable(path: str, error: BaseException | None) -> StorageError:
+    return StorageError(
+        f"{path}: cannot be reached: {error}. Check the address (AWS_ENDPOINT_URL), the network and"
+        " your credentials"
+    )
 
 
 def _link_new(path: Path, data: bytes) -> bool:

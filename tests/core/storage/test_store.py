@@ -3,7 +3,11 @@ what cannot be reached.
 """
 
 import contextlib
+import functools
+import http.server
 import os
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +15,7 @@ import buckets
 import pytest
 
 from panoforge.core.errors import StorageError, UsageError
+from panoforge.core.shards.layout import read_manifest
 from panoforge.core.storage.store import Store
 
 
@@ -114,3 +119,27 @@ def test_temporaries_are_no_objects(tmp_path):
     assert store.names("a") == [] and store.sizes() == {}
     store.sweep("a")
     assert not list((tmp_path / "a").iterdir())
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/dataset", "http://127.0.0.1:{port}/dataset"])
+def test_a_refused_connection_is_called_that(url, monkeypatch):
+    """And not "it does not exist … pano repair"."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]  # bound and not listening: refused
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "x")
+        with pytest.raises(StorageError, match="cannot be reached") as told:
+            read_manifest(url.format(port=port))
+        assert "pano repair" not in str(told.value)
+
+
+def test_a_server_that_has_no_manifest_is_asked_for_a_dataset(tmp_path):
+    """Reached, and the file is not there: then the question is what the folder is."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(StorageError, match="it does not exist"):
+            read_manifest(f"http://127.0.0.1:{server.server_port}/dataset")
+        server.shutdown()
