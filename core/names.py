@@ -2,8 +2,8 @@
 
 A name is a relative path: a sample's key, a shard, a member, a staged folder, an exported file. It
 must mean the same place on Linux, macOS and Windows, in a tar and in a bucket, and never a place
-outside the folder it is read from. `check_name` says so of any such name; `check_key`,
-`check_split` and the patterns of shards and index files ask for more where we choose the names.
+outside the folder it is read from. `check_name` says so of any such name. Where we choose the
+names, of keys, scenes, splits, shards and index files, their own checks ask for more.
 """
 
 import hashlib
@@ -23,8 +23,9 @@ SPLIT_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}"
 SHARD_PATTERN = rf"shards/{SPLIT_PATTERN}-[0-9]{{6,12}}-[0-9a-f]{{8}}\.tar"
 INDEX_PATTERN = r"index/(samples|instances)-[0-9a-f]{8}\.parquet"
 
+RESERVED_PATTERN = r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?"  # by Windows, for devices
 _FORBIDDEN = frozenset('\\:*?"<>|')  # Windows refuses them; shells and globs read them otherwise
-_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
+_RESERVED = re.compile(RESERVED_PATTERN, re.IGNORECASE)
 _CONTROL = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))  # invisible: they hide or turn what is read
 _LITTER = frozenset(
     name.lower()
@@ -105,6 +106,15 @@ def check_key(key: object) -> str:
     return check_name(key, "sample key")
 
 
+def check_scene(scene: object) -> str:
+    """`scene`, if it can be a scene's name: keys begin with it. DataError if not."""
+    if not isinstance(scene, str) or not re.fullmatch(KEY_PATTERN, scene):
+        raise DataError(
+            f"scene {shown(scene)}: expected at most 80 lower-case letters, digits, - and _"
+        )
+    return check_name(scene, "scene")
+
+
 def check_split(split: object) -> str:
     """`split`, if it can be the name of a split. DataError if not."""
     if not isinstance(split, str) or not re.fullmatch(SPLIT_PATTERN, split):
@@ -174,6 +184,7 @@ def _checked(check: Callable[[Any], str]) -> AfterValidator:
 
 # Fields of records that hold names.
 SampleKey = Annotated[str, _checked(check_key)]
+SceneName = Annotated[str, _checked(check_scene)]
 SplitName = Annotated[str, _checked(check_split)]
 ShardName = Annotated[str, _checked(check_shard)]
 IndexName = Annotated[str, _checked(check_index)]

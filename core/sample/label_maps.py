@@ -1,10 +1,10 @@
 """Label maps: per-instance statistics, wrap-aware boxes and COCO RLE, all from runs of equal
 labels.
 
-Takes an H×W uint16 label map (0 = nothing) and gives, per id: pixels, solid angle, the smallest box
-on the cylinder (a box may cross the seam), seam and pole flags, and COCO RLE. Everything is
-computed from the ~1 % as many runs as pixels, in one vectorised pass; a loop per id over full
-frames is what this replaces (hundreds of times slower at 4K).
+Takes an H×W uint16 label map (0 = nothing). Gives, per id: pixels, solid angle, the smallest box on
+the cylinder (it may cross the seam), seam and pole flags, and COCO RLE. Everything is computed in
+one vectorised pass over the runs, ~1 % as many as pixels. A loop per id over full frames is
+hundreds of times slower at 4K.
 """
 
 from dataclasses import dataclass
@@ -194,8 +194,8 @@ def encode_rles(labels: Labels) -> dict[int, dict[str, object]]:
 
 
 def _merge_empty(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Drop zero-length gaps (a run that goes on in the next column), joining the runs beside them;
-    a leading zero (the mask starts at the first pixel) and a missing last gap are COCO's own
+    """Drop zero-length gaps, where a run goes on in the next column, joining the runs beside them.
+    A leading zero (the mask starts at the first pixel) and a missing last gap are COCO's own
     notation.
     """
     gaps, runs = counts[0::2], counts[1::2]

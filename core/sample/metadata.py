@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from panoforge.core.errors import DataError
 from panoforge.core.models import FrozenModel
-from panoforge.core.names import RelativeName, SampleKey, shown
+from panoforge.core.names import SampleKey, SceneName, shown
 from panoforge.core.sample.array_codec import MAX_PIXELS
 from panoforge.core.sample.products import PRODUCT_OF_SUFFIX
 
@@ -108,7 +108,7 @@ class SampleMeta(FrozenModel):
     width: Length
     height: Length
     source: str  # scene source and room, e.g. infinigen2.rooms/kitchen
-    scene: RelativeName  # one scene gives several panoramas; splits are by scene
+    scene: SceneName  # one scene gives several panoramas; splits are by scene
     seed: Annotated[int, Field(ge=0, lt=2**63)]  # the index has signed 64-bit integers
     camera: Annotated[int, Field(ge=0, lt=2**31)]
     pose: Pose

@@ -13,8 +13,12 @@ The folder is a path or any fsspec URL. What the manifest does not name does not
 digests, so a new state never writes over a file of the old one: whenever a writer dies, readers see
 the old dataset or the new one, whole.
 
-Modules: `layout` (names, manifest, index schemas) and `tar` (canonical headers); `plan` (which
-sample goes where), `build` (one shard; the commit) and `write` (packing, and publishing while
-scenes are made); `read`; `query`; `verify`, `salvage` (what a shard
-still holds) and `repair`.
+Modules:
+
+- `layout` (names, manifest, index schemas), `index` (reading it) and `tar` (canonical headers)
+- `plan` (which sample goes where), `build` (one shard; the commit) and `write` (packing, and
+  publishing while scenes are made)
+- `read` and `query`
+- `verify`, `salvage` (what a shard still holds), `states` (what a dataset may have been), `contents`
+  (files by digest), `quarantine` and `repair`
 """

@@ -1,13 +1,14 @@
 """Build shards, each by itself and anywhere, and commit a dataset of them.
 
-`build_shard` takes a plan and gives a committed shard with the index rows of its samples; it
-depends on nothing but the staged panoramas, so any number of workers build at once, in any order,
-and a shard that is already there with the right content is read but not written again. Staged
-members go in as they are, after their metadata is checked. `commit` writes the index of the shards,
-then the manifest, the commit point, and only then removes what the manifest does not name: a
-reader, and whoever is killed, sees the old dataset or the new one. On a bucket the same order
-holds; nothing there is renamed, so a shard is filled on local disk and uploaded under its final
-name.
+`build_shard` takes a plan and gives a committed shard with the index rows of its samples. It
+depends on nothing but the staged panoramas, so any number of workers build at once, in any order. A
+shard that is already there with the right content is read but not written again. Staged members go
+in as they are, after their metadata is checked.
+
+`commit` writes the index of the shards, then the manifest, which is the commit point. Only then does
+it remove what the manifest does not name. So a reader sees the old dataset or the new one, and so
+does whoever comes after a kill. On a bucket the same order holds; nothing there is renamed, so a
+shard is filled on local disk and uploaded under its final name.
 """
 
 import hashlib

@@ -6,7 +6,7 @@ from pydantic import Field, ValidationError
 
 from panoforge.core.errors import DataError
 from panoforge.core.models import FrozenModel
-from panoforge.core.names import RelativeName, SampleKey, ShardName
+from panoforge.core.names import RelativeName, SampleKey, SceneName, ShardName
 from panoforge.core.storage.store import Store
 
 QUARANTINE = "quarantine"
@@ -23,7 +23,7 @@ class DamagedEntry(FrozenModel):
     offset: Annotated[int, Field(ge=0)]
     length: Annotated[int, Field(ge=0)]
     faults: tuple[str, ...]
-    scene: RelativeName | None = None
+    scene: SceneName | None = None
     source: str | None = None
     seed: int | None = None
     camera: int | None = None
@@ -36,7 +36,7 @@ class DamagedList(FrozenModel):
 
     schema_version: Literal[1] = 1
     format: Literal["panoforge-quarantine"] = "panoforge-quarantine"
-    scenes: tuple[RelativeName, ...]
+    scenes: tuple[SceneName, ...]
     damaged: tuple[DamagedEntry, ...]
 
 

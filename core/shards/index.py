@@ -1,6 +1,6 @@
 """Read the index: Parquet bytes whose size, digest, columns and every value are checked.
 
-What leaves here can be used without another look: keys and shards are names that stay in the
+What leaves here can be used without another look. Keys and shards are names that stay in the
 dataset, nothing is null that must not be, and members lie within their samples. Whether it is also
 true is for `verify` to say.
 """
@@ -13,7 +13,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from panoforge.core.errors import DataError
-from panoforge.core.names import KEY_PATTERN, check_name, check_shard, check_split, shown
+from panoforge.core.names import (
+    KEY_PATTERN,
+    RESERVED_PATTERN,
+    check_name,
+    check_shard,
+    check_split,
+    shown,
+)
 from panoforge.core.shards.layout import INSTANCE_SCHEMA, SAMPLE_SCHEMA, IndexEntry, Manifest
 from panoforge.core.storage.store import Store, StoreLike
 
@@ -118,6 +125,7 @@ def _check_values(table: pa.Table) -> None:
 def _check_samples(table: pa.Table) -> None:
     """DataError for names that are none, and for members that do not lie within their sample."""
     _check_keys(table["key"])
+    _check_keys(table["scene"], "scene")
     for name, check in (("shard", check_shard), ("split", check_split)):
         for value in pc.unique(table[name]).to_pylist():
             check(value)
@@ -140,11 +148,13 @@ def _check_samples(table: pa.Table) -> None:
         raise DataError(f"{key}: a member of it does not lie within it")
 
 
-def _check_keys(column: pa.ChunkedArray) -> None:
-    good = pc.match_substring_regex(column, f"^{KEY_PATTERN}\\z")
+def _check_keys(column: pa.ChunkedArray, what: str = "sample key") -> None:
+    """As `check_key` and `check_scene`, for a column of millions."""
+    fits = pc.match_substring_regex(column, f"^{KEY_PATTERN}\\z")
+    good = pc.and_not(fits, pc.match_substring_regex(column, f"^{RESERVED_PATTERN}\\z"))
     if not pc.all(good, min_count=0).as_py():
         bad = column[pc.index(good, False).as_py()].as_py()
         raise DataError(
-            f"sample key {shown(bad)} is refused: expected at most 80 lower-case letters, digits, -"
-            " and _"
+            f"{what} {shown(bad)} is refused: expected at most 80 lower-case letters, digits, - and"
+            " _, and no name that Windows keeps for a device"
         )

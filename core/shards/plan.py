@@ -1,11 +1,12 @@
 """Which sample goes into which shard: integers and names in, plans out. Nothing is read here.
 
-The order of a dataset is a pure function of its keys (`pack_order`): by the number of the scene, as
-the job list counts them, so that scenes are packed in the order in which they are rendered. A shard
-is closed when the next sample of its split would pass the target size. Two things follow: the same
-set of samples gives the same shards, whoever packs and however often it was interrupted; and a
-*prefix* of that order already decides every shard in it but the last of each split, so that shards
-can be published while later scenes are still being rendered (`panoforge.core.shards.publish`).
+The order of a dataset is a pure function of its keys (`pack_order`). It goes by the number of the
+scene, as the job list counts them, so scenes are packed in the order in which they are rendered. A
+shard is closed when the next sample of its split would pass the target size. Two things follow:
+
+- The same set of samples gives the same shards, whoever packs and however often it was interrupted.
+- A *prefix* of that order already decides every shard in it but the last of each split. So shards
+  can be published while later scenes are still being rendered (`panoforge.core.shards.write`).
 """
 
 import re

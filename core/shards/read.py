@@ -1,7 +1,7 @@
 """Read a dataset: by position or key, whole samples checked against their digest, nothing
 unpickled.
 
-`Dataset.open(location)`, a path or an fsspec URL, checks the manifest and the digests of the index;
+`Dataset.open(location)`, a path or an fsspec URL, checks the manifest and the digests of the index.
 `dataset[i]` reads one sample by byte range, compares its bytes with the digest of the index, and
 decodes members on demand. Members of types that the sample format does not list are never decoded.
 What fails a check is a DataError that names the sample.

@@ -1,15 +1,15 @@
 """`pano repair`: make a dataset whole again from what its shards still hold.
 
 A lost or damaged manifest or index is rebuilt from the shards, bit for bit as it was (the same
-schema and pyarrow given). Samples that are damaged are taken out: their raw bytes go to
+schema and pyarrow given). Samples that are damaged are taken out. Their raw bytes go to
 `quarantine/`, with a list of samples and scenes to render again, and their shards are written anew
 without them. What remains verifies.
 
 Digests are believed over names: a shard whose content lies under another name gets its own again.
 Where several manifests or indices can be believed, the state with the most whole samples is kept.
 
-Nothing is deleted. First what is damaged is copied to quarantine, then new shards and index are
-written under names of their own, then the manifest, and only then the files that were replaced are
+Nothing is deleted. First what is damaged is copied to quarantine. Then new shards and index are
+written under names of their own, then the manifest. Only then the files that were replaced are
 moved to `quarantine/replaced`. Killed anywhere, it is run again.
 """
 

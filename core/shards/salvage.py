@@ -1,10 +1,9 @@
 """What a shard still holds: which samples are whole, which bytes are not, and whose they were.
 
 With the rows of a readable sample index every sample is judged by its own digest, so the others of
-its shard are safe whatever happened to it. Without an index the only digest is the shard's (in the
-manifest, or its first digits in the shard's name): a shard that has it is read by its tar headers,
-one that has not is not believed in any part, because nothing then tells a damaged picture from a
-good one.
+its shard are safe whatever happened to it. Without an index the only digest is the shard's, in the
+manifest or, its first digits, in the shard's name. A shard that has it is read by its tar headers.
+One that has not is not believed in any part: nothing then tells a damaged picture from a good one.
 """
 
 import hashlib

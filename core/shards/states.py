@@ -28,8 +28,8 @@ from panoforge.core.storage.store import Store
 
 @dataclass(frozen=True)
 class State:
-    """What a manifest or an index says of the dataset: its sample index if that can be read, and
-    the shards that belong to it (name → digest, None where only the name tells).
+    """What a manifest or an index says of the dataset. `samples` is its sample index, if that can
+    be read; `shards` maps its shards to their digests (None where only the name tells).
     """
 
     manifest: Manifest | None

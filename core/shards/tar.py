@@ -1,6 +1,6 @@
 """Canonical tar bytes: the one way in which a sample is laid out in a shard.
 
-Headers are plain ustar with everything that could vary fixed (mtime 0, owner 0, mode 0644), so a
+Headers are plain ustar with everything that could vary fixed (mtime 0, owner 0, mode 0644). So a
 sample's bytes are a pure function of its members, and a reader can rebuild the header that must
 stand there and compare it bit for bit.
 """

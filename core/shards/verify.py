@@ -1,14 +1,13 @@
 """Verify a dataset: every digest, every header, every schema, every label map. Nothing is believed.
 
 Takes a dataset, a path or an fsspec URL, and gives a list of `DataFault`s, each naming the file and,
-where one is hit, the sample. A shard's bytes are walked once, against its digest in the manifest;
-each header against the one canonical header that must stand there, each member against its checksum
-in the index, what lies between and after against zero; so any flipped bit, cut, gap, double or
-stranger shows. Where one does, a second walk compares every sample with its own digest in the
-index, to say which are hit. Metadata and label map are decoded and compared with each other, in all
-that a sample says twice: counts, areas, boxes, flags, RLEs, sizes, its rows of the index. `deep`
-compares every sample's digest and decodes all other products too. Memory stays small: one sample at
-a time, and the index as columns.
+where one is hit, the sample. A shard's bytes are walked once. All of them are compared with
+its digest in the manifest, each header with the canonical one, each member with its checksum in the
+index, what lies between and after with zero. So any flipped bit, cut, gap, double or stranger shows. Where one does, a second walk compares every sample with its own digest in the index, to say
+which are hit. Metadata and label map are decoded and compared with each other, in all that a sample
+says twice: counts, areas, boxes, flags, RLEs, sizes, its rows of the index. `deep` compares every
+sample's digest and decodes all other products too. Memory stays small: one sample at a time, and
+the index as columns.
 
 Why not both digests at once always: SHA-256 is most of the time (bench/verify_speed), and what the
 second one could add is a packer that wrote a wrong digest over right bytes, whose sample readers

@@ -1,8 +1,8 @@
 """Pack staged panoramas into a dataset: all at once (`pack`), or as they are rendered (`publish`).
 
-Both take one or more places of staged panoramas (several runs merge: a key that two of them hold
-with the same content is packed once, with other content it is refused) and a dataset, each a path
-or an fsspec URL. They plan (`panoforge.core.shards.plan`), build what is missing
+Both take one or more places of staged panoramas and a dataset, each a path or an fsspec URL.
+Several runs merge: a key that two of them hold with the same content is packed once, with other
+content it is refused. They plan (`panoforge.core.shards.plan`), build what is missing
 (`panoforge.core.shards.build`, by whatever `build` says: here, or as tasks of a cluster) and
 commit. The same staged set gives the same bytes, whoever packs it, with how many workers, and
 however often it was interrupted or published in between:
@@ -12,11 +12,11 @@ however often it was interrupted or published in between:
 
 `publish` is for the time in which scenes are still being made. `before` is the first scene of the
 job list that is *not* settled (not yet made, rejected or given up): nothing at or behind it is
-looked at. Of what stands before it, the shards that are full are published, and only they: a shard
-that more panoramas could still join stays out, so that what is published is what `pack` will
-publish. Nothing that is published is taken away by it. A call reads the names of the staged
-folders, the sizes of those that are not published yet, and the index; what is published already is
-not read again.
+looked at. Of what stands before it, the shards that are full are published, and only they. A shard
+that more panoramas could still join stays out, so what is published is what `pack` will publish.
+Nothing that is published is taken away by it. A call reads the names of the staged folders, the
+sizes of those that are not published yet, and the index; what is published already is not read
+again.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -98,7 +98,7 @@ def pack(
 ) -> Manifest:
     """Pack every staged panorama and publish the dataset. `on_sample(key)` is called after each,
     for progress. Raises DataError for a damaged staged panorama (naming it), StorageError for a
-    full disk and the like, InUse if another process writes there; the dataset that was there before
+    full disk and the like, InUse if another process writes there. The dataset that was there before
     still stands then.
     """
     sources, store = _sources(staged), Store.at(dataset)

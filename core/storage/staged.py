@@ -1,6 +1,6 @@
 """Staged panoramas: one folder per sample in `<run>/staged`, between the renderer and the shards.
 
-A render worker stages a panorama by one rename, so `staged/<key>/` is whole or absent; `pano pack`
+A render worker stages a panorama by one rename, so `staged/<key>/` is whole or absent. `pano pack`
 turns staged folders into shards without decoding them, from a disk or from a bucket. Members have
 the same names as in the shard, less the key. In a bucket, which cannot rename, a panorama is there
 when its `meta.json` is: whoever copies one there writes that last.

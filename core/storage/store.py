@@ -12,10 +12,10 @@ appends and nothing is renamed, because buckets can do neither. What is too big 
 as a `Draft`, a file without a name, and named when it is complete. Listings are never taken from a
 cache: others write here too.
 
-A store never leaves its root: names are checked (`panoforge.core.names`), and on a disk a path that
-a symbolic link leads outside is refused, for reads, writes, deletes and listings alike. What is not
-a regular file (a pipe, a device, a folder) is refused before it is opened: opening a pipe waits for
-ever. Hidden files and what desktops leave behind do not show in listings.
+A store never leaves its root: names are checked (`panoforge.core.names`), and a path that a
+symbolic link leads outside is refused. So it is for reads, writes, deletes and listings. What is
+not a regular file (a pipe, a device, a folder) is refused before it is opened: opening a pipe waits
+for ever. Hidden files and what desktops leave behind do not show in listings.
 """
 
 import contextlib

@@ -149,6 +149,7 @@ PLACES: dict[str, Callable[[Path, str], None]] = {
     "a key of the instances": lambda d, n: with_index(
         d, "instance_index", lambda r: first(r, key=n)
     ),
+    "a scene of the index": lambda d, n: with_index(d, "sample_index", lambda r: first(r, scene=n)),
     "a shard of the index": lambda d, n: with_index(d, "sample_index", lambda r: first(r, shard=n)),
     "a split of the index": lambda d, n: with_index(d, "sample_index", lambda r: first(r, split=n)),
     "a member": lambda d, n: with_index(
