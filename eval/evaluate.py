@@ -23,7 +23,6 @@ from panoforge.core.sample.metadata import InstanceMeta
 from panoforge.core.sample.products import encode_product
 from panoforge.core.storage.atomic import write_folder_atomic
 from panoforge.core.storage.identity import identity_sha256
-from panoforge.core.storage.store import StoreLike
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.panoramas import ScoredPanoramas, ScoredSample, open_panoramas
 from panoforge.eval.predictors import FrameInput
@@ -58,7 +57,7 @@ class EvalJob:
     """
 
     config: EvalConfig
-    dataset: StoreLike
+    dataset: Path | str
     out: Path
     fingerprint: str
 
@@ -75,7 +74,7 @@ Evaluator = Callable[[EvalJob, Sequence[int], Callable[[], None]], None]
 
 def fingerprint_of(config: EvalConfig, weights: WeightsRecord, data_sha256: str) -> str:
     """What a panorama's rows depend on."""
-    asked = {
+    asked: dict[str, object] = {
         "protocol": config.protocol(),
         "methods": config.methods,
         "predictor": config.predictor,

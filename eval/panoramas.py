@@ -9,7 +9,7 @@ two results were measured on the same data.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from panoforge.core.shards.layout import MANIFEST_NAME
 from panoforge.core.shards.read import Dataset
 from panoforge.core.storage.store import StoreLike
 from panoforge.eval.benchmarks import get_benchmark, open_benchmark
-from panoforge.eval.benchmarks.base import Benchmark, Items, PanoramaItem, TrackItem, VideoItem
+from panoforge.eval.benchmarks.base import Benchmark, PanoramaItem, TrackItem, VideoItem
 from panoforge.eval.config import EvalConfig
 
 
@@ -190,7 +190,7 @@ def check_keys(keys: Sequence[str], root: Path) -> None:
         raise DataError(f"{root}: {odd[0]!r} is no name for a result's folder")
 
 
-def listing_digest(name: str, items: Items) -> str:
+def listing_digest(name: str, items: Iterable[PanoramaItem | VideoItem | TrackItem]) -> str:
     """SHA-256 of the keys and of the names and sizes of the files that belong to them."""
     digest = hashlib.sha256(name.encode())
     for item in items:

@@ -25,7 +25,7 @@ from panoforge.core.storage.atomic import (
 from panoforge.core.storage.identity import identity_sha256, point_latest
 from panoforge.core.storage.lease import held
 from panoforge.core.storage.runlog import hardware, record_stage, versions
-from panoforge.core.storage.store import StoreLike
+from panoforge.core.storage.store import Store, StoreLike
 from panoforge.eval.benchmarks import get_benchmark
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.evaluate import (
@@ -75,7 +75,8 @@ def run_evaluation(
         "max_panoramas": config.max_panoramas,
     }
     folder = evaluation_folder(run, config, source.name, identity_sha256(asked))
-    job = EvalJob(config, dataset, folder, fingerprint)
+    where = dataset.absolute if isinstance(dataset, Store) else dataset
+    job = EvalJob(config, where, folder, fingerprint)
     with held(folder, "pano eval") as lease, record_stage(folder, "eval", config):
         results = _evaluate(job, source, contestants, weights, evaluator)
         lease.check()

@@ -91,7 +91,7 @@ def _read_files(
         )
     rgb = read_image(image)
     masks = {k: read_labels(files[name]) > 0 for k, name in enumerate(sorted(files))}
-    return rgb, stack_masks(masks, *rgb.shape[:2], sequence)[0], {}
+    return rgb, stack_masks(masks, rgb.shape[0], rgb.shape[1], sequence)[0], {}
 
 
 def open_pavsodr(root: Path, split: str | None) -> Opened[PanoramaItem]:

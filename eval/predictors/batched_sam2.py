@@ -115,14 +115,13 @@ class BatchedSam2:
                 for batch in self._batches(t, others, memories):
                     said |= self._track(t, len(frames), features[t], batch, memories)
             del features[t]
-            here = sorted(k for k, logits in said.items() if logits is not None)
-            shape = (0, 1, 1)
+            there = {k: own for k, own in sorted(said.items()) if own is not None}
             logits = (
-                torch.stack([said[k] for k in here])
-                if here
-                else torch.zeros(shape, device=self.model.device)
+                torch.stack(list(there.values()))
+                if there
+                else torch.zeros((0, 1, 1), device=self.model.device)
             )
-            yield FrameLogits(t, np.asarray(here, np.int64), logits.float())
+            yield FrameLogits(t, np.array(list(there), np.int64), logits.float())
 
     @torch.inference_mode()
     def look(

@@ -99,7 +99,8 @@ class OfficialSam2:
         """
         from sam2.sam2_image_predictor import SAM2ImagePredictor
 
-        predictor, found = SAM2ImagePredictor(self.model), []
+        predictor = SAM2ImagePredictor(self.model)
+        found: list[torch.Tensor | None] = []
         predictor._bb_feat_sizes = [
             (self.model.image_size // stride,) * 2 for stride in (4, 8, 16)
         ]  # it knows 1024² only

@@ -10,7 +10,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from panoforge.core.errors import UsageError, nearest
 from panoforge.eval.scoring.compare import Comparison, Line
@@ -35,7 +35,7 @@ def format_of(text: str) -> Format:
         raise UsageError(
             f"--format {text}: expected one of {', '.join(known)}.{nearest(text, known)}"
         )
-    return text
+    return cast(Format, text)
 
 
 def render(found: Comparison, form: Format = "text") -> str:

@@ -20,6 +20,7 @@ from panoforge.core.numbers import count, percent
 from panoforge.core.report.page import (
     Banner,
     Bar,
+    Cell,
     Details,
     Facts,
     Gallery,
@@ -365,7 +366,7 @@ def _published(results: Mapping[str, Any]) -> Section:
         if weights["kind"] == "none"
         else f"SAM2.1 {results['model']['size']}, {weights['kind']} weights"
     )
-    ours = [
+    ours: list[list[Cell]] = [
         [
             f"{score['method']} ({what})",
             Bar(score["miou"] or 0.0, percent(score["miou"])),
@@ -375,7 +376,7 @@ def _published(results: Mapping[str, Any]) -> Section:
         for score in results["scores"]
         if score["role"] == "model"
     ]
-    theirs = [
+    theirs: list[list[Cell]] = [
         [label, Bar(miou, percent(miou)), data_, "published, not reproduced"]
         for label, miou, data_ in SAP_ON_PAV_SOD
     ]

@@ -27,7 +27,8 @@ LAST = 254  # threshold 1 − 1e-10: what is above it is the binary map
 def salient_scores(predicted: Bools, true: Bools) -> dict[str, float]:
     """All of OFFICIAL and SEAM_AWARE."""
     as_map = predicted.astype(np.float64)
-    weight = row_weight_sr(*true.shape)
+    height, width = true.shape
+    weight = row_weight_sr(height, width)
     turn = quiet_column(true | predicted)
     return {
         "mae": mae(as_map, true),

@@ -70,12 +70,8 @@ def group_scores(rows: Sequence[Row]) -> list[dict[str, Any]]:
     for by, order in GROUP_ORDER.items():
         groups = [group for b, group in found if b == by]
         sizes = {group: max(map(len, found[by, group].values())) for group in groups}
-        ranked = (
-            sorted(groups, key=order.index)
-            if order
-            else sorted(groups, key=lambda group, sizes=sizes: (-sizes[group], group))
-        )
-        for group in ranked:
+        by_size = [group for _, group in sorted((-sizes[group], group) for group in groups)]
+        for group in sorted(groups, key=order.index) if order else by_size:
             for (method, role), some in found[by, group].items():
                 entries.append(
                     {

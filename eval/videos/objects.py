@@ -94,11 +94,11 @@ def score_video(
     for said in predictor.predict(frames, prompts):
         read = video.masks[said.frame]
         true = read() if read is not None else {}
-        shape = next((mask.shape for mask in true.values()), None)
-        if read is None or (shape is None and not true):
-            shape = read_image(video.images[said.frame]).shape[:2] if read is not None else None
-        if shape is None:
+        if read is None:
             continue
+        seen = next(iter(true.values()), None)
+        height, width = (read_image(video.images[said.frame]) if seen is None else seen).shape[:2]
+        shape = (height, width)
         logits = dict(zip(said.objects.tolist(), said.logits.cpu().numpy(), strict=True))
         for k, id_ in enumerate(ids):
             if said.frame <= first[id_][0]:
@@ -116,7 +116,7 @@ def score_video(
             id_,
             role,
             len(values),
-            *np.mean(values, axis=0).tolist(),
+            **dict(zip(SCORES, np.mean(values, axis=0).tolist(), strict=True)),
             tracking=tracks[role, id_].scores() if tracked else {},
         )
         for (role, id_), values in found.items()
@@ -152,7 +152,8 @@ def enlarge(logits: NDArray[np.float32], shape: tuple[int, int]) -> Bools:
 
 def at_logit_size(mask: Bools, image_size: int) -> Bools:
     """What is left of a mask at the resolution of the model's logits: the ceiling."""
-    return enlarge(shrink(mask, image_size // LOGIT_STRIDE), mask.shape)
+    height, width = mask.shape
+    return enlarge(shrink(mask, image_size // LOGIT_STRIDE), (height, width))
 
 
 def _scores(predicted: Bools, true: Bools) -> tuple[float, ...]:

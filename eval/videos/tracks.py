@@ -96,7 +96,7 @@ def track_scores(
     """
     if not present.any():
         return {}
-    found = {}
+    found: dict[str, float] = {}
     for mode in MODES:
         curves = {
             "s_dual": score_of(success_dual(predicted, true, present, width, mode), "success"),

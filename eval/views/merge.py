@@ -74,9 +74,9 @@ def merge_bands(
     must then be perspective views.
     """
     with torch.inference_mode():
-        for said in (*frames, *looks):
-            if said.logits.dtype == torch.float32:
-                said.logits.clamp_(-clamp, clamp)
+        for logits in (*(said.logits for said in frames), *(look.logits for look in looks)):
+            if logits.dtype == torch.float32:
+                logits.clamp_(-clamp, clamp)
     extents = [look.frame.extent(width, height)[:2] for look in looks]
     device = frames[0].logits.device if frames else torch.device("cpu")
     for row0 in range(0, height, band_rows):

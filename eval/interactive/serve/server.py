@@ -60,7 +60,7 @@ class PanoServer(ThreadingHTTPServer):
             family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
             self.address_family = family
             loopback = ipaddress.ip_address(address[0]).is_loopback
-            super().__init__(address[:2], Handler)
+            super().__init__((str(address[0]), int(address[1])), Handler)
         except OSError as error:
             why = error.strerror or str(error)
             raise UsageError(

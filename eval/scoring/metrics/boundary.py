@@ -47,8 +47,9 @@ def boundary_f(
 ) -> float:
     """F of two bool H×W masks."""
     wrap = mode == "seam-aware"
-    crops = (crop_mask(mask, wrap=wrap) for mask in (predicted, true))
-    return f_measure(match_boundaries(*crops, *true.shape, mode, tolerance=tolerance))
+    a, b = (crop_mask(mask, wrap=wrap) for mask in (predicted, true))
+    height, width = true.shape
+    return f_measure(match_boundaries(a, b, height, width, mode, tolerance=tolerance))
 
 
 def boundary_f_scores(

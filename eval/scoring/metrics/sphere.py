@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from panoforge.core.geometry.pixels import row_lat
 from panoforge.core.geometry.sphere import row_area_sr
 from panoforge.core.types import Bools
-from panoforge.eval.scoring.metrics.boundary import TOLERANCE, f_measure, match_boundaries
+from panoforge.eval.scoring.metrics.boundary import TOLERANCE, Mode, f_measure, match_boundaries
 from panoforge.eval.scoring.metrics.crops import crop_mask
 
 SphereMode = Literal["official", "official-sin", "seam-aware"]
@@ -37,7 +37,8 @@ def row_weight_sr(height: int, width: int, mode: SphereMode = "seam-aware") -> N
 
 def jaccard_sphere(predicted: Bools, true: Bools, mode: SphereMode = "seam-aware") -> float:
     """J_sphere of two bool H×W masks: solid angle of both / of either; 1 where both are empty."""
-    weight = row_weight_sr(*true.shape, mode)
+    height, width = true.shape
+    weight = row_weight_sr(height, width, mode)
     both = weight @ np.count_nonzero(predicted & true, axis=1)
     either = weight @ np.count_nonzero(predicted | true, axis=1)
     nothing = (
@@ -53,8 +54,8 @@ def boundary_f_sphere(
     angle.
     """
     wrap = mode == "seam-aware"
-    crops = (crop_mask(mask, wrap=wrap) for mask in (predicted, true))
-    matched = match_boundaries(
-        *crops, *true.shape, "seam-aware" if wrap else "official", tolerance=tolerance
-    )
-    return f_measure(matched, row_weight_sr(*true.shape, mode))
+    a, b = (crop_mask(mask, wrap=wrap) for mask in (predicted, true))
+    height, width = true.shape
+    flat: Mode = "seam-aware" if wrap else "official"
+    matched = match_boundaries(a, b, height, width, flat, tolerance=tolerance)
+    return f_measure(matched, row_weight_sr(height, width, mode))

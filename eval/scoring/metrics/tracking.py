@@ -93,8 +93,11 @@ def precision_angle(
     """P_angle: the share of frames whose centres are within each of DEGREES on the sphere,
     (101,)."""
     p, t, frames = scored_frames(predicted, true, present, mode)
-    lonlat = (np.stack(pixel_to_lonlat(*_centres(boxes).T, width, height)) for boxes in (p, t))
-    return shares(centre_angle_deg(*lonlat, mode), DEGREES, frames)
+    a, b = (
+        np.stack(pixel_to_lonlat(centres[:, 0], centres[:, 1], width, height))
+        for centres in (_centres(p), _centres(t))
+    )
+    return shares(centre_angle_deg(a, b, mode), DEGREES, frames)
 
 
 def centre_angle_deg(predicted: Floats, true: Floats, mode: Mode = "seam-aware") -> Floats:
