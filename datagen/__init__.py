@@ -1,0 +1,1 @@
+"""Scene → accepted panoramas; the only package that imports bpy and Infinigen."""

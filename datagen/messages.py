@@ -67,5 +67,4 @@ def read_request(path: Path) -> SceneRequest:
 
 def write_result(path: Path, result: SceneResult) -> None:
     """Commit the result file."""
-
     write_bytes_atomic(path, json.dumps(result.model_dump(mode="json"), indent=1).encode() + b"\n")

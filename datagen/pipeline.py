@@ -318,7 +318,8 @@ def versions(config: RenderConfig, scene: Scene) -> dict[str, str]:
 
 def semantic_map(labels: NDArray[np.uint16], names: dict[int, InstanceLabel]) -> NDArray[np.uint16]:
     """uint16 H×W category ids of configs/categories.yaml, 0 for nothing and for unknown
-    categories."""
+    categories.
+    """
     known = Categories.load().by_name
     table = np.zeros(len(names) + 1, np.uint16)
     for id_, label in names.items():

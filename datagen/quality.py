@@ -55,7 +55,8 @@ class RenderedPanorama:
 
 def check_panorama(panorama: RenderedPanorama, settings: QualitySettings) -> None:
     """Raise RejectedScene for the first check that fails; the order is from broken to merely
-    dull."""
+    dull.
+    """
     height, width = panorama.labels.shape
     area = np.repeat(row_area_sr(width, height)[:, None], width, axis=1) / (4 * np.pi)
     for check in (_check_finite, _check_distance, _check_exposure, _check_magenta, _check_content):

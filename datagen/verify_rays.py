@@ -88,6 +88,7 @@ def check_scene(request: VerifyRequest) -> list[dict]:
 
 
 def main(arguments: list[str]) -> int:
+    """Check the scene of a request file and write its reports."""
     request = VerifyRequest.model_validate_json(Path(arguments[0]).read_bytes())
     reports = check_scene(request)
     write_bytes_atomic(request.result, json.dumps(reports).encode())

@@ -41,6 +41,7 @@ def run(request: SceneRequest) -> SceneResult:
 
 
 def main(arguments: list[str]) -> int:
+    """Make the scene of a request file; 1 if it failed, 2 for a wrong call."""
     if len(arguments) != 1:
         print("usage: python -m panoforge.datagen.worker JOB.json", file=sys.stderr)
         return 2

@@ -1,0 +1,1 @@
+"""Prompts → scan → SAM2 → merged masks → scores."""

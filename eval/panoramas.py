@@ -31,6 +31,8 @@ from panoforge.eval.config import EvalConfig
 
 
 class ScoredMeta(Protocol):
+    """The metadata that scoring reads."""
+
     @property
     def instances(self) -> Sequence[InstanceMeta]: ...
 

@@ -48,7 +48,8 @@ _NAME = re.compile(r"step-(\d{8,})\.pt")
 @dataclass(frozen=True)
 class TrainState:
     """Everything a run needs to go on. `step` counts finished steps; `position` is the next
-    clip."""
+    clip.
+    """
 
     step: int
     position: int
@@ -66,6 +67,7 @@ class TrainState:
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies."""
     return folder / f"step-{step:08d}.pt"
 
 
@@ -177,7 +179,8 @@ class Saver:
 
     def save(self, state: TrainState, *, wait: bool) -> None:
         """Commit `state`, or with wait=False start to. Raises what went wrong with the save
-        before."""
+        before.
+        """
         self.wait()
         if wait:
             save(self.folder, state, self.keep_last_k)

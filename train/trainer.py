@@ -253,7 +253,7 @@ class Trainer:
         )
 
     def update_ema(self) -> None:
-        """ema ← decay·ema + (1 − decay)·weights."""
+        """Ema ← decay·ema + (1 − decay)·weights."""
         if self.ema:
             now = dict(self.model.named_parameters())
             torch._foreach_lerp_(

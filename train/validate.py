@@ -65,8 +65,9 @@ def validate(
     world: "World",
     autocast: Any,
 ) -> float:
-    """mIoU in [0, 1] over `clips` clips, shared out over the ranks. Leaves the model in train
-    mode."""
+    """MIoU in [0, 1] over `clips` clips, shared out over the ranks. Leaves the model in train
+    mode.
+    """
     model.eval()
     total, objects = 0.0, 0
     try:

@@ -66,5 +66,5 @@ class RunMetrics:
 
 
 def ascii_label(text: str) -> str:
-    """A label that Ray takes: it refuses all but ASCII. `é` becomes `\\\\xe9`."""
+    r"""A label that Ray takes: it refuses all but ASCII. `é` becomes `\xe9`."""
     return text.encode("ascii", "backslashreplace").decode()

@@ -204,7 +204,8 @@ def _cluster_errors(address: str) -> Iterator[None]:
 
 def _plain(value: Any) -> Any:
     """Plain data for YAML; relative paths become absolute, because the job runs in another
-    folder."""
+    folder.
+    """
     if isinstance(value, Path):
         return str(value.absolute())
     if isinstance(value, Mapping):

@@ -22,7 +22,8 @@ def rebuild(
     ledger: Ledger, render: RenderConfig, staged: Path, keys: set[str], job_sha256: str
 ) -> int:
     """Record every scene that is staged whole; gives their number. Reads each staged panorama
-    once."""
+    once.
+    """
     batch: list[AttemptRecord] = []
     count = 0
     for record in _whole_scenes(render, staged, keys, job_sha256):

@@ -45,6 +45,7 @@ def kinds_at(model: type[BaseModel], key: str) -> list[Any]:
 
 
 def is_model(kind: Any) -> bool:
+    """Whether a type is a pydantic model."""
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 

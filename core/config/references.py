@@ -1,8 +1,8 @@
-"""References in configs: `${run}` is the value of the key `run`, counted from the top of the file.
+r"""References in configs: `${run}` is the value of the key `run`, counted from the top of the file.
 
 A text may be one reference, whose value may be of any kind, or hold several. `${oc.env:NAME}` is an
 environment variable, but only one that names a place or a job: configs are printed and recorded,
-and a secret must not be. `\\${` is the two characters themselves.
+and a secret must not be. `\${` is the two characters themselves.
 """
 
 import os

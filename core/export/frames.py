@@ -103,7 +103,8 @@ class Mask:
 
 def category_ids(dataset: Dataset) -> dict[str, Category]:
     """All categories of the dataset by name; one is stuff if most of its instances are
-    structure."""
+    structure.
+    """
     table = dataset.instances()
     flags = table["flags"].combine_chunks()
     structure = np.zeros(table.num_rows, bool)

@@ -30,6 +30,7 @@ SAV_FPS = 24
 
 
 def write_frames(job: ExportJob, folder: str, clip: list[Frame]) -> None:
+    """Write a clip's pictures as <folder>/00000.jpg and so on."""
     for number, frame in enumerate(clip):
         job.out.put(f"{folder}/{number:05d}.jpg", frame.image)
 

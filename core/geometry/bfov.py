@@ -122,7 +122,8 @@ def enclosing_bfov(mask: Mask, margin: float, max_fov_deg: float) -> Bfov:
 
 def around(lonlat_deg: tuple[float, float], fov_deg: float) -> Bfov:
     """A square field of view centred on a direction: where there is a click and no mask to fit
-    to."""
+    to.
+    """
     lon, lat = direction_to_lonlat(lonlat_to_direction(*np.radians(lonlat_deg)))
     tangent = float(np.tan(np.radians(fov_deg) / 2))
     return Bfov(float(np.degrees(lon)), float(np.degrees(lat)), tangent, tangent)

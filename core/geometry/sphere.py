@@ -86,8 +86,9 @@ def lonlat_to_direction(lon: ArrayLike, lat: ArrayLike) -> Floats:
 
 
 def direction_to_lonlat(direction: ArrayLike) -> tuple[Floats, Floats]:
-    """Directions of shape S+(3,), of any length but zero → (lon, lat) in radians, lon in [−π, π).
-    At a pole lon is 0.
+    """Directions of shape S+(3,), of any length but zero → (lon, lat) in radians.
+
+    lon is in [−π, π), and 0 at a pole.
     """
     x, y, z = np.moveaxis(np.asarray(direction, np.float64), -1, 0)
     lon = np.arctan2(x, y)
@@ -96,8 +97,9 @@ def direction_to_lonlat(direction: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def pixel_to_lonlat(u: ArrayLike, v: ArrayLike, width: int, height: int) -> tuple[Floats, Floats]:
-    """Continuous pixel indices (column u, row v) → (lon, lat) in radians. Integers are pixel
-    centres.
+    """Continuous pixel indices (column u, row v) → (lon, lat) in radians.
+
+    Integers are pixel centres.
     """
     u, v = np.asarray(u, np.float64), np.asarray(v, np.float64)
     return column_lon(u, width), row_lat(v, height)
@@ -125,8 +127,10 @@ def direction_to_pixel(direction: ArrayLike, width: int, height: int) -> tuple[F
 def wrap_pixel(
     u: ArrayLike, v: ArrayLike, width: int, height: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Integer pixel indices that ran over an edge → the pixel there: columns wrap, a crossed pole
-    flips the row and shifts by W/2. Rows may overrun by up to H. W must be even.
+    """Integer pixel indices that ran over an edge → the pixel there.
+
+    Columns wrap; a crossed pole flips the row and shifts by W/2. Rows may overrun by up to H. W must
+    be even.
     """
     u, v = np.asarray(u, np.intp), np.asarray(v, np.intp)
     over_north, over_south = v < 0, v >= height
@@ -136,8 +140,9 @@ def wrap_pixel(
 
 
 def view_rotation(view: View) -> Matrix:
-    """The 3×3 matrix whose columns are the view's camera axes (right, down, forward) in the
-    panorama frame: `direction = rotation @ camera_ray`.
+    """The 3×3 matrix whose columns are the view's axes (right, down, forward).
+
+    They are in the panorama frame: `direction = rotation @ camera_ray`.
     """
     return camera_axes(np.radians(view.yaw_deg), np.radians(view.pitch_deg))
 
@@ -150,8 +155,9 @@ def camera_axes(yaw: float, pitch: float) -> Matrix:
 
 
 def view_pixel_to_direction(x: ArrayLike, y: ArrayLike, view: View) -> Floats:
-    """Continuous view pixel indices of shape S → directions of shape S+(3,), not normalised
-    (forward component 1).
+    """Continuous view pixel indices of shape S → directions of shape S+(3,).
+
+    Not normalised: the forward component is 1.
     """
     centre = middle_index(view.size_px)
     x = (np.asarray(x, np.float64) - centre) / view.focal_px
@@ -163,9 +169,10 @@ def view_pixel_to_direction(x: ArrayLike, y: ArrayLike, view: View) -> Floats:
 def direction_to_view_pixel(
     direction: ArrayLike, view: View
 ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Directions of shape S+(3,) → (x, y, inside) of shape S: continuous view pixel indices and
-    whether the direction falls into the image (in front of the camera and within its borders). x, y
-    are NaN behind the camera.
+    """Directions of shape S+(3,) → (x, y, inside) of shape S.
+
+    x and y are continuous view pixel indices, NaN behind the camera. `inside` says whether the
+    direction falls into the image: in front of the camera and within its borders.
     """
     right, down, forward = np.moveaxis(
         np.asarray(direction, np.float64) @ view_rotation(view), -1, 0
@@ -182,21 +189,23 @@ def direction_to_view_pixel(
 
 
 def row_area_sr(width: int, height: int) -> Floats:
-    """Solid angle in steradians of one pixel in each row, shape (H,): (2π/W)·(sin φ_top − sin
-    φ_bottom), exact. Summed over the whole image it is 4π.
+    """Solid angle in steradians of one pixel in each row, shape (H,).
+
+    (2π/W)·(sin φ_top − sin φ_bottom), exact. Summed over the whole image it is 4π.
     """
     edges = np.sin(edge_lat(np.arange(height + 1), height))
     return (2 * np.pi / width) * (edges[:-1] - edges[1:])
 
 
 def row_cos_lat(height: int) -> Floats:
-    """cos φ at the pixel centres of each row, shape (H,): the weight of cos φ-weighted scores."""
+    """Cos φ at the pixel centres of each row, shape (H,): the weight of cos φ-weighted scores."""
     return np.cos(row_lat(np.arange(height), height))
 
 
 def angle_between(a: ArrayLike, b: ArrayLike) -> Floats:
-    """Great-circle angle in radians between directions of shape S+(3,), accurate for small angles
-    too.
+    """Great-circle angle in radians between directions of shape S+(3,).
+
+    Accurate for small angles too.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     return np.arctan2(np.linalg.norm(np.cross(a, b), axis=-1), np.sum(a * b, axis=-1))

@@ -52,9 +52,10 @@ class WrappedPanorama:
 
 @dataclass(frozen=True)
 class _ViewMap:
-    """Where a view at yaw 0 looks: float32 source indices relative to column `first_column` of the
-    wrapped panorama, and the same in OpenCV's fixed-point form for bilinear and for nearest
-    sampling. (cv2.remap rounds to 1/32 pixel from float maps too, so nothing is lost by it.)
+    """Where a view at yaw 0 looks, relative to column `first_column` of the wrapped panorama.
+
+    Float32 source indices, and the same in OpenCV's fixed-point form for bilinear and for nearest
+    sampling. cv2.remap rounds to 1/32 pixel from float maps too, so nothing is lost by it.
     """
 
     first_column: int

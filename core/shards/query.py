@@ -213,7 +213,7 @@ def _truth(node: ast.expr, columns: dict[str, pa.Array]) -> pa.Array | pa.Boolea
 
 
 def _compare(node: ast.Compare, columns: dict[str, pa.Array]) -> Value:
-    """a < b < c is (a < b) and (b < c)."""
+    """A < b < c is (a < b) and (b < c)."""
     parts = [node.left, *node.comparators]
     result = None
     for left, op, right in zip(parts[:-1], node.ops, parts[1:], strict=True):

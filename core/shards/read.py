@@ -1,5 +1,4 @@
-"""Read a dataset: by position or key, whole samples checked against their digest, nothing
-unpickled.
+"""Read a dataset, by position or key: samples checked against their digest, nothing unpickled.
 
 `Dataset.open(location)`, a path or an fsspec URL, checks the manifest and the digests of the index.
 `dataset[i]` reads one sample by byte range, compares its bytes with the digest of the index, and
@@ -221,8 +220,10 @@ def _opened(store: Store) -> tuple[Manifest, pa.Table]:
 
 
 def read_sample(dataset: StoreLike, row: dict) -> Sample:
-    """Read one sample by its row of the sample index, in one request. DataError when its bytes are
-    not those that were packed.
+    """Read one sample by its row of the sample index, in one request.
+
+    Raises:
+        DataError: Its bytes are not those that were packed.
     """
     if row["length"] > MAX_SAMPLE_BYTES:
         raise DataError(
@@ -233,8 +234,10 @@ def read_sample(dataset: StoreLike, row: dict) -> Sample:
 
 
 def checked_sample(row: dict, data: bytes) -> Sample:
-    """The sample of which `data` are all bytes in its shard. DataError when they are not those that
-    were packed.
+    """The sample of which `data` are all bytes in its shard.
+
+    Raises:
+        DataError: They are not those that were packed.
     """
     if len(data) != row["length"]:
         raise DataError(
@@ -259,8 +262,12 @@ def checked_sample(row: dict, data: bytes) -> Sample:
 
 
 def read_members(dataset: StoreLike, row: dict, products: Collection[str]) -> Sample:
-    """Read the metadata and some products of a sample, and nothing else: from a bucket in as few
-    requests as their places allow. DataError when their bytes are not those that were packed.
+    """Read the metadata and some products of a sample, and nothing else.
+
+    A bucket is asked as few times as their places allow.
+
+    Raises:
+        DataError: Their bytes are not those that were packed.
     """
     check_products(products)
     wanted = [
@@ -308,8 +315,9 @@ def check_products(products: Collection[str]) -> None:
 
 
 def _runs(members: list[dict], max_gap: int) -> list[list[dict]]:
-    """Members in order of place, those joined that lie at most `max_gap` bytes apart: one request
-    is cheaper then.
+    """Members in order of place, those joined that lie at most `max_gap` bytes apart.
+
+    One request is cheaper then.
     """
     runs: list[list[dict]] = []
     for member in sorted(members, key=lambda m: m["offset"]):

@@ -54,7 +54,8 @@ _ZEROS = bytes(BLOCK)
 @dataclass(frozen=True)
 class DataFault:
     """One thing that is wrong: in which file, in which sample (None where it hits none), and
-    what."""
+    what.
+    """
 
     file: str
     sample: str | None
@@ -230,7 +231,8 @@ class _Walker:
 
     def _walk(self, entry: ShardEntry, rows: list[dict], *, each: bool) -> Iterator[DataFault]:
         """The faults of a shard; those of samples by their own digests only if `each` asks for
-        it."""
+        it.
+        """
         digest = hashlib.sha256()
         at = 0
         with self._store.open(entry.name) as file:

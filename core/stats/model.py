@@ -38,6 +38,8 @@ class Distribution(FrozenModel):
 
 
 class Split(FrozenModel):
+    """What one split holds."""
+
     panoramas: int
     scenes: int
     instances: int

@@ -199,7 +199,8 @@ def _depth_histogram(depth: NDArray) -> tuple[Floats, float]:
 
 def _luma(sample: Sample) -> NDArray[np.uint8]:
     """The picture's Rec. 601 luma at about _LOOK_WIDTH columns; JPEGs are decoded at reduced
-    size."""
+    size.
+    """
     suffix = sample.suffix("rgb")
     data = sample.members[suffix]
     width, height = image_size(data)

@@ -74,7 +74,8 @@ class Holder(FrozenModel):
 
     def is_dead_here(self) -> bool:
         """True if it ran on this very machine and is gone; False also where that cannot be
-        known."""
+        known.
+        """
         return self.machine == machine() and (
             self.start_ticks is None or start_ticks(self.pid) != self.start_ticks
         )

@@ -206,7 +206,8 @@ class Store:
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:
         """An object as a file, to be read from its beginning on. Errors come out as
-        StorageError."""
+        StorageError.
+        """
         with _errors(f"{self.url}/{name}"):
             if self._local is not None:
                 with open(self._regular(name), "rb") as file:
@@ -355,7 +356,8 @@ class Draft:
 
     def commit(self, name: str) -> str:
         """Make it durable and give it its name (within its folder); gives the object's full
-        name."""
+        name.
+        """
         self.file.flush()
         if self._store.local is not None:
             os.fsync(self.file.fileno())

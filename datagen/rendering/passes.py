@@ -63,6 +63,7 @@ def read_exr(path: Path) -> dict[str, NDArray]:
 
 
 def passes_of(channels: dict[str, NDArray], settings: RenderSettings, clock: PhaseClock) -> Passes:
+    """The passes of one render, from the channels of its EXR file."""
     crop = slice(settings.seam_px, settings.seam_px + settings.width)
 
     def get(name: str, components: str = "") -> NDArray:
@@ -106,7 +107,8 @@ def unlayered(diffuse: NDArray[np.float32], glossy: NDArray[np.float32]) -> NDAr
 
 def whole_numbers(values: NDArray[np.float32], what: str) -> NDArray[np.int32]:
     """Float ids → int32. RenderFailed if any is not a whole number: then something averaged
-    them."""
+    them.
+    """
     rounded = np.rint(values)
     if not (values == rounded).all():
         raise RenderFailed(
@@ -118,7 +120,8 @@ def whole_numbers(values: NDArray[np.float32], what: str) -> NDArray[np.int32]:
 
 def unit_normals(normal: NDArray[np.float32], depth_m: NDArray[np.float32]) -> NDArray[np.float32]:
     """Normalise H×W×3 normals; zero where there is no geometry or where the average cancelled
-    out."""
+    out.
+    """
     length = np.linalg.norm(normal, axis=-1, keepdims=True)
     unit = np.divide(normal, length, out=np.zeros_like(normal), where=length > 1e-6)
     return np.where(np.isfinite(depth_m)[..., None], unit, 0)

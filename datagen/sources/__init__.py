@@ -1,0 +1,1 @@
+"""Scene sources: a generator or a file → things and regions, one file each."""

@@ -101,7 +101,8 @@ def check_environment(source: Infinigen1Source) -> None:
 
 def installed_version(python: str) -> str:
     """The version of Infinigen in the environment of `python`. Infinigen1Missing if there is
-    none."""
+    none.
+    """
     try:
         done = subprocess.run(
             [python, "-c", _VERSION_PROBE], capture_output=True, text=True, timeout=120, check=False

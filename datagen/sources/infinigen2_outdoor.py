@@ -144,7 +144,8 @@ def _scatter(
     size_m: tuple[float, float],
 ) -> list[bpy.types.Object]:
     """`count` copies of the models, upright on the ground around the spots, denser nearer to
-    them."""
+    them.
+    """
     copies = []
     for number in range(count if models else 0):
         model = models[number % len(models)]

@@ -19,6 +19,7 @@ COCO = "annotations.json"
 
 
 def open_folder(root: Path, split: str | None) -> Opened[PanoramaItem]:
+    """The pictures of a folder with their id maps or COCO annotations."""
     folder = root / split if split else root
     listing = list_pictures(folder / "images")
     if (folder / COCO).is_file():

@@ -18,6 +18,7 @@ IMAGE, IDS = "panorama.png", "instance.png"
 
 
 def open_cases(root: Path, split: str | None) -> Sequence[PanoramaItem]:
+    """The cases of HunyuanWorld's benchmark."""
     folder = root / split if split else root
     if (folder / "images").is_dir():
         return open_folder(root, split)

@@ -22,6 +22,7 @@ FRAME = re.compile(r"frame_(\d+)\.(png|jpg)")
 
 
 def open_videos(root: Path, split: str | None) -> Opened[VideoItem]:
+    """The videos of Leader360V."""
     folder = root / split if split else root
     items, left_out = [], NOTHING
     for video in sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []:

@@ -16,6 +16,7 @@ from panoforge.train.data.sources.vos import Video, find_videos, read_masks
 
 
 def open_videos(root: Path, split: str | None) -> Sequence[VideoItem]:
+    """The videos of PanoVOS."""
     folder, videos = find_videos(root, split)
     still = [video.name for video in videos if len(video.frames) == 1]
     if still:

@@ -29,6 +29,7 @@ FRAMES, MASKS = ("frame_key", "Frames", "images"), ("instance", "instances", "GT
 
 
 def open_pavsod(root: Path, split: str | None) -> Sequence[PanoramaItem]:
+    """The frames of PAV-SOD with their id maps."""
     frames = next((root / name for name in FRAMES if (root / name).is_dir()), None)
     masks = next((root / name for name in MASKS if (root / name).is_dir()), None)
     if frames is None or masks is None:
@@ -95,6 +96,7 @@ def _read_files(
 
 
 def open_pavsodr(root: Path, split: str | None) -> Opened[PanoramaItem]:
+    """The same videos with saliency ranks, from YouTube-VIS JSON."""
     split = split or "test"
     path, folder = root / f"{split}.json", root / split / "JPEGImages"
     if not path.is_file() or not folder.is_dir():

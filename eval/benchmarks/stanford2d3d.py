@@ -24,6 +24,7 @@ TABLE = "semantic_labels.json"
 
 
 def open_areas(root: Path, split: str | None) -> Sequence[PanoramaItem]:
+    """The panoramas of Stanford 2D-3D-S, area by area."""
     areas = [root / split] if split else (sorted(root.glob("area_*")) if root.is_dir() else [])
     tables = [path for path in (root / "assets" / TABLE, root / TABLE) if path.is_file()]
     if not areas or not tables:

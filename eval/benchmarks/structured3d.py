@@ -19,6 +19,7 @@ BACKGROUND = 65535
 
 
 def open_rooms(root: Path, split: str | None) -> Sequence[PanoramaItem]:
+    """The rooms of Structured3D, scene by scene."""
     folder = root / split if split else root
     scenes = sorted(p for p in folder.glob("scene_*") if p.is_dir()) if folder.is_dir() else []
     if not scenes:

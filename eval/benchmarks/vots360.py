@@ -26,6 +26,7 @@ LEAKAGE = (
 
 
 def open_videos(root: Path, split: str | None) -> Sequence[VideoItem]:
+    """The videos of 360VOTS that have more than one frame."""
     _, videos = find_videos(root, split)
     return [video_item(video) for video in videos if len(video.frames) > 1]
 

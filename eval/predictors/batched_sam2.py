@@ -410,8 +410,9 @@ class BatchedSam2:
         ).float()
 
     def _given(self, features: _Features, masks: Tensor) -> _Prediction:
-        """Masks that were given, as predictions. (SAM2 shows its decoder the frame without
-        `no_mem_embed` here.)
+        """Masks that were given, as predictions.
+
+        SAM2 shows its decoder the frame without `no_mem_embed` here.
         """
         image = _image(features.top.expand(-1, len(masks), -1), features.size)
         high_res = [level.expand(len(masks), -1, -1, -1) for level in features.high_res] or None

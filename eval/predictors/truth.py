@@ -21,7 +21,8 @@ LOGIT = 10.0
 
 class GroundTruth:
     """The labels of each frame as logits, at the frame's resolution or at `logit_size_px`
-    squared."""
+    squared.
+    """
 
     sees_labels = True
 

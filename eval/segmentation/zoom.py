@@ -175,7 +175,8 @@ def _next(plan: _Plan, look: Look, zoom: ZoomConfig, size_px: int, clamp: float)
 
 def _wider(bfov: Bfov, zoom: ZoomConfig) -> Bfov | None:
     """The view WIDER times as wide and high, not beyond `max_fov_deg`; None where it cannot
-    grow."""
+    grow.
+    """
     most = float(np.tan(np.radians(zoom.max_fov_deg) / 2)) * zoom.margin
     x, y = (min(WIDER * tangent, most) for tangent in (bfov.tan_x, bfov.tan_y))
     return (

@@ -39,6 +39,7 @@ HEADS = ("S_dual", "P_dual at 20 px", "normalised P_dual", "P_angle at 3°", "S_
 
 
 def write_video_report(path: Path, results: Mapping[str, Any]) -> None:
+    """Write the report page of a video benchmark."""
     write_report(path, video_report(results))
 
 
@@ -79,7 +80,8 @@ def video_report(results: Mapping[str, Any]) -> Report:
 
 def _tiles(best: Mapping[str, Any] | None, videos: int) -> list[Tile]:
     """Of the model: the scores of its masks, or of the boxes around them where boxes are the
-    truth."""
+    truth.
+    """
     scores: Mapping[str, Any] = best or {}
     objects = Tile("Objects", count(scores.get("objects", 0)), note=f"in {count(videos)} videos")
     if scores.get("j") is None and scores.get("tracking"):

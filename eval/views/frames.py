@@ -149,7 +149,8 @@ def _perspective_footprint(
     stop: int,
 ) -> Footprint | None:
     """The footprint of a view whose yaw is `fraction` of a column to the right of straight
-    ahead."""
+    ahead.
+    """
     directions = pixel_to_direction(
         np.arange(width)[None, :] - fraction, np.arange(start, stop)[:, None], width, height
     )

@@ -22,7 +22,8 @@ def submit(
     ] = True,
 ) -> None:
     """Run a stage as a job of a Ray cluster (of a private Ray on this machine where none is
-    given)."""
+    given).
+    """
     from panoforge.cluster.ray.submit import load_submission
     from panoforge.cluster.ray.submit import submit as submit_job
 

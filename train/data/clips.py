@@ -195,7 +195,8 @@ def jitter_colours(
 
 def _adjust(image: NDArray[np.float32], draw: NDArray[np.float64]) -> NDArray[np.float32]:
     """Brightness, contrast and saturation scaled by 1 + draw, in that order, clipped to [0,
-    255]."""
+    255].
+    """
     brightness, contrast, saturation = (np.float32(1 + d) for d in draw)
     image = np.clip(image * brightness, 0, 255)
     mean = _grey(image).mean(dtype=np.float32)

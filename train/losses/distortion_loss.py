@@ -41,7 +41,7 @@ def plane_size(bfov: Bfov) -> tuple[int, int]:
 
 
 def pixel_weights(mask: NDArray[np.bool_], settings: DistortionSettings) -> NDArray[np.float32]:
-    """w above for the true mask of a whole panorama (H×W; its aspect may be any, as SAM2 sees
+    """W above for the true mask of a whole panorama (H×W; its aspect may be any, as SAM2 sees
     panoramas squeezed).
     """
     if not mask.any():
@@ -52,7 +52,7 @@ def pixel_weights(mask: NDArray[np.bool_], settings: DistortionSettings) -> NDAr
 
 
 def region_weights(region: NDArray[np.bool_], settings: DistortionSettings) -> NDArray[np.float32]:
-    """w above on the plane of the BFoV, from the object's mask there. All of one kind: weights of
+    """W above on the plane of the BFoV, from the object's mask there. All of one kind: weights of
     1.
     """
     inside, outside = int(region.sum()), int((~region).sum())

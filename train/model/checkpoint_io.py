@@ -301,10 +301,12 @@ def state_dict_sha256(state: StateDict) -> str:
 
 
 def sidecar(path: Path) -> Path:
+    """The file beside a checkpoint that holds its digest."""
     return path.with_name(path.name + ".sha256")
 
 
 def write_with_digest(path: Path, content: dict[str, Any]) -> None:
+    """Commit a checkpoint, then its digest beside it."""
     sidecar(path).unlink(
         missing_ok=True
     )  # the digest of an older file of this name must not outlive it

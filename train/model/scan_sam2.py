@@ -207,7 +207,8 @@ def compile_parts(model: ScanSAM2) -> None:
 
 class PanoScanSAM2(PanoParts, ScanSAM2):
     """ScanSAM2 with PanoSAM2's parts (`panoforge.train.model.panosam2.parts.add_parts` makes
-    them)."""
+    them).
+    """
 
     forward_image = ScanSAM2.forward_image  # which projects, and there the parts come in
 

@@ -122,7 +122,8 @@ def iou(
 
 def jaccard(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
     """J of two bool masks of one shape, as DAVIS has it: |both| / |either|, 1 where both are
-    empty."""
+    empty.
+    """
     either = np.count_nonzero(predicted | true)
     return float(np.count_nonzero(predicted & true) / either) if either else 1.0
 

@@ -68,7 +68,8 @@ def e_curve(
 
 def s_measure(predicted: Floats, true: Bools) -> float:
     """Structure measure (Fan et al., ICCV 2017) with α = 0.5: half object, half region; at
-    least 0."""
+    least 0.
+    """
     stretched, share = _stretch(predicted), float(true.mean())
     if share in (0.0, 1.0):
         return float(stretched.mean() if share else 1 - stretched.mean())

@@ -91,7 +91,8 @@ def precision_angle(
     mode: Mode = "seam-aware",
 ) -> Floats:
     """P_angle: the share of frames whose centres are within each of DEGREES on the sphere,
-    (101,)."""
+    (101,).
+    """
     p, t, frames = scored_frames(predicted, true, present, mode)
     a, b = (
         np.stack(pixel_to_lonlat(centres[:, 0], centres[:, 1], width, height))

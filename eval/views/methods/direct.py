@@ -9,10 +9,12 @@ from panoforge.eval.views.methods.base import Method, Plan
 
 
 def plan_direct(width: int, height: int, config: EvalConfig) -> Plan:
+    """The whole panorama as one picture."""
     return Plan((ErpFrame(0, 0, width, height, width, height),), video=False)
 
 
 def plan_direct_pad(width: int, height: int, config: EvalConfig) -> Plan:
+    """The same, padded to a square."""
     return Plan(
         (ErpFrame(0, 0, width, height, width, height, pad=(width - height) // 2),), video=False
     )

@@ -18,18 +18,22 @@ from panoforge.eval.views.methods.base import Method, Plan
 def plan_scan(
     width: int, height: int, config: EvalConfig, *, trajectory: Trajectory | None = None
 ) -> Plan:
+    """The views of a scan, as a video."""
     return _scan(config, config.scan.overlap, trajectory or config.scan.trajectory)
 
 
 def plan_no_overlap(width: int, height: int, config: EvalConfig) -> Plan:
+    """A scan whose views only touch."""
     return _scan(config, 0.0, config.scan.trajectory)
 
 
 def plan_bidirectional(width: int, height: int, config: EvalConfig) -> Plan:
+    """A scan, there and back."""
     return replace(plan_scan(width, height, config), bidirectional=True)
 
 
 def plan_zoom(width: int, height: int, config: EvalConfig) -> Plan:
+    """A scan, and a second look at every instance."""
     return replace(
         plan_scan(width, height, config), zoom=config.zoom, zoom_size_px=config.view_size_px
     )

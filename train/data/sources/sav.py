@@ -109,7 +109,7 @@ class Sav(Listed):
 
 
 def _masklets(content: Any, where: str) -> tuple[list[list[Any] | None], tuple[int, int]]:
-    """masklet and (height, width) of an annotation file, checked."""
+    """Masklet and (height, width) of an annotation file, checked."""
     masklet = content.get("masklet") if isinstance(content, dict) else None
     size = (
         (content.get("video_height"), content.get("video_width"))

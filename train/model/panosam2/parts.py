@@ -123,7 +123,8 @@ class PanoParts:
         **kwargs: Any,
     ) -> Tensor:
         """As SAM2Base, with the long-term memories of this frame at hand for
-        `join_long_memories`."""
+        `join_long_memories`.
+        """
         if "memory" in self.panosam2 and not is_init_cond_frame:
             self._long = self.long_memories(
                 frame_idx, current_vision_feats[-1], output_dict, num_frames, track_in_reverse
