@@ -1,4 +1,4 @@
-"""Lines of progress: what was done before says nothing about the rate, and nobody need read them."""
+"""Lines of progress: work done before says nothing about the rate, and nobody need read them."""
 
 import errno
 import io

@@ -61,7 +61,7 @@ def test_what_a_task_does_gives_the_rows_of_one_process_in_any_order(tmp_path: P
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(600)
 def test_ray_tasks_give_the_rows_of_one_process(tmp_path: Path) -> None:
     synthetic.dataset(tmp_path, scenes=3, cameras=1, width=128, n_caps=4)
     alone = eval_stage(config(tmp_path, "alone")).results

@@ -12,7 +12,7 @@ from panoforge.cluster.config import RayConfig
 from panoforge.cluster.render.runner import render
 from panoforge.cluster.status.status import read_status
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 
 def test_ctrl_c_finishes_what_runs_and_begins_nothing(chaos, tmp_path):

@@ -2,11 +2,11 @@
 other.
 
 `FaultyDisk(n, "error")` lets the n-th call that changes the disk fail with ENOSPC, a write after
-half its bytes. All others work, as on a disk that is full for a moment. `FaultyDisk(n, "kill")` fails it
-and everything after it with a BaseException, so no clean-up is done either: what SIGKILL leaves.
-`FaultyDisk(n, "power cut")` moreover empties every file that was not synced until then, under
-whatever name it has got. A file system that writes names before data may leave that. Only this
-process is affected.
+half its bytes. All others work, as on a disk that is full for a moment. `FaultyDisk(n, "kill")`
+fails it and everything after it with a BaseException. So no clean-up is done either: what SIGKILL
+leaves. `FaultyDisk(n, "power cut")` moreover empties every file that was not synced until then,
+under whatever name it has got. A file system that writes names before data may leave that. Only
+this process is affected.
 """
 
 import builtins
