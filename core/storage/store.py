@@ -424,10 +424,12 @@ def _errors(path: str, *answers: type[OSError]) -> Iterator[None]:
 
 
 def _is_refused(error: OSError) -> bool:
-    """Whether "not found" only stands for a server that gave no answer: fsspec's HTTP says so."""
+    """Whether "not found" only stands for a server that gave no answer: fsspec's HTTP says so.
+    An answer has a status.
+    """
     cause = error.__cause__
-    package = type(cause).__module__.partition(".")[0]
-    return package in _NETWORK_PACKAGES and not hasattr(cause, "status")
+    from_http = type(cause).__module__.partition(".")[0] == "aiohttp"
+    return isinstance(error, FileNotFoundError) and from_http and not hasattr(cause, "status")
 
 
 def _unreachable(path: str, error: BaseException | None) -> StorageError:

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import synthetic
 from hostile_dataset import LINKS, NAMES, PLACES
+from repository import ROOT
 
 from panoforge.cli import main
+from panoforge.cluster.state.ledger import Ledger
 from panoforge.core.errors import DataError
 from panoforge.core.names import check_key, check_name, check_shard, check_split
 from panoforge.core.shards.repair import repair
@@ -236,3 +238,50 @@ def test_the_store_refuses_to_leave_its_root(sandbox, name):
         with pytest.raises(DataError):
             call()
     assert outside(sandbox) == before
+
+
+@pytest.mark.parametrize("place", ["a key, everywhere", "a shard of the manifest", "a member"])
+def test_training_and_evaluation_trust_none(sandbox, place, capfd):
+    PLACES[place](sandbox / "dataset", NAMES["up through a key"])
+    (sandbox / "out").mkdir()
+    prompts = sandbox / "out" / "prompts.json"
+    prompts.write_text(
+        json.dumps(
+            {
+                "format": "panoforge-prompts",
+                "schema_version": 2,
+                "protocol_id": "x",
+                "panoramas": {NAMES["up through a key"]: {"width": 64, "height": 32}},
+            }
+        )
+    )
+    words = ["dataset={d}", "run={o}/run"]
+    geometry = str(ROOT / "configs" / "eval" / "geometry.yaml")
+    verbs = {
+        "eval": ["eval", geometry, *words],
+        "eval with prompts": ["eval", geometry, *words, f"prompts.file={prompts}"],
+        "train": ["train", str(ROOT / "configs" / "train" / "sap_tiny.yaml"), *words],
+    }
+    assert set(attack(sandbox, verbs, capfd).values()) <= {1, 2}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("home", "option")])
+@pytest.mark.parametrize("field", ["id", "scene", "panoramas"])
+def test_records_with_hostile_names_are_not_believed(tmp_path, field, name):
+    good = {
+        "id": "00000000-001-0123456789ab",
+        "index": 0,
+        "scene": "caps-000000",
+        "attempt": 1,
+        "outcome": "done",
+        "panoramas": ["caps-000000-c0"],
+        "job_sha256": "a" * 64,
+        "started_unix_s": 1.0,
+    }
+    ledger = Ledger(str(tmp_path))
+    ledger.store.put("attempts/good.json", json.dumps(good).encode())
+    assert len(ledger.records()) == 1
+    text = NAMES[name].format(sandbox="/sandbox")
+    bad = good | {field: [text] if field == "panoramas" else text}
+    ledger.store.put("attempts/good.json", json.dumps(bad).encode())
+    assert ledger.records() == []
