@@ -7,12 +7,13 @@ The work: real rendered label maps (bench/data's furnished room at 4096×2048; o
 dataset; or staged panoramas, also of older versions, of which only instance.zst is read), instances
 of at least 64 pixels, the 24 views of SAP's scan at 1024². Four lines: masks as they are (what
 geometry alone costs), masks averaged down to 256² logits (what SAM2's resolution costs), and both
-again with `scan_zoom`. Printed by size, and what is lost by cause, which is measured instance by
-instance and not guessed: the median width of the thinner half of it, in panorama pixels and in
-logits of the scan, and in how many pieces it is. `--quick` is the room at 2048×1024 through views
-of 512² and logits of 128²: the same pixels per logit. No race, so "ok" instead of a ratio.
+again with `scan_zoom`. Printed by size, and what is lost by cause, measured instance by instance
+and not guessed. The causes are the median width of the thinner half of it, in panorama pixels and
+in logits of the scan, and in how many pieces it is. `--quick` is the room at 2048×1024 through
+views of 512² and logits of 128²: the same pixels per logit. No race, so "ok" instead of a ratio.
 """
 
+import argparse
 import json
 import time
 from collections.abc import Iterator
@@ -111,7 +112,7 @@ def main() -> None:
     )
 
 
-def panoramas(args) -> Iterator[tuple[str, NDArray[np.uint16]]]:
+def panoramas(args: argparse.Namespace) -> Iterator[tuple[str, NDArray[np.uint16]]]:
     if args.dataset:
         from panoforge.core.shards.read import Dataset
 

@@ -80,9 +80,9 @@ def use_one_thread() -> None:
 def interleave(
     work: Mapping[str, Callable[[], object]], repeats: int = 5
 ) -> dict[str, list[float]]:
-    """CPU seconds of each piece of work, `repeats` times in turn, after one warm-up round. As in
-    `timeit` the garbage collector rests meanwhile: a collection before each piece would empty the
-    caches, which costs what takes milliseconds most.
+    """CPU seconds of each piece of work, `repeats` times in turn, after one warm-up round.
+
+    GC is off while timing: collecting would evict caches and penalise short runs.
     """
     seconds: dict[str, list[float]] = {name: [] for name in work}
     for function in work.values():

@@ -3,14 +3,14 @@
 The work: method `scan` with one click per instance, SAM2.1-tiny with random weights, on one
 panorama of coloured caps: propagate, merge into the panorama, IoU of every instance. Ours: batched
 propagation, native logits, gathered band by band. Plain: SAM2's official video predictor as its
-notebook uses it (object by object, masks at the size of the views), every frame's masks spread over
-the whole panorama with `grid_sample`, summed and divided, then IoU mask by mask. Asserted first:
-the mIoU of both is the same to 1e-3. Memory is what a forked process needs beyond the model and the
-panorama, at its peak.
+notebook uses it (object by object, masks at the size of the views). Every frame's masks are spread
+over the whole panorama with `grid_sample`, summed and divided. Then IoU mask by mask. Asserted
+first: the mIoU of both is the same to 1e-3. Memory is what a forked process needs beyond the model
+and the panorama, at its peak.
 
 On a GPU: 4096×2048, 50 objects, 1024². On a CPU: 2048×1024, 20 objects, 256², views of 512². There
 the network is nearly all of the time and both must run the same arithmetic (`bench.propagate
---flops`), so --quick, 1024×512 with 20 objects and views of 256², has the micro model at 128²: it
+--flops`). So --quick, 1024×512 with 20 objects and views of 256², has the micro model at 128². It
 measures what is around the network, in about a minute.
 """
 
@@ -43,6 +43,7 @@ def main() -> None:
     from panoforge.eval.scoring.metrics import iou, row_counts
     from panoforge.eval.segmentation.prompts import click_instances, project_prompts
     from panoforge.eval.segmentation.segment import PanoramaInput, frame_inputs
+    from panoforge.eval.views.frames import PerspectiveFrame
     from panoforge.eval.views.merge import merge_masks
     from panoforge.eval.views.methods import get_method
 
@@ -63,7 +64,7 @@ def main() -> None:
     rgb, labels = picture_of_caps(np.random.default_rng(0), width, 3 * n)
     panorama, ids = PanoramaInput("caps", rgb, labels), list(range(1, n + 1))
     plan = get_method("scan").plan(width, height, config)
-    views = [projection.view for projection in plan.projections]
+    views = [p.view for p in plan.projections if isinstance(p, PerspectiveFrame)]
     batched, official = BatchedSam2(model), plain_official(model)
 
     def ours() -> float:

@@ -2,10 +2,10 @@
 Infinigen 2 sources.
 
 Each seed goes through the whole worker (`panoforge.datagen.worker`, a process of its own) at 128×64
-and one sample, so that a seed which generates but cannot be rendered counts as failed too, with its
-reason. There is no peer: this is the measurement behind the capacity plan, and the proof that no
-seed stops a run. One line per scene goes to FOLDER/scenes.jsonl as it ends; the same command goes
-on from there, at most `--minutes` at a time, and sums up when all are made:
+and one sample. A seed which generates but cannot be rendered counts as failed too, with its reason.
+There is no peer: this is the measurement behind the capacity plan, and the proof that no seed stops
+a run. One line per scene goes to FOLDER/scenes.jsonl as it ends; the same command goes on from
+there, at most `--minutes` at a time, and sums up when all are made:
 
     python -m bench.generation --out runs/generation --minutes 12
 """

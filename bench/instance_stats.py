@@ -8,6 +8,7 @@ asserted first. `find_objects` alone, which gives boxes and nothing else, is tim
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,7 @@ def by_find_objects(labels: Labels) -> InstanceStats:
             rows.append(
                 (
                     id_,
-                    *_cylinder_box(lambda id_=id_, found=found: labels[found] == id_, found, width),
+                    *_cylinder_box(partial(np.equal, labels[found], id_), found, width),
                 )
             )
     return _collect(rows, pixels, area, height)
@@ -59,7 +60,7 @@ def by_loop(labels: Labels) -> InstanceStats:
         pixels[id_], area[id_] = mask.sum(), per_pixel[mask].sum()
         v, u = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         found = (slice(v[0], v[-1] + 1), slice(u[0], u[-1] + 1))
-        rows.append((id_, *_cylinder_box(lambda mask=mask, found=found: mask[found], found, width)))
+        rows.append((id_, *_cylinder_box(partial(mask.__getitem__, found), found, width)))
     return _collect(rows, pixels, area, height)
 
 
@@ -73,9 +74,7 @@ def by_where(labels: Labels) -> InstanceStats:
         v, u = np.where(labels == id_)
         pixels[id_], area[id_] = v.size, area_sr[v].sum()
         found = (slice(int(v.min()), int(v.max()) + 1), slice(int(u.min()), int(u.max()) + 1))
-        rows.append(
-            (id_, *_cylinder_box(lambda id_=id_, found=found: labels[found] == id_, found, width))
-        )
+        rows.append((id_, *_cylinder_box(partial(np.equal, labels[found], id_), found, width)))
     return _collect(rows, pixels, area, height)
 
 

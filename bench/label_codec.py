@@ -6,6 +6,8 @@ and one COCO RLE per instance by pycocotools, painted into one map. Every decode
 map, asserted first. Also timed: the rows of one perspective view.
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +38,7 @@ def decode_png(data: NDArray[np.uint8]) -> NDArray[np.uint16]:
     return cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
 
 
-def decode_coco(rles: dict[int, dict], shape: tuple[int, int]) -> NDArray[np.uint16]:
+def decode_coco(rles: dict[int, dict], shape: tuple[int, ...]) -> NDArray[np.uint16]:
     """Paint the decoded mask of every id."""
     labels = np.zeros(shape, np.uint16)
     for id_, rle in rles.items():
@@ -50,8 +52,8 @@ def main() -> None:
     labels = room_labels()
     zst = encode_array(labels)
     png = cv2.imencode(".png", labels, [cv2.IMWRITE_PNG_COMPRESSION, 6])[1]
-    rles = {
-        id_: {"size": rle["size"], "counts": rle["counts"].encode()}
+    rles: dict[int, dict[str, Any]] = {
+        id_: {"size": rle["size"], "counts": str(rle["counts"]).encode()}
         for id_, rle in encode_rles(labels).items()
     }
     assert np.array_equal(decode_array(zst), labels)

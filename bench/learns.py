@@ -7,11 +7,11 @@ held-out ones.
 Blender renders panoramas of flat solids (bench.learns_scenes). A SAM2.1 of 4 M parameters (`micro`)
 learns click → mask on single 90° views, then is fine-tuned on scan clips as SAP does, its encoder
 frozen. The weights it starts from, the image model and the scan model each go through `pano eval`
-with SAP's four ways of showing a panorama, on panoramas of scenes nobody trained on. `ok`: mIoU in
-the end is at least TARGET times that at the start, of one click on one held-out view and
-(`panoramas`) of whole panoramas, the best method against the best. Everything goes through the
-commands' own functions; FOLDER keeps data, checkpoints, logs and reports, and a second run goes on
-from there.
+with SAP's four ways of showing a panorama. The panoramas are of scenes nobody trained on. `ok`:
+mIoU in the end is at least TARGET times that at the start, of one click on one held-out view. The
+same holds of whole panoramas (`panoramas`), the best method against the best. Everything goes
+through the commands' own functions; FOLDER keeps data, checkpoints, logs and reports, and a second
+run goes on from there.
 """
 
 import argparse

@@ -8,15 +8,17 @@ no others, and compares them with their checksums; the peers read whole samples 
 First asserted: every reader gives every sample once, with the same bytes.
 
 Resuming at 90 % of an epoch of 800 small panoramas (512×256): seconds until the first batch.
-webdataset has no state and must skip, which takes as long as the epoch is; the others load theirs.
+webdataset has no state and must skip. That takes as long as the epoch is; the others load theirs.
 """
 
 import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,7 +141,7 @@ class WebDataset:
     name = "webdataset"
 
     def __init__(self, dataset: Dataset, folder: Path) -> None:
-        self.urls = [str(dataset.folder / entry.name) for entry in dataset.manifest.shards]
+        self.urls = [str(Path(dataset.folder) / entry.name) for entry in dataset.manifest.shards]
 
     def epoch(self, buffer: int = 16) -> Iterator[Members]:
         import webdataset
@@ -170,7 +172,7 @@ class LitData:
         cache.done()
         cache.merge()
 
-    def _open(self):
+    def _open(self) -> Any:
         from litdata import StreamingDataset
 
         return StreamingDataset(str(self.folder), shuffle=True, seed=1)
@@ -199,7 +201,7 @@ class Mosaic:
             for index in range(len(dataset)):
                 writer.write({suffix: dataset[index].members[suffix] for suffix in SUFFIXES})
 
-    def _open(self):
+    def _open(self) -> Any:
         from streaming import StreamingDataset
 
         return StreamingDataset(local=str(self.folder), shuffle=True, shuffle_seed=1, batch_size=1)
@@ -224,6 +226,16 @@ class Mosaic:
 def read_all(samples: Iterable[Members]) -> int:
     """The null consumer."""
     return sum(decode(members) is not None for members in samples)
+
+
+def read_epoch(reader: Any) -> int:
+    """An epoch of a reader into the null consumer."""
+    return read_all(reader.epoch())
+
+
+def count_epoch(reader: Any) -> int:
+    """An epoch of a reader, nothing decoded."""
+    return sum(1 for _ in reader.epoch())
 
 
 def check_equal(readers: list, truth: dict[bytes, bytes]) -> None:
@@ -272,14 +284,11 @@ def main() -> None:
         }
         del whole
         seconds = interleave(
-            {reader.name: lambda reader=reader: read_all(reader.epoch()) for reader in readers},
+            {reader.name: partial(read_epoch, reader) for reader in readers},
             repeats=5,
         )
         unread = interleave(
-            {
-                reader.name: lambda reader=reader: sum(1 for _ in reader.epoch())
-                for reader in readers
-            },
+            {reader.name: partial(count_epoch, reader) for reader in readers},
             repeats=5,
         )
     with tempfile.TemporaryDirectory(prefix="bench-loader-") as folder:

@@ -11,13 +11,18 @@ proof, not a race.
 import json
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bench.common import arguments, machine, use_one_thread, version
 
+if TYPE_CHECKING:  # both import bpy
+    from bench.rooms import Room
+    from panoforge.core.sample.metadata import Pose
 
-def report_of(room: "object", index: np.ndarray, pose: "object", depth: np.ndarray | None) -> dict:
+
+def report_of(room: "Room", index: np.ndarray, pose: "Pose", depth: np.ndarray | None) -> dict:
     """The oracle's report of an index map (H, W) as plain data."""
     from panoforge.core.sample.instance_table import InstanceLabel, instance_table
     from panoforge.core.sample.label_maps import dense_ids
@@ -46,6 +51,7 @@ def report_of(room: "object", index: np.ndarray, pose: "object", depth: np.ndarr
         config_sha256="",
         versions={},
     )
+    assert room.oracle is not None
     found = judge(
         room.oracle, room.things, meta, labels, depth, np.arange(width * height), displacement=False
     )
@@ -79,9 +85,8 @@ def main() -> None:
     print(f"{'category':<18}{'rays':>8}{'ours':>10}{'Infinigen 2':>14}")
     for category in categories:
         rays, agree = found["ours"]["by_category"][category]
-        print(
-            f"{category:<18}{rays:>8}{agree / rays:>10.3%}{found['infinigen2']['by_category'][category][1] / rays:>14.3%}"
-        )
+        theirs = found["infinigen2"]["by_category"][category][1]
+        print(f"{category:<18}{rays:>8}{agree / rays:>10.3%}{theirs / rays:>14.3%}")
     for who, row in found.items():
         print(
             f"{who}: {row['agree']} of {row['rays']} agree; the rest by cause: {row['differ']};"

@@ -13,6 +13,7 @@ import os
 import resource
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ CLAMP = 10.0
 LOGITS = 256
 
 
-def plain(views: Sequence, frames: Sequence, n: int, width: int, height: int):
+def plain(views: Sequence, frames: Sequence, n: int, width: int, height: int) -> Any:
     """Full-panorama grid_sample per frame: merged logits N×H×W."""
     import torch
 

@@ -1,14 +1,13 @@
 """Scores of 100 instances at 4096×2048: J of all of them, and boundary F, against pycocotools and
 the DAVIS toolkit.
 
-Both get what they take: ours the label map and the predictions as merging gives them
-(`panoforge.eval.views.merge.Masks`: bits, and the rows that each mask is in), the peers full masks,
-uint8 H×W×N in pycocotools' own order and bool H×W for DAVIS (nobody's making is timed). The truth
-is a rendered room with 100 of its instances, the predictions are the same instances with ragged
-edges, some with a piece missing or a piece too much. J must be equal to 1e-12, F to the last bit.
-How long pycocotools' `iou` takes on run lengths that were encoded before is among the facts. A
-full-frame dilation takes a second, so F is timed on every tenth instance (--quick: every 25th) by
-size.
+Both get what they take, and nobody's making of it is timed. Ours gets the label map and the
+predictions as merging gives them: bits, and the rows that each mask is in. The peers get full
+masks, uint8 H×W×N in pycocotools' own order and bool H×W for DAVIS. The truth is a rendered room
+with 100 of its instances, the predictions are the same instances with ragged edges, some with a
+piece missing or a piece too much. J must be equal to 1e-12, F to the last bit. How long
+pycocotools' `iou` takes on run lengths that were encoded before is among the facts. A full-frame
+dilation takes a second, so F is timed on every tenth instance (--quick: every 25th) by size.
 """
 
 import math
@@ -103,6 +102,7 @@ def main() -> None:
     some = sorted(range(len(ids)), key=lambda k: np.count_nonzero(labels == ids[k]))[
         step // 2 :: step
     ]
+    assert masks.rows is not None
     bits = replace(masks, packed=masks.packed[some], rows=masks.rows[some])
     pairs = [(full[k], labels == ids[k]) for k in some]
 

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,7 +140,7 @@ def race(folder: Path, sleep_s: float, scenes: int, slots: int, repeats: int) ->
 
 
 def in_turn(
-    work: dict[str, Callable[[Path, int], float]], folder: Path, scenes: int, repeats: int
+    work: Mapping[str, Callable[[Path, int], float]], folder: Path, scenes: int, repeats: int
 ) -> dict[str, list[float]]:
     """Seconds of each, `repeats` times in turn."""
     seconds: dict[str, list[float]] = {name: [] for name in work}

@@ -2,20 +2,21 @@
 official video predictor.
 
 The work: one 24-view scan of a panorama of coloured caps, every object clicked in every view that
-sees its click, SAM2.1-tiny with random weights (nothing here depends on their values). Peer: the
-official predictor as its notebook uses it, prompts in frame order, so that its one-frame feature
-cache helps it as much as it can; masks at the size of the views. Asserted first: for every object
-and frame our native logits are the official predictor's to 1e-4, and so are the masks. On a GPU: 1,
-10, 50 and 100 objects at 1024²; on a CPU: 1 and 20 objects at 256², with --quick at 128².
+sees its click. The model is SAM2.1-tiny with random weights: nothing here depends on their values.
+Peer: the official predictor as its notebook uses it, prompts in frame order, so that its one-frame
+feature cache helps it as much as it can; masks at the size of the views. Asserted first: for every
+object and frame our native logits are the official predictor's to 1e-4, and so are the masks. On a
+GPU: 1, 10, 50 and 100 objects at 1024²; on a CPU: 1 and 20 objects at 256², with --quick at 128².
 
     python -m bench.propagate --flops [--quick]
 
-times nothing and counts the floating-point operations of both instead, by part of the model, with 1
-and with 3 objects: on one thread they bound what batching can gain while every mask stays equal.
+times nothing. It counts the floating-point operations of both by part of the model, with 1 and with
+3 objects. On one thread they bound what batching can gain while every mask stays equal.
 """
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -126,8 +127,8 @@ def main() -> None:
     for n in counts:
         seconds = interleave(
             {
-                "ours": lambda n=n: _run(ours, inputs, prompts[:n]),
-                "official": lambda n=n: _run(plain, inputs, prompts[:n]),
+                "ours": partial(_run, ours, inputs, prompts[:n]),
+                "official": partial(_run, plain, inputs, prompts[:n]),
             }
         )
         print(

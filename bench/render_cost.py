@@ -8,13 +8,13 @@ the last sample: sync, BVH, files; the second render's too), core-seconds per *m
 the *samples* that equal error takes, against a many-sample reference of the full materials. Then
 what they add up to at 4096×2048 here, and where sampling is 100 times faster. Fixed costs and
 slopes are of small panoramas; errors, and what sampling and denoising for them costs, are of
-windows of the 4096×2048 panorama, because noise depends on what a pixel sees: in a panorama of
+windows of the 4096×2048 panorama, because noise depends on what a pixel sees. In a panorama of
 128×64 most of it is texture and edges. Error is the RMS of the 8-bit picture (sRGB, exposed for the
 reference), so it includes what flat secondary materials change, which is reported by itself too.
 Both paths get the same realised geometry without displacement, flat-shaded as the stock path leaves
-it, which is kinder to the stock path: as generated, its limit-surface subdivision is evaluated
-again in either render of every view. `--as-generated` measures that too (minutes), against our view
-with its share of preparing the room. What each lever gave is measured by taking it away.
+it. That is kinder to the stock path: as generated, its limit-surface subdivision is evaluated again
+in either render of every view. `--as-generated` measures that too (minutes), against our view with
+its share of preparing the room. What each lever gave is measured by taking it away.
 """
 
 import argparse
@@ -100,7 +100,7 @@ def fixed_s(work: Callable[[], object]) -> float:
 
 def slope(render_at: Callable[[int], object], pixels: int, repeats: int) -> Slope:
     """The medians of `repeats` renders at each of two sample counts, a line through them."""
-    few, many = (median([core_s(lambda n=n: render_at(n)) for _ in range(repeats)]) for n in PAIR)
+    few, many = (median([core_s(partial(render_at, n)) for _ in range(repeats)]) for n in PAIR)
     per_sample = max(0.0, (many - few) / ((PAIR[1] - PAIR[0]) * pixels))
     return Slope(max(0.0, few - per_sample * PAIR[0] * pixels), per_sample * 1e6)
 
@@ -122,11 +122,7 @@ def measure(args: argparse.Namespace, folder: Path) -> Found:
     pose, full = room.poses[0], settings(args.width, 1, max_bounces=4)
     ours(full, pose, folder)  # kernels and the scene are loaded
     found.fixed_s = median(
-        [
-            fixed_s(lambda p=p: ours(full, p, folder))
-            for _ in range(args.repeats)
-            for p in room.poses
-        ]
+        [fixed_s(partial(ours, full, p, folder)) for _ in range(args.repeats) for p in room.poses]
     )
 
     def fresh() -> None:

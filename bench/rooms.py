@@ -11,6 +11,7 @@ import json
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import bpy
 import numpy as np
@@ -33,8 +34,9 @@ SEED = 7
 
 @dataclass(frozen=True)
 class Room:
-    """A prepared room: what its pass indices mean (thing k has index k + 1), where to stand, its
-    independent judge, and the core-seconds that preparing it took (realised geometry, poses).
+    """A prepared room: what its pass indices mean (thing k has index k + 1), where to stand, and
+    its independent judge. `prepare_s` is what preparing it took, in core-seconds (realised
+    geometry, poses).
     """
 
     name: str
@@ -76,7 +78,7 @@ def furnished(
     return Room(name, scene.things, tuple(poses), oracle, time.process_time() - begin)
 
 
-def settings(width: int, samples: int, **changes: object) -> RenderSettings:
+def settings(width: int, samples: int, **changes: Any) -> RenderSettings:
     """Ours, without denoiser and bounces unless asked for."""
     plain = RenderSettings.of(
         RenderConfig(

@@ -39,6 +39,7 @@ from bench.common import RESULTS, arguments, machine
 from panoforge.cluster.config import LimitsConfig, PackingConfig, RayConfig, RenderJobConfig
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.render.driver import Driver
+from panoforge.cluster.render.executor import Answer as Answered
 from panoforge.cluster.render.executor import NoRecord
 from panoforge.cluster.render.images import image_config_sha256
 from panoforge.cluster.render.runner import _open_scene_states, _packer
@@ -161,7 +162,7 @@ class SimulatedCluster:
     def cancel(self) -> None:
         """Nothing waits here: what is submitted has begun."""
 
-    def wait(self, timeout_s: float) -> list[tuple[SceneTask, AttemptRecord | NoRecord]]:
+    def wait(self, timeout_s: float) -> list[tuple[SceneTask, Answered]]:
         if not self._ends:
             self._clock += timeout_s
             time.sleep(0.02)  # the driver waits for the packer, which lives on the real clock
@@ -184,8 +185,9 @@ class SimulatedCluster:
             if outcome == "done"
             else ()
         )
-        for camera in range(len(keys)) if self._panoramas else ():
-            self._panoramas.stage(task.job, camera)
+        if self._panoramas:
+            for camera in range(len(keys)):
+                self._panoramas.stage(task.job, camera)
         record = AttemptRecord(
             id=new_id(task.job.index, task.attempt),
             index=task.job.index,
@@ -234,7 +236,7 @@ def simulate(scenes: int, folder: Path, packing: PackingConfig) -> dict:
         time.perf_counter(),
         time.process_time(),
     )
-    scene_states, ends = SceneStates(scenes), Counter()
+    scene_states, ends = SceneStates(scenes), Counter[str]()
     with Lease(ledger.store, str(job.run), "bench.scale_sim", keep=True) as lease:
         cluster = SimulatedCluster(ledger, np.random.default_rng(scenes), panoramas)
         driver = Driver(

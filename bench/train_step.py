@@ -4,13 +4,13 @@ step adds.
 The same clips, weights, prompts and precision. The peer is what sam2's `training` package does in a
 step with freeze_image_encoder=True: `SAM2Train` forward, `MultiStepMultiMasksAndIous`, backward,
 clipping, AdamW. Ours is `Trainer.step` in three settings: all objects of a clip together, the same
-with `recompute` (activation checkpointing), both with loss and gradients asserted equal to the
-peer's before anything is timed, and one object at a time.
+with `recompute` (activation checkpointing), and one object at a time. Of the first two, loss and
+gradients are asserted equal to the peer's before anything is timed.
 
 Memory is measured in a process of its own for each side. On a GPU it is the allocator's peak. On a
-CPU it is the growth of the resident set during a step, its high-water mark being reset before it,
-with the C library told to give every block of a page or more back at once (MALLOC_MMAP_THRESHOLD_):
-otherwise what is measured is how its free lists happen to lie.
+CPU it is the growth of the resident set during a step, its high-water mark being reset before it.
+The C library is told to give every block of a page or more back at once (MALLOC_MMAP_THRESHOLD_).
+Otherwise what is measured is how its free lists happen to lie.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from bench.common import (
     Outcome,
@@ -155,7 +156,7 @@ class Step:
     """
 
     def __init__(
-        self, model, optimizer, backward: Callable[[int], float], steps: tuple[int, ...]
+        self, model: Any, optimizer: Any, backward: Callable[[int], float], steps: tuple[int, ...]
     ) -> None:
         self.model, self.optimizer, self.backward, self.steps = model, optimizer, backward, steps
         self.trained = [p for p in model.parameters() if p.requires_grad]
@@ -180,7 +181,7 @@ class Step:
 
 
 def build_work(
-    config: TrainConfig, device, steps: tuple[int, ...], sides: tuple[str, ...]
+    config: TrainConfig, device: Any, steps: tuple[int, ...], sides: tuple[str, ...]
 ) -> dict[str, Step]:
     """The peer's step and ours in three settings, those of `sides`, on one clip of a synthetic
     panorama that all see.
@@ -204,7 +205,7 @@ def build_work(
     }
     loss = build_loss(config.loss)
 
-    def seed(model, draw: int) -> None:
+    def seed(model: Any, draw: int) -> None:
         model.rng = prompt_rng(config.seed, draw)
         torch.manual_seed(draw)
 
@@ -260,7 +261,7 @@ def build_work(
     return {side: make[side]() for side in sides}
 
 
-def one_clip(config: TrainConfig):
+def one_clip(config: TrainConfig) -> Any:
     """A slow pan over three coloured caps of a panorama made here, all of them in view in every
     frame.
     """
@@ -320,7 +321,7 @@ def assert_equal(peer: Step, ours: Step) -> None:
         assert worst <= tolerance * scale, f"draw {draw}: gradients differ by {worst} of {scale}"
 
 
-def step_memory_mb(step: Step, device) -> float:
+def step_memory_mb(step: Step, device: Any) -> float:
     """Megabytes that a step needs above weights and optimizer, which the first step makes."""
     import torch
 
@@ -329,9 +330,9 @@ def step_memory_mb(step: Step, device) -> float:
     gc.collect()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
+        allocated = torch.cuda.memory_allocated(device)
         step.run()
-        return (torch.cuda.max_memory_allocated(device) - before) / 2**20
+        return (torch.cuda.max_memory_allocated(device) - allocated) / 2**20
     Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
     before = _status_mb("VmRSS")
     step.run()

@@ -204,7 +204,7 @@ def main() -> None:
 
     torch.set_num_threads(1)
     rgb, labels = picture(), room_labels()
-    peers = {
+    peers: dict[str, tuple[Sampler, Sampler]] = {
         "py360convert": (py360, partial(py360, mode="nearest")),
         "pyequilib": (equilib, equilib_labels),
     }

@@ -1,13 +1,13 @@
 """Where to stand: free places in a scene, found by rays over the whole sphere, and the set of them
 that sees most.
 
-A panorama sees everything around it, so a frustum test is not enough: a place is free when nothing
-is nearer than the clearance in any direction, no notable part of what it sees is the inside of a
-thing that has it within its bounds (the backs of open surfaces elsewhere, of a chair's thin seat,
-are no sign of that), and indoors nearly every ray ends on a surface. Of the free places the first
-chosen is the one that sees the most surface, each next one adds the most that no chosen one sees
-(greedy coverage, within 1 − 1/e of the best set; Nemhauser 1978). Everything follows from the seed;
-the order in which candidates are evaluated does not matter.
+A panorama sees everything around it, so a frustum test is not enough. A candidate is free if (1)
+nothing is closer than clearance_m; (2) few rays hit back faces of an object whose bounds contain
+it; (3) indoors, nearly all rays hit.
+
+The first chosen is the free place that sees the most surface. Each next one adds the most that no
+chosen one sees: greedy coverage, within 1 − 1/e of the best set (Nemhauser 1978). Everything
+follows from the seed; the order in which candidates are evaluated does not matter.
 """
 
 from collections import Counter
@@ -173,8 +173,10 @@ def matrix_rows(matrix: Iterable[Iterable[float]]) -> tuple[Vector, Vector, Vect
 def world_from_pano(
     yaw_deg: float, pitch_deg: float = 0.0, roll_deg: float = 0.0
 ) -> NDArray[np.float64]:
-    """3×3 rotation from the panorama frame (x right, y forward, z up) to the world: roll (right
-    side down) about forward, then pitch (up) about right, then yaw (clockwise from above) about up.
+    """3×3 rotation from the panorama frame (x right, y forward, z up) to the world.
+
+    Roll (right side down) about forward, then pitch (up) about right, then yaw (clockwise from
+    above) about up.
     """
     yaw, pitch, roll = np.radians([yaw_deg, pitch_deg, roll_deg])
     cos, sin = np.cos, np.sin

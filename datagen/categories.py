@@ -64,7 +64,8 @@ def parse_categories(document: dict[str, dict]) -> Categories:
     """`{category: {objects: [names], flags: [...]}}` → Categories. ValueError for a name listed
     twice.
     """
-    by_name, by_object = {}, {}
+    by_name: dict[str, Category] = {}
+    by_object: dict[str, str] = {}
     for number, (name, entry) in enumerate(document.items(), start=1):
         by_name[name] = Category(name, number, tuple(entry.get("flags", ())))
         for base in entry["objects"]:

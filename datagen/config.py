@@ -1,9 +1,8 @@
 """What a render run asks for, and the list of scenes that follows from it. Imports no bpy.
 
 `RenderConfig` is the `render:` part of a config file, validated here and nowhere else.
-`plan_scenes` turns it into one `SceneJob` per scene: a pure function, so that planning on a laptop,
-on the head of a cluster and in a test give the same list, and so that scene 7 is the same scene
-whether 8 or 80,000 are asked for.
+`plan_scenes` turns it into one `SceneJob` per scene. It is a pure function: a laptop, the head of a
+cluster and a test plan the same list. Scene 7 is the same scene whether 8 or 80,000 are asked for.
 """
 
 from dataclasses import dataclass
@@ -136,7 +135,7 @@ class RenderConfig(FrozenModel):
         if self.width > MAX_PANORAMA_WIDTH:
             raise ValueError(
                 f"width {self.width} is over {MAX_PANORAMA_WIDTH}, the widest that views can be"
-                " sampled from: what is rendered wider, nothing here could read. Set a smaller width"
+                " sampled from: nothing here could read a wider panorama. Set a smaller width"
             )
         if self.width != 2 * self.height:
             raise ValueError(
@@ -182,8 +181,9 @@ class SceneJob:
 
 
 def scene_seed(seed: int, index: int, attempt: int) -> int:
-    """The seed of a scene: 63 bits drawn from (run seed, scene index, attempt), so that no two
-    scenes of a run or of runs with other seeds share a stream.
+    """The seed of a scene: 63 bits drawn from (run seed, scene index, attempt).
+
+    No two scenes share an RNG stream, nor do runs with other seeds.
     """
     low, high = np.random.SeedSequence([seed, index, attempt]).generate_state(2, np.uint32)
     return (int(high) << 32 | int(low)) >> 1

@@ -2,7 +2,7 @@
 its defect is fixed.
 
 Found on infinigen 2.0.0a3 with bpy 4.2.0. Nothing here changes what is rendered beyond what its
-docstring says, and whatever does change the scene returns a note that ends up in the metadata of
+docstring says. Whatever does change the scene returns a note, which ends up in the metadata of
 every sample made of it.
 """
 

@@ -3,7 +3,7 @@ landscape and no boulder.
 
 Blender 4.2 no longer ships it: it is fetched from extensions.blender.org, which a closed cluster
 cannot reach. So a config may name a zip file of it, as that site gives it. The zip is unpacked into
-the job's own folder and shown to Blender as its repository for this process only: nothing is
+the job's own folder and shown to Blender as its repository for this process only. Nothing is
 installed on the node, and workers on one node do not race for it.
 """
 

@@ -1,12 +1,11 @@
 """Glass by policy: whether labels show a pane, or what is seen through it.
 
 `solid` (the default) costs nothing: a pane is the first geometry on the ray, so it has its id,
-depth and normal. With `see-through` they are those of what is behind: the beauty render's material
-index tells which pixels meet glass first, and there a second render fills them in, one sample and
-no bounces, with every glass material made fully transparent and the data passes told to skip
-transparent surfaces. The picture itself is the same under both policies. What is glass is a
-question of material, not of object: the frame of a window stays where it is, a glass vase is seen
-through.
+depth and normal. With `see-through` they are those of what is behind. The beauty render's material
+index tells which pixels meet glass first; there a second render fills them in. It takes one sample
+and no bounces, with every glass material fully transparent and data passes that skip transparent
+surfaces. The picture itself is the same under both policies. What is glass is a question of
+material, not of object: the frame of a window stays where it is, a glass vase is seen through.
 """
 
 import contextlib

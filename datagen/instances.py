@@ -2,9 +2,9 @@
 seen.
 
 Both come from the realised geometry. Boxes are measured once per scene and only for what is seen.
-Visibility is measured at the centres of the panorama's own pixels: of those whose ray would meet
-the instance if it were alone, the share (by solid angle) that carries its id. The rays go to a
-regular subset of pixels within the cone around the instance's box, so that a cup is measured as
+Visibility is measured at the centres of the panorama's own pixels. Of those whose ray would meet
+the instance if it were alone, it is the share (by solid angle) that carries its id. The rays go to
+a regular subset of pixels within the cone around the instance's box, so that a cup is measured as
 finely as a wall; with some 250 hits the ratio is good to about 0.03. Blender's own ray casting per
 object does it, at 2-3 µs a ray: a fraction of a second per panorama.
 """

@@ -6,9 +6,12 @@ come from Blender's evaluated instances, the thing that owns each from the insta
 from `panoforge.core.geometry.sphere`, hits from a BVH of Blender's. What differs is put down to a
 cause that is looked for, never assumed:
 
-    coplanar     the rendered thing's surface lies within a tenth of a millimetre of the hit (1/10,000 of the distance)
-    edge         a ray a fiftieth of a pixel away meets the rendered thing: two single-precision tracers round differently
-    displaced    one of the two surfaces is moved by its shader at render time, where no ray outside Cycles can see it
+    coplanar     the rendered thing's surface lies within a tenth of a millimetre of the hit
+                 (1/10,000 of the distance)
+    edge         a ray a fiftieth of a pixel away meets the rendered thing: two single-precision
+                 tracers round differently
+    displaced    one of the two surfaces is moved by its shader at render time, where no ray outside
+                 Cycles can see it
     transparent  the ray met a surface that lets light through, by its material
     wrong        none of these
 """

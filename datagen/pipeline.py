@@ -1,8 +1,8 @@
 """From a job to staged panoramas, inside a render process: generate, prepare, choose poses, render,
 judge, write.
 
-The order is chosen by cost: geometry is realised once per scene, places are judged by rays before
-anything is rendered, materials are simplified once, and Cycles keeps its scene between cameras.
+The order is chosen by cost. Geometry is realised and materials are simplified once per scene. Rays
+judge places before anything is rendered. Cycles keeps its scene between cameras.
 Randomness comes from the scene's seed through named child streams, so a panorama depends neither on
 how many are made nor on their order.
 """
@@ -47,7 +47,7 @@ def render_scene(request: SceneRequest, timer: Timer, folder: Path) -> SceneResu
     """Try the seeds of the job in order until one gives panoramas."""
     rejections: list[Rejection] = []
     panoramas: list[StagedPanorama] = []
-    device, notes = "", ()
+    device, notes = "", tuple[str, ...]()
     for seed in request.scene.seeds:
         try:
             attempt = SceneAttempt(request, seed, timer, folder)

@@ -1,10 +1,16 @@
 """Poses from a file: where the cameras stand, said by the user instead of chosen.
 
-`camera.poses` names a JSON file (a list of objects) or a CSV file (a header, then rows) with x_m,
-y_m, z_m in the world of the scene, yaw_deg (clockwise seen from above, 0 looks along +Y), and
-optionally pitch_deg (up), roll_deg (right side down) and `scene`, the key of the scene that a pose
-is for; without it a pose is for every scene. The file is read when the config is: its poses become
-part of the config and of its digest, so nodes need no file and a changed file is a changed run.
+`camera.poses` names a JSON file (a list of objects) or a CSV file (a header, then rows):
+
+| column | what |
+|---|---|
+| x_m, y_m, z_m | position in the world of the scene |
+| yaw_deg | clockwise seen from above; 0 looks along +Y |
+| pitch_deg, roll_deg | up, and right side down; optional |
+| scene | key of the scene that the pose is for; optional, without it for every scene |
+
+The file is read when the config is, and its poses become part of the config and of its digest.
+Nodes need no file, and a changed file is a changed run.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,9 @@
 """Check one scene's panoramas by rays, in a process of its own: `python -m
 panoforge.datagen.verify_rays JOB.json`.
 
-The scene is made again from its seed (a .blend of a user's is opened again) and stays as its source
-made it, but for the subdivision cap, which is part of what was asked for, and objects hidden in the
-viewport, which are shown; see `panoforge.datagen.oracle` for what is compared. Pixels are drawn
+The scene is made again from its seed; a .blend of a user's is opened again. It stays as its source
+made it, but for two things. The subdivision cap is part of what was asked for, and objects hidden
+in the viewport are shown. See `panoforge.datagen.oracle` for what is compared. Pixels are drawn
 from a generator of the sample's key, so the same check gives the same answer. The report is JSON,
 written as the last act.
 """

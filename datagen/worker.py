@@ -5,7 +5,7 @@ The job file is a `SceneRequest`, the result file a `SceneResult`, written atomi
 act. Blender may run out of memory, hang or crash, so nothing of it lives in the parent: the parent
 reads the result file, and no result file means a crash. Importing this module loads no bpy; the
 work does. A rejected panorama moves to the next pose, a scene without any accepted panorama to the
-next seed, and `rejected` with all the reasons is a proper result with exit code 0.
+next seed. `rejected` with all the reasons is a proper result, with exit code 0.
 """
 
 import sys
@@ -32,7 +32,7 @@ def run(request: SceneRequest) -> SceneResult:
             return SceneResult(
                 key=request.scene.key,
                 outcome="failed",
-                error=f"{type(error).__name__}: {error}",
+                error=f"{type(error).__name__}: {' '.join(str(error).split())}",  # one line
                 timings_s=timer.seconds,
                 cpu_s=cpu_seconds(),
                 cpu_by_phase_s=timer.cpu,

@@ -2,8 +2,8 @@
 digest, and the record sets `samples` and `instances` with one field per column of the index.
 
 The context is the specification's own. The column `members` (where each member lies in its shard)
-is left out: it is for readers of shards, and Croissant's extraction has no word for a list of
-structures in Parquet.
+is left out. It is for readers of shards, and Croissant has no word for a list of structures in
+Parquet.
 """
 
 import json

@@ -3,7 +3,7 @@
     export(dataset, "coco", "out")                              panoramas
     export(dataset, "coco", "s3://bucket/out", ExportOptions(perspective=ScanSpec()), workers=8)
                                                                 scan views instead
-    export(dataset, "sav", "out")                               each panorama as the video of its scan
+    export(dataset, "sav", "out")                               panoramas as videos of their scans
 
 | format | what is written | opened by |
 |---|---|---|
@@ -11,11 +11,11 @@
 | yolo-seg | images/, labels/ with one polygon per instance, data.yaml | Ultralytics |
 | sa1b | sa_N.jpg beside sa_N.json | SAM2's `SA1BRawDataset` |
 | mask2former-panoptic | images/, panoptic/ with ids as colours, panoptic.json | panopticapi |
-| sav | JPEGImages_24fps/, annotations/ (train), Annotations_6fps/ (val) | SAM2's `JSONRawDataset`, SA-V's evaluator |
-| davis | JPEGImages/480p/, Annotations/480p/, ImageSets/2017/ | davis2017-evaluation, SAM2's `PNGRawDataset` |
+| sav | JPEGImages_24fps/, annotations/, Annotations_6fps/ | SAM2, SA-V's evaluator |
+| davis | JPEGImages/480p/, Annotations/480p/, ImageSets/2017/ | davis2017-evaluation, SAM2 |
 | ytvis | JPEGImages/, instances.json | YouTube-VIS' cocoapi |
 
-What a format cannot hold is said in its module: boxes of these formats do not cross the seam, a
+What a format cannot hold is said in its module. Boxes of these formats do not cross the seam, a
 YOLO polygon is one ring, a DAVIS sequence has few objects. What a format costs is counted in
 export.json. Samples stream through, `workers` at a time, and the bytes are the same for any number
 of them. `out` is a folder on a disk or in a bucket and must be new or empty. `export.json`, written

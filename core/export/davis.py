@@ -26,7 +26,7 @@ from panoforge.core.export.videos import masklets_of, write_frames
 from panoforge.core.geometry.scan import ScanSpec
 
 DAVIS_SCAN = ScanSpec(size_px=480)
-# What the evaluator's unsupervised protocol takes; its reader then needs 2 GB for 24 frames of 480².
+# What the evaluator's unsupervised protocol takes. Its reader then needs 2 GB (24 frames of 480²).
 MAX_OBJECTS = 20
 IMAGE_FOLDER = "JPEGImages/480p"
 MASK_FOLDERS = ("Annotations/480p", "Annotations_unsupervised/480p")

@@ -1,11 +1,11 @@
 """The interactive 360° view inside our pages: reports and `pano serve`.
 
-A scene is a picture with layers on it, as data: `Sphere(image, layers)`. A layer is either an id
-map (`id_layer`: its colours are laid over the picture or drawn as outlines, and the name of what is
-under the pointer is shown) or a set of points (`PointLayer`: clicks). `scene_json` turns it into
-what `templates/sphere.js` takes; `viewer_style()` and `viewer_script()` are put once into a page
-and carry the viewer itself (pannellum, vendor/pannellum/VENDORED.md), so that a page needs nothing
-from outside. Where a browser has no WebGL the same scene is shown flat, and the page says so.
+A scene is a picture with layers on it, as data: `Sphere(image, layers)`. A layer is an id map
+(`id_layer`) or a set of points (`PointLayer`: clicks). The colours of an id map are laid over the
+picture or drawn as outlines; what is under the pointer is named. `scene_json` turns it into what
+`templates/sphere.js` takes; `viewer_style()` and `viewer_script()` are put once into a page and
+carry the viewer itself (pannellum, vendor/pannellum/VENDORED.md), so that a page needs nothing from
+outside. Where a browser has no WebGL the same scene is shown flat, and the page says so.
 
 pannellum rather than a three.js-based viewer: 66 kB instead of 700 kB in every report, and the same
 sphere.

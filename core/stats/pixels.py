@@ -160,7 +160,7 @@ def _occupancy(
     steps -= np.bincount(line + runs.length[is_object], minlength=GRID_ROWS * (width + 1))
     covered = np.cumsum(steps.reshape(GRID_ROWS, width + 1), axis=1)[:, :width]
     cells = np.zeros((GRID_ROWS, GRID_COLUMNS))
-    np.add.at(cells, (slice(None), column_cell), covered)
+    np.add.at(cells.T, column_cell, covered.T)
     seen = np.outer(
         np.bincount(row_cell, minlength=GRID_ROWS), np.bincount(column_cell, minlength=GRID_COLUMNS)
     )

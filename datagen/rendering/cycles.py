@@ -68,9 +68,9 @@ def choose_device(wanted: str, threads: int) -> tuple[str, str | None]:
 
 def assign(owner: bpy.types.bpy_struct, **values: object) -> None:
     """Set those properties of `owner` that have another value. Blender takes every assignment for a
-    change, and evaluates and synchronises for the next render whatever depends on it: of 0.17
-    core-seconds that a further view of a furnished bathroom cost apart from its samples, 0.16 were
-    for values that had not changed.
+    change, and synchronises whatever depends on it for the next render. A further view of a
+    furnished bathroom cost 0.17 core-seconds apart from its samples; 0.16 of them were for values
+    that had not changed.
     """
     for name, value in values.items():
         old = getattr(owner, name)

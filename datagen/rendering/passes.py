@@ -26,10 +26,18 @@ class RenderFailed(Exception):
 
 @dataclass(frozen=True)
 class Passes:
-    """One render: `linear` float32 H×W×3 scene-referred colour, `index` int32 H×W pass index (0 =
-    nothing), `depth_m` float32 H×W (+inf = nothing), `normal` float32 H×W×3 world frame (0 =
-    nothing), `albedo` float32 H×W×3 linear, `material` int32 H×W, `diffuse` as `albedo`: its
-    diffuse part (`unlayered`). `timings_s` has sync, sample and save.
+    """One render.
+
+    Args:
+        linear: float32 H×W×3, scene-referred colour.
+        index: int32 H×W, pass index, 0 = nothing.
+        depth_m: float32 H×W, along the ray, +inf = nothing.
+        normal: float32 H×W×3, world frame, 0 = nothing.
+        albedo: float32 H×W×3, linear.
+        material: int32 H×W, material pass index.
+        diffuse: as `albedo`: its diffuse part (`unlayered`).
+        timings_s: seconds of sync, sample and save.
+        cpu_s: the same on the processor.
     """
 
     linear: NDArray[np.float32]

@@ -2,8 +2,8 @@
 normals, albedo.
 
 Ids are the Object Index pass of the beauty render itself. Cycles writes that pass, and depth, at
-sample 0 only, which it fires through the pixel centre whatever the pixel filter is: an exact,
-alias-free label map at no extra cost, where the usual second render costs as much as the picture.
+sample 0 only, which it fires through the pixel centre whatever the pixel filter is. That is an
+exact, alias-free label map at no extra cost; the usual second render costs as much as the picture.
 `pass_alpha_threshold = 0` makes it the first geometry hit even where a surface is transparent. The
 passes are float32, so they travel in a full-float EXR (half floats end at 2048 ids).
 

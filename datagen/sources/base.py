@@ -1,9 +1,9 @@
 """The interface that every scene source has: one function from a job to a `Scene`.
 
-A source fills the open Blender file with geometry, lights and a world, and says what each object
-is: which objects make up one thing that a person would click, what it is called, and where a camera
-may stand. It sets no render settings, makes no camera and starts no render. Sources are found by
-name in `MODULES`, so a new one is one file and one line.
+A source fills the open Blender file with geometry, lights and a world. It says which objects make
+up one thing that a person would click, what it is called, and where a camera may stand. It sets no
+render settings, makes no camera and starts no render. Sources are found by name in `MODULES`, so a
+new one is one file and one line.
 """
 
 from collections.abc import Callable

@@ -1,10 +1,10 @@
 """Source `blend`: somebody's .blend file, opened with its scripts off.
 
-A .blend can carry Python that runs when it is opened (registered texts, driver expressions):
-scripts are off, and a file that asks for auto-run is refused rather than rendered without what it
-wanted to run. Every object that renders is one thing; an instancer is one thing with all that it
-instances. The camera may stand anywhere within the bounds of the geometry, eye height measured from
-its lowest point. The seed chooses the cameras only.
+A .blend can carry Python that runs when it is opened (registered texts, driver expressions).
+Scripts are off. A file that asks for auto-run is refused, not rendered without what it wanted.
+Every object that renders is one thing; an instancer is one thing with all that it instances. The
+camera may stand anywhere within the bounds of the geometry, eye height measured from its lowest
+point. The seed chooses the cameras only.
 """
 
 from pathlib import Path
@@ -79,7 +79,6 @@ def bounds() -> Region:
             matrix, box = np.array(instance.matrix_world), np.array(instance.object.bound_box)
             corners.append(box @ matrix[:3, :3].T + matrix[:3, 3])
     points = np.concatenate(corners)
-    low, high = (
-        tuple(float(value) for value in edge) for edge in (points.min(axis=0), points.max(axis=0))
-    )
-    return Region(low, high, low[2])
+    x0, y0, z0 = (float(value) for value in points.min(axis=0))
+    x1, y1, z1 = (float(value) for value in points.max(axis=0))
+    return Region((x0, y0, z0), (x1, y1, z1), z0)

@@ -9,7 +9,7 @@ coarse and a fine one; each leaves `scene.blend` in its output folder.
 Names tell what things are: `SofaFactory(3098452).spawn_asset(17)` is a sofa, `living-room_0/0.wall`
 the wall of a room; scattered geometry belongs to its instancer; placeholders, cutters and hidden
 copies do not render and are no things. What belongs below another object is part of it. Infinigen 1
-is not the same run to run on all platforms (its documentation says so): the seed is passed on, and
+is not the same run to run on all platforms, as its documentation says. The seed is passed on, and
 the digest of the scene goes into the metadata's versions.
 """
 
@@ -166,7 +166,7 @@ def _run(command: list[str], timeout_s: float) -> None:
 
 def things_of_infinigen1() -> tuple[Thing, ...]:
     """What the open file holds: one thing per asset, per scattering instancer and per room part."""
-    categories, owners = Categories.load(), {}
+    categories, owners = Categories.load(), dict[str, list[str]]()
     shown = {obj.name: obj for obj in bpy.context.view_layer.objects if is_shown(obj)}
     for name, obj in sorted(shown.items()):
         top = obj

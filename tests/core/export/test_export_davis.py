@@ -22,8 +22,8 @@ VOID = 255
 
 
 def read_davis(root: Path, task: str, subset: str) -> dict[str, np.ndarray]:
-    """Masks (objects, frames, height, width) per sequence, as davis2017/davis.py reads them: folders
-    `480p`, ImageSets/2017, as many objects as the first mask's highest number, 255 is void.
+    """Masks (objects, frames, height, width) per sequence, as davis2017/davis.py reads them:
+    folders `480p`, ImageSets/2017, as many objects as the first mask's highest number, 255 is void.
     """
     folder = {"semi-supervised": "Annotations", "unsupervised": "Annotations_unsupervised"}[task]
     names = (root / "ImageSets" / "2017" / f"{subset}.txt").read_text().split("\n")

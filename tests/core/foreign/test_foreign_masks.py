@@ -16,7 +16,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from panoforge.core.errors import DataError
-from panoforge.core.export.videos import palette_png
+from panoforge.core.export.palette import palette_png
 from panoforge.core.foreign.coco import read_coco
 from panoforge.core.foreign.csv_rows import read_csv
 from panoforge.core.foreign.files import inside
