@@ -49,17 +49,36 @@ class RayConfig(FrozenModel):
     `HOST:PORT` joins a cluster.
     """
 
-    address: str | None = None
-    auth: Literal["token", "off"] = (
-        "token"  # of a private Ray: off lets whoever reaches its ports run code here
+    address: Annotated[
+        str | None,
+        Field(
+            description="The cluster to join, auto or HOST:PORT; null starts a private Ray on this machine."
+        ),
+    ] = None
+    auth: Annotated[
+        Literal["token", "off"],
+        Field(
+            description="Who may use a private Ray: off lets whoever reaches its ports run code here."
+        ),
+    ] = "token"
+    listen: Annotated[
+        Literal["loopback", "all"], Field(description="Addresses of a private Ray's ports.")
+    ] = "loopback"
+    cpus_per_scene: Annotated[float, Field(gt=0, description="CPU cores that a task asks for.")] = (
+        1.0
     )
-    listen: Literal["loopback", "all"] = "loopback"  # addresses of a private Ray's ports
-    cpus_per_scene: Annotated[float, Field(gt=0)] = 1.0
-    gpus_per_scene: Annotated[float, Field(ge=0)] = 0.0
-    memory_per_scene_gb: Annotated[float, Field(ge=0)] = 0.0  # 0 leaves memory out of scheduling
-    in_flight_per_slot: Annotated[int, Field(ge=1)] = (
-        2  # tasks handed to Ray beyond what runs: it never waits, never drowns
-    )
+    gpus_per_scene: Annotated[float, Field(ge=0, description="GPUs that a task asks for.")] = 0.0
+    memory_per_scene_gb: Annotated[
+        float,
+        Field(ge=0, description="Memory that a task asks for; 0 leaves memory out of scheduling."),
+    ] = 0.0
+    in_flight_per_slot: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Tasks handed to Ray for each that can run: it never waits and never drowns.",
+        ),
+    ] = 2
 
 
 class LimitsConfig(FrozenModel):
@@ -68,23 +87,44 @@ class LimitsConfig(FrozenModel):
     scene to start.
     """
 
-    scene_timeout_s: Annotated[float, Field(gt=0)] = 3600.0
-    no_progress_s: Annotated[float, Field(gt=0)] = 1800.0
-    memory_gb: Annotated[float, Field(gt=0)] | None = (
-        None  # None: ray.memory_per_scene_gb where that is set
-    )
-    log_mb: Annotated[float, Field(gt=0)] = 64.0
-    min_free_gb: Annotated[float, Field(ge=0)] = 1.0
-    disk_wait_s: Annotated[float, Field(ge=0)] = (
-        3600.0  # for how long a full disk is waited for before the run stops
-    )
+    scene_timeout_s: Annotated[
+        float, Field(gt=0, description="Seconds after which a scene's process is given up.")
+    ] = 3600.0
+    no_progress_s: Annotated[
+        float,
+        Field(gt=0, description="Seconds without a line of output after which it is given up."),
+    ] = 1800.0
+    memory_gb: Annotated[
+        Annotated[float, Field(gt=0)] | None,
+        Field(
+            description="Memory of it and its children at which it is given up; null takes ray.memory_per_scene_gb."
+        ),
+    ] = None
+    log_mb: Annotated[
+        float, Field(gt=0, description="Size of its log at which it is given up.")
+    ] = 64.0
+    min_free_gb: Annotated[
+        float, Field(ge=0, description="Disk that must be free for another scene to start.")
+    ] = 1.0
+    disk_wait_s: Annotated[
+        float,
+        Field(ge=0, description="For how long a full disk is waited for before the run stops."),
+    ] = 3600.0
 
 
 class CostConfig(FrozenModel):
     """Prices, for `pano status` and `pano plan`. Money is left out of them while both are 0."""
 
-    usd_per_cpu_hour: Annotated[float, Field(ge=0)] = 0.0
-    usd_per_gpu_hour: Annotated[float, Field(ge=0)] = 0.0
+    usd_per_cpu_hour: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="Price of a core's hour, for pano status and pano plan; 0 leaves money out.",
+        ),
+    ] = 0.0
+    usd_per_gpu_hour: Annotated[
+        float, Field(ge=0, description="Price of a GPU's hour, likewise.")
+    ] = 0.0
 
 
 class ShardConfig(FrozenModel):
@@ -92,9 +132,14 @@ class ShardConfig(FrozenModel):
     stable hash of `salt` and its name).
     """
 
-    shard_bytes: Annotated[int, Field(ge=1024)] = DEFAULT_SHARD_BYTES
-    splits: dict[str, Annotated[float, Field(ge=0, le=1)]] = DEFAULT_SPLITS
-    salt: str = ""
+    shard_bytes: Annotated[int, Field(ge=1024, description="Size at which a shard is full.")] = (
+        DEFAULT_SHARD_BYTES
+    )
+    splits: Annotated[
+        dict[str, Annotated[float, Field(ge=0, le=1)]],
+        Field(description="Shares of the splits; a scene is in one split, by a hash of its name."),
+    ] = DEFAULT_SPLITS
+    salt: Annotated[str, Field(description="Changes which scenes are in which split.")] = ""
 
     def options(self) -> PackOptions:
         return PackOptions(self.shard_bytes, tuple(self.splits.items()), self.salt)
@@ -105,8 +150,14 @@ class PackConfig(ShardConfig):
     not depend on `workers`.
     """
 
-    workers: Annotated[int, Field(ge=1)] = 1
-    ray: RayConfig = RayConfig()
+    workers: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Ray tasks that build shards at once; 1 needs no Ray. The bytes are the same.",
+        ),
+    ] = 1
+    ray: Annotated[RayConfig, Field(description="How Ray is reached.")] = RayConfig()
 
 
 class PackingConfig(ShardConfig):
@@ -115,9 +166,19 @@ class PackingConfig(ShardConfig):
     behind before no new scene is started. Shards as of `pano pack`.
     """
 
-    while_rendering: bool = False
-    every_scenes: Annotated[int, Field(ge=1)] = 100
-    max_behind_scenes: Annotated[int, Field(ge=1)] = 2000
+    while_rendering: Annotated[bool, Field(description="Pack beside rendering.")] = False
+    every_scenes: Annotated[
+        int,
+        Field(
+            ge=1, description="After how many more settled scenes in a row the packer looks again."
+        ),
+    ] = 100
+    max_behind_scenes: Annotated[
+        int,
+        Field(
+            ge=1, description="By how many scenes it may fall behind before no new scene starts."
+        ),
+    ] = 2000
 
 
 class RenderJobConfig(FlatModel):
@@ -129,14 +190,31 @@ class RenderJobConfig(FlatModel):
 
     inner: ClassVar[str] = "render"
 
-    render: RenderConfig = RenderConfig()
-    run: RunFolder
-    ledger: Location | None = None
-    worker: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*$")] = "panoforge.datagen.worker"
-    ray: RayConfig = RayConfig()
-    limits: LimitsConfig = LimitsConfig()
-    packing: PackingConfig = PackingConfig()
-    cost: CostConfig = CostConfig()
+    render: Annotated[RenderConfig, Field(description="What is rendered.")] = RenderConfig()
+    run: Annotated[RunFolder, Field(description="The run folder, which every node mounts.")]
+    ledger: Annotated[
+        Location | None,
+        Field(
+            description="Where attempts are recorded: a folder or a URL; null is a folder of the run."
+        ),
+    ] = None
+    worker: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z_][\w.]*$",
+            description="The module that makes a scene, started as python -m WORKER JOB.json.",
+        ),
+    ] = "panoforge.datagen.worker"
+    ray: Annotated[
+        RayConfig, Field(description="How Ray is reached, and what a scene asks of it.")
+    ] = RayConfig()
+    limits: Annotated[LimitsConfig, Field(description="When a scene's process is given up.")] = (
+        LimitsConfig()
+    )
+    packing: Annotated[PackingConfig, Field(description="Packing beside rendering.")] = (
+        PackingConfig()
+    )
+    cost: Annotated[CostConfig, Field(description="Prices.")] = CostConfig()
 
     @property
     def ledger_url(self) -> str:
@@ -150,9 +228,11 @@ class TrainJobConfig(FlatModel):
 
     inner: ClassVar[str] = "train"
 
-    train: TrainConfig = TrainConfig()
-    run: RunFolder
-    dataset: Location | None = None
+    train: Annotated[TrainConfig, Field(description="What is trained.")] = TrainConfig()
+    run: Annotated[RunFolder, Field(description="The run folder, for checkpoints and metrics.")]
+    dataset: Annotated[
+        Location | None, Field(description="The dataset, a folder or a URL; null is the run's own.")
+    ] = None
 
     @property
     def dataset_location(self) -> Path | str:
@@ -170,11 +250,21 @@ class EvalJobConfig(FlatModel):
 
     inner: ClassVar[str] = "eval"
 
-    eval: EvalConfig = EvalConfig()
-    run: RunFolder
-    dataset: Location | None = None
-    workers: Annotated[int, Field(ge=1)] = 1
-    ray: RayConfig = RayConfig()
+    eval: Annotated[EvalConfig, Field(description="What is evaluated.")] = EvalConfig()
+    run: Annotated[RunFolder, Field(description="The run folder, for results and the report.")]
+    dataset: Annotated[
+        Location | None, Field(description="The dataset, a folder or a URL; null is the run's own.")
+    ] = None
+    workers: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Ray tasks that evaluate at once; 1 needs no Ray. The scores are the same.",
+        ),
+    ] = 1
+    ray: Annotated[
+        RayConfig, Field(description="How Ray is reached, and what a task asks of it.")
+    ] = RayConfig()
 
     @property
     def dataset_location(self) -> Path | str:
@@ -189,19 +279,31 @@ class SubmitConfig(FrozenModel):
     apart from the image.
     """
 
-    address: str | None = (
-        None  # of the dashboard, http://HOST:8265, or auto; None: a private Ray on this machine
-    )
-    cpus: Annotated[float, Field(ge=0)] = 1.0
-    gpus: Annotated[float, Field(ge=0)] = 0.0
-    memory_gb: Annotated[float, Field(ge=0)] = 0.0
-    python: str | None = (
-        None  # the command of the Python over there; None: the first one on its path
-    )
-    send_code: bool = False
-    py_modules: tuple[LocalPath, ...] = ()
-    pip: tuple[str, ...] = ()
-    env: dict[str, str] = {}
+    address: Annotated[
+        str | None,
+        Field(
+            description="The cluster's dashboard, http://HOST:8265, or auto; null is a private Ray here."
+        ),
+    ] = None
+    cpus: Annotated[
+        float, Field(ge=0, description="CPU cores that the job's own process holds.")
+    ] = 1.0
+    gpus: Annotated[float, Field(ge=0, description="GPUs that it holds.")] = 0.0
+    memory_gb: Annotated[float, Field(ge=0, description="Memory that it holds.")] = 0.0
+    python: Annotated[
+        str | None,
+        Field(description="The command of the Python over there; null is the first on its path."),
+    ] = None
+    send_code: Annotated[
+        bool, Field(description="Send this panoforge along instead of using the image's.")
+    ] = False
+    py_modules: Annotated[
+        tuple[LocalPath, ...], Field(description="Folders of Python packages to send along.")
+    ] = ()
+    pip: Annotated[
+        tuple[str, ...], Field(description="Requirements to install on top of the image.")
+    ] = ()
+    env: Annotated[dict[str, str], Field(description="Environment variables of the job.")] = {}
 
 
 VERBS: dict[str, type[FrozenModel]] = {

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from panoforge.core.geometry.views import MAX_PANORAMA_WIDTH
 from panoforge.core.models import FrozenModel
+from panoforge.core.storage.location import PathText
 from panoforge.datagen.poses import FixedPose, read_poses
 from panoforge.datagen.source_settings import AnySource, BlendSource, RoomsSource, SourceSettings
 
@@ -43,21 +44,40 @@ ProductName = Literal["rgb", "instance", "depth", "normal", "semantic", "albedo"
 class CameraSettings(FrozenModel):
     """Where a panorama may be taken from. Lengths in metres, angles in degrees."""
 
-    placement: Literal["eye_height", "free"] = (
-        "eye_height"  # free: anywhere between floor and ceiling
-    )
-    eye_height_m: tuple[float, float] = (
-        1.3,
-        1.7,
-    )  # uniform; a standing or sitting person, as in real captures
-    clearance_m: Annotated[float, Field(gt=0)] = 0.35  # nearer surfaces fill a third of the sphere
-    tilt_deg: Annotated[float, Field(ge=0, le=45)] = 0.0  # largest pitch and roll, uniform
-    # Instead of choosing: poses, or the .json or .csv file that holds them (datagen/poses.py).
-    poses: Annotated[tuple[FixedPose, ...], BeforeValidator(read_poses)] = ()
-    tries: Annotated[int, Field(ge=1, le=100)] = 6  # poses rendered before a scene is given up
-    choose: Literal["random", "coverage"] = (
-        "coverage"  # of the free places: any, or the set that sees most
-    )
+    placement: Annotated[
+        Literal["eye_height", "free"],
+        Field(
+            description="Where a camera stands: at eye height, or anywhere between floor and ceiling."
+        ),
+    ] = "eye_height"
+    eye_height_m: Annotated[
+        tuple[float, float],
+        Field(description="Lowest and highest eye height, uniform: a standing or sitting person."),
+    ] = (1.3, 1.7)
+    clearance_m: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="Least distance to any surface; nearer ones fill a third of the sphere.",
+        ),
+    ] = 0.35
+    tilt_deg: Annotated[
+        float, Field(ge=0, le=45, description="Largest pitch and roll, uniform.")
+    ] = 0.0
+    poses: Annotated[
+        tuple[FixedPose, ...],
+        BeforeValidator(read_poses),
+        Field(
+            description="Poses instead of choosing them, or the .json or .csv file that holds them."
+        ),
+    ] = ()
+    tries: Annotated[
+        int, Field(ge=1, le=100, description="Poses rendered before a scene is given up.")
+    ] = 6
+    choose: Annotated[
+        Literal["random", "coverage"],
+        Field(description="Which of the free places are taken: any, or the set that sees most."),
+    ] = "coverage"
 
 
 class QualitySettings(FrozenModel):
@@ -65,70 +85,142 @@ class QualitySettings(FrozenModel):
     linear scene values.
     """
 
-    min_instances: Annotated[int, Field(ge=0)] = 8
-    min_instance_sr: float = (
-        1e-4  # what counts as a visible instance: about 4×4 pixels of a 1024×512 panorama
-    )
-    max_single_instance: float = (
-        0.6  # one thing (not a wall, floor or ceiling) fills more than this: too close to it
-    )
-    near_m: float = 0.08
-    max_near: float = 0.05
-    # share of rays that meet a thing around the camera from behind: it is inside that thing
-    max_backfacing: float = 0.02
-    min_mean_luminance: float = 1e-4  # linear, before exposure: below it the lights are off
-    max_clipped: float = 0.35  # share of pixels that are pure white after the view transform
-    min_spread: float = 3.0  # standard deviation of 8-bit luma: below it the picture is flat
-    max_magenta: float = 0.001  # Cycles paints missing shaders pure magenta
+    min_instances: Annotated[
+        int, Field(ge=0, description="Visible instances that a panorama must have.")
+    ] = 8
+    min_instance_sr: Annotated[
+        float,
+        Field(
+            description="Solid angle from which an instance is visible: about 4×4 pixels of 1024×512."
+        ),
+    ] = 1e-4
+    max_single_instance: Annotated[
+        float,
+        Field(
+            description="Share of the sphere above which one thing, no wall or floor, is too close."
+        ),
+    ] = 0.6
+    near_m: Annotated[float, Field(description="Distance below which a pixel is near.")] = 0.08
+    max_near: Annotated[float, Field(description="Largest share of near pixels.")] = 0.05
+    max_backfacing: Annotated[
+        float,
+        Field(description="Largest share of rays that meet a thing around the camera from behind."),
+    ] = 0.02
+    min_mean_luminance: Annotated[
+        float,
+        Field(
+            description="Least mean luminance, linear, before exposure: below it the lights are off."
+        ),
+    ] = 1e-4
+    max_clipped: Annotated[
+        float, Field(description="Largest share of pure white pixels after the view transform.")
+    ] = 0.35
+    min_spread: Annotated[
+        float,
+        Field(description="Least standard deviation of 8-bit luma: below it the picture is flat."),
+    ] = 3.0
+    max_magenta: Annotated[
+        float,
+        Field(
+            description="Largest share of magenta, which Cycles paints where a shader is missing."
+        ),
+    ] = 0.001
 
 
 class RenderConfig(FrozenModel):
     """The `render:` section of a config."""
 
-    sources: Annotated[tuple[SourceSettings, ...], Field(min_length=1)] = (
-        RoomsSource(source="infinigen2.rooms"),
+    sources: Annotated[
+        tuple[SourceSettings, ...],
+        Field(
+            min_length=1,
+            description="Where scenes come from, taken in turn; pano sources lists them.",
+        ),
+    ] = (RoomsSource(source="infinigen2.rooms"),)
+    antlandscape: Annotated[
+        PathText,
+        Field(
+            description="Blender's extension for Infinigen's landscapes: installed, online, or a zip file."
+        ),
+    ] = "installed"
+    scenes: Annotated[int, Field(ge=1, le=10_000_000, description="How many scenes are made.")] = 1
+    cameras_per_scene: Annotated[
+        int, Field(ge=1, le=64, description="Panoramas of each scene.")
+    ] = 2
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="Decides every scene of the run.")] = 0
+    width: Annotated[
+        int, Field(ge=64, multiple_of=2, description="Width of a panorama in pixels.")
+    ] = 4096
+    height: Annotated[int, Field(ge=32, description="Height, half the width.")] = 2048
+    samples: Annotated[int, Field(ge=1, le=65536, description="Samples per pixel.")] = 64
+    adaptive_threshold: Annotated[
+        float,
+        Field(ge=0, le=1, description="Noise at which a pixel stops being sampled; 0 never stops."),
+    ] = 0.02
+    max_bounces: Annotated[int, Field(ge=0, le=64, description="Bounces of light.")] = 4
+    denoise: Annotated[
+        bool, Field(description="Denoise the colours; labels are never touched.")
+    ] = True
+    denoise_quality: Annotated[
+        Literal["HIGH", "BALANCED", "FAST"], Field(description="How well.")
+    ] = "HIGH"
+    view_transform: Annotated[
+        Literal["AgX", "Filmic", "Standard"], Field(description="Blender's view transform.")
+    ] = "AgX"
+    look: Annotated[str, Field(description="Blender's look on top of it.")] = (
+        "AgX - Medium High Contrast"
     )
-    # Blender's extension for Infinigen's landscapes: installed, online, or a zip file's path
-    antlandscape: str = "installed"
-    scenes: Annotated[int, Field(ge=1, le=10_000_000)] = 1
-    cameras_per_scene: Annotated[int, Field(ge=1, le=64)] = 2
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    width: Annotated[int, Field(ge=64, multiple_of=2)] = 4096
-    height: Annotated[int, Field(ge=32)] = 2048
-    samples: Annotated[int, Field(ge=1, le=65536)] = 64
-    adaptive_threshold: Annotated[float, Field(ge=0, le=1)] = (
-        0.02  # noise at which a pixel stops; 0 never stops
+    exposure_ev: Annotated[
+        float | None,
+        Field(description="Exposure; null sets it per panorama from its own luminance."),
+    ] = None
+    products: Annotated[
+        tuple[ProductName, ...],
+        Field(
+            description="What is stored of a panorama: rgb, instance, depth, normal, semantic, albedo."
+        ),
+    ] = ("rgb", "instance", "depth", "normal")
+    rgb_format: Annotated[
+        Literal["jpg", "png"], Field(description="File format of the colours.")
+    ] = "jpg"
+    jpeg_quality: Annotated[int, Field(ge=50, le=100, description="Quality of JPEG files.")] = 95
+    rle: Annotated[
+        bool, Field(description="Store every instance as COCO RLE in the metadata too.")
+    ] = False
+    subdivision_cap: Annotated[
+        int, Field(ge=0, le=6, description="Most levels of subdivision of a surface.")
+    ] = 2
+    displacement: Annotated[
+        Literal["off", "bump", "true"],
+        Field(description="Displacement of materials: none, by normals only, or of the surface."),
+    ] = "off"
+    secondary_materials: Annotated[
+        Literal["flat", "full"],
+        Field(description="What diffusely bounced light sees of a material."),
+    ] = "flat"
+    glass: Annotated[
+        Literal["solid", "see-through"],
+        Field(description="Whether ids, depth and normals show a pane or what is behind it."),
+    ] = "solid"
+    device: Annotated[
+        Literal["auto", "cpu", "cuda", "optix", "hip", "oneapi", "metal"],
+        Field(description="Where Cycles renders."),
+    ] = "auto"
+    threads: Annotated[
+        int, Field(ge=0, le=1024, description="CPU threads of a scene; 0 takes ray.cpus_per_scene.")
+    ] = 0
+    time_limit_s: Annotated[float, Field(gt=0, description="Seconds that a scene may take.")] = (
+        3600.0
     )
-    max_bounces: Annotated[int, Field(ge=0, le=64)] = 4
-    denoise: bool = True
-    denoise_quality: Literal["HIGH", "BALANCED", "FAST"] = "HIGH"
-    view_transform: Literal["AgX", "Filmic", "Standard"] = "AgX"
-    look: str = "AgX - Medium High Contrast"
-    exposure_ev: float | None = None  # None: set per panorama from its own luminance
-    products: tuple[ProductName, ...] = ("rgb", "instance", "depth", "normal")
-    rgb_format: Literal["jpg", "png"] = "jpg"
-    jpeg_quality: Annotated[int, Field(ge=50, le=100)] = 95
-    rle: bool = False  # COCO RLE of every instance in the metadata
-    subdivision_cap: Annotated[int, Field(ge=0, le=6)] = 2
-    displacement: Literal["off", "bump", "true"] = (
-        "off"  # of materials; see datagen/materials.py for what each costs
+    scene_tries: Annotated[
+        int, Field(ge=1, le=10, description="Seeds tried before a scene counts as rejected.")
+    ] = 2
+    camera: Annotated[CameraSettings, Field(description="Where panoramas are taken from.")] = (
+        CameraSettings()
     )
-    secondary_materials: Literal["flat", "full"] = (
-        "flat"  # what diffusely bounced light sees of a material
+    quality: Annotated[QualitySettings, Field(description="When a panorama is refused.")] = (
+        QualitySettings()
     )
-    glass: Literal["solid", "see-through"] = (
-        "solid"  # what ids, depth and normals show where one looks through glass
-    )
-    device: Literal["auto", "cpu", "cuda", "optix", "hip", "oneapi", "metal"] = "auto"
-    threads: Annotated[int, Field(ge=0, le=1024)] = 0  # 0: all cores
-    time_limit_s: Annotated[float, Field(gt=0)] = (
-        3600.0  # per scene; the parent process enforces it
-    )
-    scene_tries: Annotated[int, Field(ge=1, le=10)] = (
-        2  # seeds tried before a scene counts as rejected
-    )
-    camera: CameraSettings = CameraSettings()
-    quality: QualitySettings = QualitySettings()
 
     @model_validator(mode="after")
     def _consistent(self) -> "RenderConfig":

@@ -14,7 +14,6 @@ Nodes need no file, and a changed file is a changed run.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -23,6 +22,7 @@ from panoforge.core.errors import UserError
 from panoforge.core.foreign.csv_rows import read_csv
 from panoforge.core.foreign.files import read_json
 from panoforge.core.models import FrozenModel
+from panoforge.core.storage.location import expanded
 
 MAX_BYTES = 64 << 20
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -31,13 +31,17 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 class FixedPose(FrozenModel):
     """One pose. Metres and degrees, world frame (+Z up)."""
 
-    x_m: Finite
-    y_m: Finite
-    z_m: Finite
-    yaw_deg: Finite = 0.0
-    pitch_deg: Annotated[float, Field(ge=-90, le=90)] = 0.0
-    roll_deg: Annotated[float, Field(ge=-180, le=180)] = 0.0
-    scene: str | None = None
+    x_m: Annotated[Finite, Field(description="Position in the scene's world.")]
+    y_m: Annotated[Finite, Field(description="Likewise.")]
+    z_m: Annotated[Finite, Field(description="Height, likewise.")]
+    yaw_deg: Annotated[
+        Finite, Field(description="Clockwise seen from above; 0 looks along +Y.")
+    ] = 0.0
+    pitch_deg: Annotated[float, Field(ge=-90, le=90, description="Upwards.")] = 0.0
+    roll_deg: Annotated[float, Field(ge=-180, le=180, description="Right side down.")] = 0.0
+    scene: Annotated[
+        str | None, Field(description="The key of the scene that it is for; null is every scene.")
+    ] = None
 
 
 def read_poses(value: Any) -> Any:
@@ -46,7 +50,7 @@ def read_poses(value: Any) -> Any:
     """
     if not isinstance(value, str):
         return value
-    path = Path(value)
+    path = expanded(value)
     if path.suffix not in (".json", ".csv"):
         raise ValueError(f"expected a .json or .csv file, got {value!r}")
     try:

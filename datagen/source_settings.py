@@ -9,6 +9,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 
 from panoforge.core.models import FrozenModel
+from panoforge.core.storage.location import PathText
 
 Room = Literal["livingroom", "bedroom", "bathroom", "diningroom", "kitchen"]
 ROOMS: tuple[Room, ...] = get_args(Room)
@@ -18,8 +19,10 @@ Biome = Literal["plain", "hills", "landscape"]
 class RoomsSource(FrozenModel):
     """Single furnished rooms of Infinigen 2, taken in turn."""
 
-    source: Literal["infinigen2.rooms"]
-    rooms: Annotated[tuple[Room, ...], Field(min_length=1)] = ROOMS
+    source: Annotated[Literal["infinigen2.rooms"], Field(description="The kind of source.")]
+    rooms: Annotated[
+        tuple[Room, ...], Field(min_length=1, description="Kinds of room, taken in turn.")
+    ] = ROOMS
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -36,8 +39,11 @@ class HouseSource(FrozenModel):
     from 3 to 9.
     """
 
-    source: Literal["infinigen2.house"]
-    room_count: Annotated[int, Field(ge=1, le=20)] | None = None
+    source: Annotated[Literal["infinigen2.house"], Field(description="The kind of source.")]
+    room_count: Annotated[
+        Annotated[int, Field(ge=1, le=20)] | None,
+        Field(description="Rooms of a house; null draws 3 to 9."),
+    ] = None
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -52,8 +58,10 @@ class FloatingSource(FrozenModel):
     of the 5 m cube that is asked to be filled; Infinigen's own is 0.125, which leaves mostly sky.
     """
 
-    source: Literal["infinigen2.floating"]
-    volume_density: Annotated[float, Field(gt=0, le=2)] = 0.3
+    source: Annotated[Literal["infinigen2.floating"], Field(description="The kind of source.")]
+    volume_density: Annotated[
+        float, Field(gt=0, le=2, description="Share of the 5 m cube that is asked to be filled.")
+    ] = 0.3
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -70,10 +78,12 @@ class OutdoorSource(FrozenModel):
     missing, rocks made here take their place, and that is noted.
     """
 
-    source: Literal["infinigen2.outdoor"]
-    biomes: Annotated[tuple[Biome, ...], Field(min_length=1)] = ("plain", "hills")
-    plants: Annotated[int, Field(ge=0, le=500)] = 60
-    rocks: Annotated[int, Field(ge=0, le=500)] = 24
+    source: Annotated[Literal["infinigen2.outdoor"], Field(description="The kind of source.")]
+    biomes: Annotated[
+        tuple[Biome, ...], Field(min_length=1, description="Grounds, taken in turn.")
+    ] = ("plain", "hills")
+    plants: Annotated[int, Field(ge=0, le=500, description="Plants on the ground.")] = 60
+    rocks: Annotated[int, Field(ge=0, le=500, description="Rocks on the ground.")] = 24
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -90,11 +100,20 @@ class Infinigen1Source(FrozenModel):
     files (`-g`), `timeout_s` ends a hanging generator.
     """
 
-    source: Literal["infinigen1.indoors", "infinigen1.nature"]
-    python: str
-    configs: tuple[str, ...] = ()
-    overrides: tuple[str, ...] = ()
-    timeout_s: Annotated[float, Field(gt=0)] = 7200.0
+    source: Annotated[
+        Literal["infinigen1.indoors", "infinigen1.nature"], Field(description="The kind of source.")
+    ]
+    python: Annotated[
+        PathText,
+        Field(
+            description="The interpreter of an environment with Infinigen 1.x, on the render nodes."
+        ),
+    ]
+    configs: Annotated[tuple[str, ...], Field(description="Gin files (-g).")] = ()
+    overrides: Annotated[tuple[str, ...], Field(description="Gin bindings (-p).")] = ()
+    timeout_s: Annotated[
+        float, Field(gt=0, description="Seconds after which a hanging generator is ended.")
+    ] = 7200.0
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -109,8 +128,11 @@ class BlendSource(FrozenModel):
     runs.
     """
 
-    source: Literal["blend"]
-    paths: Annotated[tuple[str, ...], Field(min_length=1)]
+    source: Annotated[Literal["blend"], Field(description="The kind of source.")]
+    paths: Annotated[
+        tuple[PathText, ...],
+        Field(min_length=1, description="The .blend files, as the workers see them."),
+    ]
 
     @property
     def variants(self) -> tuple[str, ...]:

@@ -56,11 +56,17 @@ class ScanConfig(FrozenModel):
     input size.
     """
 
-    fov_deg: Annotated[float, Field(ge=20, le=120)] = 90.0
-    overlap: Annotated[float, Field(ge=0, le=0.9)] = 0.5
-    size_px: Positive | None = None
-    yaw0_deg: float = 0.0
-    trajectory: Trajectory = "column_first"
+    fov_deg: Annotated[
+        float, Field(ge=20, le=120, description="Field of view of the square views.")
+    ] = 90.0
+    overlap: Annotated[
+        float, Field(ge=0, le=0.9, description="Least share of a view that the next one shows too.")
+    ] = 0.5
+    size_px: Annotated[
+        Positive | None, Field(description="Size of the views; null is the model's input size.")
+    ] = None
+    yaw0_deg: Annotated[float, Field(description="Yaw of the first column.")] = 0.0
+    trajectory: Annotated[Trajectory, Field(description="The order of the views.")] = "column_first"
 
 
 class ZoomConfig(FrozenModel):
@@ -74,17 +80,60 @@ class ZoomConfig(FrozenModel):
     `tile_fov_deg` wide. `prompt`: what a look is told of the answer so far and of the prompt.
     """
 
-    max_fov_deg: Annotated[float, Field(gt=0, le=90)] = 75.0
-    min_fov_deg: Annotated[float, Field(gt=0, le=90)] = 4.0
-    lost_fov_deg: Annotated[float, Field(gt=0, le=90)] = 16.0
-    margin: Annotated[float, Field(ge=1, le=4)] = 1.25
-    max_aspect: Annotated[float, Field(ge=1, le=8)] = 2.0
-    trim: Annotated[float, Field(ge=0, lt=0.5)] = 0.002
-    reach_logit: Annotated[float, Field(lt=0)] = -8.0
-    more_looks: Annotated[int, Field(ge=0, le=8)] = 4
-    thin: Annotated[float, Field(ge=0, le=1)] = 0.25
-    tile_fov_deg: Annotated[float, Field(gt=0, le=90)] = 16.0
-    prompt: Annotated[tuple[Literal["mask", "box", "click"], ...], Field(min_length=1)] = (
+    max_fov_deg: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=90,
+            description="Instances with a wider bounding field of view stay as the scan left them.",
+        ),
+    ] = 75.0
+    min_fov_deg: Annotated[float, Field(gt=0, le=90, description="The narrowest view.")] = 4.0
+    lost_fov_deg: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=90,
+            description="View around the first click of an instance that the scan lost.",
+        ),
+    ] = 16.0
+    margin: Annotated[
+        float,
+        Field(ge=1, le=4, description="Width of the view over that of the bounding field of view."),
+    ] = 1.25
+    max_aspect: Annotated[
+        float, Field(ge=1, le=8, description="How far the sides of a view may differ.")
+    ] = 2.0
+    trim: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=0.5,
+            description="Share of a mask's solid angle that may stick out on each side.",
+        ),
+    ] = 0.002
+    reach_logit: Annotated[
+        float,
+        Field(lt=0, description="Logit above which pieces around the mask are looked at too."),
+    ] = -8.0
+    more_looks: Annotated[
+        int, Field(ge=0, le=8, description="Looks that may follow the first.")
+    ] = 4
+    thin: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="Share of thin parts above which an instance is looked at in tiles.",
+        ),
+    ] = 0.25
+    tile_fov_deg: Annotated[float, Field(gt=0, le=90, description="Width of such a tile.")] = 16.0
+    prompt: Annotated[
+        tuple[Literal["mask", "box", "click"], ...],
+        Field(
+            min_length=1, description="What a look is told of the answer so far and of the prompt."
+        ),
+    ] = (
         "mask",
         "click",
     )
@@ -96,9 +145,16 @@ class PromptConfig(FrozenModel):
     (`panoforge.eval.segmentation.promptfile`).
     """
 
-    kind: PromptKind = "click"
-    clicks: Literal[1, 3, 5] = 1
-    file: LocalPath | None = None
+    kind: Annotated[PromptKind, Field(description="What every instance is prompted with.")] = (
+        "click"
+    )
+    clicks: Annotated[
+        Literal[1, 3, 5], Field(description="How many clicks; one is SAP's protocol.")
+    ] = 1
+    file: Annotated[
+        LocalPath | None,
+        Field(description="A prompts.json to take prompts and instances from instead."),
+    ] = None
 
     def protocol(self) -> dict[str, object]:
         """What the scores depend on: the rule, or the file's content."""
@@ -113,10 +169,15 @@ class InstanceConfig(FrozenModel):
     budget; null takes all.
     """
 
-    min_pixels: Positive = 64
-    min_area_sr: Annotated[float, Field(ge=0)] = 0.0
-    skip_flags: tuple[str, ...] = ()
-    max_per_panorama: Positive | None = None
+    min_pixels: Annotated[Positive, Field(description="Smaller instances are not scored.")] = 64
+    min_area_sr: Annotated[float, Field(ge=0, description="The same by solid angle.")] = 0.0
+    skip_flags: Annotated[
+        tuple[str, ...], Field(description="Instances with one of these flags are not scored.")
+    ] = ()
+    max_per_panorama: Annotated[
+        Positive | None,
+        Field(description="Draw at most this many of a panorama, by the seed; null scores all."),
+    ] = None
 
 
 class ModelConfig(FrozenModel):
@@ -124,10 +185,19 @@ class ModelConfig(FrozenModel):
     drawn from `seed`, to try the path without a model (a file of that name is ./random).
     """
 
-    size: Literal["micro", "tiny", "small", "base_plus", "large"] = "large"
-    image_size: Annotated[int, Field(ge=64, multiple_of=32)] = 1024
+    size: Annotated[
+        Literal["micro", "tiny", "small", "base_plus", "large"],
+        Field(description="Which SAM2.1 the weights are of."),
+    ] = "large"
+    image_size: Annotated[
+        int, Field(ge=64, multiple_of=32, description="Pixels on each side of the model's input.")
+    ] = 1024
     checkpoint: Annotated[
-        Literal["random"] | LocalPath | None, Field(union_mode="left_to_right")
+        Literal["random"] | LocalPath | None,
+        Field(
+            union_mode="left_to_right",
+            description="The weights: a file, official or exported by pano train, or the word random.",
+        ),
     ] = None
 
     @property
@@ -141,7 +211,9 @@ class MergeConfig(FrozenModel):
     object absent, and one such frame would outvote all others.
     """
 
-    clamp: Annotated[float, Field(gt=0)] = 10.0
+    clamp: Annotated[
+        float, Field(gt=0, description="Logits are clamped to ± this before the weighted mean.")
+    ] = 10.0
 
 
 class EvalConfig(FrozenModel):
@@ -150,21 +222,47 @@ class EvalConfig(FrozenModel):
     instead of the dataset (`panoforge.eval.benchmarks`).
     """
 
-    methods: Annotated[tuple[MethodName, ...], Field(min_length=1)] = ("direct", "scan")
-    predictor: PredictorName = "sam2"
-    scan: ScanConfig = ScanConfig()
-    zoom: ZoomConfig = ZoomConfig()
-    prompts: PromptConfig = PromptConfig()
-    instances: InstanceConfig = InstanceConfig()
-    model: ModelConfig = ModelConfig()
-    merge: MergeConfig = MergeConfig()
-    benchmark: BenchmarkName | None = None
-    root: LocalPath | None = None
-    split: str | None = None
-    max_panoramas: Positive | None = None
-    seed: int = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    report_panoramas: Annotated[int, Field(ge=0)] = 24
+    methods: Annotated[
+        tuple[MethodName, ...],
+        Field(
+            min_length=1,
+            description="Ways to show a panorama to the model, each a row of the table.",
+        ),
+    ] = ("direct", "scan")
+    predictor: Annotated[
+        PredictorName,
+        Field(description="What is scored: SAM2, the ground truth, or no masks at all."),
+    ] = "sam2"
+    scan: Annotated[ScanConfig, Field(description="The virtual camera.")] = ScanConfig()
+    zoom: Annotated[ZoomConfig, Field(description="The second look of scan_zoom.")] = ZoomConfig()
+    prompts: Annotated[PromptConfig, Field(description="How instances are prompted.")] = (
+        PromptConfig()
+    )
+    instances: Annotated[InstanceConfig, Field(description="Which instances are scored.")] = (
+        InstanceConfig()
+    )
+    model: Annotated[ModelConfig, Field(description="Which SAM2, with which weights.")] = (
+        ModelConfig()
+    )
+    merge: Annotated[MergeConfig, Field(description="How views are merged.")] = MergeConfig()
+    benchmark: Annotated[
+        BenchmarkName | None,
+        Field(description="Somebody else's data, found at root, instead of the dataset."),
+    ] = None
+    root: Annotated[LocalPath | None, Field(description="The folder of the benchmark.")] = None
+    split: Annotated[str | None, Field(description="The split to score; null is all.")] = None
+    max_panoramas: Annotated[
+        Positive | None, Field(description="Score the first so many; null is all.")
+    ] = None
+    seed: Annotated[
+        int, Field(description="Decides random weights and which instances are drawn.")
+    ] = 0
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], Field(description="Where the model runs.")
+    ] = "auto"
+    report_panoramas: Annotated[
+        int, Field(ge=0, description="Panoramas with pictures in the report.")
+    ] = 24
 
     @property
     def view_size_px(self) -> int:

@@ -8,13 +8,13 @@ weights a run ends with; a run is resumed only under the same one.
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from panoforge.core.geometry.scan import ScanSpec, scan_grid
 from panoforge.core.models import FrozenModel
+from panoforge.core.storage.location import LocalPath
 
 Size = Literal["micro", "tiny", "small", "base_plus", "large"]
 Part = Literal[
@@ -71,12 +71,16 @@ class PanoSam2Settings(FrozenModel):
     All off is plain SAM2.
     """
 
-    decoder: bool = False  # convolutions that wrap at the seam
-    previous_mask: bool = True  # with the decoder: the previous frame's mask fused in
-    memory: bool = False  # long-short memory
-    long_pointers: Annotated[int, Field(ge=1, le=16)] = (
-        2  # object pointers of old frames that it keeps
-    )
+    decoder: Annotated[
+        bool, Field(description="Convolutions of the decoder that wrap at the seam.")
+    ] = False
+    previous_mask: Annotated[
+        bool, Field(description="With the decoder: fuse the previous frame's mask in.")
+    ] = True
+    memory: Annotated[bool, Field(description="Long-short memory.")] = False
+    long_pointers: Annotated[
+        int, Field(ge=1, le=16, description="Object pointers of old frames that it keeps.")
+    ] = 2
 
     def record(self) -> dict[str, bool | int]:
         """What a checkpoint says of them: only what is there. Empty for plain SAM2."""
@@ -94,52 +98,98 @@ class ModelSettings(FrozenModel):
     panoforge.train.model.build.
     """
 
-    size: Size = "tiny"
-    image_size: Annotated[int, Field(ge=64, le=2048, multiple_of=SIZE_STEP_PX)] = 1024
-    checkpoint: Path | None = None  # an official SAM2.1 file; null = random weights
-    frozen: tuple[Part, ...] = ("image_encoder",)
-    drop_path: Probability = 0.1  # of the trunk, when it is trained
-    panosam2: PanoSam2Settings = PanoSam2Settings()
-    initial: Literal["sam2", "mimetic"] = (
-        # random weights: SAM2's own, or panoforge.train.model.mimetic_init's for starting from
-        # nothing
-        "sam2"
-    )
+    size: Annotated[Size, Field(description="Which SAM2.1; micro is no official size.")] = "tiny"
+    image_size: Annotated[
+        int,
+        Field(
+            ge=64,
+            le=2048,
+            multiple_of=SIZE_STEP_PX,
+            description="Pixels on each side of the model's input.",
+        ),
+    ] = 1024
+    checkpoint: Annotated[
+        LocalPath | None,
+        Field(
+            description="The weights to start from: a file, official or exported by pano train; null is random."
+        ),
+    ] = None
+    frozen: Annotated[
+        tuple[Part, ...], Field(description="Parts of the model that are not trained.")
+    ] = ("image_encoder",)
+    drop_path: Annotated[
+        Probability, Field(description="Drop path of the trunk, when it is trained.")
+    ] = 0.1
+    panosam2: Annotated[
+        PanoSam2Settings, Field(description="PanoSAM2's parts, for panoramas shown whole.")
+    ] = PanoSam2Settings()
+    initial: Annotated[
+        Literal["sam2", "mimetic"],
+        Field(description="How random weights are drawn: as SAM2 does, or mimetic."),
+    ] = "sam2"
 
 
 class ClipSettings(FrozenModel):
     """What one training video is: consecutive frames of a scan at random yaw."""
 
-    frames: Annotated[int, Field(ge=1, le=64)] = 8
-    frames_are: Literal["views", "panorama"] = (
-        "views"  # of a scan (SAP), or the whole panorama, turning (what PanoSAM2 is for)
-    )
-    turn_deg: Annotated[float, Field(ge=0, le=90)] = 15.0  # of a whole panorama from frame to frame
-    fov_deg: Annotated[float, Field(ge=20, le=120)] = 90.0
-    overlap: Annotated[float, Field(ge=0, le=0.9)] = 0.5
-    fov_jitter_deg: Annotated[float, Field(ge=0, le=30)] = 0.0  # uniform ±, one draw a clip
-    tilt_jitter_deg: Annotated[float, Field(ge=0, le=45)] = (
-        0.0  # the scan's axis leans: uniform up to this, to any side
-    )
-    affine_deg: Annotated[float, Field(ge=0, le=45)] = (
-        0.0  # rotation of all frames in their plane: uniform ± (SAM2: 25)
-    )
-    shear_deg: Annotated[float, Field(ge=0, le=45)] = (
-        0.0  # uniform ±, after the rotation (SAM2: 20)
-    )
-    reverse: Probability = 0.0  # the scan run backwards
-    flip: Probability = 0.5  # left-right, the whole clip
-    # strength; 1 = SAM2's brightness 0.1, contrast 0.03, saturation 0.03 and its per-frame half
-    colour_jitter: Probability = 1.0
-    grayscale: Probability = 0.05
-    max_objects: Positive = 3
-    min_area_sr: Annotated[float, Field(gt=0)] = (
-        0.002  # in the first frame; about 22×22 px of a 1024² view at 90°
-    )
-    area_power: Annotated[float, Field(ge=0, le=4)] = (
-        0.0  # objects are drawn with chance ∝ area^power; 0 = SAM2's uniform draw
-    )
-    clips_per_panorama: Positive = 1  # in one epoch
+    frames: Annotated[int, Field(ge=1, le=64, description="Frames of a clip.")] = 8
+    frames_are: Annotated[
+        Literal["views", "panorama"],
+        Field(
+            description="What a frame is: a view of a scan (SAP), or the whole panorama, turning."
+        ),
+    ] = "views"
+    turn_deg: Annotated[
+        float, Field(ge=0, le=90, description="Turn of a whole panorama from frame to frame.")
+    ] = 15.0
+    fov_deg: Annotated[
+        float, Field(ge=20, le=120, description="Field of view of a scan's views.")
+    ] = 90.0
+    overlap: Annotated[
+        float, Field(ge=0, le=0.9, description="Least share of a view that the next one shows too.")
+    ] = 0.5
+    fov_jitter_deg: Annotated[
+        float, Field(ge=0, le=30, description="Uniform ± on the field of view, one draw a clip.")
+    ] = 0.0
+    tilt_jitter_deg: Annotated[
+        float,
+        Field(ge=0, le=45, description="The scan's axis leans: uniform up to this, to any side."),
+    ] = 0.0
+    affine_deg: Annotated[
+        float,
+        Field(
+            ge=0, le=45, description="Rotation of all frames in their plane, uniform ± (SAM2: 25)."
+        ),
+    ] = 0.0
+    shear_deg: Annotated[
+        float, Field(ge=0, le=45, description="Shear after the rotation, uniform ± (SAM2: 20).")
+    ] = 0.0
+    reverse: Annotated[Probability, Field(description="Chance that the scan runs backwards.")] = 0.0
+    flip: Annotated[Probability, Field(description="Chance that the whole clip is mirrored.")] = 0.5
+    colour_jitter: Annotated[
+        Probability,
+        Field(description="Strength; 1 is SAM2's brightness 0.1, contrast 0.03, saturation 0.03."),
+    ] = 1.0
+    grayscale: Annotated[Probability, Field(description="Chance of a grey clip.")] = 0.05
+    max_objects: Annotated[Positive, Field(description="Objects of a clip.")] = 3
+    min_area_sr: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="Least solid angle in the first frame; about 22×22 px of a 1024² view at 90°.",
+        ),
+    ] = 0.002
+    area_power: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=4,
+            description="Objects are drawn with chance ∝ area^power; 0 is SAM2's uniform draw.",
+        ),
+    ] = 0.0
+    clips_per_panorama: Annotated[
+        Positive, Field(description="Clips of each panorama in one epoch.")
+    ] = 1
 
 
 class PromptSettings(FrozenModel):
@@ -147,15 +197,29 @@ class PromptSettings(FrozenModel):
     correction clicks.
     """
 
-    points: Probability = 0.5  # points or boxes rather than the mask
-    box: Probability = 0.5  # a box rather than a click, given points
-    max_prompted_frames: Positive = 2  # 1 … this many, the first always
-    max_corrected_frames: Positive = 2
-    corrections: Count = 7  # clicks per corrected frame
-    from_truth: Probability = 0.1  # a correction drawn from the true mask, not from the error
-    sphere_click: Probability = (
-        0.0  # of panoramas: instead of the above, SAP's one click in every frame that sees it
-    )
+    points: Annotated[
+        Probability, Field(description="Chance of points or boxes rather than the mask.")
+    ] = 0.5
+    box: Annotated[
+        Probability, Field(description="Chance of a box rather than a click, given points.")
+    ] = 0.5
+    max_prompted_frames: Annotated[
+        Positive, Field(description="Prompted frames are 1 to this many, the first always.")
+    ] = 2
+    max_corrected_frames: Annotated[Positive, Field(description="Corrected frames, likewise.")] = 2
+    corrections: Annotated[Count, Field(description="Clicks per corrected frame.")] = 7
+    from_truth: Annotated[
+        Probability,
+        Field(
+            description="Chance that a correction is drawn from the true mask, not from the error."
+        ),
+    ] = 0.1
+    sphere_click: Annotated[
+        Probability,
+        Field(
+            description="Chance of SAP's one click in every frame that sees it, instead of the above."
+        ),
+    ] = 0.0
 
     @model_validator(mode="after")
     def _corrected(self) -> Self:
@@ -173,17 +237,28 @@ class SourceSettings(FrozenModel):
     (panoforge.train.data.sources).
     """
 
-    kind: SourceKind
-    weight: Annotated[float, Field(gt=0)]  # share of clips, relative to the other entries
-    folder: Path | None = None  # of the dataset; none for the shards
-    split: str | None = (
-        None  # vos: its folder (train, val); coco: the part after instances_ (train2017)
-    )
-    annotations: Literal["manual", "auto"] = "manual"  # sav: drawn by people, or found by SAM2
-    frame_step: Positive = 1  # vos: every so many annotated frames
-    min_area_share: Annotated[float, Field(gt=0, lt=1)] = (
-        0.0005  # of the first frame; about 23×23 px of 1024²
-    )
+    kind: Annotated[SourceKind, Field(description="What kind of dataset.")]
+    weight: Annotated[
+        float, Field(gt=0, description="Share of clips, relative to the other entries.")
+    ]
+    folder: Annotated[
+        LocalPath | None, Field(description="Where the dataset lies; none for the run's shards.")
+    ] = None
+    split: Annotated[
+        str | None,
+        Field(
+            description="vos: its folder (train, val); coco: what follows instances_ (train2017)."
+        ),
+    ] = None
+    annotations: Annotated[
+        Literal["manual", "auto"],
+        Field(description="sav: masks drawn by people, or found by SAM2."),
+    ] = "manual"
+    frame_step: Annotated[Positive, Field(description="vos: every so many annotated frames.")] = 1
+    min_area_share: Annotated[
+        float,
+        Field(gt=0, lt=1, description="Least share of the first frame; about 23×23 px of 1024²."),
+    ] = 0.0005
 
     @model_validator(mode="after")
     def _has_its_folder(self) -> Self:
@@ -201,11 +276,11 @@ class DistortionSettings(FrozenModel):
     panoramas shown whole.
     """
 
-    weight_min: Annotated[float, Field(gt=0)] = 0.5
-    weight_max: Annotated[float, Field(gt=0)] = 2.0
-    decay: Rate = (
-        1.0  # of the background's weight, over the distance to the object as a share of the largest
-    )
+    weight_min: Annotated[float, Field(gt=0, description="Least weight of a pixel.")] = 0.5
+    weight_max: Annotated[float, Field(gt=0, description="Largest weight.")] = 2.0
+    decay: Annotated[
+        Rate, Field(description="Decay of the background's weight over the distance to the object.")
+    ] = 1.0
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -219,24 +294,42 @@ class DistortionSettings(FrozenModel):
 class LossSettings(FrozenModel):
     """Weights of `MultiStepMultiMasksAndIous`: focal, dice, IoU and objectness."""
 
-    mask: Rate = 20.0
-    dice: Rate = 1.0
-    iou: Rate = 1.0
-    objectness: Rate = 1.0
-    distortion: DistortionSettings | None = None  # null: every pixel counts alike, as in SAM2
+    mask: Annotated[Rate, Field(description="Weight of the focal loss of masks.")] = 20.0
+    dice: Annotated[Rate, Field(description="Weight of the dice loss.")] = 1.0
+    iou: Annotated[Rate, Field(description="Weight of the predicted IoU's loss.")] = 1.0
+    objectness: Annotated[Rate, Field(description="Weight of the objectness loss.")] = 1.0
+    distortion: Annotated[
+        DistortionSettings | None,
+        Field(
+            description="PanoSAM2's distortion-guided loss; null counts every pixel alike, as SAM2 does."
+        ),
+    ] = None
 
 
 class OptimSettings(FrozenModel):
     """AdamW with a cosine schedule."""
 
-    lr: Annotated[float, Field(gt=0)] = 5e-6
-    encoder_lr: Annotated[float, Field(gt=0)] = 3e-6
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.9  # per trunk block, counted from the last
-    weight_decay: Rate = 0.1  # none on biases and norms
-    betas: tuple[Probability, Probability] = (0.9, 0.999)
-    final_lr_ratio: Probability = 0.1
-    warmup_steps: Count = 0
-    grad_clip: Annotated[float, Field(gt=0)] = 0.1  # L2 norm of the whole gradient
+    lr: Annotated[float, Field(gt=0, description="Learning rate.")] = 5e-6
+    encoder_lr: Annotated[float, Field(gt=0, description="Learning rate of the image encoder.")] = (
+        3e-6
+    )
+    layer_decay: Annotated[
+        float, Field(gt=0, le=1, description="Per trunk block, counted from the last.")
+    ] = 0.9
+    weight_decay: Annotated[Rate, Field(description="Weight decay; none on biases and norms.")] = (
+        0.1
+    )
+    betas: Annotated[tuple[Probability, Probability], Field(description="AdamW's betas.")] = (
+        0.9,
+        0.999,
+    )
+    final_lr_ratio: Annotated[
+        Probability, Field(description="Learning rate at the end, as a share of the first.")
+    ] = 0.1
+    warmup_steps: Annotated[Count, Field(description="Steps of linear warm-up.")] = 0
+    grad_clip: Annotated[
+        float, Field(gt=0, description="L2 norm that the whole gradient is clipped to.")
+    ] = 0.1
 
 
 class TrainConfig(FrozenModel):
@@ -244,57 +337,104 @@ class TrainConfig(FrozenModel):
     processes; each process runs its share `clips_per_forward` at a time and adds up the gradients.
     """
 
-    model: ModelSettings = ModelSettings()
-    clip: ClipSettings = ClipSettings()
-    prompt: PromptSettings = PromptSettings()
-    loss: LossSettings = LossSettings()
-    optim: OptimSettings = OptimSettings()
-    split: str = "train"
-    mixture: dict[str, SourceSettings] = {}  # by a name of your own; empty = the shards alone
-    steps: Positive = 1000
-    clips_per_step: Positive = 8
-    clips_per_forward: Positive = 1
-    objects_per_forward: Count = (
-        0  # of a forward pass's objects, this many at a time (0 = all): less memory, same sum
+    model: Annotated[
+        ModelSettings, Field(description="Which SAM2.1, from which weights, with what frozen.")
+    ] = ModelSettings()
+    clip: Annotated[ClipSettings, Field(description="What one training video is.")] = ClipSettings()
+    prompt: Annotated[PromptSettings, Field(description="How prompts are drawn.")] = (
+        PromptSettings()
     )
-    seed: Count = 0
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    # activation checkpointing: keep inputs only, compute again in the backward pass; same gradients
-    recompute: bool = False
-    # torch.compile of the image encoder and the memory attention; first steps take minutes
-    compile: bool = False
-    on_bad_loss: Literal["stop", "skip"] = "stop"
-    max_skipped_steps: Count = 10  # with on_bad_loss=skip
-    # damaged images or videos left out (named, never replaced) before the run stops; 0 = stop at
-    # once
-    max_bad_samples: Count = 0
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # 0 = no averaged weights
-    validate_every: Count = 0  # steps between mIoUs on validate_split; 0 = never
-    validate_clips: Positive = 16
-    validate_split: str = "val"
-    checkpoint_every: Positive = 100
-    keep_last_k: Positive = 3
-    # checkpoints are written beside the training; a failed write stops the run at its next step
-    async_save: bool = True
-    export: tuple[
-        Literal["safetensors"], ...
-    ] = ()  # formats of the final weights besides model.pt, SAM2's own
-    log_every: Positive = 10  # plain lines; metrics.jsonl has every step
-    tensorboard: bool = False
-    wandb: str | None = (
-        None  # a Weights & Biases project to log to as well; needs the package `wandb`
+    loss: Annotated[LossSettings, Field(description="Weights of the losses.")] = LossSettings()
+    optim: Annotated[OptimSettings, Field(description="AdamW with a cosine schedule.")] = (
+        OptimSettings()
     )
-    # steps between pictures of predictions on a training clip (pictures/ and TensorBoard); 0 =
-    # never
-    picture_every: Count = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    devices: Positive = 1  # processes on this machine
-    rank_timeout_s: Annotated[float, Field(gt=0)] = (
-        50.0  # a rank that others wait for longer than this ends the run
-    )
-    loader_threads: Positive = 2
-    torch_threads: Count = 0  # 0 = torch's own choice
-    prefetch: Positive = 2  # forward passes prepared ahead
+    split: Annotated[str, Field(description="The split of the dataset to train on.")] = "train"
+    mixture: Annotated[
+        dict[str, SourceSettings],
+        Field(
+            description="Datasets to draw clips from, by a name of your own; empty is the shards alone."
+        ),
+    ] = {}
+    steps: Annotated[Positive, Field(description="Steps of the run.")] = 1000
+    clips_per_step: Annotated[
+        Positive, Field(description="Clips of a step, whatever the number of processes.")
+    ] = 8
+    clips_per_forward: Annotated[
+        Positive, Field(description="Clips that a process runs at a time.")
+    ] = 1
+    objects_per_forward: Annotated[
+        Count, Field(description="Objects of a forward pass at a time, for less memory; 0 is all.")
+    ] = 0
+    seed: Annotated[Count, Field(description="Decides every draw of the run.")] = 0
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"], Field(description="Numbers of the forward pass.")
+    ] = "auto"
+    recompute: Annotated[
+        bool,
+        Field(
+            description="Compute activations again in the backward pass: less memory, same gradients."
+        ),
+    ] = False
+    compile: Annotated[
+        bool,
+        Field(
+            description="torch.compile the encoder and the memory attention; first steps take minutes."
+        ),
+    ] = False
+    on_bad_loss: Annotated[
+        Literal["stop", "skip"], Field(description="What follows a loss that is not finite.")
+    ] = "stop"
+    max_skipped_steps: Annotated[
+        Count, Field(description="With on_bad_loss skip: more than these stop the run.")
+    ] = 10
+    max_bad_samples: Annotated[
+        Count,
+        Field(
+            description="Damaged images or videos left out, named, before the run stops; 0 stops at once."
+        ),
+    ] = 0
+    ema_decay: Annotated[
+        float, Field(ge=0, lt=1, description="Decay of averaged weights; 0 keeps none.")
+    ] = 0.0
+    validate_every: Annotated[
+        Count, Field(description="Steps between mIoUs on validate_split; 0 is never.")
+    ] = 0
+    validate_clips: Annotated[Positive, Field(description="Clips of such a validation.")] = 16
+    validate_split: Annotated[str, Field(description="The split it is done on.")] = "val"
+    checkpoint_every: Annotated[Positive, Field(description="Steps between checkpoints.")] = 100
+    keep_last_k: Annotated[Positive, Field(description="Checkpoints that are kept.")] = 3
+    async_save: Annotated[
+        bool,
+        Field(
+            description="Write checkpoints beside the training; a failed write stops the next step."
+        ),
+    ] = True
+    export: Annotated[
+        tuple[Literal["safetensors"], ...],
+        Field(description="Formats of the final weights besides model.pt."),
+    ] = ()
+    log_every: Annotated[
+        Positive, Field(description="Steps between plain lines; metrics.jsonl has every step.")
+    ] = 10
+    tensorboard: Annotated[bool, Field(description="Write TensorBoard logs.")] = False
+    wandb: Annotated[
+        str | None,
+        Field(description="A Weights & Biases project to log to as well; needs the package wandb."),
+    ] = None
+    picture_every: Annotated[
+        Count,
+        Field(description="Steps between pictures of predictions on a training clip; 0 is never."),
+    ] = 0
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], Field(description="Where the model trains.")
+    ] = "auto"
+    devices: Annotated[Positive, Field(description="Processes on this machine.")] = 1
+    rank_timeout_s: Annotated[
+        float, Field(gt=0, description="Seconds that others wait for a rank before the run ends.")
+    ] = 50.0
+    loader_threads: Annotated[Positive, Field(description="Threads that load clips.")] = 2
+    torch_threads: Annotated[Count, Field(description="Torch's threads; 0 is its own choice.")] = 0
+    prefetch: Annotated[Positive, Field(description="Forward passes prepared ahead.")] = 2
 
     @model_validator(mode="after")
     def _divides(self) -> Self:

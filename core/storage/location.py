@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import PlainValidator
+from pydantic import AfterValidator, PlainValidator
 from pydantic_core import PydanticCustomError
 
 _FILE = "file://"
@@ -24,6 +24,11 @@ def expanded(text: str) -> Path:
         )
     found = Path(path)  # drops a leading ./, which is what says that ./~x is no home
     return found.absolute() if str(found).startswith("~") else found
+
+
+def expanded_text(text: str) -> str:
+    """The same for a key that must stay as it is written otherwise. ValueError as above."""
+    return str(expanded(text)) if text.startswith("~") else text
 
 
 def location(text: str) -> Path | str:
@@ -63,3 +68,5 @@ def _text(value: Any) -> str:
 Location: TypeAlias = Annotated[Path | str, PlainValidator(_location)]
 # A file or a folder of a file system.
 LocalPath: TypeAlias = Annotated[Path, PlainValidator(_local)]
+# Such a path, or a word instead of one; kept as the text that it is.
+PathText: TypeAlias = Annotated[str, AfterValidator(expanded_text)]

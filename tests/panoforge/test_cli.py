@@ -83,6 +83,13 @@ def test_truncated_shard_fails_stats_with_one_message(pano, caps_dataset, tmp_pa
         (["scenes=lots"], "scenes: Input should be a valid integer"),
         (["ray.adress=auto"], "Did you mean 'ray.address'?"),
         (["width=1000", "height=600"], "twice as wide as high"),
+        (
+            ["sources=infinigen2.rooms"],
+            "sources: expected a list, such as [{source: infinigen2.rooms}], got 'infinigen2.rooms'",
+        ),
+        (["sources=[infinigen2.rooms]"], "such as {source: infinigen2.rooms}, got 'infinigen2."),
+        (["sources.0.room=[kitchen]"], "'sources.0.room'. Did you mean 'sources.0.rooms'?"),
+        (["render.scenes=3"], "its name is left out: scenes=3"),
     ],
 )
 def test_config_mistakes_exit_2_and_start_nothing(pano, demo_yaml, tmp_path, overrides, message):
@@ -107,7 +114,7 @@ def test_missing_dataset_exits_1(pano, tmp_path):
 
 def test_no_permission_and_full_disk_are_explained(pano, tmp_path, monkeypatch):
     synthetic.dataset(tmp_path, scenes=1, cameras=1)
-    before = sorted(p.name for p in (tmp_path / "dataset").rglob("*"))
+    before = sorted(p.name for p in (tmp_path / "dataset").rglob("*") if "lease" not in p.parts)
     synthetic.stage(tmp_path / "staged", 5, 0)
 
     def full(descriptor):
@@ -117,7 +124,8 @@ def test_no_permission_and_full_disk_are_explained(pano, tmp_path, monkeypatch):
         patch.setattr(os, "fsync", full)
         code, _, stderr = pano("pack", tmp_path)
     assert code == 1 and "the disk is full: free some space" in stderr
-    assert sorted(p.name for p in (tmp_path / "dataset").rglob("*")) == before
+    after = (p for p in (tmp_path / "dataset").rglob("*") if "lease" not in p.parts)
+    assert sorted(p.name for p in after) == before
     blocked = tmp_path / "file"
     blocked.write_text("")
     code, _, stderr = pano("pack", blocked)

@@ -6,17 +6,20 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args, get_origin
 
 import cv2
 import numpy as np
 import pytest
 import synthetic
+from pydantic import BaseModel
 from repository import ROOT
 
 from panoforge.cli import app as cli
 from panoforge.cli import main
 from panoforge.cluster.config import VERBS, sections_of
 from panoforge.core import progress
+from panoforge.core.config.keys import alternatives, is_model
 from panoforge.core.progress import Progress
 from panoforge.core.words import counted
 
@@ -292,6 +295,24 @@ def test_init_writes_a_config_that_loads_as_the_defaults(pano, tmp_path, kind):
     assert "# " in path.read_text()
     code, _, stderr = pano("init", kind, path)
     assert code == 2 and "exists and is left as it is" in stderr
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_key_has_a_description(verb):
+    def undescribed(model: type[BaseModel]) -> list[str]:
+        found = []
+        for name, field in model.model_fields.items():
+            found += [] if field.description else [f"{model.__name__}.{name}"]
+            inside = [field.annotation]
+            while inside:
+                for kind in alternatives(inside.pop()):
+                    if is_model(kind):
+                        found += undescribed(kind)
+                    elif get_origin(kind) in (tuple, dict):
+                        inside += [item for item in get_args(kind) if item is not ...]
+        return found
+
+    assert undescribed(VERBS[verb]) == []
 
 
 def test_one_is_singular():
