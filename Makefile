@@ -3,6 +3,9 @@ PYTHON ?= python3.11
 VENV   := .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
+# Test files run on so many workers, all tests of Ray on one of them; 0: one after the other.
+TEST_WORKERS ?= 2
+PYTEST := $(PY) -m pytest -q -n $(TEST_WORKERS) --dist loadgroup
 export SAM2_BUILD_CUDA := 0
 
 .DEFAULT_GOAL := help
@@ -28,13 +31,13 @@ demo: setup      ## from a bare machine to a scored model: Infinigen rooms to re
 	$(VENV)/bin/pano demo
 
 test: lint       ## lint, types and the tests, renders and clusters included; minutes
-	$(PY) -m pytest -q -m "not slow" $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
 test-all: lint   ## also the slow ones: long chaos runs, several nodes, several ranks
-	$(PY) -m pytest -q $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 test-fast: setup ## tests that render nothing and start no cluster
-	$(PY) -m pytest -q -m "not render and not ray and not browser and not slow" $(PYTEST_ARGS)
+	$(PYTEST) -m "not render and not ray and not browser and not slow" $(PYTEST_ARGS)
 
 lint: setup      ## check style, import directions and types; changes nothing
 	$(VENV)/bin/ruff check .
