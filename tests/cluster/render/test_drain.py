@@ -11,6 +11,7 @@ from chaos_runs import done, orphans, wait_for
 from panoforge.cluster.config import RayConfig
 from panoforge.cluster.render.runner import render
 from panoforge.cluster.status.status import read_status
+from panoforge.core.storage.lease import read_beat
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
@@ -52,6 +53,4 @@ def started(chaos) -> set[int]:
 
 
 def read_beat_of(chaos) -> dict:
-    from panoforge.cluster.state.lease import read_beat
-
     return read_beat(chaos.ledger.store)[0] or {}
