@@ -72,8 +72,8 @@ class ScanConfig(FrozenModel):
 class ZoomConfig(FrozenModel):
     """`scan_zoom`'s second look. Instances whose BFoV is wider than `max_fov_deg` stay as the scan
     left them. `margin` is the view's width over the BFoV's, `trim` the share of a mask's solid
-    angle that may stick out on each side; the view's sides differ at most by `max_aspect` (a longer
-    one is squeezed into the model's square). An instance that the scan lost is looked for in
+    angle that may stick out on each side. The view's sides differ at most by `max_aspect`; a longer
+    one is squeezed into the model's square. An instance that the scan lost is looked for in
     `lost_fov_deg` around its first click. The BFoV is that of the pieces above `reach_logit` that
     hold some of the mask, or of the mask alone where those are too wide. At most `more_looks`
     follow, one from another; what is `thin` to more than that share is looked at in tiles,

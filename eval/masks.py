@@ -10,11 +10,14 @@ from panoforge.core.types import Bools
 
 @dataclass(frozen=True)
 class Masks:
-    """N binary masks over a panorama, 8 pixels to a byte: `packed` uint8 N×H×⌈W/8⌉; `labels` int32
-    H×W: 1 + the object of the highest logit above 0, or 0 (what a picture shows where masks
-    overlap); `scores` float32 (N,): how sure each is, the mean logit of its pixels (0 without any);
-    `rows` int64 N×2, if known: each mask lies in rows [first, stop), which saves whoever counts it
-    from reading all of 100 MB to find out.
+    """N binary masks over a panorama.
+
+    - `packed` uint8 N×H×⌈W/8⌉: the masks, 8 pixels to a byte.
+    - `labels` int32 H×W: what a picture shows where masks overlap. 1 + the object of the highest
+      logit above 0, or 0.
+    - `scores` float32 (N,): how sure each is, the mean logit of its pixels (0 without any).
+    - `rows` int64 N×2, if known: each mask lies in rows [first, stop). Whoever counts it need not
+      read all of 100 MB to find out.
     """
 
     packed: NDArray[np.uint8]

@@ -1,11 +1,10 @@
 """What is scored: the panoramas of one of our datasets, or of a benchmark, behind one small
 interface.
 
-`open_panoramas(config, dataset)` takes the benchmark that the config names, else the dataset. A source
-has keys in a fixed order, gives a panorama by position as something with `key`, `read("rgb")`,
-`read("instance")` and `meta.instances`, and says what it is for results.json: its digest (the
-dataset's manifest; of a benchmark the keys and the names and sizes of its files) decides whether
-two results were measured on the same data.
+`open_panoramas(config, dataset)` takes the benchmark that the config names, else the dataset. What
+it gives has keys in a fixed order. A panorama by position has `key`, `read("rgb")`,
+`read("instance")` and `meta.instances`. The digest decides whether two results were measured on the
+same data: it is of a dataset's manifest, or of a benchmark's keys, file names and file sizes.
 """
 
 import hashlib

@@ -1,13 +1,15 @@
 """Benchmarks: other people's panoramas and panoramic videos as something that can be scored. One
 file each, found by `get_benchmark`.
 
-A benchmark says where its data come from, what their licence allows and how they lie on disk
-(`about`, printed when a folder is not as expected), and opens a folder as
+A benchmark says where its data come from, what their licence allows and how they lie on disk. That
+is `about`, printed when a folder is not as expected. It opens a folder as
 
-- `images`   panoramas with instance id maps: the same path as our own datasets (`panoforge.eval.run`), one `PanoramaItem` each;
-- `videos`   panoramic videos with object masks (`panoforge.eval.videos.run`): the mask of an object in its first annotated frame is the prompt,
-             J&F of the others the score, as the benchmarks have it; one `VideoItem` each;
-- `tracks`   panoramic videos with boxes (`panoforge.eval.videos.boxes`): the first box is the prompt, boxes are scored; one `TrackItem` each.
+- `images`: panoramas with instance id maps, one `PanoramaItem` each. They go the same path as our
+  own datasets (`panoforge.eval.run`);
+- `videos`: panoramic videos with object masks, one `VideoItem` each. The mask of an object in its
+  first annotated frame is the prompt, J&F of the others the score (`panoforge.eval.videos.run`);
+- `tracks`: panoramic videos with boxes, one `TrackItem` each. The first box is the prompt, boxes
+  are scored (`panoforge.eval.videos.boxes`).
 
 Nothing is downloaded: no benchmark here allows it without its authors' forms or terms. `pano eval
 CONFIG benchmark=NAME root=DIR`.

@@ -1,4 +1,6 @@
-"""What a benchmark is to evaluation: its items (panoramas, videos, tracks) and what it says of itself."""
+"""What a benchmark is to evaluation: its items (panoramas, videos, tracks), and what it says of
+itself.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -91,7 +91,7 @@ def _read_coco(path: Path, image: CocoImage) -> tuple[Rgb, Labels, dict[int, str
     return picture.on_sphere(picture.rgb), picture.on_sphere(labels), names
 
 
-LAYOUT = """    [<split>/]images/<name>.jpg            equirectangular, W = 2·H; also PNG, WebP, AVIF, TIFF
+LAYOUT = """    [<split>/]images/<name>.jpg            W = 2·H; also PNG, WebP, AVIF, TIFF
     [<split>/]masks/<name>.png             instance ids: 8 or 16 bit grey, palette, or one colour
                                            per instance; 0 or black = nothing
     [<split>/]annotations.json             instead of masks/: COCO instances (polygons or RLE),

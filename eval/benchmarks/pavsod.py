@@ -2,8 +2,8 @@
 videos with salient instances.
 
 `pavsod` is PAVS10K as its authors publish it. How the archive keeps instance masks is documented
-nowhere, so the three ways in which masks of a frame are kept at all are read: one PNG with a colour
-per instance, a folder of binary PNGs per frame, or a folder per instance with a PNG per frame.
+nowhere, so all three ways to keep a frame's masks are read. They are one PNG with a colour per
+instance, a folder of binary PNGs per frame, a folder per instance with a PNG per frame.
 `pavsodr` is the same videos with saliency ranks (Guo et al., ACM MM 2024) in YouTube-VIS JSON.
 Every key frame is scored as a panorama of its own, as SAP does.
 """

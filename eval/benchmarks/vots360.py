@@ -1,8 +1,8 @@
 """Benchmarks `360vos` and `360vot`: the two halves of 360VOTS (Xu et al., 2025).
 
 `360vos` is videos with binary masks, `360vot` videos with bounding fields of view and boxes in
-label.json: there the prompt is the box of the first frame that has the object, and what is scored
-are the boxes around the masks. Their number and the toolkit's numbers:
+label.json. There the prompt is the box of the first frame that has the object, and the boxes around
+the masks are scored. Their number and the toolkit's numbers:
 `panoforge.eval.scoring.metrics.tracking`, `panoforge.eval.scoring.metrics.bfov`.
 """
 

@@ -1,10 +1,16 @@
 """A picture from a file, segmented by clicks, and the files that come of it: what `pano segment`
 calls.
 
-In: a panorama in any picture format that is read (`panoforge.core.foreign.pictures`). Out, for one object or several: `mask.png` (8-bit palette: pixel value = object, 0 = nothing, as
-DAVIS has it), `overlay.jpg`, and `coco.json` (a COCO detection file with compressed RLEs of the
-whole panorama, solid angle, wrap-aware box and the clicks). `pano serve` saves through the same
-functions, so that what is clicked there can be repeated here, to the byte.
+In: a panorama in any picture format that is read (`panoforge.core.foreign.pictures`). Out, for one
+object or several:
+
+- `mask.png`, 8-bit palette: pixel value = object, 0 = nothing, as DAVIS has it;
+- `overlay.jpg`;
+- `coco.json`, a COCO detection file: compressed RLEs of the whole panorama, solid angle, wrap-aware
+  box and the clicks.
+
+`pano serve` saves through the same functions: what is clicked there can be repeated here, to the
+byte.
 """
 
 import json

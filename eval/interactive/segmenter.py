@@ -2,8 +2,8 @@
 clicks.
 
 What `pano segment` does once and `pano serve` again and again. A `Segmenter` takes the picture, a
-config (one method), and a predictor, and goes through the very path that scores go through
-(`panoforge.eval.segmentation.segment`): so what is seen here is what is measured there. Objects do
+config (one method), and a predictor. It goes the very path that scores go
+(`panoforge.eval.segmentation.segment`): what is seen here is what is measured there. Objects do
 not influence each other, so each is computed alone, and only when its clicks are new.
 
 `KeptFeatures` is SAM2 that keeps the encoder features of the frames it has seen: a click then costs

@@ -1,8 +1,8 @@
 """Predictors: from frames and clicks to mask logits per frame, behind one interface.
 
-A `Predictor` is given the frames of one panorama (images, and the true labels for the predictors
-that are allowed to look) and the clicks of every object in every frame that sees them, and yields
-`FrameLogits` frame by frame at its own native resolution. SAM2 is one; ground truth (the ceiling of
+A `Predictor` gets the frames of one panorama and the prompts of every object in the frames that see
+them. It yields `FrameLogits` frame by frame, at its own resolution. Frames are images, and true
+labels for the predictors that are allowed to look. SAM2 is one; ground truth (the ceiling of
 a method's geometry) and nothing at all (the floor) are the other two. A method knows nothing of who
 predicts, a predictor nothing of panoramas.
 """
@@ -31,11 +31,12 @@ class FrameInput:
 
 @dataclass(frozen=True)
 class ObjectPrompt:
-    """The prompts of one object: for each frame that sees any, `points` float (K, 2) as continuous
-    pixel indices (x, y; 0 is the centre of the first pixel) and their labels (K,): 1 = on the
-    object, 0 = not on it, 2 and 3 = upper left and lower right corner of its box (they come first,
-    as SAM2 wants them). `masks`, where there are any: float32 logits h×w over the whole frame,
-    beside the points or instead of them.
+    """The prompts of one object, by frame.
+
+    - `points`: (K, 2) continuous pixel indices (x, y; 0 is the centre of the first pixel) and their
+      labels (K,). 1 is on the object, 0 is not; 2 and 3 are the upper left and lower right corner
+      of its box, which come first, as SAM2 wants them.
+    - `masks`: float32 logits h×w over the whole frame, beside the points or instead of them.
     """
 
     id: int

@@ -2,13 +2,15 @@
 objects.
 
 The official predictor tracks objects one by one and, when prompts come in several frames, runs its
-image encoder again for every object and frame. Here every frame is encoded once, and on each frame
-all objects that attend to equally many memories go through memory attention, mask decoder and
-memory encoder as one batch: the very modules of the official model, called with a batch. What an
+image encoder again for every object and frame. Here every frame is encoded once. On each frame, all
+objects that attend to equally many memories are one batch for memory attention, mask decoder and
+memory encoder: the very modules of the official model. What an
 object sees is the same as in the official predictor with all prompts added first:
 
-    clicked frames   predicted from the click alone; their masks become conditioning memories, kept for the whole scan
-    other frames     attend to all conditioning memories (also later ones), the 6 frames before, and object pointers
+    clicked frames   predicted from the click alone; their masks become conditioning memories,
+                     kept for the whole scan
+    other frames     attend to all conditioning memories (also later ones), the 6 frames before,
+                     and object pointers
 
 so masks agree with the official predictor's up to floating-point summation order (tested;
 bench/propagate.py). Memory is bounded: features of one scan, conditioning memories, and per object
@@ -64,9 +66,10 @@ class _Memory:
 
 @dataclass(frozen=True)
 class _Prediction:
-    """Outputs of the mask decoder for a batch of B objects: `masks` B×1×h×w logits, `pointer` B×C,
-    `score` B×1 (the object is there where it is above 0), `high_res` B×1×S×S, the same logits at
-    input size.
+    """Outputs of the mask decoder for a batch of B objects.
+
+    `masks` B×1×h×w logits; `high_res` B×1×S×S, the same at input size; `pointer` B×C; `score` B×1,
+    above 0 where the object is there.
     """
 
     masks: Tensor

@@ -3,10 +3,13 @@
 
 Every object's clicks are added in every frame that sees them (each becomes a conditioning frame),
 then masks are propagated over all frames in scan order. Three things differ from calling the
-official class on a folder of JPEGs, none of them in the arithmetic: frames come from memory; the
-features of all frames are put into the predictor's cache before it starts (it keeps one frame only
-and would run the image encoder again for every object and frame); and the "video size" is set to
-that of SAM2's low-resolution masks, so that native logits come back and no N×1024² masks are made.
+official class on a folder of JPEGs, none of them in the arithmetic:
+
+- frames come from memory;
+- the features of all frames are put into the predictor's cache before it starts. It keeps one frame
+  only and would run the image encoder again for every object and frame;
+- the "video size" is that of SAM2's low-resolution masks, so that native logits come back and no
+  N×1024² masks are made.
 """
 
 from collections import OrderedDict

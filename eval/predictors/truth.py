@@ -2,8 +2,8 @@
 
 Ground truth takes the labels sampled in a frame and calls them logits (±10). What it loses on the
 way through a method is the loss of the method's geometry alone. With `logit_size_px` its masks are
-first brought down to the resolution of SAM2's own logits by averaging, as a perfect model would
-give them there: that is the ceiling that no SAM2 can beat.
+first averaged down to the resolution of SAM2's own logits, as a perfect model would give them. No
+SAM2 can beat that ceiling.
 """
 
 from collections.abc import Iterator, Sequence

@@ -4,11 +4,12 @@ compared refused.
     compare([Path("runs/a"), Path("runs/b")]) → Comparison, which panoforge.eval.reports.comparison
     writes as text, JSON, CSV, LaTeX or Markdown
 
-Takes results.json files, the folders they are in, or runs, whose latest evaluation is meant. Every method of every run is a line, the
-first is the reference. Two results are comparable if they measured the same (`protocol_id`), on the
-same data (the manifest's digest), on the same instances; otherwise the message says which part
-differs. Differences are taken instance by instance, intervals and tests panorama by panorama
-(`panoforge.eval.scoring.metrics.stats`), p-values are corrected for the number of lines (Holm).
+Takes results.json files, the folders they are in, or runs, whose latest evaluation is meant. Every
+method of every run is a line, the first is the reference. Two results are comparable if they
+measured the same (`protocol_id`), on the same data (the manifest's digest), on the same instances;
+otherwise the message says which part differs. Differences are taken instance by instance, intervals
+and tests panorama by panorama (`panoforge.eval.scoring.metrics.stats`), p-values are corrected for
+the number of lines (Holm).
 """
 
 import json

@@ -52,12 +52,16 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Row:
-    """One instance under one method and predictor. (u, v), lon and lat are its most interior point,
-    which is the first click where prompts are clicks; `frames` how many frames its prompt is in;
-    `iou` (J) counts pixels, `iou_cos` weighs them by cos φ, `boundary_f` is DAVIS' F, seam-aware;
-    `j_sphere` and `f_sphere` are 360VOTS', seam-aware. `score` is how sure the mask is, `best_id`
-    and `best_iou` which scored instance it overlaps most: what AP is made of. `category`, `flags`,
-    `area_sr` come from the dataset.
+    """One instance under one method and predictor.
+
+    - (u, v), `lon_deg`, `lat_deg`: its most interior point, the first click where prompts are
+      clicks.
+    - `frames`: how many frames its prompt is in.
+    - `iou` (J) counts pixels; `iou_cos` weighs them by cos φ; `boundary_f` is DAVIS' F, seam-aware.
+    - `j_sphere`, `f_sphere`: 360VOTS', seam-aware.
+    - `score`: how sure the mask is. `best_id`, `best_iou`: which scored instance it overlaps most.
+      AP is made of these.
+    - `category`, `flags`, `area_sr`: as the dataset has them.
     """
 
     key: str

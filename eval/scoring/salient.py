@@ -1,12 +1,12 @@
 """Saliency scores of a panorama whose instances are its salient objects: PAV-SOD scores a map, and
 the masks together are one.
 
-Takes the union of the predicted masks and that of the true instances, bool H×W; gives MAE, F_β, E-
-and S-measure (`panoforge.eval.scoring.metrics.saliency`) of it as the sets' evaluator computes them
-(`official`), and beside them what knows a panorama: MAE by solid angle, S-measure with the seam
-turned to where no object is, and E-measure as its paper defines it for empty and full truths. The
-map is binary, so a curve over thresholds has one value and the maximum and the mean of F and E are
-the same.
+Takes the union of the predicted masks and that of the true instances, bool H×W. Gives MAE, F_β, E-
+and S-measure (`panoforge.eval.scoring.metrics.saliency`) as the sets' evaluator computes them
+(`official`). Beside them stands what knows a panorama: MAE by solid angle, and S-measure with the
+seam turned to where no object is. E-measure is there as its paper defines it, for empty and full
+truths too. The map is binary, so a curve over thresholds has one value and the maximum and the mean
+of F and E are the same.
 """
 
 from collections.abc import Mapping, Sequence

@@ -87,11 +87,15 @@ def group_scores(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def scores(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """One entry per method and role, in the order of first appearance: mIoU by instance (`miou`,
-    with its interval `miou_low` to `miou_high`), by panorama (`miou_by_image`), cos φ-weighted
-    (`miou_cos`), mean boundary F (`boundary_f`), J&F (`j_and_f`), `j_sphere`, `f_sphere`, average
-    precision over IoU 0.50:0.95 (`ap`) and at 0.50 (`ap50`), and how many instances and panoramas
-    they are of.
+    """One entry per method and role, in the order of first appearance.
+
+    Each has
+
+    - `miou` by instance, its interval `miou_low` to `miou_high`, `miou_by_image` by panorama, and
+      `miou_cos`, cos φ-weighted;
+    - mean `boundary_f`, `j_and_f`, and on the sphere `j_sphere` and `f_sphere`;
+    - average precision over IoU 0.50:0.95 (`ap`) and at 0.50 (`ap50`);
+    - how many `instances` and `panoramas` they are of.
     """
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
@@ -151,9 +155,10 @@ def _means(rows: Sequence[Row], resamples: int = RESAMPLES) -> dict[str, float |
 
 
 def precision(rows: Sequence[Row]) -> dict[str, float]:
-    """AP of the masks of one method and predictor, ranked by their scores; no class, and no limit
-    on their number per panorama (COCO's is 100, and a furnished room has more). A prompt without a
-    mask is a miss, not a detection.
+    """AP of the masks of one method and predictor, ranked by their scores.
+
+    There is no class, and no limit on their number per panorama: COCO's is 100, and a furnished
+    room has more. A prompt without a mask is a miss, not a detection.
     """
     images = []
     for key in dict.fromkeys(row.key for row in rows):

@@ -6,11 +6,13 @@ very same prompts.
     {"format": "panoforge-prompts", "schema_version": 2, "protocol_id": "…",
      "panoramas": {"<key>": {"width": 4096, "height": 2048, "instances": [
        {"id": 7,                                   the instance's value in the panorama's label map
-        "clicks": [{"u": 1803, "v": 977,           pixel: column from the left, row from the top, both from 0
-                    "lon_deg": -21.49, "lat_deg": 4.09,   the centre of that pixel; what counts where both are given
+        "clicks": [{"u": 1803, "v": 977,           pixel: column and row, both from 0
+                    "lon_deg": -21.49, "lat_deg": 4.09,   its centre; counts where both are given
                     "label": 1}],                  1 = on the instance, 0 = not on it
-        "box": {"u0": 1700, "v0": 900, "width": 210, "height": 155},   columns [u0, u0 + width) modulo the panorama's width
-        "mask": {"size": [2048, 4096], "counts": "…"}}]}}}             COCO compressed RLE, as pycocotools has it
+        "box": {"u0": 1700, "v0": 900,             columns [u0, u0 + width), modulo the panorama's
+                "width": 210, "height": 155},
+        "mask": {"size": [2048, 4096],             COCO compressed RLE, as pycocotools has it
+                 "counts": "…"}}]}}}
 
 An instance has clicks, or a box, or a mask; what it has not is left out. Angles are DESIGN's:
 longitude grows to the right and is 0 at the image centre, latitude is +90° at the top. A file is

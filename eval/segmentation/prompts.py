@@ -2,23 +2,23 @@
 that a model sees.
 
 Clicks. The first is the most interior point: the pixel whose *angular* distance to the nearest
-pixel outside the mask is largest, across the seam and over the poles (a mask cut by the panorama's
-border has no border there). Each further one is the most interior point of what is left when the
-earlier clicks count as outside, so three clicks spread over the instance. No click depends on what
-a model answered: prompts can be saved (`panoforge.eval.segmentation.promptfile`) and another tool
-scored on the very same ones. (SAM2's own evaluation clicks where the answer was wrong, which is
-another prompt for every model.) A click goes into every frame that sees it.
+pixel outside the mask is largest. It is measured across the seam and over the poles: a mask cut by
+the panorama's border has no border there. Each further one is the most interior point of what is
+left when the earlier clicks count as outside, so three clicks spread over the instance. No click
+depends on what a model answered: prompts can be saved (`panoforge.eval.segmentation.promptfile`)
+and another tool scored on the very same ones. (SAM2's own evaluation clicks where the answer was
+wrong, which is another prompt for every model.) A click goes into every frame that sees it.
 
 Box and mask. The wrap-aware box of the instance, or the instance itself, is given in one frame: the
 one that sees most of it by solid angle, the first of equals. A box there is the smallest rectangle
 around the part of the panorama box that the frame sees.
 
-The distance transform is exact and separable although the sphere is curved: between two given
-latitudes the angle grows with the longitude difference, so the nearest outside pixel of a row is
-the one nearest along that row. One pass finds it per row, one takes the minimum over rows. Masks of
-more than `MAX_CELLS` cells a side are searched on a coarser grid whose cells lie wholly inside (a
-lower bound, within about 2 % of the mask's size); the grid is refined until a cell fits. Everything
-is deterministic (ties: the first pixel in raster order).
+The distance transform is exact and separable although the sphere is curved. Between two given
+latitudes the angle grows with the longitude difference: the nearest outside pixel of a row is the
+one nearest along that row. One pass finds it per row, one takes the minimum over rows. Masks of
+more than `MAX_CELLS` cells a side are searched on a coarser grid whose cells lie wholly inside:
+a lower bound, within about 2 % of the mask's size. The grid is refined until a cell fits.
+Everything is deterministic (ties: the first pixel in raster order).
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,17 +1,17 @@
-"""A second look: every instance of moderate size is seen again in a view fitted to what the scan
-said of it (`scan_zoom`).
+"""Zoom views: every instance of moderate size is seen again in a view fitted to what the scan said
+of it (`scan_zoom`).
 
-SAM2 answers with 256² logits whatever it is shown, so in a 90° view a lamp across the room is a
-handful of them: ground truth itself, brought down to those logits, loses most of its small
-instances (bench/ceiling.py). A view that holds one instance and little else gives that instance all
-256². 360VOTS looks at bounding fields of view too, one object and frame after the other; here one
-panorama's looks are encoded and decoded in batches.
+SAM2 answers with 256² logits whatever it is shown. In a 90° view a lamp across the room is a
+handful of them: ground truth itself, at those logits, loses most of its small instances
+(bench/ceiling.py). A view that holds one instance and little else gives it all 256². 360VOTS looks
+at bounding fields of view too, one object and frame after the other. Here one panorama's zoom views
+are encoded and decoded in batches.
 
 Per instance: merge the scan's logits coarsely, fit the BFoV to the mask
-(`panoforge.core.geometry.bfov`), widen it by `margin`, sample the view, and prompt it with the
-instance's own clicks and with the scan's logits as SAM2's mask prompt (or their box, as
-configured). If the scan found nothing, look around the first click. What a look found may ask for
-another one (`_next`), a few times at most:
+(`panoforge.core.geometry.bfov`), widen it by `margin`, and sample the view. Prompt it with the
+instance's own clicks and the scan's logits, as SAM2's mask prompt or as their box. If the scan
+found nothing, look around the first click. What a look found may ask for another one (`_next`), a
+few times at most:
 
 - a mask that reaches the edge of its view is looked at in a wider one (where the scan saw
   fragments, the fit is too small);
@@ -19,13 +19,12 @@ another one (`_next`), a few times at most:
 - one that is mostly thinner than a logit (`thin`) is looked at in tiles: no single view of 256²
   that holds it can show it.
 
-Then the merge (`panoforge.eval.views.merge`) runs once, and the rule of it is
+Then the merge (`panoforge.eval.views.merge`) runs once:
 
-- inside its looks' footprints the densest look replaces the scan's mean, at every pixel where it
-  has more samples per steradian;
-- everywhere else, and for instances wider than `max_fov_deg` or narrower than nothing, the scan
-  stands;
-- a look that finds no object takes nothing away: it may refine what the scan said, not veto it.
+- inside its zoom views' footprints, the densest replaces the scan's mean wherever it has more
+  samples per steradian;
+- wider than `max_fov_deg`, or empty: keep the scan's mask;
+- a zoom view that finds no object takes nothing away: it may refine the scan, not veto it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -60,9 +59,11 @@ WIDER = 2.5
 
 @dataclass(frozen=True)
 class _Plan:
-    """What to look at for object `object`: `prior` float32 LOGITS_PX² logits in the view, None
-    where nothing was found so far; `known` (K, 3) directions where an earlier look saw it; `last`:
-    a tile, which leads to no further look.
+    """What to look at for object `object`.
+
+    - `prior`: float32 LOGITS_PX² logits in the view, None where nothing was found so far.
+    - `known`: (K, 3) directions where an earlier look saw it.
+    - `last`: a tile, which leads to no further look.
     """
 
     object: int
@@ -185,9 +186,10 @@ def _wider(bfov: Bfov, zoom: ZoomConfig) -> Bfov | None:
 
 
 def thin(logits: NDArray[np.floating], region: NDArray[np.bool_], clamp: float) -> float:
-    """The share of what is in `region` that is in places whose logit is not above 0, taking (logit
-    + clamp) / 2 clamp as how much of a place is covered: near 0 for things with an inside, most of
-    it for outlines thinner than a logit.
+    """The share of what is in `region` that lies in places whose logit is not above 0.
+
+    (logit + clamp) / 2 clamp is how much of a place is covered. The share is near 0 for things with
+    an inside, and near 1 for outlines thinner than a logit.
     """
     covered = np.clip((logits[region] + clamp) / (2 * clamp), 0, 1)
     return float(covered[covered <= 0.5].sum() / covered.sum()) if covered.size else 0.0
@@ -296,8 +298,10 @@ def view_of(bfov: Bfov | None, zoom: ZoomConfig) -> Bfov | None:
 def reaching(
     logits: NDArray[np.floating], least: float, known: NDArray[np.bool_], *, wrap: bool = True
 ) -> NDArray[np.bool_]:
-    """Where H×W logits are above `least`, in those pieces that hold some of `known` (8-connected;
-    with `wrap` columns are a circle): what is thinner than a logit is below 0 and yet not nothing.
+    """Where H×W logits are above `least`, in those pieces that hold some of `known`.
+
+    Pieces are 8-connected; with `wrap` columns are a circle. What is thinner than a logit is below
+    0 and yet not nothing.
     """
     count, pieces = cv2.connectedComponents((logits > least).astype(np.uint8), connectivity=8)
     root = np.arange(count)

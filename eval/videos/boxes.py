@@ -1,11 +1,11 @@
-"""One sequence whose truth is boxes: the object's box in the first frame that has it is the prompt,
-the boxes around the predicted masks are scored, as 360VOT scores trackers.
+"""One sequence whose truth is boxes, scored as 360VOT scores trackers. The prompt is the object's
+box in the first frame that has it; the boxes around the predicted masks are scored.
 
 `score_boxes(track, predictor, image_size)` shows the frames as `panoforge.eval.videos.objects` does
-and gives the tracking scores of `panoforge.eval.videos.tracks` for two roles: the model, and the
-ceiling, which is the true box cut out at the resolution of the model's logits (a BFoV cannot be had
-from a box, so it has no S_sphere). As in the toolkit, the frame of the prompt counts, with the box
-that was given. A box over the seam is two rectangles in a frame; SAM2 takes one, so it gets the
+and gives the tracking scores of `panoforge.eval.videos.tracks` for the model and for the ceiling.
+The ceiling is the true box cut out at the resolution of the model's logits. It has no S_sphere,
+because a BFoV cannot be had from a box. As in the toolkit, the frame of the prompt counts, with the
+box that was given. A box over the seam is two rectangles in a frame; SAM2 takes one, so it gets the
 wider.
 """
 

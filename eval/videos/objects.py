@@ -1,8 +1,8 @@
 """The objects of one panoramic video, scored from masks.
 
 `score_video(video, predictor, image_size)` gives the mask of each object in its first annotated
-frame to the video predictor, shows it every frame whole and resized, and takes J, F and their
-spherical forms in all later annotated frames: one `ObjectScores` per object and role. The ceiling
+frame to the video predictor and shows it every frame whole and resized. J, F and their spherical
+forms are taken in all later annotated frames: one `ObjectScores` per object and role. The ceiling
 is ground truth at the model's resolution. Boxes instead of masks: `panoforge.eval.videos.boxes`;
 over many videos: `panoforge.eval.videos.run`.
 """
@@ -31,8 +31,8 @@ SCORES = ("j", "f", "j_seam", "f_seam", "j_sphere", "f_sphere")
 
 @dataclass(frozen=True)
 class ObjectScores:
-    """One object of one video under one role: means over `frames` scored frames, each in [0, 1];
-    None where boxes are the truth and there is no mask to compare with.
+    """One object of one video under one role: means over `frames` scored frames, each in [0, 1].
+    None where boxes are the truth: there is no mask to compare with.
     """
 
     video: str

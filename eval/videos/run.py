@@ -3,10 +3,10 @@ the rest.
 
 `run_videos(config, run)` is `pano eval` for benchmarks of kind `videos` and `tracks`. Every frame
 is shown to the model as method `direct` shows a panorama, the video predictor carries the masks
-(`panoforge.eval.predictors.batched_sam2`). Of `videos` the mask is the prompt, and J, F, J&F and
-their spherical forms are means over the annotated frames after the first of each object, then over
-objects, as DAVIS and SA-V average (`panoforge.eval.videos.objects`); for 360VOS the boxes and BFoVs
-around the masks are scored too. Of `tracks` the box is the prompt and the boxes around the masks
+(`panoforge.eval.predictors.batched_sam2`). Of `videos` the mask is the prompt. J, F, J&F and their
+spherical forms are means over the annotated frames after each object's first, then over objects, as
+DAVIS and SA-V average (`panoforge.eval.videos.objects`). For 360VOS the boxes and BFoVs around the
+masks are scored too. Of `tracks` the box is the prompt and the boxes around the masks
 are scored (`panoforge.eval.videos.boxes`). Scores come in two modes: `official`, as the toolkits
 compute them (the seam is an edge), to stand beside published numbers, and `seam-aware`. Ground
 truth at the model's resolution is scored on the same path: the ceiling.

@@ -2,11 +2,11 @@
 as its toolkit scores trackers.
 
 Takes the predicted and the true masks of one object, frame by frame (`Track.add`), or boxes
-(`track_scores`); gives S_dual, P_dual, its normalised form, P_angle and S_sphere in both modes of
-`panoforge.eval.scoring.metrics.tracking`: `official`, to stand beside published numbers, bugs
-included, and `seam-aware`. A mask's box is its shortest interval of columns on the circle by its
-rows; its BFoV is `panoforge.core.geometry.bfov`'s, unrotated. A frame without the object in truth
-is absent; an empty prediction is a box of no size, which overlaps nothing.
+(`track_scores`). Gives S_dual, P_dual, its normalised form, P_angle and S_sphere in both modes of
+`panoforge.eval.scoring.metrics.tracking`. `official` stands beside published numbers, bugs
+included; the other is `seam-aware`. A mask's box is its shortest interval of columns on the circle
+by its rows; its BFoV is `panoforge.core.geometry.bfov`'s, unrotated. A frame without the object in
+truth is absent; an empty prediction is a box of no size, which overlaps nothing.
 """
 
 from dataclasses import dataclass, field

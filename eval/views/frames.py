@@ -2,16 +2,15 @@
 them.
 
 A method (`panoforge.eval.views.methods`) is a list of frames. Each is a `Projection`: it samples
-the frame from a panorama, projects directions into it (prompts), and gives the `Footprint` of
-itself on a band of panorama rows: for each panorama pixel in it the place in the frame to read
-from, and a weight that falls off from the frame's centre. Merging gathers through footprints
-(`panoforge.eval.views.merge`); nothing is ever scattered from frame to panorama, so there are no
-holes.
+the frame from a panorama, projects directions into it (prompts), and gives its `Footprint` on a
+band of panorama rows. That is, for each pixel the place in the frame to read from, and a weight
+that falls off from the frame's centre. Merging gathers through footprints
+(`panoforge.eval.views.merge`); nothing is scattered from frame to panorama, so there are no holes.
 
-Places in a frame are *normalised*: −1 and +1 are the outer edges of the first and the last pixel,
-so they hold for the image and for logits of any resolution. A perspective footprint depends on
-pitch and fov only: yaw is a shift along the row (as in `panoforge.core.geometry.views`), so a scan
-of 24 views builds 3 sets of footprints, once per panorama size.
+Places in a frame are *normalised*: −1 and +1 are the outer edges of the first and last pixel. So
+they hold for the image and for logits of any resolution. A perspective footprint depends on pitch
+and fov only; yaw is a shift along the row, as in `panoforge.core.geometry.views`. A scan of 24
+views builds 3 sets of footprints, once per panorama size.
 """
 
 from dataclasses import dataclass
@@ -261,9 +260,10 @@ class BfovFrame:
 def tangent_density(
     grid: NDArray[np.float32], tan_x: float, tan_y: float, pixels: int
 ) -> NDArray[np.float32]:
-    """Samples per steradian at normalised places of a flat view that is sampled `pixels` times in
-    all: its plane is dX·dY/(1 + X² + Y²)^³ᐟ² steradians thick, so samples are sparsest in the
-    middle.
+    """Samples per steradian at normalised places of a flat view, sampled `pixels` times in all.
+
+    A piece dX·dY of its plane covers dX·dY/(1 + X² + Y²)^³ᐟ² steradians: samples are sparsest in
+    the middle.
     """
     x, y = grid[..., 0] * np.float32(tan_x), grid[..., 1] * np.float32(tan_y)
     return np.float32(pixels / (4 * tan_x * tan_y)) * (1 + x * x + y * y) ** np.float32(1.5)

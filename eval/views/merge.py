@@ -1,21 +1,21 @@
 """Merge mask logits of overlapping frames into panorama masks, by gathering.
 
-Takes the frames of a method (`panoforge.eval.views.frames.Projection`) and, for each, the logits of
-the objects that are there (`FrameLogits`, at whatever resolution the model gives); gives, band of
-rows by band of rows, the centre-weighted mean logit of every object at every panorama pixel:
+In: the frames of a method (`panoforge.eval.views.frames.Projection`) and the logits of the objects
+in each (`FrameLogits`, at the model's own resolution). Out, by bands of rows: the centre-weighted
+mean logit of every object at every panorama pixel,
 
     merged(p) = Σ_f w_f(p) · clamp(bilinear(logits_f, place of p in f)) / Σ_f w_f(p)
 
 An object is a mask where the mean is above 0. Only the pixels inside a frame's footprint are
-touched (at 90° that is 12 % of the panorama), all objects of a frame share one set of interpolation
-weights, and the working memory is one band (objects × rows × W floats): it grows neither with the
-number of frames nor with the height of the panorama. An object that a frame does not hold counts
-there as −clamp, without any work.
+touched: at 90° that is 12 % of the panorama. All objects of a frame share one set of interpolation
+weights. The working memory is one band (objects × rows × W floats), whatever the number of frames
+and the height of the panorama. An object that a frame does not hold counts there as −clamp, without
+any work.
 
-A second look at one object (`Look`, from `panoforge.eval.segmentation.zoom`) takes the mean's place
-at every pixel of its footprint where it has more samples per steradian than the frames had there
-(their own densities, averaged with their weights), and of several looks at one object the densest
-speaks. It never speaks elsewhere.
+Zoom views (`Look`, from `panoforge.eval.segmentation.zoom`) show one object each. Where zoom views
+overlap, the highest sampling density wins; outside its footprint a zoom view is ignored. Inside, it
+takes the mean's place where it has more samples per steradian than the frames had, averaged with
+their weights.
 """
 
 from collections import Counter
@@ -38,9 +38,11 @@ _BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(
 
 @dataclass(frozen=True)
 class FrameLogits:
-    """What a predictor says of one frame: `objects` (K,) indices of the objects it may hold,
-    ascending, and `logits` float32 (or int8, which is smaller) K×h×w over the whole frame, h and w
-    being the model's own resolution. Objects left out are absent.
+    """What a predictor says of one frame.
+
+    `objects` (K,) are indices of the objects it may hold, ascending; those left out are absent.
+    `logits` float32, or int8, which is smaller, K×h×w cover the whole frame at the model's own
+    resolution.
     """
 
     frame: int
@@ -50,7 +52,7 @@ class FrameLogits:
 
 @dataclass(frozen=True)
 class Look:
-    """A second look at object `object`: its own frame, and float32 h×w logits over it."""
+    """A zoom view of object `object`: its own frame, and float32 h×w logits over it."""
 
     object: int
     frame: BfovFrame
@@ -201,9 +203,11 @@ def _look_again(
     *,
     several: bool,
 ) -> None:
-    """Put a look's logits into one object's rows×W band, where it is denser than what was there;
-    its own density takes the other's place there if the object has more looks (then `density` is
-    its own).
+    """Put a zoom view's logits into one object's rows×W band, where it is denser than what was
+    there.
+
+    If the object has `several`, its own density takes the other's place there; then `density` is
+    the object's own.
     """
     width = merged.shape[1]
     footprint = look.frame.footprint(width, height, rows)

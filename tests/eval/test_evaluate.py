@@ -242,7 +242,7 @@ def test_a_hardly_trained_checkpoint_is_scored_and_announced(tmp_path: Path) -> 
 def test_a_ceiling_of_zero_is_an_error_and_no_row(
     caps_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a method looks like whose frames never see a prompt: no results, and the method named."""
+    """What a method looks like whose frames see no prompt: no results, and its name is said."""
     import panoforge.eval.segmentation.segment as module
 
     monkeypatch.setattr(module, "_predict_singly", lambda inputs, objects, predictor: iter(()))

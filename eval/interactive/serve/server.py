@@ -1,9 +1,9 @@
 """HTTP for `pano serve`: the standard library's threading server, around one `Session`.
 
 Who may ask. It listens on loopback unless told otherwise; then a token, made anew at each start and
-printed in the address, must come with every request. Whatever it listens on, the `Host` must be a
-name that it was told to answer to: a web page elsewhere that lets its own name point here (DNS
-rebinding) is refused. Requests that change anything must come from our page: their `Origin` must be
+printed in the address, must come with every request. The `Host` must be a name that it was
+told to answer to, always. So a web page elsewhere that lets its own name point here (DNS rebinding)
+is refused. Requests that change anything must come from our page: their `Origin` must be
 ours, and they carry a header that other sites' pages cannot send without asking first.
 
 How much. A body must say its length, within the cap, before it is read; pictures are checked by

@@ -1,9 +1,9 @@
 """Scores of masks, boxes and saliency maps, one idea to a module; the scores of every evaluation
 are at hand here.
 
-`region` J, the IoU of instances; `boundary` F; `sphere` both weighted by solid angle; `tracking`
-the scores of 360VOT for boxes and bounding fields of view; `saliency` MAE, F_β, E- and S-measure;
-`detection` AP; `stats` intervals and tests.
+- `region` J, the IoU of instances; `boundary` F; `sphere` both weighted by solid angle.
+- `tracking` the scores of 360VOT for boxes and bounding fields of view.
+- `saliency` MAE, F_β, E- and S-measure; `detection` AP; `stats` intervals and tests.
 
 A published toolkit and the right answer can differ, mostly at the seam. Where they do, a function
 takes a `mode`: `official` gives what the toolkit prints, bugs included, so that numbers can stand

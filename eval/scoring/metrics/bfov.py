@@ -2,10 +2,10 @@
 boxes.
 
 A BFoV (N, 5) is clon, clat, fov_h, fov_v, rotation, in degrees: the directions between two pairs of
-great circles around its centre. Its IoU is exact: in mode `seam-aware` one rectangle is clipped by
-the four half-spaces of the other (Sutherland–Hodgman on the sphere) and areas are sums of signed
-solid angles (Van Oosterom and Strackee 1983), so it holds for equal and for touching rectangles;
-fields of view are below 180°.
+great circles around its centre. Its IoU is exact in mode `seam-aware`. One rectangle is clipped by
+the four half-spaces of the other (Sutherland–Hodgman on the sphere), and areas are sums of signed
+solid angles (Van Oosterom and Strackee 1983). So it holds for equal and for touching rectangles.
+Fields of view are below 180°.
 
 Mode `official` is the toolkit (HuajianUP/360VOT, `eval/sphiou.py`, after Dai et al., Unbiased IoU,
 AAAI 2022), which

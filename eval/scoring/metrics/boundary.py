@@ -2,14 +2,14 @@
 
 A mask's boundary is one pixel wide: pixels that differ from their right, lower or lower right
 neighbour (`seg2bmap`). A boundary pixel is matched if the other boundary comes within r = ⌈0.008 ·
-image diagonal⌉ pixels; precision and recall are the matched shares of both outlines, F their
+image diagonal⌉ pixels. Precision and recall are the matched shares of both outlines, F their
 harmonic mean.
 
 The toolkit dilates full frames with a disk of radius r: 4,300 operations on each of 8 million
-pixels at 4K. Here the boundary is taken inside the mask's crop, pixels on both outlines are matched
-at once, and the rest ask a k-d tree of the other outline: same integers, so the same F to the last
-bit in mode `official`. In mode `seam-aware` columns are a circle, for the neighbours and for the
-distance; `official` sees an edge of the image there, and an outline that ends at it.
+pixels at 4K. Here the boundary is taken inside the mask's crop. Pixels on both outlines are matched
+at once, and the rest ask a k-d tree of the other outline. The integers are the same, and so is F,
+to the last bit in mode `official`. In mode `seam-aware` columns are a circle, for the neighbours
+and for the distance; `official` sees an edge of the image there, and an outline that ends at it.
 """
 
 import math

@@ -3,8 +3,8 @@ million pixels.
 
 Takes a mask in any of the forms that evaluation has (an array, bits, an instance of a label map);
 gives a `Crop`. With `wrap` the columns are a circle and the crop is the smallest arc around the
-mask; without, they are a line, as in planar toolkits, and a mask on both sides of the seam has a
-crop of the full width.
+mask. Without, they are a line, as in planar toolkits: a mask on both sides of the seam has a crop
+of the full width.
 """
 
 from collections.abc import Iterator, Sequence

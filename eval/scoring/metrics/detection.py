@@ -1,7 +1,8 @@
 """Average precision of scored masks, as COCO defines it, from IoU alone.
 
-Takes, per panorama, the scores of the predictions (D,) and their IoU with the instances (D, G),
-however that IoU was made (planar, cos φ-weighted, on the sphere); gives AP at each IoU threshold.
+Takes, per panorama, the scores of the predictions (D,) and their IoU with the instances (D, G).
+How that IoU was made (planar, cos φ-weighted, on the sphere) is all one. Gives AP at each IoU
+threshold.
 Matching is COCO's: within a panorama predictions choose in order of their score, each the free
 instance it overlaps most; precision is made monotone and read off at 101 recalls. Equal to
 pycocotools with `area` all, no crowds and at most 100 predictions a panorama.

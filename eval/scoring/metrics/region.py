@@ -1,8 +1,8 @@
 """Region similarity J: intersection over union per instance, plain and weighted by the area a pixel
 covers.
 
-Everything is computed from counts per row (`RowCounts`): a pixel's weight depends on its row only
-(cos φ), so one pass over the pixels serves every weighting, and counts are exact integers. Two
+Everything is computed from counts per row (`RowCounts`), which are exact integers. A pixel's weight
+depends on its row only (cos φ), so one pass over the pixels serves every weighting. Two
 empty masks agree: IoU 1. Rows near the poles hold as many pixels as the equator and almost no area,
 so the plain and the cos φ-weighted score differ where it matters.
 

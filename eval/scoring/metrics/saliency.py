@@ -2,14 +2,14 @@
 
 A prediction is a float H×W map, the truth a binary mask. `mae` takes the map as it is, in [0, 1];
 the others stretch it to [0, 1] first, as the evaluator of ruohaoguo/pavsodr (`test/evaluator.py`)
-does. Curves over its 255 thresholds come from one sort of the map: at a threshold everything
-follows from how many pixels of each kind are above it, so a 4K map takes one pass instead of 255.
+does. Curves over its 255 thresholds come from one sort of the map. At a threshold everything
+follows from how many pixels of each kind are above it: a 4K map takes one pass instead of 255.
 
-The evaluator is followed but where it has no answer: an object of one pixel (its standard deviation
-is NaN there, 0 here) and an object whose centroid rounds to the first row or column (it multiplies
-an empty block's NaN by 0; here such a block counts 0). E-measure with an empty or a full truth is ¼
-there for any prediction; mode `official` keeps that, mode `paper` has the definition of Fan et al.
-(IJCAI 2018): the share of pixels that agree.
+The evaluator is followed but where it has no answer. The standard deviation of an object of one
+pixel is NaN there and 0 here. Where an object's centroid rounds to the first row or column, it
+multiplies an empty block's NaN by 0; here such a block counts 0. E-measure with an empty or a full
+truth is ¼ there for any prediction; mode `official` keeps that, mode `paper` has the definition of
+Fan et al. (IJCAI 2018): the share of pixels that agree.
 """
 
 from typing import Literal

@@ -3,8 +3,8 @@ weighing its solid angle.
 
 In mode `seam-aware` a row weighs exactly the solid angle of its pixels and outlines go on across
 the seam. The published toolkit (`eval/sphgrid.py`, `eval/OPEBenchmark_360VOS.py`) differs, and mode
-`official` with it: its rows are `linspace(0, H−1, H, endpoint=False)`, that is v·(H−1)/H, so
-weights are shifted by up to a row; outlines end at the seam. The toolkit's commit 46df313 also
+`official` with it. Its rows are `linspace(0, H−1, H, endpoint=False)`, that is v·(H−1)/H, so
+weights are shifted by up to a row. Its outlines end at the seam. The toolkit's commit 46df313 also
 integrates sin φ instead of cos φ over each row: the equator weighs nothing and the poles most. Mode
 `official-sin` is that. Masks are scored at their own size; the published numbers are of 960×1920.
 """

@@ -1,8 +1,8 @@
 """How sure a mean score is, and whether two methods differ: bootstrap intervals and paired tests,
 by panorama.
 
-Instances of one panorama share its light, its clutter and its view, so they are no independent
-samples: what is drawn (with replacement) and what is flipped is always a whole panorama. Scores are
+Instances of one panorama share its light, its clutter and its view: they are no independent
+samples. What is drawn (with replacement) and what is flipped is always a whole panorama. Scores are
 means over instances, so a resample is a ratio of sums, and ten thousand resamples are a few
 gathers. Every draw comes from a seeded generator: the same scores give the same interval.
 """

@@ -1,7 +1,7 @@
 """Methods: how a panorama is shown to a model. One file each, one interface, found by `get_method`.
 
-A method turns a panorama's size and the config into a tuple of projections, in the order in which a
-video model should see them, and says whether they are one video or so many single images. All the
+A method turns a panorama's size and the config into projections, in the order in which a video
+model should see them. It says whether they are one video or so many single images. All the
 rest (sampling, prompts, prediction, merging) is the same for all methods, in
 `panoforge.eval.segmentation.segment`: what differs between two rows of the score table is this.
 """

@@ -1,6 +1,7 @@
-"""Pieces of the panorama that are not a scan: `erp_patches`, square windows slid over the
-equirectangular picture itself (its distortion stays, its seam does not), and `cubemap`, the six
-faces of a cube, each a picture of its own.
+"""Pieces of the panorama that are not a scan.
+
+`erp_patches` are square windows slid over the equirectangular picture itself: its distortion stays,
+its seam does not. `cubemap` is the six faces of a cube, each a picture of its own.
 """
 
 from panoforge.core.geometry.sphere import View

@@ -1,9 +1,11 @@
-"""`scan`: SAP. A virtual camera scans the panorama column by column, every click is projected into
-every view that sees it, and masks propagate along the scan like along a video
-(`panoforge.core.geometry.scan` has the trajectories). `scan_no_overlap` takes as few views as cover
-the sphere; `scan_bidirectional` propagates in both directions and merges both; `scan_row_first`,
-`scan_spiral` and `scan_random` visit the same views in another order; `scan_zoom` looks at every
-instance again afterwards (`panoforge.eval.segmentation.zoom`).
+"""`scan`: SAP. A virtual camera scans the panorama column by column
+(`panoforge.core.geometry.scan` has the trajectories). Every click is projected into every view that
+sees it, and masks propagate along the scan like along a video.
+
+- `scan_no_overlap` takes as few views as cover the sphere;
+- `scan_bidirectional` propagates in both directions and merges both;
+- `scan_row_first`, `scan_spiral` and `scan_random` visit the same views in another order;
+- `scan_zoom` looks at every instance again afterwards (`panoforge.eval.segmentation.zoom`).
 """
 
 from dataclasses import replace

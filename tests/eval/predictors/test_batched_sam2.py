@@ -1,9 +1,8 @@
 """Batched propagation against SAM2's official video predictor: the same masks, object by object,
 frame by frame.
 
-Weights are random (nothing can be downloaded here) but not tame: the head that says whether an
-object is there is made steep, so that objects appear and disappear, and prompts have one or two
-points.
+Weights are random, as nothing can be downloaded here, but not tame. The head that says whether an
+object is there is made steep, so that objects appear and disappear. Prompts have one or two points.
 """
 
 import numpy as np

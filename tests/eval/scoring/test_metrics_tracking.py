@@ -230,7 +230,7 @@ def test_bfov_curves() -> None:
 
 def test_seam_aware_curves_are_loops_over_turns() -> None:
     """Distances to the truth a turn to either side and as it is, angles from dot products, boxes by
-    counted pixels; boxes over the seam, over the edge at the poles, absent ones.
+    counted pixels. There are boxes over the seam, over the edge at the poles, and absent ones.
     """
     rng = np.random.default_rng(5)
     for _ in range(220):
