@@ -5,8 +5,8 @@ depends on nothing but the staged panoramas, so any number of workers build at o
 shard that is already there with the right content is read but not written again. Staged members go
 in as they are, after their metadata is checked.
 
-`commit` writes the index of the shards, then the manifest, which is the commit point. Only then does
-it remove what the manifest does not name. So a reader sees the old dataset or the new one, and so
+`commit` writes the index of the shards, then the manifest, the commit point. Only then does it
+remove what the manifest does not name. So a reader sees the old dataset or the new one, and so
 does whoever comes after a kill. On a bucket the same order holds; nothing there is renamed, so a
 shard is filled on local disk and uploaded under its final name.
 """

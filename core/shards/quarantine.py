@@ -28,7 +28,7 @@ MAX_KEPT_BYTES = 2 << 30  # more is not copied: the whole file is moved here any
 
 
 def keep_damaged(store: Store, name: str, file: str, damaged: Sequence[Damaged]) -> None:
-    """Keep the raw bytes of what is no good sample of shard `name`, whose content lies in `file`."""
+    """Keep the raw bytes of what is no good sample of shard `name`; `file` has its content."""
     for part in damaged:
         if 0 < part.length <= MAX_KEPT_BYTES:
             data = store.read(file, part.offset, part.offset + part.length)

@@ -1,9 +1,9 @@
 """`pano query`: which samples hold what an expression asks for, from the index alone; and their
 extraction by byte range.
 
-    find(dataset, "category == 'sofa' and sr > 0.01")          samples with at least one such instance
+    find(dataset, "category == 'sofa' and sr > 0.01")     samples with at least one such instance
     find(dataset, "'seam' in flags and not 'structure' in flags")
-    find(dataset, "visibility > 0.5 and px > 100")             at least half of it unhidden; never where that is unknown
+    find(dataset, "visibility > 0.5 and px > 100")        at least half of it unhidden, and known to be
     find(dataset, "source == 'infinigen2.rooms/kitchen' and n_instances >= 100 and split ==
     'train'")
 

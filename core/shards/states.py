@@ -95,7 +95,7 @@ def best_state(contents: Contents, *, deep: bool) -> Surveyed:
 
 
 def _states(store: Store) -> Iterator[State]:
-    """What the manifest says, then what each index does; without either, the shards' own headers."""
+    """What the manifest says, then what each index does; without either, the shards' headers."""
     manifest: Manifest | None = None
     with contextlib.suppress(UserError):
         manifest = read_manifest(store)

@@ -7,8 +7,8 @@ content it is refused. They plan (`panoforge.core.shards.plan`), build what is m
 commit. The same staged set gives the same bytes, whoever packs it, with how many workers, and
 however often it was interrupted or published in between:
 
-    publish(run / "staged", dataset, options, before="rooms-kitchen-00000042")   # as often as one likes, while rendering
-    pack(run / "staged", dataset, options)                                       # at the end
+    publish(run / "staged", dataset, options, before="rooms-kitchen-00000042")  # while rendering
+    pack(run / "staged", dataset, options)                                    # at the end
 
 `publish` is for the time in which scenes are still being made. `before` is the first scene of the
 job list that is *not* settled (not yet made, rejected or given up): nothing at or behind it is

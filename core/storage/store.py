@@ -1,7 +1,7 @@
 """Objects under one fsspec URL, a local folder or a bucket: what datasets, staged panoramas, the
 ledger and the lease stand on.
 
-    store = Store.at("s3://bucket/dataset")          # or a local path; AWS_ENDPOINT_URL and the like as botocore reads them
+    store = Store.at("s3://bucket/dataset")          # or a local path; AWS_… as botocore has them
     store.put("manifest.json", data)                 # whole or not at all
     store.read("shards/train-000000-….tar", 512, 900)  # one range request; never more than it asks
     for
@@ -271,7 +271,8 @@ class Store:
 
     def sizes(self, folder: str = "") -> dict[str, int]:
         """Bytes of every object in and below `folder`, by name, sorted; temporaries and what is no
-        regular file left out. Empty if there is no such folder. One paged listing of a bucket; one walk of a disk.
+        regular file left out. Empty if there is no such folder. One paged listing of a
+        bucket; one walk of a disk.
         """
         where = f"{self.url}/{folder}".rstrip("/")
         with _errors(where):

@@ -1,4 +1,4 @@
-"""Readers of our own formats: manifest, index, shards, metadata, arrays, lists of damage, ledgers."""
+"""Readers of our own formats: manifest, index, shards, metadata, arrays, damage, ledgers."""
 
 import functools
 import hashlib
