@@ -1,11 +1,13 @@
 """Checkpoints that survive a kill at any moment, and the export that plain `sam2` loads.
 
     checkpoints/
-      step-00000400.pt           model, optimizer, step, position, digests; its "model" is an official state dict
+      step-00000400.pt           model, optimizer, step, position, digests; its "model" is an
+                                 official state dict
       step-00000400.pt.sha256    digest of the file, in sha256sum's format
       latest                     the name of the newest committed checkpoint; written last
-      model.pt                   {"model": state_dict, "step": n}: the official SAM2 format, written at the end of a run
-      model.safetensors          the same tensors, and the step in its metadata, where `export` asks for it
+      model.pt                   {"model": state_dict, "step": n}, at the end of a run: the official
+                                 SAM2 format
+      model.safetensors          the same tensors, and the step in its metadata, where `export` asks
 
 Each file is written under a temporary name, flushed to the disk and renamed; then its digest, then
 `latest`. Reading takes the file that `latest` names, checks the digest, and falls back one by one,

@@ -1,15 +1,14 @@
-"""Whose rank is it: the processes of one run, and the three sums they exchange.
+"""The ranks of a run: which one this process is, and the sums that they exchange.
 
 `World.detect()` alone reads the environment (RANK, WORLD_SIZE, LOCAL_RANK, as torchrun and Ray
-Train set them). Ranks meet three times a step: to add up object counts, gradients and losses.
-Gradients go as one flat buffer after the backward pass: with the encoder frozen there are some ten
-million of them, a single all-reduce costs less than DDP's search for the parameters that a prompt
-kind leaves unused, and the order of summation is fixed. A parameter that no rank has a gradient for
+Train set them). Three collectives a step add up object counts, gradients and losses.
+Gradients go as one flat buffer after the backward pass. With the encoder frozen there are some ten
+million of them: a single all-reduce costs less than DDP's search for the parameters that a prompt
+kind leaves unused. And the order of summation is fixed. A parameter that no rank has a gradient for
 stays without one, so AdamW passes it over, as it does in a run of one process.
 
-Before each meeting a rank writes its number of meetings to the group's store, and when one fails,
-that it noticed. So those who can still speak read who did not come, or came and hangs in the middle
-of it, and say so by name: `LostRank`, under every launcher.
+Each rank records its collective counter in the store. If a collective fails, survivors compare
+counters and raise LostRank naming the missing or stuck ranks.
 """
 
 import contextlib

@@ -51,19 +51,20 @@ def launch(config: TrainConfig, dataset: StoreLike, out: Path) -> Path:
             ranks.append((process, receiver))
         return _wait(ranks)
     finally:
-        for process, _ in ranks:
-            process.terminate()
-        for process, _ in ranks:
-            process.join(GRACE_S)
-            if process.is_alive():
-                process.kill()
-                process.join(GRACE_S)  # the kernel takes its time with what was stopped or is large
+        for started, _ in ranks:
+            started.terminate()
+        for started, _ in ranks:
+            started.join(GRACE_S)
+            if started.is_alive():
+                started.kill()
+                started.join(GRACE_S)  # the kernel takes its time with what was stopped or is large
 
 
 def _wait(ranks: list[Rank]) -> Path:
-    """Rank 0's result, once all have ended well. When one fails, the others soon fail for want of
-    it: so wait a moment and report the cause, which is the rank that died in silence, else the
-    first whose user must act, else the first.
+    """Rank 0's result, once all have ended well. One failing rank makes the rest fail.
+
+    Reported is the root cause: a rank that died without an exception, else the first UserError,
+    else the first error.
     """
     results: dict[str, Path] = {}
     while len(results) < len(ranks):
@@ -71,10 +72,8 @@ def _wait(ranks: list[Rank]) -> Path:
         failures = _collect(ranks, results)
         if failures:
             time.sleep(SECOND_LOOK_S)
-            failures = sorted(
-                {**_collect(ranks, results), **failures}.values()
-            )  # what was heard first stands
-            raise RankError(failures[0][1])
+            failures = {**_collect(ranks, results), **failures}  # what was heard first stands
+            raise RankError(min(failures.values())[1])
     return results[ranks[0][0].name]
 
 

@@ -20,7 +20,7 @@ ENCODER = "image_encoder."
 TRUNK = "image_encoder.trunk."
 
 
-def build_optimizer(model: nn.Module, settings: OptimSettings) -> torch.optim.AdamW:
+def build_optimizer(model: Any, settings: OptimSettings) -> torch.optim.AdamW:
     """AdamW over the trainable parameters, in groups of one place and one kind of decay."""
     norms = {
         id(p)

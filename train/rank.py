@@ -183,10 +183,8 @@ def statement(config: TrainConfig, source: str, random: bool, panoramas: int) ->
     )
     if config.mixture:
         total = sum(entry.weight for entry in config.mixture.values())
-        work += (
-            " mixed"
-            f" {' + '.join(f'{entry.weight / total:.0%} {name}' for name, entry in config.mixture.items())}"
-        )
+        shares = (f"{entry.weight / total:.0%} {name}" for name, entry in config.mixture.items())
+        work += f" mixed {' + '.join(shares)}"
     if random and clips < SMOKE_TEST_CLIPS:
         return f"{work}, from random weights: a smoke test of the pipeline, not a trained model."
     return (

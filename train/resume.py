@@ -1,8 +1,8 @@
 """What may change when a run goes on in its folder, and what would make it another run.
 
 A run may be lengthened, and its rates changed, from its last checkpoint on. The schedule is a
-function of (step, steps): a run lengthened under a cosine follows the longer cosine from there on,
-so its rate jumps up from where the shorter one had fallen to. With `optim.final_lr_ratio: 1` and
+function of (step, steps). So a run lengthened under a cosine follows the longer cosine from there
+on: its rate jumps up from where the shorter one had fallen to. With `optim.final_lr_ratio: 1` and
 no change of rate, a lengthened run is the long run to the bit. Every change is kept in the
 checkpoints and in train.json. Everything else that decides the weights (model, data, clips, seed)
 is refused by the name of its key: results of one identity never overwrite another's.

@@ -1,11 +1,14 @@
 """`run_training`: what `pano train` calls. One config, one dataset, one folder.
 
-    out/checkpoints/    resumable checkpoints, and model.pt in the official SAM2 format (and as safetensors, with `export`)
+    out/checkpoints/    resumable checkpoints, and model.pt in the official SAM2 format (and as
+                        safetensors, with `export`)
     out/metrics.jsonl   one line per step
     out/pictures/       predictions every `picture_every` steps
-    out/train.json      resolved config, versions, hardware, weights, dataset, and in plain words what came out
+    out/train.json      resolved config and its changes, versions, hardware, weights, dataset, and
+                        in plain words what came out
 
-Running it again goes on from the last checkpoint, or returns at once when the run is finished.
+Running it again goes on from the last checkpoint, longer or at other rates if asked to
+(`panoforge.train.resume`), or returns at once when the run is finished.
 """
 
 import os

@@ -1,8 +1,8 @@
 """The training loop. Everything a step does is in `Trainer.step`, in the order it happens.
 
 A step takes `clips_per_step` clips. Each rank runs its share in forward passes of
-`clips_per_forward` clips, adding up gradients of losses that are already divided by the whole
-step's objects; gradients are then summed over ranks, so any number of ranks gives the same step up
+`clips_per_forward` clips. It adds up gradients of losses that are already divided by the whole
+step's objects. Gradients are then summed over ranks, so any number of ranks gives the same step up
 to the order of float additions. Randomness is set before each forward pass from (seed, step) and
 (seed, position): a resumed step is the same step.
 """

@@ -1,10 +1,10 @@
 """What the model makes of clips while it trains: mIoU on held-out ones, and a picture of one.
 
-Both give the model one click in the first frame. The held-out clips are the first positions of a fixed order over the validation split, without augmentation,
-so the same clips come every time and for every number of ranks. The click is SAM2's evaluation
-click (the point farthest from the mask's border), uncorrected. An object's IoU is taken over all
-its frames together; mIoU is the mean over objects. This is a curve to watch, not the score of a
-method: that is `pano eval`, on whole panoramas.
+Both give the model one click in the first frame: SAM2's evaluation click (the point farthest from
+the mask's border), uncorrected. The held-out clips are the first positions of a fixed order over
+the validation split, without augmentation. So the same clips come every time and for every number
+of ranks. An object's IoU is taken over all its frames together; mIoU is the mean over objects. This
+is a curve to watch, not the score of a method: that is `pano eval`, on whole panoramas.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -72,7 +72,9 @@ def validate(
     total, objects = 0.0, 0
     try:
         for position in range(world.rank, clips, world.num_ranks):
-            batch = source.batch((position,)).to(device)
+            built = source.batch((position,))
+            assert built is not None  # a validation source leaves no clip out
+            batch = built.to(device)
             with autocast:
                 outs = model(batch)
             predicted = torch.stack(
@@ -93,7 +95,7 @@ def validate(
 @torch.no_grad()
 def picture(model: ScanSAM2, batch: Any, autocast: Any) -> NDArray[np.uint8]:
     """RGB picture of the first clip of a batch: frames in columns, the truth above, the prediction
-    below, each object in its colour. Leaves the model in train mode and its generators as they were.
+    below, each object in its colour. Leaves the model in train mode, its generators as they were.
     """
     rng, model.rng = model.rng, np.random.default_rng(0)
     model.eval()

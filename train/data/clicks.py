@@ -24,7 +24,7 @@ from panoforge.core.geometry.sphere import View, direction_to_view_pixel, view_p
 from panoforge.train.data.plan import ClipPlan
 from panoforge.train.data.warp import unwarp_places, warp_places
 
-Place = tuple[float, float]  # x, y in pixels of a frame; integers are centres
+PixelXY = tuple[float, float]  # x, y in pixels of a frame; integers are centres
 CLICK_LABEL, NO_CLICK_LABEL = (
     1,
     -1,
@@ -35,7 +35,7 @@ CLICK_LABEL, NO_CLICK_LABEL = (
 class ClickedObject(Object):
     """An object of a frame with the place of its click; None where the frame does not see it."""
 
-    click: Place | None = None
+    click: PixelXY | None = None
 
 
 @tensorclass
@@ -54,7 +54,7 @@ def sphere_clicks(
     views: Sequence[View],
     rng: np.random.Generator,
     plan: ClipPlan,
-) -> list[Place | None]:
+) -> list[PixelXY | None]:
     """The click of one object in each frame. `masks`: its S×S mask in each; the first shows it. A
     frame sees the click where it falls on the object: rounding may put it just beside. The plan's
     affine warp is undone and done again on the way; its tilt is the same for all frames and drops
@@ -64,7 +64,7 @@ def sphere_clicks(
     pick = int(rng.integers(rows.size))
     plain = unwarp_places(np.array([columns[pick], rows[pick]], np.float64), plan, views[0].size_px)
     direction = view_pixel_to_direction(plain[0], plain[1], views[0])
-    places: list[Place | None] = [(float(columns[pick]), float(rows[pick]))]
+    places: list[PixelXY | None] = [(float(columns[pick]), float(rows[pick]))]
     for mask, view in zip(masks[1:], views[1:], strict=True):
         limit = view.size_px - 1
         x, y = warp_places(
@@ -95,7 +95,7 @@ def with_clicks(
         unique_objects_identifier=plain.unique_objects_identifier,
         frame_orig_size=plain.frame_orig_size,
         clicks=torch.tensor(places, dtype=torch.float32),
-        batch_size=plain.batch_size,
+        batch_size=plain.batch_size,  # type: ignore[call-arg]  # tensorclass adds it
     )
     return batch
 

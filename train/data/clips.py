@@ -4,8 +4,8 @@ instances.
 Takes a `ClipPlan` and the sample it names, gives SAM2's own `VideoDatapoint`
 (training.utils.data_utils): frames as normalised float32 3×S×S, one boolean S×S mask per object and
 frame. Objects are drawn among those that show at least `min_area_sr` steradians in the clip's first
-frame, because SAM2 prompts the first frame always; in later frames an object may leave and come
-back, and its empty masks are kept. Where the first frame shows no such object, the clip begins at
+frame, because SAM2 prompts the first frame always. In later frames an object may leave and come
+back; its empty masks are kept. Where the first frame shows no such object, the clip begins at
 the next frame of the scan that does: still a function of plan and panorama alone.
 
 What is wrong with a sample is a DataError that names it. No other sample ever takes its place.
@@ -13,7 +13,7 @@ What is wrong with a sample is a DataError that names it. No other sample ever t
 
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -60,9 +60,16 @@ def pixel_solid_angles(fov_deg: float, size_px: int) -> NDArray[np.float64]:
     return weights
 
 
+def weighted_count(labels: NDArray, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The sum of `weights` over the pixels of each id, indexed by id; both of one shape."""
+    sums: NDArray[Any] = np.bincount(labels.ravel(), weights=weights.ravel())
+    return sums
+
+
 def areas_sr(labels: NDArray[np.uint16], fov_deg: float) -> NDArray[np.float64]:
     """Steradians of every id in a view, indexed by id; index 0 is what no instance covers."""
-    return np.bincount(labels.ravel(), weights=pixel_solid_angles(fov_deg, labels.shape[0]).ravel())
+    weights = pixel_solid_angles(fov_deg, labels.shape[0])
+    return weighted_count(labels, weights)
 
 
 def choose_objects(
@@ -152,7 +159,7 @@ def _first_frame(
     for index, view in enumerate(views):
         seen = look(labels, view, plan, labels=True)
         if is_warped(plan):
-            areas = np.bincount(seen.ravel(), weights=warped_solid_angles(plan, view).ravel())
+            areas = weighted_count(seen, warped_solid_angles(plan, view))
         else:
             areas = areas_sr(seen, view.fov_deg)
         ids = choose_objects(areas, settings, np.random.default_rng(plan.object_seed))
@@ -176,9 +183,10 @@ def normalise(image: NDArray) -> NDArray[np.float32]:
 def jitter_colours(
     images: list[NDArray], settings: ClipSettings, rng: np.random.Generator
 ) -> list[NDArray]:
-    """SAM2's photometric recipe on RGB uint8 frames, gives float32: one draw of (brightness 0.1,
-    contrast 0.03, saturation 0.03) for the clip, greyscale with 5 %, then (0.1, 0.05, 0.05) drawn
-    for each frame.
+    """SAM2's photometric recipe on RGB uint8 frames; gives float32.
+
+    One draw of brightness 0.1, contrast 0.03 and saturation 0.03 for the clip, greyscale with 5 %,
+    then 0.1, 0.05 and 0.05 drawn for each frame.
     """
     strength = settings.colour_jitter
     clip_draw = rng.uniform(-1, 1, 3) * (0.1, 0.03, 0.03) * strength

@@ -2,7 +2,7 @@
 
 Threads and not processes: decoding and remapping are OpenCV and zstd, which let go of Python's
 lock, and nothing has to be pickled. Order is that of the tasks, whatever finishes first. An error
-(a damaged sample) comes out at the place of its task, in its own words; where `max_bad_samples`
+(a damaged sample) comes out at the place of its task, in its own words. Where `max_bad_samples`
 lets a run go on, its clip is left out of its batch and noted under its position. No other clip
 takes its place.
 """

@@ -3,8 +3,8 @@
 A run is a line of positions 0, 1, 2, …; step s trains on positions [s·B, (s + 1)·B) with B =
 `clips_per_step`. Position p belongs to epoch p // N, and each epoch visits N = panoramas ×
 `clips_per_panorama` clips in its own random order. Everything random about a clip is drawn from
-`default_rng([seed, lane, position])`, so a clip depends on nothing but the seed and its position:
-not on the rank that builds it, on how often the run was resumed, or on what was built before.
+`default_rng([seed, lane, position])`. So a clip depends on nothing but the seed and its position:
+not on its rank, on how often the run was resumed, or on what was built before.
 `positions_of_rank` deals a step's clips out to processes; joined over ranks it is the same line for
 every world size.
 """

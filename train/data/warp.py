@@ -4,7 +4,8 @@ resampling, no empty borders.
 The ray of view pixel (x, y), in units of the focal length from the view's centre, is turned by a
 plan's draws into
 
-    direction = T · R_view · (A⁻¹ (x, y), 1)        A = [[cos θ, −sin θ], [sin θ, cos θ]] · [[1, tan s], [0, 1]]
+    direction = T · R_view · (A⁻¹ (x, y), 1)
+    A = [[cos θ, −sin θ], [sin θ, cos θ]] · [[1, tan s], [0, 1]]
 
 A rotates the picture by θ = `rotate_deg` and shears it by s = `shear_deg` (what SAM2's RandomAffine
 draws); T leans the scan's vertical axis by `tilt_deg` towards longitude `tilt_towards_deg`

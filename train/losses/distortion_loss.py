@@ -13,8 +13,8 @@ see takes their minimum. `DistortionLoss` is SAM2's loss with every pixel's foca
 them. An absent object's do not matter.
 
 Left open by the paper and chosen here: the ratio N_b / N_f, as bounds of 0.5 and 2 are reciprocal
-and a share never reaches 2; the exponential decay, whose rate is a config key. The paper weights a
-plain cross-entropy, here SAM2's focal loss.
+and a share never reaches 2. So is the exponential decay, whose rate is a config key. The paper
+weights a plain cross-entropy, here SAM2's focal loss.
 """
 
 import cv2
@@ -48,7 +48,8 @@ def pixel_weights(mask: NDArray[np.bool_], settings: DistortionSettings) -> NDAr
         return np.ones(mask.shape, np.float32)
     bfov = enclosing_bfov(mask, MARGIN, MAX_FOV_DEG)
     local = region_weights(_project(mask, bfov), settings)
-    return _reproject(local, bfov, mask.shape)
+    height, width = mask.shape
+    return _reproject(local, bfov, (height, width))
 
 
 def region_weights(region: NDArray[np.bool_], settings: DistortionSettings) -> NDArray[np.float32]:

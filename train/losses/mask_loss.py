@@ -4,13 +4,14 @@ a mask at full size.
 Written with autograd (training/loss_fns.py) the loss of one click on one frame holds some forty
 tensors of O×M×S×S until the backward pass: at 1024 px more than the model does. Here the gradient
 is written out, computed in the forward pass for the best candidate alone (no other has one), and
-brought down to the decoder's resolution at once. With t ∈ {0, 1} the truth, x the logit, z = (1 −
-2t)·x, so that w = σ(z) is the probability of being wrong and p = σ(x) = |t − w|, over a mask's P
+brought down to the decoder's resolution at once. Let t ∈ {0, 1} be the truth, x the logit and z =
+(1 − 2t)·x. Then w = σ(z) is the probability of being wrong, and p = σ(x) = |t − w|. Over a mask's P
 pixels,
 
     focal = Σ a·softplus(z)·w² / P          ∂/∂x = (1 − 2t)·a·w²·(w + 2·softplus(z)·(1 − w)) / P
     dice  = 1 − N / D                       ∂/∂x = w·(1 − w)·(N / D² − 2t / D)
-    N = 2·Σ p·t + 1,   D = Σ p + Σ t + 1,   a = 0.25 on the object, 0.75 off it, times the pixel's weight.
+    N = 2·Σ p·t + 1,   D = Σ p + Σ t + 1,
+    a = 0.25 on the object, 0.75 off it, times the pixel's weight.
 
 Candidates are looked at one at a time: what is needed beside the inputs is a few tensors of O×S×S.
 """
@@ -71,7 +72,7 @@ class MaskLosses(torch.autograd.Function):
         return (*(values.gather(1, best[:, None])[:, 0] for values in (focal, dice)), iou)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, focal: Tensor, dice: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         of_focal, of_dice = ctx.saved_tensors
         best = focal[:, None, None] * of_focal + dice[:, None, None] * of_dice

@@ -1,11 +1,11 @@
 """SAM2's loss, with the number of objects it divides by taken from the whole step.
 
 As `MultiStepMultiMasksAndIous` (training/loss_fns.py): focal, dice and IoU on the best of the masks
-of every prediction step, objectness always, summed over frames and correction steps, divided by the
-number of objects. Upstream asks the process group for that number in each forward pass. Here the
-caller gives it: the step's objects over all forward passes and all processes. So a step's gradient
-does not depend on how its clips were dealt out, and one forward pass with its own number gives
-upstream's loss and gradients (tested). Masks at full resolution are the business of
+of every prediction step, objectness always. They are summed over frames and correction steps, and
+divided by the number of objects. Upstream asks the process group for that number in each forward
+pass. Here the caller gives it: the step's objects over all forward passes and all processes. So a
+step's gradient does not depend on how its clips were dealt out. One forward pass with its own
+number gives upstream's loss and gradients (tested). Masks at full resolution are the business of
 `panoforge.train.losses.mask_loss`, which keeps none of them.
 """
 

@@ -5,10 +5,10 @@ of hydra's global state. `image_size` may be lowered for demos and tests; the ro
 memory attention follows it, as upstream asks. Checkpoints are read by
 `panoforge.train.model.checkpoint_io`.
 
-`micro` is a SAM2.1 of 4 M parameters for work from random weights (bench/learns.py): tiny's YAML
-with a narrower, shorter trunk, a width of 128 and one mask per click instead of three, whose choice
-is a second thing to learn (so `pano eval` never falls back to three masks either). No official file
-fits it.
+`micro` is a SAM2.1 of 4 M parameters for work from random weights (bench/learns.py). It is tiny's
+YAML with a narrower, shorter trunk and a width of 128. It gives one mask per click instead of
+three, whose choice is a second thing to learn; so `pano eval` never falls back to three masks
+either. No official file fits it.
 """
 
 from importlib import resources

@@ -121,7 +121,7 @@ def parts_in(state: StateDict) -> dict[str, bool | int]:
     if memory:
         size = state.get(f"{PANO_PREFIX}memory.size")
         known = size is not None and size.dtype == torch.int64 and size.numel() == 1
-        found |= {"memory": True, "long_pointers": int(size) if known else 0}
+        found |= {"memory": True, "long_pointers": int(size) if size is not None and known else 0}
     return found
 
 

@@ -1,9 +1,9 @@
 """Dropout of the memory attention that keeps less for the backward pass: SAM2's numbers to the bit,
 a fraction of the memory.
 
-With autograd, dropout after a ReLU keeps three tensors of N×4·C (the ReLU's output, the scaled
-noise, their product), dropout of attention weights keeps three of heads×queries×keys; at four
-layers a frame they are most of what training SAM2 keeps. But
+With autograd, dropout after a ReLU keeps three tensors of N×4·C: the ReLU's output, the scaled
+noise, their product. Dropout of attention weights keeps three of heads×queries×keys. At four layers
+a frame they are most of what training SAM2 keeps. But
 
 - after ReLU and dropout an output is positive exactly where the gradient passes: the product alone
   will do;
@@ -26,7 +26,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import scaled_dot_product_attention
 
 
-def keep_less(memory_attention: nn.Module) -> None:
+def keep_less(memory_attention: Any) -> None:
     """Use what is below in every layer of a SAM2's memory attention."""
     for layer in memory_attention.layers:
         if layer.activation_str == "relu":
@@ -58,7 +58,7 @@ class _ReluDropout(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (out,) = ctx.saved_tensors
         return (out > 0).to(gradient.dtype).div_(ctx.scale).mul_(gradient), None
@@ -102,7 +102,7 @@ class _DropoutAttention(torch.autograd.Function):
         return weights.mul_(_noise(kept, ctx.scale, weights)) @ v
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, kept = ctx.saved_tensors
         root = q.shape[-1] ** -0.25

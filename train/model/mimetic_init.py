@@ -7,21 +7,23 @@ cost thousands of steps.
    Initialization of Self-Attention Layers" (ICML 2023), which gives attentions W_Q W_Kᵀ ≈ I and W_O
    W_V ≈ I from the start:
 
-       W_Q = W_K = gain · R        W_V = S        W_O = Sᵀ        R, S with orthonormal rows, biases 0
+       W_Q = W_K = gain · R      W_V = S      W_O = Sᵀ      R, S with orthonormal rows, biases 0
 
    so q·k compares encodings as they are (SAM's Fourier features make that a kernel peaked at the
    click) and what is found there comes out as it went in, projected.
 2. Every object begins as present, with a logit of PRESENT whatever the picture. SAM2 blanks the
    mask of an object that it takes to be absent, so a random judgement would hide half of the masks
    from the loss. Images show present objects only: train on them with loss.objectness 0. With a
-   weight, Adam drives the logit up for as long as images last (it stood at some 70 after 1,400
-   steps), and the first absent object of a clip undoes the rest of the model (its loss was 37, of
-   the masks 0.08).
+   weight, Adam drives the logit up for as long as images last: it stood at some 70 after 1,400
+   steps. Then the first absent object of a clip undoes the rest of the model: its loss was 37, of
+   the masks 0.08.
 3. The residual branches of the memory attention begin at zero, as in Goyal et al. (arXiv
    1706.02677): a model that knows images is not handed noise when its first clip comes.
 
 For training from random weights only: official weights replace all of it.
 """
+
+from typing import Any
 
 import torch
 from sam2.modeling.sam.transformer import Attention
@@ -31,7 +33,7 @@ GAIN = 2.0  # then a click's own place outweighs 256 others
 PRESENT = 1.0
 
 
-def mimetic(model: nn.Module) -> None:
+def mimetic(model: Any) -> None:
     """Give a SAM2 the weights above, from torch's global generator."""
     with torch.no_grad():
         for module in model.sam_mask_decoder.transformer.modules():

@@ -12,8 +12,8 @@ the same names. It differs in five places, each tested against upstream:
 - A batch of panoramas with clicks (panoforge.train.data.clicks) is prompted by them, with
   probability `sphere_click`; never when it is 0.
 - Masks are handed to the loss at the decoder's quarter resolution and enlarged there
-  (panoforge.train.losses.mask_loss), the last frame is not encoded into a memory that nobody will
-  read, and the memory attention's dropout keeps less (panoforge.train.model.efficient_dropout). All
+  (panoforge.train.losses.mask_loss). The last frame is not encoded into a memory that nobody will
+  read. The memory attention's dropout keeps less (panoforge.train.model.efficient_dropout). All
   three change what is kept and computed, not what is learnt.
 
 The memory encoder keeps only its inputs and is run again in the backward pass: a fifth of the
@@ -35,9 +35,8 @@ from panoforge.train.data.clicks import click_prompt, clicks_of, prompted_frames
 from panoforge.train.model.efficient_dropout import keep_less
 from panoforge.train.model.panosam2.parts import PanoParts
 
-Encoded = dict[
-    str, Any
-]  # what ImageEncoder gives: vision_features, vision_pos_enc, backbone_fpn (three levels, fine first)
+# What ImageEncoder gives: vision_features, vision_pos_enc, backbone_fpn (three levels, fine first).
+Encoded = dict[str, Any]
 
 BOX_TOP_LEFT_LABEL = 2  # sam2.modeling.sam2_utils.sample_box_points
 PADDING_LABEL = -1  # sam2.modeling.sam.prompt_encoder: "not a point"

@@ -2,10 +2,10 @@
 interface.
 
 SAP mixes its panoramas with SA-1B images and SA-V videos. A `Source` offers clips at positions 0,
-1, 2, … of its own line: a clip is a function of the source's seed and its position alone, and each
+1, 2, … of its own line. A clip is a function of the source's seed and its position alone. Each
 epoch shows every image or video once, in an order of its own. Clips are SAM2's `VideoDatapoint`, as
-`panoforge.train.data.clips` gives for panoramas: frames squeezed to a square (what SAM2 does with
-every picture), objects chosen in the first frame, absent ones kept as empty masks.
+`panoforge.train.data.clips` gives for panoramas. Frames are squeezed to a square (what SAM2 does
+with every picture), objects are chosen in the first frame, absent ones are kept as empty masks.
 
 A source lists its folder when it is opened and refuses a layout that is not the dataset's, saying
 what it found and what it expected. What is wrong with one image or video is a DataError that names

@@ -1,7 +1,8 @@
 """SA-1B: images with masks of everything, no classes; one-frame clips.
 
     <folder>[/sa_000000]/sa_<id>.jpg
-    <folder>[/sa_000000]/sa_<id>.json    {"image": {width, height, …}, "annotations": [{segmentation: RLE, area, …}]}
+    <folder>[/sa_000000]/sa_<id>.json    {"image": {width, height, …},
+                                          "annotations": [{segmentation: RLE, area, …}]}
 
 Images lie in the folder or in its folders (one per downloaded tar). Of an image's hundred masks
 only those that are chosen are decoded. Format: segment-anything.com/dataset, as read by SAM2's

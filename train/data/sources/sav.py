@@ -1,8 +1,9 @@
 """SA-V: videos with masklets; clips of consecutive annotated frames.
 
-    <folder>[/sav_000]/<id>_manual.json, <id>_auto.json    masklet: [annotated frame][object] COCO RLE, video_height, …
-    <folder>[/sav_000]/<id>.mp4                            the video at 24 frames a second, or
-    <folder>[/sav_000]/<id>/00000.jpg …                    frames extracted from it (SAM2's own script)
+    <folder>[/sav_000]/<id>_manual.json, <id>_auto.json
+                                       masklet: [annotated frame][object] COCO RLE, video_height, …
+    <folder>[/sav_000]/<id>.mp4           the video at 24 frames a second, or
+    <folder>[/sav_000]/<id>/00000.jpg …   frames extracted from it (SAM2's own script)
 
 Every fourth frame is annotated: entry k of `masklet` belongs to frame 4·k. Frames with an object
 left unannotated (null) are passed over, as SAM2's JSONRawDataset does. A video is decoded only as
@@ -74,21 +75,24 @@ class Sav(Listed):
         video = self.videos[item]
         where = f"{video}{self.ending}"
         masklet, (height, width) = _masklets(read_json(Path(where)), where)
-        annotated = [
-            k for k, objects in enumerate(masklet) if objects is not None and None not in objects
-        ]
+        annotated = {
+            k: objects
+            for k, objects in enumerate(masklet)
+            if objects is not None and None not in objects
+        }
+        numbers = list(annotated)
         if not annotated:
             raise DataError(f"{where}: no frame has all its objects annotated")
 
         def runs(entry: int, object_: int) -> Runs:
             return run_counts(
-                masklet[entry][object_], height, width, f"{where}, masklet[{entry}][{object_}]"
+                annotated[entry][object_], height, width, f"{where}, masklet[{entry}][{object_}]"
             )
 
         def choose_in(frame: int) -> list[int]:
-            entry = annotated[frame]
+            entry = numbers[frame]
             shares = {
-                o: run_area(runs(entry, o)) / (height * width) for o in range(len(masklet[entry]))
+                o: run_area(runs(entry, o)) / (height * width) for o in range(len(annotated[entry]))
             }
             return choose(
                 shares, lambda o: fill_runs(runs(entry, o), height, width), self.draw, rng
@@ -97,7 +101,7 @@ class Sav(Listed):
         path, ids = walk_with_objects(
             len(annotated), choose_in, self.draw, rng, self.item_key(item)
         )
-        entries = [annotated[k] for k in path]
+        entries = [numbers[k] for k in path]
         images = read_frames(video, [ANNOTATED_EVERY * entry for entry in entries])
         for image in images:
             if image.shape[:2] != (height, width):
@@ -110,14 +114,12 @@ class Sav(Listed):
 
 def _masklets(content: Any, where: str) -> tuple[list[list[Any] | None], tuple[int, int]]:
     """Masklet and (height, width) of an annotation file, checked."""
-    masklet = content.get("masklet") if isinstance(content, dict) else None
-    size = (
-        (content.get("video_height"), content.get("video_width"))
-        if isinstance(content, dict)
-        else ()
-    )
+    found = content if isinstance(content, dict) else {}
+    masklet: Any = found.get("masklet")
+    height: Any = found.get("video_height")
+    width: Any = found.get("video_width")
     if not isinstance(masklet, list) or not all(
-        isinstance(side, (int, float)) and 0 < side <= MAX_SIDE_PX for side in size
+        isinstance(side, (int, float)) and 0 < side <= MAX_SIDE_PX for side in (height, width)
     ):
         raise DataError(
             f"{where}: expected SA-V's masklet, video_height and video_width, found "
@@ -133,7 +135,7 @@ def _masklets(content: Any, where: str) -> tuple[list[list[Any] | None], tuple[i
             f"{where}: expected the same objects in each of at most {MAX_FRAMES} frames, "
             f"found {sorted(lengths)} in {len(masklet)} entries"
         )
-    return masklet, (int(size[0]), int(size[1]))
+    return masklet, (int(height), int(width))
 
 
 def read_frames(video: Path, frames: Sequence[int]) -> list[NDArray[np.uint8]]:

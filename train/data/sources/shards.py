@@ -1,6 +1,8 @@
-"""The panorama shards as a source: scan clips, as `panoforge.train.data.plan` lays them out and
-`panoforge.train.data.clips` cuts them; or clips of whole panoramas that turn `turn_deg` a frame
-(`clip.frames_are: panorama`), for PanoSAM2's parts and for ablations.
+"""The panorama shards as a source of clips.
+
+`panoforge.train.data.plan` lays scan clips out, `panoforge.train.data.clips` cuts them. With
+`clip.frames_are: panorama` a clip is the whole panorama, which turns `turn_deg` a frame: for
+PanoSAM2's parts and for ablations.
 """
 
 import hashlib
@@ -13,7 +15,7 @@ from panoforge.core.foreign.left_out import NOTHING
 from panoforge.core.geometry.sphere import row_area_sr
 from panoforge.core.shards.read import Dataset, Sample
 from panoforge.train.config import ClipSettings, TrainConfig
-from panoforge.train.data.clips import build_clip, choose_objects
+from panoforge.train.data.clips import build_clip, choose_objects, weighted_count
 from panoforge.train.data.plan import ClipPlan, clip_plan
 from panoforge.train.data.sources.draw import Draw, make_clip
 
@@ -66,12 +68,12 @@ def whole_clip(
     sample: Sample, plan: ClipPlan, settings: ClipSettings, size_px: int
 ) -> "VideoDatapoint":
     """A clip of whole panoramas squeezed to S×S. Frame t looks at the plan's yaw and t turns more,
-    so objects cross the seam; they are drawn by their solid angle among those of at least
+    so objects cross the seam. They are drawn by their solid angle among those of at least
     `min_area_sr`.
     """
     rgb, labels = sample.read("rgb"), sample.read("instance")
     height, width = labels.shape
-    areas = np.bincount(labels.ravel(), weights=np.repeat(row_area_sr(width, height), width))
+    areas = weighted_count(labels, np.repeat(row_area_sr(width, height), width))
     ids = choose_objects(areas, settings, np.random.default_rng(plan.object_seed))
     if not ids:
         raise DataError(

@@ -1,10 +1,12 @@
 """Video object segmentation with one mask file per frame: DAVIS, PanoVOS, 360VOS, and the val and
 test sets of SA-V.
 
-    [<split>/]JPEGImages/<video>/00000.jpg + Annotations/<video>/00000.png     DAVIS, PanoVOS: a palette PNG, pixel = object id
-    [<split>/]JPEGImages_24fps/… + Annotations_6fps/<video>/<object>/00000.png SA-V val, test: one
-    binary PNG per object
-    [<split>/]<video>/image/000000.jpg + <video>/mask/000000[_0].png           360VOS: one binary PNG, or one per object
+    DAVIS, PanoVOS   [<split>/]JPEGImages/<video>/00000.jpg
+                     [<split>/]Annotations/<video>/00000.png   a palette PNG, pixel = object id
+    SA-V val, test   [<split>/]JPEGImages_24fps/…
+                     [<split>/]Annotations_6fps/<video>/<object>/00000.png   one binary PNG each
+    360VOS           [<split>/]<video>/image/000000.jpg
+                     [<split>/]<video>/mask/000000[_0].png   one binary PNG, or one per object
 
 A clip is `frames` consecutive annotated frames, `frame_step` apart; frames without a mask file are
 passed over. Splits called val and valid are the same. PanoVOS annotates only the first frame of its

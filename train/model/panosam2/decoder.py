@@ -10,9 +10,9 @@ before the mask decoder's transformer and on its two fine feature levels. `MaskF
 PC(F) with features of the previous frame's mask and mixes them by a 1×1 convolution; the mask
 features come from the memory encoder's mask downsampler, which is frozen.
 
-Left open by the paper and chosen here: the three convolutions stand side by side (their cost is
-then that of the paper's table) and start at zero, the fusion starts as PC(F) alone. So a model
-begins as the SAM2 whose weights it has.
+Left open by the paper and chosen here: the three convolutions stand side by side, so that their
+cost is that of the paper's table. They start at zero, the fusion as PC(F) alone. So a model begins
+as the SAM2 whose weights it has.
 """
 
 from torch import Tensor, cat, nn
@@ -41,10 +41,11 @@ class PanoConsistency(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(SeamConv2d(channels, channels, kernel) for kernel in KERNELS)
-        for conv in self.convs:
-            nn.init.zeros_(conv.weight)
-            nn.init.zeros_(conv.bias)
+        convs = [SeamConv2d(channels, channels, kernel) for kernel in KERNELS]
+        for conv in convs:
+            for parameter in conv.parameters():
+                nn.init.zeros_(parameter)
+        self.convs = nn.ModuleList(convs)
 
     def forward(self, features: Tensor) -> Tensor:
         out = features
@@ -61,8 +62,8 @@ class MaskFusion(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.mix = nn.Conv2d(2 * channels, channels, 1)
-        nn.init.zeros_(self.mix.bias)
-        nn.init.zeros_(self.mix.weight)
+        for parameter in self.mix.parameters():
+            nn.init.zeros_(parameter)
         nn.init.dirac_(self.mix.weight[:, :channels])
 
     def forward(self, features: Tensor, mask_features: Tensor) -> Tensor:

@@ -6,13 +6,14 @@ exp(occlusion score), by inverting the cumulative sum of the weights. `LongShort
 computes, per object, with long pointers P_l (N×C) and the pointers P_s (S×C) and spatial memories
 M_s (S×HW×D) of the frames that SAM2 remembers,
 
-    A = softmax(P_l P_sᵀ / √C)  (N×S)      M̃ = A M_s  (N×HW×D)      γ, β = FFN(P_l)  (N×D)      M_l = (1 + γ) ⊙ M̃ + β
+    A = softmax(P_l P_sᵀ / √C)  (N×S)      M̃ = A M_s  (N×HW×D)
+    γ, β = FFN(P_l)  (N×D)                 M_l = (1 + γ) ⊙ M̃ + β
 
 γ and β broadcast over space (FiLM). M_l joins the memories that SAM2 attends to, P_l its object
 pointers. No dense memory of an old frame is kept.
 
 Left open by the paper and chosen here: M̃ sums over the short-term frames, so N pseudo memories
-come out and the attention grows by N·HW tokens; the FFN has one hidden layer of C and ends in
+come out and the attention grows by N·HW tokens. The FFN has one hidden layer of C and ends in
 zeros, so M_l starts as M̃.
 """
 
@@ -58,16 +59,17 @@ class LongShortMemory(nn.Module):
     bank.
     """
 
+    size: Tensor
+
     def __init__(self, channels: int, memory_channels: int, size: int) -> None:
         super().__init__()
         self.register_buffer(
             "size", torch.tensor(size)
         )  # in the state dict: a checkpoint says how it was trained
-        self.film = nn.Sequential(
-            nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, 2 * memory_channels)
-        )
-        nn.init.zeros_(self.film[-1].weight)
-        nn.init.zeros_(self.film[-1].bias)
+        last = nn.Linear(channels, 2 * memory_channels)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.film = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), last)
         self.age = nn.Parameter(
             torch.zeros(1, 1, memory_channels)
         )  # beside SAM2's temporal encodings of its own memories

@@ -5,10 +5,10 @@ that is scored.
 extra modules, all of them under `panosam2`. The mixin overrides four steps of `SAM2Base` and leaves
 each as it was where its part is off:
 
-    forward_image                                   the fine feature levels pass their blocks, once a frame
-    _prepare_memory_conditioned_features            the long-term memories are prepared for this frame
-    memory_attention (a pre-hook)                   … and joined to its memories and pointers
-    _forward_sam_heads                              the conditioned features pass their block and the mask fusion
+    forward_image                          the fine feature levels pass their blocks, once a frame
+    _prepare_memory_conditioned_features   the long-term memories are prepared for this frame
+    memory_attention (a pre-hook)          … and joined to its memories and pointers
+    _forward_sam_heads                     the conditioned features pass their block and the fusion
 
 A frame that is prompted is predicted without the previous mask: its prompt says where the object is
 (§3.1).
@@ -43,7 +43,7 @@ def add_parts(model: Any, settings: PanoSam2Settings) -> None:
 class PanoParts:
     """The mixin; see the module."""
 
-    panosam2: nn.ModuleDict
+    panosam2: Any  # nn.ModuleDict, whose entries have types of their own
     _previous_mask: Tensor | None = (
         None  # B×1×h×w logits of the frame before, while a frame is tracked
     )
@@ -51,6 +51,16 @@ class PanoParts:
         None  # memories, their positions, pointer tokens, their positions
     )
     sampling_seed = 0  # of the long-term frames
+
+    # Of the SAM2Base that the mixin is put before.
+    image_size: int
+    mem_dim: int
+    max_obj_ptrs_in_encoder: int
+    proj_tpos_enc_in_obj_ptrs: bool
+    sigmoid_scale_for_mem_enc: float
+    sigmoid_bias_for_mem_enc: float
+    memory_encoder: Any
+    obj_ptr_tpos_proj: Any
 
     def forward_image(self, img_batch: Tensor) -> dict[str, Any]:
         """Features of N×3×S×S images."""
@@ -88,7 +98,9 @@ class PanoParts:
         before = frame_idx + 1 if given.get("track_in_reverse") else frame_idx - 1
         previous = None if is_init_cond_frame else _outputs(given["output_dict"]).get(before)
         self._previous_mask = None if previous is None else previous["pred_masks"].detach()
-        return super()._track_step(frame_idx, is_init_cond_frame, *args, **kwargs)  # type: ignore[misc]
+        return super()._track_step(  # type: ignore[misc]
+            frame_idx, is_init_cond_frame, *args, **kwargs
+        )
 
     def _forward_sam_heads(self, backbone_features: Tensor, *args: Any, **kwargs: Any) -> Any:
         """As SAM2Base, on features that went through the pano-aware block."""
@@ -106,10 +118,10 @@ class PanoParts:
         """B×1×h×w mask logits → B×C×H×W, as SAM2 encodes masks into memories, up to where image
         features are added.
         """
-        size = (self.image_size, self.image_size)  # type: ignore[attr-defined]
+        size = (self.image_size, self.image_size)
         mask = interpolate(logits.float(), size, mode="bilinear", align_corners=False).sigmoid()
-        mask = mask * self.sigmoid_scale_for_mem_enc + self.sigmoid_bias_for_mem_enc  # type: ignore[attr-defined]
-        return self.memory_encoder.mask_downsampler(mask)  # type: ignore[attr-defined]
+        mask = mask * self.sigmoid_scale_for_mem_enc + self.sigmoid_bias_for_mem_enc
+        return self.memory_encoder.mask_downsampler(mask)
 
     def _prepare_memory_conditioned_features(
         self,
@@ -154,7 +166,7 @@ class PanoParts:
         """What the module adds at a frame: pseudo memories (N·HW)×B×D and pointer tokens
         (N·C/D)×B×D, each with positions. None where no frame has been seen before.
         """
-        module: LongShortMemory = self.panosam2["memory"]  # type: ignore[assignment]
+        module: LongShortMemory = self.panosam2["memory"]
         outputs = _outputs(output_dict)
         past = sorted(
             (t for t in outputs if (t > frame_idx if backwards else t < frame_idx)),
@@ -215,12 +227,12 @@ class PanoParts:
         encodes its own.
         """
         count, b, width = pointers.shape
-        dim: int = self.mem_dim  # type: ignore[attr-defined]
-        reach = max(min(num_frames, self.max_obj_ptrs_in_encoder) - 1, 1)  # type: ignore[attr-defined]
+        dim = self.mem_dim
+        reach = max(min(num_frames, self.max_obj_ptrs_in_encoder) - 1, 1)
         far = get_1d_sine_pe(
             (ages / reach).reshape(-1), dim=width if self.proj_tpos_enc_in_obj_ptrs else dim
-        )  # type: ignore[attr-defined]
-        far = self.obj_ptr_tpos_proj(far.to(pointers.dtype)).reshape(count, b, dim)  # type: ignore[operator]
+        )
+        far = self.obj_ptr_tpos_proj(far.to(pointers.dtype)).reshape(count, b, dim)
         tokens = pointers.reshape(count, b, width // dim, dim).permute(0, 2, 1, 3).flatten(0, 1)
         return tokens, far.repeat_interleave(width // dim, dim=0)
 
