@@ -253,7 +253,9 @@ GATHER = """
 import sys, torch
 from panoforge.train.distributed import World
 rank, cpu = int(sys.argv[1]), torch.device("cpu")
-torch.distributed.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2)
+torch.distributed.init_process_group(
+    "gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2
+)
 texts = World(rank, 2).gather_texts(["position 3: ü\\nposition 5: x", ""][rank], cpu)
 assert texts == ["position 3: ü\\nposition 5: x", ""], texts
 torch.distributed.destroy_process_group()  # gloo's threads abort a process that just ends
