@@ -53,7 +53,7 @@ def decode_text(data: bytes, path: Path) -> str:
         return data.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{path} is no UTF-8 text ({error.reason} at byte {error.start}): save it as “CSV UTF-8”"
+            f"{path} is no UTF-8 text ({error.reason} at byte {error.start}): save it as CSV UTF-8"
         ) from None
 
 

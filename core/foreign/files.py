@@ -1,4 +1,4 @@
-"""Bytes and JSON of foreign files: kind and size are asked first, and every fault names its file."""
+"""Bytes and JSON of foreign files: kind and size are asked first, every fault names its file."""
 
 import json
 from collections.abc import Sequence

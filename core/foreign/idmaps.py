@@ -1,9 +1,9 @@
 """Instance maps in the forms in which people keep them, as dense uint16 id maps.
 
-PNGs: grey of 8 or 16 bits, palette (the indices count, never the colours), RGB of 8 or 16 bits
-(every colour is an instance), with or without an alpha channel of 0 and full (transparent is
-nothing). Our own `.mask.png` is one of them. Masks that overlap are stacked with the smaller one on
-top, so that nothing is hidden whole by what it stands on.
+PNGs of these kinds are read: grey of 8 or 16 bits; palette (indices count, never the colours); RGB
+of 8 or 16 bits (every colour is an instance). An alpha channel of 0 and full is one more: what is
+transparent is nothing. Our own `.mask.png` is a palette. Masks that overlap are stacked with the
+smaller one on top, so that nothing is hidden whole by what it stands on.
 """
 
 import io

@@ -1,7 +1,7 @@
 """LabelMe files: one JSON beside a picture, with its shapes. Format: github.com/wkentaro/labelme.
 
 Read are polygons, rectangles, circles, masks (a base64 PNG between two points) and run lengths
-(`rle`, of tools that write SAM masks). Lines and points have no area: they are left out and counted.
+(`rle`, of tools with SAM masks). Lines and points have no area: they are left out and counted.
 Outlines are filled as COCO fills them.
 """
 

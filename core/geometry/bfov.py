@@ -5,12 +5,11 @@ it, for a second, closer look.
 half angles, or None where no flat view holds the mask. 360VOTS (Xu et al., 2025) bounds objects so;
 it is a box that knows no seam and no pole.
 
-A rectangle of tangents around a centre is a box in the plane that touches the sphere there, so the
-fit is: project the mask's pixels into the plane at their mean direction, take the box that holds
-all but `trim` of their solid angle at either side, move the centre to the middle of the box, and
-again. Trimming keeps a few stray pixels, of which every real mask has some, from blowing the view
-up; what is left outside is not lost, it stays as the scan left it
-(`panoforge.eval.segmentation.zoom`).
+A rectangle of tangents around a centre is a box in the plane that touches the sphere there. So the
+fit projects the mask's pixels into the plane at their mean direction. It takes the box that holds
+all but `trim` of their solid angle at either side, moves the centre to its middle, and repeats.
+Every real mask has a few stray pixels, and trimming keeps them from blowing the view up. What is
+left outside stays as the scan left it (`panoforge.eval.segmentation.zoom`).
 """
 
 from dataclasses import dataclass

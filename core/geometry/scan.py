@@ -1,16 +1,16 @@
 """Scan trajectories: a panorama as a smooth perspective video (SAP §3, "fixed-trajectory
 perspective scanning").
 
-A scan is a grid of views in column-first zig-zag order: up one column, down the next, so that
-consecutive frames always overlap and the last frame differs from the first in yaw only (the loop
-closes). Other orders are there for SAP's ablation (`scan_order`). `scan_views(spec, yaw0_deg)` is
+A scan is a grid of views in column-first zig-zag order: up one column, down the next. So
+consecutive frames always overlap, and the last frame differs from the first in yaw only: the loop
+closes. Other orders are there for SAP's ablation (`scan_order`). `scan_views(spec, yaw0_deg)` is
 pure; `random_yaw0_deg(rng, …)` draws the yaw of a training scan. With 90° and 50 % the grid has 8
 columns × 3 rows.
 
-The overlap asked for is a lower bound: neighbouring views are `fov·(1 − overlap)` apart or less,
-because steps must divide the circle and because flat images that only touch at their middles leave
-gaps at the corners. The grid is made denser until a conservative test finds no gap, so every pixel
-of the sphere is seen by at least one frame.
+The overlap asked for is a lower bound: neighbouring views are `fov·(1 − overlap)` apart or less.
+Steps must divide the circle, and flat images that only touch at their middles leave gaps at the
+corners. The grid is made denser until a conservative test finds no gap, so every pixel of the
+sphere is seen by at least one frame.
 """
 
 from dataclasses import dataclass
@@ -82,8 +82,8 @@ def _grid(fov_deg: float, columns: int, rows: int) -> ScanGrid:
 
 def _sees_everything(grid: ScanGrid, fov_deg: float, steps: int = 180) -> bool:
     """Whether every direction lies in some view, tested on a grid of directions against views a
-    shade narrower than the real ones. A sampled test: its points hold the lines where gaps open
-    first (column borders, and between rows), the margin covers what lies beside them; the property
+    shade narrower than the real ones. Its points hold the lines where gaps open
+    first: column borders, and between rows. The margin covers what lies beside them; a property
     test looks at whole panoramas.
     """
     lat = np.radians(np.linspace(-90, 90, steps + 1))
@@ -130,11 +130,12 @@ def scan_order(
 ) -> list[tuple[int, int]]:
     """(column, row from below) of each view in turn, every pair once.
 
-    `column_first`  up one column, down the next: neighbours always overlap, the last view differs
-    from the first in yaw only
-    `row_first`     around one row to the right, around the next to the left: neighbours overlap, the loop does not close
-    `spiral`        around and around to the right, a row higher after each turn, as a peel comes off an orange
-    `random`        one fixed shuffle: what memory does when neighbours have nothing in common
+    - `column_first`: up one column, down the next. Neighbours always overlap, the last view differs
+      from the first in yaw only.
+    - `row_first`: around one row to the right, around the next to the left. Neighbours overlap, the
+      loop does not close.
+    - `spiral`: around to the right, a row higher after each turn, as a peel comes off an orange.
+    - `random`: one fixed shuffle. It shows what memory does when neighbours share nothing.
     """
     if trajectory == "column_first":
         return [
@@ -157,8 +158,9 @@ def scan_order(
 
 
 def random_yaw0_deg(rng: np.random.Generator, pano_width: int) -> float:
-    """A scan's first yaw for training, uniform over whole columns of a panorama `pano_width` pixels
-    wide: a shift by whole columns costs nothing (`panoforge.core.geometry.views`) and is finer than
-    any model can tell (0.09° at 4K).
+    """A scan's first yaw for training, uniform over whole columns of a panorama.
+
+    A shift by whole columns costs nothing (`panoforge.core.geometry.views`), and is finer than any
+    model can tell: 0.09° at 4K.
     """
     return float(rng.integers(pano_width)) * 360.0 / pano_width - 180.0

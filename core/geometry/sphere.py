@@ -1,9 +1,9 @@
-"""Equirectangular ↔ direction ↔ perspective, on the pixel convention of `panoforge.core.geometry.pixels`.
+"""Equirectangular ↔ direction ↔ perspective, on the convention of core/geometry/pixels.py.
 
 The panorama frame is right-handed with x right, y forward, z up (Blender's world, seen by an
-unrotated camera). A direction is (cos φ·sin λ, cos φ·cos λ, sin φ) with longitude λ ∈ [−π, π)
-growing to the right in the image and latitude φ ∈ [−π/2, π/2] growing upwards. Pixel *centres* sit
-at half-integers, so integer pixel indices (u, v) look at
+unrotated camera). A direction is (cos φ·sin λ, cos φ·cos λ, sin φ). Longitude λ ∈ [−π, π) grows to
+the right in the image, latitude φ ∈ [−π/2, π/2] upwards. Pixel *centres* sit at half-integers, so
+integer pixel indices (u, v) look at
 
     λ = ((u + 0.5)/W − 0.5)·2π        φ = (0.5 − (v + 0.5)/H)·π
 

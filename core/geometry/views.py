@@ -3,9 +3,9 @@ vectorised OpenCV with maps shared across yaw.
 
 Takes a panorama (H×W or H×W×C; uint8, uint16 or float32) and a `View`, gives the size×size view:
 bilinear for colour, nearest for labels. A view's source map depends on pitch, fov and size only;
-yaw is a shift along the row. So the panorama is laid out once as a `WrappedPanorama` (twice around,
-two rows of what lies across each pole above and below) and a view reads a window of it that starts
-at the yaw's column: no map is built or touched per yaw, no modulo is taken, and the seam and the
+yaw is a shift along the row. So the panorama is laid out once as a `WrappedPanorama`: twice around,
+with two rows of what lies across each pole above and below. A view reads a window of it that starts
+at the yaw's column. No map is built or touched per yaw, no modulo is taken, and the seam and the
 poles are interpolated like any other place. A yaw that is not a whole number of columns adds its
 fraction to the float map (slower, still exact). Maps are cached by (pitch, fov, size, W, H) and
 read-only.
@@ -81,8 +81,9 @@ def check_panorama_size(width: int, height: int, name: str) -> None:
 
 
 def prefilter_rows(image: NDArray) -> NDArray:
-    """Average rows towards the poles along the circle over 0.6/cos φ pixels where that is above 1
-    (|φ| > 53°): 1/cos φ is the stretch of the projection there, and a view that takes single pixels
+    """Average rows towards the poles along the circle over 0.6/cos φ pixels, where that is above 1.
+
+    That is at |φ| > 53°. 1/cos φ is the stretch of the projection: a view that takes single pixels
     from stretched rows aliases and keeps all their noise. 0.6 is the width of least error against
     supersampled truth; wider blurs more than it cures (bench/view_sampling.py). Takes colour (uint8
     or float32, H×W[×C]), never labels. Costs a few frames' sampling, once per panorama. Two box

@@ -4,14 +4,15 @@ Takes arrays (rgb uint8 H×W×3 in RGB order, label maps uint16 H×W) and drawin
 arrays, `data:` URIs and inline SVG that `panoforge.core.report.page` puts into a page. Nothing here
 reads files or knows of datasets.
 
-    colour_ids(labels)                     H×W×3: one stable colour per id, 0 is dark. Id 7 has the same colour everywhere.
-    overlay_ids(rgb, labels)               the ids laid over the picture, with their outlines
-    shrink_rgb(rgb, 480), shrink_ids(…)    to a width: area average for colour, nearest pixel for ids
-    jpeg_uri(rgb), png_uri(rgb)            `data:image/…` for <img src>
-    chart_svg(draw, size_in=(5.6, 2.8))    `draw(ax)` on a matplotlib Axes → Markup of an <svg> that follows light and dark
-    chart_png(draw, size_in, dpi)          the same in the light colours as PNG bytes, for a README
+    colour_ids(labels)                    H×W×3: one stable colour per id everywhere, 0 is dark
+    overlay_ids(rgb, labels)              the ids laid over the picture, with their outlines
+    shrink_rgb(rgb, 480), shrink_ids(…)   to a width: area average of colour, nearest pixel of ids
+    jpeg_uri(rgb), png_uri(rgb)           `data:image/…` for <img src>
+    chart_svg(draw, size_in=(5.6, 2.8))   `draw(ax)` on a matplotlib Axes → Markup of an <svg> that
+                                          follows light and dark
+    chart_png(draw, size_in, dpi)         the same in the light colours as PNG bytes, for a README
 
-Charts are drawn in the light colours below (`SERIES`, `INK`, …); in the SVG each of them is then
+Charts are drawn in the light colours below (`SERIES`, `INK`, …). In the SVG each of them is then
 replaced by the CSS variable of the page's style sheet, so one drawing serves both colour schemes.
 Use these constants (and the colour map `HEAT`) for every colour of a chart. Figures are made
 without pyplot: no global state, safe in threads.
@@ -82,7 +83,7 @@ HEAT = LinearSegmentedColormap.from_list(
 def id_colours() -> Rgb:
     """The colour of every possible id, uint8 (65536, 3), read-only. Hue, lightness and chroma
     follow an additive low-discrepancy sequence (Roberts 2018, R3), so any first n ids are well
-    apart; they are read as OKLCH (Ottosson 2020), where equal steps look equal.
+    apart. They are read as OKLCH (Ottosson 2020), where equal steps look equal.
     """
     step = 1.2207440846057596 ** -np.arange(1, 4)  # the root of x⁴ = x + 1
     hue, lightness, chroma = np.mod(np.arange(65536)[:, None] * step + 0.5, 1).T

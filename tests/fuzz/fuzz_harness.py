@@ -205,7 +205,7 @@ def _alarm(*_: object) -> None:
 def fuzz(
     readers: Sequence[Reader], seconds: float, seed: int, kept: Path, only: int | None = None
 ) -> tuple[list[Finding], dict[str, int]]:
-    """Fuzz `readers` in turn for `seconds` in all, in this process. Gives findings and cases run."""
+    """Fuzz `readers` in turn for `seconds` in all, here. Gives findings and cases run."""
     signal.signal(signal.SIGALRM, _alarm)
     findings: list[Finding] = []
     cases: dict[str, int] = {}

@@ -283,7 +283,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_header_makes_a_decoder_allocate(name: str, tmp_path: Path) -> None:
-    """The bytes are refused within 200 MB and seconds, by the reader and as a product of a shard."""
+    """The bytes are refused within 200 MB and seconds, by the reader and as a shard's product."""
     (tmp_path / name).write_bytes(HOSTILE[name])
     code = f"""
 import resource, sys, time
