@@ -1,7 +1,7 @@
 """Array types with their shapes, in jaxtyping's notation: what a signature says an array holds.
 
-`Rgb` and the like are pictures, indexed row, column; `Bools`, `Floats`, `Ints` have any shape, which
-the docstring then says. Type checkers see numpy arrays; at run time these are only names.
+`Rgb` and the like are pictures, indexed row, column. `Bools`, `Floats`, `Ints` have any shape,
+which the docstring then says. Type checkers see numpy arrays; at run time these are only names.
 """
 
 from typing import TypeAlias

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self
 
 
 @dataclass(frozen=True)
@@ -12,7 +11,7 @@ class LeftOut:
     kinds: tuple[tuple[str, int, str], ...] = ()
 
     @classmethod
-    def of(cls, found: Iterable[tuple[str, str]]) -> Self:
+    def of(cls, found: Iterable[tuple[str, str]]) -> "LeftOut":
         """From (what and why, which one), in the order in which they were met."""
         counts: dict[str, tuple[int, str]] = {}
         for kind, example in found:

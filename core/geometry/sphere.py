@@ -19,7 +19,7 @@ is numpy and vectorised; sampling an image through these maps is `panoforge.core
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from panoforge.core.geometry.pixels import (
     column_lon,
@@ -30,7 +30,7 @@ from panoforge.core.geometry.pixels import (
     middle_index,
     row_lat,
 )
-from panoforge.core.types import Floats, Matrix
+from panoforge.core.types import Bools, Floats, Ints, Matrix
 
 
 @dataclass(frozen=True)
@@ -124,9 +124,7 @@ def direction_to_pixel(direction: ArrayLike, width: int, height: int) -> tuple[F
     return lonlat_to_pixel(*direction_to_lonlat(direction), width, height)
 
 
-def wrap_pixel(
-    u: ArrayLike, v: ArrayLike, width: int, height: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def wrap_pixel(u: ArrayLike, v: ArrayLike, width: int, height: int) -> tuple[Ints, Ints]:
     """Integer pixel indices that ran over an edge → the pixel there.
 
     Columns wrap; a crossed pole flips the row and shifts by W/2. Rows may overrun by up to H. W must
@@ -166,9 +164,7 @@ def view_pixel_to_direction(x: ArrayLike, y: ArrayLike, view: View) -> Floats:
     return np.stack([x, y, np.ones_like(x)], axis=-1) @ view_rotation(view).T
 
 
-def direction_to_view_pixel(
-    direction: ArrayLike, view: View
-) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+def direction_to_view_pixel(direction: ArrayLike, view: View) -> tuple[Floats, Floats, Bools]:
     """Directions of shape S+(3,) → (x, y, inside) of shape S.
 
     x and y are continuous view pixel indices, NaN behind the camera. `inside` says whether the

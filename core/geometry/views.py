@@ -30,6 +30,7 @@ from panoforge.core.geometry.sphere import (
     row_cos_lat,
     view_pixel_to_direction,
 )
+from panoforge.core.types import Floats
 
 _POLE_ROWS = 2  # bilinear reaches one row over a pole; one more keeps rounding harmless
 _SPARE_COLUMNS = 8
@@ -185,7 +186,7 @@ def sample_view(panorama: WrappedPanorama, view: View, *, labels: bool = False) 
 
 
 def sample_directions(
-    panorama: WrappedPanorama, directions: NDArray[np.float64], *, labels: bool = False
+    panorama: WrappedPanorama, directions: Floats, *, labels: bool = False
 ) -> NDArray:
     """The panorama seen in any directions, h×w×3 (of any length) → h×w[×C]: for pictures that are
     no square views. Bilinear, or nearest for labels; slower than `sample_view`, which keeps its

@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
+from panoforge.core.foreign.masks import run_counts
 from panoforge.core.geometry.sphere import lonlat_to_direction, pixel_to_direction
 from panoforge.core.sample.label_maps import Box
 from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
@@ -118,8 +119,14 @@ class PromptFile:
             found = [
                 _read_instance(instance, present, width, height) for instance in entry["instances"]
             ]
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-            said = error if isinstance(error, ValueError) else f"{type(error).__name__} {error}"
+        except (
+            DataError, ValueError, KeyError, TypeError, AttributeError, OverflowError,
+        ) as error:  # fmt: skip
+            said = (
+                error
+                if isinstance(error, ValueError | DataError)
+                else f"{type(error).__name__} {error}"
+            )
             raise DataError(
                 f"{self.path}: the prompts of {key} cannot be used: {said}. "
                 "eval/segmentation/promptfile.py describes the format"
@@ -147,10 +154,8 @@ def _read_instance(
     ):
         raise ValueError(f"the box of id {entry['id']} is outside of the panorama")
     mask = entry.get("mask")
-    if mask is not None and list(mask["size"]) != [height, width]:
-        raise ValueError(
-            f"the mask of id {entry['id']} is {mask['size']}, expected [{height}, {width}]"
-        )
+    if mask is not None:
+        run_counts(mask, height, width, f"the mask of id {entry['id']}")
     if (bool(clicks), box is not None, mask is not None).count(True) != 1:
         raise ValueError(f"id {entry['id']} needs clicks, or a box, or a mask: one of them")
     return InstancePrompt(int(entry["id"]), clicks, box, mask, (width, height))

@@ -10,8 +10,7 @@ import numpy as np
 from fuzz_harness import Reader
 from PIL import Image
 
-from panoforge.cluster.config import VERBS
-from panoforge.core.config import load_config
+from panoforge.cluster.config import VERBS, load_section
 from panoforge.core.foreign.csv_rows import read_csv
 from panoforge.core.foreign.idmaps import read_idmap, read_labels
 from panoforge.core.foreign.pictures import read_picture
@@ -167,7 +166,7 @@ def config_reader(verb: str) -> Reader:
         f"config-{verb}",
         "c.yaml",
         lambda: seeds,
-        lambda path: load_config(path, VERBS[verb], section=verb),
+        lambda path: load_section(path, VERBS[verb]),
         "text",
     )
 
