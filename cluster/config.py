@@ -82,10 +82,7 @@ class RayConfig(FrozenModel):
 
 
 class LimitsConfig(FrozenModel):
-    """When a scene's worker process is given up (wall clock, seconds without a line of output,
-    memory of it and its children, size of its log), and how much disk must stay free for another
-    scene to start.
-    """
+    """When a scene's worker process is given up, and how much disk must stay free for another."""
 
     scene_timeout_s: Annotated[
         float, Field(gt=0, description="Seconds after which a scene's process is given up.")
@@ -161,9 +158,8 @@ class PackConfig(ShardConfig):
 
 
 class PackingConfig(ShardConfig):
-    """Packing beside rendering (`pano render`): whether, after how many more settled scenes in a
-    row (a hundredth of those before at least) the packer looks again, and by how many it may fall
-    behind before no new scene is started. Shards as of `pano pack`.
+    """Packing beside rendering (`pano render`); the shards are those of `pano pack`. The packer looks
+    again after `every_scenes`, and after a hundredth of the settled scenes at least.
     """
 
     while_rendering: Annotated[bool, Field(description="Pack beside rendering.")] = False

@@ -7,8 +7,9 @@
 - 130: stopped by Ctrl-C.
 
 The same fault has the same code in every verb. A message is one line and states four things: what
-was expected, what came, why the limit exists, and what to do next. `panoforge.cli` prints it without
-a traceback. Any other exception is a defect of panoforge: code 1, one line, its traceback in a file.
+was expected, what came, why the limit exists, and what to do next. `panoforge.cli` prints it
+without a traceback. Any other exception is a defect of panoforge: code 1, one line, and a file with
+its traceback.
 """
 
 import difflib

@@ -1,9 +1,9 @@
 """Configs: read YAML, apply dotted overrides, resolve references, validate, print.
 
-Behind this line no config is a loose dict. `load` does the steps in order and the other modules one
-each: `yaml_text` reads and writes YAML, `references` resolves `${…}`, `keys` says what may stand at
-a dotted key, `overrides` puts `key=value` there, `messages` explains what does not validate, and
-`flat` lets a job and its stage share one mapping.
+Behind this line no config is a loose dict. `load` does the steps in order, the other modules one
+each. `yaml_text` reads and writes YAML, `references` resolves `${…}`. `keys` says what may stand at
+a dotted key, `overrides` puts `key=value` there. `messages` explains what does not validate. `flat`
+lets a job and its stage share one mapping. `template` writes a config with all its keys.
 """
 
 from panoforge.core.config.load import (

@@ -1,7 +1,7 @@
 """`key=value` from the command line: what the value is, and putting it where the key says.
 
 A shell user means what they type. Where the key is a path, a name or a choice, the value is that
-text, with `#`, `[` and `~` in it. Where it is a number or a switch, a list or a mapping, it is YAML.
+text, with `#`, `[` and `~` in it. A number, a switch, a list or a mapping is YAML.
 """
 
 from collections.abc import Sequence
