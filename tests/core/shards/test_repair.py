@@ -330,8 +330,8 @@ def test_a_bucket_is_repaired_as_a_folder(original, tmp_path, capfd):
             not end.value.code
             and f"{row['key']}: its bytes do not have the digest of the index" in captured.out
         )
-        assert f"{SCENES - 1} samples, 1 damaged parts in quarantine: repaired" in captured.out
-        assert "1 scenes to render again are listed in" in captured.err
+        assert f"{SCENES - 1} samples, 1 damaged part in quarantine: repaired" in captured.out
+        assert "1 scene to render again: see" in captured.err
         assert (
             verify(store).faults == ()
             and store.get("quarantine/rerender.txt") == row["scene"].encode() + b"\n"
