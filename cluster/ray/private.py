@@ -107,7 +107,8 @@ def _start(config: RayConfig, cpus: float, dashboard: bool, log: int) -> Head:
     }
     os.ftruncate(log, 0)
     process = bound_to_parent(
-        [sys.executable, "-m", "panoforge.cluster.ray.head", "--block"]
+        # Nothing scales a private Ray, so its monitor would be a process for nothing.
+        [sys.executable, "-m", "panoforge.cluster.ray.head", "--block", "--no-monitor"]
         + [f"--{name}={value}" for name, value in flags.items()],
         environment=_ENVIRONMENT | (LOOPBACK_ONLY if loopback else {}),
         output=log,
