@@ -3,9 +3,9 @@ SAM2's 256² logits, with and without a second look.
 
     python -m bench.ceiling [--quick] [--dataset DIR --panoramas N | --staged DIR …] [--record]
 
-The work: real rendered label maps (bench/data's furnished room at 4096×2048; or N panoramas of a
-dataset; or staged panoramas, also of older versions, of which only instance.zst is read), instances
-of at least 64 pixels, the 24 views of SAP's scan at 1024². Four lines: masks as they are (what
+The work: real rendered label maps, instances of at least 64 pixels, the 24 views of SAP's scan at
+1024². The maps are bench/data's furnished room at 4096×2048, or N panoramas of a dataset, or staged
+panoramas, of which only instance.zst is read. Four lines: masks as they are (what
 geometry alone costs), masks averaged down to 256² logits (what SAM2's resolution costs), and both
 again with `scan_zoom`. Printed by size, and what is lost by cause, measured instance by instance
 and not guessed. The causes are the median width of the thinner half of it, in panorama pixels and

@@ -1,10 +1,10 @@
 """Per-instance statistics of a 4096×2048 label map: pixels, steradians, wrap-aware box, seam and
 pole flags.
 
-Ours: `panoforge.core.sample.label_maps.instance_stats`. Peers on the same work:
-scipy.ndimage.find_objects for the boxes (with a second look at those that touch both edges, since
-it knows no seam) and bincount for the areas; and a loop over ids. All give the same numbers,
-asserted first. `find_objects` alone, which gives boxes and nothing else, is timed too.
+Ours: `panoforge.core.sample.label_maps.instance_stats`. Peers on the same work: a loop over ids;
+and scipy.ndimage.find_objects for the boxes, with bincount for the areas. That knows no seam, so
+boxes that touch both edges get a second look. All give the same numbers, asserted first.
+`find_objects` alone, which gives boxes and nothing else, is timed too.
 """
 
 from collections.abc import Callable
@@ -82,7 +82,7 @@ def _cylinder_box(
     mask: Callable[[], NDArray[np.bool_]], found: tuple[slice, slice], width: int
 ) -> tuple[int, int, int, int, bool]:
     """u0, v0, width, height and the seam flag. Only for a box of more than half the circle can
-    another gap be wider than the one around the box; only then is the mask (cropped to `found`)
+    another gap be wider than the one around the box. Only then is the mask (cropped to `found`)
     looked at.
     """
     v, u = found

@@ -1,13 +1,13 @@
 """Panoramas that a small network can learn from: flat-coloured solids around the camera, rendered
 by Blender, in its own process.
 
-    python -m bench.learns_scenes FOLDER COUNT [SEED]        stages COUNT panoramas of 512×256 below FOLDER
+    python -m bench.learns_scenes FOLDER COUNT [SEED]    stages COUNT panoramas below FOLDER
 
-Each has 6 to 10 cubes, balls, cones and cylinders of one colour each. They stand at any angle, 2 to
-4 m away all around (also above and below), before a backdrop of one colour. They are what
-`panoforge.datagen.rendering.render`'s probe gives: one Cycles sample, the albedo as the picture and
-the ids of the first hits, so pictures and masks agree to the pixel. Objects and the material stay,
-only their places and colours change: tens of milliseconds a panorama.
+They are 512×256. Each has 6 to 10 cubes, balls, cones and cylinders of one colour each. They stand
+at any angle, 2 to 4 m away all around (also above and below), before a backdrop of one colour. They
+are what `panoforge.datagen.rendering.render`'s probe gives: one Cycles sample, the albedo as the
+picture and the ids of the first hits, so pictures and masks agree to the pixel. Objects and the
+material stay, only their places and colours change: tens of milliseconds a panorama.
 """
 
 import sys

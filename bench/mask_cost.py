@@ -4,10 +4,11 @@ for it.
 Ours is a by-product of the beauty render: what it adds is the pass itself, its channel in the EXR,
 and turning it into dense ids and bytes. Measured as the difference of two renders, with and without
 the pass (same seed, same work), plus the steps after it. The difference is lost in the noise, so
-the largest of all repeats counts. Peers render a second time: Infinigen 2's
-`render_cycles_ground_truth` with its own settings, and the least a re-render can be (one sample, no
-bounce, every material replaced by plain emission, as BlenderProc does it). Same room, same camera.
-At 4096×2048 Infinigen's render takes minutes of a core: one run of it, all else in turn.
+the largest of all repeats counts. Peers render a second time. One is Infinigen 2's
+`render_cycles_ground_truth` with its own settings. The other is the least a re-render can be: one
+sample, no bounce, every material replaced by plain emission, as BlenderProc does it. Same room,
+same camera. At 4096×2048 Infinigen's render takes minutes of a core: one run of it, all else in
+turn.
 """
 
 import tempfile

@@ -4,9 +4,10 @@ official video predictor.
 The work: one 24-view scan of a panorama of coloured caps, every object clicked in every view that
 sees its click. The model is SAM2.1-tiny with random weights: nothing here depends on their values.
 Peer: the official predictor as its notebook uses it, prompts in frame order, so that its one-frame
-feature cache helps it as much as it can; masks at the size of the views. Asserted first: for every
-object and frame our native logits are the official predictor's to 1e-4, and so are the masks. On a
-GPU: 1, 10, 50 and 100 objects at 1024²; on a CPU: 1 and 20 objects at 256², with --quick at 128².
+feature cache helps it as much as it can. Its masks have the size of the views. Asserted first: for
+every object and frame our native logits are the official predictor's to 1e-4, and so are the masks.
+On a GPU: 1, 10, 50 and 100 objects at 1024²; on a CPU: 1 and 20 objects at 256², with --quick at
+128².
 
     python -m bench.propagate --flops [--quick]
 

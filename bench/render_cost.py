@@ -3,12 +3,12 @@ differently.
 
 A furnished room, several cameras. The stock path is `render_cycles` and then
 `render_cycles_ground_truth` with their own settings and a panoramic camera, nothing kept between
-views. Apart are reported: the *fixed* cost of a view (all of it but the time between the first and
-the last sample: sync, BVH, files; the second render's too), core-seconds per *million samples*, and
-the *samples* that equal error takes, against a many-sample reference of the full materials. Then
-what they add up to at 4096×2048 here, and where sampling is 100 times faster. Fixed costs and
-slopes are of small panoramas; errors, and what sampling and denoising for them costs, are of
-windows of the 4096×2048 panorama, because noise depends on what a pixel sees. In a panorama of
+views. Three parts are reported apart. The *fixed* cost of a view is all but the time from the
+first to the last sample: sync, BVH, files, the second render's too. Then core-seconds per *million
+samples*. Then the *samples* that equal error takes, against a many-sample reference of the full
+materials. Then what they add up to at 4096×2048 here, and where sampling is 100 times faster. Fixed
+costs and slopes are of small panoramas. Errors, and what sampling and denoising for them costs, are
+of windows of the 4096×2048 panorama, because noise depends on what a pixel sees. In a panorama of
 128×64 most of it is texture and edges. Error is the RMS of the 8-bit picture (sRGB, exposed for the
 reference), so it includes what flat secondary materials change, which is reported by itself too.
 Both paths get the same realised geometry without displacement, flat-shaded as the stock path leaves

@@ -1,8 +1,8 @@
 """What the render benchmarks work on: one furnished room of Infinigen 2 in this process, ours and
 Infinigen's way to render it.
 
-`furnished` makes a room and gives its things, an oracle of it as the source made it, and a pose;
-`ours` renders it as the worker does, `ours_window` a window of it; `infinigen_ground_truth` and
+`furnished` makes a room and gives its things, an oracle of it as the source made it, and a pose.
+`ours` renders it as the worker does, `ours_window` a window of it. `infinigen_ground_truth` and
 `infinigen_beauty` call Infinigen 2's own exporters on the same prepared objects and the same
 equirectangular camera. Import this in a process of its own: it fills Blender.
 """

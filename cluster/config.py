@@ -52,13 +52,13 @@ class RayConfig(FrozenModel):
     address: Annotated[
         str | None,
         Field(
-            description="The cluster to join, auto or HOST:PORT; null starts a private Ray on this machine."
+            description="The cluster to join, auto or HOST:PORT; null starts a private Ray here."
         ),
     ] = None
     auth: Annotated[
         Literal["token", "off"],
         Field(
-            description="Who may use a private Ray: off lets whoever reaches its ports run code here."
+            description="Who may use a private Ray: off lets all who reach its ports run code here."
         ),
     ] = "token"
     listen: Annotated[
@@ -76,7 +76,7 @@ class RayConfig(FrozenModel):
         int,
         Field(
             ge=1,
-            description="Tasks handed to Ray for each that can run: it never waits and never drowns.",
+            description="Tasks that Ray has for each that can run: it never waits, never drowns.",
         ),
     ] = 2
 
@@ -93,9 +93,7 @@ class LimitsConfig(FrozenModel):
     ] = 1800.0
     memory_gb: Annotated[
         Annotated[float, Field(gt=0)] | None,
-        Field(
-            description="Memory of it and its children at which it is given up; null takes ray.memory_per_scene_gb."
-        ),
+        Field(description="Memory at which it is given up; null takes ray.memory_per_scene_gb."),
     ] = None
     log_mb: Annotated[
         float, Field(gt=0, description="Size of its log at which it is given up.")
@@ -116,7 +114,7 @@ class CostConfig(FrozenModel):
         float,
         Field(
             ge=0,
-            description="Price of a core's hour, for pano status and pano plan; 0 leaves money out.",
+            description="Price of a core's hour, in pano status and pano plan; 0 leaves money out.",
         ),
     ] = 0.0
     usd_per_gpu_hour: Annotated[
@@ -151,15 +149,15 @@ class PackConfig(ShardConfig):
         int,
         Field(
             ge=1,
-            description="Ray tasks that build shards at once; 1 needs no Ray. The bytes are the same.",
+            description="Ray tasks that build shards at once; 1 needs no Ray. Same bytes for any.",
         ),
     ] = 1
     ray: Annotated[RayConfig, Field(description="How Ray is reached.")] = RayConfig()
 
 
 class PackingConfig(ShardConfig):
-    """Packing beside rendering (`pano render`); the shards are those of `pano pack`. The packer looks
-    again after `every_scenes`, and after a hundredth of the settled scenes at least.
+    """Packing beside rendering (`pano render`); the shards are those of `pano pack`. The packer
+    looks again after `every_scenes`, and after a hundredth of the settled scenes at least.
     """
 
     while_rendering: Annotated[bool, Field(description="Pack beside rendering.")] = False
@@ -191,7 +189,7 @@ class RenderJobConfig(FlatModel):
     ledger: Annotated[
         Location | None,
         Field(
-            description="Where attempts are recorded: a folder or a URL; null is a folder of the run."
+            description="Where attempts are recorded, a folder or a URL; null is in the run folder."
         ),
     ] = None
     worker: Annotated[
@@ -278,7 +276,7 @@ class SubmitConfig(FrozenModel):
     address: Annotated[
         str | None,
         Field(
-            description="The cluster's dashboard, http://HOST:8265, or auto; null is a private Ray here."
+            description="The cluster's dashboard, http://HOST:8265, or auto; null: a private Ray."
         ),
     ] = None
     cpus: Annotated[
@@ -321,8 +319,8 @@ def load_section(path: Path, model: type[Model], overrides: Sequence[str] = ()) 
         if key.startswith(f"{section}."):
             own = key.removeprefix(f"{section}.")
             raise ConfigError(
-                f"override {shown(f'{key}={text}')}: here the keys are those of {section}, so its name"
-                f" is left out: {own}={text}"
+                f"override {shown(f'{key}={text}')}: here the keys are those of {section}, so its"
+                f" name is left out: {own}={text}"
             )
     return load_config(path, model, overrides, section=section, chain=SECTIONS)
 
@@ -358,8 +356,8 @@ def _check_prefix(path: Path, key: str, present: Sequence[str]) -> None:
         else nearest(head, present)
     )
     raise ConfigError(
-        f"override {shown(key)}: {path} has the sections {', '.join(present)}: begin with the name of"
-        f" one.{guess}"
+        f"override {shown(key)}: {path} has the sections {', '.join(present)}: begin with the name"
+        f" of one.{guess}"
     )
 
 

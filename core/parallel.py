@@ -1,8 +1,8 @@
 """Work ahead of its consumer, in order: `prefetched` on threads, `ordered_map` in processes.
 
-Both are `map` with several results under way: what comes out, and in which order, never depends on
-how many hands made it, and an error comes out at the place of its task. Threads are for work that
-lets go of Python's lock (reading, decoding, remapping); processes are for the rest.
+Both are `map` with several results under way. What comes out, and in which order, never depends on
+the number of workers. An error comes out at the place of its task. Use threads for work that
+releases the GIL (reading, decoding, remapping), processes for work that holds it.
 """
 
 import multiprocessing

@@ -47,7 +47,7 @@ class CameraSettings(FrozenModel):
     placement: Annotated[
         Literal["eye_height", "free"],
         Field(
-            description="Where a camera stands: at eye height, or anywhere between floor and ceiling."
+            description="Where a camera stands: at eye height, or anywhere from floor to ceiling."
         ),
     ] = "eye_height"
     eye_height_m: Annotated[
@@ -91,7 +91,7 @@ class QualitySettings(FrozenModel):
     min_instance_sr: Annotated[
         float,
         Field(
-            description="Solid angle from which an instance is visible: about 4×4 pixels of 1024×512."
+            description="Solid angle from which an instance is visible; about 4×4 px of 1024×512."
         ),
     ] = 1e-4
     max_single_instance: Annotated[
@@ -109,7 +109,7 @@ class QualitySettings(FrozenModel):
     min_mean_luminance: Annotated[
         float,
         Field(
-            description="Least mean luminance, linear, before exposure: below it the lights are off."
+            description="Least mean luminance, linear, before exposure; below it the light is off."
         ),
     ] = 1e-4
     max_clipped: Annotated[
@@ -139,9 +139,7 @@ class RenderConfig(FrozenModel):
     ] = (RoomsSource(source="infinigen2.rooms"),)
     antlandscape: Annotated[
         PathText,
-        Field(
-            description="Blender's extension for Infinigen's landscapes: installed, online, or a zip file."
-        ),
+        Field(description="Blender's extension for landscapes: installed, online, or a zip file."),
     ] = "installed"
     scenes: Annotated[int, Field(ge=1, le=10_000_000, description="How many scenes are made.")] = 1
     cameras_per_scene: Annotated[
@@ -176,9 +174,7 @@ class RenderConfig(FrozenModel):
     ] = None
     products: Annotated[
         tuple[ProductName, ...],
-        Field(
-            description="What is stored of a panorama: rgb, instance, depth, normal, semantic, albedo."
-        ),
+        Field(description="What is stored: rgb, instance, depth, normal, semantic, albedo."),
     ] = ("rgb", "instance", "depth", "normal")
     rgb_format: Annotated[
         Literal["jpg", "png"], Field(description="File format of the colours.")

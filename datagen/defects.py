@@ -60,8 +60,8 @@ def lower_ceiling_lights(objects: Iterable[bpy.types.Object]) -> tuple[str, ...]
 def rocks_without_addon(on_replaced: Callable[[str], None]) -> Iterator[None]:
     """Defect: rocks among the small decorations need the add-on `antlandscape`, which Blender
     fetches online, and the whole scene fails where it cannot. While this is open and the add-on is
-    missing, a bowl is made in place of each rock, from the same random stream; `on_replaced` gets
-    the note each time that happens.
+    missing, a bowl is made in place of each rock, from the same RNG stream. `on_replaced` gets the
+    note each time that happens.
     """
     if antlandscape_available():
         yield

@@ -1,10 +1,10 @@
 """Prepare a scene for rendering: capped subdivision, realised geometry, one index per thing.
 
-Takes a `Scene` in the open Blender file; afterwards every renderable object is a plain mesh without
+Takes a `Scene` in the open Blender file. Afterwards every renderable object is a plain mesh without
 modifiers, instances are objects of their own, and `pass_index` says to which thing an object
-belongs. Done once per scene instead of once per render: Blender evaluates modifiers and converts
-instances anew for every view otherwise, and Cycles writes the source object's index for every
-instance, so that ten scattered cups would share one id.
+belongs. This is done once per scene: otherwise Blender evaluates modifiers and converts instances
+anew for every view. Cycles writes the source object's index for every instance, so ten scattered
+cups would share one id.
 """
 
 import math

@@ -5,7 +5,7 @@ Both come from the realised geometry. Boxes are measured once per scene and only
 Visibility is measured at the centres of the panorama's own pixels. Of those whose ray would meet
 the instance if it were alone, it is the share (by solid angle) that carries its id. The rays go to
 a regular subset of pixels within the cone around the instance's box, so that a cup is measured as
-finely as a wall; with some 250 hits the ratio is good to about 0.03. Blender's own ray casting per
+finely as a wall. With some 250 hits the ratio is good to about 0.03. Blender's own ray casting per
 object does it, at 2-3 µs a ray: a fraction of a second per panorama.
 """
 
@@ -42,9 +42,10 @@ class SceneInstances:
     def visibility(
         self, index: int, id_: int, labels: NDArray[np.uint16], pose: Pose
     ) -> float | None:
-        """Share of thing `index` that is seen as `id_` in `labels` (H, W) from `pose`; None if no
-        sampled ray meets it, or Blender has not evaluated it (an object in a collection that a
-        user's file excludes from the view).
+        """Share of thing `index` that is seen as `id_` in `labels` (H, W) from `pose`.
+
+        None if no sampled ray meets it, or if Blender has not evaluated it: an object in a
+        collection that a user's file excludes from the view.
         """
         height, width = labels.shape
         rows, columns = cone_pixels(self.box(index), pose, width, height, RAYS)
@@ -82,9 +83,10 @@ class SceneInstances:
 
 
 def upright_box(points: NDArray[np.float64]) -> Box3D:
-    """The smallest box with a vertical axis around (N, 3) points: the rectangle of least area
-    around them seen from above (one side lies along the convex hull; Freeman and Shapira 1975),
-    from the lowest to the highest point.
+    """The smallest box with a vertical axis around (N, 3) points, from the lowest to the highest.
+
+    Its base is the rectangle of least area around them seen from above. One side of that lies
+    along the convex hull (Freeman and Shapira 1975).
     """
     low, high = points[:, 2].min(), points[:, 2].max()
     middle = points[:, :2].mean(axis=0)
@@ -113,8 +115,8 @@ def cone_pixels(
     box: Box3D, pose: Pose, width: int, height: int, budget: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows and columns of about `budget` pixels, or all, on a regular grid within the cone that
-    holds the box as seen from `pose`; on the whole sphere if the camera stands in the box or close
-    to it.
+    holds the box as seen from `pose`. If the camera stands in the box or close to it, the grid
+    covers the whole sphere.
     """
     rotation = np.array(pose.world_from_pano)
     corners = (box_corners(box) - pose.position_m) @ rotation

@@ -4,12 +4,12 @@ light.
 Infinigen's materials are large procedural node graphs. Evaluating them is nearly all of the render
 time, and most of it is spent where no one sees the result: on the second and later bounces of
 diffuse light. `flatten_secondary` shows such rays, and only such (Cycles' "Is Diffuse Ray"), a
-diffuse surface of the material's mean diffuse colour, measured by small probe renders; the camera
-and every reflection, sharp or blurred, see the material itself. We render without caustics: Cycles
-then drops what is glossy of any surface that diffuse light meets. So the diffuse colour alone is
-the right one. With glossy colours added, as an albedo pass has them, a room came out 1.6 of 255 too
-bright. Measured in a bathroom (bench/render_cost.py): half the time per sample and less noise. A
-given error, against full materials, takes a third of the time of Infinigen's own render.
+diffuse surface of the material's mean diffuse colour. That is measured by small probe renders. The
+camera and every reflection, sharp or blurred, see the material itself. We render without caustics:
+Cycles then drops what is glossy of any surface that diffuse light meets. So the diffuse colour
+alone is the right one. With glossy colours added, as an albedo pass has them, a room came out 1.6
+of 255 too bright. Measured in a bathroom (bench/render_cost.py): half the time per sample and less
+noise. A given error, against full materials, takes a third of the time of Infinigen's own render.
 
 Displacement re-evaluates a graph three times per shading point when used as bump, and moves the
 geometry away from what rays see when used as true displacement. One living room at 512×256, 2

@@ -57,9 +57,12 @@ class Oracle:
 
 @dataclass
 class RayReport:
-    """What N rays said of one panorama. `kinds`: how many rays met what; `differ`: disagreements by
-    cause; `ties`: pairs of things that lie in one plane where a ray met them, agreeing or not;
-    `examples` of what is wrong.
+    """What N rays said of one panorama.
+
+    - `kinds`: how many rays met what;
+    - `differ`: disagreements by cause;
+    - `ties`: pairs of things that lie in one plane where a ray met them, agreeing or not;
+    - `examples`: some of what is wrong.
     """
 
     key: str

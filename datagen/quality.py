@@ -127,9 +127,10 @@ def luminance(rgb: NDArray[np.floating]) -> NDArray[np.floating]:
 def auto_exposure_ev(
     linear: NDArray[np.float32], *, key: float = 0.18, limit_ev: float = 8.0
 ) -> float:
-    """Exposure in stops that brings the log-average luminance of the sphere to middle grey
-    (Reinhard et al. 2002, eq. 1, weighted by solid angle; pixels above the 99th percentile of
-    luminance, lamps and sun, are left out).
+    """Exposure in stops that brings the log-average luminance of the sphere to middle grey.
+
+    After Reinhard et al. 2002, eq. 1, weighted by solid angle. Pixels above the 99th percentile of
+    luminance (lamps, the sun) are left out.
     """
     height, width = linear.shape[:2]
     value = luminance(np.nan_to_num(linear, posinf=0, neginf=0)).astype(np.float64)

@@ -196,7 +196,7 @@ class ModelConfig(FrozenModel):
         Literal["random"] | LocalPath | None,
         Field(
             union_mode="left_to_right",
-            description="The weights: a file, official or exported by pano train, or the word random.",
+            description="The weights: a file, official or of pano train, or the word random.",
         ),
     ] = None
 

@@ -110,9 +110,7 @@ class ModelSettings(FrozenModel):
     ] = 1024
     checkpoint: Annotated[
         LocalPath | None,
-        Field(
-            description="The weights to start from: a file, official or exported by pano train; null is random."
-        ),
+        Field(description="The weights to start from, official or of pano train; null is random."),
     ] = None
     frozen: Annotated[
         tuple[Part, ...], Field(description="Parts of the model that are not trained.")
@@ -176,7 +174,7 @@ class ClipSettings(FrozenModel):
         float,
         Field(
             gt=0,
-            description="Least solid angle in the first frame; about 22×22 px of a 1024² view at 90°.",
+            description="Least solid angle in the first frame; about 22×22 px of a 1024² 90° view.",
         ),
     ] = 0.002
     area_power: Annotated[
@@ -217,7 +215,7 @@ class PromptSettings(FrozenModel):
     sphere_click: Annotated[
         Probability,
         Field(
-            description="Chance of SAP's one click in every frame that sees it, instead of the above."
+            description="Chance of SAP's click in every frame that sees it, instead of the above."
         ),
     ] = 0.0
 
@@ -301,7 +299,7 @@ class LossSettings(FrozenModel):
     distortion: Annotated[
         DistortionSettings | None,
         Field(
-            description="PanoSAM2's distortion-guided loss; null counts every pixel alike, as SAM2 does."
+            description="PanoSAM2's distortion-guided loss; null counts all pixels alike, as SAM2."
         ),
     ] = None
 
@@ -352,7 +350,7 @@ class TrainConfig(FrozenModel):
     mixture: Annotated[
         dict[str, SourceSettings],
         Field(
-            description="Datasets to draw clips from, by a name of your own; empty is the shards alone."
+            description="Datasets to draw clips from, by names of your own; empty: shards alone."
         ),
     ] = {}
     steps: Annotated[Positive, Field(description="Steps of the run.")] = 1000
@@ -371,15 +369,11 @@ class TrainConfig(FrozenModel):
     ] = "auto"
     recompute: Annotated[
         bool,
-        Field(
-            description="Compute activations again in the backward pass: less memory, same gradients."
-        ),
+        Field(description="Compute activations again going backward: less memory, same gradients."),
     ] = False
     compile: Annotated[
         bool,
-        Field(
-            description="torch.compile the encoder and the memory attention; first steps take minutes."
-        ),
+        Field(description="torch.compile encoder and memory attention; first steps take minutes."),
     ] = False
     on_bad_loss: Annotated[
         Literal["stop", "skip"], Field(description="What follows a loss that is not finite.")
@@ -389,9 +383,7 @@ class TrainConfig(FrozenModel):
     ] = 10
     max_bad_samples: Annotated[
         Count,
-        Field(
-            description="Damaged images or videos left out, named, before the run stops; 0 stops at once."
-        ),
+        Field(description="Damaged images or videos left out and named before the run stops."),
     ] = 0
     ema_decay: Annotated[
         float, Field(ge=0, lt=1, description="Decay of averaged weights; 0 keeps none.")

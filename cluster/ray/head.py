@@ -4,7 +4,8 @@ Two waits of Ray (2.60) stand in its code. They are too short for a busy machine
 takes half a minute to start. The raylet waits 15 s for a file with the port that its dashboard
 agent listens on, and aborts. `ray start` waits 30 s for the raylet. Until ray-project/ray#65983
 makes them settings, this process tells the raylet that port, the only one that Ray does not pass
-on, and stretches the second wait. It is the one place that changes names of `ray._private`.
+on, and stretches the second wait. In a driver `session._loopback_is_meant` sets one constant of
+`ray._private`; nothing else of ours changes names there.
 """
 
 import contextlib

@@ -108,8 +108,9 @@ class RayExecutor:
         )
 
     def _head_answers(self) -> bool:
-        """Whether the cluster's head can be reached. ClusterError once it could not for long: Ray
-        itself would end this process without a word, or wait for ever, and a head that keeps its
+        """Whether the cluster's head can be reached. ClusterError once it could not for long.
+
+        Ray itself would end this process without a word, or wait for ever. A head that keeps its
         state elsewhere is back in seconds.
         """
         import ray

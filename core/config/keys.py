@@ -1,4 +1,4 @@
-"""What may stand at a dotted key of a config: which fields, of which kinds, known by which names."""
+"""What may stand at a dotted key of a config: which fields, of which kinds, by which names."""
 
 import types
 from collections.abc import Iterator, Sequence

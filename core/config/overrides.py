@@ -23,7 +23,8 @@ def split(overrides: Sequence[str]) -> list[tuple[str, str]]:
         key, equals, value = override.partition("=")
         if not equals or not key or not all(key.split(".")):
             raise ConfigError(
-                f"override {shown(override)}: expected key=value, e.g. run=runs/x or ray.address=auto"
+                f"override {shown(override)}: expected key=value, e.g. run=runs/x or"
+                " ray.address=auto"
             )
         pairs.append((key, value))
     return pairs

@@ -99,9 +99,9 @@ class _Resolver:
 def _variable(name: str) -> str:
     if name not in ENVIRONMENT:
         raise ValueError(
-            f"${{oc.env:{name}}}: configs are printed and recorded, so only {', '.join(ENVIRONMENT)}"
-            " are read from the environment. What is no secret can be given on the command line;"
-            " credentials are read by the storage libraries themselves"
+            f"${{oc.env:{name}}}: configs are printed and recorded, so only"
+            f" {', '.join(ENVIRONMENT)} are read from the environment. What is no secret can be"
+            " given on the command line; credentials are read by the storage libraries themselves"
         )
     if name not in os.environ:
         raise ValueError(f"${{oc.env:{name}}}: the variable is not set")

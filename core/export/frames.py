@@ -5,8 +5,8 @@ A panorama's JPEG is passed on byte for byte; scan views are sampled and encoded
 those of its panorama, which is what makes the views of one scan a video.
 
 A format is two functions. `each(job, sample, frames)` writes what belongs to one sample and gives a
-`Part`; it runs in any process, in any order, and what it writes depends on nothing but the sample
-and its place in the dataset. `join(job, parts)` gets the parts in the order of the dataset and
+`Part`. It runs in any process, in any order. What it writes depends on nothing but the sample and
+its place in the dataset. `join(job, parts)` gets the parts in the order of the dataset and
 writes what is about all of them. So the bytes are the same for any number of workers.
 """
 

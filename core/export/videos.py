@@ -46,8 +46,8 @@ def masklets_of(
 
 def sav_part(job: ExportJob, index: int, clip: list[Frame]) -> Part:
     """Both forms of SA-V beside one set of frames: annotations/<video>_manual.json for training,
-    Annotations_6fps/<video>/ <object>/<frame>.png and sav_val.txt for evaluation. Every frame is
-    annotated, which `fps` in the JSON says; an object out of sight has an empty mask, not None, or
+    Annotations_6fps/<video>/<object>/<frame>.png and sav_val.txt for evaluation. Every frame is
+    annotated, which `fps` in the JSON says. An object out of sight has an empty mask, not None, or
     SAM2's loader would drop the frame for all objects.
     """
     key = job.dataset.key(index)

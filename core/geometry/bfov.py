@@ -2,8 +2,8 @@
 it, for a second, closer look.
 
 `fit_bfov(mask)` takes a bool H×W panorama mask and gives the view's centre and the tangents of its
-half angles, or None where no flat view holds the mask. 360VOTS (Xu et al., 2025) bounds objects so;
-it is a box that knows no seam and no pole.
+half angles, or None where no flat view holds the mask. Objects are bounded so in 360VOTS (Xu et
+al., 2025): it is a box that knows no seam and no pole.
 
 A rectangle of tangents around a centre is a box in the plane that touches the sphere there. So the
 fit projects the mask's pixels into the plane at their mean direction. It takes the box that holds

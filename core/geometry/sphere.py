@@ -127,8 +127,8 @@ def direction_to_pixel(direction: ArrayLike, width: int, height: int) -> tuple[F
 def wrap_pixel(u: ArrayLike, v: ArrayLike, width: int, height: int) -> tuple[Ints, Ints]:
     """Integer pixel indices that ran over an edge → the pixel there.
 
-    Columns wrap; a crossed pole flips the row and shifts by W/2. Rows may overrun by up to H. W must
-    be even.
+    Columns wrap; a crossed pole flips the row and shifts by W/2. Rows may overrun by up to H. W
+    must be even.
     """
     u, v = np.asarray(u, np.intp), np.asarray(v, np.intp)
     over_north, over_south = v < 0, v >= height

@@ -55,8 +55,8 @@ class WrappedPanorama:
 class _ViewMap:
     """Where a view at yaw 0 looks, relative to column `first_column` of the wrapped panorama.
 
-    Float32 source indices, and the same in OpenCV's fixed-point form for bilinear and for nearest
-    sampling. cv2.remap rounds to 1/32 pixel from float maps too, so nothing is lost by it.
+    Source indices, float32, and the same in OpenCV's fixed-point form for bilinear and for nearest
+    sampling. From float maps too OpenCV rounds to 1/32 pixel, so nothing is lost by it.
     """
 
     first_column: int
@@ -84,9 +84,9 @@ def check_panorama_size(width: int, height: int, name: str) -> None:
 def prefilter_rows(image: NDArray) -> NDArray:
     """Average rows towards the poles along the circle over 0.6/cos φ pixels, where that is above 1.
 
-    That is at |φ| > 53°. 1/cos φ is the stretch of the projection: a view that takes single pixels
-    from stretched rows aliases and keeps all their noise. 0.6 is the width of least error against
-    supersampled truth; wider blurs more than it cures (bench/view_sampling.py). Takes colour (uint8
+    That is at |φ| > 53°. The projection stretches rows by 1/cos φ: a view that takes single pixels
+    from stretched rows aliases and keeps all their noise. At 0.6 the error against supersampled
+    truth is least; wider blurs more than it cures (bench/view_sampling.py). Takes colour (uint8
     or float32, H×W[×C]), never labels. Costs a few frames' sampling, once per panorama. Two box
     filters of odd widths per row give the fractional width.
     """

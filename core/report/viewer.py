@@ -3,7 +3,7 @@
 A scene is a picture with layers on it, as data: `Sphere(image, layers)`. A layer is an id map
 (`id_layer`) or a set of points (`PointLayer`: clicks). The colours of an id map are laid over the
 picture or drawn as outlines; what is under the pointer is named. `scene_json` turns it into what
-`templates/sphere.js` takes; `viewer_style()` and `viewer_script()` are put once into a page and
+`templates/sphere.js` takes. `viewer_style()` and `viewer_script()` are put once into a page and
 carry the viewer itself (pannellum, vendor/pannellum/VENDORED.md), so that a page needs nothing from
 outside. Where a browser has no WebGL the same scene is shown flat, and the page says so.
 

@@ -1,11 +1,11 @@
 """`pano query`: which samples hold what an expression asks for, from the index alone; and their
 extraction by byte range.
 
-    find(dataset, "category == 'sofa' and sr > 0.01")     samples with at least one such instance
+    find(dataset, "category == 'sofa' and sr > 0.01")    samples with at least one such instance
     find(dataset, "'seam' in flags and not 'structure' in flags")
-    find(dataset, "visibility > 0.5 and px > 100")        at least half of it unhidden, and known to be
-    find(dataset, "source == 'infinigen2.rooms/kitchen' and n_instances >= 100 and split ==
-    'train'")
+    find(dataset, "visibility > 0.5 and px > 100")       known to be at least half unhidden
+    find(dataset, "source == 'infinigen2.rooms/kitchen' and n_instances >= 100")
+    find(dataset, "split == 'train' and n_instances < 10")
 
 An expression is a small part of Python: columns, numbers, strings, lists of them, comparisons (also
 chained), `in`, `and`, `or`, `not`. It is parsed by `ast` and walked over an allow-list; nothing is

@@ -197,9 +197,7 @@ def _good(offset: int, data: bytes, members: tuple[Member, ...]) -> Good:
 
 
 def _claimed(store: Store, name: str, size: int) -> Iterator[Damaged]:
-    """A shard that is not believed, cut at the headers that still name a sample, so that whoever is
-    missing has a name.
-    """
+    """Split an untrusted shard at each readable tar header, to report lost samples by key."""
     why = ("its shard does not have its digest, and no readable index has the sample's own",)
     key, begin, at = None, 0, 0
     with store.open(name) as file:

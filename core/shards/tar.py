@@ -24,7 +24,7 @@ MAX_MEMBER_BYTES = (1 << 33) - 1  # ustar's 11 octal digits
 @dataclass(frozen=True)
 class Member:
     """Where a member's data lies: `offset` from the start of its sample (or shard), `length` in
-    bytes; and their CRC-32 (zlib's), for who reads a member and not the whole sample.
+    bytes. The CRC-32 (zlib's) is for readers of one member instead of the whole sample.
     """
 
     suffix: str

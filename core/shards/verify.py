@@ -1,18 +1,18 @@
 """Verify a dataset: every digest, every header, every schema, every label map. Nothing is believed.
 
 Takes a dataset, a path or an fsspec URL. Gives a list of `DataFault`s, each naming the file and,
-where one is hit, the sample. A shard's bytes are walked once. All of them are compared with
-its digest in the manifest, each header with the canonical one, each member with its checksum in the
-index, what lies between and after with zero. So any flipped bit, cut, gap, double or stranger shows.
-Where one does, a second walk compares every sample with its own digest in the index, to say
-which are hit. Metadata and label map are decoded and compared with each other, in all that a sample
+where one is hit, the sample. A shard's bytes are walked once. All of them are compared with its
+digest in the manifest, each header with the canonical one, each member with its checksum. What lies
+between and after must be zero. So any flipped bit, cut, gap, double or stranger shows. Where one
+does, a second walk compares every sample with its own digest in the index, to say which are hit.
+Metadata and label map are decoded and compared with each other, in all that a sample
 says twice: counts, areas, boxes, flags, RLEs, sizes, its rows of the index. `deep` compares every
 sample's digest and decodes all other products too. Memory stays small: one sample at a time, and
 the index as columns.
 
-Why not both digests at once always: SHA-256 is most of the time (bench/verify_speed), and what the
-second one could add is a packer that wrote a wrong digest over right bytes, whose sample readers
-refuse.
+Why not both digests at once always: SHA-256 is most of the time (bench/verify_speed). The second
+one could add only a packer that wrote a wrong digest over right bytes, and readers refuse that
+sample.
 """
 
 import hashlib

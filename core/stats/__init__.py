@@ -3,7 +3,7 @@
 
 Takes a published dataset, and the run.json beside it where there is one (for scenes that were
 rejected or failed). Counts, areas, categories and boxes come from the index, whole columns at a
-time; occupancy, depth, luminance and look- alikes need the pixels and come from one pass over the
+time. Occupancy, depth, luminance and look-alikes need the pixels: they come from one pass over the
 samples, one panorama in memory per thread. So memory does not grow with the dataset but for the
 index, and the same dataset gives the same numbers with any number of threads.
 

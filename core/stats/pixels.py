@@ -146,8 +146,8 @@ def gpu_seconds(meta: SampleMeta) -> float:
 def _occupancy(
     labels: NDArray[np.uint16], structure: NDArray[np.bool_]
 ) -> tuple[Floats, Floats, Floats, Floats, Floats]:
-    """The first five arrays of PixelTotals, from runs: a run adds one at its first column and takes
-    it away after its last; the running sum along a row of cells is then the number of objects
+    """The first five arrays of PixelTotals, from runs. A run adds one at its first column and takes
+    it away after its last. The running sum along a row of cells is then the number of objects
     there.
     """
     height, width = labels.shape

@@ -5,7 +5,7 @@
     point_latest(folder)               # parent/latest → folder
 
 Two results are of one identity if they were made of the same data, by the same rule, with the same
-weights: then a second one may take the first one's place.
+weights. Then the second may take the first one's place.
 """
 
 import contextlib

@@ -161,9 +161,7 @@ def renamed(meta_json: bytes, key: str, scene: str, prefix: str) -> bytes:
 
 
 def differences(key: str, one: StoreLike, other: StoreLike) -> list[str]:
-    """In what two staged panoramas of one key differ: members, or fields of the metadata. What only
-    says how long and where it was made does not count.
-    """
+    """Differences between two staged panoramas of one key, ignoring timing and hardware fields."""
     (meta, members), (other_meta, others) = read_staged(one, key), read_staged(other, key)
     found = [
         suffix

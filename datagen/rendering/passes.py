@@ -106,9 +106,10 @@ def passes_of(channels: dict[str, NDArray], settings: RenderSettings, clock: Pha
 
 
 def unlayered(diffuse: NDArray[np.float32], glossy: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The diffuse colour that a diffusely bounced ray meets, where there are no caustics: Cycles
-    leaves a surface's clear layer away then, which for the camera has taken its own share
-    (`glossy`, some 4 % of a dielectric) of what is below it.
+    """The diffuse colour that a diffusely bounced ray meets, where there are no caustics.
+
+    Cycles then leaves a surface's clear layer away. For the camera that layer has taken its own
+    share (`glossy`, some 4 % of a dielectric) of what is below it.
     """
     return np.clip(diffuse / (1 - np.clip(glossy, 0, LAYER)), 0, 1)
 

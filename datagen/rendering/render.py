@@ -82,8 +82,8 @@ def render_passes(settings: RenderSettings, folder: Path) -> Passes:
 @contextlib.contextmanager
 def _cycles_complaints() -> Iterator[None]:
     """Refuse a render during which Cycles or Blender wrote an error. Shaders that do not compile,
-    or outgrow the SVM's stack, render as something else without any other sign; Infinigen 2 reads
-    the output for that, and so its check is used.
+    or outgrow the SVM's stack, render as something else without any other sign. Infinigen 2 reads
+    the output for that, so its check is used.
     """
     from infinigen2 import context
     from infinigen2.exporters.render_error_check import CyclesShaderError, detect_cycles_errors

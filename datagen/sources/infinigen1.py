@@ -7,7 +7,7 @@ those of its documentation (docs/HelloRoom.md and docs/HelloWorld.md): indoors o
 coarse and a fine one; each leaves `scene.blend` in its output folder.
 
 Names tell what things are: `SofaFactory(3098452).spawn_asset(17)` is a sofa, `living-room_0/0.wall`
-the wall of a room; scattered geometry belongs to its instancer; placeholders, cutters and hidden
+the wall of a room. Scattered geometry belongs to its instancer. Placeholders, cutters and hidden
 copies do not render and are no things. What belongs below another object is part of it. Infinigen 1
 is not the same run to run on all platforms, as its documentation says. The seed is passed on, and
 the digest of the scene goes into the metadata's versions.

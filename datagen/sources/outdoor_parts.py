@@ -18,9 +18,10 @@ OCTAVES = 6
 def height_map(
     rng: np.random.Generator, relief_m: float, cells: int = CELLS
 ) -> NDArray[np.float64]:
-    """(cells + 1, cells + 1) heights in metres: octaves of smoothed lattice noise, each half as
-    high and twice as fine (fractional Brownian motion; Musgrave 1994), flattened towards the
-    middle, where the cameras stand.
+    """Heights in metres, (cells + 1, cells + 1): fractional Brownian motion (Musgrave 1994).
+
+    Octaves of smoothed lattice noise, each half as high and twice as fine. They are flattened
+    towards the middle, where the cameras stand.
     """
     heights = np.zeros((cells + 1, cells + 1))
     for octave in range(OCTAVES):

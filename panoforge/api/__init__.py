@@ -1,1 +1,1 @@
-"""The functions of `import panoforge`, by subject; they load what they need when they are called."""
+"""The functions of `import panoforge`, by subject; they load what they need when called."""

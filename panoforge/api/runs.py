@@ -77,7 +77,8 @@ def compare(*runs: str | Path) -> "Comparison":
         *runs: Folders of evaluations; the first is the reference.
 
     Returns:
-        The comparison: `lines`, one per run and method; `panoforge.eval.reports.comparison.render` writes it.
+        The comparison: `lines`, one per run and method. `panoforge.eval.reports.comparison.render`
+        writes it.
 
     Raises:
         UsageError: They measured differently, or on other data; the message says what differs.

@@ -13,7 +13,6 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.text import Text
 
 import panoforge.core
@@ -28,8 +27,8 @@ app = typer.Typer(
     name="pano",
     add_completion=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # rich's help takes longer to import than all the rest
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help=(
         "Render 4K panoramas with exact instance ids, pack them safely, fine-tune SAM2 on panoramic"
         " scans, score it."
@@ -48,7 +47,7 @@ def command(example: str, name: str | None = None) -> Callable[[Verb], Verb]:
     def register(function: Verb) -> Verb:
         paragraphs = (function.__doc__ or "").split("\n\n")
         text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-        app.command(name, help=escape(text), epilog=f"Example: {escape(example)}")(function)
+        app.command(name, help=text, epilog=f"Example: {example}")(function)
         return function
 
     return register

@@ -85,7 +85,7 @@ def test_truncated_shard_fails_stats_with_one_message(pano, caps_dataset, tmp_pa
         (["width=1000", "height=600"], "twice as wide as high"),
         (
             ["sources=infinigen2.rooms"],
-            "sources: expected a list, such as [{source: infinigen2.rooms}], got 'infinigen2.rooms'",
+            "sources: expected a list, such as [{source: infinigen2.rooms}], got 'infinigen2.rooms",
         ),
         (["sources=[infinigen2.rooms]"], "such as {source: infinigen2.rooms}, got 'infinigen2."),
         (["sources.0.room=[kitchen]"], "'sources.0.room'. Did you mean 'sources.0.rooms'?"),

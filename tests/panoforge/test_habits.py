@@ -275,7 +275,8 @@ def test_random_weights_are_said_first(pano, tmp_path):
     synthetic.dataset(tmp_path, scenes=1, cameras=1, width=128)
     config = tmp_path / "eval.yaml"
     config.write_text(
-        f"run: {tmp_path}\nmethods: [direct]\nmodel: {{size: micro, image_size: 64, checkpoint: random}}\n"
+        f"run: {tmp_path}\nmethods: [direct]\n"
+        "model: {size: micro, image_size: 64, checkpoint: random}\n"
         "instances: {max_per_panorama: 1}\nreport_panoramas: 0\ndevice: cpu\n"
     )
     _, _, stderr = pano("eval", config)

@@ -43,7 +43,7 @@ FACE = [name for name in panoforge.__all__ if name not in ("__version__", "METRI
 
 @pytest.fixture(scope="module")
 def desk(caps_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as the examples find it: a dataset, a picture, a checkpoint, configs, evaluations."""
+    """What the examples find: a dataset, a picture, a checkpoint, configs, evaluations."""
     folder = tmp_path_factory.mktemp("desk")
     (folder / "runs/demo").mkdir(parents=True)
     shutil.copytree(caps_dataset, folder / "runs/demo/dataset")

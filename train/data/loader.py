@@ -1,7 +1,7 @@
 """Clips ahead of time: threads build the next forward passes while the model works on this one.
 
-Threads and not processes: decoding and remapping are OpenCV and zstd, which let go of Python's
-lock, and nothing has to be pickled. Order is that of the tasks, whatever finishes first. An error
+Threads and not processes: decoding and remapping are OpenCV and zstd, which release the GIL, and
+nothing has to be pickled. Order is that of the tasks, whatever finishes first. An error
 (a damaged sample) comes out at the place of its task, in its own words. Where `max_bad_samples`
 lets a run go on, its clip is left out of its batch and noted under its position. No other clip
 takes its place.

@@ -4,9 +4,9 @@ give.
 The line of forward passes is cut into periods, as long as the sum of the weights in whole numbers
 (7 : 2 : 1 has period 10). Within a period the earliest-deadline rule places each source's passes.
 Pass k of a source with share w stands at ⌊k/w⌋ at the earliest, and before ⌈(k + 1)/w⌉. So after
-any number of passes every source has had its share to within one pass, on any number of ranks (the
-quota rule; Balinski and Young 1975, Tijdeman's chairman assignment 1980). What stands at a position
-is looked up, not counted up to: a resumed run needs no state.
+any number of passes every source has had its share to within one pass, on any number of ranks. That
+is the quota rule (Balinski and Young 1975; Tijdeman's chairman assignment 1980). What stands at a
+position is looked up, not counted up to: a resumed run needs no state.
 
 The unit is a forward pass and not a clip because the clips of one batch have the same number of
 frames.

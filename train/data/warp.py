@@ -8,7 +8,7 @@ plan's draws into
     A = [[cos θ, −sin θ], [sin θ, cos θ]] · [[1, tan s], [0, 1]]
 
 A rotates the picture by θ = `rotate_deg` and shears it by s = `shear_deg` (what SAM2's RandomAffine
-draws); T leans the scan's vertical axis by `tilt_deg` towards longitude `tilt_towards_deg`
+draws). T leans the scan's vertical axis by `tilt_deg` towards longitude `tilt_towards_deg`
 (Rodrigues, about the horizontal axis 90° to its left). All frames of a clip share A and T, so an
 object moves as it would under a camera that is held askew.
 """

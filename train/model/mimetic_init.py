@@ -10,7 +10,7 @@ cost thousands of steps.
        W_Q = W_K = gain · R      W_V = S      W_O = Sᵀ      R, S with orthonormal rows, biases 0
 
    so q·k compares encodings as they are (SAM's Fourier features make that a kernel peaked at the
-   click) and what is found there comes out as it went in, projected.
+   click). What is found there comes out as it went in, projected.
 2. Every object begins as present, with a logit of PRESENT whatever the picture. SAM2 blanks the
    mask of an object that it takes to be absent, so a random judgement would hide half of the masks
    from the loss. Images show present objects only: train on them with loss.objectness 0. With a

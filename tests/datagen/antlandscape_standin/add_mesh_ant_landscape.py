@@ -7,18 +7,20 @@ import math
 import bpy
 
 FLOATS = """
-noise_offset_x noise_offset_y noise_offset_z noise_size noise_size_x noise_size_y distortion amplitude frequency dimension
-lacunarity offset gain height height_offset fx_mixfactor fx_turb fx_amplitude fx_frequency fx_size fx_loc_x fx_loc_y fx_height
-fx_offset falloff_x falloff_y edge_level maximum minimum strata water_level mesh_size mesh_size_x mesh_size_y
+noise_offset_x noise_offset_y noise_offset_z noise_size noise_size_x noise_size_y distortion
+amplitude frequency dimension lacunarity offset gain height height_offset fx_mixfactor fx_turb
+fx_amplitude fx_frequency fx_size fx_loc_x fx_loc_y fx_height fx_offset falloff_x falloff_y
+edge_level maximum minimum strata water_level mesh_size mesh_size_x mesh_size_y
 """
 INTS = "noise_depth fx_depth random_seed subdivision_x subdivision_y"
 STRINGS = """
-noise_type basis_type vl_basis_type hard_noise marble_bias marble_sharp marble_shape fx_mix_mode fx_type fx_bias edge_falloff
-strata_type ant_terrain_name land_material water_material texture_block vert_group
+noise_type basis_type vl_basis_type hard_noise marble_bias marble_sharp marble_shape fx_mix_mode
+fx_type fx_bias edge_falloff strata_type ant_terrain_name land_material water_material texture_block
+vert_group
 """
 FLAGS = """
-height_invert fx_invert at_cursor smooth_mesh tri_face sphere_mesh water_plane remove_double show_main_settings
-show_noise_settings show_displace_settings auto_refresh refresh
+height_invert fx_invert at_cursor smooth_mesh tri_face sphere_mesh water_plane remove_double
+show_main_settings show_noise_settings show_displace_settings auto_refresh refresh
 """
 
 
