@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,11 +102,12 @@ def pack_stage(
         for store, before in zip(stores, prefixes, strict=True)
     ]
     dataset = stores[0].below(DATASET) if to is None else Store.at(to)
-    recorded = (
-        stores[0].local if len(stores) == 1 else None
-    )  # a record belongs to a run, and lies on a disk
+    # A record belongs to a run, and lies on a disk.
+    recorded = stores[0].local if len(stores) == 1 else None
     total = sum(len(list_staged(source.staged)) for source in staged)
-    record = record_stage(recorded, "pack", config) if recorded else nullcontext({})
+    record: AbstractContextManager[dict[str, Any]] = (
+        record_stage(recorded, "pack", config) if recorded else nullcontext({})
+    )
     with record as entry, Progress("pack", total=total) as progress:
         manifest = pack(
             staged,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from textwrap import indent
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
@@ -33,7 +33,7 @@ def demo(
 
     given = list(words or ())
     config = a_config(given.pop(0)) if given and "=" not in given[0] else a_config(DEMO)
-    sections = dict(sections_of(config, given))
+    sections: dict[str, Any] = dict(sections_of(config, given))
     missing = [verb for verb in VERBS if verb not in sections]
     if missing:
         raise UsageError(
