@@ -15,7 +15,8 @@ def open_dataset(location: StoreLike, split: str | None = None) -> Dataset:
         The dataset. Its manifest and index are checked; samples are read when asked for.
 
     Raises:
-        DataError: No dataset is there, or its index is damaged.
+        StorageError: No dataset is there.
+        DataError: Its manifest or index is damaged.
         UsageError: It has no such split; the message names those it has.
 
     Example:

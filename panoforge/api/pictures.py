@@ -23,7 +23,7 @@ def load_panorama(path: str | Path) -> Rgb:
         The panorama, uint8 H×W×3 in RGB order, W = 2·H.
 
     Raises:
-        DataError: It is no picture, damaged, too large, or no equirectangular panorama.
+        DataError: It is not there, no picture, damaged, too large, or no whole panorama.
 
     Example:
         >>> import panoforge

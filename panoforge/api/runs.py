@@ -54,7 +54,8 @@ def evaluate(config: str | Path, *overrides: str) -> "Evaluation":
 
     Raises:
         ConfigError: The config is wrong; the message names the key.
-        DataError: The dataset or the checkpoint is damaged, or of another kind.
+        StorageError: The dataset or the checkpoint is not there.
+        DataError: One of them is damaged, or of another kind.
 
     Example:
         >>> import panoforge
@@ -82,7 +83,8 @@ def compare(*runs: str | Path) -> "Comparison":
 
     Raises:
         UsageError: They measured differently, or on other data; the message says what differs.
-        DataError: One is no result.
+        StorageError: A folder holds no finished evaluation.
+        DataError: Its results.json is damaged, or of another version.
 
     Example:
         >>> import panoforge

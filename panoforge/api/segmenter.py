@@ -4,7 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import ValidationError
+
 from panoforge.api.pictures import load_panorama
+from panoforge.core.config.messages import explain
+from panoforge.core.errors import ConfigError
 from panoforge.core.types import Bools, Rgb
 from panoforge.eval.config import EvalConfig
 
@@ -31,7 +35,7 @@ class Segmenter:
 
     Raises:
         DataError: The picture or the checkpoint is damaged, or of another kind.
-        ConfigError: An unknown method or size.
+        ConfigError: An unknown method or size; the message names those it knows.
 
     Example:
         >>> import panoforge
@@ -53,12 +57,11 @@ class Segmenter:
         from panoforge.eval.interactive import segmenter
 
         checkpoint = Path(model) if isinstance(model, str | Path) else None
-        config = EvalConfig.model_validate(
-            {
-                "methods": [method],
-                "model": {"size": size, "image_size": image_size, "checkpoint": checkpoint},
-            }
-        )
+        settings = {"size": size, "image_size": image_size, "checkpoint": checkpoint}
+        try:
+            config = EvalConfig.model_validate({"methods": [method], "model": settings})
+        except ValidationError as error:
+            raise ConfigError(explain(error, EvalConfig)) from None
         rgb = load_panorama(picture) if isinstance(picture, str | Path) else picture
         self._segmenter = segmenter.Segmenter(rgb, config, _predictor(model, config))
 

@@ -8,15 +8,18 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from repository import ROOT
 
 import panoforge
+from panoforge.core.errors import ConfigError, DataError, StorageError, UsageError
 from panoforge.core.shards.read import Dataset
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.predictors.load import load_model
@@ -124,6 +127,48 @@ def test_what_is_public_is_documented(name: str) -> None:
             assert re.search(rf"^ +\*?{argument}: ", text, re.M), f"{name}: {argument}"
     if inspect.isclass(thing):
         assert "Example:" in text, f"{name} lacks an example"
+
+
+MISTAKES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
+    "no dataset": (lambda: panoforge.open_dataset("runs/nothing"), StorageError, "runs/nothing"),
+    "no split": (lambda: panoforge.open_dataset("runs/demo/dataset", "tset"), UsageError, "train"),
+    "no file": (lambda: panoforge.load_panorama("nothing.jpg"), DataError, "nothing.jpg"),
+    "no picture": (lambda: panoforge.load_panorama("sam2.pt"), DataError, "sam2.pt"),
+    "no view": (lambda: panoforge.scan_views(overlap=1.5), ValueError, "overlap"),
+    "odd width": (
+        lambda: panoforge.sample_view(np.zeros((5, 9)), panoforge.View(0, 0, 90, 8)),
+        ValueError,
+        "width",
+    ),
+    "no metric": (lambda: panoforge.metric("iuo"), UsageError, "'iou'"),
+    "no method": (
+        lambda: panoforge.Segmenter("room.jpg", "sam2.pt", method="scna"),
+        ConfigError,
+        "methods.*'scna'",
+    ),
+    "no checkpoint": (
+        lambda: panoforge.Segmenter("room.jpg", "room.jpg", size="tiny"),
+        DataError,
+        "room.jpg",
+    ),
+    "lost checkpoint": (
+        lambda: panoforge.Segmenter("room.jpg", "nothing.pt", size="tiny"),
+        StorageError,
+        "nothing.pt",
+    ),
+    "no key": (lambda: panoforge.evaluate("scan.yaml", "metods=[scan]"), ConfigError, "methods"),
+    "no result": (lambda: panoforge.compare("runs/demo"), StorageError, "runs/demo"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_raise_what_the_docstrings_promise(
+    desk: Path, monkeypatch: pytest.MonkeyPatch, mistake: str
+) -> None:
+    call, error, said = MISTAKES[mistake]
+    monkeypatch.chdir(desk)
+    with pytest.raises(error, match=said):
+        call()
 
 
 @pytest.mark.parametrize(
