@@ -1,7 +1,7 @@
 """A config with every key, its default and what it means: what `pano init` writes."""
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MultipleOf
@@ -16,16 +16,23 @@ from panoforge.core.config.yaml_text import flow_yaml
 _WIDTH = 98
 
 
-def commented(model: type[BaseModel], values: Mapping[str, Any]) -> str:
-    """YAML that loads as `model` with `values` at its top and defaults for the rest, each key under
-    a comment that says what it is. What must be given comes first.
+def commented(
+    model: type[BaseModel], values: Mapping[str, Any], without: Collection[str] = ()
+) -> str:
+    """YAML that loads as `model` with `values` at its top and defaults for the rest.
+
+    Each key stands under a comment that says what it is. What must be given comes first. Keys of
+    `without` are said elsewhere.
     """
-    return "\n".join(_lines(model, values, "")) + "\n"
+    fields = {name: field for name, field in flat_fields(model).items() if name not in without}
+    return "\n".join(_lines(fields, values, "")) + "\n"
 
 
-def _lines(model: type[BaseModel], values: Mapping[str, Any], indent: str) -> Iterator[str]:
-    fields = sorted(flat_fields(model).items(), key=lambda item: not item[1].is_required())
-    for name, field in fields:
+def _lines(
+    fields: Mapping[str, FieldInfo], values: Mapping[str, Any], indent: str
+) -> Iterator[str]:
+    ordered = sorted(fields.items(), key=lambda item: not item[1].is_required())
+    for name, field in ordered:
         value = values.get(name, field.get_default(call_default_factory=True))
         inner = next((kind for kind in alternatives(field.annotation) if is_model(kind)), None)
         about = " ".join(part for part in (field.description or "", _allowed(field)) if part)
@@ -34,7 +41,7 @@ def _lines(model: type[BaseModel], values: Mapping[str, Any], indent: str) -> It
         )
         if inner is not None and isinstance(value, inner):
             yield f"{indent}{name}:"
-            yield from _lines(inner, dict(value), indent + "  ")
+            yield from _lines(flat_fields(inner), dict(value), indent + "  ")
         else:
             yield f"{indent}{name}: {flow_yaml(_plain(value))}"
 

@@ -83,8 +83,8 @@ def compare(paths: Sequence[Path], *, seed: int = 0) -> Comparison:
 
     Raises:
         StorageError: one is not there.
-        DataError: one is no result.
-        UsageError: they are not comparable; the message says what differs.
+        DataError: one is no result, or they are not comparable; the message says what differs.
+        UsageError: no path is given.
     """
     if not paths:
         raise UsageError("expected at least one run to compare, e.g. pano compare runs/a runs/b")
@@ -129,7 +129,7 @@ def _column(scores: Scores, instances: Sequence[Instance]) -> list[float]:
 
 
 def check_comparable(first: Run, other: Run) -> None:
-    """Raise UsageError, naming what differs, unless both measured the same on the same data."""
+    """Raise DataError, naming what differs, unless both measured the same on the same data."""
     a, b = first.content, other.content
     if a["protocol_id"] != b["protocol_id"]:
         parts = _differences(a["protocol"], b["protocol"])
@@ -137,14 +137,14 @@ def check_comparable(first: Run, other: Run) -> None:
             f"{name}: {x} in {first.name}, {y} in {other.name}"
             for name, x, y in parts[:SHOWN_DIFFERENCES]
         )
-        raise UsageError(
+        raise DataError(
             f"{first.name} and {other.name} were measured differently, so their scores cannot stand"
             f" in one table ({a['protocol_id']} and {b['protocol_id']}). What differs:"
             f" {shown or 'the protocol ids alone'}. Evaluate one of them again with the other's"
             " settings."
         )
     if a["dataset"]["manifest_sha256"] != b["dataset"]["manifest_sha256"]:
-        raise UsageError(
+        raise DataError(
             f"{first.name} and {other.name} were measured on different data: {_dataset(a)} and"
             f" {_dataset(b)}. Scores on different panoramas say nothing about methods: evaluate"
             " both on one dataset."
@@ -152,12 +152,12 @@ def check_comparable(first: Run, other: Run) -> None:
 
 
 def _check_instances(first: tuple[Run, str], other: tuple[Run, str]) -> None:
-    """Raise UsageError unless both methods were scored on the same instances."""
+    """Raise DataError unless both methods were scored on the same instances."""
     a, b = (set(run.scores[method]) for run, method in (first, other))
     if a != b:
         missing, more = len(a - b), len(b - a)
         example = "{} id {}".format(*min(a ^ b))
-        raise UsageError(
+        raise DataError(
             f"{other[0].name} ({other[1]}) lacks {missing} of the {len(a)} instances of"
             f" {first[0].name} ({first[1]}) and has {more} others, e.g. {example}: a difference"
             " would be one of instances too. Evaluate both with the same split and max_panoramas."

@@ -107,6 +107,7 @@ def init(
 ) -> None:
     """Write a config with every key, its default and what it means."""
     from panoforge.cluster.config import VERBS
+    from panoforge.core.config.load import SHARED_KEYS
     from panoforge.core.config.template import commented
     from panoforge.core.storage.atomic import storage_errors
 
@@ -115,8 +116,11 @@ def init(
         raise UsageError(f"{kind!r}: expected one of {', '.join(known)}.{nearest(kind, known)}")
     run = {"run": f"runs/{kind}"}
     if kind == CHAIN:
-        sections = (f"{name}:\n{indent(commented(VERBS[name], run), '  ')}" for name in VERBS)
-        text = "\n".join(sections)
+        sections = (
+            f"{name}:\n{indent(commented(VERBS[name], {}, without=SHARED_KEYS), '  ')}"
+            for name in VERBS
+        )
+        text = "\n".join([f"# The folder of all stages.\nrun: {run['run']}\n", *sections])
     else:
         text = commented(VERBS[kind], run)
     path = file or Path(f"{kind}.yaml")

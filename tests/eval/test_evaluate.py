@@ -249,3 +249,11 @@ def test_a_ceiling_of_zero_is_an_error_and_no_row(
     with pytest.raises(DataError, match="the ceiling of direct is 0"):
         run_evaluation(config(methods=["direct", "scan"]), caps_dataset, tmp_path)
     assert not list(tmp_path.rglob("results.json"))
+
+
+def test_nothing_scored_is_an_error_and_no_results(caps_dataset: Path, tmp_path: Path) -> None:
+    """No instance is large enough to count: refused, not a table without rows."""
+    scored = config(methods=["direct"], instances={"min_pixels": 10**9})
+    with pytest.raises(DataError, match="nothing was scored: no panorama has an instance that"):
+        run_evaluation(scored, caps_dataset, tmp_path)
+    assert not list(tmp_path.rglob("results.json"))

@@ -3,6 +3,7 @@ typed, and no traceback.
 """
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -294,9 +295,31 @@ def test_init_writes_a_config_that_loads_as_the_defaults(pano, tmp_path, kind):
     for name, config in found.items():
         run = {"run": f"runs/{kind}"} if "run" in type(config).model_fields else {}
         assert config == VERBS[name].model_validate(run)
-    assert "# " in path.read_text()
+    text = path.read_text()
+    assert "# " in text and len(re.findall(r"^ *run: ", text, re.M)) == (kind != "pack")
+    if kind == "chain":  # one key moves the run of every stage
+        moved = [config for _, config in sections_of(path, ["run=runs/mine"])]
+        assert {str(c.run) for c in moved if hasattr(c, "run")} == {"runs/mine"}
     code, _, stderr = pano("init", kind, path)
     assert code == 2 and "exists and is left as it is" in stderr
+
+
+OURS = [
+    path.relative_to(ROOT / "configs")
+    for path in sorted((ROOT / "configs").rglob("*.yaml"))
+    if path.name != "categories.yaml" and path.parent.name != "cluster"  # no configs of verbs
+]
+
+
+@pytest.mark.parametrize("ours", OURS, ids=str)
+def test_every_config_of_ours_loads_as_what_its_folder_says(pano, tmp_path, ours):
+    code, stdout, stderr = pano("config", ROOT / "configs" / ours)
+    assert (code, stderr) == (0, "")
+    (tmp_path / "printed.yaml").write_text(stdout)
+    sections = dict(sections_of(tmp_path / "printed.yaml", []))
+    assert sections == dict(sections_of(ROOT / "configs" / ours, []))
+    assert ours.parent.name in ("", *sections)
+    assert len(sections) == 1 or not ours.parent.name
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -12,6 +12,7 @@ from panoforge.cluster.config import RenderJobConfig
 from panoforge.cluster.state.job_file import save_job
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id
 from panoforge.core.run_layout import LOGS
+from panoforge.core.storage.lease import Lease
 from panoforge.datagen.config import plan_scene
 
 PANO = f"{shlex.quote(sys.executable)} -m panoforge"
@@ -82,3 +83,13 @@ def test_nobody_reads_or_there_is_no_room(
     assert done.returncode == code, done.stderr
     assert said in done.stderr and "Traceback" not in done.stderr + done.stdout
     assert "Exception ignored" not in done.stderr
+
+
+def test_a_watch_ends_when_its_reader_went_away(run: Path) -> None:
+    """The run goes on, so `--watch` would print for ever: only the closed pipe ends it."""
+    beat = {"in_flight": 1, "slots": 1, "oldest": []}
+    store = Ledger(str(run / "ledger")).store
+    with Lease(store, "r", "pano render", keep=True, payload=lambda: beat):
+        done = shell(f"timeout 90 {PANO} status {shlex.quote(str(run))} --watch | head -1")
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert len(done.stdout.splitlines()) == 1

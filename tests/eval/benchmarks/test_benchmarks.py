@@ -294,9 +294,10 @@ def test_360vos_and_360vot(tmp_path: Path, picture: tuple) -> None:
         open_tracks(tmp_path)
 
 
-def test_leader360v(tmp_path: Path, picture: tuple) -> None:
+def labelme_video(root: Path, picture: tuple) -> None:
+    """A car in two pieces (group 7) and a tree without a group, in two frames."""
     for t in (2, 10):
-        write(tmp_path / f"street/0001/frame_{t}.png", picture[0])
+        write(root / f"street/0001/frame_{t}.png", picture[0])
         car = [[10 + t, 10], [40 + t, 10], [40 + t, 30], [10 + t, 30]]
         shapes = [
             {"label": "car", "group_id": 7, "shape_type": "polygon", "points": car},
@@ -314,7 +315,11 @@ def test_leader360v(tmp_path: Path, picture: tuple) -> None:
             },
         ]
         document = {"version": "5.6.0", "shapes": shapes, "imageHeight": 64, "imageWidth": WIDTH}
-        (tmp_path / f"street/0001/frame_{t}.json").write_text(json.dumps(document))
+        (root / f"street/0001/frame_{t}.json").write_text(json.dumps(document))
+
+
+def test_leader360v(tmp_path: Path, picture: tuple) -> None:
+    labelme_video(tmp_path, picture)
     item = only("leader360v", tmp_path)
     assert [path.name for path in item.images] == [
         "frame_2.png",
@@ -408,6 +413,18 @@ def test_a_video_benchmark_is_scored_and_goes_on_where_it_stopped(
         run_evaluation(
             config(benchmark="panovos", root=tmp_path / "data"), tmp_path, tmp_path / "out"
         )
+
+
+def test_labels_of_labelme_reach_the_results(tmp_path: Path, picture: tuple) -> None:
+    labelme_video(tmp_path / "data", picture)
+    scored = config(predictor="sam2", benchmark="leader360v", root=tmp_path / "data")
+    found = run_evaluation(scored, tmp_path, tmp_path / "out")
+    assert {(row["object"], row["label"]) for row in found.results["rows"]} == {
+        (1, "car"),
+        (2, "tree"),
+    }
+    stored = json.loads((found.folder / "results.json").read_text())
+    assert stored["rows"] == found.results["rows"]
 
 
 def test_what_a_folder_leaves_out_is_in_the_results_and_the_table(

@@ -108,7 +108,7 @@ def test_methods_of_one_run_and_many_panoramas(evaluations: Path) -> None:
 
 
 def test_another_protocol_is_refused_by_the_part_that_differs(evaluations: Path) -> None:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(DataError) as caught:
         compare([evaluations / "truth", evaluations / "narrow"])
     message = str(caught.value)
     assert (
@@ -120,10 +120,10 @@ def test_another_protocol_is_refused_by_the_part_that_differs(evaluations: Path)
 
 def test_other_data_and_other_instances_are_refused(evaluations: Path) -> None:
     other = changed(evaluations, "other", lambda c: c["dataset"].update(manifest_sha256="0" * 64))
-    with pytest.raises(UsageError, match="different data"):
+    with pytest.raises(DataError, match="different data"):
         compare([evaluations / "truth", other])
     fewer = changed(evaluations, "fewer", lambda c: c["rows"].pop(0))
-    with pytest.raises(UsageError, match=r"lacks 1 of the \d+ instances of .*truth \(direct\)"):
+    with pytest.raises(DataError, match=r"lacks 1 of the \d+ instances of .*truth \(direct\)"):
         compare([evaluations / "truth", fewer])
 
 
@@ -156,7 +156,7 @@ def test_the_command(evaluations: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert stopped.value.code == 0 and "(reference)" in capsys.readouterr().out
     with pytest.raises(SystemExit) as stopped:
         main(["compare", str(evaluations / "truth"), str(evaluations / "narrow")])
-    assert stopped.value.code == 2 and "What differs" in capsys.readouterr().err
+    assert stopped.value.code == 1 and "What differs" in capsys.readouterr().err
 
 
 def test_every_format_says_the_same_in_percent(evaluations: Path) -> None:

@@ -221,6 +221,13 @@ def test_a_prompts_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         {"instances": [{"id": 1, "box": {"u0": 250, "v0": 120, "width": 9, "height": 9}}]},
         "box of id 1 is outside",
     )
+    for mask, said in (
+        ({"size": [128, 256], "counts": [5, 7]}, "mask of id 1: its RLE does not fill"),
+        ({"size": [128, 256], "counts": "0"}, "mask of id 1: its RLE does not fill"),
+        ({"size": [64, 128], "counts": [64 * 128]}, r"mask of id 1: its mask is \[64, 128\]"),
+        ({"size": [128, 256]}, "mask of id 1: expected a COCO RLE"),
+    ):
+        refuses({"instances": [{"id": 1, "mask": mask}]}, said)
     with pytest.raises(DataError, match="no prompts for panorama other"):
         PromptFile(path).prompts("other", labels)
     path.write_text(
