@@ -24,7 +24,12 @@ from panoforge.core.sample.products import encode_product
 from panoforge.core.storage.atomic import write_folder_atomic
 from panoforge.core.storage.identity import identity_sha256
 from panoforge.eval.config import EvalConfig
-from panoforge.eval.panoramas import ScoredPanoramas, ScoredSample, open_panoramas
+from panoforge.eval.panoramas import (
+    BenchmarkSample,
+    ScoredPanoramas,
+    ScoredSample,
+    open_panoramas,
+)
 from panoforge.eval.predictors import FrameInput
 from panoforge.eval.predictors.roles import Contestant, WeightsRecord, contestants_of
 from panoforge.eval.scoring import salient
@@ -45,6 +50,7 @@ from panoforge.eval.views.methods.base import Method, Plan
 
 PROMPTS_NAME = "prompts.json"
 SALIENCY_NAME = "saliency.json"
+LEFT_OUT_NAME = "left_out.json"
 PICTURE_WIDTH = 1600
 
 
@@ -164,6 +170,8 @@ def evaluate_sample(
         "rgb.jpg": encode_product("rgb.jpg", shrink_rgb(panorama.rgb, PICTURE_WIDTH)),
         "truth.png": encode_product("instance.png", shrink_ids(scored, PICTURE_WIDTH)),
     }
+    if isinstance(sample, BenchmarkSample) and sample.left_out:
+        files[LEFT_OUT_NAME] = json.dumps(sample.left_out.kinds).encode()
     rows, saliency = [], []
     for name in config.methods:
         method = get_method(name)

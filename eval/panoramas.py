@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError, UsageError
+from panoforge.core.foreign.left_out import LeftOut
 from panoforge.core.geometry.views import check_panorama_size
 from panoforge.core.sample.instance_table import InstanceLabel, instance_table
 from panoforge.core.sample.metadata import InstanceMeta
@@ -57,7 +58,7 @@ class ScoredPanoramas(Protocol):
 
     def __getitem__(self, index: int) -> ScoredSample: ...
 
-    def describe(self, panoramas: int) -> dict[str, Any]: ...
+    def describe(self, panoramas: int, unseen: LeftOut) -> dict[str, Any]: ...
 
 
 def open_panoramas(config: EvalConfig, dataset: StoreLike) -> ScoredPanoramas:
@@ -100,7 +101,7 @@ class DatasetPanoramas:
             index, ("rgb", "instance")
         )  # depth and normals are nine tenths of the bytes
 
-    def describe(self, panoramas: int) -> dict[str, Any]:
+    def describe(self, panoramas: int, unseen: LeftOut) -> dict[str, Any]:
         sizes = zip(
             self.data.samples["width"].to_pylist(),
             self.data.samples["height"].to_pylist(),
@@ -128,7 +129,7 @@ class BenchmarkSample:
 
     def __init__(self, item: PanoramaItem) -> None:
         self.key = item.key
-        self._rgb, self._labels, names = item.read()
+        self._rgb, self._labels, names, self.left_out = item.read()
         height, width = self._labels.shape
         if self._rgb.shape[:2] != (height, width):
             raise DataError(
@@ -163,7 +164,8 @@ class BenchmarkPanoramas:
     def __getitem__(self, index: int) -> ScoredSample:
         return BenchmarkSample(self.items[index])
 
-    def describe(self, panoramas: int) -> dict[str, Any]:
+    def describe(self, panoramas: int, unseen: LeftOut) -> dict[str, Any]:
+        """Facts of the data; `unseen` are objects that were left out when panoramas were read."""
         return {
             "name": self.benchmark.name,
             "manifest_sha256": self.sha256,
@@ -173,7 +175,7 @@ class BenchmarkPanoramas:
             "size": ["sizes as published"],
             "licence": self.benchmark.licence,
             "warning": self.benchmark.warning,
-            "left_out": str(self.left_out) or None,
+            "left_out": str(self.left_out + unseen) or None,
         }
 
 

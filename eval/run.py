@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from panoforge.core.errors import DataError
+from panoforge.core.foreign.left_out import NOTHING, LeftOut
 from panoforge.core.progress import Progress
 from panoforge.core.run_layout import REPORT_FILE
 from panoforge.core.storage.atomic import (
@@ -29,6 +30,7 @@ from panoforge.core.storage.store import Store, StoreLike
 from panoforge.eval.benchmarks import get_benchmark
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.evaluate import (
+    LEFT_OUT_NAME,
     PROMPTS_NAME,
     SALIENCY_NAME,
     EvalJob,
@@ -111,7 +113,8 @@ def _evaluate(
         else:
             evaluate_panoramas(job, todo, progress.advance, source, contestants)
     rows = [row for key in keys for row in _finished(job, key)]
-    results = _results(config, source.describe(len(keys)), weights, rows)
+    unseen = sum((_unseen(job.folder / key) for key in keys), NOTHING)
+    results = _results(config, source.describe(len(keys), unseen), weights, rows)
     check_scores(results["scores"])
     if config.benchmark in salient.BENCHMARKS:
         results["saliency"] = salient.mean_scores(
@@ -153,6 +156,14 @@ def _results(
         "groups": group_scores(rows),
         "rows": [{**asdict(row), "flags": list(row.flags)} for row in rows],
     }
+
+
+def _unseen(folder: Path) -> LeftOut:
+    """The objects of a panorama that have no pixel in its label map."""
+    path = folder / LEFT_OUT_NAME
+    if not path.exists():
+        return NOTHING
+    return LeftOut(tuple((kind, count, first) for kind, count, first in _read_json(path)))
 
 
 def _save_prompts(path: Path, folder: Path, keys: Sequence[str], protocol_id: str) -> None:

@@ -7,7 +7,6 @@ smaller one on top, so that nothing is hidden whole by what it stands on.
 """
 
 import io
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -30,7 +29,6 @@ _TABLE_IDS = 1 << 24  # up to here ids are looked up in a table, beyond they are
 _INDEXED = ("P", "L", "1")
 _COLOUR_TYPE = 25  # the byte of a PNG that says what its pixels are
 _PALETTE, _GREY, _RGB, _GREY_ALPHA, _RGBA = 3, 0, 2, 4, 6
-log = logging.getLogger(__name__)
 
 
 def read_labels(path: Path) -> NDArray[np.integer]:
@@ -142,10 +140,17 @@ def _dense(ids: Ids, path: Path) -> tuple[Labels, Int64[np.ndarray, " ids"]]:
 
 def stack_masks(
     masks: Mapping[int, Mask], height: int, width: int, where: str | Path
-) -> tuple[Labels, list[int]]:
-    """One map of masks that may overlap, smaller ones on top, and the key of each new id.
+) -> tuple[Labels, list[int], LeftOut]:
+    """One map of masks that may overlap, smaller ones on top.
 
-    Masks that are empty, or hidden whole by smaller ones, are left out; the log says so.
+    Args:
+        masks: bool H×W masks by key.
+        height, width: The size of the map, in pixels.
+        where: What is read, for messages.
+
+    Returns:
+        The map, with dense ids; the key of each id; the masks that have no pixel in it, because
+        they are empty or smaller ones hide them whole.
 
     Raises:
         DataError: a mask is of another size, or there are over 65,535.
@@ -167,11 +172,9 @@ def stack_masks(
     lost = LeftOut.of(
         (
             "object hidden whole by smaller ones" if areas[key] else "object without a pixel",
-            str(key),
+            f"{where}, {key}",
         )
         for key in masks
         if key not in shown
     )
-    if lost:
-        log.warning("%s: left out %s", where, lost)
-    return dense, [order[k] for k in old.tolist()]
+    return dense, [order[k] for k in old.tolist()], lost

@@ -5,7 +5,7 @@ itself.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar, overload
+from typing import Generic, NamedTuple, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,14 +37,24 @@ class Opened(Sequence[Item], Generic[Item]):
         return self.items[index]
 
 
-@dataclass(frozen=True)
-class PanoramaItem:
-    """One panorama. `read` gives rgb uint8 H×W×3 and ids uint16 H×W, dense from 1; `names` id →
-    category, for what is named.
+class Pixels(NamedTuple):
+    """What a panorama holds: rgb uint8 H×W×3, and ids uint16 H×W, dense from 1.
+
+    `names` maps ids to categories, where they are named. `left_out` are objects without a pixel.
     """
 
+    rgb: Rgb
+    labels: Labels
+    names: Mapping[int, str]
+    left_out: LeftOut = NOTHING
+
+
+@dataclass(frozen=True)
+class PanoramaItem:
+    """One panorama."""
+
     key: str
-    read: Callable[[], tuple[Rgb, Labels, dict[int, str]]] = field(repr=False)
+    read: Callable[[], Pixels] = field(repr=False)
 
 
 @dataclass(frozen=True)

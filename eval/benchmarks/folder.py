@@ -12,8 +12,7 @@ from panoforge.core.foreign.idmaps import read_idmap, stack_masks
 from panoforge.core.foreign.left_out import LeftOut
 from panoforge.core.foreign.listing import Listing, composed, list_pictures
 from panoforge.core.foreign.pictures import read_picture
-from panoforge.core.types import Labels, Rgb
-from panoforge.eval.benchmarks.base import Benchmark, Opened, PanoramaItem
+from panoforge.eval.benchmarks.base import Benchmark, Opened, PanoramaItem, Pixels
 
 COCO = "annotations.json"
 
@@ -40,9 +39,7 @@ def open_folder(root: Path, split: str | None) -> Opened[PanoramaItem]:
     return Opened(items, listing.left_out + masks.left_out + alone)
 
 
-def read_pair(
-    image: Path, mask: Path, background: tuple[int, ...] = (0,)
-) -> tuple[Rgb, Labels, dict[int, str]]:
+def read_pair(image: Path, mask: Path, background: tuple[int, ...] = (0,)) -> Pixels:
     """An image and its id map, which must be of one size."""
     picture = read_picture(image)
     labels, _ = read_idmap(mask, background)
@@ -52,7 +49,7 @@ def read_pair(
             f"{image} is {rgb.shape[1]}×{rgb.shape[0]}, its id map {mask} is"
             f" {labels.shape[1]}×{labels.shape[0]}"
         )
-    return rgb, labels, {}
+    return Pixels(rgb, labels, {})
 
 
 def open_coco(folder: Path, path: Path, listing: Listing | None = None) -> Opened[PanoramaItem]:
@@ -81,14 +78,14 @@ def key_of(file_name: str) -> str:
     return "_".join(part for part in parts if part != ".")
 
 
-def _read_coco(path: Path, image: CocoImage) -> tuple[Rgb, Labels, dict[int, str]]:
+def _read_coco(path: Path, image: CocoImage) -> Pixels:
     picture = read_picture(path)
     height, width = picture.rgb.shape[:2]
     image.check_size(height, width, path)
     masks = {k: found.mask(height, width) for k, found in enumerate(image.objects)}
-    labels, old = stack_masks(masks, height, width, path)
+    labels, old, lost = stack_masks(masks, height, width, path)
     names = {k + 1: image.objects[index].category for k, index in enumerate(old)}
-    return picture.on_sphere(picture.rgb), picture.on_sphere(labels), names
+    return Pixels(picture.on_sphere(picture.rgb), picture.on_sphere(labels), names, lost)
 
 
 LAYOUT = """    [<split>/]images/<name>.jpg            W = 2·H; also PNG, WebP, AVIF, TIFF

@@ -21,8 +21,7 @@ from panoforge.core.foreign.left_out import LeftOut
 from panoforge.core.foreign.listing import images_in, list_pictures
 from panoforge.core.foreign.masks import polygon_is_empty
 from panoforge.core.foreign.pictures import read_image
-from panoforge.core.types import Labels, Rgb
-from panoforge.eval.benchmarks.base import Benchmark, Opened, PanoramaItem
+from panoforge.eval.benchmarks.base import Benchmark, Opened, PanoramaItem, Pixels
 from panoforge.eval.benchmarks.folder import read_pair
 
 FRAMES, MASKS = ("frame_key", "Frames", "images"), ("instance", "instances", "GT_instance", "GT")
@@ -73,7 +72,7 @@ def _frames(sequence: Path, images: Mapping[str, Path]) -> list[PanoramaItem]:
     return [PanoramaItem(f"{sequence.name}_{stem}", items[stem]) for stem in sorted(items)]
 
 
-def _read_colours(image: Path | None, mask: Path) -> tuple[Rgb, Labels, dict[int, str]]:
+def _read_colours(image: Path | None, mask: Path) -> Pixels:
     if image is None:
         raise DataError(
             f"{mask} is of a frame that is not there: make the frames with the authors'"
@@ -82,9 +81,7 @@ def _read_colours(image: Path | None, mask: Path) -> tuple[Rgb, Labels, dict[int
     return read_pair(image, mask)
 
 
-def _read_files(
-    image: Path | None, files: Mapping[str, Path], sequence: Path
-) -> tuple[Rgb, Labels, dict[int, str]]:
+def _read_files(image: Path | None, files: Mapping[str, Path], sequence: Path) -> Pixels:
     if image is None:
         raise DataError(
             f"{next(iter(files.values()))} is of a frame that is not there: make the frames with"
@@ -92,7 +89,8 @@ def _read_files(
         )
     rgb = read_image(image)
     masks = {k: read_labels(files[name]) > 0 for k, name in enumerate(sorted(files))}
-    return rgb, stack_masks(masks, rgb.shape[0], rgb.shape[1], sequence)[0], {}
+    labels, _, lost = stack_masks(masks, rgb.shape[0], rgb.shape[1], image)
+    return Pixels(rgb, labels, {}, lost)
 
 
 def open_pavsodr(root: Path, split: str | None) -> Opened[PanoramaItem]:
@@ -131,16 +129,15 @@ def open_pavsodr(root: Path, split: str | None) -> Opened[PanoramaItem]:
     return Opened(items, LeftOut.of(without))
 
 
-def _read_json(
-    image: Path, segmentations: Mapping[str, Any], path: Path
-) -> tuple[Rgb, Labels, dict[int, str]]:
+def _read_json(image: Path, segmentations: Mapping[str, Any], path: Path) -> Pixels:
     rgb = read_image(image)
     height, width = rgb.shape[:2]
     masks = {
         k: coco_mask(found, height, width, f"{path}, annotation {id_}")
         for k, (id_, found) in enumerate(segmentations.items())
     }
-    return rgb, stack_masks(masks, height, width, path)[0], {}
+    labels, _, lost = stack_masks(masks, height, width, image)
+    return Pixels(rgb, labels, {}, lost)
 
 
 _LICENCE = "the videos are YouTube's and their makers'; the annotations are for research only."

@@ -16,8 +16,7 @@ from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import found_in, read_json
 from panoforge.core.foreign.idmaps import read_idmap
 from panoforge.core.foreign.pictures import read_image
-from panoforge.core.types import Labels, Rgb
-from panoforge.eval.benchmarks.base import Benchmark, PanoramaItem
+from panoforge.eval.benchmarks.base import Benchmark, PanoramaItem, Pixels
 
 MISSING = 0x0D0D0D
 TABLE = "semantic_labels.json"
@@ -52,7 +51,7 @@ def open_areas(root: Path, split: str | None) -> Sequence[PanoramaItem]:
     return items
 
 
-def _read(image: Path, path: Path, names: list[str]) -> tuple[Rgb, Labels, dict[int, str]]:
+def _read(image: Path, path: Path, names: list[str]) -> Pixels:
     unknown = [k for k, name in enumerate(names) if name.startswith("<UNK>")]
     rgb, (labels, old) = read_image(image), read_idmap(path, [MISSING, *unknown])
     if rgb.shape[:2] != labels.shape:
@@ -65,7 +64,7 @@ def _read(image: Path, path: Path, names: list[str]) -> tuple[Rgb, Labels, dict[
             f"{path} has index {int(old.max())}, and {TABLE} {len(names)} entries: they are not of"
             " one release"
         )
-    return (
+    return Pixels(
         rgb,
         np.ascontiguousarray(labels),
         {k + 1: names[index].split("_")[0] for k, index in enumerate(old.tolist())},

@@ -221,14 +221,17 @@ def test_too_many_colours_are_a_photograph(tmp_path: Path) -> None:
         read_idmap(grey(tmp_path / "a.png", noise))
 
 
-def test_hidden_and_empty_masks_are_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_hidden_and_empty_masks_are_counted() -> None:
     large, small = np.zeros((2, HEIGHT, WIDTH), bool)
     large[:10, :10], small[:10, :10] = True, True
-    labels, old = stack_masks(
+    labels, old, lost = stack_masks(
         {0: large, 1: small, 2: np.zeros_like(large)}, HEIGHT, WIDTH, "a.json"
     )
     assert old == [1] and labels.max() == 1
-    assert "1 × object hidden whole" in caplog.text and "1 × object without a pixel" in caplog.text
+    assert str(lost) == (
+        "1 × object hidden whole by smaller ones (first: a.json, 0); 1 × object without a pixel"
+        " (first: a.json, 2)"
+    )
 
 
 # ---------------------------------------------------------------- LabelMe

@@ -70,7 +70,7 @@ def test_folder_with_id_maps_of_every_kind(tmp_path: Path, picture: tuple) -> No
     items = open_benchmark(get_benchmark("folder"), tmp_path, None)
     assert [item.key for item in items] == ["colour", "deep", "grey", "pal"]
     for item in items:
-        image, found, _ = item.read()
+        image, found, *_ = item.read()
         np.testing.assert_array_equal(image, rgb)
         same_instances(found, labels)
     (tmp_path / "masks/pal.png").unlink()
@@ -113,7 +113,7 @@ def test_coco_and_hunyuanworld(tmp_path: Path, picture: tuple) -> None:
     write(tmp_path / "case2/instance.png", labels)
     one, two = open_benchmark(get_benchmark("hunyuanworld"), tmp_path, None)
     assert (one.key, two.key) == ("case1", "case2")
-    _, found, names = one.read()
+    _, found, names, _ = one.read()
     assert set(names.values()) == {"sofa", "lamp"} and len(names) == found.max()
     boxed = np.zeros(labels.shape, bool)
     boxed[10:20, 10:30] = True  # as pycocotools fills it
@@ -159,7 +159,7 @@ def test_stanford2d3d(tmp_path: Path, picture: tuple) -> None:
     stem = "camera_ab_office_1_frame_equirectangular_domain"
     write(tmp_path / f"area_1/pano/rgb/{stem}_rgb.png", rgb)
     write(tmp_path / f"area_1/pano/semantic/{stem}_semantic.png", colour)
-    _, found, categories = only("stanford2d3d", tmp_path).read()
+    _, found, categories, _ = only("stanford2d3d", tmp_path).read()
     same_instances(found[4:], labels[4:])
     assert (
         not found[:4].any()
@@ -430,7 +430,9 @@ def test_labels_of_labelme_reach_the_results(tmp_path: Path, picture: tuple) -> 
 def test_what_a_folder_leaves_out_is_in_the_results_and_the_table(
     tmp_path: Path, picture: tuple
 ) -> None:
-    """A crowd, a box and a stray file: counted in results.json and printed under the table."""
+    """A crowd, a box, a stray file, and objects that no pixel is left of: counted in results.json
+    and printed under the table, also where the panorama was scored by an earlier run.
+    """
     rgb, labels = picture
     write(tmp_path / "data/images/a.png", rgb)
     (tmp_path / "data/images/notes.txt").write_text("x")
@@ -439,15 +441,22 @@ def test_what_a_folder_leaves_out_is_in_the_results_and_the_table(
         {"id": 91, "image_id": 5, "category_id": 1, "bbox": [0, 0, 9, 9]}
     )
     document["annotations"].append({"id": 92, "image_id": 5, "category_id": 1, "iscrowd": 1})
+    hidden, empty = dict(document["annotations"][0], id=93), dict(document["annotations"][0], id=94)
+    empty["segmentation"] = {"size": list(labels.shape), "counts": [labels.size]}
+    document["annotations"] += [hidden, empty]
     (tmp_path / "data/annotations.json").write_text(json.dumps(document))
     found = open_benchmark(get_benchmark("folder"), tmp_path / "data", None)
     said = str(found.left_out)
     assert "1 × file whose name is no picture's (first: notes.txt)" in said
     assert "1 × object with a box and no mask" in said and "1 × crowd" in said
     scored = config(benchmark="folder", root=tmp_path / "data", methods=["direct"])
-    results = run_evaluation(scored, tmp_path / "unused", tmp_path / "out").results
-    assert results["dataset"]["left_out"] == said
-    assert f"Left out: {said}" in as_lines(results)
+    for _ in range(2):
+        results = run_evaluation(scored, tmp_path / "unused", tmp_path / "out").results
+        left_out = results["dataset"]["left_out"]
+        assert left_out.startswith(f"{said}; 1 × object")
+        assert "1 × object hidden whole by smaller ones (first: " in left_out
+        assert "1 × object without a pixel (first: " in left_out
+        assert f"Left out: {left_out}" in as_lines(results)
 
 
 def test_coco_file_names_hold_folders(tmp_path: Path, picture: tuple) -> None:
@@ -473,7 +482,7 @@ def test_a_crop_and_its_id_map_are_scored_where_they_lie(tmp_path: Path, picture
     (tmp_path / "images").mkdir()
     Image.fromarray(rgb).save(tmp_path / "images/a.jpg", xmp=f"<x {tags}/>".encode())
     write(tmp_path / "masks/a.png", labels)
-    image, found, _ = only("folder", tmp_path).read()
+    image, found, *_ = only("folder", tmp_path).read()
     assert image.shape == (WIDTH, 2 * WIDTH, 3) and found.shape == (WIDTH, 2 * WIDTH)
     same_instances(found[20 : 20 + WIDTH // 2, 40 : 40 + WIDTH], labels)
 
