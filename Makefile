@@ -5,7 +5,7 @@ PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 # Test files run on so many workers, all tests of Ray on one of them; 0: one after the other.
 TEST_WORKERS ?= 2
-PYTEST := $(PY) -m pytest -q -n $(TEST_WORKERS) --dist loadgroup
+PYTEST := $(PY) -m pytest -q -n $(TEST_WORKERS)
 export SAM2_BUILD_CUDA := 0
 
 .DEFAULT_GOAL := help

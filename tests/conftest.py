@@ -3,20 +3,36 @@
 `tests/` itself is on the import path (pyproject.toml), so tests write `import synthetic`.
 """
 
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import synthetic
+from xdist.scheduler import LoadScopeScheduling
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """On several workers (`-n 2 --dist loadgroup`) a file stays whole, and so do all tests of Ray.
+class FilesWhole(LoadScopeScheduling):
+    """What goes to one worker: a file, so that its module fixtures are made once, and all files
+    that start Ray, since two Rays at once would fight for two cores.
 
-    A file's module fixtures are then made once. Two Rays at once would fight for two cores.
+    (The marks of `--dist loadgroup` do not reach the scheduler: xdist 3.8 writes them into an
+    attribute that pytest 9 no longer reads.)
     """
-    for item in items:
-        group = "ray" if item.get_closest_marker("ray") else item.nodeid.split("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        return "ray" if _starts_ray(self.config.rootpath / file) else file
+
+
+@cache
+def _starts_ray(file: Path) -> bool:
+    return "pytest.mark.ray" in file.read_text(encoding="utf-8")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesWhole:
+    """The order in which `pytest -n` hands out tests."""
+    return FilesWhole(config, log)
 
 
 @pytest.fixture(scope="session")
