@@ -291,3 +291,22 @@ def test_the_model_learns_from_a_still_image(
     assert image.num_frames == 1 and torch.isfinite(torch.stack([loss, *gradients.values()])).all()
     assert gradients["sam_mask_decoder.iou_token.weight"] > 0
     tiny_model.zero_grad(set_to_none=True)
+
+
+def test_pictures_of_strangers_that_are_damaged_or_gone_are_counted_too(
+    caps: Dataset, tmp_path: Path
+):
+    """Of COCO's two images one is cut, then gone: left out by name, or the first stops the run."""
+    folder = trees.coco(tmp_path)
+    entry = {"kind": "coco", "weight": 1, "folder": folder}
+    one = folder / "train2017/000000000001.jpg"
+    whole = one.read_bytes()
+    for damage in (lambda: one.write_bytes(whole[: len(whole) // 2]), one.unlink):
+        damage()
+        tolerant = ClipSource(caps, small_config(mixture={"coco": entry}, max_bad_samples=9))
+        batches = [tolerant.batch((position,)) for position in range(2)]
+        assert len(tolerant.bad) == 1 and one.name in "".join(tolerant.bad.values())
+        assert [batch is None for batch in batches] == [p in tolerant.bad for p in range(2)]
+        strict = ClipSource(caps, small_config(mixture={"coco": entry}))
+        with pytest.raises(DataError, match=one.name):
+            strict.batch((0, 1))
