@@ -350,6 +350,8 @@ def _protocol(results: Mapping[str, Any]) -> Section:
         "dataset manifest sha256": data["manifest_sha256"],
         "machine": f"{results['hardware']['processor']}, {results['hardware']['cores']} cores",
     }
+    if data.get("left_out"):
+        facts["left out"] = data["left_out"]
     rows = [[name, version] for name, version in results["versions"].items()]
     return Section(
         "Protocol",

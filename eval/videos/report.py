@@ -174,6 +174,7 @@ def _protocol(results: Mapping[str, Any]) -> Section:
                     "weights sha256": weights["sha256"],
                     "data sha256": data["manifest_sha256"],
                     "licence": data["licence"],
+                    "left out": data["left_out"] or "nothing",
                 }
             )
         ],

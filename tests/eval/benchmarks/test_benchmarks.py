@@ -2,6 +2,7 @@
 layout is told.
 """
 
+import html
 import json
 from pathlib import Path
 from typing import get_args
@@ -417,6 +418,11 @@ def test_a_video_benchmark_is_scored_and_goes_on_where_it_stopped(
 
 def test_labels_of_labelme_reach_the_results(tmp_path: Path, picture: tuple) -> None:
     labelme_video(tmp_path / "data", picture)
+    path = tmp_path / "data/street/0001/frame_2.json"
+    document = json.loads(path.read_text())
+    point = {"label": "lamp", "group_id": None, "shape_type": "point", "points": [[5, 5]]}
+    document["shapes"].append(point)
+    path.write_text(json.dumps(document))
     scored = config(predictor="sam2", benchmark="leader360v", root=tmp_path / "data")
     found = run_evaluation(scored, tmp_path, tmp_path / "out")
     assert {(row["object"], row["label"]) for row in found.results["rows"]} == {
@@ -425,6 +431,8 @@ def test_labels_of_labelme_reach_the_results(tmp_path: Path, picture: tuple) -> 
     }
     stored = json.loads((found.folder / "results.json").read_text())
     assert stored["rows"] == found.results["rows"]
+    assert "1 × point, which has no area (first: lamp)" in stored["dataset"]["left_out"]
+    assert "point, which has no area" in (found.folder / "report.html").read_text()
 
 
 def test_what_a_folder_leaves_out_is_in_the_results_and_the_table(
@@ -451,12 +459,13 @@ def test_what_a_folder_leaves_out_is_in_the_results_and_the_table(
     assert "1 × object with a box and no mask" in said and "1 × crowd" in said
     scored = config(benchmark="folder", root=tmp_path / "data", methods=["direct"])
     for _ in range(2):
-        results = run_evaluation(scored, tmp_path / "unused", tmp_path / "out").results
-        left_out = results["dataset"]["left_out"]
+        done = run_evaluation(scored, tmp_path / "unused", tmp_path / "out")
+        results, left_out = done.results, done.results["dataset"]["left_out"]
         assert left_out.startswith(f"{said}; 1 × object")
         assert "1 × object hidden whole by smaller ones (first: " in left_out
         assert "1 × object without a pixel (first: " in left_out
         assert f"Left out: {left_out}" in as_lines(results)
+        assert left_out in html.unescape((done.folder / "report.html").read_text())
 
 
 def test_coco_file_names_hold_folders(tmp_path: Path, picture: tuple) -> None:
