@@ -14,9 +14,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from panoforge.core.foreign.files import read_bytes
 from panoforge.core.geometry.scan import Trajectory
 from panoforge.core.models import FrozenModel
-from panoforge.core.storage.atomic import storage_errors
 from panoforge.core.storage.location import LocalPath
 
 PROTOCOL_VERSION = 3
@@ -160,8 +160,7 @@ class PromptConfig(FrozenModel):
         """What the scores depend on: the rule, or the file's content."""
         if self.file is None:
             return {"kind": self.kind, "clicks": self.clicks if self.kind == "click" else None}
-        with storage_errors(self.file):
-            return {"kind": "file", "sha256": hashlib.sha256(self.file.read_bytes()).hexdigest()}
+        return {"kind": "file", "sha256": hashlib.sha256(read_bytes(self.file)).hexdigest()}
 
 
 class InstanceConfig(FrozenModel):

@@ -9,8 +9,11 @@ from pydantic import ValidationError
 from panoforge.cluster.config import RenderJobConfig
 from panoforge.cluster.state.ledger import Ledger, open_ledger
 from panoforge.core.errors import DataError
+from panoforge.core.foreign.files import read_bytes
 from panoforge.core.run_layout import JOB_FILE
-from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
+from panoforge.core.storage.atomic import write_bytes_atomic
+
+MAX_JOB_BYTES = 16 << 20
 
 
 def save_job(config: RenderJobConfig) -> None:
@@ -26,8 +29,7 @@ def load_job(run: Path) -> RenderJobConfig:
             f"{run} is not the folder of a render run: expected {JOB_FILE} there. Give the folder"
             " that `pano render` writes to (`run:` in its config)"
         )
-    with storage_errors(path):
-        data = path.read_bytes()
+    data = read_bytes(path, MAX_JOB_BYTES)
     try:
         return RenderJobConfig.model_validate_json(data).model_copy(update={"run": run})
     except ValidationError as error:

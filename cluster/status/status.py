@@ -11,7 +11,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from panoforge.cluster.config import RenderJobConfig
 from panoforge.cluster.state.job_file import ledger_of, load_job
@@ -21,9 +23,42 @@ from panoforge.core.errors import UserError
 from panoforge.core.numbers import count, duration, money, number, percent
 from panoforge.core.run_layout import DATASET
 from panoforge.core.shards.layout import read_manifest
-from panoforge.core.storage.lease import latest_epoch, read_beat, read_holder
+from panoforge.core.storage.lease import UnixSeconds, latest_epoch, read_beat, read_holder
 
 _STALE_S = 60.0  # a beat older than this by this machine's clock is called silent, in words only
+
+
+class _Task(BaseModel):
+    """A scene in flight, as a beat tells it."""
+
+    scene: str
+    attempt: int
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Beat(BaseModel):
+    """What a driver's beat may say (`panoforge.cluster.render.driver`). Others may have written
+    the file: what is no beat is not believed.
+    """
+
+    model_config = ConfigDict(strict=True)
+
+    unix_s: UnixSeconds = 0.0
+    in_flight: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    slots: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    set_aside: list[str] = []
+    waiting_for_disk: bool = False
+    waiting_for_packing: bool = False
+    draining: bool = False
+    oldest: list[_Task] = []
+
+
+def _is_beat(beat: Mapping[str, Any]) -> bool:
+    try:
+        _Beat.model_validate(beat)
+    except ValidationError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -71,7 +106,7 @@ def read_status(run: Path) -> RunStatus:
 
 def _status(config: RenderJobConfig, ledger: Ledger, sums: Tally) -> RunStatus:
     beat, ended = read_beat(ledger.store)
-    live = beat or {}
+    live = beat if beat and _is_beat(beat) else {}
     open_scenes = sums.states.get("open", 0)
     state = _state(ledger, live, ended, open_scenes)
     active = state in ("running", "draining", "waiting for disk", "waiting for packing")

@@ -223,7 +223,7 @@ def _time(status: RunStatus) -> Section:
         "attempts": count(t.attempts),
         "GPU-hours": number(t.gpu_hours),
     }
-    top = t.slowest[0][1] if t.slowest else 1.0
+    top = max((seconds for _, seconds in t.slowest), default=0.0) or 1.0  # all may be 0
     slowest = Table(
         ["slowest scenes", "time"],
         [[scene, Bar(seconds / top, duration(seconds))] for scene, seconds in t.slowest],

@@ -12,6 +12,12 @@ MAX_FILE_BYTES = 256 << 20
 MAX_NAME_CHARS = 1024
 
 
+def refuse_special(path: Path) -> None:
+    """DataError for a pipe, a device or a socket: opening one may wait for ever."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise DataError(f"{path} is no file: expected a regular file, not a pipe or a device")
+
+
 def read_bytes(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
     """The bytes of a regular file of at most `limit` bytes.
 

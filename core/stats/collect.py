@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from panoforge.core.errors import DataError, UsageError
+from panoforge.core.errors import DataError, UsageError, UserError
+from panoforge.core.foreign.files import read_bytes
 from panoforge.core.progress import Progress
 from panoforge.core.report.page import write_report as write_page
 from panoforge.core.shards.read import Dataset
@@ -133,8 +134,8 @@ def earlier_report(out: Path, dataset: Dataset) -> str | None:
     if not (out / "report.json").exists() and not (out / "report.html").exists():
         return None
     try:
-        found = DatasetStats.model_validate_json((out / "report.json").read_bytes())
-    except (OSError, ValueError):
+        found = DatasetStats.model_validate_json(read_bytes(out / "report.json"))
+    except (UserError, ValueError):
         found = None
     if found is None or found.dataset != name_of(dataset):
         whose = f"of {found.dataset}" if found else "of something else"

@@ -23,9 +23,9 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from panoforge.core.errors import UserError
 from panoforge.core.models import FrozenModel
@@ -35,6 +35,10 @@ from panoforge.core.storage.store import Store, StoreLike
 BEAT_S = 5.0
 PATIENCE = 4  # beats that a foreign holder may miss
 FOLDER = "lease"
+
+
+# Until the year 9999, which is as far as calendars go.
+UnixSeconds = Annotated[float, Field(ge=0, lt=253402300800)]
 
 
 class InUse(UserError):
@@ -55,7 +59,7 @@ class Holder(FrozenModel):
     pid: int
     machine: str
     start_ticks: int | None
-    started_unix_s: float
+    started_unix_s: UnixSeconds
     what: str = "another process"
     nonce: str = ""
 

@@ -69,9 +69,11 @@ def read_run(run: Path) -> dict[str, Any]:
     anything).
     """
     try:
+        if not (run / RUN_FILE).is_file():  # opening a pipe waits for ever
+            return {"stages": {}}
         data = json.loads((run / RUN_FILE).read_text())
         return data if isinstance(data.get("stages"), dict) else {"stages": {}}
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return {"stages": {}}
 
 

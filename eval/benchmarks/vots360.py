@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
-from panoforge.core.foreign.files import found_in, read_json
+from panoforge.core.foreign.files import found_in, read_bytes, read_json
 from panoforge.core.foreign.listing import images_in
 from panoforge.eval.benchmarks.base import Benchmark, TrackItem, VideoItem
 from panoforge.eval.benchmarks.panovos import video_item
@@ -86,7 +86,7 @@ def read_tracker(path: Path, frames: int, columns: int) -> NDArray[np.float64]:
     try:
         rows = [
             [float(cell) for cell in line.replace(",", " ").split()]
-            for line in path.read_text().splitlines()
+            for line in read_bytes(path).decode().splitlines()
             if line.strip()
         ]
     except (OSError, ValueError) as error:

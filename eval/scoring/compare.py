@@ -12,18 +12,16 @@ and tests panorama by panorama (`panoforge.eval.scoring.metrics.stats`), p-value
 the number of lines (Holm).
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from panoforge.core.errors import DataError, StorageError, UsageError
-from panoforge.core.storage.atomic import storage_errors
 from panoforge.eval.folders import results_file
 from panoforge.eval.scoring.metrics.stats import Interval, Paired, bootstrap_mean, holm, paired_test
+from panoforge.eval.scoring.recorded import Recorded, read_recorded
 
-RESULTS_FORMAT, RESULTS_SCHEMA_VERSION = "panoforge-results", 2
 SHOWN_DIFFERENCES = 8
 _ABSENT = "(not there)"
 
@@ -38,7 +36,7 @@ class Run:
     """
 
     name: str
-    content: Mapping[str, Any]
+    content: Recorded
     scores: Mapping[str, Scores]
     scores_cos: Mapping[str, Scores]
     j_and_f: Mapping[str, Scores]
@@ -116,7 +114,7 @@ def compare(paths: Sequence[Path], *, seed: int = 0) -> Comparison:
         for k, (run, method) in enumerate(entries)
     )
     return Comparison(
-        runs[0].content["protocol_id"],
+        runs[0].content.protocol_id,
         len(set(keys)),
         len(instances),
         lines,
@@ -131,19 +129,19 @@ def _column(scores: Scores, instances: Sequence[Instance]) -> list[float]:
 def check_comparable(first: Run, other: Run) -> None:
     """Raise DataError, naming what differs, unless both measured the same on the same data."""
     a, b = first.content, other.content
-    if a["protocol_id"] != b["protocol_id"]:
-        parts = _differences(a["protocol"], b["protocol"])
+    if a.protocol_id != b.protocol_id:
+        parts = _differences(a.protocol, b.protocol)
         shown = "; ".join(
             f"{name}: {x} in {first.name}, {y} in {other.name}"
             for name, x, y in parts[:SHOWN_DIFFERENCES]
         )
         raise DataError(
             f"{first.name} and {other.name} were measured differently, so their scores cannot stand"
-            f" in one table ({a['protocol_id']} and {b['protocol_id']}). What differs:"
+            f" in one table ({a.protocol_id} and {b.protocol_id}). What differs:"
             f" {shown or 'the protocol ids alone'}. Evaluate one of them again with the other's"
             " settings."
         )
-    if a["dataset"]["manifest_sha256"] != b["dataset"]["manifest_sha256"]:
+    if a.dataset.manifest_sha256 != b.dataset.manifest_sha256:
         raise DataError(
             f"{first.name} and {other.name} were measured on different data: {_dataset(a)} and"
             f" {_dataset(b)}. Scores on different panoramas say nothing about methods: evaluate"
@@ -171,38 +169,9 @@ def _read(path: Path, name: str) -> Run:
             f"{file} is not there: expected the folder of a finished evaluation"
             " (RUN/eval/NAME), or a run that has one (pano eval writes results.json last)"
         )
-    with storage_errors(file):
-        data = file.read_bytes()
-    try:
-        content = json.loads(data)
-        known = content["format"] == RESULTS_FORMAT
-        rows = [
-            (
-                row["method"],
-                (row["key"], row["id"]),
-                float(row["iou"]),
-                float(row["iou_cos"]),
-                float(row["boundary_f"]),
-            )
-            for row in content["rows"]
-            if row["role"] == "model"
-        ]
-        ap = {s["method"]: s["ap"] for s in content["scores"] if s["role"] == "model"}
-        _ = (
-            content["protocol_id"],
-            content["protocol"],
-            content["dataset"]["manifest_sha256"],
-            content["weights"]["kind"],
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{file} is not what pano eval writes ({type(error).__name__}: {error}): evaluate again"
-        ) from error
-    if not known or content.get("schema_version") != RESULTS_SCHEMA_VERSION:
-        raise DataError(
-            f"{file} is {content['format']} version {content.get('schema_version')}, this panoforge"
-            f" reads {RESULTS_FORMAT} version {RESULTS_SCHEMA_VERSION}: evaluate again"
-        )
+    content = read_recorded(file)
+    rows = [row for row in content.rows if row.role == "model"]
+    ap = {score.method: score.ap for score in content.scores if score.role == "model"}
     if not rows:
         raise DataError(
             f"{file} holds no scored instances, so there is nothing to compare: were all of them"
@@ -211,10 +180,11 @@ def _read(path: Path, name: str) -> Run:
     scores: dict[str, Scores] = {}
     scores_cos: dict[str, Scores] = {}
     j_and_f: dict[str, Scores] = {}
-    for method, instance, iou, iou_cos, boundary in rows:
-        scores.setdefault(method, {})[instance] = iou
-        scores_cos.setdefault(method, {})[instance] = iou_cos
-        j_and_f.setdefault(method, {})[instance] = (iou + boundary) / 2
+    for row in rows:
+        instance = row.key, row.id
+        scores.setdefault(row.method, {})[instance] = row.iou
+        scores_cos.setdefault(row.method, {})[instance] = row.iou_cos
+        j_and_f.setdefault(row.method, {})[instance] = (row.iou + row.boundary_f) / 2
     return Run(name, content, scores, scores_cos, j_and_f, {m: ap.get(m) for m in scores})
 
 
@@ -238,9 +208,9 @@ def _differences(a: Any, b: Any, name: str = "") -> list[tuple[str, Any, Any]]:
     return [] if a == b else [(name, a, b)]
 
 
-def _dataset(content: Mapping[str, Any]) -> str:
-    data = content["dataset"]
-    return f"{data['name']} (manifest {data['manifest_sha256'][:10]})"
+def _dataset(content: Recorded) -> str:
+    data = content.dataset
+    return f"{data.name} (manifest {data.manifest_sha256[:10]})"
 
 
 def _notes(runs: Sequence[Run], panoramas: int) -> tuple[str, ...]:
@@ -249,9 +219,7 @@ def _notes(runs: Sequence[Run], panoramas: int) -> tuple[str, ...]:
         "none": "no model was run: it measures the path around one",
     }
     notes = [
-        f"{run.name}: {said[kind]}"
-        for run in runs
-        if (kind := run.content["weights"]["kind"]) in said
+        f"{run.name}: {said[kind]}" for run in runs if (kind := run.content.weights.kind) in said
     ]
     if panoramas < 6:
         notes.append(

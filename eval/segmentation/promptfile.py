@@ -30,10 +30,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
+from panoforge.core.foreign.files import read_bytes
 from panoforge.core.foreign.masks import run_counts
 from panoforge.core.geometry.sphere import lonlat_to_direction, pixel_to_direction
 from panoforge.core.sample.label_maps import Box
-from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
+from panoforge.core.storage.atomic import write_bytes_atomic
 from panoforge.eval.segmentation.prompts import Click, InstancePrompt
 
 FORMAT, SCHEMA_VERSION = "panoforge-prompts", 2
@@ -80,8 +81,7 @@ class PromptFile:
     def __init__(self, path: Path) -> None:
         """DataError if it is not such a file."""
         self.path = path
-        with storage_errors(path):
-            data = path.read_bytes()
+        data = read_bytes(path)
         try:
             document = json.loads(data)
             known = document["format"], document["schema_version"]

@@ -20,6 +20,7 @@ from panoforge.cli.crashes import keep_traceback
 from panoforge.cli.streams import last_words, open_streams
 from panoforge.core import __version__
 from panoforge.core.errors import FAILED, INTERRUPTED, USAGE, UserError
+from panoforge.core.words import visible
 
 Verb = TypeVar("Verb", bound=Callable[..., None])
 
@@ -107,12 +108,12 @@ DatasetUrl = Annotated[
 
 def warn(text: str, what: str = "warning:") -> None:
     """A line on stderr that something may not be as it was meant."""
-    err.print(Text.assemble((what, "yellow"), " ", text))
+    err.print(Text.assemble((what, "yellow"), " ", visible(text)))
 
 
 def error(text: str) -> None:
     """The line on stderr with which a verb ends that could not do its work."""
-    err.print(Text.assemble(("error:", "red"), " ", text))
+    err.print(Text.assemble(("error:", "red"), " ", visible(text)))
 
 
 def _version(show: bool) -> None:

@@ -11,7 +11,7 @@ from rich.text import Text
 from panoforge.cli.app import ConfigPath, Overrides, RunPath, a_path, command, err, out, warn
 from panoforge.cli.streams import failure
 from panoforge.core.run_layout import STAGED
-from panoforge.core.words import counted
+from panoforge.core.words import counted, visible
 
 if TYPE_CHECKING:
     from panoforge.cluster.config import RenderJobConfig
@@ -122,7 +122,10 @@ def status(
 
     while True:
         found = read_status(run)
-        print(json.dumps(found.as_json()) if as_json else "\n".join(as_lines(found)), flush=True)
+        print(
+            json.dumps(found.as_json()) if as_json else visible("\n".join(as_lines(found))),
+            flush=True,
+        )
         if html:
             out.print(str(write_page(run)))
         if not watch or found.state in ("finished", "stopped") or failure():
@@ -144,8 +147,8 @@ def logs(
             f"attempt {record.attempt} ({record.profile}): {record.outcome} {record.reason}"
             f" [{record.exit}] on {record.node}"
         )
-        err.print(what)
-    print(text)
+        err.print(visible(what))
+    print(visible(text))
 
 
 @command("pano retry runs/demo --reason oom")
@@ -162,4 +165,4 @@ def retry(
     scenes = forgive(run, reason)
     names = f": {', '.join(scenes[:10])}" if scenes else ""
     made = counted(len(scenes), "scene")
-    out.print(f"{made} will be made again by the next pano render{names}")
+    out.print(visible(f"{made} will be made again by the next pano render{names}"))

@@ -18,11 +18,14 @@ from repository import ROOT
 
 from panoforge.cli import app as cli
 from panoforge.cli import main
-from panoforge.cluster.config import VERBS, sections_of
+from panoforge.cluster.config import VERBS, RenderJobConfig, sections_of
+from panoforge.cluster.state.job_file import save_job
+from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id
 from panoforge.core import progress
 from panoforge.core.config.keys import alternatives, is_model
 from panoforge.core.progress import Progress
 from panoforge.core.words import counted
+from panoforge.datagen.config import RoomsSource, plan_scene
 
 HEAVY = {
     "annotated_types", "cv2", "fsspec", "jaxtyping", "matplotlib", "numpy", "omegaconf", "pandas",
@@ -358,3 +361,31 @@ def test_the_last_line_of_progress_comes_once(capsys, every_s):
     lines = capsys.readouterr().err.splitlines()
     assert sum("render: 2/2" in line for line in lines) == 1
     assert sum("eval: 3/3" in line for line in lines) == 1
+
+
+def test_a_terminal_obeys_no_stranger(pano, tmp_path):
+    """Escapes of a log and of a name are written out, never sent."""
+    screen = "\x1b[2J\x1b]0;mine\x07"
+    sources = (RoomsSource(source="infinigen2.rooms", rooms=("kitchen",)),)
+    job = RenderJobConfig(run=tmp_path, sources=sources, scenes=1)
+    save_job(job)
+    Ledger(job.ledger_url).declare("a" * 64, {})
+    (tmp_path / "logs").mkdir()
+    log = tmp_path / "logs" / f"{plan_scene(job.render, 0).key}.log"
+    log.write_bytes(f"first\r\n{screen}\u202elast\n".encode())
+    Ledger(job.ledger_url).write(
+        AttemptRecord(
+            id=new_id(0, 1),
+            index=0,
+            scene=log.stem,
+            attempt=1,
+            outcome="quarantined",
+            reason=f"crash {screen}",
+            job_sha256="a" * 64,
+            started_unix_s=1.0,
+        )
+    )
+    for verb in (["logs", tmp_path, "0"], ["status", tmp_path], ["status", f"no{screen}where"]):
+        _, stdout, stderr = pano(*verb)
+        assert "\x1b" not in stdout + stderr and "\\x1b[2J" in stdout + stderr, verb
+    assert "first\n\\x1b[2J\\x1b]0;mine\\x07\\u202elast\n" in pano("logs", tmp_path, "0")[1]

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from panoforge.core.errors import DataError
+from panoforge.core.foreign.files import refuse_special
 from panoforge.core.storage.atomic import storage_errors, write_atomic, write_bytes_atomic
 from panoforge.train.config import PanoSam2Settings, Size
 from panoforge.train.model.panosam2.parts import PREFIX as PANO_PREFIX
@@ -135,6 +136,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
     Nothing but tensors is ever unpickled. DataError for a file that is damaged or something else.
     """
+    refuse_special(path)
     with storage_errors(path), open(path, "rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         if not file.tell():
@@ -189,7 +191,7 @@ def _read_safetensors(path: Path, data: bytes) -> tuple[StateDict, int | None]:
         ) from None
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     step = str(header.get("__metadata__", {}).get("step", ""))
-    return state, int(step) if step.isascii() and step.isdigit() else None
+    return state, int(step) if step.isascii() and step.isdigit() and len(step) < 19 else None
 
 
 def check_tensors(state: StateDict, path: Path) -> None:
@@ -286,6 +288,7 @@ def looks_like(state: StateDict) -> str:
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes."""
+    refuse_special(path)
     with storage_errors(path), open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -307,3 +307,31 @@ def test_183440_scenes_are_understood_in_a_moment(tmp_path):
     assert (
         status_s < 5 and page_s < 5 and resume_s < 5
     )  # on a busy machine; bench/scale_sim.py holds the real bounds
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        {"in_flight": "many"},
+        {"slots": [1]},
+        {"unix_s": "now"},
+        {"unix_s": 1e300},
+        {"oldest": [{"scene": "x"}]},
+        {"oldest": 5},
+        {"oldest": [{"scene": "x", "attempt": 1, "seconds": float("nan")}]},
+        {"set_aside": [1]},
+    ],
+    ids=str,
+)
+def test_a_beat_that_no_driver_wrote_is_not_believed(tmp_path, hostile):
+    job = config(tmp_path)
+    save_job(job)
+    ledger = Ledger(job.ledger_url)
+    ledger.declare("a" * 64, {})
+    with Lease(ledger.store, "here", "pano render", beat_s=60):
+        beat = {"epoch": 1, "count": 1, "unix_s": time.time(), "in_flight": 1, "slots": 1}
+        ledger.store.put("lease/beat-00000001.json", json.dumps(beat).encode())
+        assert read_status(tmp_path).running == 1
+        ledger.store.put("lease/beat-00000001.json", json.dumps(beat | hostile).encode())
+        status = read_status(tmp_path)
+        assert as_lines(status) and write_page(tmp_path) and status.running == 0

@@ -2,6 +2,7 @@
 do not.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -152,3 +153,13 @@ def test_of_many_at_once_one_wins(tmp_path):
     for thread in threads:
         thread.join()
     assert len(won) == 1 and len(refused) == 7
+
+
+@pytest.mark.parametrize("began", [1e300, -1e17, 253402300800.0])
+def test_a_time_that_no_calendar_has_is_no_record(tmp_path, began):
+    """It is watched like any record that cannot be read, and nothing is said of such a time."""
+    (tmp_path / "lease").mkdir()
+    record = Holder.me(1, "x").model_dump() | {"started_unix_s": began}
+    (tmp_path / "lease" / "epoch-00000001.json").write_text(json.dumps(record))
+    with held(tmp_path, "pano pack", beat_s=0.02) as lease:
+        assert lease.epoch == 2

@@ -1,8 +1,10 @@
 """`pano compare`: the table of real evaluations, and what it refuses, by its message."""
 
 import csv
+import functools
 import io
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -203,3 +205,32 @@ def test_the_command_has_formats_and_exits_like_other_missing_paths(
     assert "expected one of text, json, csv, latex, md" in capsys.readouterr().err
     assert code("compare", tmp_path / "nowhere") == code("verify", tmp_path / "nowhere")
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c["rows"][0].update(id=[1]),
+        lambda c: c["rows"][0].update(id="1"),
+        lambda c: c["rows"][0].update(method={}),
+        lambda c: c["rows"][0].update(iou=10**400),
+        lambda c: c["rows"][0].update(iou=float("nan")),
+        lambda c: c["rows"][0].update(iou=7.0),
+        lambda c: c["rows"].append(c["rows"][0]),
+        lambda c: c["scores"][0].update(ap="high"),
+        lambda c: c["weights"].update(kind=[]),
+        lambda c: c["dataset"].pop("name"),
+        lambda c: c.update(protocol=5),
+        lambda c: c.update(protocol=functools.reduce(lambda inner, _: {"a": inner}, range(500), 1)),
+    ],
+)
+def test_hostile_results_are_refused_in_one_line(evaluations: Path, change) -> None:
+    with pytest.raises(DataError, match="is not what pano eval writes") as refused:
+        compare([evaluations / "truth", changed(evaluations, "hostile", change)])
+    assert "\n" not in str(refused.value)
+
+
+def test_a_pipe_in_the_place_of_results_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "results.json")
+    with pytest.raises(DataError, match="not a folder or a pipe"):
+        compare([tmp_path])
