@@ -16,10 +16,11 @@ C-order array (tests/core/sample/test_zstd_readers.py runs each):
     zstandard.ZstdDecompressor().stream_reader(data).read()
     pyarrow.CompressedInputStream(pyarrow.BufferReader(data), "zstd").read()
     pyarrow.decompress(data, decompressed_size=2 * height * width, codec="zstd")
+    numcodecs.Zstd().decode(data)                                    # 0.16.6; 0.16.2 refuses
 
-Two readers take one frame only, and refuse these bytes: `zstandard.decompress` (one-shot) and
-`numcodecs.Zstd`. Were the header behind the bands, the first would give band 0 for the whole array
-and say nothing. One frame for all bands would please both, but could not be cropped.
+`zstandard.decompress` (one-shot) takes one frame only, and refuses these bytes. Were the header
+behind the bands, it would give band 0 for the whole array and say nothing. One frame for all bands
+would please it, but could not be cropped.
 
 Ours reads the header, checks it against caps before it allocates anything, and decodes only the
 bands that the asked-for rows touch. Every frame carries zstd's own checksum, so a flipped bit is an

@@ -28,7 +28,12 @@ def command_line(data: bytes, path: Path, raw: int) -> bytes:
     return subprocess.run(["zstd", "-dc", path], capture_output=True, check=True).stdout
 
 
+def numcodecs(data: bytes, path: Path, raw: int) -> bytes:
+    return pytest.importorskip("numcodecs", "0.16.6").Zstd().decode(data)
+
+
 READERS = {
+    "numcodecs": numcodecs,
     "zstd -dc": command_line,
     "zstandard.open": lambda data, path, raw: zstandard.open(path).read(),
     "zstandard stream_reader": lambda data, path, raw: (
@@ -62,6 +67,6 @@ def test_the_one_shot_reader_refuses_and_never_gives_a_part(labels):
 
 def test_the_recipes_of_the_docstring_are_these():
     recipes = re.findall(
-        r"^    (zstd -dc|zstandard\S+?\(|pyarrow\S+?\()", array_codec.__doc__, re.M
+        r"^    (zstd -dc|zstandard\S+?\(|pyarrow\S+?\(|numcodecs\S+?\()", array_codec.__doc__, re.M
     )
     assert len(recipes) == len(READERS)
