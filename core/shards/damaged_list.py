@@ -10,6 +10,7 @@ from panoforge.core.names import RelativeName, SampleKey, SceneName, ShardName
 from panoforge.core.storage.store import Store
 
 QUARANTINE = "quarantine"
+REPLACED = f"{QUARANTINE}/replaced"
 DAMAGED_LIST = f"{QUARANTINE}/damaged.json"
 MAX_LIST_BYTES = 256 << 20
 

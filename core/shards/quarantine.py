@@ -14,6 +14,7 @@ from typing import Any
 from panoforge.core.shards.damaged_list import (
     DAMAGED_LIST,
     QUARANTINE,
+    REPLACED,
     DamagedEntry,
     DamagedList,
     read_damaged,
@@ -23,7 +24,6 @@ from panoforge.core.shards.salvage import Damaged, scene_named
 from panoforge.core.storage.store import Store
 
 SCENES_LIST = f"{QUARANTINE}/rerender.txt"
-REPLACED = f"{QUARANTINE}/replaced"
 MAX_KEPT_BYTES = 2 << 30  # more is not copied: the whole file is moved here anyway
 
 

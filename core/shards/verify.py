@@ -33,7 +33,7 @@ from panoforge.core.sample.products import (
     decode_product,
     product_size,
 )
-from panoforge.core.shards.damaged_list import DAMAGED_LIST, read_damaged
+from panoforge.core.shards.damaged_list import DAMAGED_LIST, REPLACED, read_damaged
 from panoforge.core.shards.index import read_index, read_instances
 from panoforge.core.shards.layout import (
     MANIFEST_NAME,
@@ -101,7 +101,8 @@ def _stray_faults(store: Store) -> Iterator[DataFault]:
     `pano repair` did not write.
     """
     for name in store.links_out():
-        yield DataFault(name, None, "a symbolic link that leads out of the dataset")
+        if not name.startswith(f"{REPLACED}/"):  # what repair took away; no verb reads there
+            yield DataFault(name, None, "a symbolic link that leads out of the dataset")
     try:
         read_damaged(store)
     except UserError as error:

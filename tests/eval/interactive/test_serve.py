@@ -137,7 +137,7 @@ def test_a_mistake_leaves_the_session_as_it_was(picture: tuple[Path, np.ndarray]
     ]:
         with pytest.raises(UsageError, match=words):
             wrong()
-    with pytest.raises(DataError, match="JPEG or a PNG"):
+    with pytest.raises(DataError, match="none of JPEG, PNG"):
         session.open(b"hello", "x.png", CAP)
     with pytest.raises(DataError, match="over the cap"):
         session.open(path.read_bytes(), path.name, 1000)
@@ -459,7 +459,7 @@ def test_from_a_dropped_picture_to_a_saved_mask(
                 assert download.value.suggested_filename == f"my room.{name}"
                 download.value.save_as(tmp_path / f"my room.{name}")
             tab.drop_file("#view", Path(__file__))  # not a picture: said, and nothing is lost
-            tab.wait_for("document.getElementById('error').textContent.includes('JPEG or a PNG')")
+            tab.wait_for("document.getElementById('error').textContent.includes('none of JPEG, PNG')")
             assert tab.page.evaluate("JSON.parse(document.body.dataset.objects).length") == 1
             assert [line for line in tab.console if "400" not in line] == []
             assert all(
