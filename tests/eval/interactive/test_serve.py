@@ -459,7 +459,9 @@ def test_from_a_dropped_picture_to_a_saved_mask(
                 assert download.value.suggested_filename == f"my room.{name}"
                 download.value.save_as(tmp_path / f"my room.{name}")
             tab.drop_file("#view", Path(__file__))  # not a picture: said, and nothing is lost
-            tab.wait_for("document.getElementById('error').textContent.includes('none of JPEG, PNG')")
+            tab.wait_for(
+                "document.getElementById('error').textContent.includes('none of JPEG, PNG')"
+            )
             assert tab.page.evaluate("JSON.parse(document.body.dataset.objects).length") == 1
             assert [line for line in tab.console if "400" not in line] == []
             assert all(
