@@ -47,7 +47,7 @@ from panoforge.cluster.render.scene_task import SceneTask
 from panoforge.cluster.state.job_file import save_job
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id
 from panoforge.cluster.state.policy import AttemptFault
-from panoforge.cluster.state.scene_states import SceneStates, State
+from panoforge.cluster.state.scene_states import SceneState, SceneStates
 from panoforge.cluster.status.status import read_status
 from panoforge.cluster.status.status_page import write_page
 from panoforge.core.run_layout import DATASET, STAGED
@@ -333,7 +333,7 @@ def _resume(job: RenderJobConfig, ledger: Ledger) -> int:
         say=print,
     )
     next(driver.records())
-    return scene_states.count(State.OPEN)
+    return scene_states.count(SceneState.OPEN)
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ import psutil
 
 from panoforge.core.storage.runlog import hardware, versions
 
-State = Literal["ok", "limited", "broken"]
+CheckState = Literal["ok", "limited", "broken"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Check:
     """One finding. `advice` is empty when all is well."""
 
     name: str
-    state: State
+    state: CheckState
     finding: str
     advice: str = ""
 
@@ -217,7 +217,7 @@ def _disk_check(folder: Path) -> Check:
         )
     free = shutil.disk_usage(folder).free
     panoramas = int(free / 12e6)  # a 4K panorama with depth and normals is 8 to 12 MB staged
-    state: State = "ok" if free > 5e9 else "limited"
+    state: CheckState = "ok" if free > 5e9 else "limited"
     return Check(
         "disk",
         state,
@@ -228,7 +228,7 @@ def _disk_check(folder: Path) -> Check:
 
 def _memory_check() -> Check:
     available = psutil.virtual_memory().available
-    state: State = "ok" if available > 4e9 else "limited"
+    state: CheckState = "ok" if available > 4e9 else "limited"
     return Check(
         "memory",
         state,

@@ -205,6 +205,23 @@ def test_nothing_is_unpickled() -> None:
         assert "allow_pickle=True" not in text, path
 
 
+def classes_defined_twice(paths: list[Path]) -> dict[str, list[str]]:
+    """Public classes of one name in several modules: a reader could not tell which is meant."""
+    homes: dict[str, list[str]] = {}
+    for path in paths:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(path.name)
+    return {name: found for name, found in homes.items() if len(found) > 1}
+
+
+def test_a_class_name_has_one_meaning(tmp_path: Path) -> None:
+    assert not classes_defined_twice(sources(*ROOMS))
+    planted = tmp_path / "planted.py"
+    planted.write_text("class View:\n    pass\n")
+    assert "View" in classes_defined_twice([*sources(*ROOMS), planted])
+
+
 def test_test_modules_have_names_of_their_own() -> None:
     """pytest refuses two of one name, but only where both are collected: each alone would pass."""
     names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]

@@ -13,7 +13,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from panoforge.cluster.state.ledger import AttemptRecord
-from panoforge.cluster.state.scene_states import SceneStates, State
+from panoforge.cluster.state.scene_states import SceneState, SceneStates
 
 
 class RunMetrics:
@@ -51,7 +51,7 @@ class RunMetrics:
             self._show_states()
 
     def _show_states(self) -> None:
-        for state in State:
+        for state in SceneState:
             self._scenes.set(
                 self._scene_states.count(state), {**self._run, "state": state.name.lower()}
             )

@@ -30,7 +30,7 @@ from panoforge.cluster.state.policy import (
     next_step,
     nodes_to_set_aside,
 )
-from panoforge.cluster.state.scene_states import SceneStates, State
+from panoforge.cluster.state.scene_states import SceneState, SceneStates
 from panoforge.core.errors import StorageError
 from panoforge.datagen.config import plan_scene
 
@@ -122,7 +122,7 @@ class Driver:
                 self._note_node(record)
                 self.scene_states.apply(record)
                 yield record
-                if self.scene_states.codes[record.index] == State.OPEN:
+                if self.scene_states.codes[record.index] == SceneState.OPEN:
                     yield from self._follow_up(record.index)
             self._compact(COMPACT_EVERY)
         self._compact(1)
@@ -166,7 +166,7 @@ class Driver:
 
     def frontier(self) -> int:
         """The first scene that is not settled; the number of scenes if all are."""
-        at = self.scene_states.codes.find(State.OPEN, self._frontier)
+        at = self.scene_states.codes.find(SceneState.OPEN, self._frontier)
         self._frontier = at if at >= 0 else self.scene_states.total
         return self._frontier
 

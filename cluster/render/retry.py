@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from panoforge.cluster.state.job_file import ledger_of, load_job
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id, to_records
 from panoforge.cluster.state.policy import AttemptFault
-from panoforge.cluster.state.scene_states import State
+from panoforge.cluster.state.scene_states import SceneState
 from panoforge.cluster.state.tally import tally
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.run_layout import LOGS
@@ -37,7 +37,7 @@ def retry(run: Path, reason: str | None) -> list[str]:
     _, scene_states = tally(ledger, config.render.scenes)
     last: dict[int, AttemptRecord] = {}
     for record in _quarantined(ledger):
-        if scene_states.codes[record.index] == State.QUARANTINED:
+        if scene_states.codes[record.index] == SceneState.QUARANTINED:
             last[record.index] = record
     chosen = [record for record in last.values() if _matches(record, reason)]
     if reason is not None and not chosen:

@@ -26,7 +26,7 @@ from panoforge.cluster.render.images import image_config_sha256
 from panoforge.cluster.render.rebuild import rebuild
 from panoforge.cluster.state.job_file import save_job
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger
-from panoforge.cluster.state.scene_states import COLUMNS, SceneStates, State, read_scene_states
+from panoforge.cluster.state.scene_states import COLUMNS, SceneState, SceneStates, read_scene_states
 from panoforge.cluster.state.tally import Tally, sum_json_columns, tally
 from panoforge.core.errors import StorageError, UserError
 from panoforge.core.progress import Progress
@@ -124,7 +124,7 @@ def render(config: RenderJobConfig) -> RenderSummary:
     with Lease(ledger.store, str(config.run), "pano render", keep=True) as lease, Drain() as drain:
         save_job(config)
         scene_states = _open_scene_states(config, ledger)
-        scenes, left = config.render.scenes, scene_states.count(State.OPEN)
+        scenes, left = config.render.scenes, scene_states.count(SceneState.OPEN)
         with Progress("render", total=scenes, already=scenes - left) as progress:
             if left or _is_to_be_packed(config):
                 with (

@@ -21,7 +21,7 @@ from panoforge.cluster.state.policy import AttemptFault
 COLUMNS = ("index", "attempt", "outcome", "fault", "reason", "panoramas")
 
 
-class State(IntEnum):
+class SceneState(IntEnum):
     """Of a scene. Open ones are to be made."""
 
     OPEN = 0
@@ -31,11 +31,11 @@ class State(IntEnum):
 
 
 _STATE_OF = {
-    "fault": State.OPEN,
-    "retry": State.OPEN,
-    "quarantined": State.QUARANTINED,
-    "rejected": State.REJECTED,
-    "done": State.DONE,
+    "fault": SceneState.OPEN,
+    "retry": SceneState.OPEN,
+    "quarantined": SceneState.QUARANTINED,
+    "rejected": SceneState.REJECTED,
+    "done": SceneState.DONE,
 }
 
 
@@ -59,31 +59,31 @@ class SceneStates:
     def total(self) -> int:
         return len(self.codes)
 
-    def count(self, state: State) -> int:
+    def count(self, state: SceneState) -> int:
         return self._counts[state]
 
     def set_states(self, states: bytes) -> None:
         """All states anew."""
         self.codes = bytearray(states)
-        self._counts = [states.count(state) for state in State]
+        self._counts = [states.count(state) for state in SceneState]
 
     def fresh(self) -> Iterator[int]:
         """Open scenes that nothing is known of, in order."""
-        at = self.codes.find(State.OPEN)
+        at = self.codes.find(SceneState.OPEN)
         while at >= 0:
             if at not in self.attempts:
                 yield at
-            at = self.codes.find(State.OPEN, at + 1)
+            at = self.codes.find(SceneState.OPEN, at + 1)
 
     def apply(self, record: AttemptRecord) -> None:
         """One more record of the ledger."""
         index = record.index
-        if self.codes[index] == State.DONE:  # the same scene done twice counts once
+        if self.codes[index] == SceneState.DONE:  # the same scene done twice counts once
             return
         self._counts[self.codes[index]] -= 1
         self.codes[index] = _STATE_OF[record.outcome]
         self._counts[self.codes[index]] += 1
-        if self.codes[index] != State.OPEN:
+        if self.codes[index] != SceneState.OPEN:
             self.attempts.pop(index, None)
             self.faults.pop(index, None)
             return
@@ -120,8 +120,8 @@ def read_scene_states(table: pa.Table, total: int, staged: set[str] | None) -> S
     ]  # of several assignments to one scene numpy keeps the last
     done = np.flatnonzero(rank == OUTCOMES.index("done"))
     whole = done[_all_staged(table["panoramas"].take(pa.array(done)), staged)]
-    states[states == State.DONE] = State.OPEN
-    states[index[whole]] = State.DONE
+    states[states == SceneState.DONE] = SceneState.OPEN
+    states[index[whole]] = SceneState.DONE
     scene_states.set_states(states.tobytes())
     _recall_open(scene_states, table, states, index, attempt, rank, order)
     return scene_states
@@ -151,7 +151,7 @@ def _recall_open(
     order: NDArray,
 ) -> None:
     """The faults of open scenes since they were last forgiven, oldest first."""
-    rows = order[states[index[order]] == State.OPEN]
+    rows = order[states[index[order]] == SceneState.OPEN]
     details = table.select(["fault", "reason"]).take(pa.array(rows)).to_pylist()
     for row, detail in zip(rows.tolist(), details, strict=True):
         scene, outcome = int(index[row]), OUTCOMES[rank[row]]

@@ -18,8 +18,8 @@ from panoforge.cluster.state.ledger import Ledger
 from panoforge.cluster.state.policy import LAST_WORDS
 from panoforge.cluster.state.scene_states import (
     COLUMNS,
+    SceneState,
     SceneStates,
-    State,
     of_job,
     read_scene_states,
 )
@@ -91,19 +91,19 @@ def tally(ledger: Ledger, total: int, staged: set[str] | None = None) -> tuple[T
     """Add a ledger up; also gives the scene states that it found."""
     table = of_job(ledger.table((*COLUMNS, *_MORE)), total)
     scene_states = read_scene_states(table, total, staged)
-    states = {state.name.lower(): scene_states.count(state) for state in State}
+    states = {state.name.lower(): scene_states.count(state) for state in SceneState}
     if not table.num_rows:
         return Tally(total, states), scene_states
     outcome = table["outcome"].to_numpy(zero_copy_only=False)
     real = np.isin(outcome, ("done", "rejected", "fault"))
     fault = outcome == "fault"
     by_index = np.frombuffer(bytes(scene_states.codes), np.uint8)[table["index"].to_numpy()]
-    done = _first_of_each(table, (outcome == "done") & (by_index == State.DONE))
+    done = _first_of_each(table, (outcome == "done") & (by_index == SceneState.DONE))
     seconds, cpus, gpus = (
         np.nan_to_num(table[name].to_numpy()).astype(float) for name in ("seconds", "cpus", "gpus")
     )
     settled = np.concatenate(
-        [done, _first_of_each(table, (outcome == "rejected") & (by_index == State.REJECTED))]
+        [done, _first_of_each(table, (outcome == "rejected") & (by_index == SceneState.REJECTED))]
     )
     ended = table["started_unix_s"].to_numpy() + seconds
     of_done = table.select(["panoramas", "staged_bytes", "profile"]).take(pa.array(done))
@@ -154,8 +154,8 @@ def _slowest(done: np.ndarray, seconds: np.ndarray, top: int = 10) -> np.ndarray
 
 def _reasons(table: pa.Table, outcome: np.ndarray, by_index: np.ndarray) -> dict[str, int]:
     """How many scenes were rejected or failed, by kind, each kind with the last one's own words."""
-    mask = ((outcome == "rejected") & (by_index == State.REJECTED)) | (
-        (outcome == "quarantined") & (by_index == State.QUARANTINED)
+    mask = ((outcome == "rejected") & (by_index == SceneState.REJECTED)) | (
+        (outcome == "quarantined") & (by_index == SceneState.QUARANTINED)
     )
     rows = _first_of_each(table, mask)
     reasons = table["reason"].take(pa.array(rows)).to_pylist()

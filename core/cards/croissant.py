@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from panoforge.core.cards.facts import CardOptions, Facts
+from panoforge.core.cards.facts import CardOptions, DatasetFacts
 from panoforge.core.cards.huggingface import summary
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.0"
@@ -58,7 +58,7 @@ CITE_AS = "SAP: Segment Any 4K Panorama. arXiv:2603.12759"
 KEYS = {"samples": ["key"], "instances": ["key", "id"]}
 
 
-def croissant(facts: Facts, options: CardOptions) -> str:
+def croissant(facts: DatasetFacts, options: CardOptions) -> str:
     """croissant.json as text."""
     card: dict[str, Any] = {
         "@context": CONTEXT,

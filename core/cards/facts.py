@@ -74,7 +74,7 @@ def _is_date(text: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Split:
+class SplitFacts:
     """One split: its panoramas, shards and bytes of shards."""
 
     name: str
@@ -84,11 +84,11 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Facts:
+class DatasetFacts:
     """Counts of one dataset. Lists of (name, count) have the most frequent first."""
 
     manifest: Manifest
-    splits: tuple[Split, ...]
+    splits: tuple[SplitFacts, ...]
     scenes: int
     bytes: int
     sources: tuple[tuple[str, int], ...]
@@ -114,7 +114,7 @@ class Facts:
         )
 
 
-def facts_of(dataset: Dataset) -> Facts:
+def facts_of(dataset: Dataset) -> DatasetFacts:
     """Count. UsageError where `dataset` was opened with a split: a card is about all of it."""
     manifest, samples = dataset.manifest, dataset.samples
     if samples.num_rows != manifest.samples:
@@ -126,10 +126,12 @@ def facts_of(dataset: Dataset) -> Facts:
     widths, heights = (pc.cast(samples[name], pa.string()) for name in ("width", "height"))
     suffixes = pc.struct_field(pc.list_flatten(samples["members"]), "suffix")
     per_sample = samples["n_instances"].to_numpy()
-    return Facts(
+    return DatasetFacts(
         manifest=manifest,
         splits=tuple(
-            Split(name, manifest.splits[name], len(entries), sum(entry.bytes for entry in entries))
+            SplitFacts(
+                name, manifest.splits[name], len(entries), sum(entry.bytes for entry in entries)
+            )
             for name, entries in in_split.items()
         ),
         scenes=pc.count_distinct(samples["scene"]).as_py(),

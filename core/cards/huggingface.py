@@ -10,14 +10,14 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from panoforge.core.cards.facts import CardOptions, Facts
+from panoforge.core.cards.facts import CardOptions, DatasetFacts
 from panoforge.core.sample.products import PRODUCT_OF_SUFFIX, PRODUCTS
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _SHOWN_CATEGORIES = 40
 
 
-def readme(facts: Facts, options: CardOptions) -> str:
+def readme(facts: DatasetFacts, options: CardOptions) -> str:
     """README.md as text."""
     front = yaml.safe_dump(
         front_matter(facts, options), sort_keys=False, allow_unicode=True, width=1000
@@ -25,7 +25,7 @@ def readme(facts: Facts, options: CardOptions) -> str:
     return f"---\n{front}---\n\n{_body(facts, options)}"
 
 
-def summary(facts: Facts) -> str:
+def summary(facts: DatasetFacts) -> str:
     """One sentence on what it is."""
     return (
         f"{facts.samples:,} synthetic 360° panoramas (equirectangular) of {facts.scenes:,} scenes"
@@ -34,7 +34,7 @@ def summary(facts: Facts) -> str:
     )
 
 
-def front_matter(facts: Facts, options: CardOptions) -> dict[str, Any]:
+def front_matter(facts: DatasetFacts, options: CardOptions) -> dict[str, Any]:
     """What the Hub reads."""
     shards = [{"split": split.name, "path": f"shards/{split.name}-*.tar"} for split in facts.splits]
     tables = [
@@ -88,7 +88,7 @@ def _dtype(kind: pa.DataType) -> str:
     return {"double": "float64", "float": "float32"}.get(str(kind), str(kind))
 
 
-def _body(facts: Facts, options: CardOptions) -> str:
+def _body(facts: DatasetFacts, options: CardOptions) -> str:
     least, middle, most = facts.instances_per_sample
     parts = [
         f"# {options.name}",

@@ -20,7 +20,14 @@ from collections.abc import Set as AbstractSet
 
 import numpy as np
 
-from panoforge.core.export.frames import ExportJob, Facts, Frame, Part, join_counts, split_names
+from panoforge.core.export.frames import (
+    ExportFacts,
+    ExportJob,
+    Frame,
+    Part,
+    join_counts,
+    split_names,
+)
 from panoforge.core.export.palette import palette_png
 from panoforge.core.export.videos import masklets_of, write_frames
 from panoforge.core.geometry.scan import ScanSpec
@@ -92,7 +99,7 @@ def _write_sequence(
             job.out.put(f"{folder}/{name}/{number:05d}.png", png)
 
 
-def davis_join(job: ExportJob, parts: Iterator[Part]) -> Facts:
+def davis_join(job: ExportJob, parts: Iterator[Part]) -> ExportFacts:
     """ImageSets/2017/<subset>.txt, and objects.json with what each number is."""
     known: dict[str, object] = {}
     splits: dict[str, list[str]] = {}

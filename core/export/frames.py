@@ -31,7 +31,7 @@ from panoforge.core.storage.store import Store
 
 Entry = dict[str, Any]  # one JSON object
 Counts = dict[str, int]
-Facts = dict[str, Any]  # what a format says of a whole export: counts, and what it cost
+ExportFacts = dict[str, Any]  # what a format says of a whole export: counts, and what it cost
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class ExportOptions:
 
 
 @dataclass(frozen=True)
-class Category:
+class ExportCategory:
     """A category's number, from 1 in the order of names, and whether it is a thing or stuff
     (structure).
     """
@@ -101,7 +101,7 @@ class Mask:
     box: tuple[float, float, float, float]
 
 
-def category_ids(dataset: Dataset) -> dict[str, Category]:
+def category_ids(dataset: Dataset) -> dict[str, ExportCategory]:
     """All categories of the dataset by name; one is stuff if most of its instances are
     structure.
     """
@@ -117,7 +117,7 @@ def category_ids(dataset: Dataset) -> dict[str, Category]:
     )
     of_name = dict(zip(names, stuff, strict=True))
     return {
-        name: Category(number, name, not of_name[name])
+        name: ExportCategory(number, name, not of_name[name])
         for number, name in enumerate(sorted(names), start=1)
     }
 
@@ -129,7 +129,7 @@ class ExportJob:
     dataset: Dataset
     out: Store
     options: ExportOptions
-    categories: dict[str, Category]
+    categories: dict[str, ExportCategory]
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Format:
     """
 
     each: Callable[[ExportJob, int, list[Frame]], Part]
-    join: Callable[[ExportJob, Iterator[Part]], Facts]
+    join: Callable[[ExportJob, Iterator[Part]], ExportFacts]
     scan: ScanSpec | None = None
     loss: bool = False
 
@@ -169,7 +169,7 @@ class Format:
         return self.each(job, index, frames)
 
 
-def join_counts(job: ExportJob, parts: Iterator[Part]) -> Facts:
+def join_counts(job: ExportJob, parts: Iterator[Part]) -> ExportFacts:
     """The sums of the parts' counts."""
     total: Counts = {}
     for part in parts:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from panoforge.core.export.frames import (
     Entry,
+    ExportFacts,
     ExportJob,
-    Facts,
     Frame,
     Part,
     image_entry,
@@ -68,7 +68,7 @@ def coco_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
     return Part(job.dataset.key(index), {"images": images, "annotations": annotations})
 
 
-def coco_join(job: ExportJob, parts: Iterator[Part]) -> Facts:
+def coco_join(job: ExportJob, parts: Iterator[Part]) -> ExportFacts:
     """annotations/instances.json."""
     with json_lists(
         job.out, "annotations", "instances.json", ("images", "annotations"), coco_head(job)
@@ -164,7 +164,7 @@ def panoptic_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
     )
 
 
-def panoptic_join(job: ExportJob, parts: Iterator[Part]) -> Facts:
+def panoptic_join(job: ExportJob, parts: Iterator[Part]) -> ExportFacts:
     """panoptic.json, as COCO panoptic has it."""
     counts: dict[str, int] = {"images": 0, "annotations": 0}
 

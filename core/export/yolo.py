@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from panoforge.core.export.frames import (
+    ExportFacts,
     ExportJob,
-    Facts,
     Frame,
     Part,
     image_entry,
@@ -51,7 +51,7 @@ class Loss:
         self.below_half += other.below_half
         self.left_out += other.left_out
 
-    def facts(self) -> Facts:
+    def facts(self) -> ExportFacts:
         """As export.json has it."""
         return {
             "instances": self.instances,
@@ -89,7 +89,7 @@ def yolo_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
     )
 
 
-def yolo_join(job: ExportJob, parts: Iterator[Part]) -> Facts:
+def yolo_join(job: ExportJob, parts: Iterator[Part]) -> ExportFacts:
     """<split>.txt, the dataset's own splits as lists of images, and data.yaml.
 
     data.yaml has no `path`: Ultralytics then takes the folder of the file, where a relative one

@@ -50,7 +50,7 @@ _HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 
 
 @dataclass(frozen=True)
-class Picture:
+class DecodedPicture:
     """An upright picture, and its place on the sphere where its GPano tags give one."""
 
     rgb: Rgb
@@ -75,7 +75,7 @@ def read_image(path: Path) -> Rgb:
     return read_picture(path).rgb
 
 
-def read_picture(path: Path) -> Picture:
+def read_picture(path: Path) -> DecodedPicture:
     """As `read_image`, with the picture's place on the sphere."""
     return decode_picture(read_bytes(path), str(path))
 
@@ -100,7 +100,7 @@ def decode_panorama(data: bytes, name: str, max_bytes: int = MAX_FILE_BYTES) -> 
     return panorama_of(decode_picture(data, name), name)
 
 
-def panorama_of(picture: Picture, name: str) -> Rgb:
+def panorama_of(picture: DecodedPicture, name: str) -> Rgb:
     """The whole panorama that a picture is, or is a crop of. DataError if it is none."""
     if picture.placement is not None:
         _check_pixels(picture.placement.width, picture.placement.height, name, MAX_PIXELS)
@@ -109,7 +109,7 @@ def panorama_of(picture: Picture, name: str) -> Rgb:
     return rgb
 
 
-def decode_picture(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
+def decode_picture(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> DecodedPicture:
     """The picture in a file's bytes; `name` is for messages.
 
     Raises:
@@ -142,7 +142,9 @@ def decode_picture(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Pict
         ) from None
     rgb = upright(pixels, orientation)
     height, width = rgb.shape[:2]
-    return Picture(rgb, gpano_placement(xmp, width, height, name) if b"GPano" in xmp else None)
+    return DecodedPicture(
+        rgb, gpano_placement(xmp, width, height, name) if b"GPano" in xmp else None
+    )
 
 
 def _refuse_others(data: bytes, name: str) -> None:

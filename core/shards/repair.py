@@ -43,7 +43,7 @@ from panoforge.core.shards.quarantine import (
     retire,
 )
 from panoforge.core.shards.salvage import Damaged, Good, Salvage, split_of_shard
-from panoforge.core.shards.states import State, best_state
+from panoforge.core.shards.states import DatasetState, best_state
 from panoforge.core.shards.tar import TRAILER
 from panoforge.core.storage.lease import Lease, held
 from panoforge.core.storage.store import Store, StoreLike
@@ -140,7 +140,7 @@ def _content(store: Store, name: str) -> bytes | None:
         return None
 
 
-def _facts(state: State) -> dict[str, dict[str, Any]]:
+def _facts(state: DatasetState) -> dict[str, dict[str, Any]]:
     """What the index knows of samples, by key."""
     if state.samples is None:
         return {}

@@ -27,7 +27,7 @@ from panoforge.core.storage.store import Store
 
 
 @dataclass(frozen=True)
-class State:
+class DatasetState:
     """What a manifest or an index says of the dataset. `samples` is its sample index, if that can
     be read; `shards` maps its shards to their digests (None where only the name tells).
     """
@@ -65,7 +65,7 @@ class State:
 class Surveyed:
     """A state, where the content of its shards lies, and what is left of each."""
 
-    state: State
+    state: DatasetState
     files: dict[str, str]
     found: dict[str, Salvage]
 
@@ -94,7 +94,7 @@ def best_state(contents: Contents, *, deep: bool) -> Surveyed:
     return best
 
 
-def _states(store: Store) -> Iterator[State]:
+def _states(store: Store) -> Iterator[DatasetState]:
     """What the manifest says, then what each index does; without either, the shards' headers."""
     manifest: Manifest | None = None
     with contextlib.suppress(UserError):
@@ -107,10 +107,10 @@ def _states(store: Store) -> Iterator[State]:
         shards: dict[str, str | None] = {entry.name: entry.sha256 for entry in manifest.shards}
         if samples is None or set(samples["shard"].to_pylist()) <= set(shards):
             described = True
-            yield State(manifest, samples, shards)
+            yield DatasetState(manifest, samples, shards)
     for samples in _indices(store, manifest.sample_index.name if described and manifest else ""):
         described = True
-        yield State(None, samples, dict.fromkeys(samples["shard"].to_pylist()))
+        yield DatasetState(None, samples, dict.fromkeys(samples["shard"].to_pylist()))
     if described:
         return
     there = shard_files(store)
@@ -120,7 +120,7 @@ def _states(store: Store) -> Iterator[State]:
             " the run again"
         )
     _refuse_rivals(store, there)
-    yield State(None, None, dict.fromkeys(there))
+    yield DatasetState(None, None, dict.fromkeys(there))
 
 
 def _indices(store: Store, but: str) -> Iterator[pa.Table]:

@@ -9,7 +9,13 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from panoforge.core.numbers import count, number, percent
 from panoforge.core.report.page import Chart
 from panoforge.core.report.pictures import HEAT, INK, MUTED, SERIES, chart_svg
-from panoforge.core.stats.model import Category, CoOccurrence, Distribution, Histogram, PixelStats
+from panoforge.core.stats.model import (
+    CategoryCounts,
+    CoOccurrence,
+    Distribution,
+    Histogram,
+    PixelStats,
+)
 
 WHOLE_UNITS = ("instances", "objects")
 
@@ -61,7 +67,7 @@ def log_axis(ax: Axes) -> None:
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 
-def category_chart(categories: tuple[Category, ...], limit: int = 24) -> Chart:
+def category_chart(categories: tuple[CategoryCounts, ...], limit: int = 24) -> Chart:
     """Instances per category, most frequent first, on a log axis; structure in grey."""
     shown = [row for row in categories if row.instances][:limit]
 

@@ -37,7 +37,7 @@ class Distribution(FrozenModel):
     histogram: Histogram
 
 
-class Split(FrozenModel):
+class SplitCounts(FrozenModel):
     """What one split holds."""
 
     panoramas: int
@@ -46,7 +46,7 @@ class Split(FrozenModel):
     bytes: int
 
 
-class Category(FrozenModel):
+class CategoryCounts(FrozenModel):
     """One category: how often, how large. `share` is of the whole sphere, over all panoramas."""
 
     name: str
@@ -75,7 +75,7 @@ class IndexStats(FrozenModel):
     objects: int
     shards: int
     bytes: int
-    splits: dict[str, Split]
+    splits: dict[str, SplitCounts]
     sources: dict[str, int]  # panoramas per scene source
     image_sizes: dict[str, int]  # panoramas per W×H
     notes: dict[str, int]
@@ -84,7 +84,7 @@ class IndexStats(FrozenModel):
     objects_per_panorama: Distribution
     area_px: Distribution
     area_sr: Distribution
-    categories: tuple[Category, ...]  # most frequent first
+    categories: tuple[CategoryCounts, ...]  # most frequent first
     co_occurrence: CoOccurrence
     flags: dict[str, int]  # instances per flag
     seam_panoramas: int  # panoramas in which an object crosses the seam

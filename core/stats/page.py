@@ -19,7 +19,7 @@ from panoforge.core.report.page import (
     Tile,
 )
 from panoforge.core.stats import charts
-from panoforge.core.stats.model import Category, Cost, DatasetStats, IndexStats, RunFacts
+from panoforge.core.stats.model import CategoryCounts, Cost, DatasetStats, IndexStats, RunFacts
 from panoforge.core.stats.pixels import IDS_LAYER, Thumbnails
 
 # What others publish of theirs, with where it is written.
@@ -246,7 +246,7 @@ def _category_blocks(index: IndexStats) -> list[Block]:
     ]
 
 
-def _category_table(categories: tuple[Category, ...], panoramas: int) -> Table:
+def _category_table(categories: tuple[CategoryCounts, ...], panoramas: int) -> Table:
     rows: list[list[Cell]] = [
         [
             charts.readable(row.name),

@@ -13,12 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from panoforge.core.shards.read import Dataset
 from panoforge.core.stats.model import (
-    Category,
+    CategoryCounts,
     CoOccurrence,
     Distribution,
     Histogram,
     IndexStats,
-    Split,
+    SplitCounts,
     Summary,
 )
 from panoforge.core.types import Ints
@@ -138,12 +138,12 @@ def _value_counts(column: pa.ChunkedArray | pa.Array) -> dict[str, int]:
     return dict(sorted(counted, key=lambda entry: (-entry[1], entry[0])))
 
 
-def _splits(samples: pa.Table) -> dict[str, Split]:
+def _splits(samples: pa.Table) -> dict[str, SplitCounts]:
     table = samples.group_by("split").aggregate(
         [("key", "count"), ("scene", "count_distinct"), ("n_instances", "sum"), ("length", "sum")]
     )
     return {
-        row["split"]: Split(
+        row["split"]: SplitCounts(
             panoramas=row["key_count"],
             scenes=row["scene_count_distinct"],
             instances=row["n_instances_sum"],
@@ -160,7 +160,7 @@ def _categories(
     area_sr: NDArray[np.float64],
     is_object: NDArray[np.bool_],
     panoramas: int,
-) -> tuple[Category, ...]:
+) -> tuple[CategoryCounts, ...]:
     count = np.bincount(codes, minlength=len(names))
     total_sr = np.bincount(codes, area_sr, minlength=len(names))
     objects = np.bincount(codes[is_object], minlength=len(names))
@@ -169,7 +169,7 @@ def _categories(
     )
     by_category = np.split(area_sr[np.argsort(codes, kind="stable")], np.cumsum(count)[:-1])
     rows = [
-        Category(
+        CategoryCounts(
             name=name,
             instances=int(count[k]),
             panoramas=int(seen_in[k]),

@@ -37,7 +37,7 @@ from panoforge.core.sample.products import decode_product, encode_product
 from panoforge.core.storage.atomic import write_bytes_atomic
 from panoforge.core.types import Bools, Labels, Rgb
 from panoforge.eval.config import EvalConfig
-from panoforge.eval.interactive.segmenter import KeptFeatures, Segmenter, SphereClick
+from panoforge.eval.interactive.segmenter import KeptFeatures, PanoramaSegmenter, SphereClick
 from panoforge.eval.predictors import Predictor
 
 PREDICTORS = ("sam2", "truth")
@@ -161,7 +161,7 @@ def segment_image(
     rgb = panorama_of(picture, str(image))
     true = picture.on_sphere(read_labels(labels)) if labels else None
     loaded = load()
-    segmenter = Segmenter(rgb, loaded.config, loaded.predictor, true)
+    segmenter = PanoramaSegmenter(rgb, loaded.config, loaded.predictor, true)
     results = [Result(tuple(clicks), segmenter.mask(clicks))]
     files = {
         "mask.png": mask_png(results),

@@ -1,8 +1,8 @@
 """One panorama, ready to be asked: frames sampled and encoded once, then a mask for every set of
 clicks.
 
-What `pano segment` does once and `pano serve` again and again. A `Segmenter` takes the picture, a
-config (one method), and a predictor. It goes the very path that scores go
+What `pano segment` does once and `pano serve` again and again. A `PanoramaSegmenter` takes the
+picture, a config (one method), and a predictor. It goes the very path that scores go
 (`panoforge.eval.segmentation.segment`): what is seen here is what is measured there. Objects do
 not influence each other, so each is computed alone, and only when its clicks are new.
 
@@ -94,7 +94,7 @@ class KeptFeatures(BatchedSam2):
         return [next(new) if known is None else known[1] for known in kept]
 
 
-class Segmenter:
+class PanoramaSegmenter:
     """`rgb` uint8 H×W×3; `labels` uint16 H×W where ground truth is the predictor. Raises UsageError
     for what cannot be.
     """

@@ -63,7 +63,7 @@ class Segmenter:
         except ValidationError as error:
             raise ConfigError(explain(error, EvalConfig)) from None
         rgb = load_panorama(picture) if isinstance(picture, str | Path) else picture
-        self._segmenter = segmenter.Segmenter(rgb, config, _predictor(model, config))
+        self._segmenter = segmenter.PanoramaSegmenter(rgb, config, _predictor(model, config))
 
     def mask(self, clicks: Sequence[Click], negative: Sequence[Click] = ()) -> Bools:
         """The mask of one object.

@@ -28,7 +28,7 @@ from panoforge.eval.interactive.segment_image import (
     overlay_jpg,
     stack,
 )
-from panoforge.eval.interactive.segmenter import Segmenter, SphereClick
+from panoforge.eval.interactive.segmenter import PanoramaSegmenter, SphereClick
 
 PICTURE_WIDTH, MASK_WIDTH = (
     3072,
@@ -58,7 +58,7 @@ class Session:
 
     def __init__(self, loaded: Loaded, labels: NDArray[np.uint16] | None = None) -> None:
         self._loaded, self._labels = loaded, labels
-        self._segmenter: Segmenter | None = None
+        self._segmenter: PanoramaSegmenter | None = None
         self._name = ""
         self._stack: list[Objects] = [((),)]
         self._masks: dict[tuple[SphereClick, ...], NDArray[np.bool_]] = {}
@@ -74,7 +74,9 @@ class Session:
         return self.state(with_picture=True)
 
     def _take(self, rgb: NDArray[np.uint8], name: str) -> None:
-        segmenter = Segmenter(rgb, self._loaded.config, self._loaded.predictor, self._labels)
+        segmenter = PanoramaSegmenter(
+            rgb, self._loaded.config, self._loaded.predictor, self._labels
+        )
         segmenter.warm()
         self._segmenter = segmenter
         self._name = PurePosixPath(name.replace("\\", "/")).name or "panorama"
@@ -210,7 +212,7 @@ class Session:
             raise UsageError(f"there is no object {index + 1}: there are {len(self._objects)}")
         return self._objects[index]
 
-    def _ready(self) -> Segmenter:
+    def _ready(self) -> PanoramaSegmenter:
         if self._segmenter is None:
             raise UsageError("no picture is open: drop a panorama on the page first")
         return self._segmenter

@@ -13,7 +13,7 @@ from panoforge.cluster.ray.packer import Packer
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.render.driver import Driver
 from panoforge.cluster.render.runner import render
-from panoforge.cluster.state.scene_states import SceneStates, State
+from panoforge.cluster.state.scene_states import SceneState, SceneStates
 from panoforge.core.errors import DataError
 from panoforge.core.shards.layout import read_manifest
 from panoforge.core.shards.verify import verify
@@ -167,7 +167,7 @@ class NoExecutor:
 
 def settle(scene_states: SceneStates, scenes: int) -> None:
     scene_states.set_states(
-        bytes([State.DONE] * scenes + [State.OPEN] * (scene_states.total - scenes))
+        bytes([SceneState.DONE] * scenes + [SceneState.OPEN] * (scene_states.total - scenes))
     )
 
 

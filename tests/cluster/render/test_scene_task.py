@@ -16,7 +16,7 @@ from panoforge.cluster.render.rebuild import rebuild
 from panoforge.cluster.render.runner import list_keys
 from panoforge.cluster.render.scene_task import run_scene
 from panoforge.cluster.state.policy import AttemptFault
-from panoforge.cluster.state.scene_states import COLUMNS, SceneStates, State, read_scene_states
+from panoforge.cluster.state.scene_states import COLUMNS, SceneState, SceneStates, read_scene_states
 from panoforge.core.errors import StorageError
 from panoforge.core.storage.staged import list_staged, read_staged
 
@@ -43,7 +43,7 @@ def test_the_same_scene_twice_at_once_is_committed_once(chaos):
     scene_states = read_scene_states(
         chaos.ledger.table(COLUMNS), 4, list_keys(chaos.run / "staged")
     )
-    assert scene_states.count(State.DONE) == 1
+    assert scene_states.count(SceneState.DONE) == 1
     assert list((chaos.run / "work").iterdir()) == []
 
 

@@ -19,7 +19,7 @@ from panoforge.cluster.render import scene_task
 from panoforge.cluster.render.runner import _open_scene_states, _tidy
 from panoforge.cluster.render.scene_task import run_scene
 from panoforge.cluster.state.ledger import FAN_IN, Ledger
-from panoforge.cluster.state.scene_states import State
+from panoforge.cluster.state.scene_states import SceneState
 from panoforge.core.errors import StorageError
 from panoforge.core.run_layout import WORK
 from panoforge.core.shards.layout import MANIFEST_NAME
@@ -105,8 +105,10 @@ def test_an_attempt_that_stages_a_scene(chaos, inline, how):
         # A node's next attempt sweeps what dead processes left there; this process only plays dead.
         shutil.rmtree(chaos.scratch / f"panoforge-{os.getuid()}", ignore_errors=True)
         scene_states = _open_scene_states(config, chaos.ledger)  # the next driver
-        assert found is None or (scene_states.count(State.DONE) == 1) == (found.outcome == "done")
-        if scene_states.count(State.OPEN):
+        assert found is None or (scene_states.count(SceneState.DONE) == 1) == (
+            found.outcome == "done"
+        )
+        if scene_states.count(SceneState.OPEN):
             assert run_scene(task, "n/1").outcome == "done"
         _tidy(config, chaos.ledger)
         chaos.assert_exact(1, cameras=2)

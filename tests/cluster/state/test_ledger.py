@@ -15,7 +15,7 @@ import pytest
 from panoforge.cluster.state import ledger as ledger_module
 from panoforge.cluster.state.ledger import FAN_IN, AttemptRecord, Ledger, new_id
 from panoforge.cluster.state.policy import AttemptFault
-from panoforge.cluster.state.scene_states import COLUMNS, State, read_scene_states
+from panoforge.cluster.state.scene_states import COLUMNS, SceneState, read_scene_states
 from panoforge.core.errors import ConfigError, StorageError
 
 
@@ -50,8 +50,10 @@ def ledger(request, tmp_path) -> Ledger:
     return Ledger(f"{where}/{uuid.uuid4().hex}")
 
 
-def states(ledger: Ledger, total: int, staged: set[str] | None = None) -> list[State]:
-    return [State(state) for state in read_scene_states(ledger.table(COLUMNS), total, staged).codes]
+def states(ledger: Ledger, total: int, staged: set[str] | None = None) -> list[SceneState]:
+    return [
+        SceneState(state) for state in read_scene_states(ledger.table(COLUMNS), total, staged).codes
+    ]
 
 
 def test_records_survive_compaction_whole(ledger):
@@ -137,12 +139,12 @@ def test_what_is_torn_is_not_believed(ledger, caplog):
     for i in range(3):
         ledger.write(record(i))
     ledger.store.put(ledger.store.names("attempts")[1], b'{"schema_version": 1, "id": "000')
-    assert states(ledger, 3) == [State.DONE, State.OPEN, State.DONE]
+    assert states(ledger, 3) == [SceneState.DONE, SceneState.OPEN, SceneState.DONE]
     ledger.compact_all()
     (name,) = ledger.store.names("segments")
     data = ledger.store.get(name)
     ledger.store.put(name, data[:100] + bytes([data[100] ^ 1]) + data[101:])
-    assert states(ledger, 3) == [State.OPEN] * 3
+    assert states(ledger, 3) == [SceneState.OPEN] * 3
     assert "does not have the digest in its name" in caplog.text
 
 
@@ -176,11 +178,11 @@ def test_the_book_says_where_each_scene_stands(ledger):
         ledger.write(entry)
     staged = {f"s-{i:08d}-c0" for i in (0, 4, 5)}
     scene_states = read_scene_states(ledger.table(COLUMNS), 9, staged)
-    done, open_ = State.DONE, State.OPEN
+    done, open_ = SceneState.DONE, SceneState.OPEN
     assert list(scene_states.codes) == [
         done,
-        State.REJECTED,
-        State.QUARANTINED,
+        SceneState.REJECTED,
+        SceneState.QUARANTINED,
         open_,
         done,
         done,
@@ -197,7 +199,7 @@ def test_the_book_says_where_each_scene_stands(ledger):
     assert list(scene_states.fresh()) == [8]
     scene_states.apply(record(3, 2))
     scene_states.apply(record(3, 2))
-    assert scene_states.count(State.DONE) == 4 and 3 not in scene_states.attempts
+    assert scene_states.count(SceneState.DONE) == 4 and 3 not in scene_states.attempts
 
 
 @pytest.mark.parametrize("step", ["write", "fsync", "replace"])

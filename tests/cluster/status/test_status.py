@@ -14,7 +14,7 @@ from panoforge.cluster.render.retry import retry, scene_log
 from panoforge.cluster.state.job_file import save_job
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id, to_table
 from panoforge.cluster.state.policy import AttemptFault
-from panoforge.cluster.state.scene_states import COLUMNS, State, read_scene_states
+from panoforge.cluster.state.scene_states import COLUMNS, SceneState, read_scene_states
 from panoforge.cluster.state.tally import recent_rate
 from panoforge.cluster.status.plan import plan_run
 from panoforge.cluster.status.status import as_lines, read_status
@@ -122,7 +122,11 @@ def test_the_status_adds_up(run):
 
 
 def test_a_driver_at_work_is_seen(run):
-    beat = {"in_flight": 5, "slots": 3, "oldest": [{"scene": "s", "attempt": 1, "seconds": 4.0}]}
+    beat = {
+        "in_flight": 5,
+        "slots": 3,
+        "oldest": [{"scene": "s", "attempt": 1, "seconds": 4.0}],
+    }
     with Lease(
         Ledger(str(run / "ledger")).store, "r", "pano render", keep=True, payload=lambda: beat
     ):
@@ -181,11 +185,11 @@ def test_retry_forgives_one_reason_and_keeps_the_past(run):
     ledger = Ledger(str(run / "ledger"))
     scene_states = read_scene_states(ledger.table(COLUMNS), 20, None)
     assert (
-        scene_states.codes[11] == State.OPEN
+        scene_states.codes[11] == SceneState.OPEN
         and scene_states.faults[11] == []
         and scene_states.attempts[11] == 3
     )
-    assert scene_states.codes[12] == State.QUARANTINED
+    assert scene_states.codes[12] == SceneState.QUARANTINED
     assert [r.outcome for r in ledger.of_scene("rooms-bathroom-00000011")] == ["fault"] * 3 + [
         "quarantined",
         "retry",

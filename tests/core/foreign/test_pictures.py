@@ -239,11 +239,11 @@ def test_tags_that_cannot_be_followed_are_refused(
 
 def test_a_width_that_nothing_can_sample_is_refused_in_one_line(rgb: np.ndarray) -> None:
     """Case 12, by its size alone."""
-    from panoforge.core.foreign.pictures import Picture
+    from panoforge.core.foreign.pictures import DecodedPicture
 
     wide = np.broadcast_to(np.zeros(3, np.uint8), (8192, 16384, 3))
     with pytest.raises(DataError, match=r"x: 16384×8192 is over the cap of 16378 pixels across"):
-        panorama_of(Picture(wide), "x")
+        panorama_of(DecodedPicture(wide), "x")
 
 
 # ---------------------------------------------------------------- caps

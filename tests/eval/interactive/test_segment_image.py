@@ -23,7 +23,12 @@ from panoforge.eval.interactive.segment_image import (
     read_labels,
     segment_image,
 )
-from panoforge.eval.interactive.segmenter import KeptFeatures, Segmenter, SphereClick, parse_click
+from panoforge.eval.interactive.segmenter import (
+    KeptFeatures,
+    PanoramaSegmenter,
+    SphereClick,
+    parse_click,
+)
 from panoforge.eval.predictors import ObjectPrompt
 from panoforge.eval.predictors.batched_sam2 import BatchedSam2
 from panoforge.eval.predictors.load import load_model
@@ -145,10 +150,10 @@ def test_kept_features_change_nothing(picture, checkpoint: Path) -> None:
     rgb = decode_panorama(picture[0].read_bytes(), "caps.png")
     loaded = load_predictor("sam2", checkpoint, "scan", MODEL)
     model = loaded.predictor.model
-    plain = Segmenter(rgb, loaded.config, BatchedSam2(model))
+    plain = PanoramaSegmenter(rgb, loaded.config, BatchedSam2(model))
     calls, real = [], model.forward_image
     model.forward_image = lambda images: calls.append(len(images)) or real(images)
-    kept = Segmenter(rgb, loaded.config, loaded.predictor)
+    kept = PanoramaSegmenter(rgb, loaded.config, loaded.predictor)
     assert sum(calls) == kept.frames
     for clicks in (
         [SphereClick(10, 0)],
@@ -175,9 +180,9 @@ def test_a_frame_that_sees_only_negative_clicks_is_not_prompted(picture) -> None
     click = click_of(labels, 3)
     far = SphereClick((click.lon_deg + 360) % 360 - 180, -click.lat_deg, False)  # the antipode
     config = load_predictor("truth", None, "scan", SMALL).config
-    mask = Segmenter(rgb, config, Spy(), labels).mask([click, far])
+    mask = PanoramaSegmenter(rgb, config, Spy(), labels).mask([click, far])
     assert mask.any() and all((given == 1).any() for _, given in seen[0][0].points.values())
-    assert not Segmenter(rgb, config, Spy(), labels).mask([far]).any()
+    assert not PanoramaSegmenter(rgb, config, Spy(), labels).mask([far]).any()
 
 
 @pytest.mark.parametrize(
