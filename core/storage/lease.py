@@ -87,9 +87,17 @@ class Holder(FrozenModel):
     def is_alive_here(self) -> bool:
         return self.machine == machine() and not self.is_dead_here()
 
+    def was_let_go(self) -> bool:
+        """True if this very process had it, and no longer has: its last words were not written."""
+        mine = (self.machine, self.pid) == (machine(), os.getpid())
+        return mine and not self.is_dead_here() and self.nonce not in _HELD
+
     def __str__(self) -> str:
         where = f"{self.host} (process {self.pid})" if self.pid else self.host
         return f"{self.what} on {where}"
+
+
+_HELD: set[str] = set()  # nonces of the leases that this process has
 
 
 class Lease:
@@ -119,18 +127,23 @@ class Lease:
         self._count = 0
         self._stop = threading.Event()
         self._lost: Holder | None = None
-        self._mine = b""
+        self._nonce, self._mine = "", b""
         self._made_root = store.local is not None and not store.local.exists()
         self._thread = threading.Thread(target=self._beat_loop, name="lease", daemon=True)
         self.epoch = 0
 
     def __enter__(self) -> "Lease":
-        self._acquire()
-        self._beat()
-        self._thread.start()
+        try:
+            self._acquire()
+            self._beat()
+            self._thread.start()
+        except BaseException:
+            _HELD.discard(self._nonce)
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
+        _HELD.discard(self._nonce)
         self._stop.set()
         self._thread.join()
         if self._lost:
@@ -156,7 +169,9 @@ class Lease:
         for epoch in epochs:
             self._refuse_if_held(epoch)
         self.epoch = max(epochs, default=0) + 1
-        self._mine = Holder.me(self.epoch, self._what).model_dump_json().encode()
+        me = Holder.me(self.epoch, self._what)
+        self._nonce, self._mine = me.nonce, me.model_dump_json().encode()
+        _HELD.add(self._nonce)  # before others can read it
         if not self._store.put_new(_name("epoch", self.epoch), self._mine):
             raise self._in_use(read_holder(self._store, self.epoch))
         # A late-comer that judged an older state may have made another epoch meanwhile.
@@ -172,7 +187,7 @@ class Lease:
         if _has_ended(self._store, epoch):
             return
         holder = read_holder(self._store, epoch)
-        if holder is not None and holder.is_dead_here():
+        if holder is not None and (holder.is_dead_here() or holder.was_let_go()):
             return
         if (holder is not None and holder.is_alive_here()) or self._moves(epoch):
             raise self._in_use(holder)

@@ -72,7 +72,7 @@ def inline(monkeypatch, chaos):
     exit code 1.
     """
 
-    def run_inline(start, log, limits) -> ProcessOutcome:
+    def run_inline(command, log, environment, limits) -> ProcessOutcome:
         (job,) = (chaos.run / WORK).glob("*/job.json")
         try:
             request = read_request(job)
@@ -137,7 +137,8 @@ def test_a_shard_commit(tmp_path, how):
         shutil.copytree(tmp_path / "template", dataset)
         with FaultyDisk(n, how) as disk, contextlib.suppress(StorageError, Killed):
             pack(staged, dataset, options)
-        assert how != "error" or temporaries(dataset) == [], n
+        left = [path for path in temporaries(dataset) if path.parent.name != "lease"]
+        assert how != "error" or left == [], n  # the next holder sweeps the lease's own
         assert (dataset / MANIFEST_NAME).read_bytes() in (first, wanted[Path(MANIFEST_NAME)]), n
         assert not verify(dataset).faults, n
         pack(staged, dataset, options)
