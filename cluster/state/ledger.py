@@ -33,6 +33,7 @@ from pydantic import Field, ValidationError
 
 from panoforge.cluster.state.policy import AttemptFault, Profile
 from panoforge.core.errors import ConfigError, DataError
+from panoforge.core.foreign.parquet import read_parquet
 from panoforge.core.models import FrozenModel
 from panoforge.core.names import RelativeName, SampleKey
 from panoforge.core.storage.store import Store
@@ -315,7 +316,7 @@ class Ledger:
                 continue
             try:
                 found[name], replaces = _segment(data, columns)
-            except (pa.ArrowException, OSError, ValueError, TypeError, RecursionError) as error:
+            except (DataError, ValueError, TypeError, RecursionError) as error:
                 why = (str(error).splitlines() or [type(error).__name__])[0]
                 log.warning("%s/%s is no segment (%s): not believed", self.url, name, why)
                 continue
@@ -324,18 +325,12 @@ class Ledger:
 
 
 def _segment(data: bytes, columns: Sequence[str] | None) -> tuple[pa.Table, set[str]]:
-    """The columns of a segment, and the names of the segments that it replaces. ValueError for
-    other columns, or for places that are empty and must not be.
+    """The columns of a segment, and the names of the segments that it replaces. DataError where it
+    cannot be read, ValueError for places that are empty and must not be.
     """
-    table = pq.ParquetFile(pa.BufferReader(data)).read(
-        None if columns is None else list(columns), use_threads=False
-    )
+    table = read_parquet(data, SCHEMA, columns, what="a segment")
     replaces = json.loads((table.schema.metadata or {}).get(b"replaces", b"[]"))
     table = table.replace_schema_metadata(None)
-    table.validate(full=True)
-    expected = SCHEMA if columns is None else [SCHEMA.field(name) for name in table.column_names]
-    if list(table.schema) != list(expected) or not set(columns or ()) <= set(table.column_names):
-        raise ValueError("other columns than a segment's")
     for name in {"id", "index", "scene", "attempt", "outcome"} & set(table.column_names):
         if table[name].null_count:
             raise ValueError(f"column {name} has empty places")

@@ -10,9 +10,9 @@ import hashlib
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from panoforge.core.errors import DataError
+from panoforge.core.foreign.parquet import read_parquet
 from panoforge.core.names import (
     KEY_PATTERN,
     RESERVED_PATTERN,
@@ -25,8 +25,6 @@ from panoforge.core.shards.layout import INSTANCE_SCHEMA, SAMPLE_SCHEMA, IndexEn
 from panoforge.core.storage.store import Store, StoreLike
 
 MAX_INDEX_BYTES = 8 << 30
-_BATCH_ROWS = 1 << 14
-_MAX_ROW_BYTES = 64 << 10  # on average; a bomb of repeated texts has more
 _NULLABLE = {"clearance_m", "visibility"}
 _LIMITS = {  # of numbers, both ends included
     "id": (1, 65535),
@@ -73,35 +71,15 @@ def read_table(data: bytes, schema: pa.Schema) -> pa.Table:
     """The table of an index file's bytes. DataError for what is no such table, or holds values that
     no packer writes.
     """
-    try:
-        table = _parsed(data, schema)
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"not a Parquet file that can be read ({first})") from None
+    table = read_parquet(
+        data, schema, what="an index of this version (pack again)"
+    ).replace_schema_metadata(None)
     _check_values(table)
     if schema == SAMPLE_SCHEMA:
         _check_samples(table)
     else:
         _check_keys(table["key"])
     return table
-
-
-def _parsed(data: bytes, schema: pa.Schema) -> pa.Table:
-    # One thread and no dataset layer: an index is small, and Arrow's thread pool can abort a
-    # process that exits at once.
-    file = pq.ParquetFile(pa.BufferReader(data))
-    if file.schema_arrow != schema:
-        raise DataError("it has other columns than an index of this version: pack again")
-    batches, size = [], 0
-    for batch in file.iter_batches(_BATCH_ROWS, use_threads=False):
-        batch.validate(full=True)
-        batches.append(batch)
-        size += batch.nbytes
-        if size > _BATCH_ROWS * _MAX_ROW_BYTES:
-            rows = sum(map(len, batches))
-            if size > rows * _MAX_ROW_BYTES:
-                raise DataError(f"its first {rows} rows take {size} bytes: that is no index")
-    return pa.Table.from_batches(batches, schema)
 
 
 def _check_values(table: pa.Table) -> None:

@@ -14,7 +14,12 @@ from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from panoforge.core.errors import DataError
+from panoforge.core.foreign.files import read_bytes
+from panoforge.core.foreign.parquet import read_parquet
 
 Role = Literal["model", "ceiling", "logit ceiling", "floor"]
 ROWS_NAME = "rows.parquet"
@@ -101,10 +106,15 @@ def rows_parquet(rows: Sequence[Row], fingerprint: str) -> bytes:
 def read_rows(path: Path, fingerprint: str) -> list[Row] | None:
     """A panorama's rows, or None if they are not there, not readable, or of another evaluation."""
     try:
-        table = pq.ParquetFile(path).read(use_threads=False)
-    except (OSError, pa.ArrowInvalid):
+        table = read_parquet(read_bytes(path), SCHEMA, what="a panorama's rows")
+    except DataError:
         return None
     metadata = table.schema.metadata or {}
-    if metadata.get(_FINGERPRINT) != fingerprint.encode() or table.schema.names != SCHEMA.names:
+    if metadata.get(_FINGERPRINT) != fingerprint.encode():
+        return None
+    if (
+        any(column.null_count for column in table.columns)
+        or pc.list_flatten(table["flags"]).null_count
+    ):
         return None
     return [Row(**{**row, "flags": tuple(row["flags"])}) for row in table.to_pylist()]

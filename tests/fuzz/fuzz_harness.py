@@ -10,6 +10,7 @@ Readers are listed in `fuzz_readers_*.py` beside this file: add a file, or a lin
 """
 
 import argparse
+import contextlib
 import copy
 import importlib
 import json
@@ -59,6 +60,17 @@ class Finding:
     case: int
     what: str
     data: str
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one file cost its reader."""
+
+    seconds: float = 0.0
+    memory_bytes: int = 0
+
+    def at_least(self, other: "Cost") -> "Cost":
+        return Cost(max(self.seconds, other.seconds), max(self.memory_bytes, other.memory_bytes))
 
 
 def all_readers() -> list[Reader]:
@@ -205,11 +217,14 @@ def _alarm(*_: object) -> None:
 
 def fuzz(
     readers: Sequence[Reader], seconds: float, seed: int, kept: Path, only: int | None = None
-) -> tuple[list[Finding], dict[str, int]]:
-    """Fuzz `readers` in turn for `seconds` in all, here. Gives findings and cases run."""
+) -> tuple[list[Finding], dict[str, int], dict[str, "Cost"]]:
+    """Fuzz `readers` in turn for `seconds` in all, here. Gives findings, cases run and the worst
+    that one file of each reader cost.
+    """
     signal.signal(signal.SIGALRM, _alarm)
     findings: list[Finding] = []
     cases: dict[str, int] = {}
+    worst: dict[str, Cost] = {}
     for reader in readers:
         with tempfile.TemporaryDirectory() as folder:
             reader.prepare(Path(folder))
@@ -225,19 +240,29 @@ def fuzz(
                 (kept / "current").write_bytes(data)
                 (kept / "current.json").write_text(json.dumps([reader.name, case]))
                 path.write_bytes(data)
-                if what := _trouble(reader, path):
+                what, cost = _trouble(reader, path)
+                worst[reader.name] = cost.at_least(worst.get(reader.name, Cost()))
+                if what:
                     name = str(kept / f"{reader.name}-{case}")
                     Path(name).write_bytes(data)
                     findings.append(Finding(reader.name, case, what, name))
                 if only is not None:
                     break
             cases[reader.name] = case + 1
-    return findings, cases
+    return findings, cases, worst
 
 
-def _trouble(reader: Reader, path: Path) -> str | None:
-    """What went wrong, or None: the file was read, or refused by an error of ours."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def _trouble(reader: Reader, path: Path) -> tuple[str | None, "Cost"]:
+    """What went wrong, or None: the file was read, or refused by an error of ours. And its cost."""
+    before, start = _most_memory(anew=True), time.monotonic()
+    what = _read(reader, path)
+    cost = Cost(time.monotonic() - start, _most_memory() - before)
+    if what is None and cost.memory_bytes > MAX_BYTES:
+        what = f"took {cost.memory_bytes >> 20} MiB"
+    return what, cost
+
+
+def _read(reader: Reader, path: Path) -> str | None:
     signal.setitimer(signal.ITIMER_REAL, MAX_SECONDS)
     try:
         reader.read(path)
@@ -250,8 +275,16 @@ def _trouble(reader: Reader, path: Path) -> str | None:
         return traceback.format_exc()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10
-    return f"took {grown >> 20} MiB" if grown > MAX_BYTES else None
+    return None
+
+
+def _most_memory(anew: bool = False) -> int:
+    """The most bytes that this process ever held, or has held since it was asked `anew`."""
+    if anew:
+        with contextlib.suppress(OSError):  # not every container lets it be reset
+            Path("/proc/self/clear_refs").write_text("5")
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
 
 
 def limit_memory(extra_bytes: int) -> None:
@@ -278,13 +311,20 @@ def main() -> None:
             path.write_bytes(reader.seeds()[0])
             reader.read(path)
     limit_memory(MAX_BYTES)
-    findings, cases = fuzz(readers, asked.seconds, asked.seed, kept, asked.case)
-    (kept / "report.json").write_text(
-        json.dumps({"cases": cases, "findings": [vars(f) for f in findings]})
-    )
+    findings, cases, worst = fuzz(readers, asked.seconds, asked.seed, kept, asked.case)
+    report = {
+        "cases": cases,
+        "worst": {name: vars(cost) for name, cost in worst.items()},
+        "findings": [vars(f) for f in findings],
+    }
+    (kept / "report.json").write_text(json.dumps(report))
     for finding in findings:
         print(f"== {finding.reader}, case {finding.case}, kept as {finding.data}\n{finding.what}")
-    print(json.dumps(cases))
+    for name, cost in worst.items():
+        print(
+            f"{name}: {cases[name]} files, worst {cost.seconds:.2f} s,"
+            f" {cost.memory_bytes / 1e6:.0f} MB"
+        )
     sys.stdout.flush()
     os._exit(1 if findings else 0)  # no destructors under the memory limit
 
