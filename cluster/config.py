@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from panoforge.core.config import load_config, top_level
@@ -23,6 +23,7 @@ from panoforge.core.shards.layout import DEFAULT_SPLITS
 from panoforge.core.shards.write import DEFAULT_SHARD_BYTES, PackOptions
 from panoforge.core.storage.location import LocalPath, Location, absolute
 from panoforge.datagen.config import RenderConfig
+from panoforge.datagen.source_settings import Infinigen1Indoors, Infinigen1Nature
 from panoforge.eval.config import EvalConfig
 from panoforge.train.config import TrainConfig
 
@@ -209,6 +210,25 @@ class RenderJobConfig(FlatModel):
         PackingConfig()
     )
     cost: Annotated[CostConfig, Field(description="Prices.")] = CostConfig()
+
+    @model_validator(mode="after")
+    def _generators_end_first(self) -> "RenderJobConfig":
+        limit, tries = (
+            min(self.limits.scene_timeout_s, self.render.time_limit_s),
+            self.render.scene_tries,
+        )
+        for source in self.render.sources:
+            if isinstance(source, Infinigen1Indoors | Infinigen1Nature) and (
+                source.timeout_s * tries > limit
+            ):
+                need = source.timeout_s * tries
+                raise ValueError(
+                    f"{source.source}: timeout_s={source.timeout_s:g} for each of"
+                    f" scene_tries={tries} seeds is more than a scene has, {limit:g} s: it would be"
+                    " given up before its generator is. Set time_limit_s and"
+                    f" limits.scene_timeout_s to {need:g} at least, or lower timeout_s"
+                )
+        return self
 
     @property
     def ledger_url(self) -> str:

@@ -22,9 +22,10 @@ from panoforge.datagen.config import CameraSettings, QualitySettings
 from panoforge.datagen.poses import FixedPose
 from panoforge.datagen.quality import RejectedScene
 from panoforge.datagen.scene import Region
-from panoforge.datagen.surface import Surface, fibonacci_directions
+from panoforge.datagen.surface import Layer, Surface, fibonacci_directions
 
 CANDIDATES = 96
+GROUND_DRAWS = 8  # how often a place is drawn per candidate: an L-shaped room fills half its box
 RAYS = 640
 VOXEL_M = 0.25
 MAX_BACKFACING_ANYWHERE = (
@@ -61,7 +62,11 @@ def choose_poses(
     for number, region in enumerate(regions):
         place_rng = np.random.default_rng([seed, 1, number] if number else [seed, 1])
         found, not_free = free_places(
-            surface, candidates(region, camera, place_rng), indoor, camera.clearance_m, quality
+            surface,
+            candidates(region, camera, place_rng, surface),
+            indoor,
+            camera.clearance_m,
+            quality,
         )
         places += found
         refused.update(not_free)
@@ -78,17 +83,61 @@ def choose_poses(
 
 
 def candidates(
-    region: Region, camera: CameraSettings, rng: np.random.Generator
+    region: Region, camera: CameraSettings, rng: np.random.Generator, surface: Surface
 ) -> NDArray[np.float64]:
-    """(CANDIDATES, 3) points in the region: at eye height above its floor, or anywhere in it for
-    `free`.
+    """(N, 3) points in the region: at eye height above its floor, or anywhere in it for `free`.
+    CANDIDATES of them, or as many as lie above the region's ground.
     """
-    floor, ceiling = region.floor_z, region.high[2]
-    bottom, top = (floor + camera.eye_height_m[0], min(floor + camera.eye_height_m[1], ceiling))
+    if region.ground is None:
+        low, high = _heights(region, camera, region.floor_z)
+        return _spread(region, low, high, rng.random((CANDIDATES, 3)))
+    points: list[NDArray[np.float64]] = []
+    for draw in rng.random((GROUND_DRAWS * CANDIDATES, 3)):
+        x, y, _ = _spread(region, 0.0, 0.0, draw[None])[0]
+        ground = ground_height(surface.column(x, y), region.ground, camera.eye_height_m[1])
+        if ground is not None:
+            points.append(_spread(region, *_heights(region, camera, ground), draw[None])[0])
+        if len(points) == CANDIDATES:
+            break
+    return np.array(points).reshape(-1, 3)
+
+
+def _heights(region: Region, camera: CameraSettings, floor_z: float) -> tuple[float, float]:
+    """The lowest and highest z of a camera above a floor there, metres."""
+    ceiling = region.high[2]
     if camera.placement == "free":
-        bottom, top = floor + camera.clearance_m, ceiling - camera.clearance_m
+        return floor_z + camera.clearance_m, ceiling - camera.clearance_m
+    lowest, highest = (floor_z + height for height in camera.eye_height_m)
+    return lowest, highest if region.ground is not None else min(highest, ceiling)
+
+
+def _spread(region: Region, bottom: float, top: float, draws: NDArray) -> NDArray[np.float64]:
+    """Draws (N, 3) from the unit cube, spread over the region from `bottom` to `top`."""
     low, high = np.array([*region.low[:2], bottom]), np.array([*region.high[:2], top])
-    return low + rng.random((CANDIDATES, 3)) * np.maximum(high - low, 0)
+    spread: NDArray[np.float64] = low + draws * np.maximum(high - low, 0)
+    return spread
+
+
+def ground_height(
+    column: Sequence[Layer], ground: tuple[int, ...], headroom_m: float
+) -> float | None:
+    """The height that one stands at on a plumb line; None if not above the ground.
+
+    Args:
+        column: What the line meets, from the top down.
+        ground: The things that are ground: the highest layer of them counts. Empty: the lowest
+            layer with `headroom_m` free above it, facing up if any does.
+        headroom_m: Metres.
+    """
+    if ground:
+        return next((layer.z_m for layer in column if layer.index in ground), None)
+    above, free = np.inf, []
+    for layer in column:
+        if above - layer.z_m > headroom_m:
+            free.append(layer)
+        above = layer.z_m
+    facing_up = [layer for layer in free if layer.faces_up]  # normals of others' files may be wrong
+    return min((layer.z_m for layer in facing_up or free), default=None)
 
 
 def free_places(

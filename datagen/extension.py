@@ -7,21 +7,14 @@ the job's own folder and shown to Blender as its repository for this process onl
 installed on the node, and workers on one node do not race for it.
 """
 
-import tomllib
-import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import bpy
 
-from panoforge.core.errors import UserError
+from panoforge.datagen.extension_zip import ExtensionMissing, unpack_extension
 
 NAME = "antlandscape"
 MODULE = f"bl_ext.blender_org.{NAME}"
-MAX_BYTES = 64 << 20
-
-
-class ExtensionMissing(UserError):
-    """The extension is needed, and what the config says of it does not give it."""
 
 
 def antlandscape_available() -> bool:
@@ -39,7 +32,7 @@ def provide_antlandscape(how: str, folder: Path) -> bool:
     if how == "online" and not antlandscape_available():
         _fetch()
     elif how not in ("installed", "online"):
-        unpack(Path(how), folder / NAME)
+        unpack_extension(Path(how), folder, wanted=NAME)
         repositories = bpy.context.preferences.extensions.repos
         blender_org = next(repo for repo in repositories if repo.module == "blender_org")
         blender_org.use_custom_directory, blender_org.custom_directory = True, str(folder)
@@ -52,55 +45,12 @@ def provide_antlandscape(how: str, folder: Path) -> bool:
     return available
 
 
-def unpack(path: Path, folder: Path) -> None:
-    """Unpack the extension's zip into `folder`. ExtensionMissing, saying why, unless it is that
-    extension's zip.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
-                raise ExtensionMissing(
-                    f"{path}: unpacks to more than {MAX_BYTES >> 20} MB, the extension has less"
-                    " than one"
-                )
-            manifest = _manifest(archive)
-            if manifest is None or manifest[1].get("id") != NAME:
-                raise ExtensionMissing(
-                    f"{path}: expected a Blender extension with id {NAME!r} in its"
-                    " blender_manifest.toml, got"
-                    f" {'no manifest' if manifest is None else repr(manifest[1].get('id'))}."
-                    " Download the zip of A.N.T. Landscape from extensions.blender.org"
-                )
-            root = manifest[0]
-            for entry in archive.infolist():
-                inside = PurePosixPath(entry.filename)
-                if entry.is_dir() or not inside.is_relative_to(root):
-                    continue
-                if inside.is_absolute() or ".." in inside.parts:
-                    raise ExtensionMissing(
-                        f"{path}: holds the name {entry.filename!r}, which leads out of its folder"
-                    )
-                target = folder.joinpath(*inside.relative_to(root).parts)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(archive.read(entry))
-    except (OSError, zipfile.BadZipFile) as error:
-        raise ExtensionMissing(
-            f"antlandscape: {path}: cannot be read as a zip file on this machine: {error}"
-        ) from None
-
-
-def _manifest(archive: zipfile.ZipFile) -> tuple[PurePosixPath, dict] | None:
-    """The folder inside the zip that holds the extension, and its manifest."""
-    names = [
-        PurePosixPath(name)
-        for name in archive.namelist()
-        if PurePosixPath(name).name == "blender_manifest.toml"
-    ]
-    for name in sorted(names, key=lambda name: len(name.parts)):
-        try:
-            return name.parent, tomllib.loads(archive.read(str(name)).decode())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-            return None
+def given_repository() -> Path | None:
+    """The folder that a zip was unpacked in for this process; None if none was named."""
+    repositories = bpy.context.preferences.extensions.repos
+    for repository in repositories:
+        if repository.module == "blender_org" and repository.use_custom_directory:
+            return Path(repository.custom_directory)
     return None
 
 

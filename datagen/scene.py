@@ -27,12 +27,15 @@ class Thing:
 @dataclass(frozen=True)
 class Region:
     """Axis-aligned box in which a camera may stand, metres, world frame, and the height of its
-    floor.
+    floor. `ground` are the numbers (from 1) of the things that one stands on: a place must lie
+    above one of them, and eye height is measured from there. Empty: whatever faces up. None: the
+    floor is flat, at `floor_z`.
     """
 
     low: tuple[float, float, float]
     high: tuple[float, float, float]
     floor_z: float
+    ground: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,11 @@ from panoforge.core.storage.location import PathText
 Room = Literal["livingroom", "bedroom", "bathroom", "diningroom", "kitchen"]
 ROOMS: tuple[Room, ...] = get_args(Room)
 Biome = Literal["plain", "hills", "landscape"]
+Infinigen1Profile = Literal["fast", "documented", "full"]
+Infinigen1Biome = Literal[
+    "simple", "plain", "forest", "mountain", "cave",
+    "arctic", "canyon", "cliff", "coast", "desert", "river",
+]  # fmt: skip
 
 
 class RoomsSource(FrozenModel):
@@ -93,34 +98,82 @@ class OutdoorSource(FrozenModel):
         return f"outdoor-{variant}"
 
 
-class Infinigen1Source(FrozenModel):
-    """Scenes of Infinigen 1.x, made by its own command in its own environment, because its pins
-    differ from ours. `python` is that environment's interpreter on the render nodes. The .blend
-    that it saves is rendered like any other; `overrides` are gin bindings (`-p`), `configs` gin
-    files (`-g`), `timeout_s` ends a hanging generator.
+class _Infinigen1(FrozenModel):
+    """What both sources of Infinigen 1 can be asked for."""
+
+    python: Annotated[
+        PathText | None,
+        Field(description="Interpreter of your own Infinigen 1.x; null is the overlay's."),
+    ] = None
+    overlay: Annotated[
+        PathText | None,
+        Field(description="Folder of pano sources install infinigen1; null is the user's cache."),
+    ] = None
+    addons: Annotated[
+        tuple[PathText, ...],
+        Field(description="Zips of Blender extensions for its process: Extra Mesh Objects."),
+    ] = ()
+    configs: Annotated[
+        tuple[str, ...], Field(description="Gin files (-g) instead of those that are ours.")
+    ] = ()
+    overrides: Annotated[
+        tuple[str, ...], Field(description="Gin bindings (-p) after those that are ours.")
+    ] = ()
+    timeout_s: Annotated[
+        float,
+        Field(gt=0, description="Seconds after which a generator is ended, of each seed tried."),
+    ] = 1500.0
+
+
+class Infinigen1Indoors(_Infinigen1):
+    """Furnished rooms of Infinigen 1.x, made by its own command: one furnished room each in a whole
+    flat, taken in turn. `rooms: all` furnishes every room. pano sources install infinigen1 brings
+    what it needs.
     """
 
-    source: Annotated[
-        Literal["infinigen1.indoors", "infinigen1.nature"], Field(description="The kind of source.")
-    ]
-    python: Annotated[
-        PathText,
-        Field(
-            description="The interpreter of an environment with Infinigen 1.x, on the render nodes."
-        ),
-    ]
-    configs: Annotated[tuple[str, ...], Field(description="Gin files (-g).")] = ()
-    overrides: Annotated[tuple[str, ...], Field(description="Gin bindings (-p).")] = ()
-    timeout_s: Annotated[
-        float, Field(gt=0, description="Seconds after which a hanging generator is ended.")
-    ] = 7200.0
+    source: Annotated[Literal["infinigen1.indoors"], Field(description="The kind of source.")]
+    rooms: Annotated[
+        Literal["all"] | Annotated[tuple[Room, ...], Field(min_length=1)],
+        Field(description="Kinds of room that are furnished, taken in turn; all: every room."),
+    ] = ("diningroom", "livingroom", "bedroom", "kitchen", "bathroom")
+    profile: Annotated[
+        Infinigen1Profile,
+        Field(description="How long it solves: fast, documented (its fast_solve) or full."),
+    ] = "fast"
+    lamps: Annotated[
+        bool,
+        Field(description="Lamps are on in every scene; false: it leaves a fifth dark."),
+    ] = True
 
     @property
     def variants(self) -> tuple[str, ...]:
-        return (self.source.split(".")[1],)
+        return ("home",) if self.rooms == "all" else tuple(self.rooms)
 
     def slug(self, variant: str) -> str:
         return f"infinigen1-{variant}"
+
+
+class Infinigen1Nature(_Infinigen1):
+    """Landscapes of Infinigen 1.x, made by its own command. `simple` is its own default mixture.
+    Rocks are left out, because they need an add-on from the network. arctic, canyon, cliff, coast,
+    desert and river need Blender's extension A.N.T. Landscape (`antlandscape` of the config).
+    """
+
+    source: Annotated[Literal["infinigen1.nature"], Field(description="The kind of source.")]
+    biomes: Annotated[
+        tuple[Infinigen1Biome, ...],
+        Field(min_length=1, description="Kinds of landscape, taken in turn."),
+    ] = ("simple",)
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        return tuple(self.biomes)
+
+    def slug(self, variant: str) -> str:
+        return f"infinigen1-nature-{variant}"
+
+
+Infinigen1Source = Infinigen1Indoors | Infinigen1Nature
 
 
 class BlendSource(FrozenModel):
@@ -143,6 +196,12 @@ class BlendSource(FrozenModel):
 
 
 AnySource = (
-    RoomsSource | HouseSource | FloatingSource | OutdoorSource | Infinigen1Source | BlendSource
+    RoomsSource
+    | HouseSource
+    | FloatingSource
+    | OutdoorSource
+    | Infinigen1Indoors
+    | Infinigen1Nature
+    | BlendSource
 )
 SourceSettings = Annotated[AnySource, Field(discriminator="source")]

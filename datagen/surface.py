@@ -13,6 +13,9 @@ import numpy as np
 from mathutils.bvhtree import BVHTree
 from numpy.typing import NDArray
 
+LAYER_GAP_M = 1e-3  # surfaces closer than this count as one
+MAX_LAYERS = 256
+
 
 @dataclass(frozen=True)
 class Hits:
@@ -23,6 +26,17 @@ class Hits:
     index: NDArray[np.int32]
     distance_m: NDArray[np.float64]
     backface: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Where a plumb line meets the scene: the height in metres, whose surface it is, and whether
+    that faces up.
+    """
+
+    z_m: float
+    index: int
+    faces_up: bool
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,18 @@ class Surface:
         """
         inside: NDArray[np.bool_] = ((self.low <= point) & (point <= self.high)).all(axis=1)
         return inside
+
+    def column(self, x: float, y: float) -> list[Layer]:
+        """What a plumb line through (x, y) meets, from the top down."""
+        found: list[Layer] = []
+        z = float(self.high[:, 2].max(initial=-np.inf)) + 1.0
+        while np.isfinite(z) and len(found) < MAX_LAYERS:
+            location, normal, triangle, _ = self.tree.ray_cast((x, y, z), (0.0, 0.0, -1.0))
+            if location is None:
+                break
+            found.append(Layer(float(location.z), int(self.owner[triangle]), normal.z > 0))
+            z = float(location.z) - LAYER_GAP_M
+        return found
 
     def clearance_m(self, point: NDArray) -> float:
         """Distance from `point` to the nearest surface in any direction, exact; +inf in an empty

@@ -33,11 +33,11 @@ class Timer:
     @contextmanager
     def measure(self, name: str) -> Iterator[None]:
         """Measure a part of a phase."""
-        start, cpu = time.perf_counter(), time.process_time()
+        start, cpu = time.perf_counter(), cpu_seconds()
         try:
             yield
         finally:
-            self.add(name, time.perf_counter() - start, time.process_time() - cpu)
+            self.add(name, time.perf_counter() - start, cpu_seconds() - cpu)
 
     def add(self, name: str, seconds: float, cpu: float) -> None:
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
@@ -50,14 +50,15 @@ def say(text: str) -> None:
 
 
 def cpu_seconds() -> float:
-    """User and system time of this process so far."""
+    """User and system time of this process so far, and of generators that it ran to their end."""
     times = os.times()
-    return times.user + times.system
+    return time.process_time() + times.children_user + times.children_system
 
 
 def peak_memory_mb() -> float:
-    """Largest resident size of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Largest resident size so far, of this process or of a generator that it ran to its end."""
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    peak = max(resource.getrusage(one).ru_maxrss for one in who)
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 

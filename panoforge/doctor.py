@@ -126,6 +126,15 @@ def _infinigen_check() -> Check:
     )
 
 
+def _infinigen1_check() -> Check:
+    from panoforge.datagen.infinigen1.overlay import INSTALL, VERSION, default_folder, fault_of
+
+    fault = fault_of(default_folder())
+    if not fault:
+        return Check("infinigen1", "ok", f"{VERSION} in {default_folder()}")
+    return Check("infinigen1", "limited", fault, f"{INSTALL}, for sources infinigen1.*")
+
+
 def _torch_check() -> Check:
     if find_spec("torch") is None:
         return Check(
@@ -249,6 +258,7 @@ def diagnose(folder: Path, on_check: Callable[[str], None] = lambda name: None) 
         ("disk", lambda: _disk_check(folder)),
         ("bpy", _bpy_check),
         ("infinigen", _infinigen_check),
+        ("infinigen1", _infinigen1_check),
         ("ray", _ray_check),
         ("torch", _torch_check),
         ("sam2", _sam2_check),

@@ -7,20 +7,30 @@ a plan warns and does not refuse.
 """
 
 import json
-import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from panoforge.core.errors import UserError
+from panoforge.core.numbers import count, number
 from panoforge.datagen.config import RenderConfig
+from panoforge.datagen.infinigen1.command import (
+    PROFILES,
+    check_gin_files,
+    find_generator,
+    needs_antlandscape,
+)
+from panoforge.datagen.infinigen1.overlay import default_folder, fault_of, install
+from panoforge.datagen.infinigen1.process import check_floor_plan
 from panoforge.datagen.source_settings import (
     AnySource,
     BlendSource,
-    Infinigen1Source,
+    Infinigen1Indoors,
+    Infinigen1Nature,
     OutdoorSource,
 )
 
@@ -76,7 +86,7 @@ def known_sources() -> list[SourceState]:
             " extension A.N.T. Landscape, or to online; biomes plain and hills work"
         )
     )
-    elsewhere = "key python: the interpreter of an environment with Infinigen 1.x"
+    infinigen1 = no_bpy or fault_of(default_folder())
     return [
         SourceState(
             "infinigen2.rooms",
@@ -93,13 +103,11 @@ def known_sources() -> list[SourceState]:
             no_infinigen or landscape,
         ),
         SourceState(
-            "infinigen1.indoors", "rooms of Infinigen 1.x, by its own command", no_bpy or elsewhere
+            "infinigen1.indoors",
+            "a furnished room in a flat, or a whole home, of Infinigen 1",
+            infinigen1,
         ),
-        SourceState(
-            "infinigen1.nature",
-            "landscapes of Infinigen 1.x, by its own command",
-            no_bpy or elsewhere,
-        ),
+        SourceState("infinigen1.nature", "landscapes of Infinigen 1", infinigen1),
         SourceState(
             "blend", "your .blend files, with their scripts off", no_bpy or "key paths: the files"
         ),
@@ -131,8 +139,8 @@ def _missing(source: AnySource, antlandscape: str) -> Sequence[str]:
             " not installed: set antlandscape to a zip file of it, or to online, or leave"
             " landscape out of biomes"
         ]
-    if isinstance(source, Infinigen1Source) and shutil.which(source.python) is None:
-        return [f"{source.source}: python={source.python} is no executable on this machine"]
+    if isinstance(source, Infinigen1Indoors | Infinigen1Nature):
+        return _missing_of_infinigen1(source, antlandscape)
     if isinstance(source, BlendSource):
         return [
             f"{source.source}: no such file: {path}"
@@ -140,3 +148,54 @@ def _missing(source: AnySource, antlandscape: str) -> Sequence[str]:
             if not Path(path).is_file()
         ]
     return []
+
+
+def _missing_of_infinigen1(
+    source: Infinigen1Indoors | Infinigen1Nature, antlandscape: str
+) -> list[str]:
+    found = [
+        f"{source.source}: addons: no such file: {path}"
+        for path in source.addons
+        if not Path(path).is_file()
+    ]
+    try:
+        check_gin_files(source, find_generator(source))
+    except UserError as error:
+        found.append(f"{source.source}: {error}")
+    lacking = [variant for variant in source.variants if needs_antlandscape(source, variant)]
+    if lacking and antlandscape == "installed" and not antlandscape_installed():
+        found.append(
+            f"{source.source}: {', '.join(lacking)} need Blender's extension A.N.T. Landscape,"
+            " which is not installed: set antlandscape to a zip file of it, or leave them out of"
+            " biomes"
+        )
+    return found
+
+
+def install_infinigen1(folder: Path | None, say: Callable[[str], None]) -> Path:
+    """Install Infinigen 1's overlay (None: into the user's cache), tried by a floor plan. Gives
+    where it is. Infinigen1Missing says why it is not there.
+    """
+    place = (folder or default_folder()).absolute()
+    install(place, check_floor_plan, say)
+    return place
+
+
+def generation_costs(config: RenderConfig) -> list[str]:
+    """What generating the rooms of Infinigen 1 will cost, a sentence per source."""
+    period = sum(len(source.variants) for source in config.sources)
+    found, first = [], 0
+    for source in config.sources:
+        last = first + len(source.variants)
+        if isinstance(source, Infinigen1Indoors) and source.rooms != "all":
+            rounds, rest = divmod(config.scenes, period)
+            scenes = rounds * len(source.variants) + len(range(first, min(last, rest)))
+            core_s = PROFILES[source.profile].core_s
+            found.append(
+                f"{source.source}, profile {source.profile}: about {number(core_s)} core-seconds to"
+                f" generate a room, {number(scenes * core_s / 3600)} core-hours for"
+                f" {count(scenes)}, {number(core_s / config.cameras_per_scene)} core-seconds a"
+                " panorama"
+            )
+        first = last
+    return found

@@ -6,6 +6,7 @@ from panoforge.datagen.config import RenderConfig
 # What may differ between two renders of the same panoramas: how many are made, and where and how
 # fast.
 _NOT_PART_OF_THE_IMAGE = {"scenes", "threads", "time_limit_s"}
+_NOT_PART_OF_A_SCENE = {"python", "overlay", "timeout_s"}  # of a source
 
 
 def image_config_sha256(config: RenderConfig) -> str:
@@ -13,6 +14,18 @@ def image_config_sha256(config: RenderConfig) -> str:
     limits. Panoramas of equal digest and seed are the same panoramas.
     """
     plain = config.model_copy(
-        update={name: RenderConfig.model_fields[name].default for name in _NOT_PART_OF_THE_IMAGE}
+        update={
+            **{name: RenderConfig.model_fields[name].default for name in _NOT_PART_OF_THE_IMAGE},
+            "sources": tuple(
+                source.model_copy(
+                    update={
+                        name: field.default
+                        for name, field in type(source).model_fields.items()
+                        if name in _NOT_PART_OF_A_SCENE
+                    }
+                )
+                for source in config.sources
+            ),
+        }
     )
     return config_sha256(plain)

@@ -3,8 +3,8 @@
 A .blend can carry Python that runs when it is opened (registered texts, driver expressions).
 Scripts are off. A file that asks for auto-run is refused, not rendered without what it wanted.
 Every object that renders is one thing; an instancer is one thing with all that it instances. The
-camera may stand anywhere within the bounds of the geometry, eye height measured from its lowest
-point. The seed chooses the cameras only.
+camera may stand anywhere within the bounds of the geometry, eye height measured from what lies
+below it. The seed chooses the cameras only.
 """
 
 from pathlib import Path
@@ -81,4 +81,4 @@ def bounds() -> Region:
     points = np.concatenate(corners)
     x0, y0, z0 = (float(value) for value in points.min(axis=0))
     x1, y1, z1 = (float(value) for value in points.max(axis=0))
-    return Region((x0, y0, z0), (x1, y1, z1), z0)
+    return Region((x0, y0, z0), (x1, y1, z1), z0, ground=())

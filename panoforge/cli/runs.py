@@ -3,13 +3,14 @@
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.text import Text
 
 from panoforge.cli.app import ConfigPath, Overrides, RunPath, a_path, command, err, out, warn
 from panoforge.cli.streams import failure
+from panoforge.core.errors import UsageError
 from panoforge.core.run_layout import STAGED
 from panoforge.core.words import counted, visible
 
@@ -73,10 +74,13 @@ def plan(
     were made before.
     """
     from panoforge.cluster.config import RenderJobConfig, load_section
+    from panoforge.scene_sources import generation_costs
     from panoforge.stages import plan_stage
 
     job = load_section(config, RenderJobConfig, overrides or ())
     _warn_of_missing(job)
+    for sentence in generation_costs(job.render):
+        err.print(sentence)
     found = plan_stage(job, calibration, slots)
     print(json.dumps(found.as_json()) if as_json else "\n".join(found.as_lines()))
 
@@ -88,13 +92,29 @@ def _warn_of_missing(job: "RenderJobConfig") -> None:
         warn(sentence, "missing here:")
 
 
-@command("pano sources")
+@command("pano sources install infinigen1")
 def sources(
+    action: Annotated[
+        Literal["install"] | None, typer.Argument(help="install: bring what a source needs.")
+    ] = None,
+    name: Annotated[Literal["infinigen1"] | None, typer.Argument(help="What to install.")] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="FOLDER", help="Where (default: your cache).", parser=a_path),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
 ) -> None:
-    """List the scene sources, and what this machine lacks for them."""
-    from panoforge.scene_sources import known_sources
+    """List the scene sources, and what this machine lacks for them; or install what one needs."""
+    from panoforge.scene_sources import install_infinigen1, known_sources
 
+    if action is not None:
+        if name is None:
+            raise UsageError("pano sources install: say what to install: infinigen1")
+        place = install_infinigen1(to, lambda line: err.print(line))
+        out.print(f"infinigen1 is ready: {place}")
+        if to is not None:
+            out.print(f"configs name it by the key overlay of their source: overlay: {place}")
+        return
     if as_json:
         print(json.dumps([vars(state) for state in known_sources()]))
         return

@@ -32,11 +32,16 @@ from panoforge.datagen.cameras import (
     world_from_pano,
 )
 from panoforge.datagen.config import CameraSettings, QualitySettings, SceneJob
+from panoforge.datagen.infinigen1.overlay import own_environment
 from panoforge.datagen.instances import SceneInstances, upright_box
 from panoforge.datagen.quality import RejectedScene
 from panoforge.datagen.rendering.cycles import choose_device
 from panoforge.datagen.scene import Region
-from panoforge.datagen.source_settings import Infinigen1Source, OutdoorSource
+from panoforge.datagen.source_settings import (
+    Infinigen1Indoors,
+    Infinigen1Nature,
+    OutdoorSource,
+)
 from panoforge.datagen.sources import infinigen1, infinigen2_outdoor, outdoor_parts
 from panoforge.datagen.surface import fibonacci_directions, scene_surface
 
@@ -279,7 +284,7 @@ def two_rooms() -> list[list]:
         ]
         for _ in range(2)
     )
-    points = candidates(regions[0], CameraSettings(), np.random.default_rng(5))
+    points = candidates(regions[0], CameraSettings(), np.random.default_rng(5), scene_surface())
     preferred = []
     for order in (points, points[::-1]):
         found, _ = free_places(scene_surface(), order, True, 0.35, QualitySettings())
@@ -357,10 +362,22 @@ def infinigen1_scenes(out: Path) -> dict[str, object]:
         ' "$@"\n'
     )
     os.chmod(python, 0o755)
-    for kind in ("indoors", "nature"):
+    folder = out / "infinigen1"
+    for name in ("fast_solve", "singleroom", "simple", "no_rocks"):
+        (folder / "infinigen_examples" / "configs").mkdir(parents=True, exist_ok=True)
+        (folder / "infinigen_examples" / "configs" / f"{name}.gin").touch()
+    os.environ["INFINIGEN1_FOLDER"] = str(folder)
+    seed = 5 * 2**32 + 3_735_928_559  # more digits than its decimal parser, had it one, would take
+    sources = {
+        "indoors": Infinigen1Indoors(
+            source="infinigen1.indoors", rooms=("livingroom",), python=python
+        ),
+        "nature": Infinigen1Nature(source="infinigen1.nature", python=python),
+    }
+    for kind, source in sources.items():
         bpy.ops.wm.read_factory_settings(use_empty=True)
-        source = Infinigen1Source(source=f"infinigen1.{kind}", python=python)
-        scene = infinigen1.make_scene(SceneJob(0, "a", source.source, kind, (7,), 1), source, 7)
+        job = SceneJob(0, "a", source.source, source.variants[0], (seed,), 1)
+        scene = infinigen1.make_scene(job, source, seed)
         geometry.prepare(scene.things, 1)
         geometry.hide_all_but(scene.things)
         where = replace_position((0.0, 0.0, 1.5))
@@ -375,20 +392,28 @@ def infinigen1_scenes(out: Path) -> dict[str, object]:
             },
             "seen": sorted({scene.things[i - 1].name for i in np.unique(seen).tolist() if i}),
             "regions": [[*region.low, *region.high] for region in scene.regions],
+            "ground": [
+                [scene.things[number - 1].name for number in region.ground]
+                for region in scene.regions
+            ],
+            "heights": [
+                candidates(region, CameraSettings(), np.random.default_rng(1), scene_surface())
+                .round(3)
+                .tolist()
+                for region in scene.regions
+            ],
             "versions": scene.versions,
-            "seed": int(bpy.context.scene["infinigen1_seed"]),
+            "seed": bpy.context.scene["infinigen1_seed"],
             "steps": bpy.context.scene["infinigen1_steps"],
         }
     for name, interpreter in (("missing", "/nowhere/python"), ("other", sys.executable)):
         try:
-            infinigen1.check_environment(
-                Infinigen1Source(source="infinigen1.nature", python=interpreter)
-            )
+            own_environment(interpreter)
         except UserError as error:
             found[name] = str(error)
     os.environ["INFINIGEN1_FAILS"] = "1"
     try:
-        infinigen1.make_scene(SceneJob(0, "a", "infinigen1.nature", "nature", (7,), 1), source, 7)
+        infinigen1.make_scene(job, source, seed)
     except Exception as error:
         found["failed"] = f"{type(error).__name__}: {error}"
     del os.environ["INFINIGEN1_FAILS"]

@@ -1,9 +1,10 @@
-"""Stands in for the interpreter of an Infinigen 1 environment, which cannot be installed beside
-ours: same arguments, and a real scene.blend laid out and named as Infinigen 1.x does.
-`infinigen1_command.py -c CODE` says its version, `-m infinigen_examples.generate_indoors --seed N
---task T... --output_folder DIR ...` makes the scene.
+"""Stands in for the interpreter of an Infinigen 1 environment of a user's: same arguments, and a
+real scene.blend laid out and named as Infinigen 1.x does. The real one is run by
+infinigen1/test_infinigen1_real.py. `infinigen1_command.py -c CODE` says its version and folder;
+`-m infinigen_examples.generate_indoors --seed N --task T... --output_folder DIR` makes the scene.
 """
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ def build(kind: str, options: dict[str, list[str]]) -> None:
     else:
         bpy.ops.wm.read_factory_settings(use_empty=True)
     scene = bpy.context.scene
-    scene["infinigen1_seed"] = int(options["--seed"][0])
+    scene["infinigen1_seed"] = f"{int(options['--seed'][0], 16)} {os.environ['PYTHONHASHSEED']}"
     scene["infinigen1_steps"] = (
         scene.get("infinigen1_steps", "") + "+".join(options["--task"]) + ";"
     )
@@ -60,6 +61,13 @@ def build(kind: str, options: dict[str, list[str]]) -> None:
         ):
             room = mesh(f"living-room_0/0.{part}", place)
             room.scale = size
+        mesh("hallway_0/0.floor", (9, 0, -0.05)).scale = (2, 2, 0.1)
+        cutters = bpy.data.collections.new("placeholders:room_shells")  # as its shells and cutters
+        scene.collection.children.link(cutters)
+        cutters.hide_render = True
+        shell = mesh("living-room_0/0", (0, 0, 1.3), 7)
+        scene.collection.objects.unlink(shell)
+        cutters.objects.link(shell)
         sofa = mesh("SofaFactory(3098452).spawn_asset(17)", (1.5, 1.5, 0.4), 0.8)
         mesh("SofaFactory(3098452).spawn_asset(17).cushion", (0, 0, 0.5), 0.3, parent=sofa)
         mesh("SofaFactory(3098452).spawn_placeholder(17)", (1.5, 1.5, 0.4), 0.9, hidden=True)
@@ -67,6 +75,10 @@ def build(kind: str, options: dict[str, list[str]]) -> None:
     elif "coarse" in options["--task"]:
         bpy.ops.mesh.primitive_grid_add(size=40, x_subdivisions=20, y_subdivisions=20)
         bpy.context.object.name = "OpaqueTerrain"
+        bpy.context.object.location.z = 3.0
+        camera = bpy.data.objects.new("camera_0_0", bpy.data.cameras.new("camera"))
+        camera.location = (5.0, 5.0, 7.0)
+        scene.collection.objects.link(camera)
     else:
         mesh("BoulderFactory(11).spawn_asset(2)", (2.0, 2.0, 0.5))
         instancer(
@@ -75,12 +87,32 @@ def build(kind: str, options: dict[str, list[str]]) -> None:
     bpy.context.view_layer.update()
     folder = Path(options["--output_folder"][0])
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "solve_state.json").write_text(json.dumps({"objs": solver_state()}))
     bpy.ops.wm.save_as_mainfile(filepath=str(folder / "scene.blend"))
+
+
+def solver_state() -> dict:
+    """A furnished living room and an empty hall, as its solver writes them."""
+
+    def entry(room: bool, *targets: str) -> dict:
+        return {
+            "generator": None if room else "<not-serialized>",
+            "relations": [{"target_name": target} for target in targets],
+            "tags": ["Semantics(room)"] if room else ["Semantics(object)"],
+        }
+
+    return {
+        "living-room_0/0": entry(True, "hallway_0/0"),
+        "hallway_0/0": entry(True, "living-room_0/0"),
+        "1_SofaFactory": entry(False, "living-room_0/0"),
+        "2_SimpleBookcaseFactory": entry(False, "living-room_0/0"),
+        "3_BookStackFactory": entry(False, "2_SimpleBookcaseFactory"),
+    }
 
 
 def main(arguments: list[str]) -> int:
     if arguments[0] == "-c":
-        print("1.19.1")
+        print(json.dumps(["1.19.1", os.environ["INFINIGEN1_FOLDER"]]))
         return 0
     assert arguments[0] == "-m" and arguments[1].startswith("infinigen_examples.generate_"), (
         arguments
@@ -91,8 +123,9 @@ def main(arguments: list[str]) -> int:
             values = options.setdefault(word, [])
         else:
             values.append(word)
+    assert os.getcwd() == os.environ["INFINIGEN1_FOLDER"], "its gin files are found from there only"
     if os.environ.get("INFINIGEN1_FAILS"):
-        print("solving ...\nValueError: no valid floor plan", flush=True)
+        print("solving ...\nValueError: no valid floor plan\nsaving a log\n", flush=True)
         return 1
     build(arguments[1].rpartition("_")[2], options)
     return 0

@@ -315,7 +315,7 @@ def test_scenes_of_every_source_are_planned_and_know_their_entry():
         "outdoor-plain",
         "outdoor-landscape",
         "floating",
-        "infinigen1-nature",
+        "infinigen1-nature-simple",
         "blend",
     ]
     assert [job.entry for job in planned] == [0, 1, 1, 2, 3, 4]

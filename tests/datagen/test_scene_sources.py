@@ -129,16 +129,25 @@ def test_infinigen1_comes_back_with_names_and_categories(facts):
     ]  # with the cushion below it
     assert indoors["things"]["living-room_0/0.floor"][:2] == ["floor", ["structure"]]
     assert indoors["things"]["BookStackFactory(5).spawn_asset(6)"][0] == "book"
-    assert not any("placeholder" in name or "exterior" in name for name in indoors["things"])
-    assert "SofaFactory(3098452).spawn_asset(17)" in indoors["seen"] and indoors["seed"] == 7
-    assert indoors["regions"] == [pytest.approx([-2.7, -2.7, 0.0, 2.7, 2.7, 2.6], abs=1e-5)]
+    assert not any("placeholder" in name for name in indoors["things"])
+    assert indoors["things"]["living-room_0/0.exterior"][:2] == ["wall", ["structure"]]
+    assert "living-room_0/0" not in indoors["things"]  # its collection does not render
+    assert "SofaFactory(3098452).spawn_asset(17)" in indoors["seen"]
+    assert indoors["seed"] == "3735928559 0"  # 32 bits, passed as hexadecimal; PYTHONHASHSEED=0
+    assert indoors["regions"] == [pytest.approx([-3, -3, 0.0, 3, 3, 2.6], abs=1e-5)]
+    assert indoors["ground"] == [["living-room_0/0.floor"]]  # the hall is not furnished
     assert indoors["versions"]["infinigen1"] == "1.19.1" and indoors["steps"] == "coarse;"
+    assert indoors["versions"]["infinigen1_seed"] == "deadbeef"
+    assert len(indoors["versions"]["infinigen1_scene"]) == 16
     assert nature["steps"] == "coarse;populate+fine_terrain;"
     assert (
         nature["things"]["OpaqueTerrain"][0] == "terrain"
         and nature["things"]["BoulderFactory(11).spawn_asset(2)"][0] == "rock"
     )
-    assert {"scatter:grass.0", "scatter:grass.1"} <= set(nature["things"])
+    assert nature["things"]["scatter:grass.0"][0] == "grass"
+    (places,) = nature["heights"]  # around its own camera, eye height above the ground there
+    assert len(places) == 96 and np.abs(np.array(places)[:, :2] - 5).max() <= 2.5
+    assert np.array(places)[:, 2].min() >= 4.3 and np.array(places)[:, 2].max() <= 4.7
 
 
 def test_an_environment_without_infinigen1_is_refused_with_the_reason(facts):
@@ -148,8 +157,8 @@ def test_an_environment_without_infinigen1_is_refused_with_the_reason(facts):
         "expected Infinigen 1.x with its package infinigen_examples, got: " in said["other"]
     )  # this very environment
     assert (
-        said["failed"].startswith("SceneFailed: Infinigen 1 ended with code 1")
-        and "no valid floor plan" in said["failed"]
+        said["failed"]
+        == "SceneFailed: Infinigen 1 ended with code 1: ValueError: no valid floor plan"
     )
 
 

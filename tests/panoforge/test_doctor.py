@@ -20,6 +20,7 @@ def test_nothing_is_broken_where_everything_is_installed(tmp_path):
         "disk",
         "bpy",
         "infinigen",
+        "infinigen1",
         "ray",
         "torch",
         "sam2",
