@@ -193,7 +193,8 @@ def _process_id() -> int:
 
 def _ray_check() -> Check:
     from panoforge.cluster.config import RayConfig
-    from panoforge.cluster.ray.session import ClusterError, ray_session
+    from panoforge.cluster.ray.session import ray_session
+    from panoforge.cluster.ray.watch import ClusterError
 
     try:
         with ray_session(RayConfig(), cpus=1):

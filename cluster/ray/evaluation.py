@@ -10,8 +10,9 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from panoforge.cluster.config import EvalJobConfig
-from panoforge.cluster.ray.session import ClusterError, ray_session
+from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.ray.tasks import RETRIES, TaskLost, run_tasks
+from panoforge.cluster.ray.watch import ClusterError
 from panoforge.core.storage.location import absolute
 from panoforge.eval.evaluate import EvalJob, Evaluator, evaluate_panoramas
 

@@ -13,8 +13,9 @@ from typing import Any
 import pyarrow as pa
 
 from panoforge.cluster.config import PackConfig
-from panoforge.cluster.ray.session import ClusterError, ray_session
+from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.ray.tasks import RETRIES, TaskLost, run_tasks
+from panoforge.cluster.ray.watch import ClusterError
 from panoforge.core.shards.build import BuildTask, BuiltShard, build_shard
 from panoforge.core.shards.layout import ShardEntry
 from panoforge.core.shards.write import Builder, OnSample, build_here

@@ -3,6 +3,8 @@
 A private Ray (`panoforge.cluster.ray.private`) asks for a token that this process makes up
 (`ray.auth`), and is ended on the way out, also on errors. A cluster that one joins has its own
 token: RAY_AUTH_MODE and RAY_AUTH_TOKEN, as Ray reads them.
+
+A Ray that dies under its driver is said in one line (`panoforge.cluster.ray.watch`).
 """
 
 import contextlib
@@ -18,8 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from panoforge.cluster.config import RayConfig
-from panoforge.cluster.ray.private import LOOPBACK_ONLY, Head, private_head
-from panoforge.core.errors import UserError
+from panoforge.cluster.ray.private import LOOPBACK_ONLY, private_head
+from panoforge.cluster.ray.watch import ClusterError, living_on, watched_cluster, watched_head
 
 if TYPE_CHECKING:
     from ray._private.worker import RayContext
@@ -28,11 +30,6 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing of a user's run leaves the machine
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # keep CUDA_VISIBLE_DEVICES in CPU tasks
 }
-_head: Head | None = None  # of the open session, where it is a private one
-
-
-class ClusterError(UserError):
-    """Ray could not be started or reached."""
 
 
 @contextlib.contextmanager
@@ -63,7 +60,7 @@ def ray_session(
             context = (
                 _private(config, cpus, dashboard, stack)
                 if config.address is None
-                else _joined(config.address, stack)
+                else _cluster(config.address, stack)
             )
         except Exception as error:  # Ray raises bare ones too
             where = (
@@ -78,18 +75,6 @@ def ray_session(
         yield context.dashboard_url or ""
 
 
-def require_living_ray() -> None:
-    """ClusterError if our private Ray is dead: Ray's own calls would then block forever.
-
-    The health of somebody else's cluster is its owner's.
-    """
-    if _head is not None and _head.process.poll() is not None:
-        raise ClusterError(
-            "the private Ray of this run died: something stopped or killed it. What was rendered is"
-            " kept; the same command goes on from here"
-        )
-
-
 def _private(
     config: RayConfig, cpus: float | None, dashboard: bool, stack: contextlib.ExitStack
 ) -> "RayContext":
@@ -100,20 +85,22 @@ def _private(
     head = stack.enter_context(
         private_head(config, cpus or len(os.sched_getaffinity(0)), dashboard)
     )
-    _use_token()
-    context = _joined(head.address, stack)
-    stack.enter_context(_watched(head))
+    stack.enter_context(watched_head(head.process))
+    with living_on():
+        _read_settings_anew()  # of the token too: Ray read them when it was imported
+        return _joined(head.address, stack)
+
+
+def _cluster(address: str, stack: contextlib.ExitStack) -> "RayContext":
+    """Join somebody's cluster; `stack` leaves it again."""
+    import ray
+
+    with contextlib.ExitStack() as on_failure, living_on():
+        _read_settings_anew()
+        context = _joined(address, on_failure)
+        stack.enter_context(watched_cluster(ray.get_runtime_context().gcs_address))
+        stack.enter_context(on_failure.pop_all())
     return context
-
-
-@contextlib.contextmanager
-def _watched(head: Head) -> Iterator[None]:
-    global _head
-    _head = head
-    try:
-        yield
-    finally:
-        _head = None
 
 
 def _joined(address: str, stack: contextlib.ExitStack) -> "RayContext":
@@ -172,8 +159,10 @@ def _make_token(config: RayConfig) -> None:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
-def _use_token() -> None:
-    """Have Ray read the token anew: it did when it was imported, which may have been before."""
+def _read_settings_anew() -> None:
+    """Have Ray read its settings and the token from the environment: it did so when it was
+    imported, which may have been before.
+    """
     from ray import _raylet
 
     raylet: Any = _raylet  # Cython: no types

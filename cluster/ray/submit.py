@@ -26,7 +26,8 @@ from pydantic import BaseModel
 
 import panoforge.core
 from panoforge.cluster.config import VERBS, RayConfig, RenderJobConfig, SubmitConfig, load_section
-from panoforge.cluster.ray.session import ClusterError, ray_session
+from panoforge.cluster.ray.session import ray_session
+from panoforge.cluster.ray.watch import ClusterError
 from panoforge.core.config import config_from_overrides, top_level, yaml_of
 from panoforge.core.errors import UsageError
 

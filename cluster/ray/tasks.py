@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
-from panoforge.cluster.ray.session import ClusterError, require_living_ray
+from panoforge.cluster.ray.watch import ClusterError, require_living_ray
 from panoforge.core.errors import UserError
 
 Item = TypeVar("Item")

@@ -7,7 +7,6 @@ policy's business.
 
 import platform
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -16,15 +15,15 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from panoforge.cluster.config import RayConfig
-from panoforge.cluster.ray.session import ClusterError, require_living_ray
 from panoforge.cluster.ray.tasks import TaskCancelled, TaskLost, TaskOutOfMemory, TaskWindow
+from panoforge.cluster.ray.watch import require_living_ray
 from panoforge.cluster.render.scene_task import SceneTask, run_scene
 from panoforge.cluster.state.ledger import AttemptRecord
 from panoforge.cluster.state.policy import AttemptFault, memory_factor
 from panoforge.core.errors import StorageError
 
 _LOOK_AT_CLUSTER_S = 5.0
-_HEAD_PATIENCE_S = 20.0
+_FIRST_LOOK_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,6 @@ class RayExecutor:
         self._config = config
         self._asked: float | None = None
         self._looking: threading.Thread | None = None
-        self._silent_since: float | None = None
         self._slots, self._largest_memory = 1, 0.0
 
     def now(self) -> float:
@@ -79,7 +77,7 @@ class RayExecutor:
         due = (
             self._asked is None or time.monotonic() - self._asked > _LOOK_AT_CLUSTER_S
         )  # clusters grow and shrink
-        if due and self._head_answers() and not (self._looking and self._looking.is_alive()):
+        if due and not (self._looking and self._looking.is_alive()):
             # In a thread of its own: if the head dies just then, Ray's call returns only with the
             # end of this process.
             self._looking = threading.Thread(
@@ -87,7 +85,7 @@ class RayExecutor:
             )
             self._looking.start()
             if self._asked is None:
-                self._looking.join(_HEAD_PATIENCE_S)
+                self._looking.join(_FIRST_LOOK_S)
             self._asked = time.monotonic()
         return self._slots
 
@@ -106,29 +104,6 @@ class RayExecutor:
         self._largest_memory = max(
             (resources.get("memory", 0.0) for resources in nodes), default=0.0
         )
-
-    def _head_answers(self) -> bool:
-        """Whether the cluster's head can be reached. ClusterError once it could not for long.
-
-        Ray itself would end this process without a word, or wait for ever. A head that keeps its
-        state elsewhere is back in seconds.
-        """
-        import ray
-
-        host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-        except OSError:
-            self._silent_since = self._silent_since or time.monotonic()
-            if time.monotonic() - self._silent_since > _HEAD_PATIENCE_S:
-                raise ClusterError(
-                    f"the head of the Ray cluster at {host}:{port} cannot be reached any more. What"
-                    " was rendered is kept; start a cluster, and the same command goes on from"
-                    " here"
-                ) from None
-            return False
-        self._silent_since = None
-        return True
 
     def _slots_of(self, resources: dict[str, float]) -> int:
         wanted = {

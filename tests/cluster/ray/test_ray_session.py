@@ -16,7 +16,8 @@ import pytest
 
 from panoforge.cluster.config import RayConfig
 from panoforge.cluster.ray.metrics import RunMetrics
-from panoforge.cluster.ray.session import ClusterError, ray_session
+from panoforge.cluster.ray.session import ray_session
+from panoforge.cluster.ray.watch import ClusterError
 from panoforge.cluster.state.ledger import AttemptRecord
 from panoforge.cluster.state.policy import AttemptFault
 from panoforge.cluster.state.scene_states import SceneStates
