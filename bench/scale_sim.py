@@ -249,7 +249,7 @@ def simulate(scenes: int, folder: Path, packing: PackingConfig) -> dict:
             say=print,
             packer=_packer(job, print),
         )
-        lease.payload = driver.beat
+        lease.payload = driver.heartbeat
         for record in driver.records():
             ends[record.outcome] += 1
     seconds, cpu = (

@@ -31,7 +31,7 @@ from panoforge.eval.panoramas import (
     open_panoramas,
 )
 from panoforge.eval.predictors import FrameInput
-from panoforge.eval.predictors.roles import Contestant, WeightsRecord, contestants_of
+from panoforge.eval.predictors.roles import ScoredPredictor, WeightsRecord, scored_predictors
 from panoforge.eval.scoring import salient
 from panoforge.eval.scoring.metrics import best_overlaps, iou, row_counts
 from panoforge.eval.scoring.metrics.boundary import f_measure, match_instances
@@ -98,14 +98,14 @@ def evaluate_panoramas(
     positions: Sequence[int],
     on_done: Callable[[], None],
     source: ScoredPanoramas | None = None,
-    contestants: Sequence[Contestant] | None = None,
+    predictors: Sequence[ScoredPredictor] | None = None,
 ) -> None:
-    """Evaluate here. What is not given, panoramas or contestants, is opened and loaded. DataError
+    """Evaluate here. What is not given, panoramas or predictors, is opened and loaded. DataError
     for weights or data that have changed since the job was planned.
     """
     source = source or open_panoramas(job.config, job.dataset)
-    if contestants is None:
-        contestants, weights = contestants_of(job.config)
+    if predictors is None:
+        predictors, weights = scored_predictors(job.config)
         if fingerprint_of(job.config, weights, source.sha256) != job.fingerprint:
             raise DataError(
                 "the weights or the data that this worker finds are not those that the evaluation"
@@ -113,7 +113,7 @@ def evaluate_panoramas(
             )
     given = PromptFile(job.config.prompts.file) if job.config.prompts.file else None
     for position in positions:
-        rows, files = evaluate_sample(job.config, source[position], contestants, given)
+        rows, files = evaluate_sample(job.config, source[position], predictors, given)
         write_folder_atomic(
             job.folder / source.keys[position],
             {**files, ROWS_NAME: rows_parquet(rows, job.fingerprint)},
@@ -147,7 +147,7 @@ def choose_instances(
 def evaluate_sample(
     config: EvalConfig,
     sample: ScoredSample,
-    contestants: Sequence[Contestant],
+    predictors: Sequence[ScoredPredictor],
     given: PromptFile | None = None,
 ) -> tuple[list[Row], dict[str, bytes]]:
     """All rows of one panorama, and its other files by name: pictures and prompts."""
@@ -177,20 +177,20 @@ def evaluate_sample(
         method = get_method(name)
         plan = method.plan(panorama.width, panorama.height, config)
         inputs = frame_inputs(panorama, plan)
-        for contestant in contestants:
+        for scored in predictors:
             new, labels = _score(
-                config, panorama, method, plan, inputs, instances, places, prompts, contestant
+                config, panorama, method, plan, inputs, instances, places, prompts, scored
             )
             rows += new
             if config.benchmark in salient.BENCHMARKS:
                 saliency.append(
                     {
                         "method": name,
-                        "role": contestant.role,
+                        "role": scored.role,
                         **salient.salient_scores(labels > 0, scored > 0),
                     }
                 )
-            if contestant.role == "model":
+            if scored.role == "model":
                 files[f"{name}.png"] = encode_product(
                     "instance.png", shrink_ids(labels, PICTURE_WIDTH)
                 )
@@ -208,12 +208,12 @@ def _score(
     instances: Sequence[InstanceMeta],
     places: Sequence[InstancePrompt],
     prompts: Sequence[InstancePrompt],
-    contestant: Contestant,
+    scored: ScoredPredictor,
 ) -> tuple[list[Row], np.ndarray]:
     """The rows of one method and predictor, and the predicted instance map (uint16 H×W). `places`:
     one click for each instance, whatever it was prompted with.
     """
-    masks = segment(panorama, plan, inputs, prompts, contestant.predictor, clamp=config.merge.clamp)
+    masks = segment(panorama, plan, inputs, prompts, scored.predictor, clamp=config.merge.clamp)
     ids = [prompt.id for prompt in prompts]
     counts, sphere = (
         row_counts(masks, panorama.labels, ids),
@@ -234,8 +234,8 @@ def _score(
             Row(
                 key=panorama.key,
                 method=method.name,
-                role=contestant.role,
-                predictor=contestant.predictor.name,
+                role=scored.role,
+                predictor=scored.predictor.name,
                 id=meta.id,
                 category=meta.category,
                 flags=meta.flags,

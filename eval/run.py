@@ -40,7 +40,7 @@ from panoforge.eval.evaluate import (
 )
 from panoforge.eval.folders import RESULTS_FILE, Evaluation, evaluation_folder
 from panoforge.eval.panoramas import ScoredPanoramas, open_panoramas
-from panoforge.eval.predictors.roles import Contestant, WeightsRecord, contestants_of
+from panoforge.eval.predictors.roles import ScoredPredictor, WeightsRecord, scored_predictors
 from panoforge.eval.reports.page import write_evaluation_report
 from panoforge.eval.scoring import salient
 from panoforge.eval.scoring.results import ROWS_NAME, Row, read_rows
@@ -68,7 +68,7 @@ def run_evaluation(
     if config.benchmark is not None and get_benchmark(config.benchmark).kind != "images":
         return run_videos(config, run)
     source = open_panoramas(config, dataset)
-    contestants, weights = contestants_of(config)
+    predictors, weights = scored_predictors(config)
     fingerprint = fingerprint_of(config, weights, source.sha256)
     asked = {
         "rows": fingerprint,
@@ -80,7 +80,7 @@ def run_evaluation(
     where = dataset.absolute if isinstance(dataset, Store) else dataset
     job = EvalJob(config, where, folder, fingerprint)
     with held(folder, "pano eval") as lease, record_stage(folder, "eval", config):
-        results = _evaluate(job, source, contestants, weights, evaluator)
+        results = _evaluate(job, source, predictors, weights, evaluator)
         lease.check()
         write_bytes_atomic(
             folder / RESULTS_FILE,
@@ -94,7 +94,7 @@ def run_evaluation(
 def _evaluate(
     job: EvalJob,
     source: ScoredPanoramas,
-    contestants: Sequence[Contestant],
+    predictors: Sequence[ScoredPredictor],
     weights: WeightsRecord,
     evaluator: Evaluator | None,
 ) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def _evaluate(
         if evaluator is not None and todo:
             evaluator(job, todo, progress.advance)
         else:
-            evaluate_panoramas(job, todo, progress.advance, source, contestants)
+            evaluate_panoramas(job, todo, progress.advance, source, predictors)
     rows = [row for key in keys for row in _finished(job, key)]
     unseen = sum((_unseen(job.folder / key) for key in keys), NOTHING)
     results = _results(config, source.describe(len(keys), unseen), weights, rows)

@@ -84,8 +84,8 @@ class Driver:
         self._packer_is_behind = False
         self._cancelled = False
 
-    def beat(self) -> dict[str, Any]:
-        """What the lease's beat tells others about this driver."""
+    def heartbeat(self) -> dict[str, Any]:
+        """What the lease's heartbeat tells others about this driver."""
         now = self.executor.now()
         running = sorted(
             ((task, now - since) for task, since in list(self._running.values())),

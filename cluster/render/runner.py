@@ -141,7 +141,7 @@ def render(config: RenderJobConfig) -> RenderSummary:
                         say=progress.log,
                         packer=_packer(config, progress.log),
                     )
-                    lease.payload = driver.beat
+                    lease.payload = driver.heartbeat
                     metrics = RunMetrics(config.run.name, scene_states, progress.log)
                     for record in driver.records():
                         made += _show(record, progress)

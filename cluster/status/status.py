@@ -3,7 +3,7 @@ have cost.
 
 `read_status` takes a run folder and gives a `RunStatus`, from which
 `panoforge.cluster.status.status_page` makes the page and the command its lines and its JSON.
-Nothing is asked of the driver but its beat, so a run on another machine shows just as well.
+Nothing is asked of the driver but its heartbeat, so a run on another machine shows just as well.
 """
 
 import contextlib
@@ -23,22 +23,23 @@ from panoforge.core.errors import UserError
 from panoforge.core.numbers import count, duration, money, number, percent
 from panoforge.core.run_layout import DATASET
 from panoforge.core.shards.layout import read_manifest
-from panoforge.core.storage.lease import UnixSeconds, latest_epoch, read_beat, read_holder
+from panoforge.core.storage.lease import UnixSeconds, latest_epoch, read_heartbeat, read_holder
 
-_STALE_S = 60.0  # a beat older than this by this machine's clock is called silent, in words only
+# A heartbeat older than this by this machine's clock is called silent, in words only.
+_STALE_S = 60.0
 
 
 class _Task(BaseModel):
-    """A scene in flight, as a beat tells it."""
+    """A scene in flight, as a heartbeat tells it."""
 
     scene: str
     attempt: int
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class _Beat(BaseModel):
-    """What a driver's beat may say (`panoforge.cluster.render.driver`). Others may have written
-    the file: what is no beat is not believed.
+class _Heartbeat(BaseModel):
+    """What a driver's heartbeat may say (`panoforge.cluster.render.driver`). Others may have
+    written the file: what is no heartbeat is not believed.
     """
 
     model_config = ConfigDict(strict=True)
@@ -53,9 +54,9 @@ class _Beat(BaseModel):
     oldest: list[_Task] = []
 
 
-def _is_beat(beat: Mapping[str, Any]) -> bool:
+def _is_heartbeat(heartbeat: Mapping[str, Any]) -> bool:
     try:
-        _Beat.model_validate(beat)
+        _Heartbeat.model_validate(heartbeat)
     except ValidationError:
         return False
     return True
@@ -81,7 +82,7 @@ class RunStatus:
     )
     driver: str
     tally: Tally
-    live: Mapping[str, Any]  # the driver's last beat
+    live: Mapping[str, Any]  # the driver's last heartbeat
     running: int
     waiting: int
     eta_s: float | None
@@ -105,8 +106,8 @@ def read_status(run: Path) -> RunStatus:
 
 
 def _status(config: RenderJobConfig, ledger: Ledger, sums: Tally) -> RunStatus:
-    beat, ended = read_beat(ledger.store)
-    live = beat if beat and _is_beat(beat) else {}
+    heartbeat, ended = read_heartbeat(ledger.store)
+    live = heartbeat if heartbeat and _is_heartbeat(heartbeat) else {}
     open_scenes = sums.states.get("open", 0)
     state = _state(ledger, live, ended, open_scenes)
     active = state in ("running", "draining", "waiting for disk", "waiting for packing")

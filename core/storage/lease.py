@@ -7,11 +7,11 @@ clocks that jump.
         commit()
 
 Each holder makes the next `lease/epoch-N.json`, which only one can. While it lives it counts up
-`lease/beat-N.json`. At the end it removes both, or leaves `lease/end-N.json` where others want to
-know how it ended (`Lease(keep=True)`). A holder on this machine is looked up in the process table.
-Another machine's is watched: it lives if its counter moves, by our own monotonic clock. No two
-clocks are compared; a wrong clock changes only the times in messages. A holder that was paused for
-long finds another one's epoch at its next beat.
+`lease/heartbeat-N.json`. At the end it removes both, or leaves `lease/end-N.json` where others want
+to know how it ended (`Lease(keep=True)`). A holder on this machine is looked up in the process
+table. Another machine's is watched: it lives if its counter moves, by our own monotonic clock. No
+two clocks are compared; a wrong clock changes only the times in messages. A holder that was paused
+for long finds another one's epoch at its next heartbeat.
 """
 
 import contextlib
@@ -32,8 +32,8 @@ from panoforge.core.models import FrozenModel
 from panoforge.core.process_identity import machine, start_ticks
 from panoforge.core.storage.store import Store, StoreLike
 
-BEAT_S = 5.0
-PATIENCE = 4  # beats that a foreign holder may miss
+HEARTBEAT_S = 5.0
+PATIENCE = 4  # heartbeats that a foreign holder may miss
 FOLDER = "lease"
 
 
@@ -107,9 +107,9 @@ class Lease:
         store: where the `lease/` folder goes.
         place: what messages call the place.
         what: what messages call this holder, e.g. `pano render`.
-        beat_s: seconds between signs of life.
-        payload: more to be said with each beat.
-        keep: leave `end-N.json` and the last beat behind, for `pano status`.
+        heartbeat_s: seconds between signs of life.
+        payload: more to be said with each heartbeat.
+        keep: leave `end-N.json` and the last heartbeat behind, for `pano status`.
     """
 
     def __init__(
@@ -118,24 +118,24 @@ class Lease:
         place: str,
         what: str,
         *,
-        beat_s: float = BEAT_S,
+        heartbeat_s: float = HEARTBEAT_S,
         payload: Callable[[], dict[str, Any]] = dict,
         keep: bool = False,
     ) -> None:
         self._store, self._place, self._what = store, place, what
-        self._beat_s, self._keep, self.payload = beat_s, keep, payload
+        self._heartbeat_s, self._keep, self.payload = heartbeat_s, keep, payload
         self._count = 0
         self._stop = threading.Event()
         self._lost: Holder | None = None
         self._nonce, self._mine = "", b""
         self._made_root = store.local is not None and not store.local.exists()
-        self._thread = threading.Thread(target=self._beat_loop, name="lease", daemon=True)
+        self._thread = threading.Thread(target=self._heartbeat_loop, name="lease", daemon=True)
         self.epoch = 0
 
     def __enter__(self) -> "Lease":
         try:
             self._acquire()
-            self._beat()
+            self._heartbeat()
             self._thread.start()
         except BaseException:
             _HELD.discard(self._nonce)
@@ -150,7 +150,7 @@ class Lease:
             return
         with contextlib.suppress(UserError):  # a full disk: the next one finds this process dead
             if self._keep:
-                self._beat()
+                self._heartbeat()
                 self._store.put(_name("end", self.epoch), b"{}\n")
             else:
                 self._withdraw()
@@ -193,14 +193,14 @@ class Lease:
             raise self._in_use(holder)
 
     def _moves(self, epoch: int) -> bool:
-        """Whether a foreign holder's counter moves while we watch. Takes up to PATIENCE beats."""
-        first = self._store.get(_name("beat", epoch))
-        end = time.monotonic() + PATIENCE * self._beat_s
+        """Whether a foreign holder's counter moves while we watch, for PATIENCE heartbeats."""
+        first = self._store.get(_name("heartbeat", epoch))
+        end = time.monotonic() + PATIENCE * self._heartbeat_s
         while time.monotonic() < end:
-            time.sleep(min(1.0, self._beat_s / 4))
+            time.sleep(min(1.0, self._heartbeat_s / 4))
             if _has_ended(self._store, epoch):
                 return False
-            if self._store.get(_name("beat", epoch)) != first:
+            if self._store.get(_name("heartbeat", epoch)) != first:
                 return True
         return False
 
@@ -215,21 +215,26 @@ class Lease:
             " once would mix their work or do it twice. Wait for it, stop it, or use another folder"
         )
 
-    def _beat_loop(self) -> None:
-        while not self._stop.wait(self._beat_s):
+    def _heartbeat_loop(self) -> None:
+        while not self._stop.wait(self._heartbeat_s):
             with contextlib.suppress(UserError):  # the store cannot be reached now
                 latest = latest_epoch(self._store)
                 if latest > self.epoch or self._store.get(_name("epoch", self.epoch)) != self._mine:
                     self._lost = read_holder(self._store, latest) or _somebody(latest)
                     return
-                self._beat()
+                self._heartbeat()
 
-    def _beat(self) -> None:
+    def _heartbeat(self) -> None:
         self._count += 1
-        beat = {"epoch": self.epoch, "count": self._count, "unix_s": time.time(), **self.payload()}
-        # A full disk: the work itself will say so; a missed beat alone must not end it.
+        heartbeat = {
+            "epoch": self.epoch,
+            "count": self._count,
+            "unix_s": time.time(),
+            **self.payload(),
+        }
+        # A full disk: the work itself will say so; a missed heartbeat alone must not end it.
         with contextlib.suppress(UserError):
-            self._store.put(_name("beat", self.epoch), json.dumps(beat).encode())
+            self._store.put(_name("heartbeat", self.epoch), json.dumps(heartbeat).encode())
 
     def _withdraw(self) -> None:
         _remove(self._store, self.epoch)
@@ -241,13 +246,13 @@ class Lease:
 
 
 @contextlib.contextmanager
-def held(place: StoreLike, what: str, *, beat_s: float = BEAT_S) -> Iterator[Lease]:
+def held(place: StoreLike, what: str, *, heartbeat_s: float = HEARTBEAT_S) -> Iterator[Lease]:
     """Hold a folder or bucket while something is written there; nothing is left behind.
 
     Args:
         place: the folder or URL; it is made if it does not exist.
         what: who we are in the message that a second writer gets, e.g. `pano pack`.
-        beat_s: seconds between signs of life.
+        heartbeat_s: seconds between signs of life.
 
     Yields:
         The lease. Call its `check()` before a commit.
@@ -256,7 +261,7 @@ def held(place: StoreLike, what: str, *, beat_s: float = BEAT_S) -> Iterator[Lea
         InUse: another living process holds the place; its host, pid and start are named.
     """
     store = Store.at(place)
-    with Lease(store, str(store), what, beat_s=beat_s) as lease:
+    with Lease(store, str(store), what, heartbeat_s=heartbeat_s) as lease:
         yield lease
 
 
@@ -273,14 +278,16 @@ def read_holder(store: Store, epoch: int) -> Holder | None:
         return None
 
 
-def read_beat(store: Store) -> tuple[dict[str, Any] | None, bool]:
-    """The latest holder's last beat, and whether that holder has ended properly."""
+def read_heartbeat(store: Store) -> tuple[dict[str, Any] | None, bool]:
+    """The latest holder's last heartbeat, and whether that holder has ended properly."""
     epoch = latest_epoch(store)
     try:
-        beat = json.loads(store.get(_name("beat", epoch)) or b"")
+        heartbeat = json.loads(store.get(_name("heartbeat", epoch)) or b"")
     except (ValueError, RecursionError):
-        beat = None
-    return beat if isinstance(beat, dict) else None, store.get(_name("end", epoch)) is not None
+        heartbeat = None
+    return heartbeat if isinstance(heartbeat, dict) else None, store.get(
+        _name("end", epoch)
+    ) is not None
 
 
 def _epochs(store: Store) -> list[int]:
@@ -300,7 +307,7 @@ def _has_ended(store: Store, epoch: int) -> bool:
 
 
 def _remove(store: Store, epoch: int) -> None:
-    for kind in ("beat", "end", "epoch"):  # the epoch last: without it there is no holder
+    for kind in ("heartbeat", "end", "epoch"):  # the epoch last: without it there is no holder
         store.delete(_name(kind, epoch))
 
 

@@ -1,8 +1,8 @@
 """Who is scored in which role: the predictor that was asked for, the two ceilings and the floor.
 
-    contestants, weights = contestants_of(config)
+    predictors, weights = scored_predictors(config)
 
-Every row of a result has the role of the contestant that it comes from
+Every row of a result has the role of the predictor that it comes from
 (`panoforge.eval.scoring.results`), so the ceilings and the floor stand beside every score.
 """
 
@@ -28,29 +28,29 @@ class WeightsRecord:
 
 
 @dataclass(frozen=True)
-class Contestant:
+class ScoredPredictor:
     """A predictor and the role that its rows have in the tables."""
 
     role: Role
     predictor: Predictor
 
 
-def contestants_of(config: EvalConfig) -> tuple[list[Contestant], WeightsRecord]:
+def scored_predictors(config: EvalConfig) -> tuple[list[ScoredPredictor], WeightsRecord]:
     """The predictor asked for, then the ceilings and the floor. UsageError for a SAM2 without
     weights: scoring random ones must be asked for.
     """
     native = config.model.image_size // LOGIT_STRIDE
     bounds = [
-        Contestant("ceiling", GroundTruth()),
-        Contestant("logit ceiling", GroundTruth(native)),
-        Contestant("floor", Empty()),
+        ScoredPredictor("ceiling", GroundTruth()),
+        ScoredPredictor("logit ceiling", GroundTruth(native)),
+        ScoredPredictor("floor", Empty()),
     ]
     if config.predictor == "ground_truth":
-        return [Contestant("model", GroundTruth()), *bounds], WeightsRecord(
+        return [ScoredPredictor("model", GroundTruth()), *bounds], WeightsRecord(
             "none", "ground truth", None
         )
     if config.predictor == "empty":
-        return [Contestant("model", Empty()), *bounds], WeightsRecord("none", "no masks", None)
+        return [ScoredPredictor("model", Empty()), *bounds], WeightsRecord("none", "no masks", None)
     if config.model.checkpoint is None:
         raise UsageError(
             "which weights are scored? Give --checkpoint FILE (model.checkpoint=FILE), an official"
@@ -65,4 +65,4 @@ def contestants_of(config: EvalConfig) -> tuple[list[Contestant], WeightsRecord]
     kind = "random" if loaded.weights.random else "checkpoint"
     record = WeightsRecord(kind, loaded.weights.source, loaded.weights.sha256, loaded.trained_steps)
     predictor = OfficialSam2(loaded.model) if loaded.parts.record() else BatchedSam2(loaded.model)
-    return [Contestant("model", predictor), *bounds], record
+    return [ScoredPredictor("model", predictor), *bounds], record

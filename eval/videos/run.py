@@ -36,7 +36,7 @@ from panoforge.eval.config import EvalConfig
 from panoforge.eval.folders import RESULTS_FILE, Evaluation, evaluation_folder
 from panoforge.eval.panoramas import benchmark_root, check_keys, listing_digest
 from panoforge.eval.predictors import Predictor
-from panoforge.eval.predictors.roles import contestants_of
+from panoforge.eval.predictors.roles import scored_predictors
 from panoforge.eval.scoring.metrics.stats import bootstrap_mean
 from panoforge.eval.videos.boxes import score_boxes
 from panoforge.eval.videos.objects import SCORES, ObjectScores, score_video
@@ -60,7 +60,7 @@ def run_videos(config: EvalConfig, run: Path) -> Evaluation:
     check_keys([video.key for video in videos], root)
     data_sha256 = listing_digest(benchmark.name, videos)
     scored = videos[: config.max_panoramas]
-    contestants, weights = contestants_of(config)
+    predictors, weights = scored_predictors(config)
     protocol = _protocol(benchmark, config.model.image_size)
     fingerprint = identity_sha256(
         {
@@ -74,7 +74,7 @@ def run_videos(config: EvalConfig, run: Path) -> Evaluation:
     asked = {"rows": fingerprint, "split": config.split, "max_panoramas": config.max_panoramas}
     folder = evaluation_folder(run, config, benchmark.name, identity_sha256(asked))
     with held(folder, "pano eval") as lease, record_stage(folder, "eval", config):
-        rows = _score_all(folder, scored, contestants[0].predictor, config, benchmark, fingerprint)
+        rows = _score_all(folder, scored, predictors[0].predictor, config, benchmark, fingerprint)
         results = {
             "schema_version": 1,
             "format": "panoforge-video-results",

@@ -24,7 +24,7 @@ from panoforge.core.shards.repair import repair
 from panoforge.core.shards.tar import walk
 from panoforge.core.shards.verify import verify
 from panoforge.core.shards.write import PackOptions
-from panoforge.core.storage.lease import read_beat, read_holder
+from panoforge.core.storage.lease import read_heartbeat, read_holder
 from panoforge.core.storage.staged import read_staged
 from panoforge.core.storage.store import Store
 
@@ -111,7 +111,7 @@ def read_segment(path: Path) -> None:
 def read_lease(path: Path) -> None:
     store = Store.at(path.parent.parent)
     read_holder(store, 1)
-    read_beat(store)
+    read_heartbeat(store)
 
 
 def opened(path: Path) -> None:

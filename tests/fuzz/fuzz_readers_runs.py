@@ -1,4 +1,4 @@
-"""Readers of what runs leave behind: results of evaluations, beats of drivers, leases, records."""
+"""Readers of what runs leave behind: results of evaluations, heartbeats, leases, records."""
 
 import functools
 import json
@@ -48,11 +48,18 @@ def read_results(path: Path) -> None:
 
 
 @functools.cache
-def beats() -> list[bytes]:
-    beat = {"epoch": 1, "count": 3, "unix_s": time.time(), "total": 2, "in_flight": 1, "slots": 1}
+def heartbeats() -> list[bytes]:
+    heartbeat = {
+        "epoch": 1,
+        "count": 3,
+        "unix_s": time.time(),
+        "total": 2,
+        "in_flight": 1,
+        "slots": 1,
+    }
     switches = dict.fromkeys(("waiting_for_disk", "waiting_for_packing", "draining"), False)
     oldest = [{"scene": "caps-000000", "attempt": 1, "seconds": 2.5}]
-    whole = {**beat, **switches, "set_aside": ["node"], "oldest": oldest}
+    whole = {**heartbeat, **switches, "set_aside": ["node"], "oldest": oldest}
     return [json.dumps(whole).encode()]
 
 
@@ -80,7 +87,7 @@ def read_run_status(path: Path) -> None:
 def read_held(path: Path) -> None:
     """As the next who wants the place."""
     try:
-        with held(path.parent.parent, "fuzz", beat_s=0.01):
+        with held(path.parent.parent, "fuzz", heartbeat_s=0.01):
             pass
     finally:
         put_lease(path.parent.parent)
@@ -101,7 +108,14 @@ RUN_RECORD = b'{"schema_version": 1, "stages": {"pack": {"outcome": "done", "sec
 
 READERS = [
     Reader("results", "results.json", results, read_results, "json"),
-    Reader("beat", "ledger/lease/beat-00000001.json", beats, read_run_status, "json", put_run),
+    Reader(
+        "heartbeat",
+        "ledger/lease/heartbeat-00000001.json",
+        heartbeats,
+        read_run_status,
+        "json",
+        put_run,
+    ),
     Reader("held", "lease/epoch-00000001.json", holder, read_held, "json", put_lease),
     Reader(
         "run-record", "run.json", lambda: [RUN_RECORD], lambda path: read_run(path.parent), "json"

@@ -87,9 +87,9 @@ def test_nobody_reads_or_there_is_no_room(
 
 def test_a_watch_ends_when_its_reader_went_away(run: Path) -> None:
     """The run goes on, so `--watch` would print for ever: only the closed pipe ends it."""
-    beat = {"in_flight": 1, "slots": 1, "oldest": []}
+    heartbeat = {"in_flight": 1, "slots": 1, "oldest": []}
     store = Ledger(str(run / "ledger")).store
-    with Lease(store, "r", "pano render", keep=True, payload=lambda: beat):
+    with Lease(store, "r", "pano render", keep=True, payload=lambda: heartbeat):
         done = shell(f"timeout 90 {PANO} status {shlex.quote(str(run))} --watch | head -1")
     assert done.returncode == 0 and done.stderr == "", done.stderr
     assert len(done.stdout.splitlines()) == 1

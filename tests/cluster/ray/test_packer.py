@@ -91,21 +91,21 @@ def test_a_packer_that_falls_behind_holds_the_driver_back(chaos, monkeypatch):
         settle(driver.scene_states, 2)
         driver._hand_out()
         assert (
-            driver.beat()["in_flight"] == 2 and not driver.beat()["waiting_for_packing"]
+            driver.heartbeat()["in_flight"] == 2 and not driver.heartbeat()["waiting_for_packing"]
         )  # a task runs, nobody waits yet
         settle(driver.scene_states, 6)
         driver._running.clear()
         assert (
             driver._hand_out()
-            and driver.beat()["in_flight"] == 0
-            and driver.beat()["waiting_for_packing"]
+            and driver.heartbeat()["in_flight"] == 0
+            and driver.heartbeat()["waiting_for_packing"]
         )
         gate.touch()
         end = time.monotonic() + 60
-        while driver.beat()["in_flight"] == 0:
+        while driver.heartbeat()["in_flight"] == 0:
             assert time.monotonic() < end
             driver._hand_out()
-        assert not driver.beat()["waiting_for_packing"]
+        assert not driver.heartbeat()["waiting_for_packing"]
 
 
 def test_the_work_of_publishing_grows_as_the_run_does(chaos, monkeypatch):

@@ -11,7 +11,7 @@ from chaos_runs import done, orphans, wait_for
 from panoforge.cluster.config import RayConfig
 from panoforge.cluster.render.runner import render
 from panoforge.cluster.status.status import read_status
-from panoforge.core.storage.lease import read_beat
+from panoforge.core.storage.lease import read_heartbeat
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
@@ -31,9 +31,9 @@ def test_ctrl_c_finishes_what_runs_and_begins_nothing(chaos, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_for(lambda: read_beat_of(chaos).get("in_flight", 0) >= 4 and started(chaos))
+    wait_for(lambda: read_heartbeat_of(chaos).get("in_flight", 0) >= 4 and started(chaos))
     driver.send_signal(signal.SIGINT)
-    wait_for(lambda: read_beat_of(chaos)["in_flight"] == len(started(chaos)), 60)
+    wait_for(lambda: read_heartbeat_of(chaos)["in_flight"] == len(started(chaos)), 60)
     running = started(chaos)
     assert 0 < len(running) < 4 and driver.poll() is None
     chaos.open("gate a")
@@ -52,5 +52,5 @@ def started(chaos) -> set[int]:
     return {index for index in range(8) if chaos.starts(index)}
 
 
-def read_beat_of(chaos) -> dict:
-    return read_beat(chaos.ledger.store)[0] or {}
+def read_heartbeat_of(chaos) -> dict:
+    return read_heartbeat(chaos.ledger.store)[0] or {}

@@ -46,5 +46,5 @@ def test_a_run_with_its_ledger_in_a_bucket(chaos):
             2: "quarantined",
             3: "done",
         }
-        assert len(ledger.store.names("lease")) == 3  # epoch, beat and end of the last driver
+        assert len(ledger.store.names("lease")) == 3  # epoch, heartbeat and end of the last driver
         assert read_status(chaos.run).state == "finished"

@@ -164,7 +164,7 @@ def test_no_scene_starts_while_the_disk_is_nearly_full(chaos):
     waiting = driver(limits.model_copy(update={"min_free_gb": 1e9}))
     assert not waiting._room_on_disk() and not waiting._room_on_disk()
     assert len(said) == 1 and "no new scenes until there is room" in said[0]
-    assert waiting.beat()["waiting_for_disk"]
+    assert waiting.heartbeat()["waiting_for_disk"]
     stopped = driver(limits.model_copy(update={"min_free_gb": 1e9, "disk_wait_s": 0.0}))
     stopped._room_on_disk()
     with pytest.raises(

@@ -122,13 +122,13 @@ def test_the_status_adds_up(run):
 
 
 def test_a_driver_at_work_is_seen(run):
-    beat = {
+    heartbeat = {
         "in_flight": 5,
         "slots": 3,
         "oldest": [{"scene": "s", "attempt": 1, "seconds": 4.0}],
     }
     with Lease(
-        Ledger(str(run / "ledger")).store, "r", "pano render", keep=True, payload=lambda: beat
+        Ledger(str(run / "ledger")).store, "r", "pano render", keep=True, payload=lambda: heartbeat
     ):
         status = read_status(run)
         assert (status.state, status.running, status.waiting) == ("running", 3, 3)
@@ -327,15 +327,15 @@ def test_183440_scenes_are_understood_in_a_moment(tmp_path):
     ],
     ids=str,
 )
-def test_a_beat_that_no_driver_wrote_is_not_believed(tmp_path, hostile):
+def test_a_heartbeat_that_no_driver_wrote_is_not_believed(tmp_path, hostile):
     job = config(tmp_path)
     save_job(job)
     ledger = Ledger(job.ledger_url)
     ledger.declare("a" * 64, {})
-    with Lease(ledger.store, "here", "pano render", beat_s=60):
-        beat = {"epoch": 1, "count": 1, "unix_s": time.time(), "in_flight": 1, "slots": 1}
-        ledger.store.put("lease/beat-00000001.json", json.dumps(beat).encode())
+    with Lease(ledger.store, "here", "pano render", heartbeat_s=60):
+        heartbeat = {"epoch": 1, "count": 1, "unix_s": time.time(), "in_flight": 1, "slots": 1}
+        ledger.store.put("lease/heartbeat-00000001.json", json.dumps(heartbeat).encode())
         assert read_status(tmp_path).running == 1
-        ledger.store.put("lease/beat-00000001.json", json.dumps(beat | hostile).encode())
+        ledger.store.put("lease/heartbeat-00000001.json", json.dumps(heartbeat | hostile).encode())
         status = read_status(tmp_path)
         assert as_lines(status) and write_page(tmp_path) and status.running == 0

@@ -20,7 +20,7 @@ from panoforge.core.storage.store import Store
 HOLD = """
 import sys, time
 from panoforge.core.storage.lease import held
-with held(sys.argv[1], "pano pack", beat_s=0.1):
+with held(sys.argv[1], "pano pack", heartbeat_s=0.1):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -48,7 +48,7 @@ def put_foreign(store: Store, epoch: int) -> None:
         }
     )
     store.put(f"lease/epoch-{epoch:08d}.json", holder.model_dump_json().encode())
-    store.put(f"lease/beat-{epoch:08d}.json", b'{"count": 1}')
+    store.put(f"lease/heartbeat-{epoch:08d}.json", b'{"count": 1}')
 
 
 def test_the_second_is_refused_with_the_firsts_name_and_age(store):
@@ -69,7 +69,7 @@ def test_a_kept_lease_says_how_it_ended(store):
         with Lease(store, "r", "pano render", keep=True) as lease:
             assert lease.epoch == epoch
     assert store.names("lease") == [
-        f"lease/{kind}-00000002.json" for kind in ("beat", "end", "epoch")
+        f"lease/{kind}-00000002.json" for kind in ("heartbeat", "end", "epoch")
     ]
 
 
@@ -91,23 +91,27 @@ def test_a_process_killed_here_is_replaced_at_once(tmp_path):
 
 def test_a_foreign_holder_is_alive_if_its_counter_moves_whatever_the_clocks_say(store, monkeypatch):
     put_foreign(store, 1)
-    mover = threading.Timer(1.0, lambda: store.put("lease/beat-00000001.json", b'{"count": 2}'))
+    name = "lease/heartbeat-00000001.json"
+    mover = threading.Timer(1.0, lambda: store.put(name, b'{"count": 2}'))
     mover.start()
     monkeypatch.setattr(time, "time", lambda: 10.0)  # this machine's clock is at 1970
-    with pytest.raises(InUse, match=r"far-away .* at work for 0:00:00"), held(store, "x", beat_s=1):
+    with (
+        pytest.raises(InUse, match=r"far-away .* at work for 0:00:00"),
+        held(store, "x", heartbeat_s=1),
+    ):
         pass
     mover.join()
-    with held(store, "x", beat_s=0.05) as lease:  # now it stands still
+    with held(store, "x", heartbeat_s=0.05) as lease:  # now it stands still
         assert lease.epoch == 2
 
 
 @pytest.mark.parametrize("how", ["a higher epoch", "its own epoch in another hand"])
 def test_a_holder_that_slept_finds_its_successor_and_stops(store, how):
     epoch = 2 if how == "a higher epoch" else 1
-    with held(store, "pano pack", beat_s=0.05) as lease:
+    with held(store, "pano pack", heartbeat_s=0.05) as lease:
         lease.check()
         put_foreign(store, epoch)
-        lease._thread.join(timeout=20)  # the beat that finds it is the last one
+        lease._thread.join(timeout=20)  # the heartbeat that finds it is the last one
         with pytest.raises(LeaseLost, match="taken over by pano render on far-away"):
             lease.check()
     assert latest_epoch(store) == epoch, "the successor's lease is left alone"
@@ -130,7 +134,7 @@ def _answers(*values):
 
 def test_records_that_cannot_be_read_are_watched_like_foreign_ones(store):
     store.put("lease/epoch-00000001.json", b"[" * 100_000)
-    with held(store, "x", beat_s=0.05) as lease:
+    with held(store, "x", heartbeat_s=0.05) as lease:
         assert lease.epoch == 2
 
 
@@ -161,5 +165,5 @@ def test_a_time_that_no_calendar_has_is_no_record(tmp_path, began):
     (tmp_path / "lease").mkdir()
     record = Holder.me(1, "x").model_dump() | {"started_unix_s": began}
     (tmp_path / "lease" / "epoch-00000001.json").write_text(json.dumps(record))
-    with held(tmp_path, "pano pack", beat_s=0.02) as lease:
+    with held(tmp_path, "pano pack", heartbeat_s=0.02) as lease:
         assert lease.epoch == 2
