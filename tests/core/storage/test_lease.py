@@ -69,7 +69,7 @@ def test_a_kept_lease_says_how_it_ended(store):
         with Lease(store, "r", "pano render", keep=True) as lease:
             assert lease.epoch == epoch
     assert store.names("lease") == [
-        f"lease/{kind}-00000002.json" for kind in ("heartbeat", "end", "epoch")
+        f"lease/{kind}-00000002.json" for kind in ("end", "epoch", "heartbeat")
     ]
 
 
