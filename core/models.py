@@ -1,6 +1,13 @@
-"""The one base of everything that crosses a boundary: configs, records, messages, tables."""
+"""The one base of everything that crosses a boundary, and the bounded numbers of its fields."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(ge=0)]
 
 
 class FrozenModel(BaseModel):

@@ -16,8 +16,9 @@ from pydantic import Field
 
 from panoforge.core.foreign.files import read_bytes
 from panoforge.core.geometry.scan import Trajectory
-from panoforge.core.models import FrozenModel
+from panoforge.core.models import FrozenModel, Positive
 from panoforge.core.storage.location import LocalPath
+from panoforge.train.model.config import Sam2Settings
 
 PROTOCOL_VERSION = 3
 
@@ -48,7 +49,6 @@ BenchmarkName = Literal[
 ]
 PromptKind = Literal["click", "box", "mask"]
 PredictorName = Literal["sam2", "ground_truth", "empty"]
-Positive = Annotated[int, Field(gt=0)]
 
 
 class ScanConfig(FrozenModel):
@@ -179,18 +179,11 @@ class InstanceConfig(FrozenModel):
     ] = None
 
 
-class ModelConfig(FrozenModel):
+class ModelConfig(Sam2Settings):
     """Which SAM2. `checkpoint` is an official SAM2.1 file or one of ours, or `random`: weights
     drawn from `seed`, to try the path without a model (a file of that name is ./random).
     """
 
-    size: Annotated[
-        Literal["micro", "tiny", "small", "base_plus", "large"],
-        Field(description="Which SAM2.1 the weights are of."),
-    ] = "large"
-    image_size: Annotated[
-        int, Field(ge=64, multiple_of=32, description="Pixels on each side of the model's input.")
-    ] = 1024
     checkpoint: Annotated[
         Literal["random"] | LocalPath | None,
         Field(

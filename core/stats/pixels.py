@@ -120,22 +120,13 @@ def look_at(sample: Sample, *, with_thumbnails: bool = False) -> SampleView:
         sample.key,
         totals,
         difference_hash(luma),
-        core_seconds(meta),
+        dict(meta.cpu_s),
         gpu_seconds(meta),
         meta.peak_memory_mb,
         meta.versions,
         meta.hardware,
         thumbnails,
     )
-
-
-def core_seconds(meta: SampleMeta) -> dict[str, float]:
-    """Core-seconds by phase, as the worker measured them. Metadata of version 1 has seconds on the
-    clock only: those times the threads that its hardware names, which counts the phases that use
-    one core too high.
-    """
-    threads = int(meta.hardware.get("threads", "1"))
-    return dict(meta.cpu_s) or {name: seconds * threads for name, seconds in meta.timings_s.items()}
 
 
 def gpu_seconds(meta: SampleMeta) -> float:

@@ -18,7 +18,6 @@ from sam2.sam2_video_predictor import SAM2VideoPredictor
 
 from panoforge.core.errors import ConfigError
 from panoforge.eval.config import EvalConfig
-from panoforge.train.config import PanoSam2Settings
 from panoforge.train.model.build import architecture
 from panoforge.train.model.checkpoint_io import (
     Weights,
@@ -26,6 +25,7 @@ from panoforge.train.model.checkpoint_io import (
     open_checkpoint,
     state_dict_sha256,
 )
+from panoforge.train.model.config import PanoSam2Settings
 from panoforge.train.model.panosam2.parts import PanoParts, add_parts
 
 

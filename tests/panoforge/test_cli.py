@@ -13,23 +13,7 @@ import pytest
 import synthetic
 from repository import ROOT
 
-from panoforge.cli import main
 from panoforge.core.shards.layout import read_manifest
-
-
-@pytest.fixture
-def pano(capfd, monkeypatch):
-    """Run a verb in this process; gives (exit code, stdout, stderr)."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            main([str(argument) for argument in arguments])
-        stdout, stderr = capfd.readouterr()
-        assert "Traceback" not in stderr
-        return int(end.value.code or 0), stdout, stderr
-
-    return run
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from pydantic import BaseModel
 from repository import ROOT
 
 from panoforge.cli import app as cli
-from panoforge.cli import main
 from panoforge.cluster.config import VERBS, RenderJobConfig, sections_of
 from panoforge.cluster.state.job_file import save_job
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id
@@ -31,21 +30,6 @@ HEAVY = {
     "annotated_types", "cv2", "fsspec", "jaxtyping", "matplotlib", "numpy", "omegaconf", "pandas",
     "psutil", "pyarrow", "pydantic", "ray", "torch", "yaml",
 }  # fmt: skip
-
-
-@pytest.fixture
-def pano(capfd, monkeypatch):
-    """Run a verb in this process; gives (exit code, stdout, stderr)."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            main([str(argument) for argument in arguments])
-        stdout, stderr = capfd.readouterr()
-        assert "Traceback" not in stderr
-        return int(end.value.code or 0), stdout, stderr
-
-    return run
 
 
 def all_verbs() -> list[str]:

@@ -1,6 +1,6 @@
 """The loss that a config asks for."""
 
-from panoforge.train.config import LossSettings
+from panoforge.train.losses.config import LossSettings
 from panoforge.train.losses.distortion_loss import DistortionLoss
 from panoforge.train.losses.sam2_loss import ScanLoss
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from panoforge.core.geometry.bfov import Bfov, enclosing_bfov
 from panoforge.core.geometry.pixels import pixel_at, pixel_places, place_to_edge
 from panoforge.core.geometry.sphere import direction_to_lonlat, pixel_to_direction
-from panoforge.train.config import DistortionSettings
+from panoforge.train.losses.config import DistortionSettings
 from panoforge.train.losses.sam2_loss import ScanLoss
 
 REGION_PX = 128  # the longer side of the plane that the BFoV is projected onto

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 from training.loss_fns import sigmoid_focal_loss
 
-from panoforge.train.config import LossSettings
+from panoforge.train.losses.config import LossSettings
 from panoforge.train.losses.mask_loss import FrameTruth, MaskLosses
 
 LOSS_NAMES = {

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import refuse_special
 from panoforge.core.storage.atomic import storage_errors, write_atomic, write_bytes_atomic
-from panoforge.train.config import PanoSam2Settings, Size
+from panoforge.train.model.config import PanoSam2Settings, Size
 from panoforge.train.model.panosam2.parts import PREFIX as PANO_PREFIX
 
 StateDict = dict[str, Tensor]

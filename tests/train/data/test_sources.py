@@ -14,8 +14,8 @@ from train_small import small_config
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.idmaps import read_labels
 from panoforge.core.foreign.masks import fill_runs, run_area, run_counts
-from panoforge.train.config import SourceSettings
 from panoforge.train.data.clips import IMAGENET_MEAN, IMAGENET_STD, collate
+from panoforge.train.data.config import SourceSettings
 from panoforge.train.data.mixture import Mixture
 from panoforge.train.data.sources import open_source
 from panoforge.train.data.sources.draw import square, walk

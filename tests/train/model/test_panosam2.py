@@ -14,9 +14,10 @@ from train_small import small_config
 from panoforge.core.errors import DataError
 from panoforge.core.geometry.bfov import enclosing_bfov
 from panoforge.core.geometry.sphere import angle_between, lonlat_to_direction, pixel_to_direction
-from panoforge.train.config import DistortionSettings, PanoSam2Settings, TrainConfig
+from panoforge.train.config import TrainConfig
 from panoforge.train.data.plan import prompt_rng
 from panoforge.train.losses.build import build_loss
+from panoforge.train.losses.config import DistortionSettings
 from panoforge.train.losses.distortion_loss import (
     DistortionLoss,
     pixel_weights,
@@ -25,6 +26,7 @@ from panoforge.train.losses.distortion_loss import (
 from panoforge.train.losses.sam2_loss import ScanLoss
 from panoforge.train.model.build import build_model
 from panoforge.train.model.checkpoint_io import parts_in
+from panoforge.train.model.config import PanoSam2Settings
 from panoforge.train.model.panosam2.decoder import MaskFusion, PanoConsistency, SeamConv2d
 from panoforge.train.model.panosam2.memory import (
     LongShortMemory,

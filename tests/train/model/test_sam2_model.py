@@ -15,7 +15,6 @@ from train_small import small_config
 from panoforge.core.errors import ConfigError, DataError, StorageError
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.predictors.load import load_model
-from panoforge.train.config import ModelSettings
 from panoforge.train.model.build import CONFIGS, PARTS, build_model, freeze, model_config
 from panoforge.train.model.checkpoint_io import (
     check_architecture,
@@ -28,6 +27,7 @@ from panoforge.train.model.checkpoint_io import (
     read_checkpoint,
     state_dict_sha256,
 )
+from panoforge.train.model.config import ModelSettings
 
 PROMPT = small_config().prompt
 

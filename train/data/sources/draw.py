@@ -20,8 +20,8 @@ from panoforge.core.errors import DataError
 from panoforge.core.foreign.left_out import NOTHING, LeftOut
 from panoforge.core.geometry.pixels import middle_index
 from panoforge.core.types import Mask
-from panoforge.train.config import ClipSettings
 from panoforge.train.data.clips import IMAGENET_MEAN, jitter_colours, normalise
+from panoforge.train.data.config import ClipSettings
 from panoforge.train.data.plan import CLIP_LANE, SOURCE_LANE, epoch_order
 from panoforge.train.data.warp import affine_matrix
 

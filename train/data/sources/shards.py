@@ -14,8 +14,9 @@ from panoforge.core.errors import DataError
 from panoforge.core.foreign.left_out import NOTHING
 from panoforge.core.geometry.sphere import row_area_sr
 from panoforge.core.shards.read import Dataset, Sample
-from panoforge.train.config import ClipSettings, TrainConfig
+from panoforge.train.config import TrainConfig
 from panoforge.train.data.clips import build_clip, choose_objects, weighted_count
+from panoforge.train.data.config import ClipSettings
 from panoforge.train.data.plan import ClipPlan, clip_plan
 from panoforge.train.data.sources.draw import Draw, make_clip
 

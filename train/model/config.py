@@ -1,0 +1,85 @@
+"""Which SAM2: its size, its weights, its frozen parts and PanoSAM2's. No torch here."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from panoforge.core.models import FrozenModel, Probability
+from panoforge.core.storage.location import LocalPath
+
+Size = Literal["micro", "tiny", "small", "base_plus", "large"]
+Part = Literal[
+    "image_encoder",
+    "trunk",
+    "neck",
+    "memory_attention",
+    "memory_encoder",
+    "prompt_encoder",
+    "mask_decoder",
+    "object_pointers",
+    "memory_embeddings",
+    "panosam2",
+]
+SIZE_STEP_PX = 32  # the trunk's coarsest stride, and 8-pixel windows at stride 4
+ImageSize = Annotated[int, Field(ge=64, multiple_of=SIZE_STEP_PX)]
+_IMAGE_SIZE = "Pixels on each side of the model's input."
+
+
+class PanoSam2Settings(FrozenModel):
+    """PanoSAM2's parts of the model (panoforge.train.model.panosam2), for panoramas shown whole.
+    All off is plain SAM2.
+    """
+
+    decoder: Annotated[
+        bool, Field(description="Convolutions of the decoder that wrap at the seam.")
+    ] = False
+    previous_mask: Annotated[
+        bool, Field(description="With the decoder: fuse the previous frame's mask in.")
+    ] = True
+    memory: Annotated[bool, Field(description="Long-short memory.")] = False
+    long_pointers: Annotated[
+        int, Field(ge=1, le=16, description="Object pointers of old frames that it keeps.")
+    ] = 2
+
+    def record(self) -> dict[str, bool | int]:
+        """What a checkpoint says of them: only what is there. Empty for plain SAM2."""
+        decoder: dict[str, bool | int] = (
+            {"decoder": True, "previous_mask": self.previous_mask} if self.decoder else {}
+        )
+        return {
+            **decoder,
+            **({"memory": True, "long_pointers": self.long_pointers} if self.memory else {}),
+        }
+
+
+class Sam2Settings(FrozenModel):
+    """Which SAM2.1, to train or to score. `micro` is no official size: see
+    panoforge.train.model.build.
+    """
+
+    size: Annotated[Size, Field(description="Which SAM2.1; micro is no official size.")] = "large"
+    image_size: Annotated[ImageSize, Field(description=_IMAGE_SIZE)] = 1024
+
+
+class ModelSettings(Sam2Settings):
+    """Which SAM2.1 is trained, from which weights, with what frozen."""
+
+    size: Annotated[Size, Field(description="Which SAM2.1; micro is no official size.")] = "tiny"
+    image_size: Annotated[ImageSize, Field(le=2048, description=_IMAGE_SIZE)] = 1024
+    checkpoint: Annotated[
+        LocalPath | None,
+        Field(description="The weights to start from, official or of pano train; null is random."),
+    ] = None
+    frozen: Annotated[
+        tuple[Part, ...], Field(description="Parts of the model that are not trained.")
+    ] = ("image_encoder",)
+    drop_path: Annotated[
+        Probability, Field(description="Drop path of the trunk, when it is trained.")
+    ] = 0.1
+    panosam2: Annotated[
+        PanoSam2Settings, Field(description="PanoSAM2's parts, for panoramas shown whole.")
+    ] = PanoSam2Settings()
+    initial: Annotated[
+        Literal["sam2", "mimetic"],
+        Field(description="How random weights are drawn: as SAM2 does, or mimetic."),
+    ] = "sam2"
