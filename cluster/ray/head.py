@@ -6,6 +6,9 @@ agent listens on, and aborts. `ray start` waits 30 s for the raylet. Until ray-p
 makes them settings, this process tells the raylet that port, the only one that Ray does not pass
 on, and stretches the second wait. In a driver `session._loopback_is_meant` sets one constant of
 `ray._private`; nothing else of ours changes names there.
+
+`ray start --head` has no flag that leaves out the server of Ray's clients, a Python of two seconds
+that nobody asks for here: a process that sleeps stands in its place.
 """
 
 import contextlib
@@ -16,6 +19,7 @@ from typing import Any
 
 START_S = 120.0  # for a node of Ray to come up
 _RAY_WAITS_S = 30.0
+_ASLEEP = [sys.executable, "-I", "-S", "-c", "import signal; signal.pause()"]
 _PORT_FLAG = "--dashboard-agent-listen-port="
 
 
@@ -34,7 +38,9 @@ class _SlowClock:
 
 @contextlib.contextmanager
 def patience(job_port: int) -> Iterator[None]:
-    """Nodes that are started in here have `START_S`, and raylets know their agent's `job_port`."""
+    """Nodes that are started in here have `START_S`, raylets know their agent's `job_port`, and no
+    server waits for Ray's clients.
+    """
     from ray._private import node, ray_constants, services
 
     before = node.time, services.start_ray_process
@@ -42,6 +48,8 @@ def patience(job_port: int) -> Iterator[None]:
     def told(command: list[str], process_type: str, *arguments: Any, **named: Any) -> Any:
         if process_type == ray_constants.PROCESS_TYPE_RAYLET:
             command = [*command, f"--dashboard_agent_listen_port={job_port}"]
+        elif process_type == ray_constants.PROCESS_TYPE_RAY_CLIENT_SERVER:
+            command = _ASLEEP
         return before[1](command, process_type, *arguments, **named)
 
     node.time, services.start_ray_process = _SlowClock(START_S / _RAY_WAITS_S), told

@@ -100,6 +100,7 @@ def _start(config: RayConfig, cpus: float, dashboard: bool, log: int) -> Head:
         "min-worker-port": 0,  # 0 and 0: any
         "max-worker-port": 0,
         "include-dashboard": str(dashboard).lower(),
+        "include-log-monitor": "false",  # no driver of ours has workers' logs sent to it
         "dashboard-host": "127.0.0.1",
         "dashboard-port": dashboard_port,
         "num-cpus": math.ceil(cpus),

@@ -1,10 +1,12 @@
 """Runs of synthetic scenes on a real Ray: each scene a real child process, about a second."""
 
+import contextlib
 import json
 import os
+import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -13,6 +15,7 @@ from repository import ROOT
 
 from panoforge.cluster.config import LimitsConfig, RayConfig, RenderJobConfig
 from panoforge.cluster.process.process import Limits
+from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.render.images import image_config_sha256
 from panoforge.cluster.render.scene_task import SceneTask
 from panoforge.cluster.state.ledger import Ledger
@@ -32,6 +35,12 @@ class Chaos:
     def plan(self, plan: dict[int, list[str]]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "plan.json").write_text(json.dumps(plan))
+
+    def afresh(self) -> "Chaos":
+        """The same, with nothing done yet."""
+        shutil.rmtree(self.folder)
+        self.plan({})
+        return self
 
     def open(self, gate: str) -> None:
         """Let the scenes go on that wait at it (`gate a` in the plan)."""
@@ -179,12 +188,29 @@ def wait_for(what: Callable[[], object], seconds: float = 400) -> None:
 
 @pytest.fixture
 def chaos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Chaos:
-    monkeypatch.setenv("CHAOS", str(tmp_path / "chaos"))
+    """A run of its own, for whose Ray the test itself sees."""
+    return set_up(tmp_path / "chaos", monkeypatch)
+
+
+@contextlib.contextmanager
+def on_one_ray(folder: Path) -> Iterator[Chaos]:
+    """A run on a private Ray that is up already. Ray's processes know its folder by name, so one
+    run after the other has that name: see `Chaos.afresh`.
+    """
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        chaos = set_up(folder / "chaos", monkeypatch)
+        with ray_session(RayConfig()):
+            yield chaos
+
+
+def set_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Chaos:
+    """A run in `folder`, and the environment that Ray and the workers of its scenes need."""
+    monkeypatch.setenv("CHAOS", str(folder))
     monkeypatch.setenv(
         "PYTHONPATH",
         os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "cluster")]),
     )
-    result = Chaos(tmp_path / "chaos")
+    result = Chaos(folder)
     monkeypatch.setenv("RAY_TMPDIR", tempfile.gettempdir())  # Ray's sockets need a short path
     monkeypatch.setenv(
         "RAY_worker_niceness", "0"

@@ -8,6 +8,7 @@ import synthetic
 
 from panoforge.cluster.config import EvalJobConfig, RayConfig
 from panoforge.cluster.ray.evaluation import _on_node, chunks, evaluator
+from panoforge.cluster.ray.session import ray_session
 from panoforge.core.errors import DataError
 from panoforge.core.storage.atomic import write_bytes_atomic
 from panoforge.eval.evaluate import EvalJob
@@ -63,26 +64,28 @@ def test_what_a_task_does_gives_the_rows_of_one_process_in_any_order(tmp_path: P
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_ray_tasks_give_the_rows_of_one_process(tmp_path: Path) -> None:
+    """Three evaluations on one private Ray."""
     synthetic.dataset(tmp_path, scenes=3, cameras=1, width=128, n_caps=4)
     alone = eval_stage(config(tmp_path, "alone")).results
     ray = RayConfig(cpus_per_scene=0.5)
-    together = eval_stage(config(tmp_path, "together", workers=2, ray=ray)).results
-    assert together["rows"] == alone["rows"] and together["scores"] == alone["scores"]
-    assert (tmp_path / "together/eval/latest/prompts.json").read_bytes() == (
-        tmp_path / "alone/eval/latest/prompts.json"
-    ).read_bytes()
-    folders = sorted((tmp_path / "together/eval/latest/panoramas").iterdir())
-    kept = [folder / "rows.parquet" for folder in folders]
-    before = [path.stat().st_mtime_ns for path in kept]
-    write_bytes_atomic(kept[1], b"cut short")
-    again = eval_stage(config(tmp_path, "together", workers=2, ray=ray)).results
-    assert again["rows"] == alone["rows"]
-    assert [a == path.stat().st_mtime_ns for a, path in zip(before, kept, strict=True)] == [
-        True,
-        False,
-        True,
-    ]
-    bad = tmp_path / "prompts.json"
-    bad.write_text('{"format": "panoforge-prompts", "schema_version": 2, "panoramas": {}}')
-    with pytest.raises(DataError, match="has no prompts for panorama"):  # raised in a task
-        eval_stage(config(tmp_path, "bad", workers=2, ray=ray, prompts={"file": bad}))
+    with ray_session(ray, cpus=1):
+        together = eval_stage(config(tmp_path, "together", workers=2, ray=ray)).results
+        assert together["rows"] == alone["rows"] and together["scores"] == alone["scores"]
+        assert (tmp_path / "together/eval/latest/prompts.json").read_bytes() == (
+            tmp_path / "alone/eval/latest/prompts.json"
+        ).read_bytes()
+        folders = sorted((tmp_path / "together/eval/latest/panoramas").iterdir())
+        kept = [folder / "rows.parquet" for folder in folders]
+        before = [path.stat().st_mtime_ns for path in kept]
+        write_bytes_atomic(kept[1], b"cut short")
+        again = eval_stage(config(tmp_path, "together", workers=2, ray=ray)).results
+        assert again["rows"] == alone["rows"]
+        assert [a == path.stat().st_mtime_ns for a, path in zip(before, kept, strict=True)] == [
+            True,
+            False,
+            True,
+        ]
+        bad = tmp_path / "prompts.json"
+        bad.write_text('{"format": "panoforge-prompts", "schema_version": 2, "panoramas": {}}')
+        with pytest.raises(DataError, match="has no prompts for panorama"):  # raised in a task
+            eval_stage(config(tmp_path, "bad", workers=2, ray=ray, prompts={"file": bad}))

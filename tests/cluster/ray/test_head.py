@@ -7,6 +7,7 @@ import time
 import pytest
 
 from panoforge.cluster.config import RayConfig
+from panoforge.cluster.ray import head
 from panoforge.cluster.ray.head import patience
 from panoforge.cluster.ray.private import NotStarted, free_ports, patiently, private_head
 
@@ -46,7 +47,7 @@ def test_a_start_may_take_four_times_as_long_as_ray_allows():
     assert node.time is time
 
 
-def test_a_raylet_waits_for_no_file_with_a_port(monkeypatch):
+def test_a_raylet_waits_for_no_file_with_a_port_and_nobody_for_clients(monkeypatch):
     from ray._private import services
 
     commands = []
@@ -56,10 +57,12 @@ def test_a_raylet_waits_for_no_file_with_a_port(monkeypatch):
     with patience(4711):
         services.start_ray_process(["raylet"], "raylet")
         services.start_ray_process(["gcs_server"], "gcs_server")
+        services.start_ray_process(["a Python"], "ray_client_server")
     services.start_ray_process(["raylet"], "raylet")
     assert commands == [
         ("raylet", ["raylet", "--dashboard_agent_listen_port=4711"]),
         ("gcs_server", ["gcs_server"]),
+        ("ray_client_server", head._ASLEEP),
         ("raylet", ["raylet"]),
     ]
 

@@ -6,11 +6,11 @@ import threading
 import time
 
 import pytest
+from chaos_runs import on_one_ray
 
-from panoforge.cluster.config import PackingConfig, RayConfig
+from panoforge.cluster.config import PackingConfig
 from panoforge.cluster.ray import packer as packer_module
 from panoforge.cluster.ray.packer import Packer
-from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.render.driver import Driver
 from panoforge.cluster.render.runner import render
 from panoforge.cluster.state.scene_states import SceneState, SceneStates
@@ -24,6 +24,18 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 PACKING = PackingConfig(
     while_rendering=True, every_scenes=2, shard_bytes=20_000, splits={"train": 1.0}
 )
+
+
+@pytest.fixture(scope="module")
+def one_ray(tmp_path_factory):
+    """What packs is a task like any other: one private Ray does for this file."""
+    with on_one_ray(tmp_path_factory.mktemp("packer")) as chaos:
+        yield chaos
+
+
+@pytest.fixture
+def chaos(one_ray):
+    return one_ray.afresh()
 
 
 def files(dataset) -> dict[str, bytes]:
@@ -76,36 +88,35 @@ def test_a_packer_that_falls_behind_holds_the_driver_back(chaos, monkeypatch):
     monkeypatch.setattr(packer_module, "_publish", _publish_at(str(gate)))
     chaos.run.mkdir(parents=True)
     job = chaos.job(10, packing=PACKING.model_copy(update={"max_behind_scenes": 3}))
-    with ray_session(RayConfig(), cpus=1):
-        packer = Packer(job.packing, chaos.run, chaos.run, 10, lambda index: f"s-{index}", print)
-        driver = Driver(
-            job,
-            SceneStates(10),
-            chaos.ledger,
-            NoExecutor(),
-            stopped=lambda: False,
-            check=lambda: None,
-            say=print,
-            packer=packer,
-        )
-        settle(driver.scene_states, 2)
+    packer = Packer(job.packing, chaos.run, chaos.run, 10, lambda index: f"s-{index}", print)
+    driver = Driver(
+        job,
+        SceneStates(10),
+        chaos.ledger,
+        NoExecutor(),
+        stopped=lambda: False,
+        check=lambda: None,
+        say=print,
+        packer=packer,
+    )
+    settle(driver.scene_states, 2)
+    driver._hand_out()
+    assert (
+        driver.heartbeat()["in_flight"] == 2 and not driver.heartbeat()["waiting_for_packing"]
+    )  # a task runs, nobody waits yet
+    settle(driver.scene_states, 6)
+    driver._running.clear()
+    assert (
         driver._hand_out()
-        assert (
-            driver.heartbeat()["in_flight"] == 2 and not driver.heartbeat()["waiting_for_packing"]
-        )  # a task runs, nobody waits yet
-        settle(driver.scene_states, 6)
-        driver._running.clear()
-        assert (
-            driver._hand_out()
-            and driver.heartbeat()["in_flight"] == 0
-            and driver.heartbeat()["waiting_for_packing"]
-        )
-        gate.touch()
-        end = time.monotonic() + 60
-        while driver.heartbeat()["in_flight"] == 0:
-            assert time.monotonic() < end
-            driver._hand_out()
-        assert not driver.heartbeat()["waiting_for_packing"]
+        and driver.heartbeat()["in_flight"] == 0
+        and driver.heartbeat()["waiting_for_packing"]
+    )
+    gate.touch()
+    end = time.monotonic() + 60
+    while driver.heartbeat()["in_flight"] == 0:
+        assert time.monotonic() < end
+        driver._hand_out()
+    assert not driver.heartbeat()["waiting_for_packing"]
 
 
 def test_the_work_of_publishing_grows_as_the_run_does(chaos, monkeypatch):
@@ -132,13 +143,12 @@ def test_what_goes_wrong_in_packing_is_said_and_raised_at_the_end(chaos):
     render(chaos.job(2))
     first, _ = list_staged(chaos.run / "staged")
     (chaos.run / "staged" / first / "meta.json").write_text("{}")
-    with ray_session(RayConfig(), cpus=1):
-        packer = Packer(
-            PACKING, chaos.run / "staged", chaos.run / "dataset", 2, lambda index: "", said.append
-        )
-        packer.step(2)
-        with pytest.raises(DataError, match="does not fit schema"):
-            packer.finish(2)
+    packer = Packer(
+        PACKING, chaos.run / "staged", chaos.run / "dataset", 2, lambda index: "", said.append
+    )
+    packer.step(2)
+    with pytest.raises(DataError, match="does not fit schema"):
+        packer.finish(2)
     assert (
         len(said) == 1
         and "does not fit schema" in said[0]

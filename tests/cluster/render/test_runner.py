@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from panoforge.cluster.config import RayConfig, RenderJobConfig
+from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.render.images import image_config_sha256
 from panoforge.cluster.render.runner import render
 from panoforge.core.storage.staged import list_staged, read_staged
@@ -35,7 +36,14 @@ def config(run: Path, **change) -> RenderJobConfig:
     )
 
 
-def test_a_failed_scene_stays_alone_and_a_second_run_does_what_is_missing(tmp_path):
+@pytest.fixture
+def one_ray():
+    """A private Ray for all runs of a test."""
+    with ray_session(RayConfig()):
+        yield
+
+
+def test_a_failed_scene_stays_alone_and_a_second_run_does_what_is_missing(tmp_path, one_ray):
     job = config(tmp_path / "run")
     fewer = job.model_copy(update={"render": job.render.model_copy(update={"scenes": 1})})
     first = render(job)
