@@ -22,6 +22,7 @@ from typing import TypeVar
 from panoforge.cluster.config import RayConfig
 from panoforge.cluster.process.process import bound_to_parent
 from panoforge.cluster.ray.head import START_S
+from panoforge.cluster.ray.watch import living_on
 
 Started = TypeVar("Started")
 _OBJECT_STORE_BYTES = 80 << 20  # Ray's minimum is 75 MiB
@@ -115,7 +116,8 @@ def _start(config: RayConfig, cpus: float, dashboard: bool, log: int) -> Head:
         output=log,
     )
     try:
-        import ray  # noqa: F401  takes about as long as the head does to come up
+        with living_on():
+            import ray  # noqa: F401  takes about as long as the head does to come up
 
         while _IS_UP not in (said := _text(log)):
             if process.poll() is not None:

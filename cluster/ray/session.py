@@ -93,9 +93,9 @@ def _private(
 
 def _cluster(address: str, stack: contextlib.ExitStack) -> "RayContext":
     """Join somebody's cluster; `stack` leaves it again."""
-    import ray
-
     with contextlib.ExitStack() as on_failure, living_on():
+        import ray
+
         _read_settings_anew()
         context = _joined(address, on_failure)
         stack.enter_context(watched_cluster(ray.get_runtime_context().gcs_address))

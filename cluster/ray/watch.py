@@ -3,8 +3,9 @@
 Left alone, Ray ends such a driver without a word of ours, or has it wait for ever. So:
 
 - `living_on` has Ray let this process live. A driver that cannot reach its raylet ends itself if
-  its own parent is process 1, as in a container: it takes that one for its raylet. One that cannot
-  reach the head ends itself after a minute.
+  its own parent is process 1, as in a container: it takes that one for its raylet. It can be told
+  otherwise when Ray is imported, and only then. One that cannot reach the head ends itself after a
+  minute.
 - `watched` looks at the head from a thread. `require_living_ray` raises what that finds.
 - A call of Ray that hangs keeps the driver from asking. `UNWIND_S` after the death the thread says
   it itself and ends the process. What attempts have committed is on the disk by then.
@@ -47,6 +48,7 @@ class Watch:
         self._thread.start()
 
     def close(self) -> None:
+        """Look no more."""
         self._closed.set()
         self._thread.join()
 
@@ -115,7 +117,7 @@ def _watching(watch: Watch) -> Iterator[None]:
 
 @contextlib.contextmanager
 def living_on() -> Iterator[None]:
-    """A driver that joins Ray in here outlives its raylet and its head."""
+    """A driver that imports Ray and joins it in here outlives its raylet and its head."""
     settings = {
         "RAY_RAYLET_PID": str(os.getpid()),  # the raylet that this driver thinks it lives with
         "RAY_gcs_rpc_server_reconnect_timeout_s": str(round(10 * (HEAD_PATIENCE_S + UNWIND_S))),
