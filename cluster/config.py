@@ -138,6 +138,7 @@ class ShardConfig(FrozenModel):
     salt: Annotated[str, Field(description="Changes which scenes are in which split.")] = ""
 
     def options(self) -> PackOptions:
+        """The same as the writer of shards takes it."""
         return PackOptions(self.shard_bytes, tuple(self.splits.items()), self.salt)
 
 
@@ -232,6 +233,7 @@ class RenderJobConfig(FlatModel):
 
     @property
     def ledger_url(self) -> str:
+        """Where the ledger is: what `ledger` says, else a folder of the run."""
         return str(absolute(self.ledger or self.run / LEDGER))
 
 

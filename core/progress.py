@@ -98,6 +98,7 @@ class Progress:
 
     @property
     def rate_per_s(self) -> float:
+        """Units per second that this process has done, without what was there before."""
         return (self.done - self._already) / max(1e-9, time.monotonic() - self._started)
 
     def _failures(self) -> str:

@@ -52,9 +52,11 @@ class HouseSource(FrozenModel):
 
     @property
     def variants(self) -> tuple[str, ...]:
+        """The kinds of scenes that it makes: one."""
         return ("house",)
 
     def slug(self, variant: str) -> str:
+        """The part of a scene's key that names the variant."""
         return "house"
 
 
@@ -70,9 +72,11 @@ class FloatingSource(FrozenModel):
 
     @property
     def variants(self) -> tuple[str, ...]:
+        """The kinds of scenes that it makes: one."""
         return ("floating",)
 
     def slug(self, variant: str) -> str:
+        """The part of a scene's key that names the variant."""
         return "floating"
 
 
@@ -92,9 +96,11 @@ class OutdoorSource(FrozenModel):
 
     @property
     def variants(self) -> tuple[str, ...]:
+        """The kinds of scenes that it makes: its biomes."""
         return tuple(self.biomes)
 
     def slug(self, variant: str) -> str:
+        """The part of a scene's key that names the variant."""
         return f"outdoor-{variant}"
 
 
@@ -147,9 +153,11 @@ class Infinigen1Indoors(_Infinigen1):
 
     @property
     def variants(self) -> tuple[str, ...]:
+        """The kinds of rooms that it makes; `home` is all of one home."""
         return ("home",) if self.rooms == "all" else tuple(self.rooms)
 
     def slug(self, variant: str) -> str:
+        """The part of a scene's key that names the variant."""
         return f"infinigen1-{variant}"
 
 
@@ -189,9 +197,11 @@ class BlendSource(FrozenModel):
 
     @property
     def variants(self) -> tuple[str, ...]:
+        """The kinds of scenes that it makes: one a file."""
         return tuple(self.paths)
 
     def slug(self, variant: str) -> str:
+        """The part of a scene's key that names the variant; files are not named in keys."""
         return "blend"
 
 

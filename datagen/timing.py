@@ -40,6 +40,7 @@ class Timer:
             self.add(name, time.perf_counter() - start, cpu_seconds() - cpu)
 
     def add(self, name: str, seconds: float, cpu: float) -> None:
+        """Add seconds on the clock and on the processor to a phase."""
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
         self.cpu[name] = self.cpu.get(name, 0.0) + cpu
 

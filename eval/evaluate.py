@@ -69,6 +69,7 @@ class EvalJob:
 
     @property
     def folder(self) -> Path:
+        """Where the results of each panorama go."""
         return self.out / "panoramas"
 
 

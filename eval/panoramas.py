@@ -34,19 +34,23 @@ class ScoredMeta(Protocol):
     """The metadata that scoring reads."""
 
     @property
-    def instances(self) -> Sequence[InstanceMeta]: ...
+    def instances(self) -> Sequence[InstanceMeta]:
+        """The instance table."""
 
 
 class ScoredSample(Protocol):
     """A panorama: `read("rgb")` uint8 H×W×3, `read("instance")` uint16 H×W."""
 
     @property
-    def key(self) -> str: ...
+    def key(self) -> str:
+        """The name of the panorama in results."""
 
     @property
-    def meta(self) -> ScoredMeta: ...
+    def meta(self) -> ScoredMeta:
+        """What is known of its instances."""
 
-    def read(self, product: str) -> NDArray: ...
+    def read(self, product: str) -> NDArray:
+        """One product, `rgb` or `instance`, as an array."""
 
 
 class ScoredPanoramas(Protocol):
@@ -58,7 +62,8 @@ class ScoredPanoramas(Protocol):
 
     def __getitem__(self, index: int) -> ScoredSample: ...
 
-    def describe(self, panoramas: int, unseen: LeftOut) -> dict[str, Any]: ...
+    def describe(self, panoramas: int, unseen: LeftOut) -> dict[str, Any]:
+        """What was scored, as results.json records it."""
 
 
 def open_panoramas(config: EvalConfig, dataset: StoreLike) -> ScoredPanoramas:
@@ -102,6 +107,7 @@ class DatasetPanoramas:
         )  # depth and normals are nine tenths of the bytes
 
     def describe(self, panoramas: int, unseen: LeftOut) -> dict[str, Any]:
+        """What was scored, as results.json records it."""
         sizes = zip(
             self.data.samples["width"].to_pylist(),
             self.data.samples["height"].to_pylist(),
@@ -144,6 +150,7 @@ class BenchmarkSample:
         self.meta = _Meta(instance_table(self._labels, known))
 
     def read(self, product: str) -> NDArray:
+        """One product, `rgb` or `instance`, as an array."""
         return {"rgb": self._rgb, "instance": self._labels}[product]
 
 

@@ -51,6 +51,7 @@ class World:
 
     @property
     def is_main(self) -> bool:
+        """Whether this rank writes what is written once."""
         return self.rank == 0
 
     @contextlib.contextmanager

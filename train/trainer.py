@@ -78,6 +78,7 @@ class Trainer:
 
     @property
     def folder(self) -> Path:
+        """Where the run's checkpoints lie."""
         return self.out / "checkpoints"
 
     def run(self, log: RunLog) -> None:

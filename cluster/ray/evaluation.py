@@ -39,6 +39,7 @@ class RayEvaluator:
         self._config = config
 
     def __call__(self, job: EvalJob, positions: Sequence[int], on_done: Callable[[], None]) -> None:
+        """Score the panoramas at `positions` on the cluster, and call `on_done` after each."""
         workers, settings = self._config.workers, self._config.ray
         far = dataclasses.replace(job, dataset=absolute(job.dataset), out=job.out.absolute())
         with ray_session(settings, cpus=workers * settings.cpus_per_scene):

@@ -35,6 +35,7 @@ class RayBuilder:
         self._config = config
 
     def __call__(self, tasks: Sequence[BuildTask], on_sample: OnSample) -> Iterable[BuiltShard]:
+        """Build the shards on the cluster; yields them in the order of the tasks."""
         if not tasks:
             return
         with ray_session(self._config.ray, cpus=self._config.workers):

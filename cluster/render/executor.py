@@ -70,9 +70,11 @@ class RayExecutor:
         self._slots, self._largest_memory = 1, 0.0
 
     def now(self) -> float:
+        """Seconds on a clock that never jumps."""
         return time.monotonic()
 
     def slots(self) -> int:
+        """How many scenes the cluster can hold at once, as of the last look at it."""
         require_living_ray()
         due = (
             self._asked is None or time.monotonic() - self._asked > _LOOK_AT_CLUSTER_S
@@ -125,6 +127,7 @@ class RayExecutor:
         )
 
     def submit(self, task: SceneTask, avoid: Collection[str]) -> None:
+        """Start an attempt, on none of the nodes `avoid`."""
         options: dict[str, Any] = {}
         if self._config.memory_per_scene_gb:
             wanted = memory_factor(task.profile) * self._config.memory_per_scene_gb * 1e9
@@ -136,9 +139,11 @@ class RayExecutor:
         self._tasks.start(task, name=task.job.key, **options)
 
     def cancel(self) -> None:
+        """Cancel the attempts that have not begun; those that have go on to their end."""
         self._tasks.cancel()
 
     def wait(self, timeout_s: float) -> list[tuple[SceneTask, Answer]]:
+        """The attempts that have ended, as soon as there is one; nothing after `timeout_s`."""
         if not self._tasks:
             time.sleep(min(timeout_s, 0.05))
             return []

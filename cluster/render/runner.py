@@ -59,6 +59,7 @@ class RenderSummary:
 
     @property
     def panoramas(self) -> int:
+        """Panoramas that the run has staged."""
         return self.tally.panoramas
 
     def count(self, state: str) -> int:

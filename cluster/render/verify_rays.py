@@ -65,6 +65,7 @@ class RaysReport:
         )
 
     def as_json(self) -> dict:
+        """The report as `pano verify --json` prints it."""
         return {
             "schema_version": 1,
             "ok": self.ok,

@@ -57,9 +57,11 @@ class SceneStates:
 
     @property
     def total(self) -> int:
+        """Scenes of the run."""
         return len(self.codes)
 
     def count(self, state: SceneState) -> int:
+        """Scenes that are in this state."""
         return self._counts[state]
 
     def set_states(self, states: bytes) -> None:

@@ -84,6 +84,7 @@ class Tally:
 
     @property
     def settled(self) -> int:
+        """Scenes that are not open any more."""
         return self.total - self.states.get("open", 0)
 
 

@@ -54,6 +54,7 @@ class RunPlan:
     unseen_kinds: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
+        """The plan as `pano plan --json` prints it."""
         return {"schema_version": 1, **asdict(self)}
 
     def as_lines(self) -> list[str]:

@@ -99,10 +99,12 @@ class DatasetFacts:
 
     @property
     def samples(self) -> int:
+        """Panoramas of the dataset."""
         return self.manifest.samples
 
     @property
     def instances(self) -> int:
+        """Instances of all its panoramas."""
         return self.manifest.instances
 
     @property

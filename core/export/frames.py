@@ -82,10 +82,12 @@ class Frame:
 
     @property
     def height(self) -> int:
+        """Rows of the frame's pixels."""
         return self.labels.shape[0]
 
     @property
     def width(self) -> int:
+        """Columns of the frame's pixels."""
         return self.labels.shape[1]
 
 

@@ -38,6 +38,7 @@ class Loss:
     left_out: int = 0
 
     def add(self, iou: float, left_out: bool) -> None:
+        """Count one instance, whose polygons have this IoU with its mask."""
         self.instances += 1
         self.iou += iou
         self.worst = min(self.worst, iou)
@@ -45,6 +46,7 @@ class Loss:
         self.left_out += left_out
 
     def join(self, other: "Loss") -> None:
+        """Count what another worker counted."""
         self.instances += other.instances
         self.iou += other.iou
         self.worst = min(self.worst, other.worst)

@@ -55,6 +55,7 @@ class ScanGrid:
 
     @property
     def yaw_step_deg(self) -> float:
+        """Degrees of yaw from one column of views to the next."""
         return 360.0 / self.columns
 
 

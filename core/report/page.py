@@ -215,6 +215,7 @@ class Section:
 
     @property
     def anchor(self) -> str:
+        """What a link to the section says behind its #."""
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
 

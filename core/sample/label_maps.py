@@ -44,6 +44,7 @@ class InstanceStats:
     pole: NDArray[np.bool_]  # touches the first or the last row
 
     def box(self, index: int) -> Box:
+        """The box of the instance at `index`, which may wrap."""
         return Box(
             int(self.u0[index]),
             int(self.v0[index]),

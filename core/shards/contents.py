@@ -21,6 +21,7 @@ class Contents:
 
     @classmethod
     def of(cls, store: Store) -> "Contents":
+        """The contents of a dataset, none of them read yet."""
         return cls(store, {})
 
     def size(self, name: str) -> int:

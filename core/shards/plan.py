@@ -45,6 +45,7 @@ class ShardPlan:
 
     @property
     def keys(self) -> tuple[str, ...]:
+        """Keys of the shard's samples, in order."""
         return tuple(sample.key for sample in self.samples)
 
     @property

@@ -71,6 +71,7 @@ class Surveyed:
 
     @property
     def whole_samples(self) -> int:
+        """Samples that are undamaged, over all shards."""
         return sum(len(found.good) for found in self.found.values())
 
 

@@ -65,6 +65,7 @@ class Holder(FrozenModel):
 
     @classmethod
     def me(cls, epoch: int, what: str) -> "Holder":
+        """This process as the holder of `epoch`."""
         return cls(
             epoch=epoch,
             host=platform.node(),
@@ -85,6 +86,7 @@ class Holder(FrozenModel):
         )
 
     def is_alive_here(self) -> bool:
+        """True if it runs on this very machine; False also where that cannot be known."""
         return self.machine == machine() and not self.is_dead_here()
 
     def was_let_go(self) -> bool:

@@ -105,6 +105,7 @@ class Benchmark:
 
     @property
     def about(self) -> str:
+        """Where to get the benchmark, its licence and the layout that is read."""
         return (
             f"{self.title}. Where to get it: {self.source} Licence: {self.licence}"
             f" Layout:\n{self.layout}"

@@ -75,6 +75,7 @@ class KeptFeatures(BatchedSam2):
         self._kept: dict[int, tuple[NDArray[np.uint8], Any]] = {}
 
     def keep(self, frames: Sequence[FrameInput]) -> None:
+        """Encode these frames once, for all predictions on them that follow."""
         import torch
 
         self._kept = {}

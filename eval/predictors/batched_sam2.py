@@ -99,6 +99,7 @@ class BatchedSam2:
     def predict(
         self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]
     ) -> Iterator[FrameLogits]:
+        """Logits of each frame's objects, in the order of the frames."""
         with self._precision():
             memories = [_Memory() for _ in prompts]
             prompted = sorted({t for prompt in prompts for t in prompt.frames()})

@@ -66,6 +66,7 @@ class OfficialSam2:
     def predict(
         self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]
     ) -> Iterator[FrameLogits]:
+        """Logits of each frame's objects, in the order of the frames."""
         prompted = [index for index, prompt in enumerate(prompts) if prompt.frames()]
         with torch.inference_mode():
             state = self._state(frames)

@@ -35,6 +35,7 @@ class GroundTruth:
     def predict(
         self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]
     ) -> Iterator[FrameLogits]:
+        """The true masks as logits, of each frame's objects that it shows."""
         ids = np.array([prompt.id for prompt in prompts], np.int64)
         for index, frame in enumerate(frames):
             seen = np.flatnonzero(np.bincount(frame.labels.ravel(), minlength=65536)[ids])
@@ -43,6 +44,7 @@ class GroundTruth:
     def look(
         self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]
     ) -> list[torch.Tensor | None]:
+        """The true mask of each prompt's instance in its frame, as logits."""
         logits = (
             self._logits(frame, np.array([prompt.id]))
             for frame, prompt in zip(frames, prompts, strict=True)
@@ -72,10 +74,12 @@ class Empty:
     def predict(
         self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]
     ) -> Iterator[FrameLogits]:
+        """No objects in any frame."""
         for index in range(len(frames)):
             yield FrameLogits(index, np.zeros(0, np.int64), torch.zeros(0, 1, 1))
 
     def look(
         self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]
     ) -> list[torch.Tensor | None]:
+        """No mask in any frame."""
         return [None] * len(frames)

@@ -54,10 +54,12 @@ class Click:
 
     @property
     def lon_deg(self) -> float:
+        """Longitude of the click."""
         return float(np.degrees(direction_to_lonlat(self.direction)[0]))
 
     @property
     def lat_deg(self) -> float:
+        """Latitude of the click."""
         return float(np.degrees(direction_to_lonlat(self.direction)[1]))
 
 

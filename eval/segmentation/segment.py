@@ -32,10 +32,12 @@ class PanoramaInput:
 
     @property
     def width(self) -> int:
+        """Columns of the panorama."""
         return self.labels.shape[1]
 
     @property
     def height(self) -> int:
+        """Rows of the panorama."""
         return self.labels.shape[0]
 
 

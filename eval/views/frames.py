@@ -71,10 +71,12 @@ class Projection(Protocol):
     """One frame of a method. Sizes are those of the sampled image."""
 
     @property
-    def height(self) -> int: ...
+    def height(self) -> int:
+        """Rows of the frame."""
 
     @property
-    def width(self) -> int: ...
+    def width(self) -> int:
+        """Columns of the frame."""
 
     def sample(self, panorama: WrappedPanorama, *, labels: bool = False) -> NDArray:
         """The frame: height×width[×C], the panorama's dtype; `labels=True` never interpolates."""
@@ -111,23 +113,29 @@ class PerspectiveFrame:
 
     @property
     def height(self) -> int:
+        """Rows of the frame."""
         return self.view.size_px
 
     @property
     def width(self) -> int:
+        """Columns of the frame."""
         return self.view.size_px
 
     def sample(self, panorama: WrappedPanorama, *, labels: bool = False) -> NDArray:
+        """What the frame shows of a panorama: colours, or ids without mixing."""
         return sample_view(panorama, self.view, labels=labels)
 
     def project(self, direction: ArrayLike) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+        """Pixel columns and rows of directions, and which of them the frame shows."""
         return direction_to_view_pixel(direction, self.view)
 
     def density_per_sr(self, grid: NDArray[np.float32], pixels: int) -> NDArray[np.float32]:
+        """Pixels of the frame per steradian, at the places of `grid`."""
         tangent = float(np.tan(np.radians(self.view.fov_deg) / 2))
         return tangent_density(grid, tangent, tangent, pixels)
 
     def footprint(self, width: int, height: int, rows: tuple[int, int]) -> Footprint | None:
+        """Which pixels of these rows of a panorama the frame covers, and where it has them."""
         whole, fraction = whole_columns(self.view.yaw_deg, width)
         at_zero = _perspective_footprint(
             self.view.pitch_deg, self.view.fov_deg, fraction, width, height, *rows
@@ -181,13 +189,16 @@ class BfovFrame:
 
     @property
     def height(self) -> int:
+        """Rows of the frame."""
         return self.size_px
 
     @property
     def width(self) -> int:
+        """Columns of the frame."""
         return self.size_px
 
     def sample(self, panorama: WrappedPanorama, *, labels: bool = False) -> NDArray:
+        """What the frame shows of a panorama: colours, or ids without mixing."""
         step = pixel_places(self.size_px)
         return sample_directions(
             panorama, self.directions(step[None, :], step[:, None]), labels=labels
@@ -201,6 +212,7 @@ class BfovFrame:
         return np.stack([right, down, np.ones_like(right)], axis=-1) @ self.bfov.axes().T
 
     def project(self, direction: ArrayLike) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+        """Pixel columns and rows of directions, and which of them the frame shows."""
         x, y, inside = self._place(np.asarray(direction, np.float64))
         return place_to_index(x, self.size_px), place_to_index(y, self.size_px), inside
 
@@ -243,6 +255,7 @@ class BfovFrame:
         )
 
     def footprint(self, width: int, height: int, rows: tuple[int, int]) -> Footprint | None:
+        """Which pixels of these rows of a panorama the frame covers, and where it has them."""
         top, bottom, first, columns = self.extent(width, height)
         if max(rows[0], top) >= min(rows[1], bottom):
             return None
@@ -254,6 +267,7 @@ class BfovFrame:
         return _footprint(first, x, y, np.where(inside, centre_weight(x, y), 0.0))
 
     def density_per_sr(self, grid: NDArray[np.float32], pixels: int) -> NDArray[np.float32]:
+        """Pixels of the frame per steradian, at the places of `grid`."""
         return tangent_density(grid, self.bfov.tan_x, self.bfov.tan_y, pixels)
 
 
@@ -285,13 +299,16 @@ class ErpFrame:
 
     @property
     def height(self) -> int:
+        """Rows of the frame, with those that pad it."""
         return self.rows + 2 * self.pad
 
     @property
     def width(self) -> int:
+        """Columns of the frame."""
         return self.columns
 
     def sample(self, panorama: WrappedPanorama, *, labels: bool = False) -> NDArray:
+        """What the frame shows of a panorama: a window of its pixels."""
         pole_rows = (panorama.data.shape[0] - panorama.height) // 2
         window = panorama.data[
             pole_rows + self.v0 : pole_rows + self.v0 + self.rows, self.u0 : self.u0 + self.columns
@@ -300,6 +317,7 @@ class ErpFrame:
         return np.pad(window, padding) if self.pad else np.ascontiguousarray(window)
 
     def project(self, direction: ArrayLike) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+        """Pixel columns and rows of directions, and which of them the frame shows."""
         u, v = direction_to_pixel(direction, self.pano_width, self.pano_height)
         x = edge_to_index(np.mod(index_to_edge(u - self.u0), self.pano_width))
         y = v - self.v0
@@ -308,6 +326,7 @@ class ErpFrame:
         return x, y + self.pad, inside
 
     def footprint(self, width: int, height: int, rows: tuple[int, int]) -> Footprint | None:
+        """Which pixels of these rows of a panorama the frame covers, and where it has them."""
         start, stop = max(rows[0], self.v0), min(rows[1], self.v0 + self.rows)
         if start >= stop:
             return None

@@ -62,6 +62,7 @@ class Schedule:
 
     @property
     def period(self) -> int:
+        """Clips after which the sources come in the same order again."""
         return sum(self.weights)
 
     @cached_property

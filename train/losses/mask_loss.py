@@ -61,6 +61,7 @@ class MaskLosses(torch.autograd.Function):
     def forward(
         ctx: Any, masks: Tensor, truth: FrameTruth, focal_weight: float, dice_weight: float
     ) -> tuple[Tensor, ...]:
+        """The losses of each object's mask candidates; see the module."""
         figures = [_figures(_enlarged(masks[:, m], truth), truth) for m in range(masks.shape[1])]
         focal, dice, iou = (torch.stack(values, dim=1) for values in zip(*figures, strict=True))
         best = (focal * focal_weight + dice * dice_weight).argmin(dim=1)
@@ -74,6 +75,7 @@ class MaskLosses(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, focal: Tensor, dice: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of the masks, from what `forward` kept."""
         of_focal, of_dice = ctx.saved_tensors
         best = focal[:, None, None] * of_focal + dice[:, None, None] * of_dice
         masks = best.new_zeros(ctx.shape)

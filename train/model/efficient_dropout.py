@@ -43,6 +43,7 @@ class ReluDropout(nn.Module):
         self.p = p
 
     def forward(self, values: Tensor) -> Tensor:
+        """ReLU, then dropout while training."""
         if not (self.training and self.p):
             return values.relu()
         return _ReluDropout.apply(values, self.p)

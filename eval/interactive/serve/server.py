@@ -116,9 +116,11 @@ class Handler(BaseHTTPRequestHandler):
     timeout = IDLE_S
 
     def do_GET(self) -> None:
+        """Answer a request for a page or a picture."""
         self._answer(self._get)
 
     def do_POST(self) -> None:
+        """Answer a request that changes the session."""
         self._answer(self._post)
 
     def log_message(self, format: str, *args: Any) -> None:

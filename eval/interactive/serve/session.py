@@ -112,6 +112,7 @@ class Session:
         return self.state() if not self._objects[-1] else self._push((*self._objects, ()))
 
     def delete(self, index: int) -> dict[str, Any]:
+        """Take one object away; gives the page's new state."""
         self._object(index)
         left = (*self._objects[:index], *self._objects[index + 1 :])
         return self._push(left or ((),))

@@ -37,6 +37,7 @@ class RowCounts:
 
     @property
     def height(self) -> int:
+        """Rows of the panorama."""
         return self.true.shape[1]
 
 

@@ -41,14 +41,17 @@ class Coco(Listed):
         super().__init__(name, draw, len(self.images), coco.left_out)
 
     def item_key(self, item: int) -> str:
+        """The file of an image, as messages name it."""
         return self.images[item].file_name
 
     def sha256(self) -> str:
+        """Digest of which images with how many objects there are."""
         return listing_sha256(
             f"{image.id} {image.file_name} {len(image.objects)}" for image in self.images
         )
 
     def build(self, item: int, position: int, rng: np.random.Generator) -> "VideoDatapoint":
+        """The clip at `position`: one image as several frames."""
         image = self.images[item]
         path = inside(self.root, image.file_name)
         rgb = read_image(path)

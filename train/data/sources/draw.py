@@ -61,9 +61,11 @@ class Listed(ABC):
         return int(epoch_order(self.draw.seed, epoch, self.items, 1)[index])
 
     def key(self, position: int) -> str:
+        """The name of what is drawn at `position`, for messages."""
         return self.item_key(self.item(position))
 
     def clip(self, position: int) -> "VideoDatapoint":
+        """The clip at `position`, a pure function of seed and position."""
         return self.build(
             self.item(position),
             position,

@@ -61,12 +61,15 @@ class Sa1b(Listed):
         return self.folders[number] / f"sa_{id_}"
 
     def item_key(self, item: int) -> str:
+        """The file of an image, as messages name it."""
         return str(self.path(item).relative_to(self.folder)) + ".jpg"
 
     def sha256(self) -> str:
+        """Digest of which images there are."""
         return listing_sha256(self.item_key(item) for item in range(self.items))
 
     def build(self, item: int, position: int, rng: np.random.Generator) -> "VideoDatapoint":
+        """The clip at `position`: one image as several frames."""
         path = self.path(item)
         image = read_image(path.with_suffix(".jpg"))
         height, width = image.shape[:2]

@@ -66,12 +66,15 @@ class Sav(Listed):
         super().__init__(name, draw, len(self.videos))
 
     def item_key(self, item: int) -> str:
+        """The file of a video, as messages name it."""
         return str(self.videos[item].relative_to(self.folder))
 
     def sha256(self) -> str:
+        """Digest of which videos there are, and whose masks are read."""
         return listing_sha256([self.ending, *(self.item_key(item) for item in range(self.items))])
 
     def build(self, item: int, position: int, rng: np.random.Generator) -> "VideoDatapoint":
+        """The clip at `position`: consecutive frames of one video."""
         video = self.videos[item]
         where = f"{video}{self.ending}"
         masklet, (height, width) = _masklets(read_json(Path(where)), where)

@@ -42,6 +42,7 @@ class Shards:
         return clip_plan(self.config.clip, self.config.seed, position, self.widths)
 
     def key(self, position: int) -> str:
+        """The key of the panorama that is drawn at `position`."""
         return self.dataset.samples["key"][self.plan(position).sample].as_py()
 
     def sample(self, plan: ClipPlan) -> Sample:
@@ -49,6 +50,7 @@ class Shards:
         return self.dataset.read(plan.sample, ("rgb", "instance"))
 
     def clip(self, position: int) -> "VideoDatapoint":
+        """The clip at `position`, a pure function of seed and position."""
         plan = self.plan(position)
         sample = self.sample(plan)
         if self.config.clip.frames_are == "panorama":
@@ -62,6 +64,7 @@ class Shards:
         )
 
     def sha256(self) -> str:
+        """Digest of which samples there are."""
         return data_sha256(self.dataset)
 
 

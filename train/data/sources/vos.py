@@ -81,9 +81,11 @@ class Vos(Listed):
         super().__init__(name, draw, len(self.videos))
 
     def item_key(self, item: int) -> str:
+        """The folder of a video, as messages name it."""
         return self.videos[item].name
 
     def sha256(self) -> str:
+        """Digest of which videos with how many frames and masks there are."""
         return listing_sha256(
             f"{video.name} {image.name} {len(masks)}"
             for video in self.videos
@@ -91,6 +93,7 @@ class Vos(Listed):
         )
 
     def build(self, item: int, position: int, rng: np.random.Generator) -> "VideoDatapoint":
+        """The clip at `position`: consecutive annotated frames of one video."""
         video = self.videos[item]
 
         def choose_in(frame: int) -> list[int]:

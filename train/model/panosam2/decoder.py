@@ -27,6 +27,7 @@ class SeamConv2d(nn.Conv2d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
+        """The convolution of a panorama, whose columns wrap."""
         across, down = self.kernel_size[1] // 2, self.kernel_size[0] // 2
         wrapped = (
             cat([input[..., input.shape[-1] - across :], input, input[..., :across]], dim=-1)
@@ -48,6 +49,7 @@ class PanoConsistency(nn.Module):
         self.convs = nn.ModuleList(convs)
 
     def forward(self, features: Tensor) -> Tensor:
+        """Features with what convolutions over the seam add to them."""
         out = features
         for conv in self.convs:
             out = out + conv(features)
@@ -67,6 +69,7 @@ class MaskFusion(nn.Module):
         nn.init.dirac_(self.mix.weight[:, :channels])
 
     def forward(self, features: Tensor, mask_features: Tensor) -> Tensor:
+        """Features mixed with those of the previous frame's mask."""
         return self.mix(cat([features, mask_features], dim=1))
 
 
