@@ -34,9 +34,10 @@ def prefetched(
 def ordered_map(
     tasks: Iterable[Task], build: Callable[[Task], Built], *, workers: int
 ) -> Generator[Built]:
-    """`map(build, tasks)` in `workers` processes; 1 is this process. `build` is sent once to each
-    of them and they are fresh: nothing is known there of this one's threads and connections. It is
-    a module's function, or a partial of one.
+    """`map(build, tasks)` in `workers` processes; 1 is this process.
+
+    `build` is sent once to each of them and they are fresh: nothing is known there of this one's
+    threads and connections. It is a module's function, or a partial of one.
     """
     if workers < 1:
         raise UsageError(f"expected at least 1 worker, got {workers}")

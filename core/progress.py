@@ -34,8 +34,10 @@ def be_quiet() -> None:
 
 
 class Progress:
-    """Counts done and failed items out of `total` and shows them. Writes to stderr: stdout is for
-    results. What was done `already` says nothing about how fast it goes.
+    """Counts done and failed items out of `total` and shows them.
+
+    Writes to stderr: stdout is for results. What was done `already` says nothing about how fast it
+    goes.
     """
 
     def __init__(

@@ -44,9 +44,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class ProcessOutcome:
-    """How a worker process ended. `signal` is its name if one killed it; `limit` names the limit
-    that we enforced (time, silence, memory, log) and `gave_up` says so in words. `peak_bytes` is
-    the largest resident size seen.
+    """How a worker process ended.
+
+    `signal` is its name if one killed it; `limit` names the limit that we enforced (time, silence,
+    memory, log) and `gave_up` says so in words. `peak_bytes` is the largest resident size seen.
     """
 
     exit_code: int | None
@@ -110,8 +111,9 @@ def run_watched(
 
 
 class _Watch:
-    """The limits of one child, looked at every poll. `limit` and `words` are set when one is
-    exceeded.
+    """The limits of one child, looked at every poll.
+
+    `limit` and `words` are set when one is exceeded.
     """
 
     def __init__(
@@ -197,8 +199,9 @@ def bound_to_parent(
 
 
 def _descendants(process: psutil.Process) -> Iterator[psutil.Process]:
-    """All living descendants. The kernel's own lists are read where it has them: psutil walks the
-    whole process table.
+    """All living descendants.
+
+    The kernel's own lists are read where it has them: psutil walks the whole process table.
     """
     if not Path(f"/proc/{process.pid}/task/{process.pid}/children").exists():
         yield from process.children(recursive=True)

@@ -44,8 +44,9 @@ class Packer:
         self._asked = 0  # the frontier of the last task
 
     def step(self, frontier: int) -> None:
-        """Look after the running task; start the next one if there is enough to do. `frontier` is
-        the first open scene.
+        """Look after the running task; start the next one if there is enough to do.
+
+        `frontier` is the first open scene.
         """
         try:
             self._collect(timeout_s=0.0)
@@ -63,8 +64,9 @@ class Packer:
         return bool(self._task) and frontier - self._asked > self._config.max_behind_scenes
 
     def finish(self, frontier: int) -> None:
-        """Publish what can be published now: everything, if all scenes are settled. Raises what
-        packing raised.
+        """Publish what can be published now: everything, if all scenes are settled.
+
+        Raises what packing raised.
         """
         try:
             self._wait()

@@ -36,8 +36,9 @@ _QUIET = {
 def ray_session(
     config: RayConfig, *, cpus: float | None = None, dashboard: bool = False
 ) -> Iterator[str]:
-    """Connect to Ray for the time of a `with` block. A session that is open already is used, and
-    left open.
+    """Connect to Ray for the time of a `with` block.
+
+    A session that is open already is used, and left open.
 
     Args:
         config: Which Ray.

@@ -47,8 +47,9 @@ class TaskWindow(Generic[Item, Answer]):
         self._running[self._remote.options(**options).remote(item)] = item
 
     def ended(self, timeout_s: float) -> list[tuple[Item, Callable[[], Answer]]]:
-        """The tasks that have ended, as soon as there is one; none after `timeout_s`. Calling the
-        second of each pair gives its answer, or raises what `answer_of` raises.
+        """The tasks that have ended, as soon as there is one; none after `timeout_s`.
+
+        Calling the second of each pair gives its answer, or raises what `answer_of` raises.
         """
         import ray
 
@@ -61,8 +62,9 @@ class TaskWindow(Generic[Item, Answer]):
         return [(self._running.pop(task), functools.partial(answer_of, task)) for task in done]
 
     def cancel(self) -> None:
-        """Cancel what has not begun. Ray sends a SIGINT to what has, and drops its answer: both
-        are a `TaskCancelled`.
+        """Cancel what has not begun.
+
+        Ray sends a SIGINT to what has, and drops its answer: both are a `TaskCancelled`.
         """
         import ray
 

@@ -98,8 +98,9 @@ def _picture_fault(members: dict[str, bytes], min_spread: float) -> str:
 
 
 def commit(source: Path, target: Path) -> bool:
-    """Move a whole panorama folder to its place; says whether it was needed. Safe against others
-    doing the same.
+    """Move a whole panorama folder to its place; says whether it was needed.
+
+    Safe against others doing the same.
     """
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -127,8 +128,9 @@ def _set_aside(target: Path) -> None:
 
 
 def _identity(folder: Path) -> tuple[str, str] | None:
-    """What makes two panoramas the same one: config and labels. Their metadata differ in timings.
-    None if unreadable.
+    """What makes two panoramas the same one: config and labels.
+
+    Their metadata differ in timings. None if unreadable.
     """
     try:
         config = json.loads((folder / META_SUFFIX).read_bytes())["config_sha256"]

@@ -206,8 +206,9 @@ class Driver:
         )
 
     def _room_on_disk(self) -> bool:
-        """Back-pressure: no new scene while the run's disk is nearly full. StorageError when that
-        lasts too long.
+        """Back-pressure: no new scene while the run's disk is nearly full.
+
+        StorageError when that lasts too long.
         """
         limits = self.config.limits
         free = shutil.disk_usage(self.config.run).free
@@ -231,8 +232,9 @@ class Driver:
     # ---- collecting
 
     def _record_of(self, task: SceneTask, answer: Answer) -> AttemptRecord | None:
-        """The record that a node wrote; or, where none came back, one that says why. None for an
-        attempt that was cancelled before it began.
+        """The record that a node wrote; or, where none came back, one that says why.
+
+        None for an attempt that was cancelled before it began.
         """
         if isinstance(answer, Cancelled):
             record = self.ledger.of_attempt(task.job.index, task.attempt)

@@ -1,5 +1,6 @@
-"""Where attempts run: Ray. The driver's only view of it, so that the scale simulation can put a
-simulated cluster here.
+"""Where attempts run: Ray.
+
+The driver's only view of it, so that the scale simulation can put a simulated cluster here.
 
 Tasks carry paths and digests, never pixels. Ray's own retries are off: what a failure means is the
 policy's business.

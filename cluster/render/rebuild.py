@@ -21,8 +21,9 @@ from panoforge.datagen.config import RenderConfig, plan_scene
 def rebuild(
     ledger: Ledger, render: RenderConfig, staged: Path, keys: set[str], job_sha256: str
 ) -> int:
-    """Record every scene that is staged whole; gives their number. Reads each staged panorama
-    once.
+    """Record every scene that is staged whole; gives their number.
+
+    Reads each staged panorama once.
     """
     batch: list[AttemptRecord] = []
     count = 0

@@ -19,8 +19,9 @@ TAIL_BYTES = 200_000
 
 
 def retry(run: Path, reason: str | None) -> list[str]:
-    """Forgive failed scenes, so that the next `pano render` makes them. Their faults stay in the
-    ledger.
+    """Forgive failed scenes, so that the next `pano render` makes them.
+
+    Their faults stay in the ledger.
 
     Args:
         run: The run's folder.

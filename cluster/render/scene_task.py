@@ -39,8 +39,9 @@ MAX_RESULT_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class SceneTask:
-    """All that a node needs for one attempt. `render` is the config of this attempt's profile,
-    `limits` too.
+    """All that a node needs for one attempt.
+
+    `render` is the config of this attempt's profile, `limits` too.
     """
 
     run: str
@@ -59,8 +60,9 @@ class SceneTask:
 
 
 def run_scene(task: SceneTask, node: str) -> AttemptRecord:
-    """Make one attempt and commit its record. Never raises for anything the worker does;
-    StorageError if the ledger cannot be written.
+    """Make one attempt and commit its record.
+
+    Never raises for anything the worker does; StorageError if the ledger cannot be written.
     """
     run = Path(task.run)
     record_id = new_id(task.job.index, task.attempt)

@@ -112,6 +112,7 @@ def verify_by_rays(
     path: Path, rays: int, on_scene: Callable[[str], None] = lambda scene: None
 ) -> RaysReport:
     """Check `rays` pixels, spread evenly over the panoramas of the run (or in the one panorama).
+
     DataError if `path` is neither.
     """
     run, keys = _which(path)

@@ -54,9 +54,10 @@ log = logging.getLogger(__name__)
 
 
 class AttemptRecord(FrozenModel):
-    """One line of the ledger. `done`, `rejected` and `fault` are ends of attempts; `quarantined` is
-    the policy's verdict after `attempt`, and `retry` a person's word that the faults up to
-    `attempt` are forgiven.
+    """One line of the ledger.
+
+    `done`, `rejected` and `fault` are ends of attempts; `quarantined` is the policy's verdict after
+    `attempt`, and `retry` a person's word that the faults up to `attempt` are forgiven.
 
     `index` numbers the scene in its job, `attempt` counts from 1 per scene. `digests` are the
     SHA-256 of the label maps of `panoramas`, in the same order. `job_sha256` is the digest of the
@@ -152,8 +153,9 @@ def to_records(table: pa.Table) -> list[AttemptRecord]:
 
 
 class Ledger:
-    """The ledger at `url`. Any number may write and read; one driver, the holder of the lease,
-    compacts.
+    """The ledger at `url`.
+
+    Any number may write and read; one driver, the holder of the lease, compacts.
     """
 
     def __init__(self, url: str) -> None:
@@ -325,8 +327,9 @@ class Ledger:
 
 
 def _segment(data: bytes, columns: Sequence[str] | None) -> tuple[pa.Table, set[str]]:
-    """The columns of a segment, and the names of the segments that it replaces. DataError where it
-    cannot be read, ValueError for places that are empty and must not be.
+    """The columns of a segment, and the names of the segments that it replaces.
+
+    DataError where it cannot be read, ValueError for places that are empty and must not be.
     """
     table = read_parquet(data, SCHEMA, columns, what="a segment")
     replaces = json.loads((table.schema.metadata or {}).get(b"replaces", b"[]"))

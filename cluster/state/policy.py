@@ -1,5 +1,6 @@
-"""The fault policy: what every end of a scene means, and what happens next. All of it is here, and
-all of it is pure.
+"""The fault policy: what every end of a scene means, and what happens next.
+
+All of it is here, and all of it is pure.
 
 A scene's attempt ends properly (`done` or `rejected`: settled for good) or in an `AttemptFault`.
 `classify` gives the `Verdict`, by how the worker process ended, what it left and the end of its
@@ -35,8 +36,9 @@ class Profile(StrEnum):
 
 
 class AttemptFault(StrEnum):
-    """Why an attempt gave no answer. The values appear in the ledger, in `pano status` and in `pano
-    retry --reason`.
+    """Why an attempt gave no answer.
+
+    The values appear in the ledger, in `pano status` and in `pano retry --reason`.
     """
 
     CRASH = "crash"  # a native crash: SIGSEGV, SIGABRT, SIGBUS, SIGILL, SIGFPE, …

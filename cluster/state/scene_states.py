@@ -45,8 +45,9 @@ _FAULTS = {
 
 
 class SceneStates:
-    """The scenes 0 … total-1 of a job. `faults` and `attempts` (the number of the last attempt) are
-    kept for open scenes.
+    """The scenes 0 … total-1 of a job.
+
+    `faults` and `attempts` (the number of the last attempt) are kept for open scenes.
     """
 
     def __init__(self, total: int) -> None:
@@ -104,8 +105,9 @@ def of_job(table: pa.Table, total: int) -> pa.Table:
 
 
 def read_scene_states(table: pa.Table, total: int, staged: set[str] | None) -> SceneStates:
-    """The scene states by a ledger's `COLUMNS`. `staged` are the keys that are there; None believes
-    the ledger.
+    """The scene states by a ledger's `COLUMNS`.
+
+    `staged` are the keys that are there; None believes the ledger.
     """
     scene_states = SceneStates(total)
     table = of_job(table, total)

@@ -53,8 +53,10 @@ class NodeTally:
 
 @dataclass(frozen=True)
 class Tally:
-    """A run in numbers. Seconds are wall clock of attempts; core and GPU hours count the resources
-    that they held, failed attempts included.
+    """A run in numbers.
+
+    Seconds are wall clock of attempts; core and GPU hours count the resources that they held,
+    failed attempts included.
     """
 
     total: int
@@ -209,8 +211,9 @@ def _nodes(table: pa.Table, outcome: np.ndarray, core_seconds: np.ndarray) -> tu
 
 
 def sum_json_columns(ledger: Ledger, total: int) -> tuple[dict[str, float], dict[str, int]]:
-    """(seconds by phase, rejected poses by reason), summed over all attempts. Slower than `tally`:
-    it parses every row.
+    """(seconds by phase, rejected poses by reason), summed over all attempts.
+
+    Slower than `tally`: it parses every row.
     """
     table = of_job(ledger.table(("index", "timings_s", "rejected_poses")), total)
     phases: Counter[str] = Counter()

@@ -35,9 +35,10 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run takes, without what is made already. `wall_s` is the time on `slots` scenes at
-    once; `spread` is the relative error (95 %) of the core-hours that so small a calibration
-    leaves.
+    """What a run takes, without what is made already.
+
+    `wall_s` is the time on `slots` scenes at once; `spread` is the relative error (95 %) of the
+    core-hours that so small a calibration leaves.
     """
 
     scenes: int
@@ -83,8 +84,10 @@ class RunPlan:
 def plan_run(
     config: RenderJobConfig, calibration: Ledger, job_sha256: str, *, slots: int, in_place: bool
 ) -> RunPlan:
-    """Estimate `config` from `calibration`. `in_place` means that the calibration is this run's own
-    ledger, whose scenes need not be made again. DataError if there is nothing to calibrate on.
+    """Estimate `config` from `calibration`.
+
+    `in_place` means that the calibration is this run's own ledger, whose scenes need not be made
+    again. DataError if there is nothing to calibrate on.
     """
     if calibration.job() != job_sha256:
         raise DataError(

@@ -38,8 +38,9 @@ class _Task(BaseModel):
 
 
 class _Heartbeat(BaseModel):
-    """What a driver's heartbeat may say (`panoforge.cluster.render.driver`). Others may have
-    written the file: what is no heartbeat is not believed.
+    """What a driver's heartbeat may say (`panoforge.cluster.render.driver`).
+
+    Others may have written the file: what is no heartbeat is not believed.
     """
 
     model_config = ConfigDict(strict=True)
@@ -72,8 +73,10 @@ class Money:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """A run at one moment. What is still to come is extrapolated from the scenes settled so far;
-    None until their rate is known (`panoforge.cluster.state.tally.recent_rate`).
+    """A run at one moment.
+
+    What is still to come is extrapolated from the scenes settled so far; None until their rate is
+    known (`panoforge.cluster.state.tally.recent_rate`).
     """
 
     run: str

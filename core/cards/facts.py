@@ -21,8 +21,10 @@ NOT_SPDX = ("other", "unknown")  # that Hugging Face lists beside SPDX's
 
 @dataclass(frozen=True)
 class CardOptions:
-    """What the index cannot know. `license` is an SPDX identifier such as cc-by-4.0, or `other`;
-    `published` is a date, YYYY-MM-DD.
+    """What the index cannot know.
+
+    `license` is an SPDX identifier such as cc-by-4.0, or `other`; `published` is a date,
+    YYYY-MM-DD.
     """
 
     name: str

@@ -44,8 +44,9 @@ def value_of(model: type[BaseModel], key: str, text: str) -> Any:
 
 
 def put(tree: Any, key: str, value: Any) -> None:
-    """Set the value at a dotted key; mappings on the way are made. ConfigError if something else
-    stands in the way.
+    """Set the value at a dotted key; mappings on the way are made.
+
+    ConfigError if something else stands in the way.
     """
     *parents, last = key.split(".")
     for at, part in enumerate(parents):

@@ -22,8 +22,10 @@ _PER_VALUE = 16
 
 
 def resolve(tree: Any, root: Any) -> Any:
-    """`tree`, a part of `root`, with its references replaced. ValueError, in one line, for one that
-    leads nowhere, in a circle, or to more than a config can be.
+    """`tree`, a part of `root`, with its references replaced.
+
+    ValueError, in one line, for one that leads nowhere, in a circle, or to more than a config can
+    be.
     """
     return _Resolver(root).value(tree, ())
 

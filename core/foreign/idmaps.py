@@ -84,8 +84,10 @@ def _png(path: Path) -> bytes:
 
 
 def _stored(data: bytes, path: Path) -> NDArray[np.integer]:
-    """The integers of a PNG: H×W, or H×W×3 or 4 in the order RGBA. Pillow reads what is indexed,
-    OpenCV colours, of which Pillow drops the lower eight of sixteen bits.
+    """The integers of a PNG: H×W, or H×W×3 or 4 in the order RGBA.
+
+    Pillow reads what is indexed, OpenCV colours, of which Pillow drops the lower eight of sixteen
+    bits.
     """
     colours = data[_COLOUR_TYPE] in (_RGB, _RGBA, _GREY_ALPHA)
     try:

@@ -54,8 +54,9 @@ class Bfov:
 
 
 def fit_bfov(mask: Mask, *, trim: float = 0.005) -> Bfov | None:
-    """The BFoV of a bool H×W mask but for `trim` of its solid angle beyond each side. None if it is
-    empty or so wide around that parts of it are behind or beside every camera.
+    """The BFoV of a bool H×W mask but for `trim` of its solid angle beyond each side.
+
+    None if it is empty or so wide around that parts of it are behind or beside every camera.
     """
     height, width = mask.shape
     v, u = np.nonzero(mask)

@@ -62,6 +62,7 @@ class ScanGrid:
 @lru_cache(maxsize=64)
 def scan_grid(spec: ScanSpec) -> ScanGrid:
     """The grid of fewest views with at least the overlap asked for that leaves no direction unseen.
+
     The number of columns is even, so that a zig-zag ends on the row where it began.
     """
     step = spec.fov_deg * (1 - spec.overlap)

@@ -116,10 +116,11 @@ def prefilter_rows(image: NDArray) -> NDArray:
 
 
 def wrap_panorama(image: NDArray, *, prefilter: bool = False) -> WrappedPanorama:
-    """Lay out an H×W[×C] panorama for sampling: one copy of twice its size. W must be even (the
-    antipode of a column is a column) and at most 16,378 (OpenCV's limit on sources is 32,767).
-    `prefilter` (colour only) averages the stretched rows towards the poles first, see
-    `prefilter_rows`.
+    """Lay out an H×W[×C] panorama for sampling: one copy of twice its size.
+
+    W must be even (the antipode of a column is a column) and at most 16,378 (OpenCV's limit on
+    sources is 32,767). `prefilter` (colour only) averages the stretched rows towards the poles
+    first, see `prefilter_rows`.
     """
     if prefilter:
         image = prefilter_rows(image)
@@ -165,8 +166,9 @@ def _view_map(pitch_deg: float, fov_deg: float, size_px: int, width: int, height
 
 
 def sample_view(panorama: WrappedPanorama, view: View, *, labels: bool = False) -> NDArray:
-    """The view of a wrapped panorama: size×size[×C], the panorama's dtype. `labels=True` takes the
-    nearest pixel.
+    """The view of a wrapped panorama: size×size[×C], the panorama's dtype.
+
+    `labels=True` takes the nearest pixel.
     """
     width, height = panorama.width, panorama.height
     where = _view_map(view.pitch_deg, view.fov_deg, view.size_px, width, height)

@@ -114,8 +114,9 @@ Cell = str | int | float | Bar | Markup | None
 
 @dataclass(frozen=True)
 class Table:
-    """`rows` of cells under `columns`. `strong` names the rows (by position) to set in bold, e.g.
-    the best one.
+    """`rows` of cells under `columns`.
+
+    `strong` names the rows (by position) to set in bold, e.g. the best one.
     """
 
     columns: Sequence[str]
@@ -166,8 +167,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Item:
-    """One entry of a gallery: pictures side by side under a title. `sphere` is what a click on any
-    of them opens, to look around in; without one a click opens the picture itself.
+    """One entry of a gallery: pictures side by side under a title.
+
+    `sphere` is what a click on any of them opens, to look around in; without one a click opens the
+    picture itself.
     """
 
     title: str
@@ -184,8 +187,9 @@ class Item:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures; a click opens one in full. `columns` is how many pictures stand side by side on a
-    wide screen.
+    """Pictures; a click opens one in full.
+
+    `columns` is how many pictures stand side by side on a wide screen.
     """
 
     items: Sequence[Item]

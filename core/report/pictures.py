@@ -81,9 +81,11 @@ HEAT = LinearSegmentedColormap.from_list(
 
 @lru_cache(maxsize=1)
 def id_colours() -> Rgb:
-    """The colour of every possible id, uint8 (65536, 3), read-only. Hue, lightness and chroma
-    follow an additive low-discrepancy sequence (Roberts 2018, R3), so any first n ids are well
-    apart. They are read as OKLCH (Ottosson 2020), where equal steps look equal.
+    """The colour of every possible id, uint8 (65536, 3), read-only.
+
+    Hue, lightness and chroma follow an additive low-discrepancy sequence (Roberts 2018, R3), so any
+    first n ids are well apart. They are read as OKLCH (Ottosson 2020), where equal steps look
+    equal.
     """
     step = 1.2207440846057596 ** -np.arange(1, 4)  # the root of x⁴ = x + 1
     hue, lightness, chroma = np.mod(np.arange(65536)[:, None] * step + 0.5, 1).T
@@ -198,6 +200,7 @@ def chart_svg(
     draw: Callable[[Axes], None], size_in: tuple[float, float] = (5.6, 2.8), label: str = "chart"
 ) -> Markup:
     """Run `draw` on fresh axes and give an inline <svg> whose colours and font are the page's.
+
     `label` is read aloud.
     """
     buffer = io.BytesIO()

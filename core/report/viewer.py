@@ -62,8 +62,9 @@ class PointLayer:
 
 @dataclass(frozen=True)
 class Sphere:
-    """A panorama to look around in. `image` is a data URI; all layers cover the same sphere at any
-    resolution.
+    """A panorama to look around in.
+
+    `image` is a data URI; all layers cover the same sphere at any resolution.
     """
 
     image: str

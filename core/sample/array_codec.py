@@ -48,8 +48,9 @@ _BAND_BYTES = (
 
 @dataclass(frozen=True)
 class ArrayHeader:
-    """What an encoded array says of itself, checked. `offsets` has one entry per band and a last
-    one for the end.
+    """What an encoded array says of itself, checked.
+
+    `offsets` has one entry per band and a last one for the end.
     """
 
     shape: tuple[int, ...]
@@ -59,8 +60,9 @@ class ArrayHeader:
 
 
 def encode_array(array: NDArray, *, level: int = 9) -> bytes:
-    """Encode an H×W or H×W×C array of uint8, uint16, float16 or float32. Deterministic. Level 9
-    costs ~30 ms for a 4K label map and decodes as fast as level 1.
+    """Encode an H×W or H×W×C array of uint8, uint16, float16 or float32.
+
+    Deterministic. Level 9 costs ~30 ms for a 4K label map and decodes as fast as level 1.
     """
     dtype = array.dtype.newbyteorder("<")
     if dtype not in _DTYPES or array.ndim not in (2, 3) or not array.size:
@@ -99,8 +101,9 @@ def encode_array(array: NDArray, *, level: int = 9) -> bytes:
 
 
 def read_header(data: bytes | memoryview) -> ArrayHeader:
-    """Parse and check the header of an encoded array. Raises DataError for anything that
-    `encode_array` did not write.
+    """Parse and check the header of an encoded array.
+
+    Raises DataError for anything that `encode_array` did not write.
     """
     if len(data) < _HEAD.size:
         raise DataError(

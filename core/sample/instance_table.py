@@ -27,6 +27,7 @@ def instance_table(
     labels: Labels, names: Mapping[int, InstanceLabel], *, rle: bool = False
 ) -> tuple[InstanceMeta, ...]:
     """The metadata's instance table: what is known of each id joined with what the label map says.
+
     Every id in the map must be named; seam and pole flags come from the pixels. With `rle` each
     instance carries its COCO RLE.
     """

@@ -196,6 +196,7 @@ def encode_rles(labels: Labels) -> dict[int, dict[str, object]]:
 
 def _merge_empty(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Drop zero-length gaps, where a run goes on in the next column, joining the runs beside them.
+
     A leading zero (the mask starts at the first pixel) and a missing last gap are COCO's own
     notation.
     """

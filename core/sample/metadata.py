@@ -28,9 +28,10 @@ Length = Annotated[int, Field(ge=1, le=65535)]  # pixels
 
 
 class Pose(FrozenModel):
-    """Where the panorama was taken. `world_from_pano` (3×3, row-major) turns a panorama-frame
-    direction (x right, y forward, z up) into the world's; world is +Z up, metres. `yaw_deg` is the
-    heading, clockwise seen from above.
+    """Where the panorama was taken.
+
+    `world_from_pano` (3×3, row-major) turns a panorama-frame direction (x right, y forward, z up)
+    into the world's; world is +Z up, metres. `yaw_deg` is the heading, clockwise seen from above.
     """
 
     position_m: Vector
@@ -54,6 +55,7 @@ class WrapBox(FrozenModel):
 
 class Box3D(FrozenModel):
     """The smallest upright box around an instance, all of it, seen or not: world metres.
+
     `world_from_box` (3×3, row-major) turns box axes into the world's: x along the longer horizontal
     side, z up; `size_m` are the full lengths of its sides along x, y, z. Upright (rotated about the
     vertical only), as indoor 3-D detection has it (SUN RGB-D, Song et al. 2015).
@@ -79,9 +81,11 @@ class Rle(FrozenModel):
 
 
 class InstanceMeta(FrozenModel):
-    """What one id is. `flags` come from: structure, transparent, seam, pole. `visibility` is the
-    share, by solid angle, of what the instance alone would cover from this camera that is seen: 1
-    where nothing stands before it; None if unknown.
+    """What one id is.
+
+    `flags` come from: structure, transparent, seam, pole. `visibility` is the share, by solid
+    angle, of what the instance alone would cover from this camera that is seen: 1 where nothing
+    stands before it; None if unknown.
     """
 
     id: Annotated[int, Field(ge=1, le=65535)]
@@ -98,9 +102,11 @@ class InstanceMeta(FrozenModel):
 
 
 class SampleMeta(FrozenModel):
-    """`meta.json`. All but `timings_s`, `cpu_s`, `peak_memory_mb` and `hardware` is a function of
-    config, seed and versions. `timings_s` are seconds on the clock by phase, `cpu_s` core-seconds;
-    what a scene's panoramas share is split evenly.
+    """`meta.json`.
+
+    All but `timings_s`, `cpu_s`, `peak_memory_mb` and `hardware` is a function of config, seed and
+    versions. `timings_s` are seconds on the clock by phase, `cpu_s` core-seconds; what a scene's
+    panoramas share is split evenly.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION

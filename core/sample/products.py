@@ -20,8 +20,9 @@ _COLOUR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # a product lies as 
 
 @dataclass(frozen=True)
 class Product:
-    """One per-pixel product. `channels` 0 means H×W, else H×W×channels. `background` is the value
-    where no geometry is.
+    """One per-pixel product.
+
+    `channels` 0 means H×W, else H×W×channels. `background` is the value where no geometry is.
     """
 
     name: str

@@ -68,8 +68,10 @@ def shard_name(stem: str, sha256: str) -> str:
 
 
 def build_shard(task: BuildTask, on_sample: Callable[[str], None] = lambda key: None) -> BuiltShard:
-    """Build and commit one shard. Its name carries its digest, so it is known only after the last
-    byte. DataError for a damaged staged panorama, naming it.
+    """Build and commit one shard.
+
+    Its name carries its digest, so it is known only after the last byte. DataError for a damaged
+    staged panorama, naming it.
     """
     plan = task.plan
     if task.existing:
@@ -159,8 +161,9 @@ def commit(store: Store, shards: Sequence[BuiltShard]) -> Manifest:
 
 
 def describe(shards: Sequence[BuiltShard]) -> tuple[Manifest, dict[str, bytes]]:
-    """The manifest of a dataset of these shards, and the files of its index by name. A pure
-    function of them.
+    """The manifest of a dataset of these shards, and the files of its index by name.
+
+    A pure function of them.
     """
     shards = sorted(shards, key=lambda shard: shard.entry.name)
     samples = pa.concat_tables(

@@ -16,8 +16,9 @@ MAX_LIST_BYTES = 256 << 20
 
 
 class DamagedEntry(FrozenModel):
-    """One damaged part of a shard. `kept` is where its bytes are; facts of the index are there
-    where an index knew the sample.
+    """One damaged part of a shard.
+
+    `kept` is where its bytes are; facts of the index are there where an index knew the sample.
     """
 
     key: SampleKey | None

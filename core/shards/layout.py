@@ -121,8 +121,9 @@ class Manifest(FrozenModel):
 
 
 def read_manifest(dataset: StoreLike) -> Manifest:
-    """The dataset's manifest. StorageError when there is none, DataError when it does not parse or
-    fit.
+    """The dataset's manifest.
+
+    StorageError when there is none, DataError when it does not parse or fit.
     """
     store = Store.at(dataset)
     path = f"{store}/{MANIFEST_NAME}"

@@ -91,8 +91,9 @@ class Matches:
 
 
 def find(dataset: Dataset, expression: str) -> Matches:
-    """Samples of `dataset` (of its split, if it was opened with one) that match. UsageError for
-    anything that is not an expression over the known columns.
+    """Samples of `dataset` (of its split, if it was opened with one) that match.
+
+    UsageError for anything that is not an expression over the known columns.
     """
     tree = _parse(expression)
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}

@@ -51,8 +51,10 @@ from panoforge.core.storage.store import Store, StoreLike
 
 @dataclass(frozen=True)
 class RepairReport:
-    """What `repair` did. `written` and `removed` are names of files, the latter moved to
-    quarantine; `scenes` are to be rendered again.
+    """What `repair` did.
+
+    `written` and `removed` are names of files, the latter moved to quarantine; `scenes` are to be
+    rendered again.
     """
 
     samples: int
@@ -130,8 +132,9 @@ def _repaired(
 
 
 def _content(store: Store, name: str) -> bytes | None:
-    """A small file's bytes; None where there is none. What lies in its place and is none is moved
-    away.
+    """A small file's bytes; None where there is none.
+
+    What lies in its place and is none is moved away.
     """
     try:
         return store.get(name)
@@ -152,8 +155,10 @@ def _facts(state: DatasetState) -> dict[str, dict[str, Any]]:
 
 
 def _put_right(store: Store, files: Mapping[str, str], contents: Contents) -> list[str]:
-    """Give each content its shard's name: `files` says where it lies. Gives the new names of what
-    stood in its place. Killed in between, the next repair finds the contents again by digest.
+    """Give each content its shard's name: `files` says where it lies.
+
+    Gives the new names of what stood in its place. Killed in between, the next repair finds the
+    contents again by digest.
     """
     misplaced = {file: name for name, file in files.items() if file != name}
     waiting = {}
@@ -232,8 +237,9 @@ def _bytes(store: Store, name: str, good: Good) -> bytes:
 
 
 def _superseded(store: Store, old: set[str], manifest: Manifest) -> list[str]:
-    """Shards of the old state (`old`) and index files that the new one does not name. Others are
-    not ours to move.
+    """Shards of the old state (`old`) and index files that the new one does not name.
+
+    Others are not ours to move.
     """
     named = {entry.name for entry in manifest.shards} | {
         manifest.sample_index.name,

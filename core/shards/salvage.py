@@ -50,8 +50,9 @@ class Damaged:
 
 @dataclass(frozen=True)
 class Salvage:
-    """What was found in a shard. `whole`: it is the shard that was packed, byte for byte, and all
-    its samples are good.
+    """What was found in a shard.
+
+    `whole`: it is the shard that was packed, byte for byte, and all its samples are good.
     """
 
     good: tuple[Good, ...]

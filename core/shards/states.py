@@ -28,8 +28,10 @@ from panoforge.core.storage.store import Store
 
 @dataclass(frozen=True)
 class DatasetState:
-    """What a manifest or an index says of the dataset. `samples` is its sample index, if that can
-    be read; `shards` maps its shards to their digests (None where only the name tells).
+    """What a manifest or an index says of the dataset.
+
+    `samples` is its sample index, if that can be read; `shards` maps its shards to their digests
+    (None where only the name tells).
     """
 
     manifest: Manifest | None
@@ -76,8 +78,9 @@ class Surveyed:
 
 
 def best_state(contents: Contents, *, deep: bool) -> Surveyed:
-    """The state with the most whole samples; of equal ones that of the manifest. DataError when
-    there is nothing to repair the dataset from.
+    """The state with the most whole samples; of equal ones that of the manifest.
+
+    DataError when there is nothing to repair the dataset from.
     """
     best: Surveyed | None = None
     for state in _states(contents.store):

@@ -34,8 +34,9 @@ class Member:
 
 
 def header(name: str, size: int) -> bytes:
-    """The canonical 512-byte header of a member. ValueError when name or size do not fit plain
-    ustar.
+    """The canonical 512-byte header of a member.
+
+    ValueError when name or size do not fit plain ustar.
     """
     info = tarfile.TarInfo(name)
     info.size, info.mode, info.mtime = size, 0o644, 0

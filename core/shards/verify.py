@@ -74,8 +74,9 @@ class VerifyReport:
 def verify(
     dataset: StoreLike, *, deep: bool = False, on_sample: Callable[[str], None] = lambda key: None
 ) -> VerifyReport:
-    """Check a published dataset. Only a dataset without a readable manifest raises; all else is a
-    fault.
+    """Check a published dataset.
+
+    Only a dataset without a readable manifest raises; all else is a fault.
     """
     store = Store.at(dataset)
     manifest = read_manifest(store)
@@ -167,8 +168,10 @@ def _by_shard(
 
 @dataclass(frozen=True)
 class _Instances:
-    """The instance index, and where each sample's rows are in it. Rows of one sample that do not
-    lie together are told by a length of −1, and given as rows that no sample has.
+    """The instance index, and where each sample's rows are in it.
+
+    Rows of one sample that do not lie together are told by a length of −1, and given as rows that
+    no sample has.
     """
 
     table: pa.Table
@@ -306,9 +309,10 @@ def sample_faults(
     *,
     deep: bool,
 ) -> Iterator[str]:
-    """What is wrong with a sample whose digest fits, because the packer or the index lied. `row` is
-    its row of the sample index, `data` its bytes; `indexed` says whether the instance index fits
-    its metadata (None: that is not asked).
+    """What is wrong with a sample whose digest fits, because the packer or the index lied.
+
+    `row` is its row of the sample index, `data` its bytes; `indexed` says whether the instance
+    index fits its metadata (None: that is not asked).
     """
     at = 0
     members: dict[str, memoryview] = {}

@@ -96,10 +96,11 @@ def pack(
     build: Builder = build_here,
     on_sample: OnSample = lambda key: None,
 ) -> Manifest:
-    """Pack every staged panorama and publish the dataset. `on_sample(key)` is called after each,
-    for progress. Raises DataError for a damaged staged panorama (naming it), StorageError for a
-    full disk and the like, InUse if another process writes there. The dataset that was there before
-    still stands then.
+    """Pack every staged panorama and publish the dataset.
+
+    `on_sample(key)` is called after each, for progress. Raises DataError for a damaged staged
+    panorama (naming it), StorageError for a full disk and the like, InUse if another process writes
+    there. The dataset that was there before still stands then.
     """
     sources, store = _sources(staged), Store.at(dataset)
     samples = _candidates([(source, list_staged(source.staged)) for source in sources], {}, options)
@@ -184,8 +185,9 @@ def _names(staged: Store) -> list[str]:
 def _candidates(
     found: Sequence[tuple[StagedSource, list[str]]], lengths: dict[str, int], options: PackOptions
 ) -> list[Candidate]:
-    """What is to be packed. `lengths` are known from an earlier publication, the others are looked
-    up.
+    """What is to be packed.
+
+    `lengths` are known from an earlier publication, the others are looked up.
     """
     splits = dict(options.splits)
     samples: dict[str, Candidate] = {}
@@ -278,8 +280,9 @@ class _Published:
         )
 
     def kept(self, plans: Sequence[ShardPlan]) -> dict[str, BuiltShard]:
-        """The published shards that hold just what is planned, by stem. Index rows lie in the order
-        of the shards.
+        """The published shards that hold just what is planned, by stem.
+
+        Index rows lie in the order of the shards.
         """
         planned = {plan.stem: plan.keys for plan in plans}
         keys = self.samples["key"].to_pylist()

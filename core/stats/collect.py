@@ -36,8 +36,9 @@ GALLERY = 24
 
 @dataclass(frozen=True)
 class Prices:
-    """Dollars per hour. The default is about what clouds ask for a preemptible to on-demand CPU
-    core in 2025.
+    """Dollars per hour.
+
+    The default is about what clouds ask for a preemptible to on-demand CPU core in 2025.
     """
 
     core_hour: float = 0.04

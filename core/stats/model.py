@@ -102,8 +102,9 @@ class Latitude(FrozenModel):
 
 
 class PixelStats(FrozenModel):
-    """What the pixels tell. `object_share[r][c]`: how often an object is there; rows from +90°
-    down, columns from −180°.
+    """What the pixels tell.
+
+    `object_share[r][c]`: how often an object is there; rows from +90° down, columns from −180°.
     """
 
     object_share: tuple[tuple[float, ...], ...]

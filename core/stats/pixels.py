@@ -137,9 +137,10 @@ def gpu_seconds(meta: SampleMeta) -> float:
 def _occupancy(
     labels: NDArray[np.uint16], structure: NDArray[np.bool_]
 ) -> tuple[Floats, Floats, Floats, Floats, Floats]:
-    """The first five arrays of PixelTotals, from runs. A run adds one at its first column and takes
-    it away after its last. The running sum along a row of cells is then the number of objects
-    there.
+    """The first five arrays of PixelTotals, from runs.
+
+    A run adds one at its first column and takes it away after its last. The running sum along a row
+    of cells is then the number of objects there.
     """
     height, width = labels.shape
     runs = label_runs(labels)
@@ -189,8 +190,9 @@ def _depth_histogram(depth: NDArray) -> tuple[Floats, float]:
 
 
 def _luma(sample: Sample) -> NDArray[np.uint8]:
-    """The picture's Rec. 601 luma at about _LOOK_WIDTH columns; JPEGs are decoded at reduced
-    size.
+    """The picture's Rec.
+
+    601 luma at about _LOOK_WIDTH columns; JPEGs are decoded at reduced size.
     """
     suffix = sample.suffix("rgb")
     data = sample.members[suffix]
@@ -217,6 +219,7 @@ def _luma(sample: Sample) -> NDArray[np.uint8]:
 
 def difference_hash(luma: NDArray[np.uint8]) -> bytes:
     """128 bits: whether each cell of a 16×8 grid is darker than its right neighbour (columns wrap).
+
     Small changes of exposure, noise and compression leave it as it is.
     """
     cells = cv2.resize(luma.astype(np.float32), (16, 8), interpolation=cv2.INTER_AREA)
@@ -297,9 +300,10 @@ def _histogram_median(edges: Floats, counts: Floats) -> float | None:
 def find_duplicates(
     keys: list[str], looks: list[bytes], max_distance: int = HASH_DISTANCE
 ) -> Duplicates:
-    """Pairs whose hashes differ in at most `max_distance` (≤ 7) bits. Of 8 parts of 16 bits at
-    least one is equal then, so only panoramas that share a part are compared: near-linear in their
-    number.
+    """Pairs whose hashes differ in at most `max_distance` (≤ 7) bits.
+
+    Of 8 parts of 16 bits at least one is equal then, so only panoramas that share a part are
+    compared: near-linear in their number.
     """
     hashes = np.frombuffer(b"".join(looks), np.uint8).reshape(len(looks), 16)
     found: set[tuple[int, int]] = set()

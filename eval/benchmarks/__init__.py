@@ -1,5 +1,6 @@
-"""Benchmarks: other people's panoramas and panoramic videos as something that can be scored. One
-file each, found by `get_benchmark`.
+"""Benchmarks: other people's panoramas and panoramic videos as something that can be scored.
+
+One file each, found by `get_benchmark`.
 
 A benchmark says where its data come from, what their licence allows and how they lie on disk. That
 is `about`, printed when a folder is not as expected. It opens a folder as

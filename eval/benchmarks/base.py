@@ -91,6 +91,7 @@ Items = Sequence[PanoramaItem] | Sequence[VideoItem] | Sequence[TrackItem]
 @dataclass(frozen=True)
 class Benchmark:
     """`open(root, split)` gives the items in a fixed order, or DataError (`wrong_layout`).
+
     `warning`, if any, goes into every result.
     """
 

@@ -1,5 +1,6 @@
-"""Benchmark `folder`: anything that is equirectangular images with instance masks. The form to
-bring your own data in.
+"""Benchmark `folder`: anything that is equirectangular images with instance masks.
+
+The form to bring your own data in.
 """
 
 from functools import partial

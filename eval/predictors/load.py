@@ -35,9 +35,10 @@ class PanoVideoPredictor(PanoParts, SAM2VideoPredictor):
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """`model` is a SAM2VideoPredictor in eval mode on its device. `trained_steps` is what the
-    checkpoint says, if it says; `parts` are PanoSAM2's, which need the official predictor's
-    bookkeeping (`panoforge.eval.predictors.sam2_video`).
+    """`model` is a SAM2VideoPredictor in eval mode on its device.
+
+    `trained_steps` is what the checkpoint says, if it says; `parts` are PanoSAM2's, which need the
+    official predictor's bookkeeping (`panoforge.eval.predictors.sam2_video`).
     """
 
     model: Any
@@ -57,9 +58,10 @@ def pick_device(name: str) -> torch.device:
 
 
 def load_model(config: EvalConfig) -> LoadedModel:
-    """Build and load the model of a config. Random weights are a function of `config.seed` and
-    leave torch's global generator as it was. DataError for a checkpoint that is damaged or of
-    another architecture.
+    """Build and load the model of a config.
+
+    Random weights are a function of `config.seed` and leave torch's global generator as it was.
+    DataError for a checkpoint that is damaged or of another architecture.
     """
     settings = config.model
     file = settings.checkpoint_file

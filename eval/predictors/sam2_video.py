@@ -168,9 +168,10 @@ class OfficialSam2:
 def _same_dtype(
     module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The predictor keeps memories in bfloat16 and relies on autocast to bring them back. Without
-    autocast (any CPU), a frame with no object pointers before it would meet bfloat16 memories with
-    float32 weights.
+    """The predictor keeps memories in bfloat16 and relies on autocast to bring them back.
+
+    Without autocast (any CPU), a frame with no object pointers before it would meet bfloat16
+    memories with float32 weights.
     """
     current = kwargs["curr"][0] if isinstance(kwargs["curr"], list) else kwargs["curr"]
     return args, {**kwargs, "memory": kwargs["memory"].to(current.dtype)}

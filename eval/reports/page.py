@@ -1,5 +1,6 @@
-"""The evaluation report: what was scored, with which weights, how well, and what it looks like. One
-HTML file.
+"""The evaluation report: what was scored, with which weights, how well, and what it looks like.
+
+One HTML file.
 
 Takes the content of results.json and the folder of panorama results (their pictures); gives a page
 made with `panoforge.core.report.page`. Scores never stand alone: beside each are the ceiling of its

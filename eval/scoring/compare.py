@@ -31,8 +31,10 @@ Scores = dict[Instance, float]
 
 @dataclass(frozen=True)
 class Run:
-    """One results.json. `name` is what the table calls it; the others map method → instance →
-    IoU, plain and cos φ-weighted, and J&F. `ap` is each method's average precision.
+    """One results.json.
+
+    `name` is what the table calls it; the others map method → instance → IoU, plain and cos
+    φ-weighted, and J&F. `ap` is each method's average precision.
     """
 
     name: str
@@ -45,8 +47,9 @@ class Run:
 
 @dataclass(frozen=True)
 class Line:
-    """One method of one run. `versus` is None in the first line; `p_value` there too, elsewhere
-    corrected for all lines.
+    """One method of one run.
+
+    `versus` is None in the first line; `p_value` there too, elsewhere corrected for all lines.
     """
 
     run: str
@@ -61,8 +64,9 @@ class Line:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What may be said side by side. `notes` warn of lines that are no measurement of a trained
-    model.
+    """What may be said side by side.
+
+    `notes` warn of lines that are no measurement of a trained model.
     """
 
     protocol_id: str

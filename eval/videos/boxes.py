@@ -1,5 +1,7 @@
-"""One sequence whose truth is boxes, scored as 360VOT scores trackers. The prompt is the object's
-box in the first frame that has it; the boxes around the predicted masks are scored.
+"""One sequence whose truth is boxes, scored as 360VOT scores trackers.
+
+The prompt is the object's box in the first frame that has it; the boxes around the predicted masks
+are scored.
 
 `score_boxes(track, predictor, image_size)` shows the frames as `panoforge.eval.videos.objects` does
 and gives the tracking scores of `panoforge.eval.videos.tracks` for the model and for the ceiling.

@@ -32,6 +32,7 @@ SCORES = ("j", "f", "j_seam", "f_seam", "j_sphere", "f_sphere")
 @dataclass(frozen=True)
 class ObjectScores:
     """One object of one video under one role: means over `frames` scored frames, each in [0, 1].
+
     None where boxes are the truth: there is no mask to compare with.
     """
 

@@ -41,8 +41,10 @@ err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=
 
 
 def command(example: str, name: str | None = None) -> Callable[[Verb], Verb]:
-    """Register a verb. Its help is the docstring, in paragraphs rather than in the source's lines,
-    and ends with the example.
+    """Register a verb.
+
+    Its help is the docstring, in paragraphs rather than in the source's lines, and ends with the
+    example.
     """
 
     def register(function: Verb) -> Verb:
@@ -75,8 +77,10 @@ def a_place(text: str) -> Path | str:
 
 
 def a_config(text: str | Path) -> Path:
-    """A config file of the command line. `configs/…` that is not there is panoforge's own file of
-    that name, so that the README's commands work in any folder.
+    """A config file of the command line.
+
+    `configs/…` that is not there is panoforge's own file of that name, so that the README's
+    commands work in any folder.
     """
     path = a_path(text)
     ours = Path(panoforge.core.__file__).parents[1] / path

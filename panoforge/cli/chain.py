@@ -72,8 +72,9 @@ def _commented(text: str, name: str) -> str:
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Say what works on this machine, and what to do about what does not. Exit code 1 if something
-    is broken.
+    """Say what works on this machine, and what to do about what does not.
+
+    Exit code 1 if something is broken.
     """
     from panoforge.doctor import as_json as to_json
     from panoforge.doctor import diagnose

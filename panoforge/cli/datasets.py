@@ -36,8 +36,9 @@ def pack(
         bool, typer.Option("--prefix", help="Put its run's name before every key.")
     ] = False,
 ) -> None:
-    """Pack RUN/staged into RUN/dataset: shards, index, manifest. Keys: shard_bytes, splits, salt,
-    ray. Several runs merge.
+    """Pack RUN/staged into RUN/dataset: shards, index, manifest.
+
+    Keys: shard_bytes, splits, salt, ray. Several runs merge.
     """
     from panoforge.cluster.config import PackConfig
     from panoforge.core.config import config_from_overrides
@@ -70,9 +71,10 @@ def verify(
         ),
     ] = 0,
 ) -> None:
-    """Check every digest, every schema, every label map of a dataset. Exit code 1 with the list of
-    faults. With --rays, make the scenes of a run again and compare rendered ids with independently
-    cast rays.
+    """Check every digest, every schema, every label map of a dataset.
+
+    Exit code 1 with the list of faults. With --rays, make the scenes of a run again and compare
+    rendered ids with independently cast rays.
     """
     if rays:
         return _verify_rays(Path(dataset), rays, as_json)

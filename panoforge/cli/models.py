@@ -23,8 +23,9 @@ def train(
         ),
     ] = None,
 ) -> None:
-    """Fine-tune SAM2 on scan clips of a dataset: RUN/checkpoints and RUN/metrics.jsonl. Resumes
-    where it was.
+    """Fine-tune SAM2 on scan clips of a dataset: RUN/checkpoints and RUN/metrics.jsonl.
+
+    Resumes where it was.
     """
     from panoforge.cluster.config import TrainJobConfig, load_section
     from panoforge.stages import train_stage
@@ -83,8 +84,9 @@ def compare(
         str, typer.Option("--format", help="text, json, csv, latex or md; scores in percent.")
     ] = "text",
 ) -> None:
-    """Put evaluations side by side, with intervals and paired tests. Those that measured
-    differently are refused.
+    """Put evaluations side by side, with intervals and paired tests.
+
+    Those that measured differently are refused.
     """
     from panoforge.eval.reports.comparison import format_of, render
     from panoforge.eval.scoring.compare import compare as compare_runs

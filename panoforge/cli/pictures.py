@@ -116,6 +116,7 @@ def serve(
     ] = 64,
 ) -> None:
     """Open a local web page: drop a panorama, look around, click on things, save their masks.
+
     KEY=VALUE as in pano segment.
     """
     from panoforge.eval.interactive.segment_image import load_predictor, read_labels

@@ -55,10 +55,11 @@ def sphere_clicks(
     rng: np.random.Generator,
     plan: ClipPlan,
 ) -> list[PixelXY | None]:
-    """The click of one object in each frame. `masks`: its S×S mask in each; the first shows it. A
-    frame sees the click where it falls on the object: rounding may put it just beside. The plan's
-    affine warp is undone and done again on the way; its tilt is the same for all frames and drops
-    out.
+    """The click of one object in each frame.
+
+    `masks`: its S×S mask in each; the first shows it. A frame sees the click where it falls on the
+    object: rounding may put it just beside. The plan's affine warp is undone and done again on the
+    way; its tilt is the same for all frames and drops out.
     """
     rows, columns = np.nonzero(masks[0])
     pick = int(rng.integers(rows.size))
@@ -106,8 +107,9 @@ def clicks_of(batch: Any) -> Tensor | None:
 
 
 def prompted_frames(clicks: Tensor, masks: Tensor) -> list[int]:
-    """Frames in which all objects in view show their click, and there is one. `clicks` T×O×2,
-    `masks` T×O×S×S.
+    """Frames in which all objects in view show their click, and there is one.
+
+    `clicks` T×O×2, `masks` T×O×S×S.
     """
     seen, in_view = ~clicks.isnan().any(dim=2), masks.flatten(2).any(dim=2)
     return torch.nonzero((seen | ~in_view).all(dim=1) & seen.any(dim=1)).flatten().tolist()

@@ -119,8 +119,9 @@ def build_clip(
 
 
 def _add_clicks(frames: list["Frame"], views: tuple[View, ...], plan: ClipPlan) -> None:
-    """Give every object of a panorama's frames its sphere click. Views are not mirrored, frames may
-    be.
+    """Give every object of a panorama's frames its sphere click.
+
+    Views are not mirrored, frames may be.
     """
     from panoforge.train.data.clicks import ClickedObject, sphere_clicks
 

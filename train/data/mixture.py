@@ -37,8 +37,9 @@ SHARDS = "shards"  # the only source of a run without a mixture
 
 
 def whole_weights(weights: Mapping[str, float]) -> dict[str, int]:
-    """The same proportions in the smallest whole numbers. ConfigError where those add up to more
-    than MAX_PERIOD.
+    """The same proportions in the smallest whole numbers.
+
+    ConfigError where those add up to more than MAX_PERIOD.
     """
     exact = {name: Fraction(repr(float(weight))) for name, weight in weights.items()}
     scale = lcm(*(f.denominator for f in exact.values()))

@@ -26,8 +26,10 @@ ORDER_LANE, CLIP_LANE, PROMPT_LANE, NOISE_LANE, SOURCE_LANE, CLICK_LANE, WARP_LA
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """One clip, before any pixel. `sample` is the row of the dataset's index; `object_seed` draws
-    the objects once the masks are known; `colour_seed` draws the photometric jitter.
+    """One clip, before any pixel.
+
+    `sample` is the row of the dataset's index; `object_seed` draws the objects once the masks are
+    known; `colour_seed` draws the photometric jitter.
     """
 
     position: int
@@ -60,8 +62,9 @@ def epoch_order(seed: int, epoch: int, samples: int, repeats: int) -> NDArray[np
 def clip_plan(
     settings: ClipSettings, seed: int, position: int, pano_widths: Sequence[int]
 ) -> ClipPlan:
-    """The clip at `position`. `pano_widths[i]` is the width in pixels of sample i (yaw is drawn in
-    whole columns).
+    """The clip at `position`.
+
+    `pano_widths[i]` is the width in pixels of sample i (yaw is drawn in whole columns).
     """
     samples = len(pano_widths)
     epoch, index = divmod(position, samples * settings.clips_per_panorama)
@@ -90,8 +93,9 @@ def clip_plan(
 def positions_of_rank(
     step: int, clips_per_step: int, clips_per_forward: int, rank: int, num_ranks: int
 ) -> list[tuple[int, ...]]:
-    """The forward passes of `rank` in `step`, each a tuple of positions. Forward pass j of the step
-    goes to rank j mod num_ranks.
+    """The forward passes of `rank` in `step`, each a tuple of positions.
+
+    Forward pass j of the step goes to rank j mod num_ranks.
     """
     first = step * clips_per_step
     forwards = [

@@ -53,8 +53,9 @@ def pixel_weights(mask: NDArray[np.bool_], settings: DistortionSettings) -> NDAr
 
 
 def region_weights(region: NDArray[np.bool_], settings: DistortionSettings) -> NDArray[np.float32]:
-    """W above on the plane of the BFoV, from the object's mask there. All of one kind: weights of
-    1.
+    """W above on the plane of the BFoV, from the object's mask there.
+
+    All of one kind: weights of 1.
     """
     inside, outside = int(region.sum()), int((~region).sum())
     if not inside or not outside:

@@ -92,8 +92,9 @@ BACKBONE_STRIDE = 16
 def build_model(
     settings: ModelSettings, prompt: PromptSettings = PromptSettings(), *, seed: int = 0
 ) -> tuple[ScanSAM2, Weights]:
-    """The model in train mode, its frozen parts frozen, and where its weights came from. Random
-    weights are a function of `seed`; torch's global generator is left as it was.
+    """The model in train mode, its frozen parts frozen, and where its weights came from.
+
+    Random weights are a function of `seed`; torch's global generator is left as it was.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -41,8 +41,9 @@ SAFETENSORS = "model.safetensors"
 
 @dataclass(frozen=True)
 class Weights:
-    """Where a model's first weights came from. `sha256` is of the file, or of the state dict where
-    they are random.
+    """Where a model's first weights came from.
+
+    `sha256` is of the file, or of the state dict where they are random.
     """
 
     source: str

@@ -27,6 +27,7 @@ _IMAGE_SIZE = "Pixels on each side of the model's input."
 
 class PanoSam2Settings(FrozenModel):
     """PanoSAM2's parts of the model (panoforge.train.model.panosam2), for panoramas shown whole.
+
     All off is plain SAM2.
     """
 
@@ -53,8 +54,9 @@ class PanoSam2Settings(FrozenModel):
 
 
 class Sam2Settings(FrozenModel):
-    """Which SAM2.1, to train or to score. `micro` is no official size: see
-    panoforge.train.model.build.
+    """Which SAM2.1, to train or to score.
+
+    `micro` is no official size: see panoforge.train.model.build.
     """
 
     size: Annotated[Size, Field(description="Which SAM2.1; micro is no official size.")] = "large"

@@ -43,8 +43,9 @@ PADDING_LABEL = -1  # sam2.modeling.sam.prompt_encoder: "not a point"
 
 
 class ScanSAM2(SAM2Train):
-    """SAM2Train for scan clips. `forward(batch)` gives one dict per frame, as the losses of
-    `training` expect.
+    """SAM2Train for scan clips.
+
+    `forward(batch)` gives one dict per frame, as the losses of `training` expect.
     """
 
     sphere_click = 0.0  # probability of prompting with sphere clicks
@@ -77,8 +78,9 @@ class ScanSAM2(SAM2Train):
             return self.image_encoder(images)
 
     def project(self, encoded: Encoded) -> Encoded:
-        """The mask decoder's 1×1 convolutions on the two fine levels. They belong to the decoder
-        and keep their gradient.
+        """The mask decoder's 1×1 convolutions on the two fine levels.
+
+        They belong to the decoder and keep their gradient.
         """
         fine, middle, *coarse = encoded["backbone_fpn"]
         decoder = self.sam_mask_decoder
@@ -94,8 +96,9 @@ class ScanSAM2(SAM2Train):
     def prepare_prompt_inputs(
         self, backbone_out: dict[str, Any], input: Any, start_frame_idx: int = 0
     ) -> dict[str, Any]:
-        """As upstream, minus the boxes of empty masks. Validation scores the first prompt, so
-        nothing is corrected there.
+        """As upstream, minus the boxes of empty masks.
+
+        Validation scores the first prompt, so nothing is corrected there.
         """
         backbone_out = super().prepare_prompt_inputs(backbone_out, input, start_frame_idx)
         for frame, points in backbone_out["point_inputs_per_frame"].items():
@@ -112,8 +115,10 @@ class ScanSAM2(SAM2Train):
         return backbone_out
 
     def prompt_with_clicks(self, backbone_out: dict[str, Any], input: Any) -> None:
-        """Put the batch's clicks, if it has any, in place of the prompts that were drawn. As SAM2
-        does, correct the first frame and up to `max_corrected_frames` − 1 other prompted ones.
+        """Put the batch's clicks, if it has any, in place of the prompts that were drawn.
+
+        As SAM2 does, correct the first frame and up to `max_corrected_frames` − 1 other prompted
+        ones.
         """
         clicks = clicks_of(input)
         if clicks is None:
@@ -179,8 +184,9 @@ def _again(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 def recompute_activations(model: ScanSAM2) -> None:
-    """Switch `recompute` on. The memory attention's layers have dropout: they draw it again from
-    the generator's state.
+    """Switch `recompute` on.
+
+    The memory attention's layers have dropout: they draw it again from the generator's state.
     """
     model.recompute = True
     for layer in model.memory_attention.layers:

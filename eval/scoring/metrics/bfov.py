@@ -54,8 +54,9 @@ def precision_angle_bfov(
 
 
 def sphere_iou(predicted: ArrayLike, true: ArrayLike, mode: Mode = "seam-aware") -> Floats:
-    """IoU of BFoVs (N, 5) in degrees, frame by frame, (N,). A predicted BFoV without extent
-    overlaps nothing.
+    """IoU of BFoVs (N, 5) in degrees, frame by frame, (N,).
+
+    A predicted BFoV without extent overlaps nothing.
     """
     a, b = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
     if a.ndim != 2 or a.shape != b.shape or a.shape[1] != 5:
@@ -74,8 +75,9 @@ def sphere_iou(predicted: ArrayLike, true: ArrayLike, mode: Mode = "seam-aware")
 
 
 def _sides(lon: Floats, polar: Floats, fov_h: Floats, fov_v: Floats, roll: Floats) -> Floats:
-    """Inward normals of the four great circles, (N, 4, 3), in order around the rectangle. All in
-    radians, (N,).
+    """Inward normals of the four great circles, (N, 4, 3), in order around the rectangle.
+
+    All in radians, (N,).
     """
     zero = np.zeros_like(lon)
     ahead = np.stack([np.sin(polar) * np.cos(lon), np.sin(polar) * np.sin(lon), np.cos(polar)], -1)
@@ -142,6 +144,7 @@ def _unit(vectors: Floats) -> Floats:
 
 def _official_iou(a: Floats, b: Floats) -> Floats:
     """Girard's theorem over every corner and crossing that no side excludes, as the toolkit has it.
+
     Radians, (N, 5).
     """
     sides = [

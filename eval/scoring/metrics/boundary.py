@@ -113,8 +113,10 @@ def match_boundaries(
 
 
 def boundary_pixels(crop: Crop, height: int, width: int, *, wrap: bool) -> Ints:
-    """The boundary of a mask as flat pixel indices v·W + u, (P,), each once. The boundary is half a
-    pixel up and left of the true outline, so it begins one row and one column before the mask.
+    """The boundary of a mask as flat pixel indices v·W + u, (P,), each once.
+
+    The boundary is half a pixel up and left of the true outline, so it begins one row and one
+    column before the mask.
     """
     if not crop.mask.size:
         return np.zeros(0, np.int64)
@@ -170,8 +172,9 @@ def _places(points: Ints, width: int) -> NDArray[np.float64]:
 
 
 def f_measure(matched: Matched, row_weight: NDArray[np.float64] | None = None) -> float:
-    """2PR/(P+R), every boundary pixel weighing 1 or its row's `row_weight` (H,). One outline empty:
-    F = 0; both: F = 1.
+    """2PR/(P+R), every boundary pixel weighing 1 or its row's `row_weight` (H,).
+
+    One outline empty: F = 0; both: F = 1.
     """
     n_predicted, n_true = matched.predicted_row.size, matched.true_row.size
     if not n_predicted or not n_true:

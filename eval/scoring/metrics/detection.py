@@ -25,8 +25,9 @@ def average_precision(
     thresholds: Floats = IOU_THRESHOLDS,
     max_predictions: int = MAX_PREDICTIONS,
 ) -> Floats:
-    """AP at each IoU threshold, (T,), of panoramas given as (scores (D,), iou (D, G)). Their mean
-    is COCO's AP, the first is AP50. NaN where there are no instances at all.
+    """AP at each IoU threshold, (T,), of panoramas given as (scores (D,), iou (D, G)).
+
+    Their mean is COCO's AP, the first is AP50. NaN where there are no instances at all.
     """
     scores, hits, instances = [], [], 0
     for score, iou in images:

@@ -135,8 +135,9 @@ def miou(ious: Sequence[float]) -> float | None:
 
 
 def miou_by_image(ious: Sequence[float], keys: Sequence[str]) -> float | None:
-    """Mean over panoramas of the mean over their instances: every panorama counts the same. None
-    when there are none.
+    """Mean over panoramas of the mean over their instances: every panorama counts the same.
+
+    None when there are none.
     """
     of_key: dict[str, list[float]] = {}
     for value, key in zip(ious, keys, strict=True):

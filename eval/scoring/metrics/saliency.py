@@ -29,8 +29,10 @@ def mae(predicted: Floats, true: Bools) -> float:
 
 
 def f_curve(predicted: Floats, true: Bools) -> Floats:
-    """F_β with β² = 0.3 at each of THRESHOLDS, (255,). Its maximum and mean are maxF and meanF of
-    one image; of a data set they are those of the mean curve.
+    """F_β with β² = 0.3 at each of THRESHOLDS, (255,).
+
+    Its maximum and mean are maxF and meanF of one image; of a data set they are those of the mean
+    curve.
     """
     hits, false = _above(predicted, true)
     precision, recall = hits / (hits + false + TINY), hits / (np.count_nonzero(true) + TINY)

@@ -51,6 +51,7 @@ def bootstrap_mean(
     seed: int = 0,
 ) -> Interval:
     """The mean over instances with its percentile bootstrap interval (Efron), panoramas resampled.
+
     (N,) values, N names.
     """
     sums, counts = _by_panorama(values, panoramas)

@@ -47,8 +47,9 @@ def score_of(curve: Floats, kind: Curve) -> float:
 def success_dual(
     predicted: ArrayLike, true: ArrayLike, present: ArrayLike, width: int, mode: Mode = "seam-aware"
 ) -> Floats:
-    """S_dual: the share of frames whose IoU is above each of OVERLAPS, (21,). `present` (N,) bool:
-    the truth has the object.
+    """S_dual: the share of frames whose IoU is above each of OVERLAPS, (21,).
+
+    `present` (N,) bool: the truth has the object.
     """
     p, t, frames = scored_frames(predicted, true, present, mode)
     boxes = _is_box(t)
@@ -120,8 +121,9 @@ def centre_angle_deg(predicted: Floats, true: Floats, mode: Mode = "seam-aware")
 
 
 def box_iou(predicted: Floats, true: Floats, width: int, mode: Mode = "seam-aware") -> Floats:
-    """IoU of boxes (N, 4), frame by frame, (N,). `seam-aware`: on the cylinder; `official`: the
-    better of two copies.
+    """IoU of boxes (N, 4), frame by frame, (N,).
+
+    `seam-aware`: on the cylinder; `official`: the better of two copies.
     """
     if mode == "official":
         return np.maximum(

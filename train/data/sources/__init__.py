@@ -49,8 +49,9 @@ class Source(Protocol):
 
 
 def open_source(name: str, settings: SourceSettings, config: TrainConfig) -> Source:
-    """The source that one entry of `mixture` describes (not the shards). DataError where its folder
-    holds something else, StorageError where it cannot be read.
+    """The source that one entry of `mixture` describes (not the shards).
+
+    DataError where its folder holds something else, StorageError where it cannot be read.
     """
     folder = settings.folder or Path()  # the config refuses an entry without one
     draw = Draw(

@@ -35,8 +35,9 @@ _NAME = re.compile(r"sa_(\d+)\.(jpg|json)")
 
 
 class Sa1b(Listed):
-    """The images of a folder of SA-1B. Holds two numbers per image, so that all eleven million
-    fit.
+    """The images of a folder of SA-1B.
+
+    Holds two numbers per image, so that all eleven million fit.
     """
 
     def __init__(self, name: str, folder: Path, draw: Draw) -> None:

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 
 class Shards:
-    """Scan clips of one split. Draws with the run's own seed: alone in a mixture it is a run
-    without one.
+    """Scan clips of one split.
+
+    Draws with the run's own seed: alone in a mixture it is a run without one.
     """
 
     def __init__(self, name: str, dataset: Dataset, config: TrainConfig) -> None:
@@ -71,9 +72,10 @@ class Shards:
 def whole_clip(
     sample: Sample, plan: ClipPlan, settings: ClipSettings, size_px: int
 ) -> "VideoDatapoint":
-    """A clip of whole panoramas squeezed to S×S. Frame t looks at the plan's yaw and t turns more,
-    so objects cross the seam. They are drawn by their solid angle among those of at least
-    `min_area_sr`.
+    """A clip of whole panoramas squeezed to S×S.
+
+    Frame t looks at the plan's yaw and t turns more, so objects cross the seam. They are drawn by
+    their solid angle among those of at least `min_area_sr`.
     """
     rgb, labels = sample.read("rgb"), sample.read("instance")
     height, width = labels.shape

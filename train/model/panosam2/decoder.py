@@ -22,8 +22,9 @@ KERNELS = (1, 3, 5)
 
 
 class SeamConv2d(nn.Conv2d):
-    """A stride-1 convolution, odd kernel, same size: B×C×H×W → B×C'×H×W. Columns wrap, rows are
-    padded with zeros.
+    """A stride-1 convolution, odd kernel, same size: B×C×H×W → B×C'×H×W.
+
+    Columns wrap, rows are padded with zeros.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -57,8 +58,9 @@ class PanoConsistency(nn.Module):
 
 
 class MaskFusion(nn.Module):
-    """Mixes features with features of the previous mask, both B×C×H×W. Gives the first until it is
-    trained.
+    """Mixes features with features of the previous mask, both B×C×H×W.
+
+    Gives the first until it is trained.
     """
 
     def __init__(self, channels: int) -> None:
