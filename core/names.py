@@ -142,8 +142,9 @@ def check_index(name: object) -> str:
 
 
 def is_litter(name: str) -> bool:
-    """Whether a file or folder is none of ours: hidden, or what desktops and disks leave behind
-    (`.DS_Store`, `lost+found`).
+    """Whether a file or folder is none of ours.
+
+    It is hidden, or what desktops and disks leave behind (`.DS_Store`, `lost+found`).
     """
     return name.startswith(".") or name.lower() in _LITTER
 

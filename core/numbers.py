@@ -15,8 +15,9 @@ def count(value: float | None) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """At most `digits` significant digits, no exponent where it reads well: 0.012345 → '0.0123',
-    12345 → '12,300', 7.0 → '7'.
+    """At most `digits` significant digits, no exponent where it reads well.
+
+    0.012345 → '0.0123', 12345 → '12,300', 7.0 → '7'.
     """
     if value is None or not math.isfinite(value):
         return NO_VALUE

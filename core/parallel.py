@@ -22,8 +22,9 @@ Built = TypeVar("Built")
 def prefetched(
     tasks: Iterable[Task], build: Callable[[Task], Built], *, threads: int, ahead: int
 ) -> Generator[Built]:
-    """`map(build, tasks)` with up to `ahead` + 1 results under way on `threads` threads; with
-    `ahead` 0 on the caller's own.
+    """`map(build, tasks)` with results under way on threads.
+
+    Up to `ahead` + 1 of them on `threads` threads; with `ahead` 0 on the caller's own.
     """
     if not ahead:
         yield from map(build, tasks)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 
 def start_ticks(pid: int) -> int | None:
-    """When a process began, in ticks since boot, which no clock setting changes; None if there is
-    no such process.
+    """When a process began, in ticks since boot, which no clock setting changes.
+
+    None if there is no such process.
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

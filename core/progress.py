@@ -1,5 +1,6 @@
-"""Progress of long work: a bar with rate, time left and failures on a terminal, plain lines
-elsewhere.
+"""Progress of long work.
+
+A bar with rate, time left and failures on a terminal, plain lines elsewhere.
 
     with Progress("render", total=183440) as progress:
         progress.advance(); progress.fail()

@@ -1,5 +1,6 @@
-"""One worker process, watched: its own session, a log file, limits, and an end that leaves nothing
-behind.
+"""One worker process, watched.
+
+It has its own session, a log file and limits, and its end leaves nothing behind.
 
 A native crash in Blender must not take a Ray worker and its logs along, so every scene runs in a
 child that this module starts and outlives. Takes a command, gives a `ProcessOutcome`; raises only
@@ -256,8 +257,9 @@ def _die_with_parent() -> None:
 
 
 def _kill_all(child: subprocess.Popen[bytes], tag: str) -> None:
-    """Kill the worker's whole session (it leads its own process group), then whatever of it left
-    the session.
+    """Kill the worker's whole session, then whatever of it left the session.
+
+    It leads its own process group.
     """
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
@@ -269,8 +271,9 @@ def _kill_all(child: subprocess.Popen[bytes], tag: str) -> None:
 
 
 def _younger_processes(pid: int) -> list[int]:
-    """Processes that may have been started after `pid`: those with higher numbers, or all once
-    numbers went round.
+    """Processes that may have been started after `pid`.
+
+    Those with higher numbers, or all once numbers went round.
     """
     last = int(Path("/proc/loadavg").read_text().split()[-1])
     numbers = [int(name) for name in os.listdir("/proc") if name.isdigit()]

@@ -25,8 +25,9 @@ def evaluator(config: EvalJobConfig) -> Evaluator | None:
 
 
 def chunks(positions: Sequence[int], workers: int) -> list[list[int]]:
-    """Positions for tasks, neighbours together: about four tasks for each worker, at least one
-    panorama each.
+    """Positions for tasks, neighbours together.
+
+    About four tasks for each worker, at least one panorama each.
     """
     size = max(1, -(-len(positions) // (workers * _TASKS_PER_WORKER)))
     return [list(positions[start : start + size]) for start in range(0, len(positions), size)]

@@ -38,8 +38,10 @@ class _SlowClock:
 
 @contextlib.contextmanager
 def patience(job_port: int) -> Iterator[None]:
-    """Nodes that are started in here have `START_S`, raylets know their agent's `job_port`, and no
-    server waits for Ray's clients.
+    """A node of Ray that is started in here is waited for longer, and has less to start.
+
+    It has `START_S`, its raylet knows the agent's `job_port`, and no server waits for Ray's
+    clients.
     """
     from ray._private import node, ray_constants, services
 

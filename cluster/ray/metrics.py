@@ -1,5 +1,6 @@
-"""The run as Prometheus metrics on Ray's own endpoint of every node (`MetricsExportPort` of
-`ray.nodes()`).
+"""The run as Prometheus metrics on Ray's own endpoint of every node.
+
+The endpoint is the `MetricsExportPort` of `ray.nodes()`.
 
     ray_panoforge_scenes{run, state}   gauge    scenes that are open, done, rejected, quarantined
     ray_panoforge_panoramas{run}       counter  panoramas staged by this driver

@@ -1,5 +1,6 @@
-"""Packing while rendering: shards are published as they fill, by one Ray task at a time beside the
-scenes.
+"""Packing while rendering.
+
+Shards are published as they fill, by one Ray task at a time beside the scenes.
 
 The driver tells the packer how far the run is settled without a gap: its frontier. Once the
 frontier has moved far enough, a task publishes what is full of the scenes in front of it. Those are
@@ -58,8 +59,9 @@ class Packer:
             self._start(frontier)
 
     def is_behind(self, frontier: int) -> bool:
-        """Whether so many scenes were settled since the running task began that no more should be
-        started.
+        """Whether no more scenes should be started before the packer has caught up.
+
+        So it is where many scenes were settled since the running task began.
         """
         return bool(self._task) and frontier - self._asked > self._config.max_behind_scenes
 

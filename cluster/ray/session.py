@@ -161,8 +161,9 @@ def _make_token(config: RayConfig) -> None:
 
 
 def _read_settings_anew() -> None:
-    """Have Ray read its settings and the token from the environment: it did so when it was
-    imported, which may have been before.
+    """Have Ray read its settings and the token from the environment.
+
+    It did so when it was imported, which may have been before.
     """
     from ray import _raylet
 

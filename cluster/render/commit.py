@@ -1,5 +1,6 @@
-"""From a worker's private folder to the run: check what it left, then move each panorama to
-`staged` by one rename.
+"""From a worker's private folder to the run.
+
+Check what it left, then move each panorama to `staged` by one rename.
 
 Every attempt stages into a folder of its own, so an attempt that dies leaves nothing in the run.
 What it made is believed after its digests are checked, and committed once. A scene may be made

@@ -93,8 +93,9 @@ class RayExecutor:
         return self._slots
 
     def close(self) -> None:
-        """Wait for the last look: a thread that comes back from Ray's C++ while Python ends would
-        abort the process.
+        """Wait for the last look.
+
+        A thread that comes back from Ray's C++ while Python ends would abort the process.
         """
         if self._looking:
             self._looking.join(_LOOK_AT_CLUSTER_S)

@@ -10,8 +10,10 @@ _NOT_PART_OF_A_SCENE = {"python", "overlay", "timeout_s"}  # of a source
 
 
 def image_config_sha256(config: RenderConfig) -> str:
-    """Digest of what shapes the pixels and labels: the render config less counts, threads and
-    limits. Panoramas of equal digest and seed are the same panoramas.
+    """Digest of what shapes the pixels and labels.
+
+    That is the render config less counts, threads and limits. Panoramas of equal digest and seed
+    are the same panoramas.
     """
     plain = config.model_copy(
         update={

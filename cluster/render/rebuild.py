@@ -1,5 +1,6 @@
-"""A lost ledger, made again from the staged panoramas: they are the work, the ledger only knows
-about it.
+"""A lost ledger, made again from the staged panoramas.
+
+They are the work, the ledger only knows about it.
 
 A scene counts as done if all panoramas that it was asked for are staged with the run's config
 digest. Where fewer are there, poses may have been rejected, or the scene was cut off: nothing can

@@ -1,5 +1,6 @@
-"""What runs on a node for one attempt at one scene: run the worker, judge it, commit what it made,
-record it.
+"""What runs on a node for one attempt at one scene.
+
+Run the worker, judge it, commit what it made, record it.
 
 A plain function of plain data (`run_scene`), so that tests call it without Ray. It is the Ray
 task's whole body: paths and digests go in and out, pixels never. The worker
@@ -118,8 +119,9 @@ def run_scene(task: SceneTask, node: str) -> AttemptRecord:
 def _run_worker(
     task: SceneTask, folder: Path, log: Path, node: str
 ) -> tuple[ProcessOutcome, SceneResult | None]:
-    """Run the worker on the task's job file; gives how it ended and its result, if it left a whole
-    one.
+    """Run the worker on the task's job file.
+
+    Gives how it ended and its result, if it left a whole one.
     """
     result = folder / "result.json"
     request = SceneRequest(
@@ -159,9 +161,10 @@ def _run_worker(
 
 
 def _scratch(record_id: str, *, make: bool = False) -> Path:
-    """Where a worker's temporary files go: on the node's own disk, and gone with the attempt even
-    if it was killed. Making one also sweeps those whose Ray worker died; their names begin with its
-    process and when that began.
+    """Where a worker's temporary files go: on the node's own disk.
+
+    They are gone with the attempt even if it was killed. Making one also sweeps those whose Ray
+    worker died; their names begin with its process and when that began.
     """
     home = Path(tempfile.gettempdir()) / f"panoforge-{os.getuid()}"
     scratch = home / f"{os.getpid()}-{start_ticks(os.getpid())}-{record_id}"

@@ -1,5 +1,6 @@
-"""`pano verify RUN --rays N`: rendered ids against independently cast rays, scene by scene, each in
-a child process.
+"""`pano verify RUN --rays N`: rendered ids against independently cast rays.
+
+Scene by scene, each in a child process.
 
 Takes a run folder, or one panorama's folder in it. The run's own config says how each scene is made
 again. A panorama whose config digest is neither the run's nor that of its degraded profile is
@@ -33,8 +34,9 @@ MAX_EDGE_SHARE = (
 
 @dataclass(frozen=True)
 class RaysReport:
-    """The panoramas' reports, as `panoforge.datagen.oracle.RayReport` has them, and scenes that
-    could not be made again.
+    """The panoramas' reports, and the scenes that could not be made again.
+
+    Reports are as `panoforge.datagen.oracle.RayReport` has them.
     """
 
     panoramas: tuple[dict, ...]
@@ -53,8 +55,10 @@ class RaysReport:
 
     @property
     def ok(self) -> bool:
-        """No ray is unexplained, depth agrees, hardly any ray falls on an edge, and every scene
-        could be made again.
+        """Whether the rays agree with the run in all that is checked.
+
+        No ray is unexplained, depth agrees, hardly any ray falls on an edge, and every scene could
+        be made again.
         """
         differ = self.counts("differ")
         return (

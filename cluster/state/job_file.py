@@ -1,5 +1,7 @@
-"""The file in a run's folder that says what the run is: the resolved config of its last `pano
-render`. `pano status`, `logs`, `retry` and `verify` find the run by it.
+"""The file in a run's folder that says what the run is.
+
+It is the resolved config of its last `pano render`. `pano status`, `logs`, `retry` and `verify`
+find the run by it.
 """
 
 from pathlib import Path

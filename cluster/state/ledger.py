@@ -165,8 +165,9 @@ class Ledger:
     # ---- what the run is
 
     def declare(self, job_sha256: str, about: dict) -> None:
-        """Say what this run is, or check that it is the same as was said before: a dataset must not
-        mix two.
+        """Say what this run is, or check that it is the same as was said before.
+
+        A dataset must not mix two.
         """
         data = (
             json.dumps({"schema_version": 1, "job_sha256": job_sha256, **about}, indent=1).encode()
@@ -200,8 +201,9 @@ class Ledger:
         self.store.put(_loose_name(record.id), record.model_dump_json().encode())
 
     def compact(self, records: Sequence[AttemptRecord]) -> None:
-        """Put records (that are written) into a segment and delete them, then merge segments that
-        have become many.
+        """Put records (that are written) into a segment and delete them.
+
+        Then merge segments that have become many.
         """
         if not records:
             return

@@ -60,8 +60,9 @@ class AttemptFault(StrEnum):
 
 @dataclass(frozen=True)
 class Rule:
-    """`profiles` of the attempts that a scene gets if it fails this way each time; empty: this
-    fault costs no attempt.
+    """What follows when a scene fails in one way each time.
+
+    `profiles` are those of its attempts; empty: this fault costs no attempt.
     """
 
     meaning: str
@@ -207,8 +208,9 @@ def _last_lines(text: str, lines: int = 12) -> str:
 
 @dataclass(frozen=True)
 class Step:
-    """What happens next with a scene: an attempt in `profile` after `wait_s`, or (profile None)
-    quarantine for `reason`.
+    """What happens next with a scene.
+
+    An attempt in `profile` after `wait_s`, or (profile None) quarantine for `reason`.
     """
 
     profile: Profile | None
@@ -217,9 +219,10 @@ class Step:
 
 
 def next_step(faults: Sequence[tuple[AttemptFault, str]]) -> Step:
-    """What to do with a scene whose attempts so far ended in `faults` (with their reasons), oldest
-    first. Attempts that cost nothing are not counted; the last fault's rule says which profile
-    comes next.
+    """What to do with a scene whose attempts so far ended in `faults`.
+
+    Faults come with their reasons, oldest first. Attempts that cost nothing are not counted; the
+    last fault's rule says which profile comes next.
     """
     paid = [fault for fault, _ in faults if RULES[fault].profiles]
     free = len(faults) - len(paid)
@@ -267,8 +270,10 @@ def _times(count: int) -> str:
 
 
 def degrade(render: RenderConfig) -> RenderConfig:
-    """The coarser image of a degraded attempt: one level of subdivision less (a quarter of the
-    faces), no true displacement, plain secondary materials. Size, samples and seed stay.
+    """The coarser image of a degraded attempt.
+
+    One level of subdivision less (a quarter of the faces), no true displacement, plain secondary
+    materials. Size, samples and seed stay.
     """
     displacement = "bump" if render.displacement == "true" else render.displacement
     return render.model_copy(
@@ -286,9 +291,11 @@ def memory_factor(profile: Profile) -> float:
 
 
 def nodes_to_set_aside(streaks: dict[str, int], healthy: set[str]) -> set[str]:
-    """Nodes that get no more scenes: `streaks` counts a node's faults in a row that speak against
-    nodes, `healthy` are nodes with a good scene to their name. Without a healthy node the scenes
-    are to blame, and no node is set aside.
+    """Nodes that get no more scenes.
+
+    `streaks` counts a node's faults in a row that speak against nodes, `healthy` are nodes with a
+    good scene to their name. Without a healthy node the scenes are to blame, and no node is set
+    aside.
     """
     suspects = {node for node, streak in streaks.items() if streak >= NODE_FAULTS_IN_A_ROW}
     return suspects if healthy - suspects else set()

@@ -1,5 +1,6 @@
-"""What a ledger adds up to: counts, reasons, panoramas, core-hours, rates, nodes and the slowest
-scenes.
+"""What a ledger adds up to.
+
+Counts, reasons, panoramas, core-hours, rates, nodes and the slowest scenes.
 
 Works on the ledger's columns, never on one object per record, so that a page about 183,440 scenes
 costs well under a second.

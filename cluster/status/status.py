@@ -1,5 +1,6 @@
-"""How a run stands: the ledger added up, what its driver is at, what is left to do and what it will
-have cost.
+"""How a run stands.
+
+The ledger added up, what its driver is at, what is left to do and what it will have cost.
 
 `read_status` takes a run folder and gives a `RunStatus`, from which
 `panoforge.cluster.status.status_page` makes the page and the command its lines and its JSON.

@@ -1,5 +1,6 @@
-"""`pano card`: a dataset described for those who find it, in the Hugging Face and the Croissant
-form.
+"""`pano card`: a dataset described for those who find it.
+
+In the Hugging Face and the Croissant form.
 
     write_cards(Dataset.open("s3://bucket/dataset"), CardOptions(name="rooms4k",
     license="cc-by-4.0", url="https://…"))

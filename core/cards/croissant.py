@@ -1,5 +1,7 @@
-"""The Croissant form (mlcommons.org/croissant, format 1.0): JSON-LD that names every file with its
-digest, and the record sets `samples` and `instances` with one field per column of the index.
+"""The Croissant form (mlcommons.org/croissant, format 1.0).
+
+JSON-LD that names every file with its digest, and the record sets `samples` and `instances` with
+one field per column of the index.
 
 The context is the specification's own. The column `members` (where each member lies in its shard)
 is left out. It is for readers of shards, and Croissant has no word for a list of structures in

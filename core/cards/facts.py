@@ -1,5 +1,6 @@
-"""What a card says of a dataset: counts and sizes from the index and the manifest, by Arrow kernels
-over whole columns.
+"""What a card says of a dataset.
+
+Counts and sizes from the index and the manifest, by Arrow kernels over whole columns.
 """
 
 from dataclasses import dataclass

@@ -1,5 +1,6 @@
-"""The Hugging Face form (huggingface.co/docs/hub/datasets-cards): a README.md whose YAML front
-matter the Hub reads.
+"""The Hugging Face form (huggingface.co/docs/hub/datasets-cards).
+
+A README.md whose YAML front matter the Hub reads.
 
 Three configs: `default`, the shards, which the Hub's WebDataset loader opens per split; `samples`
 and `instances`, the two index tables, with their features and sizes.

@@ -15,8 +15,10 @@ from panoforge.core.models import FrozenModel
 
 
 class FlatModel(FrozenModel):
-    """A model whose field named by `inner` holds another model, and which reads and writes both as
-    one mapping. Keys that are not its own are the inner model's.
+    """A model that holds another one, and reads and writes both as one mapping.
+
+    The field named by `inner` holds it. Keys that are not the outer model's own are the inner
+    model's.
     """
 
     inner: ClassVar[str]

@@ -1,5 +1,6 @@
-"""The bounding field of view (BFoV) of a mask: the smallest upright rectangle of view that holds
-it, for a second, closer look.
+"""The bounding field of view (BFoV) of a mask, for a second, closer look.
+
+It is the smallest upright rectangle of view that holds the mask.
 
 `fit_bfov(mask)` takes a bool H×W panorama mask and gives the view's centre and the tangents of its
 half angles, or None where no flat view holds the mask. Objects are bounded so in 360VOTS (Xu et
@@ -31,8 +32,10 @@ WIDEST_DEG = 85.0  # half angle beyond which a flat view is all stretch
 
 @dataclass(frozen=True)
 class Bfov:
-    """An upright field of view: centre in degrees (pitch up), `tan_x` and `tan_y` the tangents of
-    half its width and height.
+    """An upright field of view.
+
+    The centre is in degrees (pitch up); `tan_x` and `tan_y` are the tangents of half its width and
+    height.
     """
 
     yaw_deg: float
@@ -73,8 +76,9 @@ def fit_bfov(mask: Mask, *, trim: float = 0.005) -> Bfov | None:
 def fit_directions(
     directions: Floats, weight: Floats, *, half_pixel: float, trim: float = 0.005
 ) -> Bfov | None:
-    """The same for K unit directions (K, 3), each standing for `weight` (K,) steradians and
-    `half_pixel` radians around it.
+    """The same for K unit directions (K, 3).
+
+    Each stands for `weight` (K,) steradians and `half_pixel` radians around it.
     """
     centre = weight @ directions
     if np.linalg.norm(centre) < 1e-3 * weight.sum():
@@ -121,8 +125,9 @@ def enclosing_bfov(mask: Mask, margin: float, max_fov_deg: float) -> Bfov:
 
 
 def around(lonlat_deg: tuple[float, float], fov_deg: float) -> Bfov:
-    """A square field of view centred on a direction: where there is a click and no mask to fit
-    to.
+    """A square field of view centred on a direction.
+
+    For where there is a click and no mask to fit to.
     """
     lon, lat = direction_to_lonlat(lonlat_to_direction(*np.radians(lonlat_deg)))
     tangent = float(np.tan(np.radians(fov_deg) / 2))

@@ -1,5 +1,6 @@
-"""Scan trajectories: a panorama as a smooth perspective video (SAP §3, "fixed-trajectory
-perspective scanning").
+"""Scan trajectories: a panorama as a smooth perspective video.
+
+SAP §3, "fixed-trajectory perspective scanning".
 
 A scan is a grid of views in column-first zig-zag order: up one column, down the next. So
 consecutive frames always overlap, and the last frame differs from the first in yaw only: the loop
@@ -112,8 +113,10 @@ def _sees_everything(grid: ScanGrid, fov_deg: float, steps: int = 180) -> bool:
 def scan_views(
     spec: ScanSpec, yaw0_deg: float = 0.0, trajectory: Trajectory = "column_first"
 ) -> tuple[View, ...]:
-    """The views of one scan; column k has yaw `yaw0_deg + k·step`, wrapped to [−180, 180). All
-    trajectories (SAP, Fig. 3) visit the same views, in the order of `scan_order`.
+    """The views of one scan.
+
+    Column k has yaw `yaw0_deg + k·step`, wrapped to [−180, 180). All trajectories (SAP, Fig. 3)
+    visit the same views, in the order of `scan_order`.
     """
     grid = scan_grid(spec)
     return tuple(

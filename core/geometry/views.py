@@ -1,5 +1,7 @@
-"""Perspective views of a panorama: the sampling half of `panoforge.core.geometry.sphere`,
-vectorised OpenCV with maps shared across yaw.
+"""Perspective views of a panorama, sampled.
+
+The sampling half of `panoforge.core.geometry.sphere`: vectorised OpenCV with maps shared across
+yaw.
 
 Takes a panorama (H×W or H×W×C; uint8, uint16 or float32) and a `View`, gives the size×size view:
 bilinear for colour, nearest for labels. A view's source map depends on pitch, fov and size only;
@@ -42,8 +44,9 @@ MAX_PANORAMA_WIDTH = (_MAX_REMAP_SIDE - _SPARE_COLUMNS) // 4 * 2  # even; two tu
 
 @dataclass(frozen=True)
 class WrappedPanorama:
-    """A panorama laid out for sampling: `data` is (H + 4)×(2W + 8)[×C], periodic in columns,
-    continued over the poles.
+    """A panorama laid out for sampling.
+
+    `data` is (H + 4)×(2W + 8)[×C], periodic in columns, continued over the poles.
     """
 
     data: NDArray
@@ -190,9 +193,10 @@ def sample_view(panorama: WrappedPanorama, view: View, *, labels: bool = False) 
 def sample_directions(
     panorama: WrappedPanorama, directions: Floats, *, labels: bool = False
 ) -> NDArray:
-    """The panorama seen in any directions, h×w×3 (of any length) → h×w[×C]: for pictures that are
-    no square views. Bilinear, or nearest for labels; slower than `sample_view`, which keeps its
-    maps.
+    """The panorama seen in any directions, for pictures that are no square views.
+
+    Directions are h×w×3 (of any length), the result is h×w[×C]. Bilinear, or nearest for labels;
+    slower than `sample_view`, which keeps its maps.
     """
     u, v = direction_to_pixel(directions, panorama.width, panorama.height)
     columns, rows = (

@@ -153,9 +153,11 @@ class Facts:
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of a gallery item; `uri` is a data URI
-    (`panoforge.core.report.pictures.jpeg_uri`). Where the item has a sphere, a click on the picture
-    opens that, with the layers named in `shown` switched on and filled ones at `opacity`.
+    """One picture of a gallery item.
+
+    `uri` is a data URI (`panoforge.core.report.pictures.jpeg_uri`). Where the item has a sphere, a
+    click on the picture opens that, with the layers named in `shown` switched on and filled ones at
+    `opacity`.
     """
 
     uri: str

@@ -127,8 +127,9 @@ def colour_ids(labels: NDArray[np.integer]) -> Rgb:
 
 
 def id_outlines(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """H×W mask of the pixels whose right or lower neighbour has another id (columns wrap: the seam
-    is no outline).
+    """H×W mask of the pixels whose right or lower neighbour has another id.
+
+    Columns wrap: the seam is no outline.
     """
     edge = labels != np.roll(labels, -1, axis=1)
     edge[:-1] |= labels[:-1] != labels[1:]
@@ -138,8 +139,9 @@ def id_outlines(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
 def overlay_ids(
     rgb: Rgb, labels: NDArray[np.integer], opacity: float = 0.5, outline: bool = True
 ) -> Rgb:
-    """The colours of `labels` laid over `rgb` (same H×W) where an id is, with light outlines
-    between ids.
+    """The colours of `labels` laid over `rgb` (same H×W) where an id is.
+
+    With light outlines between ids.
     """
     if rgb.shape[:2] != labels.shape:
         raise ValueError(

@@ -29,8 +29,10 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class IdLayer:
-    """An id map. `uri`: PNG whose red is the low and green the high byte of the id; `names` and
-    `colours` ('#rrggbb') by id; `outline`: drawn as lines instead of areas.
+    """An id map.
+
+    `uri`: PNG whose red is the low and green the high byte of the id; `names` and `colours`
+    ('#rrggbb') by id; `outline`: drawn as lines instead of areas.
     """
 
     label: str
@@ -114,8 +116,9 @@ def viewer_style() -> Markup:
 
 @lru_cache(maxsize=1)
 def viewer_script() -> Markup:
-    """The content of a <script>: defines `panoSphere(container, scene, options)`, see
-    templates/sphere.js.
+    """The content of a <script> that defines `panoSphere(container, scene, options)`.
+
+    See templates/sphere.js.
     """
     return Markup(_text("vendor/pannellum/pannellum.js") + "\n" + _text("templates/sphere.js"))
 

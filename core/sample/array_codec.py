@@ -1,5 +1,6 @@
-"""The array codec of `instance.zst`, `depth.zst` and `normal.zst`: zstd that any tool opens and a
-view can crop.
+"""The array codec of `instance.zst`, `depth.zst` and `normal.zst`.
+
+Zstd that any tool opens and a view can crop.
 
 An encoded array is one zstd *skippable* frame holding a header, then one ordinary zstd frame per
 band of rows:

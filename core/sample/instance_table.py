@@ -1,5 +1,6 @@
-"""The instance table of a sample: what the renderer knows of each id, joined with what the label
-map says.
+"""The instance table of a sample.
+
+What the renderer knows of each id, joined with what the label map says.
 """
 
 from collections.abc import Mapping
@@ -61,8 +62,9 @@ def _instance_row(
 
 
 def table_faults(labels: Labels, meta: SampleMeta) -> list[str]:
-    """How the instance table disagrees with the pixels: ids (dense from 1), counts, areas, boxes,
-    flags and RLEs. Empty when it does not.
+    """How the instance table disagrees with the pixels; empty when it does not.
+
+    Ids (dense from 1), counts, areas, boxes, flags and RLEs are compared.
     """
     stats = instance_stats(labels)
     in_map, in_table = stats.ids.tolist(), [row.id for row in meta.instances]

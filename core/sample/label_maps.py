@@ -1,5 +1,6 @@
-"""Label maps: per-instance statistics, wrap-aware boxes and COCO RLE, all from runs of equal
-labels.
+"""Label maps: per-instance statistics, wrap-aware boxes and COCO RLE.
+
+All from runs of equal labels.
 
 Takes an H×W uint16 label map (0 = nothing). Gives, per id: pixels, solid angle, the smallest box on
 the cylinder (it may cross the seam), seam and pole flags, and COCO RLE. Everything is computed in
@@ -19,8 +20,9 @@ from panoforge.core.types import Labels
 
 @dataclass(frozen=True)
 class Box:
-    """Columns [u0, u0+width) taken modulo W, rows [v0, v0+height). u0 in [0, W); u0 + width > W
-    crosses the seam.
+    """Columns [u0, u0+width) taken modulo W, rows [v0, v0+height).
+
+    u0 is in [0, W); u0 + width > W crosses the seam.
     """
 
     u0: int
@@ -55,8 +57,9 @@ class InstanceStats:
 
 @dataclass(frozen=True)
 class Runs:
-    """Maximal runs of one non-zero id within a row, in raster order: row, first column, length, id,
-    each (R,).
+    """Maximal runs of one non-zero id within a row, in raster order.
+
+    Row, first column, length, id, each (R,).
     """
 
     row: NDArray[np.int64]
@@ -92,8 +95,9 @@ def label_runs(labels: Labels) -> Runs:
 
 
 def instance_stats(labels: Labels) -> InstanceStats:
-    """Statistics of every id in the map. Steradians are exact pixel solid angles
-    (`panoforge.core.geometry.sphere.row_area_sr`).
+    """Statistics of every id in the map.
+
+    Steradians are exact pixel solid angles (`panoforge.core.geometry.sphere.row_area_sr`).
     """
     height, width = labels.shape
     runs = label_runs(labels)
@@ -121,8 +125,9 @@ def instance_stats(labels: Labels) -> InstanceStats:
 
 
 def _by_id_and_start(runs: Runs) -> NDArray[np.int64]:
-    """The runs ordered by id, then start: NumPy sorts 16-bit keys by radix, several times faster
-    than longer ones.
+    """The runs ordered by id, then start.
+
+    NumPy sorts 16-bit keys by radix, several times faster than longer ones.
     """
     start = runs.start.astype(np.uint16) if runs.start.max() < 65536 else runs.start
     by_start = np.argsort(start, kind="stable")
@@ -136,9 +141,10 @@ def _cylinder_extent(
     first: NDArray[np.int64],
     width: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Per id, the shortest column interval on a circle of `width` columns that holds all its runs:
-    what is left beside its widest gap. Runs come sorted by (id, start). On a tie the gap at the
-    seam wins, then the leftmost.
+    """Per id, the shortest column interval on a circle that holds all its runs.
+
+    The circle has `width` columns; the interval is what is left beside the widest gap. Runs come
+    sorted by (id, start). On a tie the gap at the seam wins, then the leftmost.
     """
     offset = id_ * (4 * width)  # lifts ids apart, so that one running maximum serves all of them
     reach = np.maximum.accumulate(end + offset) - offset
@@ -158,9 +164,10 @@ def _cylinder_extent(
 
 
 def dense_ids(labels: NDArray[np.integer]) -> tuple[Labels, NDArray[np.int64]]:
-    """Renumber any non-negative id map so that ids are dense from 1 in ascending order of the old
-    ones. Returns the H×W uint16 map and `old` of shape (N,): new id k came from `old[k-1]`. More
-    than 65,535 ids is a ValueError.
+    """Renumber any non-negative id map so that ids are dense from 1.
+
+    They keep the order of the old ones. Returns the H×W uint16 map and `old` of shape (N,): new id
+    k came from `old[k-1]`. More than 65,535 ids is a ValueError.
     """
     present = np.unique(labels)
     present = present[present > 0].astype(np.int64)
@@ -174,8 +181,9 @@ def dense_ids(labels: NDArray[np.integer]) -> tuple[Labels, NDArray[np.int64]]:
 
 
 def encode_rles(labels: Labels) -> dict[int, dict[str, object]]:
-    """COCO compressed RLE of every id: {id: {"size": [H, W], "counts": str}}, as pycocotools'
-    encode gives it per mask, from one pass over the transposed map.
+    """COCO compressed RLE of every id: {id: {"size": [H, W], "counts": str}}.
+
+    As pycocotools' encode gives it per mask, from one pass over the transposed map.
     """
     height, width = labels.shape
     runs = label_runs(np.ascontiguousarray(labels.T))  # COCO counts down columns

@@ -43,8 +43,9 @@ class Pose(FrozenModel):
 
 
 class WrapBox(FrozenModel):
-    """Columns [u0, u0 + width) modulo W and rows [v0, v0 + height): the smallest box on the
-    cylinder.
+    """The smallest box on the cylinder.
+
+    Columns [u0, u0 + width) modulo W and rows [v0, v0 + height).
     """
 
     u0: Annotated[int, Field(ge=0, le=65535)]

@@ -60,8 +60,9 @@ REQUIRED = ("rgb", "instance")
 
 
 def check_product(name: str, array: NDArray, width: int, height: int) -> None:
-    """Raise DataError unless `array` is what the table above says of product `name`, at this
-    panorama size.
+    """Raise DataError unless `array` is what product `name` is to be.
+
+    The table above says what that is, at this panorama size.
     """
     product = PRODUCTS[name]
     shape = (height, width) if not product.channels else (height, width, product.channels)
@@ -94,8 +95,9 @@ def encode_product(suffix: str, array: NDArray, *, jpeg_quality: int = 95) -> by
 
 
 def decode_product(suffix: str, data: bytes, rows: tuple[int, int] | None = None) -> NDArray:
-    """The array of one member; `rows` [start, stop) crops (cheaply for .zst). Raises DataError for
-    what does not decode.
+    """The array of one member; `rows` [start, stop) crops (cheaply for .zst).
+
+    Raises DataError for what does not decode.
     """
     if suffix not in PRODUCT_OF_SUFFIX:
         raise DataError(

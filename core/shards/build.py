@@ -44,8 +44,9 @@ from panoforge.core.storage.store import Store
 
 @dataclass(frozen=True)
 class BuildTask:
-    """One shard to be built: its plan, the dataset's URL, and the files of its name and size that
-    are there already.
+    """One shard to be built.
+
+    Its plan, the dataset's URL, and the files of its name and size that are there already.
     """
 
     plan: ShardPlan
@@ -149,8 +150,10 @@ def _members(sample: Candidate) -> tuple[SampleMeta, dict[str, bytes]]:
 
 
 def commit(store: Store, shards: Sequence[BuiltShard]) -> Manifest:
-    """Make these shards the dataset: index, manifest, and then the removal of files that the
-    manifest does not name. DataError when a key comes twice.
+    """Make these shards the dataset.
+
+    Index, manifest, and then the removal of files that the manifest does not name. DataError when a
+    key comes twice.
     """
     manifest, files = describe(shards)
     for name, data in files.items():

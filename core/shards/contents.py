@@ -45,8 +45,10 @@ class Contents:
         return digest.hexdigest()
 
     def holds(self, name: str, shard: str, sha256: str | None) -> bool:
-        """Whether file `name` has the content of `shard`: its digest by the manifest, or the digits
-        in its name. One wrong letter in a manifest must not cost a whole shard.
+        """Whether file `name` has the content of `shard`.
+
+        Its digest by the manifest, or the digits in its name. One wrong letter in a manifest must
+        not cost a whole shard.
         """
         digest = self.digest(name)
         return bool(digest) and (digest == sha256 or digest.startswith(digits_of(shard)))

@@ -1,5 +1,6 @@
-"""Names, manifest and index schemas of a dataset folder: what `write`, `read` and `verify` agree
-on. No pixels here.
+"""Names, manifest and index schemas of a dataset folder.
+
+What `write`, `read` and `verify` agree on. No pixels here.
 """
 
 import hashlib
@@ -147,8 +148,10 @@ def read_manifest(dataset: StoreLike) -> Manifest:
 
 
 def split_of(scene: str, splits: dict[str, float], salt: str = "") -> str:
-    """The split of a scene, a pure function of its name: panoramas of one scene never part, and a
-    scene stays where it is when others come or go. `splits` maps names to shares that sum to 1.
+    """The split of a scene, a pure function of its name.
+
+    Panoramas of one scene never part, and a scene stays where it is when others come or go.
+    `splits` maps names to shares that sum to 1.
     """
     position = (
         int.from_bytes(hashlib.sha256(f"{salt}/{scene}".encode()).digest()[:8], "big") / 2**64

@@ -19,8 +19,9 @@ _NUMBER = re.compile(r"\d+")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A sample to be packed: its split, its bytes in a shard, and where it is staged (a URL), there
-    without `prefix`.
+    """A sample to be packed.
+
+    Its split, its bytes in a shard, and where it is staged (a URL), there without `prefix`.
     """
 
     key: str
@@ -61,9 +62,11 @@ def scene_of(key: str) -> str | None:
 
 
 def pack_order(key: str) -> tuple[int, str, int, str]:
-    """Where a sample, or all of a scene, stands in a dataset: by the last number in the scene's
-    name, then by that name, then by camera. `rooms-kitchen-00000002-c1` → (2,
-    'rooms-kitchen-00000002', 1, …); a scene stands before its samples.
+    """Where a sample, or all of a scene, stands in a dataset.
+
+    By the last number in the scene's name, then by that name, then by camera.
+    `rooms-kitchen-00000002-c1` → (2, 'rooms-kitchen-00000002', 1, …); a scene stands before its
+    samples.
     """
     match = _SAMPLE_KEY.fullmatch(key)
     scene, camera = (match["scene"], int(match["camera"])) if match else (key, -1)
@@ -74,9 +77,10 @@ def pack_order(key: str) -> tuple[int, str, int, str]:
 def plan_shards(
     samples: Iterable[Candidate], shard_bytes: int, *, final: bool = True
 ) -> list[ShardPlan]:
-    """Assign samples to shards: per split, in pack order, at most `shard_bytes` each (one sample at
-    least). Without `final` more samples may follow, so the last shard of each split is still open
-    and left out.
+    """Assign samples to shards.
+
+    Per split, in pack order, at most `shard_bytes` each (one sample at least). Without `final` more
+    samples may follow, so the last shard of each split is still open and left out.
     """
     plans: list[ShardPlan] = []
     by_split: dict[str, list[Candidate]] = {}

@@ -60,8 +60,9 @@ def _free_name(store: Store, name: str) -> str:
 def list_damaged(
     store: Store, damaged: Sequence[tuple[str, Damaged]], facts: Mapping[str, dict[str, Any]]
 ) -> tuple[str, ...]:
-    """Add to the lists; gives the scenes that are to be rendered again, those of earlier repairs
-    too. `facts` are what an index knows of samples, by key.
+    """Add to the lists; gives the scenes that are to be rendered again.
+
+    Those of earlier repairs too. `facts` are what an index knows of samples, by key.
     """
     entries = {(entry.shard, entry.offset, entry.key or ""): entry for entry in read_damaged(store)}
     for name, part in damaged:

@@ -1,5 +1,6 @@
-"""`pano query`: which samples hold what an expression asks for, from the index alone; and their
-extraction by byte range.
+"""`pano query`: which samples hold what an expression asks for.
+
+From the index alone; and their extraction by byte range.
 
     find(dataset, "category == 'sofa' and sr > 0.01")    samples with at least one such instance
     find(dataset, "'seam' in flags and not 'structure' in flags")
@@ -82,8 +83,10 @@ Value: TypeAlias = Any  # pa.Array | str | int | float | bool | list; pyarrow ha
 
 @dataclass(frozen=True)
 class Matches:
-    """Keys of the samples that match, in index order, and the rows of the instance index that do
-    (None where the expression asked nothing of instances).
+    """The samples that match an expression.
+
+    Their keys in index order, and the rows of the instance index that do (None where the expression
+    asked nothing of instances).
     """
 
     keys: tuple[str, ...]
@@ -128,9 +131,10 @@ def extract(
     target: StoreLike,
     products: tuple[str, ...] | None = None,
 ) -> list[str]:
-    """Write members of the samples as `<target>/<key>.<suffix>`, read by byte range and checked;
-    gives their names. `products` (e.g. ('rgb',)) chooses among them, and nothing else is read; the
-    metadata always comes along.
+    """Write members of the samples as `<target>/<key>.<suffix>`.
+
+    They are read by byte range and checked; gives their names. `products` (e.g. ('rgb',)) chooses
+    among them, and nothing else is read; the metadata always comes along.
     """
     store, written = Store.at(target), []
     for key in keys:

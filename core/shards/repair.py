@@ -186,8 +186,9 @@ def _is_file(store: Store, name: str) -> bool:
 def _shard(
     name: str, found: Salvage, new_name: str, *, sha256: str | None = None, size: int | None = None
 ) -> BuiltShard:
-    """The entry and the index rows of a shard whose samples lie one after the other as in
-    `found.good`.
+    """The entry and the index rows of a shard of undamaged samples.
+
+    They lie one after the other as in `found.good`.
     """
     split, offset = split_of_shard(name), 0
     rows: list[dict] = []

@@ -25,8 +25,10 @@ from panoforge.core.storage.store import Store
 
 @dataclass(frozen=True)
 class Good:
-    """A whole sample: where its bytes are in the shard as it is, and what the index is to say of
-    it. `members` lie relative to the sample.
+    """A whole sample.
+
+    Where its bytes are in the shard as it is, and what the index is to say of it. `members` lie
+    relative to the sample.
     """
 
     meta: SampleMeta = field(repr=False)
@@ -38,8 +40,9 @@ class Good:
 
 @dataclass(frozen=True)
 class Damaged:
-    """Bytes [offset, offset + length) of a shard that are no good sample. `key` is whose they were,
-    None where nothing says.
+    """Bytes [offset, offset + length) of a shard that are no good sample.
+
+    `key` is whose they were, None where nothing says.
     """
 
     key: str | None

@@ -23,8 +23,10 @@ MAX_MEMBER_BYTES = (1 << 33) - 1  # ustar's 11 octal digits
 
 @dataclass(frozen=True)
 class Member:
-    """Where a member's data lies: `offset` from the start of its sample (or shard), `length` in
-    bytes. The CRC-32 (zlib's) is for readers of one member instead of the whole sample.
+    """Where a member's data lies.
+
+    `offset` from the start of its sample (or shard), `length` in bytes. The CRC-32 (zlib's) is for
+    readers of one member instead of the whole sample.
     """
 
     suffix: str
@@ -52,8 +54,9 @@ def padded(size: int) -> int:
 
 
 def sample_bytes(key: str, members: Mapping[str, bytes]) -> tuple[bytes, list[Member]]:
-    """A sample's bytes in a shard (members in suffix order), and where each member's data lies in
-    them.
+    """A sample's bytes in a shard, and where each member's data lies in them.
+
+    Members are in suffix order.
     """
     parts: list[bytes] = []
     places: list[Member] = []
@@ -88,9 +91,11 @@ def parse_header(block: bytes | memoryview) -> tuple[str, str, int] | None:
 
 
 def walk(file: BinaryIO, max_bytes: int) -> Iterator[tuple[str, int, bytes, list[Member]]]:
-    """The samples of a shard by its headers alone, without an index: (key, offset in the shard, its
-    bytes, its members). DataError at the first byte that `sample_bytes` and the end of a tar would
-    not have put there, or where a sample would be over `max_bytes`.
+    """The samples of a shard by its headers alone, without an index.
+
+    Each is (key, offset in the shard, its bytes, its members). DataError at the first byte that
+    `sample_bytes` and the end of a tar would not have put there, or where a sample would be over
+    `max_bytes`.
     """
     begin = at = 0
     held: list[bytes] = []

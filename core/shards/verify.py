@@ -54,8 +54,9 @@ _ZEROS = bytes(BLOCK)
 
 @dataclass(frozen=True)
 class DataFault:
-    """One thing that is wrong: in which file, in which sample (None where it hits none), and
-    what.
+    """One thing that is wrong.
+
+    In which file, in which sample (None where it hits none), and what.
     """
 
     file: str
@@ -98,8 +99,9 @@ def verify(
 
 
 def _stray_faults(store: Store) -> Iterator[DataFault]:
-    """What other verbs would stumble over: links that lead out, and a list of damaged samples that
-    `pano repair` did not write.
+    """What other verbs would stumble over.
+
+    Links that lead out, and a list of damaged samples that `pano repair` did not write.
     """
     for name in store.links_out():
         if not name.startswith(f"{REPLACED}/"):  # what repair took away; no verb reads there
@@ -235,8 +237,9 @@ class _Walker:
             yield DataFault(entry.name, None, str(error))
 
     def _walk(self, entry: ShardEntry, rows: list[dict], *, each: bool) -> Iterator[DataFault]:
-        """The faults of a shard; those of samples by their own digests only if `each` asks for
-        it.
+        """The faults of a shard.
+
+        Those of samples by their own digests only if `each` asks for it.
         """
         digest = hashlib.sha256()
         at = 0

@@ -57,8 +57,9 @@ Builder: TypeAlias = Callable[[Sequence[BuildTask], OnSample], Iterable[BuiltSha
 
 @dataclass(frozen=True)
 class StagedSource:
-    """Where panoramas are staged, and what is put before their keys and scenes in the dataset, e.g.
-    `night-`.
+    """Where panoramas are staged, and what is put before their names.
+
+    In the dataset their keys and scenes begin with it, e.g. `night-`.
     """
 
     staged: Store
@@ -70,8 +71,10 @@ Sources: TypeAlias = StoreLike | StagedSource | Sequence[StoreLike | StagedSourc
 
 @dataclass(frozen=True)
 class PackOptions:
-    """`shard_bytes` is the target size of a shard; `splits` maps names to shares, `salt` moves
-    scenes between them.
+    """How panoramas become shards.
+
+    `shard_bytes` is the target size of a shard; `splits` maps names to shares, `salt` moves scenes
+    between them.
     """
 
     shard_bytes: int = DEFAULT_SHARD_BYTES
@@ -125,9 +128,10 @@ def publish(
     build: Builder = build_here,
     on_sample: OnSample = lambda key: None,
 ) -> Manifest | None:
-    """Publish what is full of the scenes in front of `before` (None: of all), see above; with
-    `final` everything, which is `pack`. Gives the manifest that holds now, None if nothing is
-    published yet. Errors as in `pack`.
+    """Publish what is full of the scenes in front of `before` (None: of all).
+
+    See above; with `final` everything, which is `pack`. Gives the manifest that holds now, None if
+    nothing is published yet. Errors as in `pack`.
     """
     if final:
         return pack(staged, dataset, options, build=build, on_sample=on_sample)

@@ -1,5 +1,6 @@
-"""The dataset statistics report: what is in a dataset, as numbers (report.json) and as a page
-(report.html).
+"""The dataset statistics report: what is in a dataset.
+
+As numbers (report.json) and as a page (report.html).
 
 Takes a published dataset, and the run.json beside it where there is one (for scenes that were
 rejected or failed). Counts, areas, categories and boxes come from the index, whole columns at a

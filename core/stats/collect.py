@@ -203,8 +203,9 @@ def _views(dataset: Dataset, pictured: frozenset[int], threads: int) -> Iterator
 
 
 def gallery_choice(scenes: list[str], limit: int) -> frozenset[int]:
-    """Positions of at most `limit` samples to picture: first cameras of scenes before second ones,
-    evenly spread.
+    """Positions of at most `limit` samples to picture.
+
+    First cameras of scenes before second ones, evenly spread.
     """
     rank: Counter[str] = Counter()
     order: list[tuple[int, int]] = []
@@ -229,8 +230,9 @@ def gallery_choice(scenes: list[str], limit: int) -> frozenset[int]:
 def cost(
     core_s: list[dict[str, float]], prices: Prices, peak_memory_mb: float | None, gpu_s: float = 0.0
 ) -> Cost | None:
-    """Core-seconds per panorama by stage, longest first; a stage that a panorama does not name took
-    it 0 s. `gpu_s`: all panoramas' seconds on a GPU.
+    """Core-seconds per panorama by stage, longest first.
+
+    A stage that a panorama does not name took it 0 s. `gpu_s`: all panoramas' seconds on a GPU.
     """
     names = sorted({name for timings in core_s for name in timings})
     if not names:

@@ -58,7 +58,9 @@ class CategoryCounts(FrozenModel):
 
 
 class CoOccurrence(FrozenModel):
-    """`panoramas[i][j]`: in how many panoramas categories i and j are both seen; the diagonal is
+    """Which categories are seen together.
+
+    `panoramas[i][j]`: in how many panoramas categories i and j are both seen; the diagonal is
     category i alone.
     """
 
@@ -133,8 +135,10 @@ class StageTime(FrozenModel):
 
 
 class Cost(FrozenModel):
-    """What a panorama costs: core-seconds over all stages, as the workers measured them, seconds
-    for which it held a GPU, and money at prices per hour.
+    """What a panorama costs.
+
+    Core-seconds over all stages, as the workers measured them, seconds for which it held a GPU, and
+    money at prices per hour.
     """
 
     stages: tuple[StageTime, ...]
@@ -147,8 +151,9 @@ class Cost(FrozenModel):
 
 
 class Duplicates(FrozenModel):
-    """Pairs of panoramas that look alike: difference hashes of 128 bits that differ in at most
-    `max_distance` bits.
+    """Pairs of panoramas that look alike.
+
+    Their difference hashes of 128 bits differ in at most `max_distance` bits.
     """
 
     max_distance: int

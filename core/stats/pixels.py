@@ -171,8 +171,10 @@ def _occupancy(
 
 
 def _depth_histogram(depth: NDArray) -> tuple[Floats, float]:
-    """Steradians per bin of DEPTH_EDGES_M (beyond the edges: the end bins) and at infinity, scaled
-    up from a regular subset of the pixels to the whole sphere.
+    """Steradians per bin of DEPTH_EDGES_M and at infinity.
+
+    What is beyond the edges is in the end bins. Scaled up from a regular subset of the pixels to
+    the whole sphere.
     """
     step = max(1, depth.shape[1] // _LOOK_WIDTH)
     rows = row_area_sr(depth.shape[1], depth.shape[0])[step // 2 :: step]

@@ -44,8 +44,10 @@ def summarise(values: ArrayLike) -> Summary:
 def distribution(
     values: ArrayLike, unit: str, *, log: bool = False, bins: int = 24
 ) -> Distribution:
-    """Summary and histogram of values; `log` spaces the bins by eighths of a decade (values must be
-    positive then). Whole numbers get bins of a whole width, centred on them.
+    """Summary and histogram of values.
+
+    `log` spaces the bins by eighths of a decade (values must be positive then). Whole numbers get
+    bins of a whole width, centred on them.
     """
     array = np.asarray(values)
     low, high = float(array.min()), float(array.max())

@@ -1,5 +1,7 @@
-"""What all verbs share: the application, where they print, the common arguments, and the entry
-point that turns errors to codes.
+"""What all verbs share.
+
+The application, where they print, the common arguments, and the entry point that turns errors to
+codes.
 
 Results go to stdout; progress and errors go to stderr. What an exit code means stands in
 `panoforge.core.errors`. Nothing heavy is imported here: `pano --help` must come at once.

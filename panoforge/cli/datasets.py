@@ -240,8 +240,9 @@ def repair(
         bool, typer.Option("--deep", help="Decode every product, not only metadata and label maps.")
     ] = False,
 ) -> None:
-    """Rebuild a lost index or manifest, and move damaged samples to DATASET/quarantine with a list
-    of scenes to re-render.
+    """Rebuild a lost index or manifest, and move damaged samples to quarantine.
+
+    They go to DATASET/quarantine, with a list of scenes to render again.
     """
     from panoforge.stages import repair_stage
 

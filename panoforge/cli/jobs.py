@@ -21,8 +21,9 @@ def submit(
         typer.Option("--follow/--no-follow", help="Print its log until it ends; exit as it does."),
     ] = True,
 ) -> None:
-    """Run a stage as a job of a Ray cluster (of a private Ray on this machine where none is
-    given).
+    """Run a stage as a job of a Ray cluster.
+
+    Of a private Ray on this machine where no cluster is given.
     """
     from panoforge.cluster.ray.submit import load_submission
     from panoforge.cluster.ray.submit import submit as submit_job

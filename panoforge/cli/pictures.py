@@ -68,8 +68,9 @@ def segment(
         Path, typer.Option("--out", metavar="DIR", help="Where the files go.", parser=a_path)
     ] = Path("."),
 ) -> None:
-    """Segment one object of a panorama from clicks: DIR/IMAGE.mask.png, .overlay.jpg and
-    .coco.json.
+    """Segment one object of a panorama from clicks.
+
+    Writes DIR/IMAGE.mask.png, .overlay.jpg and .coco.json.
 
     Longitude 0 is the middle of the picture, right is positive; latitude 90 is straight up.
     KEY=VALUE are config keys of pano eval, e.g. scan.overlap=0.3 device=cpu.
