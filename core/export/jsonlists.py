@@ -1,5 +1,6 @@
-"""A JSON object with long lists, written as they come: memory stays small for millions of
-annotations.
+"""A JSON object with long lists, written as they come.
+
+Memory stays small for millions of annotations.
 """
 
 import contextlib
@@ -32,9 +33,10 @@ class JsonLists:
 def json_lists(
     store: Store, folder: str, file: str, names: tuple[str, ...], head: dict[str, Any]
 ) -> Iterator[JsonLists]:
-    """Lists to be filled; `<folder>/<file>` of the store once the `with` block is left without an
-    error. Entries are spooled to a nameless file per list in the temporary folder, and joined
-    there.
+    """Lists to be filled, as `<folder>/<file>` of the store.
+
+    The file is there once the `with` block is left without an error. Entries are spooled to a
+    nameless file per list in the temporary folder, and joined there.
     """
     with contextlib.ExitStack() as stack:
         with storage_errors(tempfile.gettempdir()):

@@ -84,10 +84,11 @@ def _grid(fov_deg: float, columns: int, rows: int) -> ScanGrid:
 
 
 def _sees_everything(grid: ScanGrid, fov_deg: float, steps: int = 180) -> bool:
-    """Whether every direction lies in some view, tested on a grid of directions against views a
-    shade narrower than the real ones. Its points hold the lines where gaps open
-    first: column borders, and between rows. The margin covers what lies beside them; a property
-    test looks at whole panoramas.
+    """Whether every direction lies in some view.
+
+    Tested on a grid of directions against views a shade narrower than the real ones. Its points
+    hold the lines where gaps open first: column borders, and between rows. The margin covers what
+    lies beside them; a property test looks at whole panoramas.
     """
     lat = np.radians(np.linspace(-90, 90, steps + 1))
     half_step = grid.yaw_step_deg / 2

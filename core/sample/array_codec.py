@@ -154,10 +154,12 @@ def read_header(data: bytes | memoryview) -> ArrayHeader:
 def decode_array(
     data: bytes | memoryview, rows: tuple[int, int] | None = None, *, out: NDArray | None = None
 ) -> NDArray:
-    """Decode an array, or its rows [start, stop) only. Raises DataError for damage; never allocates
-    more than the checked header says, and refuses bands whose own size disagrees with it. `out`
-    takes a whole array (rows None) of that shape and dtype instead of a new one. It saves a third
-    of the time of a 4K label map, in which the kernel clears fresh pages.
+    """Decode an array, or its rows [start, stop) only.
+
+    Raises DataError for damage; never allocates more than the checked header says, and refuses
+    bands whose own size disagrees with it. `out` takes a whole array (rows None) of that shape and
+    dtype instead of a new one. It saves a third of the time of a 4K label map, in which the kernel
+    clears fresh pages.
     """
     header = read_header(data)
     start, stop = (0, header.shape[0]) if rows is None else rows

@@ -1,5 +1,6 @@
-"""One writer per place: a lease made of small objects, safe against dead holders, slow ones, and
-clocks that jump.
+"""One writer per place.
+
+A lease made of small objects, safe against dead holders, slow ones, and clocks that jump.
 
     with held(dataset, "pano pack") as lease:   # InUse if another process works there
         build()
@@ -50,8 +51,10 @@ class LeaseLost(UserError):
 
 
 class Holder(FrozenModel):
-    """Who holds, or held, a place, and what for. `machine` tells boots and containers apart,
-    `start_ticks` a process from its successor, `nonce` a lease from any other.
+    """Who holds, or held, a place, and what for.
+
+    `machine` tells boots and containers apart, `start_ticks` a process from its successor, `nonce`
+    a lease from any other.
     """
 
     epoch: int
@@ -78,8 +81,9 @@ class Holder(FrozenModel):
         )
 
     def is_dead_here(self) -> bool:
-        """True if it ran on this very machine and is gone; False also where that cannot be
-        known.
+        """True if it ran on this very machine and is gone.
+
+        False also where that cannot be known.
         """
         return self.machine == machine() and (
             self.start_ticks is None or start_ticks(self.pid) != self.start_ticks

@@ -38,8 +38,9 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Versions of panoforge, Python and the packages that shape results; packages that are not
-    installed are left out.
+    """Versions of panoforge, Python and the packages that shape results.
+
+    Packages that are not installed are left out.
     """
     found = {"panoforge": __version__, "python": platform.python_version()}
     for name in PACKAGES:
@@ -65,8 +66,9 @@ def hardware() -> dict[str, str]:
 
 
 def read_run(run: Path) -> dict[str, Any]:
-    """The stages recorded so far; empty where there is no readable record (it is no input of
-    anything).
+    """The stages recorded so far.
+
+    Empty where there is no readable record (it is no input of anything).
     """
     try:
         if not (run / RUN_FILE).is_file():  # opening a pipe waits for ever
@@ -81,8 +83,10 @@ def read_run(run: Path) -> dict[str, Any]:
 def record_stage(
     run: Path, stage: str, config: BaseModel | None, **facts: Any
 ) -> Iterator[dict[str, Any]]:
-    """Record a stage of a run: yields a dict for its results, and writes config, versions,
-    hardware, start and seconds beside them when the stage ends, however it ends.
+    """Record a stage of a run.
+
+    Yields a dict for its results, and writes config, versions, hardware, start and seconds beside
+    them when the stage ends, however it ends.
     """
     with storage_errors(run):
         run.mkdir(parents=True, exist_ok=True)

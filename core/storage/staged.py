@@ -43,8 +43,9 @@ NOT_CONTENT = {
 
 @dataclass(frozen=True)
 class StagedRecord:
-    """What a worker reports of a staged panorama: paths and digests, never pixels. `sha256` maps
-    suffix → hex digest.
+    """What a worker reports of a staged panorama: paths and digests, never pixels.
+
+    `sha256` maps suffix → hex digest.
     """
 
     key: str
@@ -54,9 +55,10 @@ class StagedRecord:
 def write_staged(
     staged: Path, meta: SampleMeta, arrays: Mapping[str, NDArray], *, jpeg_quality: int = 95
 ) -> StagedRecord:
-    """Stage one panorama. `arrays` maps the suffixes of `meta.products` to their arrays. Checks
-    dtypes, shapes and that the instance table agrees with the pixels before anything is written;
-    DataError otherwise.
+    """Stage one panorama.
+
+    `arrays` maps the suffixes of `meta.products` to their arrays. Checks dtypes, shapes and that
+    the instance table agrees with the pixels before anything is written; DataError otherwise.
     """
     check_key(meta.key)
     if set(arrays) != set(meta.products):
@@ -98,8 +100,9 @@ def list_staged(staged: StoreLike) -> list[str]:
 
 
 def staged_sizes(staged: StoreLike, keys: Iterable[str] | None = None) -> dict[str, dict[str, int]]:
-    """Bytes of every member of the staged panoramas, or of those called `keys`: key → suffix →
-    bytes. Opens no file.
+    """Bytes of every member of the staged panoramas, or of those called `keys`.
+
+    Key → suffix → bytes. Opens no file.
     """
     store = Store.at(staged)
     if store.local is not None:
@@ -125,8 +128,9 @@ def read_staged_meta(staged: StoreLike, key: str) -> SampleMeta:
 
 
 def read_staged(staged: StoreLike, key: str) -> tuple[SampleMeta, dict[str, bytes]]:
-    """The members of one staged panorama, still encoded, with its checked metadata. DataError when
-    the folder does not hold exactly what its metadata says.
+    """The members of one staged panorama, still encoded, with its checked metadata.
+
+    DataError when the folder does not hold exactly what its metadata says.
     """
     store = Store.at(staged)
     members = {name.rpartition("/")[2]: store.read(name) for name in store.names(key)}
@@ -144,6 +148,7 @@ def read_staged(staged: StoreLike, key: str) -> tuple[SampleMeta, dict[str, byte
 
 def renamed(meta_json: bytes, key: str, scene: str, prefix: str) -> bytes:
     """Metadata as bytes with `prefix` before the names of sample and scene, all else as it was.
+
     DataError when the bytes are not metadata of that sample and scene as panoforge writes them.
     """
     for name, value in (("key", key), ("scene", scene)):
