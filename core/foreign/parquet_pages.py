@@ -37,8 +37,9 @@ class Page:
 
 
 def claimed_bytes(data: bytes, footer: Any, columns: Sequence[int], most: int) -> int:
-    """The memory that decoding asks for at most, repeated texts counted once. Counting ends where
-    it is over `most`.
+    """The memory that decoding asks for at most, repeated texts counted once.
+
+    Counting ends where it is over `most`.
 
     Args:
         data: the file.
@@ -68,8 +69,9 @@ def claimed_bytes(data: bytes, footer: Any, columns: Sequence[int], most: int) -
 
 
 def _pages(data: bytes, chunk: Any) -> Iterator[Page]:
-    """The pages that a reader of this chunk meets, as Arrow walks them: from the dictionary, where
-    there is one, until the footer's number of values has been seen.
+    """The pages that a reader of this chunk meets, as Arrow walks them.
+
+    From the dictionary, where there is one, until the footer's number of values has been seen.
     """
     at = chunk.data_page_offset
     if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < at:
