@@ -175,9 +175,11 @@ class Infinigen1Nature(_Infinigen1):
 
     @property
     def variants(self) -> tuple[str, ...]:
+        """The kinds of scenes that it makes: its biomes."""
         return tuple(self.biomes)
 
     def slug(self, variant: str) -> str:
+        """The part of a scene's key that names the variant."""
         return f"infinigen1-nature-{variant}"
 
 

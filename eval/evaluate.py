@@ -178,20 +178,20 @@ def evaluate_sample(
         method = get_method(name)
         plan = method.plan(panorama.width, panorama.height, config)
         inputs = frame_inputs(panorama, plan)
-        for scored in predictors:
+        for candidate in predictors:
             new, labels = _score(
-                config, panorama, method, plan, inputs, instances, places, prompts, scored
+                config, panorama, method, plan, inputs, instances, places, prompts, candidate
             )
             rows += new
             if config.benchmark in salient.BENCHMARKS:
                 saliency.append(
                     {
                         "method": name,
-                        "role": scored.role,
+                        "role": candidate.role,
                         **salient.salient_scores(labels > 0, scored > 0),
                     }
                 )
-            if scored.role == "model":
+            if candidate.role == "model":
                 files[f"{name}.png"] = encode_product(
                     "instance.png", shrink_ids(labels, PICTURE_WIDTH)
                 )
@@ -209,12 +209,12 @@ def _score(
     instances: Sequence[InstanceMeta],
     places: Sequence[InstancePrompt],
     prompts: Sequence[InstancePrompt],
-    scored: ScoredPredictor,
+    candidate: ScoredPredictor,
 ) -> tuple[list[Row], np.ndarray]:
     """The rows of one method and predictor, and the predicted instance map (uint16 H×W). `places`:
     one click for each instance, whatever it was prompted with.
     """
-    masks = segment(panorama, plan, inputs, prompts, scored.predictor, clamp=config.merge.clamp)
+    masks = segment(panorama, plan, inputs, prompts, candidate.predictor, clamp=config.merge.clamp)
     ids = [prompt.id for prompt in prompts]
     counts, sphere = (
         row_counts(masks, panorama.labels, ids),
@@ -235,8 +235,8 @@ def _score(
             Row(
                 key=panorama.key,
                 method=method.name,
-                role=scored.role,
-                predictor=scored.predictor.name,
+                role=candidate.role,
+                predictor=candidate.predictor.name,
                 id=meta.id,
                 category=meta.category,
                 flags=meta.flags,

@@ -25,6 +25,7 @@ class SolvedRoom:
 
     @property
     def is_furnished(self) -> bool:
+        """Whether so many assets stand in it that it is worth a panorama."""
         return self.assets >= MIN_ASSETS
 
 

@@ -64,13 +64,13 @@ def test_every_verb_has_help_with_an_example_of_its_own_and_words_for_every_opti
 
 
 def test_help_is_in_paragraphs_not_in_the_lines_of_the_source(pano, monkeypatch):
-    assert "and move damaged samples to DATASET/quarantine with a list of scenes to re-render." in (
-        " ".join(pano("repair", "-h")[1].split())
+    assert "of a run again and compare rendered ids with independently cast rays." in (
+        " ".join(pano("verify", "-h")[1].split())
     )
     monkeypatch.setenv("COLUMNS", "80")
-    lines = [line.strip() for line in pano("repair", "-h")[1].splitlines()]
-    assert "of scenes to re-render." not in lines  # the source's last line
-    assert "DATASET/quarantine with a list of scenes to re-render." in lines
+    lines = [line.strip() for line in pano("verify", "-h")[1].splitlines()]
+    assert "rendered ids with independently cast rays." not in lines  # the source's last line
+    assert "run again and compare rendered ids with independently cast rays." in lines
 
 
 def test_the_command_alone_and_its_version(pano):
