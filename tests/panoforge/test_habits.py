@@ -70,7 +70,7 @@ def test_help_is_in_paragraphs_not_in_the_lines_of_the_source(pano, monkeypatch)
     monkeypatch.setenv("COLUMNS", "80")
     lines = [line.strip() for line in pano("verify", "-h")[1].splitlines()]
     assert "rendered ids with independently cast rays." not in lines  # the source's last line
-    assert "run again and compare rendered ids with independently cast rays." in lines
+    assert "again and compare rendered ids with independently cast rays." in lines
 
 
 def test_the_command_alone_and_its_version(pano):
