@@ -1,8 +1,8 @@
 """Read a Parquet file that a stranger may have written, within bounds of memory.
 
 Parquet multiplies: a page's header claims its size, a run says "a billion times", a text that
-stands once is repeated in every row. So nothing is decoded before it is known what it may take:
-first the footer and the page headers are asked (`parquet_pages`), then texts are read as
+stands once is repeated in every row. So nothing is decoded before it is known what it may take.
+First the footer and the page headers are asked (`parquet_pages`). Then texts are read as
 dictionaries, whose repetitions cost four bytes each, and their lengths are added up.
 """
 

@@ -1,8 +1,8 @@
 """What a Parquet file claims to hold, from its footer and the headers of its pages alone.
 
-The footer says where the pages of a column chunk begin and how many values they have; each page has
-a header of its own (Thrift's compact protocol) with its size after decompression and its number of
-values. A decoder allocates what they say, so they are added up, and must agree with each other.
+The footer says where the pages of a column chunk begin and how many values they have. Each page has
+a header of its own (Thrift's compact protocol): its size after decompression, its number of values.
+A decoder allocates what they say, so they are added up, and must agree with each other.
 
 Formats: https://github.com/apache/parquet-format (`PageHeader` in parquet.thrift) and Thrift's
 thrift-compact-protocol.md.

@@ -224,14 +224,14 @@ def test_cost_counts_threads_and_missing_stages() -> None:
     )
 
 
-def test_core_seconds_are_the_processors_and_times_threads_only_where_those_are_not_known(
+def test_core_seconds_are_the_processors_and_what_was_not_measured_has_no_cost(
     tmp_path: Path,
 ) -> None:
     labels = np.ones((8, 16), np.uint16)
     clock, measured = {"sample": 3.0, "generate": 5.0}, {"sample": 9.0, "generate": 5.0}
     for name, cpu, device in (
-        ("old", {}, "cpu"),
-        ("new", measured, "cpu"),
+        ("foreign", {}, "cpu"),
+        ("cpu", measured, "cpu"),
         ("gpu", measured, "optix: A card"),
     ):
         hardware = {"threads": "4", "device": device}
@@ -248,13 +248,10 @@ def test_core_seconds_are_the_processors_and_times_threads_only_where_those_are_
     prices = Prices(0.36, 0.36)
     found = {
         name: dataset_statistics(tmp_path / name / "dataset", prices=prices).cost
-        for name in ("old", "new", "gpu")
+        for name in ("foreign", "cpu", "gpu")
     }
-    assert (
-        found["old"].core_seconds_per_panorama == 32
-        and found["new"].core_seconds_per_panorama == 14
-    )
-    assert found["gpu"].gpu_seconds_per_panorama == 8 and found["new"].gpu_seconds_per_panorama == 0
+    assert found["foreign"] is None and found["cpu"].core_seconds_per_panorama == 14
+    assert found["gpu"].gpu_seconds_per_panorama == 8 and found["cpu"].gpu_seconds_per_panorama == 0
     assert found["gpu"].price_per_1000 == pytest.approx(2.2)
 
 
