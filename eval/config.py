@@ -18,7 +18,7 @@ from panoforge.core.foreign.files import read_bytes
 from panoforge.core.geometry.scan import Trajectory
 from panoforge.core.models import FrozenModel, Positive
 from panoforge.core.storage.location import LocalPath
-from panoforge.train.model.config import Sam2Settings
+from panoforge.train.settings.sam2 import Sam2Settings
 
 PROTOCOL_VERSION = 3
 

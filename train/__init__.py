@@ -2,7 +2,7 @@
 
 In the order a step meets them:
 
-- `config`: what a run is.
+- `config`: what a run is; `settings`: its sections.
 - `data/plan`: which clip stands at which position, in integers only. `data/mixture`: which source.
 - `data/clips`, `data/clicks`, `data/warp`: a plan becomes frames, masks and clicks.
 - `data/sources`: the panorama shards and other datasets. `data/loader`: clips ahead of time.

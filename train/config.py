@@ -1,5 +1,5 @@
 """What a training run is: one pydantic model, validated before torch is imported. Its sections
-stand beside what they set: `data/config`, `model/config`, `losses/config`.
+stand in `settings`.
 
 Defaults are SAM2's own fine-tuning recipe (sam2.1_hiera_b+_MOSE_finetune.yaml of sam2 1.1.0) with
 SAP's choices on top: scan clips, 90° views with 50 % overlap, encoder frozen. SAP publishes neither
@@ -15,9 +15,9 @@ from pydantic import Field, model_validator
 
 from panoforge.core.geometry.scan import ScanSpec, scan_grid
 from panoforge.core.models import Count, FrozenModel, Positive, Probability, Rate
-from panoforge.train.data.config import ClipSettings, PromptSettings, SourceSettings
-from panoforge.train.losses.config import LossSettings
-from panoforge.train.model.config import ModelSettings
+from panoforge.train.settings.clips import ClipSettings, PromptSettings, SourceSettings
+from panoforge.train.settings.losses import LossSettings
+from panoforge.train.settings.sam2 import ModelSettings
 
 SCHEDULE_ONLY = (
     "checkpoint_every",

@@ -25,8 +25,8 @@ from panoforge.train.model.checkpoint_io import (
     open_checkpoint,
     state_dict_sha256,
 )
-from panoforge.train.model.config import PanoSam2Settings
 from panoforge.train.model.panosam2.parts import PanoParts, add_parts
+from panoforge.train.settings.sam2 import PanoSam2Settings
 
 
 class PanoVideoPredictor(PanoParts, SAM2VideoPredictor):

@@ -24,10 +24,10 @@ from panoforge.core.geometry.scan import ScanSpec, scan_views
 from panoforge.core.geometry.sphere import View
 from panoforge.core.geometry.views import WrappedPanorama, wrap_panorama
 from panoforge.core.shards.read import Sample
-from panoforge.train.data.config import ClipSettings
 from panoforge.train.data.plan import CLICK_LANE, ClipPlan
 from panoforge.train.data.warp import is_warped, look
 from panoforge.train.data.warp import pixel_solid_angles as warped_solid_angles
+from panoforge.train.settings.clips import ClipSettings
 
 if TYPE_CHECKING:
     from training.utils.data_utils import BatchedVideoDatapoint, Frame, VideoDatapoint

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.geometry.scan import ScanSpec, random_yaw0_deg, scan_grid
-from panoforge.train.data.config import ClipSettings
+from panoforge.train.settings.clips import ClipSettings
 
 ORDER_LANE, CLIP_LANE, PROMPT_LANE, NOISE_LANE, SOURCE_LANE, CLICK_LANE, WARP_LANE = range(
     7

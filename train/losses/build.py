@@ -1,8 +1,8 @@
 """The loss that a config asks for."""
 
-from panoforge.train.losses.config import LossSettings
 from panoforge.train.losses.distortion_loss import DistortionLoss
 from panoforge.train.losses.sam2_loss import ScanLoss
+from panoforge.train.settings.losses import LossSettings
 
 
 def build_loss(settings: LossSettings) -> ScanLoss:

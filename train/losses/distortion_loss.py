@@ -26,8 +26,8 @@ from torch import Tensor
 from panoforge.core.geometry.bfov import Bfov, enclosing_bfov
 from panoforge.core.geometry.pixels import pixel_at, pixel_places, place_to_edge
 from panoforge.core.geometry.sphere import direction_to_lonlat, pixel_to_direction
-from panoforge.train.losses.config import DistortionSettings
 from panoforge.train.losses.sam2_loss import ScanLoss
+from panoforge.train.settings.losses import DistortionSettings
 
 REGION_PX = 128  # the longer side of the plane that the BFoV is projected onto
 MARGIN = 1.5  # the BFoV is so much wider than the object, as a tracker's search region

@@ -15,8 +15,8 @@ from typing import Any
 from torch import Tensor, nn
 from training.loss_fns import sigmoid_focal_loss
 
-from panoforge.train.losses.config import LossSettings
 from panoforge.train.losses.mask_loss import FrameTruth, MaskLosses
+from panoforge.train.settings.losses import LossSettings
 
 LOSS_NAMES = {
     "loss": "loss",

@@ -20,13 +20,13 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from panoforge.core.errors import ConfigError
-from panoforge.train.data.config import PromptSettings
 from panoforge.train.model.checkpoint_io import Weights, load_checkpoint, state_dict_sha256
-from panoforge.train.model.config import ModelSettings, Part, Size
 from panoforge.train.model.mimetic_init import mimetic
 from panoforge.train.model.panosam2.parts import PREFIX as PANO_PREFIX
 from panoforge.train.model.panosam2.parts import add_parts
 from panoforge.train.model.scan_sam2 import PanoScanSAM2, ScanSAM2
+from panoforge.train.settings.clips import PromptSettings
+from panoforge.train.settings.sam2 import ModelSettings, Part, Size
 
 CONFIGS: dict[Size, str] = {
     "tiny": "configs/sam2.1/sam2.1_hiera_t.yaml",

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import refuse_special
 from panoforge.core.storage.atomic import storage_errors, write_atomic, write_bytes_atomic
-from panoforge.train.model.config import PanoSam2Settings, Size
 from panoforge.train.model.panosam2.parts import PREFIX as PANO_PREFIX
+from panoforge.train.settings.sam2 import PanoSam2Settings, Size
 
 StateDict = dict[str, Tensor]
 # Width and number of blocks of the trunk tell the sizes apart.

@@ -15,10 +15,10 @@ from panoforge.core.errors import DataError
 from panoforge.core.foreign.idmaps import read_labels
 from panoforge.core.foreign.masks import fill_runs, run_area, run_counts
 from panoforge.train.data.clips import IMAGENET_MEAN, IMAGENET_STD, collate
-from panoforge.train.data.config import SourceSettings
 from panoforge.train.data.mixture import Mixture
 from panoforge.train.data.sources import open_source
 from panoforge.train.data.sources.draw import square, walk
+from panoforge.train.settings.clips import SourceSettings
 
 PLAIN = {"flip": 0, "colour_jitter": 0, "grayscale": 0}
 

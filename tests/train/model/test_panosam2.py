@@ -17,7 +17,6 @@ from panoforge.core.geometry.sphere import angle_between, lonlat_to_direction, p
 from panoforge.train.config import TrainConfig
 from panoforge.train.data.plan import prompt_rng
 from panoforge.train.losses.build import build_loss
-from panoforge.train.losses.config import DistortionSettings
 from panoforge.train.losses.distortion_loss import (
     DistortionLoss,
     pixel_weights,
@@ -26,7 +25,6 @@ from panoforge.train.losses.distortion_loss import (
 from panoforge.train.losses.sam2_loss import ScanLoss
 from panoforge.train.model.build import build_model
 from panoforge.train.model.checkpoint_io import parts_in
-from panoforge.train.model.config import PanoSam2Settings
 from panoforge.train.model.panosam2.decoder import MaskFusion, PanoConsistency, SeamConv2d
 from panoforge.train.model.panosam2.memory import (
     LongShortMemory,
@@ -34,6 +32,8 @@ from panoforge.train.model.panosam2.memory import (
     sample_frames,
 )
 from panoforge.train.model.scan_sam2 import ScanSAM2
+from panoforge.train.settings.losses import DistortionSettings
+from panoforge.train.settings.sam2 import PanoSam2Settings
 
 BOTH = {"decoder": True, "memory": True}
 

@@ -27,7 +27,7 @@ from panoforge.train.model.checkpoint_io import (
     read_checkpoint,
     state_dict_sha256,
 )
-from panoforge.train.model.config import ModelSettings
+from panoforge.train.settings.sam2 import ModelSettings
 
 PROMPT = small_config().prompt
 

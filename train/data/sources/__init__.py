@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Protocol
 from panoforge.core.foreign.left_out import LeftOut
 from panoforge.core.storage.atomic import storage_errors
 from panoforge.train.config import TrainConfig
-from panoforge.train.data.config import SourceSettings
 from panoforge.train.data.sources.coco import Coco
 from panoforge.train.data.sources.draw import Draw, source_seed
 from panoforge.train.data.sources.sa1b import Sa1b
 from panoforge.train.data.sources.sav import Sav
 from panoforge.train.data.sources.vos import Vos
+from panoforge.train.settings.clips import SourceSettings
 
 if TYPE_CHECKING:
     from training.utils.data_utils import VideoDatapoint

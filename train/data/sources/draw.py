@@ -21,9 +21,9 @@ from panoforge.core.foreign.left_out import NOTHING, LeftOut
 from panoforge.core.geometry.pixels import middle_index
 from panoforge.core.types import Mask
 from panoforge.train.data.clips import IMAGENET_MEAN, jitter_colours, normalise
-from panoforge.train.data.config import ClipSettings
 from panoforge.train.data.plan import CLIP_LANE, SOURCE_LANE, epoch_order
 from panoforge.train.data.warp import affine_matrix
+from panoforge.train.settings.clips import ClipSettings
 
 if TYPE_CHECKING:
     from training.utils.data_utils import VideoDatapoint

@@ -16,9 +16,9 @@ from panoforge.core.geometry.sphere import row_area_sr
 from panoforge.core.shards.read import Dataset, Sample
 from panoforge.train.config import TrainConfig
 from panoforge.train.data.clips import build_clip, choose_objects, weighted_count
-from panoforge.train.data.config import ClipSettings
 from panoforge.train.data.plan import ClipPlan, clip_plan
 from panoforge.train.data.sources.draw import Draw, make_clip
+from panoforge.train.settings.clips import ClipSettings
 
 if TYPE_CHECKING:
     from training.utils.data_utils import VideoDatapoint

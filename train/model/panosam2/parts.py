@@ -21,9 +21,9 @@ from sam2.modeling.sam2_utils import get_1d_sine_pe
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from panoforge.train.model.config import PanoSam2Settings
 from panoforge.train.model.panosam2.decoder import PanoDecoder
 from panoforge.train.model.panosam2.memory import LongShortMemory, sample_frames
+from panoforge.train.settings.sam2 import PanoSam2Settings
 
 PREFIX = "panosam2."
 

@@ -1,0 +1,1 @@
+"""The sections of a training config: clips, the model, the losses."""
