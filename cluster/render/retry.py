@@ -1,6 +1,7 @@
 """`pano retry` and `pano logs`: forgive failed scenes, and read what one scene did."""
 
 import difflib
+import shlex
 import time
 from pathlib import Path
 
@@ -13,12 +14,13 @@ from panoforge.cluster.state.scene_states import SceneState
 from panoforge.cluster.state.tally import tally
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.run_layout import LOGS
+from panoforge.core.storage.location import absolute, location
 from panoforge.datagen.config import RenderConfig, plan_scene
 
 TAIL_BYTES = 200_000
 
 
-def retry(run: Path, reason: str | None) -> list[str]:
+def retry(run: Path, reason: str | None, ledger_url: Path | str | None = None) -> list[str]:
     """Forgive failed scenes, so that the next `pano render` makes them.
 
     Their faults stay in the ledger.
@@ -26,14 +28,25 @@ def retry(run: Path, reason: str | None) -> list[str]:
     Args:
         run: The run's folder.
         reason: A kind of fault, or a part of the reason's text; None forgives all.
+        ledger_url: Where the run's ledger is, if that is not the run's folder. It is written to,
+            and what a run's files say is not asked: another may have made them.
 
     Returns:
         The names of the scenes.
 
     Raises:
-        UsageError: No failed scene has that reason.
+        UsageError: No failed scene has that reason, or the ledger that the run names is outside of
+            it and not the one given.
     """
     config = load_job(run)
+    given = None if ledger_url is None else str(absolute(location(str(ledger_url))))
+    if given != config.ledger_url and (given is not None or _leads_out(run, config.ledger_url)):
+        raise UsageError(
+            f"{run} says that its ledger is {config.ledger_url}"
+            + (f", not {given}" if given else ", outside of the run")
+            + ": a retry is written there only if you name it, since others may have made the run's"
+            f" files. Say --ledger {shlex.quote(config.ledger_url)} if it is yours"
+        )
     ledger = ledger_of(config)
     _, scene_states = tally(ledger, config.render.scenes)
     last: dict[int, AttemptRecord] = {}
@@ -63,6 +76,11 @@ def retry(run: Path, reason: str | None) -> list[str]:
             )
         )
     return [record.scene for record in chosen]
+
+
+def _leads_out(run: Path, ledger_url: str) -> bool:
+    """Whether a ledger is no folder of the run, links resolved."""
+    return "://" in ledger_url or not Path(ledger_url).resolve().is_relative_to(run.resolve())
 
 
 def _quarantined(ledger: Ledger) -> list[AttemptRecord]:

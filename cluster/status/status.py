@@ -30,7 +30,13 @@ from panoforge.core.storage.lease import UnixSeconds, latest_epoch, read_heartbe
 _STALE_S = 60.0
 
 
-class _Task(BaseModel):
+class _Told(BaseModel):
+    """What others may have written: pydantic's strictness does not reach into inner models."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class _Task(_Told):
     """A scene in flight, as a heartbeat tells it."""
 
     scene: str
@@ -38,13 +44,11 @@ class _Task(BaseModel):
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class _Heartbeat(BaseModel):
+class _Heartbeat(_Told):
     """What a driver's heartbeat may say (`panoforge.cluster.render.driver`).
 
     Others may have written the file: what is no heartbeat is not believed.
     """
-
-    model_config = ConfigDict(strict=True)
 
     unix_s: UnixSeconds = 0.0
     in_flight: Annotated[int, Field(ge=0, lt=2**31)] = 0

@@ -126,6 +126,7 @@ def decode_picture(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Deco
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_pixels(*image.size, name, max_pixels)
             _check_single(image, name)
+            _check_whole(image, name)
             pixels = _pixels(image, data, name)
             orientation, xmp = _orientation(image), _xmp(image)  # after: Pillow turns TIFFs itself
     except DataError:
@@ -167,6 +168,19 @@ def _check_single(image: Image.Image, name: str) -> None:
     frames = getattr(image, "n_frames", 1) if image.format in SEVERAL else 1
     if frames > 1:
         raise DataError(f"{name} holds {frames} pictures, expected one: save the one that is meant")
+
+
+def _check_whole(image: Image.Image, name: str) -> None:
+    """DataError for a TIFF whose strips do not fill it: Pillow leaves what is missing black."""
+    if image.format != "TIFF":
+        return
+    boxes = [tile.extents for tile in getattr(image, "tile", [])]
+    filled = sum((right - left) * (low - high) for left, high, right, low in filter(None, boxes))
+    if filled < image.size[0] * image.size[1]:
+        raise DataError(
+            f"{name} claims {image.size[0]}×{image.size[1]} pixels and holds {filled} of them: it"
+            " is truncated or damaged, get it again"
+        )
 
 
 def _orientation(image: Image.Image) -> int:

@@ -105,6 +105,7 @@ def decode_product(suffix: str, data: bytes, rows: tuple[int, int] | None = None
             " ever decoded"
         )
     if suffix.endswith(".zst"):
+        _check_kind(PRODUCTS[PRODUCT_OF_SUFFIX[suffix]], data)
         return decode_array(data, rows)
     width, height = image_size(data)
     if not 0 < width * height <= MAX_PIXELS:
@@ -115,6 +116,17 @@ def decode_product(suffix: str, data: bytes, rows: tuple[int, int] | None = None
         raise DataError(f"{suffix}: OpenCV cannot decode these {len(data)} bytes")
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if image.ndim == 3 else image
     return image if rows is None else image[rows[0] : rows[1]]
+
+
+def _check_kind(product: Product, data: bytes) -> None:
+    """DataError where an encoded array is of another kind: nothing of it is decoded then."""
+    header = read_header(data)
+    channels = header.shape[2] if len(header.shape) == 3 else 0
+    if header.dtype.name not in product.dtypes or channels != product.channels:
+        raise DataError(
+            f"{product.name}: expected {' or '.join(product.dtypes)} with"
+            f" {product.channels or 'no'} channels, its header says {header.dtype} {header.shape}"
+        )
 
 
 def product_size(suffix: str, data: bytes | memoryview) -> tuple[int, int]:

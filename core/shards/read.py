@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError, UsageError, UserError, nearest
 from panoforge.core.sample.metadata import META_SUFFIX, SampleMeta, decode_meta
-from panoforge.core.sample.products import PRODUCT_OF_SUFFIX, PRODUCTS, decode_product
+from panoforge.core.sample.products import PRODUCT_OF_SUFFIX, PRODUCTS, decode_product, product_size
 from panoforge.core.shards.index import read_index, read_instances
 from panoforge.core.shards.layout import (
     SAMPLE_SCHEMA,
@@ -91,6 +91,11 @@ class Sample:
         """
         suffix = self.suffix(product)
         try:
+            if META_SUFFIX in self.members:  # what is of another size is not even decoded
+                width, height = product_size(suffix, self.members[suffix])
+                if (width, height) != (self.meta.width, self.meta.height):
+                    said = f"{self.meta.width}×{self.meta.height}"
+                    raise DataError(f"{width}×{height}, the metadata say {said}")
             array = decode_product(suffix, self.members[suffix], rows)
         except DataError as error:
             raise DataError(f"{self.key}.{suffix}: {error}") from None

@@ -380,13 +380,13 @@ def _content_faults(
             continue
         if name is None:
             yield f"{suffix}: not a member of the sample format"
+        elif (size := product_size(suffix, data)) != (meta.width, meta.height):
+            yield f"{suffix}: {size[0]}×{size[1]}, the metadata say {meta.width}×{meta.height}"
         elif name == "instance" or deep:
             array = decode_product(suffix, bytes(data))
             check_product(name, array, meta.width, meta.height)
             if name == "instance":
                 yield from table_faults(array, meta)
-        elif (size := product_size(suffix, data)) != (meta.width, meta.height):
-            yield f"{suffix}: {size[0]}×{size[1]}, the metadata say {meta.width}×{meta.height}"
 
 
 def _sample_at(rows: list[dict], offset: int) -> str | None:

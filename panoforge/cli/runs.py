@@ -3,12 +3,22 @@
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.text import Text
 
-from panoforge.cli.app import ConfigPath, Overrides, RunPath, a_path, command, err, out, warn
+from panoforge.cli.app import (
+    ConfigPath,
+    Overrides,
+    RunPath,
+    a_path,
+    a_place,
+    command,
+    err,
+    out,
+    warn,
+)
 from panoforge.cli.streams import failure
 from panoforge.core.errors import UsageError
 from panoforge.core.run_layout import STAGED
@@ -178,11 +188,17 @@ def retry(
         str | None,
         typer.Option("--reason", help="Only those that failed so: oom, crash, or words of it."),
     ] = None,
+    ledger: Annotated[
+        Any,
+        typer.Option(
+            "--ledger", metavar="URL", help="The run's ledger, if not in RUN.", parser=a_place
+        ),
+    ] = None,
 ) -> None:
     """Forgive failed scenes: the next `pano render` makes them again."""
     from panoforge.cluster.render.retry import retry as forgive
 
-    scenes = forgive(run, reason)
+    scenes = forgive(run, reason, ledger)
     names = f": {', '.join(scenes[:10])}" if scenes else ""
     made = counted(len(scenes), "scene")
     out.print(visible(f"{made} will be made again by the next pano render{names}"))

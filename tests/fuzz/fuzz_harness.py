@@ -31,7 +31,8 @@ import numpy as np
 
 from panoforge.core.errors import UserError
 
-MAX_SECONDS = 5.0  # of one file
+MAX_SECONDS = 5.0  # of one file: of this process, however busy the machine is
+MAX_WAIT_S = 60.0  # for one file, also where nothing is computed
 MAX_BYTES = 1 << 30  # of memory for one file
 FEWEST = 5  # cases of each reader, however busy the machine is
 Structure = Literal["json", "text", "none"]
@@ -64,7 +65,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one file cost its reader."""
+    """What one file cost its reader: seconds of this process, bytes on top of what it had."""
 
     seconds: float = 0.0
     memory_bytes: int = 0
@@ -222,6 +223,7 @@ def fuzz(
     that one file of each reader cost.
     """
     signal.signal(signal.SIGALRM, _alarm)
+    signal.signal(signal.SIGPROF, _alarm)
     findings: list[Finding] = []
     cases: dict[str, int] = {}
     worst: dict[str, Cost] = {}
@@ -254,26 +256,28 @@ def fuzz(
 
 def _trouble(reader: Reader, path: Path) -> tuple[str | None, "Cost"]:
     """What went wrong, or None: the file was read, or refused by an error of ours. And its cost."""
-    before, start = _most_memory(anew=True), time.monotonic()
+    before, start = _most_memory(anew=True), time.process_time()
     what = _read(reader, path)
-    cost = Cost(time.monotonic() - start, _most_memory() - before)
+    cost = Cost(time.process_time() - start, _most_memory() - before)
     if what is None and cost.memory_bytes > MAX_BYTES:
         what = f"took {cost.memory_bytes >> 20} MiB"
     return what, cost
 
 
 def _read(reader: Reader, path: Path) -> str | None:
-    signal.setitimer(signal.ITIMER_REAL, MAX_SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, MAX_SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, MAX_WAIT_S)
     try:
         reader.read(path)
     except UserError as error:
         if not str(error).strip():
             return f"{type(error).__name__} says nothing"
     except _TooSlow:
-        return f"took over {MAX_SECONDS:g} s"
+        return f"took over {MAX_SECONDS:g} s of computing, or {MAX_WAIT_S:g} s of waiting"
     except Exception:
         return traceback.format_exc()
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
     return None
 

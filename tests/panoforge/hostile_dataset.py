@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 import tarfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,26 +66,35 @@ def with_index(dataset: Path, kind: str, change: Callable[[list[dict]], object])
     with_manifest(dataset, rewrite)
 
 
-def key_everywhere(dataset: Path, name: str) -> None:
-    """A sample of that key: in its tar headers, its metadata, both indices. All digests fit."""
+def rewrite_sample(
+    dataset: Path,
+    change: Callable[[dict[str, bytes]], object] = lambda members: None,
+    rename: str | None = None,
+) -> None:
+    """The first sample with other members, or of another key: in its tar headers, its metadata,
+    both indices. All digests fit.
+    """
     manifest = json.loads((dataset / "manifest.json").read_text())
     rows = pq.read_table(dataset / manifest["sample_index"]["name"]).to_pylist()
     old_shard = manifest["shards"][0]["name"]
     shard = (dataset / old_shard).read_bytes()
     inside = [row for row in rows if row["shard"] == old_shard]
     victim = inside[0]["key"]
+    name = victim if rename is None else rename
     buffer = io.BytesIO()
     for row in inside:
         begin = buffer.tell()
+        held = {m["suffix"]: shard[m["offset"] : m["offset"] + m["length"]] for m in row["members"]}
+        if row["key"] == victim:
+            held["meta.json"] = json.dumps(json.loads(held["meta.json"]) | {"key": name}).encode()
+            change(held)
+        key = name if row["key"] == victim else row["key"]
         for member in row["members"]:
-            data = shard[member["offset"] : member["offset"] + member["length"]]
-            key = name if row["key"] == victim else row["key"]
-            if member["suffix"] == "meta.json":
-                data = json.dumps(json.loads(data) | {"key": key}).encode()
+            data = held[member["suffix"]]
             info = tarfile.TarInfo(f"{key}.{member['suffix']}"[-99:])
             info.size = len(data)
             buffer.write(info.tobuf(tarfile.USTAR_FORMAT, "utf-8", "surrogateescape"))
-            member |= {"offset": buffer.tell(), "length": len(data), "crc32": zlib_crc32(data)}
+            member |= {"offset": buffer.tell(), "length": len(data), "crc32": zlib.crc32(data)}
             buffer.write(data + bytes(-len(data) % 512))
         row["offset"], row["length"] = begin, buffer.tell() - begin
         row["sha256"] = sha256(buffer.getvalue()[begin:])
@@ -111,10 +121,9 @@ def key_everywhere(dataset: Path, name: str) -> None:
     with_index(dataset, "instance_index", rename_instances)
 
 
-def zlib_crc32(data: bytes) -> int:
-    import zlib
-
-    return zlib.crc32(data)
+def key_everywhere(dataset: Path, name: str) -> None:
+    """A sample of that key."""
+    rewrite_sample(dataset, rename=name)
 
 
 def quarantine(dataset: Path, **change: Any) -> None:

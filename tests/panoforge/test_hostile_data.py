@@ -11,24 +11,29 @@ import pytest
 import synthetic
 from hostile_dataset import LINKS, NAMES, PLACES
 from repository import ROOT
+from typer.main import get_command
 
 from panoforge.cli import main
-from panoforge.cluster.state.ledger import Ledger
+from panoforge.cli.app import app
+from panoforge.cluster.config import RenderJobConfig
+from panoforge.cluster.state.job_file import save_job
+from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id
+from panoforge.cluster.state.policy import AttemptFault
 from panoforge.core.errors import DataError
+from panoforge.core.export import FORMATS
 from panoforge.core.names import check_key, check_name, check_shard, check_split
 from panoforge.core.shards.repair import repair
 from panoforge.core.shards.verify import verify
 from panoforge.core.shards.write import PackOptions
 from panoforge.core.storage.store import Store
+from panoforge.datagen.config import RoomsSource, plan_scene
 
 OPTIONS = PackOptions(20_000, (("train", 1.0),))
 VERBS = {
     "verify": ["verify", "{d}"],
     "verify deep": ["verify", "{d}", "--deep"],
     "query": ["query", "{d}", "pixels > 0", "--extract", "{o}"],
-    "export coco": ["export", "{d}", "{o}", "--to", "coco"],
-    "export sav": ["export", "{d}", "{o}", "--to", "sav"],
-    "export sa1b": ["export", "{d}", "{o}", "--to", "sa1b"],
+    **{f"export {form}": ["export", "{d}", "{o}", "--to", form] for form in FORMATS},
     "stats": ["stats", "{d}", "--out", "{o}"],
     "card": ["card", "{d}", "--name", "x", "--license", "cc-by-4.0"],
     "repair": ["repair", "{d}"],
@@ -36,6 +41,38 @@ VERBS = {
 }
 # What does not open the dataset's index as it is: they make it anew.
 MAKERS = {"pack", "repair"}
+# Attacked with a dataset in a test of its own below, as they need a config.
+MODELS = {"train", "eval"}
+# Attacked with a run: render.json, records, logs.
+RUN_VERBS = {
+    "status": ["status", "{r}"],
+    "status as JSON": ["status", "{r}", "--json"],
+    "logs": ["logs", "{r}", "0"],
+    "retry": ["retry", "{r}"],
+    "plan": ["plan", "{c}", "--from", "{r}"],
+    "verify rays": ["verify", "{r}", "--rays", "10"],
+    "pack": ["pack", "{r}", "--to", "{o}"],
+}
+# What reads neither a dataset nor a run that others made, or is attacked elsewhere.
+OTHERS = {
+    "demo": "makes its own data",
+    "config": "test_hostile_configs.py",
+    "init": "reads nothing",
+    "doctor": "reads nothing",
+    "sources": "reads nothing",
+    "render": "a config of the user's own: test_hostile_configs.py; its folder: RUN_VERBS",
+    "submit": "hands the words of another verb on",
+    "compare": "results.json: test_compare.py, tests/fuzz",
+    "segment": "pictures: test_hostile_pictures.py",
+    "serve": "pictures: test_hostile_pictures.py",
+}
+
+
+def test_every_verb_is_attacked():
+    """A new verb, or a new export, is attacked here or says where."""
+    verbs = {words[0] for words in (*VERBS.values(), *RUN_VERBS.values())} | MODELS
+    assert verbs | set(OTHERS) == set(get_command(app).commands)
+    assert not verbs & set(OTHERS)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +176,7 @@ def test_links_that_lead_out_of_a_dataset(sandbox, link, capfd):
     codes = attack(sandbox, VERBS, capfd)
     assert codes["verify"] == codes["verify deep"] == 1
     if link not in ("quarantine/", "lease/"):
-        readers = {"query", "export coco", "export sav", "export sa1b"}
+        readers = {"query", *(verb for verb in VERBS if verb.startswith("export"))}
         assert {verb: codes[verb] for verb in readers} == dict.fromkeys(readers, 1), codes
 
 
@@ -263,6 +300,72 @@ def test_training_and_evaluation_trust_none(sandbox, place, capfd):
         "train": ["train", str(ROOT / "configs" / "train" / "sap_tiny.yaml"), *words],
     }
     assert set(attack(sandbox, verbs, capfd).values()) <= {1, 2}
+
+
+def run_of(folder: Path, **change: object) -> None:
+    """A run of one scene, which failed; what `change` says is what its render.json says."""
+    kitchen = RoomsSource(source="infinigen2.rooms", rooms=("kitchen",))
+    job = RenderJobConfig(run=folder, sources=(kitchen,), scenes=1)
+    scene = plan_scene(job.render, 0).key
+    ledger = Ledger(job.ledger_url)
+    ledger.declare("a" * 64, {})
+    for outcome in ("fault", "quarantined"):
+        ledger.write(
+            AttemptRecord(
+                id=new_id(0, 1),
+                index=0,
+                scene=scene,
+                attempt=1,
+                outcome=outcome,
+                fault=AttemptFault.CRASH,
+                reason="crash",
+                job_sha256="a" * 64,
+                started_unix_s=1.0,
+                log="../../victim/thesis.txt",
+            )
+        )
+    save_job(job)
+    path = folder / "render.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+
+
+def linked(run: Path, name: str, to: Path) -> None:
+    shutil.rmtree(run / name, ignore_errors=True)
+    (run / name).symlink_to(to)
+
+
+RUNS = {
+    "another run's ledger": lambda r, v: run_of(r, ledger=str(v / "ledger")),
+    "a relative ledger": lambda r, v: run_of(r, ledger="../victim/ledger"),
+    "another run's folder": lambda r, v: run_of(r, run=str(v)),
+    "a ledger that is a link": lambda r, v: (run_of(r), linked(r, "ledger", v / "ledger")),
+    "a page that is a link": lambda r, v: (run_of(r), linked(r, "status.html", v / "thesis.txt")),
+    "a worker of theirs": lambda r, v: run_of(r, worker="antigravity"),
+}
+
+
+@pytest.mark.parametrize("place", RUNS)
+def test_a_run_that_others_made_touches_nothing_outside(sandbox, place, capfd, monkeypatch):
+    monkeypatch.chdir(sandbox / "run")
+    victim, config = sandbox / "victim", sandbox / "mine.yaml"
+    run_of(victim)
+    config.write_text("run: mine\nsources: [{source: infinigen2.rooms, rooms: [kitchen]}]\n")
+    RUNS[place](sandbox / "run", victim)
+
+    def theirs() -> dict[Path, bytes]:
+        return {p: p.read_bytes() for p in victim.rglob("*") if p.is_file()}
+
+    before = theirs()
+    places = {"r": sandbox / "run", "o": sandbox / "out", "c": config}
+    for verb, words in RUN_VERBS.items():
+        if verb == "verify rays":  # renders; nothing of it is written but in a scratch folder
+            continue
+        code = pano(*(word.format(**places) for word in words))
+        said = capfd.readouterr()
+        assert "Traceback" not in said.err + said.out, verb
+        assert theirs() == before, verb
+        refused = {"plan": 1, "retry": 2 if "ledger" in place else 0}  # no scene was ever done
+        assert code == refused.get(verb, 0), (verb, said.err)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("home", "option")])

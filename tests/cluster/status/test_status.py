@@ -3,6 +3,7 @@
 """
 
 import json
+import shutil
 import time
 
 import numpy as np
@@ -197,6 +198,22 @@ def test_retry_forgives_one_reason_and_keeps_the_past(run):
     assert retry(run, None) == ["rooms-kitchen-00000012"] and retry(run, None) == []
 
 
+def test_retry_writes_no_ledger_that_a_file_names_and_the_user_does_not(run, tmp_path):
+    """A run from elsewhere whose render.json names the ledger of another run of mine."""
+    shutil.copytree(run, tmp_path / "theirs")
+    job = config(tmp_path / "theirs", ledger=str(run / "ledger"))
+    save_job(job)
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    with pytest.raises(UsageError, match=r"a retry is written there only if you name it"):
+        retry(tmp_path / "theirs", None)
+    with pytest.raises(UsageError, match=r"not .*other: a retry"):
+        retry(tmp_path / "theirs", None, str(tmp_path / "other"))
+    assert before == {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    forgiven = retry(tmp_path / "theirs", None, str(run / "ledger"))
+    assert forgiven == ["rooms-bathroom-00000011", "rooms-kitchen-00000012"]
+    assert len(list(run.rglob("*.json"))) == len([p for p in before if p.suffix == ".json"]) + 2
+
+
 def test_logs_by_name_or_number(run):
     (run / "logs").mkdir()
     (run / "logs" / "rooms-bathroom-00000011.log").write_text("the end")
@@ -321,6 +338,7 @@ def test_183440_scenes_are_understood_in_a_moment(tmp_path):
         {"unix_s": "now"},
         {"unix_s": 1e300},
         {"oldest": [{"scene": "x"}]},
+        {"oldest": [{"scene": "x", "attempt": 1, "seconds": "0.5"}]},
         {"oldest": 5},
         {"oldest": [{"scene": "x", "attempt": 1, "seconds": float("nan")}]},
         {"set_aside": [1]},

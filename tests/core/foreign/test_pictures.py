@@ -168,6 +168,20 @@ def test_padding_before_a_marker_is_legal_and_damage_is_refused(rgb: np.ndarray)
             decode_picture(damaged, "rotten.jpg")
 
 
+@pytest.mark.parametrize("rows", [HEIGHT + 1, 4_000_000])
+def test_a_tiff_that_claims_more_rows_than_it_holds_is_refused(rgb, rows):
+    """Pillow leaves them black, and allocates them all."""
+    whole = saved(rgb, "TIFF")
+    image_length = struct.pack("<HHI", 257, 4, 1) + struct.pack("<I", HEIGHT)
+    assert whole.count(image_length) == 1
+    claims = whole.replace(image_length, image_length[:8] + struct.pack("<I", rows))
+    with pytest.raises(
+        DataError, match=rf"claims {WIDTH}×{rows} pixels and holds {WIDTH * HEIGHT}"
+    ):
+        decode_picture(claims, "x")
+    np.testing.assert_array_equal(decode_picture(whole, "x").rgb, rgb)
+
+
 # ---------------------------------------------------------------- on the sphere
 
 
