@@ -11,7 +11,7 @@ from browser import Tab, difference, open_tab
 
 from panoforge.core.report.pictures import id_colours
 from panoforge.eval.config import EvalConfig
-from panoforge.eval.reports.page import _marks, _pick
+from panoforge.eval.reports.gallery import _marks, _pick
 from panoforge.eval.reports.published import SAP_ON_PAV_SOD, TABLES
 from panoforge.eval.run import run_evaluation
 
