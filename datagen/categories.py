@@ -22,12 +22,16 @@ _VARIANT = re.compile(r"_rand(_effect_\w+)?$")
 @dataclass(frozen=True)
 class Category:
     """`flags`: `structure` for the shell of a room or the ground, `transparent` for what one looks
-    through.
+    through. `ade20k`, `coco` and `nyu40` name the nearest class of those label sets; None where
+    they have none.
     """
 
     name: str
     id: int
     flags: tuple[str, ...] = ()
+    ade20k: str | None = None
+    coco: str | None = None
+    nyu40: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,13 +65,14 @@ def base_name(object_name: str) -> str:
 
 
 def parse_categories(document: dict[str, dict]) -> Categories:
-    """`{category: {objects: [names], flags: [...]}}` → Categories. ValueError for a name listed
-    twice.
+    """`{category: {objects: [names], flags: [...], coco: …}}` → Categories. ValueError for a name
+    listed twice.
     """
     by_name: dict[str, Category] = {}
     by_object: dict[str, str] = {}
     for number, (name, entry) in enumerate(document.items(), start=1):
-        by_name[name] = Category(name, number, tuple(entry.get("flags", ())))
+        columns = {key: entry.get(key) for key in ("ade20k", "coco", "nyu40")}
+        by_name[name] = Category(name, number, tuple(entry.get("flags", ())), **columns)
         for base in entry["objects"]:
             if base in by_object:
                 raise ValueError(

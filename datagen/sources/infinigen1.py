@@ -10,7 +10,6 @@ meshes of furnished rooms, and outdoors where Infinigen's own camera stands: it 
 that one sees.
 """
 
-import re
 import tempfile
 from hashlib import sha256
 from pathlib import Path
@@ -23,6 +22,7 @@ from panoforge.datagen.categories import Categories
 from panoforge.datagen.config import SceneJob
 from panoforge.datagen.extension import given_repository
 from panoforge.datagen.geometry import RENDERABLE
+from panoforge.datagen.infinigen1.asset_names import asset_name, is_helper
 from panoforge.datagen.infinigen1.command import (
     check_gin_files,
     find_generator,
@@ -37,9 +37,6 @@ from panoforge.datagen.sources.blend import open_blend
 
 AROUND_CAMERA_M = 2.5  # outdoors, how far from Infinigen's own camera ours may stand
 HEADROOM_M = 2.6
-NOT_THINGS = re.compile(r"placeholder|cutter|^camrig|^CameraRigs|bbox|^atmosphere", re.I)
-_FACTORY = re.compile(r"^(?:scatter:)?(?P<name>[A-Za-z0-9]+?)Factory\(.*$")
-_ROOM_PART = re.compile(r"^(?P<room>[A-Za-z-]+_\d+/\d+)\.(?P<part>[a-z_]+)")
 
 
 def make_scene(job: SceneJob, source: Infinigen1Source, seed: int) -> Scene:
@@ -102,7 +99,7 @@ def things_of_infinigen1() -> tuple[Thing, ...]:
 def is_shown(obj: bpy.types.Object) -> bool:
     """Whether the object renders and is not one of the generator's helpers."""
     renders = obj.type in RENDERABLE or obj.instance_type == "COLLECTION"
-    return renders and not obj.hide_render and not NOT_THINGS.search(obj.name)
+    return renders and not obj.hide_render and not is_helper(obj.name)
 
 
 def _in_rendered_collections(collection: bpy.types.Collection) -> list[bpy.types.Object]:
@@ -113,17 +110,6 @@ def _in_rendered_collections(collection: bpy.types.Collection) -> list[bpy.types
     for child in collection.children:
         found += _in_rendered_collections(child)
     return found
-
-
-def asset_name(object_name: str) -> str:
-    """`SofaFactory(309).spawn_asset(17)` → `sofa`; `scatter:BushFactory(1)…` → `bush`;
-    `living-room_0/0.wall` → `room_wall`; anything else as it is, without `scatter:`.
-    """
-    if match := _FACTORY.match(object_name):
-        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", match["name"]).lower()
-    if match := _ROOM_PART.match(object_name):
-        return f"room_{match['part']}"
-    return object_name.lower().removeprefix("scatter:")
 
 
 def scene_identity() -> str:

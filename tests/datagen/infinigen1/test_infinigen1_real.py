@@ -1,15 +1,12 @@
-"""The real Infinigen 1: installed by the command, it makes a floor plan through the whole of a
-render. In CI it is installed if it is missing; elsewhere they are skipped, and say so.
-"""
+"""The real Infinigen 1: installed by the command, it makes a floor plan through a whole render."""
 
-import os
 import subprocess
 import sys
 
 import pytest
 
 from panoforge.datagen.infinigen1.command import UNFURNISHED
-from panoforge.datagen.infinigen1.overlay import INSTALL, default_folder, fault_of
+from panoforge.datagen.infinigen1.overlay import INSTALL
 
 pytestmark = [pytest.mark.render, pytest.mark.timeout(1500)]
 
@@ -18,16 +15,6 @@ def pano(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "panoforge", *words], capture_output=True, text=True, timeout=1400
     )
-
-
-@pytest.fixture(scope="module")
-def infinigen1() -> None:
-    """The overlay in the user's cache."""
-    if fault := fault_of(default_folder()):
-        if not os.environ.get("CI"):
-            pytest.skip(f"THE REAL INFINIGEN 1 IS NOT TESTED: {fault}")
-        done = pano("sources", "install", "infinigen1")
-        assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.mark.ray
