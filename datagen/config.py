@@ -71,6 +71,10 @@ class CameraSettings(FrozenModel):
             description="Poses instead of choosing them, or the .json or .csv file that holds them."
         ),
     ] = ()
+    draw: Annotated[
+        int,
+        Field(ge=0, description="Which draw of places; another number: others in the same scenes."),
+    ] = 0
     tries: Annotated[
         int, Field(ge=1, le=100, description="Poses rendered before a scene is given up.")
     ] = 6

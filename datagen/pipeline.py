@@ -120,7 +120,9 @@ class SceneAttempt:
         fixed = poses_of(self.config.camera.poses, self.request.scene.key)
         if fixed:
             return [cameras.fixed_pose(pose, self.surface) for pose in fixed]
-        stream = np.random.SeedSequence([self.seed, CAMERA_STREAM]).generate_state(1, np.uint64)
+        draw = self.config.camera.draw
+        entropy = [self.seed, CAMERA_STREAM, *([draw] if draw else [])]
+        stream = np.random.SeedSequence(entropy).generate_state(1, np.uint64)
         count = self.request.scene.cameras + self.config.camera.tries
         return cameras.choose_poses(
             self.surface,

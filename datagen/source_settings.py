@@ -115,6 +115,10 @@ class _Infinigen1(FrozenModel):
         PathText | None,
         Field(description="Folder of pano sources install infinigen1; null is the user's cache."),
     ] = None
+    cache: Annotated[
+        PathText | None,
+        Field(description="Folder of generated scenes, which runs share; null keeps none."),
+    ] = None
     addons: Annotated[
         tuple[PathText, ...],
         Field(description="Zips of Blender extensions for its process: Extra Mesh Objects."),

@@ -191,11 +191,16 @@ def generation_costs(config: RenderConfig) -> list[str]:
             rounds, rest = divmod(config.scenes, period)
             scenes = rounds * len(source.variants) + len(range(first, min(last, rest)))
             core_s = PROFILES[source.profile].core_s
+            again = (
+                f"; more runs of the same rooms (camera.draw=1, …) cost none of it: {source.cache}"
+                if source.cache
+                else "; with cache=FOLDER on the source, runs share what was generated"
+            )
             found.append(
                 f"{source.source}, profile {source.profile}: about {number(core_s)} core-seconds to"
                 f" generate a room, {number(scenes * core_s / 3600)} core-hours for"
                 f" {count(scenes)}, {number(core_s / config.cameras_per_scene)} core-seconds a"
-                " panorama"
+                f" panorama{again}"
             )
         first = last
     return found

@@ -247,3 +247,53 @@ def demo_stage(demo: Demo, say: Callable[[str], None], *, fresh: bool = False) -
     )
     scored = timed("eval", "score it", lambda: eval_stage(demo.eval))
     return DemoResult(run / DATASET, page, checkpoints, scored.folder / REPORT_FILE, seconds)
+
+
+@dataclass(frozen=True)
+class GenerationSummary:
+    """What `pano generate` did: scenes in the cache before, scenes added, and why others failed."""
+
+    cached: int
+    made: int
+    failed: dict[str, str]  # key of the scene → reason
+
+
+def generate_stage(config: RenderJobConfig, workers: int | None = None) -> GenerationSummary:
+    """Generate the scenes of a run's sources infinigen1.* into their caches, one process a core.
+
+    Args:
+        config: The run's. Nothing of it is rendered.
+        workers: Processes at once; None takes every core that this process may use.
+
+    Raises:
+        UsageError: No source of the run has a cache.
+    """
+    from panoforge.core.parallel import prefetched
+    from panoforge.datagen.config import plan_scene, source_of
+    from panoforge.datagen.infinigen1.fill import fill, has_cache
+
+    render = config.render
+    jobs = [
+        job
+        for job in (plan_scene(render, index) for index in range(render.scenes))
+        if has_cache(source_of(render, job))
+    ]
+    if not jobs:
+        raise UsageError(
+            "no source of this config has a cache to fill: set cache=FOLDER on a source"
+            " infinigen1.indoors or infinigen1.nature"
+        )
+    threads = workers or len(os.sched_getaffinity(0))
+    cached, made, failed = 0, 0, dict[str, str]()
+    with Progress("generate", total=len(jobs)) as progress:
+        for filled in prefetched(
+            jobs, lambda job: fill(render, job), threads=threads, ahead=threads
+        ):
+            cached += filled.was_cached
+            made += not filled.was_cached and not filled.failure
+            if filled.failure:
+                failed[filled.key] = filled.failure
+                progress.fail()
+                progress.log(f"{filled.key} failed: {filled.failure}")
+            progress.advance()
+    return GenerationSummary(cached, made, failed)

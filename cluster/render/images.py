@@ -6,7 +6,7 @@ from panoforge.datagen.config import RenderConfig
 # What may differ between two renders of the same panoramas: how many are made, and where and how
 # fast.
 _NOT_PART_OF_THE_IMAGE = {"scenes", "threads", "time_limit_s"}
-_NOT_PART_OF_A_SCENE = {"python", "overlay", "timeout_s"}  # of a source
+_NOT_PART_OF_A_SCENE = {"python", "overlay", "cache", "timeout_s"}  # of a source
 
 
 def image_config_sha256(config: RenderConfig) -> str:

@@ -10,9 +10,7 @@ meshes of furnished rooms, and outdoors where Infinigen's own camera stands: it 
 that one sees.
 """
 
-import tempfile
 from hashlib import sha256
-from pathlib import Path
 
 import bpy
 import numpy as np
@@ -23,16 +21,11 @@ from panoforge.datagen.config import SceneJob
 from panoforge.datagen.extension import given_repository
 from panoforge.datagen.geometry import RENDERABLE
 from panoforge.datagen.infinigen1.asset_names import asset_name, is_helper
-from panoforge.datagen.infinigen1.command import (
-    check_gin_files,
-    find_generator,
-    hexadecimal_seed,
-    steps,
-)
-from panoforge.datagen.infinigen1.process import SCENE, STATE, extension_environment, run_step
-from panoforge.datagen.infinigen1.solved import SolvedRoom, furnished, read_rooms
+from panoforge.datagen.infinigen1.command import hexadecimal_seed
+from panoforge.datagen.infinigen1.scenes import SceneOrder, generated_scene
+from panoforge.datagen.infinigen1.solved import SolvedRoom
 from panoforge.datagen.scene import Region, Scene, SceneFailed, Thing
-from panoforge.datagen.source_settings import Infinigen1Indoors, Infinigen1Source
+from panoforge.datagen.source_settings import Infinigen1Source
 from panoforge.datagen.sources.blend import open_blend
 
 AROUND_CAMERA_M = 2.5  # outdoors, how far from Infinigen's own camera ours may stand
@@ -40,31 +33,23 @@ HEADROOM_M = 2.6
 
 
 def make_scene(job: SceneJob, source: Infinigen1Source, seed: int) -> Scene:
-    """Run the generator and open what it saved. SceneFailed if it fails or saves nothing,
+    """Open what the generator made, now or earlier. SceneFailed if it fails or saves nothing,
     Infinigen1Missing if it is not there at all.
     """
-    generator = find_generator(source)
-    check_gin_files(source, generator)
-    rooms: tuple[SolvedRoom, ...] = ()
-    with tempfile.TemporaryDirectory(prefix="infinigen1-") as name:
-        folder = Path(name)
-        extra = extension_environment(
-            map(Path, source.addons), given_repository(), folder / "extensions"
-        )
-        for step in steps(source, job.variant, seed, folder):
-            run_step(generator, step, source.timeout_s, extra, _to_log)
-        if isinstance(source, Infinigen1Indoors):
-            rooms = furnished(read_rooms(step.output / STATE))
-        open_blend(step.output / SCENE)
+    order = SceneOrder(source, job.variant, seed, given=given_repository())
+    with generated_scene(order, _to_log) as scene:
+        open_blend(scene.blend)
     things = things_of_infinigen1()
     if not things:
         raise SceneFailed("the .blend of Infinigen 1 holds nothing that renders")
     return Scene(
         things=things,
-        regions=_above_floors(things, rooms) if rooms else (_around_its_camera(things),),
-        indoor=bool(rooms),
+        regions=(
+            _above_floors(things, scene.rooms) if scene.rooms else (_around_its_camera(things),)
+        ),
+        indoor=bool(scene.rooms),
         versions={
-            "infinigen1": generator.version,
+            "infinigen1": scene.version,
             "infinigen1_seed": hexadecimal_seed(seed),
             "infinigen1_scene": scene_identity(),
         },

@@ -135,6 +135,31 @@ def sources(
             out.print(f"{'':<30}→ {state.missing}")
 
 
+@command("pano generate configs/infinigen1.yaml sources.0.cache=scenes")
+def generate(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="At once (default: one a core).")
+    ] = None,
+) -> None:
+    """Generate the scenes of a run into the cache of its sources (infinigen1.*), and render
+    nothing. Renders and pano verify --rays read them there, whatever the cameras.
+    """
+    from panoforge.cluster.config import RenderJobConfig, load_section
+    from panoforge.stages import generate_stage
+
+    job = load_section(config, RenderJobConfig, overrides or ())
+    _warn_of_missing(job)
+    done = generate_stage(job, workers)
+    out.print(
+        f"{counted(done.made, 'scene')} generated, {counted(done.cached, 'scene')} were in the"
+        f" cache, {counted(len(done.failed), 'scene')} failed"
+    )
+    if done.failed:
+        raise typer.Exit(1)
+
+
 @command("pano status runs/demo --watch")
 def status(
     run: RunPath,

@@ -1,0 +1,47 @@
+"""Fill the cache of generated scenes, for `pano generate`. Imports no bpy."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from panoforge.datagen.config import RenderConfig, SceneJob, source_of
+from panoforge.datagen.infinigen1.scenes import SceneOrder, generated_scene, is_cached
+from panoforge.datagen.scene import SceneFailed
+from panoforge.datagen.source_settings import AnySource, Infinigen1Indoors, Infinigen1Nature
+
+
+@dataclass(frozen=True)
+class FilledScene:
+    """One scene of a run: it was in the cache, it is now, or why no seed of it made one."""
+
+    key: str
+    was_cached: bool = False
+    failure: str = ""
+
+
+def has_cache(source: AnySource) -> bool:
+    """Whether what the source generates is kept."""
+    return isinstance(source, Infinigen1Indoors | Infinigen1Nature) and source.cache is not None
+
+
+def orders(config: RenderConfig, job: SceneJob) -> list[SceneOrder]:
+    """What a render of `job` will ask for: one order per seed, in the order of trying."""
+    source = source_of(config, job)
+    if not isinstance(source, Infinigen1Indoors | Infinigen1Nature):
+        return []
+    is_zip = config.antlandscape not in ("installed", "online")
+    zips = (Path(config.antlandscape),) if is_zip else ()
+    return [SceneOrder(source, job.variant, seed, zips) for seed in job.seeds]
+
+
+def fill(config: RenderConfig, job: SceneJob) -> FilledScene:
+    """Have one scene of a run in the cache: the first of its seeds that makes one."""
+    failure = ""
+    for order in orders(config, job):
+        if is_cached(order):
+            return FilledScene(job.key, was_cached=True)
+        try:
+            with generated_scene(order, lambda line: None):
+                return FilledScene(job.key)
+        except SceneFailed as failed:
+            failure = str(failed)
+    return FilledScene(job.key, failure=failure)
