@@ -1,5 +1,6 @@
 """Scene generation: core-seconds and memory per scene, and the share of seeds that fail, over all
-Infinigen 2 sources.
+sources that generate. Of each scene's panorama: how many instances, the shares of them that are
+ornaments or unknown, and how much of the sphere things cover (the shell of a room is none).
 
 Each seed goes through the whole worker (`panoforge.datagen.worker`, a process of its own) at 128×64
 and one sample. A seed which generates but cannot be rendered counts as failed too, with its reason.
@@ -11,6 +12,7 @@ there, at most `--minutes` at a time, and sums up when all are made:
 """
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -22,24 +24,29 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench.common import arguments, machine
+from panoforge.core.sample.metadata import SampleMeta
+from panoforge.core.storage.staged import read_staged
 from panoforge.datagen.config import RenderConfig, SceneJob, plan_scene
 from panoforge.datagen.messages import SceneRequest, SceneResult
 
-# How many scenes of each source: 100 in all, 50 of them rooms (ten of each of the five).
+# How many scenes of each source: 100 of Infinigen 2, 50 of them rooms (ten of each of the five).
 SHARES = {
     "infinigen2.rooms": 50,
     "infinigen2.floating": 18,
     "infinigen2.house": 7,
     "infinigen2.outdoor": 25,
+    "infinigen1.indoors": 10,  # two of each of the five
+    "infinigen1.nature": 2,
 }
 QUICK = {"infinigen2.rooms": 2, "infinigen2.floating": 1}
-TIMEOUT_S = 900.0
+TIMEOUT_S = 5400.0
 
 
-def tiny(source: str, seed: int) -> RenderConfig:
+def tiny(source: str, seed: int, scenes: Path) -> RenderConfig:
     """One camera, one sample: everything but the size is as in a real run."""
+    kept = {"cache": str(scenes), "timeout_s": TIMEOUT_S - 600} if "infinigen1" in source else {}
     return RenderConfig(
-        sources=({"source": source},),
+        sources=({"source": source, **kept},),
         scenes=1000,
         cameras_per_scene=1,
         seed=seed,
@@ -53,13 +60,13 @@ def tiny(source: str, seed: int) -> RenderConfig:
     )
 
 
-def planned(shares: dict[str, int], seed: int) -> list[tuple[SceneJob, RenderConfig]]:
+def planned(shares: dict[str, int], seed: int, scenes: Path) -> list[tuple[SceneJob, RenderConfig]]:
     """All scenes, the sources mixed in proportion, so that whatever part is done says something of
     each.
     """
     found = []
     for source, count in shares.items():
-        config = tiny(source, seed)
+        config = tiny(source, seed, scenes)
         found += [
             ((index + 0.5) / count, plan_scene(config, index), config) for index in range(count)
         ]
@@ -101,6 +108,7 @@ def make(job: SceneJob, config: RenderConfig) -> dict:
                 "wall_s": wall_s,
             }
         result = SceneResult.model_validate_json(request.result.read_bytes())
+        seen = [what_is_seen(read_staged(request.staged, p.key)[0]) for p in result.panoramas]
     reasons = [f"{r.reason}: {r.detail}" for r in result.rejections] + (
         [result.error] if result.error else []
     )
@@ -114,6 +122,18 @@ def make(job: SceneJob, config: RenderConfig) -> dict:
         "peak_memory_mb": result.peak_memory_mb,
         "notes": list(result.notes),
         "instances": result.panoramas[0].instances if result.panoramas else 0,
+        **(seen[0] if seen else {}),
+    }
+
+
+def what_is_seen(meta: SampleMeta) -> dict[str, float]:
+    """Counts of a panorama's instances, and the share of the sphere that things cover."""
+    things = [one for one in meta.instances if "structure" not in one.flags]
+    return {
+        "ornaments": sum(one.category == "ornament" for one in meta.instances),
+        "unknown": sum(one.category.startswith("unknown:") for one in meta.instances),
+        "categories": len({one.category for one in meta.instances}),
+        "things_share": sum(one.area_sr for one in things) / (4 * math.pi),
     }
 
 
@@ -142,6 +162,7 @@ def summary(records: Iterable[dict]) -> dict[str, dict]:
                 round(statistics.median(row["cpu_s"] for row in alive), 1) if alive else None
             ),
             "peak_memory_mb": round(max((row["peak_memory_mb"] for row in alive), default=0.0)),
+            **_seen([row for row in alive if "things_share" in row]),
             "refused_poses": dict(
                 Counter(text.split(":")[0] for row in rows for text in row["reasons"])
             ),
@@ -154,6 +175,19 @@ def summary(records: Iterable[dict]) -> dict[str, dict]:
             ),
         }
     return found
+
+
+def _seen(rows: list[dict]) -> dict[str, float]:
+    """What the panoramas of a kind show: medians, and shares of all their instances."""
+    if not rows:
+        return {}
+    instances = sum(row["instances"] for row in rows)
+    return {
+        "instances_median": statistics.median(row["instances"] for row in rows),
+        "ornament_share": round(sum(row["ornaments"] for row in rows) / instances, 3),
+        "unknown_share": round(sum(row["unknown"] for row in rows) / instances, 3),
+        "things_share_of_sphere": round(statistics.median(row["things_share"] for row in rows), 3),
+    }
 
 
 def main() -> None:
@@ -175,7 +209,7 @@ def main() -> None:
         if args.source in (None, name)
     }
     left = 0
-    for job, config in planned(shares, args.seed):
+    for job, config in planned(shares, args.seed, args.out / "scenes"):
         if job.key in made:
             continue
         if time.perf_counter() - begin > 60 * args.minutes:
@@ -193,7 +227,10 @@ def main() -> None:
         print(
             f"{name}: {row['scenes']} scenes, {row['failed']} failed {row['failures']}; generation"
             f" {row['generate_core_s']} core-s (at most {row['generate_max_core_s']}), whole worker"
-            f" {row['whole_core_s']} core-s, {row['peak_memory_mb']} MB"
+            f" {row['whole_core_s']} core-s, {row['peak_memory_mb']} MB;"
+            f" {row.get('instances_median')} instances, {row.get('ornament_share')} of them"
+            f" ornaments, {row.get('unknown_share')} unknown; things cover"
+            f" {row.get('things_share_of_sphere')} of the sphere"
         )
     crashed = sum(record["outcome"] == "crashed" for record in records)
     failed = sum(record["outcome"] != "done" for record in records)

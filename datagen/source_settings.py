@@ -14,6 +14,10 @@ from panoforge.core.storage.location import PathText
 Room = Literal["livingroom", "bedroom", "bathroom", "diningroom", "kitchen"]
 ROOMS: tuple[Room, ...] = get_args(Room)
 Biome = Literal["plain", "hills", "landscape"]
+Clutter = Annotated[
+    Literal["primitives", "none"],
+    Field(description="Small things: Infinigen 2's primitive bodies, or none."),
+]
 Infinigen1Profile = Literal["fast", "documented", "full"]
 Infinigen1Biome = Literal[
     "simple", "plain", "forest", "mountain", "cave",
@@ -22,12 +26,15 @@ Infinigen1Biome = Literal[
 
 
 class RoomsSource(FrozenModel):
-    """Single furnished rooms of Infinigen 2, taken in turn."""
+    """Single furnished rooms of Infinigen 2, taken in turn. Its small things are primitive bodies
+    (cones, tori, monkeys), about half of all instances; `clutter: none` leaves them out.
+    """
 
     source: Annotated[Literal["infinigen2.rooms"], Field(description="The kind of source.")]
     rooms: Annotated[
         tuple[Room, ...], Field(min_length=1, description="Kinds of room, taken in turn.")
     ] = ROOMS
+    clutter: Clutter = "primitives"
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -49,6 +56,7 @@ class HouseSource(FrozenModel):
         Annotated[int, Field(ge=1, le=20)] | None,
         Field(description="Rooms of a house; null draws 3 to 9."),
     ] = None
+    clutter: Clutter = "primitives"
 
     @property
     def variants(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ Most of a house is never seen from one place, but all of it is rendered. Its syn
 once per scene.
 """
 
+import re
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
@@ -22,10 +23,13 @@ from panoforge.datagen import defects
 from panoforge.datagen.categories import Categories
 from panoforge.datagen.config import SceneJob
 from panoforge.datagen.scene import Region, Scene, SceneFailed, Thing
-from panoforge.datagen.source_settings import HouseSource, RoomsSource
+from panoforge.datagen.source_settings import Clutter, HouseSource, RoomsSource
 from panoforge.datagen.sources.base import describe
 
 WALL_MARGIN_M = 0.3
+CLUTTER = "ornament"  # the category of primitive bodies
+# Nobody clicks these as a wall: flagged `part`, so that whoever counts walls can leave them out.
+_WALL_PART = re.compile(r"_(wall|ceiling)_(back|corners?|sill)(?![a-z])")
 
 
 def make_scene(job: SceneJob, source: RoomsSource | HouseSource, seed: int) -> Scene:
@@ -41,11 +45,11 @@ def make_scene(job: SceneJob, source: RoomsSource | HouseSource, seed: int) -> S
         house = _generated(house_furnished_rand, notes, rng, room_count=source.room_count)
         height = float(house.dimensions[2])
         regions = tuple(room_box(room.boundary_rings[0], height) for room in house.rooms)
-        return _scene(house, regions, notes)
+        return _scene(house, regions, notes, source.clutter)
     from infinigen2.scenes.room import room as rooms
 
     room = _generated(getattr(rooms, f"room_{job.variant}_rand"), notes, rng)
-    return _scene(room, (room_region(tuple(room.dimensions)),), notes)
+    return _scene(room, (room_region(tuple(room.dimensions)),), notes, source.clutter)
 
 
 def _generated(generate: Callable[..., Any], notes: list[str], *args: Any, **kwargs: Any) -> Any:
@@ -57,9 +61,11 @@ def _generated(generate: Callable[..., Any], notes: list[str], *args: Any, **kwa
             raise SceneFailed(f"{generate.__name__}: {describe(error)}") from error
 
 
-def _scene(result: Any, regions: tuple[Region, ...], notes: list[str]) -> Scene:
-    """The scene of a generator's result; its leftovers are deleted."""
+def _scene(result: Any, regions: tuple[Region, ...], notes: list[str], clutter: Clutter) -> Scene:
+    """The scene of a generator's result; its leftovers are deleted, and clutter if unwanted."""
     things = things_of([obj.item() for obj in result.all_objects])
+    if clutter == "none":
+        things = tuple(thing for thing in things if thing.category != CLUTTER)
     kept = defects.objects_named(name for thing in things for name in thing.objects)
     defects.delete_leftovers(kept | {light.item() for light in result.lights})
     notes += defects.lower_ceiling_lights(kept)
@@ -87,7 +93,8 @@ def things_of(objects: list[bpy.types.Object]) -> tuple[Thing, ...]:
             if child.name not in returned and not child.hide_render
         ]
         category = categories.of(obj.name)
-        things.append(Thing(obj.name, category.name, (obj.name, *sorted(parts)), category.flags))
+        flags = (*category.flags, "part") if _WALL_PART.search(obj.name) else category.flags
+        things.append(Thing(obj.name, category.name, (obj.name, *sorted(parts)), flags))
     return tuple(things)
 
 

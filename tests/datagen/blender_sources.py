@@ -12,6 +12,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import bpy
 import numpy as np
@@ -42,7 +43,12 @@ from panoforge.datagen.source_settings import (
     Infinigen1Nature,
     OutdoorSource,
 )
-from panoforge.datagen.sources import infinigen1, infinigen2_outdoor, outdoor_parts
+from panoforge.datagen.sources import (
+    infinigen1,
+    infinigen2_outdoor,
+    infinigen2_rooms,
+    outdoor_parts,
+)
 from panoforge.datagen.surface import fibonacci_directions, scene_surface
 
 SIZE = (256, 128)
@@ -420,6 +426,24 @@ def infinigen1_scenes(out: Path) -> dict[str, object]:
     return found
 
 
+def clutter() -> dict[str, list]:
+    """The things of a room of Infinigen 2's names, with and without its primitive bodies."""
+    found = {}
+    for wanted in ("primitives", "none"):
+        bpy.ops.wm.read_factory_settings(use_empty=True)
+        for name in ("room_wall_00", "room_wall_back_00", "sofa_rand", "cone_rand", "monkey_rand"):
+            bpy.ops.mesh.primitive_cube_add()
+            bpy.context.object.name = name
+        room = SimpleNamespace(
+            all_objects=[SimpleNamespace(item=lambda obj=obj: obj) for obj in bpy.data.objects],
+            lights=[],
+        )
+        scene = infinigen2_rooms._scene(room, (), [], wanted)
+        found[wanted] = [[thing.name, *thing.flags] for thing in scene.things]
+        found[f"{wanted} left"] = len(bpy.data.objects)
+    return found
+
+
 def replace_position(position: tuple[float, float, float]) -> Pose:
     return origin_pose().model_copy(update={"position_m": position})
 
@@ -489,6 +513,7 @@ def main(out: Path) -> None:
         "rooms": two_rooms(),
         "places": places(),
         "infinigen1": infinigen1_scenes(out),
+        "clutter": clutter(),
         "antlandscape": antlandscape(out),
         "terrain": terrain(),
     }

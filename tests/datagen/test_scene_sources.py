@@ -162,6 +162,13 @@ def test_an_environment_without_infinigen1_is_refused_with_the_reason(facts):
     )
 
 
+def test_rooms_of_infinigen_2_do_without_primitive_bodies_and_backs_of_walls_are_flagged(facts):
+    walls = [["room_wall_00", "structure"], ["room_wall_back_00", "structure", "part"]]
+    found = facts["clutter"]
+    assert found["primitives"] == [["cone_rand"], ["monkey_rand"], *walls, ["sofa_rand"]]
+    assert found["none"] == [*walls, ["sofa_rand"]] and found["none left"] == 3
+
+
 def test_landscapes_take_the_extension_from_a_zip_and_say_so_when_it_is_missing(facts):
     found = facts["antlandscape"]
     assert found["available"] and found["notes"] == [] and found["spots"] == 4
