@@ -20,6 +20,7 @@ from panoforge.datagen.source_settings import AnySource, BlendSource, RoomsSourc
 __all__ = [
     "BlendSource",
     "CameraSettings",
+    "LightSettings",
     "QualitySettings",
     "RenderConfig",
     "RoomsSource",
@@ -82,6 +83,18 @@ class CameraSettings(FrozenModel):
         Literal["random", "coverage"],
         Field(description="Which of the free places are taken: any, or the set that sees most."),
     ] = "coverage"
+
+
+class LightSettings(FrozenModel):
+    """Other light than the scene was made with. Angles in degrees."""
+
+    sun_elevation_deg: Annotated[
+        Annotated[float, Field(ge=-10, le=90)] | None,
+        Field(description="Height of the sun above the horizon; null leaves it where it is."),
+    ] = None
+    lamps: Annotated[
+        Literal["as-made", "off"], Field(description="Lamps as the scene has them, or all off.")
+    ] = "as-made"
 
 
 class QualitySettings(FrozenModel):
@@ -218,6 +231,9 @@ class RenderConfig(FrozenModel):
     camera: Annotated[CameraSettings, Field(description="Where panoramas are taken from.")] = (
         CameraSettings()
     )
+    light: Annotated[
+        LightSettings, Field(description="Other light than the scene was made with.")
+    ] = LightSettings()
     quality: Annotated[QualitySettings, Field(description="When a panorama is refused.")] = (
         QualitySettings()
     )

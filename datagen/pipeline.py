@@ -21,7 +21,7 @@ from panoforge.core.sample.instance_table import InstanceLabel, instance_table
 from panoforge.core.sample.label_maps import dense_ids
 from panoforge.core.sample.metadata import Pose, SampleMeta
 from panoforge.core.storage.staged import write_staged
-from panoforge.datagen import cameras, geometry, glass, materials, quality
+from panoforge.datagen import cameras, geometry, glass, lighting, materials, quality
 from panoforge.datagen.categories import Categories
 from panoforge.datagen.config import RenderConfig, source_of
 from panoforge.datagen.extension import provide_antlandscape
@@ -90,6 +90,7 @@ class SceneAttempt:
             geometry.prepare(self.scene.things, self.config.subdivision_cap)
             geometry.hide_all_but(self.scene.things)
             materials.set_displacement(self.config.displacement)
+            lighting.relight(self.config.light, self.scene.things)
             self.instances = SceneInstances()
             self.surface: Surface = scene_surface()
             self.poses: list[Pose] = self._poses()

@@ -16,11 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
+from panoforge.core.errors import DataError
 from panoforge.core.models import FrozenModel
+from panoforge.core.sample.metadata import SampleMeta
 from panoforge.core.sample.products import decode_product
 from panoforge.core.storage.atomic import write_bytes_atomic
 from panoforge.core.storage.staged import read_staged
 from panoforge.datagen.config import RenderConfig, SceneJob, source_of
+from panoforge.datagen.scene import Scene
 
 
 class VerifyRequest(FrozenModel):
@@ -63,6 +66,7 @@ def check_scene(request: VerifyRequest) -> list[dict]:
     reports = []
     for key in request.keys:
         meta, members = read_staged(request.staged, key)
+        check_identity(meta, scene)
         arrays = {
             suffix.split(".")[0]: decode_product(suffix, members[suffix])
             for suffix in meta.products
@@ -85,6 +89,20 @@ def check_scene(request: VerifyRequest) -> list[dict]:
         )
         reports.append(vars(report))
     return reports
+
+
+def check_identity(meta: SampleMeta, scene: Scene) -> None:
+    """DataError if the scene came out otherwise than the one that was rendered: Infinigen 1 does
+    not repeat to the last vertex.
+    """
+    for name, made in scene.versions.items():
+        rendered = meta.versions.get(name)
+        if name.endswith("_scene") and rendered not in (None, made):
+            raise DataError(
+                f"{meta.key} shows scene {rendered}, and its seed now makes {made}: rays would be"
+                " compared with another scene. Keep generated scenes (cache of the source) to"
+                " check them"
+            )
 
 
 def main(arguments: list[str]) -> int:

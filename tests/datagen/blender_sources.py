@@ -7,6 +7,7 @@ command that takes its arguments and saves a real .blend laid out as it does
 """
 
 import json
+import math
 import os
 import sys
 import zipfile
@@ -17,13 +18,13 @@ from types import SimpleNamespace
 import bpy
 import numpy as np
 from blender_scenes import ball, lamp, settings, take, thing
-from mathutils import Euler
+from mathutils import Euler, Vector
 
 from panoforge.core.errors import UserError
 from panoforge.core.sample.instance_table import InstanceLabel, instance_table
 from panoforge.core.sample.label_maps import dense_ids
 from panoforge.core.sample.metadata import Pose, SampleMeta
-from panoforge.datagen import defects, extension, geometry, glass, materials, oracle
+from panoforge.datagen import defects, extension, geometry, glass, lighting, materials, oracle
 from panoforge.datagen.cameras import (
     candidates,
     choose_poses,
@@ -32,12 +33,12 @@ from panoforge.datagen.cameras import (
     matrix_rows,
     world_from_pano,
 )
-from panoforge.datagen.config import CameraSettings, QualitySettings, SceneJob
+from panoforge.datagen.config import CameraSettings, LightSettings, QualitySettings, SceneJob
 from panoforge.datagen.infinigen1.overlay import own_environment
 from panoforge.datagen.instances import SceneInstances, upright_box
 from panoforge.datagen.quality import RejectedScene
 from panoforge.datagen.rendering.cycles import choose_device
-from panoforge.datagen.scene import Region
+from panoforge.datagen.scene import Region, Thing
 from panoforge.datagen.source_settings import (
     Infinigen1Indoors,
     Infinigen1Nature,
@@ -444,6 +445,77 @@ def clutter() -> dict[str, list]:
     return found
 
 
+def ground() -> dict[str, list]:
+    """Where places lie: above the L of a floor whose box holds more, tables or not; above hills
+    and not above their lowest point; in a house of a user's, on its floor and not on its roof.
+    """
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    mesh = bpy.data.meshes.new("floor")
+    corners = [(0, 0), (6, 0), (6, 2), (2, 2), (2, 6), (0, 6)]
+    mesh.from_pydata([(x, y, 0.1) for x, y in corners], [], [(0, 1, 2, 3), (0, 3, 4, 5)])
+    bpy.context.scene.collection.objects.link(bpy.data.objects.new("floor", mesh))
+    bpy.ops.mesh.primitive_cube_add(size=1, location=(1, 1, 0.5))
+    bpy.context.object.name = "table"
+    bpy.ops.mesh.primitive_plane_add(size=12, location=(3, 3, 2.7))
+    bpy.context.object.name = "roof"
+    names = ["floor", "table", "roof"]
+    geometry.prepare([thing(name) for name in names], subdivision_cap=0)
+    surface, rng = scene_surface(), np.random.default_rng(3)
+    above = Region((0, 0, 0.1), (6, 6, 2.7), 0.1, ground=(1,))
+    found = {"room": candidates(above, CameraSettings(), rng, surface).tolist()}
+    anywhere = Region((0, 0, 0.1), (6, 6, 2.7), 0.1, ground=())
+    found["anywhere"] = candidates(anywhere, CameraSettings(), rng, surface).tolist()
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.ops.mesh.primitive_plane_add(size=20, rotation=(0, -np.arctan(0.5), 0))
+    bpy.context.object.name = "hill"
+    geometry.prepare([thing("hill")], subdivision_cap=0)
+    slope = Region((-8, -8, -4), (8, 8, 4), -4.0, ground=())
+    found["hill"] = candidates(slope, CameraSettings(), rng, scene_surface()).tolist()
+    return found
+
+
+def light() -> dict[str, object]:
+    """A sky and a sun that are moved, a lamp and a glowing shade that go out, a glowing screen that
+    does not.
+    """
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    found: dict[str, object] = {}
+    try:
+        lighting.move_sun(20)
+    except UserError as error:
+        found["no sun"] = str(error)
+    world = bpy.context.scene.world = bpy.data.worlds.new("world")
+    world.use_nodes = True
+    sky = world.node_tree.nodes.new("ShaderNodeTexSky")
+    sun = bpy.data.objects.new("sun", bpy.data.lights.new("sun", "SUN"))
+    sun.rotation_euler = (0.3, 0.0, 1.0)
+    point = bpy.data.objects.new("point", bpy.data.lights.new("point", "POINT"))
+    for obj in (sun, point):
+        bpy.context.scene.collection.objects.link(obj)
+    for name in ("shade", "screen"):
+        ball(name, np.zeros(3), 1.0, 4)
+        glow = bpy.data.materials.new(name)
+        glow.use_nodes = True
+        glow.node_tree.nodes["Principled BSDF"].inputs["Emission Strength"].default_value = 5.0
+        bpy.data.objects[name].data.materials.append(glow)
+    bpy.context.view_layer.update()
+    things = (Thing("shade", "lamp", ("shade",)), Thing("screen", "screen", ("screen",)))
+    lighting.relight(LightSettings(sun_elevation_deg=20, lamps="off"), things)
+    bpy.context.view_layer.update()
+    found["sky"] = math.degrees(sky.sun_elevation)
+    found["sun"] = (sun.matrix_world.to_3x3() @ Vector((0, 0, 1))).normalized()[:]
+    found["heading"] = sun.rotation_euler.z
+    found["hidden"] = [obj.name for obj in bpy.context.scene.objects if obj.hide_render]
+    found["glow"] = [
+        bpy.data.materials[name]
+        .node_tree.nodes["Principled BSDF"]
+        .inputs["Emission Strength"]
+        .default_value
+        for name in ("shade", "screen")
+    ]
+    return found
+
+
 def replace_position(position: tuple[float, float, float]) -> Pose:
     return origin_pose().model_copy(update={"position_m": position})
 
@@ -514,6 +586,8 @@ def main(out: Path) -> None:
         "places": places(),
         "infinigen1": infinigen1_scenes(out),
         "clutter": clutter(),
+        "ground": ground(),
+        "light": light(),
         "antlandscape": antlandscape(out),
         "terrain": terrain(),
     }

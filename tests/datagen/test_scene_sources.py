@@ -169,6 +169,26 @@ def test_rooms_of_infinigen_2_do_without_primitive_bodies_and_backs_of_walls_are
     assert found["none"] == [*walls, ["sofa_rand"]] and found["none left"] == 3
 
 
+def test_places_lie_above_the_ground_that_one_stands_on(facts):
+    found = {name: np.array(places) for name, places in facts["ground"].items()}
+    room, anywhere, hill = found["room"], found["anywhere"], found["hill"]
+    assert len(room) == len(anywhere) == len(hill) == 96
+    assert not ((room[:, 0] > 2) & (room[:, 1] > 2)).any()  # the box of the L holds another room
+    assert room[:, 2].min() >= 1.4 and room[:, 2].max() <= 1.8
+    over_floor = (anywhere[:, 0] < 2) | (anywhere[:, 1] < 2)
+    assert over_floor.any() and anywhere[over_floor, 2].max() <= 1.8  # and not on the roof
+    over = hill[:, 2] - 0.5 * hill[:, 0]
+    assert over.min() >= 1.3 - 1e-4 and over.max() <= 1.7 + 1e-4
+
+
+def test_the_sun_is_moved_and_lamps_go_out(facts):
+    found = facts["light"]
+    assert "no sky texture and no sun lamp to move" in found["no sun"]
+    assert found["sky"] == pytest.approx(20, abs=1e-3) and found["heading"] == pytest.approx(1.0)
+    assert np.degrees(np.arcsin(found["sun"][2])) == pytest.approx(20, abs=1e-3)  # towards the sun
+    assert found["hidden"] == ["point"] and found["glow"] == [0.0, 5.0]
+
+
 def test_landscapes_take_the_extension_from_a_zip_and_say_so_when_it_is_missing(facts):
     found = facts["antlandscape"]
     assert found["available"] and found["notes"] == [] and found["spots"] == 4

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,8 @@ from panoforge.core.run_layout import JOB_FILE
 from panoforge.core.sample.array_codec import decode_array, encode_array
 from panoforge.datagen.config import plan_scenes
 from panoforge.datagen.messages import SceneRequest, SceneResult
+from panoforge.datagen.scene import Scene
+from panoforge.datagen.verify_rays import check_identity
 
 pytestmark = [pytest.mark.render, pytest.mark.timeout(400)]
 MAKE_FILE = """
@@ -143,3 +146,11 @@ def test_a_scene_rendered_with_another_config_is_not_judged(run):
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(DataError, match="expected the folder of a render run"):
         verify_by_rays(tmp_path, 10)
+
+
+def test_a_scene_that_came_out_otherwise_is_not_taken_for_wrong_ids():
+    meta = SimpleNamespace(key="a-c0", versions={"infinigen1_scene": "one", "bpy": "4.2.0"})
+    check_identity(meta, Scene((), (), versions={"infinigen1_scene": "one"}))
+    check_identity(meta, Scene((), (), versions={"blend": "other.blend"}))
+    with pytest.raises(DataError, match="shows scene one, and its seed now makes two"):
+        check_identity(meta, Scene((), (), versions={"infinigen1_scene": "two"}))

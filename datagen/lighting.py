@@ -1,0 +1,73 @@
+"""Other light in the same scene: another time of day, lamps switched off.
+
+A run that shares generated scenes with others can differ in its light. The sun stands in a sky
+texture of the world, as Infinigen makes it, or is a sun lamp. A lamp is any other light, and
+whatever surface of a lamp emits.
+"""
+
+import math
+
+import bpy
+from mathutils import Euler
+
+from panoforge.core.errors import UserError
+from panoforge.datagen.config import LightSettings
+from panoforge.datagen.scene import Thing
+
+LAMPS = ("lamp", "ceiling_light")  # categories
+
+
+class NoSun(UserError):
+    """The config moves the sun, and the scene has none."""
+
+
+def relight(settings: LightSettings, things: tuple[Thing, ...]) -> None:
+    """Light the prepared scene as asked. NoSun if the sun is to be moved and there is none."""
+    if settings.sun_elevation_deg is not None:
+        move_sun(settings.sun_elevation_deg)
+    if settings.lamps == "off":
+        switch_lamps_off(things)
+
+
+def move_sun(elevation_deg: float) -> None:
+    """Put every sun of the open scene at a height above the horizon; its direction stays."""
+    elevation, world = math.radians(elevation_deg), bpy.context.scene.world
+    nodes = world.node_tree.nodes if world is not None and world.use_nodes else ()
+    skies = [node for node in nodes if node.type == "TEX_SKY"]
+    suns = [
+        obj for obj in bpy.context.scene.objects if obj.type == "LIGHT" and obj.data.type == "SUN"
+    ]
+    if not skies and not suns:
+        raise NoSun(
+            f"light.sun_elevation_deg={elevation_deg:g}: the scene has no sky texture and no sun"
+            " lamp to move; leave it null for this source"
+        )
+    for sky in skies:
+        sky.sun_elevation = elevation
+    for sun in suns:  # it shines along its −Z: upright it stands in the zenith
+        _, _, heading = sun.matrix_world.to_euler()
+        sun.rotation_euler = Euler((math.pi / 2 - elevation, 0.0, heading))
+
+
+def switch_lamps_off(things: tuple[Thing, ...]) -> None:
+    """No light but the sun and the sky, and no glow of lamps."""
+    for obj in bpy.context.scene.objects:
+        if obj.type == "LIGHT" and obj.data.type != "SUN" and not obj.data.cycles.is_portal:
+            obj.hide_render = True
+    for thing in things:
+        if thing.category in LAMPS:
+            for name in thing.objects:
+                _stop_glowing(bpy.data.objects.get(name))
+
+
+def _stop_glowing(obj: bpy.types.Object | None) -> None:
+    for slot in obj.material_slots if obj is not None else ():
+        tree = slot.material.node_tree if slot.material is not None else None
+        for node in tree.nodes if tree is not None else ():
+            strength = node.inputs.get(
+                "Strength" if node.type == "EMISSION" else "Emission Strength"
+            )
+            if strength is not None:
+                for link in list(strength.links):
+                    tree.links.remove(link)
+                strength.default_value = 0.0
