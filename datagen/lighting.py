@@ -61,12 +61,11 @@ def switch_lamps_off(things: tuple[Thing, ...]) -> None:
 
 
 def _stop_glowing(obj: bpy.types.Object | None) -> None:
-    for slot in obj.material_slots if obj is not None else ():
-        tree = slot.material.node_tree if slot.material is not None else None
-        for node in tree.nodes if tree is not None else ():
-            strength = node.inputs.get(
-                "Strength" if node.type == "EMISSION" else "Emission Strength"
-            )
+    materials = [slot.material for slot in obj.material_slots] if obj is not None else []
+    for tree in [one.node_tree for one in materials if one is not None and one.use_nodes]:
+        for node in tree.nodes:
+            name = "Strength" if node.type == "EMISSION" else "Emission Strength"
+            strength = node.inputs.get(name)
             if strength is not None:
                 for link in list(strength.links):
                     tree.links.remove(link)
