@@ -190,6 +190,7 @@ def clip_recipe(size: Size, checkpoint: Path) -> dict[str, Any]:
     recipe = image_recipe(size)
     return {
         **recipe,
+        "mixture": "panoramas-only",  # bench.reproduce_sap mixes
         "model": {**recipe["model"], "frozen": ["image_encoder"], "checkpoint": str(checkpoint)},
         "clip": {**recipe["clip"], "frames": 4, "max_objects": 3},
         "prompt": {

@@ -139,6 +139,9 @@ def main() -> None:
     def ours() -> object:
         return merge_masks(projections, frames, n, width, height, clamp=CLAMP)
 
+    def maximum() -> object:
+        return merge_masks(projections, frames, n, width, height, rule="max", clamp=CLAMP)
+
     def peer() -> object:
         return plain(views, frames, n, width, height) > 0
 
@@ -159,7 +162,7 @@ def main() -> None:
             assert error <= 1e-4, f"{name} at ({u}, {v}): off by {error:.2g}"
     del merged, banded
 
-    seconds = interleave({"ours": ours, "plain": peer})
+    seconds = interleave({"ours": ours, "maximum": maximum, "plain": peer})
     print(
         f"ours {spread(seconds['ours'])} ms, plain {spread(seconds['plain'])} ms; "
         f"memory {memory['ours'] / 1e6:.0f} MB and {memory['plain'] / 1e6:.0f} MB"
@@ -174,6 +177,12 @@ def main() -> None:
             facts={"width": width},
             peers=(
                 Peer(name, median(seconds["plain"]), target=5),
+                Peer(
+                    "merge.rule=mean, against merge.rule=max",
+                    median(seconds["ours"]),
+                    target=1,
+                    ours=median(seconds["maximum"]),
+                ),
                 Peer(
                     f"{name}: memory",
                     memory["plain"] / 1e6,

@@ -108,8 +108,20 @@ class LimitsConfig(FrozenModel):
     ] = 3600.0
 
 
+class AssumedConfig(FrozenModel):
+    """What a panorama takes, until scenes of the run say it: from another machine or room."""
+
+    core_s: Annotated[float, Field(ge=0, description="Core-seconds of a panorama.")]
+    gpu_s: Annotated[float, Field(ge=0, description="GPU-seconds of a panorama.")] = 0.0
+    staged_mb: Annotated[float, Field(ge=0, description="Megabytes of a staged panorama.")]
+    memory_mb: Annotated[float, Field(ge=0, description="Memory of a scene at most.")]
+    source: Annotated[str, Field(min_length=1, description="Where the figures were measured.")]
+
+
 class CostConfig(FrozenModel):
-    """Prices, for `pano status` and `pano plan`. Money is left out of them while both are 0."""
+    """Prices, for `pano status` and `pano plan`, and what `pano plan` takes a panorama to cost
+    before any was made. Money is left out while both prices are 0.
+    """
 
     usd_per_cpu_hour: Annotated[
         float,
@@ -121,6 +133,10 @@ class CostConfig(FrozenModel):
     usd_per_gpu_hour: Annotated[
         float, Field(ge=0, description="Price of a GPU's hour, likewise.")
     ] = 0.0
+    assumed: Annotated[
+        AssumedConfig | None,
+        Field(description="What pano plan reckons with where no scene was made yet."),
+    ] = None
 
 
 class ShardConfig(FrozenModel):

@@ -9,10 +9,11 @@ time budget of the report) is recorded beside it, not in it.
 
 import hashlib
 import json
+from math import radians, tan
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from panoforge.core.foreign.files import read_bytes
 from panoforge.core.geometry.scan import Trajectory
@@ -20,7 +21,7 @@ from panoforge.core.models import FrozenModel, Positive
 from panoforge.core.storage.location import LocalPath
 from panoforge.train.settings.sam2 import Sam2Settings
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 
 MethodName = Literal[
     "direct",
@@ -29,6 +30,7 @@ MethodName = Literal[
     "cubemap",
     "scan",
     "scan_no_overlap",
+    "scan_least_overlap",
     "scan_bidirectional",
     "scan_zoom",
     "scan_row_first",
@@ -49,6 +51,7 @@ BenchmarkName = Literal[
 ]
 PromptKind = Literal["click", "box", "mask"]
 PredictorName = Literal["sam2", "ground_truth", "empty"]
+MergeRule = Literal["mean", "max"]
 
 
 class ScanConfig(FrozenModel):
@@ -67,6 +70,12 @@ class ScanConfig(FrozenModel):
     ] = None
     yaw0_deg: Annotated[float, Field(description="Yaw of the first column.")] = 0.0
     trajectory: Annotated[Trajectory, Field(description="The order of the views.")] = "column_first"
+    cycles: Annotated[
+        Literal[1, 2],
+        Field(
+            description="How often a video of views is run; the last run's masks count (SAP: 2)."
+        ),
+    ] = 1
 
 
 class ZoomConfig(FrozenModel):
@@ -151,15 +160,34 @@ class PromptConfig(FrozenModel):
     clicks: Annotated[
         Literal[1, 3, 5], Field(description="How many clicks; one is SAP's protocol.")
     ] = 1
+    corrected: Annotated[
+        tuple[Annotated[int, Field(ge=2, le=10)], ...],
+        Field(description="Scores at so many clicks too, the later ones where it is most wrong."),
+    ] = ()
     file: Annotated[
         LocalPath | None,
         Field(description="A prompts.json to take prompts and instances from instead."),
     ] = None
 
+    @model_validator(mode="after")
+    def _corrects_one_click(self) -> Self:
+        if self.corrected and (self.kind != "click" or self.clicks != 1 or self.file is not None):
+            raise ValueError(
+                f"prompts.corrected {list(self.corrected)} adds clicks to a first one: it needs"
+                " kind: click, clicks: 1 and no file"
+            )
+        if list(self.corrected) != sorted(set(self.corrected)):
+            raise ValueError(
+                f"prompts.corrected {list(self.corrected)} must ascend: each is a column of its own"
+            )
+        return self
+
     def protocol(self) -> dict[str, object]:
         """What the scores depend on: the rule, or the file's content."""
         if self.file is None:
-            return {"kind": self.kind, "clicks": self.clicks if self.kind == "click" else None}
+            further = {"corrected": self.corrected} if self.corrected else {}
+            clicks = self.clicks if self.kind == "click" else None
+            return {"kind": self.kind, "clicks": clicks, **further}
         return {"kind": "file", "sha256": hashlib.sha256(read_bytes(self.file)).hexdigest()}
 
 
@@ -199,12 +227,17 @@ class ModelConfig(Sam2Settings):
 
 
 class MergeConfig(FrozenModel):
-    """Logits are clamped to ±`clamp` before the weighted mean: SAM2 says −1024 where it believes an
-    object absent, and one such frame would outvote all others.
+    """How frames that see the same pixel are made one. `mean`: by the mean of their logits,
+    weighted by nearness to the frame's centre. `max`: by the largest logit, SAP's per-pixel maximum
+    of masks. Logits are clamped to ±`clamp` first: SAM2 says −1024 where it believes an object
+    absent, and in a mean one such frame would outvote all others.
     """
 
+    rule: Annotated[
+        MergeRule, Field(description="Mean of the frames' logits, or their maximum (SAP).")
+    ] = "mean"
     clamp: Annotated[
-        float, Field(gt=0, description="Logits are clamped to ± this before the weighted mean.")
+        float, Field(gt=0, description="Logits are clamped to ± this before they are merged.")
     ] = 10.0
 
 
@@ -260,6 +293,11 @@ class EvalConfig(FrozenModel):
     def view_size_px(self) -> int:
         """Size of the scan's views in pixels."""
         return self.scan.size_px or self.model.image_size
+
+    @property
+    def view_px_per_radian(self) -> float:
+        """Pixels of a scan's view to the radian at its middle: its focal length."""
+        return self.view_size_px / 2 / tan(radians(self.scan.fov_deg) / 2)
 
     def protocol(self) -> dict[str, object]:
         """What is measured, independent of data and weights: the input of the protocol id."""

@@ -24,6 +24,7 @@ from panoforge.core.sample.products import encode_product
 from panoforge.core.storage.atomic import write_folder_atomic
 from panoforge.core.storage.identity import identity_sha256
 from panoforge.eval.config import EvalConfig
+from panoforge.eval.masks import Masks
 from panoforge.eval.panoramas import (
     BenchmarkSample,
     ScoredPanoramas,
@@ -37,6 +38,7 @@ from panoforge.eval.scoring.metrics import best_overlaps, iou, row_counts
 from panoforge.eval.scoring.metrics.boundary import f_measure, match_instances
 from panoforge.eval.scoring.metrics.sphere import row_weight_sr
 from panoforge.eval.scoring.results import ROWS_NAME, Row, rows_parquet
+from panoforge.eval.segmentation.corrections import corrected
 from panoforge.eval.segmentation.promptfile import PromptFile, panorama_entry
 from panoforge.eval.segmentation.prompts import (
     InstancePrompt,
@@ -179,9 +181,8 @@ def evaluate_sample(
         plan = method.plan(panorama.width, panorama.height, config)
         inputs = frame_inputs(panorama, plan)
         for candidate in predictors:
-            new, labels = _score(
-                config, panorama, method, plan, inputs, instances, places, prompts, candidate
-            )
+            turn = _Turn(config, panorama, method, plan, inputs, instances, places, candidate)
+            new, labels = turn.score(prompts)
             rows += new
             if config.benchmark in salient.BENCHMARKS:
                 saliency.append(
@@ -200,21 +201,49 @@ def evaluate_sample(
     return rows, files
 
 
-def _score(
-    config: EvalConfig,
-    panorama: PanoramaInput,
-    method: Method,
-    plan: Plan,
-    inputs: Sequence[FrameInput],
-    instances: Sequence[InstanceMeta],
-    places: Sequence[InstancePrompt],
-    prompts: Sequence[InstancePrompt],
-    candidate: ScoredPredictor,
-) -> tuple[list[Row], np.ndarray]:
-    """The rows of one method and predictor, and the predicted instance map (uint16 H×W). `places`:
-    one click for each instance, whatever it was prompted with.
+@dataclass(frozen=True)
+class _Turn:
+    """One method and one predictor on one panorama. `places`: one click for each instance, whatever
+    it is prompted with.
     """
-    masks = segment(panorama, plan, inputs, prompts, candidate.predictor, clamp=config.merge.clamp)
+
+    config: EvalConfig
+    panorama: PanoramaInput
+    method: Method
+    plan: Plan
+    inputs: Sequence[FrameInput]
+    instances: Sequence[InstanceMeta]
+    places: Sequence[InstancePrompt]
+    candidate: ScoredPredictor
+
+    def score(self, prompts: Sequence[InstancePrompt]) -> tuple[list[Row], np.ndarray]:
+        """The rows, and the instance map (uint16 H×W) of the first answer. The model is scored
+        again after clicks that correct it, where the config asks for that.
+        """
+        masks = self._masks(prompts)
+        ids = np.array([0, *(prompt.id for prompt in prompts)], np.uint16)
+        predicted, rows = ids[masks.labels], _rows(self, prompts, masks, 0)
+        columns = self.config.prompts.corrected if self.candidate.role == "model" else ()
+        for clicks in range(2, max(columns, default=1) + 1):
+            prompts = corrected(prompts, masks, self.panorama.labels, self.plan.projections)
+            masks = self._masks(prompts)
+            rows += _rows(self, prompts, masks, clicks) if clicks in columns else []
+        return rows, predicted
+
+    def _masks(self, prompts: Sequence[InstancePrompt]) -> Masks:
+        return segment(
+            self.panorama,
+            self.plan,
+            self.inputs,
+            prompts,
+            self.candidate.predictor,
+            self.config.merge,
+        )
+
+
+def _rows(turn: _Turn, prompts: Sequence[InstancePrompt], masks: Masks, clicks: int) -> list[Row]:
+    """The rows of the masks that some prompts gave; `clicks` is `Row.corrected`."""
+    panorama = turn.panorama
     ids = [prompt.id for prompt in prompts]
     counts, sphere = (
         row_counts(masks, panorama.labels, ids),
@@ -227,21 +256,22 @@ def _score(
     )
     outlines = list(match_instances(masks, panorama.labels, ids))
     best, overlap = best_overlaps(masks, panorama.labels, ids)
-    frames = [len(seen.frames()) for seen in project_prompts(prompts, plan.projections)]
+    frames = [len(seen.frames()) for seen in project_prompts(prompts, turn.plan.projections)]
     rows = []
-    for k, (meta, place) in enumerate(zip(instances, places, strict=True)):
+    for k, (meta, place) in enumerate(zip(turn.instances, turn.places, strict=True)):
         click = place.clicks[0]
         rows.append(
             Row(
                 key=panorama.key,
-                method=method.name,
-                role=candidate.role,
-                predictor=candidate.predictor.name,
+                method=turn.method.name,
+                role=turn.candidate.role,
+                predictor=turn.candidate.predictor.name,
                 id=meta.id,
                 category=meta.category,
                 flags=meta.flags,
                 pixels=meta.pixels,
                 area_sr=meta.area_sr,
+                view_pixels=meta.area_sr * turn.config.view_px_per_radian**2,
                 lon_deg=click.lon_deg,
                 lat_deg=click.lat_deg,
                 u=click.u,
@@ -257,6 +287,7 @@ def _score(
                 score=float(masks.scores[k]),
                 best_id=int(best[k]),
                 best_iou=float(overlap[k]),
+                corrected=clicks,
             )
         )
-    return rows, np.array([0, *ids], np.uint16)[masks.labels]
+    return rows

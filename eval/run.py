@@ -42,6 +42,7 @@ from panoforge.eval.folders import RESULTS_FILE, Evaluation, evaluation_folder
 from panoforge.eval.panoramas import ScoredPanoramas, open_panoramas
 from panoforge.eval.predictors.roles import ScoredPredictor, WeightsRecord, scored_predictors
 from panoforge.eval.reports.page import write_evaluation_report
+from panoforge.eval.reports.sap import SAP_TABLE_FILE, as_latex, our_lines
 from panoforge.eval.scoring import salient
 from panoforge.eval.scoring.results import ROWS_NAME, Row, read_rows
 from panoforge.eval.scoring.scores import check_scores, group_scores, scores
@@ -86,6 +87,8 @@ def run_evaluation(
             folder / RESULTS_FILE,
             json.dumps(results, indent=1, ensure_ascii=False).encode() + b"\n",
         )
+        if results["corrected"]:
+            write_bytes_atomic(folder / SAP_TABLE_FILE, as_latex(results).encode() + b"\n")
         write_evaluation_report(folder / REPORT_FILE, results, job.folder, config.report_panoramas)
     point_latest(folder)
     return Evaluation(folder, results)
@@ -116,6 +119,8 @@ def _evaluate(
     unseen = sum((_unseen(job.folder / key) for key in keys), NOTHING)
     results = _results(config, source.describe(len(keys), unseen), weights, rows)
     check_scores(results["scores"])
+    if results["corrected"]:
+        results["sap_table"] = [line.record() for line in our_lines(results)]
     if config.benchmark in salient.BENCHMARKS:
         results["saliency"] = salient.mean_scores(
             [entry for key in keys for entry in _read_json(job.folder / key / SALIENCY_NAME)]
@@ -152,6 +157,16 @@ def _results(
         "dataset": dataset,
         "versions": versions(),
         "hardware": hardware(),
+        **_of_rows([row for row in rows if not row.corrected]),
+        "corrected": [
+            {"clicks": clicks, **_of_rows([row for row in rows if row.corrected == clicks])}
+            for clicks in config.prompts.corrected
+        ],
+    }
+
+
+def _of_rows(rows: Sequence[Row]) -> dict[str, Any]:
+    return {
         "scores": scores(rows),
         "groups": group_scores(rows),
         "rows": [{**asdict(row), "flags": list(row.flags)} for row in rows],

@@ -61,17 +61,14 @@ def plan_stage(
     """
     from panoforge.cluster.render.images import image_config_sha256
     from panoforge.cluster.state.job_file import ledger_of, load_job
-    from panoforge.cluster.status.plan import plan_run
+    from panoforge.cluster.status.plan import assumed_plan, plan_run
 
     ledger = ledger_of(load_job(calibration)) if calibration else Ledger(config.ledger_url)
-    here = max(1, int(len(os.sched_getaffinity(0)) / config.ray.cpus_per_scene))
-    return plan_run(
-        config,
-        ledger,
-        image_config_sha256(config.render),
-        slots=slots or here,
-        in_place=calibration is None,
-    )
+    slots = slots or max(1, int(len(os.sched_getaffinity(0)) / config.ray.cpus_per_scene))
+    digest, in_place = image_config_sha256(config.render), calibration is None
+    if in_place and ledger.job() is None and (assumed := assumed_plan(config, slots=slots)):
+        return assumed
+    return plan_run(config, ledger, digest, slots=slots, in_place=in_place)
 
 
 def pack_stage(

@@ -10,8 +10,7 @@ ROOT = Path(__file__).parents[1]
 WIDTH = 118
 FOLDERS = {
     "configs": (
-        "one YAML per runnable thing: demo.yaml (minutes, CPU) … sap_large.yaml (the paper, a"
-        " cluster)"
+        "one YAML per runnable thing: demo.yaml (minutes, CPU) … sap.yaml (the paper, a cluster)"
     ),
     "core": "what every stage shares; imports no bpy, no ray; torch only inside functions",
     "datagen": "scene → accepted panoramas; the only package that imports bpy and Infinigen",

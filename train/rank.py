@@ -181,9 +181,9 @@ def statement(config: TrainConfig, source: str, random: bool, panoramas: int) ->
         f"SAM2.1 {config.model.size} at {config.model.image_size} px, {config.steps} steps over"
         f" {clips} clips of {panoramas} panorama{'s' if panoramas != 1 else ''}"
     )
-    if config.mixture:
-        total = sum(entry.weight for entry in config.mixture.values())
-        shares = (f"{entry.weight / total:.0%} {name}" for name, entry in config.mixture.items())
+    if config.mixed:
+        total = sum(entry.weight for entry in config.mixed.values())
+        shares = (f"{entry.weight / total:.0%} {name}" for name, entry in config.mixed.items())
         work += f" mixed {' + '.join(shares)}"
     if random and clips < SMOKE_TEST_CLIPS:
         return f"{work}, from random weights: a smoke test of the pipeline, not a trained model."

@@ -3,7 +3,8 @@
 The calibration is the ledger of a run of the same images, say the first 20 scenes of this very
 run. Scene 7 is the same scene whether 20 or 80,000 are asked for, so they count towards it. Means
 are taken per kind of scene, because a kitchen costs three times a bathroom. They are weighted by
-how many of each kind the run has, and their spread gives the range.
+how many of each kind the run has, and their spread gives the range. A config may say what to assume
+before any scene was made (`cost.assumed`); such a plan says that it is one.
 """
 
 import math
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from panoforge.cluster.config import RenderJobConfig
+from panoforge.cluster.config import CostConfig, RenderJobConfig
 from panoforge.cluster.state.ledger import Ledger
 from panoforge.core.errors import DataError
 from panoforge.core.numbers import count, duration, money, number, percent, size
@@ -31,6 +32,8 @@ _COLUMNS = (
     "staged_bytes",
     "panoramas",
 )
+
+SAP_GPU_MINUTES = 13.1  # of a panorama: 40,000 GPU-hours for 183,440
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,9 @@ class RunPlan:
     staged_bytes: float
     usd: float | None
     unseen_kinds: tuple[str, ...]
+    cores: float = 0.0
+    gpus: float = 0.0
+    assumed: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The plan as `pano plan --json` prints it."""
@@ -63,15 +69,24 @@ class RunPlan:
         lines = [
             (
                 f"{count(self.scenes)} scenes are left to make, about {count(self.panoramas)}"
-                f" panoramas (calibrated on {count(self.calibrated_on)} scenes)"
+                f" panoramas ({self._calibration()})"
             ),
-            f"  time          {duration(self.wall_s)} with {count(self.slots)} scenes at once",
+            (
+                f"  time          {duration(self.wall_s)} with {count(self.slots)} scenes at once"
+                f" on {number(self.cores)} cores, {number(self.gpus)} GPUs"
+            ),
             f"  core-hours    {number(self.core_hours)}"
             + (f" ± {percent(self.spread, 0)}" if self.spread is not None else ""),
             f"  memory        {size(1e6 * self.memory_mb)} per scene at most so far",
             f"  disk          {size(self.staged_bytes)} staged, as much again for the shards",
         ]
         lines += [f"  GPU-hours     {number(self.gpu_hours)}"] if self.gpu_hours else []
+        if self.panoramas:
+            lines.append(
+                f"  a panorama    {number(60 * self.core_hours / self.panoramas)} core-minutes,"
+                f" {number(60 * self.gpu_hours / self.panoramas)} GPU-minutes"
+                f" (SAP: {SAP_GPU_MINUTES} GPU-minutes; secondary source)"
+            )
         lines += [f"  money         {money(self.usd)}"] if self.usd is not None else []
         if self.unseen_kinds:
             lines.append(
@@ -79,6 +94,48 @@ class RunPlan:
                 " the others)"
             )
         return lines
+
+    def _calibration(self) -> str:
+        if self.assumed is not None:
+            return f"no scene was made yet; assumed: {self.assumed}"
+        return f"calibrated on {count(self.calibrated_on)} scenes"
+
+
+def assumed_plan(config: RenderJobConfig, *, slots: int) -> RunPlan | None:
+    """The plan of a run of which nothing was made, by what its config assumes; None if nothing."""
+    assumed, cost = config.cost.assumed, config.cost
+    if assumed is None:
+        return None
+    scenes = config.render.scenes
+    panoramas = float(scenes * config.render.cameras_per_scene)
+    core_hours = panoramas * assumed.core_s / 3600
+    gpu_hours = panoramas * assumed.gpu_s / 3600
+    cpus, gpus = float(config.ray.cpus_per_scene), float(config.ray.gpus_per_scene)
+    wall_hours = max(core_hours / (slots * cpus), gpu_hours / (slots * gpus) if gpus else 0.0)
+    return RunPlan(
+        scenes=scenes,
+        calibrated_on=0,
+        slots=slots,
+        panoramas=panoramas,
+        wall_s=3600 * wall_hours,
+        core_hours=core_hours,
+        gpu_hours=gpu_hours,
+        spread=None,
+        memory_mb=assumed.memory_mb,
+        staged_bytes=1e6 * assumed.staged_mb * panoramas,
+        usd=_usd(cost, core_hours, gpu_hours),
+        unseen_kinds=(),
+        cores=slots * cpus,
+        gpus=slots * gpus,
+        assumed=assumed.source,
+    )
+
+
+def _usd(cost: CostConfig, core_hours: float, gpu_hours: float) -> float | None:
+    """Money, where there are prices."""
+    if not (cost.usd_per_cpu_hour or cost.usd_per_gpu_hour):
+        return None
+    return core_hours * cost.usd_per_cpu_hour + gpu_hours * cost.usd_per_gpu_hour
 
 
 def plan_run(
@@ -119,8 +176,6 @@ def plan_run(
     busy_s = float((per_scene(seconds) * of_kind).sum())
     panoramas = pc.fill_null(pc.list_value_length(table["panoramas"]), 0).to_numpy().astype(float)
     core_hours, gpu_hours = busy_s * cpus / 3600, busy_s * gpus / 3600
-    cost = config.cost
-    priced = bool(cost.usd_per_cpu_hour or cost.usd_per_gpu_hour)
     return RunPlan(
         scenes=int(of_kind.sum()),
         calibrated_on=int(ended.sum()),
@@ -134,12 +189,10 @@ def plan_run(
         staged_bytes=float(
             (per_scene(table["staged_bytes"].to_numpy().astype(float)) * of_kind).sum()
         ),
-        usd=(
-            core_hours * cost.usd_per_cpu_hour + gpu_hours * cost.usd_per_gpu_hour
-            if priced
-            else None
-        ),
+        usd=_usd(config.cost, core_hours, gpu_hours),
         unseen_kinds=tuple(kind for kind, known in zip(kinds, seen, strict=True) if not known),
+        cores=slots * cpus,
+        gpus=slots * gpus,
     )
 
 

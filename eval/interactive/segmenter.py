@@ -153,7 +153,7 @@ class PanoramaSegmenter:
                 self._inputs,
                 [self._prompt(wanted)],
                 self.predictor,
-                clamp=self.config.merge.clamp,
+                self.config.merge,
             ).packed[0]
             if len(self._masks) > KEPT_MASKS:
                 self._masks.popitem(last=False)

@@ -55,6 +55,15 @@ class ObjectPrompt:
             {number[t]: mask for t, mask in self.masks.items() if t in number},
         )
 
+    def repeated(self, length: int, times: int) -> "ObjectPrompt":
+        """The prompt in a video of `length` frames that is shown `times` times over."""
+        starts = [length * cycle for cycle in range(times)]
+        return ObjectPrompt(
+            self.id,
+            {start + t: points for start in starts for t, points in self.points.items()},
+            {start + t: mask for start in starts for t, mask in self.masks.items()},
+        )
+
 
 class Predictor(Protocol):
     """`name` goes into the tables. `sees_labels`: it is shown the true labels of a look instead of

@@ -2,9 +2,9 @@
 objects.
 
 The official predictor tracks objects one by one and, when prompts come in several frames, runs its
-image encoder again for every object and frame. Here every frame is encoded once. On each frame, all
-objects that attend to equally many memories are one batch for memory attention, mask decoder and
-memory encoder: the very modules of the official model. What an
+image encoder again for every object and frame. Here every frame is encoded once, also one that is
+shown twice. On each frame, all objects that attend to equally many memories are one batch for
+memory attention, mask decoder and memory encoder: the very modules of the official model. What an
 object sees is the same as in the official predictor with all prompts added first:
 
     clicked frames   predicted from the click alone; their masks become conditioning memories,
@@ -103,22 +103,26 @@ class BatchedSam2:
         with self._precision():
             memories = [_Memory() for _ in prompts]
             prompted = sorted({t for prompt in prompts for t in prompt.frames()})
-            features = self._encode_some(frames, prompted)
+            first, last = _showings(frames)
+            features = self._encode_some(frames, sorted({first[t] for t in prompted}))
             clicked = {
-                t: self._condition(t, frames[t], features[t], prompts, memories) for t in prompted
+                t: self._condition(t, frames[t], features[first[t]], prompts, memories)
+                for t in prompted
             }
         for t in range(len(frames)):
             with self._precision():
-                if t not in features:
-                    ahead = [s for s in range(t, len(frames)) if s not in features]
+                if first[t] not in features:
+                    ahead = [s for s in range(t, len(frames)) if s == first[s]]
+                    ahead = [s for s in ahead if s not in features]
                     features |= self._encode_some(frames, ahead[: self.encode_batch])
                 said = clicked.pop(t, {})
                 others = [
                     k for k, prompt in enumerate(prompts) if prompt.frames() and k not in said
                 ]
                 for batch in self._batches(t, others, memories):
-                    said |= self._track(t, len(frames), features[t], batch, memories)
-            del features[t]
+                    said |= self._track(t, len(frames), features[first[t]], batch, memories)
+            if t == last[first[t]]:
+                del features[first[t]]
             there = {k: own for k, own in sorted(said.items()) if own is not None}
             logits = (
                 torch.stack(list(there.values()))
@@ -451,6 +455,13 @@ class BatchedSam2:
             position[-1][0].flatten(1).T
         )  # HW×C', the same for all frames and objects
         return list(spatial.to(torch.bfloat16).flatten(2).permute(0, 2, 1))
+
+
+def _showings(frames: Sequence[FrameInput]) -> tuple[list[int], dict[int, int]]:
+    """For each frame the first that is the very same picture, and when that is shown last."""
+    seen: dict[int, int] = {}
+    first = [seen.setdefault(id(frame), t) for t, frame in enumerate(frames)]
+    return first, {number: t for t, number in enumerate(first)}
 
 
 def _sequence(feature: Tensor) -> Tensor:

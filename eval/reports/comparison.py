@@ -13,19 +13,12 @@ from collections.abc import Sequence
 from typing import Any, Literal, cast, get_args
 
 from panoforge.core.errors import UsageError, nearest
+from panoforge.eval.reports.text_table import columns, latex_table
 from panoforge.eval.scoring.compare import Comparison, Line
 from panoforge.eval.scoring.metrics.stats import Interval
 
 Format = Literal["text", "json", "csv", "latex", "md"]
 HEADS = ("run", "method", "mIoU", "cos φ-weighted", "J&F", "AP", "difference", "p")
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-    "φ": r"$\varphi$",
-    "−": "$-$",
-}
 
 
 def format_of(text: str) -> Format:
@@ -117,12 +110,7 @@ def _what(found: Comparison) -> str:
 
 def _text(found: Comparison) -> str:
     rows: list[Sequence[str]] = [HEADS, *map(_cells, found.lines)]
-    widths = [max(len(row[k]) for row in rows) for k in range(len(HEADS))]
-    table = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-    return "\n".join([*table, _what(found), *found.notes])
+    return "\n".join([*columns(rows), _what(found), *found.notes])
 
 
 def _json(found: Comparison) -> str:
@@ -145,24 +133,6 @@ def _markdown(found: Comparison) -> str:
 
 
 def _latex(found: Comparison) -> str:
-    def row(cells: Sequence[str]) -> str:
-        return " & ".join(map(_escaped, cells)) + r" \\"
-
-    body = [row(_cells(line)) for line in found.lines]
-    said = [f"% {text}" for text in (_what(found), *found.notes)]
-    return "\n".join(
-        [
-            *said,
-            r"\begin{tabular}{ll" + "r" * (len(HEADS) - 2) + "}",
-            r"\toprule",
-            row(HEADS),
-            r"\midrule",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}",
-        ]
-    )
-
-
-def _escaped(text: str) -> str:
-    return "".join(_LATEX.get(sign, sign) for sign in text)
+    alignment = "ll" + "r" * (len(HEADS) - 2)
+    notes = [_what(found), *found.notes]
+    return latex_table(HEADS, [_cells(line) for line in found.lines], alignment, notes)

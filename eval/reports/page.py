@@ -23,10 +23,12 @@ from panoforge.core.report.page import (
     Tile,
     write_report,
 )
+from panoforge.eval.reports import sap
 from panoforge.eval.reports.gallery import panoramas_section
 from panoforge.eval.reports.scores import published_section, scores_section
 
 FEW_STEPS = 1000
+MERGES = {"mean": "centre-weighted mean", "max": "largest of the views that see a pixel"}
 
 
 def write_evaluation_report(
@@ -81,6 +83,7 @@ def evaluation_report(results: Mapping[str, Any], folder: Path, panoramas: int) 
         ],
         sections=[
             scores_section(results),
+            *([sap.section(results)] if results.get("corrected") else []),
             panoramas_section(results, folder, panoramas),
             published_section(results),
             _protocol(results),
@@ -149,10 +152,11 @@ def _protocol(results: Mapping[str, Any]) -> Section:
         "scan": (
             f"{scan['fov_deg']:g}° field of view, {scan['overlap']:.0%} overlap, views of"
             f" {scan['size_px']}²"
+            + ("; shown twice, the second time's masks count" if scan["cycles"] == 2 else "")
         ),
         "merge": (
-            f"logits clamped to ±{protocol['merge']['clamp']:g}, centre-weighted mean, mask where"
-            " above 0"
+            f"logits clamped to ±{protocol['merge']['clamp']:g},"
+            f" {MERGES[protocol['merge']['rule']]}, mask where above 0"
         ),
         "weights": (
             weights["source"]

@@ -38,6 +38,29 @@ SAP_ON_PAV_SOD: tuple[tuple[str, float, str], ...] = (
     ("SAP-L", 0.773, f"{_OF_LARGE}; fine-tuned"),
 )
 SAP_SOURCE = f"{_SUMMARY}; {_NOTES}"
+SAP_SOURCES = (f"[S] {_SUMMARY}; its text alone is at hand", f"[N] {_NOTES}")
+
+# SAP's own table as far as it is known: label, 1 click (3 clicks), small, medium and large with one
+# click, seam/pole subset, source. “–”: not known.
+_UNKNOWN = ("–", "–", "–")
+SAP_ROWS: tuple[tuple[str, str, tuple[str, str, str], str, str], ...] = (
+    ("PAV-SOD: SAM2, direct, mean of sizes", "58.3", _UNKNOWN, "–", "[S]"),
+    ("PAV-SOD: SAM2 + scan, mean of sizes", "67.8", _UNKNOWN, "–", "[S]"),
+    ("PAV-SOD: SAP, mean of sizes", "75.5", _UNKNOWN, "–", "[S]"),
+    ("PAV-SOD: SAM2-tiny, direct", "51.6 (82.2)", ("46.3", "55.5", "49.1"), "–", "[N] secondary"),
+    ("PAV-SOD: SAM2-tiny + scan", "65.1 (83.0)", _UNKNOWN, "–", "[N] secondary"),
+    ("PAV-SOD: SAP-tiny", "75.8 (84.8)", ("53.9", "76.6", "79.7"), "–", "[N] secondary"),
+    ("PAV-SOD: SAM2-large, direct", "66.3 (84.3)", ("50.7", "71.9", "64.4"), "–", "[N] secondary"),
+    ("PAV-SOD: SAM2-large + scan", "69.0 (84.1)", _UNKNOWN, "–", "[N] secondary"),
+    ("PAV-SOD: SAP-large", "77.3 (86.1)", ("61.1", "76.2", "81.7"), "–", "[N] secondary"),
+    ("PAV-SOD, 76 at seam or pole: SAM2, direct", "–", _UNKNOWN, "46.1", "[N] secondary"),
+    ("PAV-SOD, 76 at seam or pole: SAM2 + scan", "–", _UNKNOWN, "53.8", "[N] secondary"),
+    ("PAV-SOD, 76 at seam or pole: SAP", "–", _UNKNOWN, "68.2", "[N] secondary"),
+    ("HunyuanWorld: SAM2-large, direct", "70.8 (82.1)", _UNKNOWN, "–", "[N] secondary"),
+    ("HunyuanWorld: SAP-large", "77.4 (88.3)", _UNKNOWN, "–", "[N] secondary"),
+    ("Infinigen, held out: SAM2-large, direct", "62.8 (81.4)", _UNKNOWN, "–", "[N] secondary"),
+    ("Infinigen, held out: SAP-large", "81.9 (89.0)", _UNKNOWN, "–", "[N] secondary"),
+)
 
 TABLES: tuple[PublishedTable, ...] = (
     PublishedTable(

@@ -5,9 +5,11 @@ Takes the content of results.json (of panoramas or of videos), gives lines of te
 are in the report.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from panoforge.eval.reports import sap
+from panoforge.eval.reports.text_table import columns
 from panoforge.eval.scoring.metrics.tracking import TRACKING
 from panoforge.eval.scoring.salient import OFFICIAL, SEAM_AWARE
 
@@ -24,6 +26,7 @@ def as_lines(results: Mapping[str, Any]) -> list[str]:
     said = {"Warning": "warning", "Left out": "left_out"}
     notes = {title: results["dataset"].get(key) for title, key in said.items()}
     random = [RANDOM] if results["weights"]["kind"] == "random" else []
+    lines += sap.as_lines(results) if results.get("corrected") else []
     return [*random, *lines, *(f"{title}: {note}" for title, note in notes.items() if note)]
 
 
@@ -77,8 +80,8 @@ def _panorama_lines(results: Mapping[str, Any]) -> list[str]:
         else "nothing was scored"
     )
     return [
-        *_columns(rows),
-        *(_columns(salient) if salient else ()),
+        *columns(rows),
+        *(columns(salient) if salient else ()),
         (
             f"{what}, protocol {results['protocol_id']}; 95 % intervals by panorama; ceilings are"
             " ground truth on the same path, as it is and at the resolution of the model's logits;"
@@ -99,7 +102,7 @@ def _video_lines(results: Mapping[str, Any]) -> list[str]:
             ]
             for s in scores
         ]
-        lines += _columns(rows)
+        lines += columns(rows)
     if any(s["tracking"] for s in scores):
         heads = ["S_dual", "P_dual", "normalised P_dual", "P_angle", "S_sphere"]
         rows_of = [
@@ -107,7 +110,7 @@ def _video_lines(results: Mapping[str, Any]) -> list[str]:
             for s in scores
             for mode, end in (("official", "_official"), ("seam-aware", ""))
         ]
-        lines += _columns([["boxes around the masks", "mode", *heads], *rows_of])
+        lines += columns([["boxes around the masks", "mode", *heads], *rows_of])
     return [*lines, _video_line(results)]
 
 
@@ -117,14 +120,6 @@ def _video_line(results: Mapping[str, Any]) -> str:
         f"{data['videos']} of {data['of']} videos of {data['name']}, protocol"
         f" {results['protocol_id']}"
     )
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
 
 
 def _percent(value: float | None) -> str:

@@ -36,6 +36,7 @@ SCHEMA = pa.schema(
         ("flags", pa.list_(pa.string())),
         ("pixels", pa.int64()),
         ("area_sr", pa.float64()),
+        ("view_pixels", pa.float64()),
         ("lon_deg", pa.float64()),
         ("lat_deg", pa.float64()),
         ("u", pa.int32()),
@@ -51,6 +52,7 @@ SCHEMA = pa.schema(
         ("score", pa.float64()),
         ("best_id", pa.int32()),
         ("best_iou", pa.float64()),
+        ("corrected", pa.int32()),
     ]
 )
 
@@ -66,7 +68,10 @@ class Row:
     - `j_sphere`, `f_sphere`: 360VOTS', seam-aware.
     - `score`: how sure the mask is. `best_id`, `best_iou`: which scored instance it overlaps most.
       AP is made of these.
-    - `category`, `flags`, `area_sr`: as the dataset has them.
+    - `category`, `flags`, `area_sr`: as the dataset has them. `view_pixels`: that area in pixels of
+      a scan's view, at its middle.
+    - `corrected`: 0 under the protocol's own prompts; n after clicks where the answer was wrong, n
+      clicks in all.
     """
 
     key: str
@@ -78,6 +83,7 @@ class Row:
     flags: tuple[str, ...]
     pixels: int
     area_sr: float
+    view_pixels: float
     lon_deg: float
     lat_deg: float
     u: int
@@ -93,6 +99,7 @@ class Row:
     score: float
     best_id: int
     best_iou: float
+    corrected: int = 0
 
 
 def rows_parquet(rows: Sequence[Row], fingerprint: str) -> bytes:

@@ -6,9 +6,10 @@ results.json holds as they are. Pure functions: the same rows give the same numb
 included (every draw has a fixed seed). Intervals are 95 % bootstrap intervals over panoramas
 (`panoforge.eval.scoring.metrics.stats`), absent where there is one panorama.
 
-A kind of instance is small, medium or large; where its click lies; whether it crosses the seam or
-holds a pole; its category. The ceilings are among the roles, so every number of a model stands
-beside what ground truth reaches on the same path.
+An instance is small, medium or large, by solid angle and by pixels of a scan's view. Other kinds:
+where its click lies; whether it crosses the seam or holds a pole; its category. The ceilings are
+among the roles, so every number of a model stands beside what ground truth reaches on the same
+path.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,15 +23,21 @@ from panoforge.eval.scoring.metrics.detection import average_precision
 from panoforge.eval.scoring.metrics.stats import RESAMPLES, bootstrap_mean
 from panoforge.eval.scoring.results import Row
 
-# Sizes are COCO's 32² and 96² pixels, in a 1024² view of 90° (512 pixels to the radian), as solid
-# angles.
+# COCO's bounds in pixels of a scan's view; and as the solid angles that they have in a 1024² view
+# of 90° (512 pixels to the radian), whatever the view. SAP's own bounds are not known.
+SMALL_PX, LARGE_PX = 32**2, 96**2
 SMALL_SR, LARGE_SR = (32 / 512) ** 2, (96 / 512) ** 2
+SIZE, VIEW_SIZE, SUBSET = "size", "size in view pixels", "seam or pole"
+ON_SUBSET = "on the seam or a pole"
+SIZES = ("small", "medium", "large")
 GROUP_RESAMPLES = 2000  # there are hundreds of groups
 
 GROUP_ORDER = {
-    "size": ("small", "medium", "large"),
+    SIZE: SIZES,
+    VIEW_SIZE: SIZES,
     "latitude of the click": ("below 30°", "30° to 60°", "above 60°"),
     "crossing": ("neither", "over the seam", "over a pole"),
+    SUBSET: (ON_SUBSET, "elsewhere"),
     "category": (),
 }
 
@@ -39,11 +46,9 @@ def groups_of(row: Row) -> dict[str, str]:
     """The group of an instance under each way to group."""
     lat = abs(row.lat_deg)
     return {
-        "size": "small"
-        if row.area_sr < SMALL_SR
-        else "medium"
-        if row.area_sr < LARGE_SR
-        else "large",
+        SIZE: _size(row.area_sr, SMALL_SR, LARGE_SR),
+        VIEW_SIZE: _size(row.view_pixels, SMALL_PX, LARGE_PX),
+        SUBSET: ON_SUBSET if {"pole", "seam"} & set(row.flags) else "elsewhere",
         "latitude of the click": "below 30°"
         if lat < 30
         else "30° to 60°"
@@ -56,6 +61,11 @@ def groups_of(row: Row) -> dict[str, str]:
         else "neither",
         "category": row.category or "(none)",
     }
+
+
+def _size(area: float, small: float, large: float) -> str:
+    """Below one bound, between them, or from the other on."""
+    return SIZES[int(area >= small) + int(area >= large)]
 
 
 def group_scores(rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -4,10 +4,11 @@ that a model sees.
 Clicks. The first is the most interior point: the pixel whose *angular* distance to the nearest
 pixel outside the mask is largest. It is measured across the seam and over the poles: a mask cut by
 the panorama's border has no border there. Each further one is the most interior point of what is
-left when the earlier clicks count as outside, so three clicks spread over the instance. No click
-depends on what a model answered: prompts can be saved (`panoforge.eval.segmentation.promptfile`)
-and another tool scored on the very same ones. (SAM2's own evaluation clicks where the answer was
-wrong, which is another prompt for every model.) A click goes into every frame that sees it.
+left when the earlier clicks count as outside, so three clicks spread over the instance. No such
+click depends on what a model answered: prompts can be saved
+(`panoforge.eval.segmentation.promptfile`) and another tool scored on the very same ones. SAM2's own
+evaluation clicks where the answer was wrong, which is another prompt for every model: see
+`panoforge.eval.segmentation.corrections`. A click goes into every frame that sees it.
 
 Box and mask. The wrap-aware box of the instance, or the instance itself, is given in one frame: the
 one that sees most of it by solid angle, the first of equals. A box there is the smallest rectangle
@@ -116,6 +117,11 @@ def interior_pixel(mask: Bools, box: Box) -> tuple[int, int]:
     """(column, row) of the most interior pixel of a non-empty H×W mask with smallest cylinder box
     `box`.
     """
+    return interior(mask, box)[:2]
+
+
+def interior(mask: Bools, box: Box) -> tuple[int, int, float]:
+    """The same, and sin²(d/2) of its angular distance d to the nearest pixel outside."""
     height, width = mask.shape
     full_circle = box.width >= width
     margin = 0 if full_circle else 1  # the columns beside the box are outside the mask
@@ -134,11 +140,12 @@ def interior_pixel(mask: Bools, box: Box) -> tuple[int, int]:
     )
     lat = edge_lat(v0 + within, height)
     distance = angular_distance_squared(cells, lat, 2 * np.pi * stride / width, wraps=full_circle)
-    best = int(np.argmax(np.round(np.where(cells, distance, -1.0), 12)))
+    distance = np.round(np.where(cells, distance, -1.0), 12)
+    best = int(np.argmax(distance))
     row, column = divmod(best, cells.shape[1])
     v = min(v0 + row * stride + (stride - 1) // 2, v1 - 1)
     u = columns[min(column * stride + (stride - 1) // 2, columns.size - 1)]
-    return int(u), int(v)
+    return int(u), int(v), float(distance.flat[best])
 
 
 def _whole_cells(window: Bools, stride: int) -> Bools:

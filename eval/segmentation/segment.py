@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.geometry.views import wrap_panorama
+from panoforge.eval.config import MergeConfig
 from panoforge.eval.masks import Masks
 from panoforge.eval.predictors import FrameInput, ObjectPrompt, Predictor
 from panoforge.eval.segmentation.prompts import InstancePrompt, project_prompts
@@ -53,8 +54,7 @@ def segment(
     inputs: Sequence[FrameInput],
     prompts: Sequence[InstancePrompt],
     predictor: Predictor,
-    *,
-    clamp: float,
+    merge: MergeConfig,
 ) -> Masks:
     """The masks of the prompted instances, in the order of `prompts`."""
     objects = project_prompts(prompts, plan.projections)
@@ -71,7 +71,7 @@ def segment(
             predictor,
             plan.zoom,
             size_px=plan.zoom_size_px,
-            clamp=clamp,
+            merge=merge,
         )
     )
     return merge_masks(
@@ -80,7 +80,8 @@ def segment(
         len(objects),
         panorama.width,
         panorama.height,
-        clamp=clamp,
+        rule=merge.rule,
+        clamp=merge.clamp,
         looks=looks,
     )
 
@@ -89,23 +90,41 @@ def predict_frames(
     plan: Plan, inputs: Sequence[FrameInput], objects: Sequence[ObjectPrompt], predictor: Predictor
 ) -> list[FrameLogits]:
     """What the predictor says of a plan's frames; frames are numbered as in `inputs`."""
-    if plan.video:
-        logits = list(predictor.predict(inputs, objects))
-        if plan.bidirectional:
-            logits += _predict_backwards(inputs, objects, predictor)
-    else:
-        logits = list(_predict_singly(inputs, objects, predictor))
+    if not plan.video:
+        return list(_predict_singly(inputs, objects, predictor))
+    logits = list(_predict_cycles(inputs, objects, predictor, plan.cycles))
+    if plan.bidirectional:
+        logits += _predict_backwards(inputs, objects, predictor, plan.cycles)
     return logits
 
 
+def _predict_cycles(
+    inputs: Sequence[FrameInput],
+    objects: Sequence[ObjectPrompt],
+    predictor: Predictor,
+    cycles: int,
+) -> Iterator[FrameLogits]:
+    """The video shown `cycles` times as one, prompted in each: memory goes on from one to the next.
+    Only the last cycle's masks are given, whose every frame has seen the whole panorama before.
+    """
+    length = len(inputs)
+    again = [prompt.repeated(length, cycles) for prompt in objects] if cycles > 1 else objects
+    for said in predictor.predict([*inputs] * cycles, again):
+        if said.frame >= (cycles - 1) * length:
+            yield replace(said, frame=said.frame - (cycles - 1) * length)
+
+
 def _predict_backwards(
-    inputs: Sequence[FrameInput], objects: Sequence[ObjectPrompt], predictor: Predictor
+    inputs: Sequence[FrameInput],
+    objects: Sequence[ObjectPrompt],
+    predictor: Predictor,
+    cycles: int,
 ) -> Iterator[FrameLogits]:
     """The video from its last frame to its first; frames are numbered as in `inputs`."""
     last = len(inputs) - 1
     mirror = {t: last - t for t in range(len(inputs))}
     mirrored = [prompt.renumbered(mirror) for prompt in objects]
-    for said in predictor.predict(inputs[::-1], mirrored):
+    for said in _predict_cycles(inputs[::-1], mirrored, predictor, cycles):
         yield replace(said, frame=last - said.frame)
 
 

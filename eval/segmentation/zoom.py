@@ -44,7 +44,7 @@ from panoforge.core.geometry.pixels import (
     resize_index,
 )
 from panoforge.core.geometry.views import WrappedPanorama, sample_directions, wrap_panorama
-from panoforge.eval.config import ZoomConfig
+from panoforge.eval.config import MergeConfig, ZoomConfig
 from panoforge.eval.predictors import BOX_LABELS, FrameInput, ObjectPrompt, Predictor
 from panoforge.eval.segmentation.prompts import InstancePrompt
 from panoforge.eval.views.frames import BfovFrame, Projection
@@ -83,14 +83,14 @@ def second_looks(
     zoom: ZoomConfig,
     *,
     size_px: int,
-    clamp: float,
+    merge: MergeConfig,
 ) -> list[Look]:
     """Look again at the instances that are small enough; `said` is what the predictor said of the
     scan's frames.
     """
     looks = []
     plans: Iterator[_Plan] = _plan_looks(
-        projections, said, prompts, zoom, size_px, (rgb.width, rgb.height), clamp
+        projections, said, prompts, zoom, size_px, (rgb.width, rgb.height), merge
     )
     while batch := list(islice(plans, AT_ONCE)):
         for _ in range(1 + zoom.more_looks):
@@ -102,7 +102,9 @@ def second_looks(
                 )
             ]
             looks += [look for _, look in found]
-            batch = [new for plan, look in found for new in _next(plan, look, zoom, size_px, clamp)]
+            batch = [
+                new for plan, look in found for new in _next(plan, look, zoom, size_px, merge.clamp)
+            ]
     return looks
 
 
@@ -252,11 +254,11 @@ def _plan_looks(
     zoom: ZoomConfig,
     size_px: int,
     size: tuple[int, int],
-    clamp: float,
+    merge: MergeConfig,
 ) -> Iterator[_Plan]:
     width = min(COARSE_WIDTH, size[0])
     coarse = _coarse_logits(
-        projections, said, len(prompts), width, width * size[1] // size[0], clamp
+        projections, said, len(prompts), width, width * size[1] // size[0], merge
     )
     for k, prompt in enumerate(prompts):
         mask = coarse[k] > 0
@@ -325,11 +327,13 @@ def _coarse_logits(
     n: int,
     width: int,
     height: int,
-    clamp: float,
+    merge: MergeConfig,
 ) -> NDArray[np.float16]:
     """Merged logits N×H×W at a size that is enough to find things again."""
     out = np.empty((n, height, width), np.float16)
-    for row0, band in merge_bands(projections, said, n, width, height, clamp=clamp):
+    for row0, band in merge_bands(
+        projections, said, n, width, height, rule=merge.rule, clamp=merge.clamp
+    ):
         out[:, row0 : row0 + band.shape[1]] = band.half().cpu().numpy()
     return out
 

@@ -1,21 +1,23 @@
 """Merge mask logits of overlapping frames into panorama masks, by gathering.
 
 In: the frames of a method (`panoforge.eval.views.frames.Projection`) and the logits of the objects
-in each (`FrameLogits`, at the model's own resolution). Out, by bands of rows: the centre-weighted
-mean logit of every object at every panorama pixel,
+in each (`FrameLogits`, at the model's own resolution). Out, by bands of rows: one logit of every
+object at every panorama pixel, by the rule `mean` or `max`,
 
-    merged(p) = Σ_f w_f(p) · clamp(bilinear(logits_f, place of p in f)) / Σ_f w_f(p)
+    l_f(p)    = clamp(bilinear(logits_f, place of p in f))
+    mean(p)   = Σ_f w_f(p) · l_f(p) / Σ_f w_f(p)         w_f falls off from the centre of frame f
+    max(p)    = max_f l_f(p)                             over the frames that see p
 
-An object is a mask where the mean is above 0. Only the pixels inside a frame's footprint are
-touched: at 90° that is 12 % of the panorama. All objects of a frame share one set of interpolation
-weights. The working memory is one band (objects × rows × W floats), whatever the number of frames
-and the height of the panorama. An object that a frame does not hold counts there as −clamp, without
-any work.
+An object is a mask where that is above 0. Under `max` it is the union of the frames' masks, SAP's
+per-pixel maximum. Only the pixels inside a frame's footprint are touched: at 90° that is 12 % of
+the panorama. All objects of a frame share one set of interpolation weights. The working memory is
+one band (objects × rows × W floats), whatever the number of frames and the height of the panorama.
+An object that a frame does not hold counts there as −clamp, without any work.
 
 Zoom views (`Look`, from `panoforge.eval.segmentation.zoom`) show one object each. Where zoom views
 overlap, the highest sampling density wins; outside its footprint a zoom view is ignored. Inside, it
-takes the mean's place where it has more samples per steradian than the frames had, averaged with
-their weights.
+takes the merged logit's place where it has more samples per steradian than the frames had, averaged
+with their weights.
 """
 
 from collections import Counter
@@ -27,6 +29,7 @@ import torch
 from numpy.typing import NDArray
 
 from panoforge.core.geometry.pixels import index_to_place, place_to_index
+from panoforge.eval.config import MergeRule
 from panoforge.eval.masks import Masks
 from panoforge.eval.views.frames import BfovFrame, PerspectiveFrame, Projection
 
@@ -66,14 +69,15 @@ def merge_bands(
     width: int,
     height: int,
     *,
+    rule: MergeRule = "mean",
     clamp: float = 10.0,
     band_rows: int = BAND_ROWS,
     looks: Sequence[Look] = (),
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Yield (first row, merged logits float32 N×rows×W) for every band from the top. A pixel that
     no frame sees is −clamp (methods cover the sphere; tested). The frames' logits are clamped *in
-    place*: a copy could be gigabytes. `looks` replace the mean where they are denser; the frames
-    must then be perspective views.
+    place*: a copy could be gigabytes. `looks` replace what was merged where they are denser; the
+    frames must then be perspective views.
     """
     with torch.inference_mode():
         for logits in (*(said.logits for said in frames), *(look.logits for look in looks)):
@@ -83,11 +87,7 @@ def merge_bands(
     device = frames[0].logits.device if frames else torch.device("cpu")
     for row0 in range(0, height, band_rows):
         rows = (row0, min(row0 + band_rows, height))
-        total = torch.zeros(rows[1] - row0, width, device=device)
-        above = torch.zeros(n_objects, rows[1] - row0, width, device=device)  # Σ w·(logit + clamp)
-        for frame in frames:
-            _add_frame(above, total, projections[frame.frame], frame, clamp, height, rows)
-        merged = above.div_(total.clamp_min_(torch.finfo(total.dtype).tiny)).sub_(clamp)
+        merged = _merged(projections, frames, (n_objects, width, height), rule, clamp, rows, device)
         here = [
             look
             for look, (top, bottom) in zip(looks, extents, strict=True)
@@ -114,16 +114,38 @@ def merge_bands(
         yield row0, merged
 
 
+def _merged(
+    projections: Sequence[Projection],
+    frames: Sequence[FrameLogits],
+    size: tuple[int, int, int],
+    rule: MergeRule,
+    clamp: float,
+    rows: tuple[int, int],
+    device: torch.device,
+) -> torch.Tensor:
+    """The frames' logits on one band as one, N×rows×W; `size` is (N, W, H)."""
+    n_objects, width, height = size
+    total = torch.zeros(rows[1] - rows[0], width, device=device)
+    # Σ w·(logit + clamp), or the largest logit + clamp
+    above = torch.zeros(n_objects, rows[1] - rows[0], width, device=device)
+    for frame in frames:
+        _add_frame(above, total, projections[frame.frame], frame, rule, clamp, height, rows)
+    if rule == "mean":
+        above.div_(total.clamp_min_(torch.finfo(total.dtype).tiny))
+    return above.sub_(clamp)
+
+
 def _add_frame(
     above: torch.Tensor,
     total: torch.Tensor,
     projection: Projection,
     frame: FrameLogits,
+    rule: MergeRule,
     clamp: float,
     pano_height: int,
     rows: tuple[int, int],
 ) -> None:
-    """Gather one frame's logits on one band and add them, weighted, to the sums."""
+    """Gather one frame's logits on one band and take them into what was merged so far."""
     width = total.shape[1]
     footprint = projection.footprint(width, pano_height, rows)
     if footprint is None:
@@ -135,16 +157,24 @@ def _add_frame(
     if not frame.objects.size:
         return
     sampled = _sample(frame.logits, torch.tensor(footprint.grid, device=above.device), clamp)
-    sampled.add_(clamp).mul_(weight)
+    sampled.add_(clamp).mul_(weight if rule == "mean" else weight > 0)
     for there, here in pieces:
         if (
             above.device.type == "cpu"
         ):  # there index_add_ goes element by element, several times slower than plain sums
             for k, values in zip(frame.objects.tolist(), sampled, strict=True):
-                above[k, :, there] += values[:, here]
+                so_far = above[k, :, there]
+                if rule == "mean":
+                    so_far += values[:, here]
+                else:
+                    torch.maximum(so_far, values[:, here], out=so_far)
         else:
             objects = torch.as_tensor(frame.objects, device=above.device)
-            above[:, :, there].index_add_(0, objects, sampled[:, :, here])
+            if rule == "mean":
+                above[:, :, there].index_add_(0, objects, sampled[:, :, here])
+            else:
+                so_far = above[objects, :, there]
+                above[objects, :, there] = torch.maximum(so_far, sampled[:, :, here])
 
 
 def _sample(logits: torch.Tensor, grid: torch.Tensor, clamp: float) -> torch.Tensor:
@@ -234,6 +264,7 @@ def merge_masks(
     width: int,
     height: int,
     *,
+    rule: MergeRule = "mean",
     clamp: float = 10.0,
     looks: Sequence[Look] = (),
 ) -> Masks:
@@ -244,7 +275,7 @@ def merge_masks(
     spans = np.tile(np.array([height, 0]), (n_objects, 1))
     if n_objects:
         for row0, logits in merge_bands(
-            projections, frames, n_objects, width, height, clamp=clamp, looks=looks
+            projections, frames, n_objects, width, height, rule=rule, clamp=clamp, looks=looks
         ):
             rows = slice(row0, row0 + logits.shape[1])
             here = torch.nonzero(

@@ -39,7 +39,7 @@ def test_defaults_are_sam2s_recipe():
         ({"model": {"image_size": 200}}, "multiple of 32"),
         ({"clips_per_step": 3, "clips_per_forward": 2}, "multiple of clips_per_forward × devices"),
         ({"clips_per_step": 2, "devices": 4}, "every process takes the same share"),
-        ({"clip": {"frames": 25}}, "more than the 24 frames of a scan"),
+        ({"clip": {"frames": 49}}, "more than the 48 frames of a scan twice over"),
         (
             {"prompt": {"max_prompted_frames": 2, "max_corrected_frames": 1}},
             "must be at least max_prompted_frames",

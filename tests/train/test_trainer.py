@@ -198,7 +198,8 @@ def test_a_run_starts_from_its_own_checkpoint_as_from_an_official_one(
     caps_dataset: Path, straight: Path, tmp_path: Path
 ):
     start = straight / "checkpoints/step-00000004.pt"
-    run_training(small_config(model={"checkpoint": str(start)}, steps=1), caps_dataset, tmp_path)
+    fine_tuning = {"model": {"checkpoint": str(start)}, "mixture": "panoramas-only"}
+    run_training(small_config(**fine_tuning, steps=1), caps_dataset, tmp_path)
     record = json.loads((tmp_path / "train.json").read_text())
     assert record["weights"] == {
         "source": start.name,

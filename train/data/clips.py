@@ -38,9 +38,10 @@ IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 def clip_views(settings: ClipSettings, plan: ClipPlan, size_px: int) -> tuple[View, ...]:
     """The whole scan in the order this clip walks it, beginning at the plan's start: the loop
-    closes, so it is rotated.
+    closes, so it is rotated. A clip is a window of it, or of it written twice (SAP).
     """
-    views = scan_views(ScanSpec(settings.fov_deg, settings.overlap, size_px), plan.yaw0_deg)
+    spec = ScanSpec(settings.fov_deg, settings.overlap, size_px)
+    views = scan_views(spec, plan.yaw0_deg, settings.trajectory)
     if plan.reverse:
         views = views[::-1]
     views = views[plan.start :] + views[: plan.start]
@@ -101,7 +102,8 @@ def build_clip(
     rgb, labels = _panorama(sample)
     views = clip_views(settings, plan, size_px)
     first, ids = _first_frame(labels, views, plan, settings, sample.key)
-    views = (views[first:] + views[:first])[: settings.frames]
+    rotated = views[first:] + views[:first]
+    views = (rotated + rotated)[: settings.frames]
     images = [look(rgb, view, plan) for view in views]
     frames_ids = [look(labels, view, plan, labels=True) for view in views]
     if plan.flip:

@@ -107,18 +107,18 @@ class Mixture:
     @classmethod
     def open(cls, config: TrainConfig, dataset: Dataset) -> Self:
         """The sources of a run: those of `mixture`, or the shards alone."""
-        if not config.mixture:
+        if not config.mixed:
             return cls([Shards(SHARDS, dataset, config)], [1], config.clips_per_forward)
-        weights = whole_weights({name: entry.weight for name, entry in config.mixture.items()})
+        weights = whole_weights({name: entry.weight for name, entry in config.mixed.items()})
         sources: list[Source] = [
             (
                 Shards(name, dataset, config)
                 if entry.kind == "shards"
                 else open_source(name, entry, config)
             )
-            for name, entry in config.mixture.items()
+            for name, entry in config.mixed.items()
         ]
-        return cls(sources, [weights[name] for name in config.mixture], config.clips_per_forward)
+        return cls(sources, [weights[name] for name in config.mixed], config.clips_per_forward)
 
     def at(self, position: int) -> tuple[Source, int]:
         """The source of the clip at `position`, and its position on that source's own line."""

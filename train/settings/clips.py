@@ -4,16 +4,21 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from panoforge.core.geometry.scan import Trajectory
 from panoforge.core.models import Count, FrozenModel, Positive, Probability
 from panoforge.core.storage.location import LocalPath
 
 SourceKind = Literal["shards", "sa1b", "sav", "vos", "coco"]
+PANORAMAS_ONLY = "panoramas-only"
 
 
 class ClipSettings(FrozenModel):
     """What one training video is: consecutive frames of a scan at random yaw."""
 
-    frames: Annotated[int, Field(ge=1, le=64, description="Frames of a clip.")] = 8
+    frames: Annotated[
+        int,
+        Field(ge=1, le=64, description="Frames of a clip: at most a scan's trajectory twice over."),
+    ] = 8
     frames_are: Annotated[
         Literal["views", "panorama"],
         Field(
@@ -29,6 +34,9 @@ class ClipSettings(FrozenModel):
     overlap: Annotated[
         float, Field(ge=0, le=0.9, description="Least share of a view that the next one shows too.")
     ] = 0.5
+    trajectory: Annotated[
+        Trajectory, Field(description="The order of a scan's views; another is SAP's ablation.")
+    ] = "column_first"
     fov_jitter_deg: Annotated[
         float, Field(ge=0, le=30, description="Uniform ± on the field of view, one draw a clip.")
     ] = 0.0
@@ -150,3 +158,8 @@ class SourceSettings(FrozenModel):
                 else f"a mixture entry of kind {self.kind} needs folder: where that dataset lies"
             )
         return self
+
+
+def panoramas_only(value: object) -> object:
+    """The word for a mixture of the run's shards alone, as such a mixture; all else as it is."""
+    return {PANORAMAS_ONLY: {"kind": "shards", "weight": 1}} if value == PANORAMAS_ONLY else value

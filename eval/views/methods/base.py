@@ -10,13 +10,15 @@ from panoforge.eval.views.frames import Projection
 @dataclass(frozen=True)
 class Plan:
     """The frames of a method over one panorama size. `video`: masks propagate from frame to frame;
-    otherwise every frame is its own image and only frames that see a click say anything.
-    `bidirectional`: a video is also run backwards, and what both runs say is merged. `zoom`: every
-    instance is looked at again (`panoforge.eval.segmentation.zoom`), in views of `zoom_size_px`.
+    otherwise every frame is its own image and only frames that see a click say anything. `cycles`:
+    how often a video is shown; the last showing's masks count. `bidirectional`: a video is also run
+    backwards, and what both runs say is merged. `zoom`: every instance is looked at again
+    (`panoforge.eval.segmentation.zoom`), in views of `zoom_size_px`.
     """
 
     projections: tuple[Projection, ...]
     video: bool
+    cycles: int = 1
     bidirectional: bool = False
     zoom: ZoomConfig | None = None
     zoom_size_px: int = 0

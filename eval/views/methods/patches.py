@@ -23,19 +23,22 @@ def plan_erp_patches(width: int, height: int, config: EvalConfig) -> Plan:
         for k, left in enumerate(lefts)
         for top in (tops if k % 2 == 0 else tops[::-1])
     ]
-    return Plan(tuple(frames), video=True)
+    return Plan(tuple(frames), video=True, cycles=config.scan.cycles)
 
 
 def plan_cubemap(width: int, height: int, config: EvalConfig) -> Plan:
-    """Four faces around, one up, one down, each with exactly 90°."""
-    around = [
-        View(config.scan.yaw0_deg + yaw, 0.0, 90.0, config.view_size_px)
-        for yaw in (0.0, 90.0, 180.0, -90.0)
-    ]
-    poles = [
-        View(config.scan.yaw0_deg, pitch, 90.0, config.view_size_px) for pitch in (90.0, -90.0)
-    ]
-    return Plan(tuple(PerspectiveFrame(view) for view in (*around, *poles)), video=False)
+    """The six faces, each a picture of its own."""
+    return Plan(tuple(map(PerspectiveFrame, cube_faces(config))), video=False)
+
+
+def cube_faces(config: EvalConfig) -> tuple[View, ...]:
+    """Four faces around, one up, one down, each with exactly 90°: no two overlap. In the order of a
+    walk: each face has an edge in common with the next, the last one with the first.
+    """
+    walk = ((0.0, 0.0), (0.0, 90.0), (90.0, 0.0), (180.0, 0.0), (180.0, -90.0), (-90.0, 0.0))
+    return tuple(
+        View(config.scan.yaw0_deg + yaw, pitch, 90.0, config.view_size_px) for yaw, pitch in walk
+    )
 
 
 METHODS = (

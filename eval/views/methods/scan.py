@@ -2,7 +2,9 @@
 (`panoforge.core.geometry.scan` has the trajectories). Every click is projected into every view that
 sees it, and masks propagate along the scan like along a video.
 
-- `scan_no_overlap` takes as few views as cover the sphere;
+- `scan_no_overlap` walks over the six faces of a cube, which overlap nowhere;
+- `scan_least_overlap` takes the grid of fewest views that leaves no gap. Flat views that only touch
+  at their middles do leave some, so at 90° these are 18 views that overlap by a third across;
 - `scan_bidirectional` propagates in both directions and merges both;
 - `scan_row_first`, `scan_spiral` and `scan_random` visit the same views in another order;
 - `scan_zoom` looks at every instance again afterwards (`panoforge.eval.segmentation.zoom`).
@@ -15,6 +17,7 @@ from panoforge.core.geometry.scan import ScanSpec, Trajectory, scan_views
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.views.frames import PerspectiveFrame
 from panoforge.eval.views.methods.base import Method, Plan
+from panoforge.eval.views.methods.patches import cube_faces
 
 
 def plan_scan(
@@ -25,7 +28,13 @@ def plan_scan(
 
 
 def plan_no_overlap(width: int, height: int, config: EvalConfig) -> Plan:
-    """A scan whose views only touch."""
+    """The faces of a cube, as a video."""
+    faces = tuple(map(PerspectiveFrame, cube_faces(config)))
+    return Plan(faces, video=True, cycles=config.scan.cycles)
+
+
+def plan_least_overlap(width: int, height: int, config: EvalConfig) -> Plan:
+    """The scan of fewest views without a gap."""
     return _scan(config, 0.0, config.scan.trajectory)
 
 
@@ -44,7 +53,7 @@ def plan_zoom(width: int, height: int, config: EvalConfig) -> Plan:
 def _scan(config: EvalConfig, overlap: float, trajectory: Trajectory) -> Plan:
     spec = ScanSpec(config.scan.fov_deg, overlap, config.view_size_px)
     views = scan_views(spec, config.scan.yaw0_deg, trajectory)
-    return Plan(tuple(PerspectiveFrame(view) for view in views), video=True)
+    return Plan(tuple(map(PerspectiveFrame, views)), video=True, cycles=config.scan.cycles)
 
 
 METHODS = (
@@ -53,7 +62,16 @@ METHODS = (
         "SAP: perspective scan, clicks in every view, masks propagated and merged",
         plan_scan,
     ),
-    Method("scan_no_overlap", "the scan with as few views as cover the sphere", plan_no_overlap),
+    Method(
+        "scan_no_overlap",
+        "the six faces of a cube in one path with memory: no overlap at all",
+        plan_no_overlap,
+    ),
+    Method(
+        "scan_least_overlap",
+        "the scan's grid of fewest views that leaves no gap",
+        plan_least_overlap,
+    ),
     Method(
         "scan_bidirectional",
         "the scan propagated forwards and backwards, both merged",

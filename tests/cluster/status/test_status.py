@@ -23,6 +23,7 @@ from panoforge.cluster.status.status_page import write_page
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.storage.lease import Lease
 from panoforge.datagen.config import RoomsSource, plan_scene
+from panoforge.stages import plan_stage
 
 T0 = 1.7e9
 
@@ -263,6 +264,26 @@ def test_a_plan_follows_from_what_scenes_took(tmp_path):
     assert plan.unseen_kinds == ()
     elsewhere = plan_run(config(tmp_path / "b", scenes=10), ledger, digest, slots=1, in_place=False)
     assert elsewhere.scenes == 10 and "time          3 min" in "\n".join(elsewhere.as_lines())
+
+
+def test_a_plan_before_anything_was_made_is_what_the_config_assumes(tmp_path):
+    assumed = {"core_s": 100, "gpu_s": 30, "staged_mb": 20, "memory_mb": 500, "source": "a guess"}
+    cost = {"usd_per_cpu_hour": 0.1, "usd_per_gpu_hour": 2.0, "assumed": assumed}
+    job = config(tmp_path, scenes=180, cost=cost, ray={"cpus_per_scene": 2, "gpus_per_scene": 0.5})
+    plan = plan_stage(job, slots=10)
+    panoramas = 180 * job.render.cameras_per_scene
+    assert (plan.panoramas, plan.calibrated_on, plan.assumed) == (panoramas, 0, "a guess")
+    assert plan.core_hours == pytest.approx(panoramas * 100 / 3600)
+    assert plan.gpu_hours == pytest.approx(panoramas * 30 / 3600)
+    assert plan.wall_s == pytest.approx(panoramas * max(100 / 20, 30 / 5))
+    assert plan.usd == pytest.approx(0.1 * plan.core_hours + 2.0 * plan.gpu_hours)
+    text = "\n".join(plan.as_lines())
+    assert "no scene was made yet; assumed: a guess" in text
+    assert "1.67 core-minutes, 0.5 GPU-minutes (SAP: 13.1 GPU-minutes; secondary source)" in text
+    ledger = Ledger(job.ledger_url)
+    ledger.declare(image_config_sha256(job.render), {})
+    ledger.write(record(job, 0))
+    assert plan_stage(job, slots=10).assumed is None  # what was made counts for more
 
 
 def test_kinds_that_nobody_made_are_said(tmp_path):

@@ -116,6 +116,9 @@ def test_groups_of_400_random_instances_are_sorted_by_hand() -> None:
     from panoforge.eval.scoring.results import Row
     from panoforge.eval.scoring.scores import group_scores
 
+    def sized(area: float, small: float, large: float) -> str:
+        return "large" if area >= large else "medium" if area >= small else "small"
+
     rng = np.random.default_rng(8)
     edges = [(32 / 512) ** 2, (96 / 512) ** 2]
     rows, expected = [], {}
@@ -135,6 +138,7 @@ def test_groups_of_400_random_instances_are_sorted_by_hand() -> None:
                 flags=flags,
                 pixels=1,
                 area_sr=area,
+                view_pixels=area * 128**2,
                 lon_deg=0,
                 lat_deg=lat,
                 u=0,
@@ -152,7 +156,7 @@ def test_groups_of_400_random_instances_are_sorted_by_hand() -> None:
                 best_iou=0.0,
             )
         )
-        size = "large" if area >= edges[1] else "medium" if area >= edges[0] else "small"
+        size, on_border = sized(area, *edges), "seam" in flags or "pole" in flags
         belt = (
             "above 60°"
             if lat >= 60 or lat <= -60
@@ -165,13 +169,15 @@ def test_groups_of_400_random_instances_are_sorted_by_hand() -> None:
         )
         for by, group in (
             ("size", size),
+            ("size in view pixels", sized(area * 128**2, 32**2, 96**2)),
+            ("seam or pole", "on the seam or a pole" if on_border else "elsewhere"),
             ("latitude of the click", belt),
             ("crossing", crossing),
             ("category", category or "(none)"),
         ):
             expected.setdefault((by, group), []).append(value)
     found = {(e["by"], e["group"]): e for e in group_scores(rows)}
-    assert set(found) == set(expected) and len(found) == 3 + 3 + 3 + 3
+    assert set(found) == set(expected) and len(found) == 3 + 3 + 2 + 3 + 3 + 3
     for key, values in expected.items():
         assert found[key]["instances"] == len(values) and found[key]["miou"] == pytest.approx(
             sum(values) / len(values)
@@ -194,6 +200,7 @@ def test_groups_are_a_partition_with_the_right_means() -> None:
             flags=flags,
             pixels=1,
             area_sr=area_sr,
+            view_pixels=area_sr,
             lon_deg=0,
             lat_deg=lat_deg,
             u=0,

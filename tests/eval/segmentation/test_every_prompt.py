@@ -10,7 +10,7 @@ import pytest
 import synthetic
 import torch
 
-from panoforge.eval.config import EvalConfig, MethodName, PromptKind
+from panoforge.eval.config import EvalConfig, MergeConfig, MethodName, PromptKind
 from panoforge.eval.masks import Masks
 from panoforge.eval.predictors import FrameInput, ObjectPrompt, Predictor
 from panoforge.eval.predictors.batched_sam2 import BatchedSam2
@@ -83,7 +83,7 @@ def run(
     ids = sorted((1 + np.argsort(-sizes)[:LARGEST]).tolist())
     prompts = prompt_instances(panorama.labels, ids, settings.prompts.kind)
     inputs = frame_inputs(panorama, plan)
-    return plan, prompts, segment(panorama, plan, inputs, prompts, predictor, clamp=10.0)
+    return plan, prompts, segment(panorama, plan, inputs, prompts, predictor, MergeConfig())
 
 
 def ious(masks: Masks, panorama: PanoramaInput, prompts: Sequence[InstancePrompt]) -> np.ndarray:

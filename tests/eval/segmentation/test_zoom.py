@@ -14,7 +14,7 @@ from panoforge.core.geometry.sphere import (
     lonlat_to_direction,
     pixel_to_direction,
 )
-from panoforge.eval.config import EvalConfig, ZoomConfig
+from panoforge.eval.config import EvalConfig, MergeConfig, ZoomConfig
 from panoforge.eval.predictors import FrameInput, ObjectPrompt
 from panoforge.eval.predictors.truth import GroundTruth
 from panoforge.eval.scoring.metrics import iou, row_counts
@@ -217,7 +217,7 @@ def score(room: tuple, method: str, *, logits_px: int = 32, **zoom: object) -> n
     config = EvalConfig.model_validate({"scan": {"size_px": 4 * logits_px}, "zoom": zoom})
     plan = get_method(method).plan(panorama.width, panorama.height, config)
     masks = segment(
-        panorama, plan, frame_inputs(panorama, plan), prompts, GroundTruth(logits_px), clamp=10.0
+        panorama, plan, frame_inputs(panorama, plan), prompts, GroundTruth(logits_px), MergeConfig()
     )
     return iou(row_counts(masks, panorama.labels, ids.tolist()))
 
@@ -332,8 +332,8 @@ def test_a_look_without_an_answer_takes_nothing_away(room: tuple) -> None:
         for name in ("scan", "scan_zoom")
     )
     inputs = frame_inputs(panorama, scan)
-    one = segment(panorama, scan, inputs, prompts, GroundTruth(32), clamp=10.0)
-    other = segment(panorama, zoom, inputs, prompts, Blind(32), clamp=10.0)
+    one = segment(panorama, scan, inputs, prompts, GroundTruth(32), MergeConfig())
+    other = segment(panorama, zoom, inputs, prompts, Blind(32), MergeConfig())
     np.testing.assert_array_equal(one.packed, other.packed)
 
 

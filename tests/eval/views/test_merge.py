@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from panoforge.core.geometry.sphere import View, direction_to_view_pixel, pixel_to_direction
+from panoforge.core.geometry.sphere import (
+    View,
+    direction_to_view_pixel,
+    pixel_to_direction,
+    view_rotation,
+)
 from panoforge.eval.config import EvalConfig, MethodName
 from panoforge.eval.views.frames import ErpFrame, PerspectiveFrame, centre_weight
 from panoforge.eval.views.merge import FrameLogits, merge_bands, merge_masks
@@ -128,3 +133,49 @@ def test_labels_show_the_strongest_object() -> None:
     masks = merge_masks([view], [both], 2, WIDTH, HEIGHT)
     assert masks.labels[HEIGHT // 2, WIDTH // 2] == 2 and masks.labels[0, 0] == 0
     assert masks[0][HEIGHT // 2, WIDTH // 2] and masks[1][HEIGHT // 2, WIDTH // 2]
+
+
+def test_the_maximum_is_the_union_of_the_frames_masks() -> None:
+    rng = np.random.default_rng(3)
+    plan = get_method("scan").plan(
+        WIDTH, HEIGHT, EvalConfig.model_validate({"scan": {"size_px": 40, "yaw0_deg": 1.3}})
+    )
+    frames = [
+        FrameLogits(index, np.array([0, 2]), smooth_logits(rng, 2, 16))
+        for index in range(len(plan.projections))
+    ]
+    alone = [
+        torch.cat(
+            [band for _, band in merge_bands(plan.projections, [frame], 3, WIDTH, HEIGHT)], dim=1
+        )
+        for frame in frames
+    ]
+    expected = torch.stack(alone).amax(dim=0)  # a frame is −clamp where it does not look
+    bands = list(merge_bands(plan.projections, frames, 3, WIDTH, HEIGHT, rule="max", band_rows=7))
+    found = torch.cat([band for _, band in bands], dim=1)
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=1e-4)
+    masks = merge_masks(plan.projections, frames, 3, WIDTH, HEIGHT, rule="max")
+    np.testing.assert_array_equal(masks[0], (found[0] > 0).numpy())
+    assert not masks[1].any() and (expected[0] > 0).sum() > (alone[0][0] > 0).sum()
+
+
+def test_the_faces_of_no_overlap_overlap_nowhere_and_the_path_has_no_jump() -> None:
+    plan = get_method("scan_no_overlap").plan(
+        200, 100, EvalConfig.model_validate({"scan": {"size_px": 32, "yaw0_deg": 7.3}})
+    )
+    assert plan.video and len(plan.projections) == 6
+    seen = np.zeros((100, 200), int)
+    for face in plan.projections:
+        footprint = face.footprint(200, 100, (0, 100))
+        assert footprint is not None
+        for there, here in footprint.pieces(200):
+            seen[:, there] += footprint.weight[:, here] > 0
+    assert seen.min() == 1 and (seen > 1).mean() < 0.001  # but for pixels on an edge
+    forward = [view_rotation(face.view)[:, 2] for face in plan.projections]
+    steps = [float(a @ b) for a, b in zip(forward, [*forward[1:], forward[0]], strict=True)]
+    np.testing.assert_allclose(steps, 0.0, atol=1e-9)  # 90° each, also from the last to the first
+
+
+def test_the_least_overlap_of_a_grid_of_right_angles_is_a_third() -> None:
+    config = EvalConfig.model_validate({"scan": {"size_px": 32}})
+    assert len(get_method("scan_least_overlap").plan(200, 100, config).projections) == 18

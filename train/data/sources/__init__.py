@@ -15,6 +15,7 @@ it, when its clip is asked for.
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from panoforge.core.errors import UsageError
 from panoforge.core.foreign.left_out import LeftOut
 from panoforge.core.storage.atomic import storage_errors
 from panoforge.train.config import TrainConfig
@@ -54,6 +55,11 @@ def open_source(name: str, settings: SourceSettings, config: TrainConfig) -> Sou
     DataError where its folder holds something else, StorageError where it cannot be read.
     """
     folder = settings.folder or Path()  # the config refuses an entry without one
+    if not folder.is_dir():
+        raise UsageError(
+            f"mixture.{name}: {folder} is no folder: expected where the {settings.kind} dataset"
+            f" lies. Give mixture.{name}.folder=DIR, or take the entry out of the mixture"
+        )
     draw = Draw(
         source_seed(config.seed, name),
         config.clip,
