@@ -20,7 +20,7 @@ bounds what one call to the model holds.
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,10 +105,12 @@ class BatchedSam2:
             prompted = sorted({t for prompt in prompts for t in prompt.frames()})
             first, last = _showings(frames)
             features = self._encode_some(frames, sorted({first[t] for t in prompted}))
-            clicked = {
-                t: self._condition(t, frames[t], features[first[t]], prompts, memories)
-                for t in prompted
-            }
+            clicked: dict[int, dict[int, Tensor | None]] = {}
+            for t in prompted:
+                known = _as_before(t, first[t], prompts, memories, clicked)
+                own = features[first[t]]
+                new = self._condition(t, frames[t], own, prompts, memories, known)
+                clicked[t] = known | new
         for t in range(len(frames)):
             with self._precision():
                 if first[t] not in features:
@@ -254,13 +256,14 @@ class BatchedSam2:
         features: _Features,
         prompts: Sequence[ObjectPrompt],
         memories: list[_Memory],
+        known: Collection[int] = (),
     ) -> dict[int, Tensor | None]:
         """Predict the objects that are prompted in frame `t` from their prompts alone, and remember
-        them. A mask is its own prediction; `count` 0 stands for masks.
+        them. A mask is its own prediction; `count` 0 stands for masks. Those `known` are left out.
         """
         by_count: dict[int, list[int]] = defaultdict(list)
         for k, prompt in enumerate(prompts):
-            if t in prompt.frames():
+            if t in prompt.frames() and k not in known:
                 by_count[0 if t in prompt.masks else len(prompt.points[t][1])].append(k)
         said: dict[int, Tensor | None] = {}
         for count, objects in by_count.items():
@@ -462,6 +465,30 @@ def _showings(frames: Sequence[FrameInput]) -> tuple[list[int], dict[int, int]]:
     seen: dict[int, int] = {}
     first = [seen.setdefault(id(frame), t) for t, frame in enumerate(frames)]
     return first, {number: t for t, number in enumerate(first)}
+
+
+def _as_before(
+    t: int,
+    first: int,
+    prompts: Sequence[ObjectPrompt],
+    memories: list[_Memory],
+    clicked: Mapping[int, dict[int, Tensor | None]],
+) -> dict[int, Tensor | None]:
+    """What frame `t` says of objects that have the very prompts that they had when it was shown
+    first: the same, and it is remembered once more.
+    """
+    if first == t:
+        return {}
+    said = {}
+    for k, prompt in enumerate(prompts):
+        points, masks = prompt.points.get(t), prompt.masks.get(t)
+        same = points is prompt.points.get(first) and masks is prompt.masks.get(first)
+        if same and (points is not None or masks is not None):
+            memory = memories[k]
+            memory.conditioning[t] = memory.conditioning[first]
+            memory.conditioning_pointer[t] = memory.conditioning_pointer[first]
+            said[k] = clicked[first][k]
+    return said
 
 
 def _sequence(feature: Tensor) -> Tensor:

@@ -150,14 +150,16 @@ def _add_frame(
     footprint = projection.footprint(width, pano_height, rows)
     if footprint is None:
         return
-    weight = torch.tensor(footprint.weight, device=above.device)
+    seen = footprint.weight if rule == "mean" else (footprint.weight > 0).astype(np.float32)
+    weight = torch.tensor(seen, device=above.device)
     pieces = footprint.pieces(width)
-    for there, here in pieces:
-        total[:, there] += weight[:, here]
+    if rule == "mean":
+        for there, here in pieces:
+            total[:, there] += weight[:, here]
     if not frame.objects.size:
         return
     sampled = _sample(frame.logits, torch.tensor(footprint.grid, device=above.device), clamp)
-    sampled.add_(clamp).mul_(weight if rule == "mean" else weight > 0)
+    sampled.add_(clamp).mul_(weight)
     for there, here in pieces:
         if (
             above.device.type == "cpu"

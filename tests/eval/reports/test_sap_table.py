@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import synthetic
+from repository import ROOT
 
-from panoforge.core.config import load_config
+from panoforge.cluster.config import EvalJobConfig, load_section
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.reports.sap import our_lines
 from panoforge.eval.reports.table import as_lines
@@ -57,5 +58,5 @@ def test_one_evaluation_has_both_columns_of_clicks(tmp_path: Path) -> None:
 
 
 def test_the_config_of_saps_protocol_is_one() -> None:
-    config = load_config(Path("configs/eval/sap.yaml"), EvalConfig)
+    config = load_section(ROOT / "configs/eval/sap.yaml", EvalJobConfig).eval
     assert (config.merge.rule, config.scan.cycles, config.prompts.corrected) == ("max", 2, (3,))
