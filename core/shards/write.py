@@ -205,7 +205,9 @@ def _candidates(
                     _refuse_another(key, samples[name], source)
                 continue
             _check_name(name, prefix)
-            scene = prefix + (scene_of(key) or read_staged_meta(staged, key).scene)
+            # Without the prefix: runs with other cameras or light in the same scenes name them so,
+            # and near-duplicates must not part.
+            scene = scene_of(key) or read_staged_meta(staged, key).scene
             if name not in lengths and prefix and META_SUFFIX in sizes[key]:
                 sizes[key][META_SUFFIX] += 2 * len(prefix)  # the metadata names sample and scene
             length = lengths[name] if name in lengths else sample_length(sizes[key])

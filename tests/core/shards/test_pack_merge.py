@@ -127,6 +127,17 @@ def test_prefixes_keep_runs_apart(runs, tmp_path, capfd):
     }
 
 
+def test_scenes_that_runs_share_stay_in_one_split_under_any_prefix(runs, tmp_path):
+    """Other cameras, or another light, in the same rooms: near-duplicates."""
+    shares = "splits={train: 0.5, val: 0.5}"
+    assert pano("pack", *runs, "--to", tmp_path / "all", "--prefix", shares) == 0
+    samples = Dataset.open(tmp_path / "all").samples
+    found = dict(zip(samples["scene"].to_pylist(), samples["split"].to_pylist(), strict=True))
+    own = {name: split_of(name.partition("-")[2], {"train": 0.5, "val": 0.5}) for name in found}
+    assert found == own and found["day-caps-000002"] == found["night-caps-000002"]
+    assert own != {name: split_of(name, {"train": 0.5, "val": 0.5}) for name in found}
+
+
 def test_publishing_with_prefixes_ends_in_the_same_bytes(runs, tmp_path):
     options = PackOptions(shard_bytes=7_000, splits=(("train", 1.0),))
     sources = [StagedSource(Store.at(run / "staged"), f"{run.name}-") for run in runs]
