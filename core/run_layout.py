@@ -10,6 +10,8 @@ run/
   eval/WHO-DATA-IDENTITY/  eval/latest   evaluations, one folder each, and a link to the last one
 """
 
+from pathlib import Path
+
 STAGED = "staged"
 DATASET = "dataset"
 LEDGER = "ledger"
@@ -21,3 +23,8 @@ EVAL = "eval"
 JOB_FILE = "render.json"  # the resolved config of the last `pano render`
 RUN_FILE = "run.json"
 REPORT_FILE = "report.html"
+
+
+def begun(run: Path) -> bool:
+    """Whether a training run has a checkpoint to go on from."""
+    return (run / "checkpoints" / "latest").exists()

@@ -13,7 +13,7 @@ from math import radians, tan
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_serializer, model_validator
 
 from panoforge.core.foreign.files import read_bytes
 from panoforge.core.geometry.scan import Trajectory
@@ -219,6 +219,13 @@ class ModelConfig(Sam2Settings):
             description="The weights: a file, official or of pano train, or the word random.",
         ),
     ] = None
+
+    @field_serializer("checkpoint", when_used="json")
+    def _file_or_word(self, checkpoint: str | Path | None) -> str | None:
+        """A file called random is recorded as ./random, as it is written."""
+        if isinstance(checkpoint, Path):
+            return "./random" if str(checkpoint) == "random" else str(checkpoint)
+        return checkpoint
 
     @property
     def checkpoint_file(self) -> Path | None:

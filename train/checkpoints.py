@@ -37,6 +37,7 @@ from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
 from panoforge.train.model.checkpoint_io import (
     StateDict,
     file_sha256,
+    refusal,
     sidecar,
     write_with_digest,
 )
@@ -151,7 +152,7 @@ def load(path: Path) -> TrainState:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise DataError(
-            f"{path} has its digest but torch cannot read it ({type(error).__name__}: {error}): "
+            f"{path} has its digest but torch cannot read it ({refusal(error)}): "
             "it was written by other software"
         ) from None
     if (

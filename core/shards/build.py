@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from panoforge.core.errors import DataError
 from panoforge.core.sample.metadata import META_SUFFIX, SampleMeta, decode_meta
+from panoforge.core.sample.products import product_size
 from panoforge.core.shards.layout import (
     DIGEST_DIGITS,
     INDEX,
@@ -143,6 +144,16 @@ def _members(sample: Candidate) -> tuple[SampleMeta, dict[str, bytes]]:
             f"{sample.staged}/{key}: its metadata says scene {meta.scene!r}, its key says"
             f" {scene_of(key)!r}: a key is the scene's name and -c with the camera's number"
         )
+    for suffix in members.keys() - {META_SUFFIX}:  # a copy that was cut: headers alone say it
+        try:
+            width, height = product_size(suffix, members[suffix])
+        except DataError as error:
+            raise DataError(f"{sample.staged}/{key}/{suffix}: {error}") from None
+        if (width, height) != (meta.width, meta.height):
+            raise DataError(
+                f"{sample.staged}/{key}/{suffix}: {width}×{height}, its metadata say"
+                f" {meta.width}×{meta.height}: render the scene again, or remove it"
+            )
     if sample.prefix:
         members[META_SUFFIX] = renamed(members[META_SUFFIX], key, meta.scene, sample.prefix)
         meta = decode_meta(members[META_SUFFIX])

@@ -25,8 +25,9 @@ import numpy as np
 import pyarrow as pa
 
 from panoforge.core.errors import UserError
+from panoforge.core.geometry.poses import world_from_pano
 from panoforge.core.sample.instance_table import table_faults
-from panoforge.core.sample.metadata import META_SUFFIX, SampleMeta, decode_meta
+from panoforge.core.sample.metadata import META_SUFFIX, Pose, SampleMeta, decode_meta
 from panoforge.core.sample.products import (
     PRODUCT_OF_SUFFIX,
     check_product,
@@ -358,6 +359,8 @@ def _content_faults(
         yield f"its key is not one of its scene {meta.scene}"
     if {*meta.products, META_SUFFIX} != set(members):
         yield f"metadata lists {sorted(meta.products)}, the sample holds {sorted(members)}"
+    if not pose_agrees(meta.pose):
+        yield "its pose's world_from_pano is not the rotation of its yaw, pitch and roll"
     places = [
         Member(
             m["suffix"],
@@ -387,6 +390,12 @@ def _content_faults(
             check_product(name, array, meta.width, meta.height)
             if name == "instance":
                 yield from table_faults(array, meta)
+
+
+def pose_agrees(pose: Pose) -> bool:
+    """Whether a pose says the same thing twice, to a rounding of its numbers."""
+    said = world_from_pano(pose.yaw_deg, pose.pitch_deg, pose.roll_deg)
+    return float(np.abs(said - np.array(pose.world_from_pano)).max()) < 1e-6
 
 
 def _sample_at(rows: list[dict], offset: int) -> str | None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from panoforge.cli.app import ConfigPath, Overrides, a_path, command, out, warn
-from panoforge.core.run_layout import REPORT_FILE
+from panoforge.core.run_layout import REPORT_FILE, begun
 
 
 @command("pano train train.yaml --checkpoint sam2.1_hiera_large.pt steps=2000 optim.lr=1e-5")
@@ -31,7 +31,7 @@ def train(
     from panoforge.stages import train_stage
 
     job = load_section(config, TrainJobConfig, _with(overrides, "model.checkpoint", checkpoint))
-    if job.train.model.checkpoint is None:
+    if job.train.model.checkpoint is None and not begun(job.run):
         warn("no checkpoint is given (--checkpoint FILE): training begins with random weights")
     out.print(str(train_stage(job)))
 

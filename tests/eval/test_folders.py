@@ -41,6 +41,16 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return synthetic.dataset(tmp_path_factory.mktemp("small"), scenes=2, cameras=1, width=128)
 
 
+def test_a_file_called_random_is_not_recorded_as_the_word() -> None:
+    model = {"size": "micro", "image_size": 64, "checkpoint": "./random"}
+    recorded = config(model=model).model_dump(mode="json")
+    assert recorded["model"]["checkpoint"] == "./random"
+    assert config(model=recorded["model"]).model.checkpoint_file == Path("random")
+    word = config().model_dump(mode="json")
+    assert word["model"]["checkpoint"] == "random"
+    assert config(model=word["model"]).model.checkpoint_file is None
+
+
 @pytest.mark.parametrize(
     "other",
     [

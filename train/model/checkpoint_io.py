@@ -8,6 +8,7 @@ SAM2 may begin a model with parts.
 
 import hashlib
 import json
+import pickle  # for the name of its error: nothing is unpickled
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,7 @@ TRUNKS: dict[tuple[int, int], Size] = {
 _PATCH_KEY = "image_encoder.trunk.patch_embed.proj.weight"
 _SAM21_KEY = "no_obj_embed_spatial"  # SAM 2.0 has none
 _TERMINAL_CODE = re.compile(r"\x1b\[[0-9;]*m")  # torch writes parts of its errors in bold
+_UNSAFE = re.compile(r"Unsupported global: GLOBAL (\S+)")
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 EXPORT = "model.pt"
 SAFETENSORS = "model.safetensors"
@@ -154,17 +156,25 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path, state, sha256, step)
 
 
+def refusal(error: Exception) -> str:
+    """What torch refused, in one line and without its advice to load the file unsafely."""
+    text = _TERMINAL_CODE.sub("", str(error)).strip()
+    if found := _UNSAFE.search(text):
+        return f"it asks to run {found[1]}, which is never done"
+    if isinstance(error, pickle.UnpicklingError):
+        return "it is no file of tensors"
+    return f"{type(error).__name__}: {(text.splitlines() or [''])[0]}"
+
+
 def _read_torch(path: Path, file: BinaryIO) -> tuple[StateDict, int | None]:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception as error:  # torch raises half a dozen types here, by the kind of damage
-        reason = _TERMINAL_CODE.sub("", str(error)).strip().splitlines()
         raise DataError(
             f"{path} cannot be read as a checkpoint: truncated, damaged, or holding more than"
-            f" tensors ({type(error).__name__}: {reason[0] if reason else ''}). Download or copy it"
-            " again"
+            f" tensors ({refusal(error)}). Download or copy it again"
         ) from None
     state = content.get("model") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):

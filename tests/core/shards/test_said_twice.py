@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import synthetic
 
+from panoforge.core.errors import DataError
 from panoforge.core.sample.array_codec import encode_array
 from panoforge.core.shards.verify import verify
 from panoforge.core.shards.write import PackOptions, pack
@@ -37,6 +38,9 @@ LIES = {
     "a box": lambda m: m["instances"][0]["box"].update(u0=m["instances"][0]["box"]["u0"] ^ 1),
     "seam is claimed": lambda m: m["instances"][2].update(flags=["seam"]),
     "seam is left out": lambda m: m["instances"][0].update(flags=[]),
+    "a heading": lambda m: m["pose"].update(yaw_deg=0.01),
+    "a rotation": lambda m: m["pose"].update(world_from_pano=[[0, 1, 0], [-1, 0, 0], [0, 0, 1]]),
+    "no rotation": lambda m: m["pose"].update(world_from_pano=[[1, 0, 0], [0, 1, 0], [0, 0, -1]]),
     "pole is left out": lambda m: m["instances"][1].update(flags=[]),
 }
 
@@ -76,3 +80,13 @@ def test_a_product_of_another_size_is_found_without_a_deep_look(staged, member):
     )
     (staged / KEY / member).write_bytes(data)
     assert faults_of(staged) == {KEY}
+
+
+@pytest.mark.parametrize("member", ["instance.zst", "depth.zst"])
+def test_a_staged_member_that_was_cut_is_not_packed(staged, member):
+    """Its header says so; nothing is decoded, nothing is left behind."""
+    path = staged / KEY / member
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(DataError, match=rf"{KEY}/{member}: .*cut"):
+        pack(staged, staged.parent / "dataset", OPTIONS)
+    assert not (staged.parent / "dataset").exists()

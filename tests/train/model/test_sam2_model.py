@@ -1,6 +1,7 @@
 """Building, freezing, loading: official keys, named refusals, digests."""
 
 import os
+import pickle
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -251,6 +252,35 @@ def test_tensors_of_other_kinds_are_refused_in_one_line(tmp_path: Path, tiny_mod
     with pytest.raises(DataError, match="cannot be read as a checkpoint") as refused:
         load_checkpoint(tiny_model, tmp_path / "nested.pt", "tiny")
     assert str(refused.value).isprintable()
+
+
+class Payload:
+    """What an attacker pickles: to be called when the file is read."""
+
+    def __reduce__(self):
+        return os.mkdir, ("called",)
+
+
+@pytest.mark.parametrize("where", ["whole", "model", "step", "plain pickle", "text"])
+def test_a_pickle_runs_nothing_and_is_refused_without_bad_advice(
+    tmp_path: Path, tiny_model, where: str, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "model.pt"
+    state = tiny_model.state_dict()
+    if where == "plain pickle":
+        file.write_bytes(pickle.dumps({"model": Payload()}))
+    elif where == "text":
+        file.write_text('{"model": 1}')
+    else:
+        whole = {"model": state, where: Payload()} if where != "whole" else Payload()
+        torch.save(whole, file)
+    with pytest.raises(DataError, match="cannot be read as a checkpoint") as refused:
+        load_checkpoint(tiny_model, file, "tiny")
+    assert not (tmp_path / "called").exists()
+    assert "weights_only" not in str(refused.value) and "\n" not in str(refused.value)
+    if where in ("whole", "model", "step"):
+        assert "asks to run" in str(refused.value) and "mkdir" in str(refused.value)
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
