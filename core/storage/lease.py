@@ -248,6 +248,8 @@ class Lease:
             with contextlib.suppress(OSError):  # another's lease is there, or what we made
                 (self._store.local / FOLDER).rmdir()
                 if self._made_root:
+                    for empty in self._store.local.iterdir():  # folders of work that failed
+                        empty.rmdir()
                     self._store.local.rmdir()
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import pickle  # for the name of its error: nothing is unpickled
 import re
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -35,7 +36,7 @@ TRUNKS: dict[tuple[int, int], Size] = {
 _PATCH_KEY = "image_encoder.trunk.patch_embed.proj.weight"
 _SAM21_KEY = "no_obj_embed_spatial"  # SAM 2.0 has none
 _TERMINAL_CODE = re.compile(r"\x1b\[[0-9;]*m")  # torch writes parts of its errors in bold
-_UNSAFE = re.compile(r"Unsupported global: GLOBAL (\S+)")
+_UNSAFE = re.compile(r"[Uu]nsupported (?:global: )?GLOBAL (\S+)")
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 EXPORT = "model.pt"
 SAFETENSORS = "model.safetensors"
@@ -168,7 +169,8 @@ def refusal(error: Exception) -> str:
 
 def _read_torch(path: Path, file: BinaryIO) -> tuple[StateDict, int | None]:
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of pickles that it then refuses
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception as error:  # torch raises half a dozen types here, by the kind of damage
