@@ -29,7 +29,7 @@ from panoforge.core.export.frames import (
     split_names,
 )
 from panoforge.core.export.palette import palette_png
-from panoforge.core.export.videos import masklets_of, write_frames
+from panoforge.core.export.videos import frame_files, masklets_of
 from panoforge.core.geometry.scan import ScanSpec
 
 DAVIS_SCAN = ScanSpec(size_px=480)
@@ -70,25 +70,27 @@ def davis_part(job: ExportJob, index: int, clip: list[Frame]) -> Part:
     area = {id_: sum(masks[id_].area for masks in per_frame if id_ in masks) for id_ in rows}
     seen = [masks.keys() for masks in per_frame]
     known: dict[str, object] = {}
+    files: dict[str, bytes] = {}
     for number, (start, ids) in enumerate(sequences(seen, area)):
         name = f"{key}-s{number:02d}"
-        _write_sequence(job, name, clip[start:] + clip[:start], seen[start:] + seen[:start], ids)
+        files |= _sequence_files(
+            name, clip[start:] + clip[:start], seen[start:] + seen[:start], ids
+        )
         known[name] = {
             str(place): {"id": id_, "name": rows[id_].name, "category": rows[id_].category}
             for place, id_ in enumerate(ids, start=1)
         }
     counts = {"videos": len(known), "masklets": len(objects)}
-    return Part(key, counts=counts, extra=(job.dataset.split(index), known))
+    return Part(key, files, counts=counts, extra=(job.dataset.split(index), known))
 
 
-def _write_sequence(
-    job: ExportJob,
+def _sequence_files(
     name: str,
     clip: list[Frame],
     seen: Sequence[AbstractSet[int]],
     ids: Sequence[int],
-) -> None:
-    write_frames(job, f"{IMAGE_FOLDER}/{name}", clip)
+) -> dict[str, bytes]:
+    files = frame_files(f"{IMAGE_FOLDER}/{name}", clip)
     place = {id_: number for number, id_ in enumerate(ids, start=1)}
     for number, frame in enumerate(clip):
         table = np.zeros(65536, np.uint8)
@@ -96,7 +98,8 @@ def _write_sequence(
             table[id_] = place[id_]
         png = palette_png(table[frame.labels])
         for folder in MASK_FOLDERS:
-            job.out.put(f"{folder}/{name}/{number:05d}.png", png)
+            files[f"{folder}/{name}/{number:05d}.png"] = png
+    return files
 
 
 def davis_join(job: ExportJob, parts: Iterator[Part]) -> ExportFacts:

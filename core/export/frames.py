@@ -4,14 +4,15 @@ views.
 A panorama's JPEG is passed on byte for byte; scan views are sampled and encoded. Ids of a view are
 those of its panorama, which is what makes the views of one scan a video.
 
-A format is two functions. `each(job, sample, frames)` writes what belongs to one sample and gives a
-`Part`. It runs in any process, in any order. What it writes depends on nothing but the sample and
-its place in the dataset. `join(job, parts)` gets the parts in the order of the dataset and
-writes what is about all of them. So the bytes are the same for any number of workers.
+A format is two functions. `each(job, sample, frames)` gives the files that belong to one sample,
+and what joins it to the others, as a `Part`. It runs in any process, in any order, and depends on
+nothing but the sample and its place in the dataset. `join(job, parts)` gets the parts in the order
+of the dataset and writes what is about all of them. So the bytes are the same for any number of
+workers.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -136,11 +137,13 @@ class ExportJob:
 
 @dataclass(frozen=True)
 class Part:
-    """What one sample adds to an export: entries of its lists, in which images and videos are
-    numbered from 1 within the sample; counts; and what else its format joins.
+    """What one sample adds to an export: its files by name, which are written before parts are
+    joined; entries of lists, in which images and videos are numbered from 1 within the sample;
+    counts; and what else its format joins.
     """
 
     key: str
+    files: dict[str, bytes] = field(default_factory=dict, repr=False)
     lists: dict[str, list[Entry]] = field(default_factory=dict)
     counts: Counts = field(default_factory=dict)
     extra: Any = None
@@ -158,8 +161,8 @@ class Format:
     loss: bool = False
 
     def part(self, job: ExportJob, index: int) -> Part:
-        """Write what belongs to sample `index`. Of the sample no more than its picture and labels
-        is read.
+        """Write the files of sample `index`; the rest of its part, without them. Of the sample no
+        more than its picture and labels is read.
         """
         sample = job.dataset.read(index, ("rgb", "instance"))
         spec = job.options.perspective
@@ -168,7 +171,9 @@ class Format:
             if spec
             else [panorama_frame(sample)]
         )
-        return self.each(job, index, frames)
+        part = self.each(job, index, frames)
+        job.out.put_all(part.files)
+        return replace(part, files={})
 
 
 def join_counts(job: ExportJob, parts: Iterator[Part]) -> ExportFacts:
@@ -206,11 +211,19 @@ def join_lists(lists: JsonLists, parts: Iterator[Part], links: dict[str, str]) -
                 lists.add(name, {**entry, **moved, **own})
 
 
-def image_entry(job: ExportJob, number: int, frame: Frame) -> Entry:
-    """Write images/<name>.<suffix>, and give its entry in a list of images."""
-    name = f"{frame.name}.{frame.suffix}"
-    job.out.put(f"images/{name}", frame.image)
-    return {"id": number, "width": frame.width, "height": frame.height, "file_name": name}
+def image_entry(number: int, frame: Frame) -> Entry:
+    """The entry of a picture in a list of images."""
+    return {
+        "id": number,
+        "width": frame.width,
+        "height": frame.height,
+        "file_name": f"{frame.name}.{frame.suffix}",
+    }
+
+
+def image_files(frames: list[Frame]) -> dict[str, bytes]:
+    """The pictures as `image_entry` names them: images/<name>.<suffix>."""
+    return {f"images/{frame.name}.{frame.suffix}": frame.image for frame in frames}
 
 
 def panorama_frame(sample: Sample) -> Frame:

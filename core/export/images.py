@@ -18,6 +18,7 @@ from panoforge.core.export.frames import (
     Frame,
     Part,
     image_entry,
+    image_files,
     join_lists,
     masks_of,
 )
@@ -46,7 +47,7 @@ def coco_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
     """images/<name>.jpg; images and annotations with compressed RLEs."""
     images, annotations = [], []
     for number, frame in enumerate(frames, start=1):
-        images.append(image_entry(job, number, frame))
+        images.append(image_entry(number, frame))
         for mask in masks_of(frame, job.options.min_pixels):
             entry = {
                 "id": 0,
@@ -65,7 +66,8 @@ def coco_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
                     "wrap_box": mask.instance.box.model_dump(),
                 }
             annotations.append(entry)
-    return Part(job.dataset.key(index), {"images": images, "annotations": annotations})
+    lists = {"images": images, "annotations": annotations}
+    return Part(job.dataset.key(index), image_files(frames), lists)
 
 
 def coco_join(job: ExportJob, parts: Iterator[Part]) -> ExportFacts:
@@ -82,7 +84,7 @@ def sa1b_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
     these are not predictions. The point is the pixel deepest inside the mask. An annotation's id is
     n·65536 + the instance's.
     """
-    annotations = 0
+    annotations, files = 0, dict[str, bytes]()
     for number, frame in enumerate(frames, start=1 + index * len(frames)):
         jpeg = frame.image
         if frame.suffix != "jpg":
@@ -109,11 +111,10 @@ def sa1b_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
             "file_name": f"sa_{number}.jpg",
             "panoforge_name": frame.name,
         }
-        job.out.put(f"sa_{number}.jpg", jpeg)
-        job.out.put(
-            f"sa_{number}.json", json.dumps({"image": image, "annotations": entries}).encode()
-        )
-    return Part(job.dataset.key(index), counts={"images": len(frames), "annotations": annotations})
+        files[f"sa_{number}.jpg"] = jpeg
+        files[f"sa_{number}.json"] = json.dumps({"image": image, "annotations": entries}).encode()
+    counts = {"images": len(frames), "annotations": annotations}
+    return Part(job.dataset.key(index), files, counts=counts)
 
 
 def deepest_point(
@@ -131,15 +132,15 @@ def panoptic_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
     """images/, panoptic/<name>.png (id = R + 256·G + 65536·B, 0 = void). Structure is stuff, but
     every wall keeps its own segment.
     """
-    images, annotations, segments = [], [], 0
+    images, annotations, segments, files = [], [], 0, image_files(frames)
     for number, frame in enumerate(frames, start=1):
-        images.append(image_entry(job, number, frame))
+        images.append(image_entry(number, frame))
         found = masks_of(frame, job.options.min_pixels)
         kept = np.where(
             np.isin(frame.labels, [mask.instance.id for mask in found]), frame.labels, 0
         )
         colours = np.stack([kept & 255, kept >> 8, np.zeros_like(kept)], axis=-1).astype(np.uint8)
-        job.out.put(f"panoptic/{frame.name}.png", encode_product("rgb.png", colours))
+        files[f"panoptic/{frame.name}.png"] = encode_product("rgb.png", colours)
         annotations.append(
             {
                 "image_id": number,
@@ -159,6 +160,7 @@ def panoptic_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
         segments += len(found)
     return Part(
         job.dataset.key(index),
+        files,
         {"images": images, "annotations": annotations},
         {"images": len(frames), "annotations": segments},
     )

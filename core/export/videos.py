@@ -23,16 +23,15 @@ from panoforge.core.export.frames import (
 )
 from panoforge.core.export.images import coco_head
 from panoforge.core.export.jsonlists import json_lists
-from panoforge.core.export.palette import palette_png
+from panoforge.core.export.palette import mask_png
 from panoforge.core.sample.metadata import InstanceMeta
 
 SAV_FPS = 24
 
 
-def write_frames(job: ExportJob, folder: str, clip: list[Frame]) -> None:
-    """Write a clip's pictures as <folder>/00000.jpg and so on."""
-    for number, frame in enumerate(clip):
-        job.out.put(f"{folder}/{number:05d}.jpg", frame.image)
+def frame_files(folder: str, clip: list[Frame]) -> dict[str, bytes]:
+    """A clip's pictures as <folder>/00000.jpg and so on."""
+    return {f"{folder}/{number:05d}.jpg": frame.image for number, frame in enumerate(clip)}
 
 
 def masklets_of(
@@ -51,7 +50,7 @@ def sav_part(job: ExportJob, index: int, clip: list[Frame]) -> Part:
     SAM2's loader would drop the frame for all objects.
     """
     key = job.dataset.key(index)
-    write_frames(job, f"JPEGImages_24fps/{key}", clip)
+    files = frame_files(f"JPEGImages_24fps/{key}", clip)
     objects, per_frame = masklets_of(clip, job.options.min_pixels)
     size = [clip[0].height, clip[0].width]
     empty = {
@@ -62,21 +61,14 @@ def sav_part(job: ExportJob, index: int, clip: list[Frame]) -> Part:
         [masks[row.id].rle if row.id in masks else empty for row in objects] for masks in per_frame
     ]
     record = _sav_record(key, clip, objects, per_frame) | {"masklet": rows}
-    job.out.put(
-        f"annotations/{key}_manual.json", json.dumps(record, separators=(",", ":")).encode()
-    )
+    files[f"annotations/{key}_manual.json"] = json.dumps(record, separators=(",", ":")).encode()
+    out_of_sight = mask_png(np.zeros(size, bool))
     for position, row in enumerate(objects):
         for number, frame in enumerate(clip):
-            mask = (
-                frame.labels == row.id
-                if row.id in per_frame[number]
-                else np.zeros_like(frame.labels, bool)
-            )
-            job.out.put(
-                f"Annotations_6fps/{key}/{position:03d}/{number:05d}.png",
-                palette_png(mask.astype(np.uint8)),
-            )
-    return Part(key, counts={"videos": 1, "masklets": len(objects)})
+            seen = row.id in per_frame[number]
+            png = mask_png(frame.labels == row.id) if seen else out_of_sight
+            files[f"Annotations_6fps/{key}/{position:03d}/{number:05d}.png"] = png
+    return Part(key, files, counts={"videos": 1, "masklets": len(objects)})
 
 
 def sav_join(job: ExportJob, parts: Iterator[Part]) -> Counts:
@@ -129,7 +121,7 @@ def ytvis_part(job: ExportJob, index: int, clip: list[Frame]) -> Part:
     sight.
     """
     key = job.dataset.key(index)
-    write_frames(job, f"JPEGImages/{key}", clip)
+    files = frame_files(f"JPEGImages/{key}", clip)
     objects, per_frame = masklets_of(clip, job.options.min_pixels)
     video = {
         "id": 1,
@@ -156,7 +148,7 @@ def ytvis_part(job: ExportJob, index: int, clip: list[Frame]) -> Part:
                 "areas": [mask.area if mask else None for mask in masks],
             }
         )
-    return Part(key, {"videos": [video], "annotations": annotations})
+    return Part(key, files, {"videos": [video], "annotations": annotations})
 
 
 def ytvis_join(job: ExportJob, parts: Iterator[Part]) -> Counts:

@@ -19,6 +19,7 @@ from panoforge.core.export.frames import (
     Frame,
     Part,
     image_entry,
+    image_files,
     join_counts,
     masks_of,
     split_names,
@@ -66,9 +67,9 @@ class Loss:
 
 def yolo_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
     """images/, labels/<name>.txt (class x1 y1 x2 y2 …, relative), and what the polygons lose."""
-    images, losses, polygons = [], dict[str, Loss](), 0
+    images, losses, polygons, files = [], dict[str, Loss](), 0, image_files(frames)
     for number, frame in enumerate(frames, start=1):
-        images.append(image_entry(job, number, frame)["file_name"])
+        images.append(image_entry(number, frame)["file_name"])
         lines = []
         for found in masks_of(frame, job.options.min_pixels):
             left, top, width, height = map(int, found.box)
@@ -82,10 +83,11 @@ def yolo_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
                 points = (centres / (frame.width, frame.height)).ravel()
                 numbers = " ".join(f"{value:.6f}" for value in points)
                 lines.append(f"{job.categories[category].id - 1} {numbers}\n")
-        job.out.put(f"labels/{frame.name}.txt", "".join(lines).encode())
+        files[f"labels/{frame.name}.txt"] = "".join(lines).encode()
         polygons += len(lines)
     return Part(
         job.dataset.key(index),
+        files,
         counts={"images": len(frames), "annotations": polygons},
         extra=(job.dataset.split(index), images, losses),
     )

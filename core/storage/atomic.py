@@ -7,17 +7,19 @@ to do.
 """
 
 import contextlib
+import ctypes
 import errno
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from panoforge.core.errors import StorageError
 
 TEMPORARY_PREFIX = ".tmp-"
+_SYNCFS = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)  # Linux only
 
 
 @contextlib.contextmanager
@@ -59,6 +61,27 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _flush(folders: Iterable[Path]) -> None:
+    """Make all that was written to the file systems of `folders` durable. Linux' syncfs says what
+    could not be written; Python has none, and its `os.sync` would not tell.
+    """
+    disks = dict[int, Path]()
+    for folder in folders:
+        with storage_errors(folder):
+            disks.setdefault(os.stat(folder).st_dev, folder)
+    for folder in disks.values():
+        with storage_errors(folder):
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                if _SYNCFS is None:
+                    os.sync()
+                elif _SYNCFS(descriptor):
+                    code = ctypes.get_errno()
+                    raise OSError(code, os.strerror(code))
+            finally:
+                os.close(descriptor)
+
+
 def temporary_beside(path: Path) -> Path:
     """A fresh temporary name in the same folder as `path`, so that a rename onto it is atomic."""
     return path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
@@ -86,6 +109,34 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
 def write_bytes_atomic(path: Path, data: bytes) -> None:
     """Commit `data` as `path`."""
     write_atomic(path, lambda file: file.write(data))
+
+
+def write_all_atomic(files: Mapping[Path, bytes]) -> None:
+    """Commit many files, each of which appears whole or not at all; all are durable at the end.
+
+    The file system is flushed as a whole, twice: an fsync for each file waits for the disk as many
+    times as there are files.
+    """
+    drafts: dict[Path, Path] = {}
+    folders = dict.fromkeys(path.parent for path in files)
+    try:
+        for folder in folders:
+            with storage_errors(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+        for path, data in files.items():
+            with storage_errors(path):
+                drafts[path] = temporary_beside(path)
+                with open(drafts[path], "xb") as file:
+                    file.write(data)
+        _flush(folders)
+        for path, draft in drafts.items():
+            with storage_errors(path):
+                os.replace(draft, path)
+        _flush(folders)
+    except BaseException:
+        for draft in drafts.values():
+            draft.unlink(missing_ok=True)
+        raise
 
 
 def write_folder_atomic(path: Path, members: dict[str, bytes]) -> None:

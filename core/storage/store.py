@@ -22,7 +22,7 @@ import contextlib
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, Self, TypeAlias
 
@@ -36,6 +36,7 @@ from panoforge.core.storage.atomic import (
     storage_errors,
     sweep_temporaries,
     temporary_beside,
+    write_all_atomic,
     write_bytes_atomic,
 )
 
@@ -105,6 +106,18 @@ class Store:
             return
         with _errors(f"{self.url}/{name}"):
             self._fs.pipe_file(self._path(name), data)
+
+    def put_all(self, files: Mapping[str, bytes]) -> None:
+        """Write many objects, each whole or not at all: faster than one `put` after the other."""
+        if self._local is not None:
+            for name in {name.rpartition("/")[0]: name for name in files}.values():
+                self._place(name)  # the folder lies below the root: once for all files in it
+            for name in files:
+                check_name(name, f"a file below {self.url}")
+            write_all_atomic({self._local / name: data for name, data in files.items()})
+            return
+        with _errors(self.url):
+            self._fs.pipe({self._path(name): data for name, data in files.items()})
 
     def put_new(self, name: str, data: bytes) -> bool:
         """Write an object unless there is one of that name; says whether it did. Of two writers

@@ -20,7 +20,7 @@ from panoforge.core.export import FORMATS, ExportOptions, export
 from panoforge.core.export.frames import category_ids, masks_of, panorama_frame
 from panoforge.core.export.images import deepest_point
 from panoforge.core.export.jsonlists import json_lists
-from panoforge.core.export.palette import palette_png
+from panoforge.core.export.palette import mask_png, palette_png
 from panoforge.core.shards.read import Dataset
 from panoforge.core.storage.store import Store
 
@@ -178,6 +178,16 @@ def test_palettes_are_read_as_indices() -> None:
         and np.array_equal(np.array(image), indices)
         and len(image.getpalette()) == 768
     )
+
+
+@pytest.mark.parametrize("width", [1, 8, 13])
+def test_a_mask_is_a_palette_png_of_one_bit_a_pixel(width: int) -> None:
+    from PIL import Image
+
+    mask = np.random.default_rng(0).random((7, width)) < 0.5
+    image = Image.open(io.BytesIO(mask_png(mask)))
+    assert image.mode == "P" and np.array_equal(np.array(image), mask)
+    assert mask_png(mask)[24] == 1  # IHDR's bit depth
 
 
 def test_ytvis_masks_decode(dataset: Dataset, tmp_path: Path) -> None:

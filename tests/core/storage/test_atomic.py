@@ -8,7 +8,13 @@ import os
 import pytest
 
 from panoforge.core.errors import StorageError
-from panoforge.core.storage.atomic import sweep_temporaries, write_bytes_atomic, write_folder_atomic
+from panoforge.core.storage import atomic
+from panoforge.core.storage.atomic import (
+    sweep_temporaries,
+    write_all_atomic,
+    write_bytes_atomic,
+    write_folder_atomic,
+)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +40,33 @@ def test_a_failing_write_leaves_the_old_file(tmp_path, monkeypatch, call, code, 
     assert str(path) in str(caught.value) and caught.value.exit_code == 1
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
+
+
+@pytest.mark.parametrize("call", ["replace", "stat"])
+def test_of_many_files_that_fail_none_is_half_written(tmp_path, monkeypatch, call):
+    (tmp_path / "a").write_bytes(b"old")
+    real, calls = getattr(os, call), []
+
+    def fail_late(*args, **kwargs):
+        calls.append(args)
+        if len(calls) > (call == "replace"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fail_late)
+        with pytest.raises(StorageError, match="disk is full: free some space"):
+            write_all_atomic({tmp_path / name: b"new" for name in "ab"})
+    left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert left == {"a": b"new" if call == "replace" else b"old"}
+
+
+def test_a_disk_that_cannot_take_what_was_written_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(atomic, "_SYNCFS", lambda descriptor: -1)
+    monkeypatch.setattr(atomic.ctypes, "get_errno", lambda: errno.EIO)
+    with pytest.raises(StorageError, match="Input/output error"):
+        write_all_atomic({tmp_path / "a": b"new"})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_path_through_a_file_is_explained(tmp_path):

@@ -14,7 +14,7 @@ from pathlib import Path
 import buckets
 import pytest
 
-from panoforge.core.errors import StorageError, UsageError
+from panoforge.core.errors import DataError, StorageError, UsageError
 from panoforge.core.shards.layout import read_manifest
 from panoforge.core.storage.store import Store
 
@@ -64,6 +64,17 @@ def test_objects_come_back_whole_and_in_parts(store):
     store.delete("a/one")
     assert store.names("a") == ["a/b", "a/two"]
     assert (store.name, store.below("a").name, store.below("a").parent.url) == ("d", "a", store.url)
+
+
+def test_many_objects_are_written_at_once_and_replace_what_was_there(store):
+    store.put("a/one", b"old")
+    files = {"a/one": b"1", "a/b/two": b"22", "c": b""}
+    store.put_all(files)
+    assert {name: store.read(name) for name in store.sizes()} == files
+    for name in ("../out", "a/../../out", "/out"):
+        with pytest.raises(DataError, match="refused"):
+            store.put_all({"d": b"1", name: b"2"})
+    assert set(store.sizes()) == set(files)
 
 
 def test_a_draft_is_an_object_or_nothing(store):
