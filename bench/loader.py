@@ -45,7 +45,7 @@ from panoforge.core.storage.staged import write_staged
 from panoforge.train.config import TrainConfig
 from panoforge.train.data.sources.shards import Shards
 
-SUFFIXES = ("depth.zst", "instance.zst", "meta.json", "rgb.jpg")
+SUFFIXES = ("depth.delta.zst", "instance.zst", "meta.json", "rgb.jpg")
 SHARD_BYTES = 64 << 20  # what the peers' writers take for a good size
 MANY = 800
 TARGETS = {"webdataset": 1, "litdata": 1, "mosaicml-streaming": 1}
@@ -72,7 +72,7 @@ def make_dataset(folder: Path, samples: int, width: int) -> Dataset:
         arrays = {
             "rgb.jpg": np.roll(rgb, turn, axis=1),
             "instance.zst": turned,
-            "depth.zst": 1 + turned % 97 + rough,
+            "depth.delta.zst": 1 + turned % 97 + rough,
         }
         write_staged(
             folder / "staged",

@@ -59,7 +59,7 @@ def make_dataset(folder: Path, samples: int, *, geometry: bool) -> Path:
     labels = room_labels()
     arrays: dict[str, NDArray] = {"rgb.jpg": picture(), "instance.zst": labels}
     if geometry:
-        arrays |= {"depth.zst": room_depth(labels), "normal.zst": room_normals(labels)}
+        arrays |= {"depth.delta.zst": room_depth(labels), "normal.oct.zst": room_normals(labels)}
     names = {
         int(id_): InstanceLabel(f"thing_{id_}", "chair", f"Thing.{id_:03d}")
         for id_ in np.unique(labels)

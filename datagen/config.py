@@ -31,11 +31,10 @@ __all__ = [
     "source_of",
 ]
 
-# How each rendered product is stored. rgb has two forms and is settled by `rgb_format`.
+# How each rendered product is stored. rgb and normal have two forms, which the config settles.
 PRODUCT_SUFFIXES = {
     "instance": "instance.zst",
-    "depth": "depth.zst",
-    "normal": "normal.zst",
+    "depth": "depth.delta.zst",
     "semantic": "semantic.zst",
     "albedo": "albedo.jpg",
 }
@@ -196,6 +195,14 @@ class RenderConfig(FrozenModel):
     rgb_format: Annotated[
         Literal["jpg", "png"], Field(description="File format of the colours.")
     ] = "jpg"
+    depth_format: Annotated[
+        Literal["float32", "float16"],
+        Field(description="Depth as rendered, or to 0.05 % of the distance at a fifth of it."),
+    ] = "float32"
+    normal_format: Annotated[
+        Literal["octahedral", "float16"],
+        Field(description="Normals to 0.05°, or as float16 (0.02°) at up to several times that."),
+    ] = "octahedral"
     jpeg_quality: Annotated[int, Field(ge=50, le=100, description="Quality of JPEG files.")] = 95
     rle: Annotated[
         bool, Field(description="Store every instance as COCO RLE in the metadata too.")
@@ -265,7 +272,13 @@ class RenderConfig(FrozenModel):
     @property
     def product_suffixes(self) -> tuple[str, ...]:
         """Member names of the products asked for, sorted, as the sample's metadata lists them."""
-        suffixes = {"rgb": f"rgb.{self.rgb_format}", **PRODUCT_SUFFIXES}
+        suffixes = {
+            "rgb": f"rgb.{self.rgb_format}",
+            "normal": {"octahedral": "normal.oct.zst", "float16": "normal.delta.zst"}[
+                self.normal_format
+            ],
+            **PRODUCT_SUFFIXES,
+        }
         return tuple(sorted(suffixes[name] for name in set(self.products)))
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from panoforge.core.sample.instance_table import InstanceLabel, instance_table
 from panoforge.core.sample.label_maps import dense_ids
 from panoforge.core.sample.metadata import Pose, SampleMeta
+from panoforge.core.sample.products import half_depth
 from panoforge.core.storage.staged import write_staged
 from panoforge.datagen import cameras, geometry, glass, lighting, materials, quality
 from panoforge.datagen.categories import Categories
@@ -267,8 +268,13 @@ class SceneAttempt:
         arrays: dict[str, NDArray] = {
             f"rgb.{self.config.rgb_format}": rgb,
             "instance.zst": labels,
-            "depth.zst": passes.depth_m,
-            "normal.zst": passes.normal.astype(np.float16),
+            "depth.delta.zst": (
+                half_depth(passes.depth_m)
+                if self.config.depth_format == "float16"
+                else passes.depth_m
+            ),
+            "normal.oct.zst": passes.normal,
+            "normal.delta.zst": passes.normal.astype(np.float16),
         }
         if "semantic" in self.config.products:
             arrays["semantic.zst"] = semantic_map(labels, names)

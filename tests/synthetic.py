@@ -56,9 +56,9 @@ def stage(
     arrays = {
         "rgb.jpg": rgb,
         "instance.zst": labels,
-        "depth.zst": np.where(labels > 0, labels * np.float32(0.5), np.float32(np.inf)).astype(
-            np.float32
-        ),
+        "depth.delta.zst": np.where(
+            labels > 0, labels * np.float32(0.5), np.float32(np.inf)
+        ).astype(np.float32),
     }
     meta = SampleMeta(
         key=key,

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
 from panoforge.core.image_header import image_size
-from panoforge.core.sample.array_codec import MAX_PIXELS, decode_array, encode_array, read_header
+from panoforge.core.sample.array_codec import (
+    MAX_PIXELS,
+    decode_array,
+    encode_array,
+    encode_deltas,
+    read_header,
+)
+from panoforge.core.sample.octahedral import from_octahedral, to_octahedral
+from panoforge.core.types import Labels
 
 _AS_STORED = cv2.IMREAD_UNCHANGED
 _COLOUR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # a product lies as its meta says
@@ -22,6 +30,7 @@ _COLOUR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # a product lies as 
 class Product:
     """One per-pixel product.
 
+    `suffix` is its usual member, `dtypes` are what reading gives.
     `channels` 0 means H×W, else H×W×channels. `background` is the value where no geometry is.
     """
 
@@ -39,9 +48,16 @@ PRODUCTS: dict[str, Product] = {
         Product("rgb", "rgb.jpg", ("uint8",), 3, "sRGB", 0),
         Product("instance", "instance.zst", ("uint16",), 0, "instance id, 0 = nothing", 0),
         Product(
-            "depth", "depth.zst", ("float16", "float32"), 0, "metres along the ray", float("inf")
+            "depth",
+            "depth.delta.zst",
+            ("float16", "float32"),
+            0,
+            "metres along the ray",
+            float("inf"),
         ),
-        Product("normal", "normal.zst", ("float16",), 3, "unit vector, world frame", 0),
+        Product(
+            "normal", "normal.oct.zst", ("float16", "float32"), 3, "unit vector, world frame", 0
+        ),
         Product(
             "semantic", "semantic.zst", ("uint16",), 0, "category id of configs/categories.yaml", 0
         ),
@@ -49,8 +65,16 @@ PRODUCTS: dict[str, Product] = {
     )
 }
 
-# The lossless forms that a config may choose instead.
-ALTERNATIVE_SUFFIXES = {"rgb.png": "rgb", "instance.png": "instance", "albedo.png": "albedo"}
+# The other forms: what a config may choose instead, lossless, and what was written before (raw
+# bands, a suffix of its own, so that neither reader nor writer can take one for the other).
+ALTERNATIVE_SUFFIXES = {
+    "rgb.png": "rgb",
+    "instance.png": "instance",
+    "albedo.png": "albedo",
+    "normal.delta.zst": "normal",
+    "depth.zst": "depth",
+    "normal.zst": "normal",
+}
 
 PRODUCT_OF_SUFFIX = {
     product.suffix: name for name, product in PRODUCTS.items()
@@ -75,10 +99,46 @@ def check_product(name: str, array: NDArray, width: int, height: int) -> None:
         raise DataError(
             "depth: expected positive metres or +inf for sky, got zero, negative or NaN"
         )
+    if name == "normal" and not np.isfinite(array).all():
+        raise DataError("normal: expected unit vectors, or zero for sky, got infinity or NaN")
+
+
+def depth_faults(depth: NDArray[np.floating], labels: Labels) -> list[str]:
+    """Where depth and ids of one panorama contradict each other.
+
+    An id stands for geometry, and that lies somewhere.
+    """
+    lost = labels[~np.isfinite(depth) & (labels > 0)]
+    if not lost.size:
+        return []
+    return [
+        f"depth: {lost.size} pixels of instances are infinitely far, the first of id {lost[0]}:"
+        " only sky and id 0 may be"
+    ]
+
+
+def half_depth(depth_m: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Depth as float16, which keeps it to 0.05 % of the distance: 5 mm at 10 m.
+
+    DataError where a finite depth is beyond 65,504 m, its end, or rounds to 0.
+    """
+    with np.errstate(over="ignore"):
+        half = depth_m.astype(np.float16)
+    wrong = (np.isfinite(depth_m) & ~np.isfinite(half)) | ((half == 0) & (depth_m > 0))
+    if wrong.any():
+        raise DataError(
+            f"depth: {int(wrong.sum())} pixels, such as {float(depth_m[wrong][0]):g} m, do not fit"
+            " float16, which ends at 65,504 m: set depth_format=float32"
+        )
+    return half
 
 
 def encode_product(suffix: str, array: NDArray, *, jpeg_quality: int = 95) -> bytes:
     """Bytes of one member. Colour is RGB order here and everywhere in memory."""
+    if suffix.endswith(".oct.zst"):
+        return encode_deltas(to_octahedral(array))
+    if suffix.endswith(".delta.zst"):
+        return encode_deltas(array)
     if suffix.endswith(".zst"):
         return encode_array(array)
     if array.ndim == 3:
@@ -105,8 +165,9 @@ def decode_product(suffix: str, data: bytes, rows: tuple[int, int] | None = None
             " ever decoded"
         )
     if suffix.endswith(".zst"):
-        _check_kind(PRODUCTS[PRODUCT_OF_SUFFIX[suffix]], data)
-        return decode_array(data, rows)
+        _check_kind(suffix, data)
+        array = decode_array(data, rows)
+        return from_octahedral(array) if suffix.endswith(".oct.zst") else array
     width, height = image_size(data)
     if not 0 < width * height <= MAX_PIXELS:
         raise DataError(f"image of {width}×{height} is over the cap of {MAX_PIXELS} pixels")
@@ -118,14 +179,22 @@ def decode_product(suffix: str, data: bytes, rows: tuple[int, int] | None = None
     return image if rows is None else image[rows[0] : rows[1]]
 
 
-def _check_kind(product: Product, data: bytes) -> None:
+def _check_kind(suffix: str, data: bytes) -> None:
     """DataError where an encoded array is of another kind: nothing of it is decoded then."""
-    header = read_header(data)
-    channels = header.shape[2] if len(header.shape) == 3 else 0
-    if header.dtype.name not in product.dtypes or channels != product.channels:
+    product, header = PRODUCTS[PRODUCT_OF_SUFFIX[suffix]], read_header(data)
+    dtypes, channels = product.dtypes, product.channels
+    if suffix.endswith(".oct.zst"):
+        dtypes, channels = ("uint16",), 2
+    deltas = suffix.endswith((".delta.zst", ".oct.zst"))
+    if deltas != (header.order is not None):
         raise DataError(
-            f"{product.name}: expected {' or '.join(product.dtypes)} with"
-            f" {product.channels or 'no'} channels, its header says {header.dtype} {header.shape}"
+            f"{suffix}: holds {'raw bands' if deltas else 'differences in planes'}, which this"
+            " suffix does not stand for: the member was renamed or written by something else"
+        )
+    if header.dtype.name not in dtypes or header.shape[2:] != ((channels,) if channels else ()):
+        raise DataError(
+            f"{product.name}: expected {' or '.join(dtypes)} with {channels or 'no'} channels, its"
+            f" header says {header.dtype} {header.shape}"
         )
 
 

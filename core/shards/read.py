@@ -83,7 +83,8 @@ class Sample:
 
         Args:
             product: `rgb` uint8 H×W×3, `instance` uint16 H×W (0 is nothing), `depth` float32 H×W
-                in metres along the ray (+inf is sky), `normal` float16 H×W×3, ….
+                in metres along the ray (+inf is sky), `normal` float32 H×W×3 (float16 where it is
+                stored so), ….
             rows: First row and the row after the last; all without.
 
         Raises:

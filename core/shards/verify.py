@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from panoforge.core.errors import UserError
 from panoforge.core.geometry.poses import world_from_pano
@@ -32,6 +33,7 @@ from panoforge.core.sample.products import (
     PRODUCT_OF_SUFFIX,
     check_product,
     decode_product,
+    depth_faults,
     product_size,
 )
 from panoforge.core.shards.damaged_list import DAMAGED_LIST, REPLACED, read_damaged
@@ -377,19 +379,28 @@ def _content_faults(
         yield "its row of the sample index disagrees with its metadata or its members' checksums"
     if indexed is not None and not indexed(meta):
         yield "its rows of the instance index disagree with its metadata"
+    decoded: dict[str, NDArray] = {}
     for suffix, data in members.items():
-        name = PRODUCT_OF_SUFFIX.get(suffix)
-        if suffix == META_SUFFIX:
-            continue
-        if name is None:
-            yield f"{suffix}: not a member of the sample format"
-        elif (size := product_size(suffix, data)) != (meta.width, meta.height):
-            yield f"{suffix}: {size[0]}×{size[1]}, the metadata say {meta.width}×{meta.height}"
-        elif name == "instance" or deep:
-            array = decode_product(suffix, bytes(data))
-            check_product(name, array, meta.width, meta.height)
-            if name == "instance":
-                yield from table_faults(array, meta)
+        if suffix != META_SUFFIX:
+            yield from _member_faults(suffix, data, meta, deep, decoded)
+    if {"instance", "depth"} <= decoded.keys():
+        yield from depth_faults(decoded["depth"], decoded["instance"])
+
+
+def _member_faults(
+    suffix: str, data: memoryview, meta: SampleMeta, deep: bool, decoded: dict[str, NDArray]
+) -> Iterator[str]:
+    """What is wrong with one product; what was decoded of it goes to `decoded`."""
+    name = PRODUCT_OF_SUFFIX.get(suffix)
+    if name is None:
+        yield f"{suffix}: not a member of the sample format"
+    elif (size := product_size(suffix, data)) != (meta.width, meta.height):
+        yield f"{suffix}: {size[0]}×{size[1]}, the metadata say {meta.width}×{meta.height}"
+    elif name == "instance" or deep:
+        array = decoded[name] = decode_product(suffix, bytes(data))
+        check_product(name, array, meta.width, meta.height)
+        if name == "instance":
+            yield from table_faults(array, meta)
 
 
 def pose_agrees(pose: Pose) -> bool:

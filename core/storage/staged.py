@@ -28,6 +28,7 @@ from panoforge.core.sample.products import (
     PRODUCT_OF_SUFFIX,
     REQUIRED,
     check_product,
+    depth_faults,
     encode_product,
 )
 from panoforge.core.storage.atomic import storage_errors, write_folder_atomic
@@ -73,6 +74,9 @@ def write_staged(
         check_product(PRODUCT_OF_SUFFIX[suffix], array, meta.width, meta.height)
         if PRODUCT_OF_SUFFIX[suffix] == "instance" and (faults := table_faults(array, meta)):
             raise DataError(f"{meta.key}: {faults[0]}")
+    of = {PRODUCT_OF_SUFFIX[suffix]: array for suffix, array in arrays.items()}
+    if "depth" in of and (faults := depth_faults(of["depth"], of["instance"])):
+        raise DataError(f"{meta.key}: {faults[0]}")
     members = {
         suffix: encode_product(suffix, array, jpeg_quality=jpeg_quality)
         for suffix, array in arrays.items()

@@ -175,7 +175,10 @@ READERS = [
     Reader(
         "array",
         "a.zst",
-        lambda: [encode_array(np.arange(6 * 8, dtype=np.uint16).reshape(6, 8)), *seed("depth.zst")],
+        lambda: [
+            encode_array(np.arange(6 * 8, dtype=np.uint16).reshape(6, 8)),
+            *seed("depth.delta.zst"),
+        ],
         lambda path: decode_array(path.read_bytes()),
     ),
     Reader(

@@ -176,7 +176,7 @@ def test_workers_that_are_killed_cost_nothing(run, tmp_path):
 
 def test_a_damaged_panorama_is_named_by_the_driver(run, session, tmp_path):
     shutil.copytree(run / "staged", tmp_path / "staged")
-    (tmp_path / "staged" / "caps-000004-c0" / "depth.zst").unlink()
+    (tmp_path / "staged" / "caps-000004-c0" / "depth.delta.zst").unlink()
     with pytest.raises(DataError, match=r"caps-000004-c0: expected key"):
         pack(tmp_path / "staged", tmp_path / "dataset", CONFIG.options(), build=builder(workers(2)))
     assert not (tmp_path / "dataset" / "manifest.json").exists()

@@ -99,7 +99,7 @@ def test_the_text_counts_what_is_there(copy: Path) -> None:
             f"| {name} | {count} | {len(shards)} | {sum(entry.bytes for entry in shards):,} |"
             in body
         )
-    for suffix in ("rgb.jpg", "instance.zst", "depth.zst", "meta.json"):
+    for suffix in ("rgb.jpg", "instance.zst", "depth.delta.zst", "meta.json"):
         assert f"| `{suffix}` |" in body
     assert "| 256×128 | 8 |" in body
 

@@ -95,11 +95,11 @@ def test_wrong_products_are_refused_and_nothing_is_staged(staged, tmp_path, brok
     if broken == "dtype":
         arrays["instance.zst"] = labels.astype(np.int32)
     if broken == "missing":
-        del arrays["depth.zst"]
+        del arrays["depth.delta.zst"]
     if broken == "depth":
-        arrays["depth.zst"] = np.full_like(arrays["depth.zst"], np.nan)
+        arrays["depth.delta.zst"] = np.full_like(arrays["depth.delta.zst"], np.nan)
     if broken == "rgb lost":
-        meta = meta.model_copy(update={"products": ("depth.zst", "instance.zst")})
+        meta = meta.model_copy(update={"products": ("depth.delta.zst", "instance.zst")})
         del arrays["rgb.jpg"]
     out = tmp_path / "out"
     out.mkdir()

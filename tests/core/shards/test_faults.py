@@ -258,7 +258,7 @@ def look_at(dataset: Dataset, key: str) -> None:
 
 VICTIM = "caps-000002-c0"
 LIES: dict[str, Callable[[dict[str, bytes]], list[tuple[str, bytes]]]] = {
-    "a member is missing": lambda m: sorted((m | {"depth.zst": b""}).items())[1:],
+    "a member is missing": lambda m: sorted((m | {"depth.delta.zst": b""}).items())[1:],
     "the metadata is missing": lambda m: [(s, d) for s, d in sorted(m.items()) if s != META_SUFFIX],
     "a member comes twice": lambda m: [*sorted(m.items()), ("rgb.jpg", m["rgb.jpg"])],
     "members are in another order": lambda m: sorted(m.items())[::-1],
@@ -267,7 +267,7 @@ LIES: dict[str, Callable[[dict[str, bytes]], list[tuple[str, bytes]]]] = {
         ("zzz.pkl", b"cos\nsystem\n(S'true'\ntR."),
     ],
     "the depth is that of another panorama": lambda m: sorted(
-        (m | {"depth.zst": m["instance.zst"]}).items()
+        (m | {"depth.delta.zst": m["instance.zst"]}).items()
     ),
     "the metadata are of another panorama": lambda m: sorted(
         (m | {META_SUFFIX: m[META_SUFFIX].replace(b"000002", b"000003")}).items()

@@ -71,7 +71,7 @@ def test_a_lie_in_the_metadata_is_found_without_a_deep_look(staged, lie):
     assert faults_of(staged) == {KEY}
 
 
-@pytest.mark.parametrize("member", ["rgb.jpg", "depth.zst"])
+@pytest.mark.parametrize("member", ["rgb.jpg", "depth.delta.zst"])
 def test_a_product_of_another_size_is_found_without_a_deep_look(staged, member, monkeypatch):
     """Refused by our packer; found where another packed it."""
     small = np.ones((16, 32), np.float32)

@@ -322,7 +322,7 @@ def test_packing_nothing_says_what_to_do(tmp_path):
 
 def test_a_damaged_staged_panorama_is_named_and_nothing_is_published(tmp_path):
     key = synthetic.stage(tmp_path / "staged", 0, 0)
-    (tmp_path / "staged" / key / "depth.zst").unlink()
+    (tmp_path / "staged" / key / "depth.delta.zst").unlink()
     with pytest.raises(DataError, match=key):
         pack(tmp_path / "staged", tmp_path / "dataset")
     assert not list((tmp_path / "dataset").rglob("*.*"))

@@ -1,0 +1,80 @@
+"""Unit vectors as two whole numbers: the octahedral map.
+
+Meyer et al. 2010; Cigolle et al. 2014, "A Survey of Efficient Representations for Independent Unit
+Vectors". A direction is divided by |x| + |y| + |z|, which puts it on an octahedron; the lower half is folded
+over the upper one, and the square [−1, 1]² is cut into 2·LEVELS steps a side. `LEVELS` is the least
+round number whose largest error is below 0.05°, the mean is 0.017°. The code (0, 0) stands for no
+direction (sky, and where an averaged normal cancelled out).
+
+    u, v = codes.astype("f4").T - 2501                      # codes uint16 N×2
+    z = 2500 - abs(u) - abs(v)
+    fold = maximum(-z, 0)
+    normal = (u - copysign(fold, u), v - copysign(fold, v), z), divided by its length
+"""
+
+import numpy as np
+from jaxtyping import Float, Float32, UInt16
+
+from panoforge.core.errors import DataError
+
+LEVELS = 2500
+MAX_ERROR_DEG = 0.05
+
+Codes = UInt16[np.ndarray, "height width 2"]
+
+
+def to_octahedral(normals: Float[np.ndarray, "height width 3"]) -> Codes:
+    """The codes of unit vectors; zero vectors get (0, 0). DataError for what is not finite."""
+    normals = normals.astype(np.float32)
+    length = np.abs(normals).sum(axis=-1)
+    if not np.isfinite(length).all():
+        raise DataError(
+            f"normal: {int((~np.isfinite(length)).sum())} pixels are not finite, expected unit"
+            " vectors, or zero where there is nothing"
+        )
+    on = np.divide(
+        normals, length[..., None], out=np.zeros_like(normals), where=length[..., None] > 0
+    )
+    x, y, below = on[..., 0], on[..., 1], on[..., 2] < 0
+    u = np.where(below, np.copysign(1 - np.abs(y), x), x)
+    v = np.where(below, np.copysign(1 - np.abs(x), y), y)
+    codes = np.stack([u, v], axis=-1) * LEVELS
+    codes = (np.rint(codes) + (LEVELS + 1)).astype(np.uint16)
+    codes[length == 0] = 0
+    return codes
+
+
+def from_octahedral(codes: Codes) -> Float32[np.ndarray, "height width 3"]:
+    """Unit vectors, zero where the code is (0, 0). DataError for codes beyond the square."""
+    if codes.max(initial=0) > 2 * LEVELS + 1:
+        raise DataError(f"normal: a code is {codes.max()}, octahedral ones end at {2 * LEVELS + 1}")
+    out = np.empty((*codes.shape[:2], 3), np.float32)
+    for row in range(0, len(codes), _ROWS):  # what lies in the cache is worked on
+        _decode(codes[row : row + _ROWS], out[row : row + _ROWS])
+    return out
+
+
+_ROWS = 32
+
+
+def _decode(codes: Codes, out: Float32[np.ndarray, "rows width 3"]) -> None:
+    u = codes[..., 0].astype(np.float32)
+    v = codes[..., 1].astype(np.float32)
+    nothing = u == 0
+    u -= LEVELS + 1
+    v -= LEVELS + 1
+    z = np.abs(u)
+    z += np.abs(v)
+    np.subtract(LEVELS, z, out=z)
+    fold = np.maximum(-z, 0)
+    u -= np.copysign(fold, u)
+    v -= np.copysign(fold, v)
+    scale = u * u
+    scale += v * v
+    scale += z * z
+    np.sqrt(scale, out=scale)
+    np.divide(1, scale, out=scale)  # never 0: |u| + |v| + |z| is LEVELS or more
+    scale[nothing] = 0
+    np.multiply(u, scale, out=out[..., 0])
+    np.multiply(v, scale, out=out[..., 1])
+    np.multiply(z, scale, out=out[..., 2])
