@@ -1,10 +1,10 @@
 """Unit vectors as two whole numbers: the octahedral map.
 
 Meyer et al. 2010; Cigolle et al. 2014, "A Survey of Efficient Representations for Independent Unit
-Vectors". A direction is divided by |x| + |y| + |z|, which puts it on an octahedron; the lower half is folded
-over the upper one, and the square [−1, 1]² is cut into 2·LEVELS steps a side. `LEVELS` is the least
-round number whose largest error is below 0.05°, the mean is 0.017°. The code (0, 0) stands for no
-direction (sky, and where an averaged normal cancelled out).
+Vectors". A direction is divided by |x| + |y| + |z|, which puts it on an octahedron; the lower half
+is folded over the upper one, and the square [−1, 1]² is cut into 2·LEVELS steps a side. `LEVELS` is
+a round number whose largest error is below 0.05°; the mean is 0.017°. The code (0, 0) stands for no
+direction: sky, and where an averaged normal cancelled out.
 
     u, v = codes.astype("f4").T - 2501                      # codes uint16 N×2
     z = 2500 - abs(u) - abs(v)
