@@ -71,7 +71,7 @@ def zeros(shape: tuple[int, ...], dtype: str) -> bytes:
 BOMBS = {
     "ids of 16K": ("instance.zst", lambda: zeros((8192, 16384), "uint16")),
     "ids as floats": ("instance.zst", lambda: zeros((8192, 16384, 4), "float32")),
-    "depth with channels": ("depth.zst", lambda: zeros((8192, 16384, 4), "float32")),
+    "depth with channels": ("depth.delta.zst", lambda: zeros((8192, 16384, 4), "float32")),
     "a huge frame": (
         "instance.zst",
         lambda: (
