@@ -87,7 +87,7 @@ def test_a_product_of_another_size_is_found_without_a_deep_look(staged, member, 
     assert faults_of(staged) == {KEY}
 
 
-@pytest.mark.parametrize("member", ["instance.zst", "depth.zst"])
+@pytest.mark.parametrize("member", ["instance.zst", "depth.delta.zst"])
 def test_a_staged_member_that_was_cut_is_not_packed(staged, member):
     """Its header says so; nothing is decoded, nothing is left behind."""
     path = staged / KEY / member
