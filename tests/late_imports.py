@@ -39,6 +39,9 @@ REASONS: tuple[Row, ...] = (
     ("panoforge.eval.predictors", "sam2", "ground truth needs no SAM2"),
     ("panoforge.eval.interactive", "panoforge.eval.predictors", "ground truth needs no SAM2"),
     ("panoforge.eval.interactive", "torch", "an image is refused before torch loads"),
+    ("panoforge.eval.interactive.serve", "panoforge.eval.interactive", "edges need no torch"),
+    ("panoforge.eval.interactive.serve", "panoforge.core.report", "matplotlib: only to save"),
+    ("panoforge.eval.interactive.serve", "panoforge.core.export", "matplotlib: only to save"),
 )
 
 

@@ -37,7 +37,8 @@ from panoforge.core.sample.products import decode_product, encode_product
 from panoforge.core.storage.atomic import write_bytes_atomic
 from panoforge.core.types import Bools, Labels, Rgb
 from panoforge.eval.config import EvalConfig
-from panoforge.eval.interactive.segmenter import KeptFeatures, PanoramaSegmenter, SphereClick
+from panoforge.eval.interactive.clicks import SphereClick
+from panoforge.eval.interactive.segmenter import KeptFeatures, PanoramaSegmenter
 from panoforge.eval.predictors import Predictor
 
 PREDICTORS = ("sam2", "truth")

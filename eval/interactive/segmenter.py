@@ -11,8 +11,8 @@ memory attention and decoder only. With 24 frames of 1024² they take about 0.4 
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 from panoforge.core.errors import UsageError
 from panoforge.core.geometry.pixels import pixel_at
 from panoforge.core.geometry.sphere import lonlat_to_direction
-from panoforge.core.types import Bools
+from panoforge.core.sample.label_maps import instance_stats
+from panoforge.core.types import Bools, Mask
 from panoforge.eval.config import EvalConfig
+from panoforge.eval.interactive.clicks import SphereClick
 from panoforge.eval.predictors import FrameInput, Predictor
 from panoforge.eval.predictors.batched_sam2 import BatchedSam2
 from panoforge.eval.predictors.truth import GroundTruth
@@ -32,41 +34,11 @@ from panoforge.eval.views.merge import BAND_ROWS
 from panoforge.eval.views.methods import get_method
 
 KEPT_MASKS = 64
-
-
-@dataclass(frozen=True)
-class SphereClick:
-    """A click: longitude in [−180°, 180°] (0 is the image centre, right is +), latitude in [−90°,
-    90°] (up is +).
-    """
-
-    lon_deg: float
-    lat_deg: float
-    positive: bool = True
-
-    def __post_init__(self) -> None:
-        if not (abs(self.lon_deg) <= 180 and abs(self.lat_deg) <= 90):  # false for NaN too
-            raise UsageError(
-                f"a click at longitude {self.lon_deg:g}°, latitude {self.lat_deg:g}°: expected a"
-                " longitude of −180 to 180 (0 is the middle of the picture, right is positive) and"
-                " a latitude of −90 to 90 (up is positive)"
-            )
-
-
-def parse_click(text: str, *, positive: bool = True) -> SphereClick:
-    """'LON,LAT' in degrees."""
-    try:
-        lon, lat = (float(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(
-            f"{text!r} is no click: expected LON,LAT in degrees, e.g. --click 30,-12.5 (0,0 is the"
-            " middle of the picture, right and up are positive)"
-        ) from None
-    return SphereClick(lon, lat, positive)
+FRAMES_AT_ONCE = 2
 
 
 class KeptFeatures(BatchedSam2):
-    """SAM2 whose features of `keep(frames)` stay until the next `keep`. Frames are known by their
+    """SAM2 whose features of `keep(frames)` stay until `forget(frames)`. Frames are known by their
     image array.
     """
 
@@ -78,12 +50,16 @@ class KeptFeatures(BatchedSam2):
         """Encode these frames once, for all predictions on them that follow."""
         import torch
 
-        self._kept = {}
         with torch.inference_mode(), self._precision():
-            self._kept = {
+            self._kept |= {
                 id(frame.image): (frame.image, found)
                 for frame, found in zip(frames, self._encode(frames), strict=True)
             }
+
+    def forget(self, frames: Sequence[FrameInput]) -> None:
+        """Let the features of frames go; those that are not kept do not matter."""
+        for frame in frames:
+            self._kept.pop(id(frame.image), None)
 
     def _encode(self, frames: Sequence[FrameInput]) -> list[Any]:
         kept = [self._kept.get(id(frame.image)) for frame in frames]
@@ -96,8 +72,9 @@ class KeptFeatures(BatchedSam2):
 
 
 class PanoramaSegmenter:
-    """`rgb` uint8 H×W×3; `labels` uint16 H×W where ground truth is the predictor. Raises UsageError
-    for what cannot be.
+    """`rgb` uint8 H×W×3; `labels` uint16 H×W where ground truth is the predictor. `on_frames` is
+    called with (done, of) while frames are encoded; what it raises ends that. Raises UsageError for
+    what cannot be.
     """
 
     def __init__(
@@ -106,6 +83,7 @@ class PanoramaSegmenter:
         config: EvalConfig,
         predictor: Predictor,
         labels: NDArray[np.uint16] | None = None,
+        on_frames: Callable[[int, int], None] = lambda done, of: None,
     ) -> None:
         if labels is not None and labels.shape != rgb.shape[:2]:
             sizes = [f"{array.shape[1]}×{array.shape[0]}" for array in (labels, rgb)]
@@ -123,9 +101,24 @@ class PanoramaSegmenter:
         self.method = get_method(config.methods[0])
         self._plan = self.method.plan(self.panorama.width, self.panorama.height, config)
         self._inputs = frame_inputs(self.panorama, self._plan)
-        if isinstance(predictor, KeptFeatures):
-            predictor.keep(self._inputs)
+        self._keep(on_frames)
         self._masks: OrderedDict[tuple[SphereClick, ...], NDArray[np.uint8]] = OrderedDict()
+
+    def _keep(self, on_frames: Callable[[int, int], None]) -> None:
+        if not isinstance(self.predictor, KeptFeatures):
+            return
+        try:
+            for start in range(0, len(self._inputs), FRAMES_AT_ONCE):
+                on_frames(start, len(self._inputs))
+                self.predictor.keep(self._inputs[start : start + FRAMES_AT_ONCE])
+        except BaseException:
+            self.let_go()
+            raise
+
+    def let_go(self) -> None:
+        """Drop the features that were kept for this picture."""
+        if isinstance(self.predictor, KeptFeatures):
+            self.predictor.forget(self._inputs)
 
     @property
     def frames(self) -> int:
@@ -147,18 +140,44 @@ class PanoramaSegmenter:
         if not any(click.positive for click in wanted):
             return np.zeros((self.panorama.height, self.panorama.width), bool)
         if wanted not in self._masks:
-            self._masks[wanted] = segment(
-                self.panorama,
-                self._plan,
-                self._inputs,
-                [self._prompt(wanted)],
-                self.predictor,
-                self.config.merge,
-            ).packed[0]
+            self._masks[wanted] = self._segment(self._prompt(wanted))
             if len(self._masks) > KEPT_MASKS:
                 self._masks.popitem(last=False)
         self._masks.move_to_end(wanted)
-        return np.unpackbits(self._masks[wanted], axis=1, count=self.panorama.width).astype(bool)
+        return self._unpacked(self._masks[wanted])
+
+    def mask_in(self, region: Mask) -> Mask:
+        """The mask of the thing that a region, bool H×W, is drawn around.
+
+        A model gets the region's box, wrap-aware, in the frame that sees most of it. Ground truth
+        takes the labelled thing of which most lies inside.
+        """
+        if not region.any():
+            return np.zeros_like(region)
+        box = instance_stats(region.astype(np.uint16)).box(0)
+        size = (self.panorama.width, self.panorama.height)
+        prompt = InstancePrompt(1, box=box, size=size)
+        if self._truth is not None:
+            inside = np.bincount(self._truth[region], minlength=1)
+            inside[0] = 0
+            if not inside.any():
+                raise UsageError("the labels hold nothing in that box: draw it around a thing")
+            prompt = replace(prompt, id=int(inside.argmax()))
+        return self._unpacked(self._segment(prompt))
+
+    def _segment(self, prompt: InstancePrompt) -> NDArray[np.uint8]:
+        """The packed bits of one prompt's mask."""
+        return segment(
+            self.panorama,
+            self._plan,
+            self._inputs,
+            [prompt],
+            self.predictor,
+            self.config.merge,
+        ).packed[0]
+
+    def _unpacked(self, bits: NDArray[np.uint8]) -> Mask:
+        return np.unpackbits(bits, axis=1, count=self.panorama.width).astype(bool)
 
     def _prompt(self, clicks: Sequence[SphereClick]) -> InstancePrompt:
         points = [self._click(click) for click in clicks]

@@ -78,7 +78,7 @@ class Segmenter:
         Raises:
             UsageError: A longitude beyond ±180° or a latitude beyond ±90°.
         """
-        from panoforge.eval.interactive.segmenter import SphereClick
+        from panoforge.eval.interactive.clicks import SphereClick
 
         return self._segmenter.mask(
             [SphereClick(*click) for click in clicks]

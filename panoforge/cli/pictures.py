@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from panoforge.cli.app import Overrides, a_path, command, out, warn
+from panoforge.cli.app import Overrides, a_path, command, err, out, warn
 
 Checkpoint = Annotated[
     Path | None,
@@ -75,11 +75,11 @@ def segment(
     Longitude 0 is the middle of the picture, right is positive; latitude 90 is straight up.
     KEY=VALUE are config keys of pano eval, e.g. scan.overlap=0.3 device=cpu.
     """
+    from panoforge.eval.interactive.clicks import parse_click
     from panoforge.eval.interactive.segment_image import (
         load_predictor,
         segment_image,
     )
-    from panoforge.eval.interactive.segmenter import parse_click
 
     clicks = [
         *(parse_click(text) for text in click or ()),
@@ -95,17 +95,37 @@ def segment(
     out.print("\n".join(map(str, paths)))
 
 
-@command("pano serve --image room.jpg --checkpoint model.pt --model tiny")
+@command("pano serve photos/ --checkpoint model.pt --model tiny")
 def serve(
-    overrides: Overrides = None,
-    image: Annotated[
+    place: Annotated[
         Path | None,
-        typer.Option("--image", metavar="FILE", help="Open this panorama at once.", parser=a_path),
+        typer.Argument(
+            metavar="[PLACE]",
+            help="A folder of panoramas, a dataset, or one picture; more can be dropped.",
+            parser=a_path,
+        ),
+    ] = None,
+    overrides: Overrides = None,
+    work: Annotated[
+        Path | None,
+        typer.Option(
+            "--work",
+            metavar="DIR",
+            help="Where the work is kept; without it PLACE.annotations.",
+            parser=a_path,
+        ),
     ] = None,
     checkpoint: Checkpoint = None,
     model: Model = None,
     method: MethodOption = "scan",
-    predictor: PredictorOption = "sam2",
+    predictor: Annotated[
+        str | None,
+        typer.Option(
+            "--predictor",
+            help="sam2 (with --checkpoint), demo (what pano demo trained), truth (--labels, or a"
+            " dataset's), or edges: follows colours and edges, no weights.",
+        ),
+    ] = None,
     labels: Labels = None,
     host: Annotated[
         str,
@@ -116,23 +136,34 @@ def serve(
         int, typer.Option("--max-upload-mb", min=1, help="The largest picture that may be dropped.")
     ] = 64,
 ) -> None:
-    """Open a local web page: drop a panorama, look around, click on things, save their masks.
+    """Open a local page to annotate panoramas, alone or with others.
 
+    Look around, click, brush, draw polygons, import and save masks. All work is kept as it is done.
     KEY=VALUE as in pano segment.
     """
-    from panoforge.eval.interactive.segment_image import load_predictor, read_labels
-    from panoforge.eval.interactive.serve.server import PanoServer
-    from panoforge.eval.interactive.serve.session import Session
+    from panoforge.eval.interactive.serve.opening import Asked, opened
 
-    loaded = load_predictor(predictor, checkpoint, method, overrides or (), model)
-    session = Session(loaded, read_labels(labels) if labels else None)
-    if image:
-        session.open_file(image)
-    with PanoServer(session, host, port, max_upload_mb * 10**6) as server:
+    if place is not None and "=" in place.name and not place.exists():  # KEY=VALUE comes first
+        place, overrides = None, [str(place), *(overrides or ())]
+    asked = Asked(
+        place=place,
+        work=work,
+        predictor=predictor,
+        checkpoint=checkpoint,
+        model=model,
+        method=method,
+        overrides=tuple(overrides or ()),
+        labels=labels,
+        host=host,
+        port=port,
+        max_upload_bytes=max_upload_mb * 10**6,
+    )
+    with opened(asked) as server:
         if server.token:
             warn(
                 "not only this machine can reach it; whoever has this address can use it,"
                 " unencrypted"
             )
+        err.print(f"work is kept in {asked.work_folder}")
         print(server.url, flush=True)
         server.serve_forever()

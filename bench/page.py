@@ -1,0 +1,227 @@
+"""The annotation page in a real browser: click to mask, frames, opening, memory, many at once.
+
+No race: there is no peer that annotates on the sphere. A server runs as a process of its own, a
+browser (Debian's chromium, WebGL in software) works on it. Clicks go to SAM2.1-tiny with random
+weights, which cost what trained ones do. Wall seconds, because that is what a person waits; the
+CPU seconds of the server are beside them, as the machine may be shared.
+"""
+
+import argparse
+import http.client
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import psutil
+
+from bench.common import arguments, machine, median
+
+FLAGS = ("--no-sandbox", "--disable-dev-shm-usage", "--use-gl=angle", "--use-angle=swiftshader")
+SOFTWARE = ("--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
+TARGETS = {"click_p50_s": 1.5, "frames_per_s": 30, "open_s": 3.0}
+
+
+def pictures(folder: Path, count: int, width: int) -> None:
+    """Panoramas with soft shapes and noise, as JPEG."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (32, 64, 3), np.uint8)
+    base = cv2.resize(coarse, (width, width // 2), interpolation=cv2.INTER_CUBIC)
+    noise = rng.integers(0, 24, base.shape, np.uint8)
+    folder.mkdir(parents=True)
+    for k in range(count):
+        rgb = cv2.add(np.roll(base, k * width // count, axis=1), noise)
+        cv2.imwrite(str(folder / f"p{k:02d}.jpg"), rgb, [cv2.IMWRITE_JPEG_QUALITY, 92])
+
+
+def random_checkpoint(path: Path) -> Path:
+    """SAM2.1-tiny at 1024², never trained."""
+    from panoforge.eval.config import EvalConfig
+    from panoforge.eval.predictors.load import load_model
+    from panoforge.train.model.checkpoint_io import export_official
+
+    model = {"size": "tiny"}
+    config = EvalConfig.model_validate({"model": model, "device": "cpu", "seed": 3})
+    return export_official(path, load_model(config).model.state_dict(), step=0)
+
+
+class Server:
+    """`pano serve` as a process; seconds until it listens are `start_s`."""
+
+    def __init__(self, place: Path, work: Path, *options: str) -> None:
+        begin = time.monotonic()
+        words = [str(place), "--work", str(work), "--port", "0", *options]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "panoforge", "serve", *words],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout
+        self.url = self.process.stdout.readline().strip()
+        self.start_s = time.monotonic() - begin
+        self.port = int(self.url.rstrip("/").rpartition(":")[2])
+        self.usage = psutil.Process(self.process.pid)
+
+    def cpu_s(self) -> float:
+        """CPU seconds so far."""
+        times = self.usage.cpu_times()
+        return times.user + times.system
+
+    def stop(self) -> None:
+        """End it."""
+        self.process.terminate()
+        self.process.wait()
+
+
+def post(port: int, path: str, said: dict) -> dict:
+    """A message to the server."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+    connection.request("POST", path, json.dumps(said), {"X-Pano": "1"})
+    answer = connection.getresponse()
+    data = answer.read()
+    assert answer.status == 200, data
+    return json.loads(data)
+
+
+def client(port: int, picture: str, times: list[float], rounds: int) -> None:
+    """One of many: opens a picture of their own and paints on it."""
+    who = f"client-{picture[:20]}"
+    said = {"author": who.ljust(8, "x")[:60], "who": who}
+    session = post(port, "/api/join", said)["session"]
+    begin = time.monotonic()
+    version = post(port, "/api/look", {"picture": picture, "session": session})["version"]
+    times.append(time.monotonic() - begin)
+    for k in range(rounds):
+        edit = {"kind": "brush", "points": [[k * 7 - 90, 0], [k * 7 - 80, 20]], "radius_deg": 4}
+        message = {"picture": picture, "session": session, "version": version, "edit": edit}
+        begin = time.monotonic()
+        answer = post(port, "/api/edit", {**message, "request": f"{who}-{k}"[-60:].rjust(8, "x")})
+        version = answer["version"]
+        times.append(time.monotonic() - begin)
+
+
+def many(server: Server, count: int, rounds: int) -> dict[str, float]:
+    """`count` people at once, each on a picture of their own."""
+    session = post(server.port, "/api/join", {"author": "abcdefgh", "who": "x"})["session"]
+    connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    connection.request("GET", f"/api/pictures?session={session}")
+    ids = [one["id"] for one in json.loads(connection.getresponse().read())["pictures"]]
+    before = server.usage.memory_info().rss
+    times: list[list[float]] = [[] for _ in range(count)]
+    threads = [
+        threading.Thread(target=client, args=(server.port, ids[k % len(ids)], times[k], rounds))
+        for k in range(count)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    after = server.usage.memory_info().rss
+    edits = [seconds for own in times for seconds in own[1:]]
+    return {
+        "clients": count,
+        "clients_open_p50_s": round(median([own[0] for own in times]), 2),
+        "clients_open_max_s": round(max(own[0] for own in times), 2),
+        "clients_stroke_p50_s": round(median(edits), 2),
+        "clients_stroke_p95_s": round(float(np.percentile(edits, 95)), 2),
+        "memory_per_client_mb": round((after - before) / count / 1e6, 1),
+        "memory_in_all_mb": round(after / 1e6),
+    }
+
+
+def browse(server: Server, clicks: int, drag_s: float) -> dict[str, float]:
+    """Opening, dragging and clicking in a browser."""
+    from playwright.sync_api import sync_playwright
+
+    command = shutil.which("chromium") or shutil.which("google-chrome")
+    assert command, "needs chromium (apt-get install chromium)"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=command, args=[*FLAGS, *SOFTWARE])
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(600_000)
+
+        def wait(words: str) -> None:
+            while not page.evaluate(words):
+                page.wait_for_timeout(20)
+
+        begin = time.monotonic()
+        page.goto(server.url)
+        wait("document.body.dataset.opened && Number(document.body.dataset.frames) > 1")
+        wait("document.body.dataset.settled === 'true'")
+        found = {"open_s": round(time.monotonic() - begin, 2)}
+        box = page.locator("#stage").bounding_box()
+        assert box
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        page.mouse.move(x, y)
+        page.mouse.down()
+        frames = page.evaluate("Number(document.body.dataset.frames)")
+        begin = time.monotonic()
+        while (took := time.monotonic() - begin) < drag_s:
+            page.mouse.move(x - 300 * took / drag_s, y + 40 * np.sin(4 * took))
+        drawn = page.evaluate("Number(document.body.dataset.frames)") - frames
+        page.mouse.up()
+        found["frames_per_s"] = round(drawn / took, 1)
+        page.keyboard.press("c")
+        begin, cpu = time.monotonic(), server.cpu_s()
+        seconds, spent = [], []
+        for k in range(clicks + 1):
+            page.click("#new")
+            version = page.evaluate("Number(document.body.dataset.version)")
+            begin, cpu = time.monotonic(), server.cpu_s()
+            page.mouse.click(x - 200 + 60 * k, y)
+            wait(f"Number(document.body.dataset.version) > {version}")
+            seconds.append(time.monotonic() - begin)
+            spent.append(server.cpu_s() - cpu)
+        browser.close()
+    found["first_click_s"] = round(seconds[0], 1)  # it waits for the views to be encoded
+    found["click_p50_s"] = round(median(seconds[1:]), 2)
+    found["click_p95_s"] = round(float(np.percentile(seconds[1:], 95)), 2)
+    found["click_cpu_s"] = round(median(spent[1:]), 2)
+    found["server_mb"] = round(server.usage.memory_info().rss / 1e6)
+    return found
+
+
+def measure(args: argparse.Namespace) -> dict[str, object]:
+    """All figures."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        width = 2048 if args.quick else 8192
+        pictures(root / "one", 1, width)
+        found: dict[str, object] = {"width": width}
+        model = ["--model", "tiny", "device=cpu"]
+        weights = random_checkpoint(root / "tiny.pt")
+        server = Server(root / "one", root / "w1", "--checkpoint", str(weights), *model)
+        found["start_sam2_s"] = round(server.start_s, 1)
+        try:
+            found |= browse(server, 3 if args.quick else 20, 2.0 if args.quick else 6.0)
+        finally:
+            server.stop()
+        people = 4 if args.quick else 20
+        pictures(root / "many", people, width)
+        server = Server(root / "many", root / "w2")
+        found["start_edges_s"] = round(server.start_s, 1)
+        try:
+            found |= many(server, people, 3 if args.quick else 10)
+        finally:
+            server.stop()
+    return found
+
+
+def main() -> None:
+    """Print the figures, and as JSON."""
+    args = arguments(__doc__).parse_args()
+    found = measure(args)
+    for name, value in found.items():
+        target = TARGETS.get(name)
+        print(f"page: {name} {value}" + (f" (target {target:g})" if target else ""))
+    print(json.dumps({"bench": "page", **found, "machine": machine()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""What is on a picture: its objects, and the records of the changes that made them.
+
+An object never holds pixels, only the digest of its mask. A `Change` says which objects are now as
+they are and which are gone; it carries the masks that are new. So replaying needs no model, no
+geometry and no order of clicks, and undoing is a change like any other.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from panoforge.core.models import FrozenModel
+from panoforge.core.storage.lease import UnixSeconds
+from panoforge.eval.interactive.serve.packed import PackedMask
+
+Colour = Annotated[str, Field(pattern="^#[0-9a-f]{6}$")]
+Name = Annotated[str, Field(max_length=120)]
+Review = Literal["own", "proposed", "accepted", "rejected"]
+Status = Literal["new", "open", "done", "skipped"]
+Lon = Annotated[float, Field(ge=-180, le=180)]
+Lat = Annotated[float, Field(ge=-90, le=90)]
+COLOURS = (
+    "#ff3d71",
+    "#2a9dff",
+    "#ffb020",
+    "#a66bff",
+    "#00d3c7",
+    "#ff7a2f",
+    "#c6e02a",
+    "#ff6bd6",
+)  # vivid: masks stand out
+
+
+class Clicked(FrozenModel):
+    """A click that a mask was computed from, degrees."""
+
+    lon_deg: Lon
+    lat_deg: Lat
+    positive: bool = True
+
+
+class PageObject(FrozenModel):
+    """One object. `review` is `own` for what was made here, else what became of a machine's label.
+    `clicks` made its mask, unless it was drawn on afterwards; then they are gone.
+    """
+
+    id: int
+    name: Name = ""
+    category: Name = ""
+    colour: Colour
+    locked: bool = False
+    review: Review = "own"
+    comment: Annotated[str, Field(max_length=2000)] = ""
+    origin: Name = ""
+    clicks: tuple[Clicked, ...] = ()
+    mask: str | None = None
+
+    @property
+    def words(self) -> str:
+        """What messages call it."""
+        return self.name or f"object {self.id}"
+
+
+class Change(FrozenModel):
+    """One line of a picture's journal. `undoes` and `redoes` are versions."""
+
+    version: int
+    at_unix_s: UnixSeconds
+    author: str
+    who: str
+    request: str
+    what: str
+    objects: tuple[PageObject, ...] = ()
+    gone: tuple[int, ...] = ()
+    status: Status | None = None
+    masks: tuple[PackedMask, ...] = ()
+    undoes: int | None = None
+    redoes: int | None = None
+
+
+class Heading(FrozenModel):
+    """The first line of a picture's journal: which picture the work was made on."""
+
+    format: Literal["panoforge annotation journal 1"] = "panoforge annotation journal 1"
+    picture: str
+    sha256: str
+    width: int
+    height: int
+
+
+def colour_of(id_: int) -> str:
+    """The colour that an object has unless another is chosen."""
+    return COLOURS[(id_ - 1) % len(COLOURS)]

@@ -1,0 +1,118 @@
+"""From a command's words to a running server: the place, the predictor, the work folder and its
+lease.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from panoforge.core.errors import UsageError
+from panoforge.core.storage.lease import held
+from panoforge.core.types import Labels, Rgb
+from panoforge.eval.interactive.edges import EdgeFollower
+from panoforge.eval.interactive.serve.library import Library
+from panoforge.eval.interactive.serve.predictors import Answering, Predictors, Steps, edges_build
+from panoforge.eval.interactive.serve.server import PanoServer
+from panoforge.eval.interactive.serve.studio import Studio
+
+PAGE_PREDICTORS = ("sam2", "demo", "truth", "edges")
+DEMO_CHECKPOINT = Path("runs/demo/checkpoints/model.pt")
+DEMO_MODEL = ("model.size=tiny", "model.image_size=256")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is served. `predictor` None takes SAM2 where there is a checkpoint, else edges."""
+
+    place: Path | None = None
+    work: Path | None = None
+    predictor: str | None = None
+    checkpoint: Path | None = None
+    model: str | None = None
+    method: str = "scan"
+    overrides: tuple[str, ...] = ()
+    labels: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = 0
+    max_upload_bytes: int = 64 * 10**6
+
+    @property
+    def work_folder(self) -> Path:
+        """Where the work goes: beside the place, never in it."""
+        if self.work is not None:
+            return self.work
+        if self.place is None:
+            return Path("pano-annotations")
+        place = self.place.absolute()
+        name = place.stem if place.is_file() else place.name
+        return place.with_name(f"{name}.annotations")
+
+
+def predictors_of(asked: Asked) -> Predictors:
+    """What answers clicks.
+
+    Raises:
+        UsageError: there is no such predictor, or something is missing for it.
+    """
+    name = asked.predictor or ("sam2" if asked.checkpoint else "edges")
+    if name not in PAGE_PREDICTORS:
+        raise UsageError(f"--predictor {name}: expected one of {', '.join(PAGE_PREDICTORS)}")
+    if name == "edges":
+        _refuse_unused(asked)
+        return Predictors(edges_build, EdgeFollower.words)
+    checkpoint, words, size = asked.checkpoint, asked.overrides, asked.model
+    if name == "demo":
+        checkpoint = checkpoint or DEMO_CHECKPOINT
+        if not checkpoint.exists():
+            raise UsageError(f"{checkpoint} does not exist: run `pano demo` first")
+        name, words = "sam2", (*DEMO_MODEL, *words)
+    from panoforge.eval.interactive.segment_image import load_predictor
+    from panoforge.eval.interactive.segmenter import PanoramaSegmenter
+
+    loaded = load_predictor(name, checkpoint, asked.method, words, size)
+
+    def build(rgb: Rgb, labels: Labels | None, steps: Steps) -> Answering:
+        segmenter = PanoramaSegmenter(rgb, loaded.config, loaded.predictor, labels, steps)
+        segmenter.warm()
+        return segmenter
+
+    return Predictors(build, loaded.words, loaded.config.methods[0])
+
+
+def _refuse_unused(asked: Asked) -> None:
+    """UsageError for what following edges has no use for."""
+    given = {"--checkpoint": asked.checkpoint, "--model": asked.model, "--labels": asked.labels}
+    for option, value in given.items():
+        if value is not None:
+            raise UsageError(f"{option} {value} means nothing to --predictor edges: leave it out")
+    if asked.overrides:
+        raise UsageError(f"{asked.overrides[0]} means nothing to --predictor edges: leave it out")
+
+
+def _labels(path: Path) -> Labels:
+    from panoforge.eval.interactive.segment_image import read_labels
+
+    return read_labels(path)
+
+
+@contextlib.contextmanager
+def opened(asked: Asked) -> Iterator[PanoServer]:
+    """A server that is ready to serve. The work folder is held for as long.
+
+    Raises:
+        InUse: another server works in that folder.
+        UsageError: the words are wrong.
+        DataError: the place holds no pictures.
+    """
+    labels = _labels(asked.labels) if asked.labels else None
+    if labels is not None and not (asked.place and asked.place.is_file()):
+        raise UsageError("--labels are of one picture: give that picture, not a folder")
+    predictors = predictors_of(asked)
+    with held(asked.work_folder, "pano serve"):
+        library = Library(asked.place, asked.work_folder, labels)
+        with (
+            Studio(library, predictors) as studio,
+            PanoServer(studio, asked.host, asked.port, asked.max_upload_bytes) as server,
+        ):
+            yield server

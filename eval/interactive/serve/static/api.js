@@ -1,0 +1,117 @@
+// Talking to the server. Every request carries the session; every change also its picture, the version that the page was
+// looking at, and an id of its own, so that one whose answer was lost is not made twice.
+//
+// Changes wait in a queue, one under way at a time, and are kept in the browser until the server has them on its disk: a page
+// that is loaded again, or a server that comes back, goes on where it was.
+
+const settings = JSON.parse(document.getElementById("settings").textContent);
+const RETRY_MS = 1000, QUEUE = "pano-queue";
+export const maxBytes = settings.maxBytes;
+
+export const id = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+const stored = (store, key, make) => { if (!store.getItem(key)) store.setItem(key, make()); return store.getItem(key); };
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+export class Failure extends Error {
+  constructor(status, code, message) { super(message); Object.assign(this, { status, code }); }
+}
+
+export class Api {
+  // `onState(state, waiting)`: idle, saving, saved, offline, full. `onAnswer(edit, answer)`, `onRefused(edit, failure)`.
+  constructor({ onState, onAnswer, onRefused, versionOf }) {
+    Object.assign(this, { onState, onAnswer, onRefused, versionOf });
+    this.author = stored(localStorage, "pano-author", id);
+    this.session = sessionStorage.getItem("pano-session");
+    this.queue = JSON.parse(sessionStorage.getItem(QUEUE) || "[]");
+    this.made = new Map();  // request of an edit that began an object → the object's id
+  }
+
+  get who() { return stored(localStorage, "pano-who", () => `annotator ${this.author.slice(0, 4)}`); }
+  set who(name) { localStorage.setItem("pano-who", name); }
+
+  async fetch(path, { method = "GET", body, type, signal } = {}) {
+    let answer;
+    try {
+      answer = await fetch(path, {
+        method, signal, cache: "no-store", body: body === undefined || type ? body : JSON.stringify(body),
+        headers: { "X-Pano-Token": settings.token, "X-Pano": "1", ...(body === undefined ? {} : { "Content-Type": type || "application/json" }) },
+      });
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      throw new Failure(0, "offline", "the server does not answer: is `pano serve` still running?");
+    }
+    if (answer.ok) return answer;
+    const said = await answer.json().catch(() => ({}));
+    throw new Failure(answer.status, said.code, said.error || `the server says ${answer.status}`);
+  }
+
+  async join() {
+    const body = { author: this.author, who: this.who, session: this.session };
+    this.session = (await (await this.fetch("api/join", { method: "POST", body })).json()).session;
+    sessionStorage.setItem("pano-session", this.session);
+  }
+
+  // A request that joins (again) if the server does not know this tab.
+  async ask(path, options) {
+    if (!this.session) await this.join();
+    try {
+      return await this.fetch(typeof path === "function" ? path(this.session) : path, typeof options === "function" ? options(this.session) : options);
+    } catch (failure) {
+      if (failure.code !== "session") throw failure;
+      await this.join();
+      return this.fetch(typeof path === "function" ? path(this.session) : path, typeof options === "function" ? options(this.session) : options);
+    }
+  }
+
+  post(path, body) { return this.ask(path, (session) => ({ method: "POST", body: { ...body, session } })).then((answer) => answer.json()); }
+
+  // ---- the queue of changes
+
+  change(picture, edit) {
+    const one = { request: id(), picture, edit };
+    this.queue.push(one);
+    this._keep();
+    this.run();
+    return one.request;
+  }
+
+  async run() {
+    if (this.running) return;
+    this.running = true;
+    while (this.queue.length) {
+      const one = this.queue[0];
+      this.onState("saving", this.queue.length);
+      try {
+        const edit = { ...one.edit };
+        if (edit.object?.pending) edit.object = this.made.get(edit.object.pending) ?? null;
+        const version = this.versionOf(one.picture) ?? (await this.post("api/look", { picture: one.picture, version: 0 })).version;
+        const answer = await this.post("api/edit", { picture: one.picture, version, request: one.request, edit });
+        if (answer.touched?.length) this.made.set(one.request, answer.touched[0]);
+        this._done(one);
+        this.onAnswer(one, answer);
+      } catch (failure) {
+        if (failure.code === "offline" || failure.status >= 500 || failure.code === "busy") {
+          this.onState(failure.code === "storage" ? "full" : "offline", this.queue.length, failure.message);
+          await sleep(RETRY_MS);
+        } else {
+          this._done(one);
+          this.onRefused(one, failure);
+        }
+      }
+    }
+    this.running = false;
+    this.onState("saved", 0);
+  }
+
+  _done(one) {
+    this.queue = this.queue.filter((other) => other !== one);
+    this._keep();
+  }
+
+  _keep() { sessionStorage.setItem(QUEUE, JSON.stringify(this.queue)); }
+
+  cancel() {
+    const [first] = this.queue;
+    if (first) this.post("api/cancel", { request: first.request }).catch(() => {});
+  }
+}
