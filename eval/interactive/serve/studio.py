@@ -1,7 +1,7 @@
 """The work of all tabs, behind the network: pictures opened, edits made, files read and written.
 
 Each picture has a lock; whoever edits it holds that, so its journal has one writer, and others'
-pictures wait for nothing. What is open is bounded in bytes: the picture that was used longest ago is
+pictures wait for nothing. What is open is bounded in bytes: what was used longest ago is
 closed. It is opened again from its journal when somebody wants it.
 """
 
