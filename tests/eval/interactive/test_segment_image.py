@@ -18,17 +18,13 @@ from panoforge.core.foreign.pictures import decode_panorama
 from panoforge.core.geometry.sphere import direction_to_lonlat
 from panoforge.core.sample.products import encode_product
 from panoforge.eval.config import EvalConfig
+from panoforge.eval.interactive.clicks import SphereClick, parse_click
 from panoforge.eval.interactive.segment_image import (
     load_predictor,
     read_labels,
     segment_image,
 )
-from panoforge.eval.interactive.segmenter import (
-    KeptFeatures,
-    PanoramaSegmenter,
-    SphereClick,
-    parse_click,
-)
+from panoforge.eval.interactive.segmenter import KeptFeatures, PanoramaSegmenter
 from panoforge.eval.predictors import ObjectPrompt
 from panoforge.eval.predictors.batched_sam2 import BatchedSam2
 from panoforge.eval.predictors.load import load_model
