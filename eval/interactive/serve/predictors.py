@@ -26,11 +26,17 @@ Steps = Callable[[int, int], None]
 class Answering(Protocol):
     """One panorama that can be asked."""
 
-    def mask(self, clicks: Sequence[SphereClick]) -> Mask: ...
+    def mask(self, clicks: Sequence[SphereClick]) -> Mask:
+        """The mask of one object, bool H×W."""
+        ...
 
-    def mask_in(self, region: Mask) -> Mask: ...
+    def mask_in(self, region: Mask) -> Mask:
+        """The mask of what a region, bool H×W, is drawn around."""
+        ...
 
-    def let_go(self) -> None: ...
+    def let_go(self) -> None:
+        """Drop what is kept for the picture."""
+        ...
 
 
 Build = Callable[[Rgb, Labels | None, Steps], Answering]

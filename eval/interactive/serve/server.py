@@ -70,6 +70,7 @@ class PatientProtocol(H11Protocol):
     """Connections that ask nothing for a minute end."""
 
     def connection_made(self, transport: Any) -> None:
+        """Begin to wait for a request."""
         super().connection_made(transport)
         self.loop.call_later(IDLE_S, self._end_if_silent)
 
