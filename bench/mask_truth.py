@@ -52,9 +52,7 @@ def report_of(room: "Room", index: np.ndarray, pose: "Pose", depth: np.ndarray |
         versions={},
     )
     assert room.oracle is not None
-    found = judge(
-        room.oracle, room.things, meta, labels, depth, np.arange(width * height), displacement=False
-    )
+    found = judge(room.oracle, meta, labels, depth, np.arange(width * height), displacement=False)
     return json.loads(json.dumps(vars(found)))
 
 

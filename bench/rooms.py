@@ -63,15 +63,10 @@ def furnished(
     if with_oracle:
         from panoforge.datagen.defects import cap_subdivision
 
-        cap_subdivision(
-            [bpy.data.objects[name] for thing in scene.things for name in thing.objects],
-            subdivision_cap,
-        )
-        bpy.context.view_layer.update()
-    oracle = build_oracle(scene.things) if with_oracle else None
+        cap_subdivision(bpy.data.objects, subdivision_cap)
+    oracle = build_oracle(scene) if with_oracle else None
     begin = time.process_time()
-    geometry.prepare(scene.things, subdivision_cap)
-    geometry.hide_all_but(scene.things)
+    geometry.prepare(scene, subdivision_cap)
     poses = cameras.choose_poses(
         scene_surface(), scene.regions, True, CameraSettings(), QualitySettings(), views, seed
     )

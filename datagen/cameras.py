@@ -141,6 +141,18 @@ def ground_height(
     return min((layer.z_m for layer in facing_up or free), default=None)
 
 
+def anywhere(surface: Surface) -> Region:
+    """The box around everything that a camera can see; whatever faces up is its ground.
+    RejectedScene if there is nothing.
+    """
+    seen = np.isfinite(surface.low).all(axis=1)
+    if not seen.any():
+        raise RejectedScene("no_place", "nothing in the scene can be seen by a camera")
+    x0, y0, z0 = (float(value) for value in surface.low[seen].min(axis=0))
+    x1, y1, z1 = (float(value) for value in surface.high[seen].max(axis=0))
+    return Region((x0, y0, z0), (x1, y1, z1), z0, ground=())
+
+
 def free_places(
     surface: Surface, points: NDArray, indoor: bool, clearance_m: float, quality: QualitySettings
 ) -> tuple[list[Place], dict[str, int]]:

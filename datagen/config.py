@@ -218,6 +218,17 @@ class RenderConfig(FrozenModel):
         Literal["flat", "full"],
         Field(description="What diffusely bounced light sees of a material."),
     ] = "flat"
+    instances: Annotated[
+        Literal["each", "per-scatter"],
+        Field(description="Whether instances have ids of their own, or one per scatter."),
+    ] = "each"
+    min_scattered_sr: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="Solid angle below which an instance shares its scatter's id; 0: never.",
+        ),
+    ] = 1e-4
     glass: Annotated[
         Literal["solid", "see-through"],
         Field(description="Whether ids, depth and normals show a pane or what is behind it."),

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 import bpy
 import numpy as np
 
+from panoforge.datagen.depsgraph.datablocks import key_of
 from panoforge.datagen.extension import antlandscape_available
 
 CEILING_LIGHTS = ("ceiling_light", "house_ceiling_feature")
@@ -81,16 +82,20 @@ def rocks_without_addon(on_replaced: Callable[[str], None]) -> Iterator[None]:
         boulder.rock_rand = original
 
 
-def cap_subdivision(objects: Iterable[bpy.types.Object], cap: int) -> None:
+def cap_subdivision(objects: Iterable[bpy.types.Object], cap: int) -> set[str]:
     """Defect: Infinigen 2 sets subdivision up to level 6 on the limit surface, which costs ~200 s
-    per render in OpenSubdiv stencils. Turns the limit surface off and caps the level.
+    per render in OpenSubdiv stencils. Caps the level, and turns the limit surface off where it was
+    higher. Returns the keys of the objects that changed; what was at most `cap` stays as it is.
     """
+    changed = set()
     for obj in objects:
         for modifier in obj.modifiers:
-            if modifier.type in ("SUBSURF", "MULTIRES"):
-                modifier.levels = modifier.render_levels = min(modifier.render_levels, cap)
+            if modifier.type in ("SUBSURF", "MULTIRES") and modifier.render_levels > cap:
+                modifier.levels = modifier.render_levels = cap
                 if modifier.type == "SUBSURF":
                     modifier.use_limit_surface = False
+                changed.add(key_of(obj))
+    return changed
 
 
 def exit_now(code: int) -> None:

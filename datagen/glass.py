@@ -15,6 +15,7 @@ from dataclasses import replace
 import bpy
 import numpy as np
 
+from panoforge.datagen.depsgraph.datablocks import key_of
 from panoforge.datagen.rendering.passes import Passes
 from panoforge.datagen.rendering.settings import RenderSettings
 
@@ -23,11 +24,11 @@ HALF = 0.5  # a principled shader that transmits more, or covers less, is seen t
 
 
 def glass_materials() -> list[str]:
-    """Names of the materials that one looks through. A pane with grime on it is one, a leaf that is
+    """Keys of the materials that one looks through. A pane with grime on it is one, a leaf that is
     cut out of a card by a mask (transparency mixed in by a texture) is not.
     """
     return sorted(
-        material.name
+        key_of(material)
         for material in bpy.data.materials
         if material.use_nodes
         and material.node_tree is not None
@@ -83,11 +84,11 @@ def behind_settings(settings: RenderSettings) -> RenderSettings:
 
 
 @contextlib.contextmanager
-def removed(names: list[str]) -> Iterator[None]:
+def removed(keys: list[str]) -> Iterator[None]:
     """While this is open, these materials are fully transparent."""
     undo = []
-    for name in names:
-        tree = bpy.data.materials[name].node_tree
+    for material in [one for one in bpy.data.materials if key_of(one) in keys]:
+        tree = material.node_tree
         clear = tree.nodes.new("ShaderNodeBsdfTransparent")
         for output in [node for node in tree.nodes if node.type == "OUTPUT_MATERIAL"]:
             socket = output.inputs["Surface"]

@@ -12,30 +12,33 @@ object does it, at 2-3 µs a ray: a fraction of a second per panorama.
 import bpy
 import cv2
 import numpy as np
+from mathutils.bvhtree import BVHTree
 from numpy.typing import NDArray
 
 from panoforge.core.geometry.pixels import lat_edge, lon_edge
 from panoforge.core.geometry.sphere import pixel_to_direction, row_area_sr
 from panoforge.core.sample.metadata import Box3D, Pose, Vector
-from panoforge.datagen.geometry import indexed_objects
-from panoforge.datagen.surface import world_vertices
+from panoforge.datagen.depsgraph.units import metres_per_unit
+from panoforge.datagen.geometry import numbered_objects
+from panoforge.datagen.surface import object_triangles, world_triangles
 
 RAYS = 600  # per instance
 
 
 class SceneInstances:
-    """The things of the open scene, by pass index. Geometry must be realised and stay as it is."""
+    """The things of the open scene, by number. It must be prepared and stay as it is."""
 
     def __init__(self) -> None:
-        self.objects = indexed_objects()
+        self.objects = numbered_objects()
         self._boxes: dict[int, Box3D] = {}
         self._inverse: dict[str, NDArray[np.float64]] = {}
+        self._strands: dict[str, BVHTree] = {}
 
     def box(self, index: int) -> Box3D:
         """The upright box of thing `index`."""
         if index not in self._boxes:
             self._boxes[index] = upright_box(
-                np.concatenate([world_vertices(obj) for obj in self.objects[index]])
+                np.concatenate([world_triangles(obj)[0] for obj in self.objects[index]])
             )
         return self._boxes[index]
 
@@ -44,8 +47,7 @@ class SceneInstances:
     ) -> float | None:
         """Share of thing `index` that is seen as `id_` in `labels` (H, W) from `pose`.
 
-        None if no sampled ray meets it, or if Blender has not evaluated it: an object in a
-        collection that a user's file excludes from the view.
+        None if no sampled ray meets it.
         """
         height, width = labels.shape
         rows, columns = cone_pixels(self.box(index), pose, width, height, RAYS)
@@ -55,10 +57,7 @@ class SceneInstances:
         alone = np.zeros(len(rows), bool)
         for obj in self.objects[index]:
             left = np.flatnonzero(~alone)
-            try:
-                alone[left] = self._hits(obj, np.array(pose.position_m), directions[left])
-            except RuntimeError:
-                return None
+            alone[left] = self._hits(obj, np.array(pose.position_m), directions[left])
         weight = row_area_sr(width, height)[rows]
         whole = float(weight[alone].sum())
         return (
@@ -70,16 +69,23 @@ class SceneInstances:
     def _hits(
         self, obj: bpy.types.Object, origin: NDArray, directions: NDArray
     ) -> NDArray[np.bool_]:
-        """Whether rays from `origin` (3,) along world `directions` (N, 3) meet the object."""
+        """Whether rays from `origin` (3,), metres, along world `directions` (N, 3) meet the
+        object.
+        """
         if obj.name not in self._inverse:
             self._inverse[obj.name] = np.linalg.inv(np.array(obj.matrix_world))
         inverse = self._inverse[obj.name]
-        start = tuple((inverse[:3, :3] @ origin + inverse[:3, 3]).tolist())
-        cast = obj.ray_cast
-        return np.array(
-            [cast(start, direction)[0] for direction in (directions @ inverse[:3, :3].T).tolist()],
-            bool,
-        )
+        start = tuple((inverse[:3, :3] @ (origin / metres_per_unit()) + inverse[:3, 3]).tolist())
+        towards = (directions @ inverse[:3, :3].T).tolist()
+        if obj.type == "MESH":
+            return np.array([obj.ray_cast(start, direction)[0] for direction in towards], bool)
+        if obj.data.name not in self._strands:
+            points, triangles = object_triangles(obj)
+            self._strands[obj.data.name] = BVHTree.FromPolygons(
+                points.tolist(), triangles.tolist(), all_triangles=True
+            )
+        cast = self._strands[obj.data.name].ray_cast
+        return np.array([cast(start, direction)[0] is not None for direction in towards], bool)
 
 
 def upright_box(points: NDArray[np.float64]) -> Box3D:

@@ -6,13 +6,15 @@ whatever surface of a lamp emits.
 """
 
 import math
+from collections.abc import Sequence
 
 import bpy
 from mathutils import Euler
 
 from panoforge.core.errors import UserError
 from panoforge.datagen.config import LightSettings
-from panoforge.datagen.scene import Thing
+from panoforge.datagen.geometry import numbered_objects
+from panoforge.datagen.rendered_things import RenderedThing
 
 LAMPS = ("lamp", "ceiling_light")  # categories
 
@@ -21,7 +23,7 @@ class NoSun(UserError):
     """The config moves the sun, and the scene has none."""
 
 
-def relight(settings: LightSettings, things: tuple[Thing, ...]) -> None:
+def relight(settings: LightSettings, things: Sequence[RenderedThing]) -> None:
     """Light the prepared scene as asked. NoSun if the sun is to be moved and there is none."""
     if settings.sun_elevation_deg is not None:
         move_sun(settings.sun_elevation_deg)
@@ -49,19 +51,19 @@ def move_sun(elevation_deg: float) -> None:
         sun.rotation_euler = Euler((math.pi / 2 - elevation, 0.0, heading))
 
 
-def switch_lamps_off(things: tuple[Thing, ...]) -> None:
+def switch_lamps_off(things: Sequence[RenderedThing]) -> None:
     """No light but the sun and the sky, and no glow of lamps."""
     for obj in bpy.context.scene.objects:
         if obj.type == "LIGHT" and obj.data.type != "SUN" and not obj.data.cycles.is_portal:
             obj.hide_render = True
-    for thing in things:
-        if thing.category in LAMPS:
-            for name in thing.objects:
-                _stop_glowing(bpy.data.objects.get(name))
+    for number, objects in numbered_objects().items():
+        if things[number - 1].category in LAMPS:
+            for obj in objects:
+                _stop_glowing(obj)
 
 
-def _stop_glowing(obj: bpy.types.Object | None) -> None:
-    materials = [slot.material for slot in obj.material_slots] if obj is not None else []
+def _stop_glowing(obj: bpy.types.Object) -> None:
+    materials = [slot.material for slot in obj.material_slots]
     for tree in [one.node_tree for one in materials if one is not None and one.use_nodes]:
         for node in tree.nodes:
             name = "Strength" if node.type == "EMISSION" else "Emission Strength"

@@ -22,6 +22,8 @@ import bpy
 import numpy as np
 from numpy.typing import NDArray
 
+from panoforge.datagen.depsgraph.datablocks import key_of
+
 FALLBACK_COLOUR = (0.4, 0.4, 0.4)
 MAX_COLOUR = 0.9  # an enclosed room of perfect reflectors never settles
 # Materials with any of these are left alone: light passes through them or comes from them.
@@ -52,11 +54,11 @@ def set_displacement(mode: str) -> None:
 
 
 def index_materials() -> list[str]:
-    """Give every material its own pass index (from 1) and return their names in that order."""
-    names = sorted(material.name for material in bpy.data.materials)
-    for index, name in enumerate(names, start=1):
-        bpy.data.materials[name].pass_index = index
-    return names
+    """Give every material its own pass index (from 1) and return their keys in that order."""
+    ordered = sorted(bpy.data.materials, key=key_of)
+    for index, material in enumerate(ordered, start=1):
+        material.pass_index = index
+    return [key_of(material) for material in ordered]
 
 
 def mean_colours(
@@ -81,10 +83,10 @@ def flatten_secondary(colours: Mapping[str, NDArray[np.float64]]) -> int:
     """
     fallback = np.mean(list(colours.values()), axis=0) if colours else np.array(FALLBACK_COLOUR)
     changed = 0
-    for material in sorted(bpy.data.materials, key=lambda material: material.name):
+    for material in sorted(bpy.data.materials, key=key_of):
         outputs = [output for output in _outputs(material) if output.inputs["Surface"].is_linked]
         if outputs and not _needs_whole(material):
-            colour = np.clip(colours.get(material.name, fallback), 0, MAX_COLOUR)
+            colour = np.clip(colours.get(key_of(material), fallback), 0, MAX_COLOUR)
             for output in outputs:
                 _insert_mix(material.node_tree, output, tuple(colour.tolist()))
             changed += 1
@@ -134,3 +136,14 @@ def _all_nodes(tree: bpy.types.NodeTree) -> Iterator[bpy.types.Node]:
         yield node
         if node.type == "GROUP" and node.node_tree is not None:
             yield from _all_nodes(node.node_tree)
+
+
+def is_volume_only(material: bpy.types.Material | None) -> bool:
+    """Whether a material has a volume and no surface: Cycles' rays pass its faces."""
+    if material is None or not material.use_nodes or material.node_tree is None:
+        return False
+    outputs = [node for node in material.node_tree.nodes if node.type == "OUTPUT_MATERIAL"]
+    active = [node for node in outputs if node.is_active_output]
+    return any(
+        node.inputs["Volume"].is_linked and not node.inputs["Surface"].is_linked for node in active
+    )

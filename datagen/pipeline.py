@@ -17,6 +17,7 @@ import bpy
 import numpy as np
 from numpy.typing import NDArray
 
+from panoforge.core.errors import UserError
 from panoforge.core.sample.instance_table import InstanceLabel, instance_table
 from panoforge.core.sample.label_maps import dense_ids
 from panoforge.core.sample.metadata import Pose, SampleMeta
@@ -31,9 +32,11 @@ from panoforge.datagen.messages import Rejection, SceneRequest, SceneResult, Sta
 from panoforge.datagen.poses import poses_of
 from panoforge.datagen.quality import RejectedScene
 from panoforge.datagen.rendering.cycles import choose_device, configure
+from panoforge.datagen.rendering.labels import exact_labels
 from panoforge.datagen.rendering.passes import Passes
 from panoforge.datagen.rendering.render import display_rgb, place_camera, render_passes
 from panoforge.datagen.rendering.settings import RenderSettings
+from panoforge.datagen.scatter_ids import joined, numbered_scatters
 from panoforge.datagen.scene import Scene, SceneFailed
 from panoforge.datagen.sources.base import make_scene
 from panoforge.datagen.surface import Surface, scene_surface
@@ -75,6 +78,10 @@ def render_scene(request: SceneRequest, timer: Timer, folder: Path) -> SceneResu
     )
 
 
+class NothingRenders(UserError):
+    """A scene without any geometry that renders."""
+
+
 class SceneAttempt:
     """One seed of a scene: generated, prepared and ready to be rendered from several poses."""
 
@@ -88,20 +95,29 @@ class SceneAttempt:
         )
         self.scene = self._generate()
         with timer.phase("prepare"):
-            geometry.prepare(self.scene.things, self.config.subdivision_cap)
-            geometry.hide_all_but(self.scene.things)
+            self.prepared = geometry.prepare(self.scene, self.config.subdivision_cap)
+            self.scatter_of, scatters = numbered_scatters(
+                self.prepared.things, self.prepared.scatters
+            )
+            self.things = (*self.prepared.things, *scatters)
             materials.set_displacement(self.config.displacement)
-            lighting.relight(self.config.light, self.scene.things)
+            lighting.relight(self.config.light, self.prepared.things)
             self.instances = SceneInstances()
             self.surface: Surface = scene_surface()
+            if not self.surface.triangles:
+                raise NothingRenders(
+                    f"{request.scene.variant}: nothing in its scene {bpy.context.scene.name!r}"
+                    " renders (no mesh, curve, text, hair, point cloud or instance that a camera"
+                    " sees). Is the right scene active, and are its collections shown in renders?"
+                )
             self.poses: list[Pose] = self._poses()
             self.panes = self._panes() if self.config.glass == "see-through" else {}
         self.device, warning = choose_device(self.config.device, self.config.threads)
-        self.notes = self.scene.notes + ((warning,) if warning else ())
+        self.notes = self.scene.notes + self.prepared.notes + ((warning,) if warning else ())
         if warning:
             say(f"warning: {warning}")
         say(
-            f"{len(self.scene.things)} things, {self.surface.triangles} triangles,"
+            f"{len(self.prepared.things)} things, {self.surface.triangles} triangles,"
             f" {len(self.poses)} poses, {self.device}"
         )
         if self.config.secondary_materials == "flat":
@@ -128,7 +144,7 @@ class SceneAttempt:
         count = self.request.scene.cameras + self.config.camera.tries
         return cameras.choose_poses(
             self.surface,
-            self.scene.regions,
+            self.scene.regions or (cameras.anywhere(self.surface),),
             self.scene.indoor,
             self.config.camera,
             self.config.quality,
@@ -162,6 +178,9 @@ class SceneAttempt:
         place_camera(pose, settings)
         return render_passes(settings, self.folder)
 
+    def _exact(self, front: Passes, pose: Pose, settings: RenderSettings) -> Passes:
+        return exact_labels(front, lambda quick: self._render(pose, quick), settings, self.prepared)
+
     def _panes(self) -> dict[str, int]:
         """The glass materials and their pass index."""
         order = materials.index_materials()
@@ -176,9 +195,12 @@ class SceneAttempt:
         with glass.removed(list(self.panes)):
             return glass.merge(
                 front,
-                self._render(pose, glass.behind_settings(settings)),
+                self._seen_behind(pose, glass.behind_settings(settings)),
                 list(self.panes.values()),
             )
+
+    def _seen_behind(self, pose: Pose, settings: RenderSettings) -> Passes:
+        return self._exact(self._render(pose, settings), pose, settings)
 
     def panoramas(self, rejections: list[Rejection]) -> list[StagedPanorama]:
         """Render pose after pose until enough panoramas are accepted. Refused ones are added to
@@ -210,10 +232,10 @@ class SceneAttempt:
                 rgb = display_rgb(
                     settings, self.config.view_transform, self.config.look, ev, self.folder
                 )
-            passes = self._behind_glass(pose, settings, passes)
+            passes = self._behind_glass(pose, settings, self._exact(passes, pose, settings))
             say(", ".join(f"{name} {seconds:.1f} s" for name, seconds in passes.timings_s.items()))
             with own.measure("write"):
-                labels, old = dense_ids(passes.index)
+                labels, old = dense_ids(self._with_ids(passes.index))
                 things = {id_: self._label(int(index)) for id_, index in enumerate(old, start=1)}
                 structure = frozenset(
                     id_ for id_, label in things.items() if "structure" in label.flags
@@ -246,16 +268,23 @@ class SceneAttempt:
     def _in_space(
         self, label: InstanceLabel, index: int, id_: int, labels: NDArray[np.uint16], pose: Pose
     ) -> InstanceLabel:
-        """`label` with the instance's box and visibility."""
+        """`label` with the instance's box and visibility. A scatter's own id has neither."""
+        if index > len(self.prepared.things):
+            return label
         return replace(
             label,
             box_3d=self.instances.box(index),
             visibility=self.instances.visibility(index, id_, labels, pose),
         )
 
-    def _label(self, pass_index: int) -> InstanceLabel:
-        thing = self.scene.things[pass_index - 1]
-        return InstanceLabel(thing.name, thing.category, thing.objects[0], thing.flags)
+    def _with_ids(self, index: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The number of the thing, or of the scatter, whose id each pixel carries."""
+        least = np.inf if self.config.instances == "per-scatter" else self.config.min_scattered_sr
+        return joined(index, self.scatter_of, least)
+
+    def _label(self, number: int) -> InstanceLabel:
+        thing = self.things[number - 1]
+        return InstanceLabel(thing.name, thing.category, thing.source, thing.flags)
 
     def _arrays(
         self,

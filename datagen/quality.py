@@ -16,6 +16,7 @@ from panoforge.datagen.config import QualitySettings
 REASONS = (
     "inside_geometry",
     "too_close",
+    "unlabelled",
     "nan",
     "black",
     "blown_out",
@@ -59,8 +60,19 @@ def check_panorama(panorama: RenderedPanorama, settings: QualitySettings) -> Non
     """
     height, width = panorama.labels.shape
     area = np.repeat(row_area_sr(width, height)[:, None], width, axis=1) / (4 * np.pi)
+    _check_labels(panorama)
     for check in (_check_finite, _check_distance, _check_exposure, _check_magenta, _check_content):
         check(panorama, area, settings)
+
+
+def _check_labels(panorama: RenderedPanorama) -> None:
+    bad = int(((panorama.labels == 0) & np.isfinite(panorama.depth_m)).sum())
+    if bad:
+        raise RejectedScene(
+            "unlabelled",
+            f"{bad} pixels show a surface (depth is finite) and have no id: something renders that"
+            " is not labelled. Please report it with the scene",
+        )
 
 
 def _check_finite(panorama: RenderedPanorama, area: NDArray, settings: QualitySettings) -> None:

@@ -13,14 +13,20 @@ import numpy as np
 from mathutils.bvhtree import BVHTree
 from numpy.typing import NDArray
 
+from panoforge.datagen.depsgraph.strands import balls, read_curves, read_points, tubes
+from panoforge.datagen.depsgraph.units import metres_per_unit
+from panoforge.datagen.geometry import numbered_objects
+from panoforge.datagen.materials import is_volume_only
+
 LAYER_GAP_M = 1e-3  # surfaces closer than this count as one
 MAX_LAYERS = 256
+HAIR_SIDES = 3
 
 
 @dataclass(frozen=True)
 class Hits:
-    """What rays met, arrays of shape (N,): `index` the pass index (0 = nothing), `distance_m` (+inf
-    = nothing), `backface` whether the surface was met from behind.
+    """What rays met, arrays of shape (N,): `index` the number of the thing (0 = nothing),
+    `distance_m` (+inf = nothing), `backface` whether the surface was met from behind.
     """
 
     index: NDArray[np.int32]
@@ -41,9 +47,9 @@ class Layer:
 
 @dataclass(frozen=True)
 class Surface:
-    """Triangles of the scene with a BVH over them. `owner` (T,) is the pass index of each triangle,
-    `low` and `high` (K, 3) the bounds of each thing by pass index (empty, +inf to -inf, for one
-    without triangles).
+    """Triangles of the scene with a BVH over them, in metres. `owner` (T,) is the number of each
+    triangle's thing, `low` and `high` (K, 3) the bounds of each thing by number (empty, +inf to
+    -inf, for one without triangles).
     """
 
     tree: BVHTree
@@ -94,23 +100,26 @@ class Surface:
 
 
 def scene_surface() -> Surface:
-    """Collect the triangles of every mesh object that renders and carries a pass index. Geometry
-    must be realised.
+    """Collect the triangles of every numbered object that a camera can see. The scene must be
+    prepared.
     """
     corners, faces, owners, offset = [], [], [], 0
-    things = 1 + max((obj.pass_index for obj in bpy.context.scene.objects), default=0)
+    numbered = numbered_objects()
+    things = 1 + max(numbered, default=0)
     low, high = np.full((things, 3), np.inf), np.full((things, 3), -np.inf)
-    for obj in sorted(bpy.context.scene.objects, key=lambda obj: obj.name):
-        if obj.type != "MESH" or obj.hide_render or not obj.pass_index:
-            continue
-        points, triangles = world_triangles(obj)
-        if len(points):
-            low[obj.pass_index] = np.minimum(low[obj.pass_index], points.min(axis=0))
-            high[obj.pass_index] = np.maximum(high[obj.pass_index], points.max(axis=0))
-        corners.append(points)
-        faces.append(triangles + offset)
-        owners.append(np.full(len(triangles), obj.pass_index, np.int32))
-        offset += len(points)
+    for number, objects in sorted(numbered.items()):
+        for obj in objects:
+            if not obj.visible_camera:
+                continue
+            points, triangles = world_triangles(obj)
+            if not len(triangles):
+                continue
+            low[number] = np.minimum(low[number], points.min(axis=0))
+            high[number] = np.maximum(high[number], points.max(axis=0))
+            corners.append(points)
+            faces.append(triangles + offset)
+            owners.append(np.full(len(triangles), number, np.int32))
+            offset += len(points)
     if not offset:
         return Surface(BVHTree.FromPolygons([], []), np.zeros(0, np.int32), 0, low, high)
     vertices, polygons = np.concatenate(corners).tolist(), np.concatenate(faces).tolist()
@@ -119,23 +128,39 @@ def scene_surface() -> Surface:
 
 
 def world_triangles(obj: bpy.types.Object) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """(V, 3) world-space vertices and (T, 3) vertex indices of a realised mesh object."""
+    """(V, 3) world-space vertices in metres and (T, 3) vertex indices of an object of a prepared
+    scene. Hair is three-sided tubes, a point of a cloud a small icosphere.
+    """
+    points, triangles = object_triangles(obj)
+    return in_metres(points, obj), triangles
+
+
+def object_triangles(obj: bpy.types.Object) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The same in object space, Blender units."""
+    if obj.type == "CURVES":
+        return tubes(read_curves(obj.data), HAIR_SIDES)
+    if obj.type == "POINTCLOUD":
+        return balls(*read_points(obj.data), subdivisions=1)
     mesh = obj.data
     mesh.calc_loop_triangles()
     triangles = np.empty(len(mesh.loop_triangles) * 3, np.int32)
     mesh.loop_triangles.foreach_get("vertices", triangles)
-    return world_vertices(obj), triangles.reshape(-1, 3).astype(np.int64)
+    kept = triangles.reshape(-1, 3).astype(np.int64)
+    empty = [slot for slot, material in enumerate(mesh.materials) if is_volume_only(material)]
+    if empty:
+        slots = np.empty(len(kept), np.int32)
+        mesh.loop_triangles.foreach_get("material_index", slots)
+        kept = kept[~np.isin(slots, empty)]
+    points = np.empty(len(mesh.vertices) * 3, np.float32)
+    mesh.vertices.foreach_get("co", points)
+    return points.reshape(-1, 3).astype(np.float64), kept
 
 
-def world_vertices(obj: bpy.types.Object) -> NDArray[np.float64]:
-    """(V, 3) world-space vertices of a realised mesh object."""
-    points = np.empty(len(obj.data.vertices) * 3, np.float32)
-    obj.data.vertices.foreach_get("co", points)
+def in_metres(points: NDArray[np.float64], obj: bpy.types.Object) -> NDArray[np.float64]:
+    """Points (N, 3) of an object's own space in the world, metres."""
     matrix = np.array(obj.matrix_world)
-    world: NDArray[np.float64] = (
-        points.reshape(-1, 3).astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
-    )
-    return world
+    world: NDArray[np.float64] = points @ matrix[:3, :3].T + matrix[:3, 3]
+    return world * metres_per_unit()
 
 
 def fibonacci_directions(count: int) -> NDArray[np.float64]:

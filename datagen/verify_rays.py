@@ -2,10 +2,9 @@
 panoforge.datagen.verify_rays JOB.json`.
 
 The scene is made again from its seed; a .blend of a user's is opened again. It stays as its source
-made it, but for two things. The subdivision cap is part of what was asked for, and objects hidden
-in the viewport are shown. See `panoforge.datagen.oracle` for what is compared. Pixels are drawn
-from a generator of the sample's key, so the same check gives the same answer. The report is JSON,
-written as the last act.
+made it, but for the subdivision cap, which is part of what was asked for. See
+`panoforge.datagen.oracle` for what is compared. Pixels are drawn from a generator of the sample's
+key, so the same check gives the same answer. The report is JSON, written as the last act.
 """
 
 import json
@@ -52,17 +51,11 @@ def check_scene(request: VerifyRequest) -> list[dict]:
     with tempfile.TemporaryDirectory() as folder:
         provide_antlandscape(request.render.antlandscape, Path(folder))
         scene = make_scene(request.scene, source_of(request.render, request.scene), request.seed)
-        objects = [bpy.data.objects[name] for thing in scene.things for name in thing.objects]
-        cap_subdivision(objects, request.render.subdivision_cap)
-        for (
-            obj
-        ) in objects:  # what is hidden in the viewport renders, and Blender's rays would miss it
-            obj.hide_viewport = False
-        bpy.context.view_layer.update()
+        cap_subdivision(bpy.data.objects, request.render.subdivision_cap)
         glass = (
             frozenset(glass_materials()) if request.render.glass == "see-through" else frozenset()
         )
-        oracle = build_oracle(scene.things, glass)
+        oracle = build_oracle(scene, glass)
     reports = []
     for key in request.keys:
         meta, members = read_staged(request.staged, key)
@@ -80,7 +73,6 @@ def check_scene(request: VerifyRequest) -> list[dict]:
         )
         report = judge(
             oracle,
-            scene.things,
             meta,
             arrays["instance"],
             arrays.get("depth"),

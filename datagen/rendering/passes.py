@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from panoforge.datagen.rendering.settings import RenderSettings
 from panoforge.datagen.timing import PhaseClock
 
-SKY_DEPTH_M = 1e9  # Cycles writes 1e10 where a ray meets nothing
+SKY_DEPTH = 1e9  # Cycles writes 1e10 where a ray meets nothing
 
 
 # the most a dielectric's clear layer reflects; what is more is metal, which is beside the diffuse
@@ -70,8 +70,12 @@ def read_exr(path: Path) -> dict[str, NDArray]:
     return found
 
 
-def passes_of(channels: dict[str, NDArray], settings: RenderSettings, clock: PhaseClock) -> Passes:
-    """The passes of one render, from the channels of its EXR file."""
+def passes_of(
+    channels: dict[str, NDArray], settings: RenderSettings, clock: PhaseClock, unit_m: float
+) -> Passes:
+    """The passes of one render, from the channels of its EXR file; `unit_m` is the length of the
+    scene's unit.
+    """
     crop = slice(settings.seam_px, settings.seam_px + settings.width)
 
     def get(name: str, components: str = "") -> NDArray:
@@ -82,7 +86,8 @@ def passes_of(channels: dict[str, NDArray], settings: RenderSettings, clock: Pha
         return channels[name][:, crop]
 
     depth = get("Depth.Z").copy()
-    depth[depth >= SKY_DEPTH_M] = np.inf
+    depth[depth >= SKY_DEPTH] = np.inf
+    depth *= np.float32(unit_m)
     albedo = None
     if settings.albedo:
         albedo = np.clip(

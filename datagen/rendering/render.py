@@ -26,11 +26,14 @@ from mathutils import Matrix
 from numpy.typing import NDArray
 
 from panoforge.core.sample.metadata import Pose
+from panoforge.datagen.depsgraph.units import metres_per_unit
 from panoforge.datagen.quality import RejectedScene
 from panoforge.datagen.rendering.cycles import assign
 from panoforge.datagen.rendering.passes import Passes, RenderFailed, passes_of, read_exr
 from panoforge.datagen.rendering.settings import RenderSettings
 from panoforge.datagen.timing import phase_clock
+
+NEAREST_M, FARTHEST_M = 1e-3, 1e5
 
 
 def place_camera(pose: Pose, settings: RenderSettings) -> None:
@@ -40,6 +43,7 @@ def place_camera(pose: Pose, settings: RenderSettings) -> None:
     if camera is None:
         camera = bpy.data.objects.new(name, bpy.data.cameras.new(name))
         bpy.context.scene.collection.objects.link(camera)
+    unit = metres_per_unit()
     reach = float(np.pi * (1 + 2 * settings.seam_px / settings.width))
     assign(
         camera.data,
@@ -49,8 +53,8 @@ def place_camera(pose: Pose, settings: RenderSettings) -> None:
         longitude_max=reach,
         latitude_min=-np.pi / 2,
         latitude_max=np.pi / 2,
-        clip_start=1e-3,
-        clip_end=1e5,
+        clip_start=NEAREST_M / unit,
+        clip_end=FARTHEST_M / unit,
     )
     assign(camera.data.dof, use_dof=False)
     # A Blender camera looks along its own -Z with +Y up; the panorama frame is x right, y forward,
@@ -58,7 +62,7 @@ def place_camera(pose: Pose, settings: RenderSettings) -> None:
     blender_from_pano = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
     matrix = np.eye(4)
     matrix[:3, :3] = np.array(pose.world_from_pano) @ blender_from_pano
-    matrix[:3, 3] = pose.position_m
+    matrix[:3, 3] = np.array(pose.position_m) / unit
     camera.matrix_world = Matrix(matrix.tolist())
     assign(bpy.context.scene, camera=camera)
 
@@ -76,7 +80,7 @@ def render_passes(settings: RenderSettings, folder: Path) -> Passes:
         raise RenderFailed("Cycles wrote no image: see the log of this scene")
     channels = read_exr(path)
     path.unlink()
-    return passes_of(channels, settings, clock)
+    return passes_of(channels, settings, clock, metres_per_unit())
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """What one render is asked for: the figures of the final render, and of a probe. Imports no bpy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from panoforge.datagen.config import RenderConfig
 
@@ -45,6 +45,18 @@ class RenderSettings:
             "albedo" in config.products,
             config.glass == "see-through",
             seed % 2**31,
+        )
+
+    def for_labels(self) -> "RenderSettings":
+        """The same view for its data passes alone: the same columns, no light."""
+        return replace(
+            self,
+            samples=1,
+            adaptive_threshold=0.0,
+            max_bounces=0,
+            denoise_quality="FAST",
+            albedo=False,
+            diffuse=False,
         )
 
     @staticmethod

@@ -16,18 +16,19 @@ import bpy
 import numpy as np
 from mathutils import Vector
 
-from panoforge.datagen.categories import Categories
+from panoforge.datagen.categories import Categories, Category
 from panoforge.datagen.config import SceneJob
 from panoforge.datagen.extension import given_repository
-from panoforge.datagen.geometry import RENDERABLE
 from panoforge.datagen.infinigen1.asset_names import asset_name, is_helper
 from panoforge.datagen.infinigen1.command import hexadecimal_seed
 from panoforge.datagen.infinigen1.scenes import SceneOrder, generated_scene
 from panoforge.datagen.infinigen1.solved import SolvedRoom
 from panoforge.datagen.scene import Region, Scene, SceneFailed, Thing
 from panoforge.datagen.source_settings import Infinigen1Source
-from panoforge.datagen.sources.blend import open_blend
+from panoforge.datagen.sources.blend_file import open_blend
 
+RENDERABLE = ("MESH", "CURVE", "SURFACE", "META", "FONT")
+SCATTER = "scatter:"  # what the name of an object that scatters others begins with
 AROUND_CAMERA_M = 2.5  # outdoors, how far from Infinigen's own camera ours may stand
 HEADROOM_M = 2.6
 
@@ -53,6 +54,7 @@ def make_scene(job: SceneJob, source: Infinigen1Source, seed: int) -> Scene:
             "infinigen1_seed": hexadecimal_seed(seed),
             "infinigen1_scene": scene_identity(),
         },
+        categorise=category_of_asset,
     )
 
 
@@ -75,10 +77,19 @@ def things_of_infinigen1() -> tuple[Thing, ...]:
         category = categories.of(asset_name(top))
         things.append(
             Thing(
-                top, category.name, (top, *[part for part in parts if part != top]), category.flags
+                top,
+                category.name,
+                (top, *[part for part in parts if part != top]),
+                category.flags,
+                scatters=top.startswith(SCATTER),
             )
         )
     return tuple(things)
+
+
+def category_of_asset(name: str) -> Category:
+    """The category of an object that Infinigen 1 named."""
+    return Categories.load().of(asset_name(name))
 
 
 def is_shown(obj: bpy.types.Object) -> bool:

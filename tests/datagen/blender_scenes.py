@@ -8,6 +8,7 @@ scene generators.
 
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import bpy
@@ -26,12 +27,14 @@ from blender_scenes_constants import (
 )
 from mathutils import Euler
 
+from panoforge.core.errors import UserError
 from panoforge.core.geometry.sphere import lonlat_to_direction, pixel_to_direction
 from panoforge.core.sample.metadata import Pose
 from panoforge.datagen import defects, extension, geometry, materials
 from panoforge.datagen.cameras import matrix_rows, world_from_pano
 from panoforge.datagen.config import SceneJob
 from panoforge.datagen.instances import SceneInstances
+from panoforge.datagen.rendered_things import RenderedThing
 from panoforge.datagen.rendering.cycles import PLAIN, assign, choose_device, configure
 from panoforge.datagen.rendering.passes import Passes, RenderFailed, whole_numbers
 from panoforge.datagen.rendering.render import place_camera, render_passes
@@ -104,6 +107,11 @@ def thing(*names: str) -> Thing:
     return Thing(names[0], "test", names)
 
 
+def prepared(things: Iterable[Thing], subdivision_cap: int = 0) -> geometry.PreparedScene:
+    """The open scene prepared, with these things in it."""
+    return geometry.prepare(Scene(tuple(things), ()), subdivision_cap)
+
+
 def analytic(out: Path) -> None:
     """Balls at known directions inside a big sphere around the camera."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
@@ -118,7 +126,7 @@ def analytic(out: Path) -> None:
     ]
     names.append(ball("room", np.array(POSITION), ROOM_RADIUS, 256).name)
     lamp(100, (0.3, -0.2, 2.1))
-    geometry.prepare([thing(name) for name in names], subdivision_cap=0)
+    prepared(thing(name) for name in names)
     passes = take(settings(), where, out)
     np.savez(
         out / "analytic.npz",
@@ -181,7 +189,7 @@ def oracle(out: Path) -> None:
     bpy.ops.wm.read_factory_settings(use_empty=True)
     things = cluttered()
     lamp(100, (0, 0, 2.4))
-    geometry.prepare(things, subdivision_cap=2)
+    prepared(things, subdivision_cap=2)
     where = pose()
     passes = take(settings(), where, out)
     surface, rotation = scene_surface(), np.array(where.world_from_pano)
@@ -239,7 +247,7 @@ def changing(out: Path, *, keep: bool) -> dict[str, np.ndarray]:
     paint = material("paint", (0.8, 0.1, 0.1))
     for name in names:
         bpy.data.objects[name].data.materials.append(paint)
-    geometry.prepare([thing(name) for name in names], subdivision_cap=0)
+    prepared(thing(name) for name in names)
     state = dict(where=pose(), config=settings(width=128, height=64, denoise=False, albedo=False))
 
     def paint_green() -> None:
@@ -300,7 +308,7 @@ def flattened(out: Path) -> dict[str, object]:
     for name, paint in zip(names, (checker, glow), strict=True):
         bpy.data.objects[name].data.materials.append(paint)
     lamp(100, (0.3, -0.2, 3.0))
-    geometry.prepare([thing(name) for name in names], subdivision_cap=0)
+    prepared(thing(name) for name in names)
     config = settings(width=128, height=64, denoise=False, max_bounces=0, material_index=True)
     before = take(config, pose(), out)
     order = materials.index_materials()
@@ -345,7 +353,7 @@ def bounced(out: Path) -> dict[str, float]:
     ):
         bpy.data.objects[name].data.materials.append(paint)
     lamp(100, (0.3, -0.2, 3.0))
-    geometry.prepare([thing(name) for name in names], subdivision_cap=0)
+    prepared(thing(name) for name in names)
     config = settings(
         width=64, height=32, denoise=False, max_bounces=4, samples=256, material_index=True
     )
@@ -383,11 +391,6 @@ def foreign_settings() -> dict[str, list]:
 
 def messages() -> dict[str, str]:
     texts = {}
-    geometry.check_count(geometry.MAX_PASS_INDEX)
-    try:
-        geometry.check_count(geometry.MAX_PASS_INDEX + 1)
-    except geometry.TooManyThings as error:
-        texts["too many"] = str(error)
     try:
         whole_numbers(np.array([[1.0, 2.5]], np.float32), "Object Index")
     except RenderFailed as error:
@@ -449,11 +452,10 @@ def blend_file(out: Path) -> dict[str, object]:
     for name in ("scripted", "empty", "broken", "missing"):
         try:
             open_file(out / f"{name}.blend")
-        except blend.UnusableBlend as error:
+        except UserError as error:
             refused[name] = str(error)
     scene = open_file(out / "good.blend")
-    geometry.prepare(scene.things, subdivision_cap=2)
-    geometry.hide_all_but(scene.things)
+    things = geometry.prepare(scene, subdivision_cap=2).things
     passes = take(settings(width=256, height=128, denoise=False, albedo=False), pose(), out)
     surface, (v, u) = scene_surface(), np.mgrid[:128, :256]
     directions = (
@@ -462,17 +464,19 @@ def blend_file(out: Path) -> dict[str, object]:
     met = surface.cast(np.array(POSITION), directions).index
     return {
         "refused": refused,
-        "things": [thing.name for thing in scene.things],
+        "things": [thing.name for thing in things],
         "differ": int((met != passes.index.ravel()).sum()),
         "seen": len(np.unique(met)),
-        "shy": int((passes.index == 1 + [thing.name for thing in scene.things].index("shy")).sum()),
-        "visibility": SceneInstances().visibility(*shy_seen(scene, passes.index)),
+        "shy": int((passes.index == 1 + [thing.name for thing in things].index("shy")).sum()),
+        "visibility": SceneInstances().visibility(*shy_seen(things, passes.index)),
     }
 
 
-def shy_seen(scene: Scene, index: np.ndarray) -> tuple[int, int, np.ndarray, Pose]:
+def shy_seen(
+    things: Sequence[RenderedThing], index: np.ndarray
+) -> tuple[int, int, np.ndarray, Pose]:
     """Arguments of `visibility` for the object that is hidden in the viewport."""
-    number = 1 + [thing.name for thing in scene.things].index("shy")
+    number = 1 + [thing.name for thing in things].index("shy")
     return number, 1, (index == number).astype(np.uint16), pose()
 
 

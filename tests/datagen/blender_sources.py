@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 import bpy
 import numpy as np
-from blender_scenes import ball, lamp, settings, take, thing
+from blender_scenes import ball, lamp, prepared, settings, take, thing
 from mathutils import Euler, Vector
 
 from panoforge.core.errors import UserError
@@ -38,7 +38,7 @@ from panoforge.datagen.infinigen1.overlay import own_environment
 from panoforge.datagen.instances import SceneInstances, upright_box
 from panoforge.datagen.quality import RejectedScene
 from panoforge.datagen.rendering.cycles import choose_device
-from panoforge.datagen.scene import Region, Thing
+from panoforge.datagen.scene import Region, Scene, Thing
 from panoforge.datagen.source_settings import (
     Infinigen1Indoors,
     Infinigen1Nature,
@@ -117,7 +117,7 @@ def glass_policies(out: Path) -> dict[str, object]:
     ball("room", np.zeros(3), 8.0, 32)
     lamp(200, (0, 0.5, 2.0))
     names = ["pane", "leaf", "wall", "room"]
-    geometry.prepare([thing(name) for name in names], subdivision_cap=0)
+    prepared(thing(name) for name in names)
     order, panes = materials.index_materials(), glass.glass_materials()
     config = settings(
         width=SIZE[0], height=SIZE[1], denoise=False, albedo=False, material_index=True, samples=2
@@ -155,7 +155,7 @@ def boxes_and_visibility(out: Path) -> dict[str, object]:
     ball("room", np.zeros(3), 9.0, 64)
     lamp(100, (0, 0, 3))
     names = ["box", "wall", "open", "seam", "room"]
-    geometry.prepare([thing(name) for name in names], subdivision_cap=0)
+    prepared(thing(name) for name in names)
     passes = take(
         settings(width=1024, height=512, samples=1, denoise=False, albedo=False, max_bounces=0),
         origin_pose(),
@@ -203,9 +203,9 @@ def rays(out: Path) -> dict[str, object]:
     things += [thing("poster"), thing("plaster")]
     defects.cap_subdivision([bpy.data.objects[name] for one in things for name in one.objects], 2)
     bpy.context.view_layer.update()
-    judge_of = oracle.build_oracle(things)  # before anything is realised
+    judge_of = oracle.build_oracle(Scene(tuple(things), ()))  # before anything is realised
     lamp(100, (0, 0, 2.4))
-    geometry.prepare(things, subdivision_cap=2)
+    prepared(things, subdivision_cap=2)
     where = Pose(
         position_m=(0.1, -0.2, 0.2),
         yaw_deg=20.0,
@@ -234,18 +234,16 @@ def rays(out: Path) -> dict[str, object]:
         versions={},
     )
     pixels = np.arange(256 * 128)
-    honest = oracle.judge(
-        judge_of, things, meta, labels, passes.depth_m, pixels, displacement=False
-    )
+    honest = oracle.judge(judge_of, meta, labels, passes.depth_m, pixels, displacement=False)
     first, second = (
         next(id_ for id_, label in names.items() if label.name == name)
         for name in ("box00", "Suzanne")
     )
     swapped = labels.copy()
     swapped[labels == first], swapped[labels == second] = second, first
-    lying = oracle.judge(judge_of, things, meta, swapped, None, pixels, displacement=False)
+    lying = oracle.judge(judge_of, meta, swapped, None, pixels, displacement=False)
     shifted = oracle.judge(
-        judge_of, things, meta, np.roll(labels, 1, axis=1), None, pixels, displacement=False
+        judge_of, meta, np.roll(labels, 1, axis=1), None, pixels, displacement=False
     )
     return {
         "honest": plain(honest),
@@ -274,7 +272,7 @@ def two_rooms() -> list[list]:
         bpy.ops.object.mode_set(mode="OBJECT")
         names.append(room.name)
         regions.append(Region((x - 1, -1, 0), (x + 1, 1, 3), 0.0))
-    geometry.prepare([thing(name) for name in names], subdivision_cap=0)
+    prepared(thing(name) for name in names)
     poses = choose_poses(scene_surface(), regions, True, CameraSettings(), QualitySettings(), 2, 5)
     free, again = (
         [
@@ -316,7 +314,7 @@ def places() -> dict[str, list[int]]:
         names.append(f"sheet{number}")
     bpy.ops.mesh.primitive_cube_add(size=1.6, location=(0, -2.5, 1.5))
     bpy.context.object.name = "chest"
-    geometry.prepare([thing(name) for name in [*names, "chest"]], subdivision_cap=0)
+    prepared(thing(name) for name in [*names, "chest"])
     surface, found = scene_surface(), {}
     for name, point in (
         ("open", (0, 0, 1.5)),
@@ -385,8 +383,7 @@ def infinigen1_scenes(out: Path) -> dict[str, object]:
         bpy.ops.wm.read_factory_settings(use_empty=True)
         job = SceneJob(0, "a", source.source, source.variants[0], (seed,), 1)
         scene = infinigen1.make_scene(job, source, seed)
-        geometry.prepare(scene.things, 1)
-        geometry.hide_all_but(scene.things)
+        things = geometry.prepare(scene, 1).things
         where = replace_position((0.0, 0.0, 1.5))
         seen = take(
             settings(width=128, height=64, samples=1, denoise=False, albedo=False, max_bounces=0),
@@ -397,7 +394,7 @@ def infinigen1_scenes(out: Path) -> dict[str, object]:
             "things": {
                 one.name: [one.category, list(one.flags), len(one.objects)] for one in scene.things
             },
-            "seen": sorted({scene.things[i - 1].name for i in np.unique(seen).tolist() if i}),
+            "seen": sorted({things[i - 1].name for i in np.unique(seen).tolist() if i}),
             "regions": [[*region.low, *region.high] for region in scene.regions],
             "ground": [
                 [scene.things[number - 1].name for number in region.ground]
@@ -459,7 +456,7 @@ def ground() -> dict[str, list]:
     bpy.ops.mesh.primitive_plane_add(size=12, location=(3, 3, 2.7))
     bpy.context.object.name = "roof"
     names = ["floor", "table", "roof"]
-    geometry.prepare([thing(name) for name in names], subdivision_cap=0)
+    prepared(thing(name) for name in names)
     surface, rng = scene_surface(), np.random.default_rng(3)
     above = Region((0, 0, 0.1), (6, 6, 2.7), 0.1, ground=(1,))
     found = {"room": candidates(above, CameraSettings(), rng, surface).tolist()}
@@ -468,7 +465,7 @@ def ground() -> dict[str, list]:
     bpy.ops.wm.read_factory_settings(use_empty=True)
     bpy.ops.mesh.primitive_plane_add(size=20, rotation=(0, -np.arctan(0.5), 0))
     bpy.context.object.name = "hill"
-    geometry.prepare([thing("hill")], subdivision_cap=0)
+    prepared([thing("hill")])
     slope = Region((-8, -8, -4), (8, 8, 4), -4.0, ground=())
     found["hill"] = candidates(slope, CameraSettings(), rng, scene_surface()).tolist()
     return found
