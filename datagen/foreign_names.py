@@ -3,8 +3,7 @@ anything. Pure.
 
 Generators name objects after what they made; people write words, sides and numbers, or leave what
 Blender proposed. The words of a name without its decorations are looked up as a whole, then its
-head alone: of an English noun that is the last word, so a floor lamp is a lamp and a wall clock no
-wall. What Blender proposes says nothing: a `Plane` is a floor as often as a picture.
+head alone. Of an English noun that is the last word: a floor lamp is a lamp, a wall clock no wall. What Blender proposes says nothing: a `Plane` is a floor as often as a picture.
 """
 
 import re

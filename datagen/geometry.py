@@ -77,8 +77,8 @@ def prepare(scene: Scene, subdivision_cap: int) -> PreparedScene:
     pieces, helpers = visit_render_depsgraph(lambda depsgraph: _read(depsgraph, wanted, capped))
     if scene.rest == "each" and bpy.app.autoexec_fail:
         raise CannotRealise(
-            f"the file needs scripts to look as it does ({bpy.app.autoexec_fail_message}), and files"
-            " from others run none: bake or remove these drivers and save it again"
+            f"the file needs scripts to look as it does ({bpy.app.autoexec_fail_message}), and"
+            " files from others run none: bake or remove these drivers and save it again"
         )
     keys = instance_keys([piece.key for piece in pieces])
     surfaces = [
@@ -352,8 +352,8 @@ def without_volumes() -> Iterator[None]:
 
 
 def set_indices(digit: int) -> None:
-    """Give every object a digit of its thing's number, in base MAX_PASS_INDEX + 1, as pass index:
-    digit 0 is all of it for so many things as a pass index can tell apart.
+    """Give every object a digit of its thing's number, in base MAX_PASS_INDEX + 1, as pass index.
+    Digit 0 is the whole number, as long as a pass index can hold it.
     """
     base = MAX_PASS_INDEX + 1
     for number, objects in numbered_objects().items():

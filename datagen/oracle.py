@@ -57,9 +57,9 @@ CAUSES = ("edge", "coplanar", "displaced", "strand", "transparent", "wrong")
 
 @dataclass(frozen=True)
 class Oracle:
-    """All triangles that render: whose each is (an index of `things`; -1 for a hole, which renders
-    as nothing), what its material does, and whether it stands for hair or points, whose shape is
-    only near to Cycles' own.
+    """All triangles that render. `owner` says whose each is: an index of `things`, or -1 for a
+    hole, which renders as nothing. The others say what its material does, and whether it stands for
+    hair or points, whose shape is only near to Cycles' own.
     """
 
     tree: BVHTree

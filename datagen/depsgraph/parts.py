@@ -1,8 +1,8 @@
 """The parts of a scene that render: every object and instance that Cycles would take, and what of.
 
 Follows Cycles' own reading of the render depsgraph (intern/cycles/blender/object.cpp and
-curves.cpp, Blender 4.2): meshes, hair curves, point clouds and volumes are geometry; an object may
-show itself, its particle hair, or neither; a curve, text or metaball comes as a mesh.
+curves.cpp, Blender 4.2). Meshes, hair curves, point clouds and volumes are geometry. An object may
+show itself, its particle hair, or neither. A curve, text or metaball comes as a mesh.
 """
 
 from collections.abc import Iterator

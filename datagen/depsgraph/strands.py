@@ -2,8 +2,8 @@
 
 Read from evaluated Blender data, written to new Blender data, or turned into triangles for rays.
 Particle hair becomes curves by the formulas of Cycles' own reading of it
-(intern/cycles/blender/curves.cpp, Blender 4.2): one strand per child, or per parent where there are
-no children, its radius falling from root to tip by the system's shape.
+(intern/cycles/blender/curves.cpp, Blender 4.2). There is one strand per child, or per parent where
+there are no children. Its radius falls from root to tip by the system's shape.
 """
 
 from dataclasses import dataclass
@@ -21,8 +21,9 @@ SMOOTHING = 4  # steps between two points of a strand, which Cycles joins by a s
 
 @dataclass(frozen=True)
 class Strands:
-    """Hair: `points` (N, 3) and `radius` (N,) in object space, all strands in a row, `counts` (S,)
-    points each; `uv` (S, 2) where on its surface a strand grows, `material` (S,) its slot.
+    """Hair, in object space. `points` (N, 3) and `radius` (N,) are those of all strands in a row,
+    `counts` (S,) how many each has. `uv` (S, 2) says where on its surface a strand grows,
+    `material` (S,) which slot it has.
     """
 
     points: NDArray[np.float64]

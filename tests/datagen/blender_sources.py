@@ -497,7 +497,8 @@ def light() -> dict[str, object]:
         bpy.data.objects[name].data.materials.append(glow)
     bpy.context.view_layer.update()
     things = (Thing("shade", "lamp", ("shade",)), Thing("screen", "screen", ("screen",)))
-    lighting.relight(LightSettings(sun_elevation_deg=20, lamps="off"), things)
+    relit = prepared(things).things
+    lighting.relight(LightSettings(sun_elevation_deg=20, lamps="off"), relit)
     bpy.context.view_layer.update()
     found["sky"] = math.degrees(sky.sun_elevation)
     found["sun"] = (sun.matrix_world.to_3x3() @ Vector((0, 0, 1))).normalized()[:]
