@@ -1,9 +1,10 @@
 """What an object of somebody else's file is, by its name: `Wall_N` is a wall, `Cube.003` is
 anything. Pure.
 
-Generators name objects after what they made; people write words, sides and numbers, or leave what
+Generators name objects after what they made. People write words, sides and numbers, or leave what
 Blender proposed. The words of a name without its decorations are looked up as a whole, then its
-head alone. Of an English noun that is the last word: a floor lamp is a lamp, a wall clock no wall. What Blender proposes says nothing: a `Plane` is a floor as often as a picture.
+head alone. Of an English noun that is the last word: a floor lamp is a lamp, a wall clock no wall.
+What Blender proposes says nothing: a `Plane` is a floor as often as a picture.
 """
 
 import re
