@@ -1,6 +1,6 @@
 """Scene generation: core-seconds and memory per scene, and the share of seeds that fail, over all
-sources that generate. Of each scene's panorama: how many instances, the shares of them that are
-ornaments or unknown, and how much of the sphere things cover (the shell of a room is none).
+sources that generate. Of each scene's panorama: how many instances it has, and how many of them are
+ornaments or unknown. And how much of the sphere things cover (the shell of a room is none).
 
 Each seed goes through the whole worker (`panoforge.datagen.worker`, a process of its own) at 128×64
 and one sample. A seed which generates but cannot be rendered counts as failed too, with its reason.

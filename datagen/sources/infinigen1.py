@@ -8,6 +8,10 @@ the wall of a room. Placeholders, cutters and parts of doors lie in collections 
 and are no things. What belongs below another object is part of it. Cameras stand above the floor
 meshes of furnished rooms, and outdoors where Infinigen's own camera stands: it details only what
 that one sees.
+
+The same seed twice gives the same solver's state, names and transforms, because PYTHONHASHSEED is
+0; single meshes may differ (bench/RESULTS.md). So the metadata has the seed as it was passed and an
+identity of the scene, and `pano verify --rays` compares that before anything else.
 """
 
 from hashlib import sha256
