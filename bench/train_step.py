@@ -291,7 +291,8 @@ def one_clip(config: TrainConfig) -> Any:
         inside = angle_between(directions, lonlat_to_direction(lon, lat)) < 0.18
         labels[inside], rgb[inside] = k + 1, (80 * k + 60, 200 - 60 * k, 90)
     size = config.model.image_size
-    views = [View(4.0 * t, 0.0, config.clip.fov_deg, size) for t in range(config.clip.frames)]
+    turn_deg = min(4.0, 28.0 / max(1, config.clip.frames - 1))  # so that all stay in view
+    views = [View(turn_deg * t, 0.0, config.clip.fov_deg, size) for t in range(config.clip.frames)]
     images, ids = wrap_panorama(rgb), wrap_panorama(dense_ids(labels)[0])
     frames = []
     for t, view in enumerate(views):

@@ -11,7 +11,7 @@ import source_trees as trees
 from pycocotools import mask as coco_mask
 from train_small import small_config
 
-from panoforge.core.errors import DataError
+from panoforge.core.errors import DataError, UsageError
 from panoforge.core.foreign.idmaps import read_labels
 from panoforge.core.foreign.masks import fill_runs, run_area, run_counts
 from panoforge.train.data.clips import IMAGENET_MEAN, IMAGENET_STD, collate
@@ -227,7 +227,7 @@ def test_another_layout_is_refused_with_what_was_found(tmp_path: Path, kind: str
     (tmp_path / "stray.txt").touch()
     with pytest.raises(DataError, match=message):
         opened(kind, tmp_path)
-    with pytest.raises(DataError, match=r"no such folder|does not exist"):
+    with pytest.raises(UsageError, match=r"mixture\.\w+: .*nowhere is no folder: expected where"):
         opened(kind, tmp_path / "nowhere")
 
 
