@@ -154,7 +154,7 @@ def test_nothing_to_prompt_is_named(caps: Dataset):
 
 def test_wrong_size_is_named(caps: Dataset):
     sample = with_labels(caps[0], np.ones((64, 128), np.uint16))
-    with pytest.raises(DataError, match=f"{sample.key}: its metadata says 256×128"):
+    with pytest.raises(DataError, match=r"128×64, the metadata say 256×128"):
         build_clip(sample, plan_of(caps), PLAIN, 128)
 
 
