@@ -1,8 +1,8 @@
 """The work on one picture: a journal, and the state that its changes add up to.
 
 `Document.open` replays; `commit` writes a change to the disk first and takes it over then. Every
-change has the next version. A change that was made looking at an older version is taken if nobody
-has touched its objects since, and refused (`Stale`) if somebody has. A request that comes twice,
+change has the next version. A change that was made looking at an older version is taken if no other
+tab has touched its objects since, and refused (`Stale`) if one has. A request that comes twice,
 because its answer was lost, is applied once.
 
 Undo takes back the author's own last change, if what it touched is still as it left it.
@@ -23,6 +23,15 @@ from panoforge.eval.interactive.serve.packed import PackedMask
 
 class Stale(UserError):
     """What was asked for was meant for another state of the picture: look again."""
+
+
+@dataclass(frozen=True)
+class Hand:
+    """Whose a change is: the person, what they are called, and the tab."""
+
+    author: str
+    who: str
+    session: str
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,7 @@ class Document:
     status: Status = "new"
     objects: dict[int, PageObject] = field(default_factory=dict)
     masks: dict[str, PackedMask] = field(default_factory=dict)
-    _changed: dict[int, tuple[int, str]] = field(default_factory=dict)
+    _changed: dict[int, Change] = field(default_factory=dict)
     _requests: dict[str, tuple[int, ...]] = field(default_factory=dict)
     _undo: dict[str, list[Done]] = field(default_factory=dict)
     _redo: dict[str, list[Done]] = field(default_factory=dict)
@@ -129,35 +138,42 @@ class Document:
         """The objects that a request made, changed or removed."""
         return self._requests.get(request, ())
 
-    def check(self, base: int, touched: Iterable[int]) -> None:
-        """Stale if one of the objects has changed since version `base`."""
+    def check(self, base: int, touched: Iterable[int], session: str) -> None:
+        """Stale if another tab has changed one of the objects since version `base`."""
         if base > self.version:
             raise Stale(
                 f"this page has seen version {base} of the picture, which has {self.version}: load"
                 " it again"
             )
         for id_ in touched:
-            version, who = self._changed.get(id_, (0, ""))
-            if version > base:
+            last = self._changed.get(id_)
+            if last is not None and last.version > base and last.session != session:
                 gone = id_ not in self.objects
                 raise Stale(
-                    f"{who or 'somebody'} has {'removed' if gone else 'changed'} object {id_}"
+                    f"{last.who} has {'removed' if gone else 'changed'} object {id_}"
                     " meanwhile: your change was not applied, look at it as it is now"
                 )
 
-    def commit(self, base: int, author: str, who: str, request: str, delta: Delta) -> None:
+    def commit(self, base: int, by: Hand, request: str, delta: Delta) -> None:
         """Make a change: on the disk first.
+
+        Args:
+            base: the version that it was made looking at.
+            by: whose change it is.
+            request: its own id.
+            delta: what it changes.
 
         Raises:
             Stale: its objects have changed since version `base`.
             StorageError: it could not be written; all is as it was.
         """
-        self.check(base, delta.touched())
+        self.check(base, delta.touched(), by.session)
         change = Change(
             version=self.version + 1,
             at_unix_s=time.time(),
-            author=author,
-            who=who,
+            author=by.author,
+            who=by.who,
+            session=by.session,
             request=request,
             **{name: getattr(delta, name) for name in Delta.__dataclass_fields__},
         )
@@ -209,8 +225,9 @@ class Document:
         before = {id_: self.objects.get(id_) for id_ in after}
         status = self.status, change.status or ("open" if self.status == "new" else self.status)
         done = Done(change.version, change.author, change.what, before, after, status)
+        brief = change.model_copy(update={"masks": (), "objects": ()})
         for id_, state in after.items():
-            self._changed[id_] = change.version, change.who
+            self._changed[id_] = brief
             if state is None:
                 self.objects.pop(id_, None)
             else:

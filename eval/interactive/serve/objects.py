@@ -62,12 +62,15 @@ class PageObject(FrozenModel):
 
 
 class Change(FrozenModel):
-    """One line of a picture's journal. `undoes` and `redoes` are versions."""
+    """One line of a picture's journal: `who` did it as `author` in the tab `session`. `undoes` and
+    `redoes` are versions.
+    """
 
     version: int
     at_unix_s: UnixSeconds
     author: str
     who: str
+    session: str
     request: str
     what: str
     objects: tuple[PageObject, ...] = ()

@@ -18,7 +18,7 @@ from typing import Any
 from panoforge.core.errors import UsageError, UserError
 from panoforge.core.storage.atomic import storage_errors
 from panoforge.core.types import Labels, Mask, Rgb
-from panoforge.eval.interactive.serve.document import Delta, Document, Stale
+from panoforge.eval.interactive.serve.document import Delta, Document, Hand, Stale
 from panoforge.eval.interactive.serve.edits import delta_of, wanted_of
 from panoforge.eval.interactive.serve.exchange import (
     KINDS,
@@ -250,13 +250,14 @@ class Studio:
         edit = asked.edit
         one = getattr(edit, "object", None)
         touched = getattr(edit, "objects", () if one is None else (one,))
-        document.check(asked.version, touched)
+        document.check(asked.version, touched, asked.session)
 
     def _commit(self, desk: Desk, asked: EditRequest | ImportRequest, delta: Delta) -> None:
         session = self.sessions.get(asked.session)
         document = desk.document
         base = document.version if delta.undoes or delta.redoes else asked.version
-        document.commit(base, session.author, session.who, asked.request, delta)
+        hand = Hand(session.author, session.who, session.id)
+        document.commit(base, hand, asked.request, delta)
         desk.notice = ""
         with contextlib.suppress(UserError):  # it is made again from the journal
             write_summary(document)

@@ -23,7 +23,7 @@ from pycocotools.coco import COCO
 from panoforge.core.errors import DataError, StorageError, UsageError
 from panoforge.core.sample.products import encode_product
 from panoforge.eval.interactive.serve import journal as journal_module
-from panoforge.eval.interactive.serve.document import Delta, Document, Stale
+from panoforge.eval.interactive.serve.document import Delta, Document, Hand, Stale
 from panoforge.eval.interactive.serve.edits import delta_of
 from panoforge.eval.interactive.serve.journal import Journal
 from panoforge.eval.interactive.serve.messages import Edit, EditRequest, parse
@@ -59,7 +59,7 @@ class Work:
         document = self.document
         delta = delta_of(document, edit_of(**said), who, self.predict)
         base = document.version if base is None else base
-        document.commit(base, who, who.title(), secrets.token_hex(4), delta)
+        document.commit(base, Hand(who, who.title(), who), secrets.token_hex(4), delta)
         return delta
 
     def mask(self, id_: int) -> np.ndarray:
@@ -182,6 +182,10 @@ def test_two_people_merge_or_are_told(work: Work) -> None:
     with pytest.raises(Stale, match="Bob has changed object 1 meanwhile"):
         work.do("ann", base=seen, kind="set", objects=[1], name="ann's")
     assert work.document.objects[1].name == "bob's"
+    work.do(
+        "ann", base=seen, kind="set", objects=[2], name="own"
+    )  # her own is no news
+    work.do("ann", kind="undo")
     work.do("ann", kind="undo")  # her own last change, not his
     assert set(work.document.objects) == {1} and work.document.objects[1].name == "bob's"
     with pytest.raises(Stale, match="to undo “brush” would lose"):

@@ -18,8 +18,8 @@ export class Failure extends Error {
 
 export class Api {
   // `onState(state, waiting)`: idle, saving, saved, offline, full. `onAnswer(edit, answer)`, `onRefused(edit, failure)`.
-  constructor({ onState, onAnswer, onRefused, versionOf }) {
-    Object.assign(this, { onState, onAnswer, onRefused, versionOf });
+  constructor({ onState, onAnswer, onRefused }) {
+    Object.assign(this, { onState, onAnswer, onRefused });
     this.author = stored(localStorage, "pano-author", id);
     this.session = sessionStorage.getItem("pano-session");
     this.queue = JSON.parse(sessionStorage.getItem(QUEUE) || "[]");
@@ -67,8 +67,8 @@ export class Api {
 
   // ---- the queue of changes
 
-  change(picture, edit) {
-    const one = { request: id(), picture, edit };
+  change(picture, version, edit) {
+    const one = { request: id(), picture, edit, version };
     this.queue.push(one);
     this._keep();
     this.run();
@@ -84,8 +84,7 @@ export class Api {
       try {
         const edit = { ...one.edit };
         if (edit.object?.pending) edit.object = this.made.get(edit.object.pending) ?? null;
-        const version = this.versionOf(one.picture) ?? (await this.post("api/look", { picture: one.picture, version: 0 })).version;
-        const answer = await this.post("api/edit", { picture: one.picture, version, request: one.request, edit });
+        const answer = await this.post("api/edit", { picture: one.picture, version: one.version, request: one.request, edit });
         if (answer.touched?.length) this.made.set(one.request, answer.touched[0]);
         this._done(one);
         this.onAnswer(one, answer);

@@ -15,7 +15,6 @@ const WORDS = { idle: "nothing to save", saving: "saving …", saved: "all chang
 const page = { list: { pictures: [], classes: [] }, state: null, chosen: new Set(), hidden: new Set(), fresh: null, map: null, runs: new Map(), strokes: [], asked: 0 };
 
 const api = new Api({
-  versionOf: (picture) => (page.state?.picture === picture ? page.state.version : undefined),
   onState: (state, waiting, why) => {
     $("saved").dataset.state = document.body.dataset.saved = state;
     $("saved").textContent = state === "full" ? `${WORDS.full}: ${why}` : waiting > 1 ? `${WORDS[state]} (${waiting} changes wait)` : WORDS[state];
@@ -203,7 +202,7 @@ function paint() {
     view.setPalette(palette(objects.map((one) => [one.id, one.colour])));
     view.chosen = page.chosen.size === 1 ? [...page.chosen][0] : 0;
   }
-  showObjects(objects, page.chosen, page.hidden, choose);
+  showObjects(objects, page.chosen, page.hidden, (object, more) => { choose(object, more); if (!more) gotoUnseen(); });
   showDetail(chosen(), page.hidden);
   showClasses([...new Set([...page.list.classes, ...objects.map((one) => one.category).filter(Boolean)])].sort());
   document.body.dataset.chosen = JSON.stringify([...page.chosen]);
@@ -256,7 +255,7 @@ function change(edit) {
     if (edit.object === null && (edit.erase || edit.mode === "erase" || edit.mode === "cut")) { fail("choose the object first"); return; }
     if (edit.object === null) edit.category = page.category ?? "";
   }
-  const request = api.change(page.state.picture, edit);
+  const request = api.change(page.state.picture, page.state.version, edit);
   if (edit.object === null) page.fresh = { pending: request };
   if (edit.kind === "brush") page.strokes.push({ ...edit, request });
   if (DRAWS[edit.kind]) busy(DRAWS[edit.kind]);
@@ -273,6 +272,10 @@ function review(what) {
 function gotoChosen() {
   const middle = chosen()[0]?.middle_deg;
   if (middle) { view.camera.turn(...middle); view.draw(); }
+}
+function gotoUnseen() {
+  const middle = chosen()[0]?.middle_deg, place = middle && view.camera.place(direction(...middle)), { width, height } = view.camera;
+  if (middle && !(place && place[0] > 0 && place[0] < width && place[1] > 0 && place[1] < height)) gotoChosen();
 }
 function newObject() {
   choose(null);
