@@ -182,7 +182,7 @@ async function update(state) {
   $("redo").disabled = !state.can_redo;
   $("status").disabled = false;
   $("status").value = state.status;
-  $("people").textContent = state.people?.length ? `also here: ${state.people.join(", ")}` : state.people ? "" : $("people").textContent;
+  showPeople(state);
   for (const button of document.querySelectorAll("[data-save]")) button.disabled = !objects.some((one) => one.pixels && one.review !== "rejected");
   Object.assign(document.body.dataset, { version: state.version, objects: JSON.stringify(objects.map(({ id, pixels, clicks, name, category, review }) => ({ id, pixels, clicks: clicks.length, name, category, review }))) });
 }
@@ -210,20 +210,28 @@ function paint() {
 }
 
 async function look(whole = false) {
-  if (!page.state || (api.queue.length && !whole)) return;
+  if (!page.state || (!whole && (api.queue.length || page.looking))) return;
   const { picture, version } = page.state;
+  page.looking = true;
   try {
     const state = await api.post("api/look", { picture, version: whole ? 0 : version });
     if (page.state?.picture !== picture) return;
     if (state.version !== page.state.version && !state.objects) return;
     if (state.objects && state.version > version && !whole) $("notice").textContent = "somebody else has changed this picture: it is shown as it is now";
-    await update(state);
+    if (state.objects) await update(state);
+    else showPeople(state);
     if ($("saved").dataset.state === "offline") { $("saved").dataset.state = document.body.dataset.saved = "saved"; $("saved").textContent = WORDS.saved; }
   } catch (failure) {
     if (failure.code === "offline") { $("saved").dataset.state = document.body.dataset.saved = "offline"; $("saved").textContent = "the server does not answer; what was saved is safe"; }
     else if (failure.code === "stale") open(picture);
     else fail(failure.message);
+  } finally {
+    page.looking = false;
   }
+}
+
+function showPeople({ people }) {
+  if (people) $("people").textContent = people.length ? `also here: ${people.join(", ")}` : "";
 }
 
 // How far the predictor is in getting the picture ready.

@@ -5,11 +5,22 @@ const make = (tag, text, name) => { const element = document.createElement(tag);
 const STATUS = { new: "new", open: "in work", done: "done", skipped: "skipped", damaged: "damaged" };
 const REVIEW = { proposed: "to be looked at", accepted: "accepted", rejected: "rejected" };
 
+// Put rows into a list. What looks the same is left alone, so that it can be clicked on; what has the focus keeps it.
+function fill(list, rows) {
+  const now = document.createElement("ol");
+  now.append(...rows);
+  if (now.innerHTML === list.innerHTML && list.childElementCount) return;
+  const { object, picture } = list.contains(document.activeElement) ? document.activeElement.dataset : {};
+  list.replaceChildren(...rows);
+  const again = object ? `[data-object="${object}"]` : picture && `[data-picture="${picture}"]`;
+  if (again) list.querySelector(again)?.focus({ preventScroll: true });
+}
+
 export const called = (one) => one.name || one.category || `object ${one.id}`;
 
 export function showPictures({ pictures, left_out }, current, choose) {
   const search = $("picture-search").value.trim().toLowerCase();
-  $("picture-list").replaceChildren(...pictures.filter((one) => one.name.toLowerCase().includes(search)).map((one) => {
+  fill($("picture-list"), pictures.filter((one) => one.name.toLowerCase().includes(search)).map((one) => {
     const item = make("li"), button = make("button");
     button.type = "button";
     button.dataset.picture = one.id;
@@ -27,7 +38,7 @@ export function showPictures({ pictures, left_out }, current, choose) {
 export function showObjects(objects, chosen, hidden, choose) {
   const search = $("object-search").value.trim().toLowerCase();
   const shown = objects.filter((one) => `${one.name} ${one.category} ${one.comment} ${one.id}`.toLowerCase().includes(search));
-  $("objects").replaceChildren(...shown.map((one) => {
+  fill($("objects"), shown.map((one) => {
     const item = make("li"), button = make("button", undefined, one.review === "rejected" ? "gone" : ""), swatch = make("i");
     button.type = "button";
     button.dataset.object = one.id;
