@@ -182,9 +182,7 @@ def test_two_people_merge_or_are_told(work: Work) -> None:
     with pytest.raises(Stale, match="Bob has changed object 1 meanwhile"):
         work.do("ann", base=seen, kind="set", objects=[1], name="ann's")
     assert work.document.objects[1].name == "bob's"
-    work.do(
-        "ann", base=seen, kind="set", objects=[2], name="own"
-    )  # her own is no news
+    work.do("ann", base=seen, kind="set", objects=[2], name="own")  # her own is no news
     work.do("ann", kind="undo")
     work.do("ann", kind="undo")  # her own last change, not his
     assert set(work.document.objects) == {1} and work.document.objects[1].name == "bob's"
