@@ -6,7 +6,7 @@ In the Hugging Face and the Croissant form.
     license="cc-by-4.0", url="https://…"))
 
 Takes the index and the manifest, never a pixel; writes README.md (Hugging Face: YAML front matter
-and text) and croissant.json (MLCommons Croissant 1.0) beside the manifest. Every number in them is
+and text) and croissant.json (MLCommons Croissant 1.1) beside the manifest. Every number in them is
 counted, none is typed. Both are functions of the dataset and the options, so writing them again
 changes nothing.
 """

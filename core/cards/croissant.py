@@ -1,4 +1,4 @@
-"""The Croissant form (mlcommons.org/croissant, format 1.0).
+"""The Croissant form (mlcommons.org/croissant, format 1.1).
 
 JSON-LD that names every file with its digest, and the record sets `samples` and `instances` with
 one field per column of the index.
@@ -16,19 +16,22 @@ import pyarrow as pa
 from panoforge.core.cards.facts import CardOptions, DatasetFacts
 from panoforge.core.cards.huggingface import summary
 
-CONFORMS_TO = "http://mlcommons.org/croissant/1.0"
-# https://docs.mlcommons.org/croissant/docs/croissant-spec.html, appendix "JSON-LD context"
+CONFORMS_TO = "http://mlcommons.org/croissant/1.1"
+# https://docs.mlcommons.org/croissant/docs/croissant-spec-1.1.html, appendix "JSON-LD context"
 CONTEXT: dict[str, Any] = {
     "@language": "en",
     "@vocab": "https://schema.org/",
+    "arrayShape": "cr:arrayShape",
     "citeAs": "cr:citeAs",
     "column": "cr:column",
     "conformsTo": "dct:conformsTo",
+    "containedIn": "cr:containedIn",
     "cr": "http://mlcommons.org/croissant/",
     "rai": "http://mlcommons.org/croissant/RAI/",
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "dct": "http://purl.org/dc/terms/",
+    "description": {"@container": "@language"},
     "examples": {"@id": "cr:examples", "@type": "@json"},
     "extract": "cr:extract",
     "field": "cr:field",
@@ -37,10 +40,12 @@ CONTEXT: dict[str, Any] = {
     "fileSet": "cr:fileSet",
     "format": "cr:format",
     "includes": "cr:includes",
+    "isArray": "cr:isArray",
     "isLiveDataset": "cr:isLiveDataset",
     "jsonPath": "cr:jsonPath",
     "key": "cr:key",
     "md5": "cr:md5",
+    "name": {"@container": "@language"},
     "parentField": "cr:parentField",
     "path": "cr:path",
     "recordSet": "cr:recordSet",
@@ -143,7 +148,9 @@ def _field(table: str, column: pa.Field) -> dict[str, Any]:
         "dataType": data_type,
         "source": {"fileObject": {"@id": f"{table}-index"}, "extract": {"column": column.name}},
     }
-    if repeated:
+    if column.name == "position_m":
+        field |= {"isArray": True, "arrayShape": "3"}
+    elif repeated:
         field["repeated"] = True
     if (table, column.name) == ("instances", "key"):
         field["references"] = {"field": {"@id": "samples/key"}}

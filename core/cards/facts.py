@@ -3,6 +3,7 @@
 Counts and sizes from the index and the manifest, by Arrow kernels over whole columns.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import date
 
@@ -17,6 +18,9 @@ from panoforge.core.sample.products import PRODUCT_OF_SUFFIX
 from panoforge.core.shards.layout import INSTANCE_SCHEMA, SAMPLE_SCHEMA, IndexEntry, Manifest
 from panoforge.core.shards.read import Dataset
 
+_PART = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+_REPOSITORY = re.compile(f"{_PART}/{_PART}")
+_HUB_URL = re.compile(rf"https://(?:www\.)?huggingface\.co/datasets/({_PART}/{_PART})/?$")
 NOT_SPDX = ("other", "unknown")  # that Hugging Face lists beside SPDX's
 
 
@@ -25,7 +29,7 @@ class CardOptions:
     """What the index cannot know.
 
     `license` is an SPDX identifier such as cc-by-4.0, or `other`; `published` is a date,
-    YYYY-MM-DD.
+    YYYY-MM-DD; `repo` is the dataset's OWNER/NAME on the Hub.
     """
 
     name: str
@@ -33,8 +37,11 @@ class CardOptions:
     url: str = ""
     creator: str = "panoforge"
     published: str = ""
+    repo: str = ""
 
     def __post_init__(self) -> None:
+        if self.repo and not _REPOSITORY.fullmatch(self.repo):
+            raise UsageError(f"--repo {self.repo!r}: expected OWNER/NAME, as the Hub has it")
         if not self.name.strip():
             raise UsageError("a card needs the dataset's name: give --name")
         if spdx_identifier(self.license) is None:
@@ -51,6 +58,12 @@ class CardOptions:
     def hub_license(self) -> str:
         """The licence as Hugging Face writes it: in lower case."""
         return self.license.lower()
+
+    @property
+    def repository(self) -> str:
+        """OWNER/NAME on the Hub: `repo`, or that of the URL, or these words to be replaced."""
+        found = _HUB_URL.match(self.url)
+        return self.repo or (found[1] if found else "OWNER/NAME")
 
     @property
     def spdx_license(self) -> str:

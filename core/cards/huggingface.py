@@ -2,8 +2,9 @@
 
 A README.md whose YAML front matter the Hub reads.
 
-Three configs: `default`, the shards, which the Hub's WebDataset loader opens per split; `samples`
-and `instances`, the two index tables, with their features and sizes.
+One config, the shards, which the Hub's WebDataset loader opens per split. A repository has one
+loader for all its configs, so the two index tables are none of them: the card says how to open them
+as Parquet. What the Hub's viewer is to show is exported (`pano export --to hf`).
 """
 
 from typing import Any
@@ -38,10 +39,14 @@ def summary(facts: DatasetFacts) -> str:
 def front_matter(facts: DatasetFacts, options: CardOptions) -> dict[str, Any]:
     """What the Hub reads."""
     shards = [{"split": split.name, "path": f"shards/{split.name}-*.tar"} for split in facts.splits]
-    tables = [
-        {"config_name": name, "data_files": [{"split": "train", "path": entry.name}]}
-        for name, entry, _ in facts.indexes
-    ]
+    return {
+        **head(facts, options, "webdataset"),
+        "configs": [{"config_name": "default", "default": True, "data_files": shards}],
+    }
+
+
+def head(facts: DatasetFacts, options: CardOptions, form: str) -> dict[str, Any]:
+    """The front matter of every card: licence, tasks, tags, size; `form` is the files' format."""
     return {
         "license": options.hub_license,
         "pretty_name": options.name,
@@ -52,37 +57,22 @@ def front_matter(facts: DatasetFacts, options: CardOptions) -> dict[str, Any]:
             "equirectangular",
             "instance-segmentation",
             "synthetic",
-            "webdataset",
+            form,
             "croissant",
         ],
         "size_categories": [
             next((name for limit, name in _SIZES if facts.samples < limit), "1M<n<10M")
         ],
-        "configs": [{"config_name": "default", "default": True, "data_files": shards}, *tables],
-        "dataset_info": [
-            {
-                "config_name": name,
-                "features": [_feature(column) for column in schema],
-                "splits": [{"name": "train", "num_bytes": entry.bytes, "num_examples": entry.rows}],
-                "download_size": entry.bytes,
-                "dataset_size": entry.bytes,
-            }
-            for name, entry, schema in facts.indexes
-        ],
     }
 
 
-def _feature(column: pa.Field) -> dict[str, Any]:
-    """A column as the Hub's features have it."""
+def feature(column: pa.Field) -> dict[str, Any]:
+    """A column as the Hub's features have it; a structure of bytes and a path is a picture."""
+    if pa.types.is_struct(column.type):
+        return {"name": column.name, "dtype": "image"}
     if not pa.types.is_list(column.type):
         return {"name": column.name, "dtype": _dtype(column.type)}
-    inner = column.type.value_type
-    if pa.types.is_struct(inner):
-        return {
-            "name": column.name,
-            "list": [{"name": part.name, "dtype": _dtype(part.type)} for part in inner],
-        }
-    return {"name": column.name, "sequence": _dtype(inner)}
+    return {"name": column.name, "list": _dtype(column.type.value_type)}
 
 
 def _dtype(kind: pa.DataType) -> str:
@@ -94,7 +84,7 @@ def _body(facts: DatasetFacts, options: CardOptions) -> str:
     parts = [
         f"# {options.name}",
         summary(facts),
-        _table(
+        table(
             ("split", "panoramas", "shards", "bytes"),
             [(s.name, s.samples, s.shards, s.bytes) for s in facts.splits],
         ),
@@ -103,30 +93,35 @@ def _body(facts: DatasetFacts, options: CardOptions) -> str:
             f" bytes. A panorama has {least:,} to {most:,} instances, {middle:g} in the median."
         ),
         "## What a sample is",
-        _table(
+        table(
             ("member", "what", "unit", "panoramas"),
             [(f"`{suffix}`", *_product(suffix), count) for suffix, count in facts.products],
         ),
         (
             "Longitude grows to the right and is 0 at the image centre; latitude is +90° at the"
             " top; columns wrap. World +Z is up, metres. Ids are dense from 1 in each panorama, 0"
-            " is nothing. `*.zst` is zstd over the raw little-endian array."
+            " is nothing. panoforge's README reads each kind of `*.zst` in a dozen lines of numpy."
         ),
         "## How to read it",
         "```python\nfrom datasets import load_dataset\n\n"
-        f'rows = load_dataset("{options.url or options.name}", "instances")   # the index alone\n'
-        "```\n\n```python\nfrom panoforge.core.shards.read import Dataset\n\n"
-        'sample = Dataset.open("PATH OR URL")[0]\nrgb, ids = sample.read("rgb"),'
+        f'samples = load_dataset("{options.repository}", split="{facts.splits[0].name}",'
+        " streaming=True)\n"
+        'row = next(iter(samples))  # row["rgb.jpg"], row["meta.json"], row["instance.zst"], …\n\n'
+        "# The index alone: what each instance is, where, and how large.\n"
+        'instances = load_dataset("parquet",'
+        f' data_files="hf://datasets/{options.repository}/{facts.manifest.instance_index.name}")\n'
+        "```\n\n```python\nimport panoforge\n\n"
+        'sample = panoforge.open_dataset("PATH OR URL")[0]\nrgb, ids = sample.read("rgb"),'
         ' sample.read("instance")\n```',
         (
             "The shards are plain WebDataset tars; `manifest.json` names every file with its"
             " digest, and `pano verify` checks them all."
         ),
         "## Sources",
-        _table(("source", "panoramas"), facts.sources),
-        _table(("size", "panoramas"), facts.sizes),
+        table(("source", "panoramas"), facts.sources),
+        table(("size", "panoramas"), facts.sizes),
         "## Categories",
-        _table(("category", "instances"), facts.categories[:_SHOWN_CATEGORIES]),
+        table(("category", "instances"), facts.categories[:_SHOWN_CATEGORIES]),
     ]
     if len(facts.categories) > _SHOWN_CATEGORIES:
         parts.append(
@@ -145,7 +140,8 @@ def _product(suffix: str) -> tuple[str, str]:
     return f"{product.name}: {' or '.join(product.dtypes)} {shape}", product.unit
 
 
-def _table(head: tuple[str, ...], rows: Any) -> str:
+def table(head: tuple[str, ...], rows: Any) -> str:
+    """A table of Markdown."""
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in row) + " |" for row in lines)
 

@@ -14,6 +14,7 @@
 | sav | JPEGImages_24fps/, annotations/, Annotations_6fps/ | SAM2, SA-V's evaluator |
 | davis | JPEGImages/480p/, Annotations/480p/, ImageSets/2017/ | davis2017-evaluation, SAM2 |
 | ytvis | JPEGImages/, instances.json | YouTube-VIS' cocoapi |
+| hf | data/, instances/ as Parquet with pictures, README.md | `datasets`, the Hub's viewer |
 
 What a format cannot hold is said in its module. Boxes of these formats do not cross the seam, a
 YOLO polygon is one ring, a DAVIS sequence has few objects. What a format costs is counted in
@@ -29,7 +30,7 @@ from functools import partial
 
 from panoforge.core import __version__
 from panoforge.core.errors import UsageError, nearest
-from panoforge.core.export import davis, images, videos, yolo
+from panoforge.core.export import davis, huggingface, images, videos, yolo
 from panoforge.core.export.frames import (
     ExportJob,
     ExportOptions,
@@ -53,6 +54,7 @@ FORMATS: dict[str, Format] = {
     "sav": Format(videos.sav_part, videos.sav_join, scan=ScanSpec()),
     "davis": Format(davis.davis_part, davis.davis_join, scan=davis.DAVIS_SCAN),
     "ytvis": Format(videos.ytvis_part, videos.ytvis_join, scan=ScanSpec()),
+    "hf": Format(huggingface.hf_part, huggingface.hf_join, whole=True),
 }
 
 __all__ = ["FORMATS", "ExportOptions", "export"]
@@ -93,6 +95,8 @@ def export(
     layout, options = FORMATS[to], options or ExportOptions()
     if options.min_iou and not layout.loss:
         raise UsageError(f"{to} holds every mask as it is: min_iou is for formats that lose some")
+    if layout.whole and options.perspective:
+        raise UsageError(f"{to} holds whole panoramas: leave perspective out")
     options = replace(options, perspective=options.perspective or layout.scan)
     store = Store.at(out)
     _require_empty(store)

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from panoforge.core.cards.facts import CardOptions
 from panoforge.core.errors import UsageError
 from panoforge.core.export.jsonlists import JsonLists
 from panoforge.core.geometry.scan import ScanSpec, scan_views
@@ -44,6 +45,7 @@ class ExportOptions:
             (`Format.scan`) where this is None.
         min_pixels: instances of fewer pixels in a frame are left out of it.
         jpeg_quality: that of views; a panorama's JPEG is passed on.
+        card: what a dataset card must be told, for formats that write one (hf).
         min_iou: instances whose mask a format with loss (yolo-seg) gives back with a lower IoU are
             left out.
     """
@@ -52,6 +54,7 @@ class ExportOptions:
     min_pixels: int = 1
     jpeg_quality: int = 95
     min_iou: float = 0.0
+    card: CardOptions | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_iou <= 1:
@@ -152,28 +155,32 @@ class Part:
 @dataclass(frozen=True)
 class Format:
     """How a format is written. `scan`: it holds videos, of this scan unless another is asked for.
-    `loss`: it cannot hold every mask, and counts what that costs.
+    `loss`: it cannot hold every mask, and counts what that costs. `whole`: it takes samples, not
+    frames, and reads them itself.
     """
 
     each: Callable[[ExportJob, int, list[Frame]], Part]
     join: Callable[[ExportJob, Iterator[Part]], ExportFacts]
     scan: ScanSpec | None = None
     loss: bool = False
+    whole: bool = False
 
     def part(self, job: ExportJob, index: int) -> Part:
         """Write the files of sample `index`; the rest of its part, without them. Of the sample no
         more than its picture and labels is read.
         """
-        sample = job.dataset.read(index, ("rgb", "instance"))
-        spec = job.options.perspective
-        frames = (
-            scan_frames(sample, spec, job.options.jpeg_quality)
-            if spec
-            else [panorama_frame(sample)]
-        )
-        part = self.each(job, index, frames)
+        part = self.each(job, index, [] if self.whole else _frames(job, index))
         job.out.put_all(part.files)
         return replace(part, files={})
+
+
+def _frames(job: ExportJob, index: int) -> list[Frame]:
+    """The frames of a sample that an export is about."""
+    sample = job.dataset.read(index, ("rgb", "instance"))
+    spec = job.options.perspective
+    if spec:
+        return scan_frames(sample, spec, job.options.jpeg_quality)
+    return [panorama_frame(sample)]
 
 
 def join_counts(job: ExportJob, parts: Iterator[Part]) -> ExportFacts:

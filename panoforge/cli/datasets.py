@@ -171,7 +171,7 @@ def export(
     to: Annotated[
         str,
         typer.Option(
-            "--to", help="coco, yolo-seg, sa1b, mask2former-panoptic, sav, davis or ytvis."
+            "--to", help="coco, yolo-seg, sa1b, mask2former-panoptic, sav, davis, ytvis or hf."
         ),
     ],
     split: Annotated[str | None, typer.Option("--split", help="Export this split only.")] = None,
@@ -191,8 +191,16 @@ def export(
     workers: Annotated[
         int, typer.Option("--workers", help="Processes; the bytes are the same for any number.")
     ] = 1,
+    name: Annotated[str, typer.Option("--name", help="hf: what the dataset is called.")] = "",
+    license: Annotated[
+        str, typer.Option("--license", help="hf: an SPDX identifier, e.g. cc-by-4.0, or other.")
+    ] = "",
+    repo: Annotated[
+        str, typer.Option("--repo", metavar="OWNER/NAME", help="hf: where it will be on the Hub.")
+    ] = "",
 ) -> None:
     """Write a dataset in a format that other tools read."""
+    from panoforge.core.cards import CardOptions
     from panoforge.core.export import FORMATS, ExportOptions
     from panoforge.core.export import export as write_export
     from panoforge.core.geometry.scan import ScanSpec
@@ -202,7 +210,8 @@ def export(
     opened = Dataset.open(dataset, split)
     is_video = to in FORMATS and FORMATS[to].scan is not None  # of its format's own scan
     views = ScanSpec() if perspective and not is_video else None
-    options = ExportOptions(perspective=views, min_iou=min_iou)
+    card = CardOptions(name, license, repo=repo) if name or license or repo else None
+    options = ExportOptions(perspective=views, min_iou=min_iou, card=card)
     with Progress("export", total=len(opened)) as progress:
         facts = write_export(
             opened, to, folder, options, workers=workers, on_sample=lambda key: progress.advance()
@@ -275,12 +284,15 @@ def card(
     published: Annotated[
         str, typer.Option("--published", metavar="DATE", help="When, YYYY-MM-DD.")
     ] = "",
+    repo: Annotated[
+        str, typer.Option("--repo", metavar="OWNER/NAME", help="Where it is on the Hub.")
+    ] = "",
 ) -> None:
     """Write DATASET/README.md (Hugging Face) and DATASET/croissant.json, filled from the index."""
     from panoforge.core.cards import CardOptions, write_cards
     from panoforge.core.shards.read import Dataset
 
     for written in write_cards(
-        Dataset.open(dataset), CardOptions(name, license, url, creator, published)
+        Dataset.open(dataset), CardOptions(name, license, url, creator, published, repo)
     ):
         out.print(f"{dataset}/{written}")
