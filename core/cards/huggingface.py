@@ -103,10 +103,13 @@ def _body(facts: DatasetFacts, options: CardOptions) -> str:
             " is nothing. panoforge's README reads each kind of `*.zst` in a dozen lines of numpy."
         ),
         "## How to read it",
-        "```python\nfrom datasets import load_dataset\n\n"
+        "```python\nimport numpy as np\nfrom datasets import load_dataset\n\n"
         f'samples = load_dataset("{options.repository}", split="{facts.splits[0].name}",'
         " streaming=True)\n"
-        'row = next(iter(samples))  # row["rgb.jpg"], row["meta.json"], row["instance.zst"], …\n\n'
+        "row = next(iter(samples))  # rgb.jpg as a picture, meta.json as a dict\n"
+        'meta = row["meta.json"]\n'
+        "# `datasets` unpacks zstd itself. Depth and normals need their headers: see below.\n"
+        'ids = np.frombuffer(row["instance.zst"], "<u2").reshape(meta["height"], meta["width"])\n\n'
         "# The index alone: what each instance is, where, and how large.\n"
         'instances = load_dataset("parquet",'
         f' data_files="hf://datasets/{options.repository}/{facts.manifest.instance_index.name}")\n'
