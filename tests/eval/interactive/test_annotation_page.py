@@ -299,6 +299,17 @@ def test_everything_is_reached_by_keyboard(rooms: tuple[Path, np.ndarray], tmp_p
         press("m")
         version(tab, 3)
         assert len(data(tab, "objects")) == 1
+        # lists are left alone where nothing changes: a row can be clicked on and keeps the focus
+        tab.page.click('[data-object="1"]')
+        tab.page.evaluate("document.querySelector('[data-object]').mark = 1")
+        tab.page.wait_for_timeout(5000)
+        assert tab.page.evaluate("document.activeElement.mark") == 1
+        bob = Annotator(server.server_port, "Bob")
+        picture = bob.picture("a room.png")
+        bob.look(picture)
+        bob.edit(picture, "set", objects=[1], name="bob's")
+        version(tab, 2)
+        assert tab.page.evaluate("document.activeElement.dataset.object") == "1"
         press("t")
         tab.page.keyboard.type("sofa")
         press("Enter")
@@ -347,3 +358,14 @@ def test_what_is_wrong_is_said_on_the_page(rooms: tuple[Path, np.ndarray], tmp_p
             )
             tab.page.click("#error-close")
         assert len(data(tab, "objects")) == 1
+        # lists are left alone where nothing changes: a row can be clicked on and keeps the focus
+        tab.page.click('[data-object="1"]')
+        tab.page.evaluate("document.querySelector('[data-object]').mark = 1")
+        tab.page.wait_for_timeout(5000)
+        assert tab.page.evaluate("document.activeElement.mark") == 1
+        bob = Annotator(server.server_port, "Bob")
+        picture = bob.picture("a room.png")
+        bob.look(picture)
+        bob.edit(picture, "set", objects=[1], name="bob's")
+        version(tab, 2)
+        assert tab.page.evaluate("document.activeElement.dataset.object") == "1"

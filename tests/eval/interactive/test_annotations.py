@@ -213,6 +213,36 @@ def test_a_line_that_a_crash_cut_off_is_dropped_and_the_rest_stands(tmp_path: Pa
         assert path.read_bytes() == damage
 
 
+def test_a_damaged_journal_is_refused_or_shorter_never_wrong(work: Work) -> None:
+    rng = np.random.default_rng(0)
+    states = [dict(work.document.objects)]
+    for k in range(4):
+        work.do(kind="brush", points=[[k * 30, 0]], radius_deg=3)
+        states.append(dict(work.document.objects))
+    path = work.document.journal.path
+    whole = path.read_bytes()
+    refused = 0
+    for _ in range(300):
+        data = bytearray(whole)
+        place = int(rng.integers(len(data)))
+        how = rng.integers(3)
+        if how == 0:
+            data[place] ^= int(rng.integers(1, 256))
+        elif how == 1:
+            del data[place : place + int(rng.integers(1, 50))]
+        else:
+            data[place:place] = rng.bytes(int(rng.integers(1, 50)))
+        path.write_bytes(data)
+        try:
+            document = Document.open(path, HEADING)
+        except DataError as error:
+            refused += "\n" not in str(error)
+            assert path.read_bytes() == data
+        else:
+            assert document.objects == states[document.version]
+    assert refused > 200
+
+
 def test_a_picture_that_was_replaced_is_refused(work: Work) -> None:
     work.do(kind="brush", points=SEAM, radius_deg=6)
     other = HEADING.model_copy(update={"sha256": "1" * 64})

@@ -22,6 +22,8 @@ export class Api {
     Object.assign(this, { onState, onAnswer, onRefused });
     this.author = stored(localStorage, "pano-author", id);
     this.session = sessionStorage.getItem("pano-session");
+    sessionStorage.removeItem("pano-session");  // a tab that is doubled has a session of its own
+    window.addEventListener("pagehide", () => { if (this.session) sessionStorage.setItem("pano-session", this.session); });
     this.queue = JSON.parse(sessionStorage.getItem(QUEUE) || "[]");
     this.made = new Map();  // request of an edit that began an object → the object's id
   }
@@ -48,7 +50,6 @@ export class Api {
   async join() {
     const body = { author: this.author, who: this.who, session: this.session };
     this.session = (await (await this.fetch("api/join", { method: "POST", body })).json()).session;
-    sessionStorage.setItem("pano-session", this.session);
   }
 
   // A request that joins (again) if the server does not know this tab.
