@@ -46,7 +46,7 @@ from panoforge.eval.interactive.serve.studio import Studio
 from panoforge.eval.interactive.serve.worker import Cancelling, TooBusy
 
 DEFAULT_PORT = 8360
-MAX_CONNECTIONS, THREADS = 512, 8
+MAX_CONNECTIONS, THREADS, OPENERS = 512, 8, 2
 _ALWAYS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -87,6 +87,7 @@ class PanoServer:
         self.door = Door.open(host, port)
         self.url, self.token, self.server_port = self.door.url, self.door.token, self.door.port
         self._threads = ThreadPoolExecutor(THREADS, "serve")
+        self._openers = ThreadPoolExecutor(OPENERS, "open")
         config = uvicorn.Config(
             self._app(),
             log_config=None,
@@ -108,7 +109,8 @@ class PanoServer:
     def __exit__(self, *_: object) -> None:
         self.shutdown()
         self.door.socket.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._threads, self._openers):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def serve_forever(self) -> None:
         """Answer until `shutdown`, or Ctrl-C."""
@@ -171,6 +173,11 @@ class PanoServer:
         """A call that may wait, in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
 
+    async def _at(self, picture: str, function: Callable[..., Any], *args: Any) -> Any:
+        """The same for one picture. Those that must be opened first wait for each other only."""
+        pool = self._threads if self.studio.is_open(picture) else self._openers
+        return await asyncio.get_running_loop().run_in_executor(pool, function, *args)
+
     async def _page(self, request: Request) -> Response:
         nonce = secrets.token_urlsafe(16)
         page = render_page(nonce, self.token, self.max_upload_bytes)
@@ -200,7 +207,7 @@ class PanoServer:
 
     async def _look(self, request: Request) -> Response:
         asked = parse(LookRequest, await read_body(request, MAX_JSON_BYTES))
-        return _json(await self._run(self.studio.look, asked))
+        return _json(await self._at(asked.picture, self.studio.look, asked))
 
     async def _ready(self, request: Request) -> Response:
         asked = parse(LookRequest, await read_body(request, MAX_JSON_BYTES))
@@ -209,9 +216,9 @@ class PanoServer:
 
     async def _edit(self, request: Request) -> Response:
         asked = parse(EditRequest, await read_body(request, MAX_JSON_BYTES))
-        future = await self._run(self.studio.begin, asked)
+        future = await self._at(asked.picture, self.studio.begin, asked)
         mask = None if future is None else await asyncio.wrap_future(future)
-        return _json(await self._run(self.studio.finish, asked, mask))
+        return _json(await self._at(asked.picture, self.studio.finish, asked, mask))
 
     async def _import(self, request: Request) -> Response:
         query = dict(request.query_params)
@@ -221,7 +228,7 @@ class PanoServer:
             raise Refused(400, "the version of the picture is missing")
         asked = parse(ImportRequest, {**query, "version": int(version)})
         data = await read_body(request, self.max_upload_bytes)
-        return _json(await self._run(self.studio.take_in, asked, data))
+        return _json(await self._at(asked.picture, self.studio.take_in, asked, data))
 
     async def _cancel(self, request: Request) -> Response:
         asked = parse(CancelRequest, await read_body(request, MAX_JSON_BYTES))
@@ -230,7 +237,7 @@ class PanoServer:
 
     async def _tile(self, request: Request) -> Response:
         path = request.path_params
-        pyramid = await self._run(self.studio.pyramid, path["picture"])
+        pyramid = await self._at(path["picture"], self.studio.pyramid, path["picture"])
         tile = pyramid.tiles.get((path["level"], path["x"], path["y"]))
         if tile is None:
             raise Refused(404, "there is no such tile")
@@ -238,7 +245,8 @@ class PanoServer:
 
     async def _mask(self, request: Request) -> Response:
         path = request.path_params
-        data = await self._run(self.studio.deflated_mask, path["picture"], path["digest"])
+        where = path["picture"], path["digest"]
+        data = await self._at(where[0], self.studio.deflated_mask, *where)
         headers = {**_ALWAYS, "Content-Encoding": "deflate"}
         return Response(data, media_type="application/octet-stream", headers=headers)
 
@@ -255,7 +263,7 @@ class PanoServer:
                 "version": int(version),
             },
         )
-        written = await self._run(self.studio.save, asked, path["kind"])
+        written = await self._at(asked.picture, self.studio.save, asked, path["kind"])
         headers = {
             **_ALWAYS,
             "Content-Disposition": f"attachment; filename*=UTF-8''{quote(written.name, safe='')}",

@@ -106,6 +106,11 @@ class Studio:
         """Take in a dropped picture; gives its id."""
         return self.library.upload(data, name).id
 
+    def is_open(self, picture: str) -> bool:
+        """Whether a picture is open; one that is not takes a second or so."""
+        with self._guard:
+            return picture in self._desks
+
     def pyramid(self, picture: str) -> Pyramid:
         """The tiles of a picture."""
         with self._guard:

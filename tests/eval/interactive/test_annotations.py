@@ -23,6 +23,7 @@ from pycocotools.coco import COCO
 from panoforge.core.errors import DataError, StorageError, UsageError
 from panoforge.core.sample.products import encode_product
 from panoforge.eval.interactive.serve import journal as journal_module
+from panoforge.eval.interactive.serve import studio as studio_module
 from panoforge.eval.interactive.serve.document import Delta, Document, Hand, Stale
 from panoforge.eval.interactive.serve.edits import delta_of
 from panoforge.eval.interactive.serve.journal import Journal
@@ -376,6 +377,31 @@ def test_people_work_on_their_own_pictures(server: PanoServer) -> None:
         bob.edit(a, "delete", objects=[1])
     with pytest.raises(Refusal, match="there is no picture"):
         ann.edit("nowhere", "undo")
+
+
+def test_nobody_waits_for_other_peoples_pictures(
+    server: PanoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, gate = Annotator(server.server_port), threading.Event()
+    a = ann.picture("a room.png")
+    ann.look(a)
+    slow = [ann.picture(name) for name in ("b.png", "c.png")]
+    decode = studio_module.decode
+    monkeypatch.setattr(studio_module, "decode", lambda *args: gate.wait(60) and decode(*args))
+    others = [
+        threading.Thread(target=Annotator(server.server_port).look, args=(picture,))
+        for picture in slow * 10
+    ]
+    for other in others:
+        other.start()
+    try:
+        for k in range(3):  # twenty are waiting, and she works on
+            ann.edit(a, "brush", points=[[k, 0]], radius_deg=3)
+        assert all(other.is_alive() for other in others)
+    finally:
+        gate.set()
+        for other in others:
+            other.join(60)
 
 
 def test_a_request_that_comes_twice_is_made_once(server: PanoServer) -> None:
