@@ -9,7 +9,7 @@ PYTEST := $(PY) -m pytest -q -n $(TEST_WORKERS)
 export SAM2_BUILD_CUDA := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-fast lint style bench lock clean
+.PHONY: help setup demo test test-all test-fast lint style bench bench-gpu lock clean
 
 help:            ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,7 +53,10 @@ style: setup     ## fix what the linter can fix, and write the README's layout a
 bench: setup     ## every benchmark at its smallest honest size, peers included
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r bench/peers.txt
 	@for file in bench/[a-z]*.py; do name=$$(basename $$file .py); \
-	  case $$name in common|maps|sleep_scene) ;; *) echo "== $$name"; $(PY) -m bench.$$name --quick || exit 1;; esac; done
+	  case $$name in common|maps|sleep_scene|gpu_day) ;; *) echo "== $$name"; $(PY) -m bench.$$name --quick || exit 1;; esac; done
+
+bench-gpu: setup ## everything that a GPU changes, in about 10 minutes; QUICK=1 rehearses it on CPUs
+	$(PY) -m bench.gpu_day $(if $(QUICK),--quick)
 
 lock:            ## resolve requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile --prerelease=if-necessary --python-version 3.11 --extra datagen --extra train --extra dev \

@@ -6,7 +6,7 @@ Here and not in the stages, because a stage does not know who runs it. No Ray is
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -254,8 +254,11 @@ class RenderJobConfig(FlatModel):
 
 
 class TrainJobConfig(FlatModel):
-    """`pano train`: the training config, the run folder, and the dataset: a folder or a URL
-    (default: the run's own).
+    """`pano train`: the training config, the run folder, the dataset (a folder or a URL; default:
+    the run's own), and how many ranks train.
+
+    More than one are started by Ray Train, on the Ray that `ray` says. The weights do not depend on
+    their number, up to the order of float additions. Under torchrun these keys say nothing.
     """
 
     inner: ClassVar[str] = "train"
@@ -265,6 +268,40 @@ class TrainJobConfig(FlatModel):
     dataset: Annotated[
         Location | None, Field(description="The dataset, a folder or a URL; null is the run's own.")
     ] = None
+    devices: Annotated[
+        int, Field(ge=1, description="Ranks on a node: GPUs, or processes on CPUs.")
+    ] = 1
+    nodes: Annotated[int, Field(ge=1, description="Nodes with so many ranks each.")] = 1
+    min_ranks: Annotated[
+        int,
+        Field(ge=0, description="Ranks with which the run goes on where nodes are lost; 0: all."),
+    ] = 0
+    resize_every_s: Annotated[
+        float, Field(gt=0, description="With min_ranks: seconds between looks for nodes come back.")
+    ] = 60.0
+    max_restarts: Annotated[
+        int,
+        Field(ge=0, description="Lost ranks after which the run goes on from its checkpoint."),
+    ] = 10
+    ray: Annotated[
+        RayConfig, Field(description="How Ray is reached, and how many cores a rank asks for.")
+    ] = RayConfig()
+
+    @model_validator(mode="after")
+    def _ranks_fit(self) -> Self:
+        forwards = self.train.clips_per_step // self.train.clips_per_forward
+        if not self.min_ranks <= self.ranks <= forwards:
+            raise ValueError(
+                f"nodes × devices ({self.nodes} × {self.devices}) must be from min_ranks"
+                f" ({self.min_ranks}) to the forward passes of a step, clips_per_step /"
+                f" clips_per_forward ({forwards}): a rank has at least one"
+            )
+        return self
+
+    @property
+    def ranks(self) -> int:
+        """How many there are when none is lost."""
+        return self.nodes * self.devices
 
     @property
     def dataset_location(self) -> Path | str:

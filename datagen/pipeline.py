@@ -112,10 +112,8 @@ class SceneAttempt:
                 )
             self.poses: list[Pose] = self._poses()
             self.panes = self._panes() if self.config.glass == "see-through" else {}
-        self.device, warning = choose_device(self.config.device, self.config.threads)
-        self.notes = self.scene.notes + self.prepared.notes + ((warning,) if warning else ())
-        if warning:
-            say(f"warning: {warning}")
+        self.device = choose_device(self.config.device, self.config.threads)
+        self.notes = self.scene.notes + self.prepared.notes
         say(
             f"{len(self.prepared.things)} things, {self.surface.triangles} triangles,"
             f" {len(self.poses)} poses, {self.device}"
@@ -125,6 +123,7 @@ class SceneAttempt:
 
     def _generate(self) -> Scene:
         bpy.ops.wm.read_factory_settings(use_empty=True)
+        choose_device(self.config.device, self.config.threads)  # before minutes of generation
         with self.timer.phase("generate"):
             provide_antlandscape(self.config.antlandscape, self.folder / "extensions")
             try:

@@ -159,10 +159,15 @@ def stats_stage(
 
 
 def train_stage(config: TrainJobConfig) -> Path:
-    """Fine-tune on the dataset; gives the folder of checkpoints."""
+    """Fine-tune on the dataset, on Ray Train for several ranks (under torchrun this is one of
+    them); gives the exported weights.
+    """
+    from panoforge.cluster.ray.training import train_on_ray
     from panoforge.train.run import run_training
 
     with record_stage(config.run, "train", config, seed=config.train.seed):
+        if config.ranks > 1 and "RANK" not in os.environ:
+            return train_on_ray(config)
         return run_training(config.train, config.dataset_location, config.run)
 
 

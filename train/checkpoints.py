@@ -171,10 +171,12 @@ def load(path: Path) -> TrainState:
 
 
 class Saver:
-    """Saves of one run into `folder`."""
+    """Saves of one run into `folder`; `then` gets each checkpoint that is committed."""
 
-    def __init__(self, folder: Path, keep_last_k: int) -> None:
-        self.folder, self.keep_last_k = folder, keep_last_k
+    def __init__(
+        self, folder: Path, keep_last_k: int, then: Callable[[Path], object] = lambda path: None
+    ) -> None:
+        self.folder, self.keep_last_k, self._then = folder, keep_last_k, then
         self._pool = ThreadPoolExecutor(
             1, thread_name_prefix="checkpoint"
         )  # joined when the interpreter ends
@@ -186,7 +188,7 @@ class Saver:
         """
         self.wait()
         if wait:
-            save(self.folder, state, self.keep_last_k)
+            self._save(state)
         else:
             copy = replace(
                 state,
@@ -194,7 +196,12 @@ class Saver:
                 optimizer=snapshot(state.optimizer),
                 ema=snapshot(state.ema),
             )
-            self._pending = self._pool.submit(save, self.folder, copy, self.keep_last_k)
+            self._pending = self._pool.submit(self._save, copy)
+
+    def _save(self, state: TrainState) -> Path:
+        path = save(self.folder, state, self.keep_last_k)
+        self._then(path)
+        return path
 
     def check(self) -> None:
         """Raise what went wrong with a save that has ended."""

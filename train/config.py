@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from panoforge.core.geometry.scan import ScanSpec, scan_grid
 from panoforge.core.models import Count, FrozenModel, Positive, Probability, Rate
+from panoforge.core.storage.location import Location
 from panoforge.train.settings.clips import (
     PANORAMAS_ONLY,
     ClipSettings,
@@ -27,15 +28,17 @@ from panoforge.train.settings.sam2 import ModelSettings
 
 SCHEDULE_ONLY = (
     "checkpoint_every",
+    "checkpoint_every_s",
+    "checkpoints_to",
     "keep_last_k",
     "log_every",
     "device",
-    "devices",
     "loader_threads",
     "torch_threads",
     "prefetch",
     "tensorboard",
     "rank_timeout_s",
+    "start_timeout_s",
     "max_bad_samples",
     "validate_every",
     "validate_clips",
@@ -154,6 +157,17 @@ class TrainConfig(FrozenModel):
     validate_clips: Annotated[Positive, Field(description="Clips of such a validation.")] = 16
     validate_split: Annotated[str, Field(description="The split it is done on.")] = "val"
     checkpoint_every: Annotated[Positive, Field(description="Steps between checkpoints.")] = 100
+    checkpoint_every_s: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="Seconds after which there is one as well: what a kill costs; 0: never.",
+        ),
+    ] = 120.0
+    checkpoints_to: Annotated[
+        Location | None,
+        Field(description="A folder or URL that has checkpoints and weights as well: a bucket."),
+    ] = None
     keep_last_k: Annotated[Positive, Field(description="Checkpoints that are kept.")] = 3
     async_save: Annotated[
         bool,
@@ -180,21 +194,27 @@ class TrainConfig(FrozenModel):
     device: Annotated[
         Literal["auto", "cpu", "cuda"], Field(description="Where the model trains.")
     ] = "auto"
-    devices: Annotated[Positive, Field(description="Processes on this machine.")] = 1
     rank_timeout_s: Annotated[
-        float, Field(gt=0, description="Seconds that others wait for a rank before the run ends.")
-    ] = 50.0
+        float,
+        Field(gt=0, description="Seconds that others wait for a rank before the run ends."),
+    ] = 120.0
+    start_timeout_s: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="The same until each rank's first step is done: cold data, a compilation.",
+        ),
+    ] = 1800.0
     loader_threads: Annotated[Positive, Field(description="Threads that load clips.")] = 2
     torch_threads: Annotated[Count, Field(description="Torch's threads; 0 is its own choice.")] = 0
     prefetch: Annotated[Positive, Field(description="Forward passes prepared ahead.")] = 2
 
     @model_validator(mode="after")
     def _divides(self) -> Self:
-        share = self.clips_per_forward * self.devices
-        if self.clips_per_step % share:
+        if self.clips_per_step % self.clips_per_forward:
             raise ValueError(
-                f"clips_per_step ({self.clips_per_step}) must be a multiple of clips_per_forward ×"
-                f" devices ({share}): every process takes the same share of a step"
+                f"clips_per_step ({self.clips_per_step}) must be a multiple of clips_per_forward"
+                f" ({self.clips_per_forward}): a step is made of whole forward passes"
             )
         return self
 

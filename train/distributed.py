@@ -1,37 +1,50 @@
 """The ranks of a run: which one this process is, and the sums that they exchange.
 
-`World.detect()` alone reads the environment (RANK, WORLD_SIZE, LOCAL_RANK, as torchrun and Ray
-Train set them). Three collectives a step add up object counts, gradients and losses.
+`World.detect()` alone reads the environment (RANK, WORLD_SIZE, LOCAL_RANK, as torchrun sets them
+and panoforge.cluster.ray.training). Three collectives a step add up object counts, gradients and
+losses.
 Gradients go as one flat buffer after the backward pass. With the encoder frozen there are some ten
 million of them: a single all-reduce costs less than DDP's search for the parameters that a prompt
 kind leaves unused. And the order of summation is fixed. A parameter that no rank has a gradient for
 stays without one, so AdamW passes it over, as it does in a run of one process.
 
-Each rank records its collective counter in the store. If a collective fails, survivors compare
-counters and raise LostRank naming the missing or stuck ranks.
+Each rank records its node and its collective counter in the store. If a collective fails, survivors
+compare counters and raise LostRank naming the missing or stuck ranks and their nodes.
 """
 
 import contextlib
 import os
+import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any, Self
 
-from panoforge.core.errors import UserError
+import psutil
+
+from panoforge.core.errors import UsageError, UserError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
 
+_PREFIX = "panoforge/"  # of our keys in the store
 ASK_STORE_S = 3.0  # for the numbers of the others, once something is wrong
 
 
 class LostRank(UserError):
     """Another rank of the run hangs or is gone."""
+
+
+class Stopped(UserError):
+    """The run was asked to stop, and its state is kept."""
+
+
+class RankError(UserError):
+    """A rank cannot take part in the run, or go on with it. Says which, and on which node."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +55,7 @@ class World:
     num_ranks: int = 1
     rank_of_node: int = 0
     _meetings: Iterator[int] = field(default_factory=lambda: count(1), compare=False, repr=False)
+    _timeouts_s: list[float] = field(default_factory=list, compare=False, repr=False)
 
     @classmethod
     def detect(cls) -> Self:
@@ -55,26 +69,56 @@ class World:
         return self.rank == 0
 
     @contextlib.contextmanager
-    def joined(self, device: "torch.device", timeout_s: float) -> Iterator[None]:
+    def named(self) -> Iterator[None]:
+        """A user's mistake that shows on one of several ranks comes out with its rank and node."""
+        try:
+            yield
+        except (LostRank, Stopped):
+            raise
+        except UserError as error:
+            if self.num_ranks == 1:
+                raise
+            named = RankError(
+                f"rank {self.rank} of {self.num_ranks} (node {socket.gethostname()}): {error}"
+            )
+            named.exit_code = error.exit_code
+            raise named from None
+
+    @contextlib.contextmanager
+    def joined(
+        self, device: "torch.device", timeout_s: float, start_timeout_s: float
+    ) -> Iterator[None]:
         """Be a member of the process group: gloo on CPU, NCCL on GPUs. A rank that is waited for
-        longer than `timeout_s` ends the run. Nothing to do for a lone process, or inside a group
-        that somebody else (Ray Train) made.
+        longer than `timeout_s` ends the run; up to `has_started`, longer than `start_timeout_s`.
+        Nothing to do for a lone process.
         """
         import torch.distributed as dist
 
-        if self.num_ranks == 1 or dist.is_initialized():
+        if self.num_ranks == 1:
             yield
             return
+        if device.type == "cpu" and "GLOO_SOCKET_IFNAME" not in os.environ:
+            os.environ["GLOO_SOCKET_IFNAME"] = interface_towards(os.environ["MASTER_ADDR"])
         dist.init_process_group(
             "nccl" if device.type == "cuda" else "gloo",
             rank=self.rank,
             world_size=self.num_ranks,
-            timeout=timedelta(seconds=timeout_s),
+            timeout=timedelta(seconds=max(start_timeout_s, timeout_s)),
         )
+        self._timeouts_s.append(timeout_s)
+        _store().set(f"{_PREFIX}node/{self.rank}", socket.gethostname())
         try:
             yield
         finally:
             dist.destroy_process_group()
+
+    def has_started(self) -> None:
+        """Wait for no rank longer than `timeout_s` from here on: the first step is done."""
+        while self._timeouts_s:
+            from torch.distributed import distributed_c10d
+
+            timeout = timedelta(seconds=self._timeouts_s.pop())
+            distributed_c10d._set_pg_timeout(timeout, distributed_c10d._get_default_group())
 
     def sum(self, values: Sequence[float], device: "torch.device") -> list[float]:
         """Element-wise sum of `values` over all ranks, in float64."""
@@ -93,7 +137,7 @@ class World:
         store, meeting = _store(), next(self._meetings)
         try:
             if store is not None:
-                store.set(f"panoforge/{self.rank}", str(meeting))
+                store.set(f"{_PREFIX}{self.rank}", str(meeting))
             dist.all_reduce(tensor)
             if tensor.is_cuda:
                 tensor[:1].cpu()  # NCCL says nothing until its result is asked for
@@ -133,11 +177,37 @@ class World:
         self._add_up(flat)
         unflatten_gradients(flat, parameters)
 
-    def same_everywhere(self, digest: str, device: "torch.device") -> bool:
-        """Whether all ranks hold the same digest (hex, SHA-256)."""
-        words = [int(digest[i : i + 8], 16) for i in range(0, 64, 8)]
-        total = self.sum(words, device)
-        return bool(self.sum([float(total != [w * self.num_ranks for w in words])], device)[0] == 0)
+    def check_same(self, found: Mapping[str, str], device: "torch.device") -> None:
+        """UsageError unless all ranks found the same under every name, which names those that
+        differ from rank 0.
+        """
+        own = "\n".join([socket.gethostname(), *found.values()])
+        texts = [text.split("\n") for text in self.gather_texts(own, device)]
+        (first_node, *first), others = texts[0], texts[1:]
+        for rank, (node, *values) in enumerate(others, start=1):
+            different = [n for n, a, b in zip(found, first, values, strict=True) if a != b]
+            if different:
+                raise UsageError(
+                    f"rank {rank} (node {node}) has other {' and '.join(different)} than rank 0"
+                    f" (node {first_node}): all nodes must see one version of panoforge, one"
+                    " config, one dataset, one model.checkpoint and one folder of checkpoints"
+                )
+
+
+def interface_towards(address: str) -> str:
+    """The network interface by which this machine reaches `address`. Gloo's own choice is the
+    address of the hostname, which Debian writes down as 127.0.1.1.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((address, 1))  # sends nothing
+        own = probe.getsockname()[0]
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(found.address == own for found in addresses):
+            return name
+    raise UsageError(
+        f"no network interface has the address {own} by which this machine reaches {address}: set"
+        " GLOO_SOCKET_IFNAME"
+    )
 
 
 def _store() -> Any:
@@ -157,23 +227,22 @@ def _who_is_missing(store: Any, rank: int, num_ranks: int, meeting: int) -> str:
     if store is None:
         return "another rank"
     try:
-        store.set(f"panoforge/failed/{rank}", str(meeting))
-        missing = _behind(store, "panoforge/", num_ranks, meeting)
+        store.set(f"{_PREFIX}failed/{rank}", str(meeting))
+        missing = _behind(store, _PREFIX, num_ranks, meeting)
         end = time.monotonic() + ASK_STORE_S
         while (
             not missing
             and time.monotonic() < end
-            and _behind(store, "panoforge/failed/", num_ranks, meeting)
+            and _behind(store, f"{_PREFIX}failed/", num_ranks, meeting)
         ):
             time.sleep(0.1)
-        missing = missing or _behind(store, "panoforge/failed/", num_ranks, meeting)
+        missing = missing or _behind(store, f"{_PREFIX}failed/", num_ranks, meeting)
     except RuntimeError:  # of which torch's DistError is one
         return f"rank 0 of {num_ranks} (or one whose loss it reported before it ended)"
-    return (
-        f"rank{'s' if len(missing) > 1 else ''} {', '.join(missing)} of {num_ranks}"
-        if missing
-        else "another rank"
-    )
+    if not missing:
+        return "another rank"
+    nodes = [f"{rank} (node {store.get(f'{_PREFIX}node/{rank}').decode()})" for rank in missing]
+    return f"rank{'s' if len(missing) > 1 else ''} {', '.join(nodes)} of {num_ranks}"
 
 
 def _behind(store: Any, prefix: str, num_ranks: int, meeting: int) -> list[str]:

@@ -2,6 +2,7 @@
 trains, and on rank 0 exports the weights and writes the record.
 """
 
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -26,12 +27,42 @@ SMOKE_TEST_CLIPS = (
 )
 
 
-def train_rank(config: TrainConfig, dataset: StoreLike, out: Path, world: World) -> Path:
+def train_rank(
+    config: TrainConfig,
+    dataset: StoreLike,
+    out: Path,
+    world: World,
+    asked_to_stop: Callable[[], bool] = lambda: False,
+) -> Path:
     """One rank's part of a run; rank 0 holds the folder meanwhile.
+
+    Args:
+        config: What is trained.
+        dataset: The dataset, a folder or a URL.
+        out: The run's folder.
+        world: Which rank this is.
+        asked_to_stop: Asked before every step; all ranks stop where one of them is.
+
+    Returns:
+        The exported weights.
 
     Raises:
         InUse: another process trains into this folder.
+        Stopped: it was asked to.
+        LostRank: another rank hangs or is gone.
+        RankError: this rank cannot take part, of several.
     """
+    with world.named():
+        return _train_rank(config, dataset, out, world, asked_to_stop)
+
+
+def _train_rank(
+    config: TrainConfig,
+    dataset: StoreLike,
+    out: Path,
+    world: World,
+    asked_to_stop: Callable[[], bool],
+) -> Path:
     begin = time.monotonic()
     data = open_split(dataset, config.split)
     held_out = open_split(dataset, config.validate_split) if config.validate_every else None
@@ -43,10 +74,10 @@ def train_rank(config: TrainConfig, dataset: StoreLike, out: Path, world: World)
 
         import_wandb()
     if not world.is_main:
-        return _train(config, data, held_out, out, world, begin)
+        return _train(config, data, held_out, out, world, begin, asked_to_stop)
     with held(out / "checkpoints", "pano train") as lease:
         sweep_temporaries(out / "checkpoints")
-        return _train(config, data, held_out, out, world, begin, lease.check)
+        return _train(config, data, held_out, out, world, begin, asked_to_stop, lease.check)
 
 
 def _train(
@@ -56,6 +87,7 @@ def _train(
     out: Path,
     world: World,
     begin: float,
+    asked_to_stop: Callable[[], bool],
     may_write: Callable[[], object] = lambda: None,
 ) -> Path:
     from panoforge.train import checkpoints  # torch, after all that can be refused without it
@@ -67,14 +99,18 @@ def _train(
     from panoforge.train.trainer import Trainer
     from panoforge.train.validate import validation_source
 
-    device = pick_device(config.device, world.rank_of_node)
+    device = pick_device(config.device, world)
     source = ClipSource(data, config)
     model, weights = build_model(config.model, config.prompt, seed=config.seed)
     trainer = Trainer(config, model, weights, source, out, device, world, source.mixture.sha256())
-    trainer.may_write = may_write
+    trainer.may_write, trainer.asked_to_stop = may_write, asked_to_stop
     if held_out is not None:
         trainer.held_out = validation_source(held_out, config)
     messages: list[str] = []
+    if trainer.mirror is not None:
+        if world.is_main:
+            trainer.mirror.claim()
+        trainer.mirror.fetch()
     state = checkpoints.load_latest(trainer.folder, messages.append)
     if state is None:
         check_no_other_results(
@@ -89,7 +125,7 @@ def _train(
         messages.append(f"going on from step {state.step} of {config.steps} ({trainer.folder})")
     resumed_at = trainer.step_done
     with (
-        world.joined(device, config.rank_timeout_s),
+        world.joined(device, config.rank_timeout_s, config.start_timeout_s),
         RunLog(
             out,
             config.steps,
@@ -102,11 +138,13 @@ def _train(
     ):
         for message in (*messages, *trainer.source.mixture.left_out()):
             log.say(message)
-        if not world.same_everywhere(state_dict_sha256(model.state_dict()), device):
-            raise UsageError(
-                "the ranks of this run hold different weights: model.checkpoint and the folder of"
-                " checkpoints must be the same files on every node"
-            )
+        same = {
+            "code": code_sha256(),
+            "config": config.sha256(),
+            "data": trainer.dataset_sha256,
+            "weights": state_dict_sha256(model.state_dict()),
+        }
+        world.check_same(same, device)
         if resumed_at < config.steps:
             trainer.run(log)
         if world.is_main:
@@ -134,8 +172,12 @@ def export(trainer: "Trainer") -> None:
 
     weights, step = trainer.final_weights(), trainer.step_done
     export_official(trainer.folder / EXPORT, weights, step)
+    files = [trainer.folder / EXPORT]
     if "safetensors" in trainer.config.export:
-        export_safetensors(trainer.folder / SAFETENSORS, weights, step)
+        files.append(export_safetensors(trainer.folder / SAFETENSORS, weights, step))
+    if trainer.mirror is not None:
+        for path in files:
+            trainer.mirror.send_file(path)
 
 
 def open_split(dataset: StoreLike, split: str) -> Dataset:
@@ -149,17 +191,32 @@ def open_split(dataset: StoreLike, split: str) -> Dataset:
 
 
 def check_share(config: TrainConfig, world: World) -> None:
-    """UsageError unless every rank gets the same number of forward passes."""
-    if config.clips_per_step % (config.clips_per_forward * world.num_ranks):
+    """UsageError unless every rank gets a forward pass of each step."""
+    forwards = config.clips_per_step // config.clips_per_forward
+    if forwards < world.num_ranks:
         raise UsageError(
-            f"clips_per_step ({config.clips_per_step}) must be a multiple of clips_per_forward ×"
-            f" processes ({config.clips_per_forward} × {world.num_ranks}): every process takes the"
-            " same share of a step"
+            f"a step has {forwards} forward passes (clips_per_step {config.clips_per_step} /"
+            f" clips_per_forward {config.clips_per_forward}) and the run {world.num_ranks} ranks:"
+            " take fewer ranks, or more clips per step"
         )
 
 
-def pick_device(wanted: str, rank_of_node: int) -> Any:
-    """The torch device of this rank."""
+def code_sha256() -> str:
+    """Digest of the code that decides a run's weights: the sources of core and train."""
+    digest = hashlib.sha256()
+    root = Path(__file__).resolve().parents[1]
+    for package in ("core", "train"):
+        for path in sorted((root / package).rglob("*.py")):
+            digest.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def pick_device(wanted: str, world: World) -> Any:
+    """The torch device of this rank.
+
+    Raises:
+        UsageError: there is no GPU, or fewer than there are ranks on this node.
+    """
     import torch
 
     if wanted == "cuda" and not torch.cuda.is_available():
@@ -169,7 +226,12 @@ def pick_device(wanted: str, rank_of_node: int) -> Any:
         )
     if wanted == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    device = torch.device("cuda", rank_of_node % torch.cuda.device_count())
+    if world.rank_of_node >= torch.cuda.device_count():
+        raise UsageError(
+            f"this node has {torch.cuda.device_count()} GPUs and none for its rank"
+            f" {world.rank_of_node} (from 0): start no more ranks on a node than it has GPUs"
+        )
+    device = torch.device("cuda", world.rank_of_node)
     torch.cuda.set_device(device)
     return device
 

@@ -8,24 +8,22 @@
                         in plain words what came out
 
 Running it again goes on from the last checkpoint, longer or at other rates if asked to
-(`panoforge.train.resume`), or returns at once when the run is finished.
+(`panoforge.train.resume`), or returns at once when the run is finished. A first SIGINT or SIGTERM
+stops it after the step that is running, with its state saved.
 """
 
-import os
 from pathlib import Path
 
+from panoforge.core.drain import Drain
 from panoforge.core.storage.store import StoreLike
 from panoforge.train.config import TrainConfig
 from panoforge.train.distributed import World
-from panoforge.train.launch import launch
 from panoforge.train.rank import train_rank
 
 
 def run_training(config: TrainConfig, dataset: StoreLike, out: Path) -> Path:
     """Train on `dataset` into `out`; gives the path of the exported weights (official format).
-    Under torchrun or Ray Train this is one rank; otherwise `devices` > 1 starts that many processes
-    here.
+    Under torchrun this is one rank of a run, else all of it.
     """
-    if config.devices > 1 and "RANK" not in os.environ:
-        return launch(config, dataset, out)
-    return train_rank(config, dataset, out, World.detect())
+    with Drain("stopping after this step") as drain:
+        return train_rank(config, dataset, out, World.detect(), lambda: drain.asked)

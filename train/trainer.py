@@ -24,15 +24,18 @@ from panoforge.train import checkpoints
 from panoforge.train.config import TrainConfig
 from panoforge.train.data.loader import ClipSource
 from panoforge.train.data.plan import noise_seed, prompt_rng
-from panoforge.train.distributed import World
+from panoforge.train.distributed import Stopped, World
 from panoforge.train.log import RunLog
 from panoforge.train.losses.build import build_loss
 from panoforge.train.losses.sam2_loss import LOSS_NAMES
+from panoforge.train.mirror import Mirror
 from panoforge.train.model.checkpoint_io import StateDict, Weights
 from panoforge.train.model.scan_sam2 import Encoded, ScanSAM2, compile_parts, recompute_activations
 from panoforge.train.optim import build_optimizer, lr_scale, restore_moments, set_learning_rates
 from panoforge.train.resume import changes_on_resume
 from panoforge.train.validate import picture, validate
+
+COMPILING_STEPS = 10  # torch.compile meets new shapes for some steps
 
 
 class TrainingError(UserError):
@@ -58,6 +61,7 @@ class Trainer:
     idle_steps: int = 0  # that had nothing to learn from, so far
     changes: tuple[dict[str, Any], ...] = ()  # of the config, when the run went on
     may_write: Callable[[], object] = lambda: None  # raises where another run took the folder over
+    asked_to_stop: Callable[[], bool] = lambda: False  # on any rank: all stop after the same step
     ema: StateDict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -69,7 +73,13 @@ class Trainer:
             recompute_activations(self.model)
         if self.config.compile:
             compile_parts(self.model)
-        self.saver = checkpoints.Saver(self.folder, self.config.keep_last_k)
+        place = self.config.checkpoints_to
+        self.mirror = None if place is None else Mirror(self.folder, place)
+        self.saver = checkpoints.Saver(
+            self.folder,
+            self.config.keep_last_k,
+            self.mirror.send if self.mirror else lambda path: None,
+        )
         self.bfloat16 = use_bfloat16(self.config.precision, self.device)
         if self.config.ema_decay:
             self.ema = {
@@ -83,14 +93,16 @@ class Trainer:
 
     def run(self, log: RunLog) -> None:
         """Train to the last step, saving every `checkpoint_every` steps and at the end."""
-        config = self.config
+        config, first = self.config, self.step_done
         with reproducible(self.device, config.torch_threads), self.saver.settled():
-            begin = time.perf_counter()
+            begin = saved = time.perf_counter()
             for forwards in self.source.steps(
                 self.step_done, self.world.rank, self.world.num_ranks
             ):
                 self.saver.check()
                 figures = self.step(forwards)
+                if self.step_done - first == (COMPILING_STEPS if config.compile else 1):
+                    self.world.has_started()
                 if self.held_out and self.step_done % config.validate_every == 0:
                     figures["val_miou"] = validate(
                         self.model,
@@ -118,11 +130,16 @@ class Trainer:
                         "step": self.step_done,
                         **figures,
                         "seconds": round(seconds, 4),
+                        "ranks": self.world.num_ranks,
                         "clips_per_s": round(config.clips_per_step / seconds, 4),
                         "peak_memory_mb": peak_memory_mb(self.device),
                     }
                 )
-                if self.step_done % config.checkpoint_every == 0 and self.step_done < config.steps:
+                late = 0 < config.checkpoint_every_s <= now - saved
+                if self.step_done < config.steps and (
+                    late or self.step_done % config.checkpoint_every == 0
+                ):
+                    saved = now
                     self.save(wait=not config.async_save)
             self.save()
 
@@ -137,10 +154,12 @@ class Trainer:
             for p in positions
             if p in self.source.bad
         ]
-        objects, bad = self.world.sum(
-            [sum(batch.masks.shape[1] for _, batch in forwards if batch is not None), len(here)],
-            self.device,
+        own_objects = sum(batch.masks.shape[1] for _, batch in forwards if batch is not None)
+        objects, bad, stops = self.world.sum(
+            [own_objects, len(here), self.asked_to_stop()], self.device
         )
+        if stops:
+            raise self.stopped()
         named = self.name_bad_samples(here) if bad else []
         self.model.rng = prompt_rng(config.seed, step)
         self.optimizer.zero_grad(set_to_none=True)
@@ -193,6 +212,14 @@ class Trainer:
             **({} if taught_anywhere else {"idle": True}),
             **({"bad": named} if named else {}),
         }
+
+    def stopped(self) -> Stopped:
+        """The end that was asked for, with the state saved."""
+        saved = self.save()
+        return Stopped(
+            f"stopped as asked after step {self.step_done} of {self.config.steps}, saved to"
+            f" {saved}. The same command goes on from there"
+        )
 
     def forward(self, batch: Any, encoded: Encoded, objects: float) -> dict[str, Tensor]:
         """The losses of one batch with its encoded frames, as its share of a step of `objects`

@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from panoforge.cluster.config import RayConfig
 from panoforge.cluster.process.process import bound_to_parent
-from panoforge.cluster.ray.head import START_S
+from panoforge.cluster.ray.node import START_S
 from panoforge.cluster.ray.watch import living_on
 
 Started = TypeVar("Started")
@@ -110,7 +110,7 @@ def _start(config: RayConfig, cpus: float, dashboard: bool, log: int) -> Head:
     os.ftruncate(log, 0)
     process = bound_to_parent(
         # Nothing scales a private Ray, so its monitor would be a process for nothing.
-        [sys.executable, "-m", "panoforge.cluster.ray.head", "--block", "--no-monitor"]
+        [sys.executable, "-m", "panoforge.cluster.ray.node", "--head", "--block", "--no-monitor"]
         + [f"--{name}={value}" for name, value in flags.items()],
         environment=_ENVIRONMENT | (LOOPBACK_ONLY if loopback else {}),
         output=log,

@@ -25,7 +25,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 import panoforge.core
-from panoforge.cluster.config import VERBS, RayConfig, RenderJobConfig, SubmitConfig, load_section
+from panoforge.cluster.config import (
+    VERBS,
+    RayConfig,
+    RenderJobConfig,
+    SubmitConfig,
+    TrainJobConfig,
+    load_section,
+)
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.ray.watch import ClusterError
 from panoforge.core.config import config_from_overrides, top_level, yaml_of
@@ -89,7 +96,8 @@ def load_submission(verb: str, path: Path, overrides: Sequence[str]) -> Submissi
     )
     own = [text for text in overrides if not text.startswith(_PREFIX)]
     config = load_section(path, VERBS[verb], own)
-    if isinstance(config, RenderJobConfig):  # on the cluster that runs it, not on one of its own
+    # On the cluster that runs it, not on one of its own.
+    if isinstance(config, (RenderJobConfig, TrainJobConfig)):
         config = config.model_copy(
             update={"ray": config.ray.model_copy(update={"address": "auto"})}
         )

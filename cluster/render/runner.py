@@ -9,12 +9,10 @@ knows to be settled is not done again; `panoforge.cluster.render.driver` does th
 import contextlib
 import os
 import shutil
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from panoforge.cluster.config import RenderJobConfig
 from panoforge.cluster.ray.metrics import RunMetrics
@@ -28,6 +26,7 @@ from panoforge.cluster.state.job_file import save_job
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger
 from panoforge.cluster.state.scene_states import COLUMNS, SceneState, SceneStates, read_scene_states
 from panoforge.cluster.state.tally import Tally, sum_json_columns, tally
+from panoforge.core.drain import Drain
 from panoforge.core.errors import StorageError, UserError
 from panoforge.core.progress import Progress
 from panoforge.core.run_layout import DATASET, STAGED, WORK
@@ -122,7 +121,10 @@ def render(config: RenderJobConfig) -> RenderSummary:
     with storage_errors(config.run):
         (config.run / STAGED).mkdir(parents=True, exist_ok=True)
     made = 0
-    with Lease(ledger.store, str(config.run), "pano render", keep=True) as lease, Drain() as drain:
+    with (
+        Lease(ledger.store, str(config.run), "pano render", keep=True) as lease,
+        Drain("stopping after the scenes that are running") as drain,
+    ):
         save_job(config)
         scene_states = _open_scene_states(config, ledger)
         scenes, left = config.render.scenes, scene_states.count(SceneState.OPEN)
@@ -216,36 +218,6 @@ def _show(record: AttemptRecord, progress: Progress) -> int:
     settles = record.outcome in ("done", "rejected", "quarantined")
     progress.advance(int(settles))
     return int(settles)
-
-
-class Drain:
-    """The first SIGINT or SIGTERM asks for a drain (`asked` turns true); the second one stops at
-    once. As a context manager it puts back the handlers that it found. Outside the main thread
-    signals are somebody else's.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._before: dict[int, Any] = {}
-
-    def _on_signal(self, number: int, frame: object) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-        signal.alarm(0)  # Ray's own handler may have set one (panoforge.cluster.ray.session)
-        with contextlib.suppress(OSError):  # nobody reads it
-            os.write(2, b"\nstopping after the scenes that are running; once more stops at once\n")
-
-    def __enter__(self) -> "Drain":
-        with contextlib.suppress(ValueError):
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._on_signal)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(ValueError):
-            for number, handler in self._before.items():
-                signal.signal(number, handler)
 
 
 def _indented(text: str, lines: int = 15) -> str:

@@ -1,9 +1,11 @@
 """Cycles brought to the settings of a render, whatever a file or another exporter left."""
 
 import math
+import socket
 
 import bpy
 
+from panoforge.core.errors import UserError
 from panoforge.datagen.rendering.settings import RenderSettings
 
 TILE_PX = 8192  # the largest that Cycles takes; a panorama up to that width is one tile
@@ -35,9 +37,16 @@ PLAIN = {
 }
 
 
-def choose_device(wanted: str, threads: int) -> tuple[str, str | None]:
-    """Set Cycles to the device named, or the best one for `auto`. Returns (what is used, warning or
-    None).
+class DeviceError(UserError):
+    """The device that was asked for is not there."""
+
+
+def choose_device(wanted: str, threads: int) -> str:
+    """Set Cycles to the device named, or the best one for `auto`; gives what is used.
+
+    Raises:
+        DeviceError: this node has none of that kind. On a CPU it would take a hundred times as
+            long, unnoticed.
     """
     scene = bpy.context.scene
     scene.render.threads_mode = "FIXED" if threads else "AUTO"
@@ -56,14 +65,15 @@ def choose_device(wanted: str, threads: int) -> tuple[str, str | None]:
             for device in preferences.devices:
                 device.use = device.type == kind
             scene.cycles.device = "GPU"
-            return f"{kind.lower()}: {found[0].name}", None
+            return f"{kind.lower()}: {found[0].name}"
+    if wanted not in ("auto", "cpu"):
+        raise DeviceError(
+            f"no GPU device of kind {wanted} on node {socket.gethostname()}: device={wanted} was"
+            " asked for, so nothing is rendered there. Set device=auto to take what there is, or"
+            " see `pano doctor` on that node"
+        )
     scene.cycles.device = "CPU"
-    warning = (
-        None
-        if wanted in ("auto", "cpu")
-        else f"device {wanted} was asked for and none was found: rendering on the CPU"
-    )
-    return "cpu", warning
+    return "cpu"
 
 
 def assign(owner: bpy.types.bpy_struct, **values: object) -> None:

@@ -35,7 +35,7 @@ from panoforge.datagen.cameras import matrix_rows, world_from_pano
 from panoforge.datagen.config import SceneJob
 from panoforge.datagen.instances import SceneInstances
 from panoforge.datagen.rendered_things import RenderedThing
-from panoforge.datagen.rendering.cycles import PLAIN, assign, choose_device, configure
+from panoforge.datagen.rendering.cycles import PLAIN, DeviceError, assign, choose_device, configure
 from panoforge.datagen.rendering.passes import Passes, RenderFailed, whole_numbers
 from panoforge.datagen.rendering.render import place_camera, render_passes
 from panoforge.datagen.rendering.settings import RenderSettings
@@ -497,6 +497,13 @@ def rocks() -> dict[str, object]:
     }
 
 
+def device() -> str:
+    try:
+        return choose_device("optix", 0)
+    except DeviceError as error:
+        return str(error)
+
+
 def main(out: Path) -> None:
     choose_device("cpu", 0)
     analytic(out)
@@ -510,7 +517,7 @@ def main(out: Path) -> None:
         "leftovers": leftovers(),
         "blend": blend_file(out),
         "rocks": rocks(),
-        "device": choose_device("optix", 0),
+        "device": device(),
     }
     (out / "facts.json").write_text(json.dumps(facts))
 

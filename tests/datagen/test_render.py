@@ -4,6 +4,7 @@ for the scenes.
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,8 @@ from blender_scenes_constants import (
 )
 from repository import ROOT
 
+from panoforge.cluster.process.process import ProcessOutcome
+from panoforge.cluster.state.policy import RULES, AttemptFault, classify
 from panoforge.core.geometry.sphere import (
     angle_between,
     direction_to_pixel,
@@ -28,6 +31,7 @@ from panoforge.core.geometry.sphere import (
     pixel_to_direction,
     row_area_sr,
 )
+from panoforge.datagen.messages import SceneResult
 
 pytestmark = pytest.mark.render
 PIXEL_RAD = 2 * np.pi / WIDTH
@@ -228,9 +232,15 @@ def test_rocks_need_no_addon(facts):
         assert rocks["made"].startswith("bowl") and len(rocks["notes"]) == 1
 
 
-def test_a_device_that_is_not_there_is_one_warning(facts):
-    used, warning = facts["device"]
-    assert used.startswith("optix") or "optix was asked for" in warning
+def test_a_device_that_is_not_there_is_an_error_that_blames_the_node(facts):
+    said = facts["device"]
+    if said.startswith("optix: "):
+        return
+    assert said.startswith(f"no GPU device of kind optix on node {socket.gethostname()}: ")
+    ended = ProcessOutcome(1, None, None, 1.0, "")
+    failed = SceneResult(key="scene", outcome="failed", error=f"DeviceError: {said}")
+    assert classify(ended, failed).fault is AttemptFault.DEVICE
+    assert RULES[AttemptFault.DEVICE].blames_node
 
 
 def test_a_blend_file_from_outside_renders_with_correct_ids(facts):

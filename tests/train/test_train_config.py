@@ -37,9 +37,8 @@ def test_defaults_are_sam2s_recipe():
     ("changes", "message"),
     [
         ({"model": {"image_size": 200}}, "multiple of 32"),
-        ({"clips_per_step": 3, "clips_per_forward": 2}, "multiple of clips_per_forward × devices"),
-        ({"clips_per_step": 2, "devices": 4}, "every process takes the same share"),
         ({"clip": {"frames": 49}}, "more than the 48 frames of a scan twice over"),
+        ({"clips_per_step": 3, "clips_per_forward": 2}, "a step is made of whole forward passes"),
         (
             {"prompt": {"max_prompted_frames": 2, "max_corrected_frames": 1}},
             "must be at least max_prompted_frames",
@@ -68,7 +67,7 @@ def test_digest_covers_the_numbers_and_nothing_else():
         other = {
             "device": "auto",
             "tensorboard": True,
-            "devices": 2,
+            "checkpoints_to": "elsewhere",
             "validate_split": "test",
             "async_save": False,
             "export": ["safetensors"],

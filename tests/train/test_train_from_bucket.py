@@ -1,6 +1,7 @@
 """`pano train dataset=s3://…`: a real S3 server on loopback; the run is that of the same folder."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from buckets import bucket
 from train_small import SMALL
 
 from panoforge.cli import main
-from panoforge.core.errors import StorageError
+from panoforge.core.errors import ConfigError, StorageError
+from panoforge.core.storage.store import Store
 from panoforge.train.config import TrainConfig
 from panoforge.train.log import read_metrics
 from panoforge.train.run import run_training
@@ -60,3 +62,29 @@ def test_a_dataset_in_a_bucket_is_trained_on(
         with pytest.raises(StorageError, match="nothing"):
             run_training(TrainConfig.model_validate(content), f"{url}/nothing", tmp_path / "none")
     assert not (tmp_path / "s3:").exists()
+
+
+def test_checkpoints_in_a_bucket_outlive_their_folder(caps_dataset: Path, tmp_path: Path) -> None:
+    """`checkpoints_to=s3://…`: the folder is lost after two steps; another one goes on from there,
+    and ends with the bytes of an undisturbed run. A second run is kept out of the place.
+    """
+    fields = {**SMALL, "model": {"size": "micro", "image_size": 128}, "keep_last_k": 1}
+    fields |= {"checkpoint_every": 1, "optim": {"lr": 1e-4, "final_lr_ratio": 1.0}}
+    straight, first, second, other = (tmp_path / name for name in ("straight", "1", "2", "other"))
+    run_training(TrainConfig.model_validate(fields), caps_dataset, straight)
+    with bucket(data=caps_dataset) as url:
+        fields["checkpoints_to"] = f"{url}/run/checkpoints"
+        run_training(TrainConfig.model_validate({**fields, "steps": 2}), caps_dataset, first)
+        shutil.rmtree(first)
+        run_training(TrainConfig.model_validate(fields), caps_dataset, second)
+        assert [row["step"] for row in rows(second)] == [3, 4]
+        theirs = Store.at(fields["checkpoints_to"])
+        assert theirs.read("model.pt") == (straight / "checkpoints/model.pt").read_bytes()
+        names = ["latest", "model.pt", "model.pt.sha256", "run-id"]
+        names += ["step-00000004.pt", "step-00000004.pt.sha256"]
+        assert theirs.names("") == names
+        run_training(
+            TrainConfig.model_validate({**fields, "checkpoints_to": None}), caps_dataset, other
+        )
+        with pytest.raises(ConfigError, match="holds the checkpoints of another run"):
+            run_training(TrainConfig.model_validate(fields), caps_dataset, other)

@@ -14,7 +14,7 @@ import pytest
 from chaos_runs import assert_resources_are_returned, done, orphans, wait_for
 
 from panoforge.cluster.config import RayConfig
-from panoforge.cluster.ray.head import patience
+from panoforge.cluster.ray.node import patience
 from panoforge.cluster.ray.private import free_ports, patiently
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.render.runner import render

@@ -1,15 +1,18 @@
-"""The deploy files: the KubeRay manifest against the fields that the CRD has, the Slurm script
-under a fake Slurm.
+"""The deploy files at rest: the KubeRay manifests against the fields that the CRD has, the batch
+scripts. Started they are in test_kubernetes.py and test_slurm.py.
 """
 
 import os
+import signal
 import subprocess
-from pathlib import Path
+from types import SimpleNamespace
 
 import jsonschema
 import pytest
 import yaml
 from repository import ROOT
+
+from panoforge.cluster.ray import slurm
 
 DEPLOY = ROOT / "configs" / "cluster"
 
@@ -73,204 +76,156 @@ GROUP = {
         },
     },
 }
-RAY_JOB = {
+RAY_CLUSTER = {
     "type": "object",
-    "required": ["apiVersion", "kind", "metadata", "spec"],
+    "required": ["rayVersion", "headGroupSpec"],
     "additionalProperties": False,
     "properties": {
-        "apiVersion": {"const": "ray.io/v1"},
-        "kind": {"const": "RayJob"},
-        "metadata": {"type": "object", "required": ["name"]},
-        "spec": {
+        "rayVersion": {"type": "string"},
+        "enableInTreeAutoscaling": {"type": "boolean"},
+        "autoscalerOptions": {
             "type": "object",
-            "required": ["entrypoint", "rayClusterSpec"],
             "additionalProperties": False,
             "properties": {
-                "entrypoint": {"type": "string"},
-                "submissionMode": {
-                    "enum": ["K8sJobMode", "HTTPMode", "SidecarMode", "InteractiveMode"]
-                },
-                "backoffLimit": {"type": "integer"},
-                "shutdownAfterJobFinishes": {"type": "boolean"},
-                "ttlSecondsAfterFinished": {"type": "integer"},
-                "rayClusterSpec": {
-                    "type": "object",
-                    "required": ["rayVersion", "headGroupSpec"],
-                    "additionalProperties": False,
-                    "properties": {
-                        "rayVersion": {"type": "string"},
-                        "enableInTreeAutoscaling": {"type": "boolean"},
-                        "autoscalerOptions": {
-                            "type": "object",
-                            "additionalProperties": False,
-                            "properties": {
-                                "version": {"enum": ["v1", "v2"]},
-                                "idleTimeoutSeconds": {"type": "integer"},
-                            },
-                        },
-                        "authOptions": {
-                            "type": "object",
-                            "additionalProperties": False,
-                            "properties": {"mode": {"enum": ["token", "disabled"]}},
-                        },
-                        "headGroupSpec": {
-                            "type": "object",
-                            "required": ["template"],
-                            "additionalProperties": False,
-                            "properties": {"rayStartParams": PARAMETERS, "template": TEMPLATE},
-                        },
-                        "workerGroupSpecs": {"type": "array", "items": GROUP},
-                    },
-                },
+                "version": {"enum": ["v1", "v2"]},
+                "idleTimeoutSeconds": {"type": "integer"},
             },
         },
+        "authOptions": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {"mode": {"enum": ["token", "disabled"]}},
+        },
+        "headGroupSpec": {
+            "type": "object",
+            "required": ["template"],
+            "additionalProperties": False,
+            "properties": {"rayStartParams": PARAMETERS, "template": TEMPLATE},
+        },
+        "workerGroupSpecs": {"type": "array", "items": GROUP},
     },
 }
+RAY_JOB = {
+    "type": "object",
+    "required": ["entrypoint", "rayClusterSpec"],
+    "additionalProperties": False,
+    "properties": {
+        "entrypoint": {"type": "string"},
+        "submissionMode": {"enum": ["K8sJobMode", "HTTPMode", "SidecarMode", "InteractiveMode"]},
+        "backoffLimit": {"type": "integer"},
+        "shutdownAfterJobFinishes": {"type": "boolean"},
+        "ttlSecondsAfterFinished": {"type": "integer"},
+        "rayClusterSpec": RAY_CLUSTER,
+    },
+}
+SPECS = {"rayjob.yaml": ("RayJob", RAY_JOB), "raycluster.yaml": ("RayCluster", RAY_CLUSTER)}
 
 
-@pytest.fixture
-def manifest() -> dict:
-    return yaml.safe_load((DEPLOY / "rayjob.yaml").read_text())
+def load(name: str) -> dict:
+    return yaml.safe_load((DEPLOY / name).read_text())
 
 
-def test_the_manifest_fits_the_schema(manifest):
-    jsonschema.validate(manifest, RAY_JOB)
-    manifest["spec"]["rayClusterSpec"]["enableInTreeAutoScaling"] = True
+@pytest.mark.parametrize("name", SPECS)
+def test_the_manifest_fits_the_schema(name: str):
+    kind, spec = SPECS[name]
+    manifest = load(name)
+    assert set(manifest) == {"apiVersion", "kind", "metadata", "spec"}
+    assert manifest["apiVersion"] == "ray.io/v1" and manifest["kind"] == kind
+    jsonschema.validate(manifest["spec"], spec)
+    manifest["spec"].get("rayClusterSpec", manifest["spec"])["enableInTreeAutoScaling"] = True
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(manifest, RAY_JOB)
+        jsonschema.validate(manifest["spec"], spec)
 
 
-def test_the_cluster_is_closed_consistent_and_of_our_ray(manifest):
-    """The submitter of a K8sJobMode job is a pod of its own: the job port listens beyond the head's
-    own pod, and asks for the token.
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("rayjob.yaml", ["cpu-render", "gpu-render"]),
+        ("raycluster.yaml", ["gpu-train", "gpu-single"]),
+    ],
+)
+def test_the_cluster_is_closed_consistent_and_of_our_ray(name: str, kinds: list[str]):
+    """The submitter of a job is a pod of its own: the job port listens beyond the head's own pod,
+    and asks for the token.
     """
     import ray
 
-    assert manifest["spec"]["submissionMode"] == "K8sJobMode"
-
-    cluster = manifest["spec"]["rayClusterSpec"]
+    spec = load(name)["spec"]
+    assert spec.get("submissionMode", "K8sJobMode") == "K8sJobMode"
+    cluster = spec.get("rayClusterSpec", spec)
     assert cluster["authOptions"] == {"mode": "token"} and cluster["rayVersion"] == ray.__version__
     assert cluster["headGroupSpec"]["rayStartParams"] == {
         "dashboard-host": "0.0.0.0",
         "num-cpus": "0",
     }
     groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
-    assert [group.get("groupName") for group in groups] == [
-        None,
-        "cpu-render",
-        "gpu-render",
-        "gpu-train",
-    ]
+    assert [group["groupName"] for group in groups[1:]] == kinds
     images = set()
     for group in groups:
-        spec = group["template"]["spec"]
-        (container,) = spec["containers"]
+        pod = group["template"]["spec"]
+        (container,) = pod["containers"]
         images.add(container["image"])
         assert {mount["name"] for mount in container["volumeMounts"]} == {
-            volume["name"] for volume in spec["volumes"]
+            volume["name"] for volume in pod["volumes"]
         }
         assert {"name": "runs", "mountPath": "/runs"} in container["volumeMounts"]
     assert len(images) == 1 and all(
         group["minReplicas"] <= group["replicas"] <= group["maxReplicas"] for group in groups[1:]
     )
+    gpus = [
+        group["template"]["spec"]["containers"][0]["resources"]["limits"].get("nvidia.com/gpu")
+        for group in groups
+    ]
+    assert gpus == ([None, None, "1"] if name == "rayjob.yaml" else [None, "8", "1"])
 
 
-FAKE = {
-    "scontrol": "echo node-a; echo node-b",
-    # srun runs what follows its options, as a task on this machine.
-    "srun": 'while [[ "${1:-}" == --* ]]; do shift; done; echo "srun $*" >> "$FAKE_LOG"; exec "$@"',
-    "hostname": 'echo "10.0.0.7 fe80::1"',
-    "ray": (
-        'echo "ray $* mode=$RAY_AUTH_MODE token=${#RAY_AUTH_TOKEN}" >> "$FAKE_LOG"; trap "echo'
-        ' drained >> $FAKE_LOG; exit 1" TERM; if [[ -n "${FAKE_WAIT:-}" ]]; then touch'
-        ' "$FAKE_LOG.ready"; while true; do sleep 0.1; done; fi; exit "${FAKE_EXIT:-0}"'
-    ),
-}
+SCRIPTS = ("slurm.sbatch", "slurm_train.sbatch")
 
 
-@pytest.fixture
-def slurm(tmp_path):
-    """Start the script with a fake Slurm on the path; gives (process starter, log of the fakes)."""
-    bin_folder, venv = tmp_path / "bin", tmp_path / "venv" / "bin"
-    for folder in (bin_folder, venv):
-        folder.mkdir(parents=True)
-    for name, body in FAKE.items():
-        path = (venv if name == "ray" else bin_folder) / name
-        path.write_text(f"#!/usr/bin/env bash\n{body}\n")
-        path.chmod(0o755)
-    (tmp_path / "job.yaml").write_text("run: x\n")
-
-    def start(**change: str) -> subprocess.Popen:
-        environment = {
-            **os.environ,
-            "PATH": f"{bin_folder}:{os.environ['PATH']}",
-            "VENV": str(venv.parent),
-            "CONFIG": str(tmp_path / "job.yaml"),
-            "SLURM_JOB_ID": "12345",
-            "SLURM_JOB_NODELIST": "node-[a-b]",
-            "SLURM_JOB_NUM_NODES": "2",
-            "SLURM_CPUS_ON_NODE": "16",
-            "FAKE_LOG": str(tmp_path / "log"),
-            **change,
-        }
-        return subprocess.Popen(
-            ["bash", str(DEPLOY / "slurm.sbatch")],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    return start, tmp_path / "log"
-
-
-def test_the_slurm_script_is_bash():
-    subprocess.run(["bash", "-n", str(DEPLOY / "slurm.sbatch")], check=True)
-
-
-def test_slurm_starts_one_ray_with_a_token(slurm, tmp_path):
-    start, log = slurm
-    assert start().wait(20) == 0
-    last = log.read_text().splitlines()[-1]
-    assert (
-        last == "ray symmetric-run --address 10.0.0.7:6724 --min-nodes 2 --num-cpus 16 --"
-        f" {tmp_path}/venv/bin/pano render {tmp_path}/job.yaml ray.address=auto mode=token"
-        " token=64"
-    )
-    assert start(FAKE_EXIT="3").wait(20) == 3
-
-
-def test_slurms_warning_drains(slurm):
-    start, log = slurm
-    job = start(FAKE_WAIT="1")
-    for _ in range(200):
-        if log.with_name("log.ready").exists():
-            break
-        try:
-            job.wait(0.1)
-        except subprocess.TimeoutExpired:
-            continue
-    job.terminate()
-    assert job.wait(20) != 0 and log.read_text().splitlines()[-1] == "drained"
-
-
-def test_slurm_without_a_config_says_so(slurm):
-    start, _ = slurm
-    job = start(CONFIG="/nowhere.yaml")
-    assert (
-        "CONFIG=/nowhere.yaml cannot be read here" in job.communicate(timeout=20)[1]
-        and job.returncode == 2
-    )
-
-
-def test_symmetric_run_has_the_options_that_the_script_uses():
-    import sys
-
-    ray = Path(sys.executable).with_name("ray")
-    text = subprocess.run(
-        [str(ray), "symmetric-run", "--help"],
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_batch_scripts_are_bash_and_ask_for_a_config(name: str):
+    """What they do on a real Slurm is in test_slurm.py."""
+    script = DEPLOY / name
+    subprocess.run(["bash", "-n", str(script)], check=True)
+    ended = subprocess.run(
+        ["bash", str(script)],
+        env={**os.environ, "CONFIG": "/nowhere.yaml"},
         capture_output=True,
         text=True,
-        timeout=120,
-        check=True,
-    ).stdout
-    assert "--address ADDRESS" in text and "--min-nodes NUM_NODES" in text
+        timeout=20,
+        check=False,
+    )
+    assert "CONFIG=/nowhere.yaml cannot be read here" in ended.stderr and ended.returncode == 2
+    options = [line.split()[1] for line in script.read_text().splitlines() if "#SBATCH --" in line]
+    assert {"--requeue", "--exclusive", "--open-mode=append", "--ntasks-per-node=1"} <= set(options)
+    assert [option for option in options if option.startswith("--signal=B:USR1@")]
+
+
+def test_outside_a_job_the_module_says_so(monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert slurm.main(["render", "job.yaml"]) == 2
+    assert "SLURM_JOB_ID is not set: this runs in a Slurm job" in capsys.readouterr().err
+    assert slurm.main(["dance"]) == 2
+    assert "expected render, pack, train, eval and a config" in capsys.readouterr().err
+
+
+def test_slurms_signals_become_one_wish_to_stop():
+    """The second would have the driver stop at once, and lose what runs."""
+    kinds = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    before = [signal.getsignal(number) for number in kinds]
+    try:
+        signals, sent = slurm._Signals(), []
+        driver = SimpleNamespace(send_signal=sent.append)
+        signals.hand_on_to(driver)
+        assert not signals.asked and sent == []
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert signals.asked and signals.warned and sent == [signal.SIGTERM]
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert sent == [signal.SIGTERM]
+        early = slurm._Signals()
+        os.kill(os.getpid(), signal.SIGTERM)
+        early.hand_on_to(driver)
+        assert early.asked and not early.warned and len(sent) == 2
+    finally:
+        for number, handler in zip(kinds, before, strict=True):
+            signal.signal(number, handler)

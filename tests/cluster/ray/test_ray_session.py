@@ -222,8 +222,8 @@ def test_a_drain_may_take_longer_than_the_alarm_of_rays_signal_handler():
     """
     code = (
         "import os, signal, time\nfrom panoforge.cluster.config import RayConfig\nfrom"
-        " panoforge.cluster.ray.session import ray_session\nfrom panoforge.cluster.render.runner"
-        " import Drain\nwith Drain() as drain, ray_session(RayConfig(), cpus=1):\n   "
+        " panoforge.cluster.ray.session import ray_session\nfrom panoforge.core.drain"
+        " import Drain\nwith Drain('x') as drain, ray_session(RayConfig(), cpus=1):\n   "
         " os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(4)\n    print(drain.asked)"
     )
     ended = subprocess.run(

@@ -65,7 +65,7 @@ def test_a_dead_private_ray_ends_the_run_with_a_message(chaos, tmp_path, victim)
 def rays_of(pid: int, victim: str) -> list[psutil.Process]:
     """Processes of the private Ray below a driver."""
     below = psutil.Process(pid).children(recursive=True)
-    (head,) = [p for p in below if "panoforge.cluster.ray.head" in p.cmdline()]
+    (head,) = [p for p in below if "panoforge.cluster.ray.node" in p.cmdline()]
     whole = [head, *head.children(recursive=True)]
     return {"everything": whole, "head": [head]}.get(
         victim, [process for process in whole if process.name() == victim]

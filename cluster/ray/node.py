@@ -1,4 +1,4 @@
-"""`ray start --head` with patience, as a process: `python -m panoforge.cluster.ray.head FLAGS`.
+"""`ray start` with patience, as a process: `python -m panoforge.cluster.ray.node FLAGS`.
 
 Two waits of Ray (2.60) stand in its code. They are too short for a busy machine, where a Python
 takes half a minute to start. The raylet waits 15 s for a file with the port that its dashboard
@@ -62,12 +62,12 @@ def patience(job_port: int) -> Iterator[None]:
 
 
 def main(flags: list[str]) -> None:
-    """Run `ray start --head FLAGS`, of which one is the port of the dashboard agent."""
+    """Run `ray start FLAGS`, of which one is the port of the dashboard agent."""
     from ray.scripts.scripts import start
 
     (port,) = (flag.removeprefix(_PORT_FLAG) for flag in flags if flag.startswith(_PORT_FLAG))
     with patience(int(port)):
-        start(["--head", *flags])
+        start(flags)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from panoforge.cluster.config import RayConfig
-from panoforge.cluster.ray import head
-from panoforge.cluster.ray.head import patience
+from panoforge.cluster.ray import node as head
+from panoforge.cluster.ray.node import patience
 from panoforge.cluster.ray.private import NotStarted, free_ports, patiently, private_head
 
 SLOW = (

@@ -1,0 +1,115 @@
+"""Training on Ray Train: a rank for each worker, started again where one is lost.
+
+What a rank does is `panoforge.train.rank`'s business; it knows no Ray, and meets the others as
+under torchrun. Ray Train places the ranks, watches them, and starts all of them again when one is
+lost, with as many as there is room for (`min_ranks`). They go on from the last checkpoint of the
+run's folder, so what a lost rank costs is the start and the steps since then. A user's mistake ends
+the run at once: no second try makes it right.
+
+Rank 0's lines come to this process through an actor, and a wish to stop goes back through it.
+"""
+
+import contextlib
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from panoforge.cluster.config import TrainJobConfig
+from panoforge.cluster.ray.relay import Relay
+from panoforge.cluster.ray.session import ray_session
+from panoforge.cluster.ray.watch import require_living_ray
+from panoforge.core.drain import Drain
+from panoforge.core.storage.location import absolute
+from panoforge.train.config import TrainConfig
+from panoforge.train.distributed import Stopped
+
+_LOOK_S = 0.5  # between two looks at the ranks, and at what they say
+_ENVIRONMENT = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": str(_LOOK_S),
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
+    "RAY_worker_niceness": "0",  # Ray's 15 starves ranks on a busy machine
+}
+
+
+def train_on_ray(config: TrainJobConfig) -> Path:
+    """Train with `config.ranks` ranks on Ray; gives the exported weights.
+
+    Raises:
+        UserError: what a rank raised, with its number and node.
+        ClusterError: there is no room for the ranks, or too many were lost.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    cpus = config.ranks * config.ray.cpus_per_scene
+    with (
+        Drain("stopping after this step") as drain,
+        ray_session(config.ray, cpus=cpus),
+        tempfile.TemporaryDirectory(prefix="panoforge-train-") as scratch,
+    ):
+        import ray
+
+        from panoforge.cluster.ray.trainer import Job, fit
+
+        relay = ray.remote(num_cpus=0)(Relay).remote()
+        job = Job(
+            _absolute(config.train),
+            absolute(config.dataset_location),
+            config.run.absolute(),
+            relay,
+        )
+        return _follow(_in_thread(lambda: fit(config, job, scratch)), relay, drain)
+
+
+def _in_thread(work: Callable[[], Path]) -> "Future[Path]":
+    """Its result, some time. Nobody waits for the thread where the run is given up."""
+    found: Future[Path] = Future()
+
+    def run() -> None:
+        try:
+            found.set_result(work())
+        except BaseException as error:
+            found.set_exception(error)
+
+    # Ray Train takes SIGINT over in a main thread.
+    threading.Thread(target=run, name="Ray Train", daemon=True).start()
+    return found
+
+
+def _follow(training: "Future[Path]", relay: Any, drain: Drain) -> Path:
+    """Until the end: say what rank 0 says, and hand on a wish to stop."""
+    import ray
+
+    asked = False
+    while True:
+        ended = training.done()
+        require_living_ray()
+        if drain.asked and not asked:
+            asked = True
+            if not ray.get(relay.stop.remote()):
+                raise Stopped("stopped as asked before the first step. Nothing is lost")
+        for line in ray.get(relay.collect.remote()):
+            print(line, file=sys.stderr, flush=True)
+        if ended:
+            return training.result()
+        with contextlib.suppress(TimeoutError):
+            training.exception(_LOOK_S)
+
+
+def _absolute(config: TrainConfig) -> TrainConfig:
+    """The config as another process finds its files: ranks have a working folder of their own."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Path):
+            return value.absolute()
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return type(value)(plain(item) for item in value)
+        return value
+
+    return TrainConfig.model_validate(plain(config.model_dump()))

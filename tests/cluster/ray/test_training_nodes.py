@@ -1,0 +1,107 @@
+"""Training on several nodes of Ray, each a machine of its own (namespaces): gloo between them, and
+one that is cut off in the middle.
+"""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from machines import Machine, machines, needs_machines
+from repository import ROOT
+from train_small import SMALL
+
+from panoforge.train.log import read_metrics
+
+pytestmark = [needs_machines, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
+TOKEN = "a" * 64
+ENVIRONMENT = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": TOKEN,
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",
+    "PYTHONPATH": str(ROOT),
+    "TMPDIR": "/tmp",
+    "OMP_NUM_THREADS": "1",
+}
+STEPS = 400
+PORT = 6379
+
+
+def start_ray(machine: Machine, head: Machine, cores: int, folder: Path) -> None:
+    """A node of Ray with so many cores, and its words in a file."""
+    flags = ["--block", "--dashboard-agent-listen-port=52365", f"--num-cpus={cores}"]
+    if machine is head:
+        flags += ["--head", f"--port={PORT}", f"--node-ip-address={head.address}"]
+        flags += ["--include-dashboard=false"]
+    else:
+        flags += [f"--address={head.address}:{PORT}", f"--node-ip-address={machine.address}"]
+    log = folder / f"{machine.name}.log"
+    with log.open("w") as output:
+        command = [sys.executable, "-m", "panoforge.cluster.ray.node", *flags]
+        machine.start(command, ENVIRONMENT, stdout=output, stderr=subprocess.STDOUT)
+    end = time.monotonic() + 300
+    while "Ray runtime started" not in log.read_text():
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.2)
+
+
+def train(head: Machine, folder: Path, dataset: Path, **changes: object) -> subprocess.Popen[str]:
+    """`pano train` on the head, which has no core for a rank."""
+    fields = {**SMALL, "model": {"size": "micro", "image_size": 128}, "steps": STEPS}
+    fields |= {"clips_per_step": 3, "checkpoint_every": 1, "rank_timeout_s": 30, "devices": 1}
+    fields |= {"run": str(folder / "run"), "dataset": str(dataset), "nodes": 3}
+    fields |= {"ray": {"address": f"{head.address}:{PORT}"}}
+    config = folder / "train.yaml"
+    config.write_text(yaml.safe_dump({**fields, **changes}))
+    command = [sys.executable, "-m", "panoforge", "train", str(config)]
+    return head.start(command, ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def steps_done(run: Path) -> int:
+    return len(read_metrics(run / "metrics.jsonl"))
+
+
+def until_steps(process: subprocess.Popen[str], run: Path, steps: int) -> None:
+    """Wait until so many steps are logged; fail with what was said where the run ends before."""
+    while steps_done(run) < steps:
+        if process.poll() is not None:
+            raise AssertionError(process.communicate()[0])
+        time.sleep(0.2)
+
+
+def test_a_node_that_is_cut_off_is_survived(caps_dataset: Path, tmp_path: Path):
+    """Three nodes with a rank each, and a head. One is cut off: the run goes on with two, and with
+    three again when it is back. Asked to stop it stops, saved.
+    """
+    run = tmp_path / "run"
+    with machines(tmp_path, "head", "n1", "n2", "n3") as (head, *nodes):
+        start_ray(head, head, 0, tmp_path)
+        for node in nodes:
+            start_ray(node, head, 1, tmp_path)
+        process = train(head, tmp_path, caps_dataset, min_ranks=1, resize_every_s=10)
+        until_steps(process, run, 2)
+        nodes[2].cut_off()
+        cut = steps_done(run)
+        until_steps(process, run, cut + 3)
+        process.terminate()
+        said, _ = process.communicate(timeout=300)
+        assert "stopped as asked after step" in said, said
+    assert "going on from step" in said
+
+
+def test_a_node_that_is_cut_off_ends_a_fixed_run_by_its_name(caps_dataset: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    with machines(tmp_path, "head", "n1", "n2") as (head, *nodes):
+        start_ray(head, head, 0, tmp_path)
+        for node in nodes:
+            start_ray(node, head, 1, tmp_path)
+        process = train(head, tmp_path, caps_dataset, nodes=2, clips_per_step=2, max_restarts=0)
+        until_steps(process, run, 2)
+        nodes[1].cut_off()
+        said, _ = process.communicate(timeout=600)
+    last = said.strip().splitlines()[-1]
+    assert process.returncode == 1 and "ranks were lost 1 times" in last, said
+    assert "rank 1 (node n2) of 2 did not get through" in last or "10.77." in last, said
