@@ -20,6 +20,7 @@ from mathutils import Matrix
 from panoforge.datagen.defects import cap_subdivision
 from panoforge.datagen.depsgraph.datablocks import check_distinct
 from panoforge.datagen.depsgraph.instance_keys import PartKey, instance_keys
+from panoforge.datagen.depsgraph.light_links import link_lights
 from panoforge.datagen.depsgraph.parts import CannotRealise, ScenePart, holder, parts_of
 from panoforge.datagen.depsgraph.strands import Strands, curves_of, particle_strands
 from panoforge.datagen.depsgraph.units import metres_per_unit
@@ -88,14 +89,16 @@ def prepare(scene: Scene, subdivision_cap: int) -> PreparedScene:
     ]
     table = thing_table(scene, surfaces)
     flat = bpy.data.collections.new("panoforge")
-    made = _Made()
+    made, placed = _Made(), list[tuple[bpy.types.Object, bpy.types.Object]]()
     for key, piece in zip(keys, pieces, strict=True):
         flat_object = made.object_of(piece)
         if flat_object is None:
             continue
         flat.objects.link(flat_object)
+        placed.append((flat_object, piece.original))
         if piece.kind not in ("light", "volume"):
             flat_object[NUMBER] = table.number[key]
+    link_lights(placed)
     _leave_only(flat)
     set_indices(digit=0)
     return PreparedScene(

@@ -617,6 +617,23 @@ def linked_collection_with_a_lamp(folder: Path) -> None:
 
 
 @odd
+def lamps_that_light_some_objects(folder: Path) -> None:
+    begin()
+    for number in range(3):
+        put(f"Ball {number}", ball_mesh(f"ball {number}", 0.5), (-1.5 + 1.5 * number, 2.5, 1))
+    only, never = loose("only"), loose("never")
+    only.objects.link(bpy.data.objects["Ball 0"])
+    never.objects.link(bpy.data.objects["Floor"])
+    never.collection_objects[0].light_linking.link_state = "EXCLUDE"
+    bpy.data.objects["Lamp"].light_linking.receiver_collection = only
+    light = bpy.data.lights.new("Second", "POINT")
+    light.energy = 100
+    second = put("Second", light, (0.5, 0.5, 3.0))
+    second.light_linking.receiver_collection = never
+    second.light_linking.blocker_collection = only
+
+
+@odd
 def library_override(folder: Path) -> None:
     path = library(folder, "override", 0.7)
     begin()

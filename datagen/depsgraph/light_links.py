@@ -1,0 +1,35 @@
+"""Lamps that light some objects only: a lamp names collections of them, and so must it still when
+these objects are others.
+"""
+
+from collections.abc import Sequence
+
+import bpy
+
+LINKS = ("receiver_collection", "blocker_collection")
+
+
+def link_lights(placed: Sequence[tuple[bpy.types.Object, bpy.types.Object]]) -> None:
+    """Put each object, of pairs (object, what it stands for), into the collections of light links
+    that the second is in, as it is in them; and let it have the second's own links.
+    """
+    collections: dict[str, bpy.types.Collection] = {}
+    for obj, original in placed:
+        for name in LINKS:
+            linked = getattr(original.light_linking, name)
+            if linked is not None:
+                collections[linked.name_full] = linked
+                if obj != original:
+                    setattr(obj.light_linking, name, linked)
+    for collection in collections.values():
+        states = {
+            member.as_pointer(): entry.light_linking.link_state
+            for member, entry in zip(collection.objects, collection.collection_objects, strict=True)
+        }
+        everything = {member.as_pointer() for member in collection.all_objects}
+        for obj, original in placed:
+            if obj == original or original.as_pointer() not in everything:
+                continue
+            collection.objects.link(obj)
+            state = states.get(original.as_pointer(), "INCLUDE")
+            collection.collection_objects[-1].light_linking.link_state = state
