@@ -94,7 +94,7 @@ def what_must_repeat(staged: Path) -> dict[str, dict]:
             meta.pop(varying)
         found[key] = {
             "meta": meta,
-            **{name: members[f"{name}.zst"] for name in ("instance", "depth", "semantic")},
+            **{name: members[name] for name in ("instance.zst", "depth.delta.zst", "semantic.zst")},
         }
     return found
 
@@ -143,8 +143,8 @@ def test_floor_is_below_and_depth_agrees_with_where_the_camera_stands(room):
     result, staged = room
     meta, members = read_staged(staged, result.panoramas[0].key)
     labels, depth, normal = (
-        decode_product(f"{name}.zst", members[f"{name}.zst"])
-        for name in ("instance", "depth", "normal")
+        decode_product(name, members[name])
+        for name in ("instance.zst", "depth.delta.zst", "normal.oct.zst")
     )
     floor = [row.id for row in meta.instances if row.category == "floor"]
     below = np.isin(labels[-1], floor)
