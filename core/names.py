@@ -85,7 +85,8 @@ def _part_fault(part: str) -> str | None:
         return "it has an empty part"
     if len(part.encode("utf-8", "surrogatepass")) > MAX_PART_BYTES:
         return f"a part of it has more than {MAX_PART_BYTES} bytes"
-    if any(unicodedata.category(letter) in _CONTROL for letter in part):
+    plain = part.isascii() and part.isprintable()  # nearly all are, and none of these is a control
+    if not plain and any(unicodedata.category(letter) in _CONTROL for letter in part):
         return "it holds a control character"
     if found := _FORBIDDEN & set(part):
         return f"it holds {min(found)!r}"

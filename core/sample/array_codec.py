@@ -228,9 +228,12 @@ def decode_array(
     step = header.rows_per_band
     first, last = start // step, -(-stop // step)
     if out is None:
-        out = np.empty(
-            (min(last * step, header.shape[0]) - first * step, *header.shape[1:]), header.dtype
-        )
+        height = min(last * step, header.shape[0]) - first * step
+        if header.order is not None and len(header.shape) == 3:  # as planes are: each in one piece
+            planar = np.empty((header.shape[2], height, header.shape[1]), header.dtype)
+            out = planar.transpose(1, 2, 0)
+        else:
+            out = np.empty((height, *header.shape[1:]), header.dtype)
     elif (
         rows is not None
         or out.shape != header.shape

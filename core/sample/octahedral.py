@@ -12,6 +12,7 @@ direction: sky, and where an averaged normal cancelled out.
     normal = (u - copysign(fold, u), v - copysign(fold, v), z), divided by its length
 """
 
+import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt16
 
@@ -54,27 +55,35 @@ def from_octahedral(codes: Codes) -> Float32[np.ndarray, "height width 3"]:
     return out
 
 
-_ROWS = 32
+_ROWS = 8
+
+
+def _with_sign(
+    magnitude: Float32[np.ndarray, "rows width"], of: Float32[np.ndarray, "rows width"]
+) -> Float32[np.ndarray, "rows width"]:
+    """As `np.copysign` of what is not negative, in a fifth of the time."""
+    sign = of.view(np.uint32) & np.uint32(1 << 31)
+    return (magnitude.view(np.uint32) | sign).view(np.float32)
 
 
 def _decode(codes: Codes, out: Float32[np.ndarray, "rows width 3"]) -> None:
     u = codes[..., 0].astype(np.float32)
     v = codes[..., 1].astype(np.float32)
-    nothing = u == 0
+    something = np.minimum(u, 1)
     u -= LEVELS + 1
     v -= LEVELS + 1
     z = np.abs(u)
     z += np.abs(v)
     np.subtract(LEVELS, z, out=z)
-    fold = np.maximum(-z, 0)
-    u -= np.copysign(fold, u)
-    v -= np.copysign(fold, v)
+    fold = np.abs(np.minimum(z, 0))
+    u -= _with_sign(fold, u)
+    v -= _with_sign(fold, v)
     scale = u * u
     scale += v * v
     scale += z * z
     np.sqrt(scale, out=scale)
     np.divide(1, scale, out=scale)  # never 0: |u| + |v| + |z| is LEVELS or more
-    scale[nothing] = 0
-    np.multiply(u, scale, out=out[..., 0])
-    np.multiply(v, scale, out=out[..., 1])
-    np.multiply(z, scale, out=out[..., 2])
+    scale *= something
+    for part in (u, v, z):
+        part *= scale
+    cv2.merge([u, v, z], dst=out)  # twice as fast as three writes with gaps

@@ -118,6 +118,7 @@ def write_all_atomic(files: Mapping[Path, bytes]) -> None:
     times as there are files.
     """
     drafts: dict[Path, Path] = {}
+    token = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
     folders = dict.fromkeys(path.parent for path in files)
     try:
         for folder in folders:
@@ -125,7 +126,7 @@ def write_all_atomic(files: Mapping[Path, bytes]) -> None:
                 folder.mkdir(parents=True, exist_ok=True)
         for path, data in files.items():
             with storage_errors(path):
-                drafts[path] = temporary_beside(path)
+                drafts[path] = path.with_name(f"{TEMPORARY_PREFIX}{len(drafts)}-{token}")
                 with open(drafts[path], "xb") as file:
                     file.write(data)
         _flush(folders)
