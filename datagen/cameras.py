@@ -26,6 +26,7 @@ from panoforge.datagen.scene import Region
 from panoforge.datagen.surface import Layer, Surface, fibonacci_directions
 
 CANDIDATES = 96
+STEP_M = 0.3  # a floor's slab may lie so far above the ground that a file has below its house
 GROUND_DRAWS = 8  # how often a place is drawn per candidate: an L-shaped room fills half its box
 RAYS = 640
 VOXEL_M = 0.25
@@ -127,7 +128,8 @@ def ground_height(
     Args:
         column: What the line meets, from the top down.
         ground: The things that are ground: the highest layer of them counts. Empty: the lowest
-            layer with `headroom_m` free above it, facing up if any does.
+            layer that faces up, if any does, with `headroom_m` free above it. What is more than a
+            step above the lowest such layer is furniture or a roof: nobody stands there.
         headroom_m: Metres.
     """
     if ground:
@@ -137,8 +139,12 @@ def ground_height(
         if above - layer.z_m > headroom_m:
             free.append(layer)
         above = layer.z_m
-    facing_up = [layer for layer in free if layer.faces_up]  # normals of others' files may be wrong
-    return min((layer.z_m for layer in facing_up or free), default=None)
+    # Normals of others' files may be wrong: then every layer may be a floor.
+    floors = [layer for layer in column if layer.faces_up] or list(column)
+    found = min((layer.z_m for layer in free if layer in floors), default=None)
+    if found is None or found - min(layer.z_m for layer in floors) > STEP_M:
+        return None
+    return found
 
 
 def anywhere(surface: Surface) -> Region:
