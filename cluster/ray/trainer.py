@@ -68,6 +68,12 @@ def fit(config: TrainJobConfig, job: Job, scratch: str) -> Path:
         raise ClusterError(_no_room(config, cause)) from None
     except ray.train.WorkerGroupError as error:
         raise _lost(config, error.worker_failures) from None
+    except ray.exceptions.RayError as error:  # of Ray Train's own actor: short of memory, mostly
+        raise ClusterError(
+            f"Ray Train's controller was lost ({type(error).__name__}): its node was short of"
+            " memory, or somebody killed it. What is saved stays; the same command goes on from the"
+            " last checkpoint"
+        ) from None
 
 
 def _wants_gpus(config: TrainJobConfig) -> bool:
