@@ -12,7 +12,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from panoforge.core.errors import DataError
+from panoforge.core.errors import DataError, StorageError
 from panoforge.core.storage.atomic import fsync_folder, storage_errors
 
 MAX_JOURNAL_BYTES = 1 << 30
@@ -68,9 +68,15 @@ class Journal:
         """Add a line; when this returns it is on the disk.
 
         Raises:
-            StorageError: it could not be written; the journal is as it was.
+            StorageError: it could not be written, or the journal would be larger than is read; it
+                is as it was.
         """
         line = b"%08x %s\n" % (zlib.crc32(content), content)
+        if self.length + len(line) > MAX_JOURNAL_BYTES:
+            raise StorageError(
+                f"{self.path} has reached {MAX_JOURNAL_BYTES >> 20} MiB, the most that is read:"
+                " save what is there, and import it in a new work folder"
+            )
         with storage_errors(self.path):
             new = not self.path.exists()
             descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o644)

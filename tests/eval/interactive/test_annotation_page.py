@@ -302,7 +302,7 @@ def test_everything_is_reached_by_keyboard(rooms: tuple[Path, np.ndarray], tmp_p
         # lists are left alone where nothing changes: a row can be clicked on and keeps the focus
         tab.page.click('[data-object="1"]')
         tab.page.evaluate("document.querySelector('[data-object]').mark = 1")
-        tab.page.wait_for_timeout(5000)
+        tab.page.wait_for_timeout(3000)
         assert tab.page.evaluate("document.activeElement.mark") == 1
         bob = Annotator(server.server_port, "Bob")
         picture = bob.picture("a room.png")
@@ -361,7 +361,7 @@ def test_what_is_wrong_is_said_on_the_page(rooms: tuple[Path, np.ndarray], tmp_p
         # lists are left alone where nothing changes: a row can be clicked on and keeps the focus
         tab.page.click('[data-object="1"]')
         tab.page.evaluate("document.querySelector('[data-object]').mark = 1")
-        tab.page.wait_for_timeout(5000)
+        tab.page.wait_for_timeout(3000)
         assert tab.page.evaluate("document.activeElement.mark") == 1
         bob = Annotator(server.server_port, "Bob")
         picture = bob.picture("a room.png")

@@ -270,6 +270,17 @@ def test_a_full_disk_loses_nothing(work: Work, monkeypatch: pytest.MonkeyPatch) 
     assert set(Document.open(path, HEADING).objects) == {1, 2}
 
 
+def test_a_journal_never_grows_beyond_what_is_read(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work.do(kind="brush", points=SEAM, radius_deg=6)
+    path = work.document.journal.path
+    monkeypatch.setattr(journal_module, "MAX_JOURNAL_BYTES", path.stat().st_size + 10)
+    with pytest.raises(StorageError, match="import it in a new work folder"):
+        work.do(kind="brush", points=POLE, radius_deg=3)
+    assert set(Document.open(path, HEADING).objects) == {1}
+
+
 def test_the_worker_is_fair_and_takes_work_back() -> None:
     order: list[str] = []
     gate, begun = threading.Event(), threading.Event()
