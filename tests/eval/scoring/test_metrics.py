@@ -309,6 +309,7 @@ def test_precision_from_rows_is_cocos_average_precision_of_all_pairs() -> None:
                     flags=(),
                     pixels=1,
                     area_sr=1.0,
+                    view_pixels=1.0,
                     lon_deg=0,
                     lat_deg=0,
                     u=0,
