@@ -453,7 +453,7 @@ def ground() -> dict[str, list]:
     bpy.context.scene.collection.objects.link(bpy.data.objects.new("floor", mesh))
     bpy.ops.mesh.primitive_cube_add(size=1, location=(1, 1, 0.5))
     bpy.context.object.name = "table"
-    bpy.ops.mesh.primitive_plane_add(size=12, location=(3, 3, 2.7))
+    bpy.ops.mesh.primitive_plane_add(size=12, location=(3, 3, 2.65))  # no headroom on the table
     bpy.context.object.name = "roof"
     names = ["floor", "table", "roof"]
     prepared(thing(name) for name in names)
