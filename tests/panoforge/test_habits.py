@@ -144,7 +144,7 @@ MISSING_DATA = [
     ("compare", "{missing}"),
     ("eval", "{missing}", "--compare"),
     ("segment", "{missing}.jpg", "--click", "0,0", "--predictor", "truth"),
-    ("serve", "--image", "{missing}.jpg", "--predictor", "truth"),
+    ("serve", "{missing}.jpg", "--predictor", "truth"),
 ]
 WRONG_WORDS = [
     ("render", "{missing}"),

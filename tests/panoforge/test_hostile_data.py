@@ -65,6 +65,7 @@ OTHERS = {
     "compare": "results.json: test_compare.py, tests/fuzz",
     "segment": "pictures: test_hostile_pictures.py",
     "serve": "pictures: test_hostile_pictures.py",
+    "generate": "a config of the user's own; its cache: tests/datagen/infinigen1",
 }
 
 

@@ -168,7 +168,7 @@ def test_padding_before_a_marker_is_legal_and_damage_is_refused(rgb: np.ndarray)
             decode_picture(damaged, "rotten.jpg")
 
 
-@pytest.mark.parametrize("rows", [HEIGHT + 1, 4_000_000])
+@pytest.mark.parametrize("rows", [HEIGHT + 1, 2_000_000])
 def test_a_tiff_that_claims_more_rows_than_it_holds_is_refused(rgb, rows):
     """Pillow leaves them black, and allocates them all."""
     whole = saved(rgb, "TIFF")
