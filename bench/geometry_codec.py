@@ -1,8 +1,8 @@
 """Depth and normals on disk: size and decoding of our members against zstd alone, float16 and PNG.
 
 Maps are what the renderer gives: a furnished room, open ground, hills with sky at infinity. Name
-folders of staged panoramas with `--maps`, or one `.npz` with `depth` float32 and `normal` float32;
-without, a room of boxes is cast here, as noisy in its last bits as a renderer. Every decoder gives
+folders of staged panoramas with `--maps`, or one `.npz` with `depth` float32 and `normal` float32.
+Without, a room of boxes is cast here, as noisy in its last bits as a renderer. Every decoder gives
 back what it should, asserted first. Peers: zstd over the raw floats (what our members were), the
 same of float16, 16-bit PNG of millimetres (depth), 8-bit PNG (normals, far coarser). Infinigen 2's
 cvdpack is no peer here: it packs runs of frames into videos, by ffmpeg.

@@ -140,9 +140,10 @@ class ExportJob:
 
 @dataclass(frozen=True)
 class Part:
-    """What one sample adds to an export: its files by name, which are written before parts are
-    joined; entries of lists, in which images and videos are numbered from 1 within the sample;
-    counts; and what else its format joins.
+    """What one sample adds to an export.
+
+    `files` by name are written before parts are joined. In `lists`, images and videos are numbered
+    from 1 within the sample. `extra` is what else its format joins.
     """
 
     key: str

@@ -4,8 +4,8 @@
     data/<split>-00000-of-00003.parquet        config `default`: a row is a panorama
     instances/<split>-00000-of-00001.parquet   config `instances`: a row is an instance
 
-Pictures are image columns, the encoded files themselves: `rgb` as it is stored, `ids` as 16-bit
-PNG, `depth` as 16-bit PNG of multiples of the row's `depth_unit_m` (0 is sky), `preview` with the
+Pictures are image columns, the encoded files themselves. `rgb` is as it is stored, `ids` a 16-bit
+PNG. `depth` is a 16-bit PNG of multiples of the row's `depth_unit_m` (0 is sky). `preview` has the
 ids laid over a small picture. A depth's unit is a millimetre, or the least of 2, 5, 10, … that
 reaches the farthest pixel. Normals, semantics and albedo stay in the shards.
 

@@ -4,12 +4,12 @@ Neighbours on a surface differ by little, but by something, so a band of raw flo
 that come again. Taken as integers (floats of one sign sort as their bits do), differences of
 neighbours are small numbers: their high bytes are all the same, their low bytes few. So a band is
 
-1. read as unsigned integers of its item size,
-2. differenced down its rows `rows` times and along them `columns` times, modulo 2^bits, the
-   neighbour outside of the band being 0,
-3. moved by 0x80 in every byte, so that small differences of either sign have high bytes 0x80,
-4. laid out as planes: the first (lowest) byte of every item, then the second, and so on, channel
-   after channel.
+1. Read as unsigned integers of its item size.
+2. Differenced down its rows `rows` times and along them `columns` times, modulo 2^bits. The
+   neighbour outside of the band is 0.
+3. Moved by 0x80 in every byte. So small differences of either sign have high bytes 0x80.
+4. Laid out as planes, channel after channel: the first (lowest) byte of every item, then the
+   second, and so on.
 
 All of it is exact and undone by sums. Which order of differences is best depends on the scene: the
 second along rows where surfaces are plain, none where they are flat and repeat.

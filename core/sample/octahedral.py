@@ -1,8 +1,8 @@
 """Unit vectors as two whole numbers: the octahedral map.
 
 Meyer et al. 2010; Cigolle et al. 2014, "A Survey of Efficient Representations for Independent Unit
-Vectors". A direction is divided by |x| + |y| + |z|, which puts it on an octahedron; the lower half
-is folded over the upper one, and the square [−1, 1]² is cut into 2·LEVELS steps a side. `LEVELS` is
+Vectors". A direction is divided by |x| + |y| + |z|, which puts it on an octahedron. The lower half
+is folded over the upper one. The square [−1, 1]² is cut into 2·LEVELS steps a side. `LEVELS` is
 a round number whose largest error is below 0.05°; the mean is 0.017°. The code (0, 0) stands for no
 direction: sky, and where an averaged normal cancelled out.
 

@@ -10,8 +10,10 @@ LINKS = ("receiver_collection", "blocker_collection")
 
 
 def link_lights(placed: Sequence[tuple[bpy.types.Object, bpy.types.Object]]) -> None:
-    """Put each object, of pairs (object, what it stands for), into the collections of light links
-    that the second is in, as it is in them; and let it have the second's own links.
+    """Give objects the light links of what they stand for.
+
+    Of each pair (object, what it stands for), the first joins the second's collections of light
+    links, with the second's state there. It also gets the second's own links.
     """
     collections: dict[str, bpy.types.Collection] = {}
     for obj, original in placed:
