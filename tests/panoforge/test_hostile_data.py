@@ -34,6 +34,7 @@ VERBS = {
     "verify deep": ["verify", "{d}", "--deep"],
     "query": ["query", "{d}", "pixels > 0", "--extract", "{o}"],
     **{f"export {form}": ["export", "{d}", "{o}", "--to", form] for form in FORMATS},
+    "export hf": ["export", "{d}", "{o}", "--to", "hf", "--name", "x", "--license", "cc-by-4.0"],
     "stats": ["stats", "{d}", "--out", "{o}"],
     "card": ["card", "{d}", "--name", "x", "--license", "cc-by-4.0"],
     "repair": ["repair", "{d}"],

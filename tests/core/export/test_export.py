@@ -15,6 +15,7 @@ from export_cases import SMALL_SCAN, busy_dataset, clip_of, pictures_of
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from panoforge.core.cards import CardOptions
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.export import FORMATS, ExportOptions, export
 from panoforge.core.export.frames import category_ids, masks_of, panorama_frame
@@ -242,13 +243,12 @@ def test_an_instance_on_the_seam_has_one_mask_of_two_parts(dataset: Dataset) -> 
 def test_export_json_comes_last_and_folders_do_not_mix(
     dataset: Dataset, to: str, tmp_path: Path
 ) -> None:
-    facts = export(dataset, to, tmp_path / to, SMALL_SCAN)
+    whole = FORMATS[to].whole  # panoramas as they are, with a card
+    options = ExportOptions(card=CardOptions("Caps", "cc-by-4.0")) if whole else SMALL_SCAN
+    facts = export(dataset, to, tmp_path / to, options)
     assert json.loads((tmp_path / to / "export.json").read_text()) == facts
-    assert (
-        facts["format"] == to
-        and facts["samples"] == 2
-        and facts["scan"] == {"fov_deg": 90.0, "overlap": 0.5, "size_px": 64}
-    )
+    assert facts["format"] == to and facts["samples"] == 2
+    assert whole or facts["scan"] == {"fov_deg": 90.0, "overlap": 0.5, "size_px": 64}
     assert not list((tmp_path / to).rglob(".tmp-*"))
     with pytest.raises(UsageError, match="is not empty"):
         export(dataset, to, tmp_path / to)
@@ -256,7 +256,7 @@ def test_export_json_comes_last_and_folders_do_not_mix(
     shard = cut / dataset.samples["shard"].to_pylist()[-1]
     shard.write_bytes(shard.read_bytes()[:-20_000])
     with pytest.raises(DataError, match="truncated"):
-        export(Dataset.open(cut), to, tmp_path / "out", SMALL_SCAN)
+        export(Dataset.open(cut), to, tmp_path / "out", options)
     assert not (tmp_path / "out" / "export.json").exists()
 
 
