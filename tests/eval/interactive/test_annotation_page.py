@@ -308,23 +308,23 @@ def test_everything_is_reached_by_keyboard(rooms: tuple[Path, np.ndarray], tmp_p
         picture = bob.picture("a room.png")
         bob.look(picture)
         bob.edit(picture, "set", objects=[1], name="bob's")
-        version(tab, 2)
+        version(tab, 4)  # Bob's, seen here
         assert tab.page.evaluate("document.activeElement.dataset.object") == "1"
         press("t")
         tab.page.keyboard.type("sofa")
         press("Enter")
         press("Escape")
-        version(tab, 4)
-        press("q")
         version(tab, 5)
-        press("Delete")  # locked: nothing happens
         press("q")
         version(tab, 6)
-        press("Delete")
+        press("Delete")  # locked: nothing happens
+        press("q")
         version(tab, 7)
+        press("Delete")
+        version(tab, 8)
         assert data(tab, "objects") == []
         press("Control+z")
-        version(tab, 8)
+        version(tab, 9)
         press("d")
         tab.wait_for("document.getElementById('what').textContent.startsWith('b.png')")
         listed = {one["name"]: one["status"] for one in Annotator(server.server_port).pictures()}
