@@ -113,6 +113,7 @@ def test_a_rank_that_is_lost_too_often_ends_the_run_by_name(caps_dataset: Path, 
     assert "the same command goes on from the last checkpoint" in said
 
 
+@pytest.mark.slow
 def test_a_users_mistake_is_not_tried_again(caps_dataset: Path, tmp_path: Path):
     error = error_of(lambda: train_on_ray(job(caps_dataset, tmp_path, split="nope")))
     assert f"of 2 (node {socket.gethostname()}): " in str(error) and "'nope'" in str(error)
