@@ -125,7 +125,7 @@ def test_killed_and_resumed_it_ends_bit_equal(caps_dataset: Path, tmp_path: Path
         command = [sys.executable, "-m", "panoforge", "train", str(RECIPE), *words]
         if name == "killed":
             with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-                while not list(run.glob("checkpoints/step-*.pt")):
+                while not list(run.glob("checkpoints/step-*.pt.sha256")):  # the commit point
                     assert process.poll() is None
                     time.sleep(0.05)
                 process.kill()
