@@ -113,6 +113,9 @@ def load_latest(folder: Path, say: Callable[[str], object]) -> TrainState | None
     and none is whole: a run never silently starts over.
     """
     candidates, name = committed(folder), latest_name(folder)
+    if _only_begun(folder, candidates):
+        say(f"{candidates[0]} was never finished: the run begins again")
+        return None
     faults = []
     if name is not None and not (folder / name).exists():
         faults.append(f"{folder / name}, which {LATEST} names, is missing")
@@ -131,6 +134,18 @@ def load_latest(folder: Path, say: Callable[[str], object]) -> TrainState | None
             f" cannot go on: {faults[0]}. Restore one from a copy, or train into another folder"
         )
     return None
+
+
+def _only_begun(folder: Path, candidates: list[Path]) -> bool:
+    """Whether a run was killed within its very first save: nothing committed could be lost.
+
+    One file, without a digest, and no `latest`, not even an unreadable one.
+    """
+    return (
+        len(candidates) == 1
+        and not sidecar(candidates[0]).exists()
+        and not (folder / LATEST).exists()
+    )
 
 
 def load(path: Path) -> TrainState:

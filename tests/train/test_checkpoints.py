@@ -95,6 +95,18 @@ def test_no_checkpoint_is_none(tmp_path: Path):
     assert load_latest(tmp_path, print) is None
 
 
+def test_killed_within_its_first_save_a_run_begins_again(folder, tmp_path):
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    path = checkpoint_path(begun, 2)
+    path.write_bytes(checkpoint_path(folder, 8).read_bytes()[:1000])
+    said: list[str] = []
+    assert load_latest(begun, said.append) is None and "never finished" in said[0]
+    (begun / "latest").write_text(path.name)  # it was committed once: its loss is said
+    with pytest.raises(DataError, match="none of the 1 checkpoints"):
+        load_latest(begun, said.append)
+
+
 @pytest.mark.parametrize("content", [b"", b"nonsense\n", b"\xff\xfe", b"../../etc/passwd\n"])
 def test_unreadable_latest_means_the_newest_whole_one(folder: Path, content: bytes):
     (folder / "latest").write_bytes(content)
