@@ -4,12 +4,11 @@ stand apart. What stands afterwards is what one of them writes alone, to the byt
 
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import synthetic
+from at_once import Pair, pair_of
 
 from panoforge.core.export import export
 from panoforge.core.shards.read import Dataset
@@ -19,59 +18,25 @@ from panoforge.core.storage.lease import held
 
 OPTIONS = PackOptions(20_000, (("train", 1.0),))
 FORMATS = ("coco", "yolo-seg")
-# Waits for a line, so that two of them begin at once; answers, and waits for the next.
-WORKER = """
-import sys
+WORK = """
 from pathlib import Path
-from panoforge.core.errors import UserError
 from panoforge.core.export import export
 from panoforge.core.shards.read import Dataset
 from panoforge.core.stats import write_report
-print("ready", flush=True)
-for line in sys.stdin:
-    verb, dataset, out = line.rstrip("\\n").split("\\t")
-    try:
-        if verb == "stats":
-            write_report(dataset, Path(out), threads=1)
-        else:
-            export(Dataset.open(dataset), verb, out)
-        print("done", flush=True)
-    except UserError as error:
-        print(type(error).__name__, error, flush=True)
+
+def work(verb, dataset, out):
+    if verb == "stats":
+        write_report(dataset, Path(out), threads=1)
+    else:
+        export(Dataset.open(dataset), verb, out)
 """
 Task = tuple[str, Path, Path]
 
 
-class Pair:
-    """Two processes that begin at once."""
-
-    def __init__(self) -> None:
-        self.processes = [
-            subprocess.Popen(
-                [sys.executable, "-c", WORKER],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for _ in range(2)
-        ]
-        assert all(process.stdout.readline() == "ready\n" for process in self.processes)
-
-    def ask(self, *tasks: Task) -> list[str]:
-        for process, task in zip(self.processes, tasks, strict=True):
-            process.stdin.write("\t".join(map(str, task)) + "\n")
-        for process in self.processes:
-            process.stdin.flush()
-        return [process.stdout.readline().strip() for process in self.processes]
-
-
 @pytest.fixture(scope="module")
 def pair():
-    made = Pair()
-    yield made
-    for process in made.processes:
-        process.stdin.close()
-        process.wait(20)
+    with pair_of(WORK) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

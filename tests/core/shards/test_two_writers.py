@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import synthetic
+from at_once import LOOP, pair_of
 
 from panoforge.core.shards.read import Dataset
 from panoforge.core.shards.verify import verify
@@ -16,56 +17,22 @@ from panoforge.core.shards.write import PackOptions, pack
 from panoforge.core.storage.lease import held
 
 OPTIONS = PackOptions(20_000, (("train", 1.0),))
-# Waits for a line, so that two of them begin at once; answers, and waits for the next.
-WORKER = """
-import sys
-from panoforge.core.errors import UserError
+WORK = """
 from panoforge.core.shards.repair import repair
 from panoforge.core.shards.write import PackOptions, pack
-print("ready", flush=True)
-for line in sys.stdin:
-    verb, source, dataset = line.rstrip("\\n").split("\\t")
-    try:
-        if verb == "pack":
-            pack(source, dataset, PackOptions(20_000, (("train", 1.0),)))
-        else:
-            repair(dataset)
-        print("done", flush=True)
-    except UserError as error:
-        print(type(error).__name__, error, flush=True)
+
+def work(verb, source, dataset):
+    if verb == "pack":
+        pack(source, dataset, PackOptions(20_000, (("train", 1.0),)))
+    else:
+        repair(dataset)
 """
-
-
-class Workers:
-    """Two processes that work at once."""
-
-    def __init__(self) -> None:
-        self.processes = [
-            subprocess.Popen(
-                [sys.executable, "-c", WORKER],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for _ in range(2)
-        ]
-        assert all(process.stdout.readline() == "ready\n" for process in self.processes)
-
-    def ask(self, *tasks: tuple[str, Path, Path]) -> list[str]:
-        for process, task in zip(self.processes, tasks, strict=True):
-            process.stdin.write("\t".join(map(str, task)) + "\n")
-        for process in self.processes:
-            process.stdin.flush()
-        return [process.stdout.readline().strip() for process in self.processes]
 
 
 @pytest.fixture(scope="module")
 def workers():
-    pair = Workers()
-    yield pair
-    for process in pair.processes:
-        process.stdin.close()
-        process.wait(20)
+    with pair_of(WORK) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +95,7 @@ def test_the_second_says_who_the_first_is(places, workers, tmp_path):
 def test_a_reader_sees_the_old_or_the_new_state(places, tmp_path):
     """Opened at any moment while packs go on, whatever is opened is whole."""
     dataset = shutil.copytree(places / "dataset", tmp_path / "dataset")
-    code = WORKER + "\n"
+    code = WORK + LOOP
     packer = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
