@@ -130,48 +130,51 @@ def make_dataset(out: Path, size: Size) -> Path:
     return dataset
 
 
+# A micro model from random weights on small views; bench.sap_recipes starts from it too.
+SMALL: dict[str, dict[str, Any]] = {
+    "model": {
+        "size": "micro",
+        "image_size": IMAGE_PX,
+        "frozen": [],
+        "drop_path": 0.0,
+        "initial": "mimetic",
+    },
+    "clip": {
+        "max_objects": 4,
+        "min_area_sr": 0.01,
+        "area_power": 0.5,
+        "colour_jitter": 0.0,
+        "grayscale": 0.0,
+    },
+    "prompt": {
+        "points": 1.0,
+        "box": 0.0,
+        "corrections": 0,
+        "max_prompted_frames": 1,
+        "max_corrected_frames": 1,
+    },
+    # SAM2's 20 : 1 of focal to dice ends in empty masks from random weights.
+    "loss": {"mask": 10.0, "dice": 5.0},
+    "optim": {
+        "lr": 4e-4,
+        "encoder_lr": 4e-4,
+        "layer_decay": 1.0,
+        "weight_decay": 0.01,
+        "betas": [0.9, 0.98],
+        "grad_clip": 1.0,
+        "warmup_steps": 50,
+        "final_lr_ratio": 0.02,
+    },
+}
+
+
 def image_recipe(size: Size) -> dict[str, Any]:
-    """Click → mask on single views, everything trained. SAM2's 20:1 of focal to dice ends in empty
-    masks from random weights.
-    """
+    """Click → mask on single views, everything trained."""
     return {
-        "model": {
-            "size": "micro",
-            "image_size": IMAGE_PX,
-            "frozen": [],
-            "drop_path": 0.0,
-            "initial": "mimetic",
-        },
-        "clip": {
-            "frames": 1,
-            "max_objects": 4,
-            "min_area_sr": 0.01,
-            "area_power": 0.5,
-            "colour_jitter": 0.0,
-            "grayscale": 0.0,
-        },
-        "prompt": {
-            "points": 1.0,
-            "box": 0.0,
-            "corrections": 0,
-            "max_prompted_frames": 1,
-            "max_corrected_frames": 1,
-        },
-        "loss": {
-            "mask": 10.0,
-            "dice": 5.0,
-            "objectness": 0.0,
-        },  # nothing is absent from an image: see panoforge.train.model.mimetic_init
-        "optim": {
-            "lr": 4e-4,
-            "encoder_lr": 4e-4,
-            "layer_decay": 1.0,
-            "weight_decay": 0.01,
-            "betas": [0.9, 0.98],
-            "grad_clip": 1.0,
-            "warmup_steps": 50,
-            "final_lr_ratio": 0.02,
-        },
+        **SMALL,
+        "clip": {**SMALL["clip"], "frames": 1},
+        # nothing is absent from an image: see panoforge.train.model.mimetic_init
+        "loss": {**SMALL["loss"], "objectness": 0.0},
         "steps": size.image_steps,
         "clips_per_step": 4,
         "clips_per_forward": 4,

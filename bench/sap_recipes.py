@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench import learns
+
 IMAGE_PX = 128
 SEED = 0
 
@@ -42,40 +44,10 @@ SIZES = {
 }
 
 SMALL: dict[str, Any] = {
-    "model": {
-        "size": "micro",
-        "image_size": IMAGE_PX,
-        "frozen": [],
-        "drop_path": 0.0,
-        "initial": "mimetic",
-    },
-    "clip": {
-        "frames": 8,
-        "max_objects": 4,
-        "min_area_sr": 0.01,
-        "area_power": 0.5,
-        "colour_jitter": 0.0,
-        "grayscale": 0.0,
-    },
-    "prompt": {
-        "points": 1.0,
-        "box": 0.0,
-        "corrections": 0,
-        "max_prompted_frames": 1,
-        "max_corrected_frames": 1,
-    },
-    # SAM2's 20 : 1 of focal to dice ends in empty masks from random weights (bench.learns).
-    "loss": {"mask": 10.0, "dice": 5.0, "objectness": 1.0},
-    "optim": {
-        "lr": 4e-4,
-        "encoder_lr": 4e-4,
-        "layer_decay": 1.0,
-        "weight_decay": 0.01,
-        "betas": [0.9, 0.98],
-        "grad_clip": 1.0,
-        "warmup_steps": 50,
-        "final_lr_ratio": 0.02,
-    },
+    **learns.SMALL,
+    "model": {**learns.SMALL["model"], "image_size": IMAGE_PX},
+    "clip": {**learns.SMALL["clip"], "frames": 8},
+    "loss": {**learns.SMALL["loss"], "objectness": 1.0},
     "seed": SEED,
     "checkpoint_every": 20,
     "keep_last_k": 1,
