@@ -7,6 +7,8 @@ protocol, and nobody publishes their prompts; the report says so above the table
 
 from dataclasses import dataclass
 
+from panoforge.core.report.page import Table
+
 
 @dataclass(frozen=True)
 class PublishedTable:
@@ -16,6 +18,15 @@ class PublishedTable:
     source: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+
+
+def block_of(table: PublishedTable) -> Table:
+    """The table as a block of a report, its source below."""
+    return Table(
+        table.columns,
+        table.rows,
+        caption=f"{table.title}. Published, not reproduced. Source: {table.source}.",
+    )
 
 
 # The text of the paper that we could read has no tables. Its numbers come from two kinds of

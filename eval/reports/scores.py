@@ -12,8 +12,8 @@ from panoforge.core.report.page import (
     Section,
     Table,
 )
-from panoforge.eval.reports.published import SAP_ON_PAV_SOD, SAP_SOURCE, TABLES
-from panoforge.eval.scoring.salient import OFFICIAL, SEAM_AWARE
+from panoforge.eval.reports.published import SAP_ON_PAV_SOD, SAP_SOURCE, TABLES, block_of
+from panoforge.eval.scoring.salient import OFFICIAL, SALIENCY_HEADS, SEAM_AWARE
 from panoforge.eval.views.methods import get_method
 
 SIDE_BY_SIDE = 3
@@ -95,17 +95,7 @@ def _saliency(results: Mapping[str, Any]) -> list[Table]:
         [s["method"], s["role"], *(percent(s[name], 2) for name in names)]
         for s in results.get("saliency", ())
     ]
-    heads = [
-        "method",
-        "",
-        "MAE",
-        "F_β",
-        "E-measure",
-        "S-measure",
-        "MAE by solid angle",
-        "E-measure, paper's",
-        "S-measure, seam turned",
-    ]
+    heads = ["method", "", *SALIENCY_HEADS]
     caption = (
         "All masks of a panorama as one saliency map. First as the sets' evaluator computes it,"
         " then by solid angle, with E-measure as its paper has it, and with the seam turned to"
@@ -211,14 +201,7 @@ def published_section(results: Mapping[str, Any]) -> Section:
         [label, Bar(miou, percent(miou)), data_, "published, not reproduced"]
         for label, miou, data_ in SAP_ON_PAV_SOD
     ]
-    tables = [
-        Table(
-            table.columns,
-            table.rows,
-            caption=f"{table.title}. Published, not reproduced. Source: {table.source}.",
-        )
-        for table in TABLES
-    ]
+    tables = [block_of(table) for table in TABLES]
     return Section(
         "Beside published results",
         text=(

@@ -11,7 +11,7 @@ from typing import Any
 from panoforge.eval.reports import sap
 from panoforge.eval.reports.text_table import columns
 from panoforge.eval.scoring.metrics.tracking import TRACKING
-from panoforge.eval.scoring.salient import OFFICIAL, SEAM_AWARE
+from panoforge.eval.scoring.salient import OFFICIAL, SALIENCY_HEADS, SEAM_AWARE
 
 RANDOM = "Random weights: the model's scores say nothing about SAM2."
 
@@ -63,16 +63,7 @@ def _panorama_lines(results: Mapping[str, Any]) -> list[str]:
         for s in results.get("saliency", ())
     ]
     if salient:
-        heads = [
-            "MAE",
-            "F_β",
-            "E-measure",
-            "S-measure",
-            "MAE by solid angle",
-            "E-measure, paper's",
-            "S-measure, seam turned",
-        ]
-        salient = [["all masks together", "", *heads], *salient]
+        salient = [["all masks together", "", *SALIENCY_HEADS], *salient]
     first = next(iter(found.values()), None)
     what = (
         f"{first['instances']} instances in {first['panoramas']} panoramas"

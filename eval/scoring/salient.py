@@ -21,6 +21,15 @@ from panoforge.eval.scoring.metrics.sphere import row_weight_sr
 BENCHMARKS = ("pavsod", "pavsodr")
 OFFICIAL = ("mae", "f_beta", "e_measure", "s_measure")
 SEAM_AWARE = ("mae_sphere", "e_measure_paper", "s_measure_seam")
+SALIENCY_HEADS = (  # of OFFICIAL, then SEAM_AWARE
+    "MAE",
+    "F_β",
+    "E-measure",
+    "S-measure",
+    "MAE by solid angle",
+    "E-measure, paper's",
+    "S-measure, seam turned",
+)
 LAST = 254  # threshold 1 − 1e-10: what is above it is the binary map
 
 

@@ -22,7 +22,7 @@ from panoforge.core.report.page import (
     Tile,
     write_report,
 )
-from panoforge.eval.reports.published import TABLES
+from panoforge.eval.reports.published import TABLES, block_of
 from panoforge.eval.scoring.metrics.tracking import TRACKING
 
 OF_MASKS = (
@@ -144,13 +144,7 @@ def _span(entry: Mapping[str, Any]) -> str:
 
 def _published() -> Section:
     tables = [
-        Table(
-            table.columns,
-            table.rows,
-            caption=f"{table.title}. Published, not reproduced. Source: {table.source}.",
-        )
-        for table in TABLES
-        if "360VOTS" in table.title or "PanoVOS" in table.title
+        block_of(table) for table in TABLES if "360VOTS" in table.title or "PanoVOS" in table.title
     ]
     return Section(
         "Beside published results",
