@@ -1,14 +1,17 @@
 """Scene generation: core-seconds and memory per scene, and the share of seeds that fail, over all
-sources that generate. Of each scene's panorama: how many instances it has, and how many of them are
-ornaments or unknown. And how much of the sphere things cover (the shell of a room is none).
+sources that generate. Of each scene's panoramas: how many instances they have, and how many of
+these are ornaments or unknown. And how much of the sphere things cover (the shell of a room is
+none).
 
-Each seed goes through the whole worker (`panoforge.datagen.worker`, a process of its own) at 128×64
-and one sample. A seed which generates but cannot be rendered counts as failed too, with its reason.
-There is no peer: this is the measurement behind the capacity plan, and the proof that no seed stops
-a run. One line per scene goes to FOLDER/scenes.jsonl as it ends; the same command goes on from
-there, at most `--minutes` at a time, and sums up when all are made:
+Each seed goes through the whole worker (`panoforge.datagen.worker`, a process of its own): four
+panoramas of 512×256 at one sample. A seed which generates but cannot be rendered counts as failed
+too, with its reason. There is no peer: this is the measurement behind the capacity plan, and the
+proof that no seed stops a run. One line per scene goes to FOLDER/scenes.jsonl as it ends; the same
+command goes on from there, at most `--minutes` at a time, and sums up when all are made. What
+Infinigen 1 generated stays in FOLDER/scenes, the cache of scenes:
 
     python -m bench.generation --out runs/generation --minutes 12
+    python -m bench.generation --out runs/generation --source infinigen1 --minutes 90
 """
 
 import json
@@ -42,16 +45,16 @@ QUICK = {"infinigen2.rooms": 2, "infinigen2.floating": 1}
 TIMEOUT_S = 5400.0
 
 
-def tiny(source: str, seed: int, scenes: Path) -> RenderConfig:
-    """One camera, one sample: everything but the size is as in a real run."""
+def small(source: str, seed: int, scenes: Path) -> RenderConfig:
+    """Small pictures of one sample: everything else is as in a real run."""
     kept = {"cache": str(scenes), "timeout_s": TIMEOUT_S - 600} if "infinigen1" in source else {}
     return RenderConfig(
         sources=({"source": source, **kept},),
         scenes=1000,
-        cameras_per_scene=1,
+        cameras_per_scene=4,
         seed=seed,
-        width=128,
-        height=64,
+        width=512,
+        height=256,
         samples=1,
         max_bounces=1,
         denoise=False,
@@ -66,7 +69,7 @@ def planned(shares: dict[str, int], seed: int, scenes: Path) -> list[tuple[Scene
     """
     found = []
     for source, count in shares.items():
-        config = tiny(source, seed, scenes)
+        config = small(source, seed, scenes)
         found += [
             ((index + 0.5) / count, plan_scene(config, index), config) for index in range(count)
         ]
@@ -121,8 +124,7 @@ def make(job: SceneJob, config: RenderConfig) -> dict:
         "cpu_by_phase_s": result.cpu_by_phase_s,
         "peak_memory_mb": result.peak_memory_mb,
         "notes": list(result.notes),
-        "instances": result.panoramas[0].instances if result.panoramas else 0,
-        **(seen[0] if seen else {}),
+        "panoramas": seen,
     }
 
 
@@ -130,6 +132,7 @@ def what_is_seen(meta: SampleMeta) -> dict[str, float]:
     """Counts of a panorama's instances, and the share of the sphere that things cover."""
     things = [one for one in meta.instances if "structure" not in one.flags]
     return {
+        "instances": len(meta.instances),
         "ornaments": sum(one.category == "ornament" for one in meta.instances),
         "unknown": sum(one.category.startswith("unknown:") for one in meta.instances),
         "categories": len({one.category for one in meta.instances}),
@@ -162,7 +165,7 @@ def summary(records: Iterable[dict]) -> dict[str, dict]:
                 round(statistics.median(row["cpu_s"] for row in alive), 1) if alive else None
             ),
             "peak_memory_mb": round(max((row["peak_memory_mb"] for row in alive), default=0.0)),
-            **_seen([row for row in alive if "things_share" in row]),
+            **_seen([panorama for row in alive for panorama in row["panoramas"]]),
             "refused_poses": dict(
                 Counter(text.split(":")[0] for row in rows for text in row["reasons"])
             ),
@@ -183,6 +186,7 @@ def _seen(rows: list[dict]) -> dict[str, float]:
         return {}
     instances = sum(row["instances"] for row in rows)
     return {
+        "panoramas": len(rows),
         "instances_median": statistics.median(row["instances"] for row in rows),
         "ornament_share": round(sum(row["ornaments"] for row in rows) / instances, 3),
         "unknown_share": round(sum(row["unknown"] for row in rows) / instances, 3),
@@ -196,7 +200,7 @@ def main() -> None:
         "--out", type=Path, default=Path("runs/generation"), help="where scenes.jsonl is kept"
     )
     parser.add_argument("--minutes", type=float, default=12.0, help="start no scene after this")
-    parser.add_argument("--source", help="this source only")
+    parser.add_argument("--source", help="sources whose names begin with this")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -206,7 +210,7 @@ def main() -> None:
     shares = {
         name: n
         for name, n in (QUICK if args.quick else SHARES).items()
-        if args.source in (None, name)
+        if name.startswith(args.source or "")
     }
     left = 0
     for job, config in planned(shares, args.seed, args.out / "scenes"):
@@ -228,9 +232,9 @@ def main() -> None:
             f"{name}: {row['scenes']} scenes, {row['failed']} failed {row['failures']}; generation"
             f" {row['generate_core_s']} core-s (at most {row['generate_max_core_s']}), whole worker"
             f" {row['whole_core_s']} core-s, {row['peak_memory_mb']} MB;"
-            f" {row.get('instances_median')} instances, {row.get('ornament_share')} of them"
-            f" ornaments, {row.get('unknown_share')} unknown; things cover"
-            f" {row.get('things_share_of_sphere')} of the sphere"
+            f" {row.get('panoramas', 0)} panoramas of {row.get('instances_median')} instances,"
+            f" {row.get('ornament_share')} of them ornaments, {row.get('unknown_share')} unknown;"
+            f" things cover {row.get('things_share_of_sphere')} of the sphere"
         )
     crashed = sum(record["outcome"] == "crashed" for record in records)
     failed = sum(record["outcome"] != "done" for record in records)

@@ -22,6 +22,7 @@ __all__ = [
     "CameraSettings",
     "LightSettings",
     "QualitySettings",
+    "RedrawSettings",
     "RenderConfig",
     "RoomsSource",
     "SceneJob",
@@ -94,6 +95,19 @@ class LightSettings(FrozenModel):
     lamps: Annotated[
         Literal["as-made", "off"], Field(description="Lamps as the scene has them, or all off.")
     ] = "as-made"
+
+
+class RedrawSettings(FrozenModel):
+    """What is drawn anew in a scene that was generated once. 0 leaves it as it was made, every
+    other number is another draw.
+    """
+
+    materials: Annotated[
+        int, Field(ge=0, description="Which draw of colours of materials; 0: as made.")
+    ] = 0
+    furniture: Annotated[
+        int, Field(ge=0, description="Which draw of places of furniture, indoors; 0: as made.")
+    ] = 0
 
 
 class QualitySettings(FrozenModel):
@@ -252,6 +266,9 @@ class RenderConfig(FrozenModel):
     light: Annotated[
         LightSettings, Field(description="Other light than the scene was made with.")
     ] = LightSettings()
+    redraw: Annotated[
+        RedrawSettings, Field(description="Other colours and places in the same scenes.")
+    ] = RedrawSettings()
     quality: Annotated[QualitySettings, Field(description="When a panorama is refused.")] = (
         QualitySettings()
     )

@@ -85,7 +85,7 @@ def flatten_secondary(colours: Mapping[str, NDArray[np.float64]]) -> int:
     changed = 0
     for material in sorted(bpy.data.materials, key=key_of):
         outputs = [output for output in _outputs(material) if output.inputs["Surface"].is_linked]
-        if outputs and not _needs_whole(material):
+        if outputs and not is_whole(material):
             colour = np.clip(colours.get(key_of(material), fallback), 0, MAX_COLOUR)
             for output in outputs:
                 _insert_mix(material.node_tree, output, tuple(colour.tolist()))
@@ -116,7 +116,10 @@ def _outputs(material: bpy.types.Material) -> list[bpy.types.Node]:
     return [node for node in material.node_tree.nodes if node.type == "OUTPUT_MATERIAL"]
 
 
-def _needs_whole(material: bpy.types.Material) -> bool:
+def is_whole(material: bpy.types.Material) -> bool:
+    """Whether light passes through the material or comes from it, or it has no nodes to change."""
+    if not material.use_nodes or material.node_tree is None:
+        return True
     for node in _all_nodes(material.node_tree):
         if node.type in KEPT_WHOLE:
             return True

@@ -25,12 +25,14 @@ from panoforge.core.sample.products import half_depth
 from panoforge.core.storage.staged import write_staged
 from panoforge.datagen import cameras, geometry, glass, lighting, materials, quality
 from panoforge.datagen.categories import Categories
-from panoforge.datagen.config import RenderConfig, source_of
+from panoforge.datagen.config import RenderConfig
 from panoforge.datagen.extension import provide_antlandscape
 from panoforge.datagen.instances import SceneInstances
 from panoforge.datagen.messages import Rejection, SceneRequest, SceneResult, StagedPanorama
 from panoforge.datagen.poses import poses_of
 from panoforge.datagen.quality import RejectedScene
+from panoforge.datagen.redraw.colours import redraw_colours
+from panoforge.datagen.redraw.making import make_redrawn
 from panoforge.datagen.rendering.cycles import choose_device, configure
 from panoforge.datagen.rendering.labels import exact_labels
 from panoforge.datagen.rendering.passes import Passes
@@ -38,7 +40,6 @@ from panoforge.datagen.rendering.render import display_rgb, place_camera, render
 from panoforge.datagen.rendering.settings import RenderSettings
 from panoforge.datagen.scatter_ids import joined, numbered_scatters
 from panoforge.datagen.scene import Scene, SceneFailed
-from panoforge.datagen.sources.base import make_scene
 from panoforge.datagen.surface import Surface, scene_surface
 from panoforge.datagen.timing import Timer, cpu_seconds, peak_memory_mb, say
 
@@ -102,6 +103,8 @@ class SceneAttempt:
             self.things = (*self.prepared.things, *scatters)
             materials.set_displacement(self.config.displacement)
             lighting.relight(self.config.light, self.prepared.things)
+            if draw := self.config.redraw.materials:
+                redraw_colours(self.prepared.things, self.seed, draw)
             self.instances = SceneInstances()
             self.surface: Surface = scene_surface()
             if not self.surface.triangles:
@@ -127,9 +130,7 @@ class SceneAttempt:
         with self.timer.phase("generate"):
             provide_antlandscape(self.config.antlandscape, self.folder / "extensions")
             try:
-                return make_scene(
-                    self.request.scene, source_of(self.config, self.request.scene), self.seed
-                )
+                return make_redrawn(self.config, self.request.scene, self.seed)
             except SceneFailed as failed:
                 raise RejectedScene("generator", str(failed)) from failed
 

@@ -21,7 +21,7 @@ from panoforge.core.sample.metadata import SampleMeta
 from panoforge.core.sample.products import decode_product
 from panoforge.core.storage.atomic import write_bytes_atomic
 from panoforge.core.storage.staged import read_staged
-from panoforge.datagen.config import RenderConfig, SceneJob, source_of
+from panoforge.datagen.config import RenderConfig, SceneJob
 from panoforge.datagen.scene import Scene
 
 
@@ -45,12 +45,12 @@ def check_scene(request: VerifyRequest) -> list[dict]:
     from panoforge.datagen.extension import provide_antlandscape
     from panoforge.datagen.glass import glass_materials
     from panoforge.datagen.oracle import build_oracle, judge
-    from panoforge.datagen.sources.base import make_scene
+    from panoforge.datagen.redraw.making import make_redrawn
 
     bpy.ops.wm.read_factory_settings(use_empty=True)
     with tempfile.TemporaryDirectory() as folder:
         provide_antlandscape(request.render.antlandscape, Path(folder))
-        scene = make_scene(request.scene, source_of(request.render, request.scene), request.seed)
+        scene = make_redrawn(request.render, request.scene, request.seed)
         cap_subdivision(bpy.data.objects, request.render.subdivision_cap)
         glass = (
             frozenset(glass_materials()) if request.render.glass == "see-through" else frozenset()

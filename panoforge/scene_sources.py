@@ -192,7 +192,8 @@ def generation_costs(config: RenderConfig) -> list[str]:
             scenes = rounds * len(source.variants) + len(range(first, min(last, rest)))
             core_s = PROFILES[source.profile].core_s
             again = (
-                f"; more runs of the same rooms (camera.draw=1, …) cost none of it: {source.cache}"
+                "; more runs of the same rooms (camera.draw=1, redraw.materials=1, …) cost none of"
+                f" it: {source.cache}"
                 if source.cache
                 else "; with cache=FOLDER on the source, runs share what was generated"
             )

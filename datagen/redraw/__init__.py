@@ -1,0 +1,1 @@
+"""Other colours and other places in a scene that was generated once."""
