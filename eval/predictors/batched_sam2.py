@@ -461,7 +461,14 @@ class BatchedSam2:
 
 
 def _showings(frames: Sequence[FrameInput]) -> tuple[list[int], dict[int, int]]:
-    """For each frame the first that is the very same picture, and when that is shown last."""
+    """For each frame the first that is the very same picture, and when that is shown last.
+
+    Frames that are read when they are asked for are never the same, and are not read here: one that
+    has been let go may share its `id` with the next.
+    """
+    if not isinstance(frames, list | tuple):
+        own = list(range(len(frames)))
+        return own, dict(enumerate(own))
     seen: dict[int, int] = {}
     first = [seen.setdefault(id(frame), t) for t, frame in enumerate(frames)]
     return first, {number: t for t, number in enumerate(first)}

@@ -5,6 +5,8 @@ Weights are random, as nothing can be downloaded here, but not tame. The head th
 object is there is made steep, so that objects appear and disappear. Prompts have one or two points.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -94,6 +96,28 @@ def test_what_an_object_gets_does_not_depend_on_the_others(model) -> None:
     for k in (0, 3):
         alone = dense(list(BatchedSam2(model).predict(frames, [prompts[k]])), 1)
         np.testing.assert_allclose(alone[:, 0], together[:, k], atol=1e-4)
+
+
+def test_frames_that_are_read_when_they_are_asked_for_give_the_same_masks(model) -> None:
+    """A video's frames are let go one by one, and the next may lie where another has been."""
+
+    class Lazily(Sequence):
+        def __init__(self, frames: list[FrameInput]) -> None:
+            self.frames, self.asked = frames, []
+
+        def __len__(self) -> int:
+            return len(self.frames)
+
+        def __getitem__(self, t: int) -> FrameInput:
+            self.asked.append(t)
+            return FrameInput(self.frames[t].image.copy(), self.frames[t].labels)
+
+    frames, prompts = scene(np.random.default_rng(6), n_frames=8, n_objects=2)
+    prompts = [ObjectPrompt(p.id, {0: p.points[min(p.points)]}) for p in prompts]
+    lazily = Lazily(frames)
+    held = dense(list(BatchedSam2(model).predict(frames, prompts)), 2)
+    assert np.array_equal(dense(list(BatchedSam2(model).predict(lazily, prompts)), 2), held)
+    assert sorted(set(lazily.asked)) == list(range(8)) and len(lazily.asked) <= 10
 
 
 def test_old_memories_are_dropped(model) -> None:
