@@ -17,6 +17,7 @@ REASONS: tuple[Row, ...] = (
     ("panoforge.doctor", "torch", "a package that is missing or broken is what it reports"),
     ("panoforge.doctor", "torchvision", "a package that is missing or broken is what it reports"),
     ("panoforge.doctor", "ray", "a package that is missing or broken is what it reports"),
+    ("panoforge.core.foreign.videos", "av", "FFmpeg's libraries: only where a video is opened"),
     ("panoforge.cluster", "ray", "configs, plans and status are read without Ray, which takes 1 s"),
     ("panoforge.cluster.ray.training", "panoforge.cluster.ray.trainer", "it imports Ray"),
     ("panoforge.datagen.worker", "panoforge.datagen.pipeline", "tests and parents have no bpy"),

@@ -6,6 +6,9 @@ tab has touched its objects since, and refused (`Stale`) if one has. A request t
 because its answer was lost, is applied once.
 
 Undo takes back the author's own last change, if what it touched is still as it left it.
+
+What a change touches are objects, by id, and in videos looks, by object and frame: two people may
+work on one object on different frames.
 """
 
 import time
@@ -17,8 +20,11 @@ from pydantic import ValidationError
 
 from panoforge.core.errors import DataError, UsageError, UserError
 from panoforge.eval.interactive.serve.journal import Journal
-from panoforge.eval.interactive.serve.objects import Change, Heading, PageObject, Status
+from panoforge.eval.interactive.serve.objects import Change, FrameLook, Heading, PageObject, Status
 from panoforge.eval.interactive.serve.packed import PackedMask
+
+Key = int | tuple[int, int]  # an object, or its look on a frame
+State = PageObject | FrameLook | None
 
 
 class Stale(UserError):
@@ -36,19 +42,23 @@ class Hand:
 
 @dataclass(frozen=True)
 class Delta:
-    """What a change does: objects as they are from now on, objects that go, the new status."""
+    """What a change does: objects as they are from now on, objects that go, the new status. Looks
+    without a mask go.
+    """
 
     what: str
     objects: tuple[PageObject, ...] = ()
     gone: tuple[int, ...] = ()
+    looks: tuple[FrameLook, ...] = ()
     status: Status | None = None
     masks: tuple[PackedMask, ...] = ()
     undoes: int | None = None
     redoes: int | None = None
+    continues: int | None = None
 
-    def touched(self) -> set[int]:
-        """The ids of the objects that are not as before."""
-        return {one.id for one in self.objects} | set(self.gone)
+    def touched(self) -> set[Key]:
+        """The objects and looks that are not as before."""
+        return set(_after(self))
 
 
 @dataclass(frozen=True)
@@ -58,22 +68,36 @@ class Done:
     version: int
     author: str
     what: str
-    before: dict[int, PageObject | None]
-    after: dict[int, PageObject | None]
+    before: dict[Key, State]
+    after: dict[Key, State]
     status: tuple[Status, Status]
+
+    def then(self, later: "Done") -> "Done":
+        """The two as one."""
+        return Done(
+            later.version,
+            self.author,
+            self.what,
+            later.before | self.before,
+            self.after | later.after,
+            (self.status[0], later.status[1]),
+        )
 
 
 @dataclass
 class Document:
-    """`objects` by id in the order in which they were made; `masks` by digest."""
+    """`objects` by id in the order in which they were made; `looks` by object and frame; `masks` by
+    digest.
+    """
 
     journal: Journal
     heading: Heading
     version: int = 0
     status: Status = "new"
     objects: dict[int, PageObject] = field(default_factory=dict)
+    looks: dict[int, dict[int, FrameLook]] = field(default_factory=dict)
     masks: dict[str, PackedMask] = field(default_factory=dict)
-    _changed: dict[int, Change] = field(default_factory=dict)
+    _changed: dict[Key, Change] = field(default_factory=dict)
     _requests: dict[str, tuple[int, ...]] = field(default_factory=dict)
     _undo: dict[str, list[Done]] = field(default_factory=dict)
     _redo: dict[str, list[Done]] = field(default_factory=dict)
@@ -96,11 +120,8 @@ class Document:
             raise DataError(
                 f"{path} is no journal of this version ({error.errors()[0]['msg']})"
             ) from None
-        if (kept.width, kept.height, kept.sha256) != (
-            heading.width,
-            heading.height,
-            heading.sha256,
-        ):
+        same = ("width", "height", "sha256", "frames")
+        if any(getattr(kept, name) != getattr(heading, name) for name in same):
             raise DataError(
                 f"{heading.picture} is not the picture that the work in {path.parent} was made on"
                 f" ({kept.width}×{kept.height}, sha256 {kept.sha256[:8]}; this one is"
@@ -126,9 +147,13 @@ class Document:
             )
         return self.objects[id_]
 
-    def mask_of(self, one: PageObject) -> PackedMask | None:
+    def mask_of(self, one: PageObject | FrameLook) -> PackedMask | None:
         """The mask of an object; None as long as it has none."""
         return self.masks[one.mask] if one.mask else None
+
+    def look(self, id_: int, frame: int) -> FrameLook | None:
+        """An object on a frame; None where it is not."""
+        return self.looks.get(id_, {}).get(frame)
 
     def has_done(self, request: str) -> bool:
         """Whether this very request was applied already."""
@@ -138,19 +163,19 @@ class Document:
         """The objects that a request made, changed or removed."""
         return self._requests.get(request, ())
 
-    def check(self, base: int, touched: Iterable[int], session: str) -> None:
+    def check(self, base: int, touched: Iterable[Key], session: str) -> None:
         """Stale if another tab has changed one of the objects since version `base`."""
         if base > self.version:
             raise Stale(
                 f"this page has seen version {base} of the picture, which has {self.version}: load"
                 " it again"
             )
-        for id_ in touched:
-            last = self._changed.get(id_)
+        for key in touched:
+            last = self._changed.get(key)
             if last is not None and last.version > base and last.session != session:
-                gone = id_ not in self.objects
+                gone = self._state(key) is None
                 raise Stale(
-                    f"{last.who} has {'removed' if gone else 'changed'} object {id_}"
+                    f"{last.who} has {'removed' if gone else 'changed'} {_called(key)}"
                     " meanwhile: your change was not applied, look at it as it is now"
                 )
 
@@ -199,42 +224,65 @@ class Document:
             raise UsageError(f"there is nothing to {word}")
         done = stack[-1]
         left, wanted = (done.after, done.before) if word == "undo" else (done.before, done.after)
-        for id_, state in left.items():
-            if self.objects.get(id_) != state:
+        for key, state in left.items():
+            if self._state(key) != state:
                 raise Stale(
-                    f"somebody has changed object {id_} since: to {word} “{done.what}” would lose"
+                    f"somebody has changed {_called(key)} since: to {word} “{done.what}” would lose"
                     " that"
                 )
         from_, to = done.status if word == "redo" else done.status[::-1]
+        absent = [key for key, state in wanted.items() if state is None]
         return Delta(
             f"{word} {done.what}",
-            tuple(state for state in wanted.values() if state is not None),
-            tuple(id_ for id_, state in wanted.items() if state is None),
+            tuple(state for state in wanted.values() if isinstance(state, PageObject)),
+            tuple(key for key in absent if isinstance(key, int)),
+            (
+                *(state for state in wanted.values() if isinstance(state, FrameLook)),
+                *(FrameLook(object=k[0], frame=k[1]) for k in absent if isinstance(k, tuple)),
+            ),
             None if from_ == to else to,
             undoes=done.version if word == "undo" else None,
             redoes=done.version if word == "redo" else None,
         )
 
+    def _state(self, key: Key) -> State:
+        return self.look(*key) if isinstance(key, tuple) else self.objects.get(key)
+
+    def _put(self, key: Key, state: State) -> None:
+        if isinstance(key, tuple):
+            looks = self.looks.setdefault(key[0], {})
+            if isinstance(state, FrameLook):
+                looks[key[1]] = state
+            else:
+                looks.pop(key[1], None)
+        elif isinstance(state, PageObject):
+            self.objects[key] = state
+        else:
+            self.objects.pop(key, None)
+
     def _take(self, change: Change) -> None:
         self.masks |= {mask.digest: mask for mask in change.masks}
-        after: dict[int, PageObject | None] = {one.id: one for one in change.objects}
-        after |= dict.fromkeys(change.gone)
-        for one in change.objects:
-            if one.mask is not None and one.mask not in self.masks:
-                raise DataError(f"{self.journal.path}: the mask of object {one.id} is missing")
-        before = {id_: self.objects.get(id_) for id_ in after}
+        after = _after(change)
+        shown: list[PageObject | FrameLook] = [*change.objects, *change.looks]
+        if any(one.mask is not None and one.mask not in self.masks for one in shown):
+            raise DataError(f"{self.journal.path}: a mask of change {change.version} is missing")
+        before = {key: self._state(key) for key in after}
         status = self.status, change.status or ("open" if self.status == "new" else self.status)
         done = Done(change.version, change.author, change.what, before, after, status)
-        brief = change.model_copy(update={"masks": (), "objects": ()})
-        for id_, state in after.items():
-            self._changed[id_] = brief
-            if state is None:
-                self.objects.pop(id_, None)
-            else:
-                self.objects[id_] = state
-        self._last_id = max(self._last_id, *after) if after else self._last_id
+        brief = change.model_copy(update={"masks": (), "objects": (), "looks": ()})
+        for key, state in after.items():
+            self._changed[key] = brief
+            self._put(key, state)
+            self._last_id = max(self._last_id, key[0] if isinstance(key, tuple) else key)
         self.version, self.status = change.version, status[1]
-        self._requests[change.request] = *(one.id for one in change.objects), *change.gone
+        touched = (*(one.id for one in change.objects), *change.gone)
+        self._requests[change.request] = tuple(
+            dict.fromkeys((*touched, *(look.object for look in change.looks)))
+        )
+        self._remember(change, done)
+
+    def _remember(self, change: Change, done: Done) -> None:
+        """What the author can undo and redo from now on."""
         undo = self._undo.setdefault(change.author, [])
         redo = self._redo.setdefault(change.author, [])
         source = undo if change.undoes is not None else redo if change.redoes is not None else None
@@ -242,6 +290,19 @@ class Document:
             if not source or source[-1].version != (change.undoes or change.redoes):
                 raise DataError(f"{self.journal.path}: change {change.version} undoes what is none")
             (redo if source is undo else undo).append(source.pop())
-        else:
-            undo.append(done)
-            redo.clear()
+            return
+        if undo and change.continues == undo[-1].version:
+            done = undo.pop().then(done)
+        undo.append(done)
+        redo.clear()
+
+
+def _after(change: Change | Delta) -> dict[Key, State]:
+    """What is as a change says, by key."""
+    after: dict[Key, State] = {one.id: one for one in change.objects}
+    after |= dict.fromkeys(change.gone)
+    return after | {(k.object, k.frame): k if k.mask else None for k in change.looks}
+
+
+def _called(key: Key) -> str:
+    return f"object {key[0]} on frame {key[1]}" if isinstance(key, tuple) else f"object {key}"

@@ -3,6 +3,9 @@
 An object never holds pixels, only the digest of its mask. A `Change` says which objects are now as
 they are and which are gone; it carries the masks that are new. So replaying needs no model, no
 geometry and no order of clicks, and undoing is a change like any other.
+
+In a video an object has no mask of its own but a `FrameLook` on every frame that shows it. What is
+changed on one frame is one look: a thousand frames do not make an edit longer.
 """
 
 from typing import Annotated, Literal
@@ -61,9 +64,21 @@ class PageObject(FrozenModel):
         return self.name or f"object {self.id}"
 
 
+class FrameLook(FrozenModel):
+    """An object on one frame of a video. `key`: somebody made or corrected it here; other looks are
+    propagated. Without a mask it is not on the frame (any more).
+    """
+
+    object: int
+    frame: int
+    mask: str | None = None
+    key: bool = False
+    clicks: tuple[Clicked, ...] = ()
+
+
 class Change(FrozenModel):
     """One line of a picture's journal: `who` did it as `author` in the tab `session`. `undoes` and
-    `redoes` are versions.
+    `redoes` are versions, and so is `continues`: what it goes on from, to be undone with it.
     """
 
     version: int
@@ -75,20 +90,25 @@ class Change(FrozenModel):
     what: str
     objects: tuple[PageObject, ...] = ()
     gone: tuple[int, ...] = ()
+    looks: tuple[FrameLook, ...] = ()
     status: Status | None = None
     masks: tuple[PackedMask, ...] = ()
     undoes: int | None = None
     redoes: int | None = None
+    continues: int | None = None
 
 
 class Heading(FrozenModel):
-    """The first line of a picture's journal: which picture the work was made on."""
+    """The first line of a picture's journal: which picture the work was made on, or which video:
+    then it has `frames`.
+    """
 
     format: Literal["panoforge annotation journal 1"] = "panoforge annotation journal 1"
     picture: str
     sha256: str
     width: int
     height: int
+    frames: int | None = None
 
 
 def colour_of(id_: int) -> str:

@@ -1,0 +1,77 @@
+"""Frames of video files by number: exact in any order; only files of videos are opened."""
+
+from pathlib import Path
+
+import clips
+import numpy as np
+import pytest
+
+from panoforge.core.errors import DataError
+from panoforge.core.foreign.videos import VideoReader, index_video
+
+FRAMES = 24
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[np.ndarray]:
+    return clips.moving_disc(FRAMES)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("h264.mp4", "libx264"),
+        ("h264.mkv", "libx264"),
+        ("old.mp4", "mpeg4"),
+        ("vp9.webm", "libvpx-vp9"),
+    ],
+)
+def test_frames_are_exact_in_any_order(
+    pictures: list[np.ndarray], tmp_path: Path, name: str, codec: str
+) -> None:
+    """Frames stored out of order (B frames), a varying rate, and forward and backward jumps."""
+    times = np.cumsum([10, 3, 17, 10, 1, 25] * 4).tolist()
+    path = clips.write_clip(tmp_path / name, pictures, codec=codec, times=times)
+    index = index_video(path)
+    assert len(index.times) == FRAMES and (index.width, index.height) == (256, 128)
+    reader = VideoReader(path, index)
+    reader._keep = 3
+    order = [0, 1, 2, 9, 8, 7, 23, 0, 13, 14, 14, 5, 22, 21]
+    for number in order:
+        assert clips.number_in(reader.read(number)) == number
+        assert len(reader._kept) <= 3
+    reader.close()
+    assert clips.number_in(reader.read(3)) == 3
+    reader.close()
+
+
+def test_what_is_no_video_is_refused_in_one_line(
+    pictures: list[np.ndarray], tmp_path: Path
+) -> None:
+    path = clips.write_clip(tmp_path / "x.mp4", pictures)
+    secret = clips.write_clip(tmp_path / "secret.mp4", pictures)
+    bad = {
+        "text.mp4": b"hello",
+        "empty.mp4": b"",
+        "cut.mp4": path.read_bytes()[: path.stat().st_size // 2],
+        "list.mp4": f"#EXTM3U\n#EXTINF:1,\n{secret}\n#EXT-X-ENDLIST\n".encode(),
+        "many.mp4": f"ffconcat version 1.0\nfile '{secret}'\n".encode(),
+    }
+    for name, data in bad.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(DataError) as refused:
+            index_video(tmp_path / name)
+        assert name in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_damage_in_the_middle_is_said(pictures: list[np.ndarray], tmp_path: Path) -> None:
+    path = clips.write_clip(tmp_path / "x.mp4", pictures, gop=100)
+    index = index_video(path)
+    data = bytearray(path.read_bytes())
+    start = data.find(b"mdat") + 4
+    data[start : start + len(data) // 2] = bytes(len(data) // 2)
+    path.write_bytes(bytes(data))
+    reader = VideoReader(path, index)
+    with pytest.raises(DataError, match=r"x\.mp4: frame 3 .*damaged"):
+        reader.read(3)
+    reader.close()
