@@ -14,16 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from panoforge.cluster.config import EvalJobConfig, PackConfig, RenderJobConfig, TrainJobConfig
+from panoforge.cluster.config.jobs import EvalJobConfig, RenderJobConfig, TrainJobConfig
+from panoforge.cluster.config.packing import PackConfig
 from panoforge.cluster.state.ledger import Ledger
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.names import digest_digits, slug
 from panoforge.core.progress import Progress
 from panoforge.core.run_layout import DATASET, REPORT_FILE, STAGED, STATS
 from panoforge.core.shards.contents import shard_files
+from panoforge.core.shards.data_fault import VerifyReport
 from panoforge.core.shards.layout import Manifest, read_manifest
 from panoforge.core.shards.repair import RepairReport, repair
-from panoforge.core.shards.verify import VerifyReport, verify
+from panoforge.core.shards.verify import verify
 from panoforge.core.shards.write import StagedSource, pack
 from panoforge.core.storage.atomic import storage_errors
 from panoforge.core.storage.runlog import record_stage

@@ -19,6 +19,7 @@ import synthetic
 from panoforge.core.errors import DataError
 from panoforge.core.sample.metadata import META_SUFFIX
 from panoforge.core.shards.build import BuiltShard, commit, shard_name
+from panoforge.core.shards.data_fault import DataFault
 from panoforge.core.shards.layout import (
     INSTANCE_SCHEMA,
     SAMPLE_SCHEMA,
@@ -29,7 +30,7 @@ from panoforge.core.shards.layout import (
 )
 from panoforge.core.shards.read import Dataset
 from panoforge.core.shards.tar import BLOCK, TRAILER, Member, header, padded
-from panoforge.core.shards.verify import DataFault, verify
+from panoforge.core.shards.verify import verify
 from panoforge.core.shards.write import PackOptions, pack
 from panoforge.core.storage.store import Store
 
