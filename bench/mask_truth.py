@@ -27,7 +27,7 @@ def report_of(room: "Room", index: np.ndarray, pose: "Pose", depth: np.ndarray |
     from panoforge.core.sample.instance_table import InstanceLabel, instance_table
     from panoforge.core.sample.label_maps import dense_ids
     from panoforge.core.sample.metadata import SampleMeta
-    from panoforge.datagen.oracle import judge
+    from panoforge.datagen.ray_judge import judge
 
     labels, old = dense_ids(index)
     names = {

@@ -44,7 +44,8 @@ def check_scene(request: VerifyRequest) -> list[dict]:
     from panoforge.datagen.defects import cap_subdivision
     from panoforge.datagen.extension import provide_antlandscape
     from panoforge.datagen.glass import glass_materials
-    from panoforge.datagen.oracle import build_oracle, judge
+    from panoforge.datagen.oracle import build_oracle
+    from panoforge.datagen.ray_judge import judge
     from panoforge.datagen.redraw.making import make_redrawn
 
     bpy.ops.wm.read_factory_settings(use_empty=True)

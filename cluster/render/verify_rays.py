@@ -36,7 +36,7 @@ MAX_EDGE_SHARE = (
 class RaysReport:
     """The panoramas' reports, and the scenes that could not be made again.
 
-    Reports are as `panoforge.datagen.oracle.RayReport` has them.
+    Reports are as `panoforge.datagen.ray_judge.RayReport` has them.
     """
 
     panoramas: tuple[dict, ...]

@@ -24,7 +24,16 @@ from panoforge.core.errors import UserError
 from panoforge.core.sample.instance_table import InstanceLabel, instance_table
 from panoforge.core.sample.label_maps import dense_ids
 from panoforge.core.sample.metadata import Pose, SampleMeta
-from panoforge.datagen import defects, extension, geometry, glass, lighting, materials, oracle
+from panoforge.datagen import (
+    defects,
+    extension,
+    geometry,
+    glass,
+    lighting,
+    materials,
+    oracle,
+    ray_judge,
+)
 from panoforge.datagen.cameras import (
     candidates,
     choose_poses,
@@ -234,15 +243,15 @@ def rays(out: Path) -> dict[str, object]:
         versions={},
     )
     pixels = np.arange(256 * 128)
-    honest = oracle.judge(judge_of, meta, labels, passes.depth_m, pixels, displacement=False)
+    honest = ray_judge.judge(judge_of, meta, labels, passes.depth_m, pixels, displacement=False)
     first, second = (
         next(id_ for id_, label in names.items() if label.name == name)
         for name in ("box00", "Suzanne")
     )
     swapped = labels.copy()
     swapped[labels == first], swapped[labels == second] = second, first
-    lying = oracle.judge(judge_of, meta, swapped, None, pixels, displacement=False)
-    shifted = oracle.judge(
+    lying = ray_judge.judge(judge_of, meta, swapped, None, pixels, displacement=False)
+    shifted = ray_judge.judge(
         judge_of, meta, np.roll(labels, 1, axis=1), None, pixels, displacement=False
     )
     return {
@@ -327,7 +336,7 @@ def places() -> dict[str, list[int]]:
     return found
 
 
-def plain(report: oracle.RayReport) -> dict[str, object]:
+def plain(report: ray_judge.RayReport) -> dict[str, object]:
     return json.loads(json.dumps(vars(report)))
 
 

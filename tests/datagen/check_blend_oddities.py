@@ -25,7 +25,8 @@ from panoforge.datagen.depsgraph.datablocks import key_of
 from panoforge.datagen.depsgraph.instance_keys import instance_keys
 from panoforge.datagen.depsgraph.parts import parts_of
 from panoforge.datagen.depsgraph.visit import visit_render_depsgraph
-from panoforge.datagen.oracle import build_oracle, judge
+from panoforge.datagen.oracle import build_oracle
+from panoforge.datagen.ray_judge import judge
 from panoforge.datagen.rendered_things import RenderedThing, thing_table
 from panoforge.datagen.rendering.cycles import choose_device, configure
 from panoforge.datagen.rendering.labels import exact_labels
