@@ -121,9 +121,9 @@ def test_frames_that_are_read_when_they_are_asked_for_give_the_same_masks(model)
 
 
 def test_old_memories_are_dropped(model) -> None:
-    from panoforge.eval.predictors.batched_sam2 import _Memory
+    from panoforge.eval.predictors.object_memory import ObjectMemory
 
-    memory = _Memory(
+    memory = ObjectMemory(
         recent={t: torch.zeros(1) for t in range(20)},
         recent_pointer={t: torch.zeros(1) for t in range(20)},
     )
