@@ -38,7 +38,8 @@ TARGET_S = 60.0
 def main() -> None:
     args = arguments(__doc__).parse_args()
     os.environ.update(OMP_NUM_THREADS="1", RAY_worker_niceness="0")
-    from panoforge.cluster.config import RayConfig, TrainJobConfig
+    from panoforge.cluster.config.jobs import TrainJobConfig
+    from panoforge.cluster.config.ray import RayConfig
     from panoforge.cluster.ray.session import ray_session
     from panoforge.cluster.ray.training import train_on_ray
     from panoforge.train.run import run_training
@@ -84,7 +85,7 @@ def main() -> None:
 
 def strike(run: Path, content: dict[str, Any], train: Callable[[Any], Path]) -> dict[str, float]:
     """Train on two nodes, strike three times; seconds that each cost."""
-    from panoforge.cluster.config import TrainJobConfig
+    from panoforge.cluster.config.jobs import TrainJobConfig
 
     node, found = second_node(), {}
     config = TrainJobConfig.model_validate({**content, "run": str(run)})

@@ -123,7 +123,7 @@ def main() -> None:
 @contextlib.contextmanager
 def session(sleep_s: float, slots: int) -> Iterator[None]:
     """A Ray whose workers sleep that long."""
-    from panoforge.cluster.config import RayConfig
+    from panoforge.cluster.config.ray import RayConfig
     from panoforge.cluster.ray.session import ray_session
 
     os.environ["PANOFORGE_SLEEP_S"] = str(sleep_s)
@@ -152,7 +152,8 @@ def in_turn(
 
 def ours(run: Path, scenes: int) -> float:
     """Seconds of `pano render` within a Ray that is up."""
-    from panoforge.cluster.config import LimitsConfig, RenderJobConfig
+    from panoforge.cluster.config.jobs import RenderJobConfig
+    from panoforge.cluster.config.limits import LimitsConfig
     from panoforge.cluster.render.runner import render
     from panoforge.datagen.config import RenderConfig
 

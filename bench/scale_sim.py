@@ -36,7 +36,10 @@ import numpy as np
 import psutil
 
 from bench.common import RESULTS, arguments, machine
-from panoforge.cluster.config import LimitsConfig, PackingConfig, RayConfig, RenderJobConfig
+from panoforge.cluster.config.jobs import RenderJobConfig
+from panoforge.cluster.config.limits import LimitsConfig
+from panoforge.cluster.config.packing import PackingConfig
+from panoforge.cluster.config.ray import RayConfig
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.render.driver import Driver
 from panoforge.cluster.render.executor import Answer as Answered

@@ -192,7 +192,7 @@ def _process_id() -> int:
 
 
 def _ray_check() -> Check:
-    from panoforge.cluster.config import RayConfig
+    from panoforge.cluster.config.ray import RayConfig
     from panoforge.cluster.ray.session import ray_session
     from panoforge.cluster.ray.watch import ClusterError
 

@@ -9,7 +9,7 @@ nothing that differs. An interrupted run goes on where it stopped. Pixels never 
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from panoforge.cluster.config import EvalJobConfig
+from panoforge.cluster.config.jobs import EvalJobConfig
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.ray.tasks import RETRIES, TaskLost, run_tasks
 from panoforge.cluster.ray.watch import ClusterError

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from panoforge.cluster.config import PackingConfig
+from panoforge.cluster.config.packing import PackingConfig
 from panoforge.cluster.ray.tasks import TaskWindow
 from panoforge.core.errors import UserError
 from panoforge.core.shards.write import PackOptions, publish

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from panoforge.cluster.config import PackConfig
+from panoforge.cluster.config.packing import PackConfig
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.ray.tasks import RETRIES, TaskLost, run_tasks
 from panoforge.cluster.ray.watch import ClusterError

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from panoforge.cluster.config import RayConfig
+from panoforge.cluster.config.ray import RayConfig
 from panoforge.cluster.process.process import bound_to_parent
 from panoforge.cluster.ray.node import START_S
 from panoforge.cluster.ray.watch import living_on

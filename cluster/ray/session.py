@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from panoforge.cluster.config import RayConfig
+from panoforge.cluster.config.ray import RayConfig
 from panoforge.cluster.ray.private import LOOPBACK_ONLY, private_head
 from panoforge.cluster.ray.watch import ClusterError, living_on, watched_cluster, watched_head
 

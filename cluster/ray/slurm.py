@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from panoforge.cluster.config import VERBS
+from panoforge.cluster.config.sections import VERBS
 from panoforge.cluster.process.process import bound_to_parent
 from panoforge.core.errors import FAILED, UsageError, UserError
 

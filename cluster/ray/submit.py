@@ -4,7 +4,7 @@ Ray's Job Submission API.
 The config is resolved and checked here, so a wrong key is refused before anything is sent. What
 runs over there is the resolved config with absolute paths, uploaded as the job's working folder.
 The job's process gets the resources and the runtime environment of `submit`
-(panoforge.cluster.config.SubmitConfig). Its log can be followed, and its exit code is given back.
+(panoforge.cluster.config.submission). Its log can be followed, and its exit code is given back.
 Without an address a private Ray with a job port on the loopback address is started and ends with
 the job: the same door, on this machine. Where the cluster asks for a token, Ray sends
 RAY_AUTH_TOKEN along.
@@ -25,14 +25,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 import panoforge.core
-from panoforge.cluster.config import (
-    VERBS,
-    RayConfig,
-    RenderJobConfig,
-    SubmitConfig,
-    TrainJobConfig,
-    load_section,
-)
+from panoforge.cluster.config.jobs import RenderJobConfig, TrainJobConfig
+from panoforge.cluster.config.ray import RayConfig
+from panoforge.cluster.config.sections import VERBS, load_section
+from panoforge.cluster.config.submission import SubmitConfig
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.ray.watch import ClusterError
 from panoforge.core.config import config_from_overrides, top_level, yaml_of

@@ -14,7 +14,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.backend import Backend
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from panoforge.cluster.config import TrainJobConfig
+from panoforge.cluster.config.jobs import TrainJobConfig
 from panoforge.cluster.ray.relay import heard
 from panoforge.cluster.ray.watch import ClusterError
 from panoforge.core.errors import UserError

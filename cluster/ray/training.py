@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from panoforge.cluster.config import TrainJobConfig
+from panoforge.cluster.config.jobs import TrainJobConfig
 from panoforge.cluster.ray.relay import Relay
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.ray.watch import require_living_ray

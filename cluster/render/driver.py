@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from panoforge.cluster.config import RenderJobConfig
+from panoforge.cluster.config.jobs import RenderJobConfig
 from panoforge.cluster.process.process import Limits
 from panoforge.cluster.ray.packer import Packer
 from panoforge.cluster.render.executor import Answer, Cancelled, Executor, NoRecord

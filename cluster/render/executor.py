@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-from panoforge.cluster.config import RayConfig
+from panoforge.cluster.config.ray import RayConfig
 from panoforge.cluster.ray.tasks import TaskCancelled, TaskLost, TaskOutOfMemory, TaskWindow
 from panoforge.cluster.ray.watch import require_living_ray
 from panoforge.cluster.render.scene_task import SceneTask, run_scene

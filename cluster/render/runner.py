@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from panoforge.cluster.config import RenderJobConfig
+from panoforge.cluster.config.jobs import RenderJobConfig
 from panoforge.cluster.ray.metrics import RunMetrics
 from panoforge.cluster.ray.packer import Packer
 from panoforge.cluster.ray.session import ray_session

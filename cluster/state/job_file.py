@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from panoforge.cluster.config import RenderJobConfig
+from panoforge.cluster.config.jobs import RenderJobConfig
 from panoforge.cluster.state.ledger import Ledger, open_ledger
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import read_bytes

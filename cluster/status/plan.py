@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from panoforge.cluster.config import CostConfig, RenderJobConfig
+from panoforge.cluster.config.jobs import RenderJobConfig
+from panoforge.cluster.config.limits import CostConfig
 from panoforge.cluster.state.ledger import Ledger
 from panoforge.core.errors import DataError
 from panoforge.core.numbers import count, duration, money, number, percent, size

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from panoforge.cluster.config import RenderJobConfig
+from panoforge.cluster.config.jobs import RenderJobConfig
 from panoforge.cluster.state.job_file import ledger_of, load_job
 from panoforge.cluster.state.ledger import Ledger
 from panoforge.cluster.state.tally import Tally, tally

@@ -33,7 +33,8 @@ def render(config: str | Path, *overrides: str) -> "RenderSummary":
         >>> run.panoramas, run.count("failed")
         (1, 0)
     """
-    from panoforge.cluster.config import RenderJobConfig, load_section
+    from panoforge.cluster.config.jobs import RenderJobConfig
+    from panoforge.cluster.config.sections import load_section
     from panoforge.stages import render_stage
 
     job = load_section(Path(config), RenderJobConfig, overrides)
@@ -63,7 +64,8 @@ def evaluate(config: str | Path, *overrides: str) -> "Evaluation":
         >>> found.results["weights"]["kind"], found.results["dataset"]["panoramas"]
         ('none', 1)
     """
-    from panoforge.cluster.config import EvalJobConfig, load_section
+    from panoforge.cluster.config.jobs import EvalJobConfig
+    from panoforge.cluster.config.sections import load_section
     from panoforge.stages import eval_stage
 
     job = load_section(Path(config), EvalJobConfig, overrides)

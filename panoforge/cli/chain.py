@@ -28,7 +28,7 @@ def demo(
     ] = False,
 ) -> None:
     """Run the whole chain: render, pack, verify, describe, fine-tune, score."""
-    from panoforge.cluster.config import VERBS, sections_of
+    from panoforge.cluster.config.sections import VERBS, sections_of
     from panoforge.stages import Demo, demo_stage
 
     given = list(words or ())
@@ -53,7 +53,7 @@ def demo(
 @command("pano config configs/demo.yaml render.scenes=4")
 def config(config: ConfigPath, overrides: Overrides = None) -> None:
     """Print the resolved config; run nothing."""
-    from panoforge.cluster.config import sections_of
+    from panoforge.cluster.config.sections import sections_of
     from panoforge.core.config import config_yaml
 
     print(
@@ -107,7 +107,7 @@ def init(
     ] = None,
 ) -> None:
     """Write a config with every key, its default and what it means."""
-    from panoforge.cluster.config import VERBS
+    from panoforge.cluster.config.sections import VERBS
     from panoforge.core.config.load import SHARED_KEYS
     from panoforge.core.config.template import commented
     from panoforge.core.storage.atomic import storage_errors

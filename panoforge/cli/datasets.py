@@ -40,7 +40,7 @@ def pack(
 
     Keys: shard_bytes, splits, salt, ray. Several runs merge.
     """
-    from panoforge.cluster.config import PackConfig
+    from panoforge.cluster.config.packing import PackConfig
     from panoforge.core.config import config_from_overrides
     from panoforge.stages import pack_stage
 

@@ -27,7 +27,8 @@ def train(
 
     Resumes where it was.
     """
-    from panoforge.cluster.config import TrainJobConfig, load_section
+    from panoforge.cluster.config.jobs import TrainJobConfig
+    from panoforge.cluster.config.sections import load_section
     from panoforge.stages import train_stage
 
     job = load_section(config, TrainJobConfig, _with(overrides, "model.checkpoint", checkpoint))
@@ -57,7 +58,8 @@ def evaluate(
     if side_by_side:
         compare([config, *map(a_path, overrides or ())])
         return
-    from panoforge.cluster.config import EvalJobConfig, load_section
+    from panoforge.cluster.config.jobs import EvalJobConfig
+    from panoforge.cluster.config.sections import load_section
     from panoforge.eval.reports.table import as_lines
     from panoforge.stages import eval_stage
 

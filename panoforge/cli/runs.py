@@ -25,7 +25,7 @@ from panoforge.core.run_layout import STAGED
 from panoforge.core.words import counted, visible
 
 if TYPE_CHECKING:
-    from panoforge.cluster.config import RenderJobConfig
+    from panoforge.cluster.config.jobs import RenderJobConfig
 
 
 @command("pano render render.yaml scenes=4 ray.address=auto")
@@ -42,7 +42,8 @@ def render(
     """Render scenes to staged panoramas in RUN/staged. The same command again renders only what is
     missing.
     """
-    from panoforge.cluster.config import RenderJobConfig, load_section
+    from panoforge.cluster.config.jobs import RenderJobConfig
+    from panoforge.cluster.config.sections import load_section
     from panoforge.stages import plan_stage, render_stage
 
     asked = list(overrides or ())
@@ -83,7 +84,8 @@ def plan(
     """Say what a render run will take (time, core-hours, memory, disk, money), from scenes that
     were made before.
     """
-    from panoforge.cluster.config import RenderJobConfig, load_section
+    from panoforge.cluster.config.jobs import RenderJobConfig
+    from panoforge.cluster.config.sections import load_section
     from panoforge.scene_sources import generation_costs
     from panoforge.stages import plan_stage
 
@@ -146,7 +148,8 @@ def generate(
     """Generate the scenes of a run into the cache of its sources (infinigen1.*), and render
     nothing. Renders and pano verify --rays read them there, whatever the cameras.
     """
-    from panoforge.cluster.config import RenderJobConfig, load_section
+    from panoforge.cluster.config.jobs import RenderJobConfig
+    from panoforge.cluster.config.sections import load_section
     from panoforge.stages import generate_stage
 
     job = load_section(config, RenderJobConfig, overrides or ())

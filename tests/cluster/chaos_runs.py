@@ -13,7 +13,9 @@ import psutil
 import pytest
 from repository import ROOT
 
-from panoforge.cluster.config import LimitsConfig, RayConfig, RenderJobConfig
+from panoforge.cluster.config.jobs import RenderJobConfig
+from panoforge.cluster.config.limits import LimitsConfig
+from panoforge.cluster.config.ray import RayConfig
 from panoforge.cluster.process.process import Limits
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.render.images import image_config_sha256

@@ -26,7 +26,7 @@ from blend_oddities import (
     scatter,
 )
 
-from panoforge.cluster.config import RenderJobConfig
+from panoforge.cluster.config.jobs import RenderJobConfig
 from panoforge.cluster.render.images import image_config_sha256
 from panoforge.core.run_layout import JOB_FILE
 from panoforge.datagen import defects, geometry, worker

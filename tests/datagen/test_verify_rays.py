@@ -15,7 +15,7 @@ from repository import ROOT
 from typer.testing import CliRunner
 
 from panoforge.cli.app import app
-from panoforge.cluster.config import RenderJobConfig
+from panoforge.cluster.config.jobs import RenderJobConfig
 from panoforge.cluster.render.images import image_config_sha256
 from panoforge.cluster.render.verify_rays import verify_by_rays
 from panoforge.core.errors import DataError

@@ -10,7 +10,7 @@ import numpy as np
 from fuzz_harness import Reader
 from PIL import Image
 
-from panoforge.cluster.config import VERBS, load_section
+from panoforge.cluster.config.sections import VERBS, load_section
 from panoforge.core.foreign.csv_rows import read_csv
 from panoforge.core.foreign.idmaps import read_idmap, read_labels
 from panoforge.core.foreign.pictures import read_picture

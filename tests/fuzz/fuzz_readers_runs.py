@@ -9,7 +9,7 @@ from typing import get_args
 from fuzz_harness import Reader
 from fuzz_readers_data import record
 
-from panoforge.cluster.config import RenderJobConfig
+from panoforge.cluster.config.jobs import RenderJobConfig
 from panoforge.cluster.state.job_file import load_job, save_job
 from panoforge.cluster.state.ledger import Ledger
 from panoforge.cluster.status.status import as_lines, read_status

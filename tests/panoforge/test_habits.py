@@ -17,7 +17,8 @@ from pydantic import BaseModel
 from repository import ROOT
 
 from panoforge.cli import app as cli
-from panoforge.cluster.config import VERBS, RenderJobConfig, sections_of
+from panoforge.cluster.config.jobs import RenderJobConfig
+from panoforge.cluster.config.sections import VERBS, sections_of
 from panoforge.cluster.state.job_file import save_job
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id
 from panoforge.core import progress

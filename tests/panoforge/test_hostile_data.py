@@ -15,7 +15,7 @@ from typer.main import get_command
 
 from panoforge.cli import main
 from panoforge.cli.app import app
-from panoforge.cluster.config import RenderJobConfig
+from panoforge.cluster.config.jobs import RenderJobConfig
 from panoforge.cluster.state.job_file import save_job
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id
 from panoforge.cluster.state.policy import AttemptFault

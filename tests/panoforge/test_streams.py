@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from panoforge.cluster.config import RenderJobConfig
+from panoforge.cluster.config.jobs import RenderJobConfig
 from panoforge.cluster.state.job_file import save_job
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id
 from panoforge.core.run_layout import LOGS

@@ -10,7 +10,8 @@ import sys
 import pytest
 from chaos_runs import LIMITS, done, orphans, wait_for
 
-from panoforge.cluster.config import PackingConfig, RayConfig
+from panoforge.cluster.config.packing import PackingConfig
+from panoforge.cluster.config.ray import RayConfig
 from panoforge.cluster.render.runner import render
 from panoforge.cluster.state.policy import AttemptFault
 from panoforge.core.shards.layout import read_manifest

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from chaos_runs import assert_resources_are_returned, done, orphans, wait_for
 
-from panoforge.cluster.config import RayConfig
+from panoforge.cluster.config.ray import RayConfig
 from panoforge.cluster.ray.node import patience
 from panoforge.cluster.ray.private import free_ports, patiently
 from panoforge.cluster.ray.session import ray_session

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from chaos_runs import done, orphans, wait_for
 
-from panoforge.cluster.config import RayConfig
+from panoforge.cluster.config.ray import RayConfig
 from panoforge.cluster.render.runner import render
 from panoforge.cluster.status.status import read_status
 

@@ -10,7 +10,7 @@ import pytest
 from chaos_runs import assert_resources_are_returned, done, orphans, wait_for
 from test_chaos_cluster import SMALL, add_node, cluster_of, faults
 
-from panoforge.cluster.config import RayConfig
+from panoforge.cluster.config.ray import RayConfig
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.render.runner import render
 from panoforge.cluster.state.policy import AttemptFault

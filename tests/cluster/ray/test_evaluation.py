@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import synthetic
 
-from panoforge.cluster.config import EvalJobConfig, RayConfig
+from panoforge.cluster.config.jobs import EvalJobConfig
+from panoforge.cluster.config.ray import RayConfig
 from panoforge.cluster.ray.evaluation import _on_node, chunks, evaluator
 from panoforge.cluster.ray.session import ray_session
 from panoforge.core.errors import DataError

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from panoforge.cluster.config import RayConfig
+from panoforge.cluster.config.ray import RayConfig
 from panoforge.cluster.ray import node as head
 from panoforge.cluster.ray.node import patience
 from panoforge.cluster.ray.private import NotStarted, free_ports, patiently, private_head

@@ -8,7 +8,7 @@ import time
 import pytest
 from chaos_runs import on_one_ray
 
-from panoforge.cluster.config import PackingConfig
+from panoforge.cluster.config.packing import PackingConfig
 from panoforge.cluster.ray import packer as packer_module
 from panoforge.cluster.ray.packer import Packer
 from panoforge.cluster.render.driver import Driver

@@ -15,7 +15,8 @@ import pytest
 import synthetic
 
 from panoforge.cli import main
-from panoforge.cluster.config import PackConfig, RayConfig
+from panoforge.cluster.config.packing import PackConfig
+from panoforge.cluster.config.ray import RayConfig
 from panoforge.cluster.ray.packing import RayBuilder, builder
 from panoforge.cluster.ray.session import ray_session
 from panoforge.core.errors import DataError, UsageError

@@ -14,7 +14,7 @@ import urllib.request
 import psutil
 import pytest
 
-from panoforge.cluster.config import RayConfig
+from panoforge.cluster.config.ray import RayConfig
 from panoforge.cluster.ray.metrics import RunMetrics
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.ray.watch import ClusterError
@@ -129,7 +129,7 @@ def test_a_private_ray_is_private_beside_another_on_this_machine(monkeypatch):
 def test_a_private_ray_ends_with_its_driver_however_that_ends(tmp_path):
     mark = str(tmp_path)
     code = (
-        "import time\nfrom panoforge.cluster.config import RayConfig\nfrom"
+        "import time\nfrom panoforge.cluster.config.ray import RayConfig\nfrom"
         " panoforge.cluster.ray.session import ray_session\nwith ray_session(RayConfig(), cpus=1):"
         "\n    print('up', flush=True)\n    time.sleep(600)"
     )
@@ -221,7 +221,7 @@ def test_a_drain_may_take_longer_than_the_alarm_of_rays_signal_handler():
     stack; a scene takes minutes.
     """
     code = (
-        "import os, signal, time\nfrom panoforge.cluster.config import RayConfig\nfrom"
+        "import os, signal, time\nfrom panoforge.cluster.config.ray import RayConfig\nfrom"
         " panoforge.cluster.ray.session import ray_session\nfrom panoforge.core.drain"
         " import Drain\nwith Drain('x') as drain, ray_session(RayConfig(), cpus=1):\n   "
         " os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(4)\n    print(drain.asked)"

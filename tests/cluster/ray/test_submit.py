@@ -12,7 +12,8 @@ import yaml
 from chaos_runs import wait_for
 from repository import ROOT
 
-from panoforge.cluster.config import RayConfig, SubmitConfig
+from panoforge.cluster.config.ray import RayConfig
+from panoforge.cluster.config.submission import SubmitConfig
 from panoforge.cluster.ray import submit as submit_module
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.ray.submit import Submission, load_submission

@@ -13,7 +13,8 @@ import pytest
 import torch
 from train_small import SMALL
 
-from panoforge.cluster.config import RayConfig, TrainJobConfig
+from panoforge.cluster.config.jobs import TrainJobConfig
+from panoforge.cluster.config.ray import RayConfig
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.ray.training import train_on_ray
 from panoforge.cluster.ray.watch import ClusterError

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from chaos_runs import done, orphans, wait_for
 
-from panoforge.cluster.config import RayConfig
+from panoforge.cluster.config.ray import RayConfig
 from panoforge.cluster.render import executor as ray_executor
 from panoforge.cluster.render.executor import RayExecutor
 

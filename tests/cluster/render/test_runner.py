@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from panoforge.cluster.config import RayConfig, RenderJobConfig
+from panoforge.cluster.config.jobs import RenderJobConfig
+from panoforge.cluster.config.ray import RayConfig
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.render.images import image_config_sha256
 from panoforge.cluster.render.runner import render

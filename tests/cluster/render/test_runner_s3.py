@@ -4,7 +4,8 @@ loopback."""
 import buckets
 import pytest
 
-from panoforge.cluster.config import TrainJobConfig, sections_of
+from panoforge.cluster.config.jobs import TrainJobConfig
+from panoforge.cluster.config.sections import sections_of
 from panoforge.cluster.render.runner import render
 from panoforge.cluster.state.ledger import Ledger
 from panoforge.cluster.status.status import read_status

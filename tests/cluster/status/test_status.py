@@ -9,7 +9,8 @@ import time
 import numpy as np
 import pytest
 
-from panoforge.cluster.config import CostConfig, RenderJobConfig
+from panoforge.cluster.config.jobs import RenderJobConfig
+from panoforge.cluster.config.limits import CostConfig
 from panoforge.cluster.render.images import image_config_sha256
 from panoforge.cluster.render.retry import retry, scene_log
 from panoforge.cluster.state.job_file import save_job

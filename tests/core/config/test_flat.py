@@ -5,7 +5,7 @@ from typing import ClassVar
 import pytest
 from pydantic import ValidationError
 
-from panoforge.cluster.config import EvalJobConfig, RenderJobConfig, TrainJobConfig
+from panoforge.cluster.config.jobs import EvalJobConfig, RenderJobConfig, TrainJobConfig
 from panoforge.cluster.render.images import image_config_sha256
 from panoforge.core.config import config_sha256, load_config
 from panoforge.core.config.flat import FlatModel, flat_fields

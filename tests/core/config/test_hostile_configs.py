@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from panoforge.cluster.config import RenderJobConfig, load_section, sections_of
+from panoforge.cluster.config.jobs import RenderJobConfig
+from panoforge.cluster.config.sections import load_section, sections_of
 from panoforge.core.errors import UserError
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from panoforge.cluster.config import RenderJobConfig
+from panoforge.cluster.config.jobs import RenderJobConfig
 from panoforge.core.errors import ConfigError
 from panoforge.datagen.config import RenderConfig, plan_scenes
 from panoforge.datagen.infinigen1.command import (

@@ -7,7 +7,8 @@ import numpy as np
 import synthetic
 from repository import ROOT
 
-from panoforge.cluster.config import EvalJobConfig, load_section
+from panoforge.cluster.config.jobs import EvalJobConfig
+from panoforge.cluster.config.sections import load_section
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.reports.sap import our_lines
 from panoforge.eval.reports.table import as_lines

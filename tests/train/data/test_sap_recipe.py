@@ -14,7 +14,8 @@ import torch
 from repository import ROOT
 from source_trees import sa1b, sav
 
-from panoforge.cluster.config import TrainJobConfig, load_section
+from panoforge.cluster.config.jobs import TrainJobConfig
+from panoforge.cluster.config.sections import load_section
 from panoforge.core.errors import ConfigError, UsageError
 from panoforge.core.geometry.scan import ScanSpec, scan_views
 from panoforge.train.config import TrainConfig
