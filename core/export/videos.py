@@ -23,7 +23,7 @@ from panoforge.core.export.frames import (
 )
 from panoforge.core.export.images import coco_head
 from panoforge.core.export.jsonlists import json_lists
-from panoforge.core.export.palette import mask_png
+from panoforge.core.export.palette import empty_mask_png, mask_png
 from panoforge.core.sample.metadata import InstanceMeta
 
 SAV_FPS = 24
@@ -62,11 +62,10 @@ def sav_part(job: ExportJob, index: int, clip: list[Frame]) -> Part:
     ]
     record = _sav_record(key, clip, objects, per_frame) | {"masklet": rows}
     files[f"annotations/{key}_manual.json"] = json.dumps(record, separators=(",", ":")).encode()
-    out_of_sight = mask_png(np.zeros(size, bool))
     for position, row in enumerate(objects):
         for number, frame in enumerate(clip):
-            seen = row.id in per_frame[number]
-            png = mask_png(frame.labels == row.id) if seen else out_of_sight
+            mask = per_frame[number].get(row.id)
+            png = mask_png(frame.labels, row.id, mask.box) if mask else empty_mask_png(*size)
             files[f"Annotations_6fps/{key}/{position:03d}/{number:05d}.png"] = png
     return Part(key, files, counts={"videos": 1, "masklets": len(objects)})
 

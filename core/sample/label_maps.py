@@ -10,6 +10,7 @@ hundreds of times slower at 4K.
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
@@ -186,7 +187,7 @@ def encode_rles(labels: Labels) -> dict[int, dict[str, object]]:
     As pycocotools' encode gives it per mask, from one pass over the transposed map.
     """
     height, width = labels.shape
-    runs = label_runs(np.ascontiguousarray(labels.T))  # COCO counts down columns
+    runs = label_runs(cv2.transpose(labels))  # COCO counts down columns
     at = runs.row * height + runs.start
     order = np.argsort(runs.id, kind="stable")
     id_, begin, length = runs.id[order], at[order], runs.length[order]

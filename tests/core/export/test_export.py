@@ -21,7 +21,7 @@ from panoforge.core.export import FORMATS, ExportOptions, export
 from panoforge.core.export.frames import category_ids, masks_of, panorama_frame
 from panoforge.core.export.images import deepest_point
 from panoforge.core.export.jsonlists import json_lists
-from panoforge.core.export.palette import mask_png, palette_png
+from panoforge.core.export.palette import empty_mask_png, mask_png, palette_png
 from panoforge.core.shards.read import Dataset
 from panoforge.core.storage.store import Store
 
@@ -181,14 +181,35 @@ def test_palettes_are_read_as_indices() -> None:
     )
 
 
-@pytest.mark.parametrize("width", [1, 8, 13])
-def test_a_mask_is_a_palette_png_of_one_bit_a_pixel(width: int) -> None:
+@pytest.mark.parametrize("width", [1, 8, 13, 300])
+@pytest.mark.parametrize("rows", [(0, 40), (0, 1), (39, 40), (5, 31)])
+def test_a_mask_is_a_palette_png_of_one_bit_a_pixel(width: int, rows: tuple[int, int]) -> None:
+    """Rows of zeros above and below are joined to it, as pieces of one zlib stream."""
     from PIL import Image
 
-    mask = np.random.default_rng(0).random((7, width)) < 0.5
-    image = Image.open(io.BytesIO(mask_png(mask)))
-    assert image.mode == "P" and np.array_equal(np.array(image), mask)
-    assert mask_png(mask)[24] == 1  # IHDR's bit depth
+    rng = np.random.default_rng(width)
+    labels = rng.integers(0, 3, (40, width)).astype(np.uint16)
+    labels[: rows[0]], labels[rows[1] :] = 0, 0
+    for first in {0, width // 2, width - 1}:
+        labels[:, :first] = 0
+        labels[rows[0], first] = labels[rows[1] - 1, width - 1] = 2
+        box = (first, rows[0], width - first, rows[1] - rows[0])
+        data = mask_png(labels, 2, box)
+        image = Image.open(io.BytesIO(data))
+        assert image.mode == "P" and np.array_equal(np.array(image), labels == 2)
+        assert np.array_equal(cv2.imdecode(np.frombuffer(data, np.uint8), 0) > 0, labels == 2)
+        assert data[24] == 1  # IHDR's bit depth
+
+
+def test_a_large_mask_and_none() -> None:
+    from PIL import Image
+
+    labels = np.full((2048, 4096), 7, np.uint16)
+    labels[:900], labels[1500:] = 0, 0
+    image = Image.open(io.BytesIO(mask_png(labels, 7, (0, 900, 4096, 600))))
+    assert np.array_equal(np.array(image), labels == 7)
+    nothing = np.array(Image.open(io.BytesIO(empty_mask_png(5, 9))))
+    assert nothing.shape == (5, 9) and not nothing.any()
 
 
 def test_ytvis_masks_decode(dataset: Dataset, tmp_path: Path) -> None:
