@@ -14,6 +14,7 @@ from bench import learns
 
 IMAGE_PX = 128
 SEED = 0
+SHORT_FRAMES, FRAMES = 3, 8  # of the videos of pretraining; SAM2's clips have 8
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Size:
     images: int
     videos: int
     image_steps: int
+    short_steps: int  # of videos of SHORT_FRAMES
     video_steps: int
     tune_steps: int
     tune_clips: int  # a step
@@ -37,16 +39,16 @@ class Size:
 
 
 SIZES = {
-    "smoke": Size(8, 2, 3, 12, 4, 2, 2, 2, 2),
-    "quick": Size(120, 12, 6, 2500, 120, 1500, 100, 40, 2),
-    "full": Size(400, 24, 8, 8000, 400, 10_000, 1000, 400, 4),
-    "gpu": Size(1500, 48, 12, 30_000, 1500, 30_000, 6000, 2000, 32),
+    "smoke": Size(8, 2, 3, 12, 4, 2, 2, 2, 2, 2),
+    "quick": Size(80, 12, 5, 2000, 80, 3000, 300, 100, 40, 2),
+    "full": Size(400, 24, 8, 8000, 400, 10_000, 2000, 1000, 400, 4),
+    "gpu": Size(1500, 48, 12, 30_000, 1500, 30_000, 6000, 6000, 2000, 32),
 }
 
 SMALL: dict[str, Any] = {
     **learns.SMALL,
     "model": {**learns.SMALL["model"], "image_size": IMAGE_PX},
-    "clip": {**learns.SMALL["clip"], "frames": 8},
+    "clip": {**learns.SMALL["clip"], "frames": FRAMES},
     "loss": {**learns.SMALL["loss"], "objectness": 1.0},
     "seed": SEED,
     "checkpoint_every": 20,
@@ -92,20 +94,34 @@ def image_recipe(size: Size, data: Path) -> dict[str, Any]:
     )
 
 
-def video_recipe(size: Size, data: Path, checkpoint: Path) -> dict[str, Any]:
-    """Pretraining, second: pictures and videos of 8 frames in turn, everything trained. Objects
-    leave and come back, so absence is learnt here, before any panorama.
+def short_recipe(size: Size, data: Path, checkpoint: Path) -> dict[str, Any]:
+    """Pretraining, second: pictures and videos of 3 frames in turn, everything trained. SAM2's
+    judgement of absence wakes here: its cross-entropy begins at a constant, and hundreds of cheap
+    steps teach it what a hundred long ones do not (bench/RESULTS.md, `learns`).
     """
     return merged(
         SMALL,
         model={"checkpoint": str(checkpoint)},
         mixture=sources(data, images=1, videos=1),
-        clip={"max_objects": 3},
-        prompt={"max_prompted_frames": 2, "max_corrected_frames": 2},
-        optim={"lr": 2e-4, "encoder_lr": 1e-4, "warmup_steps": 20},
-        steps=size.video_steps,
+        clip={"frames": SHORT_FRAMES, "max_objects": 3},
+        prompt={"max_prompted_frames": 1, "max_corrected_frames": 1, "corrections": 1},
+        optim={"lr": 3e-4, "encoder_lr": 1e-4, "warmup_steps": 20, "final_lr_ratio": 0.3},
+        steps=size.short_steps,
         clips_per_step=4,
         clips_per_forward=2,
+    )
+
+
+def video_recipe(size: Size, data: Path, checkpoint: Path) -> dict[str, Any]:
+    """Pretraining, third: pictures and videos of 8 frames in turn, everything trained. Objects
+    leave and come back; a further click, as in the columns of 3 clicks, is learnt here too.
+    """
+    return merged(
+        short_recipe(size, data, checkpoint),
+        clip={"frames": FRAMES},
+        prompt={"max_prompted_frames": 2, "max_corrected_frames": 2},
+        optim={"lr": 1e-4, "encoder_lr": 5e-5, "warmup_steps": 5, "final_lr_ratio": 0.02},
+        steps=size.video_steps,
     )
 
 
@@ -169,7 +185,12 @@ def tune_recipe(size: Size, data: Path, checkpoint: Path, row: Row) -> dict[str,
             "checkpoint": str(checkpoint),
         },
         clip={"frames": 24, "max_objects": 2},
-        prompt={"sphere_click": 1.0, "max_prompted_frames": 2, "max_corrected_frames": 2},
+        prompt={
+            "sphere_click": 1.0,
+            "max_prompted_frames": 2,
+            "max_corrected_frames": 2,
+            "corrections": 1,
+        },
         optim={
             "lr": size.tune_lr,
             "weight_decay": 0.1,

@@ -20,6 +20,7 @@ from panoforge.eval.scoring.metrics.stats import Interval, bootstrap_mean, holm,
 
 GAIN = 0.05  # points of mIoU that the claim asks for, zero-shot
 REFERENCE = ("vanilla", "scan")
+VIDEO_FIGURES = ("click", "j", "shown", "missed", "invented")
 HEADS = ("model", "method", "mIoU 1 (3)", "95 %", "small", "medium", "large")
 MORE_HEADS = ("small px", "medium px", "large px", "seam or pole", "to vanilla scan", "p")
 
@@ -150,7 +151,12 @@ def spread(found: Interval) -> list[float | None]:
 
 
 def video_scores(weights: Path, folder: Path) -> dict[str, list[Any]]:
-    """J of every object of held-out videos over all frames but the first, from one click there."""
+    """Held-out videos, each object from one click in the first frame: a line for each object.
+
+    `click`: IoU in the first frame. `j`: the mean over all others, 1 where it is rightly not there.
+    `shown`: the mean over those of them that show it. `missed`, `invented`: of the frames that
+    show it, or do not, the share in which the model says otherwise. None: no such frame.
+    """
     from panoforge.eval.config import EvalConfig
     from panoforge.eval.predictors import FrameInput, ObjectPrompt
     from panoforge.eval.predictors.batched_sam2 import BatchedSam2
@@ -158,7 +164,7 @@ def video_scores(weights: Path, folder: Path) -> dict[str, list[Any]]:
 
     model = {"size": "micro", "image_size": IMAGE_PX, "checkpoint": weights}
     predictor = BatchedSam2(load_model(EvalConfig.model_validate({"model": model})).model)
-    found: dict[str, list[Any]] = {"video": [], "j": []}
+    found: dict[str, list[Any]] = {name: [] for name in ("video", *VIDEO_FIGURES)}
     for path in sorted(folder.glob("*_manual.json")):
         content = json.loads(path.read_text())
         size = content["video_height"], content["video_width"]
@@ -187,12 +193,38 @@ def video_scores(weights: Path, folder: Path) -> dict[str, list[Any]]:
             for k, logits in zip(frame.objects, frame.logits, strict=True):
                 said[frame.frame, k] = enlarged(logits.cpu().numpy(), size) > 0
         for k, object_ in enumerate(shown):
-            true, own = truth[1:, object_], said[1:, k]
-            either = (true | own).sum(axis=(1, 2))
-            both = (true & own).sum(axis=(1, 2))
+            for figure, value in video_figures(truth[:, object_], said[:, k]).items():
+                found[figure].append(value)
             found["video"].append(name)
-            found["j"].append(float(np.where(either, both / np.maximum(either, 1), 1.0).mean()))
     return found
+
+
+def video_figures(truth: np.ndarray, said: np.ndarray) -> dict[str, float | None]:
+    """VIDEO_FIGURES of one object, from its T×H×W masks."""
+    either, both = (truth | said).sum(axis=(1, 2)), (truth & said).sum(axis=(1, 2))
+    iou = np.where(either, both / np.maximum(either, 1), 1.0)
+    there, empty = truth[1:].any(axis=(1, 2)), ~said[1:].any(axis=(1, 2))
+    return {
+        "click": float(iou[0]),
+        "j": float(iou[1:].mean()),
+        "shown": float(iou[1:][there].mean()) if there.any() else None,
+        "missed": float(empty[there].mean()) if there.any() else None,
+        "invented": float((~empty)[~there].mean()) if not there.all() else None,
+    }
+
+
+def video_summary(found: dict[str, list[Any]]) -> dict[str, Any]:
+    """Mean and 95 % interval by video of each of VIDEO_FIGURES, and the objects that count."""
+    summary: dict[str, Any] = {}
+    for figure in VIDEO_FIGURES:
+        pairs = [
+            (value, video)
+            for value, video in zip(found[figure], found["video"], strict=True)
+            if value is not None
+        ]
+        values, videos = zip(*pairs, strict=True) if pairs else ((), ())
+        summary[figure] = {"objects": len(pairs), "mean": interval(values, videos)}
+    return summary
 
 
 def enlarged(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:

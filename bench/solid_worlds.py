@@ -5,7 +5,7 @@
     write_videos(folder, count, seed)                 SA-V: <id>_manual.json and frames
 
 - P, perspective only: the stand-in for what SAM2 was pretrained on. Pictures of 45° to 90°, and
-  videos whose camera turns by a few degrees a frame. Solids drift, hide one another, leave the
+  videos whose camera turns by at most 18° a frame. Solids drift, hide one another, leave the
   picture and come back.
 - A, panoramas: solids of one colour on all sides, above and below too. Fine-tuning uses it.
 - B, panoramas: other shapes, stripes on all of them, stronger light, dimmer colours. Nothing is
@@ -202,7 +202,7 @@ def write_videos(folder: Path, count: int, seed: int) -> None:
 def video(seed: int, number: int) -> tuple[list[np.ndarray], list[np.ndarray], int]:
     """Frames (RGB), their ids, and how many solids there are, of one video of world P.
 
-    The camera swings: a turn of at most 9° from frame to frame, there and back, so what leaves
+    The camera swings: a turn of at most 18° from frame to frame, there and back, so what leaves
     returns. It also moves by up to 4 cm a frame, solids by up to 8 cm.
     """
     rng = np.random.default_rng([seed, WORLD_P.lane, 1, number])
