@@ -164,6 +164,13 @@ ROWS = (
         MIXED,
     ),
     Row(
+        "patches",
+        "no camera: windows of the panorama itself",
+        ("erp_patches",),
+        {"clip": {"frames_are": "patches"}},
+        MIXED,
+    ),
+    Row(
         "whole_panorama",
         "no scan: whole panoramas that turn",
         ("direct",),

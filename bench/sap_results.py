@@ -111,16 +111,16 @@ def merges(out: Path, listed: dict[str, Any]) -> list[dict[str, Any]]:
     lines = []
     for name, entry in listed.items():
         for world in ("a", "b"):
-            found = {
-                how.removeprefix(f"{world} "): json.loads((out / path).read_text())["rows"]
+            paths = {
+                how.removeprefix(f"{world} "): path
                 for how, path in entry["worlds"].items()
                 if how.startswith(f"{world} ")
             }
-            if not found:
+            if not paths:
                 continue
             ious = {
-                how: {(r["key"], r["id"]): r["iou"] for r in rows if r["role"] == "model"}
-                for how, rows in found.items()
+                how: scan_ious(json.loads((out / path).read_text()))
+                for how, path in (("mean 1", entry["worlds"][world]), *paths.items())
             }
             instances = sorted(ious["mean 1"])
             keys = [key for key, _ in instances]
@@ -139,6 +139,12 @@ def merges(out: Path, listed: dict[str, Any]) -> list[dict[str, Any]]:
                     }
                 )
     return lines
+
+
+def scan_ious(results: dict[str, Any]) -> dict[tuple[str, int], float]:
+    """The model's IoU of each instance by the scan and one click."""
+    rows = [r for r in results["rows"] if (r["method"], r["role"]) == ("scan", "model")]
+    return {(r["key"], r["id"]): r["iou"] for r in rows}
 
 
 def interval(values: Sequence[float], names: Sequence[str]) -> list[float | None]:

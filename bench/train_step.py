@@ -11,6 +11,11 @@ Memory is measured in a process of its own for each side. On a GPU it is the all
 CPU it is the growth of the resident set during a step, its high-water mark being reset before it.
 The C library is told to give every block of a page or more back at once (MALLOC_MMAP_THRESHOLD_).
 Otherwise what is measured is how its free lists happen to lie.
+
+    python -m bench.train_step --windows --image-size 128
+
+measures no peer: a step of ours on windows of 8 frames (SAM2's) and of 24 (SAP's), `recompute` off
+and on. Each figure is of a process of its own.
 """
 
 import argparse
@@ -35,6 +40,7 @@ from bench.common import (
 from panoforge.train.config import TrainConfig
 
 REPEATS = 5
+WINDOWS = (8, 24)  # frames: SAM2's clips, SAP's
 SIDES = ("peer", "ours", "recompute", "one_object")
 GIVE_BACK = {
     "MALLOC_MMAP_THRESHOLD_": "4096",
@@ -57,8 +63,17 @@ def main() -> None:
         choices=SIDES,
         help="print the megabytes that a step of this side adds, and end",
     )
+    parser.add_argument(
+        "--seconds-of",
+        choices=SIDES,
+        help="print the CPU seconds of a step of this side, and end",
+    )
+    parser.add_argument("--windows", action="store_true", help="8 frames against 24, ours alone")
     args = parser.parse_args()
     use_one_thread()
+    if args.windows:
+        print("\n".join(windows(args)))
+        return
     import torch
 
     torch.set_num_threads(1)
@@ -78,7 +93,12 @@ def main() -> None:
         step = build_work(config, device, PROMPT_STEPS[True], (args.memory_of,))[args.memory_of]
         print(step_memory_mb(step, device))
         return
-    peak = {side: memory_of(side, args) for side in SIDES}
+    if args.seconds_of:
+        step = build_work(config, device, PROMPT_STEPS[True], (args.seconds_of,))[args.seconds_of]
+        times = interleave({"step": step.run}, repeats=REPEATS)["step"]
+        print(median(times) / len(PROMPT_STEPS[True]))
+        return
+    peak = {side: figure_of("memory", side, args) for side in SIDES}
     work = build_work(config, device, draws, SIDES)
     assert_equal(work["peer"], work["ours"])
     assert_equal(work["peer"], work["recompute"])
@@ -129,8 +149,20 @@ def main() -> None:
     )
 
 
-def memory_of(side: str, args: argparse.Namespace) -> float:
-    """`--memory-of` of a fresh process with the same arguments."""
+def windows(args: argparse.Namespace) -> list[str]:
+    """Megabytes and CPU seconds of a step by frames of a clip, `recompute` off and on."""
+    lines = ["| frames | recompute | MB that a step adds | CPU s |", "|---|---|---|---|"]
+    for frames in WINDOWS:
+        for side, word in (("ours", "off"), ("recompute", "on")):
+            of_frames = argparse.Namespace(**{**vars(args), "frames": frames})
+            memory, seconds = (figure_of(what, side, of_frames) for what in ("memory", "seconds"))
+            lines.append(f"| {frames} | {word} | {memory:.0f} | {seconds:.1f} |")
+            print(lines[-1], file=sys.stderr)
+    return lines
+
+
+def figure_of(what: str, side: str, args: argparse.Namespace) -> float:
+    """`--memory-of` or `--seconds-of` of a fresh process with the same arguments."""
     sizes = [
         f"--{name.replace('_', '-')}={value}"
         for name in ("size", "image_size", "frames")
@@ -142,11 +174,10 @@ def memory_of(side: str, args: argparse.Namespace) -> float:
         "bench.train_step",
         *sizes,
         *(["--quick"] if args.quick else []),
-        f"--memory-of={side}",
+        f"--{what}-of={side}",
     ]
-    done = subprocess.run(
-        command, check=True, env={**os.environ, **GIVE_BACK}, stdout=subprocess.PIPE, text=True
-    )
+    environment = {**os.environ, **(GIVE_BACK if what == "memory" else {})}
+    done = subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, text=True)
     return float(done.stdout.split()[-1])
 
 

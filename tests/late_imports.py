@@ -35,7 +35,7 @@ REASONS: tuple[Row, ...] = (
     ("panoforge.train", "safetensors", "only where a file of that format is read or written"),
     ("panoforge.train.data", "torch", "clips are planned, and their list made, without torch"),
     ("panoforge.train.data", "training", "SAM2's containers: they load torch"),
-    ("panoforge.train.data.clips", "panoforge.train.data.clicks", "it loads torch"),
+    ("panoforge.train.data", "panoforge.train.data.clicks", "it loads torch"),
     ("panoforge.eval.predictors", "panoforge.eval.predictors", "ground truth needs no SAM2"),
     ("panoforge.eval.predictors", "sam2", "ground truth needs no SAM2"),
     ("panoforge.eval.interactive", "panoforge.eval.predictors", "ground truth needs no SAM2"),

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from panoforge.core.geometry.patches import PATCHES
 from panoforge.core.geometry.scan import ScanSpec, scan_grid
 from panoforge.core.models import Count, FrozenModel, Positive, Probability, Rate
 from panoforge.core.storage.location import Location
@@ -258,6 +259,11 @@ class TrainConfig(FrozenModel):
 
     @model_validator(mode="after")
     def _clip_fits_scan(self) -> Self:
+        if self.clip.frames_are == "patches" and self.clip.frames > 2 * PATCHES:
+            raise ValueError(
+                f"clip.frames ({self.clip.frames}) is more than the {2 * PATCHES} windows of a"
+                " panorama twice over: lower it"
+            )
         grid = scan_grid(ScanSpec(self.clip.fov_deg, self.clip.overlap))
         frames = grid.columns * len(grid.pitches_deg)
         if self.clip.frames > 2 * frames and self.clip.frames_are == "views":
@@ -279,10 +285,11 @@ class TrainConfig(FrozenModel):
             if on
         ]
         shards = not self.mixed or any(entry.kind == "shards" for entry in self.mixed.values())
-        if wanted and shards and self.clip.frames_are == "views":
+        if wanted and shards and self.clip.frames_are != "panorama":
             raise ValueError(
-                f"{' and '.join(wanted)} need frames that are whole panoramas, as a perspective"
-                " view has no seam: set clip.frames_are to panorama"
+                f"{' and '.join(wanted)} need frames that are whole panoramas, as a"
+                f" {'window' if self.clip.frames_are == 'patches' else 'perspective view'} has no"
+                " seam: set clip.frames_are to panorama"
             )
         return self
 

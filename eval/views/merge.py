@@ -125,14 +125,17 @@ def _merged(
 ) -> torch.Tensor:
     """The frames' logits on one band as one, N×rows×W; `size` is (N, W, H)."""
     n_objects, width, height = size
-    total = torch.zeros(rows[1] - rows[0], width, device=device)
-    # Σ w·(logit + clamp), or the largest logit + clamp
-    above = torch.zeros(n_objects, rows[1] - rows[0], width, device=device)
+    band = (n_objects, rows[1] - rows[0], width)
+    if rule == "max":
+        largest = torch.full(band, -clamp, device=device)
+        for frame in frames:
+            _raise_to(largest, projections[frame.frame], frame, clamp, height, rows)
+        return largest
+    total = torch.zeros(band[1:], device=device)
+    above = torch.zeros(band, device=device)  # Σ w·(logit + clamp)
     for frame in frames:
-        _add_frame(above, total, projections[frame.frame], frame, rule, clamp, height, rows)
-    if rule == "mean":
-        above.div_(total.clamp_min_(torch.finfo(total.dtype).tiny))
-    return above.sub_(clamp)
+        _add_frame(above, total, projections[frame.frame], frame, clamp, height, rows)
+    return above.div_(total.clamp_min_(torch.finfo(total.dtype).tiny)).sub_(clamp)
 
 
 def _add_frame(
@@ -140,22 +143,19 @@ def _add_frame(
     total: torch.Tensor,
     projection: Projection,
     frame: FrameLogits,
-    rule: MergeRule,
     clamp: float,
     pano_height: int,
     rows: tuple[int, int],
 ) -> None:
-    """Gather one frame's logits on one band and take them into what was merged so far."""
+    """Gather one frame's logits on one band and add them, by weight, to what was so far."""
     width = total.shape[1]
     footprint = projection.footprint(width, pano_height, rows)
     if footprint is None:
         return
-    seen = footprint.weight if rule == "mean" else (footprint.weight > 0).astype(np.float32)
-    weight = torch.tensor(seen, device=above.device)
+    weight = torch.tensor(footprint.weight, device=above.device)
     pieces = footprint.pieces(width)
-    if rule == "mean":
-        for there, here in pieces:
-            total[:, there] += weight[:, here]
+    for there, here in pieces:
+        total[:, there] += weight[:, here]
     if not frame.objects.size:
         return
     sampled = _sample(frame.logits, torch.tensor(footprint.grid, device=above.device), clamp)
@@ -165,18 +165,39 @@ def _add_frame(
             above.device.type == "cpu"
         ):  # there index_add_ goes element by element, several times slower than plain sums
             for k, values in zip(frame.objects.tolist(), sampled, strict=True):
-                so_far = above[k, :, there]
-                if rule == "mean":
-                    so_far += values[:, here]
-                else:
-                    torch.maximum(so_far, values[:, here], out=so_far)
+                above[k, :, there] += values[:, here]
         else:
             objects = torch.as_tensor(frame.objects, device=above.device)
-            if rule == "mean":
-                above[:, :, there].index_add_(0, objects, sampled[:, :, here])
-            else:
-                so_far = above[objects, :, there]
-                above[objects, :, there] = torch.maximum(so_far, sampled[:, :, here])
+            above[:, :, there].index_add_(0, objects, sampled[:, :, here])
+
+
+def _raise_to(
+    largest: torch.Tensor,
+    projection: Projection,
+    frame: FrameLogits,
+    clamp: float,
+    pano_height: int,
+    rows: tuple[int, int],
+) -> None:
+    """Gather one frame's logits on one band; where they are larger, they take the place of what was
+    so far.
+    """
+    width = largest.shape[2]
+    footprint = projection.footprint(width, pano_height, rows)
+    if footprint is None or not frame.objects.size:
+        return
+    sampled = _sample(frame.logits, torch.tensor(footprint.grid, device=largest.device), clamp)
+    beside = np.where(footprint.weight > 0, 0, -np.inf).astype(np.float32)  # it says nothing there
+    sampled.add_(torch.tensor(beside, device=largest.device))
+    for there, here in footprint.pieces(width):
+        if largest.device.type == "cpu":  # as in _add_frame
+            for k, values in zip(frame.objects.tolist(), sampled, strict=True):
+                so_far = largest[k, :, there]
+                torch.maximum(so_far, values[:, here], out=so_far)
+        else:
+            objects = torch.as_tensor(frame.objects, device=largest.device)
+            so_far = largest[objects, :, there]
+            largest[objects, :, there] = torch.maximum(so_far, sampled[:, :, here])
 
 
 def _sample(logits: torch.Tensor, grid: torch.Tensor, clamp: float) -> torch.Tensor:

@@ -9,7 +9,7 @@ which every object that is in view shows its click. In the others (an object's e
 view, its click is not) the model must go by memory, as it does after a click in use.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch import Tensor
 from training.utils.data_utils import BatchedVideoDatapoint, Object, VideoDatapoint
 
 from panoforge.core.geometry.sphere import View, direction_to_view_pixel, view_pixel_to_direction
+from panoforge.core.types import Floats
 from panoforge.train.data.plan import ClipPlan
 from panoforge.train.data.warp import unwarp_places, warp_places
 
@@ -61,25 +62,38 @@ def sphere_clicks(
     object: rounding may put it just beside. The plan's affine warp is undone and done again on the
     way; its tilt is the same for all frames and drops out.
     """
+
+    def places(first: PixelXY) -> Iterator[Floats]:
+        plain = unwarp_places(np.array(first), plan, views[0].size_px)
+        direction = view_pixel_to_direction(plain[0], plain[1], views[0])
+        for view in views[1:]:
+            plain = np.stack(direction_to_view_pixel(direction, view)[:2])
+            yield warp_places(plain, plan, view.size_px)
+
+    return drawn_clicks(masks, rng, places)
+
+
+def drawn_clicks(
+    masks: Sequence[NDArray[np.bool_]],
+    rng: np.random.Generator,
+    places: Callable[[PixelXY], Iterable[Floats]],
+) -> list[PixelXY | None]:
+    """A pixel of the first S×S mask, drawn uniformly, and where the others show it: None where it
+    is not inside, or not on the mask. `places` gives it in each of the others, NaN behind them.
+    """
     rows, columns = np.nonzero(masks[0])
     pick = int(rng.integers(rows.size))
-    plain = unwarp_places(np.array([columns[pick], rows[pick]], np.float64), plan, views[0].size_px)
-    direction = view_pixel_to_direction(plain[0], plain[1], views[0])
-    places: list[PixelXY | None] = [(float(columns[pick]), float(rows[pick]))]
-    for mask, view in zip(masks[1:], views[1:], strict=True):
-        limit = view.size_px - 1
-        x, y = warp_places(
-            np.stack(direction_to_view_pixel(direction, view)[:2]), plan, view.size_px
-        )
-        inside = (
-            -0.5 <= x <= limit + 0.5 and -0.5 <= y <= limit + 0.5
-        )  # not so behind the camera: NaN
+    first = float(columns[pick]), float(rows[pick])
+    found: list[PixelXY | None] = [first]
+    for mask, (x, y) in zip(masks[1:], places(first), strict=True):
+        limit = len(mask) - 1
+        inside = -0.5 <= x <= limit + 0.5 and -0.5 <= y <= limit + 0.5
         seen = (
             inside
             and mask[min(max(round(float(y)), 0), limit), min(max(round(float(x)), 0), limit)]
         )
-        places.append((float(x), float(y)) if seen else None)
-    return places
+        found.append((float(x), float(y)) if seen else None)
+    return found
 
 
 def with_clicks(

@@ -11,6 +11,7 @@ the next frame of the scan that does: still a function of plan and panorama alon
 What is wrong with a sample is a DataError that names it. No other sample ever takes its place.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ from panoforge.train.settings.clips import ClipSettings
 
 if TYPE_CHECKING:
     from training.utils.data_utils import BatchedVideoDatapoint, Frame, VideoDatapoint
+
+    from panoforge.train.data.clicks import PixelXY
 
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
@@ -116,30 +119,34 @@ def build_clip(
         ]
         frames.append(Frame(torch.from_numpy(normalise(image)), objects))
     if clicks:
-        _add_clicks(frames, views, plan)
+        from panoforge.train.data.clicks import sphere_clicks
+
+        add_clicks(frames, plan, lambda masks, rng: sphere_clicks(masks, views, rng, plan))
     return VideoDatapoint(frames, plan.position, (size_px, size_px))
 
 
-def _add_clicks(frames: list["Frame"], views: tuple[View, ...], plan: ClipPlan) -> None:
-    """Give every object of a panorama's frames its sphere click.
-
-    Views are not mirrored, frames may be.
+def add_clicks(
+    frames: list["Frame"],
+    plan: ClipPlan,
+    draw: Callable[[list[NDArray[np.bool_]], np.random.Generator], list["PixelXY | None"]],
+) -> None:
+    """Give every object of a panorama's frames its click. `draw` gives its places from its masks,
+    before they are mirrored: frames may be.
     """
-    from panoforge.train.data.clicks import ClickedObject, sphere_clicks
+    from panoforge.train.data.clicks import ClickedObject
 
     rng = np.random.default_rng([plan.object_seed, CLICK_LANE])
     last = frames[0].data.shape[-1] - 1
     for index in range(len(frames[0].objects)):
         objects = [frame.objects[index] for frame in frames]
         masks = [o.segment.numpy()[:, ::-1] if plan.flip else o.segment.numpy() for o in objects]
-        for frame, o, place in zip(
-            frames, objects, sphere_clicks(masks, views, rng, plan), strict=True
-        ):
+        for frame, o, place in zip(frames, objects, draw(masks, rng), strict=True):
             click = (last - place[0], place[1]) if place and plan.flip else place
             frame.objects[index] = ClickedObject(o.object_id, o.frame_index, o.segment, click)
 
 
-def _panorama(sample: Sample) -> tuple[WrappedPanorama, WrappedPanorama]:
+def panorama_arrays(sample: Sample) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+    """Its picture and its ids. DataError where they are not of the size that it says."""
     rgb, labels = sample.read("rgb"), sample.read("instance")
     shape = (sample.meta.height, sample.meta.width)
     if rgb.shape != (*shape, 3) or labels.shape != shape:
@@ -148,6 +155,11 @@ def _panorama(sample: Sample) -> tuple[WrappedPanorama, WrappedPanorama]:
             f" {rgb.shape[1]}×{rgb.shape[0]} and instance {labels.shape[1]}×{labels.shape[0]}:"
             " render or pack this sample again"
         )
+    return rgb, labels
+
+
+def _panorama(sample: Sample) -> tuple[WrappedPanorama, WrappedPanorama]:
+    rgb, labels = panorama_arrays(sample)
     return wrap_panorama(rgb), wrap_panorama(labels)
 
 
@@ -168,8 +180,13 @@ def _first_frame(
         ids = choose_objects(areas, settings, np.random.default_rng(plan.object_seed))
         if ids:
             return index, ids
-    raise DataError(
-        f"{key}: no view of its scan shows an instance of at least clip.min_area_sr ="
+    raise nothing_seen(key, "view of its scan", settings)
+
+
+def nothing_seen(key: str, frame: str, settings: ClipSettings) -> DataError:
+    """The error of a panorama none of whose frames shows what could be followed."""
+    return DataError(
+        f"{key}: no {frame} shows an instance of at least clip.min_area_sr ="
         f" {settings.min_area_sr} sr, so there is nothing to prompt: lower clip.min_area_sr, or"
         " leave the panorama out of the dataset"
     )

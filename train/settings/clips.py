@@ -20,9 +20,10 @@ class ClipSettings(FrozenModel):
         Field(ge=1, le=64, description="Frames of a clip: at most a scan's trajectory twice over."),
     ] = 8
     frames_are: Annotated[
-        Literal["views", "panorama"],
+        Literal["views", "panorama", "patches"],
         Field(
-            description="What a frame is: a view of a scan (SAP), or the whole panorama, turning."
+            description="What a frame is: a view of a scan (SAP), the whole panorama, turning, or a"
+            " window of it."
         ),
     ] = "views"
     turn_deg: Annotated[
@@ -79,6 +80,18 @@ class ClipSettings(FrozenModel):
     clips_per_panorama: Annotated[
         Positive, Field(description="Clips of each panorama in one epoch.")
     ] = 1
+
+    @model_validator(mode="after")
+    def _patches_are_plain(self) -> Self:
+        leaning = [
+            name for name in ("tilt_jitter_deg", "affine_deg", "shear_deg") if getattr(self, name)
+        ]
+        if self.frames_are == "patches" and leaning:
+            raise ValueError(
+                f"frames_are: patches cuts windows out of the panorama as it is: {leaning[0]} is"
+                f" {getattr(self, leaning[0])}, set it to 0 or frames_are to views"
+            )
+        return self
 
 
 class PromptSettings(FrozenModel):

@@ -4,6 +4,7 @@
 its seam does not. `cubemap` is the six faces of a cube, each a picture of its own.
 """
 
+from panoforge.core.geometry.patches import patch_windows
 from panoforge.core.geometry.sphere import View
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.views.frames import ErpFrame, PerspectiveFrame
@@ -11,19 +12,12 @@ from panoforge.eval.views.methods.base import Method, Plan
 
 
 def plan_erp_patches(width: int, height: int, config: EvalConfig) -> Plan:
-    """Windows of half the panorama's height, half overlapping, in the scan's order: up one column,
-    down the next.
-    """
-    side = height // 2
-    columns = -(-2 * width // side)
-    lefts = [round(k * width / columns) % width for k in range(columns)]
-    tops = sorted({height - side, (height - side) // 2, 0}, reverse=True)
-    frames = [
-        ErpFrame(left, top, side, side, width, height)
-        for k, left in enumerate(lefts)
-        for top in (tops if k % 2 == 0 else tops[::-1])
-    ]
-    return Plan(tuple(frames), video=True, cycles=config.scan.cycles)
+    """Windows of half the panorama's height, half overlapping, in the scan's order."""
+    frames = tuple(
+        ErpFrame(window.left, window.top, window.side, window.side, width, height)
+        for window in patch_windows(width, height)
+    )
+    return Plan(frames, video=True, cycles=config.scan.cycles)
 
 
 def plan_cubemap(width: int, height: int, config: EvalConfig) -> Plan:

@@ -2,7 +2,8 @@
 
 `panoforge.train.data.plan` lays scan clips out, `panoforge.train.data.clips` cuts them. With
 `clip.frames_are: panorama` a clip is the whole panorama, which turns `turn_deg` a frame: for
-PanoSAM2's parts and for ablations.
+PanoSAM2's parts and for ablations. With `patches` it is windows of the panorama
+(`panoforge.train.data.sources.patches`), another of SAP's ablations.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from panoforge.train.config import TrainConfig
 from panoforge.train.data.clips import build_clip, choose_objects, weighted_count
 from panoforge.train.data.plan import ClipPlan, clip_plan
 from panoforge.train.data.sources.draw import Draw, make_clip
+from panoforge.train.data.sources.patches import patch_clip
 from panoforge.train.settings.clips import ClipSettings
 
 if TYPE_CHECKING:
@@ -56,7 +58,8 @@ class Shards:
         sample = self.sample(plan)
         if self.config.clip.frames_are == "panorama":
             return whole_clip(sample, plan, self.config.clip, self.config.model.image_size)
-        return build_clip(
+        build = patch_clip if self.config.clip.frames_are == "patches" else build_clip
+        return build(
             sample,
             plan,
             self.config.clip,
