@@ -9,7 +9,7 @@ PYTEST := $(PY) -m pytest -q -n $(TEST_WORKERS)
 export SAM2_BUILD_CUDA := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-fast lint style bench bench-gpu lock clean
+.PHONY: help setup demo test test-real test-all test-fast lint style bench bench-gpu lock clean
 
 help:            ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,14 +30,17 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup      ## from a bare machine to a scored model: Infinigen rooms to reports, minutes on 2 cores
 	$(VENV)/bin/pano demo
 
-test: lint       ## lint, types and the tests, renders and clusters included; minutes
-	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+test: lint       ## lint, types and the tests, renders and clusters included; about 12 minutes
+	$(PYTEST) -m "not slow and not real" $(PYTEST_ARGS)
 
-test-all: lint   ## also the slow ones: long chaos runs, several nodes, several ranks
+test-real: setup ## what meets a heavy real counterpart: Infinigen 1 and 2, Ray Train, chaos, Ctrl-C; minutes
+	$(PYTEST) -m "real and not slow" $(PYTEST_ARGS)
+
+test-all: lint   ## everything: those, and the slow ones: long chaos runs, several nodes, several ranks
 	$(PYTEST) $(PYTEST_ARGS)
 
 test-fast: setup ## tests that render nothing and start no cluster
-	$(PYTEST) -m "not render and not ray and not browser and not slow" $(PYTEST_ARGS)
+	$(PYTEST) -m "not render and not ray and not browser and not slow and not real" $(PYTEST_ARGS)
 
 lint: setup      ## check style, import directions and types; changes nothing
 	$(VENV)/bin/ruff check .

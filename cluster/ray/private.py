@@ -33,6 +33,7 @@ _END_S = 20.0
 # machines might join. Where it supports no other nodes it does not. The switch is named after the
 # systems on which that is so by default, and is read when Ray is imported.
 LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+_NICENESS = "RAY_worker_niceness"
 _ENVIRONMENT = {
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # nothing of ours is served there
     # If its first workers take over 60 s, Ray drops them and the driver blocks forever.
@@ -85,6 +86,14 @@ def free_ports(count: int) -> list[int]:
         return [probe.getsockname()[1] for probe in probes]
 
 
+def _niceness() -> dict[str, str]:
+    """Workers are as nice as the command that started them, unless somebody asks for more.
+
+    At Ray's own 15 a scene hardly starts where there is other work.
+    """
+    return {_NICENESS: os.environ.get(_NICENESS, "0")}
+
+
 def _start(config: RayConfig, cpus: float, dashboard: bool, log: int) -> Head:
     """Start a head and wait until it is up. Its output goes to the open file `log`."""
     loopback = config.listen == "loopback"
@@ -112,7 +121,7 @@ def _start(config: RayConfig, cpus: float, dashboard: bool, log: int) -> Head:
         # Nothing scales a private Ray, so its monitor would be a process for nothing.
         [sys.executable, "-m", "panoforge.cluster.ray.node", "--head", "--block", "--no-monitor"]
         + [f"--{name}={value}" for name, value in flags.items()],
-        environment=_ENVIRONMENT | (LOOPBACK_ONLY if loopback else {}),
+        environment=_ENVIRONMENT | _niceness() | (LOOPBACK_ONLY if loopback else {}),
         output=log,
     )
     try:

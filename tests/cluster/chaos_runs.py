@@ -214,9 +214,6 @@ def set_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Chaos:
     )
     result = Chaos(folder)
     monkeypatch.setenv("RAY_TMPDIR", tempfile.gettempdir())  # Ray's sockets need a short path
-    monkeypatch.setenv(
-        "RAY_worker_niceness", "0"
-    )  # at 15, as Ray has it, a worker hardly starts on a machine that is busy
     monkeypatch.setenv("TMPDIR", str(result.scratch))
     monkeypatch.setattr(tempfile, "tempdir", str(result.scratch))
     result.scratch.mkdir()

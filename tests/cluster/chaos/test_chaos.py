@@ -20,6 +20,7 @@ from panoforge.core.shards.write import PackOptions, pack
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 
+@pytest.mark.real
 def test_each_way_to_fail_ends_as_the_policy_says(chaos):
     """One run with every kind of worker: those that fail once are made at the second attempt,
     poison ones are given up.

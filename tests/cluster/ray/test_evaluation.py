@@ -62,6 +62,7 @@ def test_what_a_task_does_gives_the_rows_of_one_process_in_any_order(tmp_path: P
         _on_node((changed, [0]))
 
 
+@pytest.mark.real
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_ray_tasks_give_the_rows_of_one_process(tmp_path: Path) -> None:

@@ -62,6 +62,13 @@ def test_one_worker_needs_no_ray():
     assert builder(CONFIG) is build_here
 
 
+def test_workers_are_as_nice_as_the_command_that_started_them(session):
+    """At Ray's own 15 a run hardly goes on beside other work."""
+    import ray
+
+    assert ray.get(ray.remote(lambda: os.nice(0)).remote()) == os.nice(0)
+
+
 @pytest.mark.parametrize("count", [2, 4, pytest.param(16, marks=pytest.mark.slow)])
 def test_the_bytes_do_not_depend_on_the_number_of_workers(run, session, tmp_path, count):
     """All of them at once: a task asks for so small a part of a core that this machine holds

@@ -1,6 +1,5 @@
 """Training on Ray Train: real ranks on one private Ray, killed and started again."""
 
-import os
 import signal
 import socket
 import threading
@@ -23,14 +22,13 @@ from panoforge.train import checkpoints
 from panoforge.train.log import read_metrics
 from panoforge.train.run import run_training
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.real, pytest.mark.ray, pytest.mark.timeout(900)]
 STEPS = 6
 
 
 @pytest.fixture(scope="module", autouse=True)
 def two_cores() -> Iterator[None]:
     """One Ray for all tests here: it takes longer to start than they do."""
-    os.environ |= {"RAY_worker_niceness": "0"}  # Ray's 15 starves where there is other work
     with ray_session(RayConfig(), cpus=2):
         yield
 

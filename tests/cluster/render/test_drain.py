@@ -13,7 +13,7 @@ from panoforge.cluster.render.runner import render
 from panoforge.cluster.status.status import read_status
 from panoforge.core.storage.lease import read_heartbeat
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.real, pytest.mark.ray, pytest.mark.timeout(900)]
 
 
 def test_ctrl_c_finishes_what_runs_and_begins_nothing(chaos, tmp_path):

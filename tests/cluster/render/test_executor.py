@@ -32,7 +32,7 @@ def below_process_one() -> list[str]:
 @pytest.mark.parametrize(
     "victim",
     [
-        "everything",
+        pytest.param("everything", marks=pytest.mark.real),
         pytest.param("gcs_server", marks=pytest.mark.slow),
         pytest.param("raylet", marks=pytest.mark.slow),
         pytest.param("head", marks=pytest.mark.slow),

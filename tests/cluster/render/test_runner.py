@@ -32,6 +32,7 @@ def config(run: Path, **change) -> RenderJobConfig:
         height=64,
         samples=1,
         denoise=False,
+        products=("rgb", "instance", "depth", "normal", "semantic"),
         camera=CameraSettings(choose="random"),
         **change,
     )
@@ -44,6 +45,7 @@ def one_ray():
         yield
 
 
+@pytest.mark.real
 def test_a_failed_scene_stays_alone_and_a_second_run_does_what_is_missing(tmp_path, one_ray):
     job = config(tmp_path / "run")
     fewer = job.model_copy(update={"render": job.render.model_copy(update={"scenes": 1})})
@@ -61,7 +63,8 @@ def test_a_failed_scene_stays_alone_and_a_second_run_does_what_is_missing(tmp_pa
     second = render(fewer.model_copy(update={"ray": RayConfig(cpus_per_scene=2)}))
     assert second.made_now == 1 and second.records[0].state == "done"
     again_meta, again = read_staged(tmp_path / "run" / "staged", key)
-    assert again["instance.zst"] == members["instance.zst"]
+    for repeated in ("instance.zst", "depth.delta.zst", "semantic.zst"):
+        assert again[repeated] == members[repeated]
     strip = {"timings_s", "cpu_s", "peak_memory_mb", "hardware"}
     assert again_meta.model_dump(exclude=strip) == meta.model_dump(exclude=strip)
 

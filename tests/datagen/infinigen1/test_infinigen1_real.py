@@ -7,7 +7,7 @@ import pytest
 
 from panoforge.datagen.infinigen1.command import UNFURNISHED
 
-pytestmark = [pytest.mark.render, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.real, pytest.mark.render, pytest.mark.timeout(1500)]
 
 
 def pano(*words: str) -> subprocess.CompletedProcess[str]:
