@@ -111,12 +111,21 @@ class Annotator:
     def picture(self, name: str) -> str:
         return next(one["id"] for one in self.pictures() if one["name"] == name)
 
-    def look(self, picture: str) -> dict:
-        state = self.post("/api/look", picture=picture, session=self.session, version=0)
+    def look(self, picture: str, frame: int | None = None) -> dict:
+        state = self.post(
+            "/api/look", picture=picture, session=self.session, version=0, frame=frame
+        )
         self.versions[picture] = state["version"]
         return state
 
-    def edit(self, picture: str, kind: str, request: str | None = None, **said: object) -> dict:
+    def edit(
+        self,
+        picture: str,
+        kind: str,
+        request: str | None = None,
+        frame: int | None = None,
+        **said: object,
+    ) -> dict:
         if picture not in self.versions:
             self.look(picture)
         state = self.post(
@@ -125,22 +134,41 @@ class Annotator:
             session=self.session,
             version=self.versions[picture],
             request=request or secrets.token_hex(8),
+            frame=frame,
             edit={"kind": kind, **said},
         )
         self.versions[picture] = state["version"]
         return state
 
-    def take_in(self, picture: str, path: Path) -> dict:
+    def propagate(
+        self, picture: str, frame: int, objects: list[int], request: str = "", **said: object
+    ) -> dict:
+        state = self.post(
+            "/api/propagate",
+            picture=picture,
+            session=self.session,
+            version=self.versions[picture],
+            request=request or secrets.token_hex(8),
+            frame=frame,
+            objects=objects,
+            **said,
+        )
+        self.versions[picture] = state["version"]
+        return state
+
+    def take_in(self, picture: str, path: Path, frame: int | None = None) -> dict:
         query = (
             f"picture={picture}&session={self.session}&version={self.versions[picture]}"
             f"&request={secrets.token_hex(8)}&name={quote(path.name)}"
         )
+        query += "" if frame is None else f"&frame={frame}"
         state = json.loads(self.raw("POST", f"/api/import?{query}", path.read_bytes())[1])
         self.versions[picture] = state["version"]
         return state
 
-    def save(self, picture: str, kind: str) -> bytes:
+    def save(self, picture: str, kind: str, frame: int | None = None) -> bytes:
         query = f"session={self.session}&version={self.versions[picture]}"
+        query += "" if frame is None else f"&frame={frame}"
         return self.raw("GET", f"/api/export/{picture}/{kind}?{query}")[1]
 
     def mask(self, picture: str, one: dict, width: int, height: int) -> np.ndarray:

@@ -26,7 +26,7 @@ def moving_disc(
         mask = np.cos(lat) * np.cos(lon - middle) > np.cos(np.radians(radius_deg))
         picture = ground.copy()
         picture[mask] = (250, 180, 40)
-        picture[:8, :8] = k * 9  # the number of the frame, to be read back
+        picture[:8, :8] = k * 9 % 256  # the number of the frame, to be read back
         pictures.append(picture)
         masks.append(mask)
     return pictures, masks

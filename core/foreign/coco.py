@@ -7,7 +7,7 @@ annotation of an image that is not listed, a picture of another size than its an
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,15 @@ CROWD, BOX_ONLY, BARE = "crowd", "object with a box and no mask", "image without
 
 @dataclass(frozen=True)
 class CocoObject:
-    """One annotation: its category's name ("" where it has none) and its segmentation as read."""
+    """One annotation: its category's name ("" where it has none) and its segmentation as read.
+
+    `entry` is the whole annotation.
+    """
 
     category: str
     segmentation: Any
     where: str
+    entry: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def mask(self, height: int, width: int) -> Mask:
         """The H×W mask.
@@ -117,7 +121,7 @@ def read_coco(path: Path) -> CocoFile:
             continue
         category = _category(entry.get("category_id"), names, called, path)
         segmentation = entry.get("segmentation")
-        objects[image].append(CocoObject(category, segmentation, f"{path}, {called}"))
+        objects[image].append(CocoObject(category, segmentation, f"{path}, {called}", entry))
     left += [(BARE, name) for id_, name in listed.items() if not objects[id_]]
     kept = tuple(
         CocoImage(id_, listed[id_], _size(entry, path), tuple(objects[id_]))

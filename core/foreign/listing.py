@@ -28,8 +28,10 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def list_pictures(folder: Path) -> Listing:
+def list_pictures(folder: Path, beside: tuple[str, ...] = ()) -> Listing:
     """The pictures of a folder; none where there is no folder.
+
+    Files with a suffix of `beside` are somebody else's to read: they are not counted as left out.
 
     Raises:
         DataError: two pictures have one name but for the suffix or the Unicode form.
@@ -40,7 +42,7 @@ def list_pictures(folder: Path) -> Listing:
     others = []
     for path in sorted(p for p in folder.iterdir() if not p.name.startswith(".")):
         if path.suffix.lower() not in SUFFIXES:
-            if not path.is_dir():
+            if not path.is_dir() and path.suffix.lower() not in beside:
                 others.append(("file whose name is no picture's", path.name))
             continue
         first = pictures.setdefault(composed(path.stem), path)

@@ -101,7 +101,8 @@ def serve(
         Path | None,
         typer.Argument(
             metavar="[PLACE]",
-            help="A folder of panoramas, a dataset, or one picture; more can be dropped.",
+            help="A folder of panoramas, videos and folders of frames, a dataset, or one of these;"
+            " more can be dropped.",
             parser=a_path,
         ),
     ] = None,
@@ -127,6 +128,9 @@ def serve(
         ),
     ] = None,
     labels: Labels = None,
+    video: Annotated[
+        bool, typer.Option("--video", help="PLACE is one video: a folder of its frames.")
+    ] = False,
     host: Annotated[
         str,
         typer.Option("--host", help="Where to listen; other than loopback a token is asked for."),
@@ -157,6 +161,7 @@ def serve(
         host=host,
         port=port,
         max_upload_bytes=max_upload_mb * 10**6,
+        video=video,
     )
     with opened(asked) as server:
         if server.token:

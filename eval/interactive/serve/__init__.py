@@ -2,11 +2,13 @@
 
     packed, objects   a mask and an object as they are kept; the record of a change
     journal           lines on disk that only grow, whole or not there
-    document          the work on one picture: replayed, changed, undone
-    messages, edits   what a page may ask for, and what it changes
-    library, tiles    the pictures, and how the page looks at them
+    document          the work on one picture or video: replayed, changed, undone
+    sheets            what an edit is made on: a picture, or one frame of a video
+    messages, edits   what a page may ask for, and what it changes; `video_edits` in a video
+    library, desks    the pictures, and those that are open; `tiles` are how a page looks at them
+    propagating       objects carried from one frame of a video to others
     predictors        what answers clicks and boxes; `worker` is the thread where it does
-    exchange          masks from and to COCO, LabelMe and PNG
+    exchange          masks from and to COCO, LabelMe and PNG; `exchange_video` for all frames
     sessions, studio  who is here, and the whole without a network
     guard, server     who may ask and how much; HTTP
     page, static/     the page: plain ES modules, no build

@@ -13,7 +13,7 @@ work on one object on different frames.
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -162,6 +162,27 @@ class Document:
     def touched_by(self, request: str) -> tuple[int, ...]:
         """The objects that a request made, changed or removed."""
         return self._requests.get(request, ())
+
+    def keyed(self, frame: int) -> set[int]:
+        """The objects that somebody has made or corrected on a frame."""
+        there = ((id_, looks.get(frame)) for id_, looks in list(self.looks.items()))
+        return {id_ for id_, look in there if look is not None and look.key}
+
+    def spans(self, id_: int) -> tuple[list[tuple[int, int]], list[int]]:
+        """The frames that an object is on, as (first, last), and those where a hand made it."""
+        looks = self.looks.get(id_, {})
+        spans: list[tuple[int, int]] = []
+        for frame in sorted(looks):
+            if spans and spans[-1][1] == frame - 1:
+                spans[-1] = spans[-1][0], frame
+            else:
+                spans.append((frame, frame))
+        return spans, sorted(frame for frame, look in looks.items() if look.key)
+
+    def as_it_is(self) -> "Document":
+        """A copy to be read while others go on."""
+        looks = {id_: dict(found) for id_, found in self.looks.items()}
+        return replace(self, objects=dict(self.objects), looks=looks, masks=dict(self.masks))
 
     def check(self, base: int, touched: Iterable[Key], session: str) -> None:
         """Stale if another tab has changed one of the objects since version `base`."""

@@ -1,5 +1,5 @@
-"""From what is asked for to what changes: an edit of a document as a `Delta`. Pure: nothing is
-written, and the document is as it was.
+"""From what is asked for to what changes: an edit of a sheet as a `Delta`. Pure: nothing is
+written, and the sheet (a picture, or one frame of a video) is as it was.
 
 What a predictor says comes in as a function; it is called at most once. Drawing on an object is
 kept when it is clicked on later: the click's own mask is then added or, for a click that takes
@@ -14,10 +14,11 @@ import numpy as np
 from panoforge.core.errors import UsageError
 from panoforge.core.geometry.shapes import fill_polygon, fill_stroke, sphere_parts
 from panoforge.core.types import Mask
-from panoforge.eval.interactive.serve.document import Delta, Document
+from panoforge.eval.interactive.serve.document import Delta
 from panoforge.eval.interactive.serve.messages import (
     BoxEdit,
     BrushEdit,
+    ClearEdit,
     ClickEdit,
     DeleteEdit,
     Edit,
@@ -31,6 +32,7 @@ from panoforge.eval.interactive.serve.messages import (
 )
 from panoforge.eval.interactive.serve.objects import Clicked, PageObject, colour_of
 from panoforge.eval.interactive.serve.packed import PackedMask
+from panoforge.eval.interactive.serve.sheets import Sheet
 
 MAX_CLICKS, MAX_OBJECTS, MAX_PARTS = 64, 5000, 200
 MAX_ID = 65_535  # the page draws ids of 16 bits
@@ -47,7 +49,7 @@ class Wanted:
 Predict = Callable[[Wanted], Mask]
 
 
-def wanted_of(document: Document, edit: Edit) -> Wanted | None:
+def wanted_of(sheet: Sheet, edit: Edit) -> Wanted | None:
     """What a predictor must be asked before the edit can be made; None if nothing.
 
     Raises:
@@ -55,11 +57,11 @@ def wanted_of(document: Document, edit: Edit) -> Wanted | None:
         Stale: its object is gone.
     """
     if isinstance(edit, BoxEdit):
-        _editable(document, edit.object)
+        editable(sheet, edit.object)
         return Wanted(corners=edit.corners)
     if not isinstance(edit, ClickEdit):
         return None
-    one = _editable(document, edit.object)
+    one = editable(sheet, edit.object)
     click = Clicked(lon_deg=edit.lon_deg, lat_deg=edit.lat_deg, positive=edit.positive)
     if one is not None and one.mask and not one.clicks:  # it was drawn on: a mask of its own
         return Wanted((click.model_copy(update={"positive": True}),))
@@ -75,11 +77,11 @@ def wanted_of(document: Document, edit: Edit) -> Wanted | None:
     return Wanted(clicks)
 
 
-def delta_of(document: Document, edit: Edit, author: str, predict: Predict) -> Delta:
+def delta_of(sheet: Sheet, edit: Edit, author: str, predict: Predict) -> Delta:
     """What an edit changes.
 
     Args:
-        document: the state that it is made on.
+        sheet: the state that it is made on.
         edit: what is asked for.
         author: whose changes undo and redo are about.
         predict: gives the mask of clicks or of a box.
@@ -89,29 +91,31 @@ def delta_of(document: Document, edit: Edit, author: str, predict: Predict) -> D
         Stale: its object is gone.
     """
     if isinstance(edit, ClickEdit | BoxEdit):
-        return _predicted(document, edit, predict)
+        return _predicted(sheet, edit, predict)
     if isinstance(edit, BrushEdit):
-        return _brushed(document, edit)
+        return _brushed(sheet, edit)
     if isinstance(edit, PolygonEdit):
-        return _polygon(document, edit)
+        return _polygon(sheet, edit)
     if isinstance(edit, SetEdit):
-        return _set(document, edit)
+        return _set(sheet, edit)
     if isinstance(edit, DeleteEdit):
-        return _deleted(document, edit)
+        return _deleted(sheet, edit)
     if isinstance(edit, MergeEdit):
-        return _merged(document, edit)
+        return _merged(sheet, edit)
     if isinstance(edit, SplitEdit):
-        return _split(document, edit)
+        return _split(sheet, edit)
+    if isinstance(edit, ClearEdit):
+        raise UsageError("a picture has no frames to be cleared: delete the object")
     if isinstance(edit, StatusEdit):
         return Delta(f"mark as {edit.status}", status=edit.status)
-    return _undone(document, edit, author)
+    return _undone(sheet, edit, author)
 
 
-def _predicted(document: Document, edit: ClickEdit | BoxEdit, predict: Predict) -> Delta:
-    wanted = wanted_of(document, edit)
+def _predicted(sheet: Sheet, edit: ClickEdit | BoxEdit, predict: Predict) -> Delta:
+    wanted = wanted_of(sheet, edit)
     assert wanted is not None
-    one = _editable(document, edit.object) or _new(document, edit.category)
-    found, old = predict(wanted), _pixels(document, one)
+    one = editable(sheet, edit.object) or _new(sheet, edit.category)
+    found, old = predict(wanted), _pixels(sheet, one)
     keeps_clicks = isinstance(edit, ClickEdit) and (one.clicks or not one.mask)
     if isinstance(edit, BoxEdit):
         mask = found | old
@@ -122,30 +126,30 @@ def _predicted(document: Document, edit: ClickEdit | BoxEdit, predict: Predict) 
     return _masked(edit.kind, one, mask, wanted.clicks if keeps_clicks else ())
 
 
-def _brushed(document: Document, edit: BrushEdit) -> Delta:
-    one = _editable(document, edit.object)
+def _brushed(sheet: Sheet, edit: BrushEdit) -> Delta:
+    one = editable(sheet, edit.object)
     if one is None and edit.erase:
         raise UsageError("choose the object that the eraser takes from")
-    one = one or _new(document, edit.category)
+    one = one or _new(sheet, edit.category)
     stroke = fill_stroke(
         np.radians(np.array(edit.points, np.float64)),
         float(np.radians(edit.radius_deg)),
-        document.heading.width,
-        document.heading.height,
+        sheet.heading.width,
+        sheet.heading.height,
     )
-    old = _pixels(document, one)
+    old = _pixels(sheet, one)
     return _masked("erase" if edit.erase else "brush", one, _put(old, stroke, edit.erase))
 
 
-def _polygon(document: Document, edit: PolygonEdit) -> Delta:
-    one = _editable(document, edit.object)
+def _polygon(sheet: Sheet, edit: PolygonEdit) -> Delta:
+    one = editable(sheet, edit.object)
     if one is None and edit.mode != "add":
         raise UsageError("choose the object that is cut")
     if len(set(edit.points)) < 3:
         raise UsageError("a polygon has three different corners or more")
-    one = one or _new(document, edit.category)
-    inside = polygon_mask(edit.points, document.heading.width, document.heading.height)
-    old = _pixels(document, one)
+    one = one or _new(sheet, edit.category)
+    inside = polygon_mask(edit.points, sheet.heading.width, sheet.heading.height)
+    old = _pixels(sheet, one)
     if edit.mode != "cut":
         return _masked(f"polygon {edit.mode}", one, _put(old, inside, edit.mode == "erase"))
     if not (old & inside).any() or not (old & ~inside).any():
@@ -155,7 +159,7 @@ def _polygon(document: Document, edit: PolygonEdit) -> Delta:
         "cut",
         (
             one.model_copy(update={"mask": rest.digest, "clicks": ()}),
-            _like(one, document.next_id(), part),
+            _like(one, sheet.next_id(), part),
         ),
         masks=(rest, part),
     )
@@ -166,38 +170,38 @@ def polygon_mask(points: Sequence[SpherePoint], width: int, height: int) -> Mask
     return fill_polygon(np.radians(np.array(points, np.float64)), width, height)
 
 
-def _set(document: Document, edit: SetEdit) -> Delta:
+def _set(sheet: Sheet, edit: SetEdit) -> Delta:
     said = edit.model_dump(exclude={"kind", "objects"}, exclude_none=True)
     if not said:
         raise UsageError("nothing is said about the objects")
-    kept = [document.get(id_) for id_ in dict.fromkeys(edit.objects)]
+    kept = [sheet.get(id_) for id_ in dict.fromkeys(edit.objects)]
     for one in kept:
         if one.locked and set(said) - {"locked", "comment", "review"}:
             raise UsageError(f"{one.words} is locked: unlock it first")
     return Delta(f"set {', '.join(said)}", tuple(one.model_copy(update=said) for one in kept))
 
 
-def _deleted(document: Document, edit: DeleteEdit) -> Delta:
-    found = [_editable(document, id_) for id_ in dict.fromkeys(edit.objects)]
+def _deleted(sheet: Sheet, edit: DeleteEdit) -> Delta:
+    found = [editable(sheet, id_) for id_ in dict.fromkeys(edit.objects)]
     return Delta("delete", gone=tuple(one.id for one in found if one))
 
 
-def _merged(document: Document, edit: MergeEdit) -> Delta:
+def _merged(sheet: Sheet, edit: MergeEdit) -> Delta:
     ids = list(dict.fromkeys(edit.objects))
-    found = [one for id_ in ids if (one := _editable(document, id_))]
+    found = [one for id_ in ids if (one := editable(sheet, id_))]
     if len(found) < 2:
         raise UsageError("merging takes two objects or more")
-    mask = _pixels(document, found[0])
+    mask = _pixels(sheet, found[0])
     for one in found[1:]:
-        mask |= _pixels(document, one)
+        mask |= _pixels(sheet, one)
     merged = _masked("merge", found[0], mask)
     return Delta("merge", merged.objects, tuple(one.id for one in found[1:]), masks=merged.masks)
 
 
-def _split(document: Document, edit: SplitEdit) -> Delta:
-    one = document.get(edit.object)
-    _editable(document, edit.object)
-    parts, count = sphere_parts(_pixels(document, one))
+def _split(sheet: Sheet, edit: SplitEdit) -> Delta:
+    one = sheet.get(edit.object)
+    editable(sheet, edit.object)
+    parts, count = sphere_parts(_pixels(sheet, one))
     if count < 2:
         raise UsageError(
             f"{one.words} is of one connected part: draw a polygon around a part to cut it off"
@@ -208,28 +212,33 @@ def _split(document: Document, edit: SplitEdit) -> Delta:
         )
     masks = [PackedMask.of(parts == k) for k in range(1, count + 1)]
     first = one.model_copy(update={"mask": masks[0].digest, "clicks": ()})
-    others = [_like(one, document.next_id() + k, mask) for k, mask in enumerate(masks[1:])]
+    others = [_like(one, sheet.next_id() + k, mask) for k, mask in enumerate(masks[1:])]
     return Delta("split", (first, *others), masks=tuple(masks))
 
 
-def _undone(document: Document, edit: UndoEdit, author: str) -> Delta:
-    return document.undo(author) if edit.kind == "undo" else document.redo(author)
+def _undone(sheet: Sheet, edit: UndoEdit, author: str) -> Delta:
+    return sheet.undo(author) if edit.kind == "undo" else sheet.redo(author)
 
 
-def _editable(document: Document, id_: int | None) -> PageObject | None:
-    """The object that is edited; None for a new one."""
+def editable(sheet: Sheet, id_: int | None) -> PageObject | None:
+    """The object that is edited; None for a new one.
+
+    Raises:
+        Stale: it is gone.
+        UsageError: it is locked, or there are too many.
+    """
     if id_ is None:
-        if len(document.objects) >= MAX_OBJECTS or document.next_id() >= MAX_ID - MAX_PARTS:
+        if len(sheet.objects) >= MAX_OBJECTS or sheet.next_id() >= MAX_ID - MAX_PARTS:
             raise UsageError(f"a picture holds {MAX_OBJECTS} objects at most")
         return None
-    one = document.get(id_)
+    one = sheet.get(id_)
     if one.locked:
         raise UsageError(f"{one.words} is locked: unlock it first")
     return one
 
 
-def _new(document: Document, category: str) -> PageObject:
-    id_ = document.next_id()
+def _new(sheet: Sheet, category: str) -> PageObject:
+    id_ = sheet.next_id()
     return PageObject(id=id_, category=category, colour=colour_of(id_))
 
 
@@ -239,10 +248,10 @@ def _like(one: PageObject, id_: int, mask: PackedMask) -> PageObject:
     return one.model_copy(update=update)
 
 
-def _pixels(document: Document, one: PageObject) -> Mask:
+def _pixels(sheet: Sheet, one: PageObject) -> Mask:
     """The mask of an object, one's own copy; empty where it has none."""
-    packed = document.mask_of(one)
-    heading = document.heading
+    packed = sheet.mask_of(one)
+    heading = sheet.heading
     return packed.mask() if packed else np.zeros((heading.height, heading.width), bool)
 
 

@@ -12,9 +12,10 @@ hides. Rejected objects are left out, and counted.
 import base64
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +32,10 @@ from panoforge.core.image_header import PNG_SIGNATURE
 from panoforge.core.sample.label_maps import instance_stats
 from panoforge.core.sample.products import encode_product
 from panoforge.core.types import Labels, Mask, Rgb
-from panoforge.eval.interactive.serve.document import Delta, Document
+from panoforge.eval.interactive.serve.document import Delta
 from panoforge.eval.interactive.serve.objects import PageObject, colour_of
 from panoforge.eval.interactive.serve.packed import PackedMask
+from panoforge.eval.interactive.serve.sheets import Sheet
 
 KINDS = ("coco.json", "labelme.json", "mask.png", "overlay.jpg")
 MAX_IMPORTED = 2000
@@ -59,27 +61,24 @@ class Written:
     left_out: str = ""
 
 
-def import_file(
-    document: Document, path: Path, name: str, picture: str, on_sphere: OnSphere
-) -> tuple[Delta, str]:
+def import_file(sheet: Sheet, path: Path, name: str, on_sphere: OnSphere) -> tuple[Delta, str]:
     """The objects of a file as a change, and in words what was left out.
 
     Args:
-        document: the state that they are added to.
+        sheet: the state that they are added to.
         path: where the file lies.
         name: what the user calls it.
-        picture: the file name of the picture.
         on_sphere: lays a mask of the picture file's size onto the panorama.
 
     Raises:
         DataError: it is none of the kinds, damaged, or of another size.
     """
-    found, left_out = _read(path, name, picture)
+    found, left_out = _read(path, name, sheet.heading.picture)
     if not found:
         raise DataError(f"{name} holds no mask ({left_out or 'nothing is in it'})")
     if len(found) > MAX_IMPORTED:
         raise DataError(f"{name} holds {len(found)} masks: {MAX_IMPORTED} at most are taken")
-    size = (document.heading.height, document.heading.width)
+    size = (sheet.heading.height, sheet.heading.width)
     objects, masks = [], []
     for k, one in enumerate(found):
         mask = np.asarray(on_sphere(one.mask)).astype(bool)
@@ -89,7 +88,7 @@ def import_file(
                 f" {size[1]}×{size[0]}: they were made on another picture, or on a resized one"
             )
         masks.append(PackedMask.of(mask))
-        id_ = document.next_id() + k
+        id_ = sheet.next_id() + k
         objects.append(
             PageObject(
                 id=id_,
@@ -142,8 +141,17 @@ def _coco(path: Path, name: str, picture: str) -> tuple[list[Foreign], str]:
     if image.size is None:
         raise DataError(f"{name} does not say how large {image.file_name} is")
     width, height = image.size
-    found = [Foreign(one.category, "", one.mask(height, width)) for one in image.objects]
+    found = [
+        Foreign(one.category, said_name(one.entry), one.mask(height, width))
+        for one in image.objects
+    ]
     return found, str(file.left_out)
+
+
+def said_name(entry: Mapping[str, Any]) -> str:
+    """The name that an annotation of ours gives its object."""
+    said = entry.get("name")
+    return said[:120] if isinstance(said, str) else ""
 
 
 def _coco_image(images: Sequence[CocoImage], name: str, picture: str) -> CocoImage:
@@ -162,13 +170,13 @@ def _coco_image(images: Sequence[CocoImage], name: str, picture: str) -> CocoIma
 
 
 def export_file(
-    kind: str, document: Document, rgb: Callable[[], Rgb], made_with: dict[str, str]
+    kind: str, sheet: Sheet, rgb: Callable[[], Rgb], made_with: dict[str, str]
 ) -> Written:
     """The objects of a picture as a file.
 
     Args:
         kind: one of KINDS.
-        document: the state that is written.
+        sheet: the state that is written.
         rgb: the panorama, asked only for an overlay.
         made_with: what COCO's info says of the predictor.
 
@@ -177,23 +185,26 @@ def export_file(
     """
     if kind not in KINDS:
         raise UsageError(f"{kind[:40]!r} cannot be saved: expected one of {', '.join(KINDS)}")
-    kept, left_out = _kept(document)
+    kept, left_out = kept_of(sheet)
     if not kept:
         raise UsageError(
             "there is nothing to save yet: click on an object first"
             + (f" (left out: {left_out})" if left_out else "")
         )
-    stem = document.heading.picture.rsplit(".", 1)[0]
+    stem = sheet.heading.picture.rsplit(".", 1)[0].replace("/", "_")
     if kind == "coco.json":
-        data = _json(coco_document([(document, kept)], made_with))
+        data = json_bytes(coco_document([(sheet, kept)], made_with))
         return Written(f"{stem}.coco.json", "application/json", data, left_out)
     if kind == "labelme.json":
         return Written(
-            f"{stem}.labelme.json", "application/json", _json(_labelme_of(document, kept)), left_out
+            f"{stem}.labelme.json",
+            "application/json",
+            json_bytes(labelme_of(sheet, kept)),
+            left_out,
         )
     masks = {k: mask for k, (_, mask) in enumerate(kept, start=1)}
     ids, numbers, hidden = stack_masks(
-        masks, document.heading.height, document.heading.width, document.heading.picture
+        masks, sheet.heading.height, sheet.heading.width, sheet.heading.picture
     )
     stacked = np.array([0, *numbers], np.uint16)[ids]
     covered = sum(int(m.sum()) for m in masks.values()) - int((stacked > 0).sum())
@@ -208,11 +219,11 @@ def export_file(
     return Written(f"{stem}.overlay.jpg", "image/jpeg", picture, left_out)
 
 
-def _kept(document: Document) -> tuple[list[tuple[PageObject, Mask]], str]:
+def kept_of(sheet: Sheet) -> tuple[list[tuple[PageObject, Mask]], str]:
     """The objects that are written with their masks, in the order of their ids."""
     kept, rejected, empty = [], 0, 0
-    for one in sorted(document.objects.values(), key=lambda o: o.id):
-        packed = document.mask_of(one)
+    for one in sorted(sheet.objects.values(), key=lambda o: o.id):
+        packed = sheet.mask_of(one)
         if one.review == "rejected":
             rejected += 1
         elif packed is None or not packed.pixels:
@@ -236,12 +247,13 @@ def ids_png(ids: Labels) -> bytes:
     return encode_product("instance.png", ids)
 
 
-def _json(value: object) -> bytes:
+def json_bytes(value: object) -> bytes:
+    """JSON as files have it."""
     return json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
 def coco_document(
-    pictures: Sequence[tuple[Document, Sequence[tuple[PageObject, Mask]]]],
+    pictures: Sequence[tuple[Sheet, Sequence[tuple[PageObject, Mask]]]],
     made_with: dict[str, str],
 ) -> dict[str, object]:
     """COCO instances of pictures and the objects that are kept of each: pycocotools opens it."""
@@ -249,8 +261,8 @@ def coco_document(
     numbers = {name: k for k, name in enumerate(names, start=1)}
     images: list[object] = []
     annotations: list[object] = []
-    for number, (document, kept) in enumerate(pictures, start=1):
-        heading = document.heading
+    for number, (sheet, kept) in enumerate(pictures, start=1):
+        heading = sheet.heading
         images.append(
             {
                 "id": number,
@@ -260,7 +272,7 @@ def coco_document(
             }
         )
         for one, mask in kept:
-            entry = _coco_entry(document, one, mask, numbers[one.category or "object"])
+            entry = coco_entry(sheet, one, mask, numbers[one.category or "object"])
             annotations.append({"id": len(annotations) + 1, "image_id": number, **entry})
     return {
         "info": {"description": "masks on panoramas", "made_by": f"panoforge {__version__}"}
@@ -271,12 +283,11 @@ def coco_document(
     }
 
 
-def _coco_entry(
-    document: Document, one: PageObject, mask: Mask, category: int
-) -> dict[str, object]:
+def coco_entry(sheet: Sheet, one: PageObject, mask: Mask, category: int) -> dict[str, object]:
+    """What COCO says of an object but for its ids: mask, boxes, solid angle, words, clicks."""
     rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
     box = instance_stats(mask.astype(np.uint16)).box(0)
-    packed = document.mask_of(one)
+    packed = sheet.mask_of(one)
     assert packed is not None
     return {
         "category_id": category,
@@ -296,7 +307,7 @@ def _coco_entry(
     }
 
 
-def _labelme_of(document: Document, kept: Sequence[tuple[PageObject, Mask]]) -> dict[str, object]:
+def labelme_of(sheet: Sheet, kept: Sequence[tuple[PageObject, Mask]]) -> dict[str, object]:
     """LabelMe's own `mask` shapes: a PNG between the upper left and the lower right pixel."""
     shapes = []
     for one, mask in kept:
@@ -317,10 +328,10 @@ def _labelme_of(document: Document, kept: Sequence[tuple[PageObject, Mask]]) -> 
         "version": "5.5.0",  # of LabelMe: the first whose shapes have descriptions and masks
         "flags": {},
         "shapes": shapes,
-        "imagePath": document.heading.picture,
+        "imagePath": sheet.heading.picture,
         "imageData": None,
-        "imageHeight": document.heading.height,
-        "imageWidth": document.heading.width,
+        "imageHeight": sheet.heading.height,
+        "imageWidth": sheet.heading.width,
     }
 
 

@@ -1,12 +1,15 @@
-"""The pictures that are worked on, and where the work lies.
+"""The pictures and videos that are worked on, and where the work lies.
 
-A place is a folder of pictures, a dataset, or one picture; pictures can also be dropped onto the
-page. Each has a folder of its own in the work folder, named by what it is called. Its journal lies
-there, and the picture itself if it was dropped. Nothing is ever written to where the pictures come
-from. Whole pictures are read again when they are needed, never kept.
+A place is a folder of pictures and videos, a dataset, or one of them; both can also be dropped onto
+the page. A video is a file, or a folder of frames: one in a place, or in its `JPEGImages`, with the
+true ids in `Annotations` as DAVIS has them. Each has a folder of its own in the work folder, named
+by what it is called. Its journal lies there, and the picture itself if it was dropped. Nothing is
+ever written to where the pictures come from. Whole pictures are read again when they are needed,
+never kept.
 """
 
 import hashlib
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -14,26 +17,31 @@ from pathlib import Path
 
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.foreign.files import read_bytes
-from panoforge.core.foreign.listing import SUFFIXES, list_pictures
+from panoforge.core.foreign.listing import SUFFIXES, images_in, list_pictures
 from panoforge.core.foreign.pictures import decode_picture, panorama_of
+from panoforge.core.foreign.videos import VIDEO_SUFFIXES
 from panoforge.core.names import slug
 from panoforge.core.shards.layout import MANIFEST_NAME
 from panoforge.core.shards.read import Dataset
-from panoforge.core.storage.atomic import write_bytes_atomic
+from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
 from panoforge.core.types import Labels, Rgb
+from panoforge.eval.interactive.frames import FileFrames, FolderFrames, Frames
 
 JOURNAL, UPLOADS = "journal.jsonl", "picture"
 
 
 @dataclass(frozen=True)
 class Listed360:
-    """One picture: `name` is what it is called, `read` gives the bytes of its file."""
+    """One picture: `name` is what it is called, `read` gives the bytes of its file. Or a video,
+    which `video` opens.
+    """
 
     id: str
     name: str
     folder: Path
     read: Callable[[], bytes]
     labels: Callable[[], Labels] | None = None
+    video: Callable[[], Frames] | None = None
 
     @property
     def journal(self) -> Path:
@@ -57,21 +65,37 @@ def id_of(name: str) -> str:
 
 
 class Library:
-    """The pictures by id, in order. `place` is None if all are dropped onto the page."""
+    """The pictures by id, in order. `place` is None if all are dropped onto the page; `video`: the
+    place itself is a folder of frames.
+    """
 
-    def __init__(self, place: Path | None, work: Path, labels: Labels | None = None) -> None:
-        self.place, self.work, self._labels = place, work, labels
+    def __init__(
+        self,
+        place: Path | None,
+        work: Path,
+        labels: Labels | None = None,
+        *,
+        video: bool = False,
+    ) -> None:
+        self.place, self.work, self._labels, self._video = place, work, labels, video
         self.left_out = ""
         self._pictures: dict[str, Listed360] = {}
         for name, read, true in self._found():
             self._add(name, read, true)
+        for name, open_ in self._videos():
+            self._add_video(name, open_)
         for folder in sorted(work.glob("pictures/*/")):
             for path in sorted(folder.glob(f"{UPLOADS}/*")):
-                self._add(path.name, partial(read_bytes, path), None)
+                self._add_upload(path)
+        if place is not None and not self._pictures:
+            raise DataError(
+                f"{place} holds no pictures: expected files of {', '.join(SUFFIXES)} or"
+                f" {', '.join(VIDEO_SUFFIXES)}, folders of frames, or a dataset"
+            )
 
     def _found(self) -> list[tuple[str, Callable[[], bytes], Callable[[], Labels] | None]]:
         place = self.place
-        if place is None:
+        if place is None or self._video or is_video(place):
             return []
         if place.is_file():
             labels = self._labels
@@ -86,13 +110,42 @@ class Library:
                 (key, partial(_sample_picture, dataset, key), partial(_sample_labels, dataset, key))
                 for key in dataset.keys
             ]
-        listing = list_pictures(place)
-        if not listing.pictures:
-            raise DataError(
-                f"{place} holds no pictures: expected files of {', '.join(SUFFIXES)}, or a dataset"
-            )
+        listing = list_pictures(place, beside=VIDEO_SUFFIXES)
         self.left_out = str(listing.left_out)
         return [(path.name, partial(read_bytes, path), None) for path in listing.pictures.values()]
+
+    def _videos(self) -> list[tuple[str, Callable[[], Frames]]]:
+        place = self.place
+        if place is None or (place.is_dir() and (place / MANIFEST_NAME).exists()):
+            return []
+        if self._video:
+            return [(place.name, partial(FolderFrames, place))]
+        if is_video(place):
+            return [(place.name, partial(FileFrames.open, place))]
+        if not place.is_dir():
+            return []
+        paths = sorted(path for path in place.iterdir() if not path.name.startswith("."))
+        files = [(path.name, partial(FileFrames.open, path)) for path in paths if is_video(path)]
+        frames, true = place / "JPEGImages", place / "Annotations"
+        inside = frames if frames.is_dir() else place
+        folders: list[tuple[str, Callable[[], Frames]]] = [
+            (f"{path.name}/", partial(FolderFrames, path, true / path.name))
+            for path in sorted(inside.iterdir())
+            if path.is_dir() and not path.name.startswith(".") and images_in(path)
+        ]
+        return [*files, *folders]
+
+    def _add_video(self, name: str, open_: Callable[[], Frames]) -> Listed360:
+        id_ = id_of(name)
+        folder = self.work / "pictures" / id_
+        listed = Listed360(id_, name, folder, partial(_no_bytes, name), video=open_)
+        self._pictures[id_] = listed
+        return listed
+
+    def _add_upload(self, path: Path) -> Listed360:
+        if is_video(path):
+            return self._add_video(path.name, partial(FileFrames.open, path))
+        return self._add(path.name, partial(read_bytes, path), None)
 
     def _add(
         self, name: str, read: Callable[[], bytes], labels: Callable[[], Labels] | None
@@ -122,16 +175,38 @@ class Library:
         """
         name = upload_name(name)
         known = self._pictures.get(id_of(name))
+        path = self.work / "pictures" / id_of(name) / UPLOADS / name
         if known is not None:
-            if known.read() == data:
+            there = read_bytes(path) if known.video and path.exists() else known.read()
+            if there == data:
                 return known
             raise DataError(
                 f"a picture called {name} is here already, and it is another one: rename yours"
             )
-        decode(data, name)
-        folder = self.work / "pictures" / id_of(name)
-        write_bytes_atomic(folder / UPLOADS / name, data)
-        return self._add(name, partial(read_bytes, folder / UPLOADS / name), None)
+        if is_video(path):
+            _check_video(data, name)
+        else:
+            decode(data, name)
+        write_bytes_atomic(path, data)
+        return self._add_upload(path)
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file's name is that of a video."""
+    return path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir()
+
+
+def _check_video(data: bytes, name: str) -> None:
+    """DataError if dropped bytes are no video of panoramas."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        with storage_errors(path):
+            path.write_bytes(data)
+        FileFrames.open(path).close()
+
+
+def _no_bytes(name: str) -> bytes:
+    raise DataError(f"{name} is a video here already: rename yours")
 
 
 def upload_name(name: str) -> str:

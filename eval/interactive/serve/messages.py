@@ -12,7 +12,7 @@ from panoforge.core.errors import UsageError
 from panoforge.core.models import FrozenModel
 from panoforge.eval.interactive.serve.objects import Colour, Lat, Lon, Name, Review, Status
 
-MAX_POINTS, MAX_TOUCHED = 4000, 5000
+MAX_POINTS, MAX_TOUCHED, MAX_CARRIED = 4000, 5000, 50
 MIN_BRUSH_DEG, MAX_BRUSH_DEG = 0.01, 45.0
 Message = TypeVar("Message", bound=FrozenModel)
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{8,64}$")]
@@ -22,6 +22,7 @@ SpherePoint = tuple[Lon, Lat]  # degrees
 Points = Annotated[tuple[SpherePoint, ...], Field(min_length=1, max_length=MAX_POINTS)]
 Ids = Annotated[tuple[ObjectId, ...], Field(min_length=1, max_length=MAX_TOUCHED)]
 Version = Annotated[int, Field(ge=0, le=10**12)]
+FrameNumber = Annotated[int, Field(ge=0, le=10**9)]
 
 
 class ClickEdit(FrozenModel):
@@ -99,6 +100,16 @@ class SplitEdit(FrozenModel):
     object: ObjectId
 
 
+class ClearEdit(FrozenModel):
+    """Objects of a video leave frames: this one, those after or before it, or all on which they
+    were propagated and not corrected.
+    """
+
+    kind: Literal["clear"]
+    objects: Ids
+    span: Literal["here", "after", "before", "propagated"] = "here"
+
+
 class StatusEdit(FrozenModel):
     """What is to be done with the picture."""
 
@@ -121,6 +132,7 @@ Edit = Annotated[
     | DeleteEdit
     | MergeEdit
     | SplitEdit
+    | ClearEdit
     | StatusEdit
     | UndoEdit,
     Field(discriminator="kind"),
@@ -128,13 +140,27 @@ Edit = Annotated[
 
 
 class EditRequest(FrozenModel):
-    """A change that is asked for."""
+    """A change that is asked for; in a video it is made on a frame."""
 
     picture: PictureId
     session: Id
     version: Version
     request: Id
+    frame: FrameNumber | None = None
     edit: Edit
+
+
+class PropagateRequest(FrozenModel):
+    """Objects of a video are to be followed from a frame: to its end, or over so many frames."""
+
+    picture: PictureId
+    session: Id
+    version: Version
+    request: Id
+    frame: FrameNumber
+    objects: Annotated[tuple[ObjectId, ...], Field(min_length=1, max_length=MAX_CARRIED)]
+    direction: Literal["forward", "backward", "both"] = "forward"
+    frames: Annotated[int, Field(ge=1, le=10**6)] | None = None
 
 
 class ImportRequest(FrozenModel):
@@ -145,14 +171,16 @@ class ImportRequest(FrozenModel):
     version: Version
     request: Id
     name: Annotated[str, Field(min_length=1, max_length=200)]
+    frame: FrameNumber | None = None
 
 
 class LookRequest(FrozenModel):
-    """What is on the picture; `version` is the one that the page has."""
+    """What is on the picture, or on a frame; `version` is the one that the page has."""
 
     picture: PictureId
     session: Id
     version: Version = 0
+    frame: FrameNumber | None = None
 
 
 class CancelRequest(FrozenModel):

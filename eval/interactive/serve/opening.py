@@ -6,15 +6,22 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from panoforge.core.errors import UsageError
 from panoforge.core.storage.lease import held
 from panoforge.core.types import Labels, Rgb
 from panoforge.eval.interactive.edges import EdgeFollower
+from panoforge.eval.interactive.following import Following
+from panoforge.eval.interactive.following.edges import EdgeFollowing
+from panoforge.eval.interactive.following.truth import TruthFollowing
 from panoforge.eval.interactive.serve.library import Library
 from panoforge.eval.interactive.serve.predictors import Answering, Predictors, Steps, edges_build
 from panoforge.eval.interactive.serve.server import PanoServer
 from panoforge.eval.interactive.serve.studio import Studio
+
+if TYPE_CHECKING:
+    from panoforge.eval.interactive.segment_image import Loaded
 
 PAGE_PREDICTORS = ("sam2", "demo", "truth", "edges")
 DEMO_CHECKPOINT = Path("runs/demo/checkpoints/model.pt")
@@ -36,6 +43,7 @@ class Asked:
     host: str = "127.0.0.1"
     port: int = 0
     max_upload_bytes: int = 64 * 10**6
+    video: bool = False
 
     @property
     def work_folder(self) -> Path:
@@ -60,7 +68,7 @@ def predictors_of(asked: Asked) -> Predictors:
         raise UsageError(f"--predictor {name}: expected one of {', '.join(PAGE_PREDICTORS)}")
     if name == "edges":
         _refuse_unused(asked)
-        return Predictors(edges_build, EdgeFollower.words)
+        return Predictors(edges_build, EdgeFollower.words, EdgeFollowing())
     checkpoint, words, size = asked.checkpoint, asked.overrides, asked.model
     if name == "demo":
         checkpoint = checkpoint or DEMO_CHECKPOINT
@@ -77,7 +85,21 @@ def predictors_of(asked: Asked) -> Predictors:
         segmenter.warm()
         return segmenter
 
-    return Predictors(build, loaded.words, loaded.config.methods[0])
+    return Predictors(build, loaded.words, _following(loaded), loaded.config.methods[0])
+
+
+def _following(loaded: "Loaded") -> Following:
+    """What carries masks through videos with a predictor's weights."""
+    from panoforge.eval.interactive.segmenter import KeptFeatures
+
+    if not isinstance(loaded.predictor, KeptFeatures):
+        return TruthFollowing()
+    from panoforge.eval.interactive.following.model import ModelFollowing
+    from panoforge.eval.predictors.batched_sam2 import BatchedSam2
+
+    model = loaded.predictor.model
+    one_by_one = BatchedSam2(model, encode_batch=1)  # the view turns between two frames
+    return ModelFollowing(one_by_one, int(model.image_size), loaded.words)
 
 
 def _refuse_unused(asked: Asked) -> None:
@@ -110,7 +132,7 @@ def opened(asked: Asked) -> Iterator[PanoServer]:
         raise UsageError("--labels are of one picture: give that picture, not a folder")
     predictors = predictors_of(asked)
     with held(asked.work_folder, "pano serve"):
-        library = Library(asked.place, asked.work_folder, labels)
+        library = Library(asked.place, asked.work_folder, labels, video=asked.video)
         with (
             Studio(library, predictors) as studio,
             PanoServer(studio, asked.host, asked.port, asked.max_upload_bytes) as server,

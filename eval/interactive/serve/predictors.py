@@ -15,6 +15,7 @@ from panoforge.core.errors import UsageError
 from panoforge.core.types import Labels, Mask, Rgb
 from panoforge.eval.interactive.clicks import SphereClick
 from panoforge.eval.interactive.edges import EdgeFollower
+from panoforge.eval.interactive.following import Following
 from panoforge.eval.interactive.serve.edits import Wanted, polygon_mask
 from panoforge.eval.interactive.serve.worker import Cancel
 
@@ -48,10 +49,13 @@ def edges_build(rgb: Rgb, labels: Labels | None, steps: Steps) -> Answering:
 
 
 class Predictors:
-    """`words` say what answers; `open_` gives a picture's pixels and, if there are, true labels."""
+    """`words` say what answers; `open_` gives a picture's pixels and, if there are, true labels.
+    `following` carries masks through videos.
+    """
 
-    def __init__(self, build: Build, words: str, method: str = "") -> None:
+    def __init__(self, build: Build, words: str, following: Following, method: str = "") -> None:
         self._build, self.words, self.method = build, words, method
+        self.following = following
         self._ready: OrderedDict[str, tuple[Answering, tuple[int, int]]] = OrderedDict()
         self.progress: dict[str, tuple[int, int]] = {}
 

@@ -38,6 +38,7 @@ from panoforge.eval.interactive.serve.messages import (
     ImportRequest,
     JoinRequest,
     LookRequest,
+    PropagateRequest,
     parse,
 )
 from panoforge.eval.interactive.serve.page import STATIC, render_page, security_policy
@@ -46,7 +47,7 @@ from panoforge.eval.interactive.serve.studio import Studio
 from panoforge.eval.interactive.serve.worker import Cancelling, TooBusy
 
 DEFAULT_PORT = 8360
-MAX_CONNECTIONS, THREADS, OPENERS = 512, 8, 2
+MAX_CONNECTIONS, THREADS, OPENERS, CARRIERS = 512, 8, 2, 8
 _ALWAYS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -88,6 +89,7 @@ class PanoServer:
         self.url, self.token, self.server_port = self.door.url, self.door.token, self.door.port
         self._threads = ThreadPoolExecutor(THREADS, "serve")
         self._openers = ThreadPoolExecutor(OPENERS, "open")
+        self._carriers = ThreadPoolExecutor(CARRIERS, "carry")
         config = uvicorn.Config(
             self._app(),
             log_config=None,
@@ -109,7 +111,7 @@ class PanoServer:
     def __exit__(self, *_: object) -> None:
         self.shutdown()
         self.door.socket.close()
-        for pool in (self._threads, self._openers):
+        for pool in (self._threads, self._openers, self._carriers):
             pool.shutdown(wait=False, cancel_futures=True)
 
     def serve_forever(self) -> None:
@@ -133,6 +135,7 @@ class PanoServer:
             "/api/look": ("POST", self._look),
             "/api/ready": ("POST", self._ready),
             "/api/edit": ("POST", self._edit),
+            "/api/propagate": ("POST", self._propagate),
             "/api/import": ("POST", self._import),
             "/api/cancel": ("POST", self._cancel),
         }
@@ -220,24 +223,30 @@ class PanoServer:
         mask = None if future is None else await asyncio.wrap_future(future)
         return _json(await self._at(asked.picture, self.studio.finish, asked, mask))
 
+    async def _propagate(self, request: Request) -> Response:
+        asked = parse(PropagateRequest, await read_body(request, MAX_JSON_BYTES))
+        loop = asyncio.get_running_loop()
+        return _json(await loop.run_in_executor(self._carriers, self.studio.propagate, asked))
+
     async def _import(self, request: Request) -> Response:
         query = dict(request.query_params)
         query.pop("token", None)
         version = query.get("version", "")
-        if not (version.isascii() and version.isdigit() and len(version) < 12):
-            raise Refused(400, "the version of the picture is missing")
-        asked = parse(ImportRequest, {**query, "version": int(version)})
+        frame = None if "frame" not in query else int_of(query["frame"], "frame")
+        asked = parse(
+            ImportRequest, {**query, "version": int_of(version, "version"), "frame": frame}
+        )
         data = await read_body(request, self.max_upload_bytes)
         return _json(await self._at(asked.picture, self.studio.take_in, asked, data))
 
     async def _cancel(self, request: Request) -> Response:
         asked = parse(CancelRequest, await read_body(request, MAX_JSON_BYTES))
-        self.studio.sessions.get(asked.session)
-        return _json({"cancelled": self.studio.worker.cancel(asked.session, asked.request)})
+        return _json({"cancelled": self.studio.cancel(asked.session, asked.request)})
 
     async def _tile(self, request: Request) -> Response:
-        path = request.path_params
-        pyramid = await self._at(path["picture"], self.studio.pyramid, path["picture"])
+        path, query = request.path_params, request.query_params
+        frame = int_of(query["frame"], "frame") if "frame" in query else None
+        pyramid = await self._at(path["picture"], self.studio.pyramid, path["picture"], frame)
         tile = pyramid.tiles.get((path["level"], path["x"], path["y"]))
         if tile is None:
             raise Refused(404, "there is no such tile")
@@ -252,15 +261,13 @@ class PanoServer:
 
     async def _export(self, request: Request) -> Response:
         path, query = request.path_params, request.query_params
-        version = query.get("version", "")
-        if not (version.isascii() and version.isdigit() and len(version) < 12):
-            raise Refused(400, "the version of the picture is missing")
         asked = parse(
             LookRequest,
             {
                 "picture": path["picture"],
                 "session": query.get("session", ""),
-                "version": int(version),
+                "version": int_of(query.get("version", ""), "version"),
+                "frame": int_of(query["frame"], "frame") if "frame" in query else None,
             },
         )
         written = await self._at(asked.picture, self.studio.save, asked, path["kind"])
@@ -270,6 +277,13 @@ class PanoServer:
             "X-Pano-Left-Out": quote(written.left_out),
         }
         return Response(written.data, media_type=written.media_type, headers=headers)
+
+
+def int_of(text: str, what: str) -> int:
+    """A number of an address; Refused if it is none."""
+    if not (text.isascii() and text.isdigit() and len(text) < 12):
+        raise Refused(400, f"the {what} of the picture is missing")
+    return int(text)
 
 
 def _failed(error: UserError) -> Response:

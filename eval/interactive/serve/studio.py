@@ -9,16 +9,18 @@ import contextlib
 import tempfile
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from panoforge.core.errors import UsageError, UserError
 from panoforge.core.storage.atomic import storage_errors
-from panoforge.core.types import Labels, Mask, Rgb
-from panoforge.eval.interactive.serve.document import Delta, Document, Hand, Stale
+from panoforge.core.types import Mask
+from panoforge.eval.interactive.serve.desks import Desk, open_desk
+from panoforge.eval.interactive.serve.document import Delta, Hand, Key, Stale
 from panoforge.eval.interactive.serve.edits import delta_of, wanted_of
 from panoforge.eval.interactive.serve.exchange import (
     KINDS,
@@ -26,33 +28,32 @@ from panoforge.eval.interactive.serve.exchange import (
     export_file,
     import_file,
 )
-from panoforge.eval.interactive.serve.library import Library, Listed360, decode
-from panoforge.eval.interactive.serve.messages import EditRequest, ImportRequest, LookRequest
-from panoforge.eval.interactive.serve.objects import Heading, PageObject
+from panoforge.eval.interactive.serve.exchange_video import export_video, import_video
+from panoforge.eval.interactive.serve.library import Library, decode
+from panoforge.eval.interactive.serve.messages import (
+    EditRequest,
+    ImportRequest,
+    LookRequest,
+    PropagateRequest,
+)
+from panoforge.eval.interactive.serve.objects import PageObject
 from panoforge.eval.interactive.serve.predictors import Predictors
+from panoforge.eval.interactive.serve.propagating import (
+    Carried,
+    Found,
+    Propagation,
+    carried_delta,
+    frame_orders,
+    masks_to_carry,
+)
 from panoforge.eval.interactive.serve.sessions import Sessions
+from panoforge.eval.interactive.serve.sheets import FrameSheet, Sheet
 from panoforge.eval.interactive.serve.summaries import read_summary, write_summary
-from panoforge.eval.interactive.serve.tiles import Pyramid, cut_tiles
+from panoforge.eval.interactive.serve.tiles import Pyramid
+from panoforge.eval.interactive.serve.video_edits import video_delta_of
 from panoforge.eval.interactive.serve.worker import Cancel, Worker
 
 MAX_OPEN_BYTES = 1 << 30  # of tiles and masks of all open pictures
-
-
-@dataclass
-class Desk:
-    """An open picture."""
-
-    listed: Listed360
-    pyramid: Pyramid
-    document: Document
-    notice: str = ""
-
-    @property
-    def size_bytes(self) -> int:
-        """What it takes in memory, nearly."""
-        return self.pyramid.size_bytes + sum(
-            len(mask.data) for mask in self.document.masks.values()
-        )
 
 
 class Studio:
@@ -68,13 +69,18 @@ class Studio:
         self._max_open_bytes = max_open_bytes
         self._desks: OrderedDict[str, Desk] = OrderedDict()
         self._locks: dict[str, threading.RLock] = {}
-        self._guard = threading.Lock()  # of the two above
+        self._carrying: dict[tuple[str, str], Propagation] = {}
+        self._guard = threading.Lock()  # of the three above
 
     def __enter__(self) -> "Studio":
         self.worker.__enter__()
         return self
 
     def __exit__(self, *args: object) -> None:
+        with self._guard:
+            carrying = list(self._carrying.values())
+        for one in carrying:
+            one.cancel.set()
         self.worker.__exit__(*args)
 
     # ---- pictures
@@ -111,14 +117,18 @@ class Studio:
         with self._guard:
             return picture in self._desks
 
-    def pyramid(self, picture: str) -> Pyramid:
-        """The tiles of a picture."""
+    def pyramid(self, picture: str, frame: int | None = None) -> Pyramid:
+        """The tiles of a picture, or of a frame."""
+        return self._opened(picture).pyramid(frame)
+
+    def _opened(self, picture: str) -> Desk:
+        """The open picture, for what needs no lock on it."""
         with self._guard:
             desk = self._desks.get(picture)
         if desk is None:
             with self._lock(picture):
                 desk = self._desk(picture)
-        return desk.pyramid
+        return desk
 
     def deflated_mask(self, picture: str, digest: str) -> bytes:
         """The runs of a mask, as the page inflates them; Stale if there is none."""
@@ -139,19 +149,7 @@ class Studio:
             if picture in self._desks:
                 self._desks.move_to_end(picture)
                 return self._desks[picture]
-        listed = self.library.get(picture)
-        decoded = decode(listed.read(), listed.name)
-        height, width = decoded.rgb.shape[:2]
-        heading = Heading(picture=listed.name, sha256=decoded.sha256, width=width, height=height)
-        with storage_errors(listed.folder):
-            listed.folder.mkdir(parents=True, exist_ok=True)
-        document = Document.open(listed.journal, heading)
-        desk = Desk(listed, cut_tiles(decoded.rgb), document)
-        if document.journal.torn:
-            desk.notice = (
-                f"the last change was cut off by a crash and is not here; the {document.version}"
-                " before it are"
-            )
+        desk = open_desk(self.library.get(picture))
         with self._guard:
             self._desks[picture] = desk
         self._close_some(picture)
@@ -165,7 +163,9 @@ class Studio:
                 if total <= self._max_open_bytes:
                     return
                 if picture != keep:
-                    total -= self._desks.pop(picture).size_bytes
+                    closed = self._desks.pop(picture)
+                    total -= closed.size_bytes
+                    closed.close()
 
     def open_bytes(self) -> int:
         """What all open pictures take in memory, nearly."""
@@ -181,16 +181,21 @@ class Studio:
             desk = self._desk(asked.picture)
             if asked.version > desk.document.version:
                 raise Stale("this page has seen a later version of the picture: load it again")
-            found = self._state(desk, session.author)
+            found = self._state(desk, session.author, asked.frame)
         found["people"] = self.sessions.others(asked.picture, session.id)
         if asked.version and asked.version == found["version"]:
             found.pop("objects")
         return found
 
-    def _state(self, desk: Desk, author: str) -> dict[str, Any]:
-        document, id_ = desk.document, desk.listed.id
+    def _state(self, desk: Desk, author: str, frame: int | None) -> dict[str, Any]:
+        document, id_, sheet = desk.document, desk.listed.id, desk.sheet(frame)
         undo, redo = document.can(author)
-        done, of = self.predictors.progress.get(id_, (0, 0))
+        frame = desk.frame_of(frame)
+        key = _ready_key(id_, frame)
+        done, of = self.predictors.progress.get(id_) or self.predictors.progress.get(key, (0, 0))
+        video = None
+        if desk.frames is not None:
+            video = {"frame": frame, "frames": document.heading.frames, "fps": desk.frames.fps}
         return {
             "picture": id_,
             "name": desk.listed.name,
@@ -198,15 +203,15 @@ class Studio:
             "status": document.status,
             "width": document.heading.width,
             "height": document.heading.height,
-            "levels": desk.pyramid.levels,
+            "levels": desk.pyramid(frame).levels,
+            "video": video,
             "can_undo": undo,
             "can_redo": redo,
             "notice": desk.notice,
-            "ready": self.predictors.is_ready(id_),
+            "ready": self.predictors.is_ready(key),
             "progress": [done, of],
             "objects": [
-                _shown(document, one)
-                for one in sorted(document.objects.values(), key=lambda o: o.id)
+                _shown(sheet, one) for one in sorted(sheet.objects.values(), key=lambda o: o.id)
             ],
         }
 
@@ -216,16 +221,16 @@ class Studio:
         """Check an edit; if a predictor is needed for it, queue that and give its future."""
         self.sessions.get(asked.session, asked.picture)
         with self._lock(asked.picture):
-            document = self._desk(asked.picture).document
-            if document.has_done(asked.request):
+            desk = self._desk(asked.picture)
+            if desk.document.has_done(asked.request):
                 return None
-            self._check(document, asked)
-            wanted = wanted_of(document, asked.edit)
+            frame = desk.frame_of(asked.frame)
+            self._check(desk, asked)
+            wanted = wanted_of(desk.sheet(frame), asked.edit)
         if wanted is None:
             return None
-        answer = partial(
-            self.predictors.answer, asked.picture, partial(self._pixels, asked.picture), wanted
-        )
+        key, pixels = _ready_key(asked.picture, frame), partial(desk.pixels, frame)
+        answer = partial(self.predictors.answer, key, pixels, wanted)
         return self.worker.submit(asked.session, asked.request, answer)
 
     def finish(self, asked: EditRequest, mask: Mask | None) -> dict[str, Any]:
@@ -239,34 +244,43 @@ class Studio:
 
         with self._lock(asked.picture):
             desk = self._desk(asked.picture)
-            document = desk.document
-            if not document.has_done(asked.request):
-                self._check(document, asked)
-                delta = delta_of(document, asked.edit, session.author, predict)
+            moved: int | None = None
+            if not desk.document.has_done(asked.request):
+                self._check(desk, asked)
+                sheet = desk.sheet(asked.frame)
+                make = video_delta_of if isinstance(sheet, FrameSheet) else delta_of
+                delta = make(sheet, asked.edit, session.author, predict)  # type: ignore[arg-type]
                 self._commit(desk, asked, delta)
-            return self._answer(desk, session.author, asked.request)
+                moved = min((look.frame for look in delta.looks), default=None)
+            return {**self._answer(desk, session.author, asked), "at_frame": moved}
 
-    def _answer(self, desk: Desk, author: str, request: str) -> dict[str, Any]:
+    def _answer(
+        self, desk: Desk, author: str, asked: EditRequest | ImportRequest | PropagateRequest
+    ) -> dict[str, Any]:
         """The state after a change, and what it touched."""
-        touched = desk.document.touched_by(request)
-        return {**self._state(desk, author), "touched": list(touched)}
+        touched = desk.document.touched_by(asked.request)
+        return {**self._state(desk, author, asked.frame), "touched": list(touched)}
 
-    def _check(self, document: Document, asked: EditRequest) -> None:
-        edit = asked.edit
+    def _check(self, desk: Desk, asked: EditRequest) -> None:
+        edit, frame = asked.edit, desk.frame_of(asked.frame)
         one = getattr(edit, "object", None)
-        touched = getattr(edit, "objects", () if one is None else (one,))
-        document.check(asked.version, touched, asked.session)
+        touched: list[Key] = [*getattr(edit, "objects", ())]
+        if one is not None:  # drawing on one frame bears what others do on another
+            touched = [one] if frame is None else [(one, frame)]
+        desk.document.check(asked.version, touched, asked.session)
 
     def _commit(self, desk: Desk, asked: EditRequest | ImportRequest, delta: Delta) -> None:
-        session = self.sessions.get(asked.session)
         document = desk.document
         base = document.version if delta.undoes or delta.redoes else asked.version
-        hand = Hand(session.author, session.who, session.id)
-        document.commit(base, hand, asked.request, delta)
+        document.commit(base, self._hand(asked.session), asked.request, delta)
         desk.notice = ""
         with contextlib.suppress(UserError):  # it is made again from the journal
             write_summary(document)
         self._close_some(desk.listed.id)
+
+    def _hand(self, session: str) -> Hand:
+        present = self.sessions.get(session)
+        return Hand(present.author, present.who, present.id)
 
     def take_in(self, asked: ImportRequest, data: bytes) -> dict[str, Any]:
         """The masks of a file as objects; gives the new state, and what was left out."""
@@ -278,12 +292,14 @@ class Studio:
                 path = Path(folder) / "import"
                 with storage_errors(path):
                     path.write_bytes(data)
-                decoded = decode(desk.listed.read(), desk.listed.name)
-                delta, left_out = import_file(
-                    desk.document, path, asked.name, desk.listed.name, decoded.on_sphere
-                )
+                sheet = desk.sheet(asked.frame)
+                if isinstance(sheet, FrameSheet):
+                    delta, left_out = import_video(sheet, desk.frame_names, path, asked.name)
+                else:
+                    decoded = decode(desk.listed.read(), desk.listed.name)
+                    delta, left_out = import_file(sheet, path, asked.name, decoded.on_sphere)
                 self._commit(desk, asked, delta)
-            answer = self._answer(desk, session.author, asked.request)
+            answer = self._answer(desk, session.author, asked)
         return {**answer, "left_out": left_out}
 
     def save(self, asked: LookRequest, kind: str) -> Written:
@@ -291,37 +307,116 @@ class Studio:
         self.sessions.get(asked.session)
         if kind not in KINDS:
             raise UsageError(f"{kind[:40]!r} cannot be saved: expected one of {', '.join(KINDS)}")
+        made_with = {"predictor": self.predictors.words}
+        if self.predictors.method:
+            made_with["method"] = self.predictors.method
         with self._lock(asked.picture):
-            document = self._desk(asked.picture).document
-            if asked.version != document.version:
+            desk = self._desk(asked.picture)
+            if asked.version != desk.document.version:
                 raise Stale(
                     "somebody has changed this picture a moment ago: look at it, then save again"
                 )
-            made_with = {"predictor": self.predictors.words}
-            if self.predictors.method:
-                made_with["method"] = self.predictors.method
-            return export_file(kind, document, lambda: self._pixels(asked.picture)[0], made_with)
+            frame = desk.frame_of(asked.frame)
+            if frame is None or kind == "overlay.jpg":
+                rgb = lambda: desk.pixels(frame)[0]  # noqa: E731
+                return export_file(kind, desk.sheet(frame), rgb, made_with)
+            kept = desk.document.as_it_is()  # the others may go on while frames are written
+        return export_video(kind, kept, desk.frame_names, made_with)
 
     # ---- predicting
 
     def get_ready(self, asked: LookRequest) -> None:
         """Get a picture ready for clicks in the background, and no longer the last one."""
         session = self.sessions.get(asked.session, asked.picture)
-        self.library.get(asked.picture)
+        desk = self._opened(asked.picture)
+        frame = desk.frame_of(asked.frame)
+        key = _ready_key(asked.picture, frame)
         self.worker.cancel(session.id, "ready")
-        if self.predictors.is_ready(asked.picture):
+        if self.predictors.is_ready(key):
             return
 
         def run(cancel: Cancel) -> None:
-            self.predictors.get_ready(asked.picture, partial(self._pixels, asked.picture), cancel)
+            self.predictors.get_ready(key, partial(desk.pixels, frame), cancel)
 
         self.worker.submit(session.id, "ready", run, urgent=False).add_done_callback(_seen)
 
-    def _pixels(self, picture: str) -> tuple[Rgb, Labels | None]:
-        listed = self.library.get(picture)
-        decoded = decode(listed.read(), listed.name)
-        labels = listed.labels() if listed.labels else None
-        return decoded.rgb, None if labels is None else decoded.on_sphere(labels)
+    def cancel(self, session: str, request: str) -> int:
+        """Take back what is computed for a request; gives how much that was."""
+        self.sessions.get(session)
+        with self._guard:
+            carrying = self._carrying.get((session, request))
+        if carrying is not None:
+            carrying.cancel.set()
+        return self.worker.cancel(session, request) + (carrying is not None)
+
+    # ---- propagating
+
+    def propagate(self, asked: PropagateRequest) -> dict[str, Any]:
+        """Follow objects from a frame; gives the new state, and how far it came."""
+        self.sessions.get(asked.session, asked.picture)
+        with self._lock(asked.picture):
+            desk = self._desk(asked.picture)
+            if desk.frames is None:
+                raise UsageError(f"{desk.listed.name} is no video: there is nothing to propagate")
+            here: list[Key] = [(id_, asked.frame) for id_ in asked.objects]
+            desk.document.check(asked.version, here, asked.session)
+            orders = frame_orders(asked, len(desk.frames.names))
+            masks = masks_to_carry(desk.document, asked)
+        carrying = Propagation(
+            self.worker,
+            asked.session,
+            asked.request,
+            lambda frame: desk.document.keyed(frame),
+            self._carrier(asked),
+            lambda done, of: self.predictors.progress.update({asked.picture: (done, of)}),
+        )
+        with self._guard:
+            self._carrying[asked.session, asked.request] = carrying
+        frames = desk.frames.again()
+        try:
+            following = self.predictors.following
+            ways = [(order, following.follow(frames, order, masks)) for order in orders]
+            carried = carrying.run(ways, list(masks))
+        finally:
+            frames.close()
+            self.predictors.progress.pop(asked.picture, None)
+            with self._guard:
+                self._carrying.pop((asked.session, asked.request), None)
+        return self._carried(asked, carried)
+
+    def _carrier(self, asked: PropagateRequest) -> Callable[[Mapping[int, Found]], int]:
+        """What writes the frames of a propagation: all of them are one change to undo."""
+        last: list[int] = []
+
+        def commit(found: Mapping[int, Found]) -> int:
+            with self._lock(asked.picture):
+                desk = self._desk(asked.picture)
+                document = desk.document
+                delta = carried_delta(document, found)
+                if not delta.looks:
+                    return 0
+                delta = replace(delta, continues=last[-1] if last else None)
+                request = f"{asked.request[:52]}-{document.version}"
+                document.commit(document.version, self._hand(asked.session), request, delta)
+                last.append(document.version)
+                with contextlib.suppress(UserError):
+                    write_summary(document)
+                return len(delta.looks)
+
+        return commit
+
+    def _carried(self, asked: PropagateRequest, carried: Carried) -> dict[str, Any]:
+        session = self.sessions.get(asked.session)
+        with self._lock(asked.picture):
+            state = self._state(self._desk(asked.picture), session.author, asked.frame)
+        return {
+            **state,
+            "touched": list(asked.objects),
+            "frames_done": carried.frames,
+            "looks": carried.looks,
+            "lost": {str(id_): frame for id_, frame in carried.lost.items()},
+            "cancelled": carried.cancelled,
+        }
 
 
 def _seen(future: "Future[Any]") -> None:
@@ -330,12 +425,19 @@ def _seen(future: "Future[Any]") -> None:
         future.exception()
 
 
-def _shown(document: Document, one: PageObject) -> dict[str, Any]:
-    """An object as the page gets it."""
-    packed = document.mask_of(one)
+def _ready_key(picture: str, frame: int | None) -> str:
+    """What a predictor is got ready for."""
+    return picture if frame is None else f"{picture}@{frame}"
+
+
+def _shown(sheet: Sheet, one: PageObject) -> dict[str, Any]:
+    """An object as the page gets it; in a video with the frames that it is on."""
+    packed = sheet.mask_of(one)
     found = one.model_dump(exclude={"clicks"})
     found["clicks"] = [[c.lon_deg, c.lat_deg, c.positive] for c in one.clicks]
     found["pixels"] = packed.pixels if packed else 0
     found["area_sr"] = packed.area_sr if packed else 0.0
     found["middle_deg"] = list(packed.middle_deg) if packed else None
+    if isinstance(sheet, FrameSheet):
+        found["spans"], found["keys"] = sheet.document.spans(one.id)
     return found

@@ -1,0 +1,138 @@
+"""An open picture or video: its document, and how it is looked at, as tiles.
+
+Of a video only the tiles of the frames that were looked at last are kept. Cutting those of a frame
+takes a lock of its own, so whoever edits does not wait for somebody who scrubs.
+"""
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from panoforge.core.errors import UsageError
+from panoforge.core.storage.atomic import storage_errors
+from panoforge.core.types import Labels, Rgb
+from panoforge.eval.interactive.frames import Frames
+from panoforge.eval.interactive.serve.document import Document
+from panoforge.eval.interactive.serve.library import Listed360, decode
+from panoforge.eval.interactive.serve.objects import Heading
+from panoforge.eval.interactive.serve.sheets import FrameSheet, Sheet
+from panoforge.eval.interactive.serve.tiles import Pyramid, cut_tiles
+
+MAX_FRAME_TILES_BYTES = 64 * 10**6
+
+
+@dataclass
+class FrameTiles:
+    """The tiles of a video's frames, the last ones that were asked for. Safe for threads."""
+
+    frames: Frames
+    _kept: OrderedDict[int, Pyramid] = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def pyramid(self, frame: int) -> Pyramid:
+        """The tiles of a frame. DataError if it cannot be read."""
+        with self._lock:
+            if frame not in self._kept:
+                self._kept[frame] = cut_tiles(self.frames.rgb(frame))
+                while len(self._kept) > 1 and self.size_bytes > MAX_FRAME_TILES_BYTES:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(frame)
+            return self._kept[frame]
+
+    @property
+    def size_bytes(self) -> int:
+        """What is kept."""
+        return sum(pyramid.size_bytes for pyramid in list(self._kept.values()))
+
+
+@dataclass
+class Desk:
+    """An open picture (`tiles` of it alone) or video (`tiles` of its frames)."""
+
+    listed: Listed360
+    tiles: Pyramid | FrameTiles
+    document: Document
+    notice: str = ""
+
+    @property
+    def frames(self) -> Frames | None:
+        """The frames of a video."""
+        return self.tiles.frames if isinstance(self.tiles, FrameTiles) else None
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes in memory, nearly."""
+        masks = sum(len(mask.data) for mask in list(self.document.masks.values()))
+        return self.tiles.size_bytes + masks
+
+    @property
+    def frame_names(self) -> list[str]:
+        """What files call the frames of a video."""
+        return list(self.frames.names) if self.frames is not None else []
+
+    def frame_of(self, frame: int | None) -> int | None:
+        """The frame that is meant; the first of a video where none is said. UsageError if there is
+        none.
+        """
+        count = self.document.heading.frames
+        if count is None:
+            return None
+        if frame is not None and frame >= count:
+            raise UsageError(f"there is no frame {frame}: {self.listed.name} has {count}")
+        return frame or 0
+
+    def sheet(self, frame: int | None) -> Sheet:
+        """What edits are made on."""
+        number = self.frame_of(frame)
+        if number is None or self.frames is None:
+            return self.document
+        return FrameSheet(self.document, number, self.frames.names[number])
+
+    def pyramid(self, frame: int | None) -> Pyramid:
+        """The tiles of the picture, or of a frame."""
+        if isinstance(self.tiles, Pyramid):
+            return self.tiles
+        return self.tiles.pyramid(self.frame_of(frame) or 0)
+
+    def pixels(self, frame: int | None) -> tuple[Rgb, Labels | None]:
+        """The panorama, and its true labels if it has some."""
+        if self.frames is not None:
+            number = self.frame_of(frame) or 0
+            return self.frames.rgb(number), self.frames.labels(number)
+        decoded = decode(self.listed.read(), self.listed.name)
+        labels = self.listed.labels() if self.listed.labels else None
+        return decoded.rgb, None if labels is None else decoded.on_sphere(labels)
+
+    def close(self) -> None:
+        """Let a video's file go."""
+        if self.frames is not None:
+            self.frames.close()
+
+
+def open_desk(listed: Listed360) -> Desk:
+    """Open a picture or a video, and replay the work on it.
+
+    Raises:
+        DataError: it cannot be read, or the work is of another one.
+    """
+    tiles: Pyramid | FrameTiles
+    if listed.video is not None:
+        frames = listed.video()
+        (width, height), sha256, count = frames.size, frames.sha256, len(frames.names)
+        tiles = FrameTiles(frames)
+    else:
+        decoded = decode(listed.read(), listed.name)
+        height, width = decoded.rgb.shape[:2]
+        sha256, count = decoded.sha256, None
+        tiles = cut_tiles(decoded.rgb)
+    heading = Heading(picture=listed.name, sha256=sha256, width=width, height=height, frames=count)
+    with storage_errors(listed.folder):
+        listed.folder.mkdir(parents=True, exist_ok=True)
+    document = Document.open(listed.journal, heading)
+    desk = Desk(listed, tiles, document)
+    if document.journal.torn:
+        desk.notice = (
+            f"the last change was cut off by a crash and is not here; the {document.version}"
+            " before it are"
+        )
+    return desk
