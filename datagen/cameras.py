@@ -6,8 +6,10 @@ nothing is closer than clearance_m; (2) few rays hit back faces of an object who
 it; (3) indoors, nearly all rays hit.
 
 The first chosen is the free place that sees the most surface. Each next one adds the most that no
-chosen one sees: greedy coverage, within 1 − 1/e of the best set (Nemhauser 1978). Everything
-follows from the seed; the order in which candidates are evaluated does not matter.
+chosen one sees: greedy coverage, within 1 − 1/e of the best set (Nemhauser 1978). The shell of a
+room and the ground count a tenth: by surface alone, cameras go where the walls are long, to corners
+and corridors. Everything follows from the seed; the order in which candidates are evaluated does
+not matter.
 """
 
 from collections import Counter
@@ -33,16 +35,25 @@ VOXEL_M = 0.25
 MAX_BACKFACING_ANYWHERE = (
     0.3  # beyond it the camera is outside of the room, or in a hollow of many things
 )
+SHELL_WEIGHT = 0.1  # of a voxel of walls, floor or ground, where one of a thing is 1
 MIN_ENCLOSED = 0.9  # share of rays that end on a surface, indoors
 
 
 @dataclass(frozen=True)
 class Place:
-    """A free place: position (3,) in metres, clearance, and the voxels of surface that it sees."""
+    """A free place: position (3,) in metres, clearance, the voxels of surface that it sees, and
+    those of them that are of things and not of the shell.
+    """
 
     position: NDArray[np.float64]
     clearance_m: float
     seen: frozenset[tuple[int, int, int]]
+    things: frozenset[tuple[int, int, int]]
+
+    def adds(self, covered: set[tuple[int, int, int]]) -> float:
+        """What it sees beyond `covered`, in voxels of things."""
+        new, of_things = len(self.seen - covered), len(self.things - covered)
+        return of_things + SHELL_WEIGHT * (new - of_things)
 
 
 def choose_poses(
@@ -53,10 +64,11 @@ def choose_poses(
     quality: QualitySettings,
     count: int,
     seed: int,
+    shell: frozenset[int] = frozenset(),
 ) -> list[Pose]:
     """Up to `count` poses in the order of preference. Raises RejectedScene("no_place") when nowhere
     is free. A house has a region per room: a room that no chosen place sees adds the most, so rooms
-    take turns.
+    take turns. `shell` are the numbers of the things that make up rooms and ground.
     """
     heading_rng = np.random.default_rng([seed, 2])
     places: list[Place] = []
@@ -69,6 +81,7 @@ def choose_poses(
             indoor,
             camera.clearance_m,
             quality,
+            shell,
         )
         places += found
         refused.update(not_free)
@@ -160,7 +173,12 @@ def anywhere(surface: Surface) -> Region:
 
 
 def free_places(
-    surface: Surface, points: NDArray, indoor: bool, clearance_m: float, quality: QualitySettings
+    surface: Surface,
+    points: NDArray,
+    indoor: bool,
+    clearance_m: float,
+    quality: QualitySettings,
+    shell: frozenset[int] = frozenset(),
 ) -> tuple[list[Place], dict[str, int]]:
     """The free ones of `points` (N, 3), in order, and how many were refused for what."""
     directions = fibonacci_directions(RAYS)
@@ -181,7 +199,15 @@ def free_places(
             voxels = np.floor(
                 (point + directions[met] * hits.distance_m[met, None]) / VOXEL_M
             ).astype(int)
-            places.append(Place(point, clearance, frozenset(map(tuple, voxels.tolist()))))
+            of_things = ~np.isin(hits.index[met], list(shell))
+            places.append(
+                Place(
+                    point,
+                    clearance,
+                    frozenset(map(tuple, voxels.tolist())),
+                    frozenset(map(tuple, voxels[of_things].tolist())),
+                )
+            )
     return places, refused
 
 
@@ -193,7 +219,7 @@ def greedy_coverage(places: list[Place], count: int) -> list[int]:
     left = list(range(len(places)))
     chosen: list[int] = []
     while left and len(chosen) < count:
-        best = max(left, key=lambda i: (len(places[i].seen - covered), places[i].clearance_m, -i))
+        best = max(left, key=lambda i: (places[i].adds(covered), places[i].clearance_m, -i))
         chosen.append(best)
         left.remove(best)
         covered |= places[best].seen

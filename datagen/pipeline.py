@@ -150,6 +150,11 @@ class SceneAttempt:
             self.config.quality,
             count,
             int(stream[0]),
+            frozenset(
+                number
+                for number, thing in enumerate(self.prepared.things, start=1)
+                if "structure" in thing.flags
+            ),
         )
 
     def _flatten_materials(self) -> None:

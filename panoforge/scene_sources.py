@@ -24,6 +24,7 @@ from panoforge.datagen.infinigen1.command import (
     find_generator,
     needs_antlandscape,
 )
+from panoforge.datagen.infinigen1.fill import cached_scenes
 from panoforge.datagen.infinigen1.overlay import default_folder, fault_of, install
 from panoforge.datagen.infinigen1.process import check_floor_plan
 from panoforge.datagen.source_settings import (
@@ -181,11 +182,16 @@ def install_infinigen1(folder: Path | None, say: Callable[[str], None]) -> Path:
     return place
 
 
+def _of_which_cached(config: RenderConfig, entry: int) -> str:
+    there = cached_scenes(config, entry)
+    return f", {count(there)} of them in the cache and free" if there else ""
+
+
 def generation_costs(config: RenderConfig) -> list[str]:
     """What generating the rooms of Infinigen 1 will cost, a sentence per source."""
     period = sum(len(source.variants) for source in config.sources)
     found, first = [], 0
-    for source in config.sources:
+    for entry, source in enumerate(config.sources):
         last = first + len(source.variants)
         if isinstance(source, Infinigen1Indoors) and source.rooms != "all":
             rounds, rest = divmod(config.scenes, period)
@@ -200,8 +206,8 @@ def generation_costs(config: RenderConfig) -> list[str]:
             found.append(
                 f"{source.source}, profile {source.profile}: about {number(core_s)} core-seconds to"
                 f" generate a room, {number(scenes * core_s / 3600)} core-hours for"
-                f" {count(scenes)}, {number(core_s / config.cameras_per_scene)} core-seconds a"
-                f" panorama{again}"
+                f" {count(scenes)}{_of_which_cached(config, entry)},"
+                f" {number(core_s / config.cameras_per_scene)} core-seconds a panorama{again}"
             )
         first = last
     return found

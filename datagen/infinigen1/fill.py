@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from panoforge.datagen.config import RenderConfig, SceneJob, source_of
-from panoforge.datagen.infinigen1.scenes import SceneOrder, generated_scene, is_cached
+from panoforge.core.storage.location import expanded
+from panoforge.datagen.config import RenderConfig, SceneJob, plan_scene, source_of
+from panoforge.datagen.infinigen1.command import hexadecimal_seed
+from panoforge.datagen.infinigen1.scenes import FACTS, SceneOrder, generated_scene, is_cached
 from panoforge.datagen.scene import SceneFailed
 from panoforge.datagen.source_settings import AnySource, Infinigen1Indoors, Infinigen1Nature
 
@@ -31,6 +33,23 @@ def orders(config: RenderConfig, job: SceneJob) -> list[SceneOrder]:
     is_zip = config.antlandscape not in ("installed", "online")
     zips = (Path(config.antlandscape),) if is_zip else ()
     return [SceneOrder(source, job.variant, seed, zips) for seed in job.seeds]
+
+
+def cached_scenes(config: RenderConfig, entry: int) -> int:
+    """How many scenes of a run and of its source `entry` lie in that source's cache already."""
+    source = config.sources[entry]
+    if not isinstance(source, Infinigen1Indoors | Infinigen1Nature) or source.cache is None:
+        return 0
+    kept = {
+        tuple(path.parent.name.split("-")[:2]) for path in expanded(source.cache).glob(f"*/{FACTS}")
+    }
+    found = 0
+    for index in range(config.scenes if kept else 0):
+        job = plan_scene(config, index)
+        if job.entry == entry:
+            likely = any((job.variant, hexadecimal_seed(seed)) in kept for seed in job.seeds)
+            found += likely and any(is_cached(order) for order in orders(config, job))
+    return found
 
 
 def fill(config: RenderConfig, job: SceneJob) -> FilledScene:

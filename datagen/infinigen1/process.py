@@ -65,8 +65,8 @@ def run_step(
         process.kill()
     if alarm.rang:
         raise SceneFailed(
-            f"Infinigen 1 did not end within timeout_s={timeout_s:g}, its last line:"
-            f" {last_words(tail)}"
+            f"Infinigen 1 did not end within timeout_s={timeout_s:g} (raise it, or ask for less: a"
+            f" cheaper profile or biome), its last line: {last_words(tail)}"
         )
     if code:
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"

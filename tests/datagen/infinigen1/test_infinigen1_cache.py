@@ -13,9 +13,11 @@ import zstandard
 from panoforge.cluster.render.images import image_config_sha256
 from panoforge.core.errors import DataError
 from panoforge.datagen.config import RenderConfig
+from panoforge.datagen.infinigen1.fill import cached_scenes
 from panoforge.datagen.infinigen1.scenes import SceneOrder, generated_scene, is_cached
 from panoforge.datagen.scene import SceneFailed
 from panoforge.datagen.source_settings import Infinigen1Indoors
+from panoforge.scene_sources import generation_costs
 
 GENERATOR = """#!{python}
 import json, os, pathlib, sys
@@ -139,5 +141,9 @@ def test_pano_generate_fills_the_cache_and_says_what_failed(settings, tmp_path):
     again = pano("scenes=2")
     assert "0 scenes generated, 2 scenes were in the cache" in again.stdout
     assert calls(tmp_path) == 3 and not (tmp_path / "run").exists()
+    planned = RenderConfig(sources=(settings,), scenes=5)
+    assert cached_scenes(planned, 0) == 3
+    assert "for 5, 3 of them in the cache and free, " in generation_costs(planned)[0]
+    assert cached_scenes(RenderConfig(sources=(settings,), scenes=5, seed=1), 0) == 0
     none = pano("sources.0.cache=null")
     assert none.returncode == 2 and "set cache=FOLDER on a source" in none.stderr
