@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Iterator
 
 import bpy
 import numpy as np
+from mathutils import Matrix
 
 from panoforge.datagen.depsgraph.datablocks import key_of
 from panoforge.datagen.extension import antlandscape_available
 
-CEILING_LIGHTS = ("ceiling_light", "house_ceiling_feature")
 FLUSH_GAP_M = 1e-3
-FLUSH_NOTE = "infinigen2 ceiling lights lowered by 1 mm: they lie in the plane of the ceiling"
+FLUSH_NOTE = "ceiling lights lowered by 1 mm: they lie in the plane of the ceiling"
 ROCK_NOTE = (
     "infinigen2 rock_rand replaced by bowl_rand: Blender add-on antlandscape is not installed"
 )
@@ -47,13 +47,13 @@ def delete_leftovers(keep: Iterable[bpy.types.Object]) -> int:
 
 
 def lower_ceiling_lights(objects: Iterable[bpy.types.Object]) -> tuple[str, ...]:
-    """Defect: Infinigen 2's ceiling lights have a face in the plane of the ceiling itself. Which of
-    the two a ray meets is chance, in the picture and in the labels (streaks; found by `pano verify
-    --rays`). Lowers every ceiling light by FLUSH_GAP_M. Returns the note.
+    """Defect: ceiling lights of Infinigen 1 and 2 have a face in the plane of the ceiling itself.
+    Which of the two a ray meets is chance, in the picture and in the labels (streaks; found by
+    `pano verify --rays`). Lowers every one by FLUSH_GAP_M. Returns the note.
     """
-    lights = [obj for obj in objects if obj.name.startswith(CEILING_LIGHTS)]
+    lights = list(objects)
     for obj in lights:
-        obj.location.z -= FLUSH_GAP_M
+        obj.matrix_world = Matrix.Translation((0.0, 0.0, -FLUSH_GAP_M)) @ obj.matrix_world
     return (FLUSH_NOTE,) if lights else ()
 
 

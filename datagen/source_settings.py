@@ -15,8 +15,12 @@ Room = Literal["livingroom", "bedroom", "bathroom", "diningroom", "kitchen"]
 ROOMS: tuple[Room, ...] = get_args(Room)
 Biome = Literal["plain", "hills", "landscape"]
 Clutter = Annotated[
-    Literal["primitives", "none"],
-    Field(description="Small things: Infinigen 2's primitive bodies, or none."),
+    Literal["primitives", "none", "infinigen1"],
+    Field(description="Small things: primitive bodies, none, or Infinigen 1's assets."),
+]
+Library = Annotated[
+    PathText | None,
+    Field(description="Folder of infinigen1-assets, for clutter: infinigen1; null: user's cache."),
 ]
 Infinigen1Profile = Literal["fast", "documented", "full"]
 Infinigen1Biome = Literal[
@@ -27,7 +31,8 @@ Infinigen1Biome = Literal[
 
 class RoomsSource(FrozenModel):
     """Single furnished rooms of Infinigen 2, taken in turn. Its small things are primitive bodies
-    (cones, tori, monkeys), about half of all instances; `clutter: none` leaves them out.
+    (cones, tori, monkeys), about half of all instances; `clutter: none` leaves them out, and
+    `clutter: infinigen1` puts books, cups and plants of a library in their places.
     """
 
     source: Annotated[Literal["infinigen2.rooms"], Field(description="The kind of source.")]
@@ -35,6 +40,7 @@ class RoomsSource(FrozenModel):
         tuple[Room, ...], Field(min_length=1, description="Kinds of room, taken in turn.")
     ] = ROOMS
     clutter: Clutter = "primitives"
+    library: Library = None
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -57,6 +63,7 @@ class HouseSource(FrozenModel):
         Field(description="Rooms of a house; null draws 3 to 9."),
     ] = None
     clutter: Clutter = "primitives"
+    library: Library = None
 
     @property
     def variants(self) -> tuple[str, ...]:

@@ -17,7 +17,9 @@ from pathlib import Path
 
 from panoforge.core.errors import UserError
 from panoforge.core.numbers import count, number
+from panoforge.core.storage.location import expanded
 from panoforge.datagen.config import RenderConfig
+from panoforge.datagen.infinigen1.asset_library import default_library, library_file, make_library
 from panoforge.datagen.infinigen1.command import (
     PROFILES,
     check_gin_files,
@@ -25,14 +27,16 @@ from panoforge.datagen.infinigen1.command import (
     needs_antlandscape,
 )
 from panoforge.datagen.infinigen1.fill import cached_scenes
-from panoforge.datagen.infinigen1.overlay import default_folder, fault_of, install
+from panoforge.datagen.infinigen1.overlay import default_folder, fault_of, install, overlay
 from panoforge.datagen.infinigen1.process import check_floor_plan
 from panoforge.datagen.source_settings import (
     AnySource,
     BlendSource,
+    HouseSource,
     Infinigen1Indoors,
     Infinigen1Nature,
     OutdoorSource,
+    RoomsSource,
 )
 
 _PROBE = """
@@ -142,6 +146,11 @@ def _missing(source: AnySource, antlandscape: str) -> Sequence[str]:
         ]
     if isinstance(source, Infinigen1Indoors | Infinigen1Nature):
         return _missing_of_infinigen1(source, antlandscape)
+    if isinstance(source, RoomsSource | HouseSource) and source.clutter == "infinigen1":
+        try:
+            library_file(expanded(source.library) if source.library else None)
+        except UserError as error:
+            return [f"{source.source}: {error}"]
     if isinstance(source, BlendSource):
         return [
             f"{source.source}: no such file: {path}"
@@ -179,6 +188,15 @@ def install_infinigen1(folder: Path | None, say: Callable[[str], None]) -> Path:
     """
     place = (folder or default_folder()).absolute()
     install(place, check_floor_plan, say)
+    return place
+
+
+def install_assets(folder: Path | None, say: Callable[[str], None]) -> Path:
+    """Make the library of Infinigen 1's small things (None: in the user's cache) with the installed
+    Infinigen 1. Gives where it is. Infinigen1Missing says why it is not there.
+    """
+    place = (folder or default_library()).absolute()
+    make_library(overlay(), place, say)
     return place
 
 

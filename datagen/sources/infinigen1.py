@@ -20,6 +20,7 @@ import bpy
 import numpy as np
 from mathutils import Vector
 
+from panoforge.datagen import defects
 from panoforge.datagen.categories import Categories, Category
 from panoforge.datagen.config import SceneJob
 from panoforge.datagen.extension import given_repository
@@ -47,16 +48,21 @@ def make_scene(job: SceneJob, source: Infinigen1Source, seed: int) -> Scene:
     things = things_of_infinigen1()
     if not things:
         raise SceneFailed("the .blend of Infinigen 1 holds nothing that renders")
+    identity = scene_identity()  # of what was generated, before anything is mended
+    notes = defects.lower_ceiling_lights(
+        bpy.data.objects[thing.name] for thing in things if thing.category == "ceiling_light"
+    )
     return Scene(
         things=things,
         regions=(
             _above_floors(things, scene.rooms) if scene.rooms else (_around_its_camera(things),)
         ),
         indoor=bool(scene.rooms),
+        notes=notes,
         versions={
             "infinigen1": scene.version,
             "infinigen1_seed": hexadecimal_seed(seed),
-            "infinigen1_scene": scene_identity(),
+            "infinigen1_scene": identity,
         },
         categorise=category_of_asset,
     )

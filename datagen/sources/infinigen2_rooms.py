@@ -19,14 +19,18 @@ import bpy
 import numpy as np
 from numpy.typing import ArrayLike
 
+from panoforge.core.storage.location import expanded
 from panoforge.datagen import defects
 from panoforge.datagen.categories import Categories
+from panoforge.datagen.clutter import load_library, replace_bodies
 from panoforge.datagen.config import SceneJob
+from panoforge.datagen.infinigen1.asset_library import library_file
 from panoforge.datagen.scene import Region, Scene, SceneFailed, Thing
-from panoforge.datagen.source_settings import Clutter, HouseSource, RoomsSource
+from panoforge.datagen.source_settings import HouseSource, RoomsSource
 from panoforge.datagen.sources.base import describe
 
 WALL_MARGIN_M = 0.3
+CEILING_LIGHTS = ("ceiling_light", "house_ceiling_feature")
 CLUTTER = "ornament"  # the category of primitive bodies
 # Nobody clicks these as a wall: flagged `part`, so that whoever counts walls can leave them out.
 _WALL_PART = re.compile(r"_(wall|ceiling)_(back|corners?|sill)(?![a-z])")
@@ -45,11 +49,11 @@ def make_scene(job: SceneJob, source: RoomsSource | HouseSource, seed: int) -> S
         house = _generated(house_furnished_rand, notes, rng, room_count=source.room_count)
         height = float(house.dimensions[2])
         regions = tuple(room_box(room.boundary_rings[0], height) for room in house.rooms)
-        return _scene(house, regions, notes, source.clutter)
+        return _scene(house, regions, notes, source, seed)
     from infinigen2.scenes.room import room as rooms
 
     room = _generated(getattr(rooms, f"room_{job.variant}_rand"), notes, rng)
-    return _scene(room, (room_region(tuple(room.dimensions)),), notes, source.clutter)
+    return _scene(room, (room_region(tuple(room.dimensions)),), notes, source, seed)
 
 
 def _generated(generate: Callable[..., Any], notes: list[str], *args: Any, **kwargs: Any) -> Any:
@@ -61,19 +65,36 @@ def _generated(generate: Callable[..., Any], notes: list[str], *args: Any, **kwa
             raise SceneFailed(f"{generate.__name__}: {describe(error)}") from error
 
 
-def _scene(result: Any, regions: tuple[Region, ...], notes: list[str], clutter: Clutter) -> Scene:
+def _scene(
+    result: Any,
+    regions: tuple[Region, ...],
+    notes: list[str],
+    source: RoomsSource | HouseSource,
+    seed: int,
+) -> Scene:
     """The scene of a generator's result; its leftovers are deleted, and clutter if unwanted."""
     things = things_of([obj.item() for obj in result.all_objects])
-    if clutter == "none":
+    versions = {"infinigen": version("infinigen")}
+    if source.clutter == "none":
         things = tuple(thing for thing in things if thing.category != CLUTTER)
+    elif source.clutter == "infinigen1":
+        folder = expanded(source.library) if source.library else None
+        assets, versions["asset_library"] = load_library(library_file(folder))
+        bodies = sum(thing.category == CLUTTER for thing in things)
+        things, replaced = replace_bodies(things, assets, CLUTTER, seed)
+        notes.append(
+            f"{replaced} of {bodies} primitive bodies are assets of Infinigen 1, no others"
+        )
     kept = defects.objects_named(name for thing in things for name in thing.objects)
     defects.delete_leftovers(kept | {light.item() for light in result.lights})
-    notes += defects.lower_ceiling_lights(kept)
+    notes += defects.lower_ceiling_lights(
+        obj for obj in kept if obj.name.startswith(CEILING_LIGHTS)
+    )
     return Scene(
         things=things,
         regions=regions,
         notes=tuple(sorted(set(notes))),
-        versions={"infinigen": version("infinigen")},
+        versions=versions,
     )
 
 

@@ -109,7 +109,10 @@ def sources(
     action: Annotated[
         Literal["install"] | None, typer.Argument(help="install: bring what a source needs.")
     ] = None,
-    name: Annotated[Literal["infinigen1"] | None, typer.Argument(help="What to install.")] = None,
+    name: Annotated[
+        Literal["infinigen1", "infinigen1-assets"] | None,
+        typer.Argument(help="What to install: Infinigen 1, or a library of its small things."),
+    ] = None,
     to: Annotated[
         Path | None,
         typer.Option("--to", metavar="FOLDER", help="Where (default: your cache).", parser=a_path),
@@ -117,15 +120,21 @@ def sources(
     as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
 ) -> None:
     """List the scene sources, and what this machine lacks for them; or install what one needs."""
-    from panoforge.scene_sources import install_infinigen1, known_sources
+    from panoforge.scene_sources import install_assets, install_infinigen1, known_sources
 
     if action is not None:
         if name is None:
-            raise UsageError("pano sources install: say what to install: infinigen1")
-        place = install_infinigen1(to, lambda line: err.print(line))
-        out.print(f"infinigen1 is ready: {place}")
+            raise UsageError(
+                "pano sources install: say what to install: infinigen1 or infinigen1-assets"
+            )
+        install, key = {
+            "infinigen1": (install_infinigen1, "overlay"),
+            "infinigen1-assets": (install_assets, "library"),
+        }[name]
+        place = install(to, lambda line: err.print(line))
+        out.print(f"{name} is ready: {place}")
         if to is not None:
-            out.print(f"configs name it by the key overlay of their source: overlay: {place}")
+            out.print(f"configs name it by the key {key} of their source: {key}: {place}")
         return
     if as_json:
         print(json.dumps([vars(state) for state in known_sources()]))

@@ -52,6 +52,7 @@ from panoforge.datagen.source_settings import (
     Infinigen1Indoors,
     Infinigen1Nature,
     OutdoorSource,
+    RoomsSource,
 )
 from panoforge.datagen.sources import (
     infinigen1,
@@ -415,6 +416,12 @@ def infinigen1_scenes(out: Path) -> dict[str, object]:
                 .tolist()
                 for region in scene.regions
             ],
+            "notes": list(scene.notes),
+            "lights": [
+                obj.matrix_world.translation.z
+                for obj in bpy.context.scene.objects
+                if obj.name.startswith("CeilingLight")
+            ],
             "versions": scene.versions,
             "seed": bpy.context.scene["infinigen1_seed"],
             "steps": bpy.context.scene["infinigen1_steps"],
@@ -433,22 +440,53 @@ def infinigen1_scenes(out: Path) -> dict[str, object]:
     return found
 
 
-def clutter() -> dict[str, list]:
-    """The things of a room of Infinigen 2's names, with and without its primitive bodies."""
+def clutter(out: Path) -> dict[str, list]:
+    """The things of a room of Infinigen 2's names: with its primitive bodies, without them, and
+    with assets of a library in their places.
+    """
     found = {}
-    for wanted in ("primitives", "none"):
+    small_library(out / "library")
+    for wanted in ("primitives", "none", "infinigen1", "infinigen1"):
         bpy.ops.wm.read_factory_settings(use_empty=True)
         for name in ("room_wall_00", "room_wall_back_00", "sofa_rand", "cone_rand", "monkey_rand"):
             bpy.ops.mesh.primitive_cube_add()
             bpy.context.object.name = name
+        cone, monkey = bpy.data.objects["cone_rand"], bpy.data.objects["monkey_rand"]
+        cone.scale, cone.location = (0.06, 0.06, 0.1), (1.0, 2.0, 0.85)  # its box: 12 x 12 x 20 cm
+        monkey.scale, monkey.location = (0.01, 0.01, 0.01), (0.0, 0.0, 1.0)  # nothing is so small
+        bpy.context.view_layer.update()
         room = SimpleNamespace(
             all_objects=[SimpleNamespace(item=lambda obj=obj: obj) for obj in bpy.data.objects],
             lights=[],
         )
-        scene = infinigen2_rooms._scene(room, (), [], wanted)
+        source = RoomsSource(
+            source="infinigen2.rooms", clutter=wanted, library=str(out / "library")
+        )
+        notes: list[str] = []
+        scene = infinigen2_rooms._scene(room, (), notes, source, 4)
+        found[f"{wanted} again"] = found.get(wanted)
         found[wanted] = [[thing.name, *thing.flags] for thing in scene.things]
         found[f"{wanted} left"] = len(bpy.data.objects)
+    bpy.context.view_layer.update()
+    asset = next(obj for obj in bpy.data.objects if "Factory" in obj.name)
+    corners = np.array([asset.matrix_world @ Vector(corner) for corner in asset.bound_box])
+    found["box"] = [corners.min(axis=0).tolist(), corners.max(axis=0).tolist()]
+    found["asset"] = [thing.category for thing in scene.things if "Factory" in thing.name]
+    found["said"] = [*scene.notes, len(scene.versions["asset_library"])]
     return found
+
+
+def small_library(folder: Path) -> None:
+    """A library of two assets: a cup of 10 x 10 x 12 cm, and a vase that no body has room for."""
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    for name, size in (("CupFactory(0)", (0.1, 0.1, 0.12)), ("VaseFactory(1)", (0.9, 0.9, 1.4))):
+        bpy.ops.mesh.primitive_cube_add(size=1.0, location=(0.0, 0.0, 0.5))
+        bpy.ops.object.transform_apply(location=True)
+        bpy.context.object.scale = size
+        bpy.ops.object.transform_apply(scale=True)
+        bpy.context.object.name = name
+    folder.mkdir()
+    bpy.ops.wm.save_as_mainfile(filepath=str(folder / "scene.blend"))
 
 
 def ground() -> dict[str, list]:
@@ -592,7 +630,7 @@ def main(out: Path) -> None:
         "rooms": two_rooms(),
         "places": places(),
         "infinigen1": infinigen1_scenes(out),
-        "clutter": clutter(),
+        "clutter": clutter(out),
         "ground": ground(),
         "light": light(),
         "antlandscape": antlandscape(out),

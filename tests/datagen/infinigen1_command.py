@@ -72,6 +72,7 @@ def build(kind: str, options: dict[str, list[str]]) -> None:
         mesh("SofaFactory(3098452).spawn_asset(17).cushion", (0, 0, 0.5), 0.3, parent=sofa)
         mesh("SofaFactory(3098452).spawn_placeholder(17)", (1.5, 1.5, 0.4), 0.9, hidden=True)
         mesh("BookStackFactory(5).spawn_asset(6)", (-1.5, 1.5, 1.0), 0.4)
+        mesh("CeilingLightFactory(7).spawn_asset(8)", (0, -1.5, 2.65), 0.1)  # up to the ceiling
     elif "coarse" in options["--task"]:
         bpy.ops.mesh.primitive_grid_add(size=40, x_subdivisions=20, y_subdivisions=20)
         bpy.context.object.name = "OpaqueTerrain"

@@ -139,6 +139,10 @@ def test_infinigen1_comes_back_with_names_and_categories(facts):
     assert indoors["versions"]["infinigen1"] == "1.19.1" and indoors["steps"] == "coarse;"
     assert indoors["versions"]["infinigen1_seed"] == "deadbeef"
     assert len(indoors["versions"]["infinigen1_scene"]) == 16
+    assert indoors["lights"] == pytest.approx([2.649], abs=1e-5)
+    assert indoors["notes"] == [
+        "ceiling lights lowered by 1 mm: they lie in the plane of the ceiling"
+    ]
     assert nature["steps"] == "coarse;populate+fine_terrain;"
     assert (
         nature["things"]["OpaqueTerrain"][0] == "terrain"
@@ -167,6 +171,19 @@ def test_rooms_of_infinigen_2_do_without_primitive_bodies_and_backs_of_walls_are
     found = facts["clutter"]
     assert found["primitives"] == [["cone_rand"], ["monkey_rand"], *walls, ["sofa_rand"]]
     assert found["none"] == [*walls, ["sofa_rand"]] and found["none left"] == 3
+
+
+def test_assets_of_infinigen_1_stand_in_the_places_of_primitive_bodies(facts):
+    found = facts["clutter"]
+    names = [row[0] for row in found["infinigen1"]]
+    assert names == ["CupFactory(0)", "room_wall_00", "room_wall_back_00", "sofa_rand"]
+    assert found["infinigen1"] == found["infinigen1 again"] and found["infinigen1 left"] == 4
+    assert found["asset"] == ["cup"]
+    low, high = found["box"]
+    assert low == pytest.approx((0.94, 1.94, 0.75), abs=1e-4)  # on what the body stood on
+    assert high == pytest.approx((1.06, 2.06, 0.75 + 1.2 * 0.12), abs=1e-4)
+    said, digest = found["said"]
+    assert said == "1 of 2 primitive bodies are assets of Infinigen 1, no others" and digest == 16
 
 
 def test_places_lie_above_the_ground_that_one_stands_on(facts):
