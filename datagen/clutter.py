@@ -75,7 +75,7 @@ def replace_bodies(
         matrix, size = _standing_box(body)
         if fits := fitting(assets, size):
             number, scale = fits[int(draw * len(fits))]
-            found.append(_placed(assets[number], matrix @ Matrix.Scale(scale, 4)))
+            found.append(placed(assets[number], matrix @ Matrix.Scale(scale, 4)))
             replaced += 1
     return tuple(found), replaced
 
@@ -93,7 +93,8 @@ def _standing_box(body: bpy.types.Object) -> tuple[Matrix, NDArray[np.float64]]:
     return Matrix.Translation(turn @ foot) @ turn, high - low
 
 
-def _placed(asset: Asset, matrix: Matrix) -> Thing:
+def placed(asset: Asset, matrix: Matrix) -> Thing:
+    """A new object of the asset, as a thing."""
     obj = bpy.data.objects.new(asset.name, asset.mesh)
     bpy.context.scene.collection.objects.link(obj)
     obj.matrix_world = matrix

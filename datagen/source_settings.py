@@ -20,7 +20,7 @@ Clutter = Annotated[
 ]
 Library = Annotated[
     PathText | None,
-    Field(description="Folder of infinigen1-assets, for clutter: infinigen1; null: user's cache."),
+    Field(description="Folder of infinigen1-assets, where asked for; null is the user's cache."),
 ]
 Infinigen1Profile = Literal["fast", "documented", "full"]
 Infinigen1Biome = Literal[
@@ -165,6 +165,11 @@ class Infinigen1Indoors(_Infinigen1):
         Infinigen1Profile,
         Field(description="How long it solves: fast, documented (its fast_solve) or full."),
     ] = "fast"
+    dressed: Annotated[
+        bool,
+        Field(description="Small things of infinigen1-assets on its furniture, by rays."),
+    ] = False
+    library: Library = None
     lamps: Annotated[
         bool,
         Field(description="Lamps are on in every scene; false: it leaves a fifth dark."),

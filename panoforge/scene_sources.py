@@ -147,16 +147,21 @@ def _missing(source: AnySource, antlandscape: str) -> Sequence[str]:
     if isinstance(source, Infinigen1Indoors | Infinigen1Nature):
         return _missing_of_infinigen1(source, antlandscape)
     if isinstance(source, RoomsSource | HouseSource) and source.clutter == "infinigen1":
-        try:
-            library_file(expanded(source.library) if source.library else None)
-        except UserError as error:
-            return [f"{source.source}: {error}"]
+        return _missing_library(source)
     if isinstance(source, BlendSource):
         return [
             f"{source.source}: no such file: {path}"
             for path in source.paths
             if not Path(path).is_file()
         ]
+    return []
+
+
+def _missing_library(source: RoomsSource | HouseSource | Infinigen1Indoors) -> list[str]:
+    try:
+        library_file(expanded(source.library) if source.library else None)
+    except UserError as error:
+        return [f"{source.source}: {error}"]
     return []
 
 
@@ -172,6 +177,8 @@ def _missing_of_infinigen1(
         check_gin_files(source, find_generator(source))
     except UserError as error:
         found.append(f"{source.source}: {error}")
+    if isinstance(source, Infinigen1Indoors) and source.dressed:
+        found += _missing_library(source)
     lacking = [variant for variant in source.variants if needs_antlandscape(source, variant)]
     if lacking and antlandscape == "installed" and not antlandscape_installed():
         found.append(

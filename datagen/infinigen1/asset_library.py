@@ -1,8 +1,9 @@
-"""A library of small things of Infinigen 1, made once, that rooms of Infinigen 2 are filled from.
+"""A library of small things of Infinigen 1, made once, that rooms are filled from.
 
-Infinigen 2's own small things are primitive bodies. Infinigen 1 makes books, cups and plants, at
-seconds each, and takes minutes to find them places. So the assets are made once, and stand where
-Infinigen 2 put its bodies. Imports no bpy.
+Infinigen 2's own small things are primitive bodies. Infinigen 1 makes books, cups and bowls at
+seconds each, and takes minutes to find them places. So the assets are made once. They stand where
+Infinigen 2 put its bodies (`clutter`), and on furniture of Infinigen 1 (`dressing`). Imports no
+bpy.
 """
 
 import shutil
@@ -40,8 +41,8 @@ def library_file(folder: Path | None = None) -> Path:
     path = (folder or default_library()) / FILE
     if not path.is_file():
         raise Infinigen1Missing(
-            f"clutter: infinigen1 needs a library of assets, and {path.parent} has none: {INSTALL}"
-            " makes it once, or set clutter to primitives or none"
+            f"the asset library is asked for, and {path.parent} has none: {INSTALL} makes it once."
+            " Or do without: clutter: primitives or none, dressed: false"
         )
     return path
 

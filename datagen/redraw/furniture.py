@@ -5,7 +5,7 @@ one. What may move and where is decided on boxes (`places`); what is in the way 
 meshes of all that stays. Windows, doors and whatever hangs stay. Lamps take their light along.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import bpy
@@ -14,10 +14,9 @@ from mathutils import Matrix, Vector
 from mathutils.bvhtree import BVHTree
 from numpy.typing import NDArray
 
-from panoforge.datagen.depsgraph.parts import parts_of
 from panoforge.datagen.depsgraph.units import metres_per_unit
-from panoforge.datagen.depsgraph.visit import visit_render_depsgraph
 from panoforge.datagen.redraw.places import Move, draw_moves, groups_of
+from panoforge.datagen.redraw.shapes import ThingShapes, box_tree, thing_shapes
 from panoforge.datagen.scene import Region, Scene, Thing
 
 STREAM = 0xF0117
@@ -34,14 +33,6 @@ DOOR_M = 0.7  # left free before a door
 INSET_M = 0.01  # boxes touch what stands beside them
 LIFT_M = 0.04  # and the floor
 LIGHT_M = 0.05  # a lamp's light may hang below its shade
-
-
-@dataclass(frozen=True)
-class _Shape:
-    """The triangles of a thing in the world, in metres."""
-
-    points: NDArray[np.float64]
-    triangles: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -67,7 +58,7 @@ class _Obstacles:
                 if self.floor.ray_cast(start, Vector((0, 0, -1)), 2 * LIFT_M)[0] is None:
                     return False
         inset = np.array((INSET_M, INSET_M, 0.0))
-        return not self.meshes.overlap(_box_tree(low + inset + (0, 0, LIFT_M), high - inset))
+        return not self.meshes.overlap(box_tree(low + inset + (0, 0, LIFT_M), high - inset))
 
     def along(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> tuple[bool, bool]:
         """Whether a box may move along x and along y: not off a wall that it stands against."""
@@ -89,52 +80,26 @@ class _Obstacles:
 def redraw_furniture(scene: Scene, seed: int, draw: int) -> int:
     """Move what stands on the floors of a scene, as its source left it; how many things moved."""
     rng = np.random.default_rng([seed, STREAM, draw])
-    shapes = visit_render_depsgraph(lambda depsgraph: _shapes_of(depsgraph, scene.things))
-    bounds = np.full((2, len(scene.things), 3), np.nan)
-    for number, parts in shapes.items():
-        points = np.concatenate([part.points for part in parts])
-        bounds[:, number] = points.min(axis=0), points.max(axis=0)
-    moved = 0
+    shapes, moved = thing_shapes(scene.things), 0
     for region in scene.regions:
-        moved += _refurnish(region, scene.things, shapes, bounds, rng)
+        moved += _refurnish(region, scene.things, shapes, rng)
     bpy.context.view_layer.update()
     return moved
-
-
-def _shapes_of(depsgraph: bpy.types.Depsgraph, things: Sequence[Thing]) -> dict[int, list[_Shape]]:
-    """The meshes of each thing, by its place in `things`."""
-    number_of = {key: number for number, thing in enumerate(things) for key in thing.objects}
-    found: dict[int, list[_Shape]] = {}
-    for part in parts_of(depsgraph):
-        if part.kind != "mesh" or part.key.owner not in number_of:
-            continue
-        mesh, matrix = part.instance.object.data, np.array(part.instance.matrix_world)
-        mesh.calc_loop_triangles()
-        points = np.empty(len(mesh.vertices) * 3, np.float32)
-        mesh.vertices.foreach_get("co", points)
-        triangles = np.empty(len(mesh.loop_triangles) * 3, np.int32)
-        mesh.loop_triangles.foreach_get("vertices", triangles)
-        world = points.reshape(-1, 3).astype(float) @ matrix[:3, :3].T + matrix[:3, 3]
-        found.setdefault(number_of[part.key.owner], []).append(
-            _Shape(world * metres_per_unit(), triangles.reshape(-1, 3).astype(np.int64))
-        )
-    return found
 
 
 def _refurnish(
     region: Region,
     things: Sequence[Thing],
-    shapes: dict[int, list[_Shape]],
-    bounds: NDArray[np.float64],
+    shapes: ThingShapes,
     rng: np.random.Generator,
 ) -> int:
-    low, high = bounds
+    low, high = shapes.low, shapes.high
     middle = (low[:, :2] + high[:, :2]) / 2
     inside = ((region.low[:2] <= middle) & (middle <= region.high[:2])).all(axis=1)
     small = (high - low).max(axis=1) < LARGEST_M
     loose = np.array([_is_loose(thing) for thing in things], bool)
     groups = groups_of(low, high, inside & small & loose, region.floor_z)
-    obstacles = _obstacles(region, things, shapes, bounds, {k for group in groups for k in group})
+    obstacles = _obstacles(region, things, shapes, {k for group in groups for k in group})
     boxes = [(low[group].min(axis=0), high[group].max(axis=0)) for group in groups]
     along = [obstacles.along(*box) for box in boxes]
     moved = 0
@@ -144,7 +109,7 @@ def _refurnish(
             names = {name for k in group for name in things[k].objects}
             own = [bpy.data.objects[name] for name in sorted(names)]
             _apply(move, [*own, *_lights_in(*box)])
-            bounds[0, group], bounds[1, group] = np.nan, np.nan  # the next room leaves them alone
+            low[group] = high[group] = np.nan  # the next room leaves them alone
             moved += len(group)
     return moved
 
@@ -156,44 +121,20 @@ def _is_loose(thing: Thing) -> bool:
 def _obstacles(
     region: Region,
     things: Sequence[Thing],
-    shapes: dict[int, list[_Shape]],
-    bounds: NDArray[np.float64],
+    shapes: ThingShapes,
     moving: set[int],
 ) -> _Obstacles:
-    low, high = bounds
-    near = [
-        k
-        for k in sorted(shapes)
-        if k not in moving
-        and (low[k, :2] <= np.array(region.high[:2]) + 1).all()
-        and (high[k, :2] >= np.array(region.low[:2]) - 1).all()
-    ]
+    low, high = shapes.low, shapes.high
+    near = shapes.near(region.low, region.high, 1.0, but=moving)
     solid = [k for k in near if things[k].category not in UNDERFOOT]
     inner = [(low[k] + high[k]) / 2 for k in solid if _is_loose(things[k])]
     return _Obstacles(
-        _tree(shape for k in solid for shape in shapes[k]),
-        _tree(shape for k in near if things[k].category == "floor" for shape in shapes[k]),
+        shapes.tree(solid),
+        shapes.tree(k for k in near if things[k].category == "floor"),
         region.floor_z,
         tuple((low[k], high[k]) for k in near if things[k].category == "door"),
         np.array(inner, float).reshape(-1, 3),
     )
-
-
-def _tree(shapes: Iterable[_Shape]) -> BVHTree:
-    points, faces, offset = [], [], 0
-    for shape in shapes:
-        points += shape.points.tolist()
-        faces += (shape.triangles + offset).tolist()
-        offset += len(shape.points)
-    return BVHTree.FromPolygons(points, faces, all_triangles=True)
-
-
-def _box_tree(low: NDArray[np.float64], high: NDArray[np.float64]) -> BVHTree:
-    corners = [
-        (x, y, z) for x in (low[0], high[0]) for y in (low[1], high[1]) for z in (low[2], high[2])
-    ]
-    faces = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
-    return BVHTree.FromPolygons(corners, faces)
 
 
 def _lights_in(low: NDArray[np.float64], high: NDArray[np.float64]) -> list[bpy.types.Object]:

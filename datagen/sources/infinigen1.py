@@ -20,16 +20,20 @@ import bpy
 import numpy as np
 from mathutils import Vector
 
+from panoforge.core.storage.location import expanded
 from panoforge.datagen import defects
 from panoforge.datagen.categories import Categories, Category
+from panoforge.datagen.clutter import load_library
 from panoforge.datagen.config import SceneJob
+from panoforge.datagen.dressing import dress
 from panoforge.datagen.extension import given_repository
+from panoforge.datagen.infinigen1.asset_library import library_file
 from panoforge.datagen.infinigen1.asset_names import asset_name, is_helper
 from panoforge.datagen.infinigen1.command import hexadecimal_seed
 from panoforge.datagen.infinigen1.scenes import SceneOrder, generated_scene
 from panoforge.datagen.infinigen1.solved import SolvedRoom
 from panoforge.datagen.scene import Region, Scene, SceneFailed, Thing
-from panoforge.datagen.source_settings import Infinigen1Source
+from panoforge.datagen.source_settings import Infinigen1Indoors, Infinigen1Source
 from panoforge.datagen.sources.blend_file import open_blend
 
 RENDERABLE = ("MESH", "CURVE", "SURFACE", "META", "FONT")
@@ -52,6 +56,17 @@ def make_scene(job: SceneJob, source: Infinigen1Source, seed: int) -> Scene:
     notes = defects.lower_ceiling_lights(
         bpy.data.objects[thing.name] for thing in things if thing.category == "ceiling_light"
     )
+    versions = {
+        "infinigen1": scene.version,
+        "infinigen1_seed": hexadecimal_seed(seed),
+        "infinigen1_scene": identity,
+    }
+    if isinstance(source, Infinigen1Indoors) and source.dressed:
+        folder = expanded(source.library) if source.library else None
+        assets, versions["asset_library"] = load_library(library_file(folder))
+        added = dress(things, assets, seed)
+        things += added
+        notes += (f"{len(added)} small things of the asset library on its furniture (dressed)",)
     return Scene(
         things=things,
         regions=(
@@ -59,11 +74,7 @@ def make_scene(job: SceneJob, source: Infinigen1Source, seed: int) -> Scene:
         ),
         indoor=bool(scene.rooms),
         notes=notes,
-        versions={
-            "infinigen1": scene.version,
-            "infinigen1_seed": hexadecimal_seed(seed),
-            "infinigen1_scene": identity,
-        },
+        versions=versions,
         categorise=category_of_asset,
     )
 

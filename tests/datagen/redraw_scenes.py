@@ -8,8 +8,11 @@ from pathlib import Path
 
 import bpy
 import numpy as np
+from mathutils import Matrix
 
 from panoforge.datagen import geometry
+from panoforge.datagen.clutter import Asset
+from panoforge.datagen.dressing import dress
 from panoforge.datagen.oracle import build_oracle
 from panoforge.datagen.redraw.colours import redraw_colours
 from panoforge.datagen.redraw.furniture import redraw_furniture
@@ -134,6 +137,40 @@ def judged() -> float:
     return float(np.mean([a == b for a, b in zip(names, ours, strict=True)]))
 
 
+SHELF = {  # boards of one piece of furniture, 1.2 m wide and 30 cm deep
+    "bottom": ((0, 0, 0.1), (1.2, 0.3, 0.12)),
+    "middle": ((0, 0, 0.5), (1.2, 0.3, 0.52)),
+    "top": ((0, 0, 0.9), (1.2, 0.3, 0.92)),
+    "left": ((-0.02, 0, 0), (0, 0.3, 0.92)),
+    "right": ((1.2, 0, 0), (1.22, 0.3, 0.92)),
+    "back": ((0, 0.3, 0), (1.2, 0.31, 0.92)),
+}
+
+
+def dressed(seed: int) -> dict[str, object]:
+    """Boxes of what is put on a shelf, with a lamp standing on it and a picture hung above."""
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    boards = [box(name, *corners).name for name, corners in SHELF.items()]
+    stood = box("lamp", (0.5, 0.05, 0.92), (0.7, 0.25, 1.3))
+    seat = box("sofa", (3, 0, 0), (5, 1, 0.5))
+    cup, vase = box("cup", (0, 0, 0), (0.08, 0.08, 0.1)), box("vase", (0, 0, 0), (0.1, 0.1, 0.45))
+    assets = []
+    for one in (cup, vase):
+        size = np.array(one.dimensions, float)
+        one.data.transform(Matrix.Diagonal((*size, 1.0)) @ Matrix.Translation((0, 0, 0.5)))
+        assets.append(Asset(f"{one.name.title()}Factory(0)", one.data, size))
+        bpy.data.objects.remove(one)
+    things = [
+        Thing("shelf", "shelf", tuple(boards)),
+        Thing("lamp", "lamp", (stood.name,)),
+        Thing("sofa", "sofa", (seat.name,)),
+    ]
+    bpy.context.view_layer.update()
+    added = dress(things, assets, seed)
+    ends = [[list(map(float, end)) for end in _ends(bpy.data.objects[t.name])] for t in added]
+    return {"boxes": ends, "categories": [thing.category for thing in added]}
+
+
 def colours(draw: int) -> dict[str, object]:
     """What stands before each material's shader, and the values."""
     scene = room()
@@ -156,6 +193,7 @@ if __name__ == "__main__":
         "again": places(1),
         "second": places(2),
         "judged": judged(),
+        "dressed": [dressed(1), dressed(1), dressed(2)],
         "colours": [colours(1), colours(1), colours(2)],
     }
     Path(sys.argv[1]).write_text(json.dumps(results))

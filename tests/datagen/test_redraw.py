@@ -1,5 +1,5 @@
-"""Furniture in other places and other colours, in scenes that were generated once. The room is
-redraw_scenes.py's.
+"""Furniture in other places, other colours, and small things on furniture, in scenes that were
+generated once. The rooms are redraw_scenes.py's.
 """
 
 import json
@@ -100,6 +100,22 @@ def test_colours_are_drawn_anew_but_for_those_of_nature(found):
 def test_materials_that_share_a_group_of_nodes_get_colours_of_their_own(found):
     hues = found["colours"][0]["hues"]
     assert len(hues["wood"]) == len(hues["wool"]) == 1 and hues["wood"] != hues["wool"]
+
+
+def test_small_things_stand_on_every_level_of_a_shelf_and_in_nothing(found):
+    first, again, second = found["dressed"]
+    assert first == again != second
+    boxes = np.array(first["boxes"])
+    assert len(boxes) >= 8 and set(first["categories"]) <= {"cup", "vase"}
+    levels = np.round(boxes[:, 0, 2], 3)
+    assert set(levels) == {0.12, 0.52, 0.92}  # on the boards, none on the sofa or the lamp
+    assert (boxes[:, 0, :2] >= (0.0, 0.0)).all() and (boxes[:, 1, :2] <= (1.2, 0.3)).all()
+    below = levels < 0.9
+    assert (boxes[below, 1, 2] - levels[below] < 0.38).all()  # the board above
+    lamp = np.array([[0.5, 0.05, 0.92], [0.7, 0.25, 1.3]])
+    for one, other in combinations([*boxes, lamp], 2):
+        shared = np.minimum(one[1], other[1]) - np.maximum(one[0], other[0])
+        assert (shared < 1e-4).any(), (one, other)
 
 
 def test_a_quarter_turn_of_a_box_swaps_its_sides_about_its_middle():
