@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from panoforge.datagen.clutter import Asset, placed
 from panoforge.datagen.depsgraph.units import metres_per_unit
-from panoforge.datagen.redraw.shapes import ThingShapes, box_tree, thing_shapes
 from panoforge.datagen.scene import Thing
+from panoforge.datagen.thing_shapes import ThingShapes, box_tree, thing_shapes
 
 STREAM = 0xD4E55
 SUPPORTS = frozenset(("shelf", "table", "desk", "cabinet", "countertop"))
