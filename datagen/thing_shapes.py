@@ -15,7 +15,7 @@ from panoforge.datagen.scene import Thing
 
 
 @dataclass(frozen=True)
-class Shape:
+class WorldMesh:
     """Triangles in the world, in metres: (V, 3) vertices, (T, 3) indices."""
 
     points: NDArray[np.float64]
@@ -28,7 +28,7 @@ class ThingShapes:
     NaN for one that no mesh renders of.
     """
 
-    of: dict[int, list[Shape]]
+    of: dict[int, list[WorldMesh]]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
 
@@ -65,9 +65,9 @@ def thing_shapes(things: Sequence[Thing]) -> ThingShapes:
     return ThingShapes(found, bounds[0], bounds[1])
 
 
-def _read(depsgraph: bpy.types.Depsgraph, things: Sequence[Thing]) -> dict[int, list[Shape]]:
+def _read(depsgraph: bpy.types.Depsgraph, things: Sequence[Thing]) -> dict[int, list[WorldMesh]]:
     number_of = {key: number for number, thing in enumerate(things) for key in thing.objects}
-    found: dict[int, list[Shape]] = {}
+    found: dict[int, list[WorldMesh]] = {}
     for part in parts_of(depsgraph):
         if part.kind != "mesh" or part.key.owner not in number_of:
             continue
@@ -79,7 +79,7 @@ def _read(depsgraph: bpy.types.Depsgraph, things: Sequence[Thing]) -> dict[int, 
         mesh.loop_triangles.foreach_get("vertices", triangles)
         world = points.reshape(-1, 3).astype(float) @ matrix[:3, :3].T + matrix[:3, 3]
         found.setdefault(number_of[part.key.owner], []).append(
-            Shape(world * metres_per_unit(), triangles.reshape(-1, 3).astype(np.int64))
+            WorldMesh(world * metres_per_unit(), triangles.reshape(-1, 3).astype(np.int64))
         )
     return found
 

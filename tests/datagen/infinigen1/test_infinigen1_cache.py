@@ -5,6 +5,7 @@ failures, and `pano generate`. The generator is a script; files and processes ar
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ import zstandard
 
 from panoforge.cluster.render.images import image_config_sha256
 from panoforge.core.errors import DataError
-from panoforge.datagen.config import RenderConfig
-from panoforge.datagen.infinigen1.fill import cached_scenes
+from panoforge.datagen.config import RenderConfig, plan_scene
+from panoforge.datagen.infinigen1.fill import FilledScene, cached_scenes, fill
 from panoforge.datagen.infinigen1.scenes import SceneOrder, generated_scene, is_cached
 from panoforge.datagen.scene import SceneFailed
 from panoforge.datagen.source_settings import Infinigen1Indoors
@@ -147,3 +148,13 @@ def test_pano_generate_fills_the_cache_and_says_what_failed(settings, tmp_path):
     assert cached_scenes(RenderConfig(sources=(settings,), scenes=5, seed=1), 0) == 0
     none = pano("sources.0.cache=null")
     assert none.returncode == 2 and "set cache=FOLDER on a source" in none.stderr
+
+
+def test_a_seed_that_fails_is_followed_by_the_next_and_the_last_ones_words_are_kept(
+    settings, tmp_path
+):
+    config = RenderConfig(sources=(settings,), scenes=1)
+    job = replace(plan_scene(config, 0), seeds=(0xBAD, 7))
+    assert fill(config, job) == FilledScene(job.key) and calls(tmp_path) == 2
+    failed = fill(config, replace(job, seeds=(0xBAD, 0xBAD)))
+    assert failed.failure == "Infinigen 1 ended with code 1: ValueError: no floor plan"
