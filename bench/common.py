@@ -9,9 +9,9 @@ A benchmark builds its work, asserts that ours and every peer's result are right
 
 Runs are interleaved A/B/A/B and medians are compared. One thread everywhere, and CPU seconds of
 this process are counted: on an idle machine they are the wall's, on a busy one a neighbour's time
-slices are left out. The last line printed is JSON with the fields that DESIGN.md lists, ratio > 1
-meaning ours is better; peers after the first are under "also". `--record` appends to
-bench/RESULTS.md, misses included.
+slices are left out. Where a GPU works for the process, the clock counts. The last line printed is
+JSON with the fields that DESIGN.md lists, ratio > 1 meaning ours is better; peers after the first
+are under "also". `--record` appends to bench/RESULTS.md, misses included.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -63,6 +64,9 @@ def arguments(doc: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(doc or "").strip().split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="the smallest honest size")
     parser.add_argument(
+        "--toy", action="store_true", help="show that it runs; its figures say nothing"
+    )
+    parser.add_argument(
         "--record", action="store_true", help="append the result to bench/RESULTS.md"
     )
     return parser
@@ -78,26 +82,35 @@ def use_one_thread() -> None:
 
 
 def interleave(
-    work: Mapping[str, Callable[[], object]], repeats: int = 5
+    work: Mapping[str, Callable[[], object]], repeats: int = 5, *, warm_up: bool = True
 ) -> dict[str, list[float]]:
-    """CPU seconds of each piece of work, `repeats` times in turn, after one warm-up round.
+    """Seconds of each piece of work (`now_s`), `repeats` times in turn, after a warm-up round.
 
     GC is off while timing: collecting would evict caches and penalise short runs.
     """
     seconds: dict[str, list[float]] = {name: [] for name in work}
-    for function in work.values():
+    for function in work.values() if warm_up else ():
         function()
     gc.collect()
     gc.disable()
     try:
-        for _ in range(max(5, repeats)):
+        for _ in range(repeats):
             for name, function in work.items():
-                begin = time.process_time()
+                begin = now_s()
                 function()
-                seconds[name].append(time.process_time() - begin)
+                seconds[name].append(now_s() - begin)
     finally:
         gc.enable()
     return seconds
+
+
+def now_s() -> float:
+    """CPU seconds of this process; with a GPU the clock's, once it has done what it was given."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def median(values: list[float]) -> float:
@@ -140,6 +153,7 @@ def finish(outcome: Outcome, args: argparse.Namespace) -> None:
         "n": outcome.n,
         "machine": machine(),
         "quick": args.quick,
+        "toy": args.toy,
         **outcome.facts,
         "also": entries[1:],
     }

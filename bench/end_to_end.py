@@ -50,13 +50,15 @@ def main() -> None:
     torch.set_num_threads(1)
     gpu = torch.cuda.is_available()
     width, n, size, view_px = (
-        (4096, 50, 1024, 1024)
+        (256, 3, 64, 64)
+        if args.toy
+        else (4096, 50, 1024, 1024)
         if gpu
         else (1024, 20, 128, 256)
         if args.quick
         else (2048, 20, 256, 512)
     )
-    height, model_size = width // 2, "micro" if args.quick and not gpu else "tiny"
+    height, model_size = width // 2, "micro" if args.toy or (args.quick and not gpu) else "tiny"
     config = EvalConfig.model_validate(
         {"model": {"size": model_size, "image_size": size}, "scan": {"size_px": view_px}}
     )
@@ -88,18 +90,11 @@ def main() -> None:
             found.append((predicted & true).sum() / (predicted | true).sum())
         return float(np.mean(found))
 
-    memory = None if gpu else {"ours": peak_bytes(ours), "plain": peak_bytes(plain)}
+    memory = {"ours": peak_bytes(ours), "plain": peak_bytes(plain)}
     scores = {"ours": ours(), "plain": plain()}
     assert abs(scores["ours"] - scores["plain"]) <= 1e-3, scores
-    if gpu:
-        memory = {}
-        for name, work in (("ours", ours), ("plain", plain)):
-            torch.cuda.reset_peak_memory_stats()
-            before = torch.cuda.memory_allocated()
-            work()
-            memory[name] = torch.cuda.max_memory_allocated() - before
-    assert memory is not None
-    seconds = interleave({"ours": ours, "plain": plain})
+    rounds = 1 if args.toy else 3 if gpu else 5
+    seconds = interleave({"ours": ours, "plain": plain}, rounds, warm_up=not args.toy)
     print(f"ours {spread(seconds['ours'])} ms, plain {spread(seconds['plain'])} ms; mIoU {scores}")
     name = (
         f"SAM2VideoPredictor object by object + full-panorama grid_sample ({version('sam2')},"

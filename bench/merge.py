@@ -6,7 +6,7 @@ The work: 24 views × N objects of 256² float32 logits into a panorama (4096×2
 over the whole panorama, `grid_sample` of all objects at full size, weighted sums, one division.
 Asserted first: on random smooth logits both equal a float64 reference within 1e-4 at 2,000 pixels
 spread over the panorama, seam and poles included. Memory: what a forked process needs beyond its
-inputs, at its peak.
+inputs, at its peak; with a GPU, where the logits are then, what is allocated there.
 """
 
 import os
@@ -89,7 +89,7 @@ def reference(
         left, top = min(int(column), LOGITS - 2), min(int(row), LOGITS - 2)
         a, b = column - left, row - top
         corners = np.clip(
-            frame.logits[:, top : top + 2, left : left + 2].numpy().astype(np.float64),
+            frame.logits[:, top : top + 2, left : left + 2].cpu().numpy().astype(np.float64),
             -CLAMP,
             CLAMP,
         )
@@ -99,7 +99,14 @@ def reference(
 
 
 def peak_bytes(work: Callable[[], object]) -> int:
-    """Peak memory that `work` needs beyond what is there, measured in a forked process."""
+    """Peak memory that `work` needs beyond what is there: on the GPU, or of a forked process."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        allocated = torch.cuda.memory_allocated()
+        work()
+        return torch.cuda.max_memory_allocated() - allocated
     read, write = os.pipe()
     if (child := os.fork()) == 0:
         before = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -124,7 +131,8 @@ def main() -> None:
     from panoforge.eval.views.merge import FrameLogits, merge_bands, merge_masks
 
     torch.set_num_threads(1)
-    width, n = (1024, 30) if args.quick else (4096, 100)
+    width, n = (256, 3) if args.toy else (1024, 30) if args.quick else (4096, 100)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     height = width // 2
     views = scan_views(ScanSpec(size_px=LOGITS))
     projections = [PerspectiveFrame(view) for view in views]
@@ -134,7 +142,9 @@ def main() -> None:
     for index in range(len(views)):
         centres = rng.random((n, 2, 1, 1)).astype(np.float32)
         distance = np.hypot(columns - centres[:, 0], rows - centres[:, 1])
-        frames.append(FrameLogits(index, np.arange(n), torch.from_numpy(8 - 40 * distance)))
+        frames.append(
+            FrameLogits(index, np.arange(n), torch.from_numpy(8 - 40 * distance).to(device))
+        )
 
     def ours() -> object:
         return merge_masks(projections, frames, n, width, height, clamp=CLAMP)
@@ -155,14 +165,18 @@ def main() -> None:
     )
     pixels = [(0, 0), (width - 1, 0), (0, height - 1), (0, height // 2), (width - 1, height // 2)]
     pixels += [(int(rng.integers(width)), int(rng.integers(height))) for _ in range(2000)]
-    for u, v in pixels:
+    for u, v in pixels[:50] if args.toy else pixels:
         expected = reference(views, frames, n, u, v, width, height)
         for name, found in (("ours", banded), ("plain", merged)):
-            error = np.abs(found[:, v, u].numpy() - expected).max()
+            error = np.abs(found[:, v, u].cpu().numpy() - expected).max()
             assert error <= 1e-4, f"{name} at ({u}, {v}): off by {error:.2g}"
     del merged, banded
 
-    seconds = interleave({"ours": ours, "maximum": maximum, "plain": peer})
+    seconds = interleave(
+        {"ours": ours, "maximum": maximum, "plain": peer},
+        repeats=1 if args.toy else 5,
+        warm_up=not args.toy,
+    )
     print(
         f"ours {spread(seconds['ours'])} ms, plain {spread(seconds['plain'])} ms; "
         f"memory {memory['ours'] / 1e6:.0f} MB and {memory['plain'] / 1e6:.0f} MB"

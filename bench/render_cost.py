@@ -172,7 +172,7 @@ def measure(args: argparse.Namespace, folder: Path) -> Found:
         found.full_costs[samples], found.full_errors[samples] = cost_and_error(
             replace(denoised, samples=samples)
         )
-    found.probe_s = _flatten(pose, folder)
+    found.probe_s = flatten(pose, folder)
     found.slopes[FLAT] = at(full)
     found.flat_error = error(windows.ours(replace(many, seed=13))[0])
     for samples in OUR_SAMPLES[: 5 if args.quick else None]:
@@ -232,7 +232,7 @@ def shade_flat() -> None:
     bpy.ops.object.shade_flat()
 
 
-def _flatten(pose: Any, folder: Path) -> float:
+def flatten(pose: Any, folder: Path) -> float:
     """Flatten secondary materials as the worker does. Core-seconds of the probe."""
     from bench.rooms import ours
     from panoforge.datagen import materials

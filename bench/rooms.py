@@ -73,6 +73,25 @@ def furnished(
     return Room(name, scene.things, tuple(poses), oracle, time.process_time() - begin)
 
 
+def bare() -> Room:
+    """A lamp and a ball in a box, for rehearsals: made in no time."""
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.ops.mesh.primitive_cube_add(size=4)
+    bpy.ops.mesh.primitive_uv_sphere_add(radius=0.5, location=(0, 1.2, 0))
+    things = []
+    for index, obj in enumerate(bpy.context.scene.objects, start=1):
+        obj.pass_index = index
+        material = bpy.data.materials.new(obj.name)
+        material.use_nodes = True
+        obj.data.materials.append(material)
+        things.append(Thing(obj.name, "object", (obj.name,)))
+    bpy.ops.object.light_add(type="POINT", location=(0, 0, 1.5))
+    bpy.context.object.data.energy = 100
+    axes = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+    pose = Pose(position_m=(0, -1, 0), yaw_deg=0, clearance_m=1, world_from_pano=axes)
+    return Room("box", tuple(things), (pose,), None, 0.0)
+
+
 def settings(width: int, samples: int, **changes: Any) -> RenderSettings:
     """Ours, without denoiser and bounces unless asked for."""
     plain = RenderSettings.of(
@@ -139,7 +158,9 @@ def ours_window(
     return np.stack([channels[f"Combined.{name}"] for name in "RGB"], axis=-1)
 
 
-def infinigen_ground_truth(room: Room, pose: Pose, width: int, folder: Path) -> NDArray[np.int32]:
+def infinigen_ground_truth(
+    room: Room, pose: Pose, width: int, folder: Path, *, device: str = "CPU"
+) -> NDArray[np.int32]:
     """Object indices (H, W) by Infinigen 2's `render_cycles_ground_truth` with its own settings, as
     pass indices of `room`.
     """
@@ -157,7 +178,7 @@ def infinigen_ground_truth(room: Room, pose: Pose, width: int, folder: Path) -> 
         output_folder=folder,
         render_passes=[wanted],
         resolution=(width, width // 2),
-        device_type="CPU",
+        device_type=device,
     )
     table = json.loads(found[ExportType.OBJECT_INDEX_TABLE][0].read_text())
     with OpenEXR.File(str(found[ExportType.OBJECT_INDEX][0]), separate_channels=True) as file:
@@ -175,6 +196,7 @@ def infinigen_beauty(
     *,
     samples: tuple[int, int] = (32, 256),
     window: Window | None = None,
+    device: str = "CPU",
 ) -> NDArray[np.float32]:
     """Linear denoised colour (H, W, 3), or of a window of it, by Infinigen 2's `render_cycles`;
     `samples` (least, most), its own by default.
@@ -196,7 +218,7 @@ def infinigen_beauty(
         output_folder=folder,
         render_passes=[wanted],
         resolution=(width, width // 2),
-        device_type="CPU",
+        device_type=device,
         min_samples=samples[0],
         max_samples=samples[1],
         fail_for_black_frame_thresh=None,

@@ -3,9 +3,9 @@ step adds.
 
 The same clips, weights, prompts and precision. The peer is what sam2's `training` package does in a
 step with freeze_image_encoder=True: `SAM2Train` forward, `MultiStepMultiMasksAndIous`, backward,
-clipping, AdamW. Ours is `Trainer.step` in three settings: all objects of a clip together, the same
-with `recompute` (activation checkpointing), and one object at a time. Of the first two, loss and
-gradients are asserted equal to the peer's before anything is timed.
+clipping, AdamW. Ours is `Trainer.step` in settings: all objects of a clip together, the same with
+`recompute` (activation checkpointing) or `compile`, and one object at a time. But for the last,
+loss and gradients are asserted equal to the peer's before anything is timed.
 
 Memory is measured in a process of its own for each side. On a GPU it is the allocator's peak. On a
 CPU it is the growth of the resident set during a step, its high-water mark being reset before it.
@@ -42,6 +42,7 @@ from panoforge.train.config import TrainConfig
 REPEATS = 5
 WINDOWS = (8, 24)  # frames: SAM2's clips, SAP's
 SIDES = ("peer", "ours", "recompute", "one_object")
+ALL_SIDES = (*SIDES, "compiled")
 GIVE_BACK = {
     "MALLOC_MMAP_THRESHOLD_": "4096",
     "MALLOC_TRIM_THRESHOLD_": "0",
@@ -56,11 +57,12 @@ PROMPT_STEPS = {
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--size", default="tiny", choices=("tiny", "small", "base_plus", "large"))
+    parser.add_argument("--sides", nargs="*", choices=ALL_SIDES, default=SIDES)
     parser.add_argument("--image-size", type=int, help="default: 256 on a CPU, 1024 on a GPU")
     parser.add_argument("--frames", type=int, help="default: 4 on a CPU, 8 on a GPU")
     parser.add_argument(
         "--memory-of",
-        choices=SIDES,
+        choices=ALL_SIDES,
         help="print the megabytes that a step of this side adds, and end",
     )
     parser.add_argument(
@@ -74,23 +76,27 @@ def main() -> None:
     if args.windows:
         print("\n".join(windows(args)))
         return
+    if args.toy:
+        os.environ["TORCHDYNAMO_DISABLE"] = "1"  # compiling takes minutes
     import torch
 
     torch.set_num_threads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     image_size = args.image_size or (1024 if device.type == "cuda" else 128 if args.quick else 256)
     frames = args.frames or (4 if device.type == "cpu" else 8)
+    size, image_size, frames = ("micro", 128, 2) if args.toy else (args.size, image_size, frames)
     config = TrainConfig.model_validate(
         {
-            "model": {"size": args.size, "image_size": image_size, "drop_path": 0.0},
+            "model": {"size": size, "image_size": image_size, "drop_path": 0.0},
             "clip": {"frames": frames, "min_area_sr": 0.01},
             "clips_per_step": 1,
             "steps": 100,
         }
     )
-    draws = PROMPT_STEPS[args.quick]
+    draws = (0,) if args.toy else PROMPT_STEPS[args.quick]
     if args.memory_of:
-        step = build_work(config, device, PROMPT_STEPS[True], (args.memory_of,))[args.memory_of]
+        draws = draws if args.toy else PROMPT_STEPS[True]
+        step = build_work(config, device, draws, (args.memory_of,))[args.memory_of]
         print(step_memory_mb(step, device))
         return
     if args.seconds_of:
@@ -98,25 +104,29 @@ def main() -> None:
         times = interleave({"step": step.run}, repeats=REPEATS)["step"]
         print(median(times) / len(PROMPT_STEPS[True]))
         return
-    peak = {side: figure_of("memory", side, args) for side in SIDES}
-    work = build_work(config, device, draws, SIDES)
-    assert_equal(work["peer"], work["ours"])
-    assert_equal(work["peer"], work["recompute"])
-    seconds = interleave({name: step.run for name, step in work.items()}, repeats=REPEATS)
+    measured = [side for side in args.sides if not args.toy or side in ("peer", "ours")]
+    peak = {side: figure_of("memory", side, args) for side in measured}
+    work = build_work(config, device, draws, args.sides)
+    for side in set(args.sides) & {"ours", "recompute", "compiled"}:
+        assert_equal(work["peer"], work[side])
+    repeats = 1 if args.toy else REPEATS
+    seconds = interleave({name: step.run for name, step in work.items()}, repeats)
     per_clip = {name: median(times) / len(draws) for name, times in seconds.items()}
     sam2 = f"{version('sam2')} SAM2Train"
-    settings = (
-        ("ours", ""),
-        ("recompute", ", ours with recompute"),
-        ("one_object", ", ours one object at a time"),
-    )
+    words = {
+        "ours": "",
+        "recompute": ", ours with recompute",
+        "one_object": ", ours one object at a time",
+        "compiled": ", ours compiled",
+    }
+    settings = [(side, words[side]) for side in args.sides if side != "peer"]
     megabytes = f"MB at {image_size} px × {frames}"
     finish(
         Outcome(
             "train_step",
             ours=per_clip["ours"],
             unit="s/clip",
-            n=len(draws) * REPEATS,
+            n=len(draws) * repeats,
             peers=(
                 *(
                     Peer(sam2 + words, per_clip["peer"], target=1.3, ours=per_clip[side])
@@ -131,11 +141,12 @@ def main() -> None:
                         unit=megabytes,
                     )
                     for side, words in settings
+                    if side in peak
                 ),
             ),
             facts={
                 "device": str(device),
-                "model": args.size,
+                "model": size,
                 "image_size": image_size,
                 "frames": frames,
                 "memory_mb": {name: round(value, 1) for name, value in peak.items()},
@@ -174,9 +185,11 @@ def figure_of(what: str, side: str, args: argparse.Namespace) -> float:
         "bench.train_step",
         *sizes,
         *(["--quick"] if args.quick else []),
+        *(["--toy"] if args.toy else []),
         f"--{what}-of={side}",
     ]
-    environment = {**os.environ, **(GIVE_BACK if what == "memory" else {})}
+    gives_back = what == "memory" and not args.toy
+    environment = {**os.environ, **(GIVE_BACK if gives_back else {})}
     done = subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, text=True)
     return float(done.stdout.split()[-1])
 
@@ -224,7 +237,7 @@ def build_work(
     from panoforge.train.data.plan import prompt_rng
     from panoforge.train.losses.build import build_loss
     from panoforge.train.model.build import build_model, model_config
-    from panoforge.train.model.scan_sam2 import recompute_activations
+    from panoforge.train.model.scan_sam2 import compile_parts, recompute_activations
     from panoforge.train.optim import build_optimizer
     from panoforge.train.trainer import object_groups, use_bfloat16
 
@@ -263,10 +276,12 @@ def build_work(
 
         return Step(model, build_optimizer(model, config.optim), backward, steps)
 
-    def ours(objects_per_forward: int, recompute: bool = False) -> Step:
+    def ours(objects_per_forward: int, recompute: bool = False, compiled: bool = False) -> Step:
         model = build_model(config.model, config.prompt, seed=config.seed)[0].to(device)
         if recompute:
             recompute_activations(model)
+        if compiled:
+            compile_parts(model)
 
         def backward(draw: int) -> float:
             with torch.autocast(**autocast):
@@ -288,6 +303,7 @@ def build_work(
         "ours": lambda: ours(0),
         "recompute": lambda: ours(0, recompute=True),
         "one_object": lambda: ours(1),
+        "compiled": lambda: ours(0, compiled=True),
     }
     return {side: make[side]() for side in sides}
 

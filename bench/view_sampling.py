@@ -11,10 +11,14 @@ Error: pictures known at every direction, seen through 8×8 rays per view pixel.
 exactly a sampler reads, `edges` (hard edges) and `noise` (a render's grain, 20 levels; truth is
 none) how it does where rows are stretched. Every library is judged by its own pixel and ray
 convention, so that a half-pixel shift is not counted as an error.
+
+On a GPU the same frames are read by torch's grid_sample from a panorama that lies there, too: what
+it would give to sample on the device. Training does not: its workers sample beside the GPU.
 """
 
 from collections.abc import Callable
 from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -188,6 +192,43 @@ def equilib_labels(labels: Image, view: View) -> Image:
     return equilib(labels.astype(np.float32), view, "nearest").astype(np.uint16)
 
 
+class OnDevice:
+    """A view of a panorama that lies on the device, by torch's grid_sample."""
+
+    def __init__(self, image: Image) -> None:
+        import torch
+
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        values = torch.from_numpy(image.astype(np.float32)).to(self.device)
+        values = values.permute(2, 0, 1) if values.ndim == 3 else values[None]
+        # A column on either side: no seam.
+        self.values = torch.cat([values[..., -1:], values, values[..., :1]], dim=-1)[None]
+
+    def view(self, view: View, mode: str) -> Any:
+        import torch
+
+        size, tangent = view.size_px, np.tan(np.radians(view.fov_deg) / 2)
+        at = ((torch.arange(size, device=self.device) + 0.5) / size * 2 - 1) * tangent
+        y, x = torch.meshgrid(at, at, indexing="ij")
+        turn = torch.from_numpy(view_rotation(view).astype(np.float32)).to(self.device)
+        right, ahead, up = (torch.stack([x, y, torch.ones_like(x)], dim=-1) @ turn.T).unbind(-1)
+        lon = torch.atan2(right, ahead) / np.pi
+        lat = torch.atan2(up, torch.hypot(right, ahead)) / (np.pi / 2)
+        width = self.values.shape[-1]
+        grid = torch.stack([lon * (width - 2) / width, -lat], dim=-1)[None]
+        return torch.nn.functional.grid_sample(
+            self.values, grid, mode=mode, padding_mode="border", align_corners=False
+        )[0]
+
+
+def colour_on_device(image: Image, view: View) -> Image:
+    return OnDevice(image).view(view, "bilinear").permute(1, 2, 0).cpu().numpy()
+
+
+def labels_on_device(labels: Image, view: View) -> Image:
+    return OnDevice(labels).view(view, "nearest")[0].cpu().numpy().astype(np.uint16)
+
+
 def _error_peers(
     rms: dict[str, dict[str, float]], question: str, words: str, mine: str
 ) -> list[Peer]:
@@ -208,7 +249,9 @@ def main() -> None:
         "py360convert": (py360, partial(py360, mode="nearest")),
         "pyequilib": (equilib, equilib_labels),
     }
-    assert_same_views(peers, rgb, labels)
+    on_device = torch.cuda.is_available() or args.toy
+    there = {"on the device": (colour_on_device, labels_on_device)} if on_device else {}
+    assert_same_views(peers | there, rgb, labels)
     rng = np.random.default_rng(0)
     spec = ScanSpec()
     frames = len(scan_views(spec))
@@ -224,15 +267,22 @@ def main() -> None:
             colour(rgb, view)
             label(labels, view)
 
-    take = (
-        6 if args.quick else frames
-    )  # peers cost the same for every frame of a scan: a quick run takes two columns of it
+    def device_scan() -> None:
+        colour, label = OnDevice(rgb), OnDevice(labels)
+        for view in scan_views(spec, random_yaw0_deg(rng, rgb.shape[1]))[:take]:
+            colour.view(view, "bilinear")
+            label.view(view, "nearest")
+
+    # Peers cost the same for every frame of a scan: a quick run takes two columns of it.
+    take = 1 if args.toy else 6 if args.quick else frames
     seconds = interleave(
         {
             "ours": our_scan,
             **{name: partial(peer_scan, *pair, take) for name, pair in peers.items()},
+            **({"on the device": device_scan} if there else {}),
         },
-        repeats=5,
+        repeats=1 if args.toy else 5,
+        warm_up=not args.toy,
     )
     per_frame = {
         name: [value / (frames if name == "ours" else take) for value in values]
@@ -246,7 +296,8 @@ def main() -> None:
             "ours, prefiltered": ("ours", partial(ours, prefilter=True)),
             "py360convert": ("py360convert", py360),
             "pyequilib": ("pyequilib", equilib),
-        }
+        },
+        *((64, 16) if args.toy else ()),
     )
     for name, answers in rms.items():
         print(
@@ -268,6 +319,12 @@ def main() -> None:
             peers=(
                 Peer(version("py360convert"), 1e3 * median(per_frame["py360convert"]), 8),
                 Peer(version("pyequilib"), 1e3 * median(per_frame["pyequilib"]), 10),
+                *(
+                    Peer(
+                        f"grid_sample {name}, {version('torch')}", 1e3 * median(per_frame[name]), 1
+                    )
+                    for name in there
+                ),
                 *_error_peers(rms, "edges, high", "RMS error above 45°", "ours, prefiltered"),
                 *_error_peers(rms, "noise, high", "noise left above 45°", "ours, prefiltered"),
                 *_error_peers(rms, "smooth, seam", "RMS error at the seam", "ours"),

@@ -39,6 +39,10 @@ class LostRank(UserError):
     """Another rank of the run hangs or is gone."""
 
 
+class LostDevice(LostRank):
+    """This rank's own GPU failed or is gone: another node, or another try, may do."""
+
+
 class Stopped(UserError):
     """The run was asked to stop, and its state is kept."""
 
@@ -83,6 +87,21 @@ class World:
             )
             named.exit_code = error.exit_code
             raise named from None
+
+    @contextlib.contextmanager
+    def living_device(self, device: "torch.device") -> Iterator[None]:
+        """A GPU that fails in a `with` block comes out as LostDevice, by its rank and node."""
+        import torch
+
+        try:
+            yield
+        except torch.AcceleratorError as error:
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise LostDevice(
+                f"rank {self.rank} of {self.num_ranks} (node {socket.gethostname()}): its device"
+                f" {device} failed: {first}. What is saved stays; the same command goes on from the"
+                " last checkpoint"
+            ) from error
 
     @contextlib.contextmanager
     def joined(

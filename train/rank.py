@@ -49,7 +49,7 @@ def train_rank(
     Raises:
         InUse: another process trains into this folder.
         Stopped: it was asked to.
-        LostRank: another rank hangs or is gone.
+        LostRank: another rank hangs or is gone, or this one's GPU.
         RankError: this rank cannot take part, of several.
     """
     with world.named():
@@ -126,6 +126,7 @@ def _train(
     resumed_at = trainer.step_done
     with (
         world.joined(device, config.rank_timeout_s, config.start_timeout_s),
+        world.living_device(device),
         RunLog(
             out,
             config.steps,

@@ -26,7 +26,7 @@ from panoforge.train.model.checkpoint_io import (
     state_dict_sha256,
 )
 from panoforge.train.model.panosam2.parts import PanoParts, add_parts
-from panoforge.train.settings.sam2 import PanoSam2Settings
+from panoforge.train.settings.sam2 import PanoSam2Settings, Sam2Settings
 
 
 class PanoVideoPredictor(PanoParts, SAM2VideoPredictor):
@@ -57,19 +57,9 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def load_model(config: EvalConfig) -> LoadedModel:
-    """Build and load the model of a config.
-
-    Random weights are a function of `config.seed` and leave torch's global generator as it was.
-    DataError for a checkpoint that is damaged or of another architecture.
-    """
-    settings = config.model
-    file = settings.checkpoint_file
-    checkpoint = None if file is None else open_checkpoint(file)
-    found = {} if checkpoint is None else checkpoint.parts
-    parts = PanoSam2Settings.model_validate(found)
-    kind = PanoVideoPredictor if found else SAM2VideoPredictor
-    node = OmegaConf.merge(
+def predictor_config(settings: Sam2Settings, kind: type[SAM2VideoPredictor]) -> Any:
+    """The official YAML's `model` node as `build_sam2_video_predictor` completes it."""
+    return OmegaConf.merge(
         architecture(settings.size, settings.image_size),
         {
             "_target_": f"{kind.__module__}.{kind.__qualname__}",
@@ -81,6 +71,20 @@ def load_model(config: EvalConfig) -> LoadedModel:
             },
         },
     )
+
+
+def load_model(config: EvalConfig) -> LoadedModel:
+    """Build and load the model of a config.
+
+    Random weights are a function of `config.seed` and leave torch's global generator as it was.
+    DataError for a checkpoint that is damaged or of another architecture.
+    """
+    settings = config.model
+    file = settings.checkpoint_file
+    checkpoint = None if file is None else open_checkpoint(file)
+    found = {} if checkpoint is None else checkpoint.parts
+    parts = PanoSam2Settings.model_validate(found)
+    node = predictor_config(settings, PanoVideoPredictor if found else SAM2VideoPredictor)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = instantiate(node)

@@ -14,6 +14,7 @@ from panoforge.core.errors import DataError, UsageError
 from panoforge.train.config import TrainConfig
 from panoforge.train.data.plan import positions_of_rank
 from panoforge.train.distributed import (
+    LostDevice,
     LostRank,
     RankError,
     World,
@@ -21,7 +22,9 @@ from panoforge.train.distributed import (
     interface_towards,
     unflatten_gradients,
 )
+from panoforge.train.log import read_metrics
 from panoforge.train.rank import check_share, code_sha256, pick_device, train_rank
+from panoforge.train.trainer import Trainer
 
 CPU = torch.device("cpu")
 
@@ -116,6 +119,30 @@ def test_more_ranks_than_gpus_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(UsageError, match="this node has 2 GPUs and none for its rank 2"):
         pick_device("auto", World(2, 4, 2))
+
+
+def test_a_gpu_that_disappears_is_named_and_nothing_saved_is_lost(
+    caps_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What torch raises when a device falls off the bus, here in the third step."""
+    config = small_config(model={"size": "micro"}, checkpoint_every=1)
+    step = Trainer.step
+
+    def fails(trainer: Trainer, forwards: list) -> dict:
+        if trainer.step_done == 2:
+            raise torch.AcceleratorError("CUDA error: unspecified launch failure\nCompile with …")
+        return step(trainer, forwards)
+
+    monkeypatch.setattr(Trainer, "step", fails)
+    with pytest.raises(LostDevice) as caught:
+        train_rank(config, caps_dataset, tmp_path, World())
+    assert str(caught.value) == (
+        f"rank 0 of 1 (node {socket.gethostname()}): its device cpu failed: CUDA error: unspecified"
+        " launch failure. What is saved stays; the same command goes on from the last checkpoint"
+    )
+    monkeypatch.undo()
+    train_rank(config, caps_dataset, tmp_path, World())
+    assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4]
 
 
 def test_gloo_takes_the_interface_that_leads_to_the_others():

@@ -1,13 +1,17 @@
 """Training on several nodes of Ray, each a machine of its own (namespaces): gloo between them, and
-one that is cut off in the middle.
+one that is cut off in the middle, and what only one of them has wrong.
 """
 
+import contextlib
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import synthetic
 import yaml
 from machines import Machine, machines, needs_machines
 from repository import ROOT
@@ -64,6 +68,20 @@ def steps_done(run: Path) -> int:
     return len(read_metrics(run / "metrics.jsonl"))
 
 
+def ranks_of_last(run: Path) -> int:
+    return read_metrics(run / "metrics.jsonl")[-1]["ranks"]
+
+
+@contextlib.contextmanager
+def covered(machine: Machine, path: Path, *what: str) -> Iterator[None]:
+    """On that machine alone `path` is something else in a `with` block."""
+    machine.say(["mount", *what, str(path)])
+    try:
+        yield
+    finally:
+        machine.say(["umount", "--lazy", str(path)])
+
+
 def until_steps(process: subprocess.Popen[str], run: Path, steps: int) -> None:
     """Wait until so many steps are logged; fail with what was said where the run ends before."""
     while steps_done(run) < steps:
@@ -86,6 +104,11 @@ def test_a_node_that_is_cut_off_is_survived(caps_dataset: Path, tmp_path: Path):
         nodes[2].cut_off()
         cut = steps_done(run)
         until_steps(process, run, cut + 3)
+        assert ranks_of_last(run) == 2
+        nodes[2].mend()
+        start_ray(nodes[2], head, 1, tmp_path)
+        while ranks_of_last(run) != 3:
+            until_steps(process, run, steps_done(run) + 1)
         process.terminate()
         said, _ = process.communicate(timeout=300)
         assert "stopped as asked after step" in said, said
@@ -105,3 +128,46 @@ def test_a_node_that_is_cut_off_ends_a_fixed_run_by_its_name(caps_dataset: Path,
     last = said.strip().splitlines()[-1]
     assert process.returncode == 1 and "ranks were lost 1 times" in last, said
     assert "rank 1 (node n2) of 2 did not get through" in last or "10.77." in last, said
+
+
+def test_what_one_node_lacks_is_said_by_its_name(caps_dataset: Path, tmp_path: Path):
+    """No room for a third rank; then on n2 alone no dataset, another one, other code; at last a
+    full disk of checkpoints on both. Each ends the run in a line with the node. Nothing is lost.
+    """
+    run, other = tmp_path / "run", synthetic.dataset(tmp_path / "other", rle=False)
+    code = ROOT / "train" / "optim.py"
+    edited = tmp_path / "optim.py"
+    edited.write_text(code.read_text() + "\n# edited\n")
+    changes = {"nodes": 2, "clips_per_step": 2, "steps": 3, "start_timeout_s": 60}
+
+    def last_line(**more: object) -> str:
+        said, _ = train(head, tmp_path, caps_dataset, **changes | more).communicate(timeout=600)
+        return said.strip().splitlines()[-1]
+
+    with machines(tmp_path, "head", "n1", "n2") as (head, *nodes):
+        start_ray(head, head, 0, tmp_path)
+        for node in nodes:
+            start_ray(node, head, 1, tmp_path)
+        said = last_line(nodes=3, clips_per_step=3)
+        assert "could not start 3 ranks of 1 CPU each" in said and "has 2 CPU" in said, said
+        for what, expected in (
+            (("--types", "tmpfs", "tmpfs"), f"(node n2): {caps_dataset}"),
+            (("--bind", str(other)), "other data than rank 0 (node n"),
+        ):
+            with covered(nodes[1], caps_dataset, *what):
+                said = last_line()
+            assert expected in said and "node n2" in said, said
+        with covered(nodes[1], code, "--bind", str(edited)):
+            said = last_line()
+        assert "other code than rank 0 (node n" in said and "node n2" in said, said
+        assert not steps_done(run)
+        shutil.rmtree(run)
+        (run / "checkpoints").mkdir(parents=True)
+        small = ("--types", "tmpfs", "--options", "size=1m", "tmpfs")
+        with contextlib.ExitStack() as disks:
+            for node in nodes:
+                disks.enter_context(covered(node, run / "checkpoints", *small))
+            said = last_line()
+        assert "(node n" in said and "the disk is full" in said, said
+        said = last_line()
+    assert steps_done(run) == 3, said

@@ -1,0 +1,49 @@
+"""The GPU of this machine as nvidia-smi knows it: its name, and what it draws."""
+
+import contextlib
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def watts(every_s: float = 0.5) -> Iterator[list[float]]:
+    """What the GPU draws, look by look, in a `with` block; empty without nvidia-smi."""
+    found: list[float] = []
+    ended = threading.Event()
+    thread = threading.Thread(target=_watch, args=(found, ended, every_s), daemon=True)
+    if shutil.which("nvidia-smi"):
+        thread.start()
+    try:
+        yield found
+    finally:
+        ended.set()
+        if thread.is_alive():
+            thread.join()
+
+
+def mean_watts(found: list[float]) -> float | None:
+    """The mean of `watts`; None where nothing was measured."""
+    return sum(found) / len(found) if found else None
+
+
+def _watch(found: list[float], ended: threading.Event, every_s: float) -> None:
+    while not ended.wait(every_s):
+        with contextlib.suppress(ValueError, OSError, IndexError, subprocess.SubprocessError):
+            found.append(float(_ask("power.draw").split()[0]))
+
+
+def gpu_name() -> str | None:
+    """The first GPU; None without one."""
+    if shutil.which("nvidia-smi") is None:
+        return None
+    with contextlib.suppress(OSError, IndexError, subprocess.SubprocessError):
+        return _ask("name").strip()
+    return None
+
+
+def _ask(what: str) -> str:
+    command = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader,nounits"]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
+    return said.splitlines()[0]
