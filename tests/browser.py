@@ -1,8 +1,9 @@
 """Pages in Debian's chromium, headless, driven with playwright: for tests marked `browser`.
 
-`open_tab(url)` starts a browser of its own and gives a `Tab`. Its `page` is playwright's; beside it
-stand what a test wants to be empty (`console`, `requests`) and what playwright lacks: screenshots
-as arrays, and files dropped from the desktop. WebGL runs in software (SwiftShader).
+`open_tab(url)` gives a `Tab` in a profile of its own, of a browser that the tests of one file share
+(`shared_browsers`, in tests/conftest.py). Its `page` is playwright's; beside it stand what a test
+wants to be empty (`console`, `requests`) and what playwright lacks: screenshots as arrays, and
+files dropped from the desktop. WebGL runs in software (SwiftShader).
 """
 
 import contextlib
@@ -16,7 +17,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from playwright.sync_api import ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Page,
+    Playwright,
+    Request,
+    sync_playwright,
+)
 
 FLAGS = (
     "--no-sandbox",  # tests run as root in containers
@@ -128,25 +136,65 @@ def chromium() -> str:
     return found
 
 
+class Browsers:
+    """Running browsers by whether they have WebGL, started when first asked for.
+
+    `stack` ends them.
+    """
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        self._stack = stack
+        self._playwright: Playwright | None = None
+        self._running: dict[bool, Browser] = {}
+
+    def get(self, webgl: bool) -> Browser:
+        """The one with WebGL, or the one without; anew where a test ended it."""
+        if self._playwright is None:
+            self._playwright = self._stack.enter_context(sync_playwright())
+        if webgl not in self._running or not self._running[webgl].is_connected():
+            self._running[webgl] = self._playwright.chromium.launch(
+                executable_path=chromium(),
+                args=[*FLAGS, *(SOFTWARE_WEBGL if webgl else NO_WEBGL)],
+            )
+        return self._running[webgl]
+
+
+_shared: list[Browsers] = []
+
+
+@contextlib.contextmanager
+def shared_browsers() -> Iterator[None]:
+    """Within this, tabs share browsers: starting one costs more than most tests do with it."""
+    with contextlib.ExitStack() as stack:
+        stack.callback(_shared.clear)
+        _shared.append(Browsers(stack))
+        yield
+
+
 @contextlib.contextmanager
 def open_tab(
     url: str, width: int = 1280, height: int = 900, *, webgl: bool = True, dark: bool = False
 ) -> Iterator[Tab]:
-    """A browser of its own with one page, loaded."""
-    command = chromium()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=command, args=[*FLAGS, *(SOFTWARE_WEBGL if webgl else NO_WEBGL)]
+    """One page in a profile of its own, loaded."""
+    chromium()
+    with contextlib.ExitStack() as stack:
+        if not _shared:
+            stack.enter_context(shared_browsers())
+        context = (
+            _shared[0]
+            .get(webgl)
+            .new_context(
+                viewport={"width": width, "height": height},
+                color_scheme="dark" if dark else "light",
+            )
         )
-        page = browser.new_page(
-            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
-        )
+        stack.callback(context.close)
+        page = context.new_page()
         page.set_default_timeout(TIMEOUT_MS)
         tab = Tab(page)
         tab.listen()
         page.goto(url)
         yield tab
-        browser.close()
 
 
 def difference(a: np.ndarray, b: np.ndarray) -> float:

@@ -4,6 +4,7 @@
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 import synthetic
 from xdist.scheduler import LoadScopeScheduling
+
+KINDS = ("ray", "render", "browser")
 
 
 class FilesWhole(LoadScopeScheduling):
@@ -33,7 +36,7 @@ class FilesWhole(LoadScopeScheduling):
 def _rank(file: Path) -> int:
     """0 for a file that starts Ray, then those that render, that drive a browser, and the rest."""
     text = file.read_text(encoding="utf-8")
-    marks = [f"pytest.mark.{mark}" in text for mark in ("ray", "render", "browser")]
+    marks = [f"pytest.mark.{mark}" in text for mark in KINDS]
     return [*marks, True].index(True)
 
 
@@ -48,6 +51,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         tests = Counter(item.path for item in items)
         items.sort(key=lambda item: (_rank(item.path), -tests[item.path], item.path))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_browser(request: pytest.FixtureRequest) -> Iterator[None]:
+    """In a file of tests that drive a browser, they share it."""
+    if _rank(request.path) != KINDS.index("browser"):
+        yield
+        return
+    from browser import shared_browsers
+
+    with shared_browsers():
+        yield
 
 
 @pytest.fixture(scope="session")

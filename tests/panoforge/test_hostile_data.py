@@ -134,13 +134,18 @@ def refused(codes: dict[str, int]) -> bool:
     return all(code == 1 for verb, code in codes.items() if verb not in MAKERS)
 
 
+# The others go on as if nothing were wrong, training to its end: "a damaged shard" shows it once.
+READERS_OF_THE_LIST = {verb: VERBS[verb] for verb in ("verify", "verify deep", "repair")}
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_hostile_names_in_a_dataset(sandbox, place, capfd):
     """Every verb with one of the three worst names."""
     worst = ("up", "up through a key", "absolute")
     text = NAMES[worst[list(PLACES).index(place) % 3]].format(sandbox=sandbox)
     PLACES[place](sandbox / "dataset", text)
-    codes = attack(sandbox, VERBS, capfd)
+    listed = place in ("a damaged key", "a damaged scene", "a damaged sample's bytes")
+    codes = attack(sandbox, READERS_OF_THE_LIST if listed else VERBS, capfd)
     if "damaged" in place:  # only repair reads that list
         assert codes["verify"] == codes["verify deep"] == codes["repair"] == 1, codes
     else:

@@ -36,4 +36,5 @@ def source(caps: Dataset) -> ClipSource:
 @pytest.fixture(scope="session")
 def tiny_model():
     """SAM2.1 tiny at 128 px, random weights of seed 0, encoder frozen. Do not train it."""
-    return build_model(small_config().model, small_config().prompt, seed=0)[0]
+    config = small_config(model={"size": "tiny"})
+    return build_model(config.model, config.prompt, seed=0)[0]
