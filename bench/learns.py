@@ -72,7 +72,7 @@ def main() -> None:
 
 def run(out: Path, size: Size) -> dict[str, Any]:
     """The whole proof below `out`; gives the JSON line."""
-    from panoforge.train.model.checkpoint_io import file_sha256
+    from panoforge.train.model.checkpoint_export import file_sha256
 
     seconds: dict[str, float] = {}
     begin = time.process_time()
@@ -227,7 +227,7 @@ def start_weights(path: Path, size: Size) -> Path:
     """The weights that training starts from, as an official file."""
     from panoforge.train.config import TrainConfig
     from panoforge.train.model.build import build_model
-    from panoforge.train.model.checkpoint_io import export_official
+    from panoforge.train.model.checkpoint_export import export_official
 
     config = TrainConfig.model_validate(image_recipe(size))
     return export_official(

@@ -44,7 +44,7 @@ def random_checkpoint(path: Path) -> Path:
     """SAM2.1-tiny at 1024², never trained."""
     from panoforge.eval.config import EvalConfig
     from panoforge.eval.predictors.load import load_model
-    from panoforge.train.model.checkpoint_io import export_official
+    from panoforge.train.model.checkpoint_export import export_official
 
     model = {"size": "tiny"}
     config = EvalConfig.model_validate({"model": model, "device": "cpu", "seed": 3})

@@ -234,12 +234,13 @@ def build_work(
     from hydra.utils import instantiate
     from training.loss_fns import MultiStepMultiMasksAndIous
 
+    from panoforge.train.data.object_groups import object_groups
     from panoforge.train.data.plan import prompt_rng
     from panoforge.train.losses.build import build_loss
     from panoforge.train.model.build import build_model, model_config
     from panoforge.train.model.scan_sam2 import compile_parts, recompute_activations
     from panoforge.train.optim import build_optimizer
-    from panoforge.train.trainer import object_groups, use_bfloat16
+    from panoforge.train.torch_settings import use_bfloat16
 
     batch = one_clip(config).to(device)
     autocast = {

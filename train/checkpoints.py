@@ -34,13 +34,8 @@ import torch
 
 from panoforge.core.errors import DataError
 from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
-from panoforge.train.model.checkpoint_io import (
-    StateDict,
-    file_sha256,
-    refusal,
-    sidecar,
-    write_with_digest,
-)
+from panoforge.train.model.checkpoint_export import file_sha256, sidecar, write_with_digest
+from panoforge.train.model.checkpoint_io import StateDict, refusal
 
 FORMAT = "panoforge-train"
 VERSION = 1

@@ -14,7 +14,7 @@ from panoforge.core.errors import ConfigError
 from panoforge.core.storage.atomic import storage_errors, write_atomic, write_bytes_atomic
 from panoforge.core.storage.store import Store, StoreLike
 from panoforge.train.checkpoints import LATEST, committed, latest_name
-from panoforge.train.model.checkpoint_io import sidecar
+from panoforge.train.model.checkpoint_export import sidecar
 
 RUN_ID = "run-id"
 _SMALL = 1000  # bytes of a name or a digest, at most

@@ -94,7 +94,7 @@ def _train(
     from panoforge.train.data.loader import ClipSource
     from panoforge.train.log import RunLog
     from panoforge.train.model.build import build_model
-    from panoforge.train.model.checkpoint_io import EXPORT, state_dict_sha256
+    from panoforge.train.model.checkpoint_export import EXPORT, state_dict_sha256
     from panoforge.train.resume import check_no_other_results
     from panoforge.train.trainer import Trainer
     from panoforge.train.validate import validation_source
@@ -164,7 +164,7 @@ def _train(
 
 def export(trainer: "Trainer") -> None:
     """Write the final weights in the formats that the config asks for."""
-    from panoforge.train.model.checkpoint_io import (
+    from panoforge.train.model.checkpoint_export import (
         EXPORT,
         SAFETENSORS,
         export_official,
@@ -259,7 +259,7 @@ def write_record(
     out: Path, trainer: "Trainer", data: Dataset, resumed_at: int, seconds: float
 ) -> None:
     """Commit train.json."""
-    from panoforge.train.model.checkpoint_io import EXPORT, sidecar
+    from panoforge.train.model.checkpoint_export import EXPORT, sidecar
 
     config, weights = trainer.config, trainer.weights
     record = {

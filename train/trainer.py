@@ -7,11 +7,9 @@ to the order of float additions. Randomness is set before each forward pass from
 (seed, position): a resumed step is the same step.
 """
 
-import contextlib
 import math
-import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from panoforge.core.errors import UserError
 from panoforge.train import checkpoints
 from panoforge.train.config import TrainConfig
 from panoforge.train.data.loader import ClipSource
+from panoforge.train.data.object_groups import object_groups
 from panoforge.train.data.plan import noise_seed, prompt_rng
 from panoforge.train.distributed import Stopped, World
 from panoforge.train.log import RunLog
@@ -33,6 +32,7 @@ from panoforge.train.model.checkpoint_io import StateDict, Weights
 from panoforge.train.model.scan_sam2 import Encoded, ScanSAM2, compile_parts, recompute_activations
 from panoforge.train.optim import build_optimizer, lr_scale, restore_moments, set_learning_rates
 from panoforge.train.resume import changes_on_resume
+from panoforge.train.torch_settings import peak_memory_mb, reproducible, use_bfloat16
 from panoforge.train.validate import picture, validate
 
 COMPILING_STEPS = 10  # torch.compile meets new shapes for some steps
@@ -332,63 +332,3 @@ class Trainer:
     def final_weights(self) -> StateDict:
         """What is exported: the averaged weights where there are some."""
         return {**self.model.state_dict(), **self.ema}
-
-
-def object_groups(batch: Any, size: int) -> Iterator[Any]:
-    """The batch with `size` of its objects at a time; the whole batch for 0."""
-    total = batch.masks.shape[1]
-    if not size or size >= total:
-        yield batch
-        return
-    for start in range(0, total, size):
-        part = slice(start, start + size)
-        metadata = batch.metadata.apply(
-            lambda tensor, part=part: tensor[:, part]
-        )  # each of its tensors is T×O×…
-        yield type(batch)(
-            img_batch=batch.img_batch,
-            obj_to_frame_idx=batch.obj_to_frame_idx[:, part],
-            masks=batch.masks[:, part],
-            metadata=metadata,
-            dict_key=batch.dict_key,
-            batch_size=batch.batch_size,
-        )
-
-
-def use_bfloat16(precision: str, device: torch.device) -> bool:
-    """auto: bf16 autocast on GPUs that have it; on CPUs it is slower than float32 where there is no
-    AMX.
-    """
-    if precision == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return precision == "bfloat16"
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """Most memory so far: of the GPU's allocator, or of this process."""
-    if device.type == "cuda":
-        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
-
-
-@contextlib.contextmanager
-def reproducible(device: torch.device, threads: int) -> Iterator[None]:
-    """Leave torch's global generator, thread count and determinism switch as they were found. On
-    CPU, deterministic kernels are asked for: the gradient of fancy indexing is otherwise summed in
-    the order threads come by.
-    """
-    was = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
-    was_threads = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        if device.type == "cpu":
-            torch.use_deterministic_algorithms(True, warn_only=True)
-        if threads:
-            torch.set_num_threads(threads)
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(was[0], warn_only=was[1])
-            torch.set_num_threads(was_threads)

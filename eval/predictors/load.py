@@ -19,12 +19,8 @@ from sam2.sam2_video_predictor import SAM2VideoPredictor
 from panoforge.core.errors import ConfigError
 from panoforge.eval.config import EvalConfig
 from panoforge.train.model.build import architecture
-from panoforge.train.model.checkpoint_io import (
-    Weights,
-    load_checkpoint,
-    open_checkpoint,
-    state_dict_sha256,
-)
+from panoforge.train.model.checkpoint_export import state_dict_sha256
+from panoforge.train.model.checkpoint_io import Weights, load_checkpoint, open_checkpoint
 from panoforge.train.model.panosam2.parts import PanoParts, add_parts
 from panoforge.train.settings.sam2 import PanoSam2Settings, Sam2Settings
 

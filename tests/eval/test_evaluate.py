@@ -214,7 +214,7 @@ def test_user_mistakes_are_named(caps_dataset: Path, tmp_path: Path) -> None:
 
 def test_a_hardly_trained_checkpoint_is_scored_and_announced(tmp_path: Path) -> None:
     from panoforge.eval.predictors.load import load_model
-    from panoforge.train.model.checkpoint_io import export_official
+    from panoforge.train.model.checkpoint_export import export_official
 
     small = {"size": "tiny", "image_size": 64}
     export_official(

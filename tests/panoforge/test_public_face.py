@@ -23,7 +23,7 @@ from panoforge.core.errors import ConfigError, DataError, StorageError, UsageErr
 from panoforge.core.shards.read import Dataset
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.predictors.load import load_model
-from panoforge.train.model.checkpoint_io import export_official
+from panoforge.train.model.checkpoint_export import export_official
 
 EVAL = """
 predictor: ground_truth

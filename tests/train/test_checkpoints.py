@@ -9,7 +9,7 @@ import torch
 
 from panoforge.core.errors import ConfigError, DataError
 from panoforge.train.checkpoints import TrainState, checkpoint_path, load, load_latest, save
-from panoforge.train.model.checkpoint_io import export_official, sidecar
+from panoforge.train.model.checkpoint_export import export_official, sidecar
 from panoforge.train.resume import changes_on_resume, different_keys
 
 

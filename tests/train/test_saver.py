@@ -17,7 +17,8 @@ from panoforge.core.storage import atomic as storage
 from panoforge.train import checkpoints
 from panoforge.train.checkpoints import Saver, TrainState, load_latest, snapshot
 from panoforge.train.model.build import build_model
-from panoforge.train.model.checkpoint_io import export_official, export_safetensors, read_checkpoint
+from panoforge.train.model.checkpoint_export import export_official, export_safetensors
+from panoforge.train.model.checkpoint_io import read_checkpoint
 from panoforge.train.run import run_training
 
 

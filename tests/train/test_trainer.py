@@ -274,8 +274,8 @@ def test_groups_of_objects_add_up(source, tiny_model):
     """One object at a time on one encoding: every object once, in its own frames, with the whole
     batch's loss when nothing is drawn at random.
     """
+    from panoforge.train.data.object_groups import object_groups
     from panoforge.train.losses.build import build_loss
-    from panoforge.train.trainer import object_groups
 
     batch = source.batch((0, 1))
     groups = list(object_groups(batch, 1))

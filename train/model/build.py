@@ -20,7 +20,8 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from panoforge.core.errors import ConfigError
-from panoforge.train.model.checkpoint_io import Weights, load_checkpoint, state_dict_sha256
+from panoforge.train.model.checkpoint_export import state_dict_sha256
+from panoforge.train.model.checkpoint_io import Weights, load_checkpoint
 from panoforge.train.model.mimetic_init import mimetic
 from panoforge.train.model.panosam2.parts import PREFIX as PANO_PREFIX
 from panoforge.train.model.panosam2.parts import add_parts

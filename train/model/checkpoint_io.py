@@ -1,4 +1,4 @@
-"""Weights in files: SAM2.1's official format and safetensors, read and written.
+"""Weights from files, SAM2.1's official format and safetensors: read once, checked, loaded.
 
 A checkpoint is `{"model": state_dict}` and is only ever read with `weights_only=True`. One of
 another architecture is refused with the size it looks like. PanoSAM2's parts are extra keys under
@@ -12,18 +12,20 @@ import re
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import torch
 from torch import Tensor, nn
 
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import refuse_special
-from panoforge.core.storage.atomic import storage_errors, write_atomic, write_bytes_atomic
+from panoforge.core.storage.atomic import storage_errors
 from panoforge.train.model.panosam2.parts import PREFIX as PANO_PREFIX
 from panoforge.train.settings.sam2 import PanoSam2Settings, Size
 
 StateDict = dict[str, Tensor]
+
+
 # Width and number of blocks of the trunk tell the sizes apart.
 TRUNKS: dict[tuple[int, int], Size] = {
     (32, 6): "micro",
@@ -32,13 +34,21 @@ TRUNKS: dict[tuple[int, int], Size] = {
     (112, 24): "base_plus",
     (144, 48): "large",
 }
+
+
 _PATCH_KEY = "image_encoder.trunk.patch_embed.proj.weight"
+
+
 _SAM21_KEY = "no_obj_embed_spatial"  # SAM 2.0 has none
+
+
 _TERMINAL_CODE = re.compile(r"\x1b\[[0-9;]*m")  # torch writes parts of its errors in bold
+
+
 _UNSAFE = re.compile(r"[Uu]nsupported (?:global: )?GLOBAL (\S+)")
+
+
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-EXPORT = "model.pt"
-SAFETENSORS = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -296,68 +306,3 @@ def looks_like(state: StateDict) -> str:
         if size
         else f"{family} with a trunk of {len(blocks)} blocks of width {width}"
     )
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    refuse_special(path)
-    with storage_errors(path), open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def state_dict_sha256(state: StateDict) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes, in the order of names."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def sidecar(path: Path) -> Path:
-    """The file beside a checkpoint that holds its digest."""
-    return path.with_name(path.name + ".sha256")
-
-
-def write_with_digest(path: Path, content: dict[str, Any]) -> None:
-    """Commit a checkpoint, then its digest beside it."""
-    sidecar(path).unlink(
-        missing_ok=True
-    )  # the digest of an older file of this name must not outlive it
-    write_atomic(path, lambda file: torch.save(content, file))
-    write_bytes_atomic(sidecar(path), f"{file_sha256(path)}  {path.name}\n".encode())
-
-
-def export_official(path: Path, state: StateDict, step: int) -> Path:
-    """Write {"model": state_dict, "step": steps trained}, which `sam2.build_sam` loads, and its
-    digest. With PanoSAM2's parts it says so ("panosam2"), and plain SAM2 refuses their keys.
-    """
-    content: dict[str, Any] = {
-        "model": {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()},
-        "step": step,
-    }
-    parts = parts_in(state)
-    write_with_digest(path, {**content, "panosam2": parts} if parts else content)
-    return path
-
-
-def export_safetensors(path: Path, state: StateDict, step: int) -> Path:
-    """Write the same tensors as a safetensors file (no pickle at all, mapped and not copied by its
-    readers), and its digest. Its metadata says the step and PanoSAM2's parts.
-    """
-    from safetensors.torch import save as to_bytes
-
-    parts = parts_in(state)
-    metadata = {
-        "format": "pt",
-        "step": str(step),
-        **({"panosam2": json.dumps(parts)} if parts else {}),
-    }
-    data = to_bytes(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, metadata
-    )
-    sidecar(path).unlink(missing_ok=True)
-    write_bytes_atomic(path, data)
-    write_bytes_atomic(sidecar(path), f"{file_sha256(path)}  {path.name}\n".encode())
-    return path

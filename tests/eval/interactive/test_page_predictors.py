@@ -22,7 +22,7 @@ from panoforge.eval.interactive.serve.predictors import MAX_READY
 from panoforge.eval.interactive.serve.worker import Cancel, Cancelling
 from panoforge.eval.predictors.load import load_model
 from panoforge.eval.segmentation.prompts import click_instances
-from panoforge.train.model.checkpoint_io import export_official
+from panoforge.train.model.checkpoint_export import export_official
 
 WIDTH, HEIGHT = 256, 128
 SCAN = ("scan.size_px=64", "device=cpu")

@@ -30,7 +30,7 @@ from panoforge.eval.predictors.batched_sam2 import BatchedSam2
 from panoforge.eval.predictors.load import load_model
 from panoforge.eval.predictors.truth import GroundTruth
 from panoforge.eval.segmentation.prompts import click_instances
-from panoforge.train.model.checkpoint_io import export_official
+from panoforge.train.model.checkpoint_export import export_official
 
 SMALL = ["scan.size_px=64", "device=cpu"]
 MODEL = [

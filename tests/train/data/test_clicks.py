@@ -14,8 +14,8 @@ from panoforge.core.shards.read import Dataset
 from panoforge.train.data.clicks import click_prompt, clicks_of, prompted_frames
 from panoforge.train.data.clips import build_clip, clip_views
 from panoforge.train.data.loader import ClipSource
+from panoforge.train.data.object_groups import object_groups
 from panoforge.train.data.plan import clip_plan, prompt_rng
-from panoforge.train.trainer import object_groups
 
 CONFIG = small_config(
     clip={"frames": 8, "flip": 0, "fov_jitter_deg": 5}, prompt={"sphere_click": 1.0}

@@ -66,7 +66,7 @@ def test_every_object_is_present_and_memory_adds_nothing_at_first(source):
 
 
 def test_it_is_for_random_weights_and_a_function_of_the_seed(tmp_path):
-    from panoforge.train.model.checkpoint_io import export_official
+    from panoforge.train.model.checkpoint_export import export_official
 
     config = small_config(model={"size": "micro", "initial": "mimetic"})
     one, two, other = (build_model(config.model, config.prompt, seed=s)[0] for s in (0, 0, 1))

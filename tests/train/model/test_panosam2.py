@@ -384,7 +384,7 @@ def test_the_previous_mask_is_used_where_a_frame_is_tracked(source):
 
 
 def test_refused_by_name_where_the_parts_differ(tmp_path):
-    from panoforge.train.model.checkpoint_io import export_official
+    from panoforge.train.model.checkpoint_export import export_official
 
     config = pano_config(model={"panosam2": BOTH})
     model, _ = build_model(config.model, config.prompt)

@@ -17,16 +17,18 @@ from panoforge.core.errors import ConfigError, DataError, StorageError
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.predictors.load import load_model
 from panoforge.train.model.build import CONFIGS, PARTS, build_model, freeze, model_config
-from panoforge.train.model.checkpoint_io import (
-    check_architecture,
+from panoforge.train.model.checkpoint_export import (
     export_official,
     export_safetensors,
     file_sha256,
+    state_dict_sha256,
+)
+from panoforge.train.model.checkpoint_io import (
+    check_architecture,
     load_checkpoint,
     looks_like,
     open_checkpoint,
     read_checkpoint,
-    state_dict_sha256,
 )
 from panoforge.train.settings.sam2 import ModelSettings
 
