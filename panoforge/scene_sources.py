@@ -1,5 +1,6 @@
-"""What each scene source needs and whether this machine has it: for `pano sources`, `pano plan` and
-`pano doctor`.
+"""What each scene source needs and whether this machine has it.
+
+`pano sources`, `pano plan` and `pano doctor` say it.
 
 What is missing is said before a run starts. Nothing here imports bpy: Blender is asked in a child
 process, and only where a source depends on the answer. A node may have what this machine lacks, so
@@ -190,8 +191,9 @@ def _missing_of_infinigen1(
 
 
 def install_infinigen1(folder: Path | None, say: Callable[[str], None]) -> Path:
-    """Install Infinigen 1's overlay (None: into the user's cache), tried by a floor plan. Gives
-    where it is. Infinigen1Missing says why it is not there.
+    """Install Infinigen 1's overlay (None: into the user's cache), tried by a floor plan.
+
+    Gives where it is. Infinigen1Missing says why it is not there.
     """
     place = (folder or default_folder()).absolute()
     install(place, check_floor_plan, say)

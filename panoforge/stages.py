@@ -1,5 +1,6 @@
-"""The stages as the `pano` command runs them: load the config, run the stage, record it in
-run.json.
+"""The stages as the `pano` command runs them.
+
+Each loads the config, runs the stage and records it in run.json.
 
 Every function takes typed configs and gives typed results; printing is the command's business.
 Heavy imports (torch, Ray) happen inside, so that `pano --help` and `pano verify` start at once.
@@ -58,8 +59,9 @@ def render_stage(config: RenderJobConfig) -> Any:
 def plan_stage(
     config: RenderJobConfig, calibration: Path | None = None, slots: int | None = None
 ) -> Any:
-    """What a run will take, calibrated on its own scenes or on another run's. Gives a
-    panoforge.cluster.status.plan.RunPlan.
+    """What a run will take, calibrated on its own scenes or on another run's.
+
+    Gives a panoforge.cluster.status.plan.RunPlan.
     """
     from panoforge.cluster.render.images import image_config_sha256
     from panoforge.cluster.state.job_file import ledger_of, load_job
@@ -80,9 +82,10 @@ def pack_stage(
     *,
     prefix: bool = False,
 ) -> Manifest:
-    """Pack what the runs have staged into `to` (default, for one run: its own `dataset`), with
-    `config.workers`. With `prefix` the names of samples and scenes begin with the name of their
-    run.
+    """Pack what the runs have staged into `to`, with `config.workers`.
+
+    By default, for one run, that is its own `dataset`. With `prefix` the names of samples and
+    scenes begin with the name of their run.
     """
     from panoforge.cluster.ray.packing import builder
 
@@ -125,8 +128,9 @@ def pack_stage(
 
 
 def _prefixes(runs: Sequence[Store]) -> list[str]:
-    """What goes before each run's keys: its folder's name as a slug. Where two runs give the same
-    one, digits of their addresses tell them apart.
+    """What goes before each run's keys: its folder's name as a slug.
+
+    Where two runs give the same one, digits of their addresses tell them apart.
     """
     slugs = [slug(run.name) for run in runs]
     return [
@@ -161,8 +165,9 @@ def stats_stage(
 
 
 def train_stage(config: TrainJobConfig) -> Path:
-    """Fine-tune on the dataset, on Ray Train for several ranks (under torchrun this is one of
-    them); gives the exported weights.
+    """Fine-tune on the dataset; gives the exported weights.
+
+    Several ranks are Ray Train's; under torchrun this is one of them.
     """
     from panoforge.cluster.ray.training import train_on_ray
     from panoforge.train.run import run_training
@@ -206,8 +211,10 @@ class DemoResult:
 
 
 def demo_stage(demo: Demo, say: Callable[[str], None], *, fresh: bool = False) -> DemoResult:
-    """The whole chain: render → pack → verify → stats → train → eval. `say` gets a line before each
-    stage. Resumes what an earlier call left; `fresh` deletes the run first.
+    """The whole chain: render → pack → verify → stats → train → eval.
+
+    `say` gets a line before each stage. Resumes what an earlier call left; `fresh` deletes the run
+    first.
     """
     run, scenes = demo.render.run, demo.render.render.scenes
     if fresh and run.exists():

@@ -1,5 +1,6 @@
-"""`pano submit VERB CONFIG`: a render, training or evaluation as a job of a Ray cluster, through
-Ray's Job Submission API.
+"""`pano submit VERB CONFIG`: a render, training or evaluation as a job of a Ray cluster.
+
+It goes through Ray's Job Submission API.
 
 The config is resolved and checked here, so a wrong key is refused before anything is sent. What
 runs over there is the resolved config with absolute paths, uploaded as the job's working folder.
@@ -53,8 +54,9 @@ class Submission:
 
     @property
     def entrypoint(self) -> str:
-        """A private Ray has this environment; on a cluster it is the Python that stands first
-        there.
+        """The command over there.
+
+        A private Ray has this environment; on a cluster it is the Python that stands first there.
         """
         python = self.submit.python or (
             shlex.quote(sys.executable) if self.submit.address is None else "python"
@@ -75,8 +77,10 @@ class Submission:
 
 
 def load_submission(verb: str, path: Path, overrides: Sequence[str]) -> Submission:
-    """Resolve a config for submission. Overrides `submit.KEY=VALUE` say how, all others are the
-    verb's. ConfigError or UsageError for whatever is wrong.
+    """Resolve a config for submission.
+
+    Overrides `submit.KEY=VALUE` say how, all others are the verb's. ConfigError or UsageError for
+    whatever is wrong.
     """
     if verb not in SUBMITTED:
         raise UsageError(
@@ -107,9 +111,10 @@ def submit(
     write: Callable[[str], None],
     say: Callable[[str], None],
 ) -> int:
-    """Submit a job; gives the exit code of its process (0 at once without `follow`). `write` gets
-    pieces of its log, `say` lines about it. ClusterError if the cluster cannot be reached or
-    refuses it.
+    """Submit a job; gives the exit code of its process (0 at once without `follow`).
+
+    `write` gets pieces of its log, `say` lines about it. ClusterError if the cluster cannot be
+    reached or refuses it.
     """
     if submission.submit.address is None:
         if not follow:
@@ -173,8 +178,9 @@ def _submit(
 
 
 def _patiently(hand_in: Callable[[], str]) -> str:
-    """A cluster that is just coming up has no agent to take a job yet: it says so, and has one some
-    seconds later.
+    """Hand a job in, again where the cluster has no agent to take one yet.
+
+    One that is just coming up says so, and has one some seconds later.
     """
     end = time.monotonic() + _AGENT_PATIENCE_S
     while True:
@@ -208,9 +214,7 @@ def _cluster_errors(address: str) -> Iterator[None]:
 
 
 def _plain(value: Any) -> Any:
-    """Plain data for YAML; relative paths become absolute, because the job runs in another
-    folder.
-    """
+    """Plain data for YAML, with absolute paths: the job runs in another folder."""
     if isinstance(value, Path):
         return str(value.absolute())
     if isinstance(value, Mapping):

@@ -1,5 +1,6 @@
-"""The render runner: the scenes of a config as Ray tasks, with a progress bar, resumable, never
-stopped by one scene.
+"""The render runner: the scenes of a config as Ray tasks, resumable, with a progress bar.
+
+One scene never stops it.
 
 Takes a `RenderJobConfig`, leaves `<run>/staged`, the ledger and `<run>/logs`; gives a
 `RenderSummary`. One driver at a time holds the run (panoforge.core.storage.lease); what the ledger
@@ -86,8 +87,9 @@ class RenderSummary:
 
     @property
     def records(self) -> tuple[SceneRecord, ...]:
-        """One record per scene that anything is known of, in order. Reads the whole ledger: for
-        small runs.
+        """One record per scene that anything is known of, in order.
+
+        Reads the whole ledger: for small runs.
         """
         by_index: dict[int, list[AttemptRecord]] = {}
         for record in self.ledger.records():
@@ -111,8 +113,10 @@ class RenderSummary:
 
 
 def render(config: RenderJobConfig) -> RenderSummary:
-    """Render what is missing of a run. Returns a summary also when scenes failed; raises UserError
-    only when the run as a whole cannot go on (no disk, no Ray, another driver).
+    """Render what is missing of a run.
+
+    Returns a summary also when scenes failed; raises UserError only when the run as a whole cannot
+    go on (no disk, no Ray, another driver).
     """
     config = config.model_copy(
         update={"run": config.run.absolute()}
@@ -181,8 +185,9 @@ def _is_to_be_packed(config: RenderJobConfig) -> bool:
 
 
 def _tidy(config: RenderJobConfig, ledger: Ledger) -> None:
-    """Take away what attempts that were killed left lying. Nothing runs any more, or what still
-    does is given up as lost.
+    """Take away what attempts that were killed left lying.
+
+    Nothing runs any more, or what still does is given up as lost.
     """
     shutil.rmtree(config.run / WORK, ignore_errors=True)
     with contextlib.suppress(StorageError):  # on a full disk the next driver does it

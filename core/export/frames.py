@@ -1,5 +1,6 @@
-"""What all exports are made of: frames (a picture with its label map) of panoramas or of their scan
-views.
+"""What all exports are made of: frames of panoramas or of their scan views.
+
+A frame is a picture with its label map.
 
 A panorama's JPEG is passed on byte for byte; scan views are sampled and encoded. Ids of a view are
 those of its panorama, which is what makes the views of one scan a video.
@@ -63,8 +64,9 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class ExportCategory:
-    """A category's number, from 1 in the order of names, and whether it is a thing or stuff
-    (structure).
+    """A category's number, and whether it is a thing or stuff (structure).
+
+    Numbers go from 1 in the order of names.
     """
 
     id: int
@@ -74,8 +76,9 @@ class ExportCategory:
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture. `image` is encoded (`suffix` jpg or png), `labels` uint16 H×W with ids of the
-    panorama.
+    """One picture.
+
+    `image` is encoded (`suffix` jpg or png), `labels` uint16 H×W with ids of the panorama.
     """
 
     name: str
@@ -97,8 +100,9 @@ class Frame:
 
 @dataclass(frozen=True)
 class Mask:
-    """One instance in one frame: COCO RLE (counts as text), area in pixels, flat box (x, y, width,
-    height).
+    """One instance in one frame.
+
+    COCO RLE (counts as text), area in pixels, flat box (x, y, width, height).
     """
 
     instance: InstanceMeta
@@ -108,8 +112,9 @@ class Mask:
 
 
 def category_ids(dataset: Dataset) -> dict[str, ExportCategory]:
-    """All categories of the dataset by name; one is stuff if most of its instances are
-    structure.
+    """All categories of the dataset by name.
+
+    One is stuff if most of its instances are structure.
     """
     table = dataset.instances()
     flags = table["flags"].combine_chunks()
@@ -155,9 +160,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Format:
-    """How a format is written. `scan`: it holds videos, of this scan unless another is asked for.
-    `loss`: it cannot hold every mask, and counts what that costs. `whole`: it takes samples, not
-    frames, and reads them itself.
+    """How a format is written.
+
+    `scan`: it holds videos, of this scan unless another is asked for. `loss`: it cannot hold every
+    mask, and counts what that costs. `whole`: it takes samples, not frames, and reads them itself.
     """
 
     each: Callable[[ExportJob, int, list[Frame]], Part]
@@ -167,8 +173,9 @@ class Format:
     whole: bool = False
 
     def part(self, job: ExportJob, index: int) -> Part:
-        """Write the files of sample `index`; the rest of its part, without them. Of the sample no
-        more than its picture and labels is read.
+        """Write the files of sample `index`; the rest of its part, without them.
+
+        Of the sample no more than its picture and labels is read.
         """
         part = self.each(job, index, [] if self.whole else _frames(job, index))
         job.out.put_all(part.files)
@@ -207,8 +214,9 @@ def split_names(splits: Iterable[str]) -> dict[str, str]:
 
 
 def join_lists(lists: JsonLists, parts: Iterator[Part], links: dict[str, str]) -> None:
-    """Append the parts' entries, numbered from 1 over the whole export. `links` names the keys of
-    entries that hold such a number, and of which list.
+    """Append the parts' entries, numbered from 1 over the whole export.
+
+    `links` names the keys of entries that hold such a number, and of which list.
     """
     for part in parts:
         before = dict(lists.counts)
@@ -267,8 +275,10 @@ def _by_id(sample: Sample) -> dict[int, InstanceMeta]:
 
 
 def masks_of(frame: Frame, min_pixels: int = 1) -> list[Mask]:
-    """The instances of a frame, ascending ids. A box is that of the flat picture: from the first to
-    the last column, also where the instance goes on across the seam.
+    """The instances of a frame, ascending ids.
+
+    A box is that of the flat picture: from the first to the last column, also where the instance
+    goes on across the seam.
     """
     found = []
     for id_, rle in encode_rles(frame.labels).items():

@@ -80,9 +80,10 @@ def coco_join(job: ExportJob, parts: Iterator[Part]) -> ExportFacts:
 
 
 def sa1b_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
-    """sa_<n>.jpg beside sa_<n>.json, n from 1. Classes are not part of SA-1B; scores are 1, as
-    these are not predictions. The point is the pixel deepest inside the mask. An annotation's id is
-    n·65536 + the instance's.
+    """sa_<n>.jpg beside sa_<n>.json, n from 1.
+
+    Classes are not part of SA-1B; scores are 1, as these are not predictions. The point is the
+    pixel deepest inside the mask. An annotation's id is n·65536 + the instance's.
     """
     annotations, files = 0, dict[str, bytes]()
     for number, frame in enumerate(frames, start=1 + index * len(frames)):
@@ -129,8 +130,9 @@ def deepest_point(
 
 
 def panoptic_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
-    """images/, panoptic/<name>.png (id = R + 256·G + 65536·B, 0 = void). Structure is stuff, but
-    every wall keeps its own segment.
+    """images/, panoptic/<name>.png (id = R + 256·G + 65536·B, 0 = void).
+
+    Structure is stuff, but every wall keeps its own segment.
     """
     images, annotations, segments, files = [], [], 0, image_files(frames)
     for number, frame in enumerate(frames, start=1):

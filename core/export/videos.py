@@ -1,5 +1,6 @@
-"""Exports of scans as videos: SA-V, YouTube-VIS. One panorama is one video of its scan, one
-instance one masklet.
+"""Exports of scans as videos: SA-V, YouTube-VIS.
+
+One panorama is one video of its scan, one instance one masklet.
 
 Frames are `00000.jpg`, …
 """
@@ -44,10 +45,12 @@ def masklets_of(
 
 
 def sav_part(job: ExportJob, index: int, clip: list[Frame]) -> Part:
-    """Both forms of SA-V beside one set of frames: annotations/<video>_manual.json for training,
-    Annotations_6fps/<video>/<object>/<frame>.png and sav_val.txt for evaluation. Every frame is
-    annotated, which `fps` in the JSON says. An object out of sight has an empty mask, not None, or
-    SAM2's loader would drop the frame for all objects.
+    """Both forms of SA-V beside one set of frames.
+
+    annotations/<video>_manual.json is for training, Annotations_6fps/<video>/<object>/<frame>.png
+    and sav_val.txt for evaluation. Every frame is annotated, which `fps` in the JSON says. An
+    object out of sight has an empty mask, not None, or SAM2's loader would drop the frame for all
+    objects.
     """
     key = job.dataset.key(index)
     files = frame_files(f"JPEGImages_24fps/{key}", clip)
@@ -116,8 +119,9 @@ def _sav_record(
 
 
 def ytvis_part(job: ExportJob, index: int, clip: list[Frame]) -> Part:
-    """JPEGImages/<video>/; per masklet a list over frames of RLE, box and area, null where out of
-    sight.
+    """JPEGImages/<video>/, and per masklet a list over frames of RLE, box and area.
+
+    They are null where it is out of sight.
     """
     key = job.dataset.key(index)
     files = frame_files(f"JPEGImages/{key}", clip)

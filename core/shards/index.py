@@ -68,8 +68,9 @@ def read_instances(dataset: StoreLike, manifest: Manifest) -> pa.Table:
 
 
 def read_table(data: bytes, schema: pa.Schema) -> pa.Table:
-    """The table of an index file's bytes. DataError for what is no such table, or holds values that
-    no packer writes.
+    """The table of an index file's bytes.
+
+    DataError for what is no such table, or holds values that no packer writes.
     """
     table = read_parquet(
         data, schema, what="an index of this version (pack again)"

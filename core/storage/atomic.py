@@ -1,5 +1,6 @@
-"""Durable writes: temporary name, fsync, rename, fsync of the folder. The only place where
-panoforge commits a file.
+"""Durable writes: temporary name, fsync, rename, fsync of the folder.
+
+The only place where panoforge commits a file.
 
 A reader never sees half a file: what has its final name is whole and on the disk, and what does not
 is swept away by the next run. Errors of the operating system come out as `StorageError` with what
@@ -62,8 +63,9 @@ def fsync_folder(folder: Path) -> None:
 
 
 def _flush(folders: Iterable[Path]) -> None:
-    """Make all that was written to the file systems of `folders` durable. Linux' syncfs says what
-    could not be written; Python has none, and its `os.sync` would not tell.
+    """Make all that was written to the file systems of `folders` durable.
+
+    Linux' syncfs says what could not be written; Python has none, and its `os.sync` would not tell.
     """
     disks = dict[int, Path]()
     for folder in folders:
@@ -88,8 +90,9 @@ def temporary_beside(path: Path) -> Path:
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a temporary file, then commit it as `path`. On any error the temporary file
-    is removed and whatever stood at `path` before still stands.
+    """Let `write` fill a temporary file, then commit it as `path`.
+
+    On any error the temporary file is removed and whatever stood at `path` before still stands.
     """
     temporary = temporary_beside(path)
     with storage_errors(path):
@@ -141,8 +144,9 @@ def write_all_atomic(files: Mapping[Path, bytes]) -> None:
 
 
 def write_folder_atomic(path: Path, members: dict[str, bytes]) -> None:
-    """Commit a folder of small files as `path` in one rename; an existing folder of that name is
-    replaced.
+    """Commit a folder of small files as `path` in one rename.
+
+    An existing folder of that name is replaced.
     """
     temporary = temporary_beside(path)
     with storage_errors(path):
@@ -165,8 +169,9 @@ def write_folder_atomic(path: Path, members: dict[str, bytes]) -> None:
 
 
 def sweep_temporaries(folder: Path) -> int:
-    """Remove what interrupted writers left in `folder` (not below it). Call only when no writer is
-    at work there.
+    """Remove what interrupted writers left in `folder` (not below it).
+
+    Call only when no writer is at work there.
     """
     count = 0
     for entry in folder.glob(TEMPORARY_PREFIX + "*") if folder.is_dir() else ():
