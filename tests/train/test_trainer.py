@@ -125,7 +125,7 @@ def test_record_says_what_came_out(straight: Path):
     record = json.loads((straight / "train.json").read_text())
     assert (
         record["statement"]
-        == "SAM2.1 tiny at 128 px, 4 steps over 8 clips of 8 panoramas, from random weights: "
+        == "SAM2.1 micro at 128 px, 4 steps over 8 clips of 8 panoramas, from random weights: "
         "a smoke test of the pipeline, not a trained model."
     )
     assert record["weights"]["random"] and len(record["weights"]["sha256"]) == 64

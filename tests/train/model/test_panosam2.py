@@ -302,7 +302,7 @@ def test_each_frame_has_its_own_weights(source):
 
 def test_off_is_plain_sam2_to_the_bit(tiny_model, source):
     off, _ = build_model(
-        pano_config(model={"panosam2": {"decoder": False, "memory": False}}).model,
+        pano_config(model={"size": "tiny", "panosam2": {"decoder": False, "memory": False}}).model,
         pano_config().prompt,
     )
     assert type(off) is ScanSAM2 and off.state_dict().keys() == tiny_model.state_dict().keys()
@@ -328,7 +328,8 @@ def masks_of(model: ScanSAM2, batch) -> list[torch.Tensor]:
 
 def test_a_new_decoder_gives_what_sam2_gives(tiny_model, source):
     model, _ = build_model(
-        pano_config(model={"panosam2": {"decoder": True}}).model, pano_config().prompt
+        pano_config(model={"size": "tiny", "panosam2": {"decoder": True}}).model,
+        pano_config().prompt,
     )
     batch = source.batch((0,))
     for a, b in zip(masks_of(model, batch), masks_of(tiny_model, batch), strict=True):

@@ -32,6 +32,7 @@ from panoforge.train.model.checkpoint_io import (
 )
 from panoforge.train.settings.sam2 import ModelSettings
 
+TINY = small_config(model={"size": "tiny"}).model
 PROMPT = small_config().prompt
 
 
@@ -167,12 +168,12 @@ def test_a_pickle_that_runs_code_does_not_run(tmp_path: Path):
 
 def test_random_weights_are_a_function_of_the_seed(tiny_model):
     before = torch.random.get_rng_state()
-    again, weights = build_model(small_config().model, PROMPT, seed=0)
+    again, weights = build_model(TINY, PROMPT, seed=0)
     assert torch.equal(before, torch.random.get_rng_state())
     assert weights.random and weights.sha256 == state_dict_sha256(
         tiny_model.state_dict()
     ) == state_dict_sha256(again.state_dict())
-    assert build_model(small_config().model, PROMPT, seed=1)[1].sha256 != weights.sha256
+    assert build_model(TINY, PROMPT, seed=1)[1].sha256 != weights.sha256
 
 
 def test_digest_sees_values_names_and_types():
@@ -201,7 +202,7 @@ def test_every_parameter_belongs_to_exactly_one_part(tiny_model):
 
 def test_freezing_by_name():
     model, _ = build_model(
-        small_config(model={"frozen": ["trunk", "prompt_encoder"]}).model, PROMPT
+        small_config(model={"size": "tiny", "frozen": ["trunk", "prompt_encoder"]}).model, PROMPT
     )
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
     assert frozen == {
