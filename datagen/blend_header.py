@@ -12,8 +12,9 @@ _NEW_HEADER = re.compile(rb"BLENDER\d\d-\d\d[vV](\d\d)(\d\d)")  # from 5.0 on: B
 
 
 def saved_by(path: Path) -> tuple[int, int] | None:
-    """(major, minor) of the Blender that saved the file, plain or compressed; None if it is no
-    .blend.
+    """(major, minor) of the Blender that saved the file, plain or compressed.
+
+    None if it is no .blend.
     """
     try:
         with path.open("rb") as file:

@@ -1,5 +1,6 @@
-"""Where to stand: free places in a scene, found by rays over the whole sphere, and the set of them
-that sees most.
+"""Where to stand: free places in a scene, and the set of them that sees most.
+
+Rays over the whole sphere find them.
 
 A panorama sees everything around it, so a frustum test is not enough. A candidate is free if (1)
 nothing is closer than clearance_m; (2) few rays hit back faces of an object whose bounds contain
@@ -41,8 +42,10 @@ MIN_ENCLOSED = 0.9  # share of rays that end on a surface, indoors
 
 @dataclass(frozen=True)
 class Place:
-    """A free place: position (3,) in metres, clearance, the voxels of surface that it sees, and
-    those of them that are of things and not of the shell.
+    """A free place: its position, its clearance, and what it sees.
+
+    `position` (3,) is in metres. The voxels of surface that it sees, and those of them that are of
+    things and not of the shell.
     """
 
     position: NDArray[np.float64]
@@ -66,9 +69,11 @@ def choose_poses(
     seed: int,
     shell: frozenset[int] = frozenset(),
 ) -> list[Pose]:
-    """Up to `count` poses in the order of preference. Raises RejectedScene("no_place") when nowhere
-    is free. A house has a region per room: a room that no chosen place sees adds the most, so rooms
-    take turns. `shell` are the numbers of the things that make up rooms and ground.
+    """Up to `count` poses in the order of preference.
+
+    Raises RejectedScene("no_place") when nowhere is free. A house has a region per room: a room
+    that no chosen place sees adds the most, so rooms take turns. `shell` are the numbers of the
+    things that make up rooms and ground.
     """
     heading_rng = np.random.default_rng([seed, 2])
     places: list[Place] = []
@@ -101,6 +106,7 @@ def candidates(
     region: Region, camera: CameraSettings, rng: np.random.Generator, surface: Surface
 ) -> NDArray[np.float64]:
     """(N, 3) points in the region: at eye height above its floor, or anywhere in it for `free`.
+
     CANDIDATES of them, or as many as lie above the region's ground.
     """
     if region.ground is None:
@@ -162,6 +168,7 @@ def ground_height(
 
 def anywhere(surface: Surface) -> Region:
     """The box around everything that a camera can see; whatever faces up is its ground.
+
     RejectedScene if there is nothing.
     """
     seen = np.isfinite(surface.low).all(axis=1)
@@ -212,8 +219,9 @@ def free_places(
 
 
 def greedy_coverage(places: list[Place], count: int) -> list[int]:
-    """Indices of up to `count` places, each adding the most unseen voxels; ties go to the larger
-    clearance, then to the lower index.
+    """Indices of up to `count` places, each adding the most unseen voxels.
+
+    Ties go to the larger clearance, then to the lower index.
     """
     covered: set[tuple[int, int, int]] = set()
     left = list(range(len(places)))
@@ -227,8 +235,9 @@ def greedy_coverage(places: list[Place], count: int) -> list[int]:
 
 
 def make_pose(place: Place, camera: CameraSettings, rng: np.random.Generator) -> Pose:
-    """A pose at `place` with a uniform yaw and, where the config asks for it, a small pitch and
-    roll.
+    """A pose at `place` with a uniform yaw.
+
+    Where the config asks for it, with a small pitch and roll.
     """
     yaw = float(rng.uniform(-180, 180))
     pitch, roll = (float(angle) for angle in rng.uniform(-camera.tilt_deg, camera.tilt_deg, 2))

@@ -1,5 +1,6 @@
-"""What a generated object is: the map from generator and object names to categories, in
-configs/categories.yaml.
+"""What a generated object is.
+
+The map from generator and object names to categories, in configs/categories.yaml.
 
 Infinigen names an object after the generator that made it (`plant_pot_large_rand.003`) or after its
 role in the room (`dining_chair_02`). The number is dropped, what remains is looked up, and a name
@@ -21,7 +22,9 @@ _VARIANT = re.compile(r"_rand(_effect_\w+)?$")
 
 @dataclass(frozen=True)
 class Category:
-    """`flags`: `structure` for the shell of a room or the ground, `transparent` for what one looks
+    """What a category is, and what others call it.
+
+    `flags`: `structure` for the shell of a room or the ground, `transparent` for what one looks
     through. `ade20k`, `coco` and `nyu40` name the nearest class of those label sets; None where
     they have none.
     """
@@ -44,8 +47,9 @@ class Categories:
     @staticmethod
     @lru_cache(maxsize=1)
     def load() -> "Categories":
-        """Read configs/categories.yaml. A name listed under two categories is a mistake in that
-        file.
+        """Read configs/categories.yaml.
+
+        A name listed under two categories is a mistake in that file.
         """
         return parse_categories(yaml.safe_load(CATEGORIES_FILE.read_text()))
 
@@ -58,15 +62,18 @@ class Categories:
 
 
 def base_name(object_name: str) -> str:
-    """`cup_rand.005` → `cup`; `dining_chair_02` → `dining_chair`; `cube_rand_effect_bevel.004` →
-    `cube`; `_table_coffee_legged_rand` (a private generator) → `table_coffee_legged`.
+    """`cup_rand.005` → `cup`.
+
+    `dining_chair_02` → `dining_chair`; `cube_rand_effect_bevel.004` → `cube`;
+    `_table_coffee_legged_rand` (a private generator) → `table_coffee_legged`.
     """
     return _VARIANT.sub("", _NUMBERING.sub("", object_name)).lstrip("_")
 
 
 def parse_categories(document: dict[str, dict]) -> Categories:
-    """`{category: {objects: [names], flags: [...], coco: …}}` → Categories. ValueError for a name
-    listed twice.
+    """`{category: {objects: [names], flags: [...], coco: …}}` → Categories.
+
+    ValueError for a name listed twice.
     """
     by_name: dict[str, Category] = {}
     by_object: dict[str, str] = {}

@@ -61,8 +61,9 @@ def fitting(assets: Sequence[Asset], size: NDArray[np.float64]) -> list[tuple[in
 def replace_bodies(
     things: Sequence[Thing], assets: Sequence[Asset], category: str, seed: int
 ) -> tuple[tuple[Thing, ...], int]:
-    """The things with an asset instead of each one of `category`; how many were replaced. What
-    finds no asset that fits is left out.
+    """The things with an asset instead of each one of `category`; how many were replaced.
+
+    What finds no asset that fits is left out.
     """
     rng = np.random.default_rng([seed, STREAM])
     found, replaced = list[Thing](), 0
@@ -81,8 +82,9 @@ def replace_bodies(
 
 
 def _standing_box(body: bpy.types.Object) -> tuple[Matrix, NDArray[np.float64]]:
-    """Where the middle of the underside of a body is, turned about the vertical as it is, and the
-    size of its box along these axes.
+    """Where a body stands, and the size of its box.
+
+    The middle of its underside, turned about the vertical as it is; the box is along these axes.
     """
     turn = Matrix.Rotation(body.matrix_world.to_euler().z, 4, "Z")
     corners = np.array(

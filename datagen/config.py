@@ -98,8 +98,9 @@ class LightSettings(FrozenModel):
 
 
 class RedrawSettings(FrozenModel):
-    """What is drawn anew in a scene that was generated once. 0 leaves it as it was made, every
-    other number is another draw.
+    """What is drawn anew in a scene that was generated once.
+
+    0 leaves it as it was made, every other number is another draw.
     """
 
     materials: Annotated[
@@ -111,8 +112,9 @@ class RedrawSettings(FrozenModel):
 
 
 class QualitySettings(FrozenModel):
-    """When a panorama is refused. Fractions are of the sphere (cos φ-weighted), luminances are
-    linear scene values.
+    """When a panorama is refused.
+
+    Fractions are of the sphere (cos φ-weighted), luminances are linear scene values.
     """
 
     min_instances: Annotated[
@@ -312,8 +314,9 @@ class RenderConfig(FrozenModel):
 
 @dataclass(frozen=True)
 class SceneJob:
-    """One scene to make. `seeds` are tried in order; `cameras` panoramas are taken of the first
-    good one.
+    """One scene to make.
+
+    `seeds` are tried in order; `cameras` panoramas are taken of the first good one.
     """
 
     index: int
@@ -339,15 +342,17 @@ def scene_seed(seed: int, index: int, attempt: int) -> int:
 
 
 def plan_scenes(config: RenderConfig) -> list[SceneJob]:
-    """The scenes of a run: sources and their variants taken in turn. Scene i depends on `seed`,
-    `sources` and i only.
+    """The scenes of a run: sources and their variants taken in turn.
+
+    Scene i depends on `seed`, `sources` and i only.
     """
     return [plan_scene(config, index) for index in range(config.scenes)]
 
 
 def plan_scene(config: RenderConfig, index: int) -> SceneJob:
-    """Scene `index` of a run, without those before it: a resumed run of 183,440 scenes plans only
-    what is missing.
+    """Scene `index` of a run, without those before it.
+
+    A resumed run of 183,440 scenes plans only what is missing.
     """
     kinds = [
         (entry, variant)

@@ -1,5 +1,6 @@
-"""Known defects of the stack below us, each boxed in one function that names it. Remove a box when
-its defect is fixed.
+"""Known defects of the stack below us, each boxed in one function that names it.
+
+Remove a box when its defect is fixed.
 
 Found on infinigen 2.0.0a3 with bpy 4.2.0. Nothing here changes what is rendered beyond what its
 docstring says. Whatever does change the scene returns a note, which ends up in the metadata of
@@ -31,9 +32,10 @@ def objects_named(names: Iterable[str]) -> set[bpy.types.Object]:
 
 
 def delete_leftovers(keep: Iterable[bpy.types.Object]) -> int:
-    """Defect: Infinigen 2 leaves the pools it samples from, failed placements and collision proxies
-    in the file, where they render too (at subdivision level 6). Deletes every object that is not in
-    `keep`. Returns how many.
+    """Defect: Infinigen 2 leaves what it samples from in the file, where it renders too.
+
+    The pools, failed placements and collision proxies (at subdivision level 6). Deletes every
+    object that is not in `keep`. Returns how many.
     """
     kept = set(keep)
     doomed = [obj for obj in bpy.data.objects if obj not in kept]
@@ -48,6 +50,7 @@ def delete_leftovers(keep: Iterable[bpy.types.Object]) -> int:
 
 def lower_ceiling_lights(objects: Iterable[bpy.types.Object]) -> tuple[str, ...]:
     """Defect: ceiling lights of Infinigen 1 and 2 have a face in the plane of the ceiling itself.
+
     Which of the two a ray meets is chance, in the picture and in the labels (streaks; found by
     `pano verify --rays`). Lowers every one by FLUSH_GAP_M. Returns the note.
     """
@@ -59,10 +62,11 @@ def lower_ceiling_lights(objects: Iterable[bpy.types.Object]) -> tuple[str, ...]
 
 @contextlib.contextmanager
 def rocks_without_addon(on_replaced: Callable[[str], None]) -> Iterator[None]:
-    """Defect: rocks among the small decorations need the add-on `antlandscape`, which Blender
-    fetches online, and the whole scene fails where it cannot. While this is open and the add-on is
-    missing, a bowl is made in place of each rock, from the same RNG stream. `on_replaced` gets the
-    note each time that happens.
+    """Defect: a scene fails where the add-on `antlandscape` cannot be fetched.
+
+    Rocks among the small decorations need it, and Blender fetches it online. While this is open and
+    the add-on is missing, a bowl is made in place of each rock, from the same RNG stream.
+    `on_replaced` gets the note each time that happens.
     """
     if antlandscape_available():
         yield
@@ -83,9 +87,11 @@ def rocks_without_addon(on_replaced: Callable[[str], None]) -> Iterator[None]:
 
 
 def cap_subdivision(objects: Iterable[bpy.types.Object], cap: int) -> set[str]:
-    """Defect: Infinigen 2 sets subdivision up to level 6 on the limit surface, which costs ~200 s
-    per render in OpenSubdiv stencils. Caps the level, and turns the limit surface off where it was
-    higher. Returns the keys of the objects that changed; what was at most `cap` stays as it is.
+    """Defect: Infinigen 2 sets subdivision up to level 6 on the limit surface.
+
+    That costs ~200 s per render in OpenSubdiv stencils. Caps the level, and turns the limit surface
+    off where it was higher. Returns the keys of the objects that changed; what was at most `cap`
+    stays as it is.
     """
     changed = set()
     for obj in objects:
@@ -99,8 +105,9 @@ def cap_subdivision(objects: Iterable[bpy.types.Object], cap: int) -> set[str]:
 
 
 def exit_now(code: int) -> None:
-    """Defect: bpy may crash while the interpreter shuts down, after good work. Flush and leave
-    without a shutdown.
+    """Defect: bpy may crash while the interpreter shuts down, after good work.
+
+    Flush and leave without a shutdown.
     """
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,5 +1,6 @@
-"""Blender's extension A.N.T. Landscape (`antlandscape`), without which Infinigen 2 makes no
-landscape and no boulder.
+"""Blender's extension A.N.T.
+
+Landscape (`antlandscape`), without which Infinigen 2 makes no landscape and no boulder.
 
 Blender 4.2 no longer ships it: it is fetched from extensions.blender.org, which a closed cluster
 cannot reach. So a config may name a zip file of it, as that site gives it. The zip is unpacked into
@@ -25,9 +26,10 @@ def antlandscape_available() -> bool:
 
 
 def provide_antlandscape(how: str, folder: Path) -> bool:
-    """Make the extension loadable as the config's `antlandscape` says: `installed` (as it is),
-    `online`, or a zip's path. Returns whether it is loadable afterwards. ExtensionMissing if a zip
-    or the site that was named does not give it.
+    """Make the extension loadable as the config's `antlandscape` says.
+
+    `installed` (as it is), `online`, or a zip's path. Returns whether it is loadable afterwards.
+    ExtensionMissing if a zip or the site that was named does not give it.
     """
     if how == "online" and not antlandscape_available():
         _fetch()

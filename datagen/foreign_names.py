@@ -1,5 +1,6 @@
-"""What an object of somebody else's file is, by its name: `Wall_N` is a wall, `Cube.003` is
-anything. Pure.
+"""What an object of somebody else's file is, by its name.
+
+`Wall_N` is a wall, `Cube.003` is anything. Pure.
 
 Generators name objects after what they made. People write words, sides and numbers, or leave what
 Blender proposed. The words of a name without its decorations are looked up as a whole, then its
@@ -35,8 +36,9 @@ def all_words(name: str) -> list[str]:
 
 
 def words_of(name: str) -> list[str]:
-    """The words of a name in lower case, without sides, numbers and decorations: `SM_WallLeft_02` →
-    `wall`. A name of nothing else keeps them.
+    """The words of a name in lower case, without sides, numbers and decorations.
+
+    `SM_WallLeft_02` → `wall`. A name of nothing else keeps them.
     """
     words = all_words(name)
     telling = [word for word in words if word not in SIDES_AND_DECORATIONS and len(word) > 1]
@@ -44,8 +46,9 @@ def words_of(name: str) -> list[str]:
 
 
 def category_of_foreign(name: str) -> Category:
-    """The category that a name in somebody's file stands for; `unknown:<its words>`, with id 0,
-    where none does.
+    """The category that a name in somebody's file stands for.
+
+    `unknown:<its words>`, with id 0, where none does.
     """
     words = words_of(name)
     whole = "_".join(words)

@@ -145,8 +145,9 @@ def _read(
 
 
 def _share_key(part: ScenePart) -> tuple[object, ...]:
-    """Equal for parts whose evaluated data are equal for certain: the same evaluated data, or the
-    same original data with only plain subdivision on top.
+    """Equal for parts whose evaluated data are equal for certain.
+
+    The same evaluated data, or the same original data with only plain subdivision on top.
     """
     obj = part.instance.object
     original = part.instance.instance_object.original if part.key.ids else obj.original
@@ -186,8 +187,9 @@ def _copy(part: ScenePart, smooth: bool) -> bpy.types.ID | Strands | None:
 
 
 def _shade(mesh: bpy.types.Mesh) -> None:
-    """Smooth shading except over edges sharper than SMOOTH_ANGLE, which is what capped subdivision
-    needs to look round.
+    """Smooth shading except over edges sharper than SMOOTH_ANGLE.
+
+    Capped subdivision needs it to look round.
     """
     mesh.shade_smooth()
     mesh.set_sharp_from_angle(angle=SMOOTH_ANGLE)
@@ -238,8 +240,9 @@ class _Made:
         return obj
 
     def _place(self, obj: bpy.types.Object, matrix: Matrix) -> None:
-        """Location, rotation and scale hold no shear, which a scaled parent gives; an inverse of a
-        parent does.
+        """Location, rotation and scale hold no shear, which a scaled parent gives.
+
+        An inverse of a parent does.
         """
         plain = Matrix.LocRotScale(*matrix.decompose())
         if np.allclose(plain, matrix, rtol=0, atol=EXACT * np.abs(matrix).max()):
@@ -356,6 +359,7 @@ def without_volumes() -> Iterator[None]:
 
 def set_indices(digit: int) -> None:
     """Give every object a digit of its thing's number, in base MAX_PASS_INDEX + 1, as pass index.
+
     Digit 0 is the whole number, as long as a pass index can hold it.
     """
     base = MAX_PASS_INDEX + 1

@@ -24,8 +24,10 @@ HALF = 0.5  # a principled shader that transmits more, or covers less, is seen t
 
 
 def glass_materials() -> list[str]:
-    """Keys of the materials that one looks through. A pane with grime on it is one, a leaf that is
-    cut out of a card by a mask (transparency mixed in by a texture) is not.
+    """Keys of the materials that one looks through.
+
+    A pane with grime on it is one, a leaf that is cut out of a card by a mask (transparency mixed
+    in by a texture) is not.
     """
     return sorted(
         key_of(material)
@@ -106,8 +108,9 @@ def removed(keys: list[str]) -> Iterator[None]:
 
 
 def merge(front: Passes, behind: Passes, glass: list[int]) -> Passes:
-    """`front` with ids, depth and normals of `behind` where its material is one of `glass` (pass
-    indices).
+    """`front` with ids, depth and normals of `behind` where a pane is.
+
+    A pane's material is one of `glass` (pass indices).
     """
     assert front.material is not None
     through = np.isin(front.material, glass)

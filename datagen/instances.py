@@ -1,5 +1,6 @@
-"""What an instance is in space: its upright 3-D box, and how much of it other things leave to be
-seen.
+"""What an instance is in space.
+
+Its upright 3-D box, and how much of it other things leave to be seen.
 
 Both come from the realised geometry. Boxes are measured once per scene and only for what is seen.
 Visibility is measured at the centres of the panorama's own pixels. Of those whose ray would meet
@@ -69,8 +70,9 @@ class SceneInstances:
     def _hits(
         self, obj: bpy.types.Object, origin: NDArray, directions: NDArray
     ) -> NDArray[np.bool_]:
-        """Whether rays from `origin` (3,), metres, along world `directions` (N, 3) meet the
-        object.
+        """Whether rays meet the object, (N,).
+
+        They start at `origin` (3,), metres, along world `directions` (N, 3).
         """
         if obj.name not in self._inverse:
             self._inverse[obj.name] = np.linalg.inv(np.array(obj.matrix_world))
@@ -120,9 +122,10 @@ def box_corners(box: Box3D) -> NDArray[np.float64]:
 def cone_pixels(
     box: Box3D, pose: Pose, width: int, height: int, budget: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns of about `budget` pixels, or all, on a regular grid within the cone that
-    holds the box as seen from `pose`. If the camera stands in the box or close to it, the grid
-    covers the whole sphere.
+    """Rows and columns of about `budget` pixels, or all, that may see the box from `pose`.
+
+    They lie on a regular grid within the cone that holds the box. If the camera stands in the box
+    or close to it, the grid covers the whole sphere.
     """
     rotation = np.array(pose.world_from_pano)
     corners = (box_corners(box) - pose.position_m) @ rotation

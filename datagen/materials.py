@@ -1,5 +1,6 @@
-"""Cheaper materials where nobody looks: no displacement by default, and flat colours for bounced
-light.
+"""Cheaper materials where nobody looks.
+
+No displacement by default, and flat colours for bounced light.
 
 Infinigen's materials are large procedural node graphs. Evaluating them is nearly all of the render
 time, and most of it is spent where no one sees the result: on the second and later bounces of
@@ -64,8 +65,9 @@ def index_materials() -> list[str]:
 def mean_colours(
     names: list[str], index: NDArray[np.int32], colour: NDArray[np.float32]
 ) -> dict[str, NDArray[np.float64]]:
-    """Mean colour per material from probe renders: `index` (N, W) material indices, `colour` (N, W,
-    3) linear, N rows in all.
+    """Mean colour per material from probe renders.
+
+    `index` (N, W) material indices, `colour` (N, W, 3) linear, N rows in all.
     """
     flat, values = index.ravel(), colour.reshape(-1, 3).astype(np.float64)
     count = np.bincount(flat, minlength=len(names) + 1)
@@ -77,9 +79,10 @@ def mean_colours(
 
 
 def flatten_secondary(colours: Mapping[str, NDArray[np.float64]]) -> int:
-    """Show diffusely bounced light a flat diffuse surface of the mean diffuse colour instead of the
-    full material. Returns how many materials were changed. Materials that emit or let light through
-    stay whole.
+    """Show diffusely bounced light a flat diffuse surface instead of the full material.
+
+    It has the mean diffuse colour. Returns how many materials were changed. Materials that emit or
+    let light through stay whole.
     """
     fallback = np.mean(list(colours.values()), axis=0) if colours else np.array(FALLBACK_COLOUR)
     changed = 0
@@ -96,8 +99,10 @@ def flatten_secondary(colours: Mapping[str, NDArray[np.float64]]) -> int:
 def _insert_mix(
     tree: bpy.types.NodeTree, output: bpy.types.Node, colour: tuple[float, ...]
 ) -> None:
-    """Between surface and output: mix(surface, diffuse(colour)) by whether the ray left a surface
-    diffusely. Cycles jumps over the branch whose weight is zero, so the unused graph costs nothing.
+    """Between surface and output.
+
+    mix(surface, diffuse(colour)) by whether the ray left a surface diffusely. Cycles jumps over the
+    branch whose weight is zero, so the unused graph costs nothing.
     """
     surface = output.inputs["Surface"].links[0].from_socket
     path = tree.nodes.new("ShaderNodeLightPath")

@@ -41,8 +41,9 @@ class Rejection(FrozenModel):
 
 
 class SceneResult(FrozenModel):
-    """What became of the scene. `timings_s` sums the phases over everything tried, rejected
-    panoramas included.
+    """What became of the scene.
+
+    `timings_s` sums the phases over everything tried, rejected panoramas included.
     """
 
     key: str

@@ -60,8 +60,10 @@ class Oracle:
 
 
 def build_oracle(scene: Scene, glass: frozenset[str] = frozenset()) -> Oracle:
-    """Collect every triangle that renders. Materials with keys in `glass` are left out (the
-    see-through policy). The scene must be as its source left it.
+    """Collect every triangle that renders.
+
+    Materials with keys in `glass` are left out (the see-through policy). The scene must be as its
+    source left it.
     """
     found = visit_render_depsgraph(lambda depsgraph: _collect(depsgraph, glass))
     keys = instance_keys([key for key, _ in found])

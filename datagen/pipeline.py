@@ -1,5 +1,6 @@
-"""From a job to staged panoramas, inside a render process: generate, prepare, choose poses, render,
-judge, write.
+"""From a job to staged panoramas, inside a render process.
+
+Generate, prepare, choose poses, render, judge, write.
 
 The order is chosen by cost. Geometry is realised and materials are simplified once per scene. Rays
 judge places before anything is rendered. Cycles keeps its scene between cameras.
@@ -158,8 +159,9 @@ class SceneAttempt:
         )
 
     def _flatten_materials(self) -> None:
-        """Measure each material's mean diffuse colour with a small probe where each camera will
-        stand, then flatten what diffusely bounced light sees.
+        """Flatten materials to their mean diffuse colour where diffusely bounced light sees them.
+
+        The colour is measured by a small probe where each camera will stand.
         """
         with self.timer.phase("probe"):
             settings = RenderSettings.probe(PROBE_WIDTH, self.seed)
@@ -192,8 +194,9 @@ class SceneAttempt:
         return {name: order.index(name) + 1 for name in glass.glass_materials()}
 
     def _behind_glass(self, pose: Pose, settings: RenderSettings, front: Passes) -> Passes:
-        """`front` with what is behind panes filled in, where the config asks for that and a pane is
-        seen.
+        """`front` with what is behind panes filled in.
+
+        Only where the config asks for that and a pane is seen.
         """
         if front.material is None or not np.isin(front.material, list(self.panes.values())).any():
             return front
@@ -208,8 +211,9 @@ class SceneAttempt:
         return self._exact(self._render(pose, settings), pose, settings)
 
     def panoramas(self, rejections: list[Rejection]) -> list[StagedPanorama]:
-        """Render pose after pose until enough panoramas are accepted. Refused ones are added to
-        `rejections`.
+        """Render pose after pose until enough panoramas are accepted.
+
+        Refused ones are added to `rejections`.
         """
         accepted: list[StagedPanorama] = []
         for number, pose in enumerate(self.poses):
@@ -360,8 +364,9 @@ def versions(config: RenderConfig, scene: Scene) -> dict[str, str]:
 
 
 def semantic_map(labels: NDArray[np.uint16], names: dict[int, InstanceLabel]) -> NDArray[np.uint16]:
-    """uint16 H×W category ids of configs/categories.yaml, 0 for nothing and for unknown
-    categories.
+    """Category ids of configs/categories.yaml, uint16 H×W.
+
+    0 is for nothing and for unknown categories.
     """
     known = Categories.load().by_name
     table = np.zeros(len(names) + 1, np.uint16)

@@ -46,6 +46,7 @@ class FixedPose(FrozenModel):
 
 def read_poses(value: Any) -> Any:
     """The poses in the file that `value` names; anything but a string is left to validation.
+
     ValueError that says what is wrong with the file.
     """
     if not isinstance(value, str):

@@ -31,8 +31,9 @@ REASONS = (
 
 
 class RejectedScene(Exception):
-    """A pose or a scene that gives no good panorama. `reason` is one of REASONS, `detail` the
-    figures behind it.
+    """A pose or a scene that gives no good panorama.
+
+    `reason` is one of REASONS, `detail` the figures behind it.
     """
 
     def __init__(self, reason: str, detail: str):
@@ -42,9 +43,10 @@ class RejectedScene(Exception):
 
 @dataclass(frozen=True)
 class RenderedPanorama:
-    """What there is to judge: `linear` float32 H×W×3 scene-referred radiance, `rgb` uint8 H×W×3,
-    `labels` uint16 H×W, `depth_m` float32 H×W, `structure_ids` the ids of walls, floors, ceilings
-    and ground.
+    """What there is to judge.
+
+    `linear` float32 H×W×3 scene-referred radiance, `rgb` uint8 H×W×3, `labels` uint16 H×W,
+    `depth_m` float32 H×W, `structure_ids` the ids of walls, floors, ceilings and ground.
     """
 
     linear: NDArray[np.float32]
@@ -55,8 +57,9 @@ class RenderedPanorama:
 
 
 def check_panorama(panorama: RenderedPanorama, settings: QualitySettings) -> None:
-    """Raise RejectedScene for the first check that fails; the order is from broken to merely
-    dull.
+    """Raise RejectedScene for the first check that fails.
+
+    The order is from broken to merely dull.
     """
     height, width = panorama.labels.shape
     area = np.repeat(row_area_sr(width, height)[:, None], width, axis=1) / (4 * np.pi)

@@ -66,8 +66,10 @@ def judge(
     *,
     displacement: bool,
 ) -> RayReport:
-    """Cast a ray through the centre of each of `pixels` (flat indices) and compare it with `labels`
-    (H, W). `displacement`: whether the render moved surfaces by their shaders.
+    """Cast a ray through the centre of each of `pixels` and compare it with `labels`.
+
+    `pixels` are flat indices of `labels` (H, W). `displacement`: whether the render moved surfaces
+    by their shaders.
     """
     report, rotation = RayReport(meta.key), np.array(meta.pose.world_from_pano)
     things, table = oracle.things, _LabelTable(oracle.things, meta)
@@ -152,8 +154,9 @@ class _LabelTable:
         self.shown = set(self.source.values())
 
     def thing_of(self, id_: int, met: int) -> int:
-        """The thing of `id_`; where that is a scatter's id, and thing `met` is a member without an
-        id of its own: `met`.
+        """The thing of `id_`.
+
+        Where that is a scatter's id, and thing `met` is a member without an id of its own: `met`.
         """
         if id_ == 0:
             return NOTHING
@@ -175,8 +178,9 @@ def _kind(oracle: Oracle, triangle: int, displacement: bool) -> str:
 def _near(
     oracle: Oracle, origin: Sequence[float], direction: Sequence[float], distance: float
 ) -> dict[int, bool]:
-    """Things with a surface where the ray ended: thing → whether the shader of a surface there
-    moves it.
+    """Things with a surface where the ray ended.
+
+    Thing → whether the shader of a surface there moves it.
     """
     point = [o + d * distance for o, d in zip(origin, direction, strict=True)]
     found: dict[int, bool] = {}

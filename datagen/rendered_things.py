@@ -1,5 +1,7 @@
-"""The things of a scene as they are rendered: what its source names, and every instance placed by
-what scatters. Pure: the renderer and its judge take the same names from the same parts.
+"""The things of a scene as they are rendered.
+
+What its source names, and every instance placed by what scatters. Pure: the renderer and its judge
+take the same names from the same parts.
 """
 
 from collections import Counter
@@ -14,8 +16,10 @@ NAMED_IN_NOTES = 5
 
 @dataclass(frozen=True)
 class RenderedThing:
-    """One instance of a scene. `source` identifies it within its scene; `scatter` identifies the
-    scatter that it is one of, empty for a thing that stands alone.
+    """One instance of a scene.
+
+    `source` identifies it within its scene; `scatter` identifies the scatter that it is one of,
+    empty for a thing that stands alone.
     """
 
     name: str
@@ -27,8 +31,9 @@ class RenderedThing:
 
 @dataclass(frozen=True)
 class ThingTable:
-    """The things of a scene in the order of their numbers (from 1), the number of each instance,
-    and the keys of objects that render and are left out.
+    """The things of a scene in the order of their numbers (from 1).
+
+    With the number of each instance, and the keys of objects that render and are left out.
     """
 
     things: tuple[RenderedThing, ...]
@@ -45,8 +50,9 @@ class ThingTable:
 
 
 def thing_table(scene: Scene, keys: Sequence[InstanceKey]) -> ThingTable:
-    """Number what the instances `keys` of the scene's parts are: first the scene's own things, in
-    their order, whether anything of them renders or not.
+    """Number what the instances `keys` of the scene's parts are.
+
+    First the scene's own things, in their order, whether anything of them renders or not.
     """
     owner_of = {key: number for number, thing in enumerate(scene.things) for key in thing.objects}
     things = [_itself(thing) for thing in scene.things]
@@ -82,8 +88,10 @@ def _by_name(scene: Scene, key: str) -> Thing:
 
 
 def _placed(scene: Scene, owner: Thing, key: InstanceKey) -> RenderedThing:
-    """A placing of `key.root`, named after it: geometry that no object holds is the instancer's,
-    and what has no category of its own has the instancer's.
+    """A placing of `key.root`, named after it.
+
+    Geometry that no object holds is the instancer's, and what has no category of its own has the
+    instancer's.
     """
     name = owner.name if key.root == key.owner else name_of(key.root)
     category = scene.categorise(name)

@@ -34,8 +34,9 @@ def joined(
 def numbered_scatters(
     things: Sequence[RenderedThing], scatters: Mapping[str, RenderedThing]
 ) -> tuple[NDArray[np.int64], tuple[RenderedThing, ...]]:
-    """The scatter's number of each thing (K + 1,), 0 for none, and the scatters, numbered after the
-    K things.
+    """The scatter's number of each thing (K + 1,), 0 for none, and the scatters.
+
+    They are numbered after the K things.
     """
     keys = sorted(scatters)
     number = {key: len(things) + place for place, key in enumerate(keys, start=1)}

@@ -11,8 +11,9 @@ from panoforge.datagen.categories import Categories, Category
 
 
 class SceneFailed(Exception):
-    """This seed made no scene (a generator gave up or fell over). Expected now and then; the next
-    seed is tried.
+    """This seed made no scene (a generator gave up or fell over).
+
+    Expected now and then; the next seed is tried.
     """
 
 
@@ -39,10 +40,11 @@ class Thing:
 
 @dataclass(frozen=True)
 class Region:
-    """Axis-aligned box in which a camera may stand, metres, world frame, and the height of its
-    floor. `ground` are the numbers (from 1) of the things that one stands on: a place must lie
-    above one of them, and eye height is measured from there. Empty: whatever faces up. None: the
-    floor is flat, at `floor_z`.
+    """Axis-aligned box in which a camera may stand, and the height of its floor.
+
+    Metres, world frame. `ground` are the numbers (from 1) of the things that one stands on: a place
+    must lie above one of them, and eye height is measured from there. Empty: whatever faces up.
+    None: the floor is flat, at `floor_z`.
     """
 
     low: tuple[float, float, float]

@@ -30,9 +30,11 @@ Infinigen1Biome = Literal[
 
 
 class RoomsSource(FrozenModel):
-    """Single furnished rooms of Infinigen 2, taken in turn. Its small things are primitive bodies
-    (cones, tori, monkeys), about half of all instances; `clutter: none` leaves them out, and
-    `clutter: infinigen1` puts books, cups and plants of a library in their places.
+    """Single furnished rooms of Infinigen 2, taken in turn.
+
+    Its small things are primitive bodies (cones, tori, monkeys), about half of all instances.
+    `clutter: none` leaves them out, and `clutter: infinigen1` puts books, cups and plants of a
+    library in their places.
     """
 
     source: Annotated[Literal["infinigen2.rooms"], Field(description="The kind of source.")]
@@ -53,8 +55,9 @@ class RoomsSource(FrozenModel):
 
 
 class HouseSource(FrozenModel):
-    """Infinigen 2's furnished houses: several rooms behind open doors. `room_count` None: drawn
-    from 3 to 9.
+    """Infinigen 2's furnished houses: several rooms behind open doors.
+
+    `room_count` None: drawn from 3 to 9.
     """
 
     source: Annotated[Literal["infinigen2.house"], Field(description="The kind of source.")]
@@ -76,8 +79,10 @@ class HouseSource(FrozenModel):
 
 
 class FloatingSource(FrozenModel):
-    """Infinigen 2 objects floating in the open, with hard occlusions. `volume_density` is the share
-    of the 5 m cube that is asked to be filled; Infinigen's own is 0.125, which leaves mostly sky.
+    """Infinigen 2 objects floating in the open, with hard occlusions.
+
+    `volume_density` is the share of the 5 m cube that is asked to be filled; Infinigen's own is
+    0.125, which leaves mostly sky.
     """
 
     source: Annotated[Literal["infinigen2.floating"], Field(description="The kind of source.")]
@@ -96,10 +101,12 @@ class FloatingSource(FrozenModel):
 
 
 class OutdoorSource(FrozenModel):
-    """Open ground under a sky, with rocks and plants. `plain` and `hills` are grounds made here;
-    `landscape` is one of Infinigen 2's landscapes, which need Blender's extension A.N.T. Landscape
-    (see `antlandscape` of the render config). So do Infinigen's boulders: where the extension is
-    missing, rocks made here take their place, and that is noted.
+    """Open ground under a sky, with rocks and plants.
+
+    `plain` and `hills` are grounds made here; `landscape` is one of Infinigen 2's landscapes, which
+    need Blender's extension A.N.T. Landscape (see `antlandscape` of the render config). So do
+    Infinigen's boulders: where the extension is missing, rocks made here take their place, and that
+    is noted.
     """
 
     source: Annotated[Literal["infinigen2.outdoor"], Field(description="The kind of source.")]
@@ -151,9 +158,10 @@ class _Infinigen1(FrozenModel):
 
 
 class Infinigen1Indoors(_Infinigen1):
-    """Furnished rooms of Infinigen 1.x, made by its own command: one furnished room each in a whole
-    flat, taken in turn. `rooms: all` furnishes every room. pano sources install infinigen1 brings
-    what it needs.
+    """Furnished rooms of Infinigen 1.x, made by its own command.
+
+    One furnished room each in a whole flat, taken in turn. `rooms: all` furnishes every room. pano
+    sources install infinigen1 brings what it needs.
     """
 
     source: Annotated[Literal["infinigen1.indoors"], Field(description="The kind of source.")]
@@ -186,9 +194,11 @@ class Infinigen1Indoors(_Infinigen1):
 
 
 class Infinigen1Nature(_Infinigen1):
-    """Landscapes of Infinigen 1.x, made by its own command. `simple` is its own default mixture.
-    Rocks are left out, because they need an add-on from the network. arctic, canyon, cliff, coast,
-    desert and river need Blender's extension A.N.T. Landscape (`antlandscape` of the config).
+    """Landscapes of Infinigen 1.x, made by its own command.
+
+    `simple` is its own default mixture. Rocks are left out, because they need an add-on from the
+    network. arctic, canyon, cliff, coast, desert and river need Blender's extension A.N.T.
+    Landscape (`antlandscape` of the config).
     """
 
     source: Annotated[Literal["infinigen1.nature"], Field(description="The kind of source.")]
@@ -211,8 +221,9 @@ Infinigen1Source = Infinigen1Indoors | Infinigen1Nature
 
 
 class BlendSource(FrozenModel):
-    """Somebody's .blend files, opened with their scripts off. `paths` must exist where the worker
-    runs.
+    """Somebody's .blend files, opened with their scripts off.
+
+    `paths` must exist where the worker runs.
     """
 
     source: Annotated[Literal["blend"], Field(description="The kind of source.")]

@@ -25,8 +25,10 @@ HAIR_SIDES = 3
 
 @dataclass(frozen=True)
 class Hits:
-    """What rays met, arrays of shape (N,): `index` the number of the thing (0 = nothing),
-    `distance_m` (+inf = nothing), `backface` whether the surface was met from behind.
+    """What rays met, arrays of shape (N,).
+
+    `index` the number of the thing (0 = nothing), `distance_m` (+inf = nothing), `backface` whether
+    the surface was met from behind.
     """
 
     index: NDArray[np.int32]
@@ -36,8 +38,9 @@ class Hits:
 
 @dataclass(frozen=True)
 class Layer:
-    """Where a plumb line meets the scene: the height in metres, whose surface it is, and whether
-    that faces up.
+    """Where a plumb line meets the scene.
+
+    The height in metres, whose surface it is, and whether that faces up.
     """
 
     z_m: float
@@ -47,9 +50,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Surface:
-    """Triangles of the scene with a BVH over them, in metres. `owner` (T,) is the number of each
-    triangle's thing, `low` and `high` (K, 3) the bounds of each thing by number (empty, +inf to
-    -inf, for one without triangles).
+    """Triangles of the scene with a BVH over them, in metres.
+
+    `owner` (T,) is the number of each triangle's thing, `low` and `high` (K, 3) the bounds of each
+    thing by number (empty, +inf to -inf, for one without triangles).
     """
 
     tree: BVHTree
@@ -73,8 +77,9 @@ class Surface:
         return Hits(index, distance, backface)
 
     def around(self, point: NDArray) -> NDArray[np.bool_]:
-        """(K,) whether `point` (3,) is within the bounds of each thing: only those can have it
-        inside them.
+        """(K,) whether `point` (3,) is within the bounds of each thing.
+
+        Only those can have it inside them.
         """
         inside: NDArray[np.bool_] = ((self.low <= point) & (point <= self.high)).all(axis=1)
         return inside
@@ -92,16 +97,18 @@ class Surface:
         return found
 
     def clearance_m(self, point: NDArray) -> float:
-        """Distance from `point` to the nearest surface in any direction, exact; +inf in an empty
-        scene.
+        """Distance from `point` to the nearest surface in any direction, exact.
+
+        +inf in an empty scene.
         """
         nearest = self.tree.find_nearest(tuple(map(float, point)))
         return float("inf") if nearest[3] is None else float(nearest[3])
 
 
 def scene_surface() -> Surface:
-    """Collect the triangles of every numbered object that a camera can see. The scene must be
-    prepared.
+    """Collect the triangles of every numbered object that a camera can see.
+
+    The scene must be prepared.
     """
     corners, faces, owners, offset = [], [], [], 0
     numbered = numbered_objects()
@@ -128,8 +135,10 @@ def scene_surface() -> Surface:
 
 
 def world_triangles(obj: bpy.types.Object) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """(V, 3) world-space vertices in metres and (T, 3) vertex indices of an object of a prepared
-    scene. Hair is three-sided tubes, a point of a cloud a small icosphere.
+    """Vertices and triangles of an object of a prepared scene, in world space.
+
+    (V, 3) metres and (T, 3) vertex indices. Hair is three-sided tubes, a point of a cloud a small
+    icosphere.
     """
     points, triangles = object_triangles(obj)
     return in_metres(points, obj), triangles
@@ -164,8 +173,9 @@ def in_metres(points: NDArray[np.float64], obj: bpy.types.Object) -> NDArray[np.
 
 
 def fibonacci_directions(count: int) -> NDArray[np.float64]:
-    """(count, 3) unit vectors spread evenly over the sphere (golden-angle spiral; Swinbank and
-    Purser 2006).
+    """(count, 3) unit vectors spread evenly over the sphere.
+
+    A golden-angle spiral (Swinbank and Purser 2006).
     """
     k = np.arange(count) + 0.5
     z = 1 - 2 * k / count

@@ -24,7 +24,8 @@ class WorldMesh:
 
 @dataclass(frozen=True)
 class ThingShapes:
-    """The meshes of each thing by its place in the scene's things, and the bounds (N, 3) of all:
+    """The meshes of each thing by its place in the scene's things, and the bounds (N, 3) of all.
+
     NaN for one that no mesh renders of.
     """
 

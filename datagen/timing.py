@@ -12,8 +12,9 @@ from contextlib import contextmanager
 
 
 class Timer:
-    """Adds up seconds by phase, on the clock and of the processor (all threads), and prints a line
-    when a phase ends, so that a parent can see progress.
+    """Adds up seconds by phase, on the clock and of the processor (all threads).
+
+    It prints a line when a phase ends, so that a parent can see progress.
     """
 
     def __init__(self) -> None:
@@ -73,9 +74,10 @@ class PhaseClock:
 
 @contextmanager
 def phase_clock() -> Iterator[PhaseClock]:
-    """Time from start to the first sample (sync), to the last (sample), to the end (save). Reads
-    Cycles' own status line, which reports the last sample only after the denoiser has run: `sample`
-    includes it.
+    """Time from start to the first sample (sync), to the last (sample), to the end (save).
+
+    Reads Cycles' own status line, which reports the last sample only after the denoiser has run:
+    `sample` includes it.
     """
     import bpy
 

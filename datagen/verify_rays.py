@@ -1,5 +1,6 @@
-"""Check one scene's panoramas by rays, in a process of its own: `python -m
-panoforge.datagen.verify_rays JOB.json`.
+"""Check one scene's panoramas by rays, in a process of its own.
+
+`python -m panoforge.datagen.verify_rays JOB.json`.
 
 The scene is made again from its seed; a .blend of a user's is opened again. It stays as its source
 made it, but for the subdivision cap, which is part of what was asked for. See
@@ -85,8 +86,9 @@ def check_scene(request: VerifyRequest) -> list[dict]:
 
 
 def check_identity(meta: SampleMeta, scene: Scene) -> None:
-    """DataError if the scene came out otherwise than the one that was rendered: Infinigen 1 does
-    not repeat to the last vertex.
+    """DataError if the scene came out otherwise than the one that was rendered.
+
+    Infinigen 1 does not repeat to the last vertex.
     """
     for name, made in scene.versions.items():
         rendered = meta.versions.get(name)

@@ -1,5 +1,6 @@
-"""One scene in, staged panoramas out; always its own process: `python -m panoforge.datagen.worker
-JOB.json`.
+"""One scene in, staged panoramas out.
+
+Always its own process: `python -m panoforge.datagen.worker JOB.json`.
 
 The job file is a `SceneRequest`, the result file a `SceneResult`, written atomically as the last
 act. Blender may run out of memory, hang or crash, so nothing of it lives in the parent: the parent

@@ -1,5 +1,6 @@
-"""What an evaluation is: methods, prompts, predictor, which instances count. No torch here, so that
-`pano config` is quick.
+"""What an evaluation is: methods, prompts, predictor, which instances count.
+
+No torch here, so that `pano config` is quick.
 
 `EvalConfig` holds everything that `panoforge.eval.run` needs but the two folders. The part of
 it that defines *what is measured* (`protocol`) is hashed into a protocol id: two results are
@@ -55,8 +56,9 @@ MergeRule = Literal["mean", "max"]
 
 
 class ScanConfig(FrozenModel):
-    """The virtual camera. `size_px` is the size of the square views, or null for the model's own
-    input size.
+    """The virtual camera.
+
+    `size_px` is the size of the square views, or null for the model's own input size.
     """
 
     fov_deg: Annotated[
@@ -79,14 +81,16 @@ class ScanConfig(FrozenModel):
 
 
 class ZoomConfig(FrozenModel):
-    """`scan_zoom`'s second look. Instances whose BFoV is wider than `max_fov_deg` stay as the scan
-    left them. `margin` is the view's width over the BFoV's, `trim` the share of a mask's solid
-    angle that may stick out on each side. The view's sides differ at most by `max_aspect`; a longer
-    one is squeezed into the model's square. An instance that the scan lost is looked for in
-    `lost_fov_deg` around its first click. The BFoV is that of the pieces above `reach_logit` that
-    hold some of the mask, or of the mask alone where those are too wide. At most `more_looks`
-    follow, one from another; what is `thin` to more than that share is looked at in tiles,
-    `tile_fov_deg` wide. `prompt`: what a look is told of the answer so far and of the prompt.
+    """`scan_zoom`'s second look.
+
+    Instances whose BFoV is wider than `max_fov_deg` stay as the scan left them. `margin` is the
+    view's width over the BFoV's, `trim` the share of a mask's solid angle that may stick out on
+    each side. The view's sides differ at most by `max_aspect`; a longer one is squeezed into the
+    model's square. An instance that the scan lost is looked for in `lost_fov_deg` around its first
+    click. The BFoV is that of the pieces above `reach_logit` that hold some of the mask, or of the
+    mask alone where those are too wide. At most `more_looks` follow, one from another; what is
+    `thin` to more than that share is looked at in tiles, `tile_fov_deg` wide. `prompt`: what a look
+    is told of the answer so far and of the prompt.
     """
 
     max_fov_deg: Annotated[
@@ -149,8 +153,9 @@ class ZoomConfig(FrozenModel):
 
 
 class PromptConfig(FrozenModel):
-    """How every instance is prompted (`panoforge.eval.segmentation.prompts`). One click is SAP's
-    protocol. `file` takes prompts and instances from a prompts.json instead
+    """How every instance is prompted (`panoforge.eval.segmentation.prompts`).
+
+    One click is SAP's protocol. `file` takes prompts and instances from a prompts.json instead
     (`panoforge.eval.segmentation.promptfile`).
     """
 
@@ -192,8 +197,9 @@ class PromptConfig(FrozenModel):
 
 
 class InstanceConfig(FrozenModel):
-    """Which instances are scored. `max_per_panorama` draws that many (seeded) to keep within a time
-    budget; null takes all.
+    """Which instances are scored.
+
+    `max_per_panorama` draws that many (seeded) to keep within a time budget; null takes all.
     """
 
     min_pixels: Annotated[Positive, Field(description="Smaller instances are not scored.")] = 64
@@ -208,8 +214,10 @@ class InstanceConfig(FrozenModel):
 
 
 class ModelConfig(Sam2Settings):
-    """Which SAM2. `checkpoint` is an official SAM2.1 file or one of ours, or `random`: weights
-    drawn from `seed`, to try the path without a model (a file of that name is ./random).
+    """Which SAM2.
+
+    `checkpoint` is an official SAM2.1 file or one of ours, or `random`: weights drawn from `seed`,
+    to try the path without a model (a file of that name is ./random).
     """
 
     checkpoint: Annotated[
@@ -234,10 +242,11 @@ class ModelConfig(Sam2Settings):
 
 
 class MergeConfig(FrozenModel):
-    """How frames that see the same pixel are made one. `mean`: by the mean of their logits,
-    weighted by nearness to the frame's centre. `max`: by the largest logit, SAP's per-pixel maximum
-    of masks. Logits are clamped to ±`clamp` first: SAM2 says −1024 where it believes an object
-    absent, and in a mean one such frame would outvote all others.
+    """How frames that see the same pixel are made one.
+
+    `mean`: by the mean of their logits, weighted by nearness to the frame's centre. `max`: by the
+    largest logit, SAP's per-pixel maximum of masks. Logits are clamped to ±`clamp` first: SAM2 says
+    −1024 where it believes an object absent, and in a mean one such frame would outvote all others.
     """
 
     rule: Annotated[
@@ -249,9 +258,11 @@ class MergeConfig(FrozenModel):
 
 
 class EvalConfig(FrozenModel):
-    """One evaluation; which dataset and where the results go is said beside it
-    (`panoforge.eval.run.run_evaluation`). `benchmark` and `root` take somebody else's data
-    instead of the dataset (`panoforge.eval.benchmarks`).
+    """One evaluation.
+
+    Which dataset and where the results go is said beside it (`panoforge.eval.run.run_evaluation`).
+    `benchmark` and `root` take somebody else's data instead of the dataset
+    (`panoforge.eval.benchmarks`).
     """
 
     methods: Annotated[

@@ -103,8 +103,10 @@ def evaluate_panoramas(
     source: ScoredPanoramas | None = None,
     predictors: Sequence[ScoredPredictor] | None = None,
 ) -> None:
-    """Evaluate here. What is not given, panoramas or predictors, is opened and loaded. DataError
-    for weights or data that have changed since the job was planned.
+    """Evaluate here.
+
+    What is not given, panoramas or predictors, is opened and loaded. DataError for weights or data
+    that have changed since the job was planned.
     """
     source = source or open_panoramas(job.config, job.dataset)
     if predictors is None:
@@ -127,8 +129,9 @@ def evaluate_panoramas(
 def choose_instances(
     config: EvalConfig, meta: Sequence[InstanceMeta], key: str
 ) -> list[InstanceMeta]:
-    """The instances of a panorama that are scored, by ascending id: large enough, not flagged away,
-    and at most `max_per_panorama`, drawn by seed and key.
+    """The instances of a panorama that are scored, by ascending id.
+
+    Large enough, not flagged away, and at most `max_per_panorama`, drawn by seed and key.
     """
     rules = config.instances
     kept = [
@@ -203,8 +206,9 @@ def evaluate_sample(
 
 @dataclass(frozen=True)
 class _Turn:
-    """One method and one predictor on one panorama. `places`: one click for each instance, whatever
-    it is prompted with.
+    """One method and one predictor on one panorama.
+
+    `places`: one click for each instance, whatever it is prompted with.
     """
 
     config: EvalConfig
@@ -217,8 +221,9 @@ class _Turn:
     candidate: ScoredPredictor
 
     def score(self, prompts: Sequence[InstancePrompt]) -> tuple[list[Row], np.ndarray]:
-        """The rows, and the instance map (uint16 H×W) of the first answer. The model is scored
-        again after clicks that correct it, where the config asks for that.
+        """The rows, and the instance map (uint16 H×W) of the first answer.
+
+        The model is scored again after clicks that correct it, where the config asks for that.
         """
         masks = self._masks(prompts)
         ids = np.array([0, *(prompt.id for prompt in prompts)], np.uint16)

@@ -1,5 +1,6 @@
-"""What is scored: the panoramas of one of our datasets, or of a benchmark, behind one small
-interface.
+"""What is scored: panoramas behind one small interface.
+
+They are those of one of our datasets, or of a benchmark.
 
 `open_panoramas(config, dataset)` takes the benchmark that the config names, else the dataset. What
 it gives has keys in a fixed order. A panorama by position has `key`, `read("rgb")`,
@@ -75,8 +76,9 @@ def open_panoramas(config: EvalConfig, dataset: StoreLike) -> ScoredPanoramas:
 
 
 def benchmark_root(config: EvalConfig) -> Path:
-    """The folder of a config's benchmark. UsageError, with what belongs there, where it is not
-    named.
+    """The folder of a config's benchmark.
+
+    UsageError, with what belongs there, where it is not named.
     """
     if config.root is None:
         benchmark = get_benchmark(str(config.benchmark))
@@ -129,8 +131,9 @@ class _Meta:
 
 
 class BenchmarkSample:
-    """One panorama of a benchmark, read when it is first asked for and checked. DataError for what
-    is no panorama.
+    """One panorama of a benchmark, read when it is first asked for and checked.
+
+    DataError for what is no panorama.
     """
 
     def __init__(self, item: PanoramaItem) -> None:

@@ -182,8 +182,9 @@ def _unseen(folder: Path) -> LeftOut:
 
 
 def _save_prompts(path: Path, folder: Path, keys: Sequence[str], protocol_id: str) -> None:
-    """prompts.json from the panoramas' own, so that those of an earlier, interrupted run are in it
-    too.
+    """Write prompts.json from the panoramas' own.
+
+    So those of an earlier, interrupted run are in it too.
     """
     save_prompts(path, {key: _read_json(folder / key / PROMPTS_NAME) for key in keys}, protocol_id)
 

@@ -201,8 +201,10 @@ def install_infinigen1(folder: Path | None, say: Callable[[str], None]) -> Path:
 
 
 def install_assets(folder: Path | None, say: Callable[[str], None]) -> Path:
-    """Make the library of Infinigen 1's small things (None: in the user's cache) with the installed
-    Infinigen 1. Gives where it is. Infinigen1Missing says why it is not there.
+    """Make the library of Infinigen 1's small things with the installed Infinigen 1.
+
+    `folder` None: in the user's cache. Gives where it is. Infinigen1Missing says why it is not
+    there.
     """
     place = (folder or default_library()).absolute()
     make_library(overlay(), place, say)

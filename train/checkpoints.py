@@ -45,8 +45,9 @@ _NAME = re.compile(r"step-(\d{8,})\.pt")
 
 @dataclass(frozen=True)
 class TrainState:
-    """Everything a run needs to go on. `step` counts finished steps; `position` is the next
-    clip.
+    """Everything a run needs to go on.
+
+    `step` counts finished steps; `position` is the next clip.
     """
 
     step: int
@@ -82,8 +83,9 @@ def save(folder: Path, state: TrainState, keep_last_k: int) -> Path:
 
 
 def committed(folder: Path) -> list[Path]:
-    """Checkpoints up to the one that `latest` names, newest first; all of them where there is no
-    readable `latest`.
+    """Checkpoints up to the one that `latest` names, newest first.
+
+    All of them where there is no readable `latest`.
     """
     found = sorted(
         (p for p in folder.glob("step-*.pt") if _NAME.fullmatch(p.name)),
@@ -104,8 +106,9 @@ def latest_name(folder: Path) -> str | None:
 
 
 def load_latest(folder: Path, say: Callable[[str], object]) -> TrainState | None:
-    """The newest whole checkpoint; None where there is none at all. DataError when there are some
-    and none is whole: a run never silently starts over.
+    """The newest whole checkpoint; None where there is none at all.
+
+    DataError when there are some and none is whole: a run never silently starts over.
     """
     candidates, name = committed(folder), latest_name(folder)
     if _only_begun(folder, candidates):
@@ -193,8 +196,9 @@ class Saver:
         self._pending: Future[Path] | None = None
 
     def save(self, state: TrainState, *, wait: bool) -> None:
-        """Commit `state`, or with wait=False start to. Raises what went wrong with the save
-        before.
+        """Commit `state`, or with wait=False start to.
+
+        Raises what went wrong with the save before.
         """
         self.wait()
         if wait:
@@ -226,8 +230,9 @@ class Saver:
 
     @contextmanager
     def settled(self) -> Iterator[None]:
-        """Whatever ends the block, nothing is being saved after it. An error of the block goes on,
-        with the save's as a note.
+        """Whatever ends the block, nothing is being saved after it.
+
+        An error of the block goes on, with the save's as a note.
         """
         try:
             yield
@@ -243,8 +248,9 @@ class Saver:
 
 
 def snapshot(value: Any) -> Any:
-    """`value` with every tensor inside copied into CPU memory; dicts, lists and tuples are
-    followed.
+    """`value` with every tensor inside copied into CPU memory.
+
+    Dicts, lists and tuples are followed.
     """
     if isinstance(value, torch.Tensor):
         return value.detach().to("cpu", copy=True)

@@ -1,5 +1,6 @@
-"""What a training run is: one pydantic model, validated before torch is imported. Its sections
-stand in `settings`.
+"""What a training run is: one pydantic model, validated before torch is imported.
+
+Its sections stand in `settings`.
 
 Defaults are SAM2's own fine-tuning recipe (sam2.1_hiera_b+_MOSE_finetune.yaml of sam2 1.1.0) with
 SAP's choices on top: scan clips, 90° views with 50 % overlap, encoder frozen. SAP's own recipe, of
@@ -93,8 +94,10 @@ class OptimSettings(FrozenModel):
 
 
 class TrainConfig(FrozenModel):
-    """One run of `pano train`. A step takes `clips_per_step` clips whatever the number of
-    processes; each process runs its share `clips_per_forward` at a time and adds up the gradients.
+    """One run of `pano train`.
+
+    A step takes `clips_per_step` clips whatever the number of processes; each process runs its
+    share `clips_per_forward` at a time and adds up the gradients.
     """
 
     model: Annotated[
@@ -304,9 +307,11 @@ class TrainConfig(FrozenModel):
         return self
 
     def numbers(self) -> dict:
-        """The keys that decide the weights, as plain JSON: all but where things lie and how often
-        they are written or run. A mixture's datasets are known by their digest, not by their
-        folder. What came later and is off is left out, so that runs begun before it go on.
+        """The keys that decide the weights, as plain JSON.
+
+        All but where things lie and how often they are written or run. A mixture's datasets are
+        known by their digest, not by their folder. What came later and is off is left out, so that
+        runs begun before it go on.
         """
         numbers = {
             key: value

@@ -107,9 +107,10 @@ class World:
     def joined(
         self, device: "torch.device", timeout_s: float, start_timeout_s: float
     ) -> Iterator[None]:
-        """Be a member of the process group: gloo on CPU, NCCL on GPUs. A rank that is waited for
-        longer than `timeout_s` ends the run; up to `has_started`, longer than `start_timeout_s`.
-        Nothing to do for a lone process.
+        """Be a member of the process group: gloo on CPU, NCCL on GPUs.
+
+        A rank that is waited for longer than `timeout_s` ends the run; up to `has_started`, longer
+        than `start_timeout_s`. Nothing to do for a lone process.
         """
         import torch.distributed as dist
 
@@ -197,8 +198,9 @@ class World:
         unflatten_gradients(flat, parameters)
 
     def check_same(self, found: Mapping[str, str], device: "torch.device") -> None:
-        """UsageError unless all ranks found the same under every name, which names those that
-        differ from rank 0.
+        """UsageError unless all ranks found the same under every name.
+
+        It names those that differ from rank 0.
         """
         own = "\n".join([socket.gethostname(), *found.values()])
         texts = [text.split("\n") for text in self.gather_texts(own, device)]
@@ -214,8 +216,9 @@ class World:
 
 
 def interface_towards(address: str) -> str:
-    """The network interface by which this machine reaches `address`. Gloo's own choice is the
-    address of the hostname, which Debian writes down as 127.0.1.1.
+    """The network interface by which this machine reaches `address`.
+
+    Gloo's own choice is the address of the hostname, which Debian writes down as 127.0.1.1.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((address, 1))  # sends nothing
@@ -240,8 +243,9 @@ def _store() -> Any:
 
 
 def _who_is_missing(store: Any, rank: int, num_ranks: int, meeting: int) -> str:
-    """The ranks that have not come to `meeting`; if all came, those that do not say soon that it
-    failed. In words.
+    """The ranks that have not come to `meeting`.
+
+    If all came, those that do not say soon that it failed. In words.
     """
     if store is None:
         return "another rank"
@@ -275,8 +279,9 @@ def _behind(store: Any, prefix: str, num_ranks: int, meeting: int) -> list[str]:
 
 
 def flatten_gradients(parameters: Sequence["nn.Parameter"]) -> "Tensor":
-    """One buffer: all gradients (zeros where there is none), then one number per parameter: 1 where
-    there is one.
+    """One buffer: all gradients (zeros where there is none), then one number per parameter.
+
+    1 where there is one.
     """
     import torch
 

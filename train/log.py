@@ -1,5 +1,7 @@
-"""What a run writes about itself: metrics.jsonl, TensorBoard and Weights & Biases if wanted,
-pictures of predictions, a bar on a terminal, plain lines elsewhere.
+"""What a run writes about itself.
+
+Metrics.jsonl, TensorBoard and Weights & Biases if wanted, pictures of predictions, a bar on a
+terminal, plain lines elsewhere.
 
 metrics.jsonl has one object per step and only ever grows by whole lines. A resumed run first drops
 the lines of steps that its checkpoint does not know, so the file tells one story.

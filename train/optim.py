@@ -74,8 +74,9 @@ def restore_moments(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> 
 
 
 def lr_scale(step: int, steps: int, settings: OptimSettings) -> float:
-    """Learning rate of `step` (from 0) as a share of the first: a linear warm-up, then a cosine
-    from 1 to `final_lr_ratio` at the end of the run.
+    """Learning rate of `step` (from 0) as a share of the first.
+
+    A linear warm-up, then a cosine from 1 to `final_lr_ratio` at the end of the run.
     """
     if step < settings.warmup_steps:
         return (step + 1) / (settings.warmup_steps + 1)

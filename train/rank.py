@@ -1,5 +1,7 @@
-"""One rank of a training run: opens the data, builds the model, goes on from the last checkpoint,
-trains, and on rank 0 exports the weights and writes the record.
+"""One rank of a training run.
+
+Opens the data, builds the model, goes on from the last checkpoint, trains, and on rank 0 exports
+the weights and writes the record.
 """
 
 import hashlib

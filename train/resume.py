@@ -86,8 +86,9 @@ def changes_on_resume(
 def check_no_other_results(
     record: Path, config_sha256: str, dataset_sha256: str, weights_sha256: str
 ) -> None:
-    """ConfigError where a run is to start over the results of another one, whose checkpoints are
-    gone. `record` is the train.json of the folder, if it has one.
+    """ConfigError where a run is to start over the results of another one.
+
+    Its checkpoints are gone. `record` is the train.json of the folder, if it has one.
     """
     if not record.exists():
         return

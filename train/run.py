@@ -23,6 +23,7 @@ from panoforge.train.rank import train_rank
 
 def run_training(config: TrainConfig, dataset: StoreLike, out: Path) -> Path:
     """Train on `dataset` into `out`; gives the path of the exported weights (official format).
+
     Under torchrun this is one rank of a run, else all of it.
     """
     with Drain("stopping after this step") as drain:

@@ -8,8 +8,9 @@ import torch
 
 
 def use_bfloat16(precision: str, device: torch.device) -> bool:
-    """auto: bf16 autocast on GPUs that have it; on CPUs it is slower than float32 where there is no
-    AMX.
+    """auto: bf16 autocast on GPUs that have it.
+
+    On CPUs it is slower than float32 where there is no AMX.
     """
     if precision == "auto":
         return device.type == "cuda" and torch.cuda.is_bf16_supported()
@@ -25,9 +26,10 @@ def peak_memory_mb(device: torch.device) -> float:
 
 @contextlib.contextmanager
 def reproducible(device: torch.device, threads: int) -> Iterator[None]:
-    """Leave torch's global generator, thread count and determinism switch as they were found. On
-    CPU, deterministic kernels are asked for: the gradient of fancy indexing is otherwise summed in
-    the order threads come by.
+    """Leave torch's global generator, thread count and determinism switch as they were found.
+
+    On CPU, deterministic kernels are asked for: the gradient of fancy indexing is otherwise summed
+    in the order threads come by.
     """
     was = (
         torch.are_deterministic_algorithms_enabled(),

@@ -144,8 +144,9 @@ class Trainer:
             self.save()
 
     def step(self, forwards: list[tuple[tuple[int, ...], Any]]) -> dict[str, Any]:
-        """One optimisation step over this rank's (positions, batch) pairs. Gives the figures of the
-        whole step.
+        """One optimisation step over this rank's (positions, batch) pairs.
+
+        Gives the figures of the whole step.
         """
         config, step = self.config, self.step_done
         here = [
@@ -222,8 +223,9 @@ class Trainer:
         )
 
     def forward(self, batch: Any, encoded: Encoded, objects: float) -> dict[str, Tensor]:
-        """The losses of one batch with its encoded frames, as its share of a step of `objects`
-        objects.
+        """The losses of one batch, as its share of a step of `objects` objects.
+
+        `encoded` are its frames, encoded.
         """
         with self.autocast():
             outs = self.model(batch, encoded)
@@ -234,8 +236,9 @@ class Trainer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
 
     def name_bad_samples(self, here: list[str]) -> list[str]:
-        """All ranks' bad samples of this step, counted. TrainingError where there have been too
-        many.
+        """All ranks' bad samples of this step, counted.
+
+        TrainingError where there have been too many.
         """
         gathered = self.world.gather_texts(
             "\n".join(text.replace("\n", " ") for text in here), self.device
@@ -255,8 +258,9 @@ class Trainer:
         return named
 
     def refuse_step(self, figures: dict[str, float], norm: float) -> None:
-        """A loss or gradient that is not finite: leave the weights as they are, and stop unless the
-        config says skip.
+        """A loss or gradient that is not finite.
+
+        Leave the weights as they are, and stop unless the config says skip.
         """
         config, step = self.config, self.step_done
         self.optimizer.zero_grad(set_to_none=True)
@@ -291,8 +295,9 @@ class Trainer:
             )
 
     def save(self, wait: bool = True) -> Path:
-        """Commit the state after `step_done` steps, beside the training unless told to wait (the
-        main rank writes; the others have nothing to add).
+        """Commit the state after `step_done` steps, beside the training unless told to wait.
+
+        The main rank writes; the others have nothing to add.
         """
         if self.world.is_main:
             self.may_write()

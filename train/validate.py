@@ -39,9 +39,10 @@ PLAIN = {
 
 
 def validation_source(dataset: Dataset, config: TrainConfig) -> ClipSource:
-    """Held-out clips of a run: panoramas, its own clip settings without augmentation, seed 0
-    whatever the run's seed. A damaged one stops the run: a mean over fewer clips would be another
-    curve.
+    """Held-out clips of a run.
+
+    Panoramas, its own clip settings without augmentation, seed 0 whatever the run's seed. A damaged
+    one stops the run: a mean over fewer clips would be another curve.
     """
     return ClipSource(
         dataset,
@@ -65,8 +66,9 @@ def validate(
     world: "World",
     autocast: Any,
 ) -> float:
-    """MIoU in [0, 1] over `clips` clips, shared out over the ranks. Leaves the model in train
-    mode.
+    """MIoU in [0, 1] over `clips` clips, shared out over the ranks.
+
+    Leaves the model in train mode.
     """
     model.eval()
     total, objects = 0.0, 0
@@ -94,8 +96,10 @@ def validate(
 
 @torch.no_grad()
 def picture(model: ScanSAM2, batch: Any, autocast: Any) -> NDArray[np.uint8]:
-    """RGB picture of the first clip of a batch: frames in columns, the truth above, the prediction
-    below, each object in its colour. Leaves the model in train mode, its generators as they were.
+    """RGB picture of the first clip of a batch.
+
+    Frames in columns, the truth above, the prediction below, each object in its colour. Leaves the
+    model in train mode, its generators as they were.
     """
     rng, model.rng = model.rng, np.random.default_rng(0)
     model.eval()

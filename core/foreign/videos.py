@@ -4,7 +4,7 @@ The packets are walked once, without decoding: that gives every frame's time sta
 that decoding can begin at. A frame is found by its own stamp. So numbers are exact where rates vary
 and frames are stored out of order. OpenCV, which is there too, counts by the rate.
 
-Only containers of files are opened (MP4, MOV, Matroska, WebM, AVI), by what is in them: a playlist
+Only containers of files are opened (MP4, MOV, Matroska, WebM, AVI), by what is in them. A playlist
 under the name of a video would make FFmpeg read other files and addresses.
 """
 

@@ -12,6 +12,7 @@ class AmbiguousDatablocks(UserError):
 
 def key_of(datablock: bpy.types.ID) -> str:
     """`Cube` of the open file itself, `Cube [props.blend]` of a library by Blender's name for it.
+
     A name of the file itself that looks like the second has ` []` behind it. Of an evaluated
     datablock: the key of its original.
     """

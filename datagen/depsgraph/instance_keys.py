@@ -1,5 +1,6 @@
-"""Which parts of a scene are one instance: pure, so that the renderer and its judge agree on names
-and on nothing else.
+"""Which parts of a scene are one instance.
+
+Pure, so that the renderer and its judge agree on names and on nothing else.
 
 An object is one thing, with its hair and all other components of its own. Of what is instanced,
 the parts that hang from one root within one placing are one thing: a chair's seat and legs, where

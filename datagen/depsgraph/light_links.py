@@ -1,5 +1,6 @@
-"""Lamps that light some objects only: a lamp names collections of them, and so must it still when
-these objects are others.
+"""Lamps that light some objects only.
+
+A lamp names collections of them, and so must it still when these objects are others.
 """
 
 from collections.abc import Sequence

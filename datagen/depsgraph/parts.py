@@ -56,8 +56,9 @@ def holder(instance: bpy.types.DepsgraphObjectInstance) -> bpy.types.Object:
 
 
 def parts_of(depsgraph: bpy.types.Depsgraph) -> Iterator[ScenePart]:
-    """Everything that Cycles renders, in Blender's order. CannotRealise for what it does not, or
-    what cannot be kept.
+    """Everything that Cycles renders, in Blender's order.
+
+    CannotRealise for what it does not, or what cannot be kept.
     """
     roots: dict[tuple[str, str], str] = {}
     for instance in depsgraph.object_instances:

@@ -21,9 +21,10 @@ SMOOTHING = 4  # steps between two points of a strand, which Cycles joins by a s
 
 @dataclass(frozen=True)
 class Strands:
-    """Hair, in object space. `points` (N, 3) and `radius` (N,) are those of all strands in a row,
-    `counts` (S,) how many each has. `uv` (S, 2) says where on its surface a strand grows,
-    `material` (S,) which slot it has.
+    """Hair, in object space.
+
+    `points` (N, 3) and `radius` (N,) are those of all strands in a row, `counts` (S,) how many each
+    has. `uv` (S, 2) says where on its surface a strand grows, `material` (S,) which slot it has.
     """
 
     points: NDArray[np.float64]
@@ -146,8 +147,10 @@ def read_points(cloud: bpy.types.PointCloud) -> tuple[NDArray[np.float64], NDArr
 
 
 def tubes(strands: Strands, sides: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Triangles around strands: (V, 3) vertices, (T, 3) indices. Between points a strand follows
-    the Catmull-Rom spline that Cycles draws; a tube of `sides` has a strand's mean width.
+    """Triangles around strands: (V, 3) vertices, (T, 3) indices.
+
+    Between points a strand follows the Catmull-Rom spline that Cycles draws; a tube of `sides` has
+    a strand's mean width.
     """
     sampled = [
         _smooth(points, radius)

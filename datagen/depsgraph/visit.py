@@ -31,6 +31,7 @@ class DepsgraphVisit(bpy.types.RenderEngine):
 
 def visit_render_depsgraph(visit: Callable[[bpy.types.Depsgraph], Result]) -> Result:
     """What `visit` returns of the render depsgraph of the open scene; its exceptions are passed on.
+
     Evaluated data does not outlive the call: copy what is to be kept.
     """
     results: list[Result] = []

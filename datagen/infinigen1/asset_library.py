@@ -50,8 +50,9 @@ def library_file(folder: Path | None = None) -> Path:
 def make_library(
     generator: Infinigen1, folder: Path, say: Callable[[str], None], per_factory: int = PER_FACTORY
 ) -> Path:
-    """Make the library, unless it is there. Infinigen1Missing, in the generator's own words, if
-    nothing comes out.
+    """Make the library, unless it is there.
+
+    Infinigen1Missing, in the generator's own words, if nothing comes out.
     """
     with storage_errors(folder), held(folder, INSTALL):
         if (folder / FILE).is_file():

@@ -9,16 +9,18 @@ _SEEDS = re.compile(r"\(.*$")
 
 
 def is_helper(object_name: str) -> bool:
-    """Whether an object is one of the generator's tools: cutters, placeholders, camera rigs, and
-    the shell that holds the air.
+    """Whether an object is one of the generator's tools.
+
+    Cutters, placeholders, camera rigs, and the shell that holds the air.
     """
     return bool(_HELPERS.search(object_name))
 
 
 def asset_name(object_name: str) -> str:
-    """`SofaFactory(309).spawn_asset(17)` → `sofa`; `scatter:BushFactory(1)…` → `bush`;
-    `chopped_tree(5, 0, 1)` → `chopped_tree`; `living-room_0/0.wall` → `room_wall`; anything else
-    as it is, without `scatter:`.
+    """`SofaFactory(309).spawn_asset(17)` → `sofa`.
+
+    `scatter:BushFactory(1)…` → `bush`; `chopped_tree(5, 0, 1)` → `chopped_tree`;
+    `living-room_0/0.wall` → `room_wall`; anything else as it is, without `scatter:`.
     """
     name = object_name.removeprefix("scatter:")
     if match := _FACTORY.match(name):

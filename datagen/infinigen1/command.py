@@ -30,8 +30,9 @@ ROOM_TAGS: dict[str, str] = {  # ours → its room semantics
 
 @dataclass(frozen=True)
 class ProfileSettings:
-    """How well a room is furnished: gin files, gin bindings, and the core-seconds that a room took
-    here (bench/RESULTS.md).
+    """How well a room is furnished.
+
+    Gin files, gin bindings, and the core-seconds that a room took here (bench/RESULTS.md).
     """
 
     configs: tuple[str, ...]
@@ -70,8 +71,9 @@ class GeneratorStep:
 
 
 def find_generator(source: Infinigen1Source) -> Infinigen1:
-    """The Infinigen 1 that a source names: the user's own, or the overlay. Infinigen1Missing with
-    the way out if it is not there or not whole.
+    """The Infinigen 1 that a source names: the user's own, or the overlay.
+
+    Infinigen1Missing with the way out if it is not there or not whole.
     """
     if source.python is not None:
         return own_environment(source.python)

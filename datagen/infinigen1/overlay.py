@@ -45,8 +45,10 @@ class Infinigen1Missing(UserError):
 
 @dataclass(frozen=True)
 class Infinigen1:
-    """An Infinigen 1 that can be run: the interpreter, the folder that holds `infinigen_examples`
-    (its gin files include each other from there), and what its process's environment differs in.
+    """An Infinigen 1 that can be run.
+
+    The interpreter, the folder that holds `infinigen_examples` (its gin files include each other
+    from there), and what its process's environment differs in.
     """
 
     python: str
@@ -91,8 +93,9 @@ def overlay(folder: Path | None = None) -> Infinigen1:
 
 
 def own_environment(python: str) -> Infinigen1:
-    """An environment of the user's, by its interpreter. Infinigen1Missing unless that imports
-    Infinigen 1.
+    """An environment of the user's, by its interpreter.
+
+    Infinigen1Missing unless that imports Infinigen 1.
     """
     if shutil.which(python) is None:
         raise Infinigen1Missing(

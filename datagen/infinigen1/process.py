@@ -109,9 +109,11 @@ def check_floor_plan(generator: Infinigen1) -> None:
 
 
 def extension_environment(zips: Iterable[Path], given: Path | None, folder: Path) -> dict[str, str]:
-    """What shows Blender's extensions to the generator's process: those of `zips`, and those that
-    this process was given. They are put together in `folder`. Empty if there are none: it then sees
-    what is installed. ExtensionMissing for a zip that is no extension.
+    """What shows Blender's extensions to the generator's process.
+
+    Those of `zips`, and those that this process was given. They are put together in `folder`. Empty
+    if there are none: it then sees what is installed. ExtensionMissing for a zip that is no
+    extension.
     """
     zips = list(zips)
     if not zips and given is None:

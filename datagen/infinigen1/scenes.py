@@ -36,8 +36,10 @@ _LEVEL = 3
 
 @dataclass(frozen=True)
 class GeneratedScene:
-    """A scene on disk: its .blend, the rooms that are furnished (none outdoors), and the version of
-    Infinigen that made it.
+    """A scene on disk.
+
+    Its .blend, the rooms that are furnished (none outdoors), and the version of Infinigen that made
+    it.
     """
 
     blend: Path
@@ -47,8 +49,10 @@ class GeneratedScene:
 
 @dataclass(frozen=True)
 class SceneOrder:
-    """Which scene is wanted: of which source, of which kind, with which seed. `zips` and `given`
-    are Blender extensions for the generator, see `process.extension_environment`.
+    """Which scene is wanted: of which source, of which kind, with which seed.
+
+    `zips` and `given` are Blender extensions for the generator, see
+    `process.extension_environment`.
     """
 
     source: Infinigen1Source

@@ -45,8 +45,10 @@ def draw_change(rng: np.random.Generator) -> ColourChange:
 
 
 def redraw_colours(things: Sequence[RenderedThing], seed: int, draw: int) -> int:
-    """Change the materials of the prepared scene; how many were changed. The draw is repeatable:
-    a material's change depends on the seed, the number of the draw, and its place among them.
+    """Change the materials of the prepared scene; how many were changed.
+
+    The draw is repeatable: a material's change depends on the seed, the number of the draw, and its
+    place among them.
     """
     rng = np.random.default_rng([seed, STREAM, draw])
     kept = _materials_of(things, NATURAL)

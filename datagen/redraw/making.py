@@ -9,8 +9,9 @@ from panoforge.datagen.sources.base import make_scene
 
 
 def make_redrawn(config: RenderConfig, job: SceneJob, seed: int) -> Scene:
-    """The scene as its source makes it, or with its furniture in other places. SceneFailed when
-    this seed makes none.
+    """The scene as its source makes it, or with its furniture in other places.
+
+    SceneFailed when this seed makes none.
     """
     scene = make_scene(job, source_of(config, job), seed)
     if not config.redraw.furniture or not scene.indoor:

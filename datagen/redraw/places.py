@@ -50,8 +50,10 @@ def groups_of(
     movable: NDArray[np.bool_],
     floor_z: float,
 ) -> list[list[int]]:
-    """Which boxes move together, by number: those on the floor, those that they reach over, and
-    what stands on them. The order is that of the least number.
+    """Which boxes move together, by number.
+
+    Those on the floor, those that they reach over, and what stands on them. The order is that of
+    the least number.
     """
     standing = [k for k in np.flatnonzero(movable) if abs(low[k, 2] - floor_z) <= ON_M]
     group_of = {k: k for k in standing}

@@ -1,5 +1,6 @@
-"""Ids, depth and normals where the beauty render alone cannot give them: a second render of one
-sample and no bounce, whose rays are the same.
+"""Ids, depth and normals where the beauty render alone cannot give them.
+
+A second render of one sample and no bounce, whose rays are the same.
 
 Light that scatters in a volume before it meets a surface leaves Cycles' data passes to chance: they
 show where the scattered ray went, or nothing. So where there are volumes, the data are those of a
@@ -63,6 +64,7 @@ def _with_second_digit(front: Passes, render: Render, quick: RenderSettings) -> 
 
 def joined_digits(front: Passes, high: Passes, base: int) -> Passes:
     """`front` with numbers of two digits: its own, and that of `high`, which counts `base`s.
+
     RenderFailed where the two did not meet the same surface.
     """
     apart = front.depth_m != high.depth_m

@@ -19,8 +19,9 @@ LAYER = 0.08
 
 
 class RenderFailed(Exception):
-    """Cycles said that something is wrong: a shader did not compile, a texture is missing, memory
-    ran out.
+    """Cycles said that something is wrong.
+
+    A shader did not compile, a texture is missing, memory ran out.
     """
 
 
@@ -52,8 +53,9 @@ class Passes:
 
 
 def read_exr(path: Path) -> dict[str, NDArray]:
-    """Channels of Blender's multi-layer EXR by `Pass.Component`, e.g. `IndexOB.X`, each H×W
-    float32.
+    """Channels of Blender's multi-layer EXR by `Pass.Component`, each H×W float32.
+
+    For example `IndexOB.X`.
     """
     with OpenEXR.File(str(path), separate_channels=True) as file:
         found = {
@@ -73,8 +75,9 @@ def read_exr(path: Path) -> dict[str, NDArray]:
 def passes_of(
     channels: dict[str, NDArray], settings: RenderSettings, clock: PhaseClock, unit_m: float
 ) -> Passes:
-    """The passes of one render, from the channels of its EXR file; `unit_m` is the length of the
-    scene's unit.
+    """The passes of one render, from the channels of its EXR file.
+
+    `unit_m` is the length of the scene's unit.
     """
     crop = slice(settings.seam_px, settings.seam_px + settings.width)
 
@@ -120,8 +123,9 @@ def unlayered(diffuse: NDArray[np.float32], glossy: NDArray[np.float32]) -> NDAr
 
 
 def whole_numbers(values: NDArray[np.float32], what: str) -> NDArray[np.int32]:
-    """Float ids → int32. RenderFailed if any is not a whole number: then something averaged
-    them.
+    """Float ids → int32.
+
+    RenderFailed if any is not a whole number: then something averaged them.
     """
     rounded = np.rint(values)
     if not (values == rounded).all():
@@ -133,8 +137,9 @@ def whole_numbers(values: NDArray[np.float32], what: str) -> NDArray[np.int32]:
 
 
 def unit_normals(normal: NDArray[np.float32], depth_m: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Normalise H×W×3 normals; zero where there is no geometry or where the average cancelled
-    out.
+    """Normalise H×W×3 normals.
+
+    Zero where there is no geometry or where the average cancelled out.
     """
     length = np.linalg.norm(normal, axis=-1, keepdims=True)
     unit = np.divide(normal, length, out=np.zeros_like(normal), where=length > 1e-6)

@@ -1,5 +1,6 @@
-"""One Cycles render per panorama gives everything: colour, instance ids, depth along the ray, world
-normals, albedo.
+"""One Cycles render per panorama gives everything.
+
+Colour, instance ids, depth along the ray, world normals, albedo.
 
 Ids are the Object Index pass of the beauty render itself. Cycles writes that pass, and depth, at
 sample 0 only, which it fires through the pixel centre whatever the pixel filter is. That is an
@@ -68,9 +69,10 @@ def place_camera(pose: Pose, settings: RenderSettings) -> None:
 
 
 def render_passes(settings: RenderSettings, folder: Path) -> Passes:
-    """Render the open scene through its camera. `folder` takes the EXR for as long as it is read.
-    Raises RenderFailed, and RejectedScene("cycles_error") when Cycles complains on its output about
-    a shader or a texture.
+    """Render the open scene through its camera.
+
+    `folder` takes the EXR for as long as it is read. Raises RenderFailed, and
+    RejectedScene("cycles_error") when Cycles complains on its output about a shader or a texture.
     """
     path = folder / "passes.exr"
     assign(bpy.context.scene.render, filepath=str(path))
@@ -85,9 +87,10 @@ def render_passes(settings: RenderSettings, folder: Path) -> Passes:
 
 @contextlib.contextmanager
 def _cycles_complaints() -> Iterator[None]:
-    """Refuse a render during which Cycles or Blender wrote an error. Shaders that do not compile,
-    or outgrow the SVM's stack, render as something else without any other sign. Infinigen 2 reads
-    the output for that, so its check is used.
+    """Refuse a render during which Cycles or Blender wrote an error.
+
+    Shaders that do not compile, or outgrow the SVM's stack, render as something else without any
+    other sign. Infinigen 2 reads the output for that, so its check is used.
     """
     from infinigen2 import context
     from infinigen2.exporters.render_error_check import CyclesShaderError, detect_cycles_errors

@@ -9,8 +9,10 @@ SEAM_FRACTION = 64  # the denoiser sees this part of the width beyond either end
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """What one render needs to know. A probe is the same with other figures. `alpha_threshold`: a
-    surface less opaque than this leaves the data passes to what is behind it.
+    """What one render needs to know.
+
+    A probe is the same with other figures. `alpha_threshold`: a surface less opaque than this
+    leaves the data passes to what is behind it.
     """
 
     width: int

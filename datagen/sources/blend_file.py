@@ -1,5 +1,7 @@
-"""Opening somebody's .blend: what is refused, and what is missing. A file is read before Blender
-opens it: Blender 4.2 opens newer files and drops what it does not know.
+"""Opening somebody's .blend: what is refused, and what is missing.
+
+A file is read before Blender opens it: Blender 4.2 opens newer files and drops what it does not
+know.
 """
 
 import re
@@ -16,8 +18,10 @@ class UnusableBlend(UserError):
 
 
 def open_blend(path: Path) -> None:
-    """Open the file with scripts off. UnusableBlend if it is missing, newer than this Blender, does
-    not open, asks to run scripts, or links libraries that are not there.
+    """Open the file with scripts off.
+
+    UnusableBlend if it is missing, newer than this Blender, does not open, asks to run scripts, or
+    links libraries that are not there.
     """
     if not path.is_file():
         raise UnusableBlend(
@@ -67,8 +71,9 @@ def _check_libraries(path: Path) -> None:
 
 
 def missing_files() -> tuple[str, ...]:
-    """Files that the open one names and that are not there: pictures come out magenta, fonts as
-    another, caches as nothing.
+    """Files that the open one names and that are not there.
+
+    Pictures come out magenta, fonts as another, caches as nothing.
     """
     libraries = {bpy.path.abspath(library.filepath) for library in bpy.data.libraries}
     missing = []

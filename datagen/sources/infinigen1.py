@@ -43,8 +43,9 @@ HEADROOM_M = 2.6
 
 
 def make_scene(job: SceneJob, source: Infinigen1Source, seed: int) -> Scene:
-    """Open what the generator made, now or earlier. SceneFailed if it fails or saves nothing,
-    Infinigen1Missing if it is not there at all.
+    """Open what the generator made, now or earlier.
+
+    SceneFailed if it fails or saves nothing, Infinigen1Missing if it is not there at all.
     """
     order = SceneOrder(source, job.variant, seed, given=given_repository())
     with generated_scene(order, _to_log) as scene:
@@ -130,8 +131,9 @@ def _in_rendered_collections(collection: bpy.types.Collection) -> list[bpy.types
 
 
 def scene_identity() -> str:
-    """Digest of what the open file holds: names, transforms, counts of vertices and faces. The
-    bytes of a .blend are none: it stores addresses.
+    """Digest of what the open file holds: names, transforms, counts of vertices and faces.
+
+    The bytes of a .blend are none: it stores addresses.
     """
     digest = sha256()
     for obj in sorted(bpy.data.objects, key=lambda obj: obj.name):
@@ -155,8 +157,9 @@ def _above_floors(things: tuple[Thing, ...], rooms: tuple[SolvedRoom, ...]) -> t
 
 
 def _around_its_camera(things: tuple[Thing, ...]) -> Region:
-    """A region around the camera that Infinigen chose, above ground and water. SceneFailed if it
-    left none.
+    """A region around the camera that Infinigen chose, above ground and water.
+
+    SceneFailed if it left none.
     """
     camera = bpy.context.scene.camera or next(
         (obj for obj in bpy.data.objects if obj.type == "CAMERA"), None

@@ -1,5 +1,6 @@
-"""Source `infinigen2.floating`: Infinigen 2 objects floating in a 5 m cube under a sky, for hard
-occlusions.
+"""Source `infinigen2.floating`: Infinigen 2 objects floating in a 5 m cube under a sky.
+
+It gives hard occlusions.
 
 Chairs, lamps, shelves and primitives at any angle, close together: what the tidy rooms never show.
 There is no floor and no wall, so rays may end in the sky.

@@ -1,5 +1,6 @@
-"""Source `infinigen2.outdoor`: open ground under a sky, with rocks and plants, most of them near
-where a camera stands.
+"""Source `infinigen2.outdoor`: open ground under a sky, with rocks and plants.
+
+Most of them stand near the cameras.
 
 Sky, sun, materials, plants and flowers are Infinigen 2's. Its landscapes and boulders come from
 Blender's extension A.N.T. Landscape: with it, biome `landscape` and real boulders; without it,
@@ -35,8 +36,10 @@ ROCK_NOTE = (
 
 
 def make_scene(job: SceneJob, source: OutdoorSource, seed: int) -> Scene:
-    """Fill the open, empty Blender file. Raises SceneFailed when a generator does, ExtensionMissing
-    for `landscape` without the extension.
+    """Fill the open, empty Blender file.
+
+    Raises SceneFailed when a generator does, ExtensionMissing for `landscape` without the
+    extension.
     """
     with_extension = antlandscape_available()
     if job.variant == "landscape" and not with_extension:
@@ -143,8 +146,9 @@ def _scatter(
     count: int,
     size_m: tuple[float, float],
 ) -> list[bpy.types.Object]:
-    """`count` copies of the models, upright on the ground around the spots, denser nearer to
-    them.
+    """`count` copies of the models, upright on the ground around the spots.
+
+    They are denser nearer to them.
     """
     copies = []
     for number in range(count if models else 0):

@@ -99,8 +99,9 @@ def _scene(
 
 
 def things_of(objects: list[bpy.types.Object]) -> tuple[Thing, ...]:
-    """One thing per returned object; meshes parented below it that are not returned themselves
-    belong to it.
+    """One thing per returned object.
+
+    Meshes parented below it that are not returned themselves belong to it.
     """
     categories = Categories.load()
     returned = {obj.name for obj in objects}

@@ -1,5 +1,6 @@
-"""Ground and rocks for outdoor scenes that need no extension: fractal terrain and stones cut by
-planes.
+"""Ground and rocks for outdoor scenes that need no extension.
+
+Fractal terrain and stones cut by planes.
 
 Infinigen 2 makes both through Blender's extension A.N.T. Landscape. Where that is missing, these
 stand in: shapes made here from numpy arrays, materials Infinigen's own. Both are functions of their
@@ -50,8 +51,9 @@ def ground(rng: np.random.Generator, relief_m: float) -> bpy.types.Object:
 
 
 def rock(rng: np.random.Generator, radius_m: float) -> bpy.types.Object:
-    """A stone: a fine sphere cut by random planes (so that it has facets and edges), squashed, a
-    little rough.
+    """A stone: a fine sphere cut by random planes, squashed, a little rough.
+
+    The planes give it facets and edges.
     """
     import bmesh
 

@@ -1,5 +1,6 @@
-"""What a benchmark is to evaluation: its items (panoramas, videos, tracks), and what it says of
-itself.
+"""What a benchmark is to evaluation.
+
+Its items (panoramas, videos, tracks), and what it says of itself.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -59,9 +60,10 @@ class PanoramaItem:
 
 @dataclass(frozen=True)
 class VideoItem:
-    """One video: `images` in order, and `masks[t]`, which reads the objects' bool H×W masks of
-    frame t by id, or None where the frame is not annotated. `names` says what objects are, id →
-    label, where the data say it.
+    """One video: its images in order, and the masks of its objects.
+
+    `masks[t]` reads the objects' bool H×W masks of frame t by id, or is None where the frame is not
+    annotated. `names` says what objects are, id → label, where the data say it.
     """
 
     key: str
@@ -72,9 +74,10 @@ class VideoItem:
 
 @dataclass(frozen=True)
 class TrackItem:
-    """One sequence of 360VOT: boxes (N, 4) x1, y1, w, h in pixels and BFoVs (N, 5) clon, clat,
-    fov_h, fov_v, rotation in degrees, frame by frame; `present` (N,) bool. `labels` is the file
-    that says so.
+    """One sequence of 360VOT.
+
+    Boxes (N, 4) x1, y1, w, h in pixels and BFoVs (N, 5) clon, clat, fov_h, fov_v, rotation in
+    degrees, frame by frame; `present` (N,) bool. `labels` is the file that says so.
     """
 
     key: str

@@ -1,5 +1,6 @@
-"""Benchmark `leader360v`: Leader360V (2025) in the form that its annotation tool A3360V writes,
-LabelMe JSON beside every frame.
+"""Benchmark `leader360v`: Leader360V (2025), LabelMe JSON beside every frame.
+
+That is the form which its annotation tool A3360V writes.
 
 The released layout of the whole data set is not published yet (its page holds demos); this reads
 work-dir/<video>/<second>/ of the tool, and the same without the folders of seconds. An object is a

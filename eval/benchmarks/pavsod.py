@@ -1,5 +1,6 @@
-"""Benchmarks `pavsod` and `pavsodr`: PAV-SOD (Zhang et al., 2023), key frames of 67 4K panoramic
-videos with salient instances.
+"""Benchmarks `pavsod` and `pavsodr`.
+
+PAV-SOD (Zhang et al., 2023), key frames of 67 4K panoramic videos with salient instances.
 
 `pavsod` is PAVS10K as its authors publish it. How the archive keeps instance masks is documented
 nowhere, so all three ways to keep a frame's masks are read. They are one PNG with a colour per

@@ -1,5 +1,6 @@
-"""Benchmark `stanford2d3d`: the equirectangular images of 2D-3D-S (Armeni et al., 2017), 4096×2048,
-instances from its semantic maps.
+"""Benchmark `stanford2d3d`: the equirectangular images of 2D-3D-S, 4096×2048.
+
+Armeni et al., 2017. Instances come from its semantic maps.
 
 A pixel of a semantic map is an index as a colour, R·2¹⁶ + G·2⁸ + B, into
 assets/semantic_labels.json, whose entries are <class>_<instance>_<room>_<area>; #0D0D0D is missing

@@ -1,5 +1,6 @@
-"""Benchmark `structured3d`: Structured3D's panoramas (Zheng et al., ECCV 2020) with their instance
-maps.
+"""Benchmark `structured3d`: Structured3D's panoramas with their instance maps.
+
+Zheng et al., ECCV 2020.
 
 Instances are furniture only: walls, floors and ceilings have none (their issue 12), and only `full`
 configurations are annotated. 65535 is background. A few published masks are of another size than

@@ -80,8 +80,9 @@ def _track(sequence: Path) -> TrackItem:
 
 
 def read_tracker(path: Path, frames: int, columns: int) -> NDArray[np.float64]:
-    """A tracker's result file of the toolkit, results/<tracker>/<sequence>.txt: a line per frame,
-    numbers by comma or blank.
+    """A tracker's result file of the toolkit, results/<tracker>/<sequence>.txt.
+
+    A line per frame, numbers by comma or blank.
     """
     try:
         rows = [

@@ -7,8 +7,10 @@ from panoforge.core.errors import UsageError
 
 @dataclass(frozen=True)
 class SphereClick:
-    """A click: longitude in [−180°, 180°] (0 is the image centre, right is +), latitude in [−90°,
-    90°] (up is +).
+    """A click on the sphere, in degrees.
+
+    Longitude in [−180°, 180°] (0 is the image centre, right is +), latitude in [−90°, 90°] (up is
+    +).
     """
 
     lon_deg: float

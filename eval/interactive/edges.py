@@ -1,5 +1,6 @@
-"""Masks that follow colours and edges, without weights: what `pano serve` has before anybody has a
-checkpoint.
+"""Masks that follow colours and edges, without weights.
+
+What `pano serve` has before anybody has a checkpoint.
 
 What it is: GrabCut (Rother et al. 2004, OpenCV's) on a perspective view around the clicks or the
 box, so that seam and poles are places like any other. It parts what is coloured like the inside
@@ -176,8 +177,9 @@ def _view_at(direction: Floats) -> View:
 def _dab(
     trimap: np.ndarray, places: Sequence[Floats], view: View, radius_deg: float, value: int
 ) -> None:
-    """Put a value around places, where the view sees them. On the sphere it would be no circle; a
-    beginning for GrabCut need not be one.
+    """Put a value around places, where the view sees them.
+
+    On the sphere it would be no circle; a beginning for GrabCut need not be one.
     """
     radius = int(np.ceil(np.tan(np.radians(radius_deg)) * view.focal_px))
     for place in places:

@@ -106,8 +106,9 @@ class FileFrames:
 
 @dataclass
 class FolderFrames:
-    """A folder of panoramas in the order of their names; `true` holds id maps of the same names, as
-    DAVIS has them.
+    """A folder of panoramas in the order of their names.
+
+    `true` holds id maps of the same names, as DAVIS has them.
     """
 
     folder: Path

@@ -1,5 +1,6 @@
-"""A picture from a file, segmented by clicks, and the files that come of it: what `pano segment`
-calls.
+"""A picture from a file, segmented by clicks, and the files that come of it.
+
+What `pano segment` calls.
 
 In: a panorama in any picture format that is read (`panoforge.core.foreign.pictures`). Out, for one
 object or several:
@@ -124,8 +125,9 @@ def load_predictor(
 
 
 def _check_overrides(overrides: Sequence[str], options: Mapping[str, object]) -> None:
-    """UsageError for a key that would be ignored: one that means nothing here, or one of `options`
-    (key → the option's value) that is given twice.
+    """UsageError for a key that would be ignored.
+
+    One that means nothing here, or one of `options` (key → the option's value) that is given twice.
     """
     for text in overrides:
         key = text.partition("=")[0]
@@ -147,8 +149,9 @@ def segment_image(
     folder: Path,
     labels: Path | None = None,
 ) -> list[Path]:
-    """Segment one object and write FOLDER/STEM.mask.png, .overlay.jpg and .coco.json; gives their
-    paths.
+    """Segment one object and write FOLDER/STEM.mask.png, .overlay.jpg and .coco.json.
+
+    Gives their paths.
 
     Clicks, picture and labels are looked at before `load` is called: loading takes the longest, and
     what is wrong with them should be said first.
@@ -177,8 +180,9 @@ def segment_image(
 
 
 def stack(results: Sequence[Result]) -> NDArray[np.uint8]:
-    """The objects as one map, 1 + their position; where masks overlap, the smaller object is on
-    top.
+    """The objects as one map, 1 + their position.
+
+    Where masks overlap, the smaller object is on top.
     """
     if len(results) > MAX_PALETTE_IDS:
         raise UsageError(f"{len(results)} objects: a mask picture holds {MAX_PALETTE_IDS} at most")

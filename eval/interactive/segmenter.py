@@ -1,5 +1,6 @@
-"""One panorama, ready to be asked: frames sampled and encoded once, then a mask for every set of
-clicks.
+"""One panorama, ready to be asked.
+
+Frames sampled and encoded once, then a mask for every set of clicks.
 
 What `pano segment` does once and `pano serve` again and again. A `PanoramaSegmenter` takes the
 picture, a config (one method), and a predictor. It goes the very path that scores go
@@ -38,8 +39,9 @@ FRAMES_AT_ONCE = 2
 
 
 class KeptFeatures(BatchedSam2):
-    """SAM2 whose features of `keep(frames)` stay until `forget(frames)`. Frames are known by their
-    image array.
+    """SAM2 whose features of `keep(frames)` stay until `forget(frames)`.
+
+    Frames are known by their image array.
     """
 
     def __init__(self, model: Any) -> None:
@@ -72,9 +74,10 @@ class KeptFeatures(BatchedSam2):
 
 
 class PanoramaSegmenter:
-    """`rgb` uint8 H×W×3; `labels` uint16 H×W where ground truth is the predictor. `on_frames` is
-    called with (done, of) while frames are encoded; what it raises ends that. Raises UsageError for
-    what cannot be.
+    """`rgb` uint8 H×W×3; `labels` uint16 H×W where ground truth is the predictor.
+
+    `on_frames` is called with (done, of) while frames are encoded; what it raises ends that. Raises
+    UsageError for what cannot be.
     """
 
     def __init__(
@@ -126,8 +129,9 @@ class PanoramaSegmenter:
         return len(self._inputs)
 
     def warm(self) -> None:
-        """Work out where every frame lies on the panorama, which the first mask would otherwise
-        wait for (it is remembered).
+        """Work out where every frame lies on the panorama, and remember it.
+
+        The first mask would otherwise wait for that.
         """
         width, height = self.panorama.width, self.panorama.height
         for row0 in range(0, height, BAND_ROWS):

@@ -66,8 +66,9 @@ class ObjectPrompt:
 
 
 class Predictor(Protocol):
-    """`name` goes into the tables. `sees_labels`: it is shown the true labels of a look instead of
-    its picture.
+    """`name` goes into the tables.
+
+    `sees_labels`: it is shown the true labels of a look instead of its picture.
     """
 
     name: str
@@ -82,8 +83,9 @@ class Predictor(Protocol):
     def look(
         self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]
     ) -> list[torch.Tensor | None]:
-        """One object in each picture: `frames[k]` shows the object of `prompts[k]`, prompted as
-        frame 0. Float32 logits h×w each; None where the object is not found. A mask prompt is a
-        hint here, not an answer.
+        """One object in each picture.
+
+        `frames[k]` shows the object of `prompts[k]`, prompted as frame 0. Float32 logits h×w each;
+        None where the object is not found. A mask prompt is a hint here, not an answer.
         """
         ...

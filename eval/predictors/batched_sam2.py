@@ -1,5 +1,6 @@
-"""Propagation along a scan, batched over objects: SAM2's video predictor without its loop over
-objects.
+"""Propagation along a scan, batched over objects.
+
+SAM2's video predictor without its loop over objects.
 
 The official predictor tracks objects one by one and, when prompts come in several frames, runs its
 image encoder again for every object and frame. Here every frame is encoded once, also one that is
@@ -34,8 +35,9 @@ from panoforge.eval.views.merge import FrameLogits
 
 
 class BatchedSam2:
-    """SAM2 as a predictor, batched over objects. `model` is a SAM2VideoPredictor (or any SAM2Base)
-    in eval mode.
+    """SAM2 as a predictor, batched over objects.
+
+    `model` is a SAM2VideoPredictor (or any SAM2Base) in eval mode.
     """
 
     name, sees_labels = "SAM2", False
@@ -92,9 +94,10 @@ class BatchedSam2:
     def look(
         self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]
     ) -> list[Tensor | None]:
-        """One object in each picture, as SAM2's image predictor does it, in batches: encoded
-        `encode_batch` at a time, decoded together where they have equally many points. With a mask
-        prompt one mask is asked for, without it as for a click.
+        """One object in each picture, as SAM2's image predictor does it, in batches.
+
+        Encoded `encode_batch` at a time, decoded together where they have equally many points. With
+        a mask prompt one mask is asked for, without it as for a click.
         """
         found: dict[int, Tensor | None] = {}
         for start in range(0, len(frames), self.encode_batch):
@@ -163,8 +166,9 @@ class BatchedSam2:
     def _encode_some(
         self, frames: Sequence[FrameInput], which: Sequence[int]
     ) -> dict[int, EncodedFrame]:
-        """Frames by number, encoded: those with prompts at once, as their masks are wanted first,
-        others when their turn comes.
+        """Frames by number, encoded.
+
+        Those with prompts at once, as their masks are wanted first, others when their turn comes.
         """
         found: dict[int, EncodedFrame] = {}
         for start in range(0, len(which), self.encode_batch):
@@ -189,8 +193,10 @@ class BatchedSam2:
         memories: list[ObjectMemory],
         known: Collection[int] = (),
     ) -> dict[int, Tensor | None]:
-        """Predict the objects that are prompted in frame `t` from their prompts alone, and remember
-        them. A mask is its own prediction; `count` 0 stands for masks. Those `known` are left out.
+        """Predict the objects that are prompted in frame `t` from their prompts alone.
+
+        They are remembered. A mask is its own prediction; `count` 0 stands for masks. Those `known`
+        are left out.
         """
         by_count: dict[int, list[int]] = defaultdict(list)
         for k, prompt in enumerate(prompts):
@@ -268,7 +274,7 @@ class BatchedSam2:
 def _showings(frames: Sequence[FrameInput]) -> tuple[list[int], dict[int, int]]:
     """For each frame the first that is the very same picture, and when that is shown last.
 
-    Frames that are read when they are asked for are never the same, and are not read here: one that
+    Frames that are read when they are asked for are never the same, and are not read here. One that
     has been let go may share its `id` with the next.
     """
     if not isinstance(frames, list | tuple):
@@ -286,8 +292,9 @@ def _as_before(
     memories: list[ObjectMemory],
     clicked: Mapping[int, dict[int, Tensor | None]],
 ) -> dict[int, Tensor | None]:
-    """What frame `t` says of objects that have the very prompts that they had when it was shown
-    first: the same, and it is remembered once more.
+    """What frame `t` says of objects prompted as they were when it was shown first.
+
+    It is the same, and it is remembered once more.
     """
     if first == t:
         return {}

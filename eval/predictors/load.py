@@ -1,5 +1,6 @@
-"""The SAM2 that is scored: the official video predictor class with weights loaded, and a record of
-which weights.
+"""The SAM2 that is scored.
+
+The official video predictor class with weights loaded, and a record of which weights.
 
 Built from the official YAML like the model of `panoforge.train.model.build`, whose checkpoint
 reader and architecture check it uses; so every checkpoint that training takes or writes can be

@@ -17,8 +17,9 @@ from panoforge.eval.scoring.results import Role
 
 @dataclass(frozen=True)
 class WeightsRecord:
-    """Which weights were scored. `kind`: none (no model), random, or checkpoint; `steps` of ours,
-    where known.
+    """Which weights were scored.
+
+    `kind`: none (no model), random, or checkpoint; `steps` of ours, where known.
     """
 
     kind: str
@@ -36,8 +37,9 @@ class ScoredPredictor:
 
 
 def scored_predictors(config: EvalConfig) -> tuple[list[ScoredPredictor], WeightsRecord]:
-    """The predictor asked for, then the ceilings and the floor. UsageError for a SAM2 without
-    weights: scoring random ones must be asked for.
+    """The predictor asked for, then the ceilings and the floor.
+
+    UsageError for a SAM2 without weights: scoring random ones must be asked for.
     """
     native = config.model.image_size // LOGIT_STRIDE
     bounds = [

@@ -18,8 +18,10 @@ from panoforge.eval.predictors.sam2_video import model_input, model_points
 
 @dataclass(frozen=True)
 class EncodedFrame:
-    """One encoded frame. `high_res`: 1×C×h×w maps for the mask decoder; `top` and `position`:
-    HW×1×C of the coarsest level, whose height and width are `size`.
+    """One encoded frame.
+
+    `high_res`: 1×C×h×w maps for the mask decoder; `top` and `position`: HW×1×C of the coarsest
+    level, whose height and width are `size`.
     """
 
     high_res: list[Tensor]

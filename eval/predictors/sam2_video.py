@@ -1,5 +1,6 @@
-"""SAM2's own video predictor as a `Predictor`: the reference that
-`panoforge.eval.predictors.batched_sam2` is compared with.
+"""SAM2's own video predictor as a `Predictor`.
+
+The reference that `panoforge.eval.predictors.batched_sam2` is compared with.
 
 Every object's clicks are added in every frame that sees them (each becomes a conditioning frame),
 then masks are propagated over all frames in scan order. Three things differ from calling the
@@ -29,8 +30,9 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def model_input(image: NDArray[np.uint8], image_size: int, device: torch.device) -> torch.Tensor:
-    """An image as SAM2 takes it: float32 1×3×S×S, resized (area averaging when shrinking) and
-    normalised.
+    """An image as SAM2 takes it.
+
+    Float32 1×3×S×S, resized (area averaging when shrinking) and normalised.
     """
     if image.shape[:2] != (image_size, image_size):
         shrinks = image.shape[0] > image_size or image.shape[1] > image_size
@@ -47,8 +49,9 @@ def model_input(image: NDArray[np.uint8], image_size: int, device: torch.device)
 def model_points(
     points: NDArray[np.float64], frame: FrameInput, image_size: int
 ) -> NDArray[np.float32]:
-    """Continuous pixel indices of a frame → SAM2's input pixel indices (it adds the half pixel
-    itself).
+    """Continuous pixel indices of a frame → SAM2's input pixel indices.
+
+    SAM2 adds the half pixel itself.
     """
     height, width = frame.image.shape[:2]
     return resize_index(points, (width, height), image_size).astype(np.float32)
@@ -98,8 +101,9 @@ class OfficialSam2:
     def look(
         self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]
     ) -> list[torch.Tensor | None]:
-        """SAM2's image predictor, picture by picture (whatever its object score says, which that
-        predictor does not tell).
+        """SAM2's image predictor, picture by picture.
+
+        Whatever its object score says, which that predictor does not tell.
         """
         from sam2.sam2_image_predictor import SAM2ImagePredictor
 

@@ -20,8 +20,9 @@ LOGIT = 10.0
 
 
 class GroundTruth:
-    """The labels of each frame as logits, at the frame's resolution or at `logit_size_px`
-    squared.
+    """The labels of each frame as logits.
+
+    At the frame's resolution, or at `logit_size_px` squared.
     """
 
     sees_labels = True

@@ -57,8 +57,9 @@ def panoramas_section(results: Mapping[str, Any], folder: Path, limit: int) -> S
 
 
 def _pick(by_key: Mapping[str, Sequence[Mapping[str, Any]]], limit: int) -> list[str]:
-    """All keys in order, or `limit` of them spread evenly from the worst to the best mean IoU, the
-    one in which methods differ most among them.
+    """All keys in order, or `limit` of them spread evenly from the worst to the best mean IoU.
+
+    The one in which methods differ most is among them.
     """
     if len(by_key) <= limit:
         return list(by_key)
@@ -140,8 +141,9 @@ def _sphere(
     predicted: Mapping[str, Labels],
     by_method: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> Sphere:
-    """The panorama to look around in: ground truth as outlines over the predictions, which name
-    their IoU, and the clicks.
+    """The panorama to look around in.
+
+    Ground truth as outlines over the predictions, which name their IoU, and the clicks.
     """
     every = {row["id"]: row for own in by_method.values() for row in own}
     names = {id_: f"{row['category'].replace('_', ' ')} {id_}" for id_, row in every.items()}

@@ -34,8 +34,9 @@ MERGES = {"mean": "centre-weighted mean", "max": "largest of the views that see 
 def write_evaluation_report(
     path: Path, results: Mapping[str, Any], folder: Path, panoramas: int
 ) -> None:
-    """Write the report of `results` with pictures of up to `panoramas` panoramas, worst and best
-    included.
+    """Write the report of `results` with pictures of up to `panoramas` panoramas.
+
+    The worst and the best are included.
     """
     write_report(path, evaluation_report(results, folder, panoramas))
 

@@ -1,5 +1,6 @@
-"""What others have published, as data for the report: numbers copied from their texts, never
-reproduced here.
+"""What others have published, as data for the report.
+
+Numbers copied from their texts, never reproduced here.
 
 Each table says where it was read. A row is comparable with ours only on the same data and the same
 protocol, and nobody publishes their prompts; the report says so above the tables.

@@ -51,8 +51,10 @@ SIZE_NOTE = (
 
 @dataclass(frozen=True)
 class SapLine:
-    """One method. Scores in [0, 1] under each of GROUPS, None without such instances: `first` of
-    the first click, `further` of the last column of clicks. `counts`: instances of each.
+    """One method.
+
+    Scores in [0, 1] under each of GROUPS, None without such instances: `first` of the first click,
+    `further` of the last column of clicks. `counts`: instances of each.
     """
 
     method: str

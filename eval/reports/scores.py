@@ -112,9 +112,11 @@ def _span(entry: Mapping[str, Any]) -> str:
 
 
 def _groups(results: Mapping[str, Any], methods: Sequence[str]) -> list[Table]:
-    """A table per way to group: mIoU of each method with its interval, and its logit ceiling, in
-    every group. Where many methods would run off the page, methods are rows if groups are few, and
-    numbers stand alone if they are many too.
+    """A table per way to group.
+
+    MIoU of each method with its interval, and its logit ceiling, in every group. Where many methods
+    would run off the page, methods are rows if groups are few, and numbers stand alone if they are
+    many too.
     """
     tables = []
     for by in dict.fromkeys(entry["by"] for entry in results["groups"]):

@@ -1,5 +1,6 @@
-"""The table that `pano eval` prints: every method's score with its interval, beside the ceilings,
-and both by size.
+"""The table that `pano eval` prints.
+
+Every method's score with its interval, beside the ceilings, and both by size.
 
 Takes the content of results.json (of panoramas or of videos), gives lines of text. The full tables
 are in the report.

@@ -1,5 +1,6 @@
-"""`pano compare A B …`: one table of several evaluations, with intervals, and what may not be
-compared refused.
+"""`pano compare A B …`.
+
+One table of several evaluations, with intervals, and what may not be compared refused.
 
     compare([Path("runs/a"), Path("runs/b")]) → Comparison, which panoforge.eval.reports.comparison
     writes as text, JSON, CSV, LaTeX or Markdown

@@ -1,5 +1,6 @@
-"""Saliency scores of a panorama whose instances are its salient objects: PAV-SOD scores a map, and
-the masks together are one.
+"""Saliency scores of a panorama whose instances are its salient objects.
+
+PAV-SOD scores a map, and the masks together are one.
 
 Takes the union of the predicted masks and that of the true instances, bool H×W. Gives MAE, F_β, E-
 and S-measure (`panoforge.eval.scoring.metrics.saliency`) as the sets' evaluator computes them
@@ -53,8 +54,9 @@ def salient_scores(predicted: Bools, true: Bools) -> dict[str, float]:
 
 
 def quiet_column(objects: Bools) -> int:
-    """The column in the middle of the longest arc of columns without an object (the first of
-    equals): where to cut the circle. 0 where there is none.
+    """Where to cut the circle: in the middle of the longest arc without an object.
+
+    A column; of the first of equal arcs, and 0 where there is none.
     """
     busy = np.flatnonzero(objects.any(axis=0))
     width = objects.shape[1]

@@ -1,5 +1,6 @@
-"""From rows to the numbers in the tables: scores per method, with intervals, of all instances and
-of every kind of them.
+"""From rows to the numbers in the tables.
+
+Scores per method, with intervals, of all instances and of every kind of them.
 
 Takes the rows of an evaluation (`panoforge.eval.scoring.results.Row`); gives lists of dicts that
 results.json holds as they are. Pure functions: the same rows give the same numbers, intervals
@@ -69,8 +70,9 @@ def _size(area: float, small: float, large: float) -> str:
 
 
 def group_scores(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """mIoU, J&F and interval by method and role within every group that has instances; categories
-    by their number of instances.
+    """mIoU, J&F and interval by method and role within every group that has instances.
+
+    Categories by their number of instances.
     """
     found: dict[tuple[str, str], dict[tuple[str, str], list[Row]]] = {}
     for row in rows:
@@ -130,8 +132,9 @@ def scores(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def check_scores(found: Sequence[Mapping[str, Any]]) -> None:
-    """DataError if nothing was scored, or ground truth itself scores 0 under some method; `found`
-    as `scores` gives it.
+    """DataError if nothing was scored, or ground truth itself scores 0 under some method.
+
+    `found` as `scores` gives it.
 
     Where ground truth scores 0, nothing came through that method's frames, or no prompt reached
     them: the score beside it would measure nothing.

@@ -1,5 +1,6 @@
-"""The prompts file: what every instance was prompted with, for another tool to be scored on the
-very same prompts.
+"""The prompts file: what every instance was prompted with.
+
+Another tool can be scored on the very same prompts.
 
 `prompts.json` beside every result, and `prompts: {file: …}` of an evaluation:
 
@@ -99,8 +100,9 @@ class PromptFile:
             )
 
     def prompts(self, key: str, labels: NDArray[np.uint16]) -> list[InstancePrompt]:
-        """The prompts of a panorama by ascending id. DataError if they are missing or do not fit
-        its label map.
+        """The prompts of a panorama by ascending id.
+
+        DataError if they are missing or do not fit its label map.
         """
         height, width = labels.shape
         entry = self._panoramas.get(key)

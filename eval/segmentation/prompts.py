@@ -1,5 +1,6 @@
-"""Prompts: clicks, a box or a mask per instance, chosen on the sphere and projected into the frames
-that a model sees.
+"""Prompts: clicks, a box or a mask per instance, chosen on the sphere.
+
+They are projected into the frames that a model sees.
 
 Clicks. The first is the most interior point: the pixel whose *angular* distance to the nearest
 pixel outside the mask is largest. It is measured across the seam and over the poles: a mask cut by
@@ -44,8 +45,9 @@ MASK_SAMPLES = 20_000
 
 @dataclass(frozen=True)
 class Click:
-    """A point on the sphere: `direction` (3,) unit vector, `label` 1 = on the object; (u, v) is its
-    panorama pixel.
+    """A point on the sphere.
+
+    `direction` (3,) unit vector, `label` 1 = on the object; (u, v) is its panorama pixel.
     """
 
     direction: NDArray[np.float64]
@@ -66,8 +68,9 @@ class Click:
 
 @dataclass(frozen=True)
 class InstancePrompt:
-    """The prompt of one instance id: clicks, or a panorama box, or a COCO RLE of the whole mask
-    (`size` is (width, height)).
+    """The prompt of one instance id.
+
+    Clicks, or a panorama box, or a COCO RLE of the whole mask (`size` is (width, height)).
     """
 
     id: int
@@ -80,8 +83,9 @@ class InstancePrompt:
 def click_instances(
     labels: NDArray[np.uint16], ids: Sequence[int], clicks: int = 1
 ) -> list[InstancePrompt]:
-    """Up to `clicks` clicks (there are no more than pixels) for each of `ids`, which must all be in
-    the label map.
+    """Up to `clicks` clicks for each of `ids`, which must all be in the label map.
+
+    There are no more than it has pixels.
     """
     stats = instance_stats(labels)
     index_of = {int(id_): index for index, id_ in enumerate(stats.ids)}
@@ -114,8 +118,9 @@ def prompt_instances(
 
 
 def interior_pixel(mask: Bools, box: Box) -> tuple[int, int]:
-    """(column, row) of the most interior pixel of a non-empty H×W mask with smallest cylinder box
-    `box`.
+    """(column, row) of the most interior pixel of a mask.
+
+    A non-empty one, H×W, with smallest cylinder box `box`.
     """
     return interior(mask, box)[:2]
 
@@ -149,8 +154,9 @@ def interior(mask: Bools, box: Box) -> tuple[int, int, float]:
 
 
 def _whole_cells(window: Bools, stride: int) -> Bools:
-    """Blocks of stride² pixels that lie wholly inside the mask; blocks cut by the window's edge
-    count what is there.
+    """Blocks of stride² pixels that lie wholly inside the mask.
+
+    Blocks cut by the window's edge count what is there.
     """
     if stride == 1:
         return window
@@ -163,9 +169,10 @@ def _whole_cells(window: Bools, stride: int) -> Bools:
 def angular_distance_squared(
     inside: Bools, lat: NDArray[np.float64], lon_step: float, *, wraps: bool
 ) -> NDArray[np.float64]:
-    """sin²(d/2) of the angle d from each cell to the nearest cell outside, exact. `inside`
-    rows×columns on an equal- longitude grid with `lon_step` radians a column, `lat` (rows,)
-    radians; `wraps`: the columns close the circle. Where a grid has nothing outside, 1 (the
+    """sin²(d/2) of the angle d from each cell to the nearest cell outside, exact.
+
+    `inside` rows×columns on an equal- longitude grid with `lon_step` radians a column, `lat`
+    (rows,) radians; `wraps`: the columns close the circle. Where a grid has nothing outside, 1 (the
     antipode).
     """
     columns = _columns_to_outside(inside, wraps)
@@ -188,8 +195,9 @@ def angular_distance_squared(
 
 
 def _columns_to_outside(inside: Bools, wraps: bool) -> NDArray[np.float64]:
-    """Columns from each cell to the nearest cell of its row that is outside; inf where there is
-    none.
+    """Columns from each cell to the nearest cell of its row that is outside.
+
+    Inf where there is none.
     """
     columns = inside.shape[1]
     tiled = np.tile(inside, (1, 3)) if wraps else inside
@@ -203,8 +211,9 @@ def _columns_to_outside(inside: Bools, wraps: bool) -> NDArray[np.float64]:
 def project_prompts(
     prompts: Sequence[InstancePrompt], projections: Sequence[Projection]
 ) -> list[ObjectPrompt]:
-    """The prompts as the frames see them: clicks in every frame that sees them, a box or a mask in
-    one.
+    """The prompts as the frames see them.
+
+    Clicks in every frame that sees them, a box or a mask in one.
     """
     return [
         _project_mask(prompt, projections)
@@ -263,8 +272,9 @@ def _project_mask(prompt: InstancePrompt, projections: Sequence[Projection]) -> 
 def _sees_most(
     projections: Sequence[Projection], directions: NDArray[np.float64], weight: NDArray[np.float64]
 ) -> int | None:
-    """The frame that sees most of `directions` by weight, the first of equals; None if none sees
-    any.
+    """The frame that sees most of `directions` by weight, the first of equals.
+
+    None if none sees any.
     """
     seen = [
         round(float((projection.project(directions)[2] * weight).sum()), 9)

@@ -1,5 +1,6 @@
-"""One panorama, one method, one predictor → masks: sample the frames, project the prompts, predict,
-merge.
+"""One panorama, one method, one predictor → masks.
+
+Sample the frames, project the prompts, predict, merge.
 
 This is the whole path that a score goes through; `panoforge.eval.evaluate` calls it for every row
 of the table and `pano segment` can call it on a single picture. Frames of one video are predicted
@@ -105,6 +106,7 @@ def _predict_cycles(
     cycles: int,
 ) -> Iterator[FrameLogits]:
     """The video shown `cycles` times as one, prompted in each: memory goes on from one to the next.
+
     Only the last cycle's masks are given, whose every frame has seen the whole panorama before.
     """
     length = len(inputs)
@@ -131,8 +133,9 @@ def _predict_backwards(
 def _predict_singly(
     inputs: Sequence[FrameInput], objects: Sequence[ObjectPrompt], predictor: Predictor
 ) -> Iterator[FrameLogits]:
-    """Every frame as a picture of its own. A predictor sees one frame, number 0, and the objects
-    prompted in it.
+    """Every frame as a picture of its own.
+
+    A predictor sees one frame, number 0, and the objects prompted in it.
     """
     for index, frame in enumerate(inputs):
         here = [k for k, prompt in enumerate(objects) if index in prompt.frames()]

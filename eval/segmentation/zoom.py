@@ -1,5 +1,6 @@
-"""Zoom views: every instance of moderate size is seen again in a view fitted to what the scan said
-of it (`scan_zoom`).
+"""Zoom views: every instance of moderate size is seen again (`scan_zoom`).
+
+The view is fitted to what the scan said of it.
 
 SAM2 answers with 256² logits whatever it is shown. In a 90° view a lamp across the room is a
 handful of them: ground truth itself, at those logits, loses most of its small instances
@@ -85,8 +86,9 @@ def second_looks(
     size_px: int,
     merge: MergeConfig,
 ) -> list[Look]:
-    """Look again at the instances that are small enough; `said` is what the predictor said of the
-    scan's frames.
+    """Look again at the instances that are small enough.
+
+    `said` is what the predictor said of the scan's frames.
     """
     looks = []
     plans: Iterator[_Plan] = _plan_looks(
@@ -130,8 +132,9 @@ def _look_at(
 def _shown(
     frame: BfovFrame, rgb: WrappedPanorama, labels: WrappedPanorama, predictor: Predictor
 ) -> FrameInput:
-    """A look's picture, or its labels for who looks at those: sampling is most of what a look costs
-    beside the model.
+    """A look's picture, or its labels for who looks at those.
+
+    Sampling is most of what a look costs beside the model.
     """
     if predictor.sees_labels:
         return FrameInput(np.zeros((0, 0, 3), np.uint8), frame.sample(labels, labels=True))
@@ -140,6 +143,7 @@ def _shown(
 
 def _next(plan: _Plan, look: Look, zoom: ZoomConfig, size_px: int, clamp: float) -> list[_Plan]:
     """What else is to be looked at after a look: a wider view, a closer one, tiles, or nothing.
+
     Where an earlier look saw the mask is followed as well: an outline that is one in a close view
     is below 0 everywhere in one that holds it whole.
     """
@@ -177,8 +181,9 @@ def _next(plan: _Plan, look: Look, zoom: ZoomConfig, size_px: int, clamp: float)
 
 
 def _wider(bfov: Bfov, zoom: ZoomConfig) -> Bfov | None:
-    """The view WIDER times as wide and high, not beyond `max_fov_deg`; None where it cannot
-    grow.
+    """The view WIDER times as wide and high, not beyond `max_fov_deg`.
+
+    None where it cannot grow.
     """
     most = float(np.tan(np.radians(zoom.max_fov_deg) / 2)) * zoom.margin
     x, y = (min(WIDER * tangent, most) for tangent in (bfov.tan_x, bfov.tan_y))
@@ -232,8 +237,9 @@ def _plan(
     *,
     last: bool = False,
 ) -> _Plan:
-    """A look at the same object in another view, hinted at by what this one said; 0 logits, neither
-    yes nor no, beyond it.
+    """A look at the same object in another view, hinted at by what this one said.
+
+    0 logits, neither yes nor no, beyond it.
     """
     logits, frame = look.logits.float().cpu().numpy(), BfovFrame(view, size_px)
     step = pixel_places(LOGITS_PX)
@@ -285,8 +291,10 @@ def _plan_looks(
 
 
 def view_of(bfov: Bfov | None, zoom: ZoomConfig) -> Bfov | None:
-    """The view of a second look: the BFoV with its margin, at least `min_fov_deg` wide and high,
-    its sides no further apart than `max_aspect`. None for instances that are left to the scan.
+    """The view of a second look.
+
+    The BFoV with its margin, at least `min_fov_deg` wide and high, its sides no further apart than
+    `max_aspect`. None for instances that are left to the scan.
     """
     if bfov is None or max(bfov.fov_deg) > zoom.max_fov_deg:
         return None
@@ -339,8 +347,10 @@ def _coarse_logits(
 
 
 def _object_prompt(plan: _Plan, prompt: InstancePrompt, zoom: ZoomConfig) -> ObjectPrompt:
-    """The prompt of a look, as that of frame 0. Without a prior, its clicks; where that leaves
-    nothing (a box or a mask has no clicks), the prior.
+    """The prompt of a look, as that of frame 0.
+
+    Without a prior, its clicks; where that leaves nothing (a box or a mask has no clicks), the
+    prior.
     """
     points, labels = np.zeros((0, 2)), np.zeros(0, np.int32)
     if "click" in zoom.prompt or plan.prior is None:
@@ -358,8 +368,9 @@ def _object_prompt(plan: _Plan, prompt: InstancePrompt, zoom: ZoomConfig) -> Obj
 
 
 def box_of(mask: NDArray[np.bool_], size_px: int) -> NDArray[np.float64]:
-    """Upper left and lower right corner of a mask over a frame of `size_px`, as continuous pixel
-    indices, (2, 2).
+    """Upper left and lower right corner of a mask over a frame of `size_px`, (2, 2).
+
+    Continuous pixel indices.
     """
     v, u = np.nonzero(mask)
     corners = np.array([[u.min(), v.min()], [u.max() + 1, v.max() + 1]]) / mask.shape[::-1]

@@ -55,8 +55,10 @@ def score_boxes(track: TrackItem, predictor: Predictor, image_size: int) -> list
 
 
 def box_corners(box: Floats, width: int, height: int, size_px: int) -> Floats:
-    """x1, y1, w, h on the panorama → its upper left and lower right corner (2, 2) in a frame of
-    size_px², as continuous pixel indices. Of a box over the seam the wider part.
+    """The corners of a box on the panorama in a frame of size_px².
+
+    x1, y1, w, h → its upper left and lower right corner (2, 2), as continuous pixel indices. Of a
+    box over the seam the wider part.
     """
     x, y, w, h = box.tolist()
     left = x % width
@@ -72,8 +74,9 @@ def box_corners(box: Floats, width: int, height: int, size_px: int) -> Floats:
 
 
 def box_mask(box: Floats, width: int, height: int) -> NDArray[np.bool_]:
-    """The pixels (bool H×W) whose centres are in a box x1, y1, w, h that may run over the seam; at
-    least one.
+    """The pixels (bool H×W) whose centres are in a box x1, y1, w, h that may run over the seam.
+
+    At least one.
     """
     x, y, w, h = box.tolist()
     mask = np.zeros((height, width), bool)

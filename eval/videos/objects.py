@@ -53,8 +53,9 @@ class ObjectScores:
 
 
 class VideoFrames(Sequence[FrameInput]):
-    """The images of a video as frames, read and shrunk when they are asked for: a video at 4K would
-    be gigabytes.
+    """The images of a video as frames, read and shrunk when they are asked for.
+
+    A video at 4K would be gigabytes.
     """
 
     def __init__(self, images: Sequence[Path], size_px: int) -> None:
@@ -81,8 +82,9 @@ class VideoFrames(Sequence[FrameInput]):
 def score_video(
     video: VideoItem, predictor: Predictor, image_size: int, *, tracked: bool = False
 ) -> list[ObjectScores]:
-    """The scores of every object of a video, of the model and of the ceiling; with `tracked` those
-    of their boxes too.
+    """The scores of every object of a video, of the model and of the ceiling.
+
+    With `tracked` those of their boxes too.
     """
     first = first_masks(video)
     ids = sorted(first)

@@ -1,5 +1,6 @@
-"""The report of a video benchmark: J&F and its spherical forms, the tracking scores of 360VOTS, and
-what others publish. One HTML file.
+"""The report of a video benchmark.
+
+J&F and its spherical forms, the tracking scores of 360VOTS, and what others publish. One HTML file.
 
 Takes the content of results.json (`panoforge.eval.videos.run.run_videos`); gives a page made with
 `panoforge.core.report.page`. The ceiling, ground truth at the model's resolution on the same path,
@@ -79,8 +80,9 @@ def video_report(results: Mapping[str, Any]) -> Report:
 
 
 def _tiles(best: Mapping[str, Any] | None, videos: int) -> list[Tile]:
-    """Of the model: the scores of its masks, or of the boxes around them where boxes are the
-    truth.
+    """The model's scores of its masks.
+
+    Of the boxes around them where boxes are the truth.
     """
     scores: Mapping[str, Any] = best or {}
     objects = Tile("Objects", count(scores.get("objects", 0)), note=f"in {count(videos)} videos")

@@ -1,5 +1,6 @@
-"""Panoramic videos: an object is prompted in the first frame that shows it, and followed through
-the rest.
+"""Panoramic videos: an object is prompted once, and followed through the rest.
+
+The prompt is in the first frame that shows it.
 
 `run_videos(config, run)` is `pano eval` for benchmarks of kind `videos` and `tracks`. Every frame
 is shown to the model as method `direct` shows a panorama, the video predictor carries the masks
@@ -166,8 +167,9 @@ def _describe(
 
 
 def summary(rows: Sequence[ObjectScores]) -> list[dict[str, Any]]:
-    """One entry per role: means over objects, J&F, and its bootstrap interval over videos; None for
-    what was not scored.
+    """One entry per role.
+
+    Means over objects, J&F, and its bootstrap interval over videos; None for what was not scored.
     """
     return list(_summaries(rows))
 

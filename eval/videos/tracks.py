@@ -1,5 +1,6 @@
-"""The tracking scores of 360VOTS for masks: boxes and bounding fields of view around them, scored
-as its toolkit scores trackers.
+"""The tracking scores of 360VOTS for masks.
+
+Boxes and bounding fields of view around them, scored as its toolkit scores trackers.
 
 Takes the predicted and the true masks of one object, frame by frame (`Track.add`), or boxes
 (`track_scores`). Gives S_dual, P_dual, its normalised form, P_angle and S_sphere in both modes of
@@ -32,16 +33,18 @@ FIT_PIXELS = 20_000  # of a mask are enough to bound it to a fraction of a degre
 
 
 def mask_box(mask: Bools) -> Floats:
-    """x1, y1, w, h of the smallest box on the cylinder around a bool H×W mask, x1 in [0, W); zeros
-    if it is empty.
+    """x1, y1, w, h of the smallest box on the cylinder around a bool H×W mask, x1 in [0, W).
+
+    Zeros if it is empty.
     """
     crop = crop_mask(mask, wrap=True)
     return np.array([crop.u0, crop.v0, *crop.mask.shape[::-1]], np.float64)
 
 
 def mask_bfov(mask: Bools) -> Floats:
-    """clon, clat, fov_h, fov_v, 0 in degrees around a bool H×W mask; no extent if it is empty or
-    wider than any flat view.
+    """clon, clat, fov_h, fov_v, 0 in degrees around a bool H×W mask.
+
+    No extent if it is empty or wider than any flat view.
     """
     height, width = mask.shape
     v, u = np.nonzero(mask)
@@ -73,8 +76,9 @@ class Track:
         self.true.append((mask_box(true), mask_bfov(true)))
 
     def scores(self) -> dict[str, float]:
-        """By name, `official` ones with that word behind it; nothing where the object is in no
-        frame.
+        """By name, `official` ones with that word behind it.
+
+        Nothing where the object is in no frame.
         """
         (p, p_bfov), (t, t_bfov) = (
             [np.array(part) for part in zip(*some, strict=True)]
@@ -91,8 +95,9 @@ def track_scores(
     height: int,
     bfovs: tuple[Floats, Floats] | None = None,
 ) -> dict[str, float]:
-    """Scores of boxes (N, 4) as `Track.scores` names them, and of BFoVs (N, 5), predicted and true,
-    where there are any.
+    """Scores of boxes (N, 4) as `Track.scores` names them, predicted and true.
+
+    And of BFoVs (N, 5), where there are any.
     """
     if not present.any():
         return {}

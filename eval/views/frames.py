@@ -1,5 +1,6 @@
-"""Frames: the pieces of a panorama that a model sees, and the way back from panorama pixels into
-them.
+"""Frames: the pieces of a panorama that a model sees.
+
+And the way back from panorama pixels into them.
 
 A method (`panoforge.eval.views.methods`) is a list of frames. Each is a `Projection`: it samples
 the frame from a panorama, projects directions into it (prompts), and gives its `Footprint` on a
@@ -48,9 +49,10 @@ EDGE_WEIGHT = 1e-3
 
 @dataclass(frozen=True)
 class Footprint:
-    """A frame on one band of panorama rows. `grid` float32 rows×columns×2: normalised (x, y) in the
-    frame; `weight` float32 rows×columns, 0 where the frame does not see the pixel. Columns start at
-    `column0` and wrap. Read-only.
+    """A frame on one band of panorama rows.
+
+    `grid` float32 rows×columns×2: normalised (x, y) in the frame; `weight` float32 rows×columns, 0
+    where the frame does not see the pixel. Columns start at `column0` and wrap. Read-only.
     """
 
     column0: int
@@ -83,22 +85,25 @@ class Projection(Protocol):
         ...
 
     def project(self, direction: ArrayLike) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-        """Directions of shape S+(3,) → continuous pixel indices (x, y) in the frame and whether it
-        sees them.
+        """Directions of shape S+(3,) → continuous pixel indices (x, y) in the frame.
+
+        And whether it sees them.
         """
         ...
 
     def footprint(self, width: int, height: int, rows: tuple[int, int]) -> Footprint | None:
-        """The frame on rows [start, stop) of a width×height panorama, or None if it sees nothing
-        there.
+        """The frame on rows [start, stop) of a width×height panorama.
+
+        None if it sees nothing there.
         """
         ...
 
 
 def centre_weight(x: Floats, y: Floats) -> Floats:
-    """Weight of normalised places: 1 at the frame's centre, falling linearly along both axes to
-    EDGE_WEIGHT. The middle of a view is its least distorted part and the one where the model has
-    context on all sides.
+    """Weight of normalised places.
+
+    1 at the frame's centre, falling linearly along both axes to EDGE_WEIGHT. The middle of a view
+    is its least distorted part and the one where the model has context on all sides.
     """
     return EDGE_WEIGHT + (1 - EDGE_WEIGHT) * np.clip(1 - np.abs(x), 0, 1) * np.clip(
         1 - np.abs(y), 0, 1
@@ -155,8 +160,9 @@ def _perspective_footprint(
     start: int,
     stop: int,
 ) -> Footprint | None:
-    """The footprint of a view whose yaw is `fraction` of a column to the right of straight
-    ahead.
+    """The footprint of a view that is turned by `fraction` of a column.
+
+    Its yaw is that much to the right of straight ahead.
     """
     directions = pixel_to_direction(
         np.arange(width)[None, :] - fraction, np.arange(start, stop)[:, None], width, height
@@ -179,9 +185,10 @@ def _perspective_footprint(
 
 @dataclass(frozen=True)
 class BfovFrame:
-    """A view fitted to a bounding field of view and squeezed into a square of `size_px`: what a
-    second look sees (`panoforge.eval.segmentation.zoom`). Its footprint is computed where it is
-    used and not kept: no two instances share one.
+    """A view fitted to a bounding field of view and squeezed into a square of `size_px`.
+
+    What a second look sees (`panoforge.eval.segmentation.zoom`). Its footprint is computed where it
+    is used and not kept: no two instances share one.
     """
 
     bfov: Bfov
@@ -226,8 +233,10 @@ class BfovFrame:
 
     @lru_cache(maxsize=4096)  # noqa: B019
     def extent(self, width: int, height: int) -> tuple[int, int, int, int]:
-        """The box of panorama pixels around it: first row, end row, first column, number of columns
-        (modulo W). Latitude and longitude are extreme on the border, unless a pole is inside.
+        """The box of panorama pixels around it.
+
+        First row, end row, first column, number of columns (modulo W). Latitude and longitude are
+        extreme on the border, unless a pole is inside.
         """
         step = np.linspace(-1, 1, 65)
         edges = [(step, np.full(65, side)) for side in (-1.0, 1.0)] + [
@@ -285,8 +294,10 @@ def tangent_density(
 
 @dataclass(frozen=True)
 class ErpFrame:
-    """A window of the panorama itself: columns [u0, u0 + columns) modulo W, rows [v0, v0 + rows),
-    with `pad` black rows above and below (letterbox).
+    """A window of the panorama itself.
+
+    Columns [u0, u0 + columns) modulo W, rows [v0, v0 + rows), with `pad` black rows above and below
+    (letterbox).
     """
 
     u0: int

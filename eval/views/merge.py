@@ -74,10 +74,11 @@ def merge_bands(
     band_rows: int = BAND_ROWS,
     looks: Sequence[Look] = (),
 ) -> Iterator[tuple[int, torch.Tensor]]:
-    """Yield (first row, merged logits float32 N×rows×W) for every band from the top. A pixel that
-    no frame sees is −clamp (methods cover the sphere; tested). The frames' logits are clamped *in
-    place*: a copy could be gigabytes. `looks` replace what was merged where they are denser; the
-    frames must then be perspective views.
+    """Yield (first row, merged logits float32 N×rows×W) for every band from the top.
+
+    A pixel that no frame sees is −clamp (methods cover the sphere; tested). The frames' logits are
+    clamped *in place*: a copy could be gigabytes. `looks` replace what was merged where they are
+    denser; the frames must then be perspective views.
     """
     with torch.inference_mode():
         for logits in (*(said.logits for said in frames), *(look.logits for look in looks)):
@@ -179,8 +180,9 @@ def _raise_to(
     pano_height: int,
     rows: tuple[int, int],
 ) -> None:
-    """Gather one frame's logits on one band; where they are larger, they take the place of what was
-    so far.
+    """Gather one frame's logits on one band.
+
+    Where they are larger, they take the place of what was so far.
     """
     width = largest.shape[2]
     footprint = projection.footprint(width, pano_height, rows)
@@ -201,9 +203,10 @@ def _raise_to(
 
 
 def _sample(logits: torch.Tensor, grid: torch.Tensor, clamp: float) -> torch.Tensor:
-    """Logits K×h×w at normalised places r×c×2, bilinear, K×r×c. Whole numbers are made floats in
-    those rows only that the places reach: ground truth at the resolution of its frames would be
-    gigabytes otherwise.
+    """Logits K×h×w at normalised places r×c×2, bilinear, K×r×c.
+
+    Whole numbers are made floats in those rows only that the places reach: ground truth at the
+    resolution of its frames would be gigabytes otherwise.
     """
     if logits.dtype != torch.float32:
         height = logits.shape[1]
@@ -256,8 +259,9 @@ def _look_again(
     *,
     several: bool,
 ) -> None:
-    """Put a zoom view's logits into one object's rows×W band, where it is denser than what was
-    there.
+    """Put a zoom view's logits into one object's rows×W band.
+
+    Where it is denser than what was there.
 
     If the object has `several`, its own density takes the other's place there; then `density` is
     the object's own.

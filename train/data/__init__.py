@@ -1,3 +1,4 @@
-"""Clips from shards and other people's datasets: what is drawn, warped, prompted and dealt out to
-ranks.
+"""Clips from shards and other people's datasets.
+
+What is drawn, warped, prompted and dealt out to ranks.
 """

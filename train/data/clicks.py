@@ -1,5 +1,6 @@
-"""SAP's prompt: one click per object, chosen on the sphere and projected into each frame of the
-clip that sees it.
+"""SAP's prompt: one click per object, chosen on the sphere.
+
+It is projected into each frame of the clip that sees it.
 
 A user clicks a panorama once; the scan shows that point in several frames. `sphere_clicks` draws a
 pixel of the object in the clip's first frame (uniformly, as SAM2 draws its first click), takes its
@@ -41,8 +42,9 @@ class ClickedObject(Object):
 
 @tensorclass
 class ClickMetaData:
-    """SAM2's BatchedVideoMetaData and the clicks, T×O×2 (x, y); NaN where a frame does not see
-    them.
+    """SAM2's BatchedVideoMetaData and the clicks, T×O×2 (x, y).
+
+    NaN where a frame does not see them.
     """
 
     unique_objects_identifier: torch.LongTensor
@@ -78,8 +80,10 @@ def drawn_clicks(
     rng: np.random.Generator,
     places: Callable[[PixelXY], Iterable[Floats]],
 ) -> list[PixelXY | None]:
-    """A pixel of the first S×S mask, drawn uniformly, and where the others show it: None where it
-    is not inside, or not on the mask. `places` gives it in each of the others, NaN behind them.
+    """A pixel of the first S×S mask, drawn uniformly, and where the others show it.
+
+    None where it is not inside, or not on the mask. `places` gives it in each of the others, NaN
+    behind them.
     """
     rows, columns = np.nonzero(masks[0])
     pick = int(rng.integers(rows.size))
@@ -130,8 +134,9 @@ def prompted_frames(clicks: Tensor, masks: Tensor) -> list[int]:
 
 
 def click_prompt(clicks: Tensor) -> dict[str, Tensor]:
-    """SAM2's point inputs (coordinates O×1×2, labels O×1) of one frame's clicks, O×2; padding for
-    those not seen.
+    """SAM2's point inputs (coordinates O×1×2, labels O×1) of one frame's clicks, O×2.
+
+    Padding for those not seen.
     """
     seen = ~clicks.isnan().any(dim=1)
     labels = torch.where(seen, CLICK_LABEL, NO_CLICK_LABEL).to(torch.int32)

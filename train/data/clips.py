@@ -1,5 +1,6 @@
-"""From a plan to a clip: consecutive scan frames of one panorama, and the masks of a few of its
-instances.
+"""From a plan to a clip.
+
+Consecutive scan frames of one panorama, and the masks of a few of its instances.
 
 Takes a `ClipPlan` and the sample it names, gives SAM2's own `VideoDatapoint`
 (training.utils.data_utils): frames as normalised float32 3×S×S, one boolean S×S mask per object and
@@ -40,8 +41,9 @@ IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 def clip_views(settings: ClipSettings, plan: ClipPlan, size_px: int) -> tuple[View, ...]:
-    """The whole scan in the order this clip walks it, beginning at the plan's start: the loop
-    closes, so it is rotated. A clip is a window of it, or of it written twice (SAP).
+    """The whole scan in the order this clip walks it, beginning at the plan's start.
+
+    The loop closes, so it is rotated. A clip is a window of it, or of it written twice (SAP).
     """
     spec = ScanSpec(settings.fov_deg, settings.overlap, size_px)
     views = scan_views(spec, plan.yaw0_deg, settings.trajectory)
@@ -53,8 +55,9 @@ def clip_views(settings: ClipSettings, plan: ClipPlan, size_px: int) -> tuple[Vi
 
 @lru_cache(maxsize=16)
 def pixel_solid_angles(fov_deg: float, size_px: int) -> NDArray[np.float64]:
-    """Steradians of each pixel of a view, size×size: dΩ = cos³θ / f², θ the angle to the optical
-    axis, f in pixels.
+    """Steradians of each pixel of a view, size×size.
+
+    DΩ = cos³θ / f², θ the angle to the optical axis, f in pixels.
     """
     view = View(0.0, 0.0, fov_deg, size_px)
     offset = view.plane_offsets()
@@ -79,8 +82,9 @@ def areas_sr(labels: NDArray[np.uint16], fov_deg: float) -> NDArray[np.float64]:
 def choose_objects(
     areas: NDArray[np.float64], settings: ClipSettings, rng: np.random.Generator
 ) -> list[int]:
-    """Up to `max_objects` ids, sorted, drawn without replacement among those of at least
-    `min_area_sr`.
+    """Up to `max_objects` ids, sorted, drawn without replacement.
+
+    From those of at least `min_area_sr`.
     """
     ids = np.flatnonzero(areas >= settings.min_area_sr)
     ids = ids[ids > 0]
@@ -96,8 +100,9 @@ def choose_objects(
 def build_clip(
     sample: Sample, plan: ClipPlan, settings: ClipSettings, size_px: int, *, clicks: bool = False
 ) -> "VideoDatapoint":
-    """The clip of `plan`, cut from `sample` at size_px×size_px; with `clicks`, a sphere click for
-    each of its objects.
+    """The clip of `plan`, cut from `sample` at size_px×size_px.
+
+    With `clicks`, a sphere click for each of its objects.
     """
     import torch
     from training.utils.data_utils import Frame, Object, VideoDatapoint
@@ -130,8 +135,9 @@ def add_clicks(
     plan: ClipPlan,
     draw: Callable[[list[NDArray[np.bool_]], np.random.Generator], list["PixelXY | None"]],
 ) -> None:
-    """Give every object of a panorama's frames its click. `draw` gives its places from its masks,
-    before they are mirrored: frames may be.
+    """Give every object of a panorama's frames its click.
+
+    `draw` gives its places from its masks, before they are mirrored: frames may be.
     """
     from panoforge.train.data.clicks import ClickedObject
 
@@ -193,8 +199,9 @@ def nothing_seen(key: str, frame: str, settings: ClipSettings) -> DataError:
 
 
 def normalise(image: NDArray) -> NDArray[np.float32]:
-    """RGB S×S×3 in [0, 255] → float32 3×S×S with ImageNet's mean and deviation, what SAM2 was
-    trained on.
+    """RGB S×S×3 in [0, 255] → float32 3×S×S as SAM2 takes it.
+
+    With ImageNet's mean and deviation, what it was trained on.
     """
     scaled = (image.astype(np.float32) / 255.0 - IMAGENET_MEAN) / IMAGENET_STD
     return np.ascontiguousarray(scaled.transpose(2, 0, 1))
@@ -222,8 +229,9 @@ def jitter_colours(
 
 
 def _adjust(image: NDArray[np.float32], draw: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Brightness, contrast and saturation scaled by 1 + draw, in that order, clipped to [0,
-    255].
+    """Brightness, contrast and saturation scaled by 1 + draw, in that order.
+
+    Clipped to [0, 255].
     """
     brightness, contrast, saturation = (np.float32(1 + d) for d in draw)
     image = np.clip(image * brightness, 0, 255)
@@ -238,8 +246,9 @@ def _grey(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def collate(clips: list["VideoDatapoint"]) -> "BatchedVideoDatapoint":
-    """SAM2's own batch: img_batch T×B×3×S×S, masks T×O×S×S, obj_to_frame_idx T×O×2; with the clips'
-    clicks, if any.
+    """SAM2's own batch: img_batch T×B×3×S×S, masks T×O×S×S, obj_to_frame_idx T×O×2.
+
+    With the clips' clicks, if any.
     """
     from training.utils.data_utils import collate_fn
 

@@ -25,8 +25,10 @@ Forward = tuple[tuple[int, ...], "BatchedVideoDatapoint | None"]  # positions an
 
 
 class ClipSource:
-    """Batches by position, from one dataset (and those mixed in) under one config: any position,
-    any time, any thread. `bad` holds what was wrong with the clips that were left out, by position.
+    """Batches by position, from one dataset (and those mixed in) under one config.
+
+    Any position, any time, any thread. `bad` holds what was wrong with the clips that were left
+    out, by position.
     """
 
     def __init__(self, dataset: Dataset, config: TrainConfig) -> None:

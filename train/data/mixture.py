@@ -1,5 +1,6 @@
-"""Mixtures: which source stands at which position of a run, exactly by weight, and the clips they
-give.
+"""Mixtures: which source stands at which position of a run, exactly by weight.
+
+And the clips that they give.
 
 The line of forward passes is cut into periods, as long as the sum of the weights in whole numbers
 (7 : 2 : 1 has period 10). Within a period the earliest-deadline rule places each source's passes.

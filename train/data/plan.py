@@ -50,8 +50,9 @@ class ClipPlan:
 
 @lru_cache(maxsize=16)  # two epochs of each source of a mixture
 def epoch_order(seed: int, epoch: int, samples: int, repeats: int) -> NDArray[np.int64]:
-    """The samples of one epoch in training order, shape (samples × repeats,): every sample
-    `repeats` times.
+    """The samples of one epoch in training order, shape (samples × repeats,).
+
+    Every sample `repeats` times.
     """
     rng = np.random.default_rng([seed, ORDER_LANE, epoch])
     order = rng.permutation(samples * repeats) % samples
@@ -106,14 +107,17 @@ def positions_of_rank(
 
 
 def prompt_rng(seed: int, step: int) -> np.random.Generator:
-    """What draws the kinds of prompts of a step. One stream for all forward passes, as in SAM2,
-    whose ranks share theirs so that they all have the same work to do.
+    """What draws the kinds of prompts of a step.
+
+    One stream for all forward passes, as in SAM2, whose ranks share theirs so that they all have
+    the same work to do.
     """
     return np.random.default_rng([seed, PROMPT_LANE, step])
 
 
 def noise_seed(seed: int, position: int, group: int = 0) -> int:
-    """The torch seed of a group of objects of the forward pass that starts at `position`: where
-    clicks fall, dropout.
+    """The torch seed of a group of objects of the forward pass that starts at `position`.
+
+    Where clicks fall, dropout.
     """
     return int(np.random.default_rng([seed, NOISE_LANE, position, group]).integers(2**62))

@@ -1,5 +1,6 @@
-"""Tilt and affine augmentation of scan clips, as part of the one look at the panorama: no second
-resampling, no empty borders.
+"""Tilt and affine augmentation of scan clips, as part of the one look at the panorama.
+
+No second resampling, no empty borders.
 
 The ray of view pixel (x, y), in units of the focal length from the view's centre, is turned by a
 plan's draws into
@@ -70,8 +71,9 @@ def look(panorama: WrappedPanorama, view: View, plan: ClipPlan, *, labels: bool 
 
 
 def pixel_solid_angles(plan: ClipPlan, view: View) -> Floats:
-    """Steradians of each pixel of a plan's frame: dΩ = dA / |ray|³ on the plane at distance 1; det
-    A is 1.
+    """Steradians of each pixel of a plan's frame.
+
+    DΩ = dA / |ray|³ on the plane at distance 1; det A is 1.
     """
     rays = camera_rays(view.fov_deg, view.size_px, plan.rotate_deg, plan.shear_deg)
     return np.linalg.norm(rays, axis=-1) ** -3 / view.focal_px**2

@@ -6,8 +6,9 @@ from panoforge.train.settings.losses import LossSettings
 
 
 def build_loss(settings: LossSettings) -> ScanLoss:
-    """With SAM2's fixed choices: focal α 0.25 γ 2, L1 on IoU for all masks, plain cross-entropy for
-    objectness.
+    """With SAM2's fixed choices.
+
+    Focal α 0.25 γ 2, L1 on IoU for all masks, plain cross-entropy for objectness.
     """
     if settings.distortion is None:
         return ScanLoss(settings)

@@ -1,5 +1,6 @@
-"""The distortion-guided mask loss (PanoSAM2 §3.3, Algorithm 2): each pixel's weight from the local
-geometry of the panorama.
+"""The distortion-guided mask loss (PanoSAM2 §3.3, Algorithm 2).
+
+Each pixel's weight from the local geometry of the panorama.
 
 The true mask's bounding field of view (BFoV: the spherical box around it, widened by a margin) is
 projected onto a plane, where the object has its shape. There, with N_f and N_b pixels inside and
@@ -41,8 +42,9 @@ def plane_size(bfov: Bfov) -> tuple[int, int]:
 
 
 def pixel_weights(mask: NDArray[np.bool_], settings: DistortionSettings) -> NDArray[np.float32]:
-    """W above for the true mask of a whole panorama (H×W; its aspect may be any, as SAM2 sees
-    panoramas squeezed).
+    """W above for the true mask of a whole panorama, H×W.
+
+    Its aspect may be any, as SAM2 sees panoramas squeezed.
     """
     if not mask.any():
         return np.ones(mask.shape, np.float32)

@@ -1,5 +1,6 @@
-"""Focal and dice loss of the best of M candidate masks, and every candidate's IoU, without keeping
-a mask at full size.
+"""Focal and dice loss of the best of M candidate masks, and every candidate's IoU.
+
+No mask is kept at full size.
 
 Written with autograd (training/loss_fns.py) the loss of one click on one frame holds some forty
 tensors of O×M×S×S until the backward pass: at 1024 px more than the model does. Here the gradient
@@ -29,8 +30,9 @@ ALPHA = 0.25  # of the focal loss, whose γ is 2
 
 @dataclass(frozen=True)
 class FrameTruth:
-    """One frame's true masks, in the forms that each prediction step on it needs; all O×S×S but
-    `area` and `present` (O).
+    """One frame's true masks, in the forms that each prediction step on it needs.
+
+    All O×S×S but `area` and `present` (O).
     """
 
     mask: Tensor  # bool
@@ -52,7 +54,9 @@ class FrameTruth:
 
 
 class MaskLosses(torch.autograd.Function):
-    """`apply(masks O×M×h×w, truth, weight of focal, weight of dice)` → focal O and dice O of the
+    """Losses of the best candidate, and the IoU of all.
+
+    `apply(masks O×M×h×w, truth, weight of focal, weight of dice)` → focal O and dice O of the
     candidate whose weighted sum is least, and IoU O×M of all. Masks of another size than the
     truth's are enlarged as SAM2Base does: bilinear.
     """

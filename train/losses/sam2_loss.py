@@ -37,8 +37,9 @@ class ScanLoss(nn.Module):
     def forward(
         self, outs_batch: list[dict[str, Any]], targets_batch: Tensor, num_objects: float
     ) -> dict[str, Tensor]:
-        """`outs_batch`: one dict per frame; `targets_batch`: bool T×O×S×S; `num_objects`: of the
-        whole step.
+        """`outs_batch`: one dict per frame.
+
+        `targets_batch`: bool T×O×S×S; `num_objects`: of the whole step.
         """
         losses: dict[str, Any] = defaultdict(int)
         for outs, targets in zip(outs_batch, targets_batch, strict=True):
@@ -61,8 +62,9 @@ class ScanLoss(nn.Module):
     def prediction_losses(
         self, masks: Tensor, ious: Tensor, scores: Tensor, truth: FrameTruth
     ) -> dict[str, Tensor]:
-        """The four terms of one prediction step, summed over objects: `masks` O×M×h×w of any size,
-        `ious` O×M, `scores` O×1.
+        """The four terms of one prediction step, summed over objects.
+
+        `masks` O×M×h×w of any size, `ious` O×M, `scores` O×1.
         """
         focal, dice, actual = MaskLosses.apply(masks, truth, self.settings.mask, self.settings.dice)
         off = (ious - actual).abs().mean(dim=1)  # of all masks: SAM2 sets supervise_all_iou

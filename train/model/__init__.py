@@ -1,3 +1,1 @@
-"""SAM2 for training: building it, loading and checking checkpoints, its lean and panoramic
-variants.
-"""
+"""SAM2 for training: built, loaded and checked, its lean and panoramic variants."""

@@ -120,8 +120,9 @@ def build_model(
 
 
 def model_config(settings: ModelSettings, prompt: PromptSettings) -> Any:
-    """The official YAML's `model` node with our class, image size, prompt probabilities and drop
-    path.
+    """The official YAML's `model` node with our class and our settings.
+
+    Image size, prompt probabilities and drop path.
     """
     kind = PanoScanSAM2 if settings.panosam2.record() else ScanSAM2
     return OmegaConf.merge(

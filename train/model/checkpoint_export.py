@@ -49,8 +49,10 @@ def write_with_digest(path: Path, content: dict[str, Any]) -> None:
 
 
 def export_official(path: Path, state: StateDict, step: int) -> Path:
-    """Write {"model": state_dict, "step": steps trained}, which `sam2.build_sam` loads, and its
-    digest. With PanoSAM2's parts it says so ("panosam2"), and plain SAM2 refuses their keys.
+    """Write a file that `sam2.build_sam` loads, and its digest.
+
+    It holds {"model": state_dict, "step": steps trained}. With PanoSAM2's parts it says so
+    ("panosam2"), and plain SAM2 refuses their keys.
     """
     content: dict[str, Any] = {
         "model": {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()},
@@ -62,8 +64,10 @@ def export_official(path: Path, state: StateDict, step: int) -> Path:
 
 
 def export_safetensors(path: Path, state: StateDict, step: int) -> Path:
-    """Write the same tensors as a safetensors file (no pickle at all, mapped and not copied by its
-    readers), and its digest. Its metadata says the step and PanoSAM2's parts.
+    """Write the same tensors as a safetensors file, and its digest.
+
+    There is no pickle in it, and its readers map it without a copy. Its metadata says the step and
+    PanoSAM2's parts.
     """
     from safetensors.torch import save as to_bytes
 

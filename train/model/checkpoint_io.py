@@ -119,8 +119,9 @@ def load_checkpoint(
 
 
 def parts_in(state: StateDict) -> dict[str, bool | int]:
-    """PanoSAM2's parts in a state dict, as `PanoSam2Settings.record` has them; the bank's size is
-    no weight and read from the buffer that keeps it.
+    """PanoSAM2's parts in a state dict, as `PanoSam2Settings.record` has them.
+
+    The bank's size is no weight and read from the buffer that keeps it.
     """
     decoder, memory = (
         any(key.startswith(f"{PANO_PREFIX}{part}.") for key in state)
@@ -217,8 +218,9 @@ def _read_safetensors(path: Path, data: bytes) -> tuple[StateDict, int | None]:
 
 
 def check_tensors(state: StateDict, path: Path) -> None:
-    """DataError unless all are plain named tensors: dense, not quantised, their values in the
-    file.
+    """DataError unless all are plain named tensors.
+
+    Dense, not quantised, their values in the file.
     """
     for name, tensor in state.items():
         kind = _not_plain(name, tensor)
@@ -245,8 +247,10 @@ def _not_plain(name: object, tensor: Tensor) -> str | None:
 
 
 def check_architecture(state: StateDict, expected: StateDict, path: Path, size: Size) -> None:
-    """DataError unless `state` has the keys, shapes and kinds of numbers of `expected`, all values
-    finite. Weights of any float type become the model's; no other numbers become weights.
+    """DataError unless `state` has the keys, shapes and kinds of numbers of `expected`.
+
+    All values must be finite. Weights of any float type become the model's; no other numbers become
+    weights.
     """
     missing, unexpected = (
         sorted(expected.keys() - state.keys()),

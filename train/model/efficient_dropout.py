@@ -1,5 +1,6 @@
-"""Dropout of the memory attention that keeps less for the backward pass: SAM2's numbers to the bit,
-a fraction of the memory.
+"""Dropout of the memory attention that keeps less for the backward pass.
+
+SAM2's numbers to the bit, a fraction of the memory.
 
 With autograd, dropout after a ReLU keeps three tensors of N×4·C: the ReLU's output, the scaled
 noise, their product. Dropout of attention weights keeps three of heads×queries×keys. At four layers
@@ -90,8 +91,9 @@ def rope_attention(
 
 
 class _DropoutAttention(torch.autograd.Function):
-    """softmax(q kᵀ / √d) v with a share `p` of the weights dropped, q B×H×N×d, k and v B×H×M×d:
-    torch's own arithmetic.
+    """softmax(q kᵀ / √d) v with a share `p` of the weights dropped, q B×H×N×d, k and v B×H×M×d.
+
+    Torch's own arithmetic.
     """
 
     @staticmethod

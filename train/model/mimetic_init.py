@@ -1,5 +1,6 @@
-"""First weights for a SAM2 that starts from nothing: three places where SAM2's own random weights
-cost thousands of steps.
+"""First weights for a SAM2 that starts from nothing.
+
+Three places where SAM2's own random weights cost thousands of steps.
 
 1. The mask decoder's cross-attentions begin as look-ups by position. SAM's decoder must find the
    features at a click by comparing position encodings through two unrelated random projections, and

@@ -64,8 +64,10 @@ class ScanSAM2(SAM2Train):
         return self
 
     def forward(self, input: Any, encoded: Encoded | None = None) -> list[dict[str, Any]]:
-        """As upstream; `encoded` (from `encode`) saves running the encoder again for other objects
-        of the same frames.
+        """As upstream.
+
+        `encoded` (from `encode`) saves running the encoder again for other objects of the same
+        frames.
         """
         if encoded is None:
             return super().forward(input)
@@ -150,9 +152,11 @@ class ScanSAM2(SAM2Train):
         )
 
     def _forward_sam_heads(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """As upstream; in training the candidate masks for the loss (second item) stay at low
-        resolution. Upstream keeps all three of them at S×S, and a dozen copies in the loss, for
-        each click on each frame.
+        """As upstream.
+
+        In training the candidate masks for the loss (second item) stay at low resolution. Upstream
+        keeps all three of them at S×S, and a dozen copies in the loss, for each click on each
+        frame.
         """
         heads = (
             partial(_again, super()._forward_sam_heads)
@@ -168,8 +172,9 @@ class ScanSAM2(SAM2Train):
 
 
 def _again(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """`function` on these arguments, which draws nothing at random; where a graph is made, again in
-    the backward pass.
+    """`function` on these arguments, which draws nothing at random.
+
+    Where a graph is made, again in the backward pass.
     """
     if not torch.is_grad_enabled():
         return function(*args, **kwargs)
@@ -202,17 +207,19 @@ def _layer_again(
 
 
 def compile_parts(model: ScanSAM2) -> None:
-    """torch.compile the parts that are called with few shapes and hold no complex numbers (those of
-    the rotary attention do): the image encoder and the memory encoder. Names in the state dict
-    stay.
+    """torch.compile the image encoder and the memory encoder.
+
+    They are called with few shapes and hold no complex numbers (those of the rotary attention do).
+    Names in the state dict stay.
     """
     for module in (model.image_encoder, model.memory_encoder):
         module.forward = torch.compile(module.forward)
 
 
 class PanoScanSAM2(PanoParts, ScanSAM2):
-    """ScanSAM2 with PanoSAM2's parts (`panoforge.train.model.panosam2.parts.add_parts` makes
-    them).
+    """ScanSAM2 with PanoSAM2's parts.
+
+    `panoforge.train.model.panosam2.parts.add_parts` makes them.
     """
 
     forward_image = ScanSAM2.forward_image  # which projects, and there the parts come in
@@ -224,8 +231,10 @@ class PanoScanSAM2(PanoParts, ScanSAM2):
     def prepare_prompt_inputs(
         self, backbone_out: dict[str, Any], input: Any, start_frame_idx: int = 0
     ) -> dict[str, Any]:
-        """As ScanSAM2; in training the long-term frames are drawn anew for each forward pass, from
-        torch's generator.
+        """As ScanSAM2.
+
+        In training the long-term frames are drawn anew for each forward pass, from torch's
+        generator.
         """
         if self.training and "memory" in self.panosam2:
             self.sampling_seed = int(torch.randint(2**31, ()))
@@ -233,8 +242,9 @@ class PanoScanSAM2(PanoParts, ScanSAM2):
 
 
 def blank_absent_boxes(points: Mapping[str, Tensor], masks: Tensor) -> None:
-    """Turn the boxes (O×2×2 corners with labels 2 and 3) of empty masks (O×1×S×S) into padding
-    points, in place.
+    """Turn the boxes of empty masks into padding points, in place.
+
+    Boxes are O×2×2 corners with labels 2 and 3, masks O×1×S×S.
     """
     labels, coords = points["point_labels"], points["point_coords"]
     absent = (labels[:, 0] == BOX_TOP_LEFT_LABEL) & ~masks.flatten(1).any(dim=1)

@@ -95,8 +95,9 @@ class ClipSettings(FrozenModel):
 
 
 class PromptSettings(FrozenModel):
-    """How prompts are drawn (training/model/sam2.py): mask 50 %, box 25 %, click 25 %, with
-    correction clicks.
+    """How prompts are drawn (training/model/sam2.py).
+
+    Mask 50 %, box 25 %, click 25 %, with correction clicks.
     """
 
     points: Annotated[
@@ -135,8 +136,9 @@ class PromptSettings(FrozenModel):
 
 
 class SourceSettings(FrozenModel):
-    """One entry of `mixture`: the panorama shards, or another dataset
-    (panoforge.train.data.sources).
+    """One entry of `mixture`.
+
+    The panorama shards, or another dataset (panoforge.train.data.sources).
     """
 
     kind: Annotated[SourceKind, Field(description="What kind of dataset.")]

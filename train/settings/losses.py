@@ -8,8 +8,9 @@ from panoforge.core.models import FrozenModel, Rate
 
 
 class DistortionSettings(FrozenModel):
-    """PanoSAM2's distortion-guided mask loss (panoforge.train.losses.distortion_loss), for
-    panoramas shown whole.
+    """PanoSAM2's distortion-guided mask loss, for panoramas shown whole.
+
+    See panoforge.train.losses.distortion_loss.
     """
 
     weight_min: Annotated[float, Field(gt=0, description="Least weight of a pixel.")] = 0.5

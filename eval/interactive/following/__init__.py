@@ -1,5 +1,6 @@
-"""From a mask on one frame of a video to its masks on the frames after it (or, for a video that is
-walked backwards, before it).
+"""From a mask on one frame of a video to its masks on the frames after it.
+
+Or on those before it, for a video that is walked backwards.
 
     moving_view   the perspective view that goes with an object: seam and poles are places like any
     model         SAM2, as a video predictor, on such a view

@@ -1,7 +1,7 @@
 """Objects followed by colours, edges and motion, without weights.
 
-What it is: from frame to frame the mask is carried along by dense optical flow (Kroeger et al.
-2016, OpenCV's DIS), in a view that goes with the object, and then cut anew along colours and edges
+What it is: dense optical flow (Kroeger et al. 2016, OpenCV's DIS) carries the mask along from frame
+to frame, in a view that goes with the object. There it is cut anew along colours and edges
 (GrabCut, Rother et al. 2004). What it is not: a model. It knows no things, it does not find again
 what was hidden, and what looks like the ground behind it is lost. It ends where a mask vanishes or
 changes its size or colour at once; correct it there and go on.

@@ -20,8 +20,9 @@ _SURE = np.float32(10)  # the logit of a mask that is given
 
 
 class ModelFollowing:
-    """`predictor` must read frame t only when frame t − 1 has been answered (SAM2 that encodes one
-    at a time); `size_px` is what it looks at.
+    """Follows objects with `predictor`, which looks at `size_px`.
+
+    It must read frame t only when frame t − 1 has been answered (SAM2 that encodes one at a time).
     """
 
     def __init__(self, predictor: Predictor, size_px: int, words: str) -> None:

@@ -26,8 +26,9 @@ _SAMPLES = 20_000
 
 @dataclass
 class MovingView:
-    """`view` looks at the object as it was seen last. It turns only when it has to: what stands
-    still should stand still in the view.
+    """`view` looks at the object as it was seen last.
+
+    It turns only when it has to: what stands still should stand still in the view.
     """
 
     view: View

@@ -71,8 +71,9 @@ class Desk:
         return list(self.frames.names) if self.frames is not None else []
 
     def frame_of(self, frame: int | None) -> int | None:
-        """The frame that is meant; the first of a video where none is said. UsageError if there is
-        none.
+        """The frame that is meant; the first of a video where none is said.
+
+        UsageError if there is none.
         """
         count = self.document.heading.frames
         if count is None:

@@ -42,8 +42,9 @@ class Hand:
 
 @dataclass(frozen=True)
 class Delta:
-    """What a change does: objects as they are from now on, objects that go, the new status. Looks
-    without a mask go.
+    """What a change does: objects as they are from now on, objects that go, the new status.
+
+    Looks without a mask go.
     """
 
     what: str
@@ -86,8 +87,9 @@ class Done:
 
 @dataclass
 class Document:
-    """`objects` by id in the order in which they were made; `looks` by object and frame; `masks` by
-    digest.
+    """`objects` by id in the order in which they were made.
+
+    `looks` by object and frame; `masks` by digest.
     """
 
     journal: Journal

@@ -1,5 +1,6 @@
-"""From what is asked for to what changes: an edit of a sheet as a `Delta`. Pure: nothing is
-written, and the sheet (a picture, or one frame of a video) is as it was.
+"""From what is asked for to what changes: an edit of a sheet as a `Delta`.
+
+Pure: nothing is written, and the sheet (a picture, or one frame of a video) is as it was.
 
 What a predictor says comes in as a function; it is called at most once. Drawing on an object is
 kept when it is clicked on later: the click's own mask is then added or, for a click that takes

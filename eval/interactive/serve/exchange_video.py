@@ -1,6 +1,6 @@
 """Masks of a whole video, out and in.
 
-Out: COCO with `videos`, in the form that MMTracking made common: every frame is an image with
+Out: COCO with `videos`, in the form that MMTracking made common. Every frame is an image with
 `video_id` and `frame_id`, every mask an annotation with `instance_id`, the same on all frames.
 pycocotools opens it like any COCO. Or a zip with a PNG of ids, or a LabelMe file, for each frame
 that shows something; an object has the same number and group in all of them.

@@ -34,8 +34,9 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Door:
-    """Where the server listens, whom it answers, and the address to open. `token` is empty on
-    loopback.
+    """Where the server listens, whom it answers, and the address to open.
+
+    `token` is empty on loopback.
     """
 
     socket: socket.socket

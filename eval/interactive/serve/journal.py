@@ -29,8 +29,9 @@ class Journal:
 
     @classmethod
     def open(cls, path: Path, *, mend: bool = True) -> tuple["Journal", list[bytes]]:
-        """The journal and the content of its lines; an absent one is empty. `mend` removes what a
-        crash left of a last line.
+        """The journal and the content of its lines; an absent one is empty.
+
+        `mend` removes what a crash left of a last line.
 
         Raises:
             DataError: a whole line is damaged.

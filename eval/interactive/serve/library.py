@@ -32,8 +32,9 @@ JOURNAL, UPLOADS = "journal.jsonl", "picture"
 
 @dataclass(frozen=True)
 class Listed360:
-    """One picture: `name` is what it is called, `read` gives the bytes of its file. Or a video,
-    which `video` opens.
+    """One picture: `name` is what it is called, `read` gives the bytes of its file.
+
+    Or a video, which `video` opens.
     """
 
     id: str
@@ -65,8 +66,10 @@ def id_of(name: str) -> str:
 
 
 class Library:
-    """The pictures by id, in order. `place` is None if all are dropped onto the page; `video`: the
-    place itself is a folder of frames.
+    """The pictures by id, in order.
+
+    `place` is None if all are dropped onto the page; `video`: the place itself is a folder of
+    frames.
     """
 
     def __init__(

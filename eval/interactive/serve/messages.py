@@ -101,8 +101,9 @@ class SplitEdit(FrozenModel):
 
 
 class ClearEdit(FrozenModel):
-    """Objects of a video leave frames: this one, those after or before it, or all on which they
-    were propagated and not corrected.
+    """Objects of a video leave frames.
+
+    This one, those after or before it, or all on which they were propagated and not corrected.
     """
 
     kind: Literal["clear"]

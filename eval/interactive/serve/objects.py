@@ -43,8 +43,10 @@ class Clicked(FrozenModel):
 
 
 class PageObject(FrozenModel):
-    """One object. `review` is `own` for what was made here, else what became of a machine's label.
-    `clicks` made its mask, unless it was drawn on afterwards; then they are gone.
+    """One object.
+
+    `review` is `own` for what was made here, else what became of a machine's label. `clicks` made
+    its mask, unless it was drawn on afterwards; then they are gone.
     """
 
     id: int
@@ -65,8 +67,10 @@ class PageObject(FrozenModel):
 
 
 class FrameLook(FrozenModel):
-    """An object on one frame of a video. `key`: somebody made or corrected it here; other looks are
-    propagated. Without a mask it is not on the frame (any more).
+    """An object on one frame of a video.
+
+    `key`: somebody made or corrected it here; other looks are propagated. Without a mask it is not
+    on the frame (any more).
     """
 
     object: int
@@ -77,8 +81,10 @@ class FrameLook(FrozenModel):
 
 
 class Change(FrozenModel):
-    """One line of a picture's journal: `who` did it as `author` in the tab `session`. `undoes` and
-    `redoes` are versions, and so is `continues`: what it goes on from, to be undone with it.
+    """One line of a picture's journal: `who` did it as `author` in the tab `session`.
+
+    `undoes` and `redoes` are versions, and so is `continues`: what it goes on from, to be undone
+    with it.
     """
 
     version: int
@@ -99,8 +105,9 @@ class Change(FrozenModel):
 
 
 class Heading(FrozenModel):
-    """The first line of a picture's journal: which picture the work was made on, or which video:
-    then it has `frames`.
+    """The first line of a picture's journal.
+
+    Which picture the work was made on, or which video: then it has `frames`.
     """
 
     format: Literal["panoforge annotation journal 1"] = "panoforge annotation journal 1"

@@ -1,5 +1,6 @@
-"""From a command's words to a running server: the place, the predictor, the work folder and its
-lease.
+"""From a command's words to a running server.
+
+The place, the predictor, the work folder and its lease.
 """
 
 import contextlib

@@ -50,6 +50,7 @@ def edges_build(rgb: Rgb, labels: Labels | None, steps: Steps) -> Answering:
 
 class Predictors:
     """`words` say what answers; `open_` gives a picture's pixels and, if there are, true labels.
+
     `following` carries masks through videos.
     """
 

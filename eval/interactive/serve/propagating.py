@@ -24,8 +24,10 @@ Found = dict[int, PackedMask]
 
 @dataclass
 class Carried:
-    """How far a propagation has come: `frames` are done, `looks` written; `lost` says of objects
-    that ended before the last frame on which one they were seen last.
+    """How far a propagation has come.
+
+    `frames` are done, `looks` written; `lost` says of objects that ended before the last frame on
+    which one they were seen last.
     """
 
     frames: int = 0

@@ -57,8 +57,9 @@ MAX_OPEN_BYTES = 1 << 30  # of tiles and masks of all open pictures
 
 
 class Studio:
-    """Use as a context manager: the worker runs while it is open. Its methods may be called from
-    any thread, and wait.
+    """Use as a context manager: the worker runs while it is open.
+
+    Its methods may be called from any thread, and wait.
     """
 
     def __init__(

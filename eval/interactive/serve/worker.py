@@ -1,5 +1,6 @@
-"""The one thread that predicts masks: a queue, fair among sessions, from which work can be taken
-back.
+"""The one thread that predicts masks.
+
+A queue, fair among sessions, from which work can be taken back.
 
 A model's memory and its cores are there once, so predictions come one after the other. Whoever was
 served least recently comes next; one's own requests keep their order. What is urgent (a click)

@@ -1,5 +1,6 @@
-"""Scores of masks, boxes and saliency maps, one idea to a module; the scores of every evaluation
-are at hand here.
+"""Scores of masks, boxes and saliency maps, one idea to a module.
+
+The scores of every evaluation are at hand here.
 
 - `region` J, the IoU of instances; `boundary` F; `sphere` both weighted by solid angle.
 - `tracking` the scores of 360VOT for boxes and bounding fields of view.

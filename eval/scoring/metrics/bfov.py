@@ -1,5 +1,6 @@
-"""S_sphere and P_angle of 360VOT for bounding fields of view: spherical rectangles instead of
-boxes.
+"""S_sphere and P_angle of 360VOT for bounding fields of view.
+
+Spherical rectangles instead of boxes.
 
 A BFoV (N, 5) is clon, clat, fov_h, fov_v, rotation, in degrees: the directions between two pairs of
 great circles around its centre. Its IoU is exact in mode `seam-aware`. One rectangle is clipped by
@@ -33,8 +34,9 @@ from panoforge.eval.scoring.metrics.tracking import (
 def success_sphere(
     predicted: ArrayLike, true: ArrayLike, present: ArrayLike, mode: Mode = "seam-aware"
 ) -> Floats:
-    """S_sphere: the share of frames whose spherical IoU is above each of `tracking.OVERLAPS`,
-    (21,).
+    """S_sphere, (21,).
+
+    The share of frames whose spherical IoU is above each of `tracking.OVERLAPS`.
     """
     p, t, frames = scored_frames(predicted, true, present, mode)
     there = (t[:, 2] > 0) & (t[:, 3] > 0)

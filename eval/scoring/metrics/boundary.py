@@ -32,8 +32,9 @@ TOLERANCE = 0.008  # of the image diagonal; a tolerance of 1 or more is a number
 
 @dataclass(frozen=True)
 class Matched:
-    """Boundary pixels of the prediction and of the truth: the row of each, and whether the other
-    boundary is near it.
+    """Boundary pixels of the prediction and of the truth.
+
+    The row of each, and whether the other boundary is near it.
     """
 
     predicted_row: Ints
@@ -78,8 +79,9 @@ def match_instances(
     *,
     tolerance: float = TOLERANCE,
 ) -> Iterator[Matched]:
-    """The matched boundaries of mask k and instance `ids[k]`, one after the other: `f_measure`
-    makes F of them, and F_sphere.
+    """The matched boundaries of mask k and instance `ids[k]`, one after the other.
+
+    `f_measure` makes F of them, and F_sphere.
     """
     (height, width), wrap = labels.shape, mode == "seam-aware"
     for k, true in enumerate(crop_instances(labels, ids, wrap=wrap)):
@@ -101,8 +103,9 @@ def match_boundaries(
     *,
     tolerance: float = TOLERANCE,
 ) -> Matched:
-    """Match the boundaries of two masks of an H×W panorama, cropped with `wrap` where the mode is
-    `seam-aware`.
+    """Match the boundaries of two masks of an H×W panorama.
+
+    They are cropped with `wrap` where the mode is `seam-aware`.
     """
     wrap = mode == "seam-aware"
     p, t = (boundary_pixels(crop, height, width, wrap=wrap) for crop in (predicted, true))

@@ -1,5 +1,6 @@
-"""The part of a panorama that a mask is in: what boundary scores are computed on, instead of on 8
-million pixels.
+"""The part of a panorama that a mask is in.
+
+What boundary scores are computed on, instead of on 8 million pixels.
 
 Takes a mask in any of the forms that evaluation has (an array, bits, an instance of a label map);
 gives a `Crop`. With `wrap` the columns are a circle and the crop is the smallest arc around the
@@ -20,8 +21,10 @@ from panoforge.eval.masks import packed_extent, span
 
 @dataclass(frozen=True)
 class Crop:
-    """`mask` bool h×w is rows [v0, v0+h) and columns [u0, u0+w), modulo W, of an otherwise empty
-    mask. Empty: h = w = 0.
+    """A mask's part that is not empty.
+
+    `mask` bool h×w is rows [v0, v0+h) and columns [u0, u0+w), modulo W, of an otherwise empty mask.
+    Empty: h = w = 0.
     """
 
     v0: int
@@ -48,8 +51,9 @@ def crop_bits(
     wrap: bool,
     extent: tuple[slice | None, slice] | None = None,
 ) -> Crop:
-    """The crop of a mask of `width` columns given 8 pixels to a byte, uint8 H×⌈W/8⌉ (a
-    `Masks.packed[k]`), and where it is known its `packed_extent`.
+    """The crop of a mask of `width` columns given 8 pixels to a byte.
+
+    uint8 H×⌈W/8⌉ (a `Masks.packed[k]`), and where it is known its `packed_extent`.
     """
     rows, bytes_ = extent or packed_extent(bits)
     if rows is None:
@@ -69,8 +73,9 @@ def crop_bits(
 
 
 def crop_instances(labels: NDArray[np.uint16], ids: Sequence[int], *, wrap: bool) -> Iterator[Crop]:
-    """The crop of each of `ids` in a uint16 H×W label map, one after the other; an id that is not
-    there is empty.
+    """The crop of each of `ids` in a uint16 H×W label map, one after the other.
+
+    An id that is not there is empty.
     """
     stats, width = instance_stats(labels), labels.shape[1]
     at = {id_: index for index, id_ in enumerate(stats.ids.tolist())}
@@ -84,8 +89,9 @@ def crop_instances(labels: NDArray[np.uint16], ids: Sequence[int], *, wrap: bool
 
 
 def _arc(occupied: Bools, wrap: bool) -> tuple[int, int]:
-    """First column and number of columns of the smallest interval, or arc, around the True ones
-    (there is one).
+    """The smallest interval, or arc, around the True ones: first column and number.
+
+    There is one.
     """
     at = np.flatnonzero(occupied)
     if not wrap:

@@ -1,5 +1,6 @@
-"""Region similarity J: intersection over union per instance, plain and weighted by the area a pixel
-covers.
+"""Region similarity J: intersection over union per instance.
+
+Plain, and weighted by the area that a pixel covers.
 
 Everything is computed from counts per row (`RowCounts`), which are exact integers. A pixel's weight
 depends on its row only (cos φ), so one pass over the pixels serves every weighting. Two
@@ -63,9 +64,10 @@ def row_counts(masks: Masks, labels: NDArray[np.uint16], ids: Sequence[int]) -> 
 def best_overlaps(
     masks: Masks, labels: NDArray[np.uint16], ids: Sequence[int]
 ) -> tuple[Ints, NDArray[np.float64]]:
-    """Which of the instances `ids` each mask overlaps most, by IoU, and how much: ids (N,), 0 where
-    it meets none, and IoU (N,). Instances of a label map are disjoint, so no mask has an IoU above
-    ½ with any other: all that average precision needs.
+    """Which of the instances `ids` each mask overlaps most, by IoU, and how much.
+
+    Ids (N,), 0 where it meets none, and IoU (N,). Instances of a label map are disjoint, so no mask
+    has an IoU above ½ with any other: all that average precision needs.
     """
     area = np.bincount(labels.ravel(), minlength=65536)
     wanted = np.zeros(65536, bool)
@@ -110,8 +112,10 @@ def _count_bits(bits: NDArray[np.uint8]) -> Ints:
 def iou(
     counts: RowCounts, *, cos_weighted: bool = False, row_weight: NDArray[np.float64] | None = None
 ) -> NDArray[np.float64]:
-    """IoU of every mask, (N,): Σ w·|both| / Σ w·|either| over rows with w = 1, cos φ, or
-    `row_weight` (H,). 1 where both masks are empty.
+    """IoU of every mask, (N,).
+
+    Σ w·|both| / Σ w·|either| over rows with w = 1, cos φ, or `row_weight` (H,). 1 where both masks
+    are empty.
     """
     weight = row_cos_lat(counts.height) if cos_weighted else np.ones(counts.height)
     if row_weight is not None:
@@ -122,8 +126,9 @@ def iou(
 
 
 def jaccard(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
-    """J of two bool masks of one shape, as DAVIS has it: |both| / |either|, 1 where both are
-    empty.
+    """J of two bool masks of one shape, as DAVIS has it.
+
+    |both| / |either|, 1 where both are empty.
     """
     either = np.count_nonzero(predicted | true)
     return float(np.count_nonzero(predicted & true) / either) if either else 1.0

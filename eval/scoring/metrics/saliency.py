@@ -45,8 +45,10 @@ def f_curve(predicted: Floats, true: Bools) -> Floats:
 def e_curve(
     predicted: Floats, true: Bools, mode: Literal["official", "paper"] = "official"
 ) -> Floats:
-    """E-measure at each of THRESHOLDS, (255,): the mean over pixels of ((1 + alignment)/2)²,
-    alignment being 2ab/(a² + b²) of both maps less their means.
+    """E-measure at each of THRESHOLDS, (255,).
+
+    The mean over pixels of ((1 + alignment)/2)², alignment being 2ab/(a² + b²) of both maps less
+    their means.
     """
     hits, false = _above(predicted, true)
     n, n_true = true.size, np.count_nonzero(true)
@@ -69,8 +71,9 @@ def e_curve(
 
 
 def s_measure(predicted: Floats, true: Bools) -> float:
-    """Structure measure (Fan et al., ICCV 2017) with α = 0.5: half object, half region; at
-    least 0.
+    """Structure measure (Fan et al., ICCV 2017) with α = 0.5.
+
+    Half object, half region; at least 0.
     """
     stretched, share = _stretch(predicted), float(true.mean())
     if share in (0.0, 1.0):

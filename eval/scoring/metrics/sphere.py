@@ -1,5 +1,6 @@
-"""The scores J_sphere and F_sphere of 360VOTS (Xu et al., 2025): J and boundary F with every pixel
-weighing its solid angle.
+"""The scores J_sphere and F_sphere of 360VOTS (Xu et al., 2025).
+
+J and boundary F with every pixel weighing its solid angle.
 
 In mode `seam-aware` a row weighs exactly the solid angle of its pixels and outlines go on across
 the seam. The published toolkit (`eval/sphgrid.py`, `eval/OPEBenchmark_360VOS.py`) differs, and mode
@@ -24,8 +25,9 @@ SphereMode = Literal["official", "official-sin", "seam-aware"]
 
 
 def row_weight_sr(height: int, width: int, mode: SphereMode = "seam-aware") -> NDArray[np.float64]:
-    """What a pixel of each row weighs, (H,), in steradians (`official-sin`: in nothing that means
-    anything).
+    """What a pixel of each row weighs, (H,), in steradians.
+
+    With `official-sin`, in nothing that means anything.
     """
     if mode == "seam-aware":
         return row_area_sr(width, height)
@@ -50,8 +52,9 @@ def jaccard_sphere(predicted: Bools, true: Bools, mode: SphereMode = "seam-aware
 def boundary_f_sphere(
     predicted: Bools, true: Bools, mode: SphereMode = "seam-aware", *, tolerance: float = TOLERANCE
 ) -> float:
-    """F_sphere of two bool H×W masks: boundary F with every boundary pixel weighing its solid
-    angle.
+    """F_sphere of two bool H×W masks.
+
+    Boundary F with every boundary pixel weighing its solid angle.
     """
     wrap = mode == "seam-aware"
     a, b = (crop_mask(mask, wrap=wrap) for mask in (predicted, true))

@@ -1,5 +1,6 @@
-"""How sure a mean score is, and whether two methods differ: bootstrap intervals and paired tests,
-by panorama.
+"""How sure a mean score is, and whether two methods differ.
+
+Bootstrap intervals and paired tests, by panorama.
 
 Instances of one panorama share its light, its clutter and its view: they are no independent
 samples. What is drawn (with replacement) and what is flipped is always a whole panorama. Scores are
@@ -22,8 +23,9 @@ _BATCH = 500
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its confidence interval; `low` and `high` are None where one panorama alone says
-    nothing of the spread.
+    """A mean and its confidence interval.
+
+    `low` and `high` are None where one panorama alone says nothing of the spread.
     """
 
     value: float
@@ -33,8 +35,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class Paired:
-    """Mean of the differences with its interval, and the two-sided probability of one as large if
-    only chance decides in each panorama which of the two methods is which.
+    """Mean of the differences with its interval, and its two-sided p-value.
+
+    That is the probability of one as large if only chance decides in each panorama which of the two
+    methods is which.
     """
 
     difference: Interval
@@ -75,8 +79,9 @@ def paired_test(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Paired:
-    """`second` against `first`, instance by instance (N,): mean difference, interval, and the
-    sign-flip permutation test.
+    """`second` against `first`, instance by instance (N,).
+
+    Mean difference, interval, and the sign-flip permutation test.
     """
     difference = np.asarray(second, np.float64) - np.asarray(first, np.float64)
     interval = bootstrap_mean(
@@ -87,8 +92,9 @@ def paired_test(
 
 
 def _sign_flip_p(sums: Floats, resamples: int, seed: int) -> float:
-    """Share of sign patterns whose sum is at least as far from 0: all of them where they are few,
-    else drawn ones and the observed one.
+    """Share of sign patterns whose sum is at least as far from 0.
+
+    All of them where they are few, else drawn ones and the observed one.
     """
     n, observed = (
         len(sums),

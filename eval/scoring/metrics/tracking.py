@@ -1,5 +1,6 @@
-"""The tracking scores of 360VOT for boxes on the panorama: S_dual, P_dual, normalised P_dual and
-P_angle.
+"""The tracking scores of 360VOT for boxes on the panorama.
+
+S_dual, P_dual, normalised P_dual and P_angle.
 
 Takes one sequence: boxes (N, 4) as x1, y1, w, h in pixels of a panorama `width` wide, of prediction
 and truth, frame by frame; gives a curve over thresholds. `score_of` makes the number in the tables
@@ -36,8 +37,9 @@ OFFICIAL_WIDTH = 3840
 
 
 def score_of(curve: Floats, kind: Curve) -> float:
-    """The number of the published tables: the value at 20 pixels or 3°, the mean of the other
-    curves.
+    """The number of the published tables.
+
+    The value at 20 pixels or 3°, the mean of the other curves.
     """
     return float(
         curve[20] if kind == "precision" else curve[30] if kind == "angle" else curve.mean()
@@ -71,8 +73,10 @@ def precision_dual(
 def normalised_precision_dual(
     predicted: ArrayLike, true: ArrayLike, present: ArrayLike, width: int, mode: Mode = "seam-aware"
 ) -> Floats:
-    """Normalised P_dual: the share of frames whose centres, in units of the true width and height,
-    are within each of NORMALISED, (51,).
+    """Normalised P_dual, (51,).
+
+    The share of frames whose centres, in units of the true width and height, are within each of
+    NORMALISED.
     """
     p, t, frames = scored_frames(predicted, true, present, mode)
     if mode == "official":
@@ -91,8 +95,9 @@ def precision_angle(
     height: int,
     mode: Mode = "seam-aware",
 ) -> Floats:
-    """P_angle: the share of frames whose centres are within each of DEGREES on the sphere,
-    (101,).
+    """P_angle, (101,).
+
+    The share of frames whose centres are within each of DEGREES on the sphere.
     """
     p, t, frames = scored_frames(predicted, true, present, mode)
     a, b = (
@@ -103,8 +108,9 @@ def precision_angle(
 
 
 def centre_angle_deg(predicted: Floats, true: Floats, mode: Mode = "seam-aware") -> Floats:
-    """Great-circle angle in degrees between directions given as (lon, lat) in radians, (2, N) →
-    (N,). `official` takes arccos, which has 8 digits near 0° and decides ties with a threshold by
+    """Great-circle angle in degrees between directions, (lon, lat) in radians, (2, N) → (N,).
+
+    `official` takes arccos, which has 8 digits near 0° and decides ties with a threshold by
     rounding: its steps are followed exactly.
     """
     if mode == "seam-aware":
@@ -142,8 +148,9 @@ def box_iou(predicted: Floats, true: Floats, width: int, mode: Mode = "seam-awar
 def scored_frames(
     predicted: ArrayLike, true: ArrayLike, present: ArrayLike, mode: Mode
 ) -> tuple[Floats, Floats, int]:
-    """Predicted and true boxes of the frames that have the object, and the number of frames that
-    shares are of.
+    """Predicted and true boxes of the frames that have the object.
+
+    With the number of frames that shares are of.
     """
     p, t, here = (
         np.asarray(predicted, np.float64),
@@ -187,8 +194,9 @@ def _offsets(predicted: Floats, true: Floats, width: int) -> Floats:
 
 
 def _official_distance(predicted: Floats, true: Floats) -> Floats:
-    """The smallest distance to three copies of the true centre, −1 where the true centre has a
-    coordinate ≤ 0.
+    """The smallest distance to three copies of the true centre.
+
+    −1 where the true centre has a coordinate ≤ 0.
     """
     copies = [
         np.hypot(*(np.add(true, [shift, 0]) - predicted).T)

@@ -9,11 +9,13 @@ from panoforge.eval.views.frames import Projection
 
 @dataclass(frozen=True)
 class Plan:
-    """The frames of a method over one panorama size. `video`: masks propagate from frame to frame;
-    otherwise every frame is its own image and only frames that see a click say anything. `cycles`:
-    how often a video is shown; the last showing's masks count. `bidirectional`: a video is also run
-    backwards, and what both runs say is merged. `zoom`: every instance is looked at again
-    (`panoforge.eval.segmentation.zoom`), in views of `zoom_size_px`.
+    """The frames of a method over one panorama size.
+
+    `video`: masks propagate from frame to frame; otherwise every frame is its own image and only
+    frames that see a click say anything. `cycles`: how often a video is shown; the last showing's
+    masks count. `bidirectional`: a video is also run backwards, and what both runs say is merged.
+    `zoom`: every instance is looked at again (`panoforge.eval.segmentation.zoom`), in views of
+    `zoom_size_px`.
     """
 
     projections: tuple[Projection, ...]

@@ -1,6 +1,7 @@
-"""`direct`: the whole panorama resized into the model as one picture. The baseline that everything
-is measured against. `direct_pad` does the same with black bars above and below, so that shapes keep
-their proportions.
+"""`direct`: the whole panorama resized into the model as one picture.
+
+The baseline that everything is measured against. `direct_pad` does the same with black bars above
+and below, so that shapes keep their proportions.
 """
 
 from panoforge.eval.config import EvalConfig

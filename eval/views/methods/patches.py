@@ -26,8 +26,10 @@ def plan_cubemap(width: int, height: int, config: EvalConfig) -> Plan:
 
 
 def cube_faces(config: EvalConfig) -> tuple[View, ...]:
-    """Four faces around, one up, one down, each with exactly 90°: no two overlap. In the order of a
-    walk: each face has an edge in common with the next, the last one with the first.
+    """Four faces around, one up, one down, each with exactly 90°: no two overlap.
+
+    In the order of a walk: each face has an edge in common with the next, the last one with the
+    first.
     """
     walk = ((0.0, 0.0), (0.0, 90.0), (90.0, 0.0), (180.0, 0.0), (180.0, -90.0), (-90.0, 0.0))
     return tuple(

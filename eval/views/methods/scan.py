@@ -1,6 +1,8 @@
-"""`scan`: SAP. A virtual camera scans the panorama column by column
-(`panoforge.core.geometry.scan` has the trajectories). Every click is projected into every view that
-sees it, and masks propagate along the scan like along a video.
+"""`scan`: SAP.
+
+A virtual camera scans the panorama column by column (`panoforge.core.geometry.scan` has the
+trajectories). Every click is projected into every view that sees it, and masks propagate along the
+scan like along a video.
 
 - `scan_no_overlap` walks over the six faces of a cube, which overlap nowhere;
 - `scan_least_overlap` takes the grid of fewest views that leaves no gap. Flat views that only touch

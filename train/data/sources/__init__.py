@@ -1,5 +1,6 @@
-"""Sources: datasets other than the panorama shards, one file per dataset, all with the same small
-interface.
+"""Sources: datasets other than the panorama shards, all with the same small interface.
+
+One file per dataset.
 
 SAP mixes its panoramas with SA-1B images and SA-V videos. A `Source` offers clips at positions 0,
 1, 2, … of its own line. A clip is a function of the source's seed and its position alone. Each

@@ -1,5 +1,6 @@
-"""What all sources share: which item stands at a position, which objects a clip follows, and the
-clip made of them.
+"""What all sources share.
+
+Which item stands at a position, which objects a clip follows, and the clip made of them.
 
 Takes plain arrays (RGB frames, boolean masks of any size), gives SAM2's `VideoDatapoint` at S×S.
 Images are resized by area when they shrink, masks by nearest. An object counts as visible when it
@@ -40,8 +41,9 @@ class Draw:
 
 
 def source_seed(seed: int, name: str) -> int:
-    """The seed of the source called `name` in a run of `seed`: sources of a mixture draw apart from
-    each other.
+    """The seed of the source called `name` in a run of `seed`.
+
+    Sources of a mixture draw apart from each other.
     """
     return int(np.random.default_rng([seed, SOURCE_LANE, *name.encode()]).integers(2**62))
 
@@ -110,9 +112,10 @@ def choose(
     draw: Draw,
     rng: np.random.Generator,
 ) -> list[int]:
-    """Up to `max_objects` ids, sorted, drawn without replacement among those with a share of at
-    least `min_share` whose mask (`mask_of`, of any size) is not lost at S×S. Only masks that are
-    drawn are ever asked for.
+    """Up to `max_objects` ids, sorted, drawn without replacement.
+
+    From those with a share of at least `min_share` whose mask (`mask_of`, of any size) is not lost
+    at S×S. Only masks that are drawn are ever asked for.
     """
     ids = sorted(i for i, share in shares.items() if share >= draw.min_share)
     if not ids:
@@ -128,8 +131,9 @@ def choose(
 
 
 def walk(frames: int, length: int, start: int, reverse: bool) -> list[int]:
-    """`length` consecutive frames of a video of `frames`, from `start` on; there and back again
-    where it is shorter.
+    """`length` consecutive frames of a video of `frames`, from `start` on.
+
+    There and back again where it is shorter.
     """
     there = list(range(frames))
     cycle = there + there[-2:0:-1]
@@ -144,8 +148,10 @@ def walk_with_objects(
     rng: np.random.Generator,
     name: str,
 ) -> tuple[list[int], list[int]]:
-    """A clip's frames and the ids it follows: a random stretch of the video, or the next one that
-    begins with a visible object. `choose_in(frame)` gives the ids chosen in a first frame.
+    """A clip's frames and the ids it follows.
+
+    A random stretch of the video, or the next one that begins with a visible object.
+    `choose_in(frame)` gives the ids chosen in a first frame.
     """
     starts = max(1, frames - draw.clip.frames + 1)
     first = int(rng.integers(starts))
@@ -173,9 +179,10 @@ def make_clip(
     draw: Draw,
     rng: np.random.Generator,
 ) -> "VideoDatapoint":
-    """The clip of RGB `images` (T of them, any size) and per object id its T masks (None: absent),
-    flipped, warped and coloured as a whole. As in SAM2, a warp that takes an object out of the
-    first frame is left undone.
+    """The clip of RGB `images` and of each object's masks, flipped, warped, coloured as a whole.
+
+    T images of any size, and per object id T masks (None: absent). As in SAM2, a warp that takes an
+    object out of the first frame is left undone.
     """
     import torch
     from training.utils.data_utils import Frame, Object, VideoDatapoint
@@ -209,8 +216,9 @@ def make_clip(
 def square_affine(
     clip: ClipSettings, rng: np.random.Generator, size_px: int
 ) -> NDArray[np.float64]:
-    """One draw of panoforge.train.data.warp's A about the middle of an S×S picture, as the 2×3
-    matrix from old pixel indices to new.
+    """One draw of panoforge.train.data.warp's A about the middle of an S×S picture.
+
+    It is the 2×3 matrix from old pixel indices to new.
     """
     matrix = affine_matrix(
         clip.affine_deg * rng.uniform(-1, 1), clip.shear_deg * rng.uniform(-1, 1)
@@ -220,8 +228,10 @@ def square_affine(
 
 
 def warp_square(image: NDArray, matrix: NDArray[np.float64]) -> NDArray:
-    """An S×S RGB picture (bilinear, ImageNet's mean where nothing was) or mask (nearest, empty
-    there), warped.
+    """An S×S RGB picture or mask, warped.
+
+    The picture bilinearly, with ImageNet's mean where nothing was; the mask by the nearest pixel,
+    empty there.
     """
     size = (image.shape[1], image.shape[0])
     if image.ndim == 2:

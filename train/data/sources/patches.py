@@ -1,5 +1,6 @@
-"""A clip of windows of the equirectangular picture itself (`clip.frames_are: patches`): SAP's
-ablation in which nothing is projected.
+"""A clip of windows of the equirectangular picture itself (`clip.frames_are: patches`).
+
+SAP's ablation in which nothing is projected.
 
 The windows are those that `erp_patches` shows (`panoforge.core.geometry.patches`), of a panorama
 turned to the plan's yaw. Like a scan's views they close to a loop, are shown from the plan's start
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
 def patch_clip(
     sample: Sample, plan: ClipPlan, settings: ClipSettings, size_px: int, *, clicks: bool = False
 ) -> "VideoDatapoint":
-    """The clip of `plan`: windows of `sample` at size_px×size_px; with `clicks`, one for each of
-    its objects.
+    """The clip of `plan`.
+
+    Windows of `sample` at size_px×size_px; with `clicks`, one for each of its objects.
     """
     rgb, labels = panorama_arrays(sample)
     height, width = labels.shape
@@ -76,8 +78,9 @@ def patch_clip(
 def followed(
     click: "PixelXY", windows: tuple[PatchWindow, ...], size_px: int, width: int
 ) -> Iterator[Floats]:
-    """A place in the first window, shown at size_px×size_px, in each of the others; NaN where it
-    is outside.
+    """A place in the first window, shown at size_px×size_px, in each of the others.
+
+    NaN where it is outside.
     """
     x, y = (resize_index(place, size_px, windows[0].side) for place in click)
     u, v = windows[0].left + x, windows[0].top + y

@@ -40,8 +40,9 @@ MAX_FRAMES = 100_000
 
 
 class Sav(Listed):
-    """The videos of a folder of SA-V, with the masklets that people drew ("manual") or those found
-    by SAM2 ("auto").
+    """The videos of a folder of SA-V.
+
+    With the masklets that people drew ("manual") or those found by SAM2 ("auto").
     """
 
     def __init__(self, name: str, folder: Path, draw: Draw, annotations: str = "manual") -> None:
@@ -142,8 +143,9 @@ def _masklets(content: Any, where: str) -> tuple[list[list[Any] | None], tuple[i
 
 
 def read_frames(video: Path, frames: Sequence[int]) -> list[NDArray[np.uint8]]:
-    """Frames (numbers at the video's own rate, any order, may repeat) of <video>/NNNNN.jpg or
-    <video>.mp4, RGB.
+    """Frames of <video>/NNNNN.jpg or <video>.mp4, RGB.
+
+    Numbers are at the video's own rate, in any order, and may repeat.
     """
     wanted = sorted(set(frames))
     if video.is_dir():

@@ -1,5 +1,6 @@
-"""Video object segmentation with one mask file per frame: DAVIS, PanoVOS, 360VOS, and the val and
-test sets of SA-V.
+"""Video object segmentation with one mask file per frame.
+
+DAVIS, PanoVOS, 360VOS, and the val and test sets of SA-V.
 
     DAVIS, PanoVOS   [<split>/]JPEGImages/<video>/00000.jpg
                      [<split>/]Annotations/<video>/00000.png   a palette PNG, pixel = object id
@@ -51,8 +52,9 @@ _MASK = re.compile(r"(\d+)(?:_(\d+))?\.png")
 
 @dataclass(frozen=True)
 class Video:
-    """A video's annotated frames in order: (image, mask files); a mask file with its object id, or
-    None for a label map.
+    """A video's annotated frames in order.
+
+    (image, mask files); a mask file with its object id, or None for a label map.
     """
 
     name: str
@@ -185,8 +187,9 @@ def _vos360(root: Path) -> list[Video]:
 
 
 def _video(masks: Path, images: Path, name: str = "") -> Video:
-    """Pair the images of a folder with mask files: in `masks`, or in one folder per object below
-    it.
+    """Pair the images of a folder with mask files.
+
+    In `masks`, or in one folder per object below it.
     """
     files: dict[int, list[tuple[int | None, Path]]] = {}
     for path in sorted(masks.iterdir()):

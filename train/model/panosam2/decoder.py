@@ -1,5 +1,6 @@
-"""The pano-aware decoder (PanoSAM2 §3.1): seam-consistent features, and the previous frame's mask
-fused into them.
+"""The pano-aware decoder (PanoSAM2 §3.1).
+
+Seam-consistent features, and the previous frame's mask fused into them.
 
 A Pano-Consistency block adds to a feature map F what three convolutions (1×1, 3×3, 5×5) see of it,
 

@@ -1,5 +1,6 @@
-"""The long-short memory module (PanoSAM2 §3.2, Algorithm 1): object pointers of old frames realign
-the recent memories.
+"""The long-short memory module (PanoSAM2 §3.2, Algorithm 1).
+
+Object pointers of old frames realign the recent memories.
 
 `sample_by_occlusion` draws the long-term frames: N times without replacement, with chance ∝
 exp(occlusion score), by inverting the cumulative sum of the weights. `LongShortMemory` then
@@ -45,8 +46,9 @@ def sample_by_occlusion(
 
 
 def sample_frames(scores: Tensor, size: int, seed: Sequence[int]) -> Tensor:
-    """The long-term frames of each of B objects from their occlusion scores (F×B): positions,
-    min(size, F)×B.
+    """The long-term frames of each of B objects from their occlusion scores (F×B).
+
+    Positions, min(size, F)×B.
     """
     table = scores.detach().float().cpu().numpy()
     rng = np.random.default_rng(list(seed))
@@ -55,8 +57,9 @@ def sample_frames(scores: Tensor, size: int, seed: Sequence[int]) -> Tensor:
 
 
 class LongShortMemory(nn.Module):
-    """`channels` C of object pointers, `memory_channels` D of spatial memories, `size` N of the
-    bank.
+    """The bank of `size` N frames and what realigns recent memories by it.
+
+    `channels` C of object pointers, `memory_channels` D of spatial memories.
     """
 
     size: Tensor

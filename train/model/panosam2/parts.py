@@ -1,5 +1,6 @@
-"""PanoSAM2's decoder and memory on a SAM2: one mixin, for the model that is trained and for the one
-that is scored.
+"""PanoSAM2's decoder and memory on a SAM2.
+
+One mixin, for the model that is trained and for the one that is scored.
 
 `PanoParts` goes before a subclass of `SAM2Base` in a class's bases; `add_parts` gives the model its
 extra modules, all of them under `panosam2`. The mixin overrides four steps of `SAM2Base` and leaves
@@ -80,8 +81,9 @@ class PanoParts:
     def _track_step(
         self, frame_idx: int, is_init_cond_frame: bool, *args: Any, **kwargs: Any
     ) -> Any:
-        """As SAM2Base; remembers the previous frame's mask for `_forward_sam_heads`, also for later
-        corrections.
+        """As SAM2Base.
+
+        Remembers the previous frame's mask for `_forward_sam_heads`, also for later corrections.
         """
         names = (
             "current_vision_feats",
@@ -115,8 +117,9 @@ class PanoParts:
 
     @torch.no_grad()
     def mask_features(self, logits: Tensor) -> Tensor:
-        """B×1×h×w mask logits → B×C×H×W, as SAM2 encodes masks into memories, up to where image
-        features are added.
+        """B×1×h×w mask logits → B×C×H×W, as SAM2 encodes masks into memories.
+
+        Up to where image features are added.
         """
         size = (self.image_size, self.image_size)
         mask = interpolate(logits.float(), size, mode="bilinear", align_corners=False).sigmoid()
@@ -134,8 +137,9 @@ class PanoParts:
         track_in_reverse: bool = False,
         **kwargs: Any,
     ) -> Tensor:
-        """As SAM2Base, with the long-term memories of this frame at hand for
-        `join_long_memories`.
+        """As SAM2Base, with the long-term memories of this frame at hand.
+
+        `join_long_memories` takes them.
         """
         if "memory" in self.panosam2 and not is_init_cond_frame:
             self._long = self.long_memories(
@@ -163,8 +167,10 @@ class PanoParts:
         num_frames: int,
         backwards: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
-        """What the module adds at a frame: pseudo memories (N·HW)×B×D and pointer tokens
-        (N·C/D)×B×D, each with positions. None where no frame has been seen before.
+        """What the module adds at a frame.
+
+        Pseudo memories (N·HW)×B×D and pointer tokens (N·C/D)×B×D, each with positions. None where
+        no frame has been seen before.
         """
         module: LongShortMemory = self.panosam2["memory"]
         outputs = _outputs(output_dict)
@@ -223,8 +229,9 @@ class PanoParts:
     def pointer_tokens(
         self, pointers: Tensor, ages: Tensor, num_frames: int
     ) -> tuple[Tensor, Tensor]:
-        """N×B×C pointers of frames `ages` (N×B) ago → tokens and positions, as SAM2Base splits and
-        encodes its own.
+        """N×B×C pointers of frames `ages` (N×B) ago → tokens and positions.
+
+        As SAM2Base splits and encodes its own.
         """
         count, b, width = pointers.shape
         dim = self.mem_dim
@@ -239,8 +246,9 @@ class PanoParts:
     def join_long_memories(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Pre-hook of the memory attention: spatial memories stand before all pointers, whose
-        number it is told.
+        """Pre-hook of the memory attention.
+
+        Spatial memories stand before all pointers, whose number it is told.
         """
         if self._long is None:
             return None
