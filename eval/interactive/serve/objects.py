@@ -31,6 +31,14 @@ COLOURS = (
     "#ff7a2f",
     "#c6e02a",
     "#ff6bd6",
+    "#7a5cff",
+    "#3ddc84",
+    "#ff9e9e",
+    "#b8860b",
+    "#6fe7ff",
+    "#e040fb",
+    "#9acd32",
+    "#ffd1a3",
 )  # vivid: masks stand out
 
 

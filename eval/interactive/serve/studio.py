@@ -107,6 +107,7 @@ class Studio:
             "left_out": self.library.left_out,
             "predictor": self.predictors.words,
             "method": self.predictors.method,
+            "following": self.predictors.following.words,
         }
 
     def upload(self, data: bytes, name: str) -> str:
@@ -245,15 +246,16 @@ class Studio:
 
         with self._lock(asked.picture):
             desk = self._desk(asked.picture)
-            moved: int | None = None
+            frames: list[int] = []
             if not desk.document.has_done(asked.request):
                 self._check(desk, asked)
                 sheet = desk.sheet(asked.frame)
                 make = video_delta_of if isinstance(sheet, FrameSheet) else delta_of
                 delta = make(sheet, asked.edit, session.author, predict)  # type: ignore[arg-type]
                 self._commit(desk, asked, delta)
-                moved = min((look.frame for look in delta.looks), default=None)
-            return {**self._answer(desk, session.author, asked), "at_frame": moved}
+                frames = [look.frame for look in delta.looks]
+            at = [min(frames), max(frames)] if frames else None
+            return {**self._answer(desk, session.author, asked), "at_frames": at}
 
     def _answer(
         self, desk: Desk, author: str, asked: EditRequest | ImportRequest | PropagateRequest

@@ -89,7 +89,7 @@ def test_an_object_goes_through_the_video_with_one_id(server: PanoServer) -> Non
         assert iou(mask, true[frame]) > 0.85
     # all of it is one change
     state = ann.edit(video, "undo", frame=3)
-    assert state["objects"][0]["spans"] == [[0, 0]] and state["at_frame"] == 1
+    assert state["objects"][0]["spans"] == [[0, 0]] and state["at_frames"] == [1, FRAMES - 1]
     state = ann.edit(video, "redo", frame=3)
     assert state["objects"][0]["spans"] == [[0, FRAMES - 1]]
 

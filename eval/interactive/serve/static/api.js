@@ -68,8 +68,8 @@ export class Api {
 
   // ---- the queue of changes
 
-  change(picture, version, edit) {
-    const one = { request: id(), picture, edit, version };
+  change(picture, version, edit, frame = null) {
+    const one = { request: id(), picture, edit, version, frame };
     this.queue.push(one);
     this._keep();
     this.run();
@@ -85,7 +85,7 @@ export class Api {
       try {
         const edit = { ...one.edit };
         if (edit.object?.pending) edit.object = this.made.get(edit.object.pending) ?? null;
-        const answer = await this.post("api/edit", { picture: one.picture, version: one.version, request: one.request, edit });
+        const answer = await this.post("api/edit", { picture: one.picture, version: one.version, request: one.request, frame: one.frame, edit });
         if (answer.touched?.length) this.made.set(one.request, answer.touched[0]);
         this._done(one);
         this.onAnswer(one, answer);
@@ -103,6 +103,9 @@ export class Api {
     this.onState("saved", 0);
   }
 
+  // When all that waits is on the server's disk.
+  async drained() { while (this.queue.length) await sleep(50); }
+
   _done(one) {
     this.queue = this.queue.filter((other) => other !== one);
     this._keep();
@@ -110,8 +113,7 @@ export class Api {
 
   _keep() { sessionStorage.setItem(QUEUE, JSON.stringify(this.queue)); }
 
-  cancel() {
-    const [first] = this.queue;
-    if (first) this.post("api/cancel", { request: first.request }).catch(() => {});
+  cancel(request = this.queue[0]?.request) {
+    if (request) this.post("api/cancel", { request }).catch(() => {});
   }
 }

@@ -6,13 +6,14 @@ import { helpTable, listen } from "./keys.js";
 import { IdMap, palette } from "./overlay.js";
 import { called, showClasses, showDetail, showObjects, showPictures } from "./panels.js";
 import { SphereView } from "./sphere.js";
+import { Timeline } from "./timeline.js";
 import { TOOLS, Tools, drawInk } from "./tools.js";
 
 const $ = (id) => document.getElementById(id);
 const POLL_MS = 2000, PROGRESS_MS = 1000;
 const WORDS = { idle: "nothing to save", saving: "saving …", saved: "all changes are saved", offline: "not saved: the server does not answer, trying again", full: "not saved" };
 
-const page = { list: { pictures: [], classes: [] }, state: null, chosen: new Set(), hidden: new Set(), fresh: null, map: null, runs: new Map(), strokes: [], asked: 0 };
+const page = { list: { pictures: [], classes: [] }, state: null, chosen: new Set(), hidden: new Set(), fresh: null, map: null, runs: new Map(), strokes: [], asked: 0, frame: null, carrying: null };
 
 const api = new Api({
   onState: (state, waiting, why) => {
@@ -25,6 +26,7 @@ const api = new Api({
     page.strokes = page.strokes.filter((stroke) => stroke.request !== one.request);
     if (answer.picture !== page.state?.picture) return;
     if (page.fresh?.pending === one.request && answer.touched.length) choose(answer.touched[0]);
+    else if (["undo", "redo"].includes(one.edit.kind) && answer.at_frames && (page.frame < answer.at_frames[0] || page.frame > answer.at_frames[1])) timeline.go(answer.at_frames[0]);
     else if (["undo", "redo", "split", "merge"].includes(one.edit.kind) && answer.touched.length) choose(answer.touched[0]);
     await update(answer);
     if (!api.queue.length) busy(null);
@@ -40,7 +42,7 @@ const api = new Api({
 });
 
 const view = new SphereView($("gl"), async (level, x, y) => {
-  const answer = await api.ask(`api/tile/${page.state.picture}/${level}/${x}/${y}`);
+  const answer = await api.ask(`api/tile/${page.state.picture}/${level}/${x}/${y}${page.frame === null ? "" : `?frame=${page.frame}`}`);
   return createImageBitmap(await answer.blob());
 }, () => {
   document.body.dataset.frames = view.frames;
@@ -60,11 +62,18 @@ const tools = new Tools($("stage"), view, {
     for (const button of document.querySelectorAll("[data-tool]:not(#stage)")) button.setAttribute("aria-pressed", String(button.dataset.tool === name));
     $("radius-field").hidden = name !== "brush" && name !== "eraser";
     $("mode-field").hidden = name !== "polygon";
+    if (page.state?.video) ready();
   },
   redraw: () => ink(),
   radiusDeg: () => radiusDeg(),
   polygonMode: () => $("polygon-mode").value,
   say: (message) => { $("notice").textContent = message; },
+});
+
+const timeline = new Timeline({
+  onFrame: (frame) => showFrame(frame),
+  onCarry: (direction, frames) => carry(direction, frames),
+  onClear: (span) => { if (page.chosen.size) change({ kind: "clear", objects: ids(), span }); },
 });
 
 const pen = $("ink").getContext("2d");
@@ -75,10 +84,11 @@ function ink() {
   requestAnimationFrame(() => {
     drawn = false;
     const canvas = $("ink");
-    if (canvas.width !== $("gl").width || canvas.height !== $("gl").height) { canvas.width = $("gl").width; canvas.height = $("gl").height; }
+    const [width, height] = view.full;
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     const keyboard = document.activeElement === $("stage") && $("stage").matches(":focus-visible") && page.state;
     const one = chosen()[0];
-    drawInk(pen, view, tools, { clicks: one?.clicks ?? [], radiusDeg: radiusDeg(), colour: one?.colour ?? "#ff3d71", keyboard, strokes: page.strokes });
+    drawInk(pen, view, tools, { clicks: one?.clicks ?? [], radiusDeg: radiusDeg(), colour: one?.colour ?? "#ff3d71", keyboard, strokes: page.strokes.filter((stroke) => stroke.frame === page.frame) });
   });
 }
 
@@ -87,10 +97,11 @@ function radiusDeg() { return 0.1 * 300 ** ($("radius").value / 100); }
 
 function busy(words) {
   clearInterval(page.tick);
+  if (!words && page.carrying) words = "propagating";
   $("busy").hidden = !words;
   if (!words) { delete document.body.dataset.busy; return; }
   const started = performance.now();
-  const tell = () => { const [done, of] = page.state?.progress ?? [0, 0]; $("doing").textContent = `${words} … ${((performance.now() - started) / 1000).toFixed(0)} s${of > 1 ? `, view ${done} of ${of}` : ""}`; };
+  const tell = () => { const [done, of] = page.state?.progress ?? [0, 0]; $("doing").textContent = `${words} … ${((performance.now() - started) / 1000).toFixed(0)} s${of > 1 ? `, ${page.carrying ? "frame" : "view"} ${done} of ${of}` : ""}`; };
   document.body.dataset.busy = "";
   page.tick = setInterval(tell, 500);
   tell();
@@ -112,8 +123,13 @@ async function refreshList() {
   page.list = await (await api.ask((session) => `api/pictures?session=${session}`)).json();
   showPictures(page.list, page.state?.picture, open);
   showClasses(page.list.classes);
-  $("facts").textContent = `${page.list.predictor}${page.list.method ? `; method ${page.list.method}` : ""}`;
+  facts();
   document.body.dataset.pictures = String(page.list.pictures.length);
+}
+
+function facts() {
+  const { predictor, method, following } = page.list;
+  $("facts").textContent = `Clicks: ${predictor}${method ? `; method ${method}` : ""}${page.state?.video ? `. Propagation: ${following}` : ""}`;
 }
 
 async function open(picture) {
@@ -125,8 +141,9 @@ async function open(picture) {
   try {
     const state = await api.post("api/look", { picture, version: 0 });
     if (asked !== page.asked) return;
-    Object.assign(page, { state: null, chosen: new Set(), hidden: new Set(), fresh: null, runs: new Map(), strokes: [], map: new IdMap(state.width, state.height) });
+    Object.assign(page, { state: null, chosen: new Set(), hidden: hiddenOn(picture), fresh: null, runs: new Map(), strokes: [], map: new IdMap(state.width, state.height), frame: state.video?.frame ?? null });
     page.state = state;
+    timeline.open(state.video);
     view.camera.turn(0, 0);
     if (view.gl) view.setPicture({ ...state, key: picture }, page.map);
     $("drop").hidden = true;
@@ -135,7 +152,7 @@ async function open(picture) {
     document.title = `${state.name} · panoforge`;
     location.hash = picture;
     await update(state);
-    api.post("api/ready", { picture }).catch(() => {});
+    ready();
     await refreshList();
   } catch (failure) {
     fail(failure.message);
@@ -143,6 +160,56 @@ async function open(picture) {
     if (!api.queue.length) busy(null);
     document.body.dataset.opened = page.state?.picture ?? "";
   }
+}
+
+// The predictor looks at the picture beforehand; in a video only at a frame that somebody rests on to click.
+function ready() {
+  clearTimeout(page.rest);
+  if (page.frame !== null && tools.name !== "click" && tools.name !== "box") return;
+  const { picture } = page.state, { frame } = page;
+  page.rest = setTimeout(() => { if (page.state?.picture === picture && page.frame === frame) api.post("api/ready", { picture, frame }).catch(() => {}); }, frame === null ? 0 : 700);
+}
+
+// Show a frame; while one is on its way only the last one that was asked for counts.
+async function showFrame(frame) {
+  page.frame = frame;
+  tools.stop();
+  if (page.seeking) return;
+  page.seeking = true;
+  try {
+    while (page.state?.video && page.state.video.frame !== page.frame) {
+      const wanted = page.frame, { picture } = page.state;
+      const state = await api.post("api/look", { picture, version: 0, frame: wanted });
+      if (page.state?.picture !== picture) return;
+      page.state = { ...page.state, ...state };
+      if (wanted !== page.frame) continue;
+      if (view.gl) view.nextFrame();
+      await update(state);
+      ready();
+    }
+  } catch (failure) { fail(failure.message); } finally { page.seeking = false; }
+  document.body.dataset.frame = String(page.state?.video?.frame ?? "");
+}
+
+async function carry(direction, frames) {
+  if (!page.state?.video || page.carrying) return;
+  if (!page.chosen.size) { fail("choose the object to be propagated first"); return; }
+  $("error").hidden = true;
+  await api.drained();
+  const { picture, version } = page.state, { frame } = page;
+  page.carrying = id();
+  busy("propagating");
+  document.body.dataset.carrying = "";
+  try {
+    const answer = await api.post("api/propagate", { picture, version, request: page.carrying, frame, objects: ids(), direction, frames });
+    await update(answer);
+    const lost = Object.entries(answer.lost).map(([one, at]) => `${called(page.state.objects.find((other) => other.id === Number(one)) ?? { id: one })} was seen last on frame ${at + 1}`);
+    $("notice").textContent = `propagated over ${answer.frames_done} frames${answer.cancelled ? ", then cancelled" : ""}${lost.length ? `; ${lost.join(", ")}: correct it there and propagate again` : ""}`;
+  } catch (failure) { fail(failure.code === "offline" ? "the server went away while propagating: what it has written is kept, propagate again from its last frame" : failure.message); }
+  page.carrying = null;
+  delete document.body.dataset.carrying;
+  busy(null);
+  look(true);
 }
 
 function stepPicture(by, want = () => true) {
@@ -171,6 +238,7 @@ async function upload(files) {
 
 async function update(state) {
   if (state.picture !== page.state?.picture || state.version < page.state.version) return;
+  if (state.video && state.video.frame !== page.frame) { if (!page.seeking) look(true); return; }  // of a frame that is no longer looked at
   page.state = { ...page.state, ...state };
   const { objects } = page.state;
   await Promise.all(objects.filter((one) => one.mask && !page.runs.has(one.mask)).map(loadRuns));
@@ -204,6 +272,7 @@ function paint() {
   }
   showObjects(objects, page.chosen, page.hidden, (object, more) => { choose(object, more); if (!more) gotoUnseen(); });
   showDetail(chosen(), page.hidden);
+  timeline.mark(objects, chosen());
   showClasses([...new Set([...page.list.classes, ...objects.map((one) => one.category).filter(Boolean)])].sort());
   document.body.dataset.chosen = JSON.stringify([...page.chosen]);
   ink();
@@ -214,10 +283,10 @@ async function look(whole = false) {
   const { picture, version } = page.state;
   page.looking = true;
   try {
-    const state = await api.post("api/look", { picture, version: whole ? 0 : version });
-    if (page.state?.picture !== picture) return;
+    const { frame } = page, state = await api.post("api/look", { picture, version: whole ? 0 : version, frame });
+    if (page.state?.picture !== picture || page.frame !== frame) return;
     if (state.version !== page.state.version && !state.objects) return;
-    if (state.objects && state.version > version && !whole) $("notice").textContent = "somebody else has changed this picture: it is shown as it is now";
+    if (state.objects && state.version > version && !whole && !page.carrying) $("notice").textContent = "somebody else has changed this picture: it is shown as it is now";
     if (state.objects) await update(state);
     else showPeople(state);
     if ($("saved").dataset.state === "offline") { $("saved").dataset.state = document.body.dataset.saved = "saved"; $("saved").textContent = WORDS.saved; }
@@ -237,7 +306,8 @@ function showPeople({ people }) {
 // How far the predictor is in getting the picture ready.
 async function progress() {
   if (!page.state) return;
-  const state = await api.post("api/look", { picture: page.state.picture, version: page.state.version }).catch(() => null);
+  const state = await api.post("api/look", { picture: page.state.picture, version: page.state.version, frame: page.frame }).catch(() => null);
+  if (state?.objects && page.carrying) await update(state);
   if (state && state.picture === page.state.picture) page.state.progress = state.progress;
 }
 
@@ -263,9 +333,9 @@ function change(edit) {
     if (edit.object === null && (edit.erase || edit.mode === "erase" || edit.mode === "cut")) { fail("choose the object first"); return; }
     if (edit.object === null) edit.category = page.category ?? "";
   }
-  const request = api.change(page.state.picture, page.state.version, edit);
+  const request = api.change(page.state.picture, page.state.version, edit, page.frame);
   if (edit.object === null) page.fresh = { pending: request };
-  if (edit.kind === "brush") page.strokes.push({ ...edit, request });
+  if (edit.kind === "brush") page.strokes.push({ ...edit, request, frame: page.frame });
   if (DRAWS[edit.kind]) busy(DRAWS[edit.kind]);
 }
 
@@ -278,8 +348,12 @@ function review(what) {
   if (next) { choose(next.id); gotoChosen(); }
 }
 function gotoChosen() {
-  const middle = chosen()[0]?.middle_deg;
+  const [one] = chosen(), middle = one?.middle_deg;
   if (middle) { view.camera.turn(...middle); view.draw(); }
+  else if (one?.spans?.length) {  // not on this frame: to the nearest that shows it
+    const ends = one.spans.flat();
+    timeline.go(ends.reduce((a, b) => Math.abs(b - page.frame) < Math.abs(a - page.frame) ? b : a));
+  }
 }
 function gotoUnseen() {
   const middle = chosen()[0]?.middle_deg, place = middle && view.camera.place(direction(...middle)), { width, height } = view.camera;
@@ -288,11 +362,26 @@ function gotoUnseen() {
 function newObject() {
   choose(null);
   if (tools.name === "look") tools.choose("click");
-  $("notice").textContent = "the next click, box or stroke begins a new object";
+  $("notice").textContent = `the next click, box or stroke begins a new object${page.category ? ` of class “${page.category}”` : ""}`;
 }
 function toggleHidden() {
   const all = ids().every((id) => page.hidden.has(id));
   for (const id of ids()) { if (all) page.hidden.delete(id); else page.hidden.add(id); }
+  keepHidden();
+}
+
+// Hide all but what is chosen; all are shown again if they are hidden already.
+function isolate() {
+  const others = (page.state?.objects ?? []).map((one) => one.id).filter((one) => !page.chosen.has(one));
+  page.hidden = new Set(page.chosen.size && !others.every((one) => page.hidden.has(one)) ? others : []);
+  keepHidden();
+}
+
+// What is hidden is a matter of this browser, not of the work: others see all, and a reload changes nothing.
+function hiddenOn(picture) { return new Set(JSON.parse(localStorage.getItem(`pano-hidden-${picture}`) || "[]")); }
+function keepHidden() {
+  const name = `pano-hidden-${page.state.picture}`;
+  if (page.hidden.size) localStorage.setItem(name, JSON.stringify([...page.hidden])); else localStorage.removeItem(name);
   paint();
 }
 
@@ -300,8 +389,8 @@ async function takeMasks(file) {
   if (!file || !page.state) return;
   busy(`reading ${file.name}`);
   try {
-    const { picture, version } = page.state;
-    const answer = await api.ask((session) => `api/import?${new URLSearchParams({ picture, session, version, request: id(), name: file.name })}`, { method: "POST", body: file, type: "application/octet-stream" });
+    const { picture, version } = page.state, frame = page.frame === null ? {} : { frame: page.frame };
+    const answer = await api.ask((session) => `api/import?${new URLSearchParams({ picture, session, version, request: id(), name: file.name, ...frame })}`, { method: "POST", body: file, type: "application/octet-stream" });
     const state = await answer.json();
     await update(state);
     choose(state.touched[0] ?? null);
@@ -313,7 +402,7 @@ async function takeMasks(file) {
 async function save(kind) {
   if (!page.state) return;
   try {
-    const answer = await api.ask((session) => `api/export/${page.state.picture}/${kind}?session=${session}&version=${page.state.version}`);
+    const answer = await api.ask((session) => `api/export/${page.state.picture}/${kind}?session=${session}&version=${page.state.version}${page.frame === null ? "" : `&frame=${page.frame}`}`);
     const link = document.createElement("a"), left = decodeURIComponent(answer.headers.get("X-Pano-Left-Out") ?? "");
     link.download = decodeURIComponent(/filename\*=UTF-8''([^;]+)/.exec(answer.headers.get("Content-Disposition"))[1]);
     link.href = URL.createObjectURL(await answer.blob());
@@ -324,6 +413,8 @@ async function save(kind) {
 }
 
 // ---- wiring
+
+function cancel() { api.cancel(page.carrying ?? undefined); }
 
 const narrow = () => window.matchMedia("(max-width: 1000px)").matches;
 function showList(show = $("pictures").hidden) {
@@ -350,7 +441,8 @@ on("merge", "click", () => change({ kind: "merge", objects: ids() }));
 on("split", "click", () => { if (page.chosen.size === 1) change({ kind: "split", object: ids()[0] }); });
 on("delete", "click", () => { if (page.chosen.size) change({ kind: "delete", objects: ids() }); });
 on("detail", "submit", (event) => event.preventDefault());
-on("cancel", "click", () => api.cancel());
+for (const field of ["category", "name"]) on(field, "keydown", (event) => { if (event.key === "Enter") { event.preventDefault(); $("stage").focus(); } });  // leaving it takes it over
+on("cancel", "click", cancel);
 on("error-close", "click", () => { $("error").hidden = true; });
 on("opacity", "input", () => { view.opacity = $("opacity").value / 100; view.draw(); });
 on("radius", "input", () => { $("radius-words").textContent = `${radiusDeg().toFixed(1)}°`; ink(); });
@@ -386,7 +478,7 @@ listen({
   lock: () => $("lock").click(), merge: () => $("merge").click(), split: () => $("split").click(), remove: () => $("delete").click(),
   done: () => { change({ kind: "status", status: "done" }); stepPicture(1, (one) => one.status !== "done" && one.status !== "skipped"); },
   smaller: () => radius(-4), larger: () => radius(4), nextPicture: () => stepPicture(1), previousPicture: () => stepPicture(-1),
-  stop: () => { if (tools.busy) tools.stop(); else api.cancel(); }, back: () => tools.back(),
+  stop: () => { if (tools.busy) tools.stop(); else cancel(); }, back: () => tools.back(),
   step: (by, more) => {
     const { objects } = page.state ?? { objects: [] };
     if (!objects.length) return;
@@ -394,6 +486,8 @@ listen({
     choose(objects[(at + by + objects.length + (at < 0 && by < 0 ? 1 : 0)) % objects.length].id, more);
     gotoChosen();
   },
+  previousFrame: () => timeline.step(-1), nextFrame: () => timeline.step(1), previousKey: () => timeline.toKey(-1), nextKey: () => timeline.toKey(1),
+  carry: (direction) => timeline.carry(direction), isolate,
   turn: (lon, lat) => tools.look(lon, lat), zoom: (factor) => { view.camera.zoom(factor); view.draw(); ink(); },
   use: (event) => tools.key(event), space: (down) => { tools.space = down; },
 });

@@ -11,7 +11,10 @@ export const KEYS = [
   ]],
   ["Objects", [
     ["N", "the next click, box or stroke begins a new object"], ["J K", "next, previous object (Shift: choose it too)"], ["T", "type its class"], ["F2", "type its name"], ["A R", "accept, reject a machine's label, and on to the next"],
-    ["H", "hide or show"], ["Q", "lock or unlock"], ["M", "make the chosen objects one"], ["S", "an object for each connected part"], ["Del", "delete"], ["Ctrl+Z  Ctrl+Y", "undo, redo your own last change"],
+    ["H  Shift+H", "hide or show, hide all others (in your browser alone)"], ["Q", "lock or unlock"], ["M", "make the chosen objects one"], ["S", "an object for each connected part"], ["Del", "delete"], ["Ctrl+Z  Ctrl+Y", "undo, redo your own last change"],
+  ]],
+  ["Video", [
+    [", .", "previous, next frame"], ["< >", "previous, next keyframe: where a hand has drawn the chosen object"], ["F  Shift+F", "propagate the chosen objects forward, backward; Esc cancels"],
   ]],
   ["Pictures", [["PageDown PageUp", "next, previous picture"], ["D", "mark it as done, and on to the next that is not"], ["L", "list of pictures"], ["Ctrl+S", "save COCO (the work itself is kept as you go)"], ["?", "this help"]]],
 ];
@@ -38,6 +41,7 @@ export function listen(actions) {
   const plain = {
     v: "look", c: "click", x: "box", b: "brush", e: "eraser", p: "polygon", n: "new", t: "category", f2: "name", a: "accept", r: "reject", h: "hide", q: "lock", m: "merge", s: "split",
     delete: "remove", g: "goto", d: "done", l: "list", "?": "help", "[": "smaller", "]": "larger", pagedown: "nextPicture", pageup: "previousPicture", escape: "stop", backspace: "back",
+    ",": "previousFrame", ".": "nextFrame", "<": "previousKey", ">": "nextKey",
   };
   document.addEventListener("keydown", (event) => {
     const key = event.key.toLowerCase(), typing = event.target.closest("input:not([type=range]), textarea, select"), stage = event.target.closest("#stage");
@@ -60,6 +64,8 @@ export function listen(actions) {
       if (key === "+" || key === "=") { does("zoom", 0.85); return; }
       if (key === "-") { does("zoom", 1 / 0.85); return; }
     }
+    if (key === "f") { does("carry", event.shiftKey ? "backward" : "forward"); return; }
+    if (key === "h" && event.shiftKey) { does("isolate"); return; }
     if (event.altKey || !plain[key]) return;
     does(plain[key]);
   });

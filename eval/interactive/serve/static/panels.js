@@ -26,6 +26,7 @@ export function showPictures({ pictures, left_out }, current, choose) {
     button.dataset.picture = one.id;
     button.setAttribute("aria-current", String(one.id === current));
     const people = one.people.length ? ` · ${one.people.join(", ")}` : "";
+    button.title = one.name;
     button.append(make("b", one.name), make("small", `${STATUS[one.status]}${one.objects ? `, ${one.objects}` : ""}${people}`));
     button.addEventListener("click", () => choose(one.id));
     item.append(button);
@@ -39,12 +40,12 @@ export function showObjects(objects, chosen, hidden, choose) {
   const search = $("object-search").value.trim().toLowerCase();
   const shown = objects.filter((one) => `${one.name} ${one.category} ${one.comment} ${one.id}`.toLowerCase().includes(search));
   fill($("objects"), shown.map((one) => {
-    const item = make("li"), button = make("button", undefined, one.review === "rejected" ? "gone" : ""), swatch = make("i");
+    const item = make("li"), button = make("button", undefined, one.review === "rejected" ? "gone" : one.spans && !one.pixels ? "absent" : ""), swatch = make("i");
     button.type = "button";
     button.dataset.object = one.id;
     button.setAttribute("aria-pressed", String(chosen.has(one.id)));
     swatch.style.background = one.colour;
-    const marks = [one.name && one.category, REVIEW[one.review], one.locked && "locked", hidden.has(one.id) && "hidden", one.comment && "comment", `${(100 * one.area_sr / (4 * Math.PI)).toFixed(2)} %`];
+    const marks = [one.name && one.category, REVIEW[one.review], one.locked && "locked", hidden.has(one.id) && "hidden", one.comment && "comment", one.spans && !one.pixels ? "not on this frame" : `${(100 * one.area_sr / (4 * Math.PI)).toFixed(2)} %`];
     button.append(swatch, make("b", called(one)), make("small", marks.filter(Boolean).join(" · ")));
     button.addEventListener("click", (event) => choose(one.id, event.ctrlKey || event.metaKey || event.shiftKey));
     item.append(button);

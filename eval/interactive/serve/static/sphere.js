@@ -7,6 +7,7 @@
 import { Camera, RAD, direction, dot } from "./geometry.js";
 
 const TILE = 1024, QUAD_DEG = 1.4, KEPT_TILES = 80, AT_ONCE = 4;
+const SLOW_MS = 24, REST_MS = 160, COARSE = 0.5;  // while it turns a slow machine draws fewer pixels, and all of them at rest
 const VERTEX = `#version 300 es
 in vec3 place; in vec2 uv; uniform vec3 right, up, forward; uniform vec2 tangent; out vec2 t;
 void main() { t = uv; gl_Position = vec4(dot(place, right) / tangent.x, dot(place, up) / tangent.y, 0.0, dot(place, forward)); }`;
@@ -39,6 +40,8 @@ export class SphereView {
     this.camera = new Camera();
     this.frames = 0;
     this.opacity = 0.5;
+    this.scale = 1;
+    this.slow = 0;
     this.chosen = 0;
     this.gl = canvas.getContext("webgl2", { alpha: false, antialias: false, depth: false, powerPreference: "high-performance" });
     if (this.gl) this._start();
@@ -68,6 +71,7 @@ export class SphereView {
     gl.uniform1i(this.at.palette, 2);
     this.paletteTexture = gl.createTexture();
     this.tiles = new Map();  // "level/x/y" → {texture, used} or a promise
+    this.before = new Map();  // of the frame that was shown before, until this one's are there
     this.cells = [];
     this.loading = 0;
   }
@@ -75,15 +79,38 @@ export class SphereView {
   _resize() {
     const ratio = Math.min(window.devicePixelRatio || 1, 2), box = this.canvas.getBoundingClientRect();
     this.camera.resize(box.width, box.height);
-    this.canvas.width = Math.max(1, Math.round(box.width * ratio));
-    this.canvas.height = Math.max(1, Math.round(box.height * ratio));
+    this.full = [Math.max(1, Math.round(box.width * ratio)), Math.max(1, Math.round(box.height * ratio))];
+    this._size();
     this.draw();
+  }
+
+  _size() {
+    const [width, height] = this.full.map((pixels) => Math.max(1, Math.round(pixels * this.scale)));
+    if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height });
+  }
+
+  // The view turns: where frames come slowly, they are drawn with fewer pixels until it rests.
+  turned() {
+    const now = performance.now(), since = now - (this.turnedAt ?? 0);
+    this.turnedAt = now;
+    if (since > REST_MS) this.slow = 0;
+    clearTimeout(this.rest);
+    this.rest = setTimeout(() => { if (this.scale !== 1) { this.scale = 1; this._size(); this.draw(); } }, REST_MS);
+    this.draw();
+  }
+
+  // It took so long until the browser could show the next frame; several slow ones while it turns make it coarse.
+  _took(ms) {
+    if (performance.now() - (this.turnedAt ?? 0) > REST_MS) return;
+    this.slow = ms > SLOW_MS ? this.slow + 1 : Math.max(0, this.slow - 1);
+    if (this.slow >= 3 && this.scale === 1) { this.scale = COARSE; this._size(); this.draw(); }
   }
 
   // picture: {width, height, levels: [[width, height], …], key}; idMap: of overlay.js.
   setPicture(picture, idMap) {
     const gl = this.gl;
-    for (const tile of this.tiles.values()) if (tile.texture) gl.deleteTexture(tile.texture);
+    for (const tile of [...this.tiles.values(), ...this.before.values()]) if (tile.texture) gl.deleteTexture(tile.texture);
+    this.before = new Map();
     for (const cell of this.cells) { gl.deleteVertexArray(cell.mesh); gl.deleteBuffer(cell.buffer); gl.deleteBuffer(cell.index); gl.deleteTexture(cell.ids); }
     this.tiles = new Map();
     this.picture = picture;
@@ -95,6 +122,18 @@ export class SphereView {
         this.cells.push(this._cell(x, y, [x * TILE / width, Math.min(1, (x + 1) * TILE / width)], [y * TILE / height, Math.min(1, (y + 1) * TILE / height)]));
       }
     }
+    this.draw();
+  }
+
+  // Another frame of the same size: the one before is shown until the first tiles are there.
+  nextFrame() {
+    const held = [...this.tiles].filter(([, tile]) => tile.texture);
+    if (held.length) {
+      for (const tile of this.before.values()) this.gl.deleteTexture(tile.texture);
+      this.before = new Map(held);
+    }
+    this.tiles = new Map();
+    this.picture = { ...this.picture };
     this.draw();
   }
 
@@ -184,7 +223,11 @@ export class SphereView {
   draw() {
     if (this.waiting || !this.gl) return;
     this.waiting = true;
-    requestAnimationFrame(() => { this.waiting = false; this._draw(); });
+    requestAnimationFrame((now) => {
+      this.waiting = false;
+      this._draw();
+      requestAnimationFrame((then) => this._took(then - now));
+    });
   }
 
   _draw() {
@@ -228,11 +271,11 @@ export class SphereView {
 
   // The sharpest tile that is there for a cell, up to the level that the zoom needs, and the part of it that the cell is.
   _sharpest(cell) {
-    const top = this._level();
-    for (const levels of [range(top, -1, -1), range(top + 1, this.picture.levels.length, 1)]) {
+    const top = this._level(), count = this.picture.levels.length;
+    for (const [tiles, levels] of [[this.tiles, range(top, -1, -1)], [this.tiles, range(top + 1, count, 1)], [this.before, range(count - 1, -1, -1)]]) {
       for (const level of levels) {
         const [width, height] = this.picture.levels[level], x = this._tileOf(cell.u0, cell.u1, width), y = this._tileOf(cell.v0, cell.v1, height);
-        const tile = this.tiles.get(`${level}/${x}/${y}`);
+        const tile = tiles.get(`${level}/${x}/${y}`);
         if (!tile?.texture) continue;
         tile.used = this.frames;
         const w = Math.min(TILE, width - x * TILE), h = Math.min(TILE, height - y * TILE);
@@ -246,7 +289,7 @@ export class SphereView {
 
   // The coarsest level whose pixels are not larger than the screen's.
   _level() {
-    const wanted = this.canvas.width / (2 * Math.tan(this.camera.fov * RAD / 2)) * 2 * Math.PI * 0.8;
+    const wanted = this.full[0] / (2 * Math.tan(this.camera.fov * RAD / 2)) * 2 * Math.PI * 0.8;
     const found = this.picture.levels.findIndex(([width]) => width >= wanted);
     return found < 0 ? this.picture.levels.length - 1 : found;
   }
@@ -284,6 +327,10 @@ export class SphereView {
       for (const name of ["MIN_FILTER", "MAG_FILTER"]) gl.texParameteri(gl.TEXTURE_2D, gl[`TEXTURE_${name}`], gl.LINEAR);
       this.tiles.set(key, { texture, used: this.frames });
       this._dropOld();
+      if (this.before.size && this.cells.every((cell) => this.tiles.get(`0/${this._tileOf(cell.u0, cell.u1, picture.levels[0][0])}/${this._tileOf(cell.v0, cell.v1, picture.levels[0][1])}`)?.texture)) {
+        for (const tile of this.before.values()) gl.deleteTexture(tile.texture);
+        this.before = new Map();
+      }
     } catch {
       setTimeout(() => { if (this.picture === picture) { this.tiles.delete(key); this.draw(); } }, 2000);
     } finally {

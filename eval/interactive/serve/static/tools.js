@@ -51,7 +51,7 @@ export class Tools {
     camera.zoom(factor);
     const [lon, lat] = lonLat(before), [now, nowLat] = lonLat(camera.at(...this._at(event)));
     if (Math.abs(lat) < 80) camera.turn(camera.lon + lon - now, camera.lat + lat - nowLat);
-    this.view.draw();
+    this.view.turned();
   }
 
   _down(event) {
@@ -94,7 +94,7 @@ export class Tools {
   _pan(from, to) {
     const camera = this.view.camera, scale = camera.degPerPixel;
     camera.turn(camera.lon - (to[0] - from[0]) * scale / Math.max(0.15, Math.cos(camera.lat * Math.PI / 180)), camera.lat + (to[1] - from[1]) * scale);
-    this.view.draw();
+    this.view.turned();
   }
 
   _pinch(moved, at) {
@@ -103,7 +103,7 @@ export class Tools {
     const after = [...this.pointers.values()], middle = (p) => [(p[0][0] + p[1][0]) / 2, (p[0][1] + p[1][1]) / 2], gap = (p) => Math.max(20, Math.hypot(p[0][0] - p[1][0], p[0][1] - p[1][1]));
     this._pan(middle(before), middle(after));
     this.view.camera.zoom(gap(before) / gap(after));
-    this.view.draw();
+    this.view.turned();
   }
 
   _up(event, cancelled) {
@@ -193,7 +193,7 @@ export class Tools {
   look(dLon, dLat) {
     const camera = this.view.camera, step = camera.fov / 20;
     camera.turn(camera.lon + dLon * step / Math.max(0.15, Math.cos(camera.lat * Math.PI / 180)), camera.lat + dLat * step);
-    this.view.draw();
+    this.view.turned();
     this.moved();
   }
 }

@@ -1,0 +1,180 @@
+"""Server and browser killed (−9) at random moments of scripted work in a real browser: what the
+page had called saved is there afterwards, to the pixel.
+"""
+
+import contextlib
+import json
+import random
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import clips
+import numpy as np
+import psutil
+import pytest
+import synthetic
+from annotating import Annotator, Process
+from browser import FLAGS, SOFTWARE_WEBGL, chromium
+from playwright.sync_api import Error, Page, Playwright, sync_playwright
+
+from panoforge.core.sample.products import encode_product
+
+pytestmark = pytest.mark.browser
+WIDTH, HEIGHT = 256, 128
+STATE = "({...document.body.dataset, picture: document.body.dataset.opened})"
+Saved = dict[str, tuple[int, str]]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    folder = tmp_path / "place"
+    folder.mkdir()
+    for seed, name in enumerate(("a.png", "b.png")):
+        rgb, _ = synthetic.caps(np.random.default_rng(seed), WIDTH, 4)
+        (folder / name).write_bytes(encode_product("rgb.png", rgb))
+    clips.write_clip(folder / "walk.mp4", clips.moving_disc(6)[0])
+    return folder
+
+
+class Browser:
+    """A browser that can be killed, with one page."""
+
+    def __init__(self, playwright: Playwright, url: str) -> None:
+        before = {child.pid for child in psutil.Process().children(recursive=True)}
+        options = {"executable_path": chromium(), "args": [*FLAGS, *SOFTWARE_WEBGL]}
+        self.browser = playwright.chromium.launch(**options)
+        children = psutil.Process().children(recursive=True)
+        self.children = [child for child in children if child.pid not in before]
+        self.page: Page = self.browser.new_page(viewport={"width": 1100, "height": 800})
+        self.page.set_default_timeout(60_000)
+        self.page.goto(url)
+
+    def kill(self) -> None:
+        """kill −9: the browser and all that it has started."""
+        for child in self.children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.send_signal(signal.SIGKILL)
+
+    def state(self) -> dict[str, Any]:
+        return self.page.evaluate(STATE)
+
+    def wait(self, true: str) -> None:
+        while not self.page.evaluate(true):
+            self.page.wait_for_timeout(20)
+
+
+def work(tab: Browser, rng: random.Random, saved: Saved) -> Iterator[None]:
+    """Stroke after stroke, names, undo, pictures and frames; notes what the page calls saved."""
+    tab.wait("document.body.dataset.loaded !== undefined")
+    page = tab.page
+    while True:
+        act = rng.choice(("stroke", "stroke", "stroke", "name", "undo", "picture", "frame"))
+        box = page.locator("#stage").bounding_box()
+        x, y = box["x"] + box["width"] * rng.random(), box["y"] + box["height"] * rng.random()
+        if act == "stroke":
+            page.keyboard.press("Escape")
+            page.keyboard.press("b")
+            if rng.random() < 0.6:
+                page.click("#new")
+                page.keyboard.press("b")
+            page.evaluate(f"panoView.lookAt({rng.uniform(-180, 180)}, {rng.uniform(-90, 90)})")
+            page.mouse.move(x, y)
+            page.mouse.down()
+            page.mouse.move(x + 40, y + 20)
+            page.mouse.up()
+        elif act == "name" and page.locator("#detail:not([hidden]) #name").count():
+            page.fill("#name", f"name {rng.random()}")
+            page.keyboard.press("Tab")
+        elif act == "undo":
+            page.locator("#stage").focus()
+            page.keyboard.press("Control+z")
+        elif act == "picture":
+            page.locator("#stage").focus()
+            page.keyboard.press("PageDown")
+        elif act == "frame":
+            page.locator("#stage").focus()
+            page.keyboard.press(".")
+        if rng.random() < 0.5:
+            tab.wait("document.body.dataset.saved !== 'saving'")
+        yield
+        state = tab.state()
+        if state.get("saved") == "saved" and state["picture"] and state.get("version"):
+            saved[state["picture"]] = int(state["version"]), state["objects"]
+
+
+def kill_and_look(place: Path, kept: Path, times: int, seed: int) -> None:
+    """Kill the server, the browser or both, at random moments; then compare."""
+    rng, saved, killed = random.Random(seed), Saved(), 0
+    process = Process(place, "--work", str(kept))
+    with sync_playwright() as playwright:
+        try:
+            tab = Browser(playwright, process.url)
+            while killed < times:
+                which = ("server", "browser", "both")[killed % 3]
+                script = work(tab, rng, saved)
+                before = dict(saved)
+                while saved == before or not max(version for version, _ in saved.values()):
+                    next(script)  # until something new is saved
+
+                def kill(which: str = which, tab: Browser = tab) -> None:
+                    if which != "browser":
+                        process.process.kill()
+                    if which != "server":
+                        tab.kill()
+
+                timer = threading.Timer(rng.uniform(0, 1.5), kill)
+                timer.start()
+                with contextlib.suppress(Error):
+                    while timer.is_alive():
+                        next(script)
+                timer.join()
+                killed += 1
+                if which != "browser":
+                    process.kill()
+                    process.start()
+                if which != "server":
+                    with contextlib.suppress(Error):
+                        tab.browser.close()
+                    tab = Browser(playwright, process.url)
+                else:  # the page goes on by itself
+                    tab.wait("!['offline', 'saving'].includes(document.body.dataset.saved)")
+                compare(process.port, saved)
+                print(killed, which, {name: version for name, (version, _) in saved.items()})
+            assert len(saved) > 1 or times < 10
+        finally:
+            process.kill()
+            with contextlib.suppress(Error, UnboundLocalError):
+                tab.browser.close()
+
+
+def compare(port: int, saved: Saved) -> None:
+    """All that was called saved is there; later changes may be, too."""
+    ann = Annotator(port)
+    for picture, (version, said) in saved.items():
+        state = ann.look(picture)
+        assert state["version"] >= version
+        video = state["video"] is not None
+        for one in state["objects"]:
+            if one["mask"]:
+                mask = ann.mask(picture, one, state["width"], state["height"])
+                assert mask.sum() == one["pixels"]
+        if state["version"] == version and not video:
+            names = ("id", "pixels", "name", "category", "review")
+            then = [{name: one[name] for name in names} for one in json.loads(said)]
+            assert then == [{name: one[name] for name in names} for one in state["objects"]]
+
+
+@pytest.mark.timeout(300)
+def test_server_and_browser_are_killed_and_what_was_saved_is_there(
+    place: Path, tmp_path: Path
+) -> None:
+    kill_and_look(place, tmp_path / "work", 3, 5)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_a_hundred_kills_in_a_scripted_hour(place: Path, tmp_path: Path) -> None:
+    kill_and_look(place, tmp_path / "work", 100, 1)
