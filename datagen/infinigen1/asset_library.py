@@ -24,10 +24,8 @@ PER_FACTORY = 4
 TIMEOUT_S = 7200.0
 KINDS = (  # what stands on shelves and tables: module and factory
     *(f"tableware:{name}Factory" for name in ("Bottle", "Bowl", "Can", "Cup", "FoodBag")),
-    *(f"tableware:{name}Factory" for name in ("FoodBox", "FruitContainer", "Jar", "Pan", "Pot")),
-    *(f"tableware:{name}Factory" for name in ("Plate", "Wineglass", "PlantContainer")),
+    *(f"tableware:{name}Factory" for name in ("FoodBox", "Jar", "Pan", "Pot", "Wineglass")),
     *(f"table_decorations:{name}Factory" for name in ("BookStack", "BookColumn", "Vase")),
-    "lamp:DeskLampFactory",
 )
 
 

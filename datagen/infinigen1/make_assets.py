@@ -2,8 +2,9 @@
 
     python make_assets.py OUT.blend PER_FACTORY MODULE:FACTORY...
 
-Every asset becomes one plain mesh object, standing on its origin, modifiers applied. A factory or a
-seed that fails is printed and left out. The file is written if anything came out.
+Every asset becomes one plain mesh object, standing on its origin, modifiers applied, of MOST_FACES
+at most: some come with a million, for a thing of a few pixels. A factory or a seed that fails is
+printed and left out. The file is written if anything came out.
 """
 
 import importlib
@@ -16,6 +17,8 @@ import numpy as np
 from infinigen.core import init
 from infinigen.core.util import blender as butil
 from infinigen.core.util.math import FixedSeed
+
+MOST_FACES = 20_000
 
 
 def spawn(module: str, factory: str, seed: int) -> bpy.types.Object:
@@ -45,8 +48,23 @@ def as_one_mesh(asset: bpy.types.Object, name: str) -> bpy.types.Object:
     one.data.transform(
         ((1, 0, 0, -middle[0]), (0, 1, 0, -middle[1]), (0, 0, 1, -low[2]), (0, 0, 0, 1))
     )
+    thin_out(one)
     one.name = one.data.name = name
     return one
+
+
+def thin_out(obj: bpy.types.Object) -> None:
+    """Give the object's mesh MOST_FACES at most."""
+    if len(obj.data.polygons) <= MOST_FACES:
+        return
+    modifier = obj.modifiers.new("thin", "DECIMATE")
+    modifier.use_collapse_triangulate = True
+    triangles = sum(len(polygon.vertices) - 2 for polygon in obj.data.polygons)
+    modifier.ratio = MOST_FACES / triangles
+    depsgraph = bpy.context.evaluated_depsgraph_get()
+    thin = bpy.data.meshes.new_from_object(obj.evaluated_get(depsgraph), depsgraph=depsgraph)
+    obj.modifiers.clear()
+    obj.data = thin
 
 
 def main(arguments: list[str]) -> int:
