@@ -20,7 +20,7 @@ from panoforge.core.storage.store import Store
 from panoforge.datagen.config import RenderConfig, plan_scenes
 from panoforge.datagen.messages import SceneRequest, SceneResult
 
-pytestmark = [pytest.mark.render, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.render, pytest.mark.timeout(600)]
 
 
 ROOM = {"source": "infinigen2.rooms", "rooms": ["bathroom"]}
