@@ -3,12 +3,13 @@
 JPEG headers are read by the decoder's own parser (libjpeg-turbo), so no padding or stray marker
 makes the two disagree. A PNG's chunks are walked: one that claims more bytes than the file has is
 refused here, because a decoder would allocate them. WebP is here because its decoder allocates the
-canvas when a file is opened.
+canvas when a file is opened. Files that were cut are refused too: it costs nothing to ask.
 """
 
 import simplejpeg
 
 from panoforge.core.errors import DataError
+from panoforge.core.jpeg_markers import is_whole_jpeg
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -17,7 +18,7 @@ def image_size(data: bytes) -> tuple[int, int]:
     """The (width, height) in pixels that a PNG or JPEG claims, as stored.
 
     Raises:
-        DataError: the bytes are neither, or the header is damaged.
+        DataError: the bytes are neither, the header is damaged, or the file was cut.
     """
     if data[:8] == PNG_SIGNATURE:
         return _png_size(data)
@@ -25,7 +26,14 @@ def image_size(data: bytes) -> tuple[int, int]:
         try:
             height, width, _, _ = simplejpeg.decode_jpeg_header(data, strict=False)
         except (ValueError, KeyError) as error:  # KeyError: of a colour space it has no name for
-            raise DataError(f"the JPEG's header cannot be read ({error})") from None
+            raise DataError(
+                f"the JPEG's header cannot be read ({error}): the file is truncated or damaged"
+            ) from None
+        if not is_whole_jpeg(data):
+            raise DataError(
+                f"the JPEG's {len(data)} bytes end before its image does: the file is truncated or"
+                " damaged"
+            )
         return width, height
     raise DataError("this is neither a PNG nor a JPEG")
 
@@ -33,16 +41,19 @@ def image_size(data: bytes) -> tuple[int, int]:
 def _png_size(data: bytes) -> tuple[int, int]:
     if data[12:16] != b"IHDR" or len(data) < 33:
         raise DataError("the PNG's header is damaged")
-    at = 8
-    while at + 12 <= len(data):
+    at, kind = 8, b""
+    while kind != b"IEND":
         claimed, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        if at + 12 > len(data):
+            raise DataError(
+                f"the PNG's {len(data)} bytes end before its image does: the file is truncated or"
+                " damaged"
+            )
         if claimed > len(data) - at - 12:
             raise DataError(
                 f"a PNG chunk {kind!r} claims {claimed} bytes and {len(data) - at - 12} are left:"
                 " the file is truncated or damaged"
             )
-        if kind == b"IEND":
-            break
         at += 12 + claimed
     return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
 

@@ -4,10 +4,13 @@ PNGs of these kinds are read: grey of 8 or 16 bits; palette (indices count, neve
 of 8 or 16 bits (every colour is an instance). An alpha channel of 0 and full is one more: what is
 transparent is nothing. Our own `.mask.png` is a palette. Masks that overlap are stacked with the
 smaller one on top, so that nothing is hidden whole by what it stands on.
+
+Ids are 64-bit while they are compared, eight times what a map of 8 bits takes: that is done in
+bands of rows.
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -25,6 +28,8 @@ from panoforge.core.types import Labels, Mask
 
 Ids = Int64[np.ndarray, "height width"]
 MAX_IDS = 65_535
+_MAX_STORED_BYTES = 1 << 29  # colours of 8 bits at 16K
+_BAND_PIXELS = 1 << 22
 _TABLE_IDS = 1 << 24  # up to here ids are looked up in a table, beyond they are sorted
 _INDEXED = ("P", "L", "1")
 _COLOUR_TYPE = 25  # the byte of a PNG that says what its pixels are
@@ -61,13 +66,17 @@ def read_idmap(
     Raises:
         DataError: it is no PNG of ids, damaged, over the caps, or holds over 65,535 ids.
     """
-    data = _png(path)
-    stored = _stored(data, path)
-    ids, seen = (stored.astype(np.int64), None) if stored.ndim == 2 else _colour_ids(stored, path)
-    ids[np.isin(ids, background)] = -1
-    if seen is not None:
-        ids[~seen] = -1
-    return _dense(ids, path)
+    stored = _stored(_png(path), path)
+
+    def band(rows: slice) -> Ids:
+        part = stored[rows]
+        ids, seen = (part.astype(np.int64), None) if part.ndim == 2 else _colour_ids(part, path)
+        ids[np.isin(ids, background)] = -1
+        if seen is not None:
+            ids[~seen] = -1
+        return ids
+
+    return _dense(band, stored.shape[:2], path)
 
 
 def _png(path: Path) -> bytes:
@@ -84,30 +93,37 @@ def _png(path: Path) -> bytes:
 
 
 def _stored(data: bytes, path: Path) -> NDArray[np.integer]:
-    """The integers of a PNG: H×W, or H×W×3 or 4 in the order RGBA.
+    """The integers of a PNG: H×W, or H×W×3 or 4 in the order BGRA.
 
     Pillow reads what is indexed, OpenCV colours, of which Pillow drops the lower eight of sixteen
     bits.
     """
-    colours = data[_COLOUR_TYPE] in (_RGB, _RGBA, _GREY_ALPHA)
+    kind, bytes_per = data[_COLOUR_TYPE], data[_COLOUR_TYPE - 1] // 8
+    colours = kind in (_RGB, _RGBA, _GREY_ALPHA)
+    width, height = image_size(data)
+    if colours and width * height * (3 if kind == _RGB else 4) * bytes_per > _MAX_STORED_BYTES:
+        raise DataError(
+            f"{path} keeps ids as colours of {8 * bytes_per} bits at {width}×{height} pixels, which"
+            f" takes over {_MAX_STORED_BYTES >> 20} MiB: save them as grey of 16 bits"
+        )
     try:
         if colours:
             found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
             if found is None:
                 raise ValueError("its pixels are damaged")
-            order = cv2.COLOR_BGRA2RGBA if found.shape[2:] == (4,) else cv2.COLOR_BGR2RGB
-            return cv2.cvtColor(found, order)
+            return found
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             found = np.array(image)
-            return found.astype(np.uint8 if image.mode in _INDEXED else np.uint16)
+            return found.astype(np.uint8 if image.mode in _INDEXED else np.uint16, copy=False)
     except (OSError, ValueError, SyntaxError, EOFError, cv2.error) as error:
         raise DataError(f"{path} is not a whole PNG ({error}): download it again") from None
 
 
 def _colour_ids(colours: NDArray[np.integer], path: Path) -> tuple[Ids, NDArray[np.bool_] | None]:
-    """One integer per colour, and where alpha says that something is there."""
+    """One integer per colour (BGR or BGRA), and where alpha says that something is there."""
     bits = 8 * colours.dtype.itemsize
-    ids = (colours[..., :3].astype(np.int64) << [2 * bits, bits, 0]).sum(axis=2)
+    blue, green, red = (colours[..., k].astype(np.int64) for k in range(3))
+    ids = red << 2 * bits | green << bits | blue
     if colours.shape[2] == 3:
         return ids, None
     alpha, full = colours[..., 3], (1 << bits) - 1
@@ -119,25 +135,45 @@ def _colour_ids(colours: NDArray[np.integer], path: Path) -> tuple[Ids, NDArray[
     return ids, alpha == full
 
 
-def _dense(ids: Ids, path: Path) -> tuple[Labels, Int64[np.ndarray, " ids"]]:
-    """Ids renumbered from 1 in ascending order; below 0 is nothing."""
-    if int(ids.max(initial=0)) < _TABLE_IDS:
-        there = np.zeros(int(ids.max(initial=-1)) + 2, bool)
-        there[ids + 1] = True
-        old = np.flatnonzero(there[1:])
-        if old.size <= MAX_IDS:
-            table = np.zeros(there.size, np.uint16)
-            table[old + 1] = np.arange(1, old.size + 1)
-            return table[ids + 1], old
-    else:
-        found, inverse = np.unique(ids, return_inverse=True)
-        nothing = int(found[0] < 0)
-        old = found[nothing:]
-        if old.size <= MAX_IDS:
-            return (inverse.reshape(ids.shape) + 1 - nothing).astype(np.uint16), old
-    raise DataError(
-        f"{path} holds {old.size} ids: an id map has at most {MAX_IDS}, is it a photograph?"
-    )
+def _bands(height: int, width: int) -> Iterator[slice]:
+    rows = max(1, _BAND_PIXELS // width)
+    return (slice(top, min(height, top + rows)) for top in range(0, height, rows))
+
+
+def _dense(
+    band: Callable[[slice], Ids], shape: tuple[int, ...], path: Path
+) -> tuple[Labels, Int64[np.ndarray, " ids"]]:
+    """Ids renumbered from 1 in ascending order; below 0 is nothing. `band` gives those of rows."""
+    there, others = np.zeros(0, bool), np.zeros(0, np.int64)
+    for rows in _bands(*shape):
+        ids = band(rows)
+        largest = int(ids.max(initial=-1))
+        if largest < _TABLE_IDS:
+            there = np.pad(there, (0, max(0, largest + 2 - there.size)))
+            there[ids + 1] = True
+        else:
+            others = np.union1d(others, ids[ids >= 0])
+        known = int(there[1:].sum()) + others.size
+        if known > 2 * MAX_IDS:
+            break
+    old = np.union1d(np.flatnonzero(there[1:]), others)
+    if old.size > MAX_IDS:
+        raise DataError(
+            f"{path} holds {'over ' if known > 2 * MAX_IDS else ''}{old.size} ids: an id map has at"
+            f" most {MAX_IDS}, is it a photograph?"
+        )
+    labels = np.zeros(shape, np.uint16)
+    table = np.zeros(there.size, np.uint16)
+    small = old[old + 1 < there.size]
+    table[small + 1] = np.arange(1, small.size + 1)
+    for rows in _bands(*shape):
+        ids = band(rows)
+        if int(ids.max(initial=-1)) + 1 < table.size:
+            labels[rows] = table[ids + 1]
+        else:
+            found = np.searchsorted(old, ids) + 1
+            labels[rows] = np.where(ids < 0, 0, found)
+    return labels, old
 
 
 def stack_masks(
@@ -146,7 +182,7 @@ def stack_masks(
     """One map of masks that may overlap, smaller ones on top.
 
     Args:
-        masks: bool H×W masks by key.
+        masks: bool H×W masks by key, each of which is asked for twice (`MadeMasks`).
         height, width: The size of the map, in pixels.
         where: What is read, for messages.
 
@@ -157,19 +193,21 @@ def stack_masks(
     Raises:
         DataError: a mask is of another size, or there are over 65,535.
     """
-    areas = {key: int(mask.sum()) for key, mask in masks.items()}
-    order = sorted(masks, key=lambda key: (-areas[key], key))
-    if len(order) > MAX_IDS:
+    if len(masks) > MAX_IDS:
         raise DataError(
-            f"{where} has {len(order)} instances in one image: more than 65,535 is no instance map"
+            f"{where} has {len(masks)} instances in one image: more than 65,535 is no instance map"
         )
+    areas = {}
+    for key, mask in masks.items():
+        if mask.shape != (height, width):
+            h, w = mask.shape
+            raise DataError(f"{where}: the mask of {key} is {w}×{h}, its image {width}×{height}")
+        areas[key] = int(mask.sum())
+    order = sorted(areas, key=lambda key: (-areas[key], key))
     labels = np.zeros((height, width), np.uint16)
     for k, key in enumerate(order):
-        if masks[key].shape != (height, width):
-            h, w = masks[key].shape
-            raise DataError(f"{where}: the mask of {key} is {w}×{h}, its image {width}×{height}")
         labels[masks[key]] = k + 1
-    dense, old = _dense(labels.astype(np.int64) - 1, Path(where))
+    dense, old = _dense(lambda rows: labels[rows].astype(np.int64) - 1, labels.shape, Path(where))
     shown = {order[k] for k in old.tolist()}
     lost = LeftOut.of(
         (

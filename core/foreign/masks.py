@@ -5,7 +5,7 @@ counts stop early as whatever the memory held. Polygons are filled by pycocotool
 evaluation fills them: a 10×10 square has 100 pixels, not the 121 of cv2.fillPoly.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,22 @@ from panoforge.core.types import Floats, Mask
 
 Runs = Int64[np.ndarray, " runs"]
 MAX_OUTLINE_PX = 1 << 22  # of one object: pycocotools takes some 60 bytes for each pixel of it
+
+
+class MadeMasks(Mapping[int, Mask]):
+    """Masks by key, each made anew when it is asked for: of many only one lies in the memory."""
+
+    def __init__(self, keys: Collection[int], make: Callable[[int], Mask]) -> None:
+        self._keys, self._make = keys, make
+
+    def __getitem__(self, key: int) -> Mask:
+        return self._make(key)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
 
 def run_counts(rle: Any, height: int, width: int, where: str) -> Runs:

@@ -3,7 +3,8 @@
 Read: JPEG, PNG, WebP, AVIF, TIFF and BMP, of 8 or 16 bits; grey, palette, alpha and CMYK are turned
 into RGB (transparent pixels are black). The EXIF orientation is applied first; every check of
 shape comes after it. High dynamic range (EXR, HDR, float TIFF), HEIC and files with several
-pictures are refused with the way out. Sizes are capped before anything is decoded.
+pictures are refused with the way out. Sizes, and what a decoder would do for them, are capped
+before anything is decoded: a picture of 16K takes less than 1 GB on its way.
 
 JPEGs are decoded by libjpeg-turbo in its strict mode: a file with damaged bytes is refused, where
 other readers give a picture that is half wrong.
@@ -24,12 +25,17 @@ from panoforge.core.foreign.files import MAX_FILE_BYTES, read_bytes
 from panoforge.core.foreign.gpano import Placement, gpano_placement
 from panoforge.core.geometry.views import check_panorama_size
 from panoforge.core.image_header import image_size, webp_size
+from panoforge.core.jpeg_markers import jpeg_markers
 from panoforge.core.types import Rgb
 
 MAX_PIXELS = 1 << 27  # of one picture; 16K panoramas
+MAX_SCANS, MAX_SCANNED_PIXELS = 64, 1 << 31  # of a JPEG; programs write about ten scans
+MAX_DECODING_BYTES = 1 << 30  # what a JPEG's decoder may keep
+_BAND_PIXELS = 1 << 22  # that are turned into RGB at once
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP")
 SEVERAL = ("WEBP", "AVIF", "TIFF", "PNG")  # formats that may hold several pictures
 _ORIENTATION = 274  # the EXIF tag
+_TILE_SIDES, _LARGEST_TILE = (322, 323), 1 << 24  # tags; pixels that any file may ask for
 _GREY_16 = ("I;16", "I;16L", "I;16B")
 _DIRECT = ("L", "RGB")
 _WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
@@ -122,13 +128,25 @@ def decode_picture(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Deco
         except DataError as error:
             raise DataError(f"{name}: {error}") from None
         _check_pixels(width, height, name, max_pixels)
+        if data[:2] == b"\xff\xd8":
+            _check_jpeg(data, width, height, name)
+    pixels, orientation, xmp = _stored(data, name, max_pixels)
+    rgb = upright(pixels, orientation)
+    height, width = rgb.shape[:2]
+    return DecodedPicture(
+        rgb, gpano_placement(xmp, width, height, name) if b"GPano" in xmp else None
+    )
+
+
+def _stored(data: bytes, name: str, max_pixels: int) -> tuple[Rgb, int, bytes]:
+    """The pixels as they are stored, their EXIF orientation, and the XMP packet."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_pixels(*image.size, name, max_pixels)
             _check_single(image, name)
-            _check_whole(image, name)
+            _check_tiff(image, name)
             pixels = _pixels(image, data, name)
-            orientation, xmp = _orientation(image), _xmp(image)  # after: Pillow turns TIFFs itself
+            return pixels, _orientation(image), _xmp(image)  # after: Pillow turns TIFFs itself
     except DataError:
         raise
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
@@ -141,11 +159,6 @@ def decode_picture(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Deco
         raise DataError(
             f"{name} cannot be decoded ({type(error).__name__}: {str(error)[:100]}): it is damaged"
         ) from None
-    rgb = upright(pixels, orientation)
-    height, width = rgb.shape[:2]
-    return DecodedPicture(
-        rgb, gpano_placement(xmp, width, height, name) if b"GPano" in xmp else None
-    )
 
 
 def _refuse_others(data: bytes, name: str) -> None:
@@ -164,16 +177,51 @@ def _check_pixels(width: int, height: int, name: str, max_pixels: int) -> None:
         )
 
 
+def _check_jpeg(data: bytes, width: int, height: int, name: str) -> None:
+    """DataError for a JPEG that would keep its decoder busy, or take more memory than 1 GiB."""
+    found = jpeg_markers(data)
+    most = min(MAX_SCANS, MAX_SCANNED_PIXELS // (width * height))
+    if found.scans > most:
+        raise DataError(
+            f"{name} goes over its {width}×{height} pixels in {found.scans} scans, at most {most}"
+            " are read: save it anew"
+        )
+    if not found.several:
+        return
+    # Two bytes a coefficient; 4:4:4 at worst, where the header says nothing of less.
+    _, _, _, subsampling = simplejpeg.decode_jpeg_header(data, strict=False)
+    share = {"420": 0.5, "422": 2 / 3, "440": 2 / 3, "411": 0.5}.get(subsampling, 1.0)
+    pixel_bytes = 2 * found.components * share + (4 + 3 if found.components == 4 else 3)
+    if width * height * pixel_bytes > MAX_DECODING_BYTES:
+        raise DataError(
+            f"{name} is a progressive JPEG of {width}×{height} pixels: to decode it would take"
+            f" {width * height * pixel_bytes / 1e9:.1f} GB, save it as a baseline JPEG or as PNG"
+        )
+
+
 def _check_single(image: Image.Image, name: str) -> None:
     frames = getattr(image, "n_frames", 1) if image.format in SEVERAL else 1
     if frames > 1:
         raise DataError(f"{name} holds {frames} pictures, expected one: save the one that is meant")
 
 
-def _check_whole(image: Image.Image, name: str) -> None:
-    """DataError for a TIFF whose strips do not fill it: Pillow leaves what is missing black."""
+def _check_tiff(image: Image.Image, name: str) -> None:
+    """DataError for a TIFF that a decoder would go wrong with.
+
+    Tiles are allocated whole, however small the picture. Where strips do not fill the picture,
+    Pillow leaves what is missing black.
+    """
     if image.format != "TIFF":
         return
+    tags = getattr(image, "tag_v2", {})
+    sides = [tags.get(tag, 1) for tag in _TILE_SIDES]
+    if not all(isinstance(side, int) for side in sides) or sides[0] * sides[1] > max(
+        _LARGEST_TILE, 4 * image.size[0] * image.size[1]
+    ):
+        raise DataError(
+            f"{name} is {image.size[0]}×{image.size[1]} and claims tiles of"
+            f" {sides[0]}×{sides[1]} pixels: it is damaged"
+        )
     boxes = [tile.extents for tile in getattr(image, "tile", [])]
     filled = sum((right - left) * (low - high) for left, high, right, low in filter(None, boxes))
     if filled < image.size[0] * image.size[1]:
@@ -203,20 +251,29 @@ def _pixels(image: Image.Image, data: bytes, name: str) -> Rgb:
                 f"{name}: {error}. The file is damaged, parts of the picture would be wrong: get it"
                 " again, or look at it and save it anew"
             ) from None
-    if image.mode in _GREY_16:
-        deep = np.asarray(image).astype(np.uint32)
-        grey = ((deep * 255 + 32767) // 65535).astype(np.uint8)
-        return np.ascontiguousarray(np.broadcast_to(grey[..., None], (*grey.shape, 3)))
     if image.mode in ("I", "F"):
         raise DataError(
             f"{name} holds {'float' if image.mode == 'F' else '32-bit'} numbers, no colours of 8 or"
             " 16 bits: tone-map it and save it as PNG"
         )
+    width, height = image.size
+    rgb, rows = np.empty((height, width, 3), np.uint8), max(1, _BAND_PIXELS // width)
+    for top in range(0, height, rows):  # each conversion is a copy, of a band only
+        bottom = min(height, top + rows)
+        rgb[top:bottom] = _band(image.crop((0, top, width, bottom)))
+    return rgb
+
+
+def _band(image: Image.Image) -> NDArray[np.uint8]:
+    """Rows of a picture, as RGB or as grey H×W×1."""
+    if image.mode in _GREY_16:
+        deep = np.asarray(image).astype(np.uint32)
+        return ((deep * 255 + 32767) // 65535).astype(np.uint8)[..., None]
     if image.mode in _WITH_ALPHA or "transparency" in image.info:
         image = image.convert("RGBA")
         opaque = Image.new("RGBA", image.size, (0, 0, 0, 255))
         image = Image.alpha_composite(opaque, image)
-    return np.array(image.convert("RGB"))
+    return np.asarray(image.convert("RGB"))
 
 
 def upright(pixels: NDArray, orientation: int) -> NDArray:

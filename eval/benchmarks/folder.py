@@ -12,6 +12,7 @@ from panoforge.core.foreign.files import found_in, inside
 from panoforge.core.foreign.idmaps import read_idmap, stack_masks
 from panoforge.core.foreign.left_out import LeftOut
 from panoforge.core.foreign.listing import Listing, composed, list_pictures
+from panoforge.core.foreign.masks import MadeMasks
 from panoforge.core.foreign.pictures import read_picture
 from panoforge.eval.benchmarks.base import Benchmark, Opened, PanoramaItem, Pixels
 
@@ -83,7 +84,7 @@ def _read_coco(path: Path, image: CocoImage) -> Pixels:
     picture = read_picture(path)
     height, width = picture.rgb.shape[:2]
     image.check_size(height, width, path)
-    masks = {k: found.mask(height, width) for k, found in enumerate(image.objects)}
+    masks = MadeMasks(range(len(image.objects)), lambda k: image.objects[k].mask(height, width))
     labels, old, lost = stack_masks(masks, height, width, path)
     names = {k + 1: image.objects[index].category for k, index in enumerate(old)}
     return Pixels(picture.on_sphere(picture.rgb), picture.on_sphere(labels), names, lost)

@@ -20,8 +20,9 @@ from panoforge.core.foreign.files import found_in, inside, read_json
 from panoforge.core.foreign.idmaps import read_labels, stack_masks
 from panoforge.core.foreign.left_out import LeftOut
 from panoforge.core.foreign.listing import images_in, list_pictures
-from panoforge.core.foreign.masks import polygon_is_empty
+from panoforge.core.foreign.masks import MadeMasks, polygon_is_empty
 from panoforge.core.foreign.pictures import read_image
+from panoforge.core.types import Mask
 from panoforge.eval.benchmarks.base import Benchmark, Opened, PanoramaItem, Pixels
 from panoforge.eval.benchmarks.folder import read_pair
 
@@ -89,7 +90,8 @@ def _read_files(image: Path | None, files: Mapping[str, Path], sequence: Path) -
             " video_to_frames.py"
         )
     rgb = read_image(image)
-    masks = {k: read_labels(files[name]) > 0 for k, name in enumerate(sorted(files))}
+    names = sorted(files)
+    masks = MadeMasks(range(len(names)), lambda k: read_labels(files[names[k]]) > 0)
     labels, _, lost = stack_masks(masks, rgb.shape[0], rgb.shape[1], image)
     return Pixels(rgb, labels, {}, lost)
 
@@ -133,10 +135,12 @@ def open_pavsodr(root: Path, split: str | None) -> Opened[PanoramaItem]:
 def _read_json(image: Path, segmentations: Mapping[str, Any], path: Path) -> Pixels:
     rgb = read_image(image)
     height, width = rgb.shape[:2]
-    masks = {
-        k: coco_mask(found, height, width, f"{path}, annotation {id_}")
-        for k, (id_, found) in enumerate(segmentations.items())
-    }
+    listed = list(segmentations.items())
+
+    def mask(k: int) -> Mask:
+        return coco_mask(listed[k][1], height, width, f"{path}, annotation {listed[k][0]}")
+
+    masks = MadeMasks(range(len(listed)), mask)
     labels, _, lost = stack_masks(masks, height, width, image)
     return Pixels(rgb, labels, {}, lost)
 

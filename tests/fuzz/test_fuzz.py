@@ -33,7 +33,7 @@ def fuzzed(folder: Path, seconds: float, seed: int) -> dict:
         },
         capture_output=True,
         text=True,
-        timeout=seconds + 120,
+        timeout=2 * seconds + 120,  # every reader gets its fewest files, however busy the machine
     )  # fmt: skip
     report = folder / "report.json"
     if not report.exists():
@@ -56,7 +56,7 @@ def test_every_reader_survives_seconds_of_mutated_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_every_reader_survives_minutes_of_mutated_files(tmp_path: Path) -> None:
     check(fuzzed(tmp_path, seconds=600, seed=2))
 

@@ -6,12 +6,12 @@ import io
 import struct
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hostile_pictures import HEADERS, crop, exif, plain, saved, tagged, zeros_png
 from PIL import Image, ImageOps
 
 from panoforge.core.errors import DataError
@@ -26,6 +26,7 @@ from panoforge.core.foreign.pictures import (
 )
 from panoforge.core.geometry.sphere import row_area_sr
 from panoforge.core.image_header import image_size
+from panoforge.core.jpeg_markers import JpegMarkers, jpeg_markers
 from panoforge.core.sample.products import decode_product
 
 HEIGHT, WIDTH = 32, 64
@@ -36,19 +37,6 @@ def rgb() -> np.ndarray:
     """Smooth, so that lossy formats keep it, and without symmetry."""
     v, u = np.mgrid[:HEIGHT, :WIDTH]
     return np.stack([4 * u, 7 * v, 255 - 2 * u - 3 * v], axis=2).astype(np.uint8)
-
-
-def saved(image: Image.Image | np.ndarray, kind: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def exif(orientation: int) -> Image.Exif:
-    out = Image.Exif()
-    out[274] = orientation
-    return out
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -185,21 +173,6 @@ def test_a_tiff_that_claims_more_rows_than_it_holds_is_refused(rgb, rows):
 # ---------------------------------------------------------------- on the sphere
 
 
-def tagged(rgb: np.ndarray, projection: str = "equirectangular", **sizes: int) -> bytes:
-    tags = {"ProjectionType": projection, **sizes}
-    attributes = " ".join(f'GPano:{name}="{value}"' for name, value in tags.items())
-    xmp = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description {attributes}/></x:xmpmeta>'
-    return saved(rgb, "JPEG", quality=95, xmp=xmp.encode())
-
-
-def crop(width: int, height: int, full: int, left: int, top: int) -> dict[str, int]:
-    return {
-        "CroppedAreaImageWidthPixels": width, "CroppedAreaImageHeightPixels": height,
-        "FullPanoWidthPixels": full, "FullPanoHeightPixels": full // 2,
-        "CroppedAreaLeftPixels": left, "CroppedAreaTopPixels": top,
-    }  # fmt: skip
-
-
 def test_a_crop_lies_where_its_tags_say(rgb: np.ndarray, tmp_path: Path) -> None:
     """Case 09: a 2:1 crop of a panorama of twice its size, and its label map with it."""
     path = tmp_path / "crop.jpg"
@@ -263,42 +236,10 @@ def test_a_width_that_nothing_can_sample_is_refused_in_one_line(rgb: np.ndarray)
 # ---------------------------------------------------------------- caps
 
 
-def png(width: int, height: int, *chunks: tuple[int, bytes, bytes]) -> bytes:
-    """A PNG header and chunks of (claimed length, type, content)."""
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + head
-    data += struct.pack(">I", zlib.crc32(b"IHDR" + head))
-    for claimed, kind, content in chunks:
-        data += struct.pack(">I", claimed) + kind + content
-        data += struct.pack(">I", zlib.crc32(kind + content))
-    return data
-
-
-def lying_jpeg() -> bytes:
-    """A JPEG of 32760×16380 with another SOF, of 64×32, inside a comment, and padding before the
-    true one: what a careless parser reads is the small one.
-    """
-    data = saved(np.zeros((32, 64, 3), np.uint8), "JPEG")
-    sof = data.index(b"\xff\xc0")
-    size = int.from_bytes(data[sof + 2 : sof + 4], "big")
-    true = bytearray(data[sof : sof + 2 + size])
-    true[5:9] = struct.pack(">HH", 16380, 32760)
-    return data[:sof] + b"\xff\xff" + bytes(true) + data[sof + 2 + size :]
-
-
-HOSTILE = {
-    "fill.jpg": lying_jpeg(),
-    "chunk.png": png(64, 32, (2_000_000_000, b"IDAT", b"x" * 20)),
-    "text.png": png(64, 32, (2_000_000_000, b"zTXt", b"x" * 20)),
-    "large.png": png(60_000, 30_000, (0, b"IEND", b"")),
-    "webp.webp": b"RIFF\x40\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + b"\xfe\x3f\0" * 2 + b"\0" * 40,
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", HEADERS)
 def test_no_header_makes_a_decoder_allocate(name: str, tmp_path: Path) -> None:
     """The bytes are refused within 200 MB and seconds, by the reader and as a shard's product."""
-    (tmp_path / name).write_bytes(HOSTILE[name])
+    (tmp_path / name).write_bytes(HEADERS[name]())
     code = f"""
 import resource, sys, time
 from pathlib import Path
@@ -320,6 +261,49 @@ assert time.monotonic() - start < 5
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+MEMORY = {
+    "16-bit alpha": (lambda: zeros_png(8192, 4096, 6, 16), 8),
+    "CMYK": (lambda: saved(Image.new("CMYK", (8192, 4096)), "JPEG", quality=30), 8),
+    "WebP": (lambda: saved(Image.new("RGB", (8192, 4096)), "WEBP", lossless=True, method=0), 13),
+}
+
+
+@pytest.mark.parametrize("name", MEMORY)
+def test_a_large_picture_takes_few_bytes_a_pixel(name: str, tmp_path: Path) -> None:
+    """A picture of kilobytes that is truly as large as it says: Pillow keeps 4 bytes a pixel, the
+    result 3; nothing else may be of the picture's size. At 16K that is below 1 GB.
+    """
+    make, most = MEMORY[name]
+    (tmp_path / "picture").write_bytes(make())
+    code = f"""
+import resource
+from pathlib import Path
+from panoforge.core.foreign.pictures import read_image
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+read_image(Path({str(tmp_path / "picture")!r}).with_name("small.png"))
+before = peak()
+read_image(Path({str(tmp_path / "picture")!r}))
+grown = (peak() - before) * 1024 / (8192 * 4096)
+assert grown < {most}, grown
+"""
+    (tmp_path / "small.png").write_bytes(plain("PNG"))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_markers_of_a_jpeg_are_walked_as_libjpeg_walks_them(rgb: np.ndarray) -> None:
+    """Scans, padding and thumbnails; a run of padding costs no square of its length."""
+    big = np.kron(rgb, np.ones((8, 8, 1), np.uint8))
+    baseline, progressive = (saved(big, "JPEG", progressive=p) for p in (False, True))
+    assert jpeg_markers(baseline) == JpegMarkers(3, 1, False, True)
+    found = jpeg_markers(progressive)
+    assert found.several and found.whole and found.scans == progressive.count(b"\xff\xda") > 5
+    thumbnail = b"\xff\xe1" + struct.pack(">H", 2 + len(progressive)) + progressive
+    assert jpeg_markers(b"\xff\xd8" + thumbnail + baseline[2:]) == jpeg_markers(baseline)
+    assert jpeg_markers(baseline[:2] + b"\xff" * 500_000 + baseline[2:]).whole
+    assert not any(jpeg_markers(baseline[:-cut]).whole for cut in (1, 2, 50, len(baseline) // 2))
 
 
 def test_a_product_keeps_its_place_whatever_its_exif_says(rgb: np.ndarray) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.coco import read_coco
 from panoforge.core.foreign.files import found_in, inside
+from panoforge.core.foreign.masks import MadeMasks
 from panoforge.core.foreign.pictures import read_image
 from panoforge.train.data.sources.draw import (
     Draw,
@@ -57,7 +58,7 @@ class Coco(Listed):
         rgb = read_image(path)
         height, width = rgb.shape[:2]
         image.check_size(height, width, path)
-        masks = {i: found.mask(height, width) for i, found in enumerate(image.objects)}
+        masks = MadeMasks(range(len(image.objects)), lambda i: image.objects[i].mask(height, width))
         ids = choose(
             {i: float(mask.mean()) for i, mask in masks.items()}, masks.__getitem__, self.draw, rng
         )
