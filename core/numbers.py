@@ -1,7 +1,7 @@
 """Numbers as a reader wants them. None and NaN show a dash.
 
 `count(1234)` 1,234 · `percent(0.1234)` 12.3 % · `size(1.2e9)` 1.2 GB · `duration(75)` 1 min 15 s ·
-`number(0.012345)` 0.0123 · `money(12.5)` $12.50 · `plural(2, "scene")` 2 scenes.
+`number(0.012345)` 0.0123 · `money(12.5)` $12.50 · `counted(2, "scene")` 2 scenes.
 """
 
 import math
@@ -75,6 +75,6 @@ def money(amount: float | None) -> str:
     return f"${cents}" if amount >= 1 else f"${amount:.{2 + len(rest)}f}"
 
 
-def plural(value: int, one: str, many: str | None = None) -> str:
+def counted(value: float | None, one: str, many: str | None = None) -> str:
     """'1 scene', '2 scenes'; `many` for irregular words."""
     return f"{count(value)} {one if value == 1 else many or one + 's'}"

@@ -1,4 +1,4 @@
-"""Words about numbers, and words of strangers."""
+"""Words of strangers."""
 
 import re
 
@@ -6,11 +6,6 @@ import re
 _OBEYED = re.compile(
     "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]"
 )
-
-
-def counted(number: int, one: str, many: str = "") -> str:
-    """`1 scene`, `2 scenes`."""
-    return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
 def visible(text: str) -> str:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import UserError
+from panoforge.core.numbers import counted
 from panoforge.core.sample.instance_table import InstanceLabel, instance_table
 from panoforge.core.sample.label_maps import dense_ids
 from panoforge.core.sample.metadata import Pose, SampleMeta
@@ -119,8 +120,9 @@ class SceneAttempt:
         self.device = choose_device(self.config.device, self.config.threads)
         self.notes = self.scene.notes + self.prepared.notes
         say(
-            f"{len(self.prepared.things)} things, {self.surface.triangles} triangles,"
-            f" {len(self.poses)} poses, {self.device}"
+            f"{counted(len(self.prepared.things), 'thing')},"
+            f" {counted(self.surface.triangles, 'triangle')},"
+            f" {counted(len(self.poses), 'pose')}, {self.device}"
         )
         if self.config.secondary_materials == "flat":
             self._flatten_materials()
@@ -176,7 +178,8 @@ class SceneAttempt:
             )
             changed = materials.flatten_secondary(colours)
         say(
-            f"{changed} of {len(names)} materials are flat to bounced light, {len(colours)} of them"
+            f"{changed} of {counted(len(names), 'material')} are flat to bounced light,"
+            f" {len(colours)} of them"
             " measured"
         )
 
@@ -221,7 +224,7 @@ class SceneAttempt:
                 break
             try:
                 accepted.append(self._panorama(pose, len(accepted)))
-                say(f"staged {accepted[-1].key}: {accepted[-1].instances} instances")
+                say(f"staged {accepted[-1].key}: {counted(accepted[-1].instances, 'instance')}")
             except RejectedScene as rejected:
                 rejections.append(
                     Rejection(

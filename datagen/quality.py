@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.geometry.sphere import row_area_sr
+from panoforge.core.numbers import counted
 from panoforge.datagen.config import QualitySettings
 
 REASONS = (
@@ -73,7 +74,8 @@ def _check_labels(panorama: RenderedPanorama) -> None:
     if bad:
         raise RejectedScene(
             "unlabelled",
-            f"{bad} pixels show a surface (depth is finite) and have no id: something renders that"
+            f"{counted(bad, 'pixel shows', 'pixels show')} a surface (depth is finite) and have"
+            " no id: something renders that"
             " is not labelled. Please report it with the scene",
         )
 
@@ -81,7 +83,7 @@ def _check_labels(panorama: RenderedPanorama) -> None:
 def _check_finite(panorama: RenderedPanorama, area: NDArray, settings: QualitySettings) -> None:
     bad = int((~np.isfinite(panorama.linear)).any(axis=-1).sum())
     if bad:
-        raise RejectedScene("nan", f"{bad} pixels are not finite")
+        raise RejectedScene("nan", f"{counted(bad, 'pixel is', 'pixels are')} not finite")
 
 
 def _check_distance(panorama: RenderedPanorama, area: NDArray, settings: QualitySettings) -> None:
@@ -130,7 +132,8 @@ def _check_content(panorama: RenderedPanorama, area: NDArray, settings: QualityS
     if visible < settings.min_instances:
         raise RejectedScene(
             "too_few_instances",
-            f"{visible} instances are visible, {settings.min_instances} are asked for",
+            f"{counted(visible, 'instance is', 'instances are')} visible,"
+            f" {settings.min_instances} are asked for",
         )
 
 

@@ -15,6 +15,7 @@ import traceback
 from pathlib import Path
 
 from panoforge.core.errors import UserError
+from panoforge.core.numbers import counted
 from panoforge.datagen.messages import SceneRequest, SceneResult, read_request, write_result
 from panoforge.datagen.timing import Timer, cpu_seconds, peak_memory_mb, say
 
@@ -50,8 +51,8 @@ def main(arguments: list[str]) -> int:
     result = run(request)
     write_result(request.result, result)
     say(
-        f"{result.key} {result.outcome}: {len(result.panoramas)} panoramas,"
-        f" {len(result.rejections)} rejections"
+        f"{result.key} {result.outcome}: {counted(len(result.panoramas), 'panorama')},"
+        f" {counted(len(result.rejections), 'rejection')}"
     )
     return 1 if result.outcome == "failed" else 0
 

@@ -19,6 +19,7 @@ from typing import Literal
 
 import psutil
 
+from panoforge.core.numbers import counted
 from panoforge.core.storage.runlog import hardware, versions
 
 CheckState = Literal["ok", "limited", "broken"]
@@ -242,7 +243,7 @@ def _memory_check() -> Check:
     return Check(
         "memory",
         state,
-        f"{available / 1e9:.0f} GB available, {len(os.sched_getaffinity(0))} cores",
+        f"{available / 1e9:.0f} GB available, {counted(len(os.sched_getaffinity(0)), 'core')}",
         (
             ""
             if state == "ok"

@@ -20,6 +20,7 @@ from panoforge.cluster.config.packing import PackConfig
 from panoforge.cluster.state.ledger import Ledger
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.names import digest_digits, slug
+from panoforge.core.numbers import counted
 from panoforge.core.progress import Progress
 from panoforge.core.run_layout import DATASET, REPORT_FILE, STAGED, STATS
 from panoforge.core.shards.contents import shard_files
@@ -231,13 +232,14 @@ def demo_stage(demo: Demo, say: Callable[[str], None], *, fresh: bool = False) -
 
     summary = timed(
         "render",
-        f"render {scenes} Infinigen scenes with {demo.render.render.cameras_per_scene}"
-        " panoramas each",
+        f"render {scenes} Infinigen scenes with"
+        f" {counted(demo.render.render.cameras_per_scene, 'panorama')}"
+        " each",
         lambda: render_stage(demo.render),
     )
     if summary.interrupted or not summary.panoramas or summary.count("failed"):
         raise DataError(
-            f"rendering did not finish: {summary.count('failed')} of {scenes} scenes"
+            f"rendering did not finish: {summary.count('failed')} of {counted(scenes, 'scene')}"
             f" failed, reasons: {summary.reasons}. Logs are in {run / 'logs'}. Give the same"
             f" command to go on from here (after `pano retry {run}` if scenes failed)"
         )
@@ -247,7 +249,7 @@ def demo_stage(demo: Demo, say: Callable[[str], None], *, fresh: bool = False) -
     )
     if report.faults:
         raise DataError(
-            f"the dataset that was just packed has {len(report.faults)} faults, first:"
+            f"the dataset that was just packed has {counted(len(report.faults), 'fault')}, first:"
             f" {report.faults[0]}"
         )
     page = timed("stats", "describe the dataset", lambda: stats_stage(run / DATASET, run / STATS))

@@ -1,5 +1,5 @@
-"""Pictures that an attacker would send: headers that lie, files that ask for gigabytes or hours, and
-what is no whole sphere. Every one is refused; each is small.
+"""Pictures that an attacker would send: headers that lie, files that ask for gigabytes or hours,
+and what is no whole sphere. Every one is refused; each is small.
 """
 
 import io

@@ -1,8 +1,9 @@
-"""Docstrings are short plain sentences: none has over thirty words."""
+"""Docstrings are short plain sentences of thirty words at most, and one scene is not "1 scenes"."""
 
 import ast
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,38 @@ def test_a_long_sentence_is_found(tmp_path: Path) -> None:
     assert len(too_long(file)) == 1
     file.write_text(f'"""Short. {" ".join(["Word"] * 30)}. Short again."""\n')
     assert not too_long(file)
+
+
+# What is counted in what people read. A constant of many (`MAX_IDS`) is no count.
+COUNTED = re.compile(
+    r" (attempt|checkpoint|clip|file|frame|fault|image|instance|key|mask|object|panorama|picture"
+    r"|point|rank|ray|row|sample|scene|shard|step|tensor|thing|video|view)s\b(?!/)"
+)
+CONSTANT = re.compile(r"[A-Z0-9_ +]+")
+
+
+def plurals(path: Path) -> list[str]:
+    """Where an f-string puts a plural behind a bare number: `counted` knows what to say of one."""
+    return [
+        f"{path}:{node.lineno}: {{{ast.unparse(number.value)}}}{word.value[:20]}"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.JoinedStr)
+        for number, word in pairwise(node.values)
+        if isinstance(number, ast.FormattedValue)
+        and number.format_spec is None
+        and isinstance(word, ast.Constant)
+        and COUNTED.match(word.value)
+        and not CONSTANT.fullmatch(ast.unparse(number.value))
+    ]
+
+
+@pytest.mark.parametrize("room", [room for room in ROOMS if room != "bench"])
+def test_counts_and_their_words_go_through_one_helper(room: str) -> None:
+    found = [line for path in sorted((ROOT / room).rglob("*.py")) for line in plurals(path)]
+    assert not found, "\n".join(found)
+
+
+def test_a_bare_plural_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "many.py"
+    file.write_text('f"{len(x)} scenes"; f"{MAX_SCENES} scenes"; f"{counted(2, \'scene\')} of 3"\n')
+    assert len(plurals(file)) == 1

@@ -33,6 +33,7 @@ from typing import Any
 import torch
 
 from panoforge.core.errors import DataError
+from panoforge.core.numbers import counted
 from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
 from panoforge.train.model.checkpoint_export import file_sha256, sidecar, write_with_digest
 from panoforge.train.model.checkpoint_io import StateDict, refusal
@@ -128,7 +129,8 @@ def load_latest(folder: Path, say: Callable[[str], object]) -> TrainState | None
         return state
     if faults:
         raise DataError(
-            f"none of the {max(1, len(candidates))} checkpoints in {folder} is whole, so this run"
+            f"none of the {counted(max(1, len(candidates)), 'checkpoint')} in {folder} is whole,"
+            " so this run"
             f" cannot go on: {faults[0]}. Restore one from a copy, or train into another folder"
         )
     return None

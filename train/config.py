@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from panoforge.core.geometry.patches import PATCHES
 from panoforge.core.geometry.scan import ScanSpec, scan_grid
 from panoforge.core.models import Count, FrozenModel, Positive, Probability, Rate
+from panoforge.core.numbers import counted
 from panoforge.core.storage.location import Location
 from panoforge.train.settings.clips import (
     PANORAMAS_ONLY,
@@ -271,7 +272,8 @@ class TrainConfig(FrozenModel):
         frames = grid.columns * len(grid.pitches_deg)
         if self.clip.frames > 2 * frames and self.clip.frames_are == "views":
             raise ValueError(
-                f"clip.frames ({self.clip.frames}) is more than the {2 * frames} frames of a scan"
+                f"clip.frames ({self.clip.frames}) is more than the"
+                f" {counted(2 * frames, 'frame')} of a scan"
                 f" twice over at fov_deg {self.clip.fov_deg} and overlap {self.clip.overlap}: lower"
                 " it, or raise clip.overlap"
             )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from panoforge.core.errors import UsageError
+from panoforge.core.numbers import counted
 from panoforge.core.shards.read import Dataset
 from panoforge.core.storage.atomic import storage_errors, sweep_temporaries, write_bytes_atomic
 from panoforge.core.storage.lease import held
@@ -199,7 +200,8 @@ def check_share(config: TrainConfig, world: World) -> None:
     if forwards < world.num_ranks:
         raise UsageError(
             f"a step has {forwards} forward passes (clips_per_step {config.clips_per_step} /"
-            f" clips_per_forward {config.clips_per_forward}) and the run {world.num_ranks} ranks:"
+            f" clips_per_forward {config.clips_per_forward}) and the run"
+            f" {counted(world.num_ranks, 'rank')}:"
             " take fewer ranks, or more clips per step"
         )
 
@@ -243,8 +245,9 @@ def statement(config: TrainConfig, source: str, random: bool, panoramas: int) ->
     """What this run is, in plain words, for every report that shows its results."""
     clips = config.steps * config.clips_per_step
     work = (
-        f"SAM2.1 {config.model.size} at {config.model.image_size} px, {config.steps} steps over"
-        f" {clips} clips of {panoramas} panorama{'s' if panoramas != 1 else ''}"
+        f"SAM2.1 {config.model.size} at {config.model.image_size} px,"
+        f" {counted(config.steps, 'step')} over"
+        f" {counted(clips, 'clip')} of {counted(panoramas, 'panorama')}"
     )
     if config.mixed:
         total = sum(entry.weight for entry in config.mixed.values())

@@ -32,6 +32,7 @@ from typing import Any
 from panoforge.cluster.config.sections import VERBS
 from panoforge.cluster.process.process import bound_to_parent
 from panoforge.core.errors import FAILED, UsageError, UserError
+from panoforge.core.numbers import counted
 
 START_S = 600.0  # for all nodes of Ray to come up: a shared file system may be slow at first
 _AGENT_PORT = 52365
@@ -147,7 +148,8 @@ def _wait_for_nodes(
             return True
         if time.monotonic() > end:
             raise SlurmError(
-                f"{there} of {count} nodes of Ray were up after {START_S:.0f} s: see what they"
+                f"{there} of {counted(count, 'node')} of Ray were up after {START_S:.0f} s: see"
+                " what they"
                 " said above, and whether they reach each other at all ports"
             )
         time.sleep(_POLL_S)

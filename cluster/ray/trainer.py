@@ -18,6 +18,7 @@ from panoforge.cluster.config.jobs import TrainJobConfig
 from panoforge.cluster.ray.relay import heard
 from panoforge.cluster.ray.watch import ClusterError
 from panoforge.core.errors import UserError
+from panoforge.core.numbers import counted
 from panoforge.train.config import TrainConfig
 from panoforge.train.distributed import LostRank, World
 from panoforge.train.rank import train_rank
@@ -94,7 +95,8 @@ def _no_room(config: TrainJobConfig, cause: Exception) -> str:
     there = ", ".join(f"{resources[kind]:g} {kind}" for kind in kinds if kind in resources)
     first = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
     return (
-        f"Ray Train could not start {config.ranks} ranks of {config.ray.cpus_per_scene:g} CPU{gpu}"
+        f"Ray Train could not start {counted(config.ranks, 'rank')} of"
+        f" {config.ray.cpus_per_scene:g} CPU{gpu}"
         f" each ({first}); the cluster has {there or 'nothing'}. Ask for"
         " fewer (nodes, devices, ray.cpus_per_scene), or set min_ranks"
     )

@@ -13,6 +13,7 @@ from panoforge.cluster.state.policy import AttemptFault
 from panoforge.cluster.state.scene_states import SceneState
 from panoforge.cluster.state.tally import tally
 from panoforge.core.errors import DataError, UsageError
+from panoforge.core.numbers import counted
 from panoforge.core.run_layout import LOGS
 from panoforge.core.storage.location import absolute, location
 from panoforge.datagen.config import RenderConfig, plan_scene
@@ -126,7 +127,7 @@ def _scene_name(config: RenderConfig, scene: str) -> str:
     first = [plan_scene(config, index).key for index in range(min(config.scenes, 200))]
     near = difflib.get_close_matches(scene, first, n=1)
     raise UsageError(
-        f"no scene {scene!r} in this run of {config.scenes} scenes"
+        f"no scene {scene!r} in this run of {counted(config.scenes, 'scene')}"
         + (
             f"; did you mean {near[0]}?"
             if near

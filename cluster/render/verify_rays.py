@@ -20,6 +20,7 @@ from panoforge.cluster.render.images import image_config_sha256
 from panoforge.cluster.state.job_file import load_job
 from panoforge.cluster.state.policy import degrade
 from panoforge.core.errors import DataError
+from panoforge.core.numbers import counted
 from panoforge.core.run_layout import STAGED
 from panoforge.core.sample.metadata import SampleMeta
 from panoforge.core.storage.staged import list_staged, read_staged_meta
@@ -92,7 +93,8 @@ class RaysReport:
             self.counts("differ"),
         )
         lines = [
-            f"{self.total('agree')} of {rays} rays in {len(self.panoramas)} panoramas meet what was"
+            f"{self.total('agree')} of {counted(rays, 'ray')} in"
+            f" {counted(len(self.panoramas), 'panorama')} meet what was"
             " rendered"
         ]
         lines += [
@@ -100,10 +102,11 @@ class RaysReport:
         ]
         lines += [f"  differ: {cause:<12} {count}" for cause, count in differ.most_common()]
         if self.total("depth_off"):
-            lines.append(f"  depth is off on {self.total('depth_off')} rays")
+            lines.append(f"  depth is off on {counted(self.total('depth_off'), 'ray')}")
         for pair, count in self.counts("ties").most_common(5):
             lines.append(
-                f"  in one plane: {pair} ({count} rays): which of the two a pixel shows is chance"
+                f"  in one plane: {pair} ({counted(count, 'ray')}): which of the two a pixel"
+                " shows is chance"
             )
         lines += [
             f"  {row['key']}: {example}" for row in self.panoramas for example in row["examples"]

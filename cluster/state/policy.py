@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from panoforge.cluster.process.process import ProcessOutcome
+from panoforge.core.numbers import counted
 from panoforge.datagen.config import RenderConfig
 from panoforge.datagen.messages import SceneResult
 
@@ -233,7 +234,8 @@ def next_step(faults: Sequence[tuple[AttemptFault, str]]) -> Step:
         return Step(
             None,
             reason=(
-                f"given up after {free} attempts that ended through no fault of its own, the last:"
+                f"given up after {counted(free, 'attempt')} that ended through no fault of its"
+                " own, the last:"
                 f" {reason}"
             ),
         )
@@ -266,7 +268,7 @@ def _tail_length(faults: Sequence[tuple[AttemptFault, str]], kind: AttemptFault)
 
 
 def _times(count: int) -> str:
-    return "1 attempt" if count == 1 else f"{count} attempts"
+    return counted(count, "attempt")
 
 
 def degrade(render: RenderConfig) -> RenderConfig:

@@ -20,7 +20,7 @@ from panoforge.cluster.config.jobs import RenderJobConfig
 from panoforge.cluster.config.limits import CostConfig
 from panoforge.cluster.state.ledger import Ledger
 from panoforge.core.errors import DataError
-from panoforge.core.numbers import count, duration, money, number, percent, size
+from panoforge.core.numbers import counted, duration, money, number, percent, size
 from panoforge.datagen.config import RenderConfig, plan_scene
 
 _COLUMNS = (
@@ -69,12 +69,14 @@ class RunPlan:
         """For a terminal."""
         lines = [
             (
-                f"{count(self.scenes)} scenes are left to make, about {count(self.panoramas)}"
-                f" panoramas ({self._calibration()})"
+                f"{counted(self.scenes, 'scene is', 'scenes are')} left to make, about"
+                f" {counted(self.panoramas, 'panorama')}"
+                f" ({self._calibration()})"
             ),
             (
-                f"  time          {duration(self.wall_s)} with {count(self.slots)} scenes at once"
-                f" on {number(self.cores)} cores, {number(self.gpus)} GPUs"
+                f"  time          {duration(self.wall_s)} with {counted(self.slots, 'scene')} at"
+                " once"
+                f" on {counted(self.cores, 'core')}, {number(self.gpus)} GPUs"
             ),
             f"  core-hours    {number(self.core_hours)}"
             + (f" ± {percent(self.spread, 0)}" if self.spread is not None else ""),
@@ -99,7 +101,7 @@ class RunPlan:
     def _calibration(self) -> str:
         if self.assumed is not None:
             return f"no scene was made yet; assumed: {self.assumed}"
-        return f"calibrated on {count(self.calibrated_on)} scenes"
+        return f"calibrated on {counted(self.calibrated_on, 'scene')}"
 
 
 def assumed_plan(config: RenderJobConfig, *, slots: int) -> RunPlan | None:

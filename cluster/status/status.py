@@ -21,7 +21,7 @@ from panoforge.cluster.state.job_file import ledger_of, load_job
 from panoforge.cluster.state.ledger import Ledger
 from panoforge.cluster.state.tally import Tally, tally
 from panoforge.core.errors import UserError
-from panoforge.core.numbers import count, duration, money, number, percent
+from panoforge.core.numbers import count, counted, duration, money, number, percent
 from panoforge.core.run_layout import DATASET
 from panoforge.core.shards.layout import read_manifest
 from panoforge.core.storage.lease import UnixSeconds, latest_epoch, read_heartbeat, read_holder
@@ -201,11 +201,11 @@ def as_lines(status: RunStatus) -> list[str]:
         (
             f"  {count(t.states.get('done'))} done, {count(status.running)} running,"
             f" {count(status.waiting)} waiting, {count(t.states.get('rejected'))} rejected,"
-            f" {count(t.states.get('quarantined'))} failed of {count(t.total)} scenes"
+            f" {count(t.states.get('quarantined'))} failed of {counted(t.total, 'scene')}"
             f" ({percent(t.settled / t.total)})"
         ),
         (
-            f"  {count(t.panoramas)} panoramas, {number(status.panoramas_per_hour)} per hour,"
+            f"  {counted(t.panoramas, 'panorama')}, {number(status.panoramas_per_hour)} per hour,"
             f" {duration(status.eta_s)} left"
         ),
         (
@@ -215,7 +215,9 @@ def as_lines(status: RunStatus) -> list[str]:
         ),
     ]
     if status.published is not None:
-        lines.append(f"  {count(status.published)} panoramas are published in shards")
+        lines.append(
+            f"  {counted(status.published, 'panorama is', 'panoramas are')} published in shards"
+        )
     if status.money.so_far is not None:
         lines.append(
             f"  {money(status.money.so_far)} so far, {money(status.money.at_end)} at the end"

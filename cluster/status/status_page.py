@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from panoforge.cluster.status.status import RunStatus, read_status
 from panoforge.core import __version__
-from panoforge.core.numbers import count, duration, money, number, percent, plural, size
+from panoforge.core.numbers import count, counted, duration, money, number, percent, size
 from panoforge.core.report.page import (
     Banner,
     Bar,
@@ -80,7 +80,8 @@ def _banners(status: RunStatus) -> list[Banner]:
         "stopped": (
             "warn",
             (
-                f"No driver is at work and {plural(waiting, 'scene')} are left. `pano render` goes"
+                f"No driver is at work and {counted(waiting, 'scene is', 'scenes are')} left."
+                " `pano render` goes"
                 " on from here."
             ),
         ),
@@ -91,7 +92,7 @@ def _banners(status: RunStatus) -> list[Banner]:
     if failed:
         banners.append(
             Banner(
-                f"{plural(failed, 'scene')} failed and will not be tried again by itself. See why"
+                f"{counted(failed, 'scene')} failed and will not be tried again by itself. See why"
                 " below; `pano retry RUN --reason …` forgives them.",
                 kind="bad",
                 title="Failed scenes",
@@ -203,7 +204,7 @@ def _failures(status: RunStatus) -> Section:
         rows: list[list[Cell]] = [[name, Bar(n / top, count(n))] for name, n in t.faults.items()]
         share = percent(t.wasted_core_hours / t.core_hours if t.core_hours else None)
         caption = (
-            f"{share} of the core-hours went into them; {plural(t.degraded, 'scene')} made in the"
+            f"{share} of the core-hours went into them; {counted(t.degraded, 'scene')} made in the"
             " degraded profile."
         )
         blocks.append(Table(["attempts that ended in a fault", "number"], rows, caption=caption))

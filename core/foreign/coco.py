@@ -20,6 +20,7 @@ from panoforge.core.foreign.masks import (
     polygon_is_empty,
     run_counts,
 )
+from panoforge.core.numbers import counted
 from panoforge.core.types import Mask
 
 MAX_COCO_BYTES = 1 << 30  # train2017 has 450 MB
@@ -130,7 +131,8 @@ def read_coco(path: Path) -> CocoFile:
     )
     if not kept:
         raise DataError(
-            f"{path}: none of its {len(listed)} images has an object with a mask (left out:"
+            f"{path}: none of its {counted(len(listed), 'image')} has an object with a mask (left"
+            " out:"
             f" {LeftOut.of(left) or 'nothing'})"
         )
     return CocoFile(path, kept, LeftOut.of(left))

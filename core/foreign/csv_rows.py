@@ -7,6 +7,7 @@ from pathlib import Path
 
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import read_bytes
+from panoforge.core.numbers import counted
 
 MAX_CSV_BYTES = 64 << 20
 _DELIMITERS = ",;\t"
@@ -37,7 +38,8 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     for number, row in enumerate(rows[1:], start=2):
         if len(row) > len(columns):
             raise DataError(
-                f"{path}: row {number} has {len(row)} cells, its header {len(columns)} (told apart"
+                f"{path}: row {number} has {counted(len(row), 'cell')}, its header {len(columns)}"
+                " (told apart"
                 f" by {delimiter!r}): are decimal commas mixed with commas between cells?"
             )
     point = str if delimiter == "," else _with_point

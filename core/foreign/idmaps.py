@@ -24,6 +24,7 @@ from panoforge.core.foreign.files import read_bytes
 from panoforge.core.foreign.left_out import LeftOut
 from panoforge.core.foreign.pictures import MAX_PIXELS
 from panoforge.core.image_header import PNG_SIGNATURE, image_size
+from panoforge.core.numbers import counted
 from panoforge.core.types import Labels, Mask
 
 Ids = Int64[np.ndarray, "height width"]
@@ -159,7 +160,8 @@ def _dense(
     old = np.union1d(np.flatnonzero(there[1:]), others)
     if old.size > MAX_IDS:
         raise DataError(
-            f"{path} holds {'over ' if known > 2 * MAX_IDS else ''}{old.size} ids: an id map has at"
+            f"{path} holds {'over ' if known > 2 * MAX_IDS else ''}{counted(old.size, 'id')}: an"
+            " id map has at"
             f" most {MAX_IDS}, is it a photograph?"
         )
     labels = np.zeros(shape, np.uint16)
@@ -195,7 +197,8 @@ def stack_masks(
     """
     if len(masks) > MAX_IDS:
         raise DataError(
-            f"{where} has {len(masks)} instances in one image: more than 65,535 is no instance map"
+            f"{where} has {counted(len(masks), 'instance')} in one image: more than 65,535 is no"
+            " instance map"
         )
     areas = {}
     for key, mask in masks.items():

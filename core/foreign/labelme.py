@@ -21,6 +21,7 @@ from panoforge.core.foreign.left_out import LeftOut
 from panoforge.core.foreign.masks import fill_polygons
 from panoforge.core.foreign.pictures import MAX_PIXELS
 from panoforge.core.image_header import image_size
+from panoforge.core.numbers import counted
 from panoforge.core.types import Floats, Mask
 
 CIRCLE_POINTS = 128
@@ -105,7 +106,9 @@ def _points(entry: dict[str, Any], count: int, where: str) -> Floats:
     except (TypeError, ValueError, OverflowError):
         points = np.zeros(0)
     if points.shape != (count, 2) or not np.isfinite(points).all():
-        raise DataError(f"{where}: expected {count} points, found {str(entry.get('points'))[:60]}")
+        raise DataError(
+            f"{where}: expected {counted(count, 'point')}, found {str(entry.get('points'))[:60]}"
+        )
     return points
 
 

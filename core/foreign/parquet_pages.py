@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from panoforge.core.errors import DataError
+from panoforge.core.numbers import counted
 
 # A value as its reader holds it: the number or the reference to a text, and two levels.
 _VALUE_BYTES = 16
@@ -58,7 +59,8 @@ def claimed_bytes(data: bytes, footer: Any, columns: Sequence[int], most: int) -
             chunk = group.column(c)
             if chunk.num_values < 0 or (flat and chunk.num_values != group.num_rows):
                 raise DataError(
-                    f"row group {g}: {group.num_rows} rows with {chunk.num_values} values of"
+                    f"row group {g}: {counted(group.num_rows, 'row')} with"
+                    f" {counted(chunk.num_values, 'value')} of"
                     f" {chunk.path_in_schema}"
                 )
             for page in _pages(data, chunk):
@@ -90,7 +92,7 @@ def _pages(data: bytes, chunk: Any) -> Iterator[Page]:
         at = page.next
     if seen != chunk.num_values:
         raise DataError(
-            f"column {chunk.path_in_schema}: pages of {seen} values, the footer says"
+            f"column {chunk.path_in_schema}: pages of {counted(seen, 'value')}, the footer says"
             f" {chunk.num_values}"
         )
 

@@ -26,6 +26,7 @@ from panoforge.core.foreign.gpano import Placement, gpano_placement
 from panoforge.core.geometry.views import check_panorama_size
 from panoforge.core.image_header import image_size, webp_size
 from panoforge.core.jpeg_markers import jpeg_markers
+from panoforge.core.numbers import counted
 from panoforge.core.types import Rgb
 
 MAX_PIXELS = 1 << 27  # of one picture; 16K panoramas
@@ -183,7 +184,8 @@ def _check_jpeg(data: bytes, width: int, height: int, name: str) -> None:
     most = min(MAX_SCANS, MAX_SCANNED_PIXELS // (width * height))
     if found.scans > most:
         raise DataError(
-            f"{name} goes over its {width}×{height} pixels in {found.scans} scans, at most {most}"
+            f"{name} goes over its {width}×{height} pixels in {counted(found.scans, 'scan')}, at"
+            f" most {most}"
             " are read: save it anew"
         )
     if not found.several:
@@ -202,7 +204,9 @@ def _check_jpeg(data: bytes, width: int, height: int, name: str) -> None:
 def _check_single(image: Image.Image, name: str) -> None:
     frames = getattr(image, "n_frames", 1) if image.format in SEVERAL else 1
     if frames > 1:
-        raise DataError(f"{name} holds {frames} pictures, expected one: save the one that is meant")
+        raise DataError(
+            f"{name} holds {counted(frames, 'picture')}, expected one: save the one that is meant"
+        )
 
 
 def _check_tiff(image: Image.Image, name: str) -> None:

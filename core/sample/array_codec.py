@@ -44,6 +44,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
+from panoforge.core.numbers import counted
 from panoforge.core.sample.deltas import ORDERS, Order, from_planes, to_planes
 
 MAX_PIXELS = 16384 * 8192  # 16K panoramas; a header that asks for more is damage or an attack
@@ -182,8 +183,9 @@ def read_header(data: bytes | memoryview) -> ArrayHeader:
         or skip != _HEAD.size - 8 + 4 * n_bands + (version - 1) * _CRC.size
     ):
         raise DataError(
-            f"encoded array's band table ({n_bands} bands of {rows_per_band} rows) does not fit its"
-            f" {shape[0]} rows"
+            f"encoded array's band table ({counted(n_bands, 'band')} of"
+            f" {counted(rows_per_band, 'row')}) does not fit its"
+            f" {counted(shape[0], 'row')}"
         )
     first = skip + 8
     if len(data) < first:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from panoforge.core.geometry.sphere import row_area_sr
+from panoforge.core.numbers import counted
 from panoforge.core.types import Labels
 
 
@@ -174,7 +175,8 @@ def dense_ids(labels: NDArray[np.integer]) -> tuple[Labels, NDArray[np.int64]]:
     present = present[present > 0].astype(np.int64)
     if present.size > 65535:
         raise ValueError(
-            f"{present.size} instances in one panorama: uint16 label maps hold at most 65,535"
+            f"{counted(present.size, 'instance')} in one panorama: uint16 label maps hold at most"
+            " 65,535"
         )
     table = np.zeros(int(labels.max(initial=0)) + 1, np.uint16)
     table[present] = np.arange(1, present.size + 1)

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt16
 
 from panoforge.core.errors import DataError
+from panoforge.core.numbers import counted
 
 LEVELS = 2500
 MAX_ERROR_DEG = 0.05
@@ -30,7 +31,8 @@ def to_octahedral(normals: Float[np.ndarray, "height width 3"]) -> Codes:
     length = np.abs(normals).sum(axis=-1)
     if not np.isfinite(length).all():
         raise DataError(
-            f"normal: {int((~np.isfinite(length)).sum())} pixels are not finite, expected unit"
+            f"normal: {counted(int((~np.isfinite(length)).sum()), 'pixel is', 'pixels are')} not"
+            " finite, expected unit"
             " vectors, or zero where there is nothing"
         )
     on = np.divide(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
 from panoforge.core.image_header import image_size
+from panoforge.core.numbers import counted
 from panoforge.core.sample.array_codec import (
     MAX_PIXELS,
     decode_array,
@@ -112,7 +113,8 @@ def depth_faults(depth: NDArray[np.floating], labels: Labels) -> list[str]:
     if not lost.size:
         return []
     return [
-        f"depth: {lost.size} pixels of instances are infinitely far, the first of id {lost[0]}:"
+        f"depth: {counted(lost.size, 'pixel of instances is', 'pixels of instances are')}"
+        f" infinitely far, the first of id {lost[0]}:"
         " only sky and id 0 may be"
     ]
 
@@ -127,7 +129,8 @@ def half_depth(depth_m: NDArray[np.float32]) -> NDArray[np.float16]:
     wrong = (np.isfinite(depth_m) & ~np.isfinite(half)) | ((half == 0) & (depth_m > 0))
     if wrong.any():
         raise DataError(
-            f"depth: {int(wrong.sum())} pixels, such as {float(depth_m[wrong][0]):g} m, do not fit"
+            f"depth: {counted(int(wrong.sum()), 'pixel')}, such as {float(depth_m[wrong][0]):g}"
+            " m, do not fit"
             " float16, which ends at 65,504 m: set depth_format=float32"
         )
     return half

@@ -21,6 +21,7 @@ from panoforge.core.names import (
     check_split,
     shown,
 )
+from panoforge.core.numbers import counted
 from panoforge.core.shards.layout import INSTANCE_SCHEMA, SAMPLE_SCHEMA, IndexEntry, Manifest
 from panoforge.core.storage.store import Store, StoreLike
 
@@ -58,7 +59,7 @@ def read_index(dataset: StoreLike, entry: IndexEntry, schema: pa.Schema) -> pa.T
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     if table.num_rows != entry.rows:
-        raise DataError(f"{path}: {table.num_rows} rows, the manifest says {entry.rows}")
+        raise DataError(f"{path}: {counted(table.num_rows, 'row')}, the manifest says {entry.rows}")
     return table
 
 

@@ -1,6 +1,6 @@
 """The sections of the statistics page: instances, categories, the sphere, cameras and cost."""
 
-from panoforge.core.numbers import count, duration, money, number, percent, size
+from panoforge.core.numbers import count, counted, duration, money, number, percent, size
 from panoforge.core.report.page import (
     Banner,
     Bar,
@@ -47,7 +47,7 @@ def category_blocks(index: IndexStats) -> list[Block]:
     return [
         Charts(drawn),
         Details(
-            f"All {len(index.categories)} categories",
+            f"All {counted(len(index.categories), 'category', 'categories')}",
             [_category_table(index.categories, index.panoramas)],
         ),
     ]

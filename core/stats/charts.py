@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from panoforge.core.numbers import count, number, percent
+from panoforge.core.numbers import count, counted, number, percent
 from panoforge.core.report.page import Chart
 from panoforge.core.report.pictures import HEAT, INK, MUTED, SERIES, chart_svg
 from panoforge.core.stats.model import (
@@ -99,7 +99,8 @@ def category_chart(categories: tuple[CategoryCounts, ...], limit: int = 24) -> C
         if len(categories) > len(shown)
         else ""
     )
-    note = f"{len(categories)} categories{rest}. Grey: walls, floors and other structure."
+    known = counted(len(categories), "category", "categories")
+    note = f"{known}{rest}. Grey: walls, floors and other structure."
     return Chart(
         "Instances per category",
         chart_svg(draw, (5.6, 0.9 + 0.19 * len(shown)), "Instances per category"),

@@ -1,7 +1,7 @@
 """The statistics page: `DatasetStats` and thumbnails → `panoforge.core.report.page.Report`."""
 
 from panoforge.core import __version__
-from panoforge.core.numbers import count, duration, money, number, percent, plural, size
+from panoforge.core.numbers import count, counted, duration, money, number, percent, size
 from panoforge.core.report.page import (
     Banner,
     Block,
@@ -68,15 +68,15 @@ def _tiles(stats: DatasetStats) -> list[Tile]:
     sizes = (
         ", ".join(index.image_sizes)
         if len(index.image_sizes) <= 2
-        else f"{len(index.image_sizes)} sizes"
+        else counted(len(index.image_sizes), "size")
     )
     tiles = [
         Tile("Panoramas", count(index.panoramas), sizes),
-        Tile("Scenes", count(index.scenes), f"from {plural(len(index.sources), 'source')}"),
+        Tile("Scenes", count(index.scenes), f"from {counted(len(index.sources), 'source')}"),
         Tile(
             "Instances",
             count(index.instances),
-            f"{count(index.objects)} objects, the rest structure",
+            f"{counted(index.objects, 'object')}, the rest structure",
         ),
         Tile(
             "Instances per panorama",
@@ -96,7 +96,7 @@ def _tiles(stats: DatasetStats) -> list[Tile]:
         Tile(
             "On disk",
             size(index.bytes),
-            f"{size(index.bytes / index.panoramas)} a panorama, {plural(index.shards, 'shard')}",
+            f"{size(index.bytes / index.panoramas)} a panorama, {counted(index.shards, 'shard')}",
         ),
     ]
     if stats.cost:
@@ -115,7 +115,7 @@ def _banners(stats: DatasetStats) -> list[Banner]:
     if stats.index.panoramas < 100:
         banners.append(
             Banner(
-                f"{plural(stats.index.panoramas, 'panorama')} only: read the shapes of these"
+                f"{counted(stats.index.panoramas, 'panorama')} only: read the shapes of these"
                 " distributions with care.",
                 title="Small dataset.",
             )
@@ -123,17 +123,20 @@ def _banners(stats: DatasetStats) -> list[Banner]:
     if len(stats.index.config_sha256) > 1:
         banners.append(
             Banner(
-                f"Panoramas of {len(stats.index.config_sha256)} configurations are mixed here.",
+                f"Panoramas of {counted(len(stats.index.config_sha256), 'configuration')} are"
+                " mixed here.",
                 "warn",
                 "Mixed.",
             )
         )
     if stats.duplicates.pairs:
         pairs = ", ".join(f"{a} and {b}" for a, b in stats.duplicates.examples[:3])
+        alike = counted(
+            stats.duplicates.pairs, "pair of panoramas looks", "pairs of panoramas look"
+        )
         banners.append(
             Banner(
-                f"{count(stats.duplicates.pairs)} pairs of panoramas look alike: {pairs}"
-                f"{', …' if stats.duplicates.pairs > 3 else ''}.",
+                f"{alike} alike: {pairs}{', …' if stats.duplicates.pairs > 3 else ''}.",
                 "warn",
                 "Look-alikes.",
             )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from panoforge.core.errors import DataError
 from panoforge.core.geometry.sphere import row_area_sr
 from panoforge.core.image_header import image_size
+from panoforge.core.numbers import counted
 from panoforge.core.report.pictures import (
     colour_ids,
     jpeg_uri,
@@ -236,7 +237,7 @@ def _thumbnails(sample: Sample, labels: NDArray[np.uint16]) -> Thumbnails:
     }
     return Thumbnails(
         key=sample.key,
-        note=f"{sample.meta.source}, {len(sample.meta.instances)} instances",
+        note=f"{sample.meta.source}, {counted(len(sample.meta.instances), 'instance')}",
         rgb=jpeg_uri(rgb),
         ids=png_uri(colour_ids(ids)),
         overlay=jpeg_uri(overlay_ids(rgb, ids)),

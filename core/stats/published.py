@@ -1,6 +1,6 @@
 """What other datasets publish of theirs, beside this one."""
 
-from panoforge.core.numbers import count
+from panoforge.core.numbers import counted
 from panoforge.core.report.page import (
     Table,
 )
@@ -53,10 +53,10 @@ def published_table(stats: DatasetStats) -> Table:
     index = stats.index
     ours = [
         "this dataset",
-        f"{count(index.panoramas)} panoramas",
-        f"{count(index.instances)} masks",
+        counted(index.panoramas, "panorama"),
+        counted(index.instances, "mask"),
         ", ".join(index.image_sizes),
-        f"{count(len(index.categories))} categories",
+        counted(len(index.categories), "category", "categories"),
         ", ".join(index.sources),
         "this page",
     ]

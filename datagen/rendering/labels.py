@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from panoforge.core.numbers import counted
 from panoforge.datagen import geometry
 from panoforge.datagen.rendering.passes import Passes, RenderFailed
 from panoforge.datagen.rendering.settings import RenderSettings
@@ -70,6 +71,6 @@ def joined_digits(front: Passes, high: Passes, base: int) -> Passes:
     apart = front.depth_m != high.depth_m
     if apart.any():
         raise RenderFailed(
-            f"two renders of one camera differ in depth at {int(apart.sum())} pixels"
+            f"two renders of one camera differ in depth at {counted(int(apart.sum()), 'pixel')}"
         )
     return replace(with_time(front, high), index=(front.index + base * high.index).astype(np.int32))

@@ -7,6 +7,7 @@ import numpy as np
 import OpenEXR
 from numpy.typing import NDArray
 
+from panoforge.core.numbers import counted
 from panoforge.datagen.rendering.settings import RenderSettings
 from panoforge.datagen.timing import PhaseClock
 
@@ -130,7 +131,8 @@ def whole_numbers(values: NDArray[np.float32], what: str) -> NDArray[np.int32]:
     rounded = np.rint(values)
     if not (values == rounded).all():
         raise RenderFailed(
-            f"the {what} pass holds {int((values != rounded).sum())} values between ids: it was"
+            f"the {what} pass holds {counted(int((values != rounded).sum()), 'value')} between"
+            " ids: it was"
             " filtered"
         )
     return rounded.astype(np.int32)

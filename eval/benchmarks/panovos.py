@@ -11,6 +11,7 @@ from pathlib import Path
 
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.listing import images_in
+from panoforge.core.numbers import counted
 from panoforge.eval.benchmarks.base import Benchmark, VideoItem
 from panoforge.train.data.sources.vos import Video, find_videos, read_masks
 
@@ -21,7 +22,8 @@ def open_videos(root: Path, split: str | None) -> Sequence[VideoItem]:
     still = [video.name for video in videos if len(video.frames) == 1]
     if still:
         raise DataError(
-            f"{folder}: {len(still)} videos (first: {still[0]}) have a mask for one frame only, so"
+            f"{folder}: {counted(len(still), 'video')} (first: {still[0]}) have a mask for one"
+            " frame only, so"
             " there is nothing to score them with here: PanoVOS scores its val and test sets on"
             " CodaLab (competition 15928)"
         )

@@ -17,6 +17,7 @@ from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import found_in, read_json
 from panoforge.core.foreign.idmaps import read_idmap
 from panoforge.core.foreign.pictures import read_image
+from panoforge.core.numbers import counted
 from panoforge.eval.benchmarks.base import Benchmark, PanoramaItem, Pixels
 
 MISSING = 0x0D0D0D
@@ -62,7 +63,8 @@ def _read(image: Path, path: Path, names: list[str]) -> Pixels:
         )
     if old.size and old.max() >= len(names):
         raise DataError(
-            f"{path} has index {int(old.max())}, and {TABLE} {len(names)} entries: they are not of"
+            f"{path} has index {int(old.max())}, and {TABLE}"
+            f" {counted(len(names), 'entry', 'entries')}: they are not of"
             " one release"
         )
     return Pixels(

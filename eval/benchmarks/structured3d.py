@@ -13,6 +13,7 @@ from pathlib import Path
 
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import found_in
+from panoforge.core.numbers import counted
 from panoforge.eval.benchmarks.base import Benchmark, PanoramaItem
 from panoforge.eval.benchmarks.folder import read_pair
 
@@ -36,7 +37,7 @@ def open_rooms(root: Path, split: str | None) -> Sequence[PanoramaItem]:
                 items.append(PanoramaItem(key, partial(read_pair, image, ids, (BACKGROUND,))))
     if not items:
         raise DataError(
-            f"{folder} has {len(scenes)} scenes, and none with"
+            f"{folder} has {counted(len(scenes), 'scene')}, and none with"
             " 2D_rendering/<room>/panorama/full/rgb_rawlight.png and instance.png: unpack the"
             f" panorama and the annotation archives into one folder. {scenes[0].name} holds"
             f" {found_in(scenes[0])}"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import found_in, read_bytes, read_json
 from panoforge.core.foreign.listing import images_in
+from panoforge.core.numbers import counted
 from panoforge.eval.benchmarks.base import Benchmark, TrackItem, VideoItem
 from panoforge.eval.benchmarks.panovos import video_item
 from panoforge.train.data.sources.vos import find_videos
@@ -65,7 +66,8 @@ def _track(sequence: Path) -> TrackItem:
     missing = [name for name in names if name not in images]
     if missing:
         raise DataError(
-            f"{sequence}: label.json has {len(missing)} frames that image/ has not, first"
+            f"{sequence}: label.json has {counted(len(missing), 'frame')} that image/ has not,"
+            " first"
             f" {missing[0]}"
         )
     found = np.array(boxes, np.float64).reshape(-1, 4)
@@ -96,7 +98,8 @@ def read_tracker(path: Path, frames: int, columns: int) -> NDArray[np.float64]:
         ) from error
     if len(rows) != frames or any(len(row) != columns for row in rows):
         raise DataError(
-            f"{path} has {len(rows)} lines, expected {frames} of {columns} numbers: one per frame"
+            f"{path} has {counted(len(rows), 'line')}, expected {frames} of {columns} numbers:"
+            " one per frame"
             " of the sequence"
         )
     return np.array(rows, np.float64)

@@ -32,6 +32,7 @@ from panoforge.core.foreign.files import read_bytes
 from panoforge.core.foreign.idmaps import read_idmap
 from panoforge.core.foreign.pictures import panorama_of, read_picture
 from panoforge.core.geometry.sphere import row_area_sr
+from panoforge.core.numbers import counted
 from panoforge.core.report.pictures import overlay_ids
 from panoforge.core.sample.label_maps import instance_stats
 from panoforge.core.sample.products import decode_product, encode_product
@@ -185,7 +186,9 @@ def stack(results: Sequence[Result]) -> NDArray[np.uint8]:
     Where masks overlap, the smaller object is on top.
     """
     if len(results) > MAX_PALETTE_IDS:
-        raise UsageError(f"{len(results)} objects: a mask picture holds {MAX_PALETTE_IDS} at most")
+        raise UsageError(
+            f"{counted(len(results), 'object')}: a mask picture holds {MAX_PALETTE_IDS} at most"
+        )
     out = np.zeros(results[0].mask.shape, np.uint8)
     for index in sorted(range(len(results)), key=lambda k: (-int(results[k].mask.sum()), k)):
         out[results[index].mask] = index + 1

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, cast, get_args
 
 from panoforge.core.errors import UsageError, nearest
+from panoforge.core.numbers import counted
 from panoforge.eval.reports.text_table import columns, latex_table
 from panoforge.eval.scoring.compare import Comparison, Line
 from panoforge.eval.scoring.metrics.stats import Interval
@@ -102,7 +103,8 @@ def _interval(interval: Interval, *, signed: bool = False) -> str:
 
 def _what(found: Comparison) -> str:
     return (
-        f"{found.instances} instances in {found.panoramas} panoramas, protocol"
+        f"{counted(found.instances, 'instance')} in {counted(found.panoramas, 'panorama')},"
+        " protocol"
         f" {found.protocol_id}; percent; 95 % intervals by panorama, p by flipping panoramas,"
         " corrected (Holm)"
     )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.geometry.pixels import pixel_at
-from panoforge.core.numbers import percent
+from panoforge.core.numbers import counted, percent
 from panoforge.core.report.page import (
     Gallery,
     Item,
@@ -125,7 +125,7 @@ def _item(key: str, rows: Sequence[Mapping[str, Any]], folder: Path, mark: str =
         ]
         facts[method] = f"mIoU {percent(float(np.mean([row['iou'] for row in own])))}"
     n = len({row["id"] for row in rows})
-    note = f"{n} instances" + (f" · {mark}" if mark else "")
+    note = f"{counted(n, 'instance')}" + (f" · {mark}" if mark else "")
     return Item(
         key, pictures, note=note, facts=facts, sphere=_sphere(rgb, truth, predicted, by_method)
     )

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from panoforge.core.numbers import count, percent
+from panoforge.core.numbers import count, counted, percent
 from panoforge.core.report.page import (
     Banner,
     Details,
@@ -57,7 +57,7 @@ def evaluation_report(results: Mapping[str, Any], folder: Path, panoramas: int) 
     )
     return Report(
         title="Evaluation",
-        subtitle=f"{what} · {data['panoramas']} panoramas of {', '.join(data['size'])}",
+        subtitle=f"{what} · {counted(data['panoramas'], 'panorama')} of {', '.join(data['size'])}",
         made_by=f"panoforge {results['versions']['panoforge']} · protocol {results['protocol_id']}",
         banners=_banners(results),
         tiles=[
@@ -115,7 +115,8 @@ def _banners(results: Mapping[str, Any]) -> list[Banner]:
     if steps is not None and steps < FEW_STEPS:
         return [
             Banner(
-                f"These weights were trained for {count(steps)} steps only. The scores show that"
+                f"These weights were trained for {counted(steps, 'step')} only. The scores show"
+                " that"
                 " the chain works; they say nothing about what SAM2 or SAP can do. Ceiling and"
                 " floor are real measurements.",
                 kind="warn",
@@ -128,7 +129,7 @@ def _banners(results: Mapping[str, Any]) -> list[Banner]:
 def _prompts(rule: Mapping[str, Any]) -> str:
     """The prompts' rule in words."""
     if rule["kind"] == "click":
-        number = "one click" if rule["clicks"] == 1 else f"{rule['clicks']} clicks"
+        number = "one click" if rule["clicks"] == 1 else counted(rule["clicks"], "click")
         return (
             f"{number} per instance, the first at its most interior point (angular distance, across"
             " seam and poles)"
@@ -140,7 +141,7 @@ def _prompts(rule: Mapping[str, Any]) -> str:
 
 def _protocol(results: Mapping[str, Any]) -> Section:
     weights, data, protocol = results["weights"], results["dataset"], results["protocol"]
-    scan, chosen = protocol["scan"], protocol["instances"]
+    scan, chosen, machine = protocol["scan"], protocol["instances"], results["hardware"]
     limit = (
         f", at most {chosen['max_per_panorama']} drawn per panorama"
         if chosen["max_per_panorama"]
@@ -161,11 +162,11 @@ def _protocol(results: Mapping[str, Any]) -> Section:
         ),
         "weights": (
             weights["source"]
-            + (f", {count(weights['steps'])} steps" if weights["steps"] is not None else "")
+            + (f", {counted(weights['steps'], 'step')}" if weights["steps"] is not None else "")
         ),
         "weights sha256": weights["sha256"],
         "dataset manifest sha256": data["manifest_sha256"],
-        "machine": f"{results['hardware']['processor']}, {results['hardware']['cores']} cores",
+        "machine": f"{machine['processor']}, {counted(machine['cores'], 'core')}",
     }
     if data.get("left_out"):
         facts["left out"] = data["left_out"]

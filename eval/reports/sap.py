@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from panoforge.core.numbers import counted
 from panoforge.core.report.page import Section, Table
 from panoforge.eval.reports.published import SAP_ROWS, SAP_SOURCES
 from panoforge.eval.reports.text_table import columns, latex_table
@@ -122,7 +123,8 @@ def what(results: Mapping[str, Any]) -> str:
     line = our_lines(results)[0]
     numbers = ", ".join(map(str, line.counts))
     return (
-        f"mIoU of 1 click ({line.clicks} clicks) in percent; instances by column: {numbers}."
+        f"mIoU of 1 click ({counted(line.clicks, 'click')}) in percent; instances by column:"
+        f" {numbers}."
         f" {SIZE_NOTE}"
     )
 

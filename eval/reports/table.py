@@ -9,6 +9,7 @@ are in the report.
 from collections.abc import Mapping
 from typing import Any
 
+from panoforge.core.numbers import counted
 from panoforge.eval.reports import sap
 from panoforge.eval.reports.text_table import columns
 from panoforge.eval.scoring.metrics.tracking import TRACKING
@@ -67,7 +68,7 @@ def _panorama_lines(results: Mapping[str, Any]) -> list[str]:
         salient = [["all masks together", "", *SALIENCY_HEADS], *salient]
     first = next(iter(found.values()), None)
     what = (
-        f"{first['instances']} instances in {first['panoramas']} panoramas"
+        f"{counted(first['instances'], 'instance')} in {counted(first['panoramas'], 'panorama')}"
         if first
         else "nothing was scored"
     )
@@ -109,7 +110,7 @@ def _video_lines(results: Mapping[str, Any]) -> list[str]:
 def _video_line(results: Mapping[str, Any]) -> str:
     data = results["dataset"]
     return (
-        f"{data['videos']} of {data['of']} videos of {data['name']}, protocol"
+        f"{data['videos']} of {counted(data['of'], 'video')} of {data['name']}, protocol"
         f" {results['protocol_id']}"
     )
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from panoforge.core.errors import DataError, StorageError, UsageError
+from panoforge.core.numbers import counted
 from panoforge.eval.folders import results_file
 from panoforge.eval.scoring.metrics.stats import Interval, Paired, bootstrap_mean, holm, paired_test
 from panoforge.eval.scoring.recorded import Recorded, read_recorded
@@ -161,7 +162,7 @@ def _check_instances(first: tuple[Run, str], other: tuple[Run, str]) -> None:
         missing, more = len(a - b), len(b - a)
         example = "{} id {}".format(*min(a ^ b))
         raise DataError(
-            f"{other[0].name} ({other[1]}) lacks {missing} of the {len(a)} instances of"
+            f"{other[0].name} ({other[1]}) lacks {missing} of the {counted(len(a), 'instance')} of"
             f" {first[0].name} ({first[1]}) and has {more} others, e.g. {example}: a difference"
             " would be one of instances too. Evaluate both with the same split and max_panoramas."
         )
@@ -228,7 +229,8 @@ def _notes(runs: Sequence[Run], panoramas: int) -> tuple[str, ...]:
     ]
     if panoramas < 6:
         notes.append(
-            f"{panoramas} panoramas are few: no p-value can be below {2 / 2**panoramas:.2g}, and"
+            f"{counted(panoramas, 'panorama')} are few: no p-value can be below"
+            f" {2 / 2**panoramas:.2g}, and"
             " intervals are too narrow"
         )
     return tuple(notes)

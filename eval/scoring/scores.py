@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from panoforge.core.errors import DataError
+from panoforge.core.numbers import counted
 from panoforge.eval.scoring.metrics import miou, miou_by_image
 from panoforge.eval.scoring.metrics.detection import average_precision
 from panoforge.eval.scoring.metrics.stats import RESAMPLES, bootstrap_mean
@@ -149,7 +150,8 @@ def check_scores(found: Sequence[Mapping[str, Any]]) -> None:
         raise DataError(
             f"the ceiling of {', '.join(entry['method'] for entry in lost)} is 0: ground truth,"
             " sent through the same frames, finds none of the"
-            f" {lost[0]['instances']} instances, so a score there would say nothing. Instances"
+            f" {counted(lost[0]['instances'], 'instance')}, so a score there would say nothing."
+            " Instances"
             " smaller than a pixel of the frames do that (instances.min_pixels); if yours are"
             " larger, no prompt reached the predictor: please report it"
         )

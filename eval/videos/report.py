@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from panoforge.core.numbers import count, percent
+from panoforge.core.numbers import count, counted, percent
 from panoforge.core.report.page import (
     Banner,
     Bar,
@@ -70,7 +70,7 @@ def video_report(results: Mapping[str, Any]) -> Report:
     return Report(
         title="Video evaluation",
         subtitle=(
-            f"{what} · {count(data['videos'])} of {count(data['of'])} videos of {data['name']}"
+            f"{what} · {count(data['videos'])} of {counted(data['of'], 'video')} of {data['name']}"
         ),
         made_by=f"panoforge {results['versions']['panoforge']} · protocol {results['protocol_id']}",
         banners=banners,
@@ -85,7 +85,9 @@ def _tiles(best: Mapping[str, Any] | None, videos: int) -> list[Tile]:
     Of the boxes around them where boxes are the truth.
     """
     scores: Mapping[str, Any] = best or {}
-    objects = Tile("Objects", count(scores.get("objects", 0)), note=f"in {count(videos)} videos")
+    objects = Tile(
+        "Objects", count(scores.get("objects", 0)), note=f"in {counted(videos, 'video')}"
+    )
     if scores.get("j") is None and scores.get("tracking"):
         tracking = scores["tracking"]
         return [

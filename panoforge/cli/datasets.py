@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from panoforge.cli.app import DatasetUrl, a_path, a_place, command, err, out
+from panoforge.core.numbers import counted
 from panoforge.core.run_layout import DATASET
-from panoforge.core.words import counted
 
 
 @command("pano pack runs/a runs/b --to s3://bucket/dataset --prefix shard_bytes=256000000")
@@ -228,7 +228,8 @@ def _say_cost(facts: dict[str, Any]) -> None:
     left_out = f"; {cost['left_out']} left out below {minimum:g}" if minimum else ""
     err.print(
         f"{facts['format']}: read back, masks have a mean IoU of {cost['mean_iou']:.3f} with the"
-        f" true ones; {cost['below_half']} of {cost['instances']} instances are below 0.5{left_out}"
+        f" true ones; {cost['below_half']} of {counted(cost['instances'], 'instance')} are below"
+        f" 0.5{left_out}"
     )
     table = Table("category", "instances", "mean IoU", "worst", "below 0.5", "left out", box=None)
     rows = sorted(facts["cost_by_category"].items(), key=lambda item: item[1]["mean_iou"])

@@ -21,8 +21,9 @@ from panoforge.cli.app import (
 )
 from panoforge.cli.streams import failure
 from panoforge.core.errors import UsageError
+from panoforge.core.numbers import counted
 from panoforge.core.run_layout import STAGED
-from panoforge.core.words import counted, visible
+from panoforge.core.words import visible
 
 if TYPE_CHECKING:
     from panoforge.cluster.config.jobs import RenderJobConfig

@@ -38,8 +38,8 @@ from panoforge.core import numbers
         (numbers.money(0.04), "$0.04"),
         (numbers.money(0.0123), "$0.0123"),
         (numbers.money(1234), "$1,234.00"),
-        (numbers.plural(1, "scene"), "1 scene"),
-        (numbers.plural(2000, "scene"), "2,000 scenes"),
+        (numbers.counted(1, "scene"), "1 scene"),
+        (numbers.counted(2000, "scene"), "2,000 scenes"),
     ],
 )
 def test_numbers_read_well(text: str, expected: str) -> None:

@@ -23,8 +23,8 @@ from panoforge.cluster.state.job_file import save_job
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id
 from panoforge.core import progress
 from panoforge.core.config.keys import alternatives, is_model
+from panoforge.core.numbers import counted
 from panoforge.core.progress import Progress
-from panoforge.core.words import counted
 from panoforge.datagen.config import RoomsSource, plan_scene
 
 HEAVY = {

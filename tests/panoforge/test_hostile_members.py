@@ -4,12 +4,8 @@ says so in one line, in a child process that must not take a gigabyte.
 Digests, indices and sizes are right: it is what an attacker would send.
 """
 
-import json
-import os
 import shutil
 import struct
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -18,6 +14,7 @@ import pytest
 import synthetic
 import zstandard
 from hostile_dataset import rewrite_sample
+from verbs_in_a_child import run_verbs
 
 from panoforge.core.errors import DataError
 from panoforge.core.sample.array_codec import encode_array
@@ -27,23 +24,6 @@ from panoforge.core.shards.verify import verify
 from panoforge.core.shards.write import PackOptions
 
 OPTIONS = PackOptions(20_000, (("train", 1.0),))
-# Runs verbs one after the other in one process; says their codes and the most memory it took.
-CHILD = """
-import json, sys
-from pathlib import Path
-from panoforge.cli import main
-status = lambda name: next(
-    int(line.split()[1]) << 10
-    for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)
-)
-codes = []
-for words in json.loads(sys.argv[1]):
-    try:
-        main(words)
-    except SystemExit as end:
-        codes.append(int(end.code or 0))
-print("\\n" + json.dumps({"codes": codes, "peak": status("VmHWM")}))
-"""
 
 
 def zeros(shape: tuple[int, ...], dtype: str) -> bytes:
@@ -105,17 +85,10 @@ def test_no_member_expands_to_gigabytes(clean, tmp_path):
             ["export", str(dataset), str(folder / "davis"), "--to", "davis"],
         ]
         expected += [1, 1, 1 if suffix == "instance.zst" else 0]  # davis has no depth
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, json.dumps(words)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-        capture_output=True,
-        text=True,
-        timeout=250,
-    )
+    done = run_verbs(words)
     assert "Traceback" not in done.stderr, done.stderr
-    report = json.loads(done.stdout.splitlines()[-1])
-    assert report["codes"] == expected, done.stderr
-    assert report["peak"] < 600 << 20
+    assert done.codes == expected, done.stderr
+    assert done.peak_bytes < 600 << 20
 
 
 # ---------------------------------------------------------------- tar headers

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from panoforge.core.errors import UserError
+from panoforge.core.numbers import counted
 
 MAX_WAITING_EACH, MAX_WAITING = 8, 256
 
@@ -89,7 +90,10 @@ class Worker:
         with self._wake:
             mine = sum(job.session == session for job in self._jobs)
             if mine >= MAX_WAITING_EACH or len(self._jobs) >= MAX_WAITING:
-                raise TooBusy(f"{len(self._jobs)} masks are waiting already: wait for those")
+                raise TooBusy(
+                    f"{counted(len(self._jobs), 'mask is', 'masks are')} waiting already: wait"
+                    " for those"
+                )
             job = _Job(session, request, urgent, run)
             self._jobs.append(job)
             self._wake.notify()

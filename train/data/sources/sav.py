@@ -22,6 +22,7 @@ from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import found_in, read_json
 from panoforge.core.foreign.masks import Runs, fill_runs, run_area, run_counts
 from panoforge.core.foreign.pictures import MAX_PIXELS, read_image
+from panoforge.core.numbers import counted
 from panoforge.train.data.sources.draw import (
     Draw,
     Listed,
@@ -137,7 +138,7 @@ def _masklets(content: Any, where: str) -> tuple[list[list[Any] | None], tuple[i
     if len(lengths) > 1 or len(masklet) * ANNOTATED_EVERY > MAX_FRAMES:
         raise DataError(
             f"{where}: expected the same objects in each of at most {MAX_FRAMES} frames, "
-            f"found {sorted(lengths)} in {len(masklet)} entries"
+            f"found {sorted(lengths)} in {counted(len(masklet), 'entry', 'entries')}"
         )
     return masklet, (int(height), int(width))
 
@@ -170,7 +171,7 @@ def _decode(path: Path, wanted: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
         for frame in range(wanted[-1] + 1):
             if not reader.grab():
                 raise DataError(
-                    f"{path} ends after {frame} frames, its annotations go on to frame"
+                    f"{path} ends after {counted(frame, 'frame')}, its annotations go on to frame"
                     f" {wanted[-1]}: download it again"
                 )
             if frame in wanted:

@@ -27,6 +27,7 @@ from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import found_in
 from panoforge.core.foreign.idmaps import read_labels
 from panoforge.core.foreign.pictures import read_image
+from panoforge.core.numbers import counted
 from panoforge.train.data.sources.draw import (
     Draw,
     Listed,
@@ -72,7 +73,8 @@ class Vos(Listed):
         still = [v.name for v in videos if len(v.frames) == 1]
         if still and draw.clip.frames > 1:
             raise DataError(
-                f"{root}: {len(still)} videos (first: {still[0]}) have a mask for one frame only:"
+                f"{root}: {counted(len(still), 'video')} (first: {still[0]}) have a mask for one"
+                " frame only:"
                 " the val and test sets of PanoVOS are for scoring, train on its train split"
             )
         self.step = frame_step
