@@ -46,5 +46,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """` Did you mean 'x'?`, or an empty string where nothing known resembles `word`."""
     if len(word) > 100:  # nobody means that, and difflib's time grows with the square
         return ""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    names = list(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    close = close or [name for name in names if len(word) > 2 and word in name]
     return f" Did you mean {close[0]!r}?" if close else ""

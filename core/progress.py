@@ -47,7 +47,8 @@ class Progress:
         self.what, self.total, self.every_s, self.unit = what, total, every_s, unit or what
         self.done, self.failed, self._already = already, 0, already
         self._started = self._last_line = time.monotonic()
-        self._shown = (-1, 0)  # done and failed, as the last line has them
+        # Done and failed, as the last line has them. Of nothing there is nothing to say.
+        self._shown = (-1, 0) if total else (0, 0)
         self._bar: RichProgress | None = None
 
     def __enter__(self) -> Self:
@@ -67,7 +68,7 @@ class Progress:
                 self.what, total=self.total, completed=self.done, rate="", failures=""
             )
             self._bar.start()
-        else:
+        elif self.total:
             self._line()
         return self
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from panoforge.core.foreign.files import own_path
 from panoforge.core.run_layout import EVAL
 from panoforge.core.storage.identity import LATEST, folder_name
 from panoforge.eval.config import EvalConfig
@@ -27,9 +28,12 @@ class Evaluation:
 
 
 def evaluation_folder(run: Path, config: EvalConfig, data: str, identity: str) -> Path:
-    """The folder of an evaluation of `data` (a name) with this identity (a SHA-256)."""
+    """The folder of an evaluation of `data` (a name) with this identity (a SHA-256).
+
+    DataError where links lead out of the run.
+    """
     who = f"sam2-{config.model.size}" if config.predictor == "sam2" else config.predictor
-    return run / EVAL / folder_name(f"{who}-{data}", identity)
+    return own_path(run / EVAL / folder_name(f"{who}-{data}", identity), run)
 
 
 def results_file(path: Path) -> Path:

@@ -107,11 +107,12 @@ def pack_stage(
     dataset = stores[0].below(DATASET) if to is None else Store.at(to)
     # A record belongs to a run, and lies on a disk.
     recorded = stores[0].local if len(stores) == 1 else None
-    total = sum(len(list_staged(source.staged)) for source in staged)
+    keys = [source.prefix + key for source in staged for key in list_staged(source.staged)]
+    again = len(keys) - len(set(keys))
     record: AbstractContextManager[dict[str, Any]] = (
         record_stage(recorded, "pack", config) if recorded else nullcontext({})
     )
-    with record as entry, Progress("pack", total=total) as progress:
+    with record as entry, Progress("pack", total=len(set(keys))) as progress:
         manifest = pack(
             staged,
             dataset,
@@ -119,6 +120,10 @@ def pack_stage(
             build=builder(config),
             on_sample=lambda key: progress.advance(),
         )
+        if again:
+            progress.log(
+                f"{counted(again, 'panorama')} of several runs with equal content: packed once"
+            )
         entry.update(
             samples=manifest.samples,
             instances=manifest.instances,

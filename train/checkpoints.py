@@ -33,6 +33,7 @@ from typing import Any
 import torch
 
 from panoforge.core.errors import DataError
+from panoforge.core.foreign.files import own_path
 from panoforge.core.numbers import counted
 from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
 from panoforge.train.model.checkpoint_export import file_sha256, sidecar, write_with_digest
@@ -89,7 +90,7 @@ def committed(folder: Path) -> list[Path]:
     All of them where there is no readable `latest`.
     """
     found = sorted(
-        (p for p in folder.glob("step-*.pt") if _NAME.fullmatch(p.name)),
+        (p for p in folder.glob("step-*.pt") if is_name(p.name)),
         key=lambda p: p.name,
         reverse=True,
     )
@@ -97,13 +98,20 @@ def committed(folder: Path) -> list[Path]:
     return found if name is None else [p for p in found if p.name <= name]
 
 
+def is_name(text: str) -> bool:
+    """Whether a text is a checkpoint's name, as `latest` has it."""
+    return _NAME.fullmatch(text) is not None
+
+
 def latest_name(folder: Path) -> str | None:
     """What `latest` names; None where it is missing or does not hold a checkpoint's name."""
+    if not (folder / LATEST).is_file():  # a pipe would be waited for
+        return None
     try:
         name = (folder / LATEST).read_text().strip()
     except (OSError, UnicodeDecodeError):
         return None
-    return name if _NAME.fullmatch(name) else None
+    return name if is_name(name) else None
 
 
 def load_latest(folder: Path, say: Callable[[str], object]) -> TrainState | None:
@@ -150,6 +158,11 @@ def _only_begun(folder: Path, candidates: list[Path]) -> bool:
 
 def load(path: Path) -> TrainState:
     """One checkpoint, its digest checked first. DataError says what is wrong with it."""
+    for part in (path, sidecar(path)):
+        if own_path(part, path.parent).is_dir():
+            raise DataError(f"{part} is a folder, expected a file of a checkpoint")
+    if not path.exists():
+        raise DataError(f"{path} is a link to nothing")
     with storage_errors(path):
         try:
             expected = sidecar(path).read_text().split()[0]

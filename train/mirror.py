@@ -10,10 +10,10 @@ import shutil
 import uuid
 from pathlib import Path
 
-from panoforge.core.errors import ConfigError
+from panoforge.core.errors import ConfigError, DataError
 from panoforge.core.storage.atomic import storage_errors, write_atomic, write_bytes_atomic
 from panoforge.core.storage.store import Store, StoreLike
-from panoforge.train.checkpoints import LATEST, committed, latest_name
+from panoforge.train.checkpoints import LATEST, committed, is_name, latest_name
 from panoforge.train.model.checkpoint_export import sidecar
 
 RUN_ID = "run-id"
@@ -48,6 +48,10 @@ class Mirror:
         if said is None:
             return None
         name = said.decode("ascii", "replace").strip()
+        if not is_name(name):
+            raise DataError(
+                f"{self.store}/{LATEST} names {name[:100]!r}, which is no checkpoint of ours"
+            )
         path = self.folder / name
         digest = self.store.read(sidecar(path).name)
         if not sidecar(path).exists() or sidecar(path).read_bytes() != digest:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from panoforge.core.errors import UsageError
+from panoforge.core.foreign.files import own_path
 from panoforge.core.numbers import counted
 from panoforge.core.shards.read import Dataset
 from panoforge.core.storage.atomic import storage_errors, sweep_temporaries, write_bytes_atomic
@@ -20,6 +21,7 @@ from panoforge.core.storage.runlog import hardware, versions
 from panoforge.core.storage.store import StoreLike
 from panoforge.train.config import TrainConfig
 from panoforge.train.distributed import World
+from panoforge.train.log import METRICS_FILE
 
 if TYPE_CHECKING:
     from panoforge.train.trainer import Trainer
@@ -70,6 +72,8 @@ def _train_rank(
     data = open_split(dataset, config.split)
     held_out = open_split(dataset, config.validate_split) if config.validate_every else None
     check_share(config, world)
+    for part in ("checkpoints", METRICS_FILE, TRAIN_FILE):
+        own_path(out / part, out)
     with storage_errors(out):
         (out / "checkpoints").mkdir(parents=True, exist_ok=True)
     if config.wandb:

@@ -13,6 +13,7 @@ from panoforge.cluster.state.policy import AttemptFault
 from panoforge.cluster.state.scene_states import SceneState
 from panoforge.cluster.state.tally import tally
 from panoforge.core.errors import DataError, UsageError
+from panoforge.core.foreign.files import own_path
 from panoforge.core.numbers import counted
 from panoforge.core.run_layout import LOGS
 from panoforge.core.storage.location import absolute, location
@@ -111,7 +112,7 @@ def scene_log(run: Path, scene: str) -> tuple[list[AttemptRecord], str]:
             attempts,
             f"(its log {path} is not there: was it rendered on a machine with another run folder?)",
         )
-    with open(path, "rb") as file:
+    with open(own_path(path, run), "rb") as file:
         file.seek(max(0, path.stat().st_size - TAIL_BYTES))
         return attempts, file.read().decode("utf-8", "replace")
 

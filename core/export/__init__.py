@@ -57,7 +57,7 @@ FORMATS: dict[str, Format] = {
     "hf": Format(huggingface.hf_part, huggingface.hf_join, whole=True),
 }
 
-__all__ = ["FORMATS", "ExportOptions", "export"]
+__all__ = ["FORMATS", "ExportOptions", "check_export", "export"]
 
 
 def export(
@@ -88,18 +88,10 @@ def export(
         InUse: another export is writing there.
         StorageError: it cannot be written.
     """
-    if to not in FORMATS:
-        raise UsageError(
-            f"no export format {to!r}.{nearest(to, FORMATS)} There are: {', '.join(FORMATS)}"
-        )
-    layout, options = FORMATS[to], options or ExportOptions()
-    if options.min_iou and not layout.loss:
-        raise UsageError(f"{to} holds every mask as it is: min_iou is for formats that lose some")
-    if layout.whole and options.perspective:
-        raise UsageError(f"{to} holds whole panoramas: leave perspective out")
+    options = options or ExportOptions()
+    check_export(to, out, options)
+    layout, store = FORMATS[to], Store.at(out)
     options = replace(options, perspective=options.perspective or layout.scan)
-    store = Store.at(out)
-    _require_empty(store)
     with held(store, f"pano export --to {to}") as lease:
         _require_empty(store)  # another export may have ended between the look and the lease
         job = ExportJob(dataset, store, options, category_ids(dataset))
@@ -122,6 +114,22 @@ def export(
         lease.check()
         store.put("export.json", json.dumps(facts, indent=1).encode() + b"\n")
     return facts
+
+
+def check_export(to: str, out: StoreLike, options: ExportOptions) -> None:
+    """UsageError for words that `export` refuses. It reads nothing of the dataset."""
+    if to not in FORMATS:
+        raise UsageError(
+            f"no export format {to!r}.{nearest(to, FORMATS)} There are: {', '.join(FORMATS)}"
+        )
+    layout = FORMATS[to]
+    if options.min_iou and not layout.loss:
+        raise UsageError(f"{to} holds every mask as it is: min_iou is for formats that lose some")
+    if layout.whole and options.perspective:
+        raise UsageError(f"{to} holds whole panoramas: leave perspective out")
+    if layout.whole and options.card is None:
+        raise UsageError(f"{to} writes a dataset card: give --name and --license (and --repo)")
+    _require_empty(Store.at(out))
 
 
 def _require_empty(store: Store) -> None:

@@ -18,6 +18,26 @@ def refuse_special(path: Path) -> None:
         raise DataError(f"{path} is no file: expected a regular file, not a pipe or a device")
 
 
+def own_path(path: Path, root: Path) -> Path:
+    """`path` as a part of the folder `root`, whether it exists or not.
+
+    Raises:
+        DataError: it is a link that leads out of the folder, or a pipe or a device: whoever made
+            the folder may have put it there.
+    """
+    try:
+        real = path.resolve()
+    except (OSError, RuntimeError) as error:  # links in a circle
+        raise DataError(f"{path} leads nowhere ({error})") from None
+    if not real.is_relative_to(root.resolve()):
+        raise DataError(
+            f"{path} is a link that leads out of {root}, to {real}: nothing is read or written"
+            " there. Put what it leads to in its place, or name that folder itself"
+        )
+    refuse_special(path)
+    return path
+
+
 def read_bytes(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
     """The bytes of a regular file of at most `limit` bytes.
 

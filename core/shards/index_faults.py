@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
+from panoforge.core.numbers import counted
 from panoforge.core.sample.metadata import SampleMeta
 from panoforge.core.shards.data_fault import DataFault
 from panoforge.core.shards.layout import MANIFEST_NAME, Manifest, ShardEntry, instance_rows
@@ -20,7 +21,7 @@ def count_faults(
         yield DataFault(
             MANIFEST_NAME,
             None,
-            f"says {manifest.samples} samples, the index holds {samples.num_rows}",
+            f"says {counted(manifest.samples, 'sample')}, the index holds {samples.num_rows}",
         )
     if len(set(keys)) != len(keys):
         yield DataFault(manifest.sample_index.name, None, "keys come twice")
@@ -41,7 +42,7 @@ def count_faults(
             yield DataFault(
                 MANIFEST_NAME,
                 None,
-                f"says {manifest.instances} instances, the index holds {instances.table.num_rows}",
+                f"says {counted(manifest.instances, 'instance')}, the index holds {instances.table.num_rows}",
             )
         if strangers := set(instances.rows_of) - set(keys):
             yield DataFault(

@@ -17,5 +17,5 @@ def make_redrawn(config: RenderConfig, job: SceneJob, seed: int) -> Scene:
     if not config.redraw.furniture or not scene.indoor:
         return scene
     moved = redraw_furniture(scene, seed, config.redraw.furniture)
-    note = f"{moved} things moved to other places (redraw.furniture={config.redraw.furniture})"
+    note = f"{counted(moved, 'thing')} moved to other places (redraw.furniture={config.redraw.furniture})"
     return replace(scene, notes=(*scene.notes, note))

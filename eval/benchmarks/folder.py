@@ -13,7 +13,7 @@ from panoforge.core.foreign.idmaps import read_idmap, stack_masks
 from panoforge.core.foreign.left_out import LeftOut
 from panoforge.core.foreign.listing import Listing, composed, list_pictures
 from panoforge.core.foreign.masks import MadeMasks
-from panoforge.core.foreign.pictures import read_picture
+from panoforge.core.foreign.pictures import panorama_of, read_picture
 from panoforge.eval.benchmarks.base import Benchmark, Opened, PanoramaItem, Pixels
 
 COCO = "annotations.json"
@@ -44,8 +44,9 @@ def open_folder(root: Path, split: str | None) -> Opened[PanoramaItem]:
 def read_pair(image: Path, mask: Path, background: tuple[int, ...] = (0,)) -> Pixels:
     """An image and its id map, which must be of one size."""
     picture = read_picture(image)
+    rgb = panorama_of(picture, str(image))
     labels, _ = read_idmap(mask, background)
-    rgb, labels = picture.on_sphere(picture.rgb), picture.on_sphere(labels)
+    labels = picture.on_sphere(labels)
     if rgb.shape[:2] != labels.shape:
         raise DataError(
             f"{image} is {rgb.shape[1]}×{rgb.shape[0]}, its id map {mask} is"
@@ -82,12 +83,13 @@ def key_of(file_name: str) -> str:
 
 def _read_coco(path: Path, image: CocoImage) -> Pixels:
     picture = read_picture(path)
+    rgb = panorama_of(picture, str(path))
     height, width = picture.rgb.shape[:2]
     image.check_size(height, width, path)
     masks = MadeMasks(range(len(image.objects)), lambda k: image.objects[k].mask(height, width))
     labels, old, lost = stack_masks(masks, height, width, path)
     names = {k + 1: image.objects[index].category for k, index in enumerate(old)}
-    return Pixels(picture.on_sphere(picture.rgb), picture.on_sphere(labels), names, lost)
+    return Pixels(rgb, picture.on_sphere(labels), names, lost)
 
 
 LAYOUT = """    [<split>/]images/<name>.jpg            W = 2·H; also PNG, WebP, AVIF, TIFF

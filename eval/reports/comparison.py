@@ -21,14 +21,15 @@ from panoforge.eval.scoring.metrics.stats import Interval
 Format = Literal["text", "json", "csv", "latex", "md"]
 HEADS = ("run", "method", "mIoU", "cos φ-weighted", "J&F", "AP", "difference", "p")
 
+_SUFFIXES = {"tex": "latex", "txt": "text", "markdown": "md"}  # what files of a format are called
+
 
 def format_of(text: str) -> Format:
     """The format of that name; UsageError if there is none."""
     known = get_args(Format)
     if text not in known:
-        raise UsageError(
-            f"--format {text}: expected one of {', '.join(known)}.{nearest(text, known)}"
-        )
+        meant = nearest(_SUFFIXES.get(text.lower(), text), known)
+        raise UsageError(f"--format {text}: expected one of {', '.join(known)}.{meant}")
     return cast(Format, text)
 
 

@@ -166,7 +166,7 @@ def _protocol(results: Mapping[str, Any]) -> Section:
         ),
         "weights sha256": weights["sha256"],
         "dataset manifest sha256": data["manifest_sha256"],
-        "machine": f"{machine['processor']}, {counted(machine['cores'], 'core')}",
+        "machine": f"{machine['processor']}, {counted(int(machine['cores']), 'core')}",
     }
     if data.get("left_out"):
         facts["left out"] = data["left_out"]

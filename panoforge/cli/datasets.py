@@ -201,7 +201,7 @@ def export(
 ) -> None:
     """Write a dataset in a format that other tools read."""
     from panoforge.core.cards import CardOptions
-    from panoforge.core.export import FORMATS, ExportOptions
+    from panoforge.core.export import FORMATS, ExportOptions, check_export
     from panoforge.core.export import export as write_export
     from panoforge.core.geometry.scan import ScanSpec
     from panoforge.core.progress import Progress
@@ -212,6 +212,7 @@ def export(
     views = ScanSpec() if perspective and not is_video else None
     card = CardOptions(name, license, repo=repo) if name or license or repo else None
     options = ExportOptions(perspective=views, min_iou=min_iou, card=card)
+    check_export(to, folder, options)
     with Progress("export", total=len(opened)) as progress:
         facts = write_export(
             opened, to, folder, options, workers=workers, on_sample=lambda key: progress.advance()

@@ -169,6 +169,11 @@ WRONG_WORDS = [
     ("segment", "{picture}", "--click", "0,0", "--model", "tiny", "model.size=large"),
     ("serve", "model.sise=tiny", "--predictor", "truth"),
     ("export", "x", "y", "--to"),
+    ("export", "{dataset}", "{out}", "--to", "cocco"),
+    ("export", "{dataset}", "{out}", "--to", "coco", "--min-iou", "0.5"),
+    ("export", "{dataset}", "{out}", "--to", "hf"),
+    ("export", "{dataset}", "{dataset}", "--to", "coco"),
+    ("compare", "{missing}", "--format", "tex"),
     ("status",),
     ("init", "rendr"),
     ("verify", "~nobody-here/x"),
@@ -176,7 +181,7 @@ WRONG_WORDS = [
 
 
 @pytest.fixture(scope="module")
-def words(tmp_path_factory) -> dict[str, str]:
+def words(tmp_path_factory, caps_dataset) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("words")
     for verb in ("render", "train", "eval"):
         (folder / f"{verb}.yaml").write_text(f"run: {folder}/run\n")
@@ -184,6 +189,7 @@ def words(tmp_path_factory) -> dict[str, str]:
     return {
         "picture": str(folder / "picture.jpg"),
         "missing": str(folder / "missing"),
+        "dataset": str(caps_dataset),
         "out": str(folder / "out"),
         "chain": str(ROOT / "configs" / "demo.yaml"),
         **{verb: str(folder / f"{verb}.yaml") for verb in ("render", "train", "eval")},
@@ -200,6 +206,23 @@ def test_the_same_fault_has_the_same_code_in_every_verb(pano, words, arguments, 
     last = stderr.splitlines()[-1]
     assert (code, stdout) == (expected, ""), stderr
     assert last.startswith("error: ") and len(last) > 20
+    assert not re.search(r"\d+/\d+ in \d+ s", stderr)  # nothing has begun
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (("compare", "x", "--format", "tex"), "latex"),
+        (("compare", "x", "--format", "txt"), "text"),
+        (("compare", "x", "--format", "markdown"), "md"),
+        (("compare", "x", "--format", "jsn"), "json"),
+        (("export", "{dataset}", "new", "--to", "panoptic"), "mask2former-panoptic"),
+        (("export", "{dataset}", "new", "--to", "yolo"), "yolo-seg"),
+    ],
+)
+def test_what_was_meant_is_suggested(pano, caps_dataset, words, meant):
+    code, _, stderr = pano(*(word.format(dataset=caps_dataset) for word in words))
+    assert code == 2 and f"Did you mean {meant!r}?" in stderr
 
 
 @pytest.mark.parametrize("name", ["a [/b] c", ":x: [red]", "set #2", "[ck]", "a=b é 客"])

@@ -341,12 +341,27 @@ def linked(run: Path, name: str, to: Path) -> None:
     (run / name).symlink_to(to)
 
 
+def log_linked(run: Path, to: Path) -> None:
+    """Its scene's log is a link."""
+    (run / "logs").mkdir(exist_ok=True)
+    name = AttemptRecord.model_validate_json(
+        next((run / "ledger" / "attempts").rglob("*.json")).read_bytes()
+    ).scene
+    (run / "logs" / f"{name}.log").symlink_to(to)
+
+
 RUNS = {
     "another run's ledger": lambda r, v: run_of(r, ledger=str(v / "ledger")),
     "a relative ledger": lambda r, v: run_of(r, ledger="../victim/ledger"),
     "another run's folder": lambda r, v: run_of(r, run=str(v)),
     "a ledger that is a link": lambda r, v: (run_of(r), linked(r, "ledger", v / "ledger")),
     "a page that is a link": lambda r, v: (run_of(r), linked(r, "status.html", v / "thesis.txt")),
+    "a log that is a link": lambda r, v: (run_of(r), log_linked(r, v / "thesis.txt")),
+    "logs/ that is a link": lambda r, v: (
+        run_of(r),
+        log_linked(v, v / "thesis.txt"),
+        linked(r, "logs", v / "logs"),
+    ),
     "a worker of theirs": lambda r, v: run_of(r, worker="antigravity"),
 }
 
@@ -371,7 +386,13 @@ def test_a_run_that_others_made_touches_nothing_outside(sandbox, place, capfd, m
         said = capfd.readouterr()
         assert "Traceback" not in said.err + said.out, verb
         assert theirs() == before, verb
-        refused = {"plan": 1, "retry": 2 if "ledger" in place else 0}  # no scene was ever done
+        assert "three years of work" not in said.out + said.err, verb
+        # No scene was ever done, which plan says.
+        refused = {
+            "plan": 1,
+            "retry": 2 if "ledger" in place else 0,
+            "logs": int("log " in place or "logs/" in place),
+        }
         assert code == refused.get(verb, 0), (verb, said.err)
 
 

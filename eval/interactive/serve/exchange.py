@@ -77,7 +77,9 @@ def import_file(sheet: Sheet, path: Path, name: str, on_sphere: OnSphere) -> tup
     if not found:
         raise DataError(f"{name} holds no mask ({left_out or 'nothing is in it'})")
     if len(found) > MAX_IMPORTED:
-        raise DataError(f"{name} holds {len(found)} masks: {MAX_IMPORTED} at most are taken")
+        raise DataError(
+            f"{name} holds {counted(len(found), 'mask')}: {MAX_IMPORTED} at most are taken"
+        )
     size = (sheet.heading.height, sheet.heading.width)
     objects, masks = [], []
     for k, one in enumerate(found):
@@ -164,7 +166,7 @@ def _coco_image(images: Sequence[CocoImage], name: str, picture: str) -> CocoIma
     if len(images) == 1 and not called:
         return images[0]
     raise DataError(
-        f"{name} has {len(images)} images, and {len(called)} of them are called {picture}: expected"
+        f"{name} has {counted(len(images), 'image')}, and {len(called)} of them are called {picture}: expected"
         " one"
     )
 
@@ -209,7 +211,9 @@ def export_file(
     stacked = np.array([0, *numbers], np.uint16)[ids]
     covered = sum(int(m.sum()) for m in masks.values()) - int((stacked > 0).sum())
     if covered:
-        left_out = _joined(left_out, f"{covered} pixels where masks overlap: the smaller is on top")
+        left_out = _joined(
+            left_out, f"{counted(covered, 'pixel')} where masks overlap: the smaller is on top"
+        )
     left_out = _joined(left_out, str(hidden))
     if kind == "mask.png":
         return Written(f"{stem}.mask.png", "image/png", ids_png(stacked), left_out)

@@ -200,10 +200,14 @@ def _from_coco(
     if not looks:
         raise DataError(f"{name} holds no mask of this video: its frames have other names")
     if len(objects) > MAX_IMPORTED:
-        raise DataError(f"{name} holds {len(objects)} objects: {MAX_IMPORTED} at most are taken")
+        raise DataError(
+            f"{name} holds {counted(len(objects), 'object')}: {MAX_IMPORTED} at most are taken"
+        )
     left_out = str(file.left_out)
     if elsewhere:
-        left_out = "; ".join(filter(None, (left_out, f"{elsewhere} images of other names")))
+        left_out = "; ".join(
+            filter(None, (left_out, f"{counted(elsewhere, 'image')} of other names"))
+        )
     what = f"import {name}"[:200]
     return Delta(what, tuple(objects.values()), looks=tuple(looks), masks=tuple(masks)), left_out
 

@@ -56,7 +56,9 @@ def test_runs_merge_and_what_is_in_both_comes_once(runs, tmp_path, capfd):
         )
         == 0
     )
-    assert "5 panoramas with" in capfd.readouterr().out
+    said = capfd.readouterr()
+    assert "5 panoramas with" in said.out and "pack: 5/5" in said.err
+    assert "1 panorama of several runs with equal content: packed once" in said.err
     merged = Dataset.open(tmp_path / "all")
     assert sorted(merged.keys) == [f"caps-{scene:06d}-c0" for scene in range(5)]
     assert verify(tmp_path / "all", deep=True).faults == ()
