@@ -236,6 +236,22 @@ def test_hostile_metadata_that_is_staged_is_refused_in_one_line(sandbox, change,
     assert "meta.json does not fit schema version 1" in said and "Traceback" not in said
 
 
+@pytest.mark.parametrize("member", ["rgb.jpg", "instance.zst", "depth.delta.zst"])
+@pytest.mark.parametrize("left", ["nothing", "a header", "half", "all but a byte"])
+def test_what_is_staged_and_cut_short_is_not_packed(sandbox, member, left, capfd):
+    """Its end is asked for, which costs nothing; only bits that are wrong inside need decoding."""
+    path = sandbox / "run" / "staged" / "caps-000001-c0" / member
+    if not path.exists():
+        pytest.skip(f"these samples have no {member}")
+    size = path.stat().st_size
+    keep = {"nothing": 0, "a header": min(700, size - 9), "half": size // 2}.get(left, size - 1)
+    path.write_bytes(path.read_bytes()[:keep])
+    assert pano("pack", str(sandbox / "run"), "--to", str(sandbox / "out")) == 1
+    said = capfd.readouterr().err
+    assert "caps-000001-c0" in said and "Traceback" not in said
+    assert not (sandbox / "out" / "manifest.json").exists()
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("option", "home")])
 def test_the_check_refuses(name):
     text = NAMES[name].format(sandbox="/sandbox").replace("\\ud800", "\ud800")
