@@ -42,7 +42,8 @@ def count_faults(
             yield DataFault(
                 MANIFEST_NAME,
                 None,
-                f"says {counted(manifest.instances, 'instance')}, the index holds {instances.table.num_rows}",
+                f"says {counted(manifest.instances, 'instance')}, the index holds"
+                f" {instances.table.num_rows}",
             )
         if strangers := set(instances.rows_of) - set(keys):
             yield DataFault(

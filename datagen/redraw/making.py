@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from panoforge.core.numbers import counted
 from panoforge.datagen.config import RenderConfig, SceneJob, source_of
 from panoforge.datagen.redraw.furniture import redraw_furniture
 from panoforge.datagen.scene import Scene
@@ -17,5 +18,8 @@ def make_redrawn(config: RenderConfig, job: SceneJob, seed: int) -> Scene:
     if not config.redraw.furniture or not scene.indoor:
         return scene
     moved = redraw_furniture(scene, seed, config.redraw.furniture)
-    note = f"{counted(moved, 'thing')} moved to other places (redraw.furniture={config.redraw.furniture})"
+    note = (
+        f"{counted(moved, 'thing')} moved to other places"
+        f" (redraw.furniture={config.redraw.furniture})"
+    )
     return replace(scene, notes=(*scene.notes, note))

@@ -146,6 +146,7 @@ MISSING_DATA = [
     ("eval", "{missing}", "--compare"),
     ("segment", "{missing}.jpg", "--click", "0,0", "--predictor", "truth"),
     ("serve", "{missing}.jpg", "--predictor", "truth"),
+    ("serve", "{render}"),
 ]
 WRONG_WORDS = [
     ("render", "{missing}"),

@@ -19,7 +19,7 @@ from panoforge.eval.config import EvalConfig
 from panoforge.eval.folders import evaluation_folder
 from panoforge.train.checkpoints import LATEST, TrainState, checkpoint_path, load_latest, save
 from panoforge.train.mirror import Mirror
-from panoforge.train.model.checkpoint_io import sidecar
+from panoforge.train.model.checkpoint_export import sidecar
 
 TRAIN = ROOT / "configs" / "train" / "sap_tiny.yaml"
 GEOMETRY = ROOT / "configs" / "eval" / "geometry.yaml"

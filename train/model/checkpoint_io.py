@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import refuse_special
+from panoforge.core.numbers import counted
 from panoforge.core.storage.atomic import storage_errors
 from panoforge.train.model.panosam2.parts import PREFIX as PANO_PREFIX
 from panoforge.train.settings.sam2 import PanoSam2Settings, Size
@@ -261,20 +262,23 @@ def check_architecture(state: StateDict, expected: StateDict, path: Path, size: 
         example = _difference(state, expected)
         raise DataError(
             f"{path} does not fit model.size={size}: it looks like {looks_like(state)}"
-            f" ({len(missing)} keys missing, {len(unexpected)} unknown, {len(shapes)} of another"
+            f" ({counted(len(missing), 'key')} missing, {len(unexpected)} unknown, {len(shapes)}"
+            " of another"
             f" shape; {example}). Set model.size to the checkpoint's, or give another file"
         )
     other = [k for k in expected if not _same_kind(state[k].dtype, expected[k].dtype)]
     if other:
         raise DataError(
-            f"{path}: {len(other)} tensors hold other numbers than weights (first: {other[0]} is"
+            f"{path}: {counted(len(other), 'tensor holds', 'tensors hold')} other numbers than"
+            f" weights (first: {other[0]} is"
             f" {state[other[0]].dtype}, expected {expected[other[0]].dtype}): it was converted by"
             " something that does not keep them; take the original file"
         )
     damaged = [k for k, v in state.items() if v.is_floating_point() and not torch.isfinite(v).all()]
     if damaged:
         raise DataError(
-            f"{path}: {len(damaged)} tensors hold NaN or infinity (first: {damaged[0]}): it is"
+            f"{path}: {counted(len(damaged), 'tensor holds', 'tensors hold')} NaN or infinity"
+            f" (first: {damaged[0]}): it is"
             " damaged or comes from a run that diverged; take an earlier one"
         )
 

@@ -29,6 +29,7 @@ from panoforge.core.foreign.files import read_json
 from panoforge.core.foreign.idmaps import read_idmap, stack_masks
 from panoforge.core.foreign.labelme import read_labelme
 from panoforge.core.image_header import PNG_SIGNATURE
+from panoforge.core.numbers import counted
 from panoforge.core.sample.label_maps import instance_stats
 from panoforge.core.sample.products import encode_product
 from panoforge.core.types import Labels, Mask, Rgb
@@ -166,7 +167,8 @@ def _coco_image(images: Sequence[CocoImage], name: str, picture: str) -> CocoIma
     if len(images) == 1 and not called:
         return images[0]
     raise DataError(
-        f"{name} has {counted(len(images), 'image')}, and {len(called)} of them are called {picture}: expected"
+        f"{name} has {counted(len(images), 'image')}, and {len(called)} of them are called"
+        f" {picture}: expected"
         " one"
     )
 

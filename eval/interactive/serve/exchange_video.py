@@ -21,6 +21,7 @@ from panoforge.core.errors import DataError, UsageError
 from panoforge.core.foreign.coco import CocoImage, read_coco
 from panoforge.core.foreign.files import read_json
 from panoforge.core.foreign.idmaps import stack_masks
+from panoforge.core.numbers import counted
 from panoforge.core.types import Mask
 from panoforge.eval.interactive.serve.document import Delta, Document
 from panoforge.eval.interactive.serve.exchange import (

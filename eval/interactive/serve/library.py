@@ -101,6 +101,11 @@ class Library:
         if place is None or self._video or is_video(place):
             return []
         if place.is_file():
+            if place.suffix.lower() not in SUFFIXES:
+                raise DataError(
+                    f"{place} is no picture by its name: expected one of {', '.join(SUFFIXES)}, a"
+                    " folder or a dataset. Masks are imported on the page"
+                )
             labels = self._labels
             return [
                 (place.name, partial(read_bytes, place), None if labels is None else lambda: labels)

@@ -1,14 +1,14 @@
 """Exports opened and scored by the formats' own toolkits: ground truth against itself is perfect.
 
-pycocotools is installed with panoforge. The others are not on PyPI, or too heavy to be test
-requirements. Put checkouts of them below one folder, name it in PANOFORGE_TOOLKITS, and each test
-runs; without it each is skipped with the reason:
+pycocotools is installed with panoforge. The others ask for versions that numpy < 2 forbids, or are
+not on PyPI. Put them below one folder, name it in PANOFORGE_TOOLKITS, and each test runs; without
+it each is skipped with the reason. `.ci/run` brings those that PyPI has:
 
-    davis2017-evaluation/   github.com/davisvideochallenge/davis2017-evaluation
-    panopticapi/            github.com/cocodataset/panopticapi
+    panopticapi/            in CI: pypi.org/project/panopticapi-lite (the evaluator unchanged)
+    ultralytics/            in CI: pypi.org/project/ultralytics
+    davis2017-evaluation/   github.com/davisvideochallenge/davis2017-evaluation (scikit-image)
     youtubevos-cocoapi/     github.com/youtubevos/cocoapi
     sav_dataset/            github.com/facebookresearch/sam2, its folder sav_dataset (scikit-image)
-    ultralytics/            pypi.org/project/ultralytics, unpacked
 """
 
 import importlib.util
@@ -81,7 +81,7 @@ print(json.dumps({"J": scores["J"]["M"], "F": scores["F"]["M"], "peak_mb": peak}
 def test_davis_is_scored_by_davis2017_evaluation(
     dataset: Dataset, task: str, tmp_path: Path
 ) -> None:
-    where = toolkit("davis2017-evaluation", "pandas", "scipy", "tqdm")
+    where = toolkit("davis2017-evaluation", "pandas", "scipy", "skimage", "tqdm")
     facts = export(dataset, "davis", tmp_path, SMALL_SCAN)
     found = python(where, DAVIS, tmp_path, tmp_path / "Annotations" / "480p", task)
     scores = json.loads(found.splitlines()[-1])
