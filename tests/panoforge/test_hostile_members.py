@@ -80,11 +80,12 @@ def test_no_member_expands_to_gigabytes(clean, tmp_path):
         dataset = shutil.copytree(clean / "dataset", folder / "dataset")
         rewrite_sample(dataset, lambda members, s=suffix, m=make: members.update({s: m()}))
         words += [
+            ["verify", str(dataset)],  # finds each before any other verb trusts it
             ["verify", str(dataset), "--deep"],
             ["stats", str(dataset), "--out", str(folder / "stats")],
             ["export", str(dataset), str(folder / "davis"), "--to", "davis"],
         ]
-        expected += [1, 1, 1 if suffix == "instance.zst" else 0]  # davis has no depth
+        expected += [1, 1, 1, 1 if suffix == "instance.zst" else 0]  # davis has no depth
     done = run_verbs(words)
     assert "Traceback" not in done.stderr, done.stderr
     assert done.codes == expected, done.stderr
