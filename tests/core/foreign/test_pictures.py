@@ -302,7 +302,11 @@ def test_the_markers_of_a_jpeg_are_walked_as_libjpeg_walks_them(rgb: np.ndarray)
     thumbnail = b"\xff\xe1" + struct.pack(">H", 2 + len(progressive)) + progressive
     assert jpeg_markers(b"\xff\xd8" + thumbnail + baseline[2:]) == jpeg_markers(baseline)
     assert jpeg_markers(baseline[:2] + b"\xff" * 500_000 + baseline[2:]).whole
-    assert not any(jpeg_markers(baseline[:-cut]).whole for cut in (1, 2, 50, len(baseline) // 2))
+    for cut in (1, 2, 50, len(baseline) // 2):
+        assert not jpeg_markers(baseline[:-cut]).whole
+        with pytest.raises(DataError, match="end before its image does"):
+            image_size(baseline[:-cut])
+    assert image_size(baseline + b"a phone's film") == (8 * WIDTH, 8 * HEIGHT)
 
 
 def test_a_product_keeps_its_place_whatever_its_exif_says(rgb: np.ndarray) -> None:
