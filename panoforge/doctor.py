@@ -252,6 +252,34 @@ def _memory_check() -> Check:
     )
 
 
+def _speed_check() -> Check:
+    from panoforge.core.numbers import duration, number
+    from panoforge.datagen.config import RenderConfig
+    from panoforge.datagen.expected_cost import FACTOR, expected_cost
+    from panoforge.datagen.quality_profiles import QualityProfile, profile_fields
+    from panoforge.datagen.speed_probe import NoProbe, measure_speed
+
+    if find_spec("bpy") is None:
+        return Check("speed", "limited", "not probed: this machine cannot render")
+    try:
+        probe = measure_speed()
+    except NoProbe as error:
+        return Check("speed", "limited", str(error))
+    cores = len(os.sched_getaffinity(0))
+    told = []
+    shown: tuple[tuple[QualityProfile, int], ...] = (("preview", 1024), ("final", 4096))
+    for profile, width in shown:
+        config = RenderConfig(**profile_fields(profile), width=width, height=width // 2)
+        seconds = duration(expected_cost(config, probe).core_s / cores)
+        told.append(f"{seconds} for {width}×{width // 2} ({profile})")
+    return Check(
+        "speed",
+        "ok",
+        f"a panorama of a furnished room takes about {' and '.join(told)} on {cores} free cores,"
+        f" within a factor of {number(FACTOR)}; `pano plan CONFIG` says it for a config",
+    )
+
+
 def diagnose(folder: Path, on_check: Callable[[str], None] = lambda name: None) -> list[Check]:
     """All checks, in the order in which the stages need them."""
     checks: list[tuple[str, Callable[[], Check]]] = [
@@ -261,6 +289,7 @@ def diagnose(folder: Path, on_check: Callable[[str], None] = lambda name: None) 
         ("bpy", _bpy_check),
         ("infinigen", _infinigen_check),
         ("infinigen1", _infinigen1_check),
+        ("speed", _speed_check),
         ("ray", _ray_check),
         ("torch", _torch_check),
         ("sam2", _sam2_check),

@@ -62,17 +62,24 @@ def plan_stage(
 ) -> Any:
     """What a run will take, calibrated on its own scenes or on another run's.
 
-    Gives a panoforge.cluster.status.plan.RunPlan.
+    Where nothing was made and the config assumes nothing, a probe renders for some 5 seconds.
+
+    Returns:
+        A panoforge.cluster.status.plan.RunPlan.
     """
     from panoforge.cluster.render.images import image_config_sha256
     from panoforge.cluster.state.job_file import ledger_of, load_job
-    from panoforge.cluster.status.plan import assumed_plan, plan_run
+    from panoforge.cluster.status.plan import assumed_plan, plan_run, probed_cost
+    from panoforge.datagen.speed_probe import measure_speed
 
     ledger = ledger_of(load_job(calibration)) if calibration else Ledger(config.ledger_url)
     slots = slots or max(1, int(len(os.sched_getaffinity(0)) / config.ray.cpus_per_scene))
     digest, in_place = image_config_sha256(config.render), calibration is None
-    if in_place and ledger.job() is None and (assumed := assumed_plan(config, slots=slots)):
-        return assumed
+    if in_place and ledger.job() is None:
+        assumed = config.cost.assumed or probed_cost(
+            config.render, measure_speed(config.render.device)
+        )
+        return assumed_plan(config, assumed, slots=slots)
     return plan_run(config, ledger, digest, slots=slots, in_place=in_place)
 
 

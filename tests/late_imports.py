@@ -22,6 +22,7 @@ REASONS: tuple[Row, ...] = (
     ("panoforge.cluster.ray.training", "panoforge.cluster.ray.trainer", "it imports Ray"),
     ("panoforge.datagen.worker", "panoforge.datagen.pipeline", "tests and parents have no bpy"),
     ("panoforge.datagen.verify_rays", "panoforge.datagen", "its report is read without bpy"),
+    ("panoforge.datagen.speed_probe", "panoforge.datagen", "its parent has no bpy"),
     ("panoforge.datagen", "bpy", "requests, results and reports are read without it"),
     ("panoforge.datagen", "addon_utils", "there only inside a Blender with its add-ons"),
     ("panoforge.datagen", "bmesh", "there only once Blender is up"),

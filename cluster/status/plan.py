@@ -3,8 +3,8 @@
 The calibration is the ledger of a run of the same images, say the first 20 scenes of this very
 run. Scene 7 is the same scene whether 20 or 80,000 are asked for, so they count towards it. Means
 are taken per kind of scene, because a kitchen costs three times a bathroom. They are weighted by
-how many of each kind the run has, and their spread gives the range. A config may say what to assume
-before any scene was made (`cost.assumed`); such a plan says that it is one.
+how many of each kind the run has, and their spread gives the range. Before any scene was made a
+plan goes by what its config assumes (`cost.assumed`), or by a probe of this machine, and says so.
 """
 
 import math
@@ -17,11 +17,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from panoforge.cluster.config.jobs import RenderJobConfig
-from panoforge.cluster.config.limits import CostConfig
+from panoforge.cluster.config.limits import AssumedConfig, CostConfig
 from panoforge.cluster.state.ledger import Ledger
 from panoforge.core.errors import DataError
 from panoforge.core.numbers import counted, duration, money, number, percent, size
 from panoforge.datagen.config import RenderConfig, plan_scene
+from panoforge.datagen.expected_cost import FACTOR, expected_cost
 
 _COLUMNS = (
     "index",
@@ -90,6 +91,11 @@ class RunPlan:
                 f" {number(60 * self.gpu_hours / self.panoramas)} GPU-minutes"
                 f" (SAP: {SAP_GPU_MINUTES} GPU-minutes; secondary source)"
             )
+            of_a_scene = self.cores / self.slots
+            lines.append(
+                f"                {duration(3600 * self.core_hours / self.panoramas / of_a_scene)}"
+                f" on the clock, with the {number(of_a_scene)} cores of a scene"
+            )
         lines += [f"  money         {money(self.usd)}"] if self.usd is not None else []
         if self.unseen_kinds:
             lines.append(
@@ -104,12 +110,21 @@ class RunPlan:
         return f"calibrated on {counted(self.calibrated_on, 'scene')}"
 
 
-def assumed_plan(config: RenderJobConfig, *, slots: int) -> RunPlan | None:
-    """The plan of a run of which nothing was made, by what its config assumes; None if nothing."""
-    assumed, cost = config.cost.assumed, config.cost
-    if assumed is None:
-        return None
-    scenes = config.render.scenes
+def probed_cost(config: RenderConfig, probe: float) -> AssumedConfig:
+    """What a panorama is expected to take where a probe took `probe` core-s per million samples."""
+    expected = expected_cost(config, probe)
+    return AssumedConfig(
+        core_s=expected.core_s,
+        staged_mb=expected.staged_mb,
+        memory_mb=expected.memory_mb,
+        source=f"a probe of this machine ({number(probe)} core-seconds per million samples); off by"
+        f" a factor of {number(FACTOR)} at most where it was tried (bench/RESULTS.md)",
+    )
+
+
+def assumed_plan(config: RenderJobConfig, assumed: AssumedConfig, *, slots: int) -> RunPlan:
+    """The plan of a run of which nothing was made, by what a panorama is assumed to take."""
+    cost, scenes = config.cost, config.render.scenes
     panoramas = float(scenes * config.render.cameras_per_scene)
     core_hours = panoramas * assumed.core_s / 3600
     gpu_hours = panoramas * assumed.gpu_s / 3600

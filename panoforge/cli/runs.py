@@ -24,9 +24,17 @@ from panoforge.core.errors import UsageError
 from panoforge.core.numbers import counted
 from panoforge.core.run_layout import STAGED
 from panoforge.core.words import visible
+from panoforge.datagen.quality_profiles import QualityProfile, profile_overrides
 
 if TYPE_CHECKING:
     from panoforge.cluster.config.jobs import RenderJobConfig
+
+Profile = Annotated[
+    QualityProfile | None,
+    typer.Option(
+        "--profile", help="How good the pictures are: preview, draft or final; labels are the same."
+    ),
+]
 
 
 @command("pano render render.yaml scenes=4 ray.address=auto")
@@ -39,6 +47,7 @@ def render(
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Say afterwards what the whole run will take.")
     ] = False,
+    profile: Profile = None,
 ) -> None:
     """Render scenes to staged panoramas in RUN/staged. The same command again renders only what is
     missing.
@@ -47,7 +56,7 @@ def render(
     from panoforge.cluster.config.sections import load_section
     from panoforge.stages import plan_stage, render_stage
 
-    asked = list(overrides or ())
+    asked = [*profile_overrides(profile), *(overrides or ())]
     whole = load_section(config, RenderJobConfig, asked)
     first = [f"scenes={scenes}"] if scenes is not None else []
     job = load_section(config, RenderJobConfig, asked + first)
@@ -80,17 +89,18 @@ def plan(
         int | None,
         typer.Option("--slots", help="Scenes at once (default: what this machine holds)."),
     ] = None,
+    profile: Profile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
     """Say what a render run will take (time, core-hours, memory, disk, money), from scenes that
-    were made before.
+    were made before, or from a probe of this machine.
     """
     from panoforge.cluster.config.jobs import RenderJobConfig
     from panoforge.cluster.config.sections import load_section
     from panoforge.scene_sources import generation_costs
     from panoforge.stages import plan_stage
 
-    job = load_section(config, RenderJobConfig, overrides or ())
+    job = load_section(config, RenderJobConfig, [*profile_overrides(profile), *(overrides or ())])
     _warn_of_missing(job)
     for sentence in generation_costs(job.render):
         err.print(sentence)

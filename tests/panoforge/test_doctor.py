@@ -21,12 +21,16 @@ def test_nothing_is_broken_where_everything_is_installed(tmp_path):
         "bpy",
         "infinigen",
         "infinigen1",
+        "speed",
         "ray",
         "torch",
         "sam2",
     }
     assert [check for check in checks if check.state == "broken"] == []
     assert all(check.advice for check in checks if check.state != "ok")
+    (speed,) = [check for check in checks if check.name == "speed"]
+    assert speed.state == "ok" and "for 1024×512 (preview) and" in speed.finding
+    assert "for 4096×2048 (final) on" in speed.finding and "within a factor of" in speed.finding
     found = json.loads(doctor.as_json(checks))
     assert found["versions"]["bpy"] == "4.2.0"
 

@@ -11,6 +11,7 @@ import pytest
 
 from panoforge.cluster.config.jobs import RenderJobConfig
 from panoforge.cluster.config.limits import CostConfig
+from panoforge.cluster.config.sections import load_section
 from panoforge.cluster.render.images import image_config_sha256
 from panoforge.cluster.render.retry import retry, scene_log
 from panoforge.cluster.state.job_file import save_job
@@ -24,6 +25,9 @@ from panoforge.cluster.status.status_page import write_page
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.storage.lease import Lease
 from panoforge.datagen.config import RoomsSource, plan_scene
+from panoforge.datagen.expected_cost import KINDS, PROBE, expected_cost, sample_share
+from panoforge.datagen.quality_profiles import profile_fields, profile_overrides
+from panoforge.datagen.sources.base import MODULES
 from panoforge.stages import plan_stage
 
 T0 = 1.7e9
@@ -281,10 +285,51 @@ def test_a_plan_before_anything_was_made_is_what_the_config_assumes(tmp_path):
     text = "\n".join(plan.as_lines())
     assert "no scene was made yet; assumed: a guess" in text
     assert "1.67 core-minutes, 0.5 GPU-minutes (SAP: 13.1 GPU-minutes; secondary source)" in text
+    assert "50.0 s on the clock, with the 2 cores of a scene" in text
     ledger = Ledger(job.ledger_url)
     ledger.declare(image_config_sha256(job.render), {})
     ledger.write(record(job, 0))
     assert plan_stage(job, slots=10).assumed is None  # what was made counts for more
+
+
+def test_a_plan_of_nothing_goes_by_a_probe_and_states_its_error(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "panoforge.datagen.speed_probe.measure_speed", lambda device: asked.append(device) or 22.0
+    )
+    job = config(tmp_path, scenes=10, ray={"cpus_per_scene": 2})
+    plan = plan_stage(job, slots=1)
+    expected = expected_cost(job.render, 22.0)
+    assert asked == ["auto"] and plan.calibrated_on == 0
+    assert plan.core_hours == pytest.approx(plan.panoramas * expected.core_s / 3600)
+    assert "a probe of this machine (22 core-seconds" in plan.as_lines()[0]
+    assert "off by a factor of 2 at most" in plan.as_lines()[0]
+    once = expected_cost(job.render, PROBE)
+    assert expected.core_s == pytest.approx(22.0 / PROBE * once.core_s)  # a slower machine
+    twice = expected_cost(job.render.model_copy(update={"cameras_per_scene": 1}), PROBE)
+    assert twice.scene_s == pytest.approx(job.render.cameras_per_scene * once.scene_s)
+
+
+def test_a_profile_stands_before_what_was_typed(tmp_path):
+    file = tmp_path / "render.yaml"
+    file.write_text(f"run: {tmp_path / 'run'}\nsamples: 7\nwidth: 512\nheight: 256\n")
+    draft = load_section(file, RenderJobConfig, [*profile_overrides("draft"), "max_bounces=9"])
+    assert {name: getattr(draft.render, name) for name in profile_fields("draft")} == {
+        **profile_fields("draft"),
+        "max_bounces": 9,
+    }
+    assert (draft.render.width, profile_overrides(None)) == (512, [])
+    costs = [
+        expected_cost(draft.render.model_copy(update=profile_fields(name)), PROBE).core_s
+        for name in ("preview", "draft", "final")
+    ]
+    assert costs == sorted(costs)
+
+
+def test_every_source_has_an_expected_cost():
+    assert set(KINDS) == set(MODULES)
+    assert sample_share(64, 0.0) == sample_share(4, 0.1) == 1
+    assert 0.25 <= sample_share(64, 0.5) < sample_share(64, 0.02) < sample_share(64, 0.01) < 1
 
 
 def test_kinds_that_nobody_made_are_said(tmp_path):

@@ -1,0 +1,97 @@
+"""What a panorama will take before any was made: figures of one machine, scaled to this one.
+
+A panorama costs its share of the scene (generate, prepare, probe), its samples, and what goes by
+pixels (denoise, save, describe, write):
+
+    core-s = speed · (scene / cameras + samples · share · per_msample + megapixels · per_mpx)
+
+`speed` is how much slower this machine's probe is (`panoforge.datagen.speed_probe`). `share` is
+what adaptive sampling leaves of the samples. The figures are of bench/RESULTS.md; `FACTOR` says how
+far off the estimate was there, and is part of what is told. No bpy here.
+"""
+
+from dataclasses import dataclass
+
+from panoforge.datagen.config import RenderConfig
+from panoforge.datagen.infinigen1.command import PROFILES
+from panoforge.datagen.source_settings import Infinigen1Indoors
+
+PROBE = 11.0  # core-s per million samples of the probe's room, where all figures here are of
+FACTOR = 2.0  # how far off it was at most, by bench/RESULTS.md, where each case stands
+PER_MPX_CORE_S = 7.3
+FULL_MATERIALS = 1.84  # a sample's cost, where bounced light sees whole materials
+MEMORY_MB, MEMORY_MB_PER_MPX = 1700.0, 470.0
+STAGED_BYTES_PER_PIXEL = 1.2
+
+
+@dataclass(frozen=True)
+class KindCost:
+    """Core-seconds of a scene, and of a million samples in it."""
+
+    scene_s: float
+    per_msample_s: float
+
+
+# Medians of bench/generation.py, slopes of bench/render_cost.py, two rooms of Infinigen 1.
+KINDS = {
+    "infinigen2.rooms": KindCost(31, 12.4),
+    "infinigen2.house": KindCost(157, 12.4),
+    "infinigen2.floating": KindCost(15, 8.0),
+    "infinigen2.outdoor": KindCost(10, 8.0),
+    "infinigen1.indoors": KindCost(40, 16.0),
+    "infinigen1.nature": KindCost(600, 12.4),  # a guess: none was made
+    "blend": KindCost(10, 12.4),  # as a room: files differ by more than the factor
+}
+
+
+@dataclass(frozen=True)
+class ExpectedCost:
+    """Of one panorama; `scene_s` is the part of `core_s` that making its scene takes."""
+
+    core_s: float
+    scene_s: float
+    staged_mb: float
+    memory_mb: float
+
+
+def expected_cost(config: RenderConfig, probe: float) -> ExpectedCost:
+    """A panorama of `config` on a CPU whose probe took `probe` core-seconds per million samples.
+
+    Sources are weighted by the scenes that each gives.
+    """
+    speed = probe / PROBE
+    weights = [len(source.variants) for source in config.sources]
+    kinds = [_kind(source) for source in config.sources]
+    total = sum(weights)
+    scene_s = sum(w * kind.scene_s for w, kind in zip(weights, kinds, strict=True)) / total
+    per_msample = sum(w * k.per_msample_s for w, k in zip(weights, kinds, strict=True)) / total
+    if config.secondary_materials == "full":
+        per_msample *= FULL_MATERIALS
+    mpx = config.width * config.height / 1e6
+    share = sample_share(config.samples, config.adaptive_threshold)
+    picture = mpx * (config.samples * share * per_msample + PER_MPX_CORE_S)
+    own = scene_s / config.cameras_per_scene
+    return ExpectedCost(
+        core_s=speed * (own + picture),
+        scene_s=speed * own,
+        staged_mb=STAGED_BYTES_PER_PIXEL * mpx,
+        memory_mb=MEMORY_MB + MEMORY_MB_PER_MPX * mpx,
+    )
+
+
+def sample_share(samples: int, adaptive_threshold: float) -> float:
+    """The part of the samples that adaptive sampling takes.
+
+    It looks every 16 samples or so, and what is taken falls with the noise that is allowed. That
+    is 0.69 of 96 at 0.01; how it falls is assumed.
+    """
+    if not adaptive_threshold or samples <= 16:
+        return 1.0
+    return max(16 / samples, min(1.0, 0.69 * (0.01 / adaptive_threshold) ** 0.35))
+
+
+def _kind(source: object) -> KindCost:
+    kind = KINDS[getattr(source, "source", "")]
+    if isinstance(source, Infinigen1Indoors):
+        return KindCost(kind.scene_s + PROFILES[source.profile].core_s, kind.per_msample_s)
+    return kind
