@@ -63,9 +63,13 @@ def test_one_worker_needs_no_ray():
 
 
 def test_workers_are_as_nice_as_the_command_that_started_them(session):
-    """At Ray's own 15 a run hardly goes on beside other work."""
+    """At Ray's own 15 a run hardly goes on beside other work. Who starts workers has been told so,
+    and they are so.
+    """
     import ray
 
+    (raylet,) = [p for p in psutil.Process().children(recursive=True) if p.name() == "raylet"]
+    assert raylet.environ()["RAY_worker_niceness"] == "0"
     assert ray.get(ray.remote(lambda: os.nice(0)).remote()) == os.nice(0)
 
 
