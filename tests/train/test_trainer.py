@@ -13,6 +13,7 @@ from train_small import small_config
 from panoforge.core.errors import ConfigError, UsageError
 from panoforge.train import checkpoints
 from panoforge.train.log import RunLog, read_metrics
+from panoforge.train.model.build import build_model
 from panoforge.train.rank import pick_device, statement
 from panoforge.train.run import run_training
 from panoforge.train.trainer import Trainer, TrainingError
@@ -82,9 +83,10 @@ def test_resumed_run_is_bit_equal(
     ).read_bytes()
 
 
-def test_training_trains_what_it_should(straight: Path, tiny_model):
+def test_training_trains_what_it_should(straight: Path):
     """Weights of trained parts move, frozen ones do not, and the log says so."""
-    after, before = weights(straight), tiny_model.state_dict()
+    first, _ = build_model(small_config().model, small_config().prompt, seed=0)
+    after, before = weights(straight), first.state_dict()
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert {
         "memory_attention",
@@ -144,9 +146,9 @@ def test_statement_tells_smoke_tests_from_training():
     )
 
 
-def test_plain_sam2_tracks_with_the_export(straight: Path, caps, tmp_path: Path):
-    """build_sam2_video_predictor loads our file and propagates a click through a scan written as
-    JPEG frames.
+def test_plain_sam2_tracks_with_the_export(caps_dataset: Path, caps, tmp_path: Path):
+    """build_sam2_video_predictor loads what a run of tiny exports, and propagates a click through a
+    scan written as JPEG frames.
     """
     import cv2
     from sam2.build_sam import build_sam2_video_predictor
@@ -154,7 +156,9 @@ def test_plain_sam2_tracks_with_the_export(straight: Path, caps, tmp_path: Path)
     from panoforge.core.geometry.scan import ScanSpec, scan_views
     from panoforge.core.geometry.views import sample_view, wrap_panorama
 
-    export = straight / "checkpoints/model.pt"
+    run = tmp_path / "run"
+    run_training(small_config(model={"size": "tiny"}, steps=1, clips_per_step=1), caps_dataset, run)
+    export = run / "checkpoints/model.pt"
     size = [
         "++model.image_size=128",
         *(
