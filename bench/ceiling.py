@@ -2,6 +2,7 @@
 SAM2's 256² logits, with and without a second look.
 
     python -m bench.ceiling [--quick] [--dataset DIR --panoramas N | --staged DIR …] [--record]
+    python -m bench.ceiling --scan-only --view-px 256 --staged DIR …     rooms of 1024×512
 
 The work: real rendered label maps, instances of at least 64 pixels, the 24 views of SAP's scan at
 1024². The maps are bench/data's furnished room at 4096×2048, or N panoramas of a dataset, or staged
@@ -9,9 +10,11 @@ panoramas, of which only instance.zst is read. Lines: masks as they are (what ge
 and masks averaged down to 256² logits (what SAM2's resolution costs). Both are merged by mean and
 by maximum, and go through `scan_zoom`. Ground truth has no memory: a second cycle says the same, so
 one cycle stands for both. Printed by size, and what is lost by cause, measured instance by instance
-and not guessed. The causes are the median width of the thinner half of it, in panorama pixels and
-in logits of the scan, and in how many pieces it is. `--quick` is the room at 2048×1024 through
-views of 512² and logits of 128²: the same pixels per logit. No race, so "ok" instead of a ratio.
+and not guessed. mIoU and the difference of the maximum to the mean have 95 % intervals, by
+panorama where there are several, else by instance. The causes are the median width of the thinner
+half of it, in panorama pixels and in logits of the scan, and in how many pieces it is. `--quick` is
+the room at 2048×1024 through views of 512² and logits of 128², `--view-px` any other size: the same
+pixels per logit. No race, so "ok" instead of a ratio.
 """
 
 import argparse
@@ -51,7 +54,9 @@ def main() -> None:
     )
     parser.add_argument("--scan-only", action="store_true", help="leave scan_zoom out")
     parser.add_argument("--panoramas", type=int, default=1, help="how many of the dataset")
+    parser.add_argument("--view-px", type=int, help="default: 1024, or 512 with --quick")
     args = parser.parse_args()
+    size = args.view_px or (512 if args.quick else 1024)
     use_one_thread()
     import torch
 
@@ -69,11 +74,9 @@ def main() -> None:
                 for crop in crop_instances(labels, facts[-1][:, 0].astype(int).tolist(), wrap=True)
             ]
         )
-        for (method, masks), values in score(labels, args.quick, args.scan_only).items():
+        for (method, masks), values in score(labels, size, args.scan_only).items():
             scores.setdefault((method, masks), []).append(values)
-        logit_px = (
-            labels.shape[1] / 4 / (256 // (2 if args.quick else 1))
-        )  # panorama pixels to a logit of a 90° view, about
+        logit_px = labels.shape[1] / 4 / (size // 4)  # panorama pixels to one of a 90° view, about
         worst(
             name,
             facts[-1],
@@ -82,11 +85,19 @@ def main() -> None:
             logit_px,
         )
     all_facts = np.concatenate(facts)
+    several = len(names) > 1
+    groups = [
+        f"{name} {'' if several else i}"
+        for name, some in zip(names, facts, strict=True)
+        for i in range(len(some))
+    ]
     table = {key: np.concatenate(values) for key, values in scores.items()}
     lines = [
         *by_size(table, all_facts),
         "",
         *by_cause(table, [shape.cause(logit_px) for some in shapes for shape in some]),
+        "",
+        *intervals(table, groups, "panorama" if several else "instance"),
     ]
     print("\n".join(lines))
     found = {key: float(values.mean()) for key, values in table.items()}
@@ -143,7 +154,7 @@ def instance_facts(labels: NDArray[np.uint16]) -> NDArray[np.float64]:
 
 
 def score(
-    labels: NDArray[np.uint16], quick: bool, scan_only: bool
+    labels: NDArray[np.uint16], size: int, scan_only: bool
 ) -> dict[tuple[str, str], NDArray[np.float64]]:
     """IoU of every instance by method and kind of mask."""
     from panoforge.eval.config import EvalConfig, MergeConfig
@@ -153,7 +164,6 @@ def score(
     from panoforge.eval.segmentation.segment import PanoramaInput, frame_inputs, segment
     from panoforge.eval.views.methods import get_method
 
-    size = 512 if quick else 1024
     ids = instance_facts(labels)[:, 0].astype(int).tolist()
     panorama = PanoramaInput("", np.zeros((*labels.shape, 3), np.uint8), labels)
     prompts, found = click_instances(labels, ids), {}
@@ -168,6 +178,28 @@ def score(
                 name = method if rule == "mean" else f"{method}, {rule}"
                 found[name, masks] = iou(row_counts(merged, labels, ids))
     return found
+
+
+def intervals(
+    table: dict[tuple[str, str], NDArray[np.float64]], groups: list[str], by: str
+) -> list[str]:
+    """The third table: mIoU, and the maximum's difference to the mean, with 95 % intervals."""
+    from panoforge.eval.scoring.metrics.stats import Interval, bootstrap_mean, paired_test
+
+    def cell(found: Interval) -> str:
+        low, high = (100 * (v if v is not None else np.nan) for v in (found.low, found.high))
+        return f"{100 * (found.value or 0):.2f} [{low:.2f}, {high:.2f}]"
+
+    rows = [f"| ground truth through | mIoU, 95 % by {by} | to the mean | p |", "|---|---|---|---|"]
+    for (method, masks), values in table.items():
+        base = table[method.removesuffix(", max"), masks]
+        test = paired_test(base.tolist(), values.tolist(), groups)
+        against = "| | |"
+        if base is not values:
+            against = f"| {cell(test.difference)} | {test.p_value:.3g} |"
+        own = cell(bootstrap_mean(values.tolist(), groups))
+        rows.append(f"| {method}, masks {masks} | {own} {against}")
+    return rows
 
 
 def by_size(

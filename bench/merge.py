@@ -4,9 +4,11 @@ band, against the plain way.
 The work: 24 views × N objects of 256² float32 logits into a panorama (4096×2048 and 100 objects;
 --quick 1024×512 and 30). Peer: what one writes first with torch: for each frame a sampling grid
 over the whole panorama, `grid_sample` of all objects at full size, weighted sums, one division.
-Asserted first: on random smooth logits both equal a float64 reference within 1e-4 at 2,000 pixels
-spread over the panorama, seam and poles included. Memory: what a forked process needs beyond its
-inputs, at its peak; with a GPU, where the logits are then, what is allocated there.
+The objects are caps of 15° around random directions, as each view would show them. Until
+2026-11-29 each view had masks of its own: their union, `merge.rule=max`, was many objects in every
+band, which no scene gives. Asserted first: both equal a float64 reference within 1e-4 at 2,000
+pixels spread over the panorama, seam and poles included. Memory: what a forked process needs beyond
+its inputs, at its peak; with a GPU, where the logits are then, what is allocated there.
 """
 
 import os
@@ -127,6 +129,7 @@ def main() -> None:
     import torch
 
     from panoforge.core.geometry.scan import ScanSpec, scan_views
+    from panoforge.core.geometry.sphere import view_pixel_to_direction
     from panoforge.eval.views.frames import PerspectiveFrame
     from panoforge.eval.views.merge import FrameLogits, merge_bands, merge_masks
 
@@ -137,14 +140,15 @@ def main() -> None:
     views = scan_views(ScanSpec(size_px=LOGITS))
     projections = [PerspectiveFrame(view) for view in views]
     rng = np.random.default_rng(0)
-    rows, columns = np.mgrid[:LOGITS, :LOGITS].astype(np.float32) / LOGITS
+    centres = rng.normal(size=(n, 3))
+    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    place = np.arange(LOGITS)
     frames = []
-    for index in range(len(views)):
-        centres = rng.random((n, 2, 1, 1)).astype(np.float32)
-        distance = np.hypot(columns - centres[:, 0], rows - centres[:, 1])
-        frames.append(
-            FrameLogits(index, np.arange(n), torch.from_numpy(8 - 40 * distance).to(device))
-        )
+    for index, view in enumerate(views):
+        rays = view_pixel_to_direction(place[None, :], place[:, None], view)
+        distance = np.arccos(np.clip(centres @ rays.reshape(-1, 3).T, -1, 1))
+        logits = (8 - 30 * distance).reshape(n, LOGITS, LOGITS).astype(np.float32)
+        frames.append(FrameLogits(index, np.arange(n), torch.from_numpy(logits).to(device)))
 
     def ours() -> object:
         return merge_masks(projections, frames, n, width, height, clamp=CLAMP)

@@ -13,7 +13,8 @@ masks are compared. At 128 objects on a GPU stands beside them what SAM 3.1 clai
     python -m bench.propagate --flops [--quick]
 
 times nothing. It counts the floating-point operations of both by part of the model, with 1 and with
-3 objects. On one thread they bound what batching can gain while every mask stays equal.
+3 objects, and of ours with the scan shown twice (`scan.cycles=2`). On one thread they bound what
+batching can gain while every mask stays equal. `--model micro` counts the model of tests.
 """
 
 import json
@@ -109,6 +110,7 @@ def main() -> None:
     )
     parser.add_argument("--objects", type=int, nargs="*", help="how many objects")
     parser.add_argument("--vos", action="store_true", help="the official compiled VOS mode too")
+    parser.add_argument("--model", default="tiny", help="its size")
     args = parser.parse_args()
     use_one_thread()
     if args.toy:
@@ -130,7 +132,7 @@ def main() -> None:
         size, objects = 64, tuple(min(n, 2) for n in objects)
     torch.set_num_threads(1)
     config = EvalConfig.model_validate(
-        {"model": {"size": "micro" if args.toy else "tiny", "image_size": size}}
+        {"model": {"size": "micro" if args.toy else args.model, "image_size": size}}
     )
     model = load_model(config).model
     rgb, labels = picture_of_caps(
@@ -145,9 +147,14 @@ def main() -> None:
         others["compiled"] = compiled_official(config, model)
         _assert_same_masks(others["compiled"], plain, inputs, prompts[:1])
     if args.flops:
-        for name, predictor in (("ours", ours), ("official", plain)):
+        for name, predictor, cycles in (
+            ("ours", ours, 1),
+            ("ours, two cycles", ours, 2),
+            ("official", plain, 1),
+        ):
             for n in (1, 3):
-                counted = flops(predictor, inputs, prompts[:n])
+                shown = [p.repeated(FRAMES, cycles) for p in prompts[:n]]
+                counted = flops(predictor, inputs * cycles, shown)
                 print(
                     json.dumps({"predictor": name, "image_size": size, "objects": n} | counted),
                     flush=True,

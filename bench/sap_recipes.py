@@ -74,6 +74,7 @@ def sources(data: Path, **weights: float) -> dict[str, dict[str, Any]]:
     """Entries of a mixture: panoramas, images, videos."""
     entries: dict[str, dict[str, Any]] = {
         "panoramas": {"kind": "shards"},
+        "looks": {"kind": "looks"},
         "images": {"kind": "sa1b", "folder": str(data / "images"), "min_area_share": 0.005},
         "videos": {"kind": "sav", "folder": str(data / "videos"), "min_area_share": 0.005},
     }
@@ -137,7 +138,7 @@ class Row:
 
 
 MIXED = {"panoramas": 2, "images": 1, "videos": 1}
-ALL_METHODS = ("direct", "erp_patches", "scan_no_overlap", "scan")
+ALL_METHODS = ("direct", "erp_patches", "scan_no_overlap", "scan", "scan_zoom")
 ROWS = (
     Row("scan_mixed", "SAP's recipe: scans, mixed", (*ALL_METHODS, "scan_random"), {}, MIXED),
     Row(
@@ -155,6 +156,13 @@ ROWS = (
         ("scan_no_overlap", "scan_least_overlap"),
         {"clip": {"overlap": 0.0, "frames": 18}},
         MIXED,
+    ),
+    Row(
+        "second_look",
+        "scans and closer looks, prompted by the model's own mask",
+        ("scan_zoom", "scan"),
+        {},
+        {**MIXED, "looks": 1},
     ),
     Row(
         "random_trajectory",

@@ -148,8 +148,8 @@ def scan_ious(results: dict[str, Any]) -> dict[tuple[str, int], float]:
 
 
 def interval(values: Sequence[float], names: Sequence[str]) -> list[float | None]:
-    """Mean, low and high."""
-    return spread(bootstrap_mean(values, names))
+    """Mean, low and high; None without values."""
+    return spread(bootstrap_mean(values, names)) if len(values) else [None, None, None]
 
 
 def spread(found: Interval) -> list[float | None]:

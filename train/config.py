@@ -20,6 +20,7 @@ from panoforge.core.models import Count, FrozenModel, Positive, Probability, Rat
 from panoforge.core.numbers import counted
 from panoforge.core.storage.location import Location
 from panoforge.train.settings.clips import (
+    OWN_PANORAMAS,
     PANORAMAS_ONLY,
     ClipSettings,
     PromptSettings,
@@ -231,7 +232,7 @@ class TrainConfig(FrozenModel):
     @model_validator(mode="after")
     def _perspective_is_not_forgotten(self) -> Self:
         """Weights that are fine-tuned on scans know perspective pictures, and must see some."""
-        alone = all(entry.kind == "shards" for entry in self.mixed.values())
+        alone = all(entry.kind in OWN_PANORAMAS for entry in self.mixed.values())
         tunes_scans = self.model.checkpoint is not None and self.clip.frames_are == "views"
         if tunes_scans and alone and PANORAMAS_ONLY not in self.mixture:
             raise ValueError(
@@ -289,7 +290,7 @@ class TrainConfig(FrozenModel):
             )
             if on
         ]
-        shards = not self.mixed or any(entry.kind == "shards" for entry in self.mixed.values())
+        shards = not self.mixed or any(e.kind in OWN_PANORAMAS for e in self.mixed.values())
         if wanted and shards and self.clip.frames_are != "panorama":
             raise ValueError(
                 f"{' and '.join(wanted)} need frames that are whole panoramas, as a"

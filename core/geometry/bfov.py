@@ -16,6 +16,7 @@ left outside stays as the scan left it (`panoforge.eval.segmentation.zoom`).
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from panoforge.core.geometry.sphere import (
     camera_axes,
@@ -54,6 +55,17 @@ class Bfov:
     def axes(self) -> Matrix:
         """3×3, columns right, down, forward in the panorama frame."""
         return camera_axes(np.radians(self.yaw_deg), np.radians(self.pitch_deg))
+
+    def directions(self, x: ArrayLike, y: ArrayLike) -> Floats:
+        """Places in [−1, 1] across it → directions, not normalised."""
+        right, down = np.broadcast_arrays(np.asarray(x) * self.tan_x, np.asarray(y) * self.tan_y)
+        return np.stack([right, down, np.ones_like(right)], axis=-1) @ self.axes().T
+
+    def places(self, direction: Floats) -> tuple[Floats, Floats]:
+        """Directions → places (x, y), beyond [−1, 1] outside of it; NaN behind."""
+        right, down, forward = np.moveaxis(direction @ self.axes(), -1, 0)
+        depth = np.where(forward > 1e-9, forward, np.nan)
+        return right / depth / self.tan_x, down / depth / self.tan_y
 
 
 def fit_bfov(mask: Mask, *, trim: float = 0.005) -> Bfov | None:
@@ -122,6 +134,21 @@ def enclosing_bfov(mask: Mask, margin: float, max_fov_deg: float) -> Bfov:
     limit = np.radians(max_fov_deg)
     tan_x, tan_y = (float(np.tan(min(2 * half * margin, limit) / 2)) for half in (across, along))
     return Bfov(float(np.degrees(lon)), float(np.degrees(lat)), tan_x, tan_y)
+
+
+def closer_view(
+    bfov: Bfov | None, *, margin: float, min_fov_deg: float, max_fov_deg: float, max_aspect: float
+) -> Bfov | None:
+    """The view of a second look at what `bfov` holds; None beyond `max_fov_deg`.
+
+    It has a margin, is at least `min_fov_deg` wide and high, and its sides differ at most by
+    `max_aspect`.
+    """
+    if bfov is None or max(bfov.fov_deg) > max_fov_deg:
+        return None
+    least = float(np.tan(np.radians(min_fov_deg) / 2))
+    x, y = (max(tangent * margin, least) for tangent in (bfov.tan_x, bfov.tan_y))
+    return Bfov(bfov.yaw_deg, bfov.pitch_deg, max(x, y / max_aspect), max(y, x / max_aspect))
 
 
 def around(lonlat_deg: tuple[float, float], fov_deg: float) -> Bfov:

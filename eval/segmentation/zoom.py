@@ -36,7 +36,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panoforge.core.geometry.bfov import Bfov, around, fit_bfov, fit_directions
+from panoforge.core.geometry.bfov import Bfov, around, closer_view, fit_bfov, fit_directions
 from panoforge.core.geometry.pixels import (
     edge_to_index,
     index_to_edge,
@@ -296,12 +296,12 @@ def view_of(bfov: Bfov | None, zoom: ZoomConfig) -> Bfov | None:
     The BFoV with its margin, at least `min_fov_deg` wide and high, its sides no further apart than
     `max_aspect`. None for instances that are left to the scan.
     """
-    if bfov is None or max(bfov.fov_deg) > zoom.max_fov_deg:
-        return None
-    least = float(np.tan(np.radians(zoom.min_fov_deg) / 2))
-    x, y = (max(tangent * zoom.margin, least) for tangent in (bfov.tan_x, bfov.tan_y))
-    return Bfov(
-        bfov.yaw_deg, bfov.pitch_deg, max(x, y / zoom.max_aspect), max(y, x / zoom.max_aspect)
+    return closer_view(
+        bfov,
+        margin=zoom.margin,
+        min_fov_deg=zoom.min_fov_deg,
+        max_fov_deg=zoom.max_fov_deg,
+        max_aspect=zoom.max_aspect,
     )
 
 

@@ -213,10 +213,7 @@ class BfovFrame:
 
     def directions(self, x: ArrayLike, y: ArrayLike) -> Floats:
         """Normalised places in the frame → directions, not normalised."""
-        right, down = np.broadcast_arrays(
-            np.asarray(x) * self.bfov.tan_x, np.asarray(y) * self.bfov.tan_y
-        )
-        return np.stack([right, down, np.ones_like(right)], axis=-1) @ self.bfov.axes().T
+        return self.bfov.directions(x, y)
 
     def project(self, direction: ArrayLike) -> tuple[Floats, Floats, NDArray[np.bool_]]:
         """Pixel columns and rows of directions, and which of them the frame shows."""
@@ -224,12 +221,9 @@ class BfovFrame:
         return place_to_index(x, self.size_px), place_to_index(y, self.size_px), inside
 
     def _place(self, direction: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-        right, down, forward = np.moveaxis(direction @ self.bfov.axes(), -1, 0)
-        front = forward > 1e-9
-        depth = np.where(front, forward, np.nan)
-        x, y = right / depth / self.bfov.tan_x, down / depth / self.bfov.tan_y
+        x, y = self.bfov.places(direction)
         with np.errstate(invalid="ignore"):
-            return x, y, front & (np.abs(x) <= 1 + 1e-9) & (np.abs(y) <= 1 + 1e-9)
+            return x, y, (np.abs(x) <= 1 + 1e-9) & (np.abs(y) <= 1 + 1e-9)
 
     @lru_cache(maxsize=4096)  # noqa: B019
     def extent(self, width: int, height: int) -> tuple[int, int, int, int]:

@@ -52,6 +52,25 @@ class ClickMetaData:
     clicks: torch.Tensor
 
 
+@dataclass
+class LookedAtObject(ClickedObject):
+    """An object of a closer look. `places` h×w×2: where in the frame before each of its logits
+    lies, normalised; beyond [−1, 1] outside of it.
+    """
+
+    places: NDArray[np.float32] | None = None
+
+
+@tensorclass
+class LookMetaData:
+    """As ClickMetaData, and the places of looks, T×O×h×w×2; NaN on frames that are none."""
+
+    unique_objects_identifier: torch.LongTensor
+    frame_orig_size: torch.LongTensor
+    clicks: torch.Tensor
+    places: torch.Tensor
+
+
 def sphere_clicks(
     masks: Sequence[NDArray[np.bool_]],
     views: Sequence[View],
@@ -110,18 +129,35 @@ def with_clicks(
         for t in range(batch.num_frames)
     ]
     plain = batch.metadata
-    batch.metadata = ClickMetaData(
-        unique_objects_identifier=plain.unique_objects_identifier,
-        frame_orig_size=plain.frame_orig_size,
-        clicks=torch.tensor(places, dtype=torch.float32),
-        batch_size=plain.batch_size,  # type: ignore[call-arg]  # tensorclass adds it
-    )
+    own: dict[str, Any] = {
+        "unique_objects_identifier": plain.unique_objects_identifier,
+        "frame_orig_size": plain.frame_orig_size,
+        "clicks": torch.tensor(places, dtype=torch.float32),
+        "batch_size": plain.batch_size,
+    }
+    looks = [
+        [getattr(o, "places", None) for clip in clips for o in clip.frames[t].objects]
+        for t in range(batch.num_frames)
+    ]
+    shown = next((p for frame in looks for p in frame if p is not None), None)
+    if shown is None:
+        batch.metadata = ClickMetaData(**own)
+    else:
+        none = np.full_like(shown, np.nan)
+        rows = [np.stack([none if p is None else p for p in frame]) for frame in looks]
+        batch.metadata = LookMetaData(**own, places=torch.from_numpy(np.stack(rows)))
     return batch
 
 
 def clicks_of(batch: Any) -> Tensor | None:
     """The clicks of a batch, T×O×2; None where it has none (images and videos without a sphere)."""
-    return batch.metadata.clicks if isinstance(batch.metadata, ClickMetaData) else None
+    known = isinstance(batch.metadata, ClickMetaData | LookMetaData)
+    return batch.metadata.clicks if known else None
+
+
+def places_of(batch: Any) -> Tensor | None:
+    """The places of a batch of looks, T×O×h×w×2; None for all others."""
+    return batch.metadata.places if isinstance(batch.metadata, LookMetaData) else None
 
 
 def prompted_frames(clicks: Tensor, masks: Tensor) -> list[int]:

@@ -28,6 +28,7 @@ from panoforge.core.errors import ConfigError
 from panoforge.core.shards.read import Dataset
 from panoforge.train.config import TrainConfig
 from panoforge.train.data.sources import Source, open_source
+from panoforge.train.data.sources.looks import Looks
 from panoforge.train.data.sources.shards import Shards
 
 if TYPE_CHECKING:
@@ -111,10 +112,11 @@ class Mixture:
         if not config.mixed:
             return cls([Shards(SHARDS, dataset, config)], [1], config.clips_per_forward)
         weights = whole_weights({name: entry.weight for name, entry in config.mixed.items()})
+        own: dict[str, type[Shards]] = {"shards": Shards, "looks": Looks}
         sources: list[Source] = [
             (
-                Shards(name, dataset, config)
-                if entry.kind == "shards"
+                own[entry.kind](name, dataset, config)
+                if entry.kind in own
                 else open_source(name, entry, config)
             )
             for name, entry in config.mixed.items()

@@ -19,9 +19,17 @@ from numpy.typing import NDArray
 from panoforge.core.geometry.scan import ScanSpec, random_yaw0_deg, scan_grid
 from panoforge.train.settings.clips import ClipSettings
 
-ORDER_LANE, CLIP_LANE, PROMPT_LANE, NOISE_LANE, SOURCE_LANE, CLICK_LANE, WARP_LANE = range(
-    7
-)  # random streams of a seed
+# random streams of a seed
+(
+    ORDER_LANE,
+    CLIP_LANE,
+    PROMPT_LANE,
+    NOISE_LANE,
+    SOURCE_LANE,
+    CLICK_LANE,
+    WARP_LANE,
+    LOOK_LANE,
+) = range(8)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ the same names. It differs in five places, each tested against upstream:
   points). Upstream hands SAM the box [W, H, −1, −1] of an empty mask (facebookresearch/sam2#470),
   and objects do leave a scan.
 - A batch of panoramas with clicks (panoforge.train.data.clicks) is prompted by them, with
-  probability `sphere_click`; never when it is 0.
+  probability `sphere_click`; never when it is 0. A batch of looks (`kind: looks`) always is, and
+  its second frame by what the model said of the first.
 - Masks are handed to the loss at the decoder's quarter resolution and enlarged there
   (panoforge.train.losses.mask_loss). The last frame is not encoded into a memory that nobody will
   read. The memory attention's dropout keeps less (panoforge.train.model.efficient_dropout). All
@@ -28,10 +29,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import grid_sample
 from torch.utils.checkpoint import checkpoint
 from training.model.sam2 import SAM2Train
 
-from panoforge.train.data.clicks import click_prompt, clicks_of, prompted_frames
+from panoforge.train.data.clicks import click_prompt, clicks_of, places_of, prompted_frames
 from panoforge.train.model.efficient_dropout import keep_less
 from panoforge.train.model.panosam2.parts import PanoParts
 
@@ -39,6 +41,7 @@ from panoforge.train.model.panosam2.parts import PanoParts
 Encoded = dict[str, Any]
 
 BOX_TOP_LEFT_LABEL = 2  # sam2.modeling.sam2_utils.sample_box_points
+CLAMP = 10.0  # of logits: that of the evaluation's merge
 PADDING_LABEL = -1  # sam2.modeling.sam.prompt_encoder: "not a point"
 
 
@@ -50,6 +53,8 @@ class ScanSAM2(SAM2Train):
 
     sphere_click = 0.0  # probability of prompting with sphere clicks
     recompute = False  # activation checkpointing; `recompute_activations` switches it on
+    _places: Tensor | None = None  # of the batch, where it is one of looks
+    _looks = False  # at this step
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -102,10 +107,14 @@ class ScanSAM2(SAM2Train):
 
         Validation scores the first prompt, so nothing is corrected there.
         """
+        self._places = places_of(input)
         backbone_out = super().prepare_prompt_inputs(backbone_out, input, start_frame_idx)
         for frame, points in backbone_out["point_inputs_per_frame"].items():
             blank_absent_boxes(points, backbone_out["gt_masks_per_frame"][frame])
-        if self.training and self.sphere_click and self.rng.random() < self.sphere_click:
+        drawn = self.training and self.sphere_click and self.rng.random() < self.sphere_click
+        if self._places is not None:
+            self.prompt_looks(backbone_out, input)
+        elif drawn:
             self.prompt_with_clicks(backbone_out, input)
         if (
             not self.training or self.num_correction_pt_per_frame == 0
@@ -142,14 +151,40 @@ class ScanSAM2(SAM2Train):
             }
         )
 
+    def prompt_looks(self, backbone_out: dict[str, Any], input: Any) -> None:
+        """Prompt every frame of a batch of looks with its clicks, and correct none."""
+        clicks = clicks_of(input)
+        assert clicks is not None
+        frames = list(range(input.num_frames))
+        backbone_out.update(
+            {
+                "use_pt_input": True,
+                "init_cond_frames": frames,
+                "frames_not_in_init_cond": [],
+                "mask_inputs_per_frame": {},
+                "point_inputs_per_frame": {t: click_prompt(clicks[t]) for t in frames},
+                "frames_to_add_correction_pt": [],
+            }
+        )
+
     def track_step(
         self, frame_idx: int, *args: Any, run_mem_encoder: bool = True, **kwargs: Any
     ) -> dict[str, Any]:
-        """As upstream; in training the frame that is processed last leaves no memory."""
+        """As upstream; in training the frame that is processed last leaves no memory. A look is
+        prompted with what was said of the frame before it, without a gradient.
+        """
         read_later = not self.training or frame_idx != self._last_frame
+        if self._places is not None and frame_idx > 0:
+            before = kwargs["output_dict"]["cond_frame_outputs"][frame_idx - 1]["pred_masks"]
+            kwargs["prev_sam_mask_logits"] = moved(before, self._places[frame_idx])
+        self._looks = "prev_sam_mask_logits" in kwargs
         return super().track_step(
             frame_idx, *args, run_mem_encoder=run_mem_encoder and read_later, **kwargs
         )
+
+    def _use_multimask(self, *args: Any, **kwargs: Any) -> bool:
+        """As upstream; one mask of a look, as `scan_zoom` asks for."""
+        return not self._looks and bool(super()._use_multimask(*args, **kwargs))
 
     def _forward_sam_heads(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """As upstream.
@@ -169,6 +204,15 @@ class ScanSAM2(SAM2Train):
     def _encode_new_memory(self, *args: Any, **kwargs: Any) -> Any:
         """As upstream, and again in the backward pass."""
         return _again(super()._encode_new_memory, *args, **kwargs)
+
+
+def moved(logits: Tensor, places: Tensor) -> Tensor:
+    """Logits O×1×h×w of one frame as the mask prompt of another, which has them at `places`
+    O×h×w×2; 0, neither yes nor no, beyond the frame. As in the merge, absence counts −CLAMP.
+    """
+    clamped = logits.detach().float().clamp(-CLAMP, CLAMP)
+    places = places.to(clamped)
+    return grid_sample(clamped, places, mode="bilinear", align_corners=False).to(logits)
 
 
 def _again(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

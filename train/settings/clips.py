@@ -8,7 +8,8 @@ from panoforge.core.geometry.scan import Trajectory
 from panoforge.core.models import Count, FrozenModel, Positive, Probability
 from panoforge.core.storage.location import LocalPath
 
-SourceKind = Literal["shards", "sa1b", "sav", "vos", "coco"]
+SourceKind = Literal["shards", "looks", "sa1b", "sav", "vos", "coco"]
+OWN_PANORAMAS = ("shards", "looks")  # kinds that are cut from the run's own dataset
 PANORAMAS_ONLY = "panoramas-only"
 
 
@@ -138,7 +139,8 @@ class PromptSettings(FrozenModel):
 class SourceSettings(FrozenModel):
     """One entry of `mixture`.
 
-    The panorama shards, or another dataset (panoforge.train.data.sources).
+    Scans of the panorama shards, closer looks at their objects, or another dataset
+    (panoforge.train.data.sources).
     """
 
     kind: Annotated[SourceKind, Field(description="What kind of dataset.")]
@@ -166,9 +168,9 @@ class SourceSettings(FrozenModel):
 
     @model_validator(mode="after")
     def _has_its_folder(self) -> Self:
-        if (self.folder is None) != (self.kind == "shards"):
+        if (self.folder is None) != (self.kind in OWN_PANORAMAS):
             raise ValueError(
-                "a mixture entry of kind shards takes no folder (it is the run's dataset)"
+                f"a mixture entry of kind {self.kind} takes no folder (it is the run's dataset)"
                 if self.folder
                 else f"a mixture entry of kind {self.kind} needs folder: where that dataset lies"
             )

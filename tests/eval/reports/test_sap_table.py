@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import synthetic
 from repository import ROOT
 
 from panoforge.cluster.config.jobs import EvalJobConfig
 from panoforge.cluster.config.sections import load_section
+from panoforge.core.errors import ConfigError
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.reports.sap import our_lines
 from panoforge.eval.reports.table import as_lines
@@ -56,6 +58,19 @@ def test_one_evaluation_has_both_columns_of_clicks(tmp_path: Path) -> None:
     assert json.loads((found.folder / "results.json").read_text())["sap_table"][1]["miou"][
         "all"
     ] == [line.first[0], line.further[0]]
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("scan.cycles=0", "scan.cycles: Input should be 1 or 2, got 0"),
+        ("merge.rule=median", "merge.rule: Input should be 'mean' or 'max', got 'median'"),
+    ],
+)
+def test_what_saps_protocol_has_not_is_refused_in_one_line(word: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_section(ROOT / "configs/eval/sap.yaml", EvalJobConfig, [word])
+    assert "\n" not in str(caught.value) and caught.value.exit_code == 2
 
 
 def test_the_config_of_saps_protocol_is_one() -> None:
