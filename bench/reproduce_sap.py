@@ -18,7 +18,8 @@ and on the second world); overlap above none; fine-tuned scan above vanilla scan
    nobody trained on. Its encoder is frozen from then on.
 2. `vanilla`: that model on held-out panoramas of world A and on world B.
 3. One fine-tuned model for each row of bench.sap_recipes.ROWS, all from the same weights, for the
-   same number of steps. The row `perspective_only` is the control for more training.
+   same number of steps. The row `perspective_only` is the control for more training. `--causes`
+   adds rows that differ from `scan_mixed` in one thing each, for when it does not gain.
 4. The table: 1 and 3 clicks, by size, at seam and poles, for both worlds. Intervals are 95 %
    bootstrap intervals over panoramas; differences to the vanilla scan are paired, tested by
    flipping panoramas. Perspective videos that nobody trained on measure what was forgotten.
@@ -46,6 +47,7 @@ from typing import Any
 from bench.common import machine, use_one_thread
 from bench.sap_recipes import (
     ALL_METHODS,
+    CAUSES,
     IMAGE_PX,
     ROWS,
     SEED,
@@ -72,12 +74,14 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="quick")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--until", choices=[PRETRAINED, VANILLA.name, *(row.name for row in ROWS)])
+    parser.add_argument("--causes", action="store_true", help="rows that test causes, afterwards")
     args = parser.parse_args()
     use_one_thread()
-    print(json.dumps(run(args.out, SIZES[args.size], args.until)))
+    rows = (VANILLA, *ROWS, *(CAUSES if args.causes else ()))
+    print(json.dumps(run(args.out, SIZES[args.size], rows, args.until)))
 
 
-def run(out: Path, size: Size, until: str | None = None) -> dict[str, Any]:
+def run(out: Path, size: Size, rows: tuple[Row, ...], until: str | None = None) -> dict[str, Any]:
     """All stages below `out`, up to a row; gives the JSON line."""
     from bench.sap_results import write_table
 
@@ -88,9 +92,9 @@ def run(out: Path, size: Size, until: str | None = None) -> dict[str, Any]:
     vanilla = log.timed("pretrain_videos", partial(pretrain_videos, out, size, short))
     log.timed("pretrained", partial(judge, out, (images, short, vanilla)))
     if until == PRETRAINED:
-        return {"bench": "reproduce_sap", "rows": [], "of": 1 + len(ROWS), "machine": machine()}
+        return {"bench": "reproduce_sap", "rows": [], "of": len(rows), "machine": machine()}
     done: list[Row] = []
-    for row in (VANILLA, *ROWS):
+    for row in rows:
         weights = vanilla
         if row is not VANILLA:
             weights = log.timed(row.name, partial(tune, out, size, vanilla, row))
@@ -104,7 +108,7 @@ def run(out: Path, size: Size, until: str | None = None) -> dict[str, Any]:
         "ok": table["ok"],
         "gain": table["gain"],
         "rows": [row.name for row in done],
-        "of": 1 + len(ROWS),
+        "of": len(rows),
         "log_sha256": hashlib.sha256((out / "stages.jsonl").read_bytes()).hexdigest(),
         "machine": machine(),
     }

@@ -188,6 +188,17 @@ ROWS = (
 )
 
 
+# What to test if scan_mixed does not gain: each differs from it in one thing.
+CAUSES = (
+    Row("rate_third", "a third of the rate", ("scan",), {"optim": {"lr_times": 1 / 3}}, MIXED),
+    Row("rate_triple", "three times the rate", ("scan",), {"optim": {"lr_times": 3.0}}, MIXED),
+    Row("clips_fourfold", "four times the clips a step", ("scan",), {"clips_times": 4}, MIXED),
+    Row("one_object", "one object a clip", ("scan",), {"clip": {"max_objects": 1}}, MIXED),
+    Row("small_steps", "views 22.5° apart", ("scan",), {"clip": {"overlap": 0.75}}, MIXED),
+    Row("absence_untaught", "no objectness loss", ("scan",), {"loss": {"objectness": 0.0}}, MIXED),
+)
+
+
 def tune_recipe(size: Size, data: Path, checkpoint: Path, row: Row) -> dict[str, Any]:
     """Fine-tuning: configs/train/sap.yaml as far as this size allows. The rate and the clips a step
     are of the size; 2 objects a clip; one click for each object in every frame that sees it.
@@ -218,4 +229,9 @@ def tune_recipe(size: Size, data: Path, checkpoint: Path, row: Row) -> dict[str,
         clips_per_forward=1,
         checkpoint_every=5,
     )
-    return merged(merged(recipe, **row.changes), mixture=mixture)
+    changes = {key: value for key, value in row.changes.items() if key != "clips_times"}
+    optim = dict(changes.get("optim", {}))
+    if times := optim.pop("lr_times", None):
+        changes["optim"] = {**optim, "lr": size.tune_lr * times}
+    clips = size.tune_clips * row.changes.get("clips_times", 1)
+    return merged(merged(recipe, **changes), mixture=mixture, clips_per_step=clips)

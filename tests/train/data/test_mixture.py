@@ -161,7 +161,10 @@ def test_where_a_dataset_lies_is_not_what_it_is(caps: Dataset, mixed: dict, tmp_
             "would show every clip 2 times",
         ),
         ({"a": {"kind": "shards", "weight": 0}}, "greater than 0"),
-        ({"a": {"kind": "pickle", "weight": 1}}, "'shards', 'sa1b', 'sav', 'vos' or 'coco'"),
+        (
+            {"a": {"kind": "pickle", "weight": 1}},
+            "'shards', 'looks', 'sa1b', 'sav', 'vos' or 'coco'",
+        ),
     ],
 )
 def test_mixtures_that_cannot_run_are_refused(entries: dict, message: str):
