@@ -9,12 +9,11 @@ The work: real rendered label maps, instances of at least 64 pixels, the 24 view
 panoramas, of which only instance.zst is read. Lines: masks as they are (what geometry alone costs)
 and masks averaged down to 256² logits (what SAM2's resolution costs). Both are merged by mean and
 by maximum, and go through `scan_zoom`. Ground truth has no memory: a second cycle says the same, so
-one cycle stands for both. Printed by size, and what is lost by cause, measured instance by instance
-and not guessed. mIoU and the difference of the maximum to the mean have 95 % intervals, by
-panorama where there are several, else by instance. The causes are the median width of the thinner
-half of it, in panorama pixels and in logits of the scan, and in how many pieces it is. `--quick` is
-the room at 2048×1024 through views of 512² and logits of 128², `--view-px` any other size: the same
-pixels per logit. No race, so "ok" instead of a ratio.
+one cycle stands for both. Tables: by size, by what is lost by cause, and mIoU with 95 % intervals,
+by panorama where there are several, else by instance. The causes are measured for each instance:
+the median width of its thinner half, in panorama pixels and in logits of the scan, and in how many
+pieces it is. `--quick` is the room at 2048×1024 through views of 512² and logits of 128²,
+`--view-px` any other size: the same pixels per logit. No race, so "ok" instead of a ratio.
 """
 
 import argparse
