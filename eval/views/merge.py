@@ -201,8 +201,9 @@ def _raise_to(
 
 
 def _runs(objects: NDArray[np.int64]) -> Iterator[tuple[slice, slice]]:
-    """(of all objects, of a frame's own) for each run of consecutive numbers: few operations on
-    large pieces are several times faster than one for each object.
+    """(of all objects, of a frame's own) for each run of consecutive numbers.
+
+    Few operations on large pieces are several times faster than one for each object.
     """
     starts = np.flatnonzero(np.diff(objects, prepend=-2) != 1)
     for start, stop in zip(starts, [*starts[1:], len(objects)], strict=True):

@@ -54,8 +54,10 @@ class ClickMetaData:
 
 @dataclass
 class LookedAtObject(ClickedObject):
-    """An object of a closer look. `places` h×w×2: where in the frame before each of its logits
-    lies, normalised; beyond [−1, 1] outside of it.
+    """An object of a closer look.
+
+    `places` h×w×2: where in the frame before each of its logits lies, normalised; beyond [−1, 1]
+    outside of it.
     """
 
     places: NDArray[np.float32] | None = None

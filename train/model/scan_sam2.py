@@ -170,8 +170,9 @@ class ScanSAM2(SAM2Train):
     def track_step(
         self, frame_idx: int, *args: Any, run_mem_encoder: bool = True, **kwargs: Any
     ) -> dict[str, Any]:
-        """As upstream; in training the frame that is processed last leaves no memory. A look is
-        prompted with what was said of the frame before it, without a gradient.
+        """As upstream; in training the frame that is processed last leaves no memory.
+
+        A look is prompted with what was said of the frame before it, without a gradient.
         """
         read_later = not self.training or frame_idx != self._last_frame
         if self._places is not None and frame_idx > 0:
@@ -207,8 +208,10 @@ class ScanSAM2(SAM2Train):
 
 
 def moved(logits: Tensor, places: Tensor) -> Tensor:
-    """Logits O×1×h×w of one frame as the mask prompt of another, which has them at `places`
-    O×h×w×2; 0, neither yes nor no, beyond the frame. As in the merge, absence counts −CLAMP.
+    """Logits O×1×h×w of one frame as the mask prompt of another.
+
+    That one has them at `places` O×h×w×2; 0, neither yes nor no, beyond the frame. As in the merge,
+    absence counts −CLAMP.
     """
     clamped = logits.detach().float().clamp(-CLAMP, CLAMP)
     places = places.to(clamped)

@@ -157,9 +157,7 @@ def choose_look(
 
 
 def prior_places(view: View, look: Bfov, logits: int) -> NDArray[np.float32]:
-    """Where in `view` each of logits×logits places of `look` lies, normalised; 2 where it does
-    not.
-    """
+    """Where in `view` each of logits×logits places of `look` lies, normalised; 2 where outside."""
     place = pixel_places(logits)
     x, y, inside = direction_to_view_pixel(look.directions(place[None, :], place[:, None]), view)
     found = np.stack([index_to_place(x, view.size_px), index_to_place(y, view.size_px)], axis=-1)
