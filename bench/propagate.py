@@ -7,8 +7,9 @@ Peer: the official predictor as its notebook uses it, prompts in frame order, so
 feature cache helps it as much as it can. Its masks have the size of the views. Asserted first: for
 every object and frame our native logits are the official predictor's to 1e-4, and so are the masks.
 On a GPU there are 1, 16, 50 and 128 objects at 1024². On a CPU it is 1 and 20 objects at 256², or
-128² with --quick. --objects names others. --vos runs the official compiled VOS mode as well, whose
-masks are compared. At 128 objects on a GPU stands beside them what SAM 3.1 claims.
+128² with --quick. With --objects there are others. With --vos the official compiled VOS mode runs
+as well, and its masks are compared. At 128 objects on a GPU stands beside them what SAM 3.1
+claims.
 
     python -m bench.propagate --flops [--quick]
 
