@@ -19,9 +19,9 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def main() -> None:
             "nodes": 2,
             "min_ranks": 1,
             "resize_every_s": 5,
-            "steps": 60 if args.quick else 300,
+            "steps": 150 if args.quick else 300,
         }
         undisturbed = TrainJobConfig.model_validate({**content, "run": str(folder / "one")})
         run_training(undisturbed.train, folder / "data" / "ours", folder / "one")
@@ -89,22 +89,22 @@ def strike(run: Path, content: dict[str, Any], train: Callable[[Any], Path]) -> 
 
     node, found = second_node(), {}
     config = TrainJobConfig.model_validate({**content, "run": str(run)})
-    thread = threading.Thread(target=train, args=(config,))
-    thread.start()
-    try:
-        wait_for(run, 2, ranks=2)
-        rank_of_two().kill()
-        found["restart"] = seconds_to_next_step(run)
-        wait_for(run, steps(run) + 2, ranks=2)
-        kill_all(node)
-        found["down"] = seconds_to_next_step(run)
-        node = second_node()
-        begin = time.monotonic()
-        wait_for(run, steps(run) + 1, ranks=2)
-        found["up"] = time.monotonic() - begin
-        thread.join()
-    finally:
-        kill_all(node)
+    with ThreadPoolExecutor(1) as threads:
+        training = threads.submit(train, config)
+        try:
+            wait_for(training, run, 2, ranks=2)
+            rank_of_two().kill()
+            found["restart"] = seconds_to_next_step(training, run)
+            wait_for(training, run, steps(run) + 2, ranks=2)
+            kill_all(node)
+            found["down"] = seconds_to_next_step(training, run)
+            node = second_node()
+            begin = time.monotonic()
+            wait_for(training, run, steps(run) + 1, ranks=2)
+            found["up"] = time.monotonic() - begin
+            training.result()
+        finally:
+            kill_all(node)
     return found
 
 
@@ -118,16 +118,16 @@ def rows(run: Path) -> list[dict[str, Any]]:
     return read_metrics(run / "metrics.jsonl")
 
 
-def wait_for(run: Path, count: int, ranks: int) -> None:
-    """Until so many steps are done, the last of them with so many ranks."""
-    while steps(run) < count or rows(run)[-1]["ranks"] != ranks:
+def wait_for(training: "Future[Path]", run: Path, count: int, ranks: int) -> None:
+    """Until so many steps are done, the last of them with so many ranks (0: any)."""
+    while steps(run) < count or ranks not in (0, rows(run)[-1]["ranks"]):
         time.sleep(0.02)
+        assert not training.done(), f"the run ended first: {training.result()}"
 
 
-def seconds_to_next_step(run: Path) -> float:
-    begin, done = time.monotonic(), steps(run)
-    while steps(run) <= done:
-        time.sleep(0.02)
+def seconds_to_next_step(training: "Future[Path]", run: Path) -> float:
+    begin = time.monotonic()
+    wait_for(training, run, steps(run) + 1, ranks=0)
     return time.monotonic() - begin
 
 
