@@ -144,17 +144,12 @@ def second_node() -> "subprocess.Popen[bytes]":
     """One more node of the open Ray, with one core; up when this returns."""
     import ray
 
-    from panoforge.cluster.ray.private import LOOPBACK_ONLY, free_ports
+    from panoforge.cluster.ray.private import LOOPBACK_ONLY
 
     before = len([node for node in ray.nodes() if node["Alive"]])
-    agent, grpc, metrics, environments = free_ports(4)
     flags = {
         "address": ray.get_runtime_context().gcs_address,
         "node-ip-address": "127.0.0.1",
-        "dashboard-agent-listen-port": agent,
-        "dashboard-agent-grpc-port": grpc,
-        "metrics-export-port": metrics,
-        "runtime-env-agent-port": environments,
         "num-cpus": 1,
         "object-store-memory": 80 << 20,
     }

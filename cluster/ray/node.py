@@ -1,17 +1,20 @@
 """`ray start` with patience, as a process: `python -m panoforge.cluster.ray.node FLAGS`.
 
 Two waits of Ray (2.60) stand in its code. They are too short for a busy machine, where a Python
-takes half a minute to start. The raylet waits 15 s for a file with the port that its dashboard
-agent listens on, and aborts. `ray start` waits 30 s for the raylet. Until ray-project/ray#65983
-makes them settings, this process tells the raylet that port, the only one that Ray does not pass
-on, and stretches the second wait. In a driver `session._loopback_is_meant` sets one constant of
-`ray._private`; nothing else of ours changes names there.
+takes half a minute to start. The raylet waits 15 s for files with the ports that its agents listen
+on, and aborts. `ray start` waits 30 s for the raylet. ray-project/ray#65983 asks for settings.
+Until then this process chooses the ports that FLAGS leave open and tells them to the raylet: that
+of the jobs is the only one that Ray does not pass on. And it stretches the second wait. In a driver
+`session._loopback_is_meant` sets one constant of `ray._private`; nothing else of ours changes names
+there.
 
 `ray start --head` has no flag that leaves out the server of Ray's clients, a Python of two seconds
 that nobody asks for here: a process that sleeps stands in its place.
 """
 
 import contextlib
+import os
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -20,7 +23,13 @@ from typing import Any
 START_S = 120.0  # for a node of Ray to come up
 _RAY_WAITS_S = 30.0
 _ASLEEP = [sys.executable, "-I", "-S", "-c", "import signal; signal.pause()"]
-_PORT_FLAG = "--dashboard-agent-listen-port="
+_JOBS = "dashboard-agent-listen-port"
+_PORTS = (_JOBS, "dashboard-agent-grpc-port", "metrics-export-port", "runtime-env-agent-port")
+_ENVIRONMENT = {
+    # If its first workers take over 60 s, Ray drops them and the driver blocks forever.
+    "RAY_worker_register_timeout_seconds": str(round(2 * START_S)),
+    "RAY_agent_register_timeout_ms": str(round(1000 * START_S)),
+}
 
 
 class _SlowClock:
@@ -61,12 +70,35 @@ def patience(job_port: int) -> Iterator[None]:
         node.time, services.start_ray_process = before
 
 
+def free_ports(count: int) -> list[int]:
+    """So many ports of this machine that nobody listens on."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+def with_ports(flags: list[str]) -> tuple[list[str], int]:
+    """Flags of `ray start` with all ports of the agents; and the port for jobs.
+
+    Free ones are chosen where none is given.
+    """
+    given = dict(flag.removeprefix("--").split("=", 1) for flag in flags if "=" in flag)
+    chosen = dict(zip(_PORTS, map(str, free_ports(len(_PORTS))), strict=True))
+    ports = {name: given.get(name, chosen[name]) for name in _PORTS}
+    own = [f"--{name}={port}" for name, port in ports.items() if name not in given]
+    return flags + own, int(ports[_JOBS])
+
+
 def main(flags: list[str]) -> None:
-    """Run `ray start FLAGS`, of which one is the port of the dashboard agent."""
+    """Run `ray start FLAGS`, with patience."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     from ray.scripts.scripts import start
 
-    (port,) = (flag.removeprefix(_PORT_FLAG) for flag in flags if flag.startswith(_PORT_FLAG))
-    with patience(int(port)):
+    flags, job_port = with_ports(flags)
+    with patience(job_port):
         start(flags)
 
 

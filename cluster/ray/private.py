@@ -10,7 +10,6 @@ import contextlib
 import math
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from typing import TypeVar
 
 from panoforge.cluster.config.ray import RayConfig
 from panoforge.cluster.process.process import bound_to_parent
-from panoforge.cluster.ray.node import START_S
+from panoforge.cluster.ray.node import free_ports
 from panoforge.cluster.ray.watch import living_on
 
 Started = TypeVar("Started")
@@ -36,9 +35,6 @@ LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _NICENESS = "RAY_worker_niceness"
 _ENVIRONMENT = {
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # nothing of ours is served there
-    # If its first workers take over 60 s, Ray drops them and the driver blocks forever.
-    "RAY_worker_register_timeout_seconds": str(round(2 * START_S)),
-    "RAY_agent_register_timeout_ms": str(round(1000 * START_S)),
 }
 
 
@@ -75,15 +71,6 @@ def patiently(start: Callable[[], Started]) -> Started:
             if last or "timed out during startup" not in str(error):
                 raise
     raise AssertionError
-
-
-def free_ports(count: int) -> list[int]:
-    """So many ports of this machine that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
 
 
 def _niceness() -> dict[str, str]:

@@ -35,7 +35,6 @@ from panoforge.core.errors import FAILED, UsageError, UserError
 from panoforge.core.numbers import counted
 
 START_S = 600.0  # for all nodes of Ray to come up: a shared file system may be slow at first
-_AGENT_PORT = 52365
 _POLL_S = 1.0
 _END_S = 30.0
 _MODULE = "panoforge.cluster.ray.slurm"
@@ -210,7 +209,7 @@ def node(address: str) -> int:
     signal.signal(signal.SIGUSR1, lambda number, frame: stop.append(number))
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     job = Allocation.here()
-    flags = [f"--dashboard-agent-listen-port={_AGENT_PORT}", f"--num-cpus={job.cpus}", "--block"]
+    flags = [f"--num-cpus={job.cpus}", "--block"]
     host, _, port = address.partition(":")
     if os.environ["SLURM_PROCID"] == "0":
         flags += ["--head", f"--node-ip-address={host}", f"--port={port}"]

@@ -17,7 +17,7 @@ import torch
 import yaml
 from train_small import SMALL
 
-from panoforge.cluster.ray.private import free_ports
+from panoforge.cluster.ray.node import free_ports
 from panoforge.train import checkpoints
 from panoforge.train.log import read_metrics
 

@@ -14,8 +14,8 @@ import pytest
 from chaos_runs import assert_resources_are_returned, done, orphans, wait_for
 
 from panoforge.cluster.config.ray import RayConfig
-from panoforge.cluster.ray.node import patience
-from panoforge.cluster.ray.private import free_ports, patiently
+from panoforge.cluster.ray.node import free_ports, patience
+from panoforge.cluster.ray.private import patiently
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.render.runner import render
 from panoforge.cluster.state.policy import AttemptFault

@@ -8,8 +8,8 @@ import pytest
 
 from panoforge.cluster.config.ray import RayConfig
 from panoforge.cluster.ray import node as head
-from panoforge.cluster.ray.node import patience
-from panoforge.cluster.ray.private import NotStarted, free_ports, patiently, private_head
+from panoforge.cluster.ray.node import free_ports, patience, with_ports
+from panoforge.cluster.ray.private import NotStarted, patiently, private_head
 
 SLOW = (
     "The current node timed out during startup. This could happen because some of the raylet failed"
@@ -69,6 +69,17 @@ def test_a_raylet_waits_for_no_file_with_a_port_and_nobody_for_clients(monkeypat
 
 def test_ports_are_different_and_free():
     assert len(set(free_ports(9))) == 9
+
+
+def test_a_node_is_told_every_port_that_its_raylet_would_wait_for():
+    """It aborts where an agent takes over 15 s to write its port down."""
+    names = ["dashboard-agent-listen-port", "dashboard-agent-grpc-port", "metrics-export-port"]
+    flags, job_port = with_ports(["--block", "--metrics-export-port=8080", "--num-cpus=2"])
+    assert flags[:3] == ["--block", "--metrics-export-port=8080", "--num-cpus=2"]
+    chosen = [flag.split("=")[0].removeprefix("--") for flag in flags[3:]]
+    assert chosen == [*names[:2], "runtime-env-agent-port"]
+    assert flags[3] == f"--dashboard-agent-listen-port={job_port}"
+    assert with_ports(flags) == (flags, job_port)
 
 
 @pytest.mark.ray

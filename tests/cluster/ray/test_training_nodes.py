@@ -36,7 +36,7 @@ PORT = 6379
 
 def start_ray(machine: Machine, head: Machine, cores: int, folder: Path) -> None:
     """A node of Ray with so many cores, and its words in a file."""
-    flags = ["--block", "--dashboard-agent-listen-port=52365", f"--num-cpus={cores}"]
+    flags = ["--block", f"--num-cpus={cores}"]
     if machine is head:
         flags += ["--head", f"--port={PORT}", f"--node-ip-address={head.address}"]
         flags += ["--include-dashboard=false"]
