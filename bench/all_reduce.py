@@ -94,7 +94,7 @@ def one_rank(frozen: bool, quick: bool) -> dict[str, float]:
                 "drop_path": 0.0,
                 "frozen": ["image_encoder"] if frozen else [],
             },
-            "clip": {"frames": 2 if quick else 4, "min_area_sr": 0.01},
+            "clip": {"frames": 3 if quick else 4, "min_area_sr": 0.01},
             "clips_per_step": 1,
         }
     )
