@@ -21,10 +21,11 @@ from panoforge.cluster.ray.node import free_ports
 from panoforge.train import checkpoints
 from panoforge.train.log import read_metrics
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone")
 TIMING = ("seconds", "clips_per_s", "peak_memory_mb")
 STEPS = 8
+RUN_S = 900  # for a run of seconds, on a machine that has other work
 
 
 def config_file(folder: Path, dataset: Path, run: Path, **changes: object) -> Path:
@@ -68,7 +69,7 @@ def test_killed_at_random_steps_it_ends_bit_equal(caps_dataset: Path, tmp_path: 
         pano_train(config_file(tmp_path, caps_dataset, straight)),
         check=True,
         env=environment(),
-        timeout=300,
+        timeout=RUN_S,
     )
     config = config_file(tmp_path, caps_dataset, killed)
     rng = np.random.default_rng(time.time_ns())
@@ -86,7 +87,7 @@ def test_killed_at_random_steps_it_ends_bit_equal(caps_dataset: Path, tmp_path: 
             time.sleep(pause)
             run.send_signal(signal.SIGKILL)
         assert run.returncode == -signal.SIGKILL
-    subprocess.run(pano_train(config), check=True, env=environment(), timeout=300)
+    subprocess.run(pano_train(config), check=True, env=environment(), timeout=RUN_S)
     assert numbers(killed) == numbers(straight)
     ours, theirs = (
         checkpoints.load_latest(folder / "checkpoints", print) for folder in (killed, straight)
@@ -172,7 +173,7 @@ def test_any_number_of_ranks_keeps_the_loss_curve(caps_dataset: Path, tmp_path: 
             tmp_path, caps_dataset, run, steps=6, clips_per_step=4, checkpoint_every=100
         )
         launcher = (*TORCHRUN, f"--nproc-per-node={ranks}")
-        subprocess.run(pano_train(config, *launcher), check=True, env=environment(), timeout=600)
+        subprocess.run(pano_train(config, *launcher), check=True, env=environment(), timeout=RUN_S)
         curves[ranks] = read_metrics(run / "metrics.jsonl")
     for ranks in (2, 3, 4):
         for a, b in zip(curves[1], curves[ranks], strict=True):
@@ -186,7 +187,7 @@ def test_torchrun_is_a_launcher_too(caps_dataset: Path, tmp_path: Path):
     torchrun = (*TORCHRUN, "--nproc-per-node=2")
     for run, launcher in ((one, ()), (two, torchrun)):
         config = config_file(tmp_path, caps_dataset, run)
-        subprocess.run(pano_train(config, *launcher), check=True, env=environment(), timeout=300)
+        subprocess.run(pano_train(config, *launcher), check=True, env=environment(), timeout=RUN_S)
     a, b = (checkpoints.load_latest(folder / "checkpoints", print) for folder in (one, two))
     assert a.step == b.step == STEPS
     assert all(torch.equal(a.model[k], b.model[k]) for k in a.model)
@@ -219,7 +220,7 @@ def test_a_stop_that_is_asked_for_loses_nothing(caps_dataset: Path, tmp_path: Pa
     words = (*TORCHRUN, "--nproc-per-node=2") if launcher == "torchrun" else ()
     changes = {"steps": 12, "checkpoint_every": 999, "checkpoint_every_s": 0}
     whole = pano_train(config_file(tmp_path, caps_dataset, straight, **changes))
-    subprocess.run(whole, check=True, env=environment(), timeout=300)
+    subprocess.run(whole, check=True, env=environment(), timeout=RUN_S)
     command = pano_train(config_file(tmp_path, caps_dataset, run, **changes), *words)
     with subprocess.Popen(
         command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -234,7 +235,7 @@ def test_a_stop_that_is_asked_for_loses_nothing(caps_dataset: Path, tmp_path: Pa
     assert f"stopped as asked after step {done} of 12" in said
     state = checkpoints.load_latest(run / "checkpoints", print)
     assert state is not None and state.step == done
-    subprocess.run(command, check=True, env=environment(), timeout=300)
+    subprocess.run(command, check=True, env=environment(), timeout=RUN_S)
     assert numbers(run) == numbers(straight)
 
 
