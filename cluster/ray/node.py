@@ -3,9 +3,9 @@
 Two waits of Ray (2.60) stand in its code. They are too short for a busy machine, where a Python
 takes half a minute to start. The raylet waits 15 s for files with the ports that its agents listen
 on, and aborts. `ray start` waits 30 s for the raylet. ray-project/ray#65983 asks for settings.
-Until then this process chooses the ports that FLAGS leave open and tells them to the raylet: that
+Until then this process chooses the ports that FLAGS leave open and tells them to the raylet. That
 of the jobs is the only one that Ray does not pass on. And it stretches the second wait. In a driver
-`session._loopback_is_meant` sets one constant of `ray._private`; nothing else of ours changes names
+`session._loopback_is_meant` sets one constant of `ray._private`. Nothing else of ours changes names
 there.
 
 `ray start --head` has no flag that leaves out the server of Ray's clients, a Python of two seconds
