@@ -1,4 +1,5 @@
-"""The annotation page in a real browser: click to mask, frames, opening, memory, many at once.
+"""The annotation page in a real browser: click to mask, frames, opening, memory, many at once, and
+frames a second of a propagation without weights.
 
 No race: there is no peer that annotates on the sphere. A server runs as a process of its own, a
 browser (Debian's chromium, WebGL in software) works on it. Clicks go to SAM2.1-tiny with random
@@ -7,6 +8,7 @@ CPU seconds of the server are beside them, as the machine may be shared.
 """
 
 import argparse
+import contextlib
 import http.client
 import json
 import shutil
@@ -135,6 +137,61 @@ def many(server: Server, count: int, rounds: int) -> dict[str, float]:
     }
 
 
+def film(path: Path, width: int, frames: int) -> None:
+    """A video in which a disc rolls over the seam."""
+    import av
+
+    lon = np.linspace(-np.pi, np.pi, width, endpoint=False)[None]
+    lat = np.linspace(np.pi / 2, -np.pi / 2, width // 2)[:, None]
+    ground = np.random.default_rng(1).integers(20, 90, (16, 32, 3), np.uint8)
+    ground = cv2.resize(ground, (width, width // 2), interpolation=cv2.INTER_CUBIC)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = width, width // 2, "yuv420p"
+        for k in range(frames):
+            picture = ground.copy()
+            middle = np.radians(150 + 3 * k)
+            picture[np.cos(lat) * np.cos(lon - middle) > np.cos(0.2)] = (250, 180, 40)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def carry(server: Server, frames: int) -> dict[str, float]:
+    """One object carried through a video."""
+    said = {"author": "abcdefgh", "who": "x"}
+    session = post(server.port, "/api/join", said)["session"]
+    connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    connection.request("GET", f"/api/pictures?session={session}")
+    video = json.loads(connection.getresponse().read())["pictures"][0]["id"]
+    begin = time.monotonic()
+    post(server.port, "/api/look", {"picture": video, "session": session})
+    opened = time.monotonic() - begin
+    where = {"picture": video, "session": session, "request": "drawn-first", "frame": 0}
+    edit = {"kind": "brush", "points": [[150, 0]], "radius_deg": 11.0}
+    version = post(server.port, "/api/edit", {**where, "version": 0, "edit": edit})["version"]
+    begin, cpu = time.monotonic(), server.cpu_s()
+    said = {**where, "version": version, "request": "carried-on", "objects": [1]}
+    done = post(server.port, "/api/propagate", said)
+    assert done["frames_done"] == frames - 1 and not done["lost"], done["lost"]
+    return {
+        "video_open_s": round(opened, 2),
+        "carry_frames_per_s": round((frames - 1) / (time.monotonic() - begin), 2),
+        "carry_cpu_s_a_frame": round((server.cpu_s() - cpu) / (frames - 1), 3),
+        "video_server_mb": round(server.usage.memory_info().rss / 1e6),
+    }
+
+
+def browser_cpu_s() -> float:
+    """CPU seconds of the browser that runs under this process."""
+    total = 0.0
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if "chrom" in child.name():
+                times = child.cpu_times()
+                total += times.user + times.system
+    return total
+
+
 def browse(server: Server, clicks: int, drag_s: float) -> dict[str, float]:
     """Opening, dragging and clicking in a browser."""
     from playwright.sync_api import sync_playwright
@@ -161,12 +218,13 @@ def browse(server: Server, clicks: int, drag_s: float) -> dict[str, float]:
         page.mouse.move(x, y)
         page.mouse.down()
         frames = page.evaluate("Number(document.body.dataset.frames)")
-        begin = time.monotonic()
+        begin, spent_s = time.monotonic(), browser_cpu_s()
         while (took := time.monotonic() - begin) < drag_s:
             page.mouse.move(x - 300 * took / drag_s, y + 40 * np.sin(4 * took))
         drawn = page.evaluate("Number(document.body.dataset.frames)") - frames
         page.mouse.up()
         found["frames_per_s"] = round(drawn / took, 1)
+        found["frame_cpu_ms"] = round(1000 * (browser_cpu_s() - spent_s) / drawn)
         page.keyboard.press("c")
         begin, cpu = time.monotonic(), server.cpu_s()
         seconds, spent = [], []
@@ -199,7 +257,7 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
         server = Server(root / "one", root / "w1", "--checkpoint", str(weights), *model)
         found["start_sam2_s"] = round(server.start_s, 1)
         try:
-            found |= browse(server, 3 if args.quick else 20, 2.0 if args.quick else 6.0)
+            found |= browse(server, 3 if args.quick else 10, 2.0 if args.quick else 6.0)
         finally:
             server.stop()
         people = 4 if args.quick else 20
@@ -208,6 +266,13 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
         found["start_edges_s"] = round(server.start_s, 1)
         try:
             found |= many(server, people, 3 if args.quick else 10)
+        finally:
+            server.stop()
+        frames = 8 if args.quick else 30
+        film(root / "film.mp4", 1024 if args.quick else 3840, frames)
+        server = Server(root / "film.mp4", root / "w3")
+        try:
+            found |= carry(server, frames)
         finally:
             server.stop()
     return found

@@ -252,7 +252,7 @@ async function update(state) {
   $("status").value = state.status;
   showPeople(state);
   for (const button of document.querySelectorAll("[data-save]")) button.disabled = !objects.some((one) => one.pixels && one.review !== "rejected");
-  Object.assign(document.body.dataset, { version: state.version, objects: JSON.stringify(objects.map(({ id, pixels, clicks, name, category, review }) => ({ id, pixels, clicks: clicks.length, name, category, review }))) });
+  Object.assign(document.body.dataset, { shows: state.picture, version: state.version, objects: JSON.stringify(objects.map(({ id, pixels, clicks, name, category, review }) => ({ id, pixels, clicks: clicks.length, name, category, review }))) });
 }
 
 async function loadRuns(one) {
