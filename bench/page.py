@@ -166,12 +166,19 @@ def carry(server: Server, frames: int) -> dict[str, float]:
     begin = time.monotonic()
     post(server.port, "/api/look", {"picture": video, "session": session})
     opened = time.monotonic() - begin
-    where = {"picture": video, "session": session, "request": "drawn-first", "frame": 0}
+    where: dict[str, object] = {
+        "picture": video,
+        "session": session,
+        "request": "drawn-first",
+        "frame": 0,
+    }
     edit = {"kind": "brush", "points": [[150, 0]], "radius_deg": 11.0}
-    version = post(server.port, "/api/edit", {**where, "version": 0, "edit": edit})["version"]
+    version = post(
+        server.port, "/api/edit", {**where, "request": "drawn-first", "version": 0, "edit": edit}
+    )["version"]
     begin, cpu = time.monotonic(), server.cpu_s()
-    said = {**where, "version": version, "request": "carried-on", "objects": [1]}
-    done = post(server.port, "/api/propagate", said)
+    asked = {**where, "version": version, "request": "carried-on", "objects": [1]}
+    done = post(server.port, "/api/propagate", asked)
     assert done["frames_done"] == frames - 1 and not done["lost"], done["lost"]
     return {
         "video_open_s": round(opened, 2),

@@ -7,6 +7,7 @@
     messages, edits   what a page may ask for, and what it changes; `video_edits` in a video
     library, desks    the pictures, and those that are open; `tiles` are how a page looks at them
     propagating       objects carried from one frame of a video to others
+    carriers          the propagations that are under way
     predictors        what answers clicks and boxes; `worker` is the thread where it does
     exchange          masks from and to COCO, LabelMe and PNG; `exchange_video` for all frames
     sessions, studio  who is here, and the whole without a network

@@ -1,4 +1,7 @@
-"""An open picture or video: its document, and how it is looked at, as tiles.
+"""The open pictures and videos: their documents, and how they are looked at, as tiles.
+
+What is open is bounded in bytes: what was used longest ago is closed. It is opened again from its
+journal when somebody wants it.
 
 Of a video only the tiles of the frames that were looked at last are kept. Cutting those of a frame
 takes a lock of its own, so whoever edits does not wait for somebody who scrubs.
@@ -13,11 +16,12 @@ from panoforge.core.storage.atomic import storage_errors
 from panoforge.core.types import Labels, Rgb
 from panoforge.eval.interactive.frames import Frames
 from panoforge.eval.interactive.serve.document import Document
-from panoforge.eval.interactive.serve.library import Listed360, decode
+from panoforge.eval.interactive.serve.library import Library, Listed360, decode
 from panoforge.eval.interactive.serve.objects import Heading
 from panoforge.eval.interactive.serve.sheets import FrameSheet, Sheet
 from panoforge.eval.interactive.serve.tiles import Pyramid, cut_tiles
 
+MAX_OPEN_BYTES = 1 << 30  # of tiles and masks of all open pictures
 MAX_FRAME_TILES_BYTES = 64 * 10**6
 
 
@@ -137,3 +141,62 @@ def open_desk(listed: Listed360) -> Desk:
             " before it are"
         )
     return desk
+
+
+class Desks:
+    """All open pictures, and a lock for each that there is. Safe for threads."""
+
+    def __init__(self, library: Library, max_bytes: int = MAX_OPEN_BYTES) -> None:
+        self.max_bytes = max_bytes
+        self._library = library
+        self._open: OrderedDict[str, Desk] = OrderedDict()
+        self._locks: dict[str, threading.RLock] = {}
+        self._guard = threading.Lock()  # of the two above
+
+    def __len__(self) -> int:
+        with self._guard:
+            return len(self._open)
+
+    def is_open(self, picture: str) -> bool:
+        """Whether a picture is open; one that is not takes a second or so."""
+        with self._guard:
+            return picture in self._open
+
+    def lock(self, picture: str) -> threading.RLock:
+        """The lock of a picture. UsageError if there is no such picture."""
+        self._library.get(picture)
+        with self._guard:
+            return self._locks.setdefault(picture, threading.RLock())
+
+    def held(self, picture: str) -> Desk:
+        """The open picture; its lock is held."""
+        with self._guard:
+            if picture in self._open:
+                self._open.move_to_end(picture)
+                return self._open[picture]
+        desk = open_desk(self._library.get(picture))
+        with self._guard:
+            self._open[picture] = desk
+        self.close_some(picture)
+        return desk
+
+    def opened(self, picture: str) -> Desk:
+        """The open picture, for what needs no lock on it."""
+        with self._guard:
+            desk = self._open.get(picture)
+        if desk is None:
+            with self.lock(picture):
+                desk = self.held(picture)
+        return desk
+
+    def close_some(self, keep: str) -> None:
+        """Close what was used longest ago, until the rest fits."""
+        with self._guard:
+            total = sum(desk.size_bytes for desk in self._open.values())
+            for picture in list(self._open):
+                if total <= self.max_bytes:
+                    return
+                if picture != keep:
+                    closed = self._open.pop(picture)
+                    total -= closed.size_bytes
+                    closed.close()

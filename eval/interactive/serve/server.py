@@ -178,7 +178,7 @@ class PanoServer:
 
     async def _at(self, picture: str, function: Callable[..., Any], *args: Any) -> Any:
         """The same for one picture. Those that must be opened first wait for each other only."""
-        pool = self._threads if self.studio.is_open(picture) else self._openers
+        pool = self._threads if self.studio.desks.is_open(picture) else self._openers
         return await asyncio.get_running_loop().run_in_executor(pool, function, *args)
 
     async def _page(self, request: Request) -> Response:

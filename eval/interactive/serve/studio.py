@@ -1,17 +1,12 @@
 """The work of all tabs, behind the network: pictures opened, edits made, files read and written.
 
-Each picture has a lock; whoever edits it holds that, so its journal has one writer, and others'
-pictures wait for nothing. What is open is bounded in bytes: what was used longest ago is
-closed. It is opened again from its journal when somebody wants it.
+Each picture has a lock (`desks`); whoever edits it holds that, so its journal has one writer, and
+others' pictures wait for nothing.
 """
 
 import contextlib
 import tempfile
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +14,8 @@ from typing import Any
 from panoforge.core.errors import UsageError, UserError
 from panoforge.core.storage.atomic import storage_errors
 from panoforge.core.types import Mask
-from panoforge.eval.interactive.serve.desks import Desk, open_desk
+from panoforge.eval.interactive.serve.carriers import Carriers
+from panoforge.eval.interactive.serve.desks import MAX_OPEN_BYTES, Desk, Desks
 from panoforge.eval.interactive.serve.document import Delta, Hand, Key, Stale
 from panoforge.eval.interactive.serve.edits import delta_of, wanted_of
 from panoforge.eval.interactive.serve.exchange import (
@@ -38,22 +34,12 @@ from panoforge.eval.interactive.serve.messages import (
 )
 from panoforge.eval.interactive.serve.objects import PageObject
 from panoforge.eval.interactive.serve.predictors import Predictors
-from panoforge.eval.interactive.serve.propagating import (
-    Carried,
-    Found,
-    Propagation,
-    carried_delta,
-    frame_orders,
-    masks_to_carry,
-)
 from panoforge.eval.interactive.serve.sessions import Sessions
 from panoforge.eval.interactive.serve.sheets import FrameSheet, Sheet
 from panoforge.eval.interactive.serve.summaries import read_summary, write_summary
 from panoforge.eval.interactive.serve.tiles import Pyramid
 from panoforge.eval.interactive.serve.video_edits import video_delta_of
 from panoforge.eval.interactive.serve.worker import Cancel, Worker
-
-MAX_OPEN_BYTES = 1 << 30  # of tiles and masks of all open pictures
 
 
 class Studio:
@@ -67,21 +53,15 @@ class Studio:
     ) -> None:
         self.library, self.predictors, self.sessions = library, predictors, Sessions()
         self.worker = Worker()
-        self._max_open_bytes = max_open_bytes
-        self._desks: OrderedDict[str, Desk] = OrderedDict()
-        self._locks: dict[str, threading.RLock] = {}
-        self._carrying: dict[tuple[str, str], Propagation] = {}
-        self._guard = threading.Lock()  # of the three above
+        self.desks = Desks(library, max_open_bytes)
+        self.carriers = Carriers(self.desks, self.worker, predictors)
 
     def __enter__(self) -> "Studio":
         self.worker.__enter__()
         return self
 
     def __exit__(self, *args: object) -> None:
-        with self._guard:
-            carrying = list(self._carrying.values())
-        for one in carrying:
-            one.cancel.set()
+        self.carriers.cancel_all()
         self.worker.__exit__(*args)
 
     # ---- pictures
@@ -114,73 +94,25 @@ class Studio:
         """Take in a dropped picture; gives its id."""
         return self.library.upload(data, name).id
 
-    def is_open(self, picture: str) -> bool:
-        """Whether a picture is open; one that is not takes a second or so."""
-        with self._guard:
-            return picture in self._desks
-
     def pyramid(self, picture: str, frame: int | None = None) -> Pyramid:
         """The tiles of a picture, or of a frame."""
-        return self._opened(picture).pyramid(frame)
-
-    def _opened(self, picture: str) -> Desk:
-        """The open picture, for what needs no lock on it."""
-        with self._guard:
-            desk = self._desks.get(picture)
-        if desk is None:
-            with self._lock(picture):
-                desk = self._desk(picture)
-        return desk
+        return self.desks.opened(picture).pyramid(frame)
 
     def deflated_mask(self, picture: str, digest: str) -> bytes:
         """The runs of a mask, as the page inflates them; Stale if there is none."""
-        with self._lock(picture):
-            mask = self._desk(picture).document.masks.get(digest)
+        with self.desks.lock(picture):
+            mask = self.desks.held(picture).document.masks.get(digest)
         if mask is None:
             raise Stale("there is no such mask on this picture (any more)")
         return mask.deflated()
-
-    def _lock(self, picture: str) -> threading.RLock:
-        self.library.get(picture)
-        with self._guard:
-            return self._locks.setdefault(picture, threading.RLock())
-
-    def _desk(self, picture: str) -> Desk:
-        """The open picture; its lock is held."""
-        with self._guard:
-            if picture in self._desks:
-                self._desks.move_to_end(picture)
-                return self._desks[picture]
-        desk = open_desk(self.library.get(picture))
-        with self._guard:
-            self._desks[picture] = desk
-        self._close_some(picture)
-        return desk
-
-    def _close_some(self, keep: str) -> None:
-        """Close what was used longest ago, until the rest fits."""
-        with self._guard:
-            total = sum(desk.size_bytes for desk in self._desks.values())
-            for picture in list(self._desks):
-                if total <= self._max_open_bytes:
-                    return
-                if picture != keep:
-                    closed = self._desks.pop(picture)
-                    total -= closed.size_bytes
-                    closed.close()
-
-    def open_bytes(self) -> int:
-        """What all open pictures take in memory, nearly."""
-        with self._guard:
-            return sum(desk.size_bytes for desk in self._desks.values())
 
     # ---- looking
 
     def look(self, asked: LookRequest) -> dict[str, Any]:
         """What is on a picture; little if the page has it already."""
         session = self.sessions.get(asked.session, asked.picture)
-        with self._lock(asked.picture):
-            desk = self._desk(asked.picture)
+        with self.desks.lock(asked.picture):
+            desk = self.desks.held(asked.picture)
             if asked.version > desk.document.version:
                 raise Stale("this page has seen a later version of the picture: load it again")
             found = self._state(desk, session.author, asked.frame)
@@ -222,8 +154,8 @@ class Studio:
     def begin(self, asked: EditRequest) -> "Future[Mask] | None":
         """Check an edit; if a predictor is needed for it, queue that and give its future."""
         self.sessions.get(asked.session, asked.picture)
-        with self._lock(asked.picture):
-            desk = self._desk(asked.picture)
+        with self.desks.lock(asked.picture):
+            desk = self.desks.held(asked.picture)
             if desk.document.has_done(asked.request):
                 return None
             frame = desk.frame_of(asked.frame)
@@ -244,8 +176,8 @@ class Studio:
                 raise Stale("the object has changed meanwhile: look at it, and click again")
             return mask
 
-        with self._lock(asked.picture):
-            desk = self._desk(asked.picture)
+        with self.desks.lock(asked.picture):
+            desk = self.desks.held(asked.picture)
             frames: list[int] = []
             if not desk.document.has_done(asked.request):
                 self._check(desk, asked)
@@ -279,7 +211,7 @@ class Studio:
         desk.notice = ""
         with contextlib.suppress(UserError):  # it is made again from the journal
             write_summary(document)
-        self._close_some(desk.listed.id)
+        self.desks.close_some(desk.listed.id)
 
     def _hand(self, session: str) -> Hand:
         present = self.sessions.get(session)
@@ -288,8 +220,8 @@ class Studio:
     def take_in(self, asked: ImportRequest, data: bytes) -> dict[str, Any]:
         """The masks of a file as objects; gives the new state, and what was left out."""
         session = self.sessions.get(asked.session, asked.picture)
-        with self._lock(asked.picture), tempfile.TemporaryDirectory() as folder:
-            desk = self._desk(asked.picture)
+        with self.desks.lock(asked.picture), tempfile.TemporaryDirectory() as folder:
+            desk = self.desks.held(asked.picture)
             left_out = ""
             if not desk.document.has_done(asked.request):
                 path = Path(folder) / "import"
@@ -313,8 +245,8 @@ class Studio:
         made_with = {"predictor": self.predictors.words}
         if self.predictors.method:
             made_with["method"] = self.predictors.method
-        with self._lock(asked.picture):
-            desk = self._desk(asked.picture)
+        with self.desks.lock(asked.picture):
+            desk = self.desks.held(asked.picture)
             if asked.version != desk.document.version:
                 raise Stale(
                     "somebody has changed this picture a moment ago: look at it, then save again"
@@ -331,7 +263,7 @@ class Studio:
     def get_ready(self, asked: LookRequest) -> None:
         """Get a picture ready for clicks in the background, and no longer the last one."""
         session = self.sessions.get(asked.session, asked.picture)
-        desk = self._opened(asked.picture)
+        desk = self.desks.opened(asked.picture)
         frame = desk.frame_of(asked.frame)
         key = _ready_key(asked.picture, frame)
         self.worker.cancel(session.id, "ready")
@@ -346,72 +278,14 @@ class Studio:
     def cancel(self, session: str, request: str) -> int:
         """Take back what is computed for a request; gives how much that was."""
         self.sessions.get(session)
-        with self._guard:
-            carrying = self._carrying.get((session, request))
-        if carrying is not None:
-            carrying.cancel.set()
-        return self.worker.cancel(session, request) + (carrying is not None)
-
-    # ---- propagating
+        return self.carriers.cancel(session, request) + self.worker.cancel(session, request)
 
     def propagate(self, asked: PropagateRequest) -> dict[str, Any]:
         """Follow objects from a frame; gives the new state, and how far it came."""
-        self.sessions.get(asked.session, asked.picture)
-        with self._lock(asked.picture):
-            desk = self._desk(asked.picture)
-            if desk.frames is None:
-                raise UsageError(f"{desk.listed.name} is no video: there is nothing to propagate")
-            here: list[Key] = [(id_, asked.frame) for id_ in asked.objects]
-            desk.document.check(asked.version, here, asked.session)
-            orders = frame_orders(asked, len(desk.frames.names))
-            masks = masks_to_carry(desk.document, asked)
-        carrying = Propagation(
-            self.worker,
-            asked.session,
-            asked.request,
-            lambda frame: desk.document.keyed(frame),
-            self._carrier(asked),
-            lambda done, of: self.predictors.progress.update({asked.picture: (done, of)}),
-        )
-        with self._guard:
-            self._carrying[asked.session, asked.request] = carrying
-        frames = desk.frames.again()
-        try:
-            following = self.predictors.following
-            ways = [(order, following.follow(frames, order, masks)) for order in orders]
-            carried = carrying.run(ways, list(masks))
-        finally:
-            frames.close()
-            self.predictors.progress.pop(asked.picture, None)
-            with self._guard:
-                self._carrying.pop((asked.session, asked.request), None)
-        return self._carried(asked, carried)
-
-    def _carrier(self, asked: PropagateRequest) -> Callable[[Mapping[int, Found]], int]:
-        """What writes the frames of a propagation: all of them are one change to undo."""
-        last: list[int] = []
-
-        def commit(found: Mapping[int, Found]) -> int:
-            with self._lock(asked.picture):
-                desk = self._desk(asked.picture)
-                document = desk.document
-                delta = carried_delta(document, found)
-                if not delta.looks:
-                    return 0
-                delta = replace(delta, continues=last[-1] if last else None)
-                request = f"{asked.request[:52]}-{document.version}"
-                document.commit(document.version, self._hand(asked.session), request, delta)
-                last.append(document.version)
-                with contextlib.suppress(UserError):
-                    write_summary(document)
-                return len(delta.looks)
-
-        return commit
-
-    def _carried(self, asked: PropagateRequest, carried: Carried) -> dict[str, Any]:
-        session = self.sessions.get(asked.session)
-        with self._lock(asked.picture):
-            state = self._state(self._desk(asked.picture), session.author, asked.frame)
+        session = self.sessions.get(asked.session, asked.picture)
+        carried = self.carriers.carry(asked, self._hand(asked.session))
+        with self.desks.lock(asked.picture):
+            state = self._state(self.desks.held(asked.picture), session.author, asked.frame)
         return {
             **state,
             "touched": list(asked.objects),

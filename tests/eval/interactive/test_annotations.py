@@ -22,8 +22,8 @@ from pycocotools.coco import COCO
 
 from panoforge.core.errors import DataError, StorageError, UsageError
 from panoforge.core.sample.products import encode_product
+from panoforge.eval.interactive.serve import desks as desks_module
 from panoforge.eval.interactive.serve import journal as journal_module
-from panoforge.eval.interactive.serve import studio as studio_module
 from panoforge.eval.interactive.serve.document import Delta, Document, Hand, Stale
 from panoforge.eval.interactive.serve.edits import delta_of
 from panoforge.eval.interactive.serve.journal import Journal
@@ -397,8 +397,8 @@ def test_nobody_waits_for_other_peoples_pictures(
     a = ann.picture("a room.png")
     ann.look(a)
     slow = [ann.picture(name) for name in ("b.png", "c.png")]
-    decode = studio_module.decode
-    monkeypatch.setattr(studio_module, "decode", lambda *args: gate.wait(60) and decode(*args))
+    decode = desks_module.decode
+    monkeypatch.setattr(desks_module, "decode", lambda *args: gate.wait(60) and decode(*args))
     others = [
         threading.Thread(target=Annotator(server.server_port).look, args=(picture,))
         for picture in slow * 10
@@ -610,12 +610,12 @@ def test_a_click_without_weights_follows_edges(
 def test_open_pictures_are_bounded_in_bytes(pictures: tuple[Path, np.ndarray], tmp_path: Path):
     with serving(Asked(place=pictures[0], work=tmp_path / "work")) as server:
         studio = server.studio
-        studio._max_open_bytes = 1
+        studio.desks.max_bytes = 1
         ann = Annotator(server.server_port)
         for name in ("a room.png", "b.png", "c.png", "a room.png"):
             picture = ann.picture(name)
             ann.edit(picture, "brush", points=SEAM, radius_deg=5)
-            assert len(studio._desks) == 1
+            assert len(studio.desks) == 1
         assert len(ann.look(ann.picture("a room.png"))["objects"]) == 2  # nothing is lost by it
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from panoforge.core.errors import UsageError
+from panoforge.eval.interactive.following import edges
 from panoforge.eval.interactive.following.edges import EdgeFollowing
 from panoforge.eval.interactive.following.model import ModelFollowing
 from panoforge.eval.interactive.following.moving_view import MovingView, laid_on
@@ -66,6 +67,17 @@ def test_edges_end_where_the_thing_is_gone() -> None:
     frames = Held([*pictures[:3], empty, empty])
     found = [set(one) for one in EdgeFollowing().follow(frames, range(5), {1: masks[0]})]
     assert found == [{1}, {1}, set(), set()]
+
+
+def test_what_has_none_of_its_colours_is_no_part_of_it() -> None:
+    """A mask that has leaked onto the wall beside the thing comes back to the thing."""
+    picture = np.full((120, 120, 3), (90, 200, 90), np.uint8)
+    picture[40:80, 40:60] = (250, 180, 40)  # the thing
+    picture[40:80, 60:80] = (60, 50, 45)  # the wall
+    leaked = np.zeros((120, 120), np.uint8)
+    leaked[40:80, 40:80] = 1
+    found = edges._cut(picture, leaked, np.array([[250, 180, 40]], np.float32))
+    assert found[45:75, 45:60].all() and not found[:, 61:].any()
 
 
 def test_a_view_comes_back_to_where_it_was_sampled() -> None:

@@ -155,7 +155,7 @@ class Slowly(EdgeFollowing):
 
     def follow(self, frames, order, masks):
         for found in super().follow(frames, order, masks):
-            self.gate.acquire()
+            self.gate.acquire(timeout=60)
             yield found
 
 
@@ -164,6 +164,7 @@ def test_a_propagation_is_cancelled_and_keeps_what_it_has(
 ) -> None:
     """Others click and draw meanwhile; progress is told; what is done by then stays."""
     monkeypatch.setattr(propagating, "COMMIT_FRAMES", 2)
+    monkeypatch.setattr(propagating, "COMMIT_S", 1e9)
     ann, video = begun(server)
     slow = server.studio.predictors.following = Slowly()
     answers: list[dict] = []
@@ -274,7 +275,7 @@ def test_frames_are_looked_at_and_kept_within_bounds(
         tile = ann.raw("GET", f"/api/tile/{video}/0/0/0?frame={frame}")[1]
         picture = cv2.imdecode(np.frombuffer(tile, np.uint8), 1)
         assert clips.number_in(picture) == frame
-        assert len(server.studio._desks[video].tiles._kept) == 1
+        assert len(server.studio.desks.opened(video).tiles._kept) == 1
     for path in (f"/api/tile/{video}/0/0/0?frame=12", f"/api/tile/{video}/0/0/0?frame=-1"):
         with pytest.raises(Refusal):
             ann.raw("GET", path)
