@@ -1,9 +1,9 @@
 """Small things from a library on the furniture of a scene.
 
 Infinigen 1 takes seconds to find a place for every cup, so rooms that it solves fast have empty
-shelves. Here a place is found by rays: on a surface of the furniture that faces up, with room above
-it, held from below at its corners, and free of all meshes near it. As much is placed as
-`FILL` of a surface's area, so that shelves are used and not stuffed.
+shelves. Here a place is found by rays, on a surface of the furniture that faces up. It has room
+above it, is held from below at its corners, and is free of all meshes near it. No more is placed
+than FILL of the footprint, so that shelves are used and not stuffed.
 """
 
 from collections.abc import Sequence
