@@ -6,15 +6,17 @@ A panorama sees everything around it, so a frustum test is not enough. A candida
 nothing is closer than clearance_m; (2) few rays hit back faces of an object whose bounds contain
 it; (3) indoors, nearly all rays hit.
 
-The first chosen is the free place that sees the most surface. Each next one adds the most that no
-chosen one sees: greedy coverage, within 1 − 1/e of the best set (Nemhauser 1978). The shell of a
-room and the ground count a tenth: by surface alone, cameras go where the walls are long, to corners
-and corridors. Everything follows from the seed; the order in which candidates are evaluated does
-not matter.
+Of the free places, the set that shows most is taken, greedily. A thing counts by the square root of
+the rays that meet it, from where it shows best among the places taken. So many things count more than
+one large one, and one that was shown well adds nothing. Surface that no place saw yet counts a
+little, so that cameras spread. By surface alone they go where walls are long, to corners and
+corridors, and by the area of things to windows. The sum is monotone and submodular, so greedy is
+within 1 − 1/e of the best set (Nemhauser 1978). Everything follows from the seed; the order in
+which candidates are evaluated does not matter.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,27 +38,43 @@ VOXEL_M = 0.25
 MAX_BACKFACING_ANYWHERE = (
     0.3  # beyond it the camera is outside of the room, or in a hollow of many things
 )
-SHELL_WEIGHT = 0.1  # of a voxel of walls, floor or ground, where one of a thing is 1
+VOXEL_WEIGHT = 0.01  # of a voxel of new surface, where a thing that one ray meets is 1
 MIN_ENCLOSED = 0.9  # share of rays that end on a surface, indoors
 
 
 @dataclass(frozen=True)
 class Place:
-    """A free place: its position, its clearance, and what it sees.
+    """A free place.
 
-    `position` (3,) is in metres. The voxels of surface that it sees, and those of them that are of
-    things and not of the shell.
+    `position` (3,) in metres, the voxels of surface that it sees, and how many of its RAYS meet
+    each thing, by number.
     """
 
     position: NDArray[np.float64]
     clearance_m: float
     seen: frozenset[tuple[int, int, int]]
-    things: frozenset[tuple[int, int, int]]
+    rays: Mapping[int, int]
 
-    def adds(self, covered: set[tuple[int, int, int]]) -> float:
-        """What it sees beyond `covered`, in voxels of things."""
-        new, of_things = len(self.seen - covered), len(self.things - covered)
-        return of_things + SHELL_WEIGHT * (new - of_things)
+
+class _Shown:
+    """What the places taken so far show."""
+
+    def __init__(self) -> None:
+        self._voxels: set[tuple[int, int, int]] = set()
+        self._best: dict[int, float] = {}
+
+    def gain(self, place: Place) -> float:
+        """What one more place adds."""
+        things = sum(
+            max(0.0, rays**0.5 - self._best.get(thing, 0.0)) for thing, rays in place.rays.items()
+        )
+        return things + VOXEL_WEIGHT * len(place.seen - self._voxels)
+
+    def add(self, place: Place) -> None:
+        """Take a place."""
+        self._voxels |= place.seen
+        for thing, rays in place.rays.items():
+            self._best[thing] = max(rays**0.5, self._best.get(thing, 0.0))
 
 
 def choose_poses(
@@ -206,31 +224,29 @@ def free_places(
             voxels = np.floor(
                 (point + directions[met] * hits.distance_m[met, None]) / VOXEL_M
             ).astype(int)
-            of_things = ~np.isin(hits.index[met], list(shell))
+            met_things = hits.index[met & ~np.isin(hits.index, list(shell))]
             places.append(
                 Place(
                     point,
                     clearance,
                     frozenset(map(tuple, voxels.tolist())),
-                    frozenset(map(tuple, voxels[of_things].tolist())),
+                    dict(sorted(Counter(met_things.tolist()).items())),
                 )
             )
     return places, refused
 
 
 def greedy_coverage(places: list[Place], count: int) -> list[int]:
-    """Indices of up to `count` places, each adding the most unseen voxels.
+    """Indices of up to `count` places, each adding the most to what those before it show.
 
     Ties go to the larger clearance, then to the lower index.
     """
-    covered: set[tuple[int, int, int]] = set()
-    left = list(range(len(places)))
-    chosen: list[int] = []
+    shown, left, chosen = _Shown(), list(range(len(places))), list[int]()
     while left and len(chosen) < count:
-        best = max(left, key=lambda i: (places[i].adds(covered), places[i].clearance_m, -i))
+        best = max(left, key=lambda i: (shown.gain(places[i]), places[i].clearance_m, -i))
         chosen.append(best)
         left.remove(best)
-        covered |= places[best].seen
+        shown.add(places[best])
     return chosen
 
 

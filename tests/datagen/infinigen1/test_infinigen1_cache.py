@@ -124,6 +124,8 @@ def test_where_scenes_are_kept_and_how_long_they_may_take_is_no_part_of_the_imag
         for one in (settings, other, {**settings, "profile": "full"})
     )
     assert first == second != third
+    redrawn = RenderConfig(sources=(settings,), redraw={"furniture": 1})
+    assert image_config_sha256(redrawn) != first
 
 
 def test_pano_generate_fills_the_cache_and_says_what_failed(settings, tmp_path):
