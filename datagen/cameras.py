@@ -7,7 +7,7 @@ nothing is closer than clearance_m; (2) few rays hit back faces of an object who
 it; (3) indoors, nearly all rays hit.
 
 Of the free places, the set that shows most is taken, greedily. A thing counts by the square root of
-the rays that meet it, from where it shows best among the places taken. So many things count more than
+the rays that meet it, from where it shows best among the places taken. Many things count more than
 one large one, and one that was shown well adds nothing. Surface that no place saw yet counts a
 little, so that cameras spread. By surface alone they go where walls are long, to corners and
 corridors, and by the area of things to windows. The sum is monotone and submodular, so greedy is
