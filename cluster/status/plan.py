@@ -94,7 +94,7 @@ class RunPlan:
             of_a_scene = self.cores / self.slots
             lines.append(
                 f"                {duration(3600 * self.core_hours / self.panoramas / of_a_scene)}"
-                f" on the clock, with the {number(of_a_scene)} cores of a scene"
+                f" on the clock (cores of a scene: {number(of_a_scene)})"
             )
         lines += [f"  money         {money(self.usd)}"] if self.usd is not None else []
         if self.unseen_kinds:

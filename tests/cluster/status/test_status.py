@@ -285,7 +285,7 @@ def test_a_plan_before_anything_was_made_is_what_the_config_assumes(tmp_path):
     text = "\n".join(plan.as_lines())
     assert "no scene was made yet; assumed: a guess" in text
     assert "1.67 core-minutes, 0.5 GPU-minutes (SAP: 13.1 GPU-minutes; secondary source)" in text
-    assert "50.0 s on the clock, with the 2 cores of a scene" in text
+    assert "50.0 s on the clock (cores of a scene: 2)" in text
     ledger = Ledger(job.ledger_url)
     ledger.declare(image_config_sha256(job.render), {})
     ledger.write(record(job, 0))
