@@ -162,7 +162,7 @@ class SimulatedCluster:
             self._ends, (self._clock + float(self._rng.gamma(4.0, 150.0)), task.job.index, task)
         )
 
-    def cancel(self) -> None:
+    def cancel(self, begun: Callable[[SceneTask], bool]) -> None:
         """Nothing waits here: what is submitted has begun."""
 
     def wait(self, timeout_s: float) -> list[tuple[SceneTask, Answered]]:

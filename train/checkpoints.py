@@ -137,7 +137,7 @@ def load_latest(folder: Path, say: Callable[[str], object]) -> TrainState | None
         return state
     if faults:
         raise DataError(
-            f"none of the {counted(max(1, len(candidates)), 'checkpoint')} in {folder} is whole,"
+            f"of {counted(max(1, len(candidates)), 'checkpoint')} in {folder} none is whole,"
             " so this run"
             f" cannot go on: {faults[0]}. Restore one from a copy, or train into another folder"
         )

@@ -61,15 +61,19 @@ class TaskWindow(Generic[Item, Answer]):
             done, _ = ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
         return [(self._running.pop(task), functools.partial(answer_of, task)) for task in done]
 
-    def cancel(self) -> None:
+    def cancel(self, spare: Callable[[Item], bool] = lambda _: False) -> None:
         """Cancel what has not begun.
 
-        Ray sends a SIGINT to what has, and drops its answer: both are a `TaskCancelled`.
+        Ray sends a SIGINT to what has, and may drop its answer: both are a `TaskCancelled`.
+
+        Args:
+            spare: Says of an item that Ray is to leave it alone, since it is known to have begun.
         """
         import ray
 
-        for task in self._running:
-            ray.cancel(task, force=False, recursive=False)
+        for task, item in self._running.items():
+            if not spare(item):
+                ray.cancel(task, force=False, recursive=False)
 
 
 def run_tasks(

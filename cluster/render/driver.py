@@ -17,7 +17,7 @@ from panoforge.cluster.process.process import Limits
 from panoforge.cluster.ray.packer import Packer
 from panoforge.cluster.render.executor import Answer, Cancelled, Executor, NoRecord
 from panoforge.cluster.render.images import image_config_sha256
-from panoforge.cluster.render.scene_task import SceneTask
+from panoforge.cluster.render.scene_task import SceneTask, has_begun
 from panoforge.cluster.state.ledger import COMPACT_EVERY, AttemptRecord, Ledger, new_id
 from panoforge.cluster.state.policy import (
     NODE_FAULTS_IN_A_ROW,
@@ -112,7 +112,8 @@ class Driver:
         while self._hand_out() or self._running or (self._later and not self._stopped()):
             self._check()
             if self._stopped() and not self._cancelled:
-                self.executor.cancel()
+                # Ray may answer at once for what has begun: a run that believed it ended too early.
+                self.executor.cancel(has_begun)
                 self._cancelled = True
             for task, answer in self.executor.wait(_WAIT_S):
                 del self._running[task.job.index]

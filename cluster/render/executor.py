@@ -54,7 +54,7 @@ class Executor(Protocol):
     def submit(self, task: SceneTask, avoid: Collection[str]) -> None:
         """Start an attempt, on none of the nodes `avoid`."""
 
-    def cancel(self) -> None:
+    def cancel(self, begun: Callable[[SceneTask], bool]) -> None:
         """Cancel the attempts that have not begun; those that have go on to their end."""
 
     def wait(self, timeout_s: float) -> list[tuple[SceneTask, Answer]]:
@@ -140,9 +140,9 @@ class RayExecutor:
             options["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(avoid))})"}
         self._tasks.start(task, name=task.job.key, **options)
 
-    def cancel(self) -> None:
+    def cancel(self, begun: Callable[[SceneTask], bool]) -> None:
         """Cancel the attempts that have not begun; those that have go on to their end."""
-        self._tasks.cancel()
+        self._tasks.cancel(begun)
 
     def wait(self, timeout_s: float) -> list[tuple[SceneTask, Answer]]:
         """The attempts that have ended, as soon as there is one; nothing after `timeout_s`."""

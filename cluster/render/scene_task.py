@@ -26,7 +26,7 @@ from panoforge.cluster.process.process import (
     run_watched,
 )
 from panoforge.cluster.render.commit import Checked, check_output, commit
-from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id
+from panoforge.cluster.state.ledger import AttemptRecord, Ledger, attempt_prefix, new_id
 from panoforge.cluster.state.policy import AttemptFault, Profile, Verdict, classify
 from panoforge.core.errors import StorageError
 from panoforge.core.process_identity import start_ticks
@@ -58,6 +58,11 @@ class SceneTask:
     profile: Profile
     cpus: float
     gpus: float
+
+
+def has_begun(task: SceneTask) -> bool:
+    """Whether a node works on the task: its folder is there from the first moment to the last."""
+    return any((Path(task.run) / WORK).glob(f"{attempt_prefix(task.job.index, task.attempt)}*"))
 
 
 def run_scene(task: SceneTask, node: str) -> AttemptRecord:

@@ -124,10 +124,11 @@ _AS_JSON = ("rejected_poses", "timings_s")
 
 def new_id(index: int, attempt: int) -> str:
     """A fresh record id; records sort by scene and attempt."""
-    return f"{_id_prefix(index, attempt)}{uuid.uuid4().hex[:12]}"
+    return f"{attempt_prefix(index, attempt)}{uuid.uuid4().hex[:12]}"
 
 
-def _id_prefix(index: int, attempt: int) -> str:
+def attempt_prefix(index: int, attempt: int) -> str:
+    """How the ids of an attempt's records begin, and the names of its folders."""
     return f"{index:08d}-{attempt:03d}-"
 
 
@@ -278,7 +279,7 @@ class Ledger:
 
     def of_attempt(self, index: int, attempt: int) -> AttemptRecord | None:
         """The record of an attempt that has just ended, while it is not compacted."""
-        prefix = _LOOSE + _id_prefix(index, attempt)
+        prefix = _LOOSE + attempt_prefix(index, attempt)
         names = [name for name in self.store.names("attempts") if name.startswith(prefix)]
         return next(iter(self._read_loose(names)), None)
 

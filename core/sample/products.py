@@ -130,7 +130,7 @@ def half_depth(depth_m: NDArray[np.float32]) -> NDArray[np.float16]:
     if wrong.any():
         raise DataError(
             f"depth: {counted(int(wrong.sum()), 'pixel')}, such as {float(depth_m[wrong][0]):g}"
-            " m, do not fit"
+            f" m, {'does' if wrong.sum() == 1 else 'do'} not fit"
             " float16, which ends at 65,504 m: set depth_format=float32"
         )
     return half

@@ -168,7 +168,7 @@ class NoExecutor:
     def submit(self, task, avoid) -> None:
         pass
 
-    def cancel(self) -> None:
+    def cancel(self, begun) -> None:
         pass
 
     def wait(self, timeout_s: float) -> list:

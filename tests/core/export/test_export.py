@@ -272,7 +272,7 @@ def test_export_json_comes_last_and_folders_do_not_mix(
     assert whole or facts["scan"] == {"fov_deg": 90.0, "overlap": 0.5, "size_px": 64}
     assert not list((tmp_path / to).rglob(".tmp-*"))
     with pytest.raises(UsageError, match="is not empty"):
-        export(dataset, to, tmp_path / to)
+        export(dataset, to, tmp_path / to, options)
     cut = shutil.copytree(dataset.folder, tmp_path / "cut")
     shard = cut / dataset.samples["shard"].to_pylist()[-1]
     shard.write_bytes(shard.read_bytes()[:-20_000])

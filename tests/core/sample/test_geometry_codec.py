@@ -163,7 +163,7 @@ def test_axes_are_exact_and_nothing_stays_nothing():
     vectors = np.concatenate([np.eye(3), -np.eye(3), np.zeros((1, 3))])[None]
     assert np.array_equal(from_octahedral(to_octahedral(vectors)), vectors)
     assert not to_octahedral(vectors)[0, -1].any()
-    with pytest.raises(DataError, match="1 pixels are not finite"):
+    with pytest.raises(DataError, match="1 pixel is not finite"):
         to_octahedral(np.array([[[np.nan, 0, 0]]]))
     with pytest.raises(DataError, match="a code is 5002, octahedral ones end at 5001"):
         from_octahedral(np.full((1, 1, 2), 5002, np.uint16))
@@ -223,7 +223,7 @@ def test_half_depth_keeps_what_it_says_or_refuses():
     error = np.abs(half[near].astype(np.float64) - depth[near]) / depth[near]
     assert error.max() <= 2**-11
     for wrong in (70_000.0, 1e-9):
-        with pytest.raises(DataError, match=r"1 pixels, such as .* do not fit float16.*float32$"):
+        with pytest.raises(DataError, match=r"1 pixel, such as .* does not fit float16.*float32$"):
             half_depth(np.array([[1, wrong]], np.float32))
 
 
@@ -232,8 +232,7 @@ def test_depth_where_there_is_an_id_is_finite():
     good = np.array([[np.inf, 2], [1, 5]], np.float32)
     assert depth_faults(good, labels) == []
     assert depth_faults(good.T[::-1], labels) == [
-        "depth: 1 pixels of instances are infinitely far, the first of id 7: only sky and id 0 may"
-        " be"
+        "depth: 1 pixel of instances is infinitely far, the first of id 7: only sky and id 0 may be"
     ]
     with pytest.raises(DataError, match="normal: expected unit vectors"):
         check_product("normal", np.full((2, 2, 3), np.nan, np.float32), 2, 2)

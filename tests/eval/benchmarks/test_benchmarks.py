@@ -291,7 +291,7 @@ def test_360vos_and_360vot(tmp_path: Path, picture: tuple) -> None:
     with pytest.raises(DataError, match="has 3 lines, expected 2 of 4 numbers"):
         read_tracker(tmp_path / "r.txt", 2, 4)
     (tmp_path / "0117/image/000002.jpg").unlink()
-    with pytest.raises(DataError, match=r"1 frames that image/ has not, first 000002\.jpg"):
+    with pytest.raises(DataError, match=r"1 frame that image/ has not, first 000002\.jpg"):
         open_tracks(tmp_path)
 
 
@@ -383,7 +383,7 @@ def test_an_image_benchmark_is_scored_like_a_dataset(tmp_path: Path, picture: tu
     write(tmp_path / "data/images/c.png", rgb[:, :90])
     write(tmp_path / "data/masks/c.png", labels[:, :90])
     with pytest.raises(
-        DataError, match="c: 90×64 is no equirectangular panorama: it must be twice as wide"
+        DataError, match=r"c\.png: 90×64 is no equirectangular panorama: it must be twice as wide"
     ):
         run_evaluation(scored, tmp_path / "unused", tmp_path / "out")
 
@@ -406,7 +406,7 @@ def test_a_video_benchmark_is_scored_and_goes_on_where_it_stopped(
     assert {row["frames"] for row in results["rows"]} == {3} and results["weights"][
         "kind"
     ] == "random"
-    assert any("1 of 1 videos of panovos" in line for line in as_lines(results))
+    assert any("1 of 1 video of panovos" in line for line in as_lines(results))
     monkeypatch.setattr(video, "score_video", lambda *_: pytest.fail("this video is done"))
     again = run_evaluation(scored, tmp_path, tmp_path / "out").results
     assert again["scores"] == results["scores"] and again["rows"] == results["rows"]

@@ -5,6 +5,7 @@ faults are named.
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import source_trees as trees
@@ -306,8 +307,9 @@ def test_file_names_do_not_lead_out(tmp_path: Path):
 
 def test_huge_pictures_are_not_decoded(tmp_path: Path):
     source = opened("sa1b", trees.sa1b(tmp_path, images=1))
-    header = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + (100_000).to_bytes(4, "big") * 2
-    (tmp_path / "sa_000000/sa_100.jpg").write_bytes(header + bytes(100))
+    small = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()  # whole, so no cut one
+    claimed = small[:16] + (100_000).to_bytes(4, "big") * 2 + small[24:]
+    (tmp_path / "sa_000000/sa_100.jpg").write_bytes(claimed)
     with pytest.raises(DataError, match="claims 100000×100000 pixels"):
         source.clip(0)
 

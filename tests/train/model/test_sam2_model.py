@@ -130,7 +130,7 @@ def test_other_networks_are_refused(tmp_path: Path, tiny_model):
 def test_nan_weights_are_refused(tiny_model):
     state = dict(tiny_model.state_dict())
     state["no_obj_ptr"] = torch.full_like(state["no_obj_ptr"], float("nan"))
-    with pytest.raises(DataError, match=r"1 tensors hold NaN or infinity \(first: no_obj_ptr\)"):
+    with pytest.raises(DataError, match=r"1 tensor holds NaN or infinity \(first: no_obj_ptr\)"):
         check_architecture(state, tiny_model.state_dict(), Path("x.pt"), "tiny")
 
 
