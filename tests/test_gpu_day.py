@@ -46,6 +46,7 @@ def test_a_part_that_fails_is_written_down_and_tried_again(
     assert last["done"] == 1 and last["left"] == ["hangs"] and not last["ok"]
 
 
+@pytest.mark.real
 def test_some_parts_run_at_toy_size(tmp_path: Path):
     """All of them are too much for every run of the tests: see the next test."""
     assert main(["--toy", f"--folder={tmp_path}", "--only", *QUICK]) == 0

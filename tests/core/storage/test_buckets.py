@@ -96,6 +96,7 @@ def test_publishing_into_a_bucket_as_scenes_come_in(run, s3):
     assert objects_of(f"{s3}/published") == files_of(run / "dataset")
 
 
+@pytest.mark.real
 def test_the_manifest_comes_last_and_the_old_state_stays_valid(run, s3, tmp_path, monkeypatch):
     """Every write of a second publication fails in turn; the bucket always holds a whole dataset,
     the old or the new.

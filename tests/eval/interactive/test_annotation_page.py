@@ -76,6 +76,7 @@ def save(tab: Tab, kind: str, folder: Path) -> Path:
     return path
 
 
+@pytest.mark.real
 def test_a_day_of_work(rooms: tuple[Path, np.ndarray], tmp_path: Path) -> None:
     """Import, name, box, brush over the seam and around a pole, undo, a second tab on another
     picture and on the same one, the server killed and started, export.

@@ -22,7 +22,7 @@ from playwright.sync_api import Error, Page, Playwright, sync_playwright
 
 from panoforge.core.sample.products import encode_product
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.real, pytest.mark.browser]
 WIDTH, HEIGHT = 256, 128
 Saved = dict[str, tuple[int, str]]
 

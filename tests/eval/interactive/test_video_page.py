@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 
 from panoforge.eval.interactive.serve.opening import Asked
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.browser, pytest.mark.timeout(600)]
 FRAMES = 12
 
 
