@@ -5,13 +5,14 @@ They are those of one of our datasets, or of a benchmark.
 `open_panoramas(config, dataset)` takes the benchmark that the config names, else the dataset. What
 it gives has keys in a fixed order. A panorama by position has `key`, `read("rgb")`,
 `read("instance")` and `meta.instances`. The digest decides whether two results were measured on the
-same data: it is of a dataset's manifest, or of a benchmark's keys, file names and file sizes.
+same data: it is of a dataset's manifest, or of what a benchmark's folder holds
+(`listing_digest`).
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +26,7 @@ from panoforge.core.sample.instance_table import InstanceLabel, instance_table
 from panoforge.core.sample.metadata import InstanceMeta
 from panoforge.core.shards.layout import MANIFEST_NAME
 from panoforge.core.shards.read import Dataset
+from panoforge.core.storage.atomic import storage_errors
 from panoforge.core.storage.store import StoreLike
 from panoforge.eval.benchmarks import get_benchmark, open_benchmark
 from panoforge.eval.benchmarks.base import Benchmark, PanoramaItem, TrackItem, VideoItem
@@ -204,22 +206,24 @@ def check_keys(keys: Sequence[str], root: Path) -> None:
 
 
 def listing_digest(name: str, items: Iterable[PanoramaItem | VideoItem | TrackItem]) -> str:
-    """SHA-256 of the keys and of the names and sizes of the files that belong to them."""
-    digest = hashlib.sha256(name.encode())
+    """SHA-256 of what is scored: keys, names and sizes of pictures, names and contents of truth.
+
+    Pictures are compressed and large: another one is of another size. Truth is edited by hand, and
+    masks may keep their size.
+    """
+    digest, contents = hashlib.sha256(name.encode()), cache(_content_sha256)
     for item in items:
         digest.update(f"\n{item.key}".encode())
-        for path in _files(item):
+        for path in item.images:
             digest.update(f" {path.name}:{path.stat().st_size if path.is_file() else -1}".encode())
+        for path in item.truth:  # one file may be that of all panoramas: it is read once
+            digest.update(f" {path.name}={contents(path)}".encode())
     return digest.hexdigest()
 
 
-def _files(item: PanoramaItem | VideoItem | TrackItem) -> Iterator[Path]:
-    if not isinstance(item, PanoramaItem):
-        yield from item.images
-    if isinstance(item, TrackItem):
-        yield item.labels
-        return
-    readers: list[Any] = [item.read] if isinstance(item, PanoramaItem) else list(item.masks)
-    for reader in readers:
-        if isinstance(reader, partial):
-            yield from (argument for argument in reader.args if isinstance(argument, Path))
+def _content_sha256(path: Path) -> str:
+    """The digest of a file, read in pieces; "" where there is none."""
+    if not path.is_file():
+        return ""
+    with storage_errors(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

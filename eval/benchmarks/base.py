@@ -52,9 +52,11 @@ class Pixels(NamedTuple):
 
 @dataclass(frozen=True)
 class PanoramaItem:
-    """One panorama."""
+    """One panorama: its picture, if it is there, and the files that say what is in it."""
 
     key: str
+    images: tuple[Path, ...]
+    truth: tuple[Path, ...]
     read: Callable[[], Pixels] = field(repr=False)
 
 
@@ -63,11 +65,13 @@ class VideoItem:
     """One video: its images in order, and the masks of its objects.
 
     `masks[t]` reads the objects' bool H×W masks of frame t by id, or is None where the frame is not
-    annotated. `names` says what objects are, id → label, where the data say it.
+    annotated. `truth` are the files that masks come from. `names` says what objects are, id →
+    label, where the data say it.
     """
 
     key: str
     images: tuple[Path, ...]
+    truth: tuple[Path, ...]
     masks: tuple[Callable[[], dict[int, Mask]] | None, ...] = field(repr=False)
     names: Mapping[int, str] = field(default_factory=dict)
 
@@ -86,6 +90,11 @@ class TrackItem:
     boxes: NDArray[np.float64]
     bfovs: NDArray[np.float64]
     present: NDArray[np.bool_]
+
+    @property
+    def truth(self) -> tuple[Path, ...]:
+        """The files that say where the object is."""
+        return (self.labels,)
 
 
 Items = Sequence[PanoramaItem] | Sequence[VideoItem] | Sequence[TrackItem]

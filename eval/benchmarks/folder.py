@@ -36,9 +36,16 @@ def open_folder(root: Path, split: str | None) -> Opened[PanoramaItem]:
                 f"{image} has no masks/{image.stem}.png, and there is no {COCO} in {folder}; masks/"
                 f" holds {found_in(folder / 'masks')}"
             )
-        items.append(PanoramaItem(stem, partial(read_pair, image, pngs.pop(stem))))
+        items.append(pair_item(stem, image, pngs.pop(stem)))
     alone = LeftOut.of(("mask without an image", path.name) for path in pngs.values())
     return Opened(items, listing.left_out + masks.left_out + alone)
+
+
+def pair_item(
+    key: str, image: Path, mask: Path, background: tuple[int, ...] = (0,)
+) -> PanoramaItem:
+    """The panorama of an image and its id map."""
+    return PanoramaItem(key, (image,), (mask,), partial(read_pair, image, mask, background))
 
 
 def read_pair(image: Path, mask: Path, background: tuple[int, ...] = (0,)) -> Pixels:
@@ -69,7 +76,12 @@ def open_coco(folder: Path, path: Path, listing: Listing | None = None) -> Opene
     if listing:
         left_out = listing.left_out + left_out
     items = [
-        PanoramaItem(key_of(image.file_name), partial(_read_coco, files[image.id], image))
+        PanoramaItem(
+            key_of(image.file_name),
+            (files[image.id],),
+            (path,),
+            partial(_read_coco, files[image.id], image),
+        )
         for image in sorted(coco.images, key=lambda image: image.file_name)
     ]
     return Opened(items, left_out)

@@ -6,13 +6,13 @@ super-resolution), and no instance ground truth; SAP's annotations of it are not
 """
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import found_in
 from panoforge.eval.benchmarks.base import Benchmark, PanoramaItem
-from panoforge.eval.benchmarks.folder import COCO, LAYOUT, open_coco, open_folder, read_pair
+from panoforge.eval.benchmarks.folder import COCO, LAYOUT, open_coco, open_folder, pair_item
 
 IMAGE, IDS = "panorama.png", "instance.png"
 
@@ -28,10 +28,10 @@ def open_cases(root: Path, split: str | None) -> Sequence[PanoramaItem]:
     items = []
     for case in cases:
         if (case / IDS).is_file():
-            items.append(PanoramaItem(case.name, partial(read_pair, case / IMAGE, case / IDS)))
+            items.append(pair_item(case.name, case / IMAGE, case / IDS))
         elif (case / COCO).is_file():
             (item,) = open_coco(case, case / COCO)
-            items.append(PanoramaItem(case.name, item.read))
+            items.append(replace(item, key=case.name))
         else:
             raise DataError(
                 f"{case} has neither {IDS} (an id map) nor {COCO} (COCO instances of {IMAGE}):"

@@ -42,7 +42,7 @@ def open_videos(root: Path, split: str | None) -> Opened[VideoItem]:
         ids = _object_ids(list(files.values()))
         masks = tuple(partial(_read, path, ids) if path in files else None for path in labels)
         names = {ids[_name(s)]: s.label for file in files.values() for s in file.shapes}
-        items.append(VideoItem(video.name, images, masks, names))
+        items.append(VideoItem(video.name, images, tuple(files), masks, names))
     if not items:
         raise DataError(
             f"{folder}: expected <video>/[<second>/]frame_<n>.png with frame_<n>.json (LabelMe) in"

@@ -37,7 +37,8 @@ def video_item(video: Video) -> VideoItem:
     masks = tuple(
         partial(read_masks, annotated[image]) if image in annotated else None for image in images
     )
-    return VideoItem(video.name, images, masks)
+    truth = tuple(path for _, files in video.frames for _, path in files)
+    return VideoItem(video.name, images, truth, masks)
 
 
 BENCHMARKS = (

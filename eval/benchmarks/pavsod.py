@@ -9,7 +9,7 @@ instance, a folder of binary PNGs per frame, a folder per instance with a PNG pe
 Every key frame is scored as a panorama of its own, as SAP does.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def open_pavsod(root: Path, split: str | None) -> Sequence[PanoramaItem]:
 
 def _frames(sequence: Path, images: Mapping[str, Path]) -> list[PanoramaItem]:
     """The annotated frames of a sequence, whichever way its masks are kept."""
-    items = {}
+    items: dict[str, PanoramaItem] = {}
     folders = sorted(p for p in sequence.iterdir() if p.is_dir())
     per_frame = all(folder.name in images for folder in folders)
     by_frame: dict[str, dict[str, Path]] = {}
@@ -68,10 +68,23 @@ def _frames(sequence: Path, images: Mapping[str, Path]) -> list[PanoramaItem]:
             stem, instance = (folder.name, path.stem) if per_frame else (path.stem, folder.name)
             by_frame.setdefault(stem, {})[instance] = path
     for path in images_in(sequence):
-        items[path.stem] = partial(_read_colours, images.get(path.stem), path)
+        read = partial(_read_colours, images.get(path.stem), path)
+        items[path.stem] = _item(sequence, path.stem, images, (path,), read)
     for stem, files in by_frame.items():
-        items[stem] = partial(_read_files, images.get(stem), files, sequence)
-    return [PanoramaItem(f"{sequence.name}_{stem}", items[stem]) for stem in sorted(items)]
+        read = partial(_read_files, images.get(stem), files, sequence)
+        items[stem] = _item(sequence, stem, images, [files[k] for k in sorted(files)], read)
+    return [items[stem] for stem in sorted(items)]
+
+
+def _item(
+    sequence: Path,
+    stem: str,
+    images: Mapping[str, Path],
+    truth: Sequence[Path],
+    read: Callable[[], Pixels],
+) -> PanoramaItem:
+    image = (images[stem],) if stem in images else ()
+    return PanoramaItem(f"{sequence.name}_{stem}", image, tuple(truth), read)
 
 
 def _read_colours(image: Path | None, mask: Path) -> Pixels:
@@ -124,7 +137,8 @@ def open_pavsodr(root: Path, split: str | None) -> Opened[PanoramaItem]:
                     continue
                 image = inside(folder, name)
                 key = f"{image.parent.name}_{image.stem}"
-                items.append(PanoramaItem(key, partial(_read_json, image, here, path)))
+                read = partial(_read_json, image, here, path)
+                items.append(PanoramaItem(key, (image,), (path,), read))
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise DataError(
             f"{path} is not YouTube-VIS JSON ({type(error).__name__} {error})"

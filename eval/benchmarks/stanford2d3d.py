@@ -42,6 +42,8 @@ def open_areas(root: Path, split: str | None) -> Sequence[PanoramaItem]:
             items.append(
                 PanoramaItem(
                     f"{area.name}_{image.name.removesuffix('_rgb.png')}",
+                    (image,),
+                    (labels, tables[0]),
                     partial(_read, image, labels, names),
                 )
             )

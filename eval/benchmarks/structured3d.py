@@ -8,14 +8,13 @@ their image (errata.txt, issue 63): those are refused by name.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import found_in
 from panoforge.core.numbers import counted
 from panoforge.eval.benchmarks.base import Benchmark, PanoramaItem
-from panoforge.eval.benchmarks.folder import read_pair
+from panoforge.eval.benchmarks.folder import pair_item
 
 BACKGROUND = 65535
 
@@ -34,7 +33,7 @@ def open_rooms(root: Path, split: str | None) -> Sequence[PanoramaItem]:
             image, ids = room / "rgb_rawlight.png", room / "instance.png"
             if image.is_file() and ids.is_file():
                 key = f"{scene.name}_{room.parent.parent.name}"
-                items.append(PanoramaItem(key, partial(read_pair, image, ids, (BACKGROUND,))))
+                items.append(pair_item(key, image, ids, (BACKGROUND,)))
     if not items:
         raise DataError(
             f"{folder} has {counted(len(scenes), 'scene')}, and none with"

@@ -18,6 +18,7 @@ from panoforge.core.errors import DataError, UsageError
 from panoforge.eval.benchmarks import get_benchmark, open_benchmark
 from panoforge.eval.benchmarks.vots360 import open_tracks, read_tracker
 from panoforge.eval.config import BenchmarkName, EvalConfig
+from panoforge.eval.panoramas import open_panoramas
 from panoforge.eval.reports.table import as_lines
 from panoforge.eval.run import run_evaluation
 from panoforge.eval.scoring.metrics.tracking import score_of, success_dual
@@ -507,3 +508,79 @@ def test_an_image_without_exif_2_to_1_is_scored_upright(tmp_path: Path, picture:
     )
     write(tmp_path / "masks/a.png", labels)
     np.testing.assert_array_equal(only("folder", tmp_path).read()[0], rgb)
+
+
+def test_edited_annotations_are_another_evaluation(tmp_path: Path, picture: tuple) -> None:
+    """An object removed, one moved: not the old folder with its old scores."""
+    rgb, labels = picture
+    write(tmp_path / "data/images/a.png", rgb)
+    document = coco(labels, "a.png")
+    path = tmp_path / "data/annotations.json"
+    path.write_text(json.dumps(document))
+    scored = config(benchmark="folder", root=tmp_path / "data", methods=["direct"])
+    first = run_evaluation(scored, tmp_path, tmp_path / "out")
+    again = run_evaluation(scored, tmp_path, tmp_path / "out")
+    assert (again.folder, again.results["rows"]) == (first.folder, first.results["rows"])
+    document["annotations"].pop(0)
+    document["annotations"][-1]["segmentation"] = [[50, 20, 90, 20, 90, 40, 50, 40]]
+    path.write_text(json.dumps(document))
+    edited = run_evaluation(scored, tmp_path, tmp_path / "out")
+    assert edited.folder != first.folder and first.folder.is_dir()
+    (before,), (after,) = (
+        [s for s in done.results["scores"] if s["role"] == "ceiling"] for done in (first, edited)
+    )
+    assert after["instances"] == before["instances"] - 1
+    assert {row["pixels"] for row in edited.results["rows"]} != {
+        row["pixels"] for row in first.results["rows"]
+    }
+
+
+def raw_mask(path: Path, labels: np.ndarray) -> None:
+    """A PNG without compression: every mask of one shape has one size."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(labels.astype(np.uint8)).save(path, compress_level=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "image", "mask"),
+    [
+        ("folder", None, "images/a.png", "masks/a.png"),
+        ("hunyuanworld", None, "a/panorama.png", "a/instance.png"),
+        ("pavsod", None, "frame_key/_a/00012.png", "instance/_a/1/00012.png"),
+        (
+            "structured3d",
+            None,
+            "scene_00012/2D_rendering/8/panorama/full/rgb_rawlight.png",
+            "scene_00012/2D_rendering/8/panorama/full/instance.png",
+        ),
+    ],
+)
+def test_a_mask_edited_at_its_size_is_other_data(
+    tmp_path: Path, picture: tuple, name: str, split: str | None, image: str, mask: str
+) -> None:
+    rgb, labels = picture
+    write(tmp_path / image, rgb)
+    raw_mask(tmp_path / mask, labels)
+    scored = config(benchmark=name, root=tmp_path, split=split)
+
+    def now() -> tuple[str, int]:
+        return open_panoramas(scored, tmp_path).sha256, (tmp_path / mask).stat().st_size
+
+    before, size = now()
+    assert (before, size) == now()
+    raw_mask(tmp_path / mask, np.roll(labels, 9, axis=1))
+    after, same_size = now()
+    assert same_size == size and after != before
+
+
+def test_a_videos_mask_edited_at_its_size_is_scored_anew(tmp_path: Path, picture: tuple) -> None:
+    video_tree(tmp_path / "data", picture)
+    mask = tmp_path / "data/train/Annotations/dog/00004.png"
+    raw_mask(mask, np.roll(picture[1], 3, axis=1))
+    size = mask.stat().st_size
+    scored = config(predictor="sam2", benchmark="panovos", root=tmp_path / "data", split="train")
+    first = run_evaluation(scored, tmp_path, tmp_path / "out")
+    raw_mask(mask, np.roll(picture[1], 40, axis=1))
+    edited = run_evaluation(scored, tmp_path, tmp_path / "out")
+    assert mask.stat().st_size == size and edited.folder != first.folder
+    assert edited.results["rows"] != first.results["rows"]
