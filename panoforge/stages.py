@@ -22,7 +22,7 @@ from panoforge.core.errors import DataError, UsageError
 from panoforge.core.names import digest_digits, slug
 from panoforge.core.numbers import counted
 from panoforge.core.progress import Progress
-from panoforge.core.run_layout import DATASET, REPORT_FILE, STAGED, STATS
+from panoforge.core.run_layout import DATASET, JOB_FILE, LEDGER, REPORT_FILE, STAGED, STATS
 from panoforge.core.shards.contents import shard_files
 from panoforge.core.shards.data_fault import VerifyReport
 from panoforge.core.shards.layout import Manifest, read_manifest
@@ -30,6 +30,7 @@ from panoforge.core.shards.repair import RepairReport, repair
 from panoforge.core.shards.verify import verify
 from panoforge.core.shards.write import StagedSource, pack
 from panoforge.core.storage.atomic import storage_errors
+from panoforge.core.storage.lease import held
 from panoforge.core.storage.runlog import record_stage
 from panoforge.core.storage.staged import list_staged
 from panoforge.core.storage.store import Store, StoreLike
@@ -223,6 +224,19 @@ class DemoResult:
     seconds: dict[str, float]
 
 
+def _delete_run(run: Path) -> None:
+    """Delete a run that no other process works on. DataError if the folder is no run of ours."""
+    with storage_errors(run):
+        if any(run.iterdir()) and not (run / JOB_FILE).is_file():
+            raise DataError(
+                f"--fresh deletes a run, and {run} is none: expected {JOB_FILE} there, and nothing"
+                " was deleted. Name a run with run=FOLDER"
+            )
+        with held(run / LEDGER, "pano demo --fresh"), held(run / DATASET, "pano demo --fresh"):
+            pass  # nobody else is at it
+        shutil.rmtree(run)
+
+
 def demo_stage(demo: Demo, say: Callable[[str], None], *, fresh: bool = False) -> DemoResult:
     """The whole chain: render → pack → verify → stats → train → eval.
 
@@ -231,8 +245,7 @@ def demo_stage(demo: Demo, say: Callable[[str], None], *, fresh: bool = False) -
     """
     run, scenes = demo.render.run, demo.render.render.scenes
     if fresh and run.exists():
-        with storage_errors(run):
-            shutil.rmtree(run)
+        _delete_run(run)
     seconds: dict[str, float] = {}
 
     def timed(name: str, what: str, stage: Callable[[], Any]) -> Any:

@@ -17,7 +17,7 @@ from panoforge.cluster.process.process import Limits
 from panoforge.cluster.ray.packer import Packer
 from panoforge.cluster.render.executor import Answer, Cancelled, Executor, NoRecord
 from panoforge.cluster.render.images import image_config_sha256
-from panoforge.cluster.render.scene_task import SceneTask, has_begun
+from panoforge.cluster.render.scene_task import SceneTask, begun_unix_s, has_begun
 from panoforge.cluster.state.ledger import COMPACT_EVERY, AttemptRecord, Ledger, new_id
 from panoforge.cluster.state.policy import (
     NODE_FAULTS_IN_A_ROW,
@@ -249,7 +249,7 @@ class Driver:
                 "fault",
                 answer.fault,
                 answer.reason,
-                profile=task.profile,
+                task=task,
             )
         self._loose.append(answer)
         return answer
@@ -261,9 +261,11 @@ class Driver:
         outcome: Any,
         fault: AttemptFault,
         reason: str,
-        profile: Profile = Profile.NORMAL,
+        task: SceneTask | None = None,
     ) -> AttemptRecord:
+        """A record by this driver; of a `task` that a node began, with what it has cost."""
         key = plan_scene(self._render, index).key
+        began = begun_unix_s(task) if task else None
         record = AttemptRecord(
             id=new_id(index, attempt),
             index=index,
@@ -272,9 +274,12 @@ class Driver:
             outcome=outcome,
             fault=fault,
             reason=reason[:2000],
-            profile=profile,
+            profile=task.profile if task else Profile.NORMAL,
             job_sha256=self._job_sha256,
-            started_unix_s=time.time(),
+            started_unix_s=began or time.time(),
+            seconds=round(max(0.0, time.time() - began), 3) if began else 0.0,
+            cpus=task.cpus if task else 1.0,
+            gpus=task.gpus if task else 0.0,
             log=f"logs/{key}.log",
         )
         try:

@@ -9,6 +9,7 @@ node's Ray worker along. The node itself writes the record: a driver that dies m
 nothing.
 """
 
+import contextlib
 import os
 import shutil
 import sys
@@ -60,9 +61,22 @@ class SceneTask:
     gpus: float
 
 
+def begun_unix_s(task: SceneTask) -> float | None:
+    """When a node began the task, by its folder; None if none is at it.
+
+    The folder is there from the first moment to the last, and stays where a worker was killed.
+    """
+    prefix = attempt_prefix(task.job.index, task.attempt)
+    for folder in (Path(task.run) / WORK).glob(f"{prefix}*"):
+        for path in (folder / "job.json", folder):  # a folder's own time changes with its entries
+            with contextlib.suppress(OSError):
+                return path.stat().st_mtime
+    return None
+
+
 def has_begun(task: SceneTask) -> bool:
-    """Whether a node works on the task: its folder is there from the first moment to the last."""
-    return any((Path(task.run) / WORK).glob(f"{attempt_prefix(task.job.index, task.attempt)}*"))
+    """Whether a node works on the task."""
+    return begun_unix_s(task) is not None
 
 
 def run_scene(task: SceneTask, node: str) -> AttemptRecord:

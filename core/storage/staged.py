@@ -128,7 +128,15 @@ def staged_sizes(staged: StoreLike, keys: Iterable[str] | None = None) -> dict[s
 
 def read_staged_meta(staged: StoreLike, key: str) -> SampleMeta:
     """The metadata of one staged panorama."""
-    return decode_meta(Store.at(staged).read(f"{key}/{META_SUFFIX}"))
+    return _meta(Store.at(staged), key, Store.at(staged).read(f"{key}/{META_SUFFIX}"))
+
+
+def _meta(store: Store, key: str, data: bytes) -> SampleMeta:
+    """DataError says which sample's metadata does not fit."""
+    try:
+        return decode_meta(data)
+    except DataError as error:
+        raise DataError(f"{store}/{key}: {error}") from None
 
 
 def read_staged(staged: StoreLike, key: str) -> tuple[SampleMeta, dict[str, bytes]]:
@@ -140,7 +148,7 @@ def read_staged(staged: StoreLike, key: str) -> tuple[SampleMeta, dict[str, byte
     members = {name.rpartition("/")[2]: store.read(name) for name in store.names(key)}
     if META_SUFFIX not in members:
         raise DataError(f"{store}/{key}: no {META_SUFFIX}")
-    meta = decode_meta(members[META_SUFFIX])
+    meta = _meta(store, key, members[META_SUFFIX])
     expected = {*meta.products, META_SUFFIX}
     if meta.key != key or set(members) != expected:
         raise DataError(

@@ -22,6 +22,7 @@ Model = Annotated[
         "--model", help="What the weights are of: tiny, small, base_plus or large (the default)."
     ),
 ]
+RANDOM_WEIGHTS = "these are masks of random weights, which say nothing of a trained model"
 MethodOption = Annotated[
     str,
     typer.Option("--method", help="How the model sees the panorama: scan, scan_zoom, direct, …"),
@@ -76,22 +77,20 @@ def segment(
     KEY=VALUE are config keys of pano eval, e.g. scan.overlap=0.3 device=cpu.
     """
     from panoforge.eval.interactive.clicks import parse_click
-    from panoforge.eval.interactive.segment_image import (
-        load_predictor,
-        segment_image,
-    )
+    from panoforge.eval.interactive.segment_image import Loaded, load_predictor, segment_image
 
     clicks = [
         *(parse_click(text) for text in click or ()),
         *(parse_click(text, positive=False) for text in negative or ()),
     ]
-    paths = segment_image(
-        image,
-        clicks,
-        lambda: load_predictor(predictor, checkpoint, method, overrides or (), model),
-        folder,
-        labels,
-    )
+
+    def loaded() -> Loaded:
+        found = load_predictor(predictor, checkpoint, method, overrides or (), model)
+        if predictor == "sam2" and found.config.model.checkpoint == "random":
+            warn(RANDOM_WEIGHTS)
+        return found
+
+    paths = segment_image(image, clicks, loaded, folder, labels)
     out.print("\n".join(map(str, paths)))
 
 
@@ -163,6 +162,8 @@ def serve(
         max_upload_bytes=max_upload_mb * 10**6,
         video=video,
     )
+    if "model.checkpoint=random" in asked.overrides:
+        warn(RANDOM_WEIGHTS)
     with opened(asked) as server:
         if server.token:
             warn(

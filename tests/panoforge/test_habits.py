@@ -285,6 +285,23 @@ def test_home_is_expanded_once_in_every_verb(pano, tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("~"))
 
 
+def test_a_fresh_demo_deletes_runs_only(pano, tmp_path):
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "thesis.txt").write_text("years")
+    code, _, stderr = pano("demo", "--fresh", f"run={victim}")
+    assert code == 1 and "is none: expected render.json there" in stderr
+    assert (victim / "thesis.txt").read_text() == "years" and len(list(victim.iterdir())) == 1
+
+
+def test_masks_of_random_weights_are_said(pano, tmp_path):
+    synthetic.dataset(tmp_path, scenes=1, cameras=1, width=128)
+    picture = next((tmp_path / "staged").rglob("rgb.jpg"))
+    words = ("model.checkpoint=random", "model.size=micro", "model.image_size=64", "device=cpu")
+    code, _, stderr = pano("segment", picture, "--click", "0,0", "--out", tmp_path / "out", *words)
+    assert code == 0 and "these are masks of random weights" in stderr
+
+
 def test_random_weights_are_said_first(pano, tmp_path):
     synthetic.dataset(tmp_path, scenes=1, cameras=1, width=128)
     config = tmp_path / "eval.yaml"

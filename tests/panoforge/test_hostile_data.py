@@ -233,7 +233,8 @@ def test_hostile_metadata_that_is_staged_is_refused_in_one_line(sandbox, change,
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     assert pano("pack", str(sandbox / "run"), "--to", str(sandbox / "out")) == 1
     said = capfd.readouterr().err
-    assert "meta.json does not fit schema version 1" in said and "Traceback" not in said
+    assert "staged/caps-000001-c0: meta.json does not fit schema version 1" in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize("member", ["rgb.jpg", "instance.zst", "depth.delta.zst"])

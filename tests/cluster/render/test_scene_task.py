@@ -14,7 +14,8 @@ from panoforge.cluster.render.executor import RayExecutor
 from panoforge.cluster.render.images import image_config_sha256
 from panoforge.cluster.render.rebuild import rebuild
 from panoforge.cluster.render.runner import list_keys
-from panoforge.cluster.render.scene_task import run_scene
+from panoforge.cluster.render.scene_task import begun_unix_s, has_begun, run_scene
+from panoforge.cluster.state.ledger import new_id
 from panoforge.cluster.state.policy import AttemptFault
 from panoforge.cluster.state.scene_states import COLUMNS, SceneState, SceneStates, read_scene_states
 from panoforge.core.errors import StorageError
@@ -84,6 +85,18 @@ def test_a_lost_ledger_is_rebuilt_from_what_is_staged(chaos):
         )
         == 0
     )
+
+
+def test_an_attempt_has_begun_while_its_folder_is_there(chaos):
+    """What a killed worker leaves says since when it cost something."""
+    task = chaos.task()
+    assert begun_unix_s(task) is None and not has_begun(task)
+    folder = chaos.run / "work" / new_id(task.job.index, task.attempt)
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text("{}")
+    os.utime(folder / "job.json", (1000.0, 1000.0))
+    assert begun_unix_s(task) == 1000.0 and has_begun(task)
+    assert not has_begun(chaos.task(attempt=2)) and not has_begun(chaos.task(index=1))
 
 
 @pytest.mark.parametrize("call", ["fsync", "rename", "replace"])
