@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from panoforge.core.errors import DataError
-from panoforge.core.foreign.parquet_pages import claimed_bytes
+from panoforge.core.foreign.parquet_pages import check_histograms, claimed_bytes
 from panoforge.core.numbers import size as size_text
 
 # What a file may ask for. Rows of ours take at least 14 bytes (an id, a time, a digest) and at most
@@ -61,6 +61,7 @@ def _table(data: bytes, schema: pa.Schema, columns: Sequence[str] | None, what: 
     if columns is not None:
         schema = pa.schema([field for field in schema if field.name in set(columns)])
         kept = [i for i in kept if file.schema.column(i).path.split(".")[0] in set(columns)]
+    check_histograms(data, file.schema)
     _refuse_over(most, claimed_bytes(data, file.metadata, kept, most), len(data))
     texts = [
         column.path

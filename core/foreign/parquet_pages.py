@@ -37,6 +37,39 @@ class Page:
     next: int  # where the next header begins
 
 
+def check_histograms(data: bytes, schema: Any) -> None:
+    """Refuse histograms of levels that Arrow ends the process for, instead of raising.
+
+    Each column chunk may say how often each repetition and definition level stands in it. Arrow
+    throws where their number is another than the schema's, at a place that may not throw.
+
+    Args:
+        data: the file.
+        schema: its `pyarrow.parquet.ParquetSchema`.
+
+    Raises:
+        DataError: a histogram has another length than its column has levels, or the footer is
+            none.
+    """
+    length = int.from_bytes(data[-8:-4], "little")
+    footer = _Compact(memoryview(data)[max(0, len(data) - 8 - length) : -8], lists=True).struct()
+    for group in _structs(footer.get(4)):
+        for i, chunk in enumerate(_structs(group.get(1))):
+            sizes = (chunk.get(3) or {}).get(16) or {}
+            column = schema.column(i) if i < len(schema) else None
+            for field, level in ((2, "max_repetition_level"), (3, "max_definition_level")):
+                found = sizes.get(field)
+                if found and (column is None or len(found) != getattr(column, level) + 1):
+                    raise DataError(
+                        f"column {i} has a histogram of {counted(len(found), 'level')}, another"
+                        " number than its schema says"
+                    )
+
+
+def _structs(found: Any) -> list[dict[int, Any]]:
+    return [item for item in found or () if isinstance(item, dict)]
+
+
 def claimed_bytes(data: bytes, footer: Any, columns: Sequence[int], most: int) -> int:
     """The memory that decoding asks for at most, repeated texts counted once.
 
@@ -123,10 +156,10 @@ def _size(fields: dict[int, Any], number: int, at: int) -> int:
 
 
 class _Compact:
-    """Thrift's compact protocol, as far as page headers use it: no lists and no maps."""
+    """Thrift's compact protocol, as far as Parquet uses it: no maps, and lists in footers only."""
 
-    def __init__(self, data: memoryview) -> None:
-        self.data, self.at = data, 0
+    def __init__(self, data: memoryview, *, lists: bool = False) -> None:
+        self.data, self.at, self._lists = data, 0, lists
 
     def struct(self, depth: int = 0) -> dict[int, Any]:
         """Field numbers and values: numbers, None for what is skipped, dicts for structs."""
@@ -150,9 +183,21 @@ class _Compact:
             return self._skip(8)
         if kind == 8:
             return self._skip(self._varint())
-        if kind == 12 and depth < 4:
+        if kind in (9, 10) and self._lists:
+            return self._list(depth)
+        if kind == 12 and depth < 8:
             return self.struct(depth + 1)
-        raise DataError("a page's header holds what none has")
+        raise DataError("a header or the footer holds what none has")
+
+    def _list(self, depth: int) -> list[Any]:
+        head = self._byte()
+        length = head >> 4 if head >> 4 < 15 else self._varint()
+        if length > len(self.data) - self.at:  # each takes a byte at least
+            raise DataError("a footer's list has no end")
+        kind = head & 15
+        if kind in (1, 2):  # in a list a bool has a byte of its own
+            return [self._byte() for _ in range(length)]
+        return [self._value(kind, depth) for _ in range(length)]
 
     def _byte(self) -> int:
         if self.at >= len(self.data):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ import pytest
 from panoforge.cluster.state.ledger import SCHEMA as SEGMENT_SCHEMA
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.parquet import read_parquet
-from panoforge.core.foreign.parquet_pages import claimed_bytes
+from panoforge.core.foreign.parquet_pages import check_histograms, claimed_bytes
 from panoforge.core.shards.layout import INSTANCE_SCHEMA, SAMPLE_SCHEMA
 from panoforge.eval.scoring.results import SCHEMA as ROWS_SCHEMA
 
@@ -229,3 +230,20 @@ def test_what_a_writer_writes_is_read_whole(options):
             for g in range(footer.num_row_groups)
             for c in range(3)
         )
+
+
+def test_a_footer_that_ends_the_process_in_arrow_is_refused():
+    """Found by the fuzzers: Arrow throws where it may not, and the process is aborted."""
+    hostile = (Path(__file__).parent / "aborts_arrow.parquet").read_bytes()
+    with pytest.raises(DataError):
+        read_parquet(hostile, INSTANCE_SCHEMA, what="an index")
+
+
+def test_histograms_have_as_many_levels_as_the_schema():
+    nullable = parquet(pa.table({"t": ["a", None]}, schema=TEXT))
+    schema = pq.ParquetFile(pa.BufferReader(nullable)).schema
+    check_histograms(nullable, schema)
+    required = pa.schema([pa.field("t", pa.string(), nullable=False)])
+    other = pq.ParquetFile(pa.BufferReader(parquet(required.empty_table()))).schema
+    with pytest.raises(DataError, match="column 0 has a histogram of 2 levels"):
+        check_histograms(nullable, other)
