@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panoforge.core.geometry.pixels import column_lon, row_lat
+from panoforge.core.geometry.pixels import column_lon, resize_index, row_lat
 from panoforge.core.geometry.sphere import (
     View,
     angle_between,
@@ -88,11 +88,11 @@ def laid_on(found: NDArray[np.float32], view: View, before: Mask) -> Mask:
     """
     height, width = before.shape
     rows, columns, x, y, inside = _places(view, width, height)
-    scale = np.float32(found.shape[0] / view.size_px)
-    seen = cv2.remap(
+    size_px = found.shape[0]
+    seen = cv2.remap(  # which takes float32 places only
         found,
-        (x + np.float32(0.5)) * scale - np.float32(0.5),
-        (y + np.float32(0.5)) * scale - np.float32(0.5),
+        resize_index(x, view.size_px, size_px).astype(np.float32),
+        resize_index(y, view.size_px, size_px).astype(np.float32),
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )

@@ -5,7 +5,9 @@ below with its reason. A line that derives the convention anew belongs into
 `panoforge.core.geometry.pixels`; another 0.5 joins the list.
 """
 
+import io
 import re
+import tokenize
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +34,11 @@ from panoforge.core.geometry.pixels import (
 from panoforge.core.geometry.sphere import lonlat_to_pixel, pixel_to_lonlat
 
 PACKAGES = ("core", "datagen", "train", "eval", "cluster", "panoforge")
-HALF = re.compile(r"(?<![\w.])0\.5\s*[-+]|[-+]\s*0\.5(?![\w.])")  # 0.5 -, 0.5 +, + 0.5, - 0.5
+HALF = re.compile(
+    r"(?<![\w.])0?\.5\s*[-+]"  # 0.5 -, 0.5 +
+    r"|[-+]\s*(np\.float(32|64)\()?0?\.5(?![\w.])"  # + 0.5, - np.float32(0.5)
+    r"|/ ?360(\.0)? ?\* ?width"  # degrees to columns
+)
 ELSEWHERE = {  # a part of the line → why it is no copy
     "* step + 0.5, 1).T": "the start of a low-discrepancy sequence of colours",
     "0.5 + 0.35 * lightness": "a range of lightness",
@@ -41,15 +47,14 @@ ELSEWHERE = {  # a part of the line → why it is no copy
     "-0.5 <= x <= limit + 0.5": "whether a place is on the picture",
     "for x in (-0.5, 0.5) for y": "the corners of a box around its middle",
     "k = np.arange(count) + 0.5": "a Fibonacci sphere of directions, no pixels",
+    "rays**0.5 - self._best": "a square root",
+    "cut.astype(np.float32) - np.float32(0.5)": "a mask as logits, half below 0",
     "0.5 * object_ + 0.5 * _region": "the S-measure's mean of two terms",
 }
 
 
 def code_lines(path: Path) -> list[tuple[int, str]]:
     """The lines of a file outside of docstrings and comments."""
-    import io
-    import tokenize
-
     text = path.read_text()
     lines = text.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
@@ -75,7 +80,7 @@ def copies(files: list[Path]) -> list[str]:
 def sources() -> list[Path]:
     found = [p for package in PACKAGES for p in (ROOT / package).rglob("*.py")]
     real = {p.resolve() for p in found} - set((ROOT / "core/geometry").resolve().rglob("*.py"))
-    return sorted(p for p in real if "vendored" not in p.parts)
+    return sorted(real)
 
 
 def test_the_pixel_convention_is_derived_nowhere_else() -> None:
@@ -96,6 +101,8 @@ def test_every_exception_is_still_there() -> None:
         "lat = (0.5 - row / height) * np.pi",
         "x = (x + 1) / 2 * w - 0.5",
         "offset = (np.arange(n) + 0.5 - n / 2) / focal",
+        "(x + np.float32(0.5)) * scale - np.float32(0.5),",
+        "shift = round(plan.yaw0_deg / 360 * width)",
     ],
 )
 def test_a_copy_is_found(line: str, tmp_path: Path) -> None:

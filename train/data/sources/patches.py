@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.geometry.patches import PatchWindow, patch_windows
-from panoforge.core.geometry.pixels import resize_index
+from panoforge.core.geometry.pixels import resize_index, whole_columns
 from panoforge.core.geometry.sphere import row_area_sr
 from panoforge.core.shards.read import Sample
 from panoforge.core.types import Floats
@@ -44,7 +44,7 @@ def patch_clip(
     """
     rgb, labels = panorama_arrays(sample)
     height, width = labels.shape
-    shift = round(plan.yaw0_deg / 360 * width)
+    shift = whole_columns(plan.yaw0_deg, width)[0]
     rgb, labels = np.roll(rgb, -shift, axis=1), np.roll(labels, -shift, axis=1)
     windows = patch_windows(width, height)
     windows = windows[::-1] if plan.reverse else windows

@@ -13,6 +13,7 @@ import numpy as np
 
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.left_out import NOTHING
+from panoforge.core.geometry.pixels import whole_columns
 from panoforge.core.geometry.sphere import row_area_sr
 from panoforge.core.shards.read import Dataset, Sample
 from panoforge.train.config import TrainConfig
@@ -91,7 +92,7 @@ def whole_clip(
             " leave the panorama out of the dataset"
         )
     turn = -settings.turn_deg if plan.reverse else settings.turn_deg
-    shifts = [round((plan.yaw0_deg + t * turn) / 360 * width) for t in range(settings.frames)]
+    shifts = [whole_columns(plan.yaw0_deg + t * turn, width)[0] for t in range(settings.frames)]
     turned = [np.roll(labels, -shift, axis=1) for shift in shifts]
     draw = Draw(
         plan.object_seed, settings.model_copy(update={"flip": float(plan.flip)}), size_px, 0.0
