@@ -52,13 +52,17 @@ def _track(sequence: Path) -> TrackItem:
     path = sequence / "label.json"
     document, images = read_json(path), {p.name: p for p in images_in(sequence / "image")}
     boxes, bfovs = [], []
-    try:
+    try:  # numbers may be anything that JSON has
         names = sorted(document)
         for name in names:
             box, bfov = document[name]["bbox"], document[name]["bfov"]
             boxes.append([box["cx"] - box["w"] / 2, box["cy"] - box["h"] / 2, box["w"], box["h"]])
             bfovs.append([bfov[part] for part in ("clon", "clat", "fov_h", "fov_v", "rotation")])
-    except (KeyError, TypeError, AttributeError) as error:
+        found = np.array(boxes, np.float64).reshape(-1, 4)
+        views = np.array(bfovs, np.float64).reshape(-1, 5)
+        if not (np.isfinite(found).all() and np.isfinite(views).all()):
+            raise ValueError("a number is not finite")
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise DataError(
             f"{path} is not a label file of 360VOT ({type(error).__name__} {error}): expected "
             '{"000000.jpg": {"bfov": {…}, "bbox": {…}}, …}'
@@ -70,13 +74,12 @@ def _track(sequence: Path) -> TrackItem:
             " first"
             f" {missing[0]}"
         )
-    found = np.array(boxes, np.float64).reshape(-1, 4)
     return TrackItem(
         sequence.name,
         path,
         tuple(images[name] for name in names),
         found,
-        np.array(bfovs, np.float64).reshape(-1, 5),
+        views,
         (found[:, 2] > 0) & (found[:, 3] > 0),
     )
 

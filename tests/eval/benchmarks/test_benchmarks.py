@@ -584,3 +584,17 @@ def test_a_videos_mask_edited_at_its_size_is_scored_anew(tmp_path: Path, picture
     edited = run_evaluation(scored, tmp_path, tmp_path / "out")
     assert mask.stat().st_size == size and edited.folder != first.folder
     assert edited.results["rows"] != first.results["rows"]
+
+
+@pytest.mark.parametrize("value", ["x", {}, [1], None, float("nan"), 10**400])
+def test_boxes_that_are_no_numbers_name_their_file(tmp_path: Path, value: object) -> None:
+    frame = {
+        "bbox": {"cx": 5.0, "cy": 5.0, "w": 2.0, "h": 2.0},
+        "bfov": {"clon": 1.0, "clat": 1.0, "fov_h": 2.0, "fov_v": 2.0, "rotation": 0},
+    }
+    (tmp_path / "a").mkdir()
+    for part, name in (("bbox", "w"), ("bbox", "h"), ("bfov", "clon")):
+        document = {"0.jpg": {**frame, part: {**frame[part], name: value}}}
+        (tmp_path / "a/label.json").write_text(json.dumps(document))
+        with pytest.raises(DataError, match=r"a/label\.json is not a label file of 360VOT"):
+            open_tracks(tmp_path)
