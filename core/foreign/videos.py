@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from panoforge.core.errors import DataError
+from panoforge.core.foreign.files import refuse_special
 from panoforge.core.foreign.pictures import MAX_PIXELS
 from panoforge.core.storage.atomic import storage_errors
 from panoforge.core.types import Rgb
@@ -85,7 +86,8 @@ def index_video(path: Path) -> VideoIndex:
 
 
 def video_sha256(path: Path) -> str:
-    """The digest of a file, read in pieces."""
+    """The digest of a file, read in pieces. DataError for a pipe or a device."""
+    refuse_special(path)
     with storage_errors(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -163,6 +165,7 @@ class VideoReader:
 def _opened(path: Path) -> Any:
     import av
 
+    refuse_special(path)
     try:
         return av.open(str(path), options=_OPTIONS)
     except Exception as error:

@@ -200,8 +200,8 @@ class Library:
 
 
 def is_video(path: Path) -> bool:
-    """Whether a file's name is that of a video."""
-    return path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir()
+    """Whether a name is that of a video, and no folder, pipe or device has it."""
+    return path.suffix.lower() in VIDEO_SUFFIXES and (path.is_file() or not path.exists())
 
 
 def _check_video(data: bytes, name: str) -> None:

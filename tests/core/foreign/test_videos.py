@@ -1,5 +1,8 @@
 """Frames of video files by number: exact in any order; only files of videos are opened."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import clips
@@ -8,6 +11,7 @@ import pytest
 
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.videos import VideoReader, index_video
+from panoforge.eval.interactive.serve.library import is_video
 
 FRAMES = 24
 
@@ -75,3 +79,19 @@ def test_damage_in_the_middle_is_said(pictures: list[np.ndarray], tmp_path: Path
     with pytest.raises(DataError, match=r"x\.mp4: frame 3 .*damaged"):
         reader.read(3)
     reader.close()
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "x.mp4"
+    os.mkfifo(path)
+    code = (
+        "import sys; from pathlib import Path; from panoforge.core.foreign import videos\n"
+        "for read in (videos.index_video, videos.video_sha256):\n"
+        "    try: read(Path(sys.argv[1]))\n"
+        "    except videos.DataError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=30
+    )
+    assert done.stdout.count("x.mp4 is no file: expected a regular file, not a pipe") == 2
+    assert not is_video(path) and is_video(tmp_path / "new.mp4")
