@@ -19,7 +19,6 @@ from panoforge.cluster.config.packing import PackConfig
 from panoforge.cluster.config.ray import RayConfig
 from panoforge.cluster.ray.packing import RayBuilder, builder
 from panoforge.cluster.ray.session import ray_session
-from panoforge.cluster.ray.tasks import TaskCancelled, TaskWindow
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.shards.build import BuildTask, build_shard
 from panoforge.core.shards.verify import verify
@@ -238,31 +237,3 @@ def test_pack_by_command_with_workers(run, session, tmp_path, capfd):
 def test_several_runs_need_a_place(run):
     with pytest.raises(UsageError, match="say where with --to DATASET"):
         pack_stage([run, run], CONFIG)
-
-
-def _beat(file: str) -> str:
-    """Say that it has begun, and end a while later."""
-    Path(file).touch()
-    time.sleep(3.0)
-    return "ended"
-
-
-def test_a_cancel_leaves_alone_what_is_known_to_have_begun(session, tmp_path):
-    """Ray may answer at once for a task that it was told to cancel, though its work goes on."""
-    window = TaskWindow[str, str](_beat, num_cpus=1, max_retries=0)
-    files = [str(tmp_path / name) for name in ("spared", "told", "waiting")]
-    for file in files[:2]:
-        window.start(file)
-    while not all(Path(file).exists() for file in files[:2]):
-        time.sleep(0.05)
-    window.start(files[2])
-    window.cancel(spare=lambda file: file == files[0])
-    answers = {}
-    while window:
-        for file, answer in window.ended(0.5):
-            try:
-                answers[file] = answer()
-            except TaskCancelled:
-                answers[file] = "cancelled"
-    assert answers == {files[0]: "ended", files[1]: "cancelled", files[2]: "cancelled"}
-    assert not Path(files[2]).exists()
