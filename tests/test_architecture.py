@@ -205,6 +205,27 @@ def test_nothing_is_unpickled() -> None:
         assert "allow_pickle=True" not in text, path
 
 
+def bases_of_their_own(paths: list[Path]) -> list[str]:
+    """Classes that take pydantic's base and not ours, which is frozen and refuses what is unknown.
+
+    A model that reads what others wrote may override that where it says so.
+    """
+    return [
+        f"{path}: {node.name}"
+        for path in paths
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+        and any(ast.unparse(base).split(".")[-1] == "BaseModel" for base in node.bases)
+    ]
+
+
+def test_models_have_one_base(tmp_path: Path) -> None:
+    assert bases_of_their_own(sources(*ROOMS)) == [f"{ROOT / 'core/models.py'}: FrozenModel"]
+    planted = tmp_path / "planted.py"
+    planted.write_text("class _Told(BaseModel):\n    scene: str\n")
+    assert bases_of_their_own([planted]) == [f"{planted}: _Told"]
+
+
 def classes_defined_twice(paths: list[Path]) -> dict[str, list[str]]:
     """Public classes of one name in several modules: a reader could not tell which is meant."""
     homes: dict[str, list[str]] = {}

@@ -14,13 +14,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from panoforge.cluster.config.jobs import RenderJobConfig
 from panoforge.cluster.state.job_file import ledger_of, load_job
 from panoforge.cluster.state.ledger import Ledger
 from panoforge.cluster.state.tally import Tally, tally
 from panoforge.core.errors import UserError
+from panoforge.core.models import FrozenModel
 from panoforge.core.numbers import count, counted, duration, money, number, percent
 from panoforge.core.run_layout import DATASET
 from panoforge.core.shards.layout import read_manifest
@@ -30,10 +31,10 @@ from panoforge.core.storage.lease import UnixSeconds, latest_epoch, read_heartbe
 _STALE_S = 60.0
 
 
-class _Told(BaseModel):
+class _Told(FrozenModel):
     """What others may have written: pydantic's strictness does not reach into inner models."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(extra="ignore", strict=True)
 
 
 class _Task(_Told):
@@ -41,7 +42,7 @@ class _Task(_Told):
 
     scene: str
     attempt: int
-    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    seconds: Annotated[float, Field(ge=0)]
 
 
 class _Heartbeat(_Told):

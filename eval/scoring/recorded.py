@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import read_bytes
+from panoforge.core.models import FrozenModel
 
 RESULTS_FORMAT, RESULTS_SCHEMA_VERSION = "panoforge-results", 2
 MAX_RESULTS_BYTES = 1 << 30
@@ -14,10 +15,10 @@ MAX_RESULTS_BYTES = 1 << 30
 Share = Annotated[float, Field(ge=0, le=1 + 1e-6)]  # sums of floats
 
 
-class _Part(BaseModel):
+class _Part(FrozenModel):
     """A part of results.json. Keys that a comparison has no use for are left alone."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore", strict=True)
 
 
 class RecordedRow(_Part):
