@@ -15,6 +15,10 @@ Mask: TypeAlias = Bool[np.ndarray, "height width"]
 Depth: TypeAlias = Float32[np.ndarray, "height width"]  # metres along the ray, +inf = sky
 Normals: TypeAlias = Float32[np.ndarray, "height width 3"]  # world frame
 Matrix: TypeAlias = Float64[np.ndarray, "3 3"]  # columns are the axes of a frame
+OctahedralCodes: TypeAlias = UInt16[np.ndarray, "height width 2"]  # of directions, 0 0 = none
+IdMap: TypeAlias = Int64[np.ndarray, "height width"]  # ids as somebody's file has them
+RunLengths: TypeAlias = Int64[np.ndarray, " runs"]  # COCO's, of 0 and 1 in turn
+LonLatPath: TypeAlias = Float64[np.ndarray, "points 2"]  # longitude and latitude in radians
 Bools: TypeAlias = Bool[np.ndarray, "..."]
 Floats: TypeAlias = Float64[np.ndarray, "..."]
 Ints: TypeAlias = Int64[np.ndarray, "..."]

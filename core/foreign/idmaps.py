@@ -25,9 +25,8 @@ from panoforge.core.foreign.left_out import LeftOut
 from panoforge.core.foreign.pictures import MAX_PIXELS
 from panoforge.core.image_header import PNG_SIGNATURE, image_size
 from panoforge.core.numbers import counted
-from panoforge.core.types import Labels, Mask
+from panoforge.core.types import IdMap, Labels, Mask
 
-Ids = Int64[np.ndarray, "height width"]
 MAX_IDS = 65_535
 _MAX_STORED_BYTES = 1 << 29  # colours of 8 bits at 16K
 _BAND_PIXELS = 1 << 22
@@ -69,7 +68,7 @@ def read_idmap(
     """
     stored = _stored(_png(path), path)
 
-    def band(rows: slice) -> Ids:
+    def band(rows: slice) -> IdMap:
         part = stored[rows]
         ids, seen = (part.astype(np.int64), None) if part.ndim == 2 else _colour_ids(part, path)
         ids[np.isin(ids, background)] = -1
@@ -120,7 +119,7 @@ def _stored(data: bytes, path: Path) -> NDArray[np.integer]:
         raise DataError(f"{path} is not a whole PNG ({error}): download it again") from None
 
 
-def _colour_ids(colours: NDArray[np.integer], path: Path) -> tuple[Ids, NDArray[np.bool_] | None]:
+def _colour_ids(colours: NDArray[np.integer], path: Path) -> tuple[IdMap, NDArray[np.bool_] | None]:
     """One integer per colour (BGR or BGRA), and where alpha says that something is there."""
     bits = 8 * colours.dtype.itemsize
     blue, green, red = (colours[..., k].astype(np.int64) for k in range(3))
@@ -142,7 +141,7 @@ def _bands(height: int, width: int) -> Iterator[slice]:
 
 
 def _dense(
-    band: Callable[[slice], Ids], shape: tuple[int, ...], path: Path
+    band: Callable[[slice], IdMap], shape: tuple[int, ...], path: Path
 ) -> tuple[Labels, Int64[np.ndarray, " ids"]]:
     """Ids renumbered from 1 in ascending order; below 0 is nothing. `band` gives those of rows."""
     there, others = np.zeros(0, bool), np.zeros(0, np.int64)

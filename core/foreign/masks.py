@@ -9,13 +9,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64
 from pycocotools import mask as coco_mask
 
 from panoforge.core.errors import DataError
-from panoforge.core.types import Floats, Mask
+from panoforge.core.types import Floats, Mask, RunLengths
 
-Runs = Int64[np.ndarray, " runs"]
 MAX_OUTLINE_PX = 1 << 22  # of one object: pycocotools takes some 60 bytes for each pixel of it
 
 
@@ -35,7 +33,7 @@ class MadeMasks(Mapping[int, Mask]):
         return len(self._keys)
 
 
-def run_counts(rle: Any, height: int, width: int, where: str) -> Runs:
+def run_counts(rle: Any, height: int, width: int, where: str) -> RunLengths:
     """The run lengths of a COCO RLE (compressed string or plain list) of an H×W mask.
 
     Zeros first, down the columns.
@@ -68,14 +66,14 @@ def run_counts(rle: Any, height: int, width: int, where: str) -> Runs:
     return runs
 
 
-def _plain(counts: Any) -> Runs:
+def _plain(counts: Any) -> RunLengths:
     runs = np.array(counts)
     if runs.ndim != 1 or runs.dtype.kind != "i":
         raise ValueError("not plain counts")
     return runs.astype(np.int64)
 
 
-def _uncompress(text: str) -> Runs:
+def _uncompress(text: str) -> RunLengths:
     """COCO's compressed counts (pycocotools' rleFrString).
 
     Groups of 5 bits, low first; bit 5 says that more follow, bit 4 of the last is the sign. From
@@ -96,12 +94,12 @@ def _uncompress(text: str) -> Runs:
     return values
 
 
-def fill_runs(runs: Runs, height: int, width: int) -> Mask:
+def fill_runs(runs: RunLengths, height: int, width: int) -> Mask:
     """The H×W mask of `run_counts`."""
     return np.repeat(np.arange(runs.size) % 2 == 1, runs).reshape(width, height).T
 
 
-def run_area(runs: Runs) -> int:
+def run_area(runs: RunLengths) -> int:
     """Pixels of the mask of `run_counts`."""
     return int(runs[1::2].sum())
 

@@ -16,7 +16,7 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
-from jaxtyping import Float64, Int32
+from jaxtyping import Int32
 
 from panoforge.core.geometry.pixels import edge_to_index, lat_edge, lon_edge, pixel_at, row_lat
 from panoforge.core.geometry.sphere import (
@@ -25,16 +25,14 @@ from panoforge.core.geometry.sphere import (
     lonlat_to_direction,
     row_area_sr,
 )
-from panoforge.core.types import Floats, Ints, Mask
-
-Path = Float64[np.ndarray, "points 2"]  # longitude and latitude in radians
+from panoforge.core.types import Floats, Ints, LonLatPath, Mask
 
 SCALLOP_PX = 0.1  # by how much the outline between two caps of a stroke may fall short
 _GRID = 65536.0  # columns are rounded to so many parts, so that sums of them are exact
 _MAX_LAT = np.radians(90 - 1e-7)  # a corner at a pole has no meridian of its own
 
 
-def fill_stroke(path: Path, radius: float, width: int, height: int) -> Mask:
+def fill_stroke(path: LonLatPath, radius: float, width: int, height: int) -> Mask:
     """All pixels whose centre is within an angle of a path, and those that the path's points hit.
 
     Args:
@@ -70,7 +68,7 @@ def fill_stroke(path: Path, radius: float, width: int, height: int) -> Mask:
     return mask
 
 
-def _along(path: Path, spacing: float) -> Floats:
+def _along(path: LonLatPath, spacing: float) -> Floats:
     """Directions along a path, at most `spacing` radians apart, (M, 3)."""
     corners = lonlat_to_direction(path[:, 0], path[:, 1])
     pieces = [corners[:1]]
@@ -105,7 +103,7 @@ def _fill_intervals(rows: Ints, low: Ints, count: Ints, width: int, height: int)
     return mask
 
 
-def fill_polygon(corners: Path, width: int, height: int) -> Mask:
+def fill_polygon(corners: LonLatPath, width: int, height: int) -> Mask:
     """The pixels inside a polygon on the sphere, on the side that is the smaller one.
 
     Args:
@@ -133,7 +131,7 @@ def fill_polygon(corners: Path, width: int, height: int) -> Mask:
     return ~mask if area > 2 * np.pi else mask
 
 
-def _crossings(corners: Path, width: int, height: int) -> Iterator[tuple[Ints, Ints]]:
+def _crossings(corners: LonLatPath, width: int, height: int) -> Iterator[tuple[Ints, Ints]]:
     """For each side: the columns whose meridian it crosses, and the first row below that."""
     index = np.round(edge_to_index(lon_edge(corners[:, 0], width)) * _GRID) / _GRID
     lat = np.clip(corners[:, 1], -_MAX_LAT, _MAX_LAT)

@@ -14,18 +14,17 @@ direction: sky, and where an averaged normal cancelled out.
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32, UInt16
+from jaxtyping import Float, Float32
 
 from panoforge.core.errors import DataError
 from panoforge.core.numbers import counted
+from panoforge.core.types import OctahedralCodes
 
 LEVELS = 2500
 MAX_ERROR_DEG = 0.05
 
-Codes = UInt16[np.ndarray, "height width 2"]
 
-
-def to_octahedral(normals: Float[np.ndarray, "height width 3"]) -> Codes:
+def to_octahedral(normals: Float[np.ndarray, "height width 3"]) -> OctahedralCodes:
     """The codes of unit vectors; zero vectors get (0, 0). DataError for what is not finite."""
     normals = normals.astype(np.float32)
     length = np.abs(normals).sum(axis=-1)
@@ -47,7 +46,7 @@ def to_octahedral(normals: Float[np.ndarray, "height width 3"]) -> Codes:
     return codes
 
 
-def from_octahedral(codes: Codes) -> Float32[np.ndarray, "height width 3"]:
+def from_octahedral(codes: OctahedralCodes) -> Float32[np.ndarray, "height width 3"]:
     """Unit vectors, zero where the code is (0, 0). DataError for codes beyond the square."""
     if codes.max(initial=0) > 2 * LEVELS + 1:
         raise DataError(f"normal: a code is {codes.max()}, octahedral ones end at {2 * LEVELS + 1}")
@@ -62,7 +61,7 @@ def from_octahedral(codes: Codes) -> Float32[np.ndarray, "height width 3"]:
 _BLOCK_PIXELS = 1 << 16
 
 
-def _decode(codes: Codes, out: Float32[np.ndarray, "rows width 3"]) -> None:
+def _decode(codes: OctahedralCodes, out: Float32[np.ndarray, "rows width 3"]) -> None:
     u = codes[..., 0].astype(np.float32)
     v = codes[..., 1].astype(np.float32)
     nothing = None if u.all() else u == 0  # there alone: the least code of the square is 1

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import found_in, read_json
-from panoforge.core.foreign.masks import Runs, fill_runs, run_area, run_counts
+from panoforge.core.foreign.masks import fill_runs, run_area, run_counts
 from panoforge.core.foreign.pictures import MAX_PIXELS, read_image
 from panoforge.core.numbers import counted
+from panoforge.core.types import RunLengths
 from panoforge.train.data.sources.draw import (
     Draw,
     Listed,
@@ -89,7 +90,7 @@ class Sav(Listed):
         if not annotated:
             raise DataError(f"{where}: no frame has all its objects annotated")
 
-        def runs(entry: int, object_: int) -> Runs:
+        def runs(entry: int, object_: int) -> RunLengths:
             return run_counts(
                 annotated[entry][object_], height, width, f"{where}, masklet[{entry}][{object_}]"
             )
