@@ -42,6 +42,11 @@ class StorageError(UserError):
     """A disk or a bucket cannot be read or written (full, no permission, missing)."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says in its first line; its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """` Did you mean 'x'?`, or an empty string where nothing known resembles `word`."""
     if len(word) > 100:  # nobody means that, and difflib's time grows with the square

@@ -15,7 +15,12 @@ from panoforge.core.geometry.views import MAX_PANORAMA_WIDTH
 from panoforge.core.models import FrozenModel
 from panoforge.core.storage.location import PathText
 from panoforge.datagen.poses import FixedPose, read_poses
-from panoforge.datagen.source_settings import AnySource, BlendSource, RoomsSource, SourceSettings
+from panoforge.datagen.source_settings import (
+    AnySource,
+    BlendSource,
+    RoomsSource,
+    SceneSourceSettings,
+)
 
 __all__ = [
     "BlendSource",
@@ -163,7 +168,7 @@ class RenderConfig(FrozenModel):
     """The `render:` section of a config."""
 
     sources: Annotated[
-        tuple[SourceSettings, ...],
+        tuple[SceneSourceSettings, ...],
         Field(
             min_length=1,
             description="Where scenes come from, taken in turn; pano sources lists them.",

@@ -79,7 +79,7 @@ def build_oracle(scene: Scene, glass: frozenset[str] = frozenset()) -> Oracle:
         shape.triangles + offset for (_, shape), offset in zip(shapes, offsets[:-1], strict=True)
     ]
 
-    def per_triangle(of: Callable[[_Shape], NDArray]) -> NDArray:
+    def per_triangle(of: Callable[[_ObjectShape], NDArray]) -> NDArray:
         return np.concatenate([np.zeros(0, bool), *[of(shape) for _, shape in shapes]])
 
     owners = [np.full(len(shape.triangles), owner, np.int32) for owner, shape in shapes]
@@ -99,7 +99,7 @@ def build_oracle(scene: Scene, glass: frozenset[str] = frozenset()) -> Oracle:
 
 
 @dataclass(frozen=True)
-class _Shape:
+class _ObjectShape:
     """Triangles of one part of the scene, in metres, and what their materials do."""
 
     points: NDArray[np.float64]
@@ -110,7 +110,9 @@ class _Shape:
     holdout: bool
 
 
-def _collect(depsgraph: bpy.types.Depsgraph, glass: frozenset[str]) -> list[tuple[PartKey, _Shape]]:
+def _collect(
+    depsgraph: bpy.types.Depsgraph, glass: frozenset[str]
+) -> list[tuple[PartKey, _ObjectShape]]:
     found = []
     for part in parts_of(depsgraph):
         if part.kind in ("light", "volume") or not part.visible_to_camera:
@@ -134,7 +136,7 @@ def _collect(depsgraph: bpy.types.Depsgraph, glass: frozenset[str]) -> list[tupl
         found.append(
             (
                 part.key,
-                _Shape(
+                _ObjectShape(
                     world,
                     triangles[kept],
                     flags(_lets_light_through)[kept],

@@ -18,7 +18,7 @@ Clutter = Annotated[
     Literal["primitives", "none", "infinigen1"],
     Field(description="Small things: primitive bodies, none, or Infinigen 1's assets."),
 ]
-Library = Annotated[
+LibraryFolder = Annotated[
     PathText | None,
     Field(description="Folder of infinigen1-assets, where asked for; null is the user's cache."),
 ]
@@ -42,7 +42,7 @@ class RoomsSource(FrozenModel):
         tuple[Room, ...], Field(min_length=1, description="Kinds of room, taken in turn.")
     ] = ROOMS
     clutter: Clutter = "primitives"
-    library: Library = None
+    library: LibraryFolder = None
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -66,7 +66,7 @@ class HouseSource(FrozenModel):
         Field(description="Rooms of a house; null draws 3 to 9."),
     ] = None
     clutter: Clutter = "primitives"
-    library: Library = None
+    library: LibraryFolder = None
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -126,7 +126,7 @@ class OutdoorSource(FrozenModel):
         return f"outdoor-{variant}"
 
 
-class _Infinigen1(FrozenModel):
+class _Infinigen1Settings(FrozenModel):
     """What both sources of Infinigen 1 can be asked for."""
 
     python: Annotated[
@@ -157,7 +157,7 @@ class _Infinigen1(FrozenModel):
     ] = 1500.0
 
 
-class Infinigen1Indoors(_Infinigen1):
+class Infinigen1Indoors(_Infinigen1Settings):
     """Furnished rooms of Infinigen 1.x, made by its own command.
 
     One furnished room each in a whole flat, taken in turn. `rooms: all` furnishes every room. pano
@@ -177,7 +177,7 @@ class Infinigen1Indoors(_Infinigen1):
         bool,
         Field(description="Small things of infinigen1-assets on its furniture, by rays."),
     ] = False
-    library: Library = None
+    library: LibraryFolder = None
     lamps: Annotated[
         bool,
         Field(description="Lamps are on in every scene; false: it leaves a fifth dark."),
@@ -193,7 +193,7 @@ class Infinigen1Indoors(_Infinigen1):
         return f"infinigen1-{variant}"
 
 
-class Infinigen1Nature(_Infinigen1):
+class Infinigen1Nature(_Infinigen1Settings):
     """Landscapes of Infinigen 1.x, made by its own command.
 
     `simple` is its own default mixture. Rocks are left out, because they need an add-on from the
@@ -251,4 +251,4 @@ AnySource = (
     | Infinigen1Nature
     | BlendSource
 )
-SourceSettings = Annotated[AnySource, Field(discriminator="source")]
+SceneSourceSettings = Annotated[AnySource, Field(discriminator="source")]

@@ -226,21 +226,55 @@ def test_models_have_one_base(tmp_path: Path) -> None:
     assert bases_of_their_own([planted]) == [f"{planted}: _Told"]
 
 
+def alias_of_a_type(node: ast.stmt) -> str | None:
+    """The name that a statement gives to a type: CamelCase, as no value is called."""
+    if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+        return None
+    target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+    if not isinstance(target, ast.Name) or ast.unparse(node.value).startswith("TypeVar("):
+        return None
+    return target.id if re.fullmatch(r"_*[A-Z]+[a-z]\w*", target.id) else None
+
+
 def classes_defined_twice(paths: list[Path]) -> dict[str, list[str]]:
-    """Public classes of one name in several modules: a reader could not tell which is meant."""
+    """Classes and types of one name in several modules: a reader could not tell which is meant.
+
+    A leading underscore tells nobody apart. A TypeVar means nothing beyond its own signature.
+    """
     homes: dict[str, list[str]] = {}
     for path in paths:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                homes.setdefault(node.name, []).append(path.name)
+            name = node.name if isinstance(node, ast.ClassDef) else alias_of_a_type(node)
+            if name is not None:
+                homes.setdefault(name.lstrip("_"), []).append(path.name)
     return {name: found for name, found in homes.items() if len(found) > 1}
 
 
 def test_a_class_name_has_one_meaning(tmp_path: Path) -> None:
     assert not classes_defined_twice(sources(*ROOMS))
     planted = tmp_path / "planted.py"
-    planted.write_text("class View:\n    pass\n")
-    assert "View" in classes_defined_twice([*sources(*ROOMS), planted])
+    for code in ("class View: ...", "class _View: ...", "View = tuple[float, float]"):
+        planted.write_text(code)
+        assert "View" in classes_defined_twice([*sources(*ROOMS), planted]), code
+
+
+def arrays_named(path: Path) -> list[str]:
+    """The aliases of array types that a module makes, `Rgb` and the like."""
+    return [
+        name
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
+        if (name := alias_of_a_type(node)) is not None
+        and re.match(r"(\w+\[)?(np\.ndarray|NDArray|numpy\.ndarray)\b", ast.unparse(node.value))
+    ]
+
+
+def test_array_types_have_one_home(tmp_path: Path) -> None:
+    found = {str(path): arrays_named(path) for path in sources(*ROOMS)}
+    assert [path for path, names in found.items() if names] == [str(ROOT / "core/types.py")]
+    planted = tmp_path / "planted.py"
+    planted.write_text('Codes = UInt16[np.ndarray, "height width 2"]\nFlat: TypeAlias = NDArray\n')
+    assert arrays_named(planted) == ["Codes", "Flat"]
 
 
 def test_test_modules_have_names_of_their_own() -> None:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import psutil
 
-from panoforge.core.errors import UsageError, UserError
+from panoforge.core.errors import UsageError, UserError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -96,10 +96,9 @@ class World:
         try:
             yield
         except torch.AcceleratorError as error:
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise LostDevice(
                 f"rank {self.rank} of {self.num_ranks} (node {socket.gethostname()}): its device"
-                f" {device} failed: {first}. What is saved stays; the same command goes on from the"
+                f" {device} failed: {first_line(error)}. What is saved stays; the same command goes on from the"
                 " last checkpoint"
             ) from error
 
@@ -167,7 +166,7 @@ class World:
                 time.sleep(ASK_STORE_S)  # it may keep the store, and the others have to ask too
             raise LostRank(
                 f"{who} did not get through meeting {meeting} of this run: hanging, killed or out"
-                f" of memory (rank {self.rank} waited: {str(error).splitlines()[0][:200]}). Run the"
+                f" of memory (rank {self.rank} waited: {first_line(error)[:200]}). Run the"
                 " same command again to go on from the last checkpoint"
             ) from error
 

@@ -87,7 +87,7 @@ def run_watched(
     with open(log, "ab") as file:
         before = file.tell()
     child, tag = _start(command, log, environment)
-    guard = _Watch(child, log, before, begin, limits)
+    guard = _ChildWatch(child, log, before, begin, limits)
     try:
         with _exit_event(child) as ended:
             while not ended(_POLL_S):
@@ -111,7 +111,7 @@ def run_watched(
     )
 
 
-class _Watch:
+class _ChildWatch:
     """The limits of one child, looked at every poll.
 
     `limit` and `words` are set when one is exceeded.

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from panoforge.cluster.config.ray import RayConfig
 from panoforge.cluster.ray.private import LOOPBACK_ONLY, private_head
 from panoforge.cluster.ray.watch import ClusterError, living_on, watched_cluster, watched_head
+from panoforge.core.errors import first_line
 
 if TYPE_CHECKING:
     from ray._private.worker import RayContext
@@ -69,9 +70,9 @@ def ray_session(
                 if config.address
                 else "a private Ray on this machine"
             )
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ClusterError(
-                f"cannot reach or start {where}: {first}. Check ray.address, and see pano doctor"
+                f"cannot reach or start {where}: {first_line(error)}. Check ray.address,"
+                " and see pano doctor"
             ) from None
         yield context.dashboard_url or ""
 

@@ -33,7 +33,7 @@ from panoforge.cluster.config.submission import SubmitConfig
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.ray.watch import ClusterError
 from panoforge.core.config import config_from_overrides, top_level, yaml_of
-from panoforge.core.errors import UsageError
+from panoforge.core.errors import UsageError, first_line
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -205,11 +205,10 @@ def _cluster_errors(address: str) -> Iterator[None]:
     try:
         yield
     except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ClusterError(
-            f"the Ray cluster at {address} did not take the job: {first} Check submit.address (the"
-            " dashboard's, http://HOST:8265) and, if it asks for a token, RAY_AUTH_MODE=token and"
-            " RAY_AUTH_TOKEN"
+            f"the Ray cluster at {address} did not take the job: {first_line(error)} Check"
+            " submit.address (the dashboard's, http://HOST:8265) and, if it asks for a token,"
+            " RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
         ) from None
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
 from panoforge.cluster.ray.watch import ClusterError, require_living_ray
-from panoforge.core.errors import UserError
+from panoforge.core.errors import UserError, first_line
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -127,13 +127,9 @@ def answer_of(task: Any) -> Any:
         raise TaskCancelled("it was cancelled") from None
     except ray.exceptions.OutOfMemoryError as error:
         raise TaskOutOfMemory(
-            f"Ray stopped it to save its node's memory: {_first_line(error)}"
+            f"Ray stopped it to save its node's memory: {first_line(error)}"
         ) from None
     except ray.exceptions.RayTaskError as error:
         raise (error.cause if isinstance(error.cause, UserError) else error) from None
     except ray.exceptions.RayError as error:
         raise TaskLost(f"its node or Ray worker was lost ({type(error).__name__})") from None
-
-
-def _first_line(error: Exception) -> str:
-    return next(itertools.chain(str(error).strip().splitlines(), [type(error).__name__]))

@@ -17,7 +17,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from panoforge.cluster.config.jobs import TrainJobConfig
 from panoforge.cluster.ray.relay import heard
 from panoforge.cluster.ray.watch import ClusterError
-from panoforge.core.errors import UserError
+from panoforge.core.errors import UserError, first_line
 from panoforge.core.numbers import counted
 from panoforge.train.config import TrainConfig
 from panoforge.train.distributed import LostRank, World
@@ -27,7 +27,7 @@ PLACING_S = 60  # that Ray Train waits for room before it asks again (training._
 
 
 @dataclass(frozen=True)
-class Job:
+class RankJob:
     """What every rank gets."""
 
     config: TrainConfig
@@ -36,7 +36,7 @@ class Job:
     relay: Any  # the actor
 
 
-def fit(config: TrainJobConfig, job: Job, scratch: str) -> Path:
+def fit(config: TrainJobConfig, job: RankJob, scratch: str) -> Path:
     """Ray Train's part. Checkpoints are ours, so what it keeps itself may be lost with us."""
     sizes = (config.min_ranks, config.ranks) if config.min_ranks else config.ranks
     trainer = TorchTrainer(
@@ -93,27 +93,29 @@ def _no_room(config: TrainJobConfig, cause: Exception) -> str:
     resources = ray.cluster_resources()
     gpu = " and 1 GPU" if _wants_gpus(config) else ""
     there = ", ".join(f"{resources[kind]:g} {kind}" for kind in kinds if kind in resources)
-    first = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
     return (
         f"Ray Train could not start {counted(config.ranks, 'rank')} of"
         f" {config.ray.cpus_per_scene:g} CPU{gpu}"
-        f" each ({first}); the cluster has {there or 'nothing'}. Ask for"
+        f" each ({first_line(cause)}); the cluster has {there or 'nothing'}. Ask for"
         " fewer (nodes, devices, ray.cpus_per_scene), or set min_ranks"
     )
 
 
 def _lost(config: TrainJobConfig, failures: dict[int, Exception]) -> UserError:
     """The error of a run that lost ranks once too often."""
-    plain = {rank: getattr(error, "_base_exc", error) for rank, error in failures.items()}
-    said = [f"rank {rank}: {_first_line(error)}" for rank, error in sorted(plain.items())]
+    said = [
+        f"rank {rank}: {first_line(_cause(error))[:400]}"
+        for rank, error in sorted(failures.items())
+    ]
     return ClusterError(
         f"ranks were lost {config.max_restarts + 1} times, the last time so: {'; '.join(said)}."
         " What is saved stays; the same command goes on from the last checkpoint"
     )
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:400]
+def _cause(error: Exception) -> BaseException:
+    """What a rank itself raised: Ray Train may hand it over wrapped, with its traceback."""
+    return getattr(error, "_base_exc", error)
 
 
 class _Mistakes(UserCallback):
@@ -121,7 +123,7 @@ class _Mistakes(UserCallback):
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         for _, error in sorted(worker_exceptions.items()):
-            cause = getattr(error, "_base_exc", error)
+            cause = _cause(error)
             if isinstance(cause, UserError) and not isinstance(cause, LostRank):
                 raise cause
 
@@ -159,7 +161,7 @@ def _who_i_am(address: str, port: int) -> None:
     )
 
 
-def _on_worker(settings: dict[str, Job]) -> str:
+def _on_worker(settings: dict[str, RankJob]) -> str:
     """Ray Train's training function: one rank."""
     job, world = settings["job"], World.detect()
     with heard(job.relay, world.is_main) as asked_to_stop:

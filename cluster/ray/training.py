@@ -53,10 +53,10 @@ def train_on_ray(config: TrainJobConfig) -> Path:
     ):
         import ray
 
-        from panoforge.cluster.ray.trainer import Job, fit
+        from panoforge.cluster.ray.trainer import RankJob, fit
 
         relay = ray.remote(num_cpus=0)(Relay).remote()
-        job = Job(
+        job = RankJob(
             _absolute(config.train),
             absolute(config.dataset_location),
             config.run.absolute(),

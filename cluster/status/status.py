@@ -37,7 +37,7 @@ class _Told(FrozenModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
 
-class _Task(_Told):
+class _SceneInFlight(_Told):
     """A scene in flight, as a heartbeat tells it."""
 
     scene: str
@@ -58,7 +58,7 @@ class _Heartbeat(_Told):
     waiting_for_disk: bool = False
     waiting_for_packing: bool = False
     draining: bool = False
-    oldest: list[_Task] = []
+    oldest: list[_SceneInFlight] = []
 
 
 def _is_heartbeat(heartbeat: Mapping[str, Any]) -> bool:

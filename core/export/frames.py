@@ -99,7 +99,7 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Mask:
+class FrameMask:
     """One instance in one frame.
 
     COCO RLE (counts as text), area in pixels, flat box (x, y, width, height).
@@ -274,7 +274,7 @@ def _by_id(sample: Sample) -> dict[int, InstanceMeta]:
     return {row.id: row for row in sample.meta.instances}
 
 
-def masks_of(frame: Frame, min_pixels: int = 1) -> list[Mask]:
+def masks_of(frame: Frame, min_pixels: int = 1) -> list[FrameMask]:
     """The instances of a frame, ascending ids.
 
     A box is that of the flat picture: from the first to the last column, also where the instance
@@ -286,5 +286,5 @@ def masks_of(frame: Frame, min_pixels: int = 1) -> list[Mask]:
         area = int(coco_mask.area(binary))
         if area >= min_pixels:
             x, y, width, height = coco_mask.toBbox(binary).tolist()
-            found.append(Mask(frame.instances[id_], rle, area, (x, y, width, height)))
+            found.append(FrameMask(frame.instances[id_], rle, area, (x, y, width, height)))
     return sorted(found, key=lambda mask: mask.instance.id)

@@ -139,7 +139,7 @@ def depth_png(depth_m: NDArray[np.floating], unit_m: float) -> bytes:
 
 
 @dataclass
-class _Table:
+class _ParquetFiles:
     """One split of one config: rows are spooled to files of at most MAX_FILE_BYTES."""
 
     schema: pa.Schema
@@ -198,13 +198,13 @@ def hf_join(job: ExportJob, parts: Iterator[Part]) -> ExportFacts:
         raise UsageError("hf writes a dataset card: give --name and --license (and --repo)")
     facts = facts_of(job.dataset)  # now: it refuses a part of a dataset
     schemas = {"default": _panorama_schema(facts), "instances": INSTANCE_SCHEMA}
-    tables: dict[str, dict[str, _Table]] = {name: {} for name in schemas}
+    tables: dict[str, dict[str, _ParquetFiles]] = {name: {} for name in schemas}
     with contextlib.ExitStack() as stack, storage_errors(tempfile.gettempdir()):
         for part in parts:
             split, row, instances = part.extra
             for name, rows in (("default", [row]), ("instances", instances)):
                 if split not in tables[name]:
-                    tables[name][split] = _Table(_with_features(schemas[name]), stack)
+                    tables[name][split] = _ParquetFiles(_with_features(schemas[name]), stack)
                 for each in rows:
                     tables[name][split].add(each, _size(each))
         configs = tuple(
@@ -234,7 +234,7 @@ def _panorama_schema(facts: DatasetFacts) -> pa.Schema:
     return pa.schema(kept)
 
 
-def _finished(job: ExportJob, config: str, split: str, table: "_Table") -> HubSplit:
+def _finished(job: ExportJob, config: str, split: str, table: "_ParquetFiles") -> HubSplit:
     """Write the files of a split."""
     table.finish()
     total = 0

@@ -16,7 +16,7 @@ from panoforge.core.export.frames import (
     Entry,
     ExportJob,
     Frame,
-    Mask,
+    FrameMask,
     Part,
     join_counts,
     join_lists,
@@ -37,7 +37,7 @@ def frame_files(folder: str, clip: list[Frame]) -> dict[str, bytes]:
 
 def masklets_of(
     clip: list[Frame], min_pixels: int
-) -> tuple[list[InstanceMeta], list[dict[int, Mask]]]:
+) -> tuple[list[InstanceMeta], list[dict[int, FrameMask]]]:
     """The instances seen anywhere in the clip, ascending ids, and per frame its masks by id."""
     per_frame = [{mask.instance.id: mask for mask in masks_of(frame, min_pixels)} for frame in clip]
     seen = {id_: mask.instance for masks in per_frame for id_, mask in masks.items()}
@@ -81,7 +81,7 @@ def sav_join(job: ExportJob, parts: Iterator[Part]) -> Counts:
 
 
 def _sav_record(
-    key: str, clip: list[Frame], objects: list[InstanceMeta], per_frame: list[dict[int, Mask]]
+    key: str, clip: list[Frame], objects: list[InstanceMeta], per_frame: list[dict[int, FrameMask]]
 ) -> Entry:
     pixels = clip[0].width * clip[0].height
     seen = [[row.id in masks for masks in per_frame] for row in objects]

@@ -77,7 +77,7 @@ INSTANCE_SCHEMA = pa.schema(
 )
 
 
-Count = Annotated[int, Field(ge=0, lt=2**63)]
+StoredCount = Annotated[int, Field(ge=0, lt=2**63)]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -86,8 +86,8 @@ class ShardEntry(FrozenModel):
 
     name: ShardName
     split: SplitName
-    samples: Count
-    bytes: Count
+    samples: StoredCount
+    bytes: StoredCount
     sha256: Digest
 
 
@@ -95,8 +95,8 @@ class IndexEntry(FrozenModel):
     """One Parquet file of the manifest."""
 
     name: IndexName
-    rows: Count
-    bytes: Count
+    rows: StoredCount
+    bytes: StoredCount
     sha256: Digest
 
 
@@ -105,9 +105,9 @@ class Manifest(FrozenModel):
 
     schema_version: Literal[1] = SCHEMA_VERSION
     format: Literal["panoforge-dataset"] = "panoforge-dataset"
-    samples: Count
-    instances: Count
-    splits: dict[SplitName, Count]
+    samples: StoredCount
+    instances: StoredCount
+    splits: dict[SplitName, StoredCount]
     config_sha256: tuple[str, ...]
     shards: tuple[ShardEntry, ...]
     sample_index: IndexEntry

@@ -18,22 +18,22 @@ from panoforge.eval.reports.text_table import columns, latex_table
 from panoforge.eval.scoring.compare import Comparison, Line
 from panoforge.eval.scoring.metrics.stats import Interval
 
-Format = Literal["text", "json", "csv", "latex", "md"]
+TableFormat = Literal["text", "json", "csv", "latex", "md"]
 HEADS = ("run", "method", "mIoU", "cos φ-weighted", "J&F", "AP", "difference", "p")
 
 _SUFFIXES = {"tex": "latex", "txt": "text", "markdown": "md"}  # what files of a format are called
 
 
-def format_of(text: str) -> Format:
+def format_of(text: str) -> TableFormat:
     """The format of that name; UsageError if there is none."""
-    known = get_args(Format)
+    known = get_args(TableFormat)
     if text not in known:
         meant = nearest(_SUFFIXES.get(text.lower(), text), known)
         raise UsageError(f"--format {text}: expected one of {', '.join(known)}.{meant}")
-    return cast(Format, text)
+    return cast(TableFormat, text)
 
 
-def render(found: Comparison, form: Format = "text") -> str:
+def render(found: Comparison, form: TableFormat = "text") -> str:
     """A comparison in one of the formats, without a newline at its end."""
     writers = {"text": _text, "json": _json, "csv": _csv, "latex": _latex, "md": _markdown}
     return writers[form](found)

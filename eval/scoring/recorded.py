@@ -15,13 +15,13 @@ MAX_RESULTS_BYTES = 1 << 30
 Share = Annotated[float, Field(ge=0, le=1 + 1e-6)]  # sums of floats
 
 
-class _Part(FrozenModel):
+class _RecordedPart(FrozenModel):
     """A part of results.json. Keys that a comparison has no use for are left alone."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
 
-class RecordedRow(_Part):
+class RecordedRow(_RecordedPart):
     """The scores of one instance under one method."""
 
     method: str
@@ -33,7 +33,7 @@ class RecordedRow(_Part):
     boundary_f: Share
 
 
-class RecordedScore(_Part):
+class RecordedScore(_RecordedPart):
     """What one method scored over all instances."""
 
     method: str
@@ -41,20 +41,20 @@ class RecordedScore(_Part):
     ap: Share | None
 
 
-class RecordedData(_Part):
+class RecordedData(_RecordedPart):
     """The dataset that was scored."""
 
     name: str
     manifest_sha256: str
 
 
-class RecordedWeights(_Part):
+class RecordedWeights(_RecordedPart):
     """The weights that were scored."""
 
     kind: str
 
 
-class Recorded(_Part):
+class Recorded(_RecordedPart):
     """results.json."""
 
     format: str

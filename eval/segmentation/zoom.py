@@ -59,7 +59,7 @@ WIDER = 2.5
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _ZoomPlan:
     """What to look at for object `object`.
 
     - `prior`: float32 LOGITS_PX² logits in the view, None where nothing was found so far.
@@ -91,7 +91,7 @@ def second_looks(
     `said` is what the predictor said of the scan's frames.
     """
     looks = []
-    plans: Iterator[_Plan] = _plan_looks(
+    plans: Iterator[_ZoomPlan] = _plan_looks(
         projections, said, prompts, zoom, size_px, (rgb.width, rgb.height), merge
     )
     while batch := list(islice(plans, AT_ONCE)):
@@ -111,13 +111,13 @@ def second_looks(
 
 
 def _look_at(
-    batch: Sequence[_Plan],
+    batch: Sequence[_ZoomPlan],
     rgb: WrappedPanorama,
     labels: WrappedPanorama,
     prompts: Sequence[InstancePrompt],
     predictor: Predictor,
     zoom: ZoomConfig,
-) -> list[tuple[_Plan, Look]]:
+) -> list[tuple[_ZoomPlan, Look]]:
     """What was found, beside where it was looked for."""
     frames = [_shown(plan.frame, rgb, labels, predictor) for plan in batch]
     objects = [_object_prompt(plan, prompts[plan.object], zoom) for plan in batch]
@@ -141,7 +141,9 @@ def _shown(
     return FrameInput(frame.sample(rgb), np.zeros((0, 0), np.uint16))
 
 
-def _next(plan: _Plan, look: Look, zoom: ZoomConfig, size_px: int, clamp: float) -> list[_Plan]:
+def _next(
+    plan: _ZoomPlan, look: Look, zoom: ZoomConfig, size_px: int, clamp: float
+) -> list[_ZoomPlan]:
     """What else is to be looked at after a look: a wider view, a closer one, tiles, or nothing.
 
     Where an earlier look saw the mask is followed as well: an outline that is one in a close view
@@ -236,7 +238,7 @@ def _plan(
     known: NDArray[np.float64] | None = None,
     *,
     last: bool = False,
-) -> _Plan:
+) -> _ZoomPlan:
     """A look at the same object in another view, hinted at by what this one said.
 
     0 logits, neither yes nor no, beyond it.
@@ -250,7 +252,7 @@ def _plan(
     )
     prior = cv2.remap(logits, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     known = np.zeros((0, 3)) if known is None else known
-    return _Plan(look.object, frame, np.where(inside, prior, 0).astype(np.float32), known, last)
+    return _ZoomPlan(look.object, frame, np.where(inside, prior, 0).astype(np.float32), known, last)
 
 
 def _plan_looks(
@@ -261,7 +263,7 @@ def _plan_looks(
     size_px: int,
     size: tuple[int, int],
     merge: MergeConfig,
-) -> Iterator[_Plan]:
+) -> Iterator[_ZoomPlan]:
     width = min(COARSE_WIDTH, size[0])
     coarse = _coarse_logits(
         projections, said, len(prompts), width, width * size[1] // size[0], merge
@@ -271,7 +273,7 @@ def _plan_looks(
         if not mask.any():
             click = next((click for click in prompt.clicks if click.label), None)
             if click is not None:
-                yield _Plan(
+                yield _ZoomPlan(
                     k,
                     BfovFrame(around((click.lon_deg, click.lat_deg), zoom.lost_fov_deg), size_px),
                     None,
@@ -287,7 +289,7 @@ def _plan_looks(
             wrap_panorama(coarse[k].astype(np.float32)),
             frame.directions(step[None, :], step[:, None]),
         )
-        yield _Plan(k, frame, prior)
+        yield _ZoomPlan(k, frame, prior)
 
 
 def view_of(bfov: Bfov | None, zoom: ZoomConfig) -> Bfov | None:
@@ -346,7 +348,7 @@ def _coarse_logits(
     return out
 
 
-def _object_prompt(plan: _Plan, prompt: InstancePrompt, zoom: ZoomConfig) -> ObjectPrompt:
+def _object_prompt(plan: _ZoomPlan, prompt: InstancePrompt, zoom: ZoomConfig) -> ObjectPrompt:
     """The prompt of a look, as that of frame 0.
 
     Without a prior, its clicks; where that leaves nothing (a box or a mask has no clicks), the

@@ -15,8 +15,8 @@ from panoforge.eval.config import EvalConfig
 if TYPE_CHECKING:
     from panoforge.eval.predictors import Predictor
 
-Click = tuple[float, float]
-Size = Literal["tiny", "small", "base_plus", "large"]
+LonLatDeg = tuple[float, float]
+OfficialSize = Literal["tiny", "small", "base_plus", "large"]
 
 
 class Segmenter:
@@ -50,7 +50,7 @@ class Segmenter:
         picture: str | Path | Rgb,
         model: Any,
         *,
-        size: Size = "large",
+        size: OfficialSize = "large",
         method: str = "scan",
         image_size: int = 1024,
     ) -> None:
@@ -65,7 +65,7 @@ class Segmenter:
         rgb = load_panorama(picture) if isinstance(picture, str | Path) else picture
         self._segmenter = segmenter.PanoramaSegmenter(rgb, config, _predictor(model, config))
 
-    def mask(self, clicks: Sequence[Click], negative: Sequence[Click] = ()) -> Bools:
+    def mask(self, clicks: Sequence[LonLatDeg], negative: Sequence[LonLatDeg] = ()) -> Bools:
         """The mask of one object.
 
         Args:

@@ -7,7 +7,7 @@ import typer
 
 from panoforge.cli.app import Overrides, a_path, command, err, out, warn
 
-Checkpoint = Annotated[
+CheckpointOption = Annotated[
     Path | None,
     typer.Option(
         "--checkpoint",
@@ -16,7 +16,7 @@ Checkpoint = Annotated[
         parser=a_path,
     ),
 ]
-Model = Annotated[
+ModelOption = Annotated[
     str | None,
     typer.Option(
         "--model", help="What the weights are of: tiny, small, base_plus or large (the default)."
@@ -30,7 +30,7 @@ MethodOption = Annotated[
 PredictorOption = Annotated[
     str, typer.Option("--predictor", help="sam2, or truth: the masks of --labels, no model.")
 ]
-Labels = Annotated[
+LabelsOption = Annotated[
     Path | None,
     typer.Option(
         "--labels",
@@ -60,11 +60,11 @@ def segment(
         list[str] | None,
         typer.Option("--negative", metavar="LON,LAT", help="A point beside the object."),
     ] = None,
-    checkpoint: Checkpoint = None,
-    model: Model = None,
+    checkpoint: CheckpointOption = None,
+    model: ModelOption = None,
     method: MethodOption = "scan",
     predictor: PredictorOption = "sam2",
-    labels: Labels = None,
+    labels: LabelsOption = None,
     folder: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Where the files go.", parser=a_path)
     ] = Path("."),
@@ -115,8 +115,8 @@ def serve(
             parser=a_path,
         ),
     ] = None,
-    checkpoint: Checkpoint = None,
-    model: Model = None,
+    checkpoint: CheckpointOption = None,
+    model: ModelOption = None,
     method: MethodOption = "scan",
     predictor: Annotated[
         str | None,
@@ -126,7 +126,7 @@ def serve(
             " dataset's), or edges: follows colours and edges, no weights.",
         ),
     ] = None,
-    labels: Labels = None,
+    labels: LabelsOption = None,
     video: Annotated[
         bool, typer.Option("--video", help="PLACE is one video: a folder of its frames.")
     ] = False,

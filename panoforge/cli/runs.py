@@ -29,7 +29,7 @@ from panoforge.datagen.quality_profiles import QualityProfile, profile_overrides
 if TYPE_CHECKING:
     from panoforge.cluster.config.jobs import RenderJobConfig
 
-Profile = Annotated[
+ProfileOption = Annotated[
     QualityProfile | None,
     typer.Option(
         "--profile", help="How good the pictures are: preview, draft or final; labels are the same."
@@ -47,7 +47,7 @@ def render(
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Say afterwards what the whole run will take.")
     ] = False,
-    profile: Profile = None,
+    profile: ProfileOption = None,
 ) -> None:
     """Render scenes to staged panoramas in RUN/staged. The same command again renders only what is
     missing.
@@ -89,7 +89,7 @@ def plan(
         int | None,
         typer.Option("--slots", help="Scenes at once (default: what this machine holds)."),
     ] = None,
-    profile: Profile = None,
+    profile: ProfileOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
     """Say what a render run will take (time, core-hours, memory, disk, money), from scenes that

@@ -17,7 +17,7 @@ from panoforge.cluster.status.status_page import status_report
 from panoforge.core.storage.lease import Holder, held
 from panoforge.core.storage.runlog import read_run
 from panoforge.datagen.config import RoomsSource
-from panoforge.eval.reports.comparison import Format, render
+from panoforge.eval.reports.comparison import TableFormat, render
 from panoforge.eval.scoring.compare import compare
 
 
@@ -40,7 +40,7 @@ def results() -> list[bytes]:
 
 def read_results(path: Path) -> None:
     """Alone, in every format, and beside the one that it was made of."""
-    for form in get_args(Format):
+    for form in get_args(TableFormat):
         render(compare([path]), form)
     good = path.with_name("good.json")
     good.write_bytes(results()[0])

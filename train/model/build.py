@@ -27,7 +27,7 @@ from panoforge.train.model.panosam2.parts import PREFIX as PANO_PREFIX
 from panoforge.train.model.panosam2.parts import add_parts
 from panoforge.train.model.scan_sam2 import PanoScanSAM2, ScanSAM2
 from panoforge.train.settings.clips import PromptSettings
-from panoforge.train.settings.sam2 import ModelSettings, Part, Size
+from panoforge.train.settings.sam2 import ModelPart, ModelSettings, Size
 
 CONFIGS: dict[Size, str] = {
     "tiny": "configs/sam2.1/sam2.1_hiera_t.yaml",
@@ -70,7 +70,7 @@ MICRO = {
     "multimask_output_for_tracking": False,
     "use_multimask_token_for_obj_ptr": False,
 }
-PARTS: dict[Part, tuple[str, ...]] = {
+PARTS: dict[ModelPart, tuple[str, ...]] = {
     "image_encoder": ("image_encoder.",),
     "trunk": ("image_encoder.trunk.",),
     "neck": ("image_encoder.neck.",),
@@ -156,7 +156,7 @@ def architecture(size: Size, image_size: int) -> Any:
     return config
 
 
-def freeze(model: nn.Module, parts: tuple[Part, ...]) -> None:
+def freeze(model: nn.Module, parts: tuple[ModelPart, ...]) -> None:
     """Stop training the named parts."""
     prefixes = tuple(prefix for part in parts for prefix in PARTS[part])
     for name, parameter in model.named_parameters():

@@ -47,10 +47,10 @@ class ReluDropout(nn.Module):
         """ReLU, then dropout while training."""
         if not (self.training and self.p):
             return values.relu()
-        return _ReluDropout.apply(values, self.p)
+        return _ReluDropoutFunction.apply(values, self.p)
 
 
-class _ReluDropout(torch.autograd.Function):
+class _ReluDropoutFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, p: float) -> Tensor:
         noise = torch.empty_like(values).bernoulli_(1 - p).div_(1 - p)

@@ -8,7 +8,7 @@ from panoforge.core.models import FrozenModel, Probability
 from panoforge.core.storage.location import LocalPath
 
 Size = Literal["micro", "tiny", "small", "base_plus", "large"]
-Part = Literal[
+ModelPart = Literal[
     "image_encoder",
     "trunk",
     "neck",
@@ -73,7 +73,7 @@ class ModelSettings(Sam2Settings):
         Field(description="The weights to start from, official or of pano train; null is random."),
     ] = None
     frozen: Annotated[
-        tuple[Part, ...], Field(description="Parts of the model that are not trained.")
+        tuple[ModelPart, ...], Field(description="Parts of the model that are not trained.")
     ] = ("image_encoder",)
     drop_path: Annotated[
         Probability, Field(description="Drop path of the trunk, when it is trained.")

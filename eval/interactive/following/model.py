@@ -39,7 +39,7 @@ class ModelFollowing:
 
     def _one(self, frames: Frames, order: Sequence[int], mask: Mask) -> Iterator[Mask | None]:
         camera = MovingView.around(mask, self._size_px, room=ROOM, min_fov_deg=MIN_FOV_DEG)
-        video = _Video(frames, order, camera)
+        video = _FollowedFrames(frames, order, camera)
         first = wrap_panorama(mask.astype(np.uint8))
         given = sample_view(first, camera.view, labels=True).astype(np.float32)
         prompt = ObjectPrompt(1, {}, {0: _SURE * (2 * given - 1)})
@@ -54,7 +54,7 @@ class ModelFollowing:
             yield there if there is not None and there.any() else None
 
 
-class _Video(Sequence[FrameInput]):
+class _FollowedFrames(Sequence[FrameInput]):
     """The frames as the camera sees them when they are asked for."""
 
     def __init__(self, frames: Frames, order: Sequence[int], camera: MovingView) -> None:
@@ -69,7 +69,7 @@ class _Video(Sequence[FrameInput]):
     def __getitem__(self, index: slice) -> Sequence[FrameInput]: ...
     def __getitem__(self, index: int | slice) -> FrameInput | Sequence[FrameInput]:
         if isinstance(index, slice):
-            return _Video(self._frames, self._order[index], self._camera)
+            return _FollowedFrames(self._frames, self._order[index], self._camera)
         rgb = self._frames.rgb(self._order[index])
         image = sample_view(wrap_panorama(rgb), self._camera.view)
         return FrameInput(image, np.zeros(image.shape[:2], np.uint16))

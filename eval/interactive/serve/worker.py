@@ -45,7 +45,7 @@ class Cancel:
 
 
 @dataclass
-class _Job:
+class _Request:
     session: str
     request: str
     urgent: bool
@@ -58,8 +58,8 @@ class Worker:
     """Use as a context manager; it ends with the job that is running."""
 
     def __init__(self) -> None:
-        self._jobs: list[_Job] = []
-        self._running: _Job | None = None
+        self._jobs: list[_Request] = []
+        self._running: _Request | None = None
         self._served: dict[str, int] = {}
         self._count = 0
         self._wake = threading.Condition()
@@ -94,7 +94,7 @@ class Worker:
                     f"{counted(len(self._jobs), 'mask is', 'masks are')} waiting already: wait"
                     " for those"
                 )
-            job = _Job(session, request, urgent, run)
+            job = _Request(session, request, urgent, run)
             self._jobs.append(job)
             self._wake.notify()
             return job.result
@@ -128,7 +128,7 @@ class Worker:
             except BaseException as error:  # it belongs to whoever asked
                 job.result.set_exception(error)
 
-    def _next(self) -> _Job | None:
+    def _next(self) -> _Request | None:
         with self._wake:
             self._running = None
             while not self._jobs and not self._stopped:
