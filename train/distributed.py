@@ -58,7 +58,7 @@ class World:
     rank: int = 0
     num_ranks: int = 1
     rank_of_node: int = 0
-    _meetings: Iterator[int] = field(default_factory=lambda: count(1), compare=False, repr=False)
+    _collectives: Iterator[int] = field(default_factory=lambda: count(1), compare=False, repr=False)
     _timeouts_s: list[float] = field(default_factory=list, compare=False, repr=False)
 
     @classmethod
@@ -98,8 +98,8 @@ class World:
         except torch.AcceleratorError as error:
             raise LostDevice(
                 f"rank {self.rank} of {self.num_ranks} (node {socket.gethostname()}): its device"
-                f" {device} failed: {first_line(error)}. What is saved stays; the same command goes on from the"
-                " last checkpoint"
+                f" {device} failed: {first_line(error)}. What is saved stays; the same"
+                " command goes on from the last checkpoint"
             ) from error
 
     @contextlib.contextmanager
@@ -153,20 +153,20 @@ class World:
         """Sum `tensor` over all ranks, in place. LostRank names who does not come."""
         import torch.distributed as dist
 
-        store, meeting = _store(), next(self._meetings)
+        store, collective = _store(), next(self._collectives)
         try:
             if store is not None:
-                store.set(f"{_PREFIX}{self.rank}", str(meeting))
+                store.set(f"{_PREFIX}{self.rank}", str(collective))
             dist.all_reduce(tensor)
             if tensor.is_cuda:
                 tensor[:1].cpu()  # NCCL says nothing until its result is asked for
         except RuntimeError as error:
-            who = _who_is_missing(store, self.rank, self.num_ranks, meeting)
+            who = _who_is_missing(store, self.rank, self.num_ranks, collective)
             if self.is_main:
                 time.sleep(ASK_STORE_S)  # it may keep the store, and the others have to ask too
             raise LostRank(
-                f"{who} did not get through meeting {meeting} of this run: hanging, killed or out"
-                f" of memory (rank {self.rank} waited: {first_line(error)[:200]}). Run the"
+                f"{who} did not get through collective {collective} of this run: hanging, killed or"
+                f" out of memory (rank {self.rank} waited: {first_line(error)[:200]}). Run the"
                 " same command again to go on from the last checkpoint"
             ) from error
 
@@ -241,24 +241,24 @@ def _store() -> Any:
         return None
 
 
-def _who_is_missing(store: Any, rank: int, num_ranks: int, meeting: int) -> str:
-    """The ranks that have not come to `meeting`.
+def _who_is_missing(store: Any, rank: int, num_ranks: int, collective: int) -> str:
+    """The ranks that have not come to `collective`.
 
     If all came, those that do not say soon that it failed. In words.
     """
     if store is None:
         return "another rank"
     try:
-        store.set(f"{_PREFIX}failed/{rank}", str(meeting))
-        missing = _behind(store, _PREFIX, num_ranks, meeting)
+        store.set(f"{_PREFIX}failed/{rank}", str(collective))
+        missing = _behind(store, _PREFIX, num_ranks, collective)
         end = time.monotonic() + ASK_STORE_S
         while (
             not missing
             and time.monotonic() < end
-            and _behind(store, f"{_PREFIX}failed/", num_ranks, meeting)
+            and _behind(store, f"{_PREFIX}failed/", num_ranks, collective)
         ):
             time.sleep(0.1)
-        missing = missing or _behind(store, f"{_PREFIX}failed/", num_ranks, meeting)
+        missing = missing or _behind(store, f"{_PREFIX}failed/", num_ranks, collective)
     except RuntimeError:  # of which torch's DistError is one
         return f"rank 0 of {num_ranks} (or one whose loss it reported before it ended)"
     if not missing:
@@ -267,13 +267,13 @@ def _who_is_missing(store: Any, rank: int, num_ranks: int, meeting: int) -> str:
     return f"rank{'s' if len(missing) > 1 else ''} {', '.join(nodes)} of {num_ranks}"
 
 
-def _behind(store: Any, prefix: str, num_ranks: int, meeting: int) -> list[str]:
-    """The ranks whose number under `prefix` is less than `meeting`, or not there."""
+def _behind(store: Any, prefix: str, num_ranks: int, collective: int) -> list[str]:
+    """The ranks whose number under `prefix` is less than `collective`, or not there."""
     keys = {str(rank): f"{prefix}{rank}" for rank in range(num_ranks)}
     return [
         rank
         for rank, key in keys.items()
-        if not store.check([key]) or int(store.get(key)) < meeting
+        if not store.check([key]) or int(store.get(key)) < collective
     ]
 
 

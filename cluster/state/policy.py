@@ -79,7 +79,7 @@ RULES: dict[AttemptFault, Rule] = {
     AttemptFault.KILLED: Rule("somebody killed the worker", _TWICE_THEN_COARSER, blames_node=True),
     AttemptFault.OOM: Rule("out of memory", (Profile.NORMAL, Profile.ROOMY, Profile.DEGRADED)),
     AttemptFault.TIMEOUT: Rule("over the time limit", _TWICE_THEN_COARSER),
-    AttemptFault.STALLED: Rule("no sign of life", _TWICE_THEN_COARSER, blames_node=True),
+    AttemptFault.STALLED: Rule("no heartbeat", _TWICE_THEN_COARSER, blames_node=True),
     AttemptFault.FLOOD: Rule("flooded its log", _TWICE_THEN_COARSER),
     AttemptFault.NO_RESULT: Rule("ended without a result", _TWICE_THEN_COARSER, blames_node=True),
     AttemptFault.BAD_OUTPUT: Rule(

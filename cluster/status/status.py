@@ -170,7 +170,7 @@ def _driver(ledger: Ledger, live: Mapping[str, Any], ended: bool) -> str:
     if holder is None:
         return "none yet"
     seen = (
-        f", last sign of life {duration(max(0.0, time.time() - float(live['unix_s'])))} ago"
+        f", last heartbeat {duration(max(0.0, time.time() - float(live['unix_s'])))} ago"
         if live.get("unix_s")
         else ""
     )

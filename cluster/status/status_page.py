@@ -73,7 +73,7 @@ def _banners(status: RunStatus) -> list[Banner]:
         "silent": (
             "bad",
             (
-                f"The driver gives no sign of life: {status.driver}. If it is gone, give `pano"
+                f"The driver gives no heartbeat: {status.driver}. If it is gone, give `pano"
                 " render` again."
             ),
         ),

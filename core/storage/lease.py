@@ -47,7 +47,7 @@ class InUse(UserError):
 
 
 class LeaseLost(UserError):
-    """Another process took this place over because this one gave no sign of life."""
+    """Another process took this place over because this one gave no heartbeat."""
 
 
 class Holder(FrozenModel):
@@ -113,7 +113,7 @@ class Lease:
         store: where the `lease/` folder goes.
         place: what messages call the place.
         what: what messages call this holder, e.g. `pano render`.
-        heartbeat_s: seconds between signs of life.
+        heartbeat_s: seconds between heartbeats.
         payload: more to be said with each heartbeat.
         keep: leave `end-N.json` and the last heartbeat behind, for `pano status`.
     """
@@ -260,7 +260,7 @@ def held(place: StoreLike, what: str, *, heartbeat_s: float = HEARTBEAT_S) -> It
     Args:
         place: the folder or URL; it is made if it does not exist.
         what: who we are in the message that a second writer gets, e.g. `pano pack`.
-        heartbeat_s: seconds between signs of life.
+        heartbeat_s: seconds between heartbeats.
 
     Yields:
         The lease. Call its `check()` before a commit.

@@ -102,7 +102,7 @@ def test_killed_at_random_steps_it_ends_bit_equal(caps_dataset: Path, tmp_path: 
     ).read_bytes()
 
 
-MEETING = """
+COLLECTIVE = """
 import os, sys, time
 import torch
 from panoforge.train.distributed import LostRank, World
@@ -127,9 +127,9 @@ with world.joined(torch.device("cpu"), 6.0, 60.0):
 
 
 @pytest.mark.parametrize("how", ["hang", "exit", "hang inside"])
-def test_who_does_not_come_to_a_meeting_is_named_by_the_others(how: str):
-    """Three ranks, the last of which come late to the first meetings and are waited for. Then the
-    second stops coming. Both others say its name and end, soon.
+def test_who_does_not_come_to_a_collective_is_named_by_the_others(how: str):
+    """Three ranks, the last of which come late to the first collectives and are waited for.
+    Then the second stops coming. Both others say its name and end, soon.
     """
     common = {
         **environment(),
@@ -139,7 +139,7 @@ def test_who_does_not_come_to_a_meeting_is_named_by_the_others(how: str):
     }
     ranks = [
         subprocess.Popen(
-            [sys.executable, "-c", MEETING, how],
+            [sys.executable, "-c", COLLECTIVE, how],
             env={**common, "RANK": str(r), "LOCAL_RANK": str(r)},
             stdout=subprocess.PIPE,
             text=True,
@@ -151,8 +151,8 @@ def test_who_does_not_come_to_a_meeting_is_named_by_the_others(how: str):
             said, _ = ranks[rank].communicate(timeout=240)
             assert ranks[rank].returncode == 3
             assert (
-                f"rank 1 (node {socket.gethostname()}) of 3 did not get through meeting 5 of this"
-                " run: hanging, killed or out of memory" in said
+                f"rank 1 (node {socket.gethostname()}) of 3 did not get through collective 5 of"
+                " this run: hanging, killed or out of memory" in said
             )
             assert f"(rank {rank} waited" in said
     finally:
@@ -207,7 +207,7 @@ def test_a_dead_or_hung_rank_is_named_under_torchrun(caps_dataset: Path, tmp_pat
         said, _ = run.communicate(timeout=120)
     # torchrun gives a stopped process 30 s to end by itself
     assert run.returncode != 0 and time.monotonic() - begin < 90
-    assert f"rank 1 (node {socket.gethostname()}) of 2 did not get through meeting" in said
+    assert f"rank 1 (node {socket.gethostname()}) of 2 did not get through collective" in said
     assert not ranks["1"].is_running()
 
 
