@@ -7,9 +7,9 @@ a method's geometry) and nothing at all (the floor) are the other two. A method 
 predicts, a predictor nothing of panoramas.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 import torch
@@ -27,6 +27,29 @@ class FrameInput:
 
     image: NDArray[np.uint8]
     labels: NDArray[np.uint16]
+
+
+class ShownFrames(Sequence[FrameInput]):
+    """Frames without labels whose images are made when they are asked for.
+
+    A video at 4K would be gigabytes. `image_of` gives the uint8 h×w×3 image of an item.
+    """
+
+    def __init__(self, items: Sequence[Any], image_of: Callable[[Any], NDArray[np.uint8]]) -> None:
+        self._items, self._image_of = items, image_of
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @overload
+    def __getitem__(self, index: int) -> FrameInput: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[FrameInput]: ...
+    def __getitem__(self, index: int | slice) -> FrameInput | Sequence[FrameInput]:
+        if isinstance(index, slice):
+            return ShownFrames(self._items[index], self._image_of)
+        image = self._image_of(self._items[index])
+        return FrameInput(image, np.zeros(image.shape[:2], np.uint16))
 
 
 @dataclass(frozen=True)

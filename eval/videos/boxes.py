@@ -20,7 +20,7 @@ from panoforge.core.geometry.pixels import edge_to_index
 from panoforge.core.types import Floats
 from panoforge.eval.benchmarks.base import TrackItem
 from panoforge.eval.predictors import BOX_LABELS, ObjectPrompt, Predictor
-from panoforge.eval.videos.objects import ObjectScores, VideoFrames, at_logit_size, enlarge
+from panoforge.eval.videos.objects import ObjectScores, at_logit_size, enlarge, video_frames
 from panoforge.eval.videos.tracks import mask_bfov, mask_box, track_scores
 
 
@@ -35,7 +35,7 @@ def score_boxes(track: TrackItem, predictor: Predictor, image_size: int) -> list
     prompt = ObjectPrompt(
         1, {start: (box_corners(track.boxes[start], width, height, image_size), BOX_LABELS)}
     )
-    for said in predictor.predict(VideoFrames(track.images, image_size), [prompt]):
+    for said in predictor.predict(video_frames(track.images, image_size), [prompt]):
         for logits in said.logits.cpu().numpy():  # of the one object, or of none
             mask = enlarge(logits, (height, width))
             boxes[said.frame], bfovs[said.frame] = mask_box(mask), mask_bfov(mask)

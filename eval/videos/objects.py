@@ -10,7 +10,6 @@ over many videos: `panoforge.eval.videos.run`.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import overload
 
 import cv2
 import numpy as np
@@ -20,7 +19,7 @@ from panoforge.core.errors import DataError
 from panoforge.core.foreign.pictures import read_image
 from panoforge.core.types import Bools
 from panoforge.eval.benchmarks.base import VideoItem
-from panoforge.eval.predictors import LOGIT_STRIDE, FrameInput, ObjectPrompt, Predictor
+from panoforge.eval.predictors import LOGIT_STRIDE, ObjectPrompt, Predictor, ShownFrames
 from panoforge.eval.scoring.metrics import jaccard
 from panoforge.eval.scoring.metrics.boundary import boundary_f
 from panoforge.eval.scoring.metrics.sphere import boundary_f_sphere, jaccard_sphere
@@ -52,31 +51,13 @@ class ObjectScores:
     )  # of 360VOTS, `panoforge.eval.videos.tracks`
 
 
-class VideoFrames(Sequence[FrameInput]):
-    """The images of a video as frames, read and shrunk when they are asked for.
+def video_frames(images: Sequence[Path], size_px: int) -> ShownFrames:
+    """The images of a video as frames, read and shrunk when they are asked for."""
 
-    A video at 4K would be gigabytes.
-    """
+    def shrunk(path: Path) -> NDArray[np.uint8]:
+        return cv2.resize(read_image(path), (size_px, size_px), interpolation=cv2.INTER_AREA)
 
-    def __init__(self, images: Sequence[Path], size_px: int) -> None:
-        self.images, self.size_px = images, size_px
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @overload
-    def __getitem__(self, index: int) -> FrameInput: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[FrameInput]: ...
-    def __getitem__(self, index: int | slice) -> FrameInput | Sequence[FrameInput]:
-        if isinstance(index, slice):
-            return VideoFrames(self.images[index], self.size_px)
-        image = cv2.resize(
-            read_image(self.images[index]),
-            (self.size_px, self.size_px),
-            interpolation=cv2.INTER_AREA,
-        )
-        return FrameInput(image, np.zeros(image.shape[:2], np.uint16))
+    return ShownFrames(images, shrunk)
 
 
 def score_video(
@@ -88,7 +69,7 @@ def score_video(
     """
     first = first_masks(video)
     ids = sorted(first)
-    frames = VideoFrames(video.images, image_size)
+    frames = video_frames(video.images, image_size)
     prompts = [
         ObjectPrompt(id_, {}, {first[id_][0]: shrink(first[id_][1], image_size)}) for id_ in ids
     ]

@@ -5,7 +5,6 @@ prompt; memory does the rest. Frames are encoded one after the other and let go.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import overload
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from panoforge.core.geometry.views import sample_view, wrap_panorama
 from panoforge.core.types import Mask
 from panoforge.eval.interactive.following.moving_view import MovingView, laid_on
 from panoforge.eval.interactive.frames import Frames
-from panoforge.eval.predictors import FrameInput, ObjectPrompt, Predictor
+from panoforge.eval.predictors import ObjectPrompt, Predictor, ShownFrames
 
 ROOM, MIN_FOV_DEG = 2.5, 70.0  # where it may be found again after it was hidden
 _SURE = np.float32(10)  # the logit of a mask that is given
@@ -39,7 +38,9 @@ class ModelFollowing:
 
     def _one(self, frames: Frames, order: Sequence[int], mask: Mask) -> Iterator[Mask | None]:
         camera = MovingView.around(mask, self._size_px, room=ROOM, min_fov_deg=MIN_FOV_DEG)
-        video = _FollowedFrames(frames, order, camera)
+        video = ShownFrames(
+            order, lambda frame: sample_view(wrap_panorama(frames.rgb(frame)), camera.view)
+        )
         first = wrap_panorama(mask.astype(np.uint8))
         given = sample_view(first, camera.view, labels=True).astype(np.float32)
         prompt = ObjectPrompt(1, {}, {0: _SURE * (2 * given - 1)})
@@ -52,24 +53,3 @@ class ModelFollowing:
                 there = laid_on(logits, camera.view, np.zeros_like(mask))
                 camera.go_with(there)
             yield there if there is not None and there.any() else None
-
-
-class _FollowedFrames(Sequence[FrameInput]):
-    """The frames as the camera sees them when they are asked for."""
-
-    def __init__(self, frames: Frames, order: Sequence[int], camera: MovingView) -> None:
-        self._frames, self._order, self._camera = frames, order, camera
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    @overload
-    def __getitem__(self, index: int) -> FrameInput: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[FrameInput]: ...
-    def __getitem__(self, index: int | slice) -> FrameInput | Sequence[FrameInput]:
-        if isinstance(index, slice):
-            return _FollowedFrames(self._frames, self._order[index], self._camera)
-        rgb = self._frames.rgb(self._order[index])
-        image = sample_view(wrap_panorama(rgb), self._camera.view)
-        return FrameInput(image, np.zeros(image.shape[:2], np.uint16))
