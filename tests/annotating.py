@@ -128,29 +128,20 @@ class Annotator:
     ) -> dict:
         if picture not in self.versions:
             self.look(picture)
-        state = self.post(
-            "/api/edit",
-            picture=picture,
-            session=self.session,
-            version=self.versions[picture],
-            request=request or secrets.token_hex(8),
-            frame=frame,
-            edit={"kind": kind, **said},
-        )
-        self.versions[picture] = state["version"]
-        return state
+        return self._change("edit", picture, request, frame=frame, edit={"kind": kind, **said})
 
     def propagate(
         self, picture: str, frame: int, objects: list[int], request: str = "", **said: object
     ) -> dict:
+        return self._change("propagate", picture, request, frame=frame, objects=objects, **said)
+
+    def _change(self, what: str, picture: str, request: str | None, **said: object) -> dict:
         state = self.post(
-            "/api/propagate",
+            f"/api/{what}",
             picture=picture,
             session=self.session,
             version=self.versions[picture],
             request=request or secrets.token_hex(8),
-            frame=frame,
-            objects=objects,
             **said,
         )
         self.versions[picture] = state["version"]

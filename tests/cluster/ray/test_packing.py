@@ -13,12 +13,14 @@ from pathlib import Path
 import psutil
 import pytest
 import synthetic
+from chaos_runs import wait_for
 
 from panoforge.cli import main
 from panoforge.cluster.config.packing import PackConfig
 from panoforge.cluster.config.ray import RayConfig
 from panoforge.cluster.ray.packing import RayBuilder, builder
 from panoforge.cluster.ray.session import ray_session
+from panoforge.cluster.ray.tasks import TaskCancelled, TaskWindow
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.shards.build import BuildTask, build_shard
 from panoforge.core.shards.verify import verify
@@ -237,3 +239,29 @@ def test_pack_by_command_with_workers(run, session, tmp_path, capfd):
 def test_several_runs_need_a_place(run):
     with pytest.raises(UsageError, match="say where with --to DATASET"):
         pack_stage([run, run], CONFIG)
+
+
+def test_a_cancel_leaves_alone_what_is_known_to_have_begun(session, tmp_path):
+    """Ray may answer at once for a task that it was told to cancel, though its work goes on."""
+
+    def beat(file: str) -> str:  # by value: Ray's workers cannot import this file
+        Path(file).touch()
+        time.sleep(3.0)
+        return "ended"
+
+    window = TaskWindow[str, str](beat, num_cpus=1, max_retries=0)
+    spared, told, waiting = files = [str(tmp_path / name) for name in ("spared", "told", "waiting")]
+    for file in files[:2]:
+        window.start(file)
+    wait_for(lambda: Path(spared).exists() and Path(told).exists(), 120)
+    window.start(waiting)
+    window.cancel(spare=lambda file: file == spared)
+    answers = {}
+    while window:
+        for file, answer in window.ended(0.5):
+            try:
+                answers[file] = answer()
+            except TaskCancelled:
+                answers[file] = "cancelled"
+    assert answers == {spared: "ended", told: "cancelled", waiting: "cancelled"}
+    assert not Path(waiting).exists()
