@@ -29,7 +29,7 @@ from pathlib import Path
 from bench.common import arguments, machine
 from panoforge.core.sample.metadata import SampleMeta
 from panoforge.core.storage.staged import read_staged
-from panoforge.datagen.config import RenderConfig, SceneJob, plan_scene
+from panoforge.datagen.config.render import RenderConfig, SceneJob, plan_scene
 from panoforge.datagen.messages import SceneRequest, SceneResult
 
 # How many scenes of each source: 100 of Infinigen 2, 50 of them rooms (ten of each of the five).

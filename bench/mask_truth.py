@@ -2,9 +2,9 @@
 truth, per category.
 
 One furnished room, one place, every pixel of a small panorama. The judge
-(`panoforge.datagen.oracle`) sees the room as the generator made it and shares no step with either
-renderer. Infinigen 2 renders a second time for its object index, with its materials taken away;
-ours are the beauty render's. Both get the same geometry, so a disagreement is the ids' own. A
+(`panoforge.datagen.verify.oracle`) sees the room as the generator made it and shares no step with
+either renderer. Infinigen 2 renders a second time for its object index, with its materials taken
+away; ours are the beauty render's. Both get the same geometry, so a disagreement is the ids' own. A
 proof, not a race.
 """
 
@@ -27,7 +27,7 @@ def report_of(room: "Room", index: np.ndarray, pose: "Pose", depth: np.ndarray |
     from panoforge.core.sample.instance_table import InstanceLabel, instance_table
     from panoforge.core.sample.label_maps import dense_ids
     from panoforge.core.sample.metadata import SampleMeta
-    from panoforge.datagen.ray_judge import judge
+    from panoforge.datagen.verify.ray_judge import judge
 
     labels, old = dense_ids(index)
     names = {
@@ -64,8 +64,8 @@ def main() -> None:
     args = parser.parse_args()
     use_one_thread()
     from bench.rooms import furnished, infinigen_ground_truth, ours, settings
-    from panoforge.datagen import materials
     from panoforge.datagen.defects import exit_now
+    from panoforge.datagen.geometry import materials
 
     width = 128 if args.quick else args.width
     room = furnished(args.room, args.seed, with_oracle=True)

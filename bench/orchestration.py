@@ -155,7 +155,7 @@ def ours(run: Path, scenes: int) -> float:
     from panoforge.cluster.config.jobs import RenderJobConfig
     from panoforge.cluster.config.limits import LimitsConfig
     from panoforge.cluster.render.runner import render
-    from panoforge.datagen.config import RenderConfig
+    from panoforge.datagen.config.render import RenderConfig
 
     config = RenderJobConfig(
         run=run,

@@ -46,7 +46,7 @@ def measure(args: Any, width: int, folder: Path) -> tuple[str, Cost, dict[int, C
         ours,
         settings,
     )
-    from panoforge.datagen import materials
+    from panoforge.datagen.geometry import materials
     from panoforge.datagen.rendering.cycles import choose_device
 
     room = bare() if args.toy else furnished(args.room, views=1)

@@ -2,8 +2,8 @@
 then took.
 
 Per source a scene goes through the whole worker at a small size. Its core-seconds (imports
-included) are compared with `panoforge.datagen.expected_cost` after a probe in the same run. The
-worst factor either way is what the plan states as its error. There is no peer.
+included) are compared with `panoforge.datagen.cost.expected_cost` after a probe in the same run.
+The worst factor either way is what the plan states as its error. There is no peer.
 """
 
 import json
@@ -14,10 +14,10 @@ import tempfile
 from pathlib import Path
 
 from bench.common import arguments, machine
-from panoforge.datagen.config import RenderConfig, plan_scene
-from panoforge.datagen.expected_cost import FACTOR, expected_cost
+from panoforge.datagen.config.render import RenderConfig, plan_scene
+from panoforge.datagen.cost.expected_cost import FACTOR, expected_cost
+from panoforge.datagen.cost.speed_probe import measure_speed
 from panoforge.datagen.messages import SceneRequest, SceneResult
-from panoforge.datagen.speed_probe import measure_speed
 
 # Source settings, width, samples.
 CASES = (

@@ -110,7 +110,7 @@ def measure(args: argparse.Namespace, folder: Path) -> Found:
     import bpy
 
     from bench.rooms import furnished, infinigen_beauty, infinigen_ground_truth, ours, settings
-    from panoforge.datagen import materials
+    from panoforge.datagen.geometry import materials
     from panoforge.datagen.rendering.cycles import assign, configure
     from panoforge.datagen.rendering.render import place_camera, render_passes
     from panoforge.datagen.rendering.settings import RenderSettings
@@ -235,7 +235,7 @@ def shade_flat() -> None:
 def flatten(pose: Any, folder: Path) -> float:
     """Flatten secondary materials as the worker does. Core-seconds of the probe."""
     from bench.rooms import ours
-    from panoforge.datagen import materials
+    from panoforge.datagen.geometry import materials
     from panoforge.datagen.rendering.settings import RenderSettings
 
     names, settings = materials.index_materials(), RenderSettings.probe(256, 1)
@@ -252,7 +252,7 @@ def picture_error(truth: np.ndarray, noise: float) -> Callable[[np.ndarray], flo
     for `truth`, less the noise of `truth` itself (in squares).
     """
     from panoforge.datagen.pipeline import encode_srgb
-    from panoforge.datagen.quality import auto_exposure_ev
+    from panoforge.datagen.rendering.quality import auto_exposure_ev
 
     gain = 2.0 ** auto_exposure_ev(truth)
     want = encode_srgb(truth * gain).astype(float)
@@ -271,7 +271,7 @@ def as_generated(name: str, width: int, folder: Path) -> tuple[float, float]:
     import bpy
 
     from bench import rooms
-    from panoforge.datagen.config import RenderConfig, plan_scene
+    from panoforge.datagen.config.render import RenderConfig, plan_scene
     from panoforge.datagen.sources.base import make_scene
 
     room = rooms.furnished(name, views=1)

@@ -22,7 +22,7 @@ from bench.render_cost import (
     flatten,
     picture_error,
 )
-from panoforge.datagen.quality_profiles import QualityProfile, profile_fields
+from panoforge.datagen.config.quality_profiles import QualityProfile, profile_fields
 
 PROFILES: tuple[QualityProfile, ...] = ("preview", "draft", "final")
 
@@ -34,8 +34,8 @@ def main() -> None:
     args = parser.parse_args()
     use_one_thread()
     from bench.rooms import furnished, ours, settings
-    from panoforge.datagen import materials
     from panoforge.datagen.defects import exit_now
+    from panoforge.datagen.geometry import materials
     from panoforge.datagen.rendering.cycles import choose_device
 
     choose_device("cpu", 1)

@@ -18,16 +18,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.sample.metadata import Pose
-from panoforge.datagen import cameras, geometry
-from panoforge.datagen.config import CameraSettings, QualitySettings, RenderConfig, plan_scene
-from panoforge.datagen.oracle import Oracle, build_oracle
+from panoforge.datagen.cameras import choice
+from panoforge.datagen.config.render import (
+    CameraSettings,
+    QualitySettings,
+    RenderConfig,
+    plan_scene,
+)
+from panoforge.datagen.geometry import prepared_scene
+from panoforge.datagen.geometry.surface import scene_surface
 from panoforge.datagen.rendering.cycles import configure
 from panoforge.datagen.rendering.passes import Passes, read_exr
 from panoforge.datagen.rendering.render import place_camera, render_passes
 from panoforge.datagen.rendering.settings import RenderSettings
-from panoforge.datagen.scene import Thing
+from panoforge.datagen.scene.scene import Thing
 from panoforge.datagen.sources.base import make_scene
-from panoforge.datagen.surface import scene_surface
+from panoforge.datagen.verify.oracle import Oracle, build_oracle
 
 SEED = 7
 
@@ -66,8 +72,8 @@ def furnished(
         cap_subdivision(bpy.data.objects, subdivision_cap)
     oracle = build_oracle(scene) if with_oracle else None
     begin = time.process_time()
-    geometry.prepare(scene, subdivision_cap)
-    poses = cameras.choose_poses(
+    prepared_scene.prepare(scene, subdivision_cap)
+    poses = choice.choose_poses(
         scene_surface(), scene.regions, True, CameraSettings(), QualitySettings(), views, seed
     )
     return Room(name, scene.things, tuple(poses), oracle, time.process_time() - begin)

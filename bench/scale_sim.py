@@ -59,7 +59,7 @@ from panoforge.core.sample.metadata import META_SUFFIX, Pose, SampleMeta, encode
 from panoforge.core.sample.products import encode_product
 from panoforge.core.shards.layout import read_manifest
 from panoforge.core.storage.lease import Lease
-from panoforge.datagen.config import RenderConfig, SceneJob, plan_scene
+from panoforge.datagen.config.render import RenderConfig, SceneJob, plan_scene
 
 Answer = TypeVar("Answer")
 SLOTS = 4000

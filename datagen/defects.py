@@ -17,7 +17,7 @@ import numpy as np
 from mathutils import Matrix
 
 from panoforge.datagen.depsgraph.datablocks import key_of
-from panoforge.datagen.extension import antlandscape_available
+from panoforge.datagen.extensions.extension import antlandscape_available
 
 FLUSH_GAP_M = 1e-3
 FLUSH_NOTE = "ceiling lights lowered by 1 mm: they lie in the plane of the ceiling"

@@ -9,7 +9,7 @@ from typing import Literal
 
 from panoforge.core.models import FrozenModel
 from panoforge.core.storage.atomic import write_bytes_atomic
-from panoforge.datagen.config import RenderConfig, SceneJob
+from panoforge.datagen.config.render import RenderConfig, SceneJob
 
 
 class SceneRequest(FrozenModel):

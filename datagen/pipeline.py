@@ -25,24 +25,27 @@ from panoforge.core.sample.label_maps import dense_ids
 from panoforge.core.sample.metadata import Pose, SampleMeta
 from panoforge.core.sample.products import half_depth
 from panoforge.core.storage.staged import write_staged
-from panoforge.datagen import cameras, geometry, glass, lighting, materials, quality
-from panoforge.datagen.categories import Categories
-from panoforge.datagen.config import RenderConfig
-from panoforge.datagen.extension import provide_antlandscape
-from panoforge.datagen.instances import SceneInstances
+from panoforge.datagen.cameras import choice
+from panoforge.datagen.config.poses import poses_of
+from panoforge.datagen.config.render import RenderConfig
+from panoforge.datagen.extensions.extension import provide_antlandscape
+from panoforge.datagen.geometry import materials, prepared_scene
+from panoforge.datagen.geometry.instances import SceneInstances
+from panoforge.datagen.geometry.scatter_ids import joined, numbered_scatters
+from panoforge.datagen.geometry.surface import Surface, scene_surface
 from panoforge.datagen.messages import Rejection, SceneRequest, SceneResult, StagedPanorama
-from panoforge.datagen.poses import poses_of
-from panoforge.datagen.quality import RejectedScene
+from panoforge.datagen.redraw import lighting
 from panoforge.datagen.redraw.colours import redraw_colours
 from panoforge.datagen.redraw.making import make_redrawn
+from panoforge.datagen.rendering import glass, quality
 from panoforge.datagen.rendering.cycles import choose_device, configure
 from panoforge.datagen.rendering.labels import exact_labels
 from panoforge.datagen.rendering.passes import Passes
+from panoforge.datagen.rendering.quality import RejectedScene
 from panoforge.datagen.rendering.render import display_rgb, place_camera, render_passes
 from panoforge.datagen.rendering.settings import RenderSettings
-from panoforge.datagen.scatter_ids import joined, numbered_scatters
-from panoforge.datagen.scene import Scene, SceneFailed
-from panoforge.datagen.surface import Surface, scene_surface
+from panoforge.datagen.scene.categories import Categories
+from panoforge.datagen.scene.scene import Scene, SceneFailed
 from panoforge.datagen.timing import Timer, cpu_seconds, peak_memory_mb, say
 
 PROBE_WIDTH = 256
@@ -98,7 +101,7 @@ class SceneAttempt:
         )
         self.scene = self._generate()
         with timer.phase("prepare"):
-            self.prepared = geometry.prepare(self.scene, self.config.subdivision_cap)
+            self.prepared = prepared_scene.prepare(self.scene, self.config.subdivision_cap)
             self.scatter_of, scatters = numbered_scatters(
                 self.prepared.things, self.prepared.scatters
             )
@@ -140,14 +143,14 @@ class SceneAttempt:
     def _poses(self) -> list[Pose]:
         fixed = poses_of(self.config.camera.poses, self.request.scene.key)
         if fixed:
-            return [cameras.fixed_pose(pose, self.surface) for pose in fixed]
+            return [choice.fixed_pose(pose, self.surface) for pose in fixed]
         draw = self.config.camera.draw
         entropy = [self.seed, CAMERA_STREAM, *([draw] if draw else [])]
         stream = np.random.SeedSequence(entropy).generate_state(1, np.uint64)
         count = self.request.scene.cameras + self.config.camera.tries
-        return cameras.choose_poses(
+        return choice.choose_poses(
             self.surface,
-            self.scene.regions or (cameras.anywhere(self.surface),),
+            self.scene.regions or (choice.anywhere(self.surface),),
             self.scene.indoor,
             self.config.camera,
             self.config.quality,

@@ -254,10 +254,10 @@ def _memory_check() -> Check:
 
 def _speed_check() -> Check:
     from panoforge.core.numbers import duration, number
-    from panoforge.datagen.config import RenderConfig
-    from panoforge.datagen.expected_cost import FACTOR, expected_cost
-    from panoforge.datagen.quality_profiles import QualityProfile, profile_fields
-    from panoforge.datagen.speed_probe import NoProbe, measure_speed
+    from panoforge.datagen.config.quality_profiles import QualityProfile, profile_fields
+    from panoforge.datagen.config.render import RenderConfig
+    from panoforge.datagen.cost.expected_cost import FACTOR, expected_cost
+    from panoforge.datagen.cost.speed_probe import NoProbe, measure_speed
 
     if find_spec("bpy") is None:
         return Check("speed", "limited", "not probed: this machine cannot render")

@@ -19,7 +19,7 @@ from pathlib import Path
 from panoforge.core.errors import UserError
 from panoforge.core.numbers import count, number
 from panoforge.core.storage.location import expanded
-from panoforge.datagen.config import RenderConfig
+from panoforge.datagen.config.render import RenderConfig
 from panoforge.datagen.infinigen1.asset_library import default_library, library_file, make_library
 from panoforge.datagen.infinigen1.command import (
     PROFILES,
@@ -42,7 +42,7 @@ from panoforge.datagen.source_settings import (
 
 _PROBE = """
 import json, os, bpy
-from panoforge.datagen.extension import antlandscape_available
+from panoforge.datagen.extensions.extension import antlandscape_available
 print(json.dumps(antlandscape_available()), flush=True)
 os._exit(0)
 """

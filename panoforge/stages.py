@@ -71,7 +71,7 @@ def plan_stage(
     from panoforge.cluster.render.images import image_config_sha256
     from panoforge.cluster.state.job_file import ledger_of, load_job
     from panoforge.cluster.status.plan import assumed_plan, plan_run, probed_cost
-    from panoforge.datagen.speed_probe import measure_speed
+    from panoforge.datagen.cost.speed_probe import measure_speed
 
     ledger = ledger_of(load_job(calibration)) if calibration else Ledger(config.ledger_url)
     slots = slots or max(1, int(len(os.sched_getaffinity(0)) / config.ray.cpus_per_scene))
@@ -307,7 +307,7 @@ def generate_stage(config: RenderJobConfig, workers: int | None = None) -> Gener
         UsageError: No source of the run has a cache.
     """
     from panoforge.core.parallel import prefetched
-    from panoforge.datagen.config import plan_scene, source_of
+    from panoforge.datagen.config.render import plan_scene, source_of
     from panoforge.datagen.infinigen1.fill import fill, has_cache
 
     render = config.render

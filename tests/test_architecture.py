@@ -74,12 +74,16 @@ def lint_imports(folder: Path) -> str:
 
 PLANTED = {
     "upward": ("core/errors.py", "panoforge.cluster.config.jobs", "Imports point one way"),
-    "sideways": ("train/config.py", "panoforge.datagen.config", "Imports point one way"),
-    "eval to datagen": ("eval/config.py", "panoforge.datagen.config", "do not know each other"),
+    "sideways": ("train/config.py", "panoforge.datagen.config.render", "Imports point one way"),
+    "eval to datagen": (
+        "eval/config.py",
+        "panoforge.datagen.config.render",
+        "do not know each other",
+    ),
     "circle": ("core/sample/metadata.py", "panoforge.core.shards.read", "No circles"),
     "bpy": ("cluster/config/jobs.py", "bpy", "Blender in render processes only"),
     "ray": ("eval/config.py", "ray", "Ray in cluster only"),
-    "torch": ("datagen/config.py", "torch", "No torch on render nodes"),
+    "torch": ("datagen/config/render.py", "torch", "No torch on render nodes"),
 }
 
 

@@ -15,7 +15,7 @@ from panoforge.cluster.config.ray import RayConfig
 from panoforge.core.config.flat import FlatModel
 from panoforge.core.run_layout import DATASET, LEDGER
 from panoforge.core.storage.location import LocalPath, Location, absolute
-from panoforge.datagen.config import RenderConfig
+from panoforge.datagen.config.render import RenderConfig
 from panoforge.datagen.source_settings import Infinigen1Indoors, Infinigen1Nature
 from panoforge.eval.config import EvalConfig
 from panoforge.train.config import TrainConfig

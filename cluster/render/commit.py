@@ -24,7 +24,7 @@ from panoforge.core.sample.metadata import META_SUFFIX
 from panoforge.core.sample.products import PRODUCT_OF_SUFFIX, decode_product
 from panoforge.core.storage.atomic import fsync_folder, storage_errors, temporary_beside
 from panoforge.datagen.messages import SceneResult
-from panoforge.datagen.quality import luminance
+from panoforge.datagen.rendering.quality import luminance
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from panoforge.cluster.state.policy import (
 )
 from panoforge.cluster.state.scene_states import SceneState, SceneStates
 from panoforge.core.errors import StorageError
-from panoforge.datagen.config import plan_scene
+from panoforge.datagen.config.render import plan_scene
 
 _WAIT_S = 0.5
 

@@ -1,7 +1,7 @@
 """The digest of what shapes a run's images: one dataset must not mix two."""
 
 from panoforge.core.config import config_sha256
-from panoforge.datagen.config import RenderConfig
+from panoforge.datagen.config.render import RenderConfig
 
 # What may differ between two renders of the same panoramas: how many are made, and where and how
 # fast.

@@ -16,7 +16,7 @@ from pathlib import Path
 from panoforge.cluster.state.ledger import COMPACT_EVERY, AttemptRecord, Ledger, new_id
 from panoforge.core.errors import DataError, StorageError
 from panoforge.core.storage.staged import read_staged
-from panoforge.datagen.config import RenderConfig, plan_scene
+from panoforge.datagen.config.render import RenderConfig, plan_scene
 
 
 def rebuild(

@@ -17,7 +17,7 @@ from panoforge.core.foreign.files import own_path
 from panoforge.core.numbers import counted
 from panoforge.core.run_layout import LOGS
 from panoforge.core.storage.location import absolute, location
-from panoforge.datagen.config import RenderConfig, plan_scene
+from panoforge.datagen.config.render import RenderConfig, plan_scene
 
 TAIL_BYTES = 200_000
 

@@ -34,7 +34,7 @@ from panoforge.core.run_layout import DATASET, STAGED, WORK
 from panoforge.core.shards.layout import read_manifest
 from panoforge.core.storage.atomic import TEMPORARY_PREFIX, storage_errors, sweep_temporaries
 from panoforge.core.storage.lease import Lease
-from panoforge.datagen.config import plan_scene
+from panoforge.datagen.config.render import plan_scene
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from panoforge.core.errors import StorageError
 from panoforge.core.process_identity import start_ticks
 from panoforge.core.run_layout import LOGS, STAGED, WORK
 from panoforge.core.storage.atomic import storage_errors
-from panoforge.datagen.config import RenderConfig, SceneJob
+from panoforge.datagen.config.render import RenderConfig, SceneJob
 from panoforge.datagen.messages import SceneRequest, SceneResult
 
 MAX_RESULT_BYTES = 64 << 20

@@ -24,8 +24,8 @@ from panoforge.core.numbers import counted
 from panoforge.core.run_layout import STAGED
 from panoforge.core.sample.metadata import SampleMeta
 from panoforge.core.storage.staged import list_staged, read_staged_meta
-from panoforge.datagen.config import RenderConfig, plan_scene
-from panoforge.datagen.verify_rays import VerifyRequest
+from panoforge.datagen.config.render import RenderConfig, plan_scene
+from panoforge.datagen.verify.verify_rays import VerifyRequest
 
 TIMEOUT_S = 3600.0
 MAX_EDGE_SHARE = (
@@ -37,7 +37,7 @@ MAX_EDGE_SHARE = (
 class RaysReport:
     """The panoramas' reports, and the scenes that could not be made again.
 
-    Reports are as `panoforge.datagen.ray_judge.RayReport` has them.
+    Reports are as `panoforge.datagen.verify.ray_judge.RayReport` has them.
     """
 
     panoramas: tuple[dict, ...]
@@ -180,7 +180,7 @@ def _check_scene(
         path.write_text(request.model_dump_json())
         try:
             ended = subprocess.run(
-                [sys.executable, "-m", "panoforge.datagen.verify_rays", str(path)],
+                [sys.executable, "-m", "panoforge.datagen.verify.verify_rays", str(path)],
                 capture_output=True,
                 text=True,
                 timeout=TIMEOUT_S,

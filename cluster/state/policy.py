@@ -24,7 +24,7 @@ from enum import StrEnum
 
 from panoforge.cluster.process.process import ProcessOutcome
 from panoforge.core.numbers import counted
-from panoforge.datagen.config import RenderConfig
+from panoforge.datagen.config.render import RenderConfig
 from panoforge.datagen.messages import SceneResult
 
 

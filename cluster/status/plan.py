@@ -21,8 +21,8 @@ from panoforge.cluster.config.limits import AssumedConfig, CostConfig
 from panoforge.cluster.state.ledger import Ledger
 from panoforge.core.errors import DataError
 from panoforge.core.numbers import counted, duration, money, number, percent, size
-from panoforge.datagen.config import RenderConfig, plan_scene
-from panoforge.datagen.expected_cost import FACTOR, expected_cost
+from panoforge.datagen.config.render import RenderConfig, plan_scene
+from panoforge.datagen.cost.expected_cost import FACTOR, expected_cost
 
 _COLUMNS = (
     "index",

@@ -15,7 +15,7 @@ from panoforge.core.storage.lease import held
 from panoforge.datagen.infinigen1.command import GeneratorStep
 from panoforge.datagen.infinigen1.overlay import Infinigen1, Infinigen1Missing, default_folder
 from panoforge.datagen.infinigen1.process import run_step
-from panoforge.datagen.scene import SceneFailed
+from panoforge.datagen.scene.scene import SceneFailed
 
 INSTALL = "pano sources install infinigen1-assets"
 SCRIPT = Path(__file__).with_name("make_assets.py")

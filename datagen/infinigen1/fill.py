@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from panoforge.core.storage.location import expanded
-from panoforge.datagen.config import RenderConfig, SceneJob, plan_scene, source_of
+from panoforge.datagen.config.render import RenderConfig, SceneJob, plan_scene, source_of
 from panoforge.datagen.infinigen1.command import hexadecimal_seed
 from panoforge.datagen.infinigen1.scenes import FACTS, SceneOrder, generated_scene, is_cached
-from panoforge.datagen.scene import SceneFailed
+from panoforge.datagen.scene.scene import SceneFailed
 from panoforge.datagen.source_settings import AnySource, Infinigen1Indoors, Infinigen1Nature
 
 

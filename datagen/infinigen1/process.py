@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from panoforge.datagen.extension_zip import unpack_extension
+from panoforge.datagen.extensions.extension_zip import unpack_extension
 from panoforge.datagen.infinigen1.command import GeneratorStep, floor_plan_step
 from panoforge.datagen.infinigen1.overlay import Infinigen1, Infinigen1Missing
-from panoforge.datagen.scene import SceneFailed
+from panoforge.datagen.scene.scene import SceneFailed
 
 FLOOR_PLAN_TIMEOUT_S = 900.0
 SCENE, STATE = "scene.blend", "solve_state.json"

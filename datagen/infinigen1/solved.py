@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from panoforge.datagen.scene import SceneFailed
+from panoforge.datagen.scene.scene import SceneFailed
 
 MIN_ASSETS = 3  # of a furnished room: a door and a lamp alone are none
 

@@ -1,1 +1,1 @@
-"""Other colours and other places in a scene that was generated once."""
+"""Other colours, places and light in a scene that was generated once."""

@@ -14,9 +14,9 @@ import bpy
 import numpy as np
 
 from panoforge.datagen.depsgraph.datablocks import key_of
-from panoforge.datagen.geometry import numbered_objects
-from panoforge.datagen.materials import is_whole
-from panoforge.datagen.rendered_things import RenderedThing
+from panoforge.datagen.geometry.materials import is_whole
+from panoforge.datagen.geometry.prepared_scene import numbered_objects
+from panoforge.datagen.geometry.rendered_things import RenderedThing
 
 STREAM = 0xC0104
 NATURAL = frozenset(

@@ -15,9 +15,9 @@ from mathutils.bvhtree import BVHTree
 from numpy.typing import NDArray
 
 from panoforge.datagen.depsgraph.units import metres_per_unit
+from panoforge.datagen.geometry.thing_shapes import ThingShapes, box_tree, thing_shapes
 from panoforge.datagen.redraw.places import Move, draw_moves, groups_of
-from panoforge.datagen.scene import Region, Scene, Thing
-from panoforge.datagen.thing_shapes import ThingShapes, box_tree, thing_shapes
+from panoforge.datagen.scene.scene import Region, Scene, Thing
 
 STREAM = 0xF0117
 FIXED = frozenset(

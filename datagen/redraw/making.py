@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from panoforge.core.numbers import counted
-from panoforge.datagen.config import RenderConfig, SceneJob, source_of
+from panoforge.datagen.config.render import RenderConfig, SceneJob, source_of
 from panoforge.datagen.redraw.furniture import redraw_furniture
-from panoforge.datagen.scene import Scene
+from panoforge.datagen.scene.scene import Scene
 from panoforge.datagen.sources.base import make_scene
 
 

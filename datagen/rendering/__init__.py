@@ -1,1 +1,1 @@
-"""One Cycles render of a panorama: settings, passes, the render itself."""
+"""One Cycles render of a panorama: settings, passes, glass, and whether it is accepted."""

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from panoforge.core.numbers import counted
-from panoforge.datagen import geometry
+from panoforge.datagen.geometry import prepared_scene
 from panoforge.datagen.rendering.passes import Passes, RenderFailed
 from panoforge.datagen.rendering.settings import RenderSettings
 
@@ -25,14 +25,14 @@ def exact_labels(
     front: Passes,
     render: Render,
     settings: RenderSettings,
-    prepared: geometry.PreparedScene,
+    prepared: prepared_scene.PreparedScene,
 ) -> Passes:
     """`front`, rendered with `settings`, with exact data passes. `render` renders the same view."""
     quick = settings.for_labels()
-    wide = len(prepared.things) > geometry.MAX_PASS_INDEX
+    wide = len(prepared.things) > prepared_scene.MAX_PASS_INDEX
     if not prepared.volumes:
         return _with_second_digit(front, render, quick) if wide else front
-    with geometry.without_volumes():
+    with prepared_scene.without_volumes():
         data = render(quick)
         exact = with_data(front, data)
         return _with_second_digit(exact, render, quick) if wide else exact
@@ -58,9 +58,9 @@ def with_time(front: Passes, other: Passes) -> Passes:
 
 
 def _with_second_digit(front: Passes, render: Render, quick: RenderSettings) -> Passes:
-    with geometry.second_digit():
+    with prepared_scene.second_digit():
         high = render(quick)
-    return joined_digits(front, high, geometry.MAX_PASS_INDEX + 1)
+    return joined_digits(front, high, prepared_scene.MAX_PASS_INDEX + 1)
 
 
 def joined_digits(front: Passes, high: Passes, base: int) -> Passes:

@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 
 from panoforge.core.sample.metadata import Pose
 from panoforge.datagen.depsgraph.units import metres_per_unit
-from panoforge.datagen.quality import RejectedScene
 from panoforge.datagen.rendering.cycles import assign
 from panoforge.datagen.rendering.passes import Passes, RenderFailed, passes_of, read_exr
+from panoforge.datagen.rendering.quality import RejectedScene
 from panoforge.datagen.rendering.settings import RenderSettings
 from panoforge.datagen.timing import phase_clock
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from panoforge.datagen.config import RenderConfig
+from panoforge.datagen.config.render import RenderConfig
 
 SEAM_FRACTION = 64  # the denoiser sees this part of the width beyond either end
 

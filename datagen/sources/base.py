@@ -10,8 +10,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from panoforge.datagen.config import SceneJob
-from panoforge.datagen.scene import Scene
+from panoforge.datagen.config.render import SceneJob
+from panoforge.datagen.scene.scene import Scene
 from panoforge.datagen.source_settings import AnySource
 
 SceneSource = Callable[

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import bpy
 
-from panoforge.datagen.config import SceneJob
-from panoforge.datagen.foreign_names import category_of_foreign
-from panoforge.datagen.scene import Scene
+from panoforge.datagen.config.render import SceneJob
+from panoforge.datagen.scene.foreign_names import category_of_foreign
+from panoforge.datagen.scene.scene import Scene
 from panoforge.datagen.source_settings import BlendSource
 from panoforge.datagen.sources.blend_file import missing_files, open_blend
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import bpy
 
 from panoforge.core.errors import UserError
-from panoforge.datagen.blend_header import saved_by
+from panoforge.datagen.sources.blend_header import saved_by
 
 
 class UnusableBlend(UserError):

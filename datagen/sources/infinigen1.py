@@ -22,17 +22,17 @@ from mathutils import Vector
 
 from panoforge.core.storage.location import expanded
 from panoforge.datagen import defects
-from panoforge.datagen.categories import Categories, Category
-from panoforge.datagen.clutter import load_library
-from panoforge.datagen.config import SceneJob
-from panoforge.datagen.dressing import dress
-from panoforge.datagen.extension import given_repository
+from panoforge.datagen.config.render import SceneJob
+from panoforge.datagen.extensions.extension import given_repository
 from panoforge.datagen.infinigen1.asset_library import library_file
 from panoforge.datagen.infinigen1.asset_names import asset_name, is_helper
 from panoforge.datagen.infinigen1.command import hexadecimal_seed
 from panoforge.datagen.infinigen1.scenes import SceneOrder, generated_scene
 from panoforge.datagen.infinigen1.solved import SolvedRoom
-from panoforge.datagen.scene import Region, Scene, SceneFailed, Thing
+from panoforge.datagen.scene.categories import Categories, Category
+from panoforge.datagen.scene.scene import Region, Scene, SceneFailed, Thing
+from panoforge.datagen.small_things.clutter import load_library
+from panoforge.datagen.small_things.dressing import dress
 from panoforge.datagen.source_settings import Infinigen1Indoors, Infinigen1Source
 from panoforge.datagen.sources.blend_file import open_blend
 

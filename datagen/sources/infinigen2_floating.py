@@ -11,8 +11,8 @@ from importlib.metadata import version
 import numpy as np
 
 from panoforge.datagen import defects
-from panoforge.datagen.config import SceneJob
-from panoforge.datagen.scene import Region, Scene, SceneFailed
+from panoforge.datagen.config.render import SceneJob
+from panoforge.datagen.scene.scene import Region, Scene, SceneFailed
 from panoforge.datagen.source_settings import FloatingSource
 from panoforge.datagen.sources.base import describe
 from panoforge.datagen.sources.infinigen2_rooms import things_of

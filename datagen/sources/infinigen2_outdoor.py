@@ -16,9 +16,9 @@ import numpy as np
 from mathutils import Vector
 
 from panoforge.datagen import defects
-from panoforge.datagen.config import SceneJob
-from panoforge.datagen.extension import ExtensionMissing, antlandscape_available
-from panoforge.datagen.scene import Region, Scene, SceneFailed
+from panoforge.datagen.config.render import SceneJob
+from panoforge.datagen.extensions.extension import ExtensionMissing, antlandscape_available
+from panoforge.datagen.scene.scene import Region, Scene, SceneFailed
 from panoforge.datagen.source_settings import OutdoorSource
 from panoforge.datagen.sources import outdoor_parts
 from panoforge.datagen.sources.base import describe

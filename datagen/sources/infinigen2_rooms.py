@@ -21,11 +21,11 @@ from numpy.typing import ArrayLike
 
 from panoforge.core.storage.location import expanded
 from panoforge.datagen import defects
-from panoforge.datagen.categories import Categories
-from panoforge.datagen.clutter import load_library, replace_bodies
-from panoforge.datagen.config import SceneJob
+from panoforge.datagen.config.render import SceneJob
 from panoforge.datagen.infinigen1.asset_library import library_file
-from panoforge.datagen.scene import Region, Scene, SceneFailed, Thing
+from panoforge.datagen.scene.categories import Categories
+from panoforge.datagen.scene.scene import Region, Scene, SceneFailed, Thing
+from panoforge.datagen.small_things.clutter import load_library, replace_bodies
 from panoforge.datagen.source_settings import HouseSource, RoomsSource
 from panoforge.datagen.sources.base import describe
 

@@ -24,7 +24,7 @@ from panoforge.core.errors import UsageError
 from panoforge.core.numbers import counted
 from panoforge.core.run_layout import STAGED
 from panoforge.core.words import visible
-from panoforge.datagen.quality_profiles import QualityProfile, profile_overrides
+from panoforge.datagen.config.quality_profiles import QualityProfile, profile_overrides
 
 if TYPE_CHECKING:
     from panoforge.cluster.config.jobs import RenderJobConfig

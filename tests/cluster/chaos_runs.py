@@ -23,7 +23,7 @@ from panoforge.cluster.render.scene_task import SceneTask
 from panoforge.cluster.state.ledger import Ledger
 from panoforge.cluster.state.policy import Profile
 from panoforge.core.storage.staged import list_staged, read_staged
-from panoforge.datagen.config import plan_scene, plan_scenes
+from panoforge.datagen.config.render import plan_scene, plan_scenes
 
 LIMITS = LimitsConfig(scene_timeout_s=60, no_progress_s=30, min_free_gb=0)
 

@@ -30,19 +30,21 @@ from mathutils import Euler
 from panoforge.core.errors import UserError
 from panoforge.core.geometry.sphere import lonlat_to_direction, pixel_to_direction
 from panoforge.core.sample.metadata import Pose
-from panoforge.datagen import defects, extension, geometry, materials
-from panoforge.datagen.cameras import matrix_rows, world_from_pano
-from panoforge.datagen.config import SceneJob
-from panoforge.datagen.instances import SceneInstances
-from panoforge.datagen.rendered_things import RenderedThing
+from panoforge.datagen import defects
+from panoforge.datagen.cameras.choice import matrix_rows, world_from_pano
+from panoforge.datagen.config.render import SceneJob
+from panoforge.datagen.extensions import extension
+from panoforge.datagen.geometry import materials, prepared_scene
+from panoforge.datagen.geometry.instances import SceneInstances
+from panoforge.datagen.geometry.rendered_things import RenderedThing
+from panoforge.datagen.geometry.surface import scene_surface
 from panoforge.datagen.rendering.cycles import PLAIN, DeviceError, assign, choose_device, configure
 from panoforge.datagen.rendering.passes import Passes, RenderFailed, whole_numbers
 from panoforge.datagen.rendering.render import place_camera, render_passes
 from panoforge.datagen.rendering.settings import RenderSettings
-from panoforge.datagen.scene import Scene, Thing
+from panoforge.datagen.scene.scene import Scene, Thing
 from panoforge.datagen.source_settings import BlendSource
 from panoforge.datagen.sources import blend
-from panoforge.datagen.surface import scene_surface
 
 
 def settings(**changes: object) -> RenderSettings:
@@ -107,9 +109,9 @@ def thing(*names: str) -> Thing:
     return Thing(names[0], "test", names)
 
 
-def prepared(things: Iterable[Thing], subdivision_cap: int = 0) -> geometry.PreparedScene:
+def prepared(things: Iterable[Thing], subdivision_cap: int = 0) -> prepared_scene.PreparedScene:
     """The open scene prepared, with these things in it."""
-    return geometry.prepare(Scene(tuple(things), ()), subdivision_cap)
+    return prepared_scene.prepare(Scene(tuple(things), ()), subdivision_cap)
 
 
 def analytic(out: Path) -> None:
@@ -453,7 +455,7 @@ def blend_file(out: Path) -> dict[str, object]:
         except UserError as error:
             refused[name] = str(error)
     scene = open_file(out / "good.blend")
-    things = geometry.prepare(scene, subdivision_cap=2).things
+    things = prepared_scene.prepare(scene, subdivision_cap=2).things
     passes = take(settings(width=256, height=128, denoise=False, albedo=False), pose(), out)
     surface, (v, u) = scene_surface(), np.mgrid[:128, :256]
     directions = (

@@ -24,17 +24,8 @@ from panoforge.core.errors import UserError
 from panoforge.core.sample.instance_table import InstanceLabel, instance_table
 from panoforge.core.sample.label_maps import dense_ids
 from panoforge.core.sample.metadata import Pose, SampleMeta
-from panoforge.datagen import (
-    defects,
-    extension,
-    geometry,
-    glass,
-    lighting,
-    materials,
-    oracle,
-    ray_judge,
-)
-from panoforge.datagen.cameras import (
+from panoforge.datagen import defects
+from panoforge.datagen.cameras.choice import (
     candidates,
     choose_poses,
     free_places,
@@ -42,12 +33,17 @@ from panoforge.datagen.cameras import (
     matrix_rows,
     world_from_pano,
 )
-from panoforge.datagen.config import CameraSettings, LightSettings, QualitySettings, SceneJob
+from panoforge.datagen.config.render import CameraSettings, LightSettings, QualitySettings, SceneJob
+from panoforge.datagen.extensions import extension
+from panoforge.datagen.geometry import materials, prepared_scene
+from panoforge.datagen.geometry.instances import SceneInstances, upright_box
+from panoforge.datagen.geometry.surface import fibonacci_directions, scene_surface
 from panoforge.datagen.infinigen1.overlay import own_environment
-from panoforge.datagen.instances import SceneInstances, upright_box
-from panoforge.datagen.quality import RejectedScene
+from panoforge.datagen.redraw import lighting
+from panoforge.datagen.rendering import glass
 from panoforge.datagen.rendering.cycles import choose_device
-from panoforge.datagen.scene import Region, Scene, Thing
+from panoforge.datagen.rendering.quality import RejectedScene
+from panoforge.datagen.scene.scene import Region, Scene, Thing
 from panoforge.datagen.source_settings import (
     Infinigen1Indoors,
     Infinigen1Nature,
@@ -60,7 +56,7 @@ from panoforge.datagen.sources import (
     infinigen2_rooms,
     outdoor_parts,
 )
-from panoforge.datagen.surface import fibonacci_directions, scene_surface
+from panoforge.datagen.verify import oracle, ray_judge
 
 SIZE = (256, 128)
 
@@ -393,7 +389,7 @@ def infinigen1_scenes(out: Path) -> dict[str, object]:
         bpy.ops.wm.read_factory_settings(use_empty=True)
         job = SceneJob(0, "a", source.source, source.variants[0], (seed,), 1)
         scene = infinigen1.make_scene(job, source, seed)
-        things = geometry.prepare(scene, 1).things
+        things = prepared_scene.prepare(scene, 1).things
         where = replace_position((0.0, 0.0, 1.5))
         seen = take(
             settings(width=128, height=64, samples=1, denoise=False, albedo=False, max_bounces=0),

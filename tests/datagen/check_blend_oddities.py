@@ -18,25 +18,26 @@ from blend_oddities import CAMERA, ODDITIES
 from panoforge.core.sample.instance_table import InstanceLabel, instance_table
 from panoforge.core.sample.label_maps import dense_ids
 from panoforge.core.sample.metadata import Pose, SampleMeta
-from panoforge.datagen import defects, geometry
-from panoforge.datagen.cameras import matrix_rows, world_from_pano
-from panoforge.datagen.config import SceneJob
+from panoforge.datagen import defects
+from panoforge.datagen.cameras.choice import matrix_rows, world_from_pano
+from panoforge.datagen.config.render import SceneJob
 from panoforge.datagen.depsgraph.datablocks import key_of
 from panoforge.datagen.depsgraph.instance_keys import instance_keys
 from panoforge.datagen.depsgraph.parts import parts_of
 from panoforge.datagen.depsgraph.visit import visit_render_depsgraph
-from panoforge.datagen.oracle import build_oracle
-from panoforge.datagen.ray_judge import judge
-from panoforge.datagen.rendered_things import RenderedThing, thing_table
+from panoforge.datagen.geometry import prepared_scene
+from panoforge.datagen.geometry.rendered_things import RenderedThing, thing_table
+from panoforge.datagen.geometry.scatter_ids import joined, numbered_scatters
 from panoforge.datagen.rendering.cycles import choose_device, configure
 from panoforge.datagen.rendering.labels import exact_labels
 from panoforge.datagen.rendering.passes import Passes, read_exr
 from panoforge.datagen.rendering.render import place_camera, render_passes
 from panoforge.datagen.rendering.settings import RenderSettings
-from panoforge.datagen.scatter_ids import joined, numbered_scatters
-from panoforge.datagen.scene import Scene
+from panoforge.datagen.scene.scene import Scene
 from panoforge.datagen.source_settings import BlendSource
 from panoforge.datagen.sources import blend
+from panoforge.datagen.verify.oracle import build_oracle
+from panoforge.datagen.verify.ray_judge import judge
 
 WIDTH, HEIGHT = 128, 64
 CAP = 6
@@ -95,7 +96,9 @@ def untouched(path: Path, out: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return depth, normal, channels["IndexOB.X"].astype(int), keys, float(light.mean())
 
 
-def ours(path: Path, out: Path) -> tuple[Passes, Scene, list[set[str]], geometry.PreparedScene]:
+def ours(
+    path: Path, out: Path
+) -> tuple[Passes, Scene, list[set[str]], prepared_scene.PreparedScene]:
     """The file as we render it, and whose geometry each number may show."""
     scene = open_scene(path)
     defects.cap_subdivision(bpy.data.objects, CAP)
@@ -106,7 +109,7 @@ def ours(path: Path, out: Path) -> tuple[Passes, Scene, list[set[str]], geometry
     table, shown = thing_table(scene, keys), defaultdict[int, set[str]](set)
     for key, part in zip(keys, parts, strict=True):
         shown[table.number[key]].add(part.source)
-    prepared = geometry.prepare(scene, CAP)
+    prepared = prepared_scene.prepare(scene, CAP)
 
     def render(how: RenderSettings) -> Passes:
         configure(how)
@@ -129,7 +132,7 @@ def outline(index: np.ndarray) -> np.ndarray:
 
 
 def labelled(
-    prepared: geometry.PreparedScene, passes: Passes, least_sr: float
+    prepared: prepared_scene.PreparedScene, passes: Passes, least_sr: float
 ) -> tuple[np.ndarray, dict[int, RenderedThing]]:
     """Ids as a panorama has them, and what each is."""
     of, scatters = numbered_scatters(prepared.things, prepared.scatters)

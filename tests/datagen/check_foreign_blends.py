@@ -29,8 +29,9 @@ from blend_oddities import (
 from panoforge.cluster.config.jobs import RenderJobConfig
 from panoforge.cluster.render.images import image_config_sha256
 from panoforge.core.run_layout import JOB_FILE
-from panoforge.datagen import defects, geometry, worker
-from panoforge.datagen.config import plan_scenes
+from panoforge.datagen import defects, worker
+from panoforge.datagen.config.render import plan_scenes
+from panoforge.datagen.geometry import prepared_scene
 from panoforge.datagen.messages import SceneRequest
 
 
@@ -130,9 +131,9 @@ def main(out: Path) -> None:
     path = save(out / "case" / "room.blend")
     found = {"room": render(path, out / "room")}
     found["per-scatter"] = render(path, out / "per-scatter", instances="per-scatter")
-    kept, geometry.MAX_PASS_INDEX = geometry.MAX_PASS_INDEX, 5
+    kept, prepared_scene.MAX_PASS_INDEX = prepared_scene.MAX_PASS_INDEX, 5
     found["two digits"] = render(path, out / "digits")
-    geometry.MAX_PASS_INDEX = kept
+    prepared_scene.MAX_PASS_INDEX = kept
     found["chosen"] = render(path, out / "chosen", camera={})
     for name, file in refused(out).items():
         found[name] = render(file, out / f"run-{name}")

@@ -10,14 +10,14 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from panoforge.datagen import geometry
-from panoforge.datagen.clutter import Asset
-from panoforge.datagen.dressing import dress
-from panoforge.datagen.oracle import build_oracle
+from panoforge.datagen.geometry import prepared_scene
+from panoforge.datagen.geometry.surface import scene_surface
 from panoforge.datagen.redraw.colours import redraw_colours
 from panoforge.datagen.redraw.furniture import redraw_furniture
-from panoforge.datagen.scene import Region, Scene, Thing
-from panoforge.datagen.surface import scene_surface
+from panoforge.datagen.scene.scene import Region, Scene, Thing
+from panoforge.datagen.small_things.clutter import Asset
+from panoforge.datagen.small_things.dressing import dress
+from panoforge.datagen.verify.oracle import build_oracle
 
 ROOM = (6.0, 5.0, 2.6)
 FURNITURE: dict[str, tuple[tuple[float, ...], tuple[float, ...], str]] = {
@@ -126,7 +126,7 @@ def judged() -> float:
     scene = room()
     redraw_furniture(scene, 3, 1)
     judge = build_oracle(scene)
-    prepared = geometry.prepare(scene, 2)
+    prepared = prepared_scene.prepare(scene, 2)
     surface, rng = scene_surface(), np.random.default_rng(0)
     directions = rng.normal(size=(2000, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
@@ -174,7 +174,7 @@ def dressed(seed: int) -> dict[str, object]:
 def colours(draw: int) -> dict[str, object]:
     """What stands before each material's shader, and the values."""
     scene = room()
-    prepared = geometry.prepare(scene, 2)
+    prepared = prepared_scene.prepare(scene, 2)
     changed = redraw_colours(prepared.things, 3, draw)
     found = {}
     for name in ("cloth", "leaf", "wood", "wool"):

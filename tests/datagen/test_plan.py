@@ -15,8 +15,8 @@ from repository import ROOT
 
 from panoforge.core.geometry.sphere import View
 from panoforge.core.geometry.views import MAX_PANORAMA_WIDTH, sample_view, wrap_panorama
-from panoforge.datagen.categories import CATEGORIES_FILE, Categories, base_name, parse_categories
-from panoforge.datagen.config import (
+from panoforge.datagen.config.poses import FixedPose, poses_of, read_poses
+from panoforge.datagen.config.render import (
     CameraSettings,
     QualitySettings,
     RenderConfig,
@@ -31,12 +31,17 @@ from panoforge.datagen.messages import (
     read_request,
     write_result,
 )
-from panoforge.datagen.poses import FixedPose, poses_of, read_poses
-from panoforge.datagen.quality import (
+from panoforge.datagen.rendering.quality import (
     RejectedScene,
     RenderedPanorama,
     auto_exposure_ev,
     check_panorama,
+)
+from panoforge.datagen.scene.categories import (
+    CATEGORIES_FILE,
+    Categories,
+    base_name,
+    parse_categories,
 )
 from panoforge.datagen.sources.base import MODULES
 
@@ -120,8 +125,9 @@ def test_request_and_result_survive_the_files_and_need_no_bpy(tmp_path):
     write_result(request.result, result)
     assert SceneResult.model_validate_json(request.result.read_bytes()) == result
     code = (
-        "import panoforge.datagen.worker, panoforge.datagen.config, panoforge.datagen.quality,"
-        " panoforge.datagen.categories, sys; sys.exit('bpy' in sys.modules)"
+        "import panoforge.datagen.worker, panoforge.datagen.config.render,"
+        " panoforge.datagen.rendering.quality, panoforge.datagen.scene.categories, sys;"
+        " sys.exit('bpy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 

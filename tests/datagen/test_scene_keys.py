@@ -10,14 +10,14 @@ import pytest
 import zstandard
 
 from panoforge.core.geometry.sphere import row_area_sr
-from panoforge.datagen.blend_header import saved_by
-from panoforge.datagen.config import QualitySettings
+from panoforge.datagen.config.render import QualitySettings
 from panoforge.datagen.depsgraph.instance_keys import InstanceKey, PartKey, instance_keys, name_of
-from panoforge.datagen.foreign_names import category_of_foreign, words_of
-from panoforge.datagen.quality import RejectedScene, RenderedPanorama, check_panorama
-from panoforge.datagen.rendered_things import RenderedThing, some, thing_table
-from panoforge.datagen.scatter_ids import joined, numbered_scatters
-from panoforge.datagen.scene import Scene, Thing
+from panoforge.datagen.geometry.rendered_things import RenderedThing, some, thing_table
+from panoforge.datagen.geometry.scatter_ids import joined, numbered_scatters
+from panoforge.datagen.rendering.quality import RejectedScene, RenderedPanorama, check_panorama
+from panoforge.datagen.scene.foreign_names import category_of_foreign, words_of
+from panoforge.datagen.scene.scene import Scene, Thing
+from panoforge.datagen.sources.blend_header import saved_by
 
 
 def part(owner: str, source: str, *ids: int, root: str = "", data: int = 0) -> PartKey:

@@ -21,10 +21,10 @@ from panoforge.cluster.render.verify_rays import verify_by_rays
 from panoforge.core.errors import DataError
 from panoforge.core.run_layout import JOB_FILE
 from panoforge.core.sample.array_codec import decode_array, encode_array
-from panoforge.datagen.config import plan_scenes
+from panoforge.datagen.config.render import plan_scenes
 from panoforge.datagen.messages import SceneRequest, SceneResult
-from panoforge.datagen.scene import Scene
-from panoforge.datagen.verify_rays import check_identity
+from panoforge.datagen.scene.scene import Scene
+from panoforge.datagen.verify.verify_rays import check_identity
 
 pytestmark = [pytest.mark.render, pytest.mark.timeout(400)]
 MAKE_FILE = """

@@ -17,7 +17,7 @@ from panoforge.core.sample.instance_table import table_faults
 from panoforge.core.sample.products import decode_product
 from panoforge.core.storage.staged import list_staged, read_staged
 from panoforge.core.storage.store import Store
-from panoforge.datagen.config import RenderConfig, plan_scenes
+from panoforge.datagen.config.render import RenderConfig, plan_scenes
 from panoforge.datagen.messages import SceneRequest, SceneResult
 
 pytestmark = [pytest.mark.real, pytest.mark.render, pytest.mark.timeout(600)]

@@ -16,7 +16,7 @@ from panoforge.cluster.status.status import as_lines, read_status
 from panoforge.cluster.status.status_page import status_report
 from panoforge.core.storage.lease import Holder, held
 from panoforge.core.storage.runlog import read_run
-from panoforge.datagen.config import RoomsSource
+from panoforge.datagen.config.render import RoomsSource
 from panoforge.eval.reports.comparison import TableFormat, render
 from panoforge.eval.scoring.compare import compare
 

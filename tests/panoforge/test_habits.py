@@ -25,7 +25,7 @@ from panoforge.core import progress
 from panoforge.core.config.keys import alternatives, is_model
 from panoforge.core.numbers import counted
 from panoforge.core.progress import Progress
-from panoforge.datagen.config import RoomsSource, plan_scene
+from panoforge.datagen.config.render import RoomsSource, plan_scene
 
 HEAVY = {
     "annotated_types", "cv2", "fsspec", "jaxtyping", "matplotlib", "numpy", "omegaconf", "pandas",

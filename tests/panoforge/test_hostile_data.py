@@ -26,7 +26,7 @@ from panoforge.core.shards.repair import repair
 from panoforge.core.shards.verify import verify
 from panoforge.core.shards.write import PackOptions
 from panoforge.core.storage.store import Store
-from panoforge.datagen.config import RoomsSource, plan_scene
+from panoforge.datagen.config.render import RoomsSource, plan_scene
 
 OPTIONS = PackOptions(20_000, (("train", 1.0),))
 VERBS = {

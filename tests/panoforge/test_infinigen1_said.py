@@ -8,7 +8,7 @@ import pytest
 
 from panoforge import doctor
 from panoforge import scene_sources as sources
-from panoforge.datagen.config import RenderConfig
+from panoforge.datagen.config.render import RenderConfig
 from panoforge.datagen.infinigen1 import overlay
 
 

@@ -13,7 +13,7 @@ from panoforge.cluster.state.job_file import save_job
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id
 from panoforge.core.run_layout import LOGS
 from panoforge.core.storage.lease import Lease
-from panoforge.datagen.config import plan_scene
+from panoforge.datagen.config.render import plan_scene
 
 PANO = f"{shlex.quote(sys.executable)} -m panoforge"
 NAME = "Zürich 客 😀"

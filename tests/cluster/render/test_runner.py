@@ -13,7 +13,7 @@ from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.render.images import image_config_sha256
 from panoforge.cluster.render.runner import render
 from panoforge.core.storage.staged import list_staged, read_staged
-from panoforge.datagen.config import BlendSource, CameraSettings, RoomsSource
+from panoforge.datagen.config.render import BlendSource, CameraSettings, RoomsSource
 
 pytestmark = [pytest.mark.render, pytest.mark.ray, pytest.mark.timeout(400)]
 

@@ -16,7 +16,7 @@ from panoforge.cluster.state.policy import (
     next_step,
     nodes_to_set_aside,
 )
-from panoforge.datagen.config import RenderConfig
+from panoforge.datagen.config.render import RenderConfig
 from panoforge.datagen.messages import Rejection, SceneResult
 
 N, R, D = Profile.NORMAL, Profile.ROOMY, Profile.DEGRADED

@@ -24,9 +24,9 @@ from panoforge.cluster.status.status import as_lines, read_status
 from panoforge.cluster.status.status_page import write_page
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.storage.lease import Lease
-from panoforge.datagen.config import RoomsSource, plan_scene
-from panoforge.datagen.expected_cost import KINDS, PROBE, expected_cost, sample_share
-from panoforge.datagen.quality_profiles import profile_fields, profile_overrides
+from panoforge.datagen.config.quality_profiles import profile_fields, profile_overrides
+from panoforge.datagen.config.render import RoomsSource, plan_scene
+from panoforge.datagen.cost.expected_cost import KINDS, PROBE, expected_cost, sample_share
 from panoforge.datagen.sources.base import MODULES
 from panoforge.stages import plan_stage
 
@@ -295,7 +295,8 @@ def test_a_plan_before_anything_was_made_is_what_the_config_assumes(tmp_path):
 def test_a_plan_of_nothing_goes_by_a_probe_and_states_its_error(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "panoforge.datagen.speed_probe.measure_speed", lambda device: asked.append(device) or 22.0
+        "panoforge.datagen.cost.speed_probe.measure_speed",
+        lambda device: asked.append(device) or 22.0,
     )
     job = config(tmp_path, scenes=10, ray={"cpus_per_scene": 2})
     plan = plan_stage(job, slots=1)

@@ -11,7 +11,7 @@ from panoforge.core.config import config_sha256, load_config
 from panoforge.core.config.flat import FlatModel, flat_fields
 from panoforge.core.errors import ConfigError
 from panoforge.core.models import FrozenModel
-from panoforge.datagen.config import RenderConfig
+from panoforge.datagen.config.render import RenderConfig
 
 
 class Stage(FrozenModel):

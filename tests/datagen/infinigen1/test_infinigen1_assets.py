@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from panoforge.datagen.config import RenderConfig
+from panoforge.datagen.config.render import RenderConfig
 from panoforge.datagen.infinigen1.asset_library import KINDS, library_file, make_library
 from panoforge.datagen.infinigen1.overlay import Infinigen1, Infinigen1Missing
 from panoforge.scene_sources import missing_here

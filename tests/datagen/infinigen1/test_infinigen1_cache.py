@@ -13,10 +13,10 @@ import zstandard
 
 from panoforge.cluster.render.images import image_config_sha256
 from panoforge.core.errors import DataError
-from panoforge.datagen.config import RenderConfig, plan_scene
+from panoforge.datagen.config.render import RenderConfig, plan_scene
 from panoforge.datagen.infinigen1.fill import FilledScene, cached_scenes, fill
 from panoforge.datagen.infinigen1.scenes import SceneOrder, generated_scene, is_cached
-from panoforge.datagen.scene import SceneFailed
+from panoforge.datagen.scene.scene import SceneFailed
 from panoforge.datagen.source_settings import Infinigen1Indoors
 from panoforge.scene_sources import generation_costs
 

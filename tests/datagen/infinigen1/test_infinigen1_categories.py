@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from panoforge.datagen.categories import Categories
 from panoforge.datagen.infinigen1.asset_names import asset_name
+from panoforge.datagen.scene.categories import Categories
 
 # Classes that others are made from, and the contour of a floor plan: nothing of their names is
 # ever in a scene.

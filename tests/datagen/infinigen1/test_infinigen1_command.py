@@ -4,7 +4,7 @@ import pytest
 
 from panoforge.cluster.config.jobs import RenderJobConfig
 from panoforge.core.errors import ConfigError
-from panoforge.datagen.config import RenderConfig, plan_scenes
+from panoforge.datagen.config.render import RenderConfig, plan_scenes
 from panoforge.datagen.infinigen1.command import (
     check_gin_files,
     hexadecimal_seed,

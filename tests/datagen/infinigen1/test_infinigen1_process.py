@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from panoforge.datagen.extension_zip import ExtensionMissing
+from panoforge.datagen.extensions.extension_zip import ExtensionMissing
 from panoforge.datagen.infinigen1.command import GeneratorStep
 from panoforge.datagen.infinigen1.overlay import Infinigen1
 from panoforge.datagen.infinigen1.process import extension_environment, last_words, run_step
 from panoforge.datagen.infinigen1.solved import SolvedRoom, furnished, read_rooms, rooms_of
-from panoforge.datagen.scene import SceneFailed
+from panoforge.datagen.scene.scene import SceneFailed
 
 
 def run(tmp_path: Path, code: str, timeout_s: float = 30) -> list[str]:

@@ -25,9 +25,9 @@ from panoforge.datagen.depsgraph.parts import CannotRealise, ScenePart, holder, 
 from panoforge.datagen.depsgraph.strands import Strands, curves_of, particle_strands
 from panoforge.datagen.depsgraph.units import metres_per_unit
 from panoforge.datagen.depsgraph.visit import visit_render_depsgraph
-from panoforge.datagen.materials import is_volume_only
-from panoforge.datagen.rendered_things import RenderedThing, some, thing_table
-from panoforge.datagen.scene import Scene
+from panoforge.datagen.geometry.materials import is_volume_only
+from panoforge.datagen.geometry.rendered_things import RenderedThing, some, thing_table
+from panoforge.datagen.scene.scene import Scene
 
 MAX_PASS_INDEX = 32767  # Blender clamps Object.pass_index here without a word
 SMOOTH_ANGLE = math.radians(40)

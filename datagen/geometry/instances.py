@@ -20,8 +20,8 @@ from panoforge.core.geometry.pixels import lat_edge, lon_edge
 from panoforge.core.geometry.sphere import pixel_to_direction, row_area_sr
 from panoforge.core.sample.metadata import Box3D, Pose, Vector
 from panoforge.datagen.depsgraph.units import metres_per_unit
-from panoforge.datagen.geometry import numbered_objects
-from panoforge.datagen.surface import object_triangles, world_triangles
+from panoforge.datagen.geometry.prepared_scene import numbered_objects
+from panoforge.datagen.geometry.surface import object_triangles, world_triangles
 
 RAYS = 600  # per instance
 

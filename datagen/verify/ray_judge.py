@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from panoforge.core.geometry.sphere import pixel_to_direction
 from panoforge.core.sample.metadata import SampleMeta
-from panoforge.datagen.oracle import NOTHING, Oracle
-from panoforge.datagen.rendered_things import RenderedThing
+from panoforge.datagen.geometry.rendered_things import RenderedThing
+from panoforge.datagen.verify.oracle import NOTHING, Oracle
 
 UNKNOWN = -2
 EDGE_PX, STRAND_PX = 0.02, 0.5

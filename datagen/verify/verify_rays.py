@@ -1,11 +1,11 @@
 """Check one scene's panoramas by rays, in a process of its own.
 
-`python -m panoforge.datagen.verify_rays JOB.json`.
+`python -m panoforge.datagen.verify.verify_rays JOB.json`.
 
 The scene is made again from its seed; a .blend of a user's is opened again. It stays as its source
 made it, but for the subdivision cap, which is part of what was asked for. See
-`panoforge.datagen.oracle` for what is compared. Pixels are drawn from a generator of the sample's
-key, so the same check gives the same answer. The report is JSON, written as the last act.
+`panoforge.datagen.verify.oracle` for what is compared. Pixels are drawn from a generator of the
+sample's key, so the same check gives the same answer. The report is JSON, written as the last act.
 """
 
 import json
@@ -22,8 +22,8 @@ from panoforge.core.sample.metadata import SampleMeta
 from panoforge.core.sample.products import decode_product
 from panoforge.core.storage.atomic import write_bytes_atomic
 from panoforge.core.storage.staged import read_staged
-from panoforge.datagen.config import RenderConfig, SceneJob
-from panoforge.datagen.scene import Scene
+from panoforge.datagen.config.render import RenderConfig, SceneJob
+from panoforge.datagen.scene.scene import Scene
 
 
 class VerifyRequest(FrozenModel):
@@ -43,11 +43,11 @@ def check_scene(request: VerifyRequest) -> list[dict]:
     import bpy
 
     from panoforge.datagen.defects import cap_subdivision
-    from panoforge.datagen.extension import provide_antlandscape
-    from panoforge.datagen.glass import glass_materials
-    from panoforge.datagen.oracle import build_oracle
-    from panoforge.datagen.ray_judge import judge
+    from panoforge.datagen.extensions.extension import provide_antlandscape
     from panoforge.datagen.redraw.making import make_redrawn
+    from panoforge.datagen.rendering.glass import glass_materials
+    from panoforge.datagen.verify.oracle import build_oracle
+    from panoforge.datagen.verify.ray_judge import judge
 
     bpy.ops.wm.read_factory_settings(use_empty=True)
     with tempfile.TemporaryDirectory() as folder:

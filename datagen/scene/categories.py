@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-CATEGORIES_FILE = Path(__file__).parent.parent / "configs" / "categories.yaml"
+CATEGORIES_FILE = Path(__file__).parents[2] / "configs" / "categories.yaml"
 _NUMBERING = re.compile(r"([._]\d+)+$")
 _VARIANT = re.compile(r"_rand(_effect_\w+)?$")
 

@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 
 from panoforge.core.geometry.poses import world_from_pano
 from panoforge.core.sample.metadata import Pose, Vector
-from panoforge.datagen.config import CameraSettings, QualitySettings
-from panoforge.datagen.poses import FixedPose
-from panoforge.datagen.quality import RejectedScene
-from panoforge.datagen.scene import Region
-from panoforge.datagen.surface import Layer, Surface, fibonacci_directions
+from panoforge.datagen.config.poses import FixedPose
+from panoforge.datagen.config.render import CameraSettings, QualitySettings
+from panoforge.datagen.geometry.surface import Layer, Surface, fibonacci_directions
+from panoforge.datagen.rendering.quality import RejectedScene
+from panoforge.datagen.scene.scene import Region
 
 CANDIDATES = 96
 STEP_M = 0.3  # a floor's slab may lie so far above the ground that a file has below its house

@@ -15,9 +15,9 @@ import numpy as np
 from mathutils import Matrix, Vector
 from numpy.typing import NDArray
 
-from panoforge.datagen.categories import Categories
 from panoforge.datagen.infinigen1.asset_names import asset_name
-from panoforge.datagen.scene import Thing
+from panoforge.datagen.scene.categories import Categories
+from panoforge.datagen.scene.scene import Thing
 
 STREAM = 0xC1077E4
 SMALLEST, LARGEST = 0.7, 1.25  # of an asset's own size

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from panoforge.datagen.depsgraph.strands import balls, read_curves, read_points, tubes
 from panoforge.datagen.depsgraph.units import metres_per_unit
-from panoforge.datagen.geometry import numbered_objects
-from panoforge.datagen.materials import is_volume_only
+from panoforge.datagen.geometry.materials import is_volume_only
+from panoforge.datagen.geometry.prepared_scene import numbered_objects
 
 LAYER_GAP_M = 1e-3  # surfaces closer than this count as one
 MAX_LAYERS = 256

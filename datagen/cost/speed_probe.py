@@ -1,9 +1,9 @@
 """How fast this machine renders: a small Cycles render of a room of noisy balls, in seconds.
 
-`python -m panoforge.datagen.speed_probe DEVICE` prints one line of JSON. `measure_speed` runs it
-in a process of its own, because bpy may crash, and gives core-seconds per million samples. The room
-is like nobody's; what counts is how much slower or faster than on the machine of
-`panoforge.datagen.expected_cost` it is.
+`python -m panoforge.datagen.cost.speed_probe DEVICE` prints one line of JSON. `measure_speed` runs
+it in a process of its own, because bpy may crash, and gives core-seconds per million samples. The
+room is like nobody's; what counts is how much slower or faster than on the machine of
+`panoforge.datagen.cost.expected_cost` it is.
 """
 
 import json
@@ -16,7 +16,7 @@ import numpy as np
 
 from panoforge.core.errors import UserError
 from panoforge.core.sample.metadata import Pose
-from panoforge.datagen.config import RenderConfig
+from panoforge.datagen.config.render import RenderConfig
 from panoforge.datagen.rendering.settings import RenderSettings
 
 WIDTH, SAMPLES = 128, 16
@@ -36,7 +36,7 @@ def measure_speed(device: str = "auto") -> float:
     """
     try:
         ended = subprocess.run(
-            [sys.executable, "-m", "panoforge.datagen.speed_probe", device],
+            [sys.executable, "-m", "panoforge.datagen.cost.speed_probe", device],
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from panoforge.core.geometry.views import MAX_PANORAMA_WIDTH
 from panoforge.core.models import FrozenModel
 from panoforge.core.storage.location import PathText
-from panoforge.datagen.poses import FixedPose, read_poses
+from panoforge.datagen.config.poses import FixedPose, read_poses
 from panoforge.datagen.source_settings import (
     AnySource,
     BlendSource,

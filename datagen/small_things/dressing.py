@@ -15,10 +15,10 @@ from mathutils import Matrix, Vector
 from mathutils.bvhtree import BVHTree
 from numpy.typing import NDArray
 
-from panoforge.datagen.clutter import Asset, placed
 from panoforge.datagen.depsgraph.units import metres_per_unit
-from panoforge.datagen.scene import Thing
-from panoforge.datagen.thing_shapes import ThingShapes, box_tree, thing_shapes
+from panoforge.datagen.geometry.thing_shapes import ThingShapes, box_tree, thing_shapes
+from panoforge.datagen.scene.scene import Thing
+from panoforge.datagen.small_things.clutter import Asset, placed
 
 STREAM = 0xD4E55
 SUPPORTS = frozenset(("shelf", "table", "desk", "cabinet", "countertop"))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import bpy
 
-from panoforge.datagen.extension_zip import ExtensionMissing, unpack_extension
+from panoforge.datagen.extensions.extension_zip import ExtensionMissing, unpack_extension
 
 NAME = "antlandscape"
 MODULE = f"bl_ext.blender_org.{NAME}"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from panoforge.core.geometry.sphere import row_area_sr
 from panoforge.core.numbers import counted
-from panoforge.datagen.config import QualitySettings
+from panoforge.datagen.config.render import QualitySettings
 
 REASONS = (
     "inside_geometry",

@@ -5,14 +5,14 @@ pixels (denoise, save, describe, write):
 
     core-s = speed · (scene / cameras + samples · share · per_msample + megapixels · per_mpx)
 
-`speed` is how much slower this machine's probe is (`panoforge.datagen.speed_probe`). `share` is
-what adaptive sampling leaves of the samples. The figures are of bench/RESULTS.md; `FACTOR` says how
-far off the estimate was there, and is part of what is told. No bpy here.
+`speed` is how much slower this machine's probe is (`panoforge.datagen.cost.speed_probe`). `share`
+is what adaptive sampling leaves of the samples. The figures are of bench/RESULTS.md; `FACTOR` says
+how far off the estimate was there, and is part of what is told. No bpy here.
 """
 
 from dataclasses import dataclass
 
-from panoforge.datagen.config import RenderConfig
+from panoforge.datagen.config.render import RenderConfig
 from panoforge.datagen.infinigen1.command import PROFILES
 from panoforge.datagen.source_settings import Infinigen1Indoors
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.geometry.sphere import row_area_sr
-from panoforge.datagen.rendered_things import RenderedThing
+from panoforge.datagen.geometry.rendered_things import RenderedThing
 
 
 def joined(

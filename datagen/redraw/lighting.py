@@ -12,9 +12,9 @@ import bpy
 from mathutils import Euler
 
 from panoforge.core.errors import UserError
-from panoforge.datagen.config import LightSettings
-from panoforge.datagen.geometry import numbered_objects
-from panoforge.datagen.rendered_things import RenderedThing
+from panoforge.datagen.config.render import LightSettings
+from panoforge.datagen.geometry.prepared_scene import numbered_objects
+from panoforge.datagen.geometry.rendered_things import RenderedThing
 
 LAMPS = ("lamp", "ceiling_light")  # categories
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from panoforge.datagen.depsgraph.parts import parts_of
 from panoforge.datagen.depsgraph.units import metres_per_unit
 from panoforge.datagen.depsgraph.visit import visit_render_depsgraph
-from panoforge.datagen.scene import Thing
+from panoforge.datagen.scene.scene import Thing
 
 
 @dataclass(frozen=True)

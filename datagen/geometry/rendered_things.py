@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from panoforge.datagen.depsgraph.instance_keys import InstanceKey, name_of
-from panoforge.datagen.scene import Scene, Thing
+from panoforge.datagen.scene.scene import Scene, Thing
 
 NAMED_IN_NOTES = 5
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from panoforge.datagen.categories import Categories, Category
+from panoforge.datagen.scene.categories import Categories, Category
 
 
 class SceneFailed(Exception):

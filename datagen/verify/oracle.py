@@ -5,7 +5,7 @@ names of things. The scene is generated again (or its file opened again) and lef
 is realised, joined, renamed, hidden or given an index. Triangles come from the evaluated instances
 of Blender's render depsgraph, the thing that owns each from the instance's parent. Rays come from
 `panoforge.core.geometry.sphere`, hits from a BVH of Blender's. What differs from a rendered
-panorama is put down to a cause by `panoforge.datagen.ray_judge`.
+panorama is put down to a cause by `panoforge.datagen.verify.ray_judge`.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,9 +28,9 @@ from panoforge.datagen.depsgraph.strands import (
 )
 from panoforge.datagen.depsgraph.units import metres_per_unit
 from panoforge.datagen.depsgraph.visit import visit_render_depsgraph
-from panoforge.datagen.materials import is_volume_only
-from panoforge.datagen.rendered_things import RenderedThing, thing_table
-from panoforge.datagen.scene import Scene
+from panoforge.datagen.geometry.materials import is_volume_only
+from panoforge.datagen.geometry.rendered_things import RenderedThing, thing_table
+from panoforge.datagen.scene.scene import Scene
 
 NOTHING = -1
 STRAND_SIDES = 12

@@ -1,0 +1,1 @@
+"""Where panoramas are taken."""

@@ -1,0 +1,1 @@
+"""What a panorama will take on this machine, before any is made."""

@@ -1,0 +1,1 @@
+"""Extensions of Blender, from the zip files that their site gives."""

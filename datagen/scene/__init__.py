@@ -1,0 +1,1 @@
+"""What a source hands over: things with their categories, and regions for cameras."""

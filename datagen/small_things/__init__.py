@@ -1,0 +1,1 @@
+"""Small things from a library, put where a generated scene is bare."""

@@ -1,0 +1,1 @@
+"""The independent judge: rays against the scene as its source made it."""
