@@ -55,19 +55,25 @@ def check_histograms(data: bytes, schema: Any) -> None:
     footer = _Compact(memoryview(data)[max(0, len(data) - 8 - length) : -8], lists=True).struct()
     for group in _structs(footer.get(4)):
         for i, chunk in enumerate(_structs(group.get(1))):
-            sizes = (chunk.get(3) or {}).get(16) or {}
+            sizes = _struct(_struct(chunk.get(3)).get(16))
             column = schema.column(i) if i < len(schema) else None
             for field, level in ((2, "max_repetition_level"), (3, "max_definition_level")):
                 found = sizes.get(field)
-                if found and (column is None or len(found) != getattr(column, level) + 1):
+                if not isinstance(found, list) or not found:
+                    continue  # Arrow's own reader refuses what is no list
+                if column is None or len(found) != getattr(column, level) + 1:
                     raise DataError(
                         f"column {i} has a histogram of {counted(len(found), 'level')}, another"
                         " number than its schema says"
                     )
 
 
+def _struct(found: Any) -> dict[int, Any]:
+    return found if isinstance(found, dict) else {}
+
+
 def _structs(found: Any) -> list[dict[int, Any]]:
-    return [item for item in found or () if isinstance(item, dict)]
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 
 def claimed_bytes(data: bytes, footer: Any, columns: Sequence[int], most: int) -> int:

@@ -247,3 +247,19 @@ def test_histograms_have_as_many_levels_as_the_schema():
     other = pq.ParquetFile(pa.BufferReader(parquet(required.empty_table()))).schema
     with pytest.raises(DataError, match="column 0 has a histogram of 2 levels"):
         check_histograms(nullable, other)
+
+
+@pytest.mark.parametrize(
+    "footer",
+    [
+        bytes([0x45, 0x02, 0]),  # field 4, the row groups: a number
+        bytes([0x49, 0x15, 0x02, 0]),  # a list of numbers
+        bytes([0x49, 0x1C, 0x15, 0x02, 0, 0]),  # a group whose columns are a number
+        bytes([0x49, 0x1C, 0x19, 0x1C, 0x35, 0x02, 0, 0, 0]),  # a column whose metadata are one
+        bytes([0x49, 0x1C, 0x19, 0x1C, 0x3C, 0x05, 0x20, 0x02, 0, 0, 0, 0]),  # whose sizes are one
+    ],
+)
+def test_a_footer_of_other_types_is_left_to_arrow(footer: bytes):
+    """Found by the fuzzers: a number stood where a struct belongs."""
+    schema = pq.ParquetFile(pa.BufferReader(parquet(pa.table({"t": ["a"]}, schema=TEXT)))).schema
+    check_histograms(b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1", schema)
