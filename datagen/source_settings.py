@@ -29,7 +29,20 @@ Infinigen1Biome = Literal[
 ]  # fmt: skip
 
 
-class RoomsSource(FrozenModel):
+class _Infinigen2Settings(FrozenModel):
+    """What every source of Infinigen 2 can be asked for."""
+
+    subdivision: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=6,
+            description="Most levels of its subdivision for renders; 0 leaves stones edged.",
+        ),
+    ] = 1
+
+
+class RoomsSource(_Infinigen2Settings):
     """Single furnished rooms of Infinigen 2, taken in turn.
 
     Its small things are primitive bodies (cones, tori, monkeys), about half of all instances.
@@ -54,7 +67,7 @@ class RoomsSource(FrozenModel):
         return f"rooms-{variant}"
 
 
-class HouseSource(FrozenModel):
+class HouseSource(_Infinigen2Settings):
     """Infinigen 2's furnished houses: several rooms behind open doors.
 
     `room_count` None: drawn from 3 to 9.
@@ -78,7 +91,7 @@ class HouseSource(FrozenModel):
         return "house"
 
 
-class FloatingSource(FrozenModel):
+class FloatingSource(_Infinigen2Settings):
     """Infinigen 2 objects floating in the open, with hard occlusions.
 
     `volume_density` is the share of the 5 m cube that is asked to be filled; Infinigen's own is
@@ -100,7 +113,7 @@ class FloatingSource(FrozenModel):
         return "floating"
 
 
-class OutdoorSource(FrozenModel):
+class OutdoorSource(_Infinigen2Settings):
     """Open ground under a sky, with rocks and plants.
 
     `plain` and `hills` are grounds made here; `landscape` is one of Infinigen 2's landscapes, which

@@ -8,6 +8,7 @@ There is no floor and no wall, so rays may end in the sky.
 
 from importlib.metadata import version
 
+import bpy
 import numpy as np
 
 from panoforge.datagen import defects
@@ -44,6 +45,7 @@ def make_scene(job: SceneJob, source: FloatingSource, seed: int) -> Scene:
     defects.delete_leftovers(
         defects.objects_named(keep) | {light.item() for light in [*lights, *floating_lights]}
     )
+    notes += defects.subdivide_less(bpy.data.objects, source.subdivision)
     return Scene(
         things=things,
         regions=(Region((0.0, 0.0, 0.0), (SIZE_M, SIZE_M, SIZE_M), 0.0),),

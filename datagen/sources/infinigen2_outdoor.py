@@ -65,8 +65,10 @@ def make_scene(job: SceneJob, source: OutdoorSource, seed: int) -> Scene:
         *_scatter(rng_place, ground, spots, rocks, source.rocks, ROCK_M),
     ]
     defects.delete_leftovers({*kept, *lights})
+    notes = defects.subdivide_less(bpy.data.objects, source.subdivision)
     bpy.context.view_layer.update()
-    notes = () if with_extension or not rocks else (ROCK_NOTE,)
+    if rocks and not with_extension:
+        notes += (ROCK_NOTE,)
     return Scene(
         things=things_of(kept),
         regions=spots,

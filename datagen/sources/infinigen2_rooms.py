@@ -90,6 +90,7 @@ def _scene(
     notes += defects.lower_ceiling_lights(
         obj for obj in kept if obj.name.startswith(CEILING_LIGHTS)
     )
+    notes += defects.subdivide_less(bpy.data.objects, source.subdivision)
     return Scene(
         things=things,
         regions=regions,

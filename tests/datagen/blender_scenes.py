@@ -425,6 +425,23 @@ def leftovers() -> dict[str, object]:
     }
 
 
+def kept_levels(levels: int) -> dict[str, object]:
+    """What Infinigen 2's subdivision, once and for renders only, leaves of a cube at `levels`."""
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.ops.mesh.primitive_cube_add()
+    cube = bpy.context.object
+    modifier = cube.modifiers.new("subsurf", "SUBSURF")
+    modifier.levels, modifier.render_levels, modifier.show_viewport = 1, 1, False
+    notes, again = (defects.subdivide_less([cube], levels) for _ in range(2))
+    limit = modifier.use_limit_surface
+    prepared([thing(cube.name)], subdivision_cap=2)
+    return {
+        "limit": limit,
+        "notes": (len(notes), len(again)),
+        "triangles": scene_surface().triangles,
+    }
+
+
 def open_file(path: Path) -> Scene:
     """The file through the `blend` source."""
     job = SceneJob(0, "blend", "blend", str(path), (0,), 1)
@@ -517,6 +534,7 @@ def main(out: Path) -> None:
         "foreign": foreign_settings(),
         "messages": messages(),
         "leftovers": leftovers(),
+        "subdivided": [kept_levels(levels) for levels in (0, 1, 2)],
         "blend": blend_file(out),
         "rocks": rocks(),
         "device": device(),

@@ -225,6 +225,13 @@ def test_ceiling_lights_leave_the_plane_of_the_ceiling(facts):
     ) == (1, 0)
 
 
+def test_subdivision_for_renders_has_the_levels_asked_for_and_no_limit_surface(facts):
+    found = facts["subdivided"]
+    assert [one["triangles"] for one in found] == [12, 48, 48]
+    assert not any(one["limit"] for one in found)
+    assert all(one["notes"] == [1, 0] for one in found)
+
+
 def test_rocks_need_no_addon(facts):
     rocks = facts["rocks"]
     assert rocks["restored"]
