@@ -40,12 +40,18 @@ def write_clip(
     gop: int = 7,
     times: Sequence[int] | None = None,
     options: dict[str, str] | None = None,
+    turned_deg: int = 0,
 ) -> Path:
-    """Encode a video; `times` in hundredths of a second, else ten frames a second."""
+    """Encode a video; `times` in hundredths of a second, else ten frames a second.
+
+    `turned_deg` is how players are told to turn it, counter-clockwise.
+    """
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=10)
         stream.width, stream.height = pictures[0].shape[1], pictures[0].shape[0]
         stream.pix_fmt = "yuv420p"
+        if turned_deg:
+            stream.set_display_rotation(turned_deg)
         stream.bit_rate = 8_000_000
         stream.codec_context.gop_size = gop
         stream.codec_context.time_base = Fraction(1, 100)

@@ -209,6 +209,35 @@ def test_nothing_is_unpickled() -> None:
         assert "allow_pickle=True" not in text, path
 
 
+# What opens a stranger's picture or video: each has caps, turns and checks around it in one home.
+OPENERS = (
+    r"\b(VideoCapture|imread|imreadmulti|imdecode|Image\.open|av\.open|simplejpeg\.decode_jpeg)\("
+)
+HOMES = {
+    "core/foreign/pictures.py": "pictures of others",
+    "core/foreign/idmaps.py": "id maps of others",
+    "core/foreign/labelme.py": "masks inside annotations, after asking their size",
+    "core/foreign/videos.py": "videos of others",
+    "core/sample/products.py": "our own pictures and label maps",
+    "core/stats/pixels.py": "the luma of our own pictures, shrunk while decoding",
+    "datagen/rendering/render.py": "the picture that Blender has just saved",
+}
+
+
+def opens_pictures(path: Path) -> bool:
+    return re.search(OPENERS, path.read_text(encoding="utf-8")) is not None
+
+
+def test_pictures_and_videos_are_opened_in_one_home_each(tmp_path: Path) -> None:
+    """Whoever opens them past it reads what it refuses: playlists, claimed sizes, turned pixels."""
+    found = {path.relative_to(ROOT).as_posix() for path in sources(*ROOMS) if opens_pictures(path)}
+    assert found == set(HOMES)
+    planted = tmp_path / "planted.py"
+    for code in ("cv2.VideoCapture(name)", "cv2.imread(name)", "Image.open(name)", "av.open(name)"):
+        planted.write_text(code)
+        assert opens_pictures(planted), code
+
+
 def bases_of_their_own(paths: list[Path]) -> list[str]:
     """Classes that take pydantic's base and not ours, which is frozen and refuses what is unknown.
 

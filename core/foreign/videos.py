@@ -5,7 +5,8 @@ that decoding can begin at. A frame is found by its own stamp. So numbers are ex
 and frames are stored out of order. OpenCV, which is there too, counts by the rate.
 
 Only containers of files are opened (MP4, MOV, Matroska, WebM, AVI), by what is in them. A playlist
-under the name of a video would make FFmpeg read other files and addresses.
+under the name of a video would make FFmpeg read other files and addresses. Frames are turned as the
+file asks for, in quarters of a circle: phones film on their side.
 """
 
 import hashlib
@@ -16,6 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import refuse_special
@@ -34,7 +37,10 @@ _OPTIONS = {
 
 @dataclass(frozen=True)
 class VideoIndex:
-    """`times` are the frames' time stamps in order, `starts` those that decoding can begin at."""
+    """`times` are the frames' time stamps in order, `starts` those that decoding can begin at.
+
+    `width` and `height` are of the frames as they are shown, after turning.
+    """
 
     width: int
     height: int
@@ -75,6 +81,8 @@ def index_video(path: Path) -> VideoIndex:
             raise DataError(
                 f"{path.name} claims {width}×{height} pixels: outside of the cap of {MAX_PIXELS}"
             )
+        if _quarters(_first_frame(container, stream, min(starts), path)) % 2:
+            width, height = height, width
         rate = stream.average_rate
         return VideoIndex(
             width,
@@ -125,6 +133,7 @@ class VideoReader:
         try:
             if self._container is None:
                 self._container = _opened(self.path)
+                _stream(self._container, self.path)
             self._go_before(number)
             for frame in self._decoded:
                 k = self._number.get(frame.pts)
@@ -132,7 +141,7 @@ class VideoReader:
                     continue
                 self._at = k
                 if number - self._keep < k <= number:
-                    self._kept[k] = frame.to_ndarray(format="rgb24")
+                    self._kept[k] = self._shown(frame, k)
                     self._kept.move_to_end(k)
                 if k >= number:
                     break
@@ -150,6 +159,17 @@ class VideoReader:
         if number not in self._kept:
             self._at = None
             raise DataError(f"{self.path.name}: frame {number} is missing: the file is damaged")
+
+    def _shown(self, frame: Any, number: int) -> Rgb:
+        """A frame's pixels as they are shown. Its size is asked first: any frame has its own."""
+        quarters = _quarters(frame)
+        width, height = (frame.height, frame.width) if quarters % 2 else (frame.width, frame.height)
+        if (width, height) != (self.index.width, self.index.height):
+            raise DataError(
+                f"{self.path.name}: frame {number} is {width}×{height}, its video"
+                f" {self.index.width}×{self.index.height}: write it anew, in one size"
+            )
+        return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), quarters))
 
     def _go_before(self, number: int) -> None:
         """Begin to decode where the frame is reached soonest."""
@@ -175,10 +195,28 @@ def _opened(path: Path) -> Any:
         ) from None
 
 
+def _first_frame(container: Any, stream: Any, start: int, path: Path) -> Any:
+    """A decoded frame: only frames say how they are turned."""
+    try:
+        container.seek(start, stream=stream, backward=True, any_frame=False)
+        return next(container.decode(stream))
+    except Exception as error:  # StopIteration too: no packet gave a frame
+        raise DataError(
+            f"{path.name}: its first frame cannot be decoded ({_said(error)}): the file is damaged"
+        ) from None
+
+
+def _quarters(frame: Any) -> int:
+    """By how many quarters of a circle a frame is shown turned, counter-clockwise."""
+    return round(frame.rotation / 90) % 4
+
+
 def _stream(container: Any, path: Path) -> Any:
     if not container.streams.video:
         raise DataError(f"{path.name} holds no video stream")
-    return container.streams.video[0]
+    stream = container.streams.video[0]
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # frames may claim any size
+    return stream
 
 
 def _said(error: Exception) -> str:

@@ -3,9 +3,12 @@
 import os
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import clips
+import cv2
 import numpy as np
 import pytest
 
@@ -95,3 +98,38 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     )
     assert done.stdout.count("x.mp4 is no file: expected a regular file, not a pipe") == 2
     assert not is_video(path) and is_video(tmp_path / "new.mp4")
+
+
+def test_a_film_on_its_side_is_shown_upright(pictures: list[np.ndarray], tmp_path: Path) -> None:
+    """As pictures are by their EXIF; its size is the size that is shown."""
+    for degrees in (0, 90, 180, 270):
+        path = clips.write_clip(tmp_path / f"{degrees}.mp4", pictures[:3], turned_deg=degrees)
+        index = index_video(path)
+        shown = VideoReader(path, index).read(2)
+        expected = np.rot90(pictures[2], degrees // 90)
+        assert shown.shape == expected.shape == (index.height, index.width, 3)
+        assert np.abs(shown.astype(int) - expected).mean() < 6
+
+
+def test_the_caps_hold_for_every_frame(tmp_path: Path) -> None:
+    """Each frame of Motion JPEG says its own size; that of the file was asked, and no other."""
+    small, large, huge = (
+        cv2.imencode(".jpg", np.full((height, 2 * height, 3), 90, np.uint8))[1].tobytes()
+        for height in (32, 64, 9000)
+    )
+    path = tmp_path / "x.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 32, "yuvj420p"
+        for k, data in enumerate((small, large, huge, small)):
+            packet = av.Packet(data)
+            packet.stream, packet.pts, packet.dts, packet.is_keyframe = stream, k, k, True
+            packet.time_base = Fraction(1, 10)
+            container.mux(packet)
+    reader = VideoReader(path, index_video(path))
+    assert reader.read(0).shape == (32, 64, 3)
+    with pytest.raises(DataError, match=r"x\.avi: frame 1 is 128×64, its video 64×32"):
+        reader.read(1)
+    with pytest.raises(DataError, match=r"x\.avi: frame 2 cannot be decoded"):
+        reader.read(2)
+    assert reader.read(3).shape == (32, 64, 3)

@@ -11,19 +11,20 @@ far as its clip needs. The val and test sets have another layout: `vos` reads th
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import found_in, read_json
+from panoforge.core.foreign.left_out import LeftOut
 from panoforge.core.foreign.masks import fill_runs, run_area, run_counts
-from panoforge.core.foreign.pictures import MAX_PIXELS, read_image
+from panoforge.core.foreign.pictures import read_image
+from panoforge.core.foreign.videos import VideoReader, index_video
 from panoforge.core.numbers import counted
-from panoforge.core.types import RunLengths
+from panoforge.core.types import Rgb, RunLengths
 from panoforge.train.data.sources.draw import (
     Draw,
     Listed,
@@ -66,7 +67,12 @@ class Sav(Listed):
                     f"{video}{self.ending} has neither {video.name}.mp4 nor a folder {video.name}/"
                     " of frames beside it: download or extract it again"
                 )
-        super().__init__(name, draw, len(self.videos))
+        files = [p for pattern in ("*.mp4", "*/*.mp4") for p in folder.glob(pattern)]
+        bare = sorted({p.with_suffix("") for p in files} - set(self.videos))
+        left_out = LeftOut.of(
+            (f"video without its {self.ending}", f"{p.relative_to(folder)}.mp4") for p in bare
+        )
+        super().__init__(name, draw, len(self.videos), left_out)
 
     def item_key(self, item: int) -> str:
         """The file of a video, as messages name it."""
@@ -144,7 +150,7 @@ def _masklets(content: Any, where: str) -> tuple[list[list[Any] | None], tuple[i
     return masklet, (int(height), int(width))
 
 
-def read_frames(video: Path, frames: Sequence[int]) -> list[NDArray[np.uint8]]:
+def read_frames(video: Path, frames: Sequence[int]) -> list[Rgb]:
     """Frames of <video>/NNNNN.jpg or <video>.mp4, RGB.
 
     Numbers are at the video's own rate, in any order, and may repeat.
@@ -157,29 +163,13 @@ def read_frames(video: Path, frames: Sequence[int]) -> list[NDArray[np.uint8]]:
     return [images[frame] for frame in frames]
 
 
-def _decode(path: Path, wanted: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
-    """Frames of an mp4, from its beginning: seeking lands on key frames only."""
-    reader = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    try:
-        if not reader.isOpened():
-            raise DataError(f"{path} is no video that OpenCV can read: download it again")
-        if (
-            reader.get(cv2.CAP_PROP_FRAME_WIDTH) * reader.get(cv2.CAP_PROP_FRAME_HEIGHT)
-            > MAX_PIXELS
-        ):
-            raise DataError(f"{path}: its frames are over the cap of {MAX_PIXELS} pixels")
-        images = {}
-        for frame in range(wanted[-1] + 1):
-            if not reader.grab():
-                raise DataError(
-                    f"{path} ends after {counted(frame, 'frame')}, its annotations go on to frame"
-                    f" {wanted[-1]}: download it again"
-                )
-            if frame in wanted:
-                ok, image = reader.retrieve()
-                if not ok:
-                    raise DataError(f"{path}: frame {frame} cannot be decoded: download it again")
-                images[frame] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-        return images
-    finally:
-        reader.release()
+def _decode(path: Path, wanted: Sequence[int]) -> dict[int, Rgb]:
+    """Frames of an mp4."""
+    index = index_video(path)
+    if wanted[-1] >= len(index.times):
+        raise DataError(
+            f"{path} ends after {counted(len(index.times), 'frame')}, its annotations go on to"
+            f" frame {wanted[-1]}: download it again"
+        )
+    with closing(VideoReader(path, index)) as reader:
+        return {frame: reader.read(frame) for frame in wanted}
