@@ -26,6 +26,10 @@ class LeftOut:
             merged[kind] = have + count, example
         return LeftOut(tuple((kind, count, first) for kind, (count, first) in merged.items()))
 
+    def inside(self, folder: str) -> "LeftOut":
+        """The same, the examples named with the folder that they lie in."""
+        return LeftOut(tuple((kind, n, f"{folder}/{first}") for kind, n, first in self.kinds))
+
     def __bool__(self) -> bool:
         return bool(self.kinds)
 

@@ -5,19 +5,20 @@ super-resolution), and no instance ground truth; SAP's annotations of it are not
 <layer>_mask.png are a step of scene generation, no ground truth, and not read.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import found_in
-from panoforge.eval.benchmarks.base import Benchmark, PanoramaItem
+from panoforge.core.foreign.left_out import LeftOut
+from panoforge.core.numbers import counted
+from panoforge.eval.benchmarks.base import Benchmark, Opened, PanoramaItem
 from panoforge.eval.benchmarks.folder import COCO, LAYOUT, open_coco, open_folder, pair_item
 
 IMAGE, IDS = "panorama.png", "instance.png"
 
 
-def open_cases(root: Path, split: str | None) -> Sequence[PanoramaItem]:
+def open_cases(root: Path, split: str | None) -> Opened[PanoramaItem]:
     """The cases of HunyuanWorld's benchmark."""
     folder = root / split if split else root
     if (folder / "images").is_dir():
@@ -26,18 +27,27 @@ def open_cases(root: Path, split: str | None) -> Sequence[PanoramaItem]:
     if not cases:
         raise DataError(f"{folder}: expected <case>/{IMAGE}, or images/; found {found_in(folder)}")
     items = []
+    others = {p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")}
+    others -= {case.name for case in cases}
+    left_out = LeftOut.of((f"folder without {IMAGE}", name) for name in sorted(others))
     for case in cases:
         if (case / IDS).is_file():
             items.append(pair_item(case.name, case / IMAGE, case / IDS))
         elif (case / COCO).is_file():
-            (item,) = open_coco(case, case / COCO)
-            items.append(replace(item, key=case.name))
+            found = open_coco(case, case / COCO)
+            if len(found) != 1:
+                raise DataError(
+                    f"{case / COCO} has {counted(len(found), 'image')} with objects, expected one:"
+                    f" {IMAGE}"
+                )
+            items.append(replace(found[0], key=case.name))
+            left_out += found.left_out.inside(case.name)
         else:
             raise DataError(
                 f"{case} has neither {IDS} (an id map) nor {COCO} (COCO instances of {IMAGE}):"
                 f" found {found_in(case)}"
             )
-    return items
+    return Opened(items, left_out)
 
 
 BENCHMARKS = (

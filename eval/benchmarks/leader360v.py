@@ -16,10 +16,11 @@ from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import found_in
 from panoforge.core.foreign.labelme import LabelmeFile, Shape, read_labelme
 from panoforge.core.foreign.left_out import NOTHING, LeftOut
+from panoforge.core.foreign.listing import composed, list_pictures
 from panoforge.core.types import Mask
 from panoforge.eval.benchmarks.base import Benchmark, Opened, VideoItem
 
-FRAME = re.compile(r"frame_(\d+)\.(png|jpg)")
+FRAME = re.compile(r"frame_([0-9]{1,18})")
 
 
 def open_videos(root: Path, split: str | None) -> Opened[VideoItem]:
@@ -27,11 +28,8 @@ def open_videos(root: Path, split: str | None) -> Opened[VideoItem]:
     folder = root / split if split else root
     items, left_out = [], NOTHING
     for video in sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []:
-        found = {
-            int(match[1]): path
-            for path in video.rglob("frame_*")
-            if (match := FRAME.fullmatch(path.name))
-        }
+        found, others = _frames(video)
+        left_out += others.inside(video.name)
         images = tuple(found[number] for number in sorted(found))
         labels = [image.with_suffix(".json") for image in images]
         files = {path: read_labelme(path) for path in labels if path.is_file()}
@@ -49,6 +47,28 @@ def open_videos(root: Path, split: str | None) -> Opened[VideoItem]:
             f" at least two frames; found {found_in(folder)}"
         )
     return Opened(items, left_out)
+
+
+def _frames(video: Path) -> tuple[dict[int, Path], LeftOut]:
+    """The pictures of a video by their numbers, and what lies there beside them."""
+    found: dict[int, Path] = {}
+    left_out, seconds = NOTHING, sorted(p for p in video.rglob("*") if p.is_dir())
+    for folder in (video, *seconds):
+        listing = list_pictures(folder, beside=(".json",))
+        left_out += listing.left_out
+        for path in listing.pictures.values():
+            match = FRAME.fullmatch(path.stem)
+            if match is None:
+                left_out += LeftOut.of([("picture whose name is not frame_<n>", path.name)])
+            elif found.setdefault(int(match[1]), path) is not path:
+                raise DataError(
+                    f"{video} has frame {match[1]} twice: {found[int(match[1])]} and {path}"
+                )
+        alone = {composed(p.stem) for p in folder.glob("*.json")} - set(listing.pictures)
+        left_out += LeftOut.of(
+            ("annotations without a picture", f"{s}.json") for s in sorted(alone)
+        )
+    return found, left_out
 
 
 def _object_ids(files: Sequence[LabelmeFile]) -> dict[str, int]:

@@ -5,29 +5,27 @@ The val and test sets are published with the mask of the first frame only and ar
 you have, is scored.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.listing import images_in
 from panoforge.core.numbers import counted
-from panoforge.eval.benchmarks.base import Benchmark, VideoItem
+from panoforge.eval.benchmarks.base import Benchmark, Opened, VideoItem
 from panoforge.train.data.sources.vos import Video, find_videos, read_masks
 
 
-def open_videos(root: Path, split: str | None) -> Sequence[VideoItem]:
+def open_videos(root: Path, split: str | None) -> Opened[VideoItem]:
     """The videos of PanoVOS."""
-    folder, videos = find_videos(root, split)
+    folder, videos, left_out = find_videos(root, split)
     still = [video.name for video in videos if len(video.frames) == 1]
     if still:
         raise DataError(
-            f"{folder}: {counted(len(still), 'video')} (first: {still[0]}) have a mask for one"
-            " frame only, so"
-            " there is nothing to score them with here: PanoVOS scores its val and test sets on"
-            " CodaLab (competition 15928)"
+            f"{folder}: {counted(len(still), 'video')} with a mask for one frame only (first:"
+            f" {still[0]}), so there is nothing to score with here: PanoVOS scores its val and test"
+            " sets on CodaLab (competition 15928)"
         )
-    return [video_item(video) for video in videos]
+    return Opened([video_item(video) for video in videos], left_out)
 
 
 def video_item(video: Video) -> VideoItem:

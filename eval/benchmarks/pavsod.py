@@ -18,10 +18,11 @@ from panoforge.core.errors import DataError
 from panoforge.core.foreign.coco import coco_mask
 from panoforge.core.foreign.files import found_in, inside, read_json
 from panoforge.core.foreign.idmaps import read_labels, stack_masks
-from panoforge.core.foreign.left_out import LeftOut
-from panoforge.core.foreign.listing import images_in, list_pictures
+from panoforge.core.foreign.left_out import NOTHING, LeftOut
+from panoforge.core.foreign.listing import list_pictures
 from panoforge.core.foreign.masks import MadeMasks, polygon_is_empty
-from panoforge.core.foreign.pictures import read_image
+from panoforge.core.foreign.pictures import panorama_of, read_picture
+from panoforge.core.numbers import counted
 from panoforge.core.types import Mask
 from panoforge.eval.benchmarks.base import Benchmark, Opened, PanoramaItem, Pixels
 from panoforge.eval.benchmarks.folder import read_pair
@@ -29,7 +30,7 @@ from panoforge.eval.benchmarks.folder import read_pair
 FRAMES, MASKS = ("frame_key", "Frames", "images"), ("instance", "instances", "GT_instance", "GT")
 
 
-def open_pavsod(root: Path, split: str | None) -> Sequence[PanoramaItem]:
+def open_pavsod(root: Path, split: str | None) -> Opened[PanoramaItem]:
     """The frames of PAV-SOD with their id maps."""
     frames = next((root / name for name in FRAMES if (root / name).is_dir()), None)
     masks = next((root / name for name in MASKS if (root / name).is_dir()), None)
@@ -40,40 +41,57 @@ def open_pavsod(root: Path, split: str | None) -> Sequence[PanoramaItem]:
         )
     masks = masks / split if split and (masks / split).is_dir() else masks
     frames = frames / split if split and (frames / split).is_dir() else frames
-    items = []
-    for sequence in sorted(p for p in masks.iterdir() if p.is_dir()):
-        images = list_pictures(frames / sequence.name).pictures
-        if not images:
+    items: list[PanoramaItem] = []
+    annotated = sorted(p for p in masks.iterdir() if p.is_dir())
+    unannotated = {p.name for p in frames.iterdir() if p.is_dir()} - {p.name for p in annotated}
+    left_out = LeftOut.of(("sequence without masks", name) for name in sorted(unannotated))
+    for sequence in annotated:
+        listing = list_pictures(frames / sequence.name)
+        if not listing.pictures:
             raise DataError(
                 f"{sequence} has masks, and {frames / sequence.name} no frames: make them with the"
                 " authors' video_to_frames.py, they are not shipped"
             )
-        items += _frames(sequence, images)
+        found = _frames(sequence, listing.pictures)
+        items += found
+        left_out += listing.left_out.inside(sequence.name) + found.left_out
     if not items:
         raise DataError(
             f"{masks}: expected <sequence>/<frame>.png, <sequence>/<frame>/*.png or"
             f" <sequence>/<instance>/<frame>.png; found {found_in(masks)}"
         )
-    return items
+    return Opened(items, left_out)
 
 
-def _frames(sequence: Path, images: Mapping[str, Path]) -> list[PanoramaItem]:
+def _frames(sequence: Path, images: Mapping[str, Path]) -> Opened[PanoramaItem]:
     """The annotated frames of a sequence, whichever way its masks are kept."""
     items: dict[str, PanoramaItem] = {}
     folders = sorted(p for p in sequence.iterdir() if p.is_dir())
     per_frame = all(folder.name in images for folder in folders)
-    by_frame: dict[str, dict[str, Path]] = {}
+    left_out, by_frame = NOTHING, dict[str, dict[str, Path]]()
     for folder in folders:
-        for path in images_in(folder):
+        inside_it = list_pictures(folder)
+        left_out += inside_it.left_out.inside(f"{sequence.name}/{folder.name}")
+        for path in inside_it.pictures.values():
             stem, instance = (folder.name, path.stem) if per_frame else (path.stem, folder.name)
             by_frame.setdefault(stem, {})[instance] = path
-    for path in images_in(sequence):
+    beside = list_pictures(sequence)
+    for path in beside.pictures.values():
         read = partial(_read_colours, images.get(path.stem), path)
         items[path.stem] = _item(sequence, path.stem, images, (path,), read)
     for stem, files in by_frame.items():
+        if stem in items:
+            raise DataError(
+                f"{sequence} has the masks of frame {stem} twice: in"
+                f" {items[stem].truth[0].name} and in folders, remove the one that is not meant"
+            )
         read = partial(_read_files, images.get(stem), files, sequence)
         items[stem] = _item(sequence, stem, images, [files[k] for k in sorted(files)], read)
-    return [items[stem] for stem in sorted(items)]
+    bare = LeftOut.of(
+        ("frame without masks", image.name) for stem, image in images.items() if stem not in items
+    )
+    left_out += (beside.left_out + bare).inside(sequence.name)
+    return Opened([items[stem] for stem in sorted(items)], left_out)
 
 
 def _item(
@@ -102,11 +120,22 @@ def _read_files(image: Path | None, files: Mapping[str, Path], sequence: Path) -
             f"{next(iter(files.values()))} is of a frame that is not there: make the frames with"
             " video_to_frames.py"
         )
-    rgb = read_image(image)
     names = sorted(files)
-    masks = MadeMasks(range(len(names)), lambda k: read_labels(files[names[k]]) > 0)
-    labels, _, lost = stack_masks(masks, rgb.shape[0], rgb.shape[1], image)
-    return Pixels(rgb, labels, {}, lost)
+
+    def mask(k: int, height: int, width: int) -> Mask:
+        return read_labels(files[names[k]]) > 0
+
+    return _stacked(image, len(names), mask)
+
+
+def _stacked(image: Path, objects: int, mask: Callable[[int, int, int], Mask]) -> Pixels:
+    """A panorama and its objects; `mask(k, height, width)` is the k-th in the picture's pixels."""
+    picture = read_picture(image)
+    rgb = panorama_of(picture, str(image))
+    height, width = picture.rgb.shape[:2]
+    masks = MadeMasks(range(objects), lambda k: mask(k, height, width))
+    labels, _, lost = stack_masks(masks, height, width, image)
+    return Pixels(rgb, picture.on_sphere(labels), {}, lost)
 
 
 def open_pavsodr(root: Path, split: str | None) -> Opened[PanoramaItem]:
@@ -122,15 +151,14 @@ def open_pavsodr(root: Path, split: str | None) -> Opened[PanoramaItem]:
     document = read_json(path)
     items, without = [], []
     try:
-        annotations: dict[Any, list[Mapping[str, Any]]] = {}
-        for annotation in document["annotations"]:
-            annotations.setdefault(annotation["video_id"], []).append(annotation)
+        annotations = _by_video(document, path)
         for video in sorted(document["videos"], key=lambda video: video["file_names"][0]):
+            its = annotations.pop(video["id"], {})
             for t, name in enumerate(video["file_names"]):
                 here = {
-                    str(a["id"]): a["segmentations"][t]
-                    for a in annotations.get(video["id"], [])
-                    if not polygon_is_empty(a["segmentations"][t])
+                    id_: segmentations[t]
+                    for id_, segmentations in its.items()
+                    if not polygon_is_empty(segmentations[t])
                 }
                 if not here:
                     without.append(("frame without objects", str(name)))
@@ -139,6 +167,8 @@ def open_pavsodr(root: Path, split: str | None) -> Opened[PanoramaItem]:
                 key = f"{image.parent.name}_{image.stem}"
                 read = partial(_read_json, image, here, path)
                 items.append(PanoramaItem(key, (image,), (path,), read))
+        lost = [id_ for alone in annotations.values() for id_ in alone]
+        without += [("object of a video that is not listed", f"annotation {id_}") for id_ in lost]
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise DataError(
             f"{path} is not YouTube-VIS JSON ({type(error).__name__} {error})"
@@ -146,17 +176,35 @@ def open_pavsodr(root: Path, split: str | None) -> Opened[PanoramaItem]:
     return Opened(items, LeftOut.of(without))
 
 
+def _by_video(document: Any, path: Path) -> dict[Any, dict[str, Any]]:
+    """The objects' segmentations, one per frame, by video and id."""
+    ids = [video["id"] for video in document["videos"]]
+    frames = {video["id"]: len(video["file_names"]) for video in document["videos"]}
+    if len(frames) < len(ids):
+        raise DataError(
+            f"{path}: {counted(len(ids), 'video')} with {counted(len(frames), 'id')}: two share one"
+        )
+    found: dict[Any, dict[str, Any]] = {}
+    for annotation in document["annotations"]:
+        its, id_ = found.setdefault(annotation["video_id"], {}), str(annotation["id"])
+        segmentations = annotation["segmentations"]
+        most = frames.get(annotation["video_id"], len(segmentations))
+        if id_ in its or len(segmentations) != most:
+            raise DataError(
+                f"{path}, annotation {id_[:100]}: expected an id of its own and a segmentation for"
+                f" each of the video's frames ({most}), found {len(segmentations)}"
+            )
+        its[id_] = segmentations
+    return found
+
+
 def _read_json(image: Path, segmentations: Mapping[str, Any], path: Path) -> Pixels:
-    rgb = read_image(image)
-    height, width = rgb.shape[:2]
     listed = list(segmentations.items())
 
-    def mask(k: int) -> Mask:
+    def mask(k: int, height: int, width: int) -> Mask:
         return coco_mask(listed[k][1], height, width, f"{path}, annotation {listed[k][0]}")
 
-    masks = MadeMasks(range(len(listed)), mask)
-    labels, _, lost = stack_masks(masks, height, width, image)
-    return Pixels(rgb, labels, {}, lost)
+    return _stacked(image, len(listed), mask)
 
 
 _LICENCE = "the videos are YouTube's and their makers'; the annotations are for research only."

@@ -7,7 +7,6 @@ assets/semantic_labels.json, whose entries are <class>_<instance>_<room>_<area>;
 data. Class `<UNK>` is no instance.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,15 +15,17 @@ import numpy as np
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import found_in, read_json
 from panoforge.core.foreign.idmaps import read_idmap
-from panoforge.core.foreign.pictures import read_image
+from panoforge.core.foreign.left_out import LeftOut
+from panoforge.core.foreign.listing import list_pictures
+from panoforge.core.foreign.pictures import panorama_of, read_picture
 from panoforge.core.numbers import counted
-from panoforge.eval.benchmarks.base import Benchmark, PanoramaItem, Pixels
+from panoforge.eval.benchmarks.base import Benchmark, Opened, PanoramaItem, Pixels
 
 MISSING = 0x0D0D0D
 TABLE = "semantic_labels.json"
 
 
-def open_areas(root: Path, split: str | None) -> Sequence[PanoramaItem]:
+def open_areas(root: Path, split: str | None) -> Opened[PanoramaItem]:
     """The panoramas of Stanford 2D-3D-S, area by area."""
     areas = [root / split] if split else (sorted(root.glob("area_*")) if root.is_dir() else [])
     tables = [path for path in (root / "assets" / TABLE, root / TABLE) if path.is_file()]
@@ -35,9 +36,11 @@ def open_areas(root: Path, split: str | None) -> Sequence[PanoramaItem]:
     names = read_json(tables[0])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError(f"{tables[0]}: expected a list of names like chair_3_office_1_2")
-    items = []
+    items, left_out = [], LeftOut()
     for area in areas:
-        for image in sorted((area / "pano" / "rgb").glob("*_rgb.png")):
+        images, others = _images(area)
+        left_out += others
+        for image in images:
             labels = area / "pano" / "semantic" / image.name.replace("_rgb.png", "_semantic.png")
             items.append(
                 PanoramaItem(
@@ -49,15 +52,32 @@ def open_areas(root: Path, split: str | None) -> Sequence[PanoramaItem]:
             )
     if not items:
         raise DataError(
-            f"{areas[0]}: expected core/rgb/*_rgb.png with core/semantic/*_semantic.png; found"
+            f"{areas[0]}: expected pano/rgb/*_rgb.png with pano/semantic/*_semantic.png; found"
             f" {found_in(areas[0])}"
         )
-    return items
+    return Opened(items, left_out)
+
+
+def _images(area: Path) -> tuple[list[Path], LeftOut]:
+    """The pictures of an area, and what lies beside them or has none."""
+    listing = list_pictures(area / "pano/rgb")
+    images = [path for path in listing.pictures.values() if path.name.endswith("_rgb.png")]
+    odd = [path.name for path in listing.pictures.values() if path not in images]
+    maps = list_pictures(area / "pano/semantic")
+    known = {path.name.replace("_rgb.png", "_semantic.png") for path in images}
+    alone = [path.name for path in maps.pictures.values() if path.name not in known]
+    kinds = [("picture whose name is not *_rgb.png", name) for name in odd]
+    kinds += [("semantic map without its picture", name) for name in alone]
+    bare = LeftOut.of([] if images else [("area without panoramas", area.name)])
+    left_out = listing.left_out + maps.left_out + LeftOut.of(kinds)
+    return images, left_out.inside(area.name) + bare
 
 
 def _read(image: Path, path: Path, names: list[str]) -> Pixels:
     unknown = [k for k, name in enumerate(names) if name.startswith("<UNK>")]
-    rgb, (labels, old) = read_image(image), read_idmap(path, [MISSING, *unknown])
+    picture = read_picture(image)
+    rgb, (labels, old) = panorama_of(picture, str(image)), read_idmap(path, [MISSING, *unknown])
+    labels = picture.on_sphere(labels)
     if rgb.shape[:2] != labels.shape:
         raise DataError(
             f"{image} is {rgb.shape[1]}×{rgb.shape[0]}, {path} is"

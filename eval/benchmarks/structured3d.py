@@ -7,19 +7,19 @@ configurations are annotated. 65535 is background. A few published masks are of 
 their image (errata.txt, issue 63): those are refused by name.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import found_in
+from panoforge.core.foreign.left_out import LeftOut
 from panoforge.core.numbers import counted
-from panoforge.eval.benchmarks.base import Benchmark, PanoramaItem
+from panoforge.eval.benchmarks.base import Benchmark, Opened, PanoramaItem
 from panoforge.eval.benchmarks.folder import pair_item
 
 BACKGROUND = 65535
 
 
-def open_rooms(root: Path, split: str | None) -> Sequence[PanoramaItem]:
+def open_rooms(root: Path, split: str | None) -> Opened[PanoramaItem]:
     """The rooms of Structured3D, scene by scene."""
     folder = root / split if split else root
     scenes = sorted(p for p in folder.glob("scene_*") if p.is_dir()) if folder.is_dir() else []
@@ -27,12 +27,17 @@ def open_rooms(root: Path, split: str | None) -> Sequence[PanoramaItem]:
         raise DataError(
             f"{folder}: expected folders scene_00000, scene_00001, …; found {found_in(folder)}"
         )
-    items = []
+    items, other = [], []
     for scene in scenes:
-        for room in sorted((scene / "2D_rendering").glob("*/panorama/full")):
-            image, ids = room / "rgb_rawlight.png", room / "instance.png"
-            if image.is_file() and ids.is_file():
-                key = f"{scene.name}_{room.parent.parent.name}"
+        rooms = sorted(p for p in (scene / "2D_rendering").glob("*") if p.is_dir())
+        other += [] if rooms else [("scene without 2D_rendering/<room>", scene.name)]
+        for room in rooms:
+            key, full = f"{scene.name}_{room.name}", room / "panorama/full"
+            image, ids = full / "rgb_rawlight.png", full / "instance.png"
+            missing = [path.name for path in (image, ids) if not path.is_file()]
+            if missing:
+                other.append((f"room without panorama/full/{' and '.join(missing)}", key))
+            else:
                 items.append(pair_item(key, image, ids, (BACKGROUND,)))
     if not items:
         raise DataError(
@@ -41,7 +46,7 @@ def open_rooms(root: Path, split: str | None) -> Sequence[PanoramaItem]:
             f" panorama and the annotation archives into one folder. {scenes[0].name} holds"
             f" {found_in(scenes[0])}"
         )
-    return items
+    return Opened(items, LeftOut.of(other))
 
 
 BENCHMARKS = (

@@ -6,7 +6,6 @@ the masks are scored. Their number and the toolkit's numbers:
 `panoforge.eval.scoring.metrics.tracking`, `panoforge.eval.scoring.metrics.bfov`.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,10 @@ from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import found_in, read_bytes, read_json
-from panoforge.core.foreign.listing import images_in
+from panoforge.core.foreign.left_out import LeftOut
+from panoforge.core.foreign.listing import list_pictures
 from panoforge.core.numbers import counted
-from panoforge.eval.benchmarks.base import Benchmark, TrackItem, VideoItem
+from panoforge.eval.benchmarks.base import Benchmark, Opened, TrackItem, VideoItem
 from panoforge.eval.benchmarks.panovos import video_item
 from panoforge.train.data.sources.vos import find_videos
 
@@ -26,31 +26,38 @@ LEAKAGE = (
 )
 
 
-def open_videos(root: Path, split: str | None) -> Sequence[VideoItem]:
+def open_videos(root: Path, split: str | None) -> Opened[VideoItem]:
     """The videos of 360VOTS that have more than one frame."""
-    _, videos = find_videos(root, split)
-    return [video_item(video) for video in videos if len(video.frames) > 1]
+    _, videos, left_out = find_videos(root, split)
+    still = [video.name for video in videos if len(video.frames) == 1]
+    left_out += LeftOut.of(("video with a mask for one frame only", name) for name in still)
+    return Opened([video_item(video) for video in videos if len(video.frames) > 1], left_out)
 
 
-def open_tracks(root: Path, split: str | None = None) -> Sequence[TrackItem]:
+def open_tracks(root: Path, split: str | None = None) -> Opened[TrackItem]:
     """The sequences of 360VOT, for `panoforge.eval.scoring.metrics.tracking`."""
     folder = root / split if split else root
-    sequences = (
-        sorted(p for p in folder.iterdir() if (p / "label.json").is_file())
+    folders = (
+        sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
         if folder.is_dir()
         else []
     )
+    sequences = [path for path in folders if (path / "label.json").is_file()]
     if not sequences:
         raise DataError(
             f"{folder}: expected <sequence>/label.json with <sequence>/image/; found"
             f" {found_in(folder)}"
         )
-    return [_track(sequence) for sequence in sequences]
+    left_out = LeftOut.of(
+        ("folder without label.json", path.name) for path in folders if path not in sequences
+    )
+    found = [_track(sequence) for sequence in sequences]
+    return Opened([track for track, _ in found], sum((others for _, others in found), left_out))
 
 
-def _track(sequence: Path) -> TrackItem:
-    path = sequence / "label.json"
-    document, images = read_json(path), {p.name: p for p in images_in(sequence / "image")}
+def _track(sequence: Path) -> tuple[TrackItem, LeftOut]:
+    path, listing = sequence / "label.json", list_pictures(sequence / "image")
+    document, images = read_json(path), {p.name: p for p in listing.pictures.values()}
     boxes, bfovs = [], []
     try:  # numbers may be anything that JSON has
         names = sorted(document)
@@ -74,7 +81,9 @@ def _track(sequence: Path) -> TrackItem:
             " first"
             f" {missing[0]}"
         )
-    return TrackItem(
+    unnamed = sorted(images.keys() - set(names))
+    others = LeftOut.of(("picture that label.json does not name", name) for name in unnamed)
+    track = TrackItem(
         sequence.name,
         path,
         tuple(images[name] for name in names),
@@ -82,6 +91,7 @@ def _track(sequence: Path) -> TrackItem:
         views,
         (found[:, 2] > 0) & (found[:, 3] > 0),
     )
+    return track, (listing.left_out + others).inside(sequence.name)
 
 
 def read_tracker(path: Path, frames: int, columns: int) -> NDArray[np.float64]:

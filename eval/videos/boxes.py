@@ -15,21 +15,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
-from panoforge.core.foreign.pictures import read_image
 from panoforge.core.geometry.pixels import edge_to_index
 from panoforge.core.types import Floats
 from panoforge.eval.benchmarks.base import TrackItem
 from panoforge.eval.predictors import BOX_LABELS, ObjectPrompt, Predictor
-from panoforge.eval.videos.objects import ObjectScores, at_logit_size, enlarge, video_frames
+from panoforge.eval.videos.objects import (
+    ObjectScores,
+    ScoredVideo,
+    at_logit_size,
+    enlarge,
+    read_frame,
+    video_frames,
+)
 from panoforge.eval.videos.tracks import mask_bfov, mask_box, track_scores
 
 
-def score_boxes(track: TrackItem, predictor: Predictor, image_size: int) -> list[ObjectScores]:
+def score_boxes(track: TrackItem, predictor: Predictor, image_size: int) -> ScoredVideo:
     """The scores of the model and of the ceiling. DataError if no frame has the object."""
     if not track.present.any():
         raise DataError(f"{track.key} has no frame with the object, so there is nothing to follow")
     start = int(np.argmax(track.present))
-    height, width = read_image(track.images[start]).shape[:2]
+    height, width = read_frame(track.images[start]).shape[:2]
     n = len(track.images)
     boxes, bfovs, coarse = np.zeros((n, 4)), np.zeros((n, 5)), np.zeros((n, 4))
     prompt = ObjectPrompt(
@@ -48,10 +54,12 @@ def score_boxes(track: TrackItem, predictor: Predictor, image_size: int) -> list
         ),
         "ceiling": track_scores(coarse, track.boxes, track.present, width, height),
     }
-    return [
-        ObjectScores(track.key, 1, role, int(track.present.sum()), tracking=found)
-        for role, found in scores.items()
-    ]
+    return ScoredVideo(
+        [
+            ObjectScores(track.key, 1, role, int(track.present.sum()), tracking=found)
+            for role, found in scores.items()
+        ]
+    )
 
 
 def box_corners(box: Floats, width: int, height: int, size_px: int) -> Floats:

@@ -10,14 +10,16 @@ over many videos: `panoforge.eval.videos.run`.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
-from panoforge.core.foreign.pictures import read_image
-from panoforge.core.types import Bools
+from panoforge.core.foreign.left_out import NOTHING, LeftOut
+from panoforge.core.foreign.pictures import read_picture
+from panoforge.core.types import Bools, Rgb
 from panoforge.eval.benchmarks.base import VideoItem
 from panoforge.eval.predictors import LOGIT_STRIDE, ObjectPrompt, Predictor, ShownFrames
 from panoforge.eval.scoring.metrics import jaccard
@@ -51,21 +53,47 @@ class ObjectScores:
     )  # of 360VOTS, `panoforge.eval.videos.tracks`
 
 
+class ScoredVideo(NamedTuple):
+    """The scores of a video's objects, and the objects that nothing could be scored of."""
+
+    rows: list[ObjectScores]
+    left_out: LeftOut = NOTHING
+
+
+def read_frame(path: Path) -> Rgb:
+    """A frame of a panoramic video, uint8 H×W×3.
+
+    Raises:
+        DataError: it is no picture, or by its GPano tags a crop of the sphere. The masks of a video
+            are in the pixels of its frames, so a crop has no seam where its edges are.
+    """
+    picture = read_picture(path)
+    place, (height, width) = picture.placement, picture.rgb.shape[:2]
+    if place is not None and (place.width, place.height) != (width, height):
+        raise DataError(
+            f"{path} is by its GPano tags a crop of a panorama of {place.width}×{place.height}:"
+            " frames of videos are scored as whole panoramas. Lay frames and masks onto the sphere"
+            " first, or remove the tags if they are wrong (exiftool -XMP-GPano:all= FILE)"
+        )
+    return picture.rgb
+
+
 def video_frames(images: Sequence[Path], size_px: int) -> ShownFrames:
     """The images of a video as frames, read and shrunk when they are asked for."""
 
     def shrunk(path: Path) -> NDArray[np.uint8]:
-        return cv2.resize(read_image(path), (size_px, size_px), interpolation=cv2.INTER_AREA)
+        return cv2.resize(read_frame(path), (size_px, size_px), interpolation=cv2.INTER_AREA)
 
     return ShownFrames(images, shrunk)
 
 
 def score_video(
     video: VideoItem, predictor: Predictor, image_size: int, *, tracked: bool = False
-) -> list[ObjectScores]:
+) -> ScoredVideo:
     """The scores of every object of a video, of the model and of the ceiling.
 
-    With `tracked` those of their boxes too.
+    With `tracked` those of their boxes too. An object whose first annotated frame is the video's
+    last has none: it is left out.
     """
     first = first_masks(video)
     ids = sorted(first)
@@ -81,7 +109,7 @@ def score_video(
         if read is None:
             continue
         seen = next(iter(true.values()), None)
-        height, width = (read_image(video.images[said.frame]) if seen is None else seen).shape[:2]
+        height, width = (read_frame(video.images[said.frame]) if seen is None else seen).shape[:2]
         shape = (height, width)
         logits = dict(zip(said.objects.tolist(), said.logits.cpu().numpy(), strict=True))
         for k, id_ in enumerate(ids):
@@ -94,7 +122,13 @@ def score_video(
                 found.setdefault((role, id_), []).append(_scores(answer, mask))
                 if tracked:
                     tracks.setdefault((role, id_), Track(shape[1], shape[0])).add(answer, mask)
-    return [
+    scored = {id_ for _, id_ in found}
+    bare = LeftOut.of(
+        ("object that no annotated frame follows", f"{id_} of {video.key}")
+        for id_ in ids
+        if id_ not in scored
+    )
+    rows = [
         ObjectScores(
             video.key,
             id_,
@@ -105,6 +139,7 @@ def score_video(
         )
         for (role, id_), values in found.items()
     ]
+    return ScoredVideo(rows, bare)
 
 
 def first_masks(video: VideoItem) -> dict[int, tuple[int, Bools]]:

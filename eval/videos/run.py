@@ -17,14 +17,16 @@ stopped.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from panoforge.core.errors import UsageError
+from panoforge.core.errors import DataError, UsageError
+from panoforge.core.foreign.left_out import LeftOut
+from panoforge.core.numbers import counted
 from panoforge.core.progress import Progress
 from panoforge.core.run_layout import REPORT_FILE
 from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
@@ -40,7 +42,7 @@ from panoforge.eval.predictors import Predictor
 from panoforge.eval.predictors.roles import scored_predictors
 from panoforge.eval.scoring.metrics.stats import bootstrap_mean
 from panoforge.eval.videos.boxes import score_boxes
-from panoforge.eval.videos.objects import SCORES, ObjectScores, score_video
+from panoforge.eval.videos.objects import SCORES, ObjectScores, ScoredVideo, score_video
 from panoforge.eval.videos.report import write_video_report
 
 VIDEO_PROTOCOL_VERSION = 2
@@ -75,7 +77,11 @@ def run_videos(config: EvalConfig, run: Path) -> Evaluation:
     asked = {"rows": fingerprint, "split": config.split, "max_panoramas": config.max_panoramas}
     folder = evaluation_folder(run, config, benchmark.name, identity_sha256(asked))
     with held(folder, "pano eval") as lease, record_stage(folder, "eval", config):
-        rows = _score_all(folder, scored, predictors[0].predictor, config, benchmark, fingerprint)
+        rows, bare = _score_all(
+            folder, scored, predictors[0].predictor, config, benchmark, fingerprint
+        )
+        summaries = summary(rows)
+        check_summaries(summaries, bare)
         results = {
             "schema_version": 1,
             "format": "panoforge-video-results",
@@ -89,11 +95,11 @@ def run_videos(config: EvalConfig, run: Path) -> Evaluation:
             "weights": asdict(weights),
             "dataset": {
                 **_describe(benchmark, config, data_sha256, len(scored), len(videos)),
-                "left_out": str(opened.left_out) or None,
+                "left_out": str(opened.left_out + bare) or None,
             },
             "versions": versions(),
             "hardware": hardware(),
-            "scores": summary(rows),
+            "scores": summaries,
             "rows": [asdict(row) for row in rows],
         }
         lease.check()
@@ -113,9 +119,9 @@ def _score_all(
     config: EvalConfig,
     benchmark: Benchmark,
     fingerprint: str,
-) -> list[ObjectScores]:
+) -> ScoredVideo:
     """The scores of every video, those of finished ones from their files."""
-    rows: list[ObjectScores] = []
+    rows, left_out = list[ObjectScores](), LeftOut()
     with Progress("eval", total=len(videos), unit="videos") as progress:
         for video in videos:
             path = folder / "videos" / f"{video.key}.json"
@@ -123,9 +129,9 @@ def _score_all(
             if found is None:
                 found = _score(video, predictor, config.model.image_size, benchmark)
                 _write(path, fingerprint, found)
-            rows += found
+            rows, left_out = [*rows, *found.rows], left_out + found.left_out
             progress.advance()
-    return rows
+    return ScoredVideo(rows, left_out)
 
 
 def _protocol(benchmark: Benchmark, image_size: int) -> dict[str, Any]:
@@ -145,11 +151,12 @@ def _protocol(benchmark: Benchmark, image_size: int) -> dict[str, Any]:
 
 def _score(
     item: VideoItem | TrackItem, predictor: Predictor, image_size: int, benchmark: Benchmark
-) -> list[ObjectScores]:
+) -> ScoredVideo:
     if isinstance(item, TrackItem):
         return score_boxes(item, predictor, image_size)
-    scores = score_video(item, predictor, image_size, tracked=benchmark.name in TRACKED)
-    return [replace(score, label=item.names.get(score.object, "")) for score in scores]
+    rows, left_out = score_video(item, predictor, image_size, tracked=benchmark.name in TRACKED)
+    named = [replace(row, label=item.names.get(row.object, "")) for row in rows]
+    return ScoredVideo(named, left_out)
 
 
 def _describe(
@@ -164,6 +171,28 @@ def _describe(
         "licence": benchmark.licence,
         "warning": benchmark.warning,
     }
+
+
+def check_summaries(found: Sequence[Mapping[str, Any]], left_out: LeftOut) -> None:
+    """DataError if nothing was scored, or ground truth itself scores 0.
+
+    `found` as `summary` gives it, `left_out` the objects that nothing could be scored of. Where
+    ground truth scores 0 at the model's resolution, the score beside it would measure nothing.
+    """
+    if not found:
+        raise DataError(
+            "nothing was scored: no object is in an annotated frame before the last one"
+            f" ({left_out or 'there are no objects'}). Are there masks of more than one frame?"
+        )
+    ceiling = next(entry for entry in found if entry["role"] == "ceiling")
+    reached = [ceiling["j"], ceiling["tracking"].get("s_dual")]
+    if not any(reached):
+        raise DataError(
+            "the ceiling is 0: at the model's resolution (a quarter of model.image_size) nothing is"
+            f" left of the ground truth of the {counted(ceiling['objects'], 'object')}, so a score"
+            " would say nothing. Raise model.image_size, or leave out objects that are smaller than"
+            " a pixel there"
+        )
 
 
 def summary(rows: Sequence[ObjectScores]) -> list[dict[str, Any]]:
@@ -209,23 +238,28 @@ def _tracking(rows: Sequence[ObjectScores]) -> dict[str, float]:
     }
 
 
-def _read(path: Path, fingerprint: str) -> list[ObjectScores] | None:
+def _read(path: Path, fingerprint: str) -> ScoredVideo | None:
     """A finished video's scores, or None if they are not there or of something else."""
     if not path.exists():
         return None
     with storage_errors(path):
-        document = json.loads(path.read_bytes())
-    return (
-        [ObjectScores(**row) for row in document["rows"]]
-        if document.get("fingerprint") == fingerprint
-        else None
-    )
+        data = path.read_bytes()
+    try:  # a damaged file, or one of another version: the video is scored again
+        document = json.loads(data)
+        if document["fingerprint"] != fingerprint:
+            return None
+        kinds = tuple((kind, count, first) for kind, count, first in document["left_out"])
+        return ScoredVideo([ObjectScores(**row) for row in document["rows"]], LeftOut(kinds))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
-def _write(path: Path, fingerprint: str, rows: Sequence[ObjectScores]) -> None:
+def _write(path: Path, fingerprint: str, found: ScoredVideo) -> None:
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes_atomic(
-        path,
-        json.dumps({"fingerprint": fingerprint, "rows": [asdict(row) for row in rows]}).encode(),
-    )
+    document = {
+        "fingerprint": fingerprint,
+        "rows": [asdict(row) for row in found.rows],
+        "left_out": found.left_out.kinds,
+    }
+    write_bytes_atomic(path, json.dumps(document).encode())

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import synthetic
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from pycocotools import mask as coco_mask
 
 from panoforge.core.errors import DataError, UsageError
@@ -598,3 +599,221 @@ def test_boxes_that_are_no_numbers_name_their_file(tmp_path: Path, value: object
         (tmp_path / "a/label.json").write_text(json.dumps(document))
         with pytest.raises(DataError, match=r"a/label\.json is not a label file of 360VOT"):
             open_tracks(tmp_path)
+
+
+def test_what_the_benchmarks_leave_out_is_said(tmp_path: Path, picture: tuple) -> None:
+    """Whatever has no counterpart: counted, with the first of its kind."""
+    rgb, labels = picture
+
+    def said(name: str, root: Path, split: str | None = None) -> str:
+        return str(open_benchmark(get_benchmark(name), root, split).left_out)
+
+    rooms = tmp_path / "rooms/scene_00001/2D_rendering"
+    for room, names in (("1", ("rgb_rawlight", "instance")), ("2", ("rgb_rawlight",)), ("3", ())):
+        (rooms / room).mkdir(parents=True)
+        for name in names:
+            write(rooms / room / f"panorama/full/{name}.png", rgb if "rgb" in name else labels)
+    (tmp_path / "rooms/scene_00002").mkdir()
+    assert said("structured3d", tmp_path / "rooms") == (
+        "1 × room without panorama/full/instance.png (first: scene_00001_2);"
+        " 1 × room without panorama/full/rgb_rawlight.png and instance.png (first: scene_00001_3);"
+        " 1 × scene without 2D_rendering/<room> (first: scene_00002)"
+    )
+    area = tmp_path / "areas/area_1/pano"
+    for name in ("a", "b"):
+        write(area / f"semantic/{name}_semantic.png", rgb)
+    write(area / "rgb/a_rgb.png", rgb)
+    write(area / "rgb/thumb.png", rgb)
+    (tmp_path / "areas/area_2").mkdir()
+    (tmp_path / "areas/semantic_labels.json").write_text('["chair_1_office_1_1"]')
+    assert said("stanford2d3d", tmp_path / "areas") == (
+        "1 × picture whose name is not *_rgb.png (first: area_1/thumb.png);"
+        " 1 × semantic map without its picture (first: area_1/b_semantic.png);"
+        " 1 × area without panoramas (first: area_2)"
+    )
+    sod = tmp_path / "sod"
+    for name in ("_a/00012.png", "_a/00013.png", "_b/00012.png"):
+        write(sod / "frame_key" / name, rgb)
+    palette(sod / "instance/_a/00012.png", labels)
+    (sod / "instance/_a/notes.txt").write_text("x")
+    assert said("pavsod", sod) == (
+        "1 × sequence without masks (first: _b);"
+        " 1 × file whose name is no picture's (first: _a/notes.txt);"
+        " 1 × frame without masks (first: _a/00013.png)"
+    )
+    write(tmp_path / "hunyuan/case1/panorama.png", rgb)
+    write(tmp_path / "hunyuan/case1/instance.png", labels)
+    write(tmp_path / "hunyuan/case2/pano.png", rgb)
+    assert said("hunyuanworld", tmp_path / "hunyuan") == (
+        "1 × folder without panorama.png (first: case2)"
+    )
+    labelme_video(tmp_path / "street", picture)
+    write(tmp_path / "street/street/0001/thumb.png", rgb)
+    (tmp_path / "street/street/0001/frame_11.json").write_text("{}")
+    assert said("leader360v", tmp_path / "street") == (
+        "1 × picture whose name is not frame_<n> (first: street/thumb.png);"
+        " 1 × annotations without a picture (first: street/frame_11.json)"
+    )
+    video_tree(tmp_path / "pano", picture)
+    write(tmp_path / "pano/train/JPEGImages/cat/00001.jpg", rgb)
+    assert said("panovos", tmp_path / "pano", "train") == (
+        "1 × video without a folder of masks (first: cat)"
+    )
+    for t in range(2):
+        write(tmp_path / f"vos/0001/image/{t:06d}.jpg", rgb)
+        write(tmp_path / f"vos/0001/mask/{t:06d}.png", labels)
+    write(tmp_path / "vos/0002/image/000000.jpg", rgb)
+    write(tmp_path / "vos/0002/mask/000000.png", labels)
+    assert said("360vos", tmp_path / "vos") == (
+        "1 × video with a mask for one frame only (first: 0002)"
+    )
+    box = {
+        "bbox": {"cx": 5.0, "cy": 5.0, "w": 2.0, "h": 2.0},
+        "bfov": {"clon": 1.0, "clat": 1.0, "fov_h": 2.0, "fov_v": 2.0, "rotation": 0},
+    }
+    (tmp_path / "vos/0001/label.json").write_text(json.dumps({"000000.jpg": box}))
+    assert said("360vot", tmp_path / "vos") == (
+        "1 × folder without label.json (first: 0002);"
+        " 1 × picture that label.json does not name (first: 0001/000001.jpg)"
+    )
+
+
+def test_one_frame_under_two_names_is_refused(tmp_path: Path, picture: tuple) -> None:
+    """Neither the last one nor the first one wins."""
+    rgb, labels = picture
+    labelme_video(tmp_path, picture)
+    write(tmp_path / "street/0002/frame_2.png", rgb)
+    with pytest.raises(DataError, match="has frame 2 twice"):
+        open_benchmark(get_benchmark("leader360v"), tmp_path, None)
+    sod = tmp_path / "sod"
+    write(sod / "frame_key/_a/00012.png", rgb)
+    palette(sod / "instance/_a/00012.png", labels)
+    palette(sod / "instance/_a/00012/1.png", labels)
+    with pytest.raises(DataError, match="masks of frame 00012 twice"):
+        open_benchmark(get_benchmark("pavsod"), sod, None)
+    write(tmp_path / "case/a/panorama.png", rgb)
+    document = coco(labels, "panorama.png")
+    document["images"].append({"id": 6, "file_name": "b.png"})
+    document["annotations"].append({**document["annotations"][0], "id": 91, "image_id": 6})
+    (tmp_path / "case/a/annotations.json").write_text(json.dumps(document))
+    with pytest.raises(DataError, match=r"has 2 images with objects, expected one: panorama\.png"):
+        open_benchmark(get_benchmark("hunyuanworld"), tmp_path / "case", None)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda d: d["annotations"].append(d["annotations"][0]), "annotation 1: expected an id of"),
+        (lambda d: d["annotations"][0]["segmentations"].append(None), "found 2"),
+        (lambda d: d["videos"].append(d["videos"][0]), "2 videos with 1 id: two share one"),
+    ],
+)
+def test_what_a_youtube_vis_file_says_twice_is_refused(
+    tmp_path: Path, picture: tuple, spoil, message: str
+) -> None:
+    rgb, labels = picture
+    write(tmp_path / "train/JPEGImages/_v/00000.png", rgb)
+    objects = [
+        {"id": a["id"], "video_id": 1, "segmentations": [a["segmentation"]]}
+        for a in coco(labels, "")["annotations"]
+    ]
+    video = {"id": 1, "file_names": ["_v/00000.png"]}
+    document = {"videos": [video], "annotations": [*objects, {**objects[0], "video_id": 2}]}
+    (tmp_path / "train.json").write_text(json.dumps(document))
+    opened = open_benchmark(get_benchmark("pavsodr"), tmp_path, "train")
+    assert "1 × object of a video that is not listed (first: annotation 1)" in str(opened.left_out)
+    spoil(document)
+    (tmp_path / "train.json").write_text(json.dumps(document))
+    with pytest.raises(DataError, match=message):
+        open_benchmark(get_benchmark("pavsodr"), tmp_path, "train")
+
+
+def save_crop(path: Path, rgb: np.ndarray) -> None:
+    """A picture that lies on a sphere of twice its size, 40 columns and 20 rows from its corner."""
+    sizes = {
+        "CroppedAreaImageWidthPixels": WIDTH, "CroppedAreaImageHeightPixels": WIDTH // 2,
+        "FullPanoWidthPixels": 2 * WIDTH, "FullPanoHeightPixels": WIDTH,
+        "CroppedAreaLeftPixels": 40, "CroppedAreaTopPixels": 20,
+    }  # fmt: skip
+    tags = " ".join(f'GPano:{name}="{value}"' for name, value in sizes.items())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    packet = f"<x {tags}/>".encode()
+    if path.suffix == ".png":
+        info = PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", packet.decode())
+        Image.fromarray(rgb).save(path, pnginfo=info)
+    else:
+        Image.fromarray(rgb).save(path, xmp=packet)
+
+
+def test_every_benchmark_honours_a_crops_place(tmp_path: Path, picture: tuple) -> None:
+    """Crop and masks are laid onto the sphere, whoever reads them."""
+    rgb, labels = picture
+    ids = [int(id_) for id_ in np.unique(labels[labels > 0])]
+    stem = "camera_ab_office_1_frame_equirectangular_domain"
+    save_crop(tmp_path / f"area/area_1/pano/rgb/{stem}_rgb.png", rgb)
+    colour = np.zeros((*labels.shape, 3), np.uint8)
+    colour[..., 2] = labels
+    write(tmp_path / f"area/area_1/pano/semantic/{stem}_semantic.png", colour)
+    names = json.dumps(["<UNK>_0", *(f"chair_{id_}" for id_ in range(1, max(ids) + 1))])
+    (tmp_path / "area/semantic_labels.json").write_text(names)
+    for sequence in ("_a", "_b"):
+        save_crop(tmp_path / f"sod/frame_key/{sequence}/00012.jpg", rgb)
+    palette(tmp_path / "sod/instance/_a/00012.png", labels)
+    for id_ in ids:
+        mask = (labels == id_).astype(np.uint8) * 255
+        write(tmp_path / f"sod/instance/_b/00012/{id_}.png", mask)
+    save_crop(tmp_path / "sodr/train/JPEGImages/_v/0.jpg", rgb)
+    objects = [
+        {"id": a["id"], "video_id": 1, "segmentations": [a["segmentation"]]}
+        for a in coco(labels, "")["annotations"][:-1]
+    ]
+    document = {"videos": [{"id": 1, "file_names": ["_v/0.jpg"]}], "annotations": objects}
+    (tmp_path / "sodr/train.json").write_text(json.dumps(document))
+    items = [
+        only("stanford2d3d", tmp_path / "area"),
+        *open_benchmark(get_benchmark("pavsod"), tmp_path / "sod", None),
+        only("pavsodr", tmp_path / "sodr", "train"),
+    ]
+    assert len(items) == 4
+    for item in items:
+        image, found, *_ = item.read()
+        assert image.shape == (WIDTH, 2 * WIDTH, 3) and found.shape == (WIDTH, 2 * WIDTH)
+        same_instances(found[20 : 20 + WIDTH // 2, 40 : 40 + WIDTH], labels)
+
+
+def test_a_video_of_crops_is_refused(tmp_path: Path, picture: tuple) -> None:
+    video_tree(tmp_path / "data", picture)
+    for path in sorted((tmp_path / "data/train/JPEGImages/dog").iterdir()):
+        save_crop(path, picture[0])
+    scored = config(predictor="sam2", benchmark="panovos", root=tmp_path / "data", split="train")
+    with pytest.raises(DataError, match=r"00003\.jpg is by its GPano tags a crop of a panorama"):
+        run_evaluation(scored, tmp_path, tmp_path / "out")
+
+
+def test_videos_of_which_nothing_is_scored_are_refused(tmp_path: Path, picture: tuple) -> None:
+    """No table of nothing, and no score beside a ceiling of 0; what is left out is said."""
+    rgb, labels = picture
+
+    def tree(root: Path, *masks: np.ndarray) -> EvalConfig:
+        for t, mask in enumerate(masks):
+            write(root / f"train/JPEGImages/dog/{t:05d}.jpg", rgb)
+            palette(root / f"train/Annotations/dog/{t:05d}.png", mask)
+        return config(predictor="sam2", benchmark="panovos", root=root, split="train")
+
+    nothing, speck = np.zeros_like(labels), np.zeros_like(labels)
+    speck[30, 60] = 1
+    late = tree(tmp_path / "late", nothing, labels)
+    with pytest.raises(DataError, match=r"nothing was scored.*4 × object that no annotated frame"):
+        run_evaluation(late, tmp_path, tmp_path / "out")
+    specks = tree(tmp_path / "specks", speck, speck)
+    with pytest.raises(DataError, match=r"the ceiling is 0.* of the 1 object, so a score"):
+        run_evaluation(specks, tmp_path, tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("results.json"))
+    largest = int(np.bincount(labels[labels > 0]).argmax())
+    mixed = tree(tmp_path / "mixed", np.where(labels == largest, labels, 0), labels)
+    for _ in range(2):  # the second takes them from the first one's files
+        results = run_evaluation(mixed, tmp_path, tmp_path / "out").results
+        assert {row["object"] for row in results["rows"]} == {largest}
+        said = f"3 × object that no annotated frame follows (first: {1 + (largest == 1)} of dog)"
+        assert f"Left out: {said}" in as_lines(results)

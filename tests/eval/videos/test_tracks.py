@@ -233,8 +233,8 @@ def test_360vot_scores_boxes_around_masks(tmp_path: Path) -> None:
     track_tree(tmp_path / "data")
     (track,) = open_tracks(tmp_path / "data")
     exact, behind = Follower(), Follower(late=2)
-    found = {row.role: row for row in score_boxes(track, exact, 64)}
-    late = {row.role: row for row in score_boxes(track, behind, 64)}["model"].tracking
+    found = {row.role: row for row in score_boxes(track, exact, 64).rows}
+    late = {row.role: row for row in score_boxes(track, behind, 64).rows}["model"].tracking
     assert found["model"].frames == 6 and found["model"].j is None
     assert set(found["model"].tracking) >= {"s_dual", "s_sphere_official"}
     assert found["model"].tracking["s_dual"] > 0.85 and found["model"].tracking["p_dual"] == 1.0

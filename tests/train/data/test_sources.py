@@ -236,7 +236,7 @@ def test_missing_halves_are_refused_at_once(tmp_path: Path):
     trees.sa1b(tmp_path / "sa1b")
     (tmp_path / "sa1b/sa_000001/sa_103.json").unlink()
     with pytest.raises(
-        DataError, match=r"sa_103\.jpg has no sa_103\.json beside it \(1 such images\)"
+        DataError, match=r"sa_103\.jpg has no sa_103\.json beside it \(1 such image\)"
     ):
         opened("sa1b", tmp_path / "sa1b")
     trees.sav(tmp_path / "sav", mp4=True)
@@ -246,7 +246,7 @@ def test_missing_halves_are_refused_at_once(tmp_path: Path):
     with pytest.raises(DataError, match=r"expected <id>_auto\.json"):
         opened("sav", tmp_path / "sav", annotations="auto")
     trees.davis(tmp_path / "vos/test", frames=1)
-    with pytest.raises(DataError, match=r"\(first: vid\) have a mask for one frame only"):
+    with pytest.raises(DataError, match=r"1 video with a mask for one frame only \(first: vid\)"):
         opened("vos", tmp_path / "vos", split="test")
     with pytest.raises(DataError, match="has no split train: found test"):
         opened("vos", tmp_path / "vos", split="train")
@@ -329,3 +329,64 @@ def test_what_a_coco_file_leaves_out_is_said(tmp_path: Path) -> None:
     mixture = Mixture([source], [1], 1)
     assert mixture.left_out() == [f"coco: left out {source.left_out}"]
     assert mixture.record()[0]["left_out"] == str(source.left_out)
+
+
+def test_what_the_other_sources_leave_out_is_said_too(tmp_path: Path) -> None:
+    """What has no counterpart, and what no reader knows by its name: counted, with the first."""
+    sa1b = trees.sa1b(tmp_path / "sa1b")
+    (sa1b / "sa_000001/sa_103.jpg").unlink()
+    (sa1b / "sa_000000/sa_100.jpeg").write_bytes(b"x")
+    (sa1b / "sa_000000/.DS_Store").write_bytes(b"x")
+    source = opened("sa1b", sa1b)
+    assert len(source) == 3
+    assert str(source.left_out) == (
+        "1 × file whose name is not SA-1B's (first: sa_000000/sa_100.jpeg);"
+        " 1 × annotations without a picture (first: sa_000001/sa_103.json)"
+    )
+    sav = trees.sav(tmp_path / "sav", mp4=True)
+    (sav / "sav_000/sav_000009.mp4").write_bytes(b"x")
+    assert str(opened("sav", sav).left_out) == (
+        "1 × video without its _manual.json (first: sav_000/sav_000009.mp4)"
+    )
+    vos = trees.davis(tmp_path / "vos")
+    trees.davis(tmp_path / "two")
+    (tmp_path / "two/JPEGImages/vid").rename(vos / "JPEGImages/bare")
+    (tmp_path / "two/Annotations/vid").rename(vos / "Annotations/blind")
+    (vos / "JPEGImages/vid/00007.jpg").unlink()
+    (vos / "JPEGImages/vid/cover.png").write_bytes(b"x")
+    (vos / "Annotations/vid/notes.txt").write_bytes(b"x")
+    source = opened("vos", vos)
+    assert len(source) == 1 and len(source.videos[0].frames) == 4
+    assert str(source.left_out) == (
+        "1 × video without a folder of masks (first: bare);"
+        " 1 × folder of masks without a video (first: blind);"
+        " 1 × file whose name is no mask's (first: vid/notes.txt);"
+        " 1 × picture whose name is no frame's number (first: vid/cover.png);"
+        " 1 × mask without its picture (first: vid/00007.png)"
+    )
+    vos360 = trees.vos360(tmp_path / "vos360")
+    (vos360 / "0002/mask").rename(vos360 / "0002/masks")
+    assert str(opened("vos", vos360).left_out) == (
+        "1 × folder without image/ and mask/ (first: 0002)"
+    )
+
+
+def test_frames_are_read_whatever_their_suffix(tmp_path: Path) -> None:
+    """A video of .jpeg frames was no video at all."""
+    vos = trees.davis(tmp_path)
+    for path in (vos / "JPEGImages/vid").iterdir():
+        path.rename(path.with_suffix(".JPEG" if path.stem.endswith("8") else ".jpeg"))
+    source = opened("vos", vos)
+    assert len(source.videos[0].frames) == 5 and not source.left_out
+    assert source.clip(0).size == (128, 128)
+
+
+def test_a_playlist_in_a_videos_place_opens_no_other_file(tmp_path: Path) -> None:
+    """FFmpeg follows what such a script names: other files, and addresses."""
+    sav = trees.sav(tmp_path / "sav", mp4=True)
+    video = sav / "sav_000/sav_000001.mp4"
+    secret = video.rename(tmp_path / "secret.mp4")
+    for text in (f"ffconcat version 1.0\nfile '{secret}'\n", f"#EXTM3U\n#EXTINF:1,\n{secret}\n"):
+        video.write_text(text)
+        with pytest.raises(DataError, match=r"sav_000001\.mp4 cannot be opened as a video"):
+            opened("sav", sav).clip(0)

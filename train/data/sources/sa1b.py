@@ -9,6 +9,7 @@ only those that are chosen are decoded. Format: segment-anything.com/dataset, as
 SA1BSegmentLoader.
 """
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +18,10 @@ import numpy as np
 
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import found_in, read_json
+from panoforge.core.foreign.left_out import NOTHING, LeftOut
 from panoforge.core.foreign.masks import fill_runs, run_area, run_counts
 from panoforge.core.foreign.pictures import read_image
+from panoforge.core.numbers import counted
 from panoforge.train.data.sources.draw import (
     Draw,
     Listed,
@@ -31,7 +34,7 @@ from panoforge.train.data.sources.draw import (
 if TYPE_CHECKING:
     from training.utils.data_utils import VideoDatapoint
 
-_NAME = re.compile(r"sa_(\d+)\.(jpg|json)")
+_NAME = re.compile(r"sa_([0-9]{1,18})\.(jpg|json)")
 
 
 class Sa1b(Listed):
@@ -45,16 +48,18 @@ class Sa1b(Listed):
         self.folders = (
             [folder, *sorted(p for p in folder.iterdir() if p.is_dir())] if folder.is_dir() else []
         )
-        pictures = [
-            (number, ids) for number, inside in enumerate(self.folders) for ids in _images(inside)
-        ]
+        pictures, left_out = list[tuple[int, int]](), NOTHING
+        for number, inside in enumerate(self.folders):
+            ids, others = _images(inside)
+            pictures += [(number, id_) for id_ in ids]
+            left_out += others if inside == folder else others.inside(inside.name)
         if not pictures:
             raise DataError(
                 f"{folder} is no SA-1B: expected sa_<id>.jpg with sa_<id>.json, in it or in its"
                 f" folders, found {found_in(folder)}"
             )
         self.table = np.array(pictures, np.int64)
-        super().__init__(name, draw, len(pictures))
+        super().__init__(name, draw, len(pictures), left_out)
 
     def path(self, item: int) -> Path:
         """The image's path without its suffix."""
@@ -91,17 +96,29 @@ class Sa1b(Listed):
         )
 
 
-def _images(folder: Path) -> list[int]:
-    """The ids of the images of one folder. DataError where an image has no annotations."""
+def _images(folder: Path) -> tuple[list[int], LeftOut]:
+    """The ids of the images of one folder, and what else lies there.
+
+    DataError where an image has no annotations.
+    """
     found: dict[str, set[int]] = {"jpg": set(), "json": set()}
-    for entry in folder.iterdir():
-        match = _NAME.fullmatch(entry.name)
-        if match and f"sa_{int(match[1])}.{match[2]}" == entry.name:
+    odd = []
+    with os.scandir(folder) as entries:  # it knows what is a file without asking for each
+        names = [e.name for e in entries if e.is_file() and not e.name.startswith(".")]
+    for name in names:
+        match = _NAME.fullmatch(name)
+        if match and f"sa_{int(match[1])}.{match[2]}" == name:
             found[match[2]].add(int(match[1]))
+        else:
+            odd.append(name)
     alone = sorted(found["jpg"] - found["json"])
     if alone:
         raise DataError(
-            f"{folder / f'sa_{alone[0]}.jpg'} has no sa_{alone[0]}.json beside it ({len(alone)}"
-            " such images): SA-1B's archives hold both, extract or download them again"
+            f"{folder / f'sa_{alone[0]}.jpg'} has no sa_{alone[0]}.json beside it"
+            f" ({counted(len(alone), 'such image')}): SA-1B's archives hold both, extract or"
+            " download them again"
         )
-    return sorted(found["jpg"])
+    left_out = LeftOut.of(("file whose name is not SA-1B's", name) for name in sorted(odd))
+    bare = sorted(found["json"] - found["jpg"])
+    left_out += LeftOut.of(("annotations without a picture", f"sa_{id_}.json") for id_ in bare)
+    return sorted(found["jpg"]), left_out

@@ -9,16 +9,18 @@ DAVIS, PanoVOS, 360VOS, and the val and test sets of SA-V.
     360VOS           [<split>/]<video>/image/000000.jpg
                      [<split>/]<video>/mask/000000[_0].png   one binary PNG, or one per object
 
-A clip is `frames` consecutive annotated frames, `frame_step` apart; frames without a mask file are
-passed over. Splits called val and valid are the same. PanoVOS annotates only the first frame of its
-val and test videos: those teach no tracking and are refused. Panoramic frames are squeezed to a
-square whole: the "direct" view of a panorama.
+A clip is `frames` consecutive annotated frames, `frame_step` apart. Frames without a mask file are
+passed over: SA-V annotates every fourth. What else has no counterpart, a video without masks or a
+mask without its picture, is left out and counted. Splits called val and valid are the same. PanoVOS
+annotates only the first frame of its val and test videos: those teach no tracking and are refused.
+Panoramic frames are squeezed to a square whole: the "direct" view of a panorama.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +28,8 @@ from numpy.typing import NDArray
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import found_in
 from panoforge.core.foreign.idmaps import read_labels
+from panoforge.core.foreign.left_out import NOTHING, LeftOut
+from panoforge.core.foreign.listing import list_pictures
 from panoforge.core.foreign.pictures import read_image
 from panoforge.core.numbers import counted
 from panoforge.train.data.sources.draw import (
@@ -48,7 +52,7 @@ RESOLUTIONS = (
 )  # DAVIS keeps its videos in a folder of that name
 SAME_SPLIT = {"val": ("val", "valid"), "valid": ("valid", "val")}
 VOID = 255  # DAVIS: not to be judged
-_MASK = re.compile(r"(\d+)(?:_(\d+))?\.png")
+_MASK = re.compile(r"([0-9]{1,9})(?:_([0-9]{1,9}))?\.png", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,14 @@ class Video:
     frames: tuple[tuple[Path, tuple[tuple[int | None, Path], ...]], ...]
 
 
+class FoundVideos(NamedTuple):
+    """The folder of a split, its videos that have masks, and what else lies there."""
+
+    root: Path
+    videos: list[Video]
+    left_out: LeftOut
+
+
 class Vos(Listed):
     """The videos of one split."""
 
@@ -69,20 +81,20 @@ class Vos(Listed):
         self, name: str, folder: Path, draw: Draw, split: str | None = None, frame_step: int = 1
     ) -> None:
         self.folder = folder
-        root, videos = find_videos(folder, split)
+        root, videos, left_out = find_videos(folder, split)
         still = [v.name for v in videos if len(v.frames) == 1]
         if still and draw.clip.frames > 1:
             raise DataError(
-                f"{root}: {counted(len(still), 'video')} (first: {still[0]}) have a mask for one"
-                " frame only:"
-                " the val and test sets of PanoVOS are for scoring, train on its train split"
+                f"{root}: {counted(len(still), 'video')} with a mask for one frame only (first:"
+                f" {still[0]}): the val and test sets of PanoVOS are for scoring, train on its"
+                " train split"
             )
         self.step = frame_step
         self.videos = [
             Video(v.name, v.frames[::frame_step] if len(v.frames) > frame_step else v.frames)
             for v in videos
         ]
-        super().__init__(name, draw, len(self.videos))
+        super().__init__(name, draw, len(self.videos), left_out)
 
     def item_key(self, item: int) -> str:
         """The folder of a video, as messages name it."""
@@ -121,10 +133,13 @@ class Vos(Listed):
         )
 
 
-def find_videos(folder: Path, split: str | None = None) -> tuple[Path, list[Video]]:
+def find_videos(folder: Path, split: str | None = None) -> FoundVideos:
     """The folder of a split and its videos that have masks. DataError where there are none."""
-    root = _split_folder(folder, split)
-    videos = [v for v in _davis(root) or _vos360(root) if v.frames]
+    root, other = _split_folder(folder, split), list[LeftOut]()
+    found = _davis(root, other) or _vos360(root, other)
+    videos = [video for video in found if video.frames]
+    bare = [video.name for video in found if not video.frames]
+    other.append(LeftOut.of(("video without a picture that has a mask", name) for name in bare))
     if not videos:
         raise DataError(
             f"{root} holds no videos with masks: expected JPEGImages/<video>/*.jpg with"
@@ -132,7 +147,7 @@ def find_videos(folder: Path, split: str | None = None) -> tuple[Path, list[Vide
             " Annotations_6fps/<video>/<object>, or <video>/image with <video>/mask; found"
             f" {found_in(root)}"
         )
-    return root, videos
+    return FoundVideos(root, videos, sum(other, NOTHING))
 
 
 def read_masks(files: tuple[tuple[int | None, Path], ...]) -> dict[int, NDArray[np.bool_]]:
@@ -164,7 +179,7 @@ def _split_folder(folder: Path, split: str | None) -> Path:
     )
 
 
-def _davis(root: Path) -> list[Video]:
+def _davis(root: Path, other: list[LeftOut]) -> list[Video]:
     """Videos of a folder with JPEGImages and Annotations; none where it has none."""
     for images, annotations in PAIRS:
         frames, masks = root / images, root / annotations
@@ -174,43 +189,66 @@ def _davis(root: Path) -> list[Video]:
             if (frames / resolution).is_dir() and (masks / resolution).is_dir():
                 frames, masks = frames / resolution, masks / resolution
                 break
-        return [
-            _video(masks / p.name, p)
-            for p in sorted(frames.iterdir())
-            if p.is_dir() and (masks / p.name).is_dir()
+        there, annotated = ({p.name for p in f.iterdir() if p.is_dir()} for f in (frames, masks))
+        other += [
+            LeftOut.of(("video without a folder of masks", v) for v in sorted(there - annotated)),
+            LeftOut.of(("folder of masks without a video", v) for v in sorted(annotated - there)),
         ]
+        return [_video(masks / name, frames / name, other) for name in sorted(there & annotated)]
     return []
 
 
-def _vos360(root: Path) -> list[Video]:
+def _vos360(root: Path, other: list[LeftOut]) -> list[Video]:
     """Videos of a folder of <video>/image with <video>/mask."""
-    both = [p for p in sorted(root.iterdir()) if (p / "mask").is_dir() and (p / "image").is_dir()]
-    return [_video(p / "mask", p / "image", p.name) for p in both]
+    videos = []
+    for path in sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")):
+        if (path / "mask").is_dir() and (path / "image").is_dir():
+            videos.append(_video(path / "mask", path / "image", other, path.name))
+        else:
+            other.append(LeftOut.of([("folder without image/ and mask/", path.name)]))
+    return videos
 
 
-def _video(masks: Path, images: Path, name: str = "") -> Video:
-    """Pair the images of a folder with mask files.
+def _video(masks: Path, images: Path, other: list[LeftOut], name: str = "") -> Video:
+    """Pair the images of a folder with mask files; what is left over goes to `other`.
 
-    In `masks`, or in one folder per object below it.
+    The masks lie in `masks`, or in one folder per object below it.
     """
+    name = name or images.name
+    odd: list[tuple[str, str]] = []
     files: dict[int, list[tuple[int | None, Path]]] = {}
-    for path in sorted(masks.iterdir()):
-        if path.is_dir() and path.name.isdecimal():
-            for inside in sorted(path.glob("*.png")):
-                if inside.stem.isdecimal():
-                    files.setdefault(int(inside.stem), []).append((int(path.name) + 1, inside))
+    for number, id_, path in _mask_files(masks):
+        if number is None:
+            odd.append(("file whose name is no mask's", path.name))
+        else:
+            files.setdefault(number, []).append((id_, path))
+    listing = list_pictures(images)
+    frames: dict[int, Path] = {}
+    for stem, path in listing.pictures.items():
+        if not (stem.isascii() and stem.isdecimal()):
+            odd.append(("picture whose name is no frame's number", path.name))
+        elif frames.setdefault(int(stem), path) is not path:
+            raise DataError(
+                f"{images} holds {frames[int(stem)].name} and {path.name}: one frame, twice"
+            )
+    alone = sorted(files.keys() - frames.keys())
+    odd += [("mask without its picture", files[t][0][1].name) for t in alone]
+    other.append((listing.left_out + LeftOut.of(odd)).inside(name))
+    return Video(name, tuple((frames[t], tuple(files[t])) for t in sorted(files) if t in frames))
+
+
+def _mask_files(masks: Path) -> Iterator[tuple[int | None, int | None, Path]]:
+    """Each file of a video's masks: its frame, None if its name says none; its object, if it does.
+
+    360VOS has binary masks, with or without the object's number.
+    """
+    alone = masks.name == "mask"
+    for path in sorted(p for p in masks.iterdir() if not p.name.startswith(".")):
+        if path.is_dir() and path.name.isascii() and path.name.isdecimal():
+            for inside in sorted(p for p in path.iterdir() if not p.name.startswith(".")):
+                match = _MASK.fullmatch(inside.name)
+                yield int(match[1]) if match and not match[2] else None, int(path.name) + 1, inside
         elif match := _MASK.fullmatch(path.name):
-            alone = (
-                masks.name == "mask"
-            )  # 360VOS has binary masks, with or without the object's number
-            id_ = int(match[2]) + 1 if match[2] else 1 if alone else None
-            files.setdefault(int(match[1]), []).append((id_, path))
-    frames = {
-        int(p.stem): p
-        for p in images.iterdir()
-        if p.suffix.lower() in (".jpg", ".png") and p.stem.isdecimal()
-    }
-    return Video(
-        name or images.name,
-        tuple((frames[t], tuple(files[t])) for t in sorted(files) if t in frames),
-    )
+            yield int(match[1]), int(match[2]) + 1 if match[2] else 1 if alone else None, path
+        else:
+            yield None, None, path
