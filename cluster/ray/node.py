@@ -9,7 +9,9 @@ of the jobs is the only one that Ray does not pass on. And it stretches the seco
 there.
 
 `ray start --head` has no flag that leaves out the server of Ray's clients, a Python of two seconds
-that nobody asks for here: a process that sleeps stands in its place.
+that nobody asks for here. Without a port it takes 10001, and port 0 is refused (2.60).
+ray-project/ray#25029 would have left it out by default, and was closed unmerged. So a process that
+sleeps stands in its place.
 """
 
 import contextlib

@@ -18,7 +18,7 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,8 +32,9 @@ from panoforge.cluster.config.sections import VERBS, load_section
 from panoforge.cluster.config.submission import SubmitConfig
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.ray.watch import ClusterError
-from panoforge.core.config import config_from_overrides, top_level, yaml_of
+from panoforge.core.config import config_from_overrides, config_yaml, top_level
 from panoforge.core.errors import UsageError, first_line
+from panoforge.core.storage.location import with_absolute_paths
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -140,7 +141,7 @@ def _submit(
     logging.getLogger("ray").setLevel(logging.WARNING)
     with _cluster_errors(address), tempfile.TemporaryDirectory(prefix="panoforge-") as folder:
         Path(folder, JOB_YAML).write_text(
-            yaml_of(_plain(submission.config.model_dump())), encoding="utf-8"
+            config_yaml(with_absolute_paths(submission.config)), encoding="utf-8"
         )
         client = JobSubmissionClient(address)
         name = _patiently(
@@ -210,14 +211,3 @@ def _cluster_errors(address: str) -> Iterator[None]:
             " submit.address (the dashboard's, http://HOST:8265) and, if it asks for a token,"
             " RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
         ) from None
-
-
-def _plain(value: Any) -> Any:
-    """Plain data for YAML, with absolute paths: the job runs in another folder."""
-    if isinstance(value, Path):
-        return str(value.absolute())
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value

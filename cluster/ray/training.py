@@ -24,8 +24,7 @@ from panoforge.cluster.ray.relay import Relay
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.ray.watch import require_living_ray
 from panoforge.core.drain import Drain
-from panoforge.core.storage.location import absolute
-from panoforge.train.config import TrainConfig
+from panoforge.core.storage.location import absolute, with_absolute_paths
 from panoforge.train.distributed import Stopped
 
 _LOOK_S = 0.5  # between two looks at the ranks, and at what they say
@@ -57,7 +56,7 @@ def train_on_ray(config: TrainJobConfig) -> Path:
 
         relay = ray.remote(num_cpus=0)(Relay).remote()
         job = RankJob(
-            _absolute(config.train),
+            with_absolute_paths(config.train),
             absolute(config.dataset_location),
             config.run.absolute(),
             relay,
@@ -98,18 +97,3 @@ def _follow(training: "Future[Path]", relay: Any, drain: Drain) -> Path:
             return training.result()
         with contextlib.suppress(TimeoutError):
             training.exception(_LOOK_S)
-
-
-def _absolute(config: TrainConfig) -> TrainConfig:
-    """The config as another process finds its files: ranks have a working folder of their own."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, Path):
-            return value.absolute()
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            return type(value)(plain(item) for item in value)
-        return value
-
-    return TrainConfig.model_validate(plain(config.model_dump()))

@@ -68,15 +68,25 @@ class Bfov:
         return right / depth / self.tan_x, down / depth / self.tan_y
 
 
-def fit_bfov(mask: Mask, *, trim: float = 0.005) -> Bfov | None:
-    """The BFoV of a bool H×W mask but for `trim` of its solid angle beyond each side.
+def fit_bfov(mask: Mask, *, trim: float = 0.005, max_pixels: int | None = None) -> Bfov | None:
+    """The BFoV of a panorama's mask.
 
-    None if it is empty or so wide around that parts of it are behind or beside every camera.
+    Args:
+        mask: bool H×W.
+        trim: The share of its solid angle that may lie beyond each side.
+        max_pixels: Look at so many of its pixels, or up to twice as many; all without.
+
+    Returns:
+        The BFoV; None if the mask is empty, or so wide around that parts of it are behind or
+        beside every camera.
     """
     height, width = mask.shape
     v, u = np.nonzero(mask)
     if not v.size:
         return None
+    if max_pixels is not None:
+        some = slice(None, None, max(1, v.size // max_pixels))
+        v, u = v[some], u[some]
     return fit_directions(
         pixel_to_direction(u, v, width, height),
         row_area_sr(width, height)[v],

@@ -6,12 +6,13 @@ it for the name of a folder.
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import AfterValidator, PlainValidator
+from pydantic import AfterValidator, BaseModel, PlainValidator
 from pydantic_core import PydanticCustomError
 
 _FILE = "file://"
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def expanded(text: str) -> Path:
@@ -41,6 +42,32 @@ def location(text: str) -> Path | str:
 def absolute(place: Path | str) -> Path | str:
     """The place as another process finds it, whatever its working folder."""
     return place.absolute() if isinstance(place, Path) else place
+
+
+def with_absolute_paths(config: Model) -> Model:
+    """A config as another process finds its files, whatever its working folder.
+
+    Args:
+        config: A validated model; paths may stand in models, dicts and tuples inside it.
+
+    Returns:
+        A copy in which every `Path` is absolute. It is not validated again: nothing else changes.
+    """
+    changed = {name: far for name, value in config if (far := _far(value)) is not value}
+    return config.model_copy(update=changed) if changed else config
+
+
+def _far(value: Any) -> Any:
+    """The same for any value of a field; the very value where nothing in it is relative."""
+    if isinstance(value, BaseModel):
+        return with_absolute_paths(value)
+    if isinstance(value, dict):
+        items = {key: _far(item) for key, item in value.items()}
+        return items if any(items[key] is not value[key] for key in value) else value
+    if isinstance(value, tuple):
+        far = tuple(_far(item) for item in value)
+        return far if any(a is not b for a, b in zip(far, value, strict=True)) else value
+    return value if isinstance(value, Path) and value.is_absolute() else absolute(value)
 
 
 def _location(value: Any) -> Path | str:

@@ -200,6 +200,16 @@ def _cause(
     near: Mapping[int, bool],
     displacement: bool,
 ) -> str:
+    """Why the render said something else at one pixel than the ray did: one of `CAUSES`.
+
+    Args:
+        oracle: The scene that the ray went through.
+        triangle: Its triangle that the ray met, or NOTHING.
+        said: The number of the thing that was rendered there, NOTHING or UNKNOWN.
+        beside: Numbers that rays around the pixel met.
+        near: Things with a surface where the ray ended → whether its shader moves it.
+        displacement: Whether the render moved such surfaces, which the oracle does not.
+    """
     if said in near:  # before edges: where two surfaces fight, the rays around meet either
         return "coplanar"
     if said in beside:

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from panoforge.core.geometry.bfov import fit_directions
-from panoforge.core.geometry.sphere import pixel_to_direction, row_area_sr
+from panoforge.core.geometry.bfov import fit_bfov
 from panoforge.core.types import Bools, Floats
 from panoforge.eval.scoring.metrics.bfov import success_sphere
 from panoforge.eval.scoring.metrics.boundary import Mode
@@ -46,14 +45,7 @@ def mask_bfov(mask: Bools) -> Floats:
 
     No extent if it is empty or wider than any flat view.
     """
-    height, width = mask.shape
-    v, u = np.nonzero(mask)
-    if not v.size:
-        return np.zeros(5)
-    some = slice(None, None, max(1, v.size // FIT_PIXELS))
-    v, u = v[some], u[some]
-    directions, area = pixel_to_direction(u, v, width, height), row_area_sr(width, height)[v]
-    found = fit_directions(directions, area, half_pixel=np.pi / height / 2, trim=0.0)
+    found = fit_bfov(mask, trim=0.0, max_pixels=FIT_PIXELS)
     return (
         np.zeros(5)
         if found is None

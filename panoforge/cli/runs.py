@@ -49,8 +49,9 @@ def render(
     ] = False,
     profile: ProfileOption = None,
 ) -> None:
-    """Render scenes to staged panoramas in RUN/staged. The same command again renders only what is
-    missing.
+    """Render scenes to staged panoramas in RUN/staged.
+
+    The same command again renders only what is missing.
     """
     from panoforge.cluster.config.jobs import RenderJobConfig
     from panoforge.cluster.config.sections import load_section
@@ -92,8 +93,9 @@ def plan(
     profile: ProfileOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
-    """Say what a render run will take (time, core-hours, memory, disk, money), from scenes that
-    were made before, or from a probe of this machine.
+    """Say what a render run will take: time, core-hours, memory, disk, money.
+
+    From scenes that were made before, or from a probe of this machine.
     """
     from panoforge.cluster.config.jobs import RenderJobConfig
     from panoforge.cluster.config.sections import load_section
@@ -165,8 +167,9 @@ def generate(
         int | None, typer.Option("--workers", min=1, help="At once (default: one a core).")
     ] = None,
 ) -> None:
-    """Generate the scenes of a run into the cache of its sources (infinigen1.*), and render
-    nothing. Renders and pano verify --rays read them there, whatever the cameras.
+    """Generate the scenes of a run into the cache of its sources (infinigen1.*); render nothing.
+
+    Renders and pano verify --rays read them there, whatever the cameras.
     """
     from panoforge.cluster.config.jobs import RenderJobConfig
     from panoforge.cluster.config.sections import load_section
@@ -192,8 +195,9 @@ def status(
     ] = False,
     html: Annotated[bool, typer.Option("--html", help="Write RUN/status.html.")] = False,
 ) -> None:
-    """Say how a render run stands: scenes, panoramas per hour, time left, core-hours, money,
-    failures, nodes.
+    """Say how a render run stands.
+
+    Scenes, panoramas per hour, time left, core-hours, money, failures, nodes.
     """
     from panoforge.cluster.status.status import as_lines, read_status
     from panoforge.cluster.status.status_page import write_page

@@ -7,7 +7,7 @@ import pytest
 from panoforge.core.config import load_config
 from panoforge.core.errors import ConfigError
 from panoforge.core.models import FrozenModel
-from panoforge.core.storage.location import LocalPath, Location, absolute
+from panoforge.core.storage.location import LocalPath, Location, absolute, with_absolute_paths
 
 
 class Places(FrozenModel):
@@ -56,3 +56,30 @@ def test_what_is_no_place_is_refused(tmp_path, text, message):
     with pytest.raises(ConfigError) as caught:
         load_config(tmp_path / "c.yaml", Places)
     assert message in str(caught.value)
+
+
+class Job(FrozenModel):
+    places: Places
+    mixture: dict[str, Places] = {}
+    folders: tuple[LocalPath, ...] = ()
+    steps: int = 1
+
+
+def test_another_process_finds_the_files_of_a_config(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    bucket = {"dataset": "s3://bucket/x"}
+    job = Job.model_validate(
+        {
+            "places": {"dataset": "a", "file": "m.pt"},
+            "mixture": {"b": {"dataset": "b"}, "s3": bucket},
+            "folders": ["/c", "c"],
+        }
+    )
+    far = with_absolute_paths(job)
+    assert far.places == Places(dataset=tmp_path / "a", file=tmp_path / "m.pt")
+    assert far.mixture["b"].dataset == tmp_path / "b" and far.folders == (
+        Path("/c"),
+        tmp_path / "c",
+    )
+    assert far.mixture["s3"] is job.mixture["s3"] and far.model_fields_set == job.model_fields_set
+    assert with_absolute_paths(far) is far and job.places.dataset == Path("a")
