@@ -12,17 +12,40 @@ from repository import ROOT
 ROOMS = ("core", "datagen", "train", "eval", "cluster", "panoforge", "bench")
 MAX_WORDS = 30
 # A sentence ends at a full stop before a capital, at a colon that opens a block, and with its
-# paragraph. Tables, code and lists are no prose.
+# paragraph. What is said of an argument, and an item of a list, is prose; code and tables are not.
 END = re.compile(r"(?<=[.!?])\s+(?=[A-Z`\[(])|:\s*$")
-NO_PROSE = re.compile(r"^\s*(>>>|\.\.\.|\||[-*] )|^ {4,}|\S {2,}\S")
+SECTION = re.compile(r"(Args|Attributes|Example|Examples|Raises|Returns|Yields):$")
+ITEM = re.compile(r"(?:[-*]|\d+\.) +(?=\S)")
+NAMED = re.compile(r"\*{0,2}[\w.]+(?: \([^)]*\))?: ")  # of an argument or an error
+NO_PROSE = re.compile(r" {4,}\S|\s*(>>>|\.\.\.|\|)|.*\S {2,}\S")
+
+
+def paragraphs(docstring: str) -> Iterator[str]:
+    """The prose of a docstring: paragraphs, items of lists, what sections say of each name."""
+    said: list[str] = []
+    section = ""
+    for line in [*docstring.splitlines(), ""]:
+        if SECTION.match(line):
+            section, line = line, ""
+        elif line and not line.startswith(" "):
+            section = ""
+        text = line.removeprefix("    ") if section else line
+        begins = bool(ITEM.match(text.lstrip()) or (section and NAMED.match(text)))
+        text = text if not begins else NAMED.sub("", ITEM.sub("", text.lstrip()), count=1)
+        if section and not begins:  # its second line stands four further in
+            text = text.removeprefix("    ")
+        ends = not text.strip() or begins or NO_PROSE.match(text) or section.startswith("Example")
+        if ends and said:
+            yield " ".join(said)
+            said = []
+        if begins or not ends:
+            said.append(text.strip())
 
 
 def sentences(docstring: str) -> Iterator[str]:
     """The sentences of a docstring's prose."""
-    for paragraph in re.split(r"\n\s*\n", docstring):
-        lines = paragraph.splitlines()
-        prose = " ".join(line.strip() for line in lines if not NO_PROSE.search(line))
-        yield from (part for part in END.split(prose) if part)
+    for paragraph in paragraphs(docstring):
+        yield from (part for part in END.split(paragraph) if part)
 
 
 def words(sentence: str) -> int:
@@ -55,12 +78,33 @@ def test_no_sentence_has_over_thirty_words(room: str) -> None:
     assert not found, "\n".join(found)
 
 
-def test_a_long_sentence_is_found(tmp_path: Path) -> None:
+PLACES = {
+    "a paragraph": "Short. Word\n{}. Short again.",
+    "an argument": "Args:\n    name: {}.\n    other: Short.",
+    "an argument's second line": "Args:\n    name: Short. Word\n        {}.",
+    "what is returned": "Returns:\n    {}.",
+    "an error": "Raises:\n    KeyError: {}.",
+    "an item": "- Short.\n- {}.\n- Short.",
+    "an item's second line": "- Short. Word\n  {}.",
+    "after a section": "Args:\n    name: Short.\n\n{}.",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_long_sentence_is_found(tmp_path: Path, place: str) -> None:
     file = tmp_path / "long.py"
-    file.write_text(f'"""Short. {" ".join(["Word"] * 31)}. Short again."""\n')
-    assert len(too_long(file)) == 1
-    file.write_text(f'"""Short. {" ".join(["Word"] * 30)}. Short again."""\n')
-    assert not too_long(file)
+    begun = "Word\n" in PLACES[place]  # a sentence of two lines has a word on the first
+    for count, found in ((MAX_WORDS + 1, 1), (MAX_WORDS, 0)):
+        text = PLACES[place].format(" ".join(["word"] * (count - begun)))
+        file.write_text(f'"""Summary.\n\n{text}\n"""\n')
+        assert len(too_long(file)) == found
+
+
+def test_code_is_no_prose(tmp_path: Path) -> None:
+    file = tmp_path / "code.py"
+    for mark in ("    ", "Example:\n    >>> ", "| "):
+        file.write_text(f'"""Summary.\n\nShort.\n\n{mark}{" ".join(["word"] * 40)}\n"""\n')
+        assert not too_long(file), mark
 
 
 # What is counted in what people read. A constant of many (`MAX_IDS`) is no count.

@@ -56,10 +56,13 @@ class ShownFrames(Sequence[FrameInput]):
 class ObjectPrompt:
     """The prompts of one object, by frame.
 
-    - `points`: (K, 2) continuous pixel indices (x, y; 0 is the centre of the first pixel) and their
-      labels (K,): 1 on the object, 0 not on it, 2 and 3 the upper left and lower right corner of
-      its box. The corners come first, as SAM2 wants them.
-    - `masks`: float32 logits h×w over the whole frame, beside the points or instead of them.
+    Attributes:
+        id: The object's number.
+        points: Frame → (K, 2) continuous pixel indices (x, y) and their labels (K,). Index 0 is the
+            centre of the first pixel. Label 1 is on the object, 0 is not, 2 and 3 are the upper
+            left and lower right corners of its box. Corners come first, as SAM2 wants them.
+        masks: Frame → float32 logits h×w over the whole frame, beside the points or instead of
+            them.
     """
 
     id: int
