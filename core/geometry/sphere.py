@@ -75,7 +75,11 @@ class View:
         return 0.5 * self.size_px / float(np.tan(np.radians(self.fov_deg) / 2))
 
     def plane_offsets(self) -> Floats:
-        """Where the pixel centres lie on the plane at distance 1, from its middle, (size,)."""
+        """Where the pixel centres lie on the image plane at distance 1, along either axis.
+
+        Returns:
+            float64 (size_px,), from the plane's middle; growing to the right, or downwards.
+        """
         return (np.arange(self.size_px) - middle_index(self.size_px)) / self.focal_px
 
 

@@ -57,6 +57,8 @@ class Sample:
     def meta(self) -> SampleMeta:
         """Pose, source, versions and the instance table, decoded when first asked for.
 
+        Positions are in metres, angles in degrees, areas in pixels and steradians.
+
         Raises:
             DataError: They do not belong to this sample.
         """
@@ -72,7 +74,17 @@ class Sample:
         return meta
 
     def suffix(self, product: str) -> str:
-        """The suffix under which this sample holds a product; DataError if it does not."""
+        """The suffix under which this sample holds a product.
+
+        Args:
+            product: `rgb`, `instance`, ….
+
+        Returns:
+            A key of `members`, such as `instance.zst`.
+
+        Raises:
+            DataError: It holds none.
+        """
         for suffix in self.members:
             if PRODUCT_OF_SUFFIX.get(suffix) == product:
                 return suffix
@@ -86,6 +98,9 @@ class Sample:
                 in metres along the ray (+inf is sky), `normal` float32 H×W×3 (float16 where it is
                 stored so), ….
             rows: First row and the row after the last; all without.
+
+        Returns:
+            The array, H×W or H×W×3 as above; H is the number of rows asked for.
 
         Raises:
             DataError: The sample has no such product, or its bytes are damaged.
@@ -132,7 +147,20 @@ class Dataset:
 
     @classmethod
     def open(cls, location: StoreLike, split: str | None = None) -> Self:
-        """As `panoforge.open_dataset`."""
+        """As `panoforge.open_dataset`.
+
+        Args:
+            location: A folder, or a URL such as `s3://bucket/dataset`.
+            split: `train`, `val`, …; all samples without.
+
+        Returns:
+            The dataset. Its manifest and index are checked; samples are read when asked for.
+
+        Raises:
+            StorageError: No dataset is there.
+            DataError: Its manifest or index is damaged.
+            UsageError: It has no such split; the message names those it has.
+        """
         store = Store.at(location)
         folder = store.url if store.local is None else store.local
         manifest, samples = _opened(store)
@@ -166,15 +194,50 @@ class Dataset:
         return self.samples["key"].to_pylist()
 
     def key(self, index: int) -> str:
-        """The key of sample `index`."""
+        """The key of one sample, without reading it.
+
+        Args:
+            index: Its position, from 0.
+
+        Returns:
+            Its name in the dataset.
+
+        Raises:
+            IndexError: There is no such position.
+        """
         return self.samples["key"][index].as_py()
 
     def split(self, index: int) -> str:
-        """The split of sample `index`."""
+        """The split of one sample, without reading it.
+
+        Args:
+            index: Its position, from 0.
+
+        Returns:
+            `train`, `val`, ….
+
+        Raises:
+            IndexError: There is no such position.
+        """
         return self.samples["split"][index].as_py()
 
     def instances(self) -> pa.Table:
-        """The instance index (of all splits)."""
+        """The instance index: one row per instance of every sample, of all splits.
+
+        Returns:
+            An Arrow table. `key` is the sample's, `id` the value in its label map. `pixels` and
+            `area_sr` (steradians) say how large it is, `visibility` which share of it is seen.
+            `u0`, `v0`, `width` and `height` are its box in pixels, which may go on over the seam.
+
+        Raises:
+            DataError: It is damaged, or not that of the manifest.
+
+        Example:
+            >>> import panoforge
+            >>> dataset = panoforge.open_dataset("runs/demo/dataset")
+            >>> dataset.instances().num_rows == dataset.manifest.instances
+            True
+        """
         return read_instances(self.store, self.manifest)
 
     def __len__(self) -> int:
@@ -192,6 +255,9 @@ class Dataset:
             index: Its position, from 0.
             products: `rgb`, `instance`, …; all without. The metadata always come along.
 
+        Returns:
+            The sample; what of it was not asked for is not among its members.
+
         Raises:
             IndexError: There is no such position.
             UsageError: There is no such product.
@@ -202,10 +268,26 @@ class Dataset:
         return read_members(self.store, self._place(index), products)
 
     def by_key(self, key: str, products: Collection[str] | None = None) -> Sample:
-        """The sample of that key, as `read` gives it.
+        """Read the sample of a key, or some of its products.
+
+        Args:
+            key: Its name in the dataset.
+            products: As `read` takes them.
+
+        Returns:
+            The sample, as `read` gives it.
 
         Raises:
-            UsageError: There is none; the message names the nearest key.
+            UsageError: There is none of that key, and the message names the nearest; or there is no
+                such product.
+            DataError: The bytes are damaged.
+
+        Example:
+            >>> import panoforge
+            >>> dataset = panoforge.open_dataset("runs/demo/dataset")
+            >>> sample = dataset.by_key(dataset.keys[0], ["instance"])
+            >>> sorted(sample.members)
+            ['instance.zst', 'meta.json']
         """
         index = pc.index(self.samples["key"], key).as_py()
         if index < 0:

@@ -77,6 +77,12 @@ class Segmenter:
 
         Raises:
             UsageError: A longitude beyond ±180° or a latitude beyond ±90°.
+
+        Example:
+            >>> import panoforge
+            >>> segmenter = panoforge.Segmenter("room.jpg", "sam2.pt", size="tiny", image_size=64)
+            >>> segmenter.mask([]).any()
+            False
         """
         from panoforge.eval.interactive.clicks import SphereClick
 
