@@ -12,7 +12,7 @@ FOLDERS = {
     "configs": (
         "one YAML per runnable thing: demo.yaml (minutes, CPU) … sap.yaml (the paper, a cluster)"
     ),
-    "core": "what every stage shares; imports no bpy, no ray; torch only inside functions",
+    "core": "what every stage shares; imports no bpy, no ray, no torch",
     "datagen": "scene → accepted panoramas; the only package that imports bpy and Infinigen",
     "train": "shards → fine-tuned SAM2",
     "eval": "prompts → scan → SAM2 → merged masks → scores",
