@@ -1,11 +1,15 @@
-"""Reading samples into a null consumer: training's source of panoramas against webdataset, litdata
-and mosaicml-streaming, with the same decode.
+"""Reading samples into a null consumer: training's source of panoramas against webdataset, litdata,
+mosaicml-streaming and spdl, with the same decode.
 
 One dataset of 4096×2048 panoramas (a rendered label map, pictures, depth), written in each peer's
 own format by its own writer. All read it shuffled, whole samples, in one process; each sample's
 colour and label map are decoded by the same function. Ours reads the members that are decoded and
 no others, and compares them with their checksums; the peers read whole samples and check nothing.
 First asserted: every reader gives every sample once, with the same bytes.
+
+spdl has no format: its pipeline reads a folder a sample in one thread, in an order that we shuffle.
+`--s3` reads from a bucket of a server of its own on loopback, ours and webdataset's, which asks
+curl; only this process is counted, so curl's work is free to it.
 
 Resuming at 90 % of an epoch of 800 small panoramas (512×256): seconds until the first batch.
 webdataset has no state and must skip. That takes as long as the epoch is; the others load theirs.
@@ -48,7 +52,7 @@ from panoforge.train.data.sources.shards import Shards
 SUFFIXES = ("depth.delta.zst", "instance.zst", "meta.json", "rgb.jpg")
 SHARD_BYTES = 64 << 20  # what the peers' writers take for a good size
 MANY = 800
-TARGETS = {"webdataset": 1, "litdata": 1, "mosaicml-streaming": 1}
+TARGETS = {"webdataset": 1, "litdata": 1, "mosaicml-streaming": 1, "spdl": 1}
 Members = dict[str, bytes]
 
 
@@ -223,6 +227,44 @@ class Mosaic:
         return next(iter(dataset))
 
 
+class Spdl:
+    """spdl's pipeline with one thread, on a folder of files a sample."""
+
+    name = "spdl"
+
+    def __init__(self, dataset: Dataset, folder: Path) -> None:
+        self.folders = []
+        for index in range(len(dataset)):
+            place = folder / "spdl" / f"{index:05d}"
+            place.mkdir(parents=True)
+            for suffix in SUFFIXES:
+                (place / suffix).write_bytes(dataset[index].members[suffix])
+            self.folders.append(place)
+
+    def _from(self, done: int) -> Iterator[Members]:
+        from spdl.pipeline import PipelineBuilder
+
+        order = np.random.default_rng(1).permutation(len(self.folders))[done:]
+        pipeline = (
+            PipelineBuilder()
+            .add_source([self.folders[index] for index in order])
+            .pipe(lambda place: {suffix: (place / suffix).read_bytes() for suffix in SUFFIXES})
+            .add_sink(3)
+            .build(num_threads=1)
+        )
+        with pipeline.auto_stop():
+            yield from pipeline
+
+    def epoch(self) -> Iterator[Members]:
+        return self._from(0)
+
+    def resume(self, done: int) -> Members:
+        return next(self._from(done))
+
+
+READERS = (Ours, WebDataset, LitData, Mosaic, Spdl)
+
+
 def read_all(samples: Iterable[Members]) -> int:
     """The null consumer."""
     return sum(decode(members) is not None for members in samples)
@@ -270,7 +312,7 @@ def main() -> None:
     samples, width = (16, 2048) if args.quick else (40, 4096)
     with tempfile.TemporaryDirectory(prefix="bench-loader-") as folder:
         dataset = make_dataset(Path(folder), samples, width)
-        readers = [reader(dataset, Path(folder)) for reader in (Ours, WebDataset, LitData, Mosaic)]
+        readers = [reader(dataset, Path(folder)) for reader in READERS]
         whole = [dataset[index].members for index in range(samples)]
         check_equal(
             readers,
@@ -293,7 +335,7 @@ def main() -> None:
         )
     with tempfile.TemporaryDirectory(prefix="bench-loader-") as folder:
         dataset = make_dataset(Path(folder), MANY, 512)
-        readers = [reader(dataset, Path(folder)) for reader in (Ours, WebDataset, LitData, Mosaic)]
+        readers = [reader(dataset, Path(folder)) for reader in READERS]
         done = MANY * 9 // 10
         first = seconds_to_first(readers, done, 5)
     for name, values in seconds.items():

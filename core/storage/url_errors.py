@@ -23,18 +23,25 @@ def url_errors(place: str, *answers: type[OSError]) -> Iterator[None]:
             if _is_refused(error):
                 raise _unreachable(place, error.__cause__) from error
             answer = error
-        except (OSError, StorageError):
+        except (OSError, StorageError) as error:
+            if isinstance(error, (TimeoutError, ConnectionError)) or _is_network(error):
+                raise _unreachable(place, error) from error
             raise
         except ImportError as error:
             raise StorageError(
                 f"{place}: this kind of URL needs a package that is not installed: {error}"
             ) from error
         except Exception as error:
-            if type(error).__module__.partition(".")[0] not in _NETWORK_PACKAGES:
+            if not _is_network(error):
                 raise
             raise _unreachable(place, error) from error
     if answer:
         raise answer
+
+
+def _is_network(error: BaseException) -> bool:
+    """Whether a client of buckets raised it, whatever built-in kind it calls itself."""
+    return type(error).__module__.partition(".")[0] in _NETWORK_PACKAGES
 
 
 def _is_refused(error: OSError) -> bool:
@@ -48,7 +55,8 @@ def _is_refused(error: OSError) -> bool:
 
 
 def _unreachable(place: str, error: BaseException | None) -> StorageError:
+    said = " ".join(str(error or "").split()) or type(error).__name__
     return StorageError(
-        f"{place}: cannot be reached: {error}. Check the address (AWS_ENDPOINT_URL), the network"
+        f"{place}: cannot be reached: {said}. Check the address (AWS_ENDPOINT_URL), the network"
         " and your credentials"
     )

@@ -5,6 +5,7 @@ more bytes than are needed.
 import contextlib
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,6 +134,54 @@ def test_the_manifest_comes_last_and_the_old_state_stays_valid(run, s3, tmp_path
         pack(tmp_path / "staged", url, OPTIONS)
         assert verify(url).samples == 13 and len(Store.at(url).names("index")) == 2
     assert states == {12, 13} and not failed and n > 4
+
+
+@pytest.fixture
+def stalls(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
+    """Methods that the server answers after 20 s; the client waits one, and asks once more."""
+    import fsspec
+    import s3fs
+    from moto.s3.responses import S3Response
+
+    slow: set[str] = set()
+    awake, real = threading.Event(), S3Response.key_response
+
+    def stalling(self, request, full_url, headers):
+        if request.method in slow:
+            awake.wait(20)
+        return real(self, request, full_url, headers)
+
+    monkeypatch.setattr(S3Response, "key_response", stalling)
+    monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
+    options = {"config_kwargs": {"read_timeout": 1, "retries": {"max_attempts": 1}}}
+    monkeypatch.setitem(fsspec.config.conf, "s3", options)
+    s3fs.S3FileSystem.clear_instance_cache()
+    yield slow
+    awake.set()
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.mark.parametrize("method", ["PUT", "GET"])
+def test_a_bucket_that_answers_slowly_is_said_in_a_line_and_nothing_is_half_there(
+    run, s3, stalls, method
+):
+    """A stalled server while a dataset is packed into a bucket, or read from it."""
+    url = f"{s3}/slow-{method.lower()}"
+    if method == "GET":
+        pack(run / "staged", url, OPTIONS)
+    stalls.add(method)
+    begin = time.monotonic()
+    with pytest.raises(StorageError, match="slow-.*: cannot be reached: .*imeout") as said:
+        if method == "PUT":
+            pack(run / "staged", url, OPTIONS)
+        else:
+            verify(url)
+    assert "\n" not in str(said.value) and time.monotonic() - begin < 15
+    stalls.clear()
+    if method == "PUT":
+        assert MANIFEST_NAME not in Store.at(url).sizes()
+        pack(run / "staged", url, OPTIONS)
+    assert verify(url).faults == () and verify(url).samples == 12
 
 
 def test_a_sample_is_read_by_its_byte_range_alone(s3, run, traffic):
