@@ -21,6 +21,7 @@ from panoforge.datagen.extensions.extension import antlandscape_available
 
 FLUSH_GAP_M = 1e-3
 FLUSH_NOTE = "ceiling lights lowered by 1 mm: they lie in the plane of the ceiling"
+DENSE_POLYGONS = 2000
 SUBDIVISION_NOTE = "infinigen2's subdivision for renders is at most"
 ROCK_NOTE = (
     "infinigen2 rock_rand replaced by bowl_rand: Blender add-on antlandscape is not installed"
@@ -90,12 +91,16 @@ def rocks_without_addon(on_replaced: Callable[[str], None]) -> Iterator[None]:
 def subdivide_less(objects: Iterable[bpy.types.Object], levels: int) -> tuple[str, ...]:
     """Defect: Infinigen 2 subdivides for renders only, up to level 6, on the limit surface.
 
-    The limit surface alone takes up to 667 core-seconds and 4.5 GB of OpenSubdiv's stencils (a
-    living room at level 1), and nobody sees it. Without it that room has 0.4, 1.2 and 1.7 million
-    triangles at 0, 1 and 2 levels, in 0.1, 1.9 and 1.5 core-seconds; at 0 stones and cushions have
-    edges. Keeps `levels` at most, none on the limit surface. Returns the note.
+    Dense meshes (monkeys, pots) too, where nobody sees it: a living room of 1.6 million triangles
+    has 5.4 at one level, 10.8 at two. The limit surface takes up to 667 core-seconds of
+    OpenSubdiv's stencils and 14 GB. Keeps `levels` at most of meshes up to DENSE_POLYGONS (that
+    room has 2.4 million at two, and no edged stones), none of denser ones, and no limit surface.
+    Returns the note.
     """
-    changed = cap_subdivision(objects, levels, limit_surface=False)
+    meshes = [obj for obj in objects if obj.type == "MESH"]
+    dense = [obj for obj in meshes if len(obj.data.polygons) > DENSE_POLYGONS]
+    changed = cap_subdivision(meshes, levels, limit_surface=False)
+    changed |= cap_subdivision(dense, 0, limit_surface=False)
     return (f"{SUBDIVISION_NOTE} {levels}",) if changed else ()
 
 

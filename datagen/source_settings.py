@@ -37,9 +37,9 @@ class _Infinigen2Settings(FrozenModel):
         Field(
             ge=0,
             le=6,
-            description="Most levels of its subdivision for renders; 0 leaves stones edged.",
+            description="Most levels of its subdivision for renders, of coarse meshes; 0: none.",
         ),
-    ] = 1
+    ] = 2
 
 
 class RoomsSource(_Infinigen2Settings):

@@ -426,17 +426,21 @@ def leftovers() -> dict[str, object]:
 
 
 def kept_levels(levels: int) -> dict[str, object]:
-    """What Infinigen 2's subdivision, once and for renders only, leaves of a cube at `levels`."""
+    """What Infinigen 2's subdivision, for renders only, leaves at `levels` of a cube (once) and a
+    ball of 3,968 triangles (twice).
+    """
     bpy.ops.wm.read_factory_settings(use_empty=True)
     bpy.ops.mesh.primitive_cube_add()
-    cube = bpy.context.object
-    modifier = cube.modifiers.new("subsurf", "SUBSURF")
-    modifier.levels, modifier.render_levels, modifier.show_viewport = 1, 1, False
-    notes, again = (defects.subdivide_less([cube], levels) for _ in range(2))
-    limit = modifier.use_limit_surface
-    prepared([thing(cube.name)], subdivision_cap=2)
+    objects = [bpy.context.object, ball("dense", np.array((3.0, 0.0, 0.0)), 1.0, 64)]
+    for wanted, obj in enumerate(objects, start=1):
+        modifier = obj.modifiers.new("subsurf", "SUBSURF")
+        modifier.levels = modifier.render_levels = wanted
+        modifier.show_viewport = False
+    notes, again = (defects.subdivide_less(objects, levels) for _ in range(2))
+    limit = [obj.modifiers[0].use_limit_surface for obj in objects]
+    prepared([thing(obj.name) for obj in objects], subdivision_cap=2)
     return {
-        "limit": limit,
+        "limit": any(limit),
         "notes": (len(notes), len(again)),
         "triangles": scene_surface().triangles,
     }
