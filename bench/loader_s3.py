@@ -70,7 +70,7 @@ def _wait_for(endpoint: str, limit_s: float = 60.0) -> None:
 
 
 def upload(folder: Path, bucket: str) -> None:
-    """Put a dataset into a bucket that is made for it, readable by everyone (curl signs nothing)."""
+    """Put a dataset into a bucket made for it, which everyone may read (curl signs nothing)."""
     import fsspec
 
     s3 = fsspec.filesystem("s3")

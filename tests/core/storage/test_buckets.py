@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import buckets
@@ -171,11 +172,9 @@ def test_a_bucket_that_answers_slowly_is_said_in_a_line_and_nothing_is_half_ther
         pack(run / "staged", url, OPTIONS)
     stalls.add(method)
     begin = time.monotonic()
-    with pytest.raises(StorageError, match="slow-.*: cannot be reached: .*imeout") as said:
-        if method == "PUT":
-            pack(run / "staged", url, OPTIONS)
-        else:
-            verify(url)
+    work = partial(pack, run / "staged", url, OPTIONS) if method == "PUT" else partial(verify, url)
+    with pytest.raises(StorageError, match=r"slow-.*: cannot be reached: .*imeout") as said:
+        work()
     assert "\n" not in str(said.value) and time.monotonic() - begin < 15
     stalls.clear()
     if method == "PUT":
