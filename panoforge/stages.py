@@ -172,8 +172,6 @@ def stats_stage(
     """Write the statistics report of a dataset; gives the path of report.html."""
     from panoforge.core.stats import Prices, write_report
 
-    with storage_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
     write_report(dataset, out, prices=Prices(usd_per_core_hour, usd_per_gpu_hour))
     return out / REPORT_FILE
 

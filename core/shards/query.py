@@ -29,6 +29,7 @@ from panoforge.core.names import check_key
 from panoforge.core.sample.metadata import META_SUFFIX
 from panoforge.core.sample.products import PRODUCT_OF_SUFFIX
 from panoforge.core.shards.read import Dataset
+from panoforge.core.storage.lease import held
 from panoforge.core.storage.store import Store, StoreLike
 
 MAX_EXPRESSION = 2000
@@ -134,15 +135,26 @@ def extract(
     """Write members of the samples as `<target>/<key>.<suffix>`.
 
     They are read by byte range and checked; gives their names. `products` (e.g. ('rgb',)) chooses
-    among them, and nothing else is read; the metadata always comes along.
+    among them, and nothing else is read; the metadata always comes along. What is there already
+    with the same bytes is left as it is, so an interrupted extraction goes on.
+
+    Raises:
+        UsageError: a file of that name holds something else, of another dataset for instance.
+        InUse: another process writes there.
     """
     store, written = Store.at(target), []
-    for key in keys:
-        sample = dataset.by_key(check_key(key), products)
-        for suffix, data in sample.members.items():
-            if suffix == META_SUFFIX or suffix in PRODUCT_OF_SUFFIX:
-                written.append(f"{key}.{suffix}")
-                store.put(written[-1], data)
+    with held(store, "pano query --extract") as lease:
+        for key in keys:
+            sample = dataset.by_key(check_key(key), products)
+            lease.check()
+            for suffix, data in sample.members.items():
+                if suffix == META_SUFFIX or suffix in PRODUCT_OF_SUFFIX:
+                    written.append(f"{key}.{suffix}")
+                    if not store.put_new(written[-1], data) and store.get(written[-1]) != data:
+                        raise UsageError(
+                            f"{store}/{written[-1]} is there already and holds something else:"
+                            " nothing is overwritten, extract into another folder"
+                        )
     return written
 
 

@@ -113,9 +113,10 @@ def write_report(
     """
     opened = Dataset.open(dataset)
     earlier_report(out, opened)
-    stats, thumbnails = _collect(opened, gallery, prices, threads)
-    page = build_report(stats, thumbnails, datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
-    with held(out, "pano stats"):
+    with held(out, "pano stats") as lease:  # first: two at once would both do all the work
+        stats, thumbnails = _collect(opened, gallery, prices, threads)
+        page = build_report(stats, thumbnails, datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
+        lease.check()
         if suffix := earlier_report(out, opened):
             with storage_errors(out):
                 for name in ("report.html", "report.json"):  # the one that says whose, last
@@ -261,7 +262,9 @@ def cost(
 
 def _run_facts(run: Path) -> RunFacts | None:
     """How the scenes of the run ended, from its run.json; None where it does not say."""
-    render = read_run(run)["stages"].get("render") or {}
+    render = read_run(run)["stages"].get("render")
+    if not isinstance(render, dict):
+        return None
     scenes, reasons = render.get("scenes"), render.get("reasons") or {}
     if not isinstance(scenes, dict) or not isinstance(reasons, dict):
         return None

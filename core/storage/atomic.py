@@ -20,6 +20,7 @@ from typing import BinaryIO
 from panoforge.core.errors import StorageError
 
 TEMPORARY_PREFIX = ".tmp-"
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)  # e.g. exFAT
 _SYNCFS = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)  # Linux only
 
 
@@ -112,6 +113,50 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
 def write_bytes_atomic(path: Path, data: bytes) -> None:
     """Commit `data` as `path`."""
     write_atomic(path, lambda file: file.write(data))
+
+
+def write_new_atomic(path: Path, data: bytes) -> bool:
+    """Commit `data` as `path` unless there is something of that name; says whether it did.
+
+    Of two writers exactly one succeeds: a hard link fails if the name is taken, where a rename
+    would replace. Where the file system holds no links, the file is made under its own name.
+    """
+    temporary = temporary_beside(path)
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _write_whole(temporary, data)
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                return _write_alone(path, data)
+            fsync_folder(path.parent)
+        except FileNotFoundError:  # another writer swept our temporary, or the folder when it left
+            return write_new_atomic(path, data)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return True
+
+
+def _write_alone(path: Path, data: bytes) -> bool:
+    try:
+        _write_whole(path, data)
+    except FileExistsError:
+        return False
+    fsync_folder(path.parent)
+    return True
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """A new file, on the disk."""
+    with open(path, "xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_all_atomic(files: Mapping[Path, bytes]) -> None:

@@ -15,11 +15,11 @@ from panoforge.core.errors import DataError, StorageError
 from panoforge.core.names import check_name, is_litter
 from panoforge.core.storage.atomic import (
     fsync_folder,
-    storage_errors,
     sweep_temporaries,
     temporary_beside,
     write_all_atomic,
     write_bytes_atomic,
+    write_new_atomic,
 )
 
 
@@ -43,7 +43,7 @@ class FolderObjects:
 
     def put_new(self, name: str, data: bytes) -> bool:
         """Write a file unless there is one of that name; says whether it did."""
-        return _link_new(self._place(name), data)
+        return write_new_atomic(self._place(name), data)
 
     def get(self, name: str) -> bytes:
         """A file's bytes. FileNotFoundError if there is none."""
@@ -178,28 +178,3 @@ def _kind(mode: int) -> str:
         stat.S_IFCHR: "a device",
     }
     return kinds.get(stat.S_IFMT(mode), "something else")
-
-
-def _link_new(path: Path, data: bytes) -> bool:
-    """A whole file under a new name.
-
-    A hard link fails if the name is taken, where a rename would replace.
-    """
-    temporary = temporary_beside(path)
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(temporary, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            try:
-                os.link(temporary, path)
-            except FileExistsError:
-                return False
-            fsync_folder(path.parent)
-        except FileNotFoundError:  # another writer swept our temporary, or the folder when it left
-            return _link_new(path, data)
-        finally:
-            temporary.unlink(missing_ok=True)
-    return True

@@ -1,11 +1,14 @@
 """`run.json`: what was run here, with what, on what, and how long each stage took.
 
-One file per run folder; each verb adds or replaces its own stage. It is a record for people and
-reports, never an input of a computation, so two runs of the same config differ here and nowhere
-else.
+One file per run folder; each verb adds or replaces its own stage. What failed does not take the
+place of what was done, whose results still stand: it goes beside it, under `failed`, until the
+stage is done again. What was refused because another process is at work was never begun, and is not
+recorded. It is a record for people and reports, never an input of a computation, so two runs of the
+same config differ here and nowhere else.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import platform
@@ -22,6 +25,7 @@ from pydantic import BaseModel
 from panoforge.core import __version__
 from panoforge.core.run_layout import RUN_FILE
 from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
+from panoforge.core.storage.lease import InUse
 
 PACKAGES = (
     "bpy",
@@ -74,8 +78,8 @@ def read_run(run: Path) -> dict[str, Any]:
         if not (run / RUN_FILE).is_file():  # opening a pipe waits for ever
             return {"stages": {}}
         data = json.loads((run / RUN_FILE).read_text())
-        return data if isinstance(data.get("stages"), dict) else {"stages": {}}
-    except (OSError, ValueError, AttributeError, RecursionError):
+        return data if isinstance(data["stages"], dict) else {"stages": {}}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {"stages": {}}
 
 
@@ -88,6 +92,7 @@ def record_stage(
     Yields a dict for its results, and writes config, versions, hardware, start and seconds beside
     them when the stage ends, however it ends.
     """
+    made = not run.exists()
     with storage_errors(run):
         run.mkdir(parents=True, exist_ok=True)
     entry: dict[str, Any] = {
@@ -107,11 +112,45 @@ def record_stage(
     try:
         yield entry
         entry["outcome"] = "done"
-    finally:
-        entry["seconds"] = round(time.monotonic() - begin, 3)
+    except InUse:
+        if made:
+            with contextlib.suppress(OSError):  # whoever is at work there has put something in it
+                run.rmdir()
+        raise
+    except BaseException:
+        _add(run, stage, entry, begin)
+        raise
+    _add(run, stage, entry, begin)
+
+
+def _add(run: Path, stage: str, entry: dict[str, Any], begin: float) -> None:
+    """Put a stage that has ended into the record; of a failed one, beside what was done."""
+    entry["seconds"] = round(time.monotonic() - begin, 3)
+    with _alone(run):
         record = read_run(run)
-        record["stages"][stage] = entry
-        data = {"schema_version": 1, "stages": record["stages"]}
+        stages, failed = record["stages"], record.get("failed")
+        failed = dict(failed) if isinstance(failed, dict) else {}
+        earlier = stages.get(stage)
+        stands = isinstance(earlier, dict) and earlier.get("outcome") == "done"
+        if entry["outcome"] == "failed" and stands:
+            failed[stage] = entry
+        else:
+            stages[stage] = entry
+            failed.pop(stage, None)
+        data = {"schema_version": 1, "stages": stages, **({"failed": failed} if failed else {})}
         write_bytes_atomic(
             run / RUN_FILE, json.dumps(data, indent=1, ensure_ascii=False).encode() + b"\n"
         )
+
+
+@contextlib.contextmanager
+def _alone(run: Path) -> Iterator[None]:
+    """No other process of this machine changes the record meanwhile: stages may end together."""
+    with storage_errors(run):
+        folder = os.open(run, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # not every file system has locks
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)

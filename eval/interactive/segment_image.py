@@ -36,7 +36,11 @@ from panoforge.core.numbers import counted
 from panoforge.core.report.pictures import overlay_ids
 from panoforge.core.sample.label_maps import instance_stats
 from panoforge.core.sample.products import decode_product, encode_product
-from panoforge.core.storage.atomic import write_bytes_atomic
+from panoforge.core.storage.atomic import (
+    storage_errors,
+    write_bytes_atomic,
+    write_new_atomic,
+)
 from panoforge.core.types import Bools, Labels, Rgb
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.interactive.clicks import SphereClick
@@ -44,6 +48,7 @@ from panoforge.eval.interactive.segmenter import KeptFeatures, PanoramaSegmenter
 from panoforge.eval.predictors import Predictor
 
 PREDICTORS = ("sam2", "truth")
+MAX_RESULTS = 1000  # for one picture in one folder
 KEYS = ("scan", "zoom", "merge", "model", "seed", "device")  # of an EvalConfig, for one picture
 OPTIONS = {"model.size": "--model", "model.checkpoint": "--checkpoint"}
 
@@ -152,7 +157,8 @@ def segment_image(
 ) -> list[Path]:
     """Segment one object and write FOLDER/STEM.mask.png, .overlay.jpg and .coco.json.
 
-    Gives their paths.
+    Gives their paths. Where those names hold something else (other clicks, another model, a picture
+    of the same stem), it is STEM-2.mask.png and so on: nothing is overwritten but by itself.
 
     Clicks, picture and labels are looked at before `load` is called: loading takes the longest, and
     what is wrong with them should be said first.
@@ -173,11 +179,34 @@ def segment_image(
         "overlay.jpg": overlay_jpg(rgb, results),
         "coco.json": coco_json(image.name, results, loaded),
     }
-    paths = []
-    for suffix, data in files.items():
-        paths.append(folder / f"{image.stem}.{suffix}")
-        write_bytes_atomic(paths[-1], data)
+    stem = claimed_stem(folder, image.stem, files)
+    paths = [folder / f"{stem}.{suffix}" for suffix in files]
+    for path, data in zip(paths, files.values(), strict=True):
+        write_bytes_atomic(path, data)
     return paths
+
+
+def claimed_stem(folder: Path, stem: str, files: Mapping[str, bytes]) -> str:
+    """The first of STEM, STEM-2, STEM-3, … that is free, or holds the same result.
+
+    It is claimed by writing coco.json, which says everything of a result: of two commands at once
+    each gets a name of its own.
+    """
+    for number in range(1, MAX_RESULTS + 1):
+        name = stem if number == 1 else f"{stem}-{number}"
+        record, *others = (folder / f"{name}.{suffix}" for suffix in sorted(files))
+        if not record.exists() and any(path.exists() for path in others):
+            continue  # a mask that somebody made otherwise, --labels perhaps
+        if write_new_atomic(record, files["coco.json"]) or _holds(record, files["coco.json"]):
+            return name
+    raise UsageError(
+        f"{folder} holds {MAX_RESULTS} results for {stem} already: give another folder (--out)"
+    )
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    with storage_errors(path):
+        return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
 
 
 def stack(results: Sequence[Result]) -> NDArray[np.uint8]:

@@ -291,10 +291,12 @@ def card(
     ] = "",
 ) -> None:
     """Write DATASET/README.md (Hugging Face) and DATASET/croissant.json, filled from the index."""
-    from panoforge.core.cards import CardOptions, write_cards
+    from panoforge.core.cards import CARD_NAMES, CardOptions, write_cards
     from panoforge.core.shards.read import Dataset
 
-    for written in write_cards(
-        Dataset.open(dataset), CardOptions(name, license, url, creator, published, repo)
-    ):
-        out.print(f"{dataset}/{written}")
+    options = CardOptions(name, license, url, creator, published, repo)
+    for written in write_cards(Dataset.open(dataset), options):
+        if written in CARD_NAMES:
+            out.print(f"{dataset}/{written}")
+        else:
+            err.print(f"what stood there before is kept: {dataset}/{written}")

@@ -71,7 +71,7 @@ def segment(
 ) -> None:
     """Segment one object of a panorama from clicks.
 
-    Writes DIR/IMAGE.mask.png, .overlay.jpg and .coco.json.
+    Writes DIR/IMAGE.mask.png, .overlay.jpg and .coco.json; IMAGE-2 … beside an earlier result.
 
     Longitude 0 is the middle of the picture, right is positive; latitude 90 is straight up.
     KEY=VALUE are config keys of pano eval, e.g. scan.overlap=0.3 device=cpu.

@@ -21,12 +21,19 @@ def test_a_verb_that_writes_is_refused_beside_another(tmp_path: Path, caps_datas
     dataset = shutil.copytree(caps_dataset, tmp_path / "dataset")
     synthetic.stage(tmp_path / "run" / "staged", 0, 0)
     (tmp_path / "a.png").write_bytes(plain("PNG"))
-    out = {name: tmp_path / name for name in ("packed", "coco", "stats", "trained", "work")}
+    carded = shutil.copytree(caps_dataset, tmp_path / "carded")
+    names = ("packed", "coco", "stats", "trained", "work", "extracted")
+    out = {name: tmp_path / name for name in names}
     train = str(ROOT / "configs" / "train" / "sap_tiny.yaml")
     verbs = {
         "pack": (out["packed"], ["pack", str(tmp_path / "run"), "--to", str(out["packed"])]),
         "repair": (dataset, ["repair", str(dataset)]),
         "export": (out["coco"], ["export", str(caps_dataset), str(out["coco"]), "--to", "coco"]),
+        "card": (carded, ["card", str(carded), "--name", "x", "--license", "mit"]),
+        "query": (
+            out["extracted"],
+            ["query", str(caps_dataset), "seed == 1", "--extract", str(out["extracted"])],
+        ),
         "stats": (out["stats"], ["stats", str(caps_dataset), "--out", str(out["stats"])]),
         "train": (
             out["trained"] / "checkpoints",
@@ -44,3 +51,4 @@ def test_a_verb_that_writes_is_refused_beside_another(tmp_path: Path, caps_datas
     assert ended.codes == [1] * len(verbs), ended.stderr
     for verb, told in zip(verbs, ended.told, strict=True):
         assert f"is in use: another {verb} on " in told.splitlines()[-1], told
+    assert not list(tmp_path.rglob("run.json"))  # what is refused is not recorded as having failed

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import synthetic
 import yaml
 
 from panoforge.cli import main
 from panoforge.core.cards import CardOptions, write_cards
-from panoforge.core.errors import UsageError
+from panoforge.core.errors import DataError, UsageError
 from panoforge.core.shards.layout import read_manifest
 from panoforge.core.shards.read import Dataset
 from panoforge.core.shards.verify import verify
+from panoforge.core.shards.write import pack
 
 OPTIONS = CardOptions("caps", "cc-by-4.0", "https://example.org/caps", "us", "2026-01-31")
 
@@ -180,3 +182,24 @@ def test_what_a_card_cannot_say_is_refused(caps_dataset: Path) -> None:
     dataset = Dataset.open(caps_dataset)
     with pytest.raises(UsageError, match="open it without a split"):
         write_cards(replace(dataset, samples=dataset.samples.slice(1)), OPTIONS)
+
+
+def test_a_card_that_was_edited_is_kept_beside_the_new_one(copy: Path) -> None:
+    """People write into README.md; a second `pano card` took it away."""
+    write_cards(Dataset.open(copy), OPTIONS)
+    assert write_cards(Dataset.open(copy), OPTIONS) == ("README.md", "croissant.json")
+    edited = (copy / "README.md").read_text() + "\nSee our paper.\n"
+    (copy / "README.md").write_text(edited)
+    readme, _, kept = write_cards(Dataset.open(copy), OPTIONS)
+    assert re.fullmatch(r"README-[0-9a-f]{8}\.md", kept)
+    assert (copy / kept).read_text() == edited and "our paper" not in (copy / readme).read_text()
+    assert not verify(copy).faults
+
+
+def test_a_dataset_that_changed_meanwhile_is_not_described(copy: Path) -> None:
+    opened = Dataset.open(copy)
+    synthetic.stage(copy.parent / "staged", 7, 0)
+    pack(copy.parent / "staged", copy)
+    with pytest.raises(DataError, match="was packed or repaired meanwhile"):
+        write_cards(opened, OPTIONS)
+    assert not (copy / "README.md").exists()

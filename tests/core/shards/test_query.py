@@ -159,3 +159,16 @@ def test_extraction_is_by_byte_range_and_checked(caps_dataset: Path, tmp_path: P
     assert not (tmp_path / "never").exists()
     with pytest.raises(UsageError, match=r"no product 'rbg'\. Did you mean 'rgb'"):
         extract(dataset, (dataset.keys[0],), tmp_path / "never", ("rbg",))
+
+
+def test_extraction_goes_on_and_overwrites_nothing(caps_dataset: Path, tmp_path: Path) -> None:
+    """Another dataset may have a sample of the same name."""
+    dataset = Dataset.open(caps_dataset)
+    keys, out = dataset.keys[:2], tmp_path / "out"
+    first = extract(dataset, keys[:1], out, ("rgb",))
+    assert extract(dataset, keys, out, ("rgb",))[:2] == first
+    (out / f"{keys[1]}.rgb.jpg").write_bytes(b"of another dataset")
+    with pytest.raises(UsageError, match=r"rgb\.jpg is there already and holds something else"):
+        extract(dataset, keys, out, ("rgb",))
+    assert (out / f"{keys[1]}.rgb.jpg").read_bytes() == b"of another dataset"
+    assert not (out / "lease").exists()

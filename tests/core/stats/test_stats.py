@@ -17,11 +17,12 @@ from panoforge.core.sample.instance_table import InstanceLabel, instance_table
 from panoforge.core.sample.metadata import Pose, SampleMeta
 from panoforge.core.shards.read import Dataset
 from panoforge.core.shards.write import pack
-from panoforge.core.stats import DatasetStats, dataset_statistics, write_report
+from panoforge.core.stats import DatasetStats, collect, dataset_statistics, write_report
 from panoforge.core.stats.collect import Prices, cost, gallery_choice
 from panoforge.core.stats.model import Histogram
 from panoforge.core.stats.pixels import GRID_COLUMNS, GRID_ROWS, difference_hash, find_duplicates
 from panoforge.core.stats.tables import distribution
+from panoforge.core.storage.lease import InUse, held
 from panoforge.core.storage.runlog import record_stage
 from panoforge.core.storage.staged import write_staged
 
@@ -383,3 +384,11 @@ def test_a_gallery_picture_opens_the_panorama_to_look_around_in(
         tab.page.keyboard.press("Escape")
         tab.wait_for("!document.getElementById('sphere').open")
         assert (tab.console, tab.requests) == ([], [])
+
+
+def test_a_second_writer_is_refused_before_the_work(
+    caps_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collect, "_collect", lambda *_: pytest.fail("it worked first"))
+    with held(tmp_path / "out", "another"), pytest.raises(InUse):
+        write_report(caps_dataset, tmp_path / "out")

@@ -293,3 +293,29 @@ def test_clicks_and_picture_are_looked_at_before_the_model(
     with pytest.raises(SystemExit) as stopped:
         main(["segment", str(image)])
     assert stopped.value.code == 2 and "at least one --click" in capsys.readouterr().err
+
+
+def test_results_do_not_overwrite_each_other(picture, tmp_path: Path) -> None:
+    """Other clicks, a picture of the same stem, a mask that is not ours: each keeps its file."""
+    image, ids, labels = picture
+
+    def segmented(name: str, id_: int) -> list[str]:
+        copy = tmp_path / name
+        copy.write_bytes(image.read_bytes())
+        clicks, out = [click_of(labels, id_)], tmp_path / "out"
+        paths = segment_image(copy, clicks, lambda: load_truth(), out, ids)
+        return [path.name for path in paths]
+
+    def load_truth():
+        return load_predictor("truth", None, "direct", [w for w in SMALL if "=" in w])
+
+    first = segmented("a.jpg", 3)
+    assert first == ["a.mask.png", "a.overlay.jpg", "a.coco.json"]
+    before = {name: (tmp_path / "out" / name).read_bytes() for name in first}
+    assert segmented("a.jpg", 3) == first  # the same again is the same file
+    assert segmented("a.jpg", 2) == ["a-2.mask.png", "a-2.overlay.jpg", "a-2.coco.json"]
+    assert segmented("a.png", 3)[0] == "a-3.mask.png"
+    (tmp_path / "out/b.mask.png").write_bytes(ids.read_bytes())
+    assert segmented("b.jpg", 3)[0] == "b-2.mask.png"
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in first} == before
+    assert (tmp_path / "out/b.mask.png").read_bytes() == ids.read_bytes()
