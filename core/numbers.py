@@ -76,5 +76,6 @@ def money(amount: float | None) -> str:
 
 
 def counted(value: float | None, one: str, many: str | None = None) -> str:
-    """'1 scene', '2 scenes'; `many` for irregular words."""
-    return f"{count(value)} {one if value == 1 else many or one + 's'}"
+    """'1 scene', '2 scenes', '0.5 scenes'; `many` for irregular words."""
+    part = value is not None and abs(value) < 10 and value % 1 != 0
+    return f"{number(value) if part else count(value)} {one if value == 1 else many or one + 's'}"

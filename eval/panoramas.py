@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.foreign.left_out import LeftOut
 from panoforge.core.geometry.views import check_panorama_size
+from panoforge.core.numbers import counted
 from panoforge.core.sample.instance_table import InstanceLabel, instance_table
 from panoforge.core.sample.metadata import InstanceMeta
 from panoforge.core.shards.layout import MANIFEST_NAME
@@ -198,7 +199,8 @@ def check_keys(keys: Sequence[str], root: Path) -> None:
     )
     if twice:
         raise DataError(
-            f"{root} holds {len(twice)} names twice, first {twice[0]}: results are kept by name"
+            f"{root} holds {counted(len(twice), 'name')} twice, first {twice[0]}: results are"
+            " kept by name"
         )
     odd = [key for key in keys if "/" in key or key in ("", ".", "..")]
     if odd:

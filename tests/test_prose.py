@@ -109,9 +109,12 @@ def test_code_is_no_prose(tmp_path: Path) -> None:
 
 # What is counted in what people read. A constant of many (`MAX_IDS`) is no count.
 COUNTED = re.compile(
-    r" (attempt|checkpoint|clip|file|frame|fault|image|instance|key|mask|object|panorama|picture"
-    r"|point|rank|ray|row|sample|scene|shard|step|tensor|thing|video|view)s\b(?!/)"
+    r" (bad |forward |more |primitive |small |such |synthetic 360° )?"
+    r"(GPU|attempt|block|categorie|checkpoint|clip|core|file|forward passe|frame|fault|image"
+    r"|instance|key|mask|name|node|object|other|panorama|passe|picture|point|primitive bodie|rank"
+    r"|ray|row|sample|scene|shard|step|tensor|thing|video|view)s\b(?!/)"
 )
+IN_SCRIPTS = re.compile(r"\$\{(?!counted)[^{}]*\}(?P<words> [a-z]+s\b)")
 CONSTANT = re.compile(r"[A-Z0-9_ +]+")
 
 
@@ -123,7 +126,7 @@ def plurals(path: Path) -> list[str]:
         if isinstance(node, ast.JoinedStr)
         for number, word in pairwise(node.values)
         if isinstance(number, ast.FormattedValue)
-        and number.format_spec is None
+        and (number.format_spec is None or ast.unparse(number.format_spec) == "f','")
         and isinstance(word, ast.Constant)
         and COUNTED.match(word.value)
         and not CONSTANT.fullmatch(ast.unparse(number.value))
@@ -136,7 +139,19 @@ def test_counts_and_their_words_go_through_one_helper(room: str) -> None:
     assert not found, "\n".join(found)
 
 
+def test_counts_and_their_words_in_scripts_too() -> None:
+    """The page's own `counted` says them; "(3 changes wait)" is of several only."""
+    for path in sorted((ROOT / "eval" / "interactive" / "serve" / "static").glob("*.js")):
+        text = path.read_text(encoding="utf-8")
+        bare = [found[0] for found in IN_SCRIPTS.finditer(text) if COUNTED.match(found["words"])]
+        several = text.count("chosen.length > 1 ? `${chosen.length} objects`")
+        assert len(bare) == several, f"{path}: {bare}"
+
+
 def test_a_bare_plural_is_found(tmp_path: Path) -> None:
     file = tmp_path / "many.py"
     file.write_text('f"{len(x)} scenes"; f"{MAX_SCENES} scenes"; f"{counted(2, \'scene\')} of 3"\n')
     assert len(plurals(file)) == 1
+    file.write_text('f"{n:,} scenes"; f"{n} primitive bodies"; f"{n} GPUs"; f"{x:.1f} scenes"\n')
+    assert len(plurals(file)) == 3
+    assert COUNTED.match(IN_SCRIPTS.search("`over ${answer.frames_done} frames`")["words"])

@@ -203,8 +203,8 @@ def check_share(config: TrainConfig, world: World) -> None:
     forwards = config.clips_per_step // config.clips_per_forward
     if forwards < world.num_ranks:
         raise UsageError(
-            f"a step has {forwards} forward passes (clips_per_step {config.clips_per_step} /"
-            f" clips_per_forward {config.clips_per_forward}) and the run"
+            f"a step has {counted(forwards, 'forward pass', 'forward passes')} (clips_per_step"
+            f" {config.clips_per_step} / clips_per_forward {config.clips_per_forward}) and the run"
             f" {counted(world.num_ranks, 'rank')}:"
             " take fewer ranks, or more clips per step"
         )
@@ -237,7 +237,7 @@ def pick_device(wanted: str, world: World) -> Any:
         return torch.device("cpu")
     if world.rank_of_node >= torch.cuda.device_count():
         raise UsageError(
-            f"this node has {torch.cuda.device_count()} GPUs and none for its rank"
+            f"this node has {counted(torch.cuda.device_count(), 'GPU')} and none for its rank"
             f" {world.rank_of_node} (from 0): start no more ranks on a node than it has GPUs"
         )
     device = torch.device("cuda", world.rank_of_node)

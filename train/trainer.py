@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from panoforge.core.errors import UserError
+from panoforge.core.numbers import counted
 from panoforge.train import checkpoints
 from panoforge.train.config import TrainConfig
 from panoforge.train.data.loader import ClipSource
@@ -249,8 +250,8 @@ class Trainer:
         if total > limit:
             saved = self.save()  # before they are counted: the next run meets them again
             raise TrainingError(
-                f"step {self.step_done + 1}: {total} bad samples so far, max_bad_samples is"
-                f" {limit}. The weights are as they were after step {self.step_done}, saved to"
+                f"step {self.step_done + 1}: {counted(total, 'bad sample')} so far, max_bad_samples"
+                f" is {limit}. The weights are as they were after step {self.step_done}, saved to"
                 f" {saved}. Of this step: {'; '.join(named[:4])}{' …' if len(named) > 4 else ''}."
                 " Mend the data, or raise the limit: the run goes on from there"
             )

@@ -82,8 +82,8 @@ def _wants_gpus(config: TrainJobConfig) -> bool:
     there = ray.cluster_resources().get("GPU", 0)
     if config.train.device == "cuda" and config.ray.address is None and there < config.ranks:
         raise ClusterError(
-            f"nodes × devices asks for {config.ranks} GPUs, and this machine has {there:g}: set"
-            " devices to what there is, or ray.address to a cluster that has them"
+            f"nodes × devices asks for {counted(config.ranks, 'GPU')}, and this machine has"
+            f" {there:g}: set devices to what there is, or ray.address to a cluster that has them"
         )
     return config.train.device == "cuda" or (config.train.device == "auto" and there > 0)
 

@@ -77,7 +77,7 @@ class RunPlan:
             (
                 f"  time          {duration(self.wall_s)} with {counted(self.slots, 'scene')} at"
                 " once"
-                f" on {counted(self.cores, 'core')}, {number(self.gpus)} GPUs"
+                f" on {counted(self.cores, 'core')}, {counted(self.gpus, 'GPU')}"
             ),
             f"  core-hours    {number(self.core_hours)}"
             + (f" ± {percent(self.spread, 0)}" if self.spread is not None else ""),

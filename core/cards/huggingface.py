@@ -13,6 +13,7 @@ import pyarrow as pa
 import yaml
 
 from panoforge.core.cards.facts import CardOptions, DatasetFacts
+from panoforge.core.numbers import counted
 from panoforge.core.sample.products import PRODUCT_OF_SUFFIX, PRODUCTS
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -30,9 +31,10 @@ def readme(facts: DatasetFacts, options: CardOptions) -> str:
 def summary(facts: DatasetFacts) -> str:
     """One sentence on what it is."""
     return (
-        f"{facts.samples:,} synthetic 360° panoramas (equirectangular) of {facts.scenes:,} scenes"
-        f" with {facts.instances:,} instances of {len(facts.categories):,} categories: one exact"
-        " instance id per pixel, rendered by Blender Cycles through panoforge."
+        f"{counted(facts.samples, 'synthetic 360° panorama')} (equirectangular) of"
+        f" {counted(facts.scenes, 'scene')} with {counted(facts.instances, 'instance')} of"
+        f" {counted(len(facts.categories), 'category', 'categories')}: one exact instance id per"
+        " pixel, rendered by Blender Cycles through panoforge."
     )
 
 
@@ -90,7 +92,8 @@ def _body(facts: DatasetFacts, options: CardOptions) -> str:
         ),
         (
             f"Splits are by scene: panoramas of one scene are never in two. In all {facts.bytes:,}"
-            f" bytes. A panorama has {least:,} to {most:,} instances, {middle:g} in the median."
+            f" bytes. A panorama has {least:,} to {counted(most, 'instance')}, {middle:g} in the"
+            " median."
         ),
         "## What a sample is",
         table(
@@ -128,8 +131,8 @@ def _body(facts: DatasetFacts, options: CardOptions) -> str:
     ]
     if len(facts.categories) > _SHOWN_CATEGORIES:
         parts.append(
-            f"and {len(facts.categories) - _SHOWN_CATEGORIES:,} more categories with fewer"
-            " instances."
+            f"and {counted(len(facts.categories) - _SHOWN_CATEGORIES, 'category', 'categories')}"
+            " more, with fewer instances."
         )
     parts.append(f"## Licence\n\n{options.spdx_license}")
     return "\n\n".join(parts) + "\n"

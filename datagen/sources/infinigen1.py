@@ -20,6 +20,7 @@ import bpy
 import numpy as np
 from mathutils import Vector
 
+from panoforge.core.numbers import counted
 from panoforge.core.storage.location import expanded
 from panoforge.datagen import defects
 from panoforge.datagen.config.render import SceneJob
@@ -67,7 +68,9 @@ def make_scene(job: SceneJob, source: Infinigen1Source, seed: int) -> Scene:
         assets, versions["asset_library"] = load_library(library_file(folder))
         added = dress(things, assets, seed)
         things += added
-        notes += (f"{len(added)} small things of the asset library on its furniture (dressed)",)
+        notes += (
+            f"{counted(len(added), 'small thing')} of the asset library on its furniture (dressed)",
+        )
     return Scene(
         things=things,
         regions=(

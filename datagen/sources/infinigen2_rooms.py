@@ -19,6 +19,7 @@ import bpy
 import numpy as np
 from numpy.typing import ArrayLike
 
+from panoforge.core.numbers import counted
 from panoforge.core.storage.location import expanded
 from panoforge.datagen import defects
 from panoforge.datagen.config.render import SceneJob
@@ -83,7 +84,8 @@ def _scene(
         bodies = sum(thing.category == CLUTTER for thing in things)
         things, replaced = replace_bodies(things, assets, CLUTTER, seed)
         notes.append(
-            f"{replaced} of {bodies} primitive bodies are assets of Infinigen 1, no others"
+            f"{replaced} of {counted(bodies, 'primitive body', 'primitive bodies')} replaced by"
+            " assets of Infinigen 1, no others"
         )
     kept = defects.objects_named(name for thing in things for name in thing.objects)
     defects.delete_leftovers(kept | {light.item() for light in result.lights})

@@ -163,8 +163,9 @@ def _check_instances(first: tuple[Run, str], other: tuple[Run, str]) -> None:
         example = "{} id {}".format(*min(a ^ b))
         raise DataError(
             f"{other[0].name} ({other[1]}) lacks {missing} of the {counted(len(a), 'instance')} of"
-            f" {first[0].name} ({first[1]}) and has {more} others, e.g. {example}: a difference"
-            " would be one of instances too. Evaluate both with the same split and max_panoramas."
+            f" {first[0].name} ({first[1]}) and has {counted(more, 'other')}, e.g. {example}: a"
+            " difference would be one of instances too. Evaluate both with the same split and"
+            " max_panoramas."
         )
 
 

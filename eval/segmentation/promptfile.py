@@ -34,6 +34,7 @@ from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import read_bytes
 from panoforge.core.foreign.masks import run_counts
 from panoforge.core.geometry.sphere import lonlat_to_direction, pixel_to_direction
+from panoforge.core.numbers import counted
 from panoforge.core.sample.label_maps import Box
 from panoforge.core.storage.atomic import write_bytes_atomic
 from panoforge.eval.segmentation.prompts import Click, InstancePrompt
@@ -108,8 +109,9 @@ class PromptFile:
         entry = self._panoramas.get(key)
         if entry is None:
             raise DataError(
-                f"{self.path} has no prompts for panorama {key} (it has {len(self._panoramas)}"
-                " others): score the same dataset and split that the prompts were made for"
+                f"{self.path} has no prompts for panorama {key} (it has"
+                f" {counted(len(self._panoramas), 'other')}): score the same dataset and"
+                " split that the prompts were made for"
             )
         present = set(np.unique(labels).tolist()) - {0}
         try:

@@ -40,6 +40,9 @@ from panoforge.core import numbers
         (numbers.money(1234), "$1,234.00"),
         (numbers.counted(1, "scene"), "1 scene"),
         (numbers.counted(2000, "scene"), "2,000 scenes"),
+        (numbers.counted(0.5, "GPU"), "0.5 GPUs"),
+        (numbers.counted(1.0, "GPU"), "1 GPU"),
+        (numbers.counted(None, "scene"), "– scenes"),
     ],
 )
 def test_numbers_read_well(text: str, expected: str) -> None:

@@ -183,7 +183,10 @@ def test_assets_of_infinigen_1_stand_in_the_places_of_primitive_bodies(facts):
     assert low == pytest.approx((0.94, 1.94, 0.75), abs=1e-4)  # on what the body stood on
     assert high == pytest.approx((1.06, 2.06, 0.75 + 1.2 * 0.12), abs=1e-4)
     said, digest = found["said"]
-    assert said == "1 of 2 primitive bodies are assets of Infinigen 1, no others" and digest == 16
+    assert (
+        said == "1 of 2 primitive bodies replaced by assets of Infinigen 1, no others"
+        and digest == 16
+    )
 
 
 def test_places_lie_above_the_ground_that_one_stands_on(facts):

@@ -312,5 +312,5 @@ def looks_like(state: StateDict) -> str:
     return (
         f"{family} {size}"
         if size
-        else f"{family} with a trunk of {len(blocks)} blocks of width {width}"
+        else f"{family} with a trunk of {counted(len(blocks), 'block')} of width {width}"
     )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from panoforge.core.numbers import counted
 from panoforge.core.types import Floats
 
 RESAMPLES = 10_000
@@ -125,7 +126,7 @@ def _by_panorama(values: ArrayLike, panoramas: Sequence[str]) -> tuple[Floats, F
     if array.shape != (len(panoramas),) or not array.size:
         raise ValueError(
             f"one panorama name per value, and at least one: got values {array.shape} and"
-            f" {len(panoramas)} names"
+            f" {counted(len(panoramas), 'name')}"
         )
     _, which = np.unique(np.asarray(panoramas), return_inverse=True)
     return np.bincount(which, array), np.bincount(which).astype(np.float64)

@@ -4,7 +4,7 @@ import { Api, id, maxBytes } from "./api.js";
 import { direction } from "./geometry.js";
 import { helpTable, listen } from "./keys.js";
 import { IdMap, palette } from "./overlay.js";
-import { called, showClasses, showDetail, showObjects, showPictures } from "./panels.js";
+import { called, counted, showClasses, showDetail, showObjects, showPictures } from "./panels.js";
 import { SphereView } from "./sphere.js";
 import { Timeline } from "./timeline.js";
 import { TOOLS, Tools, drawInk } from "./tools.js";
@@ -204,7 +204,7 @@ async function carry(direction, frames) {
     const answer = await api.post("api/propagate", { picture, version, request: page.carrying, frame, objects: ids(), direction, frames });
     await update(answer);
     const lost = Object.entries(answer.lost).map(([one, at]) => `${called(page.state.objects.find((other) => other.id === Number(one)) ?? { id: one })} was seen last on frame ${at + 1}`);
-    $("notice").textContent = `propagated over ${answer.frames_done} frames${answer.cancelled ? ", then cancelled" : ""}${lost.length ? `; ${lost.join(", ")}: correct it there and propagate again` : ""}`;
+    $("notice").textContent = `propagated over ${counted(answer.frames_done, "frame")}${answer.cancelled ? ", then cancelled" : ""}${lost.length ? `; ${lost.join(", ")}: correct it there and propagate again` : ""}`;
   } catch (failure) { fail(failure.code === "offline" ? "the server went away while propagating: what it has written is kept, propagate again from its last frame" : failure.message); }
   page.carrying = null;
   delete document.body.dataset.carrying;
@@ -394,7 +394,7 @@ async function takeMasks(file) {
     const state = await answer.json();
     await update(state);
     choose(state.touched[0] ?? null);
-    $("notice").textContent = `${state.touched.length} masks of ${file.name} are here to be looked at${state.left_out ? `; left out: ${state.left_out}` : ""}`;
+    $("notice").textContent = `${counted(state.touched.length, "mask")} of ${file.name} to be looked at${state.left_out ? `; left out: ${state.left_out}` : ""}`;
   } catch (failure) { fail(failure.message); }
   busy(null);
 }

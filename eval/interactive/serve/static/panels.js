@@ -16,6 +16,9 @@ function fill(list, rows) {
   if (again) list.querySelector(again)?.focus({ preventScroll: true });
 }
 
+// "1 mask", "2 masks": `core/numbers.py` has its sibling.
+export const counted = (value, one) => `${value} ${one}${value === 1 ? "" : "s"}`;
+
 export const called = (one) => one.name || one.category || `object ${one.id}`;
 
 export function showPictures({ pictures, left_out }, current, choose) {
