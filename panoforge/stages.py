@@ -255,7 +255,7 @@ def demo_stage(demo: Demo, say: Callable[[str], None], *, fresh: bool = False) -
 
     summary = timed(
         "render",
-        f"render {scenes} Infinigen scenes with"
+        f"render {counted(scenes, 'Infinigen scene')} with"
         f" {counted(demo.render.render.cameras_per_scene, 'panorama')}"
         " each",
         lambda: render_stage(demo.render),

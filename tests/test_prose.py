@@ -109,7 +109,7 @@ def test_code_is_no_prose(tmp_path: Path) -> None:
 
 # What is counted in what people read. A constant of many (`MAX_IDS`) is no count.
 COUNTED = re.compile(
-    r" (bad |forward |more |primitive |small |such |synthetic 360° )?"
+    r" (Infinigen |bad |forward |more |primitive |small |such |synthetic 360° )?"
     r"(GPU|attempt|block|categorie|checkpoint|clip|core|file|forward passe|frame|fault|image"
     r"|instance|key|mask|name|node|object|other|panorama|passe|picture|point|primitive bodie|rank"
     r"|ray|row|sample|scene|shard|step|tensor|thing|video|view)s\b(?!/)"
@@ -154,4 +154,6 @@ def test_a_bare_plural_is_found(tmp_path: Path) -> None:
     assert len(plurals(file)) == 1
     file.write_text('f"{n:,} scenes"; f"{n} primitive bodies"; f"{n} GPUs"; f"{x:.1f} scenes"\n')
     assert len(plurals(file)) == 3
+    file.write_text('f"{n} Infinigen scenes"\n')
+    assert len(plurals(file)) == 1
     assert COUNTED.match(IN_SCRIPTS.search("`over ${answer.frames_done} frames`")["words"])

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 import panoforge.core
-from panoforge.cli.crashes import keep_traceback
+from panoforge.cli.crashes import keep_traceback, missing_extra
 from panoforge.cli.streams import last_words, open_streams
 from panoforge.core import __version__
 from panoforge.core.errors import FAILED, INTERRUPTED, USAGE, UserError
@@ -190,7 +190,7 @@ def _run(words: list[str]) -> int:
             return USAGE
         if "-v" in words or "--verbose" in words:
             err.print_exception()
-        error(keep_traceback(failure))
+        error(missing_extra(failure) or keep_traceback(failure))
         return FAILED
 
 

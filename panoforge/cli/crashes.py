@@ -1,4 +1,8 @@
-"""What becomes of an error that nobody expected: one line for the user, the traceback in a file."""
+"""What becomes of an error that nobody raised for the user.
+
+A package of an extra that is not installed is named with its extra. Of anything else there is one
+line for the user, and the traceback in a file.
+"""
 
 import os
 import sys
@@ -8,6 +12,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from panoforge.core import __version__
+
+# Top-level modules that an extra brings: a render node and a training node have one extra each.
+_EXTRAS = {
+    "datagen": ("bpy", "infinigen2", "OpenEXR", "procfunc"),
+    "train": ("torch", "torchvision", "sam2", "training", "omegaconf", "tensordict", "safetensors"),
+}
+
+
+def missing_extra(error: BaseException) -> str:
+    """The line to show where a package of an extra is not installed; empty for other errors."""
+    module = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    for extra, modules in _EXTRAS.items():
+        if module in modules:
+            return (
+                f"{module} is not installed here, and this needs it: pip install"
+                f" 'panoforge[{extra}]'. What was done before stays"
+            )
+    return ""
 
 
 def keep_traceback(error: BaseException) -> str:

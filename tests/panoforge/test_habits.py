@@ -111,6 +111,28 @@ def test_an_unexpected_error_is_one_line_and_a_file(pano, tmp_path, monkeypatch)
     assert "the traceback is in " in pano("verify", "x")[2]
 
 
+@pytest.mark.parametrize("package", ["torch", "sam2"])
+def test_an_extra_that_is_missing_is_named(pano, caps_dataset, tmp_path, package):
+    """A render node has no torch: `pano train` there says what to install."""
+    script = (
+        f"import sys\nsys.modules[{package!r}] = None\nfrom panoforge.cli import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    small = ["steps=1", "model.size=micro", "model.image_size=128", "clip.frames=2"]
+    arguments = [ROOT / "configs/demo.yaml", f"run={tmp_path}", f"dataset={caps_dataset}", *small]
+    ended = subprocess.run(
+        [sys.executable, "-c", script, "-q", "train", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr.splitlines()[-1]) == (
+        1,
+        f"error: {package} is not installed here, and this needs it: pip install"
+        " 'panoforge[train]'. What was done before stays",
+    )
+
+
 def test_verbose_shows_the_traceback_too(tmp_path):
     script = (
         "import sys, panoforge.stages\nfrom panoforge.cli import main\n"
