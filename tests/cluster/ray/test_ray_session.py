@@ -22,7 +22,7 @@ from panoforge.cluster.state.ledger import AttemptRecord
 from panoforge.cluster.state.policy import AttemptFault
 from panoforge.cluster.state.scene_states import SceneStates
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(200)]
 
 JOIN = (
     "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False); print('joined',"
@@ -78,6 +78,7 @@ def join(address: str, *, with_token: bool) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.real  # CI sees that no stranger reaches a Ray of ours
 def test_a_private_ray_listens_on_the_loopback_address_alone_and_asks_for_a_token():
     elsewhere = own_address()
     with ray_session(RayConfig(), cpus=1, dashboard=True) as dashboard:
@@ -106,6 +107,7 @@ def test_a_private_ray_listens_on_the_loopback_address_alone_and_asks_for_a_toke
         assert join(address, with_token=True).stdout == "joined 1\n"
 
 
+@pytest.mark.slow
 def test_with_the_flag_it_listens_on_all_addresses_and_still_asks_for_the_token():
     elsewhere = own_address()
     with ray_session(RayConfig(listen="all"), cpus=1):
@@ -117,6 +119,7 @@ def test_with_the_flag_it_listens_on_all_addresses_and_still_asks_for_the_token(
         assert stranger.returncode != 0 and "joined" not in stranger.stdout
 
 
+@pytest.mark.slow
 def test_a_private_ray_is_private_beside_another_on_this_machine(monkeypatch):
     """Without care Ray would join whatever cluster was started here last, or RAY_ADDRESS."""
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
@@ -126,6 +129,7 @@ def test_a_private_ray_is_private_beside_another_on_this_machine(monkeypatch):
         assert ray.cluster_resources()["CPU"] == 1
 
 
+@pytest.mark.slow
 def test_a_private_ray_ends_with_its_driver_however_that_ends(tmp_path):
     mark = str(tmp_path)
     code = (
@@ -159,6 +163,7 @@ def marked(mark: str) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_prometheus_sees_a_run():
     with ray_session(RayConfig(), cpus=1):
         import ray
@@ -216,6 +221,7 @@ def test_a_cluster_that_is_not_there():
         pass
 
 
+@pytest.mark.slow
 def test_a_drain_may_take_longer_than_the_alarm_of_rays_signal_handler():
     """Ray's C++ handler of SIGTERM sets an alarm that aborts the process after 3 s, and prints a
     stack; a scene takes minutes.
