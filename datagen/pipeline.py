@@ -25,7 +25,7 @@ from panoforge.core.sample.label_maps import dense_ids
 from panoforge.core.sample.metadata import Pose, SampleMeta
 from panoforge.core.sample.products import half_depth
 from panoforge.core.storage.staged import write_staged
-from panoforge.datagen.cameras import choice
+from panoforge.datagen.cameras import choice, places
 from panoforge.datagen.config.poses import poses_of
 from panoforge.datagen.config.render import RenderConfig
 from panoforge.datagen.extensions.extension import provide_antlandscape
@@ -150,7 +150,7 @@ class SceneAttempt:
         count = self.request.scene.cameras + self.config.camera.tries
         return choice.choose_poses(
             self.surface,
-            self.scene.regions or (choice.anywhere(self.surface),),
+            self.scene.regions or (places.anywhere(self.surface),),
             self.scene.indoor,
             self.config.camera,
             self.config.quality,

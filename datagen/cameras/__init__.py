@@ -1,1 +1,1 @@
-"""Where panoramas are taken."""
+"""Where panoramas are taken: free places, and the set of them that shows most."""

@@ -26,13 +26,12 @@ from panoforge.core.sample.label_maps import dense_ids
 from panoforge.core.sample.metadata import Pose, SampleMeta
 from panoforge.datagen import defects
 from panoforge.datagen.cameras.choice import (
-    candidates,
     choose_poses,
-    free_places,
     greedy_coverage,
     matrix_rows,
     world_from_pano,
 )
+from panoforge.datagen.cameras.places import candidates, free_places
 from panoforge.datagen.config.render import CameraSettings, LightSettings, QualitySettings, SceneJob
 from panoforge.datagen.extensions import extension
 from panoforge.datagen.geometry import materials, prepared_scene

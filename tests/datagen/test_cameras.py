@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from panoforge.datagen.cameras.choice import Place, greedy_coverage
+from panoforge.datagen.cameras.choice import greedy_coverage
+from panoforge.datagen.cameras.places import Place
 
 
 def place(voxels: int, *rays: int, first: int = 1, start: int = 0) -> Place:
