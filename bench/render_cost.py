@@ -168,14 +168,14 @@ def measure(args: argparse.Namespace, folder: Path) -> Found:
         picture, seconds = windows.ours(config)
         return seconds, error(picture)
 
-    for samples in FULL_SAMPLES[: 2 if args.quick else None]:
+    for samples in FULL_SAMPLES:
         found.full_costs[samples], found.full_errors[samples] = cost_and_error(
             replace(denoised, samples=samples)
         )
     found.probe_s = flatten(pose, folder)
     found.slopes[FLAT] = at(full)
     found.flat_error = error(windows.ours(replace(many, seed=13))[0])
-    for samples in OUR_SAMPLES[: 5 if args.quick else None]:
+    for samples in OUR_SAMPLES:
         found.costs[samples], found.errors[samples] = cost_and_error(
             replace(denoised, samples=samples)
         )
@@ -405,7 +405,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     if args.quick:
-        args.width, args.reference, args.repeats = 64, 64, 1
+        args.width, args.reference, args.repeats = 64, 128, 1
     use_one_thread()
     from panoforge.datagen.defects import exit_now
     from panoforge.datagen.rendering.cycles import choose_device
