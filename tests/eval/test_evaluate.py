@@ -5,6 +5,8 @@ what it refuses.
 import hashlib
 import json
 import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -212,6 +214,21 @@ def test_user_mistakes_are_named(caps_dataset: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def times_opened(path: Path, work: Callable[[], object]) -> int:
+    """How often a file is opened meanwhile, by whatever library."""
+    opened: list[object] = []
+    listening = [True]  # a hook stays for good
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if listening and event == "open" and str(arguments[0]) == str(path):
+            opened.append(arguments)
+
+    sys.addaudithook(hook)
+    work()
+    listening.clear()
+    return len(opened)
+
+
 def test_a_hardly_trained_checkpoint_is_scored_and_announced(tmp_path: Path) -> None:
     from panoforge.eval.predictors.load import load_model
     from panoforge.train.model.checkpoint_export import export_official
@@ -224,7 +241,13 @@ def test_a_hardly_trained_checkpoint_is_scored_and_announced(tmp_path: Path) -> 
     scored = config(
         predictor="sam2", methods=["direct"], model={**small, "checkpoint": tmp_path / "model.pt"}
     )
-    results = run_evaluation(scored, dataset, tmp_path / "out").results
+    found = []
+    opened = times_opened(
+        tmp_path / "model.pt",
+        lambda: found.append(run_evaluation(scored, dataset, tmp_path / "out")),
+    )
+    results = found[0].results
+    assert opened == 1
     assert results["weights"]["kind"] == "checkpoint" and results["weights"]["steps"] == 12
     assert (
         results["weights"]["sha256"]
