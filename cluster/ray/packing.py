@@ -8,7 +8,6 @@ Ray.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import pyarrow as pa
 
@@ -20,7 +19,7 @@ from panoforge.core.shards.build import BuildTask, BuiltShard, build_shard
 from panoforge.core.shards.layout import ShardEntry
 from panoforge.core.shards.write import Builder, OnSample, build_here
 
-_Sent = tuple[dict[str, Any], bytes, bytes]  # a built shard as it passes through Ray
+_Sent = tuple[ShardEntry, bytes, bytes]  # a built shard as it passes through Ray
 
 
 def builder(config: PackConfig) -> Builder:
@@ -50,9 +49,7 @@ class RayBuilder:
                 for task, (entry, samples, instances) in built:
                     for key in task.plan.keys:
                         on_sample(key)
-                    yield BuiltShard(
-                        ShardEntry.model_validate(entry), _table(samples), _table(instances)
-                    )
+                    yield BuiltShard(entry, _table(samples), _table(instances))
             except TaskLost as error:
                 raise ClusterError(
                     f"a shard could not be built in {RETRIES + 1} attempts: {error}. What is built"
@@ -63,7 +60,7 @@ class RayBuilder:
 def _on_node(task: BuildTask) -> _Sent:
     """The Ray task."""
     built = build_shard(task)
-    return built.entry.model_dump(), _bytes(built.samples), _bytes(built.instances)
+    return built.entry, _bytes(built.samples), _bytes(built.instances)
 
 
 def _bytes(table: pa.Table) -> bytes:
