@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 
 from panoforge.core.models import FrozenModel
-from panoforge.core.storage.location import PathText
+from panoforge.core.storage.location import FilePathText, PathText
 
 Room = Literal["livingroom", "bedroom", "bathroom", "diningroom", "kitchen"]
 ROOMS: tuple[Room, ...] = get_args(Room)
@@ -19,7 +19,7 @@ Clutter = Annotated[
     Field(description="Small things: primitive bodies, none, or Infinigen 1's assets."),
 ]
 LibraryFolder = Annotated[
-    PathText | None,
+    FilePathText | None,
     Field(description="Folder of infinigen1-assets, where asked for; null is the user's cache."),
 ]
 Infinigen1Profile = Literal["fast", "documented", "full"]
@@ -147,15 +147,15 @@ class _Infinigen1Settings(FrozenModel):
         Field(description="Interpreter of your own Infinigen 1.x; null is the overlay's."),
     ] = None
     overlay: Annotated[
-        PathText | None,
+        FilePathText | None,
         Field(description="Folder of pano sources install infinigen1; null is the user's cache."),
     ] = None
     cache: Annotated[
-        PathText | None,
+        FilePathText | None,
         Field(description="Folder of generated scenes, which runs share; null keeps none."),
     ] = None
     addons: Annotated[
-        tuple[PathText, ...],
+        tuple[FilePathText, ...],
         Field(description="Zips of Blender extensions for its process: Extra Mesh Objects."),
     ] = ()
     configs: Annotated[
@@ -241,7 +241,7 @@ class BlendSource(FrozenModel):
 
     source: Annotated[Literal["blend"], Field(description="The kind of source.")]
     paths: Annotated[
-        tuple[PathText, ...],
+        tuple[FilePathText, ...],
         Field(min_length=1, description="The .blend files, as the workers see them."),
     ]
 

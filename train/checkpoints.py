@@ -23,6 +23,7 @@ is kept, and whoever continues finds one writer only.
 """
 
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -177,7 +178,8 @@ def load(path: Path) -> TrainState:
             " damaged"
         )
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of pickles that it then refuses
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise DataError(
             f"{path} has its digest but torch cannot read it ({refusal(error)}): "

@@ -17,24 +17,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import UsageError
+from panoforge.core.foreign.files import read_bytes
 from panoforge.core.progress import Progress
 from panoforge.core.sample.products import encode_product
 from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
 
 METRICS_FILE = "metrics.jsonl"
+MAX_METRICS_BYTES = 4 << 30  # millions of steps
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The steps logged so far; a last line cut short by a kill is left out."""
+    """The steps logged so far, up to the first line that is none: a kill cuts the last one short.
+
+    DataError for a pipe, or what else is no file.
+    """
     if not path.exists():
         return []
     rows = []
-    with storage_errors(path):
-        for line in path.read_text().splitlines():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                break
+    for line in read_bytes(path, MAX_METRICS_BYTES).splitlines():
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            break
+        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+            break
+        rows.append(row)
     return rows
 
 

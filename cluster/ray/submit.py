@@ -14,6 +14,7 @@ RAY_AUTH_TOKEN along.
 import asyncio
 import contextlib
 import logging
+import re
 import shlex
 import sys
 import tempfile
@@ -43,6 +44,8 @@ JOB_YAML = "job.yaml"
 SUBMITTED = ("render", "train", "eval")
 _PREFIX = "submit."
 _AGENT_PATIENCE_S = 60.0
+_TALKATIVE = ("ray", "ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk")
+_MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '([\w.]+)'")
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,8 @@ def _submit(
     from ray.job_submission import JobStatus, JobSubmissionClient
 
     how = submission.submit
-    logging.getLogger("ray").setLevel(logging.WARNING)
+    for talkative in _TALKATIVE:
+        logging.getLogger(talkative).setLevel(logging.WARNING)
     with _cluster_errors(address), tempfile.TemporaryDirectory(prefix="panoforge-") as folder:
         Path(folder, JOB_YAML).write_text(
             config_yaml(with_absolute_paths(submission.config)), encoding="utf-8"
@@ -174,8 +178,24 @@ def _submit(
         raise
     if status == JobStatus.SUCCEEDED:
         return 0
-    say(f"{name}: {status.lower()}: {info.message}")
+    say(f"{name}: {status.lower()}: {what_ray_says(info.message, submission)}")
     return info.driver_exit_code or 1
+
+
+def what_ray_says(message: str | None, submission: Submission) -> str:
+    """Why a job failed, without the log that Ray adds, which was printed already.
+
+    Where the Python over there lacks a package, what to do about it.
+    """
+    text = message or "the cluster does not say why"
+    said = text.splitlines()[0].partition(", last available logs")[0].rstrip(".:") + "."
+    if missing := _MISSING_MODULE.search(text):
+        python = submission.entrypoint.partition(" -m ")[0]
+        said += (
+            f" Its Python, {python}, has no package {missing[1]}: name one that has panoforge with"
+            " submit.python=PATH, or the packages with submit.pip=[…]"
+        )
+    return said
 
 
 def _patiently(hand_in: Callable[[], str]) -> str:

@@ -17,8 +17,19 @@ from panoforge.cluster.process.process import Limits
 from panoforge.cluster.ray.packer import Packer
 from panoforge.cluster.render.executor import Answer, Cancelled, Executor, NoRecord
 from panoforge.cluster.render.images import image_config_sha256
-from panoforge.cluster.render.scene_task import SceneTask, begun_unix_s, has_begun
-from panoforge.cluster.state.ledger import COMPACT_EVERY, AttemptRecord, Ledger, new_id
+from panoforge.cluster.render.scene_task import (
+    SceneTask,
+    begun_attempts,
+    begun_unix_s,
+    has_begun,
+)
+from panoforge.cluster.state.ledger import (
+    COMPACT_EVERY,
+    AttemptRecord,
+    Ledger,
+    attempt_prefix,
+    new_id,
+)
 from panoforge.cluster.state.policy import (
     NODE_FAULTS_IN_A_ROW,
     RULES,
@@ -86,22 +97,27 @@ class Driver:
 
     def heartbeat(self) -> dict[str, Any]:
         """What the lease's heartbeat tells others about this driver."""
-        now = self.executor.now()
-        running = sorted(
-            ((task, now - since) for task, since in list(self._running.values())),
-            key=lambda item: -item[1],
-        )
+        handed_out = sorted(list(self._running.values()), key=lambda item: item[1])
+        begun, now = begun_attempts(self.config.run), time.time()
+        at_work = [  # what waits with Ray for room is not running
+            task for task, _ in handed_out if attempt_prefix(task.job.index, task.attempt) in begun
+        ]
         return {
             "total": self.scene_states.total,
-            "in_flight": len(running),
+            "in_flight": len(handed_out),
+            "begun": len(at_work),
             "slots": self._slots,
             "set_aside": sorted(self._aside),
             "waiting_for_disk": self._full_since is not None,
             "waiting_for_packing": self._packer_is_behind,
             "draining": self._stopped(),
             "oldest": [
-                {"scene": task.job.key, "attempt": task.attempt, "seconds": round(age, 1)}
-                for task, age in running[:20]
+                {
+                    "scene": task.job.key,
+                    "attempt": task.attempt,
+                    "seconds": round(max(0.0, now - (begun_unix_s(task) or now)), 1),
+                }
+                for task in at_work[:20]
             ],
         }
 

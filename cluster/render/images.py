@@ -1,6 +1,7 @@
 """The digest of what shapes a run's images: one dataset must not mix two."""
 
 from panoforge.core.config import config_sha256
+from panoforge.core.storage.location import with_absolute_paths
 from panoforge.datagen.config.render import RenderConfig
 
 # What may differ between two renders of the same panoramas: how many are made, and where and how
@@ -15,7 +16,8 @@ def image_config_sha256(config: RenderConfig) -> str:
     That is the render config less counts, threads and limits. Panoramas of equal digest and seed
     are the same panoramas.
     """
-    plain = config.model_copy(
+    plain = with_absolute_paths(config)  # one file has one digest, however it is named
+    plain = plain.model_copy(
         update={
             **{name: RenderConfig.model_fields[name].default for name in _NOT_PART_OF_THE_IMAGE},
             "sources": tuple(
@@ -26,7 +28,7 @@ def image_config_sha256(config: RenderConfig) -> str:
                         if name in _NOT_PART_OF_A_SCENE
                     }
                 )
-                for source in config.sources
+                for source in plain.sources
             ),
         }
     )

@@ -34,6 +34,7 @@ from panoforge.core.run_layout import DATASET, STAGED, WORK
 from panoforge.core.shards.layout import read_manifest
 from panoforge.core.storage.atomic import TEMPORARY_PREFIX, storage_errors, sweep_temporaries
 from panoforge.core.storage.lease import Lease
+from panoforge.core.storage.location import with_absolute_paths
 from panoforge.datagen.config.render import plan_scene
 
 
@@ -118,9 +119,7 @@ def render(config: RenderJobConfig) -> RenderSummary:
     Returns a summary also when scenes failed; raises UserError only when the run as a whole cannot
     go on (no disk, no Ray, another driver).
     """
-    config = config.model_copy(
-        update={"run": config.run.absolute()}
-    )  # nodes and workers have other working folders
+    config = with_absolute_paths(config)  # nodes and workers have other working folders
     ledger = Ledger(config.ledger_url)
     with storage_errors(config.run):
         (config.run / STAGED).mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,13 @@ from panoforge.cluster.process.process import (
     run_watched,
 )
 from panoforge.cluster.render.commit import Checked, check_output, commit
-from panoforge.cluster.state.ledger import AttemptRecord, Ledger, attempt_prefix, new_id
+from panoforge.cluster.state.ledger import (
+    RANDOM_PART,
+    AttemptRecord,
+    Ledger,
+    attempt_prefix,
+    new_id,
+)
 from panoforge.cluster.state.policy import AttemptFault, Profile, Verdict, classify
 from panoforge.core.errors import StorageError
 from panoforge.core.process_identity import start_ticks
@@ -77,6 +83,13 @@ def begun_unix_s(task: SceneTask) -> float | None:
 def has_begun(task: SceneTask) -> bool:
     """Whether a node works on the task."""
     return begun_unix_s(task) is not None
+
+
+def begun_attempts(run: Path) -> set[str]:
+    """Which attempts nodes work on, as `attempt_prefix` names them: one listing of the run."""
+    with contextlib.suppress(OSError), os.scandir(run / WORK) as entries:
+        return {entry.name[: -len(RANDOM_PART)] for entry in entries}
+    return set()
 
 
 def run_scene(task: SceneTask, node: str) -> AttemptRecord:

@@ -122,9 +122,12 @@ SCHEMA = pa.schema(
 _AS_JSON = ("rejected_poses", "timings_s")
 
 
+RANDOM_PART = "0123456789ab"  # how long the end of a record's id is
+
+
 def new_id(index: int, attempt: int) -> str:
     """A fresh record id; records sort by scene and attempt."""
-    return f"{attempt_prefix(index, attempt)}{uuid.uuid4().hex[:12]}"
+    return f"{attempt_prefix(index, attempt)}{uuid.uuid4().hex[: len(RANDOM_PART)]}"
 
 
 def attempt_prefix(index: int, attempt: int) -> str:

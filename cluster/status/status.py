@@ -54,6 +54,7 @@ class _Heartbeat(_Told):
     unix_s: UnixSeconds = 0.0
     in_flight: Annotated[int, Field(ge=0, lt=2**31)] = 0
     slots: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    begun: Annotated[int, Field(ge=0, lt=2**31)] = 0
     set_aside: list[str] = []
     waiting_for_disk: bool = False
     waiting_for_packing: bool = False
@@ -120,7 +121,8 @@ def _status(config: RenderJobConfig, ledger: Ledger, sums: Tally) -> RunStatus:
     open_scenes = sums.states.get("open", 0)
     state = _state(ledger, live, ended, open_scenes)
     active = state in ("running", "draining", "waiting for disk", "waiting for packing")
-    running = min(int(live.get("in_flight", 0)), int(live.get("slots", 0))) if active else 0
+    at_most = min(int(live.get("in_flight", 0)), int(live.get("slots", 0)))
+    running = min(int(live.get("begun", at_most)), at_most) if active else 0
     rate = sums.recent_scenes_per_hour
     made = sums.states.get("done", 0) + sums.states.get("rejected", 0)
     at_end = _share_to_come(sums)

@@ -215,6 +215,8 @@ def _stream(container: Any, path: Path) -> Any:
     if not container.streams.video:
         raise DataError(f"{path.name} holds no video stream")
     stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise DataError(f"{path.name} holds video of a kind that no decoder here knows")
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # frames may claim any size
     return stream
 

@@ -32,6 +32,26 @@ def expanded_text(text: str) -> str:
     return str(expanded(text)) if text.startswith("~") else text
 
 
+class PathWord(str):
+    """A text of a config that names a path, or is a word instead of one.
+
+    It is a path where it has a `/` or ends with `.zip`: `installed` and `python3.11` are words.
+    """
+
+    def absolute(self) -> "PathWord":
+        """The path as another process finds it; a word stays."""
+        is_path = "/" in self or self.endswith(".zip")
+        return type(self)(os.path.abspath(self)) if is_path and "://" not in self else self
+
+
+class FileText(PathWord):
+    """A text of a config that names a file or a folder, whatever it looks like."""
+
+    def absolute(self) -> "FileText":
+        """The path as another process finds it."""
+        return type(self)(os.path.abspath(self))
+
+
 def location(text: str) -> Path | str:
     """`text` as a folder, `~` expanded, or as the URL that it is."""
     if text.startswith(_FILE):
@@ -51,7 +71,8 @@ def with_absolute_paths(config: Model) -> Model:
         config: A validated model; paths may stand in models, dicts and tuples inside it.
 
     Returns:
-        A copy in which every `Path` is absolute. It is not validated again: nothing else changes.
+        A copy in which every `Path` is absolute, and every path that is kept as text. It is not
+        validated again: nothing else changes.
     """
     changed = {name: far for name, value in config if (far := _far(value)) is not value}
     return config.model_copy(update=changed) if changed else config
@@ -67,6 +88,9 @@ def _far(value: Any) -> Any:
     if isinstance(value, tuple):
         far = tuple(_far(item) for item in value)
         return far if any(a is not b for a, b in zip(far, value, strict=True)) else value
+    if isinstance(value, PathWord):
+        there = value.absolute()
+        return there if there != value else value
     return value if isinstance(value, Path) and value.is_absolute() else absolute(value)
 
 
@@ -96,4 +120,6 @@ Location: TypeAlias = Annotated[Path | str, PlainValidator(_location)]
 # A file or a folder of a file system.
 LocalPath: TypeAlias = Annotated[Path, PlainValidator(_local)]
 # Such a path, or a word instead of one; kept as the text that it is.
-PathText: TypeAlias = Annotated[str, AfterValidator(expanded_text)]
+PathText: TypeAlias = Annotated[str, AfterValidator(lambda text: PathWord(expanded_text(text)))]
+# Such a path, never a word; kept as the text that it is.
+FilePathText: TypeAlias = Annotated[str, AfterValidator(lambda text: FileText(expanded_text(text)))]

@@ -69,7 +69,7 @@ def _track(sequence: Path) -> tuple[TrackItem, LeftOut]:
         views = np.array(bfovs, np.float64).reshape(-1, 5)
         if not (np.isfinite(found).all() and np.isfinite(views).all()):
             raise ValueError("a number is not finite")
-    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise DataError(
             f"{path} is not a label file of 360VOT ({type(error).__name__} {error}): expected "
             '{"000000.jpg": {"bfov": {…}, "bbox": {…}}, …}'

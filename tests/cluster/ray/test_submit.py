@@ -17,9 +17,12 @@ from panoforge.cluster.config.submission import SubmitConfig
 from panoforge.cluster.ray import submit as submit_module
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.ray.submit import Submission, load_submission
+from panoforge.cluster.render.images import image_config_sha256
 from panoforge.cluster.status.status import read_status
+from panoforge.core.config import config_yaml
 from panoforge.core.errors import ConfigError, UsageError
 from panoforge.core.shards.layout import read_manifest
+from panoforge.core.storage.location import with_absolute_paths
 from panoforge.train.log import read_metrics
 
 
@@ -248,3 +251,35 @@ def test_the_entrypoint_is_a_verb_of_the_command(config):
     names = {command.name or command.callback.__name__ for command in app.registered_commands}
     for verb in ("render", "train", "eval"):
         assert Submission(verb, None, SubmitConfig(address="auto")).entrypoint.split()[3] in names
+
+
+def test_files_of_a_job_are_found_from_any_folder(tmp_path, monkeypatch):
+    """Paths that are kept as text, too: a .blend was looked for in the job's own folder."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "render.yaml"
+    path.write_text(
+        "run: a\nscenes: 1\nsources: [{source: blend, paths: [scene.blend, /b.blend]}]\n"
+    )
+    job = load_submission("render", path, ["antlandscape=./ant.zip"])
+    sent = tmp_path / "sent.yaml"
+    sent.write_text(config_yaml(with_absolute_paths(job.config)))
+    monkeypatch.chdir("/")
+    there = load_submission("render", sent, []).config
+    assert there.render.sources[0].paths == (str(tmp_path / "scene.blend"), "/b.blend")
+    assert there.render.antlandscape == str(tmp_path / "ant.zip")
+    monkeypatch.chdir(tmp_path)  # the run goes on here under the same digest
+    assert image_config_sha256(job.config.render) == image_config_sha256(there.render)
+
+
+def test_why_a_job_failed_is_said_once(config):
+    job = load_submission("eval", config, ["submit.python=null", "submit.address=auto"])
+    logs = "Traceback …\nModuleNotFoundError: No module named 'typer'\n"
+    ray = (
+        f"Job entrypoint command failed with exit code 1, last available logs (truncated):\n{logs}"
+    )
+    said = submit_module.what_ray_says(ray, job)
+    assert said.startswith(
+        "Job entrypoint command failed with exit code 1. Its Python, python, has"
+    )
+    assert "typer" in said and "submit.python=PATH" in said and "Traceback" not in said
+    assert "does not say why" in submit_module.what_ray_says(None, job)

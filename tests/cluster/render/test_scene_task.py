@@ -5,6 +5,7 @@ call fails.
 import os
 import shutil
 import threading
+import time
 
 import pytest
 
@@ -14,8 +15,8 @@ from panoforge.cluster.render.executor import RayExecutor
 from panoforge.cluster.render.images import image_config_sha256
 from panoforge.cluster.render.rebuild import rebuild
 from panoforge.cluster.render.runner import list_keys
-from panoforge.cluster.render.scene_task import begun_unix_s, has_begun, run_scene
-from panoforge.cluster.state.ledger import new_id
+from panoforge.cluster.render.scene_task import begun_attempts, begun_unix_s, has_begun, run_scene
+from panoforge.cluster.state.ledger import attempt_prefix, new_id
 from panoforge.cluster.state.policy import AttemptFault
 from panoforge.cluster.state.scene_states import COLUMNS, SceneState, SceneStates, read_scene_states
 from panoforge.core.errors import StorageError
@@ -97,6 +98,46 @@ def test_an_attempt_has_begun_while_its_folder_is_there(chaos):
     os.utime(folder / "job.json", (1000.0, 1000.0))
     assert begun_unix_s(task) == 1000.0 and has_begun(task)
     assert not has_begun(chaos.task(attempt=2)) and not has_begun(chaos.task(index=1))
+    assert begun_attempts(chaos.run) == {attempt_prefix(task.job.index, task.attempt)}
+    assert begun_attempts(chaos.run / "nowhere") == set()
+
+
+class Queue:
+    """A cluster with one slot, where all that is handed out waits."""
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def slots(self) -> int:
+        return 1
+
+    def submit(self, task, avoid) -> None:
+        pass
+
+
+def test_what_waits_with_ray_is_not_said_to_run(chaos):
+    """Two are handed out, one has begun: `pano status` shows that one, since it began."""
+    chaos.run.mkdir(parents=True)
+    job = chaos.job(4)
+    driver = Driver(
+        job,
+        SceneStates(4),
+        chaos.ledger,
+        Queue(),
+        stopped=lambda: False,
+        check=lambda: None,
+        say=print,
+    )
+    driver._hand_out()
+    told = driver.heartbeat()
+    assert (told["in_flight"], told["begun"], told["oldest"]) == (2, 0, [])
+    folder = chaos.run / "work" / new_id(1, 1)
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text("{}")
+    os.utime(folder / "job.json", (time.time() - 30,) * 2)
+    (oldest,) = driver.heartbeat()["oldest"]
+    assert driver.heartbeat()["begun"] == 1 and oldest["scene"].endswith("00000001")
+    assert 29 < oldest["seconds"] < 60
 
 
 @pytest.mark.parametrize("call", ["fsync", "rename", "replace"])

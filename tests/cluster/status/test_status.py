@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from chaos_runs import wait_for
 
 from panoforge.cluster.config.jobs import RenderJobConfig
 from panoforge.cluster.config.limits import CostConfig
@@ -135,10 +136,18 @@ def test_a_driver_at_work_is_seen(run):
         "oldest": [{"scene": "s", "attempt": 1, "seconds": 4.0}],
     }
     with Lease(
-        Ledger(str(run / "ledger")).store, "r", "pano render", keep=True, payload=lambda: heartbeat
+        Ledger(str(run / "ledger")).store,
+        "r",
+        "pano render",
+        keep=True,
+        payload=lambda: heartbeat,
+        heartbeat_s=0.05,
     ):
         status = read_status(run)
         assert (status.state, status.running, status.waiting) == ("running", 3, 3)
+        heartbeat["begun"] = 1  # the cluster has other work
+        wait_for(lambda: read_status(run).running == 1)
+        assert read_status(run).waiting == 5
         assert status.eta_s == pytest.approx(3600 * 6 / status.tally.recent_scenes_per_hour)
     assert read_status(run).state == "stopped"
 

@@ -61,6 +61,7 @@ def test_what_is_no_video_is_refused_in_one_line(
         "text.mp4": b"hello",
         "empty.mp4": b"",
         "cut.mp4": path.read_bytes()[: path.stat().st_size // 2],
+        "codec.mp4": path.read_bytes().replace(b"avc1", b"zzzz"),
         "list.mp4": f"#EXTM3U\n#EXTINF:1,\n{secret}\n#EXT-X-ENDLIST\n".encode(),
         "many.mp4": f"ffconcat version 1.0\nfile '{secret}'\n".encode(),
     }

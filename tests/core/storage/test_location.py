@@ -7,7 +7,14 @@ import pytest
 from panoforge.core.config import load_config
 from panoforge.core.errors import ConfigError
 from panoforge.core.models import FrozenModel
-from panoforge.core.storage.location import LocalPath, Location, absolute, with_absolute_paths
+from panoforge.core.storage.location import (
+    FilePathText,
+    LocalPath,
+    Location,
+    PathText,
+    absolute,
+    with_absolute_paths,
+)
 
 
 class Places(FrozenModel):
@@ -83,3 +90,25 @@ def test_another_process_finds_the_files_of_a_config(monkeypatch, tmp_path):
     )
     assert far.mixture["s3"] is job.mixture["s3"] and far.model_fields_set == job.model_fields_set
     assert with_absolute_paths(far) is far and job.places.dataset == Path("a")
+
+
+class Files(FrozenModel):
+    blend: FilePathText = "a"
+    word: PathText = "installed"
+
+
+def test_paths_that_are_kept_as_text_are_made_absolute_too(monkeypatch, tmp_path):
+    """A word is no path: `installed` stays, whatever lies in the folder."""
+    monkeypatch.chdir(tmp_path)
+    for word, far_word in (
+        ("installed", "installed"),
+        ("python3.11", "python3.11"),
+        ("ant.zip", str(tmp_path / "ant.zip")),
+        ("./venv/python", str(tmp_path / "venv/python")),
+        ("/usr/bin/python", "/usr/bin/python"),
+    ):
+        files = Files.model_validate({"blend": "scene.blend", "word": word})
+        far = with_absolute_paths(files)
+        assert (far.blend, far.word) == (str(tmp_path / "scene.blend"), far_word)
+        assert Files.model_validate_json(far.model_dump_json()) == far
+        assert with_absolute_paths(far) is far and files.blend == "scene.blend"

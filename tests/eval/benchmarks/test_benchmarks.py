@@ -817,3 +817,12 @@ def test_videos_of_which_nothing_is_scored_are_refused(tmp_path: Path, picture: 
         assert {row["object"] for row in results["rows"]} == {largest}
         said = f"3 × object that no annotated frame follows (first: {1 + (largest == 1)} of dog)"
         assert f"Left out: {said}" in as_lines(results)
+
+
+@pytest.mark.parametrize("document", [[3], [10**30], ["a"], {"0.jpg": [1]}, 7])
+def test_a_label_file_of_another_shape_names_itself(tmp_path: Path, document: object) -> None:
+    """Found by the fuzzer: numbers of a list are indices into it."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/label.json").write_text(json.dumps(document))
+    with pytest.raises(DataError, match=r"a/label\.json is not a label file of 360VOT"):
+        open_tracks(tmp_path)
