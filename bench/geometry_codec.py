@@ -4,9 +4,9 @@ Maps are what the renderer gives: a furnished room, open ground, hills with sky 
 folders of staged panoramas with `--maps`, or one `.npz` with `depth` float32 and `normal` float32.
 Without, a room of boxes is cast here, as noisy in its last bits as a renderer. Every decoder gives
 back what it should, asserted first. Peers: zstd over the raw floats (what our members were), the
-same of float16, 16-bit PNG of millimetres (depth), 8-bit PNG (normals, far coarser), and where
-ffmpeg is installed Infinigen 2's cvdpack: floats as pairs of 16-bit numbers, normals as two angles
-of 16 bits, in a lossless video of one frame. Of its decoding ffmpeg's own CPU is not counted.
+same of float16, 16-bit PNG of millimetres (depth), 8-bit PNG (normals, far coarser). Where ffmpeg
+is installed, Infinigen 2's cvdpack too: floats as pairs of 16-bit numbers, normals as two angles of
+16 bits, in a lossless video of one frame. Of its decoding ffmpeg's own CPU is not counted.
 """
 
 import shutil
