@@ -22,7 +22,7 @@ from typing import Any
 from panoforge.cluster.config.jobs import TrainJobConfig
 from panoforge.cluster.ray.relay import Relay
 from panoforge.cluster.ray.session import ray_session
-from panoforge.cluster.ray.watch import require_living_ray
+from panoforge.cluster.ray.watch import ClusterError, require_living_ray
 from panoforge.core.drain import Drain
 from panoforge.core.storage.location import absolute, with_absolute_paths
 from panoforge.train.distributed import Stopped
@@ -50,11 +50,9 @@ def train_on_ray(config: TrainJobConfig) -> Path:
         ray_session(config.ray, cpus=cpus),
         tempfile.TemporaryDirectory(prefix="panoforge-train-") as scratch,
     ):
-        import ray
-
         from panoforge.cluster.ray.trainer import RankJob, fit
 
-        relay = ray.remote(num_cpus=0)(Relay).remote()
+        relay = _relay_here()
         job = RankJob(
             with_absolute_paths(config.train),
             absolute(config.dataset_location),
@@ -62,6 +60,15 @@ def train_on_ray(config: TrainJobConfig) -> Path:
             relay,
         )
         return _follow(_in_thread(lambda: fit(config, job, scratch)), relay, drain)
+
+
+def _relay_here() -> Any:
+    """The relay, on this process's own node: on another one it would be lost with that."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(Relay).remote()
 
 
 def _in_thread(work: Callable[[], Path]) -> "Future[Path]":
@@ -81,19 +88,31 @@ def _in_thread(work: Callable[[], Path]) -> "Future[Path]":
 
 def _follow(training: "Future[Path]", relay: Any, drain: Drain) -> Path:
     """Until the end: say what rank 0 says, and hand on a wish to stop."""
-    import ray
-
     asked = False
     while True:
         ended = training.done()
         require_living_ray()
         if drain.asked and not asked:
             asked = True
-            if not ray.get(relay.stop.remote()):
+            if not _answer(relay.stop.remote()):
                 raise Stopped("stopped as asked before the first step. Nothing is lost")
-        for line in ray.get(relay.collect.remote()):
+        for line in _answer(relay.collect.remote()):
             print(line, file=sys.stderr, flush=True)
         if ended:
             return training.result()
         with contextlib.suppress(TimeoutError):
             training.exception(_LOOK_S)
+
+
+def _answer(call: Any) -> Any:
+    """The relay's. ClusterError where it is gone: it ends with this node's part of Ray only."""
+    import ray
+
+    try:
+        return ray.get(call)
+    except ray.exceptions.RayError as error:
+        require_living_ray()
+        raise ClusterError(
+            f"this node was lost to its Ray cluster ({type(error).__name__}), with all ranks."
+            " What is saved stays; the same command goes on from the last checkpoint"
+        ) from None

@@ -6,6 +6,7 @@ util-linux.
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -81,6 +82,11 @@ class Machine:
             text=True,
             **how,  # type: ignore[call-overload]
         )
+
+    def terminate(self, process: subprocess.Popen[str]) -> None:
+        """SIGTERM to what `start` started: nsenter, which waits for it, hands no signal on."""
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+        os.kill(int(children), signal.SIGTERM)
 
     def say(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
         """What a command prints there; it must end well."""

@@ -2,12 +2,14 @@
 never starts over.
 """
 
+import resource
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from panoforge.core.errors import ConfigError, DataError
+from panoforge.core.errors import ConfigError, DataError, StorageError
 from panoforge.train.checkpoints import TrainState, checkpoint_path, load, load_latest, save
 from panoforge.train.model.checkpoint_export import export_official, sidecar
 from panoforge.train.resume import changes_on_resume, different_keys
@@ -157,6 +159,20 @@ def test_kill_at_every_step_of_a_save_leaves_a_loadable_state(tmp_path: Path, mo
             assert stop_at > 8  # the save does make this many calls
             return
     pytest.fail("the save never finished")
+
+
+def test_a_disk_that_fills_within_a_tensor_is_said_and_nothing_is_lost(folder: Path):
+    """Of torch's writing too: a limit of this process stands for the disk's end."""
+    big = replace(state_at(12), model={"w": torch.zeros(1 << 20)})
+    before, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        with pytest.raises(StorageError, match=r"step-00000012.pt: File too large"):
+            save(folder, big, keep_last_k=3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, hard))
+    assert load_latest(folder, print).step == 8
+    assert not list(folder.glob(".tmp-*"))
 
 
 def test_saving_the_same_step_again_is_sound(folder: Path):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -44,8 +44,18 @@ def write_with_digest(path: Path, content: dict[str, Any]) -> None:
     sidecar(path).unlink(
         missing_ok=True
     )  # the digest of an older file of this name must not outlive it
-    write_atomic(path, lambda file: torch.save(content, file))
+    write_atomic(path, lambda file: _write(content, file))
     write_bytes_atomic(sidecar(path), f"{file_sha256(path)}  {path.name}\n".encode())
+
+
+def _write(content: dict[str, Any], file: BinaryIO) -> None:
+    """torch.save, whose own error of a full disk is a RuntimeError about a position."""
+    try:
+        torch.save(content, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def export_official(path: Path, state: StateDict, step: int) -> Path:

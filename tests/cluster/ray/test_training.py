@@ -15,7 +15,7 @@ from train_small import SMALL
 from panoforge.cluster.config.jobs import TrainJobConfig
 from panoforge.cluster.config.ray import RayConfig
 from panoforge.cluster.ray.session import ray_session
-from panoforge.cluster.ray.training import train_on_ray
+from panoforge.cluster.ray.training import _answer, _relay_here, train_on_ray
 from panoforge.cluster.ray.watch import ClusterError
 from panoforge.core.errors import UserError
 from panoforge.train import checkpoints
@@ -116,6 +116,17 @@ def test_a_rank_that_is_lost_too_often_ends_the_run_by_name(caps_dataset: Path, 
 def test_a_users_mistake_is_not_tried_again(caps_dataset: Path, tmp_path: Path):
     error = error_of(lambda: train_on_ray(job(caps_dataset, tmp_path, split="nope")))
     assert f"of 2 (node {socket.gethostname()}): " in str(error) and "'nope'" in str(error)
+
+
+def test_a_node_that_its_cluster_gave_up_is_no_defect_of_ours():
+    """The relay ends with the driver's node alone."""
+    import ray
+
+    relay = _relay_here()
+    assert _answer(relay.collect.remote()) == []
+    ray.kill(relay)
+    said = str(error_of(lambda: _answer(relay.collect.remote())))
+    assert said.startswith("this node was lost to its Ray cluster (ActorDied") and "\n" not in said
 
 
 def test_more_gpus_than_there_are_is_said_at_once(caps_dataset: Path, tmp_path: Path):

@@ -103,6 +103,7 @@ def test_a_node_that_is_cut_off_is_survived(caps_dataset: Path, tmp_path: Path):
             start_ray(node, head, 1, tmp_path)
         process = train(head, tmp_path, caps_dataset, min_ranks=1, resize_every_s=10)
         until_steps(process, run, 2)
+        head.say(["pgrep", "--full", "ray::Relay"])  # with the driver: no other loss is its own
         nodes[2].cut_off()
         cut = steps_done(run)
         until_steps(process, run, cut + 3)
@@ -110,7 +111,7 @@ def test_a_node_that_is_cut_off_is_survived(caps_dataset: Path, tmp_path: Path):
         nodes[2].mend()
         while ranks_of_last(run) != 3:
             until_steps(process, run, steps_done(run) + 1)
-        process.terminate()
+        head.terminate(process)
         said, _ = process.communicate(timeout=300)
         assert "stopped as asked after step" in said, said
     assert "going on from step" in said
