@@ -217,7 +217,7 @@ class Trainer:
 
     def stopped(self) -> Stopped:
         """The end that was asked for, with the state saved."""
-        saved = self.save()
+        saved = self.save_and_end()
         return Stopped(
             f"stopped as asked after step {self.step_done} of {self.config.steps}, saved to"
             f" {saved}. The same command goes on from there"
@@ -248,7 +248,7 @@ class Trainer:
         named = sorted(lines, key=lambda line: int(line.split()[1].rstrip(":")))
         total, limit = self.bad_samples + len(named), self.config.max_bad_samples
         if total > limit:
-            saved = self.save()  # before they are counted: the next run meets them again
+            saved = self.save_and_end()  # before they are counted: the next run meets them again
             raise TrainingError(
                 f"step {self.step_done + 1}: {counted(total, 'bad sample')} so far, max_bad_samples"
                 f" is {limit}. The weights are as they were after step {self.step_done}, saved to"
@@ -270,7 +270,7 @@ class Trainer:
             return
         first = step * config.clips_per_step
         keys = self.source.keys(range(first, first + config.clips_per_step))
-        saved = self.save()
+        saved = self.save_and_end()
         parts = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
         skipping = (
             f" (skipped steps so far: {self.skipped}, max_skipped_steps is"
@@ -304,6 +304,16 @@ class Trainer:
             self.may_write()
             self.saver.save(self.state(), wait=wait)
         return checkpoints.checkpoint_path(self.folder, self.step_done)
+
+    def save_and_end(self) -> Path:
+        """Save where all ranks are about to end: none of them goes before the state is kept.
+
+        Who watches them (Ray Train, torchrun) ends the others with the first that is gone, and the
+        main rank may still be writing then.
+        """
+        saved = self.save()
+        self.world.sum([0.0], self.device)
+        return saved
 
     def state(self) -> checkpoints.TrainState:
         """The state after `step_done` steps."""

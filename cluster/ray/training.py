@@ -31,6 +31,7 @@ _LOOK_S = 0.5  # between two looks at the ranks, and at what they say
 _ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": str(_LOOK_S),
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # it says every line to stderr a second time
     "RAY_worker_niceness": "0",  # Ray's 15 starves ranks on a busy machine
 }
 

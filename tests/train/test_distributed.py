@@ -3,6 +3,8 @@ test_real_kills.py (torchrun) and in tests/cluster/ray/test_training.py (Ray Tra
 """
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -151,3 +153,30 @@ def test_gloo_takes_the_interface_that_leads_to_the_others():
         for found in addresses:
             if found.family is socket.AF_INET and name != "lo":
                 assert interface_towards(found.address) == name
+
+
+ENDING = """
+import sys, time, torch
+from pathlib import Path
+from types import SimpleNamespace
+from panoforge.train.distributed import World
+from panoforge.train.trainer import Trainer
+rank, kept = int(sys.argv[1]), Path(sys.argv[2] + ".kept")
+torch.distributed.init_process_group(
+    "gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2
+)
+save = [lambda: (time.sleep(1), kept.touch()), lambda: None][rank]
+Trainer.save_and_end(SimpleNamespace(save=save, world=World(rank, 2), device=torch.device("cpu")))
+assert kept.exists()
+torch.distributed.destroy_process_group()  # gloo's threads abort a process that just ends
+"""
+
+
+@pytest.mark.slow
+def test_no_rank_ends_before_rank_0_has_saved(tmp_path: Path):
+    """Ray Train and torchrun end all with the first that is gone."""
+    ranks = [
+        subprocess.Popen([sys.executable, "-c", ENDING, str(rank), str(tmp_path / "store")])
+        for rank in range(2)
+    ]
+    assert [rank.wait(60) for rank in ranks] == [0, 0]

@@ -1,5 +1,7 @@
 """The batch scripts on a real Slurm: warned, cancelled, requeued. Nothing is lost or done twice."""
 
+import re
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ from panoforge.train.run import run_training
 pytestmark = [needs_slurm, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
 SCRIPTS = ROOT / "configs" / "cluster"
 APART = ("seconds", "clips_per_s", "peak_memory_mb", "ranks")
+TRAINING = {**SMALL, "steps": 30, "checkpoint_every": 999, "checkpoint_every_s": 0}
 
 
 @pytest.fixture(scope="module")
@@ -84,20 +87,39 @@ def test_a_render_that_is_warned_stopped_and_cancelled_loses_nothing(
     assert len(list_staged(run / "staged")) == 16
     starts = [chaos.starts(index) for index in range(16)]
     assert starts[:8] + starts[12:] == [1] * 12 and max(starts) <= 2, starts
-    assert len({record.node for record in Ledger(str(run / "ledger")).records()}) == 2
+    done = [r.node for r in Ledger(str(run / "ledger")).records() if r.outcome == "done"]
+    assert {node.partition("/")[0] for node in done} == {"node1", "node2"}, done
+
+
+@pytest.fixture(scope="module")
+def alone(caps_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The training of one process, undisturbed."""
+    run = tmp_path_factory.mktemp("alone")
+    run_training(TrainConfig.model_validate(TRAINING), caps_dataset, run)
+    return run
+
+
+def numbers(run: Path) -> list[dict]:
+    return [
+        {key: value for key, value in row.items() if key not in APART}
+        for row in read_metrics(run / "metrics.jsonl")
+    ]
+
+
+def config_file(folder: Path, dataset: Path) -> Path:
+    path = folder / "train.yaml"
+    fields = {**TRAINING, "run": str(folder / "run"), "dataset": str(dataset)}
+    path.write_text(yaml.safe_dump(fields))
+    return path
 
 
 def test_a_training_that_is_warned_and_requeued_is_the_same_run(
-    cluster: Slurm, caps_dataset: Path, tmp_path: Path
+    cluster: Slurm, caps_dataset: Path, alone: Path, tmp_path: Path
 ):
     """Two nodes, a rank on each. Slurm's warning saves and requeues; what goes on from there ends
     with the numbers of one undisturbed process.
     """
-    fields = {**SMALL, "model": {"size": "micro", "image_size": 128}, "steps": 30}
-    fields |= {"checkpoint_every": 999, "checkpoint_every_s": 0}
-    run_training(TrainConfig.model_validate(fields), caps_dataset, tmp_path / "one")
-    run, config = tmp_path / "run", tmp_path / "train.yaml"
-    config.write_text(yaml.safe_dump({**fields, "run": str(run), "dataset": str(caps_dataset)}))
+    run, config = tmp_path / "run", config_file(tmp_path, caps_dataset)
     script = SCRIPTS / "slurm_train.sbatch"
     job = cluster.submit(script, {"CONFIG": str(config)}, "--nodes=2")
     until(cluster, job, lambda: bool(read_metrics(run / "metrics.jsonl")))
@@ -107,8 +129,22 @@ def test_a_training_that_is_warned_and_requeued_is_the_same_run(
     assert 0 < done < 30 and f"stopped as asked after step {done} of 30" in cluster.log(job)
     cluster.wait(job, "COMPLETED")
     assert f"going on from step {done} of 30" in cluster.log(job)
-    rows = [
-        [{k: v for k, v in row.items() if k not in APART} for row in read_metrics(folder)]
-        for folder in (tmp_path / "one/metrics.jsonl", run / "metrics.jsonl")
-    ]
-    assert rows[0] == rows[1]
+    assert numbers(run) == numbers(alone)
+
+
+def test_the_lines_for_plain_torchrun_train_what_one_process_does(
+    cluster: Slurm, caps_dataset: Path, alone: Path, tmp_path: Path
+):
+    """Those of docs/slurm.md, with one rank on each of two nodes."""
+    (lines,) = re.findall(
+        r"^    HEAD=.*?\n\n", (ROOT / "docs/slurm.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    config = config_file(tmp_path, caps_dataset)
+    lines = lines.replace("my-config.yaml", str(config)).replace("per-node=8", "per-node=1")
+    script = tmp_path / "torchrun.sbatch"
+    words = 'set -euo pipefail\nexport OMP_NUM_THREADS=1 PATH="$VENV/bin:$PATH"\n'
+    script.write_text(f"#!/usr/bin/env bash\n{words}{textwrap.dedent(lines)}")
+    job = cluster.submit(script, {}, "--nodes=2", "--ntasks-per-node=1", "--exclusive")
+    cluster.wait(job, "COMPLETED")
+    assert [row["ranks"] for row in read_metrics(tmp_path / "run/metrics.jsonl")] == [2] * 30
+    assert numbers(tmp_path / "run") == numbers(alone)

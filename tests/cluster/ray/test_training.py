@@ -1,5 +1,6 @@
 """Training on Ray Train: real ranks on one private Ray, killed and started again."""
 
+import os
 import signal
 import socket
 import threading
@@ -91,6 +92,29 @@ def test_two_ranks_train_what_one_does(caps_dataset: Path, alone: Path, tmp_path
     assert same_weights(alone, tmp_path)
     rows = [read_metrics(run / "metrics.jsonl") for run in (alone, tmp_path)]
     assert [row["objects"] for row in rows[0]] == [row["objects"] for row in rows[1]]
+
+
+def test_a_stop_that_is_asked_for_waits_until_the_state_is_kept(
+    caps_dataset: Path, tmp_path: Path, capfd
+):
+    """Ray Train ends all ranks with the first that leaves, and rank 0 has yet to write."""
+
+    def ask_to_stop() -> None:
+        while not read_metrics(tmp_path / "metrics.jsonl"):
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    asking = threading.Thread(target=ask_to_stop, daemon=True)
+    asking.start()
+    endless = job(caps_dataset, tmp_path, steps=500, checkpoint_every=999, checkpoint_every_s=0)
+    said = str(error_of(lambda: train_on_ray(endless)))
+    asking.join()
+    done = len(read_metrics(tmp_path / "metrics.jsonl"))
+    assert said.startswith(f"stopped as asked after step {done} of 500, saved to ")
+    state = checkpoints.load_latest(tmp_path / "checkpoints", print)
+    assert state is not None and state.step == done
+    lines = capfd.readouterr().err.splitlines()
+    assert lines.count("train: 0/500 in 0 s") == 1, lines
 
 
 @pytest.mark.slow
