@@ -137,10 +137,9 @@ class World:
             from torch.distributed import distributed_c10d
 
             timeout = timedelta(seconds=self._timeouts_s.pop())
-            # torch's older releases have no public name for it.
-            old = getattr(distributed_c10d, "_set_pg_timeout", None)
-            set_timeout = getattr(distributed_c10d, "set_timeout", old)
-            set_timeout(timeout, distributed_c10d._get_default_group())
+            public = hasattr(distributed_c10d, "set_timeout")  # not in older releases
+            change = getattr(distributed_c10d, "set_timeout" if public else "_set_pg_timeout")
+            change(timeout, distributed_c10d._get_default_group())
 
     def sum(self, values: Sequence[float], device: "torch.device") -> list[float]:
         """Element-wise sum of `values` over all ranks, in float64."""
