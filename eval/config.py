@@ -78,6 +78,13 @@ class ScanConfig(FrozenModel):
             description="How often a video of views is run; the last run's masks count (SAP: 2)."
         ),
     ] = 1
+    reach_deg: Annotated[
+        Annotated[float, Field(ge=0, le=180)] | None,
+        Field(
+            description="Views further than this from an instance's prompts are not asked about it,"
+            " which saves most of the time; null asks all (SAP)."
+        ),
+    ] = None
 
 
 class ZoomConfig(FrozenModel):
@@ -324,12 +331,19 @@ class EvalConfig(FrozenModel):
             "prompts": self.prompts.protocol(),
             "instances": self.instances.model_dump(mode="json"),
             "instance_draw_seed": self.seed if self.instances.max_per_panorama else None,
-            "scan": {**self.scan.model_dump(mode="json"), "size_px": self.view_size_px},
+            "scan": self._scan_protocol(),
             "zoom": self.zoom.model_dump(mode="json"),
             "image_size": self.model.image_size,
             "merge": self.merge.model_dump(mode="json"),
             "average": "IoU per instance on the panorama; mean over instances; both empty = 1",
         }
+
+    def _scan_protocol(self) -> dict[str, object]:
+        """The scan; `reach_deg` where it is set, so that ids from before there was one stay."""
+        scan = {**self.scan.model_dump(mode="json"), "size_px": self.view_size_px}
+        if self.scan.reach_deg is None:
+            del scan["reach_deg"]
+        return scan
 
     def protocol_id(self) -> str:
         """Short name of the protocol: two results may be compared only if theirs are equal."""

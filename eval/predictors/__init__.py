@@ -63,15 +63,21 @@ class ObjectPrompt:
             left and lower right corners of its box. Corners come first, as SAM2 wants them.
         masks: Frame → float32 logits h×w over the whole frame, beside the points or instead of
             them.
+        shown: Frames that are asked about the object; None is all. Prompted ones are among them.
     """
 
     id: int
     points: dict[int, tuple[NDArray[np.float64], NDArray[np.int32]]] = field(repr=False)
     masks: dict[int, NDArray[np.float32]] = field(default_factory=dict, repr=False)
+    shown: frozenset[int] | None = field(default=None, repr=False)
 
     def frames(self) -> set[int]:
         """The frames with any prompt."""
         return {*self.points, *self.masks}
+
+    def is_asked(self, frame: int) -> bool:
+        """Whether a frame is asked about the object."""
+        return self.shown is None or frame in self.shown
 
     def renumbered(self, number: Mapping[int, int]) -> "ObjectPrompt":
         """The prompt in the frames of `number` alone, frame t as frame `number[t]`."""
@@ -79,6 +85,7 @@ class ObjectPrompt:
             self.id,
             {number[t]: points for t, points in self.points.items() if t in number},
             {number[t]: mask for t, mask in self.masks.items() if t in number},
+            None if self.shown is None else frozenset(number[t] for t in self.shown if t in number),
         )
 
     def repeated(self, length: int, times: int) -> "ObjectPrompt":
@@ -88,6 +95,7 @@ class ObjectPrompt:
             self.id,
             {start + t: points for start in starts for t, points in self.points.items()},
             {start + t: mask for start in starts for t, mask in self.masks.items()},
+            None if self.shown is None else frozenset(s + t for s in starts for t in self.shown),
         )
 
 

@@ -76,7 +76,9 @@ class BatchedSam2:
                     features |= self._encode_some(frames, ahead[: self.encode_batch])
                 said = clicked.pop(t, {})
                 others = [
-                    k for k, prompt in enumerate(prompts) if prompt.frames() and k not in said
+                    k
+                    for k, prompt in enumerate(prompts)
+                    if prompt.frames() and k not in said and prompt.is_asked(t)
                 ]
                 for batch in batches(self.model, t, others, memories, self.max_batch):
                     said |= self._track(t, len(frames), features[first[t]], batch, memories)

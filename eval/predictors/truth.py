@@ -39,7 +39,10 @@ class GroundTruth:
         """The true masks as logits, of each frame's objects that it shows."""
         ids = np.array([prompt.id for prompt in prompts], np.int64)
         for index, frame in enumerate(frames):
-            seen = np.flatnonzero(np.bincount(frame.labels.ravel(), minlength=65536)[ids])
+            asked = [prompt.is_asked(index) for prompt in prompts]
+            seen = np.flatnonzero(
+                (np.bincount(frame.labels.ravel(), minlength=65536)[ids] > 0) & asked
+            )
             yield FrameLogits(index, seen, torch.from_numpy(self._logits(frame, ids[seen])))
 
     def look(

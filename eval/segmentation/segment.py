@@ -19,6 +19,7 @@ from panoforge.eval.config import MergeConfig
 from panoforge.eval.masks import Masks
 from panoforge.eval.predictors import FrameInput, ObjectPrompt, Predictor
 from panoforge.eval.segmentation.prompts import InstancePrompt, project_prompts
+from panoforge.eval.segmentation.reach import within_reach
 from panoforge.eval.segmentation.zoom import second_looks
 from panoforge.eval.views.merge import FrameLogits, merge_masks
 from panoforge.eval.views.methods.base import Plan
@@ -59,6 +60,8 @@ def segment(
 ) -> Masks:
     """The masks of the prompted instances, in the order of `prompts`."""
     objects = project_prompts(prompts, plan.projections)
+    if plan.video and plan.reach_deg is not None:
+        objects = within_reach(objects, plan.projections, plan.reach_deg)
     said = predict_frames(plan, inputs, objects, predictor)
     looks = (
         []

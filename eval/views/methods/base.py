@@ -14,6 +14,7 @@ class Plan:
     `video`: masks propagate from frame to frame; otherwise every frame is its own image and only
     frames that see a click say anything. `cycles`: how often a video is shown; the last showing's
     masks count. `bidirectional`: a video is also run backwards, and what both runs say is merged.
+    `reach_deg`: how far from its prompts a video's frames are asked about an object; None: all are.
     `zoom`: every instance is looked at again (`panoforge.eval.segmentation.zoom`), in views of
     `zoom_size_px`.
     """
@@ -22,6 +23,7 @@ class Plan:
     video: bool
     cycles: int = 1
     bidirectional: bool = False
+    reach_deg: float | None = None
     zoom: ZoomConfig | None = None
     zoom_size_px: int = 0
 

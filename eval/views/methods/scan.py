@@ -32,7 +32,7 @@ def plan_scan(
 def plan_no_overlap(width: int, height: int, config: EvalConfig) -> Plan:
     """The faces of a cube, as a video."""
     faces = tuple(map(PerspectiveFrame, cube_faces(config)))
-    return Plan(faces, video=True, cycles=config.scan.cycles)
+    return Plan(faces, True, config.scan.cycles, reach_deg=config.scan.reach_deg)
 
 
 def plan_least_overlap(width: int, height: int, config: EvalConfig) -> Plan:
@@ -55,7 +55,12 @@ def plan_zoom(width: int, height: int, config: EvalConfig) -> Plan:
 def _scan(config: EvalConfig, overlap: float, trajectory: Trajectory) -> Plan:
     spec = ScanSpec(config.scan.fov_deg, overlap, config.view_size_px)
     views = scan_views(spec, config.scan.yaw0_deg, trajectory)
-    return Plan(tuple(map(PerspectiveFrame, views)), video=True, cycles=config.scan.cycles)
+    return Plan(
+        tuple(map(PerspectiveFrame, views)),
+        video=True,
+        cycles=config.scan.cycles,
+        reach_deg=config.scan.reach_deg,
+    )
 
 
 METHODS = (
