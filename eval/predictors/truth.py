@@ -40,9 +40,8 @@ class GroundTruth:
         ids = np.array([prompt.id for prompt in prompts], np.int64)
         for index, frame in enumerate(frames):
             asked = [prompt.is_asked(index) for prompt in prompts]
-            seen = np.flatnonzero(
-                (np.bincount(frame.labels.ravel(), minlength=65536)[ids] > 0) & asked
-            )
+            there = np.bincount(frame.labels.ravel(), minlength=65536)[ids] > 0
+            seen = np.flatnonzero(there & asked)
             yield FrameLogits(index, seen, torch.from_numpy(self._logits(frame, ids[seen])))
 
     def look(

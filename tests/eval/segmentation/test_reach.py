@@ -1,4 +1,4 @@
-"""`scan.reach_deg`: far views are not asked about an instance; near ones say what they always did."""
+"""`scan.reach_deg`: far views are not asked about an instance, near ones say what they did."""
 
 from dataclasses import replace
 
