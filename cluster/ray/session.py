@@ -115,9 +115,7 @@ def _joined(address: str, stack: contextlib.ExitStack) -> "RayContext":
     """
     import ray
 
-    if re.fullmatch(r"[\w.-]+:\d+", address):  # Ray itself would try for minutes
-        host, _, port = address.rpartition(":")
-        socket.create_connection((host, int(port)), timeout=10).close()
+    address = _answering(address)
     logging.getLogger("ray").setLevel(logging.ERROR)
     stack.callback(ray.shutdown)
     with ThreadPoolExecutor(1) as thread:
@@ -127,6 +125,28 @@ def _joined(address: str, stack: contextlib.ExitStack) -> "RayContext":
     with contextlib.suppress(ValueError):  # outside the main thread signals are somebody else's
         signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
     return context
+
+
+def _answering(address: str) -> str:
+    """The address to join, after a look whether anybody listens there.
+
+    Ray itself would try for many minutes. `auto` is the cluster that was started last on this
+    machine, which may be dead by now, or that of RAY_ADDRESS.
+
+    Raises:
+        ConnectionError: nobody listens there, or `auto` finds no cluster.
+    """
+    if address == "auto":
+        from ray._private.services import canonicalize_bootstrap_address_or_die
+
+        address = canonicalize_bootstrap_address_or_die(address)
+    if re.fullmatch(r"[\w.-]+:\d+", address):
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise ConnectionError(f"nobody answers at {address} ({error})") from None
+    return address
 
 
 @contextlib.contextmanager

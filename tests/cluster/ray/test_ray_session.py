@@ -222,6 +222,18 @@ def test_a_cluster_that_is_not_there():
 
 
 @pytest.mark.slow
+def test_a_cluster_that_died_is_not_waited_for(monkeypatch):
+    """`auto` may find the address of one that is gone: Ray tried it for ten minutes, and more."""
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    begin = time.monotonic()
+    with (
+        pytest.raises(ClusterError, match=r"at auto: nobody answers at \S+:1 \(.*refused"),
+        ray_session(RayConfig(address="auto")),
+    ):
+        pytest.fail("nobody is there")
+    assert time.monotonic() - begin < 30
+
+
 def test_a_drain_may_take_longer_than_the_alarm_of_rays_signal_handler():
     """Ray's C++ handler of SIGTERM sets an alarm that aborts the process after 3 s, and prints a
     stack; a scene takes minutes.
