@@ -69,9 +69,14 @@ def render(
         err.print(f"{count:>6} × {reason}")
     out.print(
         f"{counted(summary.panoramas, 'panorama')} of {counted(summary.count('done'), 'scene')}:"
-        f" {job.run / STAGED} ({counted(summary.made_now, 'scene')} made now,"
+        f" {job.run / STAGED} ({counted(summary.made_now, 'scene')} settled now,"
         f" {summary.count('rejected')} rejected, {summary.count('failed')} failed)"
     )
+    if summary.count("failed"):
+        err.print(
+            f"pano logs {job.run} SCENE says more of a scene; after pano retry {job.run} the same"
+            " command makes failed ones again"
+        )
     if summary.interrupted or summary.count("failed"):
         raise typer.Exit(1)
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args, get_origin
 
 import cv2
@@ -17,6 +18,7 @@ from pydantic import BaseModel
 from repository import ROOT
 
 from panoforge.cli import app as cli
+from panoforge.cli import main
 from panoforge.cluster.config.jobs import RenderJobConfig
 from panoforge.cluster.config.sections import VERBS, sections_of
 from panoforge.cluster.state.job_file import save_job
@@ -437,3 +439,22 @@ def test_a_terminal_obeys_no_stranger(pano, tmp_path):
         _, stdout, stderr = pano(*verb)
         assert "\x1b" not in stdout + stderr and "\\x1b[2J" in stdout + stderr, verb
     assert "first\n\\x1b[2J\\x1b]0;mine\\x07\\u202elast\n" in pano("logs", tmp_path, "0")[1]
+
+
+def test_a_render_with_failed_scenes_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    """None was made, and that is what it says."""
+    counts = {"done": 0, "rejected": 0, "failed": 2}
+    summary = SimpleNamespace(
+        reasons={"failed: no such file": 2},
+        panoramas=0,
+        made_now=2,
+        interrupted=False,
+        count=counts.__getitem__,
+    )
+    monkeypatch.setattr("panoforge.stages.render_stage", lambda job: summary)
+    (tmp_path / "r.yaml").write_text(f"run: {tmp_path / 'run'}\nscenes: 2\n")
+    with pytest.raises(SystemExit) as stopped:
+        main(["render", str(tmp_path / "r.yaml")])
+    said = capsys.readouterr()
+    assert stopped.value.code == 1 and "(2 scenes settled now, 0 rejected, 2 failed)" in said.out
+    assert f"pano retry {tmp_path / 'run'}" in said.err and "pano logs" in said.err
