@@ -1,7 +1,7 @@
 """Frames that are not asked about an object, since they lie too far from what it was prompted with.
 
-An option (`scan.reach_deg`), not SAP's: it saves most of the work on panoramas of many objects, and
-an object that reaches further than that from its prompts is cut off there.
+An option (`scan.reach_deg`), not SAP's. It saves most of the work on panoramas of many objects. An
+object that reaches further than that from its prompts is cut off there.
 """
 
 from collections.abc import Sequence
