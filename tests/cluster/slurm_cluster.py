@@ -20,6 +20,8 @@ REASON = (
 )
 needs_slurm = pytest.mark.skipif(REASON is not None, reason=f"no real Slurm here: {REASON}")
 
+ALIVE = ("PENDING", "RUNNING", "COMPLETING")  # states of a job that has not ended
+
 # A requeued job waits until the credentials of its last start have expired.
 CONFIG = """
 ClusterName=test
@@ -81,10 +83,11 @@ class Slurm:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def wait(self, job: str, *states: str, seconds: float = 600) -> None:
-        """Until it is in one of these states."""
+        """Until it is in one of these states; fail where it ends in another one."""
         end = time.monotonic() + seconds
         while (state := self.state(job)) not in states:
-            assert time.monotonic() < end, f"{state}\n{self.log(job)}\n{self.say('sinfo')}"
+            goes_on = state in ALIVE and time.monotonic() < end
+            assert goes_on, f"{state}\n{self.log(job)}\n{self.say('sinfo')}"
             time.sleep(1)
 
 

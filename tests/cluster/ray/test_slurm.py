@@ -10,7 +10,7 @@ import pytest
 import yaml
 from chaos_runs import Chaos
 from repository import ROOT
-from slurm_cluster import Slurm, needs_slurm, slurm
+from slurm_cluster import ALIVE, Slurm, needs_slurm, slurm
 from train_small import SMALL
 
 from panoforge.cluster.state.ledger import Ledger
@@ -36,7 +36,7 @@ def until(cluster: Slurm, job: str, true: Callable[[], bool], seconds: float = 6
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, cluster.log(job)
-        assert cluster.state(job) in ("PENDING", "RUNNING", "COMPLETING"), cluster.log(job)
+        assert cluster.state(job) in ALIVE, cluster.log(job)
         time.sleep(0.5)
 
 
