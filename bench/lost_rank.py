@@ -51,7 +51,7 @@ def main() -> None:
             "dataset": str(folder / "data" / "ours"),
             "split": "train",
             "model": {"size": "micro", "image_size": 128},
-            "clip": {"frames": 3, "max_objects": 2, "min_area_sr": 0.0},
+            "clip": {"frames": 3, "max_objects": 2, "min_area_sr": 0.001},
             "prompt": {"corrections": 1},
             "clips_per_step": 2,
             "checkpoint_every": 1,
