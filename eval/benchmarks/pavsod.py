@@ -43,7 +43,8 @@ def open_pavsod(root: Path, split: str | None) -> Opened[PanoramaItem]:
     frames = frames / split if split and (frames / split).is_dir() else frames
     items: list[PanoramaItem] = []
     annotated = sorted(p for p in masks.iterdir() if p.is_dir())
-    unannotated = {p.name for p in frames.iterdir() if p.is_dir()} - {p.name for p in annotated}
+    there = {p.name for p in frames.iterdir() if p.is_dir() and not p.name.startswith(".")}
+    unannotated = there - {p.name for p in annotated}
     left_out = LeftOut.of(("sequence without masks", name) for name in sorted(unannotated))
     for sequence in annotated:
         listing = list_pictures(frames / sequence.name)

@@ -189,7 +189,7 @@ def _davis(root: Path, other: list[LeftOut]) -> list[Video]:
             if (frames / resolution).is_dir() and (masks / resolution).is_dir():
                 frames, masks = frames / resolution, masks / resolution
                 break
-        there, annotated = ({p.name for p in f.iterdir() if p.is_dir()} for f in (frames, masks))
+        there, annotated = _folders(frames), _folders(masks)
         other += [
             LeftOut.of(("video without a folder of masks", v) for v in sorted(there - annotated)),
             LeftOut.of(("folder of masks without a video", v) for v in sorted(annotated - there)),
@@ -198,10 +198,15 @@ def _davis(root: Path, other: list[LeftOut]) -> list[Video]:
     return []
 
 
+def _folders(folder: Path) -> set[str]:
+    """Names of the folders in a folder; hidden ones are no data."""
+    return {p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")}
+
+
 def _vos360(root: Path, other: list[LeftOut]) -> list[Video]:
     """Videos of a folder of <video>/image with <video>/mask."""
     videos = []
-    for path in sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")):
+    for path in (root / name for name in sorted(_folders(root))):
         if (path / "mask").is_dir() and (path / "image").is_dir():
             videos.append(_video(path / "mask", path / "image", other, path.name))
         else:
