@@ -39,7 +39,7 @@ class GroundTruth:
         """The true masks as logits, of each frame's objects that it shows."""
         ids = np.array([prompt.id for prompt in prompts], np.int64)
         for index, frame in enumerate(frames):
-            asked = [prompt.is_asked(index) for prompt in prompts]
+            asked = np.array([prompt.is_asked(index) for prompt in prompts], bool)  # of none, too
             there = np.bincount(frame.labels.ravel(), minlength=65536)[ids] > 0
             seen = np.flatnonzero(there & asked)
             yield FrameLogits(index, seen, torch.from_numpy(self._logits(frame, ids[seen])))
