@@ -32,6 +32,7 @@ REACH_DEG = 25.0  # how far from a click it looks for the thing
 TOUCH_DEG = 1.0  # what surely belongs to a click
 GROUP_DEG = 30.0  # clicks that one view holds
 _ROUNDS, _SEED, _ROWS = 3, 0, 64
+_DEEP = 0.6  # of the greatest distance from a box's outline
 
 
 class EdgeFollower:
@@ -78,7 +79,12 @@ class EdgeFollower:
         trimap = np.where(inside, np.uint8(cv2.GC_PR_FGD), np.uint8(cv2.GC_BGD))
         if not inside.any() or inside.all():
             return np.zeros_like(region)
-        return self._whole(self._laid_back(self._cut(trimap, view, ()), view))
+        found = self._cut(trimap.copy(), view, ())
+        if not found.any():  # nothing stands out: what is deep inside is the thing then
+            depth = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 3)
+            trimap[depth >= _DEEP * depth.max()] = cv2.GC_FGD
+            found = self._cut(trimap, view, ())
+        return self._whole(self._laid_back(found, view))
 
     def let_go(self) -> None:
         """Nothing is kept elsewhere."""

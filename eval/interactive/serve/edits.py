@@ -117,6 +117,11 @@ def _predicted(sheet: Sheet, edit: ClickEdit | BoxEdit, predict: Predict) -> Del
     assert wanted is not None
     one = editable(sheet, edit.object) or _new(sheet, edit.category)
     found, old = predict(wanted), _pixels(sheet, one)
+    if not found.any() and not one.mask:
+        raise UsageError(
+            "nothing was found there, so no object was made: click on another part of it, draw a"
+            " larger box, or paint it"
+        )
     keeps_clicks = isinstance(edit, ClickEdit) and (one.clicks or not one.mask)
     if isinstance(edit, BoxEdit):
         mask = found | old

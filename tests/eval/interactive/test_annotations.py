@@ -22,6 +22,7 @@ from pycocotools.coco import COCO
 
 from panoforge.core.errors import DataError, StorageError, UsageError
 from panoforge.core.sample.products import encode_product
+from panoforge.eval.interactive.edges import EdgeFollower
 from panoforge.eval.interactive.serve import desks as desks_module
 from panoforge.eval.interactive.serve import journal as journal_module
 from panoforge.eval.interactive.serve.document import Delta, Document, Hand, Stale
@@ -694,3 +695,29 @@ def test_a_journal_line_is_on_the_disk_before_it_counts(
     journal, _ = Journal.open(tmp_path / "j")
     journal.append(b"{}")
     assert journal.length in synced
+
+
+def test_a_box_in_which_nothing_stands_out_is_the_thing_inside(tmp_path: Path) -> None:
+    """Met by a labeller: a stone on a patterned floor; the object was made, of no pixel."""
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    grey = np.full((HEIGHT, WIDTH, 3), 120, np.uint8)
+    (folder / "grey.png").write_bytes(encode_product("rgb.png", grey))
+    with serving(Asked(place=folder, work=tmp_path / "work")) as server:
+        ann = Annotator(server.server_port)
+        picture = ann.picture("grey.png")
+        state = ann.edit(picture, "box", corners=[[-20, 20], [20, 20], [20, -20], [-20, -20]])
+        mask = ann.mask(picture, state["objects"][0], WIDTH, HEIGHT)
+        assert mask[HEIGHT // 2, WIDTH // 2] and not mask[:, : WIDTH // 3].any()
+
+
+def test_a_predictor_that_finds_nothing_makes_no_object(
+    server: PanoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = Annotator(server.server_port)
+    picture = ann.picture("b.png")
+    before = ann.look(picture)
+    monkeypatch.setattr(EdgeFollower, "mask", lambda self, clicks: np.zeros((HEIGHT, WIDTH), bool))
+    with pytest.raises(Refusal, match="nothing was found there, so no object was made"):
+        ann.edit(picture, "click", lon_deg=0, lat_deg=0)
+    assert ann.look(picture)["objects"] == before["objects"]
