@@ -52,6 +52,13 @@ def defined(file: Path) -> set[str]:
     }
 
 
+def imports(text: str, file: str) -> bool:
+    """Whether a module's text imports the module of a file."""
+    package, _, name = f"panoforge/{file.removesuffix('.py')}".replace("/", ".").rpartition(".")
+    found = re.findall(rf"from {re.escape(package)} import \(?([^()]*?)(?:\)|\n(?!    ))", text)
+    return f"{package}.{name} import" in text or any(name in re.findall(r"\w+", f) for f in found)
+
+
 def faults(steps: Sequence[Step]) -> list[str]:
     """Steps that the code does not have."""
     found = []
@@ -68,8 +75,9 @@ def faults(steps: Sequence[Step]) -> list[str]:
             parent, text = "cluster/config/jobs.py", (ROOT / "cluster/config/jobs.py").read_text()
             names = [f"panoforge.{step.file.removesuffix('.py').replace('/', '.')}"]
         else:
-            names = [step.function, file.stem]
-        if not any(re.search(rf"\b{re.escape(name)}\b", text) for name in names):
+            names = [step.function]
+        named = any(re.search(rf"\b{re.escape(name)}\b", text) for name in names)
+        if not named and not imports(text, step.file):
             found.append(f"{parent} does not name {' or '.join(names)}")
     return found
 

@@ -17,6 +17,7 @@ is numpy and vectorised; sampling an image through these maps is `panoforge.core
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -195,6 +196,20 @@ def row_area_sr(width: int, height: int) -> Floats:
     """
     edges = np.sin(edge_lat(np.arange(height + 1), height))
     return (2 * np.pi / width) * (edges[:-1] - edges[1:])
+
+
+@lru_cache(maxsize=16)
+def view_area_sr(fov_deg: float, size_px: int) -> Floats:
+    """Solid angle in steradians of each pixel of a view, size×size; read-only.
+
+    DΩ = cos³θ / f², θ the angle to the optical axis, f in pixels.
+    """
+    view = View(0.0, 0.0, fov_deg, size_px)
+    offset = view.plane_offsets()
+    cos = 1 / np.sqrt(1 + offset[None, :] ** 2 + offset[:, None] ** 2)
+    area = cos**3 / view.focal_px**2
+    area.flags.writeable = False
+    return area
 
 
 def row_cos_lat(height: int) -> Floats:

@@ -14,7 +14,6 @@ What is wrong with a sample is a DataError that names it. No other sample ever t
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -23,12 +22,11 @@ from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
 from panoforge.core.geometry.scan import ScanSpec, scan_views
-from panoforge.core.geometry.sphere import View
+from panoforge.core.geometry.sphere import View, view_area_sr
 from panoforge.core.geometry.views import WrappedPanorama, wrap_panorama
 from panoforge.core.shards.read import Sample
 from panoforge.train.data.plan import CLICK_LANE, ClipPlan
-from panoforge.train.data.warp import is_warped, look
-from panoforge.train.data.warp import pixel_solid_angles as warped_solid_angles
+from panoforge.train.data.warp import frame_area_sr, is_warped, look
 from panoforge.train.settings.clips import ClipSettings
 
 if TYPE_CHECKING:
@@ -53,20 +51,6 @@ def clip_views(settings: ClipSettings, plan: ClipPlan, size_px: int) -> tuple[Vi
     return tuple(replace(view, fov_deg=plan.fov_deg) for view in views)
 
 
-@lru_cache(maxsize=16)
-def pixel_solid_angles(fov_deg: float, size_px: int) -> NDArray[np.float64]:
-    """Steradians of each pixel of a view, size×size.
-
-    DΩ = cos³θ / f², θ the angle to the optical axis, f in pixels.
-    """
-    view = View(0.0, 0.0, fov_deg, size_px)
-    offset = view.plane_offsets()
-    cos = 1 / np.sqrt(1 + offset[None, :] ** 2 + offset[:, None] ** 2)
-    weights = cos**3 / view.focal_px**2
-    weights.flags.writeable = False
-    return weights
-
-
 def weighted_count(labels: NDArray, weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """The sum of `weights` over the pixels of each id, indexed by id; both of one shape."""
     sums: NDArray[Any] = np.bincount(labels.ravel(), weights=weights.ravel())
@@ -75,8 +59,7 @@ def weighted_count(labels: NDArray, weights: NDArray[np.float64]) -> NDArray[np.
 
 def areas_sr(labels: NDArray[np.uint16], fov_deg: float) -> NDArray[np.float64]:
     """Steradians of every id in a view, indexed by id; index 0 is what no instance covers."""
-    weights = pixel_solid_angles(fov_deg, labels.shape[0])
-    return weighted_count(labels, weights)
+    return weighted_count(labels, view_area_sr(fov_deg, labels.shape[0]))
 
 
 def choose_objects(
@@ -180,7 +163,7 @@ def _first_frame(
     for index, view in enumerate(views):
         seen = look(labels, view, plan, labels=True)
         if is_warped(plan):
-            areas = weighted_count(seen, warped_solid_angles(plan, view))
+            areas = weighted_count(seen, frame_area_sr(plan, view))
         else:
             areas = areas_sr(seen, view.fov_deg)
         ids = choose_objects(areas, settings, np.random.default_rng(plan.object_seed))

@@ -70,7 +70,7 @@ def look(panorama: WrappedPanorama, view: View, plan: ClipPlan, *, labels: bool 
     return sample_directions(panorama, rays @ turned.T, labels=labels)
 
 
-def pixel_solid_angles(plan: ClipPlan, view: View) -> Floats:
+def frame_area_sr(plan: ClipPlan, view: View) -> Floats:
     """Steradians of each pixel of a plan's frame.
 
     DΩ = dA / |ray|³ on the plane at distance 1; det A is 1.

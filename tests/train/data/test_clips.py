@@ -11,6 +11,7 @@ import pytest
 from train_small import small_config
 
 from panoforge.core.errors import DataError
+from panoforge.core.geometry.sphere import view_area_sr
 from panoforge.core.geometry.views import sample_view, wrap_panorama
 from panoforge.core.parallel import prefetched
 from panoforge.core.shards.read import Dataset, Sample
@@ -23,7 +24,6 @@ from panoforge.train.data.clips import (
     clip_views,
     collate,
     jitter_colours,
-    pixel_solid_angles,
 )
 from panoforge.train.data.plan import clip_plan
 
@@ -35,7 +35,7 @@ def plan_of(caps: Dataset, position: int = 0, settings=PLAIN):
 
 
 def test_solid_angles_of_a_cube_face_are_a_sixth_of_the_sphere():
-    assert pixel_solid_angles(90.0, 257).sum() == pytest.approx(4 * np.pi / 6, rel=1e-4)
+    assert view_area_sr(90.0, 257).sum() == pytest.approx(4 * np.pi / 6, rel=1e-4)
     labels = np.zeros((64, 64), np.uint16)
     labels[:, 32:] = 3
     assert areas_sr(labels, 90.0) == pytest.approx([np.pi / 3, 0, 0, np.pi / 3], rel=1e-3)

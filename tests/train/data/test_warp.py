@@ -18,8 +18,8 @@ from panoforge.train.data.plan import clip_plan
 from panoforge.train.data.sources.draw import square_affine, warp_square
 from panoforge.train.data.warp import (
     affine_matrix,
+    frame_area_sr,
     look,
-    pixel_solid_angles,
     tilt_matrix,
     unwarp_places,
     warp_places,
@@ -105,7 +105,7 @@ def test_without_a_warp_it_is_the_plain_view():
 
 def test_solid_angles_of_a_whole_sphere_of_rotated_views():
     view = View(0.0, 0.0, 90.0, 64)
-    assert 6 * pixel_solid_angles(plan_of(rotate_deg=30.0), view).sum() == pytest.approx(
+    assert 6 * frame_area_sr(plan_of(rotate_deg=30.0), view).sum() == pytest.approx(
         4 * math.pi, rel=1e-3
     )
 
