@@ -37,8 +37,3 @@ def make_scene(job: SceneJob, source: AnySource, seed: int) -> Scene:
     )  # imports bpy and generators: in a render process only
     function: SceneSource = module.make_scene
     return function(job, source, seed)
-
-
-def describe(value: Any) -> str:
-    """One line about an exception, for reports."""
-    return f"{type(value).__name__}: {' '.join(str(value).split())[:300]}"

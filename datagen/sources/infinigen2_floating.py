@@ -11,11 +11,11 @@ from importlib.metadata import version
 import bpy
 import numpy as np
 
+from panoforge.core.errors import one_line
 from panoforge.datagen import defects
 from panoforge.datagen.config.render import SceneJob
 from panoforge.datagen.scene.scene import Region, Scene, SceneFailed
 from panoforge.datagen.source_settings import FloatingSource
-from panoforge.datagen.sources.base import describe
 from panoforge.datagen.sources.infinigen2_rooms import things_of
 
 SIZE_M = 5.0
@@ -38,7 +38,7 @@ def make_scene(job: SceneJob, source: FloatingSource, seed: int) -> Scene:
         except (
             Exception
         ) as error:  # a generator may fail in any way it likes; the seed is then unusable
-            raise SceneFailed(f"floating_objects_rand: {describe(error)}") from error
+            raise SceneFailed(f"floating_objects_rand: {one_line(error)}") from error
     things = things_of([obj.item() for obj in placed if isinstance(obj, pf.MeshObject)])
     keep = {name for thing in things for name in thing.objects}
     floating_lights = [obj for obj in placed if isinstance(obj, pf.LightObject)]

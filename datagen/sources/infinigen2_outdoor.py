@@ -15,13 +15,13 @@ import bpy
 import numpy as np
 from mathutils import Vector
 
+from panoforge.core.errors import one_line
 from panoforge.datagen import defects
 from panoforge.datagen.config.render import SceneJob
 from panoforge.datagen.extensions.extension import ExtensionMissing, antlandscape_available
 from panoforge.datagen.scene.scene import Region, Scene, SceneFailed
 from panoforge.datagen.source_settings import OutdoorSource
 from panoforge.datagen.sources import outdoor_parts
-from panoforge.datagen.sources.base import describe
 from panoforge.datagen.sources.infinigen2_rooms import things_of
 
 RELIEF_M = {"plain": 1.2, "hills": 9.0}
@@ -56,7 +56,7 @@ def make_scene(job: SceneJob, source: OutdoorSource, seed: int) -> Scene:
     except (
         Exception
     ) as error:  # a generator may fail in any way it likes; the seed is then unusable
-        raise SceneFailed(f"outdoor {job.variant}: {describe(error)}") from error
+        raise SceneFailed(f"outdoor {job.variant}: {one_line(error)}") from error
     bpy.context.view_layer.update()
     spots = _spots(rng_place, ground)
     kept = [

@@ -19,6 +19,7 @@ import bpy
 import numpy as np
 from numpy.typing import ArrayLike
 
+from panoforge.core.errors import one_line
 from panoforge.core.numbers import counted
 from panoforge.core.storage.location import expanded
 from panoforge.datagen import defects
@@ -28,7 +29,6 @@ from panoforge.datagen.scene.categories import Categories
 from panoforge.datagen.scene.scene import Region, Scene, SceneFailed, Thing
 from panoforge.datagen.small_things.clutter import load_library, replace_bodies
 from panoforge.datagen.source_settings import HouseSource, RoomsSource
-from panoforge.datagen.sources.base import describe
 
 WALL_MARGIN_M = 0.3
 CEILING_LIGHTS = ("ceiling_light", "house_ceiling_feature")
@@ -63,7 +63,7 @@ def _generated(generate: Callable[..., Any], notes: list[str], *args: Any, **kwa
         try:
             return generate(*args, **kwargs)
         except Exception as error:  # it may fail in any way; the seed is then unusable
-            raise SceneFailed(f"{generate.__name__}: {describe(error)}") from error
+            raise SceneFailed(f"{generate.__name__}: {one_line(error)}") from error
 
 
 def _scene(
