@@ -156,7 +156,8 @@ def second_node() -> "subprocess.Popen[bytes]":
     node = subprocess.Popen(
         [sys.executable, "-m", "panoforge.cluster.ray.node", "--block"]
         + [f"--{name}={value}" for name, value in flags.items()],
-        env={**os.environ, **LOOPBACK_ONLY},
+        # A private Ray takes no other nodes: this one is told otherwise, and knows the token.
+        env=os.environ | dict.fromkeys(LOOPBACK_ONLY, "1"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
