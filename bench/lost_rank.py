@@ -14,6 +14,7 @@ weight: two ranks sum gradients in another order than one. A user's run loses as
 that, the steps since its last checkpoint (`checkpoint_every_s`).
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -102,6 +103,7 @@ def strike(run: Path, content: dict[str, Any], train: Callable[[Any], Path]) -> 
             begin = time.monotonic()
             wait_for(training, run, steps(run) + 1, ranks=2)
             found["up"] = time.monotonic() - begin
+            print(found, flush=True)
             training.result()
         finally:
             kill_all(node)
@@ -169,7 +171,8 @@ def kill_all(process: "subprocess.Popen[bytes]") -> None:
     except psutil.NoSuchProcess:
         return
     for child in dying:
-        child.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # it went with its parent
+            child.kill()
     process.kill()
     process.wait()
 
