@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from panoforge.cluster.config.jobs import EvalJobConfig, RenderJobConfig, TrainJobConfig
 from panoforge.cluster.config.packing import PackConfig
@@ -35,9 +35,14 @@ from panoforge.core.storage.runlog import record_stage
 from panoforge.core.storage.staged import list_staged
 from panoforge.core.storage.store import Store, StoreLike
 
+if TYPE_CHECKING:
+    from panoforge.cluster.render.runner import RenderSummary
+    from panoforge.cluster.status.plan import RunPlan
+    from panoforge.eval.folders import Evaluation
 
-def render_stage(config: RenderJobConfig) -> Any:
-    """Render what is missing of the run. Gives a panoforge.cluster.render.runner.RenderSummary."""
+
+def render_stage(config: RenderJobConfig) -> "RenderSummary":
+    """Render what is missing of the run."""
     from panoforge.cluster.render.images import image_config_sha256
     from panoforge.cluster.render.runner import render
 
@@ -60,13 +65,10 @@ def render_stage(config: RenderJobConfig) -> Any:
 
 def plan_stage(
     config: RenderJobConfig, calibration: Path | None = None, slots: int | None = None
-) -> Any:
+) -> "RunPlan":
     """What a run will take, calibrated on its own scenes or on another run's.
 
     Where nothing was made and the config assumes nothing, a probe renders for some 5 seconds.
-
-    Returns:
-        A panoforge.cluster.status.plan.RunPlan.
     """
     from panoforge.cluster.render.images import image_config_sha256
     from panoforge.cluster.state.job_file import ledger_of, load_job
@@ -190,8 +192,8 @@ def train_stage(config: TrainJobConfig) -> Path:
         return run_training(config.train, config.dataset_location, config.run)
 
 
-def eval_stage(config: EvalJobConfig) -> Any:
-    """Score a model on the dataset; gives a panoforge.eval.folders.Evaluation."""
+def eval_stage(config: EvalJobConfig) -> "Evaluation":
+    """Score a model on the dataset."""
     from panoforge.cluster.ray.evaluation import evaluator
     from panoforge.eval.run import run_evaluation
 

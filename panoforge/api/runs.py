@@ -38,8 +38,7 @@ def render(config: str | Path, *overrides: str) -> "RenderSummary":
     from panoforge.stages import render_stage
 
     job = load_section(Path(config), RenderJobConfig, overrides)
-    found: RenderSummary = render_stage(job)
-    return found
+    return render_stage(job)
 
 
 def evaluate(config: str | Path, *overrides: str) -> "Evaluation":
@@ -69,8 +68,7 @@ def evaluate(config: str | Path, *overrides: str) -> "Evaluation":
     from panoforge.stages import eval_stage
 
     job = load_section(Path(config), EvalJobConfig, overrides)
-    found: Evaluation = eval_stage(job)
-    return found
+    return eval_stage(job)
 
 
 def compare(*runs: str | Path) -> "Comparison":
