@@ -58,7 +58,7 @@ def index_video(path: Path) -> VideoIndex:
     with _opened(path) as container:
         stream = _stream(container, path)
         times, starts = set(), set()
-        for packet in container.demux(stream):
+        for packet in _packets(container, stream, path):
             if not packet.size or packet.is_discard:
                 continue
             if packet.pts is None:
@@ -192,6 +192,16 @@ def _opened(path: Path) -> Any:
         raise DataError(
             f"{path.name} cannot be opened as a video ({_said(error)}): expected a file of"
             f" {', '.join(VIDEO_SUFFIXES)}"
+        ) from None
+
+
+def _packets(container: Any, stream: Any, path: Path) -> Iterator[Any]:
+    """The packets of a stream; one that cannot be read ends in a DataError."""
+    try:
+        yield from container.demux(stream)
+    except Exception as error:  # FFmpeg's own: a packet of a claimed gigabyte is a MemoryError
+        raise DataError(
+            f"{path.name}: its packets cannot be read ({_said(error)}): the file is damaged"
         ) from None
 
 

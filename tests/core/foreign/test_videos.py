@@ -134,3 +134,28 @@ def test_the_caps_hold_for_every_frame(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"x\.avi: frame 2 cannot be decoded"):
         reader.read(2)
     assert reader.read(3).shape == (32, 64, 3)
+
+
+GREEDY = """
+import resource, sys
+from pathlib import Path
+import av
+from panoforge.core.errors import DataError
+from panoforge.core.foreign.videos import index_video
+mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (mapped + 2**28,) * 2)
+try:
+    index_video(Path(sys.argv[1]))
+except DataError as error:
+    print(error)
+"""
+
+
+def test_a_packet_that_claims_more_than_memory_is_said() -> None:
+    """Found by the fuzzers: FFmpeg's error is a MemoryError, and came from the walk of packets."""
+    path = Path(__file__).with_name("greedy_packet.mp4")
+    done = subprocess.run(
+        [sys.executable, "-c", GREEDY, str(path)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "its packets cannot be read (Cannot allocate memory)" in done.stdout
