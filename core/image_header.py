@@ -3,28 +3,34 @@
 JPEG headers are read by the decoder's own parser (libjpeg-turbo), so no padding or stray marker
 makes the two disagree. A PNG's chunks are walked: one that claims more bytes than the file has is
 refused here, because a decoder would allocate them. WebP is here because its decoder allocates the
-canvas when a file is opened. Files that were cut are refused too: it costs nothing to ask.
+canvas when a file is opened. Files that were cut are refused too: it costs nothing to ask. So are
+JPEGs that would keep their decoder busy, or make it keep over a gigabyte: every decoder of ours,
+of strangers' pictures and of a dataset's members, asks here first.
 """
 
 import simplejpeg
 
 from panoforge.core.errors import DataError
-from panoforge.core.jpeg_markers import is_whole_jpeg
+from panoforge.core.jpeg_markers import is_whole_jpeg, jpeg_markers
+from panoforge.core.numbers import counted
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MAX_SCANS, MAX_SCANNED_PIXELS = 64, 1 << 31  # of a JPEG; programs write about ten scans
+MAX_DECODING_BYTES = 1 << 30  # what a JPEG's decoder may keep
 
 
 def image_size(data: bytes) -> tuple[int, int]:
     """The (width, height) in pixels that a PNG or JPEG claims, as stored.
 
     Raises:
-        DataError: the bytes are neither, the header is damaged, or the file was cut.
+        DataError: the bytes are neither, the header is damaged, the file was cut, or decoding it
+            would take longer or more memory than a picture may.
     """
     if data[:8] == PNG_SIGNATURE:
         return _png_size(data)
     if data[:2] == b"\xff\xd8":
         try:
-            height, width, _, _ = simplejpeg.decode_jpeg_header(data, strict=False)
+            height, width, _, subsampling = simplejpeg.decode_jpeg_header(data, strict=False)
         except (ValueError, KeyError) as error:  # KeyError: of a colour space it has no name for
             raise DataError(
                 f"the JPEG's header cannot be read ({error}): the file is truncated or damaged"
@@ -34,8 +40,28 @@ def image_size(data: bytes) -> tuple[int, int]:
                 f"the JPEG's {len(data)} bytes end before its image does: the file is truncated or"
                 " damaged"
             )
+        _check_decoding(data, width, height, subsampling)
         return width, height
     raise DataError("this is neither a PNG nor a JPEG")
+
+
+def _check_decoding(data: bytes, width: int, height: int, subsampling: str) -> None:
+    """DataError for a JPEG that would keep its decoder busy, or take more memory than 1 GiB."""
+    found = jpeg_markers(data)
+    most = min(MAX_SCANS, MAX_SCANNED_PIXELS // max(1, width * height))
+    if found.scans > most:
+        raise DataError(
+            f"the JPEG goes over its {width}×{height} pixels in {counted(found.scans, 'scan')}, at"
+            f" most {most} are read: save it anew"
+        )
+    # Two bytes a coefficient; 4:4:4 at worst, where the header says nothing of less.
+    share = {"420": 0.5, "422": 2 / 3, "440": 2 / 3, "411": 0.5}.get(subsampling, 1.0)
+    pixel_bytes = 2 * found.components * share + (4 + 3 if found.components == 4 else 3)
+    if found.several and width * height * pixel_bytes > MAX_DECODING_BYTES:
+        raise DataError(
+            f"the JPEG is a progressive one of {width}×{height} pixels: to decode it would take"
+            f" {width * height * pixel_bytes / 1e9:.1f} GB, save it as a baseline JPEG or as PNG"
+        )
 
 
 def _png_size(data: bytes) -> tuple[int, int]:

@@ -25,13 +25,10 @@ from panoforge.core.foreign.files import MAX_FILE_BYTES, read_bytes
 from panoforge.core.foreign.gpano import Placement, gpano_placement
 from panoforge.core.geometry.views import check_panorama_size
 from panoforge.core.image_header import image_size, webp_size
-from panoforge.core.jpeg_markers import jpeg_markers
 from panoforge.core.numbers import counted
 from panoforge.core.types import Rgb
 
 MAX_PIXELS = 1 << 27  # of one picture; 16K panoramas
-MAX_SCANS, MAX_SCANNED_PIXELS = 64, 1 << 31  # of a JPEG; programs write about ten scans
-MAX_DECODING_BYTES = 1 << 30  # what a JPEG's decoder may keep
 _BAND_PIXELS = 1 << 22  # that are turned into RGB at once
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP")
 SEVERAL = ("WEBP", "AVIF", "TIFF", "PNG")  # formats that may hold several pictures
@@ -129,8 +126,6 @@ def decode_picture(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Deco
         except DataError as error:
             raise DataError(f"{name}: {error}") from None
         _check_pixels(width, height, name, max_pixels)
-        if data[:2] == b"\xff\xd8":
-            _check_jpeg(data, width, height, name)
     pixels, orientation, xmp = _stored(data, name, max_pixels)
     rgb = upright(pixels, orientation)
     height, width = rgb.shape[:2]
@@ -175,29 +170,6 @@ def _check_pixels(width: int, height: int, name: str, max_pixels: int) -> None:
         raise DataError(
             f"{name} claims {width}×{height} pixels: outside of the cap of {max_pixels}, shrink it"
             " first"
-        )
-
-
-def _check_jpeg(data: bytes, width: int, height: int, name: str) -> None:
-    """DataError for a JPEG that would keep its decoder busy, or take more memory than 1 GiB."""
-    found = jpeg_markers(data)
-    most = min(MAX_SCANS, MAX_SCANNED_PIXELS // (width * height))
-    if found.scans > most:
-        raise DataError(
-            f"{name} goes over its {width}×{height} pixels in {counted(found.scans, 'scan')}, at"
-            f" most {most}"
-            " are read: save it anew"
-        )
-    if not found.several:
-        return
-    # Two bytes a coefficient; 4:4:4 at worst, where the header says nothing of less.
-    _, _, _, subsampling = simplejpeg.decode_jpeg_header(data, strict=False)
-    share = {"420": 0.5, "422": 2 / 3, "440": 2 / 3, "411": 0.5}.get(subsampling, 1.0)
-    pixel_bytes = 2 * found.components * share + (4 + 3 if found.components == 4 else 3)
-    if width * height * pixel_bytes > MAX_DECODING_BYTES:
-        raise DataError(
-            f"{name} is a progressive JPEG of {width}×{height} pixels: to decode it would take"
-            f" {width * height * pixel_bytes / 1e9:.1f} GB, save it as a baseline JPEG or as PNG"
         )
 
 

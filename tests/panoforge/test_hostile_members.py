@@ -14,6 +14,7 @@ import pytest
 import synthetic
 import zstandard
 from hostile_dataset import rewrite_sample
+from hostile_pictures import scans_jpeg
 from verbs_in_a_child import run_verbs
 
 from panoforge.core.errors import DataError
@@ -59,6 +60,7 @@ BOMBS = {
             + zstandard.ZstdCompressor().compress(bytes(1 << 28))
         ),
     ),
+    "a picture of hours": ("rgb.jpg", lambda: scans_jpeg(3000)),
 }
 
 
@@ -85,7 +87,7 @@ def test_no_member_expands_to_gigabytes(clean, tmp_path):
             ["stats", str(dataset), "--out", str(folder / "stats")],
             ["export", str(dataset), str(folder / "davis"), "--to", "davis"],
         ]
-        expected += [1, 1, 1, 1 if suffix == "instance.zst" else 0]  # davis has no depth
+        expected += [1, 1, 1, 0 if suffix.startswith("depth") else 1]  # davis has no depth
     done = run_verbs(words)
     assert "Traceback" not in done.stderr, done.stderr
     assert done.codes == expected, done.stderr

@@ -16,6 +16,7 @@ from panoforge.cluster.state import ledger as ledger_module
 from panoforge.cluster.state.ledger import FAN_IN, AttemptRecord, Ledger, new_id
 from panoforge.cluster.state.policy import AttemptFault
 from panoforge.cluster.state.scene_states import COLUMNS, SceneState, read_scene_states
+from panoforge.cluster.state.tally import sum_json_columns
 from panoforge.core.errors import ConfigError, StorageError
 
 
@@ -254,3 +255,13 @@ def test_the_cap_on_a_record(ledger, monkeypatch):
     monkeypatch.setattr(ledger_module, "MAX_RECORD_BYTES", 100)
     ledger.write(record(0))
     assert ledger.records() == []
+
+
+def test_figures_that_a_segment_cannot_mean_are_left_out(tmp_path):
+    """Whoever writes a segment gives it its digest: a run that is done does not fail by it."""
+    found = Ledger(str(tmp_path))
+    table = ledger_module.to_table([record(i, timings_s={"render": 1.5}) for i in range(6)])
+    texts = ['{"render": 1.5}', "[", "[1]", '{"a": "b"}', '{"a": NaN}', None]
+    column = table.schema.get_field_index("timings_s")
+    found._put_segment(0, table.set_column(column, "timings_s", [texts]), replaces=())
+    assert sum_json_columns(found, 6) == ({"render": 1.5}, {})

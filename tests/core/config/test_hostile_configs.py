@@ -56,6 +56,9 @@ HOSTILE = {
     "references in a circle": "run: ${a}\na: '${b}/x'\nb: ${a}",
     "a long chain of references": "\n".join(f"k{n}: ${{k{n - 1}}}" for n in range(1, 5000))
     + "\nk0: x\nrun: ${k4999}",
+    "a tag of another kind": "scenes: !!bool maybe",
+    "a number without digits": "scenes: !!int ''",
+    "a time that is none": "run: !!timestamp x",
     "an open reference": "run: '${run'",
     "a reference in a reference": "run: '${a.${b}}'",
     "a resolver": "run: '${oc.create:{a: 1}}'",

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from hostile_pictures import scans_jpeg
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
@@ -298,6 +299,14 @@ def test_unknown_shapes_are_refused(tmp_path: Path, shape: dict, said: str) -> N
 def test_damaged_shapes_are_refused(tmp_path: Path, shape: dict) -> None:
     file = read_labelme(labelme(tmp_path / "a.json", {"label": "a"} | shape))
     with pytest.raises(DataError, match=r", a: "):
+        file.mask(file.shapes[0])
+
+
+def test_a_mask_that_takes_hours_is_refused(tmp_path: Path) -> None:
+    mask = base64.b64encode(scans_jpeg(3000)).decode()
+    shape = {"label": "a", "shape_type": "mask", "points": [[0, 0], [63, 31]], "mask": mask}
+    file = read_labelme(labelme(tmp_path / "a.json", shape))
+    with pytest.raises(DataError, match="at most 64 are read"):
         file.mask(file.shapes[0])
 
 
