@@ -7,16 +7,20 @@ An evaluation of another identity gets another folder, so none overwrites anothe
 run again finds what it finished and goes on from there.
 """
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from panoforge.core.foreign.files import own_path
+from panoforge.core.errors import DataError
+from panoforge.core.foreign.files import own_path, read_bytes
 from panoforge.core.run_layout import EVAL
 from panoforge.core.storage.identity import LATEST, folder_name
 from panoforge.eval.config import EvalConfig
 
 RESULTS_FILE = "results.json"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,3 +51,17 @@ def results_file(path: Path) -> Path:
     latest = path / EVAL / LATEST / RESULTS_FILE
     own = path / RESULTS_FILE
     return own if own.exists() or not latest.exists() else latest
+
+
+def read_finished(path: Path, read: Callable[[bytes], T] = json.loads) -> T:
+    """What a finished panorama's file holds, as `read` understands its bytes.
+
+    DataError, with the way out, where the file was damaged or replaced since.
+    """
+    try:
+        return read(read_bytes(path))
+    except (DataError, ValueError, TypeError, RecursionError) as error:
+        raise DataError(
+            f"{path} is not what the evaluation wrote ({error}): remove {path.parent} and run it"
+            " again, this panorama alone is scored anew"
+        ) from None

@@ -19,7 +19,6 @@ from panoforge.core.foreign.left_out import NOTHING, LeftOut
 from panoforge.core.progress import Progress
 from panoforge.core.run_layout import REPORT_FILE
 from panoforge.core.storage.atomic import (
-    storage_errors,
     sweep_temporaries,
     write_bytes_atomic,
 )
@@ -38,7 +37,7 @@ from panoforge.eval.evaluate import (
     evaluate_panoramas,
     fingerprint_of,
 )
-from panoforge.eval.folders import RESULTS_FILE, Evaluation, evaluation_folder
+from panoforge.eval.folders import RESULTS_FILE, Evaluation, evaluation_folder, read_finished
 from panoforge.eval.panoramas import ScoredPanoramas, open_panoramas
 from panoforge.eval.predictors.roles import ScoredPredictor, WeightsRecord, scored_predictors
 from panoforge.eval.reports.page import write_evaluation_report
@@ -123,7 +122,7 @@ def _evaluate(
         results["sap_table"] = [line.record() for line in our_lines(results)]
     if config.benchmark in salient.BENCHMARKS:
         results["saliency"] = salient.mean_scores(
-            [entry for key in keys for entry in _read_json(job.folder / key / SALIENCY_NAME)]
+            [entry for key in keys for entry in read_finished(job.folder / key / SALIENCY_NAME)]
         )
     _save_prompts(job.out / PROMPTS_NAME, job.folder, keys, config.protocol_id())
     return results
@@ -178,7 +177,11 @@ def _unseen(folder: Path) -> LeftOut:
     path = folder / LEFT_OUT_NAME
     if not path.exists():
         return NOTHING
-    return LeftOut(tuple((kind, count, first) for kind, count, first in _read_json(path)))
+    return read_finished(path, _left_out)
+
+
+def _left_out(data: bytes) -> LeftOut:
+    return LeftOut(tuple((str(kind), int(n), str(first)) for kind, n, first in json.loads(data)))
 
 
 def _save_prompts(path: Path, folder: Path, keys: Sequence[str], protocol_id: str) -> None:
@@ -186,9 +189,6 @@ def _save_prompts(path: Path, folder: Path, keys: Sequence[str], protocol_id: st
 
     So those of an earlier, interrupted run are in it too.
     """
-    save_prompts(path, {key: _read_json(folder / key / PROMPTS_NAME) for key in keys}, protocol_id)
-
-
-def _read_json(path: Path) -> Any:
-    with storage_errors(path):
-        return json.loads(path.read_bytes())
+    save_prompts(
+        path, {key: read_finished(folder / key / PROMPTS_NAME) for key in keys}, protocol_id
+    )

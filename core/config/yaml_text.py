@@ -71,7 +71,7 @@ def parse_yaml(text: str) -> Any:
     except (yaml.YAMLError, RecursionError, OverflowError) as error:
         raise ValueError(" ".join(str(error).split())) from None
     except (AttributeError, LookupError, TypeError):  # how PyYAML fails on `!!bool maybe`
-        raise ValueError("a value is not of the kind that its tag (!!bool, !!int, …) says") from None
+        raise ValueError("a value is not of the kind that its tag says (!!bool, !!int)") from None
 
 
 def dump_yaml(data: Any) -> str:

@@ -1,12 +1,17 @@
 """A Blender extension from the zip file that extensions.blender.org gives. Imports no bpy."""
 
+import io
 import tomllib
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
-from panoforge.core.errors import UserError
+from panoforge.core.errors import DataError, UserError
+from panoforge.core.foreign.files import read_bytes
 
 MAX_BYTES = 64 << 20
+# How a zip shows itself damaged; RuntimeError: it is encrypted, or packed in a way not known here.
+_BROKEN = (OSError, ValueError, EOFError, RuntimeError, DataError, zipfile.BadZipFile, zlib.error)
 
 
 class ExtensionMissing(UserError):
@@ -28,7 +33,7 @@ def unpack_extension(path: Path, repository: Path, wanted: str | None = None) ->
         ExtensionMissing: It is not that extension's zip; says why.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(read_bytes(path, MAX_BYTES))) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
                 raise ExtensionMissing(
                     f"{path}: unpacks to more than {MAX_BYTES >> 20} MB, an extension of Blender's"
@@ -47,7 +52,7 @@ def unpack_extension(path: Path, repository: Path, wanted: str | None = None) ->
                     " zip from extensions.blender.org"
                 )
             _extract(archive, found[0], repository / str(name), path)
-    except (OSError, zipfile.BadZipFile) as error:
+    except _BROKEN as error:
         raise ExtensionMissing(
             f"{path}: cannot be read as a zip file on this machine: {error}"
         ) from None

@@ -1,6 +1,7 @@
 """What the scores look like: panoramas with clicks, truth and errors, the worst and the best."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from panoforge.core.report.page import (
 from panoforge.core.report.pictures import id_colours, jpeg_uri, overlay_ids, shrink_rgb
 from panoforge.core.report.viewer import Point, PointLayer, Sphere, css_colour, id_layer
 from panoforge.core.sample.products import decode_product
-from panoforge.core.storage.atomic import storage_errors
 from panoforge.core.types import Labels, Rgb
+from panoforge.eval.folders import read_finished
 
 GALLERY_WIDTH = 800  # of the flat pictures; the sphere that they open has all that was kept
 TRUTH, CLICKS = "ground truth", "clicks"
@@ -166,9 +167,7 @@ def _sphere(
 
 
 def _read(path: Path, suffix: str) -> NDArray:
-    with storage_errors(path):
-        data = path.read_bytes()
-    return decode_product(suffix, data)
+    return read_finished(path, partial(decode_product, suffix))
 
 
 def draw_clicks(rgb: Rgb, rows: Sequence[Mapping[str, Any]]) -> Rgb:

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from panoforge.core.errors import DataError, UsageError
+from panoforge.core.foreign.files import read_bytes
 from panoforge.core.foreign.left_out import LeftOut
 from panoforge.core.numbers import counted
 from panoforge.core.progress import Progress
@@ -242,15 +243,13 @@ def _read(path: Path, fingerprint: str) -> ScoredVideo | None:
     """A finished video's scores, or None if they are not there or of something else."""
     if not path.exists():
         return None
-    with storage_errors(path):
-        data = path.read_bytes()
     try:  # a damaged file, or one of another version: the video is scored again
-        document = json.loads(data)
+        document = json.loads(read_bytes(path))
         if document["fingerprint"] != fingerprint:
             return None
         kinds = tuple((kind, count, first) for kind, count, first in document["left_out"])
         return ScoredVideo([ObjectScores(**row) for row in document["rows"]], LeftOut(kinds))
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (DataError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

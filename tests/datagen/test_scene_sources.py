@@ -216,7 +216,7 @@ def test_landscapes_take_the_extension_from_a_zip_and_say_so_when_it_is_missing(
     assert sorted(set(found["categories"])) == ["plant", "rock", "terrain"]
     said = found["said"]
     assert "got no manifest" in said["other"] and "got 'something_else'" in said["wrong"]
-    assert "cannot be read as a zip file" in said["no"] and "No such file" in said["gone"]
+    assert "cannot be read as a zip file" in said["no"] and "does not exist" in said["gone"]
     assert (
         "needs Blender's extension A.N.T. Landscape" in said["without"]
         and "antlandscape" in said["without"]

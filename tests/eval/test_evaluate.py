@@ -4,6 +4,7 @@ what it refuses.
 
 import hashlib
 import json
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -165,6 +166,24 @@ def test_interrupted_and_run_again_gives_the_same(
     assert len(calls) == 9 + len(
         Dataset.open(caps_dataset)
     )  # another protocol: nothing of the old is taken
+
+
+def test_what_was_scored_and_damaged_since_is_named(caps_dataset: Path, tmp_path: Path) -> None:
+    run_evaluation(config(), caps_dataset, tmp_path)
+    done = sorted((tmp_path / "eval/latest/panoramas").iterdir())[0]
+    for name in ("prompts.json", "truth.png", "rgb.jpg"):
+        file = done / name
+        whole = file.read_bytes()
+        file.write_bytes(b"{")
+        with pytest.raises(DataError, match=rf"{name} is not what .* remove .*{done.name} and run"):
+            run_evaluation(config(), caps_dataset, tmp_path)
+        file.unlink()
+        os.mkfifo(file)
+        with pytest.raises(DataError, match="not a folder or a pipe"):
+            run_evaluation(config(), caps_dataset, tmp_path)
+        file.unlink()
+        file.write_bytes(whole)
+    run_evaluation(config(), caps_dataset, tmp_path)
 
 
 def test_instances_are_drawn_by_seed_and_filtered(caps_dataset: Path) -> None:

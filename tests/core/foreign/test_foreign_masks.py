@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
 from hostile_pictures import scans_jpeg
+from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
