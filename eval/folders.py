@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import own_path, read_bytes
@@ -20,7 +20,6 @@ from panoforge.core.storage.identity import LATEST, folder_name
 from panoforge.eval.config import EvalConfig
 
 RESULTS_FILE = "results.json"
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def results_file(path: Path) -> Path:
     return own if own.exists() or not latest.exists() else latest
 
 
-def read_finished(path: Path, read: Callable[[bytes], T] = json.loads) -> T:
+def read_finished(path: Path, read: Callable[[bytes], Any] = json.loads) -> Any:
     """What a finished panorama's file holds, as `read` understands its bytes.
 
     DataError, with the way out, where the file was damaged or replaced since.
