@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from panoforge.core.errors import ConfigError
-from panoforge.core.storage.atomic import storage_errors
+from panoforge.core.foreign.files import read_bytes
 from panoforge.train.checkpoints import TrainState
 
 CHANGEABLE = (
@@ -92,8 +92,7 @@ def check_no_other_results(
     """
     if not record.exists():
         return
-    with storage_errors(record):
-        text = record.read_bytes()
+    text = read_bytes(record)
     try:
         found = json.loads(text)
         there = found["config_sha256"], found["dataset"]["sha256"], found["weights"]["sha256"]

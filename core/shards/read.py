@@ -27,9 +27,9 @@ from panoforge.core.shards.layout import (
     Manifest,
     read_manifest,
 )
+from panoforge.core.storage.staged import MAX_SAMPLE_BYTES
 from panoforge.core.storage.store import Store, StoreLike
 
-MAX_SAMPLE_BYTES = 2 << 30
 MAX_GAP_BYTES = 256 << 10  # unwanted bytes that are read from a bucket rather than asking twice
 
 

@@ -17,9 +17,9 @@ from panoforge.core.sample.metadata import META_SUFFIX, SampleMeta, decode_meta
 from panoforge.core.shards.contents import MAX_SHARD_BYTES, Contents
 from panoforge.core.shards.layout import SHARDS, sample_row
 from panoforge.core.shards.plan import scene_of
-from panoforge.core.shards.read import MAX_SAMPLE_BYTES
 from panoforge.core.shards.sample_faults import sample_faults
 from panoforge.core.shards.tar import BLOCK, TRAILER, Member, parse_header, walk
+from panoforge.core.storage.staged import MAX_SAMPLE_BYTES
 from panoforge.core.storage.store import Store
 
 

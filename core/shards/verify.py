@@ -25,9 +25,9 @@ from panoforge.core.shards.data_fault import DataFault, VerifyReport
 from panoforge.core.shards.index import read_index, read_instances
 from panoforge.core.shards.index_faults import IndexedInstances, by_shard, count_faults
 from panoforge.core.shards.layout import SAMPLE_SCHEMA, ShardEntry, read_manifest
-from panoforge.core.shards.read import MAX_SAMPLE_BYTES
 from panoforge.core.shards.sample_faults import sample_faults
 from panoforge.core.shards.tar import TRAILER
+from panoforge.core.storage.staged import MAX_SAMPLE_BYTES
 from panoforge.core.storage.store import Store, StoreLike
 
 

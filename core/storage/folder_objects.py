@@ -22,6 +22,8 @@ from panoforge.core.storage.atomic import (
     write_new_atomic,
 )
 
+MAX_WHOLE_BYTES = 2 << 30  # of a record or an index; a sparse file of any size costs nothing
+
 
 class FolderObjects:
     """Files below `root`, which messages call `url`. What each method is for says `Store`."""
@@ -47,7 +49,13 @@ class FolderObjects:
 
     def get(self, name: str) -> bytes:
         """A file's bytes. FileNotFoundError if there is none."""
-        return self._regular(name).read_bytes()
+        path = self._regular(name)
+        if (size := path.stat().st_size) > MAX_WHOLE_BYTES:
+            raise DataError(
+                f"{path}: {size} bytes, more than {MAX_WHOLE_BYTES} are never read at once: it is"
+                " not one that panoforge wrote"
+            )
+        return path.read_bytes()
 
     def delete(self, name: str) -> None:
         """Remove a file. FileNotFoundError if there is none."""

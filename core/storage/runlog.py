@@ -27,6 +27,7 @@ from panoforge.core.run_layout import RUN_FILE
 from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
 from panoforge.core.storage.lease import InUse
 
+MAX_RUN_BYTES = 64 << 20
 PACKAGES = (
     "bpy",
     "infinigen",
@@ -75,9 +76,10 @@ def read_run(run: Path) -> dict[str, Any]:
     Empty where there is no readable record (it is no input of anything).
     """
     try:
-        if not (run / RUN_FILE).is_file():  # opening a pipe waits for ever
+        path = run / RUN_FILE
+        if not path.is_file() or path.stat().st_size > MAX_RUN_BYTES:  # a pipe waits for ever
             return {"stages": {}}
-        data = json.loads((run / RUN_FILE).read_text())
+        data = json.loads(path.read_text())
         return data if isinstance(data["stages"], dict) else {"stages": {}}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {"stages": {}}

@@ -34,6 +34,7 @@ from panoforge.core.sample.products import (
 from panoforge.core.storage.atomic import storage_errors, write_folder_atomic
 from panoforge.core.storage.store import Store, StoreLike
 
+MAX_SAMPLE_BYTES = 2 << 30  # of a panorama, staged or in a shard
 NOT_CONTENT = {
     "timings_s",
     "cpu_s",
@@ -128,7 +129,10 @@ def staged_sizes(staged: StoreLike, keys: Iterable[str] | None = None) -> dict[s
 
 def read_staged_meta(staged: StoreLike, key: str) -> SampleMeta:
     """The metadata of one staged panorama."""
-    return _meta(Store.at(staged), key, Store.at(staged).read(f"{key}/{META_SUFFIX}"))
+    store, name = Store.at(staged), f"{key}/{META_SUFFIX}"
+    if store.size(name) > MAX_SAMPLE_BYTES:
+        raise DataError(f"{store}/{name}: over the cap of {MAX_SAMPLE_BYTES} bytes, remove it")
+    return _meta(store, key, store.read(name))
 
 
 def _meta(store: Store, key: str, data: bytes) -> SampleMeta:
@@ -145,7 +149,13 @@ def read_staged(staged: StoreLike, key: str) -> tuple[SampleMeta, dict[str, byte
     DataError when the folder does not hold exactly what its metadata says.
     """
     store = Store.at(staged)
-    members = {name.rpartition("/")[2]: store.read(name) for name in store.names(key)}
+    names = store.names(key)
+    if (size := sum(store.sizes(key).values())) > MAX_SAMPLE_BYTES:
+        raise DataError(
+            f"{store}/{key}: {size} bytes is over the cap of {MAX_SAMPLE_BYTES}: it is no panorama"
+            " that panoforge staged, remove it"
+        )
+    members = {name.rpartition("/")[2]: store.read(name) for name in names}
     if META_SUFFIX not in members:
         raise DataError(f"{store}/{key}: no {META_SUFFIX}")
     meta = _meta(store, key, members[META_SUFFIX])

@@ -19,13 +19,13 @@ from panoforge.core.sample.metadata import decode_meta
 from panoforge.core.shards.damaged_list import read_damaged
 from panoforge.core.shards.index import read_table
 from panoforge.core.shards.layout import INSTANCE_SCHEMA, SAMPLE_SCHEMA, read_manifest
-from panoforge.core.shards.read import MAX_SAMPLE_BYTES, Dataset
+from panoforge.core.shards.read import Dataset
 from panoforge.core.shards.repair import repair
 from panoforge.core.shards.tar import walk
 from panoforge.core.shards.verify import verify
 from panoforge.core.shards.write import PackOptions
 from panoforge.core.storage.lease import read_heartbeat, read_holder
-from panoforge.core.storage.staged import read_staged
+from panoforge.core.storage.staged import MAX_SAMPLE_BYTES, read_staged
 from panoforge.core.storage.store import Store
 
 KEY = "caps-000000-c0"

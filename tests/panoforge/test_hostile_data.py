@@ -4,6 +4,7 @@ no traceback; `pano verify` finds each, and no verb that reads trusts one.
 
 import contextlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -251,6 +252,15 @@ def test_what_is_staged_and_cut_short_is_not_packed(sandbox, member, left, capfd
     said = capfd.readouterr().err
     assert "caps-000001-c0" in said and "Traceback" not in said
     assert not (sandbox / "out" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("member", ["rgb.jpg", "meta.json"])
+def test_a_staged_file_without_end_is_not_read(sandbox, member, capfd):
+    """A sparse file of a terabyte is made in an instant."""
+    os.truncate(sandbox / "run" / "staged" / "caps-000001-c0" / member, 1 << 40)
+    assert pano("pack", str(sandbox / "run"), "--to", str(sandbox / "out")) == 1
+    said = capfd.readouterr().err
+    assert "caps-000001-c0" in said and "over the cap of 2147483648" in said
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("option", "home")])

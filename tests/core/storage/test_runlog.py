@@ -1,6 +1,7 @@
 """run.json: stages add up, failures are recorded, and only the first rank writes."""
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -39,6 +40,11 @@ def test_only_the_first_rank_writes(tmp_path, monkeypatch):
 
 def test_a_damaged_record_is_no_obstacle(tmp_path):
     (tmp_path / "run.json").write_text("{")
+    assert read_run(tmp_path) == {"stages": {}}
+    os.truncate(tmp_path / "run.json", 1 << 40)
+    assert read_run(tmp_path) == {"stages": {}}
+    (tmp_path / "run.json").unlink()
+    os.mkfifo(tmp_path / "run.json")
     assert read_run(tmp_path) == {"stages": {}}
 
 

@@ -154,3 +154,11 @@ def test_a_server_that_has_no_manifest_is_asked_for_a_dataset(tmp_path):
         with pytest.raises(StorageError, match="it does not exist"):
             read_manifest(f"http://127.0.0.1:{server.server_port}/dataset")
         server.shutdown()
+
+
+def test_a_record_without_end_is_not_read(tmp_path):
+    """A sparse file of a terabyte is made in an instant."""
+    (tmp_path / "job.json").touch()
+    os.truncate(tmp_path / "job.json", 1 << 40)
+    with pytest.raises(DataError, match=r"job.json: 1099511627776 bytes, more than"):
+        Store(str(tmp_path)).get("job.json")
