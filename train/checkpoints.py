@@ -33,14 +33,15 @@ from typing import Any
 
 import torch
 
-from panoforge.core.errors import DataError
-from panoforge.core.foreign.files import own_path
+from panoforge.core.errors import DataError, UserError
+from panoforge.core.foreign.files import own_path, read_bytes
 from panoforge.core.numbers import counted
 from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
 from panoforge.train.model.checkpoint_export import file_sha256, sidecar, write_with_digest
-from panoforge.train.model.checkpoint_io import StateDict, refusal
+from panoforge.train.model.checkpoint_io import StateDict, check_size, refusal
 
 FORMAT = "panoforge-train"
+MAX_NOTE_BYTES = 4096  # of `latest`, or of a digest
 VERSION = 1
 LATEST = "latest"
 _NAME = re.compile(r"step-(\d{8,})\.pt")
@@ -106,11 +107,9 @@ def is_name(text: str) -> bool:
 
 def latest_name(folder: Path) -> str | None:
     """What `latest` names; None where it is missing or does not hold a checkpoint's name."""
-    if not (folder / LATEST).is_file():  # a pipe would be waited for
-        return None
     try:
-        name = (folder / LATEST).read_text().strip()
-    except (OSError, UnicodeDecodeError):
+        name = read_bytes(folder / LATEST, MAX_NOTE_BYTES).decode().strip()
+    except (UserError, UnicodeDecodeError):
         return None
     return name if is_name(name) else None
 
@@ -164,10 +163,11 @@ def load(path: Path) -> TrainState:
             raise DataError(f"{part} is a folder, expected a file of a checkpoint")
     if not path.exists():
         raise DataError(f"{path} is a link to nothing")
+    check_size(path)
     with storage_errors(path):
         try:
-            expected = sidecar(path).read_text().split()[0]
-        except (FileNotFoundError, IndexError, UnicodeDecodeError):
+            expected = read_bytes(sidecar(path), MAX_NOTE_BYTES).decode().split()[0]
+        except (DataError, IndexError, UnicodeDecodeError):
             raise DataError(
                 f"{path} has no readable digest beside it ({sidecar(path).name}): "
                 "its writer was stopped before the end"

@@ -39,13 +39,14 @@ def put(path: Path, kind: str, victim: Path) -> None:
         "a link to a device": lambda: path.symlink_to("/dev/zero"),
         "a pipe": lambda: os.mkfifo(path),
         "a folder": lambda: path.mkdir(),
+        "no end": lambda: (path.touch(), os.truncate(path, 1 << 40)),  # a sparse file
     }
     makers[kind]()
 
 
 KINDS = (
     "a link out", "a link to nothing", "a link in a circle", "a link to a device", "a pipe",
-    "a folder",
+    "a folder", "no end",
 )  # fmt: skip
 
 

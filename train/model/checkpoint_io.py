@@ -25,6 +25,7 @@ from panoforge.train.model.panosam2.parts import PREFIX as PANO_PREFIX
 from panoforge.train.settings.sam2 import PanoSam2Settings, Size
 
 StateDict = dict[str, Tensor]
+MAX_CHECKPOINT_BYTES = 32 << 30  # a run's of SAM2 large has 4 GB; a sparse file any size
 
 
 # Width and number of blocks of the trunk tell the sizes apart.
@@ -151,7 +152,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
     Nothing but tensors is ever unpickled. DataError for a file that is damaged or something else.
     """
-    refuse_special(path)
+    check_size(path)
     with storage_errors(path), open(path, "rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         if not file.tell():
@@ -166,6 +167,18 @@ def open_checkpoint(path: Path) -> Checkpoint:
             state, step = _read_torch(path, file)
     check_tensors(state, path)
     return Checkpoint(path, state, sha256, step)
+
+
+def check_size(path: Path) -> None:
+    """DataError for a pipe, or a file larger than a checkpoint: both are read for hours."""
+    refuse_special(path)
+    with storage_errors(path):
+        size = path.stat().st_size
+    if size > MAX_CHECKPOINT_BYTES:
+        raise DataError(
+            f"{path} has {size} bytes, the largest checkpoint has {MAX_CHECKPOINT_BYTES >> 30} GiB:"
+            " it is none, or damaged. Download or copy it again"
+        )
 
 
 def refusal(error: Exception) -> str:
