@@ -4,8 +4,8 @@ JPEG headers are read by the decoder's own parser (libjpeg-turbo), so no padding
 makes the two disagree. A PNG's chunks are walked: one that claims more bytes than the file has is
 refused here, because a decoder would allocate them. WebP is here because its decoder allocates the
 canvas when a file is opened. Files that were cut are refused too: it costs nothing to ask. So are
-JPEGs that would keep their decoder busy, or make it keep over a gigabyte: every decoder of ours,
-of strangers' pictures and of a dataset's members, asks here first.
+JPEGs that would keep their decoder busy, or make it keep over a gigabyte. Every decoder of ours
+asks here first: of strangers' pictures, and of a dataset's members.
 """
 
 import simplejpeg

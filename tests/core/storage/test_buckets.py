@@ -138,17 +138,20 @@ def test_the_manifest_comes_last_and_the_old_state_stays_valid(run, s3, tmp_path
 
 
 @pytest.fixture
-def stalls(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
-    """Methods that the server answers after 20 s; the client waits one, and asks once more."""
+def stalls(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[tuple[str, str]]]:
+    """Methods and parts of keys that the server answers after 20 s.
+
+    The client waits one, and asks once more.
+    """
     import fsspec
     import s3fs
     from moto.s3.responses import S3Response
 
-    slow: set[str] = set()
+    slow: set[tuple[str, str]] = set()
     awake, real = threading.Event(), S3Response.key_response
 
     def stalling(self, request, full_url, headers):
-        if request.method in slow:
+        if any(request.method == method and part in full_url for method, part in slow):
             awake.wait(20)
         return real(self, request, full_url, headers)
 
@@ -170,7 +173,7 @@ def test_a_bucket_that_answers_slowly_is_said_in_a_line_and_nothing_is_half_ther
     url = f"{s3}/slow-{method.lower()}"
     if method == "GET":
         pack(run / "staged", url, OPTIONS)
-    stalls.add(method)
+    stalls.add((method, "/shards/" if method == "PUT" else "/slow-get/"))
     begin = time.monotonic()
     work = partial(pack, run / "staged", url, OPTIONS) if method == "PUT" else partial(verify, url)
     with pytest.raises(StorageError, match=r"slow-.*: cannot be reached: .*imeout") as said:
