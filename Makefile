@@ -32,7 +32,7 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup      ## from a bare machine to a scored model: Infinigen rooms to reports, minutes on 2 cores
 	$(VENV)/bin/pano demo
 
-test: lint       ## lint, types and the tests, renders and clusters included; about 12 minutes
+test: lint       ## lint, types and the tests, renders and clusters included; 7 to 12 minutes
 	$(PYTEST) -m "not slow and not real" $(PYTEST_ARGS)
 
 test-real: setup ## what meets a heavy real counterpart: Infinigen 1 and 2, Ray Train, chaos, Ctrl-C; minutes
