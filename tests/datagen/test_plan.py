@@ -2,7 +2,9 @@
 Blender.
 """
 
+import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -179,6 +181,29 @@ def test_every_object_generator_of_infinigen_has_a_category():
     assert unknown <= {
         "obj_with_postprocessing"
     }  # wraps another generator, whose object keeps its name
+
+
+# Numbers, materials, poses and parts that no room has alone.
+NO_OBJECTS = re.compile(
+    r"(dimensions|material|params|pose|profile|shape|shape_hanging|type|radius|legs_grid|legs_stable"
+    r"|base_stable|drawer_handle|pedestal_column|light_point_indoor)_rand$"
+)
+
+
+def test_what_infinigens_objects_offer_has_a_category_too():
+    """Its manifest leaves out a fourth of them: a bedroom had an `unknown:storage_table_side`."""
+    folder = next(p for path in sys.path if (p := Path(path) / "infinigen2" / "objects").is_dir())
+    offered = {
+        name
+        for file in folder.glob("*.py")
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__"
+        for name in ast.literal_eval(node.value)
+        if name.endswith("_rand") and not NO_OBJECTS.search(name)
+    }
+    assert len(offered) > 100
+    categories = Categories.load()
+    assert {n for n in offered if categories.of(n).name.startswith("unknown:")} == set()
 
 
 def good_panorama(width: int = 128, height: int = 64) -> dict[str, np.ndarray]:
