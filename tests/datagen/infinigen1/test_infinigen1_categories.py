@@ -36,7 +36,8 @@ drier, toothbrush"""
 ADE20K = """wall, sky, floor, tree, ceiling, bed, windowpane, grass, cabinet, earth, door, table,
 plant, curtain, chair, water, painting, sofa, shelf, mirror, rug, desk, rock, lamp, bathtub,
 cushion, column, sink, stairs, toilet, book, countertop, light, television receiver, apparel,
-stool, basket, food, tank, pot, animal, blanket, sculpture, vase, plate, glass"""
+stool, basket, food, tank, pot, animal, blanket, sculpture, vase, plate, glass,
+bench, person"""
 
 
 def factories(folder: Path) -> set[str]:
