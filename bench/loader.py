@@ -8,8 +8,7 @@ no others, and compares them with their checksums; the peers read whole samples 
 First asserted: every reader gives every sample once, with the same bytes.
 
 spdl has no format: its pipeline reads a folder a sample in one thread, in an order that we shuffle.
-`--s3` reads ours and webdataset's from a bucket of a server of its own on loopback. The peer asks
-curl, whose work is free to it: only this process is counted.
+From a bucket instead: `bench.loader_s3`.
 
 Resuming at 90 % of an epoch of 800 small panoramas (512×256): seconds until the first batch.
 webdataset has no state and must skip. That takes as long as the epoch is; the others load theirs.

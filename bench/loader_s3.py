@@ -3,8 +3,8 @@
 A server of S3 on loopback, in a process of its own, holds one dataset (as in `bench.loader`). Ours
 reads `s3://…` through Arrow and fsspec, the members that are decoded and no others, and compares
 them with their checksums. The peer reads whole shards through curl, as its guide has it, and
-checks nothing. CPU of this process is counted, so curl's work is free to the peer; the clock's
-seconds and the bytes that each asks for are told beside it.
+checks nothing. CPU of this process is counted, so curl's work is free to the peer. The clock's
+milliseconds a sample are told beside it, and what the same dataset takes from the disk.
 """
 
 import contextlib
