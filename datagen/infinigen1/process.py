@@ -19,7 +19,10 @@ from panoforge.datagen.scene.scene import SceneFailed
 FLOOR_PLAN_TIMEOUT_S = 900.0
 SCENE, STATE = "scene.blend", "solve_state.json"
 _ERROR = re.compile(r"^(\w+\.)*\w*(Error|Exception|Interrupt|Exit|Warning)\b:?")
-_TAIL_LINES = 40
+# Blender says this as it ends, whatever ended it.
+_LEAK = re.compile(r"^Error: Not freed memory blocks")
+_PLACE = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
+_TAIL_LINES = 200
 
 
 def run_step(
@@ -89,9 +92,21 @@ class _Alarm:
 
 
 def last_words(lines: Iterable[str]) -> str:
-    """What a process said last: the exception's line if there is one, else its last line."""
-    said = [line for line in lines if line]
-    return next((line for line in reversed(said) if _ERROR.match(line)), said[-1] if said else "")
+    """What a process said last: the exception's line if there is one, else its last line.
+
+    An exception without words is told with the place where it was raised.
+    """
+    said = [line for line in lines if line and not _LEAK.match(line)]
+    errors = [number for number, line in enumerate(said) if _ERROR.match(line)]
+    if not errors:
+        return said[-1] if said else ""
+    error = said[errors[-1]]
+    places = [found for line in said[: errors[-1]] if (found := _PLACE.match(line))]
+    if not places or error.partition(":")[2].strip():
+        return error
+    raised = places[-1]
+    where = f"{Path(raised['file']).name}:{raised['line']}"
+    return f"{error.rstrip(':')} in {raised['function']} ({where})"
 
 
 def check_floor_plan(generator: Infinigen1) -> None:

@@ -65,6 +65,16 @@ def test_last_words_are_the_error_and_not_what_is_printed_behind_it():
     assert last_words(["100%|███| 5/5", ""]) == "100%|███| 5/5" and last_words([]) == ""
 
 
+def test_what_blender_says_of_its_memory_is_not_why_it_failed(tmp_path):
+    """Met with real Infinigen 1: bpy prints a leak as an error after the traceback."""
+    leak = "Error: Not freed memory blocks: 52, total unfreed memory 0.000198 MB"
+    assert last_words(["ValueError: no room", leak]) == "ValueError: no room"
+    assert last_words(["it=7/12", leak]) == "it=7/12"
+    fails = f"import atexit; atexit.register(print, {leak!r})\ndef solve(): assert 1 > 2\nsolve()"
+    with pytest.raises(SceneFailed, match=r"code 1: AssertionError in solve \(<string>:2\)$"):
+        run(tmp_path, fails)
+
+
 def test_extensions_from_zips_are_shown_to_it(tmp_path):
     given = tmp_path / "given"
     (given / "antlandscape").mkdir(parents=True)
