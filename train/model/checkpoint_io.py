@@ -2,8 +2,8 @@
 
 A checkpoint is `{"model": state_dict}` and is only ever read with `weights_only=True`. One of
 another architecture is refused with the size it looks like. PanoSAM2's parts are extra keys under
-`panosam2.`: a file says which it holds, and a model of other parts refuses it by name. Only a plain
-SAM2 may begin a model with parts.
+`panosam2.`: a file says which it holds. A model that has them all takes it, and parts that the file
+lacks start afresh: a second run may add the memory. Any other model refuses it by name.
 """
 
 import hashlib
@@ -36,6 +36,9 @@ TRUNKS: dict[tuple[int, int], Size] = {
     (112, 24): "base_plus",
     (144, 48): "large",
 }
+
+
+APPENDING = f"{PANO_PREFIX}memory.age"  # of the memory that was joined to SAM2's
 
 
 _PATCH_KEY = "image_encoder.trunk.patch_embed.proj.weight"
@@ -96,7 +99,7 @@ def load_checkpoint(
         model: the SAM2 that gets the weights.
         checkpoint: a file, or what `open_checkpoint` gave of it.
         size: of the model, for messages.
-        parts: PanoSAM2's parts of the model; they start afresh where the file is a plain SAM2.
+        parts: PanoSAM2's parts of the model; those that the file lacks start afresh.
 
     Raises:
         DataError: it is damaged, holds something else, or is of another architecture or of other
@@ -105,16 +108,22 @@ def load_checkpoint(
     read = checkpoint if isinstance(checkpoint, Checkpoint) else open_checkpoint(checkpoint)
     state, found = read.state, read.parts
     expected = model.state_dict()
-    if found and found != parts.record():
+    if APPENDING in state:
+        raise DataError(
+            f"{read.path} holds PanoSAM2's memory as it was until 2026-11 ({APPENDING}), which"
+            " appended tokens; now the modulated memory replaces the recent one, as in the paper."
+            " Train again from the weights that it began with"
+        )
+    wanted = parts.record()
+    if not found.items() <= wanted.items():
         raise DataError(
             f"{read.path} holds PanoSAM2's parts {found} (keys under {PANO_PREFIX}), the model here"
-            f" has {parts.record() or 'none of them'}: set model.panosam2 to what the file holds"
+            f" has {wanted or 'none of them'}: set model.panosam2 to what the file holds, with or"
+            " without further parts"
         )
-    if not found:
-        state = {
-            **{key: value for key, value in expected.items() if key.startswith(PANO_PREFIX)},
-            **state,
-        }
+    fresh = [part for part in ("decoder", "memory") if part in wanted and part not in found]
+    prefixes = tuple(f"{PANO_PREFIX}{part}." for part in fresh)
+    state = {**{k: v for k, v in expected.items() if k.startswith(prefixes)}, **state}
     check_architecture(state, expected, read.path, size)
     model.load_state_dict(state)
     return Weights(read.path.name, read.sha256, random=False)
@@ -131,10 +140,10 @@ def parts_in(state: StateDict) -> dict[str, bool | int]:
     )
     found: dict[str, bool | int] = {}
     if decoder:
-        found |= {
-            "decoder": True,
-            "previous_mask": f"{PANO_PREFIX}decoder.fusion.mix.weight" in state,
-        }
+        mix = state.get(f"{PANO_PREFIX}decoder.fusion.mix.weight")
+        found |= {"decoder": True, "previous_mask": mix is not None}
+        if mix is not None:
+            found |= {"fusion_kernel": mix.shape[-1] if mix.dim() == 4 else 0}
     if memory:
         size = state.get(f"{PANO_PREFIX}memory.size")
         known = size is not None and size.dtype == torch.int64 and size.numel() == 1

@@ -37,6 +37,9 @@ class PanoSam2Settings(FrozenModel):
     previous_mask: Annotated[
         bool, Field(description="With the decoder: fuse the previous frame's mask in.")
     ] = True
+    fusion_kernel: Annotated[
+        Literal[1, 3], Field(description="Kernel of that fusion; 3 is the paper's count.")
+    ] = 3
     memory: Annotated[bool, Field(description="Long-short memory.")] = False
     long_pointers: Annotated[
         int, Field(ge=1, le=16, description="Object pointers of old frames that it keeps.")
@@ -44,8 +47,9 @@ class PanoSam2Settings(FrozenModel):
 
     def record(self) -> dict[str, bool | int]:
         """What a checkpoint says of them: only what is there. Empty for plain SAM2."""
+        fusion = {"fusion_kernel": self.fusion_kernel} if self.previous_mask else {}
         decoder: dict[str, bool | int] = (
-            {"decoder": True, "previous_mask": self.previous_mask} if self.decoder else {}
+            {"decoder": True, "previous_mask": self.previous_mask, **fusion} if self.decoder else {}
         )
         return {
             **decoder,

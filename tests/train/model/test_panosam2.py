@@ -98,12 +98,23 @@ def test_new_blocks_change_nothing():
     features, mask = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8)
     assert torch.equal(PanoConsistency(4)(features), features)
     assert torch.equal(MaskFusion(4)(features, mask), features)
-    mixed = randomised(MaskFusion(4))
-    w, b = mixed.mix.weight[:, :, 0, 0], mixed.mix.bias
+    assert torch.equal(MaskFusion(4, 1)(features, mask), features)
     both = torch.cat([features, mask], 1).double()
+    point = randomised(MaskFusion(4, 1))
+    w, b = point.mix.weight[:, :, 0, 0], point.mix.bias
+    assert torch.allclose(
+        point(features.double(), mask.double()),
+        torch.einsum("oi,bihw->bohw", w, both) + b[:, None, None],
+    )
+    mixed = randomised(MaskFusion(4))  # 3×3 over the seam
     assert torch.allclose(
         mixed(features.double(), mask.double()),
-        torch.einsum("oi,bihw->bohw", w, both) + b[:, None, None],
+        torch.nn.functional.conv2d(
+            torch.nn.functional.pad(both, (1, 1, 0, 0), mode="circular"),
+            mixed.mix.weight,
+            mixed.mix.bias,
+            padding=(1, 0),
+        ),
     )
 
 
@@ -139,37 +150,143 @@ def test_sampling_at_its_edges():
 
 
 def test_long_short_memory_is_its_formula():
-    n, s, area, b, c, d = 2, 3, 4, 2, 6, 5
+    """M_l = (1 + γ) ⊙ (S·mean_n A_ns) M_s + β in loops: γ, β over space and short-term frames."""
+    n, s, b, c, d, h, w = 2, 3, 2, 6, 5, 2, 3
     module = randomised(LongShortMemory(c, d, n))
     g = torch.Generator().manual_seed(3)
     long, short = (torch.randn(k, b, c, dtype=torch.float64, generator=g) for k in (n, s))
-    memories = torch.randn(s, area, b, d, dtype=torch.float64, generator=g)
+    memories = torch.randn(s, b, d, h, w, dtype=torch.float64, generator=g)
     out = module(long, short, memories)
+    assert out.shape == memories.shape  # the footprint is the short-term memory's
     one, two = module.film[0], module.film[2]
-    for i, j in itertools.product(range(n), range(b)):
-        exps = [
-            math.exp(
-                sum(long[i, j, k].item() * short[t, j, k].item() for k in range(c)) / math.sqrt(c)
-            )
-            for t in range(s)
-        ]
+    for j in range(b):
+        weight = [0.0] * s
+        for i in range(n):
+            exps = [
+                math.exp(
+                    sum(long[i, j, k].item() * short[t, j, k].item() for k in range(c))
+                    / math.sqrt(c)
+                )
+                for t in range(s)
+            ]
+            weight = [weight[t] + s * exps[t] / sum(exps) / n for t in range(s)]
+        assert sum(weight) == pytest.approx(s)
+        mean = [sum(long[i, j, k].item() for i in range(n)) / n for k in range(c)]
         hidden = [
-            max(
-                0.0,
-                sum(one.weight[h, k].item() * long[i, j, k].item() for k in range(c))
-                + one.bias[h].item(),
-            )
-            for h in range(c)
+            max(0.0, sum(one.weight[o, k].item() * mean[k] for k in range(c)) + one.bias[o].item())
+            for o in range(c)
         ]
         film = [
-            sum(two.weight[o, h].item() * hidden[h] for h in range(c)) + two.bias[o].item()
+            sum(two.weight[o, k].item() * hidden[k] for k in range(c)) + two.bias[o].item()
             for o in range(2 * d)
         ]
-        for p, k in itertools.product(range(area), range(d)):
-            mixed = sum(exps[t] / sum(exps) * memories[t, p, j, k].item() for t in range(s))
-            assert out[i, p, j, k].item() == pytest.approx(
-                (1 + film[k]) * mixed + film[d + k], abs=1e-9
+        for t, k, y, x in itertools.product(range(s), range(d), range(h), range(w)):
+            assert out[t, j, k, y, x].item() == pytest.approx(
+                (1 + film[k]) * weight[t] * memories[t, j, k, y, x].item() + film[d + k], abs=1e-9
             )
+
+
+def test_the_memory_has_no_other_parameters_than_its_ffn():
+    names = {name for name, _ in LongShortMemory(6, 5, 2).named_parameters()}
+    assert names == {"film.0.weight", "film.0.bias", "film.2.weight", "film.2.bias"}
+
+
+def test_where_all_frames_are_alike_a_new_memory_changes_nothing():
+    module, pointer = LongShortMemory(6, 5, 2), torch.randn(1, 2, 6)
+    memories = torch.randn(3, 2, 5, 4, 4)
+    out = module(torch.randn(2, 2, 6), pointer.expand(3, -1, -1), memories)
+    assert torch.allclose(out, memories, atol=1e-6)
+
+
+def attended(parts: dict, frame: int, backwards: bool = False) -> tuple[dict, object]:
+    """What a frame of the micro model attends to after frames with random memories.
+
+    The keyword arguments of the memory attention, and the model.
+    """
+    model, _ = build_model(pano_config(model={"panosam2": parts}).model)
+    model.eval().requires_grad_(False)
+    g, side = torch.Generator().manual_seed(5), model.image_size // 16
+
+    def out() -> dict:
+        return {
+            "maskmem_features": torch.randn(1, model.mem_dim, side, side, generator=g),
+            "maskmem_pos_enc": [torch.zeros(1, model.mem_dim, side, side)],
+            "obj_ptr": torch.randn(1, model.hidden_dim, generator=g),
+            "object_score_logits": torch.randn(1, 1, generator=g),
+        }
+
+    others = [t for t in range(24) if t != 4]
+    outputs = {
+        "cond_frame_outputs": {4: out()},
+        "non_cond_frame_outputs": {t: out() for t in others},
+    }
+    seen: dict = {}
+
+    def catch(module: object, args: object, kwargs: dict) -> None:
+        seen.update(kwargs)
+
+    model.memory_attention.register_forward_pre_hook(catch, with_kwargs=True)
+    level = torch.randn(side * side, 1, model.hidden_dim, generator=g)
+    model._prepare_memory_conditioned_features(
+        frame_idx=frame,
+        is_init_cond_frame=False,
+        current_vision_feats=[level],
+        current_vision_pos_embeds=[level],
+        feat_sizes=[(side, side)],
+        output_dict=outputs,
+        num_frames=24,
+        track_in_reverse=backwards,
+    )
+    return seen, model
+
+
+@pytest.mark.parametrize(("frame", "backwards"), [(15, False), (8, True)])
+def test_the_modulated_memory_replaces_the_recent_one(frame: int, backwards: bool):
+    """As many spatial tokens as SAM2; the prompted frame's as they were, the six recent changed;
+    long pointers are eight tokens at their end.
+    """
+    plain, model = attended({}, frame, backwards)
+    ours, _ = attended({"memory": True}, frame, backwards)
+    area = (model.image_size // 16) ** 2
+    own = plain["num_obj_ptr_tokens"]
+    spatial = plain["memory"].shape[0] - own
+    assert spatial == 7 * area
+    split = model.hidden_dim // model.mem_dim
+    assert ours["num_obj_ptr_tokens"] == own + 2 * split
+    assert ours["memory"].shape[0] == plain["memory"].shape[0] + 2 * split
+    assert torch.equal(ours["memory"][:area], plain["memory"][:area])
+    weights = ours["memory"][area:spatial] / plain["memory"][area:spatial]
+    per_frame = weights.reshape(6, -1)
+    assert torch.allclose(per_frame, per_frame[:, :1].expand_as(per_frame), atol=1e-3)
+    assert per_frame[:, 0].mean().item() == pytest.approx(1.0, abs=1e-4)
+    assert per_frame[:, 0].std() > 0.01
+    assert torch.equal(ours["memory_pos"][: spatial + own], plain["memory_pos"])
+    assert torch.equal(ours["memory"][spatial : spatial + own], plain["memory"][spatial:])
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_ages_of_long_pointers_are_counted_as_sam2_counts_its_own(signed: bool):
+    model, _ = build_model(pano_config(model={"panosam2": {"memory": True}}).model)
+    model.use_signed_tpos_enc_to_obj_ptrs = signed
+    assert [model.age_of(9, t, 1) for t in (2, 8)] == [7, 1]
+    assert [model.age_of(2, t, -1) for t in (9, 3)] == [7, 1]
+    assert model.age_of(2, 5, 1) == (-3 if signed else 3)  # a prompted frame that is yet to come
+
+
+def test_the_memory_costs_no_operations_but_its_pointers():
+    """The count of the paper's table is the witness: no token of an old frame is attended to."""
+    from bench.panosam2_operations import built, operations
+
+    plain, ours = (operations(built(parts, "micro", 128)) for parts in ({}, {"memory": True}))
+    model = built({}, "micro", 128)
+    area, width = 64, model.hidden_dim
+    tokens = 2 * width // model.mem_dim
+    keys = 2 * 2 * model.mem_dim * width  # K and V of a token, two operations a multiply-add
+    scores = 2 * 2 * area * width  # its similarity to all queries, and its share of their sum
+    more = len(model.memory_attention.layers) * tokens * (keys + scores) / 1e9
+    found = ours["MemoryAttention"] - plain["MemoryAttention"]
+    assert found == pytest.approx(more, rel=1e-6)
+    assert ours["MemoryEncoder"] == plain["MemoryEncoder"]
 
 
 # -- loss
@@ -393,10 +510,17 @@ def test_refused_by_name_where_the_parts_differ(tmp_path):
     assert torch.load(path, weights_only=True)["panosam2"] == {
         "decoder": True,
         "previous_mask": True,
+        "fusion_kernel": 3,
         "memory": True,
         "long_pointers": 2,
     }
-    for other in ({}, {"panosam2": {"decoder": True}}, {"panosam2": {**BOTH, "long_pointers": 3}}):
+    others = [
+        {},
+        {"panosam2": {"decoder": True}},
+        {"panosam2": {**BOTH, "long_pointers": 3}},
+        {"panosam2": {**BOTH, "fusion_kernel": 1}},
+    ]
+    for other in others:
         with pytest.raises(
             DataError,
             match=r"holds PanoSAM2's parts \{'decoder': True.*set model\.panosam2 to what the file",
@@ -419,6 +543,32 @@ def test_refused_by_name_where_the_parts_differ(tmp_path):
     assert torch.equal(
         begun.no_obj_ptr, model.no_obj_ptr
     )  # SAM2's weights come in, the parts start afresh
+
+
+def test_a_second_run_may_add_the_memory(tmp_path):
+    """A checkpoint of the decoder alone begins a model with both; the memory starts afresh."""
+    from panoforge.train.model.checkpoint_export import export_official
+
+    config = pano_config(model={"panosam2": {"decoder": True}})
+    first, _ = build_model(config.model, config.prompt)
+    randomised(first.panosam2)
+    path = export_official(tmp_path / "first.pt", first.state_dict(), 3)
+    both = pano_config(model={"panosam2": BOTH, "checkpoint": str(path)})
+    second, weights = build_model(both.model, both.prompt, seed=9)
+    assert not weights.random
+    for name, value in first.panosam2.state_dict().items():
+        assert torch.equal(second.panosam2.state_dict()[name].double(), value.float().double())
+    assert not second.panosam2["memory"].film[2].weight.any()
+    for name in ("1x1", "with the old memory"):
+        state = dict(second.state_dict())
+        if name == "1x1":
+            state["panosam2.decoder.fusion.mix.weight"] = torch.zeros(128, 256, 1, 1)
+        else:
+            state["panosam2.memory.age"] = torch.zeros(1, 1, 64)
+        file = export_official(tmp_path / "other.pt", state, 3)
+        expected = "fusion_kernel': 1" if name == "1x1" else "as it was until 2026-11.*Train again"
+        with pytest.raises(DataError, match=expected):
+            build_model(pano_config(model={"panosam2": BOTH, "checkpoint": str(file)}).model)
 
 
 def test_trains_exports_and_evaluates(caps_dataset, tmp_path):

@@ -8,12 +8,13 @@ A Pano-Consistency block adds to a feature map F what three convolutions (1×1, 
 
 padded left and right with the columns across the seam, with zeros above and below. Blocks stand
 before the mask decoder's transformer and on its two fine feature levels. `MaskFusion` concatenates
-PC(F) with features of the previous frame's mask and mixes them by a 1×1 convolution; the mask
-features come from the memory encoder's mask downsampler, which is frozen.
+PC(F) with features of the previous frame's mask and mixes them by a convolution over the seam.
+Those features come from the memory encoder's mask downsampler, which is frozen.
 
-Left open by the paper and chosen here: the three convolutions stand side by side, so that their
-cost is that of the paper's table. They start at zero, the fusion as PC(F) alone. So a model begins
-as the SAM2 whose weights it has.
+Left open by the text that we have and chosen here: the three convolutions stand side by side. The
+fusion's kernel is 3×3, as the paper's count of operations says (bench/panosam2_operations). A 1×1
+is an option. The convolutions start at zero, the fusion as PC(F) alone. So a model begins as the
+SAM2 whose weights it has.
 """
 
 from torch import Tensor, cat, nn
@@ -61,12 +62,12 @@ class PanoConsistency(nn.Module):
 class MaskFusion(nn.Module):
     """Mixes features with features of the previous mask, both B×C×H×W.
 
-    Gives the first until it is trained.
+    Gives the first until it is trained. `kernel` is odd.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, kernel: int = 3) -> None:
         super().__init__()
-        self.mix = nn.Conv2d(2 * channels, channels, 1)
+        self.mix = SeamConv2d(2 * channels, channels, kernel)
         for parameter in self.mix.parameters():
             nn.init.zeros_(parameter)
         nn.init.dirac_(self.mix.weight[:, :channels])
@@ -79,9 +80,9 @@ class MaskFusion(nn.Module):
 class PanoDecoder(nn.Module):
     """The blocks of a SAM2 of width `channels`. `previous_mask`: with the fusion."""
 
-    def __init__(self, channels: int, previous_mask: bool) -> None:
+    def __init__(self, channels: int, previous_mask: bool, fusion_kernel: int = 3) -> None:
         super().__init__()
         self.top = PanoConsistency(channels)
         self.fine = PanoConsistency(channels // 8)  # after the mask decoder's conv_s0
         self.middle = PanoConsistency(channels // 4)  # after its conv_s1
-        self.fusion = MaskFusion(channels) if previous_mask else None
+        self.fusion = MaskFusion(channels, fusion_kernel) if previous_mask else None

@@ -1,21 +1,24 @@
 """The long-short memory module (PanoSAM2 §3.2, Algorithm 1).
 
-Object pointers of old frames realign the recent memories.
+Object pointers of old frames modulate the recent memories.
 
 `sample_by_occlusion` draws the long-term frames: N times without replacement, with chance ∝
 exp(occlusion score), by inverting the cumulative sum of the weights. `LongShortMemory` then
 computes, per object, with long pointers P_l (N×C) and the pointers P_s (S×C) and spatial memories
-M_s (S×HW×D) of the frames that SAM2 remembers,
+M_s (S×HW×D) of the recent frames that SAM2 remembers,
 
-    A = softmax(P_l P_sᵀ / √C)  (N×S)      M̃ = A M_s  (N×HW×D)
-    γ, β = FFN(P_l)  (N×D)                 M_l = (1 + γ) ⊙ M̃ + β
+    A = softmax(P_l P_sᵀ / √C)  (N×S)      M̃_s = S · mean_n(A_ns) · M_s  (S×HW×D)
+    γ, β = FFN(mean_n P_l)  (D)            M_l = (1 + γ) ⊙ M̃_s + β  (S×HW×D)
 
-γ and β broadcast over space (FiLM). M_l joins the memories that SAM2 attends to, P_l its object
+γ and β broadcast over the spatial and the short-term dimension (FiLM). M_l takes the place of M_s
+in what SAM2 attends to, so the attention has as many spatial tokens as SAM2's; P_l joins the object
 pointers. No dense memory of an old frame is kept.
 
-Left open by the paper and chosen here: M̃ sums over the short-term frames, so N pseudo memories
-come out and the attention grows by N·HW tokens. The FFN has one hidden layer of C and ends in
-zeros, so M_l starts as M̃.
+Left open by the paper and chosen here: a frame's weight is its mean similarity to the N long
+pointers. The S weights have a mean of 1: where all frames are alike, M̃_s is M_s. FFN sees the mean
+of the long pointers, as one γ and one β serve all S frames. It has one hidden layer of C and ends
+in zeros, so M_l starts as M̃_s. The memories of prompted frames are no short-term ones and stay as
+they are. The module has no other parameters than FFN's.
 """
 
 from collections.abc import Sequence
@@ -57,7 +60,7 @@ def sample_frames(scores: Tensor, size: int, seed: Sequence[int]) -> Tensor:
 
 
 class LongShortMemory(nn.Module):
-    """The bank of `size` N frames and what realigns recent memories by it.
+    """The bank of `size` N frames and what modulates recent memories by it.
 
     `channels` C of object pointers, `memory_channels` D of spatial memories.
     """
@@ -73,18 +76,15 @@ class LongShortMemory(nn.Module):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
         self.film = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), last)
-        self.age = nn.Parameter(
-            torch.zeros(1, 1, memory_channels)
-        )  # beside SAM2's temporal encodings of its own memories
 
     def forward(
         self, long_pointers: Tensor, short_pointers: Tensor, short_memories: Tensor
     ) -> Tensor:
-        """N×B×C, S×B×C and S×HW×B×D → the pseudo long-term memories, N×HW×B×D."""
+        """N×B×C, S×B×C and S×B×D×H×W → the pseudo long-term memories, S×B×D×H×W."""
         similarity = (
             torch.einsum("nbc,sbc->bns", long_pointers, short_pointers)
             / long_pointers.shape[-1] ** 0.5
         )
-        mixed = torch.einsum("bns,slbd->nlbd", similarity.softmax(dim=-1), short_memories)
-        scale, shift = self.film(long_pointers).unsqueeze(1).chunk(2, dim=-1)  # N×1×B×D each
-        return (1 + scale) * mixed + shift
+        weights = len(short_pointers) * similarity.softmax(dim=-1).mean(dim=1).T  # S×B
+        scale, shift = self.film(long_pointers.mean(dim=0))[None, :, :, None, None].chunk(2, dim=2)
+        return (1 + scale) * (weights[:, :, None, None, None] * short_memories) + shift

@@ -7,8 +7,8 @@ extra modules, all of them under `panosam2`. The mixin overrides four steps of `
 each as it was where its part is off:
 
     forward_image                          the fine feature levels pass their blocks, once a frame
-    _prepare_memory_conditioned_features   the long-term memories are prepared for this frame
-    memory_attention (a pre-hook)          … and joined to its memories and pointers
+    _prepare_memory_conditioned_features   recent memories are modulated for this frame
+    memory_attention (a pre-hook)          … and the long-term pointers join SAM2's own
     _forward_sam_heads                     the conditioned features pass their block and the fusion
 
 A frame that is prompted is predicted without the previous mask: its prompt says where the object is
@@ -33,12 +33,14 @@ def add_parts(model: Any, settings: PanoSam2Settings) -> None:
     """Give a `PanoParts` model its modules."""
     model.panosam2 = nn.ModuleDict()
     if settings.decoder:
-        model.panosam2["decoder"] = PanoDecoder(model.hidden_dim, settings.previous_mask)
+        model.panosam2["decoder"] = PanoDecoder(
+            model.hidden_dim, settings.previous_mask, settings.fusion_kernel
+        )
     if settings.memory:
         model.panosam2["memory"] = LongShortMemory(
             model.hidden_dim, model.mem_dim, settings.long_pointers
         )
-        model.memory_attention.register_forward_pre_hook(model.join_long_memories, with_kwargs=True)
+        model.memory_attention.register_forward_pre_hook(model.join_long_pointers, with_kwargs=True)
 
 
 class PanoParts:
@@ -48,14 +50,15 @@ class PanoParts:
     _previous_mask: Tensor | None = (
         None  # B×1×h×w logits of the frame before, while a frame is tracked
     )
-    _long: tuple[Tensor, Tensor, Tensor, Tensor] | None = (
-        None  # memories, their positions, pointer tokens, their positions
-    )
+    _long: tuple[Tensor, Tensor] | None = None  # pointer tokens of the frame, their positions
     sampling_seed = 0  # of the long-term frames
+    long_memory_on = True  # training may leave the module out of its first epochs
 
     # Of the SAM2Base that the mixin is put before.
     image_size: int
     mem_dim: int
+    num_maskmem: int
+    use_signed_tpos_enc_to_obj_ptrs: bool
     max_obj_ptrs_in_encoder: int
     proj_tpos_enc_in_obj_ptrs: bool
     sigmoid_scale_for_mem_enc: float
@@ -137,12 +140,9 @@ class PanoParts:
         track_in_reverse: bool = False,
         **kwargs: Any,
     ) -> Tensor:
-        """As SAM2Base, with the long-term memories of this frame at hand.
-
-        `join_long_memories` takes them.
-        """
-        if "memory" in self.panosam2 and not is_init_cond_frame:
-            self._long = self.long_memories(
+        """As SAM2Base, on modulated recent memories; `join_long_pointers` adds the pointers."""
+        if self.uses_long_memory and not is_init_cond_frame:
+            output_dict, self._long = self.long_memories(
                 frame_idx, current_vision_feats[-1], output_dict, num_frames, track_in_reverse
             )
         try:
@@ -159,6 +159,11 @@ class PanoParts:
         finally:
             self._long = None
 
+    @property
+    def uses_long_memory(self) -> bool:
+        """Whether the module is there and, in training, its epoch has come."""
+        return "memory" in self.panosam2 and self.long_memory_on
+
     def long_memories(
         self,
         frame_idx: int,
@@ -166,65 +171,54 @@ class PanoParts:
         output_dict: dict[str, Any],
         num_frames: int,
         backwards: bool,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
-        """What the module adds at a frame.
+    ) -> tuple[dict[str, Any], tuple[Tensor, Tensor] | None]:
+        """What a frame attends to under the module.
 
-        Pseudo memories (N·HW)×B×D and pointer tokens (N·C/D)×B×D, each with positions. None where
-        no frame has been seen before.
+        The outputs of the frames before with modulated memories in place of the recent ones, and
+        the tokens (N·C/D)×B×D of the long-term pointers with their positions. Both as they were,
+        and None, where no frame has been seen before.
         """
         module: LongShortMemory = self.panosam2["memory"]
         outputs = _outputs(output_dict)
-        past = sorted(
-            (t for t in outputs if (t > frame_idx if backwards else t < frame_idx)),
-            reverse=backwards,
-        )
-        reach = self.num_maskmem - 1  # type: ignore[attr-defined]
-        short = [
-            out
-            for t, out in sorted(outputs.items())
-            if out["maskmem_features"] is not None
-            and (
-                t in output_dict["cond_frame_outputs"]
-                or 0 < (t - frame_idx if backwards else frame_idx - t) <= reach
-            )
-        ]
-        if not past or not short:
-            return None
+        sign = -1 if backwards else 1
+        past = sorted((t for t in outputs if sign * (frame_idx - t) > 0), key=lambda t: sign * t)
+        if not past:
+            return output_dict, None
         chosen = sample_frames(
             torch.stack([_score(outputs[t]) for t in past]),
             int(module.size),
             (self.sampling_seed, frame_idx),
         )
-        long_pointers = torch.stack([outputs[t]["obj_ptr"] for t in past]).to(features.dtype)
-        long_pointers = long_pointers.gather(
-            0, chosen[..., None].expand(-1, -1, long_pointers.shape[-1])
-        )
-        memories = torch.stack(
-            [
-                out["maskmem_features"]
-                .to(features.device, features.dtype)
-                .flatten(2)
-                .permute(2, 0, 1)
-                for out in short
-            ]
-        )
-        pseudo = module(
-            long_pointers,
-            torch.stack([out["obj_ptr"] for out in short]).to(features.dtype),
-            memories,
-        )
-        place = (
-            short[0]["maskmem_pos_enc"][-1]
-            .to(features.device, features.dtype)
-            .flatten(2)
-            .permute(2, 0, 1)
-            + module.age
-        )
-        ages = torch.tensor([abs(frame_idx - t) for t in past], device=features.device)[
-            chosen
-        ]  # N×B
-        tokens, far = self.pointer_tokens(long_pointers, ages, num_frames)
-        return pseudo.flatten(0, 1), place.repeat(len(pseudo), 1, 1), tokens, far
+        pointers = torch.stack([outputs[t]["obj_ptr"] for t in past]).to(features.dtype)
+        pointers = pointers.gather(0, chosen[..., None].expand(-1, -1, pointers.shape[-1]))
+        ages = torch.tensor([self.age_of(frame_idx, t, sign) for t in past], device=features.device)
+        recent = output_dict["non_cond_frame_outputs"]
+        reach = self.num_maskmem - 1
+        short = [
+            t
+            for t in past
+            if t in recent
+            and sign * (frame_idx - t) <= reach
+            and recent[t]["maskmem_features"] is not None
+        ]
+        if short:
+            memories = torch.stack([recent[t]["maskmem_features"] for t in short])
+            modulated = module(
+                pointers,
+                torch.stack([recent[t]["obj_ptr"] for t in short]).to(features.dtype),
+                memories.to(features.device, features.dtype),
+            )
+            replaced = {
+                t: {**recent[t], "maskmem_features": own}
+                for t, own in zip(short, modulated, strict=True)
+            }
+            output_dict = {**output_dict, "non_cond_frame_outputs": {**recent, **replaced}}
+        return output_dict, self.pointer_tokens(pointers, ages[chosen], num_frames)
+
+    def age_of(self, frame_idx: int, t: int, sign: int) -> int:
+        """How long ago frame `t` was, as SAM2Base counts for its own pointers: signed in SAM2.1."""
+        signed = sign * (frame_idx - t)
+        return signed if self.use_signed_tpos_enc_to_obj_ptrs else abs(signed)
 
     def pointer_tokens(
         self, pointers: Tensor, ages: Tensor, num_frames: int
@@ -243,31 +237,22 @@ class PanoParts:
         tokens = pointers.reshape(count, b, width // dim, dim).permute(0, 2, 1, 3).flatten(0, 1)
         return tokens, far.repeat_interleave(width // dim, dim=0)
 
-    def join_long_memories(
+    def join_long_pointers(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Pre-hook of the memory attention.
+        """Pre-hook of the memory attention: long-term pointers after SAM2's own.
 
-        Spatial memories stand before all pointers, whose number it is told.
+        It is told how many of the last tokens are pointers.
         """
         if self._long is None:
             return None
-        pseudo, place, tokens, far = self._long
+        tokens, far = self._long
         own: int = kwargs["num_obj_ptr_tokens"]
-        spatial = kwargs["memory"].shape[0] - own
-        memory, position = kwargs["memory"].to(pseudo.dtype), kwargs["memory_pos"]
         return args, {
             **kwargs,
             "num_obj_ptr_tokens": own + len(tokens),
-            "memory": torch.cat([memory[:spatial], pseudo, memory[spatial:], tokens]),
-            "memory_pos": torch.cat(
-                [
-                    position[:spatial],
-                    place.expand(-1, position.shape[1], -1),
-                    position[spatial:],
-                    far,
-                ]
-            ),
+            "memory": torch.cat([kwargs["memory"].to(tokens.dtype), tokens]),
+            "memory_pos": torch.cat([kwargs["memory_pos"], far]),
         }
 
 
