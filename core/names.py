@@ -21,7 +21,8 @@ MAX_PART_BYTES = 255  # of a file's name on every common file system
 KEY_PATTERN = r"[a-z0-9][a-z0-9_-]{0,79}"  # with a suffix it fits the 100 bytes of a tar header
 SPLIT_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}"
 SHARD_PATTERN = rf"shards/{SPLIT_PATTERN}-[0-9]{{6,12}}-[0-9a-f]{{8}}\.tar"
-INDEX_PATTERN = r"index/(samples|instances)-[0-9a-f]{8}\.parquet"
+INDEX_PATTERN = r"index/(samples|instances|videos)-[0-9a-f]{8}\.parquet"
+MAX_FRAMES = 100_000  # of a video: its frames' keys have five digits
 
 RESERVED_PATTERN = r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?"  # by Windows, for devices
 _FORBIDDEN = frozenset('\\:*?"<>|')  # Windows refuses them; shells and globs read them otherwise
@@ -136,10 +137,24 @@ def check_index(name: object) -> str:
     """`name`, if it is one that a packer gives an index file. DataError if not."""
     if not isinstance(name, str) or not re.fullmatch(INDEX_PATTERN, name):
         raise DataError(
-            f"index {shown(name)}: expected index/samples-DIGEST.parquet or"
-            " index/instances-DIGEST.parquet"
+            f"index {shown(name)}: expected index/samples-DIGEST.parquet,"
+            " index/instances-DIGEST.parquet or index/videos-DIGEST.parquet"
         )
     return name
+
+
+_FRAME_KEY = re.compile(r"(?P<video>(?P<scene>.+)-v\d+)-f(?P<frame>\d{5})")
+
+
+def frame_key(video: str, frame: int) -> str:
+    """The key of a frame of a video, whose own key is `<scene>-v<number>`; frames count from 0."""
+    return f"{video}-f{frame:05d}"
+
+
+def frame_of(key: str) -> tuple[str, int] | None:
+    """The video's key and the frame's number; None for the key of no frame."""
+    match = _FRAME_KEY.fullmatch(key)
+    return (match["video"], int(match["frame"])) if match else None
 
 
 def is_litter(name: str) -> bool:

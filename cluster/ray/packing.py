@@ -19,7 +19,7 @@ from panoforge.core.shards.build import BuildTask, BuiltShard, build_shard
 from panoforge.core.shards.layout import ShardEntry
 from panoforge.core.shards.write import Builder, OnSample, build_here
 
-_Sent = tuple[ShardEntry, bytes, bytes]  # a built shard as it passes through Ray
+_Sent = tuple[ShardEntry, bytes, bytes, bytes]  # a built shard as it passes through Ray
 
 
 def builder(config: PackConfig) -> Builder:
@@ -46,10 +46,10 @@ class RayBuilder:
                 num_cpus=self._config.ray.cpus_per_scene,
             )
             try:
-                for task, (entry, samples, instances) in built:
+                for task, (entry, *tables) in built:
                     for key in task.plan.keys:
                         on_sample(key)
-                    yield BuiltShard(entry, _table(samples), _table(instances))
+                    yield BuiltShard(entry, *map(_table, tables))
             except TaskLost as error:
                 raise ClusterError(
                     f"a shard could not be built in {RETRIES + 1} attempts: {error}. What is built"
@@ -60,7 +60,7 @@ class RayBuilder:
 def _on_node(task: BuildTask) -> _Sent:
     """The Ray task."""
     built = build_shard(task)
-    return built.entry, _bytes(built.samples), _bytes(built.instances)
+    return built.entry, _bytes(built.samples), _bytes(built.instances), _bytes(built.videos)
 
 
 def _bytes(table: pa.Table) -> bytes:

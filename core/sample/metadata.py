@@ -13,18 +13,28 @@ from pydantic import Field, ValidationError, model_validator
 
 from panoforge.core.errors import DataError
 from panoforge.core.models import FrozenModel
-from panoforge.core.names import SampleKey, SceneName, shown
+from panoforge.core.names import MAX_FRAMES, SampleKey, SceneName, frame_of, shown
 from panoforge.core.sample.array_codec import MAX_PIXELS
 from panoforge.core.sample.products import PRODUCT_OF_SUFFIX
 
 SCHEMA_VERSION: Literal[1] = 1
 META_SUFFIX = "meta.json"
+VIDEO_SUFFIX = "video.json"  # of the first frame of a video
 MAX_META_BYTES = 64 << 20
 
 
 Vector = tuple[float, float, float]
 NotNegative = Annotated[float, Field(ge=0)]
 Length = Annotated[int, Field(ge=1, le=65535)]  # pixels
+Rotation = tuple[Vector, Vector, Vector]  # 3×3, row-major
+Fps = Annotated[float, Field(gt=0, le=1000)]  # frames a second
+
+
+def is_rotation(matrix: Rotation) -> bool:
+    """Whether a 3×3 matrix is a rotation, to the rounding of its numbers."""
+    rotation = np.array(matrix)
+    off = float(np.abs(rotation @ rotation.T - np.eye(3)).max())
+    return off <= 1e-6 and float(np.linalg.det(rotation)) > 0
 
 
 class Pose(FrozenModel):
@@ -68,8 +78,7 @@ class Box3D(FrozenModel):
 
     @model_validator(mode="after")
     def _is_rotation(self) -> "Box3D":
-        rotation = np.array(self.world_from_box)
-        if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-6 or np.linalg.det(rotation) < 0:
+        if not is_rotation(self.world_from_box):
             raise ValueError("world_from_box is not a rotation")
         return self
 
@@ -102,6 +111,14 @@ class InstanceMeta(FrozenModel):
     rle: Rle | None = None
 
 
+class FrameOfVideo(FrozenModel):
+    """Which frame of its video a sample is, from 0, of how many, and how many a second."""
+
+    frame: Annotated[int, Field(ge=0, lt=MAX_FRAMES)]
+    frames: Annotated[int, Field(ge=1, le=MAX_FRAMES)]
+    fps: Fps
+
+
 class SampleMeta(FrozenModel):
     """`meta.json`.
 
@@ -117,7 +134,8 @@ class SampleMeta(FrozenModel):
     source: str  # scene source and room, e.g. infinigen2.rooms/kitchen
     scene: SceneName  # one scene gives several panoramas; splits are by scene
     seed: Annotated[int, Field(ge=0, lt=2**63)]  # the index has signed 64-bit integers
-    camera: Annotated[int, Field(ge=0, lt=2**31)]
+    camera: Annotated[int, Field(ge=0, lt=2**31)]  # of a frame: the video's number
+    video: FrameOfVideo | None = None
     pose: Pose
     products: tuple[str, ...]  # suffixes, sorted
     instances: tuple[InstanceMeta, ...]
@@ -134,6 +152,28 @@ class SampleMeta(FrozenModel):
         if strangers := set(self.products) - set(PRODUCT_OF_SUFFIX):
             raise ValueError(f"products: {shown(min(strangers))} is not a member of the format")
         return self
+
+    @model_validator(mode="after")
+    def _is_the_frame_of_its_key(self) -> "SampleMeta":
+        found, said = frame_of(self.key), self.video
+        if (found is None) != (said is None) or (
+            found and said and (found[1] != said.frame or said.frame >= said.frames)
+        ):
+            raise ValueError(f"video: {shown(self.key)} is not the key of the frame that it names")
+        last = said.frames - 1 if said else 0
+        ends = {"flow_backward": 0, "flow_forward": last}
+        for suffix in self.products:
+            if (name := PRODUCT_OF_SUFFIX[suffix]) in ends and (
+                said is None or said.frame == ends[name]
+            ):
+                raise ValueError(f"products: {suffix} leads to no other frame")
+        return self
+
+    @property
+    def members(self) -> frozenset[str]:
+        """The suffixes of all members that the sample has: the first frame holds its video's."""
+        first = self.video is not None and self.video.frame == 0
+        return frozenset((*self.products, META_SUFFIX, *([VIDEO_SUFFIX] if first else [])))
 
 
 def encode_meta(meta: SampleMeta) -> bytes:

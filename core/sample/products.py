@@ -20,6 +20,7 @@ from panoforge.core.sample.array_codec import (
     encode_deltas,
     read_header,
 )
+from panoforge.core.sample.flow import check_codes
 from panoforge.core.sample.octahedral import from_octahedral, to_octahedral
 from panoforge.core.types import Labels
 
@@ -63,6 +64,22 @@ PRODUCTS: dict[str, Product] = {
             "semantic", "semantic.zst", ("uint16",), 0, "category id of configs/categories.yaml", 0
         ),
         Product("albedo", "albedo.jpg", ("uint8",), 3, "sRGB", 0),
+        Product(
+            "flow_forward",
+            "flow_forward.delta.zst",
+            ("uint16",),
+            3,
+            "codes of where its point is in the next frame (panoforge.core.sample.flow)",
+            0,
+        ),
+        Product(
+            "flow_backward",
+            "flow_backward.delta.zst",
+            ("uint16",),
+            3,
+            "codes of where its point is in the frame before (panoforge.core.sample.flow)",
+            0,
+        ),
     )
 }
 
@@ -82,6 +99,7 @@ PRODUCT_OF_SUFFIX = {
 } | ALTERNATIVE_SUFFIXES
 
 REQUIRED = ("rgb", "instance")
+FLOWS = ("flow_forward", "flow_backward")  # of frames of videos only
 
 
 def check_product(name: str, array: NDArray, width: int, height: int) -> None:
@@ -102,6 +120,8 @@ def check_product(name: str, array: NDArray, width: int, height: int) -> None:
         )
     if name == "normal" and not np.isfinite(array).all():
         raise DataError("normal: expected unit vectors, or zero for sky, got infinity or NaN")
+    if name in FLOWS:
+        check_codes(array)
 
 
 def depth_faults(depth: NDArray[np.floating], labels: Labels) -> list[str]:

@@ -14,7 +14,7 @@ shard is filled on local disk and uploaded under its final name.
 import hashlib
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from panoforge.core.errors import DataError
-from panoforge.core.sample.metadata import META_SUFFIX, SampleMeta, decode_meta
+from panoforge.core.sample.metadata import META_SUFFIX, VIDEO_SUFFIX, SampleMeta, decode_meta
 from panoforge.core.sample.products import product_size
 from panoforge.core.shards.layout import (
     DIGEST_DIGITS,
@@ -39,6 +39,7 @@ from panoforge.core.shards.layout import (
 )
 from panoforge.core.shards.plan import Candidate, ShardPlan, scene_of
 from panoforge.core.shards.tar import TRAILER, sample_bytes
+from panoforge.core.shards.videos import VIDEO_SCHEMA, VideoWatch, video_of_sample, video_row
 from panoforge.core.storage.staged import read_staged, renamed
 from panoforge.core.storage.store import Store
 
@@ -62,6 +63,7 @@ class BuiltShard:
     entry: ShardEntry
     samples: pa.Table
     instances: pa.Table
+    videos: pa.Table = field(default_factory=VIDEO_SCHEMA.empty_table)
 
 
 def shard_name(stem: str, sha256: str) -> str:
@@ -97,9 +99,15 @@ def _assemble(
     """The shard's bytes, to `file` where `keep` says so, and what is to be known of them."""
     digest = hashlib.sha256()
     places = []
-    offset = 0
+    firsts = []
+    offset, watch = 0, VideoWatch()
     for sample in plan.samples:
         meta, members = _members(sample)
+        video = video_of_sample(meta.key, members).meta if VIDEO_SUFFIX in members else None
+        for fault in watch.faults(meta, video):
+            raise DataError(f"{sample.staged}/{sample.key}: {fault}")
+        if video is not None:
+            firsts.append((meta, video))
         data, members_at = sample_bytes(sample.key, members)
         if len(data) != sample.length:
             raise DataError(
@@ -112,6 +120,8 @@ def _assemble(
         places.append((meta, offset, len(data), hashlib.sha256(data).hexdigest(), members_at))
         offset += len(data)
         on_sample(sample.key)
+    for fault in watch.end():
+        raise DataError(f"{plan.samples[-1].staged}: {fault}")
     digest.update(TRAILER)
     if keep:
         file.write(TRAILER)
@@ -132,6 +142,9 @@ def _assemble(
         pa.Table.from_pylist(
             [row for meta, *_ in places for row in instance_rows(meta)], INSTANCE_SCHEMA
         ),
+        pa.Table.from_pylist(
+            [video_row(meta, video, plan.split, name) for meta, video in firsts], VIDEO_SCHEMA
+        ),
     )
 
 
@@ -142,9 +155,10 @@ def _members(sample: Candidate) -> tuple[SampleMeta, dict[str, bytes]]:
     if (scene_of(key) or meta.scene) != meta.scene:
         raise DataError(
             f"{sample.staged}/{key}: its metadata says scene {meta.scene!r}, its key says"
-            f" {scene_of(key)!r}: a key is the scene's name and -c with the camera's number"
+            f" {scene_of(key)!r}: a key is the scene's name and -c with the camera's number, or -v"
+            " with the video's and -f with the frame's"
         )
-    for suffix in members.keys() - {META_SUFFIX}:  # a copy that was cut: headers alone say it
+    for suffix in meta.products:  # a copy that was cut: headers alone say it
         try:
             width, height = product_size(suffix, members[suffix])
         except DataError as error:
@@ -186,6 +200,9 @@ def describe(shards: Sequence[BuiltShard]) -> tuple[Manifest, dict[str, bytes]]:
     instances = pa.concat_tables(
         [shard.instances for shard in shards] or [INSTANCE_SCHEMA.empty_table()]
     ).combine_chunks()
+    videos = pa.concat_tables(
+        [shard.videos for shard in shards] or [VIDEO_SCHEMA.empty_table()]
+    ).combine_chunks()
     counted = pc.value_counts(samples["key"])
     if len(counted) != samples.num_rows:
         twice = sorted(row["values"] for row in counted.to_pylist() if row["counts"] > 1)
@@ -195,6 +212,11 @@ def describe(shards: Sequence[BuiltShard]) -> tuple[Manifest, dict[str, bytes]]:
         splits[shard.entry.split] = splits.get(shard.entry.split, 0) + shard.entry.samples
     sample_index, sample_file = _index("samples", samples)
     instance_index, instance_file = _index("instances", instances)
+    files = {sample_index.name: sample_file, instance_index.name: instance_file}
+    video_index = None
+    if videos.num_rows:  # a dataset of stills is as it was before there were videos
+        video_index, video_file = _index("videos", videos)
+        files[video_index.name] = video_file
     manifest = Manifest(
         samples=samples.num_rows,
         instances=instances.num_rows,
@@ -203,13 +225,14 @@ def describe(shards: Sequence[BuiltShard]) -> tuple[Manifest, dict[str, bytes]]:
         shards=tuple(shard.entry for shard in shards),
         sample_index=sample_index,
         instance_index=instance_index,
+        video_index=video_index,
     )
-    return manifest, {sample_index.name: sample_file, instance_index.name: instance_file}
+    return manifest, files
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:
     """`manifest.json`."""
-    return manifest.model_dump_json(indent=1).encode() + b"\n"
+    return manifest.model_dump_json(indent=1, exclude_none=True).encode() + b"\n"
 
 
 def _index(kind: str, table: pa.Table) -> tuple[IndexEntry, bytes]:
@@ -223,10 +246,7 @@ def _index(kind: str, table: pa.Table) -> tuple[IndexEntry, bytes]:
 
 def sweep_unnamed(store: Store, manifest: Manifest) -> None:
     """Remove shards and index files that the manifest does not name."""
-    named = {entry.name for entry in manifest.shards} | {
-        manifest.sample_index.name,
-        manifest.instance_index.name,
-    }
+    named = {entry.name for entry in manifest.shards} | {e.name for e in manifest.indices}
     for folder, ending in ((SHARDS, ".tar"), (INDEX, ".parquet")):
         for name in store.names(folder):
             if name.endswith(ending) and name not in named:

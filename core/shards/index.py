@@ -15,6 +15,7 @@ from panoforge.core.errors import DataError
 from panoforge.core.foreign.parquet import read_parquet
 from panoforge.core.names import (
     KEY_PATTERN,
+    MAX_FRAMES,
     RESERVED_PATTERN,
     check_name,
     check_shard,
@@ -23,6 +24,7 @@ from panoforge.core.names import (
 )
 from panoforge.core.numbers import counted
 from panoforge.core.shards.layout import INSTANCE_SCHEMA, SAMPLE_SCHEMA, IndexEntry, Manifest
+from panoforge.core.shards.videos import VIDEO_SCHEMA
 from panoforge.core.storage.store import Store, StoreLike
 
 MAX_INDEX_BYTES = 8 << 30
@@ -39,6 +41,9 @@ _LIMITS = {  # of numbers, both ends included
     "length": (1, 2**62),
     "seed": (0, 2**63 - 1),
     "camera": (0, 2**31 - 1),
+    "frames": (1, MAX_FRAMES),
+    "fps": (0, 1000),
+    "n_moving": (0, 65535),
 }
 
 
@@ -68,6 +73,13 @@ def read_instances(dataset: StoreLike, manifest: Manifest) -> pa.Table:
     return read_index(dataset, manifest.instance_index, INSTANCE_SCHEMA)
 
 
+def read_videos(dataset: StoreLike, manifest: Manifest) -> pa.Table:
+    """The table of videos, without rows where the manifest names none. DataError as above."""
+    if manifest.video_index is None:
+        return VIDEO_SCHEMA.empty_table()
+    return read_index(dataset, manifest.video_index, VIDEO_SCHEMA)
+
+
 def read_table(data: bytes, schema: pa.Schema) -> pa.Table:
     """The table of an index file's bytes.
 
@@ -79,6 +91,9 @@ def read_table(data: bytes, schema: pa.Schema) -> pa.Table:
     _check_values(table)
     if schema == SAMPLE_SCHEMA:
         _check_samples(table)
+    elif schema == VIDEO_SCHEMA:
+        _check_keys(table["video"], "video")
+        _check_places(table)
     else:
         _check_keys(table["key"])
     return table
@@ -105,10 +120,7 @@ def _check_values(table: pa.Table) -> None:
 def _check_samples(table: pa.Table) -> None:
     """DataError for names that are none, and for members that do not lie within their sample."""
     _check_keys(table["key"])
-    _check_keys(table["scene"], "scene")
-    for name, check in (("shard", check_shard), ("split", check_split)):
-        for value in pc.unique(table[name]).to_pylist():
-            check(value)
+    _check_places(table)
     if any(pc.list_value_length(table["position_m"]).to_numpy() != 3):
         raise DataError("column position_m: expected three numbers each")
     members = table["members"].combine_chunks()
@@ -126,6 +138,14 @@ def _check_samples(table: pa.Table) -> None:
     if not np.all(inside):
         key = table["key"][int(parent[np.argmin(inside)])].as_py()
         raise DataError(f"{key}: a member of it does not lie within it")
+
+
+def _check_places(table: pa.Table) -> None:
+    """DataError for names of scenes, shards and splits that are none."""
+    _check_keys(table["scene"], "scene")
+    for name, check in (("shard", check_shard), ("split", check_split)):
+        for value in pc.unique(table[name]).to_pylist():
+            check(value)
 
 
 def _check_keys(column: pa.ChunkedArray, what: str = "sample key") -> None:

@@ -112,6 +112,13 @@ class Manifest(FrozenModel):
     shards: tuple[ShardEntry, ...]
     sample_index: IndexEntry
     instance_index: IndexEntry
+    video_index: IndexEntry | None = None  # where there are videos
+
+    @property
+    def indices(self) -> tuple[IndexEntry, ...]:
+        """The files of the index."""
+        tables = (self.sample_index, self.instance_index, self.video_index)
+        return tuple(entry for entry in tables if entry is not None)
 
     @model_validator(mode="after")
     def _names_each_shard_once(self) -> "Manifest":

@@ -2,7 +2,8 @@
 
 The order of a dataset is a pure function of its keys (`pack_order`). It goes by the number of the
 scene, as the job list counts them, so scenes are packed in the order in which they are rendered. A
-shard is closed when the next sample of its split would pass the target size. Two things follow:
+shard is closed when the next sample of its split would pass the target size. The frames of a video
+go together, as one sample would: it is never cut. Two things follow:
 
 - The same set of samples gives the same shards, whoever packs and however often it was interrupted.
 - A *prefix* of that order already decides every shard in it but the last of each split. So shards
@@ -12,8 +13,11 @@ shard is closed when the next sample of its split would pass the target size. Tw
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 
-_SAMPLE_KEY = re.compile(r"(?P<scene>.+)-c(?P<camera>\d+)")
+from panoforge.core.names import frame_of
+
+_SAMPLE_KEY = re.compile(r"(?P<scene>.+)-(c(?P<camera>\d+)|v(?P<video>\d+)-f\d{5})")
 _NUMBER = re.compile(r"\d+")
 
 
@@ -56,7 +60,7 @@ class ShardPlan:
 
 
 def scene_of(key: str) -> str | None:
-    """The scene that a key `<scene>-c<camera>` is of; None for keys of another form."""
+    """The scene of a key `<scene>-c<camera>` or `<scene>-v<video>-f<frame>`; None for others."""
     match = _SAMPLE_KEY.fullmatch(key)
     return match["scene"] if match else None
 
@@ -64,12 +68,12 @@ def scene_of(key: str) -> str | None:
 def pack_order(key: str) -> tuple[int, str, int, str]:
     """Where a sample, or all of a scene, stands in a dataset.
 
-    By the last number in the scene's name, then by that name, then by camera.
+    By the last number in the scene's name, then by that name, then by camera or video and frame.
     `rooms-kitchen-00000002-c1` → (2, 'rooms-kitchen-00000002', 1, …); a scene stands before its
     samples.
     """
     match = _SAMPLE_KEY.fullmatch(key)
-    scene, camera = (match["scene"], int(match["camera"])) if match else (key, -1)
+    scene, camera = (match["scene"], int(match["camera"] or match["video"])) if match else (key, -1)
     numbers = _NUMBER.findall(scene)
     return (int(numbers[-1]) if numbers else 0, scene, camera, key)
 
@@ -79,8 +83,8 @@ def plan_shards(
 ) -> list[ShardPlan]:
     """Assign samples to shards.
 
-    Per split, in pack order, at most `shard_bytes` each (one sample at least). Without `final` more
-    samples may follow, so the last shard of each split is still open and left out.
+    Per split, in pack order, at most `shard_bytes` each (one sample or video at least). Without
+    `final` more samples may follow, so the last shard of each split is still open and left out.
     """
     plans: list[ShardPlan] = []
     by_split: dict[str, list[Candidate]] = {}
@@ -89,12 +93,16 @@ def plan_shards(
     for split, members in sorted(by_split.items()):
         held: list[Candidate] = []
         filled = number = 0
-        for sample in members:
-            if held and filled + sample.length > shard_bytes:
+        for _, together in groupby(
+            members, lambda sample: (frame_of(sample.key) or [sample.key])[0]
+        ):
+            unit = list(together)
+            length = sum(sample.length for sample in unit)
+            if held and filled + length > shard_bytes:
                 plans.append(ShardPlan(split, number, tuple(held)))
                 held, filled, number = [], 0, number + 1
-            held.append(sample)
-            filled += sample.length
+            held += unit
+            filled += length
         if final:
             plans.append(ShardPlan(split, number, tuple(held)))
     return plans

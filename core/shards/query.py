@@ -7,6 +7,7 @@ From the index alone; and their extraction by byte range.
     find(dataset, "visibility > 0.5 and px > 100")       known to be at least half unhidden
     find(dataset, "source == 'infinigen2.rooms/kitchen' and n_instances >= 100")
     find(dataset, "split == 'train' and n_instances < 10")
+    find(dataset, "frame == 0 and category == 'chair'")  videos that begin with a chair in sight
 
 An expression is a small part of Python: columns, numbers, strings, lists of them, comparisons (also
 chained), `in`, `and`, `or`, `not`. It is parsed by `ast` and walked over an allow-list; nothing is
@@ -25,8 +26,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from panoforge.core.errors import UsageError, nearest
-from panoforge.core.names import check_key
-from panoforge.core.sample.metadata import META_SUFFIX
+from panoforge.core.names import check_key, frame_of
+from panoforge.core.sample.metadata import META_SUFFIX, VIDEO_SUFFIX
 from panoforge.core.sample.products import PRODUCT_OF_SUFFIX
 from panoforge.core.shards.read import Dataset
 from panoforge.core.storage.lease import held
@@ -41,6 +42,8 @@ SAMPLE_COLUMNS = (
     "scene",
     "seed",
     "camera",
+    "video",
+    "frame",
     "width",
     "height",
     "n_instances",
@@ -101,7 +104,7 @@ def find(dataset: Dataset, expression: str) -> Matches:
     """
     tree = _parse(expression)
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    samples = dataset.samples
+    samples = _with_frames(dataset.samples) if names & {"video", "frame"} else dataset.samples
     if not names & set(INSTANCE_COLUMNS):
         mask = _mask(
             tree,
@@ -126,6 +129,14 @@ def find(dataset: Dataset, expression: str) -> Matches:
     return Matches(tuple(samples["key"].take(pa.array(rows)).to_pylist()), instances.filter(mask))
 
 
+def _with_frames(samples: pa.Table) -> pa.Table:
+    """The sample index with the key of its video and the number of each frame; null of stills."""
+    found = [frame_of(key) or (None, None) for key in samples["key"].to_pylist()]
+    return samples.append_column(
+        "video", pa.array([video for video, _ in found], pa.string())
+    ).append_column("frame", pa.array([frame for _, frame in found], pa.int32()))
+
+
 def extract(
     dataset: Dataset,
     keys: tuple[str, ...],
@@ -148,7 +159,7 @@ def extract(
             sample = dataset.by_key(check_key(key), products)
             lease.check()
             for suffix, data in sample.members.items():
-                if suffix == META_SUFFIX or suffix in PRODUCT_OF_SUFFIX:
+                if suffix in (META_SUFFIX, VIDEO_SUFFIX) or suffix in PRODUCT_OF_SUFFIX:
                     written.append(f"{key}.{suffix}")
                     if not store.put_new(written[-1], data) and store.get(written[-1]) != data:
                         raise UsageError(

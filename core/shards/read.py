@@ -12,21 +12,24 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError, UsageError, UserError, nearest
-from panoforge.core.sample.metadata import META_SUFFIX, SampleMeta, decode_meta
+from panoforge.core.names import frame_key
+from panoforge.core.sample.flow import Flow
+from panoforge.core.sample.metadata import META_SUFFIX, VIDEO_SUFFIX, SampleMeta, decode_meta
 from panoforge.core.sample.products import PRODUCT_OF_SUFFIX, PRODUCTS, decode_product, product_size
-from panoforge.core.shards.index import read_index, read_instances
+from panoforge.core.shards.index import read_index, read_instances, read_videos
 from panoforge.core.shards.layout import (
     SAMPLE_SCHEMA,
     Manifest,
     read_manifest,
 )
+from panoforge.core.shards.videos import Video, video_of_sample
 from panoforge.core.storage.staged import MAX_SAMPLE_BYTES
 from panoforge.core.storage.store import Store, StoreLike
 
@@ -66,7 +69,7 @@ class Sample:
             meta = decode_meta(self.members[META_SUFFIX])
         except DataError as error:
             raise DataError(f"{self.key}: {error}") from None
-        if meta.key != self.key or not set(self.members) <= {*meta.products, META_SUFFIX}:
+        if meta.key != self.key or not set(self.members) <= meta.members:
             raise DataError(
                 f"{self.key}: its metadata are those of {meta.key} with {sorted(meta.products)},"
                 f" its members are {sorted(self.members)}"
@@ -89,6 +92,20 @@ class Sample:
             if PRODUCT_OF_SUFFIX.get(suffix) == product:
                 return suffix
         raise DataError(f"{self.key}: has no {product}, only {sorted(self.members)}")
+
+    def flow(self, way: Literal["forward", "backward"]) -> Flow:
+        """Where each pixel of a frame of a video lies in the next frame, or in the one before.
+
+        Args:
+            way: `forward` to the next frame, `backward` to the one before.
+
+        Returns:
+            Displacements in pixels, float32 H×W×2, and what is known of each pixel, uint8 H×W.
+
+        Raises:
+            DataError: The sample has no such flow, or its bytes are damaged.
+        """
+        return Flow.of_codes(self.read(f"flow_{way}"))
 
     def read(self, product: str, rows: tuple[int, int] | None = None) -> NDArray:
         """Decode a product, or some of its rows.
@@ -240,6 +257,39 @@ class Dataset:
         """
         return read_instances(self.store, self.manifest)
 
+    @cached_property
+    def videos(self) -> pa.Table:
+        """The index's table of videos, of the split asked for; without rows where there are none.
+
+        Columns: `video` (its key), `split`, `shard`, `scene`, `source`, `frames`, `fps`, `width`
+        and `height` in pixels, `n_instances`, `n_moving`.
+
+        Raises:
+            DataError: It is damaged, or not that of the manifest.
+        """
+        table = read_videos(self.store, self.manifest)
+        return table.filter(pc.is_in(table["split"], value_set=pc.unique(self.samples["split"])))
+
+    def video(self, key: str) -> Video:
+        """A video's metadata and the keys of its frames, which `by_key` reads.
+
+        Args:
+            key: Its name, as `videos` lists it.
+
+        Returns:
+            The video: frames, frames a second, poses, and what becomes of each instance.
+
+        Raises:
+            UsageError: There is none of that key; the message names the nearest.
+            DataError: The bytes are damaged.
+        """
+        index = pc.index(self.samples["key"], frame_key(key, 0)).as_py()
+        if index < 0:
+            known = self.videos["video"].to_pylist()
+            raise UsageError(f"{self.folder} has no video {key!r}.{nearest(key, known)}")
+        first = read_members(self.store, self._place(index), (), video=True)
+        return video_of_sample(first.key, first.members)
+
     def __len__(self) -> int:
         return self.samples.num_rows
 
@@ -349,8 +399,10 @@ def checked_sample(row: dict, data: bytes) -> Sample:
     return Sample(row["key"], members)
 
 
-def read_members(dataset: StoreLike, row: dict, products: Collection[str]) -> Sample:
-    """Read the metadata and some products of a sample, and nothing else.
+def read_members(
+    dataset: StoreLike, row: dict, products: Collection[str], *, video: bool = False
+) -> Sample:
+    """Read the metadata and some products of a sample, and nothing else, or its video's too.
 
     A bucket is asked as few times as their places allow.
 
@@ -361,7 +413,9 @@ def read_members(dataset: StoreLike, row: dict, products: Collection[str]) -> Sa
     wanted = [
         m
         for m in row["members"]
-        if m["suffix"] == META_SUFFIX or PRODUCT_OF_SUFFIX.get(m["suffix"]) in products
+        if m["suffix"] == META_SUFFIX
+        or (video and m["suffix"] == VIDEO_SUFFIX)
+        or PRODUCT_OF_SUFFIX.get(m["suffix"]) in products
     ]
     store = Store.at(dataset)
     if sum(m["length"] for m in wanted) > MAX_SAMPLE_BYTES:

@@ -45,6 +45,7 @@ from panoforge.core.shards.quarantine import (
 from panoforge.core.shards.salvage import Damaged, Good, Salvage, split_of_shard
 from panoforge.core.shards.states import DatasetState, best_state
 from panoforge.core.shards.tar import TRAILER
+from panoforge.core.shards.videos import VIDEO_SCHEMA, video_row
 from panoforge.core.storage.lease import Lease, held
 from panoforge.core.storage.store import Store, StoreLike
 
@@ -207,10 +208,16 @@ def _shard(
         sha256=sha256 or found.sha256,
     )
     instances = [row for good in found.good for row in instance_rows(good.meta)]
+    videos = [
+        video_row(good.meta, good.video, split, new_name)
+        for good in found.good
+        if good.video is not None
+    ]
     return BuiltShard(
         entry,
         pa.Table.from_pylist(rows, SAMPLE_SCHEMA),
         pa.Table.from_pylist(instances, INSTANCE_SCHEMA),
+        pa.Table.from_pylist(videos, VIDEO_SCHEMA),
     )
 
 
@@ -242,10 +249,7 @@ def _superseded(store: Store, old: set[str], manifest: Manifest) -> list[str]:
 
     Others are not ours to move.
     """
-    named = {entry.name for entry in manifest.shards} | {
-        manifest.sample_index.name,
-        manifest.instance_index.name,
-    }
+    named = {entry.name for entry in manifest.shards} | {e.name for e in manifest.indices}
     indices = {name for name in store.names(INDEX) if name.endswith(".parquet")}
     there = {*store.names(SHARDS), *indices}
     return sorted(((old & there) | indices) - named)

@@ -10,15 +10,18 @@ import hashlib
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from panoforge.core.errors import DataError, UserError
-from panoforge.core.names import check_shard
-from panoforge.core.sample.metadata import META_SUFFIX, SampleMeta, decode_meta
+from panoforge.core.names import check_shard, frame_of
+from panoforge.core.sample.metadata import META_SUFFIX, VIDEO_SUFFIX, SampleMeta, decode_meta
+from panoforge.core.sample.video import VideoMeta, decode_video, frame_faults
 from panoforge.core.shards.contents import MAX_SHARD_BYTES, Contents
 from panoforge.core.shards.layout import SHARDS, sample_row
 from panoforge.core.shards.plan import scene_of
 from panoforge.core.shards.sample_faults import sample_faults
 from panoforge.core.shards.tar import BLOCK, TRAILER, Member, parse_header, walk
+from panoforge.core.shards.videos import cut_fault
 from panoforge.core.storage.staged import MAX_SAMPLE_BYTES
 from panoforge.core.storage.store import Store
 
@@ -28,7 +31,7 @@ class Good:
     """A whole sample.
 
     Where its bytes are in the shard as it is, and what the index is to say of it. `members` lie
-    relative to the sample.
+    relative to the sample; `video` is what the first frame of a video holds.
     """
 
     meta: SampleMeta = field(repr=False)
@@ -36,6 +39,7 @@ class Good:
     length: int
     sha256: str
     members: tuple[Member, ...]
+    video: VideoMeta | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,8 @@ def salvage(
         good, damaged = _by_index(store, file, size, rows, split, deep)
     else:
         good, damaged = _by_headers(store, name, file, size, right, split, deep)
+    good, cut = _whole_videos(good)
+    damaged += cut
     damaged += _strays(store, file, size, good, damaged)
     return Salvage(tuple(good), tuple(damaged), digest, size, right and not damaged and bool(good))
 
@@ -197,7 +203,34 @@ def _good(offset: int, data: bytes, members: tuple[Member, ...]) -> Good:
     if place is None:
         raise DataError(f"has no {META_SUFFIX}")
     meta = decode_meta(data[place.offset : place.offset + place.length])
-    return Good(meta, offset, len(data), hashlib.sha256(data).hexdigest(), members)
+    first = next((m for m in members if m.suffix == VIDEO_SUFFIX), None)
+    video = decode_video(data[first.offset : first.offset + first.length]) if first else None
+    return Good(meta, offset, len(data), hashlib.sha256(data).hexdigest(), members, video)
+
+
+def _whole_videos(good: list[Good]) -> tuple[list[Good], list[Damaged]]:
+    """The stills and the frames of whole videos; and the frames of cut ones, which are given up."""
+    whole, cut = list[Good](), list[Damaged]()
+    in_order = sorted(good, key=lambda each: each.offset)
+    for key, run in groupby(in_order, lambda each: (frame_of(each.meta.key) or ("",))[0]):
+        found = list(run)
+        fault = _cut_fault(key, found) if key else None
+        if fault is None:
+            whole += found
+        else:
+            cut += [Damaged(each.meta.key, each.offset, each.length, (fault,)) for each in found]
+    return whole, cut
+
+
+def _cut_fault(key: str, found: list[Good]) -> str | None:
+    """Why these are not the frames of a whole video; None if they are."""
+    video = found[0].video
+    if video is None:
+        return f"video {key} is cut: its first frame is not there"
+    frames = [each.meta.video.frame for each in found if each.meta.video is not None]
+    if fault := cut_fault(key, frames, video.frames):
+        return fault
+    return next((fault for each in found for fault in frame_faults(video, each.meta)), None)
 
 
 def _claimed(store: Store, name: str, size: int) -> Iterator[Damaged]:

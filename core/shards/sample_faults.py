@@ -1,7 +1,7 @@
 """Faults of one sample: its tar headers, its metadata, its members, and all that it says twice."""
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 from panoforge.core.errors import UserError
 from panoforge.core.geometry.poses import world_from_pano
 from panoforge.core.sample.instance_table import table_faults
-from panoforge.core.sample.metadata import META_SUFFIX, Pose, SampleMeta, decode_meta
+from panoforge.core.sample.metadata import (
+    META_SUFFIX,
+    VIDEO_SUFFIX,
+    Pose,
+    SampleMeta,
+    decode_meta,
+)
 from panoforge.core.sample.products import (
     PRODUCT_OF_SUFFIX,
     check_product,
@@ -17,6 +23,7 @@ from panoforge.core.sample.products import (
     depth_faults,
     product_size,
 )
+from panoforge.core.sample.video import VideoMeta, decode_video
 from panoforge.core.shards.layout import sample_row
 from panoforge.core.shards.plan import scene_of
 from panoforge.core.shards.tar import BLOCK, Member, header, padded
@@ -31,11 +38,13 @@ def sample_faults(
     indexed: Callable[[SampleMeta], bool] | None = None,
     *,
     deep: bool,
+    in_turn: Callable[[SampleMeta, VideoMeta | None], Iterable[str]] = lambda meta, video: (),
 ) -> Iterator[str]:
     """What is wrong with a sample whose digest fits, because the packer or the index lied.
 
     `row` is its row of the sample index, `data` its bytes; `indexed` says whether the instance
-    index fits its metadata (None: that is not asked).
+    index fits its metadata (None: that is not asked). `in_turn` says what is wrong with its place
+    among the samples of its shard, given its metadata and those of the video that begins with it.
     """
     at = 0
     members: dict[str, memoryview] = {}
@@ -61,7 +70,7 @@ def sample_faults(
         yield f"has no {META_SUFFIX}"
         return
     try:
-        yield from _content_faults(row, members, split, indexed, deep)
+        yield from _content_faults(row, members, split, indexed, deep, in_turn)
     except UserError as error:
         yield str(error)
 
@@ -72,12 +81,17 @@ def _content_faults(
     split: str,
     indexed: Callable[[SampleMeta], bool] | None,
     deep: bool,
+    in_turn: Callable[[SampleMeta, VideoMeta | None], Iterable[str]],
 ) -> Iterator[str]:
     meta = decode_meta(bytes(members[META_SUFFIX]))
     if (scene_of(row["key"]) or meta.scene) != meta.scene:
         yield f"its key is not one of its scene {meta.scene}"
-    if {*meta.products, META_SUFFIX} != set(members):
+    if meta.members != set(members):
         yield f"metadata lists {sorted(meta.products)}, the sample holds {sorted(members)}"
+    elif (first := members.get(VIDEO_SUFFIX)) is not None:
+        yield from in_turn(meta, decode_video(bytes(first)))
+    else:
+        yield from in_turn(meta, None)
     if not pose_agrees(meta.pose):
         yield "its pose's world_from_pano is not the rotation of its yaw, pitch and roll"
     places = [
@@ -98,7 +112,7 @@ def _content_faults(
         yield "its rows of the instance index disagree with its metadata"
     decoded: dict[str, NDArray] = {}
     for suffix, data in members.items():
-        if suffix != META_SUFFIX:
+        if suffix not in (META_SUFFIX, VIDEO_SUFFIX):
             yield from _member_faults(suffix, data, meta, deep, decoded)
     if {"instance", "depth"} <= decoded.keys():
         yield from depth_faults(decoded["depth"], decoded["instance"])

@@ -19,14 +19,25 @@ import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pyarrow as pa
+
 from panoforge.core.errors import UserError
+from panoforge.core.sample.metadata import SampleMeta
+from panoforge.core.sample.video import VideoMeta
 from panoforge.core.shards.damaged_list import DAMAGED_LIST, REPLACED, read_damaged
 from panoforge.core.shards.data_fault import DataFault, VerifyReport
-from panoforge.core.shards.index import read_index, read_instances
+from panoforge.core.shards.index import read_index, read_instances, read_videos
 from panoforge.core.shards.index_faults import IndexedInstances, by_shard, count_faults
-from panoforge.core.shards.layout import SAMPLE_SCHEMA, ShardEntry, read_manifest
+from panoforge.core.shards.layout import (
+    MANIFEST_NAME,
+    SAMPLE_SCHEMA,
+    Manifest,
+    ShardEntry,
+    read_manifest,
+)
 from panoforge.core.shards.sample_faults import sample_faults
 from panoforge.core.shards.tar import TRAILER
+from panoforge.core.shards.videos import VideoWatch, video_row
 from panoforge.core.storage.staged import MAX_SAMPLE_BYTES
 from panoforge.core.storage.store import Store, StoreLike
 
@@ -50,11 +61,36 @@ def verify(
     except UserError as error:
         faults.append(DataFault(manifest.instance_index.name, None, str(error)))
         instances = None
+    try:
+        videos: pa.Table | None = read_videos(store, manifest)
+    except UserError as error:
+        name = manifest.video_index.name if manifest.video_index else MANIFEST_NAME
+        faults.append(DataFault(name, None, str(error)))
+        videos = None
     faults += count_faults(manifest, samples, instances)
     walker = _Walker(store, instances, deep, on_sample)
     for entry, rows in by_shard(manifest, samples, faults):
         faults += walker.shard_faults(entry, rows)
+    faults += _video_faults(manifest, walker.videos, videos)
     return VerifyReport(samples.num_rows, tuple(faults))
+
+
+def _video_faults(
+    manifest: Manifest, found: list[dict], table: pa.Table | None
+) -> Iterator[DataFault]:
+    """Where the index's table of videos is not that of the videos that the shards hold."""
+    entry = manifest.video_index
+    if entry is None:
+        if found:
+            first = found[0]["video"]
+            yield DataFault(MANIFEST_NAME, None, f"names no table of videos, there is {first}")
+    elif table is not None and table.to_pylist() != found:
+        rows = {row["video"]: row for row in table.to_pylist()}
+        made = {row["video"]: row for row in found}
+        differ = sorted(key for key in {*rows, *made} if rows.get(key) != made.get(key))
+        yield DataFault(
+            entry.name, None, f"says otherwise than the shards of videos {differ[:5] or 'in order'}"
+        )
 
 
 def _stray_faults(store: Store) -> Iterator[DataFault]:
@@ -88,6 +124,8 @@ class _Walker:
             on_sample,
         )
         self._buffer = bytearray()
+        self.videos: list[dict] = []  # rows of those that were met
+        self._watch = VideoWatch()
 
     def shard_faults(self, entry: ShardEntry, rows: list[dict]) -> Iterator[DataFault]:
         try:
@@ -114,6 +152,8 @@ class _Walker:
         """
         digest = hashlib.sha256()
         at = 0
+        self._watch = VideoWatch()
+        self.videos = [row for row in self.videos if row["shard"] != entry.name]
         with self._store.open(entry.name) as file:
             for row in sorted(rows, key=lambda row: row["offset"]):
                 if row["offset"] != at:
@@ -139,6 +179,8 @@ class _Walker:
                     self._on_sample(row["key"])
             rest = file.read(len(TRAILER) + 1)
         digest.update(rest)
+        for what in self._watch.end():
+            yield DataFault(entry.name, None, what)
         last = max(rows, key=lambda row: row["offset"])["key"] if rows else None
         if rest != TRAILER:
             yield DataFault(
@@ -161,8 +203,19 @@ class _Walker:
             yield "its bytes do not have the digest of the index"
         else:
             yield from sample_faults(
-                row, data, split, self._instances.fits if self._instances else None, deep=self._deep
+                row,
+                data,
+                split,
+                self._instances.fits if self._instances else None,
+                deep=self._deep,
+                in_turn=lambda meta, video: self._in_turn(row, meta, video),
             )
+
+    def _in_turn(self, row: dict, meta: SampleMeta, video: VideoMeta | None) -> Iterator[str]:
+        """What is wrong with the place of a frame among the samples of its shard."""
+        if video is not None:
+            self.videos.append(video_row(meta, video, row["split"], row["shard"]))
+        yield from self._watch.faults(meta, video)
 
     def _read(self, file: Any, length: int) -> memoryview:
         """The next `length` bytes, or what is left, in a buffer that the next call overwrites."""

@@ -26,12 +26,13 @@ from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from panoforge.core.errors import DataError, UsageError
-from panoforge.core.names import check_key, check_split
+from panoforge.core.names import check_key, check_split, frame_key
 from panoforge.core.sample.metadata import META_SUFFIX
 from panoforge.core.shards.build import BuildTask, BuiltShard, build_shard, commit
-from panoforge.core.shards.index import read_index, read_instances
+from panoforge.core.shards.index import read_index, read_instances, read_videos
 from panoforge.core.shards.layout import (
     DEFAULT_SPLITS,
     INDEX,
@@ -44,6 +45,7 @@ from panoforge.core.shards.layout import (
 )
 from panoforge.core.shards.plan import Candidate, ShardPlan, pack_order, plan_shards, scene_of
 from panoforge.core.shards.tar import TRAILER, sample_length
+from panoforge.core.shards.videos import by_video, cut_fault
 from panoforge.core.storage.lease import Lease, held
 from panoforge.core.storage.staged import differences, list_staged, read_staged_meta, staged_sizes
 from panoforge.core.storage.store import Store, StoreLike
@@ -197,7 +199,9 @@ def _candidates(
     samples: dict[str, Candidate] = {}
     for source, keys in found:
         staged, prefix = source.staged, source.prefix
-        sizes = staged_sizes(staged, [key for key in keys if prefix + key not in lengths])
+        new = [key for key in keys if prefix + key not in lengths]
+        sizes = staged_sizes(staged, new)
+        _refuse_cut(staged, new)
         for key in keys:
             name = prefix + key
             if name in samples:
@@ -215,6 +219,18 @@ def _candidates(
                 name, split_of(scene, splits, options.salt), length, staged.absolute, prefix
             )
     return list(samples.values())
+
+
+def _refuse_cut(staged: Store, keys: Sequence[str]) -> None:
+    """DataError where frames of a video are staged and not all of them."""
+    for video, frames in by_video(keys).items():
+        meta = read_staged_meta(staged, frame_key(video, frames[0]))
+        assert meta.video is not None  # the metadata of a frame say so
+        if fault := cut_fault(video, sorted(frames), meta.video.frames):
+            raise DataError(
+                f"{staged}: {fault}. Videos are packed whole: render the scene again, or remove"
+                " what is left of it"
+            )
 
 
 def _check_name(name: str, prefix: str) -> None:
@@ -268,6 +284,7 @@ class _Published:
     manifest: Manifest
     samples: pa.Table
     instances: pa.Table
+    videos: pa.Table
 
     @classmethod
     def read(cls, store: Store) -> "_Published | None":
@@ -278,6 +295,7 @@ class _Published:
             manifest,
             read_index(store, manifest.sample_index, SAMPLE_SCHEMA),
             read_instances(store, manifest),
+            read_videos(store, manifest),
         )
 
     def lengths(self) -> dict[str, int]:
@@ -304,6 +322,7 @@ class _Published:
                     entry,
                     self.samples.slice(begin, entry.samples),
                     self.instances.slice(first, last - first),
+                    self.videos.filter(pc.equal(self.videos["shard"], entry.name)),
                 )
             begin = end
         return kept

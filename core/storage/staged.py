@@ -20,6 +20,7 @@ from panoforge.core.names import check_key, is_litter
 from panoforge.core.sample.instance_table import table_faults
 from panoforge.core.sample.metadata import (
     META_SUFFIX,
+    VIDEO_SUFFIX,
     SampleMeta,
     decode_meta,
     encode_meta,
@@ -31,6 +32,7 @@ from panoforge.core.sample.products import (
     depth_faults,
     encode_product,
 )
+from panoforge.core.sample.video import VideoMeta, encode_video, frame_faults
 from panoforge.core.storage.atomic import storage_errors, write_folder_atomic
 from panoforge.core.storage.store import Store, StoreLike
 
@@ -55,14 +57,24 @@ class StagedRecord:
 
 
 def write_staged(
-    staged: Path, meta: SampleMeta, arrays: Mapping[str, NDArray], *, jpeg_quality: int = 95
+    staged: Path,
+    meta: SampleMeta,
+    arrays: Mapping[str, NDArray],
+    *,
+    video: VideoMeta | None = None,
+    jpeg_quality: int = 95,
 ) -> StagedRecord:
-    """Stage one panorama.
+    """Stage one panorama, or one frame of `video`, whose metadata go with the first frame.
 
     `arrays` maps the suffixes of `meta.products` to their arrays. Checks dtypes, shapes and that
-    the instance table agrees with the pixels before anything is written; DataError otherwise.
+    the instance table agrees with the pixels, and with the video's, before anything is written;
+    DataError otherwise.
     """
     check_key(meta.key)
+    if (video is None) != (meta.video is None):
+        raise DataError(f"{meta.key}: a frame is staged with its video, and nothing else is")
+    if video is not None and (faults := frame_faults(video, meta)):
+        raise DataError(f"{meta.key}: {faults[0]}")
     if set(arrays) != set(meta.products):
         raise DataError(
             f"{meta.key}: metadata lists products {sorted(meta.products)}, the arrays are"
@@ -83,6 +95,8 @@ def write_staged(
         for suffix, array in arrays.items()
     }
     members[META_SUFFIX] = encode_meta(meta)
+    if video is not None and VIDEO_SUFFIX in meta.members:
+        members[VIDEO_SUFFIX] = encode_video(video)
     write_folder_atomic(staged / meta.key, members)
     return StagedRecord(
         meta.key,
@@ -159,7 +173,7 @@ def read_staged(staged: StoreLike, key: str) -> tuple[SampleMeta, dict[str, byte
     if META_SUFFIX not in members:
         raise DataError(f"{store}/{key}: no {META_SUFFIX}")
     meta = _meta(store, key, members[META_SUFFIX])
-    expected = {*meta.products, META_SUFFIX}
+    expected = meta.members
     if meta.key != key or set(members) != expected:
         raise DataError(
             f"{store}/{key}: expected key {key} with members {sorted(expected)}, got {meta.key}"
