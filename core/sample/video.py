@@ -123,7 +123,9 @@ class VideoMeta(FrozenModel):
     @model_validator(mode="after")
     def _fits_its_frames(self) -> "VideoMeta":
         if len(self.poses) != self.frames:
-            raise ValueError(f"{counted(len(self.poses), 'pose')} for {self.frames} frames")
+            raise ValueError(
+                f"{counted(len(self.poses), 'pose')} for {counted(self.frames, 'frame')}"
+            )
         if [row.id for row in self.instances] != list(range(1, len(self.instances) + 1)):
             raise ValueError("instance ids are not dense from 1")
         for row in self.instances:
@@ -172,8 +174,8 @@ def frame_faults(video: VideoMeta, meta: SampleMeta) -> list[str]:
         return ["is no frame of a video"]
     if (place.frames, place.fps) != (video.frames, video.fps):
         return [
-            f"says {place.frames} frames at {place.fps:g} fps, its video {video.frames} at"
-            f" {video.fps:g}"
+            f"says {counted(place.frames, 'frame')} at {place.fps:g} fps, its video"
+            f" {video.frames} at {video.fps:g}"
         ]
     if (meta.width, meta.height) != (video.width, video.height):
         return [f"is {meta.width}×{meta.height}, its video {video.width}×{video.height}"]
