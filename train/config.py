@@ -65,7 +65,7 @@ ADDED_LATER: dict[str, tuple[str, ...]] = {
         "shear_deg",
     ),
     "model": ("panosam2", "initial"),
-    "loss": ("distortion",),
+    "loss": ("distortion", "mask_term", "iou_term"),
 }
 
 

@@ -1,6 +1,6 @@
-"""Focal and dice loss of the best of M candidate masks, and every candidate's IoU.
+"""Mask term and dice loss of the best of M candidate masks, and every candidate's IoU.
 
-No mask is kept at full size.
+The mask term is focal (SAM2) or a cross-entropy (PanoSAM2). No mask is kept at full size.
 
 Written with autograd (training/loss_fns.py) the loss of one click on one frame holds some forty
 tensors of O×M×S×S until the backward pass: at 1024 px more than the model does. Here the gradient
@@ -13,6 +13,10 @@ pixels,
     dice  = 1 − N / D                       ∂/∂x = w·(1 − w)·(N / D² − 2t / D)
     N = 2·Σ p·t + 1,   D = Σ p + Σ t + 1,
     a = 0.25 on the object, 0.75 off it, times the pixel's weight.
+
+With `bce` the mask term is a binary cross-entropy, a the pixel's weight alone:
+
+    bce = Σ a·softplus(z) / P               ∂/∂x = (1 − 2t)·a·w / P
 
 Candidates are looked at one at a time: what is needed beside the inputs is a few tensors of O×S×S.
 """
@@ -41,22 +45,25 @@ class FrameTruth:
     scale: Tensor  # a / P
     area: Tensor  # Σ t
     present: Tensor  # 1.0 where the object is in the frame
+    bce: bool  # whether the mask term is cross-entropy
 
     @classmethod
-    def of(cls, targets: Tensor, weights: Tensor | None) -> Self:
-        """From O×S×S bool and the weights of pixels in the focal term, O×S×S (None: all 1)."""
+    def of(cls, targets: Tensor, weights: Tensor | None, bce: bool = False) -> Self:
+        """From O×S×S bool and the weights of pixels in the mask term, O×S×S (None: all 1)."""
         inside = targets.float() if weights is None else targets.to(weights.dtype)
-        scale = ((1 - ALPHA) + (2 * ALPHA - 1) * inside) / targets[0].numel()
+        balance = torch.ones_like(inside) if bce else (1 - ALPHA) + (2 * ALPHA - 1) * inside
+        scale = balance / targets[0].numel()
         if weights is not None:
             scale *= weights
         area = inside.sum(dim=(1, 2))
-        return cls(targets, inside, 1 - 2 * inside, scale, area, (area > 0).to(inside.dtype))
+        present = (area > 0).to(inside.dtype)
+        return cls(targets, inside, 1 - 2 * inside, scale, area, present, bce)
 
 
 class MaskLosses(torch.autograd.Function):
     """Losses of the best candidate, and the IoU of all.
 
-    `apply(masks O×M×h×w, truth, weight of focal, weight of dice)` → focal O and dice O of the
+    `apply(masks O×M×h×w, truth, weight of mask term, weight of dice)` → both terms, O each, of the
     candidate whose weighted sum is least, and IoU O×M of all. Masks of another size than the
     truth's are enlarged as SAM2Base does: bilinear.
     """
@@ -96,14 +103,17 @@ def _enlarged(logits: Tensor, truth: FrameTruth) -> Tensor:
 
 
 def _figures(logits: Tensor, truth: FrameTruth) -> tuple[Tensor, Tensor, Tensor]:
-    """Focal, dice and IoU of one candidate of each object; `logits` O×S×S."""
+    """Mask term, dice and IoU of one candidate of each object; `logits` O×S×S."""
     signed = logits * truth.sign
     wrong = signed.sigmoid()
-    focal = softplus(signed).mul_(wrong).mul_(wrong).mul_(truth.scale).sum(dim=(1, 2))
+    pixels = softplus(signed)
+    if not truth.bce:
+        pixels = pixels.mul_(wrong).mul_(wrong)
+    term = pixels.mul_(truth.scale).sum(dim=(1, 2))
     top, bottom = _dice_terms(wrong, truth)
     found = logits > 0
     hit, all_found = (found & truth.mask).sum(dim=(1, 2)), found.sum(dim=(1, 2))
-    return focal, 1 - top / bottom, hit / (all_found + truth.area - hit).clamp(min=1)
+    return term, 1 - top / bottom, hit / (all_found + truth.area - hit).clamp(min=1)
 
 
 def _dice_terms(wrong: Tensor, truth: FrameTruth) -> tuple[Tensor, Tensor]:
@@ -114,23 +124,19 @@ def _dice_terms(wrong: Tensor, truth: FrameTruth) -> tuple[Tensor, Tensor]:
 
 
 def _gradients(low: Tensor, truth: FrameTruth) -> tuple[Tensor, Tensor]:
-    """Gradients of focal and dice with respect to O×h×w logits."""
+    """Gradients of mask term and dice with respect to O×h×w logits."""
     signed = _enlarged(low, truth) * truth.sign
     wrong = signed.sigmoid()
     right = 1 - wrong
-    focal = (
-        softplus(signed)
-        .mul_(right)
-        .mul_(2)
-        .add_(wrong)
-        .mul_(wrong)
-        .mul_(wrong)
-        .mul_(truth.scale)
-        .mul_(truth.sign)
-    )
+    if truth.bce:
+        term = wrong * truth.scale
+    else:
+        term = softplus(signed).mul_(right).mul_(2).add_(wrong).mul_(wrong).mul_(wrong)
+        term = term.mul_(truth.scale)
+    term = term.mul_(truth.sign)
     top, bottom = (value[:, None, None] for value in _dice_terms(wrong, truth))
     dice = (top / bottom**2 - truth.inside * (2 / bottom)).mul_(wrong).mul_(right)
-    return _reduced(focal, low), _reduced(dice, low)
+    return _reduced(term, low), _reduced(dice, low)
 
 
 def _reduced(gradient: Tensor, low: Tensor) -> Tensor:

@@ -43,7 +43,9 @@ class ScanLoss(nn.Module):
         """
         losses: dict[str, Any] = defaultdict(int)
         for outs, targets in zip(outs_batch, targets_batch, strict=True):
-            truth = FrameTruth.of(targets, self.frame_weights(targets))
+            truth = FrameTruth.of(
+                targets, self.frame_weights(targets), self.settings.mask_term == "bce"
+            )
             for masks, ious, scores in zip(
                 outs["multistep_pred_multimasks_high_res"],
                 outs["multistep_pred_ious"],
@@ -56,7 +58,7 @@ class ScanLoss(nn.Module):
         return {LOSS_NAMES[name]: value for name, value in losses.items()}
 
     def frame_weights(self, targets: Tensor) -> Tensor | None:
-        """Weights of one frame's pixels in the focal term, O×S×S; None where all count alike."""
+        """Weights of one frame's pixels in the mask term, O×S×S; None where all count alike."""
         return None
 
     def prediction_losses(
@@ -67,7 +69,9 @@ class ScanLoss(nn.Module):
         `masks` O×M×h×w of any size, `ious` O×M, `scores` O×1.
         """
         focal, dice, actual = MaskLosses.apply(masks, truth, self.settings.mask, self.settings.dice)
-        off = (ious - actual).abs().mean(dim=1)  # of all masks: SAM2 sets supervise_all_iou
+        off = ious - actual
+        off = off.abs() if self.settings.iou_term == "l1" else off.square()
+        off = off.mean(dim=1)  # of all masks: SAM2 sets supervise_all_iou
         objectness = sigmoid_focal_loss(
             scores, truth.present[:, None], 1.0, alpha=-1.0, gamma=0.0
         )  # plain cross-entropy

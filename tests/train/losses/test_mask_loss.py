@@ -50,17 +50,18 @@ def enlarged(outs: dict) -> dict:
     return {**outs, key: grown}
 
 
+@pytest.mark.parametrize("iou_term", ["l1", "mse"])
 @pytest.mark.parametrize(("masks", "side"), [(1, SIDE), (3, SIDE), (1, SIDE // 4), (3, SIDE // 4)])
-def test_it_is_upstreams_loss_with_upstreams_gradients(masks: int, side: int):
+def test_it_is_upstreams_loss_with_upstreams_gradients(masks: int, side: int, iou_term: str):
     theirs = MultiStepMultiMasksAndIous(
         WEIGHTS,
         supervise_all_iou=True,
-        iou_use_l1_loss=True,
+        iou_use_l1_loss=iou_term == "l1",
         pred_obj_scores=True,
         focal_gamma_obj_score=0.0,
         focal_alpha_obj_score=-1.0,
     )
-    ours = build_loss(small_config().loss)
+    ours = build_loss(small_config(loss={"iou_term": iou_term}).loss)
     for seed in range(3):
         outs, truth = a_frame(masks, side, seed)
         leaves = [leaf for values in outs.values() for leaf in values]
@@ -82,8 +83,9 @@ def test_it_is_upstreams_loss_with_upstreams_gradients(masks: int, side: int):
             assert torch.allclose(mine, other, rtol=1e-5, atol=1e-6 * other.abs().max())
 
 
+@pytest.mark.parametrize("bce", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_figures_are_their_formula_and_gradients_their_slopes(weighted: bool):
+def test_figures_are_their_formula_and_gradients_their_slopes(weighted: bool, bce: bool):
     g = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 3, 4, 4, dtype=torch.float64, generator=g).requires_grad_()
     targets = torch.rand(2, 4, 4, generator=g) > 0.5
@@ -92,11 +94,11 @@ def test_figures_are_their_formula_and_gradients_their_slopes(weighted: bool):
         if weighted
         else torch.ones(2, 4, 4, dtype=torch.float64)
     )
-    truth = FrameTruth.of(targets, weights)
+    truth = FrameTruth.of(targets, weights, bce)
     focal, dice, iou = MaskLosses.apply(logits, truth, 20.0, 1.0)
     for o in range(2):
         rows = [
-            by_hand(logits[o, m].tolist(), targets[o].tolist(), weights[o].tolist())
+            by_hand(logits[o, m].tolist(), targets[o].tolist(), weights[o].tolist(), bce)
             for m in range(3)
         ]
         best = min(rows, key=lambda row: 20 * row[0] + row[1])
@@ -108,13 +110,13 @@ def test_figures_are_their_formula_and_gradients_their_slopes(weighted: bool):
     assert torch.autograd.gradcheck(lambda x: MaskLosses.apply(x, truth, 20.0, 1.0)[:2], (small,))
 
 
-def by_hand(logits: list, truth: list, weights: list) -> tuple[float, float, float]:
-    """Focal (weighted), dice and IoU of one mask."""
+def by_hand(logits: list, truth: list, weights: list, bce: bool) -> tuple[float, float, float]:
+    """Focal or cross-entropy (weighted), dice and IoU of one mask."""
     side, focal, hit, chances, both, either = len(logits), 0.0, 0.0, 0.0, 0, 0
     for y, x in itertools.product(range(side), range(side)):
         p = 1 / (1 + math.exp(-logits[y][x]))
         right, alpha = (p, 0.25) if truth[y][x] else (1 - p, 0.75)
-        focal -= weights[y][x] * alpha * (1 - right) ** 2 * math.log(right)
+        focal -= weights[y][x] * (1 if bce else alpha * (1 - right) ** 2) * math.log(right)
         hit, chances = hit + p * truth[y][x], chances + p
         both, either = (
             both + (logits[y][x] > 0 and truth[y][x]),
@@ -125,6 +127,18 @@ def by_hand(logits: list, truth: list, weights: list) -> tuple[float, float, flo
         1 - (2 * hit + 1) / (chances + sum(map(sum, truth)) + 1),
         both / max(either, 1),
     )
+
+
+def test_cross_entropy_is_torchs():
+    outs, truth = a_frame(1, SIDE, 0)
+    loss = build_loss(small_config(loss={"mask_term": "bce"}).loss)([outs], truth[None], 4.0)
+    expected = sum(
+        torch.nn.functional.binary_cross_entropy_with_logits(
+            step[:3, 0], truth[:3].float(), reduction="sum"
+        )
+        for step in outs["multistep_pred_multimasks_high_res"]
+    )
+    assert loss["loss_mask"].item() == pytest.approx(expected.item() / SIDE**2 / 4, rel=1e-5)
 
 
 def test_no_mask_at_full_size_is_kept():

@@ -5,6 +5,7 @@ the bit, on trains.
 import itertools
 import math
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,13 +14,22 @@ from train_small import small_config
 
 from panoforge.core.errors import DataError
 from panoforge.core.geometry.bfov import enclosing_bfov
-from panoforge.core.geometry.sphere import angle_between, lonlat_to_direction, pixel_to_direction
+from panoforge.core.geometry.pixels import pixel_at
+from panoforge.core.geometry.sphere import (
+    angle_between,
+    direction_to_lonlat,
+    lonlat_to_direction,
+    pixel_to_direction,
+)
 from panoforge.train.config import TrainConfig
 from panoforge.train.data.plan import prompt_rng
 from panoforge.train.losses.build import build_loss
-from panoforge.train.losses.distortion_loss import (
-    DistortionLoss,
+from panoforge.train.losses.distortion_loss import DistortionLoss
+from panoforge.train.losses.pixel_weights import (
+    distances,
+    mask_bfov,
     pixel_weights,
+    plane_size,
     region_weights,
 )
 from panoforge.train.losses.sam2_loss import ScanLoss
@@ -305,24 +315,71 @@ def cap(
     return angle_between(directions, centre) <= math.radians(radius_deg)
 
 
+def weights_of(mask: np.ndarray, settings: DistortionSettings = SETTINGS) -> np.ndarray:
+    return pixel_weights(torch.from_numpy(mask), settings).numpy()
+
+
+@pytest.mark.parametrize("foreground", ["ratio", "share"])
+@pytest.mark.parametrize("decay_is", ["exponential", "linear"])
 @pytest.mark.parametrize("share", [0.02, 0.4, 0.9])
-def test_region_weights_are_their_formula(share: float):
+def test_region_weights_are_their_formula(share: float, decay_is: str, foreground: str):
+    """Both readings of the text's two open places."""
+    settings = DistortionSettings(decay=0.7, decay_is=decay_is, foreground=foreground)
     region = np.random.default_rng(5).random((9, 7)) < share
     region[4, 3] = True
-    out = region_weights(region, SETTINGS)
+    out = region_weights(torch.from_numpy(region), settings).numpy()
     inside, outside = region.sum(), (~region).sum()
     points = np.argwhere(region)
     distance = {
         (y, x): min(math.hypot(y - a, x - b) for a, b in points) for y, x in np.argwhere(~region)
     }
+    on, off = (
+        (min(max(outside / inside, 0.5), 2.0), min(max(inside / outside, 0.5), 2.0))
+        if foreground == "ratio"
+        else (min(max(inside / region.size, 0.5), 2.0), outside / region.size)
+    )
     for (y, x), weight in np.ndenumerate(out):
-        if region[y, x]:
-            expected = min(max(outside / inside, 0.5), 2.0)
-        else:
-            expected = min(max(inside / outside, 0.5), 2.0) * math.exp(
-                -distance[y, x] / max(distance.values())
-            )
-        assert weight == pytest.approx(expected, rel=1e-5)
+        far = 0.7 * distance.get((y, x), 0.0) / max(distance.values())
+        falls = math.exp(-far) if decay_is == "exponential" else 1 - far
+        assert weight == pytest.approx(on if region[y, x] else off * falls, rel=1e-5)
+
+
+def test_distances_are_opencvs():
+    region = np.random.default_rng(6).random((37, 53)) < 0.01
+    expected = cv2.distanceTransform((~region).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    assert np.allclose(distances(torch.from_numpy(region)).numpy(), expected, atol=1e-4)
+
+
+def test_a_linear_decay_beyond_the_farthest_pixel_is_refused():
+    with pytest.raises(ValidationError, match=r"decay \(1\.5\) must not be above 1 where decay_is"):
+        DistortionSettings(decay=1.5, decay_is="linear")
+
+
+@pytest.mark.parametrize(
+    ("lon", "lat", "radius"), [(0, 0, 3), (179, 45, 12), (-100, -70, 25), (0, 85, 10), (10, 0, 50)]
+)
+def test_weights_lie_where_the_bfov_sees_them(lon: float, lat: float, radius: float):
+    """The BFoV is core's. Every pixel's weight is the plane's at its own ray, one at a time; parts
+    that are left out of the search are at the least weight.
+    """
+    mask = cap(lon, lat, radius)
+    bfov, expected = mask_bfov(torch.from_numpy(mask)), enclosing_bfov(mask, 1.5, 150.0)
+    assert (bfov.yaw_deg, bfov.pitch_deg, bfov.tan_x, bfov.tan_y) == pytest.approx(
+        (expected.yaw_deg, expected.pitch_deg, expected.tan_x, expected.tan_y), abs=1e-9
+    )
+    w, h = plane_size(bfov)
+    x, y = np.meshgrid(*((np.arange(n) + 0.5) * 2 / n - 1 for n in (w, h)))
+    column, row = pixel_at(*direction_to_lonlat(bfov.directions(x, y)), 256, 128)
+    local = region_weights(torch.from_numpy(mask[row, column]), SETTINGS).numpy()
+    found = weights_of(mask)
+    at = pixel_to_direction(np.arange(256)[None, :], np.arange(128)[:, None], 256, 128)
+    wrong = 0
+    for v, u in itertools.product(range(128), range(256)):
+        px, py = (float(p) for p in bfov.places(at[v, u]))
+        sees = abs(px) < 1 and abs(py) < 1
+        weight = local[int((py + 1) / 2 * h), int((px + 1) / 2 * w)] if sees else local.min()
+        wrong += found[v, u] != weight
+    assert wrong <= 3  # on the very edge of a pixel of the plane
 
 
 @pytest.mark.parametrize("lon", [0, 90, 179, -180])
@@ -346,10 +403,10 @@ def test_weights_of_a_small_cap():
     ratio = (
         math.tan(math.radians(12)) / math.tan(math.radians(8))
     ) ** 2 * 4 / math.pi - 1  # a disc in its square
-    assert np.median(pixel_weights(mask, DistortionSettings(weight_max=9))[mask]) == pytest.approx(
+    assert np.median(weights_of(mask, DistortionSettings(weight_max=9))[mask]) == pytest.approx(
         ratio, rel=0.08
     )
-    weights = pixel_weights(mask, SETTINGS)
+    weights = weights_of(mask)
     assert np.median(weights[mask]) == pytest.approx(min(ratio, 2.0), rel=0.08)
     near, far = cap(30, 20, 10, 1024, 512) & ~mask, ~cap(30, 20, 40, 1024, 512)
     assert (
@@ -359,9 +416,9 @@ def test_weights_of_a_small_cap():
         > 0.5 * math.exp(-1) - 1e-6
     )
     assert weights.max() <= 2.0
-    turned = pixel_weights(np.roll(mask, 480, axis=1), SETTINGS)  # across the seam
+    turned = weights_of(np.roll(mask, 480, axis=1))  # across the seam
     assert np.mean(np.abs(np.roll(weights, 480, axis=1) - turned) < 0.1) > 0.99
-    assert (pixel_weights(np.zeros((8, 16), bool), SETTINGS) == 1).all()
+    assert (weights_of(np.zeros((8, 16), bool)) == 1).all()
 
 
 def test_with_equal_weights_it_is_sam2s_loss(source, tiny_model, monkeypatch):
@@ -401,15 +458,13 @@ def test_each_frame_has_its_own_weights(source):
     total = 0.0
     for frame, targets in zip(frames, batch.masks, strict=True):
         logits, truth = frame["multistep_pred_multimasks_high_res"][0][:, 0], targets.float()
-        for mask, x, t in zip(targets.numpy(), logits, truth, strict=True):
+        for mask, x, t in zip(targets, logits, truth, strict=True):
             terms = (
                 (0.25 * t + 0.75 * (1 - t))
                 * (x.sigmoid() - t).abs() ** 2
                 * torch.nn.functional.softplus((1 - 2 * t) * x)
             )
-            total += float((torch.from_numpy(pixel_weights(mask, SETTINGS)) * terms).mean()) * bool(
-                mask.any()
-            )
+            total += float((pixel_weights(mask, SETTINGS) * terms).mean()) * bool(mask.any())
     assert loss(frames, batch.masks, 1.0)["loss_mask"].item() == pytest.approx(total, rel=1e-5)
 
 
