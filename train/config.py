@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from panoforge.core.geometry.patches import PATCHES
 from panoforge.core.geometry.scan import ScanSpec, scan_grid
-from panoforge.core.models import Count, FrozenModel, Positive, Probability, Rate
+from panoforge.core.models import Count, FrozenModel, Positive
 from panoforge.core.numbers import counted
 from panoforge.core.storage.location import Location
 from panoforge.train.settings.clips import (
@@ -29,6 +29,7 @@ from panoforge.train.settings.clips import (
 )
 from panoforge.train.settings.losses import LossSettings
 from panoforge.train.settings.sam2 import ModelSettings
+from panoforge.train.settings.schedule import MemoryFromTruth, OptimSettings
 
 SCHEDULE_ONLY = (
     "checkpoint_every",
@@ -66,33 +67,9 @@ ADDED_LATER: dict[str, tuple[str, ...]] = {
     ),
     "model": ("panosam2", "initial"),
     "loss": ("distortion", "mask_term", "iou_term"),
+    "optim": ("schedule", "step_epochs", "step_gamma"),
 }
-
-
-class OptimSettings(FrozenModel):
-    """AdamW with a cosine schedule."""
-
-    lr: Annotated[float, Field(gt=0, description="Learning rate.")] = 5e-6
-    encoder_lr: Annotated[float, Field(gt=0, description="Learning rate of the image encoder.")] = (
-        3e-6
-    )
-    layer_decay: Annotated[
-        float, Field(gt=0, le=1, description="Per trunk block, counted from the last.")
-    ] = 0.9
-    weight_decay: Annotated[Rate, Field(description="Weight decay; none on biases and norms.")] = (
-        0.1
-    )
-    betas: Annotated[tuple[Probability, Probability], Field(description="AdamW's betas.")] = (
-        0.9,
-        0.999,
-    )
-    final_lr_ratio: Annotated[
-        Probability, Field(description="Learning rate at the end, as a share of the first.")
-    ] = 0.1
-    warmup_steps: Annotated[Count, Field(description="Steps of linear warm-up.")] = 0
-    grad_clip: Annotated[
-        float, Field(gt=0, description="L2 norm that the whole gradient is clipped to.")
-    ] = 0.1
+ADDED_LATER_ALONE = ("compile", "epoch_clips", "backprop_frames", "memory_from_truth")  # no section
 
 
 class TrainConfig(FrozenModel):
@@ -110,9 +87,20 @@ class TrainConfig(FrozenModel):
         PromptSettings()
     )
     loss: Annotated[LossSettings, Field(description="Weights of the losses.")] = LossSettings()
-    optim: Annotated[OptimSettings, Field(description="AdamW with a cosine schedule.")] = (
+    optim: Annotated[OptimSettings, Field(description="AdamW and its learning rates.")] = (
         OptimSettings()
     )
+    epoch_clips: Annotated[
+        Count,
+        Field(
+            description="Clips that are an epoch where a schedule counts in epochs; 0 is a pass"
+            " through the first source."
+        ),
+    ] = 0
+    memory_from_truth: Annotated[
+        MemoryFromTruth | None,
+        Field(description="True masks into the memory, by epoch (PanoSAM2); null is SAM2: none."),
+    ] = None
     split: Annotated[str, Field(description="The split of the dataset to train on.")] = "train"
     mixture: Annotated[
         dict[str, SourceSettings],
@@ -131,6 +119,10 @@ class TrainConfig(FrozenModel):
     ] = 1
     objects_per_forward: Annotated[
         Count, Field(description="Objects of a forward pass at a time, for less memory; 0 is all.")
+    ] = 0
+    backprop_frames: Annotated[
+        Count,
+        Field(description="Frames that gradients go back through, for long clips; 0 is all."),
     ] = 0
     seed: Annotated[Count, Field(description="Decides every draw of the run.")] = 0
     precision: Annotated[
@@ -254,6 +246,16 @@ class TrainConfig(FrozenModel):
         return self
 
     @model_validator(mode="after")
+    def _prompts_end_with_their_window(self) -> Self:
+        first = max(self.prompt.max_prompted_frames, 1)
+        if self.backprop_frames and self.backprop_frames < first:
+            raise ValueError(
+                f"backprop_frames ({self.backprop_frames}) must be at least"
+                f" prompt.max_prompted_frames ({first}): prompted frames come first, together"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _objects_share_an_encoding(self) -> Self:
         if self.objects_per_forward and "image_encoder" not in self.model.frozen:
             raise ValueError(
@@ -330,8 +332,9 @@ class TrainConfig(FrozenModel):
             del numbers["mixture"]
         if not self.prompt.sphere_click:
             del numbers["prompt"]["sphere_click"]
-        if not self.compile:
-            del numbers["compile"]
+        for key in ADDED_LATER_ALONE:
+            if not getattr(self, key):
+                del numbers[key]
         for section, keys in ADDED_LATER.items():
             fresh = type(getattr(self, section))().model_dump(mode="json")
             for key in keys:

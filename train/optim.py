@@ -1,10 +1,10 @@
-"""AdamW as SAM2 fine-tunes with it: parameter groups, the cosine schedule.
+"""AdamW as SAM2 fine-tunes with it: parameter groups, the cosine schedule or PanoSAM2's steps.
 
 Groups are by place in the model and by whether weights decay (not biases, not norms). The encoder
 has its own learning rate, which falls by `layer_decay` per trunk block towards the input, but not
 for position embeddings. So the groups are the same under any rates, and a run goes on under new
 ones. Every group keeps its first learning rate in `initial_lr`; `set_learning_rates` multiplies it
-by `lr_scale(step)`, a pure function, so a schedule has no state.
+by `lr_scale(step, …)`, a pure function, so a schedule has no state.
 """
 
 from math import cos, pi
@@ -14,7 +14,7 @@ import torch
 from sam2.modeling.sam2_utils import LayerNorm2d
 from torch import nn
 
-from panoforge.train.config import OptimSettings
+from panoforge.train.settings.schedule import OptimSettings
 
 ENCODER = "image_encoder."
 TRUNK = "image_encoder.trunk."
@@ -73,13 +73,16 @@ def restore_moments(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> 
     optimizer.load_state_dict({**optimizer.state_dict(), "state": saved["state"]})
 
 
-def lr_scale(step: int, steps: int, settings: OptimSettings) -> float:
-    """Learning rate of `step` (from 0) as a share of the first.
+def lr_scale(step: int, steps: int, settings: OptimSettings, epoch: int = 0) -> float:
+    """Learning rate of `step` (from 0, in `epoch`) as a share of the first.
 
-    A linear warm-up, then a cosine from 1 to `final_lr_ratio` at the end of the run.
+    A linear warm-up, then a cosine from 1 to `final_lr_ratio` at the end of the run, or a factor
+    `step_gamma` every `step_epochs` (torch's StepLR, stepped once an epoch).
     """
     if step < settings.warmup_steps:
         return (step + 1) / (settings.warmup_steps + 1)
+    if settings.schedule == "step":
+        return float(settings.step_gamma ** (epoch // settings.step_epochs))
     where = (step - settings.warmup_steps) / max(1, steps - settings.warmup_steps)
     return settings.final_lr_ratio + (1 - settings.final_lr_ratio) * 0.5 * (1 + cos(pi * where))
 

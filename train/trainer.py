@@ -9,7 +9,7 @@ to the order of float additions. Randomness is set before each forward pass from
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,14 @@ from panoforge.train.losses.build import build_loss
 from panoforge.train.losses.sam2_loss import LOSS_NAMES
 from panoforge.train.mirror import Mirror
 from panoforge.train.model.checkpoint_io import StateDict, Weights
-from panoforge.train.model.scan_sam2 import Encoded, ScanSAM2, compile_parts, recompute_activations
+from panoforge.train.model.scan_sam2 import (
+    Encoded,
+    PanoScanSAM2,
+    ScanSAM2,
+    compile_parts,
+    recompute_activations,
+)
+from panoforge.train.model.windows import windows
 from panoforge.train.optim import build_optimizer, lr_scale, restore_moments, set_learning_rates
 from panoforge.train.resume import changes_on_resume
 from panoforge.train.torch_settings import peak_memory_mb, reproducible, use_bfloat16
@@ -163,6 +170,8 @@ class Trainer:
         if stops:
             raise self.stopped()
         named = self.name_bad_samples(here) if bad else []
+        epoch = self.epoch(step)
+        self.set_phase(epoch)
         self.model.rng = prompt_rng(config.seed, step)
         self.optimizer.zero_grad(set_to_none=True)
         totals, taught = torch.zeros(len(LOSS_NAMES), dtype=torch.float64), 0
@@ -172,27 +181,29 @@ class Trainer:
                 continue
             batch = batch.to(self.device, non_blocking=True)
             with self.autocast():
-                encoded = self.model.encode(batch.flat_img_batch)
+                encoded = (
+                    None if self.in_windows(batch) else self.model.encode(batch.flat_img_batch)
+                )
             for index, group in enumerate(object_groups(batch, config.objects_per_forward)):
                 self.model.rng.bit_generator.state = (
                     prompts  # every forward pass of a step draws the same kinds of prompts
                 )
                 torch.manual_seed(noise_seed(config.seed, positions[0], index))
-                losses = self.forward(group, encoded, objects)
-                # True masks on every frame leave nothing to predict; so do frozen parts, at times.
-                if losses["loss"].requires_grad:
-                    losses["loss"].backward()
-                    taught += 1
-                totals += (
-                    torch.stack([losses[name].detach() for name in LOSS_NAMES.values()])
-                    .double()
-                    .cpu()
-                )
+                for losses in self.losses(group, encoded, objects):
+                    # True masks on every frame leave nothing to predict; so do frozen parts.
+                    if losses["loss"].requires_grad:
+                        losses["loss"].backward()
+                        taught += 1
+                    totals += (
+                        torch.stack([losses[name].detach() for name in LOSS_NAMES.values()])
+                        .double()
+                        .cpu()
+                    )
         self.world.sum_gradients(self.trained)
         *sums, taught_anywhere = self.world.sum([*totals.tolist(), taught], self.device)
         figures = dict(zip(LOSS_NAMES.values(), sums, strict=True))
         norm = float(torch.nn.utils.clip_grad_norm_(self.trained, config.optim.grad_clip))
-        scale = lr_scale(step, config.steps, config.optim)
+        scale = lr_scale(step, config.steps, config.optim, epoch)
         set_learning_rates(self.optimizer, scale)
         good = math.isfinite(figures["loss"]) and math.isfinite(norm)
         if not good:
@@ -203,7 +214,6 @@ class Trainer:
         else:
             self.idle_steps += 1
         self.step_done += 1
-        epoch = self.source.mixture.epoch(step * config.clips_per_step)
         return {
             "epoch": epoch,
             **figures,
@@ -223,6 +233,29 @@ class Trainer:
             f" {saved}. The same command goes on from there"
         )
 
+    def in_windows(self, batch: Any) -> bool:
+        """Whether gradients go back through a part of the clips only."""
+        return 0 < self.config.backprop_frames < batch.num_frames
+
+    def losses(
+        self, batch: Any, encoded: Encoded | None, objects: float
+    ) -> Iterator[dict[str, Tensor]]:
+        """The losses of one batch at once, or window by window where `encoded` is None.
+
+        Those of a window are to be back-propagated before the next is asked for.
+        """
+        if encoded is not None:
+            yield self.forward(batch, encoded, objects)
+            return
+        parts = windows(self.model, batch, self.config.backprop_frames)
+        while True:
+            with self.autocast():
+                part = next(parts, None)
+            if part is None:
+                return
+            frames, outs = part
+            yield self.loss(outs, batch.masks[frames], objects)
+
     def forward(self, batch: Any, encoded: Encoded, objects: float) -> dict[str, Tensor]:
         """The losses of one batch, as its share of a step of `objects` objects.
 
@@ -231,6 +264,18 @@ class Trainer:
         with self.autocast():
             outs = self.model(batch, encoded)
         return self.loss(outs, batch.masks, objects)  # in float32: sums over a million pixels
+
+    def epoch(self, step: int) -> int:
+        """The epoch of a step, as schedules count them."""
+        position, clips = step * self.config.clips_per_step, self.config.epoch_clips
+        return position // clips if clips else self.source.mixture.epoch(position)
+
+    def set_phase(self, epoch: int) -> None:
+        """What the model does in this epoch: whose masks it remembers, and how."""
+        truth = self.config.memory_from_truth
+        self.model.truth_every = 0 if truth is None else truth.every(epoch)
+        if isinstance(self.model, PanoScanSAM2):
+            self.model.long_memory_on = epoch >= self.config.model.panosam2.memory_from_epoch
 
     def autocast(self) -> torch.autocast:
         """bf16 for what profits from it, where `precision` says so."""

@@ -1,7 +1,7 @@
 """SAM2Train with two defects boxed, the frozen encoder run once, and less kept in memory.
 
 `ScanSAM2` takes and gives what `training.model.sam2.SAM2Train` does, from the same parameters under
-the same names. It differs in five places, each tested against upstream:
+the same names. It differs in six places, each tested against upstream:
 
 - An image encoder without trainable parameters runs without autograd and stays in eval mode.
   Upstream's `freeze_image_encoder` leaves it in train mode, so DropPath keeps dropping blocks of a
@@ -12,6 +12,7 @@ the same names. It differs in five places, each tested against upstream:
 - A batch of panoramas with clicks (panoforge.train.data.clicks) is prompted by them, with
   probability `sphere_click`; never when it is 0. A batch of looks (`kind: looks`) always is, and
   its second frame by what the model said of the first.
+- With `truth_every`, memories of every so many-th frame are made of the true masks (PanoSAM2 §4).
 - Masks are handed to the loss at the decoder's quarter resolution and enlarged there
   (panoforge.train.losses.mask_loss). The last frame is not encoded into a memory that nobody will
   read. The memory attention's dropout keeps less (panoforge.train.model.efficient_dropout). All
@@ -52,9 +53,11 @@ class ScanSAM2(SAM2Train):
     """
 
     sphere_click = 0.0  # probability of prompting with sphere clicks
+    truth_every = 0  # memories of every so many-th frame are made of true masks, in training
     recompute = False  # activation checkpointing; `recompute_activations` switches it on
     _places: Tensor | None = None  # of the batch, where it is one of looks
     _looks = False  # at this step
+    _truth: Tensor | None = None  # O×1×S×S, at this step, where its memory is made of it
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -179,6 +182,8 @@ class ScanSAM2(SAM2Train):
             before = kwargs["output_dict"]["cond_frame_outputs"][frame_idx - 1]["pred_masks"]
             kwargs["prev_sam_mask_logits"] = moved(before, self._places[frame_idx])
         self._looks = "prev_sam_mask_logits" in kwargs
+        taught = self.training and self.truth_every and frame_idx % self.truth_every == 0
+        self._truth = kwargs.get("gt_masks") if taught else None
         return super().track_step(
             frame_idx, *args, run_mem_encoder=run_mem_encoder and read_later, **kwargs
         )
@@ -202,9 +207,20 @@ class ScanSAM2(SAM2Train):
         low_res_masks, high_res_masks, *rest = heads(*args, **kwargs)
         return (low_res_masks, low_res_masks if self.training else high_res_masks, *rest)
 
-    def _encode_new_memory(self, *args: Any, **kwargs: Any) -> Any:
-        """As upstream, and again in the backward pass."""
-        return _again(super()._encode_new_memory, *args, **kwargs)
+    def _encode_new_memory(self, **kwargs: Any) -> Any:
+        """As upstream, and again in the backward pass.
+
+        Of the true masks where the step says so: as a mask that is given as a prompt is encoded.
+        """
+        if self._truth is not None:
+            like = kwargs["pred_masks_high_res"]
+            there = self._truth.flatten(1).any(dim=1, keepdim=True).to(like.dtype)
+            kwargs |= {
+                "pred_masks_high_res": self._truth.to(like.dtype) * 20 - 10,
+                "object_score_logits": there * 20 - 10,
+                "is_mask_from_pts": False,
+            }
+        return _again(super()._encode_new_memory, **kwargs)
 
 
 def moved(logits: Tensor, places: Tensor) -> Tensor:

@@ -18,7 +18,11 @@ class ClipSettings(FrozenModel):
 
     frames: Annotated[
         int,
-        Field(ge=1, le=64, description="Frames of a clip: at most a scan's trajectory twice over."),
+        Field(
+            ge=1,
+            le=100,
+            description="Frames of a clip: of a scan at most its trajectory twice over.",
+        ),
     ] = 8
     frames_are: Annotated[
         Literal["views", "panorama", "patches"],

@@ -1,10 +1,10 @@
 """Which SAM2: its size, its weights, its frozen parts and PanoSAM2's. No torch here."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from panoforge.core.models import FrozenModel, Probability
+from panoforge.core.models import Count, FrozenModel, Probability
 from panoforge.core.storage.location import LocalPath
 
 Size = Literal["micro", "tiny", "small", "base_plus", "large"]
@@ -44,6 +44,24 @@ class PanoSam2Settings(FrozenModel):
     long_pointers: Annotated[
         int, Field(ge=1, le=16, description="Object pointers of old frames that it keeps.")
     ] = 2
+    memory_from_epoch: Annotated[
+        Count, Field(description="Training leaves the memory out before this epoch (paper: 20).")
+    ] = 0
+
+    @model_validator(mode="after")
+    def _parts_are_on(self) -> Self:
+        fresh = type(self).model_fields
+        for part, keys in (
+            ("decoder", ("previous_mask", "fusion_kernel")),
+            ("memory", ("long_pointers", "memory_from_epoch")),
+        ):
+            unread = [k for k in keys if getattr(self, k) != fresh[k].default]
+            if unread and not getattr(self, part):
+                raise ValueError(
+                    f"{unread[0]} is {getattr(self, unread[0])}, and without {part} nothing reads"
+                    f" it: set {part} to true, or leave {unread[0]} out"
+                )
+        return self
 
     def record(self) -> dict[str, bool | int]:
         """What a checkpoint says of them: only what is there. Empty for plain SAM2."""
