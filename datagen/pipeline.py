@@ -10,6 +10,7 @@ how many are made nor on their order.
 
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +23,7 @@ from panoforge.core.errors import UserError
 from panoforge.core.numbers import counted
 from panoforge.core.sample.instance_table import InstanceLabel, instance_table
 from panoforge.core.sample.label_maps import dense_ids
-from panoforge.core.sample.metadata import Pose, SampleMeta
+from panoforge.core.sample.metadata import FrameOfVideo, Pose, SampleMeta
 from panoforge.core.sample.products import half_depth
 from panoforge.core.storage.staged import write_staged
 from panoforge.datagen.cameras import choice, places
@@ -45,8 +46,9 @@ from panoforge.datagen.rendering.quality import RejectedScene
 from panoforge.datagen.rendering.render import display_rgb, place_camera, render_passes
 from panoforge.datagen.rendering.settings import RenderSettings
 from panoforge.datagen.scene.categories import Categories
-from panoforge.datagen.scene.scene import Scene, SceneFailed
+from panoforge.datagen.scene.scene import Region, Scene, SceneFailed
 from panoforge.datagen.timing import Timer, cpu_seconds, peak_memory_mb, say
+from panoforge.datagen.video.clip import VideoPlans, render_videos
 
 PROBE_WIDTH = 256
 CAMERA_STREAM = 0xCA3E7A
@@ -118,7 +120,8 @@ class SceneAttempt:
                     " renders (no mesh, curve, text, hair, point cloud or instance that a camera"
                     " sees). Is the right scene active, and are its collections shown in renders?"
                 )
-            self.poses: list[Pose] = self._poses()
+            self.videos = VideoPlans(self) if self.config.video else None
+            self.poses: list[Pose] = self.videos.probes() if self.videos else self._poses()
             self.panes = self._panes() if self.config.glass == "see-through" else {}
         self.device = choose_device(self.config.device, self.config.threads)
         self.notes = self.scene.notes + self.prepared.notes
@@ -140,17 +143,26 @@ class SceneAttempt:
             except SceneFailed as failed:
                 raise RejectedScene("generator", str(failed)) from failed
 
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """Where cameras may stand."""
+        return self.scene.regions or (places.anywhere(self.surface),)
+
     def _poses(self) -> list[Pose]:
         fixed = poses_of(self.config.camera.poses, self.request.scene.key)
         if fixed:
             return [choice.fixed_pose(pose, self.surface) for pose in fixed]
+        return self.chosen_poses()
+
+    def chosen_poses(self) -> list[Pose]:
+        """Poses at free places, the best first: as many as are asked for, and some to spare."""
         draw = self.config.camera.draw
         entropy = [self.seed, CAMERA_STREAM, *([draw] if draw else [])]
         stream = np.random.SeedSequence(entropy).generate_state(1, np.uint64)
         count = self.request.scene.cameras + self.config.camera.tries
         return choice.choose_poses(
             self.surface,
-            self.scene.regions or (places.anywhere(self.surface),),
+            self.regions,
             self.scene.indoor,
             self.config.camera,
             self.config.quality,
@@ -171,9 +183,7 @@ class SceneAttempt:
         with self.timer.phase("probe"):
             settings = RenderSettings.probe(PROBE_WIDTH, self.seed)
             names = materials.index_materials()
-            probes = [
-                self._render(pose, settings) for pose in self.poses[: self.request.scene.cameras]
-            ]
+            probes = [self.render(pose, settings) for pose in self._probed()]
             colours = materials.mean_colours(
                 names,
                 np.concatenate([probe.material for probe in probes]),
@@ -186,13 +196,19 @@ class SceneAttempt:
             " measured"
         )
 
-    def _render(self, pose: Pose, settings: RenderSettings) -> Passes:
+    def _probed(self) -> list[Pose]:
+        """Where the probes are taken: where cameras will stand, or along a video's way."""
+        return self.poses if self.videos else self.poses[: self.request.scene.cameras]
+
+    def render(self, pose: Pose, settings: RenderSettings) -> Passes:
+        """One render of the scene as it stands."""
         configure(settings)
         place_camera(pose, settings)
         return render_passes(settings, self.folder)
 
-    def _exact(self, front: Passes, pose: Pose, settings: RenderSettings) -> Passes:
-        return exact_labels(front, lambda quick: self._render(pose, quick), settings, self.prepared)
+    def exact(self, front: Passes, pose: Pose, settings: RenderSettings) -> Passes:
+        """`front` with exact ids, depth and normals."""
+        return exact_labels(front, lambda quick: self.render(pose, quick), settings, self.prepared)
 
     def _panes(self) -> dict[str, int]:
         """The glass materials and their pass index."""
@@ -214,7 +230,7 @@ class SceneAttempt:
             )
 
     def _seen_behind(self, pose: Pose, settings: RenderSettings) -> Passes:
-        return self._exact(self._render(pose, settings), pose, settings)
+        return self.exact(self.render(pose, settings), pose, settings)
 
     def panoramas(self, rejections: list[Rejection]) -> list[StagedPanorama]:
         """Render pose after pose until enough panoramas are accepted.
@@ -222,6 +238,8 @@ class SceneAttempt:
         Refused ones are added to `rejections`.
         """
         accepted: list[StagedPanorama] = []
+        if self.videos is not None:
+            return render_videos(self, self.videos, rejections)
         for number, pose in enumerate(self.poses):
             if len(accepted) == self.request.scene.cameras:
                 break
@@ -239,7 +257,7 @@ class SceneAttempt:
 
     def _panorama(self, pose: Pose, camera: int) -> StagedPanorama:
         settings = RenderSettings.of(self.config, self.seed + camera)
-        passes, own = self._render(pose, settings), Timer()
+        passes, own = self.render(pose, settings), Timer()
         try:
             with own.measure("write"):
                 ev = self.config.exposure_ev
@@ -247,11 +265,11 @@ class SceneAttempt:
                 rgb = display_rgb(
                     settings, self.config.view_transform, self.config.look, ev, self.folder
                 )
-            passes = self._behind_glass(pose, settings, self._exact(passes, pose, settings))
+            passes = self._behind_glass(pose, settings, self.exact(passes, pose, settings))
             say(", ".join(f"{name} {seconds:.1f} s" for name, seconds in passes.timings_s.items()))
             with own.measure("write"):
                 labels, old = dense_ids(self._with_ids(passes.index))
-                things = {id_: self._label(int(index)) for id_, index in enumerate(old, start=1)}
+                things = {id_: self.label(int(index)) for id_, index in enumerate(old, start=1)}
                 structure = frozenset(
                     id_ for id_, label in things.items() if "structure" in label.flags
                 )
@@ -266,7 +284,14 @@ class SceneAttempt:
                 }
             with own.measure("write"):
                 arrays = self._arrays(passes, rgb, labels, names)
-                meta = self._meta(camera, pose, labels, names, passes, own)
+                meta = self.meta(
+                    camera,
+                    pose,
+                    labels,
+                    names,
+                    {**passes.timings_s, **own.seconds},
+                    {**passes.cpu_s, **own.cpu},
+                )
                 record = write_staged(
                     self.request.staged, meta, arrays, jpeg_quality=self.config.jpeg_quality
                 )
@@ -297,7 +322,8 @@ class SceneAttempt:
         least = np.inf if self.config.instances == "per-scatter" else self.config.min_scattered_sr
         return joined(index, self.scatter_of, least)
 
-    def _label(self, number: int) -> InstanceLabel:
+    def label(self, number: int) -> InstanceLabel:
+        """What a thing or a scatter is, by its number."""
         thing = self.things[number - 1]
         return InstanceLabel(thing.name, thing.category, thing.source, thing.flags)
 
@@ -309,9 +335,22 @@ class SceneAttempt:
         names: dict[int, InstanceLabel],
     ) -> dict[str, NDArray]:
         """The arrays of the products asked for, by member suffix."""
+        arrays = self.seen_arrays(passes, rgb) | self.label_arrays(labels, names)
+        return {suffix: arrays[suffix] for suffix in self.config.product_suffixes}
+
+    def label_arrays(
+        self, labels: NDArray[np.uint16], names: Mapping[int, InstanceLabel]
+    ) -> dict[str, NDArray]:
+        """The arrays of ids, by member suffix."""
+        arrays: dict[str, NDArray] = {"instance.zst": labels}
+        if "semantic" in self.config.products:
+            arrays["semantic.zst"] = semantic_map(labels, names)
+        return arrays
+
+    def seen_arrays(self, passes: Passes, rgb: NDArray[np.uint8]) -> dict[str, NDArray]:
+        """The arrays of what a render shows, by member suffix."""
         arrays: dict[str, NDArray] = {
             f"rgb.{self.config.rgb_format}": rgb,
-            "instance.zst": labels,
             "depth.delta.zst": (
                 half_depth(passes.depth_m)
                 if self.config.depth_format == "float16"
@@ -320,40 +359,44 @@ class SceneAttempt:
             "normal.oct.zst": passes.normal,
             "normal.delta.zst": passes.normal.astype(np.float16),
         }
-        if "semantic" in self.config.products:
-            arrays["semantic.zst"] = semantic_map(labels, names)
         if passes.albedo is not None:
             arrays["albedo.jpg"] = encode_srgb(passes.albedo)
-        return {suffix: arrays[suffix] for suffix in self.config.product_suffixes}
+        wanted = self.config.product_suffixes
+        return {suffix: array for suffix, array in arrays.items() if suffix in wanted}
 
-    def _meta(
+    def meta(
         self,
         camera: int,
         pose: Pose,
         labels: NDArray[np.uint16],
         names: dict[int, InstanceLabel],
-        passes: Passes,
-        own: Timer,
+        timings_s: dict[str, float],
+        cpu_s: dict[str, float],
+        video: FrameOfVideo | None = None,
     ) -> SampleMeta:
+        """The metadata of a panorama, or of a frame of a video."""
         job, config = self.request.scene, self.config
-        shared = {name: self.timer.seconds.get(name, 0.0) / job.cameras for name in SHARED}
-        shared_cpu = {name: self.timer.cpu.get(name, 0.0) / job.cameras for name in SHARED}
+        made = len(job.sample_keys)
+        shared = {name: self.timer.seconds.get(name, 0.0) / made for name in SHARED}
+        shared_cpu = {name: self.timer.cpu.get(name, 0.0) / made for name in SHARED}
+        frame = video.frame if video else 0
         return SampleMeta(
-            key=job.sample_key(camera),
+            key=job.sample_key(camera, frame),
             width=config.width,
             height=config.height,
             source=f"{job.source}/{Path(job.variant).stem}",
             scene=job.key,
             seed=self.seed,
             camera=camera,
+            video=video,
             pose=pose,
-            products=config.product_suffixes,
+            products=config.product_suffixes if video is None else frame_products(config, frame),
             instances=instance_table(labels, names, rle=config.rle),
             notes=self.notes,
             config_sha256=self.request.config_sha256,
             versions=versions(config, self.scene),
-            timings_s={**shared, **passes.timings_s, **own.seconds},
-            cpu_s={**shared_cpu, **passes.cpu_s, **own.cpu},
+            timings_s={**shared, **timings_s},
+            cpu_s={**shared_cpu, **cpu_s},
             peak_memory_mb=peak_memory_mb(),
             hardware={
                 "device": self.device,
@@ -364,18 +407,27 @@ class SceneAttempt:
         )
 
 
+def frame_products(config: RenderConfig, frame: int) -> tuple[str, ...]:
+    """The products of a frame: the first leads to none before it, the last to none after it."""
+    assert config.video is not None
+    ends = {"flow_backward.delta.zst": 0, "flow_forward.delta.zst": config.video.frames - 1}
+    return tuple(suffix for suffix in config.product_suffixes if ends.get(suffix) != frame)
+
+
 def versions(config: RenderConfig, scene: Scene) -> dict[str, str]:
     """What made the pixels."""
     return {"panoforge": version("panoforge"), "bpy": version("bpy"), **scene.versions}
 
 
-def semantic_map(labels: NDArray[np.uint16], names: dict[int, InstanceLabel]) -> NDArray[np.uint16]:
+def semantic_map(
+    labels: NDArray[np.uint16], names: Mapping[int, InstanceLabel]
+) -> NDArray[np.uint16]:
     """Category ids of configs/categories.yaml, uint16 H×W.
 
     0 is for nothing and for unknown categories.
     """
     known = Categories.load().by_name
-    table = np.zeros(len(names) + 1, np.uint16)
+    table = np.zeros(max(names, default=0) + 1, np.uint16)
     for id_, label in names.items():
         table[id_] = known[label.category].id if label.category in known else 0
     return table[labels]

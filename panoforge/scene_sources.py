@@ -236,7 +236,7 @@ def generation_costs(config: RenderConfig) -> list[str]:
                 f"{source.source}, profile {source.profile}: about {number(core_s)} core-seconds to"
                 f" generate a room, {number(scenes * core_s / 3600)} core-hours for"
                 f" {count(scenes)}{_of_which_cached(config, entry)},"
-                f" {number(core_s / config.cameras_per_scene)} core-seconds a panorama{again}"
+                f" {number(core_s / config.panoramas_per_scene)} core-seconds a panorama{again}"
             )
         first = last
     return found

@@ -44,7 +44,7 @@ def _whole_scenes(
 ) -> Iterator[AttemptRecord]:
     for index in range(render.scenes):
         job = plan_scene(render, index)
-        wanted = [job.sample_key(camera) for camera in range(job.cameras)]
+        wanted = job.sample_keys
         if not keys.issuperset(wanted):
             continue
         found = [_read(staged, key, job_sha256) for key in wanted]

@@ -230,7 +230,7 @@ def _judge(
         checked = check_output(
             made,
             result,
-            {task.job.sample_key(camera) for camera in range(task.job.cameras)},
+            set(task.job.sample_keys),
             task.render.quality.min_spread,
         )
     if isinstance(checked, str):

@@ -125,7 +125,7 @@ def probed_cost(config: RenderConfig, probe: float) -> AssumedConfig:
 def assumed_plan(config: RenderJobConfig, assumed: AssumedConfig, *, slots: int) -> RunPlan:
     """The plan of a run of which nothing was made, by what a panorama is assumed to take."""
     cost, scenes = config.cost, config.render.scenes
-    panoramas = float(scenes * config.render.cameras_per_scene)
+    panoramas = float(scenes * config.render.panoramas_per_scene)
     core_hours = panoramas * assumed.core_s / 3600
     gpu_hours = panoramas * assumed.gpu_s / 3600
     cpus, gpus = float(config.ray.cpus_per_scene), float(config.ray.gpus_per_scene)

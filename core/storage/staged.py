@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from numpy.typing import NDArray
 
@@ -31,6 +32,7 @@ from panoforge.core.sample.products import (
     check_product,
     depth_faults,
     encode_product,
+    product_size,
 )
 from panoforge.core.sample.video import VideoMeta, encode_video, frame_faults
 from panoforge.core.storage.atomic import storage_errors, write_folder_atomic
@@ -62,27 +64,33 @@ def write_staged(
     arrays: Mapping[str, NDArray],
     *,
     video: VideoMeta | None = None,
+    encoded: Mapping[str, bytes] = MappingProxyType({}),
     jpeg_quality: int = 95,
 ) -> StagedRecord:
     """Stage one panorama, or one frame of `video`, whose metadata go with the first frame.
 
-    `arrays` maps the suffixes of `meta.products` to their arrays. Checks dtypes, shapes and that
-    the instance table agrees with the pixels, and with the video's, before anything is written;
-    DataError otherwise.
+    `arrays` maps the suffixes of `meta.products` to their arrays, and `encoded` those of others to
+    what `checked_member` gave of theirs, which saves keeping a video's arrays. Checks dtypes,
+    shapes and that the instance table agrees with the pixels, and with the video's, before anything
+    is written; DataError otherwise.
     """
     check_key(meta.key)
     if (video is None) != (meta.video is None):
         raise DataError(f"{meta.key}: a frame is staged with its video, and nothing else is")
     if video is not None and (faults := frame_faults(video, meta)):
         raise DataError(f"{meta.key}: {faults[0]}")
-    if set(arrays) != set(meta.products):
+    if sorted([*arrays, *encoded]) != sorted(meta.products):
         raise DataError(
             f"{meta.key}: metadata lists products {sorted(meta.products)}, the arrays are"
-            f" {sorted(arrays)}"
+            f" {sorted([*arrays, *encoded])}"
         )
-    missing = set(REQUIRED) - {PRODUCT_OF_SUFFIX[suffix] for suffix in arrays}
+    missing = set(REQUIRED) - {PRODUCT_OF_SUFFIX[suffix] for suffix in (*arrays, *encoded)}
     if missing:
         raise DataError(f"{meta.key}: a sample needs {sorted(missing)}")
+    size = meta.width, meta.height
+    for suffix, data in encoded.items():
+        if product_size(suffix, data) != size:
+            raise DataError(f"{meta.key}: {suffix} is not {meta.width}×{meta.height}")
     for suffix, array in arrays.items():
         check_product(PRODUCT_OF_SUFFIX[suffix], array, meta.width, meta.height)
         if PRODUCT_OF_SUFFIX[suffix] == "instance" and (faults := table_faults(array, meta)):
@@ -90,7 +98,7 @@ def write_staged(
     of = {PRODUCT_OF_SUFFIX[suffix]: array for suffix, array in arrays.items()}
     if "depth" in of and (faults := depth_faults(of["depth"], of["instance"])):
         raise DataError(f"{meta.key}: {faults[0]}")
-    members = {
+    members = dict(encoded) | {
         suffix: encode_product(suffix, array, jpeg_quality=jpeg_quality)
         for suffix, array in arrays.items()
     }
@@ -102,6 +110,14 @@ def write_staged(
         meta.key,
         {suffix: hashlib.sha256(data).hexdigest() for suffix, data in sorted(members.items())},
     )
+
+
+def checked_member(
+    suffix: str, array: NDArray, width: int, height: int, *, jpeg_quality: int = 95
+) -> bytes:
+    """The bytes of one product. DataError unless the array is what that is to be."""
+    check_product(PRODUCT_OF_SUFFIX[suffix], array, width, height)
+    return encode_product(suffix, array, jpeg_quality=jpeg_quality)
 
 
 def list_staged(staged: StoreLike) -> list[str]:

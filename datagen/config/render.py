@@ -13,8 +13,12 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from panoforge.core.geometry.views import MAX_PANORAMA_WIDTH
 from panoforge.core.models import FrozenModel
+from panoforge.core.names import frame_key
+from panoforge.core.numbers import counted
+from panoforge.core.sample.products import FLOWS
 from panoforge.core.storage.location import PathText
 from panoforge.datagen.config.poses import FixedPose, read_poses
+from panoforge.datagen.config.video import VideoSettings
 from panoforge.datagen.source_settings import (
     AnySource,
     BlendSource,
@@ -43,8 +47,11 @@ PRODUCT_SUFFIXES = {
     "depth": "depth.delta.zst",
     "semantic": "semantic.zst",
     "albedo": "albedo.jpg",
+    **{name: f"{name}.delta.zst" for name in FLOWS},
 }
-ProductName = Literal["rgb", "instance", "depth", "normal", "semantic", "albedo"]
+ProductName = Literal[
+    "rgb", "instance", "depth", "normal", "semantic", "albedo", "flow_forward", "flow_backward"
+]
 
 
 class CameraSettings(FrozenModel):
@@ -279,6 +286,9 @@ class RenderConfig(FrozenModel):
     quality: Annotated[QualitySettings, Field(description="When a panorama is refused.")] = (
         QualitySettings()
     )
+    video: Annotated[
+        VideoSettings | None, Field(description="Videos instead of panoramas; null makes stills.")
+    ] = None
 
     @model_validator(mode="after")
     def _consistent(self) -> "RenderConfig":
@@ -298,11 +308,65 @@ class RenderConfig(FrozenModel):
                 f"products must include rgb and instance (a sample is not one without them), "
                 f"missing {sorted(missing)}"
             )
+        self._check_video()
         if self.camera.eye_height_m[0] > self.camera.eye_height_m[1]:
             raise ValueError(
                 f"camera.eye_height_m is (lowest, highest), got {self.camera.eye_height_m}"
             )
         return self
+
+    def _check_video(self) -> None:
+        """ValueError for what of a video's settings would be ignored, or could not be right."""
+        flows = sorted(set(self.products) & set(FLOWS))
+        if self.video is None:
+            if flows:
+                raise ValueError(
+                    f"{', '.join(flows)} leads from frame to frame: set video, or leave it out of"
+                    " products"
+                )
+            return
+        ignored = [
+            name
+            for name, given in (("poses", self.camera.poses), ("tilt_deg", self.camera.tilt_deg))
+            if given
+        ]
+        if ignored:
+            raise ValueError(
+                f"camera.{ignored[0]} would be ignored: video.camera says how the camera of a"
+                " video goes"
+            )
+        if self.glass == "see-through":
+            raise ValueError(
+                "glass=see-through is not there for videos yet: what is seen through a pane moves"
+                " otherwise than the pane. Set glass=solid"
+            )
+        if flows and self.displacement == "true":
+            raise ValueError(
+                "displacement=true moves surfaces where no ray can see them, so flow could not say"
+                " what is hidden: set displacement=bump or off, or leave the flows out of products"
+            )
+        blend = [isinstance(source, BlendSource) for source in self.sources]
+        if self.video.animation and not all(blend):
+            raise ValueError("video.animation plays .blend files: take sources of kind blend only")
+        if self.video.animation and self.video.objects:
+            raise ValueError(
+                "video.objects moves what stands still, and video.animation what the file moves:"
+                " take one of the two away"
+            )
+        poses = self.video.camera.poses
+        of_all = sum(pose.scene is None for pose in poses)
+        wanted = self.video.frames * self.cameras_per_scene
+        if poses and of_all == len(poses) and of_all != wanted:
+            raise ValueError(
+                f"video.camera.poses has one row a frame, so it needs {counted(wanted, 'row')}"
+                f" ({counted(self.cameras_per_scene, 'video')} of"
+                f" {counted(self.video.frames, 'frame')}), it has {len(poses)}"
+            )
+
+    @property
+    def panoramas_per_scene(self) -> int:
+        """How many samples a scene gives: its panoramas, or the frames of its videos."""
+        return self.cameras_per_scene * (self.video.frames if self.video else 1)
 
     @property
     def product_suffixes(self) -> tuple[str, ...]:
@@ -331,10 +395,20 @@ class SceneJob:
     seeds: tuple[int, ...]
     cameras: int
     entry: int = 0  # which of the config's sources
+    frames: int = 0  # of each video; 0: panoramas
 
-    def sample_key(self, camera: int) -> str:
-        """Key of the panorama of one camera; the keys of a scene sort by camera."""
-        return f"{self.key}-c{camera}"
+    def sample_key(self, camera: int, frame: int = 0) -> str:
+        """Key of the panorama of one camera, or of a frame of a video; a scene's sort by these."""
+        return frame_key(f"{self.key}-v{camera}", frame) if self.frames else f"{self.key}-c{camera}"
+
+    @property
+    def sample_keys(self) -> list[str]:
+        """Keys of all that is made of the scene."""
+        return [
+            self.sample_key(camera, frame)
+            for camera in range(self.cameras)
+            for frame in range(max(1, self.frames))
+        ]
 
 
 def scene_seed(seed: int, index: int, attempt: int) -> int:
@@ -378,6 +452,7 @@ def _scene_job(config: RenderConfig, index: int, entry: int, variant: str) -> Sc
         seeds,
         config.cameras_per_scene,
         entry,
+        config.video.frames if config.video else 0,
     )
 
 

@@ -70,7 +70,7 @@ def expected_cost(config: RenderConfig, probe: float) -> ExpectedCost:
     mpx = config.width * config.height / 1e6
     share = sample_share(config.samples, config.adaptive_threshold)
     picture = mpx * (config.samples * share * per_msample + PER_MPX_CORE_S)
-    own = scene_s / config.cameras_per_scene
+    own = scene_s / config.panoramas_per_scene
     return ExpectedCost(
         core_s=speed * (own + picture),
         scene_s=speed * own,

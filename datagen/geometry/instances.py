@@ -10,6 +10,8 @@ finely as a wall. With some 250 hits the ratio is good to about 0.03. Blender's 
 object does it, at 2-3 µs a ray: a fraction of a second per panorama.
 """
 
+from collections.abc import Iterable
+
 import bpy
 import cv2
 import numpy as np
@@ -27,13 +29,21 @@ RAYS = 600  # per instance
 
 
 class SceneInstances:
-    """The things of the open scene, by number. It must be prepared and stay as it is."""
+    """The things of the open scene, by number. It must be prepared; `moved` says what moved."""
 
     def __init__(self) -> None:
         self.objects = numbered_objects()
         self._boxes: dict[int, Box3D] = {}
         self._inverse: dict[str, NDArray[np.float64]] = {}
         self._strands: dict[str, BVHTree] = {}
+
+    def moved(self, numbers: Iterable[int]) -> None:
+        """Measure these things anew when they are asked about."""
+        for number in numbers:
+            self._boxes.pop(number, None)
+            for obj in self.objects[number]:
+                self._inverse.pop(obj.name, None)
+                self._strands.pop(obj.data.name, None)
 
     def box(self, index: int) -> Box3D:
         """The upright box of thing `index`."""
@@ -44,7 +54,7 @@ class SceneInstances:
         return self._boxes[index]
 
     def visibility(
-        self, index: int, id_: int, labels: NDArray[np.uint16], pose: Pose
+        self, index: int, id_: int, labels: NDArray[np.integer], pose: Pose
     ) -> float | None:
         """Share of thing `index` that is seen as `id_` in `labels` (H, W) from `pose`.
 

@@ -30,6 +30,7 @@ from panoforge.datagen.geometry.rendered_things import RenderedThing, some, thin
 from panoforge.datagen.scene.scene import Scene
 
 MAX_PASS_INDEX = 32767  # Blender clamps Object.pass_index here without a word
+ANCHOR = "panoforge.anchor"  # the parent of objects whose matrix is sheared
 SMOOTH_ANGLE = math.radians(40)
 EXACT = 1e-6  # of a matrix's largest entry
 NUMBER = "panoforge.thing"  # the property of an object that says which thing it is of, from 1
@@ -249,8 +250,9 @@ class _Made:
             obj.matrix_world = matrix
             return
         if self._anchor is None:
-            self._anchor = bpy.data.objects.new("panoforge.anchor", None)
-        obj.parent, obj.matrix_parent_inverse = self._anchor, matrix
+            self._anchor = bpy.data.objects.new(ANCHOR, None)
+        obj.parent = self._anchor
+        place_object(obj, matrix)
 
     def _data(self, piece: _Piece) -> bpy.types.ID | None:
         if piece.kind == "light" or piece.data is None:
@@ -267,6 +269,17 @@ class _Made:
                     data.materials.append(material)
             self._dressed[id(piece.data)] = data
         return self._dressed[id(piece.data)]
+
+
+def place_object(obj: bpy.types.Object, matrix: Matrix) -> None:
+    """Put an object of a prepared scene somewhere else, by its matrix in the world.
+
+    One that is sheared hangs from the anchor, for which `prepare` says why.
+    """
+    if obj.parent is not None and obj.parent.name == ANCHOR:
+        obj.matrix_parent_inverse = matrix
+    else:
+        obj.matrix_world = matrix
 
 
 def _leave_only(flat: bpy.types.Collection) -> None:

@@ -24,11 +24,23 @@ def joined(
         scatter_of: (K + 1,) number of the scatter of each thing, 0 for none.
         min_sr: +inf joins every instance with its scatter.
     """
+    into = join_table(covered_sr(index, len(scatter_of)), scatter_of, min_sr)
+    return into[index].astype(np.int32)
+
+
+def covered_sr(index: NDArray[np.int32], things: int) -> NDArray[np.float64]:
+    """The solid angle of each number below `things` in `index` (H, W), in steradians."""
     height, width = index.shape
     area = np.repeat(row_area_sr(width, height), width)
-    covered = np.bincount(index.ravel(), weights=area, minlength=len(scatter_of))
-    into = np.where((scatter_of > 0) & (covered < min_sr), scatter_of, np.arange(len(scatter_of)))
-    return into[index].astype(np.int32)
+    covered = np.bincount(index.ravel(), weights=area, minlength=things)
+    return covered.astype(np.float64)
+
+
+def join_table(
+    covered: NDArray[np.float64], scatter_of: NDArray[np.int64], min_sr: float
+) -> NDArray[np.int64]:
+    """The number whose id each thing carries, (K + 1,), given the most that each covers."""
+    return np.where((scatter_of > 0) & (covered < min_sr), scatter_of, np.arange(len(scatter_of)))
 
 
 def numbered_scatters(

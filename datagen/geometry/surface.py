@@ -105,8 +105,8 @@ class Surface:
         return float("inf") if nearest[3] is None else float(nearest[3])
 
 
-def scene_surface() -> Surface:
-    """Collect the triangles of every numbered object that a camera can see.
+def scene_surface(but: frozenset[int] = frozenset()) -> Surface:
+    """Collect the triangles of every numbered object that a camera can see, less the things `but`.
 
     The scene must be prepared.
     """
@@ -116,7 +116,7 @@ def scene_surface() -> Surface:
     low, high = np.full((things, 3), np.inf), np.full((things, 3), -np.inf)
     for number, objects in sorted(numbered.items()):
         for obj in objects:
-            if not obj.visible_camera:
+            if number in but or not obj.visible_camera:
                 continue
             points, triangles = world_triangles(obj)
             if not len(triangles):

@@ -108,7 +108,7 @@ def _refurnish(
         if move is not None:
             names = {name for k in group for name in things[k].objects}
             own = [bpy.data.objects[name] for name in sorted(names)]
-            _apply(move, [*own, *_lights_in(*box)])
+            _apply(move, [*own, *lights_in(*box)])
             low[group] = high[group] = np.nan  # the next room leaves them alone
             moved += len(group)
     return moved
@@ -137,7 +137,7 @@ def _obstacles(
     )
 
 
-def _lights_in(low: NDArray[np.float64], high: NDArray[np.float64]) -> list[bpy.types.Object]:
+def lights_in(low: NDArray[np.float64], high: NDArray[np.float64]) -> list[bpy.types.Object]:
     """The lights of lamps that are in the box."""
     found = []
     for obj in bpy.context.scene.objects:

@@ -24,6 +24,7 @@ REASONS = (
     "flat",
     "single_instance",
     "too_few_instances",
+    "too_many_instances",
     "magenta",
     "no_place",
     "cycles_error",
