@@ -2,6 +2,8 @@
 
 Scene by scene, each in a child process.
 
+Of a video's frames some are looked at (`panoforge.datagen.verify.video_check`), and their flow too.
+
 Takes a run folder, or one panorama's folder in it. The run's own config says how each scene is made
 again. A panorama whose config digest is neither the run's nor that of its degraded profile is
 refused: its scene would be another one.
@@ -47,6 +49,22 @@ class RaysReport:
         """Sum of a count over all panoramas."""
         return sum(row[name] for row in self.panoramas)
 
+    def flow_total(self, name: str) -> int:
+        """Sum of a count over the flows of all frames."""
+        return sum(row["flow"].get(name, 0) for row in self.panoramas)
+
+    @property
+    def flow_worst_px(self) -> float:
+        """How far the worst of all places that are right is from the true one."""
+        return max((row["flow"].get("worst_px", 0.0) for row in self.panoramas), default=0.0)
+
+    def flow_counts(self, name: str) -> Counter[str]:
+        """Sum of a table of counts over the flows of all frames."""
+        found: Counter[str] = Counter()
+        for row in self.panoramas:
+            found.update(row["flow"].get(name, {}))
+        return found
+
     def counts(self, name: str) -> Counter[str]:
         """Sum of a table of counts over all panoramas."""
         found: Counter[str] = Counter()
@@ -58,14 +76,17 @@ class RaysReport:
     def ok(self) -> bool:
         """Whether the rays agree with the run in all that is checked.
 
-        No ray is unexplained, depth agrees, hardly any ray falls on an edge, and every scene could
-        be made again.
+        No ray is unexplained, depth and flow agree, hardly any ray falls on an edge, and every
+        scene could be made again.
         """
-        differ = self.counts("differ")
+        differ, flows = self.counts("differ"), self.flow_counts("differ")
+        edges = MAX_EDGE_SHARE * self.flow_total("rays") + 2
         return (
             not self.failed
             and not differ["wrong"]
             and not self.total("depth_off")
+            and not flows["wrong"]
+            and flows["edge"] <= edges
             and differ["edge"] <= MAX_EDGE_SHARE * self.total("rays") + 2
         )
 
@@ -80,6 +101,13 @@ class RaysReport:
             "agree_by_kind": self.counts("agree_by_kind"),
             "differ": self.counts("differ"),
             "ties": dict(self.counts("ties").most_common(20)),
+            "flow": {
+                "rays": self.flow_total("rays"),
+                "agree": self.flow_total("agree"),
+                "states": self.flow_counts("states"),
+                "differ": self.flow_counts("differ"),
+                "worst_px": self.flow_worst_px,
+            },
             "panoramas": list(self.panoramas),
             "failed": self.failed,
         }
@@ -103,13 +131,26 @@ class RaysReport:
         lines += [f"  differ: {cause:<12} {count}" for cause, count in differ.most_common()]
         if self.total("depth_off"):
             lines.append(f"  depth is off on {counted(self.total('depth_off'), 'ray')}")
+        if flows := self.flow_total("rays"):
+            states = self.flow_counts("states")
+            lines.append(
+                f"flow: {self.flow_total('agree')} of {counted(flows, 'sample')} on opaque surfaces"
+                f" are right ({', '.join(f'{n} {state}' for state, n in states.most_common())}; at"
+                f" most {self.flow_worst_px:.3f} px off)"
+            )
+            lines += [
+                f"  differ: {cause:<12} {count}"
+                for cause, count in self.flow_counts("differ").most_common()
+            ]
         for pair, count in self.counts("ties").most_common(5):
             lines.append(
                 f"  in one plane: {pair} ({counted(count, 'ray')}): which of the two a pixel"
                 " shows is chance"
             )
         lines += [
-            f"  {row['key']}: {example}" for row in self.panoramas for example in row["examples"]
+            f"  {row['key']}: {example}"
+            for row in self.panoramas
+            for example in (*row["examples"], *row["flow"].get("examples", ()))
         ]
         lines += [f"  {scene}: not checked: {why}" for scene, why in self.failed.items()]
         return lines

@@ -9,7 +9,7 @@ panorama is put down to a cause by `panoforge.datagen.verify.ray_judge`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import bpy
 import numpy as np
@@ -41,17 +41,25 @@ TRANSPARENT = {"BSDF_TRANSPARENT", "BSDF_GLASS", "BSDF_REFRACTION", "HOLDOUT"}
 class Oracle:
     """All triangles that render.
 
-    `owner` says whose each is: an index of `things`, or NOTHING for a hole, which renders as
-    nothing. The others say what its material does, and whether it stands for hair or points, whose
-    shape is only near to Cycles' own.
+    `points` (V, 3) in metres and `triangles` (T, 3) are those of `tree`. `owner` says whose each
+    is: an index of `things`, or NOTHING for a hole, which renders as nothing. The others say what
+    its material does, and whether it stands for hair or points, whose shape is only near to Cycles'
+    own.
     """
 
     tree: BVHTree
+    points: NDArray[np.float64]
+    triangles: NDArray[np.int64]
     things: tuple[RenderedThing, ...]
     owner: NDArray[np.int32]
     transparent: NDArray[np.bool_]
     displaced: NDArray[np.bool_]
     strand: NDArray[np.bool_]
+
+    def moved(self, points: NDArray[np.float64]) -> "Oracle":
+        """The same triangles with their points (V, 3) elsewhere."""
+        tree = BVHTree.FromPolygons(points.tolist(), self.triangles.tolist(), all_triangles=True)
+        return replace(self, tree=tree, points=points)
 
     def cast(self, origin: Sequence[float], direction: Sequence[float]) -> tuple[int, float]:
         """(triangle, distance) of the first hit; (NOTHING, inf) if the ray meets nothing."""
@@ -83,13 +91,12 @@ def build_oracle(scene: Scene, glass: frozenset[str] = frozenset()) -> Oracle:
         return np.concatenate([np.zeros(0, bool), *[of(shape) for _, shape in shapes]])
 
     owners = [np.full(len(shape.triangles), owner, np.int32) for owner, shape in shapes]
-    tree = BVHTree.FromPolygons(
-        np.concatenate([np.zeros((0, 3)), *corners]).tolist(),
-        np.concatenate([np.zeros((0, 3), int), *faces]).tolist(),
-        all_triangles=True,
-    )
+    points = np.concatenate([np.zeros((0, 3)), *corners])
+    triangles = np.concatenate([np.zeros((0, 3), np.int64), *faces])
     return Oracle(
-        tree,
+        BVHTree.FromPolygons(points.tolist(), triangles.tolist(), all_triangles=True),
+        points,
+        triangles,
         table.things,
         np.concatenate([np.zeros(0, np.int32), *owners]),
         per_triangle(lambda shape: shape.transparent),

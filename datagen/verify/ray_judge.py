@@ -55,6 +55,7 @@ class RayReport:
     depth_edges: int = 0
     depth_max_error_m: float = 0.0
     examples: list[str] = field(default_factory=list)
+    flow: dict = field(default_factory=dict)  # `FlowReport` of a frame of a video, as plain data
 
 
 def judge(

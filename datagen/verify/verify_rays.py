@@ -15,11 +15,13 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
 from panoforge.core.models import FrozenModel
 from panoforge.core.sample.metadata import SampleMeta
-from panoforge.core.sample.products import decode_product
+from panoforge.core.sample.products import FLOWS, PRODUCT_OF_SUFFIX, decode_product
+from panoforge.core.shards.videos import by_video
 from panoforge.core.storage.atomic import write_bytes_atomic
 from panoforge.core.storage.staged import read_staged
 from panoforge.datagen.config.render import RenderConfig, SceneJob
@@ -48,6 +50,7 @@ def check_scene(request: VerifyRequest) -> list[dict]:
     from panoforge.datagen.rendering.glass import glass_materials
     from panoforge.datagen.verify.oracle import build_oracle
     from panoforge.datagen.verify.ray_judge import judge
+    from panoforge.datagen.verify.video_check import check_videos
 
     bpy.ops.wm.read_factory_settings(use_empty=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -58,21 +61,14 @@ def check_scene(request: VerifyRequest) -> list[dict]:
             frozenset(glass_materials()) if request.render.glass == "see-through" else frozenset()
         )
         oracle = build_oracle(scene, glass)
+    videos = by_video(request.keys)
+    if videos:
+        return check_videos(request, scene, oracle, videos)
     reports = []
     for key in request.keys:
-        meta, members = read_staged(request.staged, key)
+        meta, arrays = read_panorama(request.staged, key)
         check_identity(meta, scene)
-        arrays = {
-            suffix.split(".")[0]: decode_product(suffix, members[suffix])
-            for suffix in meta.products
-            if suffix.split(".")[0] in ("instance", "depth")
-        }
-        rng = np.random.default_rng([zlib.crc32(key.encode()), request.rays])
-        pixels = np.sort(
-            rng.choice(
-                meta.width * meta.height, min(request.rays, meta.width * meta.height), replace=False
-            )
-        )
+        pixels = drawn_pixels(meta, request.rays)
         report = judge(
             oracle,
             meta,
@@ -83,6 +79,25 @@ def check_scene(request: VerifyRequest) -> list[dict]:
         )
         reports.append(vars(report))
     return reports
+
+
+def read_panorama(staged: Path, key: str) -> tuple[SampleMeta, dict[str, NDArray]]:
+    """A staged panorama's metadata, and its ids, depth and flows by the names of products."""
+    meta, members = read_staged(staged, key)
+    wanted = ("instance", "depth", *FLOWS)
+    names = {suffix: PRODUCT_OF_SUFFIX[suffix] for suffix in meta.products}
+    return meta, {
+        name: decode_product(suffix, members[suffix])
+        for suffix, name in names.items()
+        if name in wanted
+    }
+
+
+def drawn_pixels(meta: SampleMeta, rays: int) -> NDArray[np.int64]:
+    """Flat indices of the pixels that are checked: drawn by the sample's key, sorted."""
+    rng = np.random.default_rng([zlib.crc32(meta.key.encode()), rays])
+    count = meta.width * meta.height
+    return np.sort(rng.choice(count, min(rays, count), replace=False))
 
 
 def check_identity(meta: SampleMeta, scene: Scene) -> None:

@@ -4,9 +4,9 @@ A pixel's point is its depth along its ray. It moves with its thing, and its dir
 other frame's camera is its place there. No vector pass of a renderer takes part: those are of a
 moving shutter, of half floats, and of one direction.
 
-Whether the point is seen from there is asked of the other frame first. Where all pixels around the
-place show the same thing at the same distance, no other surface is before it. Everywhere else a ray
-tells: towards the point, through what stands still and what moves as it is in that frame.
+Whether the point is seen from there a ray tells: towards it, through what stands still and what
+moves, as it is in that frame. The other frame's pixels could not: a lamp's wire passes between
+them. That is two rays a pixel and frame, 3 µs each (bench/video_cost.py).
 """
 
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ from panoforge.core.sample.flow import HIDDEN, UNKNOWN, VISIBLE, Flow, shorter_w
 from panoforge.core.sample.metadata import Pose
 from panoforge.datagen.video.world import MovingWorld
 
-SURE_RELATIVE = 2e-3  # of the distance: the surface around a place is the point's own
-REACH = (-1, 0, 1, 2)  # pixels around a place, along either axis
+SKY_M = 1e5
+SAME_THERE_M = 9e-4  # less than a millimetre, which is what is promised
 
 
 @dataclass(frozen=True)
@@ -46,52 +46,47 @@ def flow_between(here: FrameView, there: FrameView, world: MovingWorld) -> Flow:
         if mine.any():
             points[mine] = mover.track.moved(points[mine], here.frame, there.frame)
     towards = np.where(sky[..., None], ways, points - to) @ np.array(there.pose.world_from_pano)
-    distance = np.where(sky, np.inf, np.linalg.norm(points - to, axis=-1))
     column, row = direction_to_pixel(towards, width, height)
     unknown = np.isin(here.index, list(world.deformers))
     gone = [k for k, mover in world.movers.items() if not mover.present[there.frame]]
-    absent = np.isin(here.index, gone)
+    ask = ~unknown & ~np.isin(here.index, gone)
+    target = np.where(sky[..., None], to + SKY_M * ways, points)[ask]
+    seen = world.seen(to, target, there.frame)
+    doubt = ~seen & ~sky[ask]
+    seen[doubt] = _exactly_seen(world, here, there, ways[ask][doubt], here.index[ask][doubt])
     state = np.full((height, width), HIDDEN, np.uint8)
-    sure = _surely_seen(here.index, distance, column, row, there) & ~unknown & ~absent
-    state[sure] = VISIBLE
-    ask = ~sure & ~unknown & ~absent
-    if ask.any():
-        far = to + 1e5 * (towards[ask] @ np.array(there.pose.world_from_pano).T)
-        target = np.where(sky[ask][:, None], far, points[ask])
-        state[ask] = np.where(world.seen(to, target, there.frame), VISIBLE, HIDDEN)
+    state[ask] = np.where(seen, VISIBLE, HIDDEN)
     state[unknown] = UNKNOWN
     displacement = np.stack([shorter_way(column - u, width), row - v], axis=-1)
     displacement[unknown] = np.nan
     return Flow(displacement.astype(np.float32), state)
 
 
-def _surely_seen(
-    index: NDArray[np.int32],
-    distance: NDArray[np.float64],
-    column: NDArray[np.float64],
-    row: NDArray[np.float64],
+def _exactly_seen(
+    world: MovingWorld,
+    here: FrameView,
     there: FrameView,
+    ways: NDArray[np.float64],
+    numbers: NDArray[np.int32],
 ) -> NDArray[np.bool_]:
-    """Where all pixels around a place show the pixel's own thing, on one surface through it."""
-    height, width = index.shape
-    left, top = np.floor(column).astype(np.int64), np.floor(row).astype(np.int64)
-    sure = (top + REACH[0] >= 0) & (top + REACH[-1] < height)
-    rows = {dv: np.clip(top + dv, 0, height - 1) for dv in REACH}
-    columns = {du: (left + du) % width for du in REACH}
-    nearness: dict[tuple[int, int], NDArray[np.float64]] = {}
-    for dv in REACH:
-        for du in REACH:
-            sure &= there.index[rows[dv], columns[du]] == index
-            if dv in (0, 1) and du in (0, 1):
-                nearness[du, dv] = 1.0 / there.depth_m[rows[dv], columns[du]].astype(np.float64)
-    # Nearness, one over the distance, is all but linear from pixel to pixel on a flat surface.
-    right, below = column - left, row - top
-    upper = nearness[0, 0] * (1 - right) + nearness[1, 0] * right
-    lower = nearness[0, 1] * (1 - right) + nearness[1, 1] * right
-    here = upper * (1 - below) + lower * below
-    spread = np.ptp(np.stack(list(nearness.values())), axis=0)
-    with np.errstate(invalid="ignore"):
-        off = np.abs(here * distance - 1)
-        flat = spread * distance < 0.2
-    same = (off < SURE_RELATIVE) & flat
-    return sure & (same | ~np.isfinite(distance))
+    """Whether the points that rays (N, 3) of one frame meet are seen in the other, (N,).
+
+    By the triangles themselves: depth as rendered is single precision, and where a surface is met
+    at a grazing angle that is enough to put a point behind it.
+    """
+    at, to = np.array(here.pose.position_m), np.array(there.pose.position_m)
+    seen = np.zeros(len(ways), bool)
+    for place, (way, number) in enumerate(zip(ways, numbers.tolist(), strict=True)):
+        met = world.first_hit(at, way, np.inf, here.frame)
+        if met is None or met[1] != number:
+            continue
+        point = at + met[0] * way
+        if number in world.movers:
+            track = world.movers[number].track
+            point = track.moved(point[None], here.frame, there.frame)[0]
+        length = float(np.linalg.norm(point - to))
+        again = world.first_hit(to, (point - to) / length, length + SAME_THERE_M, there.frame)
+        seen[place] = again is not None and (
+            again[1] == number and again[0] >= length - SAME_THERE_M
+        )
+    return seen

@@ -1,9 +1,8 @@
 """A camera's walk through free space: smooth in position and rotation, clear of everything.
 
 A path is a B-spline of control points one second apart. They are found by a random walk that goes
-back a step where there is no way on. The spline is then checked along its whole length: between two
-looked-at points no surface can be nearer than the clearance, or the points are moved together until
-that is certain. Things move meanwhile, so distances are taken in the frames of that time.
+back a step where there is no way on. The spline is then checked along its whole length, in steps so
+small that no surface between two of them can be nearer than the clearance. Things move meanwhile, so distances are taken in the frames of that time.
 """
 
 from collections.abc import Callable, Sequence

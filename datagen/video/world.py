@@ -130,10 +130,10 @@ class MovingWorld:
         length = float(np.linalg.norm(way))
         if length == 0:
             return None
-        met = self._first(start, way / length, length, frame)
+        met = self.first_hit(start, way / length, length, frame)
         return met[1] if met is not None else None
 
-    def _first(
+    def first_hit(
         self, origin: NDArray[np.float64], direction: NDArray[np.float64], reach: float, frame: int
     ) -> tuple[float, int] | None:
         """(distance, number) of the first surface within reach along a ray."""
