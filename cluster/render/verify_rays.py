@@ -27,7 +27,7 @@ from panoforge.core.run_layout import STAGED
 from panoforge.core.sample.metadata import SampleMeta
 from panoforge.core.storage.staged import list_staged, read_staged_meta
 from panoforge.datagen.config.render import RenderConfig, plan_scene
-from panoforge.datagen.verify.verify_rays import VerifyRequest
+from panoforge.datagen.verify.request import VerifyRequest
 
 TIMEOUT_S = 3600.0
 MAX_EDGE_SHARE = (

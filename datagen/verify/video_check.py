@@ -17,7 +17,7 @@ from panoforge.datagen.scene.scene import Scene
 from panoforge.datagen.verify.flow_judge import FlowReport, Frame, judge_flow
 from panoforge.datagen.verify.oracle import Oracle
 from panoforge.datagen.verify.ray_judge import RayReport, judge
-from panoforge.datagen.verify.verify_rays import (
+from panoforge.datagen.verify.request import (
     VerifyRequest,
     check_identity,
     drawn_pixels,

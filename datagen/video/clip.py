@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,18 +17,23 @@ from numpy.typing import NDArray
 from panoforge.core.numbers import counted
 from panoforge.core.sample.instance_table import InstanceLabel
 from panoforge.core.sample.label_maps import dense_ids
-from panoforge.core.sample.metadata import FrameOfVideo, Pose
+from panoforge.core.sample.metadata import FrameOfVideo, Pose, SampleMeta
 from panoforge.core.sample.products import half_depth
 from panoforge.core.storage.staged import checked_member, write_staged
 from panoforge.datagen.config.poses import poses_of
-from panoforge.datagen.geometry.instances import upright_box
+from panoforge.datagen.config.render import RenderConfig
+from panoforge.datagen.geometry.instances import SceneInstances, upright_box
+from panoforge.datagen.geometry.prepared_scene import PreparedScene
+from panoforge.datagen.geometry.rendered_things import RenderedThing
 from panoforge.datagen.geometry.scatter_ids import covered_sr, join_table
-from panoforge.datagen.messages import Rejection, StagedPanorama
+from panoforge.datagen.geometry.surface import Surface
+from panoforge.datagen.messages import Rejection, SceneRequest, StagedPanorama
 from panoforge.datagen.rendering import quality
 from panoforge.datagen.rendering.passes import Passes
 from panoforge.datagen.rendering.quality import RejectedScene
 from panoforge.datagen.rendering.render import display_rgb
 from panoforge.datagen.rendering.settings import RenderSettings
+from panoforge.datagen.scene.scene import Region
 from panoforge.datagen.timing import Timer, say
 from panoforge.datagen.video.flow import FrameView, flow_between
 from panoforge.datagen.video.plan import moving_world
@@ -37,11 +42,59 @@ from panoforge.datagen.video.tables import ThingMotion, VideoTable, video_table
 from panoforge.datagen.video.walk import PathBlocked, bounds_of, poses_of_file, walk
 from panoforge.datagen.video.world import MovingWorld, thing_triangles
 
-if TYPE_CHECKING:
-    from panoforge.datagen.pipeline import SceneAttempt
-
 WALK_STREAM = 0x3A1C
 PROBES = 3  # of materials along a way
+
+
+class SceneInHand(Protocol):
+    """What a scene's videos are made with: `panoforge.datagen.pipeline.SceneAttempt`."""
+
+    request: SceneRequest
+    config: RenderConfig
+    seed: int
+    timer: Timer
+    folder: Path
+    prepared: PreparedScene
+    scatter_of: NDArray[np.int64]
+    things: tuple[RenderedThing, ...]
+    instances: SceneInstances
+    surface: Surface
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """Where cameras may stand."""
+
+    def chosen_poses(self) -> list[Pose]:
+        """Poses at free places, the best first."""
+
+    def render(self, pose: Pose, settings: RenderSettings) -> Passes:
+        """One render of the scene as it stands."""
+
+    def exact(self, front: Passes, pose: Pose, settings: RenderSettings) -> Passes:
+        """`front` with exact ids, depth and normals."""
+
+    def label(self, number: int) -> InstanceLabel:
+        """What a thing or a scatter is."""
+
+    def seen_arrays(self, passes: Passes, rgb: NDArray[np.uint8]) -> dict[str, NDArray]:
+        """The arrays of what a render shows, by member suffix."""
+
+    def label_arrays(
+        self, labels: NDArray[np.uint16], names: Mapping[int, InstanceLabel]
+    ) -> dict[str, NDArray]:
+        """The arrays of ids, by member suffix."""
+
+    def meta(
+        self,
+        camera: int,
+        pose: Pose,
+        labels: NDArray[np.uint16],
+        names: dict[int, InstanceLabel],
+        timings_s: dict[str, float],
+        cpu_s: dict[str, float],
+        video: FrameOfVideo | None = None,
+    ) -> SampleMeta:
+        """The metadata of a panorama, or of a frame of a video."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +108,7 @@ class VideoPlan:
 class VideoPlans:
     """The videos that a scene may give, planned one after the other."""
 
-    def __init__(self, attempt: "SceneAttempt") -> None:
+    def __init__(self, attempt: SceneInHand) -> None:
         assert attempt.config.video is not None
         self._attempt, self.settings = attempt, attempt.config.video
         self._rows = poses_of(self.settings.camera.poses, attempt.request.scene.key)
@@ -109,7 +162,7 @@ class VideoPlans:
 
 
 def render_videos(
-    attempt: "SceneAttempt", plans: VideoPlans, rejections: list[Rejection]
+    attempt: SceneInHand, plans: VideoPlans, rejections: list[Rejection]
 ) -> list[StagedPanorama]:
     """Render the videos of a scene, each from the first plan that gives a good one.
 
@@ -137,7 +190,7 @@ def render_videos(
     return accepted
 
 
-def _video(attempt: "SceneAttempt", plan: VideoPlan, video: int) -> list[StagedPanorama]:
+def _video(attempt: SceneInHand, plan: VideoPlan, video: int) -> list[StagedPanorama]:
     with TemporaryDirectory(dir=attempt.folder, prefix="frames-") as folder:
         kept = _Frames(attempt, plan, Path(folder), video)
         try:
@@ -151,7 +204,7 @@ def _video(attempt: "SceneAttempt", plan: VideoPlan, video: int) -> list[StagedP
 class _Frames:
     """The frames of one video between the two passes."""
 
-    def __init__(self, attempt: "SceneAttempt", plan: VideoPlan, folder: Path, video: int) -> None:
+    def __init__(self, attempt: SceneInHand, plan: VideoPlan, folder: Path, video: int) -> None:
         assert attempt.config.video is not None
         self.attempt, self.plan, self.folder, self.video = attempt, plan, folder, video
         self.settings = attempt.config.video

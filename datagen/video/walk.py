@@ -2,7 +2,8 @@
 
 A path is a B-spline of control points one second apart. They are found by a random walk that goes
 back a step where there is no way on. The spline is then checked along its whole length, in steps so
-small that no surface between two of them can be nearer than the clearance. Things move meanwhile, so distances are taken in the frames of that time.
+small that no surface between two of them can be nearer than the clearance. Things move meanwhile,
+so distances are taken in the frames of that time.
 """
 
 from collections.abc import Callable, Sequence

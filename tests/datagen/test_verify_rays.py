@@ -24,7 +24,7 @@ from panoforge.core.sample.array_codec import decode_array, encode_array
 from panoforge.datagen.config.render import plan_scenes
 from panoforge.datagen.messages import SceneRequest, SceneResult
 from panoforge.datagen.scene.scene import Scene
-from panoforge.datagen.verify.verify_rays import check_identity
+from panoforge.datagen.verify.request import check_identity
 
 pytestmark = [pytest.mark.render, pytest.mark.timeout(400)]
 MAKE_FILE = """
