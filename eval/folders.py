@@ -60,7 +60,12 @@ def read_finished(path: Path, read: Callable[[bytes], Any] = json.loads) -> Any:
     try:
         return read(read_bytes(path))
     except (DataError, ValueError, TypeError, RecursionError) as error:
-        raise DataError(
-            f"{path} is not what the evaluation wrote ({error}): remove {path.parent} and run it"
-            " again, this panorama alone is scored anew"
-        ) from None
+        raise not_as_written(path, error) from None
+
+
+def not_as_written(path: Path, why: object) -> DataError:
+    """The error for a finished panorama's file that was damaged or replaced since."""
+    return DataError(
+        f"{path} is not what the evaluation wrote ({why}): remove {path.parent} and run it"
+        " again, this panorama alone is scored anew"
+    )

@@ -25,6 +25,11 @@ REASONS: tuple[Row, ...] = (
     ("panoforge.datagen.cost.speed_probe", "panoforge.datagen", "its parent has no bpy"),
     ("panoforge.datagen", "bpy", "requests, results and reports are read without it"),
     ("panoforge.datagen", "addon_utils", "there only inside a Blender with its add-ons"),
+    (
+        "panoforge.datagen.infinigen1.run_generator",
+        "infinigen",
+        "only where an extension is missing, after Blender is up",
+    ),
     ("panoforge.datagen", "bmesh", "there only once Blender is up"),
     ("panoforge.datagen", "infinigen2", "30 s of generators: only the source that is asked for"),
     ("panoforge.datagen", "procfunc", "part of infinigen2's generators"),

@@ -11,7 +11,6 @@ ledger, and is replaced.
 
 import errno
 import hashlib
-import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from panoforge.core.errors import DataError
+from panoforge.core.foreign.files import read_json
 from panoforge.core.sample.metadata import META_SUFFIX
 from panoforge.core.sample.products import PRODUCT_OF_SUFFIX, decode_product
 from panoforge.core.storage.atomic import fsync_folder, storage_errors, temporary_beside
@@ -134,8 +134,8 @@ def _identity(folder: Path) -> tuple[str, str] | None:
     Their metadata differ in timings. None if unreadable.
     """
     try:
-        config = json.loads((folder / META_SUFFIX).read_bytes())["config_sha256"]
+        config = read_json(folder / META_SUFFIX)["config_sha256"]
         (labels,) = (path for path in folder.iterdir() if path.name.startswith("instance."))
         return config, hashlib.sha256(labels.read_bytes()).hexdigest()
-    except (OSError, ValueError, KeyError, TypeError):
+    except (DataError, OSError, ValueError, KeyError, TypeError):
         return None

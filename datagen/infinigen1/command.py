@@ -19,6 +19,7 @@ from panoforge.datagen.source_settings import (
     Infinigen1Source,
 )
 
+LAUNCHER = str(Path(__file__).with_name("run_generator.py"))
 ROOM_TAGS: dict[str, str] = {  # ours → its room semantics
     "diningroom": "DiningRoom",
     "livingroom": "LivingRoom",
@@ -92,7 +93,7 @@ def steps(source: Infinigen1Source, variant: str, seed: int, folder: Path) -> li
     bindings = (*gin_bindings(source, variant), *source.overrides)
     rest = (*(("-g", *configs) if configs else ()), *(("-p", *bindings) if bindings else ()))
     kind = "indoors" if indoors else "nature"
-    start = ("-m", f"infinigen_examples.generate_{kind}", "--seed", hexadecimal_seed(seed))
+    start = (LAUNCHER, f"infinigen_examples.generate_{kind}", "--seed", hexadecimal_seed(seed))
     coarse, fine = folder / "coarse", folder / "fine"
     found = [
         GeneratorStep((*start, "--task", "coarse", "--output_folder", str(coarse), *rest), coarse)
@@ -138,7 +139,7 @@ def needs_antlandscape(source: Infinigen1Source, variant: str) -> bool:
 
 def floor_plan_step(folder: Path) -> GeneratorStep:
     """A floor plan without furniture: the smallest thing that Infinigen 1 makes, for a try."""
-    arguments = ("-m", "infinigen_examples.generate_indoors", "--seed", "0", "--task", "coarse")
+    arguments = (LAUNCHER, "infinigen_examples.generate_indoors", "--seed", "0", "--task", "coarse")
     bindings = ("-g", "fast_solve.gin", "singleroom.gin", "-p", *INDOORS, *UNFURNISHED)
     return GeneratorStep((*arguments, "--output_folder", str(folder), *bindings), folder)
 

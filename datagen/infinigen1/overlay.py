@@ -18,7 +18,8 @@ from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
-from panoforge.core.errors import UserError
+from panoforge.core.errors import DataError, UserError
+from panoforge.core.foreign.files import read_json
 from panoforge.core.storage.atomic import storage_errors
 from panoforge.core.storage.lease import held
 from panoforge.core.storage.location import expanded
@@ -71,8 +72,8 @@ def fault_of(folder: Path) -> str:
             return f"{folder} is half-installed (an installation was interrupted): {again}"
         return f"Infinigen 1 is not installed in {folder}: {INSTALL}{_to(folder)} (about {SIZE})"
     try:
-        mark = json.loads((site / _MARK).read_bytes())
-    except (OSError, ValueError):
+        mark = dict(read_json(site / _MARK))
+    except (DataError, OSError, TypeError, ValueError):
         return f"{site} is no overlay that {INSTALL} made: name another folder with --to"
     if mark.get("requirements") != _requirements_digest():
         return f"{folder} was made from other pins than this panoforge's: {again}"

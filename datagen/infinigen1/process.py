@@ -1,6 +1,5 @@
 """Run Infinigen 1's command to its end, and tell how it ended in its own words. Imports no bpy."""
 
-import json
 import os
 import re
 import shutil
@@ -11,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from panoforge.core.foreign.files import read_json
 from panoforge.datagen.extensions.extension_zip import unpack_extension
 from panoforge.datagen.infinigen1.command import GeneratorStep, floor_plan_step
 from panoforge.datagen.infinigen1.overlay import Infinigen1, Infinigen1Missing
@@ -119,7 +119,7 @@ def check_floor_plan(generator: Infinigen1) -> None:
             )
         except SceneFailed as failed:
             raise Infinigen1Missing(f"a floor plan could not be made: {failed}") from None
-        if not json.loads((folder / STATE).read_bytes())["objs"]:
+        if not read_json(folder / STATE)["objs"]:
             raise Infinigen1Missing("Infinigen 1 made a floor plan without a room")
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import zstandard
 
 from panoforge.core.errors import DataError
+from panoforge.core.foreign.files import read_json
 from panoforge.core.storage.atomic import storage_errors, temporary_beside
 from panoforge.core.storage.location import expanded
 from panoforge.datagen.infinigen1.command import (
@@ -150,11 +151,11 @@ def _store(scene: GeneratedScene, entry: Path) -> None:
 def read_entry(entry: Path) -> GeneratedScene:
     """An entry of the cache. DataError if its files are not those that were put there."""
     try:
-        facts = json.loads((entry / FACTS).read_bytes())
+        facts = read_json(entry / FACTS)
         rooms = tuple(SolvedRoom(str(name), int(assets)) for name, assets in facts["rooms"])
         whole = facts["sha256"] == _digest(entry / SCENE)
         version = str(facts["version"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (DataError, OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{entry}: {error}: remove this folder, and it is made again") from None
     if not whole:
         raise DataError(

@@ -4,13 +4,14 @@
 if it is placed against that room, or on something that is. Imports no bpy.
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from panoforge.core.errors import DataError
+from panoforge.core.foreign.files import read_json
 from panoforge.datagen.scene.scene import SceneFailed
 
 MIN_ASSETS = 3  # of a furnished room: a door and a lamp alone are none
@@ -32,8 +33,8 @@ class SolvedRoom:
 def read_rooms(path: Path) -> tuple[SolvedRoom, ...]:
     """The rooms in a solve_state.json, by name. SceneFailed if the file is not one."""
     try:
-        return rooms_of(json.loads(path.read_bytes())["objs"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return rooms_of(read_json(path)["objs"])
+    except (DataError, OSError, KeyError, TypeError, AttributeError) as error:
         raise SceneFailed(
             f"Infinigen 1 left no readable {path.name}: {type(error).__name__}: {error}"
         ) from None

@@ -21,7 +21,7 @@ from panoforge.core.report.pictures import id_colours, jpeg_uri, overlay_ids, sh
 from panoforge.core.report.viewer import Point, PointLayer, Sphere, css_colour, id_layer
 from panoforge.core.sample.products import decode_product
 from panoforge.core.types import Labels, Rgb
-from panoforge.eval.folders import read_finished
+from panoforge.eval.folders import not_as_written, read_finished
 
 GALLERY_WIDTH = 800  # of the flat pictures; the sphere that they open has all that was kept
 TRUTH, CLICKS = "ground truth", "clicks"
@@ -111,9 +111,17 @@ def _item(key: str, rows: Sequence[Mapping[str, Any]], folder: Path, mark: str =
     )
     methods = dict.fromkeys(row["method"] for row in rows)
     by_method = {method: [row for row in rows if row["method"] == method] for method in methods}
-    predicted = {
-        method: _read(folder / key / f"{method}.png", "instance.png") for method in by_method
-    }
+    files = {method: folder / key / f"{method}.png" for method in by_method}
+    predicted = {method: _read(path, "instance.png") for method, path in files.items()}
+    for path, labels in (
+        (folder / key / "truth.png", truth),
+        *zip(files.values(), predicted.values(), strict=True),
+    ):
+        if labels.shape != rgb.shape[:2]:
+            raise not_as_written(
+                path,
+                f"{labels.shape[1]}×{labels.shape[0]}, its picture {rgb.shape[1]}×{rgb.shape[0]}",
+            )
     pictures = [
         _picture(draw_clicks(rgb, rows), "image and clicks", CLICKS),
         _picture(overlay_ids(rgb, truth), "ground truth", TRUTH, CLICKS),

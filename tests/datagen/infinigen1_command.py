@@ -1,7 +1,8 @@
 """Stands in for the interpreter of an Infinigen 1 environment of a user's: same arguments, and a
 real scene.blend laid out and named as Infinigen 1.x does. The real one is run by
 infinigen1/test_infinigen1_real.py. `infinigen1_command.py -c CODE` says its version and folder;
-`-m infinigen_examples.generate_indoors --seed N --task T... --output_folder DIR` makes the scene.
+`run_generator.py infinigen_examples.generate_indoors --seed N --task T... --output_folder DIR`
+makes the scene.
 """
 
 import json
@@ -115,9 +116,9 @@ def main(arguments: list[str]) -> int:
     if arguments[0] == "-c":
         print(json.dumps(["1.19.1", os.environ["INFINIGEN1_FOLDER"]]))
         return 0
-    assert arguments[0] == "-m" and arguments[1].startswith("infinigen_examples.generate_"), (
-        arguments
-    )
+    assert arguments[0].endswith("/run_generator.py") and arguments[1].startswith(
+        "infinigen_examples.generate_"
+    ), arguments
     options: dict[str, list[str]] = {}
     for word in arguments[2:]:
         if word.startswith("-"):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
+import cv2
 import numpy as np
 import pytest
 import synthetic
@@ -183,6 +184,12 @@ def test_what_was_scored_and_damaged_since_is_named(caps_dataset: Path, tmp_path
             run_evaluation(config(), caps_dataset, tmp_path)
         file.unlink()
         file.write_bytes(whole)
+    truth = done / "truth.png"
+    whole = truth.read_bytes()
+    truth.write_bytes(cv2.imencode(".png", np.zeros((8, 16), np.uint16))[1].tobytes())
+    with pytest.raises(DataError, match=r"truth\.png is not what .*\(16×8, its picture 256×128\)"):
+        run_evaluation(config(), caps_dataset, tmp_path)
+    truth.write_bytes(whole)
     run_evaluation(config(), caps_dataset, tmp_path)
 
 

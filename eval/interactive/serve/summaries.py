@@ -9,7 +9,8 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from panoforge.core.errors import UserError
+from panoforge.core.errors import DataError, UserError
+from panoforge.core.foreign.files import read_bytes
 from panoforge.core.models import FrozenModel
 from panoforge.core.storage.atomic import write_bytes_atomic
 from panoforge.eval.interactive.serve.document import Document
@@ -52,10 +53,10 @@ def read_summary(journal: Path) -> PictureSummary:
     except OSError:
         return PictureSummary()
     try:
-        kept = PictureSummary.model_validate_json(journal.with_name(NAME).read_bytes())
+        kept = PictureSummary.model_validate_json(read_bytes(journal.with_name(NAME)))
         if kept.journal_bytes == size:
             return kept
-    except (OSError, ValidationError):
+    except (DataError, OSError, ValidationError):
         pass
     try:
         _, lines = Journal.open(journal, mend=False)

@@ -3,6 +3,7 @@ failures, and `pano generate`. The generator is a script; files and processes ar
 """
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -102,6 +103,12 @@ def test_a_damaged_entry_is_refused_with_the_way_out(settings, tmp_path):
     (entry / "scene.blend").write_bytes(b"half")
     with (
         pytest.raises(DataError, match="is not what was put there: remove this folder"),
+        generated_scene(order, lambda line: None),
+    ):
+        pass
+    os.truncate(entry / "scene.json", 1 << 40)
+    with (
+        pytest.raises(DataError, match=r"is over the cap of 256 MiB.*: remove this folder"),
         generated_scene(order, lambda line: None),
     ):
         pass

@@ -6,6 +6,7 @@ from panoforge.cluster.config.jobs import RenderJobConfig
 from panoforge.core.errors import ConfigError
 from panoforge.datagen.config.render import RenderConfig, plan_scenes
 from panoforge.datagen.infinigen1.command import (
+    LAUNCHER,
     check_gin_files,
     hexadecimal_seed,
     needs_antlandscape,
@@ -46,7 +47,7 @@ def test_a_fast_room(tmp_path):
     (step,) = steps(indoors(), "diningroom", 2**40 + 0xABC, tmp_path)
     words = " ".join(step.arguments)
     assert words.startswith(
-        "-m infinigen_examples.generate_indoors --seed abc --task coarse --output_folder"
+        LAUNCHER + " infinigen_examples.generate_indoors --seed abc --task coarse --output_folder"
     )
     assert "-g fast_solve.gin singleroom.gin -p compose_indoors.terrain_enabled=False" in words
     assert 'restrict_solving.restrict_parent_rooms=["DiningRoom"]' in words

@@ -50,6 +50,11 @@ def test_what_is_not_whole_is_told_apart(tmp_path):
     mark = json.loads((site / "panoforge.json").read_text())
     (site / "panoforge.json").write_text(json.dumps({**mark, "requirements": "older"}))
     assert "was made from other pins" in fault_of(tmp_path)
+    for mark in ("[1]", "3", "{"):
+        (site / "panoforge.json").write_text(mark)
+        assert "is no overlay that" in fault_of(tmp_path)
+    os.truncate(site / "panoforge.json", 1 << 40)
+    assert "is no overlay that" in fault_of(tmp_path)
     (site / "panoforge.json").unlink()
     assert "is no overlay that pano sources install infinigen1 made" in fault_of(tmp_path)
     with pytest.raises(Infinigen1Missing, match="is no overlay"):

@@ -1,6 +1,7 @@
 """A generator's process: what it is given, and how its end is told, with real processes."""
 
 import json
+import os
 import sys
 import zipfile
 from pathlib import Path
@@ -120,4 +121,7 @@ def test_rooms_own_what_stands_in_them_and_on_it(tmp_path):
         furnished((SolvedRoom("a", 2), SolvedRoom("b", 0)))
     (tmp_path / "solve_state.json").write_text(json.dumps({"objs": {"a": {}}}))
     with pytest.raises(SceneFailed, match=r"left no readable solve_state\.json: KeyError"):
+        read_rooms(tmp_path / "solve_state.json")
+    os.truncate(tmp_path / "solve_state.json", 1 << 40)
+    with pytest.raises(SceneFailed, match="is over the cap of 256 MiB"):
         read_rooms(tmp_path / "solve_state.json")
