@@ -1,12 +1,8 @@
 """The ranks of a run: which one this process is, and the sums that they exchange.
 
 `World.detect()` alone reads the environment (RANK, WORLD_SIZE, LOCAL_RANK, as torchrun sets them
-and panoforge.cluster.ray.training). Three collectives a step add up object counts, gradients and
-losses.
-Gradients go as one flat buffer after the backward pass. With the encoder frozen there are some ten
-million of them: a single all-reduce costs less than DDP's search for the parameters that a prompt
-kind leaves unused. And the order of summation is fixed. A parameter that no rank has a gradient for
-stays without one, so AdamW passes it over, as it does in a run of one process.
+and panoforge.cluster.ray.training). Three collectives a step add up object counts, gradients
+(panoforge.train.gradients) and losses.
 
 Each rank records its node and its collective counter in the store. If a collective fails, survivors
 compare counters and raise LostRank naming the missing or stuck ranks and their nodes.
@@ -16,7 +12,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
@@ -28,7 +24,7 @@ from panoforge.core.errors import UsageError, UserError, first_line
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
 
 _PREFIX = "panoforge/"  # of our keys in the store
@@ -155,14 +151,26 @@ class World:
         """Sum `tensor` over all ranks, in place. LostRank names who does not come."""
         import torch.distributed as dist
 
-        store, collective = _store(), next(self._collectives)
-        try:
-            if store is not None:
-                store.set(f"{_PREFIX}{self.rank}", str(collective))
+        with self.collective():
             dist.all_reduce(tensor)
             if tensor.is_cuda:
                 tensor[:1].cpu()  # NCCL says nothing until its result is asked for
+
+    @contextlib.contextmanager
+    def collective(self, is_failure: Callable[[], bool] = lambda: True) -> Iterator[None]:
+        """What all ranks do together, in a `with` block. LostRank names who does not come.
+
+        Of the block's RuntimeErrors those are failures of others that `is_failure` says are.
+        """
+        store, collective, came = _store(), next(self._collectives), False
+        try:
+            if store is not None:
+                store.set(f"{_PREFIX}{self.rank}", str(collective))
+            came = True
+            yield
         except RuntimeError as error:
+            if came and not is_failure():
+                raise
             who = _who_is_missing(store, self.rank, self.num_ranks, collective)
             if self.is_main:
                 time.sleep(ASK_STORE_S)  # it may keep the store, and the others have to ask too
@@ -189,14 +197,6 @@ class World:
             bytes(row[: int(length)]).decode()
             for row, length in zip(table.tolist(), lengths, strict=True)
         ]
-
-    def sum_gradients(self, parameters: Sequence["nn.Parameter"]) -> None:
-        """Replace every gradient by its sum over all ranks."""
-        if self.num_ranks == 1:
-            return
-        flat = flatten_gradients(parameters)
-        self._add_up(flat)
-        unflatten_gradients(flat, parameters)
 
     def check_same(self, found: Mapping[str, str], device: "torch.device") -> None:
         """UsageError unless all ranks found the same under every name.
@@ -277,28 +277,3 @@ def _behind(store: Any, prefix: str, num_ranks: int, collective: int) -> list[st
         for rank, key in keys.items()
         if not store.check([key]) or int(store.get(key)) < collective
     ]
-
-
-def flatten_gradients(parameters: Sequence["nn.Parameter"]) -> "Tensor":
-    """One buffer: all gradients (zeros where there is none), then one number per parameter.
-
-    1 where there is one.
-    """
-    import torch
-
-    pieces = [
-        p.grad.reshape(-1) if p.grad is not None else p.new_zeros(p.numel()) for p in parameters
-    ]
-    present = parameters[0].new_tensor([float(p.grad is not None) for p in parameters])
-    return torch.cat([*pieces, present])
-
-
-def unflatten_gradients(flat: "Tensor", parameters: Sequence["nn.Parameter"]) -> None:
-    """Undo `flatten_gradients` into `.grad`."""
-    present = flat[-len(parameters) :].tolist()
-    at = 0
-    for parameter, ranks in zip(parameters, present, strict=True):
-        parameter.grad = (
-            flat[at : at + parameter.numel()].view_as(parameter).clone() if ranks else None
-        )
-        at += parameter.numel()

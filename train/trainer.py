@@ -2,15 +2,17 @@
 
 A step takes `clips_per_step` clips. Each rank runs its share in forward passes of
 `clips_per_forward` clips. It adds up gradients of losses that are already divided by the whole
-step's objects. Gradients are then summed over ranks, so any number of ranks gives the same step up
-to the order of float additions. Randomness is set before each forward pass from (seed, step) and
-(seed, position): a resumed step is the same step.
+step's objects, and in its last backward pass they are summed over ranks
+(panoforge.train.gradients). So any number of ranks gives the same step up to the order of float
+additions. Randomness is set before each forward pass from (seed, step) and (seed, position): a
+resumed step is the same step.
 """
 
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from panoforge.train.data.loader import ClipSource
 from panoforge.train.data.object_groups import object_groups
 from panoforge.train.data.plan import noise_seed, prompt_rng
 from panoforge.train.distributed import Stopped, World
+from panoforge.train.gradients import Gradients
 from panoforge.train.log import RunLog
 from panoforge.train.losses.build import build_loss
 from panoforge.train.losses.sam2_loss import LOSS_NAMES
@@ -76,6 +79,7 @@ class Trainer:
         self.model.to(self.device)
         self.loss = build_loss(self.config.loss)
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.gradients = Gradients(self.model, self.world)
         self.optimizer = build_optimizer(self.model, self.config.optim)
         if self.config.recompute:
             recompute_activations(self.model)
@@ -102,6 +106,7 @@ class Trainer:
     def run(self, log: RunLog) -> None:
         """Train to the last step, saving every `checkpoint_every` steps and at the end."""
         config, first = self.config, self.step_done
+        self.gradients.share()
         with reproducible(self.device, config.torch_threads), self.saver.settled():
             begin = saved = time.perf_counter()
             for forwards in self.source.steps(
@@ -176,9 +181,11 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         totals, taught = torch.zeros(len(LOSS_NAMES), dtype=torch.float64), 0
         prompts = self.model.rng.bit_generator.state
-        for positions, batch in forwards:
-            if batch is None:  # all its clips are bad: it adds nothing
-                continue
+        held = [(positions, batch) for positions, batch in forwards if batch is not None]
+        left = sum(self.passes(batch) for _, batch in held)
+        if not left:  # all clips are bad
+            self.gradients.add(None, last=True)
+        for positions, batch in held:
             batch = batch.to(self.device, non_blocking=True)
             with self.autocast():
                 encoded = (
@@ -189,17 +196,17 @@ class Trainer:
                     prompts  # every forward pass of a step draws the same kinds of prompts
                 )
                 torch.manual_seed(noise_seed(config.seed, positions[0], index))
-                for losses in self.losses(group, encoded, objects):
+                parts = self.losses(group, encoded, objects)
+                for _ in range(self.num_windows(batch)):
+                    left -= 1
+                    losses = self.gradients.add(partial(next, parts), last=not left)
                     # True masks on every frame leave nothing to predict; so do frozen parts.
-                    if losses["loss"].requires_grad:
-                        losses["loss"].backward()
-                        taught += 1
+                    taught += losses["loss"].requires_grad
                     totals += (
                         torch.stack([losses[name].detach() for name in LOSS_NAMES.values()])
                         .double()
                         .cpu()
                     )
-        self.world.sum_gradients(self.trained)
         *sums, taught_anywhere = self.world.sum([*totals.tolist(), taught], self.device)
         figures = dict(zip(LOSS_NAMES.values(), sums, strict=True))
         norm = float(torch.nn.utils.clip_grad_norm_(self.trained, config.optim.grad_clip))
@@ -236,6 +243,16 @@ class Trainer:
     def in_windows(self, batch: Any) -> bool:
         """Whether gradients go back through a part of the clips only."""
         return 0 < self.config.backprop_frames < batch.num_frames
+
+    def num_windows(self, batch: Any) -> int:
+        """Parts of the clips that gradients go back through, each by itself."""
+        frames = self.config.backprop_frames
+        return math.ceil(batch.num_frames / frames) if self.in_windows(batch) else 1
+
+    def passes(self, batch: Any) -> int:
+        """Forward passes of a batch, with a backward pass each."""
+        groups = object_groups(batch, self.config.objects_per_forward)
+        return sum(1 for _ in groups) * self.num_windows(batch)
 
     def losses(
         self, batch: Any, encoded: Encoded | None, objects: float

@@ -131,7 +131,8 @@ def _answering(address: str) -> str:
     """The address to join, after a look whether anybody listens there.
 
     Ray itself would try for many minutes. `auto` is the cluster that was started last on this
-    machine, which may be dead by now, or that of RAY_ADDRESS.
+    machine, which may be dead by now, or that of RAY_ADDRESS. Which one that is only Ray's private
+    module says without joining it: what is public (`ray.init`, its commands) joins, or only prints.
 
     Raises:
         ConnectionError: nobody listens there, or `auto` finds no cluster.

@@ -23,8 +23,6 @@ from panoforge.train.config import TrainConfig
 from panoforge.train.distributed import LostRank, World
 from panoforge.train.rank import train_rank
 
-PLACING_S = 60  # that Ray Train waits for room before it asks again (training._ENVIRONMENT)
-
 
 @dataclass(frozen=True)
 class RankJob:
@@ -38,6 +36,8 @@ class RankJob:
 
 def fit(config: TrainJobConfig, job: RankJob, scratch: str) -> Path:
     """Ray Train's part. Checkpoints are ours, so what it keeps itself may be lost with us."""
+    # That Ray Train waits for room before it asks again; panoforge.cluster.ray.training sets it.
+    placing_s = float(os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"])
     sizes = (config.min_ranks, config.ranks) if config.min_ranks else config.ranks
     trainer = TorchTrainer(
         _on_worker,
@@ -55,7 +55,7 @@ def fit(config: TrainJobConfig, job: RankJob, scratch: str) -> Path:
             storage_path=scratch,
             failure_config=FailureConfig(
                 max_failures=config.max_restarts,
-                controller_failure_limit=round(config.train.start_timeout_s / PLACING_S),
+                controller_failure_limit=round(config.train.start_timeout_s / placing_s),
             ),
             callbacks=[_Mistakes()],
         ),

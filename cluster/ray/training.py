@@ -28,9 +28,12 @@ from panoforge.core.storage.location import absolute, with_absolute_paths
 from panoforge.train.distributed import Stopped
 
 _LOOK_S = 0.5  # between two looks at the ranks, and at what they say
+# That Ray Train waits for room before it counts again what the cluster has. Ray takes a killed node
+# for alive for some 15 s, and its coordinator looks every 20 s: until then it asks for room there.
+_PLACING_S = 5
 _ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": str(_LOOK_S),
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(_PLACING_S),
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # it says every line to stderr a second time
     "RAY_worker_niceness": "0",  # Ray's 15 starves ranks on a busy machine
 }

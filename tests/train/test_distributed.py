@@ -20,25 +20,13 @@ from panoforge.train.distributed import (
     LostRank,
     RankError,
     World,
-    flatten_gradients,
     interface_towards,
-    unflatten_gradients,
 )
 from panoforge.train.log import read_metrics
 from panoforge.train.rank import check_share, code_sha256, pick_device, train_rank
 from panoforge.train.trainer import Trainer
 
 CPU = torch.device("cpu")
-
-
-def test_gradients_survive_the_flat_buffer():
-    parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in ((2, 3), (4,), (1, 1, 2))]
-    parameters[0].grad, parameters[2].grad = torch.arange(6.0).view(2, 3), torch.ones(1, 1, 2)
-    flat = flatten_gradients(parameters)
-    unflatten_gradients(flat + flat, parameters)  # what two ranks with the same gradients get
-    assert torch.equal(parameters[0].grad, 2 * torch.arange(6.0).view(2, 3))
-    assert parameters[1].grad is None  # nobody had one, so AdamW must pass it over
-    assert torch.equal(parameters[2].grad, torch.full((1, 1, 2), 2.0))
 
 
 def test_a_lone_process_is_a_world_of_one(monkeypatch):
