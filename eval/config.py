@@ -314,6 +314,21 @@ class EvalConfig(FrozenModel):
         int, Field(ge=0, description="Panoramas with pictures in the report.")
     ] = 24
 
+    @model_validator(mode="after")
+    def _reach_is_read(self) -> Self:
+        others = [m for m in self.methods if not m.startswith(("scan", "direct"))]
+        if self.scan.reach_deg is not None and (others or not self._scans()):
+            named = others[0] if others else self.methods[0]
+            raise ValueError(
+                f"scan.reach_deg is {self.scan.reach_deg}, and {named} does not read it: only the"
+                " views of a scan can be left out. Leave it out, or score that method in a run of"
+                " its own"
+            )
+        return self
+
+    def _scans(self) -> bool:
+        return any(method.startswith("scan") for method in self.methods)
+
     @property
     def view_size_px(self) -> int:
         """Size of the scan's views in pixels."""

@@ -13,6 +13,34 @@ OWN_PANORAMAS = ("shards", "looks")  # kinds that are cut from the run's own dat
 PANORAMAS_ONLY = "panoramas-only"
 
 
+UNREAD_CLIP_KEYS: dict[str, tuple[str, ...]] = {
+    "views": ("turn_deg",),
+    "panorama": (
+        "fov_deg",
+        "overlap",
+        "trajectory",
+        "fov_jitter_deg",
+        "affine_deg",
+        "shear_deg",
+    ),
+    "patches": (
+        "turn_deg",
+        "fov_deg",
+        "overlap",
+        "trajectory",
+        "fov_jitter_deg",
+        "tilt_jitter_deg",
+        "affine_deg",
+        "shear_deg",
+    ),
+}
+WHAT_IS_SHOWN = {
+    "views": "turn from view to view by the scan's overlap",
+    "panorama": "show the whole sphere, which is turned and leant, never warped in its plane",
+    "patches": "are windows of the panorama as it is",
+}
+
+
 class ClipSettings(FrozenModel):
     """What one training video is: consecutive frames of a scan at random yaw."""
 
@@ -48,7 +76,12 @@ class ClipSettings(FrozenModel):
     ] = 0.0
     tilt_jitter_deg: Annotated[
         float,
-        Field(ge=0, le=45, description="The scan's axis leans: uniform up to this, to any side."),
+        Field(
+            ge=0,
+            le=45,
+            description="The scan's axis or a whole panorama's camera leans: uniform up to this, to"
+            " any side.",
+        ),
     ] = 0.0
     affine_deg: Annotated[
         float,
@@ -87,14 +120,18 @@ class ClipSettings(FrozenModel):
     ] = 1
 
     @model_validator(mode="after")
-    def _patches_are_plain(self) -> Self:
-        leaning = [
-            name for name in ("tilt_jitter_deg", "affine_deg", "shear_deg") if getattr(self, name)
+    def _read_by_its_frames(self) -> Self:
+        fresh = type(self).model_fields
+        unread = [
+            key
+            for key in UNREAD_CLIP_KEYS[self.frames_are]
+            if getattr(self, key) != fresh[key].default
         ]
-        if self.frames_are == "patches" and leaning:
+        if unread:
             raise ValueError(
-                f"frames_are: patches cuts windows out of the panorama as it is: {leaning[0]} is"
-                f" {getattr(self, leaning[0])}, set it to 0 or frames_are to views"
+                f"{unread[0]} is {getattr(self, unread[0])}, and frames_are: {self.frames_are} does"
+                f" not read it: its frames {WHAT_IS_SHOWN[self.frames_are]}. Leave {unread[0]} out,"
+                " or choose other frames_are"
             )
         return self
 
@@ -140,6 +177,14 @@ class PromptSettings(FrozenModel):
         return self
 
 
+READ_BY_KINDS: dict[str, tuple[str, ...]] = {
+    "split": ("vos", "coco"),
+    "annotations": ("sav",),
+    "frame_step": ("vos",),
+    "min_area_share": ("sa1b", "sav", "vos", "coco"),
+}
+
+
 class SourceSettings(FrozenModel):
     """One entry of `mixture`.
 
@@ -169,6 +214,17 @@ class SourceSettings(FrozenModel):
         float,
         Field(gt=0, lt=1, description="Least share of the first frame; about 23×23 px of 1024²."),
     ] = 0.0005
+
+    @model_validator(mode="after")
+    def _read_by_its_kind(self) -> Self:
+        fresh = type(self).model_fields
+        for key, kinds in READ_BY_KINDS.items():
+            if self.kind not in kinds and getattr(self, key) != fresh[key].default:
+                raise ValueError(
+                    f"{key} is {getattr(self, key)}, and a mixture entry of kind {self.kind} does"
+                    f" not read it ({', '.join(kinds)} do): leave it out"
+                )
+        return self
 
     @model_validator(mode="after")
     def _has_its_folder(self) -> Self:

@@ -101,6 +101,8 @@ def test_a_source_of_patches_is_cut_and_batched_like_one_of_views(caps: Dataset)
         ({"frames": 49}, "more than the 48 windows"),
         ({"frames": 8, "tilt_jitter_deg": 5}, "tilt_jitter_deg is 5"),
         ({"frames": 8, "affine_deg": 25}, "affine_deg is 25"),
+        ({"frames": 8, "turn_deg": 5}, "turn_deg is 5"),
+        ({"frames": 8, "fov_jitter_deg": 5}, "fov_jitter_deg is 5"),
     ],
 )
 def test_what_windows_cannot_do_is_refused(clip: dict, message: str) -> None:

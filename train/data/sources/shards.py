@@ -1,27 +1,21 @@
 """The panorama shards as a source of clips.
 
 `panoforge.train.data.plan` lays scan clips out, `panoforge.train.data.clips` cuts them. With
-`clip.frames_are: panorama` a clip is the whole panorama, which turns `turn_deg` a frame: for
-PanoSAM2's parts and for ablations. With `patches` it is windows of the panorama
-(`panoforge.train.data.sources.patches`), another of SAP's ablations.
+`clip.frames_are: panorama` a clip is the whole panorama, turning
+(`panoforge.train.data.sources.whole`). With `patches` it is windows of the panorama
+(`panoforge.train.data.sources.patches`).
 """
 
 import hashlib
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from panoforge.core.errors import DataError
 from panoforge.core.foreign.left_out import NOTHING
-from panoforge.core.geometry.pixels import whole_columns
-from panoforge.core.geometry.sphere import row_area_sr
 from panoforge.core.shards.read import Dataset, Sample
 from panoforge.train.config import TrainConfig
-from panoforge.train.data.clips import build_clip, choose_objects, weighted_count
+from panoforge.train.data.clips import build_clip
 from panoforge.train.data.plan import ClipPlan, clip_plan
-from panoforge.train.data.sources.draw import Draw, make_clip
 from panoforge.train.data.sources.patches import patch_clip
-from panoforge.train.settings.clips import ClipSettings
+from panoforge.train.data.sources.whole import whole_clip
 
 if TYPE_CHECKING:
     from training.utils.data_utils import VideoDatapoint
@@ -56,12 +50,9 @@ class Shards:
     def clip(self, position: int) -> "VideoDatapoint":
         """The clip at `position`, a pure function of seed and position."""
         plan = self.plan(position)
-        sample = self.sample(plan)
-        if self.config.clip.frames_are == "panorama":
-            return whole_clip(sample, plan, self.config.clip, self.config.model.image_size)
-        build = patch_clip if self.config.clip.frames_are == "patches" else build_clip
-        return build(
-            sample,
+        builds = {"views": build_clip, "panorama": whole_clip, "patches": patch_clip}
+        return builds[self.config.clip.frames_are](
+            self.sample(plan),
             plan,
             self.config.clip,
             self.config.model.image_size,
@@ -71,39 +62,6 @@ class Shards:
     def sha256(self) -> str:
         """Digest of which samples there are."""
         return data_sha256(self.dataset)
-
-
-def whole_clip(
-    sample: Sample, plan: ClipPlan, settings: ClipSettings, size_px: int
-) -> "VideoDatapoint":
-    """A clip of whole panoramas squeezed to S×S.
-
-    Frame t looks at the plan's yaw and t turns more, so objects cross the seam. They are drawn by
-    their solid angle among those of at least `min_area_sr`.
-    """
-    rgb, labels = sample.read("rgb"), sample.read("instance")
-    height, width = labels.shape
-    areas = weighted_count(labels, np.repeat(row_area_sr(width, height), width))
-    ids = choose_objects(areas, settings, np.random.default_rng(plan.object_seed))
-    if not ids:
-        raise DataError(
-            f"{sample.key}: it shows no instance of at least clip.min_area_sr ="
-            f" {settings.min_area_sr} sr, so there is nothing to prompt: lower clip.min_area_sr, or"
-            " leave the panorama out of the dataset"
-        )
-    turn = -settings.turn_deg if plan.reverse else settings.turn_deg
-    shifts = [whole_columns(plan.yaw0_deg + t * turn, width)[0] for t in range(settings.frames)]
-    turned = [np.roll(labels, -shift, axis=1) for shift in shifts]
-    draw = Draw(
-        plan.object_seed, settings.model_copy(update={"flip": float(plan.flip)}), size_px, 0.0
-    )
-    return make_clip(
-        plan.position,
-        [np.roll(rgb, -shift, axis=1) for shift in shifts],
-        {i: [t == i for t in turned] for i in ids},
-        draw,
-        np.random.default_rng(plan.colour_seed),
-    )
 
 
 def data_sha256(data: Dataset) -> str:
