@@ -16,7 +16,8 @@ object sees is the same as in the official predictor with all prompts added firs
 so masks agree with the official predictor's up to floating-point summation order (tested;
 bench/propagate.py). Memory is bounded: features of one scan, conditioning memories, and per object
 6 memories and 15 pointers; older ones are dropped, as nothing will ever attend to them. `max_batch`
-bounds what one call to the model holds.
+bounds what one call to the model holds. What an object remembers is a policy's affair
+(`panoforge.eval.predictors.memory_policies`).
 """
 
 import contextlib
@@ -29,26 +30,56 @@ import torch
 from torch import Tensor
 
 from panoforge.eval.predictors import FrameInput, ObjectPrompt
-from panoforge.eval.predictors.object_memory import ObjectMemory, batches, recall
-from panoforge.eval.predictors.sam2_modules import EncodedFrame, Sam2Modules, image_of, logits_of
+from panoforge.eval.predictors.memory_policies import policy_of
+from panoforge.eval.predictors.object_memory import (
+    MemoryPolicy,
+    ObjectMemory,
+    Recalled,
+    Said,
+    batches,
+    recall,
+    recalled,
+)
+from panoforge.eval.predictors.sam2_modules import (
+    EncodedFrame,
+    MaskPrediction,
+    Sam2Modules,
+    image_of,
+    logits_of,
+)
 from panoforge.eval.views.merge import FrameLogits
 
 
 class BatchedSam2:
     """SAM2 as a predictor, batched over objects.
 
-    `model` is a SAM2VideoPredictor (or any SAM2Base) in eval mode.
+    `model` is a SAM2VideoPredictor (or any SAM2Base) in eval mode, PanoSAM2's parts included.
+    `memory` is the policy of what objects remember; none is that of the model. With `offload`
+    memories wait in the host's memory between frames.
     """
 
-    name, sees_labels = "SAM2", False
+    sees_labels = False
 
-    def __init__(self, model: Any, *, max_batch: int = 64, encode_batch: int | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        *,
+        max_batch: int = 64,
+        encode_batch: int | None = None,
+        memory: str | None = None,
+        offload: bool = False,
+    ) -> None:
         if model.memory_temporal_stride_for_eval != 1 or model.max_cond_frames_in_attn != -1:
             raise ValueError(
                 "batched propagation follows SAM2.1's settings: memory stride 1, no limit on"
                 " conditioning frames"
             )
         self.model, self._modules = model, Sam2Modules(model)
+        parts = getattr(model, "panosam2", {})
+        own = "panosam2" if "memory" in parts else "sam2"
+        self.policy: MemoryPolicy = policy_of(memory or own, model)
+        self.name = "PanoSAM2" if len(parts) else "SAM2"
+        self.offload = offload
         self.max_batch = max_batch
         self.encode_batch = encode_batch or (8 if model.device.type == "cuda" else 1)
 
@@ -57,7 +88,7 @@ class BatchedSam2:
         self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]
     ) -> Iterator[FrameLogits]:
         """Logits of each frame's objects, in the order of the frames."""
-        with self._precision():
+        with self._precision(), self._previous_masks([]):
             memories = [ObjectMemory() for _ in prompts]
             prompted = sorted({t for prompt in prompts for t in prompt.frames()})
             first, last = _showings(frames)
@@ -80,8 +111,10 @@ class BatchedSam2:
                     for k, prompt in enumerate(prompts)
                     if prompt.frames() and k not in said and prompt.is_asked(t)
                 ]
-                for batch in batches(self.model, t, others, memories, self.max_batch):
-                    said |= self._track(t, len(frames), features[first[t]], batch, memories)
+                like = features[first[t]].top
+                attended = {k: recalled(self.policy, memories[k], t, like) for k in others}
+                for batch, known in batches(attended, self.max_batch):
+                    said |= self._track(t, len(frames), features[first[t]], batch, known, memories)
             if t == last[first[t]]:
                 del features[first[t]]
             there = {k: own for k, own in sorted(said.items()) if own is not None}
@@ -104,7 +137,7 @@ class BatchedSam2:
         found: dict[int, Tensor | None] = {}
         for start in range(0, len(frames), self.encode_batch):
             some = range(start, min(start + self.encode_batch, len(frames)))
-            with self._precision():
+            with self._precision(), self._previous_masks([]):
                 features = dict(zip(some, self._encode([frames[k] for k in some]), strict=True))
                 groups: dict[tuple[int, bool], list[int]] = defaultdict(list)
                 for k in some:
@@ -227,16 +260,10 @@ class BatchedSam2:
                     mode="bilinear",
                     align_corners=False,
                 )
-                for k, memory, pointer in zip(
-                    batch,
-                    self._modules.remember(features, high_res, out.score, True),
-                    out.pointer,
-                    strict=True,
-                ):
-                    memories[k].conditioning[t], memories[k].conditioning_pointer[t] = (
-                        memory,
-                        pointer,
-                    )
+                dense = self._modules.remember(features, high_res, out.score, True)
+                for k, own in zip(batch, self._said(dense, out), strict=True):
+                    self.policy.prompted(memories[k], t, own)
+                    memories[k].last_mask = t, own.mask[None]
                 said |= logits_of(batch, out)
         return said
 
@@ -246,12 +273,14 @@ class BatchedSam2:
         n_frames: int,
         features: EncodedFrame,
         batch: list[int],
+        known: list[Recalled],
         memories: list[ObjectMemory],
     ) -> dict[int, Tensor | None]:
-        """Predict objects in frame `t` from what they remember, and remember that too."""
-        memory, position, pointer_tokens = recall(
-            self._modules, t, n_frames, features, [memories[k] for k in batch]
-        )
+        """Predict objects in frame `t` from what they remember, and remember that too.
+
+        `features` are of one picture that shows all of them, or of one for each.
+        """
+        memory, position, pointer_tokens = recall(self._modules, n_frames, features, known)
         current, where = (x.expand(-1, len(batch), -1) for x in (features.top, features.position))
         fused = self.model.memory_attention(
             curr=[current],
@@ -260,17 +289,40 @@ class BatchedSam2:
             memory_pos=position,
             num_obj_ptr_tokens=pointer_tokens,
         )
-        out = self._modules.decode(
-            image_of(fused, features.size), features, None, self.model._use_multimask(False, None)
-        )
-        for k, spatial, pointer in zip(
-            batch,
-            self._modules.remember(features, out.high_res, out.score, False),
-            out.pointer,
-            strict=True,
-        ):
-            memories[k].recent[t], memories[k].recent_pointer[t] = spatial, pointer
+        previous = [own.previous_mask for own in known if own.previous_mask is not None]
+        with self._previous_masks(previous):
+            out = self._modules.decode(
+                image_of(fused, features.size),
+                features,
+                None,
+                self.model._use_multimask(False, None),
+            )
+        dense = self._modules.remember(features, out.high_res, out.score, False)
+        for k, own in zip(batch, self._said(dense, out), strict=True):
+            self.policy.remember(memories[k], t, own)
+            memories[k].last_mask = t, own.mask[None]
         return logits_of(batch, out)
+
+    @contextlib.contextmanager
+    def _previous_masks(self, masks: list[Tensor]) -> Iterator[None]:
+        """The masks of the frame before, B of 1×h×w, at hand for PanoSAM2's decoder."""
+        self.model._previous_mask = torch.stack(masks).to(self.model.device) if masks else None
+        try:
+            yield
+        finally:
+            self.model._previous_mask = None
+
+    def _said(self, dense: list[Tensor], out: MaskPrediction) -> Iterator[Said]:
+        """What is to be remembered of each object of a batch."""
+        for k, (spatial, score) in enumerate(zip(dense, out.score.flatten().tolist(), strict=True)):
+            yield Said(
+                spatial.cpu() if self.offload else spatial.clone(),
+                out.pointer[k].cpu() if self.offload else out.pointer[k],
+                score,
+                out.masks[k, 0],
+                None if out.candidates is None else out.candidates[k],
+                None if out.quality is None else out.quality[k],
+            )
 
 
 def _showings(frames: Sequence[FrameInput]) -> tuple[list[int], dict[int, int]]:
@@ -308,5 +360,7 @@ def _as_before(
             memory = memories[k]
             memory.conditioning[t] = memory.conditioning[first]
             memory.conditioning_pointer[t] = memory.conditioning_pointer[first]
+            if first in memory.history:
+                memory.history[t] = memory.history[first]
             said[k] = clicked[first][k]
     return said

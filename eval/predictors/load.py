@@ -34,8 +34,7 @@ class PanoVideoPredictor(PanoParts, SAM2VideoPredictor):
 class LoadedModel:
     """`model` is a SAM2VideoPredictor in eval mode on its device.
 
-    `trained_steps` is what the checkpoint says, if it says; `parts` are PanoSAM2's, which need the
-    official predictor's bookkeeping (`panoforge.eval.predictors.sam2_video`).
+    `trained_steps` is what the checkpoint says, if it says; `parts` are PanoSAM2's.
     """
 
     model: Any

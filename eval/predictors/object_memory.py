@@ -1,12 +1,13 @@
 """What SAM2 remembers of each object along a video, and how it is laid out for memory attention.
 
-Conditioning frames are kept for the whole video; of the others only as many as attention reaches.
+Conditioning frames are kept for the whole video; of the others what a policy keeps
+(`panoforge.eval.predictors.memory_policies`).
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -26,6 +27,10 @@ class ObjectMemory:
     conditioning_pointer: dict[int, Tensor] = field(default_factory=dict)
     recent: dict[int, Tensor] = field(default_factory=dict)
     recent_pointer: dict[int, Tensor] = field(default_factory=dict)
+    history: dict[int, tuple[Tensor, float]] = field(default_factory=dict)  # pointers and scores
+    anchors: dict[int, Tensor] = field(default_factory=dict)
+    last_areas: list[int] = field(default_factory=list)
+    last_mask: tuple[int, Tensor] | None = None  # of the last frame, 1×h×w logits
 
     def forget(self, frame: int, memories: int, pointers: int) -> None:
         """Drop what `frame` and later frames cannot reach."""
@@ -34,63 +39,105 @@ class ObjectMemory:
                 del store[old]
 
 
-def batches(
-    model: Any, t: int, objects: Sequence[int], memories: Sequence[ObjectMemory], max_batch: int
-) -> Iterator[list[int]]:
-    """Objects that attend to equally many memories and pointers at frame `t`.
+class Said(NamedTuple):
+    """What was said of one object in a frame that it was tracked into, or prompted in.
 
-    At most `max_batch` at a time.
+    `spatial` HW×C' bfloat16, `pointer` C, `score` of its presence, `mask` h×w logits. `others`
+    M×h×w are the candidates and `quality` M their predicted IoUs; none where there was one mask.
     """
-    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for k in objects:
-        memories[k].forget(t, model.num_maskmem - 1, model.max_obj_ptrs_in_encoder - 1)
-        pointers = len(memories[k].recent_pointer) + sum(c <= t for c in memories[k].conditioning)
-        groups[len(memories[k].conditioning) + len(memories[k].recent), pointers].append(k)
+
+    spatial: Tensor
+    pointer: Tensor
+    score: float
+    mask: Tensor
+    others: Tensor | None = None
+    quality: Tensor | None = None
+
+
+class Slot(NamedTuple):
+    """A dense memory HW×C' and the index of its temporal encoding."""
+
+    spatial: Tensor
+    age: int
+
+
+class MemoryPolicy(Protocol):
+    """What of a video an object keeps and recalls."""
+
+    name: str
+
+    def remember(self, memory: ObjectMemory, t: int, said: Said) -> None:
+        """Keep what frame `t` said."""
+
+    def prompted(self, memory: ObjectMemory, t: int, said: Said) -> None:
+        """Keep what a prompted frame said."""
+
+    def forget(self, memory: ObjectMemory, t: int) -> None:
+        """Drop what frame `t` and later ones cannot reach."""
+
+    def spatial(self, memory: ObjectMemory, t: int, like: Tensor) -> list[Slot]:
+        """The slots that frame `t` attends to; `like` has its dtype and device."""
+
+    def pointers(self, memory: ObjectMemory, t: int) -> list[tuple[Tensor, int]]:
+        """The pointers that frame `t` attends to, with their ages in frames."""
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """What one object attends to in a frame."""
+
+    spatial: list[Slot]
+    pointers: list[tuple[Tensor, int]]
+    previous_mask: Tensor | None  # 1×h×w logits of the frame before
+
+    @property
+    def shape(self) -> tuple[int, int, bool]:
+        """Objects of one shape can be one batch."""
+        return len(self.spatial), len(self.pointers), self.previous_mask is None
+
+
+def recalled(policy: MemoryPolicy, memory: ObjectMemory, t: int, like: Tensor) -> Recalled:
+    """What an object attends to in frame `t`; what no later frame can reach is dropped."""
+    policy.forget(memory, t)
+    last = memory.last_mask
+    return Recalled(
+        policy.spatial(memory, t, like),
+        policy.pointers(memory, t),
+        last[1] if last is not None and last[0] == t - 1 else None,
+    )
+
+
+def batches(
+    objects: Mapping[int, Recalled], max_batch: int
+) -> Iterator[tuple[list[int], list[Recalled]]]:
+    """Objects that attend to equally much. At most `max_batch` at a time."""
+    groups: dict[tuple[int, int, bool], list[int]] = defaultdict(list)
+    for k, own in objects.items():
+        groups[own.shape].append(k)
     for group in groups.values():
         for start in range(0, len(group), max_batch):
-            yield group[start : start + max_batch]
+            some = group[start : start + max_batch]
+            yield some, [objects[k] for k in some]
 
 
 def recall(
-    modules: Sam2Modules,
-    t: int,
-    n_frames: int,
-    features: EncodedFrame,
-    batch: Sequence[ObjectMemory],
+    modules: Sam2Modules, n_frames: int, features: EncodedFrame, batch: Sequence[Recalled]
 ) -> tuple[Tensor, Tensor, int]:
     """Memory tokens L×B×C', their position encodings, and how many of the last are object pointers.
 
     They lie as SAM2Base._prepare_memory_conditioned_features lays them out.
     """
     model = modules.model
-    spatial, age = [], []
-    pointer, distance = [], []
-    for memory in batch:
-        recent = sorted(memory.recent)
-        spatial.append(
-            torch.stack([*memory.conditioning.values(), *(memory.recent[s] for s in recent)])
-        )
-        age.append([model.num_maskmem - 1] * len(memory.conditioning) + [t - s - 1 for s in recent])
-        past = [c for c in memory.conditioning_pointer if c <= t]
-        near = sorted(memory.recent_pointer, reverse=True)
-        pointer.append(
-            [
-                *(memory.conditioning_pointer[c] for c in past),
-                *(memory.recent_pointer[s] for s in near),
-            ]
-        )
-        distance.append([t - s for s in (*past, *near)])
+    spatial = [torch.stack([slot.spatial.to(features.top) for slot in o.spatial]) for o in batch]
+    age = [[slot.age for slot in own.spatial] for own in batch]
+    pointer = [[p.to(features.top) for p, _ in own.pointers] for own in batch]
+    distance = [[far for _, far in own.pointers] for own in batch]
     tokens = torch.stack(spatial)  # B×slots×HW×C'
     b, slots, area, channels = tokens.shape
-    tokens = tokens.permute(1, 2, 0, 3).reshape(slots * area, b, channels).to(features.top.dtype)
-    when = model.maskmem_tpos_enc[torch.tensor(age, device=tokens.device)].reshape(
-        b, slots, 1, channels
-    )
-    place = (
-        (modules.mask_position[None, None] + when)
-        .permute(1, 2, 0, 3)
-        .reshape(slots * area, b, channels)
-    )
+    tokens = tokens.permute(1, 2, 0, 3).reshape(slots * area, b, channels)
+    when = model.maskmem_tpos_enc[torch.tensor(age, device=tokens.device)]
+    when = when.reshape(b, slots, 1, channels).permute(1, 2, 0, 3)
+    place = (modules.mask_position[None, :, None] + when).reshape(slots * area, b, channels)
     if not distance[0]:
         return tokens, place, 0
     pointers = torch.stack([torch.stack(p) for p in pointer], dim=1)  # P×B×C

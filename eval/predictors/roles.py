@@ -61,15 +61,9 @@ def scored_predictors(config: EvalConfig) -> tuple[list[ScoredPredictor], Weight
         )
     from panoforge.eval.predictors.batched_sam2 import BatchedSam2
     from panoforge.eval.predictors.load import load_model
-    from panoforge.eval.predictors.sam2_video import OfficialSam2
 
     loaded = load_model(config)
     kind = "random" if loaded.weights.random else "checkpoint"
     record = WeightsRecord(kind, loaded.weights.source, loaded.weights.sha256, loaded.trained_steps)
-    if loaded.parts.record() and config.scan.reach_deg is not None:
-        raise UsageError(
-            "scan.reach_deg is set, and weights with PanoSAM2's parts are run by the official"
-            " predictor, which asks every frame about every object: leave it out"
-        )
-    predictor = OfficialSam2(loaded.model) if loaded.parts.record() else BatchedSam2(loaded.model)
+    predictor = BatchedSam2(loaded.model)
     return [ScoredPredictor("model", predictor), *bounds], record

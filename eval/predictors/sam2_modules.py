@@ -35,13 +35,16 @@ class MaskPrediction:
     """Outputs of the mask decoder for a batch of B objects.
 
     `masks` B×1×h×w logits; `high_res` B×1×S×S, the same at input size; `pointer` B×C; `score` B×1,
-    above 0 where the object is there.
+    above 0 where the object is there. `candidates` B×M×h×w and their predicted IoUs `quality` B×M,
+    where there was more than one mask to choose from.
     """
 
     masks: Tensor
     high_res: Tensor
     pointer: Tensor
     score: Tensor
+    candidates: Tensor | None = None
+    quality: Tensor | None = None
 
 
 class Sam2Modules:
@@ -111,13 +114,21 @@ class Sam2Modules:
     ) -> MaskPrediction:
         """SAM's prompt encoder and mask decoder on B×C×H×W image features."""
         high_res = [level.expand(image.shape[0], -1, -1, -1) for level in features.high_res] or None
-        _, _, _, low, high, pointer, score = self.model._forward_sam_heads(
+        candidates, _, quality, low, high, pointer, score = self.model._forward_sam_heads(
             backbone_features=image,
             point_inputs=points,
             high_res_features=high_res,
             multimask_output=multimask,
         )
-        return MaskPrediction(low, high, pointer, score)
+        several = candidates is not None and candidates.shape[1] > 1
+        return MaskPrediction(
+            low,
+            high,
+            pointer,
+            score,
+            candidates if several else None,
+            quality if several else None,
+        )
 
     def remember(
         self, features: EncodedFrame, high_res: Tensor, score: Tensor, from_clicks: bool

@@ -1,23 +1,18 @@
 """`scan.reach_deg`: far views are not asked about an instance, near ones say what they did."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from panoforge.core.errors import UsageError
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.predictors import ObjectPrompt
 from panoforge.eval.predictors.batched_sam2 import BatchedSam2
 from panoforge.eval.predictors.load import load_model
-from panoforge.eval.predictors.roles import scored_predictors
 from panoforge.eval.predictors.truth import GroundTruth
 from panoforge.eval.scoring.metrics import iou, row_counts
 from panoforge.eval.segmentation.prompts import click_instances, project_prompts
 from panoforge.eval.segmentation.reach import within_reach
 from panoforge.eval.segmentation.segment import PanoramaInput, frame_inputs, segment
 from panoforge.eval.views.methods import get_method
-from panoforge.train.settings.sam2 import PanoSam2Settings
 
 WIDTH = 256
 
@@ -95,12 +90,3 @@ def test_masks_are_the_same_where_every_view_is_near_and_the_work_is_less_where_
 def test_the_protocol_has_it_where_it_is_set():
     assert "reach_deg" not in settings(None).protocol()["scan"]
     assert settings(30).protocol_id() != settings(None).protocol_id()
-
-
-def test_weights_with_panosam2s_parts_refuse_it(monkeypatch):
-    """The official predictor, which runs them, asks every frame."""
-    loaded = replace(load_model(settings(30)), parts=PanoSam2Settings(decoder=True))
-    monkeypatch.setattr("panoforge.eval.predictors.load.load_model", lambda config: loaded)
-    model = settings(30).model.model_copy(update={"checkpoint": "random"})
-    with pytest.raises(UsageError, match="reach_deg is set, and weights with PanoSAM2's parts"):
-        scored_predictors(settings(30).model_copy(update={"model": model}))

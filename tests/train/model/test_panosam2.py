@@ -655,9 +655,7 @@ def test_trains_exports_and_evaluates(caps_dataset, tmp_path):
         tmp_path / "eval",
     ).results
     assert results["weights"]["steps"] == 2
-    assert {row["predictor"] for row in results["rows"] if row["role"] == "model"} == {
-        "SAM2 (official predictor)"
-    }
+    assert {row["predictor"] for row in results["rows"] if row["role"] == "model"} == {"PanoSAM2"}
 
 
 def test_perspective_views_are_refused_by_the_decoder_and_the_loss():
