@@ -113,8 +113,10 @@ class BatchedSam2:
                 ]
                 like = features[first[t]].top
                 attended = {k: recalled(self.policy, memories[k], t, like) for k in others}
-                for batch, known in batches(attended, self.max_batch):
-                    said |= self._track(t, len(frames), features[first[t]], batch, known, memories)
+                for batch, recalls in batches(attended, self.max_batch):
+                    said |= self._track(
+                        t, len(frames), features[first[t]], batch, recalls, memories
+                    )
             if t == last[first[t]]:
                 del features[first[t]]
             there = {k: own for k, own in sorted(said.items()) if own is not None}
