@@ -13,10 +13,10 @@ gives slots and pointers to attend to (`spatial`, `pointers`). `object_memory.re
 All keep a bounded number of dense memories. `panosam2` keeps a pointer and a score of each frame as
 well, 1 kB.
 
-Of the distractor-aware memory the rules and thresholds are the paper's. An anchor is a frame whose
-mask is predicted to overlap by 0.8 or more, has an area within 0.2 of the median of ten, and whose
-runner-up mask is elsewhere: the box of the answer is under 0.7 of the box of both. It needs a model
-that gives three masks while it tracks (all official ones do; `micro` does not and has no anchors).
+Of the distractor-aware memory the rules and thresholds are the paper's. An anchor's mask is
+predicted to overlap by 0.8 or more, and its area is within 0.2 of the median of ten. Its runner-up
+mask is elsewhere: the box of the answer is under 0.7 of the box of both. It needs a model that
+gives three masks while it tracks. All official ones do; `micro` does not and has no anchors.
 """
 
 from dataclasses import dataclass
