@@ -32,6 +32,7 @@ from panoforge.datagen.config.render import RenderConfig
 from panoforge.datagen.extensions.extension import provide_antlandscape
 from panoforge.datagen.geometry import materials, prepared_scene
 from panoforge.datagen.geometry.instances import SceneInstances
+from panoforge.datagen.geometry.part_motion import scene_frames, set_frame
 from panoforge.datagen.geometry.scatter_ids import joined, numbered_scatters
 from panoforge.datagen.geometry.surface import Surface, scene_surface
 from panoforge.datagen.messages import Rejection, SceneRequest, SceneResult, StagedPanorama
@@ -103,7 +104,10 @@ class SceneAttempt:
         )
         self.scene = self._generate()
         with timer.phase("prepare"):
-            self.prepared = prepared_scene.prepare(self.scene, self.config.subdivision_cap)
+            self.animation = self._animation()
+            self.prepared = prepared_scene.prepare(
+                self.scene, self.config.subdivision_cap, self.animation
+            )
             self.scatter_of, scatters = numbered_scatters(
                 self.prepared.things, self.prepared.scatters
             )
@@ -142,6 +146,15 @@ class SceneAttempt:
                 return make_redrawn(self.config, self.request.scene, self.seed)
             except SceneFailed as failed:
                 raise RejectedScene("generator", str(failed)) from failed
+
+    def _animation(self) -> list[float]:
+        """The frames of a file's own animation that its video shows; none without one."""
+        video = self.config.video
+        if video is None or not video.animation:
+            return []
+        frames = scene_frames(video.frames, video.fps)
+        set_frame(frames[0])
+        return frames
 
     @property
     def regions(self) -> tuple[Region, ...]:

@@ -11,7 +11,7 @@ scattered cups would share one id.
 import contextlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import bpy
 import numpy as np
@@ -21,11 +21,24 @@ from panoforge.datagen.defects import cap_subdivision
 from panoforge.datagen.depsgraph.datablocks import check_distinct
 from panoforge.datagen.depsgraph.instance_keys import PartKey, instance_keys
 from panoforge.datagen.depsgraph.light_links import link_lights
-from panoforge.datagen.depsgraph.parts import CannotRealise, ScenePart, holder, parts_of
+from panoforge.datagen.depsgraph.parts import (
+    CannotRealise,
+    PartKind,
+    ScenePart,
+    holder,
+    parts_of,
+)
 from panoforge.datagen.depsgraph.strands import Strands, curves_of, particle_strands
 from panoforge.datagen.depsgraph.units import metres_per_unit
 from panoforge.datagen.depsgraph.visit import visit_render_depsgraph
 from panoforge.datagen.geometry.materials import is_volume_only
+from panoforge.datagen.geometry.part_motion import (
+    PartIdentity,
+    PartMotion,
+    motions_of,
+    read_states,
+    set_frame,
+)
 from panoforge.datagen.geometry.rendered_things import RenderedThing, some, thing_table
 from panoforge.datagen.scene.scene import Scene
 
@@ -49,12 +62,16 @@ class PreparedScene:
         scatters: each scatter as one thing, by the key that its members carry.
         volumes: whether light scatters or dims between surfaces.
         notes: what renders and is no thing, or differs from the file.
+        objects: the name of the object that each part became.
+        motions: what the file's animation does to each part, where it is played.
     """
 
     things: tuple[RenderedThing, ...]
     scatters: dict[str, RenderedThing]
     volumes: bool
     notes: tuple[str, ...]
+    objects: dict[PartIdentity, str] = field(default_factory=dict, repr=False)
+    motions: dict[PartIdentity, PartMotion] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -62,21 +79,29 @@ class _Piece:
     """A part of the scene, copied out of the depsgraph."""
 
     key: PartKey
-    kind: str
+    kind: PartKind
     data: bpy.types.ID | Strands | None
     materials: tuple[bpy.types.Material | None, ...]
     matrix: Matrix
     look: dict[str, object]
     original: bpy.types.Object
 
+    @property
+    def identity(self) -> PartIdentity:
+        """What it is called in every frame."""
+        return (self.kind, self.key.owner, self.key.source, self.key.ids)
 
-def prepare(scene: Scene, subdivision_cap: int) -> PreparedScene:
-    """Realise what renders and number its things. CannotRealise for what can be given no id."""
+
+def prepare(scene: Scene, subdivision_cap: int, frames: Sequence[float] = ()) -> PreparedScene:
+    """Realise what renders and number its things. CannotRealise for what can be given no id.
+
+    `frames` are those of the file's animation that will be rendered; none: as the file stands.
+    """
     check_distinct()
     capped = cap_subdivision(bpy.data.objects, subdivision_cap)
     owners = {key for thing in scene.things for key in thing.objects}
     wanted = owners if scene.rest == "hide" else None
-    pieces, helpers = visit_render_depsgraph(lambda depsgraph: _read(depsgraph, wanted, capped))
+    pieces, helpers, motions = _read_all(wanted, capped, frames)
     if scene.rest == "each" and bpy.app.autoexec_fail:
         raise CannotRealise(
             f"the file needs scripts to look as it does ({bpy.app.autoexec_fail_message}), and"
@@ -91,11 +116,13 @@ def prepare(scene: Scene, subdivision_cap: int) -> PreparedScene:
     table = thing_table(scene, surfaces)
     flat = bpy.data.collections.new("panoforge")
     made, placed = _Made(), list[tuple[bpy.types.Object, bpy.types.Object]]()
+    objects: dict[PartIdentity, str] = {}
     for key, piece in zip(keys, pieces, strict=True):
         flat_object = made.object_of(piece)
         if flat_object is None:
             continue
         flat.objects.link(flat_object)
+        objects[piece.identity] = flat_object.name
         placed.append((flat_object, piece.original))
         if piece.kind not in ("light", "volume"):
             flat_object[NUMBER] = table.number[key]
@@ -107,7 +134,32 @@ def prepare(scene: Scene, subdivision_cap: int) -> PreparedScene:
         table.scatters(),
         bool(_volumes()) or world_volume() is not None,
         _notes(pieces, helpers, capped, scene),
+        objects,
+        motions,
     )
+
+
+def _read_all(
+    wanted: set[str] | None, capped: set[str], frames: Sequence[float]
+) -> tuple[list[_Piece], tuple[str, ...], dict[PartIdentity, PartMotion]]:
+    """The parts of all frames, the owners of the rest, and what becomes of the parts."""
+    pieces: list[_Piece] = []
+    helpers: dict[str, None] = {}
+    states, known = [], set[PartIdentity]()
+    for frame in frames or (None,):
+        if frame is not None:
+            set_frame(frame)
+            states.append(read_states())
+            if known.issuperset(states[-1]):
+                continue
+        found, others = visit_render_depsgraph(lambda depsgraph: _read(depsgraph, wanted, capped))
+        pieces += [piece for piece in found if piece.identity not in known]
+        known.update(piece.identity for piece in found)
+        helpers |= dict.fromkeys(others)
+    if not frames:
+        return pieces, tuple(helpers), {}
+    set_frame(frames[0])
+    return pieces, tuple(helpers), motions_of(states)
 
 
 def _read(

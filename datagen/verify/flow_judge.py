@@ -15,6 +15,7 @@ What differs is put down to a cause that is looked for:
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +60,18 @@ class Frame:
         """The camera's position, metres."""
         return self.pose.position_m
 
+    @cached_property
+    def number_of(self) -> dict[str, int]:
+        """The owner of each thing's triangles by its source: it may differ from frame to frame."""
+        return {thing.source: number for number, thing in enumerate(self.oracle.things)}
+
+    @cached_property
+    def triangles_of(self) -> dict[int, NDArray[np.int64]]:
+        """The triangles of each owner, in their order, which is that of its shape."""
+        order = np.argsort(self.oracle.owner, kind="stable")
+        owners, first = np.unique(self.oracle.owner[order], return_index=True)
+        return dict(zip(owners.tolist(), np.split(order, first[1:]), strict=True))
+
     def cast(self, direction: NDArray[np.float64]) -> tuple[int, float]:
         """The triangle and the distance that a direction of the world meets."""
         return self.oracle.cast(self.origin, direction.tolist())
@@ -99,19 +112,25 @@ def judge_flow(
                 report, "" if right else "wrong", f"{name} at ({column}, {row}) is {STATES[state]}"
             )
             continue
-        point = _carried(here.oracle, there.oracle, triangle, direction, here.pose, distance)
+        again = _there(here, there, triangle, owner)
+        if again is None:
+            _count(report, "" if state == HIDDEN else "wrong", f"{name} is not there any more")
+            continue
+        there_owner, there_triangle = again
+        point = _carried(here, there, triangle, there_triangle, direction, distance)
         away = point - np.array(there.pose.position_m)
         u, v = (float(value) for value in flow.displacement_px[row, column])
         said = pixel_to_direction(column + u, row + v, meta.width, meta.height)
         said = said @ np.array(there.pose.world_from_pano).T
         off_px = float(angle_between(said, away)) * meta.width / (2 * np.pi)
-        seen = _seen(there, point, owner)
+        seen = _seen(there, point, there_owner)
         if off_px <= MOST_PX:
             report.worst_px = max(report.worst_px, off_px)
         if off_px <= MOST_PX and seen == (state == VISIBLE):
             _count(report, "", "")
             continue
-        cause = _cause(here, there, meta, (column, row), point, owner, seen, off_px)
+        owners = (owner, there_owner)
+        cause = _cause(here, there, meta, (column, row), point, owners, seen, off_px)
         _count(
             report,
             cause,
@@ -136,22 +155,33 @@ def _is(oracle: Oracle, owner: int, source: str | None) -> bool:
     return source is not None and source in (thing.source, thing.scatter)
 
 
+def _there(here: Frame, there: Frame, triangle: int, owner: int) -> tuple[int, int] | None:
+    """The owner and the triangle of the other frame that are these; None if they are not there."""
+    number = there.number_of.get(here.oracle.things[owner].source)
+    if number is None or number not in there.triangles_of:
+        return None
+    mine, theirs = here.triangles_of[owner], there.triangles_of[number]
+    if len(mine) != len(theirs):
+        return None
+    return number, int(theirs[np.searchsorted(mine, triangle)])
+
+
 def _carried(
-    here: Oracle,
-    there: Oracle,
+    here: Frame,
+    there: Frame,
     triangle: int,
+    there_triangle: int,
     direction: NDArray[np.float64],
-    pose: Pose,
     distance: float,
 ) -> NDArray[np.float64]:
     """Where the point that a ray meets is in the other frame: the same place on its triangle."""
-    a, b, c = here.points[here.triangles[triangle]]
+    a, b, c = here.oracle.points[here.oracle.triangles[triangle]]
     normal = np.cross(b - a, c - a)
-    origin = np.array(pose.position_m)
+    origin = np.array(here.origin)
     exact = float(np.dot(a - origin, normal) / np.dot(direction, normal))
     point = origin + direction * (exact if abs(exact - distance) < 1e-3 else distance)
     weights, *_ = np.linalg.lstsq(np.stack([b - a, c - a], axis=1), point - a, rcond=None)
-    a, b, c = there.points[there.triangles[triangle]]
+    a, b, c = there.oracle.points[there.oracle.triangles[there_triangle]]
     moved: NDArray[np.float64] = a + weights[0] * (b - a) + weights[1] * (c - a)
     return moved
 
@@ -183,7 +213,7 @@ def _cause(
     meta: SampleMeta,
     pixel: tuple[int, int],
     point: NDArray[np.float64],
-    owner: int,
+    owners: tuple[int, int],
     seen: bool,
     off_px: float,
 ) -> str:
@@ -192,10 +222,10 @@ def _cause(
     length = float(np.linalg.norm(way))
     if off_px <= MOST_PX:
         for _, _, triangle, _ in there.oracle.tree.find_nearest_range(tuple(point), TIE_M):
-            if int(there.oracle.owner[triangle]) != owner:
+            if int(there.oracle.owner[triangle]) != owners[1]:
                 return "coplanar"
         others = [
-            _meets(there, other, owner, length) for other in _around(way / length, meta.width)
+            _meets(there, other, owners[1], length) for other in _around(way / length, meta.width)
         ]
         if any(other != seen for other in others):
             return "edge"
@@ -203,9 +233,9 @@ def _cause(
     direction = pixel_to_direction(column, row, meta.width, meta.height)
     direction = direction @ np.array(here.pose.world_from_pano).T
     met = [here.cast(other) for other in _around(direction, meta.width)]
-    owners = {int(here.oracle.owner[t]) if t != NOTHING else NOTHING for t, _ in met}
+    around = {int(here.oracle.owner[t]) if t != NOTHING else NOTHING for t, _ in met}
     distances = [distance for _, distance in met]
-    if owners != {owner} or max(distances) - min(distances) > 0.02 * min(distances):
+    if around != {owners[0]} or max(distances) - min(distances) > 0.02 * min(distances):
         return "edge"
     return "wrong"
 

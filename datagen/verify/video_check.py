@@ -13,9 +13,10 @@ from panoforge.core.names import frame_key
 from panoforge.core.sample.flow import Flow
 from panoforge.core.sample.video import VideoMeta, decode_video
 from panoforge.core.storage.staged import read_staged
+from panoforge.datagen.geometry.part_motion import scene_frames, set_frame
 from panoforge.datagen.scene.scene import Scene
 from panoforge.datagen.verify.flow_judge import FlowReport, Frame, judge_flow
-from panoforge.datagen.verify.oracle import Oracle
+from panoforge.datagen.verify.oracle import Oracle, build_oracle
 from panoforge.datagen.verify.ray_judge import RayReport, judge
 from panoforge.datagen.verify.request import (
     VerifyRequest,
@@ -74,6 +75,21 @@ def deforming(video: VideoMeta) -> frozenset[str]:
     return frozenset(row.source_object for row in video.instances if row.motion == "deforms")
 
 
+def _played(
+    request: VerifyRequest, scene: Scene, video: VideoMeta
+) -> Callable[[int], Oracle] | None:
+    """What makes the oracle of a frame where a file's animation is played."""
+    if request.render.video is None or not request.render.video.animation:
+        return None
+    frames = scene_frames(video.frames, video.fps)
+
+    def at_frame(frame: int) -> Oracle:
+        set_frame(frames[frame])
+        return build_oracle(scene)
+
+    return at_frame
+
+
 def check_videos(
     request: VerifyRequest, scene: Scene, rest: Oracle, videos: Mapping[str, Sequence[int]]
 ) -> list[dict]:
@@ -84,7 +100,7 @@ def check_videos(
         video = decode_video(members["video.json"])
         frames = looked_at(video.frames)
         each = max(1, -(-request.rays * len(staged) // len(frames)))
-        moving = MovingOracle(rest, video)
+        moving = MovingOracle(rest, video, _played(request, scene, video))
         found: dict[int, RayReport] = {}
         flows: dict[int, FlowReport] = {frame: FlowReport() for frame in frames}
         for frame in frames:

@@ -35,6 +35,7 @@ from panoforge.datagen.rendering.render import display_rgb
 from panoforge.datagen.rendering.settings import RenderSettings
 from panoforge.datagen.scene.scene import Region
 from panoforge.datagen.timing import Timer, say
+from panoforge.datagen.video.animation import animated_world
 from panoforge.datagen.video.flow import FrameView, flow_between
 from panoforge.datagen.video.plan import moving_world
 from panoforge.datagen.video.rigid import RigidTrack
@@ -55,6 +56,7 @@ class SceneInHand(Protocol):
     timer: Timer
     folder: Path
     prepared: PreparedScene
+    animation: list[float]
     scatter_of: NDArray[np.int64]
     things: tuple[RenderedThing, ...]
     instances: SceneInstances
@@ -120,6 +122,7 @@ class VideoPlans:
             )
         self._starts = [] if self._rows else attempt.chosen_poses()
         self._made: dict[tuple[int, int], VideoPlan] = {}
+        self._played: MovingWorld | None = None
 
     @property
     def tries(self) -> int:
@@ -135,7 +138,7 @@ class VideoPlans:
     def _planned(self, video: int, attempt: int) -> VideoPlan:
         made, config = self._attempt, self._attempt.config
         seed = [made.seed, WALK_STREAM, config.camera.draw, video]
-        world = moving_world(self.settings, made.prepared.things, made.surface, [*seed, 1])
+        world = self._world([*seed, 1])
         if self._rows:
             rows = self._rows[video * self.settings.frames :][: self.settings.frames]
             return VideoPlan(world, tuple(poses_of_file(rows, world, made.surface, self._name_of)))
@@ -143,6 +146,14 @@ class VideoPlans:
         bounds = bounds_of(made.regions, config.camera, made.surface)
         way = walk(start, world, bounds, self.settings, config.camera, [*seed, 2, attempt])
         return VideoPlan(world, tuple(way))
+
+    def _world(self, seed: list[int]) -> MovingWorld:
+        made = self._attempt
+        if made.animation:
+            if self._played is None:
+                self._played = animated_world(made.prepared, made.animation)
+            return self._played
+        return moving_world(self.settings, made.prepared.things, made.surface, seed)
 
     def _name_of(self, number: int) -> str:
         return self._attempt.label(number).name

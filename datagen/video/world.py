@@ -5,8 +5,9 @@ at rest, which rays meet in its own frame. A thing that deforms has one of every
 about.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import bpy
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from panoforge.core.sample.metadata import Box3D
 from panoforge.datagen.depsgraph.units import metres_per_unit
+from panoforge.datagen.geometry.part_motion import PartMotion, set_frame
 from panoforge.datagen.geometry.prepared_scene import numbered_objects, place_object
 from panoforge.datagen.geometry.surface import Surface, in_metres, object_triangles, scene_surface
 from panoforge.datagen.video.rigid import RigidTrack
@@ -41,6 +43,34 @@ class Mover:
     present: NDArray[np.bool_]
 
 
+class Deformer(Protocol):
+    """A thing whose shape changes from frame to frame."""
+
+    def show(self, frame: int) -> None:
+        """Bring its objects to the shape that they have in a frame."""
+
+    def boxes(self) -> tuple[Box3D | None, ...]:
+        """Its upright box in each frame; None where it is not there."""
+
+    def tree(self, frame: int) -> BVHTree:
+        """The BVH of its triangles in a frame, world frame, metres."""
+
+
+@dataclass(frozen=True)
+class Loose:
+    """What else a file's animation moves: volumes, lights, materials, by frames of its scene."""
+
+    frames: tuple[float, ...]
+    parts: Mapping[str, PartMotion]
+    show_part: Callable[[bpy.types.Object, PartMotion, int], None]
+
+    def show(self, frame: int) -> None:
+        """Bring it to a frame of the video."""
+        set_frame(self.frames[frame])
+        for name, motion in self.parts.items():
+            self.show_part(bpy.data.objects[name], motion, frame)
+
+
 @dataclass
 class MovingWorld:
     """The things of the open, prepared scene through the frames of one video."""
@@ -48,7 +78,8 @@ class MovingWorld:
     frames: int
     static: Surface
     movers: dict[int, Mover]
-    deformers: "Mapping[int, Deformer]" = field(default_factory=dict)
+    deformers: Mapping[int, Deformer] = field(default_factory=dict)
+    loose: Loose | None = None
 
     @staticmethod
     def at_rest(frames: int, surface: Surface) -> "MovingWorld":
@@ -61,7 +92,8 @@ class MovingWorld:
         tracks: Mapping[int, RigidTrack],
         lights: Mapping[int, list[bpy.types.Object]] | None = None,
         present: Mapping[int, NDArray[np.bool_]] | None = None,
-        deformers: "Mapping[int, Deformer] | None" = None,
+        deformers: Mapping[int, Deformer] | None = None,
+        loose: Loose | None = None,
     ) -> "MovingWorld":
         """The world in which these things move. The scene stands as it was made."""
         deformers = deformers or {}
@@ -78,11 +110,17 @@ class MovingWorld:
                 (present or {}).get(number, np.ones(frames, bool)),
             )
         return MovingWorld(
-            frames, scene_surface(but=frozenset((*movers, *deformers))), movers, deformers
+            frames,
+            scene_surface(but=frozenset((*movers, *deformers))),
+            movers,
+            deformers,
+            loose,
         )
 
     def show(self, frame: int) -> None:
         """Bring the objects of the scene to where they are in a frame."""
+        if self.loose is not None:
+            self.loose.show(frame)
         unit = metres_per_unit()
         for mover in self.movers.values():
             motion = mover.track.matrix(frame)
@@ -97,7 +135,10 @@ class MovingWorld:
         bpy.context.view_layer.update()
 
     def rest(self) -> None:
-        """Put everything back where the scene's source made it."""
+        """Put everything back where the scene's source made it, or to the animation's beginning."""
+        if self.loose is not None:
+            self.show(0)
+            return
         for mover in self.movers.values():
             for name, matrix in mover.objects.items():
                 place_object(bpy.data.objects[name], matrix)
@@ -180,22 +221,6 @@ class MovingWorld:
             which = np.flatnonzero(free)
             free[which] = _misses(deformer.tree(frame), origin, towards[which], reach[which])
         return free
-
-
-class Deformer:
-    """A thing whose shape changes from frame to frame."""
-
-    def show(self, frame: int) -> None:
-        """Bring its objects to the shape that they have in a frame."""
-        raise NotImplementedError
-
-    def boxes(self) -> tuple[Box3D | None, ...]:
-        """Its upright box in each frame."""
-        raise NotImplementedError
-
-    def tree(self, frame: int) -> BVHTree:
-        """The BVH of its triangles in a frame, world frame, metres."""
-        raise NotImplementedError
 
 
 def _misses(
