@@ -11,10 +11,10 @@ export SAM2_BUILD_CUDA := 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-real test-all test-fast lint style bench bench-gpu lock clean
+.PHONY: help setup demo demo-video test test-real test-all test-fast lint style bench bench-gpu lock clean
 
 help:            ## show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## create .venv with everything pinned in requirements.lock
 # sam2 ships as source only; its build must see the installed torch, so it comes second and without build isolation.
@@ -31,6 +31,12 @@ $(STAMP): requirements.lock pyproject.toml
 
 demo: setup      ## from a bare machine to a scored model: Infinigen rooms to reports, minutes on 2 cores
 	$(VENV)/bin/pano demo
+
+demo-video: setup ## videos of two rooms and of flying things: rendered, packed, verified byte by byte and by rays
+	$(VENV)/bin/pano render configs/video.yaml
+	$(VENV)/bin/pano pack runs/video 'splits={train: 1.0}'
+	$(VENV)/bin/pano verify runs/video/dataset
+	$(VENV)/bin/pano verify runs/video --rays 20000
 
 test: lint       ## lint, types and the tests, renders and clusters included; 7 to 12 minutes
 	$(PYTEST) -m "not slow and not real" $(PYTEST_ARGS)

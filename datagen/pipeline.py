@@ -403,7 +403,7 @@ class SceneAttempt:
             camera=camera,
             video=video,
             pose=pose,
-            products=config.product_suffixes if video is None else frame_products(config, frame),
+            products=config.product_suffixes if video is None else config.frame_suffixes(frame),
             instances=instance_table(labels, names, rle=config.rle),
             notes=self.notes,
             config_sha256=self.request.config_sha256,
@@ -418,13 +418,6 @@ class SceneAttempt:
                 "threads": str(config.threads or os.cpu_count()),
             },
         )
-
-
-def frame_products(config: RenderConfig, frame: int) -> tuple[str, ...]:
-    """The products of a frame: the first leads to none before it, the last to none after it."""
-    assert config.video is not None
-    ends = {"flow_backward.delta.zst": 0, "flow_forward.delta.zst": config.video.frames - 1}
-    return tuple(suffix for suffix in config.product_suffixes if ends.get(suffix) != frame)
 
 
 def versions(config: RenderConfig, scene: Scene) -> dict[str, str]:

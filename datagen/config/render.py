@@ -380,6 +380,12 @@ class RenderConfig(FrozenModel):
         }
         return tuple(sorted(suffixes[name] for name in set(self.products)))
 
+    def frame_suffixes(self, frame: int) -> tuple[str, ...]:
+        """The same of a frame of a video: no flow leads before the first or behind the last."""
+        last = self.video.frames - 1 if self.video else 0
+        ends = {"flow_backward.delta.zst": 0, "flow_forward.delta.zst": last}
+        return tuple(suffix for suffix in self.product_suffixes if ends.get(suffix) != frame)
+
 
 @dataclass(frozen=True)
 class SceneJob:

@@ -8,11 +8,14 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from panoforge.core.errors import nearest
 from panoforge.core.models import FrozenModel
 from panoforge.core.names import MAX_FRAMES
 from panoforge.core.sample.metadata import Fps
 from panoforge.datagen.config.poses import FixedPose, read_poses
+from panoforge.datagen.scene.categories import Categories
 
+ANY = "any"  # of a rule's categories: all of them
 Range = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]]
 
 
@@ -88,6 +91,18 @@ class MovingThings(FrozenModel):
     drop_m: Annotated[
         Range, Field(description="Least and greatest height from which a thing falls.")
     ] = (0.3, 1.2)
+
+    @model_validator(mode="after")
+    def _names_categories(self) -> "MovingThings":
+        known = Categories.load().by_name
+        for name in self.categories:
+            if name not in known and name != ANY and not name.startswith("unknown:"):
+                raise ValueError(
+                    f"categories: there is no category {name!r}.{nearest(name, known)} Known ones"
+                    f" are in configs/categories.yaml; {ANY!r} stands for all, and unknown:NAME for"
+                    " what none of them is"
+                )
+        return self
 
     @model_validator(mode="after")
     def _means_something(self) -> "MovingThings":

@@ -1,9 +1,9 @@
 """Paths of rigid things: over the floor or through the air, free of everything at every moment.
 
 A thing goes to and fro along a straight way, slow at its ends, and turns meanwhile: so a way that
-is free serves a video of any length. What is in its way is asked of the meshes of all else, with
-things that move where they are at that time. The thing itself is its convex hull, a little larger:
-what its hull does not touch, it does not.
+is free serves a video of any length. It begins where its source put it, on its way. What is in its
+way is asked of the meshes of all else, with things that move where they are at that time. The thing
+itself is its convex hull, a little larger: what its hull does not touch, it does not.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ from mathutils.bvhtree import BVHTree
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
 
-from panoforge.datagen.config.video import MovingThings, VideoSettings
+from panoforge.datagen.config.video import ANY, MovingThings, VideoSettings
 from panoforge.datagen.geometry.rendered_things import RenderedThing
 from panoforge.datagen.geometry.surface import Surface, scene_surface
 from panoforge.datagen.redraw.furniture import UNDERFOOT
@@ -28,7 +28,7 @@ LIFT_M = 0.04  # of the underside of what stands: floors are uneven, and rugs ha
 STEP_M, STEP_RAD = 0.03, 0.06  # a way is looked at in steps of these
 WAYS_M = (2.4, 1.6, 1.0, 0.6, 0.35)  # lengths of ways, the longest that is free is taken
 DIRECTIONS = 10
-ANY = "any"
+PHASES = (np.pi / 6, 5 * np.pi / 6)  # at the first frame: it is on its way
 
 
 @dataclass(frozen=True)
@@ -190,12 +190,13 @@ def _to_and_fro(body: Body, rule: MovingThings, length: float, rng: np.random.Ge
     )
     speed = rng.uniform(*rule.speed_m_s)
     period = np.pi * length / max(speed, 1e-6)  # the greatest speed of a half cosine wave
+    phase = rng.uniform(*PHASES)
     rate = np.radians(rng.uniform(-rule.turn_deg_s, rule.turn_deg_s))
 
     def motion(time: float) -> NDArray[np.float64]:
         matrix = np.eye(4)
         matrix[:3, :3] = turned(axis, rate * time)
-        along = way * (1 - np.cos(2 * np.pi * time / period)) / 2
+        along = way * (np.cos(phase) - np.cos(phase + 2 * np.pi * time / period)) / 2
         matrix[:3, 3] = body.centre + along - matrix[:3, :3] @ body.centre
         return matrix
 
