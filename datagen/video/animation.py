@@ -54,17 +54,18 @@ class ShapeTrack:
         """The BVH of its triangles in a frame, world frame, metres."""
         if frame not in self._trees:
             self._trees = {k: tree for k, tree in self._trees.items() if abs(k - frame) <= 1}
-            points, triangles = self._shape(frame)
+            points, triangles = self.shape(frame)
             self._trees[frame] = BVHTree.FromPolygons(
                 points.tolist(), triangles.tolist(), all_triangles=True
             )
         return self._trees[frame]
 
     def _box(self, frame: int) -> Box3D | None:
-        points, triangles = self._shape(frame)
+        points, triangles = self.shape(frame)
         return upright_box(points[np.unique(triangles)]) if len(triangles) else None
 
-    def _shape(self, frame: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    def shape(self, frame: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Its triangles in a frame, less parts that are not there: (V, 3) metres, (T, 3)."""
         corners, faces, offset = [np.zeros((0, 3))], [np.zeros((0, 3), np.int64)], 0
         for name, motion in self._parts.items():
             if not motion.present[frame]:

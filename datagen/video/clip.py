@@ -19,6 +19,7 @@ from panoforge.core.sample.instance_table import InstanceLabel
 from panoforge.core.sample.label_maps import dense_ids
 from panoforge.core.sample.metadata import FrameOfVideo, Pose, SampleMeta
 from panoforge.core.sample.products import half_depth
+from panoforge.core.sample.video import PointTrack
 from panoforge.core.storage.staged import checked_member, write_staged
 from panoforge.datagen.config.poses import poses_of
 from panoforge.datagen.config.render import RenderConfig
@@ -40,6 +41,7 @@ from panoforge.datagen.video.flow import FrameView, flow_between
 from panoforge.datagen.video.plan import moving_world
 from panoforge.datagen.video.rigid import RigidTrack
 from panoforge.datagen.video.tables import ThingMotion, VideoTable, video_table
+from panoforge.datagen.video.tracks import tracks_of
 from panoforge.datagen.video.walk import PathBlocked, bounds_of, poses_of_file, walk
 from panoforge.datagen.video.world import MovingWorld, thing_triangles
 
@@ -359,6 +361,7 @@ class _Frames:
             self.plan.poses,
             self.settings.fps,
             (config.width, config.height),
+            {int(number): self._points(int(number)) for number in visible},
         )
 
     def _motion(self, number: int) -> ThingMotion:
@@ -380,6 +383,20 @@ class _Frames:
         poses = track.poses()
         boxes = tuple(at[: len(poses)])
         return ThingMotion("rigid" if len(poses) > 1 else "still", track.centre, poses, boxes)
+
+    def _points(self, number: int) -> tuple[PointTrack, ...]:
+        """The tracked points of a thing; none of a scatter, or where none are asked for."""
+        if not self.settings.tracks or number > len(self.attempt.prepared.things):
+            return ()
+        rest = thing_triangles(self.attempt.instances.objects[number])
+        return tracks_of(
+            number,
+            rest,
+            self.settings.tracks,
+            self.plan.world,
+            self.plan.poses,
+            self.attempt.seed,
+        )
 
     def _write(
         self,

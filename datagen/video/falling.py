@@ -19,7 +19,8 @@ from panoforge.datagen.video.moving import Body, Obstacles
 from panoforge.datagen.video.rigid import RigidTrack, turned
 
 TRIES = 24
-NEAR_M = 1.5  # around a falling thing, seen from above: what it may meet
+NEAR_M = (1.5, 1.0, 0.6, 0.3)  # around a falling thing, seen from above: what it may meet
+MOST_TRIANGLES = 1 << 20  # Bullet counts those of a mesh in 21 bits, and falls over beyond
 SIDE_M = 0.3
 TILT_DEG = 40.0
 SUBSTEPS_HZ = 480
@@ -46,7 +47,10 @@ def drop(
             obstacles.moves(body, RigidTrack.of(body.centre, [start] * video.frames))
     if not starts:
         return {}
-    fallen = _simulated([by_number[number] for number in starts], starts, video, obstacles)
+    fallen = _simulated([by_number[number] for number in starts], starts, video)
+    for number in starts.keys() - fallen.keys():
+        body = by_number[number]
+        obstacles.moves(body, RigidTrack.of(body.centre, [np.eye(4)] * video.frames))
     tracks = {}
     for number, matrices in fallen.items():
         body = by_number[number]
@@ -80,9 +84,14 @@ def _simulated(
     bodies: Sequence[Body],
     starts: dict[int, NDArray[np.float64]],
     video: VideoSettings,
-    obstacles: Obstacles,
 ) -> dict[int, list[NDArray[np.float64]]]:
-    """Where each is in each frame, (4, 4) from the world at rest."""
+    """Where each is in each frame, (4, 4) from the world at rest.
+
+    None of them where what is near them is too much for the solver.
+    """
+    still = _still_triangles(bodies, starts)
+    if len(still[1]) > MOST_TRIANGLES:
+        return {}
     scene = bpy.context.scene
     before = (scene.frame_current, scene.render.fps, scene.render.fps_base, scene.gravity.copy())
     scene.frame_start, scene.frame_end = 1, max(video.frames, 2)
@@ -97,9 +106,7 @@ def _simulated(
         world.substeps_per_frame = max(10, int(np.ceil(SUBSTEPS_HZ / video.fps)))
         world.solver_iterations = 40
         world.point_cache.frame_start, world.point_cache.frame_end = 1, max(video.frames, 2)
-        low = np.min([body.low for body in bodies], axis=0) - NEAR_M
-        high = np.max([body.high for body in bodies], axis=0) + NEAR_M
-        ground = _stand_in("ground", *_still_triangles(low, high, obstacles, starts))
+        ground = _stand_in("ground", *still)
         made.append(ground)
         _add(world.collection, ground, "PASSIVE", "MESH")
         for body in bodies:
@@ -166,29 +173,34 @@ def _stand_in(
 
 
 def _still_triangles(
-    low: NDArray[np.float64],
-    high: NDArray[np.float64],
-    obstacles: Obstacles,
-    falling: dict[int, NDArray[np.float64]],
+    bodies: Sequence[Body], falling: dict[int, NDArray[np.float64]]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The triangles of all that does not fall within a box seen from above."""
-    corners, faces, offset = [np.zeros((0, 3))], [np.zeros((0, 3), np.int64)], 0
-    for number, objects in sorted(numbered_objects().items()):
-        if number in falling:
-            continue
-        for obj in objects:
-            if not obj.visible_camera:
+    """The triangles of all that does not fall near the bodies, seen from above.
+
+    As far around them as leaves no more than MOST_TRIANGLES, if any of NEAR_M does.
+    """
+    found = [
+        world_triangles(obj)
+        for number, objects in sorted(numbered_objects().items())
+        for obj in objects
+        if number not in falling and obj.visible_camera
+    ]
+    for margin in NEAR_M:
+        corners, faces, offset = [np.zeros((0, 3))], [np.zeros((0, 3), np.int64)], 0
+        for own, shape in found:
+            if not len(shape):
                 continue
-            points, triangles = world_triangles(obj)
-            if not len(triangles):
-                continue
-            ends = points[triangles]
-            near = (
-                (ends.min(axis=1)[:, :2] <= high[:2]) & (ends.max(axis=1)[:, :2] >= low[:2])
-            ).all(axis=1)
-            corners.append(points)
-            faces.append(triangles[near] + offset)
-            offset += len(points)
-    points, triangles = np.concatenate(corners), np.concatenate(faces)
-    used, inverse = np.unique(triangles, return_inverse=True)
-    return points[used], inverse.reshape(-1, 3)
+            low, high = own[shape].min(axis=1)[:, :2], own[shape].max(axis=1)[:, :2]
+            near = np.zeros(len(shape), bool)
+            for body in bodies:
+                near |= (low <= body.high[:2] + margin).all(axis=1) & (
+                    high >= body.low[:2] - margin
+                ).all(axis=1)
+            used, inverse = np.unique(shape[near], return_inverse=True)
+            corners.append(own[used])
+            faces.append(inverse.reshape(-1, 3) + offset)
+            offset += len(used)
+        points, triangles = np.concatenate(corners), np.concatenate(faces)
+        if len(triangles) <= MOST_TRIANGLES or margin == NEAR_M[-1]:
+            break
+    return points, triangles

@@ -52,6 +52,9 @@ class Deformer(Protocol):
     def boxes(self) -> tuple[Box3D | None, ...]:
         """Its upright box in each frame; None where it is not there."""
 
+    def shape(self, frame: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Its triangles in a frame: (V, 3) metres, (T, 3) indices, the same ones in all frames."""
+
     def tree(self, frame: int) -> BVHTree:
         """The BVH of its triangles in a frame, world frame, metres."""
 

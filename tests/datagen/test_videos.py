@@ -17,6 +17,7 @@ from repository import ROOT
 from panoforge.cluster.config.jobs import RenderJobConfig
 from panoforge.cluster.render.images import image_config_sha256
 from panoforge.cluster.render.verify_rays import verify_by_rays
+from panoforge.core.geometry.sphere import direction_to_pixel
 from panoforge.core.run_layout import JOB_FILE, STAGED
 from panoforge.core.sample.flow import UNKNOWN, Flow
 from panoforge.core.sample.products import decode_product, encode_product
@@ -95,7 +96,9 @@ def render(folder: Path, blend: Path, video: dict, **changes: Any) -> SceneResul
 def still(blends, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("still")
     camera = {"steady": "shaken", "speed_m_s": (0.1, 0.9)}
-    result = render(folder, blends / "still.blend", {"objects": MOVING, "camera": camera})
+    result = render(
+        folder, blends / "still.blend", {"objects": MOVING, "camera": camera, "tracks": 6}
+    )
     assert result.outcome == "done", result
     return folder
 
@@ -103,7 +106,7 @@ def still(blends, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def animated(blends, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("animated")
-    video = {"animation": True, "frames": 6, "fps": 3}
+    video = {"animation": True, "frames": 6, "fps": 3, "tracks": 6}
     result = render(folder, blends / "animated.blend", video)
     assert result.outcome == "done", result
     return folder
@@ -215,7 +218,8 @@ def test_flow_leads_to_the_same_id(still) -> None:
 
 def test_the_same_seed_gives_the_same_bytes(still, blends, tmp_path) -> None:
     camera = {"steady": "shaken", "speed_m_s": (0.1, 0.9)}
-    render(tmp_path, blends / "still.blend", {"objects": MOVING, "camera": camera})
+    video = {"objects": MOVING, "camera": camera, "tracks": 6}
+    render(tmp_path, blends / "still.blend", video)
     keys = list_staged(still / STAGED)
     assert list_staged(tmp_path / STAGED) == keys
     for key in keys:
@@ -223,6 +227,44 @@ def test_the_same_seed_gives_the_same_bytes(still, blends, tmp_path) -> None:
         assert ours.keys() == theirs.keys()
         for suffix in ours.keys() - {"meta.json"}:  # holds the time it took
             assert ours[suffix] == theirs[suffix], (key, suffix)
+
+
+@pytest.mark.parametrize("which", ["still", "animated"])
+def test_tracked_points_are_where_their_thing_is_seen(which, request) -> None:
+    run = request.getfixturevalue(which)
+    video, maps = video_of(run), labels_of(run)
+    hits, seen, hidden = 0, 0, 0
+    for row in video.instances:
+        assert len(row.points) == 6
+        if row.name == "lamp_wire":  # seen between pixels, and rarely by one
+            continue
+        for frame, pose in enumerate(video.poses):
+            away = np.array([track.positions_m[frame] for track in row.points])
+            away = (away - pose.position_m) @ np.array(pose.world_from_pano)
+            u, v = (np.rint(place).astype(int) for place in direction_to_pixel(away, 128, 64))
+            visible = np.array([track.visible[frame] for track in row.points])
+            around = np.stack(
+                [
+                    maps[frame][np.clip(v + dv, 0, 63), (u + du) % 128] == row.id
+                    for dv in (-1, 0, 1)
+                    for du in (-1, 0, 1)
+                ]
+            ).any(axis=0)
+            hits += int((around & visible).sum())
+            seen += int(visible.sum())
+            hidden += int((~visible).sum())
+    assert seen > 100 and hidden > 100 and hits >= 0.99 * seen
+
+
+def test_tracked_points_go_with_their_thing(still) -> None:
+    ring = named(video_of(still), "ring")
+    for track in ring.points:
+        at_rest = [
+            (np.array(place) - pose.position_m) @ np.array(pose.world_from_rest)
+            for place, pose in zip(track.positions_m, ring.poses, strict=True)
+        ]
+        assert np.ptp(at_rest, axis=0).max() < 1e-9
+        assert np.linalg.norm(at_rest[0]) <= 0.27  # the ring's outer radius, 0.26
 
 
 def test_a_video_is_packed_read_and_verified(still, tmp_path) -> None:
