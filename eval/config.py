@@ -264,6 +264,43 @@ class MergeConfig(FrozenModel):
     ] = 10.0
 
 
+class VideoConfig(FrozenModel):
+    """How videos are followed (benchmarks of videos only)."""
+
+    search: Annotated[
+        Literal["whole", "bfov"],
+        Field(
+            description="What is shown: the whole panorama, or of each object a view fitted to its"
+            " last mask."
+        ),
+    ] = "whole"
+    margin: Annotated[
+        float,
+        Field(ge=1, le=8, description="bfov: width of the view over that of the mask's BFoV."),
+    ] = 2.0
+    memory: Annotated[
+        Literal["sam2", "panosam2", "distractor_aware"] | None,
+        Field(description="What objects remember; null is what the weights were trained with."),
+    ] = None
+    offload: Annotated[
+        bool, Field(description="Memories wait in the host's memory: less of the GPU's, slower.")
+    ] = False
+
+    @model_validator(mode="after")
+    def _margin_is_read(self) -> Self:
+        if self.search == "whole" and self.margin != type(self).model_fields["margin"].default:
+            raise ValueError(
+                f"video.margin is {self.margin}, and search: whole does not read it: set search to"
+                " bfov, or leave margin out"
+            )
+        return self
+
+    def protocol(self) -> dict[str, object]:
+        """What the scores depend on; empty for SAM2's own way, so that its ids stay."""
+        found = self.model_dump(mode="json", exclude={"offload"}, exclude_defaults=True)
+        return {"video": found} if found else {}
+
+
 class EvalConfig(FrozenModel):
     """One evaluation.
 
@@ -295,6 +332,7 @@ class EvalConfig(FrozenModel):
         ModelConfig()
     )
     merge: Annotated[MergeConfig, Field(description="How views are merged.")] = MergeConfig()
+    video: Annotated[VideoConfig, Field(description="How videos are followed.")] = VideoConfig()
     benchmark: Annotated[
         BenchmarkName | None,
         Field(description="Somebody else's data, found at root, instead of the dataset."),

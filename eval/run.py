@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from panoforge.core.errors import DataError
+from panoforge.core.errors import DataError, UsageError
 from panoforge.core.foreign.left_out import NOTHING, LeftOut
 from panoforge.core.progress import Progress
 from panoforge.core.run_layout import REPORT_FILE
@@ -27,7 +27,7 @@ from panoforge.core.storage.lease import held
 from panoforge.core.storage.runlog import hardware, record_stage, versions
 from panoforge.core.storage.store import Store, StoreLike
 from panoforge.eval.benchmarks import get_benchmark
-from panoforge.eval.config import EvalConfig
+from panoforge.eval.config import EvalConfig, VideoConfig
 from panoforge.eval.evaluate import (
     LEFT_OUT_NAME,
     PROMPTS_NAME,
@@ -67,6 +67,11 @@ def run_evaluation(
     """
     if config.benchmark is not None and get_benchmark(config.benchmark).kind != "images":
         return run_videos(config, run)
+    if config.video != VideoConfig():
+        raise UsageError(
+            f"video.{next(iter(config.video.model_fields_set))} is set, and no video is scored:"
+            " leave it out, or set benchmark to one of videos"
+        )
     source = open_panoramas(config, dataset)
     predictors, weights = scored_predictors(config)
     fingerprint = fingerprint_of(config, weights, source.sha256)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from panoforge.core.geometry.pixels import column_lon, row_lat
 from panoforge.core.geometry.sphere import (
     camera_axes,
     direction_to_lonlat,
@@ -25,7 +26,7 @@ from panoforge.core.geometry.sphere import (
     pixel_to_direction,
     row_area_sr,
 )
-from panoforge.core.types import Floats, Mask, Matrix
+from panoforge.core.types import Floats, Ints, Mask, Matrix
 
 ROUNDS = 3
 WIDEST_DEG = 85.0  # half angle beyond which a flat view is all stretch
@@ -144,6 +145,40 @@ def enclosing_bfov(mask: Mask, margin: float, max_fov_deg: float) -> Bfov:
     limit = np.radians(max_fov_deg)
     tan_x, tan_y = (float(np.tan(min(2 * half * margin, limit) / 2)) for half in (across, along))
     return Bfov(float(np.degrees(lon)), float(np.degrees(lat)), tan_x, tan_y)
+
+
+def pixels_within(bfov: Bfov, width: int, height: int) -> tuple[Ints, Ints]:
+    """Rows and columns of a panorama that may lie in a field of view: all that do, and some more.
+
+    Those of the cap around it. Columns wrap; where a pole is in the cap, all of them.
+    """
+    yaw, pitch = np.radians(bfov.yaw_deg), np.radians(bfov.pitch_deg)
+    reach = float(np.arctan(np.hypot(bfov.tan_x, bfov.tan_y))) + np.pi / height
+    first = max(int((np.pi / 2 - pitch - reach) / np.pi * height), 0)
+    last = min(int((np.pi / 2 - pitch + reach) / np.pi * height) + 2, height)
+    rows = np.arange(first, last)
+    if abs(pitch) + reach >= np.pi / 2 - 1e-6:
+        return rows, np.arange(width)
+    half = float(np.arcsin(min(np.sin(reach) / np.cos(pitch), 1.0)))
+    begin = int((yaw - half + np.pi) / (2 * np.pi) * width) - 1
+    count = min(int(half / np.pi * width) + 4, width)
+    return rows, (np.arange(count) + begin) % width
+
+
+def places_within(bfov: Bfov, width: int, height: int) -> tuple[Ints, Ints, Floats, Floats]:
+    """`pixels_within`, and where those pixels' centres lie in the field of view.
+
+    Rows (R,), columns (C,), places x and y (R, C): beyond [−1, 1] outside of it, NaN behind.
+    """
+    rows, columns = pixels_within(bfov, width, height)
+    lon = column_lon(columns, width) - np.radians(bfov.yaw_deg)
+    lat, pitch = row_lat(rows, height)[:, None], np.radians(bfov.pitch_deg)
+    north, up = np.cos(lat) * np.cos(lon), np.sin(lat)  # towards the yaw, and up
+    forward = north * np.cos(pitch) + up * np.sin(pitch)
+    depth = np.where(forward > 1e-9, forward, np.nan)
+    x = np.cos(lat) * np.sin(lon) / depth / bfov.tan_x
+    y = (north * np.sin(pitch) - up * np.cos(pitch)) / depth / bfov.tan_y
+    return rows, columns, x, y
 
 
 def closer_view(

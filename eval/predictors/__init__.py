@@ -102,11 +102,13 @@ class ObjectPrompt:
 class Predictor(Protocol):
     """`name` goes into the tables.
 
-    `sees_labels`: it is shown the true labels of a look instead of its picture.
+    `sees_labels`: it is shown the true labels of a look instead of its picture. `full_size`: frames
+    of videos are shown to it as they are, and its logits may be of any size.
     """
 
     name: str
     sees_labels: bool
+    full_size: bool
 
     def predict(
         self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]

@@ -58,7 +58,7 @@ class BatchedSam2:
     memories wait in the host's memory between frames.
     """
 
-    sees_labels = False
+    sees_labels, full_size = False, False
 
     def __init__(
         self,

@@ -7,9 +7,10 @@ Every row of a result has the role of the predictor that it comes from
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from panoforge.core.errors import UsageError
-from panoforge.eval.config import EvalConfig
+from panoforge.eval.config import EvalConfig, VideoConfig
 from panoforge.eval.predictors import LOGIT_STRIDE, Predictor
 from panoforge.eval.predictors.truth import Empty, GroundTruth
 from panoforge.eval.scoring.results import Role
@@ -59,11 +60,27 @@ def scored_predictors(config: EvalConfig) -> tuple[list[ScoredPredictor], Weight
             " SAM2.1 file or one that pano train exported. model.checkpoint=random scores random"
             " weights, which shows the path and says nothing about SAM2"
         )
-    from panoforge.eval.predictors.batched_sam2 import BatchedSam2
     from panoforge.eval.predictors.load import load_model
 
     loaded = load_model(config)
     kind = "random" if loaded.weights.random else "checkpoint"
     record = WeightsRecord(kind, loaded.weights.source, loaded.weights.sha256, loaded.trained_steps)
-    predictor = BatchedSam2(loaded.model)
+    predictor = video_predictor(loaded.model, config.video)
     return [ScoredPredictor("model", predictor), *bounds], record
+
+
+def video_predictor(model: Any, video: VideoConfig) -> Predictor:
+    """A model behind the memory and the search that a config asks for.
+
+    UsageError where it asks for a memory that the model does not have.
+    """
+    from panoforge.eval.predictors.batched_sam2 import BatchedSam2
+    from panoforge.eval.predictors.bfov_search import BfovSam2, Search
+
+    if video.memory == "panosam2" and "memory" not in getattr(model, "panosam2", {}):
+        raise UsageError(
+            "video.memory is panosam2, and these weights have no long-short memory: train with"
+            " model.panosam2.memory, or leave video.memory out"
+        )
+    sam2 = BatchedSam2(model, memory=video.memory, offload=video.offload)
+    return BfovSam2(sam2, Search(margin=video.margin)) if video.search == "bfov" else sam2

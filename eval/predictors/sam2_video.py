@@ -60,7 +60,7 @@ def model_points(
 class OfficialSam2:
     """`model` is a `sam2.sam2_video_predictor.SAM2VideoPredictor` in eval mode."""
 
-    name, sees_labels = "SAM2 (official predictor)", False
+    name, sees_labels, full_size = "SAM2 (official predictor)", False, False
 
     def __init__(self, model: Any) -> None:
         self.model = model

@@ -25,7 +25,7 @@ class GroundTruth:
     At the frame's resolution, or at `logit_size_px` squared.
     """
 
-    sees_labels = True
+    sees_labels, full_size = True, False
 
     def __init__(self, logit_size_px: int | None = None) -> None:
         self.logit_size_px = logit_size_px
@@ -72,7 +72,7 @@ class GroundTruth:
 class Empty:
     """Nothing, everywhere."""
 
-    name, sees_labels = "empty", False
+    name, sees_labels, full_size = "empty", False, False
 
     def predict(
         self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]

@@ -97,10 +97,15 @@ def score_video(
     """
     first = first_masks(video)
     ids = sorted(first)
-    frames = video_frames(video.images, image_size)
-    prompts = [
-        ObjectPrompt(id_, {}, {first[id_][0]: shrink(first[id_][1], image_size)}) for id_ in ids
-    ]
+    if predictor.full_size:
+        frames = ShownFrames(video.images, read_frame)
+        masks = {
+            id_: np.where(mask, 10, -10).astype(np.float32) for id_, (_, mask) in first.items()
+        }
+    else:
+        frames = video_frames(video.images, image_size)
+        masks = {id_: shrink(mask, image_size) for id_, (_, mask) in first.items()}
+    prompts = [ObjectPrompt(id_, {}, {first[id_][0]: masks[id_]}) for id_ in ids]
     found: dict[tuple[str, int], list[tuple[float, ...]]] = {}
     tracks: dict[tuple[str, int], Track] = {}
     for said in predictor.predict(frames, prompts):
