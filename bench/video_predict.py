@@ -206,7 +206,8 @@ def policies(n_frames: int, repeats: int) -> list[dict[str, Any]]:
         model = model_of("tiny", 128)
         if name == "panosam2":
             model = with_memory(model, add_parts, PanoSam2Settings(memory=True))
-        predictor, seen = BatchedSam2(model, memory=name), []
+        predictor = BatchedSam2(model, memory=name)
+        seen: list[tuple[int, int]] = []
         spatial = predictor.policy.spatial
 
         def spied(
