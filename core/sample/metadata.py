@@ -33,7 +33,8 @@ Fps = Annotated[float, Field(gt=0, le=1000)]  # frames a second
 def is_rotation(matrix: Rotation) -> bool:
     """Whether a 3×3 matrix is a rotation, to the rounding of its numbers."""
     rotation = np.array(matrix)
-    off = float(np.abs(rotation @ rotation.T - np.eye(3)).max())
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is none
+        off = float(np.abs(rotation @ rotation.T - np.eye(3)).max())
     return off <= 1e-6 and float(np.linalg.det(rotation)) > 0
 
 

@@ -11,11 +11,15 @@ from pathlib import Path
 import numpy as np
 import synthetic
 from fuzz_harness import Reader
+from videos import stage_video
 
 from panoforge.cluster.state.ledger import AttemptRecord, Ledger, new_id
 from panoforge.core.errors import UserError
 from panoforge.core.sample.array_codec import decode_array, encode_array
+from panoforge.core.sample.flow import Flow
 from panoforge.core.sample.metadata import decode_meta
+from panoforge.core.sample.products import decode_product
+from panoforge.core.sample.video import decode_video
 from panoforge.core.shards.damaged_list import read_damaged
 from panoforge.core.shards.index import read_table
 from panoforge.core.shards.layout import INSTANCE_SCHEMA, SAMPLE_SCHEMA, read_manifest
@@ -23,6 +27,7 @@ from panoforge.core.shards.read import Dataset
 from panoforge.core.shards.repair import repair
 from panoforge.core.shards.tar import walk
 from panoforge.core.shards.verify import verify
+from panoforge.core.shards.videos import VIDEO_SCHEMA
 from panoforge.core.shards.write import PackOptions
 from panoforge.core.storage.lease import read_heartbeat, read_holder
 from panoforge.core.storage.staged import MAX_SAMPLE_BYTES, read_staged
@@ -37,6 +42,7 @@ def dataset() -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         options = PackOptions(splits=(("train", 1.0),))
+        stage_video(folder / "staged", 1, frames=3, width=64)
         synthetic.dataset(folder, 2, 1, 64, options, n_caps=3, rle=True)
         return {
             path.relative_to(folder).as_posix(): path.read_bytes()
@@ -158,6 +164,25 @@ READERS = [
         "i.parquet",
         lambda: seed("instances-"),
         lambda path: read_table(path.read_bytes(), INSTANCE_SCHEMA),
+    ),
+    Reader(
+        "index-videos",
+        "i.parquet",
+        lambda: seed("videos-"),
+        lambda path: read_table(path.read_bytes(), VIDEO_SCHEMA),
+    ),
+    Reader(
+        "video",
+        "video.json",
+        lambda: seed("video.json"),
+        lambda path: decode_video(path.read_bytes()),
+        "json",
+    ),
+    Reader(
+        "flow",
+        "flow_forward.delta.zst",
+        lambda: seed("flow_forward.delta.zst")[:2],
+        lambda path: Flow.of_codes(decode_product(path.name, path.read_bytes())),
     ),
     Reader(
         "shard",
