@@ -83,7 +83,7 @@ class MovingThings(FrozenModel):
     ]
     most: Annotated[int, Field(ge=1, le=1000, description="At most so many of them.")] = 3
     speed_m_s: Annotated[
-        Range, Field(description="Least and greatest speed along a path; not of what falls.")
+        Range, Field(description="Range of the speed with which it passes the middle of its way.")
     ] = (0.1, 0.6)
     turn_deg_s: Annotated[
         float, Field(ge=0, le=720, description="Greatest rate at which a thing turns.")

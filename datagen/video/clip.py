@@ -124,7 +124,7 @@ class VideoPlans:
             )
         self._starts = [] if self._rows else attempt.chosen_poses()
         self._made: dict[tuple[int, int], VideoPlan] = {}
-        self._played: MovingWorld | None = None
+        self._worlds: dict[int, MovingWorld] = {}  # by video: other ways lead through the same one
 
     @property
     def tries(self) -> int:
@@ -140,7 +140,10 @@ class VideoPlans:
     def _planned(self, video: int, attempt: int) -> VideoPlan:
         made, config = self._attempt, self._attempt.config
         seed = [made.seed, WALK_STREAM, config.camera.draw, video]
-        world = self._world([*seed, 1])
+        key = 0 if made.animation else video
+        if key not in self._worlds:
+            self._worlds[key] = self._world([*seed, 1])
+        world = self._worlds[key]
         if self._rows:
             rows = self._rows[video * self.settings.frames :][: self.settings.frames]
             return VideoPlan(world, tuple(poses_of_file(rows, world, made.surface, self._name_of)))
@@ -152,9 +155,7 @@ class VideoPlans:
     def _world(self, seed: list[int]) -> MovingWorld:
         made = self._attempt
         if made.animation:
-            if self._played is None:
-                self._played = animated_world(made.prepared, made.animation)
-            return self._played
+            return animated_world(made.prepared, made.animation)
         return moving_world(self.settings, made.prepared.things, made.surface, seed)
 
     def _name_of(self, number: int) -> str:

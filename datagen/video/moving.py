@@ -23,6 +23,7 @@ from panoforge.datagen.video.rigid import RigidTrack, turned
 from panoforge.datagen.video.world import thing_triangles
 
 LARGEST_M = 3.0
+CHOICE = 4
 GROW_M = 0.02  # of a hull, to every side
 LIFT_M = 0.04  # of the underside of what stands: floors are uneven, and rugs have an edge
 STEP_M, STEP_RAD = 0.03, 0.06  # a way is looked at in steps of these
@@ -74,34 +75,49 @@ def candidates(
     rule: MovingThings,
     things: Sequence[RenderedThing],
     numbered: Mapping[int, list[bpy.types.Object]],
+    middles: Mapping[int, NDArray[np.float64]],
+    seed: Sequence[int],
 ) -> list[Body]:
-    """The things that a rule lets move, in the order of their numbers."""
-    found = []
-    for number, objects in sorted(numbered.items()):
-        thing = things[number - 1]
-        named = ANY in rule.categories or thing.category in rule.categories
-        if not named or "structure" in thing.flags or thing.category in UNDERFOOT:
+    """Things that a rule lets move and that nothing lies on, in an order that the seed draws.
+
+    CHOICE times as many as shall move at most: not every one will have a free way.
+    """
+    named = [
+        number
+        for number in sorted(numbered)
+        if (ANY in rule.categories or things[number - 1].category in rule.categories)
+        and "structure" not in things[number - 1].flags
+        and things[number - 1].category not in UNDERFOOT
+    ]
+    found: list[Body] = []
+    for place in np.random.default_rng([*seed, 0]).permutation(len(named)):
+        if len(found) == CHOICE * rule.most:
+            break
+        body = body_of(named[place], numbered[named[place]])
+        if body is None or (body.high - body.low).max() > LARGEST_M or carries(body, middles):
             continue
-        body = body_of(number, objects)
-        if body is not None and (body.high - body.low).max() <= LARGEST_M:
-            found.append(body)
+        found.append(body)
     return found
+
+
+def carries(body: Body, middles: Mapping[int, NDArray[np.float64]]) -> bool:
+    """Whether the middle of another thing is in it or close above it."""
+    low, high = body.low - 0.01, body.high + np.array([0.01, 0.01, 0.12])
+    return any(
+        number != body.number and bool(((low < middle) & (middle < high)).all())
+        for number, middle in middles.items()
+    )
 
 
 class Obstacles:
     """What is in the way of a thing: what stands still, and what moves, at its time."""
 
-    def __init__(self, frames: int, underfoot: frozenset[int]) -> None:
-        self.frames = frames
+    def __init__(self, bodies: Sequence[Body], underfoot: frozenset[int]) -> None:
+        """`bodies` may come to move: they are in nobody's way but as bodies."""
         self._underfoot = underfoot
-        self._still: Surface = scene_surface()
         self._moving: dict[int, tuple[Body, RigidTrack]] = {}
-        self._waiting: dict[int, Body] = {}
-
-    def may_move(self, bodies: Sequence[Body]) -> None:
-        """These may come to move: they are in nobody's way but as bodies."""
         self._waiting = {body.number: body for body in bodies}
-        self._still = scene_surface(but=frozenset(self._waiting))
+        self._still: Surface = scene_surface(but=frozenset(self._waiting))
 
     def moves(self, body: Body, track: RigidTrack) -> None:
         """It does."""
@@ -143,14 +159,6 @@ class Obstacles:
                 if triangle is None or int(self._still.owner[triangle]) not in self._underfoot:
                     return False
         return True
-
-    def carries(self, body: Body, middles: Mapping[int, NDArray[np.float64]]) -> bool:
-        """Whether the middle of another thing is in it or close above it."""
-        low, high = body.low - 0.01, body.high + np.array([0.01, 0.01, 0.12])
-        return any(
-            number != body.number and bool(((low < middle) & (middle < high)).all())
-            for number, middle in middles.items()
-        )
 
 
 def _holds(points: NDArray[np.float64], other: NDArray[np.float64]) -> bool:

@@ -5,17 +5,17 @@ from collections.abc import Mapping, Sequence
 import bpy
 import numpy as np
 
+from panoforge.core.numbers import counted
 from panoforge.datagen.config.video import VideoSettings
 from panoforge.datagen.geometry.prepared_scene import numbered_objects
 from panoforge.datagen.geometry.rendered_things import RenderedThing
 from panoforge.datagen.geometry.surface import Surface
 from panoforge.datagen.redraw.furniture import UNDERFOOT, lights_in
+from panoforge.datagen.timing import say
 from panoforge.datagen.video.falling import drop
 from panoforge.datagen.video.moving import Body, Obstacles, candidates, plan
 from panoforge.datagen.video.rigid import RigidTrack
 from panoforge.datagen.video.world import MovingWorld
-
-THING_STREAM = 0x3071
 
 
 def moving_world(
@@ -24,47 +24,40 @@ def moving_world(
     """The world of one video: which things move, and where each is in each frame."""
     numbered = numbered_objects()
     underfoot = frozenset(k for k, one in enumerate(things, start=1) if one.category in UNDERFOOT)
-    obstacles = Obstacles(video.frames, underfoot)
     middles = {
         number: (surface.low[number] + surface.high[number]) / 2
         for number in numbered
         if np.isfinite(surface.low[number]).all() and "structure" not in things[number - 1].flags
     }
     chosen = [
-        (rule, _drawn(candidates(rule, things, numbered), obstacles, middles, [*seed, place]))
+        (rule, candidates(rule, things, numbered, middles, [*seed, place]))
         for place, rule in enumerate(video.objects)
     ]
-    obstacles.may_move([body for _, bodies in chosen for body in bodies])
+    bodies = [body for _, found in chosen for body in found]
+    if not bodies:
+        return MovingWorld.at_rest(video.frames, surface)
+    obstacles = Obstacles(bodies, underfoot)
     tracks: dict[int, RigidTrack] = {}
     for place, (rule, bodies) in enumerate(chosen):
         free = [body for body in bodies if body.number not in tracks]
+        before = len(tracks)
         if rule.how == "fall":
             tracks |= drop(free[: rule.most], rule, video, obstacles, [*seed, place, 1])
-            continue
-        moved = 0
-        for body in free:
-            if moved == rule.most:
-                break
-            track = plan(body, rule, video, obstacles, [*seed, place, body.number])
-            if track is not None:
-                obstacles.moves(body, track)
-                tracks[body.number] = track
-                moved += 1
+        else:
+            for body in free:
+                if len(tracks) - before == rule.most:
+                    break
+                track = plan(body, rule, video, obstacles, [*seed, place, body.number])
+                if track is not None:
+                    obstacles.moves(body, track)
+                    tracks[body.number] = track
+        say(
+            f"video.objects.{place}: {len(tracks) - before} of {counted(len(free), 'thing')} that"
+            f" may {rule.how} found a free way"
+        )
     if not tracks:
         return MovingWorld.at_rest(video.frames, surface)
     return MovingWorld.of(video.frames, tracks, _lights(tracks, chosen))
-
-
-def _drawn(
-    bodies: list[Body],
-    obstacles: Obstacles,
-    middles: Mapping[int, np.ndarray],
-    seed: Sequence[int],
-) -> list[Body]:
-    """Those that nothing lies on, in an order that the seed draws."""
-    alone = [body for body in bodies if not obstacles.carries(body, middles)]
-    order = np.random.default_rng([*seed, 0]).permutation(len(alone))
-    return [alone[k] for k in order]
 
 
 def _lights(

@@ -7,6 +7,7 @@ from repository import ROOT
 from panoforge.cluster.render.images import image_config_sha256
 from panoforge.core.config import load_config
 from panoforge.datagen.config.render import RenderConfig, plan_scenes
+from panoforge.datagen.config.video import MovingThings, VideoCamera, VideoSettings
 
 BLEND = ({"source": "blend", "paths": ("a.blend",)},)
 FLOWS = ("rgb", "instance", "depth", "flow_forward", "flow_backward")
@@ -110,6 +111,22 @@ def test_other_motion_is_another_dataset() -> None:
         for change in ({}, {"fps": 3}, {"camera": {"turn_deg_s": 5}}, {"frames": 5})
     }
     assert len(digests) == 4
+
+
+@pytest.mark.parametrize(
+    ("model", "prefix"),
+    [
+        (VideoSettings, "video."),
+        (VideoCamera, "video.camera."),
+        (MovingThings, "video.objects[]."),
+    ],
+)
+def test_every_key_is_documented_as_it_describes_itself(model, prefix) -> None:
+    page = (ROOT / "docs" / "videos.md").read_text(encoding="utf-8")
+    for name, field in model.model_fields.items():
+        if name not in ("camera", "objects"):  # which have tables of their own
+            row = next(line for line in page.splitlines() if f"`{prefix}{name}`" in line)
+            assert field.description in row
 
 
 def test_the_shipped_config_is_one() -> None:

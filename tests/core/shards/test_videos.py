@@ -136,6 +136,16 @@ def test_a_cut_video_is_not_packed(tmp_path, gone: int) -> None:
     assert "\n" not in str(no.value) and not (tmp_path / "dataset" / "manifest.json").exists()
 
 
+def test_frames_of_different_sizes_are_not_packed(tmp_path) -> None:
+    keys = stage_video(tmp_path / "staged", 1, frames=3, width=64)
+    stage_video(tmp_path / "larger", 1, frames=3, width=128)
+    shutil.rmtree(tmp_path / "staged" / keys[1])
+    shutil.move(tmp_path / "larger" / keys[1], tmp_path / "staged" / keys[1])
+    with pytest.raises(DataError, match=r"f00001: is 128×64, its video 64×32") as no:
+        pack(tmp_path / "staged", tmp_path / "dataset")
+    assert "\n" not in str(no.value) and not (tmp_path / "dataset" / "manifest.json").exists()
+
+
 def test_a_video_cut_in_its_shard_is_found(copy) -> None:
     """By a packer that does not know videos: every digest is right, a frame is not there."""
     from panoforge.core.shards import build, write
