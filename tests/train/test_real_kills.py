@@ -203,12 +203,13 @@ def test_three_ranks_go_on_to_the_bit(caps_dataset: Path, tmp_path: Path):
         assert all(torch.equal(in_two.optimizer["state"][key][k], v) for k, v in slot.items()), key
 
 
-def test_torchrun_is_a_launcher_too(caps_dataset: Path, tmp_path: Path):
+@pytest.mark.parametrize("recompute", [False, True])
+def test_torchrun_is_a_launcher_too(caps_dataset: Path, tmp_path: Path, recompute: bool):
     """`torchrun --nproc-per-node=2 -m panoforge train CONFIG`: the weights of one process."""
     one, two = tmp_path / "one", tmp_path / "two"
     torchrun = (*TORCHRUN, "--nproc-per-node=2")
     for run, launcher in ((one, ()), (two, torchrun)):
-        config = config_file(tmp_path, caps_dataset, run)
+        config = config_file(tmp_path, caps_dataset, run, recompute=recompute)
         subprocess.run(pano_train(config, *launcher), check=True, env=environment(), timeout=RUN_S)
     a, b = (checkpoints.load_latest(folder / "checkpoints", print) for folder in (one, two))
     assert a.step == b.step == STEPS
