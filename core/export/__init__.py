@@ -3,7 +3,7 @@
     export(dataset, "coco", "out")                              panoramas
     export(dataset, "coco", "s3://bucket/out", ExportOptions(perspective=ScanSpec()), workers=8)
                                                                 scan views instead
-    export(dataset, "sav", "out")                               panoramas as videos of their scans
+    export(dataset, "sav", "out")            videos; panoramas that are none as those of their scans
 
 | format | what is written | opened by |
 |---|---|---|
@@ -14,6 +14,10 @@
 | sav | JPEGImages_24fps/, annotations/, Annotations_6fps/ | SAM2, SA-V's evaluator |
 | davis | JPEGImages/480p/, Annotations/480p/, ImageSets/2017/ | davis2017-evaluation, SAM2 |
 | ytvis | JPEGImages/, instances.json | YouTube-VIS' cocoapi |
+| panovos | JPEGImages/, Annotations/ and a meta.json a split | readers of PanoVOS, YouTube-VOS |
+| 360vos | image/ and mask/ a video | readers of 360VOTS' segmentation half |
+| 360vot | image/ and label.json a thing | 360VOT's toolkit |
+| mp4 | a file a video, with 360° metadata | browsers, players |
 | hf | data/, instances/ as Parquet with pictures, README.md | `datasets`, the Hub's viewer |
 
 What a format cannot hold is said in its module. Boxes of these formats do not cross the seam, a
@@ -30,7 +34,7 @@ from functools import partial
 
 from panoforge.core import __version__
 from panoforge.core.errors import UsageError, nearest
-from panoforge.core.export import davis, huggingface, images, videos, yolo
+from panoforge.core.export import davis, huggingface, images, mp4, tracks, videos, yolo
 from panoforge.core.export.frames import (
     ExportJob,
     ExportOptions,
@@ -39,6 +43,7 @@ from panoforge.core.export.frames import (
     category_ids,
     join_counts,
 )
+from panoforge.core.export.units import Unit, units_of
 from panoforge.core.geometry.scan import ScanSpec
 from panoforge.core.parallel import ordered_map
 from panoforge.core.shards.read import Dataset
@@ -54,6 +59,10 @@ FORMATS: dict[str, Format] = {
     "sav": Format(videos.sav_part, videos.sav_join, scan=ScanSpec()),
     "davis": Format(davis.davis_part, davis.davis_join, scan=davis.DAVIS_SCAN),
     "ytvis": Format(videos.ytvis_part, videos.ytvis_join, scan=ScanSpec()),
+    "panovos": Format(tracks.panovos_part, tracks.panovos_join, panoramic=True),
+    "360vos": Format(tracks.vos360_part, join_counts, panoramic=True),
+    "360vot": Format(tracks.vot360_part, join_counts, panoramic=True),
+    "mp4": Format(mp4.mp4_part, join_counts, panoramic=True),
     "hf": Format(huggingface.hf_part, huggingface.hf_join, whole=True),
 }
 
@@ -77,7 +86,7 @@ def export(
         out: a new or empty folder: a path, or an fsspec URL.
         options: how the format is written.
         workers: processes that share the samples; the bytes are the same for any number.
-        on_sample: called with each sample's key when it is written.
+        on_sample: called for each sample that is written, with its key or its video's.
 
     Returns:
         What export.json says.
@@ -95,16 +104,19 @@ def export(
     with held(store, f"pano export --to {to}") as lease:
         _require_empty(store)  # another export may have ended between the look and the lease
         job = ExportJob(dataset, store, options, category_ids(dataset))
+        units = _units(dataset, to)
 
         def told() -> Iterator[Part]:
             part_of = partial(layout.part, job)
-            for part in ordered_map(range(len(dataset)), part_of, workers=workers):
-                on_sample(part.key)
+            for unit, part in zip(units, ordered_map(units, part_of, workers=workers), strict=True):
+                for _ in range(unit.samples):
+                    on_sample(part.key)
                 yield part
 
         facts: dict[str, object] = {
             "format": to,
-            "samples": len(dataset),
+            "samples": sum(unit.samples for unit in units),
+            "left_out": len(dataset) - sum(unit.samples for unit in units),
             **layout.join(job, told()),
             "panoforge": __version__,
             "sample_index_sha256": dataset.manifest.sample_index.sha256,
@@ -127,9 +139,25 @@ def check_export(to: str, out: StoreLike, options: ExportOptions) -> None:
         raise UsageError(f"{to} holds every mask as it is: min_iou is for formats that lose some")
     if layout.whole and options.perspective:
         raise UsageError(f"{to} holds whole panoramas: leave perspective out")
+    if layout.panoramic and options.perspective:
+        raise UsageError(f"{to} holds videos of whole panoramas: leave perspective out")
     if layout.whole and options.card is None:
         raise UsageError(f"{to} writes a dataset card: give --name and --license (and --repo)")
     _require_empty(Store.at(out))
+
+
+def _units(dataset: Dataset, to: str) -> list[Unit]:
+    """What the format is written of; UsageError where the dataset has nothing for it."""
+    layout = FORMATS[to]
+    units = units_of(dataset, videos=layout.panoramic or layout.scan is not None)
+    if layout.panoramic:
+        units = [unit for unit in units if unit.fps is not None]
+        if not units:
+            raise UsageError(
+                f"{dataset.folder} holds no videos, and {to} is a format of panoramic videos:"
+                " render with video: in the config, or export to coco, sav, …"
+            )
+    return units
 
 
 def _require_empty(store: Store) -> None:

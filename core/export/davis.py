@@ -1,4 +1,4 @@
-"""Export of scans in the layout of DAVIS 2017: what davis2017-evaluation and SAM2's reader open.
+"""Export as videos in the layout of DAVIS 2017: what davis2017-evaluation and SAM2's reader open.
 
     JPEGImages/480p/<sequence>/00000.jpg …
     Annotations/480p/<sequence>/00000.png …             palette, pixel = object, 0 = background
@@ -9,7 +9,9 @@
 The evaluator takes a sequence's objects from its first frame, and holds objects × frames × pixels
 as float64, twice. So a panorama with many instances becomes several sequences of the same scan.
 Each begins at a frame that shows all its objects, and has at most MAX_OBJECTS of them. A scan is a
-closed loop, so it may begin anywhere. No instance is lost. 255 would mean "void": it is never used.
+closed loop, so it may begin anywhere. A video in time does not close: its sequences begin where
+their objects are seen first, and go on to its end. No instance is lost. 255 would mean "void": it
+is never used.
 
 Views are 480 pixels wide unless another size is asked for, as the folder's name says.
 """
@@ -29,6 +31,7 @@ from panoforge.core.export.frames import (
     split_names,
 )
 from panoforge.core.export.palette import palette_png
+from panoforge.core.export.units import Unit
 from panoforge.core.export.videos import frame_files, masklets_of
 from panoforge.core.geometry.scan import ScanSpec
 
@@ -62,26 +65,46 @@ def sequences(
     return found
 
 
-def davis_part(job: ExportJob, index: int, clip: list[Frame]) -> Part:
-    """The sequences of one panorama, `<key>-s00` and on."""
-    key = job.dataset.key(index)
+def sequences_in_time(
+    seen: Sequence[AbstractSet[int]], area: Mapping[int, int]
+) -> list[tuple[int, list[int]]]:
+    """The same for a video that does not close: each instance from the frame that shows it first.
+
+    Args:
+        seen: per frame, the ids in it.
+        area: pixels of each id over all frames; larger instances come first.
+    """
+    found, known = [], set[int]()
+    for start, ids in enumerate(seen):
+        new = sorted((ids & area.keys()) - known, key=lambda id_: (-area[id_], id_))
+        known |= set(new)
+        found += [
+            (start, sorted(new[at : at + MAX_OBJECTS])) for at in range(0, len(new), MAX_OBJECTS)
+        ]
+    return found
+
+
+def davis_part(job: ExportJob, unit: Unit, clip: list[Frame]) -> Part:
+    """The sequences of one panorama or video, `<key>-s00` and on."""
+    key = unit.key
     objects, per_frame = masklets_of(clip, job.options.min_pixels)
     rows = {row.id: row for row in objects}
     area = {id_: sum(masks[id_].area for masks in per_frame if id_ in masks) for id_ in rows}
     seen = [masks.keys() for masks in per_frame]
     known: dict[str, object] = {}
     files: dict[str, bytes] = {}
-    for number, (start, ids) in enumerate(sequences(seen, area)):
+    closes = unit.fps is None
+    shared_out = sequences(seen, area) if closes else sequences_in_time(seen, area)
+    for number, (start, ids) in enumerate(shared_out):
         name = f"{key}-s{number:02d}"
-        files |= _sequence_files(
-            name, clip[start:] + clip[:start], seen[start:] + seen[:start], ids
-        )
+        back = start if closes else 0
+        files |= _sequence_files(name, clip[start:] + clip[:back], seen[start:] + seen[:back], ids)
         known[name] = {
             str(place): {"id": id_, "name": rows[id_].name, "category": rows[id_].category}
             for place, id_ in enumerate(ids, start=1)
         }
     counts = {"videos": len(known), "masklets": len(objects)}
-    return Part(key, files, counts=counts, extra=(job.dataset.split(index), known))
+    return Part(key, files, counts=counts, extra=(unit.split, known))
 
 
 def _sequence_files(

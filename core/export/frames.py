@@ -5,8 +5,8 @@ A frame is a picture with its label map.
 A panorama's JPEG is passed on byte for byte; scan views are sampled and encoded. Ids of a view are
 those of its panorama, which is what makes the views of one scan a video.
 
-A format is two functions. `each(job, sample, frames)` gives the files that belong to one sample,
-and what joins it to the others, as a `Part`. It runs in any process, in any order, and depends on
+A format is two functions. `each(job, unit, frames)` gives the files that belong to one unit, and
+ what joins it to the others, as a `Part`. It runs in any process, in any order, and depends on
 nothing but the sample and its place in the dataset. `join(job, parts)` gets the parts in the order
 of the dataset and writes what is about all of them. So the bytes are the same for any number of
 workers.
@@ -14,16 +14,17 @@ workers.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from panoforge.core.cards.facts import CardOptions
 from panoforge.core.errors import UsageError
 from panoforge.core.export.jsonlists import JsonLists
+from panoforge.core.export.units import Unit
 from panoforge.core.geometry.scan import ScanSpec, scan_views
 from panoforge.core.geometry.views import sample_view, wrap_panorama
 from panoforge.core.sample.label_maps import encode_rles
@@ -31,6 +32,7 @@ from panoforge.core.sample.metadata import InstanceMeta
 from panoforge.core.sample.products import encode_product
 from panoforge.core.shards.read import Dataset, Sample
 from panoforge.core.storage.store import Store
+from panoforge.core.types import Labels
 
 Entry = dict[str, Any]  # one JSON object
 Counts = dict[str, int]
@@ -42,8 +44,8 @@ class ExportOptions:
     """How an export is written.
 
     Args:
-        perspective: scan views instead of panoramas. Videos are always scans, their format's own
-            (`Format.scan`) where this is None.
+        perspective: scan views instead of panoramas. In formats of videos a panorama is always its
+            scan, the format's own (`Format.scan`) where this is None; frames of a video are whole.
         min_pixels: instances of fewer pixels in a frame are left out of it.
         jpeg_quality: that of views; a panorama's JPEG is passed on.
         card: what a dataset card must be told, for formats that write one (hf).
@@ -78,24 +80,22 @@ class ExportCategory:
 class Frame:
     """One picture.
 
-    `image` is encoded (`suffix` jpg or png), `labels` uint16 H×W with ids of the panorama.
+    `image` is encoded (`suffix` jpg or png). Label maps are decoded when they are asked for: those
+    of a long video do not fit into memory.
     """
 
     name: str
     image: bytes = field(repr=False)
     suffix: str
-    labels: NDArray[np.uint16] = field(repr=False)
+    width: int
+    height: int
+    decode: Callable[[], Labels] = field(repr=False)
     instances: dict[int, InstanceMeta] = field(repr=False)
 
     @property
-    def height(self) -> int:
-        """Rows of the frame's pixels."""
-        return self.labels.shape[0]
-
-    @property
-    def width(self) -> int:
-        """Columns of the frame's pixels."""
-        return self.labels.shape[1]
+    def labels(self) -> Labels:
+        """uint16 H×W with ids of the panorama."""
+        return self.decode()
 
 
 @dataclass(frozen=True)
@@ -162,33 +162,42 @@ class Part:
 class Format:
     """How a format is written.
 
-    `scan`: it holds videos, of this scan unless another is asked for. `loss`: it cannot hold every
+    `scan`: it holds videos, and of a panorama that is none this scan, unless another is asked for.
+    `panoramic`: it holds the dataset's own videos alone. `loss`: it cannot hold every
     mask, and counts what that costs. `whole`: it takes samples, not frames, and reads them itself.
     """
 
-    each: Callable[[ExportJob, int, list[Frame]], Part]
+    each: Callable[[ExportJob, Unit, list[Frame]], Part]
     join: Callable[[ExportJob, Iterator[Part]], ExportFacts]
     scan: ScanSpec | None = None
+    panoramic: bool = False
     loss: bool = False
     whole: bool = False
 
-    def part(self, job: ExportJob, index: int) -> Part:
-        """Write the files of sample `index`; the rest of its part, without them.
+    def part(self, job: ExportJob, unit: Unit) -> Part:
+        """Write the files of a unit; the rest of its part, without them.
 
-        Of the sample no more than its picture and labels is read.
+        Of samples no more than their pictures and labels is read.
         """
-        part = self.each(job, index, [] if self.whole else _frames(job, index))
+        part = self.each(job, unit, [] if self.whole else _frames(job, unit))
         job.out.put_all(part.files)
         return replace(part, files={})
 
 
-def _frames(job: ExportJob, index: int) -> list[Frame]:
-    """The frames of a sample that an export is about."""
-    sample = job.dataset.read(index, ("rgb", "instance"))
+def _frames(job: ExportJob, unit: Unit) -> list[Frame]:
+    """The frames of a unit that an export is about."""
+    samples = (
+        job.dataset.read(index, ("rgb", "instance"))
+        for index in range(unit.first, unit.first + unit.samples)
+    )
     spec = job.options.perspective
-    if spec:
-        return scan_frames(sample, spec, job.options.jpeg_quality)
-    return [panorama_frame(sample)]
+    if spec and unit.fps is None:
+        return [
+            frame
+            for sample in samples
+            for frame in scan_frames(sample, spec, job.options.jpeg_quality)
+        ]
+    return [panorama_frame(sample) for sample in samples]
 
 
 def join_counts(job: ExportJob, parts: Iterator[Part]) -> ExportFacts:
@@ -249,7 +258,9 @@ def panorama_frame(sample: Sample) -> Frame:
         sample.key,
         bytes(sample.members[suffix]),
         suffix.rsplit(".", 1)[1],
-        sample.read("instance"),
+        sample.meta.width,
+        sample.meta.height,
+        partial(sample.read, "instance"),
         _by_id(sample),
     )
 
@@ -258,12 +269,18 @@ def scan_frames(sample: Sample, spec: ScanSpec, jpeg_quality: int = 95) -> list[
     """The views of one scan, named <key>-fNN."""
     rgb, labels = wrap_panorama(sample.read("rgb")), wrap_panorama(sample.read("instance"))
     instances = _by_id(sample)
+
+    def kept(ids: Labels) -> Callable[[], Labels]:
+        return lambda: ids
+
     return [
         Frame(
             f"{sample.key}-f{number:02d}",
             encode_product("rgb.jpg", sample_view(rgb, view), jpeg_quality=jpeg_quality),
             "jpg",
-            sample_view(labels, view, labels=True),
+            view.size_px,
+            view.size_px,
+            kept(sample_view(labels, view, labels=True)),
             instances,
         )
         for number, view in enumerate(scan_views(spec))

@@ -33,6 +33,7 @@ from panoforge.core.cards.facts import DatasetFacts, facts_of
 from panoforge.core.cards.hub import HubConfig, HubSplit, hub_readme
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.export.frames import ExportFacts, ExportJob, Frame, Part
+from panoforge.core.export.units import Unit
 from panoforge.core.report.pictures import overlay_ids, shrink_ids, shrink_rgb
 from panoforge.core.sample.products import encode_product
 from panoforge.core.shards.layout import INSTANCE_SCHEMA, instance_rows
@@ -69,9 +70,9 @@ IMAGE_COLUMNS = ("preview", "rgb", "ids", "depth")
 DEPTH_COLUMNS = ("depth", "depth_unit_m")
 
 
-def hf_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
+def hf_part(job: ExportJob, unit: Unit, frames: list[Frame]) -> Part:
     """The rows of one panorama in both tables."""
-    sample = job.dataset.read(index, ("rgb", "instance", "depth"))
+    sample = job.dataset.read(unit.first, ("rgb", "instance", "depth"))
     row = panorama_row(sample)
     pictures = sum(len(row[name]["bytes"]) for name in IMAGE_COLUMNS if row.get(name))
     if pictures > MAX_GROUP_BYTES:
@@ -79,7 +80,7 @@ def hf_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
             f"{sample.key}: its pictures take {pictures:,} bytes, over the {MAX_GROUP_BYTES:,} of"
             " a row group that the Hub's viewer reads: render it smaller, or export another format"
         )
-    extra = (job.dataset.split(index), row, instance_rows(sample.meta))
+    extra = (unit.split, row, instance_rows(sample.meta))
     return Part(sample.key, counts={"panoramas": 1, "instances": len(extra[2])}, extra=extra)
 
 

@@ -23,6 +23,7 @@ from panoforge.core.export.frames import (
     masks_of,
 )
 from panoforge.core.export.jsonlists import json_lists
+from panoforge.core.export.units import Unit
 from panoforge.core.sample.products import decode_product, encode_product
 
 
@@ -43,7 +44,7 @@ def coco_head(job: ExportJob) -> Entry:
     }
 
 
-def coco_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
+def coco_part(job: ExportJob, unit: Unit, frames: list[Frame]) -> Part:
     """images/<name>.jpg; images and annotations with compressed RLEs."""
     images, annotations = [], []
     for number, frame in enumerate(frames, start=1):
@@ -67,7 +68,7 @@ def coco_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
                 }
             annotations.append(entry)
     lists = {"images": images, "annotations": annotations}
-    return Part(job.dataset.key(index), image_files(frames), lists)
+    return Part(unit.key, image_files(frames), lists)
 
 
 def coco_join(job: ExportJob, parts: Iterator[Part]) -> ExportFacts:
@@ -79,15 +80,15 @@ def coco_join(job: ExportJob, parts: Iterator[Part]) -> ExportFacts:
     return dict(lists.counts)
 
 
-def sa1b_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
+def sa1b_part(job: ExportJob, unit: Unit, frames: list[Frame]) -> Part:
     """sa_<n>.jpg beside sa_<n>.json, n from 1.
 
     Classes are not part of SA-1B; scores are 1, as these are not predictions. The point is the
     pixel deepest inside the mask. An annotation's id is n·65536 + the instance's.
     """
     annotations, files = 0, dict[str, bytes]()
-    for number, frame in enumerate(frames, start=1 + index * len(frames)):
-        jpeg = frame.image
+    for number, frame in enumerate(frames, start=1 + unit.first * len(frames)):
+        jpeg, labels = frame.image, frame.labels
         if frame.suffix != "jpg":
             rgb = decode_product(f"rgb.{frame.suffix}", frame.image)
             jpeg = encode_product("rgb.jpg", rgb, jpeg_quality=job.options.jpeg_quality)
@@ -100,7 +101,7 @@ def sa1b_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
                 "predicted_iou": 1.0,
                 "stability_score": 1.0,
                 "crop_box": [0, 0, frame.width, frame.height],
-                "point_coords": [deepest_point(frame.labels, mask.instance.id, mask.box)],
+                "point_coords": [deepest_point(labels, mask.instance.id, mask.box)],
             }
             for mask in masks_of(frame, job.options.min_pixels)
         ]
@@ -115,7 +116,7 @@ def sa1b_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
         files[f"sa_{number}.jpg"] = jpeg
         files[f"sa_{number}.json"] = json.dumps({"image": image, "annotations": entries}).encode()
     counts = {"images": len(frames), "annotations": annotations}
-    return Part(job.dataset.key(index), files, counts=counts)
+    return Part(unit.key, files, counts=counts)
 
 
 def deepest_point(
@@ -129,7 +130,7 @@ def deepest_point(
     return [float(x + column), float(y + row)]
 
 
-def panoptic_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
+def panoptic_part(job: ExportJob, unit: Unit, frames: list[Frame]) -> Part:
     """images/, panoptic/<name>.png (id = R + 256·G + 65536·B, 0 = void).
 
     Structure is stuff, but every wall keeps its own segment.
@@ -161,7 +162,7 @@ def panoptic_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
         )
         segments += len(found)
     return Part(
-        job.dataset.key(index),
+        unit.key,
         files,
         {"images": images, "annotations": annotations},
         {"images": len(frames), "annotations": segments},

@@ -1,8 +1,7 @@
-"""Exports of scans as videos: SA-V, YouTube-VIS.
+"""Exports as videos: SA-V, YouTube-VIS.
 
-One panorama is one video of its scan, one instance one masklet.
-
-Frames are `00000.jpg`, …
+A video of the dataset is one video, of whole panoramas; a panorama that is none is the video of its
+scan. One instance is one masklet. Frames are `00000.jpg`, …
 """
 
 import json
@@ -24,7 +23,9 @@ from panoforge.core.export.frames import (
 )
 from panoforge.core.export.images import coco_head
 from panoforge.core.export.jsonlists import json_lists
+from panoforge.core.export.mp4 import mp4_of
 from panoforge.core.export.palette import empty_mask_png, mask_png
+from panoforge.core.export.units import Unit, units_of
 from panoforge.core.sample.metadata import InstanceMeta
 
 SAV_FPS = 24
@@ -32,7 +33,9 @@ SAV_FPS = 24
 
 def frame_files(folder: str, clip: list[Frame]) -> dict[str, bytes]:
     """A clip's pictures as <folder>/00000.jpg and so on."""
-    return {f"{folder}/{number:05d}.jpg": frame.image for number, frame in enumerate(clip)}
+    return {
+        f"{folder}/{number:05d}.{frame.suffix}": frame.image for number, frame in enumerate(clip)
+    }
 
 
 def masklets_of(
@@ -44,15 +47,16 @@ def masklets_of(
     return [seen[id_] for id_ in sorted(seen)], per_frame
 
 
-def sav_part(job: ExportJob, index: int, clip: list[Frame]) -> Part:
+def sav_part(job: ExportJob, unit: Unit, clip: list[Frame]) -> Part:
     """Both forms of SA-V beside one set of frames.
 
     annotations/<video>_manual.json is for training, Annotations_6fps/<video>/<object>/<frame>.png
-    and sav_val.txt for evaluation. Every frame is annotated, which `fps` in the JSON says. An
+    and sav_val.txt for evaluation. Beside the JSON of a video in time lies <video>.mp4, where
+    SA-V's own reader looks for it. Every frame is annotated, which `fps` in the JSON says. An
     object out of sight has an empty mask, not None, or SAM2's loader would drop the frame for all
     objects.
     """
-    key = job.dataset.key(index)
+    key = unit.key
     files = frame_files(f"JPEGImages_24fps/{key}", clip)
     objects, per_frame = masklets_of(clip, job.options.min_pixels)
     size = [clip[0].height, clip[0].width]
@@ -63,12 +67,15 @@ def sav_part(job: ExportJob, index: int, clip: list[Frame]) -> Part:
     rows = [
         [masks[row.id].rle if row.id in masks else empty for row in objects] for masks in per_frame
     ]
-    record = _sav_record(key, clip, objects, per_frame) | {"masklet": rows}
+    record = _sav_record(unit, clip, objects, per_frame) | {"masklet": rows}
     files[f"annotations/{key}_manual.json"] = json.dumps(record, separators=(",", ":")).encode()
-    for position, row in enumerate(objects):
-        for number, frame in enumerate(clip):
+    if unit.fps is not None:
+        files[f"annotations/{key}.mp4"] = mp4_of(unit, clip)
+    for number, frame in enumerate(clip):
+        labels = frame.labels
+        for position, row in enumerate(objects):
             mask = per_frame[number].get(row.id)
-            png = mask_png(frame.labels, row.id, mask.box) if mask else empty_mask_png(*size)
+            png = mask_png(labels, row.id, mask.box) if mask else empty_mask_png(*size)
             files[f"Annotations_6fps/{key}/{position:03d}/{number:05d}.png"] = png
     return Part(key, files, counts={"videos": 1, "masklets": len(objects)})
 
@@ -76,29 +83,33 @@ def sav_part(job: ExportJob, index: int, clip: list[Frame]) -> Part:
 def sav_join(job: ExportJob, parts: Iterator[Part]) -> Counts:
     """sav_val.txt."""
     counts = join_counts(job, parts)
-    job.out.put("sav_val.txt", "".join(f"{key}\n" for key in job.dataset.keys).encode())
+    units = units_of(job.dataset, videos=True)
+    job.out.put("sav_val.txt", "".join(f"{unit.key}\n" for unit in units).encode())
     return counts
 
 
 def _sav_record(
-    key: str, clip: list[Frame], objects: list[InstanceMeta], per_frame: list[dict[int, FrameMask]]
+    unit: Unit,
+    clip: list[Frame],
+    objects: list[InstanceMeta],
+    per_frame: list[dict[int, FrameMask]],
 ) -> Entry:
-    pixels = clip[0].width * clip[0].height
+    pixels, fps = clip[0].width * clip[0].height, unit.fps or SAV_FPS
     seen = [[row.id in masks for masks in per_frame] for row in objects]
     size = [
         float(np.mean([masks[row.id].area for masks in per_frame if row.id in masks]))
         for row in objects
     ]
     return {
-        "video_id": key,
-        "video_duration": len(clip) / SAV_FPS,
+        "video_id": unit.key,
+        "video_duration": len(clip) / fps,
         "video_frame_count": len(clip),
         "video_height": clip[0].height,
         "video_width": clip[0].width,
         "video_resolution": pixels,
         "video_environment": "Indoor",
         "video_split": "train",
-        "fps": SAV_FPS,
+        "fps": fps,
         "masklet_id": list(range(len(objects))),
         "masklet_num": len(objects),
         "masklet_type": ["manual"] * len(objects),
@@ -118,12 +129,12 @@ def _sav_record(
     }
 
 
-def ytvis_part(job: ExportJob, index: int, clip: list[Frame]) -> Part:
+def ytvis_part(job: ExportJob, unit: Unit, clip: list[Frame]) -> Part:
     """JPEGImages/<video>/, and per masklet a list over frames of RLE, box and area.
 
     They are null where it is out of sight.
     """
-    key = job.dataset.key(index)
+    key = unit.key
     files = frame_files(f"JPEGImages/{key}", clip)
     objects, per_frame = masklets_of(clip, job.options.min_pixels)
     video = {
@@ -131,7 +142,7 @@ def ytvis_part(job: ExportJob, index: int, clip: list[Frame]) -> Part:
         "width": clip[0].width,
         "height": clip[0].height,
         "length": len(clip),
-        "file_names": [f"{key}/{number:05d}.jpg" for number in range(len(clip))],
+        "file_names": [f"{key}/{number:05d}.{frame.suffix}" for number, frame in enumerate(clip)],
     }
     annotations = []
     for row in objects:

@@ -27,6 +27,7 @@ from panoforge.core.export.frames import (
     masks_of,
     split_names,
 )
+from panoforge.core.export.units import Unit
 from panoforge.core.geometry.pixels import index_to_edge
 from panoforge.core.types import Ints, Mask
 
@@ -68,15 +69,15 @@ class Loss:
         }
 
 
-def yolo_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
+def yolo_part(job: ExportJob, unit: Unit, frames: list[Frame]) -> Part:
     """images/, labels/<name>.txt (class x1 y1 x2 y2 …, relative), and what the polygons lose."""
     images, losses, polygons, files = [], dict[str, Loss](), 0, image_files(frames)
     for number, frame in enumerate(frames, start=1):
         images.append(image_entry(number, frame)["file_name"])
-        lines = []
+        lines, labels = [], frame.labels
         for found in masks_of(frame, job.options.min_pixels):
             left, top, width, height = map(int, found.box)
-            mask = frame.labels[top : top + height, left : left + width] == found.instance.id
+            mask = labels[top : top + height, left : left + width] == found.instance.id
             ring, iou = best_ring(mask)
             category = found.instance.category
             left_out = iou < job.options.min_iou
@@ -89,10 +90,10 @@ def yolo_part(job: ExportJob, index: int, frames: list[Frame]) -> Part:
         files[f"labels/{frame.name}.txt"] = "".join(lines).encode()
         polygons += len(lines)
     return Part(
-        job.dataset.key(index),
+        unit.key,
         files,
         counts={"images": len(frames), "annotations": polygons},
-        extra=(job.dataset.split(index), images, losses),
+        extra=(unit.split, images, losses),
     )
 
 

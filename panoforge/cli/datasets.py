@@ -171,7 +171,9 @@ def export(
     to: Annotated[
         str,
         typer.Option(
-            "--to", help="coco, yolo-seg, sa1b, mask2former-panoptic, sav, davis, ytvis or hf."
+            "--to",
+            help="coco, yolo-seg, sa1b, mask2former-panoptic, sav, davis, ytvis, panovos, 360vos,"
+            " 360vot, mp4 or hf.",
         ),
     ],
     split: Annotated[str | None, typer.Option("--split", help="Export this split only.")] = None,

@@ -9,6 +9,7 @@ it each is skipped with the reason. `.ci/run` brings those that PyPI has:
     davis2017-evaluation/   github.com/davisvideochallenge/davis2017-evaluation (scikit-image)
     youtubevos-cocoapi/     github.com/youtubevos/cocoapi
     sav_dataset/            github.com/facebookresearch/sam2, its folder sav_dataset (scikit-image)
+    360VOT/                 github.com/HuajianUP/360VOT (shapely, pandas, tqdm)
 """
 
 import importlib.util
@@ -18,12 +19,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import videos
 from export_cases import SMALL_SCAN, busy_dataset, clip_of, pictures_of
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from sticks import bounds, stick
 
+import panoforge
 from panoforge.core.export import ExportOptions, export
 from panoforge.core.export.yolo import overlap
 from panoforge.core.shards.read import Dataset
@@ -40,10 +45,16 @@ def toolkit(name: str, *needs: str) -> Path:
 
 
 def python(toolkit_path: Path, code: str, *arguments: object) -> str:
-    """Run `code` with a toolkit on its path, as its users do; what it printed."""
-    path = os.pathsep.join([str(toolkit_path), os.environ.get("PYTHONPATH", "")])
+    """Run `code` with a toolkit on its path, as its users do; what it printed.
+
+    Our own root is not on it: 360VOT has a folder `eval`, as we do.
+    """
+    own = {str(Path(panoforge.__file__).parents[1]), ""}
+    others = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p not in own]
+    path = os.pathsep.join([str(toolkit_path), *others])
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=toolkit_path,
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
@@ -207,3 +218,134 @@ def test_yolo_is_read_by_ultralytics(
             overlaps.append(overlap(np.array(mask, bool), frame.labels == id_))
     assert len(overlaps) == facts["annotations"]
     assert np.mean(overlaps) == pytest.approx(facts["cost"]["mean_iou"], abs=1e-3)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Two videos of panoramas, seven frames each."""
+    folder = tmp_path_factory.mktemp("clips")
+    return Dataset.open(videos.dataset_of_videos(folder, scenes=2, frames=7, width=256))
+
+
+SAV_READER = """
+import json, sys
+from utils.sav_utils import SAVDataset
+read = SAVDataset(sys.argv[1], annot_sample_rate=1)
+frames, manual, _ = read.get_frames_and_annotations(sys.argv[2])
+shapes = [list(frame.shape) for frame in frames]
+print(json.dumps({"frames": shapes, "masks": len(manual["masklet"])}))
+"""
+
+
+def test_sav_of_videos_is_read_and_scored_by_its_own(clips: Dataset, tmp_path: Path) -> None:
+    where = toolkit("sav_dataset", "skimage", "matplotlib")
+    facts = export(clips, "sav", tmp_path)
+    root = str(tmp_path / "Annotations_6fps")
+    done = subprocess.run(
+        [sys.executable, "sav_evaluator.py", "--gt_root", root, "--pred_root", root, "-n", "1"],
+        cwd=where,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith("turns-")]
+    rows = [row for row in rows if len(row) == 5]
+    assert len(rows) == facts["masklets"] == 6
+    assert {row[3] for row in rows} == {row[4] for row in rows} == {"100.0"}
+    video = clips.videos["video"][0].as_py()
+    said = python(where, SAV_READER, tmp_path / "annotations", video).splitlines()[-1]
+    assert json.loads(said) == {"frames": [[128, 256, 3]] * 7, "masks": 7}
+
+
+def test_davis_of_videos_is_scored_by_davis2017_evaluation(clips: Dataset, tmp_path: Path) -> None:
+    where = toolkit("davis2017-evaluation", "pandas", "scipy", "skimage", "tqdm")
+    facts = export(clips, "davis", tmp_path)
+    results = tmp_path / "Annotations" / "480p"
+    found = python(where, DAVIS, tmp_path, results, "semi-supervised")
+    scores = json.loads(found.splitlines()[-1])
+    assert len(scores["J"]) == len(scores["F"]) == facts["masklets"] == 6
+    assert min(scores["J"]) == min(scores["F"]) == 1.0
+
+
+VOT360 = """
+import json, sys
+from scripts.eval_360VOT import loadDataset
+from eval.OPEBenchmark_360VOT import eval_success
+sequences, boxes, turned, bfovs, rbfovs = loadDataset(sys.argv[1])
+itself = {name: rows for name, (rows, _) in boxes.items()}
+success = eval_success(boxes, "itself", {"itself": itself}, img_w=256)["itself"]
+print(json.dumps({
+    "sequences": sequences,
+    "present": {name: int(there.sum()) for name, (_, there) in rbfovs.items()},
+    "success": {name: list(map(float, curve)) for name, curve in success.items()},
+}))
+"""
+VOT360_CROP = """
+import json, sys
+sys.path += ["lib", "eval"]
+import cv2, numpy as np
+from lib.omni import OmniImage
+from lib.utils import Bfov
+found = []
+for frame in json.loads(open(sys.argv[1]).read()):
+    mask = cv2.imread(frame["mask"], cv2.IMREAD_GRAYSCALE)
+    image = OmniImage(mask.shape[1], mask.shape[0])
+    row = {}
+    for kind in ("bfov", "rbfov"):
+        where = Bfov(*frame[kind])
+        _, u, v = image.crop_bfov(mask, where, projection_type=0, num_sample_h=400)
+        hit = np.zeros_like(mask)
+        hit[np.rint(v).astype(int), np.rint(u).astype(int)] = 1
+        row[kind] = float((hit * (mask > 0)).sum() / (mask > 0).sum())
+    own = image.mask2Bbox(mask, need_rotation=False)
+    row["box"] = [own.cx, own.cy, own.w, own.h]
+    bfov = image.mask2Bfov(mask, need_rotation=True)
+    row["own"] = [bfov.clon, bfov.clat, bfov.fov_h, bfov.fov_v, bfov.rotation]
+    found.append(row)
+print(json.dumps(found))
+"""
+
+
+def test_360vot_is_read_by_its_toolkit_which_finds_the_thing_where_we_say(
+    clips: Dataset, tmp_path: Path
+) -> None:
+    """Cut out where our fields of view are, as the toolkit cuts, the whole thing is in the cut."""
+    where = toolkit("360VOT", "shapely", "pandas", "tqdm")
+    export(clips, "360vot", tmp_path / "vot")
+    export(clips, "360vos", tmp_path / "vos")
+    row = clips.videos.slice(0, 1).to_pylist()[0]
+    split, video = row["split"], row["video"]
+    read = json.loads(python(where, VOT360, tmp_path / "vot" / split).splitlines()[-1])
+    name = f"{video}-{videos.MOVING}"
+    assert name in read["sequences"]
+    present = read["present"][name]
+    # The toolkit counts frames without the thing among those that it divides by.
+    assert np.allclose(read["success"][name][:-1], present / 7) and 4 <= present < 7
+    label = json.loads((tmp_path / "vot" / split / name / "label.json").read_text())
+    frames = []
+    for number, entry in enumerate(label.values()):
+        if entry["bbox"]["w"]:
+            mask = tmp_path / "vos" / split / video / "mask" / f"{number:06d}_2.png"
+            frames.append(
+                {
+                    "mask": str(mask),
+                    **{kind: list(entry[kind].values()) for kind in ("bfov", "rbfov", "bbox")},
+                }
+            )
+    balls = len(frames)
+    for lon_deg, lat_deg, turn_deg in ((170.0, 30.0, 40.0), (20.0, -50.0, -25.0)):
+        mask = stick(lon_deg, lat_deg, turn_deg, 40.0, 8.0)
+        file = tmp_path / f"{turn_deg}.png"
+        file.write_bytes(cv2.imencode(".png", mask.astype(np.uint8) * 255)[1].tobytes())
+        boxes = bounds(mask)
+        whole = {"bfov": list(vars(boxes.fov).values()), "mask": str(file)}
+        frames.append({**whole, "rbfov": list(vars(boxes.rotated_fov).values())})
+    (tmp_path / "frames.json").write_text(json.dumps(frames))
+    said = json.loads(python(where, VOT360_CROP, tmp_path / "frames.json").splitlines()[-1])
+    for ours, theirs in zip(frames, said, strict=True):
+        assert theirs["bfov"] > 0.97 and theirs["rbfov"] > 0.97, (ours, theirs)
+    for ours, theirs in zip(frames[:balls], said, strict=False):
+        off = np.abs(np.array(ours["bbox"][:4]) - theirs["box"])
+        assert min(off[0], 256 - off[0]) <= 2 and off[1:].max() <= 2, (ours["bbox"], theirs["box"])
+    for ours, theirs in zip(frames[balls:], said[balls:], strict=True):
+        assert np.abs(np.array(theirs["own"]) - ours["rbfov"]).max() < 4, (ours, theirs)
