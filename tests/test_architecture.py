@@ -256,6 +256,7 @@ HOMES = {
     "core/sample/products.py": "our own pictures and label maps",
     "core/stats/pixels.py": "the luma of our own pictures, shrunk while decoding",
     "datagen/rendering/render.py": "the picture that Blender has just saved",
+    "core/export/mp4.py": "nothing: it writes a video",
 }
 
 

@@ -1,6 +1,6 @@
 """Videos as MP4 files: H.264, as browsers play it, with the metadata of a 360° video.
 
-    <video>.mp4, or <split>/<video>.mp4
+    <split>/<video>.mp4
 
 Colours are Rec. 709 in the video's range, 4:2:0: this is for looking at, and for SA-V's reader.
 Exact pixels are in the other formats. One thread encodes, so that the bytes are the same anywhere.

@@ -2,7 +2,7 @@
 
 A box is on the panorama, unrolled where the mask is: it may run out over the seam. A rotated box is
 the rectangle of least area, turned by `rotation_deg` clockwise in the picture. A field of view lies
-between two pairs of great circles around its centre (`panoforge.core.geometry.bfov`); a rotated one
+between two pairs of great circles around its centre (`panoforge.core.geometry.bfov`). A rotated one
 is turned about its axis, clockwise in the picture too, its longer side first.
 Source: Huang et al., 360VOT, ICCV 2023, §3.2; the signs are those of its toolkit's lib/omni.py,
 which made its labels (a comment there says the opposite of what it does).
@@ -60,9 +60,11 @@ def bounds_of(mask: Mask, left: int, top: int, width: int, height: int) -> Track
     """The bounds of a thing.
 
     Args:
-        mask: bool h×w, not empty: the part of the panorama that holds the thing.
-        left, top: the column and row at which the part begins; it may go on over the seam.
-        width, height: of the panorama, in pixels.
+        mask: bool h×w, not empty. It is the part of the panorama that holds the thing.
+        left: The column at which the part begins; it may go on over the seam.
+        top: The row at which it begins.
+        width: Of the panorama, in pixels.
+        height: Of the panorama, in pixels.
     """
     rows, columns = np.nonzero(mask)
     u, v = columns + left, rows + top
