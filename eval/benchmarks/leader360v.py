@@ -4,7 +4,8 @@ That is the form which its annotation tool A3360V writes.
 
 The released layout of the whole data set is not published yet (its page holds demos); this reads
 work-dir/<video>/<second>/ of the tool, and the same without the folders of seconds. An object is a
-`group_id`, or a label where a shape has none.
+`group_id`, or a label where a shape has none. Labels are brought to the first of their names; one
+that is not in its list stays as it is, and is counted.
 """
 
 import re
@@ -19,6 +20,7 @@ from panoforge.core.foreign.left_out import NOTHING, LeftOut
 from panoforge.core.foreign.listing import composed, list_pictures
 from panoforge.core.types import Mask
 from panoforge.eval.benchmarks.base import Benchmark, Opened, VideoItem
+from panoforge.eval.benchmarks.leader360v_labels import canonical
 
 FRAME = re.compile(r"frame_([0-9]{1,18})")
 
@@ -40,6 +42,9 @@ def open_videos(root: Path, split: str | None) -> Opened[VideoItem]:
         ids = _object_ids(list(files.values()))
         masks = tuple(partial(_read, path, ids) if path in files else None for path in labels)
         names = {ids[_name(s)]: s.label for file in files.values() for s in file.shapes}
+        unknown = sorted({label for label in names.values() if canonical(label) is None})
+        left_out += LeftOut.of(("label that is none of its list", label) for label in unknown)
+        names = {id_: canonical(label) or label for id_, label in names.items()}
         items.append(VideoItem(video.name, images, tuple(files), masks, names))
     if not items:
         raise DataError(
@@ -101,8 +106,8 @@ BENCHMARKS = (
         "videos",
         "huggingface.co/datasets/Leader360V/Leader360V (demos so far).",
         "see its page; research.",
-        "    <video>/[<second>/]frame_<n>.png with frame_<n>.json   LabelMe 5: shapes with label"
-        " and group_id",
+        "    <video>/[<second>/]frame_<n>.png with frame_<n>.json   LabelMe 5: shapes"
+        " (polygon, rle, …) with label and group_id",
         open_videos,
     ),
 )

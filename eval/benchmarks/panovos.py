@@ -1,8 +1,8 @@
 """Benchmark `panovos`: PanoVOS (Yan et al., ECCV 2024), 150 panoramic videos with object masks.
 
 The val and test sets are published with the mask of the first frame only and are scored on CodaLab
-(competition 15928): here they are refused with that advice. The train split, or a split whose masks
-you have, is scored.
+(competition 15928): of them the masks for that server are written
+(`panoforge.eval.videos.submission`). The train split, or a split whose masks you have, is scored.
 """
 
 from functools import partial
@@ -19,11 +19,11 @@ def open_videos(root: Path, split: str | None) -> Opened[VideoItem]:
     """The videos of PanoVOS."""
     folder, videos, left_out = find_videos(root, split)
     still = [video.name for video in videos if len(video.frames) == 1]
-    if still:
+    if still and len(still) < len(videos):
         raise DataError(
-            f"{folder}: {counted(len(still), 'video')} with a mask for one frame only (first:"
-            f" {still[0]}), so there is nothing to score with here: PanoVOS scores its val and test"
-            " sets on CodaLab (competition 15928)"
+            f"{folder}: {counted(len(still), 'video')} of {len(videos)} with a mask for one frame"
+            f" only (first: {still[0]}): a split is scored here, or on CodaLab (competition 15928),"
+            " not half. Give one split (split: train, val or test)"
         )
     return Opened([video_item(video) for video in videos], left_out)
 

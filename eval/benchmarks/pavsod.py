@@ -153,9 +153,10 @@ def open_pavsodr(root: Path, split: str | None) -> Opened[PanoramaItem]:
     items, without = [], []
     try:
         annotations = _by_video(document, path)
-        for video in sorted(document["videos"], key=lambda video: video["file_names"][0]):
+        for video in sorted(document["videos"], key=lambda video: min(video["file_names"])):
             its = annotations.pop(video["id"], {})
-            for t, name in enumerate(video["file_names"]):
+            # The authors pair the names in their order with the segmentations as they stand.
+            for t, name in enumerate(sorted(video["file_names"])):
                 here = {
                     id_: segmentations[t]
                     for id_, segmentations in its.items()

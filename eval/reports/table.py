@@ -83,28 +83,62 @@ def _panorama_lines(results: Mapping[str, Any]) -> list[str]:
     ]
 
 
+VIDEO_SCORES = (
+    "j",
+    "f",
+    "f_seam",
+    "j_sphere",
+    "f_sphere",
+    "j_sphere_official",
+    "f_sphere_official",
+)
+VIDEO_HEADS = (
+    "J",
+    "F",
+    "F seam-aware",
+    "J_sphere",
+    "F_sphere",
+    "J_sphere official",
+    "F_sphere official",
+)
+
+
 def _video_lines(results: Mapping[str, Any]) -> list[str]:
     lines, scores = [], results["scores"]
     if any(s["j"] is not None for s in scores):
-        rows = [["", "J&F", "J", "F", "F seam-aware", "J_sphere", "F_sphere"]]
+        rows = [["", "J&F", *VIDEO_HEADS]]
         rows += [
             [
                 s["role"],
                 _interval(s["j_and_f"], s["j_and_f_low"], s["j_and_f_high"]),
-                *(_percent(s[name]) for name in ("j", "f", "f_seam", "j_sphere", "f_sphere")),
+                *(_percent(s.get(name)) for name in VIDEO_SCORES),
             ]
             for s in scores
         ]
         lines += columns(rows)
     if any(s["tracking"] for s in scores):
-        heads = ["S_dual", "P_dual", "normalised P_dual", "P_angle", "S_sphere"]
+        heads = ["S_dual", "P_dual", "normalised P_dual", "P_angle", "S_sphere", "P_angle of BFoVs"]
         rows_of = [
             [s["role"], mode, *(_percent(s["tracking"].get(name + end)) for name in TRACKING)]
             for s in scores
             for mode, end in (("official", "_official"), ("seam-aware", ""))
         ]
         lines += columns([["boxes around the masks", "mode", *heads], *rows_of])
-    return [*lines, _video_line(results)]
+    if results.get("submission"):
+        lines.append(
+            f"nothing to score with here: the masks for the benchmark's server are in"
+            f" {results['submission']}, checked; zip that folder"
+        )
+    return [*lines, *_label_lines(results), _video_line(results)]
+
+
+def _label_lines(results: Mapping[str, Any]) -> list[str]:
+    """A line for each label that the data give their objects: how many, and the model's J&F."""
+    rows = [
+        [entry["label"], str(entry["objects"]), _percent(entry["j_and_f"])]
+        for entry in results.get("labels", [])
+    ]
+    return columns([["label", "objects", "J&F"], *rows]) if rows else []
 
 
 def _video_line(results: Mapping[str, Any]) -> str:

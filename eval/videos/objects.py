@@ -7,7 +7,7 @@ is ground truth at the model's resolution. Boxes instead of masks: `panoforge.ev
 over many videos: `panoforge.eval.videos.run`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +27,16 @@ from panoforge.eval.scoring.metrics.boundary import boundary_f
 from panoforge.eval.scoring.metrics.sphere import boundary_f_sphere, jaccard_sphere
 from panoforge.eval.videos.tracks import Track
 
-SCORES = ("j", "f", "j_seam", "f_seam", "j_sphere", "f_sphere")
+SCORES = (
+    "j",
+    "f",
+    "j_seam",
+    "f_seam",
+    "j_sphere",
+    "f_sphere",
+    "j_sphere_official",
+    "f_sphere_official",
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,8 @@ class ObjectScores:
     f_seam: float | None = None
     j_sphere: float | None = None
     f_sphere: float | None = None
+    j_sphere_official: float | None = None
+    f_sphere_official: float | None = None
     tracking: dict[str, float] = field(
         default_factory=dict
     )  # of 360VOTS, `panoforge.eval.videos.tracks`
@@ -147,6 +158,19 @@ def score_video(
     return ScoredVideo(rows, bare)
 
 
+def prompted(
+    video: VideoItem, first: Mapping[int, tuple[int, Bools]], predictor: Predictor, image_size: int
+) -> tuple[ShownFrames, list[ObjectPrompt]]:
+    """A video's frames as the predictor wants them, and its objects' first masks, by number."""
+    if predictor.full_size:
+        frames = ShownFrames(video.images, read_frame)
+        masks = {id_: mask * np.float32(20) - 10 for id_, (_, mask) in first.items()}
+    else:
+        frames = video_frames(video.images, image_size)
+        masks = {id_: shrink(mask, image_size) for id_, (_, mask) in first.items()}
+    return frames, [ObjectPrompt(id_, {}, {first[id_][0]: masks[id_]}) for id_ in sorted(first)]
+
+
 def first_masks(video: VideoItem) -> dict[int, tuple[int, Bools]]:
     """For each object the first annotated frame that has it, and its mask there."""
     first: dict[int, tuple[int, Bools]] = {}
@@ -171,7 +195,12 @@ def shrink(mask: Bools, size_px: int) -> NDArray[np.float32]:
 
 def enlarge(logits: NDArray[np.float32], shape: tuple[int, int]) -> Bools:
     """Logits over a whole frame → its mask, H×W."""
-    return cv2.resize(logits, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR) > 0
+    return enlarge_logits(logits, shape) > 0
+
+
+def enlarge_logits(logits: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Logits over a whole frame, H×W."""
+    return cv2.resize(logits, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
 
 
 def at_logit_size(mask: Bools, image_size: int) -> Bools:
@@ -189,4 +218,6 @@ def _scores(predicted: Bools, true: Bools) -> tuple[float, ...]:
         boundary_f(predicted, true, "seam-aware"),
         jaccard_sphere(predicted, true),
         boundary_f_sphere(predicted, true),
+        jaccard_sphere(predicted, true, "official"),
+        boundary_f_sphere(predicted, true, "official"),
     )

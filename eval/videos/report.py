@@ -36,7 +36,24 @@ OF_BOXES = (
     " The ceiling is the true box at the resolution of the model's logits; no BFoV can be had from"
     " a box, so it has no S_sphere."
 )
-HEADS = ("S_dual", "P_dual at 20 px", "normalised P_dual", "P_angle at 3°", "S_sphere")
+SCORES_SHOWN = (
+    "j",
+    "f",
+    "f_seam",
+    "j_sphere",
+    "f_sphere",
+    "j_sphere_official",
+    "f_sphere_official",
+)
+TOOLKIT = ("J sphere, official", "F sphere, official")
+HEADS = (
+    "S_dual",
+    "P_dual at 20 px",
+    "normalised P_dual",
+    "P_angle at 3°",
+    "S_sphere",
+    "P_angle of BFoVs",
+)
 
 
 def write_video_report(path: Path, results: Mapping[str, Any]) -> None:
@@ -113,12 +130,19 @@ def _scores(results: Mapping[str, Any]) -> Section:
                 s["role"],
                 Bar(s["j_and_f"], percent(s["j_and_f"])),
                 _span(s),
-                *(percent(s[name]) for name in ("j", "f", "f_seam", "j_sphere", "f_sphere")),
+                *(percent(s.get(name)) for name in SCORES_SHOWN),
             ]
             for s in results["scores"]
         ]
         blocks.append(
-            Table(["", "J&F", "95 %", "J", "F", "F, seam-aware", "J sphere", "F sphere"], rows)
+            Table(
+                ["", "J&F", "95 %", "J", "F", "F, seam-aware", "J sphere", "F sphere", *TOOLKIT],
+                rows,
+                caption=(
+                    "Of 360VOTS' toolkit are J and F with the seam as an edge, and J and F sphere,"
+                    " official; the others know the seam and a pixel's solid angle."
+                ),
+            )
         )
     tracked = [
         [s["role"], mode, *(percent(s["tracking"].get(name + end)) for name in TRACKING)]

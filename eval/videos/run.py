@@ -12,6 +12,9 @@ are scored (`panoforge.eval.videos.boxes`). Scores come in two modes: `official`
 compute them (the seam is an edge), to stand beside published numbers, and `seam-aware`. Ground
 truth at the model's resolution is scored on the same path: the ceiling.
 
+Videos whose first frame alone has masks are followed for the benchmark's own server
+(`panoforge.eval.videos.submission`).
+
 A video's scores are one file, written when it is done, so an interrupted run goes on where it
 stopped.
 """
@@ -45,8 +48,10 @@ from panoforge.eval.scoring.metrics.stats import bootstrap_mean
 from panoforge.eval.videos.boxes import score_boxes
 from panoforge.eval.videos.objects import SCORES, ObjectScores, ScoredVideo, score_video
 from panoforge.eval.videos.report import write_video_report
+from panoforge.eval.videos.submission import FOLDER as SUBMISSION
+from panoforge.eval.videos.submission import is_submission, write_submission
 
-VIDEO_PROTOCOL_VERSION = 2
+VIDEO_PROTOCOL_VERSION = 3
 TRACKED = ("360vos",)
 
 
@@ -78,11 +83,18 @@ def run_videos(config: EvalConfig, run: Path) -> Evaluation:
     asked = {"rows": fingerprint, "split": config.split, "max_panoramas": config.max_panoramas}
     folder = evaluation_folder(run, config, benchmark.name, identity_sha256(asked))
     with held(folder, "pano eval") as lease, record_stage(folder, "eval", config):
-        rows, bare = _score_all(
-            folder, scored, predictors[0].predictor, config, benchmark, fingerprint
-        )
+        submits = is_submission(scored)
+        if submits:
+            masked = [video for video in scored if isinstance(video, VideoItem)]
+            write_submission(masked, predictors[0].predictor, config.model.image_size, folder)
+            rows, bare = list[ObjectScores](), LeftOut()
+        else:
+            rows, bare = _score_all(
+                folder, scored, predictors[0].predictor, config, benchmark, fingerprint
+            )
         summaries = summary(rows)
-        check_summaries(summaries, bare)
+        if not submits:
+            check_summaries(summaries, bare)
         results = {
             "schema_version": 1,
             "format": "panoforge-video-results",
@@ -100,7 +112,9 @@ def run_videos(config: EvalConfig, run: Path) -> Evaluation:
             },
             "versions": versions(),
             "hardware": hardware(),
+            "submission": str(SUBMISSION) if submits else None,
             "scores": summaries,
+            "labels": by_label(rows),
             "rows": [asdict(row) for row in rows],
         }
         lease.check()
@@ -223,6 +237,19 @@ def _summaries(rows: Sequence[ObjectScores]) -> Iterator[dict[str, Any]]:
             **{name: _mean([getattr(row, name) for row in some]) for name in SCORES},
             "tracking": _tracking(some),
         }
+
+
+def by_label(rows: Sequence[ObjectScores]) -> list[dict[str, Any]]:
+    """The model's mean J&F of the objects of each label, the most frequent first."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        if row.role == "model" and row.label and row.j is not None and row.f is not None:
+            found.setdefault(row.label, []).append((row.j + row.f) / 2)
+    ordered = sorted(found.items(), key=lambda entry: (-len(entry[1]), entry[0]))
+    return [
+        {"label": label, "objects": len(values), "j_and_f": float(np.mean(values))}
+        for label, values in ordered
+    ]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

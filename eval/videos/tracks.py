@@ -3,11 +3,12 @@
 Boxes and bounding fields of view around them, scored as its toolkit scores trackers.
 
 Takes the predicted and the true masks of one object, frame by frame (`Track.add`), or boxes
-(`track_scores`). Gives S_dual, P_dual, its normalised form, P_angle and S_sphere in both modes of
-`panoforge.eval.scoring.metrics.tracking`. `official` stands beside published numbers, bugs
-included; the other is `seam-aware`. A mask's box is its shortest interval of columns on the circle
-by its rows; its BFoV is `panoforge.core.geometry.bfov`'s, unrotated. A frame without the object in
-truth is absent; an empty prediction is a box of no size, which overlaps nothing.
+(`track_scores`). Gives S_dual, P_dual, its normalised form, P_angle, and of BFoVs S_sphere and
+P_angle, in both modes of `panoforge.eval.scoring.metrics.tracking`. `official` stands beside
+published numbers, bugs included; the other is `seam-aware`. A mask's box is its shortest interval
+of columns on the circle by its rows; its BFoV is `panoforge.core.geometry.bfov`'s, unrotated. A
+frame without the object in truth is absent; an empty prediction is a box of no size, which overlaps
+nothing.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ import numpy as np
 
 from panoforge.core.geometry.bfov import fit_bfov
 from panoforge.core.types import Bools, Floats
-from panoforge.eval.scoring.metrics.bfov import success_sphere
+from panoforge.eval.scoring.metrics.bfov import precision_angle_bfov, success_sphere
 from panoforge.eval.scoring.metrics.boundary import Mode
 from panoforge.eval.scoring.metrics.crops import crop_mask
 from panoforge.eval.scoring.metrics.tracking import (
@@ -108,6 +109,7 @@ def track_scores(
         }
         if bfovs is not None and (bounded := present & (bfovs[1][:, 2] > 0)).any():
             curves["s_sphere"] = score_of(success_sphere(*bfovs, bounded, mode), "success")
+            curves["p_angle_bfov"] = score_of(precision_angle_bfov(*bfovs, bounded, mode), "angle")
         found |= {
             name if mode == "seam-aware" else f"{name}_official": value
             for name, value in curves.items()

@@ -28,7 +28,7 @@ from panoforge.eval.scoring.metrics.boundary import Mode
 
 Curve = Literal["success", "precision", "normalised precision", "angle"]
 
-TRACKING = ("s_dual", "p_dual", "p_dual_normalised", "p_angle", "s_sphere")
+TRACKING = ("s_dual", "p_dual", "p_dual_normalised", "p_angle", "s_sphere", "p_angle_bfov")
 OVERLAPS = np.arange(0, 1.05, 0.05)
 PIXELS = np.arange(0, 51, 1)
 NORMALISED = np.arange(0, 51, 1) / 100

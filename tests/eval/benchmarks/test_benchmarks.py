@@ -4,6 +4,7 @@ layout is told.
 
 import html
 import json
+import shutil
 from pathlib import Path
 from typing import get_args
 
@@ -17,6 +18,7 @@ from pycocotools import mask as coco_mask
 
 from panoforge.core.errors import DataError, UsageError
 from panoforge.eval.benchmarks import get_benchmark, open_benchmark
+from panoforge.eval.benchmarks.leader360v_labels import NAMES, canonical
 from panoforge.eval.benchmarks.vots360 import open_tracks, read_tracker
 from panoforge.eval.config import BenchmarkName, EvalConfig
 from panoforge.eval.panoramas import open_panoramas
@@ -227,6 +229,25 @@ def test_pavsodr(tmp_path: Path, picture: tuple) -> None:
         open_benchmark(get_benchmark("pavsodr"), tmp_path, None)
 
 
+def test_pavsodr_pairs_names_in_their_order_with_segmentations(
+    tmp_path: Path, picture: tuple
+) -> None:
+    """As its authors load it: file_names are sorted, segmentations are not."""
+    rgb, labels = picture
+    for t in range(3):
+        write(tmp_path / f"train/JPEGImages/_v/{t:05d}.png", rgb)
+    runs = [a["segmentation"] for a in coco(labels, "")["annotations"][:2]]
+    annotation = {"id": 1, "video_id": 1, "rank": 1, "segmentations": [runs[0], None, runs[1]]}
+    names = [f"_v/{t:05d}.png" for t in (2, 0, 1)]
+    document = {"videos": [{"id": 1, "file_names": names}], "annotations": [annotation]}
+    (tmp_path / "train.json").write_text(json.dumps(document))
+    items = open_benchmark(get_benchmark("pavsodr"), tmp_path, "train")
+    assert [item.key for item in items] == ["_v_00000", "_v_00002"]
+    ids = [a["id"] for a in coco(labels, "")["annotations"][:2]]
+    for item, id_ in zip(items, ids, strict=True):
+        assert np.array_equal(item.read()[1] > 0, labels == id_)
+
+
 def video_tree(root: Path, picture: tuple, frames: int = 4, annotated: int = 4) -> None:
     rgb, labels = picture
     for t in range(frames):
@@ -243,7 +264,13 @@ def test_panovos(tmp_path: Path, picture: tuple) -> None:
     for id_, mask in item.masks[1]().items():
         np.testing.assert_array_equal(mask, np.roll(picture[1] == id_, 3, axis=1))
     video_tree(tmp_path / "still", picture, frames=3, annotated=1)
-    with pytest.raises(DataError, match="CodaLab"):
+    (still,) = open_benchmark(get_benchmark("panovos"), tmp_path / "still", "train")
+    assert [mask is not None for mask in still.masks] == [True, False, False]
+    palette(tmp_path / "still/train/Annotations/cat/00000.png", picture[1])
+    palette(tmp_path / "still/train/Annotations/cat/00001.png", picture[1])
+    for t in range(2):
+        write(tmp_path / f"still/train/JPEGImages/cat/{t:05d}.jpg", picture[0])
+    with pytest.raises(DataError, match=r"1 video of 2 with a mask for one frame only.*CodaLab"):
         open_benchmark(get_benchmark("panovos"), tmp_path / "still", "train")
     with pytest.raises(DataError, match="has no split val or valid"):
         open_benchmark(get_benchmark("panovos"), tmp_path, "val")
@@ -416,6 +443,81 @@ def test_a_video_benchmark_is_scored_and_goes_on_where_it_stopped(
         run_evaluation(
             config(benchmark="panovos", root=tmp_path / "data"), tmp_path, tmp_path / "out"
         )
+
+
+def test_masks_for_the_server_of_panovos(tmp_path: Path, picture: tuple) -> None:
+    """First frames alone have masks: all others are written, as DAVIS and YouTube-VOS have them."""
+    rgb, labels = picture
+    for name, frames in (("dog", 3), ("cat", 2)):
+        for t in range(frames):
+            write(tmp_path / f"data/val/JPEGImages/{name}/{t + 4:05d}.jpg", np.roll(rgb, 3 * t, 1))
+        palette(tmp_path / f"data/val/Annotations/{name}/00004.png", labels)
+    asked = config(predictor="sam2", benchmark="panovos", root=tmp_path / "data", split="val")
+    found = run_evaluation(asked, tmp_path, tmp_path / "out")
+    out = found.folder / "submission/Annotations"
+    assert sorted(p.name for p in out.iterdir()) == ["cat", "dog"]
+    assert [p.name for p in sorted((out / "dog").iterdir())] == [f"{t:05d}.png" for t in (4, 5, 6)]
+    ids = set(np.unique(labels).tolist())
+    for path in out.glob("*/*.png"):
+        with Image.open(path) as image:
+            assert image.mode == "P" and image.size == (WIDTH, WIDTH // 2)
+            assert set(np.unique(np.array(image)).tolist()) <= ids
+    with Image.open(out / "dog/00004.png") as image:
+        assert np.array_equal(np.array(image), labels)
+    assert found.results["scores"] == [] and found.results["rows"] == []
+    assert "submission/Annotations, checked" in "\n".join(as_lines(found.results))
+    assert (found.folder / "report.html").is_file()
+
+    before = (out / "cat/00005.png").stat().st_mtime_ns
+    run_evaluation(asked, tmp_path, tmp_path / "out")  # goes on where it was
+    assert (out / "cat/00005.png").stat().st_mtime_ns == before
+    for damage, message in (
+        (lambda: (out / "dog/00006.png").unlink(), r"a mask for each of 3 frames, found 2"),
+        (lambda: palette(out / "dog/00006.png", labels + 77), r"expected 128×64 with the numbers"),
+        (lambda: palette(out / "dog/00006.png", labels[:32]), r"found 128×32"),
+        (lambda: palette(out / "dog/00004.png", labels * 0), r"of the given mask"),
+    ):
+        damage()
+        with pytest.raises(DataError, match=message + r".*remove .*dog and run again|" + message):
+            run_evaluation(asked, tmp_path, tmp_path / "out")
+        shutil.rmtree(out / "dog")
+        run_evaluation(asked, tmp_path, tmp_path / "out")
+
+
+def test_labels_of_leader360v_have_one_name_each(tmp_path: Path, picture: tuple) -> None:
+    """Synonyms are one label, others are counted; run lengths are masks; each label has a score."""
+    assert len(NAMES) == 199 and canonical("sofa") == "sofa"
+    assert canonical("painting, picture") == canonical("picture") == "painting"
+    assert canonical("pot") == "pot" and canonical("stool") == "stool"  # not of the commode
+    assert canonical("dragon") is None
+    labelme_video(tmp_path / "data", picture)
+    for t in (2, 10):
+        path = tmp_path / f"data/street/0001/frame_{t}.json"
+        document = json.loads(path.read_text())
+        mask = np.zeros((64, WIDTH), np.uint8)
+        mask[40:60, 20 + t : 60 + t] = 1
+        runs = coco_mask.encode(np.asfortranarray(mask))
+        shape = {
+            "label": "barrel, cask",
+            "group_id": 9,
+            "shape_type": "rle",
+            "points": [],
+            "mask": {"size": runs["size"], "counts": runs["counts"].decode()},
+        }
+        dragon = {**shape, "label": "dragon", "group_id": 11}
+        document["shapes"] += [shape, dragon]
+        path.write_text(json.dumps(document))
+    item = only("leader360v", tmp_path / "data")
+    assert sorted(item.names.values()) == ["barrel", "car", "dragon", "tree"]
+    barrel = next(id_ for id_, label in item.names.items() if label == "barrel")
+    assert item.masks[1]()[barrel].sum() == 20 * 40 and item.masks[1]()[barrel][50, 40]
+    scored = config(predictor="empty", benchmark="leader360v", root=tmp_path / "data")
+    found = run_evaluation(scored, tmp_path, tmp_path / "out").results
+    assert [entry["label"] for entry in found["labels"]] == ["barrel", "car", "dragon", "tree"]
+    assert all(entry["objects"] == 1 for entry in found["labels"])
+    assert "label that is none of its list (first: dragon)" in found["dataset"]["left_out"]
+    lines = "\n".join(as_lines(found))
+    assert "barrel" in lines and "J_sphere official" in lines
 
 
 def test_labels_of_labelme_reach_the_results(tmp_path: Path, picture: tuple) -> None:
