@@ -1,7 +1,7 @@
 """Benchmark `panovos`: PanoVOS (Yan et al., ECCV 2024), 150 panoramic videos with object masks.
 
 The val and test sets are published with the mask of the first frame only and are scored on CodaLab
-(competition 15928): of them the masks for that server are written
+(competition 15928). Of them the masks for that server are written
 (`panoforge.eval.videos.submission`). The train split, or a split whose masks you have, is scored.
 """
 

@@ -95,8 +95,8 @@ def check_submission(videos: Sequence[VideoItem], folder: Path) -> None:
     """Read what was written as the server will.
 
     Raises:
-        DataError: a frame is missing or is too many, has another size than its picture, a number
-            that the first frame has not, or the first frame is not the given mask.
+        DataError: a frame is missing or too many, has another size than its picture, or a number
+            that the first frame has not. Or the first frame is not the given mask.
     """
     for video in videos:
         out = folder / FOLDER / video.key
