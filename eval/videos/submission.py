@@ -19,6 +19,7 @@ import numpy as np
 from panoforge.core.errors import DataError
 from panoforge.core.export.palette import palette_png
 from panoforge.core.foreign.idmaps import read_labels
+from panoforge.core.numbers import counted
 from panoforge.core.progress import Progress
 from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
 from panoforge.core.types import Labels
@@ -105,7 +106,7 @@ def check_submission(videos: Sequence[VideoItem], folder: Path) -> None:
         if names != there:
             odd = sorted(names ^ there)
             raise DataError(
-                f"{out}: expected a mask for each of {len(names)} frames, found {len(there)} (first"
+                f"{out}: expected {counted(len(names), 'mask')}, found {len(there)} (first"
                 f" that differs: {odd[0]}): remove this folder and run again"
             )
         first = first_masks(video)

@@ -472,7 +472,7 @@ def test_masks_for_the_server_of_panovos(tmp_path: Path, picture: tuple) -> None
     run_evaluation(asked, tmp_path, tmp_path / "out")  # goes on where it was
     assert (out / "cat/00005.png").stat().st_mtime_ns == before
     for damage, message in (
-        (lambda: (out / "dog/00006.png").unlink(), r"a mask for each of 3 frames, found 2"),
+        (lambda: (out / "dog/00006.png").unlink(), r"expected 3 masks, found 2"),
         (lambda: palette(out / "dog/00006.png", labels + 77), r"expected 128×64 with the numbers"),
         (lambda: palette(out / "dog/00006.png", labels[:32]), r"found 128×32"),
         (lambda: palette(out / "dog/00004.png", labels * 0), r"of the given mask"),
