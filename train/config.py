@@ -265,6 +265,18 @@ class TrainConfig(FrozenModel):
         return self
 
     @model_validator(mode="after")
+    def _videos_are_shown_as_clips_are(self) -> Self:
+        wanted = {"video": "panorama", "scan_of_video": "views"}
+        for name, entry in self.mixed.items():
+            if entry.kind in wanted and self.clip.frames_are != wanted[entry.kind]:
+                raise ValueError(
+                    f"mixture.{name} is of kind {entry.kind}, which shows"
+                    f" {'whole panoramas' if entry.kind == 'video' else 'views of a scan'}: set"
+                    f" clip.frames_are to {wanted[entry.kind]}, it is {self.clip.frames_are}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _clip_fits_scan(self) -> Self:
         if self.clip.frames_are == "patches" and self.clip.frames > 2 * PATCHES:
             raise ValueError(

@@ -30,6 +30,8 @@ from panoforge.train.config import TrainConfig
 from panoforge.train.data.sources import Source, open_source
 from panoforge.train.data.sources.looks import Looks
 from panoforge.train.data.sources.shards import Shards
+from panoforge.train.data.sources.videos import OwnVideos, ScansOfVideos
+from panoforge.train.settings.clips import SourceSettings
 
 if TYPE_CHECKING:
     from training.utils.data_utils import VideoDatapoint
@@ -96,6 +98,21 @@ class Schedule:
         return source, cycle * self.weights[source] + int(self.rank[place])
 
 
+def open_own(
+    name: str, entry: SourceSettings, config: TrainConfig, dataset: Dataset
+) -> Source | None:
+    """The source of an entry that is cut from the run's own dataset; None for the others."""
+    if entry.kind == "shards":
+        return Shards(name, dataset, config)
+    if entry.kind == "looks":
+        return Looks(name, dataset, config)
+    if entry.kind == "video":
+        return OwnVideos(name, dataset, config, entry.frame_step)
+    if entry.kind == "scan_of_video":
+        return ScansOfVideos(name, dataset, config, entry.frame_step)
+    return None
+
+
 class Mixture:
     """Clips by position of the run, from several sources."""
 
@@ -112,13 +129,8 @@ class Mixture:
         if not config.mixed:
             return cls([Shards(SHARDS, dataset, config)], [1], config.clips_per_forward)
         weights = whole_weights({name: entry.weight for name, entry in config.mixed.items()})
-        own: dict[str, type[Shards]] = {"shards": Shards, "looks": Looks}
-        sources: list[Source] = [
-            (
-                own[entry.kind](name, dataset, config)
-                if entry.kind in own
-                else open_source(name, entry, config)
-            )
+        sources = [
+            open_own(name, entry, config, dataset) or open_source(name, entry, config)
             for name, entry in config.mixed.items()
         ]
         return cls(sources, [weights[name] for name in config.mixed], config.clips_per_forward)

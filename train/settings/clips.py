@@ -8,8 +8,9 @@ from panoforge.core.geometry.scan import Trajectory
 from panoforge.core.models import Count, FrozenModel, Positive, Probability
 from panoforge.core.storage.location import LocalPath
 
-SourceKind = Literal["shards", "looks", "sa1b", "sav", "vos", "coco"]
-OWN_PANORAMAS = ("shards", "looks")  # kinds that are cut from the run's own dataset
+SourceKind = Literal["shards", "looks", "video", "scan_of_video", "sa1b", "sav", "vos", "coco"]
+# Kinds that are cut from the run's own dataset.
+OWN_PANORAMAS = ("shards", "looks", "video", "scan_of_video")
 PANORAMAS_ONLY = "panoramas-only"
 
 
@@ -180,7 +181,7 @@ class PromptSettings(FrozenModel):
 READ_BY_KINDS: dict[str, tuple[str, ...]] = {
     "split": ("vos", "coco"),
     "annotations": ("sav",),
-    "frame_step": ("vos",),
+    "frame_step": ("vos", "video", "scan_of_video"),
     "min_area_share": ("sa1b", "sav", "vos", "coco"),
 }
 
@@ -209,7 +210,9 @@ class SourceSettings(FrozenModel):
         Literal["manual", "auto"],
         Field(description="sav: masks drawn by people, or found by SAM2."),
     ] = "manual"
-    frame_step: Annotated[Positive, Field(description="vos: every so many annotated frames.")] = 1
+    frame_step: Annotated[
+        Positive, Field(description="Videos: every so many (annotated) frames.")
+    ] = 1
     min_area_share: Annotated[
         float,
         Field(gt=0, lt=1, description="Least share of the first frame; about 23×23 px of 1024²."),

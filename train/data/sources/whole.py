@@ -98,6 +98,12 @@ def frame_rotation(plan: ClipPlan, settings: ClipSettings, frame: int, width: in
     yaw = yaw_deg(plan, settings, frame)
     if not plan.tilt_deg:
         yaw = whole_columns(yaw, width)[0] / width * 360
+    return still_rotation(plan, yaw)
+
+
+def still_rotation(plan: ClipPlan, yaw: float | None = None) -> Matrix:
+    """Z(yaw) · T above, 3×3; of a camera that does not turn, at the plan's own yaw."""
+    yaw = plan.yaw0_deg if yaw is None else yaw
     c, s = np.cos(np.radians(yaw)), np.sin(np.radians(yaw))
     about_vertical = np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
     return about_vertical @ tilt_matrix(plan.tilt_deg, plan.tilt_towards_deg)
