@@ -6,7 +6,7 @@ moving shutter, of half floats, and of one direction.
 
 Whether the point is seen from there a ray tells: towards it, through what stands still and what
 moves, as it is in that frame. The other frame's pixels could not: a lamp's wire passes between
-them. That is two rays a pixel and frame, 3 µs each (bench/video_cost.py).
+them. That is two rays a pixel and frame, some 5 µs each (bench/video_cost.py).
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Small .blend files for tests of videos: `python video_scenes.py OUT.blend KIND`.
 
 `still` has furniture in a room, `animated` moves by keyframes, an armature, a shape key and a part
-that comes and goes; `nothing` has a frame range in which nothing moves.
+that comes and goes; `nothing` has a frame range in which nothing moves, `frameless` not even that.
 """
 
 import sys
@@ -113,8 +113,14 @@ def nothing() -> None:
     scene.frame_start, scene.frame_end, scene.render.fps = 1, 21, 10
 
 
+def frameless() -> None:
+    nothing()
+    bpy.context.scene.frame_end = 1
+
+
 if __name__ == "__main__":
-    {"still": still, "animated": animated, "nothing": nothing}[sys.argv[2]]()
+    kinds = {"still": still, "animated": animated, "nothing": nothing, "frameless": frameless}
+    kinds[sys.argv[2]]()
     bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1])
     from panoforge.datagen.defects import exit_now
 
