@@ -40,6 +40,7 @@ MethodName = Literal[
 ]
 BenchmarkName = Literal[
     "folder",
+    "held_out_video",
     "hunyuanworld",
     "leader360v",
     "panovos",

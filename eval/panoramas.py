@@ -30,7 +30,13 @@ from panoforge.core.shards.read import Dataset
 from panoforge.core.storage.atomic import storage_errors
 from panoforge.core.storage.store import StoreLike
 from panoforge.eval.benchmarks import get_benchmark, open_benchmark
-from panoforge.eval.benchmarks.base import Benchmark, PanoramaItem, TrackItem, VideoItem
+from panoforge.eval.benchmarks.base import (
+    Benchmark,
+    PackedFrame,
+    PanoramaItem,
+    TrackItem,
+    VideoItem,
+)
 from panoforge.eval.config import EvalConfig
 
 
@@ -217,6 +223,9 @@ def listing_digest(name: str, items: Iterable[PanoramaItem | VideoItem | TrackIt
     for item in items:
         digest.update(f"\n{item.key}".encode())
         for path in item.images:
+            if isinstance(path, PackedFrame):
+                digest.update(f" {path.name}={path.sha256}".encode())
+                continue
             digest.update(f" {path.name}:{path.stat().st_size if path.is_file() else -1}".encode())
         for path in item.truth:  # one file may be that of all panoramas: it is read once
             digest.update(f" {path.name}={contents(path)}".encode())

@@ -22,6 +22,7 @@ from typing import Any
 from panoforge.core.errors import DataError
 from panoforge.eval.benchmarks import (
     folder,
+    held_out_video,
     hunyuanworld,
     leader360v,
     panovos,
@@ -37,6 +38,7 @@ def get_benchmark(name: str) -> Benchmark:
     """The benchmark called `name` (config validation has already refused unknown names)."""
     modules = (
         folder,
+        held_out_video,
         hunyuanworld,
         leader360v,
         panovos,

@@ -61,6 +61,23 @@ class PanoramaItem:
 
 
 @dataclass(frozen=True)
+class PackedFrame:
+    """A frame in a dataset's shards: `sha256` is of its sample, `read` gives uint8 RGB."""
+
+    name: str
+    sha256: str
+    read: Callable[[], Rgb] = field(repr=False, compare=False)
+
+    @property
+    def stem(self) -> str:
+        """Its name without a suffix."""
+        return Path(self.name).stem
+
+
+Frame = Path | PackedFrame
+
+
+@dataclass(frozen=True)
 class VideoItem:
     """One video: its images in order, and the masks of its objects.
 
@@ -70,7 +87,7 @@ class VideoItem:
     """
 
     key: str
-    images: tuple[Path, ...]
+    images: tuple[Frame, ...]
     truth: tuple[Path, ...]
     masks: tuple[Callable[[], dict[int, Mask]] | None, ...] = field(repr=False)
     names: Mapping[int, str] = field(default_factory=dict)

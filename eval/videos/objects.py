@@ -9,7 +9,6 @@ over many videos: `panoforge.eval.videos.run`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -20,7 +19,7 @@ from panoforge.core.errors import DataError
 from panoforge.core.foreign.left_out import NOTHING, LeftOut
 from panoforge.core.foreign.pictures import read_picture
 from panoforge.core.types import Bools, Rgb
-from panoforge.eval.benchmarks.base import VideoItem
+from panoforge.eval.benchmarks.base import Frame, PackedFrame, VideoItem
 from panoforge.eval.predictors import LOGIT_STRIDE, ObjectPrompt, Predictor, ShownFrames
 from panoforge.eval.scoring.metrics import jaccard
 from panoforge.eval.scoring.metrics.boundary import boundary_f
@@ -71,13 +70,15 @@ class ScoredVideo(NamedTuple):
     left_out: LeftOut = NOTHING
 
 
-def read_frame(path: Path) -> Rgb:
+def read_frame(path: Frame) -> Rgb:
     """A frame of a panoramic video, uint8 H×W×3.
 
     Raises:
         DataError: it is no picture, or by its GPano tags a crop of the sphere. The masks of a video
             are in the pixels of its frames, so a crop has no seam where its edges are.
     """
+    if isinstance(path, PackedFrame):
+        return path.read()
     picture = read_picture(path)
     place, (height, width) = picture.placement, picture.rgb.shape[:2]
     if place is not None and (place.width, place.height) != (width, height):
@@ -89,10 +90,10 @@ def read_frame(path: Path) -> Rgb:
     return picture.rgb
 
 
-def video_frames(images: Sequence[Path], size_px: int) -> ShownFrames:
+def video_frames(images: Sequence[Frame], size_px: int) -> ShownFrames:
     """The images of a video as frames, read and shrunk when they are asked for."""
 
-    def shrunk(path: Path) -> NDArray[np.uint8]:
+    def shrunk(path: Frame) -> NDArray[np.uint8]:
         return cv2.resize(read_frame(path), (size_px, size_px), interpolation=cv2.INTER_AREA)
 
     return ShownFrames(images, shrunk)

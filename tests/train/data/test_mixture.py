@@ -163,7 +163,7 @@ def test_where_a_dataset_lies_is_not_what_it_is(caps: Dataset, mixed: dict, tmp_
         ({"a": {"kind": "shards", "weight": 0}}, "greater than 0"),
         (
             {"a": {"kind": "pickle", "weight": 1}},
-            "'shards', 'looks', 'sa1b', 'sav', 'vos' or 'coco'",
+            "'shards', 'looks', 'video', 'scan_of_video', 'sa1b', 'sav', 'vos' or 'coco'",
         ),
     ],
 )
