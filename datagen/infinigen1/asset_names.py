@@ -2,16 +2,18 @@
 
 import re
 
-_HELPERS = re.compile(r"placeholder|cutter|^camrig|^CameraRigs|bbox|^atmosphere", re.I)
+_HELPERS = re.compile(r"placeholder|cutter|^camrig|^CameraRigs|bbox|^atmosphere|^koleclouds", re.I)
 _FACTORY = re.compile(r"^(?P<name>[A-Za-z0-9]+?)Factory\(.*$")
 _ROOM_PART = re.compile(r"^(?P<room>[A-Za-z-]+_\d+/\d+)\.(?P<part>[a-z_]+)")
+# What its fine task, or a camera, made of a terrain's mesh: the same ground.
+_STAGE = re.compile(r"_(fine|unapplied)$|\.(in|outof)view_\w+$")
 _SEEDS = re.compile(r"\(.*$")
 
 
 def is_helper(object_name: str) -> bool:
     """Whether an object is one of the generator's tools.
 
-    Cutters, placeholders, camera rigs, and the shell that holds the air.
+    Cutters, placeholders, camera rigs, and the shells that hold the air and the clouds.
     """
     return bool(_HELPERS.search(object_name))
 
@@ -20,9 +22,10 @@ def asset_name(object_name: str) -> str:
     """`SofaFactory(309).spawn_asset(17)` → `sofa`.
 
     `scatter:BushFactory(1)…` → `bush`; `chopped_tree(5, 0, 1)` → `chopped_tree`;
-    `living-room_0/0.wall` → `room_wall`; anything else as it is, without `scatter:`.
+    `living-room_0/0.wall` → `room_wall`; `OpaqueTerrain_fine` → `opaqueterrain`; anything else as
+    it is, without `scatter:`.
     """
-    name = object_name.removeprefix("scatter:")
+    name = _STAGE.sub("", object_name.removeprefix("scatter:"))
     if match := _FACTORY.match(name):
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", match["name"]).lower()
     if match := _ROOM_PART.match(name):

@@ -22,6 +22,7 @@ from panoforge.core.foreign.files import read_json
 from panoforge.core.storage.atomic import storage_errors, temporary_beside
 from panoforge.core.storage.location import expanded
 from panoforge.datagen.infinigen1.command import (
+    LAUNCHER,
     check_gin_files,
     find_generator,
     hexadecimal_seed,
@@ -64,7 +65,11 @@ class SceneOrder:
 
     def key(self, extensions: Iterable[str]) -> str:
         """The name of its entry: equal for all that the generator cannot tell apart."""
-        asked = [step.arguments for step in steps(self.source, self.variant, self.seed, Path("/"))]
+        # Where our launcher is installed tells nothing: it stands for Python's -m.
+        asked = [
+            ["-m" if word == LAUNCHER else word for word in step.arguments]
+            for step in steps(self.source, self.variant, self.seed, Path("/"))
+        ]
         digest = sha256(json.dumps([asked, sorted(extensions)]).encode()).hexdigest()[:12]
         return f"{self.variant}-{hexadecimal_seed(self.seed)}-{digest}"
 

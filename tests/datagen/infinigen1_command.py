@@ -82,6 +82,13 @@ def build(kind: str, options: dict[str, list[str]]) -> None:
         camera.location = (5.0, 5.0, 7.0)
         scene.collection.objects.link(camera)
     else:
+        coarse = bpy.data.objects["OpaqueTerrain"]  # stays, hidden, beside what the fine task makes
+        fine = coarse.copy()
+        fine.data, fine.name = coarse.data.copy(), "OpaqueTerrain_fine"
+        scene.collection.objects.link(fine)
+        coarse.hide_render = coarse.hide_viewport = True
+        mesh("atmosphere_fine", (0, 0, 0), 60)
+        mesh("KoleClouds", (0, 0, 0), 900)
         mesh("BoulderFactory(11).spawn_asset(2)", (2.0, 2.0, 0.5))
         instancer(
             "scatter:grass", "GrassTuftFactory(8).spawn_asset(1)", [(-2, 1, 0.3), (-2, -2, 0.3)]

@@ -145,10 +145,11 @@ def test_infinigen1_comes_back_with_names_and_categories(facts):
     ]
     assert nature["steps"] == "coarse;populate+fine_terrain;"
     assert (
-        nature["things"]["OpaqueTerrain"][0] == "terrain"
+        nature["things"]["OpaqueTerrain_fine"][0] == "terrain"
         and nature["things"]["BoulderFactory(11).spawn_asset(2)"][0] == "rock"
     )
     assert nature["things"]["scatter:grass.0"][0] == "grass"
+    assert not {"OpaqueTerrain", "atmosphere_fine", "KoleClouds"} & set(nature["things"])
     (places,) = nature["heights"]  # around its own camera, eye height above the ground there
     assert len(places) == 96 and np.abs(np.array(places)[:, :2] - 5).max() <= 2.5
     assert np.array(places)[:, 2].min() >= 4.3 and np.array(places)[:, 2].max() <= 4.7

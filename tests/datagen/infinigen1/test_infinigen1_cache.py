@@ -95,6 +95,14 @@ def test_other_seeds_rooms_profiles_and_bindings_are_other_scenes_timeouts_are_n
     assert {one.key([]) for one in same} == {first.key([])}
 
 
+def test_a_scene_is_found_wherever_panoforge_is_installed(settings, monkeypatch):
+    order = SceneOrder(Infinigen1Indoors(**settings), "kitchen", 7)
+    here = order.key([])
+    for module in ("command", "scenes"):
+        monkeypatch.setattr(f"panoforge.datagen.infinigen1.{module}.LAUNCHER", "/elsewhere/run.py")
+    assert order.key([]) == here
+
+
 def test_a_damaged_entry_is_refused_with_the_way_out(settings, tmp_path):
     order = SceneOrder(Infinigen1Indoors(**settings), "kitchen", 7)
     with generated_scene(order, lambda line: None):

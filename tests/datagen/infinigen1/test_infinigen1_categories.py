@@ -71,6 +71,9 @@ def test_every_generator_of_infinigen_1_has_a_category(infinigen1):
         ("pillar.003", "column"),
         ("scatter:BushFactory(3).spawn_asset(1)", "plant"),
         ("scatter:rocks", "rock"),
+        ("OpaqueTerrain_fine", "terrain"),  # as the real fine task names its meshes
+        ("OpaqueTerrain.outofview_near", "terrain"),
+        ("liquid_fine", "water"),
         ("chopped_tree(5, 0, 1).002", "tree"),
         ("skirtingboard_support.001", "skirting"),
         ("scatter:pebbles.001", "rock"),
