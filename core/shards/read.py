@@ -29,7 +29,7 @@ from panoforge.core.shards.layout import (
     Manifest,
     read_manifest,
 )
-from panoforge.core.shards.videos import Video, video_of_sample
+from panoforge.core.shards.videos import StoredVideo, video_of_sample
 from panoforge.core.storage.staged import MAX_SAMPLE_BYTES
 from panoforge.core.storage.store import Store, StoreLike
 
@@ -270,7 +270,7 @@ class Dataset:
         table = read_videos(self.store, self.manifest)
         return table.filter(pc.is_in(table["split"], value_set=pc.unique(self.samples["split"])))
 
-    def video(self, key: str) -> Video:
+    def video(self, key: str) -> StoredVideo:
         """A video's metadata and the keys of its frames, which `by_key` reads.
 
         Args:

@@ -112,7 +112,7 @@ class VideoWatch:
 
 
 @dataclass(frozen=True)
-class Video:
+class StoredVideo:
     """A video of a dataset: its metadata, and the keys of its frames.
 
     Attributes:
@@ -129,12 +129,12 @@ class Video:
         return tuple(frame_key(self.key, frame) for frame in range(self.meta.frames))
 
 
-def video_of_sample(key: str, members: dict[str, bytes]) -> Video:
+def video_of_sample(key: str, members: dict[str, bytes]) -> StoredVideo:
     """The video whose first frame is this sample. DataError if it is none."""
     place = frame_of(key)
     if place is None or VIDEO_SUFFIX not in members:
         raise DataError(f"{key}: is not the first frame of a video, it has no {VIDEO_SUFFIX}")
     try:
-        return Video(place[0], decode_video(members[VIDEO_SUFFIX]))
+        return StoredVideo(place[0], decode_video(members[VIDEO_SUFFIX]))
     except DataError as error:
         raise DataError(f"{key}: {error}") from None

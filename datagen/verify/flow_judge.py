@@ -49,7 +49,7 @@ class FlowReport:
 
 
 @dataclass(frozen=True)
-class Frame:
+class Moment:
     """One frame as the judge sees it: the scene of that moment, and where the camera was."""
 
     oracle: Oracle
@@ -78,8 +78,8 @@ class Frame:
 
 
 def judge_flow(
-    here: Frame,
-    there: Frame,
+    here: Moment,
+    there: Moment,
     meta: SampleMeta,
     labels: NDArray[np.uint16],
     flow: Flow,
@@ -155,7 +155,7 @@ def _is(oracle: Oracle, owner: int, source: str | None) -> bool:
     return source is not None and source in (thing.source, thing.scatter)
 
 
-def _there(here: Frame, there: Frame, triangle: int, owner: int) -> tuple[int, int] | None:
+def _there(here: Moment, there: Moment, triangle: int, owner: int) -> tuple[int, int] | None:
     """The owner and the triangle of the other frame that are these; None if they are not there."""
     number = there.number_of.get(here.oracle.things[owner].source)
     if number is None or number not in there.triangles_of:
@@ -167,8 +167,8 @@ def _there(here: Frame, there: Frame, triangle: int, owner: int) -> tuple[int, i
 
 
 def _carried(
-    here: Frame,
-    there: Frame,
+    here: Moment,
+    there: Moment,
     triangle: int,
     there_triangle: int,
     direction: NDArray[np.float64],
@@ -186,7 +186,7 @@ def _carried(
     return moved
 
 
-def _seen(frame: Frame, point: NDArray[np.float64], owner: int) -> bool:
+def _seen(frame: Moment, point: NDArray[np.float64], owner: int) -> bool:
     """Whether a ray from the camera towards a point meets its thing there."""
     way = point - np.array(frame.origin)
     length = float(np.linalg.norm(way))
@@ -208,8 +208,8 @@ def _around(direction: NDArray[np.float64], width: int) -> Iterator[NDArray[np.f
 
 
 def _cause(
-    here: Frame,
-    there: Frame,
+    here: Moment,
+    there: Moment,
     meta: SampleMeta,
     pixel: tuple[int, int],
     point: NDArray[np.float64],
@@ -240,7 +240,7 @@ def _cause(
     return "wrong"
 
 
-def _meets(frame: Frame, direction: NDArray[np.float64], owner: int, distance: float) -> bool:
+def _meets(frame: Moment, direction: NDArray[np.float64], owner: int, distance: float) -> bool:
     """Whether a ray meets a thing at about a distance."""
     triangle, met = frame.cast(direction / np.linalg.norm(direction))
     if triangle == NOTHING or int(frame.oracle.owner[triangle]) != owner:

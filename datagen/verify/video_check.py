@@ -15,7 +15,7 @@ from panoforge.core.sample.video import VideoMeta, decode_video
 from panoforge.core.storage.staged import read_staged
 from panoforge.datagen.geometry.part_motion import scene_frames, set_frame
 from panoforge.datagen.scene.scene import Scene
-from panoforge.datagen.verify.flow_judge import FlowReport, Frame, judge_flow
+from panoforge.datagen.verify.flow_judge import FlowReport, Moment, judge_flow
 from panoforge.datagen.verify.oracle import Oracle, build_oracle
 from panoforge.datagen.verify.ray_judge import RayReport, judge
 from panoforge.datagen.verify.request import (
@@ -43,14 +43,14 @@ class MovingOracle:
         self, rest: Oracle | None, video: VideoMeta, at_frame: Callable[[int], Oracle] | None = None
     ) -> None:
         self._rest, self._video, self._at_frame = rest, video, at_frame
-        self._kept: dict[int, Frame] = {}
+        self._kept: dict[int, Moment] = {}
 
-    def frame(self, frame: int) -> Frame:
+    def frame(self, frame: int) -> Moment:
         """The scene of a frame."""
         if frame not in self._kept:
             self._kept = {k: kept for k, kept in self._kept.items() if abs(k - frame) == 1}
             oracle = self._at_frame(frame) if self._at_frame else self._posed(frame)
-            self._kept[frame] = Frame(oracle, self._video.poses[frame])
+            self._kept[frame] = Moment(oracle, self._video.poses[frame])
         return self._kept[frame]
 
     def _posed(self, frame: int) -> Oracle:

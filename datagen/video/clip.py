@@ -206,7 +206,7 @@ def render_videos(
 
 def _video(attempt: SceneInHand, plan: VideoPlan, video: int) -> list[StagedPanorama]:
     with TemporaryDirectory(dir=attempt.folder, prefix="frames-") as folder:
-        kept = _Frames(attempt, plan, Path(folder), video)
+        kept = _RenderedFrames(attempt, plan, Path(folder), video)
         try:
             kept.render()
         finally:
@@ -215,7 +215,7 @@ def _video(attempt: SceneInHand, plan: VideoPlan, video: int) -> list[StagedPano
         return kept.write()
 
 
-class _Frames:
+class _RenderedFrames:
     """The frames of one video between the two passes."""
 
     def __init__(self, attempt: SceneInHand, plan: VideoPlan, folder: Path, video: int) -> None:

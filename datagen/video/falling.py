@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from panoforge.datagen.config.video import MovingThings, VideoSettings
 from panoforge.datagen.geometry.prepared_scene import numbered_objects
 from panoforge.datagen.geometry.surface import world_triangles
-from panoforge.datagen.video.moving import Body, Obstacles
+from panoforge.datagen.video.moving import Body, Surroundings
 from panoforge.datagen.video.rigid import RigidTrack, turned
 
 TRIES = 24
@@ -31,7 +31,7 @@ def drop(
     bodies: Sequence[Body],
     rule: MovingThings,
     video: VideoSettings,
-    obstacles: Obstacles,
+    obstacles: Surroundings,
     seed: Sequence[int],
 ) -> dict[int, RigidTrack]:
     """The ways of things that are let go above where they stood; without those that find no room.
@@ -64,7 +64,7 @@ def drop(
 
 
 def _start(
-    body: Body, rule: MovingThings, obstacles: Obstacles, rng: np.random.Generator
+    body: Body, rule: MovingThings, obstacles: Surroundings, rng: np.random.Generator
 ) -> NDArray[np.float64] | None:
     """Where it is let go, (4, 4) from the world at rest; None if no place is free."""
     grown = body.grown(-np.inf)

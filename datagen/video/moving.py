@@ -109,7 +109,7 @@ def carries(body: Body, middles: Mapping[int, NDArray[np.float64]]) -> bool:
     )
 
 
-class Obstacles:
+class Surroundings:
     """What is in the way of a thing: what stands still, and what moves, at its time."""
 
     def __init__(self, bodies: Sequence[Body], underfoot: frozenset[int]) -> None:
@@ -169,11 +169,15 @@ def _holds(points: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
     )
 
 
-Motion = Callable[[float], NDArray[np.float64]]  # seconds → (4, 4) from the world at rest
+Way = Callable[[float], NDArray[np.float64]]  # seconds → (4, 4) from the world at rest
 
 
 def plan(
-    body: Body, rule: MovingThings, video: VideoSettings, obstacles: Obstacles, seed: Sequence[int]
+    body: Body,
+    rule: MovingThings,
+    video: VideoSettings,
+    obstacles: Surroundings,
+    seed: Sequence[int],
 ) -> RigidTrack | None:
     """A way of a thing that is free throughout; None if none was found."""
     for length in WAYS_M:
@@ -186,7 +190,7 @@ def plan(
     return None
 
 
-def _to_and_fro(body: Body, rule: MovingThings, length: float, rng: np.random.Generator) -> Motion:
+def _to_and_fro(body: Body, rule: MovingThings, length: float, rng: np.random.Generator) -> Way:
     heading, rise = rng.uniform(-np.pi, np.pi), 0.0
     axis = np.array([0.0, 0.0, 1.0])
     if rule.how == "fly":
@@ -213,11 +217,11 @@ def _to_and_fro(body: Body, rule: MovingThings, length: float, rng: np.random.Ge
 
 def _is_free(
     body: Body,
-    motion: Motion,
+    motion: Way,
     rule: MovingThings,
     length: float,
     video: VideoSettings,
-    obstacles: Obstacles,
+    obstacles: Surroundings,
 ) -> bool:
     """Whether a motion touches nothing, at every frame and in small steps between."""
     points = body.grown(LIFT_M if rule.how == "floor" else -np.inf)

@@ -13,7 +13,7 @@ from panoforge.datagen.geometry.surface import Surface
 from panoforge.datagen.redraw.furniture import UNDERFOOT, lights_in
 from panoforge.datagen.timing import say
 from panoforge.datagen.video.falling import drop
-from panoforge.datagen.video.moving import Body, Obstacles, candidates, plan
+from panoforge.datagen.video.moving import Body, Surroundings, candidates, plan
 from panoforge.datagen.video.rigid import RigidTrack
 from panoforge.datagen.video.world import MovingWorld
 
@@ -36,7 +36,7 @@ def moving_world(
     bodies = [body for _, found in chosen for body in found]
     if not bodies:
         return MovingWorld.at_rest(video.frames, surface)
-    obstacles = Obstacles(bodies, underfoot)
+    obstacles = Surroundings(bodies, underfoot)
     tracks: dict[int, RigidTrack] = {}
     for place, (rule, bodies) in enumerate(chosen):
         free = [body for body in bodies if body.number not in tracks]
