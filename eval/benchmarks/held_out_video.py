@@ -14,7 +14,7 @@ import numpy as np
 from panoforge.core.errors import DataError, UserError
 from panoforge.core.foreign.left_out import LeftOut
 from panoforge.core.shards.read import Dataset
-from panoforge.core.shards.videos import Video
+from panoforge.core.shards.videos import StoredVideo
 from panoforge.core.types import Mask, Rgb
 from panoforge.eval.benchmarks.base import Benchmark, Opened, PackedFrame, VideoItem
 
@@ -47,7 +47,7 @@ def open_videos(root: Path, split: str | None) -> Opened[VideoItem]:
 
 
 def _item(
-    dataset: Dataset, video: Video, followed: Sequence[int], digests: dict[str, str]
+    dataset: Dataset, video: StoredVideo, followed: Sequence[int], digests: dict[str, str]
 ) -> VideoItem:
     images = tuple(
         PackedFrame(key, digests[key], partial(_picture, dataset, key)) for key in video.frame_keys
