@@ -53,7 +53,11 @@ def test_they_are_scored_and_other_bytes_are_other_data(dataset: Path, tmp_path:
     assert {entry["label"] for entry in found["labels"]} == {"wall", "pillar", "ball"}
     assert found["dataset"]["name"] == "held_out_video" and found["dataset"]["videos"] == 2
     others = videos.dataset_of_videos(
-        tmp_path / "others", scenes=1, frames=6, options=PackOptions(splits=(("test", 1.0),))
+        tmp_path / "others",
+        scenes=2,
+        frames=6,
+        width=160,
+        options=PackOptions(splits=(("test", 1.0),)),
     )
     other = run_evaluation(
         asked.model_copy(update={"root": others}), tmp_path, tmp_path / "again"
