@@ -2,6 +2,7 @@
 written down before it was run.
 
     python -m bench.reproduce_sap --size quick --out FOLDER     an hour or two of one core
+    python -m bench.reproduce_sap --size medium --out FOLDER    three to four hours of one core
     python -m bench.reproduce_sap --size full --out FOLDER      a night of one core
     python -m bench.reproduce_sap --size gpu --out FOLDER       ten times that, on a GPU
 
