@@ -32,7 +32,7 @@ like numbers are set right-aligned in tabular figures.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -41,7 +41,13 @@ from typing import ClassVar, Literal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from panoforge.core.report.viewer import Sphere, scene_json, viewer_script, viewer_style
+from panoforge.core.report.viewer import (
+    Sphere,
+    SphereVideo,
+    scene_json,
+    viewer_script,
+    viewer_style,
+)
 from panoforge.core.storage.atomic import write_bytes_atomic
 
 
@@ -186,6 +192,11 @@ class Item:
         """The sphere as the page's script takes it."""
         return scene_json(self.sphere) if self.sphere else Markup()
 
+    @property
+    def is_video(self) -> bool:
+        """Whether what a click opens can be played."""
+        return isinstance(self.sphere, SphereVideo)
+
 
 @dataclass(frozen=True)
 class Gallery:
@@ -239,16 +250,24 @@ class Report:
     @property
     def has_spheres(self) -> bool:
         """Whether the page needs the 360° viewer in it."""
-        return any(_has_spheres(section.blocks) for section in self.sections)
+        return any(item.sphere for item in self._items())
+
+    @property
+    def has_videos(self) -> bool:
+        """Whether it needs what plays videos, too."""
+        return any(item.is_video for item in self._items())
+
+    def _items(self) -> Iterator[Item]:
+        for section in self.sections:
+            yield from _items_of(section.blocks)
 
 
-def _has_spheres(blocks: Sequence[Block]) -> bool:
-    return any(
-        any(item.sphere for item in block.items)
-        if isinstance(block, Gallery)
-        else isinstance(block, Details) and _has_spheres(block.blocks)
-        for block in blocks
-    )
+def _items_of(blocks: Sequence[Block]) -> Iterator[Item]:
+    for block in blocks:
+        if isinstance(block, Gallery):
+            yield from block.items
+        elif isinstance(block, Details):
+            yield from _items_of(block.blocks)
 
 
 @lru_cache(maxsize=1)

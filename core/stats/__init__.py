@@ -12,7 +12,8 @@ index, and the same dataset gives the same numbers with any number of threads.
     write_report(Path("runs/demo/dataset"), Path("runs/demo/stats"))
 
 Modules: `model` (what report.json holds), `tables` (from the index), `pixels` (from the samples),
-`charts`, `page`, `collect` (the pass over the dataset).
+`charts`, `page`, `collect` (the pass over the dataset). Of videos: `videos` (from their metadata),
+`played` (those that the page plays), `timelines`, `video_blocks`.
 """
 
 from panoforge.core.stats.collect import Prices, dataset_statistics, write_report

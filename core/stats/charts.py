@@ -17,7 +17,7 @@ from panoforge.core.stats.model import (
     PixelStats,
 )
 
-WHOLE_UNITS = ("instances", "objects")
+WHOLE_UNITS = ("instances", "objects", "frames", "things")
 
 
 def readable(name: str) -> str:

@@ -15,6 +15,7 @@ from panoforge.core.foreign.files import read_bytes
 from panoforge.core.progress import Progress
 from panoforge.core.report.page import write_report as write_page
 from panoforge.core.shards.read import Dataset
+from panoforge.core.stats.choice import pictured
 from panoforge.core.stats.model import Cost, DatasetStats, RunFacts, StageTime
 from panoforge.core.stats.page import build_report
 from panoforge.core.stats.pixels import (
@@ -25,13 +26,15 @@ from panoforge.core.stats.pixels import (
     look_at,
     pixel_statistics,
 )
+from panoforge.core.stats.played import played_videos
 from panoforge.core.stats.tables import index_statistics
+from panoforge.core.stats.videos import video_statistics
 from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
 from panoforge.core.storage.lease import held
 from panoforge.core.storage.runlog import read_run
 from panoforge.core.storage.store import StoreLike
 
-GALLERY = 24
+GALLERY, PLAYED = 24, 2
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def write_report(
     Args:
         dataset: a published dataset: a folder, a URL or a store.
         out: the folder of the report; it is made if it does not exist.
-        gallery: how many panoramas are pictured at most.
+        gallery: how many panoramas are pictured at most, and videos played (two at most).
         prices: for what a panorama costs.
         threads: samples read at once; the numbers are the same for any number.
 
@@ -115,14 +118,18 @@ def write_report(
     earlier_report(out, opened)
     with held(out, "pano stats") as lease:  # first: two at once would both do all the work
         stats, thumbnails = _collect(opened, gallery, prices, threads)
-        page = build_report(stats, thumbnails, datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"))
+        played = played_videos(opened, min(gallery, PLAYED))
+        made_at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        page = build_report(stats, thumbnails, made_at, played)
         lease.check()
         if suffix := earlier_report(out, opened):
             with storage_errors(out):
                 for name in ("report.html", "report.json"):  # the one that says whose, last
                     kept = out / name.replace("report", f"report-{suffix}")
                     os.replace(out / name, kept)
-        write_bytes_atomic(out / "report.json", stats.model_dump_json(indent=1).encode() + b"\n")
+        without = {"videos"} if stats.videos is None else None
+        data = stats.model_dump_json(indent=1, exclude=without).encode() + b"\n"
+        write_bytes_atomic(out / "report.json", data)
         write_page(out / "report.html", page)
     return stats
 
@@ -165,9 +172,9 @@ def _collect(
             " (pano pack RUN)"
         )
     gathered = _Gathered()
-    pictured = gallery_choice(dataset.samples["scene"].to_pylist(), gallery)
+    shown = pictured(dataset, gallery)
     with Progress("stats", total=len(dataset)) as progress:
-        for view in _views(dataset, pictured, threads or min(8, len(os.sched_getaffinity(0)))):
+        for view in _views(dataset, shown, threads or min(8, len(os.sched_getaffinity(0)))):
             gathered.add(view)
             progress.advance()
     assert gathered.totals is not None
@@ -181,18 +188,19 @@ def _collect(
         run=_run_facts(run.local) if run.local else None,
         versions=_plain(gathered.versions),
         hardware=_plain(gathered.hardware),
+        videos=video_statistics(dataset),
     )
     return stats, gathered.thumbnails
 
 
-def _views(dataset: Dataset, pictured: frozenset[int], threads: int) -> Iterator[SampleView]:
+def _views(dataset: Dataset, shown: frozenset[int], threads: int) -> Iterator[SampleView]:
     """Views of all samples in order, `threads` at a time; at most twice as many are in flight."""
     with ThreadPoolExecutor(threads, thread_name_prefix="stats") as pool:
         waiting: deque[Future[SampleView]] = deque()
         try:
             for index in range(len(dataset)):
                 waiting.append(
-                    pool.submit(lambda i: look_at(dataset[i], with_thumbnails=i in pictured), index)
+                    pool.submit(lambda i: look_at(dataset[i], with_thumbnails=i in shown), index)
                 )
                 if len(waiting) >= 2 * threads:
                     yield waiting.popleft().result()
@@ -201,31 +209,6 @@ def _views(dataset: Dataset, pictured: frozenset[int], threads: int) -> Iterator
         finally:
             for future in waiting:
                 future.cancel()
-
-
-def gallery_choice(scenes: list[str], limit: int) -> frozenset[int]:
-    """Positions of at most `limit` samples to picture.
-
-    First cameras of scenes before second ones, evenly spread.
-    """
-    rank: Counter[str] = Counter()
-    order: list[tuple[int, int]] = []
-    for index, scene in enumerate(scenes):
-        order.append((rank[scene], index))
-        rank[scene] += 1
-    chosen: list[int] = []
-    for level in range(max(rank.values(), default=0)):
-        here = [index for r, index in order if r == level]
-        room = limit - len(chosen)
-        if room <= 0:
-            break
-        chosen += [
-            here[i]
-            for i in np.unique(
-                np.linspace(0, len(here) - 1, min(room, len(here))).round().astype(int)
-            )
-        ]
-    return frozenset(chosen)
 
 
 def cost(

@@ -169,8 +169,65 @@ class RunFacts(FrozenModel):
     reasons: dict[str, int]
 
 
+class IdSeen(FrozenModel):
+    """An id of a video, and when it is seen: frames from `seen[i][0]` to before `seen[i][1]`."""
+
+    id: int
+    name: str
+    moves: bool
+    seen: tuple[tuple[int, int], ...]
+
+
+class TimeLine(FrozenModel):
+    """When the ids of one video are seen; `rows` are some of its `ids` ids."""
+
+    video: str
+    frames: int
+    fps: float
+    ids: int
+    rows: tuple[IdSeen, ...]
+
+
+class Absences(FrozenModel):
+    """How often ids are gone and come back; of all videos together.
+
+    An absence is a stretch of frames in which no pixel shows an id that is seen before and after.
+    """
+
+    ids: int
+    always_seen: int
+    with_absence: int
+    late: int  # not in the first frame of their video
+    lost: int  # not in the last one
+    frames: Distribution | None  # of each absence
+    seconds: Distribution | None
+
+
+class VideoStats(FrozenModel):
+    """What the videos of a dataset are.
+
+    Motion is from a frame to the next. That of things is across the panorama, so that of the camera
+    is in it. It is the angle between the directions of the middle of a moving thing, where both
+    frames show it.
+    """
+
+    videos: int
+    frames: Distribution  # of a video
+    seconds: Distribution
+    fps: dict[str, int]  # videos per rate
+    ids: int  # of all videos together
+    moving: int  # of them: those that are not still
+    deforming: int  # of those: those that change their shape
+    moving_per_video: Distribution
+    camera_turn_deg: Distribution | None
+    camera_step_m: Distribution | None
+    thing_deg: Distribution | None
+    absences: Absences
+    timelines: tuple[TimeLine, ...]
+
+
 class DatasetStats(FrozenModel):
-    """All of report.json."""
+    """All of report.json, in which `videos` is left out where there are none."""
 
     schema_version: Literal[1] = 1
     dataset: str
@@ -182,3 +239,4 @@ class DatasetStats(FrozenModel):
     run: RunFacts | None
     versions: dict[str, dict[str, int]]  # package → version → panoramas
     hardware: dict[str, dict[str, int]]
+    videos: VideoStats | None = None

@@ -1,5 +1,7 @@
 """The statistics page: `DatasetStats` and thumbnails → `panoforge.core.report.page.Report`."""
 
+from collections.abc import Sequence
+
 from panoforge.core import __version__
 from panoforge.core.numbers import count, counted, duration, money, number, percent, size
 from panoforge.core.report.page import (
@@ -24,15 +26,24 @@ from panoforge.core.stats.blocks import (
 )
 from panoforge.core.stats.model import DatasetStats
 from panoforge.core.stats.pixels import IDS_LAYER, Thumbnails
+from panoforge.core.stats.played import PlayedVideo
 from panoforge.core.stats.published import published_table
+from panoforge.core.stats.video_blocks import video_blocks, video_text
 
 
-def build_report(stats: DatasetStats, thumbnails: list[Thumbnails], made_at: str) -> Report:
-    """The page, without side effects."""
+def build_report(
+    stats: DatasetStats,
+    thumbnails: list[Thumbnails],
+    made_at: str,
+    played: Sequence[PlayedVideo] = (),
+) -> Report:
+    """The page, without side effects; `played`: the videos that can be played on it."""
     index = stats.index
     sections = [
         Section(
-            "Gallery", [_gallery(thumbnails)], text=_gallery_text(len(thumbnails), index.panoramas)
+            "Gallery",
+            [_gallery(thumbnails)],
+            text=_gallery_text(len(thumbnails), index.panoramas, stats.videos is not None),
         ),
         Section(
             "Instances",
@@ -53,6 +64,9 @@ def build_report(stats: DatasetStats, thumbnails: list[Thumbnails], made_at: str
         ),
         Section("Provenance", _provenance_blocks(stats)),
     ]
+    if stats.videos:
+        text = video_text(stats.videos, played)
+        sections.insert(1, Section("Videos", video_blocks(stats.videos, played), text=text))
     return Report(
         title="Dataset statistics",
         subtitle=stats.dataset,
@@ -99,6 +113,10 @@ def _tiles(stats: DatasetStats) -> list[Tile]:
             f"{size(index.bytes / index.panoramas)} a panorama, {counted(index.shards, 'shard')}",
         ),
     ]
+    if stats.videos:
+        frames, seconds = stats.videos.frames.summary, stats.videos.seconds.summary
+        long = f"medians: {counted(frames.median, 'frame')}, {number(seconds.median)} s"
+        tiles.insert(1, Tile("Videos", count(stats.videos.videos), long))
     if stats.cost:
         tiles.append(
             Tile(
@@ -163,12 +181,12 @@ def _gallery(thumbnails: list[Thumbnails]) -> Gallery:
     )
 
 
-def _gallery_text(shown: int, panoramas: int) -> str:
+def _gallery_text(shown: int, panoramas: int, videos: bool) -> str:
     which = (
         "All panoramas."
         if shown == panoramas
         else f"{count(shown)} of {count(panoramas)}, evenly spread over the scenes."
-    )
+    ) + (" Of a video it is the frame in its middle." if videos else "")
     return (
         f"{which} One colour per id; dark is nothing. A click opens the panorama to look around in:"
         " drag, scroll or use the arrow keys; point at a thing to read what it is."

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from panoforge.core.errors import DataError
 from panoforge.core.geometry.sphere import row_area_sr
 from panoforge.core.image_header import image_size
+from panoforge.core.names import frame_of
 from panoforge.core.numbers import counted
 from panoforge.core.report.pictures import (
     colour_ids,
@@ -306,10 +307,11 @@ def find_duplicates(
     """Pairs whose hashes differ in at most `max_distance` (≤ 7) bits.
 
     Of 8 parts of 16 bits at least one is equal then, so only panoramas that share a part are
-    compared: near-linear in their number.
+    compared: near-linear in their number. Frames of one video are expected to look alike.
     """
     hashes = np.frombuffer(b"".join(looks), np.uint8).reshape(len(looks), 16)
     found: set[tuple[int, int]] = set()
+    video_of = [place[0] if (place := frame_of(key)) else None for key in keys]
     for part in range(8):
         value = hashes[:, 2 * part].astype(np.int64) * 256 + hashes[:, 2 * part + 1]
         order = np.argsort(value, kind="stable")
@@ -317,7 +319,11 @@ def find_duplicates(
             for position, first in enumerate(group[:-1]):
                 others = group[position + 1 :]
                 distance = np.unpackbits(hashes[others] ^ hashes[first], axis=1).sum(axis=1)
-                found |= {(int(first), int(other)) for other in others[distance <= max_distance]}
+                found |= {
+                    (int(first), int(other))
+                    for other in others[distance <= max_distance]
+                    if video_of[first] is None or video_of[first] != video_of[other]
+                }
     pairs = sorted(found)
     return Duplicates(
         max_distance=max_distance,

@@ -42,12 +42,12 @@ def summarise(values: ArrayLike) -> Summary:
 
 
 def distribution(
-    values: ArrayLike, unit: str, *, log: bool = False, bins: int = 24
+    values: ArrayLike, unit: str, *, log: bool = False, bins: int = 24, least: int | None = None
 ) -> Distribution:
     """Summary and histogram of values.
 
     `log` spaces the bins by eighths of a decade (values must be positive then). Whole numbers get
-    bins of a whole width, centred on them.
+    bins of a whole width, centred on them, none of them below `least`.
     """
     array = np.asarray(values)
     low, high = float(array.min()), float(array.max())
@@ -60,7 +60,8 @@ def distribution(
         spare = (
             max(0, 11 - int(high - low)) // 2
         )  # a few values get room around them: one bar over all says nothing
-        edges = np.arange(low - spare, high + spare + step + 1, step) - 0.5
+        first = low - spare if least is None else max(low - spare, least)
+        edges = np.arange(first, high + spare + step + 1, step) - 0.5
     else:
         spread = 0.0 if high > low else 0.1 * abs(high) + 0.01
         edges = np.linspace(low - spread, high + spread, bins + 1)

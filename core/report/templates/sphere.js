@@ -32,6 +32,9 @@ window.panoSphere = function (container, scene, options) {
     } catch { return false; }
   };
 
+  // { videos
+  if (scene.later) return window.panoVideo(container, scene, options || {});
+  // } videos
   options = options || {};
   container.replaceChildren();
   container.classList.add("ps");
@@ -94,8 +97,17 @@ window.panoSphere = function (container, scene, options) {
   function refresh() {  // the texture is taken anew for three frames, then left alone
     const now = viewer;
     let frames = 3;
+    // { videos
+    const drawn = state.version;
+    // } videos
     const next = () => {
       if (viewer !== now || state.gone) return;
+      // { videos
+      if (drawn !== state.version) {  // what was drawn since has begun its own three frames
+        container.dataset.shown = drawn;
+        return;
+      }
+      // } videos
       if (frames-- > 0) { requestAnimationFrame(next); return; }
       now.setUpdate(false);
       container.dataset.shown = state.version;
@@ -255,6 +267,10 @@ window.panoSphere = function (container, scene, options) {
   const sphere = {
     get flat() { return state.flat; },
     setLayers, setImage,
+    // { videos
+    readFrame: async (uri, layers) => ({ base: await loadImage(uri), layers: await Promise.all(layers.map(prepare)) }),
+    showFrame: (frame) => { Object.assign(state, frame); draw(); },
+    // } videos
     lookAt: (lon, lat) => { if (viewer) viewer.lookAt(lat, lon, undefined, false); },
     destroy: () => {
       state.gone = true;

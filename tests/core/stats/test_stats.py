@@ -18,7 +18,8 @@ from panoforge.core.sample.metadata import Pose, SampleMeta
 from panoforge.core.shards.read import Dataset
 from panoforge.core.shards.write import pack
 from panoforge.core.stats import DatasetStats, collect, dataset_statistics, write_report
-from panoforge.core.stats.collect import Prices, cost, gallery_choice
+from panoforge.core.stats.choice import evenly_over_scenes
+from panoforge.core.stats.collect import Prices, cost
 from panoforge.core.stats.model import Histogram
 from panoforge.core.stats.pixels import GRID_COLUMNS, GRID_ROWS, difference_hash, find_duplicates
 from panoforge.core.stats.tables import distribution
@@ -269,7 +270,7 @@ def test_core_seconds_are_the_processors_and_what_was_not_measured_has_no_cost(
 def test_the_gallery_shows_scenes_before_second_cameras(
     scenes: list[str], limit: int, expected: set[int]
 ) -> None:
-    assert gallery_choice(scenes, limit) == expected
+    assert evenly_over_scenes(scenes, limit) == expected
 
 
 def test_histograms_hold_every_value_once() -> None:
