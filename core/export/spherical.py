@@ -29,7 +29,7 @@ _OFFSETS = {b"stco": ">I", b"co64": ">Q"}
 
 
 @dataclass(frozen=True)
-class _Box:
+class _Mp4Box:
     """Where a box lies: `start` with its head, `body` without, up to `end`."""
 
     kind: bytes
@@ -83,7 +83,7 @@ def _box(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", 8 + len(body)) + kind + body
 
 
-def _boxes(data: bytes | bytearray, start: int, end: int) -> Iterator[_Box]:
+def _boxes(data: bytes | bytearray, start: int, end: int) -> Iterator[_Mp4Box]:
     """The boxes between two places."""
     while start + 8 <= end:
         size, kind = struct.unpack_from(">I4s", data, start)
@@ -95,13 +95,13 @@ def _boxes(data: bytes | bytearray, start: int, end: int) -> Iterator[_Box]:
             size = end - start
         if size < head or start + size > end:
             raise ValueError(f"box {kind!r} of {size} bytes does not fit into its parent")
-        yield _Box(kind, start, start + head, start + size)
+        yield _Mp4Box(kind, start, start + head, start + size)
         start += size
 
 
-def _way_to_description(mp4: bytes) -> list[_Box]:
+def _way_to_description(mp4: bytes) -> list[_Mp4Box]:
     """The boxes from `moov` down to the `stsd` of the only track."""
-    way: list[_Box] = []
+    way: list[_Mp4Box] = []
     start, end = 0, len(mp4)
     for kind in _WAY:
         found = [box for box in _boxes(mp4, start, end) if box.kind == kind]

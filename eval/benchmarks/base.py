@@ -74,7 +74,7 @@ class PackedFrame:
         return Path(self.name).stem
 
 
-Frame = Path | PackedFrame
+FrameFile = Path | PackedFrame
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class VideoItem:
     """
 
     key: str
-    images: tuple[Frame, ...]
+    images: tuple[FrameFile, ...]
     truth: tuple[Path, ...]
     masks: tuple[Callable[[], dict[int, Mask]] | None, ...] = field(repr=False)
     names: Mapping[int, str] = field(default_factory=dict)

@@ -19,7 +19,7 @@ from panoforge.core.errors import DataError
 from panoforge.core.foreign.left_out import NOTHING, LeftOut
 from panoforge.core.foreign.pictures import read_picture
 from panoforge.core.types import Bools, Rgb
-from panoforge.eval.benchmarks.base import Frame, PackedFrame, VideoItem
+from panoforge.eval.benchmarks.base import FrameFile, PackedFrame, VideoItem
 from panoforge.eval.predictors import LOGIT_STRIDE, ObjectPrompt, Predictor, ShownFrames
 from panoforge.eval.scoring.metrics import jaccard
 from panoforge.eval.scoring.metrics.boundary import boundary_f
@@ -70,7 +70,7 @@ class ScoredVideo(NamedTuple):
     left_out: LeftOut = NOTHING
 
 
-def read_frame(path: Frame) -> Rgb:
+def read_frame(path: FrameFile) -> Rgb:
     """A frame of a panoramic video, uint8 H×W×3.
 
     Raises:
@@ -90,10 +90,10 @@ def read_frame(path: Frame) -> Rgb:
     return picture.rgb
 
 
-def video_frames(images: Sequence[Frame], size_px: int) -> ShownFrames:
+def video_frames(images: Sequence[FrameFile], size_px: int) -> ShownFrames:
     """The images of a video as frames, read and shrunk when they are asked for."""
 
-    def shrunk(path: Frame) -> NDArray[np.uint8]:
+    def shrunk(path: FrameFile) -> NDArray[np.uint8]:
         return cv2.resize(read_frame(path), (size_px, size_px), interpolation=cv2.INTER_AREA)
 
     return ShownFrames(images, shrunk)

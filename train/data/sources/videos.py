@@ -22,7 +22,7 @@ from panoforge.core.geometry.sphere import View, row_area_sr
 from panoforge.core.geometry.views import wrap_panorama
 from panoforge.core.names import frame_key
 from panoforge.core.shards.read import Dataset, Sample
-from panoforge.core.types import Floats
+from panoforge.core.types import Floats, Labels, Rgb
 from panoforge.train.config import TrainConfig
 from panoforge.train.data.clips import (
     areas_sr,
@@ -41,7 +41,7 @@ from panoforge.train.data.warp import frame_area_sr, is_warped, look
 if TYPE_CHECKING:
     from training.utils.data_utils import VideoDatapoint
 
-Panorama = tuple[NDArray[np.uint8], NDArray[np.uint16]]  # picture and ids
+Panorama = tuple[Rgb, Labels]  # picture and ids
 
 
 class OwnVideos(Shards):
