@@ -6,6 +6,7 @@ independent oracle that the rendered ids are tested against. Roughly 300,000 ray
 core.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 
 import bpy
@@ -17,7 +18,9 @@ from panoforge.datagen.depsgraph.strands import balls, read_curves, read_points,
 from panoforge.datagen.depsgraph.units import metres_per_unit
 from panoforge.datagen.geometry.materials import is_volume_only
 from panoforge.datagen.geometry.prepared_scene import numbered_objects
+from panoforge.datagen.geometry.shared_bvh import Copy, SharedBvh, is_similar
 
+MOST_LAID_OUT = 20_000_000  # triangles: some 5 GB; beyond, copies share their mesh's BVH
 LAYER_GAP_M = 1e-3  # surfaces closer than this count as one
 MAX_LAYERS = 256
 HAIR_SIDES = 3
@@ -52,11 +55,12 @@ class Layer:
 class Surface:
     """Triangles of the scene with a BVH over them, in metres.
 
-    `owner` (T,) is the number of each triangle's thing, `low` and `high` (K, 3) the bounds of each
-    thing by number (empty, +inf to -inf, for one without triangles).
+    `owner` (T,) is the number of each triangle's thing, then of each copy's (`SharedBvh`). `low`
+    and `high` (K, 3) are the bounds of each thing by number (empty, +inf to -inf, for one without
+    triangles); of copies those of their mesh's box.
     """
 
-    tree: BVHTree
+    tree: BVHTree | SharedBvh
     owner: NDArray[np.int32]
     triangles: int
     low: NDArray[np.float64]
@@ -105,33 +109,94 @@ class Surface:
         return float("inf") if nearest[3] is None else float(nearest[3])
 
 
-def scene_surface(but: frozenset[int] = frozenset()) -> Surface:
+def scene_surface(but: frozenset[int] = frozenset(), most: int = MOST_LAID_OUT) -> Surface:
     """Collect the triangles of every numbered object that a camera can see, less the things `but`.
 
-    The scene must be prepared.
+    The scene must be prepared. Of more than `most` triangles, meshes with several copies are not
+    laid out: the copies share one BVH, which answers the same, more slowly.
     """
-    corners, faces, owners, offset = [], [], [], 0
-    numbered = numbered_objects()
-    things = 1 + max(numbered, default=0)
+    parts = [
+        (number, obj)
+        for number, objects in sorted(numbered_objects().items())
+        for obj in objects
+        if number not in but and obj.visible_camera
+    ]
+    things = 1 + max(numbered_objects(), default=0)
     low, high = np.full((things, 3), np.inf), np.full((things, 3), -np.inf)
-    for number, objects in sorted(numbered.items()):
-        for obj in objects:
-            if number in but or not obj.visible_camera:
-                continue
-            points, triangles = world_triangles(obj)
-            if not len(triangles):
-                continue
-            low[number] = np.minimum(low[number], points.min(axis=0))
-            high[number] = np.maximum(high[number], points.max(axis=0))
-            corners.append(points)
-            faces.append(triangles + offset)
-            owners.append(np.full(len(triangles), number, np.int32))
-            offset += len(points)
-    if not offset:
-        return Surface(BVHTree.FromPolygons([], []), np.zeros(0, np.int32), 0, low, high)
-    vertices, polygons = np.concatenate(corners).tolist(), np.concatenate(faces).tolist()
-    tree = BVHTree.FromPolygons(vertices, polygons, all_triangles=True)
-    return Surface(tree, np.concatenate(owners), len(polygons), low, high)
+    shared = _shared_meshes([obj for _, obj in parts], most)
+    corners, faces, owners, offset = [], [], [], 0
+    copies: list[Copy] = []
+    of_copies: list[int] = []
+    for number, obj in parts:
+        mesh = shared.get(obj.data.session_uid) if is_similar(_metres_from(obj)) else None
+        if mesh is not None:
+            box = _corners(*mesh.box) @ _metres_from(obj)[:3, :3].T + _metres_from(obj)[:3, 3]
+            copies.append(Copy(mesh.place, _metres_from(obj), box.min(axis=0), box.max(axis=0)))
+            of_copies.append(number)
+            low[number] = np.minimum(low[number], copies[-1].low)
+            high[number] = np.maximum(high[number], copies[-1].high)
+            continue
+        points, triangles = world_triangles(obj)
+        if not len(triangles):
+            continue
+        low[number] = np.minimum(low[number], points.min(axis=0))
+        high[number] = np.maximum(high[number], points.max(axis=0))
+        corners.append(points)
+        faces.append(triangles + offset)
+        owners.append(np.full(len(triangles), number, np.int32))
+        offset += len(points)
+    vertices = np.concatenate(corners).tolist() if corners else []
+    polygons = np.concatenate(faces).tolist() if faces else []
+    tree: BVHTree | SharedBvh = BVHTree.FromPolygons(vertices, polygons, all_triangles=True)
+    laid_out = len(polygons)
+    if copies:
+        trees = [mesh.tree for mesh in sorted(shared.values(), key=lambda mesh: mesh.place)]
+        tree = SharedBvh(tree, laid_out, trees, copies)
+        owners.append(np.array(of_copies, np.int32))
+    counts = {mesh.place: mesh.triangles for mesh in shared.values()}
+    owner = np.concatenate(owners) if owners else np.zeros(0, np.int32)
+    return Surface(tree, owner, laid_out + sum(counts[copy.tree] for copy in copies), low, high)
+
+
+@dataclass(frozen=True)
+class SharedMesh:
+    """A mesh that is there several times: its BVH in its own space, the how-manieth, its size."""
+
+    place: int
+    tree: BVHTree
+    triangles: int
+    box: tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+def _shared_meshes(objects: list[bpy.types.Object], most: int) -> dict[int, SharedMesh]:
+    """The meshes of several of the objects, by `session_uid`, if all together have over `most`."""
+    meshes = {obj.data.session_uid: obj for obj in objects if obj.type == "MESH"}
+    times = Counter(obj.data.session_uid for obj in objects if obj.type == "MESH")
+    sizes = {uid: len(obj.data.polygons) for uid, obj in meshes.items()}
+    if sum(sizes[uid] * count for uid, count in times.items()) <= most:
+        return {}
+    found: dict[int, SharedMesh] = {}
+    for uid, obj in meshes.items():
+        if times[uid] == 1:
+            continue
+        points, triangles = object_triangles(obj)
+        if len(triangles):
+            tree = BVHTree.FromPolygons(points.tolist(), triangles.tolist(), all_triangles=True)
+            box = (points.min(axis=0), points.max(axis=0))
+            found[uid] = SharedMesh(len(found), tree, len(triangles), box)
+    return found
+
+
+def _corners(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The eight corners of a box (8, 3)."""
+    return np.array(np.meshgrid(*zip(low, high, strict=True))).reshape(3, 8).T
+
+
+def _metres_from(obj: bpy.types.Object) -> NDArray[np.float64]:
+    """4×4: an object's own space → the world, metres."""
+    matrix = np.array(obj.matrix_world)
+    matrix[:3] *= metres_per_unit()
+    return matrix
 
 
 def world_triangles(obj: bpy.types.Object) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
