@@ -87,14 +87,7 @@ class _Seen:
             gone = np.array([b[0] - a[1] for a, b in pairwise(runs)], int)
             self.absence_frames.append(gone)
             self.absence_s.append(gone / video.fps)
-            self.counts += Counter(
-                ids=1,
-                always_seen=runs == [(0, video.frames)],
-                with_absence=bool(gone.size),
-                late=runs[0][0] > 0,
-                lost=runs[-1][1] < video.frames,
-                deforming=track.motion == "deforms",
-            )
+            self.counts += what_becomes(track)
             if track.motion != "still":
                 self.thing_deg.append(across_deg(track, position, turn))
         if with_timeline:
@@ -143,6 +136,19 @@ def seen_runs(pixels: Sequence[int]) -> list[tuple[int, int]]:
     seen = np.concatenate([[0], np.asarray(pixels) > 0, [0]])
     edges = np.flatnonzero(np.diff(seen)).reshape(-1, 2)
     return [(int(first), int(end)) for first, end in edges]
+
+
+def what_becomes(track: InstanceTrack) -> Counter[str]:
+    """An id, counted under each of what is true of it."""
+    runs, frames = seen_runs(track.pixels), len(track.pixels)
+    return Counter(
+        ids=1,
+        always_seen=int(runs == [(0, frames)]),
+        with_absence=int(len(runs) > 1),
+        late=int(runs[0][0] > 0),
+        lost=int(runs[-1][1] < frames),
+        deforming=int(track.motion == "deforms"),
+    )
 
 
 def timeline(key: str, video: VideoMeta) -> TimeLine:

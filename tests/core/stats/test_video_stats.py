@@ -12,12 +12,12 @@ from browser import difference, open_tab
 
 from panoforge.core.geometry.poses import world_from_pano
 from panoforge.core.sample.metadata import Box3D
-from panoforge.core.sample.video import InstanceTrack, ThingPose
+from panoforge.core.sample.video import InstanceTrack, ThingPose, comings_and_goings
 from panoforge.core.shards.read import Dataset
 from panoforge.core.stats import DatasetStats, dataset_statistics, played, write_report
 from panoforge.core.stats.choice import pictured
 from panoforge.core.stats.pixels import find_duplicates
-from panoforge.core.stats.videos import across_deg, seen_runs, turns_deg
+from panoforge.core.stats.videos import across_deg, seen_runs, turns_deg, what_becomes
 
 FRAMES = 9
 RIGHT = videos.RIGHT
@@ -118,6 +118,22 @@ def track(**fields: object) -> InstanceTrack:
         | {"pixels": (5, 5, 5), "entered": (), "left": ()}
         | fields
     )
+
+
+@pytest.mark.parametrize(
+    ("pixels", "motion", "true"),
+    [
+        ((1, 2, 3), "still", {"always_seen"}),
+        ((0, 2, 3), "still", {"late"}),
+        ((1, 0, 0), "deforms", {"lost", "deforming"}),
+        ((1, 0, 3), "deforms", {"with_absence", "deforming"}),
+        ((0, 2, 0), "still", {"late", "lost"}),
+    ],
+)
+def test_what_becomes_of_an_id(pixels: tuple[int, ...], motion: str, true: set[str]) -> None:
+    entered, left = comings_and_goings(pixels)
+    found = what_becomes(track(pixels=pixels, motion=motion, entered=entered, left=left))
+    assert +found == dict.fromkeys({"ids", *true}, 1)
 
 
 def box(x: float, y: float) -> Box3D:
