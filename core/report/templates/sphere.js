@@ -97,17 +97,8 @@ window.panoSphere = function (container, scene, options) {
   function refresh() {  // the texture is taken anew for three frames, then left alone
     const now = viewer;
     let frames = 3;
-    // { videos
-    const drawn = state.version;
-    // } videos
     const next = () => {
       if (viewer !== now || state.gone) return;
-      // { videos
-      if (drawn !== state.version) {  // what was drawn since has begun its own three frames
-        container.dataset.shown = drawn;
-        return;
-      }
-      // } videos
       if (frames-- > 0) { requestAnimationFrame(next); return; }
       now.setUpdate(false);
       container.dataset.shown = state.version;
