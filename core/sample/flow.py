@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8, UInt16
 
 from panoforge.core.errors import DataError
+from panoforge.core.geometry.pixels import edge_to_index, index_to_edge
 from panoforge.core.geometry.sphere import angle_between, pixel_to_direction
 from panoforge.core.numbers import counted
 from panoforge.core.types import Floats
@@ -89,7 +90,7 @@ class Flow:
         height, width = self.state.shape
         u = np.arange(width, dtype=np.float32) + self.displacement_px[..., 0]
         v = np.arange(height, dtype=np.float32)[:, None] + self.displacement_px[..., 1]
-        return np.stack([np.mod(u + 0.5, width) - 0.5, v], axis=-1)
+        return np.stack([edge_to_index(np.mod(index_to_edge(u), width)), v], axis=-1)
 
     def angle_rad(self) -> Floats:
         """How far each pixel's point moves over the sphere, float64 H×W in radians; NaN: unknown.

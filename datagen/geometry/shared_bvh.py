@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 SIMILAR = 1e-4  # relative: scales that differ by less are one
 
 
-class Found(NamedTuple):
+class BvhHit(NamedTuple):
     """What `BVHTree` gives: place, normal, number of the triangle (or copy), distance; or Nones."""
 
     location: Any
@@ -74,10 +74,10 @@ class SharedBvh:
         origin: Sequence[float],
         direction: Sequence[float],
         distance: float = float("inf"),
-    ) -> Found:
+    ) -> BvhHit:
         """What a ray meets first within `distance` metres; `direction` is of unit length."""
         found = self._own.ray_cast(origin, direction, min(distance, 1e30))
-        best = Found(*found)
+        best = BvhHit(*found)
         reach = distance if best.distance is None else best.distance
         start, way = np.asarray(origin, float), np.asarray(direction, float)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -100,12 +100,12 @@ class SharedBvh:
             length = (world - Vector(origin)).length
             if length < reach:
                 reach = length
-                best = Found(world, self._normal(copy, normal), self._first + copy, length)
+                best = BvhHit(world, self._normal(copy, normal), self._first + copy, length)
         return best
 
-    def find_nearest(self, point: Sequence[float], distance: float = float("inf")) -> Found:
+    def find_nearest(self, point: Sequence[float], distance: float = float("inf")) -> BvhHit:
         """The surface nearest to a point within `distance` metres."""
-        best = Found(*self._own.find_nearest(point, min(distance, 1e30)))
+        best = BvhHit(*self._own.find_nearest(point, min(distance, 1e30)))
         reach = distance if best.distance is None else best.distance
         where = np.asarray(point, float)
         away = np.linalg.norm(
@@ -123,7 +123,7 @@ class SharedBvh:
             length = (world - Vector(point)).length
             if length < reach:
                 reach = length
-                best = Found(world, self._normal(copy, normal), self._first + copy, length)
+                best = BvhHit(world, self._normal(copy, normal), self._first + copy, length)
         return best
 
     def _normal(self, copy: int, normal: Vector) -> Vector:

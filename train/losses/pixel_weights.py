@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from panoforge.core.geometry.bfov import Bfov, pixels_within
+from panoforge.core.geometry.pixels import column_lon, index_to_place, row_lat
 from panoforge.train.settings.losses import DistortionSettings
 
 REGION_PX = 128  # the longer side of the plane that the BFoV is projected onto
@@ -96,8 +97,7 @@ def mask_bfov(mask: Tensor) -> Bfov | None:
     rows, columns = torch.nonzero(mask, as_tuple=True)
     if not len(rows):
         return None
-    lon = (columns.double() + 0.5) * (2 * pi / width) - pi
-    lat = pi / 2 - (rows.double() + 0.5) * (pi / height)
+    lon, lat = column_lon(columns.double(), width), row_lat(rows.double(), height)
     flat = lat.cos()
     area = torch.sin(lat + pi / 2 / height) - torch.sin(lat - pi / 2 / height)
     mean = torch.stack([flat * lon.sin(), flat * lon.cos(), lat.sin()]) @ area
@@ -121,7 +121,7 @@ def project(mask: Tensor, bfov: Bfov) -> Tensor:
     """The mask on the plane of its BFoV, bool h×w, by nearest."""
     height, width = mask.shape
     w, h = plane_size(bfov)
-    x, y = ((torch.arange(n, device=mask.device).double() + 0.5) * 2 / n - 1 for n in (w, h))
+    x, y = (index_to_place(torch.arange(n, device=mask.device).double(), n) for n in (w, h))
     rays = torch.stack(
         torch.broadcast_tensors(
             x[None, :] * bfov.tan_x, y[:, None] * bfov.tan_y, torch.ones((), device=mask.device)
@@ -148,8 +148,7 @@ def reproject(local: Tensor, bfov: Bfov, shape: tuple[int, int]) -> Tensor:
     rows, columns = (
         torch.from_numpy(found).to(local.device) for found in pixels_within(bfov, width, height)
     )
-    lon = (columns.double() + 0.5) * (2 * pi / width) - pi
-    lat = pi / 2 - (rows.double() + 0.5) * (pi / height)
+    lon, lat = column_lon(columns.double(), width), row_lat(rows.double(), height)
     right, down, forward = _in_camera(lat[:, None], lon[None, :], yaw, pitch)
     ahead = torch.where(forward > 1e-6, forward, torch.inf)
     x = ((right / ahead / bfov.tan_x + 1) / 2 * w).floor()
