@@ -25,7 +25,7 @@ from panoforge.core.export.images import coco_head
 from panoforge.core.export.jsonlists import json_lists
 from panoforge.core.export.mp4 import mp4_of
 from panoforge.core.export.palette import empty_mask_png, mask_png
-from panoforge.core.export.units import Unit, units_of
+from panoforge.core.export.units import Unit
 from panoforge.core.sample.metadata import InstanceMeta
 
 SAV_FPS = 24
@@ -82,9 +82,15 @@ def sav_part(job: ExportJob, unit: Unit, clip: list[Frame]) -> Part:
 
 def sav_join(job: ExportJob, parts: Iterator[Part]) -> Counts:
     """sav_val.txt."""
-    counts = join_counts(job, parts)
-    units = units_of(job.dataset, videos=True)
-    job.out.put("sav_val.txt", "".join(f"{unit.key}\n" for unit in units).encode())
+    videos: list[str] = []
+
+    def noted() -> Iterator[Part]:
+        for part in parts:
+            videos.append(part.key)
+            yield part
+
+    counts = join_counts(job, noted())
+    job.out.put("sav_val.txt", "".join(f"{video}\n" for video in videos).encode())
     return counts
 
 

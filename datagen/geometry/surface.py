@@ -115,23 +115,24 @@ def scene_surface(but: frozenset[int] = frozenset(), most: int = MOST_LAID_OUT) 
     The scene must be prepared. Of more than `most` triangles, meshes with several copies are not
     laid out: the copies share one BVH, which answers the same, more slowly.
     """
+    numbered = numbered_objects()
     parts = [
         (number, obj)
-        for number, objects in sorted(numbered_objects().items())
+        for number, objects in sorted(numbered.items())
         for obj in objects
         if number not in but and obj.visible_camera
     ]
-    things = 1 + max(numbered_objects(), default=0)
+    things = 1 + max(numbered, default=0)
     low, high = np.full((things, 3), np.inf), np.full((things, 3), -np.inf)
     shared = _shared_meshes([obj for _, obj in parts], most)
     corners, faces, owners, offset = [], [], [], 0
     copies: list[Copy] = []
     of_copies: list[int] = []
     for number, obj in parts:
-        mesh = shared.get(obj.data.session_uid) if is_similar(_metres_from(obj)) else None
-        if mesh is not None:
-            box = _corners(*mesh.box) @ _metres_from(obj)[:3, :3].T + _metres_from(obj)[:3, 3]
-            copies.append(Copy(mesh.place, _metres_from(obj), box.min(axis=0), box.max(axis=0)))
+        mesh = shared.get(obj.data.session_uid)
+        if mesh is not None and is_similar(matrix := _metres_from(obj)):
+            box = _corners(*mesh.box) @ matrix[:3, :3].T + matrix[:3, 3]
+            copies.append(Copy(mesh.place, matrix, box.min(axis=0), box.max(axis=0)))
             of_copies.append(number)
             low[number] = np.minimum(low[number], copies[-1].low)
             high[number] = np.maximum(high[number], copies[-1].high)

@@ -159,10 +159,9 @@ def test_ytvis_is_read_by_its_cocoapi(dataset: Dataset, tmp_path: Path) -> None:
                     assert np.array_equal(mask, frame.labels == annotation["instance_id"])
 
 
-def test_sav_is_scored_by_its_evaluator(dataset: Dataset, tmp_path: Path) -> None:
-    where = toolkit("sav_dataset", "skimage")
-    facts = export(dataset, "sav", tmp_path, SMALL_SCAN)
-    root = str(tmp_path / "Annotations_6fps")
+def sav_scores(where: Path, exported: Path, begins: str) -> list[list[str]]:
+    """The evaluator's lines of masklets, of truth against itself; `begins` as the videos' keys."""
+    root = str(exported / "Annotations_6fps")
     done = subprocess.run(
         [sys.executable, "sav_evaluator.py", "--gt_root", root, "--pred_root", root, "-n", "1"],
         cwd=where,
@@ -170,8 +169,14 @@ def test_sav_is_scored_by_its_evaluator(dataset: Dataset, tmp_path: Path) -> Non
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    rows = [line.split() for line in done.stdout.splitlines() if line.startswith("caps-")]
-    rows = [row for row in rows if len(row) == 5]
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith(begins)]
+    return [row for row in rows if len(row) == 5]
+
+
+def test_sav_is_scored_by_its_evaluator(dataset: Dataset, tmp_path: Path) -> None:
+    where = toolkit("sav_dataset", "skimage")
+    facts = export(dataset, "sav", tmp_path, SMALL_SCAN)
+    rows = sav_scores(where, tmp_path, "caps-")
     assert len(rows) <= facts["masklets"] and len(rows) > 8
     assert {row[3] for row in rows} == {row[4] for row in rows} == {"100.0"}
 
@@ -240,16 +245,7 @@ print(json.dumps({"frames": shapes, "masks": len(manual["masklet"])}))
 def test_sav_of_videos_is_read_and_scored_by_its_own(clips: Dataset, tmp_path: Path) -> None:
     where = toolkit("sav_dataset", "skimage", "matplotlib")
     facts = export(clips, "sav", tmp_path)
-    root = str(tmp_path / "Annotations_6fps")
-    done = subprocess.run(
-        [sys.executable, "sav_evaluator.py", "--gt_root", root, "--pred_root", root, "-n", "1"],
-        cwd=where,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    rows = [line.split() for line in done.stdout.splitlines() if line.startswith("turns-")]
-    rows = [row for row in rows if len(row) == 5]
+    rows = sav_scores(where, tmp_path, "turns-")
     assert len(rows) == facts["masklets"] == 6
     assert {row[3] for row in rows} == {row[4] for row in rows} == {"100.0"}
     video = clips.videos["video"][0].as_py()
