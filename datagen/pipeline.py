@@ -19,6 +19,7 @@ import bpy
 import numpy as np
 from numpy.typing import NDArray
 
+from panoforge.core.categories.semantic import semantic_map
 from panoforge.core.errors import UserError
 from panoforge.core.numbers import counted
 from panoforge.core.sample.instance_table import InstanceLabel, instance_table
@@ -46,7 +47,6 @@ from panoforge.datagen.rendering.passes import Passes
 from panoforge.datagen.rendering.quality import RejectedScene
 from panoforge.datagen.rendering.render import display_rgb, place_camera, render_passes
 from panoforge.datagen.rendering.settings import RenderSettings
-from panoforge.datagen.scene.categories import Categories
 from panoforge.datagen.scene.scene import Region, Scene, SceneFailed
 from panoforge.datagen.timing import Timer, cpu_seconds, peak_memory_mb, say
 from panoforge.datagen.video.clip import VideoPlans, render_videos
@@ -357,7 +357,9 @@ class SceneAttempt:
         """The arrays of ids, by member suffix."""
         arrays: dict[str, NDArray] = {"instance.zst": labels}
         if "semantic" in self.config.products:
-            arrays["semantic.zst"] = semantic_map(labels, names)
+            arrays["semantic.zst"] = semantic_map(
+                labels, {id_: label.category for id_, label in names.items()}
+            )
         return arrays
 
     def seen_arrays(self, passes: Passes, rgb: NDArray[np.uint8]) -> dict[str, NDArray]:
@@ -423,20 +425,6 @@ class SceneAttempt:
 def versions(config: RenderConfig, scene: Scene) -> dict[str, str]:
     """What made the pixels."""
     return {"panoforge": version("panoforge"), "bpy": version("bpy"), **scene.versions}
-
-
-def semantic_map(
-    labels: NDArray[np.uint16], names: Mapping[int, InstanceLabel]
-) -> NDArray[np.uint16]:
-    """Category ids of configs/categories.yaml, uint16 H×W.
-
-    0 is for nothing and for unknown categories.
-    """
-    known = Categories.load().by_name
-    table = np.zeros(max(names, default=0) + 1, np.uint16)
-    for id_, label in names.items():
-        table[id_] = known[label.category].id if label.category in known else 0
-    return table[labels]
 
 
 def encode_srgb(linear: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from panoforge.core.categories.table import Categories
 from panoforge.core.errors import nearest
 from panoforge.core.models import FrozenModel
 from panoforge.core.names import MAX_FRAMES
 from panoforge.core.sample.metadata import Fps
 from panoforge.datagen.config.poses import FixedPose, read_poses
-from panoforge.datagen.scene.categories import Categories
 
 ANY = "any"  # of a rule's categories: all of them
 Range = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]]

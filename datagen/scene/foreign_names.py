@@ -10,7 +10,7 @@ What Blender proposes says nothing: a `Plane` is a floor as often as a picture.
 
 import re
 
-from panoforge.datagen.scene.categories import Categories, Category
+from panoforge.core.categories.table import Categories, Category
 
 # Blender's own proposals for new objects, and data that stands for any.
 _PROPOSED = """

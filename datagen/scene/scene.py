@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from panoforge.datagen.scene.categories import Categories, Category
+from panoforge.core.categories.table import Categories, Category
 
 
 class SceneFailed(Exception):

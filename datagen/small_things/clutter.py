@@ -15,8 +15,8 @@ import numpy as np
 from mathutils import Matrix, Vector
 from numpy.typing import NDArray
 
+from panoforge.core.categories.table import Categories
 from panoforge.datagen.infinigen1.asset_names import asset_name
-from panoforge.datagen.scene.categories import Categories
 from panoforge.datagen.scene.scene import Thing
 
 STREAM = 0xC1077E4

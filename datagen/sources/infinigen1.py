@@ -20,6 +20,7 @@ import bpy
 import numpy as np
 from mathutils import Vector
 
+from panoforge.core.categories.table import Categories, Category
 from panoforge.core.numbers import counted
 from panoforge.core.storage.location import expanded
 from panoforge.datagen import defects
@@ -30,7 +31,6 @@ from panoforge.datagen.infinigen1.asset_names import asset_name, is_helper
 from panoforge.datagen.infinigen1.command import hexadecimal_seed
 from panoforge.datagen.infinigen1.scenes import SceneOrder, generated_scene
 from panoforge.datagen.infinigen1.solved import SolvedRoom
-from panoforge.datagen.scene.categories import Categories, Category
 from panoforge.datagen.scene.scene import Region, Scene, SceneFailed, Thing
 from panoforge.datagen.small_things.clutter import load_library
 from panoforge.datagen.small_things.dressing import dress

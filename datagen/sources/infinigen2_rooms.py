@@ -19,13 +19,13 @@ import bpy
 import numpy as np
 from numpy.typing import ArrayLike
 
+from panoforge.core.categories.table import Categories
 from panoforge.core.errors import one_line
 from panoforge.core.numbers import counted
 from panoforge.core.storage.location import expanded
 from panoforge.datagen import defects
 from panoforge.datagen.config.render import SceneJob
 from panoforge.datagen.infinigen1.asset_library import library_file
-from panoforge.datagen.scene.categories import Categories
 from panoforge.datagen.scene.scene import Region, Scene, SceneFailed, Thing
 from panoforge.datagen.small_things.clutter import load_library, replace_bodies
 from panoforge.datagen.source_settings import HouseSource, RoomsSource

@@ -15,6 +15,12 @@ import yaml
 from pydantic import ValidationError
 from repository import ROOT
 
+from panoforge.core.categories.table import (
+    CATEGORIES_FILE,
+    Categories,
+    base_name,
+    parse_categories,
+)
 from panoforge.core.geometry.sphere import View
 from panoforge.core.geometry.views import MAX_PANORAMA_WIDTH, sample_view, wrap_panorama
 from panoforge.datagen.config.poses import FixedPose, poses_of, read_poses
@@ -38,12 +44,6 @@ from panoforge.datagen.rendering.quality import (
     RenderedPanorama,
     auto_exposure_ev,
     check_panorama,
-)
-from panoforge.datagen.scene.categories import (
-    CATEGORIES_FILE,
-    Categories,
-    base_name,
-    parse_categories,
 )
 from panoforge.datagen.sources.base import MODULES
 
@@ -128,7 +128,7 @@ def test_request_and_result_survive_the_files_and_need_no_bpy(tmp_path):
     assert SceneResult.model_validate_json(request.result.read_bytes()) == result
     code = (
         "import panoforge.datagen.worker, panoforge.datagen.config.render,"
-        " panoforge.datagen.rendering.quality, panoforge.datagen.scene.categories, sys;"
+        " panoforge.datagen.rendering.quality, panoforge.core.categories.table, sys;"
         " sys.exit('bpy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

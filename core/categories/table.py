@@ -1,6 +1,4 @@
-"""What a generated object is.
-
-The map from generator and object names to categories, in configs/categories.yaml.
+"""Our categories: the map from generator and object names to them, in configs/categories.yaml.
 
 Infinigen names an object after the generator that made it (`plant_pot_large_rand.003`) or after its
 role in the room (`dining_chair_02`). The number is dropped, what remains is looked up, and a name
@@ -16,6 +14,7 @@ from pathlib import Path
 import yaml
 
 CATEGORIES_FILE = Path(__file__).parents[2] / "configs" / "categories.yaml"
+COLUMNS = ("ade20k", "coco", "nyu40", "stanford13")
 _NUMBERING = re.compile(r"([._]\d+)+$")
 _VARIANT = re.compile(r"_rand(_effect_\w+)?$")
 
@@ -25,8 +24,8 @@ class Category:
     """What a category is, and what others call it.
 
     `flags`: `structure` for the shell of a room or the ground, `transparent` for what one looks
-    through. `ade20k`, `coco` and `nyu40` name the nearest class of those label sets; None where
-    they have none.
+    through. `ade20k`, `coco`, `nyu40` and `stanford13` name the nearest class of those label sets
+    (`panoforge.core.categories.class_sets`); None where they have none.
     """
 
     name: str
@@ -35,6 +34,7 @@ class Category:
     ade20k: str | None = None
     coco: str | None = None
     nyu40: str | None = None
+    stanford13: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def parse_categories(document: dict[str, dict]) -> Categories:
     by_name: dict[str, Category] = {}
     by_object: dict[str, str] = {}
     for number, (name, entry) in enumerate(document.items(), start=1):
-        columns = {key: entry.get(key) for key in ("ade20k", "coco", "nyu40")}
+        columns = {key: entry.get(key) for key in COLUMNS}
         by_name[name] = Category(name, number, tuple(entry.get("flags", ())), **columns)
         for base in entry["objects"]:
             if base in by_object:
