@@ -7,11 +7,15 @@ which the docstring then says. Type checkers see numpy arrays; at run time these
 from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int64, UInt8, UInt16
+from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8, UInt16
 
 Rgb: TypeAlias = UInt8[np.ndarray, "height width 3"]  # sRGB
 Labels: TypeAlias = UInt16[np.ndarray, "height width"]  # instance ids, 0 = nothing
 Mask: TypeAlias = Bool[np.ndarray, "height width"]
+MaskStack: TypeAlias = Bool[np.ndarray, "masks height width"]
+SegmentIds: TypeAlias = Int32[np.ndarray, "height width"]  # of one answer, 0 = nothing
+Values: TypeAlias = Float32[np.ndarray, "height width"]  # one number a pixel
+ClassMaps: TypeAlias = Float32[np.ndarray, "classes height width"]  # one map of scores a class
 Depth: TypeAlias = Float32[np.ndarray, "height width"]  # metres along the ray, +inf = sky
 Normals: TypeAlias = Float32[np.ndarray, "height width 3"]  # world frame
 Matrix: TypeAlias = Float64[np.ndarray, "3 3"]  # columns are the axes of a frame

@@ -16,6 +16,7 @@ FOLDERS = {
     "datagen": "scene → accepted panoramas; the only package that imports bpy and Infinigen",
     "train": "shards → fine-tuned SAM2",
     "eval": "prompts → scan → SAM2 → merged masks → scores",
+    "label": "views → teachers → agreement on the sphere: labels for real panoramas and videos",
     "panoforge": "the public face: the command, what composes the stages, and links to them all",
     "cluster": "Ray: which scene runs where, what its end means, and how a run stands",
     "bench": (

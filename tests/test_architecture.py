@@ -20,7 +20,7 @@ import pytest
 import readme_tree
 from repository import ROOT
 
-ROOMS = ("core", "datagen", "train", "eval", "cluster", "panoforge")
+ROOMS = ("core", "datagen", "train", "eval", "label", "cluster", "panoforge")
 # Modules that load without the heavy packages, because verbs without need of those start at once.
 LIGHT = {
     "panoforge": ("numpy", "cv2", "torch", "ray", "pydantic"),
@@ -30,6 +30,7 @@ LIGHT = {
     "panoforge.train.run": ("torch", "ray", "bpy"),
     "panoforge.eval.config": ("torch", "ray", "bpy"),
     "panoforge.eval.scoring.compare": ("torch", "ray", "bpy"),
+    "panoforge.label.teachers.base": ("torch", "ray", "bpy", "transformers"),
     "panoforge.datagen.worker": ("bpy", "infinigen2", "torch", "ray"),
 }
 
@@ -80,11 +81,17 @@ PLANTED = {
         "panoforge.datagen.config.render",
         "do not know each other",
     ),
+    "label to datagen": (
+        "label/teachers/base.py",
+        "panoforge.datagen.config.render",
+        "labelling do not know each other",
+    ),
+    "eval to label": ("eval/config.py", "panoforge.label.teachers.base", "Imports point one way"),
     "circle": ("core/sample/metadata.py", "panoforge.core.shards.read", "No circles"),
     "bpy": ("cluster/config/jobs.py", "bpy", "Blender in render processes only"),
     "ray": ("eval/config.py", "ray", "Ray in cluster only"),
-    "torch": ("datagen/config/render.py", "torch", "Torch in train and eval only"),
-    "torch in core": ("core/errors.py", "torch", "Torch in train and eval only"),
+    "torch": ("datagen/config/render.py", "torch", "Torch in train, eval and label only"),
+    "torch in core": ("core/errors.py", "torch", "Torch in train, eval and label only"),
 }
 
 

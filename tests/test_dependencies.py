@@ -22,6 +22,7 @@ EXTRA = {
     "datagen": "datagen",
     "train": "train",
     "eval": "train",
+    "label": "train",
     "cluster": "",
     "panoforge": "",
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from repository import ROOT
 
-ROOMS = ("core", "datagen", "train", "eval", "cluster", "panoforge", "bench")
+ROOMS = ("core", "datagen", "train", "eval", "label", "cluster", "panoforge", "bench")
 MAX_WORDS = 30
 # A sentence ends at a full stop before a capital, at a colon that opens a block, and with its
 # paragraph. What is said of an argument, and an item of a list, is prose; code and tables are not.

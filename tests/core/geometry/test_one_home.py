@@ -33,7 +33,7 @@ from panoforge.core.geometry.pixels import (
 )
 from panoforge.core.geometry.sphere import lonlat_to_pixel, pixel_to_lonlat
 
-PACKAGES = ("core", "datagen", "train", "eval", "cluster", "panoforge")
+PACKAGES = ("core", "datagen", "train", "eval", "label", "cluster", "panoforge")
 HALF = re.compile(
     r"(?<![\w.])0?\.5\s*[-+]"  # 0.5 -, 0.5 +
     r"|[-+]\s*(np\.float(32|64)\()?0?\.5(?![\w.])"  # + 0.5, - np.float32(0.5)

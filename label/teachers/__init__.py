@@ -1,0 +1,1 @@
+"""Teachers: models that look at one view and say what is there, behind three small interfaces."""
