@@ -11,6 +11,7 @@
 | yolo-seg | images/, labels/ with one polygon per instance, data.yaml | Ultralytics |
 | sa1b | sa_N.jpg beside sa_N.json | SAM2's `SA1BRawDataset` |
 | mask2former-panoptic | images/, panoptic/ with ids as colours, panoptic.json | panopticapi |
+| labelme | a JSON beside each picture, with masks | LabelMe |
 | sav | JPEGImages_24fps/, annotations/, Annotations_6fps/ | SAM2, SA-V's evaluator |
 | davis | JPEGImages/480p/, Annotations/480p/, ImageSets/2017/ | davis2017-evaluation, SAM2 |
 | ytvis | JPEGImages/, instances.json | YouTube-VIS' cocoapi |
@@ -34,7 +35,7 @@ from functools import partial
 
 from panoforge.core import __version__
 from panoforge.core.errors import UsageError, nearest
-from panoforge.core.export import davis, huggingface, images, mp4, tracks, videos, yolo
+from panoforge.core.export import davis, huggingface, images, labelme, mp4, tracks, videos, yolo
 from panoforge.core.export.frames import (
     ExportJob,
     ExportOptions,
@@ -56,6 +57,7 @@ FORMATS: dict[str, Format] = {
     "yolo-seg": Format(yolo.yolo_part, yolo.yolo_join, loss=True),
     "sa1b": Format(images.sa1b_part, join_counts),
     "mask2former-panoptic": Format(images.panoptic_part, images.panoptic_join),
+    "labelme": Format(labelme.labelme_part, join_counts),
     "sav": Format(videos.sav_part, videos.sav_join, scan=ScanSpec()),
     "davis": Format(davis.davis_part, davis.davis_join, scan=davis.DAVIS_SCAN),
     "ytvis": Format(videos.ytvis_part, videos.ytvis_join, scan=ScanSpec()),

@@ -172,8 +172,8 @@ def export(
         str,
         typer.Option(
             "--to",
-            help="coco, yolo-seg, sa1b, mask2former-panoptic, sav, davis, ytvis, panovos, 360vos,"
-            " 360vot, mp4 or hf.",
+            help="coco, yolo-seg, sa1b, mask2former-panoptic, labelme, sav, davis, ytvis, panovos,"
+            " 360vos, 360vot, mp4 or hf.",
         ),
     ],
     split: Annotated[str | None, typer.Option("--split", help="Export this split only.")] = None,

@@ -9,8 +9,6 @@ where masks overlap; a PNG has one object per pixel, the smaller one on top, and
 hides. Rejected objects are left out, and counted.
 """
 
-import base64
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,11 +17,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from pycocotools import mask as coco_mask
 
 from panoforge.core import __version__
 from panoforge.core.errors import DataError, UsageError
+from panoforge.core.export.labelme import labelme_document, mask_shape
 from panoforge.core.foreign.coco import CocoImage, read_coco
 from panoforge.core.foreign.files import read_json
 from panoforge.core.foreign.idmaps import read_idmap, stack_masks
@@ -319,30 +317,7 @@ def labelme_of(sheet: Sheet, kept: Sequence[tuple[PageObject, Mask]]) -> dict[st
     for one, mask in kept:
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         (v0, v1), (u0, u1) = rows[[0, -1]].tolist(), columns[[0, -1]].tolist()
-        shapes.append(
-            {
-                "label": one.category or one.name or "object",
-                "points": [[float(u0), float(v0)], [float(u1), float(v1)]],
-                "group_id": one.id,
-                "description": one.name,
-                "shape_type": "mask",
-                "flags": {},
-                "mask": base64.b64encode(_bits_png(mask[v0 : v1 + 1, u0 : u1 + 1])).decode(),
-            }
-        )
-    return {
-        "version": "5.5.0",  # of LabelMe: the first whose shapes have descriptions and masks
-        "flags": {},
-        "shapes": shapes,
-        "imagePath": sheet.heading.picture,
-        "imageData": None,
-        "imageHeight": sheet.heading.height,
-        "imageWidth": sheet.heading.width,
-    }
-
-
-def _bits_png(mask: Mask) -> bytes:
-    """A PNG of one bit, as LabelMe writes them."""
-    file = io.BytesIO()
-    Image.fromarray(mask).save(file, "PNG", optimize=False, compress_level=6)
-    return file.getvalue()
+        inside, label = mask[v0 : v1 + 1, u0 : u1 + 1], one.category or one.name or "object"
+        shapes.append(mask_shape(label, one.id, one.name, inside, (u0, v0)))
+    heading = sheet.heading
+    return labelme_document(heading.picture, heading.width, heading.height, shapes)

@@ -22,6 +22,7 @@ from panoforge.core.export.frames import category_ids, masks_of, panorama_frame
 from panoforge.core.export.images import deepest_point
 from panoforge.core.export.jsonlists import json_lists
 from panoforge.core.export.palette import empty_mask_png, mask_png, palette_png
+from panoforge.core.foreign.labelme import read_labelme
 from panoforge.core.shards.read import Dataset
 from panoforge.core.storage.store import Store
 
@@ -57,6 +58,24 @@ def test_coco_is_read_by_pycocotools(
         assert (image["height"], image["width"]) == frame.labels.shape
         assert np.array_equal(seen.get(image["id"], np.zeros_like(frame.labels)), frame.labels > 0)
         assert (tmp_path / "out" / "images" / image["file_name"]).read_bytes() == frame.image
+
+
+def test_labelme_files_hold_every_pixel_and_one_group_an_instance(
+    dataset: Dataset, options: ExportOptions, tmp_path: Path
+) -> None:
+    facts = export(dataset, "labelme", tmp_path / "out", options)
+    frames = pictures_of(dataset, options)
+    assert facts["images"] == len(frames) and facts["shapes"] > 10
+    for name, frame in frames.items():
+        file = read_labelme(tmp_path / "out" / f"{name}.json")
+        labels, found = frame.labels, np.zeros(frame.labels.shape, np.int64)
+        for shape in file.shapes:
+            assert shape.group is not None and not found[file.mask(shape)].any()
+            found[file.mask(shape)] = int(shape.group)
+            assert shape.label == frame.instances[int(shape.group)].category
+        assert np.array_equal(found, labels) and not file.left_out
+        picture = json.loads((tmp_path / "out" / f"{name}.json").read_text())["imagePath"]
+        assert (tmp_path / "out" / picture).read_bytes() == frame.image
 
 
 def test_small_instances_are_left_out_when_asked(dataset: Dataset, tmp_path: Path) -> None:
