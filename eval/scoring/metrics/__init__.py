@@ -4,6 +4,8 @@ The scores of every evaluation are at hand here.
 
 - `region` J, the IoU of instances; `boundary` F; `sphere` both weighted by solid angle.
 - `tracking` the scores of 360VOT for boxes and bounding fields of view.
+- `semantics` mIoU of class maps, `depth` and `normals` their errors; `places` the parts of a
+  panorama that these are scored on.
 - `saliency` MAE, F_β, E- and S-measure; `detection` AP; `stats` intervals and tests.
 
 A published toolkit and the right answer can differ, mostly at the seam. Where they do, a function
