@@ -9,7 +9,7 @@ import torch
 
 from panoforge.core.foreign.files import refuse_special
 from panoforge.core.storage.atomic import storage_errors, write_atomic, write_bytes_atomic
-from panoforge.train.model.checkpoint_io import StateDict, parts_in
+from panoforge.train.model.checkpoint_io import MTPANO, StateDict, parts_in
 
 EXPORT = "model.pt"
 
@@ -58,26 +58,27 @@ def _write(content: dict[str, Any], file: BinaryIO) -> None:
         raise
 
 
-def export_official(path: Path, state: StateDict, step: int) -> Path:
-    """Write a file that `sam2.build_sam` loads, and its digest.
+def export_official(path: Path, state: StateDict, step: int, mtpano: str = "") -> Path:
+    """Write a file that `sam2.build_sam` loads where it holds a SAM2, and its digest.
 
     It holds {"model": state_dict, "step": steps trained}. With PanoSAM2's parts it says so
-    ("panosam2"), and plain SAM2 refuses their keys.
+    ("panosam2"), and plain SAM2 refuses their keys. `mtpano` is what a dense model says of itself.
     """
     content: dict[str, Any] = {
         "model": {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()},
         "step": step,
+        **({MTPANO: mtpano} if mtpano else {}),
     }
     parts = parts_in(state)
     write_with_digest(path, {**content, "panosam2": parts} if parts else content)
     return path
 
 
-def export_safetensors(path: Path, state: StateDict, step: int) -> Path:
+def export_safetensors(path: Path, state: StateDict, step: int, mtpano: str = "") -> Path:
     """Write the same tensors as a safetensors file, and its digest.
 
-    There is no pickle in it, and its readers map it without a copy. Its metadata says the step and
-    PanoSAM2's parts.
+    There is no pickle in it, and its readers map it without a copy. Its metadata says the step, and
+    PanoSAM2's parts or what a dense model says of itself.
     """
     from safetensors.torch import save as to_bytes
 
@@ -86,6 +87,7 @@ def export_safetensors(path: Path, state: StateDict, step: int) -> Path:
         "format": "pt",
         "step": str(step),
         **({"panosam2": json.dumps(parts)} if parts else {}),
+        **({MTPANO: mtpano} if mtpano else {}),
     }
     data = to_bytes(
         {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, metadata

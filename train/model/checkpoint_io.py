@@ -25,6 +25,8 @@ from panoforge.train.model.panosam2.parts import PREFIX as PANO_PREFIX
 from panoforge.train.settings.sam2 import PanoSam2Settings, Size
 
 StateDict = dict[str, Tensor]
+MTPANO = "mtpano"  # what a dense model's file says of itself, beside the weights
+MAX_RECORD = 1 << 20  # characters of that
 MAX_CHECKPOINT_BYTES = 32 << 30  # a run's of SAM2 large has 4 GB; a sparse file any size
 
 
@@ -73,13 +75,15 @@ class Checkpoint:
     """A checkpoint file, read once.
 
     `sha256` is of the file's bytes. `step` is how many steps of ours the weights were trained; None
-    in official files, which do not say.
+    in official files, which do not say. `mtpano` is what a dense model's file says of its
+    architecture (panoforge.train.model.mtpano.build), JSON.
     """
 
     path: Path
     state: StateDict = field(repr=False)
     sha256: str
     step: int | None
+    mtpano: str | None = None
 
     @property
     def parts(self) -> dict[str, bool | int]:
@@ -171,11 +175,12 @@ def open_checkpoint(path: Path) -> Checkpoint:
             )
         file.seek(0)
         if path.suffix == ".safetensors":
-            state, step = _read_safetensors(path, file.read())
+            state, step, said = _read_safetensors(path, file.read())
         else:
-            state, step = _read_torch(path, file)
+            state, step, said = _read_torch(path, file)
     check_tensors(state, path)
-    return Checkpoint(path, state, sha256, step)
+    mtpano = said if isinstance(said, str) and len(said) <= MAX_RECORD else None
+    return Checkpoint(path, state, sha256, step, mtpano)
 
 
 def check_size(path: Path) -> None:
@@ -200,7 +205,7 @@ def refusal(error: Exception) -> str:
     return f"{type(error).__name__}: {(text.splitlines() or [''])[0]}"
 
 
-def _read_torch(path: Path, file: BinaryIO) -> tuple[StateDict, int | None]:
+def _read_torch(path: Path, file: BinaryIO) -> tuple[StateDict, int | None, object]:
     try:
         with warnings.catch_warnings(action="ignore"):  # of pickles that it then refuses
             content = torch.load(file, map_location="cpu", weights_only=True)
@@ -221,10 +226,10 @@ def _read_torch(path: Path, file: BinaryIO) -> tuple[StateDict, int | None]:
             f" {found}"
         )
     step = content.get("step")
-    return state, step if isinstance(step, int) else None
+    return state, step if isinstance(step, int) else None, content.get(MTPANO)
 
 
-def _read_safetensors(path: Path, data: bytes) -> tuple[StateDict, int | None]:
+def _read_safetensors(path: Path, data: bytes) -> tuple[StateDict, int | None, object]:
     from safetensors import SafetensorError
     from safetensors.torch import load as from_bytes
 
@@ -236,8 +241,10 @@ def _read_safetensors(path: Path, data: bytes) -> tuple[StateDict, int | None]:
             f" ({error}). Copy or export it again"
         ) from None
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    step = str(header.get("__metadata__", {}).get("step", ""))
-    return state, int(step) if step.isascii() and step.isdigit() and len(step) < 19 else None
+    said = header.get("__metadata__", {})
+    step = str(said.get("step", ""))
+    known = step.isascii() and step.isdigit() and len(step) < 19
+    return state, int(step) if known else None, said.get(MTPANO)
 
 
 def check_tensors(state: StateDict, path: Path) -> None:
@@ -326,7 +333,8 @@ def _difference(state: StateDict, expected: StateDict) -> str:
 def looks_like(state: StateDict) -> str:
     """What a state dict seems to be, for messages."""
     if _PATCH_KEY not in state:
-        return "no SAM2 at all"
+        dense = any(key.startswith("backbone.vit.") for key in state)
+        return "an MTPano (pano train with a dense section)" if dense else "no SAM2 at all"
     blocks = {key.split(".")[3] for key in state if key.startswith("image_encoder.trunk.blocks.")}
     width = state[_PATCH_KEY].shape[0] if state[_PATCH_KEY].dim() else 0
     size = TRUNKS.get((width, len(blocks)))

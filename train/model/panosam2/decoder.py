@@ -18,26 +18,10 @@ SAM2 whose weights it has.
 """
 
 from torch import Tensor, cat, nn
-from torch.nn.functional import conv2d, pad
+
+from panoforge.train.model.seam import SeamConv2d
 
 KERNELS = (1, 3, 5)
-
-
-class SeamConv2d(nn.Conv2d):
-    """A stride-1 convolution, odd kernel, same size: B×C×H×W → B×C'×H×W.
-
-    Columns wrap, rows are padded with zeros.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        """The convolution of a panorama, whose columns wrap."""
-        across, down = self.kernel_size[1] // 2, self.kernel_size[0] // 2
-        wrapped = (
-            cat([input[..., input.shape[-1] - across :], input, input[..., :across]], dim=-1)
-            if across
-            else input
-        )
-        return conv2d(pad(wrapped, (0, 0, down, down)), self.weight, self.bias)
 
 
 class PanoConsistency(nn.Module):
