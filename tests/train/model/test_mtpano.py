@@ -22,7 +22,7 @@ from panoforge.train.settings.mtpano import BackboneSettings, MtpanoSettings
 
 CLASSES = 5
 SMALL = MtpanoSettings(
-    height_px=64,
+    height_px=32,
     channels=32,
     backbone=BackboneSettings(patch_px=8, width=32, depth=4, heads=2),
 )
@@ -39,7 +39,7 @@ def trained(settings: MtpanoSettings, seed: int = 0, scale: float = 0.05) -> Mtp
     return model.double().eval()
 
 
-def picture(batch: int = 1, height: int = 64) -> Tensor:
+def picture(batch: int = 1, height: int = 32) -> Tensor:
     return torch.rand(
         (batch, 3, height, 2 * height), generator=torch.Generator().manual_seed(3)
     ).double()
@@ -52,7 +52,7 @@ def about_vertical(columns: int, width: int) -> Tensor:
     return torch.tensor([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
 
 
-def differences(model: Mtpano, tokens: int, height: int = 64) -> dict[str, float]:
+def differences(model: Mtpano, tokens: int, height: int = 32) -> dict[str, float]:
     """How far results of a rolled picture are from rolled (and turned) results, at most."""
     rgb, columns = picture(height=height), tokens * PATCH
     with torch.no_grad():
@@ -172,7 +172,7 @@ def test_enlarging_keeps_what_is_linear_inside_and_joins_the_last_column_to_the_
 
 
 def test_local_axes_are_right_handed_frames_whose_ray_is_the_pixels() -> None:
-    axes, rays = local_axes(8, 16), ray_map(8, 16)
+    axes, rays = local_axes(4, 8), ray_map(8, 16)
     assert torch.equal(axes[:, 2], rays)
     product = torch.einsum("wlyx,wmyx->lmyx", axes, axes)
     assert torch.allclose(product, torch.eye(3).double()[..., None, None].expand(3, 3, 8, 16))
@@ -183,16 +183,16 @@ def test_local_axes_are_right_handed_frames_whose_ray_is_the_pixels() -> None:
 
 def test_results_are_in_the_units_that_they_name() -> None:
     said = trained(SMALL)(picture(2))
-    assert said.semantic.shape == (2, CLASSES, 64, 128)
-    assert said.depth_m.shape == (2, 64, 128) and (said.depth_m > 0).all()
+    assert said.semantic.shape == (2, CLASSES, 32, 64)
+    assert said.depth_m.shape == (2, 32, 64) and (said.depth_m > 0).all()
     assert torch.allclose((said.normal**2).sum(dim=1).sqrt(), torch.ones(1).double())
     assert {task: tuple(x.shape[1:]) for task, x in said.intermediate.items()} == {
-        "semantic": (CLASSES, 8, 16),
-        "depth": (8, 16),
-        "normal": (3, 8, 16),
-        "image_gradient": (2, 8, 16),
-        "edge_distance": (8, 16),
-        "point_map": (3, 8, 16),
+        "semantic": (CLASSES, 4, 8),
+        "depth": (4, 8),
+        "normal": (3, 4, 8),
+        "image_gradient": (2, 4, 8),
+        "edge_distance": (4, 8),
+        "point_map": (3, 4, 8),
     }
     plain = trained(SMALL.model_copy(update={**BARE, "tasks": ("depth",)}))(picture())
     assert plain.semantic is None and plain.normal is None and not plain.intermediate

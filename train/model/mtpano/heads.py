@@ -42,9 +42,9 @@ LEAST_LENGTH = 1e-6  # below it a normal has no direction
 def meaning(task: AnyTask, raw: Tensor, azimuth: Azimuth) -> Tensor:
     """What raw numbers of a head say, B×C×H×W in any resolution.
 
-    Semantic logits B×K×H×W, `depth` in metres B×H×W (the raw number is its logarithm), `normal`
-    unit B×3×H×W and `point_map` in metres B×3×H×W in world axes (raw: in local frames where the
-    azimuth is unknown to the model), `image_gradient` B×2×H×W, `edge_distance` B×H×W.
+    Semantic logits B×K×H×W and `image_gradient` B×2×H×W are raw. `depth` in metres B×H×W has a
+    logarithm for its raw number. `normal`, unit B×3×H×W, and `point_map`, metres B×3×H×W, are in
+    world axes, raw in local frames where the model knows no azimuth. `edge_distance` is B×H×W.
     """
     raw = raw.to(torch.promote_types(raw.dtype, torch.float32))  # autocast gives bfloat16
     if task == "depth":
