@@ -172,12 +172,12 @@ def test_enlarging_keeps_what_is_linear_inside_and_joins_the_last_column_to_the_
 
 
 def test_local_axes_are_right_handed_frames_whose_ray_is_the_pixels() -> None:
-    axes, rays = local_axes(4, 8), ray_map(8, 16)
+    axes, rays = local_axes(4, 8), ray_map(4, 8)
     assert torch.equal(axes[:, 2], rays)
     product = torch.einsum("wlyx,wmyx->lmyx", axes, axes)
-    assert torch.allclose(product, torch.eye(3).double()[..., None, None].expand(3, 3, 8, 16))
+    assert torch.allclose(product, torch.eye(3).double()[..., None, None].expand(3, 3, 4, 8))
     assert torch.allclose(torch.linalg.cross(axes[:, 0], axes[:, 1], dim=0), -axes[:, 2])
-    forward = to_world(torch.tensor([0.0, 1.0, 0.0])[None, :, None, None].expand(1, 3, 8, 16))
+    forward = to_world(torch.tensor([0.0, 1.0, 0.0])[None, :, None, None].expand(1, 3, 4, 8))
     assert (forward[0, 2] > 0).all()  # up has no part downwards
 
 
@@ -291,7 +291,7 @@ def test_a_backbone_folder_of_another_architecture_is_refused(tmp_path: Path) ->
     for values, message in [
         ({"model_type": "vit", **sizes}, "expected model_type dinov2.*got 'vit'"),
         ({"model_type": "dinov2", **sizes, "hidden_size": 10**9}, "hidden_size is 1000000000"),
-        ({"model_type": "dinov2", **sizes, "num_hidden_layers": 3}, "3 layers"),
+        ({"model_type": "dinov2", **sizes, "num_hidden_layers": 3}, "num_hidden_layers is 3"),
         ({"model_type": "dinov2", **sizes, "patch_size": 16}, "set that to 16"),
     ]:
         (tmp_path / "config.json").write_text(json.dumps(values))

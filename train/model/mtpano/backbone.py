@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.foreign.files import read_bytes
+from panoforge.core.numbers import counted
 from panoforge.train.model.checkpoint_io import open_checkpoint
 from panoforge.train.model.mtpano.vit import PanoViT
 from panoforge.train.settings.mtpano import LEVELS, BackboneSettings
@@ -110,7 +111,7 @@ def parse_config(text: str) -> dict[str, Any]:
             )
     if found["num_hidden_layers"] < LEVELS:
         raise DataError(
-            f"{CONFIG_FILE} of the backbone: {found['num_hidden_layers']} layers, and"
+            f"{CONFIG_FILE} of the backbone: num_hidden_layers is {found['num_hidden_layers']}, and"
             f" {LEVELS} are read: take a larger model"
         )
     return {k: v for k, v in found.items() if isinstance(v, bool | int | float | str)}
@@ -157,8 +158,8 @@ def load_weights(backbone: Backbone, path: Path) -> str:
     )
     if wrong:
         raise DataError(
-            f"{path} does not fit its {CONFIG_FILE}: {len(wrong)} of {len(expected)} keys are"
-            f" missing, unknown or of another shape, the first is {wrong[0]}. Take both files from"
+            f"{path} does not fit its {CONFIG_FILE}: {counted(len(wrong), 'key')} missing, unknown"
+            f" or of another shape (first: {wrong[0]}). Take both files from"
             " one model"
         )
     dino.model.load_state_dict(read.state)
