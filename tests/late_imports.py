@@ -38,6 +38,7 @@ REASONS: tuple[Row, ...] = (
     ("panoforge.train.distributed", "torch", "a config's world is known without torch"),
     ("panoforge.train.log", "torch", "tensorboard is read only where it is asked for"),
     ("panoforge.train.log", "wandb", "an option that is not installed with the rest"),
+    ("panoforge.train.model.mtpano", "transformers", "an option that is not installed with it"),
     ("panoforge.train", "safetensors", "only where a file of that format is read or written"),
     ("panoforge.train.data", "torch", "clips are planned, and their list made, without torch"),
     ("panoforge.train.data", "training", "SAM2's containers: they load torch"),

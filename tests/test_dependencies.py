@@ -42,6 +42,7 @@ COMES_WITH = {
 OPTIONAL = {  # importer → what it does without
     "panoforge/doctor.py": ("torch", "torchvision"),  # says whether they are there
     "train/log.py": ("wandb",),
+    "train/model/mtpano/backbone.py": ("transformers",),
 }
 
 
