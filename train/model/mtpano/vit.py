@@ -45,7 +45,7 @@ def rotate(tokens: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
 
 
-class Attention(nn.Module):
+class SphereAttention(nn.Module):
     """Self-attention with rotary angles on the sphere."""
 
     def __init__(self, width: int, heads: int) -> None:
@@ -63,13 +63,13 @@ class Attention(nn.Module):
         return out
 
 
-class Block(nn.Module):
+class VitBlock(nn.Module):
     """Attention and MLP, each on a norm, each added."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.norm_attention, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention = Attention(width, heads)
+        self.attention = SphereAttention(width, heads)
         self.mlp = nn.Sequential(
             nn.Linear(width, MLP_RATIO * width), nn.GELU(), nn.Linear(MLP_RATIO * width, width)
         )
@@ -91,7 +91,7 @@ class PanoViT(nn.Module):
         self.patch_px, self.heads, self.layers = patch_px, heads, layers
         self.patches = nn.Conv2d(3, width, patch_px, stride=patch_px)
         self.latitude = nn.Linear(2 * LATITUDES, width)
-        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
+        self.blocks = nn.ModuleList(VitBlock(width, heads) for _ in range(depth))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in layers)
         self.apply(_first_weights)
 
