@@ -32,12 +32,14 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup      ## from a bare machine to a scored model: Infinigen rooms to reports, minutes on 2 cores
 	$(VENV)/bin/pano demo
 
-demo-video: setup ## videos of two rooms and of flying things: rendered, packed, verified byte by byte and by rays, on a page
+demo-video: setup ## 360° videos end to end: two rooms and flying things, rendered, packed, verified by rays, on a page, trained on, scored
 	$(VENV)/bin/pano render configs/video.yaml
-	$(VENV)/bin/pano pack runs/video 'splits={train: 1.0}'
+	$(VENV)/bin/pano pack runs/video 'splits={train: 0.67, test: 0.33}'
 	$(VENV)/bin/pano verify runs/video/dataset
 	$(VENV)/bin/pano verify runs/video --rays 20000
 	$(VENV)/bin/pano stats runs/video/dataset --out runs/video/stats
+	$(VENV)/bin/pano train configs/video.yaml
+	$(VENV)/bin/pano eval configs/video.yaml
 
 test: lint       ## lint, types and the tests, renders and clusters included; 7 to 12 minutes
 	$(PYTEST) -m "not slow and not real" $(PYTEST_ARGS)
