@@ -269,10 +269,10 @@ class VideoConfig(FrozenModel):
     """How videos are followed (benchmarks of videos only)."""
 
     search: Annotated[
-        Literal["whole", "bfov"],
+        Literal["whole", "bfov", "scan"],
         Field(
-            description="What is shown: the whole panorama, or of each object a view fitted to its"
-            " last mask."
+            description="What is shown: the whole panorama, of each object a view fitted to its"
+            " last mask, or the views of a scan of every frame."
         ),
     ] = "whole"
     margin: Annotated[
@@ -289,16 +289,21 @@ class VideoConfig(FrozenModel):
 
     @model_validator(mode="after")
     def _margin_is_read(self) -> Self:
-        if self.search == "whole" and self.margin != type(self).model_fields["margin"].default:
+        if self.search != "bfov" and self.margin != type(self).model_fields["margin"].default:
             raise ValueError(
-                f"video.margin is {self.margin}, and search: whole does not read it: set search to"
-                " bfov, or leave margin out"
+                f"video.margin is {self.margin}, and search: {self.search} does not read it: set"
+                " search to bfov, or leave margin out"
             )
         return self
 
-    def protocol(self) -> dict[str, object]:
-        """What the scores depend on; empty for SAM2's own way, so that its ids stay."""
+    def protocol(self, scan: ScanConfig, merge: MergeConfig) -> dict[str, object]:
+        """What the scores depend on; empty for SAM2's own way, so that its ids stay.
+
+        `scan` and `merge` are of it where frames are scanned.
+        """
         found = self.model_dump(mode="json", exclude={"offload"}, exclude_defaults=True)
+        if self.search == "scan":
+            found |= {"scan": scan.model_dump(mode="json"), "merge": merge.model_dump(mode="json")}
         return {"video": found} if found else {}
 
 

@@ -65,17 +65,19 @@ def scored_predictors(config: EvalConfig) -> tuple[list[ScoredPredictor], Weight
     loaded = load_model(config)
     kind = "random" if loaded.weights.random else "checkpoint"
     record = WeightsRecord(kind, loaded.weights.source, loaded.weights.sha256, loaded.trained_steps)
-    predictor = video_predictor(loaded.model, config.video)
+    predictor = video_predictor(loaded.model, config.video, config)
     return [ScoredPredictor("model", predictor), *bounds], record
 
 
-def video_predictor(model: Any, video: VideoConfig) -> Predictor:
+def video_predictor(model: Any, video: VideoConfig, config: EvalConfig | None = None) -> Predictor:
     """A model behind the memory and the search that a config asks for.
 
-    UsageError where it asks for a memory that the model does not have.
+    `config` says how frames are scanned (`search: scan`). UsageError where it asks for a memory
+    that the model does not have.
     """
     from panoforge.eval.predictors.batched_sam2 import BatchedSam2
     from panoforge.eval.predictors.bfov_search import BfovSam2, Search
+    from panoforge.eval.predictors.scan_search import ScanOfFrames, frame_scan
 
     if video.memory == "panosam2" and "memory" not in getattr(model, "panosam2", {}):
         raise UsageError(
@@ -83,4 +85,8 @@ def video_predictor(model: Any, video: VideoConfig) -> Predictor:
             " model.panosam2.memory, or leave video.memory out"
         )
     sam2 = BatchedSam2(model, memory=video.memory, offload=video.offload)
-    return BfovSam2(sam2, Search(margin=video.margin)) if video.search == "bfov" else sam2
+    if video.search == "bfov":
+        return BfovSam2(sam2, Search(margin=video.margin))
+    if video.search == "scan":
+        return ScanOfFrames(sam2, frame_scan(config or EvalConfig()))
+    return sam2

@@ -70,7 +70,9 @@ def run_videos(config: EvalConfig, run: Path) -> Evaluation:
     data_sha256 = listing_digest(benchmark.name, videos)
     scored = videos[: config.max_panoramas]
     predictors, weights = scored_predictors(config)
-    protocol = _protocol(benchmark, config.model.image_size) | config.video.protocol()
+    protocol = _protocol(benchmark, config.model.image_size) | config.video.protocol(
+        config.scan, config.merge
+    )
     fingerprint = identity_sha256(
         {
             "protocol": protocol,

@@ -16,7 +16,7 @@ from panoforge.core.geometry.sphere import (
     lonlat_to_direction,
     pixel_to_direction,
 )
-from panoforge.eval.config import EvalConfig, VideoConfig
+from panoforge.eval.config import EvalConfig, MergeConfig, ScanConfig, VideoConfig
 from panoforge.eval.predictors import ObjectPrompt, ShownFrames
 from panoforge.eval.predictors.batched_sam2 import BatchedSam2
 from panoforge.eval.predictors.bfov_search import (
@@ -177,5 +177,6 @@ def test_what_cannot_be_searched_or_remembered_is_refused(model: object) -> None
     with pytest.raises(ValidationError, match=r"video\.margin is 3\.0, and search: whole does not"):
         VideoConfig(margin=3.0)
     assert video_predictor(model, VideoConfig(search="bfov")).name == "SAM2 + BFoV search"
-    assert VideoConfig(offload=True).protocol() == {}
-    assert VideoConfig(search="bfov").protocol() == {"video": {"search": "bfov"}}
+    how = ScanConfig(), MergeConfig()
+    assert VideoConfig(offload=True).protocol(*how) == {}
+    assert VideoConfig(search="bfov").protocol(*how) == {"video": {"search": "bfov"}}
