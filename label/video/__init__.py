@@ -1,0 +1,1 @@
+"""Videos labelled frame by frame: the three phases of A3360V."""

@@ -1,0 +1,143 @@
+"""What a person should look at, the worst first: `revise.json`.
+
+Listed are areas that no label covers, and labels that teachers disagree about or nobody knows. So
+are masks that few prompts or teachers agree on, what the checker remarked, and objects for which
+there was no room. `severity` orders them; it is a rank, no probability.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from panoforge.core.errors import DataError
+from panoforge.core.models import Count, FrozenModel, Probability
+from panoforge.label.video.continuity import UNKNOWN
+from panoforge.label.video.masks import areas_sr, middle_deg
+from panoforge.label.video.state import LabelledThing, VideoState
+
+MAX_BYTES = 256 << 20
+MAX_ENTRIES = 100_000
+WHOLE_SR = 12.566370614359172
+UNCOVERED = 0.5  # the severity of the smallest area that counts
+SURE = 0.5  # of teachers and prompts: below it a mask is to be looked at
+Why = Literal["uncovered", "label", "confidence", "comment", "over_limit"]
+
+
+class Revision(FrozenModel):
+    """One thing to look at.
+
+    `item` is the picture or video, `frame` counts from 0, `id` is the object's in the written
+    labels. `lon_deg` and `lat_deg` say where it is on that frame.
+    """
+
+    item: str
+    frame: Count
+    kind: Why
+    id: Annotated[int, Field(ge=1, le=65535)] | None = None
+    label: str = ""
+    lon_deg: float | None = None
+    lat_deg: float | None = None
+    area_sr: float | None = None
+    severity: Probability
+    why: Annotated[str, Field(max_length=500)]
+
+
+class ReviseList(FrozenModel):
+    """`revise.json`: the entries of all items, the worst first."""
+
+    schema_version: Literal[1] = 1
+    entries: Annotated[tuple[Revision, ...], Field(max_length=MAX_ENTRIES)] = ()
+
+
+def revisions_of(
+    item: str, state: VideoState, number_of: dict[int, int], things: Sequence[LabelledThing]
+) -> list[Revision]:
+    """What is to be looked at in one video, the worst first.
+
+    Args:
+        item: its name.
+        state: after labelling.
+        number_of: old ids → written ones, as `state.dense` gives them.
+        things: the objects that are written.
+    """
+    found = [_uncovered(item, *one) for one in state.uncovered]
+    for thing in things:
+        found += _of_thing(item, thing, number_of[thing.id])
+    if state.turned_away:
+        why = f"{state.turned_away} proposals had no room: max_objects is {state.max_objects}"
+        first = next((c.frame for c in state.changes if c.kind == "over_limit"), 0)
+        found.append(Revision(item=item, frame=first, kind="over_limit", severity=0.9, why=why))
+    return worst_first(found)
+
+
+def worst_first(entries: Sequence[Revision]) -> list[Revision]:
+    """By severity; among equals by item, frame and id."""
+    return sorted(entries, key=lambda one: (-one.severity, one.item, one.frame, one.id or 0))
+
+
+def _uncovered(item: str, frame: int, at: tuple[float, float], area: float) -> Revision:
+    return Revision(
+        item=item,
+        frame=frame,
+        kind="uncovered",
+        lon_deg=at[0],
+        lat_deg=at[1],
+        area_sr=area,
+        severity=min(1.0, UNCOVERED + 10 * area / WHOLE_SR),
+        why=f"nothing covers {100 * area / WHOLE_SR:.1f} % of the sphere here",
+    )
+
+
+def _of_thing(item: str, thing: LabelledThing, number: int) -> list[Revision]:
+    said = sorted({label for _, label in thing.candidates})
+    lon, lat = middle_deg(thing.mask)
+    area = float(areas_sr([thing.mask])[0])
+    faults: list[tuple[Why, float, str]] = []
+    if thing.label == UNKNOWN:
+        words = f"teachers say {', '.join(said)}" if said else "no teacher has a word for it"
+        faults.append(("label", 0.7, f"nobody knows what it is: {words}"))
+    elif len(said) > 1:
+        words = f"taken is {thing.label} ({thing.how}), teachers say {', '.join(said)}"
+        faults.append(("label", 0.55, words))
+    if thing.votes < SURE:
+        share = f"{thing.votes:.0%} of the shifted prompts agree on its mask"
+        faults.append(("confidence", 0.4 + (1 - thing.votes) / 4, share))
+    elif thing.confidence < SURE:
+        share = f"few teachers see it, or are sure: confidence {thing.confidence:.2f}"
+        faults.append(("confidence", 0.3 + 0.2 * (1 - thing.confidence), share))
+    if thing.comment:
+        faults.append(("comment", 0.5, thing.comment[:500]))
+    return [
+        Revision(
+            item=item,
+            frame=thing.last,
+            kind=kind,
+            id=number,
+            label=thing.label,
+            lon_deg=lon,
+            lat_deg=lat,
+            area_sr=area,
+            severity=severity,
+            why=why,
+        )
+        for kind, severity, why in faults
+    ]
+
+
+def encode_revisions(entries: Sequence[Revision]) -> bytes:
+    """`revise.json`; beyond the cap the mildest are left out."""
+    found = ReviseList(entries=tuple(worst_first(entries)[:MAX_ENTRIES]))
+    return found.model_dump_json(indent=1, exclude_none=True).encode() + b"\n"
+
+
+def decode_revisions(data: bytes) -> ReviseList:
+    """Parse and validate `revise.json`. DataError names the first thing that does not fit."""
+    if len(data) > MAX_BYTES:
+        raise DataError(f"revise.json of {len(data)} bytes is over the cap of {MAX_BYTES}")
+    try:
+        return ReviseList.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "document"
+        raise DataError(f"revise.json does not fit its schema: {where}: {first['msg']}") from None
