@@ -2,7 +2,9 @@
 
 Its upright 3-D box, and how much of it other things leave to be seen.
 
-Both come from the realised geometry. Boxes are measured once per scene and only for what is seen.
+Both come from the realised geometry. Boxes are measured once per scene and only for what is seen,
+from the convex hull of each mesh: a tree's hundred thousand leaves are copies of a few meshes, and
+all their corners would be gigabytes.
 Visibility is measured at the centres of the panorama's own pixels. Of those whose ray would meet
 the instance if it were alone, it is the share (by solid angle) that carries its id. The rays go to
 a regular subset of pixels within the cone around the instance's box, so that a cup is measured as
@@ -17,13 +19,14 @@ import cv2
 import numpy as np
 from mathutils.bvhtree import BVHTree
 from numpy.typing import NDArray
+from scipy.spatial import ConvexHull, QhullError
 
 from panoforge.core.geometry.pixels import lat_edge, lon_edge
 from panoforge.core.geometry.sphere import pixel_to_direction, row_area_sr
 from panoforge.core.sample.metadata import Box3D, Pose, Vector
 from panoforge.datagen.depsgraph.units import metres_per_unit
 from panoforge.datagen.geometry.prepared_scene import numbered_objects
-from panoforge.datagen.geometry.surface import object_triangles, world_triangles
+from panoforge.datagen.geometry.surface import in_metres, object_triangles
 
 RAYS = 600  # per instance
 
@@ -34,6 +37,7 @@ class SceneInstances:
     def __init__(self) -> None:
         self.objects = numbered_objects()
         self._boxes: dict[int, Box3D] = {}
+        self._hulls: dict[int, NDArray[np.float64]] = {}
         self._inverse: dict[str, NDArray[np.float64]] = {}
         self._strands: dict[str, BVHTree] = {}
 
@@ -42,6 +46,7 @@ class SceneInstances:
         for number in numbers:
             self._boxes.pop(number, None)
             for obj in self.objects[number]:
+                self._hulls.pop(obj.data.session_uid, None)
                 self._inverse.pop(obj.name, None)
                 self._strands.pop(obj.data.name, None)
 
@@ -49,9 +54,16 @@ class SceneInstances:
         """The upright box of thing `index`."""
         if index not in self._boxes:
             self._boxes[index] = upright_box(
-                np.concatenate([world_triangles(obj)[0] for obj in self.objects[index]])
+                np.concatenate([self._hull(obj) for obj in self.objects[index]])
             )
         return self._boxes[index]
+
+    def _hull(self, obj: bpy.types.Object) -> NDArray[np.float64]:
+        """The corners of an object's convex hull in the world, metres."""
+        mesh = obj.data.session_uid
+        if mesh not in self._hulls:
+            self._hulls[mesh] = hull_corners(object_triangles(obj)[0])
+        return in_metres(self._hulls[mesh], obj)
 
     def visibility(
         self, index: int, id_: int, labels: NDArray[np.integer], pose: Pose
@@ -66,9 +78,12 @@ class SceneInstances:
             pixel_to_direction(columns, rows, width, height) @ np.array(pose.world_from_pano).T
         )
         alone = np.zeros(len(rows), bool)
+        origin = np.array(pose.position_m)
         for obj in self.objects[index]:
             left = np.flatnonzero(~alone)
-            alone[left] = self._hits(obj, np.array(pose.position_m), directions[left])
+            left = left[self._may_meet(obj, origin, directions[left])]
+            if len(left):
+                alone[left] = self._hits(obj, origin, directions[left])
         weight = row_area_sr(width, height)[rows]
         whole = float(weight[alone].sum())
         return (
@@ -76,6 +91,22 @@ class SceneInstances:
             if whole > 0
             else None
         )
+
+    def _may_meet(
+        self, obj: bpy.types.Object, origin: NDArray, directions: NDArray
+    ) -> NDArray[np.bool_]:
+        """Which rays meet a ball around the object, (N,): most leaves of a tree are missed."""
+        corners = self._hull(obj)
+        if not len(corners):
+            return np.zeros(len(directions), bool)
+        towards = (corners.min(axis=0) + corners.max(axis=0)) / 2 - origin
+        radius = float(np.linalg.norm(corners - origin - towards, axis=1).max()) * (1 + 1e-6)
+        distance = float(np.linalg.norm(towards))
+        if distance <= radius:
+            return np.ones(len(directions), bool)
+        least = np.sqrt(1 - (radius / distance) ** 2)
+        met: NDArray[np.bool_] = directions @ (towards / distance) >= least - 1e-9
+        return met
 
     def _hits(
         self, obj: bpy.types.Object, origin: NDArray, directions: NDArray
@@ -98,6 +129,14 @@ class SceneInstances:
             )
         cast = self._strands[obj.data.name].ray_cast
         return np.array([cast(start, direction)[0] is not None for direction in towards], bool)
+
+
+def hull_corners(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Those of (N, 3) points that their convex hull needs; all where they lie in a plane."""
+    try:
+        return points[ConvexHull(points).vertices]
+    except (QhullError, ValueError):  # flat, or fewer than four
+        return points
 
 
 def upright_box(points: NDArray[np.float64]) -> Box3D:
