@@ -287,7 +287,9 @@ class SceneAttempt:
                     id_ for id_, label in things.items() if "structure" in label.flags
                 )
                 quality.check_panorama(
-                    quality.RenderedPanorama(passes.linear, rgb, labels, passes.depth_m, structure),
+                    quality.RenderedPanorama(
+                        passes.linear, rgb, labels, passes.depth_m, structure, self.scene.indoor
+                    ),
                     self.config.quality,
                 )
             with own.measure("describe"):

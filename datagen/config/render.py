@@ -123,6 +123,9 @@ class RedrawSettings(FrozenModel):
     ] = 0
 
 
+MIN_INSTANCES_INDOORS, MIN_INSTANCES_OUTDOORS = 8, 2
+
+
 class QualitySettings(FrozenModel):
     """When a panorama is refused.
 
@@ -130,8 +133,12 @@ class QualitySettings(FrozenModel):
     """
 
     min_instances: Annotated[
-        int, Field(ge=0, description="Visible instances that a panorama must have.")
-    ] = 8
+        Annotated[int, Field(ge=0)] | None,
+        Field(
+            description="Visible instances that a panorama must have; null: 8 indoors, and 2 in a"
+            " landscape: the ground and a thing."
+        ),
+    ] = None
     min_instance_sr: Annotated[
         float,
         Field(
@@ -169,6 +176,12 @@ class QualitySettings(FrozenModel):
             description="Largest share of magenta, which Cycles paints where a shader is missing."
         ),
     ] = 0.001
+
+    def least_instances(self, indoor: bool) -> int:
+        """How many instances a panorama must show."""
+        if self.min_instances is not None:
+            return self.min_instances
+        return MIN_INSTANCES_INDOORS if indoor else MIN_INSTANCES_OUTDOORS
 
 
 class RenderConfig(FrozenModel):

@@ -48,7 +48,8 @@ class RenderedPanorama:
     """What there is to judge.
 
     `linear` float32 H×W×3 scene-referred radiance, `rgb` uint8 H×W×3, `labels` uint16 H×W,
-    `depth_m` float32 H×W, `structure_ids` the ids of walls, floors, ceilings and ground.
+    `depth_m` float32 H×W, `structure_ids` the ids of walls, floors, ceilings and ground, `indoor`
+    whether it is a room.
     """
 
     linear: NDArray[np.float32]
@@ -56,6 +57,7 @@ class RenderedPanorama:
     labels: NDArray[np.uint16]
     depth_m: NDArray[np.float32]
     structure_ids: frozenset[int] = frozenset()
+    indoor: bool = True
 
 
 def check_panorama(panorama: RenderedPanorama, settings: QualitySettings) -> None:
@@ -130,11 +132,11 @@ def _check_content(panorama: RenderedPanorama, area: NDArray, settings: QualityS
             "single_instance", f"one object fills {movable.max():.1%} of the sphere"
         )
     visible = int((share * 4 * np.pi >= settings.min_instance_sr).sum())
-    if visible < settings.min_instances:
+    least = settings.least_instances(panorama.indoor)
+    if visible < least:
         raise RejectedScene(
             "too_few_instances",
-            f"{counted(visible, 'instance is', 'instances are')} visible,"
-            f" {settings.min_instances} are asked for",
+            f"{counted(visible, 'instance is', 'instances are')} visible, {least} are asked for",
         )
 
 

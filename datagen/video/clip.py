@@ -269,7 +269,9 @@ class _RenderedFrames:
         )
         try:
             quality.check_panorama(
-                quality.RenderedPanorama(passes.linear, rgb, labels, passes.depth_m, structure),
+                quality.RenderedPanorama(
+                    passes.linear, rgb, labels, passes.depth_m, structure, self.attempt.scene.indoor
+                ),
                 self.attempt.config.quality,
             )
         except RejectedScene as rejected:

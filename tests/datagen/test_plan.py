@@ -231,6 +231,20 @@ def test_a_good_panorama_is_accepted():
     assert reason() is None
 
 
+def test_a_landscape_shows_fewer_things_than_a_room():
+    labels = np.minimum(good_panorama()["labels"], 2)  # a thing, and the ground
+    few = {"labels": labels, "structure_ids": frozenset({2})}
+    assert reason(**few) == "too_few_instances"
+    assert reason(**few, indoor=False) is None
+    bare = few | {"labels": np.full_like(labels, 2)}
+    assert reason(**bare, indoor=False) == "too_few_instances"
+    least = QualitySettings().least_instances
+    assert (least(True), least(False)) == (8, 2)
+    assert {QualitySettings(min_instances=5).least_instances(where) for where in (True, False)} == {
+        5
+    }
+
+
 def test_each_fault_has_its_reason():
     good = good_panorama()
     broken = good["linear"].copy()
