@@ -34,7 +34,7 @@ from panoforge.datagen.rendering.passes import Passes
 from panoforge.datagen.rendering.quality import RejectedScene
 from panoforge.datagen.rendering.render import display_rgb
 from panoforge.datagen.rendering.settings import RenderSettings
-from panoforge.datagen.scene.scene import Region
+from panoforge.datagen.scene.scene import Region, Scene
 from panoforge.datagen.timing import Timer, say
 from panoforge.datagen.video.animation import animated_world
 from panoforge.datagen.video.flow import FrameView, flow_between
@@ -54,6 +54,7 @@ class SceneInHand(Protocol):
 
     request: SceneRequest
     config: RenderConfig
+    scene: Scene
     seed: int
     timer: Timer
     folder: Path

@@ -98,7 +98,8 @@ class TrackItem:
     """One sequence of 360VOT.
 
     Boxes (N, 4) x1, y1, w, h in pixels and BFoVs (N, 5) clon, clat, fov_h, fov_v, rotation in
-    degrees, frame by frame; `present` (N,) bool. `labels` is the file that says so.
+    degrees, frame by frame; `present` (N,) bool. `labels` is the file that says so. The rotated
+    bounds, (N, 5) each, are None where the file has none: boxes cx, cy, w, h, rotation.
     """
 
     key: str
@@ -107,6 +108,8 @@ class TrackItem:
     boxes: NDArray[np.float64]
     bfovs: NDArray[np.float64]
     present: NDArray[np.bool_]
+    rotated_boxes: NDArray[np.float64] | None = None
+    rotated_bfovs: NDArray[np.float64] | None = None
 
     @property
     def truth(self) -> tuple[Path, ...]:

@@ -6,7 +6,9 @@ the masks are scored. Their number and the toolkit's numbers:
 `panoforge.eval.scoring.metrics.tracking`, `panoforge.eval.scoring.metrics.bfov`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +18,14 @@ from panoforge.core.foreign.files import found_in, read_bytes, read_json
 from panoforge.core.foreign.left_out import LeftOut
 from panoforge.core.foreign.listing import list_pictures
 from panoforge.core.numbers import counted
+from panoforge.core.types import Floats
 from panoforge.eval.benchmarks.base import Benchmark, Opened, TrackItem, VideoItem
 from panoforge.eval.benchmarks.panovos import video_item
+from panoforge.eval.scoring.metrics.rotated_box import upright
 from panoforge.train.data.sources.vos import find_videos
 
+BOX = ("cx", "cy", "w", "h", "rotation")
+BFOV = ("clon", "clat", "fov_h", "fov_v", "rotation")
 LEAKAGE = (
     "97 of the 170 training clips of 360VOS are test clips of 360VOT, and 5 more come from the same"
     " videos: a model trained on the one must not be scored on the other."
@@ -58,17 +64,17 @@ def open_tracks(root: Path, split: str | None = None) -> Opened[TrackItem]:
 def _track(sequence: Path) -> tuple[TrackItem, LeftOut]:
     path, listing = sequence / "label.json", list_pictures(sequence / "image")
     document, images = read_json(path), {p.name: p for p in listing.pictures.values()}
-    boxes, bfovs = [], []
     try:  # numbers may be anything that JSON has
         names = sorted(document)
-        for name in names:
-            box, bfov = document[name]["bbox"], document[name]["bfov"]
-            boxes.append([box["cx"] - box["w"] / 2, box["cy"] - box["h"] / 2, box["w"], box["h"]])
-            bfovs.append([bfov[part] for part in ("clon", "clat", "fov_h", "fov_v", "rotation")])
-        found = np.array(boxes, np.float64).reshape(-1, 4)
-        views = np.array(bfovs, np.float64).reshape(-1, 5)
-        if not (np.isfinite(found).all() and np.isfinite(views).all()):
-            raise ValueError("a number is not finite")
+        boxes = _numbers(document, names, "bbox", BOX[:4])
+        found = upright(boxes)
+        views = _numbers(document, names, "bfov", BFOV)
+        turned = [
+            _numbers(document, names, kind, parts)
+            if all(kind in document[name] for name in names)
+            else None
+            for kind, parts in (("rbbox", BOX), ("rbfov", BFOV))
+        ]
     except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise DataError(
             f"{path} is not a label file of 360VOT ({type(error).__name__} {error}): expected "
@@ -90,8 +96,18 @@ def _track(sequence: Path) -> tuple[TrackItem, LeftOut]:
         found,
         views,
         (found[:, 2] > 0) & (found[:, 3] > 0),
+        *turned,
     )
     return track, (listing.left_out + others).inside(sequence.name)
+
+
+def _numbers(document: Any, names: Sequence[str], kind: str, parts: Sequence[str]) -> Floats:
+    """The numbers of one kind of bound, frame by frame, (N, 5)."""
+    rows = [[document[name][kind][part] for part in parts] for name in names]
+    found = np.array(rows, np.float64).reshape(-1, len(parts))
+    if not np.isfinite(found).all():
+        raise ValueError("a number is not finite")
+    return found
 
 
 def read_tracker(path: Path, frames: int, columns: int) -> NDArray[np.float64]:

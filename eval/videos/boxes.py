@@ -27,7 +27,7 @@ from panoforge.eval.videos.objects import (
     read_frame,
     video_frames,
 )
-from panoforge.eval.videos.tracks import mask_bfov, mask_box, track_scores
+from panoforge.eval.videos.tracks import Bounds, mask_bounds, mask_box, track_scores
 
 
 def score_boxes(track: TrackItem, predictor: Predictor, image_size: int) -> ScoredVideo:
@@ -37,22 +37,28 @@ def score_boxes(track: TrackItem, predictor: Predictor, image_size: int) -> Scor
     start = int(np.argmax(track.present))
     height, width = read_frame(track.images[start]).shape[:2]
     n = len(track.images)
-    boxes, bfovs, coarse = np.zeros((n, 4)), np.zeros((n, 5)), np.zeros((n, 4))
+    found = [np.zeros((n, parts)) for parts in (4, 5, 5, 5)]
+    true = Bounds(track.boxes, track.bfovs, track.rotated_boxes, track.rotated_bfovs)
+    coarse = np.zeros((n, 4))
     prompt = ObjectPrompt(
         1, {start: (box_corners(track.boxes[start], width, height, image_size), BOX_LABELS)}
     )
     for said in predictor.predict(video_frames(track.images, image_size), [prompt]):
         for logits in said.logits.cpu().numpy():  # of the one object, or of none
             mask = enlarge(logits, (height, width))
-            boxes[said.frame], bfovs[said.frame] = mask_box(mask), mask_bfov(mask)
-    boxes[start], bfovs[start] = track.boxes[start], track.bfovs[start]
+            for rows, bound in zip(found, mask_bounds(mask), strict=True):
+                rows[said.frame] = bound
+    for rows, given in zip(found, true, strict=True):
+        if given is not None:
+            rows[start] = given[start]
     for t in np.flatnonzero(track.present).tolist():
         coarse[t] = mask_box(at_logit_size(box_mask(track.boxes[t], width, height), image_size))
+    ceiling = Bounds(coarse, np.zeros((n, 5)))
     scores = {
-        "model": track_scores(
-            boxes, track.boxes, track.present, width, height, (bfovs, track.bfovs)
+        "model": track_scores(Bounds(*found), true, track.present, width, height),
+        "ceiling": track_scores(
+            ceiling, Bounds(track.boxes, ceiling.bfovs), track.present, width, height
         ),
-        "ceiling": track_scores(coarse, track.boxes, track.present, width, height),
     }
     return ScoredVideo(
         [

@@ -24,7 +24,7 @@ from panoforge.core.report.page import (
     write_report,
 )
 from panoforge.eval.reports.published import TABLES, block_of
-from panoforge.eval.scoring.metrics.tracking import TRACKING
+from panoforge.eval.scoring.metrics.tracking import ROTATED, TRACKING
 
 OF_MASKS = (
     "Means over the annotated frames after each object's first, then over objects; the first mask"
@@ -159,6 +159,22 @@ def _scores(results: Mapping[str, Any]) -> Section:
                     "Official is the toolkit with what it does unasked"
                     " (eval/scoring/metrics/tracking.py lists it), to stand beside published"
                     " numbers; seam-aware is what the names say."
+                ),
+            )
+        )
+    turned = [
+        [s["role"], *(percent(s["tracking"].get(name)) for name in ROTATED)]
+        for s in results["scores"]
+        if any(name in s["tracking"] for name in ROTATED)
+    ]
+    if turned:
+        blocks.append(
+            Table(
+                ["rotated bounds", *HEADS],
+                turned,
+                caption=(
+                    "Rotated boxes and rotated BFoVs, seam-aware. The toolkit's own overlap of"
+                    " rotated boxes takes degrees for radians and needs a GPU: it was not run."
                 ),
             )
         )

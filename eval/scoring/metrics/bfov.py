@@ -3,7 +3,8 @@
 Spherical rectangles instead of boxes.
 
 A BFoV (N, 5) is clon, clat, fov_h, fov_v, rotation, in degrees: the directions between two pairs of
-great circles around its centre. Its IoU is exact in mode `seam-aware`. One rectangle is clipped by
+great circles around its centre, turned clockwise as one looks at it (its toolkit's `lib/omni.py`,
+which made the labels). Its IoU is exact in mode `seam-aware`. One rectangle is clipped by
 the four half-spaces of the other (Sutherland–Hodgman on the sphere), and areas are sums of signed
 solid angles (Van Oosterom and Strackee 1983). So it holds for equal and for touching rectangles.
 Fields of view are below 180°.
@@ -12,7 +13,7 @@ Mode `official` is the toolkit (HuajianUP/360VOT, `eval/sphiou.py`, after Dai et
 AAAI 2022), which
 - takes the latitude for the polar angle, so a rectangle on the horizon is computed as one at the
   pole;
-- converts the rotation to radians twice, so it is nearly none (its sense of rotation is ours too);
+- converts the rotation to radians twice, so it is nearly none (and it is anticlockwise);
 - keeps corners that coincide, so rectangles that are equal, or share a side, get a meaningless
   number (equal ones: −0.97).
 """
@@ -88,7 +89,7 @@ def _sides(lon: Floats, polar: Floats, fov_h: Floats, fov_v: Floats, roll: Float
         [-np.cos(polar) * np.cos(lon), -np.cos(polar) * np.sin(lon), np.sin(polar)], -1
     )
     cos, sin = np.cos(roll)[:, None], np.sin(roll)[:, None]
-    # Turned about `ahead`, right-handed; ahead × east = north.
+    # Turned about `ahead`, right-handed, which is anticlockwise; ahead × east = north.
     right, up = cos * east + sin * north, cos * north - sin * east
     h, v = fov_h[:, None] / 2, fov_v[:, None] / 2
     return np.stack(
@@ -106,7 +107,7 @@ def _rectangle_iou(a: Floats, b: Floats) -> float:
     if (a[2:4] <= 0).any() or (b[2:4] <= 0).any():
         return 0.0
     lon, lat, fov_h, fov_v, roll = np.radians(np.stack([a, b])).T
-    sides = _sides(lon, np.pi / 2 - lat, fov_h, fov_v, roll)
+    sides = _sides(lon, np.pi / 2 - lat, fov_h, fov_v, -roll)
     corners = [_unit(np.cross(own, np.roll(own, -1, axis=0))) for own in sides]
     common = corners[0]
     for normal in sides[1]:

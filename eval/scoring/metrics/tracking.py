@@ -14,7 +14,9 @@ object are left out. Mode `official` is the toolkit of HuajianUP/360VOT
 - frames without the object stay in the number of frames, so a perfect tracker stays below 1;
 - a true centre at a coordinate ≤ 0 counts as a hit at every threshold, whatever was predicted;
 - normalised centres are moved by W times the box, so the normalised score knows no seam; W is 3840
-  whatever the panorama. Rotated boxes are not scored.
+  whatever the panorama.
+
+Rotated boxes: `panoforge.eval.scoring.metrics.rotated_box`.
 """
 
 from typing import Literal
@@ -29,6 +31,7 @@ from panoforge.eval.scoring.metrics.boundary import Mode
 Curve = Literal["success", "precision", "normalised precision", "angle"]
 
 TRACKING = ("s_dual", "p_dual", "p_dual_normalised", "p_angle", "s_sphere", "p_angle_bfov")
+ROTATED = tuple(f"{name}_rotated" for name in TRACKING)  # of rotated boxes and fields of view
 OVERLAPS = np.arange(0, 1.05, 0.05)
 PIXELS = np.arange(0, 51, 1)
 NORMALISED = np.arange(0, 51, 1) / 100

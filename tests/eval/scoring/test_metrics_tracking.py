@@ -166,8 +166,10 @@ POINTS = sphere_points()
 def inside(bfov: np.ndarray, mode: Mode) -> np.ndarray:
     """Which of POINTS a BFoV holds: rotate them in front of the camera and compare tangents."""
     lon, lat, h, v, roll = np.radians(bfov)
-    if mode == "official":
+    if mode == "official":  # anticlockwise
         lat, roll = np.pi / 2 - lat, np.radians(roll)
+    else:
+        roll = -roll
     x, y, z = POINTS.T
     x, y = x * np.cos(lon) + y * np.sin(lon), y * np.cos(lon) - x * np.sin(lon)
     x, z = x * np.cos(lat) + z * np.sin(lat), z * np.cos(lat) - x * np.sin(lat)

@@ -81,7 +81,9 @@ def test_a_track_is_scored_in_both_modes() -> None:
     track.add(np.zeros_like(true), np.zeros_like(true))  # gone
     late.add(true, np.zeros_like(true))
     perfect, behind = track.scores(), late.scores()
-    assert set(perfect) == {name + end for name in TRACKING for end in ("", "_official")}
+    assert set(perfect) == {
+        name + end for name in TRACKING for end in ("", "_official", "_rotated")
+    }
     assert (
         perfect["s_dual"] == pytest.approx(20 / 21)
         and perfect["p_dual"] == perfect["p_angle"] == 1.0
