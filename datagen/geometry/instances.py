@@ -3,8 +3,8 @@
 Its upright 3-D box, and how much of it other things leave to be seen.
 
 Both come from the realised geometry. Boxes are measured once per scene and only for what is seen,
-from the convex hull of each mesh: a tree's hundred thousand leaves are copies of a few meshes, and
-all their corners would be gigabytes.
+from the convex hull of each mesh. A tree's hundred thousand leaves are copies of a few meshes; all
+their corners would be gigabytes.
 Visibility is measured at the centres of the panorama's own pixels. Of those whose ray would meet
 the instance if it were alone, it is the share (by solid angle) that carries its id. The rays go to
 a regular subset of pixels within the cone around the instance's box, so that a cup is measured as

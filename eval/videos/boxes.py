@@ -27,7 +27,7 @@ from panoforge.eval.videos.objects import (
     read_frame,
     video_frames,
 )
-from panoforge.eval.videos.tracks import Bounds, mask_bounds, mask_box, track_scores
+from panoforge.eval.videos.tracks import TrackBounds, mask_bounds, mask_box, track_scores
 
 
 def score_boxes(track: TrackItem, predictor: Predictor, image_size: int) -> ScoredVideo:
@@ -38,7 +38,7 @@ def score_boxes(track: TrackItem, predictor: Predictor, image_size: int) -> Scor
     height, width = read_frame(track.images[start]).shape[:2]
     n = len(track.images)
     found = [np.zeros((n, parts)) for parts in (4, 5, 5, 5)]
-    true = Bounds(track.boxes, track.bfovs, track.rotated_boxes, track.rotated_bfovs)
+    true = TrackBounds(track.boxes, track.bfovs, track.rotated_boxes, track.rotated_bfovs)
     coarse = np.zeros((n, 4))
     prompt = ObjectPrompt(
         1, {start: (box_corners(track.boxes[start], width, height, image_size), BOX_LABELS)}
@@ -53,11 +53,11 @@ def score_boxes(track: TrackItem, predictor: Predictor, image_size: int) -> Scor
             rows[start] = given[start]
     for t in np.flatnonzero(track.present).tolist():
         coarse[t] = mask_box(at_logit_size(box_mask(track.boxes[t], width, height), image_size))
-    ceiling = Bounds(coarse, np.zeros((n, 5)))
+    ceiling = TrackBounds(coarse, np.zeros((n, 5)))
     scores = {
-        "model": track_scores(Bounds(*found), true, track.present, width, height),
+        "model": track_scores(TrackBounds(*found), true, track.present, width, height),
         "ceiling": track_scores(
-            ceiling, Bounds(track.boxes, ceiling.bfovs), track.present, width, height
+            ceiling, TrackBounds(track.boxes, ceiling.bfovs), track.present, width, height
         ),
     }
     return ScoredVideo(

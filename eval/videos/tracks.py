@@ -57,7 +57,7 @@ def mask_bfov(mask: Bools) -> Floats:
     )
 
 
-class Bounds(NamedTuple):
+class TrackBounds(NamedTuple):
     """What bounds an object, frame by frame, in pixels and degrees; no extent where it is not.
 
     `boxes` (N, 4) x1, y1, w, h; `bfovs` (N, 5); rotated boxes (N, 5) cx, cy, w, h, rotation and
@@ -71,7 +71,7 @@ class Bounds(NamedTuple):
 
 
 def mask_bounds(mask: Bools) -> tuple[Floats, Floats, Floats, Floats]:
-    """The four bounds of a bool H×W mask, rows of `Bounds`."""
+    """The four bounds of a bool H×W mask, rows of `TrackBounds`."""
     box, bfov = mask_box(mask), mask_bfov(mask)
     if not mask.any():
         return box, bfov, np.zeros(5), np.zeros(5)
@@ -100,14 +100,14 @@ class Track:
         Nothing where the object is in no frame.
         """
         predicted, true = (
-            Bounds(*(np.array(part) for part in zip(*some, strict=True)))
+            TrackBounds(*(np.array(part) for part in zip(*some, strict=True)))
             for some in (self.predicted, self.true)
         )
         return track_scores(predicted, true, true.boxes[:, 2] > 0, self.width, self.height)
 
 
 def track_scores(
-    predicted: Bounds, true: Bounds, present: Bools, width: int, height: int
+    predicted: TrackBounds, true: TrackBounds, present: Bools, width: int, height: int
 ) -> dict[str, float]:
     """Scores as `Track.scores` names them, of the bounds that both have.
 

@@ -3,11 +3,11 @@
 Spherical rectangles instead of boxes.
 
 A BFoV (N, 5) is clon, clat, fov_h, fov_v, rotation, in degrees: the directions between two pairs of
-great circles around its centre, turned clockwise as one looks at it (its toolkit's `lib/omni.py`,
-which made the labels). Its IoU is exact in mode `seam-aware`. One rectangle is clipped by
-the four half-spaces of the other (Sutherland–Hodgman on the sphere), and areas are sums of signed
-solid angles (Van Oosterom and Strackee 1983). So it holds for equal and for touching rectangles.
-Fields of view are below 180°.
+great circles around its centre. It is turned clockwise as one looks at it (its toolkit's
+`lib/omni.py`, which made the labels). Its IoU is exact in mode `seam-aware`. One rectangle is
+clipped by the four half-spaces of the other (Sutherland–Hodgman on the sphere), and areas are sums
+of signed solid angles (Van Oosterom and Strackee 1983). So it holds for equal and for touching
+rectangles. Fields of view are below 180°.
 
 Mode `official` is the toolkit (HuajianUP/360VOT, `eval/sphiou.py`, after Dai et al., Unbiased IoU,
 AAAI 2022), which

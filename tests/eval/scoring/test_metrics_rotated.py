@@ -10,7 +10,7 @@ from panoforge.core.geometry.tracking_boxes import bounds_of
 from panoforge.eval.scoring.metrics.bfov import sphere_iou
 from panoforge.eval.scoring.metrics.rotated_box import rotated_iou, success_rotated, upright
 from panoforge.eval.scoring.metrics.tracking import OVERLAPS, ROTATED
-from panoforge.eval.videos.tracks import Bounds, Track, mask_bounds, track_scores
+from panoforge.eval.videos.tracks import Track, TrackBounds, mask_bounds, track_scores
 
 WIDTH, HEIGHT = 320, 160
 
@@ -106,11 +106,11 @@ def test_a_track_has_scores_of_rotated_bounds() -> None:
 
 def test_bounds_that_a_file_lacks_are_not_scored() -> None:
     boxes = np.array([[10.0, 20.0, 30.0, 40.0]])
-    bare = Bounds(boxes, np.zeros((1, 5)))
+    bare = TrackBounds(boxes, np.zeros((1, 5)))
     found = track_scores(bare, bare, np.array([True]), WIDTH, HEIGHT)
     assert "s_dual" in found and not any("rotated" in name or "sphere" in name for name in found)
     centre = np.array([[25.0, 40.0, 30.0, 40.0, 0.0]])
     assert np.array_equal(upright(centre), boxes)
-    both = Bounds(boxes, np.zeros((1, 5)), centre, None)
+    both = TrackBounds(boxes, np.zeros((1, 5)), centre, None)
     found = track_scores(both, both, np.array([True]), WIDTH, HEIGHT)
     assert found["p_angle_rotated"] == 1.0 and "s_sphere_rotated" not in found
