@@ -83,6 +83,15 @@ class View:
         """
         return (np.arange(self.size_px) - middle_index(self.size_px)) / self.focal_px
 
+    def range_per_depth(self) -> Floats:
+        """Distance from the camera per depth along its axis, at each pixel.
+
+        Returns:
+            float64 (size_px, size_px), 1 or more.
+        """
+        offsets = self.plane_offsets()
+        return np.sqrt(1 + offsets[:, None] ** 2 + offsets[None, :] ** 2)
+
 
 def lonlat_to_direction(lon: ArrayLike, lat: ArrayLike) -> Floats:
     """Radians (shapes broadcast to S) → unit directions of shape S+(3,)."""

@@ -19,8 +19,9 @@ from jaxtyping import Float32
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
+from panoforge.core.geometry.sphere import View
 from panoforge.core.types import ClassMaps, MaskStack, Normals, Rgb, SegmentIds, Values
-from panoforge.eval.views.frames import Projection
+from panoforge.eval.views.frames import PerspectiveFrame, Projection
 
 DepthAlong = Literal["ray", "axis"]
 DepthUnit = Literal["metres", "relative", "inverse"]
@@ -60,6 +61,20 @@ class ViewImage:
     def width(self) -> int:
         """Columns."""
         return int(self.rgb.shape[1])
+
+
+def camera_of(frame: Projection) -> View:
+    """The camera of a perspective view, whose axes its depth and normals are in.
+
+    Raises:
+        DataError: The frame is a piece of the panorama and has no camera.
+    """
+    if not isinstance(frame, PerspectiveFrame):
+        raise DataError(
+            "depth along the axis and normals in camera axes need a perspective view, got a"
+            f" {type(frame).__name__}: take views scan, cube or dense32 for dense teachers"
+        )
+    return frame.view
 
 
 @dataclass(frozen=True)
