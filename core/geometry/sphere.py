@@ -233,3 +233,15 @@ def angle_between(a: ArrayLike, b: ArrayLike) -> Floats:
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     return np.arctan2(np.linalg.norm(np.cross(a, b), axis=-1), np.sum(a * b, axis=-1))
+
+
+def fibonacci_directions(count: int) -> Floats:
+    """(count, 3) unit vectors spread evenly over the sphere.
+
+    A golden-angle spiral (Swinbank and Purser 2006).
+    """
+    k = np.arange(count) + 0.5
+    z = 1 - 2 * k / count
+    angle = np.pi * (1 + 5**0.5) * k
+    radius = np.sqrt(1 - z * z)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle), z], axis=1)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from panoforge.core.geometry.sphere import fibonacci_directions
 from panoforge.datagen.config.render import CameraSettings, QualitySettings
-from panoforge.datagen.geometry.surface import Layer, Surface, fibonacci_directions
+from panoforge.datagen.geometry.surface import Layer, Surface
 from panoforge.datagen.rendering.quality import RejectedScene
 from panoforge.datagen.scene.scene import Region
 

@@ -236,15 +236,3 @@ def in_metres(points: NDArray[np.float64], obj: bpy.types.Object) -> NDArray[np.
     matrix = np.array(obj.matrix_world)
     world: NDArray[np.float64] = points @ matrix[:3, :3].T + matrix[:3, 3]
     return world * metres_per_unit()
-
-
-def fibonacci_directions(count: int) -> NDArray[np.float64]:
-    """(count, 3) unit vectors spread evenly over the sphere.
-
-    A golden-angle spiral (Swinbank and Purser 2006).
-    """
-    k = np.arange(count) + 0.5
-    z = 1 - 2 * k / count
-    angle = np.pi * (1 + 5**0.5) * k
-    radius = np.sqrt(1 - z * z)
-    return np.stack([radius * np.cos(angle), radius * np.sin(angle), z], axis=1)

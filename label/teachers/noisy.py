@@ -1,8 +1,8 @@
 """Noisy truth: a teacher that is wrong at stated rates.
 
 Each view is spoilt by a generator of its own, made from the seed, the panorama's key and the view's
-index: the same view is spoilt the same way again, two views of one thing differently, as those of a
-model are. In order: instances go missing, are merged with one that they touch, split along a line
+index. So the same view is spoilt the same way again, and two views of one thing differently, as a
+model's are. In order: instances go missing, are merged with one that they touch, split along a line
 through their middle, eroded, and called something else. Depth is multiplied and shifted by view,
 and has noise by pixel. Confidence says nothing about what was spoilt.
 """

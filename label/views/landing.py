@@ -1,10 +1,9 @@
 """Where a view's answers land on the sphere: the pixels that it sees, and their places in it.
 
-Answers are gathered, as `panoforge.eval.views.merge` does: each panorama pixel asks the view at the
-place where it has it, so there are no holes, and seam and poles are pixels like any others. A
-`Landing` is a list of such pixels. Its `border` is the geometric part of confidence: 1 in the
-middle of the view, falling to almost 0 at its border, where a teacher lacks context and a view is
-stretched most.
+Answers are gathered, as `panoforge.eval.views.merge` does. Each panorama pixel asks the view at the
+place where it has it: there are no holes, and seam and poles are pixels like any others. A
+`Landing` is a list of such pixels. Its `border` is the geometric part of confidence. It is 1 in the
+middle of the view and falls to almost 0 at its border, where a teacher lacks context.
 """
 
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from numpy.typing import NDArray
 
-from panoforge.core.geometry.pixels import place_to_index
-from panoforge.eval.views.frames import Projection
+from panoforge.core.geometry.pixels import index_to_place, place_to_index
+from panoforge.core.types import Floats
+from panoforge.eval.views.frames import Projection, centre_weight
 from panoforge.label.teachers.base import camera_of
 
 
@@ -79,3 +79,12 @@ def land(
     row, column = np.nonzero(footprint.weight > 0)
     pixels = row * width + (column + footprint.column0) % width
     return Landing(frame, pixels, footprint.grid[row, column], footprint.weight[row, column])
+
+
+def land_directions(frame: Projection, directions: Floats) -> Landing:
+    """The same for any directions (N, 3): `pixels` are the places of those that a view sees."""
+    x, y, inside = frame.project(directions)
+    seen = np.flatnonzero(inside)
+    across, down = index_to_place(x[seen], frame.width), index_to_place(y[seen], frame.height)
+    border = centre_weight(across, down).astype(np.float32)
+    return Landing(frame, seen, np.stack([across, down], axis=1).astype(np.float32), border)

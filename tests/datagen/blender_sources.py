@@ -21,6 +21,7 @@ from blender_scenes import ball, lamp, prepared, settings, take, thing
 from mathutils import Euler, Vector
 
 from panoforge.core.errors import UserError
+from panoforge.core.geometry.sphere import fibonacci_directions
 from panoforge.core.sample.instance_table import InstanceLabel, instance_table
 from panoforge.core.sample.label_maps import dense_ids
 from panoforge.core.sample.metadata import Pose, SampleMeta
@@ -36,7 +37,7 @@ from panoforge.datagen.config.render import CameraSettings, LightSettings, Quali
 from panoforge.datagen.extensions import extension
 from panoforge.datagen.geometry import materials, prepared_scene
 from panoforge.datagen.geometry.instances import SceneInstances, upright_box
-from panoforge.datagen.geometry.surface import fibonacci_directions, scene_surface
+from panoforge.datagen.geometry.surface import scene_surface
 from panoforge.datagen.infinigen1.overlay import own_environment
 from panoforge.datagen.redraw import lighting
 from panoforge.datagen.rendering import glass
