@@ -6,10 +6,7 @@ along the ray, by the ray of the panorama's own pixel. Normals turn from the vie
 the panorama's frame (`panoforge.core.geometry.sphere`); a pose turns those into the world's.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
-from jaxtyping import Float32
 from numpy.typing import NDArray
 
 from panoforge.core.geometry.sphere import view_rotation
@@ -18,38 +15,12 @@ from panoforge.label.teachers.base import ClassScores, Dense, DepthMap, camera_o
 from panoforge.label.views.landing import Landing
 
 
-@dataclass(frozen=True)
-class Carried:
-    """What a view says of each pixel where it lands; None is what its teacher does not say.
-
-    Attributes:
-        distance: float32 (P,), along the ray in the teacher's unit, +inf for sky; or one over it
-            where the unit is inverse. Before any scale and shift.
-        per_axis: float32 (P,), what `distance` was multiplied by; all ones for depth along rays.
-        normals: float32 (P, 3), panorama frame, zero for none.
-        scores: float32 (C, P).
-        confidence: float32 (P,), in [0, 1]: the border's times the teacher's own.
-    """
-
-    confidence: Float32[np.ndarray, " pixels"]
-    distance: Float32[np.ndarray, " pixels"] | None = None
-    per_axis: Float32[np.ndarray, " pixels"] | None = None
-    normals: Float32[np.ndarray, "pixels 3"] | None = None
-    scores: Float32[np.ndarray, "classes pixels"] | None = None
-
-
-def carry(said: Dense, landing: Landing) -> Carried:
-    """A dense answer at the pixels where its view lands."""
-    own = said.confidence
-    confidence = landing.border if own is None else landing.border * landing.smooth(own)
-    distance, per_axis = carry_depth(said.depth, landing) if said.depth else (None, None)
-    return Carried(
-        np.clip(confidence, 0, 1),
-        distance,
-        per_axis,
-        None if said.normals is None else carry_normals(said.normals, landing),
-        None if said.scores is None else carry_scores(said.scores, landing),
-    )
+def carry_confidence(said: Dense, landing: Landing) -> NDArray[np.float32]:
+    """How much an answer counts at the landing's pixels (P,): the border's times the teacher's."""
+    if said.confidence is None:
+        return landing.border
+    own: NDArray[np.float32] = np.clip(landing.smooth(said.confidence), 0, 1)
+    return landing.border * own
 
 
 def carry_depth(

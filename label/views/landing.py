@@ -14,8 +14,9 @@ from jaxtyping import Float32, Int64
 from numpy.typing import NDArray
 
 from panoforge.core.geometry.pixels import index_to_place, place_to_index
+from panoforge.core.geometry.sphere import pixel_to_direction
 from panoforge.core.types import Floats
-from panoforge.eval.views.frames import Projection, centre_weight
+from panoforge.eval.views.frames import ErpFrame, Projection, centre_weight
 from panoforge.label.teachers.base import camera_of
 
 
@@ -72,6 +73,11 @@ def land(
 ) -> Landing:
     """The pixels of a width×height panorama, or of its rows [start, stop), that a view sees."""
     first, stop = rows or (0, height)
+    if isinstance(frame, ErpFrame) and frame.pano_width != width:  # its windows are whole pixels
+        at = pixel_to_direction(
+            np.arange(width)[None, :], np.arange(first, stop)[:, None], width, height
+        )
+        return land_directions(frame, at.reshape(-1, 3))
     footprint = frame.footprint(width, height, (first, stop))
     if footprint is None:
         nowhere = np.zeros(0, np.int64)

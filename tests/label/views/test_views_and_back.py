@@ -12,10 +12,10 @@ from panoforge.core.errors import DataError
 from panoforge.core.geometry.sphere import View, pixel_to_direction, view_pixel_to_direction
 from panoforge.core.shards.read import Dataset
 from panoforge.eval.views.frames import PerspectiveFrame, Projection
-from panoforge.label.teachers.base import ViewImage, ask_dense, ask_entities, ask_panoptic
+from panoforge.label.teachers.base import Dense, ViewImage, ask_dense, ask_entities, ask_panoptic
 from panoforge.label.teachers.truth import Truth, TruthTeacher, dataset_truths
-from panoforge.label.views.carry import carry
-from panoforge.label.views.landing import land
+from panoforge.label.views.carry import carry_confidence, carry_depth, carry_normals
+from panoforge.label.views.landing import Landing, land
 from panoforge.label.views.look import look
 from panoforge.label.views.sets import ViewSetConfig, view_frames
 
@@ -35,6 +35,11 @@ def blank(frame: Projection, index: int = 0, panorama: str = "") -> ViewImage:
 @pytest.fixture(scope="module")
 def room() -> Truth:
     return solid.truth(WIDTH)
+
+
+def carried(said: Dense, landing: Landing) -> tuple[np.ndarray, np.ndarray]:
+    """Depth and normals of a view on the panorama's pixels."""
+    return carry_depth(said.depth, landing)[0], carry_normals(said.normals, landing)
 
 
 def inside(labels: np.ndarray, border_px: int) -> np.ndarray:
@@ -108,13 +113,13 @@ def worst(kind: str, along: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     depth, angle, where = [], [], []
     for index, frame in enumerate(frames_of(kind)):
         landing = land(frame, WIDTH, WIDTH // 2)
-        carried = carry(ask_dense(teacher, blank(frame, index)), landing)
+        distance, turned = carried(ask_dense(teacher, blank(frame, index)), landing)
         counts = away[landing.pixels]
         true = room.depth_m.ravel()[landing.pixels]
-        depth.append((np.abs(carried.distance - true) / true)[counts])
+        depth.append((np.abs(distance - true) / true)[counts])
         normals = room.normals.reshape(-1, 3)[landing.pixels]
-        cross = np.linalg.norm(np.cross(carried.normals, normals), axis=1)
-        angle.append(np.degrees(np.arctan2(cross, (carried.normals * normals).sum(1)))[counts])
+        cross = np.linalg.norm(np.cross(turned, normals), axis=1)
+        angle.append(np.degrees(np.arctan2(cross, (turned * normals).sum(1)))[counts])
         where.append(landing.pixels[counts])
     return np.concatenate(depth), np.concatenate(angle), np.concatenate(where)
 
@@ -137,7 +142,7 @@ def test_sky_stays_sky_and_mixes_with_nothing() -> None:
     landing = land(frame, WIDTH, WIDTH // 2)
     for along in ("ray", "axis"):
         said = ask_dense(TruthTeacher(lambda key: sky, along=along), blank(frame))
-        back = carry(said, landing).distance
+        back = carry_depth(said.depth, landing)[0]
         assert np.isinf(back).any()
         assert np.abs(back[np.isfinite(back)] - 2).max() < 0.03  # a pixel aside, no mixture
 
@@ -152,13 +157,13 @@ def test_confidence_is_the_border_s_times_the_teacher_s_own(room: Truth) -> None
     frame = frames_of("scan")[1]
     said = ask_dense(TruthTeacher(lambda key: room), blank(frame))
     landing = land(frame, WIDTH, WIDTH // 2)
-    alone = carry(said, landing).confidence
+    alone = carry_confidence(said, landing)
     assert np.array_equal(alone, landing.border)
     middle = np.abs(landing.places).max(axis=1) < 0.05
     rim = np.abs(landing.places).max(axis=1) > 0.98
     assert alone[middle].min() > 0.89 and alone[rim].max() < 0.03
     own = np.full((VIEW_PX, VIEW_PX), 0.25, np.float32)
-    half = carry(replace(said, confidence=own), landing).confidence
+    half = carry_confidence(replace(said, confidence=own), landing)
     assert np.allclose(half, 0.25 * alone)
 
 
@@ -178,6 +183,7 @@ def test_what_teachers_see_is_the_view() -> None:
 
 
 @pytest.mark.render
+@pytest.mark.real
 def test_truth_of_a_real_render_comes_back(rendered_room: Path) -> None:
     """Ids exact outside a border of 2 px; depth 0.1 %, normals 0.5° (means)."""
     dataset = Dataset.open(str(rendered_room))
@@ -194,13 +200,13 @@ def test_truth_of_a_real_render_comes_back(rendered_room: Path) -> None:
             counts = away[landing.pixels]
             ids = landing.nearest(ask_panoptic(teacher, view).segment_ids)
             assert np.array_equal(ids[counts], truth.labels.ravel()[landing.pixels][counts])
-            carried = carry(ask_dense(teacher, view), landing)
+            distance, turned = carried(ask_dense(teacher, view), landing)
             true = truth.depth_m.ravel()[landing.pixels]
-            assert np.array_equal(np.isinf(carried.distance)[counts], np.isinf(true)[counts])
+            assert np.array_equal(np.isinf(distance)[counts], np.isinf(true)[counts])
             counts &= np.isfinite(true)
-            errors.append((np.abs(carried.distance - true) / true)[counts])
+            errors.append((np.abs(distance - true) / true)[counts])
             normals = truth.normals.reshape(-1, 3)[landing.pixels]
-            dot = np.clip((carried.normals * normals).sum(axis=1), -1, 1)
+            dot = np.clip((turned * normals).sum(axis=1), -1, 1)
             angles.append(np.degrees(np.arccos(dot))[counts])
         error, angle = np.concatenate(errors), np.concatenate(angles)
         print(f"{key}: depth {error.mean():.2e}, median {np.median(error):.2e};"

@@ -1,0 +1,1 @@
+"""Agreement: what overlapping views say, made one answer over the whole sphere."""
