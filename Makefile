@@ -67,7 +67,7 @@ style: setup     ## fix what the linter can fix, and write the README's layout a
 bench: setup     ## every benchmark at its smallest honest size, peers included
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r bench/peers.txt
 	@for file in bench/[a-z]*.py; do name=$$(basename $$file .py); \
-	  case $$name in common|maps|sleep_scene|gpu|gpu_day|panorama) ;; *) echo "== $$name"; $(PY) -m bench.$$name --quick || exit 1;; esac; done
+	  case $$name in common|maps|sleep_scene|gpu|gpu_day|panorama|round_room) ;; *) echo "== $$name"; $(PY) -m bench.$$name --quick || exit 1;; esac; done
 
 bench-gpu: setup ## everything that a GPU changes, 10 minutes a call; QUICK=1 rehearses it on CPUs
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r bench/peers.txt

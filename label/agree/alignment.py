@@ -37,7 +37,7 @@ _LEAST_SCALE = 0.01  # of the start: a view that says less of anything says noth
 
 
 @dataclass(frozen=True)
-class Alignment:
+class DepthAlignment:
     """What each view's depth is multiplied by, and what is added then.
 
     Attributes:
@@ -75,7 +75,7 @@ def align(
     frames: Sequence[Projection],
     depths: Sequence[DepthMap],
     settings: AlignSettings = AlignSettings(),
-) -> Alignment:
+) -> DepthAlignment:
     """The scale and shift of each view's depth with which all views agree best.
 
     Args:
@@ -111,7 +111,7 @@ def align(
     left_out = tuple(np.flatnonzero(~used).tolist())
     residual = float(np.median(_difference(pairs, scale, shift))) if len(pairs.one) else 0.0
     typical = float(np.median(before)) if len(before) else 0.0
-    return Alignment(scale, shift, residual, typical, left_out)
+    return DepthAlignment(scale, shift, residual, typical, left_out)
 
 
 def _meetings(

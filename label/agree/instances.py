@@ -109,7 +109,7 @@ def join(
         height: Its rows, half as many.
         settings: When two segments are one.
     """
-    table = _Table.of(views)
+    table = _SegmentTable.of(views)
     groups = _grouped(views, table, settings)
     votes = Votes(width * height)
     claimed = np.zeros(int(groups.max(initial=-1)) + 2)
@@ -130,7 +130,7 @@ def join(
 
 
 @dataclass(frozen=True)
-class _Table:
+class _SegmentTable:
     """All segments of all views in one row: numbers 0 … S−1, and S for none."""
 
     segments: tuple[tuple[int, Segment], ...]  # (place of the view, segment)
@@ -139,7 +139,7 @@ class _Table:
     first: tuple[int, ...]  # number of each view's first
 
     @staticmethod
-    def of(views: Sequence[ViewSegments]) -> "_Table":
+    def of(views: Sequence[ViewSegments]) -> "_SegmentTable":
         segments: list[tuple[int, Segment]] = []
         ids, first = [], []
         for place, view in enumerate(views):
@@ -148,7 +148,7 @@ class _Table:
             ids.append(np.array([segment.id for segment in own], np.int64))
             segments += [(place, segment) for segment in own]
         confidence = np.array([max(s.confidence, 1e-3) for _, s in segments], np.float64)
-        return _Table(tuple(segments), confidence, tuple(ids), tuple(first))
+        return _SegmentTable(tuple(segments), confidence, tuple(ids), tuple(first))
 
     def at(self, place: int, said: NDArray[np.int32]) -> NDArray[np.int64]:
         """The numbers of the segments that a view says by its own ids."""
@@ -160,7 +160,7 @@ class _Table:
 
 
 def _grouped(
-    views: Sequence[ViewSegments], table: _Table, settings: JoinSettings
+    views: Sequence[ViewSegments], table: _SegmentTable, settings: JoinSettings
 ) -> NDArray[np.int64]:
     """The group of each segment, (S,), numbered from 0."""
     sets = _DisjointSets([place for place, _ in table.segments])
@@ -180,7 +180,7 @@ def _grouped(
 def _pairs(
     views: Sequence[ViewSegments],
     landings: Sequence[Landing],
-    table: _Table,
+    table: _SegmentTable,
     width: int,
     settings: JoinSettings,
 ) -> list[tuple[int, int]]:
@@ -258,7 +258,7 @@ def _elected(
     votes: Votes,
     claimed: NDArray[np.float64],
     area: NDArray[np.float64],
-    table: _Table,
+    table: _SegmentTable,
     groups: NDArray[np.int64],
     class_votes: NDArray[np.float64],
     settings: JoinSettings,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from panoforge.core.types import Depth, Normals, Values
 from panoforge.eval.views.frames import Projection
-from panoforge.label.agree.alignment import Alignment
+from panoforge.label.agree.alignment import DepthAlignment
 from panoforge.label.agree.votes import Votes
 from panoforge.label.teachers.base import ClassScores, Dense, DepthMap
 from panoforge.label.views.carry import carry_confidence, carry_depth, carry_normals, carry_scores
@@ -60,7 +60,7 @@ class MergedClasses:
 def merge_depth(
     frames: Sequence[Projection],
     answers: Sequence[Dense],
-    alignment: Alignment,
+    alignment: DepthAlignment,
     width: int,
     height: int,
 ) -> MergedDepth:
@@ -102,7 +102,7 @@ def merge_depth(
 
 
 def _meant(
-    said: Dense, landing: Landing, alignment: Alignment, k: int
+    said: Dense, landing: Landing, alignment: DepthAlignment, k: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Distance that a view means at a landing's pixels after alignment, and its weight."""
     assert said.depth is not None, "dense answers without depth have no place here"

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import solid
 
+from bench import round_room as solid
 from panoforge.core.errors import DataError
 from panoforge.core.geometry.sphere import View
 from panoforge.eval.views.frames import PerspectiveFrame, Projection
-from panoforge.label.agree.alignment import Alignment, align
+from panoforge.label.agree.alignment import DepthAlignment, align
 from panoforge.label.agree.merging import merge_depth
 from panoforge.label.settings import AlignSettings
 from panoforge.label.teachers.base import Dense, DepthMap, ViewImage, ask_dense
@@ -51,7 +51,9 @@ def spoilt(said: Sequence[Dense], seed: int, noise: float = 0.0) -> list[Dense]:
     return found
 
 
-def merged(frames: Sequence[Projection], said: Sequence[Dense]) -> tuple[np.ndarray, Alignment]:
+def merged(
+    frames: Sequence[Projection], said: Sequence[Dense]
+) -> tuple[np.ndarray, DepthAlignment]:
     found = align(frames, [one.depth for one in said])
     return merge_depth(frames, said, found, WIDTH, WIDTH // 2).distance, found
 

@@ -4,9 +4,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
-import solid
 import synthetic
 
+from bench import round_room as solid
 from panoforge.core.geometry.sphere import row_area_sr
 from panoforge.label.agree.instances import (
     Joined,

@@ -4,8 +4,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-import solid
 
+from bench import round_room as solid
 from panoforge.label.teachers.base import (
     Panoptic,
     ViewImage,

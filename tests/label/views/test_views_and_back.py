@@ -6,8 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import solid
 
+from bench import round_room as solid
 from panoforge.core.errors import DataError
 from panoforge.core.geometry.sphere import View, pixel_to_direction, view_pixel_to_direction
 from panoforge.core.shards.read import Dataset
