@@ -10,8 +10,8 @@ it for inverse depth. These are linear, and solved at once for all views in the 
 the relative difference, robustly (IRLS with Cauchy's weights), from a start by ratios alone. MTPano
 (arXiv 2602.05330) avoids the question by learning from one random view a step.
 
-Nothing fixes the scale of the whole: the mean stays what the views' mean was. Depth along rays
-leaves one shift of the whole free as well, which is kept small.
+Nothing fixes the scale of the whole: the geometric mean of the views' scales stays 1. Depth along
+rays leaves one shift of the whole free as well, which is kept small.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 from numpy.typing import NDArray
-from scipy import sparse
+from scipy import linalg, sparse
 from scipy.sparse.csgraph import connected_components
 
 from panoforge.core.errors import DataError
@@ -210,42 +210,52 @@ def _round(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """One round: weights from what the views mean now, then all scales and shifts at once.
 
-    The unknowns are relative: each scale by what it is now, each shift by its view's median. The
-    mean of the scales is kept: without that, views that all say one constant would agree best.
+    Sought is what disagrees least for how much it varies over the meetings. Least disagreement
+    alone would make all views flat, or small. The unknowns are relative: each scale by what it is
+    now, each shift by its view's median.
     """
     count, meetings = len(scale), len(pairs.one)
     meant = pairs.meant(scale, shift)
     size = np.abs(meant).mean(axis=0)
-    size = np.maximum(size, 1e-3 * max(float(np.median(size)), 1e-30))
+    typical = max(float(np.median(size)), 1e-30)
+    size = np.maximum(size, 1e-3 * typical)
     off = np.abs(meant[0] - meant[1]) / size
-    spread = max(3 * float(np.median(off)), 1e-5)
-    weight = pairs.weight / (1 + (off / spread) ** 2) / size**2
+    sure = pairs.weight / (1 + (off / max(3 * float(np.median(off)), 1e-5)) ** 2)
     views = np.stack([pairs.one, pairs.other])
     unit = np.where(scale > 0, scale * middle, 1.0)
-    signed = pairs.factors * np.array([[1.0], [-1.0]])
-    entries = np.stack([signed * pairs.values * scale[views], signed * unit[views]])
-    columns = np.stack([views, count + views])
-    rows = np.broadcast_to(np.arange(meetings), columns.shape)
-    matrix = sparse.csr_matrix(
-        (entries.ravel(), (rows.ravel(), columns.ravel())), (meetings, 2 * count)
-    )
-    normal = (matrix.T @ matrix.multiply(weight[:, None])).toarray()
-    changes, relative = _solve(normal, scale > 0, with_shift)
-    return scale * changes, relative * unit
+    columns = np.stack([views, count + views]).ravel()
+    rows = np.broadcast_to(np.arange(meetings), (2, 2, meetings)).ravel()
+    parts = pairs.factors * np.stack([pairs.values * scale[views], unit[views]])
+
+    def moments(sides: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Second moments of a sum over both sides of each meeting."""
+        entries = (parts * sides[:, None]).ravel()
+        matrix = sparse.csr_matrix((entries, (rows, columns)), (meetings, 2 * count))
+        mean = np.asarray(matrix.T @ weight)
+        whole = np.asarray((matrix.T @ matrix.multiply(weight[:, None])).toarray())
+        return whole if sides[1] < 0 else whole - np.outer(mean, mean) / weight.sum()
+
+    apart = moments(np.array([1.0, -1.0]), sure / size**2)
+    varied = moments(np.array([0.5, 0.5]), sure / typical**2)
+    changes, relative = _solve(apart, varied, with_shift)
+    new, added = scale * changes, relative * unit
+    used = new > 0
+    mean = np.exp(np.mean(np.log(new[used]) - np.log(scale[used]))) if used.any() else 1.0
+    return new / mean, added / mean
 
 
 def _solve(
-    normal: NDArray[np.float64], used: NDArray[np.bool_], with_shift: bool
+    apart: NDArray[np.float64], varied: NDArray[np.float64], with_shift: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The factors by which scales change, of mean 1, and relative shifts, of the least squares."""
-    count = len(used)
-    ridge = _RIDGE * max(float(np.trace(normal)), 1e-12)
-    held = np.concatenate([np.full(count, 1e-3), np.ones(count)]) * ridge
+    """The factors by which scales change, and relative shifts: least `apart` for what is `varied`.
+
+    What neither tells, such as a shift of the whole of depth along rays, is kept small.
+    """
+    count, trace = len(apart) // 2, max(float(np.trace(apart)), 1e-12)
+    held = np.concatenate([np.full(count, 1e-3), np.ones(count)]) * _RIDGE * trace
     if not with_shift:
-        held[count:] = 1e6 * max(float(np.trace(normal)), 1e-12)
-    towards = np.concatenate([np.ones(count), np.zeros(count)])
-    mean = np.concatenate([used, np.zeros(count)]).astype(np.float64)
-    system = np.block([[normal + np.diag(held), mean[:, None]], [mean[None], np.zeros((1, 1))]])
-    right = np.concatenate([held * towards, [mean.sum()]])
-    found = np.linalg.solve(system, right)[:-1]
+        held[count:] = 1e6 * trace
+    last = 2 * count - 1
+    _, vectors = linalg.eigh(varied, apart + np.diag(held), subset_by_index=[last, last])
+    found = vectors[:, 0] * np.sign(np.median(vectors[:count, 0]) or 1.0)
     return found[:count], found[count:]

@@ -41,7 +41,7 @@ class ViewSetConfig(FrozenModel):
         90.0, ge=45, le=120, description="Field of view of scan and dense32, degrees."
     )
     cube_fov_deg: float = Field(
-        100.0,
+        110.0,
         gt=90,
         le=120,
         description="Field of view of a face of cube; over 90, so that they overlap.",

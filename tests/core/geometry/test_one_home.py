@@ -46,7 +46,6 @@ ELSEWHERE = {  # a part of the line → why it is no copy
     "step + 1, step) - 0.5": "bins of whole numbers in a histogram",
     "-0.5 <= x <= limit + 0.5": "whether a place is on the picture",
     "for x in (-0.5, 0.5) for y": "the corners of a box around its middle",
-    "k = np.arange(count) + 0.5": "a Fibonacci sphere of directions, no pixels",
     "rays**0.5 - self._best": "a square root",
     "cut.astype(np.float32) - np.float32(0.5)": "a mask as logits, half below 0",
     "0.5 * object_ + 0.5 * _region": "the S-measure's mean of two terms",
