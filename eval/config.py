@@ -20,6 +20,7 @@ from panoforge.core.foreign.files import read_bytes
 from panoforge.core.geometry.scan import Trajectory
 from panoforge.core.models import FrozenModel, Positive
 from panoforge.core.storage.location import LocalPath
+from panoforge.eval.dense_config import DenseConfig
 from panoforge.train.settings.sam2 import Sam2Settings
 
 PROTOCOL_VERSION = 4
@@ -307,6 +308,19 @@ class VideoConfig(FrozenModel):
         return {"video": found} if found else {}
 
 
+_OF_MASKS = (
+    "methods",
+    "predictor",
+    "scan",
+    "zoom",
+    "prompts",
+    "instances",
+    "model",
+    "merge",
+    "video",
+)  # keys of task: masks
+
+
 class EvalConfig(FrozenModel):
     """One evaluation.
 
@@ -315,6 +329,13 @@ class EvalConfig(FrozenModel):
     (`panoforge.eval.benchmarks`).
     """
 
+    task: Annotated[
+        Literal["masks", "dense"],
+        Field(description="Masks of prompted objects, or maps of every pixel (section dense)."),
+    ] = "masks"
+    dense: Annotated[
+        DenseConfig, Field(description="What task: dense scores, and who predicts it.")
+    ] = DenseConfig()
     methods: Annotated[
         tuple[MethodName, ...],
         Field(
@@ -357,6 +378,20 @@ class EvalConfig(FrozenModel):
     report_panoramas: Annotated[
         int, Field(ge=0, description="Panoramas with pictures in the report.")
     ] = 24
+
+    @model_validator(mode="after")
+    def _task_reads_its_own(self) -> Self:
+        fresh = type(self).model_fields
+        own = ("dense",) if self.task == "dense" else _OF_MASKS
+        foreign = _OF_MASKS if self.task == "dense" else ("dense",)
+        changed = [key for key in foreign if getattr(self, key) != fresh[key].default]
+        if changed:
+            raise ValueError(
+                f"{changed[0]} is set, and task: {self.task} does not read it:"
+                f" leave it out ({', '.join(own)} are read), or set task to"
+                f" {'masks' if self.task == 'dense' else 'dense'}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _reach_is_read(self) -> Self:

@@ -35,7 +35,10 @@ def evaluation_folder(run: Path, config: EvalConfig, data: str, identity: str) -
 
     DataError where links lead out of the run.
     """
-    who = f"sam2-{config.model.size}" if config.predictor == "sam2" else config.predictor
+    if config.task == "dense":
+        who = f"dense-{config.dense.predictor}"
+    else:
+        who = f"sam2-{config.model.size}" if config.predictor == "sam2" else config.predictor
     return own_path(run / EVAL / folder_name(f"{who}-{data}", identity), run)
 
 

@@ -32,6 +32,7 @@ from panoforge.core.storage.store import StoreLike
 from panoforge.eval.benchmarks import get_benchmark, open_benchmark
 from panoforge.eval.benchmarks.base import (
     Benchmark,
+    DenseItem,
     PackedFrame,
     PanoramaItem,
     TrackItem,
@@ -213,7 +214,9 @@ def check_keys(keys: Sequence[str], root: Path) -> None:
         raise DataError(f"{root}: {odd[0]!r} is no name for a result's folder")
 
 
-def listing_digest(name: str, items: Iterable[PanoramaItem | VideoItem | TrackItem]) -> str:
+def listing_digest(
+    name: str, items: Iterable[PanoramaItem | VideoItem | TrackItem | DenseItem]
+) -> str:
     """SHA-256 of what is scored: keys, names and sizes of pictures, names and contents of truth.
 
     Pictures are compressed and large: another one is of another size. Truth is edited by hand, and

@@ -5,7 +5,7 @@
 Panoramas are scored one by one (`panoforge.eval.evaluate`); those that an earlier call finished are
 taken as they are. At the end the evaluation's folder (`panoforge.eval.folders`) has prompts.json,
 results.json and report.html. Benchmarks of videos have a run of their own
-(`panoforge.eval.videos.run`).
+(`panoforge.eval.videos.run`), and so have maps of every pixel (`panoforge.eval.dense.run`).
 """
 
 import json
@@ -28,6 +28,7 @@ from panoforge.core.storage.runlog import hardware, record_stage, versions
 from panoforge.core.storage.store import Store, StoreLike
 from panoforge.eval.benchmarks import get_benchmark
 from panoforge.eval.config import EvalConfig, VideoConfig
+from panoforge.eval.dense.run import run_dense
 from panoforge.eval.evaluate import (
     LEFT_OUT_NAME,
     PROMPTS_NAME,
@@ -65,6 +66,8 @@ def run_evaluation(
     Raises:
         UserError: whatever a user can put right; InUse if another process makes the same results.
     """
+    if config.task == "dense":
+        return run_dense(config, dataset, run)
     if config.benchmark is not None and get_benchmark(config.benchmark).kind != "images":
         return run_videos(config, run)
     if config.video != VideoConfig():

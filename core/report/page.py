@@ -41,6 +41,7 @@ from typing import ClassVar, Literal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from panoforge.core.report.points import PointView, points_script, points_style
 from panoforge.core.report.viewer import (
     Sphere,
     SphereVideo,
@@ -219,7 +220,7 @@ class Details:
     block: ClassVar[str] = "details"
 
 
-Block = Banner | Text | Html | Charts | Table | Facts | Gallery | Details
+Block = Banner | Text | Html | Charts | Table | Facts | Gallery | PointView | Details
 
 
 @dataclass(frozen=True)
@@ -253,6 +254,11 @@ class Report:
         return any(item.sphere for item in self._items())
 
     @property
+    def has_points(self) -> bool:
+        """Whether it needs what draws points in space."""
+        return any(_has_points(section.blocks) for section in self.sections)
+
+    @property
     def has_videos(self) -> bool:
         """Whether it needs what plays videos, too."""
         return any(item.is_video for item in self._items())
@@ -268,6 +274,13 @@ def _items_of(blocks: Sequence[Block]) -> Iterator[Item]:
             yield from block.items
         elif isinstance(block, Details):
             yield from _items_of(block.blocks)
+
+
+def _has_points(blocks: Sequence[Block]) -> bool:
+    return any(
+        isinstance(block, PointView) or (isinstance(block, Details) and _has_points(block.blocks))
+        for block in blocks
+    )
 
 
 @lru_cache(maxsize=1)
@@ -286,7 +299,13 @@ def render_report(report: Report) -> str:
     return (
         _environment()
         .get_template("report.html")
-        .render(report=report, viewer_style=viewer_style, viewer_script=viewer_script)
+        .render(
+            report=report,
+            viewer_style=viewer_style,
+            viewer_script=viewer_script,
+            points_style=points_style,
+            points_script=points_script,
+        )
     )
 
 

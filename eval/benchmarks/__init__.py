@@ -19,7 +19,7 @@ CONFIG benchmark=NAME root=DIR`.
 from pathlib import Path
 from typing import Any
 
-from panoforge.core.errors import DataError
+from panoforge.core.errors import DataError, UsageError
 from panoforge.eval.benchmarks import (
     folder,
     held_out_video,
@@ -31,7 +31,7 @@ from panoforge.eval.benchmarks import (
     structured3d,
     vots360,
 )
-from panoforge.eval.benchmarks.base import Benchmark, Opened
+from panoforge.eval.benchmarks.base import Benchmark, DenseAsked, DenseItem, Opened
 
 
 def get_benchmark(name: str) -> Benchmark:
@@ -56,6 +56,30 @@ def open_benchmark(benchmark: Benchmark, root: Path, split: str | None) -> Opene
     """Its items, and what was left out. DataError with the expected layout if there are none."""
     try:
         items = benchmark.open(root, split)
+    except DataError as error:
+        raise DataError(f"{error}\n{benchmark.about}") from error
+    if not items:
+        raise DataError(f"{root} holds nothing of {benchmark.name}.\n{benchmark.about}")
+    return items if isinstance(items, Opened) else Opened(items)
+
+
+WITH_MAPS = ("folder", "stanford2d3d", "structured3d")
+
+
+def open_dense_benchmark(
+    benchmark: Benchmark, root: Path, split: str | None, asked: DenseAsked
+) -> Opened[DenseItem]:
+    """Its panoramas with maps.
+
+    UsageError where it has none; DataError with the expected layout if there are none in `root`.
+    """
+    if benchmark.dense is None:
+        raise UsageError(
+            f"benchmark={benchmark.name} has no maps of every pixel, which task: dense scores:"
+            f" those that have are {', '.join(WITH_MAPS)}"
+        )
+    try:
+        items = benchmark.dense(root, split, asked)
     except DataError as error:
         raise DataError(f"{error}\n{benchmark.about}") from error
     if not items:

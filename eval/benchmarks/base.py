@@ -11,8 +11,11 @@ from typing import Generic, NamedTuple, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from panoforge.core.categories.class_sets import ClassSet
 from panoforge.core.foreign.left_out import NOTHING, LeftOut
 from panoforge.core.types import Labels, Mask, Rgb
+from panoforge.eval.dense_config import DenseTask
+from panoforge.eval.maps import DenseMaps
 
 Item = TypeVar("Item")
 
@@ -117,6 +120,27 @@ class TrackItem:
         return (self.labels,)
 
 
+@dataclass(frozen=True)
+class DenseItem:
+    """One panorama with maps of every pixel.
+
+    `read` gives the picture and the maps of the tasks that the benchmark was opened for.
+    """
+
+    key: str
+    images: tuple[Path, ...]
+    truth: tuple[Path, ...]
+    read: Callable[[], tuple[Rgb, DenseMaps]] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class DenseAsked:
+    """What is asked of a benchmark's maps: for which tasks, in which label set."""
+
+    tasks: tuple[DenseTask, ...]
+    classes: ClassSet
+
+
 Items = Sequence[PanoramaItem] | Sequence[VideoItem] | Sequence[TrackItem]
 
 
@@ -124,7 +148,8 @@ Items = Sequence[PanoramaItem] | Sequence[VideoItem] | Sequence[TrackItem]
 class Benchmark:
     """`open(root, split)` gives the items in a fixed order, or DataError (`wrong_layout`).
 
-    `warning`, if any, goes into every result.
+    `warning`, if any, goes into every result. `dense` opens the same data for `task: dense`; None
+    where they have no maps.
     """
 
     name: str
@@ -135,6 +160,7 @@ class Benchmark:
     layout: str
     open: Callable[[Path, str | None], Items]
     warning: str | None = None
+    dense: Callable[[Path, str | None, DenseAsked], Sequence[DenseItem]] | None = None
 
     @property
     def about(self) -> str:

@@ -13,8 +13,18 @@ from panoforge.core.foreign.idmaps import read_idmap, stack_masks
 from panoforge.core.foreign.left_out import LeftOut
 from panoforge.core.foreign.listing import Listing, composed, list_pictures
 from panoforge.core.foreign.masks import MadeMasks
-from panoforge.core.foreign.pictures import panorama_of, read_picture
-from panoforge.eval.benchmarks.base import Benchmark, Opened, PanoramaItem, Pixels
+from panoforge.core.foreign.pictures import panorama_of, read_panorama, read_picture
+from panoforge.core.types import Rgb
+from panoforge.eval.benchmarks.base import (
+    Benchmark,
+    DenseAsked,
+    DenseItem,
+    Opened,
+    PanoramaItem,
+    Pixels,
+)
+from panoforge.eval.benchmarks.dense_folder import check_size, map_file, read_maps
+from panoforge.eval.maps import DenseMaps
 
 COCO = "annotations.json"
 
@@ -110,6 +120,46 @@ LAYOUT = """    [<split>/]images/<name>.jpg            W = 2·H; also PNG, WebP,
     [<split>/]annotations.json             instead of masks/: COCO instances (polygons or RLE),
                                            file_name below images/"""
 
+DENSE_LAYOUT = (
+    "\n    task=dense: semantic/NAME.png (8 bits, class k as k + 1, 0 = void), depth/NAME.png"
+    "\n    (16 bits, millimetres) or .npy or .exr (metres), normal/NAME.png ((v/255)·2 − 1) or .npy"
+    "\n    or .exr"
+)
+
+
+def open_dense(root: Path, split: str | None, asked: DenseAsked) -> Opened[DenseItem]:
+    """The pictures of a folder with their maps (`panoforge.eval.benchmarks.dense_folder`)."""
+    folder = root / split if split else root
+    listing = list_pictures(folder / "images")
+    if not listing.pictures:
+        raise DataError(f"{folder}: expected images/*.jpg or *.png, found {found_in(folder)}")
+    items, without, why = [], [], ""
+    for stem, image in listing.pictures.items():
+        try:
+            truth = tuple(map_file(folder, task, stem) for task in asked.tasks)
+        except DataError as error:
+            without.append(("picture without its maps", stem))
+            why = str(error)
+            continue
+        items.append(DenseItem(stem, (image,), truth, partial(_read_dense, image, folder, asked)))
+    if not items:
+        raise DataError(
+            f"{folder}: no picture of images/ has a map in each of"
+            f" {', '.join(f'{task}/' for task in asked.tasks)}; the last: {why}"
+        )
+    return Opened(items, listing.left_out + LeftOut.of(without))
+
+
+def _read_dense(image: Path, folder: Path, asked: DenseAsked) -> tuple[Rgb, DenseMaps]:
+    rgb = read_panorama(image)
+    maps = read_maps(folder, composed(image.stem), asked.tasks, asked.classes)
+    for task in asked.tasks:
+        found = maps.of(task)
+        if found is not None:
+            check_size(found, rgb, folder / task / image.stem)
+    return rgb, maps
+
+
 BENCHMARKS = (
     Benchmark(
         "folder",
@@ -117,7 +167,8 @@ BENCHMARKS = (
         "images",
         "your own.",
         "your own.",
-        LAYOUT,
+        LAYOUT + DENSE_LAYOUT,
         open_folder,
+        dense=open_dense,
     ),
 )

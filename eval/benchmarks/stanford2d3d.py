@@ -5,21 +5,41 @@ Armeni et al., 2017. Instances come from its semantic maps.
 A pixel of a semantic map is an index as a colour, R·2¹⁶ + G·2⁸ + B, into
 assets/semantic_labels.json, whose entries are <class>_<instance>_<room>_<area>; #0D0D0D is missing
 data. Class `<UNK>` is no instance.
+
+Of every pixel (the toolkit's README): the class of that index; depth of 16 bits, 1/512 m, 65535 =
+missing, from the camera's centre; normals centred on 127.5, #808080 = missing, in global axes. They
+are turned into the panorama's frame by the rotation of its pose file (`camera_rt_matrix`, world to
+an OpenCV camera that looks to the middle of the picture). The README does not say that in so many
+words: a panorama whose normals then do not face the camera is refused.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from panoforge.core.errors import DataError
+from panoforge.core.categories.class_sets import VOID
+from panoforge.core.errors import DataError, UsageError
 from panoforge.core.foreign.files import found_in, read_json
 from panoforge.core.foreign.idmaps import read_idmap
 from panoforge.core.foreign.left_out import LeftOut
 from panoforge.core.foreign.listing import list_pictures
-from panoforge.core.foreign.pictures import panorama_of, read_picture
+from panoforge.core.foreign.pictures import panorama_of, read_panorama, read_picture
+from panoforge.core.foreign.planes import read_plane
 from panoforge.core.numbers import counted
-from panoforge.eval.benchmarks.base import Benchmark, Opened, PanoramaItem, Pixels
+from panoforge.core.types import Rgb
+from panoforge.eval.benchmarks.base import (
+    Benchmark,
+    DenseAsked,
+    DenseItem,
+    Opened,
+    PanoramaItem,
+    Pixels,
+)
+from panoforge.eval.benchmarks.dense_folder import check_facing, check_size, metres, unit_vectors
+from panoforge.eval.maps import DenseMaps
 
 MISSING = 0x0D0D0D
 TABLE = "semantic_labels.json"
@@ -58,6 +78,101 @@ def open_areas(root: Path, split: str | None) -> Opened[PanoramaItem]:
     return Opened(items, left_out)
 
 
+def open_dense(root: Path, split: str | None, asked: DenseAsked) -> Opened[DenseItem]:
+    """The panoramas of Stanford 2D-3D-S with their maps, area by area."""
+    if "semantic" in asked.tasks and asked.classes.name != "stanford13":
+        raise UsageError(
+            f"stanford2d3d has 13 classes of its own, and dense.classes is {asked.classes.name}:"
+            " set it to stanford13"
+        )
+    found = open_areas(root, split)
+    names = read_json(found[0].truth[1])
+    items, without = [], []
+    for panorama in found:
+        image = panorama.images[0]
+        files = {task: _beside(image, task) for task in ("semantic", "depth", "normal", "pose")}
+        wanted = [*asked.tasks, *(["pose"] if "normal" in asked.tasks else [])]
+        missing = [task for task in wanted if not files[task].is_file()]
+        if missing:
+            without.append((f"panorama without {' and '.join(missing)}", panorama.key))
+            continue
+        truth = tuple(files[task] for task in wanted)
+        read = partial(_read_dense, image, files, names, asked)
+        items.append(DenseItem(panorama.key, (image,), (*truth, panorama.truth[1]), read))
+    return Opened(items, found.left_out + LeftOut.of(without))
+
+
+def _beside(image: Path, kind: str) -> Path:
+    """The file of another kind for a panorama's picture."""
+    ends = {"normal": "normals.png", "pose": "pose.json"}
+    name = image.name.removesuffix("rgb.png") + ends.get(kind, f"{kind}.png")
+    return image.parent.parent / kind / name
+
+
+def _read_dense(
+    image: Path, files: Mapping[str, Path], names: list[str], asked: DenseAsked
+) -> tuple[Rgb, DenseMaps]:
+    rgb = read_panorama(image)
+    semantic = depth_m = normal = None
+    if "semantic" in asked.tasks:
+        path = files["semantic"]
+        labels, old = read_idmap(path, [MISSING])
+        if old.size and old.max() >= len(names):
+            raise _other_release(path, old, names)
+        semantic = np.array([VOID, *(_class(names[k], asked) for k in old.tolist())], np.uint8)[
+            labels
+        ]
+        check_size(semantic, rgb, path)
+    if "depth" in asked.tasks:
+        path = files["depth"]
+        depth_m = metres(read_plane(path), 512.0, 65535)
+        check_size(depth_m, rgb, path)
+    if "normal" in asked.tasks:
+        path = files["normal"]
+        stored = read_plane(path, 3)
+        vectors = stored.astype(np.float32) / np.float32(127.5) - 1
+        vectors[(stored == 0x80).all(axis=-1)] = 0
+        normal = unit_vectors(vectors) @ _pano_from_global(files["pose"]).T
+        check_size(normal, rgb, path)
+        check_facing(normal, path, "global axes turned by the pose file")
+    return rgb, DenseMaps(semantic, depth_m, normal)
+
+
+def _class(name: str, asked: DenseAsked) -> int:
+    """The number of the class in an entry such as chair_3_office_1_2; 255 for `<UNK>`."""
+    word = name.split("_")[0]
+    if word == asked.classes.void_name:
+        return VOID
+    if word not in asked.classes.classes:
+        raise DataError(
+            f"{TABLE} names a class {word!r}: expected {', '.join(asked.classes.classes)}"
+        )
+    return asked.classes.classes.index(word)
+
+
+def _pano_from_global(path: Path) -> NDArray[np.float32]:
+    """3×3: global axes → the panorama's (right, forward, up), by a pose file."""
+    pose = read_json(path)
+    try:
+        world_to_camera = np.array(pose["camera_rt_matrix"], np.float64)[:3, :3]
+    except (KeyError, TypeError, ValueError, IndexError):
+        world_to_camera = np.zeros(0)
+    if world_to_camera.shape != (3, 3) or not np.allclose(
+        world_to_camera @ world_to_camera.T, np.eye(3), atol=1e-3
+    ):
+        raise DataError(f"{path}: expected camera_rt_matrix, a rotation beside a translation")
+    right, down, forward = world_to_camera
+    return np.stack([right, forward, -down]).astype(np.float32)
+
+
+def _other_release(path: Path, old: NDArray[np.int64], names: list[str]) -> DataError:
+    return DataError(
+        f"{path} has index {int(old.max())}, and {TABLE}"
+        f" {counted(len(names), 'entry', 'entries')}: they are not of"
+        " one release"
+    )
+
+
 def _images(area: Path) -> tuple[list[Path], LeftOut]:
     """The pictures of an area, and what lies beside them or has none."""
     listing = list_pictures(area / "pano/rgb")
@@ -84,11 +199,7 @@ def _read(image: Path, path: Path, names: list[str]) -> Pixels:
             f" {labels.shape[1]}×{labels.shape[0]}"
         )
     if old.size and old.max() >= len(names):
-        raise DataError(
-            f"{path} has index {int(old.max())}, and {TABLE}"
-            f" {counted(len(names), 'entry', 'entries')}: they are not of"
-            " one release"
-        )
+        raise _other_release(path, old, names)
     return Pixels(
         rgb,
         np.ascontiguousarray(labels),
@@ -105,7 +216,9 @@ BENCHMARKS = (
         " (area_*_no_xyz.tar).",
         "its agreement: non-commercial research and education.",
         "    area_<n>/pano/rgb/camera_…_rgb.png with area_<n>/pano/semantic/camera_…_semantic.png,"
-        f" and assets/{TABLE}",
+        f" and assets/{TABLE}\n    task=dense: pano/depth/…_depth.png, pano/normal/…_normals.png"
+        " and pano/pose/…_pose.json beside them",
         open_areas,
+        dense=open_dense,
     ),
 )

@@ -161,3 +161,20 @@ TABLES: tuple[PublishedTable, ...] = (
         ),
     ),
 )
+
+# MTPano's own tables were not at hand: of its text we have the abstract alone. These rows are of
+# the data that it is scored on.
+DENSE_TABLES: tuple[PublishedTable, ...] = (
+    PublishedTable(
+        "Semantics of whole panoramas, mIoU in percent",
+        "model card of InSAI-Lab/360BEV (Teng et al., WACV 2024), huggingface.co, tables 360FV",
+        ("method", "backbone", "input", "Stanford2D3D", "Matterport3D"),
+        (
+            ("Trans4PASS", "MiT-B2", "RGB", "52.10", "–"),
+            ("CBFC", "ResNet-101", "RGB", "52.20", "–"),
+            ("HoHoNet", "ResNet-101", "RGB-D", "–", "44.85"),
+            ("SegFormer", "MiT-B2", "RGB", "–", "45.53"),
+            ("360FV", "MiT-B2", "RGB", "54.30", "46.35"),
+        ),
+    ),
+)
