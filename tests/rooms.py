@@ -29,7 +29,7 @@ def room(
     """Products of one room in the world's frame, categories by id, and the camera's yaw."""
     height = width // 2
     yaw_deg = float(rng.uniform(-180, 180))
-    half = rng.uniform([1.5, 1.5, 1.2], [3.5, 3.5, 1.6])
+    half = rng.uniform([2.5, 3.0, 1.2], [3.5, 4.5, 1.6])
     camera = rng.uniform(-0.4, 0.4, 3) * half
     pano = pixel_to_direction(np.arange(width)[None, :], np.arange(height)[:, None], width, height)
     rays = pano @ world_from_pano(yaw_deg).T

@@ -129,9 +129,7 @@ def _read_dense(
         check_size(depth_m, rgb, path)
     if "normal" in asked.tasks:
         path = files["normal"]
-        stored = read_plane(path, 3)
-        vectors = stored.astype(np.float32) / np.float32(127.5) - 1
-        vectors[(stored == 0x80).all(axis=-1)] = 0
+        vectors = read_plane(path, 3).astype(np.float32) / np.float32(127.5) - 1
         normal = unit_vectors(vectors) @ _pano_from_global(files["pose"]).T
         check_size(normal, rgb, path)
         check_facing(normal, path, "global axes turned by the pose file")

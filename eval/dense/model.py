@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from panoforge.train.model.mtpano.build import load_dense
 
 from panoforge.core.categories.class_sets import ClassSet, class_set
 from panoforge.core.errors import UsageError
@@ -22,6 +21,7 @@ from panoforge.eval.maps import (
 from panoforge.eval.predictors.load import pick_device
 from panoforge.eval.predictors.roles import WeightsRecord
 from panoforge.train.model.checkpoint_io import open_checkpoint
+from panoforge.train.model.mtpano.build import load_dense
 
 
 class DenseModel:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from panoforge.core.categories.class_sets import ClassSet, class_set
+import numpy as np
+
+from panoforge.core.categories.class_sets import VOID, ClassSet, class_set
 from panoforge.core.errors import UsageError
 from panoforge.core.numbers import counted
 from panoforge.core.storage.store import StoreLike
@@ -43,10 +45,20 @@ class Ceiling:
         self.name = "truth" if height_px is None else f"truth at {2 * height_px}×{height_px}"
 
     def predict(self, sample: DenseSample) -> DenseMaps:
-        """The sample's truth; what is unknown there is not asked for."""
+        """The sample's truth; where the coarse one knows nothing, the fine one."""
+        truth = sample.truth
         if self.height_px is None:
-            return sample.truth
-        return sample.truth.resized(self.height_px).resized(sample.rgb.shape[0])
+            return truth
+        coarse = truth.resized(self.height_px).resized(sample.rgb.shape[0])
+        semantic, depth_m, normal = coarse.semantic, coarse.depth_m, coarse.normal
+        if semantic is not None and truth.semantic is not None:
+            semantic = np.where(semantic == VOID, truth.semantic, semantic)
+        if depth_m is not None and truth.depth_m is not None:
+            depth_m = np.where(np.isfinite(depth_m), depth_m, truth.depth_m)
+        if normal is not None and truth.normal is not None:
+            there = (normal != 0).any(axis=-1, keepdims=True)
+            normal = np.where(there, normal, truth.normal)
+        return DenseMaps(semantic, depth_m, normal)
 
 
 class FolderPredictor:

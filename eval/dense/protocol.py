@@ -7,6 +7,7 @@ from panoforge.eval.scoring.metrics.normals import SHARES_DEG
 from panoforge.eval.scoring.metrics.places import DISTANCES_M, LATITUDES_DEG, SEAM_SHARE
 
 DENSE_PROTOCOL_VERSION = 1
+DENSE_FORMAT, DENSE_SCHEMA_VERSION = "panoforge-dense-results", 1  # of results.json
 
 
 def dense_protocol(dense: DenseConfig) -> dict[str, object]:

@@ -14,6 +14,7 @@ from panoforge.core.numbers import count, counted, percent
 from panoforge.core.report.page import (
     Banner,
     Block,
+    Cell,
     Details,
     Facts,
     Gallery,
@@ -116,8 +117,9 @@ def chosen(results: Mapping[str, Any], limit: int) -> list[str]:
     worst = by_badness(results)
     if len(worst) <= limit:
         return worst
-    places = np.linspace(0, len(worst) - 1, limit).round().astype(int) if limit else []
-    return [worst[place] for place in places]
+    if not limit:
+        return []
+    return [worst[k] for k in np.linspace(0, len(worst) - 1, limit).round().astype(int).tolist()]
 
 
 def by_badness(results: Mapping[str, Any]) -> list[str]:
@@ -222,7 +224,8 @@ def _section(results: Mapping[str, Any], task: str) -> Section:
 
 def _whole(results: Mapping[str, Any], task: str, variant: str, said: str) -> Table:
     columns = COLUMNS[task]
-    rows, strong = [], []
+    rows: list[list[Cell]] = []
+    strong: list[int] = []
     for entry in _of(results, task, variant=variant, place=WHOLE):
         weighting = {"pixels": "every pixel the same", "solid angle": "by solid angle"}
         cells = [

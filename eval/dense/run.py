@@ -32,8 +32,13 @@ from panoforge.core.storage.runlog import hardware, record_stage, versions
 from panoforge.core.storage.store import StoreLike
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.dense.pictures import picture_files, rgb_file
-from panoforge.eval.dense.predictors import ScoredMaps, dense_predictors
-from panoforge.eval.dense.protocol import dense_protocol, protocol_id
+from panoforge.eval.dense.predictors import Ceiling, ScoredMaps, dense_predictors
+from panoforge.eval.dense.protocol import (
+    DENSE_FORMAT,
+    DENSE_SCHEMA_VERSION,
+    dense_protocol,
+    protocol_id,
+)
 from panoforge.eval.dense.report import write_dense_report
 from panoforge.eval.dense.rows import ROWS_NAME, DenseRow, read_rows, rows_parquet, score_maps
 from panoforge.eval.dense.scores import dense_scores, matrix_of, values_by_panorama
@@ -44,7 +49,6 @@ from panoforge.eval.predictors.roles import WeightsRecord
 from panoforge.eval.scoring.metrics.places import WHOLE
 from panoforge.eval.scoring.metrics.semantics import class_ious
 
-DENSE_FORMAT, DENSE_SCHEMA_VERSION = "panoforge-dense-results", 1
 VOID_NAME = "void.json"
 
 
@@ -129,7 +133,7 @@ def _score_all(job: _Job) -> tuple[list[DenseRow], dict[str, Any]]:
     return rows, {"pixels": pixels, "void": summed([entry["void"] for entry in voids])}
 
 
-def _panorama_files(job: _Job, sample: DenseSample) -> Mapping[str, bytes]:
+def _panorama_files(job: _Job, sample: DenseSample) -> dict[str, bytes]:
     """All that a panorama gives: rows, pictures, and what of it became void."""
     dense, classes = job.config.dense, class_set(job.config.dense.classes)
     rows: list[DenseRow] = []
@@ -139,7 +143,7 @@ def _panorama_files(job: _Job, sample: DenseSample) -> Mapping[str, bytes]:
     }
     for scored in job.predictors:
         found = scored.predictor.predict(sample)
-        if scored.role != "ceiling":  # the truth itself may be unknown somewhere
+        if not isinstance(scored.predictor, Ceiling):  # truth may be unknown somewhere
             check_prediction(found, sample.key, scored.predictor.name, sample.truth, classes)
         rows += score_maps(
             sample.key, scored.role, sample.truth, found, len(classes), dense.max_depth_m

@@ -19,7 +19,7 @@ RANDOM = "Random weights: the model's scores say nothing about SAM2."
 
 
 def as_lines(results: Mapping[str, Any]) -> list[str]:
-    """The table of an evaluation, in percent."""
+    """The table of an evaluation of masks, in percent."""
     lines = (
         _video_lines(results)
         if results["format"] == "panoforge-video-results"

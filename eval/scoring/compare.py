@@ -92,7 +92,7 @@ def compare(paths: Sequence[Path], *, seed: int = 0) -> Comparison:
     """
     if not paths:
         raise UsageError("expected at least one run to compare, e.g. pano compare runs/a runs/b")
-    runs = [_read(path, name) for path, name in zip(paths, _names(paths), strict=True)]
+    runs = [_read(path, name) for path, name in zip(paths, run_names(paths), strict=True)]
     for other in runs[1:]:
         check_comparable(runs[0], other)
     entries = [(run, method) for run in runs for method in run.scores]
@@ -136,7 +136,7 @@ def check_comparable(first: Run, other: Run) -> None:
     """Raise DataError, naming what differs, unless both measured the same on the same data."""
     a, b = first.content, other.content
     if a.protocol_id != b.protocol_id:
-        parts = _differences(a.protocol, b.protocol)
+        parts = differences(a.protocol, b.protocol)
         shown = "; ".join(
             f"{name}: {x} in {first.name}, {y} in {other.name}"
             for name, x, y in parts[:SHOWN_DIFFERENCES]
@@ -195,20 +195,20 @@ def _read(path: Path, name: str) -> Run:
     return Run(name, content, scores, scores_cos, j_and_f, {m: ap.get(m) for m in scores})
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
+def run_names(paths: Sequence[Path]) -> list[str]:
     """The runs' folder names, or whole paths where two would be the same."""
     short = [(path if path.suffix != ".json" else path.parent).resolve().name for path in paths]
     return short if len(set(short)) == len(short) else [str(path) for path in paths]
 
 
-def _differences(a: Any, b: Any, name: str = "") -> list[tuple[str, Any, Any]]:
+def differences(a: Any, b: Any, name: str = "") -> list[tuple[str, Any, Any]]:
     """(dotted name, value in a, value in b) of every leaf that differs."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         keys = [*a, *(key for key in b if key not in a)]
         return [
             found
             for key in keys
-            for found in _differences(
+            for found in differences(
                 a.get(key, _ABSENT), b.get(key, _ABSENT), f"{name}.{key}".lstrip(".")
             )
         ]

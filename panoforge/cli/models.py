@@ -60,14 +60,20 @@ def evaluate(
         return
     from panoforge.cluster.config.jobs import EvalJobConfig
     from panoforge.cluster.config.sections import load_section
+    from panoforge.eval.dense.table import dense_lines
     from panoforge.eval.reports.table import as_lines
     from panoforge.stages import eval_stage
 
-    job = load_section(config, EvalJobConfig, _with(overrides, "model.checkpoint", checkpoint))
+    job = load_section(config, EvalJobConfig, overrides or ())
+    dense = job.eval.task == "dense"
+    if checkpoint is not None:
+        key = "dense.checkpoint" if dense else "model.checkpoint"
+        job = load_section(config, EvalJobConfig, _with(overrides, key, checkpoint))
     if job.eval.predictor == "sam2" and job.eval.model.checkpoint == "random":
         warn("these are scores of random weights, which say nothing of a trained model")
     found = eval_stage(job)
-    lines = [*as_lines(found.results), str(found.folder / REPORT_FILE)]
+    table = dense_lines(found.results) if dense else as_lines(found.results)
+    lines = [*table, str(found.folder / REPORT_FILE)]
     out.print("\n".join(lines))
 
 
@@ -90,10 +96,14 @@ def compare(
 
     Those that measured differently are refused.
     """
+    from panoforge.eval.dense.compare import compare_maps, is_dense, render_maps
     from panoforge.eval.reports.comparison import format_of, render
     from panoforge.eval.scoring.compare import compare as compare_runs
 
     chosen = format_of("json" if as_json else form)
+    if runs and is_dense(runs[0]):
+        print(render_maps(compare_maps(runs), chosen))
+        return
     print(render(compare_runs(runs), chosen))
 
 
