@@ -69,7 +69,8 @@ def cloud_of_panorama(label: str, depth_m: Depth, colours: Mapping[str, Rgb]) ->
 
     Args:
         label: What the cloud is called.
-        depth_m: Metres along the ray, float H×W; what is not finite, or beyond 32 m, has no point.
+        depth_m: Metres along the ray, float H×W; what is not finite, or beyond 32 m
+            on an axis, has no point.
         colours: Pictures uint8 H×W×3 that give the points their colours.
     """
     kept = even_pixels(*depth_m.shape) & np.isfinite(depth_m) & (depth_m > 0)

@@ -227,17 +227,19 @@ def _whole(results: Mapping[str, Any], task: str, variant: str, said: str) -> Ta
     rows: list[list[Cell]] = []
     strong: list[int] = []
     for entry in _of(results, task, variant=variant, place=WHOLE):
-        weighting = {"pixels": "every pixel the same", "solid angle": "by solid angle"}
+        plain = entry["weighting"] == "pixels"
+        intervals = entry.get("interval", {}) if plain else {}  # else the table is off the page
+        weighting = {"pixels": "pixels", "solid angle": "solid angle"}
         cells = [
-            _with_interval(entry["mean"].get(name), entry.get("interval", {}).get(name), unit)
+            _with_interval(entry["mean"].get(name), intervals.get(name), unit)
             for name, _, unit in columns
         ]
-        if entry["role"] == "model" and entry["weighting"] == "pixels":
+        if entry["role"] == "model" and plain:
             strong = [len(rows)]
         rows.append([ROLES[entry["role"]], weighting[entry["weighting"]], *cells])
-        if task != "semantic" and entry["role"] == "model" and entry["weighting"] == "pixels":
+        if task != "semantic" and entry["role"] == "model" and plain:
             pooled = [value_text(entry["pooled"].get(name), unit) for name, _, unit in columns]
-            rows.append([ROLES["model"], "pooled over all pixels", *pooled])
+            rows.append([ROLES["model"], "pixels, pooled", *pooled])
     return Table(
         ["", "weighting", *(title for _, title, _ in columns)], rows, caption=said, strong=strong
     )
@@ -288,7 +290,7 @@ def _pictures(
             text=(
                 "From the worst to the best. A click on a picture opens the panorama to look"
                 " around in; truth and prediction of the classes can be switched. Depth: near is"
-                " bright, sky dark. Errors: dark is right, bright is wrong, by the scale beside."
+                " bright, sky dark. Errors: dark is right, the brighter the worse."
             ),
             blocks=[Gallery(items, columns=3)],
         )

@@ -68,7 +68,7 @@
       gl.useProgram(program.program);
       twgl.setBuffersAndAttributes(gl, program, buffer);
       twgl.setUniforms(program, { view: looking(state, canvas.width / canvas.height),
-        size: canvas.height / 55, top: state.top });
+        size: canvas.height / 24, top: state.top });
       twgl.drawBufferInfo(gl, buffer, gl.POINTS);
       canvas.dataset.shown = Number(canvas.dataset.shown || 0) + 1;
     }
