@@ -2,8 +2,8 @@
 
     predictors, weights = dense_predictors(config, source, dataset)
 
-Every row of a result has the role of its predictor: `model` is what was asked for, `ceiling` the
-truth at the model's resolution, `floor` the mean predictor, where it can be fitted.
+Every row of a result has the role of its predictor. `model` is what was asked for, `ceiling` the
+truth at the model's resolution, `floor` the mean predictor where it can be fitted.
 """
 
 import hashlib

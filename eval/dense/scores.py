@@ -73,9 +73,10 @@ def matrix_of(sums: Floats) -> Floats:
 def dense_scores(rows: Sequence[DenseRow], *, seed: int = 0) -> list[dict[str, Any]]:
     """One entry per role, task, variant, place and weighting that has pixels.
 
-    Each has `panoramas`, how many have pixels there; `mean`, scores by panorama averaged over them
-    (mIoU: of the pooled matrix); `pooled`, scores of all pixels together; and in the whole panorama
-    `interval` by score, of 95 %.
+    - `panoramas`: how many have pixels there;
+    - `mean`: scores by panorama, averaged over them (mIoU: of the pooled matrix);
+    - `pooled`: scores of all pixels together;
+    - `interval`: of 95 %, by score, in the whole panorama.
     """
     groups: dict[tuple[str, ...], list[DenseRow]] = {}
     for row in rows:
