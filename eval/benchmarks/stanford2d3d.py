@@ -8,9 +8,9 @@ data. Class `<UNK>` is no instance.
 
 Of every pixel (the toolkit's README): the class of that index, depth and normals. Depth has 16
 bits, 1/512 m from the camera's centre, 65535 = missing. Normals are centred on 127.5, #808080 =
-missing, in global axes. They are turned into the panorama's frame by the rotation of its pose file (`camera_rt_matrix`, world to
-an OpenCV camera that looks to the middle of the picture). The README does not say that in so many
-words: a panorama whose normals then do not face the camera is refused.
+missing, in global axes. They are turned into the panorama's frame by the rotation of its pose file
+(`camera_rt_matrix`, world to an OpenCV camera that looks to the middle of the picture). The README
+does not say that in so many words: a panorama whose normals then do not face the camera is refused.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
 """The mean predictor: the best guess for each latitude, whatever the picture shows.
 
 It is fitted on panoramas, for each of `ROWS` bands of rows. A guess is the class seen most often,
-the median depth, and the mean normal relative to where the pixel looks (right, away, up). A model that does not beat
-it has learned where the ceiling is, and no more.
+the median depth, and the mean normal relative to where the pixel looks (right, away, up). A model
+that does not beat it has learned where the ceiling is, and no more.
 """
 
 from collections.abc import Iterable
