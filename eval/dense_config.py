@@ -85,5 +85,5 @@ class DenseConfig(FrozenModel):
                     f" read it: set predictor to {name}, or leave {key} out"
                 )
         if len(set(self.tasks)) != len(self.tasks):
-            raise ValueError(f"dense.tasks {list(self.tasks)} names one twice")
+            raise ValueError(f"dense.tasks must name each task once, got {', '.join(self.tasks)}")
         return self
