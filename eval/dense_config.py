@@ -9,10 +9,9 @@ from pydantic import Field, model_validator
 
 from panoforge.core.models import FrozenModel
 from panoforge.core.storage.location import LocalPath
+from panoforge.train.settings.mtpano import ClassSetName, DenseTask
 
-DenseTask = Literal["semantic", "depth", "normal"]
 DensePredictorName = Literal["model", "truth", "mean", "folder"]
-ClassSetName = Literal["ade20k", "nyu40", "structured3d", "stanford13", "panoforge"]
 
 
 class DenseConfig(FrozenModel):

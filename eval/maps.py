@@ -17,7 +17,7 @@ from panoforge.core.geometry.pixels import resize_index
 from panoforge.core.numbers import counted
 from panoforge.core.report.pictures import shrink_rgb
 from panoforge.core.types import Depth, Normals, Rgb
-from panoforge.eval.dense_config import DenseTask
+from panoforge.train.settings.mtpano import DenseTask
 
 TASKS: tuple[DenseTask, ...] = ("semantic", "depth", "normal")
 

@@ -43,6 +43,8 @@ REASONS: tuple[Row, ...] = (
     ("panoforge.train.data", "torch", "clips are planned, and their list made, without torch"),
     ("panoforge.train.data", "training", "SAM2's containers: they load torch"),
     ("panoforge.train.data", "panoforge.train.data.clicks", "it loads torch"),
+    ("panoforge.core.foreign.planes", "OpenEXR", "a render node's; others read .npy and PNG"),
+    ("panoforge.eval.dense", "panoforge.eval.dense.model", "truth and folders need no torch"),
     ("panoforge.eval.predictors", "panoforge.eval.predictors", "ground truth needs no SAM2"),
     ("panoforge.eval.predictors", "sam2", "ground truth needs no SAM2"),
     ("panoforge.eval.interactive", "panoforge.eval.predictors", "ground truth needs no SAM2"),

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from panoforge.core.categories.class_sets import ClassSet
 from panoforge.core.foreign.left_out import NOTHING, LeftOut
 from panoforge.core.types import Labels, Mask, Rgb
-from panoforge.eval.dense_config import DenseTask
 from panoforge.eval.maps import DenseMaps
+from panoforge.train.settings.mtpano import DenseTask
 
 Item = TypeVar("Item")
 

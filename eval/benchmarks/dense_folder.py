@@ -20,8 +20,8 @@ from panoforge.core.errors import DataError
 from panoforge.core.foreign.planes import PLANE_SUFFIXES, read_plane
 from panoforge.core.geometry.sphere import pixel_to_direction
 from panoforge.core.types import Depth, Normals, Rgb
-from panoforge.eval.dense_config import DenseTask
 from panoforge.eval.maps import DenseMaps
+from panoforge.train.settings.mtpano import DenseTask
 
 SHORTEST = 0.5  # a shorter vector is no direction but a colour for nothing
 FACING_SHARE = 0.9

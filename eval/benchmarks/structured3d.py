@@ -40,8 +40,8 @@ from panoforge.eval.benchmarks.dense_folder import (
     unit_vectors,
 )
 from panoforge.eval.benchmarks.folder import pair_item
-from panoforge.eval.dense_config import DenseTask
 from panoforge.eval.maps import DenseMaps
+from panoforge.train.settings.mtpano import DenseTask
 
 Item = TypeVar("Item", PanoramaItem, DenseItem)
 

@@ -39,13 +39,13 @@ _SHOWN = 8
 HEADS = ("run", "score", "value", "difference", "p")
 
 
-class _Recorded(FrozenModel):
+class _MapsPart(FrozenModel):
     """A part of results.json. Keys that a comparison has no use for are left alone."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
 
-class _Row(_Recorded):
+class _MapsRow(_MapsPart):
     """The scores of one panorama: a confusion matrix by its entries, or scores by name."""
 
     key: str
@@ -56,23 +56,23 @@ class _Row(_Recorded):
     scores: dict[str, float | None] = {}
 
 
-class _Data(_Recorded):
+class _MapsData(_MapsPart):
     name: str
     manifest_sha256: str
 
 
-class _Weights(_Recorded):
+class _MapsWeights(_MapsPart):
     kind: str
 
 
-class _Results(_Recorded):
+class _MapsResults(_MapsPart):
     format: str
     schema_version: int
     protocol_id: str
     protocol: dict[str, Any]
-    dataset: _Data
-    weights: _Weights
-    rows: tuple[_Row, ...]
+    dataset: _MapsData
+    weights: _MapsWeights
+    rows: tuple[_MapsRow, ...]
 
 
 @dataclass(frozen=True)
@@ -230,17 +230,17 @@ def _text(interval: Interval, unit: str, *, signed: bool = False) -> str:
     return f"{value} [{low}, {high}]"
 
 
-_Score = Callable[[Floats], Floats]
+_SumsScore = Callable[[Floats], Floats]
 
 
-def _score_of(headline: Headline) -> _Score:
+def _score_of(headline: Headline) -> _SumsScore:
     """From sums (..., M) to the score (...): mIoU of matrices, else a mean of (value, 1) pairs."""
     if headline.task == "semantic":
         return lambda sums: np.nanmean(class_ious(matrix_of(sums)), axis=-1)
     return lambda sums: sums[..., 0] / sums[..., 1]
 
 
-def _table(run: _Results, headline: Headline) -> dict[str, Floats]:
+def _table(run: _MapsResults, headline: Headline) -> dict[str, Floats]:
     """What each panorama adds to the sums of a score."""
     found = {}
     for row in run.rows:
@@ -263,7 +263,7 @@ def _table(run: _Results, headline: Headline) -> dict[str, Floats]:
     return found
 
 
-def _interval(sums: Floats, score: _Score, seed: int) -> Interval:
+def _interval(sums: Floats, score: _SumsScore, seed: int) -> Interval:
     value = float(score(sums.sum(axis=0)))
     if len(sums) < 2:
         return Interval(value, None, None)
@@ -271,7 +271,7 @@ def _interval(sums: Floats, score: _Score, seed: int) -> Interval:
     return Interval(value, float(low), float(high))
 
 
-def _difference(first: Floats, second: Floats, score: _Score, seed: int) -> Interval:
+def _difference(first: Floats, second: Floats, score: _SumsScore, seed: int) -> Interval:
     value = float(score(second.sum(axis=0)) - score(first.sum(axis=0)))
     if len(first) < 2:
         return Interval(value, None, None)
@@ -280,7 +280,7 @@ def _difference(first: Floats, second: Floats, score: _Score, seed: int) -> Inte
     return Interval(value, float(low), float(high))
 
 
-def _swap_p(first: Floats, second: Floats, score: _Score, seed: int) -> float:
+def _swap_p(first: Floats, second: Floats, score: _SumsScore, seed: int) -> float:
     """Share of swaps of the two runs in panoramas with a difference at least as large."""
     n = len(first)
     observed = abs(float(score(second.sum(axis=0)) - score(first.sum(axis=0)))) - 1e-12
@@ -294,7 +294,7 @@ def _swap_p(first: Floats, second: Floats, score: _Score, seed: int) -> float:
     return reached / len(swapped) if n <= EXACT_PANORAMAS else (reached + 1) / (len(swapped) + 1)
 
 
-def _read(path: Path) -> _Results:
+def _read(path: Path) -> _MapsResults:
     file = results_file(path)
     if not file.exists():
         raise StorageError(
@@ -302,7 +302,7 @@ def _read(path: Path) -> _Results:
             " (RUN/eval/NAME), or a run that has one (pano eval writes results.json last)"
         )
     try:
-        found = _Results.model_validate_json(read_bytes(file, MAX_RESULTS_BYTES))
+        found = _MapsResults.model_validate_json(read_bytes(file, MAX_RESULTS_BYTES))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "document"
@@ -318,7 +318,7 @@ def _read(path: Path) -> _Results:
     return found
 
 
-def _check_comparable(first: str, a: _Results, other: str, b: _Results) -> None:
+def _check_comparable(first: str, a: _MapsResults, other: str, b: _MapsResults) -> None:
     if a.protocol_id != b.protocol_id:
         parts = differences(a.protocol, b.protocol)
         shown = "; ".join(f"{k}: {x} in {first}, {y} in {other}" for k, x, y in parts[:_SHOWN])
@@ -335,7 +335,7 @@ def _check_comparable(first: str, a: _Results, other: str, b: _Results) -> None:
         )
 
 
-def _notes(names: Sequence[str], runs: Sequence[_Results]) -> tuple[str, ...]:
+def _notes(names: Sequence[str], runs: Sequence[_MapsResults]) -> tuple[str, ...]:
     said: Mapping[str, str] = {
         "none": "no model was run: it is the truth",
         "mean": "no model was run: it is the mean predictor",

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from panoforge.core.categories.class_sets import VOID, ClassSet
 from panoforge.core.geometry.pixels import column_lon
 from panoforge.core.types import Floats
-from panoforge.eval.dense_config import DenseTask
 from panoforge.eval.maps import DenseMaps, DenseSample
 from panoforge.eval.scoring.metrics.depth import MIN_DEPTH_M, counted_depth
+from panoforge.train.settings.mtpano import DenseTask
 
 ROWS = 64
 _DEPTH_BINS = 1000  # logarithmic: 0.9 % of the distance each

@@ -10,7 +10,6 @@ import torch
 from panoforge.core.categories.class_sets import ClassSet, class_set
 from panoforge.core.errors import UsageError
 from panoforge.core.types import Rgb
-from panoforge.eval.dense_config import DenseTask
 from panoforge.eval.maps import (
     DenseMaps,
     DenseSample,
@@ -22,6 +21,7 @@ from panoforge.eval.predictors.load import pick_device
 from panoforge.eval.predictors.roles import WeightsRecord
 from panoforge.train.model.checkpoint_io import open_checkpoint
 from panoforge.train.model.mtpano.build import load_dense
+from panoforge.train.settings.mtpano import DenseTask
 
 
 class DenseModel:

@@ -22,9 +22,10 @@ from panoforge.eval.benchmarks.dense_folder import map_file, read_maps
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.dense.mean import MeanPredictor
 from panoforge.eval.dense.sources import DatasetMaps, DensePanoramas
-from panoforge.eval.dense_config import DenseConfig, DenseTask
+from panoforge.eval.dense_config import DenseConfig
 from panoforge.eval.maps import DenseMaps, DensePredictor, DenseSample
 from panoforge.eval.predictors.roles import WeightsRecord
+from panoforge.train.settings.mtpano import DenseTask
 
 DenseRole = Literal["model", "ceiling", "floor"]
 

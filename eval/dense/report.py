@@ -26,7 +26,7 @@ from panoforge.core.report.page import (
     write_report,
 )
 from panoforge.eval.dense.gallery import panorama_item, point_view
-from panoforge.eval.dense.scores import HEADLINES, Headline
+from panoforge.eval.dense.scores import HEADLINES, Headline, classes_of
 from panoforge.eval.reports.published import DENSE_TABLES, block_of
 from panoforge.eval.scoring.metrics.places import WHOLE
 
@@ -144,7 +144,7 @@ def _badness(row: Mapping[str, Any], name: str, better: int) -> float:
     if row["task"] != "semantic":
         value = row["scores"][name]
         return -better * value if value is not None else 0.0
-    classes = round((row["size"] + 0.25) ** 0.5 - 0.5)
+    classes = classes_of(row["size"])
     right = sum(n for k, n in row["confusion"] if k // (classes + 1) == k % (classes + 1))
     return -float(right) / max(sum(n for _, n in row["confusion"]), 1)
 

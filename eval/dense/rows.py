@@ -24,7 +24,6 @@ from panoforge.core.foreign.parquet import read_parquet
 from panoforge.core.geometry.sphere import row_area_sr
 from panoforge.core.types import Bools, Floats
 from panoforge.eval.dense.predictors import DenseRole
-from panoforge.eval.dense_config import DenseTask
 from panoforge.eval.maps import DenseMaps
 from panoforge.eval.scoring.metrics.depth import (
     ALIGNMENTS,
@@ -40,6 +39,7 @@ from panoforge.eval.scoring.metrics.normals import (
 )
 from panoforge.eval.scoring.metrics.places import places
 from panoforge.eval.scoring.metrics.semantics import confusion
+from panoforge.train.settings.mtpano import DenseTask
 
 Weighting = Literal["pixels", "solid angle"]
 ROWS_NAME = "rows.parquet"

@@ -13,12 +13,12 @@ import numpy as np
 
 from panoforge.core.types import Floats
 from panoforge.eval.dense.rows import DenseRow
-from panoforge.eval.dense_config import DenseTask
 from panoforge.eval.scoring.metrics.depth import depth_scores
 from panoforge.eval.scoring.metrics.normals import normal_scores
 from panoforge.eval.scoring.metrics.places import PLACES, WHOLE
 from panoforge.eval.scoring.metrics.semantics import class_ious, semantic_scores
 from panoforge.eval.scoring.metrics.stats import Interval
+from panoforge.train.settings.mtpano import DenseTask
 
 RESAMPLES = 2000
 _BATCH_NUMBERS = 1 << 24  # of resampled sums at once: 128 MB
@@ -64,9 +64,14 @@ def pooled_values(task: DenseTask, sums: Floats) -> Mapping[str, float]:
     return {name: float(value) for name, value in scores.items()}
 
 
+def classes_of(size: int) -> int:
+    """How many classes C a confusion matrix of C·(C + 1) numbers has."""
+    return (math.isqrt(1 + 4 * size) - 1) // 2
+
+
 def matrix_of(sums: Floats) -> Floats:
     """A confusion matrix (..., C, C + 1) of its numbers (..., C·(C + 1))."""
-    classes = (math.isqrt(1 + 4 * sums.shape[-1]) - 1) // 2
+    classes = classes_of(sums.shape[-1])
     return sums.reshape(*sums.shape[:-1], classes, classes + 1)
 
 
