@@ -192,7 +192,7 @@ def _file(path: Path) -> Footage:
 
 
 def _of_dataset(dataset: Dataset) -> list[Footage]:
-    videos = [dataset.video(key) for key in dataset.videos()["video"].to_pylist()]
+    videos = [dataset.video(key) for key in dataset.videos["video"].to_pylist()]
     frames = {key for one in videos for key in one.frame_keys}
     stills = [key for key in dataset.keys if key not in frames]
     return [

@@ -36,9 +36,11 @@ from panoforge.core.storage.staged import list_staged
 from panoforge.core.storage.store import Store, StoreLike
 
 if TYPE_CHECKING:
+    from panoforge.cluster.config.annotating import AnnotateJobConfig
     from panoforge.cluster.render.runner import RenderSummary
     from panoforge.cluster.status.plan import RunPlan
     from panoforge.eval.folders import Evaluation
+    from panoforge.label.annotating import AnnotateSummary
 
 
 def render_stage(config: RenderJobConfig) -> "RenderSummary":
@@ -200,6 +202,19 @@ def eval_stage(config: EvalJobConfig) -> "Evaluation":
     with record_stage(config.run, "eval", config, seed=config.eval.seed) as entry:
         found = run_evaluation(config.eval, config.dataset_location, config.run, evaluator(config))
         entry.update(folder=found.folder.relative_to(config.run).as_posix())
+    return found
+
+
+def annotate_stage(config: "AnnotateJobConfig", place: Path) -> "AnnotateSummary":
+    """Label what is at a place."""
+    from panoforge.cluster.ray.annotating import labelling_runner
+    from panoforge.label.annotating import annotate
+
+    with record_stage(config.run, "annotate", config, place=str(place)) as entry:
+        found = annotate(place, config.run, config.annotate, labelling_runner(config))
+        entry.update(
+            files=len(found.records), failed=len(found.failures), to_revise=len(found.revise)
+        )
     return found
 
 

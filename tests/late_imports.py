@@ -48,6 +48,7 @@ REASONS: tuple[Row, ...] = (
     ("panoforge.eval.predictors", "panoforge.eval.predictors", "ground truth needs no SAM2"),
     ("panoforge.eval.predictors", "sam2", "ground truth needs no SAM2"),
     ("panoforge.eval.interactive", "panoforge.eval.predictors", "ground truth needs no SAM2"),
+    ("panoforge.label.loading", "panoforge.eval", "edges and truth need no torch"),
     ("panoforge.eval.interactive", "torch", "an image is refused before torch loads"),
     ("panoforge.eval.interactive.serve", "panoforge.eval.interactive", "edges need no torch"),
     ("panoforge.eval.interactive.serve", "panoforge.core.report", "matplotlib: only to save"),

@@ -8,7 +8,7 @@ and the frame alone. Tests, the demo and bench/annotate.py use it and say so.
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -18,7 +18,7 @@ from panoforge.core.types import Labels, Mask
 from panoforge.eval.interactive.frames import Frames
 
 
-@dataclass(frozen=True)
+@dataclass
 class NoisyTruthFollowing:
     """A `Following`; objects of which the labels know nothing are not found again."""
 
@@ -27,10 +27,10 @@ class NoisyTruthFollowing:
     drift: float = 0.0
     seed: int = 0
 
-    @property
-    def words(self) -> str:
-        """What it is, with its faults."""
-        return (
+    words: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.words = (
             f"true ids with stated faults, no model: outlines off by up to {self.edge_px} px, not"
             f" found on {self.lost:.0%} of frames, {self.drift:.0%} of frames drift for good"
         )

@@ -20,7 +20,8 @@ MAX_BYTES = 256 << 20
 MAX_ENTRIES = 100_000
 WHOLE_SR = 12.566370614359172
 UNCOVERED = 0.5  # the severity of the smallest area that counts
-SURE = 0.5  # of teachers and prompts: below it a mask is to be looked at
+SURE = 0.5  # of the prompts agree: below it a mask is to be looked at
+FEW = 0.34  # confidence of what one of three teachers sees
 Why = Literal["uncovered", "label", "confidence", "comment", "over_limit"]
 
 
@@ -103,7 +104,7 @@ def _of_thing(item: str, thing: LabelledThing, number: int) -> list[Revision]:
     if thing.votes < SURE:
         share = f"{thing.votes:.0%} of the shifted prompts agree on its mask"
         faults.append(("confidence", 0.4 + (1 - thing.votes) / 4, share))
-    elif thing.confidence < SURE:
+    elif thing.confidence < FEW:
         share = f"few teachers see it, or are sure: confidence {thing.confidence:.2f}"
         faults.append(("confidence", 0.3 + 0.2 * (1 - thing.confidence), share))
     if thing.comment:

@@ -6,8 +6,8 @@ that `pano --help` is quick.
 """
 
 # isort: off
-from panoforge.cli import chain, runs, datasets, models, pictures, jobs
+from panoforge.cli import chain, runs, datasets, models, pictures, labelling, jobs
 from panoforge.cli.app import main
 # isort: on
 
-__all__ = ["chain", "datasets", "jobs", "main", "models", "pictures", "runs"]
+__all__ = ["chain", "datasets", "jobs", "labelling", "main", "models", "pictures", "runs"]

@@ -1,0 +1,29 @@
+"""The config of `pano annotate`. Other verbs do not load what labelling needs."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from panoforge.cluster.config.jobs import RunFolder
+from panoforge.cluster.config.ray import RayConfig
+from panoforge.core.config.flat import FlatModel
+from panoforge.label.config import AnnotateConfig
+
+
+class AnnotateJobConfig(FlatModel):
+    """`pano annotate`: what labels, the folder that is written, and how many Ray tasks.
+
+    `workers` files are labelled at once (1: no Ray), and labels do not depend on it.
+    """
+
+    inner: ClassVar[str] = "annotate"
+
+    annotate: Annotated[AnnotateConfig, Field(description="With what is labelled.")]
+    run: Annotated[RunFolder, Field(description="The folder that labels are written to.")]
+    workers: Annotated[
+        int,
+        Field(ge=1, description="Ray tasks that label at once; 1 needs no Ray. The same labels."),
+    ] = 1
+    ray: Annotated[
+        RayConfig, Field(description="How Ray is reached, and what a file asks of it.")
+    ] = RayConfig()

@@ -1,0 +1,78 @@
+"""Teachers and those who carry masks along, made from a config; heavy imports happen here."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from panoforge.core.errors import ConfigError
+from panoforge.core.shards.layout import MANIFEST_NAME
+from panoforge.core.shards.read import Dataset
+from panoforge.eval.config import EvalConfig, ModelConfig
+from panoforge.eval.interactive.following import Following
+from panoforge.eval.interactive.following.edges import EdgeFollowing
+from panoforge.label.config import AnnotateConfig, FollowChoice, TeacherChoice
+from panoforge.label.teachers.noisy import NoisyTruth
+from panoforge.label.teachers.truth import TruthTeacher, dataset_truths
+from panoforge.label.video.asking import TeacherPanel
+from panoforge.label.video.noisy_truth import NoisyTruthFollowing
+
+
+def panel_of(
+    entities: Sequence[TeacherChoice],
+    panoptic: Sequence[TeacherChoice],
+    place: Path,
+    config: AnnotateConfig,
+) -> TeacherPanel:
+    """The teachers of a config.
+
+    Args:
+        entities: those that propose masks.
+        panoptic: those that name segments.
+        place: what is labelled; truth is read from it.
+        config: views, and when segments are one.
+
+    Raises:
+        ConfigError: truth is asked for, and the place is no dataset.
+    """
+    return TeacherPanel(
+        [_teacher(one, place) for one in entities],
+        [_teacher(one, place) for one in panoptic],
+        config.views,
+        config.join,
+    )
+
+
+def _teacher(choice: TeacherChoice, place: Path) -> Any:
+    if choice.kind == "sam2":
+        raise ConfigError("sam2 as a teacher is not there yet")
+    if not (place / MANIFEST_NAME).exists():
+        raise ConfigError(
+            f"teacher {choice.called}: {choice.kind} reads the labels of a dataset of ours, and"
+            f" {place} is none: name a model as teacher"
+        )
+    truth = TruthTeacher(dataset_truths(Dataset.open(place)), name=choice.called)
+    return truth if choice.kind == "truth" else NoisyTruth(truth, choice.noise, choice.called)
+
+
+def following_of(choice: FollowChoice) -> Following:
+    """Who carries masks along."""
+    if choice.kind == "noisy_truth":
+        return NoisyTruthFollowing(choice.edge_px, choice.lost, choice.drift, choice.seed)
+    if choice.kind == "edges":
+        return EdgeFollowing()
+    return _sam2_following(choice.model.model_dump_json())
+
+
+@lru_cache(maxsize=1)
+def _sam2_following(model: str) -> Following:
+    """Weights are loaded once in a process."""
+    from panoforge.eval.interactive.following.model import ModelFollowing
+    from panoforge.eval.predictors.batched_sam2 import BatchedSam2
+    from panoforge.eval.predictors.load import load_model
+
+    settings = ModelConfig.model_validate_json(model)
+    loaded = load_model(EvalConfig(model=settings))
+    words = f"SAM2.1 {settings.size} at {settings.image_size}², {loaded.weights.source}"
+    one_by_one = BatchedSam2(loaded.model, encode_batch=1)
+    return ModelFollowing(one_by_one, settings.image_size, words)

@@ -1,0 +1,84 @@
+"""Verbs that label: annotate."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from panoforge.cli.app import Overrides, a_config, a_path, command, out, warn
+from panoforge.core.errors import DataError
+from panoforge.core.numbers import counted, percent
+
+SHOWN = 10  # of what is to be looked at
+
+
+@command(
+    "pano annotate walk.mp4 --config annotate.yaml follow.model.checkpoint=sam2.1_hiera_large.pt"
+)
+def annotate(
+    place: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="A picture, a video file, a folder of both, or a dataset.",
+            parser=a_path,
+        ),
+    ],
+    overrides: Overrides = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="Teachers, who carries masks along, rules; KEY=VALUE alone will do.",
+            parser=a_config,
+        ),
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Where labels are written; without it INPUT.labels.",
+            parser=a_path,
+        ),
+    ] = None,
+) -> None:
+    """Label panoramas and 360° videos with teachers: a dataset, LabelMe and COCO beside it.
+
+    The same command again labels only what is missing. What a person should look at is listed in
+    DIR/revise.json, the worst first.
+    """
+    from panoforge.cluster.config.annotating import AnnotateJobConfig
+    from panoforge.core.config.load import config_from_overrides, load_config
+    from panoforge.stages import annotate_stage
+
+    given = [word.partition("=")[0] for word in overrides or ()]
+    folder = to or place.with_name(f"{place.name}.labels")
+    words = [*(overrides or ()), *([] if "run" in given and to is None else [f"run={folder}"])]
+    if config is None:
+        job = config_from_overrides(AnnotateJobConfig, words)
+    else:
+        job = load_config(config, AnnotateJobConfig, words)
+    found = annotate_stage(job, place)
+    for name, why in found.failures.items():
+        warn(f"{name}: {why}", "not labelled:")
+    for record in found.records:
+        if record.ended:
+            warn(f"{record.name}: {record.ended}", "ends early:")
+        shares = list(record.coverage.values())
+        out.print(
+            f"{record.name}: {counted(record.frames, 'frame')},"
+            f" {counted(record.objects, 'object')}, coverage"
+            f" {percent(sum(shares) / max(1, len(shares)))}"
+        )
+    if found.revise:
+        out.print(f"{counted(len(found.revise), 'thing')} to look at, the worst first:")
+    for one in found.revise[:SHOWN]:
+        out.print(f"  {one.severity:.2f}  {one.item}, frame {one.frame}: {one.why}")
+    out.print(str(found.report))
+    if found.failures:
+        raise DataError(
+            f"{counted(len(found.failures), 'file')} could not be labelled, {len(found.records)}"
+            " could: put right what is said above and give the same command again"
+        )
