@@ -56,6 +56,7 @@ class World:
     rank_of_node: int = 0
     _collectives: Iterator[int] = field(default_factory=lambda: count(1), compare=False, repr=False)
     _timeouts_s: list[float] = field(default_factory=list, compare=False, repr=False)
+    _main_node: list[str] = field(default_factory=list, compare=False, repr=False)
 
     @classmethod
     def detect(cls) -> Self:
@@ -122,6 +123,8 @@ class World:
         )
         self._timeouts_s.append(timeout_s)
         _store().set(f"{_PREFIX}node/{self.rank}", socket.gethostname())
+        # rank 0 may keep the store: asked for now, as it cannot be asked once that is gone
+        self._main_node.append(_store().get(f"{_PREFIX}node/0").decode())
         try:
             yield
         finally:
@@ -171,7 +174,7 @@ class World:
         except RuntimeError as error:
             if came and not is_failure():
                 raise
-            who = _who_is_missing(store, self.rank, self.num_ranks, collective)
+            who = _who_is_missing(store, self.rank, self.num_ranks, collective, self._main_node)
             if self.is_main:
                 time.sleep(ASK_STORE_S)  # it may keep the store, and the others have to ask too
             raise LostRank(
@@ -243,10 +246,12 @@ def _store() -> Any:
         return None
 
 
-def _who_is_missing(store: Any, rank: int, num_ranks: int, collective: int) -> str:
-    """The ranks that have not come to `collective`.
+def _who_is_missing(
+    store: Any, rank: int, num_ranks: int, collective: int, main_node: Sequence[str]
+) -> str:
+    """The ranks that have not come to `collective`, in words.
 
-    If all came, those that do not say soon that it failed. In words.
+    If all came, those that do not say soon that it failed. `main_node`: where rank 0 is, if known.
     """
     if store is None:
         return "another rank"
@@ -262,7 +267,8 @@ def _who_is_missing(store: Any, rank: int, num_ranks: int, collective: int) -> s
             time.sleep(0.1)
         missing = missing or _behind(store, f"{_PREFIX}failed/", num_ranks, collective)
     except RuntimeError:  # of which torch's DistError is one
-        return f"rank 0 of {num_ranks} (or one whose loss it reported before it ended)"
+        there = f" (node {main_node[0]})" if main_node else ""
+        return f"rank 0{there} of {num_ranks} (or one whose loss it reported before it ended)"
     if not missing:
         return "another rank"
     nodes = [f"{rank} (node {store.get(f'{_PREFIX}node/{rank}').decode()})" for rank in missing]

@@ -10,7 +10,7 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -21,7 +21,8 @@ from panoforge.cluster.ray.watch import require_living_ray
 from panoforge.cluster.render.scene_task import SceneTask, run_scene
 from panoforge.cluster.state.ledger import AttemptRecord
 from panoforge.cluster.state.policy import AttemptFault, memory_factor
-from panoforge.core.errors import StorageError
+from panoforge.core.errors import StorageError, UsageError
+from panoforge.core.numbers import counted
 
 _LOOK_AT_CLUSTER_S = 5.0
 _FIRST_LOOK_S = 20.0
@@ -61,6 +62,30 @@ class Executor(Protocol):
         """The attempts that have ended, as soon as there is one; nothing after `timeout_s`."""
 
 
+def check_gpus(nodes: Sequence[Mapping[str, Any]], device: str, gpus_per_scene: float) -> None:
+    """Refuse a GPU that no node has, before every scene of the run is tried on each.
+
+    With `gpus_per_scene` Ray is asked for GPUs, and a cluster that grows may bring them.
+
+    Args:
+        nodes: As `ray.nodes()` gives them.
+        device: `device` of the render config.
+        gpus_per_scene: `ray.gpus_per_scene`.
+
+    Raises:
+        UsageError: No node that is alive has a GPU.
+    """
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    if device in ("auto", "cpu") or gpus_per_scene or any(own.get("GPU") for own in alive):
+        return
+    raise UsageError(
+        f"device={device} was asked for, and of the {counted(len(alive), 'node')} of this Ray none"
+        " has a GPU, so no scene was tried. Set device=auto to take what there is, ray.address to a"
+        " cluster with GPUs, or ray.gpus_per_scene=1 where nodes with GPUs join when they are asked"
+        " for"
+    )
+
+
 class RayExecutor:
     """The Ray that this process is connected to."""
 
@@ -69,6 +94,13 @@ class RayExecutor:
         self._asked: float | None = None
         self._looking: threading.Thread | None = None
         self._slots, self._largest_memory = 1, 0.0
+
+    def check_device(self, device: str) -> None:
+        """Refuse the render config's `device` if no node can have it: see `check_gpus`."""
+        import ray
+
+        if device not in ("auto", "cpu"):
+            check_gpus(ray.nodes(), device, self._config.gpus_per_scene)
 
     def now(self) -> float:
         """Seconds on a clock that never jumps."""

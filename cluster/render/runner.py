@@ -137,6 +137,8 @@ def render(config: RenderJobConfig) -> RenderSummary:
                     ray_session(config.ray),
                     contextlib.closing(RayExecutor(config.ray)) as executor,
                 ):
+                    if left:
+                        executor.check_device(config.render.device)
                     driver = Driver(
                         config,
                         scene_states,

@@ -113,7 +113,7 @@ with world.joined(torch.device("cpu"), 6.0, 60.0):
     time.sleep(8 * world.rank)  # longer than 6 s: a cold start
     assert world.sum([1.0], torch.device("cpu")) == [3.0]
     world.has_started()
-    if world.rank == 1:
+    if world.rank == (0 if sys.argv[1] == "main exits" else 1):
         if sys.argv[1] == "hang inside":
             torch.distributed.all_reduce = lambda tensor: time.sleep(60)
         else:
@@ -131,6 +131,25 @@ def test_who_does_not_come_to_a_collective_is_named_by_the_others(how: str):
     """Three ranks, the last of which come late to the first collectives and are waited for.
     Then the second stops coming. Both others say its name and end, soon.
     """
+    for rank, said in three_ranks(how, (0, 2)):
+        assert (
+            f"rank 1 (node {socket.gethostname()}) of 3 did not get through collective 5 of"
+            " this run: hanging, killed or out of memory" in said
+        )
+        assert f"(rank {rank} waited" in said
+
+
+def test_the_rank_that_keeps_the_store_is_named_with_its_node():
+    """Nobody can be asked any more: what was asked at the start is said."""
+    for _, said in three_ranks("main exits", (1, 2)):
+        assert (
+            f"rank 0 (node {socket.gethostname()}) of 3 (or one whose loss it reported before it"
+            " ended) did not get through collective" in said
+        ) or f"rank 0 (node {socket.gethostname()}) of 3 did not get through" in said
+
+
+def three_ranks(how: str, others: tuple[int, ...]) -> list[tuple[int, str]]:
+    """What those say that are left when one rank goes."""
     common = {
         **environment(),
         "WORLD_SIZE": "3",
@@ -146,19 +165,17 @@ def test_who_does_not_come_to_a_collective_is_named_by_the_others(how: str):
         )
         for r in range(3)
     ]
+    said = []
     try:
-        for rank in (0, 2):
-            said, _ = ranks[rank].communicate(timeout=240)
+        for rank in others:
+            words, _ = ranks[rank].communicate(timeout=240)
             assert ranks[rank].returncode == 3
-            assert (
-                f"rank 1 (node {socket.gethostname()}) of 3 did not get through collective 5 of"
-                " this run: hanging, killed or out of memory" in said
-            )
-            assert f"(rank {rank} waited" in said
+            said.append((rank, words))
     finally:
         for process in ranks:
             process.kill()
             process.communicate()
+    return said
 
 
 @pytest.mark.parametrize("changes", [{}, {"backprop_frames": 2}], ids=["whole", "in windows"])

@@ -1,10 +1,15 @@
-"""A private Ray that dies under a run: said at once, where Ray's own calls would block."""
+"""A private Ray that dies under a run: said at once, where Ray's own calls would block.
+
+GPUs that no node has are refused before a scene is tried.
+"""
 
 import contextlib
+import os
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -12,7 +17,8 @@ from chaos_runs import done, orphans, wait_for
 
 from panoforge.cluster.config.ray import RayConfig
 from panoforge.cluster.render import executor as ray_executor
-from panoforge.cluster.render.executor import RayExecutor
+from panoforge.cluster.render.executor import RayExecutor, check_gpus
+from panoforge.core.errors import UsageError
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 UNSHARE = ["unshare", "--pid", "--fork", "--mount-proc"]
@@ -97,3 +103,48 @@ def test_the_driver_goes_on_while_rays_own_calls_hang(monkeypatch):
     )  # the second look hangs, we do not
     assert len(calls) == 2
     never.set()
+
+
+def node(alive: bool = True, **resources: float) -> dict:
+    return {"Alive": alive, "Resources": {"CPU": 4.0, **resources}}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "device", "asked", "refused"),
+    [
+        ([node(), node()], "optix", 0.0, True),
+        ([node(), node(False, GPU=1.0)], "cuda", 0.0, True),
+        ([node(), node(GPU=1.0)], "optix", 0.0, False),
+        ([node()], "optix", 1.0, False),  # a cluster that grows brings them
+        ([node()], "auto", 0.0, False),
+        ([node()], "cpu", 0.0, False),
+    ],
+)
+def test_a_gpu_that_no_node_has_is_refused(nodes, device, asked, refused):
+    if not refused:
+        return check_gpus(nodes, device, asked)
+    alive = sum(one["Alive"] for one in nodes)
+    with pytest.raises(
+        UsageError, match=rf"device={device} was asked for, and of the {alive} node"
+    ):
+        check_gpus(nodes, device, asked)
+
+
+def test_a_real_ray_without_gpus_tries_no_scene(tmp_path: Path):
+    """The real command on a real Ray: one line, and no attempt in the ledger."""
+    config = tmp_path / "job.yaml"
+    config.write_text(
+        f"run: {tmp_path / 'run'}\nrender:\n  sources: [{{source: infinigen2.floating}}]\n"
+        "  scenes: 3\n  device: optix\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "panoforge", "render", str(config)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "device=optix was asked for, and of the 1 node of this Ray none has a GPU" in line
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "run" / "work").glob("*"))
