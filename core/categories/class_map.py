@@ -75,6 +75,20 @@ def class_map(name: str) -> ClassMap:
     return ClassMap(classes, lookup, tuple(categories))
 
 
+def category_of_class(classes: ClassSet) -> tuple[str, ...]:
+    """Our category for each class of a label set, by its number.
+
+    The first of configs/categories.yaml that the class is named for; `unknown:<class>` where none
+    is.
+    """
+    found: dict[int, str] = {}
+    for category in Categories.load().by_name.values():
+        number = classes.of(category)
+        if number is not None:
+            found.setdefault(number, category.name)
+    return tuple(found.get(k, f"unknown:{name}") for k, name in enumerate(classes.classes))
+
+
 def said(void: Mapping[str, int], pixels: int, classes: ClassSet) -> str:
     """One line on what became void: `12.0 % of pixels have no class in …: terrain 10.0 %, …`.
 

@@ -1,7 +1,7 @@
-"""Verbs for one picture: segment, serve."""
+"""Verbs for one picture: segment, predict, serve."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -91,6 +91,45 @@ def segment(
         return found
 
     paths = segment_image(image, clicks, loaded, folder, labels)
+    out.print("\n".join(map(str, paths)))
+
+
+@command("pano predict room.jpg --checkpoint model.pt --out predictions")
+def predict(
+    image: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IMAGE",
+            help="An equirectangular picture, twice as wide as high.",
+            parser=a_path,
+        ),
+    ],
+    checkpoint: Annotated[
+        Path,
+        typer.Option(
+            "--checkpoint",
+            metavar="FILE",
+            help="A model.pt that pano train wrote from a config with dense tasks.",
+            parser=a_path,
+        ),
+    ],
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where the model runs.")
+    ] = "auto",
+    folder: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Where the files go.", parser=a_path)
+    ] = Path("."),
+) -> None:
+    """Predict depth, normals and classes of a panorama.
+
+    Writes DIR/IMAGE.dense: maps, pictures of them, and points.ply, a point cloud. DIR/staged/IMAGE
+    is a sample for pano pack, and its instance.zst for pano segment --predictor truth --labels.
+    """
+    from panoforge.eval.dense.model import DenseModel
+    from panoforge.eval.dense.predict import predict_image, read_seen
+
+    read_seen(image)  # what is no panorama is refused before the model is read
+    paths = predict_image(image, DenseModel.load(checkpoint, device), folder)
     out.print("\n".join(map(str, paths)))
 
 
