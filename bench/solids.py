@@ -74,20 +74,43 @@ def shoot(
     origin: Floats, directions: Floats, scene: Scene
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
     """Ids (solid k is k + 1, 0 the backdrop) and sRGB colours along unit `directions` S×3."""
+    found = trace(origin, directions, scene)
+    return found.ids, found.rgb
+
+
+@dataclass(frozen=True)
+class Traced:
+    """What is along rays S×3: ids uint16 S, sRGB uint8 S×3, metres S (inf: the backdrop), unit
+    normals S×3 (0: the backdrop).
+    """
+
+    ids: NDArray[np.uint16]
+    rgb: NDArray[np.uint8]
+    depth_m: Floats
+    normal: Floats
+
+
+def trace(origin: Floats, directions: Floats, scene: Scene) -> Traced:
+    """`shoot`, with depth and normals."""
     shape, rays = directions.shape[:-1], directions.reshape(-1, 3)
     height = 0.5 + 0.5 * rays[:, 2:]
     colour = scene.below * (1 - height) + scene.above * height
     depth = np.full(len(rays), np.inf)
-    ids = np.zeros(len(rays), np.uint16)
+    ids, normals = np.zeros(len(rays), np.uint16), np.zeros((len(rays), 3))
     for number, solid in enumerate(scene.solids, 1):
         some = _near(solid, origin, rays)
         hit, normal, place = _hit(solid, origin, rays[some])
         closer = hit < depth[some]
         which = some[closer]
-        depth[which], ids[which] = hit[closer], number
+        depth[which], ids[which], normals[which] = hit[closer], number, normal[closer]
         colour[which] = _shaded(solid, normal[closer], place[closer], scene)
     rgb = np.clip(np.round(colour * 255), 0, 255).astype(np.uint8)
-    return ids.reshape(shape), rgb.reshape(*shape, 3)
+    return Traced(
+        ids.reshape(shape),
+        rgb.reshape(*shape, 3),
+        depth.reshape(shape),
+        normals.reshape(*shape, 3),
+    )
 
 
 def _near(solid: Solid, origin: Floats, rays: Floats) -> NDArray[np.int64]:

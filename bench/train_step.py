@@ -386,12 +386,12 @@ def step_memory_mb(step: Step, device: Any) -> float:
         step.run()
         return (torch.cuda.max_memory_allocated(device) - allocated) / 2**20
     Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
-    before = _status_mb("VmRSS")
+    before = status_mb("VmRSS")
     step.run()
-    return _status_mb("VmHWM") - before
+    return status_mb("VmHWM") - before
 
 
-def _status_mb(key: str) -> float:
+def status_mb(key: str) -> float:
     line = next(
         line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key)
     )

@@ -1,4 +1,4 @@
-"""Shards → fine-tuned SAM2: scan clips, the model, the losses, the trainer, the checkpoints.
+"""Shards → fine-tuned SAM2, or MTPano: clips, models, losses, the trainer, the checkpoints.
 
 In the order a step meets them:
 
@@ -6,8 +6,10 @@ In the order a step meets them:
 - `data/plan`: which clip stands at which position, in integers only. `data/mixture`: which source.
 - `data/clips`, `data/clicks`, `data/warp`: a plan becomes frames, masks and clicks.
 - `data/sources`: the panorama shards and other datasets. `data/loader`: clips ahead of time.
-- `model`: SAM2, its frozen parts, its weights in files. `losses`, `optim`.
-- `trainer`: the loop. `validate`: mIoU on held-out clips. `log`.
+- `data/panoramas`, `data/dense_source`: whole panoramas with their dense truth, for MTPano.
+- `model`: SAM2 and MTPano, their frozen parts, their weights in files. `losses`, `optim`.
+- `tasks`: what differs between the two. `trainer`: the loop. `stops`: why it ends early.
+- `validate`, `dense_validate`: scores on held-out data. `log`.
 - `checkpoints`, `mirror`, `resume`: a run that was stopped, and what may change when it goes on.
 - `distributed`: several ranks. `rank`: one of them. `run`: what `pano train` calls for one process;
   `panoforge.cluster.ray.training` starts several, and so does torchrun.

@@ -27,6 +27,7 @@ from panoforge.train.settings.clips import (
     SourceSettings,
     panoramas_only,
 )
+from panoforge.train.settings.dense import DenseSettings
 from panoforge.train.settings.losses import LossSettings
 from panoforge.train.settings.sam2 import ModelSettings
 from panoforge.train.settings.schedule import MemoryFromTruth, OptimSettings
@@ -67,9 +68,25 @@ ADDED_LATER: dict[str, tuple[str, ...]] = {
     ),
     "model": ("panosam2", "initial"),
     "loss": ("distortion", "mask_term", "iou_term"),
-    "optim": ("schedule", "step_epochs", "step_gamma"),
+    "optim": ("schedule", "step_epochs", "step_gamma", "optimizer", "poly_power"),
 }
-ADDED_LATER_ALONE = ("compile", "epoch_clips", "backprop_frames", "memory_from_truth")  # no section
+ADDED_LATER_ALONE = (  # no section
+    "compile",
+    "epoch_clips",
+    "backprop_frames",
+    "memory_from_truth",
+    "dense",
+)
+SAM2_ONLY = (  # what a run of dense tasks does not read
+    "model",
+    "clip",
+    "prompt",
+    "loss",
+    "mixture",
+    "memory_from_truth",
+    "objects_per_forward",
+    "backprop_frames",
+)
 
 
 class TrainConfig(FrozenModel):
@@ -97,6 +114,13 @@ class TrainConfig(FrozenModel):
             " through the first source."
         ),
     ] = 0
+    dense: Annotated[
+        DenseSettings | None,
+        Field(
+            description="Train MTPano on semantics, depth and normals of whole panoramas, not SAM2"
+            " on clips; a clip is a panorama then."
+        ),
+    ] = None
     memory_from_truth: Annotated[
         MemoryFromTruth | None,
         Field(description="True masks into the memory, by epoch (PanoSAM2); null is SAM2: none."),
@@ -213,6 +237,23 @@ class TrainConfig(FrozenModel):
             raise ValueError(
                 f"clips_per_step ({self.clips_per_step}) must be a multiple of clips_per_forward"
                 f" ({self.clips_per_forward}): a step is made of whole forward passes"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _dense_is_not_sam2(self) -> Self:
+        fresh = type(self).model_fields
+        unread = [key for key in SAM2_ONLY if getattr(self, key) != fresh[key].default]
+        if self.dense is not None and unread:
+            raise ValueError(
+                f"{unread[0]} is set, and a run with a dense section trains MTPano, which does not"
+                f" read it: leave {unread[0]} out (dense.model, dense.loss and dense.mixture are"
+                " its own), or leave dense out"
+            )
+        if self.dense is None and self.optim.optimizer != "adamw":
+            raise ValueError(
+                "optim.optimizer is adam, and SAM2 is trained with AdamW: leave it out, or add a"
+                " dense section"
             )
         return self
 
@@ -335,6 +376,8 @@ class TrainConfig(FrozenModel):
             for key, value in self.model_dump(mode="json").items()
             if key not in SCHEDULE_ONLY
         }
+        if self.dense is not None:
+            return self._dense_numbers(numbers)
         if self.mixed:
             numbers["mixture"] = {
                 name: {k: v for k, v in entry.items() if k != "folder"}
@@ -352,6 +395,16 @@ class TrainConfig(FrozenModel):
             for key in keys:
                 if numbers[section][key] == fresh[key]:
                     del numbers[section][key]
+        return numbers
+
+    def _dense_numbers(self, numbers: dict) -> dict:
+        """Those of a run of dense tasks: without SAM2's sections and where datasets lie."""
+        assert self.dense is not None
+        numbers = {key: value for key, value in numbers.items() if key not in SAM2_ONLY}
+        numbers["dense"]["mixture"] = {
+            name: {k: v for k, v in entry.items() if k != "dataset"}
+            for name, entry in numbers["dense"]["mixture"].items()
+        }
         return numbers
 
     def sha256(self) -> str:

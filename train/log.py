@@ -23,6 +23,11 @@ from panoforge.core.sample.products import encode_product
 from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
 
 METRICS_FILE = "metrics.jsonl"
+VALIDATED = {  # figures of a validation, in words
+    "val_miou": "val mIoU",
+    "val_abs_rel": "val AbsRel",
+    "val_normal_deg": "val normals in degrees",
+}
 MAX_METRICS_BYTES = 4 << 30  # millions of steps
 
 
@@ -136,7 +141,9 @@ class RunLog:
             self._progress.log(
                 f"step {row['step']}: loss {row['loss']:.4g}, lr {row['lr']:.2e}, gradient"
                 f" {row['grad_norm']:.3g}, {row['clips_per_s']:.2f} clips/s"
-                + (f", val mIoU {row['val_miou']:.3f}" if "val_miou" in row else "")
+                + "".join(
+                    f", {words} {row[key]:.3f}" for key, words in VALIDATED.items() if key in row
+                )
             )
         self._progress.advance()
 

@@ -77,13 +77,16 @@ def lr_scale(step: int, steps: int, settings: OptimSettings, epoch: int = 0) -> 
     """Learning rate of `step` (from 0, in `epoch`) as a share of the first.
 
     A linear warm-up, then a cosine from 1 to `final_lr_ratio` at the end of the run, or a factor
-    `step_gamma` every `step_epochs` (torch's StepLR, stepped once an epoch).
+    `step_gamma` every `step_epochs` (torch's StepLR, stepped once an epoch), or (1 − share of the
+    run)^`poly_power`.
     """
     if step < settings.warmup_steps:
         return (step + 1) / (settings.warmup_steps + 1)
     if settings.schedule == "step":
         return float(settings.step_gamma ** (epoch // settings.step_epochs))
     where = (step - settings.warmup_steps) / max(1, steps - settings.warmup_steps)
+    if settings.schedule == "poly":
+        return float((1 - where) ** settings.poly_power)
     return settings.final_lr_ratio + (1 - settings.final_lr_ratio) * 0.5 * (1 + cos(pi * where))
 
 

@@ -98,21 +98,17 @@ def _train(
     may_write: Callable[[], object] = lambda: None,
 ) -> Path:
     from panoforge.train import checkpoints  # torch, after all that can be refused without it
-    from panoforge.train.data.loader import ClipSource
     from panoforge.train.log import RunLog
-    from panoforge.train.model.build import build_model
     from panoforge.train.model.checkpoint_export import EXPORT, state_dict_sha256
     from panoforge.train.resume import check_no_other_results
+    from panoforge.train.tasks.choose import open_task
     from panoforge.train.trainer import Trainer
-    from panoforge.train.validate import validation_source
 
     device = pick_device(config.device, world)
-    source = ClipSource(data, config)
-    model, weights = build_model(config.model, config.prompt, seed=config.seed)
-    trainer = Trainer(config, model, weights, source, out, device, world, source.mixture.sha256())
+    task, weights = open_task(config, data, held_out)
+    digest = task.source.mixture.sha256()
+    trainer = Trainer(config, task, weights, out, device, world, digest)
     trainer.may_write, trainer.asked_to_stop = may_write, asked_to_stop
-    if held_out is not None:
-        trainer.held_out = validation_source(held_out, config)
     messages: list[str] = []
     if trainer.mirror is not None:
         if world.is_main:
@@ -150,7 +146,7 @@ def _train(
             "code": code_sha256(),
             "config": config.sha256(),
             "data": trainer.dataset_sha256,
-            "weights": state_dict_sha256(model.state_dict()),
+            "weights": state_dict_sha256(task.model.state_dict()),
         }
         world.check_same(same, device)
         if resumed_at < config.steps:
@@ -179,10 +175,11 @@ def export(trainer: "Trainer") -> None:
     )
 
     weights, step = trainer.final_weights(), trainer.step_done
-    export_official(trainer.folder / EXPORT, weights, step)
+    said = trainer.task.describe()
+    export_official(trainer.folder / EXPORT, weights, step, said)
     files = [trainer.folder / EXPORT]
     if "safetensors" in trainer.config.export:
-        files.append(export_safetensors(trainer.folder / SAFETENSORS, weights, step))
+        files.append(export_safetensors(trainer.folder / SAFETENSORS, weights, step, said))
     if trainer.mirror is not None:
         for path in files:
             trainer.mirror.send_file(path)
@@ -248,6 +245,8 @@ def pick_device(wanted: str, world: World) -> Any:
 def statement(config: TrainConfig, source: str, random: bool, panoramas: int) -> str:
     """What this run is, in plain words, for every report that shows its results."""
     clips = config.steps * config.clips_per_step
+    if config.dense is not None:
+        return dense_statement(config, source, random, panoramas)
     work = (
         f"SAM2.1 {config.model.size} at {config.model.image_size} px,"
         f" {counted(config.steps, 'step')} over"
@@ -262,6 +261,20 @@ def statement(config: TrainConfig, source: str, random: bool, panoramas: int) ->
     return (
         f"{work}, trained from random weights." if random else f"{work}, fine-tuned from {source}."
     )
+
+
+def dense_statement(config: TrainConfig, source: str, random: bool, panoramas: int) -> str:
+    """`statement` of a run of dense tasks."""
+    assert config.dense is not None
+    shown, model = config.steps * config.clips_per_step, config.dense.model
+    work = (
+        f"MTPano at {2 * model.height_px}×{model.height_px}, tasks {', '.join(model.tasks)},"
+        f" {counted(config.steps, 'step')} over {counted(shown, 'panorama')} drawn from"
+        f" {panoramas}"
+    )
+    if random and shown < SMOKE_TEST_CLIPS:
+        return f"{work}, from random weights: a smoke test of the pipeline, not a trained model."
+    return f"{work}, trained from {'random weights' if random else source}."
 
 
 def write_record(

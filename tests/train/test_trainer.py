@@ -16,7 +16,9 @@ from panoforge.train.log import RunLog, read_metrics
 from panoforge.train.model.build import build_model
 from panoforge.train.rank import pick_device, statement
 from panoforge.train.run import run_training
-from panoforge.train.trainer import Trainer, TrainingError
+from panoforge.train.stops import TrainingError
+from panoforge.train.tasks.sam2 import Sam2Task
+from panoforge.train.trainer import Trainer
 
 TIMING = ("seconds", "clips_per_s", "peak_memory_mb")
 
@@ -214,17 +216,15 @@ def test_a_run_starts_from_its_own_checkpoint_as_from_an_official_one(
 
 
 def poisoned(monkeypatch, bad_steps: set[int]) -> None:
-    real = Trainer.forward
+    real = Sam2Task.forward
 
     def forward(self, batch, encoded, objects):
         losses = real(self, batch, encoded, objects)
         return (
-            {k: v * float("nan") for k, v in losses.items()}
-            if self.step_done in bad_steps
-            else losses
+            {k: v * float("nan") for k, v in losses.items()} if self.step in bad_steps else losses
         )
 
-    monkeypatch.setattr(Trainer, "forward", forward)
+    monkeypatch.setattr(Sam2Task, "forward", forward)
 
 
 def test_nan_loss_stops_with_the_state_kept(caps_dataset: Path, tmp_path: Path, monkeypatch):
@@ -259,7 +259,8 @@ def test_gradients_do_not_depend_on_how_clips_are_dealt_out(
 
     config = small_config(model={"drop_path": 0.0})
     model, first = build_model(config.model, config.prompt)
-    trainer = Trainer(config, model, first, source, tmp_path, torch.device("cpu"))
+    task = Sam2Task(config, model, source)
+    trainer = Trainer(config, task, first, tmp_path, torch.device("cpu"))
     batches = [((p,), source.batch((p,))) for p in (0, 1)]
     counts = [batch.masks.shape[1] for _, batch in batches]
     per_object = []

@@ -8,7 +8,7 @@ takes its place.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from panoforge.core.errors import DataError
 from panoforge.core.parallel import prefetched
@@ -33,8 +33,16 @@ class ClipSource:
 
     def __init__(self, dataset: Dataset, config: TrainConfig) -> None:
         self.dataset, self.config = dataset, config
-        self.mixture = Mixture.open(config, dataset)
+        self.mixture = self.open_mixture()
         self.bad: dict[int, str] = {}
+
+    def open_mixture(self) -> Mixture:
+        """What the run draws its clips from."""
+        return Mixture.open(self.config, self.dataset)
+
+    def joined(self, clips: list) -> Any:
+        """One batch of some clips."""
+        return collate(clips)
 
     def batch(self, positions: tuple[int, ...]) -> "BatchedVideoDatapoint | None":
         """The batch of the clips at `positions`; None where bad samples leave none of them."""
@@ -46,7 +54,7 @@ class ClipSource:
                 if not self.config.max_bad_samples:
                     raise
                 self.bad[position] = str(error)
-        return collate(clips) if clips else None
+        return self.joined(clips) if clips else None
 
     def keys(self, positions: Iterable[int]) -> list[str]:
         """What the clips at `positions` are cut from."""

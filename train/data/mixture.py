@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from math import gcd, lcm
-from typing import TYPE_CHECKING, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +32,6 @@ from panoforge.train.data.sources.looks import Looks
 from panoforge.train.data.sources.shards import Shards
 from panoforge.train.data.sources.videos import OwnVideos, ScansOfVideos
 from panoforge.train.settings.clips import SourceSettings
-
-if TYPE_CHECKING:
-    from training.utils.data_utils import VideoDatapoint
 
 MAX_PERIOD = 10_000  # weights such as 0.1234 : 1 still fit; the table is built once
 SHARDS = "shards"  # the only source of a run without a mixture
@@ -141,7 +138,7 @@ class Mixture:
         number, before = self.schedule.at(forward)
         return self.sources[number], before * self.clips_per_forward + within
 
-    def clip(self, position: int) -> "VideoDatapoint":
+    def clip(self, position: int) -> Any:
         """The clip at `position`. DataError names what is damaged."""
         source, own = self.at(position)
         return source.clip(own)

@@ -29,7 +29,8 @@ from panoforge.train.settings.clips import ClipSettings
     CLICK_LANE,
     WARP_LANE,
     LOOK_LANE,
-) = range(8)
+    DENSE_LANE,
+) = range(9)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,20 @@ from pydantic import Field, model_validator
 
 from panoforge.core.models import Count, FrozenModel, Positive, Probability, Rate
 
+READ_BY_SCHEDULE: dict[str, tuple[str, ...]] = {
+    "cosine": ("final_lr_ratio",),
+    "step": ("step_epochs", "step_gamma"),
+    "poly": ("poly_power",),
+}
+
 
 class OptimSettings(FrozenModel):
-    """AdamW with a cosine schedule, or with steps (PanoSAM2's StepLR)."""
+    """AdamW with a cosine schedule; with steps (PanoSAM2's StepLR); Adam and poly (MTPano)."""
+
+    optimizer: Annotated[
+        Literal["adamw", "adam"],
+        Field(description="Weight decay apart from the gradient (AdamW), or added to it (Adam)."),
+    ] = "adamw"
 
     lr: Annotated[float, Field(gt=0, description="Learning rate.")] = 5e-6
     encoder_lr: Annotated[float, Field(gt=0, description="Learning rate of the image encoder.")] = (
@@ -25,8 +36,11 @@ class OptimSettings(FrozenModel):
         0.999,
     )
     schedule: Annotated[
-        Literal["cosine", "step"],
-        Field(description="A cosine over the run, or a factor every step_epochs (StepLR)."),
+        Literal["cosine", "step", "poly"],
+        Field(
+            description="A cosine over the run, a factor every step_epochs (StepLR), or"
+            " (1 − step/steps)^poly_power."
+        ),
     ] = "cosine"
     final_lr_ratio: Annotated[
         Probability,
@@ -36,6 +50,7 @@ class OptimSettings(FrozenModel):
     step_gamma: Annotated[
         float, Field(gt=0, le=1, description="step: the rate falls by this factor.")
     ] = 0.1
+    poly_power: Annotated[float, Field(gt=0, description="poly: the power.")] = 0.9
     warmup_steps: Annotated[Count, Field(description="Steps of linear warm-up.")] = 0
     grad_clip: Annotated[
         float, Field(gt=0, description="L2 norm that the whole gradient is clipped to.")
@@ -43,14 +58,15 @@ class OptimSettings(FrozenModel):
 
     @model_validator(mode="after")
     def _of_its_schedule(self) -> Self:
-        other = ("step_epochs", "step_gamma") if self.schedule == "cosine" else ("final_lr_ratio",)
+        read = READ_BY_SCHEDULE[self.schedule]
+        other = [k for keys in READ_BY_SCHEDULE.values() for k in keys if k not in read]
         fresh = type(self).model_fields
         unread = [key for key in other if getattr(self, key) != fresh[key].default]
         if unread:
+            reader = next(name for name, keys in READ_BY_SCHEDULE.items() if unread[0] in keys)
             raise ValueError(
                 f"{unread[0]} is {getattr(self, unread[0])}, and schedule {self.schedule} does not"
-                " read it: leave it out, or set schedule to"
-                f" {'step' if self.schedule == 'cosine' else 'cosine'}"
+                f" read it: leave it out, or set schedule to {reader}"
             )
         return self
 

@@ -18,11 +18,11 @@ from panoforge.eval.views.frames import BfovFrame, PerspectiveFrame
 from panoforge.train.data.clicks import clicks_of, places_of
 from panoforge.train.data.clips import IMAGENET_MEAN, IMAGENET_STD
 from panoforge.train.data.loader import ClipSource
+from panoforge.train.data.object_groups import object_groups
 from panoforge.train.data.plan import LOOK_LANE
 from panoforge.train.data.sources.looks import Looks, choose_look, look_clip
 from panoforge.train.model.build import build_model
 from panoforge.train.model.scan_sam2 import moved
-from panoforge.train.trainer import object_groups
 
 MIXTURE = {"scans": {"kind": "shards", "weight": 1}, "looks": {"kind": "looks", "weight": 1}}
 PLAIN = {"flip": 0, "colour_jitter": 0, "grayscale": 0}

@@ -28,7 +28,9 @@ from panoforge.train.distributed import World
 from panoforge.train.log import read_metrics
 from panoforge.train.rank import statement
 from panoforge.train.run import run_training
-from panoforge.train.trainer import Trainer, TrainingError
+from panoforge.train.stops import TrainingError
+from panoforge.train.tasks.base import trained_parameters
+from panoforge.train.tasks.sam2 import Sam2Task
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=6))
@@ -188,10 +190,11 @@ def damaged(caps_dataset: Path, copy: Path, samples: int) -> tuple[Path, list[st
 def without_a_model(monkeypatch) -> None:
     """Steps that count objects and bad samples, and compute nothing."""
     monkeypatch.setattr(
-        Trainer,
+        Sam2Task,
         "forward",
         lambda self, batch, encoded, objects: {
-            name: sum(p.sum() for p in self.trained) * 0 + batch.masks.shape[1] / objects
+            name: sum(p.sum() for p in trained_parameters(self.model)) * 0
+            + batch.masks.shape[1] / objects
             for name in ("loss", "loss_mask", "loss_dice", "loss_iou", "loss_objectness")
         },
     )
@@ -281,10 +284,10 @@ def test_the_model_learns_from_a_still_image(
     """A one-frame batch, which has no memory to attend to, through the real model."""
     config = small_config(**mixed, clips_per_step=4)
     source = ClipSource(caps, config)
-    trainer = Trainer(config, tiny_model, None, source, tmp_path, torch.device("cpu"))
+    task = Sam2Task(config, tiny_model, source)
     image = source.batch((next(p for p in range(4) if source.mixture.at(p)[0].name == "sa1b"),))
     tiny_model.rng = np.random.default_rng(0)
-    loss = trainer.forward(image, tiny_model.encode(image.flat_img_batch), image.masks.shape[1])[
+    loss = task.forward(image, tiny_model.encode(image.flat_img_batch), image.masks.shape[1])[
         "loss"
     ]
     loss.backward()

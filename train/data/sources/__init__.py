@@ -14,7 +14,7 @@ it, when its clip is asked for.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 from panoforge.core.errors import UsageError
 from panoforge.core.foreign.left_out import LeftOut
@@ -26,9 +26,6 @@ from panoforge.train.data.sources.sa1b import Sa1b
 from panoforge.train.data.sources.sav import Sav
 from panoforge.train.data.sources.vos import Vos
 from panoforge.train.settings.clips import SourceSettings
-
-if TYPE_CHECKING:
-    from training.utils.data_utils import VideoDatapoint
 
 
 class Source(Protocol):
@@ -43,8 +40,8 @@ class Source(Protocol):
     def key(self, position: int) -> str:
         """What the clip at `position` is cut from, for people."""
 
-    def clip(self, position: int) -> "VideoDatapoint":
-        """The clip at `position`. DataError names what is damaged."""
+    def clip(self, position: int) -> Any:
+        """The clip at `position`: what its task trains on. DataError names what is damaged."""
 
     def sha256(self) -> str:
         """Digest of what the source lists, in its order."""

@@ -104,9 +104,13 @@ def frame_rotation(plan: ClipPlan, settings: ClipSettings, frame: int, width: in
 def still_rotation(plan: ClipPlan, yaw: float | None = None) -> Matrix:
     """Z(yaw) · T above, 3×3; of a camera that does not turn, at the plan's own yaw."""
     yaw = plan.yaw0_deg if yaw is None else yaw
-    c, s = np.cos(np.radians(yaw)), np.sin(np.radians(yaw))
-    about_vertical = np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
-    return about_vertical @ tilt_matrix(plan.tilt_deg, plan.tilt_towards_deg)
+    return about_vertical(yaw) @ tilt_matrix(plan.tilt_deg, plan.tilt_towards_deg)
+
+
+def about_vertical(yaw_deg: float) -> Matrix:
+    """Z above, 3×3: takes what is ahead to longitude `yaw_deg`."""
+    c, s = np.cos(np.radians(yaw_deg)), np.sin(np.radians(yaw_deg))
+    return np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
 
 
 def leaning(

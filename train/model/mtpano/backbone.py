@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from panoforge.core.errors import DataError, UsageError
+from panoforge.core.errors import ConfigError, DataError, UsageError
 from panoforge.core.foreign.files import read_bytes
 from panoforge.core.numbers import counted
 from panoforge.train.model.checkpoint_io import open_checkpoint
@@ -38,7 +39,7 @@ class Backbone(nn.Module):
     def __init__(self, settings: BackboneSettings, config: str | None = None) -> None:
         """Args: settings; config: the text of a folder's config.json, None for the small ViT."""
         super().__init__()
-        self.config = config
+        self.config, self.recompute = config, False
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
         if config is None:
@@ -61,7 +62,10 @@ class Backbone(nn.Module):
 
     def forward(self, rgb: Tensor) -> list[Tensor]:
         """The four layers."""
-        layers: list[Tensor] = self.vit((rgb - self.mean) / self.std)
+        normalised = (rgb - self.mean) / self.std
+        if self.recompute and self.training:
+            return checkpoint(self.vit, normalised, use_reentrant=False)
+        layers: list[Tensor] = self.vit(normalised)
         return layers
 
 
@@ -120,24 +124,27 @@ def parse_config(text: str) -> dict[str, Any]:
 def read_folder(settings: BackboneSettings) -> tuple[str, Path]:
     """The text of a folder's config.json and where its weights are.
 
-    DataError where the folder is no DINO's, or one of another patch size.
+    ConfigError where the folder is no DINO's, or one of another patch size.
     """
     folder = settings.folder
     assert folder is not None
     config, weights = folder / CONFIG_FILE, folder / WEIGHTS_FILE
     for path in (config, weights):
         if not path.is_file():
-            raise DataError(
+            raise ConfigError(
                 f"{folder}: expected {CONFIG_FILE} and {WEIGHTS_FILE} of a DINOv2 or DINOv3 in one"
                 f" file, there is no {path.name}. Save it so with transformers' save_pretrained"
             )
     try:
         text = read_bytes(config, MAX_CONFIG_BYTES).decode()
     except UnicodeDecodeError:
-        raise DataError(f"{config}: expected JSON, it is no text") from None
-    patch_px = parse_config(text)["patch_size"]
+        raise ConfigError(f"{config}: expected JSON, it is no text") from None
+    try:
+        patch_px = parse_config(text)["patch_size"]
+    except DataError as error:
+        raise ConfigError(f"{folder}: {error}") from None
     if patch_px != settings.patch_px:
-        raise DataError(
+        raise ConfigError(
             f"{folder}: its patches are {patch_px} px, model.backbone.patch_px is"
             f" {settings.patch_px}: set that to {patch_px}"
         )
