@@ -3,7 +3,7 @@
     stage_rooms(folder, count, seed)      staged panoramas, for pano pack
 
 A room is a box of six plain sides with six to ten solids in it (bench.solids), some striped, under
-one distant light; the camera stands upright about 1.5 m above its floor, at any yaw. What a solid
+one distant light. The camera stands upright about 1.5 m above its floor, at any yaw. What a solid
 is, its shape says and its colour does not: each kind of solid is a category of ours, and so are
 floor, ceiling and walls. Everything is a function of (seed, number).
 

@@ -8,9 +8,10 @@ held-out ones.
     python -m bench.learns_dense --out FOLDER --only full,plain --seeds 0     part of the work
     python -m bench.learns_dense --out FOLDER --table       what is there as a table
 
-**Protocol, fixed before the first run.** 400 rooms to train on and 80 held-out ones, other seeds
-(bench.dense_worlds: 256×128, exact depth, normals and categories, 9 classes); `--also DATASET` adds
-a published dataset with depth and normals, such as Infinigen rooms, half of the panoramas then. All
+**Protocol, fixed before the first run.** There are 400 rooms to train on and 80 held-out ones of
+another seed (bench.dense_worlds: 256×128, exact depth, normals and categories, 9 classes). `--also
+DATASET` adds a published dataset with depth and normals, such as Infinigen rooms; a half of the
+panoramas is of it then. All
 variants have one backbone, one recipe and the same panoramas in the same order; they differ by one
 switch:
 
@@ -31,11 +32,13 @@ differences are paired by seed and room. The expectation is MTPano's: full is be
 comes, with no claim where an interval holds 0. Figures at the seam are AbsRel and degrees in the
 eight columns around it, over those of all columns: 1 is no seam.
 
-The supervision rows train `full` on other depth: `truth`; `merged_25`, `merged_50` and
-`merged_100`, what 24 views say each in a scale and shift of its own, merged
-(bench.dense_supervision); `random_view`, one view a step, scale and shift fitted, which is the same
-at any noise of that kind; `solved_*`, the same views with scale and shift solved for by
-panoforge.label. Classes and normals are the truth's in all rows.
+The supervision rows train `full` on other depth; classes and normals are the truth's in all rows:
+
+    truth             exact depth
+    merged_25 … 100   what 24 views say, each in a scale and shift of its own, merged
+                      (bench.dense_supervision)
+    random_view       one view a step, scale and shift fitted: the same at any noise of that kind
+    solved_25 … 100   the views of merged_*, scales and shifts solved for by panoforge.label
 """
 
 import argparse

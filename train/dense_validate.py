@@ -1,7 +1,7 @@
 """What MTPano makes of panoramas while it trains: three scores on held-out ones, and a picture.
 
-Scores of pixels whose truth is known, each by its part of the sphere, pooled over all panoramas:
-mean IoU of the classes that occur, absolute relative difference of depth, mean angle of normals.
+They are mean IoU of the classes that occur, absolute relative difference of depth and mean angle of
+normals. Pixels whose truth is known count by their part of the sphere, of all panoramas together.
 This is a curve to watch; the score of a model is `pano eval` with `task: dense`.
 """
 

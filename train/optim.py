@@ -76,9 +76,9 @@ def restore_moments(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> 
 def lr_scale(step: int, steps: int, settings: OptimSettings, epoch: int = 0) -> float:
     """Learning rate of `step` (from 0, in `epoch`) as a share of the first.
 
-    A linear warm-up, then a cosine from 1 to `final_lr_ratio` at the end of the run, or a factor
-    `step_gamma` every `step_epochs` (torch's StepLR, stepped once an epoch), or (1 − share of the
-    run)^`poly_power`.
+    A linear warm-up, then one of three. A cosine from 1 to `final_lr_ratio` at the end of the run;
+    a factor `step_gamma` every `step_epochs` (torch's StepLR, stepped once an epoch); or
+    (1 − share of the run)^`poly_power`.
     """
     if step < settings.warmup_steps:
         return (step + 1) / (settings.warmup_steps + 1)

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panoforge.train.data.panoramas import Panorama
+from panoforge.train.data.panoramas import DensePanorama
 from panoforge.train.settings.mtpano import Auxiliary
 
 if TYPE_CHECKING:
@@ -63,7 +63,9 @@ class DenseBatch:
         return len(self.rgb)
 
 
-def collate_panoramas(panoramas: Sequence[Panorama], auxiliary: Sequence[Auxiliary]) -> DenseBatch:
+def collate_panoramas(
+    panoramas: Sequence[DensePanorama], auxiliary: Sequence[Auxiliary]
+) -> DenseBatch:
     """Panoramas of one size as a batch, with the auxiliary targets that are asked for."""
     import torch
 

@@ -1,8 +1,8 @@
 """Panoramas of our shards as a line of positions, and the mixture of several such datasets.
 
 A `DenseShards` gives panoramas with their truth, each a function of (seed, position). What the
-tasks need is looked up in the dataset's index when it is opened: a dataset without a product that
-is asked for, or with pictures that are no whole panoramas, is refused before the first step.
+tasks need is looked up in the dataset's index when it is opened. So a dataset without a product
+that is asked for, or with pictures that are no whole panoramas, is refused before the first step.
 """
 
 from dataclasses import replace
@@ -19,7 +19,7 @@ from panoforge.train.data.dense_batch import DenseBatch, collate_panoramas
 from panoforge.train.data.loader import ClipSource
 from panoforge.train.data.mixture import Mixture, whole_weights
 from panoforge.train.data.panoramas import (
-    Panorama,
+    DensePanorama,
     PanoramaPlan,
     build_panorama,
     panorama_plan,
@@ -79,7 +79,7 @@ class DenseShards:
         """The key of the panorama that is drawn at `position`."""
         return self.dataset.key(self.plan(position).sample)
 
-    def clip(self, position: int) -> Panorama:
+    def clip(self, position: int) -> DensePanorama:
         """The panorama at `position`, a pure function of seed and position."""
         plan, settings = self.plan(position), self.settings
         model = settings.model

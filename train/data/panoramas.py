@@ -40,7 +40,7 @@ from panoforge.train.data.sources.whole import about_vertical
 from panoforge.train.data.warp import tilt_matrix
 from panoforge.train.settings.clips import ClipSettings
 from panoforge.train.settings.dense import AugmentSettings
-from panoforge.train.settings.mtpano import DenseTask
+from panoforge.train.settings.mtpano import DenseTaskName
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class PanoramaPlan:
 
 
 @dataclass(frozen=True)
-class Panorama:
+class DensePanorama:
     """One panorama with its dense truth, H×W.
 
     `rgb` float32 H×W×3 in [0, 1]; `semantic` uint8 H×W, 255 void; `depth_m` float32 H×W, +inf
@@ -104,7 +104,7 @@ def rotation_of(plan: PanoramaPlan, width: int) -> Matrix:
 
 
 def products_for(
-    tasks: tuple[DenseTask, ...], members: frozenset[str] | set[str]
+    tasks: tuple[DenseTaskName, ...], members: frozenset[str] | set[str]
 ) -> tuple[str, ...]:
     """The products that are read for tasks of a sample that has the products `members`.
 
@@ -128,10 +128,10 @@ def build_panorama(
     sample: Sample,
     plan: PanoramaPlan,
     augment: AugmentSettings,
-    tasks: tuple[DenseTask, ...],
+    tasks: tuple[DenseTaskName, ...],
     classes: ClassMap,
     height: int,
-) -> Panorama:
+) -> DensePanorama:
     """The panorama of `plan` at height×2·height. DataError names what is wrong with the sample."""
     check_whole(sample)
     turn = rotation_of(plan, 2 * height)
@@ -150,7 +150,7 @@ def build_panorama(
         normal = unit(turned_back(world, pose @ turn))
         if plan.mirror:
             normal[..., 0] *= -1
-    return Panorama((rgb / 255.0).astype(np.float32), semantic, depth, normal)
+    return DensePanorama((rgb / 255.0).astype(np.float32), semantic, depth, normal)
 
 
 def check_whole(sample: Sample) -> None:
@@ -236,7 +236,7 @@ def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
 
 
-def seen_in_one_view(panorama: Panorama, plan: PanoramaPlan, fov_deg: float) -> Panorama:
+def seen_in_one_view(panorama: DensePanorama, plan: PanoramaPlan, fov_deg: float) -> DensePanorama:
     """The same with depth in one view's square alone, known up to that view's scale and shift."""
     assert panorama.depth_m is not None
     height, width = panorama.depth_m.shape

@@ -6,12 +6,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from panoforge.train.data.loader import ClipSource
 from panoforge.train.distributed import World
-
-Losses = dict[str, Tensor]
+from panoforge.train.gradients import Losses
 
 
 class Task(Protocol):

@@ -19,11 +19,11 @@ from panoforge.train.data.dense_source import PanoramaSource
 from panoforge.train.data.loader import ClipSource
 from panoforge.train.dense_validate import dense_picture, validate_dense
 from panoforge.train.distributed import World
+from panoforge.train.gradients import Losses
 from panoforge.train.losses.dense.dense_loss import LOSS_NAMES, DenseLoss
 from panoforge.train.model.mtpano.build import describe
 from panoforge.train.model.mtpano.model import Mtpano
 from panoforge.train.optim import lr_scale, set_learning_rates
-from panoforge.train.tasks.base import Losses
 from panoforge.train.torch_settings import use_bfloat16
 
 BACKBONE = "backbone."

@@ -19,6 +19,7 @@ from panoforge.train.data.loader import ClipSource
 from panoforge.train.data.object_groups import object_groups
 from panoforge.train.data.plan import noise_seed, prompt_rng
 from panoforge.train.distributed import World
+from panoforge.train.gradients import Losses
 from panoforge.train.losses.build import build_loss
 from panoforge.train.losses.sam2_loss import LOSS_NAMES
 from panoforge.train.model.scan_sam2 import (
@@ -30,7 +31,6 @@ from panoforge.train.model.scan_sam2 import (
 )
 from panoforge.train.model.windows import windows
 from panoforge.train.optim import build_optimizer, lr_scale, set_learning_rates
-from panoforge.train.tasks.base import Losses
 from panoforge.train.torch_settings import use_bfloat16
 from panoforge.train.validate import picture, validate
 

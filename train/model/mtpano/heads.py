@@ -16,10 +16,10 @@ from torch.nn.functional import normalize
 from panoforge.train.model.mtpano.rays import to_world
 from panoforge.train.model.mtpano.streams import ChannelNorm, zeroed
 from panoforge.train.model.seam import SeamConv2d
-from panoforge.train.settings.mtpano import Auxiliary, Azimuth, DenseTask
+from panoforge.train.settings.mtpano import Auxiliary, Azimuth, DenseTaskName
 
 Group = Literal["invariant", "variant"]
-AnyTask = DenseTask | Auxiliary
+AnyTask = DenseTaskName | Auxiliary
 GROUPS: dict[AnyTask, Group] = {
     "semantic": "invariant",
     "depth": "invariant",
