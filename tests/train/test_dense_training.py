@@ -18,7 +18,7 @@ from panoforge.train.log import read_metrics
 from panoforge.train.model.mtpano.build import load_dense
 from panoforge.train.run import run_training
 from panoforge.train.tasks.choose import open_task
-from panoforge.train.tasks.dense import DenseTask, is_small
+from panoforge.train.tasks.mtpano import MtpanoTask, is_small
 from panoforge.train.trainer import Trainer
 
 
@@ -230,6 +230,6 @@ def test_a_backbone_that_is_frozen_stays(rooms: Path) -> None:
     backbone = {"patch_px": 8, "width": 32, "depth": 4, "heads": 2, "frozen": True}
     config = small_dense(model={"backbone": backbone})
     task, _ = open_task(config, Dataset.open(rooms, "train"), None)
-    assert isinstance(task, DenseTask)
+    assert isinstance(task, MtpanoTask)
     trained = {n for n, p in task.model.named_parameters() if p.requires_grad}
     assert trained and not any(n.startswith("backbone.") for n in trained)

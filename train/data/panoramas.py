@@ -40,7 +40,7 @@ from panoforge.train.data.sources.whole import about_vertical
 from panoforge.train.data.warp import tilt_matrix
 from panoforge.train.settings.clips import ClipSettings
 from panoforge.train.settings.dense import AugmentSettings
-from panoforge.train.settings.mtpano import DenseTaskName
+from panoforge.train.settings.mtpano import DenseTask
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def rotation_of(plan: PanoramaPlan, width: int) -> Matrix:
 
 
 def products_for(
-    tasks: tuple[DenseTaskName, ...], members: frozenset[str] | set[str]
+    tasks: tuple[DenseTask, ...], members: frozenset[str] | set[str]
 ) -> tuple[str, ...]:
     """The products that are read for tasks of a sample that has the products `members`.
 
@@ -128,7 +128,7 @@ def build_panorama(
     sample: Sample,
     plan: PanoramaPlan,
     augment: AugmentSettings,
-    tasks: tuple[DenseTaskName, ...],
+    tasks: tuple[DenseTask, ...],
     classes: ClassMap,
     height: int,
 ) -> DensePanorama:

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from panoforge.core.models import FrozenModel, Positive
 from panoforge.core.storage.location import LocalPath
 
-DenseTaskName = Literal["semantic", "depth", "normal"]
+DenseTask = Literal["semantic", "depth", "normal"]
 Auxiliary = Literal["image_gradient", "edge_distance", "point_map"]
 ClassSetName = Literal["ade20k", "nyu40", "structured3d", "stanford13", "panoforge"]
 Azimuth = Literal["absolute", "ray", "none"]
@@ -64,7 +64,7 @@ class MtpanoSettings(FrozenModel):
         int, Field(ge=32, le=2048, description="Rows of a panorama; it is twice as wide.")
     ] = 512
     tasks: Annotated[
-        tuple[DenseTaskName, ...], Field(min_length=1, description="What is predicted.")
+        tuple[DenseTask, ...], Field(min_length=1, description="What is predicted.")
     ] = ("semantic", "depth", "normal")
     classes: Annotated[ClassSetName, Field(description="The label set of the semantic task.")] = (
         "ade20k"

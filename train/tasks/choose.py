@@ -9,7 +9,7 @@ from panoforge.train.model.build import build_model
 from panoforge.train.model.checkpoint_io import Weights
 from panoforge.train.model.mtpano.build import build_mtpano
 from panoforge.train.tasks.base import Task
-from panoforge.train.tasks.dense import DenseTask
+from panoforge.train.tasks.mtpano import MtpanoTask
 from panoforge.train.tasks.sam2 import Sam2Task
 from panoforge.train.validate import validation_source
 
@@ -29,4 +29,4 @@ def open_task(config: TrainConfig, data: Dataset, held_out: Dataset | None) -> t
         seed=config.seed,
     )
     kept = None if held_out is None else held_out_panoramas(held_out, config)
-    return DenseTask(config, mtpano, panoramas, kept), weights
+    return MtpanoTask(config, mtpano, panoramas, kept), weights

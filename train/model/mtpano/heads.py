@@ -16,10 +16,10 @@ from torch.nn.functional import normalize
 from panoforge.train.model.mtpano.rays import to_world
 from panoforge.train.model.mtpano.streams import ChannelNorm, zeroed
 from panoforge.train.model.seam import SeamConv2d
-from panoforge.train.settings.mtpano import Auxiliary, Azimuth, DenseTaskName
+from panoforge.train.settings.mtpano import Auxiliary, Azimuth, DenseTask
 
 Group = Literal["invariant", "variant"]
-AnyTask = DenseTaskName | Auxiliary
+AnyTask = DenseTask | Auxiliary
 GROUPS: dict[AnyTask, Group] = {
     "semantic": "invariant",
     "depth": "invariant",

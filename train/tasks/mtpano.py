@@ -35,7 +35,7 @@ def is_small(name: str) -> bool:
     return name.startswith(SMALL_PARTS) or ".aggregator." in name
 
 
-class DenseTask:
+class MtpanoTask:
     """MTPano's part of a run."""
 
     loss_names: tuple[str, ...] = LOSS_NAMES
