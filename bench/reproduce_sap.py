@@ -15,8 +15,8 @@ and on the second world); overlap above none; fine-tuned scan above vanilla scan
 
 1. `pretrain`: a SAM2.1 of 4 M parameters (`micro`) learns click → mask on perspective pictures,
    then perspective videos, of 3 frames and of 8 (bench.solid_worlds, world P). Objects leave and
-   come back, so absence is learnt before any panorama. `pretrained.json` says how well, on videos
-   nobody trained on. Its encoder is frozen from then on.
+   come back, so absence is learnt before any panorama: the videos are shown once more for it.
+   `pretrained.json` says how well, on videos nobody trained on. Its encoder is frozen from then on.
 2. `vanilla`: that model on held-out panoramas of world A and on world B.
 3. One fine-tuned model for each row of bench.sap_recipes.ROWS, all from the same weights, for the
    same number of steps. The row `perspective_only` is the control for more training. `--causes`
@@ -26,9 +26,11 @@ and on the second world); overlap above none; fine-tuned scan above vanilla scan
    flipping panoramas. Perspective videos that nobody trained on measure what was forgotten.
 
 **Held out.** World A: the scenes of the split `val`. World B: all of it; nothing was trained,
-chosen or tuned on it. Videos: another seed. **Tuned.** Nothing on any of these; rates and steps are
-fixed in bench.sap_recipes before the first run. A row that comes out otherwise than expected is
-reported as it is; a recipe that is changed then is a new row with its reason.
+chosen or tuned on it. Videos: another seed. **Tuned.** Nothing on any panorama; rates and steps are
+fixed in bench.sap_recipes before the first run. The stand-in's last stage was added after the
+held-out videos had shown that it called 81 % of what is absent present (`pretrained.json`). A row
+that comes out otherwise than expected is reported as it is; a recipe that is changed then is a new
+row with its reason.
 
 **Scored by** one click for each instance at its most interior point, and further ones where the
 answer is most wrong. Merged by the mean of one cycle; a second table has mean and maximum, one and
@@ -55,6 +57,7 @@ from bench.sap_recipes import (
     SIZES,
     Row,
     Size,
+    absence_recipe,
     image_recipe,
     short_recipe,
     tune_recipe,
@@ -67,6 +70,7 @@ HELD_OUT_SEED = 1000  # of perspective videos
 # the mean of one cycle is the table's own
 MERGES: tuple[tuple[MergeRule, int], ...] = (("mean", 2), ("max", 1), ("max", 2))
 PRETRAINED = "pretrained"
+JUDGEMENT_BIAS = "sam_mask_decoder.pred_obj_score_head.layers.2.bias"
 VANILLA = Row("vanilla", "before any panorama", ALL_METHODS, {}, None)
 
 
@@ -90,8 +94,9 @@ def run(out: Path, size: Size, rows: tuple[Row, ...], until: str | None = None) 
     log.timed("data", partial(make_data, out / "data", size))
     images = log.timed("pretrain_images", partial(pretrain_images, out, size))
     short = log.timed("pretrain_short", partial(pretrain_short, out, size, images))
-    vanilla = log.timed("pretrain_videos", partial(pretrain_videos, out, size, short))
-    log.timed("pretrained", partial(judge, out, (images, short, vanilla)))
+    videos = log.timed("pretrain_videos", partial(pretrain_videos, out, size, short))
+    vanilla = log.timed("pretrain_absence", partial(pretrain_absence, out, size, videos))
+    log.timed("pretrained", partial(judge, out, (images, short, videos, vanilla)))
     if until == PRETRAINED:
         return {"bench": "reproduce_sap", "rows": [], "of": len(rows), "machine": machine()}
     done: list[Row] = []
@@ -173,6 +178,25 @@ def pretrain_short(out: Path, size: Size, images: Path) -> Path:
 
 def pretrain_videos(out: Path, size: Size, short: Path) -> Path:
     return train(out, "pretrain_videos", video_recipe(size, out / "data", short))
+
+
+def pretrain_absence(out: Path, size: Size, videos: Path) -> Path:
+    """The judgement of absence, learnt: its last bias stood at 0.97 after 2,100 steps of `medium`.
+
+    It began at 1 (panoforge.train.model.mimetic_init), and Adam moves it by less than the rate a
+    step. What is absent was told apart (area under the curve 0.86) and still called present: 81 %
+    of it. So the bias is set to 0, and the videos are shown once more, the judgement weighing more.
+    """
+    import torch
+
+    from panoforge.train.model.checkpoint_io import read_checkpoint
+
+    begun = out / "judgement_at_0.pt"
+    if not begun.exists():
+        state = dict(read_checkpoint(videos))
+        state[JUDGEMENT_BIAS] = torch.zeros_like(state[JUDGEMENT_BIAS])
+        torch.save({"model": state}, begun)
+    return train(out, "pretrain_absence", absence_recipe(size, out / "data", begun))
 
 
 def judge(out: Path, stages: tuple[Path, ...]) -> Path:

@@ -128,6 +128,13 @@ def video_recipe(size: Size, data: Path, checkpoint: Path) -> dict[str, Any]:
     )
 
 
+def absence_recipe(size: Size, data: Path, checkpoint: Path) -> dict[str, Any]:
+    """Pretraining, last: the same clips, the judgement of absence counting twice."""
+    return merged(
+        video_recipe(size, data, checkpoint), loss={"objectness": 2.0}, optim={"lr": 2e-4}
+    )
+
+
 @dataclass(frozen=True)
 class Row:
     """A model of the table: how its training differs from SAP's, and what it is scored with."""
