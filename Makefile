@@ -74,7 +74,7 @@ bench-gpu: setup ## everything that a GPU changes, 10 minutes a call; QUICK=1 re
 	$(PY) -m bench.gpu_day $(if $(QUICK),--toy)
 
 lock:            ## resolve requirements.lock anew from pyproject.toml (needs uv)
-	uv pip compile --prerelease=if-necessary --python-version 3.11 --extra datagen --extra train --extra dev \
+	uv pip compile --prerelease=if-necessary --python-version 3.11 --extra datagen --extra train --extra label --extra dev \
 	  pyproject.toml --no-header --output-file requirements.lock
 
 clean:           ## remove the environment and caches; runs/ stays

@@ -7,38 +7,11 @@ from pydantic import Field, model_validator
 from panoforge.core.models import Count, FrozenModel, Positive, Probability
 from panoforge.eval.config import ModelConfig
 from panoforge.label.settings import JoinSettings
-from panoforge.label.teachers.noisy import NoiseRates
+from panoforge.label.teachers.choice import TeacherChoice
 from panoforge.label.video.annotate import VideoRules
 from panoforge.label.views.sets import ViewSetConfig
 
 Writes = Literal["labelme", "coco"]
-
-
-class TeacherChoice(FrozenModel):
-    """One teacher.
-
-    `truth` and `noisy_truth` read the labels of a dataset of ours. `sam2` is SAM2's automatic mask
-    generator.
-    """
-
-    kind: Annotated[
-        Literal["truth", "noisy_truth", "sam2"], Field(description="Which teacher it is.")
-    ]
-    name: Annotated[
-        str, Field(max_length=60, description="What reports call it; empty: its kind.")
-    ] = ""
-    noise: Annotated[NoiseRates, Field(description="Of noisy_truth: its faults.")] = NoiseRates()
-    model: Annotated[ModelConfig, Field(description="Of sam2: its size and weights.")] = (
-        ModelConfig()
-    )
-    points_per_side: Annotated[
-        int, Field(ge=1, le=64, description="Of sam2: clicks along each side of a view.")
-    ] = 32
-
-    @property
-    def called(self) -> str:
-        """Its name in reports."""
-        return self.name or self.kind.replace("_", " ")
 
 
 class FollowChoice(FrozenModel):
@@ -138,8 +111,13 @@ class AnnotateConfig(FrozenModel):
                 " large}}], or panoptic teachers, or both"
             )
         for choice in (*self.panoptic, *self.hide.teachers):
-            if choice.kind == "sam2":
-                raise ValueError("sam2 has no words for what it finds: it is no panoptic teacher")
+            if not choice.can("panoptic"):
+                raise ValueError(
+                    f"{choice.kind} has no words for what it finds: it is no panoptic teacher"
+                )
+        for choice in self.entities:
+            if not choice.can("entities"):
+                raise ValueError(f"{choice.kind} proposes no masks: it is no teacher of entities")
         names = [choice.called for choice in (*self.entities, *self.panoptic)]
         if len(set(names)) < len(names):
             raise ValueError(

@@ -3,17 +3,13 @@
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-from panoforge.core.errors import ConfigError
-from panoforge.core.shards.layout import MANIFEST_NAME
-from panoforge.core.shards.read import Dataset
 from panoforge.eval.config import EvalConfig, ModelConfig
 from panoforge.eval.interactive.following import Following
 from panoforge.eval.interactive.following.edges import EdgeFollowing
-from panoforge.label.config import AnnotateConfig, FollowChoice, TeacherChoice
-from panoforge.label.teachers.noisy import NoisyTruth
-from panoforge.label.teachers.truth import TruthTeacher, dataset_truths
+from panoforge.label.config import AnnotateConfig, FollowChoice
+from panoforge.label.teachers.choice import TeacherChoice
+from panoforge.label.teachers.loading import load_teacher
 from panoforge.label.video.asking import TeacherPanel
 from panoforge.label.video.noisy_truth import NoisyTruthFollowing
 
@@ -36,23 +32,11 @@ def panel_of(
         ConfigError: truth is asked for, and the place is no dataset.
     """
     return TeacherPanel(
-        [_teacher(one, place) for one in entities],
-        [_teacher(one, place) for one in panoptic],
+        [load_teacher(one, place) for one in entities],
+        [load_teacher(one, place) for one in panoptic],
         config.views,
         config.join,
     )
-
-
-def _teacher(choice: TeacherChoice, place: Path) -> Any:
-    if choice.kind == "sam2":
-        raise ConfigError("sam2 as a teacher is not there yet")
-    if not (place / MANIFEST_NAME).exists():
-        raise ConfigError(
-            f"teacher {choice.called}: {choice.kind} reads the labels of a dataset of ours, and"
-            f" {place} is none: name a model as teacher"
-        )
-    truth = TruthTeacher(dataset_truths(Dataset.open(place)), name=choice.called)
-    return truth if choice.kind == "truth" else NoisyTruth(truth, choice.noise, choice.called)
 
 
 def following_of(choice: FollowChoice) -> Following:

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 
 from panoforge.core.errors import ConfigError
-from panoforge.eval.config import EvalConfig
+from panoforge.eval.config import EvalConfig, ModelConfig
 from panoforge.train.model.build import architecture
 from panoforge.train.model.checkpoint_export import state_dict_sha256
 from panoforge.train.model.checkpoint_io import Weights, load_checkpoint, open_checkpoint
@@ -70,27 +70,31 @@ def predictor_config(settings: Sam2Settings, kind: type[SAM2VideoPredictor]) -> 
 
 
 def load_model(config: EvalConfig) -> LoadedModel:
-    """Build and load the model of a config.
+    """Build and load the model of a config, as `load_weights` does."""
+    return load_weights(config.model, config.seed, config.device)
 
-    Random weights are a function of `config.seed` and leave torch's global generator as it was.
-    DataError for a checkpoint that is damaged or of another architecture.
+
+def load_weights(settings: ModelConfig, seed: int, device: str) -> LoadedModel:
+    """Build and load a model.
+
+    Random weights are a function of `seed` and leave torch's global generator as it was. DataError
+    for a checkpoint that is damaged or of another architecture.
     """
-    settings = config.model
     file = settings.checkpoint_file
     checkpoint = None if file is None else open_checkpoint(file)
     found = {} if checkpoint is None else checkpoint.parts
     parts = PanoSam2Settings.model_validate(found)
     node = predictor_config(settings, PanoVideoPredictor if found else SAM2VideoPredictor)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+        torch.manual_seed(seed)
         model = instantiate(node)
         if found:
             add_parts(model, parts)
     if checkpoint is None:
         weights = Weights(
-            f"random, seed {config.seed}", state_dict_sha256(model.state_dict()), random=True
+            f"random, seed {seed}", state_dict_sha256(model.state_dict()), random=True
         )
     else:
         weights = load_checkpoint(model, checkpoint, settings.size, parts)
     steps = None if checkpoint is None else checkpoint.step
-    return LoadedModel(model.eval().to(pick_device(config.device)), weights, steps, parts)
+    return LoadedModel(model.eval().to(pick_device(device)), weights, steps, parts)
