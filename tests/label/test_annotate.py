@@ -158,7 +158,7 @@ def taught(monkeypatch: pytest.MonkeyPatch) -> Callable[[type], None]:
     """Another teacher in the place of those of the config."""
 
     def teach(kind: type) -> None:
-        monkeypatch.setattr(loading, "_teacher", lambda choice, place: kind())
+        monkeypatch.setattr(loading, "load_teacher", lambda choice, place: kind())
 
     return teach
 
