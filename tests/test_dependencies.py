@@ -40,6 +40,8 @@ COMES_WITH = {
     "pydantic_core": "pydantic",
 }
 OPTIONAL = {  # importer → what it does without
+    "label/teachers/transformers_folder.py": ("transformers",),  # the extra `label`
+    "label/teachers/moge.py": ("moge",),  # on no package index
     "panoforge/doctor.py": ("torch", "torchvision"),  # says whether they are there
     "train/log.py": ("wandb",),
     "train/model/mtpano/backbone.py": ("transformers",),

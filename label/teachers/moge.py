@@ -1,11 +1,10 @@
 """MoGe, if it is installed: depth and normals of a view whose field of view we know.
 
-MoGe (arXiv 2410.19115, version 2 arXiv 2507.02546) is on no package index: its users install it
-from its repository. Version 2 says metres and normals, version 1 depth that is right up to scale.
+MoGe 2 (arXiv 2507.02546) is on no package index: its users install it from its repository. It says
+metres and normals. Written from its documentation; no test here has met it.
 """
 
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 
 from panoforge.core.errors import ConfigError, DataError, one_line
-from panoforge.label.teachers.base import Dense, DepthMap, DepthUnit, ViewImage, camera_of
+from panoforge.label.teachers.base import Dense, DepthMap, ViewImage, camera_of
 from panoforge.label.teachers.transformers_folder import file_digest
 
 
@@ -24,13 +23,10 @@ class MogeTeacher:
     model: Any
     digest: str
     device: torch.device
-    metric: bool
     name: str = "moge"
 
     @staticmethod
-    def load(
-        file: Path, device: torch.device, *, version: int = 2, name: str = "moge"
-    ) -> "MogeTeacher":
+    def load(file: Path, device: torch.device, *, name: str = "moge") -> "MogeTeacher":
         """Load a checkpoint.
 
         Raises:
@@ -38,10 +34,10 @@ class MogeTeacher:
             DataError: The file is none of its checkpoints.
         """
         try:
-            model_class = import_module(f"moge.model.v{version}").MoGeModel
-        except (ImportError, AttributeError):
+            from moge.model.v2 import MoGeModel
+        except ImportError:
             raise ConfigError(
-                f"the teacher {name!r} needs MoGe {version}, which is not installed here: install"
+                f"the teacher {name!r} needs MoGe 2, which is not installed here: install"
                 " it from its authors' repository (github.com/microsoft/MoGe), or name another"
                 " teacher of depth"
             ) from None
@@ -49,10 +45,10 @@ class MogeTeacher:
             raise DataError(f"{file} is no file: expected a checkpoint of MoGe (model.pt)")
         try:
             torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-            model = model_class.from_pretrained(str(file)).to(device).eval()
+            model = MoGeModel.from_pretrained(str(file)).to(device).eval()
         except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
             raise DataError(f"{file} is no checkpoint of MoGe: {one_line(error)}") from None
-        return MogeTeacher(model, file_digest(file), device, version >= 2, name)
+        return MogeTeacher(model, file_digest(file), device, name)
 
     def dense(self, view: ViewImage) -> Dense:
         """Depth and normals of one view; what it masks out is sky."""
@@ -70,6 +66,5 @@ class MogeTeacher:
             length = np.linalg.norm(normals, axis=-1, keepdims=True)
             normals = np.where(length > 0, normals / np.maximum(length, 1e-9), 0)
             normals = normals.astype(np.float32)
-        unit: DepthUnit = "metres" if self.metric else "relative"
         values = np.where(seen, depth, np.inf).astype(np.float32)
-        return Dense(DepthMap(values, "axis", unit), normals)
+        return Dense(DepthMap(values, "axis", "metres"), normals)

@@ -14,7 +14,6 @@ import hashlib
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +59,7 @@ def load_folder(folder: Path, model: str, processor: str, device: torch.device) 
     """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when it is imported: nobody is asked
     try:
-        transformers = import_module("transformers")
+        import transformers
     except ImportError:
         raise ConfigError(
             f"the teacher in {folder} needs transformers, which is not installed here: pip install"
