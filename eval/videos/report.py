@@ -45,6 +45,11 @@ SCORES_SHOWN = (
     "j_sphere_official",
     "f_sphere_official",
 )
+SEARCHES = {
+    "whole": "whole, resized",
+    "bfov": "of each object a view fitted to its last mask (BFoV search)",
+    "scan": "as the views of a scan, frame by frame",
+}
 TOOLKIT = ("J sphere, official", "F sphere, official")
 HEADS = (
     "S_dual",
@@ -178,6 +183,17 @@ def _scores(results: Mapping[str, Any]) -> Section:
                 ),
             )
         )
+    if results.get("labels"):
+        found = [
+            [
+                entry["label"],
+                count(entry["objects"]),
+                Bar(entry["j_and_f"], percent(entry["j_and_f"])),
+            ]
+            for entry in results["labels"]
+        ]
+        table = Table(["what it is", "objects", "J&F of the model"], found)
+        blocks.append(Details("By what the objects are", [table]))
     return Section("Scores", text=OF_MASKS if masks else OF_BOXES, blocks=blocks)
 
 
@@ -199,6 +215,7 @@ def _published() -> Section:
 
 def _protocol(results: Mapping[str, Any]) -> Section:
     weights, data = results["weights"], results["dataset"]
+    video = results["protocol"].get("video", {})
     return Section(
         "Protocol",
         text="Two results may be compared only if their protocol ids are equal.",
@@ -207,7 +224,8 @@ def _protocol(results: Mapping[str, Any]) -> Section:
                 {
                     "protocol id": results["protocol_id"],
                     "prompt": results["protocol"]["prompt"],
-                    "frames are shown": "whole, resized (direct)",
+                    "frames are shown": SEARCHES[video.get("search", "whole")],
+                    "memory": video.get("memory") or "as the weights were trained",
                     "weights": weights["source"],
                     "weights sha256": weights["sha256"],
                     "data sha256": data["manifest_sha256"],

@@ -66,6 +66,28 @@ def test_they_are_scored_and_other_bytes_are_other_data(dataset: Path, tmp_path:
     assert json.dumps(found)
 
 
+def test_every_search_goes_through_and_the_page_says_which(dataset: Path, tmp_path: Path) -> None:
+    """`pano eval` with each, random weights: other protocols, and a page that names the way."""
+    protocols = set()
+    for search, words in (("whole", "whole, resized"), ("bfov", "BFoV"), ("scan", "of a scan")):
+        asked = EvalConfig.model_validate(
+            {
+                "benchmark": "held_out_video",
+                "root": str(dataset),
+                "max_panoramas": 1,
+                "model": {"size": "micro", "image_size": 64, "checkpoint": "random"},
+                "video": {"search": search},
+                "scan": {"overlap": 0.0},
+                "device": "cpu",
+            }
+        )
+        found = run_evaluation(asked, tmp_path, tmp_path / search)
+        page = (found.folder / "report.html").read_text()
+        assert words in page and "By what the objects are" in page and "pillar" in page
+        protocols.add(found.results["protocol_id"])
+    assert len(protocols) == 3
+
+
 def test_a_dataset_without_videos_or_that_split_is_refused(
     dataset: Path, caps_dataset: Path
 ) -> None:
