@@ -16,6 +16,7 @@ import numpy as np
 from mathutils.bvhtree import BVHTree
 from numpy.typing import NDArray
 
+from panoforge.core.errors import DataError
 from panoforge.datagen.depsgraph.datablocks import key_of
 from panoforge.datagen.depsgraph.instance_keys import PartKey, instance_keys
 from panoforge.datagen.depsgraph.parts import ScenePart, parts_of
@@ -33,6 +34,7 @@ from panoforge.datagen.geometry.rendered_things import RenderedThing, thing_tabl
 from panoforge.datagen.scene.scene import Scene
 
 NOTHING = -1
+MAX_FACES = 60_000_000  # laid out they take some 25 GB
 STRAND_SIDES = 12
 TRANSPARENT = {"BSDF_TRANSPARENT", "BSDF_GLASS", "BSDF_REFRACTION", "HOLDOUT"}
 
@@ -72,7 +74,15 @@ def build_oracle(scene: Scene, glass: frozenset[str] = frozenset()) -> Oracle:
 
     Materials with keys in `glass` are left out (the see-through policy). The scene must be as its
     source left it.
+
+    Raises:
+        DataError: It has more faces, copies counted, than can be laid out.
     """
+    if (faces_there := visit_render_depsgraph(_count_faces)) > MAX_FACES:
+        raise DataError(
+            f"the scene has {faces_there:,} faces, copies counted, and rays are checked against all"
+            f" of them laid out, at most {MAX_FACES:,}: this scene cannot be checked by rays"
+        )
     found = visit_render_depsgraph(lambda depsgraph: _collect(depsgraph, glass))
     keys = instance_keys([key for key, _ in found])
     table = thing_table(scene, keys)
@@ -102,6 +112,15 @@ def build_oracle(scene: Scene, glass: frozenset[str] = frozenset()) -> Oracle:
         per_triangle(lambda shape: shape.transparent),
         per_triangle(lambda shape: shape.displaced),
         per_triangle(lambda shape: np.full(len(shape.triangles), shape.strand)),
+    )
+
+
+def _count_faces(depsgraph: bpy.types.Depsgraph) -> int:
+    """Faces of all that renders, every copy for itself."""
+    return sum(
+        len(part.instance.object.data.polygons)
+        for part in parts_of(depsgraph)
+        if part.kind == "mesh" and part.visible_to_camera
     )
 
 

@@ -79,3 +79,33 @@ def test_many_parts_are_measured_as_if_all_were_laid_out() -> None:
     assert all(own == every for own, every in found["seen"])
     assert 0 < found["seen"][0][0] < 1
     assert found["meshes"] == [2, 3]  # once for each measurer, and anew when it moved
+
+
+TOO_MANY = """
+import sys
+import bpy
+sys.path.insert(0, sys.argv[1])
+from blender_scenes import cluttered
+from panoforge.core.errors import DataError
+from panoforge.datagen.scene.scene import Scene
+from panoforge.datagen.verify import oracle
+bpy.ops.wm.read_factory_settings(use_empty=True)
+scene = Scene(tuple(cluttered()), ())
+whole = oracle.build_oracle(scene)
+oracle.MAX_FACES = 100
+try:
+    oracle.build_oracle(scene)
+except DataError as error:
+    print(len(whole.triangles) > 100, error)
+"""
+
+
+def test_a_scene_of_too_many_faces_is_not_laid_out_for_rays() -> None:
+    here = os.path.dirname(__file__)
+    done = subprocess.run(
+        [sys.executable, "-c", TOO_MANY, here], capture_output=True, text=True, env={**os.environ}
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    said = next(line for line in done.stdout.splitlines() if "the scene has" in line)
+    assert said.startswith("True the scene has ") and "faces, copies counted" in said
+    assert said.endswith("at most 100: this scene cannot be checked by rays")
