@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from panoforge.core.errors import UserError
 from panoforge.core.shards.videos import by_video
 from panoforge.core.storage.atomic import write_bytes_atomic
 from panoforge.datagen.verify.request import (
@@ -73,7 +74,11 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv[1:])
     from panoforge.datagen.defects import exit_now
 
+    try:
+        code = main(sys.argv[1:])
+    except UserError as error:  # Blender may crash where Python ends, after other last words
+        print(error, file=sys.stderr, flush=True)
+        code = 1
     exit_now(code)

@@ -127,7 +127,7 @@ def _tiles(best: Mapping[str, Any] | None, videos: int) -> list[Tile]:
 
 
 def _scores(results: Mapping[str, Any]) -> Section:
-    blocks = []
+    blocks: list[Table | Details] = []
     masks = any(s["j"] is not None for s in results["scores"])
     if masks:
         rows = [
