@@ -14,6 +14,9 @@ Datasets
 Segmentation
     Segmenter           a picture, a SAM2 model or checkpoint, clicks → masks
 
+Dense tasks
+    predict             a picture, a checkpoint → classes, depth and normals of every pixel
+
 Runs
     render              a config → a run of staged panoramas
     evaluate            a config → scores, and a report
@@ -35,6 +38,7 @@ from panoforge.core import __version__
 
 if TYPE_CHECKING:
     from panoforge.api.datasets import open_dataset
+    from panoforge.api.dense import predict
     from panoforge.api.metrics import METRICS, metric
     from panoforge.api.pictures import load_panorama, sample_view, scan_views
     from panoforge.api.runs import compare, evaluate, render
@@ -54,6 +58,7 @@ __all__ = [
     "load_panorama",
     "metric",
     "open_dataset",
+    "predict",
     "render",
     "sample_view",
     "scan_views",
@@ -70,6 +75,7 @@ _HOMES = {
     "load_panorama": "panoforge.api.pictures",
     "metric": "panoforge.api.metrics",
     "open_dataset": "panoforge.api.datasets",
+    "predict": "panoforge.api.dense",
     "render": "panoforge.api.runs",
     "sample_view": "panoforge.api.pictures",
     "scan_views": "panoforge.api.pictures",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from panoforge.cluster.render.runner import RenderSummary
+    from panoforge.eval.dense.compare import MapsComparison
     from panoforge.eval.folders import Evaluation
     from panoforge.eval.scoring.compare import Comparison
 
@@ -71,15 +72,16 @@ def evaluate(config: str | Path, *overrides: str) -> "Evaluation":
     return eval_stage(job)
 
 
-def compare(*runs: str | Path) -> "Comparison":
+def compare(*runs: str | Path) -> "Comparison | MapsComparison":
     """Put evaluations side by side, with 95 % intervals and paired tests by panorama.
 
     Args:
         *runs: Folders of evaluations; the first is the reference.
 
     Returns:
-        The comparison: `lines`, one per run and method. `panoforge.eval.reports.comparison.render`
-        writes it.
+        The comparison: `lines`, one per run and method, or of dense tasks one per run and score.
+        `panoforge.eval.reports.comparison.render` writes it, or
+        `panoforge.eval.dense.compare.render_maps`.
 
     Raises:
         UsageError: They measured differently, or on other data; the message says what differs.
@@ -92,6 +94,8 @@ def compare(*runs: str | Path) -> "Comparison":
         >>> [(line.run, line.method) for line in found.lines]
         [('scan', 'scan'), ('direct', 'direct')]
     """
+    from panoforge.eval.dense.compare import compare_maps, is_dense
     from panoforge.eval.scoring.compare import compare as compare_runs
 
-    return compare_runs([Path(run) for run in runs])
+    paths = [Path(run) for run in runs]
+    return compare_maps(paths) if paths and is_dense(paths[0]) else compare_runs(paths)

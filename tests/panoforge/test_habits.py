@@ -169,6 +169,8 @@ MISSING_DATA = [
     ("compare", "{missing}"),
     ("eval", "{missing}", "--compare"),
     ("segment", "{missing}.jpg", "--click", "0,0", "--predictor", "truth"),
+    ("predict", "{missing}.jpg", "--checkpoint", "{missing}.pt"),
+    ("predict", "{picture}", "--checkpoint", "{missing}.pt"),
     ("serve", "{missing}.jpg", "--predictor", "truth"),
     ("serve", "{render}"),
 ]
@@ -192,6 +194,9 @@ WRONG_WORDS = [
     ("segment", "{picture}", "--click", "0,0", "methods=[direct]"),
     ("segment", "{picture}", "--click", "0,0", "max_panoramas=3"),
     ("segment", "{picture}", "--click", "0,0", "--model", "tiny", "model.size=large"),
+    ("predict", "{picture}"),
+    ("eval", "{eval}", "task=dense", "methods=[direct]"),
+    ("eval", "{eval}", "dense.classes=nyu"),
     ("serve", "model.sise=tiny", "--predictor", "truth"),
     ("export", "x", "y", "--to"),
     ("export", "{dataset}", "{out}", "--to", "cocco"),

@@ -102,7 +102,7 @@ def test_a_mirror_names_checkpoints_only(tmp_path: Path, name: str):
 
 @pytest.mark.timeout(280)
 def test_the_verbs_end_in_one_line(tmp_path: Path, caps_dataset: Path):
-    """`--checkpoint` of any kind in train, eval and segment; a run whose parts lead out."""
+    """`--checkpoint` of any kind in the verbs that take one; a run whose parts lead out."""
     (tmp_path / "good.png").write_bytes(plain("PNG"))
     victim = tmp_path / "victim"
     victim.mkdir()
@@ -119,6 +119,8 @@ def test_the_verbs_end_in_one_line(tmp_path: Path, caps_dataset: Path):
     verbs = [["train", str(TRAIN), *data, mixture, "--checkpoint", file] for file in weights[-1:]]
     verbs += [["eval", str(GEOMETRY), "predictor=sam2", *data, "--checkpoint", weights[-2]]]
     verbs += [[*clicked, "--checkpoint", file, "--out", str(run)] for file in weights]
+    predicted = ["predict", str(tmp_path / "good.png")]
+    verbs += [[*predicted, "--checkpoint", file, "--out", str(run)] for file in weights]
     for kind in ("a link out", "a pipe"):
         for part, to in (("checkpoints", victim), ("metrics.jsonl", tmp_path / "diary.jsonl")):
             put(tmp_path / f"{kind} {part}" / part, kind, to)

@@ -66,6 +66,7 @@ OTHERS = {
     "submit": "hands the words of another verb on",
     "compare": "results.json: test_compare.py, tests/fuzz",
     "segment": "pictures: test_hostile_pictures.py",
+    "predict": "pictures and checkpoints: test_hostile_pictures.py, test_hostile_checkpoints.py",
     "serve": "pictures: test_hostile_pictures.py",
     "generate": "a config of the user's own; its cache: tests/datagen/infinigen1",
 }

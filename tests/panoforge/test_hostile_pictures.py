@@ -78,6 +78,20 @@ def test_segment_refuses_each_in_one_line(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(300)
+def test_predict_refuses_each_before_it_reads_a_model(folder: Path, tmp_path: Path) -> None:
+    def words(name: str) -> list[str]:
+        model = ["--checkpoint", str(tmp_path / "no-model.pt")]
+        return ["predict", str(folder / name), *model, "--out", str(tmp_path / "out")]
+
+    labels = ["--predictor", "truth", "--labels", str(folder / "ids.png"), "--method", "direct"]
+    good = ["segment", str(folder / "good.png"), "--click", "0,0", *labels]
+    verbs = {"good.png": [*good, "--out", str(tmp_path)]}
+    verbs |= {name: words(name) for name in PICTURES}
+    check(verbs, {name: name for name in PICTURES})
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.timeout(300)
 def test_eval_refuses_a_folder_with_such_a_picture(folder: Path, tmp_path: Path) -> None:
     """The pictures of a COCO folder, and id maps that are bombs or of another size."""
     names = {"good.png": folder / "good.png", **{name: folder / name for name in PICTURES}}

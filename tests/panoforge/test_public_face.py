@@ -25,6 +25,8 @@ from panoforge.core.shards.read import Dataset
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.predictors.load import load_model
 from panoforge.train.model.checkpoint_export import export_official
+from panoforge.train.model.mtpano.build import build_mtpano, describe
+from panoforge.train.settings.mtpano import MtpanoSettings
 
 EVAL = """
 predictor: ground_truth
@@ -57,6 +59,12 @@ def desk(caps_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     config = EvalConfig.model_validate({"model": {"size": "tiny", "image_size": 64}})
     export_official(folder / "sam2.pt", load_model(config).model.state_dict(), step=0)
+    small = {"patch_px": 8, "width": 24, "depth": 4, "heads": 2}
+    dense = MtpanoSettings.model_validate(
+        {"backbone": small, "height_px": 32, "channels": 16, "classes": "nyu40"}
+    )
+    model, _ = build_mtpano(dense, 40)
+    export_official(folder / "dense.pt", model.state_dict(), 0, describe(model))
     for method in ("scan", "direct"):
         (folder / f"{method}.yaml").write_text(EVAL.format(method=method))
     return folder
@@ -165,6 +173,12 @@ MISTAKES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "no dataset": (lambda: panoforge.open_dataset("runs/nothing"), StorageError, "runs/nothing"),
     "no split": (lambda: panoforge.open_dataset("runs/demo/dataset", "tset"), UsageError, "train"),
     "no file": (lambda: panoforge.load_panorama("nothing.jpg"), DataError, "nothing.jpg"),
+    "no panorama": (
+        lambda: panoforge.predict(np.zeros((8, 8, 3), np.uint8), "dense.pt"),
+        DataError,
+        "8",
+    ),
+    "no dense model": (lambda: panoforge.predict("room.jpg", "sam2.pt"), DataError, "sam2.pt"),
     "no picture": (lambda: panoforge.load_panorama("sam2.pt"), DataError, "sam2.pt"),
     "no view": (lambda: panoforge.scan_views(overlap=1.5), ValueError, "overlap"),
     "odd width": (
