@@ -26,7 +26,7 @@ from panoforge.core.foreign.gpano import Placement, gpano_placement
 from panoforge.core.geometry.views import check_panorama_size
 from panoforge.core.image_header import image_size, webp_size
 from panoforge.core.numbers import counted
-from panoforge.core.types import Rgb
+from panoforge.core.types import Mask, Rgb
 
 MAX_PIXELS = 1 << 27  # of one picture; 16K panoramas
 _BAND_PIXELS = 1 << 22  # that are turned into RGB at once
@@ -93,6 +93,13 @@ def read_panorama(path: Path) -> Rgb:
         DataError: as `read_image`, or it is no equirectangular panorama.
     """
     return decode_panorama(read_bytes(path), str(path))
+
+
+def read_placed(path: Path) -> tuple[Rgb, Mask]:
+    """As `read_panorama`, with where the picture is on the sphere, bool H×W: all, or a crop."""
+    picture = read_picture(path)
+    rgb = panorama_of(picture, str(path))
+    return rgb, picture.on_sphere(np.ones(picture.rgb.shape[:2], bool))
 
 
 def decode_panorama(data: bytes, name: str, max_bytes: int = MAX_FILE_BYTES) -> Rgb:

@@ -26,7 +26,7 @@ from panoforge.core.categories.class_sets import VOID, ClassSet
 from panoforge.core.categories.semantic import semantic_map
 from panoforge.core.errors import DataError
 from panoforge.core.export.ply import ply_bytes
-from panoforge.core.foreign.pictures import panorama_of, read_picture
+from panoforge.core.foreign.pictures import read_placed
 from panoforge.core.geometry.clouds import even_pixels, positions_m
 from panoforge.core.geometry.shapes import sphere_parts
 from panoforge.core.names import check_key
@@ -64,21 +64,13 @@ def predict_image(image: Path, model: DenseModel, folder: Path) -> list[Path]:
     Raises:
         DataError: The picture is damaged, or no panorama.
     """
-    rgb, seen = read_seen(image)
+    rgb, seen = read_placed(image)
     maps = unseen_is_none(model.maps(rgb), seen)
     name = _UNPLAIN.sub("-", image.stem).strip("-") or "panorama"
     place = folder / f"{name}.dense"
     write_folder_atomic(place, prediction_files(rgb, maps, model, image.name))
     sample = stage_prediction(folder / "staged", name, rgb, maps, model)
     return [place, sample]
-
-
-def read_seen(image: Path) -> tuple[Rgb, Bools]:
-    """A whole panorama uint8 H×W×3, and where the picture is on it, bool H×W."""
-    picture = read_picture(image)
-    rgb = panorama_of(picture, str(image))
-    seen = picture.on_sphere(np.ones(picture.rgb.shape[:2], bool))
-    return rgb, seen
 
 
 def unseen_is_none(maps: DenseMaps, seen: Bools) -> DenseMaps:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from panoforge.core.errors import DataError
+from panoforge.core.foreign.pictures import read_placed
 from panoforge.core.geometry.views import check_panorama_size
 from panoforge.core.types import Rgb
 
@@ -41,10 +42,10 @@ def predict(
         ((128, 256), (128, 256, 3), dtype('uint8'))
     """
     from panoforge.eval.dense.model import DenseModel
-    from panoforge.eval.dense.predict import read_seen, unseen_is_none
+    from panoforge.eval.dense.predict import unseen_is_none
 
     if isinstance(picture, str | Path):
-        rgb, seen = read_seen(Path(picture))
+        rgb, seen = read_placed(Path(picture))
         return unseen_is_none(DenseModel.load(Path(model), device).maps(rgb), seen)
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype.name != "uint8":
         raise DataError(

@@ -125,10 +125,12 @@ def predict(
     Writes DIR/IMAGE.dense: maps, pictures of them, and points.ply, a point cloud. DIR/staged/IMAGE
     is a sample for pano pack, and its instance.zst for pano segment --predictor truth --labels.
     """
-    from panoforge.eval.dense.model import DenseModel
-    from panoforge.eval.dense.predict import predict_image, read_seen
+    from panoforge.core.foreign.pictures import read_placed
 
-    read_seen(image)  # what is no panorama is refused before the model is read
+    read_placed(image)  # what is no panorama is refused before torch and the model are loaded
+    from panoforge.eval.dense.model import DenseModel
+    from panoforge.eval.dense.predict import predict_image
+
     paths = predict_image(image, DenseModel.load(checkpoint, device), folder)
     out.print("\n".join(map(str, paths)))
 
