@@ -11,7 +11,7 @@ export SAM2_BUILD_CUDA := 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-video test test-real test-all test-fast lint style bench bench-gpu lock clean
+.PHONY: help setup demo demo-video demo-annotate test test-real test-all test-fast lint style bench bench-gpu lock clean
 
 help:            ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,12 @@ demo-video: setup ## 360° videos end to end: two rooms and flying things, rende
 	$(VENV)/bin/pano stats runs/video/dataset --out runs/video/stats
 	$(VENV)/bin/pano train configs/video.yaml
 	$(VENV)/bin/pano eval configs/video.yaml
+
+demo-annotate: setup ## a clip of a room rendered, and labelled in A3360V's phases; truth stands in for teachers and SAM2; minutes
+	$(VENV)/bin/pano render configs/video.yaml run=runs/annotate scenes=1 video.frames=8 samples=1
+	$(VENV)/bin/pano pack runs/annotate 'splits={train: 1.0}'
+	$(VENV)/bin/pano annotate runs/annotate/dataset --config configs/annotate_demo.yaml --out runs/annotate/labels
+	$(VENV)/bin/pano stats runs/annotate/labels/dataset --out runs/annotate/labels/stats
 
 test: lint       ## lint, types and the tests, renders and clusters included; 7 to 12 minutes
 	$(PYTEST) -m "not slow and not real" $(PYTEST_ARGS)

@@ -1,4 +1,4 @@
-"""The config of `pano annotate`. Other verbs do not load what labelling needs."""
+"""The config of `pano annotate`."""
 
 from typing import Annotated, ClassVar
 

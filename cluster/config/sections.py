@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
+from panoforge.cluster.config.annotating import AnnotateJobConfig
 from panoforge.cluster.config.jobs import EvalJobConfig, RenderJobConfig, TrainJobConfig
 from panoforge.cluster.config.packing import PackConfig
 from panoforge.cluster.config.submission import SubmitConfig
@@ -26,7 +27,12 @@ VERBS: dict[str, type[FrozenModel]] = {
     "eval": EvalJobConfig,
 }
 # What a file of a whole chain may hold.
-SECTIONS: dict[str, type[FrozenModel]] = {**VERBS, "submit": SubmitConfig}
+SECTIONS: dict[str, type[FrozenModel]] = {
+    **VERBS,
+    "submit": SubmitConfig,
+    "annotate": AnnotateJobConfig,
+}
+ALONE = {**VERBS, "annotate": AnnotateJobConfig}  # whose keys a file may hold without a section
 
 
 def load_section(path: Path, model: type[Model], overrides: Sequence[str] = ()) -> Model:
@@ -56,8 +62,8 @@ def sections_of(path: Path, overrides: Sequence[str]) -> list[tuple[str, BaseMod
     present = [name for name in SECTIONS if name in keys]
     if not present:
         keys |= {key.partition(".")[0] for key, _ in split(overrides)}
-        verb = max(VERBS, key=lambda verb: len(keys & set(flat_fields(VERBS[verb]))))
-        return [(verb, load_section(path, VERBS[verb], overrides))]
+        verb = max(ALONE, key=lambda verb: len(keys & set(flat_fields(ALONE[verb]))))
+        return [(verb, load_section(path, ALONE[verb], overrides))]
     for key, _ in split(overrides):
         _check_prefix(path, key, present)
     return [

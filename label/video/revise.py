@@ -8,10 +8,14 @@ there was no room. `severity` orders them; it is a rank, no probability.
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field, ValidationError
 
 from panoforge.core.errors import DataError
+from panoforge.core.geometry.sphere import angle_between, lonlat_to_direction
 from panoforge.core.models import Count, FrozenModel, Probability
+from panoforge.core.numbers import counted
+from panoforge.core.types import Floats
 from panoforge.label.video.continuity import UNKNOWN
 from panoforge.label.video.masks import areas_sr, middle_deg
 from panoforge.label.video.state import LabelledThing, VideoState
@@ -19,9 +23,11 @@ from panoforge.label.video.state import LabelledThing, VideoState
 MAX_BYTES = 256 << 20
 MAX_ENTRIES = 100_000
 WHOLE_SR = 12.566370614359172
+SAME_DEG = 15.0  # between the middles of one blank area on two keyframes
 UNCOVERED = 0.5  # the severity of the smallest area that counts
 SURE = 0.5  # of the prompts agree: below it a mask is to be looked at
 FEW = 0.34  # confidence of what one of three teachers sees
+BlankSeen = tuple[int, tuple[float, float], float]  # frame, longitude and latitude, steradians
 Why = Literal["uncovered", "label", "confidence", "comment", "over_limit"]
 
 
@@ -62,7 +68,7 @@ def revisions_of(
         number_of: old ids → written ones, as `state.dense` gives them.
         things: the objects that are written.
     """
-    found = [_uncovered(item, *one) for one in state.uncovered]
+    found = _blanks(item, state.uncovered)
     for thing in things:
         found += _of_thing(item, thing, number_of[thing.id])
     if state.turned_away:
@@ -77,7 +83,26 @@ def worst_first(entries: Sequence[Revision]) -> list[Revision]:
     return sorted(entries, key=lambda one: (-one.severity, one.item, one.frame, one.id or 0))
 
 
-def _uncovered(item: str, frame: int, at: tuple[float, float], area: float) -> Revision:
+def _blanks(
+    item: str, uncovered: Sequence[tuple[int, tuple[float, float], float]]
+) -> list[Revision]:
+    """Blank areas; one that is at about the same place on several keyframes is one entry."""
+    places: list[tuple[Floats, list[BlankSeen]]] = []
+    for one in uncovered:
+        way = lonlat_to_direction(*np.radians(one[1]))
+        near = (own for middle, own in places if np.degrees(angle_between(way, middle)) < SAME_DEG)
+        known = next(near, None)
+        if known is None:
+            places.append((way, [one]))
+        else:
+            known.append(one)
+    return [_uncovered(item, *max(own, key=lambda one: one[2]), len(own)) for _, own in places]
+
+
+def _uncovered(
+    item: str, frame: int, at: tuple[float, float], area: float, keyframes: int
+) -> Revision:
+    more = f", and on {counted(keyframes - 1, 'other keyframe')}" if keyframes > 1 else ""
     return Revision(
         item=item,
         frame=frame,
@@ -86,7 +111,7 @@ def _uncovered(item: str, frame: int, at: tuple[float, float], area: float) -> R
         lat_deg=at[1],
         area_sr=area,
         severity=min(1.0, UNCOVERED + 10 * area / WHOLE_SR),
-        why=f"nothing covers {100 * area / WHOLE_SR:.1f} % of the sphere here",
+        why=f"nothing covers {100 * area / WHOLE_SR:.1f} % of the sphere here{more}",
     )
 
 

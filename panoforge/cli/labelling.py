@@ -50,16 +50,19 @@ def annotate(
     DIR/revise.json, the worst first.
     """
     from panoforge.cluster.config.annotating import AnnotateJobConfig
-    from panoforge.core.config.load import config_from_overrides, load_config
+    from panoforge.cluster.config.sections import load_section
+    from panoforge.core.config.load import config_from_overrides, top_level
     from panoforge.stages import annotate_stage
 
-    given = [word.partition("=")[0] for word in overrides or ()]
-    folder = to or place.with_name(f"{place.name}.labels")
-    words = [*(overrides or ()), *([] if "run" in given and to is None else [f"run={folder}"])]
+    given = {word.partition("=")[0] for word in overrides or ()}
+    given |= top_level(config) if config else set()
+    words = list(overrides or ())
+    if to is not None or "run" not in given:
+        words.append(f"run={to or place.with_name(f'{place.name}.labels')}")
     if config is None:
         job = config_from_overrides(AnnotateJobConfig, words)
     else:
-        job = load_config(config, AnnotateJobConfig, words)
+        job = load_section(config, AnnotateJobConfig, words)
     found = annotate_stage(job, place)
     for name, why in found.failures.items():
         warn(f"{name}: {why}", "not labelled:")
