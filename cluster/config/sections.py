@@ -32,7 +32,10 @@ SECTIONS: dict[str, type[FrozenModel]] = {
     "submit": SubmitConfig,
     "annotate": AnnotateJobConfig,
 }
-ALONE = {**VERBS, "annotate": AnnotateJobConfig}  # whose keys a file may hold without a section
+ALONE: dict[str, type[FrozenModel]] = {
+    **VERBS,
+    "annotate": AnnotateJobConfig,
+}  # whose keys a file may hold without a section
 
 
 def load_section(path: Path, model: type[Model], overrides: Sequence[str] = ()) -> Model:
