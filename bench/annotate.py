@@ -295,7 +295,7 @@ def cost(frames: int) -> dict[str, Any]:
 
     teachers = [TruthTeacher(truths, name=f"teacher {k}") for k in range(3)]
     panel = TeacherPanel(teachers[:1], teachers[1:], ViewSetConfig(kind="slices"), JoinSettings())
-    clock = NestedClock()
+    clock = NestedClock(now=time.process_time)
     base_mb = clock.peak_mb
     labeller = VideoLabeller(
         KeptFrames(film), panel, EdgeFollowing(), VideoRules(), clock=clock.phase

@@ -5,7 +5,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from panoforge.core.models import Count, FrozenModel, Positive, Probability
+from panoforge.core.storage.location import LocalPath
 from panoforge.eval.config import ModelConfig
+from panoforge.label.checker import CheckerConfig
 from panoforge.label.settings import JoinSettings
 from panoforge.label.teachers.choice import TeacherChoice
 from panoforge.label.video.annotate import VideoRules
@@ -85,6 +87,12 @@ class AnnotateConfig(FrozenModel):
     rules: Annotated[VideoRules, Field(description="The three phases and their values.")] = (
         VideoRules()
     )
+    checker: Annotated[
+        CheckerConfig, Field(description="Who is asked for labels that teachers do not agree on.")
+    ] = CheckerConfig()
+    vocabulary: Annotated[
+        LocalPath | None, Field(description="Your own classes and words; null is our table.")
+    ] = None
     hide: Annotated[HideChoice, Field(description="What is made unreadable.")] = HideChoice()
     video: Annotated[
         bool, Field(description="The pictures of the folder are the frames of one video.")

@@ -140,6 +140,9 @@ def _label(
         coverage=state.coverage,
         changes={phase: dict(kinds) for phase, kinds in changes.items()},
         named=dict(panel.asked),
+        asked=panel.checker.asked,
+        answered=panel.checker.answered,
+        checker_failure=panel.checker.last_failure,
         seconds={phase: round(s, 3) for phase, s in clock.seconds.items()},
         peak_memory_mb=clock.peak_mb,
         ended=state.ended,
@@ -205,18 +208,19 @@ class NestedClock:
     """Seconds by phase; a phase within a phase counts to the inner one alone."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    now: Callable[[], float] = time.monotonic
     _open: list[list[float]] = field(default_factory=list, repr=False)
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Count what is done within to a phase."""
-        begin, inner = time.monotonic(), [0.0]
+        begin, inner = self.now(), [0.0]
         self._open.append(inner)
         try:
             yield
         finally:
             self._open.pop()
-            spent = time.monotonic() - begin
+            spent = self.now() - begin
             self.seconds[name] = self.seconds.get(name, 0.0) + spent - inner[0]
             if self._open:
                 self._open[-1][0] += spent

@@ -7,11 +7,13 @@ from pathlib import Path
 from panoforge.eval.config import EvalConfig, ModelConfig
 from panoforge.eval.interactive.following import Following
 from panoforge.eval.interactive.following.edges import EdgeFollowing
+from panoforge.label.checker import LabelChecker
 from panoforge.label.config import AnnotateConfig, FollowChoice
 from panoforge.label.teachers.choice import TeacherChoice
 from panoforge.label.teachers.loading import load_teacher
 from panoforge.label.video.asking import TeacherPanel
 from panoforge.label.video.noisy_truth import NoisyTruthFollowing
+from panoforge.label.vocabulary import load_vocabulary
 
 
 def panel_of(
@@ -36,6 +38,7 @@ def panel_of(
         [load_teacher(one, place) for one in panoptic],
         config.views,
         config.join,
+        LabelChecker(load_vocabulary(config.vocabulary), config.checker, len(panoptic)),
     )
 
 

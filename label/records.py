@@ -22,7 +22,8 @@ class FootageRecord(FrozenModel):
     """One labelled picture or video.
 
     `fingerprint` is of the file and the config. `coverage` by keyframe. `changes` counts what was
-    done by phase and kind. `named` counts labels by where they come from. `seconds` and
+    done by phase and kind. `named` counts labels by where they come from, `asked` and
+    `answered` what the checker was asked. `seconds` and
     `peak_memory_mb` are by phase; `ended` says why a video ends early.
     """
 
@@ -39,7 +40,9 @@ class FootageRecord(FrozenModel):
     coverage: dict[int, float]
     changes: dict[str, dict[str, int]]
     named: dict[str, int]
-    asked: dict[str, int] = {}
+    asked: Count = 0
+    answered: Count = 0
+    checker_failure: str = ""
     seconds: dict[str, float] = {}
     peak_memory_mb: float | None = None
     ended: str = ""

@@ -107,6 +107,9 @@ def _banners(
         for record in records
         if record.ended
     ]
+    down = next((record.checker_failure for record in records if record.checker_failure), "")
+    if down:
+        found.append(Banner(f"{down}: went on without", "warn", "The checker did not answer"))
     every = (*config.entities, *config.panoptic)
     if any(one.kind in ("truth", "noisy_truth") for one in every):
         words = "Teachers read the truth of a dataset and spoil it: this shows the way, no model."
@@ -208,8 +211,11 @@ def _labels(config: AnnotateConfig, records: Sequence[FootageRecord]) -> list[Bl
         named.update(record.named)
     total = max(1, sum(named.values()))
     rows = [(how, count(n), percent(n / total)) for how, n in named.most_common()]
+    asked, answered = sum(r.asked for r in records), sum(r.answered for r in records)
     said = Facts(
         {
+            "checker": config.checker.address or "none: nothing leaves the machine",
+            "asked of the checker": f"{count(asked)}, answered {count(answered)}",
             "entity teachers": _called(config.entities),
             "panoptic teachers": _called(config.panoptic),
             "carried along by": config.follow.kind.replace("_", " "),

@@ -4,12 +4,13 @@ A teacher is asked for the segments of every view, and what it says of overlappi
 (`panoforge.label.agree`). What is one thing to a teacher is one proposal, over the seam too. Turned
 by half means that the views are moved, not the picture: truth as a teacher knows where it looks.
 
-Labels: what two panoptic teachers or more say, and none contradicts, is taken. Where there is only
-one it is believed. Else the checker is asked, if there is one, and it may say `unknown`.
+Labels: teachers' words become classes of the vocabulary; a word that it does not have stays as it
+is. What two panoptic teachers or more say, and none contradicts, is taken. Where there is only one
+it is believed. Else the checker is asked, if it has an address, and it may say `unknown`.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from panoforge.core.types import Mask, Rgb
 from panoforge.eval.interactive.frames import Frames
 from panoforge.eval.views.frames import ErpFrame, PerspectiveFrame, Projection
 from panoforge.label.agree.instances import ViewSegments, as_partition, join
+from panoforge.label.checker import LabelCandidate, LabelChecker
 from panoforge.label.settings import JoinSettings
 from panoforge.label.teachers.base import (
     EntityTeacher,
@@ -30,9 +32,7 @@ from panoforge.label.video.continuity import UNKNOWN
 from panoforge.label.video.proposals import MaskCandidate, Proposal
 from panoforge.label.views.look import look
 from panoforge.label.views.sets import ViewSetConfig, view_frames
-
-Checks = Callable[[Rgb, MaskCandidate], Named]
-"""Asked about a candidate whose label teachers do not agree on: its label, and how it is known."""
+from panoforge.label.vocabulary import load_vocabulary
 
 
 @dataclass
@@ -46,7 +46,7 @@ class TeacherPanel:
     panoptic: Sequence[PanopticTeacher]
     views: ViewSetConfig
     joining: JoinSettings
-    checker: Checks | None = None
+    checker: LabelChecker = field(default_factory=lambda: LabelChecker(load_vocabulary()))
     asked: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -76,18 +76,25 @@ class TeacherPanel:
     def name(self, rgb: Rgb, candidate: MaskCandidate) -> Named:
         """What a candidate is: the rules first, then the checker."""
         found = self._by_rules(candidate)
-        if found is None and self.checker is not None:
-            found = self.checker(rgb, candidate)
+        if found is None and self.checker.config.address is not None:
+            said = [LabelCandidate(teacher, word) for teacher, word in candidate.labels]
+            one = self.checker.check(said, rgb, candidate.mask)
+            if one.source != "none":
+                found = Named(one.name, f"{one.source}: {one.by}", one.comment)
         found = found or Named(UNKNOWN, "nobody: teachers do not agree")
         self.asked[found.how.split(":")[0]] += 1
         return found
 
     def _by_rules(self, candidate: MaskCandidate) -> Named | None:
-        said = {label for _, label in candidate.labels if label != UNKNOWN}
+        said = {self._word(label) for _, label in candidate.labels if label != UNKNOWN}
         who = ", ".join(teacher for teacher, _ in candidate.labels)
         if len(said) == 1 and len(candidate.labels) >= min(2, len(self.panoptic)):
             return Named(said.pop(), f"agreed: {who}" if len(self.panoptic) > 1 else f"one: {who}")
         return None
+
+    def _word(self, label: str) -> str:
+        known = self.checker.vocabulary.find(label)
+        return known.name if known else label
 
     def _frames(self, frames: Frames, turned: bool) -> list[Projection]:
         width, height = frames.size

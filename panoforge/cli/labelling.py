@@ -69,6 +69,8 @@ def annotate(
     for record in found.records:
         if record.ended:
             warn(f"{record.name}: {record.ended}", "ends early:")
+        if record.checker_failure:
+            warn(f"{record.name}: {record.checker_failure}", "went on without the checker:")
         shares = list(record.coverage.values())
         out.print(
             f"{record.name}: {counted(record.frames, 'frame')},"

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -322,6 +323,39 @@ def test_faces_are_unreadable_in_what_is_written_and_nothing_else_is(
     assert step["hidden"] < 0.5 * step["plain"]
     away = np.abs(written["plain"] - written["hidden"])[:, 40:90]
     assert not away.any()
+
+
+def test_a_checker_that_is_down_is_gone_on_without_and_it_is_said(
+    tmp_path: Path, taught: Callable[[type], None]
+) -> None:
+    class Quarrels(Halves):
+        """No two of them say the same."""
+
+        count = 0
+
+        def __init__(self) -> None:
+            Quarrels.count += 1
+            self.word = ("wall", "chair")[Quarrels.count % 2]
+            self.name = self.word
+
+        def panoptic(self, view: ViewImage) -> Panoptic:
+            ids = np.ones((view.height, view.width), np.int32)
+            return Panoptic(ids, (Segment(1, self.word, True, 0.9),))
+
+    taught(Quarrels)
+    save(tmp_path / "a.png", picture())
+    two = [{"kind": "truth", "name": "b"}, {"kind": "truth", "name": "c"}]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}/v1"  # bound, and nobody listens
+        keys = {**ALONE, "panoptic": two, "checker": {"address": address, "timeout_s": 2}}
+        found = annotate(tmp_path / "a.png", tmp_path / "out", config(**keys))
+    (record,) = found.records
+    assert record.asked >= 1 and record.answered == 0 and address in record.checker_failure
+    meta = Dataset.open(tmp_path / "out" / "dataset")[0].meta
+    assert {row.category for row in meta.instances} == {"unknown"}
+    assert "The checker did not answer" in (tmp_path / "out" / "report.html").read_text()
+    assert any(one.kind == "label" for one in found.revise)
 
 
 def test_files_with_one_name_but_for_its_ending_have_keys_of_their_own(tmp_path: Path) -> None:
