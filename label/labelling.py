@@ -94,7 +94,7 @@ def _labelled(task: FootageTask, footage: Footage) -> FootageRecord:
         with storage_errors(path):
             path.unlink(missing_ok=True)
         clear_staged(task.out, footage)
-        _require_space(task.out, task.config.least_free_mb)
+        require_space(task.out, task.config.least_free_mb)
         record = _label(task, footage, opened, fingerprint)
         record.write(path)
         return record
@@ -169,7 +169,7 @@ def clear_staged(out: Path, footage: Footage) -> None:
                 shutil.rmtree(folder)
 
 
-def _require_space(out: Path, least_mb: int) -> None:
+def require_space(out: Path, least_mb: int) -> None:
     """StorageError before hours of work that could not be written."""
     with storage_errors(out):
         (out / STAGED).mkdir(parents=True, exist_ok=True)

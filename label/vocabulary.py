@@ -82,7 +82,11 @@ def spelling(word: str) -> str:
     return re.sub(r"[\W_]+", " ", word.casefold()).strip()
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=1)
+def _ours() -> Vocabulary:
+    return _read(VOCABULARY_FILE)
+
+
 def load_vocabulary(file: Path | None = None) -> Vocabulary:
     """Ours, or the user's.
 
@@ -92,7 +96,10 @@ def load_vocabulary(file: Path | None = None) -> Vocabulary:
     Raises:
         ConfigError: It is no such file, names a word twice or a category that there is not.
     """
-    place = file or VOCABULARY_FILE
+    return _ours() if file is None else _read(file)
+
+
+def _read(place: Path) -> Vocabulary:
     data = read_bytes(place, MAX_FILE_BYTES)
     try:
         document = yaml.safe_load(data)

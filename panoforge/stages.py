@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from panoforge.cluster.status.plan import RunPlan
     from panoforge.eval.folders import Evaluation
     from panoforge.label.annotating import AnnotateSummary
+    from panoforge.label.pseudo.config import PseudolabelConfig
+    from panoforge.label.pseudo.run import PseudoSummary
 
 
 def render_stage(config: RenderJobConfig) -> "RenderSummary":
@@ -215,6 +217,16 @@ def annotate_stage(config: "AnnotateJobConfig", place: Path) -> "AnnotateSummary
         entry.update(
             files=len(found.records), failed=len(found.failures), to_revise=len(found.revise)
         )
+    return found
+
+
+def pseudolabel_stage(config: "PseudolabelConfig", place: Path, run: Path) -> "PseudoSummary":
+    """Pseudo-labels of the panoramas at a place."""
+    from panoforge.label.pseudo.run import pseudolabel
+
+    with record_stage(run, "pseudolabel", config, place=str(place)) as entry:
+        found = pseudolabel(place, run, config)
+        entry.update(panoramas=len(found.records), failed=len(found.failures))
     return found
 
 

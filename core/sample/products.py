@@ -80,6 +80,17 @@ PRODUCTS: dict[str, Product] = {
             "codes of where its point is in the frame before (panoforge.core.sample.flow)",
             0,
         ),
+        *(
+            Product(
+                f"{name}_confidence",
+                f"{name}_confidence.zst",
+                ("uint8",),
+                0,
+                "codes of 1/255: how sure a pseudo-label is (panoforge.label.pseudo)",
+                0,
+            )
+            for name in ("depth", "normal", "semantic", "instance")
+        ),
     )
 }
 

@@ -33,6 +33,7 @@ from panoforge.label.views.carry import carry_depth
 from panoforge.label.views.landing import land_directions
 
 _RIDGE = 1e-9  # of the normal matrix: decides only what nothing else does
+_AGREED = 1e-6  # relative: float32 knows no better
 _LEAST_SCALE = 0.01  # of the start: a view that says less of anything says nothing
 
 
@@ -96,6 +97,8 @@ def align(
     scale, shift = start, nothing
     used = seeing.copy()
     for _ in range(settings.iterations if len(pairs.one) else 0):
+        if np.median(_difference(pairs, scale, shift)) < _AGREED:
+            break  # of views that see one distance alone nothing more could be told
         last = scale, shift
         scale, shift = _round(pairs, scale, shift, middle, settings.shift)
         wrong = used & (scale < _LEAST_SCALE * start)
@@ -237,6 +240,8 @@ def _round(
 
     apart = moments(np.array([1.0, -1.0]), sure / size**2)
     varied = moments(np.array([0.5, 0.5]), sure / typical**2)
+    if np.trace(varied) <= 1e-9 * sure.sum():  # one distance everywhere: nothing tells a shift
+        return scale, shift
     changes, relative = _solve(apart, varied, with_shift)
     new, added = scale * changes, relative * unit
     used = new > 0

@@ -1,4 +1,4 @@
-"""Verbs that label: annotate."""
+"""Verbs that label: annotate, pseudolabel."""
 
 from pathlib import Path
 from typing import Annotated
@@ -86,4 +86,62 @@ def annotate(
         raise DataError(
             f"{counted(len(found.failures), 'file')} could not be labelled, {len(found.records)}"
             " could: put right what is said above and give the same command again"
+        )
+
+
+@command("pano pseudolabel photos/ depth.kind=depth depth.folder=models/depth-anything")
+def pseudolabel(
+    place: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="A picture, a folder of them, or a dataset.",
+            parser=a_path,
+        ),
+    ],
+    overrides: Overrides = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="Teachers, views and how they agree; KEY=VALUE alone will do.",
+            parser=a_config,
+        ),
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Where labels are written; without it INPUT.pseudolabels.",
+            parser=a_path,
+        ),
+    ] = None,
+) -> None:
+    """Depth, normals, classes and instances of panoramas by teachers, as a dataset to train on.
+
+    Beside each product is a map of its confidence. The same command again labels what is missing.
+    """
+    from panoforge.core.config.load import config_from_overrides, load_config
+    from panoforge.label.pseudo.config import PseudolabelConfig
+    from panoforge.stages import pseudolabel_stage
+
+    words = list(overrides or ())
+    if config is None:
+        chosen = config_from_overrides(PseudolabelConfig, words)
+    else:
+        chosen = load_config(config, PseudolabelConfig, words)
+    found = pseudolabel_stage(chosen, place, to or place.with_name(f"{place.name}.pseudolabels"))
+    for name, why in found.failures.items():
+        warn(f"{name}: {why}", "not labelled:")
+    for record in found.records:
+        shares = ", ".join(f"{what} {percent(share)}" for what, share in record.confidence.items())
+        out.print(f"{record.name}: {counted(record.views, 'view')}, confidence {shares}")
+    out.print(str(found.dataset))
+    if found.failures:
+        raise DataError(
+            f"{counted(len(found.failures), 'panorama')} could not be labelled,"
+            f" {len(found.records)} could: put right what is said above and give the same command"
+            " again"
         )

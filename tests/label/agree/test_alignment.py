@@ -121,6 +121,19 @@ def test_shifts_can_be_left_alone() -> None:
     assert np.ptp(ratio) < 2e-3 * ratio.mean()
 
 
+def test_one_distance_everywhere_stays_one() -> None:
+    """Nothing tells a shift there; scales are told all the same."""
+    flat = Truth(ROOM.labels, ROOM.things, np.full_like(ROOM.depth_m, 3))
+    frames = view_frames(ViewSetConfig(kind="scan", size_px=32), WIDTH, WIDTH // 2)
+    for factor in (0.0, 0.1):
+        said = [
+            Dense(replace(one.depth, values=one.depth.values * np.float32(1 + factor * k)))
+            for k, one in enumerate(answers(frames, "ray", truth=flat))
+        ]
+        distance, found = merged(frames, said)
+        assert not found.left_out and np.ptp(distance) < 1e-4 * distance.mean()
+
+
 def test_views_that_do_not_overlap_are_refused() -> None:
     frames = [PerspectiveFrame(View(yaw, 0, 60, 64)) for yaw in (0, 30, 120, 150)]
     with pytest.raises(DataError, match=r"4 views falls into 2 groups without overlap"):
