@@ -30,7 +30,7 @@ def panorama_item(folder: Path, key: str, classes: str | None, max_depth_m: floa
         read_maps_of(folder, "truth"),
         read_maps_of(folder, "model"),
     )
-    pictures = [Picture(jpeg_uri(shrink_rgb(rgb, GALLERY_WIDTH)), "picture", wide=True)]
+    pictures = [Picture(jpeg_uri(rgb), "picture", wide=True)]
     if truth.semantic is not None and found.semantic is not None:
         pictures += [
             _picture(colour_ids(class_ids(truth.semantic)), "classes: truth", TRUTH),
