@@ -53,6 +53,7 @@ STEPS: dict[str, dict[str, bool]] = {
     "+ MCR": {},
 }
 LEAST_PX, RESAMPLES, SMALL_SR, LARGE_SR = 64, 2000, 0.02, 0.2
+FRAMES, QUICK = {"stand-in": 12, "edges": 4}, {"stand-in": 4, "edges": 2}  # of each video
 TARGET_POINTS = 20.0
 ROOM = 10_000  # ids: without propagation each thing that is lost takes another one
 
@@ -78,8 +79,8 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         dataset = args.dataset or rendered(Path(folder), quick=args.quick)
-        frames = 8 if args.quick else 24
-        found = {who: steps(dataset, who, frames) for who in ("stand-in", "edges")}
+        frames = QUICK if args.quick else FRAMES
+        found = {who: steps(dataset, who, most) for who, most in frames.items()}
     tables = {who: summary(rows) for who, (rows, _) in found.items()}
     stills = {who: quality for who, (_, quality) in found.items()}
     whole, alone = tables["stand-in"]["+ MCR"]["all"], tables["stand-in"]["teachers alone"]["all"]
