@@ -68,6 +68,8 @@ OTHERS = {
     "segment": "pictures: test_hostile_pictures.py",
     "predict": "pictures and checkpoints: test_hostile_pictures.py, test_hostile_checkpoints.py",
     "serve": "pictures: test_hostile_pictures.py",
+    "annotate": "datasets: opened as by eval; files: as by serve; tests/label/test_annotate.py",
+    "pseudolabel": "datasets: opened as by eval; files: as by serve; tests/label",
     "generate": "a config of the user's own; its cache: tests/datagen/infinigen1",
 }
 
