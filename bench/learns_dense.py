@@ -19,6 +19,7 @@ switch:
     no_truncation   gradients of the other group's tasks come through the bridge
     no_auxiliary    no image gradient, distance to edges or point map
     no_mixers       no ERP token mixers
+    no_azimuth      azimuth: none, the variant that is equivariant; not in the paper
     plain           three DPT heads on the backbone, nothing between
     mean            no network: of each row of the training panoramas the most frequent class, the
                     mean of log depth, the mean normal (of the camera's axes)
@@ -30,7 +31,9 @@ and order. An interval is the central 95 % of 2,000 bootstrap draws of seeds and
 differences are paired by seed and room. The expectation is MTPano's: full is best in all three.
 `ok` says that full beats `mean` in all three, interval and all. Everything else is reported as it
 comes, with no claim where an interval holds 0. Figures at the seam are AbsRel and degrees in the
-eight columns around it, over those of all columns: 1 is no seam.
+eight columns around it, over those of all columns: 1 is no seam. `turned` is what a turn of the
+picture by a quarter changes in a room's results, turned back: degrees of its normals, on average,
+and its depth, relatively.
 
 The supervision rows train `full` on other depth; classes and normals are the truth's in all rows:
 
@@ -66,6 +69,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no_truncation": {"truncation": False},
     "no_auxiliary": {"auxiliary": []},
     "no_mixers": {"mixers": False},
+    "no_azimuth": {"azimuth": "none"},
     "plain": {"streams": False},
 }
 RECIPE: dict[str, Any] = {
@@ -103,13 +107,15 @@ class Scored:
     """Held-out scores of one trained model, by room.
 
     `confusion` (rooms, K, K + 1), `depth` (rooms, 2) sums of weighted errors and weights, `normal`
-    likewise, `seam` (2, 2) the sums of the seam's columns alone, depth and normals.
+    likewise, `seam` (2, 2) the sums of the seam's columns alone, depth and normals, `turned` (2,)
+    degrees and relative depth that a quarter turn changes.
     """
 
     confusion: NDArray[np.float64]
     depth: NDArray[np.float64]
     normal: NDArray[np.float64]
     seam: NDArray[np.float64]
+    turned: NDArray[np.float64]
 
     def metric(self, name: str, times: NDArray[np.int64] | None = None) -> float:
         """A pooled score, each room counted so many times (once)."""
@@ -141,6 +147,15 @@ class Scored:
     def load(path: Path) -> "Scored":
         with np.load(path) as found:
             return Scored(*(found[name] for name in Scored.__dataclass_fields__))
+
+
+@dataclass(frozen=True)
+class Said:
+    """One panorama's predictions."""
+
+    semantic: NDArray[np.uint8]
+    depth_m: NDArray[np.float32]
+    normal: NDArray[np.float32]
 
 
 def main() -> None:
@@ -255,17 +270,19 @@ class Work:
         """Scores of each row, and its difference to the first one, with intervals."""
         found = self.loaded()
         first = next(iter(found))
-        head = "| row | seeds | mIoU | AbsRel | normals, ° | seam: depth, normals | params |"
-        lines = [head, "|" + "---|" * 7]
+        head = "| row | seeds | mIoU | AbsRel | normals, ° | seam: depth, normals |"
+        head += " turned: normals, depth | params |"
+        lines = [head, "|" + "---|" * 8]
         for row, scores in found.items():
             cells = [interval(scores, metric) for metric in METRICS]
             seam = np.mean([score.at_the_seam() for score in scores], axis=0)
+            turned = np.mean([score.turned for score in scores], axis=0)
             facts = self.folder / f"{row}-{self.seeds[0]}.json"
             size = json.loads(facts.read_text())["parameters"] if facts.exists() else 0
             seeds = len(scores) if row != "mean" else "–"
             lines.append(
                 f"| {row} | {seeds} | {' | '.join(cells)} | {seam[0]:.2f}, {seam[1]:.2f} |"
-                f" {size / 1e6:.2f} M |"
+                f" {turned[0]:.1f}°, {turned[1]:.1%} | {size / 1e6:.2f} M |"
             )
         lines += ["", f"| {first} minus | mIoU | AbsRel | normals, ° |", "|---|---|---|---|"]
         for row, scores in found.items():
@@ -343,10 +360,28 @@ def room_sums(said: Any, panorama: Any, classes: int) -> tuple[NDArray, NDArray,
     return table, sums(off), sums(degrees), np.stack([sums(off, seam), sums(degrees, seam)])
 
 
-def gathered(parts: list[tuple[NDArray, NDArray, NDArray, NDArray]]) -> Scored:
+def gathered(
+    parts: list[tuple[NDArray, NDArray, NDArray, NDArray]],
+    turned: NDArray[np.float64] | None = None,
+) -> Scored:
     """All rooms' sums."""
     tables, depth, normal, seam = zip(*parts, strict=True)
-    return Scored(np.stack(tables), np.stack(depth), np.stack(normal), np.sum(seam, axis=0))
+    sums = np.stack(tables), np.stack(depth), np.stack(normal), np.sum(seam, axis=0)
+    return Scored(*sums, np.zeros(2) if turned is None else turned)
+
+
+def quarter_turn(model: Any, room: Any, said: Said) -> NDArray[np.float64]:
+    """Mean degrees of normals and mean relative depth that a turn by a quarter changes."""
+    from panoforge.eval.scoring.metrics.normals import angles_deg
+    from panoforge.train.data.sources.whole import about_vertical
+
+    columns = room.depth_m.shape[1] // 4
+    moved = predicted(model, np.roll(room.rgb, columns, axis=1))
+    # What was ahead is a quarter further right now: back by as much.
+    normal = np.roll(moved.normal, -columns, axis=1) @ about_vertical(90.0)
+    depth_m = np.roll(moved.depth_m, -columns, axis=1)
+    degrees = angles_deg(said.normal.reshape(-1, 3), normal.reshape(-1, 3))
+    return np.array([degrees.mean(), (np.abs(depth_m - said.depth_m) / said.depth_m).mean()])
 
 
 def held_out_rooms(dataset: Path, config: Any) -> list[Any]:
@@ -365,32 +400,29 @@ def held_out_rooms(dataset: Path, config: Any) -> list[Any]:
     ]
 
 
-@dataclass(frozen=True)
-class Said:
-    """One panorama's predictions."""
-
-    semantic: NDArray[np.uint8]
-    depth_m: NDArray[np.float32]
-    normal: NDArray[np.float32]
-
-
 def score_model(weights: Path, dataset: Path, config: Any) -> Scored:
     """The held-out scores of a trained model, rebuilt from its file."""
-    import torch
-
     from panoforge.train.model.mtpano.build import load_dense
 
-    model, parts = load_dense(weights), []
+    model, parts, turned = load_dense(weights), [], []
     for room in held_out_rooms(dataset, config):
-        with torch.no_grad():
-            out = model(torch.from_numpy(room.rgb.transpose(2, 0, 1))[None])
-        said = Said(
-            out.semantic[0].argmax(dim=0).byte().numpy(),
-            out.depth_m[0].numpy(),
-            out.normal[0].numpy().transpose(1, 2, 0),
-        )
+        said = predicted(model, room.rgb)
         parts.append(room_sums(said, room, model.classes))
-    return gathered(parts)
+        turned.append(quarter_turn(model, room, said))
+    return gathered(parts, np.mean(turned, axis=0))
+
+
+def predicted(model: Any, rgb: NDArray[np.float32]) -> Said:
+    """The model's predictions of a picture H×W×3."""
+    import torch
+
+    with torch.no_grad():
+        out = model(torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))[None])
+    return Said(
+        out.semantic[0].argmax(dim=0).byte().numpy(),
+        out.depth_m[0].numpy(),
+        out.normal[0].numpy().transpose(1, 2, 0),
+    )
 
 
 def score_mean(dataset: Path, config: Any) -> Scored:
