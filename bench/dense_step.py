@@ -38,7 +38,7 @@ from bench.common import (
 )
 from bench.dense_worlds import stage_rooms
 
-REPEATS = 7
+REPEATS = 5
 TINY = {"patch_px": 8, "width": 96, "depth": 4, "heads": 4}
 LARGE = {"patch_px": 16, "width": 1024, "depth": 24, "heads": 16}
 PARTS: dict[str, dict[str, Any]] = {

@@ -5,9 +5,9 @@ i says s_i·d + t_i with
 
     s_i = e^(noise · u)      t_i = 0.1 m · noise · v      u, v uniform in [−1, 1]
 
-at noise 0.25, 0.5 and 1. `merged_N` is the mean of the views that see a pixel, as MTPano's merged
-maps are. `solved_N` is the same mean after panoforge.label has found each view's scale and shift
-from their overlaps; the scale of the whole stays what the views' mean was.
+at noise 0.25, 0.5 and 1. `merged_N` is the mean of the views that see a pixel; how MTPano merges is
+not known. `solved_N` is what panoforge.label makes of the views after it has found each one's scale and shift from their
+overlaps. The scale of the whole stays what the views' mean was.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,10 @@ import numpy as np
 from bench.solids import Floats
 from panoforge.core.geometry.scan import ScanSpec, scan_views
 from panoforge.core.geometry.sphere import View, pixel_to_direction
+from panoforge.core.geometry.views import wrap_panorama
 from panoforge.train.data.panoramas import within_view
 
+VIEW_PX = 64
 SHIFT_M = 0.1
 LEAST_M = 0.05
 LEVELS = (25, 50, 100)
@@ -67,5 +69,21 @@ def merged(depth_m: Floats, noise: float, rng: np.random.Generator) -> Floats:
 
 
 def solved(depth_m: Floats, noise: float, rng: np.random.Generator) -> Floats:
-    """The same after panoforge.label has solved for scales and shifts."""
-    raise SystemExit("solved rows need panoforge.label's alignment of depth, which is not here yet")
+    """What panoforge.label makes of views of `VIEW_PX` after solving for scales and shifts."""
+    from panoforge.eval.views.frames import PerspectiveFrame
+    from panoforge.label.agree.alignment import align
+    from panoforge.label.agree.merging import merge_depth
+    from panoforge.label.teachers.base import Dense, DepthMap
+
+    scale, shift = affine(noise, rng)
+    frames = [PerspectiveFrame(view) for view in views(VIEW_PX)]
+    panorama = wrap_panorama(depth_m.astype(np.float32))
+    said = [
+        DepthMap(np.maximum(s * frame.sample(panorama) + t, LEAST_M), "ray", "relative")
+        for frame, s, t in zip(frames, scale.tolist(), shift.tolist(), strict=True)
+    ]
+    height, width = depth_m.shape
+    found = merge_depth(
+        frames, [Dense(depth=one) for one in said], align(frames, said), width, height
+    )
+    return found.distance
