@@ -6,8 +6,8 @@ i says s_i·d + t_i with
     s_i = e^(noise · u)      t_i = 0.1 m · noise · v      u, v uniform in [−1, 1]
 
 at noise 0.25, 0.5 and 1. `merged_N` is the mean of the views that see a pixel; how MTPano merges is
-not known. `solved_N` is what panoforge.label makes of the views after it has found each one's scale and shift from their
-overlaps. The scale of the whole stays what the views' mean was.
+not known. `solved_N` is what panoforge.label makes of the views after it has found each one's scale
+and shift from their overlaps. The scale of the whole stays what the views' mean was.
 """
 
 from collections.abc import Callable

@@ -303,3 +303,50 @@ def test_a_backbone_folder_of_another_architecture_is_refused(tmp_path: Path) ->
     except ImportError:
         with pytest.raises(UsageError, match="needs the package transformers"):
             build_mtpano(MtpanoSettings(height_px=56, channels=32, backbone=settings), CLASSES)
+
+
+KINDS = {
+    "dinov2": (14, {"image_size": 56}),
+    "dinov2_with_registers": (14, {"image_size": 56}),
+    "dinov3_vit": (16, {"image_size": 64, "num_register_tokens": 4, "intermediate_size": 96}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_folder_of_dino_is_the_backbone_and_the_file_rebuilds_without_it(
+    kind: str, tmp_path: Path
+) -> None:
+    """The real classes of transformers, small, with random weights saved by `save_pretrained`."""
+    transformers = pytest.importorskip("transformers", reason="an option: pip install transformers")
+    patch_px, extra = KINDS[kind]
+    sizes = {"hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4}
+    config = transformers.AutoConfig.for_model(kind, patch_size=patch_px, **sizes, **extra)
+    own = transformers.AutoModel.from_config(config).eval()
+    own.save_pretrained(tmp_path / "folder")
+    settings = MtpanoSettings(
+        height_px=4 * patch_px,
+        channels=32,
+        backbone=BackboneSettings(folder=tmp_path / "folder", patch_px=patch_px),
+    )
+    model, weights = build_mtpano(settings, CLASSES)
+    assert weights.source == "folder" and not weights.random
+    rgb = picture(height=4 * patch_px).float()
+    with torch.no_grad():
+        last = model.eval().backbone(rgb)[-1].flatten(2).mT
+        normalised = (rgb - model.backbone.mean) / model.backbone.std
+        assert torch.allclose(last, own(normalised).last_hidden_state[:, -32:], atol=1e-5)
+        expected = model(rgb).depth_m
+    path = export_official(tmp_path / "model.pt", model.state_dict(), 1, describe(model))
+    (tmp_path / "folder").rename(tmp_path / "gone")
+    with torch.no_grad():
+        assert torch.equal(load_dense(path)(rgb).depth_m, expected)
+    torch.manual_seed(1)
+    smaller = transformers.AutoConfig.for_model(
+        kind, patch_size=patch_px, **{**sizes, "hidden_size": 32}, **extra
+    )
+    transformers.AutoModel.from_config(smaller).save_pretrained(tmp_path / "other")
+    (tmp_path / "gone/model.safetensors").unlink()
+    (tmp_path / "other/model.safetensors").rename(tmp_path / "gone/model.safetensors")
+    (tmp_path / "gone").rename(tmp_path / "folder")
+    with pytest.raises(DataError, match=r"does not fit its config\.json"):
+        build_mtpano(settings, CLASSES)
