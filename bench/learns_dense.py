@@ -106,8 +106,8 @@ HIGHER = ("miou",)
 class Scored:
     """Held-out scores of one trained model, by room.
 
-    `confusion` (rooms, K, K + 1), `depth` (rooms, 2) sums of weighted errors and weights, `normal`
-    likewise, `seam` (2, 2) the sums of the seam's columns alone, depth and normals, `turned` (2,)
+    `confusion` (rooms, K, K + 1). `depth` and `normal` (rooms, 2): sums of weighted errors, and of
+    weights. `seam` (2, 2): the same of the seam's columns alone, depth and normals. `turned` (2,):
     degrees and relative depth that a quarter turn changes.
     """
 
