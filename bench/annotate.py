@@ -110,13 +110,9 @@ def main() -> None:
 
 def rendered(folder: Path, *, quick: bool) -> Path:
     """configs/video.yaml's videos; the first room alone where it is quick."""
-    words = ["samples=1", f"run={folder}", *(["scenes=1", "video.frames=8"] if quick else [])]
+    words = [f"run={folder}", "samples=1", *(["scenes=1", "video.frames=4"] if quick else [])]
     for verb in (
-        [
-            "render",
-            "configs/video.yaml",
-            *(f"render.{w}" if not w.startswith("run=") else w for w in words),
-        ],
+        ["render", "configs/video.yaml", *words],
         ["pack", str(folder), "splits={train: 1.0}"],
     ):
         subprocess.run([sys.executable, "-m", "panoforge", *verb], check=True, stdout=sys.stderr)
