@@ -167,4 +167,6 @@ def test_where_slots_are_few_the_lightest_gives_way() -> None:
     votes, at = Votes(1, slots=2), np.zeros(1, np.int64)
     for key, weight in ((0, 0.5), (1, 0.3), (2, 0.2), (3, 0.9)):
         votes.add(at, np.array([key], np.int32), np.array([weight], np.float32))
+        if key == 2:
+            assert sorted(votes.keys[:, 0].tolist()) == [0, 1], "a lighter one took a place"
     assert votes.winners()[0].tolist() == [3] and sorted(votes.keys[:, 0].tolist()) == [0, 3]
