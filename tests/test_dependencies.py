@@ -40,9 +40,7 @@ COMES_WITH = {
     "pydantic_core": "pydantic",
 }
 OPTIONAL = {  # importer → what it does without
-    "core/foreign/planes.py": (
-        "OpenEXR",
-    ),  # comes with `datagen`; elsewhere .exr is refused by name
+    "core/foreign/planes.py": ("OpenEXR",),  # of `datagen`; else .exr is refused by name
     "label/teachers/transformers_folder.py": ("transformers",),  # the extra `label`
     "label/teachers/moge.py": ("moge",),  # on no package index
     "panoforge/doctor.py": ("torch", "torchvision"),  # says whether they are there
