@@ -99,7 +99,7 @@ def test_instances_below_a_solid_angle_share_their_scatters_id():
         ("Chairs", "chair"),
         ("floor lamp", "lamp"),
         ("Furry rug", "rug"),
-        ("Wall clock", "unknown:wall_clock"),
+        ("Wall gong", "unknown:wall_gong"),
         ("Cube.003", "unknown:cube"),
         ("Plane", "unknown:plane"),
         ("Big Cube", "unknown:big_cube"),

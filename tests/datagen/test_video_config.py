@@ -133,7 +133,10 @@ def test_the_shipped_config_is_one() -> None:
     from panoforge.cluster.config.jobs import RenderJobConfig
 
     render = load_config(
-        ROOT / "configs" / "video.yaml", RenderJobConfig, section="render", chain=("pack",)
+        ROOT / "configs" / "video.yaml",
+        RenderJobConfig,
+        section="render",
+        chain=("pack", "train", "eval"),
     ).render
     assert render.video is not None and (render.scenes, render.video.frames) == (3, 24)
     assert (render.width, render.height, render.panoramas_per_scene) == (512, 256, 24)

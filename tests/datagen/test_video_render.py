@@ -34,7 +34,7 @@ RAYS = 20_000
 FLOWS = ("flow_forward", "flow_backward")
 MOVING = (
     {"categories": ("chair", "stool"), "how": "floor", "most": 2, "speed_m_s": (0.4, 0.8)},
-    {"categories": ("unknown:ball",), "how": "fall", "drop_m": (0.5, 0.8)},
+    {"categories": ("ball",), "how": "fall", "drop_m": (0.5, 0.8)},
     {"categories": ("unknown:ring",), "how": "fly", "turn_deg_s": 120},
 )
 
@@ -193,7 +193,7 @@ job = SceneJob(0, "blend-00000000", "blend", sys.argv[1], (1,), 1)
 scene = blend.make_scene(job, BlendSource(source="blend", paths=(sys.argv[1],)), 1)
 things = prepare(scene, 2).things
 video = VideoSettings(
-    frames=5, fps=5, objects=(MovingThings(categories=("unknown:ball",), how="fall"),)
+    frames=5, fps=5, objects=(MovingThings(categories=("ball",), how="fall"),)
 )
 before = sorted(obj.name for obj in bpy.data.objects), len(bpy.data.meshes)
 surface = scene_surface()

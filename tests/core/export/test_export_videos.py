@@ -271,7 +271,11 @@ PAGE = """<!doctype html><video id=v src=VIDEO muted preload=auto></video><canva
 <script>
 const video = document.getElementById("v"), canvas = document.getElementById("c");
 async function at(seconds) {
-  const moved = new Promise(done => video.addEventListener("seeked", done, {once: true}));
+  const moved = new Promise(done => {  // "seeked" may come before its frame is there
+    const seen = (_, frame) =>
+      Math.abs(frame.mediaTime - seconds) < 0.1 ? done() : video.requestVideoFrameCallback(seen);
+    video.requestVideoFrameCallback(seen);
+  });
   video.currentTime = seconds;
   await moved;
   const draw = canvas.getContext("2d");

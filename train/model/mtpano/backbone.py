@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from panoforge.core.errors import ConfigError, DataError, UsageError
+from panoforge.core.errors import ConfigError, DataError, UsageError, first_line
 from panoforge.core.foreign.files import read_bytes
 from panoforge.core.numbers import counted
-from panoforge.train.model.checkpoint_io import open_checkpoint
+from panoforge.train.model.checkpoint_export import file_sha256
+from panoforge.train.model.checkpoint_io import check_size
 from panoforge.train.model.mtpano.vit import PanoViT
 from panoforge.train.settings.mtpano import LEVELS, BackboneSettings
 
@@ -153,24 +155,37 @@ def read_folder(settings: BackboneSettings) -> tuple[str, Path]:
 
 def load_weights(backbone: Backbone, path: Path) -> str:
     """Load a folder's weights; gives the file's SHA-256. DataError unless every key fits."""
-    read = open_checkpoint(path)
+    check_size(path)
+    sha256 = file_sha256(path)
+    _, auto_model = _transformers()
     dino: Any = backbone.vit
-    expected = dino.model.state_dict()
-    wrong = sorted(
-        key
-        for key in expected.keys() | read.state.keys()
-        if key not in expected
-        or key not in read.state
-        or expected[key].shape != read.state[key].shape
-    )
-    if wrong:
-        raise DataError(
-            f"{path} does not fit its {CONFIG_FILE}: {counted(len(wrong), 'key')} missing, unknown"
-            f" or of another shape (first: {wrong[0]}). Take both files from"
-            " one model"
+    try:
+        # It knows the names that keys have in files, which are not those of its modules.
+        found, info = auto_model.from_pretrained(
+            str(path.parent),
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
-    dino.model.load_state_dict(read.state)
-    return read.sha256
+        wrong = sorted(
+            {
+                *info["missing_keys"],
+                *info["unexpected_keys"],
+                *(str(key[0]) for key in info["mismatched_keys"]),
+            }
+        )
+        if not wrong:
+            dino.model.load_state_dict(found.state_dict())
+            return sha256
+        said = (
+            f"{counted(len(wrong), 'key')} missing, unknown or of another shape, first {wrong[0]}"
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        said = first_line(error)[:200]
+    raise DataError(
+        f"{path} does not fit its {CONFIG_FILE} ({said}): take both files from one model"
+    )
 
 
 def _transformers() -> tuple[Any, Any]:
