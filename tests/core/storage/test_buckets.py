@@ -178,7 +178,7 @@ def test_a_bucket_that_answers_slowly_is_said_in_a_line_and_nothing_is_half_ther
     work = partial(pack, run / "staged", url, OPTIONS) if method == "PUT" else partial(verify, url)
     with pytest.raises(StorageError, match=r"slow-.*: cannot be reached: .*imeout") as said:
         work()
-    assert "\n" not in str(said.value) and time.monotonic() - begin < 40
+    assert "\n" not in str(said.value) and time.monotonic() - begin < 90
     stalls.clear()
     if method == "PUT":
         assert MANIFEST_NAME not in Store.at(url).sizes()
