@@ -129,14 +129,15 @@ def _sheet(out: Path, records: Sequence[FootageRecord]) -> list[Block]:
     items = []
     for record in records[:SHEET_FILES]:
         step = max(1, -(-len(record.keys) // SHEET_FRAMES))
+        pictures = []
         for number, key in list(enumerate(record.keys))[::step]:
             sample = dataset.by_key(key, ("rgb", "instance"))
             rgb = shrink_rgb(sample.read("rgb"), SHEET_PX)
             labels = shrink_ids(sample.read("instance"), rgb.shape[1])
             label = f"frame {number}" if record.is_video else "labels"
-            note = f"{counted(record.objects, 'object')}, {record.width}×{record.height}"
-            picture = Picture(jpeg_uri(overlay_ids(rgb, labels)), label)
-            items.append(Item(record.name, [picture], note=note if not number else ""))
+            pictures.append(Picture(jpeg_uri(overlay_ids(rgb, labels)), label))
+        note = f"{counted(record.objects, 'object')}, {record.width}×{record.height}"
+        items.append(Item(record.name, pictures, note=note))
     left = len(records) - SHEET_FILES
     more: list[Block] = [Banner(f"{counted(left, 'more file')} not shown")] if left > 0 else []
     return [Gallery(items, columns=3), *more]
