@@ -120,19 +120,7 @@ class DatasetPanoramas:
 
     def describe(self, panoramas: int, unseen: LeftOut) -> dict[str, Any]:
         """What was scored, as results.json records it."""
-        sizes = zip(
-            self.data.samples["width"].to_pylist(),
-            self.data.samples["height"].to_pylist(),
-            strict=True,
-        )
-        return {
-            "name": self.name,
-            "manifest_sha256": self.sha256,
-            "split": self.split,
-            "panoramas": panoramas,
-            "of": len(self.data),
-            "size": sorted({f"{w}×{h}" for w, h in sizes}),
-        }
+        return describe_dataset(self.data, self.name, self.sha256, self.split, panoramas)
 
 
 @dataclass(frozen=True)
@@ -241,3 +229,18 @@ def _content_sha256(path: Path) -> str:
         return ""
     with storage_errors(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def describe_dataset(
+    data: Dataset, name: str, sha256: str, split: str | None, panoramas: int
+) -> dict[str, Any]:
+    """Which of our datasets was scored, as results.json records it."""
+    sizes = zip(data.samples["width"].to_pylist(), data.samples["height"].to_pylist(), strict=True)
+    return {
+        "name": name,
+        "manifest_sha256": sha256,
+        "split": split,
+        "panoramas": panoramas,
+        "of": len(data),
+        "size": sorted({f"{w}×{h}" for w, h in sizes}),
+    }

@@ -26,7 +26,12 @@ from panoforge.eval.benchmarks.base import Benchmark, DenseAsked
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.dense_config import DenseConfig
 from panoforge.eval.maps import DenseMaps, DenseSample, resized_rgb
-from panoforge.eval.panoramas import benchmark_root, check_keys, listing_digest
+from panoforge.eval.panoramas import (
+    benchmark_root,
+    check_keys,
+    describe_dataset,
+    listing_digest,
+)
 
 
 class DensePanoramas(Protocol):
@@ -97,19 +102,7 @@ class DatasetMaps:
 
     def describe(self, panoramas: int) -> dict[str, Any]:
         """What was scored, as results.json records it."""
-        sizes = zip(
-            self.data.samples["width"].to_pylist(),
-            self.data.samples["height"].to_pylist(),
-            strict=True,
-        )
-        return {
-            "name": self.name,
-            "manifest_sha256": self.sha256,
-            "split": self.split,
-            "panoramas": panoramas,
-            "of": len(self.data),
-            "size": sorted({f"{w}×{h}" for w, h in sizes}),
-        }
+        return describe_dataset(self.data, self.name, self.sha256, self.split, panoramas)
 
 
 class BenchmarkMaps:
