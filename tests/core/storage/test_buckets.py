@@ -146,6 +146,7 @@ def stalls(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[tuple[str, str]]]:
     import fsspec
     import s3fs
     from moto.s3.responses import S3Response
+    from werkzeug.serving import WSGIRequestHandler
 
     slow: set[tuple[str, str]] = set()
     awake, real = threading.Event(), S3Response.key_response
@@ -156,6 +157,9 @@ def stalls(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[tuple[str, str]]]:
         return real(self, request, full_url, headers)
 
     monkeypatch.setattr(S3Response, "key_response", stalling)
+    # http.server and werkzeug each answer 100 to a PUT that asks whether it may go on. The second
+    # may come after the body and then stops the client's clock for good; S3 answers one.
+    monkeypatch.setattr(WSGIRequestHandler, "handle_expect_100", lambda self: True)
     monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
     options = {"config_kwargs": {"read_timeout": 1, "retries": {"max_attempts": 1}}}
     monkeypatch.setitem(fsspec.config.conf, "s3", options)
