@@ -110,7 +110,9 @@ class ZoomConfig(FrozenModel):
             description="Instances with a wider bounding field of view stay as the scan left them.",
         ),
     ] = 75.0
-    min_fov_deg: Annotated[float, Field(gt=0, le=90, description="The narrowest view.")] = 4.0
+    min_fov_deg: Annotated[
+        float, Field(gt=0, le=90, description="The narrowest view of a second look.")
+    ] = 4.0
     lost_fov_deg: Annotated[
         float,
         Field(
@@ -212,7 +214,9 @@ class InstanceConfig(FrozenModel):
     """
 
     min_pixels: Annotated[Positive, Field(description="Smaller instances are not scored.")] = 64
-    min_area_sr: Annotated[float, Field(ge=0, description="The same by solid angle.")] = 0.0
+    min_area_sr: Annotated[
+        float, Field(ge=0, description="Instances of a smaller solid angle are not scored.")
+    ] = 0.0
     skip_flags: Annotated[
         tuple[str, ...], Field(description="Instances with one of these flags are not scored.")
     ] = ()
@@ -347,7 +351,9 @@ class EvalConfig(FrozenModel):
         PredictorName,
         Field(description="What is scored: SAM2, the ground truth, or no masks at all."),
     ] = "sam2"
-    scan: Annotated[ScanConfig, Field(description="The virtual camera.")] = ScanConfig()
+    scan: Annotated[ScanConfig, Field(description="The virtual camera that scans the sphere.")] = (
+        ScanConfig()
+    )
     zoom: Annotated[ZoomConfig, Field(description="The second look of scan_zoom.")] = ZoomConfig()
     prompts: Annotated[PromptConfig, Field(description="How instances are prompted.")] = (
         PromptConfig()

@@ -35,7 +35,9 @@ class DenseConfig(FrozenModel):
         LocalPath | None,
         Field(description="A folder of semantic/, depth/ and normal/ by key; for folder."),
     ] = None
-    tasks: Annotated[tuple[DenseTask, ...], Field(min_length=1, description="What is scored.")] = (
+    tasks: Annotated[
+        tuple[DenseTask, ...], Field(min_length=1, description="The tasks that are scored.")
+    ] = (
         "semantic",
         "depth",
         "normal",

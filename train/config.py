@@ -224,7 +224,7 @@ class TrainConfig(FrozenModel):
         float,
         Field(
             gt=0,
-            description="The same until each rank's first step is done: cold data, a compilation.",
+            description="Seconds that others wait for a rank's first step, which may compile.",
         ),
     ] = 1800.0
     loader_threads: Annotated[Positive, Field(description="Threads that load clips.")] = 2

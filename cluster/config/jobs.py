@@ -66,10 +66,12 @@ class RenderJobConfig(FlatModel):
     limits: Annotated[LimitsConfig, Field(description="When a scene's process is given up.")] = (
         LimitsConfig()
     )
-    packing: Annotated[PackingConfig, Field(description="Packing beside rendering.")] = (
-        PackingConfig()
-    )
-    cost: Annotated[CostConfig, Field(description="Prices.")] = CostConfig()
+    packing: Annotated[
+        PackingConfig, Field(description="Whether and when shards are packed beside rendering.")
+    ] = PackingConfig()
+    cost: Annotated[
+        CostConfig, Field(description="Prices, and what a panorama is assumed to cost.")
+    ] = CostConfig()
 
     @model_validator(mode="after")
     def _generators_end_first(self) -> "RenderJobConfig":

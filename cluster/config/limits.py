@@ -58,7 +58,7 @@ class CostConfig(FrozenModel):
         ),
     ] = 0.0
     usd_per_gpu_hour: Annotated[
-        float, Field(ge=0, description="Price of a GPU's hour, likewise.")
+        float, Field(ge=0, description="Price of a GPU's hour; 0 leaves it out.")
     ] = 0.0
     assumed: Annotated[
         AssumedConfig | None,

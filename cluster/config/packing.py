@@ -53,7 +53,9 @@ class PackingConfig(ShardConfig):
     least.
     """
 
-    while_rendering: Annotated[bool, Field(description="Pack beside rendering.")] = False
+    while_rendering: Annotated[
+        bool, Field(description="Publish shards as they fill, while the run renders.")
+    ] = False
     every_scenes: Annotated[
         int,
         Field(

@@ -17,6 +17,7 @@ from panoforge.core.config.messages import shown
 from panoforge.core.config.overrides import split
 from panoforge.core.errors import ConfigError, nearest
 from panoforge.core.models import FrozenModel
+from panoforge.label.pseudo.config import PseudolabelConfig
 
 Model = TypeVar("Model", bound=FrozenModel)
 
@@ -31,11 +32,10 @@ SECTIONS: dict[str, type[FrozenModel]] = {
     **VERBS,
     "submit": SubmitConfig,
     "annotate": AnnotateJobConfig,
+    "pseudolabel": PseudolabelConfig,
 }
-ALONE: dict[str, type[FrozenModel]] = {
-    **VERBS,
-    "annotate": AnnotateJobConfig,
-}  # whose keys a file may hold without a section
+# Whose keys a file may hold without a section.
+ALONE = {name: model for name, model in SECTIONS.items() if name != "submit"}
 
 
 def load_section(path: Path, model: type[Model], overrides: Sequence[str] = ()) -> Model:

@@ -3,7 +3,8 @@
 Behind this line no config is a loose dict. `load` does the steps in order, the other modules one
 each. `yaml_text` reads and writes YAML, `references` resolves `${…}`. `keys` says what may stand at
 a dotted key, `overrides` puts `key=value` there. `messages` explains what does not validate. `flat`
-lets a job and its stage share one mapping. `template` writes a config with all its keys.
+lets a job and its stage share one mapping. `explain` says what every key means, and `template`
+writes a config with all of them.
 """
 
 from panoforge.core.config.load import (

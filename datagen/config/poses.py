@@ -31,13 +31,15 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 class FixedPose(FrozenModel):
     """One pose. Metres and degrees, world frame (+Z up)."""
 
-    x_m: Annotated[Finite, Field(description="Position in the scene's world.")]
-    y_m: Annotated[Finite, Field(description="Likewise.")]
-    z_m: Annotated[Finite, Field(description="Height, likewise.")]
+    x_m: Annotated[Finite, Field(description="Where it stands in the scene's world, along +X.")]
+    y_m: Annotated[Finite, Field(description="Where it stands, along +Y.")]
+    z_m: Annotated[Finite, Field(description="Its height, along +Z.")]
     yaw_deg: Annotated[
         Finite, Field(description="Clockwise seen from above; 0 looks along +Y.")
     ] = 0.0
-    pitch_deg: Annotated[float, Field(ge=-90, le=90, description="Upwards.")] = 0.0
+    pitch_deg: Annotated[
+        float, Field(ge=-90, le=90, description="Upwards; 90 looks at the zenith.")
+    ] = 0.0
     roll_deg: Annotated[float, Field(ge=-180, le=180, description="Right side down.")] = 0.0
     scene: Annotated[
         str | None, Field(description="The key of the scene that it is for; null is every scene.")

@@ -207,17 +207,27 @@ class RenderConfig(FrozenModel):
         int, Field(ge=64, multiple_of=2, description="Width of a panorama in pixels.")
     ] = 4096
     height: Annotated[int, Field(ge=32, description="Height, half the width.")] = 2048
-    samples: Annotated[int, Field(ge=1, le=65536, description="Samples per pixel.")] = 64
+    samples: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=65536,
+            description="Samples of each pixel at most, which adaptive_threshold may end.",
+        ),
+    ] = 64
     adaptive_threshold: Annotated[
         float,
         Field(ge=0, le=1, description="Noise at which a pixel stops being sampled; 0 never stops."),
     ] = 0.02
-    max_bounces: Annotated[int, Field(ge=0, le=64, description="Bounces of light.")] = 4
+    max_bounces: Annotated[
+        int, Field(ge=0, le=64, description="Bounces of light at most, diffuse and glossy alike.")
+    ] = 4
     denoise: Annotated[
         bool, Field(description="Denoise the colours; labels are never touched.")
     ] = True
     denoise_quality: Annotated[
-        Literal["HIGH", "BALANCED", "FAST"], Field(description="How well.")
+        Literal["HIGH", "BALANCED", "FAST"],
+        Field(description="How well it denoises: HIGH is slowest."),
     ] = "HIGH"
     view_transform: Annotated[
         Literal["AgX", "Filmic", "Standard"], Field(description="Blender's view transform.")

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 import numpy as np
+from pydantic import Field
 
 from panoforge.core.errors import DataError
 from panoforge.core.models import FrozenModel, Positive, Probability
@@ -50,17 +51,35 @@ CORRECT_IOU = 0.8  # a carried mask that teachers agree with so well needs no co
 class VideoRules(FrozenModel):
     """How a video is labelled; the values are A3360V's where it has one."""
 
-    keyframes_hz: float = 5.0
-    max_objects: Positive = 63
-    tolerance: Probability = 0.002
-    merge_iou: Probability = 0.5
-    backfill: bool = True
-    sdr: bool = True
-    propagation: bool = True
-    mcr: bool = True
-    candidates: CandidateRules = CandidateRules()
-    shifts: ShiftRules = ShiftRules()
-    continuity: ContinuityRules = ContinuityRules()
+    keyframes_hz: float = Field(
+        5.0, description="Keyframes of a second of video, on which coverage is taken."
+    )
+    max_objects: Positive = Field(63, description="At most so many ids in a video.")
+    tolerance: Probability = Field(
+        0.002, description="Blank areas up to this share of the sphere are let be."
+    )
+    merge_iou: Probability = Field(
+        0.5, description="IoU from which masks of one label that were carried along are one object."
+    )
+    backfill: bool = Field(
+        True, description="Carry a new object back to the keyframe before it was found."
+    )
+    sdr: bool = Field(
+        True, description="Refine masks by shifted prompts (SDR); false takes them as they are."
+    )
+    propagation: bool = Field(
+        True, description="Carry objects along; false labels each frame by itself, to compare."
+    )
+    mcr: bool = Field(True, description="Ask the teachers again where a keyframe has blank areas.")
+    candidates: CandidateRules = Field(
+        CandidateRules(), description="When proposals of teachers are one thing, or too little."
+    )
+    shifts: ShiftRules = Field(
+        ShiftRules(), description="How prompts are shifted, and which answer is taken."
+    )
+    continuity: ContinuityRules = Field(
+        ContinuityRules(), description="When a proposal is a known object, a part of one, or new."
+    )
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
 from panoforge.core.geometry.sphere import angle_between, lonlat_to_direction
 from panoforge.core.models import FrozenModel, Probability
@@ -29,20 +30,24 @@ Case = Literal["existing", "new", "covered"]
 
 
 class ContinuityRules(FrozenModel):
-    """When a proposal is what.
+    """When a proposal is a known object, a part of one, or a new one."""
 
-    `blank_share`: of a proposal that must be unlabelled for it to count. `match_iou`: with an
-    object on the frame. `overlap_share`: of a proposal that lies on an object and makes it a part
-    of it. A lost object may have moved `speed_deg` a frame, at most `reach_deg` in all, and has
-    `colours` in common.
-    """
-
-    blank_share: Probability = 0.3
-    match_iou: Probability = 0.5
-    overlap_share: Probability = 0.3
-    speed_deg: float = 8.0
-    reach_deg: float = 60.0
-    colours: Probability = 0.5
+    blank_share: Probability = Field(
+        0.3, description="Share of a proposal that must be unlabelled for it to count."
+    )
+    match_iou: Probability = Field(
+        0.5, description="IoU from which it is an object that is on the frame."
+    )
+    overlap_share: Probability = Field(
+        0.3, description="Share of it on an object from which it is a part of that object."
+    )
+    speed_deg: float = Field(
+        8.0, description="How far a lost object may have moved each frame, degrees."
+    )
+    reach_deg: float = Field(60.0, description="How far in all, degrees.")
+    colours: Probability = Field(
+        0.5, description="Least share of colours that it has in common with a lost object."
+    )
 
 
 @dataclass(frozen=True)

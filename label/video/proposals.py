@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from pydantic import Field
 
 from panoforge.core.models import FrozenModel, Probability
 from panoforge.core.types import Floats, Mask
@@ -51,10 +52,18 @@ class MaskCandidate:
 class CandidateRules(FrozenModel):
     """Values of A3360V: match IoU 0.5, entity confidence 0.2, 100 pixels at 2048×1024."""
 
-    match_iou: Probability = 0.5
-    least_confidence: Probability = 0.2
-    least_area_px: float = 100
-    contained: Probability = 0.8
+    match_iou: Probability = Field(
+        0.5, description="IoU from which proposals of two teachers are one thing."
+    )
+    least_confidence: Probability = Field(
+        0.2, description="Proposals of less confidence are left out."
+    )
+    least_area_px: float = Field(
+        100, description="Smaller ones are left out: pixels of a panorama of 2048×1024."
+    )
+    contained: Probability = Field(
+        0.8, description="Share of a proposal inside a better one that makes it a part of it."
+    )
 
 
 def checked(

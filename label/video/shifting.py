@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from pydantic import Field
 
 from panoforge.core.models import FrozenModel, Probability
 from panoforge.core.types import Mask
@@ -23,14 +24,15 @@ AT_ONCE = 8  # objects whose prompts and answers are in memory
 
 
 class ShiftRules(FrozenModel):
-    """`share` of an object's box that prompts are shifted by; IoUs in [0, 1].
+    """How prompts are shifted, and which answer is taken; A3360V's values."""
 
-    `match_iou` (A3360V: 0.3): an answer that has less in common with its prompt is not taken.
-    """
-
-    share: Probability = 0.1
-    agree_iou: Probability = 0.5
-    match_iou: Probability = 0.3
+    share: Probability = Field(
+        0.1, description="Share of an object's box that prompts are shifted by."
+    )
+    agree_iou: Probability = Field(0.5, description="IoU above which two answers agree.")
+    match_iou: Probability = Field(
+        0.3, description="An answer with a lower IoU with its prompt is not taken."
+    )
 
 
 @dataclass(frozen=True)

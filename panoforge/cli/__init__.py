@@ -6,8 +6,18 @@ that `pano --help` is quick.
 """
 
 # isort: off
-from panoforge.cli import chain, runs, datasets, models, pictures, labelling, jobs
+from panoforge.cli import chain, configs, runs, datasets, models, pictures, labelling, jobs
 from panoforge.cli.app import main
 # isort: on
 
-__all__ = ["chain", "datasets", "jobs", "labelling", "main", "models", "pictures", "runs"]
+__all__ = [
+    "chain",
+    "configs",
+    "datasets",
+    "jobs",
+    "labelling",
+    "main",
+    "models",
+    "pictures",
+    "runs",
+]

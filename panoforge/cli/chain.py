@@ -1,17 +1,15 @@
-"""Verbs about the whole and the machine: demo, config, doctor."""
+"""Verbs about the whole and the machine: demo, doctor."""
 
 from pathlib import Path
-from textwrap import indent
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
-from panoforge.cli.app import ConfigPath, Overrides, a_config, a_path, command, err, out
-from panoforge.core.errors import UsageError, nearest
+from panoforge.cli.app import a_config, command, err, out
+from panoforge.core.errors import UsageError
 
 DEMO = "configs/demo.yaml"
-CHAIN = "chain"
 
 
 @command("pano demo run=runs/mine render.scenes=4")
@@ -50,24 +48,6 @@ def demo(
     out.print(f"evaluation report: {result.evaluation_report.absolute().as_uri()}")
 
 
-@command("pano config configs/demo.yaml render.scenes=4")
-def config(config: ConfigPath, overrides: Overrides = None) -> None:
-    """Print the resolved config; run nothing."""
-    from panoforge.cluster.config.sections import sections_of
-    from panoforge.core.config import config_yaml
-
-    print(
-        "\n".join(
-            _commented(config_yaml(resolved), name)
-            for name, resolved in sections_of(config, overrides or ())
-        )
-    )
-
-
-def _commented(text: str, name: str) -> str:
-    return f"{name}:\n" + "".join(f"  {line}\n" for line in text.splitlines())
-
-
 @command("pano doctor --json")
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
@@ -93,42 +73,3 @@ def doctor(
                 out.print(f"{'':<20}→ {check.advice}")
     if any(check.state == "broken" for check in checks):
         raise typer.Exit(1)
-
-
-@command("pano init train mine.yaml")
-def init(
-    kind: Annotated[
-        str,
-        typer.Argument(metavar="KIND", help="render, pack, train, eval, or chain: all of them."),
-    ],
-    file: Annotated[
-        Path | None,
-        typer.Argument(metavar="FILE", help="A new file (default: KIND.yaml).", parser=a_path),
-    ] = None,
-) -> None:
-    """Write a config with every key, its default and what it means."""
-    from panoforge.cluster.config.sections import VERBS
-    from panoforge.core.config.load import SHARED_KEYS
-    from panoforge.core.config.template import commented
-    from panoforge.core.storage.atomic import storage_errors
-
-    if kind not in (*VERBS, CHAIN):
-        known = [*VERBS, CHAIN]
-        raise UsageError(f"{kind!r}: expected one of {', '.join(known)}.{nearest(kind, known)}")
-    run = {"run": f"runs/{kind}"}
-    if kind == CHAIN:
-        sections = (
-            f"{name}:\n{indent(commented(VERBS[name], {}, without=SHARED_KEYS), '  ')}"
-            for name in VERBS
-        )
-        text = "\n".join([f"# The folder of all stages.\nrun: {run['run']}\n", *sections])
-    else:
-        text = commented(VERBS[kind], run)
-    path = file or Path(f"{kind}.yaml")
-    with storage_errors(path):
-        try:
-            with path.open("x", encoding="utf-8") as stream:
-                stream.write(text)
-        except FileExistsError:
-            raise UsageError(f"{path} exists and is left as it is: name another file") from None
-    out.print(str(path))

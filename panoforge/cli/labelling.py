@@ -123,7 +123,8 @@ def pseudolabel(
 
     Beside each product is a map of its confidence. The same command again labels what is missing.
     """
-    from panoforge.core.config.load import config_from_overrides, load_config
+    from panoforge.cluster.config.sections import load_section
+    from panoforge.core.config.load import config_from_overrides
     from panoforge.label.pseudo.config import PseudolabelConfig
     from panoforge.stages import pseudolabel_stage
 
@@ -131,7 +132,7 @@ def pseudolabel(
     if config is None:
         chosen = config_from_overrides(PseudolabelConfig, words)
     else:
-        chosen = load_config(config, PseudolabelConfig, words)
+        chosen = load_section(config, PseudolabelConfig, words)
     found = pseudolabel_stage(chosen, place, to or place.with_name(f"{place.name}.pseudolabels"))
     for name, why in found.failures.items():
         warn(f"{name}: {why}", "not labelled:")

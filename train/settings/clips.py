@@ -152,7 +152,9 @@ class PromptSettings(FrozenModel):
     max_prompted_frames: Annotated[
         Positive, Field(description="Prompted frames are 1 to this many, the first always.")
     ] = 2
-    max_corrected_frames: Annotated[Positive, Field(description="Corrected frames, likewise.")] = 2
+    max_corrected_frames: Annotated[
+        Positive, Field(description="Frames with correction clicks are 1 to this many.")
+    ] = 2
     corrections: Annotated[Count, Field(description="Clicks per corrected frame.")] = 7
     from_truth: Annotated[
         Probability,

@@ -32,12 +32,18 @@ class DenseLossSettings(FrozenModel):
     semantic: Annotated[Rate, Field(description="Weight of cross-entropy plus Dice.")] = 1.0
     depth: Annotated[Rate, Field(description="Weight of the depth's terms.")] = 1.0
     normal: Annotated[Rate, Field(description="Weight of the normals' terms.")] = 1.0
-    depth_edges: Annotated[Rate, Field(description="Of it: differences of its Sobel edges.")] = 0.5
+    depth_edges: Annotated[
+        Rate, Field(description="Weight of the differences of the depth's Sobel edges.")
+    ] = 0.5
     depth_detail: Annotated[
-        Rate, Field(description="Of it: differences of its high frequencies (FFT).")
+        Rate, Field(description="Weight of the differences of the depth's high frequencies (FFT).")
     ] = 5e-3
-    normal_edges: Annotated[Rate, Field(description="The same of normals.")] = 0.1
-    normal_detail: Annotated[Rate, Field(description="The same of normals.")] = 1e-4
+    normal_edges: Annotated[
+        Rate, Field(description="Weight of the differences of the normals' Sobel edges.")
+    ] = 0.1
+    normal_detail: Annotated[
+        Rate, Field(description="Weight of the differences of the normals' high frequencies (FFT).")
+    ] = 1e-4
     intermediate: Annotated[
         Rate, Field(description="Weight of the small heads' predictions of the three tasks.")
     ] = 0.3
@@ -84,7 +90,9 @@ class DenseSourceSettings(FrozenModel):
 class DenseSettings(FrozenModel):
     """A run of dense tasks: MTPano on whole panoramas."""
 
-    model: Annotated[MtpanoSettings, Field(description="Which MTPano.")] = MtpanoSettings()
+    model: Annotated[
+        MtpanoSettings, Field(description="Which MTPano: its backbone, parts, tasks and classes.")
+    ] = MtpanoSettings()
     checkpoint: Annotated[
         LocalPath | None,
         Field(description="An MTPano of pano train to start from; its classes may be others."),

@@ -14,7 +14,7 @@ class DistortionSettings(FrozenModel):
     """
 
     weight_min: Annotated[float, Field(gt=0, description="Least weight of a pixel.")] = 0.5
-    weight_max: Annotated[float, Field(gt=0, description="Largest weight.")] = 2.0
+    weight_max: Annotated[float, Field(gt=0, description="Largest weight of a pixel.")] = 2.0
     decay: Annotated[
         Rate, Field(description="Decay of the background's weight over the distance to the object.")
     ] = 1.0

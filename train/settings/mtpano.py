@@ -57,14 +57,15 @@ class BackboneSettings(FrozenModel):
 class MtpanoSettings(FrozenModel):
     """MTPano (arXiv 2602.05330), every part a switch. All parts off: plain heads on a ViT."""
 
-    backbone: Annotated[BackboneSettings, Field(description="The vision transformer.")] = (
-        BackboneSettings()
-    )
+    backbone: Annotated[
+        BackboneSettings, Field(description="The vision transformer under the heads.")
+    ] = BackboneSettings()
     height_px: Annotated[
         int, Field(ge=32, le=2048, description="Rows of a panorama; it is twice as wide.")
     ] = 512
     tasks: Annotated[
-        tuple[DenseTask, ...], Field(min_length=1, description="What is predicted.")
+        tuple[DenseTask, ...],
+        Field(min_length=1, description="What the model predicts of every pixel."),
     ] = ("semantic", "depth", "normal")
     classes: Annotated[ClassSetName, Field(description="The label set of the semantic task.")] = (
         "ade20k"

@@ -40,7 +40,9 @@ class PanoSam2Settings(FrozenModel):
     fusion_kernel: Annotated[
         Literal[1, 3], Field(description="Kernel of that fusion; 3 is the paper's count.")
     ] = 3
-    memory: Annotated[bool, Field(description="Long-short memory.")] = False
+    memory: Annotated[
+        bool, Field(description="PanoSAM2's long-short memory: object pointers of old frames too.")
+    ] = False
     long_pointers: Annotated[
         int, Field(ge=1, le=16, description="Object pointers of old frames that it keeps.")
     ] = 2

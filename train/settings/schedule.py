@@ -21,7 +21,9 @@ class OptimSettings(FrozenModel):
         Field(description="Weight decay apart from the gradient (AdamW), or added to it (Adam)."),
     ] = "adamw"
 
-    lr: Annotated[float, Field(gt=0, description="Learning rate.")] = 5e-6
+    lr: Annotated[float, Field(gt=0, description="Learning rate of all but the image encoder.")] = (
+        5e-6
+    )
     encoder_lr: Annotated[float, Field(gt=0, description="Learning rate of the image encoder.")] = (
         3e-6
     )
@@ -31,7 +33,10 @@ class OptimSettings(FrozenModel):
     weight_decay: Annotated[Rate, Field(description="Weight decay; none on biases and norms.")] = (
         0.1
     )
-    betas: Annotated[tuple[Probability, Probability], Field(description="AdamW's betas.")] = (
+    betas: Annotated[
+        tuple[Probability, Probability],
+        Field(description="Decay of the averages of the gradient and of its square."),
+    ] = (
         0.9,
         0.999,
     )
@@ -50,7 +55,9 @@ class OptimSettings(FrozenModel):
     step_gamma: Annotated[
         float, Field(gt=0, le=1, description="step: the rate falls by this factor.")
     ] = 0.1
-    poly_power: Annotated[float, Field(gt=0, description="poly: the power.")] = 0.9
+    poly_power: Annotated[
+        float, Field(gt=0, description="poly: the power of what is left of the run.")
+    ] = 0.9
     warmup_steps: Annotated[Count, Field(description="Steps of linear warm-up.")] = 0
     grad_clip: Annotated[
         float, Field(gt=0, description="L2 norm that the whole gradient is clipped to.")
