@@ -95,6 +95,16 @@ class Machine:
         assert process.returncode == 0, said
         return said
 
+    def processes(self, word: str) -> list[int]:
+        """Their ids, as this process knows them, of those there whose command line has a word."""
+        found, here = [], os.readlink(f"/proc/{self._first}/ns/pid")
+        for folder in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):  # it has ended, or is no process
+                words = (folder / "cmdline").read_text(errors="replace")
+                if word in words and os.readlink(folder / "ns/pid") == here:
+                    found.append(int(folder.name))
+        return found
+
     def cut_off(self) -> None:
         """Pull its network cable: nobody is told, packets just go nowhere."""
         _ip("-n", self._switch, "link", "set", self._port, "down")
@@ -112,8 +122,13 @@ class Machine:
 
 
 @contextlib.contextmanager
-def machines(folder: Path, *names: str) -> Iterator[list[Machine]]:
-    """Machines of these names, which know each other by name, for the time of a `with` block."""
+def machines(
+    folder: Path, *names: str, aliases: Mapping[str, str] | None = None
+) -> Iterator[list[Machine]]:
+    """Machines of these names, which know each other by name, for the time of a `with` block.
+
+    `aliases` are further names, as a service of Kubernetes has one, of the machines behind them.
+    """
     own = os.getpid()
     switch, made = f"pf{own}-switch", []
     with contextlib.ExitStack() as stack:
@@ -145,7 +160,8 @@ def machines(folder: Path, *names: str) -> Iterator[list[Machine]]:
             _ip("-n", namespace, "address", "add", f"{address}/24", "dev", "eth0")
             for device in ("eth0", "lo"):
                 _ip("-n", namespace, "link", "set", device, "up")
-            lines.append(f"{address} {name}")
+            also = [alias for alias, meant in (aliases or {}).items() if meant == name]
+            lines.append(" ".join([address, name, *also]))
             made.append(Machine(name, address, namespace, port, switch))
         hosts.write_text("\n".join(lines) + "\n")
         for machine in made:
