@@ -27,7 +27,9 @@ and on the second world); overlap above none; fine-tuned scan above vanilla scan
 
 **Held out.** World A: the scenes of the split `val`. World B: all of it; nothing was trained,
 chosen or tuned on it. Videos: another seed. **Tuned.** Nothing on any panorama; rates and steps are
-fixed in bench.sap_recipes before the first run. The stand-in's last stage was added after the
+fixed in bench.sap_recipes before the first run. World C: rooms of Infinigen that
+this project rendered, with `--rooms DATASET`; all of it is held out, and it was added after A and B
+had been scored. The stand-in's last stage was added after the
 held-out videos had shown that it called 81 % of what is absent present (`pretrained.json`). A row
 that comes out otherwise than expected is reported as it is; a recipe that is changed then is a new
 row with its reason.
@@ -65,7 +67,7 @@ from bench.sap_recipes import (
 )
 from panoforge.eval.config import MergeRule
 
-WORLDS = ("a", "b")
+WORLDS, ROOMS = ("a", "b"), "c"
 HELD_OUT_SEED = 1000  # of perspective videos
 # the mean of one cycle is the table's own
 MERGES: tuple[tuple[MergeRule, int], ...] = (("mean", 2), ("max", 1), ("max", 2))
@@ -79,10 +81,16 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="quick")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--until", choices=[PRETRAINED, VANILLA.name, *(row.name for row in ROWS)])
-    parser.add_argument("--causes", action="store_true", help="rows that test causes, afterwards")
+    named = [row.name for row in CAUSES]
+    parser.add_argument("--causes", nargs="*", choices=named, help="afterwards, all or some")
+    parser.add_argument("--rooms", type=Path, help="a packed dataset, all of it in the split val")
     args = parser.parse_args()
     use_one_thread()
-    rows = (VANILLA, *ROWS, *(CAUSES if args.causes else ()))
+    causes = () if args.causes is None else args.causes or named
+    rows = (VANILLA, *ROWS, *(row for row in CAUSES if row.name in causes))
+    if args.rooms is not None and not (args.out / "data" / ROOMS).exists():
+        (args.out / "data").mkdir(parents=True, exist_ok=True)
+        (args.out / "data" / ROOMS).symlink_to(args.rooms.resolve())
     print(json.dumps(run(args.out, SIZES[args.size], rows, args.until)))
 
 
@@ -233,7 +241,9 @@ def score(out: Path, size: Size, weights: Path, row: Row) -> Path:
     from bench.sap_results import results_file, video_scores
 
     found = {}
-    for world in WORLDS:
+    for world in (*WORLDS, ROOMS):
+        if not (out / "data" / world).exists():
+            continue
         corrected = {"prompts": {"corrected": [3]}}
         found[world] = evaluate(out, size, weights, row, world, row.methods, corrected)
         if row.name in (VANILLA.name, "scan_mixed"):

@@ -197,8 +197,10 @@ ROWS = (
 )
 
 
-# What to test if scan_mixed does not gain: each differs from it in one thing.
+# What to test if a row comes out otherwise: each differs from scan_mixed in one thing.
 CAUSES = (
+    # panoramas_only sees twice as many clips of panoramas in the same number of steps.
+    Row("steps_twofold", "twice the steps", ("scan",), {"steps_times": 2}, MIXED),
     Row("rate_third", "a third of the rate", ("scan",), {"optim": {"lr_times": 1 / 3}}, MIXED),
     Row("rate_triple", "three times the rate", ("scan",), {"optim": {"lr_times": 3.0}}, MIXED),
     Row("clips_fourfold", "four times the clips a step", ("scan",), {"clips_times": 4}, MIXED),
@@ -233,12 +235,12 @@ def tune_recipe(size: Size, data: Path, checkpoint: Path, row: Row) -> dict[str,
             "final_lr_ratio": 0.0,
             "warmup_steps": 0,
         },
-        steps=size.tune_steps,
+        steps=size.tune_steps * row.changes.get("steps_times", 1),
         clips_per_step=size.tune_clips,
         clips_per_forward=1,
         checkpoint_every=5,
     )
-    changes = {key: value for key, value in row.changes.items() if key != "clips_times"}
+    changes = {key: value for key, value in row.changes.items() if not key.endswith("_times")}
     optim = dict(changes.get("optim", {}))
     if times := optim.pop("lr_times", None):
         changes["optim"] = {**optim, "lr": size.tune_lr * times}

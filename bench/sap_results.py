@@ -33,7 +33,8 @@ def results_file(out: Path, row: Row) -> Path:
 def write_table(out: Path, rows: Sequence[Row]) -> dict[str, Any]:
     """table.json and table.txt of the rows that are there; gives the content of the former."""
     listed = {row.name: json.loads(results_file(out, row).read_text()) for row in rows}
-    worlds = {world: world_lines(out, rows, listed, world) for world in ("a", "b")}
+    shared = set.intersection(*(set(entry["worlds"]) for entry in listed.values()))
+    worlds = {w: world_lines(out, rows, listed, w) for w in ("a", "b", "c") if w in shared}
     videos = {
         name: interval(entry["videos"]["j"], entry["videos"]["video"])
         for name, entry in listed.items()
@@ -110,7 +111,7 @@ def merges(out: Path, listed: dict[str, Any]) -> list[dict[str, Any]]:
     """Mean and maximum, one and two cycles, by one click: differences to the mean of one cycle."""
     lines = []
     for name, entry in listed.items():
-        for world in ("a", "b"):
+        for world in ("a", "b", "c"):
             paths = {
                 how.removeprefix(f"{world} "): path
                 for how, path in entry["worlds"].items()

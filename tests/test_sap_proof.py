@@ -41,6 +41,7 @@ def test_every_recipe_of_the_proof_is_a_config(size: str, tmp_path) -> None:
     assert base.clips_per_step == SIZES[size].tune_clips and base.optim.lr == SIZES[size].tune_lr
     assert named["rate_third"].optim.lr == pytest.approx(base.optim.lr / 3)
     assert named["clips_fourfold"].clips_per_step == 4 * base.clips_per_step
+    assert named["steps_twofold"].steps == 2 * base.steps
     digests = {config.sha256() for config in named.values()}
     assert len(digests) == len(named)  # no row is another under a second name
     for stage in (short_recipe, video_recipe):
