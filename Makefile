@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV   := .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
+DOCS   := .venv-docs
 # Test files run on so many workers, all tests of Ray on one of them; 0: one after the other.
 TEST_WORKERS ?= 2
 PYTEST := $(PY) -m pytest -q -n $(TEST_WORKERS)
@@ -11,7 +12,7 @@ export SAM2_BUILD_CUDA := 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-video demo-annotate test test-real test-all test-fast lint style bench bench-gpu lock clean
+.PHONY: help setup demo demo-video demo-annotate test test-real test-all test-fast lint style docs bench bench-gpu lock clean
 
 help:            ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,10 +66,21 @@ lint: setup      ## check style, import directions and types; changes nothing
 	$(VENV)/bin/lint-imports --no-logo
 	$(VENV)/bin/mypy
 
-style: setup     ## fix what the linter can fix, and write the README's layout anew
+style: setup     ## fix what the linter can fix, and write anew what the docs say of the code
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 	$(PY) tests/readme_tree.py
+	$(PY) tests/reference_pages.py
+
+# The site has tools of its own, so that they change nothing for what renders and trains.
+docs: $(DOCS)/.installed ## build the site into site/: strict, offline; open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet --strict
+	@echo "open site/index.html"
+
+$(DOCS)/.installed: docs/_build/requirements.txt
+	@test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r docs/_build/requirements.txt
+	@touch $@
 
 bench: setup     ## every benchmark at its smallest honest size, peers included
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r bench/peers.txt
@@ -84,4 +96,4 @@ lock:            ## resolve requirements.lock anew from pyproject.toml (needs uv
 	  pyproject.toml --no-header --output-file requirements.lock
 
 clean:           ## remove the environment and caches; runs/ stays
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(DOCS) site .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info

@@ -1,5 +1,5 @@
-"""Plain torchrun on two machines (namespaces) with addresses of their own, as docs/torchrun.md
-shows it.
+"""Plain torchrun on two machines (namespaces) with addresses of their own, as
+docs/howto/torchrun.md shows it.
 """
 
 import subprocess

@@ -122,7 +122,7 @@ def test_other_motion_is_another_dataset() -> None:
     ],
 )
 def test_every_key_is_documented_as_it_describes_itself(model, prefix) -> None:
-    page = (ROOT / "docs" / "videos.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "howto" / "videos.md").read_text(encoding="utf-8")
     for name, field in model.model_fields.items():
         if name not in ("camera", "objects"):  # which have tables of their own
             row = next(line for line in page.splitlines() if f"`{prefix}{name}`" in line)

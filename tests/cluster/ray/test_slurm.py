@@ -135,9 +135,9 @@ def test_a_training_that_is_warned_and_requeued_is_the_same_run(
 def test_the_lines_for_plain_torchrun_train_what_one_process_does(
     cluster: Slurm, caps_dataset: Path, alone: Path, tmp_path: Path
 ):
-    """Those of docs/slurm.md, with one rank on each of two nodes."""
+    """Those of docs/howto/slurm.md, with one rank on each of two nodes."""
     (lines,) = re.findall(
-        r"^    HEAD=.*?\n\n", (ROOT / "docs/slurm.md").read_text(), re.DOTALL | re.MULTILINE
+        r"^    HEAD=.*?\n\n", (ROOT / "docs/howto/slurm.md").read_text(), re.DOTALL | re.MULTILINE
     )
     config = config_file(tmp_path, caps_dataset)
     lines = lines.replace("my-config.yaml", str(config)).replace("per-node=8", "per-node=1")

@@ -1,7 +1,7 @@
 """MTPano (arXiv 2602.05330): semantics, depth and normals of a panorama by one model.
 
-Built from the paper's text and the facts of `docs/dense.md`; nothing is taken from its released
-code. In the order that a picture meets them:
+Built from the paper's text and the facts of `docs/howto/dense.md`; nothing is taken from its
+released code. In the order that a picture meets them:
 
 - `vit`, `backbone`: the vision transformer, four of whose layers are read.
 - `streams`: two refined copies of each layer, one for what a turn of the camera leaves as it is,
