@@ -73,6 +73,8 @@ def faults_of(words: list[str]) -> list[str]:
     if not configs[0].is_file():
         return [f"no {configs[0].name}"]
     keys = [word for word in words[3:] if re.match(r"[\w.]+=", word) and "…" not in word]
+    if "--checkpoint" in words and section in ("train", "eval"):
+        keys.append(f"model.checkpoint={words[words.index('--checkpoint') + 1]}")
     if words[1] == "annotate":
         keys.append("run=x")  # the command's own, beside what it labels
     try:
@@ -101,6 +103,7 @@ def test_every_command_is_one(page: Path) -> None:
         "    pano pack runs/x --two y",
         "    pano train configs/train/sap_tiny.yaml stepz=3",
         "    pano train configs/train/no.yaml",
+        "    pano train configs/train/sap_tiny.yaml --checkpoint x.pt",
         "text `pano eval configs/eval/sap.yaml scan.overlapp=1` text",
     ],
 )
