@@ -69,7 +69,7 @@ lint: setup      ## check style, import directions and types; changes nothing
 style: setup     ## fix what the linter can fix, and write anew what the docs say of the code
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
-	$(PY) tests/readme_tree.py
+	$(PY) tests/layout_tree.py
 	$(PY) tests/reference_pages.py
 
 # The site has tools of its own, so that they change nothing for what renders and trains.

@@ -1,5 +1,5 @@
 """The shape of the code, enforced: layers and circles, light imports, nothing unpickled, and the
-README's tree.
+layout in CONTRIBUTING.md.
 
 Which package may import which is import-linter's business (`[tool.importlinter]` in
 pyproject.toml); here it is run on copies of the code with a fault planted in each. What it cannot
@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import late_imports
+import layout_tree
 import pytest
-import readme_tree
 from repository import ROOT
 
 ROOMS = ("core", "datagen", "train", "eval", "label", "cluster", "panoforge")
@@ -369,10 +369,9 @@ def test_every_module_says_what_it_is() -> None:
     assert not missing
 
 
-def test_the_readme_tree_is_the_tree() -> None:
-    """The layout in the README names every room, in the room's own words."""
-    block = re.search(
-        r"## Layout\n.*?```\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S
-    )
-    assert block, "README.md needs a section '## Layout' with the tree in a code block"
-    assert block[1] == readme_tree.tree(), "README's layout is out of date: run `make style`"
+def test_the_layout_is_the_tree() -> None:
+    """The layout in CONTRIBUTING.md names every room, in the room's own words."""
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    block = re.search(r"## Layout\n.*?```\n(.*?)```", page, re.S)
+    assert block, "CONTRIBUTING.md needs a section '## Layout' with the tree in a code block"
+    assert block[1] == layout_tree.tree(), "the layout is out of date: run `make style`"

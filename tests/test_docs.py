@@ -6,6 +6,7 @@ import ast
 import re
 import shlex
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import yaml
 from pydantic import BaseModel
 from repository import ROOT
 
+import panoforge
 from panoforge.cluster.config.sections import SECTIONS, load_section, sections_of
 from panoforge.cluster.state.policy import AttemptFault
 from panoforge.core.errors import ConfigError
@@ -28,8 +30,12 @@ from panoforge.core.shards.layout import INSTANCE_SCHEMA, SAMPLE_SCHEMA
 from panoforge.core.shards.read import Dataset
 from panoforge.core.shards.videos import VIDEO_SCHEMA
 from panoforge.datagen.rendering.quality import REASONS
+from panoforge.eval.scoring.metrics import boundary, depth, detection, normals, saliency, stats
 
 DOCS = ROOT / "docs"
+sys.path.insert(0, str(DOCS / "_build"))
+import numbers_tables  # noqa: E402  it belongs to the site
+
 PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 ROOMS = ("core", "datagen", "train", "eval", "label", "cluster", "panoforge")
 VERBS = reference_pages.verbs()
@@ -237,6 +243,59 @@ def test_every_reason_is_explained() -> None:
     text = ERRORS.read_text(encoding="utf-8")
     missing = [word for word in (*REASONS, *AttemptFault) if f"\n| `{word}` |" not in text]
     assert not missing
+
+
+def test_the_readme_is_short() -> None:
+    """What it is, two commands, where to read on; all else has a page."""
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_the_numbers_are_those_of_the_results() -> None:
+    """Every bench that recorded rows has a table, of its newest rows, and misses stand in it."""
+    results = (ROOT / "bench/RESULTS.md").read_text(encoding="utf-8")
+    found = numbers_tables.newest_rows(results)
+    assert {"mask_cost", "loader", "end_to_end"} <= set(found)
+    assert all((ROOT / "bench" / f"{module}.py").is_file() for module in found)
+    page = numbers_tables.tables()
+    assert all(f"### {module}\n" in page for module in found) and "| **no** |" in page
+    newer = "| 2099-01-01 | mask_cost | 1-sample re-render, flat materials | 1 | 2 | s | 2 | 3 | no | x |"
+    last = numbers_tables.newest_rows(f"{results}\n{newer}")["mask_cost"]
+    assert len(last) == len(found["mask_cost"]) and "2099-01-01" in {row.date for row in last}
+
+
+SHORT = re.compile(r"\| [^|]+ \| ([^|]+) \| `bench\.(\w+)` \|")
+
+
+def test_the_figures_in_short_are_recorded() -> None:
+    """Rounded figures of docs/numbers.md are among those of bench/RESULTS.md."""
+    results = (ROOT / "bench/RESULTS.md").read_text(encoding="utf-8")
+    recorded = {float(text) for text in re.findall(r"\d+\.?\d*", results)}
+    rows = SHORT.findall((DOCS / "numbers.md").read_text(encoding="utf-8"))
+    assert len(rows) >= 5
+    for figures, bench in rows:
+        assert (ROOT / "bench" / f"{bench}.py").is_file()
+        for text in re.findall(r"(?<![\w×-])\d+\.?\d*(?![\w×-]|-bit)", figures.split(";")[0]):
+            digits = len(text.partition(".")[2])
+            assert any(round(value, digits) == float(text) for value in recorded), (bench, text)
+
+
+def test_the_constants_of_the_metrics_are_theirs() -> None:
+    page = (DOCS / "reference/metrics.md").read_text(encoding="utf-8")
+    said = (
+        f"⌈{boundary.TOLERANCE} · diagonal⌉",
+        f"at most {detection.MAX_PREDICTIONS} predictions",
+        f"precision at {len(detection.RECALLS)} recalls",
+        f"{stats.RESAMPLES:,} resamples",
+        f"up to {stats.EXACT_PANORAMAS} panoramas",
+        f"{depth.MIN_DEPTH_M} m",
+        f"δ < {depth.DELTA}ⁿ",
+        f"β² = {saliency.BETA2}",
+        f"{len(saliency.THRESHOLDS)} thresholds",
+        ", ".join(f"{share:g}°" for share in normals.SHARES_DEG[:3])
+        + f" and {normals.SHARES_DEG[3]:g}°",
+    )
+    assert not [text for text in said if text not in page]
+    assert all(f"`{name}`" in page for name in panoforge.METRICS)
 
 
 def anchors(page: Path) -> set[str]:

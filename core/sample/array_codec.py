@@ -26,7 +26,7 @@ Decoders skip skippable frames and join consecutive ones. So these give the raw 
 behind the bands, it would give band 0 for the whole array and say nothing. One frame for all bands
 would please it, but could not be cropped.
 
-README.md has a reader of both versions in a dozen lines of numpy, which is a test too.
+docs/reference/format.md has a reader of both versions in a dozen lines of numpy, a test too.
 
 Ours reads the header, checks it against caps before it allocates anything, and decodes only the
 bands that the asked-for rows touch. Every frame carries zstd's own checksum, so a flipped bit is an

@@ -1,9 +1,22 @@
 """What the site's builder does beyond its theme: nothing on a page is fetched from elsewhere."""
 
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+import numbers_tables  # noqa: E402
+
 FOREIGN = re.compile(r'<script src="https?://[^"]*"></script>')
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """The page of numbers with its tables, which are made from bench/RESULTS.md."""
+    if numbers_tables.PLACE not in markdown:
+        return markdown
+    return markdown.replace(numbers_tables.PLACE, numbers_tables.tables())
 
 
 def on_post_template(output_content: str, **_: Any) -> str:

@@ -169,10 +169,13 @@ def test_axes_are_exact_and_nothing_stays_nothing():
         from_octahedral(np.full((1, 1, 2), 5002, np.uint16))
 
 
-def readme_reader() -> dict:
-    """The functions of README's reader, and nothing else of it."""
+FORMAT = ROOT / "docs/reference/format.md"
+
+
+def stranger_reader() -> dict:
+    """The functions of the reader on the page of the format, and nothing else of it."""
     block = re.search(
-        r"```python\n(import json, struct.*?)```", (ROOT / "README.md").read_text(), re.S
+        r"```python\n(import json, struct.*?)```", FORMAT.read_text(encoding="utf-8"), re.S
     )
     code = block[1].split("\nfor sample in")[0].replace(", webdataset", "")
     names: dict = {}
@@ -181,18 +184,18 @@ def readme_reader() -> dict:
 
 
 @pytest.mark.parametrize("name", ARRAYS)
-def test_a_stranger_reads_both_versions_by_readmes_lines(name):
-    array, read = ARRAYS[name], readme_reader()["read_zst"]
+def test_a_stranger_reads_both_versions_by_the_pages_lines(name):
+    array, read = ARRAYS[name], stranger_reader()["read_zst"]
     for data in (encode_deltas(array), encode_array(array)):
         found = read(data)
         assert found.dtype == array.dtype and found.tobytes() == array.tobytes()
 
 
-def test_a_stranger_reads_normals_by_readmes_lines():
+def test_a_stranger_reads_normals_by_the_pages_lines():
     normals = directions().astype(np.float32)
     normals[:9] = 0
     data = encode_product("normal.oct.zst", normals)
-    found = readme_reader()["read_normals"](data)
+    found = stranger_reader()["read_normals"](data)
     assert np.allclose(found, decode_product("normal.oct.zst", data), atol=1e-6)
     assert not found[:9].any() and product_size("normal.oct.zst", data) == (WIDTH, HEIGHT)
 

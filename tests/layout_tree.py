@@ -1,5 +1,5 @@
-"""Write the README's layout, the rooms and what each is for, from the packages' own first
-sentences: `python tests/readme_tree.py` (part of `make style`).
+"""Write the layout in CONTRIBUTING.md, the rooms and what each is for, from the packages' own
+first sentences: `python tests/layout_tree.py` (part of `make style`).
 """
 
 import ast
@@ -68,9 +68,9 @@ def tree() -> str:
 
 
 def main() -> None:
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    readme.write_text(
+    page = ROOT / "CONTRIBUTING.md"
+    text = page.read_text(encoding="utf-8")
+    page.write_text(
         re.sub(r"(## Layout\n.*?```\n).*?(```)", lambda m: m[1] + tree() + m[2], text, flags=re.S),
         encoding="utf-8",
     )

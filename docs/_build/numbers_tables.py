@@ -1,0 +1,74 @@
+"""The tables of docs/numbers.md, from the rows that benches append to bench/RESULTS.md.
+
+One table a bench: of every measurement and peer the newest row, misses too.
+"""
+
+import ast
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+PLACE = "<!-- tables -->"
+HEADS = ("date", "against", "ours", "theirs", "unit", "ratio", "asked for", "met")
+
+
+class Row(NamedTuple):
+    """One row of RESULTS."""
+
+    date: str
+    bench: str
+    peer: str
+    ours: str
+    theirs: str
+    unit: str
+    ratio: str
+    target: str
+    met: str
+    machine: str
+
+
+def newest_rows(text: str) -> dict[str, list[Row]]:
+    """The newest row of each measurement, by bench (its module), in the order of their rows."""
+    found: dict[str, dict[str, Row]] = {}
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", cells[0]) and len(cells) == len(Row._fields):
+            row = Row(*cells)
+            module = re.match(r"\w+", row.bench)
+            assert module, row
+            what = row.bench + re.sub(r" \d[\d.]*(?= |\)|,|$)", "", row.peer.split("(")[0])
+            if not row.theirs and not row.unit:  # several figures in one cell
+                what = row.bench
+            found.setdefault(module[0], {})[what] = row
+    return {module: list(rows.values()) for module, rows in found.items()}
+
+
+def claim(module: str) -> str:
+    """What a bench says that it measures."""
+    tree = ast.parse((ROOT / "bench" / f"{module}.py").read_text(encoding="utf-8"))
+    return " ".join((ast.get_docstring(tree) or "").split("\n\n")[0].split())
+
+
+def tables() -> str:
+    """All of them, as Markdown."""
+    parts = []
+    results = (ROOT / "bench" / "RESULTS.md").read_text(encoding="utf-8")
+    for module, rows in newest_rows(results).items():
+        options = sorted({row.bench.removeprefix(module).strip(" ()") for row in rows} - {""})
+        flags = " --quick" if "--quick" in options else ""
+        parts += [
+            f"### {module}",
+            claim(module),
+            f"    python -m bench.{module}{flags}      # on {'; '.join(sorted({r.machine for r in rows}))}",
+        ]
+        lines = ["| " + " | ".join(HEADS) + " |", "|---" * len(HEADS) + "|"]
+        for row in rows:
+            cells = (row.date, row.peer, row.ours, row.theirs, row.unit, row.ratio, row.target, row.met)
+            what = row.bench.removeprefix(module).strip(" ,")
+            if not row.theirs and not row.unit:
+                what = f"{what}: " if what else ""
+                cells = (row.date, what + row.peer, "", "", "", "", row.target, row.met)
+            lines.append("| " + " | ".join(cells) + " |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
