@@ -10,6 +10,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Callable
+from pathlib import PurePath
 from typing import Annotated, Any
 
 from pydantic import AfterValidator
@@ -179,6 +180,11 @@ def slug(text: str) -> str:
 def digest_digits(text: str) -> str:
     """Six hexadecimal digits that tell texts apart."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:6]
+
+
+def scene_of_file(name: str) -> str:
+    """The scene of a picture or video that was labelled: its name as a slug, and a digest of it."""
+    return f"{slug(PurePath(name.rstrip('/')).stem)}-{digest_digits(name)}"
 
 
 def shown(name: object) -> str:

@@ -16,10 +16,11 @@ from panoforge.core.foreign.files import read_bytes
 from panoforge.core.foreign.listing import SUFFIXES, list_pictures
 from panoforge.core.foreign.pictures import decode_picture, panorama_of
 from panoforge.core.foreign.videos import VIDEO_SUFFIXES
-from panoforge.core.names import digest_digits, frame_key, slug
+from panoforge.core.names import frame_key, scene_of_file
 from panoforge.core.shards.layout import MANIFEST_NAME
 from panoforge.core.shards.read import Dataset
 from panoforge.core.types import Labels, Mask, Rgb
+from panoforge.eval.interactive.dataset_frames import DatasetFrames
 from panoforge.eval.interactive.frames import FileFrames, FolderFrames, Frames
 
 
@@ -41,8 +42,8 @@ class Footage:
 
     @property
     def scene(self) -> str:
-        """A name for samples: plain letters, and a digest of the name."""
-        return f"{slug(Path(self.name.rstrip('/')).stem)}-{digest_digits(self.name)}"
+        """What its samples are called."""
+        return scene_of_file(self.name)
 
     def key(self, frame: int) -> str:
         """The key of a frame's sample."""
@@ -93,49 +94,6 @@ class PictureFrames:
 
     def again(self) -> "PictureFrames":
         """Nothing is open: it is its own."""
-        return self
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-@dataclass
-class DatasetFrames:
-    """Samples of a dataset of ours: the frames of a video, or one panorama. They have labels."""
-
-    dataset: Dataset
-    keys: Sequence[str]
-    fps: float = 0.0
-
-    def __post_init__(self) -> None:
-        meta = self.dataset.by_key(self.keys[0], ()).meta
-        self.size = meta.width, meta.height
-
-    @property
-    def names(self) -> Sequence[str]:
-        """The keys of the samples."""
-        return self.keys
-
-    @property
-    def sha256(self) -> str:
-        """Of the digests that the index has of the samples."""
-        wanted, digest = set(self.keys), hashlib.sha256()
-        table = self.dataset.samples
-        for key, sha in zip(table["key"].to_pylist(), table["sha256"].to_pylist(), strict=True):
-            if key in wanted:
-                digest.update(f"{key} {sha}\n".encode())
-        return digest.hexdigest()
-
-    def rgb(self, number: int) -> Rgb:
-        """A frame, uint8 H×W×3."""
-        return np.asarray(self.dataset.by_key(self.keys[number], ("rgb",)).read("rgb"))
-
-    def labels(self, number: int) -> Labels | None:
-        """Its true ids, uint16 H×W."""
-        return np.asarray(self.dataset.by_key(self.keys[number], ("instance",)).read("instance"))
-
-    def again(self) -> "DatasetFrames":
-        """Reading keeps nothing: it is its own."""
         return self
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """One picture or video from its file to staged samples and a record, in any process.
 
-Teachers are made where the work is done: what travels is a `FootageTask`, names and settings. A
+Teachers are made where the work is done: what travels is a `FileTask`, names and settings. A
 file is begun anew if it is not done; what was staged of it before is taken away first.
 """
 
@@ -10,7 +10,7 @@ import resource
 import shutil
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from panoforge.core.types import Rgb
 from panoforge.eval.interactive.following import Following
 from panoforge.eval.interactive.frames import Frames
 from panoforge.label.blur import hidden
+from panoforge.label.by_file import ITEMS, STAGED, FileDone, FileTask
 from panoforge.label.config import AnnotateConfig
 from panoforge.label.inputs import Footage, OpenFootage, items_of
 from panoforge.label.loading import following_of, panel_of
@@ -31,27 +32,6 @@ from panoforge.label.video.asking import TeacherPanel
 from panoforge.label.video.output import stage_labels
 from panoforge.label.video.revise import revisions_of
 from panoforge.label.video.runs import KeptFrames
-
-STAGED, ITEMS = "staged", "items"
-
-
-@dataclass(frozen=True)
-class FootageTask:
-    """What one process labels: the file called `name` at `place`, into the folder `out`."""
-
-    place: Path
-    name: str
-    out: Path
-    config: AnnotateConfig
-
-
-@dataclass(frozen=True)
-class FootageDone:
-    """A labelled file's record; or why it could not be labelled."""
-
-    name: str
-    record: FootageRecord | None
-    failure: str = ""
 
 
 def record_path(out: Path, footage: Footage) -> Path:
@@ -65,7 +45,7 @@ def fingerprint_of(opened: OpenFootage, config: AnnotateConfig) -> str:
     return hashlib.sha256(said.encode()).hexdigest()
 
 
-def label_footage(task: FootageTask) -> FootageDone:
+def label_footage(task: FileTask[AnnotateConfig]) -> FileDone[FootageRecord]:
     """Label one file, if it is not labelled already.
 
     Returns:
@@ -78,13 +58,13 @@ def label_footage(task: FootageTask) -> FootageDone:
         one for one in items_of(task.place, video=task.config.video) if one.name == task.name
     )
     try:
-        return FootageDone(task.name, _labelled(task, footage))
+        return FileDone(task.name, _labelled(task, footage))
     except DataError as error:
         clear_staged(task.out, footage)
-        return FootageDone(task.name, None, first_line(error))
+        return FileDone(task.name, None, first_line(error))
 
 
-def _labelled(task: FootageTask, footage: Footage) -> FootageRecord:
+def _labelled(task: FileTask[AnnotateConfig], footage: Footage) -> FootageRecord:
     opened = footage.open()
     try:
         path, fingerprint = record_path(task.out, footage), fingerprint_of(opened, task.config)
@@ -103,7 +83,7 @@ def _labelled(task: FootageTask, footage: Footage) -> FootageRecord:
 
 
 def _label(
-    task: FootageTask, footage: Footage, opened: OpenFootage, fingerprint: str
+    task: FileTask[AnnotateConfig], footage: Footage, opened: OpenFootage, fingerprint: str
 ) -> FootageRecord:
     config, clock = task.config, NestedClock()
     frames = KeptFrames(opened.frames)
@@ -229,13 +209,3 @@ class NestedClock:
     def peak_mb(self) -> float:
         """The most memory that this process has had."""
         return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
-
-
-Runner = Callable[[Sequence[FootageTask], Callable[[FootageDone], None]], None]
-"""Labels files, in any order; the second argument is called with each that is done."""
-
-
-def label_here(tasks: Sequence[FootageTask], on_done: Callable[[FootageDone], None]) -> None:
-    """One after the other in this process."""
-    for task in tasks:
-        on_done(label_footage(task))

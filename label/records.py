@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from panoforge.core.errors import DataError
 from panoforge.core.foreign.files import read_bytes
 from panoforge.core.models import Count, FrozenModel
+from panoforge.core.sample.revisions import Revision
 from panoforge.core.storage.atomic import write_bytes_atomic
-from panoforge.label.video.revise import Revision
 
 MAX_RECORD_BYTES = 256 << 20
 

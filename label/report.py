@@ -31,10 +31,10 @@ from panoforge.core.report.pictures import (
     shrink_rgb,
 )
 from panoforge.core.run_layout import DATASET
+from panoforge.core.sample.revisions import Revision
 from panoforge.core.shards.read import Dataset
 from panoforge.label.config import AnnotateConfig, TeacherChoice
 from panoforge.label.records import FootageRecord
-from panoforge.label.video.revise import Revision
 
 SHEET_FILES, SHEET_FRAMES, SHEET_PX = 12, 6, 480
 TABLE_ROWS = 200

@@ -36,12 +36,11 @@ from panoforge.core.storage.staged import list_staged
 from panoforge.core.storage.store import Store, StoreLike
 
 if TYPE_CHECKING:
-    from panoforge.cluster.config.annotating import AnnotateJobConfig
+    from panoforge.cluster.config.labelling import AnnotateJobConfig, PseudolabelJobConfig
     from panoforge.cluster.render.runner import RenderSummary
     from panoforge.cluster.status.plan import RunPlan
     from panoforge.eval.folders import Evaluation
     from panoforge.label.annotating import AnnotateSummary
-    from panoforge.label.pseudo.config import PseudolabelConfig
     from panoforge.label.pseudo.run import PseudoSummary
 
 
@@ -209,23 +208,26 @@ def eval_stage(config: EvalJobConfig) -> "Evaluation":
 
 def annotate_stage(config: "AnnotateJobConfig", place: Path) -> "AnnotateSummary":
     """Label what is at a place."""
-    from panoforge.cluster.ray.annotating import labelling_runner
+    from panoforge.cluster.ray.labelling import labelling_runner
     from panoforge.label.annotating import annotate
 
+    runner = labelling_runner(config.workers, config.ray)
     with record_stage(config.run, "annotate", config, place=str(place)) as entry:
-        found = annotate(place, config.run, config.annotate, labelling_runner(config))
+        found = annotate(place, config.run, config.annotate, runner)
         entry.update(
             files=len(found.records), failed=len(found.failures), to_revise=len(found.revise)
         )
     return found
 
 
-def pseudolabel_stage(config: "PseudolabelConfig", place: Path, run: Path) -> "PseudoSummary":
+def pseudolabel_stage(config: "PseudolabelJobConfig", place: Path) -> "PseudoSummary":
     """Pseudo-labels of the panoramas at a place."""
+    from panoforge.cluster.ray.labelling import labelling_runner
     from panoforge.label.pseudo.run import pseudolabel
 
-    with record_stage(run, "pseudolabel", config, place=str(place)) as entry:
-        found = pseudolabel(place, run, config)
+    runner = labelling_runner(config.workers, config.ray)
+    with record_stage(config.run, "pseudolabel", config, place=str(place)) as entry:
+        found = pseudolabel(place, config.run, config.pseudolabel, runner)
         entry.update(panoramas=len(found.records), failed=len(found.failures))
     return found
 

@@ -6,8 +6,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from panoforge.cluster.config.annotating import AnnotateJobConfig
 from panoforge.cluster.config.jobs import EvalJobConfig, RenderJobConfig, TrainJobConfig
+from panoforge.cluster.config.labelling import AnnotateJobConfig, PseudolabelJobConfig
 from panoforge.cluster.config.packing import PackConfig
 from panoforge.cluster.config.submission import SubmitConfig
 from panoforge.core.config import load_config, top_level
@@ -17,7 +17,6 @@ from panoforge.core.config.messages import shown
 from panoforge.core.config.overrides import split
 from panoforge.core.errors import ConfigError, nearest
 from panoforge.core.models import FrozenModel
-from panoforge.label.pseudo.config import PseudolabelConfig
 
 Model = TypeVar("Model", bound=FrozenModel)
 
@@ -32,7 +31,7 @@ SECTIONS: dict[str, type[FrozenModel]] = {
     **VERBS,
     "submit": SubmitConfig,
     "annotate": AnnotateJobConfig,
-    "pseudolabel": PseudolabelConfig,
+    "pseudolabel": PseudolabelJobConfig,
 }
 # Whose keys a file may hold without a section.
 ALONE = {name: model for name, model in SECTIONS.items() if name != "submit"}

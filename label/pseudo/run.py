@@ -23,15 +23,25 @@ from panoforge.core import __version__
 from panoforge.core.errors import ConfigError, DataError, first_line
 from panoforge.core.foreign.files import read_bytes
 from panoforge.core.models import FrozenModel
-from panoforge.core.names import is_litter
 from panoforge.core.progress import Progress
 from panoforge.core.run_layout import DATASET
 from panoforge.core.sample.metadata import Pose
 from panoforge.core.shards.write import PackOptions, pack
 from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
 from panoforge.core.storage.lease import held
-from panoforge.label.inputs import DatasetFrames, Footage, items_of
-from panoforge.label.labelling import ITEMS, STAGED, require_space
+from panoforge.eval.interactive.dataset_frames import DatasetFrames
+from panoforge.label.by_file import (
+    ITEMS,
+    STAGED,
+    FileDone,
+    FileTask,
+    Runner,
+    keep_only,
+    label_files,
+    run_here,
+)
+from panoforge.label.inputs import Footage, items_of
+from panoforge.label.labelling import require_space
 from panoforge.label.pseudo.config import PseudolabelConfig
 from panoforge.label.pseudo.labels import pseudolabels
 from panoforge.label.pseudo.output import stage_pseudolabels
@@ -81,13 +91,16 @@ class _PseudoJob:
         return hashlib.sha256(said.encode()).hexdigest()
 
 
-def pseudolabel(place: Path, out: Path, config: PseudolabelConfig) -> PseudoSummary:
+def pseudolabel(
+    place: Path, out: Path, config: PseudolabelConfig, runner: Runner = run_here
+) -> PseudoSummary:
     """Label the panoramas of a place.
 
     Args:
         place: A picture, a folder of them, or a dataset of ours.
         out: The folder that everything is written to.
         config: With what.
+        runner: Who labels them: this process, or Ray.
 
     Raises:
         ConfigError: A teacher cannot be had, or a class of a user's file has no category.
@@ -95,28 +108,35 @@ def pseudolabel(place: Path, out: Path, config: PseudolabelConfig) -> PseudoSumm
         StorageError: A disk is full or cannot be written; the same command goes on from there.
         InUse: Another process labels into that folder.
     """
-    footage, vocabulary = items_of(place), load_vocabulary(config.vocabulary)
-    _check_classes(config, vocabulary)
-    teachers = load_teachers(config, place, vocabulary)
-    job = _PseudoJob(out, config, teachers, vocabulary)
-    records: list[PseudoRecord] = []
-    failures: dict[str, str] = {}
+    footage = items_of(place)
+    _check_classes(config, load_vocabulary(config.vocabulary))
+    tasks = [FileTask(place, one.name, out, config) for one in footage]
     progress = Progress("pseudo-labelling", len(footage), unit="panoramas")
     with held(out, "pano pseudolabel"), progress:
-        for one in footage:
-            try:
-                records.append(_record(job, one))
-            except DataError as error:
-                failures[one.name] = first_line(error)
-                progress.fail()
-                progress.log(f"{one.name} failed: {failures[one.name]}")
-            progress.advance()
-        if not records:
-            first = next(iter(failures.values()), "no panoramas")
-            raise DataError(f"nothing of {place} could be labelled: {first}")
-        _keep_only(out / STAGED, {record.key for record in records})
+        records, failures = label_files(pseudolabel_file, tasks, runner, progress)
+        keep_only(out / STAGED, {record.key for record in records})
         pack(out / STAGED, out / DATASET, PackOptions(splits=tuple(config.splits.items())))
     return PseudoSummary(tuple(records), failures, out / DATASET)
+
+
+def pseudolabel_file(task: FileTask[PseudolabelConfig]) -> FileDone[PseudoRecord]:
+    """Label one panorama, if it is not labelled already. In any process.
+
+    Returns:
+        Its record; the failure where its data or a teacher's answer are at fault: others go on.
+
+    Raises:
+        ConfigError: A teacher cannot be had.
+        StorageError: What is written cannot be written; nothing that was done is lost.
+    """
+    vocabulary = load_vocabulary(task.config.vocabulary)
+    teachers = load_teachers(task.config, task.place, vocabulary)  # weights once in a process
+    job = _PseudoJob(task.out, task.config, teachers, vocabulary)
+    footage = next(one for one in items_of(task.place) if one.name == task.name)
+    try:
+        return FileDone(task.name, _record(job, footage))
+    except DataError as error:
+        return FileDone(task.name, None, first_line(error))
 
 
 def load_teachers(
@@ -210,11 +230,3 @@ def _read_record(path: Path) -> PseudoRecord | None:
         return PseudoRecord.model_validate_json(read_bytes(path, MAX_RECORD_BYTES))
     except (DataError, ValidationError):
         return None
-
-
-def _keep_only(staged: Path, wanted: set[str]) -> None:
-    """Take away what is staged of panoramas that are not done, or not there any more."""
-    with storage_errors(staged):
-        for folder in sorted(staged.iterdir()):
-            if folder.is_dir() and not is_litter(folder.name) and folder.name not in wanted:
-                shutil.rmtree(folder)

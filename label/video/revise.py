@@ -6,55 +6,23 @@ there was no room. `severity` orders them; it is a rank, no probability.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError
 
-from panoforge.core.errors import DataError
 from panoforge.core.geometry.sphere import angle_between, lonlat_to_direction
-from panoforge.core.models import Count, FrozenModel, Probability
 from panoforge.core.numbers import counted
+from panoforge.core.sample.revisions import Revision, Why, worst_first
 from panoforge.core.types import Floats
 from panoforge.label.video.continuity import UNKNOWN
 from panoforge.label.video.masks import areas_sr, middle_deg
 from panoforge.label.video.state import LabelledThing, VideoState
 
-MAX_BYTES = 256 << 20
-MAX_ENTRIES = 100_000
 WHOLE_SR = 12.566370614359172
 SAME_DEG = 15.0  # between the middles of one blank area on two keyframes
 UNCOVERED = 0.5  # the severity of the smallest area that counts
 SURE = 0.5  # of the prompts agree: below it a mask is to be looked at
 FEW = 0.34  # confidence of what one of three teachers sees
 BlankSeen = tuple[int, tuple[float, float], float]  # frame, longitude and latitude, steradians
-Why = Literal["uncovered", "label", "confidence", "comment", "over_limit"]
-
-
-class Revision(FrozenModel):
-    """One thing to look at.
-
-    `item` is the picture or video, `frame` counts from 0, `id` is the object's in the written
-    labels. `lon_deg` and `lat_deg` say where it is on that frame.
-    """
-
-    item: str
-    frame: Count
-    kind: Why
-    id: Annotated[int, Field(ge=1, le=65535)] | None = None
-    label: str = ""
-    lon_deg: float | None = None
-    lat_deg: float | None = None
-    area_sr: float | None = None
-    severity: Probability
-    why: Annotated[str, Field(max_length=500)]
-
-
-class ReviseList(FrozenModel):
-    """`revise.json`: the entries of all items, the worst first."""
-
-    schema_version: Literal[1] = 1
-    entries: Annotated[tuple[Revision, ...], Field(max_length=MAX_ENTRIES)] = ()
 
 
 def revisions_of(
@@ -76,11 +44,6 @@ def revisions_of(
         first = next((c.frame for c in state.changes if c.kind == "over_limit"), 0)
         found.append(Revision(item=item, frame=first, kind="over_limit", severity=0.9, why=why))
     return worst_first(found)
-
-
-def worst_first(entries: Sequence[Revision]) -> list[Revision]:
-    """By severity; among equals by item, frame and id."""
-    return sorted(entries, key=lambda one: (-one.severity, one.item, one.frame, one.id or 0))
 
 
 def _blanks(
@@ -149,21 +112,3 @@ def _of_thing(item: str, thing: LabelledThing, number: int) -> list[Revision]:
         )
         for kind, severity, why in faults
     ]
-
-
-def encode_revisions(entries: Sequence[Revision]) -> bytes:
-    """`revise.json`; beyond the cap the mildest are left out."""
-    found = ReviseList(entries=tuple(worst_first(entries)[:MAX_ENTRIES]))
-    return found.model_dump_json(indent=1, exclude_none=True).encode() + b"\n"
-
-
-def decode_revisions(data: bytes) -> ReviseList:
-    """Parse and validate `revise.json`. DataError names the first thing that does not fit."""
-    if len(data) > MAX_BYTES:
-        raise DataError(f"revise.json of {len(data)} bytes is over the cap of {MAX_BYTES}")
-    try:
-        return ReviseList.model_validate_json(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "document"
-        raise DataError(f"revise.json does not fit its schema: {where}: {first['msg']}") from None

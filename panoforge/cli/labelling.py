@@ -1,7 +1,8 @@
 """Verbs that label: annotate, pseudolabel."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -9,7 +10,51 @@ from panoforge.cli.app import Overrides, a_config, a_path, command, out, warn
 from panoforge.core.errors import DataError
 from panoforge.core.numbers import counted, percent
 
+if TYPE_CHECKING:
+    from panoforge.core.config.flat import FlatModel
+
 SHOWN = 10  # of what is to be looked at
+Job = TypeVar("Job", bound="FlatModel")
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Teachers, views and rules; KEY=VALUE alone will do.",
+        parser=a_config,
+    ),
+]
+
+
+def out_option(beside: str) -> Any:
+    """`--out`; without it the folder is INPUT.`beside`."""
+    return typer.Option(
+        "--out",
+        metavar="DIR",
+        help=f"Where labels are written; without it INPUT.{beside}.",
+        parser=a_path,
+    )
+
+
+def job_of(
+    model: type[Job],
+    config: Path | None,
+    overrides: Sequence[str] | None,
+    to: Path | None,
+    beside: Path,
+) -> Job:
+    """The config of a verb that labels; `run` is `--out`, or given, or lies beside the input."""
+    from panoforge.cluster.config.sections import load_section
+    from panoforge.core.config.load import config_from_overrides, top_level
+
+    words = list(overrides or ())
+    given = {word.partition("=")[0] for word in words}
+    given |= top_level(config) if config else set()
+    if to is not None or "run" not in given:
+        words.append(f"run={to or beside}")
+    if config is None:
+        return config_from_overrides(model, words)
+    return load_section(config, model, words)
 
 
 @command(
@@ -25,44 +70,18 @@ def annotate(
         ),
     ],
     overrides: Overrides = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config",
-            metavar="FILE",
-            help="Teachers, who carries masks along, rules; KEY=VALUE alone will do.",
-            parser=a_config,
-        ),
-    ] = None,
-    to: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="DIR",
-            help="Where labels are written; without it INPUT.labels.",
-            parser=a_path,
-        ),
-    ] = None,
+    config: ConfigOption = None,
+    to: Annotated[Path | None, out_option("labels")] = None,
 ) -> None:
     """Label panoramas and 360° videos with teachers: a dataset, LabelMe and COCO beside it.
 
     The same command again labels only what is missing. What a person should look at is listed in
     DIR/revise.json, the worst first.
     """
-    from panoforge.cluster.config.annotating import AnnotateJobConfig
-    from panoforge.cluster.config.sections import load_section
-    from panoforge.core.config.load import config_from_overrides, top_level
+    from panoforge.cluster.config.labelling import AnnotateJobConfig
     from panoforge.stages import annotate_stage
 
-    given = {word.partition("=")[0] for word in overrides or ()}
-    given |= top_level(config) if config else set()
-    words = list(overrides or ())
-    if to is not None or "run" not in given:
-        words.append(f"run={to or place.with_name(f'{place.name}.labels')}")
-    if config is None:
-        job = config_from_overrides(AnnotateJobConfig, words)
-    else:
-        job = load_section(config, AnnotateJobConfig, words)
+    job = job_of(AnnotateJobConfig, config, overrides, to, place.with_name(f"{place.name}.labels"))
     found = annotate_stage(job, place)
     for name, why in found.failures.items():
         warn(f"{name}: {why}", "not labelled:")
@@ -100,40 +119,18 @@ def pseudolabel(
         ),
     ],
     overrides: Overrides = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config",
-            metavar="FILE",
-            help="Teachers, views and how they agree; KEY=VALUE alone will do.",
-            parser=a_config,
-        ),
-    ] = None,
-    to: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="DIR",
-            help="Where labels are written; without it INPUT.pseudolabels.",
-            parser=a_path,
-        ),
-    ] = None,
+    config: ConfigOption = None,
+    to: Annotated[Path | None, out_option("pseudolabels")] = None,
 ) -> None:
     """Depth, normals, classes and instances of panoramas by teachers, as a dataset to train on.
 
     Beside each product is a map of its confidence. The same command again labels what is missing.
     """
-    from panoforge.cluster.config.sections import load_section
-    from panoforge.core.config.load import config_from_overrides
-    from panoforge.label.pseudo.config import PseudolabelConfig
+    from panoforge.cluster.config.labelling import PseudolabelJobConfig
     from panoforge.stages import pseudolabel_stage
 
-    words = list(overrides or ())
-    if config is None:
-        chosen = config_from_overrides(PseudolabelConfig, words)
-    else:
-        chosen = load_section(config, PseudolabelConfig, words)
-    found = pseudolabel_stage(chosen, place, to or place.with_name(f"{place.name}.pseudolabels"))
+    beside = place.with_name(f"{place.name}.pseudolabels")
+    found = pseudolabel_stage(job_of(PseudolabelJobConfig, config, overrides, to, beside), place)
     for name, why in found.failures.items():
         warn(f"{name}: {why}", "not labelled:")
     for record in found.records:

@@ -1,12 +1,7 @@
 """`pano annotate` from files to a dataset: what is written, going on, and what goes wrong."""
 
 import json
-import os
-import signal
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,10 +9,12 @@ import av
 import cv2
 import numpy as np
 import pytest
+from kills import killed_and_given_again
 from videos import dataset_of_videos
 
 from panoforge.core.errors import DataError, StorageError
 from panoforge.core.foreign.labelme import read_labelme
+from panoforge.core.sample.revisions import decode_revisions
 from panoforge.core.shards.read import Dataset
 from panoforge.core.shards.verify import verify
 from panoforge.label import labelling, loading
@@ -25,7 +22,6 @@ from panoforge.label.annotating import AnnotateSummary, annotate
 from panoforge.label.config import AnnotateConfig
 from panoforge.label.inputs import items_of
 from panoforge.label.teachers.base import Entities, Panoptic, Segment, ViewImage
-from panoforge.label.video.revise import decode_revisions
 
 TRUTH = {
     "entities": [{"kind": "truth", "name": "a"}],
@@ -115,25 +111,9 @@ def test_the_same_command_labels_nothing_again_and_another_config_does(
 
 @pytest.mark.real
 def test_after_kill_9_the_same_command_goes_on(truth: Path, tmp_path: Path) -> None:
-    out, file = tmp_path / "out", tmp_path / "annotate.yaml"
+    file = tmp_path / "annotate.yaml"
     file.write_text(json.dumps({**TRUTH, "write": []}))  # JSON is YAML
-    words = [sys.executable, "-m", "panoforge", "annotate", str(truth), "--config", str(file)]
-    words += ["--out", str(out)]
-    process = subprocess.Popen(words, start_new_session=True)
-    try:
-        deadline = time.monotonic() + 240
-        while not list((out / "items").glob("*.json")):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.01)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    (done,) = (out / "items").glob("*.json")
-    before = done.stat().st_mtime_ns
-    assert not (out / "dataset").exists()
-    subprocess.run(words, check=True, timeout=240)
-    assert done.stat().st_mtime_ns == before and len(list((out / "items").glob("*.json"))) == 2
-    assert not verify(out / "dataset").faults
+    killed_and_given_again(tmp_path / "out", "annotate", str(truth), "--config", str(file))
 
 
 class Halves:
@@ -373,7 +353,7 @@ def test_files_with_one_name_but_for_its_ending_have_keys_of_their_own(tmp_path:
 def test_two_ray_workers_write_the_same_labels(
     truth: Path, tmp_path: Path, whole: tuple[Path, AnnotateSummary]
 ) -> None:
-    from panoforge.cluster.config.annotating import AnnotateJobConfig
+    from panoforge.cluster.config.labelling import AnnotateJobConfig
     from panoforge.stages import annotate_stage
 
     job = AnnotateJobConfig(annotate=config(write=[]), run=tmp_path / "out", workers=2)

@@ -2,11 +2,6 @@
 
 import base64
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from answering import server
+from kills import killed_and_given_again
 from pydantic import ValidationError
 
 from bench import round_room
@@ -352,20 +348,37 @@ def test_the_command_says_what_was_done_and_the_shipped_config_is_read(
 
 @pytest.mark.real
 def test_after_kill_9_the_same_command_goes_on(rooms: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    words = [sys.executable, "-m", "panoforge", "pseudolabel", str(rooms), "depth.kind=truth",
-             "normals.kind=truth", "--out", str(out)]  # fmt: skip
-    process = subprocess.Popen(words, start_new_session=True)
-    try:
-        deadline = time.monotonic() + 240
-        while not list((out / "items").glob("*.json")):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.01)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    (done,) = (out / "items").glob("*.json")
-    before = done.stat().st_mtime_ns
-    subprocess.run(words, check=True, timeout=240)
-    assert done.stat().st_mtime_ns == before and len(list((out / "items").glob("*.json"))) == 2
-    assert not verify(out / "dataset").faults
+    words = ("depth.kind=truth", "normals.kind=truth")
+    killed_and_given_again(tmp_path / "out", "pseudolabel", str(rooms), *words)
+
+
+@pytest.mark.ray
+def test_two_ray_workers_write_the_same_bytes_and_go_on_where_others_ended(
+    rooms: Path, tmp_path: Path
+) -> None:
+    from panoforge.cluster.config.labelling import PseudolabelJobConfig
+    from panoforge.stages import pseudolabel_stage
+
+    small = config(normals=None, panoptic=None, views={"kind": "cube", "size_px": 96})
+    pseudolabel(rooms, tmp_path / "one", small)
+    job = PseudolabelJobConfig(pseudolabel=small, run=tmp_path / "two", workers=2)
+    summary = pseudolabel_stage(job, rooms)
+    assert len(summary.records) == 2 and not summary.failures
+    one, two = (Dataset.open(tmp_path / name / "dataset") for name in ("one", "two"))
+    assert one.keys == two.keys
+    for ours, theirs in zip(one, two, strict=True):
+        products = set(ours.meta.products)
+        assert {"depth.delta.zst", "semantic.zst"} <= products == set(theirs.meta.products)
+        for name in products:
+            assert ours.members[name] == theirs.members[name]
+        assert said(ours) == said(theirs)
+    kept, lost = sorted((tmp_path / "two" / "items").glob("*.json"))
+    lost.unlink()
+    before = kept.stat().st_mtime_ns
+    pseudolabel_stage(job, rooms)
+    assert kept.stat().st_mtime_ns == before and lost.exists()
+
+
+def said(sample: Sample) -> dict[str, Any]:
+    """What a sample says of itself, but for how long it took."""
+    return sample.meta.model_dump(exclude={"timings_s", "cpu_s"})

@@ -4,13 +4,11 @@ import numpy as np
 import pytest
 from turning_caps import HIDDEN, POLE, SEAM, WALL, CapFrames, ids_of
 
-from panoforge.core.errors import DataError
 from panoforge.label.video.continuity import ContinuityRules, Known, SeenProposal, decide
 from panoforge.label.video.coverage import coverage_of
 from panoforge.label.video.masks import areas_sr, colours_of, ious, middle_deg, shifted
 from panoforge.label.video.noisy_truth import NoisyTruthFollowing, grown
 from panoforge.label.video.proposals import CandidateRules, Proposal, checked, label_candidates
-from panoforge.label.video.revise import Revision, decode_revisions, encode_revisions
 from panoforge.label.video.shifting import ShiftRules, most_agreed, refined, shifts_of
 
 RULES = CandidateRules()
@@ -166,20 +164,3 @@ def test_cases_of_continuity() -> None:
     ]
     found = decide(twice, [lost], np.ones_like(BALL), ContinuityRules())
     assert [one.case for one in found] == ["existing", "new"]  # it comes back once
-
-
-def test_a_revise_list_comes_back_and_hostile_ones_are_refused() -> None:
-    mild = Revision(item="a.mp4", frame=3, kind="label", id=2, severity=0.4, why="x")
-    bad = Revision(item="a.mp4", frame=9, kind="uncovered", severity=0.9, area_sr=1.0, why="y")
-    data = encode_revisions([mild, bad])
-    assert [one.frame for one in decode_revisions(data).entries] == [9, 3]
-    for wrong in (
-        data.replace(b"0.9", b"9.0"),
-        data.replace(b'"uncovered"', b'"odd"'),
-        data.replace(b'"frame": 3', b'"frame": -3'),
-        data.replace(b'"frame": 3', b'"frame": 3, "run": "x"'),
-        b"{",
-        b"[]",
-    ):
-        with pytest.raises(DataError, match=r"^revise.json does not fit"):
-            decode_revisions(wrong)

@@ -1,40 +1,44 @@
 """Labelling as Ray tasks: a file each, on any node that sees input and output.
 
-What is labelled and what is done already is `panoforge.label.labelling`'s business: a task stages a
-file's samples and commits its record. So the result is that of one process, and a task that dies
-with its node is run again by Ray. Pixels never pass through Ray.
+What is labelled and what is done already is `panoforge.label`'s business: a task stages a file's
+samples and commits its record. So the result is that of one process, and a task that dies with its
+node is run again by Ray. Pixels never pass through Ray.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
-from panoforge.cluster.config.annotating import AnnotateJobConfig
+from panoforge.cluster.config.ray import RayConfig
 from panoforge.cluster.ray.session import ray_session
 from panoforge.cluster.ray.tasks import RETRIES, TaskLost, run_tasks
 from panoforge.cluster.ray.watch import ClusterError
-from panoforge.label.labelling import FootageDone, FootageTask, Runner, label_footage, label_here
+from panoforge.label.by_file import FileDone, FileTask, Label, Runner, run_here
 
 
-def labelling_runner(config: AnnotateJobConfig) -> Runner:
+def labelling_runner(workers: int, settings: RayConfig) -> Runner:
     """Who labels: this process, or `workers` Ray tasks at once."""
-    return label_here if config.workers == 1 else RayLabeller(config)
+    return run_here if workers == 1 else RayLabeller(workers, settings)
 
 
 class RayLabeller:
     """Labels files as Ray tasks. A full disk comes out as it was raised there."""
 
-    def __init__(self, config: AnnotateJobConfig) -> None:
-        self._config = config
+    def __init__(self, workers: int, settings: RayConfig) -> None:
+        self._workers, self._settings = workers, settings
 
     def __call__(
-        self, tasks: Sequence[FootageTask], on_done: Callable[[FootageDone], None]
+        self,
+        label: Label[Any, Any],
+        tasks: Sequence[FileTask[Any]],
+        on_done: Callable[[FileDone[Any]], None],
     ) -> None:
         """Label the files on the cluster, and call `on_done` with each."""
-        workers, settings = self._config.workers, self._config.ray
+        workers, settings = self._workers, self._settings
         far = [replace(one, place=one.place.absolute(), out=one.out.absolute()) for one in tasks]
         with ray_session(settings, cpus=workers * settings.cpus_per_scene):
             labelled = run_tasks(
-                label_footage,
+                label,
                 far,
                 at_once=workers,
                 name=lambda task: f"label {task.name}",
