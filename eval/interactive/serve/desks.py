@@ -15,7 +15,8 @@ from panoforge.core.errors import UsageError
 from panoforge.core.storage.atomic import storage_errors
 from panoforge.core.types import Labels, Rgb
 from panoforge.eval.interactive.frames import Frames
-from panoforge.eval.interactive.serve.document import Document
+from panoforge.eval.interactive.serve.document import Document, Hand
+from panoforge.eval.interactive.serve.labelled import ORIGIN
 from panoforge.eval.interactive.serve.library import Library, Listed360, decode
 from panoforge.eval.interactive.serve.objects import Heading
 from panoforge.eval.interactive.serve.sheets import FrameSheet, Sheet
@@ -23,6 +24,7 @@ from panoforge.eval.interactive.serve.tiles import Pyramid, cut_tiles
 
 MAX_OPEN_BYTES = 1 << 30  # of tiles and masks of all open pictures
 MAX_FRAME_TILES_BYTES = 64 * 10**6
+MACHINE = Hand("pano-annotate", ORIGIN, "pano-annotate")  # whose the labels are that were found
 
 
 @dataclass
@@ -115,7 +117,7 @@ class Desk:
 
 
 def open_desk(listed: Listed360) -> Desk:
-    """Open a picture or a video, and replay the work on it.
+    """Open a picture or a video, and replay the work on it; it begins with labels that were found.
 
     Raises:
         DataError: it cannot be read, or the work is of another one.
@@ -129,11 +131,15 @@ def open_desk(listed: Listed360) -> Desk:
         decoded = decode(listed.read(), listed.name)
         height, width = decoded.rgb.shape[:2]
         sha256, count = decoded.sha256, None
+        if listed.found is not None:  # the work is on these labels, not on the picture alone
+            sha256 = listed.found.frames().sha256
         tiles = cut_tiles(decoded.rgb)
     heading = Heading(picture=listed.name, sha256=sha256, width=width, height=height, frames=count)
     with storage_errors(listed.folder):
         listed.folder.mkdir(parents=True, exist_ok=True)
     document = Document.open(listed.journal, heading)
+    if listed.found is not None and not document.version:
+        document.commit(0, MACHINE, MACHINE.session, listed.found.first_change())
     desk = Desk(listed, tiles, document)
     if document.journal.torn:
         desk.notice = (

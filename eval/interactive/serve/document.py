@@ -8,7 +8,7 @@ because its answer was lost, is applied once.
 Undo takes back the author's own last change, if what it touched is still as it left it.
 
 What a change touches are objects, by id, and in videos looks, by object and frame: two people may
-work on one object on different frames.
+work on one object on different frames. Entries of `revise.json` are touched by their digests.
 """
 
 import time
@@ -20,11 +20,18 @@ from pydantic import ValidationError
 
 from panoforge.core.errors import DataError, UsageError, UserError
 from panoforge.eval.interactive.serve.journal import Journal
-from panoforge.eval.interactive.serve.objects import Change, FrameLook, Heading, PageObject, Status
+from panoforge.eval.interactive.serve.objects import (
+    Change,
+    FrameLook,
+    Heading,
+    PageObject,
+    Revised,
+    Status,
+)
 from panoforge.eval.interactive.serve.packed import PackedMask
 
-Key = int | tuple[int, int]  # an object, or its look on a frame
-State = PageObject | FrameLook | None
+Key = int | tuple[int, int] | str  # an object, its look on a frame, an entry of revise.json
+State = PageObject | FrameLook | Revised | None
 
 
 class Stale(UserError):
@@ -51,6 +58,7 @@ class Delta:
     objects: tuple[PageObject, ...] = ()
     gone: tuple[int, ...] = ()
     looks: tuple[FrameLook, ...] = ()
+    revised: tuple[Revised, ...] = ()
     status: Status | None = None
     masks: tuple[PackedMask, ...] = ()
     undoes: int | None = None
@@ -89,7 +97,7 @@ class Done:
 class Document:
     """`objects` by id in the order in which they were made.
 
-    `looks` by object and frame; `masks` by digest.
+    `looks` by object and frame; `masks` by digest; `revised` by the digest of the entry.
     """
 
     journal: Journal
@@ -99,6 +107,7 @@ class Document:
     objects: dict[int, PageObject] = field(default_factory=dict)
     looks: dict[int, dict[int, FrameLook]] = field(default_factory=dict)
     masks: dict[str, PackedMask] = field(default_factory=dict)
+    revised: dict[str, Revised] = field(default_factory=dict)
     _changed: dict[Key, Change] = field(default_factory=dict)
     _requests: dict[str, tuple[int, ...]] = field(default_factory=dict)
     _undo: dict[str, list[Done]] = field(default_factory=dict)
@@ -263,12 +272,18 @@ class Document:
                 *(state for state in wanted.values() if isinstance(state, FrameLook)),
                 *(FrameLook(object=k[0], frame=k[1]) for k in absent if isinstance(k, tuple)),
             ),
+            (
+                *(state for state in wanted.values() if isinstance(state, Revised)),
+                *(Revised(entry=key) for key in absent if isinstance(key, str)),
+            ),
             None if from_ == to else to,
             undoes=done.version if word == "undo" else None,
             redoes=done.version if word == "redo" else None,
         )
 
     def _state(self, key: Key) -> State:
+        if isinstance(key, str):
+            return self.revised.get(key)
         return self.look(*key) if isinstance(key, tuple) else self.objects.get(key)
 
     def _put(self, key: Key, state: State) -> None:
@@ -278,6 +293,11 @@ class Document:
                 looks[key[1]] = state
             else:
                 looks.pop(key[1], None)
+        elif isinstance(key, str):
+            if isinstance(state, Revised):
+                self.revised[key] = state
+            else:
+                self.revised.pop(key, None)
         elif isinstance(state, PageObject):
             self.objects[key] = state
         else:
@@ -296,7 +316,8 @@ class Document:
         for key, state in after.items():
             self._changed[key] = brief
             self._put(key, state)
-            self._last_id = max(self._last_id, key[0] if isinstance(key, tuple) else key)
+            if not isinstance(key, str):
+                self._last_id = max(self._last_id, key[0] if isinstance(key, tuple) else key)
         self.version, self.status = change.version, status[1]
         touched = (*(one.id for one in change.objects), *change.gone)
         self._requests[change.request] = tuple(
@@ -324,8 +345,11 @@ def _after(change: Change | Delta) -> dict[Key, State]:
     """What is as a change says, by key."""
     after: dict[Key, State] = {one.id: one for one in change.objects}
     after |= dict.fromkeys(change.gone)
+    after |= {one.entry: one if one.verdict else None for one in change.revised}
     return after | {(k.object, k.frame): k if k.mask else None for k in change.looks}
 
 
 def _called(key: Key) -> str:
+    if isinstance(key, str):
+        return "the verdict on this entry"
     return f"object {key[0]} on frame {key[1]}" if isinstance(key, tuple) else f"object {key}"

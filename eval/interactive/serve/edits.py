@@ -25,13 +25,14 @@ from panoforge.eval.interactive.serve.messages import (
     Edit,
     MergeEdit,
     PolygonEdit,
+    ReviseEdit,
     SetEdit,
     SpherePoint,
     SplitEdit,
     StatusEdit,
     UndoEdit,
 )
-from panoforge.eval.interactive.serve.objects import Clicked, PageObject, colour_of
+from panoforge.eval.interactive.serve.objects import Clicked, PageObject, Revised, colour_of
 from panoforge.eval.interactive.serve.packed import PackedMask
 from panoforge.eval.interactive.serve.sheets import Sheet
 
@@ -109,6 +110,9 @@ def delta_of(sheet: Sheet, edit: Edit, author: str, predict: Predict) -> Delta:
         raise UsageError("a picture has no frames to be cleared: delete the object")
     if isinstance(edit, StatusEdit):
         return Delta(f"mark as {edit.status}", status=edit.status)
+    if isinstance(edit, ReviseEdit):
+        revised = Revised(entry=edit.entry, verdict=edit.verdict)
+        return Delta(f"entry {edit.verdict or 'open again'}", revised=(revised,))
     return _undone(sheet, edit, author)
 
 

@@ -1,16 +1,16 @@
 """The pictures and videos that are worked on, and where the work lies.
 
-A place is a folder of pictures and videos, a dataset, or one of them; both can also be dropped onto
-the page. A video is a file, or a folder of frames: one in a place, or in its `JPEGImages`, with the
-true ids in `Annotations` as DAVIS has them. Each has a folder of its own in the work folder, named
-by what it is called. Its journal lies there, and the picture itself if it was dropped. Nothing is
-ever written to where the pictures come from. Whole pictures are read again when they are needed,
-never kept.
+A place is a folder of pictures and videos, a dataset, what `pano annotate` has written, or one of
+them; pictures and videos can also be dropped onto the page. A video is a file, or a folder of
+frames: one in a place, or in its `JPEGImages`, with the true ids in `Annotations` as DAVIS has
+them. Each has a folder of its own in the work folder, named by what it is called. Its journal lies
+there, and the picture itself if it was dropped. Nothing is ever written to where the pictures come
+from. Whole pictures are read again when they are needed, never kept.
 """
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,11 +21,13 @@ from panoforge.core.foreign.listing import SUFFIXES, images_in, list_pictures
 from panoforge.core.foreign.pictures import decode_picture, panorama_of
 from panoforge.core.foreign.videos import VIDEO_SUFFIXES
 from panoforge.core.names import slug
+from panoforge.core.sample.revisions import Revision
 from panoforge.core.shards.layout import MANIFEST_NAME
 from panoforge.core.shards.read import Dataset
 from panoforge.core.storage.atomic import storage_errors, write_bytes_atomic
 from panoforge.core.types import Labels, Rgb
 from panoforge.eval.interactive.frames import FileFrames, FolderFrames, Frames
+from panoforge.eval.interactive.serve.labelled import LabelledItem, LabelledPlace
 
 JOURNAL, UPLOADS = "journal.jsonl", "picture"
 
@@ -34,7 +36,7 @@ JOURNAL, UPLOADS = "journal.jsonl", "picture"
 class Listed360:
     """One picture: `name` is what it is called, `read` gives the bytes of its file.
 
-    Or a video, which `video` opens.
+    Or a video, which `video` opens. `found` are labels of `pano annotate` that it begins with.
     """
 
     id: str
@@ -43,11 +45,17 @@ class Listed360:
     read: Callable[[], bytes]
     labels: Callable[[], Labels] | None = None
     video: Callable[[], Frames] | None = None
+    found: LabelledItem | None = None
 
     @property
     def journal(self) -> Path:
         """Where the work on it is written."""
         return self.folder / JOURNAL
+
+    @property
+    def entries(self) -> Mapping[str, Revision]:
+        """What is to be looked at on it, by the digests of entries."""
+        return self.found.entries if self.found else {}
 
 
 @dataclass(frozen=True)
@@ -83,10 +91,13 @@ class Library:
         self.place, self.work, self._labels, self._video = place, work, labels, video
         self.left_out = ""
         self._pictures: dict[str, Listed360] = {}
-        for name, read, true in self._found():
-            self._add(name, read, true)
-        for name, open_ in self._videos():
-            self._add_video(name, open_)
+        if place is not None and LabelledPlace.is_one(place):
+            self._add_labelled(LabelledPlace.open(place))
+        else:
+            for name, read, true in self._found():
+                self._add(name, read, true)
+            for name, open_ in self._videos():
+                self._add_video(name, open_)
         for folder in sorted(work.glob("pictures/*/")):
             for path in sorted(folder.glob(f"{UPLOADS}/*")):
                 self._add_upload(path)
@@ -143,10 +154,21 @@ class Library:
         ]
         return [*files, *folders]
 
-    def _add_video(self, name: str, open_: Callable[[], Frames]) -> Listed360:
+    def _add_labelled(self, labelled: LabelledPlace) -> None:
+        self.left_out = labelled.left_out
+        for one in labelled.items:
+            if one.is_video:
+                self._add_video(one.key, one.frames, one)
+            else:
+                read = partial(_sample_picture, one.dataset, one.key)
+                self._add(one.key, read, partial(_sample_labels, one.dataset, one.key), one)
+
+    def _add_video(
+        self, name: str, open_: Callable[[], Frames], found: LabelledItem | None = None
+    ) -> Listed360:
         id_ = id_of(name)
         folder = self.work / "pictures" / id_
-        listed = Listed360(id_, name, folder, partial(_no_bytes, name), video=open_)
+        listed = Listed360(id_, name, folder, partial(_no_bytes, name), video=open_, found=found)
         self._pictures[id_] = listed
         return listed
 
@@ -156,10 +178,14 @@ class Library:
         return self._add(path.name, partial(read_bytes, path), None)
 
     def _add(
-        self, name: str, read: Callable[[], bytes], labels: Callable[[], Labels] | None
+        self,
+        name: str,
+        read: Callable[[], bytes],
+        labels: Callable[[], Labels] | None,
+        found: LabelledItem | None = None,
     ) -> Listed360:
         id_ = id_of(name)
-        picture = Listed360(id_, name, self.work / "pictures" / id_, read, labels)
+        picture = Listed360(id_, name, self.work / "pictures" / id_, read, labels, found=found)
         self._pictures[id_] = picture
         return picture
 

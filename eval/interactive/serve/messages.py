@@ -10,7 +10,16 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from panoforge.core.errors import UsageError
 from panoforge.core.models import FrozenModel
-from panoforge.eval.interactive.serve.objects import Colour, Lat, Lon, Name, Review, Status
+from panoforge.eval.interactive.serve.objects import (
+    Colour,
+    EntryDigest,
+    Lat,
+    Lon,
+    Name,
+    Review,
+    Status,
+    Verdict,
+)
 
 MAX_POINTS, MAX_TOUCHED, MAX_CARRIED = 4000, 5000, 50
 MIN_BRUSH_DEG, MAX_BRUSH_DEG = 0.01, 45.0
@@ -118,6 +127,14 @@ class StatusEdit(FrozenModel):
     status: Status
 
 
+class ReviseEdit(FrozenModel):
+    """What came of an entry of `revise.json`; null: it is to be looked at again."""
+
+    kind: Literal["revise"]
+    entry: EntryDigest
+    verdict: Verdict | None
+
+
 class UndoEdit(FrozenModel):
     """The author's last change back, or again."""
 
@@ -135,6 +152,7 @@ Edit = Annotated[
     | SplitEdit
     | ClearEdit
     | StatusEdit
+    | ReviseEdit
     | UndoEdit,
     Field(discriminator="kind"),
 ]

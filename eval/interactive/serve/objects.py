@@ -20,6 +20,8 @@ Colour = Annotated[str, Field(pattern="^#[0-9a-f]{6}$")]
 Name = Annotated[str, Field(max_length=120)]
 Review = Literal["own", "proposed", "accepted", "rejected"]
 Status = Literal["new", "open", "done", "skipped"]
+Verdict = Literal["accepted", "fixed"]
+EntryDigest = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 Lon = Annotated[float, Field(ge=-180, le=180)]
 Lat = Annotated[float, Field(ge=-90, le=90)]
 COLOURS = (
@@ -88,6 +90,16 @@ class FrameLook(FrozenModel):
     clicks: tuple[Clicked, ...] = ()
 
 
+class Revised(FrozenModel):
+    """What came of an entry of `revise.json`: its label is right, or was put right.
+
+    Without a verdict it is to be looked at (again).
+    """
+
+    entry: EntryDigest
+    verdict: Verdict | None = None
+
+
 class Change(FrozenModel):
     """One line of a picture's journal: `who` did it as `author` in the tab `session`.
 
@@ -105,6 +117,7 @@ class Change(FrozenModel):
     objects: tuple[PageObject, ...] = ()
     gone: tuple[int, ...] = ()
     looks: tuple[FrameLook, ...] = ()
+    revised: tuple[Revised, ...] = ()
     status: Status | None = None
     masks: tuple[PackedMask, ...] = ()
     undoes: int | None = None

@@ -127,6 +127,7 @@ class PanoServer:
             "/": ("GET", self._page),
             "/static/{name}": ("GET", self._static),
             "/api/pictures": ("GET", self._pictures),
+            "/api/revise": ("GET", self._revise),
             "/api/tile/{picture}/{level:int}/{x:int}/{y:int}": ("GET", self._tile),
             "/api/mask/{picture}/{digest}": ("GET", self._mask),
             "/api/export/{picture}/{kind}": ("GET", self._export),
@@ -201,6 +202,10 @@ class PanoServer:
     async def _pictures(self, request: Request) -> Response:
         session = request.query_params.get("session", "")
         return _json(await self._run(self.studio.listing, session))
+
+    async def _revise(self, request: Request) -> Response:
+        self.studio.sessions.get(request.query_params.get("session", ""))
+        return _json(await self._run(self.studio.to_revise))
 
     async def _upload(self, request: Request) -> Response:
         name = request.query_params.get("name", "panorama")[:200]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from panoforge.core.errors import UsageError, UserError
+from panoforge.core.sample.revisions import REVISE_FILE, rank
 from panoforge.core.storage.atomic import storage_errors
 from panoforge.core.types import Mask
 from panoforge.eval.interactive.serve.carriers import Carriers
@@ -31,6 +32,7 @@ from panoforge.eval.interactive.serve.messages import (
     ImportRequest,
     LookRequest,
     PropagateRequest,
+    ReviseEdit,
 )
 from panoforge.eval.interactive.serve.objects import PageObject
 from panoforge.eval.interactive.serve.predictors import Predictors
@@ -40,6 +42,8 @@ from panoforge.eval.interactive.serve.summaries import read_summary, write_summa
 from panoforge.eval.interactive.serve.tiles import Pyramid
 from panoforge.eval.interactive.serve.video_edits import video_delta_of
 from panoforge.eval.interactive.serve.worker import Cancel, Worker
+
+MAX_SHOWN = 500  # entries of revise.json; what is done makes room for others
 
 
 class Studio:
@@ -85,9 +89,32 @@ class Studio:
             "pictures": pictures,
             "classes": sorted(classes),
             "left_out": self.library.left_out,
+            "labelled": any(one.found for one in self.library),
             "predictor": self.predictors.words,
             "method": self.predictors.method,
             "following": self.predictors.following.words,
+        }
+
+    def to_revise(self) -> dict[str, Any]:
+        """What is to be looked at of labels that were found: what is open first, the worst first.
+
+        At most `MAX_SHOWN` entries, and how many there are, and are done.
+        """
+        found = []
+        for listed in self.library:
+            revised = read_summary(listed.journal).revised if listed.entries else {}
+            found += [
+                (revised.get(digest), digest, listed.id, entry)
+                for digest, entry in listed.entries.items()
+            ]
+        found.sort(key=lambda one: (one[0] is not None, *rank(one[3])))
+        return {
+            "entries": [
+                {**entry.model_dump(), "entry": digest, "picture": picture, "verdict": verdict}
+                for verdict, digest, picture, entry in found[:MAX_SHOWN]
+            ],
+            "all": len(found),
+            "done": sum(one[0] is not None for one in found),
         }
 
     def upload(self, data: bytes, name: str) -> str:
@@ -198,6 +225,9 @@ class Studio:
 
     def _check(self, desk: Desk, asked: EditRequest) -> None:
         edit, frame = asked.edit, desk.frame_of(asked.frame)
+        listed = desk.listed
+        if isinstance(edit, ReviseEdit) and edit.entry not in listed.entries:
+            raise UsageError(f"{listed.name} has no such entry in {REVISE_FILE}")
         one = getattr(edit, "object", None)
         touched: list[Key] = [*getattr(edit, "objects", ())]
         if one is not None:  # drawing on one frame bears what others do on another

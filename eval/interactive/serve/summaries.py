@@ -15,18 +15,22 @@ from panoforge.core.models import FrozenModel
 from panoforge.core.storage.atomic import write_bytes_atomic
 from panoforge.eval.interactive.serve.document import Document
 from panoforge.eval.interactive.serve.journal import Journal
-from panoforge.eval.interactive.serve.objects import Heading, Status
+from panoforge.eval.interactive.serve.objects import Heading, Status, Verdict
 
 NAME = "summary.json"
 
 
 class PictureSummary(FrozenModel):
-    """`journal_bytes` says which state of the journal it is of."""
+    """`journal_bytes` says which state of the journal it is of.
+
+    `revised` is what came of entries of `revise.json`, by their digests.
+    """
 
     journal_bytes: int = 0
     status: Status | Literal["damaged"] = "new"
     objects: int = 0
     classes: tuple[str, ...] = ()
+    revised: dict[str, Verdict] = {}
 
 
 def summary_of(document: Document) -> PictureSummary:
@@ -37,6 +41,7 @@ def summary_of(document: Document) -> PictureSummary:
         status=document.status,
         objects=len(document.objects),
         classes=tuple(sorted(classes)),
+        revised={key: one.verdict for key, one in document.revised.items() if one.verdict},
     )
 
 

@@ -8,6 +8,7 @@ from panoforge.eval.interactive.serve.messages import (
     DeleteEdit,
     Edit,
     MergeEdit,
+    ReviseEdit,
     SetEdit,
     StatusEdit,
     UndoEdit,
@@ -30,7 +31,7 @@ def video_delta_of(sheet: FrameSheet, edit: Edit, author: str, predict: Predict)
         Stale: its object is gone.
     """
     document = sheet.document
-    if isinstance(edit, SetEdit | StatusEdit | UndoEdit):
+    if isinstance(edit, SetEdit | StatusEdit | ReviseEdit | UndoEdit):
         return delta_of(document, edit, author, predict)
     if isinstance(edit, DeleteEdit):
         delta = delta_of(document, edit, author, predict)

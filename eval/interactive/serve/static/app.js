@@ -5,6 +5,7 @@ import { direction } from "./geometry.js";
 import { helpTable, listen } from "./keys.js";
 import { IdMap, palette } from "./overlay.js";
 import { called, counted, showClasses, showDetail, showObjects, showPictures } from "./panels.js";
+import { Revise } from "./revise.js";
 import { SphereView } from "./sphere.js";
 import { Timeline } from "./timeline.js";
 import { TOOLS, Tools, drawInk } from "./tools.js";
@@ -30,6 +31,11 @@ const api = new Api({
     else if (["undo", "redo", "split", "merge"].includes(one.edit.kind) && answer.touched.length) choose(answer.touched[0]);
     await update(answer);
     if (!api.queue.length) busy(null);
+    if (["revise", "undo", "redo"].includes(one.edit.kind)) {
+      const next = one.edit.verdict && one.edit.entry === revise.at;
+      await refreshRevise();
+      if (next) revise.next();
+    }
   },
   onRefused: (one, failure) => {
     page.strokes = page.strokes.filter((stroke) => stroke.request !== one.request);
@@ -76,6 +82,11 @@ const timeline = new Timeline({
   onClear: (span) => { if (page.chosen.size) change({ kind: "clear", objects: ids(), span }); },
 });
 
+const revise = new Revise({
+  onGo: (entry) => gotoEntry(entry),
+  onVerdict: (entry, verdict) => { if (page.state?.picture === entry.picture) change({ kind: "revise", entry: entry.entry, verdict }); },
+});
+
 const pen = $("ink").getContext("2d");
 let drawn = false;
 function ink() {
@@ -88,7 +99,7 @@ function ink() {
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     const keyboard = document.activeElement === $("stage") && $("stage").matches(":focus-visible") && page.state;
     const one = chosen()[0];
-    drawInk(pen, view, tools, { clicks: one?.clicks ?? [], radiusDeg: radiusDeg(), colour: one?.colour ?? "#ff3d71", keyboard, strokes: page.strokes.filter((stroke) => stroke.frame === page.frame) });
+    drawInk(pen, view, tools, { clicks: one?.clicks ?? [], radiusDeg: radiusDeg(), colour: one?.colour ?? "#ff3d71", keyboard, strokes: page.strokes.filter((stroke) => stroke.frame === page.frame), place: placeOf(revise.current) });
   });
 }
 
@@ -125,7 +136,25 @@ async function refreshList() {
   showClasses(page.list.classes);
   facts();
   document.body.dataset.pictures = String(page.list.pictures.length);
+  if (page.list.labelled) await refreshRevise();
 }
+
+async function refreshRevise() {
+  if (page.list.labelled) revise.show(await (await api.ask((session) => `api/revise?session=${session}`)).json());
+}
+
+// To an entry's frame and place, with its object chosen.
+async function gotoEntry(one) {
+  if (page.state?.picture !== one.picture) await open(one.picture);
+  if (page.state?.picture !== one.picture || revise.at !== one.entry) return;  // somebody was quicker
+  if (page.state.video) timeline.go(one.frame);
+  choose(page.state.objects.some((other) => other.id === one.id) ? one.id : null);
+  if (one.lon_deg !== null) { view.camera.turn(one.lon_deg, one.lat_deg); view.draw(); }
+  ink();
+}
+
+// Where the entry that is looked at is, on its own frame.
+function placeOf(one) { return one && one.lon_deg !== null && one.picture === page.state?.picture && (page.frame ?? 0) === one.frame ? [one.lon_deg, one.lat_deg] : null; }
 
 function facts() {
   const { predictor, method, following } = page.list;
@@ -135,6 +164,7 @@ function facts() {
 async function open(picture) {
   if (narrow()) showList(false);
   const asked = ++page.asked;
+  if (revise.current && revise.current.picture !== picture) revise.leave();
   tools.stop();
   $("error").hidden = true;
   busy("opening the picture");
@@ -487,6 +517,7 @@ listen({
     gotoChosen();
   },
   previousFrame: () => timeline.step(-1), nextFrame: () => timeline.step(1), previousKey: () => timeline.toKey(-1), nextKey: () => timeline.toKey(1),
+  nextEntry: () => revise.next(), entryAccepted: () => revise.say("accepted"), entryFixed: () => revise.say("fixed"),
   carry: (direction) => timeline.carry(direction), isolate,
   turn: (lon, lat) => tools.look(lon, lat), zoom: (factor) => { view.camera.zoom(factor); view.draw(); ink(); },
   use: (event) => tools.key(event), space: (down) => { tools.space = down; },

@@ -16,6 +16,7 @@ export const KEYS = [
   ["Video", [
     [", .", "previous, next frame"], ["< >", "previous, next keyframe: where a hand has drawn the chosen object"], ["F  Shift+F", "propagate the chosen objects forward, backward; Esc cancels"],
   ]],
+  ["Labels that were found", [["W", "the next thing to look at, of what pano annotate lists"], ["Y U", "it is right as it is, it is fixed; and on to the next. Again: to be looked at after all"]]],
   ["Pictures", [["PageDown PageUp", "next, previous picture"], ["D", "mark it as done, and on to the next that is not"], ["L", "list of pictures"], ["Ctrl+S", "save COCO (the work itself is kept as you go)"], ["?", "this help"]]],
 ];
 
@@ -41,7 +42,7 @@ export function listen(actions) {
   const plain = {
     v: "look", c: "click", x: "box", b: "brush", e: "eraser", p: "polygon", n: "new", t: "category", f2: "name", a: "accept", r: "reject", h: "hide", q: "lock", m: "merge", s: "split",
     delete: "remove", g: "goto", d: "done", l: "list", "?": "help", "[": "smaller", "]": "larger", pagedown: "nextPicture", pageup: "previousPicture", escape: "stop", backspace: "back",
-    ",": "previousFrame", ".": "nextFrame", "<": "previousKey", ">": "nextKey",
+    ",": "previousFrame", ".": "nextFrame", "<": "previousKey", ">": "nextKey", w: "nextEntry", y: "entryAccepted", u: "entryFixed",
   };
   document.addEventListener("keydown", (event) => {
     const key = event.key.toLowerCase(), typing = event.target.closest("input:not([type=range]), textarea, select"), stage = event.target.closest("#stage");

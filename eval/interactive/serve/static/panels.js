@@ -1,23 +1,23 @@
 // The two lists beside the sphere: pictures, and the objects of the one that is open. All names go in as text.
 
 const $ = (id) => document.getElementById(id);
-const make = (tag, text, name) => { const element = document.createElement(tag); if (text !== undefined) element.textContent = text; if (name) element.className = name; return element; };
+export const make = (tag, text, name) => { const element = document.createElement(tag); if (text !== undefined) element.textContent = text; if (name) element.className = name; return element; };
 const STATUS = { new: "new", open: "in work", done: "done", skipped: "skipped", damaged: "damaged" };
 const REVIEW = { proposed: "to be looked at", accepted: "accepted", rejected: "rejected" };
 
 // Put rows into a list. What looks the same is left alone, so that it can be clicked on; what has the focus keeps it.
-function fill(list, rows) {
+export function fill(list, rows) {
   const now = document.createElement("ol");
   now.append(...rows);
   if (now.innerHTML === list.innerHTML && list.childElementCount) return;
-  const { object, picture } = list.contains(document.activeElement) ? document.activeElement.dataset : {};
+  const { object, picture, entry } = list.contains(document.activeElement) ? document.activeElement.dataset : {};
   list.replaceChildren(...rows);
-  const again = object ? `[data-object="${object}"]` : picture && `[data-picture="${picture}"]`;
+  const again = object ? `[data-object="${object}"]` : entry ? `[data-entry="${entry}"]` : picture && `[data-picture="${picture}"]`;
   if (again) list.querySelector(again)?.focus({ preventScroll: true });
 }
 
 // "1 mask", "2 masks": `core/numbers.py` has its sibling.
-export const counted = (value, one) => `${value} ${one}${value === 1 ? "" : "s"}`;
+export const counted = (value, one, many = `${one}s`) => `${value} ${value === 1 ? one : many}`;
 
 export const called = (one) => one.name || one.category || `object ${one.id}`;
 

@@ -207,7 +207,7 @@ function thin(path) {
 }
 
 // What is half drawn, and the marks, on a 2D canvas over the sphere.
-export function drawInk(pen, view, tools, { clicks, radiusDeg, colour, keyboard, strokes }) {
+export function drawInk(pen, view, tools, { clicks, radiusDeg, colour, keyboard, strokes, place }) {
   const camera = view.camera, ratio = pen.canvas.width / camera.width;
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.clearRect(0, 0, camera.width, camera.height);
@@ -227,6 +227,8 @@ export function drawInk(pen, view, tools, { clicks, radiusDeg, colour, keyboard,
     pen.stroke();
     pen.globalAlpha = 1;
   };
+  const looked = place && camera.place(direction(...place));
+  if (looked) ring(pen, looked, 26);
   for (const one of strokes) stroke(one.points, one.radius_deg, one.erase ? "#ffffff" : colour);
   if (tools.name === "brush" || tools.name === "eraser") {
     const erase = tools.name === "eraser";
