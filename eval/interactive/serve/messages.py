@@ -13,12 +13,12 @@ from panoforge.core.models import FrozenModel
 from panoforge.eval.interactive.serve.objects import (
     Colour,
     EntryDigest,
+    EntryVerdict,
     Lat,
     Lon,
     Name,
     Review,
     Status,
-    Verdict,
 )
 
 MAX_POINTS, MAX_TOUCHED, MAX_CARRIED = 4000, 5000, 50
@@ -132,7 +132,7 @@ class ReviseEdit(FrozenModel):
 
     kind: Literal["revise"]
     entry: EntryDigest
-    verdict: Verdict | None
+    verdict: EntryVerdict | None
 
 
 class UndoEdit(FrozenModel):

@@ -20,7 +20,7 @@ Colour = Annotated[str, Field(pattern="^#[0-9a-f]{6}$")]
 Name = Annotated[str, Field(max_length=120)]
 Review = Literal["own", "proposed", "accepted", "rejected"]
 Status = Literal["new", "open", "done", "skipped"]
-Verdict = Literal["accepted", "fixed"]
+EntryVerdict = Literal["accepted", "fixed"]
 EntryDigest = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 Lon = Annotated[float, Field(ge=-180, le=180)]
 Lat = Annotated[float, Field(ge=-90, le=90)]
@@ -97,7 +97,7 @@ class Revised(FrozenModel):
     """
 
     entry: EntryDigest
-    verdict: Verdict | None = None
+    verdict: EntryVerdict | None = None
 
 
 class Change(FrozenModel):

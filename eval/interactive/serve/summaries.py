@@ -15,7 +15,7 @@ from panoforge.core.models import FrozenModel
 from panoforge.core.storage.atomic import write_bytes_atomic
 from panoforge.eval.interactive.serve.document import Document
 from panoforge.eval.interactive.serve.journal import Journal
-from panoforge.eval.interactive.serve.objects import Heading, Status, Verdict
+from panoforge.eval.interactive.serve.objects import EntryVerdict, Heading, Status
 
 NAME = "summary.json"
 
@@ -30,7 +30,7 @@ class PictureSummary(FrozenModel):
     status: Status | Literal["damaged"] = "new"
     objects: int = 0
     classes: tuple[str, ...] = ()
-    revised: dict[str, Verdict] = {}
+    revised: dict[str, EntryVerdict] = {}
 
 
 def summary_of(document: Document) -> PictureSummary:
