@@ -158,7 +158,10 @@ def recipe(pretrained: Path, size: Size, row: Row, seed: int) -> dict[str, Any]:
             **(whole if row.kind == "video" else views),
         },
         prompt={"points": 0.0, "box": 0.0},
-        mixture={"own": {"kind": row.kind, "weight": 1}},
+        # Views of panoramas alone are to be asked for: SAP's run without a mixture forgot pictures.
+        mixture={
+            "own" if row.kind == "video" else "panoramas-only": {"kind": row.kind, "weight": 1}
+        },
         loss={"objectness": 1.0},
         optim={"lr": 1e-4, "warmup_steps": 10, "final_lr_ratio": 0.05, "weight_decay": 0.01},
         steps=size.steps,

@@ -229,10 +229,18 @@ def tune(out: Path, size: Size, vanilla: Path, row: Row) -> Path:
 
 
 def train(out: Path, name: str, recipe: dict[str, Any]) -> Path:
-    """`pano train` on the shards of world A and what the recipe mixes in."""
+    """`pano train` on the shards of world A and what the recipe mixes in.
+
+    A run that has its record and all its steps is taken as it is: older ones set keys that nothing
+    in them read, which is refused since.
+    """
     from panoforge.train.config import TrainConfig
     from panoforge.train.run import run_training
 
+    weights, record = (out / name / part for part in ("checkpoints/model.pt", "train.json"))
+    done = json.loads(record.read_text())["config"] if record.exists() else {}
+    if weights.exists() and done.get("steps") == recipe["steps"]:
+        return weights
     return run_training(TrainConfig.model_validate(recipe), out / "data" / "a", out / name)
 
 

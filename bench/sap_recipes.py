@@ -83,12 +83,19 @@ def sources(data: Path, **weights: float) -> dict[str, dict[str, Any]]:
     return {name: {**entries[name], "weight": weight} for name, weight in weights.items()}
 
 
+def without_panoramas(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe of perspective data alone: without the keys that panoramas alone read."""
+    clip = {key: value for key, value in recipe["clip"].items() if key != "min_area_sr"}
+    prompt = {key: value for key, value in recipe["prompt"].items() if key != "sphere_click"}
+    return {**recipe, "clip": clip, "prompt": prompt}
+
+
 def image_recipe(size: Size, data: Path) -> dict[str, Any]:
     """Pretraining, first: click → mask on perspective pictures, everything trained. No objectness:
     nothing is absent from a picture (panoforge.train.model.mimetic_init).
     """
     return merged(
-        SMALL,
+        without_panoramas(SMALL),
         mixture=sources(data, images=1),
         loss={"objectness": 0.0},
         steps=size.image_steps,
@@ -103,7 +110,7 @@ def short_recipe(size: Size, data: Path, checkpoint: Path) -> dict[str, Any]:
     steps teach it what a hundred long ones do not (bench/RESULTS.md, `learns`).
     """
     return merged(
-        SMALL,
+        without_panoramas(SMALL),
         model={"checkpoint": str(checkpoint)},
         mixture=sources(data, images=1, videos=1),
         clip={"frames": SHORT_FRAMES, "max_objects": 3},
@@ -245,4 +252,6 @@ def tune_recipe(size: Size, data: Path, checkpoint: Path, row: Row) -> dict[str,
     if times := optim.pop("lr_times", None):
         changes["optim"] = {**optim, "lr": size.tune_lr * times}
     clips = size.tune_clips * row.changes.get("clips_times", 1)
-    return merged(merged(recipe, **changes), mixture=mixture, clips_per_step=clips)
+    recipe = merged(merged(recipe, **changes), mixture=mixture, clips_per_step=clips)
+    seen = row.mixture is None or {"panoramas", "looks"} & set(row.mixture)
+    return recipe if seen else without_panoramas(recipe)

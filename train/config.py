@@ -26,9 +26,11 @@ from panoforge.train.settings.clips import (
     PromptSettings,
     SourceSettings,
     panoramas_only,
+    panoramas_only_mixture,
 )
 from panoforge.train.settings.dense import DenseSettings
 from panoforge.train.settings.losses import LossSettings
+from panoforge.train.settings.reads import Shown, row_of, unread
 from panoforge.train.settings.sam2 import ModelSettings
 from panoforge.train.settings.schedule import MemoryFromTruth, OptimSettings
 
@@ -257,10 +259,34 @@ class TrainConfig(FrozenModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _read_by_its_sources(self) -> Self:
+        sources = [
+            Shown(name, entry.kind, row_of(entry.kind, self.clip.frames_are, entry.panoramas))
+            for name, entry in self.mixed.items()
+        ] or [Shown("", "shards", self.clip.frames_are)]
+        said = {
+            f"{section}.{key}": getattr(settings, key)
+            for section, settings in (("clip", self.clip), ("prompt", self.prompt))
+            for key, field in type(settings).model_fields.items()
+            if getattr(settings, key) != field.default
+        }
+        if self.dense is None and (wrong := unread(said, sources)):
+            raise ValueError(wrong)
+        for name, entry in self.mixed.items():
+            unsaid = entry.kind == "vos" and entry.panoramas is None
+            if unsaid and self.clip.tilt_jitter_deg and self.clip.frames_are == "panorama":
+                raise ValueError(
+                    f"clip.tilt_jitter_deg is {self.clip.tilt_jitter_deg}, and mixture.{name} (kind"
+                    " vos) does not say whether its frames are panoramas, which lean: set"
+                    f" mixture.{name}.panoramas to true (PanoVOS, 360VOS) or to false (DAVIS)"
+                )
+        return self
+
     @property
     def mixed(self) -> dict[str, SourceSettings]:
         """The entries of `mixture`; none where the shards are alone."""
-        return {} if set(self.mixture) == {PANORAMAS_ONLY} else self.mixture
+        return {} if self.mixture == panoramas_only_mixture() else self.mixture
 
     @model_validator(mode="after")
     def _perspective_is_not_forgotten(self) -> Self:
@@ -272,7 +298,8 @@ class TrainConfig(FrozenModel):
                 f"expected a mixture with perspective data (kind sa1b, sav, vos or coco) to"
                 f" fine-tune {self.model.checkpoint} with, got panoramas alone: SAP scored"
                 " 54.0 mIoU so, less than the 58.3 of SAM2 untouched and the 75.5 of the mixture."
-                " Add such entries, or say mixture: panoramas-only"
+                " Add such entries, or say mixture: panoramas-only (of videos: call the entry"
+                " panoramas-only)"
             )
         return self
 
@@ -380,7 +407,11 @@ class TrainConfig(FrozenModel):
             return self._dense_numbers(numbers)
         if self.mixed:
             numbers["mixture"] = {
-                name: {k: v for k, v in entry.items() if k != "folder"}
+                name: {
+                    k: v
+                    for k, v in entry.items()
+                    if k != "folder" and not (k == "panoramas" and v is None)
+                }
                 for name, entry in numbers["mixture"].items()
             }
         else:

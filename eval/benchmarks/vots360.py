@@ -80,15 +80,19 @@ def _track(sequence: Path) -> tuple[TrackItem, LeftOut]:
             f"{path} is not a label file of 360VOT ({type(error).__name__} {error}): expected "
             '{"000000.jpg": {"bfov": {…}, "bbox": {…}}, …}'
         ) from error
-    missing = [name for name in names if name not in images]
-    if missing:
-        raise DataError(
-            f"{sequence}: label.json has {counted(len(missing), 'frame')} that image/ has not,"
-            " first"
-            f" {missing[0]}"
+    missing, unnamed = sorted(set(names) - images.keys()), sorted(images.keys() - set(names))
+    if missing or unnamed:
+        lacks = (
+            f"image/ lacks {counted(len(missing), 'frame')} of label.json, first {missing[0]}"
+            if missing
+            else f"label.json lacks {counted(len(unnamed), 'picture')} of image/, first"
+            f" {unnamed[0]}"
         )
-    unnamed = sorted(images.keys() - set(names))
-    others = LeftOut.of(("picture that label.json does not name", name) for name in unnamed)
+        raise DataError(
+            f"{sequence}: label.json has {counted(len(names), 'entry', 'entries')}, image/"
+            f" {counted(len(images), 'picture')}, and each frame needs both: {lacks}. Download or"
+            " export the sequence again, or leave it out"
+        )
     track = TrackItem(
         sequence.name,
         path,
@@ -98,7 +102,7 @@ def _track(sequence: Path) -> tuple[TrackItem, LeftOut]:
         (found[:, 2] > 0) & (found[:, 3] > 0),
         *turned,
     )
-    return track, (listing.left_out + others).inside(sequence.name)
+    return track, listing.left_out.inside(sequence.name)
 
 
 def _numbers(document: Any, names: Sequence[str], kind: str, parts: Sequence[str]) -> Floats:

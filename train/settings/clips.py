@@ -7,39 +7,12 @@ from pydantic import Field, model_validator
 from panoforge.core.geometry.scan import Trajectory
 from panoforge.core.models import Count, FrozenModel, Positive, Probability
 from panoforge.core.storage.location import LocalPath
+from panoforge.train.settings.reads import READ_BY_KINDS
 
 SourceKind = Literal["shards", "looks", "video", "scan_of_video", "sa1b", "sav", "vos", "coco"]
 # Kinds that are cut from the run's own dataset.
 OWN_PANORAMAS = ("shards", "looks", "video", "scan_of_video")
 PANORAMAS_ONLY = "panoramas-only"
-
-
-UNREAD_CLIP_KEYS: dict[str, tuple[str, ...]] = {
-    "views": ("turn_deg",),
-    "panorama": (
-        "fov_deg",
-        "overlap",
-        "trajectory",
-        "fov_jitter_deg",
-        "affine_deg",
-        "shear_deg",
-    ),
-    "patches": (
-        "turn_deg",
-        "fov_deg",
-        "overlap",
-        "trajectory",
-        "fov_jitter_deg",
-        "tilt_jitter_deg",
-        "affine_deg",
-        "shear_deg",
-    ),
-}
-WHAT_IS_SHOWN = {
-    "views": "turn from view to view by the scan's overlap",
-    "panorama": "show the whole sphere, which is turned and leant, never warped in its plane",
-    "patches": "are windows of the panorama as it is",
-}
 
 
 class ClipSettings(FrozenModel):
@@ -120,22 +93,6 @@ class ClipSettings(FrozenModel):
         Positive, Field(description="Clips of each panorama in one epoch.")
     ] = 1
 
-    @model_validator(mode="after")
-    def _read_by_its_frames(self) -> Self:
-        fresh = type(self).model_fields
-        unread = [
-            key
-            for key in UNREAD_CLIP_KEYS[self.frames_are]
-            if getattr(self, key) != fresh[key].default
-        ]
-        if unread:
-            raise ValueError(
-                f"{unread[0]} is {getattr(self, unread[0])}, and frames_are: {self.frames_are} does"
-                f" not read it: its frames {WHAT_IS_SHOWN[self.frames_are]}. Leave {unread[0]} out,"
-                " or choose other frames_are"
-            )
-        return self
-
 
 class PromptSettings(FrozenModel):
     """How prompts are drawn (training/model/sam2.py).
@@ -180,14 +137,6 @@ class PromptSettings(FrozenModel):
         return self
 
 
-READ_BY_KINDS: dict[str, tuple[str, ...]] = {
-    "split": ("vos", "coco"),
-    "annotations": ("sav",),
-    "frame_step": ("vos", "video", "scan_of_video"),
-    "min_area_share": ("sa1b", "sav", "vos", "coco"),
-}
-
-
 class SourceSettings(FrozenModel):
     """One entry of `mixture`.
 
@@ -219,6 +168,13 @@ class SourceSettings(FrozenModel):
         float,
         Field(gt=0, lt=1, description="Least share of the first frame; about 23×23 px of 1024²."),
     ] = 0.0005
+    panoramas: Annotated[
+        bool | None,
+        Field(
+            description="vos: whether frames are whole panoramas (PanoVOS, 360VOS), to be turned"
+            " and leant on the sphere; null shows them as they are."
+        ),
+    ] = None
 
     @model_validator(mode="after")
     def _read_by_its_kind(self) -> Self:
@@ -244,4 +200,9 @@ class SourceSettings(FrozenModel):
 
 def panoramas_only(value: object) -> object:
     """The word for a mixture of the run's shards alone, as such a mixture; all else as it is."""
-    return {PANORAMAS_ONLY: {"kind": "shards", "weight": 1}} if value == PANORAMAS_ONLY else value
+    return panoramas_only_mixture() if value == PANORAMAS_ONLY else value
+
+
+def panoramas_only_mixture() -> dict[str, SourceSettings]:
+    """The mixture that the word stands for."""
+    return {PANORAMAS_ONLY: SourceSettings(kind="shards", weight=1)}

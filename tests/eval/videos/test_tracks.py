@@ -310,6 +310,24 @@ def test_360vot_through_pano_eval(tmp_path: Path) -> None:
         run_evaluation(asked, tmp_path, tmp_path / "out")
 
 
+@pytest.mark.parametrize("frame", ["000003.jpg", "000006.jpg"])
+def test_a_label_file_of_another_length_is_refused_and_nothing_written(
+    tmp_path: Path, frame: str
+) -> None:
+    """A picture without its bounds, in the middle or behind the last: not scored as if it had."""
+    track_tree(tmp_path / "data")
+    path = tmp_path / "data/0001/label.json"
+    labels = json.loads(path.read_text())
+    path.write_text(json.dumps({name: labels[name] for name in labels if name != frame}))
+    asked = config(predictor="empty", benchmark="360vot", root=tmp_path / "data")
+    with pytest.raises(DataError) as caught:
+        run_evaluation(asked, tmp_path, tmp_path / "out")
+    said = str(caught.value).splitlines()[0]  # where to get the data, and its layout, come after it
+    assert "label.json has 6 entries, image/ 7 pictures" in said
+    assert f"label.json lacks 1 picture of image/, first {frame}" in said
+    assert not list((tmp_path / "out").rglob("*.json"))
+
+
 def test_pavsod_reports_saliency(tmp_path: Path) -> None:
     for t in range(2):
         colours = np.zeros((HEIGHT, WIDTH, 3), np.uint8)

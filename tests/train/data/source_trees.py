@@ -22,7 +22,8 @@ def square_at(left: int, top: int = 10, side: int = 24) -> np.ndarray:
 
 def picture(*masks: np.ndarray) -> np.ndarray:
     """RGB: grey, with each mask painted brighter than the one before."""
-    image = np.full((HEIGHT, WIDTH, 3), 60, np.uint8)
+    shape = masks[0].shape if masks else (HEIGHT, WIDTH)
+    image = np.full((*shape, 3), 60, np.uint8)
     for i, mask in enumerate(masks):
         image[mask] = (230, 160 - 60 * i, 40)
     return image
@@ -124,6 +125,22 @@ def davis(root: Path, frames: int = 5, first: int = 7) -> Path:
         labels[:, -2:] = 255
         write_image(root / f"JPEGImages/vid/{first + t:05d}.jpg", picture(*masks))
         write_labels(root / f"Annotations/vid/{first + t:05d}.png", labels)
+    return root
+
+
+def panovos(root: Path, frames: int = 5, height: int = 48) -> Path:
+    """One video of whole panoramas in DAVIS' layout: 1 goes over the seam, 4 lies near the zenith,
+    9 is gone from the third frame on.
+    """
+    for t in range(frames):
+        labels = np.zeros((height, 2 * height), int)
+        labels[20:30, (np.arange(-6, 8) + 2 * t) % (2 * height)] = 1
+        labels[3:9, 40:70] = 4
+        if t < 2:
+            labels[34:44, 10:40] = 9
+        seen = picture(labels == 1, labels == 4, labels == 9)
+        write_image(root / f"JPEGImages/vid/{t:05d}.jpg", seen)
+        write_labels(root / f"Annotations/vid/{t:05d}.png", labels)
     return root
 
 

@@ -76,6 +76,9 @@ def test_panoramas_alone_must_be_asked_for_and_are_a_run_without_a_mixture() -> 
     assert asked.mixed == {} and "mixture" not in asked.numbers()
     again = TrainConfig.model_validate(asked.model_dump(mode="json"))
     assert again == asked
+    videos = {"panoramas-only": {"kind": "scan_of_video", "weight": 1}}  # the word, of videos
+    of_videos = recipe("prompt.sphere_click=0").model_dump(mode="json") | {"mixture": videos}
+    assert TrainConfig.model_validate(of_videos).mixed["panoramas-only"].kind == "scan_of_video"
     from_nothing = {"mixture": {}, "model": {"checkpoint": None}}
     assert TrainConfig.model_validate(from_nothing).mixed == {}  # nothing to forget
 

@@ -19,6 +19,7 @@ from panoforge.train.data.clips import IMAGENET_MEAN, IMAGENET_STD, collate
 from panoforge.train.data.mixture import Mixture
 from panoforge.train.data.sources import open_source
 from panoforge.train.data.sources.draw import square, walk
+from panoforge.train.data.sources.whole import StillTurn
 from panoforge.train.settings.clips import SourceSettings
 
 PLAIN = {"flip": 0, "colour_jitter": 0, "grayscale": 0}
@@ -143,6 +144,102 @@ def test_palette_labels_keep_ids_and_void_is_nothing(tmp_path: Path):
             assert all(np.array_equal(m, square(trees.square_at(50, 30), 128)) for m in masks[4])
     assert seen == {1, 4}
     assert set(np.unique(read_labels(tmp_path / "Annotations/vid/00007.png"))) == {0, 1, 4, 255}
+
+
+def seen_rays(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Right, ahead and up of each pixel of a whole panorama at size×size."""
+    place = (np.arange(size) + 0.5) / size
+    lon, lat = (place * 2 - 1) * np.pi, ((0.5 - place) * np.pi)[:, None]
+    return np.sin(lon) * np.cos(lat), np.cos(lon) * np.cos(lat), np.sin(lat) + 0 * lon
+
+
+def test_whole_panoramas_turn_and_lean_with_exact_masks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each pixel of a leaning clip of PanoVOS against its ray, turn and lean written out."""
+    turns: list[StillTurn] = []
+
+    class Noted(StillTurn):
+        def shown(self, *args: object) -> object:
+            turns.append(self)
+            return super().shown(*args)
+
+    monkeypatch.setattr("panoforge.train.data.sources.vos.StillTurn", Noted)
+    trees.panovos(tmp_path)
+    lean = {"tilt_jitter_deg": 40.0, "frames": 3, "frames_are": "panorama"}
+    source = opened("vos", tmp_path, clip=lean, panoramas=True)
+    x, y, z = seen_rays(128)
+    seen = set()
+    for position in range(6):
+        turns.clear()
+        clip = source.clip(position)
+        assert len(turns) == 3 and len({(t.yaw_deg, t.tilt_deg) for t in turns}) == 1
+        assert 0 < turns[0].tilt_deg <= 40
+        yaw, tilt, to = np.radians([turns[0].yaw_deg, turns[0].tilt_deg, turns[0].tilt_towards_deg])
+        # Along the lean (towards `to`), across it, and up: a lean turns the first into the third.
+        along, across = x * np.sin(to) + y * np.cos(to), x * np.cos(to) - y * np.sin(to)
+        along, up = (
+            along * np.cos(tilt) + z * np.sin(tilt),
+            z * np.cos(tilt) - along * np.sin(tilt),
+        )
+        lon = np.arctan2(across, along) + to + yaw
+        column = np.floor((lon / (2 * np.pi) + 0.5) * 96).astype(int) % 96
+        row = np.floor((0.5 - np.arcsin(np.clip(up, -1, 1)) / np.pi) * 48).astype(int).clip(0, 47)
+        found = [
+            np.stack([labels[row, column] == o.object_id for o in clip.frames[0].objects])
+            for labels in (read_labels(tmp_path / f"Annotations/vid/{t:05d}.png") for t in range(5))
+        ]
+        told = [np.stack([o.segment.numpy() for o in frame.objects]) for frame in clip.frames]
+        starts = [
+            s for s in range(3) if all(np.array_equal(told[t], found[s + t]) for t in range(3))
+        ]
+        assert starts, position
+        seen |= {o.object_id for o in clip.frames[0].objects}
+        for frame, masks in zip(range(3), told, strict=True):
+            for mask in masks:  # the picture turns with its masks
+                if mask.sum() > 60:
+                    assert image_of(clip, frame)[..., 0][mask].mean() > 150
+    assert seen == {1, 4, 9}
+
+
+def test_upright_panoramas_are_moved_by_whole_columns(tmp_path: Path) -> None:
+    trees.panovos(tmp_path)
+    source = opened("vos", tmp_path, clip={"frames_are": "panorama", "frames": 1}, panoramas=True)
+    labels = [read_labels(tmp_path / f"Annotations/vid/{t:05d}.png") for t in range(5)]
+    shifts = set()
+    for position in range(8):
+        found = masks_of(source.clip(position))
+        right = [
+            shift
+            for shift in range(96)
+            for of_frame in labels
+            if all(
+                np.array_equal(mask, square(np.roll(of_frame == i, shift, axis=1), 128))
+                for i, (mask,) in found.items()
+            )
+        ]
+        assert right
+        shifts.add(right[0])
+    assert len(shifts) > 4
+
+
+def test_a_share_of_a_panorama_is_that_of_the_sphere(tmp_path: Path) -> None:
+    """Near the zenith 2 % of the pixels are 0.8 % of the sphere."""
+    trees.panovos(tmp_path)
+    labels = read_labels(tmp_path / "Annotations/vid/00000.png")
+    assert (labels == 4).mean() > 0.035
+    plane, sphere = (
+        opened("vos", tmp_path, clip={"max_objects": 3}, min_area_share=0.025, panoramas=panoramas)
+        for panoramas in (None, True)
+    )
+    shown = [{i for p in range(8) for i in masks_of(s.clip(p))} for s in (plane, sphere)]
+    assert shown == [{1, 4, 9}, {1, 9}]
+
+
+def test_a_picture_that_is_no_panorama_is_refused(tmp_path: Path) -> None:
+    trees.davis(tmp_path)
+    with pytest.raises(DataError, match=r"00\d+\.jpg is 80×60, and mixture\.vos\.panoramas says"):
+        opened("vos", tmp_path, panoramas=True).clip(0)
 
 
 def test_val_and_valid_are_one_split_and_sav_val_is_read(tmp_path: Path):

@@ -11,7 +11,7 @@ from train_small import small_config
 from panoforge.core.shards.read import Dataset
 from panoforge.eval.config import EvalConfig
 from panoforge.train.data.loader import ClipSource
-from panoforge.train.data.sources.whole import leaning
+from panoforge.train.data.sources.whole import about_vertical, leaning
 from panoforge.train.data.warp import tilt_matrix
 
 PLAIN = {"flip": 0, "colour_jitter": 0, "grayscale": 0, "frames": 4, "frames_are": "panorama"}
@@ -75,6 +75,18 @@ def test_a_lean_of_nothing_is_the_upright_picture() -> None:
     assert np.array_equal(ids, labels) and np.abs(image.astype(int) - rgb).max() <= 1
 
 
+def test_a_ray_on_a_border_takes_the_pixel_after_it() -> None:
+    """Panoramas finer by an even factor: every ray of a frame that does not lean meets a border."""
+    labels = np.arange(256 * 128).reshape(128, 256).astype(np.uint16)
+    rgb = np.zeros((128, 256, 3), np.uint8)
+    for shift in (0, 10, 77):  # columns of the panorama
+        turn = about_vertical(shift / 256 * 360)
+        _, (ids,) = leaning(rgb, labels, [turn], 32)
+        cell = np.arange(32)
+        wanted = labels[(cell * 4 + 2)[:, None], (cell * 8 + 4 + shift)[None, :] % 256]
+        assert np.array_equal(ids, wanted)
+
+
 @pytest.mark.parametrize("flip", [0, 1])
 @pytest.mark.parametrize("tilt", [0.0, 40.0])
 def test_a_click_is_the_same_point_of_the_sphere_in_all_frames(
@@ -118,7 +130,9 @@ def test_a_click_is_the_same_point_of_the_sphere_in_all_frames(
     ],
 )
 def test_settings_that_its_frames_do_not_read_are_refused(clip: dict, key: str) -> None:
-    with pytest.raises(ValidationError, match=rf"{key} is .* does not read it.*Leave {key} out"):
+    with pytest.raises(
+        ValidationError, match=rf"{key} is .* does not read it.*Leave clip.{key} out"
+    ):
         small_config(clip=clip)
 
 

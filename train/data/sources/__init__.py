@@ -70,5 +70,12 @@ def open_source(name: str, settings: SourceSettings, config: TrainConfig) -> Sou
         if settings.kind == "sav":
             return Sav(name, folder, draw, settings.annotations)
         if settings.kind == "vos":
-            return Vos(name, folder, draw, settings.split, settings.frame_step)
+            return Vos(
+                name,
+                folder,
+                draw,
+                settings.split,
+                settings.frame_step,
+                panoramas=bool(settings.panoramas),
+            )
         return Coco(name, folder, draw, settings.split)

@@ -22,7 +22,7 @@ from panoforge.core.foreign.left_out import NOTHING, LeftOut
 from panoforge.core.geometry.pixels import middle_index
 from panoforge.core.types import Mask
 from panoforge.train.data.clips import IMAGENET_MEAN, jitter_colours, normalise
-from panoforge.train.data.plan import CLIP_LANE, SOURCE_LANE, epoch_order
+from panoforge.train.data.plan import CLIP_LANE, SOURCE_LANE, ClipPlan, epoch_order
 from panoforge.train.data.warp import affine_matrix
 from panoforge.train.settings.clips import ClipSettings
 
@@ -38,6 +38,11 @@ class Draw:
     clip: ClipSettings
     size_px: int
     min_share: float
+
+
+def as_planned(clip: ClipSettings, plan: ClipPlan) -> ClipSettings:
+    """The settings of a clip whose plan has drawn its mirroring, and warped its views if any."""
+    return clip.model_copy(update={"flip": float(plan.flip), "affine_deg": 0.0, "shear_deg": 0.0})
 
 
 def source_seed(seed: int, name: str) -> int:

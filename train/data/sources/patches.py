@@ -26,7 +26,7 @@ from panoforge.train.data.clips import (
     weighted_count,
 )
 from panoforge.train.data.plan import ClipPlan
-from panoforge.train.data.sources.draw import Draw, make_clip
+from panoforge.train.data.sources.draw import Draw, as_planned, make_clip
 from panoforge.train.settings.clips import ClipSettings
 
 if TYPE_CHECKING:
@@ -57,12 +57,7 @@ def patch_clip(
         plan.position,
         [_cut(rgb, window) for window in shown],
         {i: [ids_of_window == i for ids_of_window in seen] for i in ids},
-        Draw(
-            plan.object_seed,
-            settings.model_copy(update={"flip": float(plan.flip)}),
-            size_px,
-            min_share=0.0,
-        ),
+        Draw(plan.object_seed, as_planned(settings, plan), size_px, min_share=0.0),
         np.random.default_rng(plan.colour_seed),
     )
     if clicks:

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panoforge.core.errors import DataError
-from panoforge.core.geometry.pixels import whole_columns
 from panoforge.core.geometry.sphere import View, row_area_sr
 from panoforge.core.geometry.views import wrap_panorama
 from panoforge.core.names import frame_key
@@ -33,9 +32,9 @@ from panoforge.train.data.clips import (
     weighted_count,
 )
 from panoforge.train.data.plan import ClipPlan, clip_plan
-from panoforge.train.data.sources.draw import Draw, make_clip, source_seed, walk
+from panoforge.train.data.sources.draw import Draw, as_planned, make_clip, source_seed, walk
 from panoforge.train.data.sources.shards import Shards
-from panoforge.train.data.sources.whole import leaning, still_rotation
+from panoforge.train.data.sources.whole import StillTurn
 from panoforge.train.data.warp import frame_area_sr, is_warped, look
 
 if TYPE_CHECKING:
@@ -115,24 +114,15 @@ class OwnVideos(Shards):
 
     def turned(self, shown: list[Panorama], plan: ClipPlan) -> tuple[list[NDArray], list[NDArray]]:
         """Pictures and ids of the frames, turned to the plan's yaw and leant."""
-        size = self.config.model.image_size
-        if plan.tilt_deg:
-            rotation = [still_rotation(plan)]
-            found = [leaning(rgb, labels, rotation, size) for rgb, labels in shown]
-            return [image for (image,), _ in found], [ids for _, (ids,) in found]
-        shift = whole_columns(plan.yaw0_deg, shown[0][1].shape[1])[0]
-        return (
-            [np.roll(rgb, -shift, axis=1) for rgb, _ in shown],
-            [np.roll(labels, -shift, axis=1) for _, labels in shown],
-        )
+        turn = StillTurn(plan.yaw0_deg, plan.tilt_deg, plan.tilt_towards_deg)
+        found = [turn.shown(rgb, [ids], self.config.model.image_size) for rgb, ids in shown]
+        return [image for image, _ in found], [ids for _, (ids,) in found]
 
     def made(
         self, plan: ClipPlan, images: list[NDArray], seen: list[NDArray], ids: list[int]
     ) -> "VideoDatapoint":
         """The clip of pictures and ids."""
-        flip = self.config.clip.model_copy(
-            update={"flip": float(plan.flip), "affine_deg": 0.0, "shear_deg": 0.0}
-        )
+        flip = as_planned(self.config.clip, plan)
         return make_clip(
             plan.position,
             images,

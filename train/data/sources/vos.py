@@ -13,12 +13,14 @@ A clip is `frames` consecutive annotated frames, `frame_step` apart. Frames with
 passed over: SA-V annotates every fourth. What else has no counterpart, a video without masks or a
 mask without its picture, is left out and counted. Splits called val and valid are the same. PanoVOS
 annotates only the first frame of its val and test videos: those teach no tracking and are refused.
-Panoramic frames are squeezed to a square whole: the "direct" view of a panorama.
+Panoramic frames are squeezed to a square whole: the "direct" view of a panorama. With `panoramas`
+the camera is turned and leant for each clip, as in our own videos; masks are exact, and an object's
+share is that of the sphere.
 """
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,7 +33,10 @@ from panoforge.core.foreign.idmaps import read_labels
 from panoforge.core.foreign.left_out import NOTHING, LeftOut
 from panoforge.core.foreign.listing import list_pictures
 from panoforge.core.foreign.pictures import read_image
+from panoforge.core.geometry.scan import random_yaw0_deg
+from panoforge.core.geometry.sphere import row_area_sr
 from panoforge.core.numbers import counted
+from panoforge.core.types import Mask, Rgb
 from panoforge.train.data.sources.draw import (
     Draw,
     Listed,
@@ -40,6 +45,7 @@ from panoforge.train.data.sources.draw import (
     make_clip,
     walk_with_objects,
 )
+from panoforge.train.data.sources.whole import StillTurn
 
 if TYPE_CHECKING:
     from training.utils.data_utils import VideoDatapoint
@@ -51,6 +57,7 @@ RESOLUTIONS = (
     "Full-Resolution",
 )  # DAVIS keeps its videos in a folder of that name
 SAME_SPLIT = {"val": ("val", "valid"), "valid": ("valid", "val")}
+MasksOfObjects = dict[int, list[Mask | None]]  # by frame; None: absent
 VOID = 255  # DAVIS: not to be judged
 _MASK = re.compile(r"([0-9]{1,9})(?:_([0-9]{1,9}))?\.png", re.IGNORECASE)
 
@@ -78,9 +85,15 @@ class Vos(Listed):
     """The videos of one split."""
 
     def __init__(
-        self, name: str, folder: Path, draw: Draw, split: str | None = None, frame_step: int = 1
+        self,
+        name: str,
+        folder: Path,
+        draw: Draw,
+        split: str | None = None,
+        frame_step: int = 1,
+        panoramas: bool = False,
     ) -> None:
-        self.folder = folder
+        self.folder, self.panoramas = folder, panoramas
         root, videos, left_out = find_videos(folder, split)
         still = [v.name for v in videos if len(v.frames) == 1]
         if still and draw.clip.frames > 1:
@@ -115,7 +128,7 @@ class Vos(Listed):
         def choose_in(frame: int) -> list[int]:
             masks = read_masks(video.frames[frame][1])
             return choose(
-                {i: float(m.mean()) for i, m in masks.items()}, masks.__getitem__, self.draw, rng
+                {i: self.share(m) for i, m in masks.items()}, masks.__getitem__, self.draw, rng
             )
 
         path, ids = walk_with_objects(len(video.frames), choose_in, self.draw, rng, video.name)
@@ -128,9 +141,46 @@ class Vos(Listed):
                         f"{video.frames[t][0]} is {image.shape[1]}×{image.shape[0]}, its mask "
                         f"{mask.shape[1]}×{mask.shape[0]}"
                     )
-        return make_clip(
-            position, images, {i: [masks.get(i) for masks in found] for i in ids}, self.draw, rng
+            if self.panoramas and image.shape[1] != 2 * image.shape[0]:
+                raise DataError(
+                    f"{video.frames[t][0]} is {image.shape[1]}×{image.shape[0]}, and mixture."
+                    f"{self.name}.panoramas says that it is a whole panorama, twice as wide as"
+                    " high: leave that video out, or set panoramas to false"
+                )
+        masks_of = {i: [masks.get(i) for masks in found] for i in ids}
+        draw = self.draw
+        if self.panoramas:
+            images, masks_of = self.turned(images, masks_of, rng)
+            upright = draw.clip.model_copy(update={"affine_deg": 0.0, "shear_deg": 0.0})
+            draw = replace(draw, clip=upright)
+        return make_clip(position, images, masks_of, draw, rng)
+
+    def share(self, mask: Mask) -> float:
+        """A mask's share of its frame; of the sphere where that is a panorama."""
+        if not self.panoramas:
+            return float(mask.mean())
+        height, width = mask.shape
+        return float(mask.sum(axis=1) @ row_area_sr(width, height) / (4 * np.pi))
+
+    def turned(
+        self, images: list[Rgb], masks: MasksOfObjects, rng: np.random.Generator
+    ) -> tuple[list[Rgb], MasksOfObjects]:
+        """Frames and masks for a camera that is turned and leant by one draw for the clip."""
+        turn = StillTurn(
+            random_yaw0_deg(rng, images[0].shape[1]),
+            self.draw.clip.tilt_jitter_deg * float(rng.random()),
+            float(rng.uniform(-180, 180)),
         )
+        shown: list[Rgb] = []
+        moved: MasksOfObjects = {i: [] for i in masks}
+        for t, image in enumerate(images):
+            there = {i: mask for i in masks if (mask := masks[i][t]) is not None}
+            picture, seen = turn.shown(image, list(there.values()), self.draw.size_px)
+            shown.append(picture)
+            of_frame = dict(zip(there, seen, strict=True))
+            for i in masks:
+                moved[i].append(of_frame.get(i))
+        return shown, moved
 
 
 def find_videos(folder: Path, split: str | None = None) -> FoundVideos:

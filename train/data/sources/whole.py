@@ -8,10 +8,11 @@ vertical. So an object goes up and down through the latitudes. Ray d of frame t 
 
 with T of `panoforge.train.data.warp` (a lean forwards is a pitch, to the side a roll). Pictures are
 sampled bilinearly from the squeezed panorama. Ids are those of the panorama's pixels that the rays
-of pixel centres hit; none is interpolated.
+of pixel centres hit; none is interpolated. Frames of a video share one turn (`StillTurn`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,7 @@ from panoforge.core.geometry.sphere import (
 )
 from panoforge.core.geometry.views import sample_directions, wrap_panorama
 from panoforge.core.shards.read import Sample
-from panoforge.core.types import Floats, Matrix
+from panoforge.core.types import Floats, Ints, Matrix
 from panoforge.train.data.clips import (
     add_clicks,
     choose_objects,
@@ -35,7 +36,7 @@ from panoforge.train.data.clips import (
     weighted_count,
 )
 from panoforge.train.data.plan import ClipPlan
-from panoforge.train.data.sources.draw import Draw, make_clip, square_image
+from panoforge.train.data.sources.draw import Draw, as_planned, make_clip, square_image
 from panoforge.train.data.warp import tilt_matrix
 from panoforge.train.settings.clips import ClipSettings
 
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from training.utils.data_utils import VideoDatapoint
 
     from panoforge.train.data.clicks import PixelXY
+
+BORDER_RAD = 1e-9  # a millionth of the columns of 16K: far above rounding, far below a pixel
 
 
 def whole_clip(
@@ -70,9 +73,7 @@ def whole_clip(
         plan.position,
         images,
         {i: [ids_of_frame == i for ids_of_frame in seen] for i in ids},
-        Draw(
-            plan.object_seed, settings.model_copy(update={"flip": float(plan.flip)}), size_px, 0.0
-        ),
+        Draw(plan.object_seed, as_planned(settings, plan), size_px, 0.0),
         np.random.default_rng(plan.colour_seed),
     )
     if clicks:
@@ -98,13 +99,30 @@ def frame_rotation(plan: ClipPlan, settings: ClipSettings, frame: int, width: in
     yaw = yaw_deg(plan, settings, frame)
     if not plan.tilt_deg:
         yaw = whole_columns(yaw, width)[0] / width * 360
-    return still_rotation(plan, yaw)
-
-
-def still_rotation(plan: ClipPlan, yaw: float | None = None) -> Matrix:
-    """Z(yaw) · T above, 3×3; of a camera that does not turn, at the plan's own yaw."""
-    yaw = plan.yaw0_deg if yaw is None else yaw
     return about_vertical(yaw) @ tilt_matrix(plan.tilt_deg, plan.tilt_towards_deg)
+
+
+@dataclass(frozen=True)
+class StillTurn:
+    """One turn and lean of the camera for all frames of a video."""
+
+    yaw_deg: float
+    tilt_deg: float = 0.0
+    tilt_towards_deg: float = 0.0
+
+    def shown(
+        self, rgb: NDArray[np.uint8], maps: Sequence[NDArray], size_px: int
+    ) -> tuple[NDArray[np.uint8], list[NDArray]]:
+        """A panorama H×W×3 and its maps H×W (ids, masks) as the turned camera sees them.
+
+        Leant S×S; upright they keep their size, as whole columns are moved.
+        """
+        if self.tilt_deg:
+            turn = about_vertical(self.yaw_deg) @ tilt_matrix(self.tilt_deg, self.tilt_towards_deg)
+            images, places = looked_at(rgb, [turn], size_px)
+            return images[0], [one[places[0]] for one in maps]
+        shift = whole_columns(self.yaw_deg, rgb.shape[1])[0]
+        return np.roll(rgb, -shift, axis=1), [np.roll(one, -shift, axis=1) for one in maps]
 
 
 def about_vertical(yaw_deg: float) -> Matrix:
@@ -117,14 +135,24 @@ def leaning(
     rgb: NDArray[np.uint8], labels: NDArray[np.uint16], turns: list[Matrix], size_px: int
 ) -> tuple[list[NDArray], list[NDArray]]:
     """Pictures and ids of a panorama under 3×3 rotations, S×S each."""
-    height, width = labels.shape
+    images, places = looked_at(rgb, turns, size_px)
+    return images, [labels[at] for at in places]
+
+
+def looked_at(
+    rgb: NDArray[np.uint8], turns: list[Matrix], size_px: int
+) -> tuple[list[NDArray], list[tuple[Ints, Ints]]]:
+    """Pictures under 3×3 rotations, S×S×3, and (rows, columns) S×S of the pixels their rays hit."""
+    height, width = rgb.shape[:2]
     squeezed = wrap_panorama(square_image(rgb, size_px))
     place = np.arange(size_px)
     rays = pixel_to_direction(place[None, :], place[:, None], size_px, size_px)
-    images, seen = [], []
+    images, places = [], []
     for turn in turns:
         directions = rays @ turn.T
         images.append(sample_directions(squeezed, directions))
-        column, row = pixel_at(*direction_to_lonlat(directions), width, height)
-        seen.append(labels[row, column])
-    return images, seen
+        lon, lat = direction_to_lonlat(directions)
+        # A ray that meets the border of two pixels takes the one after it, not what rounding says.
+        column, row = pixel_at(lon + BORDER_RAD, lat - BORDER_RAD, width, height)
+        places.append((row, column))
+    return images, places
