@@ -3,7 +3,8 @@
 - 0: done.
 - 1: failed. The work ended in an error, the data (a dataset, a run, a picture, a checkpoint) is not
   there, damaged or unfit, or a check found faults. The same words may succeed another time.
-- 2: the words are wrong: the command line or the config. Nothing was started.
+- 2: the words are wrong: the command line or the config. Nothing was started. So it is where sound
+  data lack what the config asks of them: a split, a product, a class table, a patch size.
 - 130: stopped by Ctrl-C.
 
 The same fault has the same code in every verb. A message is one line and states four things: what

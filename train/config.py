@@ -30,7 +30,7 @@ from panoforge.train.settings.clips import (
 )
 from panoforge.train.settings.dense import DenseSettings
 from panoforge.train.settings.losses import LossSettings
-from panoforge.train.settings.reads import Shown, row_of, unread
+from panoforge.train.settings.reads import MixedSource, row_of, unread
 from panoforge.train.settings.sam2 import ModelSettings
 from panoforge.train.settings.schedule import MemoryFromTruth, OptimSettings
 
@@ -262,9 +262,9 @@ class TrainConfig(FrozenModel):
     @model_validator(mode="after")
     def _read_by_its_sources(self) -> Self:
         sources = [
-            Shown(name, entry.kind, row_of(entry.kind, self.clip.frames_are, entry.panoramas))
+            MixedSource(name, entry.kind, row_of(entry.kind, self.clip.frames_are, entry.panoramas))
             for name, entry in self.mixed.items()
-        ] or [Shown("", "shards", self.clip.frames_are)]
+        ] or [MixedSource("", "shards", self.clip.frames_are)]
         said = {
             f"{section}.{key}": getattr(settings, key)
             for section, settings in (("clip", self.clip), ("prompt", self.prompt))

@@ -104,10 +104,11 @@ class DenseShards:
 def check_dataset(dataset: Dataset, settings: DenseSettings) -> tuple[str, ...]:
     """The products to read of each sample.
 
-    UsageError where a task has none to learn from, DataError where a shape is wrong.
+    UsageError where the split is empty or a task has none to learn from, DataError where a shape is
+    wrong.
     """
     if not len(dataset):
-        raise DataError(f"{dataset.folder} has no panorama in this split: name another")
+        raise UsageError(f"{dataset.folder} has no panorama in this split: name another")
     width, height = (dataset.samples[side].to_numpy() for side in ("width", "height"))
     wrong = np.flatnonzero(width != 2 * height)
     if wrong.size:

@@ -89,7 +89,7 @@ SHOWN: dict[str, str] = {
 }
 
 
-class Shown(NamedTuple):
+class MixedSource(NamedTuple):
     """One source of a run: its name in `mixture`, its kind, and its row of `READS`."""
 
     name: str
@@ -118,7 +118,7 @@ def readers_of(key: str) -> str:
     return ", ".join(sorted(named.get(kind, kind) for kind in kinds))
 
 
-def unread(said: Mapping[str, object], sources: Iterable[Shown]) -> str | None:
+def unread(said: Mapping[str, object], sources: Iterable[MixedSource]) -> str | None:
     """What is wrong with the keys that a run sets, in one line; None where all are read.
 
     Args:

@@ -1,7 +1,8 @@
 """Scores of normals: mean, median and RMS angle to the truth, and shares under 5° to 30°.
 
-Normals are directions of any length, world frame. A pixel counts where the truth has one (is not
-the zero vector). A prediction without one there is 180° off.
+Normals are directions of any length, truth and prediction in one frame: the scores know none. Dense
+evaluations give those of the upright camera (x right, y forward, z up). A pixel counts where the
+truth has one (is not the zero vector). A prediction without one there is 180° off.
 
 Scores are functions of sums. The median of several panoramas together comes from a histogram of
 `BIN_DEG`, linear within a bin: it is right to half a bin. The medians of single panoramas are

@@ -5,6 +5,7 @@
 import json
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -318,6 +319,30 @@ def test_a_plan_of_nothing_goes_by_a_probe_and_states_its_error(tmp_path, monkey
     assert expected.core_s == pytest.approx(22.0 / PROBE * once.core_s)  # a slower machine
     twice = expected_cost(job.render.model_copy(update={"cameras_per_scene": 1}), PROBE)
     assert twice.scene_s == pytest.approx(job.render.cameras_per_scene * once.scene_s)
+
+
+def test_a_video_is_foretold_with_its_flows(tmp_path):
+    """configs/video.yaml took 1,149 core-s (floating 165, dining room 364, living room 620)."""
+    words = [f"run={tmp_path}", "ledger=null"]
+    file = Path(__file__).parents[3] / "configs/video.yaml"
+    job = load_section(file, RenderJobConfig, words).render
+    frames = 3 * 24
+    foretold = frames * expected_cost(job, PROBE).core_s
+    assert 1149 / 1.5 < foretold < 1149 * 1.5
+    rooms, floating = job.sources
+    taken = {"livingroom": 620, "diningroom": 364}
+    for room, core_s in taken.items():
+        alone = job.model_copy(update={"sources": (rooms.model_copy(update={"rooms": (room,)}),)})
+        assert core_s / 1.5 < 24 * expected_cost(alone, PROBE).core_s < core_s * 1.5
+    flying = job.model_copy(update={"sources": (floating,)})
+    still = flying.model_copy(update={"products": ("rgb", "instance", "depth", "normal")})
+    both, none = (expected_cost(each, PROBE) for each in (flying, still))
+    pairs = 23 / 24 * 512 * 256 / 1e6  # megapixels a frame with a flow: the last has no next one
+    assert both.core_s - none.core_s == pytest.approx(2 * pairs * 3.0)
+    assert both.staged_mb - none.staged_mb == pytest.approx(2 * pairs * 0.44)
+    assert both.scene_s == none.scene_s == pytest.approx(15 / 24)
+    one = flying.model_copy(update={"products": ("rgb", "flow_forward")})
+    assert expected_cost(one, PROBE).core_s - none.core_s == pytest.approx(pairs * 3.0)
 
 
 def test_a_profile_stands_before_what_was_typed(tmp_path):

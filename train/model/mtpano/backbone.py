@@ -126,25 +126,26 @@ def parse_config(text: str) -> dict[str, Any]:
 def read_folder(settings: BackboneSettings) -> tuple[str, Path]:
     """The text of a folder's config.json and where its weights are.
 
-    ConfigError where the folder is no DINO's, or one of another patch size.
+    DataError where the folder is no DINO's, as of any other weights; ConfigError where the config
+    says another patch size.
     """
     folder = settings.folder
     assert folder is not None
     config, weights = folder / CONFIG_FILE, folder / WEIGHTS_FILE
     for path in (config, weights):
         if not path.is_file():
-            raise ConfigError(
+            raise DataError(
                 f"{folder}: expected {CONFIG_FILE} and {WEIGHTS_FILE} of a DINOv2 or DINOv3 in one"
                 f" file, there is no {path.name}. Save it so with transformers' save_pretrained"
             )
     try:
         text = read_bytes(config, MAX_CONFIG_BYTES).decode()
     except UnicodeDecodeError:
-        raise ConfigError(f"{config}: expected JSON, it is no text") from None
+        raise DataError(f"{config}: expected JSON, it is no text") from None
     try:
         patch_px = parse_config(text)["patch_size"]
     except DataError as error:
-        raise ConfigError(f"{folder}: {error}") from None
+        raise DataError(f"{folder}: {error}") from None
     if patch_px != settings.patch_px:
         raise ConfigError(
             f"{folder}: its patches are {patch_px} px, model.backbone.patch_px is"
