@@ -1,6 +1,7 @@
-"""The GPU of this machine as nvidia-smi knows it: its name, and what it draws."""
+"""The GPU that this process computes on as nvidia-smi knows it: its name, and what it draws."""
 
 import contextlib
+import os
 import shutil
 import subprocess
 import threading
@@ -13,7 +14,7 @@ def watts(every_s: float = 0.5) -> Iterator[list[float]]:
     found: list[float] = []
     ended = threading.Event()
     thread = threading.Thread(target=_watch, args=(found, ended, every_s), daemon=True)
-    if shutil.which("nvidia-smi"):
+    if _has_gpu():
         thread.start()
     try:
         yield found
@@ -35,15 +36,22 @@ def _watch(found: list[float], ended: threading.Event, every_s: float) -> None:
 
 
 def gpu_name() -> str | None:
-    """The first GPU; None without one."""
-    if shutil.which("nvidia-smi") is None:
+    """The first GPU that may be used; None without one."""
+    if not _has_gpu():
         return None
     with contextlib.suppress(OSError, IndexError, subprocess.SubprocessError):
         return _ask("name").strip()
     return None
 
 
+def _has_gpu() -> bool:
+    """Whether anything can be asked: a machine of GPUs may have them hidden from this process."""
+    return shutil.which("nvidia-smi") is not None and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
+
+
 def _ask(what: str) -> str:
     command = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader,nounits"]
+    if own := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        command.append(f"--id={own.split(',')[0]}")
     said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
     return said.splitlines()[0]

@@ -165,14 +165,16 @@ def main() -> None:
     _assert_equal(ours, official, inputs, prompts[:5])
     figures = {}
     for n in objects:
-        # The official loop goes object by object: of many, a round takes long.
+        # The official loop goes object by object: of many, a round takes half a minute on a GPU.
+        for predictor, count in () if args.toy else ((ours, n), *((p, 1) for p in others.values())):
+            _run(predictor, inputs, prompts[:count])
         seconds = interleave(
             {
                 name: partial(_run, predictor, inputs, prompts[:n])
                 for name, predictor in {"ours": ours, **others}.items()
             },
-            repeats=1 if args.toy else 2 if gpu and n >= 50 else 5,
-            warm_up=not args.toy,
+            repeats=1 if args.toy or (gpu and n >= 50) else 5,
+            warm_up=False,
         )
         print(
             f"{n} objects: "
@@ -244,8 +246,13 @@ def _assert_same_masks(one: Any, other: Any, inputs: Sequence[Any], prompts: Seq
 
 
 def _assert_equal(ours: Any, official: Any, inputs: Sequence[Any], prompts: Sequence[Any]) -> None:
-    """Native logits of every object in every frame, object scores included."""
-    tolerance = 1e-4 if ours.model.device.type == "cpu" else 0.5  # bfloat16 on a GPU
+    """Native logits of every object in every frame, object scores included.
+
+    Both are in bfloat16 on a GPU. There (measured by autocast on a CPU) one pixel in a thousand of
+    random weights is on the other side of 0, and one in twenty compared with float32.
+    """
+    cpu = ours.model.device.type == "cpu"
+    tolerance, may_flip = (1e-4, 1e-4) if cpu else (0.5, 1e-2)
     wanted = {said.frame: said for said in official.predict(inputs, prompts)}
     flipped = total = 0
     for said in ours.predict(inputs, prompts):
@@ -256,7 +263,7 @@ def _assert_equal(ours: Any, official: Any, inputs: Sequence[Any], prompts: Sequ
             f"frame {said.frame}: {np.abs(found - expected).max()}"
         )
         flipped, total = flipped + ((found > 0) != (expected > 0)).sum(), total + found.size
-    assert flipped <= 1e-4 * total, f"{flipped} of {total} mask pixels differ"
+    assert flipped <= may_flip * total, f"{flipped} of {total} mask pixels differ"
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ from panoforge.eval.predictors.sam2_modules import (
     image_of,
     logits_of,
 )
+from panoforge.eval.predictors.sam2_video import precision
 from panoforge.eval.views.merge import FrameLogits
 
 
@@ -88,7 +89,7 @@ class BatchedSam2:
         self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]
     ) -> Iterator[FrameLogits]:
         """Logits of each frame's objects, in the order of the frames."""
-        with self._precision(), self._previous_masks([]):
+        with precision(self.model.device), self._previous_masks([]):
             memories = [ObjectMemory() for _ in prompts]
             prompted = sorted({t for prompt in prompts for t in prompt.frames()})
             first, last = _showings(frames)
@@ -100,7 +101,7 @@ class BatchedSam2:
                 new = self._condition(t, frames[t], own, prompts, memories, known)
                 clicked[t] = known | new
         for t in range(len(frames)):
-            with self._precision():
+            with precision(self.model.device):
                 if first[t] not in features:
                     ahead = [s for s in range(t, len(frames)) if s == first[s]]
                     ahead = [s for s in ahead if s not in features]
@@ -139,7 +140,7 @@ class BatchedSam2:
         found: dict[int, Tensor | None] = {}
         for start in range(0, len(frames), self.encode_batch):
             some = range(start, min(start + self.encode_batch, len(frames)))
-            with self._precision(), self._previous_masks([]):
+            with precision(self.model.device), self._previous_masks([]):
                 features = dict(zip(some, self._encode([frames[k] for k in some]), strict=True))
                 groups: dict[tuple[int, bool], list[int]] = defaultdict(list)
                 for k in some:
@@ -191,14 +192,6 @@ class BatchedSam2:
             k: mask[0] if present else None
             for k, mask, present in zip(group, low, there, strict=True)
         }
-
-    def _precision(self) -> contextlib.AbstractContextManager:
-        """bfloat16 on CUDA, as SAM2 is meant to run; float32 elsewhere."""
-        return (
-            torch.autocast("cuda", torch.bfloat16)
-            if self.model.device.type == "cuda"
-            else contextlib.nullcontext()
-        )
 
     def _encode_some(
         self, frames: Sequence[FrameInput], which: Sequence[int]

@@ -13,6 +13,7 @@ official class on a folder of JPEGs, none of them in the arithmetic:
   N×1024² masks are made.
 """
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -57,6 +58,13 @@ def model_points(
     return resize_index(points, (width, height), image_size).astype(np.float32)
 
 
+def precision(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """bfloat16 on CUDA, as SAM2 is meant to run; float32 elsewhere."""
+    if device.type == "cuda":
+        return torch.autocast("cuda", torch.bfloat16)
+    return contextlib.nullcontext()
+
+
 class OfficialSam2:
     """`model` is a `sam2.sam2_video_predictor.SAM2VideoPredictor` in eval mode."""
 
@@ -72,31 +80,45 @@ class OfficialSam2:
         """Logits of each frame's objects, in the order of the frames."""
         prompted = [index for index, prompt in enumerate(prompts) if prompt.frames()]
         with torch.inference_mode():
-            state = self._state(frames)
-            by_frame = sorted(
-                (frame, index) for index in prompted for frame in prompts[index].frames()
-            )
-            for frame, index in by_frame:
-                if frame in prompts[index].masks:
-                    self.model.add_new_mask(
-                        state, frame, index, torch.from_numpy(prompts[index].masks[frame] > 0)
-                    )
-                    continue
-                points, labels = prompts[index].points[frame]
-                scaled = (
-                    model_points(points, frames[frame], self.model.image_size)
-                    / self.model.image_size
-                )
-                self.model.add_new_points_or_box(
-                    state, frame, index, points=scaled, labels=labels, normalize_coords=False
-                )
+            with precision(self.model.device):
+                state = self._prompted_state(frames, prompts, prompted)
             if not prompted:
                 return
-            for frame, objects, logits in self.model.propagate_in_video(state, start_frame_idx=0):
+            propagated = self.model.propagate_in_video(state, start_frame_idx=0)
+            while True:
+                with precision(self.model.device):  # not for whoever takes what is yielded
+                    said = next(propagated, None)
+                if said is None:
+                    return
+                frame, objects, logits = said
                 order = np.argsort(objects)
                 yield FrameLogits(
                     frame, np.asarray(objects, np.int64)[order], logits[order, 0].float()
                 )
+
+    def _prompted_state(
+        self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt], prompted: Sequence[int]
+    ) -> dict[str, Any]:
+        """The predictor's state with all prompts added, in the order of the frames."""
+        state = self._state(frames)
+        by_frame = sorted((frame, index) for index in prompted for frame in prompts[index].frames())
+        for frame, index in by_frame:
+            if frame in prompts[index].masks:
+                self.model.add_new_mask(
+                    state, frame, index, torch.from_numpy(prompts[index].masks[frame] > 0)
+                )
+                continue
+            points, labels = prompts[index].points[frame]
+            scaled = model_points(points, frames[frame], self.model.image_size)
+            self.model.add_new_points_or_box(
+                state,
+                frame,
+                index,
+                points=scaled / self.model.image_size,
+                labels=labels,
+                normalize_coords=False,
+            )
+        return state
 
     def look(
         self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]
@@ -113,7 +135,7 @@ class OfficialSam2:
             (self.model.image_size // stride,) * 2 for stride in (4, 8, 16)
         ]  # it knows 1024² only
         for frame, prompt in zip(frames, prompts, strict=True):
-            with torch.inference_mode():
+            with torch.inference_mode(), precision(self.model.device):
                 predictor.set_image(frame.image)
                 points, labels = prompt.points.get(0, (None, None))
                 if points is not None:

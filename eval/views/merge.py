@@ -162,7 +162,7 @@ def _add_frame(
     sampled = _sample(frame.logits, torch.tensor(footprint.grid, device=above.device), clamp)
     sampled.add_(clamp).mul_(weight)
     for there, here in pieces:
-        if above.device.type == "cpu":  # there index_add_ goes element by element, much slower
+        if _by_runs(above.device):
             for objects, own in _runs(frame.objects):
                 above[objects, :, there] += sampled[own, :, here]
         else:
@@ -190,7 +190,7 @@ def _raise_to(
     beside = np.where(footprint.weight > 0, 0, -np.inf).astype(np.float32)  # it says nothing there
     sampled.add_(torch.tensor(beside, device=largest.device))
     for there, here in footprint.pieces(width):
-        if largest.device.type == "cpu":  # as in _add_frame
+        if _by_runs(largest.device):
             for objects, own in _runs(frame.objects):
                 so_far = largest[objects, :, there]
                 torch.maximum(so_far, sampled[own, :, here], out=so_far)
@@ -198,6 +198,11 @@ def _raise_to(
             indices = torch.as_tensor(frame.objects, device=largest.device)
             so_far = largest[indices, :, there]
             largest[indices, :, there] = torch.maximum(so_far, sampled[:, :, here])
+
+
+def _by_runs(device: torch.device) -> bool:
+    """Whether objects are taken by runs: on a CPU index_add_ goes one by one, much slower."""
+    return device.type == "cpu"
 
 
 def _runs(objects: NDArray[np.int64]) -> Iterator[tuple[slice, slice]]:

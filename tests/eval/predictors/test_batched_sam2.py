@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from panoforge.eval.config import EvalConfig
-from panoforge.eval.predictors import FrameInput, ObjectPrompt
+from panoforge.eval.predictors import FrameInput, ObjectPrompt, batched_sam2, sam2_video
 from panoforge.eval.predictors.batched_sam2 import BatchedSam2
 from panoforge.eval.predictors.load import load_model
 from panoforge.eval.predictors.sam2_video import OfficialSam2
@@ -81,6 +81,31 @@ def test_masks_equal_the_official_predictor(model, max_batch: int) -> None:
     np.testing.assert_array_equal(ours == -1024, absent)
     np.testing.assert_allclose(ours, official, atol=1e-4)
     assert ((ours > 0) != (official > 0)).mean() < 1e-4
+
+
+def test_both_run_in_bfloat16_as_on_a_gpu(model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Autocast on the CPU: the number types that a GPU gives, and nobody's caller gets into it."""
+    for module in (sam2_video, batched_sam2):
+        monkeypatch.setattr(
+            module, "precision", lambda device: torch.autocast("cpu", torch.bfloat16)
+        )
+    frames, prompts = scene(np.random.default_rng(0), n_frames=9, n_objects=5)
+    found = []
+    for predictor in (OfficialSam2(model), BatchedSam2(model)):
+        said = []
+        for frame in predictor.predict(frames, prompts):
+            assert not torch.is_autocast_enabled("cpu") and frame.logits.dtype == torch.float32
+            said.append(frame)
+        found.append(dense(said, 5))
+        assert predictor.look(frames[:1], prompts[:1])[0] is not None
+    official, ours = found
+    np.testing.assert_array_equal(ours == -1024, official == -1024)
+    np.testing.assert_allclose(ours, official, atol=0.02)
+    assert ((ours > 0) != (official > 0)).mean() < 0.01
+    monkeypatch.undo()
+    exact = dense(list(OfficialSam2(model).predict(frames, prompts)), 5)
+    there = (exact > -1024) & (official > -1024)
+    assert np.abs(official - exact)[there].max() > 1e-3  # it was another precision
 
 
 def test_an_object_without_any_click_is_nowhere(model) -> None:

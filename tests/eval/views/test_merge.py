@@ -13,6 +13,7 @@ from panoforge.core.geometry.sphere import (
     view_rotation,
 )
 from panoforge.eval.config import EvalConfig, MethodName
+from panoforge.eval.views import merge
 from panoforge.eval.views.frames import ErpFrame, PerspectiveFrame, centre_weight
 from panoforge.eval.views.merge import FrameLogits, merge_bands, merge_masks
 from panoforge.eval.views.methods import get_method
@@ -62,6 +63,14 @@ def smooth_logits(rng: np.random.Generator, count: int, size: int) -> torch.Tens
     return torch.tensor(np.array(out).reshape(count, size, size), dtype=torch.float32)
 
 
+@pytest.fixture(params=["cpu", "gpu"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU's way to add objects, and a GPU's, which gives the same here."""
+    if request.param == "gpu":
+        monkeypatch.setattr(merge, "_by_runs", lambda device: False)
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("yaw0_deg", [0.0, 1.3])  # whole columns, and a fraction of one
 def test_merge_equals_the_float64_reference(yaw0_deg: float) -> None:
     rng = np.random.default_rng(0)
@@ -135,6 +144,7 @@ def test_labels_show_the_strongest_object() -> None:
     assert masks[0][HEIGHT // 2, WIDTH // 2] and masks[1][HEIGHT // 2, WIDTH // 2]
 
 
+@pytest.mark.usefixtures("way")
 def test_the_maximum_is_the_union_of_the_frames_masks() -> None:
     rng = np.random.default_rng(3)
     plan = get_method("scan").plan(
