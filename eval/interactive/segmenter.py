@@ -28,6 +28,7 @@ from panoforge.eval.config import EvalConfig
 from panoforge.eval.interactive.clicks import SphereClick
 from panoforge.eval.predictors import FrameInput, Predictor
 from panoforge.eval.predictors.batched_sam2 import BatchedSam2
+from panoforge.eval.predictors.sam2_video import precision
 from panoforge.eval.predictors.truth import GroundTruth
 from panoforge.eval.segmentation.prompts import Click, InstancePrompt
 from panoforge.eval.segmentation.segment import PanoramaInput, frame_inputs, segment
@@ -52,7 +53,7 @@ class KeptFeatures(BatchedSam2):
         """Encode these frames once, for all predictions on them that follow."""
         import torch
 
-        with torch.inference_mode(), self._precision():
+        with torch.inference_mode(), precision(self.model.device):
             self._kept |= {
                 id(frame.image): (frame.image, found)
                 for frame, found in zip(frames, self._encode(frames), strict=True)

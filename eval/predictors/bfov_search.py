@@ -29,6 +29,7 @@ from panoforge.eval.predictors import FrameInput, ObjectPrompt
 from panoforge.eval.predictors.batched_sam2 import BatchedSam2
 from panoforge.eval.predictors.object_memory import ObjectMemory, batches, recalled
 from panoforge.eval.predictors.sam2_modules import EncodedFrame
+from panoforge.eval.predictors.sam2_video import precision
 from panoforge.eval.views.merge import FrameLogits
 
 OUTSIDE = -10.0  # logit of what a region does not see
@@ -75,7 +76,7 @@ class BfovSam2:
                 for k in (k for k in begun if first[k] == t):
                     regions[k] = self.region(prompts[k].masks[t] > 0)
                 views = self._views(image, [regions[k] for k in begun])
-                with self.sam2._precision():
+                with precision(self.sam2.model.device):
                     encoded = dict(zip(begun, self.sam2._encode(views), strict=True))
                     said = self._said(t, len(frames), encoded, views, regions, prompts, memories)
             yield self._on_panorama(t, image.shape[:2], said, regions)
