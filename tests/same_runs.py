@@ -35,7 +35,11 @@ def assert_same_run(ours: Path, theirs: Path) -> None:
     assert mine, f"{ours} has no steps"
     assert [row["step"] for row in mine] == [row["step"] for row in other]
     for one, two in zip(mine, other, strict=True):
-        assert one == two
+        other_keys = [key for key in {**one, **two} if one.get(key) != two.get(key)]
+        assert not other_keys, [
+            f"step {one['step']}",
+            *((k, one.get(k), two.get(k)) for k in other_keys),
+        ]
     assert_same_state(last_state(ours), last_state(theirs))
 
 

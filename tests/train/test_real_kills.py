@@ -3,6 +3,7 @@ processes get signals.
 """
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,17 +14,15 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-import torch
 import yaml
+from same_runs import assert_same_run, last_state
 from train_small import SMALL
 
 from panoforge.cluster.ray.node import free_ports
-from panoforge.train import checkpoints
 from panoforge.train.log import read_metrics
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone")
-APART = ("seconds", "clips_per_s", "peak_memory_mb", "ranks")  # differ between equal runs
 STEPS = 8
 RUN_S = 900  # for a run of seconds, on a machine that has other work
 
@@ -51,13 +50,6 @@ def pano_train(config: Path, *launcher: str) -> list[str]:
 
 def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-
-
-def numbers(run: Path) -> list[dict]:
-    return [
-        {k: v for k, v in row.items() if k not in APART}
-        for row in read_metrics(run / "metrics.jsonl")
-    ]
 
 
 def test_killed_at_random_steps_it_ends_bit_equal(caps_dataset: Path, tmp_path: Path):
@@ -88,15 +80,8 @@ def test_killed_at_random_steps_it_ends_bit_equal(caps_dataset: Path, tmp_path: 
             run.send_signal(signal.SIGKILL)
         assert run.returncode == -signal.SIGKILL
     subprocess.run(pano_train(config), check=True, env=environment(), timeout=RUN_S)
-    assert numbers(killed) == numbers(straight)
-    ours, theirs = (
-        checkpoints.load_latest(folder / "checkpoints", print) for folder in (killed, straight)
-    )
-    assert ours.step == theirs.step == STEPS
-    for mine, other in ((ours.model, theirs.model), (ours.ema, theirs.ema)):
-        assert mine.keys() == other.keys() and all(torch.equal(mine[k], other[k]) for k in other)
-    for key, slot in theirs.optimizer["state"].items():
-        assert all(torch.equal(ours.optimizer["state"][key][k], v) for k, v in slot.items()), key
+    assert_same_run(killed, straight)
+    assert last_state(killed).step == STEPS
     assert (killed / "checkpoints/model.pt").read_bytes() == (
         straight / "checkpoints/model.pt"
     ).read_bytes()
@@ -206,18 +191,13 @@ def test_three_ranks_go_on_to_the_bit(caps_dataset: Path, tmp_path: Path):
     have unlike numbers of passes.
     """
     fixed = {"optim": {"lr": 1e-4, "final_lr_ratio": 1.0}, "clips_per_step": 4}
-    states = []
     for name, legs in (("straight", (6,)), ("in_two", (3, 6))):
         for steps in legs:
             config = config_file(tmp_path, caps_dataset, tmp_path / name, steps=steps, **fixed)
             command = pano_train(config, *TORCHRUN, "--nproc-per-node=3")
             subprocess.run(command, check=True, env=environment(), timeout=RUN_S)
-        states.append(checkpoints.load_latest(tmp_path / name / "checkpoints", print))
-    straight, in_two = states
-    assert straight.step == in_two.step == 6
-    assert all(torch.equal(straight.model[k], in_two.model[k]) for k in straight.model)
-    for key, slot in straight.optimizer["state"].items():
-        assert all(torch.equal(in_two.optimizer["state"][key][k], v) for k, v in slot.items()), key
+    assert_same_run(tmp_path / "in_two", tmp_path / "straight")
+    assert last_state(tmp_path / "in_two").step == 6
 
 
 @pytest.mark.parametrize("recompute", [False, True])
@@ -228,10 +208,27 @@ def test_torchrun_is_a_launcher_too(caps_dataset: Path, tmp_path: Path, recomput
     for run, launcher in ((one, ()), (two, torchrun)):
         config = config_file(tmp_path, caps_dataset, run, recompute=recompute)
         subprocess.run(pano_train(config, *launcher), check=True, env=environment(), timeout=RUN_S)
-    a, b = (checkpoints.load_latest(folder / "checkpoints", print) for folder in (one, two))
-    assert a.step == b.step == STEPS
-    assert all(torch.equal(a.model[k], b.model[k]) for k in a.model)
-    assert [row["objects"] for row in numbers(one)] == [row["objects"] for row in numbers(two)]
+    assert_same_run(two, one)
+    assert last_state(two).step == STEPS
+    assert [row["ranks"] for row in read_metrics(two / "metrics.jsonl")] == [2] * STEPS
+
+
+def test_torchrun_starts_a_killed_rank_again(caps_dataset: Path, tmp_path: Path):
+    """`--max-restarts`: both ranks go on from the last checkpoint, and nothing shows of it."""
+    straight, run = tmp_path / "straight", tmp_path / "run"
+    whole = pano_train(config_file(tmp_path, caps_dataset, straight, steps=30))
+    subprocess.run(whole, check=True, env=environment(), timeout=RUN_S)
+    config = config_file(tmp_path, caps_dataset, run, steps=30)
+    with torchrun_of_two(config, "--max-restarts=1") as process:
+        ranks = ranks_of(process, run)
+        while len(read_metrics(run / "metrics.jsonl")) < 3:
+            time.sleep(0.02)
+        ranks["1"].send_signal(signal.SIGKILL)
+        said, _ = process.communicate(timeout=RUN_S)
+    assert process.returncode == 0, said
+    (step,) = re.findall(r"going on from step (\d+) of 30", said)
+    assert 1 <= int(step) < 30
+    assert_same_run(run, straight)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP])
@@ -273,14 +270,13 @@ def test_a_stop_that_is_asked_for_loses_nothing(caps_dataset: Path, tmp_path: Pa
     done = len(read_metrics(run / "metrics.jsonl"))
     assert process.returncode != 0 and 0 < done < 12
     assert f"stopped as asked after step {done} of 12" in said
-    state = checkpoints.load_latest(run / "checkpoints", print)
-    assert state is not None and state.step == done
+    assert last_state(run).step == done
     subprocess.run(command, check=True, env=environment(), timeout=RUN_S)
-    assert numbers(run) == numbers(straight)
+    assert_same_run(run, straight)
 
 
-def torchrun_of_two(config: Path) -> subprocess.Popen[str]:
-    command = pano_train(config, *TORCHRUN, "--nproc-per-node=2")
+def torchrun_of_two(config: Path, *options: str) -> subprocess.Popen[str]:
+    command = pano_train(config, *TORCHRUN, "--nproc-per-node=2", *options)
     return subprocess.Popen(
         command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

@@ -11,6 +11,8 @@ import pytest
 import yaml
 from chaos_runs import wait_for
 from repository import ROOT
+from same_runs import assert_same_run
+from train_small import SMALL
 
 from panoforge.cluster.config.ray import RayConfig
 from panoforge.cluster.config.submission import SubmitConfig
@@ -23,7 +25,9 @@ from panoforge.core.config import config_yaml
 from panoforge.core.errors import ConfigError, UsageError
 from panoforge.core.shards.layout import read_manifest
 from panoforge.core.storage.location import with_absolute_paths
+from panoforge.train.config import TrainConfig
 from panoforge.train.log import read_metrics
+from panoforge.train.run import run_training
 
 
 @pytest.fixture
@@ -164,6 +168,20 @@ class TestOnACluster:
             refused.returncode == 1
             and "the Ray cluster at http://127.0.0.1:1 did not take the job" in refused.stderr
         )
+
+    def test_a_training_of_two_ranks_is_that_of_one(self, caps_dataset, address, tmp_path):
+        """As docs/howto/ray.md has it: the command holds no core, its ranks have both."""
+        alone, run, config = tmp_path / "alone", tmp_path / "run", tmp_path / "train.yaml"
+        run_training(TrainConfig.model_validate(SMALL), caps_dataset, alone)
+        how = {"python": sys.executable, "env": {"PYTHONPATH": str(ROOT)}}
+        train = {**SMALL, "dataset": str(caps_dataset)}
+        config.write_text(yaml.safe_dump({"run": str(run), "submit": how, "train": train}))
+        words = ("--address", address, "submit.cpus=0", "nodes=1", "devices=2")
+        done = pano("submit", "train", config, *words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"train: {SMALL['steps']}/{SMALL['steps']}" in done.stdout, done.stdout
+        assert [row["ranks"] for row in read_metrics(run / "metrics.jsonl")] == [2] * SMALL["steps"]
+        assert_same_run(run, alone)
 
     def test_not_following(self, config, address):
         done = pano("submit", "eval", config, "--address", address, "--no-follow")
