@@ -19,6 +19,8 @@ FOLDERS = {
     "label": "views → teachers → agreement on the sphere: labels for real panoramas and videos",
     "panoforge": "the public face: the command, what composes the stages, and links to them all",
     "cluster": "Ray: which scene runs where, what its end means, and how a run stands",
+    "examples": "ten scripts that are notebooks too; each is run by a test",
+    "docs": "the site: get started, how-tos, reference, why (make docs)",
     "bench": (
         "one file per benchmark, each against its peer in the same run; RESULTS.md keeps what was"
         " measured"
@@ -62,7 +64,7 @@ def tree() -> str:
     found = []
     for name, text in FOLDERS.items():
         found.append(entry(name + "/", text, 0))
-        if name not in ("tests", "configs"):
+        if name not in ("tests", "configs", "docs", "examples"):
             found += lines(ROOT / name, 1)
     return "\n".join(found) + "\n"
 

@@ -36,7 +36,12 @@ DOCS = ROOT / "docs"
 sys.path.insert(0, str(DOCS / "_build"))
 import numbers_tables  # noqa: E402  it belongs to the site
 
-PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+PAGES = [
+    *sorted(DOCS.rglob("*.md")),
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "examples/README.md",
+]
 ROOMS = ("core", "datagen", "train", "eval", "label", "cluster", "panoforge")
 VERBS = reference_pages.verbs()
 

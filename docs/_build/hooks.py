@@ -20,10 +20,11 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def on_post_template(output_content: str, **_: Any) -> str:
-    """The same of pages that no text stands behind, such as 404."""
+    """Pages that no text stands behind, such as 404, without scripts of other hosts."""
     return FOREIGN.sub("", output_content)
 
 
-def on_post_page(output: str, **_: Any) -> str:
-    """A page without scripts of other hosts: the theme asks one for search on file:// alone."""
-    return FOREIGN.sub("", output)
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """A page on which site.js stands for the script that the theme would fetch for its search."""
+    up = "../" * page.url.count("/")
+    return FOREIGN.sub(f'<script src="{up}site.js"></script>', output)
