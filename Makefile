@@ -71,15 +71,16 @@ style: setup     ## fix what the linter can fix, and write anew what the docs sa
 	$(VENV)/bin/ruff format .
 	$(PY) tests/layout_tree.py
 	$(PY) tests/reference_pages.py
+	$(PY) docs/_site/figures.py
 
 # The site has tools of its own, so that they change nothing for what renders and trains.
 docs: $(DOCS)/.installed ## build the site into site/: strict, offline; open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet --strict
 	@echo "open site/index.html"
 
-$(DOCS)/.installed: docs/_build/requirements.txt
+$(DOCS)/.installed: docs/_site/requirements.txt
 	@test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
-	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r docs/_build/requirements.txt
+	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r docs/_site/requirements.txt
 	@touch $@
 
 bench: setup     ## every benchmark at its smallest honest size, peers included

@@ -57,14 +57,21 @@ def tables() -> str:
     for module, rows in newest_rows(results).items():
         options = sorted({row.bench.removeprefix(module).strip(" ()") for row in rows} - {""})
         flags = " --quick" if "--quick" in options else ""
-        parts += [
-            f"### {module}",
-            claim(module),
-            f"    python -m bench.{module}{flags}      # on {'; '.join(sorted({r.machine for r in rows}))}",
-        ]
+        machines = "; ".join(sorted({row.machine for row in rows}))
+        command = f"    python -m bench.{module}{flags}      # on {machines}"
+        parts += [f"### {module}", claim(module), command]
         lines = ["| " + " | ".join(HEADS) + " |", "|---" * len(HEADS) + "|"]
         for row in rows:
-            cells = (row.date, row.peer, row.ours, row.theirs, row.unit, row.ratio, row.target, row.met)
+            cells = (
+                row.date,
+                row.peer,
+                row.ours,
+                row.theirs,
+                row.unit,
+                row.ratio,
+                row.target,
+                row.met,
+            )
             what = row.bench.removeprefix(module).strip(" ,")
             if not row.theirs and not row.unit:
                 what = f"{what}: " if what else ""

@@ -7,7 +7,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import numbers_tables  # noqa: E402
+import numbers_tables
 
 FOREIGN = re.compile(r'<script src="https?://[^"]*"></script>')
 
