@@ -253,7 +253,7 @@ def test_every_reason_is_explained() -> None:
 
 @pytest.mark.parametrize("name", figures.FIGURES)
 def test_the_figures_are_drawn_by_the_program(tmp_path: Path, name: str) -> None:
-    """To a tenth of a point: the last digits are the processor's. Pixels are left out for that too."""
+    """To a tenth of a point: the last digits are the processor's, and so are pixels."""
 
     def lines(path: Path) -> str:
         text = re.sub(r'"data:image[^"]*"', "", path.read_text(encoding="utf-8"))
