@@ -38,10 +38,26 @@ def newest_rows(text: str) -> dict[str, list[Row]]:
             module = re.match(r"\w+", row.bench)
             assert module, row
             what = row.bench + re.sub(r" \d[\d.]*(?= |\)|,|$)", "", row.peer.split("(")[0])
-            if not row.theirs and not row.unit:  # several figures in one cell
-                what = row.bench
+            what = row.bench if is_list(row) else what
             found.setdefault(module[0], {})[what] = row
     return {module: list(rows.values()) for module, rows in found.items()}
+
+
+def is_list(row: Row) -> bool:
+    """Whether a row holds several figures in one cell, and no peer's."""
+    return not row.theirs and not row.unit
+
+
+def what_of(row: Row, module: str) -> str:
+    """What a bench calls a measurement, beside its own name."""
+    said = row.bench.removeprefix(module).strip(" ,()")
+    return f"{said}: " if said else ""
+
+
+def asked(row: Row) -> str:
+    """What was asked for, and whether it was met."""
+    wanted = f"asked for {row.target}, " if row.target else ""
+    return f"{wanted}met: {row.met}" if row.met else "no race"
 
 
 def claim(module: str) -> str:
@@ -60,22 +76,16 @@ def tables() -> str:
         machines = "; ".join(sorted({row.machine for row in rows}))
         command = f"    python -m bench.{module}{flags}      # on {machines}"
         parts += [f"### {module}", claim(module), command]
-        lines = ["| " + " | ".join(HEADS) + " |", "|---" * len(HEADS) + "|"]
-        for row in rows:
-            cells = (
-                row.date,
-                row.peer,
-                row.ours,
-                row.theirs,
-                row.unit,
-                row.ratio,
-                row.target,
-                row.met,
-            )
-            what = row.bench.removeprefix(module).strip(" ,")
-            if not row.theirs and not row.unit:
-                what = f"{what}: " if what else ""
-                cells = (row.date, what + row.peer, "", "", "", "", row.target, row.met)
-            lines.append("| " + " | ".join(cells) + " |")
-        parts.append("\n".join(lines))
+        races = [row for row in rows if not is_list(row)]
+        if races:
+            lines = ["| " + " | ".join(HEADS) + " |", "|---" * len(HEADS) + "|"]
+            lines += ["| " + " | ".join((row.date, *row[2:9])) + " |" for row in races]
+            parts.append("\n".join(lines))
+        items = [
+            f"- {row.date}, {what_of(row, module)}{row.peer} ({asked(row)})"
+            for row in rows
+            if is_list(row)
+        ]
+        if items:
+            parts.append("\n".join(items))
     return "\n\n".join(parts)
