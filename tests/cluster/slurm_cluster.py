@@ -3,10 +3,11 @@
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -52,8 +53,8 @@ PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 class Slurm:
     """The cluster, as its users see it."""
 
-    def __init__(self, head: Machine, folder: Path) -> None:
-        self._head, self.folder = head, folder
+    def __init__(self, machines: Sequence[Machine], folder: Path) -> None:
+        self._machines, self._head, self.folder = machines, machines[0], folder
         self.environment = {
             "SLURM_CONF": str(folder / "slurm.conf"),
             "VENV": str(Path(sys.prefix)),
@@ -81,6 +82,28 @@ class Slurm:
         """What it printed so far."""
         path = self.folder / f"job-{job}.log"
         return path.read_text(errors="replace") if path.exists() else ""
+
+    def end_in_minutes(self, job: str, minutes: int) -> None:
+        """Set the job's time limit so that it ends that soon: its warning may be due at once."""
+        shown = self.say("scontrol", "show", "job", job)
+        ran = shown.partition("RunTime=")[2].split()[0]  # 00:01:30
+        hours, passed = map(int, ran.split(":")[:2])
+        limit = 60 * hours + passed + minutes
+        self.say("scontrol", "update", f"JobId={job}", f"TimeLimit={limit}")
+
+    @contextlib.contextmanager
+    def held(self, word: str) -> Iterator[None]:
+        """Processes whose command line has a word stand still in a `with` block."""
+        ids = [number for machine in self._machines for number in machine.processes(word)]
+        assert ids, f"no {word} runs"
+        try:
+            for number in ids:
+                os.kill(number, signal.SIGSTOP)
+            yield
+        finally:
+            for number in ids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(number, signal.SIGCONT)
 
     def wait(self, job: str, *states: str, seconds: float = 600) -> None:
         """Until it is in one of these states; fail where it ends in another one."""
@@ -117,7 +140,7 @@ def slurm(folder: Path, nodes: int) -> Iterator[Slurm]:
         # Found, but not used: processes are followed without them.
         (folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
         (folder / "controller").mkdir()
-        cluster = Slurm(made[0], folder)
+        cluster = Slurm(made, folder)
         with (folder / "slurmctld.log").open("w") as log:
             made[0].start(["slurmctld", "-D"], cluster.environment, stdout=log, stderr=log)
         for machine in made:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from chaos_runs import Chaos
 from repository import ROOT
+from same_runs import assert_same_run
 from slurm_cluster import ALIVE, Slurm, needs_slurm, slurm
 from train_small import SMALL
 
@@ -21,8 +22,8 @@ from panoforge.train.run import run_training
 
 pytestmark = [needs_slurm, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
 SCRIPTS = ROOT / "configs" / "cluster"
-APART = ("seconds", "clips_per_s", "peak_memory_mb", "ranks")
-TRAINING = {**SMALL, "steps": 30, "checkpoint_every": 999, "checkpoint_every_s": 0}
+STEPS = 24
+TRAINING = {**SMALL, "steps": STEPS, "checkpoint_every": 999, "checkpoint_every_s": 0}
 
 
 @pytest.fixture(scope="module")
@@ -99,16 +100,9 @@ def alone(caps_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def numbers(run: Path) -> list[dict]:
-    return [
-        {key: value for key, value in row.items() if key not in APART}
-        for row in read_metrics(run / "metrics.jsonl")
-    ]
-
-
-def config_file(folder: Path, dataset: Path) -> Path:
+def config_file(folder: Path, dataset: Path, **changes: object) -> Path:
     path = folder / "train.yaml"
-    fields = {**TRAINING, "run": str(folder / "run"), "dataset": str(dataset)}
+    fields = {**TRAINING, "run": str(folder / "run"), "dataset": str(dataset), **changes}
     path.write_text(yaml.safe_dump(fields))
     return path
 
@@ -116,20 +110,52 @@ def config_file(folder: Path, dataset: Path) -> Path:
 def test_a_training_that_is_warned_and_requeued_is_the_same_run(
     cluster: Slurm, caps_dataset: Path, alone: Path, tmp_path: Path
 ):
-    """Two nodes, a rank on each. Slurm's warning saves and requeues; what goes on from there ends
-    with the numbers of one undisturbed process.
+    """Two nodes, a rank on each. Its time runs out; Slurm's warning saves and requeues, and what
+    goes on from there ends as one undisturbed process does. The ranks stand still meanwhile: Slurm
+    looks at its jobs' times twice a minute.
     """
     run, config = tmp_path / "run", config_file(tmp_path, caps_dataset)
     script = SCRIPTS / "slurm_train.sbatch"
     job = cluster.submit(script, {"CONFIG": str(config)}, "--nodes=2")
     until(cluster, job, lambda: bool(read_metrics(run / "metrics.jsonl")))
-    cluster.say("scancel", "--signal=USR1", "--batch", job)
+    with cluster.held("RayTrainWorker"):
+        cluster.end_in_minutes(job, 4)  # the script's warning is 300 s before
+        until(cluster, job, lambda: "stopping after this step" in cluster.log(job))
+        cluster.end_in_minutes(job, 600)
     until(cluster, job, lambda: "goes back into the queue" in cluster.log(job))
     done = len(read_metrics(run / "metrics.jsonl"))
-    assert 0 < done < 30 and f"stopped as asked after step {done} of 30" in cluster.log(job)
+    assert 0 < done < STEPS and f"stopped as asked after step {done} of {STEPS}" in cluster.log(job)
     cluster.wait(job, "COMPLETED")
-    assert f"going on from step {done} of 30" in cluster.log(job)
-    assert numbers(run) == numbers(alone)
+    assert f"going on from step {done} of {STEPS}" in cluster.log(job)
+    assert_same_run(run, alone)
+
+
+def test_a_training_that_is_requeued_and_cancelled_goes_on_from_what_was_saved(
+    cluster: Slurm, caps_dataset: Path, alone: Path, tmp_path: Path
+):
+    """`scontrol requeue` and `scancel` in mid-training, which end all processes of the job."""
+    run, config = tmp_path / "run", config_file(tmp_path, caps_dataset, checkpoint_every=1)
+    script, variables = SCRIPTS / "slurm_train.sbatch", {"CONFIG": str(config)}
+
+    def steps() -> int:
+        return len(read_metrics(run / "metrics.jsonl"))
+
+    job = cluster.submit(script, variables, "--nodes=2")
+    until(cluster, job, lambda: steps() > 2)
+    with cluster.held("RayTrainWorker"):  # on a fast machine they would be through by then
+        cluster.say("scontrol", "requeue", job)
+    until(cluster, job, lambda: "going on from step" in cluster.log(job))
+    assert "Restarts=1" in cluster.say("scontrol", "show", "job", job)
+    (first,) = re.findall(rf"going on from step (\d+) of {STEPS}", cluster.log(job))
+    until(cluster, job, lambda: steps() > int(first) + 2)
+    with cluster.held("RayTrainWorker"):
+        cluster.say("scancel", job)
+    cluster.wait(job, "CANCELLED")
+    again = cluster.submit(script, variables, "--nodes=2")
+    cluster.wait(again, "COMPLETED")
+    (second,) = re.findall(rf"going on from step (\d+) of {STEPS}", cluster.log(again))
+    assert 2 <= int(first) < int(second) < STEPS
+    assert_same_run(run, alone)
 
 
 def test_the_lines_for_plain_torchrun_train_what_one_process_does(
@@ -146,5 +172,5 @@ def test_the_lines_for_plain_torchrun_train_what_one_process_does(
     script.write_text(f"#!/usr/bin/env bash\n{words}{textwrap.dedent(lines)}")
     job = cluster.submit(script, {}, "--nodes=2", "--ntasks-per-node=1", "--exclusive")
     cluster.wait(job, "COMPLETED")
-    assert [row["ranks"] for row in read_metrics(tmp_path / "run/metrics.jsonl")] == [2] * 30
-    assert numbers(tmp_path / "run") == numbers(alone)
+    assert [row["ranks"] for row in read_metrics(tmp_path / "run/metrics.jsonl")] == [2] * STEPS
+    assert_same_run(tmp_path / "run", alone)
