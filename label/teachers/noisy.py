@@ -17,6 +17,7 @@ from pydantic import Field
 
 from panoforge.core.models import FrozenModel, Probability, Rate
 from panoforge.core.types import Mask
+from panoforge.label.outlines import grown
 from panoforge.label.teachers.base import Dense, Entities, Panoptic, Segment, ViewImage
 from panoforge.label.teachers.truth import TruthTeacher
 
@@ -114,7 +115,9 @@ class NoisyTruth:
             parts += [(half, segment) for half in halves]
         spoilt = []
         for mask, segment in parts:
-            own = self._eroded(mask) if rng.random() < self.rates.eroded else mask
+            own = mask
+            if rng.random() < self.rates.eroded:
+                own = grown(mask, -self.rates.erode_px, wraps=False)
             if not own.any():
                 continue
             if rng.random() < self.rates.mislabelled:
@@ -139,11 +142,6 @@ class NoisyTruth:
             left[other] = (left[other][0] | left[own][0], left[other][1])
             del left[own]
         return left
-
-    def _eroded(self, mask: Mask) -> Mask:
-        side = 2 * self.rates.erode_px + 1
-        disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-        return cv2.erode(mask.astype(np.uint8), disk, borderValue=1) > 0
 
 
 def _halves(mask: Mask, rng: np.random.Generator) -> tuple[Mask, ...]:

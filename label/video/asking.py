@@ -27,8 +27,8 @@ from panoforge.label.teachers.base import (
     ask_entities,
     ask_panoptic,
 )
-from panoforge.label.video.annotate import Named
 from panoforge.label.video.continuity import UNKNOWN
+from panoforge.label.video.finding import Named
 from panoforge.label.video.proposals import MaskCandidate, Proposal
 from panoforge.label.views.look import look
 from panoforge.label.views.sets import ViewSetConfig, view_frames

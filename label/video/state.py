@@ -112,6 +112,11 @@ class VideoState:
         """A frame's label map, uint16 H×W."""
         return np.asarray(decode_product(SUFFIX, self.frames[number]))
 
+    def masks(self, number: int) -> dict[int, Mask]:
+        """The masks that a frame shows, by id."""
+        labels = self.read(number)
+        return {id_: labels == id_ for id_ in ids_in(labels)}
+
     def known(self, number: int) -> list[Known]:
         """The objects as `continuity.decide` takes them on frame `number`."""
         return [

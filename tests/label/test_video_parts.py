@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from turning_caps import HIDDEN, POLE, SEAM, WALL, CapFrames, ids_of
 
+from panoforge.label.outlines import grown
 from panoforge.label.video.continuity import ContinuityRules, Known, SeenProposal, decide
 from panoforge.label.video.coverage import coverage_of
 from panoforge.label.video.masks import areas_sr, colours_of, ious, middle_deg, shifted
-from panoforge.label.video.noisy_truth import NoisyTruthFollowing, grown
+from panoforge.label.video.noisy_following import NoisyTruthFollowing
 from panoforge.label.video.proposals import CandidateRules, Proposal, checked, label_candidates
 from panoforge.label.video.shifting import ShiftRules, most_agreed, refined, shifts_of
 

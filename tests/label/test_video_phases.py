@@ -5,9 +5,10 @@ import pytest
 from turning_caps import AWAY, ENTERS, HIDDEN, LATE, SEAM, CapFrames, CapTeachers
 
 from panoforge.core.errors import DataError
-from panoforge.label.video.annotate import VideoLabeller, VideoRules
-from panoforge.label.video.noisy_truth import NoisyTruthFollowing
+from panoforge.label.video.annotate import VideoLabeller
+from panoforge.label.video.noisy_following import NoisyTruthFollowing
 from panoforge.label.video.revise import revisions_of
+from panoforge.label.video.rules import VideoRules
 from panoforge.label.video.runs import KeptFrames
 from panoforge.label.video.state import VideoState, dense
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from panoforge.core.geometry.sphere import angle_between, lonlat_to_direction, pixel_to_direction
-from panoforge.label.video.annotate import Named
-from panoforge.label.video.noisy_truth import grown
+from panoforge.label.outlines import grown
+from panoforge.label.video.finding import Named
 from panoforge.label.video.proposals import MaskCandidate, Proposal
 
 WALL, FLOOR, SEAM, POLE, LATE, HIDDEN = 1, 2, 3, 4, 5, 6

@@ -10,12 +10,12 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 
 from panoforge.core.errors import UsageError
 from panoforge.core.types import Labels, Mask
 from panoforge.eval.interactive.frames import Frames
+from panoforge.label.outlines import grown
 
 
 @dataclass
@@ -73,14 +73,3 @@ def most(labels: Labels, mask: Mask) -> int:
     counts = np.bincount(labels[mask], minlength=2)
     counts[0] = 0
     return int(counts.argmax()) if counts.any() else 0
-
-
-def grown(mask: Mask, pixels: int) -> Mask:
-    """A mask grown by so many pixels, or shrunk where that is negative; columns wrap."""
-    if not pixels or not mask.any():
-        return mask
-    side = abs(pixels)
-    wide = np.pad(mask.astype(np.uint8), ((0, 0), (side, side)), mode="wrap")
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * side + 1,) * 2)
-    change = cv2.dilate if pixels > 0 else cv2.erode
-    return np.asarray(change(wide, disc)[:, side:-side] > 0)
