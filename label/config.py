@@ -10,7 +10,7 @@ from panoforge.eval.config import ModelConfig
 from panoforge.label.checker import CheckerConfig
 from panoforge.label.settings import JoinSettings
 from panoforge.label.teachers.choice import TeacherChoice
-from panoforge.label.video.annotate import VideoRules
+from panoforge.label.video.rules import VideoRules
 from panoforge.label.views.sets import ViewSetConfig
 
 Writes = Literal["labelme", "coco"]
@@ -20,15 +20,20 @@ class FollowChoice(FrozenModel):
     """Who carries masks through the video, and answers SDR's shifted prompts."""
 
     kind: Annotated[
-        Literal["edges", "sam2", "noisy_truth"],
+        Literal["edges", "sam2", "sam3", "noisy_truth"],
         Field(
             description="edges: optical flow and GrabCut, no weights. sam2: SAM2 in a view that"
-            " goes with the object. noisy_truth: true ids of a dataset of ours, with stated faults."
+            " goes with the object. sam3: SAM3's tracker, likewise. noisy_truth: true ids of a"
+            " dataset of ours, with stated faults."
         ),
     ] = "edges"
     model: Annotated[ModelConfig, Field(description="Of sam2: its size and weights.")] = (
         ModelConfig()
     )
+    folder: Annotated[
+        LocalPath | None,
+        Field(description="Of sam3: the folder of its weights, as transformers reads it."),
+    ] = None
     edge_px: Annotated[Count, Field(description="Of noisy_truth: outlines are off by so much.")] = 0
     lost: Annotated[
         Probability, Field(description="Of noisy_truth: share of frames without an answer.")
@@ -44,6 +49,10 @@ class FollowChoice(FrozenModel):
             raise ValueError(
                 "follow.kind is sam2 and follow.model.checkpoint is not given: name an official"
                 " SAM2.1 file or one that pano train exported; random shows that the path runs"
+            )
+        if (self.kind == "sam3") != (self.folder is not None):
+            raise ValueError(
+                "follow.folder is of follow.kind sam3, and needed there: the folder of its weights"
             )
         return self
 

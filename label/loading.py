@@ -12,7 +12,7 @@ from panoforge.label.config import AnnotateConfig, FollowChoice
 from panoforge.label.teachers.choice import TeacherChoice
 from panoforge.label.teachers.loading import load_teacher
 from panoforge.label.video.asking import TeacherPanel
-from panoforge.label.video.noisy_truth import NoisyTruthFollowing
+from panoforge.label.video.noisy_following import NoisyTruthFollowing
 from panoforge.label.vocabulary import load_vocabulary
 
 
@@ -48,6 +48,9 @@ def following_of(choice: FollowChoice) -> Following:
         return NoisyTruthFollowing(choice.edge_px, choice.lost, choice.drift, choice.seed)
     if choice.kind == "edges":
         return EdgeFollowing()
+    if choice.kind == "sam3":
+        assert choice.folder is not None  # the config says so
+        return _sam3_following(choice.folder)
     return _sam2_following(choice.model.model_dump_json())
 
 
@@ -63,3 +66,15 @@ def _sam2_following(model: str) -> Following:
     words = f"SAM2.1 {settings.size} at {settings.image_size}², {loaded.weights.source}"
     one_by_one = BatchedSam2(loaded.model, encode_batch=1)
     return ModelFollowing(one_by_one, settings.image_size, words)
+
+
+@lru_cache(maxsize=1)
+def _sam3_following(folder: Path) -> Following:
+    """Weights are loaded once in a process."""
+    from panoforge.eval.interactive.following.model import ModelFollowing
+    from panoforge.eval.predictors.load import pick_device
+    from panoforge.label.video.sam3_tracker import Sam3Tracker
+
+    tracker = Sam3Tracker.load(folder, pick_device("auto"))
+    words = f"{tracker.name} at {tracker.size_px}², sha256 {tracker.loaded.digest[:12]}"
+    return ModelFollowing(tracker, tracker.size_px, words)

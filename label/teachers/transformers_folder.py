@@ -77,13 +77,20 @@ def load_folder(folder: Path, model: str, processor: str, device: torch.device) 
         )
     options = {"local_files_only": True, "trust_remote_code": False}
     try:
-        loaded = model_class.from_pretrained(str(folder), use_safetensors=True, **options)
+        loaded, said = model_class.from_pretrained(
+            str(folder), use_safetensors=True, output_loading_info=True, **options
+        )
         prepared = _processor(transformers, processor, folder, loaded.config, options)
     except (*_LOADING_FAILS, SafetensorError) as error:
         raise DataError(
             f"{folder} holds no model that {model} can load (safetensors and the processor's"
             f" configuration are needed): {one_line(error)}"
         ) from None
+    if missing := sorted(said["missing_keys"]):  # transformers would make them up
+        raise DataError(
+            f"{folder} holds no weights for {len(missing)} parts of {model}, first {missing[0]}: it"
+            " is another model's, or a file of it is missing"
+        )
     return LoadedFolder(loaded.eval().to(device), prepared, folder_digest(folder), device)
 
 

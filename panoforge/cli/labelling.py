@@ -1,5 +1,6 @@
 """Verbs that label: annotate, pseudolabel."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from panoforge.cli.app import Overrides, a_config, a_path, command, out, warn
-from panoforge.core.errors import DataError
+from panoforge.core.errors import DataError, UsageError
 from panoforge.core.numbers import counted, percent
 
 if TYPE_CHECKING:
@@ -36,6 +37,42 @@ def out_option(beside: str) -> Any:
     )
 
 
+def by_words(
+    text: Sequence[str] | None,
+    sam3: Path | None,
+    config: Path | None,
+    overrides: Sequence[str] | None,
+) -> list[str]:
+    """`--text` as overrides: SAM3 is the teacher, and carries masks along unless told otherwise."""
+    if not text and sam3 is None:
+        return []
+    if not text or sam3 is None:
+        raise UsageError(
+            "--text and --sam3 go together: --text chair --sam3 DIR, the folder of SAM3's weights"
+        )
+    given = given_keys(config, overrides)
+    for key in ("panoptic", "entities"):
+        if key in given:
+            raise UsageError(
+                f"--text asks SAM3 alone, and {key} names other teachers: leave one of both out, or"
+                " name SAM3 among them with kind: sam3"
+            )
+    folder = str(sam3.absolute())
+    teacher = {"kind": "sam3", "folder": folder, "words": [*text]}
+    words = [f"panoptic={json.dumps([teacher])}"]
+    if "follow" not in given:
+        words.append(f"follow={json.dumps({'kind': 'sam3', 'folder': folder})}")
+    return words
+
+
+def given_keys(config: Path | None, overrides: Sequence[str] | None) -> set[str]:
+    """The first parts of the keys that a file and the command line say."""
+    from panoforge.core.config.load import top_level
+
+    words = {word.partition("=")[0].partition(".")[0] for word in overrides or ()}
+    return words | (top_level(config) if config else set())
+
+
 def job_of(
     model: type[Job],
     config: Path | None,
@@ -45,12 +82,10 @@ def job_of(
 ) -> Job:
     """The config of a verb that labels; `run` is `--out`, or given, or lies beside the input."""
     from panoforge.cluster.config.sections import load_section
-    from panoforge.core.config.load import config_from_overrides, top_level
+    from panoforge.core.config.load import config_from_overrides
 
     words = list(overrides or ())
-    given = {word.partition("=")[0] for word in words}
-    given |= top_level(config) if config else set()
-    if to is not None or "run" not in given:
+    if to is not None or "run" not in given_keys(config, overrides):
         words.append(f"run={to or beside}")
     if config is None:
         return config_from_overrides(model, words)
@@ -72,6 +107,23 @@ def annotate(
     overrides: Overrides = None,
     config: ConfigOption = None,
     to: Annotated[Path | None, out_option("labels")] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--text",
+            metavar="WORD",
+            help="Every instance of this on the sphere, by SAM3; may be given several times.",
+        ),
+    ] = None,
+    sam3: Annotated[
+        Path | None,
+        typer.Option(
+            "--sam3",
+            metavar="DIR",
+            help="Of --text: the folder of SAM3's weights, as transformers reads it.",
+            parser=a_path,
+        ),
+    ] = None,
 ) -> None:
     """Label panoramas and 360° videos with teachers: a dataset, LabelMe and COCO beside it.
 
@@ -81,7 +133,8 @@ def annotate(
     from panoforge.cluster.config.labelling import AnnotateJobConfig
     from panoforge.stages import annotate_stage
 
-    job = job_of(AnnotateJobConfig, config, overrides, to, place.with_name(f"{place.name}.labels"))
+    words = [*by_words(text, sam3, config, overrides), *(overrides or ())]
+    job = job_of(AnnotateJobConfig, config, words, to, place.with_name(f"{place.name}.labels"))
     found = annotate_stage(job, place)
     for name, why in found.failures.items():
         warn(f"{name}: {why}", "not labelled:")

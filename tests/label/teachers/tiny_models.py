@@ -134,28 +134,84 @@ def segformer(folder: Path) -> Path:
     return folder
 
 
+_SMALL = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
+_SAM3_VISION = {
+    "backbone_config": {
+        "model_type": "sam3_vit_model", "num_hidden_layers": 2, "image_size": 112,
+        "pretrain_image_size": 56, "patch_size": 14, "window_size": 4, "global_attn_indexes": [1],
+        **_SMALL,
+    },
+    "fpn_hidden_size": 32,
+    "backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]],
+}  # fmt: skip
+
+
+def _sam3_config() -> Any:
+    import transformers
+
+    return transformers.Sam3Config(
+        vision_config=_SAM3_VISION,
+        text_config={"num_hidden_layers": 1, "vocab_size": 100, "projection_dim": 32,
+                     "max_position_embeddings": 32, "bos_token_id": 1, "eos_token_id": 0,
+                     "pad_token_id": 0, **_SMALL},
+        geometry_encoder_config={"num_layers": 1, **_SMALL},
+        detr_encoder_config={"num_layers": 1, **_SMALL},
+        detr_decoder_config={"num_layers": 1, "num_queries": 6, **_SMALL},
+        mask_decoder_config={"hidden_size": 32, "num_attention_heads": 2},
+    )  # fmt: skip
+
+
 def sam3(folder: Path) -> Path:
     import transformers
 
     torch.manual_seed(5)
-    small = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
-    vit = {"model_type": "sam3_vit_model", "num_hidden_layers": 2, "image_size": 112,
-           "pretrain_image_size": 56, "patch_size": 14, "window_size": 4,
-           "global_attn_indexes": [1], **small}  # fmt: skip
-    config = transformers.Sam3Config(
-        vision_config={"backbone_config": vit, "fpn_hidden_size": 32,
-                       "backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]]},
-        text_config={"num_hidden_layers": 1, "vocab_size": 100, "projection_dim": 32,
-                     "max_position_embeddings": 32, "bos_token_id": 1, "eos_token_id": 0,
-                     "pad_token_id": 0, **small},
-        geometry_encoder_config={"num_layers": 1, **small},
-        detr_encoder_config={"num_layers": 1, **small},
-        detr_decoder_config={"num_layers": 1, "num_queries": 6, **small},
-        mask_decoder_config={"hidden_size": 32, "num_attention_heads": 2},
-    )  # fmt: skip
-    transformers.Sam3Model(config).save_pretrained(folder)
+    transformers.Sam3Model(_sam3_config()).save_pretrained(folder)
     transformers.Sam3Processor(
         image_processor=transformers.Sam3ImageProcessor(size={"height": 112, "width": 112}),
+        tokenizer=tokenizer("chair lamp"), target_size=112,
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def sam3_tracker(folder: Path) -> Path:
+    import transformers
+
+    torch.manual_seed(6)
+    vision = {**_SAM3_VISION, "model_type": "sam3_vision_model", "image_size": 112}
+    config = transformers.Sam3TrackerVideoConfig(
+        vision_config=vision,
+        prompt_encoder_config={"hidden_size": 32, "image_size": 112, "patch_size": 14},
+        mask_decoder_config={"hidden_size": 32, "mlp_dim": 64, "num_attention_heads": 2,
+                             "iou_head_hidden_dim": 32},
+        memory_attention_hidden_size=32, memory_attention_num_layers=1,
+        memory_attention_feed_forward_hidden_size=64, memory_attention_rope_feat_sizes=[8, 8],
+        memory_encoder_hidden_size=32, memory_encoder_output_channels=16,
+        mask_downsampler_embed_dim=32, memory_fuser_num_layers=1, memory_fuser_embed_dim=32,
+        memory_fuser_intermediate_dim=64, image_size=112,
+    )  # fmt: skip
+    transformers.Sam3TrackerVideoModel(config).save_pretrained(folder)
+    transformers.Sam3TrackerVideoProcessor(
+        image_processor=transformers.Sam3ImageProcessor(size={"height": 112, "width": 112}),
+        video_processor=transformers.Sam2VideoVideoProcessor(size={"height": 112, "width": 112}),
+        target_size=112,
+    ).save_pretrained(folder)
+    return folder
+
+
+def sam3_video(folder: Path) -> Path:
+    """Detector and tracker in one folder, as SAM3's page offers them."""
+    import transformers
+
+    tracker = sam3_tracker(folder / "tracker")
+    torch.manual_seed(7)
+    config = transformers.Sam3VideoConfig(
+        detector_config=_sam3_config().to_dict(),
+        tracker_config=transformers.Sam3TrackerVideoConfig.from_pretrained(tracker).to_dict(),
+    )
+    transformers.Sam3VideoModel(config).save_pretrained(folder)
+    transformers.Sam3VideoProcessor(
+        image_processor=transformers.Sam3ImageProcessor(size={"height": 112, "width": 112}),
+        video_processor=transformers.Sam2VideoVideoProcessor(size={"height": 112, "width": 112}),
         tokenizer=tokenizer("chair lamp"), target_size=112,
     ).save_pretrained(folder)  # fmt: skip
     return folder
