@@ -2,13 +2,14 @@
 
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pytest
+from disks import fill, small_disk
 from kills import killed_and_given_again
 from videos import dataset_of_videos
 
@@ -19,6 +20,7 @@ from panoforge.core.shards.read import Dataset
 from panoforge.core.shards.verify import verify
 from panoforge.label import labelling, loading
 from panoforge.label.annotating import AnnotateSummary, annotate
+from panoforge.label.by_file import FileTask, Label, run_here
 from panoforge.label.config import AnnotateConfig
 from panoforge.label.inputs import items_of
 from panoforge.label.teachers.base import Entities, Panoptic, Segment, ViewImage
@@ -284,6 +286,44 @@ def test_a_full_disk_stops_everything_and_loses_nothing(
     before = done.stat().st_mtime_ns
     assert len(annotate(truth, out, config(write=[])).records) == 2
     assert len(calls) == 3 and done.stat().st_mtime_ns == before
+
+
+def test_on_a_disk_that_is_full_while_it_writes_nothing_is_lost(
+    truth: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk of 4 MB, filled to its last byte: once before a file is staged, once before all are
+    packed.
+    """
+    with small_disk(tmp_path / "disk", 4) as disk:
+        out, ballast = disk / "out", disk / "ballast"
+        real = labelling.require_space
+
+        def then_full(place: Path, least_mb: int) -> None:
+            real(place, least_mb)
+            if list(place.glob("items/*.json")):
+                fill(ballast)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(labelling, "require_space", then_full)
+            with pytest.raises(StorageError, match="the disk is full: free some space"):
+                annotate(truth, out, config(write=[]))
+        (done,) = (out / "items").glob("*.json")
+        before = done.stat().st_mtime_ns
+        assert ballast.exists() and not (out / "dataset").exists()
+        ballast.unlink()
+
+        def filled_at_the_end(label: Label, tasks: Sequence[FileTask], on_done: Callable) -> None:
+            run_here(label, tasks, on_done)
+            fill(ballast)
+
+        with pytest.raises(StorageError, match="the disk is full: free some space"):
+            annotate(truth, out, config(write=[]), filled_at_the_end)
+        ballast.unlink()
+        times = {path: path.stat().st_mtime_ns for path in (out / "items").glob("*.json")}
+        assert len(times) == 2 and times[done] == before
+        assert len(annotate(truth, out, config(write=[])).records) == 2
+        assert all(path.stat().st_mtime_ns == time for path, time in times.items())
+        assert not verify(out / "dataset").faults
 
 
 def test_faces_are_unreadable_in_what_is_written_and_nothing_else_is(

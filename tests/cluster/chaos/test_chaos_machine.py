@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from chaos_runs import done, orphans, wait_for
+from disks import fill, small_disk
 
 from panoforge.cluster.config.ray import RayConfig
 from panoforge.cluster.render.runner import render
@@ -19,48 +20,26 @@ from panoforge.cluster.status.status import read_status
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of 4 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode:
-        pytest.skip(f"needs the right to mount a small disk: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def fill(path: Path) -> None:
-    with open(path, "wb", buffering=0) as file:
-        for size in (1 << 16, 1 << 12, 1):
-            try:
-                while True:
-                    file.write(b"x" * size)
-            except OSError:
-                continue
-
-
-def test_a_full_disk_costs_no_attempt(chaos, small_disk, capfd):
+def test_a_full_disk_costs_no_attempt(chaos, tmp_path, capfd):
     """Ledger, staging and logs are all on it. When there is room again the run goes on, with
     nothing lost and nobody blamed.
     """
-    chaos.run = small_disk / "run"
+    with small_disk(tmp_path / "disk", 4) as disk:
+        _run_on(disk, chaos, capfd)
+
+
+def _run_on(disk: Path, chaos, capfd) -> None:
+    chaos.run = disk / "run"
     chaos.plan({index: ["sleep 1"] for index in range(12)})
     finished: list = []
     runner = threading.Thread(target=lambda: finished.append(render(chaos.job(12))))
     runner.start()
     wait_for(lambda: len(done(chaos)) >= 2)
-    fill(small_disk / "ballast")
+    fill(disk / "ballast")
     full = len(done(chaos))
     time.sleep(6)
     assert len(done(chaos)) <= full + 2  # what ran just then may have found a last place
-    (small_disk / "ballast").unlink()
+    (disk / "ballast").unlink()
     runner.join(300)
     said = capfd.readouterr().err
     assert "the ledger cannot be written" in said and "the disk is full" in said
