@@ -1,9 +1,15 @@
 """A3360V on held-out generated videos: what each phase gains, by seam, pole, size and absence.
 
-Teachers are the truth of our renders, spoilt at stated rates (`RATES`): one entity and two panoptic
-ones, each with a seed of its own. Two that need no weights carry masks along and answer SDR's
-shifted prompts. `edges` is optical flow and GrabCut, and knows no truth. `stand-in` is true ids
-with stated faults, in the place of a trained SAM2, of which there are no weights here.
+Teachers are the truth of our clips, spoilt at stated rates (`RATES`): one entity and two panoptic
+ones, each with a seed of its own. What carries masks along and answers SDR's shifted prompts:
+
+- `stand-in`, true ids with stated faults, where a trained SAM2 would stand;
+- `edges`, optical flow and GrabCut, which knows no truth;
+- `trained`, with `--follower-checkpoint`: what bench/reproduce_sap.py has pretrained, SAM2's micro
+  variant at 128 px. No truth reaches it.
+
+Clips are rooms (configs/video.yaml, rendered here: 20 core-minutes) or solids, which take seconds.
+In each of the solids' clips something is away for a while.
 
 Steps:
 
@@ -16,11 +22,14 @@ J&F as of unsupervised video segmentation (DAVIS 2019): each true object takes o
 together those with the most overlap. Boundaries go on over the seam. Objects without one score 0.
 
 - **Target**: the whole scores 20 points more than teachers alone, where those have about 30.
-- **Stills**: panoptic quality of the first frames, teachers alone and after SDR.
-- **Cost**: seconds a frame by phase and peak memory, 63 objects at 2048×1024, in a process of its
-  own, carried along by `edges`.
+- **Carried**: the true masks of the first frame, carried along: what the follower itself can do.
+- **Stills**: panoptic quality of every frame by itself, teachers alone and after SDR; 95 %
+  bootstrap intervals over clips.
+- **Cost**: seconds a frame by phase and peak memory, 63 objects at 2048×1024 (quick: 1024×512), in
+  a process of its own, carried along by `edges`.
 
-    python -m bench.annotate [--quick] [--dataset DIR] [--record]
+    python -m bench.annotate [--quick] [--clips solids] [--dataset DIR] [--record]
+        [--follower-checkpoint FILE]
 """
 
 import json
@@ -35,6 +44,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.annotate_clips import LEAST_PX, Caps, is_absent, rooms, solids
 from bench.common import RESULTS, Outcome, Peer, arguments, finish, machine, use_one_thread
 
 RATES = {
@@ -52,8 +62,11 @@ STEPS: dict[str, dict[str, bool]] = {
     "+ propagation": {"mcr": False},
     "+ MCR": {},
 }
-LEAST_PX, RESAMPLES, SMALL_SR, LARGE_SR = 64, 2000, 0.02, 0.2
-FRAMES, QUICK = {"stand-in": 12, "edges": 4}, {"stand-in": 4, "edges": 2}  # of each video
+RESAMPLES, SMALL_SR, LARGE_SR = 2000, 0.02, 0.2
+SOLIDS, QUICK_SOLIDS, SOLIDS_FRAMES = 8, 3, 10  # clips; absence lies within these frames
+# By who carries along: of how many clips how many frames.
+FULL = {"stand-in": (99, 12), "edges": (99, 4), "trained": (99, 12)}
+QUICK = {"stand-in": (99, 10), "edges": (1, 2), "trained": (99, 10)}
 TARGET_POINTS = 20.0
 ROOM = 10_000  # ids: without propagation each thing that is lost takes another one
 
@@ -70,20 +83,28 @@ class Row:
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--dataset", type=Path, help="videos of our own; default: rendered here")
+    parser.add_argument("--dataset", type=Path, help="videos of your own; default: made here")
+    parser.add_argument("--clips", choices=("rooms", "solids"), default="rooms")
+    parser.add_argument("--follower-checkpoint", type=Path, help="of bench.reproduce_sap")
     parser.add_argument("--cost", action="store_true", help="the cost alone, in this process")
     args = parser.parse_args()
     use_one_thread()
     if args.cost:
-        print(json.dumps(cost(2 if args.quick else 4)))
+        print(json.dumps(cost(*((2, 1024) if args.quick else (4, 2048)))))
         return
+    sizes = dict(QUICK if args.quick else FULL)
+    if args.follower_checkpoint is None:
+        del sizes["trained"]
     with tempfile.TemporaryDirectory() as folder:
-        dataset = args.dataset or rendered(Path(folder), quick=args.quick)
-        frames = QUICK if args.quick else FRAMES
-        found = {who: steps(dataset, who, most) for who, most in frames.items()}
-    tables = {who: summary(rows) for who, (rows, _) in found.items()}
-    stills = {who: quality for who, (_, quality) in found.items()}
-    whole, alone = tables["stand-in"]["+ MCR"]["all"], tables["stand-in"]["teachers alone"]["all"]
+        dataset = args.dataset or made(Path(folder), args.clips, quick=args.quick)
+        found = {
+            who: steps(dataset, who, *size, args.follower_checkpoint) for who, size in sizes.items()
+        }
+    tables = {who: summary(one.rows) for who, one in found.items()}
+    stills = {who: quality_of(one.counts) for who, one in found.items()}
+    carried = {who: one.carried_j_and_f for who, one in found.items()}
+    judged = "trained" if "trained" in tables else "stand-in"
+    whole, alone = tables[judged]["+ MCR"]["all"], tables[judged]["teachers alone"]["all"]
     command = [sys.executable, "-m", "bench.annotate", "--cost", *(["--quick"] * args.quick)]
     spent = json.loads(
         subprocess.run(command, check=True, capture_output=True).stdout.splitlines()[-1]
@@ -97,63 +118,112 @@ def main() -> None:
         {
             "rates": RATES,
             "stand_in": STAND_IN,
+            "carried_along_by": judged,
             "gain_points": round(whole["j_and_f"] - alone["j_and_f"], 1),
             "ok": whole["j_and_f"] - alone["j_and_f"] >= TARGET_POINTS,
             "tables": tables,
             "panoptic_quality": stills,
+            "true_masks_carried": carried,
             "cost": spent,
         },
     )
-    print(as_markdown(tables, stills, spent))
+    print(as_markdown(tables, stills, carried, spent))
     finish(outcome, args)
 
 
-def rendered(folder: Path, *, quick: bool) -> Path:
-    """configs/video.yaml's videos; the first room alone where it is quick."""
-    words = [f"run={folder}", "samples=1", *(["scenes=1", "video.frames=4"] if quick else [])]
-    for verb in (
-        ["render", "configs/video.yaml", *words],
-        ["pack", str(folder), "splits={train: 1.0}"],
-    ):
-        subprocess.run([sys.executable, "-m", "panoforge", *verb], check=True, stdout=sys.stderr)
-    return folder / "dataset"
+def made(folder: Path, clips: str, *, quick: bool) -> Path:
+    """The clips of a name."""
+    if clips == "solids":
+        return solids(folder, QUICK_SOLIDS if quick else SOLIDS, SOLIDS_FRAMES)
+    return rooms(folder, quick=quick)
 
 
-def steps(place: Path, who: str, most: int) -> tuple[dict[str, list[Row]], dict[str, float]]:
-    """Rows by step, and panoptic quality of first frames, of one that carries masks along."""
+@dataclass
+class Found:
+    """Of one that carries masks along: rows by step, and what stills and true masks come to.
+
+    `counts` of a step has for each clip the sum of matched IoUs and the half sum of segments.
+    """
+
+    rows: dict[str, list[Row]]
+    counts: dict[str, list[tuple[float, float]]]
+    carried: list[float]
+
+    @property
+    def carried_j_and_f(self) -> dict[str, float]:
+        """Of the things of first frames."""
+        return {
+            "objects": len(self.carried),
+            "j_and_f": round(100 * float(np.mean(self.carried)), 1),
+        }
+
+
+def steps(place: Path, who: str, clips: int, most: int, checkpoint: Path | None) -> Found:
+    """All steps on the first `most` frames of the first `clips` videos."""
     from panoforge.core.shards.read import Dataset
-    from panoforge.label.inputs import DatasetFrames
+    from panoforge.eval.interactive.dataset_frames import DatasetFrames
 
     dataset = Dataset.open(place)
-    rows: dict[str, list[Row]] = {step: [] for step in STEPS}
-    quality: dict[str, list[float]] = {"teachers alone": [], "+ SDR": []}
-    for key in dataset.videos["video"].to_pylist():
+    found = Found({step: [] for step in STEPS}, {"teachers alone": [], "+ SDR": []}, [])
+    for key in dataset.videos["video"].to_pylist()[:clips]:
         video = dataset.video(key)
         frames = DatasetFrames(dataset, video.frame_keys[:most], video.meta.fps)
-        true = np.stack([np.asarray(frames.labels(t)) for t in range(len(frames.names))])
+        true = np.stack([frames.labels(t) for t in range(len(frames.names))])
+        following = following_of(who, checkpoint)
+        found.carried += carried_along(frames, true, following)
         for step, flags in STEPS.items():
-            begin = time.monotonic()
-            said = labelled(dataset, frames, who, flags)
-            rows[step] += list(scored(key, true, said))
-            if step in quality:
-                quality[step].append(panoptic_quality(true[0], said[0]))
-            now = 100 * float(np.mean([r.score for r in rows[step] if r.video == key]))
-            print(
-                f"{who}, {key}, {step}: {now:.1f}, {time.monotonic() - begin:.0f} s",
-                file=sys.stderr,
-            )
-    return rows, {step: round(100 * float(np.mean(q)), 1) for step, q in quality.items()}
+            begin = time.process_time()
+            said = labelled(dataset, frames, following, flags)
+            found.rows[step] += list(scored(key, true, said))
+            if step in found.counts:
+                pairs = [pq_counts(*pair) for pair in zip(true, said, strict=True)]
+                found.counts[step].append((sum(a for a, _ in pairs), sum(b for _, b in pairs)))
+            now = 100 * float(np.mean([r.score for r in found.rows[step] if r.video == key]))
+            spent = time.process_time() - begin
+            print(f"{who}, {key}, {step}: {now:.1f}, {spent:.0f} CPU s", file=sys.stderr)
+    return found
 
 
-def labelled(dataset: Any, frames: Any, who: str, flags: Mapping[str, bool]) -> np.ndarray:
+def following_of(who: str, checkpoint: Path | None) -> Any:
+    """Who carries masks along."""
+    from bench.sap_recipes import IMAGE_PX
+    from panoforge.label.config import FollowChoice
+    from panoforge.label.loading import following_of as load
+
+    if who == "trained":
+        model = {"size": "micro", "image_size": IMAGE_PX, "checkpoint": str(checkpoint)}
+        return load(FollowChoice.model_validate({"kind": "sam2", "model": model}))
+    if who == "edges":
+        return load(FollowChoice())
+    return load(FollowChoice.model_validate({"kind": "noisy_truth", **STAND_IN}))
+
+
+def carried_along(frames: Any, true: np.ndarray, following: Any) -> list[float]:
+    """J&F of the things of the first frame, begun with their true masks."""
+    from panoforge.eval.scoring.metrics import jaccard
+    from panoforge.eval.scoring.metrics.boundary import boundary_f
+
+    pixels = np.bincount(true[0].ravel())
+    masks = {k: true[0] == k for k in range(1, len(pixels)) if pixels[k] >= LEAST_PX}
+    scores: dict[int, list[float]] = {k: [] for k in masks}
+    empty = np.zeros(true[0].shape, bool)
+    for t, said in enumerate(following.follow(frames, range(len(true)), masks), start=1):
+        for k in masks:
+            ours, theirs = said.get(k, empty), true[t] == k
+            if ours.any() or theirs.any():
+                both = jaccard(ours, theirs) + boundary_f(ours, theirs, "seam-aware")
+                scores[k].append(both / 2)
+    return [float(np.mean(one)) for one in scores.values() if one]
+
+
+def labelled(dataset: Any, frames: Any, following: Any, flags: Mapping[str, bool]) -> np.ndarray:
     """The written ids of a video, T×H×W."""
-    from panoforge.eval.interactive.following.edges import EdgeFollowing
     from panoforge.label.settings import JoinSettings
     from panoforge.label.teachers.noisy import NoiseRates, NoisyTruth
     from panoforge.label.teachers.truth import TruthTeacher, dataset_truths
-    from panoforge.label.video.annotate import VideoLabeller, VideoRules
+    from panoforge.label.video.annotate import VideoLabeller
     from panoforge.label.video.asking import TeacherPanel
-    from panoforge.label.video.noisy_truth import NoisyTruthFollowing
+    from panoforge.label.video.rules import VideoRules
     from panoforge.label.video.runs import KeptFrames
     from panoforge.label.views.sets import ViewSetConfig
 
@@ -163,7 +233,6 @@ def labelled(dataset: Any, frames: Any, who: str, flags: Mapping[str, bool]) -> 
         for seed in (1, 2, 3)
     ]
     panel = TeacherPanel(teachers[:1], teachers[1:], ViewSetConfig(kind="slices"), JoinSettings())
-    following = EdgeFollowing() if who == "edges" else NoisyTruthFollowing(**STAND_IN)  # type: ignore[arg-type]
     rules = VideoRules.model_validate({**flags, "max_objects": ROOM})
     state = VideoLabeller(KeptFrames(frames), panel, following, rules).label()
     return np.stack([state.read(t) for t in range(len(frames.names))])
@@ -207,21 +276,39 @@ def groups_of(masks: np.ndarray) -> tuple[str, ...]:
         *(["seam"] * bool(masks[:, :, 0].any() and masks[:, :, -1].any())),
         *(["pole"] * bool(masks[:, 0].any() or masks[:, -1].any())),
         "small" if area < SMALL_SR else "large" if area > LARGE_SR else "medium",
-        *(["absent for a while"] * bool(at[-1] - at[0] + 1 > len(at))),
+        *(["absent for a while"] * is_absent(masks)),
         *(["enters late"] * bool(at[0] > 0)),
     )
 
 
-def panoptic_quality(true: np.ndarray, said: np.ndarray) -> float:
-    """PQ of one class (Kirillov et al. 2019): IoU over 0.5 is a match, and there is one at most."""
+def pq_counts(true: np.ndarray, said: np.ndarray) -> tuple[float, float]:
+    """Of a frame: the sum of IoUs over 0.5, and half of how many segments both have together.
+
+    Their ratio is the PQ of one class (Kirillov et al. 2019).
+    """
     pair = true.astype(np.int64) * (int(said.max()) + 1) + said
     both = np.bincount(pair.ravel(), minlength=(int(true.max()) + 1) * (int(said.max()) + 1))
     both = both.reshape(int(true.max()) + 1, -1)
     either = both.sum(1)[:, None] + both.sum(0)[None] - both
     share = both[1:, 1:] / np.maximum(either[1:, 1:], 1)
-    matched = share[share > 0.5]
     there = (both.sum(1)[1:] > 0).sum() + (both.sum(0)[1:] > 0).sum()
-    return float(matched.sum() / max(1, there / 2))
+    return float(share[share > 0.5].sum()), there / 2
+
+
+def quality_of(counts: Mapping[str, list[tuple[float, float]]]) -> dict[str, list[float]]:
+    """PQ in points by step, and what SDR gains: value, low, high of 95 %, clips drawn again."""
+    table = {step: np.array(own) for step, own in counts.items()}
+    clips = len(next(iter(table.values())))
+    drawn = np.random.default_rng(0).integers(0, clips, (RESAMPLES, clips))
+    whole = {step: 100 * own[:, 0].sum() / own[:, 1].sum() for step, own in table.items()}
+    again = {step: 100 * o[drawn, 0].sum(1) / o[drawn, 1].sum(1) for step, o in table.items()}
+    first, second = table
+    whole["gain of SDR"] = whole[second] - whole[first]
+    again["gain of SDR"] = again[second] - again[first]
+    return {
+        step: [round(float(v), 1) for v in (value, *np.percentile(again[step], [2.5, 97.5]))]
+        for step, value in whole.items()
+    }
 
 
 def summary(rows: Mapping[str, list[Row]]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -246,7 +333,10 @@ def summary(rows: Mapping[str, list[Row]]) -> dict[str, dict[str, dict[str, Any]
 
 
 def as_markdown(
-    tables: Mapping[str, Any], stills: Mapping[str, Any], spent: Mapping[str, Any]
+    tables: Mapping[str, Any],
+    stills: Mapping[str, Any],
+    carried: Mapping[str, Any],
+    spent: Mapping[str, Any],
 ) -> str:
     """The tables for RESULTS.md."""
     lines = []
@@ -267,24 +357,26 @@ def as_markdown(
                 + " | ".join(f"{own[g]['j_and_f']:.1f}" for g in groups)
                 + f" | {said} |"
             )
-        lines.append(f"\nPanoptic quality of first frames: {stills[who]}")
+        lines.append(f"\nPanoptic quality of frames: {stills[who]}")
+        lines.append(f"True masks carried along: {carried[who]}")
     return "\n".join(
         [*lines, f"\nCost: {json.dumps(spent)}", f"Machine: {machine()}, {RESULTS.name}"]
     )
 
 
-def cost(frames: int) -> dict[str, Any]:
-    """Seconds a frame by phase and peak memory: 63 caps on a wall at 2048×1024."""
+def cost(frames: int, width: int) -> dict[str, Any]:
+    """Seconds a frame by phase and peak memory: 63 things, panoramas `width` wide."""
     from panoforge.eval.interactive.following.edges import EdgeFollowing
     from panoforge.label.labelling import NestedClock
     from panoforge.label.settings import JoinSettings
     from panoforge.label.teachers.truth import TrueThing, Truth, TruthTeacher
-    from panoforge.label.video.annotate import VideoLabeller, VideoRules
+    from panoforge.label.video.annotate import VideoLabeller
     from panoforge.label.video.asking import TeacherPanel
+    from panoforge.label.video.rules import VideoRules
     from panoforge.label.video.runs import KeptFrames
     from panoforge.label.views.sets import ViewSetConfig
 
-    film = Caps(frames)
+    film = Caps(frames, width)
     things = {k: TrueThing("wall" if k == 1 else "ball", k > 1) for k in range(1, 64)}
 
     def truths(name: str) -> Truth:
@@ -301,6 +393,7 @@ def cost(frames: int) -> dict[str, Any]:
     return {
         "objects": len(state.things),
         "frames": frames,
+        "width": width,
         "seconds_initial_and_keyframes": {
             k: round(v, 2) for k, v in clock.seconds.items() if k != "propagation"
         },
@@ -310,44 +403,6 @@ def cost(frames: int) -> dict[str, Any]:
         "peak_memory_mb": clock.peak_mb,
         "before_mb": base_mb,
     }
-
-
-class Caps:
-    """62 textured caps on a wall, each going its way."""
-
-    fps, sha256, size = 8.0, "caps", (2048, 1024)
-
-    def __init__(self, frames: int) -> None:
-        self.names = [str(t) for t in range(frames)]
-        self._kept: dict[int, np.ndarray] = {}
-
-    def labels(self, number: int) -> np.ndarray:
-        from panoforge.core.geometry.sphere import lonlat_to_direction, pixel_to_direction
-
-        if number not in self._kept:
-            width, height = self.size
-            ways = pixel_to_direction(
-                np.arange(width)[None], np.arange(height)[:, None], width, height
-            )
-            ids = np.ones((height, width), np.uint16)
-            rng = np.random.default_rng(2)
-            for k in range(62):
-                lon, lat = -np.pi + k * 2.39996, np.arcsin(-0.95 + 1.9 * k / 61)
-                middle = lonlat_to_direction(lon + 0.01 * number * rng.choice([-1, 1]), lat)
-                ids[ways @ middle > np.cos(0.15)] = k + 2
-            self._kept = {number: ids, **dict(list(self._kept.items())[:2])}
-        return self._kept[number]
-
-    def rgb(self, number: int) -> np.ndarray:
-        rng = np.random.default_rng(3)
-        noise = rng.integers(0, 20, (*self.size[::-1], 3)).astype(np.uint8)
-        return rng.integers(20, 220, (64, 3)).astype(np.uint8)[self.labels(number)] + noise
-
-    def again(self) -> "Caps":
-        return self
-
-    def close(self) -> None:
-        pass
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def stage_videos(folder: Path, count: int, seed: int) -> None:
     """Stage `count` videos of `FRAMES` frames; those that are there stay."""
     for number in range(count):
         if not (folder / frame_key(f"v-{number:05d}-v0", FRAMES - 1)).exists():
-            _stage(folder, seed, number)
+            stage_video(folder, seed, number)
 
 
 def frames_of(
@@ -74,7 +74,8 @@ def frames_of(
     return poses, pictures, ids, list(scene.solids)
 
 
-def _stage(folder: Path, seed: int, number: int) -> None:
+def stage_video(folder: Path, seed: int, number: int) -> None:
+    """Stage one of them."""
     poses, pictures, ids, solids = frames_of(seed, number)
     seen = sorted(set(np.unique(np.stack(ids)).tolist()) - {0})
     dense = np.zeros(len(solids) + 1, np.uint16)
