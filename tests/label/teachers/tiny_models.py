@@ -11,6 +11,7 @@ import torch
 
 NAMES = {0: "wall", 1: "chair", 2: "sky-other-merged"}
 _LABELS: dict[str, Any] = {"id2label": NAMES, "label2id": {v: k for k, v in NAMES.items()}}
+WIDTH = 128  # SAM3's tracker has memories of 64 channels, and pointers that are wider
 _SMALL = {"num_attention_heads": 2, "hidden_dim": 32, "dim_feedforward": 64, "num_queries": 12,
           "encoder_layers": 1, "decoder_layers": 2, "encoder_feedforward_dim": 64}  # fmt: skip
 
@@ -134,14 +135,14 @@ def segformer(folder: Path) -> Path:
     return folder
 
 
-_SMALL = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
+_SMALL = {"hidden_size": WIDTH, "num_attention_heads": 2, "intermediate_size": 64}
 _SAM3_VISION = {
     "backbone_config": {
         "model_type": "sam3_vit_model", "num_hidden_layers": 2, "image_size": 112,
         "pretrain_image_size": 56, "patch_size": 14, "window_size": 4, "global_attn_indexes": [1],
         **_SMALL,
     },
-    "fpn_hidden_size": 32,
+    "fpn_hidden_size": WIDTH,
     "backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]],
 }  # fmt: skip
 
@@ -151,13 +152,13 @@ def _sam3_config() -> Any:
 
     return transformers.Sam3Config(
         vision_config=_SAM3_VISION,
-        text_config={"num_hidden_layers": 1, "vocab_size": 100, "projection_dim": 32,
+        text_config={"num_hidden_layers": 1, "vocab_size": 100, "projection_dim": WIDTH,
                      "max_position_embeddings": 32, "bos_token_id": 1, "eos_token_id": 0,
                      "pad_token_id": 0, **_SMALL},
         geometry_encoder_config={"num_layers": 1, **_SMALL},
         detr_encoder_config={"num_layers": 1, **_SMALL},
         detr_decoder_config={"num_layers": 1, "num_queries": 6, **_SMALL},
-        mask_decoder_config={"hidden_size": 32, "num_attention_heads": 2},
+        mask_decoder_config={"hidden_size": WIDTH, "num_attention_heads": 2},
     )  # fmt: skip
 
 
@@ -173,23 +174,27 @@ def sam3(folder: Path) -> Path:
     return folder
 
 
-def sam3_tracker(folder: Path) -> Path:
+def sam3_tracker(folder: Path, seen: float = 1.0) -> Path:
+    """`seen` is added to what random weights say of whether the object is there."""
     import transformers
 
     torch.manual_seed(6)
     vision = {**_SAM3_VISION, "model_type": "sam3_vision_model", "image_size": 112}
     config = transformers.Sam3TrackerVideoConfig(
         vision_config=vision,
-        prompt_encoder_config={"hidden_size": 32, "image_size": 112, "patch_size": 14},
-        mask_decoder_config={"hidden_size": 32, "mlp_dim": 64, "num_attention_heads": 2,
-                             "iou_head_hidden_dim": 32},
-        memory_attention_hidden_size=32, memory_attention_num_layers=1,
+        prompt_encoder_config={"hidden_size": WIDTH, "image_size": 112, "patch_size": 14},
+        mask_decoder_config={"hidden_size": WIDTH, "mlp_dim": 64, "num_attention_heads": 2,
+                             "iou_head_hidden_dim": WIDTH},
+        memory_attention_hidden_size=WIDTH, memory_attention_num_layers=1,
         memory_attention_feed_forward_hidden_size=64, memory_attention_rope_feat_sizes=[8, 8],
-        memory_encoder_hidden_size=32, memory_encoder_output_channels=16,
-        mask_downsampler_embed_dim=32, memory_fuser_num_layers=1, memory_fuser_embed_dim=32,
+        memory_encoder_hidden_size=WIDTH, memory_encoder_output_channels=64,
+        mask_downsampler_embed_dim=WIDTH, memory_fuser_num_layers=1, memory_fuser_embed_dim=WIDTH,
         memory_fuser_intermediate_dim=64, image_size=112,
     )  # fmt: skip
-    transformers.Sam3TrackerVideoModel(config).save_pretrained(folder)
+    model = transformers.Sam3TrackerVideoModel(config)
+    with torch.no_grad():
+        model.mask_decoder.pred_obj_score_head.proj_out.bias += seen
+    model.save_pretrained(folder)
     transformers.Sam3TrackerVideoProcessor(
         image_processor=transformers.Sam3ImageProcessor(size={"height": 112, "width": 112}),
         video_processor=transformers.Sam2VideoVideoProcessor(size={"height": 112, "width": 112}),
