@@ -22,6 +22,7 @@ import torch
 from safetensors import SafetensorError
 
 from panoforge.core.errors import ConfigError, DataError, one_line
+from panoforge.core.numbers import counted
 from panoforge.core.storage.atomic import storage_errors
 from panoforge.label.teachers.base import (
     ClassScores,
@@ -88,7 +89,7 @@ def load_folder(folder: Path, model: str, processor: str, device: torch.device) 
         ) from None
     if missing := sorted(said["missing_keys"]):  # transformers would make them up
         raise DataError(
-            f"{folder} holds no weights for {len(missing)} parts of {model}, first {missing[0]}: it"
+            f"{folder} holds no weights for {counted(len(missing), 'part')} of {model}, first {missing[0]}: it"
             " is another model's, or a file of it is missing"
         )
     return LoadedFolder(loaded.eval().to(device), prepared, folder_digest(folder), device)

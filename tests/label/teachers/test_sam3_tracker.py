@@ -156,5 +156,7 @@ def test_weights_that_are_not_there_are_not_made_up(folder: Path, tmp_path: Path
     weights = load_file(tmp_path / "less" / "model.safetensors")
     del weights[next(name for name in weights if name.endswith("mask_downsample.weight"))]
     save_file(weights, tmp_path / "less" / "model.safetensors", {"format": "pt"})
-    with pytest.raises(DataError, match=r"no weights for 1 parts .* first mask_downsample\.weight"):
+    with pytest.raises(
+        DataError, match=r"no weights for 1 part of .* first mask_downsample\.weight"
+    ):
         Sam3Tracker.load(tmp_path / "less", CPU)
