@@ -89,8 +89,8 @@ def load_folder(folder: Path, model: str, processor: str, device: torch.device) 
         ) from None
     if missing := sorted(said["missing_keys"]):  # transformers would make them up
         raise DataError(
-            f"{folder} holds no weights for {counted(len(missing), 'part')} of {model}, first {missing[0]}: it"
-            " is another model's, or a file of it is missing"
+            f"{folder} holds no weights for {counted(len(missing), 'part')} of {model}, first"
+            f" {missing[0]}: it is another model's, or a file of it is missing"
         )
     return LoadedFolder(loaded.eval().to(device), prepared, folder_digest(folder), device)
 

@@ -1,8 +1,8 @@
 """SAM3's video tracker as a predictor: a mask on the first frame, then memory, frame by frame.
 
 `transformers` has it (Sam3TrackerVideoModel). The folder is the one that SAM3's words are read
-from, since its weights hold a detector and a tracker. Frames are shown one after the other, and
-what the tracker does not look at any more is let go: transformers keeps every frame's pixels and
+from, since its weights hold a detector and a tracker. Frames are shown one after the other. What
+the tracker does not look at any more is let go: transformers keeps every frame's pixels and
 memory, gigabytes in a long video.
 """
 

@@ -54,8 +54,8 @@ def by_words(
     for key in ("panoptic", "entities"):
         if key in given:
             raise UsageError(
-                f"--text asks SAM3 alone, and {key} names other teachers: leave one of both out, or"
-                " name SAM3 among them with kind: sam3"
+                f"--text asks SAM3 alone, and {key} is given: leave one of both out, or name SAM3"
+                f" among {key} with kind: sam3"
             )
     folder = str(sam3.absolute())
     teacher = {"kind": "sam3", "folder": folder, "words": [*text]}
