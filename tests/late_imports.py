@@ -49,6 +49,11 @@ REASONS: tuple[Row, ...] = (
     ("panoforge.eval.predictors", "sam2", "ground truth needs no SAM2"),
     ("panoforge.eval.interactive", "panoforge.eval.predictors", "ground truth needs no SAM2"),
     ("panoforge.label.loading", "panoforge.eval", "edges and truth need no torch"),
+    (
+        "panoforge.label.loading",
+        "panoforge.label.video.sam3_tracker",
+        "edges and truth need no torch",
+    ),
     ("panoforge.label.teachers.loading", "panoforge", "truth and HTTP need no torch"),
     ("panoforge.label.teachers", "transformers", "an option that is not installed with the rest"),
     ("panoforge.label.teachers.moge", "moge", "an option that is not installed with the rest"),
