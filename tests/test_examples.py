@@ -19,7 +19,11 @@ from panoforge.eval.predictors.load import load_model
 from panoforge.train.model.checkpoint_export import export_official
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-HEAVY = {"annotate_by_teachers.py", "render_your_blend.py"}  # over half a minute: make test-real
+# Over half a minute on a busy machine, or with a Ray and a render of its own: make test-real.
+MARKS = {
+    "annotate_by_teachers.py": [pytest.mark.real],
+    "render_your_blend.py": [pytest.mark.real, pytest.mark.ray, pytest.mark.render],
+}
 # What an example says at its end, or leaves behind.
 ENDS = {
     "annotate_by_teachers.py": r"what a person should look at: ",
@@ -72,10 +76,7 @@ def test_an_example_is_a_notebook_too(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [
-        pytest.param(path, marks=[pytest.mark.real] if path.name in HEAVY else [])
-        for path in EXAMPLES
-    ],
+    [pytest.param(path, marks=MARKS.get(path.name, [])) for path in EXAMPLES],
     ids=lambda path: path.name,
 )
 def test_an_example_runs(desk: Path, path: Path) -> None:
