@@ -40,7 +40,7 @@ The supervision rows train `full` on other depth; classes and normals are the tr
     full              exact depth: the same models as above
     merged_25 … 100   what 24 views say, each in a scale and shift of its own, merged
                       (bench.dense_supervision)
-    random_view       one view a step, scale and shift fitted: the same at any noise of that kind
+    random_view       one view a panorama, in a scale and shift of its own: alike at any noise
     solved_25 … 100   the views of merged_*, scales and shifts solved for by panoforge.label
 """
 

@@ -252,10 +252,27 @@ class TrainConfig(FrozenModel):
                 f" read it: leave {unread[0]} out (dense.model, dense.loss and dense.mixture are"
                 " its own), or leave dense out"
             )
+        decay = self.optim.layer_decay
+        if self.dense is not None and decay != type(self.optim).model_fields["layer_decay"].default:
+            raise ValueError(
+                f"optim.layer_decay is {decay}, and a run with a dense section has one rate for all"
+                " layers of its backbone (optim.encoder_lr): leave it out"
+            )
         if self.dense is None and self.optim.optimizer != "adamw":
             raise ValueError(
                 "optim.optimizer is adam, and SAM2 is trained with AdamW: leave it out, or add a"
                 " dense section"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _epochs_count_for_something(self) -> Self:
+        counts = self.optim.schedule == "step" or self.memory_from_truth is not None
+        if self.epoch_clips and not counts and not self.model.panosam2.memory_from_epoch:
+            raise ValueError(
+                f"epoch_clips is {self.epoch_clips}, and nothing in this run counts in epochs"
+                " (optim.schedule: step, memory_from_truth, model.panosam2.memory_from_epoch do):"
+                " leave it out, or set one of them"
             )
         return self
 

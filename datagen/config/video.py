@@ -76,9 +76,10 @@ class MovingThings(FrozenModel):
         Field(min_length=1, description="Categories that may move; 'any' stands for all things."),
     ]
     how: Annotated[
-        Literal["floor", "fly", "fall"],
+        Literal["floor", "fly", "fall", "swing"],
         Field(
-            description="Over the floor; through the air, turning; or dropped, by Blender's solver."
+            description="Over the floor; through the air, turning; dropped, by Blender's solver; or"
+            " a door, about its hinge."
         ),
     ]
     most: Annotated[int, Field(ge=1, le=1000, description="At most so many of them.")] = 3
@@ -91,6 +92,9 @@ class MovingThings(FrozenModel):
     drop_m: Annotated[
         Range, Field(description="Least and greatest height from which a thing falls.")
     ] = (0.3, 1.2)
+    swing_deg: Annotated[
+        Range, Field(description="Least and greatest angle by which a door swings, degrees.")
+    ] = (30.0, 90.0)
 
     @model_validator(mode="after")
     def _names_categories(self) -> "MovingThings":
@@ -106,11 +110,18 @@ class MovingThings(FrozenModel):
 
     @model_validator(mode="after")
     def _means_something(self) -> "MovingThings":
-        for name in ("speed_m_s", "drop_m"):
+        for name in ("speed_m_s", "drop_m", "swing_deg"):
             low, high = getattr(self, name)
             if low > high or high == 0:
                 raise ValueError(f"{name} is (least, greatest), got {(low, high)}")
-        ignored = ("speed_m_s", "turn_deg_s") if self.how == "fall" else ("drop_m",)
+        if self.swing_deg[1] > 180:
+            raise ValueError(f"swing_deg: a door swings by at most 180°, got {self.swing_deg}")
+        ignored = {
+            "floor": ("drop_m", "swing_deg"),
+            "fly": ("drop_m", "swing_deg"),
+            "fall": ("speed_m_s", "turn_deg_s", "swing_deg"),
+            "swing": ("speed_m_s", "drop_m"),
+        }[self.how]
         if given := _said(self, *ignored):
             raise ValueError(
                 f"{', '.join(given)} would be ignored for how={self.how}: leave it out"

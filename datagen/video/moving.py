@@ -71,6 +71,19 @@ def body_of(number: int, objects: Sequence[bpy.types.Object]) -> Body | None:
     return Body(number, (low + high) / 2, low, high, corners, place[hull.simplices])
 
 
+def named_things(
+    rule: MovingThings,
+    things: Sequence[RenderedThing],
+    numbered: Mapping[int, list[bpy.types.Object]],
+) -> list[int]:
+    """The numbers of the things whose category a rule names."""
+    return [
+        number
+        for number in sorted(numbered)
+        if ANY in rule.categories or things[number - 1].category in rule.categories
+    ]
+
+
 def candidates(
     rule: MovingThings,
     things: Sequence[RenderedThing],
@@ -84,9 +97,8 @@ def candidates(
     """
     named = [
         number
-        for number in sorted(numbered)
-        if (ANY in rule.categories or things[number - 1].category in rule.categories)
-        and "structure" not in things[number - 1].flags
+        for number in named_things(rule, things, numbered)
+        if "structure" not in things[number - 1].flags
         and things[number - 1].category not in UNDERFOOT
     ]
     found: list[Body] = []

@@ -6,7 +6,7 @@ import bpy
 import numpy as np
 
 from panoforge.core.numbers import counted
-from panoforge.datagen.config.video import VideoSettings
+from panoforge.datagen.config.video import MovingThings, VideoSettings
 from panoforge.datagen.geometry.prepared_scene import numbered_objects
 from panoforge.datagen.geometry.rendered_things import RenderedThing
 from panoforge.datagen.geometry.surface import Surface
@@ -15,6 +15,7 @@ from panoforge.datagen.timing import say
 from panoforge.datagen.video.falling import drop
 from panoforge.datagen.video.moving import Body, Surroundings, candidates, plan
 from panoforge.datagen.video.rigid import RigidTrack
+from panoforge.datagen.video.swinging import Leaf, leaves, swing
 from panoforge.datagen.video.world import MovingWorld
 
 
@@ -29,8 +30,13 @@ def moving_world(
         for number in numbered
         if np.isfinite(surface.low[number]).all() and "structure" not in things[number - 1].flags
     }
-    chosen = [
-        (rule, candidates(rule, things, numbered, middles, [*seed, place]))
+    chosen: list[tuple[MovingThings, Sequence[Body]]] = [
+        (
+            rule,
+            leaves(rule, things, numbered, [*seed, place])
+            if rule.how == "swing"
+            else candidates(rule, things, numbered, middles, [*seed, place]),
+        )
         for place, rule in enumerate(video.objects)
     ]
     bodies = [body for _, found in chosen for body in found]
@@ -47,7 +53,12 @@ def moving_world(
             for body in free:
                 if len(tracks) - before == rule.most:
                     break
-                track = plan(body, rule, video, obstacles, [*seed, place, body.number])
+                ways = [*seed, place, body.number]
+                track = (
+                    swing(body, rule, video, obstacles, ways)
+                    if isinstance(body, Leaf)
+                    else plan(body, rule, video, obstacles, ways)
+                )
                 if track is not None:
                     obstacles.moves(body, track)
                     tracks[body.number] = track
@@ -61,7 +72,7 @@ def moving_world(
 
 
 def _lights(
-    tracks: Mapping[int, RigidTrack], chosen: Sequence[tuple[object, list[Body]]]
+    tracks: Mapping[int, RigidTrack], chosen: Sequence[tuple[object, Sequence[Body]]]
 ) -> dict[int, list[bpy.types.Object]]:
     """The lights in each thing that moves: a lamp takes its light along."""
     bodies = {body.number: body for _, found in chosen for body in found}

@@ -60,6 +60,22 @@ def config(**changes) -> RenderConfig:
             "drop_m would be ignored for how=fly",
         ),
         (
+            {"video": {"objects": ({"categories": ["door"], "how": "swing", "drop_m": (1, 2)},)}},
+            "drop_m would be ignored for how=swing",
+        ),
+        (
+            {"video": {"objects": ({"categories": ["any"], "how": "fly", "swing_deg": (1, 2)},)}},
+            "swing_deg would be ignored for how=fly",
+        ),
+        (
+            {
+                "video": {
+                    "objects": ({"categories": ["door"], "how": "swing", "swing_deg": (9, 200)},)
+                }
+            },
+            "a door swings by at most 180°",
+        ),
+        (
             {"video": {"objects": ({"categories": ["any"], "how": "fall", "turn_deg_s": 1},)}},
             "turn_deg_s would be ignored for how=fall",
         ),

@@ -54,7 +54,7 @@ def python(*arguments: str) -> str:
 @pytest.fixture(scope="module")
 def blends(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("blends")
-    for kind in ("still", "animated", "nothing", "frameless"):
+    for kind in ("still", "animated", "doors", "nothing", "frameless"):
         path = folder / f"{kind}.blend"
         said = python("tests/datagen/video_scenes.py", str(path), kind)
         assert path.is_file(), said
@@ -112,6 +112,17 @@ def animated(blends, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def doors(blends, tmp_path_factory) -> Path:
+    """A door that swings in front of a camera that stands in the middle of the room."""
+    folder = tmp_path_factory.mktemp("doors")
+    rule = {"categories": ("door",), "how": "swing", "turn_deg_s": 120, "swing_deg": (40, 80)}
+    video = {"objects": (rule,), "frames": 6, "fps": 6}
+    result = render(folder, blends / "doors.blend", video)
+    assert result.outcome == "done", result
+    return folder
+
+
 def video_of(run: Path) -> VideoMeta:
     first = list_staged(run / STAGED)[0]
     return decode_video(read_staged(run / STAGED, first)[1]["video.json"])
@@ -131,7 +142,7 @@ def named(video: VideoMeta, name: str):
     return next(row for row in video.instances if row.name == name)
 
 
-@pytest.mark.parametrize("which", ["still", "animated"])
+@pytest.mark.parametrize("which", ["still", "animated", "doors"])
 def test_rays_agree_with_every_id_depth_and_flow(which, request) -> None:
     report = verify_by_rays(request.getfixturevalue(which), RAYS)
     assert report.ok, report.as_lines()
@@ -212,6 +223,62 @@ def test_the_solver_leaves_nothing_and_is_not_given_more_than_it_can_count(blend
     said = python("-c", FALLING, str(blends / "still.blend"))
     found = [line for line in said.splitlines() if line.startswith("FOUND")]
     assert found == ["FOUND [True] False None", "FOUND [] False None"], said[-2000:]
+
+
+def test_a_door_swings_about_its_hinge_and_back(doors) -> None:
+    """Its hinge stays where it is; a leaf without room, and one without a hinge, stay shut."""
+    video = video_of(doors)
+    moving = [row for row in video.instances if row.motion == "rigid"]
+    assert [row.name for row in moving] == ["door"]
+    hinge, angles = np.array([3.0, 0.55, 1.0]), []
+    rest = np.array(moving[0].poses[0].position_m)
+    for pose in moving[0].poses:
+        turn = np.array(pose.world_from_rest)
+        assert np.allclose(turn @ (hinge - rest) + pose.position_m, hinge, atol=1e-9)
+        assert np.allclose(turn[2], [0, 0, 1])
+        angles.append(np.degrees(np.arctan2(turn[1, 0], turn[0, 0])))
+    assert angles[0] == pytest.approx(0) and 10 < np.abs(angles).max() <= 80
+    assert np.abs(np.diff(angles)).max() * video.fps <= 120
+
+
+SWINGING = """
+import sys
+import numpy as np
+from panoforge.datagen.config.render import BlendSource, SceneJob
+from panoforge.datagen.config.video import MovingThings, VideoSettings
+from panoforge.datagen.geometry.prepared_scene import numbered_objects, prepare
+from panoforge.datagen.geometry.surface import scene_surface
+from panoforge.datagen.sources import blend
+from panoforge.datagen.video.plan import moving_world
+from panoforge.datagen.video.swinging import leaf_of
+job = SceneJob(0, "blend-00000000", "blend", sys.argv[1], (1,), 1)
+scene = blend.make_scene(job, BlendSource(source="blend", paths=(sys.argv[1],)), 1)
+things = prepare(scene, 2).things
+names = {number: things[number - 1].name for number in numbered_objects()}
+hung = sorted(names[n] for n, found in numbered_objects().items() if leaf_of(n, found) is not None)
+print("FOUND", hung, flush=True)
+rule = MovingThings(categories=("door",), how="swing", turn_deg_s=90, swing_deg=(40, 80))
+for seed in range(3):
+    video = VideoSettings(frames=20, fps=5, objects=(rule,))
+    world = moving_world(video, things, scene_surface(), [seed])
+    widest = {}
+    for number, mover in world.movers.items():
+        turns = mover.track.rotations
+        angles = np.degrees(np.arctan2(turns[:, 1, 0], turns[:, 0, 0]))
+        widest[names[number]] = float(round(np.abs(angles).max()))
+    print("FOUND", {name: 75 <= most <= 80 for name, most in widest.items()}, flush=True)
+from panoforge.datagen.defects import exit_now
+exit_now(0)
+"""
+
+
+def test_a_leaf_has_a_hinge_where_its_origin_is_at_its_end_and_swings_if_it_has_room(
+    blends,
+) -> None:
+    said = python("-c", SWINGING, str(blends / "doors.blend"))
+    found = [line for line in said.splitlines() if line.startswith("FOUND")]
+    assert found[0] == "FOUND ['door', 'door.001']", said[-2000:]
+    assert found[1:] == ["FOUND {'door': True}"] * 3, found
 
 
 def test_what_moves_over_the_floor_stays_on_it(still) -> None:

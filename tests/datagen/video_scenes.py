@@ -1,13 +1,15 @@
 """Small .blend files for tests of videos: `python video_scenes.py OUT.blend KIND`.
 
-`still` has furniture in a room, `animated` moves by keyframes, an armature, a shape key and a part
-that comes and goes; `nothing` has a frame range in which nothing moves, `frameless` not even that.
+`still` has furniture in a room, `doors` three leaves, one in its frame; `animated` moves by
+keyframes, an armature, a shape key and a part that comes and goes; `nothing` has a frame range in
+which nothing moves, `frameless` not even that.
 """
 
 import sys
 
 import bpy
 import numpy as np
+from mathutils import Matrix
 
 ROOM = (4.0, 5.0, 2.6)
 
@@ -60,6 +62,28 @@ def still() -> None:
     bpy.ops.mesh.primitive_torus_add(location=(0.9, 1.2, 1.2), major_radius=0.2, minor_radius=0.06)
     bpy.context.object.name = "ring"
     colour(bpy.context.object)
+
+
+def leaf(name: str, hinge: tuple[float, ...], end: tuple[float, ...]) -> bpy.types.Object:
+    """A door's leaf from its hinge to its other end, 2 m high, its origin on the hinge."""
+    low, high = np.minimum(hinge, end), np.maximum(hinge, end)
+    thin = np.where(high[:2] - low[:2] < 0.1, 0.02, 0.0)
+    made = box(name, (*(low[:2] - thin), 0.01), (*(high[:2] + thin), 2.0))
+    off = np.array([*hinge[:2], 0.01]) - np.array(made.location)
+    made.data.transform(Matrix.Translation(tuple(-off)))
+    made.location = (*hinge[:2], 0.01)
+    return made
+
+
+def doors() -> None:
+    """`door` may swing, `door.001` has a hinge and a cupboard on either side, `door.002` none."""
+    room()
+    box("frame", (2.88, 0.5, 0.0), (2.995, 0.6, 2.1))  # touches the leaf's corner at its hinge
+    leaf("door", (3.0, 0.55), (3.8, 0.55))
+    leaf("door.001", (0.6, 4.0), (1.4, 4.0))
+    for y in (3.3, 4.2):
+        box("cupboard", (0.7, y, 0.0), (1.3, y + 0.5, 1.9))
+    box("door.002", (2.4, 4.4, 0.0), (3.2, 4.44, 2.0))
 
 
 def keyed(made: bpy.types.Object, path: str, *values: object) -> None:
@@ -119,8 +143,8 @@ def frameless() -> None:
 
 
 if __name__ == "__main__":
-    kinds = {"still": still, "animated": animated, "nothing": nothing, "frameless": frameless}
-    kinds[sys.argv[2]]()
+    made = {kind.__name__: kind for kind in (still, doors, animated, nothing, frameless)}
+    made[sys.argv[2]]()
     bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1])
     from panoforge.datagen.defects import exit_now
 

@@ -196,6 +196,25 @@ def test_a_run_under_other_settings_is_another_run(rooms: Path, straight: Path) 
         ({}, {"mixture": {"a": {"weight": 1}, "b": {"weight": 1}}}, "would show every panorama 2"),
         ({}, {"model": {"backbone": {"width": 30}}}, "multiple of"),
         ({"optim": {"poly_power": 2}}, {}, "set schedule to poly"),
+        (
+            {"optim": {"layer_decay": 0.5}},
+            {},
+            "layer_decay is 0.5, and a run",
+        ),
+        ({"epoch_clips": 4}, {}, "nothing in this run counts in epochs"),
+        ({}, {"heads_first": {"lr": 0.5}}, r"heads_first\.lr is 0\.5, and its steps are 0"),
+        ({}, {"heads_first": {"steps": 2}, "model": {"streams": False}}, "would train nothing"),
+        *(
+            ({}, {"loss": {key: value}, "model": model}, rf"loss\.{key} is .* without {needs}")
+            for key, value, model, needs in (
+                ("semantic", 2, {"tasks": ["depth"]}, "semantic"),
+                ("depth_limit_m", 5, {"tasks": ["normal"]}, "depth"),
+                ("scale_shift", True, {"tasks": ["semantic"]}, "depth"),
+                ("normal_edges", 0.5, {"tasks": ["depth"]}, "normal"),
+                ("intermediate", 0.5, {"streams": False}, "streams"),
+                ("auxiliary", 0.5, {"auxiliary": []}, "auxiliary"),
+            )
+        ),
     ],
 )
 def test_what_cannot_run_is_refused(run: dict, dense: dict, message: str) -> None:

@@ -62,6 +62,18 @@ class DenseLossSettings(FrozenModel):
     ] = False
 
 
+# Keys of `dense.loss`, by the task or part of the model without which nothing reads them.
+READ_BY_TASKS = {
+    "semantic": "semantic",
+    **dict.fromkeys(
+        ("depth", "depth_edges", "depth_detail", "depth_limit_m", "scale_shift"), "depth"
+    ),
+    **dict.fromkeys(("normal", "normal_edges", "normal_detail"), "normal"),
+    "intermediate": "streams",
+    "auxiliary": "auxiliary",
+}
+
+
 class HeadsFirst(FrozenModel):
     """Steps in which aggregators and small heads are trained alone (MTPano: 1,000 at 1e-3)."""
 
@@ -106,8 +118,8 @@ class DenseSettings(FrozenModel):
     depth_supervision: Annotated[
         DepthSupervision,
         Field(
-            description="Depth as teachers' views were merged; one random view of it, in its own"
-            " scale; or solved for over all views. Truth is as good as solved."
+            description="Depth as teachers' views were merged; one random view of each panorama,"
+            " cut out, in its own scale; or solved for over all views. Truth is as good as solved."
         ),
     ] = "solved"
     merged_steps: Annotated[
@@ -139,6 +151,32 @@ class DenseSettings(FrozenModel):
                 f"{unread[0]} is {getattr(self, unread[0])}, and depth_supervision"
                 f" {self.depth_supervision} does not read it: leave it out, or set"
                 " depth_supervision to random_view"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _weights_weigh_something(self) -> Self:
+        """ValueError for what no task, part or step of this run reads."""
+        fresh = type(self.loss).model_fields
+        for key, readers in READ_BY_TASKS.items():
+            there = {*self.model.tasks, *(("streams",) if self.model.streams else ())}
+            there |= {"auxiliary"} if self.model.streams and self.model.auxiliary else set()
+            value = getattr(self.loss, key)
+            if value != fresh[key].default and readers not in there:
+                raise ValueError(
+                    f"dense.loss.{key} is {value}, and without {readers} nothing reads it: leave it"
+                    f" out, or train {readers}"
+                )
+        first = self.heads_first
+        if first.lr != type(first).model_fields["lr"].default and not first.steps:
+            raise ValueError(
+                f"dense.heads_first.lr is {first.lr}, and its steps are 0: set them, or leave lr"
+                " out"
+            )
+        if first.steps and not self.model.streams:
+            raise ValueError(
+                f"dense.heads_first.steps is {first.steps}, and without streams there are no small"
+                " heads: those steps would train nothing. Leave it out, or set streams to true"
             )
         return self
 

@@ -12,12 +12,15 @@ it each is skipped with the reason. `.ci/run` brings those that PyPI has:
     360VOT/                 github.com/HuajianUP/360VOT (shapely, pandas, tqdm)
 """
 
+import copy
 import importlib.util
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -140,13 +143,69 @@ def test_panoptic_is_scored_by_panopticapi(options: ExportOptions, tmp_path: Pat
     assert json.loads(found.splitlines()[-1]) == {"pq": 1.0, "n": 2}
 
 
-def test_ytvis_is_read_by_its_cocoapi(dataset: Dataset, tmp_path: Path) -> None:
+def ytvis_api(part: str, monkeypatch: pytest.MonkeyPatch | None = None) -> ModuleType:
+    """A module of YouTube-VIS' api, beside the masks of the pycocotools that is installed.
+
+    Its evaluator was written for a numpy that has `np.float` and counts steps by a float: with
+    `monkeypatch` numpy takes both, and the evaluator is as it was published.
+    """
     where = toolkit("youtubevos-cocoapi")
-    source = where / "PythonAPI" / "pycocotools" / "ytvos.py"
-    spec = importlib.util.spec_from_file_location("pycocotools.ytvos", source)
+    source = where / "PythonAPI" / "pycocotools" / f"{part}.py"
+    spec = importlib.util.spec_from_file_location(f"pycocotools.{part}", source)
     assert spec and spec.loader
-    ytvos = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(ytvos)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if monkeypatch is not None:
+        linspace = np.linspace
+        monkeypatch.setattr(np, "float", float, raising=False)
+        monkeypatch.setattr(np, "linspace", lambda a, b, n, **more: linspace(a, b, int(n), **more))
+    return module
+
+
+def test_ytvis_videos_are_scored_by_its_evaluator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ball that goes behind a pillar and comes back: truth against itself, and what is no truth.
+
+    A mask where the ball is hidden, and one that comes a frame too late, must cost something: else
+    the evaluator would not have read the absence.
+    """
+    frames = 9
+    clips = Dataset.open(videos.dataset_of_videos(tmp_path, scenes=2, frames=frames), "train")
+    facts = export(clips, "ytvis", tmp_path / "ytvis")
+    reader, judge = ytvis_api("ytvos"), ytvis_api("ytvoseval", monkeypatch)
+    truth = reader.YTVOS(str(tmp_path / "ytvis/instances.json"))
+    rows = truth.loadAnns(truth.getAnnIds())
+    assert [video["length"] for video in truth.loadVids(truth.getVidIds())] == [frames] * 2
+    assert len(rows) == facts["annotations"] == 6
+    gaps = [[t for t, rle in enumerate(row["segmentations"]) if rle is None] for row in rows]
+    away = [row for row, gap in zip(rows, gaps, strict=True) if gap and 0 < gap[0] < frames - 1]
+    assert len(away) == 2
+
+    def ap(change: Callable[[dict, list], list]) -> float:
+        found = [
+            {
+                **{key: row[key] for key in ("video_id", "category_id")},
+                "segmentations": change(row, list(copy.deepcopy(row["segmentations"]))),
+                "score": 1.0,
+            }
+            for row in rows
+        ]
+        (tmp_path / "results.json").write_text(json.dumps(found))
+        read = truth.loadRes(str(tmp_path / "results.json"))
+        scores = judge.YTVOSeval(truth, read, "segm")
+        scores.evaluate()
+        scores.accumulate()
+        scores.summarize()
+        return float(scores.stats[0])
+
+    assert ap(lambda row, masks: masks) == pytest.approx(1.0)
+    assert ap(lambda row, masks: [masks[0] if m is None else m for m in masks]) < 0.999
+    assert ap(lambda row, masks: masks[-1:] + masks[:-1] if row in away else masks) < 0.999
+
+
+def test_ytvis_is_read_by_its_cocoapi(dataset: Dataset, tmp_path: Path) -> None:
+    ytvos = ytvis_api("ytvos")
     facts = export(dataset, "ytvis", tmp_path, SMALL_SCAN)
     read = ytvos.YTVOS(str(tmp_path / "instances.json"))
     assert len(read.vids) == facts["videos"] == 2 and len(read.anns) == facts["annotations"]

@@ -291,3 +291,17 @@ def test_mixtures_are_exact_and_each_source_has_its_own_supervision(rooms: Path)
         assert bool(batch.fit_depth[0]) == (names[position] == "teachers")
         again = PanoramaSource(Dataset.open(rooms), config).batch((position,))
         assert torch.equal(batch.rgb, again.rgb) and torch.equal(batch.depth_m, again.depth_m)
+
+
+def test_the_first_steps_of_a_mixture_learn_from_merged_depth(rooms: Path) -> None:
+    """`merged_steps` are steps of the run: a source has its share of their panoramas."""
+    teachers = {"dataset": str(rooms), "depth_supervision": "random_view"}
+    mixture = {"truth": {"weight": 3}, "teachers": {"weight": 1, **teachers}}
+    config = small_dense(mixture=mixture, merged_steps=4)
+    assert config.clips_per_step == 2  # eight panoramas, two of them the teachers'
+    line = open_dense_mixture(config, Dataset.open(rooms)).sources[1]
+    assert [line.clip(position).fit_depth for position in range(4)] == [False, False, True, True]
+    views = [line.plan(p) for p in range(64)]
+    assert len({view.view_yaw_deg for view in views}) == 64  # drawn anew each time
+    ups = np.sin(np.radians([view.view_pitch_deg for view in views]))
+    assert abs(ups.mean()) < 0.25 and 0.4 < ups.std() < 0.75  # uniform on the sphere: 0.58
