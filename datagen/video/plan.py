@@ -44,8 +44,8 @@ def moving_world(
         return MovingWorld.at_rest(video.frames, surface)
     obstacles = Surroundings(bodies, underfoot)
     tracks: dict[int, RigidTrack] = {}
-    for place, (rule, bodies) in enumerate(chosen):
-        free = [body for body in bodies if body.number not in tracks]
+    for place, (rule, found) in enumerate(chosen):
+        free = [body for body in found if body.number not in tracks]
         before = len(tracks)
         if rule.how == "fall":
             tracks |= drop(free[: rule.most], rule, video, obstacles, [*seed, place, 1])
