@@ -4,9 +4,9 @@ Infinigen's door leaves are objects of their own, their origin at the hinge, as 
 thing whose origin lies at one end of it has a hinge there; any other has none, and stays. It opens
 and closes again, slow at both ends, from where its source left it.
 
-A leaf touches its frame, so what is asked to be free of everything is the leaf without its outer
-parts: without `NEAR_M` at the hinge, where its corner turns into the frame, and without some
-centimetres at its latch, its head and its foot. Nothing else may be in its way.
+A leaf touches its frame. So what must be free of everything is the leaf without its outer parts.
+These are `NEAR_M` at the hinge, where its corner turns into the frame, and some centimetres at its
+latch, head and foot. Nothing else may be in its way.
 """
 
 from collections.abc import Mapping, Sequence
