@@ -36,8 +36,9 @@ row with its reason.
 
 **Scored by** one click for each instance at its most interior point, and further ones where the
 answer is most wrong. Merged by the mean of one cycle; a second table has mean and maximum, one and
-two cycles. Every stage is resumed where it was. FOLDER keeps data, checkpoints, logs, results and
-table.json.
+two cycles, and the scan of the views near the click alone (added when the first rows suggested that
+the judgement of absence makes the gain: those views show the thing). Every stage is resumed where
+it was. FOLDER keeps data, checkpoints, logs, results and table.json.
 """
 
 import argparse
@@ -68,6 +69,7 @@ from bench.sap_recipes import (
 from panoforge.eval.config import MergeRule
 
 WORLDS, ROOMS = ("a", "b"), "c"
+NEAR = "near"  # only the views whose inner circle has the click: the thing is there in all of them
 HELD_OUT_SEED = 1000  # of perspective videos
 # the mean of one cycle is the table's own
 MERGES: tuple[tuple[MergeRule, int], ...] = (("mean", 2), ("max", 1), ("max", 2))
@@ -254,6 +256,9 @@ def score(out: Path, size: Size, weights: Path, row: Row) -> Path:
             continue
         corrected = {"prompts": {"corrected": [3]}}
         found[world] = evaluate(out, size, weights, row, world, row.methods, corrected)
+        if "scan" in row.methods:
+            near = {"scan": {"reach_deg": 0.0}}
+            found[f"{world} {NEAR}"] = evaluate(out, size, weights, row, world, ("scan",), near)
         if row.name in (VANILLA.name, "scan_mixed"):
             for rule, cycles in MERGES:
                 how = {"merge": {"rule": rule}, "scan": {"cycles": cycles}}

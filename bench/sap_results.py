@@ -137,9 +137,28 @@ def merges(out: Path, listed: dict[str, Any]) -> list[dict[str, Any]]:
                         "miou": interval(column, keys),
                         "difference": spread(test.difference),
                         "p": test.p_value,
+                        "to_vanilla": to_vanilla(out, listed, world, how, column, instances),
                     }
                 )
     return lines
+
+
+def to_vanilla(
+    out: Path,
+    listed: dict[str, Any],
+    world: str,
+    how: str,
+    column: Sequence[float],
+    instances: Sequence[tuple[str, int]],
+) -> list[float | None] | None:
+    """Difference to the vanilla model seen in the same way, paired."""
+    worlds = listed["vanilla"]["worlds"]
+    path = worlds[world] if how == "mean 1" else worlds.get(f"{world} {how}")
+    if path is None:
+        return None
+    base = scan_ious(json.loads((out / path).read_text()))
+    keys = [key for key, _ in instances]
+    return spread(paired_test([base[i] for i in instances], column, keys).difference)
 
 
 def scan_ious(results: dict[str, Any]) -> dict[tuple[str, int], float]:
@@ -259,7 +278,8 @@ def as_text(table: dict[str, Any]) -> str:
                 ]
             )
         lines += [f"world {world}", *columns(rows), ""]
-    rows = [["model", "world", "merge, cycles", "mIoU", "to mean of one cycle", "p"]]
+    heads = ("model", "world", "merge, cycles", "mIoU", "to mean of one cycle", "p", "to vanilla's")
+    rows = [[*heads]]
     rows += [
         [
             entry["model"],
@@ -268,6 +288,7 @@ def as_text(table: dict[str, Any]) -> str:
             percent(entry["miou"][0]),
             signed(entry["difference"]),
             f"{entry['p']:.3g}",
+            signed(entry["to_vanilla"]),
         ]
         for entry in table["merges"]
     ]
