@@ -36,9 +36,9 @@ row with its reason.
 
 **Scored by** one click for each instance at its most interior point, and further ones where the
 answer is most wrong. Merged by the mean of one cycle; a second table has mean and maximum, one and
-two cycles, and the scan of the views near the click alone (added when the first rows suggested that
-the judgement of absence makes the gain: those views show the thing). Every stage is resumed where
-it was. FOLDER keeps data, checkpoints, logs, results and table.json.
+two cycles. It also has the scan of the views near the click alone, which show the thing. That was
+added when the first rows suggested that the judgement of absence makes the gain. Every stage is
+resumed where it was. FOLDER keeps data, checkpoints, logs, results and table.json.
 """
 
 import argparse
