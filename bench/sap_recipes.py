@@ -204,6 +204,13 @@ ROWS = (
 )
 
 
+# The vanilla model with its judgement's last bias lowered, untrained: whether a threshold does what
+# fine-tuning does. How much, is read off the perspective videos, not off a panorama.
+LOWERED = tuple(
+    Row(f"lowered_{by:g}", f"vanilla, says absent oftener by {by:g}", ("scan",), {"by": by}, None)
+    for by in (1.0, 2.0, 4.0)
+)
+
 # What to test if a row comes out otherwise: each differs from scan_mixed in one thing.
 CAUSES = (
     # panoramas_only sees twice as many clips of panoramas in the same number of steps.

@@ -21,8 +21,10 @@ from panoforge.eval.scoring.metrics.stats import Interval, bootstrap_mean, holm,
 GAIN = 0.05  # points of mIoU that the claim asks for, zero-shot
 REFERENCE = ("vanilla", "scan")
 VIDEO_FIGURES = ("click", "j", "shown", "missed", "invented")
+# Differences to the fine-tuned scan have a p of their own, not corrected for their number.
 HEADS = ("model", "method", "mIoU 1 (3)", "95 %", "small", "medium", "large")
 MORE_HEADS = ("small px", "medium px", "large px", "seam or pole", "to vanilla scan", "p")
+LAST_HEADS = ("to scan_mixed, scan", "p, alone")
 
 
 def results_file(out: Path, row: Row) -> Path:
@@ -51,6 +53,9 @@ def write_table(out: Path, rows: Sequence[Row]) -> dict[str, Any]:
         "worlds": worlds,
         "merges": merges(out, listed),
         "perspective_videos_j": videos,
+        "perspective_videos": {
+            name: video_summary(entry["videos"]) for name, entry in listed.items()
+        },
         "gain": gain,
         "ok": gain is not None and gain[0] >= GAIN and (gain[1] or 0) > 0,
     }
@@ -94,6 +99,11 @@ def world_lines(
     ]
     for line, test, p in zip(others, tests, holm([t.p_value for t in tests]), strict=True):
         line["difference"], line["p"] = spread(test.difference), p
+    mixed = scores.get(("scan_mixed", "scan"))
+    for line in lines if mixed is not None else ():
+        found = scores[line["model"], line["method"]]
+        test = paired_test([mixed[i] for i in instances], [found[i] for i in instances], keys)
+        line["to_mixed"], line["p_to_mixed"] = spread(test.difference), test.p_value
     return lines
 
 
@@ -262,7 +272,7 @@ def as_text(table: dict[str, Any]) -> str:
     """The table as people read it, in percent."""
     lines = []
     for world, entries in table["worlds"].items():
-        rows = [[*HEADS, *MORE_HEADS]]
+        rows = [[*HEADS, *MORE_HEADS, *LAST_HEADS]]
         for line in entries:
             pairs = list(zip(line["one_click"], line["three_clicks"], strict=True))
             assert len(pairs) == len(GROUPS)
@@ -275,6 +285,8 @@ def as_text(table: dict[str, Any]) -> str:
                     *(cell(*pair) for pair in pairs[1:]),
                     signed(line.get("difference")),
                     "" if "p" not in line else f"{line['p']:.3g}",
+                    signed(line.get("to_mixed")),
+                    "" if "p_to_mixed" not in line else f"{line['p_to_mixed']:.3g}",
                 ]
             )
         lines += [f"world {world}", *columns(rows), ""]
@@ -293,9 +305,10 @@ def as_text(table: dict[str, Any]) -> str:
         for entry in table["merges"]
     ]
     lines += [*columns(rows), ""]
-    rows = [["held-out perspective videos", "J", "95 %"]]
+    rows = [["held-out perspective videos", "J", "95 %", *VIDEO_FIGURES[2:]]]
     for name, found in table["perspective_videos_j"].items():
-        rows.append([name, percent(found[0]), " to ".join(percent(v) for v in found[1:])])
+        more = [percent(table["perspective_videos"][name][f]["mean"][0]) for f in VIDEO_FIGURES[2:]]
+        rows.append([name, percent(found[0]), " to ".join(percent(v) for v in found[1:]), *more])
     return "\n".join([*lines, *columns(rows)])
 
 

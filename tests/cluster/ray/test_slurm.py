@@ -46,9 +46,10 @@ def test_a_render_that_is_warned_stopped_and_cancelled_loses_nothing(
 ):
     """Sixteen scenes on two nodes of two cores, four at a time.
 
-    Slurm's warning comes while four wait at gate a: they are finished, and the job goes on from its
-    queue. It is told to stop while four wait at gate b: they are finished too. Submitted again it
-    is cancelled while four wait at gate c, and these alone are done again by the last submission.
+    Its time runs out while four wait at gate a, and Slurm warns it: they are finished, and the job
+    goes on from its queue. It is told to stop while four wait at gate b: they are finished too.
+    Submitted again it is cancelled while four wait at gate c, and these alone are done again by the
+    last submission.
     """
     chaos, gates = Chaos(tmp_path / "chaos"), "abc"
     waits = {index: [f"gate {gates[index // 4]}"] for index in range(12)}
@@ -66,8 +67,9 @@ def test_a_render_that_is_warned_stopped_and_cancelled_loses_nothing(
 
     job = cluster.submit(script, variables, "--nodes=2")
     until(cluster, job, lambda: four_wait(0))
-    cluster.say("scancel", "--signal=USR1", "--batch", job)
+    cluster.end_in_minutes(job, 14)  # the script asks to be warned 15 before
     until(cluster, job, lambda: "stopping after the scenes" in cluster.log(job))
+    cluster.end_in_minutes(job, 600)
     chaos.open("gate a")
     until(cluster, job, lambda: "goes back into the queue" in cluster.log(job))
     until(cluster, job, lambda: four_wait(1))
