@@ -99,8 +99,8 @@ def world_lines(
     ]
     for line, test, p in zip(others, tests, holm([t.p_value for t in tests]), strict=True):
         line["difference"], line["p"] = spread(test.difference), p
-    mixed = scores.get(("scan_mixed", "scan"))
-    for line in lines if mixed is not None else ():
+    mixed = scores.get(("scan_mixed", "scan"), {})
+    for line in lines if mixed else ():
         found = scores[line["model"], line["method"]]
         test = paired_test([mixed[i] for i in instances], [found[i] for i in instances], keys)
         line["to_mixed"], line["p_to_mixed"] = spread(test.difference), test.p_value
