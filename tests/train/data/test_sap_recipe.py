@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
 from repository import ROOT
+from same_runs import assert_same_run
 from source_trees import sa1b, sav
 
 from panoforge.cluster.config.jobs import TrainJobConfig
@@ -44,6 +44,7 @@ def test_model_size_picks_weights_and_four_modules_are_trained() -> None:
     assert trained and all(name.startswith(FOUR) for name in trained)
     assert not [name for name in others if name.startswith(FOUR)]
     assert (tiny.clips_per_step, tiny.optim.lr, tiny.optim.grad_clip) == (128, 2e-4, 0.1)
+    assert (tiny.optim.weight_decay, tiny.optim.final_lr_ratio) == (0.1, 0.0)
 
 
 def test_a_window_goes_on_from_the_end_of_the_scan_to_its_beginning() -> None:
@@ -122,7 +123,6 @@ def test_a_source_that_is_missing_is_named(caps_dataset: Path, tmp_path: Path) -
 @pytest.mark.timeout(900)
 def test_killed_and_resumed_it_ends_bit_equal(caps_dataset: Path, tmp_path: Path) -> None:
     """`pano train configs/train/sap.yaml model.size=tiny`, killed after its first step."""
-    ends = {}
     for name in ("straight", "killed"):
         run = tmp_path / name
         words = small_words(tmp_path, caps_dataset, run)
@@ -134,8 +134,8 @@ def test_killed_and_resumed_it_ends_bit_equal(caps_dataset: Path, tmp_path: Path
                     time.sleep(0.05)
                 process.kill()
             assert not (run / "checkpoints/model.pt").exists()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        ends[name] = torch.load(run / "checkpoints/model.pt", weights_only=True)["model"]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        assert ("going on from step" in done.stderr) == (name == "killed"), done.stderr
         record = json.loads((run / "train.json").read_text())
         assert [entry["share"] for entry in record["dataset"]["mixture"]] == [0.5, 0.25, 0.25]
-    assert all(torch.equal(ends["killed"][key], value) for key, value in ends["straight"].items())
+    assert_same_run(tmp_path / "killed", tmp_path / "straight")
