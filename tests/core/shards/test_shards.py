@@ -193,9 +193,10 @@ def test_plain_tar_and_plain_webdataset_read_it(caps_dataset):
     assert len(names) == 4 * len(dataset)
 
 
-def test_the_readmes_webdataset_loop_gives_the_ids(caps_dataset):
-    """The README's own lines, run on one of our shards."""
-    blocks = (Path(__file__).parents[3] / "README.md").read_text().split("```python\n")
+def test_the_docs_webdataset_loop_gives_the_ids(caps_dataset):
+    """The lines of the page on the format, run on one of our shards."""
+    page = Path(__file__).parents[3] / "docs" / "reference" / "format.md"
+    blocks = page.read_text().split("```python\n")
     (code,) = (block.partition("```")[0] for block in blocks if "webdataset.WebDataset(" in block)
     dataset = Dataset.open(caps_dataset)
     shard = str(caps_dataset / dataset.manifest.shards[0].name)

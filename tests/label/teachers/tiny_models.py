@@ -135,12 +135,12 @@ def segformer(folder: Path) -> Path:
     return folder
 
 
-_SMALL = {"hidden_size": WIDTH, "num_attention_heads": 2, "intermediate_size": 64}
+_SAM3_SMALL = {"hidden_size": WIDTH, "num_attention_heads": 2, "intermediate_size": 64}
 _SAM3_VISION = {
     "backbone_config": {
         "model_type": "sam3_vit_model", "num_hidden_layers": 2, "image_size": 112,
         "pretrain_image_size": 56, "patch_size": 14, "window_size": 4, "global_attn_indexes": [1],
-        **_SMALL,
+        **_SAM3_SMALL,
     },
     "fpn_hidden_size": WIDTH,
     "backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]],
@@ -154,10 +154,10 @@ def _sam3_config() -> Any:
         vision_config=_SAM3_VISION,
         text_config={"num_hidden_layers": 1, "vocab_size": 100, "projection_dim": WIDTH,
                      "max_position_embeddings": 32, "bos_token_id": 1, "eos_token_id": 0,
-                     "pad_token_id": 0, **_SMALL},
-        geometry_encoder_config={"num_layers": 1, **_SMALL},
-        detr_encoder_config={"num_layers": 1, **_SMALL},
-        detr_decoder_config={"num_layers": 1, "num_queries": 6, **_SMALL},
+                     "pad_token_id": 0, **_SAM3_SMALL},
+        geometry_encoder_config={"num_layers": 1, **_SAM3_SMALL},
+        detr_encoder_config={"num_layers": 1, **_SAM3_SMALL},
+        detr_decoder_config={"num_layers": 1, "num_queries": 6, **_SAM3_SMALL},
         mask_decoder_config={"hidden_size": WIDTH, "num_attention_heads": 2},
     )  # fmt: skip
 

@@ -15,11 +15,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from train_small import small_config
+from train_small import SMALL, small_config
 
 from panoforge.core.errors import ConfigError, DataError
 from panoforge.core.shards.read import Dataset
 from panoforge.train import checkpoints
+from panoforge.train.config import TrainConfig
 from panoforge.train.data.clips import build_clip
 from panoforge.train.data.loader import ClipSource
 from panoforge.train.data.mixture import MAX_PERIOD, Mixture, Schedule, whole_weights
@@ -307,12 +308,14 @@ def test_pictures_of_strangers_that_are_damaged_or_gone_are_counted_too(
     entry = {"kind": "coco", "weight": 1, "folder": folder}
     one = folder / "train2017/000000000001.jpg"
     whole = one.read_bytes()
+    clip = {"max_objects": SMALL["clip"]["max_objects"]}  # pictures read no other key of clips
+    alone = {**SMALL, "clip": clip, "mixture": {"coco": entry}}
     for damage in (lambda: one.write_bytes(whole[: len(whole) // 2]), one.unlink):
         damage()
-        tolerant = ClipSource(caps, small_config(mixture={"coco": entry}, max_bad_samples=9))
+        tolerant = ClipSource(caps, TrainConfig.model_validate({**alone, "max_bad_samples": 9}))
         batches = [tolerant.batch((position,)) for position in range(2)]
         assert len(tolerant.bad) == 1 and one.name in "".join(tolerant.bad.values())
         assert [batch is None for batch in batches] == [p in tolerant.bad for p in range(2)]
-        strict = ClipSource(caps, small_config(mixture={"coco": entry}))
+        strict = ClipSource(caps, TrainConfig.model_validate(alone))
         with pytest.raises(DataError, match=one.name):
             strict.batch((0, 1))
