@@ -14,6 +14,7 @@ class Relay:
     def __init__(self) -> None:
         self._lines: list[str] = []
         self._stop = self._spoken = False
+        self._seats: dict[int, str] = {}
 
     def say(self, lines: list[str]) -> bool:
         """Leave lines; says whether to stop."""
@@ -25,6 +26,14 @@ class Relay:
         """The lines since the last call."""
         lines, self._lines = self._lines, []
         return lines
+
+    def sit(self, rank: int, node: str) -> None:
+        """Leave where a rank is: of one that is lost nobody else could say so."""
+        self._seats[rank] = node
+
+    def seats(self) -> dict[int, str]:
+        """The node of each rank that has come, the last time that it came."""
+        return self._seats
 
     def stop(self) -> bool:
         """Have `say` say so from now on. Says whether anybody has come to the relay yet."""

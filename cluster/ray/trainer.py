@@ -68,7 +68,7 @@ def fit(config: TrainJobConfig, job: RankJob, scratch: str) -> Path:
             raise cause from None
         raise ClusterError(_no_room(config, cause)) from None
     except ray.train.WorkerGroupError as error:
-        raise _lost(config, error.worker_failures) from None
+        raise _lost(config, error.worker_failures, ray.get(job.relay.seats.remote())) from None
     except ray.exceptions.RayError as error:  # of Ray Train's own actor: short of memory, mostly
         raise ClusterError(
             f"Ray Train's controller was lost ({type(error).__name__}): its node was short of"
@@ -101,10 +101,12 @@ def _no_room(config: TrainJobConfig, cause: Exception) -> str:
     )
 
 
-def _lost(config: TrainJobConfig, failures: dict[int, Exception]) -> UserError:
-    """The error of a run that lost ranks once too often."""
+def _lost(
+    config: TrainJobConfig, failures: dict[int, Exception], seats: dict[int, str]
+) -> UserError:
+    """The error of a run that lost ranks once too often, each with the node that it was on."""
     said = [
-        f"rank {rank}: {first_line(_cause(error))[:400]}"
+        f"rank {rank} (node {seats.get(rank, 'unknown')}): {first_line(_cause(error))[:400]}"
         for rank, error in sorted(failures.items())
     ]
     return ClusterError(
@@ -164,6 +166,7 @@ def _who_i_am(address: str, port: int) -> None:
 def _on_worker(settings: dict[str, RankJob]) -> str:
     """Ray Train's training function: one rank."""
     job, world = settings["job"], World.detect()
+    ray.get(job.relay.sit.remote(world.rank, socket.gethostname()))
     with heard(job.relay, world.is_main) as asked_to_stop:
         path = train_rank(job.config, job.dataset, job.out, world, asked_to_stop.is_set)
     return str(path)

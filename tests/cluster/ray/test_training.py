@@ -128,7 +128,9 @@ def test_a_killed_rank_costs_no_step_that_was_saved(
 def test_a_rank_that_is_lost_too_often_ends_the_run_by_name(caps_dataset: Path, tmp_path: Path):
     kill_one(tmp_path, after_steps=1)
     said = str(error_of(lambda: train_on_ray(job(caps_dataset, tmp_path, max_restarts=0))))
-    assert said.startswith("ranks were lost 1 times, the last time so: rank ") and "\n" not in said
+    who = rf"rank [01] \(node {re.escape(socket.gethostname())}\): "
+    assert re.match(f"ranks were lost 1 times, the last time so: {who}", said), said
+    assert "\n" not in said
     assert "the same command goes on from the last checkpoint" in said
 
 
