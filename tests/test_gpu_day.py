@@ -100,7 +100,7 @@ def test_some_parts_run_at_toy_size(tmp_path: Path):
     assert outcomes(tmp_path) == dict.fromkeys(sorted(QUICK), "done")
 
 
-@pytest.mark.slow
+@pytest.mark.real
 @pytest.mark.timeout(1800)
 def test_the_whole_rehearsal_passes(tmp_path: Path):
     """`make bench-gpu QUICK=1`, whether or not what bench/peers.txt names is installed."""
