@@ -70,7 +70,7 @@ from bench.sap_recipes import (
 from panoforge.eval.config import MergeRule
 
 WORLDS, ROOMS = ("a", "b"), "c"
-NEAR = "near"  # only the views whose inner circle has the click: the thing is there in all of them
+NEAR = "near"  # only the views that see the click: the thing is there in all of them
 HELD_OUT_SEED = 1000  # of perspective videos
 # the mean of one cycle is the table's own
 MERGES: tuple[tuple[MergeRule, int], ...] = (("mean", 2), ("max", 1), ("max", 2))
@@ -247,17 +247,24 @@ def tune(out: Path, size: Size, vanilla: Path, row: Row) -> Path:
 def train(out: Path, name: str, recipe: dict[str, Any]) -> Path:
     """`pano train` on the shards of world A and what the recipe mixes in.
 
-    A run that has its record and all its steps is taken as it is: older ones set keys that nothing
-    in them read, which is refused since.
+    A finished run whose record has all that the recipe says is taken as it is: older ones set keys
+    besides that nothing in them read, which is refused since.
     """
     from panoforge.train.config import TrainConfig
     from panoforge.train.run import run_training
 
     weights, record = (out / name / part for part in ("checkpoints/model.pt", "train.json"))
     done = json.loads(record.read_text())["config"] if record.exists() else {}
-    if weights.exists() and done.get("steps") == recipe["steps"]:
+    if weights.exists() and within(json.loads(json.dumps(recipe, default=str)), done):
         return weights
     return run_training(TrainConfig.model_validate(recipe), out / "data" / "a", out / name)
+
+
+def within(asked: Any, recorded: Any) -> bool:
+    """Whether a record says all that is asked, and maybe more."""
+    if isinstance(asked, dict) and isinstance(recorded, dict):
+        return all(key in recorded and within(asked[key], recorded[key]) for key in asked)
+    return bool(asked == recorded)
 
 
 def score(out: Path, size: Size, weights: Path, row: Row) -> Path:

@@ -21,9 +21,9 @@ from panoforge.eval.scoring.metrics.stats import Interval, bootstrap_mean, holm,
 GAIN = 0.05  # points of mIoU that the claim asks for, zero-shot
 REFERENCE = ("vanilla", "scan")
 VIDEO_FIGURES = ("click", "j", "shown", "missed", "invented")
-# Differences to the fine-tuned scan have a p of their own, not corrected for their number.
 HEADS = ("model", "method", "mIoU 1 (3)", "95 %", "small", "medium", "large")
 MORE_HEADS = ("small px", "medium px", "large px", "seam or pole", "to vanilla scan", "p")
+# Differences to the fine-tuned scan have a p of their own, not corrected for their number.
 LAST_HEADS = ("to scan_mixed, scan", "p, alone")
 
 
@@ -118,7 +118,9 @@ def ceiling(results: dict[str, Any], method: str) -> float:
 
 
 def merges(out: Path, listed: dict[str, Any]) -> list[dict[str, Any]]:
-    """Mean and maximum, one and two cycles, by one click: differences to the mean of one cycle."""
+    """Mean and maximum, one and two cycles, views near the click. By one click, with differences to
+    the mean of one cycle and to the vanilla model seen in the same way.
+    """
     lines = []
     for name, entry in listed.items():
         for world in ("a", "b", "c"):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bench.reproduce_sap import within
 from bench.sap_recipes import CAUSES, ROWS, SIZES, short_recipe, tune_recipe, video_recipe
 from bench.sap_results import VIDEO_FIGURES, video_figures, video_summary
 from panoforge.train.config import TrainConfig
@@ -47,3 +48,10 @@ def test_every_recipe_of_the_proof_is_a_config(size: str, tmp_path) -> None:
     for stage in (short_recipe, video_recipe):
         config = TrainConfig.model_validate(stage(SIZES[size], tmp_path, tmp_path / "model.pt"))
         assert config.loss.objectness == 1 and config.model.frozen == ()
+
+
+def test_a_finished_stage_is_taken_if_its_record_says_all_that_the_recipe_asks() -> None:
+    record = {"steps": 3, "clip": {"frames": 8, "max_objects": 2}}
+    assert within({"steps": 3, "clip": {"frames": 8}}, record)
+    assert not within({"steps": 3, "clip": {"frames": 24}}, record)
+    assert not within({"steps": 3, "optim": {"lr": 1.0}}, record)
