@@ -242,3 +242,31 @@ def test_a_person_goes_through_the_list(place: Path) -> None:
         page.keyboard.press("Control+z")
         list_is(tab, done=1)
         assert tab.console == [] and tab.overflow_px() == 0
+
+
+SLOW_TO_OPEN = """ms => {
+  const quick = window.fetch;
+  window.fetch = async (path, options) => {
+    if (String(path).includes("api/look")) await new Promise(done => setTimeout(done, ms));
+    return quick(path, options);
+  };
+}"""
+
+
+@pytest.mark.browser
+def test_a_verdict_that_is_quicker_than_the_picture_is_kept(place: Path) -> None:
+    listed = decode_revisions((place / "revise.json").read_bytes()).entries
+    number = next(k for k, one in enumerate(listed) if one.item != listed[0].item)
+    with serving(Asked(place=place)) as server, open_tab(server.url) as tab:
+        tab.wait_for("document.body.dataset.loaded !== undefined")
+        rows = tab.page.locator("#revise-list button")
+        rows.nth(0).click()
+        tab.wait_for("document.body.dataset.settled === 'true'")
+        tab.page.evaluate(SLOW_TO_OPEN, 700)
+        rows.nth(number).click()  # another video, which opens slowly
+        tab.page.focus("#stage")
+        tab.page.keyboard.press("u")
+        list_is(tab, done=1)
+        ann = Annotator(server.server_port)
+        (kept,) = [one for one in entries(ann)["entries"] if one["verdict"]]
+        assert (kept["why"], kept["verdict"]) == (listed[number].why, "fixed")

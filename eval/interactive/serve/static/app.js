@@ -25,13 +25,17 @@ const api = new Api({
   },
   onAnswer: async (one, answer) => {
     page.strokes = page.strokes.filter((stroke) => stroke.request !== one.request);
-    if (answer.picture !== page.state?.picture) return;
+    const judged = ["revise", "undo", "redo"].includes(one.edit.kind);
+    if (answer.picture !== page.state?.picture) {  // she has gone on before the answer
+      if (judged) await refreshRevise();
+      return;
+    }
     if (page.fresh?.pending === one.request && answer.touched.length) choose(answer.touched[0]);
     else if (["undo", "redo"].includes(one.edit.kind) && answer.at_frames && (page.frame < answer.at_frames[0] || page.frame > answer.at_frames[1])) timeline.go(answer.at_frames[0]);
     else if (["undo", "redo", "split", "merge"].includes(one.edit.kind) && answer.touched.length) choose(answer.touched[0]);
     await update(answer);
     if (!api.queue.length) busy(null);
-    if (["revise", "undo", "redo"].includes(one.edit.kind)) {
+    if (judged) {
       const next = one.edit.verdict && one.edit.entry === revise.at;
       await refreshRevise();
       if (next) revise.next();
@@ -83,8 +87,12 @@ const timeline = new Timeline({
 });
 
 const revise = new Revise({
-  onGo: (entry) => gotoEntry(entry),
-  onVerdict: (entry, verdict) => { if (page.state?.picture === entry.picture) change({ kind: "revise", entry: entry.entry, verdict }); },
+  onGo: (entry) => { page.arriving = gotoEntry(entry); },
+  onVerdict: async (entry, verdict) => {
+    await page.arriving;  // a key that is quicker than the picture is not lost
+    if (page.state?.picture === entry.picture) change({ kind: "revise", entry: entry.entry, verdict });
+    else fail(`the verdict on “${entry.why}” was not taken, since its picture is not open: go to the entry and say it again`);
+  },
 });
 
 const pen = $("ink").getContext("2d");
@@ -140,7 +148,10 @@ async function refreshList() {
 }
 
 async function refreshRevise() {
-  if (page.list.labelled) revise.show(await (await api.ask((session) => `api/revise?session=${session}`)).json());
+  if (!page.list.labelled) return;
+  const asked = page.listing = (page.listing ?? 0) + 1;
+  const answer = await (await api.ask((session) => `api/revise?session=${session}`)).json();
+  if (asked === page.listing) revise.show(answer);  // an older list that comes later would take a verdict back
 }
 
 // To an entry's frame and place, with its object chosen.
