@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.common import machine, use_one_thread
+from panoforge.train.settings.schedule import OptimSettings
 
 TARGET = 3.0
 IMAGE_PX = 128
@@ -168,6 +169,13 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
+# What SMALL says of random weights and of a trained encoder, where neither is there.
+WEIGHTS_ARE_THERE = {"initial": "sam2"}
+ENCODER_IS_FROZEN = {
+    key: OptimSettings.model_fields[key].default for key in ("encoder_lr", "layer_decay")
+}
+
+
 def image_recipe(size: Size) -> dict[str, Any]:
     """Click → mask on single views, everything trained."""
     return {
@@ -194,14 +202,19 @@ def clip_recipe(size: Size, checkpoint: Path) -> dict[str, Any]:
     return {
         **recipe,
         "mixture": "panoramas-only",  # bench.reproduce_sap mixes
-        "model": {**recipe["model"], "frozen": ["image_encoder"], "checkpoint": str(checkpoint)},
+        "model": {
+            **recipe["model"],
+            **WEIGHTS_ARE_THERE,
+            "frozen": ["image_encoder"],
+            "checkpoint": str(checkpoint),
+        },
         "clip": {**recipe["clip"], "frames": 4, "max_objects": 3},
         "prompt": {
             **recipe["prompt"],
             "sphere_click": 1.0,
         },  # as in use; a frame without its click then mostly lacks the object
         "loss": {**recipe["loss"], "objectness": 1.0},
-        "optim": {**recipe["optim"], "lr": 1e-4, "warmup_steps": 20},
+        "optim": {**recipe["optim"], **ENCODER_IS_FROZEN, "lr": 1e-4, "warmup_steps": 20},
         "steps": size.clip_steps,
         "clips_per_step": 2,
         "clips_per_forward": 2,

@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 
 from bench.common import machine, use_one_thread
-from bench.learns import SMALL
+from bench.learns import ENCODER_IS_FROZEN, SMALL, WEIGHTS_ARE_THERE
 from bench.sap_recipes import IMAGE_PX, merged
 from panoforge.eval.scoring.metrics.stats import bootstrap_mean, paired_test
 
@@ -153,7 +153,12 @@ def recipe(pretrained: Path, size: Size, row: Row, seed: int) -> dict[str, Any]:
     views = {"overlap": SCAN["overlap"], "fov_deg": SCAN["fov_deg"]}
     base = merged(
         SMALL,
-        model={"image_size": IMAGE_PX, "frozen": ["image_encoder"], "checkpoint": str(pretrained)},
+        model={
+            **WEIGHTS_ARE_THERE,
+            "image_size": IMAGE_PX,
+            "frozen": ["image_encoder"],
+            "checkpoint": str(pretrained),
+        },
         clip={
             "frames": 8,
             "max_objects": 2,
@@ -166,7 +171,13 @@ def recipe(pretrained: Path, size: Size, row: Row, seed: int) -> dict[str, Any]:
             "own" if row.kind == "video" else "panoramas-only": {"kind": row.kind, "weight": 1}
         },
         loss={"objectness": 1.0},
-        optim={"lr": 1e-4, "warmup_steps": 10, "final_lr_ratio": 0.05, "weight_decay": 0.01},
+        optim={
+            **ENCODER_IS_FROZEN,
+            "lr": 1e-4,
+            "warmup_steps": 10,
+            "final_lr_ratio": 0.05,
+            "weight_decay": 0.01,
+        },
         steps=size.steps,
         clips_per_step=2,
         clips_per_forward=1,

@@ -111,7 +111,7 @@ def short_recipe(size: Size, data: Path, checkpoint: Path) -> dict[str, Any]:
     """
     return merged(
         without_panoramas(SMALL),
-        model={"checkpoint": str(checkpoint)},
+        model={**learns.WEIGHTS_ARE_THERE, "checkpoint": str(checkpoint)},
         mixture=sources(data, images=1, videos=1),
         clip={"frames": SHORT_FRAMES, "max_objects": 3},
         prompt={"max_prompted_frames": 1, "max_corrected_frames": 1, "corrections": 1},
@@ -232,6 +232,7 @@ def tune_recipe(size: Size, data: Path, checkpoint: Path, row: Row) -> dict[str,
     recipe = merged(
         SMALL,
         model={
+            **learns.WEIGHTS_ARE_THERE,
             "frozen": ["image_encoder", "object_pointers", "memory_embeddings"],
             "checkpoint": str(checkpoint),
         },
@@ -243,6 +244,7 @@ def tune_recipe(size: Size, data: Path, checkpoint: Path, row: Row) -> dict[str,
             "corrections": 1,
         },
         optim={
+            **learns.ENCODER_IS_FROZEN,
             "lr": size.tune_lr,
             "weight_decay": 0.1,
             "grad_clip": 0.1,

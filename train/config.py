@@ -266,6 +266,19 @@ class TrainConfig(FrozenModel):
         return self
 
     @model_validator(mode="after")
+    def _a_frozen_encoder_learns_at_no_rate(self) -> Self:
+        rates = ("encoder_lr", "layer_decay")
+        fresh = type(self.optim).model_fields
+        said = [key for key in rates if getattr(self.optim, key) != fresh[key].default]
+        if self.dense is None and said and "image_encoder" in self.model.frozen:
+            raise ValueError(
+                f"optim.{said[0]} is {getattr(self.optim, said[0])}, and the image encoder is"
+                " frozen and does not read it: leave it out, or take image_encoder out of"
+                " model.frozen"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _epochs_count_for_something(self) -> Self:
         counts = self.optim.schedule == "step" or self.memory_from_truth is not None
         if self.epoch_clips and not counts and not self.model.panosam2.memory_from_epoch:

@@ -54,11 +54,24 @@ def test_defaults_are_sam2s_recipe():
         ({"learning_rate": 1.0}, "Extra inputs"),
         ({"model": {"frozen": ["encoder"]}}, "image_encoder"),
         ({"optim": {"lr": float("nan")}}, "lr"),
+        ({"optim": {"encoder_lr": 1e-5}}, "encoder_lr is 1e-05, and the image encoder is frozen"),
+        ({"optim": {"layer_decay": 0.5}}, "layer_decay is 0.5, and the image encoder is frozen"),
+        ({"model": {"drop_path": 0.2}}, "drop_path is 0.2, and the image encoder is frozen"),
+        (
+            {"model": {"initial": "mimetic", "checkpoint": "w.pt"}, "mixture": "panoramas-only"},
+            r"model.initial is mimetic, .* and model.checkpoint \(w.pt\) has weights",
+        ),
     ],
 )
 def test_what_cannot_run_is_refused(changes: dict, message: str):
     with pytest.raises(ValidationError, match=message):
         small_config(**changes)
+
+
+def test_an_encoder_that_is_trained_reads_its_rates():
+    optim, model = {"encoder_lr": 1e-5, "layer_decay": 0.5}, {"drop_path": 0.2, "frozen": []}
+    assert small_config(optim=optim, model=model).optim.encoder_lr == 1e-5
+    assert small_config(model={"drop_path": 0.0}).model.drop_path == 0.0  # asks for nothing
 
 
 def test_digest_covers_the_numbers_and_nothing_else():

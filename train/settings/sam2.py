@@ -109,3 +109,18 @@ class ModelSettings(Sam2Settings):
         Literal["sam2", "mimetic"],
         Field(description="How random weights are drawn: as SAM2 does, or mimetic."),
     ] = "sam2"
+
+    @model_validator(mode="after")
+    def _reads_all_that_is_set(self) -> Self:
+        if self.initial != "sam2" and self.checkpoint is not None:
+            raise ValueError(
+                f"model.initial is {self.initial}, which is how random weights are drawn, and"
+                f" model.checkpoint ({self.checkpoint}) has weights: leave one of them out"
+            )
+        default = type(self).model_fields["drop_path"].default
+        if self.drop_path not in (0, default) and "image_encoder" in self.frozen:
+            raise ValueError(
+                f"model.drop_path is {self.drop_path}, and the image encoder is frozen and drops no"
+                " path: leave it out, or take image_encoder out of model.frozen"
+            )
+        return self

@@ -75,7 +75,7 @@ def test_it_is_for_random_weights_and_a_function_of_the_seed(tmp_path):
     assert not torch.equal(one.state_dict()[name], other.state_dict()[name])
     path = export_official(tmp_path / "model.pt", other.state_dict(), 1)
     settings = small_config(
-        model={"size": "micro", "initial": "mimetic", "checkpoint": str(path)},
+        model={"size": "micro", "checkpoint": str(path)},
         mixture="panoramas-only",
     ).model
     loaded, _ = build_model(settings, config.prompt)
