@@ -76,10 +76,10 @@ class MovingThings(FrozenModel):
         Field(min_length=1, description="Categories that may move; 'any' stands for all things."),
     ]
     how: Annotated[
-        Literal["floor", "fly", "fall", "swing"],
+        Literal["floor", "fly", "fall", "swing", "slide"],
         Field(
-            description="Over the floor; through the air, turning; dropped, by Blender's solver; or"
-            " a door, about its hinge."
+            description="Over the floor; through the air, turning; dropped, by Blender's solver; a"
+            " door, about its hinge; or a drawer, out and back."
         ),
     ]
     most: Annotated[int, Field(ge=1, le=1000, description="At most so many of them.")] = 3
@@ -95,6 +95,9 @@ class MovingThings(FrozenModel):
     swing_deg: Annotated[
         Range, Field(description="Least and greatest angle by which a door swings, degrees.")
     ] = (30.0, 90.0)
+    slide_m: Annotated[
+        Range, Field(description="Least and greatest length by which a drawer comes out.")
+    ] = (0.1, 0.4)
 
     @model_validator(mode="after")
     def _names_categories(self) -> "MovingThings":
@@ -110,17 +113,18 @@ class MovingThings(FrozenModel):
 
     @model_validator(mode="after")
     def _means_something(self) -> "MovingThings":
-        for name in ("speed_m_s", "drop_m", "swing_deg"):
+        for name in ("speed_m_s", "drop_m", "swing_deg", "slide_m"):
             low, high = getattr(self, name)
             if low > high or high == 0:
                 raise ValueError(f"{name} is (least, greatest), got {(low, high)}")
         if self.swing_deg[1] > 180:
             raise ValueError(f"swing_deg: a door swings by at most 180°, got {self.swing_deg}")
         ignored = {
-            "floor": ("drop_m", "swing_deg"),
-            "fly": ("drop_m", "swing_deg"),
-            "fall": ("speed_m_s", "turn_deg_s", "swing_deg"),
-            "swing": ("speed_m_s", "drop_m"),
+            "floor": ("drop_m", "swing_deg", "slide_m"),
+            "fly": ("drop_m", "swing_deg", "slide_m"),
+            "fall": ("speed_m_s", "turn_deg_s", "swing_deg", "slide_m"),
+            "swing": ("speed_m_s", "drop_m", "slide_m"),
+            "slide": ("turn_deg_s", "drop_m", "swing_deg"),
         }[self.how]
         if given := _said(self, *ignored):
             raise ValueError(

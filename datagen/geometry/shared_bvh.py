@@ -43,6 +43,14 @@ def is_similar(matrix: NDArray[np.float64]) -> bool:
     return bool(scale > 0 and np.abs(gram - scale * np.eye(3)).max() <= SIMILAR * scale)
 
 
+def meeting(
+    points: NDArray[np.float64], faces: NDArray[np.int64], tree: BVHTree
+) -> NDArray[np.int64]:
+    """The triangles of a BVH that meet any of a mesh's, of points (V, 3) and triangles (F, 3)."""
+    mine = BVHTree.FromPolygons(points.tolist(), faces.tolist(), all_triangles=True)
+    return np.unique(np.array([theirs for _, theirs in mine.overlap(tree)], np.int64))
+
+
 class SharedBvh:
     """A BVH over triangles of its own, and copies of other meshes beside them.
 
@@ -125,6 +133,18 @@ class SharedBvh:
                 reach = length
                 best = BvhHit(world, self._normal(copy, normal), self._first + copy, length)
         return best
+
+    def touched(self, points: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The numbers of all that a mesh of points (V, 3) and triangles (F, 3) meets, in metres."""
+        found = [meeting(points, faces, self._own)]
+        low, high = points.min(axis=0), points.max(axis=0)
+        near = ((self._low <= high) & (self._high >= low)).all(axis=1)
+        for copy in np.flatnonzero(near).tolist():
+            local = np.array(self._local[copy])
+            own = points @ local[:3, :3].T + local[:3, 3]
+            if len(meeting(own, faces, self._trees[self._tree[copy]])):
+                found.append(np.array([self._first + copy]))
+        return np.concatenate(found)
 
     def _normal(self, copy: int, normal: Vector) -> Vector:
         turned = self._world[copy].to_3x3() @ normal

@@ -18,7 +18,7 @@ from panoforge.datagen.depsgraph.strands import balls, read_curves, read_points,
 from panoforge.datagen.depsgraph.units import metres_per_unit
 from panoforge.datagen.geometry.materials import is_volume_only
 from panoforge.datagen.geometry.prepared_scene import numbered_objects
-from panoforge.datagen.geometry.shared_bvh import Copy, SharedBvh, is_similar
+from panoforge.datagen.geometry.shared_bvh import Copy, SharedBvh, is_similar, meeting
 
 MOST_LAID_OUT = 20_000_000  # triangles: some 5 GB; beyond, copies share their mesh's BVH
 LAYER_GAP_M = 1e-3  # surfaces closer than this count as one
@@ -99,6 +99,12 @@ class Surface:
             found.append(Layer(float(location.z), int(self.owner[triangle]), normal.z > 0))
             z = float(location.z) - LAYER_GAP_M
         return found
+
+    def touched(self, points: NDArray[np.float64], faces: NDArray[np.int64]) -> set[int]:
+        """The numbers of the things that a mesh of points (V, 3), triangles (F, 3) meets."""
+        shared = isinstance(self.tree, SharedBvh)
+        met = self.tree.touched(points, faces) if shared else meeting(points, faces, self.tree)
+        return set(self.owner[met].tolist())
 
     def clearance_m(self, point: NDArray) -> float:
         """Distance from `point` to the nearest surface in any direction, exact.

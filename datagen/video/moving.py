@@ -142,9 +142,9 @@ class Surroundings:
 
     def free(self, body: Body, points: NDArray[np.float64], frame: int) -> bool:
         """Whether a body whose hull's points are these (V, 3) touches nothing in a frame."""
-        mine = BVHTree.FromPolygons(points.tolist(), body.faces.tolist(), all_triangles=True)
-        if mine.overlap(self._still.tree):
+        if self._still.touched(points, body.faces):
             return False
+        mine = BVHTree.FromPolygons(points.tolist(), body.faces.tolist(), all_triangles=True)
         low, high = points.min(axis=0), points.max(axis=0)
         for number, other in self._waiting.items():
             if number == body.number:

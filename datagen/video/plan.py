@@ -15,6 +15,7 @@ from panoforge.datagen.timing import say
 from panoforge.datagen.video.falling import drop
 from panoforge.datagen.video.moving import Body, Surroundings, candidates, plan
 from panoforge.datagen.video.rigid import RigidTrack
+from panoforge.datagen.video.sliding import Drawer, drawers, slide
 from panoforge.datagen.video.swinging import Leaf, leaves, swing
 from panoforge.datagen.video.world import MovingWorld
 
@@ -30,15 +31,15 @@ def moving_world(
         for number in numbered
         if np.isfinite(surface.low[number]).all() and "structure" not in things[number - 1].flags
     }
-    chosen: list[tuple[MovingThings, Sequence[Body]]] = [
-        (
-            rule,
-            leaves(rule, things, numbered, [*seed, place])
-            if rule.how == "swing"
-            else candidates(rule, things, numbered, middles, [*seed, place]),
-        )
-        for place, rule in enumerate(video.objects)
-    ]
+
+    def named(rule: MovingThings, draws: Sequence[int]) -> Sequence[Body]:
+        if rule.how == "swing":
+            return leaves(rule, things, numbered, draws)
+        if rule.how == "slide":
+            return drawers(rule, things, numbered, middles, surface, draws)
+        return candidates(rule, things, numbered, middles, draws)
+
+    chosen = [(rule, named(rule, [*seed, place])) for place, rule in enumerate(video.objects)]
     bodies = [body for _, found in chosen for body in found]
     if not bodies:
         return MovingWorld.at_rest(video.frames, surface)
@@ -53,12 +54,7 @@ def moving_world(
             for body in free:
                 if len(tracks) - before == rule.most:
                     break
-                ways = [*seed, place, body.number]
-                track = (
-                    swing(body, rule, video, obstacles, ways)
-                    if isinstance(body, Leaf)
-                    else plan(body, rule, video, obstacles, ways)
-                )
+                track = _way(body, rule, video, obstacles, [*seed, place, body.number])
                 if track is not None:
                     obstacles.moves(body, track)
                     tracks[body.number] = track
@@ -69,6 +65,20 @@ def moving_world(
     if not tracks:
         return MovingWorld.at_rest(video.frames, surface)
     return MovingWorld.of(video.frames, tracks, _lights(tracks, chosen))
+
+
+def _way(
+    body: Body,
+    rule: MovingThings,
+    video: VideoSettings,
+    obstacles: Surroundings,
+    seed: Sequence[int],
+) -> RigidTrack | None:
+    if isinstance(body, Leaf):
+        return swing(body, rule, video, obstacles, seed)
+    if isinstance(body, Drawer):
+        return slide(body, rule, video, obstacles, seed)
+    return plan(body, rule, video, obstacles, seed)
 
 
 def _lights(

@@ -114,7 +114,7 @@ def swing(
     least, greatest = rule.swing_deg
     for opening in np.linspace(greatest, least, OPENINGS):
         for side in (first, -first):
-            angles = Swing(side * float(np.radians(opening)), rate)
+            angles = Opening(side * float(np.radians(opening)), rate)
             if rate > 0 and _is_free(leaf, angles, rate, video, obstacles):
                 return RigidTrack.of(
                     leaf.centre,
@@ -127,15 +127,18 @@ def swing(
 
 
 @dataclass(frozen=True)
-class Swing:
-    """Angles over time: from 0 to `opening` radians and back, never faster than `rate` a second."""
+class Opening:
+    """How far open over time: from 0 to `widest` and back, radians or metres.
 
-    opening: float
+    Slow at both ends, and never faster than `rate` a second.
+    """
+
+    widest: float
     rate: float
 
     def at(self, time: float) -> float:
-        """The angle after so many seconds."""
-        return self.opening * (1 - np.cos(2 * self.rate / abs(self.opening) * time)) / 2
+        """How far after so many seconds."""
+        return self.widest * (1 - float(np.cos(2 * self.rate / abs(self.widest) * time))) / 2
 
 
 def about(hinge: NDArray[np.float64], angle: float) -> NDArray[np.float64]:
@@ -147,7 +150,7 @@ def about(hinge: NDArray[np.float64], angle: float) -> NDArray[np.float64]:
 
 
 def _is_free(
-    leaf: Leaf, angles: Swing, rate: float, video: VideoSettings, obstacles: Surroundings
+    leaf: Leaf, angles: Opening, rate: float, video: VideoSettings, obstacles: Surroundings
 ) -> bool:
     """Whether the leaf touches nothing, at every frame and in small steps between."""
     reach = float(np.linalg.norm((leaf.hull - leaf.hinge)[:, :2], axis=1).max())

@@ -58,6 +58,17 @@ for _ in range(12):
     one, other = flat.column(*origin[:2]), shared.column(*origin[:2])
     assert [layer.index for layer in one] == [layer.index for layer in other]
     assert [layer.faces_up for layer in one] == [layer.faces_up for layer in other]
+met = 0
+bpy.ops.mesh.primitive_ico_sphere_add(radius=1.0)
+ball = bpy.context.object.data
+corners = np.array([v.co for v in ball.vertices])
+faces = np.array([p.vertices for p in ball.polygons])
+for _ in range(60):
+    points = corners * rng.uniform(0.3, 2) + rng.uniform(-9, 9, 3)
+    one, other = flat.touched(points, faces), shared.touched(points, faces)
+    assert one == other, (one, other)
+    met += len(one)
+found["met"] = met
 assert (shared.low <= flat.low + 1e-5).all() and (shared.high >= flat.high - 1e-5).all()
 assert shared.tree.ray_cast((0, 0, 0), (0, 0, -1), 0.01).distance is None
 print(json.dumps(found))
@@ -71,4 +82,5 @@ def test_copies_that_share_a_bvh_answer_as_if_they_were_laid_out() -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["hits"] > 1000 and found["triangles"][0] == found["triangles"][1] == 40 * 968 + 2
+    assert found["met"] > 10
     assert found["copies"] == 8 * 968 + 2 + 32  # eight are no similar copies

@@ -64,6 +64,18 @@ def config(**changes) -> RenderConfig:
             "drop_m would be ignored for how=swing",
         ),
         (
+            {"video": {"objects": ({"categories": ["any"], "how": "fall", "slide_m": (1, 2)},)}},
+            "slide_m would be ignored for how=fall",
+        ),
+        (
+            {"video": {"objects": ({"categories": ["any"], "how": "slide", "turn_deg_s": 9},)}},
+            "turn_deg_s would be ignored for how=slide",
+        ),
+        (
+            {"video": {"objects": ({"categories": ["any"], "how": "slide", "slide_m": (2, 1)},)}},
+            "slide_m is .least, greatest.",
+        ),
+        (
             {"video": {"objects": ({"categories": ["any"], "how": "fly", "swing_deg": (1, 2)},)}},
             "swing_deg would be ignored for how=fly",
         ),

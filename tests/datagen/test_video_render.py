@@ -114,10 +114,11 @@ def animated(blends, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def doors(blends, tmp_path_factory) -> Path:
-    """A door that swings in front of a camera that stands in the middle of the room."""
+    """A door that swings and a drawer that slides before a camera in the middle of the room."""
     folder = tmp_path_factory.mktemp("doors")
     rule = {"categories": ("door",), "how": "swing", "turn_deg_s": 120, "swing_deg": (40, 80)}
-    video = {"objects": (rule,), "frames": 6, "fps": 6}
+    pulled = {"categories": ("cabinet",), "how": "slide", "slide_m": (0.1, 0.3)}
+    video = {"objects": (rule, {**pulled, "speed_m_s": (0.3, 0.4)}), "frames": 6, "fps": 6}
     result = render(folder, blends / "doors.blend", video)
     assert result.outcome == "done", result
     return folder
@@ -228,7 +229,7 @@ def test_the_solver_leaves_nothing_and_is_not_given_more_than_it_can_count(blend
 def test_a_door_swings_about_its_hinge_and_back(doors) -> None:
     """Its hinge stays where it is; a leaf without room, and one without a hinge, stay shut."""
     video = video_of(doors)
-    moving = [row for row in video.instances if row.motion == "rigid"]
+    moving = [row for row in video.instances if row.motion == "rigid" and row.category == "door"]
     assert [row.name for row in moving] == ["door"]
     hinge, angles = np.array([3.0, 0.55, 1.0]), []
     rest = np.array(moving[0].poses[0].position_m)
@@ -239,6 +240,21 @@ def test_a_door_swings_about_its_hinge_and_back(doors) -> None:
         angles.append(np.degrees(np.arctan2(turn[1, 0], turn[0, 0])))
     assert angles[0] == pytest.approx(0) and 10 < np.abs(angles).max() <= 80
     assert np.abs(np.diff(angles)).max() * video.fps <= 120
+
+
+def test_a_drawer_slides_out_to_its_open_side_and_back(doors) -> None:
+    """One that holds a cup, one that something stands before, and one that stands free, stay."""
+    video = video_of(doors)
+    shut = {"drawer.001", "drawer.002", "drawer.003"}
+    by_name = {row.name: row for row in video.instances}
+    assert by_name["drawer"].motion == "rigid"
+    assert all(by_name[name].motion == "still" for name in shut & by_name.keys())
+    poses = by_name["drawer"].poses
+    away = np.array([pose.position_m for pose in poses]) - np.array(poses[0].position_m)
+    assert np.allclose(away[:, [0, 2]], 0, atol=1e-9)
+    assert 0.1 < away[:, 1].max() <= 0.3 and (away[:, 1] >= 0).all()
+    assert np.abs(np.diff(away[:, 1])).max() * video.fps <= 0.4
+    assert all(np.allclose(pose.world_from_rest, np.eye(3)) for pose in poses)
 
 
 SWINGING = """

@@ -1,6 +1,6 @@
 """Small .blend files for tests of videos: `python video_scenes.py OUT.blend KIND`.
 
-`still` has furniture in a room, `doors` three leaves, one in its frame; `animated` moves by
+`still` has furniture in a room, `doors` three leaves and four drawers; `animated` moves by
 keyframes, an armature, a shape key and a part that comes and goes; `nothing` has a frame range in
 which nothing moves, `frameless` not even that.
 """
@@ -84,6 +84,29 @@ def doors() -> None:
     for y in (3.3, 4.2):
         box("cupboard", (0.7, y, 0.0), (1.3, y + 0.5, 1.9))
     box("door.002", (2.4, 4.4, 0.0), (3.2, 4.44, 2.0))
+    drawers()
+
+
+def joined(*parts: bpy.types.Object) -> None:
+    with bpy.context.temp_override(active_object=parts[0], selected_editable_objects=parts):
+        bpy.ops.object.join()
+
+
+def drawers() -> None:
+    """Of a chest `drawer` may slide, `drawer.001` holds a cup, and something stands before
+    `drawer.002`; `drawer.003` stands free on the floor."""
+    boards = [box("chest", (0.5, 0.02, 0.0), (1.3, 0.05, 0.94))]
+    boards += [box("side", (x, 0.05, 0.0), (x + 0.03, 0.55, 0.94)) for x in (0.5, 1.27)]
+    boards += [
+        box("board", (0.53, 0.05, z), (1.27, 0.55, z + 0.02)) for z in (0.02, 0.32, 0.62, 0.92)
+    ]
+    joined(*boards)
+    for name, z in (("drawer", 0.645), ("drawer.001", 0.345), ("drawer.002", 0.045)):
+        inside = box(name, (0.535, 0.06, z), (1.265, 0.55, z + 0.27))
+        joined(inside, box("front", (0.515, 0.55, z - 0.02), (1.285, 0.57, z + 0.28)))
+    box("cup", (0.8, 0.2, 0.4), (0.9, 0.3, 0.5))
+    box("basket", (0.7, 0.6, 0.0), (1.1, 0.8, 0.25))
+    box("drawer.003", (1.7, 1.2, 0.0), (2.1, 1.6, 0.3))
 
 
 def keyed(made: bpy.types.Object, path: str, *values: object) -> None:
