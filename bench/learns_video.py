@@ -10,11 +10,11 @@ of the solids move. Each row is fine-tuned from FILE for the same number of step
 follows every thing of other scenes from its first mask.
 
     vanilla       FILE as it is              whole frames, BFoV search, a scan of each frame
-    plain         whole frames, plain SAM2   whole frames, BFoV search, distractor-aware memory
+    plain         whole frames, plain SAM2   whole frames, BFoV search, with views that objects
+                                             share, distractor-aware memory
     decoder       + convolutions that wrap and the previous mask
     distortion    + the distortion-guided loss
-    memory        + long-short memory: all of PanoSAM2     whole frames, BFoV search, and whole
-                                             frames remembered as SAM2 does and distractor-aware
+    memory        + long-short memory: all of PanoSAM2     the same, and SAM2's memory
     scans         trained on scan_of_video instead          a scan of each frame
 
 **Expected** (arXiv 2604.07901): each part adds; +6.7 J&F on PanoVOS and +5.6 on 360VOTS in all.
@@ -40,7 +40,15 @@ from bench.sap_recipes import IMAGE_PX, merged
 from panoforge.eval.scoring.metrics.stats import bootstrap_mean, paired_test
 
 SCAN = {"overlap": 0.0, "fov_deg": 90.0}  # fewest views: a scan of each frame costs V times a frame
-POLICIES = ("sam2", "distractor_aware")  # of the memory, other than what the weights learnt with
+# Ways to look at videos: a search, or another memory than the weights learnt with.
+WAYS: dict[str, dict[str, Any]] = {
+    "whole": {"search": "whole"},
+    "bfov": {"search": "bfov"},
+    "bfov_shared": {"search": "bfov", "share": 3.0},
+    "scan": {"search": "scan"},
+    "sam2": {"memory": "sam2"},
+    "distractor_aware": {"memory": "distractor_aware"},
+}
 GROUPS = ("all", "seam", "pole", "gone", "rest")
 
 
@@ -59,8 +67,7 @@ QUICK, FULL = Size(24, 6, 60, 1), Size(120, 24, 400, 3)
 
 @dataclass(frozen=True)
 class Row:
-    """How a model is trained, None for not at all, and how it looks at videos: a search, or a
-    memory policy on whole frames."""
+    """How a model is trained, None for not at all, and which of WAYS it looks at videos in."""
 
     name: str
     changes: Mapping[str, Any] | None
@@ -72,13 +79,13 @@ PARTS = {"decoder": True, "previous_mask": True}
 DISTORTION = {"weight_min": 0.5, "weight_max": 2.0, "decay": 1.0}
 ROWS = (
     Row("vanilla", None, ("whole", "bfov", "scan")),
-    Row("plain", {}, ("whole", "bfov", "distractor_aware")),
+    Row("plain", {}, ("whole", "bfov", "bfov_shared", "distractor_aware")),
     Row("decoder", {"model": {"panosam2": PARTS}}),
     Row("distortion", {"model": {"panosam2": PARTS}, "loss": {"distortion": DISTORTION}}),
     Row(
         "memory",
         {"model": {"panosam2": {**PARTS, "memory": True}}, "loss": {"distortion": DISTORTION}},
-        ("whole", "bfov", *POLICIES),
+        ("whole", "bfov", "bfov_shared", "sam2", "distractor_aware"),
     ),
     Row("scans", {}, ("scan",), kind="scan_of_video"),
 )
@@ -212,7 +219,7 @@ def evaluate(out: Path, dataset: Path, weights: Path, search: str) -> list[dict[
         "root": str(dataset),
         "split": "test",
         "model": {"size": "micro", "image_size": IMAGE_PX, "checkpoint": str(weights)},
-        "video": {"memory": search} if search in POLICIES else {"search": search},
+        "video": WAYS[search],
         "device": "cpu",
     }
     if search == "scan":

@@ -40,6 +40,8 @@ from bench.common import (
 
 LENGTHS = (50, 1000)
 OBJECTS = 8
+APART_DEG = {"spread": 360 / OBJECTS, "crowd": 20.0}  # neighbours, in longitude
+SHARE = 3.0
 
 
 def model_of(size: str, image_size: int) -> Any:
@@ -127,7 +129,7 @@ def equality(n_frames: int) -> float:
     return worst
 
 
-def panoramas(folder: Path, n_frames: int, width: int) -> tuple[Any, list[Any]]:
+def panoramas(folder: Path, n_frames: int, width: int, apart_deg: float) -> tuple[Any, list[Any]]:
     """JPEGs of caps that move, read when asked for, and the caps' first masks."""
     import cv2
 
@@ -145,7 +147,8 @@ def panoramas(folder: Path, n_frames: int, width: int) -> tuple[Any, list[Any]]:
 
     def cap(k: int, t: int) -> np.ndarray:
         centre = lonlat_to_direction(
-            np.radians(360 / OBJECTS * k + 2 * t), np.radians(-50 + 100 / OBJECTS * k)
+            np.radians(apart_deg * k + 2 * t),
+            np.radians(apart_deg / APART_DEG["spread"] * (-50 + 100 / OBJECTS * k)),
         )
         return angle_between(at, centre) <= np.radians(9)
 
@@ -168,17 +171,22 @@ def consumed(predictor: Any, frames: Any, prompts: list[Any]) -> None:
         pass
 
 
-def search(n_frames: int, size: str, image_size: int, repeats: int) -> dict[str, list[float]]:
-    """Seconds of the whole video: BFoV search in batches, one object at a time, no search."""
+def search(
+    n_frames: int, size: str, image_size: int, repeats: int, apart_deg: float
+) -> dict[str, list[float]]:
+    """Seconds of the whole video: BFoV search in batches, sharing views, one object at a time, no
+    search.
+    """
     from panoforge.eval.predictors.batched_sam2 import BatchedSam2
-    from panoforge.eval.predictors.bfov_search import BfovSam2
+    from panoforge.eval.predictors.bfov_search import BfovSam2, Search
 
     model = model_of(size, image_size)
     with tempfile.TemporaryDirectory() as folder:
-        frames, prompts = panoramas(Path(folder), n_frames, 1920)
+        frames, prompts = panoramas(Path(folder), n_frames, 1920, apart_deg)
         whole = BatchedSam2(model)
         together = BfovSam2(BatchedSam2(model, encode_batch=OBJECTS))
         alone = BfovSam2(BatchedSam2(model))
+        shared = BfovSam2(BatchedSam2(model, encode_batch=OBJECTS), Search(share=SHARE))
 
         def one_at_a_time() -> None:
             for prompt in prompts:
@@ -187,6 +195,7 @@ def search(n_frames: int, size: str, image_size: int, repeats: int) -> dict[str,
         return interleave(
             {
                 "together": lambda: consumed(together, frames, prompts),
+                "sharing views": lambda: consumed(shared, frames, prompts),
                 "one at a time": one_at_a_time,
                 "whole panoramas": lambda: consumed(whole, frames, prompts),
             },
@@ -273,9 +282,13 @@ def main() -> None:
     off = equality(12 if args.toy else 50)
     print(f"largest difference from the official predictor: {off:.2g}")
     n = 3 if args.toy else 6
-    found = search(n, "micro" if args.quick or args.toy else "tiny", 256, 1 if args.toy else 3)
-    for name, values in found.items():
-        print(f"{name}: {spread([value / n for value in values])} ms a frame of {OBJECTS} objects")
+    size, repeats = "micro" if args.quick or args.toy else "tiny", 1 if args.toy else 3
+    scenes = {scene: search(n, size, 256, repeats, apart) for scene, apart in APART_DEG.items()}
+    for scene, timed in scenes.items():
+        for name, values in timed.items():
+            said = spread([value / n for value in values])
+            print(f"{scene}, {name}: {said} ms a frame of {OBJECTS} objects")
+    found = scenes["spread"]
     table = policies(12 if args.toy else 40, 1 if args.toy else 3)
     for row in table:
         print(row)
@@ -290,6 +303,10 @@ def main() -> None:
                 "memory": ours,
                 "official_memory": official,
                 "difference": off,
+                "search_s_a_frame": {
+                    scene: {name: median(values) / n for name, values in timed.items()}
+                    for scene, timed in scenes.items()
+                },
                 "policies": table,
                 "torch": version("torch"),
             },

@@ -284,6 +284,15 @@ class VideoConfig(FrozenModel):
         float,
         Field(ge=1, le=8, description="bfov: width of the view over that of the mask's BFoV."),
     ] = 2.0
+    share: Annotated[
+        float,
+        Field(
+            ge=1,
+            le=8,
+            description="bfov: objects close together share a view at most so many times as wide as"
+            " their own; 1: each has its own.",
+        ),
+    ] = 1.0
     memory: Annotated[
         Literal["sam2", "panosam2", "distractor_aware"] | None,
         Field(description="What objects remember; null is what the weights were trained with."),
@@ -293,12 +302,14 @@ class VideoConfig(FrozenModel):
     ] = False
 
     @model_validator(mode="after")
-    def _margin_is_read(self) -> Self:
-        if self.search != "bfov" and self.margin != type(self).model_fields["margin"].default:
-            raise ValueError(
-                f"video.margin is {self.margin}, and search: {self.search} does not read it: set"
-                " search to bfov, or leave margin out"
-            )
+    def _is_read(self) -> Self:
+        for key in ("margin", "share"):
+            value = getattr(self, key)
+            if self.search != "bfov" and value != type(self).model_fields[key].default:
+                raise ValueError(
+                    f"video.{key} is {value}, and search: {self.search} does not read it: set"
+                    f" search to bfov, or leave {key} out"
+                )
         return self
 
     def protocol(self, scan: ScanConfig, merge: MergeConfig) -> dict[str, object]:

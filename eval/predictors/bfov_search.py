@@ -7,8 +7,9 @@ the answer goes back to the panorama. An object that is lost is looked for in a 
 times as wide each frame, and in the whole panorama where no flat view is wide enough.
 
 All objects of a frame are encoded together and tracked together, as many at a time as attend to
-equally much; a picture is read once for all of them. Memories are those of `BatchedSam2`, of each
-object's own views.
+equally much; a picture is read once for all of them. Objects that lie close together may share a
+view (`panoforge.eval.predictors.shared_views`). Memories are those of `BatchedSam2`, of the views
+that an object was seen in.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,7 @@ from panoforge.eval.predictors.batched_sam2 import BatchedSam2
 from panoforge.eval.predictors.object_memory import ObjectMemory, batches, recalled
 from panoforge.eval.predictors.sam2_modules import EncodedFrame
 from panoforge.eval.predictors.sam2_video import precision
+from panoforge.eval.predictors.shared_views import share_views
 from panoforge.eval.views.merge import FrameLogits
 
 OUTSIDE = -10.0  # logit of what a region does not see
@@ -46,6 +48,7 @@ class Search:
     max_aspect: float = 2.0
     trim: float = 0.002
     widening: float = 1.5
+    share: float = 1.0  # a shared view is at most so many times as wide as an object's own
 
 
 class BfovSam2:
@@ -66,6 +69,7 @@ class BfovSam2:
     ) -> Iterator[FrameLogits]:
         """Logits H×W of each frame's objects, in the order of the frames."""
         first = [_first_frame(prompt) for prompt in prompts]
+        looked: dict[int, Bfov | None] = {}
         memories = [ObjectMemory() for _ in prompts]
         regions: dict[int, Bfov | None] = {}
         for t in range(len(frames)):
@@ -75,11 +79,15 @@ class BfovSam2:
             if begun:
                 for k in (k for k in begun if first[k] == t):
                     regions[k] = self.region(prompts[k].masks[t] > 0)
-                views = self._views(image, [regions[k] for k in begun])
+                looked = self._looked({k: regions[k] for k in begun})
+                views = self._views(image, list(dict.fromkeys(looked.values())))
                 with precision(self.sam2.model.device):
-                    encoded = dict(zip(begun, self.sam2._encode(views), strict=True))
-                    said = self._said(t, len(frames), encoded, views, regions, prompts, memories)
-            yield self._on_panorama(t, image.shape[:2], said, regions)
+                    features = dict(
+                        zip(views, self.sam2._encode(list(views.values())), strict=True)
+                    )
+                    encoded = {k: features[looked[k]] for k in begun}
+                    said = self._said(t, len(frames), encoded, views, looked, prompts, memories)
+            yield self._on_panorama(t, image.shape[:2], said, looked, regions)
 
     def look(
         self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]
@@ -103,22 +111,24 @@ class BfovSam2:
         )
         return view if view is not None and max(view.fov_deg) <= search.max_fov_deg else None
 
-    def followed(self, region: Bfov | None, logits: Tensor | None) -> Bfov | None:
-        """The next region, from what was said in this one, h×w logits."""
+    def followed(
+        self, region: Bfov | None, logits: Tensor | None, *, seen_in: Bfov | None
+    ) -> Bfov | None:
+        """The next region after this one, from what was said in a view, h×w logits."""
         found = None if logits is None else (logits > 0).cpu().numpy()
         if found is None or not found.any():
             return None if region is None else self._wider(region)
-        if region is None:  # said of the whole panorama, squeezed
+        if seen_in is None:  # said of the whole panorama, squeezed
             return self.region(found)
         v, u = np.nonzero(found)
         height, width = found.shape
         x, y = pixel_places(width)[u], pixel_places(height)[v]
-        rays = region.directions(x, y)
+        rays = seen_in.directions(x, y)
         length = np.linalg.norm(rays, axis=-1)
         fit = fit_directions(
             rays / length[:, None],
             length**-3,
-            half_pixel=float(np.arctan(region.tan_x / width)),
+            half_pixel=float(np.arctan(seen_in.tan_x / width)),
             trim=self.search.trim,
         )
         return self._around(fit)
@@ -128,33 +138,41 @@ class BfovSam2:
         wide = Bfov(region.yaw_deg, region.pitch_deg, region.tan_x * by, region.tan_y * by)
         return wide if max(wide.fov_deg) <= self.search.max_fov_deg else None
 
-    def _views(self, image: Rgb, regions: Sequence[Bfov | None]) -> list[FrameInput]:
+    def _looked(self, regions: dict[int, Bfov | None]) -> dict[int, Bfov | None]:
+        """The view of each object: its own region, or one that it shares."""
+        if self.search.share == 1:
+            return regions
+        return share_views(regions, self.search.share, self.search.max_fov_deg)
+
+    def _views(self, image: Rgb, regions: Sequence[Bfov | None]) -> dict[Bfov | None, FrameInput]:
         """What each region sees, at the model's size."""
         size = self.sam2.model.image_size
         wrapped = wrap_panorama(image)
         labels = np.zeros((size, size), np.uint16)
-        return [FrameInput(view_of(wrapped, image, region, size), labels) for region in regions]
+        return {
+            region: FrameInput(view_of(wrapped, image, region, size), labels) for region in regions
+        }
 
     def _said(
         self,
         t: int,
         n_frames: int,
         encoded: dict[int, EncodedFrame],
-        views: Sequence[FrameInput],
-        regions: dict[int, Bfov | None],
+        views: dict[Bfov | None, FrameInput],
+        looked: dict[int, Bfov | None],
         prompts: Sequence[ObjectPrompt],
         memories: list[ObjectMemory],
     ) -> dict[int, Tensor | None]:
         """What is said of each object, in its own region."""
         sam2 = self.sam2
         said: dict[int, Tensor | None] = {}
-        for (k, features), view in zip(encoded.items(), views, strict=True):
+        for k, features in encoded.items():
             if t not in prompts[k].masks:
                 continue
-            mask = view_of_mask(prompts[k].masks[t], regions[k], sam2.model.image_size)
+            mask = view_of_mask(prompts[k].masks[t], looked[k], sam2.model.image_size)
             own = ObjectPrompt(prompts[k].id, {}, {t: mask})
             with sam2._previous_masks([]):
-                one = sam2._condition(t, view, features, [own], [memories[k]])
+                one = sam2._condition(t, views[looked[k]], features, [own], [memories[k]])
             said[k] = one[0]
         others = [k for k in encoded if k not in said]
         attended = {k: recalled(sam2.policy, memories[k], t, encoded[k].top) for k in others}
@@ -168,15 +186,16 @@ class BfovSam2:
         t: int,
         shape: tuple[int, ...],
         said: dict[int, Tensor | None],
+        looked: dict[int, Bfov | None],
         regions: dict[int, Bfov | None],
     ) -> FrameLogits:
-        """A frame's logits on the panorama; regions move on to what was found."""
+        """A frame's logits on the panorama; regions move on to what was found in the views."""
         found: dict[int, NDArray[np.float32]] = {}
         for k, logits in sorted(said.items()):
             if logits is not None:
                 own = logits.float().cpu().numpy()
-                found[k] = on_panorama(own, regions[k], (shape[0], shape[1]))
-            regions[k] = self.followed(regions[k], logits)
+                found[k] = on_panorama(own, looked[k], (shape[0], shape[1]))
+            regions[k] = self.followed(regions[k], logits, seen_in=looked[k])
         stack = np.stack(list(found.values())) if found else np.zeros((0, 1, 1), np.float32)
         return FrameLogits(t, np.array(list(found), np.int64), torch.from_numpy(stack))
 

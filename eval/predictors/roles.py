@@ -86,7 +86,7 @@ def video_predictor(model: Any, video: VideoConfig, config: EvalConfig | None = 
         )
     sam2 = BatchedSam2(model, memory=video.memory, offload=video.offload)
     if video.search == "bfov":
-        return BfovSam2(sam2, Search(margin=video.margin))
+        return BfovSam2(sam2, Search(margin=video.margin, share=video.share))
     if video.search == "scan":
         return ScanOfFrames(sam2, frame_scan(config or EvalConfig()))
     return sam2

@@ -28,6 +28,7 @@ from panoforge.eval.predictors.bfov_search import (
 )
 from panoforge.eval.predictors.load import load_model
 from panoforge.eval.predictors.roles import video_predictor
+from panoforge.eval.predictors.shared_views import share_views
 from panoforge.eval.scoring.metrics import jaccard
 
 WIDTH, SIZE = 256, 64
@@ -98,12 +99,17 @@ def test_the_next_region_is_around_what_was_found(lon: float, lat: float, model:
     region = predictor.region(mask)
     moved = cap(lon + (0 if abs(lat) > 60 else 8), lat, 14)
     logits = torch.from_numpy(view_of_mask(as_logits(moved), region, 64))
-    following = predictor.followed(region, logits)
+    following = predictor.followed(region, logits, seen_in=region)
     expected = predictor.region(moved)
     assert following is not None and expected is not None
     off = angle_between(following.axes()[:, 2], expected.axes()[:, 2])
     assert math.degrees(float(off)) < 3
     assert following.fov_deg == pytest.approx(expected.fov_deg, rel=0.15)
+    wide = Bfov(region.yaw_deg + 5, region.pitch_deg, 2 * region.tan_x, 2 * region.tan_y)
+    shared = torch.from_numpy(view_of_mask(as_logits(moved), wide, 128))
+    found = predictor.followed(region, shared, seen_in=wide)
+    assert found is not None
+    assert math.degrees(float(angle_between(found.axes()[:, 2], expected.axes()[:, 2]))) < 3
 
 
 def test_a_lost_object_is_looked_for_ever_wider_and_then_everywhere(model: object) -> None:
@@ -111,14 +117,16 @@ def test_a_lost_object_is_looked_for_ever_wider_and_then_everywhere(model: objec
     region = predictor.region(cap(20, 0, 8))
     widths = []
     for _ in range(10):
-        region = predictor.followed(region, None)
+        region = predictor.followed(region, None, seen_in=region)
         if region is None:
             break
         widths.append(max(region.fov_deg))
     assert region is None and widths == sorted(widths) and len(widths) >= 2
-    assert predictor.followed(None, None) is None
+    assert predictor.followed(None, None, seen_in=None) is None
     found = torch.from_numpy(as_logits(cap(20, 0, 8)[::2, ::2]))
-    assert predictor.followed(None, found) is not None  # found again in the whole panorama
+    assert (
+        predictor.followed(None, found, seen_in=None) is not None
+    )  # found again in the whole panorama
 
 
 def video(n_frames: int, places: list[tuple[float, float]]) -> tuple:
@@ -150,6 +158,51 @@ def test_objects_say_together_what_they_say_alone(model: object) -> None:
     assert 1 not in together[0].objects and 1 in together[1].objects
 
 
+def test_objects_close_together_are_encoded_once_and_found_in_their_places(
+    model: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over the seam, and one that is far away has a view of its own."""
+    frames, prompts = video(2, [(170, 5), (-168, -8), (20, 0)])
+    predictor = BfovSam2(BatchedSam2(model), Search(share=4.0))
+    encoded, encode = [], predictor.sam2._encode
+    monkeypatch.setattr(
+        predictor.sam2, "_encode", lambda views: encoded.append(len(views)) or encode(views)
+    )
+    said = list(predictor.predict(frames, prompts))
+    assert encoded == [2, 2]  # three objects; of the second frame all, of the first two
+    first = (said[0].logits[list(said[0].objects).index(0)] > 0).numpy()
+    lost = first & ~cap(170, 5, 45)
+    assert not lost.any()  # nothing is said beyond the view, and its place is on this side
+
+
+def edges(region: Bfov) -> np.ndarray:
+    side = np.linspace(-1, 1, 5)
+    x, y = np.meshgrid(side, side)
+    return region.directions(x, y)
+
+
+@pytest.mark.parametrize("times", [1.0, 2.0, 4.0])
+def test_a_shared_view_holds_all_that_share_it_and_none_too_small(times: float) -> None:
+    rng = np.random.default_rng(3)
+    together = 0
+    for _ in range(40):
+        regions: dict[int, Bfov | None] = {
+            k: Bfov(float(rng.uniform(-180, 180)), float(rng.uniform(-80, 80)), *half)
+            for k, half in enumerate(rng.uniform(0.15, 0.6, (8, 2)).tolist())
+        }
+        views = share_views({**regions, 90: None, 91: None}, times, 130)
+        assert views.keys() == {*regions, 90, 91} and views[90] is None and views[91] is None
+        for k, own in regions.items():
+            view = views[k]
+            assert view is not None and max(view.fov_deg) <= 130 + 1e-9
+            assert view.tan_x <= times * own.tan_x + 1e-9
+            assert view.tan_y <= times * own.tan_y + 1e-9
+            x, y = view.places(edges(own))
+            assert np.abs(x).max() <= 1 + 1e-6 and np.abs(y).max() <= 1 + 1e-6
+        together += len(regions) - len({views[k] for k in regions})
+    assert (together == 0) == (times == 1)
+
+
 def test_an_object_too_wide_for_a_view_is_followed_as_whole_panoramas_are(model: object) -> None:
     frames, _ = video(3, [(0, 0)])
     mask = np.zeros((WIDTH // 2, WIDTH), bool)
@@ -176,6 +229,10 @@ def test_what_cannot_be_searched_or_remembered_is_refused(model: object) -> None
         video_predictor(model, VideoConfig(memory="panosam2"))
     with pytest.raises(ValidationError, match=r"video\.margin is 3\.0, and search: whole does not"):
         VideoConfig(margin=3.0)
+    with pytest.raises(ValidationError, match=r"video\.share is 3\.0, and search: scan does not"):
+        VideoConfig(search="scan", share=3.0)
+    shared = video_predictor(model, VideoConfig(search="bfov", share=3.0))
+    assert isinstance(shared, BfovSam2) and shared.search.share == 3
     assert video_predictor(model, VideoConfig(search="bfov")).name == "SAM2 + BFoV search"
     how = ScanConfig(), MergeConfig()
     assert VideoConfig(offload=True).protocol(*how) == {}
