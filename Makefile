@@ -12,7 +12,7 @@ export SAM2_BUILD_CUDA := 0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-video demo-annotate test test-real test-all test-fast lint style docs bench bench-gpu lock clean
+.PHONY: help setup demo demo-video demo-annotate test test-real test-all test-fast lint style docs gallery bench bench-gpu lock clean
 
 help:            ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,7 @@ style: setup     ## fix what the linter can fix, and write anew what the docs sa
 	$(PY) tests/layout_tree.py
 	$(PY) tests/reference_pages.py
 	$(PY) docs/_site/figures.py
+	$(PY) docs/_site/gallery.py --page
 
 # The site has tools of its own, so that they change nothing for what renders and trains.
 docs: $(DOCS)/.installed ## build the site into site/: strict, offline; open site/index.html
@@ -82,6 +83,9 @@ $(DOCS)/.installed: docs/_site/requirements.txt
 	@test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
 	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r docs/_site/requirements.txt
 	@touch $@
+
+gallery: setup   ## make the pictures of docs/gallery.md anew: all, or ONLY="lake reports"; what is rendered already is taken
+	$(PY) docs/_site/gallery.py $(ONLY)
 
 bench: setup     ## every benchmark at its smallest honest size, peers included
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r bench/peers.txt

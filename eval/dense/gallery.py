@@ -2,23 +2,21 @@
 
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
-from numpy.typing import NDArray
 
 from panoforge.core.categories.class_sets import VOID, class_set
+from panoforge.core.report.maps import depth_colours, normal_colours, share_colours
 from panoforge.core.report.page import Item, Picture, PointView
-from panoforge.core.report.pictures import colour_ids, jpeg_uri, shrink_rgb
+from panoforge.core.report.pictures import NOTHING_RGB, colour_ids, jpeg_uri, shrink_rgb
 from panoforge.core.report.points import cloud_of_panorama
 from panoforge.core.report.viewer import IdLayer, Sphere, id_layer
 from panoforge.core.types import Depth, Normals, Rgb
-from panoforge.eval.dense.pictures import class_ids, normal_colours, read_maps_of, read_rgb
+from panoforge.eval.dense.pictures import class_ids, read_maps_of, read_rgb
 from panoforge.eval.maps import DenseMaps, resized_rgb
 from panoforge.eval.scoring.metrics.normals import angles_deg
 
 GALLERY_WIDTH = 640
 POINTS_HEIGHT = 256  # rows that points are taken from: some 80,000 of them
-DARK = (24, 27, 32)
 WORST_REL, WORST_DEG = 0.5, 60.0  # errors that are brightest
 TRUTH, PREDICTION = "truth", "prediction"
 
@@ -86,20 +84,12 @@ def point_view(folder: Path, key: str, classes: str | None) -> PointView | None:
     return PointView(key, clouds)
 
 
-def depth_colours(depth_m: Depth, far_m: float) -> Rgb:
-    """Near bright, far dark, on a logarithmic scale from 0.3 m to `far_m`; sky and unknown grey."""
-    known = np.isfinite(depth_m)
-    shown = np.clip(np.where(known, depth_m, far_m), 0.3, far_m)
-    place = np.log(shown / 0.3) / np.log(max(far_m, 0.4) / 0.3)
-    return _mapped(1 - place, known, "magma")
-
-
 def depth_error_colours(truth: Depth, predicted: Depth) -> Rgb:
     """|Δ| over the truth, dark where right."""
     known = np.isfinite(truth) & (truth > 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         error = np.abs(np.where(np.isfinite(predicted), predicted, 1e3) - truth) / truth
-    return _mapped(np.where(known, error, 0) / WORST_REL, known, "inferno")
+    return share_colours(np.where(known, error, 0) / WORST_REL, known, "inferno")
 
 
 def normal_error_colours(truth: Normals, predicted: Normals) -> Rgb:
@@ -107,26 +97,18 @@ def normal_error_colours(truth: Normals, predicted: Normals) -> Rgb:
     known = (truth != 0).any(axis=-1)
     error = np.zeros(known.shape)
     error[known] = angles_deg(truth[known], predicted[known])
-    return _mapped(error / WORST_DEG, known, "inferno")
+    return share_colours(error / WORST_DEG, known, "inferno")
 
 
 def class_errors(truth: DenseMaps, found: DenseMaps) -> Rgb:
     """Right classes in grey, wrong ones in red, void dark."""
     if truth.semantic is None or found.semantic is None:
         raise ValueError("class_errors needs both class maps")
-    out = np.full((*truth.semantic.shape, 3), DARK, np.uint8)
+    out = np.full((*truth.semantic.shape, 3), NOTHING_RGB, np.uint8)
     known = truth.semantic != VOID
     out[known] = (70, 76, 86)
     out[known & (truth.semantic != found.semantic)] = (225, 70, 70)
     return out
-
-
-def _mapped(share: NDArray, known: NDArray[np.bool_], name: str) -> Rgb:
-    """Shares H×W through a colour map; what is not known is dark."""
-    colours = (mpl.colormaps[name](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
-    found = colours[np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)]
-    found[~known] = DARK
-    return found
 
 
 def _picture(rgb: Rgb, label: str, *shown: str) -> Picture:

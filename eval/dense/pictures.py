@@ -13,14 +13,14 @@ import numpy as np
 
 from panoforge.core.categories.class_sets import VOID
 from panoforge.core.foreign.planes import read_plane
+from panoforge.core.report.maps import NO_NORMAL, normal_colours
 from panoforge.core.report.pictures import shrink_ids, shrink_rgb
 from panoforge.core.sample.products import decode_product, encode_product
-from panoforge.core.types import Depth, Labels, Normals, Rgb
+from panoforge.core.types import Depth, Labels, Rgb
 from panoforge.eval.folders import read_finished
 from panoforge.eval.maps import TASKS, DenseMaps, nearest_pixels
 
 PICTURE_WIDTH = 1024
-NO_NORMAL = 128
 
 
 def class_ids(semantic: np.ndarray) -> Labels:
@@ -34,12 +34,6 @@ def millimetres(depth_m: Depth) -> Labels:
     return np.where(
         known, np.clip(np.rint(np.where(known, depth_m, 0) * 1000), 1, 65535), 0
     ).astype(np.uint16)
-
-
-def normal_colours(normal: Normals) -> Rgb:
-    """Normals as colours: right, forward and up are red, green and blue; grey is none."""
-    there = (normal != 0).any(axis=-1, keepdims=True)
-    return np.where(there, np.rint((normal + 1) * 127.5), NO_NORMAL).astype(np.uint8)
 
 
 def picture_files(maps: DenseMaps, role: str, width: int = PICTURE_WIDTH) -> Mapping[str, bytes]:

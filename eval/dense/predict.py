@@ -30,6 +30,7 @@ from panoforge.core.foreign.pictures import read_placed
 from panoforge.core.geometry.clouds import even_pixels, positions_m
 from panoforge.core.geometry.shapes import sphere_parts
 from panoforge.core.names import check_key
+from panoforge.core.report.maps import depth_colours, normal_colours
 from panoforge.core.report.pictures import overlay_ids
 from panoforge.core.sample.instance_table import InstanceLabel, instance_table
 from panoforge.core.sample.metadata import Pose, SampleMeta
@@ -38,9 +39,8 @@ from panoforge.core.storage.atomic import write_folder_atomic
 from panoforge.core.storage.runlog import versions
 from panoforge.core.storage.staged import write_staged
 from panoforge.core.types import Bools, Labels, Rgb
-from panoforge.eval.dense.gallery import depth_colours
 from panoforge.eval.dense.model import DenseModel
-from panoforge.eval.dense.pictures import class_ids, normal_colours
+from panoforge.eval.dense.pictures import class_ids
 from panoforge.eval.maps import DenseMaps
 
 LEAST_PIXELS = 64  # of an instance; smaller parts of a class keep id 0

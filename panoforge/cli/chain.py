@@ -1,5 +1,6 @@
 """Verbs about the whole and the machine: demo, doctor."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,6 +47,23 @@ def demo(
     out.print(f"dataset:           {result.dataset}\ncheckpoints:       {result.checkpoints}")
     out.print(f"dataset report:    {result.dataset_report.absolute().as_uri()}")
     out.print(f"evaluation report: {result.evaluation_report.absolute().as_uri()}")
+    out.print("what to try next:")
+    for tried, what in next_steps(chain.render.run):
+        out.print(f"    {tried:<{NEXT_WIDTH}}  # {what}")
+
+
+NEXT_WIDTH = 58
+
+
+def next_steps(run: Path) -> list[tuple[str, str]]:
+    """Three commands that go on from a demo, and what each shows."""
+    dataset = shlex.quote(str(run / "dataset"))
+    look = shlex.quote(str(run / "look"))
+    return [
+        (f"pano serve {dataset} --predictor truth", "click on things: their true masks"),
+        (f"pano preview {dataset} --out {look}", "ids, depth, normals, and its points in space"),
+        ("pano init render mine.yaml", "a config of your own, every key explained"),
+    ]
 
 
 @command("pano doctor --json")

@@ -1,11 +1,11 @@
-"""Verbs for one picture: segment, predict, serve."""
+"""Verbs for one picture: preview, segment, predict, serve."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from panoforge.cli.app import Overrides, a_path, command, err, out, warn
+from panoforge.cli.app import Overrides, a_path, a_place, command, err, out, warn
 
 CheckpointOption = Annotated[
     Path | None,
@@ -39,6 +39,42 @@ LabelsOption = Annotated[
         parser=a_path,
     ),
 ]
+
+
+@command("pano preview runs/demo/dataset --out look")
+def preview(
+    dataset: Annotated[
+        Any,
+        typer.Argument(
+            metavar="[DATASET]",
+            help="A folder or a URL; the sample room of the package without.",
+            parser=a_place,
+        ),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[KEY]",
+            help="A sample, or a video for a strip of its frames; the first one without.",
+        ),
+    ] = None,
+    folder: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Where the files go.", parser=a_path)
+    ] = Path("."),
+    width: Annotated[
+        int, typer.Option("--width", min=64, max=16384, help="Pixels of the widest picture.")
+    ] = 1024,
+) -> None:
+    """Write one panorama of a dataset as pictures: ids, depth, normals, flow, and a page.
+
+    The page DIR/KEY.html shows it in a 360° view, and its points in space.
+    """
+    from panoforge.core.preview import preview as write_preview
+    from panoforge.core.room import ROOM
+    from panoforge.core.shards.read import Dataset
+
+    paths = write_preview(Dataset.open(dataset or ROOM), key, folder, width)
+    out.print("\n".join(map(str, paths)))
 
 
 @command("pano segment room.jpg --checkpoint model.pt --model tiny --click 30,-12.5")
@@ -142,7 +178,7 @@ def serve(
         typer.Argument(
             metavar="[PLACE]",
             help="A folder of panoramas, videos and folders of frames, a dataset, or one of these;"
-            " more can be dropped.",
+            " more can be dropped. The sample room of the package without.",
             parser=a_path,
         ),
     ] = None,
@@ -152,7 +188,7 @@ def serve(
         typer.Option(
             "--work",
             metavar="DIR",
-            help="Where the work is kept; without it PLACE.annotations.",
+            help="Where the work is kept; without it PLACE.annotations, or pano-annotations.",
             parser=a_path,
         ),
     ] = None,
@@ -185,7 +221,7 @@ def serve(
     Look around, click, brush, draw polygons, import and save masks. All work is kept as it is done.
     KEY=VALUE as in pano segment.
     """
-    from panoforge.eval.interactive.serve.opening import Asked, opened
+    from panoforge.eval.interactive.serve.opening import Asked, opened, with_sample
 
     if place is not None and "=" in place.name and not place.exists():  # KEY=VALUE comes first
         place, overrides = None, [str(place), *(overrides or ())]
@@ -203,6 +239,7 @@ def serve(
         max_upload_bytes=max_upload_mb * 10**6,
         video=video,
     )
+    asked = with_sample(asked)
     if "model.checkpoint=random" in asked.overrides:
         warn(RANDOM_WEIGHTS)
     with opened(asked) as server:

@@ -396,7 +396,9 @@ def test_every_config_of_ours_loads_as_what_its_folder_says(pano, tmp_path, ours
     (tmp_path / "printed.yaml").write_text(stdout)
     sections = dict(sections_of(tmp_path / "printed.yaml", []))
     assert sections == dict(sections_of(ROOT / "configs" / ours, []))
-    assert {"label": "pseudolabel"}.get(ours.parent.name, ours.parent.name) in ("", *sections)
+    assert {"label": "pseudolabel", "gallery": "render"}.get(
+        ours.parent.name, ours.parent.name
+    ) in ("", *sections)
     assert len(sections) == 1 or not ours.parent.name
 
 

@@ -5,11 +5,12 @@ The place, the predictor, the work folder and its lease.
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from panoforge.core.errors import UsageError
+from panoforge.core.room import ROOM
 from panoforge.core.storage.lease import held
 from panoforge.core.types import Labels, Rgb
 from panoforge.eval.interactive.edges import EdgeFollower
@@ -17,21 +18,32 @@ from panoforge.eval.interactive.following import Following
 from panoforge.eval.interactive.following.edges import EdgeFollowing
 from panoforge.eval.interactive.following.truth import TruthFollowing
 from panoforge.eval.interactive.serve.library import Library
-from panoforge.eval.interactive.serve.predictors import Answering, Predictors, Steps, edges_build
+from panoforge.eval.interactive.serve.predictors import (
+    Answering,
+    Predictors,
+    Steps,
+    edges_build,
+    sample_build,
+)
 from panoforge.eval.interactive.serve.server import PanoServer
 from panoforge.eval.interactive.serve.studio import Studio
+from panoforge.eval.interactive.true_ids import TrueIds
 
 if TYPE_CHECKING:
     from panoforge.eval.interactive.segment_image import Loaded
 
 PAGE_PREDICTORS = ("sam2", "demo", "truth", "edges")
+SAMPLE = "sample"  # what answers where nothing was asked for: no word of a command
 DEMO_CHECKPOINT = Path("runs/demo/checkpoints/model.pt")
 DEMO_MODEL = ("model.size=tiny", "model.image_size=256")
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is served. `predictor` None takes SAM2 where there is a checkpoint, else edges."""
+    """What is served. `predictor` None takes SAM2 where there is a checkpoint, else edges.
+
+    Without a place it is pictures that are dropped; `with_sample` adds the sample room.
+    """
 
     place: Path | None = None
     work: Path | None = None
@@ -58,6 +70,15 @@ class Asked:
         return place.with_name(f"{name}.annotations")
 
 
+def with_sample(asked: Asked) -> Asked:
+    """The sample room of the package where no place is named; its own ids answer clicks."""
+    if asked.place is not None or asked.video or asked.labels is not None:
+        return asked
+    plain = not (asked.predictor or asked.checkpoint or asked.model or asked.overrides)
+    predictor = SAMPLE if plain else asked.predictor
+    return replace(asked, place=ROOM, work=asked.work_folder, predictor=predictor)
+
+
 def predictors_of(asked: Asked) -> Predictors:
     """What answers clicks.
 
@@ -65,6 +86,8 @@ def predictors_of(asked: Asked) -> Predictors:
         UsageError: there is no such predictor, or something is missing for it.
     """
     name = asked.predictor or ("sam2" if asked.checkpoint else "edges")
+    if name == SAMPLE and asked.place == ROOM:
+        return Predictors(sample_build, TrueIds.words, EdgeFollowing())
     if name not in PAGE_PREDICTORS:
         raise UsageError(f"--predictor {name}: expected one of {', '.join(PAGE_PREDICTORS)}")
     if name == "edges":

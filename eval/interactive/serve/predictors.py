@@ -18,6 +18,7 @@ from panoforge.eval.interactive.edges import EdgeFollower
 from panoforge.eval.interactive.following import Following
 from panoforge.eval.interactive.serve.edits import Wanted, polygon_mask
 from panoforge.eval.interactive.serve.worker import Cancel
+from panoforge.eval.interactive.true_ids import TrueIds
 
 MAX_READY = 2
 
@@ -46,6 +47,11 @@ Build = Callable[[Rgb, Labels | None, Steps], Answering]
 def edges_build(rgb: Rgb, labels: Labels | None, steps: Steps) -> Answering:
     """Colours and edges, no weights."""
     return EdgeFollower(rgb)
+
+
+def sample_build(rgb: Rgb, labels: Labels | None, steps: Steps) -> Answering:
+    """True ids where they are known, as they are of the sample room; else colours and edges."""
+    return EdgeFollower(rgb) if labels is None else TrueIds(labels)
 
 
 class Predictors:
