@@ -29,7 +29,7 @@ together those with the most overlap. Boundaries go on over the seam. Objects wi
   a process of its own, carried along by `edges`.
 
     python -m bench.annotate [--quick] [--clips solids] [--dataset DIR] [--record]
-        [--follower-checkpoint FILE]
+        [--follower-checkpoint FILE] [--follower trained]
 """
 
 import json
@@ -63,7 +63,7 @@ STEPS: dict[str, dict[str, bool]] = {
     "+ MCR": {},
 }
 RESAMPLES, SMALL_SR, LARGE_SR = 2000, 0.02, 0.2
-SOLIDS, QUICK_SOLIDS, SOLIDS_FRAMES = 8, 3, 10  # clips; absence lies within these frames
+SOLIDS, QUICK_SOLIDS, SOLIDS_FRAMES = 12, 3, 10  # clips; absence lies within these frames
 # By who carries along: of how many clips how many frames.
 FULL = {"stand-in": (99, 12), "edges": (99, 4), "trained": (99, 12)}
 QUICK = {"stand-in": (99, 10), "edges": (1, 2), "trained": (99, 10)}
@@ -86,6 +86,7 @@ def main() -> None:
     parser.add_argument("--dataset", type=Path, help="videos of your own; default: made here")
     parser.add_argument("--clips", choices=("rooms", "solids"), default="rooms")
     parser.add_argument("--follower-checkpoint", type=Path, help="of bench.reproduce_sap")
+    parser.add_argument("--follower", choices=tuple(FULL), help="only who is named carries along")
     parser.add_argument("--cost", action="store_true", help="the cost alone, in this process")
     args = parser.parse_args()
     use_one_thread()
@@ -95,6 +96,10 @@ def main() -> None:
     sizes = dict(QUICK if args.quick else FULL)
     if args.follower_checkpoint is None:
         del sizes["trained"]
+    if args.follower is not None:
+        if args.follower not in sizes:
+            parser.error("--follower trained needs --follower-checkpoint")
+        sizes = {args.follower: sizes[args.follower]}
     with tempfile.TemporaryDirectory() as folder:
         dataset = args.dataset or made(Path(folder), args.clips, quick=args.quick)
         found = {
@@ -103,7 +108,7 @@ def main() -> None:
     tables = {who: summary(one.rows) for who, one in found.items()}
     stills = {who: quality_of(one.counts) for who, one in found.items()}
     carried = {who: one.carried_j_and_f for who, one in found.items()}
-    judged = "trained" if "trained" in tables else "stand-in"
+    judged = next(who for who in ("trained", "stand-in", "edges") if who in tables)
     whole, alone = tables[judged]["+ MCR"]["all"], tables[judged]["teachers alone"]["all"]
     command = [sys.executable, "-m", "bench.annotate", "--cost", *(["--quick"] * args.quick)]
     spent = json.loads(
