@@ -3,6 +3,7 @@
 `python tests/reference_pages.py` (part of `make style`); tests/test_docs.py holds the pages to it.
 """
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ def config_page() -> str:
         "What `pano config --explain` prints. A key may be given on the command line by its dotted"
         " name: `pano render render.yaml camera.tilt_deg=5 sources.0.plants=80`. `N` is a position,"
         " from 0; `NAME` is a name of yours. `pano init VERB` writes a config with all of them.",
+        "Since: all keys stand here as version 0.2.0 has them. A key that comes later will say so.",
     ]
     for verb, model in SECTIONS.items():
         rows = [key_row(line) for line in explained(model, once=True)]
@@ -76,6 +78,9 @@ def config_page() -> str:
 def verbs() -> dict[str, Any]:
     """The verbs by name, in the order of `pano --help`."""
     return dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+TYPE = re.compile(r" <list\[\w+\]>$")  # what the command line's library says of Python's types
 
 
 def verbs_page() -> str:
@@ -93,7 +98,7 @@ def verbs_page() -> str:
         context = verb.context_class(verb)
         records = [one.get_help_record(context) for one in verb.params if one.name != "help"]
         rows = [
-            (f"`{cell(usage)}`".replace("&lt;", "<"), cell(text))
+            (f"`{cell(TYPE.sub('', usage))}`".replace("&lt;", "<"), cell(text))
             for usage, text in filter(None, records)
         ]
         if rows:

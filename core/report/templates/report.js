@@ -22,3 +22,16 @@ document.addEventListener("click", (event) => {
   }
 });
 if (around) around.addEventListener("close", () => { if (open) open.destroy(); open = null; });
+
+// What is wider than the window is scrolled: by keys too, so it can be reached by them where it has to be.
+const wide = document.querySelectorAll(".table-card, .chart.wide");
+const reach = () => wide.forEach((box) => {
+  if (box.scrollWidth <= box.clientWidth) return ["tabindex", "role", "aria-label"].forEach((name) => box.removeAttribute(name));
+  const title = box.querySelector("caption, figcaption") || box.closest("section").querySelector("h2");
+  box.tabIndex = 0;
+  box.setAttribute("role", "region");
+  box.setAttribute("aria-label", `${title.textContent}, to be scrolled`);
+});
+addEventListener("resize", reach);
+document.addEventListener("toggle", reach, true);  // of what is folded away
+reach();

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import shutil
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 import synthetic
 from annotating import Annotator, Process, serving
 from browser import Tab, difference, open_tab
+from everybody import NAMELESS, SMALL, serious
 from pycocotools.coco import COCO
 from test_annotations import coco_of
 
@@ -213,7 +213,6 @@ def check_files(ann: Annotator, coco: Path, labelme: Path, png: Path) -> None:
     assert png.stat().st_size
 
 
-AXE = resources.files("axe_playwright_python").joinpath("axe.min.js")
 SIZES = {"desk": (1280, 900, False), "dark": (1280, 900, True), "tablet": (820, 1100, False)}
 SIZES["phone"] = (390, 844, False)
 
@@ -255,28 +254,6 @@ def look_over(tab: Tab, name: str) -> None:
     assert tab.page.evaluate(SMALL) == []
     assert tab.page.evaluate(NAMELESS) == []
     assert serious(tab) == []
-
-
-def serious(tab: Tab) -> list:
-    """What axe-core finds that is serious or worse."""
-    tab.page.evaluate(AXE.read_text())
-    found = tab.page.evaluate("axe.run().then((r) => r.violations)")
-    return [
-        (one["id"], [node["target"] for node in one["nodes"]])
-        for one in found
-        if one["impact"] in ("serious", "critical")
-    ]
-
-
-SMALL = """[...document.querySelectorAll('button, select, input, textarea, label.button')]
-  .filter((e) => e.offsetParent !== null && e.type !== 'file')
-  .map((e) => [e.id || e.textContent || e.outerHTML, e.getBoundingClientRect()])
-  .filter(([, r]) => r.height < 43.9 || r.width < 43.9)
-  .map(([n, r]) => `${n} ${r.width}x${r.height}`)"""
-NAMELESS = """[...document.querySelectorAll('button, select, input, textarea')]
-  .filter((e) => e.offsetParent !== null)
-  .filter((e) => !(e.textContent.trim() || e.getAttribute('aria-label') || e.closest('label')))
-  .map((e) => e.outerHTML)"""
 
 
 def test_everything_is_reached_by_keyboard(rooms: tuple[Path, np.ndarray], tmp_path: Path) -> None:
