@@ -86,6 +86,9 @@ class EdgeFollower:
             found = self._cut(trimap, view, ())
         return self._whole(self._laid_back(found, view))
 
+    def towards(self, lon_deg: float, lat_deg: float) -> None:
+        """It is ready for clicks everywhere."""
+
     def let_go(self) -> None:
         """Nothing is kept elsewhere."""
 

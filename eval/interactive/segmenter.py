@@ -124,6 +124,9 @@ class PanoramaSegmenter:
         if isinstance(self.predictor, KeptFeatures):
             self.predictor.forget(self._inputs)
 
+    def towards(self, lon_deg: float, lat_deg: float) -> None:
+        """It is ready for clicks everywhere."""
+
     @property
     def frames(self) -> int:
         """How many frames the method looks at."""

@@ -194,7 +194,14 @@ def serve(
     ] = None,
     checkpoint: CheckpointOption = None,
     model: ModelOption = None,
-    method: MethodOption = "scan",
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            help="How SAM2 sees the panorama: near (one view around the clicks, the default), scan,"
+            " direct, … as in pano segment.",
+        ),
+    ] = None,
     predictor: Annotated[
         str | None,
         typer.Option(

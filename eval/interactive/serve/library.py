@@ -74,7 +74,7 @@ def id_of(name: str) -> str:
 
 
 class Library:
-    """The pictures by id, in order.
+    """The pictures by id, in order. `digest` tells this work from that on another place.
 
     `place` is None if all are dropped onto the page; `video`: the place itself is a folder of
     frames.
@@ -89,6 +89,9 @@ class Library:
         video: bool = False,
     ) -> None:
         self.place, self.work, self._labels, self._video = place, work, labels, video
+        self.digest = hashlib.sha256(
+            str(work.absolute()).encode("utf-8", "surrogatepass")
+        ).hexdigest()
         self.left_out = ""
         self._pictures: dict[str, Listed360] = {}
         if place is not None and LabelledPlace.is_one(place):

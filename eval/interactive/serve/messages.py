@@ -202,6 +202,12 @@ class LookRequest(FrozenModel):
     frame: FrameNumber | None = None
 
 
+class ReadyRequest(LookRequest):
+    """Somebody is going to click on a picture, most likely on what lies `towards` lon, lat."""
+
+    towards: SpherePoint | None = None
+
+
 class CancelRequest(FrozenModel):
     """What is no longer wanted."""
 

@@ -32,6 +32,7 @@ from panoforge.eval.interactive.true_ids import TrueIds
 if TYPE_CHECKING:
     from panoforge.eval.interactive.segment_image import Loaded
 
+NEAR = "near"  # the page's own method
 PAGE_PREDICTORS = ("sam2", "demo", "truth", "edges")
 SAMPLE = "sample"  # what answers where nothing was asked for: no word of a command
 DEMO_CHECKPOINT = Path("runs/demo/checkpoints/model.pt")
@@ -42,6 +43,7 @@ DEMO_MODEL = ("model.size=tiny", "model.image_size=256")
 class Asked:
     """What is served. `predictor` None takes SAM2 where there is a checkpoint, else edges.
 
+    `method` None is one view near the clicks for SAM2, and a scan for ground truth.
     Without a place it is pictures that are dropped; `with_sample` adds the sample room.
     """
 
@@ -50,7 +52,7 @@ class Asked:
     predictor: str | None = None
     checkpoint: Path | None = None
     model: str | None = None
-    method: str = "scan"
+    method: str | None = None
     overrides: tuple[str, ...] = ()
     labels: Path | None = None
     host: str = "127.0.0.1"
@@ -102,7 +104,12 @@ def predictors_of(asked: Asked) -> Predictors:
     from panoforge.eval.interactive.segment_image import load_predictor
     from panoforge.eval.interactive.segmenter import PanoramaSegmenter
 
-    loaded = load_predictor(name, checkpoint, asked.method, words, size)
+    near = name == "sam2" and asked.method in (None, NEAR)
+    loaded = load_predictor(
+        name, checkpoint, "scan" if near else asked.method or "scan", words, size
+    )
+    if near:
+        return _near(loaded)
 
     def build(rgb: Rgb, labels: Labels | None, steps: Steps) -> Answering:
         segmenter = PanoramaSegmenter(rgb, loaded.config, loaded.predictor, labels, steps)
@@ -110,6 +117,22 @@ def predictors_of(asked: Asked) -> Predictors:
         return segmenter
 
     return Predictors(build, loaded.words, _following(loaded), loaded.config.methods[0])
+
+
+def _near(loaded: "Loaded") -> Predictors:
+    """SAM2 on one view near the clicks."""
+    from panoforge.eval.interactive.near import FOV_DEG, NearSegmenter
+    from panoforge.eval.interactive.segmenter import KeptFeatures
+
+    sam2 = loaded.predictor
+    assert isinstance(sam2, KeptFeatures)
+    size_px = int(sam2.model.image_size)
+
+    def build(rgb: Rgb, labels: Labels | None, steps: Steps) -> Answering:
+        return NearSegmenter(rgb, sam2, size_px)
+
+    words = f"{loaded.words}, one view of {FOV_DEG:.0f}° around the clicks"
+    return Predictors(build, words, _following(loaded), NEAR)
 
 
 def _following(loaded: "Loaded") -> Following:

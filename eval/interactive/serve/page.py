@@ -20,9 +20,17 @@ STATIC = {
 }
 
 
-def render_page(nonce: str, token: str, max_bytes: int) -> bytes:
-    """The page. Its script sends `token` (empty: none is asked for) back with every request."""
-    settings = json.dumps({"token": token, "maxBytes": max_bytes}).replace("<", "\\u003c")
+def render_page(nonce: str, token: str, max_bytes: int, place: str) -> bytes:
+    """The page. Its script sends `token` and `place` back with every request.
+
+    Args:
+        nonce: what its script may run by.
+        token: what must be known to be answered; empty where none is asked for.
+        max_bytes: of a file that is dropped.
+        place: whose pictures these are.
+    """
+    said = {"token": token, "maxBytes": max_bytes, "place": place}
+    settings = json.dumps(said).replace("<", "\\u003c")
     parts = {
         "{{nonce}}": html.escape(nonce),
         "{{settings}}": settings,

@@ -36,6 +36,10 @@ class Answering(Protocol):
         """The mask of what a region, bool H×W, is drawn around."""
         ...
 
+    def towards(self, lon_deg: float, lat_deg: float) -> None:
+        """Get ready for clicks on what is seen there."""
+        ...
+
     def let_go(self) -> None:
         """Drop what is kept for the picture."""
         ...

@@ -3,7 +3,8 @@
 Everything that waits for a disk or a lock runs in threads, so nobody waits for another's picture.
 A message is JSON of `messages`; an answer is JSON, bytes of a tile, or a file. What went wrong is
 said as `{"error": …, "code": …}` in one line. Codes: `stale` is another state than was meant,
-`session` asks the page to join again, `cancelled` was taken back.
+`session` asks the page to join again, `cancelled` was taken back, `elsewhere` means another place,
+which was served at this address when the page was loaded.
 """
 
 import asyncio
@@ -39,6 +40,7 @@ from panoforge.eval.interactive.serve.messages import (
     JoinRequest,
     LookRequest,
     PropagateRequest,
+    ReadyRequest,
     parse,
 )
 from panoforge.eval.interactive.serve.page import STATIC, render_page, security_policy
@@ -56,6 +58,10 @@ _ALWAYS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+_ELSEWHERE = (
+    "another place is served at this address now: nothing of this page was applied to it. Start"
+    " pano serve on the first place again, or load the page for the new one"
+)
 _CODES: tuple[tuple[type[Exception], int, str], ...] = (
     (Stale, 409, "stale"),
     (UnknownSession, 410, "session"),
@@ -85,6 +91,7 @@ class PanoServer:
 
     def __init__(self, studio: Studio, host: str, port: int, max_upload_bytes: int) -> None:
         self.studio, self.max_upload_bytes = studio, max_upload_bytes
+        self.place = studio.library.digest[:16]
         self.door = Door.open(host, port)
         self.url, self.token, self.server_port = self.door.url, self.door.token, self.door.port
         self._threads = ThreadPoolExecutor(THREADS, "serve")
@@ -162,6 +169,8 @@ class PanoServer:
         async def answer(request: Request) -> Response:
             try:
                 self.door.check(request)
+                if request.headers.get("x-pano-place", self.place) != self.place:
+                    return _json({"error": _ELSEWHERE, "code": "elsewhere"}, 409)
                 return await handler(request)
             except Refused as refusal:
                 return _said(refusal.status, str(refusal))
@@ -184,7 +193,7 @@ class PanoServer:
 
     async def _page(self, request: Request) -> Response:
         nonce = secrets.token_urlsafe(16)
-        page = render_page(nonce, self.token, self.max_upload_bytes)
+        page = render_page(nonce, self.token, self.max_upload_bytes, self.place)
         headers = {**_ALWAYS, "Content-Security-Policy": security_policy(nonce)}
         return Response(page, media_type="text/html", headers=headers)
 
@@ -218,7 +227,7 @@ class PanoServer:
         return _json(await self._at(asked.picture, self.studio.look, asked))
 
     async def _ready(self, request: Request) -> Response:
-        asked = parse(LookRequest, await read_body(request, MAX_JSON_BYTES))
+        asked = parse(ReadyRequest, await read_body(request, MAX_JSON_BYTES))
         await self._run(self.studio.get_ready, asked)
         return _json({})
 

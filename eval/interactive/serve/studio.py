@@ -32,6 +32,7 @@ from panoforge.eval.interactive.serve.messages import (
     ImportRequest,
     LookRequest,
     PropagateRequest,
+    ReadyRequest,
     ReviseEdit,
 )
 from panoforge.eval.interactive.serve.objects import PageObject
@@ -290,18 +291,21 @@ class Studio:
 
     # ---- predicting
 
-    def get_ready(self, asked: LookRequest) -> None:
+    def get_ready(self, asked: ReadyRequest) -> None:
         """Get a picture ready for clicks in the background, and no longer the last one."""
         session = self.sessions.get(asked.session, asked.picture)
         desk = self.desks.opened(asked.picture)
         frame = desk.frame_of(asked.frame)
         key = _ready_key(asked.picture, frame)
         self.worker.cancel(session.id, "ready")
-        if self.predictors.is_ready(key):
+        if self.predictors.is_ready(key) and asked.towards is None:
             return
 
         def run(cancel: Cancel) -> None:
-            self.predictors.get_ready(key, partial(desk.pixels, frame), cancel)
+            answering = self.predictors.get_ready(key, partial(desk.pixels, frame), cancel)
+            cancel.check()
+            if asked.towards is not None:
+                answering.towards(*asked.towards)
 
         self.worker.submit(session.id, "ready", run, urgent=False).add_done_callback(_seen)
 

@@ -242,6 +242,76 @@ def test_everybody_can_use_it(rooms: tuple[Path, np.ndarray], tmp_path: Path, na
             assert serious(tab) == []
 
 
+@pytest.mark.parametrize("name", ["dark", "phone"])
+def test_everybody_can_use_every_state(
+    rooms: tuple[Path, np.ndarray], tmp_path: Path, name: str
+) -> None:
+    """Nothing chosen, several chosen, the list open, a class typed, a polygon half drawn, something
+    computed, something wrong, a video's frame, the keys: as above.
+    """
+    width, height, dark = SIZES[name]
+    place = tmp_path / "place"
+    shutil.copytree(rooms[0], place)
+    clips.write_clip(place / "walk.mp4", clips.moving_disc(4)[0])
+    with serving(Asked(place=place, work=tmp_path / "work")) as server:
+        ann = Annotator(server.server_port)
+        picture, video = ann.picture("a room.png"), ann.picture("walk.mp4")
+        ann.look(picture)
+        ann.take_in(picture, coco_of(rooms[1], tmp_path / "in.json", "a room.png"))
+        ann.edit(video, "brush", frame=0, points=[[160, 0]], radius_deg=14)
+        with open_tab(f"{server.url}#{picture}", width, height, dark=dark) as tab:
+            loaded(tab)
+            press, wrong = tab.page.keyboard.press, {}
+
+            def look(state: str) -> None:
+                tab.page.wait_for_timeout(200)
+                if folder := os.environ.get("PANO_SHOTS"):
+                    tab.page.screenshot(path=Path(folder) / f"{name}-{state}.png", full_page=True)
+                found = [serious(tab), tab.page.evaluate(SMALL), tab.page.evaluate(NAMELESS)]
+                found.append([f"{tab.overflow_px()} px too wide"] * (tab.overflow_px() > 0))
+                wrong.update({state: found} if any(found) else {})
+
+            look("nothing chosen")
+            press("F2")
+            assert tab.page.locator("#error").is_visible()
+            look("error")
+            tab.page.click("#error-close")
+            for key in ("j", "Shift+J", "Shift+J"):
+                press(key)
+            look("three chosen")
+            if tab.page.locator("#pictures").is_hidden():
+                press("l")
+            assert tab.page.locator("#pictures").is_visible()
+            look("list")
+            press("l")
+            press("p")
+            x, y = tab.centre_of("#stage")
+            for dx, dy in ((-30, -30), (30, -30)):
+                tab.page.mouse.click(x + dx, y + dy)
+            press("t")
+            tab.page.keyboard.type("la")
+            look("class and polygon")
+            press("Escape")
+            press("Escape")
+            tab.page.evaluate(
+                "() => { const quick = window.fetch; window.fetch = (path, said) =>"
+                " String(path).includes('api/edit') ? new Promise(() => {}) : quick(path, said) }"
+            )
+            press("c")
+            tab.page.mouse.click(*tab.centre_of("#stage"))
+            assert tab.page.locator("#busy").is_visible()
+            look("computing")
+            tab.page.on("dialog", lambda dialog: dialog.accept())
+            tab.page.evaluate(f"sessionStorage.clear(); location.hash = {video!r}")
+            tab.wait_for("document.getElementById('what').textContent.startsWith('walk')")
+            tab.page.click('[data-object="1"]')
+            look("video")
+            press("?")
+            assert tab.page.locator("#help[open]").is_visible()
+            look("help")
+            assert wrong == {}
+
+
 def look_over(tab: Tab, name: str) -> None:
     """What everybody needs, of a page with an object that is chosen."""
     loaded(tab)

@@ -56,7 +56,7 @@ def test_a_click_on_the_page_is_a_click_of_pano_segment(
     room: tuple[Path, np.ndarray], checkpoint: Path, tmp_path: Path
 ) -> None:
     """With a real (small, untrained) SAM2: the same mask, to the bit, and the same clicks."""
-    asked = Asked(room[0], tmp_path / "work", checkpoint=checkpoint, overrides=MODEL)
+    asked = Asked(room[0], tmp_path / "work", checkpoint=checkpoint, overrides=MODEL, method="scan")
     with serving(asked) as server:
         ann = Annotator(server.server_port)
         picture = ann.picture("my room.png")
@@ -112,7 +112,7 @@ def test_getting_ready_is_bounded_and_can_be_taken_back(
     room: tuple[Path, np.ndarray], checkpoint: Path
 ) -> None:
     rgb, _ = synthetic.caps(np.random.default_rng(1), WIDTH, 3)
-    predictors = predictors_of(Asked(checkpoint=checkpoint, overrides=MODEL))
+    predictors = predictors_of(Asked(checkpoint=checkpoint, overrides=MODEL, method="scan"))
     for name in "abcd":
         predictors.get_ready(name, lambda: (rgb.copy(), None), Cancel())
     assert [predictors.is_ready(name) for name in "abcd"] == [False, False, True, True]

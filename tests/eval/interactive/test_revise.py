@@ -1,5 +1,6 @@
 """What `pano annotate` has written on the page: its labels, and what a person should look at."""
 
+import itertools
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import pytest
 import synthetic
 from annotating import Annotator, Process, Refusal, serving
 from browser import Tab, open_tab
+from test_annotation_page import NAMELESS, SMALL, serious
 from videos import dataset_of_videos
 
 from panoforge.core.errors import DataError
@@ -219,6 +221,8 @@ def test_a_person_goes_through_the_list(place: Path) -> None:
             page.wait_for_timeout(300)
             page.screenshot(path=Path(folder) / "revise.png")
         # right as it is: it goes down, and the next comes
+        assert serious(tab) == []
+        assert page.evaluate(SMALL) == page.evaluate(NAMELESS) == []
         entry = rows.nth(number).get_attribute("data-entry")
         page.click("#entry-accepted")
         list_is(tab, done=1)
@@ -270,3 +274,34 @@ def test_a_verdict_that_is_quicker_than_the_picture_is_kept(place: Path) -> None
         ann = Annotator(server.server_port)
         (kept,) = [one for one in entries(ann)["entries"] if one["verdict"]]
         assert (kept["why"], kept["verdict"]) == (listed[number].why, "fixed")
+
+
+@pytest.mark.browser
+def test_verdicts_as_quick_as_keys_are_on_entries_one_after_the_other(place: Path) -> None:
+    listed = decode_revisions((place / "revise.json").read_bytes()).entries
+    with serving(Asked(place=place)) as server, open_tab(server.url, 1040, 560) as tab:
+        press = tab.page.keyboard.press
+        tab.wait_for("document.body.dataset.loaded !== undefined")
+        rows = tab.page.locator("#revise-list button")
+        # the page goes on to another video: taken back is the verdict, and not a change there
+        number = next(k for k, (a, b) in enumerate(itertools.pairwise(listed)) if a.item != b.item)
+        shown = "document.getElementById('what').textContent"
+        rows.nth(number).click()
+        tab.wait_for(f"{shown}.startsWith({listed[number].item!r})")
+        tab.page.focus("#stage")
+        press("y")
+        tab.wait_for(f"{shown}.startsWith({listed[number + 1].item!r})")
+        list_is(tab, done=1)
+        press("Control+z")
+        tab.wait_for(f"{shown}.startsWith({listed[number].item!r})")
+        list_is(tab, done=0)
+        # three keys before the first answer are three verdicts
+        tab.page.evaluate(SLOW_TO_OPEN.replace("api/look", "api/edit"), 1500)
+        rows.first.click()
+        tab.page.focus("#stage")
+        for _ in range(3):
+            press("y")
+        list_is(tab, done=3)
+        ann = Annotator(server.server_port)
+        kept = [one["why"] for one in entries(ann)["entries"] if one["verdict"]]
+        assert sorted(kept) == sorted(one.why for one in listed[:3])

@@ -115,8 +115,8 @@ def test_pages_may_do_nothing_but_their_work(server: PanoServer) -> None:
         _, headers, _ = ask(server, "GET", path)
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["cache-control"] == "no-store" and "server" not in headers
-    assert b"{{" not in render_page("n", "</script>", 1)
-    assert b'</script>"' not in render_page("n", "</script>", 1)
+    assert b"{{" not in render_page("n", "</script>", 1, "p")
+    assert b'</script>"' not in render_page("n", "</script>", 1, "p")
 
 
 def test_bodies_are_capped_before_they_are_read(

@@ -5,7 +5,8 @@
 // that is loaded again, or a server that comes back, goes on where it was.
 
 const settings = JSON.parse(document.getElementById("settings").textContent);
-const RETRY_MS = 1000, QUEUE = "pano-queue";
+const RETRY_MS = 1000, BROKEN_TRIES = 3, QUEUE = `pano-queue-${settings.place}`;
+export const place = settings.place;  // whose pictures these are: another place may be served at this address later
 export const maxBytes = settings.maxBytes;
 
 export const id = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -36,7 +37,7 @@ export class Api {
     try {
       answer = await fetch(path, {
         method, signal, cache: "no-store", body: body === undefined || type ? body : JSON.stringify(body),
-        headers: { "X-Pano-Token": settings.token, "X-Pano": "1", ...(body === undefined ? {} : { "Content-Type": type || "application/json" }) },
+        headers: { "X-Pano-Token": settings.token, "X-Pano": "1", "X-Pano-Place": settings.place, ...(body === undefined ? {} : { "Content-Type": type || "application/json" }) },
       });
     } catch (error) {
       if (signal?.aborted) throw error;
@@ -64,7 +65,10 @@ export class Api {
     }
   }
 
-  post(path, body) { return this.ask(path, (session) => ({ method: "POST", body: { ...body, session } })).then((answer) => answer.json()); }
+  async post(path, body) {
+    const answer = await this.ask(path, (session) => ({ method: "POST", body: { ...body, session } }));
+    try { return await answer.json(); } catch { throw new Failure(0, "offline", "the server's answer was cut off"); }
+  }
 
   // ---- the queue of changes
 
@@ -83,16 +87,20 @@ export class Api {
       const one = this.queue[0];
       this.onState("saving", this.queue.length);
       try {
-        const edit = { ...one.edit };
-        if (edit.object?.pending) edit.object = this.made.get(edit.object.pending) ?? null;
-        const answer = await this.post("api/edit", { picture: one.picture, version: one.version, request: one.request, frame: one.frame, edit });
+        const answer = await this.post("api/edit", { picture: one.picture, version: one.version, request: one.request, frame: one.frame, edit: this._resolved(one.edit) });
         if (answer.touched?.length) this.made.set(one.request, answer.touched[0]);
         this._done(one);
         this.onAnswer(one, answer);
       } catch (failure) {
-        if (failure.code === "offline" || failure.status >= 500 || failure.code === "busy") {
+        one.broken = (one.broken ?? 0) + (failure.status === 500);
+        if (failure.code === "busy") await sleep(RETRY_MS);
+        else if ((failure.code === "offline" || failure.status >= 500) && one.broken < BROKEN_TRIES) {
           this.onState(failure.code === "storage" ? "full" : "offline", this.queue.length, failure.message);
           await sleep(RETRY_MS);
+        } else if (failure.code === "elsewhere") {
+          this.onState("full", this.queue.length, failure.message);
+          this.running = false;
+          return;
         } else {
           this._done(one);
           this.onRefused(one, failure);
@@ -103,11 +111,28 @@ export class Api {
     this.onState("saved", 0);
   }
 
+  // Objects that were pending when the edit was made, by their ids.
+  _resolved(edit) {
+    const real = (one) => (one?.pending ? this.made.get(one.pending) ?? null : one);
+    const found = { ...edit };
+    if (edit.object?.pending) found.object = real(edit.object);
+    if (edit.objects) found.objects = edit.objects.map(real).filter((one) => one !== null);
+    if (edit.objects?.length && !found.objects.length) throw new Failure(0, "gone", "the object was not made, so it was not changed either");
+    return found;
+  }
+
   // When all that waits is on the server's disk.
   async drained() { while (this.queue.length) await sleep(50); }
 
   _done(one) {
     this.queue = this.queue.filter((other) => other !== one);
+    const id = this.made.get(one.request), real = (object) => (object?.pending === one.request ? id : object);
+    if (id !== undefined) {  // a page that is loaded again does not know what was made
+      for (const other of this.queue) {
+        if (other.edit.object) other.edit.object = real(other.edit.object);
+        if (other.edit.objects) other.edit.objects = other.edit.objects.map(real);
+      }
+    }
     this._keep();
   }
 

@@ -16,6 +16,13 @@ export function fill(list, rows) {
   if (again) list.querySelector(again)?.focus({ preventScroll: true });
 }
 
+// Scroll a row's own list, and nothing else, until the row is seen.
+export function inSight(row) {
+  const list = row.closest("ol"), box = list.getBoundingClientRect(), at = row.getBoundingClientRect();
+  if (at.top < box.top) list.scrollTop -= box.top - at.top;
+  else if (at.bottom > box.bottom) list.scrollTop += at.bottom - box.bottom;
+}
+
 // "1 mask", "2 masks": `core/numbers.py` has its sibling.
 export const counted = (value, one, many = `${one}s`) => `${value} ${value === 1 ? one : many}`;
 
@@ -30,7 +37,7 @@ export function showPictures({ pictures, left_out }, current, choose) {
     button.setAttribute("aria-current", String(one.id === current));
     const people = one.people.length ? ` · ${one.people.join(", ")}` : "";
     button.title = one.name;
-    button.append(make("b", one.name), make("small", `${STATUS[one.status]}${one.objects ? `, ${one.objects}` : ""}${people}`));
+    button.append(make("b", one.name), make("small", `${STATUS[one.status]}${one.objects ? ` · ${counted(one.objects, "object")}` : ""}${people}`));
     button.addEventListener("click", () => choose(one.id));
     item.append(button);
     return item;
@@ -41,6 +48,8 @@ export function showPictures({ pictures, left_out }, current, choose) {
 
 export function showObjects(objects, chosen, hidden, choose) {
   const search = $("object-search").value.trim().toLowerCase();
+  $("object-find").hidden = objects.length < 5 && !search;
+  $("no-objects").hidden = objects.length > 0;
   const shown = objects.filter((one) => `${one.name} ${one.category} ${one.comment} ${one.id}`.toLowerCase().includes(search));
   fill($("objects"), shown.map((one) => {
     const item = make("li"), button = make("button", undefined, one.review === "rejected" ? "gone" : one.spans && !one.pixels ? "absent" : ""), swatch = make("i");
@@ -54,31 +63,63 @@ export function showObjects(objects, chosen, hidden, choose) {
     item.append(button);
     return item;
   }));
+  const last = [...chosen].at(-1), row = last && $("objects").querySelector(`[data-object="${last}"]`);
+  if (row && row !== seen) inSight(row);
+  seen = row;
   return shown;
 }
+let seen = null;
 
-// The form of what is chosen; what is being typed in is left alone.
-export function showDetail(chosen, hidden) {
-  $("detail").hidden = !chosen.length;
-  if (!chosen.length) return;
-  const [one] = chosen, all = (test) => chosen.every(test);
-  $("detail-title").textContent = chosen.length > 1 ? `${chosen.length} objects` : called(one);
-  const put = (field, value) => { if (document.activeElement !== $(field)) $(field).value = value; };
-  put("category", all((other) => other.category === one.category) ? one.category : "");
-  put("name", all((other) => other.name === one.name) ? one.name : "");
-  put("comment", all((other) => other.comment === one.comment) ? one.comment : "");
+// The form of what is chosen; with nothing chosen, of what is being made (`pending`) or comes next. What is being typed in is left
+// alone, whatever else happens meanwhile.
+export function showDetail(chosen, hidden, { pending, category }) {
+  const made = chosen.length > 0, [one] = chosen, all = (test) => chosen.every(test), typed = $("detail").contains(document.activeElement) ? document.activeElement : null;
+  $("detail").hidden = false;
+  const put = (field, value) => { if (typed !== $(field)) { $(field).value = value; $(field).dataset.shown = value; } };
+  $("detail-title").textContent = chosen.length > 1 ? `${chosen.length} objects` : made ? called(one) : pending ? "The new object" : "The next object";
+  $("detail-words").hidden = !made && !pending && !typed;
+  $("detail-acts").hidden = !made;
+  put("category", made ? (all((other) => other.category === one.category) ? one.category : "") : category);
+  put("name", made && all((other) => other.name === one.name) ? one.name : "");
+  put("comment", made && all((other) => other.comment === one.comment) ? one.comment : "");
+  $("review").hidden = !made || all((other) => other.review === "own");
+  const locked = made && chosen.some((other) => other.locked);
+  for (const field of ["category", "name", "colour", "delete"]) if (typed !== $(field)) $(field).disabled = locked;
+  if (!made) return;
   put("colour", one.colour);
-  $("review").hidden = all((other) => other.review === "own");
   $("accept").setAttribute("aria-pressed", String(all((other) => other.review === "accepted")));
   $("reject").setAttribute("aria-pressed", String(all((other) => other.review === "rejected")));
   $("hide").setAttribute("aria-pressed", String(all((other) => hidden.has(other.id))));
   $("lock").setAttribute("aria-pressed", String(all((other) => other.locked)));
-  const locked = chosen.some((other) => other.locked);
-  for (const field of ["category", "name", "colour", "delete"]) $(field).disabled = locked;
   $("merge").disabled = locked || chosen.length < 2;
   $("split").disabled = locked || chosen.length !== 1;
 }
 
-export function showClasses(classes) {
+// What the class field proposes while one types.
+export function listClasses(classes) {
+  if (classes.join("\n") === proposed) return;
+  proposed = classes.join("\n");
   $("classes").replaceChildren(...classes.map((name) => { const option = make("option"); option.value = name; return option; }));
+}
+let proposed = null;
+
+// The first nine classes as buttons with their digits.
+export function showClasses(classes, chosen, next, give) {
+  const now = chosen.length ? (chosen.every((one) => one.category === chosen[0].category) ? chosen[0].category : null) : next;
+  const locked = chosen.some((one) => one.locked), first = classes.slice(0, 9);
+  const rows = first.map((name, k) => {
+    const button = make("button", undefined, "class");
+    button.type = "button";
+    button.disabled = locked;
+    button.title = `class “${name}” (${k + 1})`;
+    button.setAttribute("aria-pressed", String(name === now));
+    button.dataset.category = name;
+    button.append(make("kbd", String(k + 1)), make("span", name));
+    button.addEventListener("click", () => give(name));
+    return button;
+  });
+  const list = $("class-list"), focused = list.contains(document.activeElement) && document.activeElement.dataset.category;
+  if (rows.map((row) => row.outerHTML).join("") === [...list.children].map((row) => row.outerHTML).join("")) return;
+  list.replaceChildren(...rows);
+  if (focused) rows.find((row) => row.dataset.category === focused)?.focus({ preventScroll: true });
 }

@@ -1,7 +1,7 @@
 // What a person should look at in machine-made labels (`revise.json`), the worst first: the list, which entry is looked at, and
 // what came of it. It knows nothing of the server: what is wanted goes out through hooks.
 
-import { counted, fill, make } from "./panels.js";
+import { counted, fill, inSight, make } from "./panels.js";
 
 const $ = (id) => document.getElementById(id);
 const VERDICTS = { accepted: "right as it is", fixed: "fixed" };
@@ -40,7 +40,10 @@ export class Revise {
   }
 
   _mark() {
-    for (const button of $("revise-list").querySelectorAll("button")) button.setAttribute("aria-current", String(button.dataset.entry === this.at));
+    for (const button of $("revise-list").querySelectorAll("button")) {
+      button.setAttribute("aria-current", String(button.dataset.entry === this.at));
+      if (button.dataset.entry === this.at) inSight(button);
+    }
     const { current } = this;
     $("verdict").hidden = !current;
     for (const name of Object.keys(VERDICTS)) $(`entry-${name}`).setAttribute("aria-pressed", String(current?.verdict === name));
@@ -53,6 +56,13 @@ export class Revise {
   }
 
   leave() { this.at = null; this._mark(); }
+
+  // A verdict that was given and is not answered yet.
+  judge(entry, verdict) {
+    const one = this.entries.find((other) => other.entry === entry);
+    if (one) one.verdict = verdict;
+    this._mark();
+  }
 
   // The next that is open after the one that is looked at; the worst where there is none.
   next() {

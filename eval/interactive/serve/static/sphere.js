@@ -32,8 +32,9 @@ void main() {
 }`;
 
 export class SphereView {
-  // `loadTile(level, x, y)` gives a promise of an ImageBitmap; `onDraw` is called after each frame.
-  constructor(canvas, loadTile, onDraw) {
+  // `loadTile(level, x, y)` gives a promise of an ImageBitmap; `onDraw` is called after each frame, `onRest` when it has turned.
+  constructor(canvas, loadTile, onDraw, onRest) {
+    this.onRest = onRest;
     this.canvas = canvas;
     this.loadTile = loadTile;
     this.onDraw = onDraw;
@@ -95,7 +96,10 @@ export class SphereView {
     this.turnedAt = now;
     if (since > REST_MS) this.slow = 0;
     clearTimeout(this.rest);
-    this.rest = setTimeout(() => { if (this.scale !== 1) { this.scale = 1; this._size(); this.draw(); } }, REST_MS);
+    this.rest = setTimeout(() => {
+      if (this.scale !== 1) { this.scale = 1; this._size(); this.draw(); }
+      this.onRest();
+    }, REST_MS);
     this.draw();
   }
 

@@ -8,7 +8,8 @@ export const TOOLS = ["look", "click", "box", "brush", "eraser", "polygon"];
 const STILL_PX = 5, FINGER_PX = 12, MIN_STEP_PX = 3;
 
 export class Tools {
-  // hooks: onEdit(edit), onChoose(lon, lat, event), onHover(lon, lat), redraw(), radiusDeg(), polygonMode(), onTool(name), say(message)
+  // hooks: onEdit(edit), onChoose(lon, lat, event), onHover(lon, lat), redraw(), radiusDeg(), polygonMode(), onTool(name),
+  // say(message), notYet(): why what is drawn would mean nothing yet, or ""
   constructor(stage, view, hooks) {
     Object.assign(this, { stage, view, hooks, name: "look", path: [], corner: null, pointers: new Map(), pen: false, hover: null });
     stage.addEventListener("pointerdown", (event) => this._down(event));
@@ -28,8 +29,10 @@ export class Tools {
     this.hooks.onTool(name);
   }
 
-  // Let go of what is half drawn.
+  // Let go of what is half drawn, also of a button that is held down.
   stop() {
+    if (this.drag?.pans) this.drag.moved = true;
+    else this.drag = null;
     this.path = [];
     this.corner = null;
     this.pen = false;
@@ -37,7 +40,7 @@ export class Tools {
     this.hooks.redraw();
   }
 
-  get busy() { return this.path.length > 0 || this.corner !== null; }
+  get busy() { return this.path.length > 0 || this.corner !== null || Boolean(this.drawing); }
 
   _at(event) {
     const box = this.stage.getBoundingClientRect();
@@ -59,10 +62,13 @@ export class Tools {
     this.stage.setPointerCapture(event.pointerId);
     this.stage.focus({ preventScroll: true });
     const at = this._at(event);
+    this.byKeys = false;
     this.pointers.set(event.pointerId, at);
     if (this.pointers.size === 2) { this.drawing = null; this.path = this.name === "polygon" ? this.path : []; this.drag = null; this.hooks.redraw(); return; }
-    const pans = event.button !== 0 || this.space || this.name === "look" || this.name === "click" || this.name === "polygon";
-    this.drag = { from: at, last: at, pans, moved: false, button: event.button };
+    const looks = event.button !== 0 || this.space || this.name === "look", notYet = looks && event.button !== 0 ? "" : this.hooks.notYet();
+    const pans = looks || notYet !== "" || this.name === "click" || this.name === "polygon";
+    if (notYet && !looks) this.hooks.say(notYet);
+    this.drag = { from: at, last: at, pans, moved: notYet !== "", button: event.button };
     if (pans) return;
     const place = this._place(event);
     if (this.name === "box") this.drawing = { from: at, to: at };
@@ -72,6 +78,7 @@ export class Tools {
 
   _move(event) {
     const at = this._at(event);
+    this.byKeys = false;
     this.hover = at;
     if (this.pointers.size === 2 && this.pointers.has(event.pointerId)) { this._pinch(event.pointerId, at); return; }
     if (this.pointers.has(event.pointerId)) this.pointers.set(event.pointerId, at);
@@ -120,7 +127,7 @@ export class Tools {
     else { this.path.push(place); this._stroke(); }
   }
 
-  // The tool at a place, by a click or a key.
+  // The tool at a place, by a click or a key; never on a picture that has come since the button went down.
   use(place, event = {}) {
     if (this.name === "look") this.hooks.onChoose(...place, event);
     else if (this.name === "click") this.hooks.onEdit({ kind: "click", lon_deg: place[0], lat_deg: place[1], positive: !(event.shiftKey || event.altKey) });
@@ -129,7 +136,9 @@ export class Tools {
 
   // Enter: the tool in the middle of the view.
   key(event) {
-    const camera = this.view.camera, place = [camera.lon, camera.lat], middle = [camera.width / 2, camera.height / 2];
+    const camera = this.view.camera, place = [camera.lon, camera.lat], middle = [camera.width / 2, camera.height / 2], notYet = this.hooks.notYet();
+    if (notYet) { this.hooks.say(notYet); return; }
+    this.byKeys = true;  // the cross in the middle shows where
     if (this.name === "polygon" && event.shiftKey) { this.close(); return; }
     if (this.name === "brush" || this.name === "eraser") {
       if (this.pen) { this.pen = false; this._stroke(); } else { this.pen = true; this.path = [place]; this.hooks.say("the brush is down: arrows draw, Enter lifts it"); }
@@ -191,6 +200,7 @@ export class Tools {
   }
 
   look(dLon, dLat) {
+    this.byKeys = true;
     const camera = this.view.camera, step = camera.fov / 20;
     camera.turn(camera.lon + dLon * step / Math.max(0.15, Math.cos(camera.lat * Math.PI / 180)), camera.lat + dLat * step);
     this.view.turned();
