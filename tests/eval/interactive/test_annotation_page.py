@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from everybody import NAMELESS, SMALL, serious
 from pycocotools.coco import COCO
 from test_annotations import coco_of
 
+from panoforge.core.errors import StorageError
 from panoforge.core.foreign.labelme import read_labelme
 from panoforge.core.sample.products import encode_product
+from panoforge.eval.interactive.serve.journal import Journal
 from panoforge.eval.interactive.serve.opening import Asked
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
@@ -438,3 +441,45 @@ def test_what_is_wrong_is_said_on_the_page(rooms: tuple[Path, np.ndarray], tmp_p
         bob.edit(picture, "set", objects=[1], name="bob's")
         version(tab, 2)
         assert tab.page.evaluate("document.activeElement.dataset.object") == "1"
+
+
+def test_a_disk_that_is_full_and_a_journal_that_was_cut_are_said(
+    rooms: tuple[Path, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The work so far is safe, and what could not be written is written when there is room."""
+    work, full = tmp_path / "work", threading.Event()
+    with serving(Asked(place=rooms[0], work=work)) as server:
+        ann = Annotator(server.server_port)
+        for lon in (0, 40):
+            ann.edit(ann.picture("a room.png"), "brush", points=[[lon, 0]], radius_deg=5)
+    (journal,) = work.glob("pictures/a-room-*/journal.jsonl")
+    journal.write_bytes(journal.read_bytes()[:-20])
+    append = Journal.append
+
+    def append_if_there_is_room(self: Journal, line: bytes) -> None:
+        if full.is_set():
+            raise StorageError(f"{self.path}: the disk is full; make room")
+        append(self, line)
+
+    monkeypatch.setattr(Journal, "append", append_if_there_is_room)
+    with (
+        serving(Asked(place=rooms[0], work=work)) as server,
+        open_tab(server.url, 1040, 560) as tab,
+    ):
+        loaded(tab)
+        assert "cut off by a crash" in tab.page.inner_text("#notice")
+        assert len(data(tab, "objects")) == 1
+        full.set()
+        tab.page.keyboard.press("b")
+        tab.page.keyboard.press("n")
+        x, y = look_at(tab, 90, 0)
+        tab.drag(x, y, x + 40, y)
+        tab.wait_for("document.getElementById('saved').textContent.includes('the disk is full')")
+        tab.page.keyboard.press("n")
+        tab.drag(x, y + 90, x + 40, y + 90)
+        full.clear()
+        version(tab, 3)
+        tab.wait_for("document.body.dataset.saved === 'saved'")
+    with serving(Asked(place=rooms[0], work=work)) as server:
+        ann = Annotator(server.server_port)
+        assert len(ann.look(ann.picture("a room.png"))["objects"]) == 3
