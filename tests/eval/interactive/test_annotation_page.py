@@ -281,6 +281,7 @@ def test_everybody_can_use_every_state(
             tab.page.click("#error-close")
             for key in ("j", "Shift+J", "Shift+J"):
                 press(key)
+            assert data(tab, "chosen") == [1, 2, 3]
             look("three chosen")
             if tab.page.locator("#pictures").is_hidden():
                 press("l")

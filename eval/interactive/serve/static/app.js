@@ -682,7 +682,7 @@ listen({
     step: (by, more) => {
       const { objects } = page.state;
       if (!objects.length) return;
-      const at = objects.findIndex((one) => page.chosen.has(one.id));
+      const last = ids().at(-1), at = objects.findIndex((one) => one.id === last);
       choose(objects[(at + by + objects.length + (at < 0 && by < 0 ? 1 : 0)) % objects.length].id, more);
       gotoChosen();
     },
