@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -83,6 +84,16 @@ class Server:
         self.process.wait()
 
 
+@contextlib.contextmanager
+def served(place: Path, work: Path, *options: str) -> Iterator[Server]:
+    """A server that is ended."""
+    server = Server(place, work, *options)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
 def post(port: int, path: str, said: dict) -> dict:
     """A message to the server."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
@@ -116,7 +127,7 @@ def many(server: Server, count: int, rounds: int) -> dict[str, float]:
     connection = http.client.HTTPConnection("127.0.0.1", server.port)
     connection.request("GET", f"/api/pictures?session={session}")
     ids = [one["id"] for one in json.loads(connection.getresponse().read())["pictures"]]
-    before = server.usage.memory_info().rss
+    before, cpu_s = server.usage.memory_info().rss, server.cpu_s()
     times: list[list[float]] = [[] for _ in range(count)]
     threads = [
         threading.Thread(target=client, args=(server.port, ids[k % len(ids)], times[k], rounds))
@@ -134,6 +145,7 @@ def many(server: Server, count: int, rounds: int) -> dict[str, float]:
         "clients_open_max_s": round(max(own[0] for own in times), 2),
         "clients_stroke_p50_s": round(median(edits), 2),
         "clients_stroke_p95_s": round(float(np.percentile(edits, 95)), 2),
+        "clients_cpu_s_each": round((server.cpu_s() - cpu_s) / count, 2),
         "memory_per_client_mb": round((after - before) / count / 1e6, 1),
         "memory_in_all_mb": round(after / 1e6),
     }
@@ -277,34 +289,28 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
     """All figures."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
+        only = args.only or ("browse", "many", "carry")
         width = 2048 if args.quick else 8192
         pictures(root / "one", 1, width)
         found: dict[str, object] = {"width": width}
-        model = ["--model", "tiny", "--method", args.method, "device=cpu"]
-        weights = random_checkpoint(root / "tiny.pt")
-        server = Server(root / "one", root / "w1", "--checkpoint", str(weights), *model)
-        found["start_sam2_s"] = round(server.start_s, 1)
-        try:
-            found |= say(
-                browse(server, 3 if args.quick else args.clicks, 2.0 if args.quick else 6.0)
-            )
-        finally:
-            server.stop()
-        people = 4 if args.quick else 20
-        pictures(root / "many", people, width)
-        server = Server(root / "many", root / "w2")
-        found["start_edges_s"] = round(server.start_s, 1)
-        try:
-            found |= say(many(server, people, 3 if args.quick else 10))
-        finally:
-            server.stop()
-        frames = 8 if args.quick else 30
-        film(root / "film.mp4", 1024 if args.quick else 3840, frames)
-        server = Server(root / "film.mp4", root / "w3")
-        try:
-            found |= say(carry(server, frames))
-        finally:
-            server.stop()
+        if "browse" in only:
+            model = ["--model", "tiny", "--method", args.method, "device=cpu"]
+            weights = random_checkpoint(root / "tiny.pt")
+            with served(root / "one", root / "w1", "--checkpoint", str(weights), *model) as server:
+                found["start_sam2_s"] = round(server.start_s, 1)
+                clicks, drag_s = (3, 2.0) if args.quick else (args.clicks, 6.0)
+                found |= say(browse(server, clicks, drag_s))
+        if "many" in only:
+            people = 4 if args.quick else 20
+            pictures(root / "many", people, width)
+            with served(root / "many", root / "w2") as server:
+                found["start_edges_s"] = round(server.start_s, 1)
+                found |= say(many(server, people, 3 if args.quick else 10))
+        if "carry" in only:
+            frames = 8 if args.quick else 30
+            film(root / "film.mp4", 1024 if args.quick else 3840, frames)
+            with served(root / "film.mp4", root / "w3") as server:
+                found |= say(carry(server, frames))
     return found
 
 
@@ -313,6 +319,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--method", default="near", help="of pano serve")
     parser.add_argument("--clicks", type=int, default=20, help="after the first")
+    parser.add_argument("--only", nargs="*", choices=("browse", "many", "carry"), help="parts")
     args = parser.parse_args()
     found = measure(args)
     print(json.dumps({"bench": "page", **found, "machine": machine()}))

@@ -36,6 +36,9 @@ class TrueIds:
             raise UsageError("no id is known in that box: draw it around a thing")
         return np.asarray(self._labels == counts.argmax())
 
+    def towards(self, lon_deg: float, lat_deg: float) -> None:
+        """It is ready for clicks everywhere."""
+
     def let_go(self) -> None:
         """Drop what is kept for the picture: nothing."""
 

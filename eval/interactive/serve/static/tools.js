@@ -221,6 +221,8 @@ export function drawInk(pen, view, tools, { clicks, radiusDeg, colour, keyboard,
   const camera = view.camera, ratio = pen.canvas.width / camera.width;
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.clearRect(0, 0, camera.width, camera.height);
+  pen.fillStyle = "rgb(0 0 0 / .004)";
+  pen.fillRect(0, 0, 1, 1);  // chromium without a GPU shows an older picture instead of one that was only cleared
   pen.lineJoin = pen.lineCap = "round";
   const stroke = (path, radius, css) => {
     pen.strokeStyle = pen.fillStyle = css;
