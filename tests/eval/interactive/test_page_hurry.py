@@ -253,6 +253,12 @@ def test_files_and_pictures_at_once(desk: Desk, tmp_path: Path) -> None:
     download.value.save_as(tmp_path / "out.json")
     with contextlib.redirect_stdout(None):
         assert len(COCO(tmp_path / "out.json").getAnnIds()) == 2
+    desk.open("a.png")
+    desk.late("api/look", 1500)
+    desk.press("PageDown")
+    with desk.page.expect_download() as download:
+        desk.page.click('[data-save="coco.json"]')  # of the picture that is on its way
+    assert download.value.suggested_filename == "b.coco.json"
 
 
 def test_a_reload_and_lost_answers_change_no_meaning(desk: Desk) -> None:

@@ -634,11 +634,11 @@ on("show-pictures", "click", () => showList());
 on("help-button", "click", help);
 on("help-close", "click", () => $("help").close());
 on("file", "change", () => { upload([...$("file").files]); $("file").value = ""; });
-on("import", "change", () => { takeMasks($("import").files[0]); $("import").value = ""; });
+on("import", "change", () => { const [file] = $("import").files; here(() => takeMasks(file))(); $("import").value = ""; });
 on("who", "change", async () => { api.who = $("who").value.trim() || api.who; $("who").value = api.who; api.session = null; await api.join().catch((failure) => fail(failure.message)); });
 on("stage", "focus", () => { tools.byKeys = $("stage").matches(":focus-visible"); ink(); });
 on("stage", "blur", ink);
-for (const button of document.querySelectorAll("[data-save]")) button.addEventListener("click", () => save(button.dataset.save));
+for (const button of document.querySelectorAll("[data-save]")) button.addEventListener("click", here(() => save(button.dataset.save)));
 
 document.addEventListener("dragover", (event) => { event.preventDefault(); document.body.classList.add("over"); });
 document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) document.body.classList.remove("over"); });
@@ -646,7 +646,7 @@ document.addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("over");
   const files = [...event.dataTransfer.files], masks = files.filter((file) => /\.json$/i.test(file.name));
-  for (const file of masks) takeMasks(file);
+  for (const file of masks) here(() => takeMasks(file))();
   upload(files.filter((file) => !masks.includes(file)));
 });
 window.addEventListener("beforeunload", (event) => {
