@@ -11,7 +11,7 @@ import pytest
 import synthetic
 from annotating import Annotator, Process, Refusal, serving
 from browser import Tab, open_tab
-from test_annotation_page import NAMELESS, SMALL, serious
+from everybody import NAMELESS, SMALL, serious
 from videos import dataset_of_videos
 
 from panoforge.core.errors import DataError
