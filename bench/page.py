@@ -4,7 +4,7 @@ frames a second of a propagation without weights.
 No race: there is no peer that annotates on the sphere. A server runs as a process of its own, a
 browser (Debian's chromium, WebGL in software) works on it. Clicks go to SAM2.1-tiny at 1024² with
 random weights, which cost what trained ones do: on one view near the clicks, or by `--method`.
-Wall seconds, because that is what a person waits; the CPU seconds of the server are beside them, as
+Wall seconds, because that is what a person waits. The CPU seconds of the server are beside them, as
 the machine may be shared (`load` says how much was asked of it). Each part is printed as it ends.
 """
 

@@ -2,8 +2,8 @@
 
 A scan looks at the whole sphere for every object: right for scores, and some 24 times the work of
 one view. A person who clicks on a thing looks at it, so the view that she looks at is enough. It is
-one of a fixed grid, so that its features are computed once and serve all things that are seen in
-it; they can be computed before she clicks (`towards`).
+one of a fixed grid: its features are computed once and serve all things that are seen in it. They
+can be computed before she clicks (`towards`).
 
 What it is not: a thing that reaches beyond the view, 100° wide, is cut off there. Another click on
 what is missing asks another view, and the two masks are joined.

@@ -3,7 +3,7 @@
 Everything that waits for a disk or a lock runs in threads, so nobody waits for another's picture.
 A message is JSON of `messages`; an answer is JSON, bytes of a tile, or a file. What went wrong is
 said as `{"error": …, "code": …}` in one line. Codes: `stale` is another state than was meant,
-`session` asks the page to join again, `cancelled` was taken back, `elsewhere` means another place,
+`session` asks the page to join again, `cancelled` was taken back. `elsewhere` means another place,
 which was served at this address when the page was loaded.
 """
 
