@@ -13,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from panoforge.core.categories.class_sets import VOID
+from panoforge.core.report.maps import depth_colours, normal_colours
 from panoforge.core.report.pictures import overlay_ids
+from panoforge.core.types import Depth, Rgb
 from panoforge.train.data.dense_batch import DenseBatch
 from panoforge.train.data.dense_source import PanoramaSource
 from panoforge.train.distributed import World
@@ -113,13 +115,19 @@ def dense_picture(model: Mtpano, batch: DenseBatch, autocast: Any) -> NDArray[np
         pair = (batch.semantic[0], said.semantic[0].argmax(dim=0))
         columns.append(np.concatenate([painted(rgb, ids.cpu().numpy()) for ids in pair]))
     if said.depth_m is not None and batch.depth_m is not None:
-        columns.append(_both(depth_colours, batch.depth_m[0], said.depth_m[0]))
+        columns.append(_both(far_colours, batch.depth_m[0], said.depth_m[0]))
     if said.normal is not None and batch.normal is not None:
-        columns.append(_both(normal_colours, batch.normal[0], said.normal[0]))
+        normals = (one[0].movedim(0, -1) for one in (batch.normal, said.normal))
+        columns.append(_both(normal_colours, *normals))
     whole = np.concatenate(columns, axis=1)
     factor = HEIGHT_PX / rgb.shape[0]
     size = (round(whole.shape[1] * factor), round(whole.shape[0] * factor))
     return cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
+
+
+def far_colours(depth_m: Depth) -> Rgb:
+    """Depth up to FARTHEST_M as colours."""
+    return depth_colours(depth_m, FARTHEST_M)
 
 
 def _both(colours: Any, truth: torch.Tensor, said: torch.Tensor) -> NDArray[np.uint8]:
@@ -129,16 +137,3 @@ def _both(colours: Any, truth: torch.Tensor, said: torch.Tensor) -> NDArray[np.u
 def painted(rgb: NDArray[np.uint8], classes: NDArray) -> NDArray[np.uint8]:
     """A picture H×W×3 with its classes H×W in colours; void is left as it is."""
     return overlay_ids(rgb, np.where(classes == VOID, 0, classes + 1).astype(np.uint16))
-
-
-def depth_colours(depth_m: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Depth H×W as colours, near to far; unknown is black."""
-    share = np.clip(depth_m / FARTHEST_M, 0, 1)
-    near = (255 - np.nan_to_num(share) * 255).astype(np.uint8)
-    shown = cv2.applyColorMap(near, cv2.COLORMAP_TURBO)
-    return np.where(np.isfinite(depth_m)[..., None], shown[..., ::-1], 0).astype(np.uint8)
-
-
-def normal_colours(normal: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Normals 3×H×W as colours: (n + 1) / 2; unknown is grey."""
-    return (np.clip((normal.transpose(1, 2, 0) + 1) / 2, 0, 1) * 255).astype(np.uint8)
