@@ -1,6 +1,7 @@
 """The figures of docs/why, drawn by the program: `python docs/_site/figures.py` (make style).
 
-The way of a scan over the sphere, how often it sees each direction, and where pixels lie.
+The way of a scan over the sphere, how often it sees each direction, where pixels lie, and the way
+of a sample through the system.
 """
 
 import sys
@@ -118,6 +119,45 @@ def draw_pixels(path: Path) -> None:
     save(figure, path)
 
 
+# A stage: its name, what does it, what lies on the disk after it.
+WAY = (
+    ("config", "pano init", "render.yaml"),
+    ("plan", "pano plan", "seeds, poses"),
+    ("render", "Blender, one\nscene a process", "rgb, ids, depth"),
+    ("staged", "fsync, digests", "staged/KEY/"),
+    ("shards", "pano pack", "tars + index"),
+    ("clips", "scan, random yaw", "views in a row"),
+    ("model", "pano train", "model.pt"),
+    ("masks", "scan, merge", "ids on the sphere"),
+    ("scores", "pano eval", "report.html"),
+)
+
+
+def draw_way(path: Path) -> None:
+    """The way of a sample through the system: data flows one way."""
+    figure, axis = plt.subplots(figsize=(12, 2.1), layout="constrained")
+    for number, (stage, maker, kept) in enumerate(WAY):
+        axis.text(
+            number,
+            0,
+            stage,
+            ha="center",
+            va="center",
+            weight="bold",
+            bbox={"boxstyle": "round,pad=0.5", "fc": "#e8eaf6", "ec": LINE},
+        )
+        axis.text(number, 0.75, maker, ha="center", va="center", fontsize=8, color=LINE)
+        axis.text(number, -0.75, kept, ha="center", va="center", fontsize=8, color=MARK)
+        if number:
+            arrow = {"arrowstyle": "->", "color": LINE, "shrinkA": 27, "shrinkB": 27}
+            axis.annotate("", (number, 0), (number - 1, 0), arrowprops=arrow)
+    axis.text(-0.5, 1.25, "what does it", fontsize=8, color=LINE)
+    axis.text(-0.5, -1.35, "what there is then", fontsize=8, color=MARK)
+    axis.set(xlim=(-0.55, len(WAY) - 0.45), ylim=(-1.5, 1.5))
+    axis.axis("off")
+    save(figure, path)
+
+
 def save(figure: plt.Figure, path: Path) -> None:
     """As SVG without a date, so that the same program writes the same bytes."""
     with mpl.rc_context({"svg.hashsalt": "panoforge", "svg.fonttype": "path"}):
@@ -125,7 +165,7 @@ def save(figure: plt.Figure, path: Path) -> None:
     plt.close(figure)
 
 
-FIGURES = {"scan.svg": draw_scan, "pixels.svg": draw_pixels}
+FIGURES = {"scan.svg": draw_scan, "pixels.svg": draw_pixels, "way.svg": draw_way}
 
 
 if __name__ == "__main__":
