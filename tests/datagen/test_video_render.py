@@ -247,6 +247,7 @@ def test_a_drawer_slides_out_to_its_open_side_and_back(doors) -> None:
     video = video_of(doors)
     shut = {"drawer.001", "drawer.002", "drawer.003"}
     by_name = {row.name: row for row in video.instances}
+    assert len(shut & by_name.keys()) >= 2  # seen; one may be hidden by another thing
     assert by_name["drawer"].motion == "rigid"
     assert all(by_name[name].motion == "still" for name in shut & by_name.keys())
     poses = by_name["drawer"].poses

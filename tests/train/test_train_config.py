@@ -56,6 +56,14 @@ def test_defaults_are_sam2s_recipe():
         ({"optim": {"lr": float("nan")}}, "lr"),
         ({"optim": {"encoder_lr": 1e-5}}, "encoder_lr is 1e-05, and the image encoder is frozen"),
         ({"optim": {"layer_decay": 0.5}}, "layer_decay is 0.5, and the image encoder is frozen"),
+        (
+            {"prompt": {"corrections": 0, "from_truth": 0.5}},
+            "from_truth is 0.5, and corrections is 0",
+        ),
+        (
+            {"model": {"panosam2": {"decoder": True, "previous_mask": False, "fusion_kernel": 1}}},
+            "without previous_mask nothing reads it",
+        ),
         ({"model": {"drop_path": 0.2}}, "drop_path is 0.2, and the image encoder is frozen"),
         (
             {"model": {"initial": "mimetic", "checkpoint": "w.pt"}, "mixture": "panoramas-only"},

@@ -134,6 +134,14 @@ class PromptSettings(FrozenModel):
                 f" max_prompted_frames ({self.max_prompted_frames}): SAM2 corrects every frame that"
                 " it prompts with points"
             )
+        if (
+            not self.corrections
+            and self.from_truth != type(self).model_fields["from_truth"].default
+        ):
+            raise ValueError(
+                f"from_truth is {self.from_truth}, and corrections is 0, so nothing reads it: set"
+                " corrections, or leave from_truth out"
+            )
         return self
 
 

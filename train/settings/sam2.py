@@ -55,6 +55,7 @@ class PanoSam2Settings(FrozenModel):
         fresh = type(self).model_fields
         for part, keys in (
             ("decoder", ("previous_mask", "fusion_kernel")),
+            ("previous_mask", ("fusion_kernel",)),
             ("memory", ("long_pointers", "memory_from_epoch")),
         ):
             unread = [k for k in keys if getattr(self, k) != fresh[k].default]
