@@ -49,6 +49,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "sam2": {"memory": "sam2"},
     "distractor_aware": {"memory": "distractor_aware"},
 }
+SPHERE = ("j_sphere", "f_sphere")
 GROUPS = ("all", "seam", "pole", "gone", "rest")
 
 
@@ -276,7 +277,6 @@ def tabulate(
     plain = found.get("plain, whole")
     for name, own in found.items():
         jf = (own.mean("j") + own.mean("f")) / 2
-        sphere = (own.mean("j_sphere") + own.mean("f_sphere")) / 2
         line: dict[str, Any] = {"row": name, "seeds": len(own.scores["j"])}
         for group in GROUPS:
             some = np.array(
@@ -286,8 +286,9 @@ def tabulate(
             if videos:
                 interval = bootstrap_mean(jf[some], videos)
                 line[group] = [interval.value, interval.low, interval.high, len(videos)]
-        interval = bootstrap_mean(sphere, own.videos)
-        line["sphere"] = [interval.value, interval.low, interval.high, len(own.videos)]
+        for score in SPHERE:
+            interval = bootstrap_mean(own.mean(score), own.videos)
+            line[score] = [interval.value, interval.low, interval.high, len(own.videos)]
         if plain is not None and own is not plain:
             reference = (plain.mean("j") + plain.mean("f")) / 2
             tested = paired_test(reference, jf, own.videos)
@@ -299,10 +300,10 @@ def tabulate(
 
 def as_text(table: Sequence[Mapping[str, Any]]) -> str:
     """The table for people: J&F in per cent."""
-    heads = ("row", *GROUPS, "sphere", "to plain")
+    heads = ("row", *GROUPS, *SPHERE, "to plain")
     rows: list[tuple[str, ...]] = [heads]
     for line in table:
-        cells = [f"{100 * line[g][0]:.1f}" if g in line else "–" for g in (*GROUPS, "sphere")]
+        cells = [f"{100 * line[g][0]:.1f}" if g in line else "–" for g in (*GROUPS, *SPHERE)]
         to = line.get("to_plain")
         told = "–" if not to else f"{100 * to[0]:+.1f}"
         if to and to[1] is not None:
