@@ -74,6 +74,7 @@ def preview(dataset: Dataset, key: str | None, folder: Path, width: int = WIDTH_
     videos = dataset.videos["video"].to_pylist()
     if not len(dataset):
         raise UsageError(f"{dataset.folder} holds no samples: there is nothing to look at")
+    dataset.instances()  # read too: names that lie anywhere in the index are refused everywhere
     key = key or (videos or dataset.keys)[0]
     with held(folder, "pano preview") as lease:
         files = (

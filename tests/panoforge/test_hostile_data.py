@@ -37,6 +37,7 @@ VERBS = {
     **{f"export {form}": ["export", "{d}", "{o}", "--to", form] for form in FORMATS},
     "export hf": ["export", "{d}", "{o}", "--to", "hf", "--name", "x", "--license", "cc-by-4.0"],
     "stats": ["stats", "{d}", "--out", "{o}"],
+    "preview": ["preview", "{d}", "--out", "{o}"],
     "card": ["card", "{d}", "--name", "x", "--license", "cc-by-4.0"],
     "repair": ["repair", "{d}"],
     "pack": ["pack", "{r}", "--to", "{d}"],
