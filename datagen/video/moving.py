@@ -60,15 +60,24 @@ def body_of(number: int, objects: Sequence[bpy.types.Object]) -> Body | None:
     points, triangles = thing_triangles(list(objects))
     if len(triangles) == 0 or any(obj.type != "MESH" for obj in objects):
         return None
+    hull = hull_of(points)
+    if hull is None:
+        return None
+    low, high = points.min(axis=0), points.max(axis=0)
+    return Body(number, (low + high) / 2, low, high, *hull)
+
+
+def hull_of(
+    points: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
+    """Corners (V, 3) and triangles (F, 3) of the convex hull of points (N, 3); None if flat."""
     try:
         hull = ConvexHull(points)
     except QhullError:
         return None
-    corners = points[hull.vertices]
     place = np.zeros(len(points), np.int64)
     place[hull.vertices] = np.arange(len(hull.vertices))
-    low, high = points.min(axis=0), points.max(axis=0)
-    return Body(number, (low + high) / 2, low, high, corners, place[hull.simplices])
+    return points[hull.vertices], place[hull.simplices]
 
 
 def named_things(

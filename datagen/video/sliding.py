@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import bpy
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import ConvexHull, QhullError
 
 from panoforge.datagen.config.video import MovingThings, VideoSettings
 from panoforge.datagen.geometry.rendered_things import RenderedThing
@@ -26,6 +25,7 @@ from panoforge.datagen.video.moving import (
     Body,
     Surroundings,
     body_of,
+    hull_of,
     named_things,
 )
 from panoforge.datagen.video.rigid import RigidTrack
@@ -128,13 +128,8 @@ def _without_edges(
     if (high - low).min() < LEAST_M:
         return None
     inner = np.clip(own, low + EDGE_M, high - EDGE_M) @ np.linalg.inv(frame).T
-    try:
-        hull = ConvexHull(inner)
-    except QhullError:
-        return None
-    place = np.zeros(len(inner), np.int64)
-    place[hull.vertices] = np.arange(len(hull.vertices))
-    return inner[hull.vertices], place[hull.simplices], list((high - low)[:2])
+    hull = hull_of(inner)
+    return None if hull is None else (*hull, list((high - low)[:2]))
 
 
 def _reaches(

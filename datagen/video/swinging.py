@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import bpy
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import ConvexHull, QhullError
 
 from panoforge.datagen.config.video import MovingThings, VideoSettings
 from panoforge.datagen.depsgraph.units import metres_per_unit
@@ -27,6 +26,7 @@ from panoforge.datagen.video.moving import (
     Body,
     Surroundings,
     body_of,
+    hull_of,
     named_things,
 )
 from panoforge.datagen.video.rigid import RigidTrack, turned
@@ -83,21 +83,10 @@ def _hung(body: Body, hinge: NDArray[np.float64]) -> Leaf | None:
     inner = np.clip(along, NEAR_M, width - LATCH_M)[:, None] * ahead + across[:, None] * aside
     inner[:, :2] += hinge[:2]
     inner[:, 2] = np.clip(body.hull[:, 2], body.low[2] + LIFT_M, body.high[2] - LIFT_M)
-    try:
-        hull = ConvexHull(inner)
-    except QhullError:
+    hull = hull_of(inner)
+    if hull is None:
         return None
-    place = np.zeros(len(inner), np.int64)
-    place[hull.vertices] = np.arange(len(hull.vertices))
-    return Leaf(
-        body.number,
-        body.centre,
-        body.low,
-        body.high,
-        inner[hull.vertices],
-        place[hull.simplices],
-        hinge,
-    )
+    return Leaf(body.number, body.centre, body.low, body.high, *hull, hinge)
 
 
 def swing(
