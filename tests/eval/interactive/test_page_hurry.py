@@ -15,6 +15,7 @@ import pytest
 import synthetic
 from annotating import Annotator, Process, serving, wait_until
 from browser import Tab, open_tab
+from playwright.sync_api import Route
 from pycocotools.coco import COCO
 from test_annotations import coco_of
 
@@ -33,6 +34,13 @@ LATE = """([part, ms, fails]) => {
     return quick(path, options);
   };
 }"""
+
+LATE_HASH = """(ms) => window.addEventListener("hashchange", (event) => {
+  if (event.late) return;
+  event.stopImmediatePropagation();
+  const again = () => Object.assign(new HashChangeEvent("hashchange"), { late: true });
+  setTimeout(() => window.dispatchEvent(again()), ms);
+}, true)"""
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +70,7 @@ class Desk:
 
     def shows(self, name: str) -> None:
         """Until a picture is open."""
-        opened = "document.body.dataset.opening === undefined && !document.body.dataset.busy"
+        opened = "!('opening' in document.body.dataset || 'busy' in document.body.dataset)"
         title = f"document.getElementById('what').textContent.startsWith({name!r})"
         self.tab.wait_for(f"{title} && {opened}")
 
@@ -161,6 +169,42 @@ def test_what_is_begun_on_one_picture_is_not_made_on_the_next(desk: Desk) -> Non
     desk.shows("c.png")
     desk.saved()
     assert not any(desk.objects(name) for name in ("a.png", "b.png", "c.png"))
+
+
+def test_what_the_browser_says_late_of_one_picture_leaves_the_next_alone(desk: Desk) -> None:
+    """The address changes with the picture. A slow browser has said so after the next key."""
+    desk.page.evaluate(LATE_HASH, 400)
+    desk.press("PageDown")
+    desk.shows("b.png")
+    desk.late("api/look", 1200)
+    desk.press("PageDown")
+    desk.shows("c.png")
+    desk.page.wait_for_timeout(600)
+    assert desk.page.inner_text("#what").startswith("c.png")
+    # the browser's own keys go back and on again
+    for go, name in (("go_back", "b.png"), ("go_back", "a.png"), ("go_forward", "b.png")):
+        getattr(desk.page, go)()
+        desk.shows(name)
+    # a picture whose work is another than this page knows is loaded again, unless she has left it
+    desk.late("api/look", 0)
+    desk.page.wait_for_timeout(1500)  # what is asked of the pictures before has its answer
+    left = []
+
+    def stale(route: Route) -> None:
+        if not left:
+            left.append(json.loads(route.request.post_data)["picture"])
+            desk.press("PageDown")
+            route.fulfill(status=409, json={"code": "stale", "error": "load it again"})
+        else:
+            route.continue_()
+
+    desk.page.route("**/api/look", stale)
+    wait_until(lambda: desk.page.wait_for_timeout(50) or left)
+    assert left == [desk.ann.picture("b.png")]
+    desk.shows("c.png")
+    desk.page.wait_for_timeout(1500)
+    desk.shows("c.png")
+    assert desk.page.locator("#error").is_hidden()
 
 
 def test_labels_are_accepted_as_quickly_as_keys_are_pressed(desk: Desk) -> None:

@@ -207,7 +207,8 @@ async function arrive(picture) {
     $("what").textContent = `${state.name}, ${state.width}×${state.height}`;
     $("notice").textContent = state.notice;
     document.title = `${state.name} · panoforge`;
-    location.hash = picture;
+    // Not by `location.hash`: the browser would say that later, and a slow one after she has gone on from here.
+    if (location.hash !== `#${picture}`) history.pushState(null, "", `#${picture}`);
     await update(state);
     ready();
     refreshList().catch(() => {});
@@ -430,10 +431,11 @@ async function look(whole = false) {
     else showPeople(state);
     if ($("saved").dataset.state === "offline") { $("saved").dataset.state = document.body.dataset.saved = "saved"; $("saved").textContent = WORDS.saved; }
   } catch (failure) {
+    const left = page.opening || page.state?.picture !== picture;  // it is said of a picture that she has gone on from
     if (failure.code === "offline") { $("saved").dataset.state = document.body.dataset.saved = "offline"; $("saved").textContent = "the server does not answer; what was saved is safe"; }
-    else if (failure.code === "stale") open(picture);
     else if (failure.code === "elsewhere") { $("saved").dataset.state = document.body.dataset.saved = "full"; $("saved").textContent = failure.message; }
-    else fail(failure.message);
+    else if (failure.code === "stale" && !left) open(picture);
+    else if (!left) fail(failure.message);
   } finally {
     page.looking = false;
   }
