@@ -95,8 +95,13 @@ class View:
 
 def lonlat_to_direction(lon: ArrayLike, lat: ArrayLike) -> Floats:
     """Radians (shapes broadcast to S) → unit directions of shape S+(3,)."""
-    lon, lat = np.broadcast_arrays(np.asarray(lon, np.float64), np.asarray(lat, np.float64))
-    return np.stack([np.cos(lat) * np.sin(lon), np.cos(lat) * np.cos(lon), np.sin(lat)], axis=-1)
+    lon, lat = np.asarray(lon, np.float64), np.asarray(lat, np.float64)
+    out = np.empty((*np.broadcast_shapes(lon.shape, lat.shape), 3))
+    flat = np.cos(lat)  # of a row and a column: sines of each once, not of every pixel
+    np.multiply(flat, np.sin(lon), out=out[..., 0])
+    np.multiply(flat, np.cos(lon), out=out[..., 1])
+    out[..., 2] = np.sin(lat)
+    return out
 
 
 def direction_to_lonlat(direction: ArrayLike) -> tuple[Floats, Floats]:
