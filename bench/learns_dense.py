@@ -9,11 +9,11 @@ held-out ones.
     python -m bench.learns_dense --out FOLDER --table       what is there as a table
 
 **Protocol, fixed before the first run.** There are 400 rooms to train on and 80 held-out ones of
-another seed (bench.dense_worlds: 256×128, exact depth, normals and categories; classes are NYU-40's,
-eight of which occur: all of ours, 161, were half of a step's seconds). `--also DATASET` adds a published dataset with depth and normals, such as Infinigen rooms; a half of the
-panoramas is of it then. All
-variants have one backbone, one recipe and the same panoramas in the same order; they differ by one
-switch:
+another seed (bench.dense_worlds: 256×128, exact depth, normals and categories). Classes are
+NYU-40's, eight of which occur: all of ours, 161, were half of a step's seconds. `--also DATASET`
+adds a published dataset with depth and normals, such as Infinigen rooms; a half of the panoramas is
+of it then. All variants have one backbone, one recipe and the same panoramas in the same order;
+they differ by one switch:
 
     full            MTPano's parts, all
     no_truncation   gradients of the other group's tasks come through the bridge
