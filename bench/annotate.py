@@ -63,7 +63,7 @@ STEPS: dict[str, dict[str, bool]] = {
     "+ MCR": {},
 }
 RESAMPLES, SMALL_SR, LARGE_SR = 2000, 0.02, 0.2
-SOLIDS, QUICK_SOLIDS, SOLIDS_FRAMES = 12, 3, 10  # clips; absence lies within these frames
+SOLIDS, QUICK_SOLIDS, SOLIDS_FRAMES = 36, 3, 10  # clips; absence lies within these frames
 # By who carries along: of how many clips how many frames.
 FULL = {"stand-in": (99, 12), "edges": (99, 4), "trained": (99, 12)}
 QUICK = {"stand-in": (99, 10), "edges": (1, 2), "trained": (99, 10)}
