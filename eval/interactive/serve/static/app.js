@@ -9,7 +9,7 @@ import { called, counted, listClasses, showClasses, showDetail, showObjects, sho
 import { Revise } from "./revise.js";
 import { SphereView } from "./sphere.js";
 import { Timeline } from "./timeline.js";
-import { TOOLS, Tools, drawInk } from "./tools.js";
+import { TOOLS, Tools, drawInk, hasInk } from "./tools.js";
 import { Waiting } from "./waiting.js";
 
 const $ = (id) => document.getElementById(id);
@@ -116,12 +116,13 @@ function ink() {
   drawn = true;
   requestAnimationFrame(() => {
     drawn = false;
-    const canvas = $("ink");
-    const [width, height] = view.full;
+    const canvas = $("ink"), [width, height] = view.full, one = chosen()[0];
+    const keyboard = Boolean(tools.byKeys && document.activeElement === $("stage") && page.state);
+    const what = { clicks: one?.clicks ?? [], radiusDeg: radiusDeg(), colour: one?.colour ?? "#ff3d71", keyboard, strokes: page.strokes.filter((stroke) => stroke.frame === page.frame), place: placeOf(revise.current) };
+    canvas.hidden = !hasInk(tools, what);
+    if (canvas.hidden) return;
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-    const keyboard = tools.byKeys && document.activeElement === $("stage") && page.state;
-    const one = chosen()[0];
-    drawInk(pen, view, tools, { clicks: one?.clicks ?? [], radiusDeg: radiusDeg(), colour: one?.colour ?? "#ff3d71", keyboard, strokes: page.strokes.filter((stroke) => stroke.frame === page.frame), place: placeOf(revise.current) });
+    drawInk(pen, view, tools, what);
   });
 }
 

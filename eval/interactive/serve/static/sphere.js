@@ -6,8 +6,10 @@
 
 import { Camera, RAD, direction, dot } from "./geometry.js";
 
-const TILE = 1024, QUAD_DEG = 1.4, KEPT_TILES = 80, AT_ONCE = 4;
-const SLOW_MS = 24, REST_MS = 160, COARSE = 0.5;  // while it turns a slow machine draws fewer pixels, and all of them at rest
+const TILE = 1024, QUAD_DEG = 1.25, KEPT_TILES = 80, AT_ONCE = 4;
+const SLOW_MS = 24, COARSE = 0.5;  // while it turns a slow machine draws fewer pixels, and all of them at rest
+const REST_MS = 160, MAX_REST_MS = 1000;  // four frames at least: a machine that is slower than this is not at rest between two
+const STEPS = [4, 2, 1], BENT_PX = 0.6, BENT_TURNING_PX = 3;  // quads of a mesh that are drawn as one; how far that may bend the picture
 const VERTEX = `#version 300 es
 in vec3 place; in vec2 uv; uniform vec3 right, up, forward; uniform vec2 tangent; out vec2 t;
 void main() { t = uv; gl_Position = vec4(dot(place, right) / tangent.x, dot(place, up) / tangent.y, 0.0, dot(place, forward)); }`;
@@ -43,6 +45,8 @@ export class SphereView {
     this.opacity = 0.5;
     this.scale = 1;
     this.slow = 0;
+    this.turning = false;
+    this.frameMs = 0;
     this.chosen = 0;
     this.gl = canvas.getContext("webgl2", { alpha: false, antialias: false, depth: false, powerPreference: "high-performance" });
     if (this.gl) this._start();
@@ -92,20 +96,23 @@ export class SphereView {
 
   // The view turns: where frames come slowly, they are drawn with fewer pixels until it rests.
   turned() {
-    const now = performance.now(), since = now - (this.turnedAt ?? 0);
-    this.turnedAt = now;
-    if (since > REST_MS) this.slow = 0;
+    if (!this.turning) this.slow = 0;
+    this.turning = true;
     clearTimeout(this.rest);
     this.rest = setTimeout(() => {
-      if (this.scale !== 1) { this.scale = 1; this._size(); this.draw(); }
+      this.turning = false;
+      this.scale = 1;
+      this._size();
+      this.draw();
       this.onRest();
-    }, REST_MS);
+    }, Math.min(MAX_REST_MS, Math.max(REST_MS, 4 * this.frameMs)));
     this.draw();
   }
 
   // It took so long until the browser could show the next frame; several slow ones while it turns make it coarse.
   _took(ms) {
-    if (performance.now() - (this.turnedAt ?? 0) > REST_MS) return;
+    this.frameMs = ms;
+    if (!this.turning) return;
     this.slow = ms > SLOW_MS ? this.slow + 1 : Math.max(0, this.slow - 1);
     if (this.slow >= 3 && this.scale === 1) { this.scale = COARSE; this._size(); this.draw(); }
   }
@@ -142,8 +149,8 @@ export class SphereView {
   }
 
   _cell(x, y, [u0, u1], [v0, v1]) {
-    const gl = this.gl, columns = Math.min(256, Math.ceil((u1 - u0) * 360 / QUAD_DEG)), rows = Math.min(128, Math.ceil((v1 - v0) * 180 / QUAD_DEG));
-    const values = new Float32Array((columns + 1) * (rows + 1) * 5), order = new Uint16Array(columns * rows * 6);
+    const gl = this.gl, quads = (degrees) => STEPS[0] * Math.ceil(degrees / QUAD_DEG / STEPS[0]), columns = quads((u1 - u0) * 360), rows = quads((v1 - v0) * 180);
+    const values = new Float32Array((columns + 1) * (rows + 1) * 5), orders = STEPS.map((step) => order(columns, rows, step));
     let k = 0;
     for (let j = 0; j <= rows; j++) {
       for (let i = 0; i <= columns; i++) {
@@ -153,20 +160,12 @@ export class SphereView {
         k += 5;
       }
     }
-    k = 0;
-    for (let j = 0; j < rows; j++) {
-      for (let i = 0; i < columns; i++) {
-        const a = j * (columns + 1) + i, b = a + columns + 1;
-        order.set([a, b, a + 1, a + 1, b, b + 1], k);
-        k += 6;
-      }
-    }
     const mesh = gl.createVertexArray(), buffer = gl.createBuffer(), index = gl.createBuffer();
     gl.bindVertexArray(mesh);
     gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
     gl.bufferData(gl.ARRAY_BUFFER, values, gl.STATIC_DRAW);
     gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, index);
-    gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, order, gl.STATIC_DRAW);
+    gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, new Uint16Array(orders.flat()), gl.STATIC_DRAW);
     gl.enableVertexAttribArray(0);
     gl.vertexAttribPointer(0, 3, gl.FLOAT, false, 20, 0);
     gl.enableVertexAttribArray(1);
@@ -174,7 +173,9 @@ export class SphereView {
     const middle = direction(((u0 + u1) / 2 - 0.5) * 360, (0.5 - (v0 + v1) / 2) * 180);
     let reach = 0;
     for (let i = 0; i < values.length; i += 5) reach = Math.max(reach, Math.acos(Math.min(1, dot(middle, values.subarray(i, i + 3)))));
-    return { x, y, u0, u1, v0, v1, mesh, buffer, index, count: order.length, middle, reach, ids: gl.createTexture(), stale: true, drawn: false };
+    let first = 0;
+    const ranges = orders.map((one) => { first += one.length; return [first - one.length, one.length]; });
+    return { x, y, u0, u1, v0, v1, mesh, buffer, index, ranges, middle, reach, ids: gl.createTexture(), stale: true, drawn: false };
   }
 
   // The id map has changed in rows v0 … v1 (of the map).
@@ -250,15 +251,28 @@ export class SphereView {
       gl.uniform1ui(this.at.chosen, this.chosen);
       gl.activeTexture(gl.TEXTURE2);
       gl.bindTexture(gl.TEXTURE_2D, this.paletteTexture);
-      const reach = Math.atan(Math.hypot(tanX, tanY));
-      const seen = this.cells.filter((cell) => Math.acos(Math.max(-1, Math.min(1, dot(cell.middle, forward)))) < cell.reach + reach);
-      for (const cell of seen) this._drawCell(cell);
+      const seen = this._seen({ right, up, forward, tanX, tanY }), mesh = this._mesh(tanX, tanY);
+      for (const cell of seen) this._drawCell(cell, mesh);
       this._wish(seen, forward);
     }
     this.onDraw();
   }
 
-  _drawCell(cell) {
+  // The cells that no side of the view shuts out.
+  _seen({ right, up, forward, tanX, tanY }) {
+    const sides = [[right, tanX, 1], [right, tanX, -1], [up, tanY, 1], [up, tanY, -1]].map(([axis, tangent, sign]) => forward.map((value, k) => (value * tangent + sign * axis[k]) / Math.hypot(1, tangent)));
+    return this.cells.filter((cell) => cell.reach > Math.PI / 2 || sides.every((side) => dot(cell.middle, side) > -Math.sin(cell.reach)));
+  }
+
+  // The coarsest mesh that bends the picture by less than is seen: between the corners of a quad lines of latitude are straight,
+  // and at a pole meridians are, by a quarter of the quad's angle squared.
+  _mesh(tanX, tanY) {
+    const perRad = this.full[0] / 2 / tanX, most = this.turning ? BENT_TURNING_PX : BENT_PX;
+    const found = STEPS.findIndex((step) => (step * QUAD_DEG * RAD) ** 2 / 4 * perRad < most);
+    return found < 0 ? STEPS.length - 1 : found;
+  }
+
+  _drawCell(cell, mesh) {
     const found = this._sharpest(cell), gl = this.gl;
     if (!found) return;
     if (cell.stale) this._uploadIds(cell);
@@ -270,7 +284,8 @@ export class SphereView {
     gl.uniform1i(this.at.drawn, cell.drawn ? 1 : 0);
     gl.uniform2i(this.at.size, ...cell.size);
     gl.bindVertexArray(cell.mesh);
-    gl.drawElements(gl.TRIANGLES, cell.count, gl.UNSIGNED_SHORT, 0);
+    const [first, count] = cell.ranges[mesh];
+    gl.drawElements(gl.TRIANGLES, count, gl.UNSIGNED_SHORT, 2 * first);
   }
 
   // The sharpest tile that is there for a cell, up to the level that the zoom needs, and the part of it that the cell is.
@@ -356,6 +371,18 @@ export class SphereView {
   get settled() {
     return Boolean(this.picture) && this.loading === 0 && !this.waiting;
   }
+}
+
+// The triangles of a mesh of so many quads, `step` × `step` of them drawn as one.
+function order(columns, rows, step) {
+  const found = [], across = columns + 1;
+  for (let j = 0; j < rows; j += step) {
+    for (let i = 0; i < columns; i += step) {
+      const a = j * across + i, b = a + step * across;
+      found.push(a, b, a + step, a + step, b, b + step);
+    }
+  }
+  return found;
 }
 
 function range(from, to, step) {

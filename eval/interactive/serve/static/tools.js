@@ -216,6 +216,13 @@ function thin(path) {
   return path.filter((_, k) => k % every === 0 || k === path.length - 1);
 }
 
+// Whether there is anything to be drawn over the sphere: where not, its canvas is taken away, since to clear and to lay an
+// empty one over each frame costs a machine without a GPU as much as half of the sphere.
+export function hasInk(tools, { clicks, keyboard, strokes, place }) {
+  const brush = tools.name === "brush" || tools.name === "eraser";
+  return Boolean(clicks.length || strokes.length || place || keyboard || tools.path.length || tools.drawing || tools.corner || (brush && tools.hover));
+}
+
 // What is half drawn, and the marks, on a 2D canvas over the sphere.
 export function drawInk(pen, view, tools, { clicks, radiusDeg, colour, keyboard, strokes, place }) {
   const camera = view.camera, ratio = pen.canvas.width / camera.width;
