@@ -421,6 +421,28 @@ def test_propagation_in_a_hurry(desk: Desk) -> None:
     assert desk.objects("walk.mp4")[0]["spans"] == [[0, 0]]
 
 
+def test_nobody_else_is_said_to_have_changed_what_was_propagated_here(desk: Desk) -> None:
+    """The frame that is looked at comes later than what was propagated."""
+    desk.open("walk.mp4")
+    desk.tab.wait_for("document.body.dataset.settled === 'true'")
+    desk.page.evaluate("panoView.lookAt(160, 0, 100)")
+    desk.press("b")
+    desk.stroke()
+    desk.saved(1)
+    desk.page.evaluate(
+        "new MutationObserver(() => (document.body.dataset.told = (document.body.dataset.told ?? '')"
+        " + document.getElementById('notice').textContent)).observe("
+        "document.getElementById('notice'), { childList: true })"
+    )
+    desk.late("api/look", 4000)
+    desk.press("f")
+    desk.press(".")
+    desk.tab.wait_for("(document.body.dataset.told ?? '').includes('over 5 frames')")
+    desk.tab.wait_for("document.body.dataset.frame === '1'")
+    desk.page.wait_for_timeout(9000)  # what is asked for every two seconds, late
+    assert "somebody else" not in desk.page.evaluate("document.body.dataset.told")
+
+
 def test_another_place_at_the_same_address(place: Path, tmp_path: Path) -> None:
     """A page of one place changes nothing in another that has pictures of the same names."""
     first = Process(place, "--work", str(tmp_path / "first"))

@@ -16,7 +16,7 @@ const $ = (id) => document.getElementById(id);
 const POLL_MS = 2000, PROGRESS_MS = 1000;
 const WORDS = { idle: "nothing to save", saving: "saving …", saved: "all changes are saved", offline: "not saved: the server does not answer, trying again", full: "not saved" };
 
-const page = { list: { pictures: [], classes: [] }, state: null, chosen: new Set(), hidden: new Set(), fresh: null, map: null, runs: new Map(), strokes: [], asked: 0, frame: null, drawn: null, opening: null, carrying: null, back: null, choices: 0, intents: new Map() };
+const page = { list: { pictures: [], classes: [] }, state: null, chosen: new Set(), hidden: new Set(), fresh: null, map: null, runs: new Map(), strokes: [], asked: 0, frame: null, drawn: null, opening: null, carrying: null, back: null, choices: 0, intents: new Map(), heard: { version: 0 } };
 
 const waiting = new Waiting(() => page.state?.progress ?? [0, 0]);
 
@@ -349,6 +349,7 @@ async function upload(files) {
 
 async function update(state) {
   if (state.picture !== page.state?.picture || state.version < page.state.version) return;
+  page.heard = { picture: state.picture, version: state.version };  // ours, also where its frame is not looked at any more
   if (state.video && state.video.frame !== page.frame) { if (!page.seeking) look(true); return; }  // of a frame that is no longer looked at
   page.state = { ...page.state, ...state, told: state.objects, objects: state.objects };
   page.torn = false;
@@ -427,7 +428,8 @@ async function look(whole = false) {
     const { frame } = page, state = await api.post("api/look", { picture, version: whole ? 0 : version, frame });
     if (page.state?.picture !== picture || page.frame !== frame) return;
     if (state.version !== page.state.version && !state.objects) return;
-    if (state.objects && state.version > page.state.version && !whole && !page.carrying && !api.queue.length) $("notice").textContent = "somebody else has changed this picture: it is shown as it is now";
+    const known = page.heard.picture === picture ? Math.max(page.heard.version, page.state.version) : page.state.version;
+    if (state.objects && state.version > known && !whole && !page.carrying && !api.queue.length) $("notice").textContent = "somebody else has changed this picture: it is shown as it is now";
     if (state.objects) await update(state);
     else showPeople(state);
     if ($("saved").dataset.state === "offline") { $("saved").dataset.state = document.body.dataset.saved = "saved"; $("saved").textContent = WORDS.saved; }
