@@ -26,15 +26,17 @@ from panoforge.eval.benchmarks.base import (
 from panoforge.eval.benchmarks.dense_folder import check_size, map_file, read_maps
 from panoforge.eval.maps import DenseMaps
 
-COCO = "annotations.json"
+# The second is where `pano export --to coco` and `pano annotate` put it.
+COCO, EXPORTED_COCO = "annotations.json", "annotations/instances.json"
 
 
 def open_folder(root: Path, split: str | None) -> Opened[PanoramaItem]:
     """The pictures of a folder with their id maps or COCO annotations."""
     folder = root / split if split else root
     listing = list_pictures(folder / "images")
-    if (folder / COCO).is_file():
-        return open_coco(folder / "images", folder / COCO, listing)
+    for coco in (folder / COCO, folder / EXPORTED_COCO):
+        if coco.is_file():
+            return open_coco(folder / "images", coco, listing)
     if not listing.pictures:
         raise DataError(f"{folder}: expected images/*.jpg or *.png, found {found_in(folder)}")
     masks = list_pictures(folder / "masks")
@@ -43,8 +45,8 @@ def open_folder(root: Path, split: str | None) -> Opened[PanoramaItem]:
     for stem, image in listing.pictures.items():
         if stem not in pngs:
             raise DataError(
-                f"{image} has no masks/{image.stem}.png, and there is no {COCO} in {folder}; masks/"
-                f" holds {found_in(folder / 'masks')}"
+                f"{image} has no masks/{image.stem}.png, and there is no {COCO} or {EXPORTED_COCO}"
+                f" in {folder}; masks/ holds {found_in(folder / 'masks')}"
             )
         items.append(pair_item(stem, image, pngs.pop(stem)))
     alone = LeftOut.of(("mask without an image", path.name) for path in pngs.values())
@@ -118,7 +120,8 @@ LAYOUT = """    [<split>/]images/<name>.jpg            W = 2·H; also PNG, WebP,
     [<split>/]masks/<name>.png             instance ids: 8 or 16 bit grey, palette, or one colour
                                            per instance; 0 or black = nothing
     [<split>/]annotations.json             instead of masks/: COCO instances (polygons or RLE),
-                                           file_name below images/"""
+                                           file_name below images/; a folder that pano export
+                                           --to coco or pano annotate wrote will do as it is"""
 
 DENSE_LAYOUT = (
     "\n    task=dense: semantic/NAME.png (8 bits, class k as k + 1, 0 = void), depth/NAME.png"

@@ -17,6 +17,8 @@ from PIL.PngImagePlugin import PngInfo
 from pycocotools import mask as coco_mask
 
 from panoforge.core.errors import DataError, UsageError
+from panoforge.core.export import export
+from panoforge.core.shards.read import Dataset
 from panoforge.eval.benchmarks import get_benchmark, open_benchmark
 from panoforge.eval.benchmarks.leader360v_labels import NAMES, canonical
 from panoforge.eval.benchmarks.vots360 import open_tracks, read_tracker
@@ -84,6 +86,16 @@ def test_folder_with_id_maps_of_every_kind(tmp_path: Path, picture: tuple) -> No
     write(tmp_path / "masks/pal.png", labels[:10].astype(np.uint8))
     with pytest.raises(DataError, match=r"is 128×64, its id map .*pal\.png is 128×10"):
         open_benchmark(get_benchmark("folder"), tmp_path, None)[-1].read()
+
+
+def test_folder_takes_our_own_coco_as_it_was_exported(tmp_path: Path, caps_dataset: Path) -> None:
+    opened = Dataset.open(caps_dataset)
+    export(opened, "coco", tmp_path / "coco")
+    items = open_benchmark(get_benchmark("folder"), tmp_path / "coco", None)
+    assert len(items) == len(opened)
+    by_key = {sample.key: sample for sample in opened}
+    for item in items:
+        same_instances(item.read().labels, by_key[item.key].read("instance"))
 
 
 def coco(labels: np.ndarray, name: str) -> dict:
