@@ -1,3 +1,11 @@
+// The theme lays wide tables into boxes that scroll: the arrow keys must reach them too.
+const reach = () => {
+  for (const box of document.querySelectorAll(".md-typeset__scrollwrap:not([tabindex])")) {
+    Object.assign(box, { tabIndex: 0, role: "region", ariaLabel: "table" })
+  }
+}
+new MutationObserver(reach).observe(document.documentElement, { childList: true, subtree: true })
+
 // A browser starts no worker from a page that lies on a disk. There the worker's script runs in a hidden frame instead, so that the
 // site's search works without a server. The theme looks for the name IFrameWorker.
 if (location.protocol === "file:") {

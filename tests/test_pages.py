@@ -21,7 +21,9 @@ from panoforge.core.preview import preview
 from panoforge.core.shards.read import Dataset
 from panoforge.core.stats import write_report
 from panoforge.eval.config import EvalConfig
+from panoforge.eval.reports.comparison import render
 from panoforge.eval.run import run_evaluation
+from panoforge.eval.scoring.compare import compare
 from panoforge.label.annotating import annotate
 from panoforge.label.config import AnnotateConfig
 
@@ -62,6 +64,28 @@ def dense(caps: Path, out: Path) -> Path:
     return out / "eval/latest/report.html"
 
 
+def video_evaluation(caps: Path, out: Path) -> Path:
+    asked = {
+        "benchmark": "held_out_video", "split": "train", "device": "cpu",
+        "root": str(dataset_of_videos(out / "videos", scenes=1, frames=3)),
+        "model": {"size": "micro", "image_size": 64, "checkpoint": "random"},
+    }  # fmt: skip
+    run_evaluation(EvalConfig.model_validate(asked), caps, out)
+    return out / "eval/latest/report.html"
+
+
+def comparison(caps: Path, out: Path) -> Path:
+    for name in ("ground_truth", "empty"):
+        asked = {
+            "predictor": name, "methods": ["direct"], "max_panoramas": 2, "device": "cpu",
+            "model": {"size": "tiny", "image_size": 128},
+        }  # fmt: skip
+        run_evaluation(EvalConfig.model_validate(asked), caps, out / name)
+    page = out / "table.html"
+    page.write_text(render(compare([out / "ground_truth", out / "empty"]), "html"))
+    return page
+
+
 def labels(caps: Path, out: Path) -> Path:
     asked = {
         "entities": [{"kind": "truth", "name": "a"}],
@@ -80,7 +104,9 @@ def status(caps: Path, out: Path) -> Path:
     return write_page(out)
 
 
-PAGES = (stats, video_stats, previewed, evaluation, dense, labels, status)
+PAGES = (
+    stats, video_stats, previewed, evaluation, dense, video_evaluation, comparison, labels, status,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

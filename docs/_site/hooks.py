@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import numbers_tables
 
+SEARCH = re.compile(r'(class="md-search"[^>]*role="dialog")')
 FOREIGN = re.compile(r'<script src="https?://[^"]*"></script>')
 
 
@@ -21,10 +22,15 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def on_post_template(output_content: str, **_: Any) -> str:
     """Pages that no text stands behind, such as 404, without scripts of other hosts."""
-    return FOREIGN.sub("", output_content)
+    return named(FOREIGN.sub("", output_content))
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:
     """A page on which site.js stands for the script that the theme would fetch for its search."""
     up = "../" * page.url.count("/")
-    return FOREIGN.sub(f'<script src="{up}site.js"></script>', output)
+    return named(FOREIGN.sub(f'<script src="{up}site.js"></script>', output))
+
+
+def named(output: str) -> str:
+    """A page whose search, a dialog to screen readers, has a name."""
+    return SEARCH.sub(r'\1 aria-label="Search"', output)

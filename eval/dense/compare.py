@@ -28,6 +28,7 @@ from panoforge.eval.dense.protocol import DENSE_FORMAT, DENSE_SCHEMA_VERSION
 from panoforge.eval.dense.scores import HEADLINES, RESAMPLES, Headline, draws, matrix_of
 from panoforge.eval.folders import results_file
 from panoforge.eval.reports.comparison import TableFormat
+from panoforge.eval.reports.comparison_page import comparison_page
 from panoforge.eval.reports.text_table import columns, latex_table
 from panoforge.eval.scoring.compare import differences, run_names
 from panoforge.eval.scoring.metrics.semantics import class_ious
@@ -186,6 +187,8 @@ def render_maps(found: MapsComparison, form: TableFormat = "text") -> str:
         return out.getvalue().rstrip("\n")
     if form == "latex":
         return latex_table(HEADS, rows[1:], "llrrr", [what, *found.notes])
+    if form == "html":
+        return comparison_page(HEADS, rows[1:], what, found.notes)
     if form == "md":
         table = [HEADS, ["---"] * len(HEADS), *rows[1:]]
         lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in r)} |" for r in table]

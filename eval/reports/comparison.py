@@ -1,4 +1,6 @@
-"""A comparison of evaluations as text, JSON, CSV, LaTeX or Markdown: what `pano compare` prints.
+"""A comparison of evaluations as text, JSON, CSV, LaTeX, Markdown or a page.
+
+What `pano compare` prints:
 
     print(render(compare([Path("runs/a"), Path("runs/b")]), "latex"))
 
@@ -14,14 +16,16 @@ from typing import Any, Literal, cast, get_args
 
 from panoforge.core.errors import UsageError, nearest
 from panoforge.core.numbers import counted
+from panoforge.eval.reports.comparison_page import comparison_page
 from panoforge.eval.reports.text_table import columns, latex_table
 from panoforge.eval.scoring.compare import Comparison, Line
 from panoforge.eval.scoring.metrics.stats import Interval
 
-TableFormat = Literal["text", "json", "csv", "latex", "md"]
+TableFormat = Literal["text", "json", "csv", "latex", "md", "html"]
 HEADS = ("run", "method", "mIoU", "cos φ-weighted", "J&F", "AP", "difference", "p")
 
-_SUFFIXES = {"tex": "latex", "txt": "text", "markdown": "md"}  # what files of a format are called
+# What files of a format are called.
+_SUFFIXES = {"tex": "latex", "txt": "text", "markdown": "md", "htm": "html"}
 
 
 def format_of(text: str) -> TableFormat:
@@ -35,7 +39,9 @@ def format_of(text: str) -> TableFormat:
 
 def render(found: Comparison, form: TableFormat = "text") -> str:
     """A comparison in one of the formats, without a newline at its end."""
-    writers = {"text": _text, "json": _json, "csv": _csv, "latex": _latex, "md": _markdown}
+    writers = {
+        "text": _text, "json": _json, "csv": _csv, "latex": _latex, "md": _markdown, "html": _page,
+    }  # fmt: skip
     return writers[form](found)
 
 
@@ -139,3 +145,7 @@ def _latex(found: Comparison) -> str:
     alignment = "ll" + "r" * (len(HEADS) - 2)
     notes = [_what(found), *found.notes]
     return latex_table(HEADS, [_cells(line) for line in found.lines], alignment, notes)
+
+
+def _page(found: Comparison) -> str:
+    return comparison_page(HEADS, [_cells(line) for line in found.lines], _what(found), found.notes)

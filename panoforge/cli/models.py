@@ -89,7 +89,7 @@ def compare(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     form: Annotated[
-        str, typer.Option("--format", help="text, json, csv, latex or md; scores in percent.")
+        str, typer.Option("--format", help="text, json, csv, latex, md or html; scores in percent.")
     ] = "text",
 ) -> None:
     """Put evaluations side by side, with intervals and paired tests.

@@ -430,9 +430,11 @@ def test_nobody_else_is_said_to_have_changed_what_was_propagated_here(desk: Desk
     desk.stroke()
     desk.saved(1)
     desk.page.evaluate(
-        "new MutationObserver(() => (document.body.dataset.told = (document.body.dataset.told ?? '')"
-        " + document.getElementById('notice').textContent)).observe("
-        "document.getElementById('notice'), { childList: true })"
+        """(() => {
+          const notice = document.getElementById("notice"), { dataset } = document.body;
+          const note = () => (dataset.told = (dataset.told ?? "") + notice.textContent);
+          new MutationObserver(note).observe(notice, { childList: true });
+        })()"""
     )
     desk.late("api/look", 4000)
     desk.press("f")

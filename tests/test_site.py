@@ -1,0 +1,52 @@
+"""The site where `make docs` has built it: a page of each kind by axe-core, all their pictures."""
+
+import re
+from pathlib import Path
+
+import pytest
+from browser import open_tab
+from everybody import not_reached_by_tab, serious
+from repository import ROOT
+
+SITE = ROOT / "site"
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(not (SITE / "index.html").is_file(), reason="needs the site: make docs"),
+]
+# Plain text and links, wide tables, signatures, and a page without a text of ours.
+PAGES = ("index.html", "howto/videos.html", "reference/python.html", "404.html")
+SCREENS = {"desk": (1280, 900, False), "phone, dark": (390, 844, True)}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_everybody_can_read_it(name: str) -> None:
+    found = []
+    with open_tab((SITE / name).as_uri(), webgl=False) as tab:
+        for screen, (width, height, dark) in SCREENS.items():
+            tab.page.set_viewport_size({"width": width, "height": height})
+            tab.page.emulate_media(color_scheme="dark" if dark else "light")
+            tab.page.wait_for_timeout(300)
+            found += [f"{screen}: {fault}" for fault in serious(tab)]
+            if tab.overflow_px() > 0:
+                found.append(f"{screen}: {tab.overflow_px()} px too wide")
+        found += [f"asks for {url}" for url in tab.requests]
+        assert tab.broken_images() == 0
+    assert not found, "\n".join(found)
+
+
+def test_wide_tables_are_reached_by_keys() -> None:
+    with open_tab((SITE / "howto/videos.html").as_uri(), 390, 844, webgl=False) as tab:
+        wide = "[...document.querySelectorAll('.md-typeset__scrollwrap')]"
+        tab.wait_for(f"{wide}.some((box) => box.scrollWidth > box.clientWidth)")
+        assert not [one for one in not_reached_by_tab(tab) if "scrollwrap" in one]
+
+
+def test_every_picture_says_what_it_shows() -> None:
+    without = [
+        f"{page.relative_to(SITE)}: {tag}"
+        for page in sorted(SITE.rglob("*.html"))
+        for tag in re.findall(r"<img[^>]*>", page.read_text(encoding="utf-8"))
+        if not re.search(r'alt="[^"]{3,}"', tag)
+    ]
+    assert not without, "\n".join(without)
