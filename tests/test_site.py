@@ -1,7 +1,6 @@
 """The site where `make docs` has built it: a page of each kind by axe-core, all their pictures."""
 
 import re
-from pathlib import Path
 
 import pytest
 from browser import open_tab
