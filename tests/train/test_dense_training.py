@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from train_small import small_config, small_dense
 
 from bench.dense_worlds import stage_rooms
-from panoforge.core.errors import ConfigError
+from panoforge.core.errors import ConfigError, UsageError
 from panoforge.core.shards.read import Dataset
 from panoforge.core.shards.write import PackOptions, pack
 from panoforge.train import checkpoints
@@ -252,3 +252,35 @@ def test_a_backbone_that_is_frozen_stays(rooms: Path) -> None:
     assert isinstance(task, MtpanoTask)
     trained = {n for n, p in task.model.named_parameters() if p.requires_grad}
     assert trained and not any(n.startswith("backbone.") for n in trained)
+
+
+def test_biases_and_norms_do_not_decay(rooms: Path) -> None:
+    task, _ = open_task(small_dense(), Dataset.open(rooms, "train"), None)
+    names = {id(p): name for name, p in task.model.named_parameters()}
+    still = {
+        names[id(p)]
+        for group in task.optimizer().param_groups
+        for p in group["params"]
+        if group["weight_decay"] == 0
+    }
+    norms = [m for m in task.model.modules() if isinstance(m, torch.nn.LayerNorm)]
+    assert norms and {names[id(p)] for m in norms for p in m.parameters()} <= still
+    # whatever is a matrix or a kernel decays
+    assert all(p.ndim < 2 or "bias" in n for n, p in task.model.named_parameters() if n in still)
+    assert len(still) < len(names)
+
+
+def test_depth_of_unknown_scale_is_fitted_where_the_run_says_so(rooms: Path) -> None:
+    data = Dataset.open(rooms, "train")
+    for fitted in (False, True):
+        task, _ = open_task(small_dense(loss={"scale_shift": fitted}), data, None)
+        assert bool(task.source.batch((0,)).fit_depth[0]) is fitted
+
+
+def test_a_dataset_without_panoramas_is_refused(rooms: Path) -> None:
+    data = Dataset.open(rooms, "train")
+    empty = Dataset(data.folder, data.manifest, data.samples.slice(0, 0))
+    with pytest.raises(UsageError, match=r"dataset has no panorama in this split: name another"):
+        open_task(small_dense(), empty, None)
+    with pytest.raises(UsageError, match=r"has no split 'vall', only .*'train'.* mean 'val'"):
+        run_training(small_dense({"split": "vall"}), rooms, rooms.parent / "none")
