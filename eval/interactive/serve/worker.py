@@ -122,6 +122,8 @@ class Worker:
 
     def _loop(self) -> None:
         while (job := self._next()) is not None:
+            if not job.result.set_running_or_notify_cancel():
+                continue  # nobody waits for it; to answer it would end this thread
             try:
                 job.cancel.check()
                 job.result.set_result(job.run(job.cancel))

@@ -302,6 +302,7 @@ def test_the_worker_is_fair_and_takes_work_back() -> None:
         worker.submit("bob", "ready", note("ready"), urgent=False)
         last = worker.submit("bob", "b0", note("b0"))
         gone = worker.submit("cid", "c0", note("c0"))
+        assert worker.submit("dee", "d0", note("d0")).cancel()  # nobody waits for it any more
         assert worker.cancel("cid", "c0") == 1
         with pytest.raises(Cancelling):
             gone.result(10)
