@@ -125,7 +125,8 @@ class AnnotateConfig(FrozenModel):
         if not self.entities and not self.panoptic:
             raise ValueError(
                 "no teacher is named: give entities=[{kind: sam2, model: {checkpoint: FILE, size:"
-                " large}}], or panoptic teachers, or both"
+                " large}}], or panoptic teachers, or both; without weights `pano serve` labels by"
+                " hand"
             )
         for choice in (*self.panoptic, *self.hide.teachers):
             if not choice.can("panoptic"):

@@ -160,9 +160,11 @@ def load(path: Path) -> TrainState:
     """One checkpoint, its digest checked first. DataError says what is wrong with it."""
     for part in (path, sidecar(path)):
         if own_path(part, path.parent).is_dir():
-            raise DataError(f"{part} is a folder, expected a file of a checkpoint")
+            raise DataError(f"{part} is a folder, expected a file of a checkpoint: move it away")
     if not path.exists():
-        raise DataError(f"{path} is a link to nothing")
+        raise DataError(
+            f"{path} is a link to nothing, expected a checkpoint: put the file there, or remove it"
+        )
     check_size(path)
     with storage_errors(path):
         try:
@@ -170,12 +172,13 @@ def load(path: Path) -> TrainState:
         except (DataError, IndexError, UnicodeDecodeError):
             raise DataError(
                 f"{path} has no readable digest beside it ({sidecar(path).name}): "
-                "its writer was stopped before the end"
+                "its writer was stopped before the end, or only one file of the two was copied:"
+                " copy both, or remove it"
             ) from None
     if file_sha256(path) != expected:
         raise DataError(
             f"{path} does not have the digest that {sidecar(path).name} states: it is truncated or"
-            " damaged"
+            " damaged; copy it again, or remove it, and the step before is taken"
         )
     try:
         with warnings.catch_warnings(action="ignore"):  # of pickles that it then refuses

@@ -107,7 +107,10 @@ def scene_log(run: Path, scene: str) -> tuple[list[AttemptRecord], str]:
     path = run / LOGS / f"{name}.log"
     if not path.is_file():
         if not attempts:
-            raise DataError(f"scene {name} was not begun yet")
+            raise DataError(
+                f"scene {name} was not begun yet, so it has no log: `pano render` makes it,"
+                f" `pano status {run}` says how far it is"
+            )
         return (
             attempts,
             f"(its log {path} is not there: was it rendered on a machine with another run folder?)",

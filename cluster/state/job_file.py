@@ -36,7 +36,8 @@ def load_job(run: Path) -> RenderJobConfig:
         return RenderJobConfig.model_validate_json(data).model_copy(update={"run": run})
     except ValidationError as error:
         raise DataError(
-            f"{path} is no render config of this version: {error.errors()[0]['msg']}"
+            f"{path} is no render config of this version: {error.errors()[0]['msg']}; go on with"
+            " the panoforge that wrote it, or render into another run"
         ) from None
 
 

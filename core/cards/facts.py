@@ -43,7 +43,9 @@ class CardOptions:
         if self.repo and not _REPOSITORY.fullmatch(self.repo):
             raise UsageError(f"--repo {self.repo!r}: expected OWNER/NAME, as the Hub has it")
         if not self.name.strip():
-            raise UsageError("a card needs the dataset's name: give --name")
+            raise UsageError(
+                "a card needs the dataset's name: give --name NAME, e.g. --name rooms4k"
+            )
         if spdx_identifier(self.license) is None:
             likely = spdx_identifier("-".join(self.license.split()))
             hint = f" Did you mean {likely.lower()}?" if likely else ""

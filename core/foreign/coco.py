@@ -103,7 +103,9 @@ def read_coco(path: Path) -> CocoFile:
     for entry in images:
         id_, name = _id(entry.get("id"), "an image", path), entry.get("file_name")
         if not isinstance(name, str) or not name:
-            raise DataError(f"{path}: image {id_} has no file_name")
+            raise DataError(
+                f"{path}: image {id_} has no file_name: add it, the picture's path below images/"
+            )
         if id_ in listed:
             raise DataError(
                 f"{path}: {listed[id_]} and {name} have one id, {id_}: annotations could be of"
@@ -115,7 +117,10 @@ def read_coco(path: Path) -> CocoFile:
         called = f"annotation {str(entry.get('id', k))[:40]}"
         image = _id(entry.get("image_id"), called, path)
         if image not in listed:
-            raise DataError(f"{path}: {called} is of image {image}, which is not listed")
+            raise DataError(
+                f"{path}: {called} is of image {image}, which is not listed: add it to images, or"
+                " take the annotation out"
+            )
         why = _no_object(entry)
         if why:
             left.append((why, called))
@@ -162,9 +167,15 @@ def _categories(document: Mapping[str, Any], path: Path) -> dict[str, str]:
     for entry in _entries(document, "categories", path) if document.get("categories") else ():
         id_, name = _id(entry.get("id"), "a category", path), entry.get("name")
         if not isinstance(name, str):
-            raise DataError(f"{path}: category {id_} has no name")
+            raise DataError(
+                f"{path}: category {id_} has no name: expected a text, as in"
+                ' {"id": 1, "name": "chair"}'
+            )
         if names.setdefault(id_, name) != name:
-            raise DataError(f"{path}: categories {names[id_]} and {name} have one id, {id_}")
+            raise DataError(
+                f"{path}: categories {names[id_]} and {name} have one id, {id_}: annotations"
+                " could be of either, number the categories anew"
+            )
     return names
 
 
@@ -173,7 +184,10 @@ def _category(value: Any, names: Mapping[str, str], whose: str, path: Path) -> s
         return ""
     id_ = _id(value, f"{whose}'s category", path)
     if id_ not in names:
-        raise DataError(f"{path}: {whose} is of category {id_}, which is not listed")
+        raise DataError(
+            f"{path}: {whose} is of category {id_}, which is not listed: add it to categories, or"
+            " mend the annotation's category_id"
+        )
     return names[id_]
 
 

@@ -34,7 +34,10 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         raise DataError(f"{path} is empty: expected a header and rows")
     columns = [name.strip() for name in rows[0]]
     if len(set(columns)) < len(columns) or "" in columns:
-        raise DataError(f"{path}: its header has a name twice or none: {str(columns)[:200]}")
+        raise DataError(
+            f"{path}: its header has a name twice or none: {str(columns)[:200]}; name each column"
+            " once"
+        )
     for number, row in enumerate(rows[1:], start=2):
         if len(row) > len(columns):
             raise DataError(

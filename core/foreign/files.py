@@ -28,7 +28,9 @@ def own_path(path: Path, root: Path) -> Path:
     try:
         real = path.resolve()
     except (OSError, RuntimeError) as error:  # links in a circle
-        raise DataError(f"{path} leads nowhere ({error})") from None
+        raise DataError(
+            f"{path} is a link that leads nowhere ({error}): put the file itself in its place"
+        ) from None
     if not real.is_relative_to(root.resolve()):
         raise DataError(
             f"{path} is a link that leads out of {root}, to {real}: nothing is read or written"
@@ -49,7 +51,7 @@ def read_bytes(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
     except (OSError, ValueError) as error:  # a name too long, or with a NUL
         raise DataError(f"{str(path)[:200]!r} is no file name ({error})") from None
     if not there:
-        raise DataError(f"{path} does not exist")
+        raise DataError(f"{path} does not exist: expected a file, look for a slip in its path")
     if not path.is_file():
         raise DataError(f"{path} is no file: expected a regular file, not a folder or a pipe")
     with storage_errors(path):

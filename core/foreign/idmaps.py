@@ -203,7 +203,10 @@ def stack_masks(
     for key, mask in masks.items():
         if mask.shape != (height, width):
             h, w = mask.shape
-            raise DataError(f"{where}: the mask of {key} is {w}×{h}, its image {width}×{height}")
+            raise DataError(
+                f"{where}: the mask of {key} is {w}×{h}, its image {width}×{height}:"
+                " make it of the image's size"
+            )
         areas[key] = int(mask.sum())
     order = sorted(areas, key=lambda key: (-areas[key], key))
     labels = np.zeros((height, width), np.uint16)

@@ -61,10 +61,15 @@ def read_labelme(path: Path) -> LabelmeFile:
     document = read_json(path)
     shapes = document.get("shapes") if isinstance(document, dict) else None
     if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
-        raise DataError(f"{path} is not LabelMe JSON: expected shapes")
+        raise DataError(
+            f"{path} is not LabelMe JSON: expected a list of shapes, found {_said(document)}"
+        )
     sides = document.get("imageHeight"), document.get("imageWidth")
     if not all(type(side) is int and 0 < side <= MAX_PIXELS for side in sides):
-        raise DataError(f"{path} is not LabelMe JSON: expected imageHeight and imageWidth")
+        raise DataError(
+            f"{path} is not LabelMe JSON: expected imageHeight and imageWidth in pixels, found"
+            f" {str(sides)[:80]}"
+        )
     height, width = (int(side) for side in sides if side is not None)
     if width * height > MAX_PIXELS:
         raise DataError(f"{path} claims {width}×{height} pixels: over the cap of {MAX_PIXELS}")
@@ -73,7 +78,10 @@ def read_labelme(path: Path) -> LabelmeFile:
         label = _text(entry.get("label"), path)
         group = entry.get("group_id")
         if not label and group is None:
-            raise DataError(f"{path}: a shape has neither group_id nor label")
+            raise DataError(
+                f"{path}: a shape has neither group_id nor label: give it a label in LabelMe, or"
+                " delete it"
+            )
         kind = str(entry.get("shape_type") or "polygon")
         if kind in WITHOUT_AREA:
             left.append((f"{kind}, which has no area", label))
@@ -85,6 +93,13 @@ def read_labelme(path: Path) -> LabelmeFile:
         else:
             found.append(Shape(label, None if group is None else _text(group, path), entry))
     return LabelmeFile(path, height, width, tuple(found), LeftOut.of(left))
+
+
+def _said(document: Any) -> str:
+    """What a file holds instead of shapes, in a few words."""
+    if isinstance(document, dict):
+        return f"the keys {', '.join(map(str, document))[:100]}" if document else "nothing"
+    return type(document).__name__
 
 
 def _text(value: Any, path: Path) -> str:
@@ -143,14 +158,16 @@ def _png(entry: dict[str, Any], height: int, width: int, where: str) -> Mask:
     except (binascii.Error, TypeError, ValueError, cv2.error, DataError) as error:
         raise DataError(f"{where}: expected a mask as a base64 PNG ({error})") from None
     if small is None:
-        raise DataError(f"{where}: the PNG of its mask is damaged")
+        raise DataError(
+            f"{where}: the PNG of its mask is damaged: draw that shape again, or delete it"
+        )
     (left, top), (right, bottom) = low, high
     if (right - left + 1, bottom - top + 1) != (columns, rows) or not (
         0 <= left <= right < width and 0 <= top <= bottom < height
     ):
         raise DataError(
             f"{where}: its mask is {columns}×{rows}, its points are {low.tolist()} to"
-            f" {high.tolist()} of {width}×{height}"
+            f" {high.tolist()} of {width}×{height}: save the shape again, or delete it"
         )
     mask = np.zeros((height, width), bool)
     mask[int(top) : int(bottom) + 1, int(left) : int(right) + 1] = small > 0

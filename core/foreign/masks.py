@@ -47,7 +47,8 @@ def run_counts(rle: Any, height: int, width: int, where: str) -> RunLengths:
         )
     if rle["size"] != [height, width]:
         raise DataError(
-            f"{where}: its mask is {str(rle['size'])[:40]}, its image [{height}, {width}]"
+            f"{where}: its mask is {str(rle['size'])[:40]}, its image [{height}, {width}]:"
+            " write the annotations from pictures of this size"
         )
     counts = rle["counts"]
     try:
@@ -61,7 +62,8 @@ def run_counts(rle: Any, height: int, width: int, where: str) -> RunLengths:
         or runs.sum() != height * width
     ):
         raise DataError(
-            f"{where}: its RLE does not fill a mask of {width}×{height}: the annotation is damaged"
+            f"{where}: its RLE does not fill a mask of {width}×{height}: the annotation is damaged,"
+            " write it again or take it out"
         )
     return runs
 

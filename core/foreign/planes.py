@@ -37,7 +37,10 @@ def read_plane(path: Path, channels: int = 0) -> NDArray:
     elif suffix == ".exr":
         found = _exr(path, channels)
     else:
-        raise DataError(f"{path}: expected one of {', '.join(PLANE_SUFFIXES)}")
+        raise DataError(
+            f"{path}: expected one of {', '.join(PLANE_SUFFIXES)}, got {suffix or 'no suffix'}:"
+            " save it as one of these"
+        )
     expected = 2 if not channels else 3
     if found.ndim != expected or (channels and found.shape[2] != channels):
         form = f"H×W×{channels}" if channels else "H×W"
@@ -56,7 +59,9 @@ def _npy(path: Path) -> NDArray:
         }[version]
         shape, _, dtype = reader(stream)
     except (ValueError, KeyError, SyntaxError, TypeError, RecursionError) as error:
-        raise DataError(f"{path} is no .npy array ({str(error)[:80]})") from None
+        raise DataError(
+            f"{path} is no .npy array ({str(error)[:80]}): write it with numpy.save"
+        ) from None
     if dtype.kind not in _KINDS or dtype.hasobject:
         raise DataError(f"{path}: expected numbers, got {dtype}")
     pixels, claimed = int(np.prod(shape[:2], dtype=object)), int(np.prod(shape, dtype=object))

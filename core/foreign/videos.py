@@ -75,11 +75,15 @@ def index_video(path: Path) -> VideoIndex:
                     " every n-th frame"
                 )
         if not times or not starts:
-            raise DataError(f"{path.name} holds no frame that can be decoded")
+            raise DataError(
+                f"{path.name} holds no frame that can be decoded: copy it again, or write it anew,"
+                f" e.g. ffmpeg -i {path.name} -c:v libx264 new.mp4"
+            )
         width, height = stream.codec_context.width, stream.codec_context.height
         if not 0 < width * height <= MAX_PIXELS:
             raise DataError(
-                f"{path.name} claims {width}×{height} pixels: outside of the cap of {MAX_PIXELS}"
+                f"{path.name} claims {width}×{height} pixels: outside of the cap of {MAX_PIXELS}:"
+                " make it smaller"
             )
         if _quarters(_first_frame(container, stream, min(starts), path)) % 2:
             width, height = height, width
@@ -151,14 +155,17 @@ class VideoReader:
             self._at = None
             raise DataError(
                 f"{self.path.name}: frame {number} cannot be decoded ({_said(error)}): the file is"
-                " damaged"
+                " damaged, copy it again or cut it before that frame"
             ) from None
         finally:
             while len(self._kept) > self._keep:
                 self._kept.popitem(last=False)
         if number not in self._kept:
             self._at = None
-            raise DataError(f"{self.path.name}: frame {number} is missing: the file is damaged")
+            raise DataError(
+                f"{self.path.name}: frame {number} is missing: the file is damaged, copy it again"
+                " or cut it before that frame"
+            )
 
     def _shown(self, frame: Any, number: int) -> Rgb:
         """A frame's pixels as they are shown. Its size is asked first: any frame has its own."""
@@ -201,7 +208,8 @@ def _packets(container: Any, stream: Any, path: Path) -> Iterator[Any]:
         yield from container.demux(stream)
     except Exception as error:  # FFmpeg's own: a packet of a claimed gigabyte is a MemoryError
         raise DataError(
-            f"{path.name}: its packets cannot be read ({_said(error)}): the file is damaged"
+            f"{path.name}: its packets cannot be read ({_said(error)}): the file is damaged, copy"
+            " it again"
         ) from None
 
 
@@ -212,7 +220,8 @@ def _first_frame(container: Any, stream: Any, start: int, path: Path) -> Any:
         return next(container.decode(stream))
     except Exception as error:  # StopIteration too: no packet gave a frame
         raise DataError(
-            f"{path.name}: its first frame cannot be decoded ({_said(error)}): the file is damaged"
+            f"{path.name}: its first frame cannot be decoded ({_said(error)}): the file is damaged,"
+            " copy it again"
         ) from None
 
 
@@ -223,10 +232,15 @@ def _quarters(frame: Any) -> int:
 
 def _stream(container: Any, path: Path) -> Any:
     if not container.streams.video:
-        raise DataError(f"{path.name} holds no video stream")
+        raise DataError(
+            f"{path.name} holds no video stream, only sound or data: give the file of the pictures"
+        )
     stream = container.streams.video[0]
     if stream.codec_context is None:
-        raise DataError(f"{path.name} holds video of a kind that no decoder here knows")
+        raise DataError(
+            f"{path.name} holds video of a kind that no decoder here knows: write it anew, e.g."
+            f" ffmpeg -i {path.name} -c:v libx264 new.mp4"
+        )
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # frames may claim any size
     return stream
 

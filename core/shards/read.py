@@ -33,6 +33,9 @@ from panoforge.core.shards.videos import StoredVideo, video_of_sample
 from panoforge.core.storage.staged import MAX_SAMPLE_BYTES
 from panoforge.core.storage.store import Store, StoreLike
 
+# What helps where a dataset's bytes are not those that were packed.
+_REPAIR = ": copy the shard again, or `pano repair` puts what is damaged aside"
+
 MAX_GAP_BYTES = 256 << 10  # unwanted bytes that are read from a bucket rather than asking twice
 
 
@@ -380,12 +383,12 @@ def checked_sample(row: dict, data: bytes) -> Sample:
     if len(data) != row["length"]:
         raise DataError(
             f"{row['key']}: shard {row['shard']} is truncated: {len(data)} of {row['length']} bytes"
-            " are left"
+            f" are left{_REPAIR}"
         )
     if hashlib.sha256(data).hexdigest() != row["sha256"]:
         raise DataError(
             f"{row['key']}: bytes in shard {row['shard']} do not have the digest of the index"
-            " (damaged)"
+            f" (damaged){_REPAIR}"
         )
     suffixes = [m["suffix"] for m in row["members"]]
     if suffixes != sorted(set(suffixes)):
@@ -395,7 +398,7 @@ def checked_sample(row: dict, data: bytes) -> Sample:
         m["suffix"]: data[m["offset"] - at : m["offset"] - at + m["length"]] for m in row["members"]
     }
     if META_SUFFIX not in members:
-        raise DataError(f"{row['key']}: has no {META_SUFFIX}")
+        raise DataError(f"{row['key']}: has no {META_SUFFIX}{_REPAIR}")
     return Sample(row["key"], members)
 
 
@@ -433,16 +436,16 @@ def read_members(
             if len(part) != m["length"]:
                 raise DataError(
                     f"{row['key']}.{m['suffix']}: shard {row['shard']} is truncated: {len(part)} of"
-                    f" {m['length']} bytes are left"
+                    f" {m['length']} bytes are left{_REPAIR}"
                 )
             if zlib.crc32(part) != m["crc32"]:
                 raise DataError(
                     f"{row['key']}.{m['suffix']}: bytes in shard {row['shard']} do not have the"
-                    " checksum of the index (damaged)"
+                    f" checksum of the index (damaged){_REPAIR}"
                 )
             members[m["suffix"]] = part
     if META_SUFFIX not in members:
-        raise DataError(f"{row['key']}: has no {META_SUFFIX}")
+        raise DataError(f"{row['key']}: has no {META_SUFFIX}{_REPAIR}")
     return Sample(row["key"], members)
 
 

@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 from numpy.typing import NDArray
 
-from panoforge.core.errors import DataError
+from panoforge.core.errors import DataError, StorageError
 from panoforge.core.names import check_key, is_litter
 from panoforge.core.sample.instance_table import table_faults
 from panoforge.core.sample.metadata import (
@@ -125,6 +125,11 @@ def list_staged(staged: StoreLike) -> list[str]:
     store = Store.at(staged)
     if store.local is None:
         return sorted(staged_sizes(store))
+    if not store.local.is_dir():
+        raise StorageError(
+            f"{store}: expected the panoramas of a run there, and there is no such folder: give"
+            " the folder that `pano render` or `pano predict` writes to"
+        )
     with storage_errors(store.url):
         names = [
             entry.name
@@ -187,13 +192,15 @@ def read_staged(staged: StoreLike, key: str) -> tuple[SampleMeta, dict[str, byte
         )
     members = {name.rpartition("/")[2]: store.read(name) for name in names}
     if META_SUFFIX not in members:
-        raise DataError(f"{store}/{key}: no {META_SUFFIX}")
+        raise DataError(
+            f"{store}/{key}: no {META_SUFFIX}: it is no panorama that panoforge staged, remove it"
+        )
     meta = _meta(store, key, members[META_SUFFIX])
     expected = meta.members
     if meta.key != key or set(members) != expected:
         raise DataError(
             f"{store}/{key}: expected key {key} with members {sorted(expected)}, got {meta.key}"
-            f" with {sorted(members)}"
+            f" with {sorted(members)}: remove it and render its scene again"
         )
     return meta, members
 

@@ -69,7 +69,8 @@ def read_pair(image: Path, mask: Path, background: tuple[int, ...] = (0,)) -> Pi
     if rgb.shape[:2] != labels.shape:
         raise DataError(
             f"{image} is {rgb.shape[1]}×{rgb.shape[0]}, its id map {mask} is"
-            f" {labels.shape[1]}×{labels.shape[0]}"
+            f" {labels.shape[1]}×{labels.shape[0]}: make the map of the picture's size, without"
+            " smoothing"
         )
     return Pixels(rgb, labels, {})
 

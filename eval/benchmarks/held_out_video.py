@@ -30,7 +30,10 @@ def open_videos(root: Path, split: str | None) -> Opened[VideoItem]:
     except UserError as error:
         raise DataError(f"{root} cannot be read as a dataset: {error}") from None
     if not keys:
-        raise DataError(f"{root}: its split {split or SPLIT} holds no videos")
+        raise DataError(
+            f"{root}: its split {split or SPLIT} holds no videos, expected what a render config"
+            " with video: makes; panoramas are scored without benchmark="
+        )
     digests = dict(zip(dataset.keys, dataset.samples["sha256"].to_pylist(), strict=True))
     items, left_out = list[VideoItem](), LeftOut()
     for video in map(dataset.video, keys):

@@ -147,7 +147,10 @@ def compare_maps(paths: Sequence[Path], *, seed: int = 0) -> MapsComparison:
             tests += [] if p_value is None else [p_value]
             lines.append(MapsLine(name, headline, _interval(own, score, seed), difference, p_value))
     if not lines:
-        raise DataError(f"{names[0]} holds no scores of a model, so there is nothing to compare")
+        raise DataError(
+            f"{names[0]} holds no scores of a model, so there is nothing to compare: evaluate one"
+            " with dense.predictor=model or folder"
+        )
     adjusted = iter(holm(tests))
     lines = [
         line

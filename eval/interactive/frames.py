@@ -118,7 +118,7 @@ class FolderFrames:
     def __post_init__(self) -> None:
         self._paths = images_in(self.folder)
         if not self._paths:
-            raise DataError(f"{self.folder} holds no pictures")
+            raise DataError(f"{self.folder} holds no pictures, expected the frames of a video")
         if len(self._paths) > MAX_FRAMES:
             raise DataError(f"{self.folder} holds more than {MAX_FRAMES} frames: take fewer")
         self.names = [f"{self.folder.name}/{path.name}" for path in self._paths]

@@ -182,7 +182,7 @@ def _read(path: Path, name: str) -> Run:
     if not rows:
         raise DataError(
             f"{file} holds no scored instances, so there is nothing to compare: were all of them"
-            " too small?"
+            " smaller than instances.min_pixels? Lower it and evaluate again"
         )
     scores: dict[str, Scores] = {}
     scores_cos: dict[str, Scores] = {}

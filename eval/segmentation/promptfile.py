@@ -97,7 +97,7 @@ class PromptFile:
         if known != (FORMAT, SCHEMA_VERSION):
             raise DataError(
                 f"{path} is {known[0]} version {known[1]}; this panoforge reads {FORMAT} version"
-                f" {SCHEMA_VERSION}"
+                f" {SCHEMA_VERSION}: evaluate again, and take its prompts.json"
             )
 
     def prompts(self, key: str, labels: NDArray[np.uint16]) -> list[InstancePrompt]:

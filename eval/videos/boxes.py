@@ -33,7 +33,9 @@ from panoforge.eval.videos.tracks import TrackBounds, mask_bounds, mask_box, tra
 def score_boxes(track: TrackItem, predictor: Predictor, image_size: int) -> ScoredVideo:
     """The scores of the model and of the ceiling. DataError if no frame has the object."""
     if not track.present.any():
-        raise DataError(f"{track.key} has no frame with the object, so there is nothing to follow")
+        raise DataError(
+            f"{track.key} has no frame with the object, so there is nothing to follow: leave it out"
+        )
     start = int(np.argmax(track.present))
     height, width = read_frame(track.images[start]).shape[:2]
     n = len(track.images)

@@ -181,7 +181,8 @@ def first_masks(video: VideoItem) -> dict[int, tuple[int, Bools]]:
                 first.setdefault(id_, (t, mask))
     if not first:
         raise DataError(
-            f"{video.key} has no object in any annotated frame, so there is nothing to follow"
+            f"{video.key} has no object in any annotated frame, so there is nothing to follow:"
+            " leave it out"
         )
     return first
 

@@ -67,7 +67,10 @@ def verify(
     rays: Annotated[
         int,
         typer.Option(
-            "--rays", metavar="N", help="DATASET is a run: check N pixels against rays instead."
+            "--rays",
+            min=0,
+            metavar="N",
+            help="DATASET is a run: check N pixels against rays instead.",
         ),
     ] = 0,
 ) -> None:
@@ -191,7 +194,8 @@ def export(
         ),
     ] = 0.0,
     workers: Annotated[
-        int, typer.Option("--workers", help="Processes; the bytes are the same for any number.")
+        int,
+        typer.Option("--workers", min=1, help="Processes; the bytes are the same for any number."),
     ] = 1,
     name: Annotated[str, typer.Option("--name", help="hf: what the dataset is called.")] = "",
     license: Annotated[

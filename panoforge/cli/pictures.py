@@ -218,7 +218,9 @@ def serve(
         str,
         typer.Option("--host", help="Where to listen; other than loopback a token is asked for."),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", help="0 takes a free one.")] = 8360,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")
+    ] = 8360,
     max_upload_mb: Annotated[
         int, typer.Option("--max-upload-mb", min=1, help="The largest picture that may be dropped.")
     ] = 64,

@@ -467,3 +467,24 @@ def test_a_render_with_failed_scenes_says_how_to_go_on(tmp_path, monkeypatch, ca
     said = capsys.readouterr()
     assert stopped.value.code == 1 and "(2 scenes settled now, 0 rejected, 2 failed)" in said.out
     assert f"pano retry {tmp_path / 'run'}" in said.err and "pano logs" in said.err
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        (("serve", "--port", "99999"), 2, "--port"),  # it took another port without a word
+        (("verify", "x", "--rays", "-5"), 2, "--rays"),
+        (("export", "x", "new", "--to", "coco", "--workers", "0"), 2, "--workers"),
+        (("pack", "nothere"), 1, "expected the panoramas of a run there"),
+        (("annotate", "walk.mp4"), 2, "pano serve"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else str(value),
+)
+def test_what_is_out_of_place_is_named_with_the_way_out(
+    pano, tmp_path, monkeypatch, line, code, said
+):
+    monkeypatch.chdir(tmp_path)
+    found, stdout, stderr = pano(*line)
+    assert (found, stdout) == (code, "") and said in stderr, stderr
+    assert stderr.startswith("error: ") and len(stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())  # nothing was begun

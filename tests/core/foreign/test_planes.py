@@ -79,5 +79,5 @@ def test_hostile_and_damaged_files_are_refused_before_anything_is_allocated(tmp_
         with pytest.raises(DataError, match=form):
             read_plane(path, channels)
     (tmp_path / "a.tiff").write_bytes(b"II")
-    with pytest.raises(DataError, match=r"expected one of \.npy"):
+    with pytest.raises(DataError, match=r"expected one of \.npy.*, got \.tiff: save it"):
         read_plane(tmp_path / "a.tiff")

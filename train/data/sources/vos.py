@@ -139,7 +139,7 @@ class Vos(Listed):
                 if mask.shape != image.shape[:2]:
                     raise DataError(
                         f"{video.frames[t][0]} is {image.shape[1]}×{image.shape[0]}, its mask "
-                        f"{mask.shape[1]}×{mask.shape[0]}"
+                        f"{mask.shape[1]}×{mask.shape[0]}: make them of one size"
                     )
             if self.panoramas and image.shape[1] != 2 * image.shape[0]:
                 raise DataError(
@@ -284,7 +284,8 @@ def _video(masks: Path, images: Path, other: list[LeftOut], name: str = "") -> V
             odd.append(("picture whose name is no frame's number", path.name))
         elif frames.setdefault(int(stem), path) is not path:
             raise DataError(
-                f"{images} holds {frames[int(stem)].name} and {path.name}: one frame, twice"
+                f"{images} holds {frames[int(stem)].name} and {path.name}: one frame, twice; move"
+                " one away"
             )
     alone = sorted(files.keys() - frames.keys())
     odd += [("mask without its picture", files[t][0][1].name) for t in alone]
