@@ -53,25 +53,18 @@ def read_index(dataset: StoreLike, entry: IndexEntry, schema: pa.Schema) -> pa.T
     path = f"{store}/{entry.name}"
     size = store.size(entry.name)
     if size != entry.bytes or size > MAX_INDEX_BYTES:
-        raise DataError(
-            f"{path}: {size} bytes, the manifest says {entry.bytes}: the index is cut or of another"
-            f" dataset; copy it again, or `pano repair {store}` makes it anew"
-        )
+        raise DataError(f"{path}: {size} bytes, the manifest says {entry.bytes}")
     data = store.read(entry.name)
     if hashlib.sha256(data).hexdigest() != entry.sha256:
         raise DataError(
-            f"{path}: does not have the digest that the manifest names: the index is damaged;"
-            f" copy it again, or `pano repair {store}` makes it anew"
+            f"{path}: does not have the digest that the manifest names: the index is damaged"
         )
     try:
         table = read_table(data, schema)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     if table.num_rows != entry.rows:
-        raise DataError(
-            f"{path}: {counted(table.num_rows, 'row')}, the manifest says {entry.rows}: they are of"
-            f" two datasets; copy both again, or `pano repair {store}` makes them anew"
-        )
+        raise DataError(f"{path}: {counted(table.num_rows, 'row')}, the manifest says {entry.rows}")
     return table
 
 

@@ -33,9 +33,6 @@ from panoforge.core.shards.videos import StoredVideo, video_of_sample
 from panoforge.core.storage.staged import MAX_SAMPLE_BYTES
 from panoforge.core.storage.store import Store, StoreLike
 
-# What helps where a dataset's bytes are not those that were packed.
-_REPAIR = ": copy the shard again, or `pano repair` puts what is damaged aside"
-
 MAX_GAP_BYTES = 256 << 10  # unwanted bytes that are read from a bucket rather than asking twice
 
 
@@ -383,12 +380,12 @@ def checked_sample(row: dict, data: bytes) -> Sample:
     if len(data) != row["length"]:
         raise DataError(
             f"{row['key']}: shard {row['shard']} is truncated: {len(data)} of {row['length']} bytes"
-            f" are left{_REPAIR}"
+            " are left"
         )
     if hashlib.sha256(data).hexdigest() != row["sha256"]:
         raise DataError(
             f"{row['key']}: bytes in shard {row['shard']} do not have the digest of the index"
-            f" (damaged){_REPAIR}"
+            " (damaged)"
         )
     suffixes = [m["suffix"] for m in row["members"]]
     if suffixes != sorted(set(suffixes)):
@@ -398,7 +395,7 @@ def checked_sample(row: dict, data: bytes) -> Sample:
         m["suffix"]: data[m["offset"] - at : m["offset"] - at + m["length"]] for m in row["members"]
     }
     if META_SUFFIX not in members:
-        raise DataError(f"{row['key']}: has no {META_SUFFIX}{_REPAIR}")
+        raise DataError(f"{row['key']}: has no {META_SUFFIX}")
     return Sample(row["key"], members)
 
 
@@ -436,16 +433,16 @@ def read_members(
             if len(part) != m["length"]:
                 raise DataError(
                     f"{row['key']}.{m['suffix']}: shard {row['shard']} is truncated: {len(part)} of"
-                    f" {m['length']} bytes are left{_REPAIR}"
+                    f" {m['length']} bytes are left"
                 )
             if zlib.crc32(part) != m["crc32"]:
                 raise DataError(
                     f"{row['key']}.{m['suffix']}: bytes in shard {row['shard']} do not have the"
-                    f" checksum of the index (damaged){_REPAIR}"
+                    " checksum of the index (damaged)"
                 )
             members[m["suffix"]] = part
     if META_SUFFIX not in members:
-        raise DataError(f"{row['key']}: has no {META_SUFFIX}{_REPAIR}")
+        raise DataError(f"{row['key']}: has no {META_SUFFIX}")
     return Sample(row["key"], members)
 
 

@@ -36,9 +36,9 @@ def storage_errors(path: Path | str) -> Iterator[None]:
         errno.EACCES: "no permission: choose a folder that you may write to, or change its owner",
         errno.EPERM: "not permitted: choose a folder that you may write to",
         errno.EROFS: "the file system is read-only: choose another folder",
-        errno.ENOENT: "it does not exist: look for a slip in the path, or make it first",
-        errno.EEXIST: "a part of this path is a file, not a folder: name another, or move it away",
-        errno.ENOTDIR: "a part of this path is a file, not a folder: name another, or move it away",
+        errno.ENOENT: "it does not exist",
+        errno.EEXIST: "a part of this path is a file, not a folder",
+        errno.ENOTDIR: "a part of this path is a file, not a folder",
     }
     try:
         yield
