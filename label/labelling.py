@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from panoforge.core import __version__
-from panoforge.core.errors import DataError, StorageError, first_line
+from panoforge.core.errors import ConfigError, DataError, StorageError, first_line, nearest
 from panoforge.core.names import is_litter
 from panoforge.core.storage.atomic import storage_errors
 from panoforge.core.types import Rgb
@@ -32,6 +32,7 @@ from panoforge.label.video.asking import TeacherPanel
 from panoforge.label.video.output import stage_labels
 from panoforge.label.video.revise import revisions_of
 from panoforge.label.video.runs import KeptFrames
+from panoforge.label.vocabulary import spelling
 
 
 def record_path(out: Path, footage: Footage) -> Path:
@@ -90,8 +91,8 @@ def _label(
     panel = panel_of(config.entities, config.panoptic, task.place, config)
     following = following_of(config.follow)
     labeller = VideoLabeller(frames, panel, following, config.rules, opened.seen, clock=clock.phase)
+    hide = Hiding.of(config, task.place)  # what is wrong with it is said before hours of work
     state = labeller.label()
-    hide = Hiding.of(config, task.place)
     with clock.phase("writing"):
         written = stage_labels(
             task.out / STAGED,
@@ -163,24 +164,49 @@ def require_space(out: Path, least_mb: int) -> None:
 
 @dataclass
 class Hiding:
-    """Makes what panoptic teachers find of some classes unreadable, frame by frame."""
+    """Makes what panoptic teachers find of some classes unreadable, frame by frame.
+
+    `classes` are as `spelling` has them: "License Plate" hides what is called license_plate.
+    """
 
     panel: TeacherPanel | None
     classes: frozenset[str]
 
     @classmethod
     def of(cls, config: AnnotateConfig, place: Path) -> "Hiding":
-        """As a config asks for it."""
+        """As a config asks for it.
+
+        Raises:
+            ConfigError: A class that no teacher has a word for: it would silently stay readable.
+        """
         hide = config.hide
-        panel = panel_of((), hide.teachers, place, config) if hide.classes else None
-        return cls(panel, frozenset(hide.classes))
+        if not hide.classes:
+            return cls(None, frozenset())
+        panel = panel_of((), hide.teachers, place, config)
+        known = [getattr(one, "classes", None) for one in panel.panoptic]
+        if all(words is not None for words in known):
+            said = {own for words in known for word in words.values() for own in _spellings(word)}
+            for word in hide.classes:
+                if spelling(word) not in said:
+                    raise ConfigError(
+                        f"hide.classes: no teacher of hide has the word {word!r}, and nothing would"
+                        f" be hidden: give one of theirs.{nearest(spelling(word), said)}"
+                    )
+        return cls(panel, frozenset(map(spelling, hide.classes)))
 
     def __call__(self, frames: Frames, number: int, rgb: Rgb) -> Rgb:
         """The picture of a frame as it is to be written."""
         if self.panel is None:
             return rgb
         found = self.panel.named(frames, number)
-        return hidden(rgb, [one.mask for one in found if one.label in self.classes])
+        return hidden(
+            rgb, [one.mask for one in found if self.classes & _spellings(one.label or "")]
+        )
+
+
+def _spellings(word: str) -> frozenset[str]:
+    """A teacher's word and, where it is a list with commas, each of them."""
+    return frozenset(map(spelling, (word, *word.split(","))))
 
 
 @dataclass

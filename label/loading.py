@@ -33,12 +33,13 @@ def panel_of(
     Raises:
         ConfigError: truth is asked for, and the place is no dataset.
     """
+    vocabulary = load_vocabulary(config.vocabulary)
     return TeacherPanel(
         [load_teacher(one, place) for one in entities],
-        [load_teacher(one, place) for one in panoptic],
+        [load_teacher(one, place, vocabulary) for one in panoptic],
         config.views,
         config.join,
-        LabelChecker(load_vocabulary(config.vocabulary), config.checker, len(panoptic)),
+        LabelChecker(vocabulary, config.checker, len(panoptic)),
     )
 
 

@@ -9,12 +9,14 @@ import av
 import cv2
 import numpy as np
 import pytest
+from answering import server
 from disks import fill, small_disk
 from kills import killed_and_given_again
 from videos import dataset_of_videos
 
 from panoforge.core.errors import DataError, StorageError
 from panoforge.core.foreign.labelme import read_labelme
+from panoforge.core.numbers import percent
 from panoforge.core.sample.revisions import decode_revisions
 from panoforge.core.shards.read import Dataset
 from panoforge.core.shards.verify import verify
@@ -141,7 +143,7 @@ def taught(monkeypatch: pytest.MonkeyPatch) -> Callable[[type], None]:
     """Another teacher in the place of those of the config."""
 
     def teach(kind: type) -> None:
-        monkeypatch.setattr(loading, "load_teacher", lambda choice, place: kind())
+        monkeypatch.setattr(loading, "load_teacher", lambda choice, place, *words: kind())
 
     return teach
 
@@ -345,30 +347,94 @@ def test_faces_are_unreadable_in_what_is_written_and_nothing_else_is(
     assert not away.any()
 
 
+def test_a_folder_as_a_video_is_hidden_on_every_frame_and_in_what_lies_beside_it(
+    tmp_path: Path, taught: Callable[[type], None]
+) -> None:
+    taught(Halves)
+    rgb, turn = picture(), 9
+    face = rgb.min(axis=2) > 200
+    rgb[face] -= np.random.default_rng(1).integers(0, 40, (int(face.sum()), 3)).astype(np.uint8)
+    (tmp_path / "in").mkdir()
+    for k in range(2):
+        save(tmp_path / "in" / f"{k}.png", np.roll(rgb, turn * k, axis=1))
+    hide = {"classes": ["Face"], "teachers": [{"kind": "truth"}]}
+
+    def roughness(pictures: Sequence[np.ndarray]) -> list[float]:
+        """Of the face on each frame."""
+        still = [np.roll(one.astype(int), -turn * k, axis=1) for k, one in enumerate(pictures)]
+        return [float(np.abs(np.diff(one, axis=0))[22:30, 2:14].mean()) for one in still]
+
+    found: dict[str, dict[str, list[float]]] = {}
+    for name, keys in (("plain", {}), ("hidden", {"hide": hide})):
+        wanted = {**ALONE, "write": ["labelme", "coco"], "video": True, "fps": 30.0, **keys}
+        out = tmp_path / name
+        annotate(tmp_path / "in", out, config(**wanted))
+        dataset = Dataset.open(out / "dataset")
+        (video,) = dataset.videos["video"].to_pylist()
+        assert (dataset.video(video).meta.frames, dataset.video(video).meta.fps) == (2, 30)
+        shown = {"dataset": [dataset.by_key(key).read("rgb") for key in sorted(dataset.keys)]}
+        for to in ("labelme", "coco"):
+            files = sorted(
+                path for path in (out / to).rglob("*") if path.suffix in (".jpg", ".png")
+            )
+            assert len(files) == 2
+            shown[to] = [cv2.imread(str(path)) for path in files]
+        found[name] = {place: roughness(pictures) for place, pictures in shown.items()}
+    for place, rough in found["plain"].items():
+        assert all(h < 0.5 * p for h, p in zip(found["hidden"][place], rough, strict=True)), place
+
+
+class Quarrels(Halves):
+    """No two of them say the same."""
+
+    count = 0
+
+    def __init__(self) -> None:
+        Quarrels.count += 1
+        self.word = ("wall", "chair")[Quarrels.count % 2]
+        self.name = self.word
+
+    def panoptic(self, view: ViewImage) -> Panoptic:
+        ids = np.ones((view.height, view.width), np.int32)
+        return Panoptic(ids, (Segment(1, self.word, True, 0.9),))
+
+
+TWO = [{"kind": "truth", "name": "b"}, {"kind": "truth", "name": "c"}]
+
+
+def test_what_the_checker_says_is_the_label_with_where_it_comes_from(
+    tmp_path: Path, taught: Callable[[type], None]
+) -> None:
+    taught(Quarrels)
+    save(tmp_path / "a.png", picture())
+    text = json.dumps({"label": "couch", "comment": "or a bed"})
+    with server(lambda asked: {"choices": [{"message": {"content": text}}]}) as said:
+        keys = {**ALONE, "panoptic": TWO, "checker": {"address": said.address, "model": "looks"}}
+        found = annotate(tmp_path / "a.png", tmp_path / "out", config(**keys))
+    (record,) = found.records
+    assert record.asked == record.answered == len(said.asked) >= 1
+    shown = said.asked[0]["messages"][0]["content"][0]["text"]
+    assert "wall (wall)" in shown and "chair (chair)" in shown
+    rows = Dataset.open(tmp_path / "out" / "dataset")[0].meta.instances
+    assert {(row.category, row.source_object) for row in rows} == {("sofa", "model: looks")}
+    whys = {one.kind: one.why for one in found.revise}
+    assert whys["comment"] == "or a bed"
+    assert whys["label"] == "taken is sofa (model: looks), teachers say chair, wall"
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert f"{record.asked}, answered {record.answered}" in page and "or a bed" in page
+    coverage = percent(record.coverage[0])
+    assert coverage in page and f">{coverage}<" in page
+
+
 def test_a_checker_that_is_down_is_gone_on_without_and_it_is_said(
     tmp_path: Path, taught: Callable[[type], None]
 ) -> None:
-    class Quarrels(Halves):
-        """No two of them say the same."""
-
-        count = 0
-
-        def __init__(self) -> None:
-            Quarrels.count += 1
-            self.word = ("wall", "chair")[Quarrels.count % 2]
-            self.name = self.word
-
-        def panoptic(self, view: ViewImage) -> Panoptic:
-            ids = np.ones((view.height, view.width), np.int32)
-            return Panoptic(ids, (Segment(1, self.word, True, 0.9),))
-
     taught(Quarrels)
     save(tmp_path / "a.png", picture())
-    two = [{"kind": "truth", "name": "b"}, {"kind": "truth", "name": "c"}]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}/v1"  # bound, and nobody listens
-        keys = {**ALONE, "panoptic": two, "checker": {"address": address, "timeout_s": 2}}
+        keys = {**ALONE, "panoptic": TWO, "checker": {"address": address, "timeout_s": 2}}
         found = annotate(tmp_path / "a.png", tmp_path / "out", config(**keys))
     (record,) = found.records
     assert record.asked >= 1 and record.answered == 0 and address in record.checker_failure

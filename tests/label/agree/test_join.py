@@ -130,6 +130,18 @@ def test_what_one_view_tells_apart_is_not_joined_through_another() -> None:
     assert len(join(views, WIDTH, WIDTH // 2).instances) == 1
 
 
+def test_a_class_is_voted_by_confidence_and_not_by_number() -> None:
+    frame = view_frames(ViewSetConfig(kind="scan", size_px=SIZE), WIDTH, WIDTH // 2)[0]
+    ids = np.ones((SIZE, SIZE), np.int32)
+    said = (("bed", 0.3), ("bed", 0.3), ("sofa", 0.9))
+    views = [
+        ViewSegments(frame, Panoptic(ids, (Segment(1, name, True, sure),))) for name, sure in said
+    ]
+    (one,) = join(views, WIDTH, WIDTH // 2).instances
+    assert one.class_name == "sofa" and one.class_share == pytest.approx(0.6, abs=1e-6)
+    assert len(one.members) == 3
+
+
 def test_masks_that_overlap_become_a_partition() -> None:
     masks = np.zeros((4, 8, 8), bool)
     masks[0] = True  # the whole, sure
