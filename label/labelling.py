@@ -183,8 +183,8 @@ class Hiding:
         if not hide.classes:
             return cls(None, frozenset())
         panel = panel_of((), hide.teachers, place, config)
-        known = [getattr(one, "classes", None) for one in panel.panoptic]
-        if all(words is not None for words in known):
+        known = [dict(getattr(one, "classes", {})) for one in panel.panoptic]
+        if all(known):  # others do not say beforehand which words they have
             said = {own for words in known for word in words.values() for own in _spellings(word)}
             for word in hide.classes:
                 if spelling(word) not in said:
