@@ -21,6 +21,9 @@ they differ by one switch:
     no_mixers       no ERP token mixers
     no_azimuth      azimuth: none, the variant that is equivariant; not in the paper
     plain           three DPT heads on the backbone, nothing between
+    plain_local     the same with azimuth: none. Added after the first seed: the backbone knows no
+                    longitude, so heads that say normals in the world's axes cannot learn them.
+                    This is the fair peer in normals
     mean            no network: of each row of the training panoramas the most frequent class, the
                     mean of log depth, the mean normal (of the camera's axes)
 
@@ -31,9 +34,9 @@ and order. An interval is the central 95 % of 2,000 bootstrap draws of seeds and
 differences are paired by seed and room. The expectation is MTPano's: full is best in all three.
 `ok` says that full beats `mean` in all three, interval and all. Everything else is reported as it
 comes, with no claim where an interval holds 0. Figures at the seam are AbsRel and degrees in the
-eight columns around it, over those of all columns: 1 is no seam. `turned` is what a turn of the
-picture by a quarter changes in a room's results, turned back: degrees of its normals, on average,
-and its depth, relatively.
+eight columns around it, over those of all columns. What lies there may be harder: bench.dense_seam
+tells that from the seam. `turned` is what a turn of the picture by a quarter changes in a room's
+results, turned back: degrees of its normals, on average, and its depth, relatively.
 
 The supervision rows train `full` on other depth; classes and normals are the truth's in all rows:
 
@@ -71,6 +74,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no_mixers": {"mixers": False},
     "no_azimuth": {"azimuth": "none"},
     "plain": {"streams": False},
+    "plain_local": {"streams": False, "azimuth": "none"},
 }
 RECIPE: dict[str, Any] = {
     "steps": 1000,

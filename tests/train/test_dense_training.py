@@ -190,7 +190,7 @@ def test_a_run_under_other_settings_is_another_run(rooms: Path, straight: Path) 
         ({"clip": {"frames": 2}}, {}, "clip is set, and a run with a dense section"),
         ({"mixture": "panoramas-only"}, {}, "mixture is set"),
         ({}, {"model": {"height_px": 40}}, "multiple of 16, two tokens"),
-        ({}, {"model": {"streams": False, "bridge": False, "azimuth": "none"}}, "without streams"),
+        ({}, {"model": {"streams": False, "bridge": False, "azimuth": "ray"}}, "without streams"),
         ({}, {"merged_steps": 3}, "depth_supervision solved does not read it"),
         ({}, {"model": {"classes": "cityscapes"}}, "ade20k"),
         ({}, {"mixture": {"a": {"weight": 1}, "b": {"weight": 1}}}, "would show every panorama 2"),

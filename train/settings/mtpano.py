@@ -85,7 +85,8 @@ class MtpanoSettings(FrozenModel):
         Field(
             description="What the variant stream knows of where it looks: ray, polar and azimuth"
             " angle (the paper); all but the angle; or the latitude alone, so that a turned picture"
-            " gives turned results."
+            " gives turned results. With `none` normals are learnt in each pixel's own axes, which"
+            " needs no streams."
         ),
     ] = "absolute"
     bridge: Annotated[
@@ -101,10 +102,11 @@ class MtpanoSettings(FrozenModel):
     @model_validator(mode="after")
     def _parts_stand_on_streams(self) -> Self:
         fresh = type(self).model_fields
-        unread = [
+        unread = [  # azimuth: none is read, it says in which axes heads give normals
             key
             for key in ("mixers", "azimuth", "bridge", "truncation", "auxiliary")
-            if not self.streams and getattr(self, key) not in (fresh[key].default, False, ())
+            if not self.streams
+            and getattr(self, key) not in (fresh[key].default, False, (), "none")
         ]
         if unread:
             raise ValueError(

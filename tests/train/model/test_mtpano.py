@@ -134,6 +134,32 @@ def test_without_an_azimuth_a_turn_of_the_picture_is_a_turn_of_the_results() -> 
     assert max(differences(model, 1).values()) > 1e-6  # an odd token is approximate
 
 
+def test_plain_heads_say_normals_in_local_axes_where_no_azimuth_is_known() -> None:
+    """The small ViT knows no longitude: in world axes, heads on it cannot tell four walls apart."""
+    found = {
+        azimuth: differences_of_plain(
+            trained(SMALL.model_copy(update={**BARE, "azimuth": azimuth}))
+        )
+        for azimuth in ("none", "absolute")
+    }
+    assert found["none"] < 1e-9 and found["absolute"] > 0.1
+    settings = {**SMALL.model_dump(), **BARE, "azimuth": "none"}
+    assert MtpanoSettings.model_validate(settings).azimuth == "none"
+    with pytest.raises(ValueError, match=r"azimuth is 'ray', and without streams"):
+        MtpanoSettings.model_validate({**settings, "azimuth": "ray"})
+
+
+def differences_of_plain(model: Mtpano) -> float:
+    """How far normals of a picture turned by two tokens are from turned normals, at most."""
+    rgb, columns = picture(), 2 * PATCH
+    with torch.no_grad():
+        still, moved = (model(x).normal for x in (rgb, rgb.roll(columns, dims=-1)))
+    turned = torch.einsum(
+        "ij,bjyx->biyx", about_vertical(columns, 64), still.roll(columns, dims=-1)
+    )
+    return float((turned - moved).abs().max())
+
+
 @pytest.mark.parametrize("azimuth", ["absolute", "ray"])
 def test_an_azimuth_breaks_the_turn_of_normals_and_of_what_the_bridge_carries(azimuth: str) -> None:
     """The variant stream knows where it looks: its results do not turn until it has learnt so."""
@@ -290,6 +316,10 @@ def test_a_backbone_folder_of_another_architecture_is_refused(tmp_path: Path) ->
     sizes = {"hidden_size": 32, "num_hidden_layers": 4, "patch_size": 14, "image_size": 28}
     for values, message in [
         ({"model_type": "vit", **sizes}, "expected model_type dinov2.*got 'vit'"),
+        (
+            {"architecture": "vit_small_patch14_dinov2", "num_features": 384},
+            "got a folder of timm .'vit_small_patch14_dinov2'.*as transformers saves them",
+        ),
         ({"model_type": "dinov2", **sizes, "hidden_size": 10**9}, "hidden_size is 1000000000"),
         ({"model_type": "dinov2", **sizes, "num_hidden_layers": 3}, "num_hidden_layers is 3"),
         ({"model_type": "dinov2", **sizes, "patch_size": 16}, "set that to 16"),
