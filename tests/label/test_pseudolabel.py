@@ -12,6 +12,7 @@ import pytest
 from answering import server
 from kills import killed_and_given_again
 from pydantic import ValidationError
+from train_small import small_dense
 
 from bench import round_room
 from panoforge.cli import main
@@ -28,6 +29,7 @@ from panoforge.label.pseudo import run
 from panoforge.label.pseudo.config import PseudolabelConfig
 from panoforge.label.pseudo.run import PseudoSummary, pseudolabel
 from panoforge.label.teachers.truth import TruthTeacher, to_world_frame
+from panoforge.train.data.dense_source import PanoramaSource
 
 WIDTH, HEIGHT = 256, 128
 ROOM = round_room.truth(WIDTH)
@@ -143,6 +145,29 @@ def test_the_dataset_is_one_of_ours(
     with pytest.raises(SystemExit) as end:
         main(["stats", str(out / "dataset"), "--out", str(tmp_path / "stats")])
     assert not end.value.code and list((tmp_path / "stats").glob("*.html"))
+
+
+def test_dense_training_learns_from_it_as_from_truth(
+    labelled: tuple[Path, PseudoSummary, Sample], rooms: Path
+) -> None:
+    """The same places of a batch: depth up to one scale, normals and classes of the truth."""
+    out, _, _ = labelled
+    teachers = {"dataset": str(out / "dataset"), "depth_supervision": "solved"}
+    mixture = {"truth": {"weight": 1}, "teachers": {"weight": 1, **teachers}}
+    augment = {"turn": False, "mirror": 0.0, "colour_jitter": 0.0, "grayscale": 0.0}
+    model = {"height_px": 64, "classes": "nyu40"}
+    asked = small_dense(model=model, mixture=mixture, augment=augment, loss={"scale_shift": True})
+    source = PanoramaSource(Dataset.open(rooms), asked)
+    of = {source.mixture.at(position)[0].name: position for position in range(2)}
+    assert set(of) == {"truth", "teachers"}
+    true, said = (source.batch((of[name],)) for name in ("truth", "teachers"))
+    assert said.fit_depth.all()
+    ratio = (said.depth_m / true.depth_m).numpy()
+    assert np.abs(ratio / np.median(ratio) - 1).mean() < 0.01 < abs(np.median(ratio) - 1)
+    cosine = (said.normal * true.normal).sum(dim=1).clamp(-1, 1)
+    assert np.degrees(np.arccos(cosine.numpy())).mean() < 1.5
+    assert (said.semantic == true.semantic).float().mean() > 0.98
+    assert len(true.semantic.unique()) > 3
 
 
 def counted_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -16,9 +16,12 @@ import psutil
 import pytest
 import yaml
 from same_runs import assert_same_run, last_state
-from train_small import SMALL
+from train_small import SMALL, small_dense
 
+from bench.dense_worlds import stage_rooms
 from panoforge.cluster.ray.node import free_ports
+from panoforge.core.shards.write import PackOptions, pack
+from panoforge.train.config import SAM2_ONLY
 from panoforge.train.log import read_metrics
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -211,6 +214,25 @@ def test_torchrun_is_a_launcher_too(caps_dataset: Path, tmp_path: Path, recomput
     assert_same_run(two, one)
     assert last_state(two).step == STEPS
     assert [row["ranks"] for row in read_metrics(two / "metrics.jsonl")] == [2] * STEPS
+
+
+def test_dense_tasks_have_ranks_as_well(tmp_path: Path):
+    """Two ranks have the weights of one: small heads alone at first, then everything."""
+    stage_rooms(tmp_path / "staged", 4, 0, width=64)
+    pack(tmp_path / "staged", tmp_path / "dataset", PackOptions())
+    one, two = tmp_path / "one", tmp_path / "two"
+    asked = small_dense(heads_first={"steps": 2, "lr": 0.01}, augment={"tilt_deg": 5})
+    dense = asked.dense.model_dump(mode="json", exclude_defaults=True)
+    for run, launcher in ((one, ()), (two, (*TORCHRUN, "--nproc-per-node=2"))):
+        content = {key: SMALL[key] for key in SMALL if key not in SAM2_ONLY}
+        content |= {"dense": dense, "steps": 4, "ema_decay": 0.9}
+        path = tmp_path / f"{run.name}.yaml"
+        path.write_text(
+            yaml.safe_dump({**content, "run": str(run), "dataset": str(tmp_path / "dataset")})
+        )
+        subprocess.run(pano_train(path, *launcher), check=True, env=environment(), timeout=RUN_S)
+    assert_same_run(two, one)
+    assert [row["ranks"] for row in read_metrics(two / "metrics.jsonl")] == [2] * 4
 
 
 def test_torchrun_starts_a_killed_rank_again(caps_dataset: Path, tmp_path: Path):

@@ -13,10 +13,17 @@ from panoforge.core.categories.class_map import class_map
 from panoforge.core.categories.class_sets import VOID
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.geometry.sphere import pixel_to_direction
+from panoforge.core.report.pictures import NOTHING_RGB
 from panoforge.core.shards.read import Dataset
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.dense import run as dense_run
 from panoforge.eval.dense.compare import compare_maps, render_maps
+from panoforge.eval.dense.gallery import (
+    WORST_REL,
+    class_errors,
+    depth_error_colours,
+    normal_error_colours,
+)
 from panoforge.eval.dense.pictures import picture_files, read_maps_of
 from panoforge.eval.dense.rows import read_rows, rows_parquet
 from panoforge.eval.dense.sources import DatasetMaps
@@ -293,6 +300,31 @@ def test_pictures_of_maps_are_lossless_enough(data, tmp_path):
     assert np.array_equal(again.semantic, truth.semantic)
     assert np.abs(again.depth_m - truth.depth_m).max() < 0.00051
     assert angles_deg(again.normal, truth.normal).max() < 0.7
+
+
+def test_error_maps_are_dark_where_right_bright_where_wrong_and_nothing_where_unknown(data):
+    truth = DatasetMaps(data, None, config(predictor="truth").dense)[0].truth
+    semantic, depth = truth.semantic.copy(), truth.depth_m.copy()
+    semantic[:8], depth[:8] = VOID, np.inf
+    normal = truth.normal.copy()
+    normal[:8] = 0
+    known = DenseMaps(semantic, depth, normal)
+    other = DenseMaps(truth.semantic.copy(), truth.depth_m.copy(), truth.normal.copy())
+    other.semantic[40:, :64] = (other.semantic[40:, :64] + 1) % 40
+    other.depth_m[40:, :64] *= 1 + WORST_REL
+    other.depth_m[40:, 64:] *= 1 + WORST_REL / 2
+    other.normal[40:, :64] *= -1
+    for shown in (
+        class_errors(known, other),
+        depth_error_colours(depth, other.depth_m),
+        normal_error_colours(normal, other.normal),
+    ):
+        light = shown.astype(int).sum(axis=-1)
+        assert (shown[:8] == NOTHING_RGB).all()
+        right, wrong = light[8:40], light[40:, :64]
+        assert right.max() < wrong.min() and np.ptp(right) <= 30, (right.max(), wrong.min())
+    half = depth_error_colours(depth, other.depth_m).astype(int).sum(axis=-1)
+    assert half[8:40].max() < half[40:, 64:].min() <= half[40:, 64:].max() < half[40:, :64].min()
 
 
 def changed(**maps):

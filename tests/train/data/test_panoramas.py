@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from train_small import small_dense
@@ -241,6 +242,21 @@ def test_a_dataset_without_what_a_task_learns_from_is_refused_when_it_is_opened(
         PanoramaSource(Dataset.open(caps_dataset, "train"), small_dense())
     only = small_dense(model={"tasks": ["depth"]})
     assert PanoramaSource(Dataset.open(caps_dataset, "train"), only).batch((0,)).normal is None
+
+
+def test_a_dataset_with_a_picture_of_another_shape_is_refused_when_it_is_opened(
+    rooms: Path,
+) -> None:
+    data = Dataset.open(rooms)
+    heights = data.samples["height"].to_pylist()
+    at = data.samples.column_names.index("height")
+    column = pa.array([*heights[:2], heights[2] + 8, *heights[3:]])
+    other = Dataset(data.folder, data.manifest, data.samples.set_column(at, "height", column))
+    with pytest.raises(DataError) as refused:
+        PanoramaSource(other, small_dense())
+    said = str(refused.value)
+    assert f"{data.key(2)} is 128×72" in said and "twice as wide as high" in said
+    assert "leave it out" in said and "\n" not in said
 
 
 def test_category_ids_of_a_newer_table_are_refused() -> None:

@@ -103,6 +103,12 @@ def parse_config(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     kind = found.get("model_type") if isinstance(found, dict) else None
+    if isinstance(found, dict) and kind is None and isinstance(found.get("architecture"), str):
+        raise DataError(
+            f"{CONFIG_FILE} of the backbone: expected model_type {', '.join(KINDS)}, got a folder"
+            f" of timm ({found['architecture'][:80]!r}), whose keys have other names: take the same"
+            " weights as transformers saves them, or leave model.backbone.folder out"
+        )
     if not isinstance(found, dict) or kind not in KINDS:
         raise DataError(
             f"{CONFIG_FILE} of the backbone: expected model_type {', '.join(KINDS)}, got"
