@@ -103,8 +103,8 @@ def main() -> None:
                 flush=True,
             )
             worse += [f"{name}: {metric}"] if low > 0 else []
-    said = {"bench": "dense_seam", "ok": not worse, "worse": worse, "n": len(rooms)}
-    print(json.dumps({**said, "machine": machine()}))
+    summary = {"bench": "dense_seam", "ok": not worse, "worse": worse, "n": len(rooms)}
+    print(json.dumps({**summary, "machine": machine()}))
 
 
 if __name__ == "__main__":
