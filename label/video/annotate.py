@@ -13,6 +13,8 @@ what the seed calls the 2D segmentors alone. That is for comparison.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from panoforge.core.errors import DataError
 from panoforge.core.numbers import counted
 from panoforge.core.types import Mask
@@ -20,7 +22,7 @@ from panoforge.eval.interactive.following import Following
 from panoforge.label.video.continuing import Continuation
 from panoforge.label.video.coverage import Coverage, coverage_of
 from panoforge.label.video.finding import Asks, Clock, Finder, FoundMask, no_clock, take_in
-from panoforge.label.video.masks import ious
+from panoforge.label.video.masks import areas_sr, ious
 from panoforge.label.video.rules import VideoRules
 from panoforge.label.video.runs import KeptFrames, LockStep
 from panoforge.label.video.state import VideoState
@@ -76,7 +78,7 @@ class VideoLabeller:
     def _first(self, runs: LockStep) -> None:
         """The initial phase."""
         masks = {}
-        for one in self._finder.found(0, self._finder.candidates(0)):
+        for one in self._by_room(self._finder.found(0, self._finder.candidates(0))):
             id_ = self._begin(0, one)
             if id_ is not None:
                 masks[id_] = one.refined.mask
@@ -84,6 +86,17 @@ class VideoLabeller:
         runs.begin(0, {id_: thing.mask for id_, thing in self.state.things.items()})
         self._covered(0, self._coverage(0))
         self.on_frame()
+
+    def _by_room(self, found: list[FoundMask]) -> list[FoundMask]:
+        """As they are; where there is no room for all, the largest of what two teachers see first.
+
+        Else the surest trinkets take the ids, and a wall stays blank for the whole video.
+        """
+        if len(found) <= self.rules.max_objects:
+            return found
+        area = areas_sr([one.refined.mask for one in found])
+        alone = [len(one.candidate.teachers) < 2 for one in found]
+        return [found[k] for k in np.lexsort((-area, alone)).tolist()]
 
     def _keyframe(self, number: int, before: int, runs: LockStep) -> None:
         """Auto-refine on one frame: coverage, and MCR where areas are blank."""

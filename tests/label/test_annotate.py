@@ -347,6 +347,23 @@ def test_faces_are_unreadable_in_what_is_written_and_nothing_else_is(
     assert not away.any()
 
 
+@pytest.mark.real
+def test_sam2_itself_proposes_refines_and_carries_along(tmp_path: Path) -> None:
+    """Random weights, real classes: what they say is nothing to keep, and nothing of it fails."""
+    model = {"size": "micro", "image_size": 128, "checkpoint": "random"}
+    sam2 = {"kind": "sam2", "model": model, "points_per_side": 2}
+    keys = {"entities": [sam2], "follow": {"kind": "sam2", "model": model}, "write": []}
+    truth = dataset_of_videos(tmp_path / "videos", scenes=1, frames=3)
+    (record,) = annotate(truth, tmp_path / "out", config(**keys)).records
+    assert record.frames == 3 and record.objects >= 3 and record.seconds["propagation"] > 0
+    said = record.changes["initial"]
+    assert said.get("refined", 0) + said.get("kept", 0) == said["begun"] == 3
+    notes = Dataset.open(tmp_path / "out" / "dataset")[0].meta.notes
+    assert any(note.startswith("teacher sam2, ") for note in notes)
+    assert any(note.startswith("carried along by SAM2.1 micro at 128², random") for note in notes)
+    assert "A model has random weights" in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_a_folder_as_a_video_is_hidden_on_every_frame_and_in_what_lies_beside_it(
     tmp_path: Path, taught: Callable[[type], None]
 ) -> None:

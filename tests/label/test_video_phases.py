@@ -6,6 +6,7 @@ from turning_caps import AWAY, ENTERS, HIDDEN, LATE, SEAM, CapFrames, CapTeacher
 
 from panoforge.core.errors import DataError
 from panoforge.label.video.annotate import VideoLabeller
+from panoforge.label.video.masks import areas_sr
 from panoforge.label.video.noisy_following import NoisyTruthFollowing
 from panoforge.label.video.revise import revisions_of
 from panoforge.label.video.rules import VideoRules
@@ -103,6 +104,15 @@ def test_no_more_objects_than_there_is_room_for() -> None:
     blanks = [one for one in entries if one.kind == "uncovered"]
     assert 0 < len(blanks) < len(state.uncovered)  # the same place is one entry
     assert any("other keyframe" in one.why for one in blanks)
+
+
+def test_where_there_is_no_room_for_all_the_largest_are_kept() -> None:
+    state = labelled(CapTeachers(), max_objects=3)
+    first = FRAMES.labels(0)
+    areas = {k: float(areas_sr([first == k])[0]) for k in np.unique(first).tolist()}
+    largest = sorted(areas, key=lambda k: -areas[k])
+    kept = np.unique(first[state.read(0) > 0]).tolist()
+    assert len(largest) > 3 and sorted(kept) == sorted(largest[:3])
 
 
 def test_sdr_gains_on_teachers_alone_and_mcr_on_propagation() -> None:
