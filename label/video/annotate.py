@@ -95,7 +95,7 @@ class VideoLabeller:
         if len(found) <= self.rules.max_objects:
             return found
         area = areas_sr([one.refined.mask for one in found])
-        alone = [len(one.candidate.teachers) < 2 for one in found]
+        alone = np.array([len(one.candidate.teachers) < 2 for one in found])
         return [found[k] for k in np.lexsort((-area, alone)).tolist()]
 
     def _keyframe(self, number: int, before: int, runs: LockStep) -> None:
