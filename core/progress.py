@@ -38,14 +38,22 @@ class Progress:
     """Counts done and failed items out of `total` and shows them.
 
     Writes to stderr: stdout is for results. What was done `already` says nothing about how fast it
-    goes.
+    goes. `plain`: lines on a terminal too, for what goes on below another one's bar.
     """
 
     def __init__(
-        self, what: str, total: int, *, already: int = 0, every_s: float = 10.0, unit: str = ""
+        self,
+        what: str,
+        total: int,
+        *,
+        already: int = 0,
+        every_s: float = 10.0,
+        unit: str = "",
+        plain: bool = False,
     ) -> None:
         self.what, self.total, self.every_s, self.unit = what, total, every_s, unit or what
         self.done, self.failed, self._already = already, 0, already
+        self._plain = plain
         self._started = self._last_line = time.monotonic()
         # Done and failed, as the last line has them. Of nothing there is nothing to say.
         self._shown = (-1, 0) if total else (0, 0)
@@ -53,7 +61,7 @@ class Progress:
 
     def __enter__(self) -> Self:
         console = Console(stderr=True)
-        if console.is_terminal and not _quiet:
+        if console.is_terminal and not self._plain and not _quiet:
             self._bar = RichProgress(
                 TextColumn("{task.description}"),
                 BarColumn(),

@@ -17,6 +17,7 @@ from pathlib import Path
 from panoforge.core import __version__
 from panoforge.core.errors import ConfigError, DataError, StorageError, first_line, nearest
 from panoforge.core.names import is_litter
+from panoforge.core.progress import Progress
 from panoforge.core.storage.atomic import storage_errors
 from panoforge.core.types import Rgb
 from panoforge.eval.interactive.following import Following
@@ -90,9 +91,11 @@ def _label(
     frames = KeptFrames(opened.frames)
     panel = panel_of(config.entities, config.panoptic, task.place, config)
     following = following_of(config.follow)
-    labeller = VideoLabeller(frames, panel, following, config.rules, opened.seen, clock=clock.phase)
     hide = Hiding.of(config, task.place)  # what is wrong with it is said before hours of work
-    state = labeller.label()
+    with _frames_shown(footage, len(frames.names)) as on_frame:
+        state = VideoLabeller(
+            frames, panel, following, config.rules, opened.seen, on_frame, clock.phase
+        ).label()
     with clock.phase("writing"):
         written = stage_labels(
             task.out / STAGED,
@@ -129,6 +132,16 @@ def _label(
         ended=state.ended,
         revise=tuple(revisions_of(footage.name, state, written.number_of, written.things)),
     )
+
+
+@contextlib.contextmanager
+def _frames_shown(footage: Footage, frames: int) -> Iterator[Callable[[], None]]:
+    """What to call after each frame; of a video how far it is comes as lines, below the bar."""
+    if not footage.is_video:
+        yield lambda: None
+        return
+    with Progress(footage.name, frames, unit="frames", plain=True) as progress:
+        yield progress.advance
 
 
 def _notes(panel: TeacherPanel, following: Following, ended: str) -> list[str]:

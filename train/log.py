@@ -94,6 +94,8 @@ class RunLog:
             out / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in kept).encode()
         )
         self._file = open(out / METRICS_FILE, "a", buffering=1)  # noqa: SIM115
+        assert self._progress
+        self._progress.log(f"train: a line a step in {out / METRICS_FILE}")
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 

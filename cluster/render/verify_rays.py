@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from panoforge.cluster.state.job_file import load_job
 from panoforge.cluster.state.policy import degrade
 from panoforge.core.errors import DataError
 from panoforge.core.numbers import counted
+from panoforge.core.progress import Progress
 from panoforge.core.run_layout import STAGED
 from panoforge.core.sample.metadata import SampleMeta
 from panoforge.core.storage.staged import list_staged, read_staged_meta
@@ -156,9 +156,7 @@ class RaysReport:
         return lines
 
 
-def verify_by_rays(
-    path: Path, rays: int, on_scene: Callable[[str], None] = lambda scene: None
-) -> RaysReport:
+def verify_by_rays(path: Path, rays: int) -> RaysReport:
     """Check `rays` pixels, spread evenly over the panoramas of the run (or in the one panorama).
 
     DataError if `path` is neither.
@@ -173,13 +171,15 @@ def verify_by_rays(
         scenes.setdefault(meta.scene, []).append(meta)
     done, failed = [], {}
     each = max(1, -(-rays // len(keys)))
-    for scene, metas in scenes.items():
-        reports = _check_scene(run, render, metas, each)
-        if isinstance(reports, str):
-            failed[scene] = reports
-        else:
-            done += reports
-        on_scene(scene)
+    with Progress("verify", total=len(scenes), unit="scenes") as progress:
+        for scene, metas in scenes.items():
+            reports = _check_scene(run, render, metas, each)
+            if isinstance(reports, str):
+                failed[scene] = reports
+                progress.fail()
+            else:
+                done += reports
+            progress.advance()
     return RaysReport(tuple(done), failed)
 
 

@@ -168,8 +168,18 @@ def _refuse_others(data: bytes, name: str) -> None:
     said = next((words for start, words in _OTHERS.items() if data.startswith(start)), None)
     if data[4:8] == b"ftyp" and data[8:12] in _HEIC and b"avif" not in data[8:64]:
         said = "HEIC: save it as JPEG or PNG"
+    if said is None and _is_video(data):
+        said = "a video: this reads one picture, pano annotate and pano serve read videos"
     if said:
         raise DataError(f"{name} is {said}. Read are {', '.join(FORMATS)}")
+
+
+def _is_video(data: bytes) -> bool:
+    """By its first bytes: MP4 and QuickTime (not HEIC, AVIF), Matroska and WebM, AVI."""
+    boxed = data[4:8] == b"ftyp" and data[8:12] not in (*_HEIC, b"avif", b"avis")
+    return (
+        boxed or data[:4] == b"\x1a\x45\xdf\xa3" or (data[:4] == b"RIFF" and data[8:12] == b"AVI ")
+    )
 
 
 def _check_pixels(width: int, height: int, name: str, max_pixels: int) -> None:

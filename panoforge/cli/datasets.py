@@ -101,7 +101,7 @@ def verify(
 def _verify_rays(run: Path, rays: int, as_json: bool) -> None:
     from panoforge.cluster.render.verify_rays import verify_by_rays
 
-    report = verify_by_rays(run, rays, on_scene=lambda scene: err.print(f"{scene}: checked"))
+    report = verify_by_rays(run, rays)
     print(json.dumps(report.as_json()) if as_json else "\n".join(report.as_lines()))
     if not report.ok:
         raise typer.Exit(1)

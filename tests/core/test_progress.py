@@ -23,6 +23,22 @@ def test_what_was_done_already_is_no_sign_of_speed(
     assert last == "render: 98/100 in 240 s, about 240 s left"
 
 
+class Terminal(io.StringIO):
+    """A file that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_below_the_bar_of_another_there_are_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    with Progress("files", 1) as bar, Progress("walk.mp4", 3, plain=True) as frames:
+        frames.advance(3)
+        bar.advance()
+    assert "walk.mp4: 3/3 in 0 s\n" in terminal.getvalue()
+
+
 class Full(io.StringIO):
     """A file on a full disk."""
 

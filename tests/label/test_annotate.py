@@ -196,7 +196,7 @@ def test_a_file_that_cannot_be_labelled_stops_no_other(
 
 
 def test_a_video_file_that_ends_early_is_labelled_up_to_there(
-    tmp_path: Path, taught: Callable[[type], None]
+    tmp_path: Path, taught: Callable[[type], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     taught(Halves)
     path = tmp_path / "walk.mp4"
@@ -205,6 +205,8 @@ def test_a_video_file_that_ends_early_is_labelled_up_to_there(
     found = annotate(path, tmp_path / "out", config(**ALONE))
     (record,) = found.records
     assert 0 < record.frames < 12 and f"labelled are {record.frames} of" in record.ended
+    said = capsys.readouterr().err  # of the file, and of the frames in it
+    assert f"walk.mp4: {record.frames}/" in said and "labelling: 1/1 in " in said
     dataset = Dataset.open(tmp_path / "out" / "dataset")
     video = dataset.video(dataset.videos["video"].to_pylist()[0])
     assert video.meta.frames == record.frames == len(dataset) and video.meta.fps == 8

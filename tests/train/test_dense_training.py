@@ -88,8 +88,11 @@ def test_a_resumed_run_is_bit_equal(
         assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-def test_it_learns(rooms: Path, tmp_path: Path) -> None:
+def test_it_learns_and_says_where(
+    rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = run_of(small_dense({"steps": 40, "checkpoint_every": 40}), rooms, tmp_path)
+    assert f"a line a step in {tmp_path / 'metrics.jsonl'}\n" in capsys.readouterr().err
     for name in ("semantic", "depth", "normal", "intermediate"):
         first, last = (sum(row[name] for row in part) for part in (rows[:5], rows[-5:]))
         assert last < 0.9 * first, name
