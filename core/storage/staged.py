@@ -125,17 +125,18 @@ def list_staged(staged: StoreLike) -> list[str]:
     store = Store.at(staged)
     if store.local is None:
         return sorted(staged_sizes(store))
-    if not store.local.is_dir():
-        raise StorageError(
-            f"{store}: expected the panoramas of a run there, and there is no such folder: give"
-            " the folder that `pano render` or `pano predict` writes to"
-        )
     with storage_errors(store.url):
-        names = [
-            entry.name
-            for entry in os.scandir(store.local)
-            if entry.is_dir() and not is_litter(entry.name)
-        ]
+        try:
+            names = [
+                entry.name
+                for entry in os.scandir(store.local)
+                if entry.is_dir() and not is_litter(entry.name)
+            ]
+        except FileNotFoundError:
+            raise StorageError(
+                f"{store}: expected the panoramas of a run there, and there is no such folder: give"
+                " the folder that `pano render` or `pano predict` writes to"
+            ) from None
     return sorted(names)
 
 

@@ -248,6 +248,7 @@ def test_a_person_goes_through_the_list(place: Path) -> None:
         assert tab.console == [] and tab.overflow_px() == 0
 
 
+STILL = "document.body.dataset.opening === undefined && !document.body.dataset.busy"
 SLOW_TO_OPEN = """ms => {
   const quick = window.fetch;
   window.fetch = async (path, options) => {
@@ -295,6 +296,23 @@ def test_verdicts_as_quick_as_keys_are_on_entries_one_after_the_other(place: Pat
         press("Control+z")
         tab.wait_for(f"{shown}.startsWith({listed[number].item!r})")
         list_is(tab, done=0)
+        # taken back before the next is open, and before its own is: the verdict again
+        tab.page.evaluate(SLOW_TO_OPEN, 1000)
+        rows.nth(number).click()
+        tab.page.focus("#stage")
+        for key in ("y", "Control+z"):
+            press(key)
+        tab.wait_for("document.body.dataset.opening !== undefined")
+        tab.wait_for(f"{shown}.startsWith({listed[number].item!r}) && {STILL}")
+        list_is(tab, done=0)
+        rows.nth(number + 1).click()
+        rows.nth(number).click()
+        tab.page.focus("#stage")
+        for key in ("y", "Control+z"):
+            press(key)
+        tab.wait_for(f"{shown}.startsWith({listed[number].item!r}) && {STILL}")
+        list_is(tab, done=0)
+        assert not tab.console
         # three keys before the first answer are three verdicts
         tab.page.evaluate(SLOW_TO_OPEN.replace("api/look", "api/edit"), 1500)
         rows.first.click()

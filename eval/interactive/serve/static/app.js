@@ -90,17 +90,18 @@ const timeline = new Timeline({
 
 const revise = new Revise({
   onGo: (entry) => { page.going = gotoEntry(entry); },
-  onVerdict: async (entry, verdict) => {
-    await page.going;  // a key that is quicker than the picture is not lost
-    if (page.state?.picture !== entry.picture) { fail(`the verdict on “${entry.why}” was not taken, since its picture is not open: go to the entry and say it again`); return; }
-    change({ kind: "revise", entry: entry.entry, verdict });
-    revise.judge(entry.entry, verdict);
-    if (!verdict || revise.at !== entry.entry) return;
-    revise.next();
-    await page.going;
-    if (page.state?.picture !== entry.picture) page.back = entry.picture;
-  },
+  onVerdict: (entry, verdict) => { page.judging = judged(entry, verdict); return page.judging; },
 });
+
+async function judged(entry, verdict) {
+  await page.going;  // a key that is quicker than the picture is not lost
+  if (page.state?.picture !== entry.picture) { fail(`the verdict on “${entry.why}” was not taken, since its picture is not open: go to the entry and say it again`); return; }
+  change({ kind: "revise", entry: entry.entry, verdict });
+  revise.judge(entry.entry, verdict);
+  if (!verdict || revise.at !== entry.entry) return;
+  revise.next();
+  if (page.opening && page.opening !== entry.picture) page.back = entry.picture;  // before it is open: Ctrl+Z may be quicker
+}
 
 // Why a place on the stage means nothing yet; empty where it does.
 function notYet() {
@@ -318,9 +319,10 @@ function done() {
 
 // Back to where the page went on from by itself, and the last change there taken back; else the last change here.
 async function undo() {
+  await page.judging;  // a verdict that waits for its picture was said before
   const { back } = page, carrying = page.carrying?.picture === page.state?.picture;
   page.back = null;
-  if (back && back !== page.state?.picture) {
+  if (back && back !== (page.opening ?? page.state?.picture)) {
     await open(back);
     if (page.state?.picture !== back || page.opening) return;
   } else if (carrying) {
