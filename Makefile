@@ -42,8 +42,8 @@ demo-video: setup ## 360° videos end to end: two rooms and flying things, rende
 	$(VENV)/bin/pano train configs/video.yaml
 	$(VENV)/bin/pano eval configs/video.yaml
 
-demo-annotate: setup ## a clip of a room rendered, and labelled in A3360V's phases; truth stands in for teachers and SAM2; minutes
-	$(VENV)/bin/pano render configs/video.yaml run=runs/annotate scenes=1 video.frames=8 samples=1
+demo-annotate: setup ## clips of two rooms rendered, and labelled in A3360V's phases; truth stands in for teachers and SAM2; minutes
+	$(VENV)/bin/pano render configs/video.yaml run=runs/annotate scenes=2 video.frames=8 samples=1
 	$(VENV)/bin/pano pack runs/annotate 'splits={train: 1.0}'
 	$(VENV)/bin/pano annotate runs/annotate/dataset --config configs/annotate_demo.yaml --out runs/annotate/labels
 	$(VENV)/bin/pano stats runs/annotate/labels/dataset --out runs/annotate/labels/stats

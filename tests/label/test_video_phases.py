@@ -1,5 +1,7 @@
 """A video through the phases, with truth as its teachers and stated faults."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from turning_caps import AWAY, ENTERS, HIDDEN, LATE, SEAM, CapFrames, CapTeachers
@@ -11,7 +13,7 @@ from panoforge.label.video.noisy_following import NoisyTruthFollowing
 from panoforge.label.video.revise import revisions_of
 from panoforge.label.video.rules import VideoRules
 from panoforge.label.video.runs import KeptFrames
-from panoforge.label.video.state import VideoState, dense
+from panoforge.label.video.state import LabelledThing, VideoState, dense
 
 FRAMES = CapFrames()
 TRUTH = NoisyTruthFollowing()
@@ -104,6 +106,26 @@ def test_no_more_objects_than_there_is_room_for() -> None:
     blanks = [one for one in entries if one.kind == "uncovered"]
     assert 0 < len(blanks) < len(state.uncovered)  # the same place is one entry
     assert any("other keyframe" in one.why for one in blanks)
+
+
+def test_masks_that_few_agree_on_or_few_see_are_listed_the_less_sure_first() -> None:
+    mask = np.zeros((8, 16), bool)
+    mask[3:5, 7:9] = True
+    sure = LabelledThing(1, "chair", "agreed: a, b", 0.9, mask, np.zeros((1, 3)), 0)
+    things = [
+        sure,
+        replace(sure, id=2, votes=0.45),
+        replace(sure, id=3, votes=0.1),
+        replace(sure, id=4, confidence=0.3),
+    ]
+    found = revisions_of("v", VideoState((8, 16), 9), {k: 10 * k for k in (1, 2, 3, 4)}, things)
+    assert [(one.id, one.kind) for one in found] == [(n, "confidence") for n in (30, 20, 40)]
+    assert [one.why for one in found] == [
+        "10% of the shifted prompts agree on its mask",
+        "45% of the shifted prompts agree on its mask",
+        "few teachers see it, or are sure: confidence 0.30",
+    ]
+    assert found[0].lon_deg == pytest.approx(0, abs=1) and found[0].label == "chair"
 
 
 def test_where_there_is_no_room_for_all_the_largest_are_kept() -> None:

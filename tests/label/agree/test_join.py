@@ -100,7 +100,7 @@ def test_many_noisy_views_are_better_than_each(kind: str) -> None:
     assert sum(names) >= 4
 
 
-def test_a_hundred_small_things_are_each_one() -> None:
+def test_forty_small_things_are_each_one() -> None:
     labels = synthetic.caps(np.random.default_rng(2), WIDTH, 40)[1]
     things = {id_: TrueThing(f"kind {id_ % 7}", True) for id_ in range(1, 41)}
     truth = Truth(labels, things)
