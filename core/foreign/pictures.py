@@ -50,6 +50,8 @@ _OTHERS = {
 # Pillow's own words on sizes below our cap and on odd EXIF would reach the terminal.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 _SIZE_OF = {b"\xff\xd8": image_size, b"\x89P": image_size, b"RI": webp_size}
+# Pictures are boxed so too: HEIC, AVIF, raw files of cameras.
+_VIDEO_BRANDS = (b"iso", b"mp4", b"M4V", b"qt", b"avc", b"dash", b"3gp", b"MSNV", b"mmp4")
 _HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 
 
@@ -175,8 +177,8 @@ def _refuse_others(data: bytes, name: str) -> None:
 
 
 def _is_video(data: bytes) -> bool:
-    """By its first bytes: MP4 and QuickTime (not HEIC, AVIF), Matroska and WebM, AVI."""
-    boxed = data[4:8] == b"ftyp" and data[8:12] not in (*_HEIC, b"avif", b"avis")
+    """By its first bytes: MP4 and QuickTime, Matroska and WebM, AVI."""
+    boxed = data[4:8] == b"ftyp" and data[8:12].startswith(_VIDEO_BRANDS)
     return (
         boxed or data[:4] == b"\x1a\x45\xdf\xa3" or (data[:4] == b"RIFF" and data[8:12] == b"AVI ")
     )

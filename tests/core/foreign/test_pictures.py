@@ -120,6 +120,8 @@ def test_transparent_pixels_are_black(rgb: np.ndarray) -> None:
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC: save it as JPEG or PNG"),
         (b"GIF89a" + b"\0" * 60, "a GIF: save it as PNG"),
         (b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41", "a video: .* pano annotate and pano serve"),
+        (b"\0\0\0\x18ftypqt  \0\0\0\0qt  ", "x is a video"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "no picture"),  # a camera's raw file
         (b"\x1a\x45\xdf\xa3" + b"\0" * 60, "x is a video"),
         (b"RIFF\0\0\0\0AVI LIST" + b"\0" * 60, "x is a video"),
         (b"", r"no picture.*none of JPEG, PNG, WEBP, AVIF, TIFF, BMP"),

@@ -81,8 +81,8 @@ def save(tab: Tab, kind: str, folder: Path) -> Path:
 
 @pytest.mark.real
 def test_a_day_of_work(rooms: tuple[Path, np.ndarray], tmp_path: Path) -> None:
-    """Import, name, box, brush over the seam and around a pole, undo, a second tab on another
-    picture and on the same one, the server killed and started, export.
+    """Import, name, box, brush over the seam and around a pole, undo, a second client (no browser)
+    on another picture and on the same one, the server killed and started, export.
     """
     folder, labels = rooms
     process = Process(folder, "--work", str(tmp_path / "work"))
