@@ -9,17 +9,24 @@ from pydantic import ValidationError
 from train_small import small_config, small_dense
 
 from bench.dense_worlds import stage_rooms
+from panoforge.cluster.config.jobs import TrainJobConfig
+from panoforge.core.categories.class_sets import class_set
+from panoforge.core.config.load import load_config
 from panoforge.core.errors import ConfigError, UsageError
 from panoforge.core.shards.read import Dataset
 from panoforge.core.shards.write import PackOptions, pack
 from panoforge.train import checkpoints
 from panoforge.train.config import TrainConfig
+from panoforge.train.data.dense_source import PanoramaSource
 from panoforge.train.log import read_metrics
 from panoforge.train.model.mtpano.build import load_dense
+from panoforge.train.model.mtpano.model import Mtpano
 from panoforge.train.run import run_training
 from panoforge.train.tasks.choose import open_task
 from panoforge.train.tasks.mtpano import MtpanoTask, is_small
 from panoforge.train.trainer import Trainer
+
+ROOT = Path(__file__).parents[2]
 
 
 class Killed(BaseException):
@@ -70,7 +77,28 @@ def test_a_run_is_logged_exported_and_rebuilt_from_its_file(straight: Path) -> N
 def test_a_resumed_run_is_bit_equal(
     rooms: Path, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kill_at: int
 ) -> None:
-    config, step = small_dense({"ema_decay": 0.9}), Trainer.step
+    config = small_dense({"ema_decay": 0.9})
+    run_killed(config, rooms, tmp_path, monkeypatch, kill_at)
+    assert_equal_runs(tmp_path, straight)
+
+
+def test_a_resumed_mixture_is_bit_equal(
+    rooms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed where the second source's depth is merged no longer: it goes on from there."""
+    second = {"weight": 1, "dataset": str(rooms), "depth_supervision": "random_view"}
+    mixture = {"truth": {"weight": 2}, "teachers": second}
+    config = small_dense({"ema_decay": 0.9, "steps": 6}, mixture=mixture, merged_steps=2)
+    run_training(config, rooms, tmp_path / "straight")
+    run_killed(config, rooms, tmp_path / "killed", monkeypatch, kill_at=3)
+    assert_equal_runs(tmp_path / "killed", tmp_path / "straight")
+
+
+def run_killed(
+    config: TrainConfig, rooms: Path, out: Path, monkeypatch: pytest.MonkeyPatch, kill_at: int
+) -> None:
+    """A run that ends without a word at the beginning of a step, and its second call."""
+    step = Trainer.step
 
     def killed(self: Trainer, forwards: list) -> dict:
         if self.step_done == kill_at:
@@ -80,9 +108,13 @@ def test_a_resumed_run_is_bit_equal(
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "step", killed)
         with pytest.raises(Killed):
-            run_training(config, rooms, tmp_path)
-    assert run_of(config, rooms, tmp_path) == numbers(straight)
-    ours, theirs = (checkpoints.load_latest(o / "checkpoints", print) for o in (tmp_path, straight))
+            run_training(config, rooms, out)
+    run_training(config, rooms, out)
+
+
+def assert_equal_runs(out: Path, other: Path) -> None:
+    assert numbers(out) == numbers(other)
+    ours, theirs = (checkpoints.load_latest(o / "checkpoints", print) for o in (out, other))
     for name in ("model", "ema"):
         a, b = getattr(ours, name), getattr(theirs, name)
         assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
@@ -287,3 +319,22 @@ def test_a_dataset_without_panoramas_is_refused(rooms: Path) -> None:
         open_task(small_dense(), empty, None)
     with pytest.raises(UsageError, match=r"has no split 'vall', only .*'train'.* mean 'val'"):
         run_training(small_dense({"split": "vall"}), rooms, rooms.parent / "none")
+
+
+def test_the_papers_config_is_a_model_of_its_size_and_a_task(rooms: Path) -> None:
+    """configs/train/mtpano.yaml without its weights' bytes: built, optimised and run on `meta`."""
+    config = load_config(ROOT / "configs/train/mtpano.yaml", TrainJobConfig).train
+    assert config.dense is not None
+    with torch.device("meta"):
+        model = Mtpano(config.dense.model, len(class_set(config.dense.model.classes)), None)
+        rgb = torch.zeros((config.clips_per_forward, 3, 512, 1024))
+    said = model(rgb)
+    count = sum(p.numel() for n, p in model.named_parameters() if n.startswith("backbone."))
+    assert 300e6 < count < 310e6  # ViT-L
+    assert said.semantic.shape == (4, 150, 512, 1024) and said.normal.shape == (4, 3, 512, 1024)
+    task = MtpanoTask(config, model, PanoramaSource(Dataset.open(rooms, "train"), config))
+    optimizer = task.optimizer()
+    assert {group["lr"] for group in optimizer.param_groups} == {2e-5}
+    taken = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
+    assert taken == sum(p.numel() for p in model.parameters())
+    assert task.heads_first.steps == 1000

@@ -343,6 +343,39 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_dinos_own_position_codes_break_a_turn_and_how_far(kind: str, tmp_path: Path) -> None:
+    """Its codes end at the seam, so `azimuth: none` is approximate there. Of random weights."""
+    transformers = pytest.importorskip("transformers", reason="an option: pip install transformers")
+    patch_px, extra = KINDS[kind]
+    sizes = {"hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4}
+    config = transformers.AutoConfig.for_model(kind, patch_size=patch_px, **sizes, **extra)
+    torch.manual_seed(0)
+    transformers.AutoModel.from_config(config).save_pretrained(tmp_path / "folder")
+    settings = MtpanoSettings(
+        height_px=4 * patch_px,
+        channels=32,
+        azimuth="none",
+        backbone=BackboneSettings(folder=tmp_path / "folder", patch_px=patch_px),
+    )
+    model = trained(settings)
+    found = depth_of_a_turn(model, 4 * patch_px)
+    assert 1e-5 < found < 0.1  # 0.2 % of depth with the learnt codes, 0.006 % with the rotary ones
+    codes = [p for n, p in model.backbone.named_parameters() if "position_embeddings" in n]
+    assert bool(codes) is kind.startswith("dinov2")
+    if codes:
+        codes[0].data.zero_()
+        assert depth_of_a_turn(model, 4 * patch_px) < 1e-9  # nothing else breaks it
+
+
+def depth_of_a_turn(model: Mtpano, height: int) -> float:
+    """What a turn by two tokens changes in depth, turned back: the mean over pixels, relative."""
+    rgb, columns = picture(height=height), 2 * height // 4
+    with torch.no_grad():
+        still, moved = (model(x).depth_m for x in (rgb, rgb.roll(columns, dims=-1)))
+    return float((still.roll(columns, dims=-1) / moved - 1).abs().mean())
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_folder_of_dino_is_the_backbone_and_the_file_rebuilds_without_it(
     kind: str, tmp_path: Path
 ) -> None:
