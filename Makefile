@@ -6,13 +6,14 @@ STAMP  := $(VENV)/.installed
 DOCS   := .venv-docs
 # Test files run on so many workers, all tests of Ray on one of them; 0: one after the other.
 TEST_WORKERS ?= 2
+TOOLKITS := $(or $(PANOFORGE_TOOLKITS),.toolkits)
 PYTEST := $(PY) -m pytest -q -n $(TEST_WORKERS)
 export SAM2_BUILD_CUDA := 0
 # Where this is set, every process compiles torch and Ray anew: 16 to 25 CPU seconds for one of Ray's instead of 8.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-video demo-annotate test test-real test-all test-fast lint style docs gallery bench bench-gpu lock clean
+.PHONY: help setup demo demo-video demo-annotate test test-real test-all test-fast toolkits lint style docs gallery bench bench-gpu lock clean
 
 help:            ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +60,14 @@ test-all: lint   ## everything: those, and the slow ones: long chaos runs, sever
 
 test-fast: setup ## tests that render nothing and start no cluster
 	$(PYTEST) -m "not render and not ray and not browser and not slow and not real" $(PYTEST_ARGS)
+
+toolkits: setup  ## readers and evaluators of other formats that PyPI has, into .toolkits: their tests run then
+# One folder each, without what they require: that would change our versions. tests/toolkits.py says who looks there.
+	@get() { name=$$1; shift; $(PY) -m pip install -q --no-deps --upgrade --target "$(TOOLKITS)/$$name" "$$@" || \
+	  echo "$$name cannot be had here: its tests are skipped" >&2; }; \
+	get panopticapi panopticapi-lite==0.2.0; \
+	get ultralytics ultralytics==8.4.190; \
+	get labelme labelme==6.3.1 imgviz==2.1.0 cmap==0.8.0 loguru==0.7.3 tifffile==2026.3.3
 
 lint: setup      ## check style, import directions and types; changes nothing
 	$(VENV)/bin/ruff check .

@@ -1,11 +1,11 @@
 """Exports opened and scored by the formats' own toolkits: ground truth against itself is perfect.
 
 pycocotools is installed with panoforge. The others ask for versions that numpy < 2 forbids, or are
-not on PyPI. Put them below one folder, name it in PANOFORGE_TOOLKITS, and each test runs; without
-it each is skipped with the reason. `.ci/run` brings those that PyPI has:
+not on PyPI; `toolkits.py` says where they lie. `make toolkits`, and so CI, brings those that PyPI
+has:
 
-    panopticapi/            in CI: pypi.org/project/panopticapi-lite (the evaluator unchanged)
-    ultralytics/            in CI: pypi.org/project/ultralytics
+    panopticapi/            pypi.org/project/panopticapi-lite (the evaluator unchanged)
+    ultralytics/            pypi.org/project/ultralytics
     davis2017-evaluation/   github.com/davisvideochallenge/davis2017-evaluation (scikit-image)
     youtubevos-cocoapi/     github.com/youtubevos/cocoapi
     sav_dataset/            github.com/facebookresearch/sam2, its folder sav_dataset (scikit-image)
@@ -15,7 +15,6 @@ it each is skipped with the reason. `.ci/run` brings those that PyPI has:
 import copy
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,40 +29,11 @@ from export_cases import SMALL_SCAN, busy_dataset, clip_of, pictures_of
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from sticks import bounds, stick
+from toolkits import python, toolkit
 
-import panoforge
 from panoforge.core.export import ExportOptions, export
 from panoforge.core.export.yolo import overlap
 from panoforge.core.shards.read import Dataset
-
-
-def toolkit(name: str, *needs: str) -> Path:
-    """The checkout of a toolkit; skips where it, or a module that it needs, is missing."""
-    root = os.environ.get("PANOFORGE_TOOLKITS")
-    if not root or not (Path(root) / name).is_dir():
-        pytest.skip(f"needs {name} below the folder that PANOFORGE_TOOLKITS names")
-    for module in needs:
-        pytest.importorskip(module)
-    return Path(root) / name
-
-
-def python(toolkit_path: Path, code: str, *arguments: object) -> str:
-    """Run `code` with a toolkit on its path, as its users do; what it printed.
-
-    Our own root is not on it: 360VOT has a folder `eval`, as we do.
-    """
-    own = {str(Path(panoforge.__file__).parents[1]), ""}
-    others = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p not in own]
-    path = os.pathsep.join([str(toolkit_path), *others])
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        cwd=toolkit_path,
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
 
 
 def test_coco_is_scored_by_pycocotools(
