@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.common import machine, use_one_thread
-from bench.learns_dense import DRAWS, MODEL, SEAM_COLUMNS, Said, held_out_rooms, predicted
+from bench.dense_scores import DRAWS, SEAM_COLUMNS, Said, held_out_rooms, predicted
+from bench.learns_dense import MODEL
 
 HALF_TURN = np.diag([-1.0, -1.0, 1.0])
 METRICS = ("AbsRel", "normals, °")
