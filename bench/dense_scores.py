@@ -1,5 +1,6 @@
 """What bench.learns_dense measures: held-out scores of a model by room, pooled, with intervals."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -188,8 +189,10 @@ def score_mean(dataset: Path, config: Any) -> Scored:
     return gathered([room_sums(said, room, classes) for room in rooms])
 
 
-def draws(scores: list[Scored], metric: str, other: list[Scored] | None) -> NDArray[np.float64]:
-    """Bootstrap draws of a score, or of the paired difference to `other`'s."""
+def draws(
+    scores: Sequence[Scored], metric: str, other: Sequence[Scored] | None
+) -> NDArray[np.float64]:
+    """Bootstrap draws of a score, or of the difference to `other`'s, paired by seed and room."""
     rng = np.random.default_rng(0)
     count, rooms = len(scores), len(scores[0].depth)
     found = np.empty(DRAWS)
@@ -197,8 +200,7 @@ def draws(scores: list[Scored], metric: str, other: list[Scored] | None) -> NDAr
         seeds = rng.integers(count, size=count)
         times = np.bincount(rng.integers(rooms, size=rooms), minlength=rooms)
         values = [
-            scores[s].metric(metric, times)
-            - (other[min(s, len(other) - 1)].metric(metric, times) if other else 0.0)
+            scores[s].metric(metric, times) - (other[s].metric(metric, times) if other else 0.0)
             for s in seeds
         ]
         found[draw] = np.mean(values)
@@ -206,18 +208,18 @@ def draws(scores: list[Scored], metric: str, other: list[Scored] | None) -> NDAr
 
 
 def bounds(
-    scores: list[Scored], metric: str, other: list[Scored] | None = None
+    scores: Sequence[Scored], metric: str, other: Sequence[Scored] | None = None
 ) -> tuple[float, float]:
     """The central 95 % of the draws."""
     low, high = np.percentile(draws(scores, metric, other), [2.5, 97.5])
     return float(low), float(high)
 
 
-def interval(scores: list[Scored], metric: str, other: list[Scored] | None = None) -> str:
+def interval(scores: Sequence[Scored], metric: str, other: Sequence[Scored] | None = None) -> str:
     """A score, or a difference, with its interval."""
     middle = np.mean([score.metric(metric) for score in scores])
     if other:
-        middle -= np.mean([score.metric(metric) for score in other[: len(scores)]])
+        middle -= np.mean([score.metric(metric) for score in other])
     low, high = bounds(scores, metric, other)
     digits = 2 if metric == "normal_deg" else 3
     return f"{middle:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

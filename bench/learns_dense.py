@@ -198,25 +198,25 @@ class Work:
         (self.folder / f"{row}-{seed}.json").write_text(json.dumps(facts))
         print(json.dumps({**facts, **Scored.load(self.scores(row, seed)).metrics()}), flush=True)
 
-    def loaded(self) -> dict[str, list[Scored]]:
-        """All scores that are there, by row; in the order of seeds."""
+    def loaded(self) -> dict[str, dict[int, Scored]]:
+        """All scores that are there, by row and seed."""
         found = {
-            row: [Scored.load(p) for s in self.seeds if (p := self.scores(row, s)).exists()]
+            row: {s: Scored.load(p) for s in self.seeds if (p := self.scores(row, s)).exists()}
             for row in self.rows
         }
         if (self.folder / "mean.npz").exists():
-            mean = Scored.load(self.folder / "mean.npz")
-            found["mean"] = [mean] * max(1, *(len(scores) for scores in found.values()), 1)
+            found["mean"] = dict.fromkeys(self.seeds, Scored.load(self.folder / "mean.npz"))
         return {row: scores for row, scores in found.items() if scores}
 
     def table(self) -> str:
-        """Scores of each row, and its difference to the first one, with intervals."""
+        """Scores of each row, and the first one's less them over common seeds, with intervals."""
         found = self.loaded()
         first = next(iter(found))
         head = "| row | seeds | mIoU | AbsRel | normals, ° | seam: depth, normals |"
         head += " turned: normals, depth | params |"
         lines = [head, "|" + "---|" * 8]
-        for row, scores in found.items():
+        for row, by_seed in found.items():
+            scores = list(by_seed.values())
             cells = [interval(scores, metric) for metric in METRICS]
             seam = np.mean([score.at_the_seam() for score in scores], axis=0)
             turned = np.mean([score.turned for score in scores], axis=0)
@@ -227,11 +227,12 @@ class Work:
                 f"| {row} | {seeds} | {' | '.join(cells)} | {seam[0]:.2f}, {seam[1]:.2f} |"
                 f" {turned[0]:.1f}°, {turned[1]:.1%} | {size / 1e6:.2f} M |"
             )
-        lines += ["", f"| {first} minus | mIoU | AbsRel | normals, ° |", "|---|---|---|---|"]
-        for row, scores in found.items():
-            if row != first:
-                cells = [interval(found[first], metric, scores) for metric in METRICS]
-                lines.append(f"| {row} | {' | '.join(cells)} |")
+        lines += ["", f"| {first} minus | seeds | mIoU | AbsRel | normals, ° |", "|" + "---|" * 5]
+        for row in found:
+            if row != first and (pairs := common(found[first], found[row])):
+                mine, theirs = zip(*pairs, strict=True)
+                cells = [interval(mine, metric, theirs) for metric in METRICS]
+                lines.append(f"| {row} | {len(pairs)} | {' | '.join(cells)} |")
         return "\n".join(lines)
 
     def summary(self) -> dict[str, Any]:
@@ -240,8 +241,9 @@ class Work:
         ok = None
         if "full" in found and "mean" in found:
             ok = True
+            full, mean = zip(*common(found["full"], found["mean"]), strict=True)
             for metric in METRICS:
-                low, high = bounds(found["full"], metric, found["mean"])
+                low, high = bounds(full, metric, mean)
                 ok = ok and (low > 0 if metric in HIGHER else high < 0)
         return {
             "bench": "learns_dense",
@@ -250,12 +252,17 @@ class Work:
             "seeds": {row: len(scores) for row, scores in found.items()},
             "scores": {
                 row: {
-                    metric: round(float(np.mean([s.metrics()[metric] for s in scores])), 4)
+                    metric: round(float(np.mean([s.metric(metric) for s in scores.values()])), 4)
                     for metric in METRICS
                 }
                 for row, scores in found.items()
             },
         }
+
+
+def common(mine: dict[int, Scored], theirs: dict[int, Scored]) -> list[tuple[Scored, Scored]]:
+    """Pairs of the same seed."""
+    return [(mine[seed], theirs[seed]) for seed in mine if seed in theirs]
 
 
 def supervision_rows() -> dict[str, str]:
