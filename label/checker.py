@@ -1,12 +1,12 @@
 """The label checker: what an instance is called, by rules first and a language model after.
 
 Candidates are what panoptic teachers say of an instance. The rule of Leader360V's tool: where at
-least two speak and all agree, that is taken. Else a vision-language model is asked, if an address
-is configured. It sees the crop with the mask's outline drawn, the candidates and the vocabulary. It
-answers JSON: `{"label": "sofa", "comment": "…"}` or `{"label": "unknown"}`. Nothing else is done
-with what it says: a word that is not of the vocabulary is `unknown`. Where there is no address, or
-it does not answer, the label is `unknown` too, and the work goes on. Every label says where it
-comes from.
+least two speak and all agree, that is taken (`by_rule`). Else a vision-language model is asked, if
+an address is configured. It sees the crop with the mask's outline drawn, the candidates and the
+vocabulary. It answers JSON: `{"label": "sofa", "comment": "…"}` or `{"label": "unknown"}`. Nothing
+else is done with what it says: a word that is not of the vocabulary is `unknown`. Where there is no
+address, or it does not answer, the label is `unknown` too, and the work goes on. Every label says
+where it comes from.
 
 Nothing leaves the machine unless an address is configured.
 """
@@ -28,7 +28,7 @@ from panoforge.core.models import FrozenModel
 from panoforge.core.sample.products import encode_product
 from panoforge.core.types import Mask, Rgb
 from panoforge.label.ask_http import AskError, ask_json, check_address, parse_json
-from panoforge.label.vocabulary import UNKNOWN, Vocabulary
+from panoforge.label.vocabulary import UNKNOWN, Vocabulary, spelling
 
 LabelSource = Literal["agreement", "one teacher", "model", "none"]
 MAX_ANSWER_BYTES = 1 << 20
@@ -81,7 +81,7 @@ class CheckedLabel:
     """What an instance is called.
 
     Attributes:
-        name: A class of the vocabulary, or `unknown`.
+        name: A class of the vocabulary, a word that all teachers said, or `unknown`.
         source: `agreement` of at least two teachers; `one teacher`, where it is the only one that
             was asked; `model`, of the vision-language model; `none`.
         by: Who said it: teachers, or the model.
@@ -190,25 +190,24 @@ def by_rule(
 ) -> CheckedLabel | None:
     """The name that needs nobody to be asked; None where somebody must be.
 
-    At least two teachers speak and all that speak mean one class. A teacher that says several
-    words speaks for the surest of them. Words that the vocabulary does not have say nothing.
+    At least two teachers speak, or the only one that there is, and all that speak mean one class.
+    A teacher that says several words speaks for the surest of them. A word that the vocabulary does
+    not have is a class of its own: it contradicts, and where all say it, it is taken as it is.
     """
     surest: dict[str, LabelCandidate] = {}
     for one in candidates:
-        if vocabulary.find(one.word) is None:
+        if spelling(one.word) == UNKNOWN:
             continue
         held = surest.get(one.teacher)
         if held is None or one.confidence > held.confidence:
             surest[one.teacher] = one
-    found = {vocabulary.find(one.word) for one in surest.values()}
-    if len(found) != 1:
+    found = {
+        known.name if (known := vocabulary.find(one.word)) else one.word for one in surest.values()
+    }
+    if len(found) != 1 or len(surest) < min(2, teachers):
         return None
-    class_ = found.pop()
-    assert class_ is not None
-    by = ", ".join(sorted(surest))
-    if len(surest) >= 2:
-        return CheckedLabel(class_.name, "agreement", by)
-    return CheckedLabel(class_.name, "one teacher", by) if teachers == 1 else None
+    source: LabelSource = "agreement" if teachers > 1 else "one teacher"
+    return CheckedLabel(found.pop(), source, ", ".join(sorted(surest)))
 
 
 def crop_with_outline(rgb: Rgb, mask: Mask, longer_px: int) -> Rgb:

@@ -4,9 +4,7 @@ A teacher is asked for the segments of every view, and what it says of overlappi
 (`panoforge.label.agree`). What is one thing to a teacher is one proposal, over the seam too. Turned
 by half means that the views are moved, not the picture: truth as a teacher knows where it looks.
 
-Labels: teachers' words become classes of the vocabulary; a word that it does not have stays as it
-is. What two panoptic teachers or more say, and none contradicts, is taken. Where there is only one
-it is believed. Else the checker is asked, if it has an address, and it may say `unknown`.
+Labels are the checker's (`panoforge.label.checker`): its rule, then its model, else `unknown`.
 """
 
 from collections import Counter
@@ -19,7 +17,7 @@ from panoforge.core.types import Mask, Rgb
 from panoforge.eval.interactive.frames import Frames
 from panoforge.eval.views.frames import ErpFrame, PerspectiveFrame, Projection
 from panoforge.label.agree.instances import ViewSegments, as_partition, join
-from panoforge.label.checker import LabelCandidate, LabelChecker
+from panoforge.label.checker import LabelCandidate, LabelChecker, LabelSource
 from panoforge.label.settings import JoinSettings
 from panoforge.label.teachers.base import (
     EntityTeacher,
@@ -33,6 +31,14 @@ from panoforge.label.video.proposals import MaskCandidate, Proposal
 from panoforge.label.views.look import look
 from panoforge.label.views.sets import ViewSetConfig, view_frames
 from panoforge.label.vocabulary import load_vocabulary
+
+# How a label came to be, as reports and metadata say it.
+HOW: dict[LabelSource, str] = {
+    "agreement": "agreed",
+    "one teacher": "one",
+    "model": "model",
+    "none": "nobody",
+}
 
 
 @dataclass
@@ -74,27 +80,13 @@ class TeacherPanel:
         return [p for one in self.panoptic for p in self._named(one, frames, number, False)]
 
     def name(self, rgb: Rgb, candidate: MaskCandidate) -> Named:
-        """What a candidate is: the rules first, then the checker."""
-        found = self._by_rules(candidate)
-        if found is None and self.checker.config.address is not None:
-            said = [LabelCandidate(teacher, word) for teacher, word in candidate.labels]
-            one = self.checker.check(said, rgb, candidate.mask)
-            if one.source != "none":
-                found = Named(one.name, f"{one.source}: {one.by}", one.comment)
-        found = found or Named(UNKNOWN, "nobody: teachers do not agree")
+        """What a candidate is: the rule first, then the checker's model."""
+        said = [LabelCandidate(teacher, word) for teacher, word in candidate.labels]
+        one = self.checker.check(said, rgb, candidate.mask)
+        by = one.by or "teachers do not agree"
+        found = Named(one.name, f"{HOW[one.source]}: {by}", one.comment)
         self.asked[found.how.split(":")[0]] += 1
         return found
-
-    def _by_rules(self, candidate: MaskCandidate) -> Named | None:
-        said = {self._word(label) for _, label in candidate.labels if label != UNKNOWN}
-        who = ", ".join(teacher for teacher, _ in candidate.labels)
-        if len(said) == 1 and len(candidate.labels) >= min(2, len(self.panoptic)):
-            return Named(said.pop(), f"agreed: {who}" if len(self.panoptic) > 1 else f"one: {who}")
-        return None
-
-    def _word(self, label: str) -> str:
-        known = self.checker.vocabulary.find(label)
-        return known.name if known else label
 
     def _frames(self, frames: Frames, turned: bool) -> list[Projection]:
         width, height = frames.size

@@ -42,9 +42,22 @@ def test_two_that_agree_are_taken_and_nobody_is_asked() -> None:
         own = checker(said.address)
         agreed = own.check([LabelCandidate("a", "couch"), LabelCandidate("b", "sofa")], RGB, MASK)
         assert agreed == CheckedLabel("sofa", "agreement", "a, b")
-        three = [*ASKED[:1], LabelCandidate("b", "Sofa"), LabelCandidate("c", "gibberish")]
-        assert own.check(three, RGB, MASK).source == "agreement"
+        three = [*ASKED[:1], LabelCandidate("b", "Sofa"), LabelCandidate("c", "Unknown")]
+        assert own.check(three, RGB, MASK).source == "agreement"  # who does not know says nothing
         assert not said.asked and not own.asked
+
+
+def test_a_word_that_the_vocabulary_lacks_is_a_class_of_its_own() -> None:
+    """It contradicts, whether or not a model can be asked; where all say it, it is taken."""
+    two = [*ASKED[:1], LabelCandidate("b", "sofa")]
+    with_stranger = [*two, LabelCandidate("c", "gibberish")]
+    assert checker(None).check(with_stranger, RGB, MASK) == CheckedLabel("unknown", "none")
+    with server(lambda question: completion({"label": "bed"})) as said:
+        own = checker(said.address)
+        assert own.check(with_stranger, RGB, MASK) == CheckedLabel("bed", "model", "the model")
+        same = [LabelCandidate("a", "gizmo"), LabelCandidate("b", "gizmo")]
+        assert own.check(same, RGB, MASK) == CheckedLabel("gizmo", "agreement", "a, b")
+        assert len(said.asked) == 1
 
 
 def test_a_teacher_speaks_once_for_its_surest_word() -> None:
