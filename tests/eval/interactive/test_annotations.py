@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import synthetic
 from annotating import Annotator, Process, Refusal, serving, wait_until
+from journals import WORDS, objects_of, pixels_hash, replayed
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from toolkits import labelme_reads, toolkit
@@ -602,10 +603,26 @@ def test_open_pictures_are_bounded_in_bytes(pictures: tuple[Path, np.ndarray], t
         assert len(ann.look(ann.picture("a room.png"))["objects"]) == 2  # nothing is lost by it
 
 
-def scripted(ann: Annotator, rng: random.Random, done: dict[str, int]) -> None:
-    """A little work on a random picture; `done` is what was acknowledged."""
-    name = rng.choice(("a room.png", "b.png"))
-    picture = ann.picture(name)
+Acknowledged = dict[str, tuple[int, list[dict]]]  # by picture: the version, and its objects
+
+
+def told(ann: Annotator, state: dict) -> list[dict]:
+    """An answer's objects, and a hash of the pixels of each mask."""
+    found = []
+    for one in state["objects"]:
+        mask = one["mask"] and pixels_hash(ann.mask(state["picture"], one, WIDTH, HEIGHT))
+        found.append({**{word: one[word] for word in WORDS}, "mask": mask})
+    return found
+
+
+def scripted(
+    ann: Annotator, rng: random.Random, answered: dict[str, int], done: Acknowledged
+) -> None:
+    """A little work on a random picture; `done` is what was acknowledged.
+
+    The version is noted at once, in `answered`: a kill may come before the masks are looked at.
+    """
+    picture = ann.picture(rng.choice(("a room.png", "b.png")))
     state = ann.look(picture)
     kind = rng.choice(("brush", "brush", "polygon", "set", "undo"))
     if kind in ("set", "undo") and not state["objects"]:
@@ -618,37 +635,37 @@ def scripted(ann: Annotator, rng: random.Random, done: dict[str, int]) -> None:
         "undo": {},
     }[kind]
     with contextlib.suppress(Refusal):
-        done[name] = ann.edit(picture, kind, **said)["version"]
+        answer = ann.edit(picture, kind, **said)
+        answered[picture] = answer["version"]
+        done[picture] = answer["version"], told(ann, answer)
 
 
 def kill_and_look(folder: Path, work: Path, times: int) -> None:
-    """kill -9 at random moments; whatever was acknowledged is there afterwards."""
-    rng, done = random.Random(times), {}
+    """kill -9 at random moments; whatever was acknowledged is there afterwards, to the pixel."""
+    rng, answered, done = random.Random(times), dict[str, int](), Acknowledged()
     process = Process(folder, "--work", str(work))
     ann = Annotator(process.port)
-    states: dict[str, dict] = {}
     try:
         for _ in range(times):
             stop = threading.Timer(rng.uniform(0.0, 1.0), process.process.kill)
             with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
                 while True:
-                    scripted(ann, rng, done)
+                    scripted(ann, rng, answered, done)
                     if done and not stop.ident:
                         stop.start()
             stop.join()
             process.kill()
             process.start()
             ann.join()
-            for name, version in done.items():
-                state = ann.look(ann.picture(name))
-                assert version <= state["version"] <= version + 1  # one may have been unanswered
-                for one in state["objects"]:
-                    assert ann.mask(state["picture"], one, WIDTH, HEIGHT).sum() == one["pixels"]
-                old = states.get(name)
-                if old and old["version"] == state["version"]:
-                    assert old["objects"] == state["objects"]
-                states[name] = state
-                done[name] = state["version"]
+            for picture, (version, objects) in done.items():
+                journal = work / "pictures" / picture / "journal.jsonl"
+                assert objects_of(replayed(journal, version), None) == objects
+                state = ann.look(picture)
+                # one may have been unanswered
+                assert answered[picture] <= state["version"] <= answered[picture] + 1
+                now = objects_of(replayed(journal, state["version"]), None)
+                assert told(ann, state) == now
+                answered[picture], done[picture] = state["version"], (state["version"], now)
         assert done
     finally:
         process.kill()

@@ -1,6 +1,9 @@
 """Server and browser killed (−9) at random moments of scripted work in a real browser: what the
 page had called saved is there afterwards, to the pixel.
 
+The masks that the page had when it said so are told by a hash of their pixels. The journal,
+replayed to that version, must hold the same; and the server whatever its whole journal holds.
+
 A hundred kills take an hour of a shared machine. With PANO_KILLS=FOLDER they are noted there, and a
 run that was ended goes on where it was, on the same work.
 """
@@ -22,13 +25,19 @@ import pytest
 import synthetic
 from annotating import Annotator, Process
 from browser import FLAGS, SOFTWARE_WEBGL, chromium
+from journals import WORDS, objects_of, pixels_hash, replayed, runs_hash
 from playwright.sync_api import Error, Page, Playwright, sync_playwright
 
 from panoforge.core.sample.products import encode_product
 
 pytestmark = [pytest.mark.real, pytest.mark.browser]
 WIDTH, HEIGHT = 256, 128
-Saved = dict[str, tuple[int, str]]
+Saved = dict[str, tuple[int, int | None, list[dict[str, Any]]]]  # version, frame, objects
+STATE = """(() => {
+  const { dataset } = document.body;
+  const digests = JSON.parse(dataset.objects ?? "[]").map((one) => one.mask).filter(Boolean);
+  return { ...dataset, masks: Object.fromEntries(digests.map((one) => [one, panoView.runs(one)])) };
+})()"""
 
 
 @pytest.fixture
@@ -66,7 +75,8 @@ class Browser:
                 child.send_signal(signal.SIGKILL)
 
     def state(self) -> dict[str, Any]:
-        return self.page.evaluate("({...document.body.dataset})")
+        """What the page says of itself, with its masks as runs by their digests."""
+        return self.page.evaluate(STATE)
 
     def wait(self, true: str) -> None:
         while not self.page.evaluate(true):
@@ -110,8 +120,19 @@ def work(tab: Browser, rng: random.Random, saved: Saved) -> Iterator[None]:
             tab.wait("document.body.dataset.saved !== 'saving'")
         yield
         state = tab.state()
-        if state.get("saved") == "saved" and int(state.get("version", 0)):
-            saved[state["shows"]] = int(state["version"]), state["objects"]
+        there = all(state["masks"].values())  # a page that opens another picture has let them go
+        if there and state.get("saved") == "saved" and int(state.get("version", 0)):
+            frame = int(state["frame"]) if state["frame"] else None
+            saved[state["shows"]] = int(state["version"]), frame, told(state)
+
+
+def told(state: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the page shows of each object, and a hash of its mask's pixels."""
+    found = []
+    for one in json.loads(state["objects"]):
+        mask = runs_hash(state["masks"][one["mask"]]) if one["mask"] else None
+        found.append({**{word: one[word] for word in WORDS}, "mask": mask})
+    return found
 
 
 def kill_and_look(place: Path, kept: Path, times: int, seed: int, note: Path) -> None:
@@ -121,7 +142,7 @@ def kill_and_look(place: Path, kept: Path, times: int, seed: int, note: Path) ->
     with sync_playwright() as playwright:
         try:
             tab = Browser(playwright, process.url)
-            compare(process.port, saved)
+            compare(process.port, kept, saved)
             while killed < times:
                 rng = random.Random(seed * 1000 + killed)
                 which = ("both", "server", "browser")[killed % 3]
@@ -152,9 +173,9 @@ def kill_and_look(place: Path, kept: Path, times: int, seed: int, note: Path) ->
                     tab = Browser(playwright, process.url)
                 else:  # the page goes on by itself
                     tab.wait("!['offline', 'saving'].includes(document.body.dataset.saved)")
-                compare(process.port, saved)
+                compare(process.port, kept, saved)
                 note.write_text(json.dumps([killed, saved]))
-                print(killed, which, {name: v for name, (v, _) in saved.items()}, flush=True)
+                print(killed, which, {name: one[0] for name, one in saved.items()}, flush=True)
             assert len(saved) > 1 or times < 10
         finally:
             process.kill()
@@ -162,21 +183,20 @@ def kill_and_look(place: Path, kept: Path, times: int, seed: int, note: Path) ->
                 tab.browser.close()
 
 
-def compare(port: int, saved: Saved) -> None:
-    """All that was called saved is there; later changes may be, too."""
+def compare(port: int, kept: Path, saved: Saved) -> None:
+    """All that was called saved is on the disk as it was then, and the server has what is there."""
     ann = Annotator(port)
-    for picture, (version, said) in saved.items():
-        state = ann.look(picture)
+    for picture, (version, frame, objects) in saved.items():
+        journal = kept / "pictures" / picture / "journal.jsonl"
+        assert objects_of(replayed(journal, version), frame) == objects
+        state = ann.look(picture, frame)
         assert state["version"] >= version
-        video = state["video"] is not None
-        for one in state["objects"]:
+        now = objects_of(replayed(journal, state["version"]), frame)
+        for one, there in zip(state["objects"], now, strict=True):
+            mask = None
             if one["mask"]:
-                mask = ann.mask(picture, one, state["width"], state["height"])
-                assert mask.sum() == one["pixels"]
-        if state["version"] == version and not video:
-            names = ("id", "pixels", "name", "category", "review")
-            then = [{name: one[name] for name in names} for one in json.loads(said)]
-            assert then == [{name: one[name] for name in names} for one in state["objects"]]
+                mask = pixels_hash(ann.mask(picture, one, state["width"], state["height"]))
+            assert {**{word: one[word] for word in WORDS}, "mask": mask} == there
 
 
 @pytest.mark.timeout(900)

@@ -374,7 +374,7 @@ async function update(state) {
   }
   showPeople(now);
   for (const button of document.querySelectorAll("[data-save]")) button.disabled = !now.objects.some((one) => one.pixels && one.review !== "rejected");
-  Object.assign(document.body.dataset, { shows: state.picture, version: state.version, objects: JSON.stringify(now.told.map(({ id, pixels, clicks, name, category, review }) => ({ id, pixels, clicks: clicks.length, name, category, review }))) });
+  Object.assign(document.body.dataset, { shows: state.picture, version: state.version, frame: String(now.video?.frame ?? ""), objects: JSON.stringify(now.told.map(({ id, pixels, clicks, name, category, review, colour, locked, comment, mask }) => ({ id, pixels, clicks: clicks.length, name, category, review, colour, locked, comment, mask }))) });
 }
 
 async function loadRuns(one) {
@@ -698,8 +698,9 @@ listen({
   }).map(([name, action]) => [name, here(action)])),
 });
 
-// For tests and benchmarks: where a place on the sphere is on the stage.
+// For tests and benchmarks: where a place on the sphere is on the stage, and a mask as the page has it.
 window.panoView = {
+  runs: (digest) => [...(page.runs.get(digest) ?? [])],
   place: (lon, lat) => view.camera.place(direction(lon, lat)),
   lookAt: (lon, lat, fov) => { view.camera.turn(lon, lat); if (fov) view.camera.fov = fov; view.turned(); },
   where: () => ({ lon: view.camera.lon, lat: view.camera.lat, fov: view.camera.fov }),
