@@ -20,15 +20,23 @@ ROOT = Path(__file__).parents[1]
 
 def toolkit(name: str, *needs: str) -> Path:
     """The checkout of a toolkit; skips where it, or a module that it needs, is missing."""
-    root = Path(os.environ.get("PANOFORGE_TOOLKITS") or ROOT / ".toolkits")
-    if not (root / name).is_dir():
+    if not has(name):
         pytest.skip(
             f"needs {name}: `make toolkits` brings what PyPI has, PANOFORGE_TOOLKITS names another"
             " folder"
         )
     for module in needs:
         pytest.importorskip(module)
-    return root / name
+    return _folder() / name
+
+
+def has(name: str) -> bool:
+    """Whether a toolkit is there, for a test that has more to ask."""
+    return (_folder() / name).is_dir()
+
+
+def _folder() -> Path:
+    return Path(os.environ.get("PANOFORGE_TOOLKITS") or ROOT / ".toolkits")
 
 
 def python(toolkit_path: Path, code: str, *arguments: object) -> str:

@@ -1,25 +1,21 @@
-"""The annotation page in a real browser: a day of work, other people, kills, and who may use it."""
+"""The annotation page in a real browser: who may use it, by keyboard too, and what goes wrong."""
 
-import contextlib
-import json
 import os
 import shutil
 import threading
 from pathlib import Path
-from typing import Any
 
 import clips
 import numpy as np
 import pytest
 import synthetic
-from annotating import Annotator, Process, serving
-from browser import Tab, difference, open_tab
+from annotating import Annotator, serving
+from browser import Tab, open_tab
 from everybody import NAMELESS, SMALL, serious
-from pycocotools.coco import COCO
+from on_the_page import data, loaded, look_at, version
 from test_annotations import coco_of
 
 from panoforge.core.errors import StorageError
-from panoforge.core.foreign.labelme import read_labelme
 from panoforge.core.sample.products import encode_product
 from panoforge.eval.interactive.serve.journal import Journal
 from panoforge.eval.interactive.serve.opening import Asked
@@ -38,182 +34,6 @@ def rooms(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
     rgb, _ = synthetic.caps(np.random.default_rng(7), WIDTH, 4)
     (folder / "b.png").write_bytes(encode_product("rgb.png", rgb))
     return folder, labels
-
-
-def data(tab: Tab, name: str) -> Any:
-    return json.loads(tab.page.evaluate(f"document.body.dataset.{name}") or "null")
-
-
-def version(tab: Tab, least: int) -> None:
-    """Until the page shows a version that all is saved in."""
-    tab.wait_for(
-        f"Number(document.body.dataset.version) >= {least} && document.body.dataset.saved !=="
-        " 'saving' && document.body.dataset.busy === undefined"
-    )
-
-
-def loaded(tab: Tab) -> None:
-    tab.wait_for("document.body.dataset.loaded !== undefined")
-    tab.wait_for("document.body.dataset.settled === 'true'")
-
-
-def look_at(tab: Tab, lon: float, lat: float, fov: float = 100) -> tuple[float, float]:
-    """Look there; gives the middle of the stage on the screen."""
-    tab.page.evaluate(f"panoView.lookAt({lon}, {lat}, {fov})")
-    tab.page.wait_for_timeout(100)
-    return tab.centre_of("#stage")
-
-
-def at(tab: Tab, lon: float, lat: float) -> tuple[float, float]:
-    """Where a place on the sphere is on the screen."""
-    x, y, _, _ = tab.box("#stage")
-    place = tab.page.evaluate(f"panoView.place({lon}, {lat})")
-    return x + place[0], y + place[1]
-
-
-def save(tab: Tab, kind: str, folder: Path) -> Path:
-    with tab.page.expect_download() as download:
-        tab.page.click(f'[data-save="{kind}"]')
-    path = folder / download.value.suggested_filename
-    download.value.save_as(path)
-    return path
-
-
-@pytest.mark.real
-def test_a_day_of_work(rooms: tuple[Path, np.ndarray], tmp_path: Path) -> None:
-    """Import, name, box, brush over the seam and around a pole, undo, a second client (no browser)
-    on another picture and on the same one, the server killed and started, export.
-    """
-    folder, labels = rooms
-    process = Process(folder, "--work", str(tmp_path / "work"))
-    bob = Annotator(process.port, "Bob")
-    try:
-        with open_tab(process.url) as tab:
-            loaded(tab)
-            assert data(tab, "objects") == []
-            plain = tab.shot_of("#stage")
-            with tab.page.expect_file_chooser() as chooser:
-                tab.page.click("#import")
-            chooser.value.set_files(coco_of(labels, tmp_path / "in.json", "a room.png"))
-            version(tab, 1)
-            imported = data(tab, "objects")
-            assert len(imported) == 6 and {one["review"] for one in imported} == {"proposed"}
-            tab.page.wait_for_timeout(500)
-            assert difference(tab.shot_of("#stage"), plain) > 1  # the masks are on the sphere
-            # review, class, name and comment
-            tab.page.click('[data-object="1"]')
-            tab.page.click("#accept")
-            version(tab, 2)
-            assert data(tab, "chosen") == [2]  # on to the next that is to be looked at
-            tab.page.keyboard.press("r")
-            version(tab, 3)
-            tab.page.click('[data-object="1"]')
-            tab.page.fill("#category", "door")
-            tab.page.keyboard.press("Tab")
-            version(tab, 4)
-            tab.page.fill("#name", "the <b>door</b> 客")
-            tab.page.keyboard.press("Tab")
-            version(tab, 5)
-            # a stroke over the seam
-            tab.page.keyboard.press("Escape")
-            tab.page.click('[data-tool="brush"]')
-            tab.page.click("#new")
-            x, y = look_at(tab, 180, 0)
-            tab.drag(x - 150, y, x + 150, y + 20)
-            version(tab, 6)
-            # and around the north pole
-            tab.page.click("#new")
-            x, y = look_at(tab, 30, 90)
-            tab.page.mouse.move(x + 100, y)
-            tab.page.mouse.down()
-            for k in range(1, 25):
-                angle = 2 * np.pi * k / 24
-                tab.page.mouse.move(x + 100 * np.cos(angle), y + 100 * np.sin(angle))
-            tab.page.mouse.up()
-            version(tab, 7)
-            # undone and made again
-            ring = data(tab, "objects")[-1]
-            tab.page.keyboard.press("Control+z")
-            version(tab, 8)
-            assert len(data(tab, "objects")) == 7
-            tab.page.keyboard.press("Control+y")
-            version(tab, 9)
-            assert data(tab, "objects")[-1] == ring
-            # a box around a thing, without weights
-            thing = int(np.unique(labels)[3])
-            v, u = np.argwhere(labels == thing).mean(axis=0)
-            lon, lat = (u + 0.5) / WIDTH * 360 - 180, 90 - (v + 0.5) / HEIGHT * 180
-            tab.page.click('[data-tool="box"]')
-            tab.page.click("#new")
-            x, y = look_at(tab, lon, lat)
-            tab.drag(x - 220, y - 220, x + 220, y + 220)
-            version(tab, 10)
-            assert data(tab, "objects")[-1]["pixels"] > 0
-            # somebody else on another picture: nothing of it is seen here
-            other = bob.picture("b.png")
-            bob.look(other)
-            bob.edit(other, "brush", points=[[0, 0]], radius_deg=5)
-            # and on the same one: it is seen here by itself, and nothing is lost
-            same = bob.picture("a room.png")
-            bob.look(same)
-            bob.edit(same, "brush", points=[[-90, -40]], radius_deg=8, category="bob's")
-            version(tab, 11)
-            assert data(tab, "objects")[-1]["category"] == "bob's"
-            tab.wait_for("document.getElementById('people').textContent.includes('Bob')")
-            # the server is killed in the middle of the work
-            process.kill()
-            tab.page.click('[data-tool="polygon"]')
-            tab.page.click("#new")
-            look_at(tab, 90, -80)
-            for corner in ((0, -70), (120, -65), (-120, -60)):
-                tab.page.mouse.click(*at(tab, *corner))
-            tab.page.keyboard.press("Shift+Enter")
-            tab.wait_for("document.body.dataset.saved === 'offline'")
-            process.start()
-            version(tab, 12)
-            tab.wait_for("document.body.dataset.saved === 'saved'")
-            before = data(tab, "objects")
-            tab.page.reload()
-            loaded(tab)
-            assert data(tab, "objects") == before and len(before) == 11
-            coco, labelme, png = (
-                save(tab, kind, tmp_path) for kind in ("coco.json", "labelme.json", "mask.png")
-            )
-            assert coco.name == "a room.coco.json"
-            unexpected = [line for line in tab.console if "Failed to load resource" not in line]
-            assert unexpected == []
-            here = f"http://127.0.0.1:{process.port}/"
-            assert all(request.startswith((here, f"blob:{here}")) for request in tab.requests)
-        check_files(Annotator(process.port), coco, labelme, png)
-    finally:
-        process.kill()
-
-
-def check_files(ann: Annotator, coco: Path, labelme: Path, png: Path) -> None:
-    """What was saved holds, to the pixel, the masks that the server has."""
-    picture = ann.picture("a room.png")
-    state = ann.look(picture)
-    masks = {
-        one["id"]: ann.mask(picture, one, WIDTH, HEIGHT)
-        for one in state["objects"]
-        if one["review"] != "rejected"
-    }
-    seam, ring = masks[7], masks[8]
-    assert seam[:, 0].any() and seam[:, -1].any()
-    assert ring.any(axis=0).all() and not ring[0].any()  # all around, the pole itself is free
-    polygon = masks[max(masks)]
-    assert polygon[-1].all()  # around the south pole
-    with contextlib.redirect_stdout(None):
-        read = COCO(coco)
-    entries = read.loadAnns(read.getAnnIds())
-    assert len(entries) == len(masks) == 10
-    for entry, mask in zip(entries, masks.values(), strict=True):
-        assert np.array_equal(read.annToMask(entry).astype(bool), mask)
-    assert entries[0]["name"] == "the <b>door</b> 客"
-    file = read_labelme(labelme)
-    for shape, mask in zip(file.shapes, masks.values(), strict=True):
-        assert np.array_equal(file.mask(shape), mask)
-    assert png.stat().st_size
 
 
 SIZES = {"desk": (1280, 900, False), "dark": (1280, 900, True), "tablet": (820, 1100, False)}

@@ -1,38 +1,21 @@
 """A video on the page in a real browser: scrub, propagate, correct, cancel, reload, save."""
 
 import contextlib
-import json
 import os
 from pathlib import Path
-from typing import Any
 
 import clips
 import numpy as np
 import pytest
 from annotating import Annotator, serving
 from browser import Tab, difference, open_tab
+from on_the_page import at_frame, data, version
 from pycocotools.coco import COCO
 
 from panoforge.eval.interactive.serve.opening import Asked
 
 pytestmark = [pytest.mark.real, pytest.mark.browser, pytest.mark.timeout(600)]
 FRAMES = 12
-
-
-def data(tab: Tab, name: str) -> Any:
-    return json.loads(tab.page.evaluate(f"document.body.dataset.{name}") or "null")
-
-
-def version(tab: Tab, least: int) -> None:
-    tab.wait_for(
-        f"Number(document.body.dataset.version) >= {least} && document.body.dataset.saved !=="
-        " 'saving' && document.body.dataset.busy === undefined"
-    )
-
-
-def at_frame(tab: Tab, frame: int) -> None:
-    tab.wait_for(f"document.body.dataset.frame === '{frame}'")
-    tab.wait_for("document.body.dataset.settled === 'true'")
 
 
 def shoot(tab: Tab, name: str) -> None:
