@@ -173,9 +173,15 @@ def shared_browsers() -> Iterator[None]:
 
 @contextlib.contextmanager
 def open_tab(
-    url: str, width: int = 1280, height: int = 900, *, webgl: bool = True, dark: bool = False
+    url: str,
+    width: int = 1280,
+    height: int = 900,
+    *,
+    webgl: bool = True,
+    dark: bool = False,
+    touch: bool = False,
 ) -> Iterator[Tab]:
-    """One page in a profile of its own, loaded."""
+    """One page in a profile of its own, loaded; with `touch` on a screen for fingers."""
     chromium()
     with contextlib.ExitStack() as stack:
         if not _shared:
@@ -186,6 +192,8 @@ def open_tab(
             .new_context(
                 viewport={"width": width, "height": height},
                 color_scheme="dark" if dark else "light",
+                has_touch=touch,
+                is_mobile=touch,
             )
         )
         stack.callback(context.close)

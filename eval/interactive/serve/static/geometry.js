@@ -51,12 +51,27 @@ export class Camera {
     };
   }
 
-  // The direction of a place on the stage, CSS pixels.
+  // A place on the stage, CSS pixels, as tangents to the right and upwards.
+  tangents(x, y) {
+    const { tanX, tanY } = this.axes();
+    return [(2 * x / this.width - 1) * tanX, (1 - 2 * y / this.height) * tanY];
+  }
+
+  // The direction of a place on the stage.
   at(x, y) {
-    const { right, up, forward, tanX, tanY } = this.axes();
-    const a = (2 * x / this.width - 1) * tanX, b = (1 - 2 * y / this.height) * tanY;
+    const { right, up, forward } = this.axes(), [a, b] = this.tangents(x, y);
     const d = [0, 1, 2].map((k) => forward[k] + a * right[k] + b * up[k]), length = Math.hypot(...d);
     return d.map((value) => value / length);
+  }
+
+  // Turn so that a direction is seen at a place on the stage: what a hand has hold of stays under it. A pole is always on the
+  // middle line, so what lies near one comes as near to the place as it can.
+  hold(d, x, y) {
+    const [a, b] = this.tangents(x, y), tilt = Math.atan(b), now = this.lat * RAD;
+    const high = Math.asin(clamp(d[2] * Math.hypot(1, a, b) / Math.hypot(1, b), -1, 1));
+    const near = [high, Math.PI - high, -Math.PI - high].map((angle) => angle - tilt).sort((p, q) => Math.abs(p - now) - Math.abs(q - now));
+    const lat = clamp(near[0], -Math.PI / 2, Math.PI / 2), aside = Math.atan2(a, Math.cos(lat) - Math.sin(lat) * b);
+    this.turn(Math.hypot(d[0], d[1]) < 1e-6 ? this.lon : (Math.atan2(d[0], d[1]) - aside) / RAD, lat / RAD);
   }
 
   // The place of a direction on the stage; null behind the camera.

@@ -50,10 +50,9 @@ export class Tools {
   _place(event) { return lonLat(this.view.camera.at(...this._at(event))); }
 
   _zoomAt(event, factor) {
-    const camera = this.view.camera, before = camera.at(...this._at(event));
+    const camera = this.view.camera, at = this._at(event), held = camera.at(...at);
     camera.zoom(factor);
-    const [lon, lat] = lonLat(before), [now, nowLat] = lonLat(camera.at(...this._at(event)));
-    if (Math.abs(lat) < 80) camera.turn(camera.lon + lon - now, camera.lat + lat - nowLat);
+    camera.hold(held, ...at);
     this.view.turned();
   }
 
@@ -86,7 +85,11 @@ export class Tools {
     if (!drag) { this.hooks.onHover(...lonLat(this.view.camera.at(...at))); this.hooks.redraw(); return; }
     if (Math.hypot(at[0] - drag.from[0], at[1] - drag.from[1]) > (event.pointerType === "touch" ? FINGER_PX : STILL_PX)) drag.moved = true;
     if (drag.pans) {
-      if (drag.moved) this._pan(drag.last, at);
+      if (drag.moved) {
+        drag.held ??= this.view.camera.at(...drag.last);
+        this.view.camera.hold(drag.held, ...at);
+        this.view.turned();
+      }
       drag.last = at;
       return;
     }
@@ -98,18 +101,13 @@ export class Tools {
     this.hooks.redraw();
   }
 
-  _pan(from, to) {
-    const camera = this.view.camera, scale = camera.degPerPixel;
-    camera.turn(camera.lon - (to[0] - from[0]) * scale / Math.max(0.15, Math.cos(camera.lat * Math.PI / 180)), camera.lat + (to[1] - from[1]) * scale);
-    this.view.turned();
-  }
-
   _pinch(moved, at) {
     const before = [...this.pointers.values()];
     this.pointers.set(moved, at);
     const after = [...this.pointers.values()], middle = (p) => [(p[0][0] + p[1][0]) / 2, (p[0][1] + p[1][1]) / 2], gap = (p) => Math.max(20, Math.hypot(p[0][0] - p[1][0], p[0][1] - p[1][1]));
-    this._pan(middle(before), middle(after));
-    this.view.camera.zoom(gap(before) / gap(after));
+    const camera = this.view.camera, held = camera.at(...middle(before));
+    camera.zoom(gap(before) / gap(after));
+    camera.hold(held, ...middle(after));
     this.view.turned();
   }
 
