@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from panoforge.eval.config import EvalConfig, ModelConfig
 from panoforge.eval.interactive.following import Following
@@ -14,6 +15,9 @@ from panoforge.label.teachers.loading import load_teacher
 from panoforge.label.video.asking import TeacherPanel
 from panoforge.label.video.noisy_following import NoisyTruthFollowing
 from panoforge.label.vocabulary import load_vocabulary
+
+if TYPE_CHECKING:
+    from panoforge.label.video.sam3_tracker import Sam3Tracker
 
 
 def panel_of(
@@ -51,7 +55,7 @@ def following_of(choice: FollowChoice) -> Following:
         return EdgeFollowing()
     if choice.kind == "sam3":
         assert choice.folder is not None  # the config says so
-        return _sam3_following(choice.folder)
+        return sam3_following(sam3_of(choice.folder))
     return _sam2_following(choice.model.model_dump_json())
 
 
@@ -70,12 +74,17 @@ def _sam2_following(model: str) -> Following:
 
 
 @lru_cache(maxsize=1)
-def _sam3_following(folder: Path) -> Following:
-    """Weights are loaded once in a process."""
-    from panoforge.eval.interactive.following.model import ModelFollowing
+def sam3_of(folder: Path) -> "Sam3Tracker":
+    """SAM3's tracker; weights are loaded once in a process."""
     from panoforge.eval.predictors.load import pick_device
     from panoforge.label.video.sam3_tracker import Sam3Tracker
 
-    tracker = Sam3Tracker.load(folder, pick_device("auto"))
+    return Sam3Tracker.load(folder, pick_device("auto"))
+
+
+def sam3_following(tracker: "Sam3Tracker") -> Following:
+    """The tracker on a view that goes with each object."""
+    from panoforge.eval.interactive.following.model import ModelFollowing
+
     words = f"{tracker.name} at {tracker.size_px}², sha256 {tracker.loaded.digest[:12]}"
     return ModelFollowing(tracker, tracker.size_px, words)

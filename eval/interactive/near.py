@@ -11,6 +11,7 @@ what is missing asks another view, and the two masks are joined.
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 import numpy as np
@@ -28,8 +29,10 @@ from panoforge.core.geometry.sphere import (
 from panoforge.core.geometry.views import sample_view, wrap_panorama
 from panoforge.core.types import Floats, Mask, Rgb
 from panoforge.eval.interactive.clicks import SphereClick
-from panoforge.eval.interactive.segmenter import KeptFeatures
 from panoforge.eval.predictors import FrameInput, ObjectPrompt
+
+if TYPE_CHECKING:
+    import torch
 
 FOV_DEG, KEPT_VIEWS = 100.0, 12
 _RINGS = ((-90.0, 1), (-45.0, 6), (0.0, 8), (45.0, 6), (90.0, 1))  # latitude, how many around it
@@ -39,10 +42,28 @@ _SAMPLES = 20_000
 _BAND_ROWS, _FRAME_POINTS, _POLAR_DEG = 128, 65, 75.0
 
 
+class ViewPredictor(Protocol):
+    """What is asked about views: SAM2 that keeps features, or one that works likewise."""
+
+    def keep(self, frames: Sequence[FrameInput], /) -> None:
+        """Encode these frames, for all questions about them until `forget`."""
+        ...
+
+    def forget(self, frames: Sequence[FrameInput], /) -> None:
+        """Let the features of frames go."""
+        ...
+
+    def look(
+        self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt], /
+    ) -> Sequence["torch.Tensor | None"]:
+        """Each object's logits h×w in its own frame; None: it is not there."""
+        ...
+
+
 class NearSegmenter:
     """One panorama, `rgb` uint8 H×W×3, ready to be asked; `size_px` is what the model looks at."""
 
-    def __init__(self, rgb: Rgb, predictor: KeptFeatures, size_px: int) -> None:
+    def __init__(self, rgb: Rgb, predictor: ViewPredictor, size_px: int) -> None:
         self._height, self._width = rgb.shape[:2]
         self._panorama, self._predictor, self._size_px = wrap_panorama(rgb), predictor, size_px
         self._grid = np.stack([_direction(lon, lat) for lon, lat in GRID])

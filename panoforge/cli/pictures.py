@@ -1,11 +1,15 @@
 """Verbs for one picture: preview, segment, predict, serve."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from panoforge.cli.app import Overrides, a_path, a_place, command, err, out, warn
+
+if TYPE_CHECKING:
+    from panoforge.eval.interactive.serve.opening import Asked
+    from panoforge.eval.interactive.serve.predictors import Predictors
 
 CheckpointOption = Annotated[
     Path | None,
@@ -206,8 +210,9 @@ def serve(
         str | None,
         typer.Option(
             "--predictor",
-            help="sam2 (with --checkpoint), demo (what pano demo trained), truth (--labels, or a"
-            " dataset's), or edges: follows colours and edges, no weights.",
+            help="sam2 (with --checkpoint), sam3 (with --checkpoint FOLDER), demo (what pano demo"
+            " trained), truth (--labels, or a dataset's), or edges: follows colours and edges, no"
+            " weights.",
         ),
     ] = None,
     labels: LabelsOption = None,
@@ -251,7 +256,7 @@ def serve(
     asked = with_sample(asked)
     if "model.checkpoint=random" in asked.overrides:
         warn(RANDOM_WEIGHTS)
-    with opened(asked) as server:
+    with opened(asked, {"sam3": _sam3}) as server:
         if server.token:
             warn(
                 "not only this machine can reach it; whoever has this address can use it,"
@@ -260,3 +265,10 @@ def serve(
         err.print(f"work is kept in {asked.work_folder}")
         print(server.url, flush=True)
         server.serve_forever()
+
+
+def _sam3(asked: "Asked") -> "Predictors":
+    """Labelling knows SAM3, and the page does not know labelling."""
+    from panoforge.label.page import sam3_predictors
+
+    return sam3_predictors(asked)

@@ -4,7 +4,7 @@ The place, the predictor, the work folder and its lease.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,6 +72,10 @@ class Asked:
         return place.with_name(f"{name}.annotations")
 
 
+Others = Mapping[str, Callable[[Asked], Predictors]]
+NONE: Others = {}
+
+
 def with_sample(asked: Asked) -> Asked:
     """The sample room of the package where no place is named; its own ids answer clicks."""
     if asked.place is not None or asked.video or asked.labels is not None:
@@ -81,8 +85,8 @@ def with_sample(asked: Asked) -> Asked:
     return replace(asked, place=ROOM, work=asked.work_folder, predictor=predictor)
 
 
-def predictors_of(asked: Asked) -> Predictors:
-    """What answers clicks.
+def predictors_of(asked: Asked, others: Others = NONE) -> Predictors:
+    """What answers clicks; `others` are predictors that this package does not know, by name.
 
     Raises:
         UsageError: there is no such predictor, or something is missing for it.
@@ -90,8 +94,11 @@ def predictors_of(asked: Asked) -> Predictors:
     name = asked.predictor or ("sam2" if asked.checkpoint else "edges")
     if name == SAMPLE and asked.place == ROOM:
         return Predictors(sample_build, TrueIds.words, EdgeFollowing())
+    if name in others:
+        return others[name](asked)
     if name not in PAGE_PREDICTORS:
-        raise UsageError(f"--predictor {name}: expected one of {', '.join(PAGE_PREDICTORS)}")
+        known = ", ".join((*PAGE_PREDICTORS, *others))
+        raise UsageError(f"--predictor {name}: expected one of {known}")
     if name == "edges":
         _refuse_unused(asked)
         return Predictors(edges_build, EdgeFollower.words, EdgeFollowing())
@@ -166,7 +173,7 @@ def _labels(path: Path) -> Labels:
 
 
 @contextlib.contextmanager
-def opened(asked: Asked) -> Iterator[PanoServer]:
+def opened(asked: Asked, others: Others = NONE) -> Iterator[PanoServer]:
     """A server that is ready to serve. The work folder is held for as long.
 
     Raises:
@@ -177,7 +184,7 @@ def opened(asked: Asked) -> Iterator[PanoServer]:
     labels = _labels(asked.labels) if asked.labels else None
     if labels is not None and not (asked.place and asked.place.is_file()):
         raise UsageError("--labels are of one picture: give that picture, not a folder")
-    predictors = predictors_of(asked)
+    predictors = predictors_of(asked, others)
     with held(asked.work_folder, "pano serve"):
         library = Library(asked.place, asked.work_folder, labels, video=asked.video)
         with (
