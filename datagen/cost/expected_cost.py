@@ -38,14 +38,14 @@ class KindCost:
     flow_s: float = 4.9  # of a megapixel, one flow
 
 
-# Medians of bench/generation.py, slopes of bench/render_cost.py, two rooms of Infinigen 1.
+# Medians of bench/generation.py, slopes of bench/render_cost.py, Infinigen 1's of ten rooms.
 KINDS = {
     "infinigen2.rooms": KindCost(31, 12.4),
     "infinigen2.house": KindCost(157, 12.4),
     "infinigen2.floating": KindCost(15, 8.0, 3.0),
     "infinigen2.outdoor": KindCost(10, 8.0),
     "infinigen1.indoors": KindCost(40, 16.0),
-    "infinigen1.nature": KindCost(600, 12.4),  # a guess: none was made
+    "infinigen1.nature": KindCost(1190, 12.4),  # one was made; its samples are a guess
     "blend": KindCost(10, 12.4),  # as a room: files differ by more than the factor
 }
 # Rooms that are dearer than the median: a living room has 2.4 M triangles.

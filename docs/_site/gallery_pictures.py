@@ -60,7 +60,9 @@ DATA = {
             " middle, where SAP has 35 masks in the mean; 20,000 of 20,000 rays agree. We would"
             " train on these: cameras stand among the furniture, light falls through windows and"
             " from lamps, small things lie on shelves and tables. What is wrong: most rooms have an"
-            " empty middle, tables are seldom laid, and outside the windows there is only a sky.",
+            " empty middle, tables are seldom laid, and outside the windows there is only a sky."
+            " Both dining rooms are seen from above a table, which fills what is below. Ten"
+            " rooms are wanted; these are eight.",
         ),
         Data(
             "landscapes",
@@ -74,7 +76,9 @@ DATA = {
             ),
             "10 minutes",
             "Three .blend files that a script of 250 lines makes: [your own](start/your-blend.md)"
-            " goes the same way. Every tree and every rock has an id of its own.",
+            " goes the same way. Every tree and every rock has an id of its own. What is wrong:"
+            " trees are of few faces, and the ground is smooth. They show ids; for looks nobody"
+            " would train on them. No landscape of Infinigen 1 is here: the only one was bare.",
         ),
         Data(
             "outdoor",

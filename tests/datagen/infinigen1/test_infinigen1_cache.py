@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,8 +28,10 @@ words = sys.argv[1:]
 if words[0] == "-c":
     print(json.dumps(["1.15.5", {folder!r}]))
     raise SystemExit
+shown = os.environ.get("BLENDER_USER_EXTENSIONS", "")
+shown = sorted(os.listdir(shown + "/blender_org")) if shown else []
 with open({calls!r}, "a") as file:
-    file.write(" ".join(words) + "\\n")
+    file.write(" ".join([*words, "sees", *shown]) + "\\n")
 if words[words.index("--seed") + 1] == "bad":
     raise ValueError("no floor plan")
 out = pathlib.Path(words[words.index("--output_folder") + 1])
@@ -83,6 +86,21 @@ def test_a_scene_is_generated_once_and_blender_can_open_what_is_kept(settings, t
     ]
 
 
+def test_the_generator_sees_the_extensions_of_the_config_and_of_its_source(settings, tmp_path):
+    (tmp_path / "given" / "antlandscape").mkdir(parents=True)
+    with zipfile.ZipFile(tmp_path / "meshes.zip", "w") as archive:
+        archive.writestr("blender_manifest.toml", 'id = "extra_mesh_objects"\n')
+    source = Infinigen1Indoors(**settings, addons=(str(tmp_path / "meshes.zip"),))
+    for order in (
+        SceneOrder(source, "kitchen", 7, given=tmp_path / "given"),
+        SceneOrder(Infinigen1Indoors(**settings), "kitchen", 7),
+    ):
+        with generated_scene(order, lambda line: None):
+            pass
+    seen = [line.partition(" sees")[2] for line in (tmp_path / "calls").read_text().splitlines()]
+    assert seen == [" antlandscape extra_mesh_objects", ""]
+
+
 def test_other_seeds_rooms_profiles_and_bindings_are_other_scenes_timeouts_are_not(settings):
     def order(seed: int = 7, **other: object) -> SceneOrder:
         return SceneOrder(Infinigen1Indoors(**{**settings, **other}), "kitchen", seed)
@@ -101,6 +119,20 @@ def test_a_scene_is_found_wherever_panoforge_is_installed(settings, monkeypatch)
     for module in ("command", "scenes"):
         monkeypatch.setattr(f"panoforge.datagen.infinigen1.{module}.LAUNCHER", "/elsewhere/run.py")
     assert order.key([]) == here
+
+
+def test_runs_over_one_cache_name_their_scenes_alike_and_ask_for_the_same_ones(settings):
+    """So near-duplicates share a split, and nothing is generated twice."""
+    runs = [
+        {},
+        {"camera": {"draw": 1}},
+        {"redraw": {"furniture": 2, "materials": 3}},
+        {"light": {"sun_elevation_deg": 5, "lamps": "off"}, "cameras_per_scene": 20},
+    ]
+    jobs = [plan_scene(RenderConfig(sources=(settings,), scenes=4, **run), 3) for run in runs]
+    assert {job.key for job in jobs} == {"infinigen1-kitchen-00000003"}
+    source = Infinigen1Indoors(**settings)
+    assert len({SceneOrder(source, job.variant, job.seeds[0]).key([]) for job in jobs}) == 1
 
 
 def test_a_damaged_entry_is_refused_with_the_way_out(settings, tmp_path):
