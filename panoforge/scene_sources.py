@@ -22,6 +22,8 @@ from panoforge.core.storage.location import expanded
 from panoforge.datagen.config.render import RenderConfig
 from panoforge.datagen.infinigen1.asset_library import default_library, library_file, make_library
 from panoforge.datagen.infinigen1.command import (
+    NATURE_CORE_S,
+    NATURE_MEMORY_GB,
     PROFILES,
     check_gin_files,
     find_generator,
@@ -216,25 +218,35 @@ def _of_which_cached(config: RenderConfig, entry: int) -> str:
     return f", {count(there)} of them in the cache and free" if there else ""
 
 
+def _of_one_scene(source: AnySource) -> tuple[float, str] | None:
+    """Core-seconds of generating one scene, and what it is; None where nothing was measured."""
+    if isinstance(source, Infinigen1Nature):
+        return NATURE_CORE_S, f"and {NATURE_MEMORY_GB} GB of memory to generate a landscape"
+    if isinstance(source, Infinigen1Indoors) and source.rooms != "all":
+        return PROFILES[source.profile].core_s, f"to generate a room, profile {source.profile}"
+    return None
+
+
 def generation_costs(config: RenderConfig) -> list[str]:
-    """What generating the rooms of Infinigen 1 will cost, a sentence per source."""
+    """What generating the scenes of Infinigen 1 will cost, a sentence per source."""
     period = sum(len(source.variants) for source in config.sources)
     found, first = [], 0
     for entry, source in enumerate(config.sources):
         last = first + len(source.variants)
-        if isinstance(source, Infinigen1Indoors) and source.rooms != "all":
+        cost = _of_one_scene(source)
+        if isinstance(source, Infinigen1Indoors | Infinigen1Nature) and cost is not None:
+            core_s, what = cost
             rounds, rest = divmod(config.scenes, period)
             scenes = rounds * len(source.variants) + len(range(first, min(last, rest)))
-            core_s = PROFILES[source.profile].core_s
             again = (
-                "; more runs of the same rooms (camera.draw=1, redraw.materials=1, …) cost none of"
+                "; more runs of the same scenes (camera.draw=1, redraw.materials=1, …) cost none of"
                 f" it: {source.cache}"
                 if source.cache
                 else "; with cache=FOLDER on the source, runs share what was generated"
             )
             found.append(
-                f"{source.source}, profile {source.profile}: about {number(core_s)} core-seconds to"
-                f" generate a room, {number(scenes * core_s / 3600)} core-hours for"
+                f"{source.source}: about {number(core_s)} core-seconds {what},"
+                f" {number(scenes * core_s / 3600)} core-hours for"
                 f" {count(scenes)}{_of_which_cached(config, entry)},"
                 f" {number(core_s / config.panoramas_per_scene)} core-seconds a panorama{again}"
             )

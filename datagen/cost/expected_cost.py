@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from panoforge.core.sample.products import FLOWS
 from panoforge.datagen.config.render import RenderConfig
-from panoforge.datagen.infinigen1.command import PROFILES
+from panoforge.datagen.infinigen1.command import NATURE_CORE_S, PROFILES
 from panoforge.datagen.source_settings import Infinigen1Indoors, RoomsSource
 
 PROBE = 10.7  # core-s per million samples of the probe's room, where all figures here are of
@@ -45,7 +45,7 @@ KINDS = {
     "infinigen2.floating": KindCost(15, 8.0, 3.0),
     "infinigen2.outdoor": KindCost(10, 8.0),
     "infinigen1.indoors": KindCost(40, 16.0),
-    "infinigen1.nature": KindCost(1190, 12.4),  # one was made; its samples are a guess
+    "infinigen1.nature": KindCost(NATURE_CORE_S + 210, 12.4),  # its samples are a guess
     "blend": KindCost(10, 12.4),  # as a room: files differ by more than the factor
 }
 # Rooms that are dearer than the median: a living room has 2.4 M triangles.

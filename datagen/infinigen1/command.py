@@ -55,6 +55,7 @@ PROFILES: dict[Infinigen1Profile, ProfileSettings] = {
     "documented": ProfileSettings(("fast_solve.gin",), (), 960),
     "full": ProfileSettings((), (), 3000),  # three times the documented steps; not measured
 }
+NATURE_CORE_S, NATURE_MEMORY_GB = 980, 10  # the one landscape that was made (bench/RESULTS.md)
 INDOORS = ("compose_indoors.terrain_enabled=False", "compose_indoors.pose_cameras_enabled=False")
 UNFURNISHED = tuple(
     f"compose_indoors.solve_{size}_enabled=False" for size in ("large", "medium", "small")

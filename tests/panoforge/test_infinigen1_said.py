@@ -9,6 +9,7 @@ import pytest
 from panoforge import doctor
 from panoforge import scene_sources as sources
 from panoforge.datagen.config.render import RenderConfig
+from panoforge.datagen.cost.expected_cost import PROBE, expected_cost
 from panoforge.datagen.infinigen1 import overlay
 
 
@@ -65,7 +66,23 @@ def test_the_plan_says_what_rooms_cost_and_what_a_cache_saves():
         )
 
     (said,) = costs(profile="documented")  # 3 kinds take turns: 6 of 8 scenes are its rooms
-    assert "about 960 core-seconds to generate a room, 1.6 core-hours for 6, 48 core-s" in said
+    assert (
+        "infinigen1.indoors: about 960 core-seconds to generate a room, profile documented, 1.6"
+        " core-hours for 6, 48 core-s" in said
+    )
     assert "with cache=FOLDER on the source, runs share what was generated" in said
     assert "cost none of it: scenes" in costs(cache="scenes")[0]
     assert costs(rooms="all") == []  # not measured
+
+
+def test_the_plan_says_what_landscapes_cost():
+    """Their memory too: 10 GB is more than many a node gives a process."""
+    nature = {"source": "infinigen1.nature", "biomes": ["simple", "forest"]}
+    config = RenderConfig(sources=(nature,), scenes=4, cameras_per_scene=10)
+    (said,) = sources.generation_costs(config)
+    assert said.startswith(
+        "infinigen1.nature: about 980 core-seconds and 10 GB of memory to generate a landscape,"
+        " 1.09 core-hours for 4, 98 core-seconds a panorama; with cache=FOLDER on the source"
+    )
+    one = expected_cost(config.model_copy(update={"cameras_per_scene": 1}), PROBE)
+    assert one.scene_s == pytest.approx(1190)

@@ -101,6 +101,22 @@ def test_the_generator_sees_the_extensions_of_the_config_and_of_its_source(setti
     assert seen == [" antlandscape extra_mesh_objects", ""]
 
 
+def test_generate_fills_what_a_render_with_a_zip_of_the_config_will_read(settings, tmp_path):
+    """`pano generate` reads the zip itself; a render is given what was unpacked for Blender."""
+    with zipfile.ZipFile(tmp_path / "ant.zip", "w") as archive:
+        archive.writestr("blender_manifest.toml", 'id = "antlandscape"\n')
+    config = RenderConfig(sources=(settings,), scenes=1, antlandscape=str(tmp_path / "ant.zip"))
+    job = plan_scene(config, 0)
+    assert fill(config, job) == FilledScene(job.key)
+    assert cached_scenes(config, 0) == 1 and calls(tmp_path) == 1
+    (tmp_path / "given" / "antlandscape").mkdir(parents=True)
+    source = Infinigen1Indoors(**settings)
+    order = SceneOrder(source, "kitchen", job.seeds[0], given=tmp_path / "given")
+    with generated_scene(order, lambda line: None):
+        assert calls(tmp_path) == 1
+    assert not is_cached(SceneOrder(source, "kitchen", job.seeds[0]))
+
+
 def test_other_seeds_rooms_profiles_and_bindings_are_other_scenes_timeouts_are_not(settings):
     def order(seed: int = 7, **other: object) -> SceneOrder:
         return SceneOrder(Infinigen1Indoors(**{**settings, **other}), "kitchen", seed)
