@@ -123,6 +123,7 @@ def open_desk(listed: Listed360) -> Desk:
         DataError: it cannot be read, or the work is of another one.
     """
     tiles: Pyramid | FrameTiles
+    notices: list[str] = []
     if listed.video is not None:
         frames = listed.video()
         (width, height), sha256, count = frames.size, frames.sha256, len(frames.names)
@@ -134,19 +135,19 @@ def open_desk(listed: Listed360) -> Desk:
         if listed.found is not None:  # the work is on these labels, not on the picture alone
             sha256 = listed.found.frames().sha256
         tiles = cut_tiles(decoded.rgb)
+        notices.append(decoded.notice)
     heading = Heading(picture=listed.name, sha256=sha256, width=width, height=height, frames=count)
     with storage_errors(listed.folder):
         listed.folder.mkdir(parents=True, exist_ok=True)
     document = Document.open(listed.journal, heading)
     if listed.found is not None and not document.version:
         document.commit(0, MACHINE, MACHINE.session, listed.found.first_change())
-    desk = Desk(listed, tiles, document)
     if document.journal.torn:
-        desk.notice = (
+        notices.append(
             f"the last change was cut off by a crash and is not here; the {document.version}"
             " before it are"
         )
-    return desk
+    return Desk(listed, tiles, document, ". ".join(filter(None, notices)))
 
 
 class Desks:

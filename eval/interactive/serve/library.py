@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.foreign.files import read_bytes
 from panoforge.core.foreign.listing import SUFFIXES, images_in, list_pictures
-from panoforge.core.foreign.pictures import decode_picture, panorama_of
+from panoforge.core.foreign.pictures import DecodedPicture, decode_picture, panorama_of
 from panoforge.core.foreign.videos import VIDEO_SUFFIXES
+from panoforge.core.geometry.sphere import row_area_sr
 from panoforge.core.names import slug
 from panoforge.core.sample.revisions import Revision
 from panoforge.core.shards.layout import MANIFEST_NAME
@@ -60,11 +63,15 @@ class Listed360:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A whole panorama, and `on_sphere`, which lays masks of the file's size where it lies."""
+    """A whole panorama, and `on_sphere`, which lays masks of the file's size where it lies.
+
+    `notice` says in words that only a part of it is in the file.
+    """
 
     rgb: Rgb
     sha256: str
     on_sphere: Callable
+    notice: str = ""
 
 
 def id_of(name: str) -> str:
@@ -256,7 +263,22 @@ def decode(data: bytes, name: str) -> Decoded:
     """A file's bytes as a whole panorama. DataError if it is none."""
     picture = decode_picture(data, name)
     rgb = panorama_of(picture, name)
-    return Decoded(rgb, hashlib.sha256(data).hexdigest(), picture.on_sphere)
+    return Decoded(rgb, hashlib.sha256(data).hexdigest(), picture.on_sphere, _part_of(picture))
+
+
+def _part_of(picture: DecodedPicture) -> str:
+    """What is said of a crop that its tags place; empty for a whole panorama."""
+    if picture.placement is None:
+        return ""
+    covered = picture.on_sphere(np.ones(picture.rgb.shape[:2], bool))
+    height, width = covered.shape
+    share = float(covered.sum(axis=1) @ row_area_sr(width, height)) / (4 * np.pi)
+    if share > 0.999:
+        return ""
+    return (
+        f"this is a part of a panorama, {100 * share:.0f} % of the sphere, and lies where its GPano"
+        " tags place it; around it all is black"
+    )
 
 
 def _sample_picture(dataset: Dataset, key: str) -> bytes:

@@ -42,11 +42,15 @@ class Sessions:
         with self._lock:
             now = time.monotonic()
             self._known = {k: s for k, s in self._known.items() if now - s.seen_s < FORGET_S}
+            if id_ in self._known:
+                self._known[id_].seen_s = now
+                return self._known[id_]
             if len(self._known) >= MAX_SESSIONS:
                 oldest = min(self._known.values(), key=lambda session: session.seen_s)
                 del self._known[oldest.id]
             session = Present(id_ or secrets.token_hex(16), author, who, seen_s=now)
-            return self._known.setdefault(session.id, session)
+            self._known[session.id] = session
+            return session
 
     def get(self, id_: str, picture: str | None = None) -> Present:
         """The session, seen now; UnknownSession if there is none."""

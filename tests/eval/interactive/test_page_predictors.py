@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import synthetic
 import torch
+import yaml
 from annotating import Annotator, Refusal, serving
 
 from panoforge.core.errors import DataError, UsageError
@@ -17,7 +18,7 @@ from panoforge.eval.interactive.clicks import SphereClick
 from panoforge.eval.interactive.segment_image import load_predictor, segment_image
 from panoforge.eval.interactive.serve.edits import Wanted
 from panoforge.eval.interactive.serve.objects import Clicked
-from panoforge.eval.interactive.serve.opening import Asked, opened, predictors_of
+from panoforge.eval.interactive.serve.opening import DEMO_CHECKPOINT, Asked, opened, predictors_of
 from panoforge.eval.interactive.serve.predictors import MAX_READY
 from panoforge.eval.interactive.serve.worker import Cancel, Cancelling
 from panoforge.eval.predictors.load import load_model
@@ -33,6 +34,8 @@ MODEL = (
     "scan.fov_deg=120",
     "device=cpu",
 )
+ROOT = Path(__file__).parents[3]
+DEMO = yaml.safe_load((ROOT / "configs" / "demo.yaml").read_text())["train"]["model"]
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +78,34 @@ def test_a_click_on_the_page_is_a_click_of_pano_segment(
     )
     for key in ("segmentation", "clicks", "area", "bbox", "wrap_box"):
         assert ours[key] == theirs[key]
+
+
+def test_the_demos_weights_answer_on_the_page(
+    room: tuple[Path, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found where `pano demo` leaves them, and asked as SAM2 with the demo's model is."""
+    config = EvalConfig.model_validate({"model": DEMO, "device": "cpu", "seed": 3})
+    state = load_model(config).model.state_dict()
+    there = tmp_path / DEMO_CHECKPOINT
+    there.parent.mkdir(parents=True)
+    export_official(there, state, step=0)
+    monkeypatch.chdir(tmp_path)
+    words = tuple(f"model.{key}={value}" for key, value in DEMO.items())
+    found = []
+    for asked in (
+        Asked(room[0], tmp_path / "demo", predictor="demo", overrides=("device=cpu",)),
+        Asked(room[0], tmp_path / "sam2", checkpoint=there, overrides=(*words, "device=cpu")),
+    ):
+        with serving(asked) as server:
+            ann = Annotator(server.server_port)
+            page = json.loads(ann.raw("GET", f"/api/pictures?session={ann.session}")[1])
+            picture = ann.picture("my room.png")
+            state = ann.edit(picture, "click", lon_deg=-20, lat_deg=10)
+            (one,) = state["objects"]
+            found.append((page["predictor"], ann.mask(picture, one, WIDTH, HEIGHT)))
+            assert one["pixels"] > 0 and len(one["clicks"]) == 1
+    assert found[0][0] == found[1][0] and "model.pt" in found[0][0]
+    assert np.array_equal(found[0][1], found[1][1])
 
 
 def test_ground_truth_answers_clicks_and_boxes(
