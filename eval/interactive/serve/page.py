@@ -1,9 +1,13 @@
 """The page of `pano serve`: its HTML, and the files that it loads from this server.
 
-The script is a graph of ES modules, as written. It carries a nonce, and nothing else may run;
-nothing is fetched from anywhere but this server, and no other page may frame this one.
+The script is a graph of ES modules, as written: what each is for stands in `static/app.js`. The
+page names all of them, so that they come at once and not one layer after the other. Their address
+holds a digest of them, so a browser that has them keeps them, and a newer version is never mixed
+with an older one. The script carries a nonce, and nothing else may run. Nothing is fetched from
+anywhere but this server, and no other page may frame this one.
 """
 
+import hashlib
 import html
 import json
 from functools import lru_cache
@@ -18,6 +22,7 @@ STATIC = {
     for path in sorted(_HERE.iterdir())
     if path.suffix in _KINDS
 }
+PROGRAM = hashlib.sha256(repr(sorted(STATIC.items())).encode()).hexdigest()[:16]
 
 
 def render_page(nonce: str, token: str, max_bytes: int, place: str) -> bytes:
@@ -31,7 +36,11 @@ def render_page(nonce: str, token: str, max_bytes: int, place: str) -> bytes:
     """
     said = {"token": token, "maxBytes": max_bytes, "place": place}
     settings = json.dumps(said).replace("<", "\\u003c")
+    modules = [name for name in STATIC if name.endswith(".js")]
+    link = '<link rel="modulepreload" nonce="{{nonce}}" href="static/{{program}}/%s">'
     parts = {
+        "{{modules}}": "\n".join(link % name for name in modules),
+        "{{program}}": PROGRAM,
         "{{nonce}}": html.escape(nonce),
         "{{settings}}": settings,
         "{{version}}": html.escape(__version__),

@@ -43,7 +43,7 @@ from panoforge.eval.interactive.serve.messages import (
     ReadyRequest,
     parse,
 )
-from panoforge.eval.interactive.serve.page import STATIC, render_page, security_policy
+from panoforge.eval.interactive.serve.page import PROGRAM, STATIC, render_page, security_policy
 from panoforge.eval.interactive.serve.sessions import UnknownSession
 from panoforge.eval.interactive.serve.studio import Studio
 from panoforge.eval.interactive.serve.worker import Cancelling, TooBusy
@@ -58,6 +58,7 @@ _ALWAYS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+_KEPT = {"Cache-Control": "public, max-age=31536000, immutable"}  # its address says what it is
 _ELSEWHERE = (
     "another place is served at this address now: nothing of this page was applied to it. Start"
     " pano serve on the first place again, or load the page for the new one"
@@ -132,7 +133,7 @@ class PanoServer:
     def _app(self) -> Starlette:
         paths: dict[str, tuple[str, Handler]] = {
             "/": ("GET", self._page),
-            "/static/{name}": ("GET", self._static),
+            "/static/{program}/{name}": ("GET", self._static),
             "/api/pictures": ("GET", self._pictures),
             "/api/revise": ("GET", self._revise),
             "/api/tile/{picture}/{level:int}/{x:int}/{y:int}": ("GET", self._tile),
@@ -199,9 +200,9 @@ class PanoServer:
 
     async def _static(self, request: Request) -> Response:
         kind = STATIC.get(request.path_params["name"])
-        if kind is None:
+        if kind is None or request.path_params["program"] != PROGRAM:
             raise Refused(404, f"there is nothing at {request.url.path[:200]}")
-        return Response(kind[1], media_type=kind[0], headers=_ALWAYS)
+        return Response(kind[1], media_type=kind[0], headers=_ALWAYS | _KEPT)
 
     async def _join(self, request: Request) -> Response:
         asked = parse(JoinRequest, await read_body(request, MAX_JSON_BYTES))

@@ -19,7 +19,7 @@ from panoforge.core.errors import UsageError
 from panoforge.core.sample.products import encode_product
 from panoforge.core.storage.lease import InUse
 from panoforge.eval.interactive.serve.opening import Asked, opened
-from panoforge.eval.interactive.serve.page import render_page
+from panoforge.eval.interactive.serve.page import PROGRAM, STATIC, render_page
 from panoforge.eval.interactive.serve.server import PanoServer
 
 SCAN = ["scan.size_px=64", "device=cpu"]
@@ -52,6 +52,8 @@ def ask(
 
 
 OURS = {"X_Pano": "1"}
+TEMPLATE = f"/static/{PROGRAM}/page.html"
+APP = f"/static/{PROGRAM}/app.js"
 EDIT = json.dumps(
     {
         "picture": "x",
@@ -83,7 +85,7 @@ def test_only_its_own_page_is_answered(server: PanoServer) -> None:
         {"Host": f"evil.example:{server.server_port}"},
         {"Host": "127.0.0.1"},
     ):
-        for path in ("/api/pictures", "/static/app.js", "/nowhere"):
+        for path in ("/api/pictures", APP, "/nowhere"):
             status, _, body = ask(server, "GET", path, **headers)
             assert status == 403 and "does not answer to" in json.loads(body)["error"]
     for origin in ("http://evil.example", "null", f"https://{here}", "http://127.0.0.1:1"):
@@ -109,12 +111,20 @@ def test_pages_may_do_nothing_but_their_work(server: PanoServer) -> None:
         and "script-src 'nonce-" in policy
     )
     assert "unsafe" not in policy
-    assert page.decode().count(f'nonce="{nonce}"') == page.decode().count("<script") == 2
+    scripts, modules = (
+        page.decode().count(tag) for tag in ("<script", '<link rel="modulepreload"')
+    )
+    assert page.decode().count(f'nonce="{nonce}"') == scripts + modules
+    assert (scripts, modules) == (2, sum(name.endswith(".js") for name in STATIC))
     assert nonce not in ask(server, "GET", "/")[1]["content-security-policy"]
-    for path in ("/", "/api/pictures", "/static/app.js", "/nowhere"):
-        _, headers, _ = ask(server, "GET", path)
-        assert headers["x-content-type-options"] == "nosniff"
-        assert headers["cache-control"] == "no-store" and "server" not in headers
+    for path in ("/", "/api/pictures", APP, "/static/app.js", "/nowhere"):
+        status, headers, _ = ask(server, "GET", path)
+        assert headers["x-content-type-options"] == "nosniff" and "server" not in headers
+        if path == APP:  # at an address that says what it is: a browser may keep it
+            assert status == 200 and headers["cache-control"].endswith("immutable")
+        else:
+            assert headers["cache-control"] == "no-store"
+    assert ask(server, "GET", APP.replace(PROGRAM, "0" * len(PROGRAM)))[0] == 404
     assert b"{{" not in render_page("n", "</script>", 1, "p")
     assert b'</script>"' not in render_page("n", "</script>", 1, "p")
 
@@ -152,7 +162,12 @@ def test_bodies_are_capped_before_they_are_read(
     ):
         status, _, data = ask(server, "POST", "/api/edit", body, **OURS)
         assert status == 400 and "\n" not in json.loads(data)["error"], body
-    for path in ("/../../etc/passwd", "/%2e%2e/x", "/static/../server.py", "/static/page.html"):
+    for path in (
+        "/../../etc/passwd",
+        "/%2e%2e/x",
+        "/static/../server.py",
+        TEMPLATE,
+    ):
         assert ask(server, "GET", path)[0] == 404
 
 
@@ -241,7 +256,7 @@ def test_beyond_loopback_a_token_is_needed(
             assert ask(server, "GET", path)[0] == 403
         status, _, page = ask(server, "GET", f"/?token={server.token}")
         assert status == 200 and server.token.encode() in page
-        assert ask(server, "GET", "/static/app.js")[0] == 200  # the program is no secret
+        assert ask(server, "GET", APP)[0] == 200  # the program is no secret
         assert ask(server, "POST", "/api/join", "{}", **OURS)[0] == 403
         token = {"X_Pano_Token": server.token}
         assert ask(server, "POST", "/api/join", "{}", **token, **OURS)[0] == 400

@@ -18,9 +18,8 @@ export class Failure extends Error {
 }
 
 export class Api {
-  // `onState(state, waiting)`: idle, saving, saved, offline, full. `onAnswer(edit, answer)`, `onRefused(edit, failure)`.
-  constructor({ onState, onAnswer, onRefused }) {
-    Object.assign(this, { onState, onAnswer, onRefused });
+  constructor() {
+    this.hooks = {};  // onState(state, waiting, why): idle, saving, saved, offline, full. onAnswer(edit, answer), onRefused(edit, failure)
     this.author = stored(localStorage, "pano-author", id);
     this.session = sessionStorage.getItem("pano-session");
     sessionStorage.removeItem("pano-session");  // a tab that is doubled has a session of its own
@@ -85,30 +84,30 @@ export class Api {
     this.running = true;
     while (this.queue.length) {
       const one = this.queue[0];
-      this.onState("saving", this.queue.length);
+      this.hooks.onState("saving", this.queue.length);
       try {
         const answer = await this.post("api/edit", { picture: one.picture, version: one.version, request: one.request, frame: one.frame, edit: this._resolved(one.edit) });
         if (answer.touched?.length) this.made.set(one.request, answer.touched[0]);
         this._done(one);
-        this.onAnswer(one, answer);
+        this.hooks.onAnswer(one, answer);
       } catch (failure) {
         one.broken = (one.broken ?? 0) + (failure.status === 500);
         if (failure.code === "busy") await sleep(RETRY_MS);
         else if ((failure.code === "offline" || failure.status >= 500) && one.broken < BROKEN_TRIES) {
-          this.onState(failure.code === "storage" ? "full" : "offline", this.queue.length, failure.message);
+          this.hooks.onState(failure.code === "storage" ? "full" : "offline", this.queue.length, failure.message);
           await sleep(RETRY_MS);
         } else if (failure.code === "elsewhere") {
-          this.onState("full", this.queue.length, failure.message);
+          this.hooks.onState("full", this.queue.length, failure.message);
           this.running = false;
           return;
         } else {
           this._done(one);
-          this.onRefused(one, failure);
+          this.hooks.onRefused(one, failure);
         }
       }
     }
     this.running = false;
-    this.onState("saved", 0);
+    this.hooks.onState("saved", 0);
   }
 
   // Objects that were pending when the edit was made, by their ids.

@@ -1,34 +1,14 @@
-// The two lists beside the sphere: pictures, and the objects of the one that is open. All names go in as text.
+// The two lists beside the sphere: pictures, and the objects of the one that is open with the form of what is chosen. Rows say by
+// `data-picture`, `data-object` and `data-category` what they are; what a click on one does is in controls.js.
 
-const $ = (id) => document.getElementById(id);
-export const make = (tag, text, name) => { const element = document.createElement(tag); if (text !== undefined) element.textContent = text; if (name) element.className = name; return element; };
+import { $, counted, fill, inSight, make } from "./elements.js";
+
 const STATUS = { new: "new", open: "in work", done: "done", skipped: "skipped", damaged: "damaged" };
 const REVIEW = { proposed: "to be looked at", accepted: "accepted", rejected: "rejected" };
 
-// Put rows into a list. What looks the same is left alone, so that it can be clicked on; what has the focus keeps it.
-export function fill(list, rows) {
-  const now = document.createElement("ol");
-  now.append(...rows);
-  if (now.innerHTML === list.innerHTML && list.childElementCount) return;
-  const { object, picture, entry } = list.contains(document.activeElement) ? document.activeElement.dataset : {};
-  list.replaceChildren(...rows);
-  const again = object ? `[data-object="${object}"]` : entry ? `[data-entry="${entry}"]` : picture && `[data-picture="${picture}"]`;
-  if (again) list.querySelector(again)?.focus({ preventScroll: true });
-}
-
-// Scroll a row's own list, and nothing else, until the row is seen.
-export function inSight(row) {
-  const list = row.closest("ol"), box = list.getBoundingClientRect(), at = row.getBoundingClientRect();
-  if (at.top < box.top) list.scrollTop -= box.top - at.top;
-  else if (at.bottom > box.bottom) list.scrollTop += at.bottom - box.bottom;
-}
-
-// "1 mask", "2 masks": `core/numbers.py` has its sibling.
-export const counted = (value, one, many = `${one}s`) => `${value} ${value === 1 ? one : many}`;
-
 export const called = (one) => one.name || one.category || `object ${one.id}`;
 
-export function showPictures({ pictures, left_out }, current, choose) {
+export function showPictures({ pictures, left_out }, current) {
   const search = $("picture-search").value.trim().toLowerCase();
   fill($("picture-list"), pictures.filter((one) => one.name.toLowerCase().includes(search)).map((one) => {
     const item = make("li"), button = make("button");
@@ -38,7 +18,6 @@ export function showPictures({ pictures, left_out }, current, choose) {
     const people = one.people.length ? ` · ${one.people.join(", ")}` : "";
     button.title = one.name;
     button.append(make("b", one.name), make("small", `${STATUS[one.status]}${one.objects ? ` · ${counted(one.objects, "object")}` : ""}${people}`));
-    button.addEventListener("click", () => choose(one.id));
     item.append(button);
     return item;
   }));
@@ -46,7 +25,7 @@ export function showPictures({ pictures, left_out }, current, choose) {
   $("progress-of-all").textContent = `${done} of ${pictures.length} done${left_out ? `; left out: ${left_out}` : ""}`;
 }
 
-export function showObjects(objects, chosen, hidden, choose) {
+export function showObjects(objects, chosen, hidden) {
   const search = $("object-search").value.trim().toLowerCase();
   $("object-find").hidden = objects.length < 5 && !search;
   $("no-objects").hidden = objects.length > 0;
@@ -59,14 +38,12 @@ export function showObjects(objects, chosen, hidden, choose) {
     swatch.style.background = one.colour;
     const marks = [one.name && one.category, REVIEW[one.review], one.locked && "locked", hidden.has(one.id) && "hidden", one.comment && "comment", one.spans && !one.pixels ? "not on this frame" : `${(100 * one.area_sr / (4 * Math.PI)).toFixed(2)} %`];
     button.append(swatch, make("b", called(one)), make("small", marks.filter(Boolean).join(" · ")));
-    button.addEventListener("click", (event) => choose(one.id, event.ctrlKey || event.metaKey || event.shiftKey));
     item.append(button);
     return item;
   }));
   const last = [...chosen].at(-1), row = last && $("objects").querySelector(`[data-object="${last}"]`);
   if (row && row !== seen) inSight(row);
   seen = row;
-  return shown;
 }
 let seen = null;
 
@@ -104,7 +81,7 @@ export function listClasses(classes) {
 let proposed = null;
 
 // The first nine classes as buttons with their digits.
-export function showClasses(classes, chosen, next, give) {
+export function showClasses(classes, chosen, next) {
   const now = chosen.length ? (chosen.every((one) => one.category === chosen[0].category) ? chosen[0].category : null) : next;
   const locked = chosen.some((one) => one.locked), first = classes.slice(0, 9);
   const rows = first.map((name, k) => {
@@ -115,11 +92,17 @@ export function showClasses(classes, chosen, next, give) {
     button.setAttribute("aria-pressed", String(name === now));
     button.dataset.category = name;
     button.append(make("kbd", String(k + 1)), make("span", name));
-    button.addEventListener("click", () => give(name));
     return button;
   });
   const list = $("class-list"), focused = list.contains(document.activeElement) && document.activeElement.dataset.category;
   if (rows.map((row) => row.outerHTML).join("") === [...list.children].map((row) => row.outerHTML).join("")) return;
   list.replaceChildren(...rows);
   if (focused) rows.find((row) => row.dataset.category === focused)?.focus({ preventScroll: true });
+}
+
+// Where the window is narrow, the list of pictures lies over the sphere.
+export const narrow = () => window.matchMedia("(max-width: 1000px)").matches;
+export function showList(show = $("pictures").hidden) {
+  $("pictures").hidden = !show;
+  $("show-pictures").setAttribute("aria-expanded", String(show));
 }

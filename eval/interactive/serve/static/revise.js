@@ -1,15 +1,13 @@
 // What a person should look at in machine-made labels (`revise.json`), the worst first: the list, which entry is looked at, and
 // what came of it. It knows nothing of the server: what is wanted goes out through hooks.
 
-import { counted, fill, inSight, make } from "./panels.js";
+import { $, counted, fill, inSight, make } from "./elements.js";
 
-const $ = (id) => document.getElementById(id);
 const VERDICTS = { accepted: "right as it is", fixed: "fixed" };
 
 export class Revise {
-  // hooks: onGo(entry), onVerdict(entry, "accepted", "fixed" or null)
-  constructor(hooks) {
-    this.hooks = hooks;
+  constructor() {
+    this.hooks = {};  // onGo(entry), onVerdict(entry, "accepted", "fixed" or null)
     this.entries = [];
     this.at = null;  // the digest of the entry that is looked at
     $("entry-accepted").addEventListener("click", () => this.say("accepted"));

@@ -1,12 +1,11 @@
 // The frames of a video below the sphere: scrub, step, go to keyframes, propagate, clear. It knows nothing of the server: what
 // is wanted goes out through hooks.
 
-const $ = (id) => document.getElementById(id);
+import { $ } from "./elements.js";
 
 export class Timeline {
-  // hooks: onFrame(number), onCarry(direction, frames or null), onClear(span)
-  constructor(hooks) {
-    this.hooks = hooks;
+  constructor() {
+    this.hooks = {};  // onFrame(number), onCarry(direction, frames or null), onClear(span)
     this.video = null;
     this.frame = 0;
     this.objects = [];
@@ -18,7 +17,7 @@ export class Timeline {
     on("next-key", "click", () => this.toKey(1));
     on("carry-back", "click", () => this.carry("backward"));
     on("carry", "click", () => this.carry("forward"));
-    on("clear", "click", () => hooks.onClear($("clear-span").value));
+    on("clear", "click", () => this.hooks.onClear($("clear-span").value));
     new ResizeObserver(() => this.draw()).observe($("marks"));
   }
 

@@ -1,7 +1,32 @@
-// What the page waits for, said over the sphere: several things may be under way at once, and each ends by itself. The first
-// of them in the order below is shown, with the seconds that it has taken.
+// What is said to the person: an error (red, until it is closed or the next change), a notice below the sphere, whether all is
+// saved, and over the sphere what the page waits for.
 
-const $ = (id) => document.getElementById(id);
+import { $ } from "./elements.js";
+
+const WORDS = { idle: "nothing to save", saving: "saving …", saved: "all changes are saved", offline: "not saved: the server does not answer, trying again", full: "not saved" };
+
+export function fail(message) {
+  $("error").firstElementChild.textContent = message;
+  $("error").hidden = false;
+}
+
+export function hush() { $("error").hidden = true; }
+
+export function say(message) { $("notice").textContent = message; }
+
+// state: of `WORDS`; other words take the place of its own.
+export function tellSaved(state, words = WORDS[state]) {
+  $("saved").dataset.state = document.body.dataset.saved = state;
+  $("saved").textContent = words;
+}
+
+export const savedIs = (state) => $("saved").dataset.state === state;
+
+// Of a queue of changes: how many wait, and why nothing is saved.
+export function tellQueue(state, count, why) {
+  tellSaved(state, state === "full" ? `${WORDS.full}: ${why}` : count > 1 ? `${WORDS[state]} (${count} changes wait)` : WORDS[state]);
+}
+
 const ORDER = ["carrying", "opening", "reading", "computing"];  // the first and the last can be cancelled
 const CANCELLED = new Set(["carrying", "computing"]);
 
