@@ -41,7 +41,7 @@ def test_modules_are_small_and_import_only_what_is_below_them() -> None:
     assert set().union(*needs.values()) == MODULES.keys() - {"app.js"}  # all there, none idle
     assert circle(needs) == set()
     needs["page.js"] = {"painting.js"}
-    assert {"page.js", "painting.js", "parts.js"} <= circle(needs)
+    assert {"page.js", "painting.js"} <= circle(needs)
 
 
 def test_all_modules_are_asked_for_with_the_page() -> None:
