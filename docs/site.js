@@ -1,7 +1,10 @@
-// The theme lays wide tables into boxes that scroll: the arrow keys must reach them too.
+// The theme lays wide tables into boxes that scroll, and on a phone figures scroll too: the arrow keys must reach them.
 const reach = () => {
   for (const box of document.querySelectorAll(".md-typeset__scrollwrap:not([tabindex])")) {
     Object.assign(box, { tabIndex: 0, role: "region", ariaLabel: "table" })
+  }
+  for (const picture of document.querySelectorAll("p:not(.figure) > img[src$='.svg']")) {
+    Object.assign(picture.parentElement, { className: "figure", tabIndex: 0, role: "region", ariaLabel: "figure" })
   }
 }
 new MutationObserver(reach).observe(document.documentElement, { childList: true, subtree: true })

@@ -10,12 +10,14 @@ time budget of the report) is recorded beside it, not in it.
 
 import hashlib
 import json
+from collections.abc import Iterator
 from math import radians, tan
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_serializer, model_validator
 
+from panoforge.core.config.needed import Needed
 from panoforge.core.foreign.files import read_bytes
 from panoforge.core.geometry.scan import Trajectory
 from panoforge.core.models import FrozenModel, Positive
@@ -395,6 +397,17 @@ class EvalConfig(FrozenModel):
     report_panoramas: Annotated[
         int, Field(ge=0, description="Panoramas with pictures in the report.")
     ] = 24
+
+    def needed(self) -> Iterator[Needed]:
+        """What must be there before anything is loaded."""
+        if self.task == "dense":
+            if self.dense.predictor == "model":
+                yield Needed("dense.checkpoint", self.dense.checkpoint)
+            yield Needed("dense.predictions", self.dense.predictions, "a folder of predictions")
+            return
+        yield Needed("prompts.file", self.prompts.file, "a prompts.json")
+        if self.predictor == "sam2":
+            yield Needed("model.checkpoint", self.model.checkpoint_file)
 
     @model_validator(mode="after")
     def _task_reads_its_own(self) -> Self:

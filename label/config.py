@@ -1,9 +1,11 @@
 """What `pano annotate` labels with: teachers, who carries masks along, rules, what is written."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from panoforge.core.config.needed import Needed
 from panoforge.core.models import Count, FrozenModel, Positive, Probability
 from panoforge.core.storage.location import LocalPath
 from panoforge.eval.config import ModelConfig
@@ -119,6 +121,20 @@ class AnnotateConfig(FrozenModel):
     least_free_mb: Annotated[
         Positive, Field(description="Free space on the disk without which no file is begun.")
     ] = 200
+
+    def needed(self) -> Iterator[Needed]:
+        """What must be there before anything is loaded."""
+        for key, choices in (
+            ("entities", self.entities),
+            ("panoptic", self.panoptic),
+            ("hide.teachers", self.hide.teachers),
+        ):
+            for number, choice in enumerate(choices):
+                yield from choice.needed(f"{key}.{number}")
+        if self.follow.kind == "sam2":
+            yield Needed("follow.model.checkpoint", self.follow.model.checkpoint_file)
+        yield Needed("follow.folder", self.follow.folder, "the folder of SAM3's weights")
+        yield Needed("vocabulary", self.vocabulary, "a file of classes (YAML)")
 
     @model_validator(mode="after")
     def _somebody_teaches(self) -> Self:

@@ -9,15 +9,17 @@ Heavy imports (torch, Ray) happen inside, so that `pano --help` and `pano verify
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from panoforge.cluster.config.jobs import EvalJobConfig, RenderJobConfig, TrainJobConfig
 from panoforge.cluster.config.packing import PackConfig
+from panoforge.cluster.config.ray import RayConfig
 from panoforge.cluster.state.ledger import Ledger
+from panoforge.core.config.needed import Needed, require
 from panoforge.core.errors import DataError, UsageError
 from panoforge.core.names import digest_digits, slug
 from panoforge.core.numbers import counted
@@ -181,11 +183,27 @@ def stats_stage(
     return out / REPORT_FILE
 
 
+class _Needing(Protocol):
+    """A config that says which paths must be there."""
+
+    def needed(self) -> Iterator[Needed]: ...
+
+
+def _require_here(config: _Needing, ray: RayConfig) -> None:
+    """DataError for a path that leads nowhere, before anything heavy is imported.
+
+    A cluster's nodes may have what this machine has not: there they look themselves.
+    """
+    if ray.address is None:
+        require(config.needed())
+
+
 def train_stage(config: TrainJobConfig) -> Path:
     """Fine-tune on the dataset; gives the exported weights.
 
     Several ranks are Ray Train's; under torchrun this is one of them.
     """
+    _require_here(config.train, config.ray)
     from panoforge.cluster.ray.training import train_on_ray
     from panoforge.train.run import run_training
 
@@ -197,6 +215,7 @@ def train_stage(config: TrainJobConfig) -> Path:
 
 def eval_stage(config: EvalJobConfig) -> "Evaluation":
     """Score a model on the dataset."""
+    _require_here(config.eval, config.ray)
     from panoforge.cluster.ray.evaluation import evaluator
     from panoforge.eval.run import run_evaluation
 
@@ -208,6 +227,7 @@ def eval_stage(config: EvalJobConfig) -> "Evaluation":
 
 def annotate_stage(config: "AnnotateJobConfig", place: Path) -> "AnnotateSummary":
     """Label what is at a place."""
+    _require_here(config.annotate, config.ray)
     from panoforge.cluster.ray.labelling import labelling_runner
     from panoforge.label.annotating import annotate
 
@@ -222,6 +242,7 @@ def annotate_stage(config: "AnnotateJobConfig", place: Path) -> "AnnotateSummary
 
 def pseudolabel_stage(config: "PseudolabelJobConfig", place: Path) -> "PseudoSummary":
     """Pseudo-labels of the panoramas at a place."""
+    _require_here(config.pseudolabel, config.ray)
     from panoforge.cluster.ray.labelling import labelling_runner
     from panoforge.label.pseudo.run import pseudolabel
 

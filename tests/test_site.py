@@ -18,7 +18,10 @@ pytestmark = [
     pytest.mark.skipif(not (SITE / "index.html").is_file(), reason="needs the site: make docs"),
 ]
 # Plain text and links, wide tables, signatures, and a page without a text of ours.
-PAGES = ("index.html", "howto/videos.html", "reference/python.html", "404.html")
+PAGES = (
+    "index.html", "howto/videos.html", "reference/python.html", "reference/config.html",
+    "why/design.html", "404.html",
+)  # fmt: skip
 SCREENS = {"desk": (1280, 900, False), "phone, dark": (390, 844, True)}
 
 
@@ -60,6 +63,39 @@ def test_wide_tables_are_reached_by_keys() -> None:
         wide = "[...document.querySelectorAll('.md-typeset__scrollwrap')]"
         tab.wait_for(f"{wide}.some((box) => box.scrollWidth > box.clientWidth)")
         assert not [one for one in not_reached_by_tab(tab) if "scrollwrap" in one]
+
+
+LINES = ("howto/videos", "howto/ray", "howto/score", "start/first-model", "reference/config")
+CUT = """[...document.querySelectorAll('code.lines, .doc-signature code')]
+  .filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.textContent)"""
+WRAPPED = "document.querySelectorAll('.md-typeset__scrollwrap').length"
+SCROLLING = """[...document.querySelectorAll('.md-typeset__scrollwrap')]
+  .filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.textContent.slice(0, 80))"""
+
+
+def test_commands_are_read_whole_and_tables_fit_a_desk() -> None:
+    for name in (*LINES, "numbers", "reference/errors", "reference/format", "reference/python"):
+        with open_tab((SITE / f"{name}.html").as_uri(), 1280, 900, webgl=False) as tab:
+            tab.wait_for("document.querySelectorAll('table').length ===" + WRAPPED)
+            assert tab.page.evaluate(CUT) == []
+            assert tab.page.evaluate(SCROLLING) == []
+            assert not name.startswith("howto") or tab.page.locator("code.lines").count()
+
+
+def test_commands_and_keys_are_read_whole_on_a_phone() -> None:
+    """A key with all that is said of it stands below another; figures are scrolled by keys."""
+    for name in LINES:
+        with open_tab((SITE / f"{name}.html").as_uri(), 390, 844, webgl=False) as tab:
+            assert tab.page.evaluate(CUT) == []
+    with open_tab((SITE / "reference/config.html").as_uri(), 390, 844, webgl=False) as tab:
+        said = tab.page.locator("tr:has(td[data-label])").first
+        assert said.evaluate("e => e.scrollWidth <= e.clientWidth")
+        assert said.locator("td").nth(4).evaluate("e => getComputedStyle(e).display") == "block"
+        assert said.locator("td").nth(4).get_attribute("data-label") == "meaning"
+    with open_tab((SITE / "why/design.html").as_uri(), 390, 844, webgl=False) as tab:
+        tab.wait_for("document.querySelectorAll('.figure[tabindex=\"0\"]').length === 3")
+        scrolls = "e => e.scrollWidth > e.clientWidth"
+        assert all(tab.page.locator(".figure").nth(n).evaluate(scrolls) for n in (0, 2))
 
 
 def test_every_picture_says_what_it_shows() -> None:

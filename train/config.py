@@ -10,10 +10,12 @@ that decides the weights a run ends with; a run is resumed only under the same o
 
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from panoforge.core.config.needed import Needed
 from panoforge.core.geometry.patches import PATCHES
 from panoforge.core.geometry.scan import ScanSpec, scan_grid
 from panoforge.core.models import Count, FrozenModel, Positive
@@ -232,6 +234,15 @@ class TrainConfig(FrozenModel):
     loader_threads: Annotated[Positive, Field(description="Threads that load clips.")] = 2
     torch_threads: Annotated[Count, Field(description="Torch's threads; 0 is its own choice.")] = 0
     prefetch: Annotated[Positive, Field(description="Forward passes prepared ahead.")] = 2
+
+    def needed(self) -> Iterator[Needed]:
+        """What must be there before anything is loaded."""
+        if self.dense is None:
+            yield Needed("model.checkpoint", self.model.checkpoint)
+            return
+        yield Needed("dense.checkpoint", self.dense.checkpoint)
+        folder = self.dense.model.backbone.folder
+        yield Needed("dense.model.backbone.folder", folder, "a folder of DINOv2 or DINOv3")
 
     @model_validator(mode="after")
     def _divides(self) -> Self:

@@ -54,6 +54,11 @@ def what_of(row: Row, module: str) -> str:
     return f"{said}: " if said else ""
 
 
+def dated(row: Row) -> str:
+    """The date of a row, in one piece."""
+    return f'<span class="whole">{row.date}</span>'
+
+
 def asked(row: Row) -> str:
     """What was asked for, and whether it was met."""
     wanted = f"asked for {row.target}, " if row.target else ""
@@ -79,7 +84,7 @@ def tables() -> str:
         races = [row for row in rows if not is_list(row)]
         if races:
             lines = ["| " + " | ".join(HEADS) + " |", "|---" * len(HEADS) + "|"]
-            lines += ["| " + " | ".join((row.date, *row[2:9])) + " |" for row in races]
+            lines += ["| " + " | ".join((dated(row), *row[2:9])) + " |" for row in races]
             parts.append("\n".join(lines))
         items = [
             f"- {row.date}, {what_of(row, module)}{row.peer} ({asked(row)})"

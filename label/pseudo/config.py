@@ -1,9 +1,11 @@
 """What `pano pseudolabel` labels with: a teacher for each product, views, and how they agree."""
 
+from collections.abc import Iterator
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from panoforge.core.config.needed import Needed
 from panoforge.core.models import FrozenModel, Positive
 from panoforge.core.storage.location import LocalPath
 from panoforge.label.settings import AlignSettings, JoinSettings
@@ -59,6 +61,12 @@ class PseudolabelConfig(FrozenModel):
         """The teachers that are named, by what they are asked for."""
         named = {role: getattr(self, role) for role in ROLES}
         return {role: choice for role, choice in named.items() if choice is not None}
+
+    def needed(self) -> Iterator[Needed]:
+        """What must be there before anything is loaded."""
+        for role, choice in self.chosen.items():
+            yield from choice.needed(role)
+        yield Needed("vocabulary", self.vocabulary, "a file of classes (YAML)")
 
     @model_validator(mode="after")
     def _somebody_teaches(self) -> Self:

@@ -1,9 +1,11 @@
 """Which teacher a config names, what it needs, and what it can be asked for."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from panoforge.core.config.needed import Needed
 from panoforge.core.models import FrozenModel, Probability
 from panoforge.core.storage.location import LocalPath
 from panoforge.eval.config import ModelConfig
@@ -74,6 +76,13 @@ class TeacherChoice(FrozenModel):
     def called(self) -> str:
         """Its name in reports."""
         return self.name or self.kind.replace("_", " ")
+
+    def needed(self, key: str) -> Iterator[Needed]:
+        """What must be there before it is loaded; `key` is where it stands in the config."""
+        if self.kind == "sam2":
+            yield Needed(f"{key}.model.checkpoint", self.model.checkpoint_file)
+        what = "a file of weights" if self.kind == "moge" else "a model's folder, for transformers"
+        yield Needed(f"{key}.folder", self.folder, what)
 
     def can(self, role: TeacherRole) -> bool:
         """Whether it can be asked for that."""

@@ -60,8 +60,6 @@ def evaluate(
         return
     from panoforge.cluster.config.jobs import EvalJobConfig
     from panoforge.cluster.config.sections import load_section
-    from panoforge.eval.dense.table import dense_lines
-    from panoforge.eval.reports.table import as_lines
     from panoforge.stages import eval_stage
 
     job = load_section(config, EvalJobConfig, overrides or ())
@@ -72,6 +70,9 @@ def evaluate(
     if job.eval.predictor == "sam2" and job.eval.model.checkpoint == "random":
         warn("these are scores of random weights, which say nothing of a trained model")
     found = eval_stage(job)
+    from panoforge.eval.dense.table import dense_lines  # both import torch: once paths are checked
+    from panoforge.eval.reports.table import as_lines
+
     table = dense_lines(found.results) if dense else as_lines(found.results)
     lines = [*table, str(found.folder / REPORT_FILE)]
     out.print("\n".join(lines))
