@@ -242,7 +242,7 @@ class TrainConfig(FrozenModel):
             return
         yield Needed("dense.checkpoint", self.dense.checkpoint)
         folder = self.dense.model.backbone.folder
-        yield Needed("dense.model.backbone.folder", folder, "a folder of DINOv2 or DINOv3")
+        yield Needed("dense.model.backbone.folder", folder, "a DINO's folder (config.json)")
 
     @model_validator(mode="after")
     def _divides(self) -> Self:

@@ -81,7 +81,7 @@ class TeacherChoice(FrozenModel):
         """What must be there before it is loaded; `key` is where it stands in the config."""
         if self.kind == "sam2":
             yield Needed(f"{key}.model.checkpoint", self.model.checkpoint_file)
-        what = "a file of weights" if self.kind == "moge" else "a model's folder, for transformers"
+        what = "a file of weights" if self.kind == "moge" else "a model's folder (config.json)"
         yield Needed(f"{key}.folder", self.folder, what)
 
     def can(self, role: TeacherRole) -> bool:
