@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from panoforge.core.geometry.sphere import angle_between, pixel_to_direction
 from panoforge.core.sample.flow import HIDDEN, UNKNOWN, VISIBLE, Flow
 from panoforge.core.sample.metadata import Pose, SampleMeta
-from panoforge.datagen.verify.oracle import NOTHING, Oracle
+from panoforge.datagen.verify.oracle import Oracle
 from panoforge.datagen.verify.ray_judge import EDGE_PX, TIE_M
+from panoforge.datagen.verify.scene_shapes import NOTHING
 
 MOST_PX, MOST_M = 0.05, 1e-3
 STATES = {VISIBLE: "visible", HIDDEN: "hidden", UNKNOWN: "unknown"}

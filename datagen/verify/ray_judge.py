@@ -1,4 +1,4 @@
-"""Rays of an `Oracle` against a rendered panorama: which agree, and why others do not.
+"""Rays of a `RayScene` against a rendered panorama: which agree, and why others do not.
 
 What differs is put down to a cause that is looked for, never assumed:
 
@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from panoforge.core.geometry.sphere import pixel_to_direction
 from panoforge.core.sample.metadata import SampleMeta
 from panoforge.datagen.geometry.rendered_things import RenderedThing
-from panoforge.datagen.verify.oracle import NOTHING, Oracle
+from panoforge.datagen.verify.oracle import RayScene
+from panoforge.datagen.verify.scene_shapes import NOTHING
 
 UNKNOWN = -2
 EDGE_PX, STRAND_PX = 0.02, 0.5
@@ -59,7 +60,7 @@ class RayReport:
 
 
 def judge(
-    oracle: Oracle,
+    oracle: RayScene,
     meta: SampleMeta,
     labels: NDArray[np.uint16],
     depth_m: NDArray | None,
@@ -91,16 +92,14 @@ def judge(
 
     def is_strand(triangle: int, beside: list[tuple[int, float]], said: int) -> bool:
         """Whether hair is met here or beside, and what was rendered is met beside."""
-        hits = [t for t, _ in beside if t != NOTHING]
-        owners = {int(oracle.owner[t]) for t in hits} | (
-            {NOTHING} if len(hits) < len(beside) else set()
-        )
-        return said in owners and any(oracle.strand[t] for t in [*hits, triangle] if t != NOTHING)
+        hits = [t for t, _ in beside]
+        owners = {oracle.owner_of(t) for t in hits}
+        return said in owners and any(oracle.is_strand(t) for t in [*hits, triangle])
 
     everything = np.arange(len(pixels))
     for number, direction in enumerate(directions(0, 0, everything).tolist()):
         triangle, distance = oracle.cast(origin, direction)
-        met = int(oracle.owner[triangle]) if triangle != NOTHING else NOTHING
+        met = oracle.owner_of(triangle)
         id_ = int(labels[rows[number], columns[number]])
         said = table.thing_of(id_, met)
         kind = _kind(oracle, triangle, displacement)
@@ -127,7 +126,7 @@ def judge(
                 else:
                     report.depth_max_error_m = max(report.depth_max_error_m, abs(shown - distance))
             continue
-        beside = {int(oracle.owner[t]) if t != NOTHING else NOTHING for t, _ in around(number)}
+        beside = {oracle.owner_of(t) for t, _ in around(number)}
         if (
             said == UNKNOWN
         ):  # which member of a scatter was rendered is not known: one beside will do
@@ -166,18 +165,18 @@ class _LabelTable:
         return self.thing.get(id_, UNKNOWN)
 
 
-def _kind(oracle: Oracle, triangle: int, displacement: bool) -> str:
+def _kind(oracle: RayScene, triangle: int, displacement: bool) -> str:
     if triangle == NOTHING:
         return "nothing"
-    if displacement and oracle.displaced[triangle]:
+    if displacement and oracle.is_displaced(triangle):
         return "displaced"
-    if oracle.strand[triangle]:
+    if oracle.is_strand(triangle):
         return "strand"
-    return "transparent" if oracle.transparent[triangle] else "opaque"
+    return "transparent" if oracle.is_transparent(triangle) else "opaque"
 
 
 def _near(
-    oracle: Oracle, origin: Sequence[float], direction: Sequence[float], distance: float
+    oracle: RayScene, origin: Sequence[float], direction: Sequence[float], distance: float
 ) -> dict[int, bool]:
     """Things with a surface where the ray ended.
 
@@ -185,16 +184,14 @@ def _near(
     """
     point = [o + d * distance for o, d in zip(origin, direction, strict=True)]
     found: dict[int, bool] = {}
-    for _, _, triangle, _ in oracle.tree.find_nearest_range(
-        point, max(TIE_M, TIE_RELATIVE * distance)
-    ):
-        owner = int(oracle.owner[triangle])
-        found[owner] = found.get(owner, False) or bool(oracle.displaced[triangle])
+    for triangle in oracle.near(point, max(TIE_M, TIE_RELATIVE * distance)):
+        owner = oracle.owner_of(triangle)
+        found[owner] = found.get(owner, False) or oracle.is_displaced(triangle)
     return found
 
 
 def _cause(
-    oracle: Oracle,
+    oracle: RayScene,
     triangle: int,
     said: int,
     beside: set[int],
@@ -215,13 +212,9 @@ def _cause(
         return "coplanar"
     if said in beside:
         return "edge"
-    moved = displacement and (
-        oracle.displaced[oracle.owner == said].any()
-        or (triangle != NOTHING and oracle.displaced[triangle])
-    )
-    if moved:
+    if displacement and (oracle.has_displaced(said) or oracle.is_displaced(triangle)):
         return "displaced"
-    return "transparent" if triangle != NOTHING and oracle.transparent[triangle] else "wrong"
+    return "transparent" if oracle.is_transparent(triangle) else "wrong"
 
 
 def _differs(depth_m: float, distance_m: float) -> bool:

@@ -32,7 +32,7 @@ def check_scene(request: VerifyRequest) -> list[dict]:
     from panoforge.datagen.extensions.extension import provide_antlandscape
     from panoforge.datagen.redraw.making import make_redrawn
     from panoforge.datagen.rendering.glass import glass_materials
-    from panoforge.datagen.verify.oracle import build_oracle
+    from panoforge.datagen.verify.oracle import build_oracle, build_ray_scene
     from panoforge.datagen.verify.ray_judge import judge
     from panoforge.datagen.verify.video_check import check_videos
 
@@ -44,10 +44,10 @@ def check_scene(request: VerifyRequest) -> list[dict]:
         glass = (
             frozenset(glass_materials()) if request.render.glass == "see-through" else frozenset()
         )
-        oracle = build_oracle(scene, glass)
-    videos = by_video(request.keys)
-    if videos:
-        return check_videos(request, scene, oracle, videos)
+        videos = by_video(request.keys)
+        if videos:
+            return check_videos(request, scene, build_oracle(scene, glass), videos)
+        oracle = build_ray_scene(scene, glass)
     reports = []
     for key in request.keys:
         meta, arrays = read_panorama(request.staged, key)

@@ -109,5 +109,5 @@ def test_a_scene_of_too_many_faces_is_not_laid_out_for_rays() -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     said = next(line for line in done.stdout.splitlines() if "the scene has" in line)
-    assert said.startswith("True the scene has ") and "faces, copies counted" in said
-    assert said.endswith("at most 100: this scene cannot be checked by rays")
+    assert said.startswith("True the scene has ") and "triangles, copies counted" in said
+    assert said.endswith("at most 100: a video of this scene cannot be checked by rays")
