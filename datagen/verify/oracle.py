@@ -4,8 +4,8 @@ What is read is `panoforge.datagen.verify.scene_shapes`'. Rays come from
 `panoforge.core.geometry.sphere`, hits from BVHs of Blender's. What differs from a rendered panorama
 is put down to a cause by `panoforge.datagen.verify.ray_judge`.
 
-A `RayScene` is an `Oracle`, whose triangles are laid out in one BVH. Where copies are too many it is
-a `PlacedOracle`: one BVH a geometry, and rays turned into the frame of each copy.
+A `RayScene` is an `Oracle`, whose triangles are laid out in one BVH. Where copies are too many it
+is a `PlacedOracle`: one BVH a geometry, and rays turned into the frame of each copy.
 """
 
 from collections.abc import Sequence

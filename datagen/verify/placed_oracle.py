@@ -50,10 +50,10 @@ class Boxes:
 class PlacedOracle:
     """Copies of geometries, as `RayScene`.
 
-    Of each geometry there are `trees` and `shapes`. Of each copy there are `shape`, its geometry, and
-    `to_world` and `to_local` (N, 3, 4). `reach` (N,) is how many units of its frame a metre is at
-    most, and `owner` whose it is. `first` (N + 1,) is the number of its first triangle. `groups` are
-    indices of copies.
+    Of each geometry there are `trees` and `shapes`. Of each copy there are `shape`, its geometry,
+    and `to_world` and `to_local` (N, 3, 4). `reach` (N,) is how many units of its frame a metre is
+    at most, and `owner` whose it is. `first` (N + 1,) is the number of its first triangle. `groups`
+    are indices of copies.
     """
 
     things: tuple[RenderedThing, ...]
