@@ -14,7 +14,7 @@ from mathutils.bvhtree import BVHTree
 from numpy.typing import NDArray
 
 from panoforge.datagen.geometry.rendered_things import RenderedThing
-from panoforge.datagen.verify.scene_shapes import NOTHING, SceneShapes, Shape
+from panoforge.datagen.verify.scene_shapes import NOTHING, SceneShapes, TriangleShape
 
 GROUP = 64  # copies
 FLAT = 1e-6  # of a matrix, the least of its stretches over the largest: no frame to turn rays into
@@ -58,7 +58,7 @@ class PlacedOracle:
 
     things: tuple[RenderedThing, ...]
     trees: tuple[BVHTree, ...]
-    shapes: tuple[Shape, ...]
+    shapes: tuple[TriangleShape, ...]
     shape: NDArray[np.int64]
     to_world: NDArray[np.float64]
     to_local: NDArray[np.float64]
@@ -145,7 +145,7 @@ class PlacedOracle:
     def _copy_of(self, triangle: int) -> int:
         return int(np.searchsorted(self.first, triangle, side="right")) - 1
 
-    def _shape_of(self, copy: int) -> Shape:
+    def _shape_of(self, copy: int) -> TriangleShape:
         return self.shapes[int(self.shape[copy])]
 
     def _flag(self, triangle: int, name: str) -> bool:
@@ -202,11 +202,11 @@ def placed(read: SceneShapes) -> PlacedOracle:
     )
 
 
-def _tree(shape: Shape) -> BVHTree:
+def _tree(shape: TriangleShape) -> BVHTree:
     return BVHTree.FromPolygons(shape.points.tolist(), shape.triangles.tolist(), all_triangles=True)
 
 
-def _boxes(shapes: Sequence[Shape], to_world: NDArray[np.float64]) -> Boxes:
+def _boxes(shapes: Sequence[TriangleShape], to_world: NDArray[np.float64]) -> Boxes:
     """The box of each copy: of its geometry's own box, turned, which is at least as large."""
     own: dict[int, NDArray[np.float64]] = {}
     low, high = np.empty((len(shapes), 3)), np.empty((len(shapes), 3))

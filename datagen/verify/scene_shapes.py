@@ -34,7 +34,7 @@ TRANSPARENT = {"BSDF_TRANSPARENT", "BSDF_GLASS", "BSDF_REFRACTION", "HOLDOUT"}
 
 
 @dataclass(frozen=True)
-class Shape:
+class TriangleShape:
     """Triangles (T, 3) of points (V, 3) in object space, and what their materials do.
 
     `strand`: it stands for hair or points, whose shape is only near to Cycles' own.
@@ -68,7 +68,7 @@ class Placing:
 class SceneShapes:
     """All that a camera's ray can meet."""
 
-    shapes: tuple[Shape, ...]
+    shapes: tuple[TriangleShape, ...]
     placings: tuple[Placing, ...]
     things: tuple[RenderedThing, ...]
 
@@ -95,7 +95,7 @@ def read_shapes(scene: Scene, glass: frozenset[str] = frozenset()) -> SceneShape
 
 
 @dataclass(frozen=True)
-class _Part:
+class _PlacedPart:
     key: PartKey
     shape: int
     matrix: NDArray[np.float64]
@@ -104,8 +104,8 @@ class _Part:
 
 def _collect(
     depsgraph: bpy.types.Depsgraph, glass: frozenset[str]
-) -> tuple[list[Shape], list[_Part]]:
-    shapes: list[Shape] = []
+) -> tuple[list[TriangleShape], list[_PlacedPart]]:
+    shapes: list[TriangleShape] = []
     known: dict[tuple[int, tuple[str | None, ...]], int] = {}
     found = []
     to_metres = np.diag([metres_per_unit()] * 3 + [1.0])
@@ -121,13 +121,13 @@ def _collect(
             number = known[same] = len(shapes)
             shapes.append(_shape(part, materials, glass))
         matrix = to_metres @ np.array(part.instance.matrix_world)
-        found.append(_Part(part.key, number, matrix, part.is_holdout))
+        found.append(_PlacedPart(part.key, number, matrix, part.is_holdout))
     return shapes, found
 
 
 def _shape(
     part: ScenePart, materials: list[bpy.types.Material | None], glass: frozenset[str]
-) -> Shape:
+) -> TriangleShape:
     points, triangles, slots = _local(part)
     of = np.clip(slots, 0, max(len(materials) - 1, 0))
 
@@ -135,7 +135,7 @@ def _shape(
         return np.array([test(material) for material in materials] or [False])[of]
 
     kept = ~flags(lambda one: is_volume_only(one) or (one is not None and key_of(one) in glass))
-    return Shape(
+    return TriangleShape(
         points,
         triangles[kept],
         flags(_lets_light_through)[kept],
