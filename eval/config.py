@@ -55,7 +55,7 @@ BenchmarkName = Literal[
     "360vot",
 ]
 PromptKind = Literal["click", "box", "mask"]
-PredictorName = Literal["sam2", "ground_truth", "empty"]
+PredictorName = Literal["sam2", "ground_truth", "empty", "file"]
 MergeRule = Literal["mean", "max"]
 
 
@@ -328,6 +328,7 @@ class VideoConfig(FrozenModel):
 _OF_MASKS = (
     "methods",
     "predictor",
+    "predictions",
     "scan",
     "zoom",
     "prompts",
@@ -362,8 +363,18 @@ class EvalConfig(FrozenModel):
     ] = ("direct", "scan")
     predictor: Annotated[
         PredictorName,
-        Field(description="What is scored: SAM2, the ground truth, or no masks at all."),
+        Field(
+            description="What is scored: SAM2, the ground truth, no masks at all, or another tool's"
+            " masks (predictions)."
+        ),
     ] = "sam2"
+    predictions: Annotated[
+        LocalPath | None,
+        Field(
+            description="Of predictor file: its masks, a JSON list in the form of COCO's results,"
+            " by the keys and ids of prompts.json."
+        ),
+    ] = None
     scan: Annotated[ScanConfig, Field(description="The virtual camera that scans the sphere.")] = (
         ScanConfig()
     )
@@ -408,6 +419,28 @@ class EvalConfig(FrozenModel):
         yield Needed("prompts.file", self.prompts.file, "a prompts.json")
         if self.predictor == "sam2":
             yield Needed("model.checkpoint", self.model.checkpoint_file)
+        yield Needed("predictions", self.predictions, "a file of masks (JSON)")
+
+    @model_validator(mode="after")
+    def _masks_of_a_file_are_whole(self) -> Self:
+        if (self.predictor == "file") != (self.predictions is not None):
+            raise ValueError(
+                "predictor: file and predictions go together: predictor=file predictions=FILE, the"
+                " masks that another tool has given for prompts.json"
+            )
+        if self.predictor != "file":
+            return self
+        for key, value, wanted in (
+            ("methods", [*self.methods], ["direct"]),
+            ("prompts.corrected", [*self.prompts.corrected], []),
+            ("model.checkpoint", self.model.checkpoint, None),
+        ):
+            if value != wanted:
+                raise ValueError(
+                    f"{key} is {value}, and predictor: file scores masks of whole panoramas as they"
+                    f" are, of one answer each: set {key} to {'null' if wanted is None else wanted}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _task_reads_its_own(self) -> Self:

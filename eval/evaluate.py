@@ -32,6 +32,7 @@ from panoforge.eval.panoramas import (
     open_panoramas,
 )
 from panoforge.eval.predictors import FrameInput
+from panoforge.eval.predictors.by_file import MasksOfFile
 from panoforge.eval.predictors.roles import ScoredPredictor, WeightsRecord, scored_predictors
 from panoforge.eval.scoring import salient
 from panoforge.eval.scoring.metrics import best_overlaps, iou, row_counts
@@ -236,6 +237,10 @@ class _Turn:
         return rows, predicted
 
     def _masks(self, prompts: Sequence[InstancePrompt]) -> Masks:
+        given = self.candidate.predictor
+        if isinstance(given, MasksOfFile):
+            ids = [prompt.id for prompt in prompts]
+            return given.masks(self.panorama.key, ids, self.panorama.height, self.panorama.width)
         return segment(
             self.panorama,
             self.plan,

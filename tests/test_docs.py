@@ -130,8 +130,10 @@ YAMLS = [
 
 @pytest.mark.parametrize(("page", "block"), YAMLS, ids=lambda value: str(value)[-24:])
 def test_every_config_loads(tmp_path: Path, page: Path, block: str) -> None:
+    """annotate.yaml lacks its folder, which lies beside what is labelled."""
     (tmp_path / "config.yaml").write_text(block)
-    sections_of(tmp_path / "config.yaml", [])
+    own = "run" in yaml.safe_load(block) or not block.startswith("# annotate.yaml")
+    sections_of(tmp_path / "config.yaml", [] if own else ["run=x"])
 
 
 PYTHON = [
@@ -261,6 +263,39 @@ def test_the_figures_are_drawn_by_the_program(tmp_path: Path, name: str) -> None
 
     figures.FIGURES[name](tmp_path / name)
     assert lines(tmp_path / name) == lines(DOCS / "why" / name), "run `make style`"
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "howto").glob("*.md")), ids=lambda page: page.stem)
+def test_every_how_to_says_what_to_look_at(page: Path) -> None:
+    assert re.search(r"\blooks? at\b", page.read_text(encoding="utf-8"), re.I)
+
+
+def test_the_readme_says_what_every_verb_does() -> None:
+    rows = re.findall(r"(?m)^\| (`pano .*?) \|", (ROOT / "README.md").read_text(encoding="utf-8"))
+    said = " ".join(rows)
+    assert not [verb for verb in VERBS if not re.search(rf"`(pano )?{verb}\b", said)]
+
+
+def test_who_comes_is_received() -> None:
+    """The files that GitHub reads: forms that it can show, and where to report what."""
+    for path in (ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml"):
+        form = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if path.name == "config.yml":
+            continue
+        assert form["name"] and form["description"]
+        parts = [part for part in form["body"] if part["type"] == "textarea"]
+        assert parts and len({part["id"] for part in parts}) == len(form["body"])
+        assert all(part["attributes"]["label"] for part in parts)
+    forms = {path.name for path in (ROOT / ".github/ISSUE_TEMPLATE").iterdir()}
+    assert forms == {"config.yml", "fault.yml", "wish.yml"}
+    wanted = {
+        "SECURITY.md": "Report a vulnerability",
+        "CODE_OF_CONDUCT.md": "private vulnerability report",
+        ".github/pull_request_template.md": "make test",
+        "CONTRIBUTING.md": "## Layout",
+    }
+    for name, text in wanted.items():
+        assert text in (ROOT / name).read_text(encoding="utf-8"), name
 
 
 def test_the_readme_is_short() -> None:

@@ -54,6 +54,12 @@ def scored_predictors(config: EvalConfig) -> tuple[list[ScoredPredictor], Weight
         )
     if config.predictor == "empty":
         return [ScoredPredictor("model", Empty()), *bounds], WeightsRecord("none", "no masks", None)
+    if config.predictions is not None:
+        from panoforge.eval.predictors.by_file import MasksOfFile
+
+        given = MasksOfFile(config.predictions)
+        record = WeightsRecord("file", given.path.name, given.sha256)
+        return [ScoredPredictor("model", given), *bounds], record
     if config.model.checkpoint is None:
         raise UsageError(
             "which weights are scored? Give --checkpoint FILE (model.checkpoint=FILE), an official"

@@ -63,6 +63,11 @@ def run_videos(config: EvalConfig, run: Path) -> Evaluation:
             f"benchmark={benchmark.name} scores videos, where ground truth is in every result as"
             " the ceiling: predictor: sam2 or empty"
         )
+    if config.predictor == "file":
+        raise UsageError(
+            f"benchmark={benchmark.name} scores videos, and predictor: file has masks of panoramas:"
+            " predictor: sam2 or empty"
+        )
     root = benchmark_root(config)
     opened = open_benchmark(benchmark, root, config.split)
     videos = [item for item in opened if isinstance(item, VideoItem | TrackItem)]
