@@ -57,8 +57,7 @@ class MasksOfFile:
     def _add(self, number: int, entry: Any) -> None:
         key = entry.get("image_id") if isinstance(entry, dict) else None
         id_ = entry.get("id") if isinstance(entry, dict) else None
-        is_id = isinstance(id_, int) and not isinstance(id_, bool)
-        if not isinstance(key, str) or not is_id or "segmentation" not in entry:
+        if not isinstance(key, str) or type(id_) is not int or "segmentation" not in entry:
             raise DataError(f"{self.path}: entry {number} is {str(entry)[:80]}: {_FORM}")
         score = entry.get("score", 0)
         if not isinstance(score, int | float) or not isfinite(score):
