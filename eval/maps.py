@@ -122,7 +122,8 @@ def check_prediction(
             )
         if found.shape != true.shape:
             raise DataError(
-                f"{key}: the {task} of {name} is {_size(found)}, its panorama {_size(true)}"
+                f"{key}: the {task} of {name} is {_size(found)}, its panorama {_size(true)}: write"
+                " it at the panorama's size"
             )
     _check_numbers(maps, f"{key}: {name}", truth, classes)
 

@@ -141,7 +141,7 @@ class BenchmarkSample:
         if self._rgb.shape[:2] != (height, width):
             raise DataError(
                 f"{item.key} is {self._rgb.shape[1]}×{self._rgb.shape[0]}, its labels are"
-                f" {width}×{height}"
+                f" {width}×{height}: bring both to one size, ids by nearest neighbour"
             )
         check_panorama_size(width, height, item.key)
         ids = np.unique(self._labels[self._labels > 0]).tolist()

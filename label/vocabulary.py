@@ -106,7 +106,9 @@ def _read(place: Path) -> Vocabulary:
         return parse_vocabulary(document, str(place))
     except yaml.YAMLError as error:
         said = " ".join(str(error).split())[:200]
-        raise ConfigError(f"{place} is no YAML: {said}") from None
+        raise ConfigError(
+            f"{place} is no YAML: {said}. Expected classes as in configs/vocabulary.yaml"
+        ) from None
     except RecursionError:
         raise ConfigError(f"{place} is nested too deep for a vocabulary") from None
 

@@ -186,7 +186,7 @@ def load(path: Path) -> TrainState:
     except Exception as error:
         raise DataError(
             f"{path} has its digest but torch cannot read it ({refusal(error)}): "
-            "it was written by other software"
+            "it was written by other software, take the last one before it or begin anew"
         ) from None
     if (
         not isinstance(content, dict)

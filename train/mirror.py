@@ -50,7 +50,8 @@ class Mirror:
         name = said.decode("ascii", "replace").strip()
         if not is_name(name):
             raise DataError(
-                f"{self.store}/{LATEST} names {name[:100]!r}, which is no checkpoint of ours"
+                f"{self.store}/{LATEST} names {name[:100]!r}, which is no checkpoint of ours:"
+                " delete that file to begin anew, or name another checkpoints_to"
             )
         path = self.folder / name
         digest = self.store.read(sidecar(path).name)

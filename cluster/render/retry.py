@@ -127,7 +127,10 @@ def _scene_name(config: RenderConfig, scene: str) -> str:
         key = plan_scene(config, int(number)).key
         if scene in (number, key):
             return key
-        raise UsageError(f"no scene {scene!r} in this run; scene {int(number)} is {key}")
+        raise UsageError(
+            f"no scene {scene!r} in this run; scene {int(number)} is {key}:"
+            " take its number or that name"
+        )
     first = [plan_scene(config, index).key for index in range(min(config.scenes, 200))]
     near = difflib.get_close_matches(scene, first, n=1)
     raise UsageError(

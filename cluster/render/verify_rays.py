@@ -163,7 +163,9 @@ def verify_by_rays(path: Path, rays: int) -> RaysReport:
     """
     run, keys = _which(path)
     if not keys:
-        raise DataError(f"{run / 'staged'} holds no panoramas: there is nothing to check")
+        raise DataError(
+            f"{run / 'staged'} holds no panoramas, so there is nothing to check: pano render first"
+        )
     render = load_job(run).render
     scenes: dict[str, list[SampleMeta]] = {}
     for key in keys:

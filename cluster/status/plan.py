@@ -174,7 +174,8 @@ def plan_run(
     settled = table.filter(pc.is_in(table["outcome"], pa.array(["done", "rejected"])))
     if not settled.num_rows:
         raise DataError(
-            f"{calibration.url}: no scene of it has ended yet, so there is nothing to calibrate on"
+            f"{calibration.url}: no scene of it has ended yet, so there is nothing to"
+            " calibrate on: wait for one, or plan without --from"
         )
     kinds, at = _kinds(config.render)
     scenes = config.render.scenes

@@ -142,7 +142,10 @@ def _read_text(path: Path) -> str:
     except StorageError as error:
         raise ConfigError(f"config file {error}") from None
     if len(data) > MAX_BYTES:
-        raise ConfigError(f"{path} is over {MAX_BYTES} bytes: that is not a config file")
+        raise ConfigError(
+            f"{path} is over {MAX_BYTES} bytes: that is not a config file,"
+            " name a YAML of keys (pano init writes one)"
+        )
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

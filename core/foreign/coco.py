@@ -63,14 +63,16 @@ class CocoImage:
         if self.size is None or self.size == (width, height):
             return
         wide, high = self.size
-        turned = (
+        way_out = (
             ": the picture is turned by its EXIF orientation, its annotations are not"
             if (wide, high) == (height, width)
             else f": resize the pictures, or multiply the coordinates by {width / wide:g}"
             if wide * height == high * width
-            else ""
+            else ": bring the picture that they were drawn on"
         )
-        raise DataError(f"{picture} is {width}×{height}, its annotations say {wide}×{high}{turned}")
+        raise DataError(
+            f"{picture} is {width}×{height}, its annotations say {wide}×{high}{way_out}"
+        )
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def read_coco(path: Path) -> CocoFile:
         raise DataError(
             f"{path}: none of its {counted(len(listed), 'image')} has an object with a mask (left"
             " out:"
-            f" {LeftOut.of(left) or 'nothing'})"
+            f" {LeftOut.of(left) or 'nothing'}): draw some, as polygons or RLEs"
         )
     return CocoFile(path, kept, LeftOut.of(left))
 
@@ -206,5 +208,9 @@ def _size(entry: Mapping[str, Any], path: Path) -> tuple[int, int] | None:
     if any(isinstance(s, bool) or not isinstance(s, int | float) for s in sides) or not all(
         0 < s <= MAX_SIDE_PX and s == int(s) for s in sides
     ):
-        raise DataError(f"{path}: {str(entry['file_name'])[:100]} is {width}×{height} pixels"[:300])
+        said = f"{str(entry['file_name'])[:100]} is {width}×{height} pixels"[:200]
+        raise DataError(
+            f"{path}: {said}: expected whole numbers from 1 to {MAX_SIDE_PX}, write the picture's"
+            " own size there"
+        )
     return int(width), int(height)

@@ -29,7 +29,10 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     try:
         rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if any(row)]
     except csv.Error as error:
-        raise DataError(f"{path} is no valid csv: {error}") from None
+        raise DataError(
+            f"{path} is no valid csv: {error}. Expected a header and a row"
+            " for each entry: save it again as csv"
+        ) from None
     if not rows:
         raise DataError(f"{path} is empty: expected a header and rows")
     columns = [name.strip() for name in rows[0]]
@@ -44,6 +47,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
                 f"{path}: row {number} has {counted(len(row), 'cell')}, its header {len(columns)}"
                 " (told apart"
                 f" by {delimiter!r}): are decimal commas mixed with commas between cells?"
+                " Write decimal points"
             )
     point = str if delimiter == "," else _with_point
     return [

@@ -58,7 +58,7 @@ def read_bytes(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
         if path.stat().st_size > limit:
             raise DataError(
                 f"{path} is over the cap of {limit >> 20} MiB: it is damaged, or not of this"
-                " dataset"
+                " dataset: get it again, or take it out"
             )
         return path.read_bytes()
 

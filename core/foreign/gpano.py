@@ -86,5 +86,8 @@ def _numbers(tags: dict[str, str], name: str) -> list[int]:
             f" {', '.join(_SIZES)}"
         ) from None
     if min(numbers) < 0 or min(numbers[:4]) < 1 or max(numbers) > 1 << 20:
-        raise DataError(f"{name}: its GPano tags are out of range: {numbers}")
+        raise DataError(
+            f"{name}: its GPano tags are out of range: {numbers}."
+            " Expected sizes from 1 px and places from 0: write them anew, or take them out"
+        )
     return numbers

@@ -82,13 +82,18 @@ def read_idmap(
 def _png(path: Path) -> bytes:
     data = read_bytes(path)
     if data[:8] != PNG_SIGNATURE:
-        raise DataError(f"{path} is no PNG: id maps are PNGs, which keep every id as it is")
+        raise DataError(
+            f"{path} is no PNG: id maps are PNGs, which keep every id as it is: save it as one"
+        )
     try:
         width, height = image_size(data)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     if not 0 < width * height <= MAX_PIXELS:
-        raise DataError(f"{path} claims {width}×{height} pixels: outside the cap of {MAX_PIXELS}")
+        raise DataError(
+            f"{path} claims {width}×{height} pixels: outside the cap of {MAX_PIXELS},"
+            " make it smaller without mixing ids (nearest neighbour)"
+        )
     return data
 
 
@@ -161,7 +166,7 @@ def _dense(
         raise DataError(
             f"{path} holds {'over ' if known > 2 * MAX_IDS else ''}{counted(old.size, 'id')}: an"
             " id map has at"
-            f" most {MAX_IDS}, is it a photograph?"
+            f" most {MAX_IDS}. Is it a photograph? Put the map of its ids there"
         )
     labels = np.zeros(shape, np.uint16)
     table = np.zeros(there.size, np.uint16)
@@ -197,7 +202,7 @@ def stack_masks(
     if len(masks) > MAX_IDS:
         raise DataError(
             f"{where} has {counted(len(masks), 'instance')} in one image: more than 65,535 is no"
-            " instance map"
+            " instance map: leave out the smallest, or split the picture"
         )
     areas = {}
     for key, mask in masks.items():

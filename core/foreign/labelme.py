@@ -72,7 +72,10 @@ def read_labelme(path: Path) -> LabelmeFile:
         )
     height, width = (int(side) for side in sides if side is not None)
     if width * height > MAX_PIXELS:
-        raise DataError(f"{path} claims {width}×{height} pixels: over the cap of {MAX_PIXELS}")
+        raise DataError(
+            f"{path} claims {width}×{height} pixels: over the cap of {MAX_PIXELS},"
+            " annotate a smaller copy of the picture"
+        )
     found, left = [], []
     for entry in shapes:
         label = _text(entry.get("label"), path)
@@ -88,7 +91,7 @@ def read_labelme(path: Path) -> LabelmeFile:
         elif kind not in _KINDS:
             raise DataError(
                 f"{path}: a shape of {label!r} is of the kind {kind[:40]!r}, known are"
-                f" {', '.join((*_KINDS, *WITHOUT_AREA))}"
+                f" {', '.join((*_KINDS, *WITHOUT_AREA))}: draw it as one of them, or delete it"
             )
         else:
             found.append(Shape(label, None if group is None else _text(group, path), entry))
@@ -153,7 +156,7 @@ def _png(entry: dict[str, Any], height: int, width: int, where: str) -> Mask:
         data = base64.b64decode(entry.get("mask", ""), validate=True)
         columns, rows = image_size(data)
         if columns * rows > height * width:
-            raise DataError("it is larger than its picture")
+            raise DataError("it is larger than its picture, cut it")
         small = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
     except (binascii.Error, TypeError, ValueError, cv2.error, DataError) as error:
         raise DataError(f"{where}: expected a mask as a base64 PNG ({error})") from None

@@ -126,7 +126,10 @@ def fill_polygons(polygons: Any, height: int, width: int, where: str) -> Mask:
         )
     points = [p for p in outlines if p is not None]
     if sum(_length_px(p) for p in points) > MAX_OUTLINE_PX:
-        raise DataError(f"{where}: its outline is over {MAX_OUTLINE_PX} px long: it is damaged")
+        raise DataError(
+            f"{where}: its outline is over {MAX_OUTLINE_PX} px long: it is damaged,"
+            " draw it again or take it out"
+        )
     rles = coco_mask.frPyObjects([p.ravel().tolist() for p in points], height, width)
     return coco_mask.decode(coco_mask.merge(rles)).astype(bool)
 

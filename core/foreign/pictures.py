@@ -108,7 +108,8 @@ def decode_panorama(data: bytes, name: str, max_bytes: int = MAX_FILE_BYTES) -> 
     """`read_panorama` of a file's bytes; `name` is for messages."""
     if len(data) > max_bytes:
         raise DataError(
-            f"{name}: {len(data) / 1e6:.0f} MB is over the cap of {max_bytes / 1e6:.0f} MB"
+            f"{name}: {len(data) / 1e6:.0f} MB is over the cap of {max_bytes / 1e6:.0f} MB:"
+            " save it smaller, or as JPEG"
         )
     return panorama_of(decode_picture(data, name), name)
 
@@ -158,11 +159,12 @@ def _stored(data: bytes, name: str, max_pixels: int) -> tuple[Rgb, int, bytes]:
         said = "no picture" if isinstance(error, UnidentifiedImageError) else str(error)
         raise DataError(
             f"{name} cannot be decoded ({said[:100]}): it is truncated or damaged, or none of"
-            f" {', '.join(FORMATS)}"
+            f" {', '.join(FORMATS)}: get it again, or save it as one of them"
         ) from None
     except Exception as error:  # parsers of EXIF and TIFF raise whatever they meet
         raise DataError(
-            f"{name} cannot be decoded ({type(error).__name__}: {str(error)[:100]}): it is damaged"
+            f"{name} cannot be decoded ({type(error).__name__}: {str(error)[:100]}): it is damaged,"
+            " get it again"
         ) from None
 
 
@@ -215,7 +217,7 @@ def _check_tiff(image: Image.Image, name: str) -> None:
     ):
         raise DataError(
             f"{name} is {image.size[0]}×{image.size[1]} and claims tiles of"
-            f" {sides[0]}×{sides[1]} pixels: it is damaged"
+            f" {sides[0]}×{sides[1]} pixels: it is damaged, save it again as PNG"
         )
     boxes = [tile.extents for tile in getattr(image, "tile", [])]
     filled = sum((right - left) * (low - high) for left, high, right, low in filter(None, boxes))

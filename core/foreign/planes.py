@@ -69,7 +69,7 @@ def _npy(path: Path) -> NDArray:
         raise DataError(
             f"{path} claims {'×'.join(map(str, shape))} of {dtype}, and holds"
             f" {len(data) - stream.tell()} bytes: it is truncated, or over the cap of"
-            f" {MAX_PIXELS} pixels"
+            f" {MAX_PIXELS} pixels: write it again, H×W or H×W×3"
         )
     stream.seek(0)
     found: NDArray = np.load(stream, allow_pickle=False)
@@ -85,19 +85,22 @@ def _exr(path: Path, channels: int) -> NDArray:
             " .npy"
         ) from None
     if not path.is_file():
-        raise DataError(f"{path} is no file")
+        raise DataError(f"{path} is no file: look for a slip in its name, or write it")
     try:
         with OpenEXR.File(str(path), header_only=True) as header:
             low, high = header.header()["dataWindow"]
         width, height = int(high[0]) - int(low[0]) + 1, int(high[1]) - int(low[1]) + 1
         if not 0 < width * height <= MAX_PIXELS:
-            raise DataError(f"{path} claims {width}×{height} pixels: over the cap of {MAX_PIXELS}")
+            raise DataError(
+                f"{path} claims {width}×{height} pixels: over the cap of {MAX_PIXELS},"
+                " write it smaller"
+            )
         with OpenEXR.File(str(path), separate_channels=True) as file:
             planes = {name: channel.pixels for name, channel in file.channels().items()}
     except DataError:
         raise
     except Exception as error:  # its parser raises whatever it meets
-        raise DataError(f"{path} is no OpenEXR file ({str(error)[:80]})") from None
+        raise DataError(f"{path} is no OpenEXR file ({str(error)[:80]}): write it again") from None
     if not channels:
         if len(planes) != 1:
             raise DataError(f"{path}: expected one channel, got {', '.join(sorted(planes))}")

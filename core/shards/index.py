@@ -53,11 +53,15 @@ def read_index(dataset: StoreLike, entry: IndexEntry, schema: pa.Schema) -> pa.T
     path = f"{store}/{entry.name}"
     size = store.size(entry.name)
     if size != entry.bytes or size > MAX_INDEX_BYTES:
-        raise DataError(f"{path}: {size} bytes, the manifest says {entry.bytes}")
+        raise DataError(
+            f"{path}: {size} bytes, the manifest says {entry.bytes}:"
+            " the index is damaged, pano repair makes it again"
+        )
     data = store.read(entry.name)
     if hashlib.sha256(data).hexdigest() != entry.sha256:
         raise DataError(
-            f"{path}: does not have the digest that the manifest names: the index is damaged"
+            f"{path}: does not have the digest that the manifest names: the index is damaged,"
+            " pano repair makes it again"
         )
     try:
         table = read_table(data, schema)

@@ -380,12 +380,12 @@ def checked_sample(row: dict, data: bytes) -> Sample:
     if len(data) != row["length"]:
         raise DataError(
             f"{row['key']}: shard {row['shard']} is truncated: {len(data)} of {row['length']} bytes"
-            " are left"
+            " are left; pano repair sets damaged samples aside"
         )
     if hashlib.sha256(data).hexdigest() != row["sha256"]:
         raise DataError(
             f"{row['key']}: bytes in shard {row['shard']} do not have the digest of the index"
-            " (damaged)"
+            " (damaged); pano repair sets damaged samples aside"
         )
     suffixes = [m["suffix"] for m in row["members"]]
     if suffixes != sorted(set(suffixes)):
@@ -433,12 +433,12 @@ def read_members(
             if len(part) != m["length"]:
                 raise DataError(
                     f"{row['key']}.{m['suffix']}: shard {row['shard']} is truncated: {len(part)} of"
-                    f" {m['length']} bytes are left"
+                    f" {m['length']} bytes are left; pano repair sets damaged samples aside"
                 )
             if zlib.crc32(part) != m["crc32"]:
                 raise DataError(
                     f"{row['key']}.{m['suffix']}: bytes in shard {row['shard']} do not have the"
-                    " checksum of the index (damaged)"
+                    " checksum of the index (damaged); pano repair sets damaged samples aside"
                 )
             members[m["suffix"]] = part
     if META_SUFFIX not in members:

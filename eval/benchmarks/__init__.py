@@ -76,7 +76,7 @@ def open_dense_benchmark(
     if benchmark.dense is None:
         raise UsageError(
             f"benchmark={benchmark.name} has no maps of every pixel, which task: dense scores:"
-            f" those that have are {', '.join(WITH_MAPS)}"
+            f" choose one that has, {', '.join(WITH_MAPS)}"
         )
     try:
         items = benchmark.dense(root, split, asked)

@@ -64,7 +64,8 @@ def class_numbers(stored: NDArray, classes: ClassSet, path: Path) -> NDArray[np.
     if most >= len(classes) + classes.first_id or least < 0:
         raise DataError(
             f"{path} has id {most if most > 0 else least}, and {classes.title} are numbered"
-            f" {classes.first_id} to {len(classes)}: it is of another label set"
+            f" {classes.first_id} to {len(classes)}: it is of another"
+            " label set, name it in dense.classes"
         )
     return np.where(stored == 0, VOID, stored - classes.first_id).astype(np.uint8)
 
@@ -122,5 +123,5 @@ def check_size(array: NDArray, rgb: Rgb, path: Path) -> None:
     if array.shape[:2] != rgb.shape[:2]:
         raise DataError(
             f"{path} is {array.shape[1]}×{array.shape[0]}, its picture"
-            f" {rgb.shape[1]}×{rgb.shape[0]}"
+            f" {rgb.shape[1]}×{rgb.shape[0]}: bring both to one size, ids by nearest neighbour"
         )

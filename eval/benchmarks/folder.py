@@ -46,7 +46,8 @@ def open_folder(root: Path, split: str | None) -> Opened[PanoramaItem]:
         if stem not in pngs:
             raise DataError(
                 f"{image} has no masks/{image.stem}.png, and there is no {COCO} or {EXPORTED_COCO}"
-                f" in {folder}; masks/ holds {found_in(folder / 'masks')}"
+                f" in {folder}; masks/ holds {found_in(folder / 'masks')}. Add the"
+                " id map, or take the picture out"
             )
         items.append(pair_item(stem, image, pngs.pop(stem)))
     alone = LeftOut.of(("mask without an image", path.name) for path in pngs.values())
@@ -149,7 +150,8 @@ def open_dense(root: Path, split: str | None, asked: DenseAsked) -> Opened[Dense
     if not items:
         raise DataError(
             f"{folder}: no picture of images/ has a map in each of"
-            f" {', '.join(f'{task}/' for task in asked.tasks)}; the last: {why}"
+            f" {', '.join(f'{task}/' for task in asked.tasks)}; the last: {why}."
+            " Add the maps, or leave a task out of dense.tasks"
         )
     return Opened(items, listing.left_out + LeftOut.of(without))
 

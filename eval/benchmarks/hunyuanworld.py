@@ -45,7 +45,7 @@ def open_cases(root: Path, split: str | None) -> Opened[PanoramaItem]:
         else:
             raise DataError(
                 f"{case} has neither {IDS} (an id map) nor {COCO} (COCO instances of {IMAGE}):"
-                f" found {found_in(case)}"
+                f" found {found_in(case)}. Add one of both, or take the case away"
             )
     return Opened(items, left_out)
 

@@ -67,7 +67,8 @@ def _frames(video: Path) -> tuple[dict[int, Path], LeftOut]:
                 left_out += LeftOut.of([("picture whose name is not frame_<n>", path.name)])
             elif found.setdefault(int(match[1]), path) is not path:
                 raise DataError(
-                    f"{video} has frame {match[1]} twice: {found[int(match[1])]} and {path}"
+                    f"{video} has frame {match[1]} twice: {found[int(match[1])]} and {path}:"
+                    " take one of them away"
                 )
         alone = {composed(p.stem) for p in folder.glob("*.json")} - set(listing.pictures)
         left_out += LeftOut.of(

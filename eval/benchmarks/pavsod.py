@@ -173,7 +173,7 @@ def open_pavsodr(root: Path, split: str | None) -> Opened[PanoramaItem]:
         without += [("object of a video that is not listed", f"annotation {id_}") for id_ in lost]
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise DataError(
-            f"{path} is not YouTube-VIS JSON ({type(error).__name__} {error})"
+            f"{path} is not YouTube-VIS JSON ({type(error).__name__} {error}): get it again"
         ) from error
     return Opened(items, LeftOut.of(without))
 
@@ -184,7 +184,8 @@ def _by_video(document: Any, path: Path) -> dict[Any, dict[str, Any]]:
     frames = {video["id"]: len(video["file_names"]) for video in document["videos"]}
     if len(frames) < len(ids):
         raise DataError(
-            f"{path}: {counted(len(ids), 'video')} with {counted(len(frames), 'id')}: two share one"
+            f"{path}: {counted(len(ids), 'video')} with {counted(len(frames), 'id')}: two share"
+            " one: number the videos anew"
         )
     found: dict[Any, dict[str, Any]] = {}
     for annotation in document["annotations"]:

@@ -194,7 +194,7 @@ def _read(image: Path, path: Path, names: list[str]) -> Pixels:
     if rgb.shape[:2] != labels.shape:
         raise DataError(
             f"{image} is {rgb.shape[1]}×{rgb.shape[0]}, {path} is"
-            f" {labels.shape[1]}×{labels.shape[0]}"
+            f" {labels.shape[1]}×{labels.shape[0]}: get both again, from one release of the dataset"
         )
     if old.size and old.max() >= len(names):
         raise _other_release(path, old, names)

@@ -143,7 +143,8 @@ class FolderFrames:
         if (rgb.shape[1], rgb.shape[0]) != self.size:
             raise DataError(
                 f"{self.names[number]} is {rgb.shape[1]}×{rgb.shape[0]} and the first frame is"
-                f" {self.size[0]}×{self.size[1]}: the frames of a video are of one size"
+                f" {self.size[0]}×{self.size[1]}: the frames of a video are of one size,"
+                " make this one so or take it away"
             )
         return rgb
 

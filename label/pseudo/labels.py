@@ -227,7 +227,10 @@ def _depth(
     """Depth of all views as one, in metres or of the stated median."""
     depths = [one.depth for one in heard.depths if one.depth is not None]
     if not depths:
-        raise DataError("no view shows anything of the picture: its GPano tags place it nowhere")
+        raise DataError(
+            "no view shows anything of the picture: its GPano tags place it nowhere, write them"
+            " anew or take them out"
+        )
     unit = depths[0].unit
     found = align(heard.frames, depths, config.align)
     merged = merge_depth(heard.frames, heard.depths, found, width, height)

@@ -144,7 +144,10 @@ def _instances(
     ids = np.where(sky | (False if outside is None else outside), 0, joined.ids)
     there = np.unique(ids[ids > 0])
     if len(there) > MAX_IDS:
-        raise DataError(f"{counted(len(there), 'instance')}: ids can tell {MAX_IDS} at most")
+        raise DataError(
+            f"{counted(len(there), 'instance')}: ids can tell {MAX_IDS} at most,"
+            " raise the teacher's threshold"
+        )
     new = np.zeros(int(joined.ids.max(initial=0)) + 1, np.uint16)
     new[there] = np.arange(1, len(there) + 1)
     names = {}

@@ -92,5 +92,6 @@ def _image_folder(folder: Path, annotations: Path, first: str) -> Path:
         if inside(candidate, first).is_file():
             return candidate
     raise DataError(
-        f"{annotations} lists {first}, which is in none of {[str(c) for c in candidates]}"
+        f"{annotations} lists {first}, which is in none of {[str(c) for c in candidates]}:"
+        " put the pictures into one of them"
     )

@@ -94,7 +94,10 @@ class Sav(Listed):
         }
         numbers = list(annotated)
         if not annotated:
-            raise DataError(f"{where}: no frame has all its objects annotated")
+            raise DataError(
+                f"{where}: no frame has all its objects annotated, so"
+                " there is nothing to learn from: take the video out"
+            )
 
         def runs(entry: int, object_: int) -> RunLengths:
             return run_counts(
@@ -118,7 +121,9 @@ class Sav(Listed):
         for image in images:
             if image.shape[:2] != (height, width):
                 raise DataError(
-                    f"{where} says {width}×{height}, its video is {image.shape[1]}×{image.shape[0]}"
+                    f"{where} says {width}×{height}, its video is"
+                    f" {image.shape[1]}×{image.shape[0]}: get both again, from one release of the"
+                    " dataset"
                 )
         masks = {o: [fill_runs(runs(e, o), height, width) for e in entries] for o in ids}
         return make_clip(position, images, masks, self.draw, rng)

@@ -225,7 +225,8 @@ def _split_folder(folder: Path, split: str | None) -> Path:
         if (folder / name).is_dir():
             return folder / name
     raise DataError(
-        f"{folder} has no split {' or '.join(str(n) for n in names)}: found {found_in(folder)}"
+        f"{folder} has no split {' or '.join(str(n) for n in names)}: found {found_in(folder)}. Set"
+        " split to one of them"
     )
 
 
