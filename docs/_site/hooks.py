@@ -11,8 +11,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import numbers_tables
 
 SEARCH = re.compile(r'(class="md-search"[^>]*role="dialog")')
-DRAWN = re.compile("[─│▶▲]|<span")  # a diagram keeps its lines, and so does code in colours
-OPTION = re.compile(r"(?<![\w-])(--?[a-z][\w-]*)")
+DRAWN = re.compile("[─│▶▲]|<span")
+OPTION = re.compile(r"(?<!\S)(--?[a-z][\w-]*(?:=[^\s<]{1,20})?|[\w.]+=[^\s<]{1,20})(?!\S)")
 SHORT = re.compile(r"<code>([^<]{1,18})</code>")  # longer ones may be broken
 NOTE = re.compile(r"(?<=\S)( +(?=# )|  +)(?=\S)")  # what goes before a remark at a line's end
 TABLE = re.compile(r"<table>.*?</table>", re.S)
@@ -37,10 +37,11 @@ def on_page_content(html: str, **_: Any) -> str:
 
 def with_lines(block: re.Match[str]) -> str:
     """A block, each line of it in a span; options and remarks stay whole."""
-    if DRAWN.search(block[1]):
-        return block[0]
+    lines = block[1].rstrip("\n").split("\n")
+    if DRAWN.search(block[1]) or any(len(NOTE.findall(line)) > 1 for line in lines):
+        return block[0]  # a diagram, code in colours, or three columns
     spans = ""
-    for line in block[1].rstrip("\n").split("\n"):
+    for line in lines:
         before, space, note = (*NOTE.split(line, maxsplit=1), "", "")[:3]
         before = OPTION.sub(r'<span class="whole">\1</span>', before)
         spans += f'<span>{before}{space}<span class="note">{note}</span>\n</span>'
