@@ -166,7 +166,7 @@ def _dense(
         raise DataError(
             f"{path} holds {'over ' if known > 2 * MAX_IDS else ''}{counted(old.size, 'id')}: an"
             " id map has at"
-            f" most {MAX_IDS}. Is it a photograph? Put the map of its ids there"
+            f" most {MAX_IDS}, is it a photograph? Put the map of its ids there"
         )
     labels = np.zeros(shape, np.uint16)
     table = np.zeros(there.size, np.uint16)
