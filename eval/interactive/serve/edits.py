@@ -187,7 +187,7 @@ def _set(sheet: Sheet, edit: SetEdit) -> Delta:
     kept = [sheet.get(id_) for id_ in dict.fromkeys(edit.objects)]
     for one in kept:
         if one.locked and set(said) - {"locked", "comment", "review"}:
-            raise UsageError(f"{one.words} is locked: unlock it first")
+            raise UsageError(f"{one.words} is locked: unlock it first (Q)")
     return Delta(f"set {', '.join(said)}", tuple(one.model_copy(update=said) for one in kept))
 
 
@@ -243,7 +243,7 @@ def editable(sheet: Sheet, id_: int | None) -> PageObject | None:
         return None
     one = sheet.get(id_)
     if one.locked:
-        raise UsageError(f"{one.words} is locked: unlock it first")
+        raise UsageError(f"{one.words} is locked: unlock it first (Q)")
     return one
 
 

@@ -73,7 +73,9 @@ class PageObject(FrozenModel):
     @property
     def words(self) -> str:
         """What messages call it."""
-        return self.name or f"object {self.id}"
+        if self.name or not self.category:
+            return self.name or f"object {self.id}"
+        return f"{self.category} (object {self.id})"
 
 
 class FrameLook(FrozenModel):

@@ -65,7 +65,7 @@ def masks_to_carry(document: Document, asked: PropagateRequest) -> dict[int, Mas
     for id_ in dict.fromkeys(asked.objects):
         one = document.get(id_)
         if one.locked:
-            raise UsageError(f"{one.words} is locked: unlock it first")
+            raise UsageError(f"{one.words} is locked: unlock it first (Q)")
         look = document.look(id_, asked.frame)
         packed = look and document.mask_of(look)
         if not packed or not packed.pixels:

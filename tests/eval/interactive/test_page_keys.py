@@ -315,6 +315,11 @@ def classes_and_names(keys: Keys) -> None:
     keys.press("F2", keys.focused, "name")
     page.keyboard.type("the left one")
     keys.press("Enter", lambda: keys.one(id_, "name"), "the left one")
+    keys.press("Shift+F2", keys.focused, "comment")
+    page.keyboard.type("look at the hinge")
+    keys.press("Control+Enter", lambda: keys.one(id_, "comment"), "look at the hinge")
+    keys.seen -= {"Control+Enter"}  # said in words, beside the key that leads to it
+    assert keys.focused() == "stage"
     page.keyboard.press("F2")
     page.keyboard.type("half a word")
     keys.press("Escape", lambda: page.input_value("#name"), "the left one")

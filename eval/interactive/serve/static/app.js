@@ -37,7 +37,10 @@ Object.assign(view.hooks, {
     document.body.dataset.settled = String(view.settled);
     ink();
   },
-  onRest: () => { if (page.list.method === "near" && !page.opening) ready(); },
+  onRest: () => {
+    readout();
+    if (page.list.method === "near" && !page.opening) ready();
+  },
 });
 
 Object.assign(tools.hooks, {

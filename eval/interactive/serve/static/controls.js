@@ -1,7 +1,7 @@
 // What a hand does beside the sphere: buttons, fields, lists, files that are dropped, the address.
 
 import { cancel } from "./carrying.js";
-import { change, choose, giveClass, gotoUnseen, newObject, review, set, toggleHidden } from "./editing.js";
+import { change, choose, giveClass, gotoUnseen, merge, newObject, review, set, toggleHidden } from "./editing.js";
 import { $ } from "./elements.js";
 import { save, takeMasks, upload } from "./files.js";
 import { open } from "./opening.js";
@@ -15,9 +15,14 @@ import { undo } from "./walking.js";
 
 const on = (id, kind, act) => $(id).addEventListener(kind, act);
 
-// A row of a list, by what it says it is. The lists are made anew while they are used, so it is their frame that hears.
+// A row of a list, by what it says it is. The lists are made anew while they are used, so it is their frame that hears. After a
+// pointer (`detail` counts its clicks) the keys are the sphere's: arrows would do nothing in a list.
 function onRow(list, name, act) {
-  on(list, "click", (event) => { const row = event.target.closest(`[data-${name}]`); if (row) act(row.dataset[name], event); });
+  on(list, "click", (event) => {
+    const row = event.target.closest(`[data-${name}]`);
+    if (row) act(row.dataset[name], event);
+    if (row && event.detail) $("stage").focus({ preventScroll: true });
+  });
 }
 
 export const redo = () => change({ kind: "redo" });
@@ -68,11 +73,12 @@ on("accept", "click", () => review("accepted"));
 on("reject", "click", () => review("rejected"));
 on("hide", "click", toggleHidden);
 on("lock", "click", () => set({ locked: !chosen().every((one) => one.locked) }));
-on("merge", "click", () => change({ kind: "merge", objects: ids() }));
+on("merge", "click", merge);
 on("split", "click", () => { if (page.chosen.size === 1) change({ kind: "split", object: ids()[0] }); });
 on("delete", "click", () => { if (meant().length) change({ kind: "delete", objects: meant() }); });
 on("detail", "submit", (event) => event.preventDefault());
 for (const field of ["category", "name"]) on(field, "keydown", (event) => { if (event.key === "Enter") { event.preventDefault(); $("stage").focus(); } });  // leaving it takes it over
+on("comment", "keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); $("stage").focus(); } });
 
 // ---- files
 

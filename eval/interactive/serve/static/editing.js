@@ -2,9 +2,10 @@
 // (api.js) with the picture and the version that it was made on, and what can be foreseen of it is shown at once.
 
 import { place } from "./api.js";
-import { direction } from "./geometry.js";
+import { direction, inside } from "./geometry.js";
 import { api, chosen, ids, meant, page, timeline, tools, view, waiting } from "./page.js";
 import { foresee, paint } from "./painting.js";
+import { called } from "./panels.js";
 import { fail, hush, say } from "./saying.js";
 
 // `own`: a hand did it. What answers may choose something, too, but never against a hand that was there meanwhile.
@@ -75,13 +76,30 @@ export function change(edit) {
     if (edit.object === null && (edit.erase || edit.mode === "erase" || edit.mode === "cut")) { fail("choose the object first"); return; }
     if (!one) edit.category = page.category ?? "";
   }
-  say("");
+  say(joins(edit) ?? "");
   const request = api.change(page.state.picture, page.state.version, edit, page.frame);
   page.intents.set(request, page.choices);
   if (edit.object === null) page.fresh = { pending: request };
   if (edit.kind === "brush") page.strokes.push({ ...edit, request, frame: page.frame });
   if (DRAWS[edit.kind]) waiting.set("computing", DRAWS[edit.kind]);
   if (edit.kind === "set" || edit.kind === "delete") foresee(); else paint();
+}
+
+// A thing that is drawn away from what is chosen joins it: that is what a hand may not have meant, so it is said.
+function joins(edit) {
+  const one = edit.kind in DRAWS && chosen()[0];
+  if (!one?.pixels || page.hidden.has(one.id) || edit.positive === false || edit.erase || (edit.mode ?? "add") !== "add") return null;
+  const places = edit.points ?? edit.corners ?? [[edit.lon_deg, edit.lat_deg]];
+  if ([...places, ...inside(places)].some((place) => page.map.at(...place) === one.id)) return null;
+  return `more of “${called(one)}”; for an object of its own: Ctrl+Z, N, and again`;
+}
+
+// The chosen objects become the first of them; its words are kept.
+export function merge() {
+  const [kept, ...rest] = ids().map((id) => chosen().find((one) => one.id === id));
+  const lost = rest.flatMap((one) => ["name", "comment"].filter((word) => one[word] && one[word] !== kept[word]).map((word) => `the ${word} “${one[word]}”`));
+  change({ kind: "merge", objects: ids() });
+  if (lost.length) say(`merged into “${called(kept)}”, without ${lost.join(" and ")}; Ctrl+Z brings that back`);
 }
 
 export function set(values, objects = meant()) { if (objects.length) change({ kind: "set", objects, ...values }); else fail("choose an object first"); }

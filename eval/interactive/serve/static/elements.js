@@ -14,9 +14,9 @@ export function fill(list, rows) {
   if (again) list.querySelector(again)?.focus({ preventScroll: true });
 }
 
-// Scroll a row's own list, and nothing else, until the row is seen.
-export function inSight(row) {
-  const list = row.closest("ol"), box = list.getBoundingClientRect(), at = row.getBoundingClientRect();
+// Scroll a row's own list, or what holds it, and nothing else, until the row is seen.
+export function inSight(row, list = row.closest("ol")) {
+  const box = list.getBoundingClientRect(), at = row.getBoundingClientRect();
   if (at.top < box.top) list.scrollTop -= box.top - at.top;
   else if (at.bottom > box.bottom) list.scrollTop += at.bottom - box.bottom;
 }

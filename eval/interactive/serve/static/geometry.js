@@ -15,6 +15,12 @@ export function lonLat(d) {
   return [Math.atan2(d[0], d[1]) / RAD, Math.atan2(d[2], Math.hypot(d[0], d[1])) / RAD];
 }
 
+// Places [lon, lat] within corners on the sphere: their middle, and halfway from it to each of them.
+export function inside(places) {
+  const all = places.map((place) => direction(...place)), middle = [0, 1, 2].map((k) => all.reduce((sum, d) => sum + d[k], 0) / all.length);
+  return [middle, ...all.map((d) => d.map((value, k) => value + middle[k]))].map(lonLat);
+}
+
 export const MIN_FOV = 4, MAX_FOV = 130;
 
 // Where one looks: lon, lat of the middle and the angle across the width, all in degrees.

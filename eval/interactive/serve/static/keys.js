@@ -10,7 +10,7 @@ export const KEYS = [
     ["E", "eraser"], ["[ ]", "brush smaller, larger"], ["P", "polygon; a click on the first corner, a double click, or Shift+Enter closes it"], ["Backspace", "the last corner away"], ["Esc", "let go of what is half drawn or half typed; cancel what is computed"],
   ]],
   ["Objects", [
-    ["N", "the next click, box or stroke begins a new object"], ["J K", "next, previous object (Shift: choose it too)"], ["T", "type its class; with nothing chosen, that of the next object"], ["1 … 9", "the class that has this number in the list"], ["F2", "type its name"], ["A R", "accept, reject a machine's label, and on to the next; with nothing chosen to the first"],
+    ["N", "the next click, box or stroke begins a new object"], ["J K", "next, previous object (Shift: choose it too)"], ["T", "type its class; with nothing chosen, that of the next object"], ["1 … 9", "the class that has this number in the list"], ["F2  Shift+F2", "type its name, a comment; Ctrl+Enter ends it"], ["A R", "accept, reject a machine's label, and on to the next; with nothing chosen to the first"],
     ["H  Shift+H", "hide or show, hide all others (in your browser alone)"], ["Q", "lock or unlock"], ["M", "make the chosen objects one"], ["S", "an object for each connected part"], ["Del", "delete"], ["Ctrl+Z  Ctrl+Y", "undo, redo your own last change"],
   ]],
   ["Video", [
@@ -72,6 +72,7 @@ export function listen(actions) {
     }
     if (/^[1-9]$/.test(key) && !event.altKey) { does("classNumber", Number(key)); return; }
     if (key === "f") { does("carry", event.shiftKey ? "backward" : "forward"); return; }
+    if (key === "f2" && event.shiftKey) { does("comment"); return; }
     if (key === "h" && event.shiftKey) { does("isolate"); return; }
     if (event.altKey || !plain[key]) return;
     does(plain[key]);

@@ -4,6 +4,7 @@
 import { place } from "./api.js";
 import { $ } from "./elements.js";
 import { foreseen } from "./foreseen.js";
+import { lonLat } from "./geometry.js";
 import { drawInk, hasInk } from "./ink.js";
 import { palette } from "./overlay.js";
 import { chosen, page, revise, timeline, tools, view, waits } from "./page.js";
@@ -33,8 +34,10 @@ export function radiusDeg() { return 0.1 * 300 ** ($("radius").value / 100); }
 // Where the entry that is looked at is, on its own frame.
 function placeOf(one) { return one && one.lon_deg !== null && one.picture === page.state?.picture && (page.frame ?? 0) === one.frame ? [one.lon_deg, one.lat_deg] : null; }
 
-export function readout(lon, lat) {
-  const number = page.map?.at(lon, lat), one = number && page.state.objects.find((other) => other.id === number);
+// What is under the pointer, also where the view has turned or an object has changed under it.
+export function readout() {
+  if (!tools.hover) { $("readout").textContent = ""; return; }
+  const [lon, lat] = lonLat(view.camera.at(...tools.hover)), number = page.map?.at(lon, lat), one = number && page.state.objects.find((other) => other.id === number);
   $("readout").textContent = `${lon.toFixed(1)}°, ${lat.toFixed(1)}°${one ? ` · ${called(one)}` : ""}`;
 }
 
@@ -80,6 +83,7 @@ export function paint() {
   showDetail(chosen(), page.hidden, { pending: Boolean(page.fresh?.pending), category: page.category ?? "" });
   timeline.mark(objects, chosen());
   classes();
+  readout();
   document.body.dataset.chosen = JSON.stringify([...page.chosen]);
   ink();
 }

@@ -21,9 +21,14 @@ export function showPictures({ pictures, left_out }, current) {
     item.append(button);
     return item;
   }));
+  const row = $("picture-list").querySelector('[aria-current="true"]');
+  if (row && current !== followed) inSight(row, $("pictures"));
+  if (row) followed = current;
   const done = pictures.filter((one) => one.status === "done").length;
   $("progress-of-all").textContent = `${done} of ${pictures.length} done${left_out ? `; left out: ${left_out}` : ""}`;
 }
+
+let followed = null;
 
 export function showObjects(objects, chosen, hidden) {
   const search = $("object-search").value.trim().toLowerCase();

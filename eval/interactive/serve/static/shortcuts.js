@@ -17,10 +17,20 @@ import { done, stepPicture, undo } from "./walking.js";
 const radius = (by) => { $("radius").value = Number($("radius").value) + by; $("radius").dispatchEvent(new Event("input")); };
 const press = (id) => { if (!$(id).disabled) $(id).click(); };
 
+const WORDS = { name: "choose an object first: then it gets a name", comment: "choose an object first: then it gets a comment" };
+
 function field(name) {
-  if ($(name).closest("[hidden]") || $(name).disabled) { fail(name === "name" ? "choose an object first: then it gets a name" : "this object is locked"); return; }
+  if ($(name).closest("[hidden]") || $(name).disabled) { fail(WORDS[name] ?? "this object is locked"); return; }
   $(name).focus();
   $(name).select();
+}
+
+// Words that are being typed count, and the hand goes on typing.
+function takeOver() {
+  const typed = document.activeElement;
+  if (!typed?.matches("#detail input, #detail textarea")) return;
+  typed.blur();
+  typed.focus();
 }
 
 const anyPicture = {
@@ -37,7 +47,7 @@ const anyPicture = {
 
 // These are about the open picture, and wait for it.
 const ofThePicture = {
-  new: newObject, hide: toggleHidden, isolate, goto: gotoChosen, redo, save: () => save("coco.json"), name: () => field("name"), step,
+  new: newObject, hide: toggleHidden, isolate, goto: gotoChosen, redo, save: () => { takeOver(); save("coco.json"); }, name: () => field("name"), comment: () => field("comment"), step,
   accept: () => review("accepted"), reject: () => review("rejected"), lock: () => press("lock"), merge: () => press("merge"), split: () => press("split"), remove: () => press("delete"),
   previousFrame: () => timeline.step(-1), nextFrame: () => timeline.step(1), previousKey: () => timeline.toKey(-1), nextKey: () => timeline.toKey(1),
   carry: (direction) => timeline.carry(direction),
