@@ -32,7 +32,7 @@ from panoforge.core.sample.label_maps import instance_stats
 from panoforge.core.sample.products import encode_product
 from panoforge.core.types import Labels, Mask, Rgb
 from panoforge.eval.interactive.serve.document import Delta
-from panoforge.eval.interactive.serve.objects import PageObject, colour_of
+from panoforge.eval.interactive.serve.objects import Heading, PageObject, colour_of
 from panoforge.eval.interactive.serve.packed import PackedMask
 from panoforge.eval.interactive.serve.sheets import Sheet
 
@@ -61,7 +61,7 @@ class Written:
 
 
 def import_file(sheet: Sheet, path: Path, name: str, on_sphere: OnSphere) -> tuple[Delta, str]:
-    """The objects of a file as a change, and in words what was left out.
+    """The objects of a file as a change, and in words what was left out, or is odd.
 
     Args:
         sheet: the state that they are added to.
@@ -72,9 +72,9 @@ def import_file(sheet: Sheet, path: Path, name: str, on_sphere: OnSphere) -> tup
     Raises:
         DataError: it is none of the kinds, damaged, or of another size.
     """
-    found, left_out = _read(path, name, sheet.heading.picture)
+    found, remarks = _read(path, name, sheet.heading)
     if not found:
-        raise DataError(f"{name} holds no mask ({left_out or 'nothing is in it'})")
+        raise DataError(f"{name} holds no mask ({remarks or 'nothing is in it'})")
     if len(found) > MAX_IMPORTED:
         raise DataError(
             f"{name} holds {counted(len(found), 'mask')}: {MAX_IMPORTED} at most are taken"
@@ -101,10 +101,16 @@ def import_file(sheet: Sheet, path: Path, name: str, on_sphere: OnSphere) -> tup
                 mask=masks[-1].digest,
             )
         )
-    return Delta(f"import {name}"[:200], tuple(objects), masks=tuple(masks)), left_out
+    return Delta(f"import {name}"[:200], tuple(objects), masks=tuple(masks)), remarks
 
 
-def _read(path: Path, name: str, picture: str) -> tuple[list[Foreign], str]:
+def left_out_words(left_out: object) -> str:
+    """What was left out of a file, as a remark; empty where nothing was."""
+    words = str(left_out)
+    return f"left out: {words}" if words else ""
+
+
+def _read(path: Path, name: str, heading: Heading) -> tuple[list[Foreign], str]:
     try:
         if path.open("rb").read(8) == PNG_SIGNATURE:
             ids, old = read_idmap(path)
@@ -114,7 +120,7 @@ def _read(path: Path, name: str, picture: str) -> tuple[list[Foreign], str]:
         document = read_json(path)
         if isinstance(document, dict) and "shapes" in document:
             return _labelme(path)
-        return _coco(path, name, picture)
+        return _coco(path, name, heading)
     except DataError as error:  # say what the user calls it, not where it lies
         raise DataError(str(error).replace(str(path), name)) from None
 
@@ -133,12 +139,12 @@ def _labelme(path: Path) -> tuple[list[Foreign], str]:
             mask |= file.mask(file.shapes[k])
         said = file.shapes[members[0]].entry.get("description")
         found.append(Foreign(label, said if isinstance(said, str) else "", mask))
-    return found, str(file.left_out)
+    return found, left_out_words(file.left_out)
 
 
-def _coco(path: Path, name: str, picture: str) -> tuple[list[Foreign], str]:
+def _coco(path: Path, name: str, heading: Heading) -> tuple[list[Foreign], str]:
     file = read_coco(path)
-    image = _coco_image(file.images, name, picture)
+    image = _coco_image(file.images, name, heading.picture)
     if image.size is None:
         raise DataError(f"{name} does not say how large {image.file_name} is")
     width, height = image.size
@@ -146,7 +152,11 @@ def _coco(path: Path, name: str, picture: str) -> tuple[list[Foreign], str]:
         Foreign(one.category, said_name(one.entry), one.mask(height, width))
         for one in image.objects
     ]
-    return found, str(file.left_out)
+    remarks = left_out_words(file.left_out)
+    stem = Path(image.file_name.replace("\\", "/")).stem
+    if heading.frames is None and stem != Path(heading.picture).stem:  # renamed, or another's
+        remarks = _joined(f"the file names another picture, {image.file_name[:120]}", remarks)
+    return found, remarks
 
 
 def said_name(entry: Mapping[str, Any]) -> str:

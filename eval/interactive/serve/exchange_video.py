@@ -32,6 +32,7 @@ from panoforge.eval.interactive.serve.exchange import (
     import_file,
     json_bytes,
     labelme_of,
+    left_out_words,
     said_name,
 )
 from panoforge.eval.interactive.serve.objects import FrameLook, PageObject, colour_of
@@ -148,8 +149,8 @@ def import_video(
         DataError: it is none of the kinds, damaged, or of another size.
     """
     if not _is_video_coco(path):
-        delta, left_out = import_file(sheet, path, name, lambda pixels: pixels)
-        return sheet.laid_back(delta), left_out
+        delta, remarks = import_file(sheet, path, name, lambda pixels: pixels)
+        return sheet.laid_back(delta), remarks
     try:
         return _from_coco(sheet.document, names, path, name)
     except DataError as error:  # say what the user calls it, not where it lies
@@ -210,7 +211,8 @@ def _from_coco(
             filter(None, (left_out, f"{counted(elsewhere, 'image')} of other names"))
         )
     what = f"import {name}"[:200]
-    return Delta(what, tuple(objects.values()), looks=tuple(looks), masks=tuple(masks)), left_out
+    delta = Delta(what, tuple(objects.values()), looks=tuple(looks), masks=tuple(masks))
+    return delta, left_out_words(left_out)
 
 
 def _check_size(image: CocoImage, width: int, height: int, name: str) -> None:

@@ -249,24 +249,24 @@ class Studio:
         return Hand(present.author, present.who, present.id)
 
     def take_in(self, asked: ImportRequest, data: bytes) -> dict[str, Any]:
-        """The masks of a file as objects; gives the new state, and what was left out."""
+        """The masks of a file as objects; gives the new state, and remarks on the file."""
         session = self.sessions.get(asked.session, asked.picture)
         with self.desks.lock(asked.picture), tempfile.TemporaryDirectory() as folder:
             desk = self.desks.held(asked.picture)
-            left_out = ""
+            remarks = ""
             if not desk.document.has_done(asked.request):
                 path = Path(folder) / "import"
                 with storage_errors(path):
                     path.write_bytes(data)
                 sheet = desk.sheet(asked.frame)
                 if isinstance(sheet, FrameSheet):
-                    delta, left_out = import_video(sheet, desk.frame_names, path, asked.name)
+                    delta, remarks = import_video(sheet, desk.frame_names, path, asked.name)
                 else:
                     decoded = decode(desk.listed.read(), desk.listed.name)
-                    delta, left_out = import_file(sheet, path, asked.name, decoded.on_sphere)
+                    delta, remarks = import_file(sheet, path, asked.name, decoded.on_sphere)
                 self._commit(desk, asked, delta)
             answer = self._answer(desk, session.author, asked)
-        return {**answer, "left_out": left_out}
+        return {**answer, "remarks": remarks}
 
     def save(self, asked: LookRequest, kind: str) -> Written:
         """The objects of a picture as a file; Stale unless the page shows them as they are."""

@@ -11,6 +11,7 @@ import pytest
 import synthetic
 from annotating import Annotator, serving, wait_until
 from browser import open_tab
+from test_annotations import coco_of
 from test_page_hurry import Desk
 
 from panoforge.core.sample.products import encode_product
@@ -130,7 +131,9 @@ def test_the_list_follows_and_leaves_the_keys_to_the_sphere(desk: Desk) -> None:
     for key, name in (("PageUp", "room 11.png"), ("PageDown", "room 00.png")):
         desk.press(key)
         desk.shows(name)
-        desk.tab.wait_for(seen)
+        current = "document.querySelector('#picture-list [aria-current=true]').innerText"
+        desk.tab.wait_for(f"{current}.includes({name!r})")
+        assert desk.page.evaluate(seen)
     # somebody who scrolls is not scrolled back
     desk.page.evaluate("document.getElementById('pictures').scrollTop = 9999")
     desk.ann.edit(desk.ann.picture("room 03.png"), "brush", points=[[0, 0]], radius_deg=5)
@@ -146,3 +149,27 @@ def test_the_list_follows_and_leaves_the_keys_to_the_sphere(desk: Desk) -> None:
     desk.press("Enter")
     desk.shows("room 10.png")
     assert desk.page.evaluate("document.activeElement.dataset.picture") is not None
+
+
+def test_a_file_of_another_picture_is_said_to_be_one(desk: Desk, tmp_path: Path) -> None:
+    _, labels = synthetic.caps(np.random.default_rng(0), 128, 3)
+    for name, remark in (("room 00.jpg", ""), ("a kitchen.png", "the file names another picture")):
+        desk.page.set_input_files("#import", coco_of(labels, tmp_path / "in.json", name))
+        desk.tab.wait_for("document.getElementById('notice').textContent.includes('looked at')")
+        said = desk.said()
+        assert ("another picture" in said) == bool(remark), said
+        desk.press("Control+z")
+        desk.tab.wait_for("document.getElementById('notice').textContent === ''")
+    assert "a kitchen.png" in said
+    wait_until(lambda: not desk.objects("room 00.png"))
+
+
+def test_a_window_that_becomes_narrow_shows_the_tools(desk: Desk) -> None:
+    listed = desk.page.locator("#pictures")
+    assert listed.is_visible()
+    desk.page.set_viewport_size({"width": 820, "height": 700})
+    desk.tab.wait_for("document.getElementById('pictures').hidden")
+    desk.page.click("#tools [data-tool=look]")
+    desk.page.set_viewport_size({"width": 1200, "height": 700})
+    desk.tab.wait_for("!document.getElementById('pictures').hidden")
+    assert listed.is_visible()

@@ -84,7 +84,8 @@ $("keys").append(helpTable());
 $("who").value = api.who;
 $("radius").dispatchEvent(new Event("input"));
 tools.choose("look");
-if (narrow()) showList(false);
+if (narrow.matches) showList(false);
+narrow.addEventListener("change", () => showList(!narrow.matches));
 if (!view.gl) fail("this browser has no WebGL 2, which the sphere is drawn with: try another one");
 for (;;) {  // a server that is being started again is waited for
   try {

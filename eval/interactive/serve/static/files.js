@@ -37,7 +37,7 @@ export async function takeMasks(file) {
     const state = await answer.json();
     await update(state);
     if (page.state?.picture === picture && !page.opening) choose(state.touched[0] ?? null);
-    say(`${counted(state.touched.length, "mask")} of ${file.name} ${page.state?.picture === picture ? "" : `in ${state.name} `}to be looked at${state.left_out ? `; left out: ${state.left_out}` : ""}`);
+    say(`${counted(state.touched.length, "mask")} of ${file.name} ${page.state?.picture === picture ? "" : `in ${state.name} `}to be looked at${state.remarks ? `; ${state.remarks}` : ""}`);
   } catch (failure) { fail(failure.message); }
   waiting.set("reading", null);
 }

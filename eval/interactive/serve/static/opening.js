@@ -21,7 +21,7 @@ export function open(picture) {
 onStale(open);
 
 async function arrive(picture) {
-  if (narrow()) showList(false);
+  if (narrow.matches) showList(false);
   const mine = asked += 1;
   page.opening = picture;
   page.back = null;

@@ -106,7 +106,7 @@ export function showClasses(classes, chosen, next) {
 }
 
 // Where the window is narrow, the list of pictures lies over the sphere.
-export const narrow = () => window.matchMedia("(max-width: 1000px)").matches;
+export const narrow = window.matchMedia("(max-width: 1000px)");
 export function showList(show = $("pictures").hidden) {
   $("pictures").hidden = !show;
   $("show-pictures").setAttribute("aria-expanded", String(show));
