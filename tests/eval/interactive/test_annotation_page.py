@@ -192,8 +192,9 @@ def test_everything_is_reached_by_keyboard(rooms: tuple[Path, np.ndarray], tmp_p
         press("m")
         version(tab, 3)
         assert len(data(tab, "objects")) == 1
-        # lists are left alone where nothing changes: a row can be clicked on and keeps the focus
-        tab.page.click('[data-object="1"]')
+        # lists are left alone where nothing changes: a row that is used by keys keeps the focus
+        tab.page.focus('[data-object="1"]')
+        press("Enter")
         tab.page.evaluate("document.querySelector('[data-object]').mark = 1")
         tab.page.wait_for_timeout(3000)
         assert tab.page.evaluate("document.activeElement.mark") == 1
@@ -251,8 +252,9 @@ def test_what_is_wrong_is_said_on_the_page(rooms: tuple[Path, np.ndarray], tmp_p
             )
             tab.page.click("#error-close")
         assert len(data(tab, "objects")) == 1
-        # lists are left alone where nothing changes: a row can be clicked on and keeps the focus
-        tab.page.click('[data-object="1"]')
+        # lists are left alone where nothing changes: a row that is used by keys keeps the focus
+        tab.page.focus('[data-object="1"]')
+        tab.page.keyboard.press("Enter")
         tab.page.evaluate("document.querySelector('[data-object]').mark = 1")
         tab.page.wait_for_timeout(3000)
         assert tab.page.evaluate("document.activeElement.mark") == 1
