@@ -111,6 +111,14 @@ def _banners(results: Mapping[str, Any]) -> list[Banner]:
                 title="No model.",
             )
         ]
+    if weights["kind"] == "file":
+        return [
+            Banner(
+                f"The masks are those of {weights['source']}, scored as they are: no views were"
+                " shown and none merged. Ceilings are those of the method, not of that tool.",
+                title="Masks of a file.",
+            )
+        ]
     steps = weights["steps"]
     if steps is not None and steps < FEW_STEPS:
         return [

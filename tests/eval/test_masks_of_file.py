@@ -73,7 +73,9 @@ def test_they_are_scored_and_compared(caps_dataset: Path, ours: Path, tmp_path: 
             assert rows[one["image_id"], one["id"]]["iou"] == pytest.approx(expected)
     (line, exact, other) = compare([ours, tmp_path / "exact", tmp_path / "wide"]).lines
     assert exact.miou.value == 1 >= line.miou.value > other.miou.value
-    assert (tmp_path / "wide/eval/latest/report.html").is_file()
+    assert "The masks are those of wide.json" in (
+        tmp_path / "wide/eval/latest/report.html"
+    ).read_text(encoding="utf-8")
 
 
 def spoiled(said: list[dict], how: str) -> Any:
