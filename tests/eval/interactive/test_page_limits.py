@@ -82,6 +82,7 @@ def test_a_part_is_placed_and_seen_and_a_16k_picture_is_refused(tmp_path: Path) 
         assert tab.console == [line for line in tab.console if "400" in line]  # the refusal
 
 
+@pytest.mark.real  # heavy: 134 million pixels
 def test_the_largest_picture_is_opened_in_bounded_memory(tmp_path: Path) -> None:
     """Seen to its last pixel and drawn on; of its 400 MB none is kept."""
     folder = tmp_path / "large"
