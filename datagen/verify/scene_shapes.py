@@ -118,8 +118,10 @@ def _collect(
         same = (part.key.data, tuple(key_of(one) if one else None for one in materials))
         number = known.get(same) if part.kind == "mesh" else None
         if number is None:
-            number = known[same] = len(shapes)
+            number = len(shapes)
             shapes.append(_shape(part, materials, glass))
+        if part.kind == "mesh":  # its particle hair has the same data
+            known[same] = number
         matrix = to_metres @ np.array(part.instance.matrix_world)
         found.append(_PlacedPart(part.key, number, matrix, part.is_holdout))
     return shapes, found
