@@ -74,7 +74,11 @@ def _decode(codes: OctahedralCodes, out: Float32[np.ndarray, "rows width 3"]) ->
     if fold.any():  # |u| and |v| are -fold or more: what is clipped is its whole length, with sign
         for part in (u, v):
             part -= np.minimum(np.maximum(part, fold), -fold)
-    scale = cv2.magnitude(cv2.magnitude(u, v), z)  # never 0: |u| + |v| + |z| is LEVELS or more
+    # Never 0: |u| + |v| + |z| is LEVELS or more. Not cv2.magnitude, whose last bit differs by call.
+    scale = u * u
+    scale += v * v
+    scale += z * z
+    np.sqrt(scale, out=scale)
     for part in (u, v, z):
         part /= scale
     if nothing is not None:

@@ -118,5 +118,7 @@ def edge_distance(gradient: NDArray[np.float32]) -> NDArray[np.float32]:
     if not edges.any():
         return np.full(edges.shape, np.log1p(width / 2), np.float32)
     far = cv2.distanceTransform((~around).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    here = far[:, width - width // 2 :][:, :width]
+    # Roots of whole numbers; OpenCV's differ in the last bit from call to call.
+    squares = np.rint(np.square(far[:, width - width // 2 :][:, :width], dtype=np.float64))
+    here = np.sqrt(squares)
     return np.log1p(np.minimum(here, width / 2)).astype(np.float32)

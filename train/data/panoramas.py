@@ -98,9 +98,17 @@ def panorama_plan(augment: AugmentSettings, seed: int, position: int, samples: i
 
 def rotation_of(plan: PanoramaPlan, width: int) -> Matrix:
     """R above, 3×3, whose yaw is a whole number of the `width` columns."""
-    return about_vertical(columns_of(plan, width) / width * 360) @ tilt_matrix(
-        plan.tilt_deg, plan.tilt_towards_deg
-    )
+    upright = about_vertical(columns_of(plan, width) / width * 360)
+    return times(upright, tilt_matrix(plan.tilt_deg, plan.tilt_towards_deg))
+
+
+def times(vectors: Floats, matrix: Matrix) -> Floats:
+    """Vectors (…×3) · matrix, summed term by term.
+
+    A matrix product rounds by where its arrays happen to lie, and a run would not repeat.
+    """
+    x, y, z = np.moveaxis(vectors, -1, 0)
+    return np.stack([x * c[0] + y * c[1] + z * c[2] for c in matrix.T], axis=-1)
 
 
 def products_for(
@@ -147,7 +155,7 @@ def build_panorama(
     if "normal" in tasks:
         world = np.asarray(sample.read("normal")[row, column], np.float32)
         pose = np.array(sample.meta.pose.world_from_pano)
-        normal = unit(turned_back(world, pose @ turn))
+        normal = unit(turned_back(world, times(pose, turn)))
         if plan.mirror:
             normal[..., 0] *= -1
     return DensePanorama((rgb / 255.0).astype(np.float32), semantic, depth, normal)
@@ -204,16 +212,12 @@ def columns_of(plan: PanoramaPlan, width: int) -> int:
 
 
 def directions_of(plan: PanoramaPlan, turn: Matrix, height: int) -> Floats:
-    """R · M d of each pixel, H×2H×3.
-
-    Summed term by term: a matrix product rounds by where its arrays happen to lie.
-    """
+    """R · M d of each pixel, H×2H×3."""
     index = np.arange(2 * height)
     rays = pixel_to_direction(index[None, :], index[:height, None], 2 * height, height)
     if plan.mirror:  # M d is the ray of the mirrored column
         rays = rays[:, ::-1]
-    x, y, z = np.moveaxis(rays, -1, 0)
-    return np.stack([x * row[0] + y * row[1] + z * row[2] for row in turn], axis=-1)
+    return times(rays, turn.T)
 
 
 def categories_of(sample: Sample) -> NDArray[np.uint16]:
@@ -225,14 +229,14 @@ def categories_of(sample: Sample) -> NDArray[np.uint16]:
 
 
 def turned_back(vectors: NDArray[np.float32], turn: Matrix) -> NDArray[np.float32]:
-    """Turnᵀ · v of vectors H×W×3, summed term by term as in `directions_of`."""
-    x, y, z = np.moveaxis(vectors, -1, 0)
-    return np.stack([x * c[0] + y * c[1] + z * c[2] for c in turn.T.astype(np.float32)], axis=-1)
+    """Turnᵀ · v of vectors H×W×3."""
+    return times(vectors, turn.astype(np.float32))
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Vectors H×W×3 of length 1; 0 stays 0."""
-    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    x, y, z = np.moveaxis(vectors, -1, 0)
+    length = np.sqrt(x * x + y * y + z * z)[..., None]
     return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
 
 
@@ -253,6 +257,6 @@ def seen_in_one_view(panorama: DensePanorama, plan: PanoramaPlan, fov_deg: float
 
 def within_view(rays: Floats, view: View) -> NDArray[np.bool_]:
     """Which rays (…×3) fall into a view's square."""
-    right, down, forward = np.moveaxis(rays @ view_rotation(view), -1, 0)
+    right, down, forward = np.moveaxis(times(rays, view_rotation(view)), -1, 0)
     reach = forward * np.tan(np.radians(view.fov_deg) / 2)
     return (forward > 0) & (np.abs(right) <= reach) & (np.abs(down) <= reach)

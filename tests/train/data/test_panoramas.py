@@ -309,6 +309,22 @@ def test_mixtures_are_exact_and_each_source_has_its_own_supervision(rooms: Path)
         assert torch.equal(batch.rgb, again.rgb) and torch.equal(batch.depth_m, again.depth_m)
 
 
+def test_a_panorama_is_the_same_to_the_bit_wherever_its_arrays_lie(rooms: Path) -> None:
+    """Asked for again and again, with other things in the memory meanwhile."""
+    teachers = {"weight": 1, "dataset": str(rooms), "depth_supervision": "random_view"}
+    mixture = {"truth": {"weight": 1}, "teachers": teachers}
+    augment = {"turn": True, "mirror": 0.5, "tilt_deg": 5}
+    config = small_dense(mixture=mixture, merged_steps=0, augment=augment)
+    source = PanoramaSource(Dataset.open(rooms), config)
+    for position in range(10):
+        first, kept = source.batch((position,)), []
+        for again in range(12):
+            kept.append(bytearray(again * 7919 % 4001 + 3))
+            batch = source.batch((position,))
+            for name in ("rgb", "depth_m", "normal", "semantic", "image_gradient", "edge_distance"):
+                assert torch.equal(getattr(batch, name), getattr(first, name)), (position, name)
+
+
 def test_the_first_steps_of_a_mixture_learn_from_merged_depth(rooms: Path) -> None:
     """`merged_steps` are steps of the run: a source has its share of their panoramas."""
     teachers = {"dataset": str(rooms), "depth_supervision": "random_view"}
