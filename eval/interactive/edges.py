@@ -47,6 +47,10 @@ class EdgeFollower:
             small = cv2.resize(rgb, (WORK_PX, WORK_PX // 2), interpolation=cv2.INTER_AREA)
         self._small = wrap_panorama(np.ascontiguousarray(small))
 
+    def held_bytes(self) -> int:
+        """The picture's, at the size that is worked on."""
+        return self._small.data.nbytes
+
     def mask(self, clicks: Sequence[SphereClick]) -> Mask:
         """The mask of clicks, bool H×W; empty if none is on the thing."""
         on = [_direction(click) for click in clicks if click.positive]

@@ -53,6 +53,10 @@ class ViewPredictor(Protocol):
         """Let the features of frames go."""
         ...
 
+    def kept_bytes(self, frames: Sequence[FrameInput], /) -> int:
+        """What features of these frames take."""
+        ...
+
     def look(
         self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt], /
     ) -> Sequence["torch.Tensor | None"]:
@@ -110,6 +114,12 @@ class NearSegmenter:
             )
         corners = np.array([[x.min(), y.min()], [x.max(), y.max()]], np.float64)
         return self._answer(number, corners, np.array([2, 3], np.int32))
+
+    def held_bytes(self) -> int:
+        """The picture's, its views' and their features'."""
+        frames = list(self._frames.values())
+        views = sum(frame.image.nbytes + frame.labels.nbytes for frame in frames)
+        return self._panorama.data.nbytes + views + self._predictor.kept_bytes(frames)
 
     def let_go(self) -> None:
         """Drop the features that are kept for this picture."""

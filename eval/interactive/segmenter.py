@@ -64,6 +64,13 @@ class KeptFeatures(BatchedSam2):
         for frame in frames:
             self._kept.pop(id(frame.image), None)
 
+    def kept_bytes(self, frames: Sequence[FrameInput]) -> int:
+        """What features of these frames take."""
+        kept = [self._kept[id(f.image)][1] for f in frames if id(f.image) in self._kept]
+        return sum(
+            tensor.nbytes for one in kept for tensor in (*one.high_res, one.top, one.position)
+        )
+
     def _encode(self, frames: Sequence[FrameInput]) -> list[Any]:
         kept = [self._kept.get(id(frame.image)) for frame in frames]
         new = iter(
@@ -123,6 +130,14 @@ class PanoramaSegmenter:
         """Drop the features that were kept for this picture."""
         if isinstance(self.predictor, KeptFeatures):
             self.predictor.forget(self._inputs)
+
+    def held_bytes(self) -> int:
+        """The picture's, its frames' and their features'."""
+        frames = sum(one.image.nbytes + one.labels.nbytes for one in self._inputs)
+        own = frames + self.panorama.rgb.nbytes + self.panorama.labels.nbytes
+        if isinstance(self.predictor, KeptFeatures):
+            own += self.predictor.kept_bytes(self._inputs)
+        return own
 
     def towards(self, lon_deg: float, lat_deg: float) -> None:
         """It is ready for clicks everywhere."""

@@ -39,6 +39,10 @@ class TrueIds:
     def towards(self, lon_deg: float, lat_deg: float) -> None:
         """It is ready for clicks everywhere."""
 
+    def held_bytes(self) -> int:
+        """The ids'."""
+        return self._labels.nbytes
+
     def let_go(self) -> None:
         """Drop what is kept for the picture: nothing."""
 

@@ -35,6 +35,12 @@ class Sam3Clicks:
         for frame in frames:
             self._kept.pop(id(frame.image), None)
 
+    def kept_bytes(self, frames: Sequence[FrameInput]) -> int:
+        """What features of these frames take."""
+        kept = [self._kept[id(f.image)][1] for f in frames if id(f.image) in self._kept]
+        features = [one.cache.get_vision_features(0) for one in kept]
+        return sum(tensor.nbytes for one in features for part in one.values() for tensor in part)
+
     def look(
         self, frames: Sequence[FrameInput], prompts: Sequence[ObjectPrompt]
     ) -> list[torch.Tensor | None]:

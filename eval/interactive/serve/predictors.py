@@ -1,8 +1,8 @@
 """What answers clicks and boxes on the page, for several pictures, within a bound of memory.
 
 A picture that is clicked on needs its frames sampled and, for SAM2, encoded: that is got ready once
-and kept for the `MAX_READY` pictures that were asked about last. All of this runs in the one thread
-of `worker`. `progress` may be read from anywhere.
+and kept for the pictures that were asked about last, as many as `MAX_READY_BYTES` hold. All of this
+runs in the one thread of `worker`. `progress` may be read from anywhere.
 """
 
 from collections import OrderedDict
@@ -20,7 +20,7 @@ from panoforge.eval.interactive.serve.edits import Wanted, polygon_mask
 from panoforge.eval.interactive.serve.worker import Cancel
 from panoforge.eval.interactive.true_ids import TrueIds
 
-MAX_READY = 2
+MAX_READY_BYTES = 2 << 30  # ten of 8192×4096 with a view or two, forty of 4096×2048
 
 Steps = Callable[[int, int], None]
 
@@ -38,6 +38,10 @@ class Answering(Protocol):
 
     def towards(self, lon_deg: float, lat_deg: float) -> None:
         """Get ready for clicks on what is seen there."""
+        ...
+
+    def held_bytes(self) -> int:
+        """What is kept for the picture."""
         ...
 
     def let_go(self) -> None:
@@ -88,19 +92,22 @@ class Predictors:
 
         try:
             steps(0, 1)
-            while len(self._ready) >= MAX_READY:
-                self._let_go()
             rgb, labels = open_()
             cancel.check()
             built = self._build(rgb, labels, steps)
             self._ready[picture] = built, (rgb.shape[0], rgb.shape[1])
         finally:
             self.progress.pop(picture, None)
+        self._make_room()
         return built
 
-    def _let_go(self) -> None:
-        _, (oldest, _) = self._ready.popitem(last=False)
-        oldest.let_go()
+    def _make_room(self) -> None:
+        """Let the pictures go that were asked about longest ago; never the last one."""
+        held = [one.held_bytes() for one, _ in self._ready.values()]
+        while len(held) > 1 and sum(held) > MAX_READY_BYTES:
+            held.pop(0)
+            _, (oldest, _) = self._ready.popitem(last=False)
+            oldest.let_go()
 
     def answer(
         self,
@@ -117,6 +124,10 @@ class Predictors:
             region = polygon_mask(wanted.corners, width, height)
             if not region.any():
                 raise UsageError("the box is smaller than a pixel: draw it larger")
-            return asked.mask_in(region)
+            found = asked.mask_in(region)
+            self._make_room()  # a click may have kept another view
+            return found
         clicks = [SphereClick(c.lon_deg, c.lat_deg, c.positive) for c in wanted.clicks]
-        return np.asarray(asked.mask(clicks))
+        found = np.asarray(asked.mask(clicks))
+        self._make_room()
+        return found

@@ -16,10 +16,10 @@ from panoforge.core.sample.products import encode_product
 from panoforge.eval.config import EvalConfig
 from panoforge.eval.interactive.clicks import SphereClick
 from panoforge.eval.interactive.segment_image import load_predictor, segment_image
+from panoforge.eval.interactive.serve import predictors as ready
 from panoforge.eval.interactive.serve.edits import Wanted
 from panoforge.eval.interactive.serve.objects import Clicked
 from panoforge.eval.interactive.serve.opening import DEMO_CHECKPOINT, Asked, opened, predictors_of
-from panoforge.eval.interactive.serve.predictors import MAX_READY
 from panoforge.eval.interactive.serve.worker import Cancel, Cancelling
 from panoforge.eval.predictors.load import load_model
 from panoforge.eval.segmentation.prompts import click_instances
@@ -140,16 +140,25 @@ def test_ground_truth_answers_clicks_and_boxes(
 
 
 def test_getting_ready_is_bounded_and_can_be_taken_back(
-    room: tuple[Path, np.ndarray], checkpoint: Path
+    room: tuple[Path, np.ndarray], checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rgb, _ = synthetic.caps(np.random.default_rng(1), WIDTH, 3)
     predictors = predictors_of(Asked(checkpoint=checkpoint, overrides=MODEL, method="scan"))
     for name in "abcd":
         predictors.get_ready(name, lambda: (rgb.copy(), None), Cancel())
-    assert [predictors.is_ready(name) for name in "abcd"] == [False, False, True, True]
-    kept = predictors._ready["d"][0].predictor._kept  # of both pictures, and of no other
+    assert all(map(predictors.is_ready, "abcd"))  # small pictures fit
+    held = predictors._ready["d"][0].held_bytes()
+    kept = predictors._ready["d"][0].predictor._kept
+    features = [t for _, one in kept.values() for t in (*one.high_res, one.top, one.position)]
+    pixels = 4 * (rgb.nbytes + 2 * WIDTH * HEIGHT)
+    assert 4 * held > sum(one.nbytes for one in features) + pixels
+    monkeypatch.setattr(ready, "MAX_READY_BYTES", int(2.5 * held))
+    one = Wanted((Clicked(lon_deg=0, lat_deg=0),))
+    predictors.answer("a", lambda: (rgb, None), one, Cancel())
+    assert [predictors.is_ready(name) for name in "abcd"] == [True, False, False, True]
     frames = predictors._ready["d"][0].frames
-    assert len(kept) == MAX_READY * frames
+    assert len(kept) == 2 * frames  # of both pictures, and of no other
+    monkeypatch.setattr(ready, "MAX_READY_BYTES", 1)
     stop = Cancel()
 
     def open_() -> tuple[np.ndarray, None]:
@@ -160,8 +169,26 @@ def test_getting_ready_is_bounded_and_can_be_taken_back(
     with pytest.raises(Cancelling):
         predictors.get_ready("e", open_, stop)
     assert not predictors.is_ready("e") and not predictors.progress
-    one = Wanted((Clicked(lon_deg=0, lat_deg=0),))
     assert predictors.answer("e", lambda: (rgb, None), one, Cancel()).shape == (HEIGHT, WIDTH)
+    assert [predictors.is_ready(name) for name in "abcde"] == [False] * 4 + [True]  # the last stays
+
+
+def test_twenty_people_click_on_pictures_of_their_own_without_encoding_anew(
+    checkpoint: Path,
+) -> None:
+    """One view each: their second clicks cost no encoding."""
+    rng = np.random.default_rng(1)
+    pictures = {str(k): synthetic.caps(rng, WIDTH, 3)[0] for k in range(20)}
+    predictors = predictors_of(Asked(checkpoint=checkpoint, overrides=MODEL))
+    one = Wanted((Clicked(lon_deg=0, lat_deg=0),))
+    encoded = []
+    for _ in range(2):
+        for name, rgb in pictures.items():
+            predictors.answer(name, lambda rgb=rgb: (rgb, None), one, Cancel())
+        sam2 = predictors._ready["0"][0]._predictor
+        real, sam2.keep = sam2.keep, lambda frames: encoded.append(len(frames))
+    sam2.keep = real
+    assert not encoded and len(sam2._kept) == 20
 
 
 @pytest.mark.parametrize(
