@@ -1,7 +1,7 @@
 """What answers clicks and boxes on the page, for several pictures, within a bound of memory.
 
-A picture that is clicked on needs its frames sampled and, for SAM2, encoded: that is got ready once
-and kept for the pictures that were asked about last, as many as `MAX_READY_BYTES` hold. All of this
+A picture that is clicked on needs its frames sampled and, for SAM2, encoded. That is got ready
+once, and the pictures asked about last are kept, as many as `MAX_READY_BYTES` hold. All of this
 runs in the one thread of `worker`. `progress` may be read from anywhere.
 """
 
