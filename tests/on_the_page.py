@@ -4,7 +4,22 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import synthetic
 from browser import Tab
+
+from panoforge.core.sample.products import encode_product
+
+
+def folder_of_pictures(folder: Path, width: int, **seeds: tuple[int, int]) -> np.ndarray:
+    """Make `folder` of pictures NAME.png of (seed, things) each; the labels of the first."""
+    folder.mkdir()
+    labels = []
+    for name, (seed, things) in seeds.items():
+        rgb, own = synthetic.caps(np.random.default_rng(seed), width, things)
+        (folder / f"{name}.png").write_bytes(encode_product("rgb.png", rgb))
+        labels.append(own)
+    return labels[0]
 
 
 def data(tab: Tab, name: str) -> Any:

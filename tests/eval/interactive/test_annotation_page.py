@@ -8,11 +8,10 @@ from pathlib import Path
 import clips
 import numpy as np
 import pytest
-import synthetic
 from annotating import Annotator, serving
 from browser import Tab, open_tab
 from everybody import NAMELESS, SMALL, serious
-from on_the_page import data, loaded, look_at, version
+from on_the_page import data, folder_of_pictures, loaded, look_at, version
 from test_annotations import coco_of
 
 from panoforge.core.errors import StorageError
@@ -28,12 +27,7 @@ WIDTH, HEIGHT = 512, 256
 def rooms(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
     """A folder of two pictures, and the labels of the first."""
     folder = tmp_path_factory.mktemp("page") / "rooms"
-    folder.mkdir()
-    rgb, labels = synthetic.caps(np.random.default_rng(5), WIDTH, 6)
-    (folder / "a room.png").write_bytes(encode_product("rgb.png", rgb))
-    rgb, _ = synthetic.caps(np.random.default_rng(7), WIDTH, 4)
-    (folder / "b.png").write_bytes(encode_product("rgb.png", rgb))
-    return folder, labels
+    return folder, folder_of_pictures(folder, WIDTH, **{"a room": (5, 6), "b": (7, 4)})
 
 
 SIZES = {"desk": (1280, 900, False), "dark": (1280, 900, True), "tablet": (820, 1100, False)}

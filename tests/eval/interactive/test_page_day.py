@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import synthetic
 from annotating import Annotator, Process
 from browser import Tab, difference, open_tab
-from on_the_page import at, data, loaded, look_at, open_picture, save, version
+from on_the_page import at, data, folder_of_pictures, loaded, look_at, open_picture, save, version
 from PIL import Image
 from pycocotools.coco import COCO
 from test_annotations import coco_of
@@ -17,7 +16,6 @@ from test_page_hurry import LATE
 from toolkits import has, labelme_reads
 
 from panoforge.core.foreign.labelme import read_labelme
-from panoforge.core.sample.products import encode_product
 
 pytestmark = [pytest.mark.real, pytest.mark.browser, pytest.mark.timeout(900)]
 WIDTH, HEIGHT = 512, 256
@@ -27,12 +25,7 @@ WIDTH, HEIGHT = 512, 256
 def rooms(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
     """A folder of two pictures, and the labels of the first."""
     folder = tmp_path_factory.mktemp("page") / "rooms"
-    folder.mkdir()
-    rgb, labels = synthetic.caps(np.random.default_rng(5), WIDTH, 6)
-    (folder / "a room.png").write_bytes(encode_product("rgb.png", rgb))
-    rgb, _ = synthetic.caps(np.random.default_rng(7), WIDTH, 4)
-    (folder / "b.png").write_bytes(encode_product("rgb.png", rgb))
-    return folder, labels
+    return folder, folder_of_pictures(folder, WIDTH, **{"a room": (5, 6), "b": (7, 4)})
 
 
 def test_a_day_of_work(rooms: tuple[Path, np.ndarray], tmp_path: Path) -> None:

@@ -11,15 +11,22 @@ from typing import Any
 import clips
 import numpy as np
 import pytest
-import synthetic
 from annotating import Annotator, serving, wait_until
 from browser import Tab, open_tab
 from everybody import not_reached_by_tab
-from on_the_page import at_frame, data, loaded, look_at, open_picture, shows, version
+from on_the_page import (
+    at_frame,
+    data,
+    folder_of_pictures,
+    loaded,
+    look_at,
+    open_picture,
+    shows,
+    version,
+)
 from test_annotations import coco_of
 from test_revise import labelled
 
-from panoforge.core.sample.products import encode_product
 from panoforge.eval.interactive.serve.opening import Asked
 from panoforge.eval.interactive.serve.server import PanoServer
 
@@ -45,12 +52,7 @@ SAID = {  # what the table calls a key of the keyboard
 def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
     """Two pictures and a video, and the labels of the first."""
     folder = tmp_path_factory.mktemp("keys") / "place"
-    folder.mkdir()
-    for seed, name in enumerate(("a.png", "b.png"), start=5):
-        rgb, labels = synthetic.caps(np.random.default_rng(seed), WIDTH, 6)
-        (folder / name).write_bytes(encode_product("rgb.png", rgb))
-        if name == "a.png":
-            first = labels
+    first = folder_of_pictures(folder, WIDTH, a=(5, 6), b=(6, 6))
     clips.write_clip(folder / "walk.mp4", clips.moving_disc(FRAMES)[0])
     return folder, first
 

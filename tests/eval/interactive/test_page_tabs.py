@@ -2,14 +2,11 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-import synthetic
 from annotating import serving
 from browser import Tab, open_tab
-from on_the_page import data, loaded, look_at, open_picture, version
+from on_the_page import data, folder_of_pictures, loaded, look_at, open_picture, version
 
-from panoforge.core.sample.products import encode_product
 from panoforge.eval.interactive.serve.opening import Asked
 
 pytestmark = pytest.mark.browser
@@ -26,10 +23,7 @@ def stroke(tab: Tab, lon_deg: float) -> None:
 
 def test_a_second_tab_leaves_the_first_ones_picture_and_objects_alone(tmp_path: Path) -> None:
     folder = tmp_path / "rooms"
-    folder.mkdir()
-    for name, seed in (("a.png", 5), ("b.png", 7)):
-        rgb, _ = synthetic.caps(np.random.default_rng(seed), WIDTH, 4)
-        (folder / name).write_bytes(encode_product("rgb.png", rgb))
+    folder_of_pictures(folder, WIDTH, a=(5, 4), b=(7, 4))
     with serving(Asked(folder, tmp_path / "work")) as server, open_tab(server.url) as first:
         loaded(first)
         second = Tab(first.page.context.new_page())

@@ -9,14 +9,22 @@ from pathlib import Path
 import clips
 import numpy as np
 import pytest
-import synthetic
 from annotating import Annotator, serving
 from browser import Tab, open_tab
-from on_the_page import at, at_frame, data, loaded, look_at, open_picture, save, version
+from on_the_page import (
+    at,
+    at_frame,
+    data,
+    folder_of_pictures,
+    loaded,
+    look_at,
+    open_picture,
+    save,
+    version,
+)
 
 from panoforge.core.export.palette import palette_png
 from panoforge.core.foreign.labelme import read_labelme
-from panoforge.core.sample.products import encode_product
 from panoforge.eval.interactive.serve.opening import Asked
 from panoforge.eval.interactive.serve.server import PanoServer
 
@@ -29,12 +37,7 @@ GREEN, BLUE = (0, 255, 0), (0, 0, 255)
 def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
     """Three pictures and a video, and the labels of the first picture."""
     folder = tmp_path_factory.mktemp("tools") / "place"
-    folder.mkdir()
-    for seed, name in enumerate(("attic.png", "bath.png", "cellar.png"), start=5):
-        rgb, labels = synthetic.caps(np.random.default_rng(seed), WIDTH, 6)
-        (folder / name).write_bytes(encode_product("rgb.png", rgb))
-        if name == "attic.png":
-            first = labels
+    first = folder_of_pictures(folder, WIDTH, attic=(5, 6), bath=(6, 6), cellar=(7, 6))
     clips.write_clip(folder / "walk.mp4", clips.moving_disc(FRAMES)[0])
     return folder, first
 
